@@ -1,6 +1,6 @@
 """What several processes fine-tune together; test_distributed.py starts it and compares with one process.
 
-Usage: distributed_worker.py FOLDER, which holds model/ and values.csv
+Usage: distributed_worker.py FOLDER, which holds model/, spread/ and values.csv
 """
 
 import json
@@ -13,14 +13,17 @@ from typing import Any
 
 import torch
 
+from tests.evaluation.tiny import tiny_pretrained
 from tests.finetuning.conftest import FILES, SAMPLES, SHORT, TEXTS, on_sample, on_table
 from xfm.config.finetune import Tuning, TuningConfig
 from xfm.config.image import ImageTrainingConfig
 from xfm.errors import UserError
 from xfm.finetuning.finished import FinetuneResult
 from xfm.metrics.classes import Choice
+from xfm.modeling.folder import save_model
 from xfm.objectives.losses import Losses
 from xfm.tasks.text_classification import TextClassificationTask
+from xfm.tasks.text_search import Nearest
 from xfm.training import distributed
 from xfm.training.logging import LOG_FILE, log_lines
 from xfm.training.signals import Interrupted
@@ -41,11 +44,22 @@ CONFIGS = {
     VALUES: replace(CONFIG, regression=True),
 }
 """Of those that do not have `CONFIG`."""
+MODELS = {"sentence-similarity": "spread"}
+"""Of those that do not begin with `model`: its vectors of texts are so alike that last digits decide."""
+
+
+@torch.no_grad()
+def save_spread_model(folder: Path) -> None:
+    """A tiny model whose texts are told apart: cosines of about 0.8 in place of 0.99999."""
+    found, generator = tiny_pretrained(), torch.Generator().manual_seed(0)
+    for matrix in (parameter for parameter in found.model.language.parameters() if parameter.ndim == 2):
+        matrix.add_(0.2 * torch.randn(matrix.shape, generator=generator))
+    save_model(folder, found.model, found.tokenizer, found.preprocessing, found.provenance)
 
 
 def fine_tune(kind: str, folder: Path, out: Path, resume: bool = False, **changes: Any) -> FinetuneResult:
     """A few steps on the ten rows of a task's sample, which are validation and test, too."""
-    config, model = replace(CONFIGS.get(kind, CONFIG), **changes), folder / "model"
+    config, model = replace(CONFIGS.get(kind, CONFIG), **changes), folder / MODELS.get(kind, "model")
     if kind == VALUES:
         table = folder / "values.csv"
         return on_table(model, table, out, config, valid=table, test=table, resume=resume)
@@ -64,6 +78,8 @@ def plain(prediction: Any) -> Any:
     """A prediction as JSON holds it: numbers where there are some, classes as their probabilities."""
     if isinstance(prediction, Choice):
         return list(prediction.probabilities)
+    if isinstance(prediction, Nearest):
+        return [prediction.rank, prediction.score]
     return list(prediction) if isinstance(prediction, tuple) else getattr(prediction, "real", str(prediction))
 
 

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from tests.evaluation.tiny import save_tiny_model
-from tests.finetuning.distributed_worker import KINDS, LONG, TEXTS, fine_tune, losses, plain
+from tests.finetuning.distributed_worker import (
+    KINDS,
+    LONG,
+    TEXTS,
+    fine_tune,
+    losses,
+    plain,
+    save_spread_model,
+)
 from tests.processes import TORCHRUN, run
 from tests.refusals import expect_refusal
 from tests.reports.written import json_lines
@@ -18,6 +26,8 @@ from xfm.reports.stored import METRICS
 from xfm.training.checkpoint import list_checkpoints, read_state
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
+WHOLE = ("retrieval", "sentence-similarity")
+"""Their loss contrasts all rows of a batch."""
 CLOSE = {"rel": 1e-5, "abs": 1e-5}
 
 
@@ -26,6 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model, a table of values, and what two processes make of every task in turn."""
     found = tmp_path_factory.mktemp("tuned")
     save_tiny_model(found / "model")
+    save_spread_model(found / "spread")
     texts = ("red", "green square", "it is blue", "a yellow one", "no", "yes", "left", "what", "where", "a")
     rows = [f"{text},{number / 2}" for number, text in enumerate(texts)]
     (found / "values.csv").write_text("\n".join(["text,label", *rows]) + "\n")
@@ -100,7 +111,7 @@ def test_what_is_refused_is_said_once(folder: Path) -> None:
 
 
 # ---------------------------------------------------------------- parts of a batch
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "retrieval"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in WHOLE])
 def test_parts_of_a_batch_are_the_batch(
     kind: str, folder: Path, alone: dict[str, FinetuneResult], tmp_path: Path
 ) -> None:
@@ -116,8 +127,9 @@ def test_parts_of_a_batch_are_the_batch(
 
 
 def test_a_contrast_over_a_batch_has_no_parts(folder: Path, tmp_path: Path) -> None:
-    assert not task_spec("retrieval").task_class().in_parts
-    with expect_refusal("accumulate", "retrieval", "torchrun"):
-        fine_tune("retrieval", folder, tmp_path / "out", accumulate=2)
+    for kind in WHOLE:
+        assert not task_spec(kind).task_class().in_parts
+        with expect_refusal("accumulate", kind, "torchrun"):
+            fine_tune(kind, folder, tmp_path / "out", accumulate=2)
     with expect_refusal("batch_size is 7", "accumulate", "--batch-size 8"):
         fine_tune(TEXTS, folder, tmp_path / "out", accumulate=8)

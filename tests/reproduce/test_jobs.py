@@ -306,7 +306,7 @@ def perfect(kind: str, row, classes: tuple[str, ...]):
         case "vqa":
             return row.answer
         case "grounding":
-            return row.box
+            return row.boxes[0]
         case "reasoning":
             return row.label
     return Labels(classes).certain(row.label) if classes else float(row.label)

@@ -16,11 +16,16 @@ import numpy as np
 import pytest
 import torch
 
+from tests.inference.models import save, tuned
 from tests.refusals import expect_refusal
 from tests.serving.conftest import Running, png
+from xfm.config.serving import ServeConfig
+from xfm.inference.loading import load
 from xfm.inference.pipeline import pipeline
+from xfm.serving.app import Server
 from xfm.serving.client import shown
 from xfm.serving.models import Models
+from xfm.serving.searches import Searches
 
 Start = Callable[..., Running]
 
@@ -96,6 +101,23 @@ def test_as_many_documents_as_inputs(serving: Start) -> None:
     pairs = {"text_1": [f"a {n}" for n in range(4)], "text_2": [f"b {n}" for n in range(4)]}
     assert ask(running.address, "/score", pairs)[0] == 200
     assert ask(running.address, "/v2/rerank", told | {"documents": ["x"] * 5})[0] == 422
+
+
+def test_embeddings_are_those_that_a_fine_tuning_learned(tmp_path: Path) -> None:
+    folder, said = save(tmp_path / "answers", tuned("sentence-similarity")), ["Is it Red?", "is it red"]
+    running = Running(Server(Models([str(folder)]), Searches([]), ServeConfig(port=0), ()))
+    try:
+        status, found, _ = ask(running.address, "/v1/embeddings", {"input": said})
+        assert status == 200
+        vectors = [one["embedding"] for one in found["data"]]
+        np.testing.assert_allclose(vectors, load(folder).encode(said), atol=1e-5)
+        told = {"input": {"anchor": said[0], "positive": said[1]}}
+        status, found, _ = ask(running.address, "/v1/tasks/sentence-similarity", told)
+        cosine = float(np.dot(*vectors))
+        assert found["answers"][0]["score"] == pytest.approx(cosine, abs=1e-5)
+        assert cosine < 1 - 1e-3
+    finally:
+        running.stop()
 
 
 def test_tasks_answer_as_pipelines_do(serving: Start, model: Path) -> None:

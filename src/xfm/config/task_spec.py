@@ -119,7 +119,8 @@ class TaskSpec:
         task: the `xfm.tasks.base.Task` that fine-tunes it.
         values: likewise, where labels are values (`--regression`).
         pipeline: the `xfm.inference.base.Pipeline` that answers.
-        gallery: whether that searches in a gallery, as an `xfm.inference.retrieval.Retrieval` does.
+        gallery: whether that searches in a gallery, as an `xfm.inference.gallery.Retrieval` does.
+        ranks: whether a prediction is a place among all rows of a split, and none of a row by itself.
     """
 
     name: str
@@ -139,6 +140,7 @@ class TaskSpec:
     values: str = ""
     pipeline: str = "xfm.inference.classifiers:Classification"
     gallery: bool = False
+    ranks: bool = False
 
     def __post_init__(self) -> None:
         several = (self.fields, self.also, self.asked, self.encoders, self.settings, self.uses)

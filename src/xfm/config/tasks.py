@@ -24,7 +24,9 @@ _CAPTIONS = Field(
     target=True,
 )
 _EITHER = (Field("text", optional=True), Field("image", holds=Holds.PICTURE, optional=True))
-_CONTRAST = ("vision_proj.", "text_proj.")
+TEXT_VECTORS = "text_proj."
+"""Beginning of the names of what makes a vector of a text."""
+_CONTRAST = ("vision_proj.", TEXT_VECTORS)
 
 TEXT_CLASSIFICATION = TaskSpec(
     "text-classification",
@@ -42,6 +44,24 @@ TEXT_CLASSIFICATION = TaskSpec(
     head=f"{_HEADS}:TextClassifier",
     task="xfm.tasks.text_classification:TextClassificationTask",
     values="xfm.tasks.text_regression:TextRegressionTask",
+)
+SENTENCE_SIMILARITY = TaskSpec(
+    "sentence-similarity",
+    "how near two texts are; training brings the vectors of texts that belong together near each other",
+    (
+        Field("anchor", "a text, such as a question"),
+        Field("positive", "a text that belongs to it"),
+        Field("negative", "a text that does not, or a list of such", Holds.TEXTS, optional=True, target=True),
+    ),
+    '`{"score"}`, the cosine of their vectors',
+    asked=(Field("anchor", "a text"), Field("positive", "the text that it is compared with")),
+    text=TextRule.WRITTEN,
+    encoders=("language",),
+    uses=(TEXT_VECTORS,),
+    head=f"{_HEADS}:TextEmbedder",
+    task="xfm.tasks.sentence_similarity:SentenceSimilarityTask",
+    pipeline=f"{_INFERENCE}.matching:SentenceSimilarity",
+    ranks=True,
 )
 IMAGE_CLASSIFICATION = TaskSpec(
     "image-classification",
@@ -97,6 +117,7 @@ RETRIEVAL = TaskSpec(
     task="xfm.tasks.retrieval:RetrievalTask",
     pipeline=f"{_INFERENCE}.gallery:Retrieval",
     gallery=True,
+    ranks=True,
 )
 VQA = TaskSpec(
     "vqa",
@@ -122,7 +143,12 @@ GROUNDING = TaskSpec(
     (
         _IMAGE,
         Field("text", "what is to be found", also=("phrase",)),
-        Field("box", "four numbers, see --box-format and --box-unit", Holds.BOX, target=True),
+        Field(
+            "box",
+            "four numbers, or a list of such boxes, see --box-format and --box-unit",
+            Holds.BOX,
+            target=True,
+        ),
     ),
     '`{"label", "box": {"xmin", "ymin", "xmax", "ymax"}}`',
     encoders=_ALL,

@@ -16,7 +16,7 @@ from xfm.finetuning.flags import few_rows_hint, flags_of, out_of_time
 from xfm.finetuning.leaderboard import Leaderboard, over_fast
 from xfm.finetuning.origin import RowOrigin
 from xfm.finetuning.presets import Decision
-from xfm.finetuning.report import write_report
+from xfm.finetuning.report import candidates_of, write_report
 from xfm.finetuning.saved import save_tuned
 from xfm.finetuning.scored_splits import scored_splits
 from xfm.finetuning.session import AnyTask, Session, clear
@@ -170,6 +170,7 @@ def _save(
         "sources": dict(origin.sources),
         "config": to_plain(run.config),
         "tokens": found.task.module.task.max_tokens,
+        "candidates": candidates_of(task, tests),
         "baselines": result.baselines,
         "seconds": dict(seconds),
         "partial_pictures": partial_pictures(run.pictures, origin.places),

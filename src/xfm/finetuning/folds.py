@@ -14,16 +14,16 @@ from xfm.tasks.splits import SplitRows
 
 
 def kept_together(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[Hashable]:
-    """The group of each row: those that share a picture, or have none and the same texts, are not parted.
+    """The group of each row: those that have something in common (`Task.together`) are not parted.
 
-    Where pictures connect more than half of the rows, every row stands alone: no split would be possible.
+    Where pictures, or texts of pairs, connect more than half of the rows, every row stands alone: no split
+    would be possible.
     """
-    pictures = [task.pictures_of(row) for row in rows]
-    if not all(pictures):
-        return [task.texts_of(row) for row in rows]
-    numbers = components(pictures)
-    groups: list[Hashable] = [numbers[own[0]] for own in pictures]
-    if max(Counter(groups).values()) > len(rows) / 2:
+    things = [task.together(row) for row in rows]
+    numbers = components(things)
+    groups: list[Hashable] = [numbers[own[0]] for own in things]
+    connects = any(len(own) > 1 for own in things) or any(map(task.pictures_of, rows))
+    if connects and max(Counter(groups).values()) > len(rows) / 2:
         return list(range(len(rows)))
     return groups
 

@@ -144,7 +144,7 @@ class NewRows:
         for number, row, prediction in zip(self.numbers, self.rows, predictions, strict=True):
             case = task.case(row, prediction)
             line = {"row": number, "truth": case.truth, "prediction": case.predicted, "right": case.right}
-            boxes = {"true_box": case.true_box, "predicted_box": case.predicted_box}
+            boxes = {"true_boxes": case.true_boxes, "predicted_box": case.predicted_box}
             more = {"confidence": case.confidence, **boxes, **dict(named for named in case.texts if named[0])}
             line |= {name: value for name, value in more.items() if value is not None}
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")

@@ -18,7 +18,7 @@ from xfm.errors import refuse_none
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.data import PICTURES_FOLDER, reading
 from xfm.finetuning.plan import task_settings
-from xfm.finetuning.report import write_report
+from xfm.finetuning.report import candidate_facts, candidates_of, write_report
 from xfm.finetuning.restored import NewRows, restored, task_of
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores
@@ -171,6 +171,7 @@ def _score(
         "baselines": result.baselines,
         "config": {"seed": settings.seed, "precision": settings.precision.value, "device": settings.device},
         "tokens": settings.max_tokens,
+        "candidates": candidates_of(task, {SPLIT: rows.rows}),
         "seconds": {"predictions": round(time.perf_counter() - began, 2)},
         **more,
     }
@@ -205,6 +206,7 @@ def _report(found: Scored, task: AnyTask, rows: Sequence[Any], details: Mapping[
         ("Model", details["model"]),
         ("Fine-tuned from", str(provenance.get("fine_tuned_from", "unknown"))),
         ("Rows", f"{len(rows):,} of {details['sources'][SPLIT]}"),
+        *candidate_facts(details),
         ("Baseline", "the best guess that is the same for all of these rows"),
         *([("Unknown to the model, counted as wrong", f"{unknown} rows: {few(shown)}")] if unknown else []),
         ("Seed", str(details["config"]["seed"])),

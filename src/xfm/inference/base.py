@@ -54,6 +54,11 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         self.engine, self.spec = engine, spec
 
     # ------------------------------------------------------------ what a task says
+    @classmethod
+    def suits(cls, spec: TaskSpec, own: TaskSpec) -> bool:
+        """Whether a model that was fine-tuned for the task `own` still answers `spec`."""
+        return set(spec.uses) <= set(own.uses)
+
     def begin(self, options: Any) -> Ready:
         """What all rows of a call need, such as the vectors of class names; the options, where that is all.
 

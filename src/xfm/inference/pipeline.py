@@ -139,7 +139,7 @@ def _check_head(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
             f"{spec.name} needs a model that was fine-tuned for {spec.name}, and {name} was fine-tuned {has};"
             f" make one with `xfm finetune {spec.name} --model MODEL --train FILE --out OUT`"
         )
-    if spec.uses and own is not None and not set(spec.uses) <= set(own.uses):
+    if spec.uses and own is not None and not spec.pipeline_class().suits(spec, own):
         warnings.warn(
             f"{name} was fine-tuned for {own.name}, which may have changed the parts that {spec.name} uses; "
             "the model that it was fine-tuned from fits better",

@@ -90,6 +90,8 @@ def _of_pictures(
     pipe: Embed, pictures: dict[int, object], normalised: bool, same: dict[int, int]
 ) -> Iterator[Part]:
     """Vectors of the distinct pictures, in their order; they are read ahead by some batches."""
+    if pictures:
+        pipe.warn_of_pictures()
     numbers, size = list(pictures), pipe.engine.batch_size
     partial, first, waiting = warned_once(), dict[bytes, int](), dict[int, Picture]()
     for window in pipe.windows(pictures.values()):

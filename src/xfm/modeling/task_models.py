@@ -215,6 +215,10 @@ class Reasoner(WithModel, Classifier):
         return torch.cat([both_fused, rows.mean_text(text), seen], dim=-1)
 
 
+class TextEmbedder(WithModel):
+    """Vectors of texts by the pre-trained projection: nothing is added."""
+
+
 class Retriever(WithModel):
     """Retrieval by contrast and matching (COCO, Flickr30k): nothing is added."""
 

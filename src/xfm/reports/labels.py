@@ -136,6 +136,10 @@ _METRICS = {
     "r2": "variance explained",
     "word_f1": "F1 of the words",
     "exact": "captions that equal a reference",
+    "r1": "R@1",
+    "r5": "R@5",
+    "r10": "R@10",
+    "mrr10": "MRR@10",
     "mean_r1": "R@1, mean of both directions",
     "probe_accuracy": "accuracy of the linear probe",
     "knn_accuracy": "accuracy of k-NN",
@@ -202,7 +206,7 @@ def less_is_better(key: str) -> bool:
 def is_share(key: str) -> bool:
     """Whether the score is a share of the cases."""
     metric = key.split("/", 2)[2]
-    no_shares = ("mean_", "f1", "mcc", "auroc", "pearson", "spearman", "r2", "word_f1", "calibration_")
+    no_shares = ("mean_", "f1", "mcc", "auroc", "pearson", "spearman", "r2", "word_f1", "calibration_", "mrr")
     return not metric.startswith(no_shares)
 
 
@@ -227,7 +231,7 @@ def is_headline(key: str) -> bool:
     """Whether the key belongs into the short table of its group; the others fold away."""
     metric = key.split("/", 2)[2]
     extras = ("r5", "r10", "matching", "zero_shot", "mean_iou")
-    return not any(extra in metric for extra in extras)
+    return not any(f"_{extra}" in f"_{metric}" for extra in extras)
 
 
 def group_of(key: str) -> Group:

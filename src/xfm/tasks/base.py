@@ -140,6 +140,11 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         return ()
 
     @classmethod
+    def together(cls, row: Row) -> tuple[Hashable, ...]:
+        """What of a row may not be in two splits: its pictures, or all its texts where it has none."""
+        return cls.pictures_of(row) or (cls.texts_of(row),)
+
+    @classmethod
     def boxes_of(cls, row: Row) -> tuple[Corners, ...]:
         """What a crop of the row's picture must keep: boxes as fractions of its sides."""
         return ()

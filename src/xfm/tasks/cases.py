@@ -32,7 +32,8 @@ class Case:
         badness: how wrong it is; the worst cases have the most.
         texts: the row's texts by what they are.
         pictures: the row's pictures.
-        true_box, predicted_box: (left, top, right, bottom) as fractions of the first picture's sides.
+        true_boxes: each right, (left, top, right, bottom) as fractions of the first picture's sides.
+        predicted_box: likewise.
         confidence: probability of the prediction, None where there is none.
     """
 
@@ -42,6 +43,6 @@ class Case:
     badness: float
     texts: tuple[tuple[str, str], ...] = ()
     pictures: tuple[Path, ...] = ()
-    true_box: Corners | None = None
+    true_boxes: tuple[Corners, ...] | None = None
     predicted_box: Corners | None = None
     confidence: float | None = None

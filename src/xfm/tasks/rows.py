@@ -28,6 +28,21 @@ class LabelledText:
 
 
 @dataclass(frozen=True)
+class MatchedTexts:
+    """Two texts that belong together.
+
+    Attributes:
+        anchor: the one that the other is looked for by, such as a question.
+        positive: what belongs to it.
+        negatives: what does not, though it may seem to.
+    """
+
+    anchor: str
+    positive: str
+    negatives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class LabelledPictureText:
     """A picture with a text, and the class of the two.
 
@@ -84,11 +99,17 @@ class PicturePair:
 
 @dataclass(frozen=True)
 class Reference:
-    """A phrase and the box it refers to: left, top, right, bottom as fractions of the picture's sides."""
+    """A phrase and what it refers to in a picture.
+
+    Attributes:
+        image: the picture.
+        phrase: the phrase.
+        boxes: one at least, each of which is right: left, top, right, bottom as fractions of its sides.
+    """
 
     image: Path
     phrase: str
-    box: Corners
+    boxes: tuple[Corners, ...]
 
 
 @dataclass(frozen=True)
