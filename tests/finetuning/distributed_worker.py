@@ -1,6 +1,6 @@
 """What several processes fine-tune together; test_distributed.py starts it and compares with one process.
 
-Usage: distributed_worker.py FOLDER, which holds model/, spread/ and values.csv
+Usage: distributed_worker.py FOLDER, which holds model/, spread/ and the tables of TABLES
 """
 
 import json
@@ -20,6 +20,7 @@ from xfm.config.image import ImageTrainingConfig
 from xfm.errors import UserError
 from xfm.finetuning.finished import FinetuneResult
 from xfm.metrics.classes import Choice
+from xfm.metrics.labels import LabelSet
 from xfm.modeling.folder import save_model
 from xfm.objectives.losses import Losses
 from xfm.tasks.text_classification import TextClassificationTask
@@ -28,8 +29,10 @@ from xfm.training import distributed
 from xfm.training.logging import LOG_FILE, log_lines
 from xfm.training.signals import Interrupted
 
-VALUES = "regression"
-KINDS = (*FILES, VALUES)
+VALUES, SEVERAL, WEIGHTED = "regression", "several labels", "class weights"
+KINDS = (*FILES, VALUES, SEVERAL, WEIGHTED)
+TABLES = {VALUES: "values.csv", SEVERAL: "several.csv", WEIGHTED: "weighted.csv"}
+"""Of those that have no sample: texts, in the folder."""
 LONG = {"steps": 6, "evaluate_every": 1, "patience": 2}
 """A run that stops when its looks get no better."""
 CONFIG = replace(SHORT, steps=3, batch_size=7, lr=5e-3, evaluate_every=2, baseline=False)
@@ -42,6 +45,8 @@ CONFIGS = {
     "reasoning": replace(CONFIG, average=0.5),
     "image-text-classification": replace(CONFIG, tune=TuningConfig(vision=Tuning.FREEZE)),
     VALUES: replace(CONFIG, regression=True),
+    SEVERAL: replace(CONFIG, multi_label=True, class_weights="balanced"),
+    WEIGHTED: replace(CONFIG, class_weights={"few": 7.0, "many": 0.5}),
 }
 """Of those that do not have `CONFIG`."""
 MODELS = {"sentence-similarity": "spread"}
@@ -60,8 +65,8 @@ def save_spread_model(folder: Path) -> None:
 def fine_tune(kind: str, folder: Path, out: Path, resume: bool = False, **changes: Any) -> FinetuneResult:
     """A few steps on the ten rows of a task's sample, which are validation and test, too."""
     config, model = replace(CONFIGS.get(kind, CONFIG), **changes), folder / MODELS.get(kind, "model")
-    if kind == VALUES:
-        table = folder / "values.csv"
+    if kind in TABLES:
+        table = folder / TABLES[kind]
         return on_table(model, table, out, config, valid=table, test=table, resume=resume)
     table = SAMPLES / FILES[kind][0]
     return on_sample(kind, model, out, config, valid=table, test=table, resume=resume)
@@ -76,7 +81,7 @@ def losses(out: Path) -> dict[str, list[float]]:
 
 def plain(prediction: Any) -> Any:
     """A prediction as JSON holds it: numbers where there are some, classes as their probabilities."""
-    if isinstance(prediction, Choice):
+    if isinstance(prediction, Choice | LabelSet):
         return list(prediction.probabilities)
     if isinstance(prediction, Nearest):
         return [prediction.rank, prediction.score]

@@ -11,7 +11,11 @@ from tests.evaluation.tiny import save_tiny_model
 from tests.finetuning.distributed_worker import (
     KINDS,
     LONG,
+    SEVERAL,
+    TABLES,
     TEXTS,
+    VALUES,
+    WEIGHTED,
     fine_tune,
     losses,
     plain,
@@ -33,13 +37,19 @@ CLOSE = {"rel": 1e-5, "abs": 1e-5}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model, a table of values, and what two processes make of every task in turn."""
+    """A tiny model, tables of texts, and what two processes make of every task in turn."""
     found = tmp_path_factory.mktemp("tuned")
     save_tiny_model(found / "model")
     save_spread_model(found / "spread")
     texts = ("red", "green square", "it is blue", "a yellow one", "no", "yes", "left", "what", "where", "a")
-    rows = [f"{text},{number / 2}" for number, text in enumerate(texts)]
-    (found / "values.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    labels = {
+        VALUES: [str(number / 2) for number in range(10)],
+        SEVERAL: ["x", "x|y", "", "y|z", "z", "x|y|z", "", "z", "y", "x"],
+        WEIGHTED: ["few" if number in (1, 4, 5) else "many" for number in range(10)],
+    }
+    for kind, own in labels.items():
+        rows = [f"{text},{label}" for text, label in zip(texts, own, strict=True)]
+        (found / TABLES[kind]).write_text("\n".join(["text,label", *rows]) + "\n")
     ended = run([*TORCHRUN, "2", str(WORKER), str(found)], 400)
     assert ended.status == 0, ended.err[-3000:]
     return found

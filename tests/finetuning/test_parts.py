@@ -77,7 +77,7 @@ class Measured:
     def predict(self, rows: Any) -> Any:
         return rows
 
-    def metrics(self, rows: Any, predictions: Any) -> dict[str, float]:
+    def validation_metrics(self, rows: Any, predictions: Any) -> dict[str, float]:
         return self.found
 
 

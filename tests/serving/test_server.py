@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,9 +17,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.inference.models import save, tuned
+from tests.inference.models import TASKS, save, tuned
 from tests.refusals import expect_refusal
 from tests.serving.conftest import Running, png
+from xfm.config.labels import LabelKind
 from xfm.config.serving import ServeConfig
 from xfm.inference.loading import load
 from xfm.inference.pipeline import pipeline
@@ -145,6 +147,25 @@ def test_tasks_answer_as_pipelines_do(serving: Start, model: Path) -> None:
         status, found, _ = ask(running.address, f"/v1/tasks/{task}", told)
         assert status == 422, found
         assert words in found["error"]["message"]
+
+
+def test_several_labels_are_answered_as_by_the_pipeline(tmp_path: Path) -> None:
+    told = TASKS["image-text-classification"]
+    with pytest.MonkeyPatch.context() as patch:
+        several = replace(told, label_kind=LabelKind.SEVERAL, threshold=0.6)
+        patch.setitem(TASKS, "image-text-classification", several)
+        folder = save(tmp_path / "labels", tuned("image-text-classification"))
+    running = Running(Server(Models([str(folder)]), Searches([]), ServeConfig(port=0), ()))
+    try:
+        inputs = [{"image": png(jitter=number), "text": "the left square"} for number in range(3)]
+        found = running.client().ask("image-text-classification", inputs)
+    finally:
+        running.stop()
+    assert found == [
+        [{**one, "score": pytest.approx(one["score"], abs=1e-4)} for one in answer]
+        for answer in pipeline("image-text-classification", folder)(inputs)
+    ]
+    assert all(one["chosen"] == (one["score"] >= 0.6) for answer in found for one in answer)
 
 
 def test_a_collection_is_searched(serving: Start, collection: Path) -> None:

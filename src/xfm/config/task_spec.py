@@ -221,8 +221,13 @@ class TaskSpec:
         part, _, own = setting.partition(".")
         if part == "tune":
             return own in self.encoders
-        if setting in ("max_tokens", "regression"):
-            return self.has_texts if setting == "max_tokens" else bool(self.values)
+        everywhere = {
+            "max_tokens": self.has_texts,
+            "regression": bool(self.values),
+            "class_weights": self.classes,
+        }
+        if setting in everywhere:
+            return everywhere[setting]
         return setting in self.settings or part in self.settings
 
     def task_class(self, regression: bool = False) -> type[Any]:

@@ -27,6 +27,8 @@ _EITHER = (Field("text", optional=True), Field("image", holds=Holds.PICTURE, opt
 TEXT_VECTORS = "text_proj."
 """Beginning of the names of what makes a vector of a text."""
 _CONTRAST = ("vision_proj.", TEXT_VECTORS)
+_LABELS = ("multi_label", "label_separator", "threshold")
+_LABELLED = '`[{"label", "score"}]`; of several labels a row with `"chosen"` besides'
 
 TEXT_CLASSIFICATION = TaskSpec(
     "text-classification",
@@ -36,9 +38,10 @@ TEXT_CLASSIFICATION = TaskSpec(
         Field("text_pair", "the second text of a pair", optional=True, also=("second",)),
         Field("label", "name of the class; with --regression the value", Holds.LABEL, target=True),
     ),
-    '`[{"label", "score"}]`; of a regression the label is `value`, the score the value',
+    f"{_LABELLED}; of a regression the label is `value`, the score the value",
     text=TextRule.WRITTEN,
     encoders=("language",),
+    settings=_LABELS,
     classes=True,
     options=Best,
     head=f"{_HEADS}:TextClassifier",
@@ -67,8 +70,9 @@ IMAGE_CLASSIFICATION = TaskSpec(
     "image-classification",
     "the class of a picture",
     (_IMAGE, Field("label", holds=Holds.LABEL, target=True)),
+    _LABELLED,
     encoders=("vision",),
-    settings=("image", "image_head", "framing", "colours", "grey"),
+    settings=("image", "image_head", "framing", "colours", "grey", *_LABELS),
     classes=True,
     options=Best,
     head=f"{_HEADS}:ImageClassifier",
@@ -78,9 +82,10 @@ IMAGE_TEXT_CLASSIFICATION = TaskSpec(
     "image-text-classification",
     "the class of a picture with a text",
     (_IMAGE, Field("text"), Field("label", "name of the class of the two", Holds.LABEL, target=True)),
+    _LABELLED,
     text=TextRule.LONG_CAPTION,
     encoders=_ALL,
-    settings=(*VIEW, "rows_per_picture"),
+    settings=(*VIEW, "rows_per_picture", *_LABELS),
     classes=True,
     options=Best,
     head=f"{_HEADS}:PairClassifier",

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.labels import require_labels
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
@@ -33,6 +34,7 @@ from xfm.modeling.folder import Pretrained
 from xfm.reports.scores import write_json
 from xfm.results_folder import digest
 from xfm.tasks.base import Blanked, Task
+from xfm.tasks.class_task import ClassTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
@@ -123,6 +125,8 @@ class Session:
             limit = fitting_length(task, data.train, pretrained.given_tokenizer, limit)
         fit = replace(fit, max_tokens=limit, device=str(distributed.pick_device(config.device)))
         in_turn(lambda: _check_parts(fit))
+        if issubclass(task, ClassTask):
+            in_turn(lambda: require_labels(config.class_weights, data.labels or task.usual))
         if not data.answers:
             data = replace(data, answers=task.answer_list(data.train, config.max_answers))
         shown = digest(sorted((str(path), mark) for path, mark in pictures.marks.items()))
@@ -184,6 +188,7 @@ class Session:
         told = {"resume": resume, "progress": self.progress, "limit": self.limit}
         tuned = tune(task, config, self.data.valid, folder, settings, **told)
         merge_lora(task.module)
+        task.settle(self.data.valid)
         return task, tuned
 
     def _fitted_probe(self, blanked: Blanked, folder: Path) -> tuple[AnyTask, TuningRun]:

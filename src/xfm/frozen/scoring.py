@@ -181,7 +181,8 @@ def _check_labels(data: LabelledSplits) -> None:
     for row in (*(data.validation or ()), *data.test):
         if row.label not in known:
             raise UserError(
-                f"{row.shown}: no training row has the label {excerpt(row.label)!r}; add one, or leave it out"
+                f"{row.shown}: no training row has the label {excerpt(str(row.label))!r}; add one, or "
+                "leave it out"
             )
 
 

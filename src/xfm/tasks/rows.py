@@ -14,16 +14,16 @@ FILE_REMEDY = "rename one of them in the file, or build the world again with `xf
 
 @dataclass(frozen=True)
 class LabelledText:
-    """A text, or a pair of texts, and its class or its value.
+    """A text, or a pair of texts, and its class, its labels or its value.
 
     Attributes:
         text: the (first) text.
-        label: name of the class, or the value of a regression.
+        label: name of the class, names of several labels, or the value of a regression.
         second: the second text of a pair.
     """
 
     text: str
-    label: str | float
+    label: str | float | tuple[str, ...]
     second: str | None = None
 
 
@@ -44,18 +44,18 @@ class MatchedTexts:
 
 @dataclass(frozen=True)
 class LabelledPictureText:
-    """A picture with a text, and the class of the two.
+    """A picture with a text, and the class of the two, or its labels.
 
     Attributes:
         image: the picture.
         text: the text.
-        label: name of the class.
+        label: name of the class, or names of several labels.
         key: the row's id in the official files.
     """
 
     image: Path
     text: str
-    label: str
+    label: str | tuple[str, ...]
     key: int | str | None = None
 
 
@@ -181,16 +181,16 @@ class MaskedRow:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A picture and its category.
+    """A picture and its category, or its labels.
 
     Attributes:
         image: the picture.
-        label: name of the class.
+        label: name of the class, or names of several labels.
         place: file and row that name the picture, for messages.
     """
 
     image: Path
-    label: str
+    label: str | tuple[str, ...]
     place: str = field(default="", compare=False, repr=False)
 
     @property

@@ -117,7 +117,27 @@ class TableRow(Mapping[str, Any]):
         value = self.fields.get(field)
         if isinstance(value, bool):
             return "true" if value else "false"
+        if isinstance(value, list | tuple):
+            raise UserError(
+                f'{self.place}: the column "{self.names.get(field, field)}" holds a list; for several labels '
+                "a row give --multi-label (multi_label=True in Python)"
+            )
         return self.text(field).strip()
+
+    def labels(self, field: str, separator: str) -> tuple[str, ...]:
+        """The names of any number of labels, each once and in the order of the alphabet.
+
+        The cell holds a list (in CSV a JSON list), or names with the separator between them; an empty one, or
+        one that is not there, has no label.
+        """
+        if not self.has(field):
+            return ()
+        value = self._listed(field)
+        parts = value if isinstance(value, list) else self.label(field).split(separator)
+        if any(isinstance(one, list | tuple | Mapping) for one in parts):
+            raise self.error(field, f"is {_shown(value)}, no list of labels")
+        cells = (replace(self, fields={field: one}) for one in parts)
+        return tuple(sorted({cell.label(field) for cell in cells if cell.has(field)}))
 
     def value(self, field: str) -> float:
         """A finite number."""
