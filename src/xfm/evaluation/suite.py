@@ -27,7 +27,7 @@ from xfm.evaluation.report import write_report
 from xfm.evaluation.timetable import Timetable
 from xfm.files import file_digest
 from xfm.locks import holds
-from xfm.modeling.folder import load_model
+from xfm.modeling.folder import load_model, require_seeing
 from xfm.modeling.model_files import write_calibration
 from xfm.modeling.named import model_folder as folder_of
 from xfm.modeling.named import stand_in
@@ -93,6 +93,7 @@ def evaluate(
     times = Timetable(resolved.minutes, resolved.parts, resolved.scratch)
     if not any((world / name).exists() for name in ("world.json", "tasks")):
         raise UserError(f"{world} is no world (no world.json): give the folder that `xfm prepare` wrote")
+    require_seeing(model_folder, "the evaluation")
     weights = weights_digest(model_folder)
     maker = Maker("evaluate", {"model": weights, "data": world_mark(world)}, f"{model_folder} on {world}")
     require_free(out, maker, model=model_folder)

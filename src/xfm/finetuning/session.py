@@ -107,7 +107,7 @@ class Session:
         task, given = spec.task_class(config.regression), config
         config = decided(config if config.folds is not None else replace(config, folds=origin.folds), spec)
         if origin.base is None:
-            pretrained = in_turn(lambda: prepared_base(model, config))
+            pretrained = in_turn(lambda: prepared_base(model, config, spec))
             pictures = Pictures(pretrained.preprocessing)
             data, left_out = first_reads(
                 lambda: (usable_rows(task, data, pictures, left_out, progress, origin.looked), left_out),

@@ -32,7 +32,7 @@ from xfm.metrics.classification import (
     most_frequent,
 )
 from xfm.metrics.intervals import bootstrap
-from xfm.modeling.folder import Pretrained, load_model
+from xfm.modeling.folder import Pretrained, load_model, require_seeing
 from xfm.modeling.model_files import WEIGHTS
 from xfm.modeling.named import model_folder
 from xfm.reports.results import PartResult
@@ -112,6 +112,7 @@ def evaluate_frozen(
     folder = model_folder(model)
     maker = frozen_maker("probe", folder, data.train, data.validation, data.test)
     require_free(out, maker)
+    require_seeing(folder, "a probe of pictures")
     pretrained = load_model(folder)
     featuriser = build_featuriser(
         pretrained, maker.subject["model"], config, both=Method.HEAD in config.methods

@@ -120,7 +120,7 @@ class Loaded(Pretrained):
         vectors = _as_vectors(given)
         if vectors is None:
             return self._encoded(given, True, None, running)
-        width = self.model.config.projection
+        width = self.model.config.vector_width
         if vectors.ndim not in (1, 2) or vectors.shape[-1] != width:
             raise UserError(
                 f"the {name} are numbers of shape {list(vectors.shape)}, and vectors of this model are "

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from xfm.config.calibration import MatchCalibration
+from xfm.config.model import lacks
 from xfm.config.plain import to_plain
 from xfm.config.self_check import SelfCheck
 from xfm.data.tokenizer import Tokenizer
@@ -16,7 +17,7 @@ from xfm.modeling.belongings import Belongings as Belongings
 from xfm.modeling.belongings import Preprocessing as Preprocessing
 from xfm.modeling.checking import check_of
 from xfm.modeling.composition import Backbone
-from xfm.modeling.model_files import as_json, read_model
+from xfm.modeling.model_files import as_json, read_config, read_model
 from xfm.modeling.model_files import save_model as save_model
 from xfm.modeling.named import model_folder
 from xfm.modeling.self_check import SELF_CHECK
@@ -134,6 +135,16 @@ def load_model(
         model, own.given_tokenizer, own.preprocessing, own.provenance, own.task, own.calibration, own.check
     )
     return found if image_size is None else found.resized(folder, image_size, image_width)
+
+
+def require_seeing(folder: Path | str, purpose: str) -> None:
+    """Refuse a folder's model for a purpose that needs pictures, before any work.
+
+    Raises:
+        UserError: the model is of language alone, or its configuration cannot be read.
+    """
+    if not read_config(folder)[0].sees:
+        raise UserError(f"{purpose} needs pictures, and {lacks(folder)}")
 
 
 def write_check(folder: Path | str) -> Path:

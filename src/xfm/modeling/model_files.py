@@ -28,7 +28,7 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.failures import FULL, refused
 from xfm.files import drafting, read_json_object, replace_folder, sync_folder, write_text
-from xfm.modeling.belongings import Belongings, Preprocessing
+from xfm.modeling.belongings import UNSEEN, Belongings, Preprocessing
 from xfm.modeling.checking import check_of, read_check, verify_here
 from xfm.modeling.composition import Backbone
 from xfm.modeling.named import model_folder
@@ -116,10 +116,12 @@ def write_description(folder: Path, config: ModelConfig, belongings: Belongings)
     tokenizer, provenance = belongings.given_tokenizer, belongings.provenance
     if tokenizer is not None:
         tokenizer.save(folder / TOKENIZER)
-    _write_json(folder / PREPROCESSING, to_plain(belongings.preprocessing))
+    if config.sees:
+        _write_json(folder / PREPROCESSING, to_plain(belongings.preprocessing))
     # A tokenizer that was never there is told from one that was lost.
     _write_json(folder / PROVENANCE, provenance | ({} if tokenizer else {"tokenizer": None}))
-    _write_json(folder / INPUT_CLASSES, CLASSES)
+    if config.sees:
+        _write_json(folder / INPUT_CLASSES, CLASSES)
     if belongings.calibration is not None:
         _write_json(folder / CALIBRATION, to_plain(belongings.calibration))
 
@@ -204,11 +206,14 @@ def read_config(folder: Path | str, image_size: int | None = None) -> tuple[Mode
         )
     values = own_fields(read_json_object(folder / CONFIG), folder / CONFIG)
     config = from_plain(ModelConfig, values, folder / CONFIG)
+    if not config.sees and image_size is None:
+        return config, UNSEEN
+    vision = config.seeing
     preprocessing = from_plain(
         Preprocessing, read_json_object(folder / PREPROCESSING), folder / PREPROCESSING
     )
     for name in ("image_size", "image_width"):
-        ours, theirs = getattr(preprocessing, name), getattr(config.vision, name)
+        ours, theirs = getattr(preprocessing, name), getattr(vision, name)
         if ours != theirs:
             raise UserError(
                 f"{folder / PREPROCESSING}: {name} is {ours}, but {CONFIG} says {theirs}; "
@@ -217,7 +222,7 @@ def read_config(folder: Path | str, image_size: int | None = None) -> tuple[Mode
     if image_size is None:
         return config, preprocessing
     try:
-        vision = replace(config.vision, image_size=image_size, image_width=None)
+        vision = replace(vision, image_size=image_size, image_width=None)
     except ValueError as error:
         raise UserError(f"{folder} cannot take pictures of {image_size} pixels: {error}") from error
     return replace(config, vision=vision), replace(preprocessing, image_size=image_size, image_width=None)

@@ -145,7 +145,7 @@ def begin(recipe: Recipe) -> tuple[Recipe, Preprocessing, tuple[str, ...]]:
         UserError: the folder is no model, or the recipe's texts are too long for it.
     """
     if recipe.init.model is None:
-        return recipe, Preprocessing(recipe.model.vision.image_size), ()
+        return recipe, Preprocessing(recipe.model.seeing.image_size), ()
     folder = model_folder(recipe.init.model)
     config, preprocessing = read_config(folder, recipe.init.image_size)
     tokenizer = str((folder / TOKENIZER).resolve())
