@@ -27,6 +27,7 @@ from xfm.evaluation.report import write_report
 from xfm.evaluation.timetable import Timetable
 from xfm.files import file_digest
 from xfm.locks import holds
+from xfm.modeling.adapters import require_whole
 from xfm.modeling.folder import load_model, require_seeing
 from xfm.modeling.model_files import write_calibration
 from xfm.modeling.named import model_folder as folder_of
@@ -278,6 +279,7 @@ def part_fingerprint(part: Part, weights: str, world: Path, config: EvaluationCo
 
 def weights_digest(folder: Path) -> str:
     """Sha256 of a model folder's weights, configuration, tokenizer and preprocessing."""
+    require_whole(folder)
     names = ("model.safetensors", "config.json", "tokenizer.json", "preprocessing.json")
     missing = [name for name in names if not (folder / name).exists()]
     if missing:

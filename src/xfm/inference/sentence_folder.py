@@ -12,9 +12,9 @@ from typing import Any
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, sync_folder, writing
 from xfm.inference.pipeline import pipeline
+from xfm.modeling.adapters import require_whole
 from xfm.modeling.card import CARD, model_card
 from xfm.modeling.folder import load_model
-from xfm.modeling.named import model_folder
 from xfm.results_folder import free_name, unused
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
@@ -77,7 +77,7 @@ def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
         raise UserError(f"{out} is a link to itself; remove it, or name another folder")
     if unused(out) != out:
         raise UserError(f"{out} holds something; name another folder, such as {free_name(out)}")
-    folder = model_folder(model)
+    folder = require_whole(model)
     loaded = load_model(folder)
     pipeline(task, loaded)  # refuses a model that could not answer
     way = _USE[kind] if loaded.model.sees else _USE_OF_TEXTS

@@ -7,7 +7,8 @@ folder also has `task.json`, what it is for, and `task.safetensors`, what the ta
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from xfm.config.exported import MANIFEST
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
+from xfm.config.self_check import SelfCheck
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import task_spec
 from xfm.data.tokenizer import Tokenizer
@@ -82,22 +84,32 @@ def save_model(
         UserError: the disk is full, the place is not writable, or something else lies there. What was there
             before is unharmed.
     """
+    with saving(folder) as part:
+        state = model.state_dict() | (task.shared_state() if task else {})
+        write_tensors(part / WEIGHTS, state, half)
+        own = Belongings(tokenizer, preprocessing, provenance, task, calibration)
+        write_description(part, model.config, own)
+        write_self_check(part, check_of(model.config, own, state, half))
+        if task is not None:
+            write_task(part, task)
+        if unused:
+            write_tensors(part / UNUSED, {name: t.float().clone() for name, t in unused.items()})
+
+
+@contextmanager
+def saving(folder: Path | str) -> Iterator[Path]:
+    """An empty folder for the files of a model, which takes the place of an older one when the block is done.
+
+    Raises:
+        UserError: the disk is full, the place is not writable, or something else lies there. What was there
+            before is unharmed.
+    """
     folder = home_path(folder)
     _refuse_foreign(folder)
     target = folder.resolve()  # through a link, so that the link stays
     try:
         with drafting(target) as part:
-            state = model.state_dict() | (task.shared_state() if task else {})
-            write_tensors(part / WEIGHTS, state, half)
-            own = Belongings(tokenizer, preprocessing, provenance, task, calibration)
-            write_description(part, model.config, own)
-            if (check := check_of(model.config, own, state, half)) is not None:
-                write_text(part / SELF_CHECK, as_json(to_plain(check), None))
-            if task is not None:
-                write_tensors(part / TASK_WEIGHTS, task.added_state())
-                _write_json(part / TASK, to_plain(task.task))
-            if unused:
-                write_tensors(part / UNUSED, {name: t.float().clone() for name, t in unused.items()})
+            yield part
             sync_folder(part)
             replace_folder(part, target)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
@@ -107,6 +119,18 @@ def save_model(
             f"{folder}: the model could not be saved ({reason}); make room there or name another folder, "
             "what was there before is unharmed"
         ) from error
+
+
+def write_self_check(folder: Path, check: SelfCheck | None) -> None:
+    """Write what the model made of a text and a picture, where that could be computed."""
+    if check is not None:
+        write_text(folder / SELF_CHECK, as_json(to_plain(check), None))
+
+
+def write_task(folder: Path, task: TaskModel) -> None:
+    """Write what a model was fine-tuned for, and what that adds."""
+    write_tensors(folder / TASK_WEIGHTS, task.added_state())
+    _write_json(folder / TASK, to_plain(task.task))
 
 
 def write_description(folder: Path, config: ModelConfig, belongings: Belongings) -> None:
@@ -145,13 +169,11 @@ def read_calibration(folder: Path) -> MatchCalibration | None:
     return from_plain(MatchCalibration, read_json_object(path), path) if path.exists() else None
 
 
-def read_model(
-    folder: Path | str, build: Callable[[ModelConfig], B], check: bool = True
-) -> tuple[B, Belongings]:
-    """Read a model folder.
+def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = True) -> tuple[B, Belongings]:
+    """Read a model folder that holds the whole model; `xfm.modeling.adapters.read_model` reads adapters, too.
 
     Args:
-        folder: a folder written by `save_model`, or the name of a model of the package.
+        folder: a folder written by `save_model`.
         build: makes the model of a configuration.
         check: compare what it makes of a text and a picture with its self-check.
 
@@ -162,7 +184,6 @@ def read_model(
         UserError: a file is missing, truncated or of another model, or the model is not what it was when it
             was saved.
     """
-    folder = model_folder(folder)
     config, _ = read_config(folder)
     if (folder / MANIFEST).is_file():
         raise UserError(
@@ -266,11 +287,11 @@ def _load_weights(
     with torch.device("meta"), WithoutMemory():
         shapes = build(config)
         require_same(folder / WEIGHTS, shapes.state_dict(), CONFIG)
-        if (described := _read_task(folder, shapes)) is not None:
+        if (described := _described_task(folder, shapes)) is not None:
             require_same(folder / TASK_WEIGHTS, described.added_state(), TASK)
     with without_weights():
         model = build(config)
-        task = _read_task(folder, model)
+        task = _described_task(folder, model)
     _assign(model, model.state_dict(), folder / WEIGHTS)
     if task is not None:
         _assign(task, task.added_state(), folder / TASK_WEIGHTS)
@@ -278,7 +299,22 @@ def _load_weights(
     return model, task
 
 
-def _read_task(folder: Path, model: Backbone) -> TaskModel | None:
+def read_task(folder: Path, model: Backbone) -> TaskModel | None:
+    """The task model of a folder, with its tensors, on a model that has its own; None before fine-tuning.
+
+    Raises:
+        UserError: a file is missing, or of another task.
+    """
+    with without_weights():
+        task = _described_task(folder, model)
+    if task is None:
+        return None
+    require_same(folder / TASK_WEIGHTS, task.added_state(), TASK)
+    _assign(task, task.added_state(), folder / TASK_WEIGHTS)
+    return task.eval()
+
+
+def _described_task(folder: Path, model: Backbone) -> TaskModel | None:
     """The task model that the folder describes."""
     if not (folder / TASK).exists():
         return None
