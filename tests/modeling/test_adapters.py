@@ -215,6 +215,14 @@ def test_what_needs_the_files_of_a_model_says_how_to_have_them(
     assert not (tmp_path / "out").exists()
 
 
+def test_transformers_classes_say_how_to_have_a_whole_model(learned: Learned) -> None:
+    transformers = pytest.importorskip("transformers")
+    import xfm.interop.transformers  # noqa: F401
+
+    with expect_refusal(str(learned.folder), "is an adapter", "xfm merge"):
+        transformers.AutoModel.from_pretrained(learned.folder)
+
+
 def test_info_says_what_it_is(learned: Learned, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(learned.folder)]) == 0
     said = capsys.readouterr().out

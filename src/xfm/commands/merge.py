@@ -32,10 +32,10 @@ def run(chosen: Namespace) -> None:
     from xfm.files import folder_size
     from xfm.modeling.adapters import merge
     from xfm.modeling.named import model_folder
-    from xfm.results_folder import model_mark, require_new_model
+    from xfm.results_folder import require_new_model
 
     adapter, out = model_folder(chosen.adapter), Path(chosen.out)
-    made = {"merged": model_mark(adapter)}
+    made = {"merged": str(chosen.adapter)}
     require_new_model(out, made)
     merge(adapter, out, chosen.base, made)
     print(f"The model is in {out} ({folder_size(out):,} bytes; the adapter has {folder_size(adapter):,}).")

@@ -53,7 +53,7 @@ ADAPTER, CHANGED = "adapter.json", "changed.safetensors"
 
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds an adapter."""
-    return (folder / ADAPTER).is_file()
+    return (folder / ADAPTER).exists()  # what it is, reading says
 
 
 def require_whole(folder: Path | str) -> Path:
