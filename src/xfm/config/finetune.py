@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xfm.config.adapter import MOST_RANK
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.labels import ClassWeights, LabelKind, class_weights_of
@@ -51,6 +52,8 @@ class TuningConfig:
         rank: rank of LoRA's additions.
         alpha: LoRA's scale; its additions are multiplied by alpha / rank.
         dropout: of LoRA's inputs.
+        apart: keep what was learned apart: the folder of the model then holds LoRA's additions and the head,
+            and is read over the model that it began with; no encoder may learn whole.
     """
 
     language: Tuning | None = None
@@ -59,9 +62,10 @@ class TuningConfig:
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.0
+    apart: bool = False
 
     def __post_init__(self) -> None:
-        check_range("tune.rank", self.rank, 1, 1 << 12)
+        check_range("tune.rank", self.rank, 1, MOST_RANK)
         check_range("tune.alpha", self.alpha, 0)
         check_range("tune.dropout", self.dropout, 0, 1)
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from xfm.config.encoders import MAX_ROWS
 from xfm.config.labels import HALF, LabelKind
-from xfm.config.model import MAX_ROWS
 from xfm.config.ranges import check_range
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec

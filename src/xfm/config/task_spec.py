@@ -10,6 +10,7 @@ from enum import StrEnum
 from importlib import import_module
 from typing import Any
 
+from xfm.config.model import ModelConfig, lacks
 from xfm.errors import UserError
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -200,6 +201,25 @@ class TaskSpec:
     def has_pictures(self) -> bool:
         """Whether rows have pictures."""
         return any(one.holds in (Holds.PICTURE, Holds.TWO_PICTURES) for one in self.fields)
+
+    @property
+    def needs_pictures(self) -> bool:
+        """Whether no row goes without a picture, so that a model of language alone has no use for it."""
+        kinds = (Holds.PICTURE, Holds.TWO_PICTURES)
+        return any(one.holds in kinds and not one.optional for one in self.fields)
+
+    def check_model(self, config: ModelConfig, name: object) -> None:
+        """Refuse a model that lacks the parts of the task.
+
+        Args:
+            config: of the model.
+            name: of the model, for the message.
+
+        Raises:
+            UserError: the task needs pictures, and the model is of language alone.
+        """
+        if self.needs_pictures and not config.sees:
+            raise UserError(f"{self.name} needs pictures, and {lacks(name)}")
 
     @property
     def draws(self) -> bool:

@@ -167,7 +167,9 @@ def _save(
     settings = to_plain(run.settings(Blanked.NOTHING))
     valid = len(run.data.valid)
     task, tuned = found.task, found.tuned
-    provenance = save_tuned(found.model, task, run.pretrained, run.model, tuned, valid, settings=settings)
+    apart = run.config.tune if run.config.tune.apart else None
+    began = run.pretrained, run.model
+    provenance = save_tuned(found.model, task, *began, tuned, valid, apart, settings=settings)
     counts = {name: len(rows) for name, rows in run.data.tests.items()}
     details = {
         "provenance": provenance,

@@ -19,7 +19,7 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
-from xfm.finetuning.adapt import merge_lora
+from xfm.finetuning.adapt import check_apart, merge_lora
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.origin import RowOrigin
@@ -108,8 +108,9 @@ class Session:
         in_turn(lambda: _check(spec, data, config))
         task, given = spec.task_class(config.regression), config
         config = decided(config if config.folds is not None else replace(config, folds=origin.folds), spec)
+        in_turn(lambda: check_apart(spec, config, model))
         if origin.base is None:
-            pretrained = in_turn(lambda: prepared_base(model, config))
+            pretrained = in_turn(lambda: prepared_base(model, config, spec))
             pictures = Pictures(pretrained.preprocessing)
             data, left_out = first_reads(
                 lambda: (usable_rows(task, data, pictures, left_out, progress, origin.looked), left_out),
@@ -187,9 +188,9 @@ class Session:
         settings = self.settings(blanked)
         told = {"resume": resume, "progress": self.progress, "limit": self.limit}
         tuned = tune(task, config, self.data.valid, folder, settings, **told)
-        merge_lora(task.module)
+        additions = merge_lora(task.module)
         task.settle(self.data.valid)
-        return task, tuned
+        return task, replace(tuned, additions=additions)
 
     def _fitted_probe(self, blanked: Blanked, folder: Path) -> tuple[AnyTask, TuningRun]:
         """A task with a probe: it is fitted anew by a run that goes on, which takes no longer than before.

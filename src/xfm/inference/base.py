@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from xfm.config.task_spec import TaskSpec
+from xfm.config.model import lacks
+from xfm.config.task_spec import TaskSpec, TextRule
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import as_read
 from xfm.errors import UserError, suggest
@@ -72,8 +73,9 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         """The answers of a batch, in its order."""
 
     def as_read(self, text: str, pictures: int) -> str:
-        """A text as the model was trained to read it."""
-        return as_read(self.spec.text, text, self.engine.longest)
+        """A text as the model was trained to read it: one of language alone, as it is written."""
+        rule = self.spec.text if self.engine.model.sees else TextRule.WRITTEN
+        return as_read(rule, text, self.engine.longest)
 
     def check(self, item: Item) -> None:
         """Refuse an input that cannot be answered; raises UserError. Never called by several threads."""
@@ -235,6 +237,8 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             raise UserError(f"{self.spec.name} takes either {either}: give {example(self.spec.inputs)}")
         found = {f.name: read_field(f, values[f.name], reader) for f in self.spec.inputs if f.name in values}
         pictures = [picture for value in found.values() if isinstance(value, list) for picture in value]
+        if pictures and not self.engine.model.sees:
+            raise UserError(f"a picture was given, and {lacks(self.engine.name)}")
         texts = [value for value in found.values() if isinstance(value, str)]
         read = tuple(self.as_read(text, len(pictures)) for text in texts)
         return Item(read, tuple(pictures), texts[0] if texts else "")

@@ -70,7 +70,7 @@ class Embed(Pipeline[NoOptions, NDArray[np.float32]]):
 
     def collected(self, answers: list[NDArray[np.float32]]) -> Any:
         """[N, E]."""
-        width = self.engine.model.config.projection
+        width = self.engine.model.config.vector_width
         return np.stack(answers) if answers else np.zeros((0, width), dtype=np.float32)
 
 
