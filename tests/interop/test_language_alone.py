@@ -103,6 +103,37 @@ def test_minilm_gives_its_documented_similarities(tmp_path: Path) -> None:
     np.testing.assert_allclose(model.similarity(said, said), expected, rtol=0, atol=1e-4)
 
 
+def test_its_vectors_learn_from_pairs_of_texts(alone: Path, tmp_path: Path) -> None:
+    """Ten pairs are told apart by heart, and `encode` gives what was learned, of the encoder's width."""
+    table = tmp_path / "pairs.csv"
+    pairs = [
+        (f"question {name}", f"answer {other}")
+        for name, other in zip("abcdefghij", "qrstuvwxyz", strict=True)
+    ]
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("anchor", "positive"), *pairs])
+    config = FinetuneConfig(steps=80, batch_size=10, lr=1e-3, device="cpu", baseline=False)
+    done = xfm.finetune(
+        "sentence-similarity",
+        alone,
+        table,
+        tmp_path / "out",
+        config=config,
+        valid=table,
+        test=table,
+        progress=False,
+    )
+    assert done.scores["sentence-similarity/test/r1"].value == 1.0
+    learned = xfm.load(tmp_path / "out" / "model")
+    anchors, positives = (learned.encode([pair[side] for pair in pairs]) for side in (0, 1))
+    assert anchors.shape == (10, SMALL["hidden_size"])
+    assert (anchors @ positives.T).argmax(1).tolist() == [*range(10)]
+    before = xfm.load(alone).similarity(*([pair[side] for pair in pairs] for side in (0, 1)))
+    assert before.argmax(1).tolist() != [*range(10)]
+    temperatures = [xfm.load(path).model.temperature.item() for path in (alone, tmp_path / "out" / "model")]
+    assert temperatures[0] != temperatures[1], "it is learned, too"
+
+
 def test_the_folder_holds_language_and_nothing_else(
     alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,7 +142,7 @@ def test_the_folder_holds_language_and_nothing_else(
     assert stored.model.config.vision is None
     assert stored.model.config.fusion is None
     parts = {name.split(".")[0] for name in stored.model.state_dict()}
-    assert parts == {"language", "language_head"}
+    assert parts == {"language", "language_head", "temperature"}
     assert stored.provenance["fresh"] == ["language_head."]  # a BERT without its head
     assert set(stored.provenance["composed"]) == {"language"}
     assert stored.check is not None

@@ -73,9 +73,12 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         """The answers of a batch, in its order."""
 
     def as_read(self, text: str, pictures: int) -> str:
-        """A text as the model was trained to read it: one of language alone, as it is written."""
-        rule = self.spec.text if self.engine.model.sees else TextRule.WRITTEN
-        return as_read(rule, text, self.engine.longest)
+        """A text as the model was trained to read it."""
+        return self.read_by(self.spec.text, text)
+
+    def read_by(self, rule: TextRule, text: str) -> str:
+        """A text by a rule; a model of language alone has learned none, and reads what is written."""
+        return as_read(rule if self.engine.model.sees else TextRule.WRITTEN, text, self.engine.longest)
 
     def check(self, item: Item) -> None:
         """Refuse an input that cannot be answered; raises UserError. Never called by several threads."""

@@ -13,21 +13,25 @@ from xfm.config.tasks import EMBED, TEXT_VECTORS
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import as_read
-from xfm.inference.base import Pipeline
+from xfm.inference.base import Answer, Pipeline
 from xfm.inference.batches import InputBatch, cut
-from xfm.inference.engine import Engine
 from xfm.inference.items import Item
 from xfm.modeling.task_models import Grounder
 
 
-def read_for_vectors(engine: Engine, text: str) -> str:
-    """A text as the model reads those of which it makes vectors: as the fine-tuning did that trained them."""
-    own = None if engine.pretrained.task is None else engine.pretrained.task.task.spec
-    rule = own.text if own is not None and TEXT_VECTORS in own.uses else EMBED.text
-    return as_read(rule, text, engine.longest)
+class _OfVectors(Pipeline[NoOptions, Answer]):
+    """What is made of vectors of texts."""
+
+    def as_read(self, text: str, pictures: int) -> str:
+        """As the fine-tuning read it that trained the vectors, or else as the pre-training did."""
+        task = self.engine.pretrained.task
+        own = None if task is None else task.task.spec
+        if own is not None and TEXT_VECTORS in own.uses:
+            return as_read(own.text, text, self.engine.longest)
+        return self.read_by(EMBED.text, text)
 
 
-class Embed(Pipeline[NoOptions, NDArray[np.float32]]):
+class Embed(_OfVectors[NDArray[np.float32]]):
     """`{"text"}` or `{"image"}`, or a text or a picture that is no path -> a unit vector [E], float32.
 
     A list gives one array [N, E]. The product of two vectors is their cosine, of texts with pictures too. A
@@ -38,10 +42,6 @@ class Embed(Pipeline[NoOptions, NDArray[np.float32]]):
     def suits(cls, spec: TaskSpec, own: TaskSpec) -> bool:
         """Vectors of texts are what they were trained to be; see `check` for those of pictures."""
         return super().suits(spec, own) or TEXT_VECTORS in own.uses
-
-    def as_read(self, text: str, pictures: int) -> str:
-        """As the model's vectors were trained."""
-        return read_for_vectors(self.engine, text)
 
     def check(self, item: Item) -> None:
         """Warn of pictures where texts alone were trained."""
@@ -83,12 +83,8 @@ class Similar(TypedDict):
     score: float
 
 
-class SentenceSimilarity(Pipeline[NoOptions, Similar]):
+class SentenceSimilarity(_OfVectors[Similar]):
     """`{"anchor", "positive"}`, two texts -> `{"score"}`: the cosine of their vectors, those of `embed`."""
-
-    def as_read(self, text: str, pictures: int) -> str:
-        """As the model's vectors were trained."""
-        return read_for_vectors(self.engine, text)
 
     def tokenise(self, texts: Sequence[tuple[str, ...]]) -> Tokens | None:
         """[R, T] tokens of the first texts: the two are read one by one, each as a text of its own."""

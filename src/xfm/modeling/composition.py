@@ -18,7 +18,7 @@ from xfm.modeling.queries import FusionQuery, ImageBank, TextBank
 
 TEMPERATURE_RANGE = (0.001, 0.5)
 SEEING_PARTS = (
-    "vision", "fusion", "vision_proj", "text_proj", "temperature", "itm_head", "bbox_head", "fusion_head"
+    "vision", "fusion", "vision_proj", "text_proj", "itm_head", "bbox_head", "fusion_head"
 )  # fmt: skip
 """Parts that a language-only model lacks."""
 
@@ -77,9 +77,9 @@ class Composition:
             image_width = config.seeing.width
             self.vision_proj = nn.Linear(image_width, config.projection)
             self.text_proj = nn.Linear(width, config.projection)
-            self.temperature = nn.Parameter(torch.tensor([config.temperature]))
             self.itm_head = MLPHead(width, 2)
             self.bbox_head = MLPHead(width, 4)
+        self.temperature = nn.Parameter(torch.tensor([config.temperature]))
         self.language_head = TokenHead(width, self.language.words, config.language.norm_eps)
         if config.sees:
             self.fusion_head = TokenHead(width, self.fusion.embeddings.words)

@@ -97,8 +97,8 @@ class RuntimeModel(XFM):
             self.fusion = RunFusion(graphs[FUSION])  # pyright: ignore[reportAttributeAccessIssue]
             self.vision_proj = nn.Linear(seeing.width, config.projection)
             self.text_proj = nn.Linear(width, config.projection)
-            self.temperature = nn.Parameter(torch.tensor([config.temperature]))
             self.itm_head, self.bbox_head = MLPHead(width, 2), MLPHead(width, 4)
+        self.temperature = nn.Parameter(torch.tensor([config.temperature]))
         self.load_state_dict({name: tensor.float() for name, tensor in heads.items()})
 
     def language_logits(self, states: Tensor) -> Tensor:

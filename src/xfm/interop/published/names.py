@@ -16,7 +16,7 @@ from torch import Tensor
 
 from xfm.config.model import LanguageConfig, ModelConfig, VisionConfig
 from xfm.config.task import ImageHead, TaskConfig
-from xfm.config.tasks import CAPTIONING, GROUNDING, IMAGE_CLASSIFICATION, RETRIEVAL
+from xfm.config.tasks import CAPTIONING, GROUNDING, IMAGE_CLASSIFICATION, RETRIEVAL, SENTENCE_SIMILARITY
 from xfm.errors import UserError
 
 TASK_PREFIX = "task."
@@ -76,6 +76,8 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
         return entries + _mlp("bbox_head")
     if task.kind == CAPTIONING.name:
         raise UserError("the published code cannot write captions, so it has no names for such a decoder")
+    if task.kind == SENTENCE_SIMILARITY.name:
+        raise UserError("the published code compares no texts with each other, so it has no such files")
     decoder = _text(f"{TASK_PREFIX}decoder", "text_decoder.roberta", config.fusing.depth, cross=True)
     return entries + decoder + _token_head(f"{TASK_PREFIX}decoder.head", "text_decoder")
 
