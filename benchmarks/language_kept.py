@@ -225,7 +225,7 @@ def run(given: argparse.Namespace) -> None:
     if any(row.get(name, cell) not in ("", cell) for row in rows for name, cell in settings.items()):
         raise UserError(f"{table} has runs of another recipe or number of steps: give another --out")
     if not began.exists():
-        made = compose(str(Path(package.origin).parent / "model"), None, load_recipe(given.recipe))
+        made = compose(str(Path(package.origin).parent / "model"), "fresh", load_recipe(given.recipe))
         save_model(began, made.model, made.tokenizer, made.preprocessing, made.provenance)
 
     def there(what: str, seed: str = "") -> bool:

@@ -124,8 +124,8 @@ def test_the_page_on_extending_has_examples_and_names_files_of_the_package():
         ("modeling/encoders.py", "class VisionLike(Protocol)"),
         ("modeling/encoders.py", "class LanguageLike(Protocol)"),
         ("modeling/encoders.py", "def build_vision("),
-        ("config/model.py", "AnyVisionConfig = VisionConfig |"),
-        ("config/model.py", "AnyLanguageConfig = LanguageConfig |"),
+        ("config/encoders.py", "AnyVisionConfig = VisionConfig |"),
+        ("config/encoders.py", "AnyLanguageConfig = LanguageConfig |"),
     ],
 )
 def test_the_places_that_the_page_on_extending_names_exist(file, words):

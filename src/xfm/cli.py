@@ -170,6 +170,7 @@ COMMANDS = {
         _verb("reproduce", "run the benchmarks of the paper"),
         _verb("easy-vqa", "fine-tune on easy-VQA in fourteen minutes"),
         _verb("convert", "read a published checkpoint"),
+        _verb("merge", "work an adapter into the model that it is for"),
         _verb("export", "write a model for other runtimes, or a published checkpoint"),
         _verb("bench", "choose the fastest way to run a model here"),
         _verb("completion", "complete words at Tab, for a shell", shows=lambda _: True),

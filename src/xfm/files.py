@@ -33,6 +33,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def folder_size(folder: Path) -> int:
+    """Bytes of the files in a folder, those of folders in it left out."""
+    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+
+
 # ---------------------------------------------------------------- paths that a file names
 def path_below(folder: Path, name: str, within: Path | None = None) -> Path | None:
     """`folder`/`name`, or None where that is no path, or leaves `within` (the folder) by `..` or a link.

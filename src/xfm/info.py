@@ -13,7 +13,7 @@ import yaml
 from xfm.boxed import boxed_model
 from xfm.config.exported import MANIFEST
 from xfm.errors import UserError
-from xfm.files import file_digest, read_json_object, read_log
+from xfm.files import file_digest, folder_size, read_json_object, read_log
 from xfm.modeling.headers import tensor_shapes
 
 DEEPEST = 100
@@ -66,6 +66,11 @@ def _model_facts(folder: Path) -> dict[str, Any]:
     exported, weights = folder / MANIFEST, folder / "model.safetensors"
     if exported.is_file():
         facts: dict[str, Any] = {"exported": _read_object(exported)}
+    elif (folder / "adapter.json").is_file():
+        facts = {"adapter": _read_object(folder / "adapter.json"), "bytes": folder_size(folder)}
+        for name in ("adapter_model", "changed"):
+            if (folder / f"{name}.safetensors").is_file():
+                facts[f"{name} parameters"] = parameter_counts(folder / f"{name}.safetensors")["total"]
     else:
         facts = {"parameters": parameter_counts(weights), "bytes": weights.stat().st_size}
     if (folder / "task.json").is_file():

@@ -21,6 +21,7 @@ from xfm.training.signals import Interrupted
 SAMPLES = Path(__file__).parents[2] / "docs" / "tutorials" / "samples"
 FILES = {
     "text-classification": ("reviews.csv", ""),
+    "sentence-similarity": ("answers.csv", ""),
     "image-classification": ("shapes.csv", ""),
     "image-text-classification": ("claims.csv", ""),
     "retrieval": ("captions.csv", ""),

@@ -1,6 +1,6 @@
 """What several processes fine-tune together; test_distributed.py starts it and compares with one process.
 
-Usage: distributed_worker.py FOLDER, which holds model/ and values.csv
+Usage: distributed_worker.py FOLDER, which holds model/, spread/ and the tables of TABLES
 """
 
 import json
@@ -13,20 +13,26 @@ from typing import Any
 
 import torch
 
+from tests.evaluation.tiny import tiny_pretrained
 from tests.finetuning.conftest import FILES, SAMPLES, SHORT, TEXTS, on_sample, on_table
 from xfm.config.finetune import Tuning, TuningConfig
 from xfm.config.image import ImageTrainingConfig
 from xfm.errors import UserError
 from xfm.finetuning.finished import FinetuneResult
 from xfm.metrics.classes import Choice
+from xfm.metrics.labels import LabelSet
+from xfm.modeling.folder import save_model
 from xfm.objectives.losses import Losses
 from xfm.tasks.text_classification import TextClassificationTask
+from xfm.tasks.text_search import Nearest
 from xfm.training import distributed
 from xfm.training.logging import LOG_FILE, log_lines
 from xfm.training.signals import Interrupted
 
-VALUES = "regression"
-KINDS = (*FILES, VALUES)
+VALUES, SEVERAL, WEIGHTED = "regression", "several labels", "class weights"
+KINDS = (*FILES, VALUES, SEVERAL, WEIGHTED)
+TABLES = {VALUES: "values.csv", SEVERAL: "several.csv", WEIGHTED: "weighted.csv"}
+"""Of those that have no sample: texts, in the folder."""
 LONG = {"steps": 6, "evaluate_every": 1, "patience": 2}
 """A run that stops when its looks get no better."""
 CONFIG = replace(SHORT, steps=3, batch_size=7, lr=5e-3, evaluate_every=2, baseline=False)
@@ -39,15 +45,28 @@ CONFIGS = {
     "reasoning": replace(CONFIG, average=0.5),
     "image-text-classification": replace(CONFIG, tune=TuningConfig(vision=Tuning.FREEZE)),
     VALUES: replace(CONFIG, regression=True),
+    SEVERAL: replace(CONFIG, multi_label=True, class_weights="balanced"),
+    WEIGHTED: replace(CONFIG, class_weights={"few": 7.0, "many": 0.5}),
 }
 """Of those that do not have `CONFIG`."""
+MODELS = {"sentence-similarity": "spread"}
+"""Of those that do not begin with `model`: its vectors of texts are so alike that last digits decide."""
+
+
+@torch.no_grad()
+def save_spread_model(folder: Path) -> None:
+    """A tiny model whose texts are told apart: cosines of about 0.8 in place of 0.99999."""
+    found, generator = tiny_pretrained(), torch.Generator().manual_seed(0)
+    for matrix in (parameter for parameter in found.model.language.parameters() if parameter.ndim == 2):
+        matrix.add_(0.2 * torch.randn(matrix.shape, generator=generator))
+    save_model(folder, found.model, found.tokenizer, found.preprocessing, found.provenance)
 
 
 def fine_tune(kind: str, folder: Path, out: Path, resume: bool = False, **changes: Any) -> FinetuneResult:
     """A few steps on the ten rows of a task's sample, which are validation and test, too."""
-    config, model = replace(CONFIGS.get(kind, CONFIG), **changes), folder / "model"
-    if kind == VALUES:
-        table = folder / "values.csv"
+    config, model = replace(CONFIGS.get(kind, CONFIG), **changes), folder / MODELS.get(kind, "model")
+    if kind in TABLES:
+        table = folder / TABLES[kind]
         return on_table(model, table, out, config, valid=table, test=table, resume=resume)
     table = SAMPLES / FILES[kind][0]
     return on_sample(kind, model, out, config, valid=table, test=table, resume=resume)
@@ -62,8 +81,10 @@ def losses(out: Path) -> dict[str, list[float]]:
 
 def plain(prediction: Any) -> Any:
     """A prediction as JSON holds it: numbers where there are some, classes as their probabilities."""
-    if isinstance(prediction, Choice):
+    if isinstance(prediction, Choice | LabelSet):
         return list(prediction.probabilities)
+    if isinstance(prediction, Nearest):
+        return [prediction.rank, prediction.score]
     return list(prediction) if isinstance(prediction, tuple) else getattr(prediction, "real", str(prediction))
 
 

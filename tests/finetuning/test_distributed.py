@@ -8,7 +8,19 @@ from typing import Any
 import pytest
 
 from tests.evaluation.tiny import save_tiny_model
-from tests.finetuning.distributed_worker import KINDS, LONG, TEXTS, fine_tune, losses, plain
+from tests.finetuning.distributed_worker import (
+    KINDS,
+    LONG,
+    SEVERAL,
+    TABLES,
+    TEXTS,
+    VALUES,
+    WEIGHTED,
+    fine_tune,
+    losses,
+    plain,
+    save_spread_model,
+)
 from tests.processes import TORCHRUN, run
 from tests.refusals import expect_refusal
 from tests.reports.written import json_lines
@@ -18,17 +30,26 @@ from xfm.reports.stored import METRICS
 from xfm.training.checkpoint import list_checkpoints, read_state
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
+WHOLE = ("retrieval", "sentence-similarity")
+"""Their loss contrasts all rows of a batch."""
 CLOSE = {"rel": 1e-5, "abs": 1e-5}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model, a table of values, and what two processes make of every task in turn."""
+    """A tiny model, tables of texts, and what two processes make of every task in turn."""
     found = tmp_path_factory.mktemp("tuned")
     save_tiny_model(found / "model")
+    save_spread_model(found / "spread")
     texts = ("red", "green square", "it is blue", "a yellow one", "no", "yes", "left", "what", "where", "a")
-    rows = [f"{text},{number / 2}" for number, text in enumerate(texts)]
-    (found / "values.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    labels = {
+        VALUES: [str(number / 2) for number in range(10)],
+        SEVERAL: ["x", "x|y", "", "y|z", "z", "x|y|z", "", "z", "y", "x"],
+        WEIGHTED: ["few" if number in (1, 4, 5) else "many" for number in range(10)],
+    }
+    for kind, own in labels.items():
+        rows = [f"{text},{label}" for text, label in zip(texts, own, strict=True)]
+        (found / TABLES[kind]).write_text("\n".join(["text,label", *rows]) + "\n")
     ended = run([*TORCHRUN, "2", str(WORKER), str(found)], 400)
     assert ended.status == 0, ended.err[-3000:]
     return found
@@ -100,7 +121,7 @@ def test_what_is_refused_is_said_once(folder: Path) -> None:
 
 
 # ---------------------------------------------------------------- parts of a batch
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "retrieval"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in WHOLE])
 def test_parts_of_a_batch_are_the_batch(
     kind: str, folder: Path, alone: dict[str, FinetuneResult], tmp_path: Path
 ) -> None:
@@ -116,8 +137,9 @@ def test_parts_of_a_batch_are_the_batch(
 
 
 def test_a_contrast_over_a_batch_has_no_parts(folder: Path, tmp_path: Path) -> None:
-    assert not task_spec("retrieval").task_class().in_parts
-    with expect_refusal("accumulate", "retrieval", "torchrun"):
-        fine_tune("retrieval", folder, tmp_path / "out", accumulate=2)
+    for kind in WHOLE:
+        assert not task_spec(kind).task_class().in_parts
+        with expect_refusal("accumulate", kind, "torchrun"):
+            fine_tune(kind, folder, tmp_path / "out", accumulate=2)
     with expect_refusal("batch_size is 7", "accumulate", "--batch-size 8"):
         fine_tune(TEXTS, folder, tmp_path / "out", accumulate=8)

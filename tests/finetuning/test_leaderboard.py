@@ -30,7 +30,7 @@ def answers(right: Sequence[bool]) -> tuple[list[LabelledText], list[str]]:
 def placed(model: Sequence[bool], rival: Sequence[bool], groups: np.ndarray | None = None) -> Leaderboard:
     rows, _ = answers(model)
     task = tiny_task(TextClassificationTask, rows, LABELS)
-    guesses = [[task.labels.certain(label) for label in answers(hits)[1]] for hits in (model, rival)]
+    guesses = [[task.labels.certain((label,)) for label in answers(hits)[1]] for hits in (model, rival)]
     return board_of(task, rows, *guesses, groups)
 
 
@@ -120,7 +120,7 @@ def test_without_strong_baselines_it_is_open() -> None:
 def test_scores_without_rows_have_no_interval() -> None:
     rows, labels = answers([True] * 10)
     task = tiny_task(TextClassificationTask, rows, LABELS)
-    model = scored(task, {"test": rows}, {"test": [task.labels.certain(label) for label in labels]})
+    model = scored(task, {"test": rows}, {"test": [task.labels.certain((label,)) for label in labels]})
     older = BaselineResult({"test": {"accuracy": 0.3}}, {}, {})
     systems = [System("this model", Sort.MODEL, model), System("older", Sort.ABLATION, older)]
     board = leaderboard(task, "test", rows, systems, np.arange(10), {})

@@ -11,11 +11,12 @@ from PIL import Image
 from tests.finetuning.conftest import FILES, SHORT, Cli, after_step, on_sample, on_table, photos, stopped
 from tests.reports.written import details_of, page_of
 from xfm.config.image import UNVARIED, ImageTrainingConfig
+from xfm.config.tasks import task_spec
 from xfm.data.left_out import BAD_FILE, read_bad_rows
 from xfm.errors import UserError
 from xfm.reports.scores import read_scores
 
-WITH_PICTURES = [kind for kind in FILES if kind != "text-classification"]
+WITH_PICTURES = [kind for kind in FILES if task_spec(kind).has_pictures]
 BROKEN = b"\x89PNG\r\n\x1a\n broken"
 
 

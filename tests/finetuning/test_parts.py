@@ -77,7 +77,7 @@ class Measured:
     def predict(self, rows: Any) -> Any:
         return rows
 
-    def metrics(self, rows: Any, predictions: Any) -> dict[str, float]:
+    def validation_metrics(self, rows: Any, predictions: Any) -> dict[str, float]:
         return self.found
 
 
@@ -212,7 +212,7 @@ def test_a_box_however_it_is_written(samples: Path, layout: BoxFormat, scale: Bo
     table, config = samples / "b.csv", FinetuneConfig(box_format=layout, box_unit=scale)
     table.write_text(f"image,phrase,box\npictures/1.png,it,{text}\n")
     data = read_data(GroundingTask, Tables(table, table, table), config, samples / "out")
-    assert data.rows.train[0].box == pytest.approx((6 / 64, 17 / 64, 26 / 64, 37 / 64))
+    assert data.rows.train[0].boxes[0] == pytest.approx((6 / 64, 17 / 64, 26 / 64, 37 / 64))
 
 
 @pytest.mark.parametrize("kind", ["claims.csv", "captions.csv"])

@@ -57,7 +57,7 @@ def test_scores_classes_pictures_and_confidence(model: Path, tmp_path: Path) -> 
 
     labels = [label for _, label in csv.reader((SAMPLES / "shapes.csv").open())][1:]
     probabilities = torch.tensor([one.probabilities for one in done.predictions["test"]])
-    truth = task.labels.indices(labels)
+    truth = task.labels.targets([(label,) for label in labels])
     reference = MulticlassCalibrationError(num_classes=2, n_bins=15, norm="l1")(probabilities, truth)
     score = read_scores(tmp_path / "out" / "metrics.json")["image-classification/test/calibration_error"]
     assert (score.value, score.n) == (pytest.approx(float(reference), abs=1e-5), 10)

@@ -16,6 +16,7 @@ from tests.finetuning import conftest
 from tests.finetuning.conftest import FILES, SAMPLES, Cli, answers, on_sample, on_table, text_table
 from tests.folders import content
 from tests.reports.written import details_of, json_lines, page_of
+from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.finetuning.score_table import Scored
@@ -50,7 +51,7 @@ def test_every_task_scores_its_rows_as_its_fine_tuning_did(kind: str, model: Pat
     for key, score in scores.items():
         assert (score.value, score.n) == (pytest.approx(done.scores[key].value, abs=1e-6), done.scores[key].n)
     assert scores[primary].chance == pytest.approx(done.scores[primary].chance, abs=0.2)
-    assert (scores[primary].baseline is None) == (kind == "retrieval")
+    assert (scores[primary].baseline is None) == task_spec(kind).ranks
     lines = json_lines(found.out / "predictions.jsonl")
     assert len(lines) == len(found.predictions) == len(done.predictions["test"])
     assert all({"row", "truth", "prediction", "right"} <= line.keys() for line in lines)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from xfm.config.linear import RegressionConfig, Sweep
@@ -15,7 +15,7 @@ from xfm.frozen import features as places
 from xfm.frozen.features import LabelledFeatures, concatenated, raw_pixels
 from xfm.frozen.linear_probe import best, binary_search, fit_at, fit_probe, grid_search, held_out
 from xfm.frozen.logistic import LinearClassifier, Regression
-from xfm.frozen.neighbours import nearest_neighbours, unit
+from xfm.frozen.neighbours import nearest_neighbours, neighbour_shares, unit
 
 
 def problem(rows: int, width: int, classes: int, seed: int):
@@ -58,6 +58,37 @@ def test_the_optimum_is_scikit_learns(rows, width, classes, exponent, seed):
     features, labels = problem(rows, width, classes, seed)
     found = Regression(features, labels, classes).fit(10**exponent, tolerance=1e-6, max_iterations=3000)
     same_answers(found.classifier, 10**exponent, features, labels)
+
+
+@settings(deadline=None, max_examples=10)
+@given(exponent=st.floats(-3, 1), seed=st.integers(0, 2**16))
+def test_weighted_classes_have_scikit_learns_optimum(exponent, seed):
+    features, labels = problem(150, 8, 3, seed)
+    weights = np.random.default_rng(seed).uniform(0.2, 5, 3)
+    found = Regression(features, labels, 3, weights=weights).fit(
+        10**exponent, tolerance=1e-6, max_iterations=3000
+    )
+    exact, given = features.astype(np.float64), dict(enumerate(weights.tolist()))
+    model = LogisticRegression(C=10**exponent, tol=1e-9, max_iter=20_000, class_weight=given)
+    theirs = model.fit(exact, labels).predict_proba(exact)
+    ours = found.classifier.logits(features).double().softmax(1).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=3e-3)
+
+
+@settings(deadline=None, max_examples=10)
+@given(exponent=st.floats(-3, 1), seed=st.integers(0, 2**16))
+def test_several_labels_have_the_optimum_of_each(exponent, seed):
+    features, labels = problem(150, 8, 3, seed)
+    flags = np.stack([labels == 0, labels != 1, np.arange(150) % 2 == 0], axis=1).astype(np.float32)
+    weights = np.array([1.0, 3.0, 0.5])
+    found = Regression(features, flags, 3, weights=weights).fit(
+        10**exponent, tolerance=1e-6, max_iterations=3000
+    )
+    ours, exact = found.classifier.logits(features).double().sigmoid().numpy(), features.astype(np.float64)
+    for place, weight in enumerate(weights.tolist()):
+        model = LogisticRegression(C=10**exponent, tol=1e-9, max_iter=20_000, class_weight={0: 1, 1: weight})
+        theirs = model.fit(exact, flags[:, place]).predict_proba(exact)[:, 1]
+        np.testing.assert_allclose(ours[:, place], theirs, atol=3e-3)
 
 
 def test_starting_elsewhere_changes_nothing():
@@ -231,6 +262,16 @@ def test_neighbours_are_scikit_learns(k: int) -> None:
     ours = nearest_neighbours(train, test, k)
     assert clear.mean() > 0.8
     assert (ours[clear] == reference.predict(test.features)[clear]).all()
+
+
+@pytest.mark.parametrize("k", [1, 4, 300])
+def test_shares_of_neighbours_are_scikit_learns(k: int) -> None:
+    """But for the thousandth part that nearer ones weigh more."""
+    rng = np.random.default_rng(0)
+    train, test, flags = rng.normal(size=(120, 6)), rng.normal(size=(40, 6)), rng.random((120, 3)) < 0.4
+    found = neighbour_shares(train, flags, test, k)
+    near = NearestNeighbors(n_neighbors=min(k, 120), metric="cosine").fit(train).kneighbors(test)[1]
+    np.testing.assert_allclose(found, flags[near].mean(axis=1), atol=2e-3)
 
 
 def test_ties_go_to_the_nearer_class() -> None:

@@ -121,6 +121,27 @@ BOMBS = [
     of_model("predict-vocabulary-of-another", put("tokenizer.json", copied("{ready}/other-tokenizer.json")),
         says=("tokenizer.json",), command=PREDICT, source="{tuned}/model"),
 ]  # fmt: skip
+ADDED = "adapter_model.safetensors"
+APART = [
+    of_model(f"{verb}-{name}", edit, says=says, command=command, source="{apart}/model",
+        quick=(verb, name) == ("predict", "adapter-base-is-itself"))
+    for verb, command in (("predict", PREDICT), ("merge", "merge m out"))
+    for name, edit, says in (
+        ("adapter-cut", cut("adapter.json"), ("adapter.json",)),
+        ("adapter-fifo", put("adapter.json", fifo), ("adapter.json",)),
+        ("adapter-base-is-itself", change("adapter.json", base="m"), ("is an adapter itself",)),
+        ("adapter-base-is-nowhere", change("adapter.json", base="/nowhere"), ("/nowhere", "--base")),
+        ("adapter-base-is-a-device", change("adapter.json", base="/dev/zero"), ("/dev/zero", "--base")),
+        ("adapter-rank-1e9", change("adapter.json", rank=10**9), ("adapter.json", "rank")),
+        ("adapter-of-other-weights", change("adapter.json", weights="0"), ("other weights",)),
+        ("additions-cut", cut(ADDED), (ADDED,)),
+        ("additions-fifo", put(ADDED, fifo), (ADDED,)),
+        ("additions-of-a-pickle", put(ADDED, b"\x80\x02cos\nsystem\n(S'touch hacked'\ntR."), (ADDED,)),
+        ("additions-a-million", put(ADDED, lambda path, names: path.write_bytes(bomb_header(1_000_000))), (ADDED,)),
+        ("changed-a-device", put("changed.safetensors", ENDLESS), ("changed.safetensors",)),
+        ("head-gone", drop("task.safetensors"), ("task.safetensors",)),
+    )
+]  # fmt: skip
 EVIL = b"\x80\x02cos\nsystem\n(S'touch hacked'\ntR."
 PUBLISHED = [
     Situation(f"{verb}-published-{name}", f"{command}", {"a.th": content}, ("a.th",), quick=name == "evil")
@@ -147,4 +168,4 @@ PLACES = [
         env={"HF_HUB_OFFLINE": "1"}),
     Situation("info-through-a-link", "info m", {"m": link("{model}")}, ("parameters",), status=(0,)),
 ]  # fmt: skip
-SITUATIONS = [*KINDS, *DAMAGED, *BOMBS, *PUBLISHED, *PLACES]
+SITUATIONS = [*KINDS, *DAMAGED, *BOMBS, *APART, *PUBLISHED, *PLACES]

@@ -48,6 +48,7 @@ def ready(folder: Path) -> dict[str, str]:
         "run": "run",
         "model": "run/model",
         "tuned": "tuned",
+        "apart": "apart",
         "published": "published.th",
         "photos": "photos",
         "rows": "tables/rows.csv",
@@ -66,6 +67,7 @@ def _build(folder: Path) -> None:
     _photos(folder)
     tune = "finetune text-classification --model run/model --train tables/rows.csv"
     _xfm(folder, f"{tune} --out tuned --steps 2 --quiet")
+    _xfm(folder, f"{tune} --out apart --steps 2 --quiet --tune.language lora --tune.apart true")
     _xfm(folder, "export run/model published.th")
     content = json.loads((folder / "world" / "tokenizer.json").read_text())
     content["model"]["vocab"] |= {f"extra{number}": 5000 + number for number in range(9)}

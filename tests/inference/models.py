@@ -19,6 +19,7 @@ TASKS = {
     "text-classification": TaskConfig(
         "text-classification", 3, labels=("bad", "fair", "good"), max_tokens=40
     ),
+    "sentence-similarity": TaskConfig("sentence-similarity", max_tokens=64),
     "image-classification": TaskConfig("image-classification", 4, labels=tuple(COLOURS)),
     "image-text-classification": TaskConfig("image-text-classification", 2, labels=("no", "yes")),
     "reasoning": TaskConfig("reasoning", 2, labels=("false", "true"), max_tokens=64),
@@ -89,6 +90,10 @@ def inputs(task: str, count: int, seed: int = 0, distinct: int = 4) -> list[Any]
             return [
                 {"text": text, "text_pair": other} if place % 3 == 0 else text
                 for place, (text, other) in enumerate(zip(said, reversed(said), strict=True))
+            ]
+        case "sentence-similarity":
+            return [
+                {"anchor": text, "positive": other} for text, other in zip(said, reversed(said), strict=True)
             ]
         case "embed" | "retrieval":
             return [text if place % 2 else shown[which[place][0]] for place, text in enumerate(said)]

@@ -1,5 +1,6 @@
 """`xfm.load(...)`: vectors, similarities, matches beside the pipelines; the model that answers by default."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,36 @@ def test_vectors_are_those_of_the_pipeline_and_of_the_model(loaded: Loaded) -> N
                 raw = loaded.model.embed_image(model_pixels(pixels, loaded.preprocessing))
         close(found[place], raw[0])
         close(loaded.encode(given[place]), raw[0])
+
+
+WRITTEN = ["How do I reset it?", "how do i reset it", "Yes - to EVERY country!", "a " * 50 + "cat"]
+"""As captions the first two would be one, and the last would end before the cat."""
+
+
+def test_a_model_that_learned_vectors_of_texts_gives_them(folders: Folders) -> None:
+    """Texts are read as its training read them, and what concerns pictures is said where there are some."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        own = xfm.load(folders["sentence-similarity"])
+        found = own.encode(WRITTEN)
+        pairs = [{"anchor": WRITTEN[0], "positive": text} for text in WRITTEN]
+        cosines = [one["score"] for one in xfm.pipeline("sentence-similarity", own)(pairs)]
+    close(cosines, own.similarity(WRITTEN[0], WRITTEN))
+    with torch.no_grad():
+        tokens = own.tokenizer.encode_batch(WRITTEN, 64)
+        close(found, own.model.embed_text(tokens.ids, tokens.mask))
+    for both in (own.encode, xfm.pipeline("embed", own)):
+        with pytest.warns(
+            UserWarning, match="sentence-similarity, on texts alone: their vectors are no longer"
+        ):
+            both(pictures(2))
+    with pytest.warns(UserWarning, match="which may have changed the parts that image-text-matching uses"):
+        own.match("a cat", pictures(1))
+
+
+def test_a_model_of_captions_compares_texts_as_captions(loaded: Loaded) -> None:
+    same = xfm.pipeline("sentence-similarity", loaded)(anchor=WRITTEN[0], positive=WRITTEN[1])
+    assert same["score"] == pytest.approx(1.0, abs=1e-5)
 
 
 @settings(max_examples=15)
@@ -186,6 +217,7 @@ BY_DEFAULT: dict[str, dict[str, Any]] = {
     "image-text-matching": {"text": "a cat", "image": pictures(1)[0]},
     "fill-mask": {"text": "a <mask> cat"},
     "grounding": {"text": "a cat", "image": pictures(1)[0]},
+    "sentence-similarity": {"anchor": "a cat", "positive": "a dog"},
     "retrieval": {"texts": ["a cat", "a dog"]},
     "zero-shot-image-classification": {"image": pictures(1)[0], "candidate_labels": ["a cat", "a dog"]},
 }

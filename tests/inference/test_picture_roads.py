@@ -136,7 +136,7 @@ def test_boxes_are_in_what_a_viewer_shows(
     (tmp_path / "rows.jsonl").write_text(json.dumps(annotation))
 
     (row,) = GroundingTask.read(tmp_path / "rows.jsonl")
-    assert row.box == (4 / 64, 6 / 40, 20 / 64, 16 / 40)
+    assert row.boxes[0] == (4 / 64, 6 / 40, 20 / 64, 16 / 40)
 
     (tmp_path / "regions.jsonl").write_text(json.dumps({"image": f"a{suffix}", "regions": [annotation]}))
     corpus = Corpus.of(tmp_path, models[None].tokenizer)

@@ -29,6 +29,7 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from xfm.inference import sentence_transformers as adapter
 
 SAID, SHOWN = texts(9), pictures(5)
+ST = ("--format", "sentence-transformers")
 
 
 def close(first: Any, second: Any) -> None:
@@ -265,3 +266,16 @@ def test_the_trainers_of_the_library_train_both(source: Path, tmp_path: Path) ->
     told = CrossEncoderTrainingArguments(str(tmp_path / "b"), **settings)
     CrossEncoderTrainer(judge, args=told, train_dataset=labelled, loss=BinaryCrossEntropyLoss(judge)).train()
     assert abs(judge.predict(pairs) - probable).max() > 1e-5
+
+
+def test_vectors_of_texts_that_were_learned_on_pairs(folders: Folders, tmp_path: Path) -> None:
+    """A fine-tuned folder reads texts as they are written, here too."""
+    said = ["How do I reset it?", "how do i reset it", "Yes - to EVERY country!"]
+    assert main(["export", str(folders["sentence-similarity"]), str(tmp_path / "st"), *ST]) == 0
+    found = SentenceTransformer(
+        str(tmp_path / "st"), trust_remote_code=True, local_files_only=True, device="cpu"
+    )
+    expected = xfm.load(folders["sentence-similarity"]).encode(said)
+    close(found.encode(said), expected)
+    close(xfm.load(tmp_path / "st").encode(said), expected)
+    assert not np.allclose(expected[0], expected[1], atol=1e-3)

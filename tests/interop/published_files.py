@@ -16,11 +16,16 @@ from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.modeling.task_models import build_task_model
 from xfm.modeling.xfm import XFM
 
+UNPUBLISHED = {
+    "captioning": "cannot write captions",
+    "sentence-similarity": "compares no texts with each other",
+}
+"""Tasks that the published code does not have, and how an export of one is refused."""
 KINDS: list[str | None] = [
     None,
-    *(spec.name for spec in task_specs(tunable=True) if spec.name != "captioning"),
+    *(spec.name for spec in task_specs(tunable=True) if spec.name not in UNPUBLISHED),
 ]
-"""What published files hold; the published code cannot write captions."""
+"""What published files hold."""
 
 
 def task_config(kind: str | None) -> TaskConfig | None:

@@ -149,10 +149,10 @@ def test_what_is_fresh_and_what_is_not(tmp_path):
     assert preprocessing.image_size == 128
 
 
-def test_without_a_vision_encoder_the_recipe_gives_a_fresh_one(tmp_path):
+def test_the_recipe_gives_a_fresh_vision_encoder(tmp_path):
     language, recipe = write_language("roberta", tmp_path / "language"), load_recipe("nano")
     out = tmp_path / "model"
-    assert main(["init", "--language", language, "--recipe", "nano", str(out)]) == 0
+    assert main(["init", "--language", language, "--vision", "fresh", "--recipe", "nano", str(out)]) == 0
     made = load_model(out)
     assert made.model.config.vision == recipe.model.vision
     assert made.preprocessing == Preprocessing(recipe.model.vision.image_size)

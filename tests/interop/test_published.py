@@ -11,7 +11,16 @@ from safetensors.torch import save_file
 
 import xfm
 from tests.evaluation.tiny import tiny_tokenizer
-from tests.interop.published_files import KINDS, choices, native_state, same, tiny, tiny_file, write
+from tests.interop.published_files import (
+    KINDS,
+    UNPUBLISHED,
+    choices,
+    native_state,
+    same,
+    tiny,
+    tiny_file,
+    write,
+)
 from tests.modeling.build import tiny_config
 from xfm.cli import main
 from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, Positions, VisionConfig
@@ -48,9 +57,10 @@ def test_export_then_convert_is_the_identity(tmp_path: Path, kind: str | None) -
         assert all(shared[name].data_ptr() == own[name].data_ptr() for name in shared), "the parts are shared"
 
 
-def test_captioning_has_no_published_names(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot write captions"):
-        export(tiny("captioning"), tmp_path / "a.th")
+@pytest.mark.parametrize("kind", UNPUBLISHED)
+def test_what_the_published_code_does_not_have_has_no_names(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=UNPUBLISHED[kind]):
+        export(tiny(kind), tmp_path / "a.th")
     assert not (tmp_path / "a.th").exists()
 
 

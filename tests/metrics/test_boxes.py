@@ -1,5 +1,7 @@
 """Boxes against torchvision and pycocotools, and the best constant box against brute force."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -11,10 +13,11 @@ from torchvision.ops import box_iou
 from xfm.metrics.boxes import (
     GRID,
     best_constant_box,
-    box_scores,
+    best_iou,
     constant_box_scores,
     grid_boxes,
     iou_matrix,
+    iou_scores,
     paired_iou,
 )
 
@@ -50,10 +53,10 @@ def test_overlap_and_accuracy(seed: int) -> None:
     np.testing.assert_allclose(ours[has_area], coco[has_area], atol=1e-9)
     sides = np.array([WIDTH, HEIGHT, WIDTH, HEIGHT])  # fractions of the sides have the IoU of pixels
     right = float((theirs >= 0.5).mean())
-    assert box_scores(predicted / sides, true / sides) == pytest.approx(
+    assert iou_scores(paired_iou(predicted / sides, true / sides)) == pytest.approx(
         {"acc50": right, "mean_iou": theirs.mean()}
     )
-    assert box_scores(predicted, true)["acc50"] == right
+    assert iou_scores(paired_iou(predicted, true))["acc50"] == right
 
 
 def test_iou_of_empty_and_inverted_boxes_is_zero() -> None:
@@ -64,7 +67,7 @@ def test_iou_of_empty_and_inverted_boxes_is_zero() -> None:
 
 def test_half_an_overlap_counts() -> None:
     true, half = np.array([[0.0, 0.0, 0.5, 0.5]]), np.array([[0.0, 0.0, 0.5, 0.25]])
-    assert box_scores(half, true) == {"acc50": 1.0, "mean_iou": 0.5}
+    assert iou_scores(paired_iou(half, true)) == {"acc50": 1.0, "mean_iou": 0.5}
 
 
 def boxes_around(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -80,11 +83,30 @@ def test_grid_holds_every_box_once() -> None:
 
 def test_best_box_is_at_least_as_good_as_brute_force_over_the_grid() -> None:
     boxes = boxes_around(np.random.default_rng(0), 80)
-    brute = max(box_scores(box[None], boxes)["acc50"] for box in grid_boxes())
+    brute = max(iou_scores(paired_iou(box[None], boxes))["acc50"] for box in grid_boxes())
     assert constant_box_scores(grid_boxes(), boxes).max() == pytest.approx(brute, abs=1e-5)
-    assert box_scores(best_constant_box(boxes)[None], boxes)["acc50"] >= brute
+    assert iou_scores(paired_iou(best_constant_box(boxes)[None], boxes))["acc50"] >= brute
 
 
 def test_one_repeated_box_is_found() -> None:
     box = np.array([0.31, 0.22, 0.58, 0.71])
     np.testing.assert_allclose(best_constant_box(np.repeat(box[None], 5, axis=0)), box, atol=1 / 48)
+
+
+@given(counts=st.lists(st.integers(1, 5), min_size=1, max_size=8), seed=st.integers(0, 2**16))
+@settings(max_examples=60, deadline=None)
+def test_any_of_several_boxes_counts(counts: list[int], seed: int) -> None:
+    """Against torchvision's, in any order; more right boxes never make a prediction worse."""
+    predicted, known = boxes(seed)
+    ends = np.cumsum([0, *counts])
+    true = [known[first:last].tolist() for first, last in pairwise(ends)]
+    asked = predicted[: len(counts)].tolist()
+    found = best_iou(asked, true)
+    expected = [
+        float(box_iou(torch.tensor([box]), torch.tensor(own)).max())
+        for box, own in zip(asked, true, strict=True)
+    ]
+    assert found.tolist() == pytest.approx(expected, abs=1e-5)
+    assert best_iou(asked, [own[::-1] for own in true]).tolist() == found.tolist()
+    assert (best_iou(asked, [[*own, known[-1].tolist()] for own in true]) >= found).all()
+    assert best_iou([], []).shape == (0,)

@@ -14,16 +14,16 @@ from torchmetrics.classification import MulticlassCalibrationError
 
 from xfm.metrics.calibration import BINS, calibration, error_interval, platt, sure_and_right
 from xfm.metrics.classes import class_hits, class_metrics
-from xfm.tasks.classes import Labels
+from xfm.tasks.classes import OneLabel
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10**6), st.integers(2, 12), st.integers(1, 40))
 def test_metrics_are_those_of_scikit_learn(seed: int, classes: int, count: int) -> None:
     rng = np.random.default_rng(seed)
-    known = Labels(tuple(f"c{place:02d}" for place in range(classes)))
+    known = OneLabel(tuple(f"c{place:02d}" for place in range(classes)))
     logits, places = rng.normal(size=(count, classes)), rng.integers(classes, size=count)
-    truth, choices = [known.names[place] for place in places], known.choices(torch.from_numpy(logits))
+    truth, choices = [known.names[place] for place in places], known.predictions(torch.from_numpy(logits))
     guess, found = [choice.label for choice in choices], class_metrics(truth, choices, known.names)
     assert found["accuracy"] == pytest.approx(reference.accuracy_score(truth, guess))
     assert class_hits(truth, choices).mean() == pytest.approx(found["accuracy"])
@@ -40,7 +40,7 @@ def test_a_class_with_a_long_name_costs_no_more_memory_than_it_has() -> None:
     """numpy's texts would all be as wide as the longest: a label that is a whole document took gigabytes."""
     names = ("a", "b" * 50_000)
     truth = [names[n % 2] for n in range(500)]
-    predicted = [Labels(names).certain(label) for label in truth]
+    predicted = [OneLabel(names).certain((label,)) for label in truth]
     tracemalloc.start()
     try:
         assert class_metrics(truth, predicted, names)["mcc"] == 1

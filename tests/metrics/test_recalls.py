@@ -8,13 +8,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.metrics import top_k_accuracy_score
-from torchmetrics.functional.retrieval import retrieval_hit_rate
+from torchmetrics.functional.retrieval import retrieval_hit_rate, retrieval_reciprocal_rank
 
 from xfm.metrics.recalls import (
     Rule,
     chance_recall,
     own_captions,
     prefers_first,
+    rank_chances,
+    rank_scores,
     ranks_of_best_positive,
     summarise,
     with_equal_captions,
@@ -32,6 +34,31 @@ def test_recall_is_top_k_accuracy_or_the_hit_rate(k: int) -> None:
     rows = zip(torch.from_numpy(scores), torch.from_numpy(several), strict=True)
     rates = [retrieval_hit_rate(row, right, top_k=k).item() for row, right in rows]
     assert (ranks_of_best_positive(scores, several) < k).mean() == pytest.approx(np.mean(rates))
+
+
+def test_reciprocal_ranks_are_those_of_torchmetrics() -> None:
+    rng = np.random.default_rng(0)
+    scores, right = rng.normal(size=(80, 40)), rng.random((80, 40)) < 0.05
+    right[np.arange(80), rng.integers(40, size=80)] = True
+    found = rank_scores(ranks_of_best_positive(scores, right))
+    rows = zip(torch.from_numpy(scores), torch.from_numpy(right), strict=True)
+    expected = [retrieval_reciprocal_rank(*row, top_k=10).item() for row in rows]
+    assert found["mrr10"].tolist() == pytest.approx(expected)
+    assert 0 in expected
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 12)), min_size=1, max_size=5))
+@settings(max_examples=20, deadline=None)
+def test_chance_of_ranks_is_the_mean_over_random_orders(queries: list[tuple[int, int]]) -> None:
+    """Of queries that have candidates of their own number."""
+    rng, drawn = np.random.default_rng(0), []
+    for positives, negatives in queries:
+        right = np.tile(np.arange(positives + negatives) < positives, (3000, 1))
+        ranks = ranks_of_best_positive(rng.random(right.shape), right)
+        drawn.append({name: own.mean() for name, own in rank_scores(ranks).items()})
+    counts, wrong = np.array(queries).T
+    expected = {name: np.mean([one[name] for one in drawn]) for name in drawn[0]}
+    assert rank_chances(counts, counts + wrong) == pytest.approx(expected, abs=0.04)
 
 
 def test_ties_count_against_the_query() -> None:

@@ -32,7 +32,7 @@ from xfm.reproduce.read.corpus import Corpus
 from xfm.reproduce.read.glue import GlueTask
 from xfm.reproduce.read.image_sets import ImageSet
 from xfm.reproduce.results import DETAILS, OFFICIAL, read_all
-from xfm.tasks.classes import Labels
+from xfm.tasks.classes import OneLabel
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import Labelled
 from xfm.training import signals
@@ -306,10 +306,10 @@ def perfect(kind: str, row, classes: tuple[str, ...]):
         case "vqa":
             return row.answer
         case "grounding":
-            return row.box
+            return row.boxes[0]
         case "reasoning":
             return row.label
-    return Labels(classes).certain(row.label) if classes else float(row.label)
+    return OneLabel(classes).certain((row.label,)) if classes else float(row.label)
 
 
 @pytest.mark.parametrize(

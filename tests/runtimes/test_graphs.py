@@ -35,8 +35,8 @@ def test_there_is_one_for_every_encoder_and_head() -> None:
     assert tuple(graphs(None)) == OF_ALL
     for kind in TASKS:
         added = set(graphs(kind)) - set(OF_ALL)
-        decodes = kind in ("vqa", "captioning")
-        assert added == ({DECODER} if decodes else set() if kind in ("grounding", "retrieval") else {HEAD})
+        decodes, classifies = kind in ("vqa", "captioning"), "classification" in kind or kind == "reasoning"
+        assert added == ({DECODER} if decodes else {HEAD} if classifies else set())
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,11 +17,17 @@ import numpy as np
 import pytest
 import torch
 
+from tests.inference.models import TASKS, save, tuned
 from tests.refusals import expect_refusal
 from tests.serving.conftest import Running, png
+from xfm.config.labels import LabelKind
+from xfm.config.serving import ServeConfig
+from xfm.inference.loading import load
 from xfm.inference.pipeline import pipeline
+from xfm.serving.app import Server
 from xfm.serving.client import shown
 from xfm.serving.models import Models
+from xfm.serving.searches import Searches
 
 Start = Callable[..., Running]
 
@@ -98,6 +105,23 @@ def test_as_many_documents_as_inputs(serving: Start) -> None:
     assert ask(running.address, "/v2/rerank", told | {"documents": ["x"] * 5})[0] == 422
 
 
+def test_embeddings_are_those_that_a_fine_tuning_learned(tmp_path: Path) -> None:
+    folder, said = save(tmp_path / "answers", tuned("sentence-similarity")), ["Is it Red?", "is it red"]
+    running = Running(Server(Models([str(folder)]), Searches([]), ServeConfig(port=0), ()))
+    try:
+        status, found, _ = ask(running.address, "/v1/embeddings", {"input": said})
+        assert status == 200
+        vectors = [one["embedding"] for one in found["data"]]
+        np.testing.assert_allclose(vectors, load(folder).encode(said), atol=1e-5)
+        told = {"input": {"anchor": said[0], "positive": said[1]}}
+        status, found, _ = ask(running.address, "/v1/tasks/sentence-similarity", told)
+        cosine = float(np.dot(*vectors))
+        assert found["answers"][0]["score"] == pytest.approx(cosine, abs=1e-5)
+        assert cosine < 1 - 1e-3
+    finally:
+        running.stop()
+
+
 def test_tasks_answer_as_pipelines_do(serving: Start, model: Path) -> None:
     running = serving()
     inputs = [{"image": png(jitter=number), "text": "the left square"} for number in range(3)]
@@ -123,6 +147,25 @@ def test_tasks_answer_as_pipelines_do(serving: Start, model: Path) -> None:
         status, found, _ = ask(running.address, f"/v1/tasks/{task}", told)
         assert status == 422, found
         assert words in found["error"]["message"]
+
+
+def test_several_labels_are_answered_as_by_the_pipeline(tmp_path: Path) -> None:
+    told = TASKS["image-text-classification"]
+    with pytest.MonkeyPatch.context() as patch:
+        several = replace(told, label_kind=LabelKind.SEVERAL, threshold=0.6)
+        patch.setitem(TASKS, "image-text-classification", several)
+        folder = save(tmp_path / "labels", tuned("image-text-classification"))
+    running = Running(Server(Models([str(folder)]), Searches([]), ServeConfig(port=0), ()))
+    try:
+        inputs = [{"image": png(jitter=number), "text": "the left square"} for number in range(3)]
+        found = running.client().ask("image-text-classification", inputs)
+    finally:
+        running.stop()
+    assert found == [
+        [{**one, "score": pytest.approx(one["score"], abs=1e-4)} for one in answer]
+        for answer in pipeline("image-text-classification", folder)(inputs)
+    ]
+    assert all(one["chosen"] == (one["score"] >= 0.6) for answer in found for one in answer)
 
 
 def test_a_collection_is_searched(serving: Start, collection: Path) -> None:

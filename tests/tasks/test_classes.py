@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from xfm.errors import UserError
 from xfm.metrics.classes import Choice, class_metrics
-from xfm.tasks.classes import Labels, class_names, most_frequent_label, require_classes
+from xfm.tasks.classes import OneLabel, class_names, most_frequent_label, require_classes
 
 
 @given(st.lists(st.one_of(st.integers(-50, 50).map(str), st.text(max_size=3)), min_size=1, max_size=12))
@@ -21,22 +21,22 @@ def test_names_are_ordered_whatever_the_order_of_the_rows(names: list[str]) -> N
 
 def test_choices_have_the_probabilities_of_all_classes() -> None:
     logits = torch.tensor([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]])
-    known = Labels(("x", "y", "z"))
-    found = known.choices(logits)
+    known = OneLabel(("x", "y", "z"))
+    found = known.predictions(logits)
     assert [one.label for one in found] == ["y", "x"]
     assert found[0].best == ("y", "z", "x")
     torch.testing.assert_close(torch.tensor([one.probabilities for one in found]), logits.softmax(-1))
     assert known.probability(found[0], "z") == pytest.approx(float(logits[0].softmax(-1)[2]))
     assert known.probability(Choice("x", (1.0, 0.0, 0.0)), "nowhere") == 0
-    assert known.indices(["z", "x"]).tolist() == [2, 0]
+    assert known.targets([("z",), ("x",)]).tolist() == [2, 0]
 
 
 def test_guesses_have_five_classes_that_differ() -> None:
-    known = Labels(tuple("abcdefgh"))
+    known = OneLabel(tuple("abcdefgh"))
     guesses = known.guess(4000, np.random.default_rng(0))
     assert all(len(set(one.best)) == 5 and one.best[0] == one.label for one in guesses)
     assert class_metrics(["c"] * 4000, guesses, known.names)["top5"] == pytest.approx(5 / 8, abs=0.03)
-    few = Labels(("a", "b"))
+    few = OneLabel(("a", "b"))
     assert "top5" not in class_metrics(["a"], few.guess(1, np.random.default_rng(0)), few.names)
 
 

@@ -179,6 +179,8 @@ def answers(kind: str, task: Task[Any, Any, Any], found: Pretrained, rows: list[
         told = pipe(inputs, max_tokens=task.settings.max_tokens)
         return [row[0]["generated_text"] for row in told]
     told = pipe(inputs)
+    if kind == "sentence-similarity":
+        return [row["score"] for row in told]
     if isinstance(task, ClassTask):
         return [{one["label"]: one["score"] for one in row} for row in told]
     if kind == "vqa":
@@ -209,6 +211,8 @@ def predictions(task: Task[Any, Any, Any], rows: list[Any]) -> list[Any]:
     found = task.predict(rows)
     if isinstance(task, ClassTask):
         return [dict(zip(task.labels.names, one.probabilities, strict=True)) for one in found]
+    if task.spec.name == "sentence-similarity":
+        return [one.score for one in found]
     if task.spec.name == "retrieval":
         return [one.best_text for one in found]
     return [[min(max(edge, 0), 1) for edge in one] if isinstance(one, tuple) else one for one in found]

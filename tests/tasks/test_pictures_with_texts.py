@@ -181,8 +181,9 @@ def test_loss_is_l1_plus_giou(pretrained: Pretrained, phrases: list[Reference]) 
     def corners(boxes: torch.Tensor) -> torch.Tensor:
         return Boxes(boxes, BoxFormat.CXCYWH, BoxUnit.FRACTION).to_format(BoxFormat.XYXY).data
 
-    l1 = (predicted - batch.boxes).abs().sum(dim=1).mean()
-    giou = generalized_box_iou_loss(corners(predicted), corners(batch.boxes), reduction="mean")
+    assert batch.boxes.shape == (6, 1, 4)
+    l1 = (predicted - batch.boxes[:, 0]).abs().sum(dim=1).mean()
+    giou = generalized_box_iou_loss(corners(predicted), corners(batch.boxes[:, 0]), reduction="mean")
     torch.testing.assert_close(losses.total, l1 + giou)
 
 
@@ -205,7 +206,7 @@ def test_pictures_are_mirrored_with_their_boxes_unless_a_phrase_names_a_side(
             changed += mirrored
             sides = theirs.pixels[place].flip(-1) if mirrored else theirs.pixels[place]
             assert torch.equal(ours.pixels[place], sides)
-            expected = torch.cat([1 - before[:1], before[1:]]) if mirrored else before
+            expected = torch.cat([1 - before[:, :1], before[:, 1:]], dim=1) if mirrored else before
             torch.testing.assert_close(box, expected)
     assert 12 < changed < 36  # of 48
     for ours, theirs in zip(batches(sided, MIRRORED), batches(sided), strict=True):
@@ -224,8 +225,10 @@ def test_pictures_are_mirrored_with_their_boxes_unless_a_phrase_names_a_side(
 def test_metrics_are_torchvisions(pretrained: Pretrained, phrases: list[Reference]) -> None:
     task = build(GroundingTask, pretrained, phrases)
     rng = np.random.default_rng(0)
-    predicted = [tuple(np.clip(np.array(row.box) + rng.normal(0, 0.08, 4), 0, 1).tolist()) for row in phrases]
-    iou = box_iou(torch.tensor(predicted), torch.tensor([row.box for row in phrases])).diag()
+    predicted = [
+        tuple(np.clip(np.array(row.boxes[0]) + rng.normal(0, 0.08, 4), 0, 1).tolist()) for row in phrases
+    ]
+    iou = box_iou(torch.tensor(predicted), torch.tensor([row.boxes[0] for row in phrases])).diag()
     found = task.metrics(phrases, predicted)  # type: ignore[arg-type]
     assert found["acc50"] == pytest.approx((iou >= 0.5).float().mean().item())
     assert found["mean_iou"] == pytest.approx(iou.mean().item(), abs=1e-6)

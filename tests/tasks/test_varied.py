@@ -71,7 +71,7 @@ def rows_of(size: tuple[int, int], blocks: Blocks, path: Path) -> list[Reference
     sides = dict(zip(sorted(blocks, key=lambda name: blocks[name][0]), ("left", "right"), strict=True))
     (width, height) = size
     return [
-        Reference(path, f"the {sides[name]} block", (x / width, y / height, right / width, low / height))
+        Reference(path, f"the {sides[name]} block", ((x / width, y / height, right / width, low / height),))
         for name, (x, y, right, low) in blocks.items()
     ]
 
@@ -95,10 +95,36 @@ def test_phrases_and_boxes_stay_true(scene, sides: Sides, step: int, crops: bool
     shown = [task.as_shown(row, sights) for row in rows]
     for name, row in zip(blocks, shown, strict=True):
         thick = max(1 / (sight.view.width), 1 / sight.view.height) + 1.6 / SIDE
-        assert np.abs(np.array(found(sight.pixels, name)) - np.array(row.box)).max() <= thick
+        assert np.abs(np.array(found(sight.pixels, name)) - np.array(row.boxes[0])).max() <= thick
         others = [one for one in shown if one is not row]
-        centre = row.box[0] + row.box[2]
-        assert all(("left" in row.phrase) == (centre < one.box[0] + one.box[2]) for one in others)
+        centre = row.boxes[0][0] + row.boxes[0][2]
+        assert all(("left" in row.phrase) == (centre < one.boxes[0][0] + one.boxes[0][2]) for one in others)
+
+
+@settings(deadline=None, max_examples=150)
+@given(scenes(), st.integers(0, 10_000), st.booleans())
+def test_every_box_of_a_phrase_stays_true(scene, step: int, crops: bool) -> None:
+    """One phrase for both blocks: the crop shows both whole, and each box is where its colour is."""
+    size, blocks = scene
+    config = ImageTrainingConfig(crop=0.1 if crops else 1.0, flip=0.5)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.png"
+        painted(size, blocks, path)
+        boxes = tuple(row.boxes[0] for row in rows_of(size, blocks, path))
+        rows = [Reference(path, "a block", boxes)]
+        task = grounding(rows, config)
+        sights = Varying(config, Pictures(Preprocessing(SIDE))).sights(
+            Drawn(rows, rows, 0, step, 0), task.pictures_of, task.texts_of, task.boxes_of
+        )
+    sight = sights[path]
+    (shown,) = (task.as_shown(row, sights) for row in rows)
+    assert len(shown.boxes) == len(blocks)
+    thick = max(1 / sight.view.width, 1 / sight.view.height) + 1.6 / SIDE
+    for name, box in zip(blocks, shown.boxes, strict=True):
+        assert np.abs(np.array(found(sight.pixels, name)) - np.array(box)).max() <= thick
+    sides = [(box[2] - box[0]) * sight.view.width for box in shown.boxes]
+    before = [(box[2] - box[0]) * sight.size[0] for box in boxes]
+    assert sides == pytest.approx(before)  # nothing is cut off
 
 
 def grounding(rows: list[Reference], config: ImageTrainingConfig) -> GroundingTask:
@@ -138,7 +164,7 @@ def picture(tmp_path: Path) -> Path:
 
 def test_a_batch_depends_on_seed_and_step_alone(picture: Path, pretrained: Pretrained) -> None:
     boxes = {"the left block": (0.1, 0.1, 0.3, 0.6), "blue": (0.5, 0.2, 0.9, 0.8)}
-    rows = [Reference(picture, phrase, box) for phrase, box in boxes.items()]
+    rows = [Reference(picture, phrase, (box,)) for phrase, box in boxes.items()]
     task = build(GroundingTask, pretrained, rows, batch_size=2, image=ALL, seed=3)
     whole = list(task.batches(0, 6))
     (fifth,) = task.batches(4, 5)
@@ -153,7 +179,7 @@ def test_a_batch_depends_on_seed_and_step_alone(picture: Path, pretrained: Pretr
 def test_parts_of_a_batch_see_what_the_whole_sees(picture: Path, pretrained: Pretrained) -> None:
     """A picture that two processes have is cropped around the boxes of both their rows."""
     boxes = {"red": (0.1, 0.1, 0.3, 0.6), "blue": (0.5, 0.2, 0.9, 0.8)}
-    rows = [Reference(picture, phrase, box) for phrase, box in boxes.items()]
+    rows = [Reference(picture, phrase, (box,)) for phrase, box in boxes.items()]
     task = build(GroundingTask, pretrained, rows, image=ALL)
     whole = task.training_batch(Drawn(rows, rows, 0, 5, 1))
     parts = [task.training_batch(Drawn(rows[n : n + 1], rows, n, 5, 1)) for n in (0, 1)]
@@ -172,7 +198,7 @@ def test_parts_of_a_batch_see_what_the_whole_sees(picture: Path, pretrained: Pre
 )
 def test_who_is_mirrored(picture: Path, sides: Sides, phrase: str, mirrored: bool) -> None:
     varying = Varying(ImageTrainingConfig(flip=1.0, sides=sides), Pictures(Preprocessing(SIDE)))
-    row = Reference(picture, phrase, (0.0, 0.0, 1.0, 1.0))
+    row = Reference(picture, phrase, ((0.0, 0.0, 1.0, 1.0),))
     texts: Callable[[Reference], tuple[str, ...]] = GroundingTask.texts_of
     sights = varying.sights(Drawn([row], [row], 0, 0, 0), GroundingTask.pictures_of, texts, lambda row: ())
     assert sights[picture].view.flip == mirrored

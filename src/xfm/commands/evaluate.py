@@ -76,7 +76,7 @@ def run(chosen: Namespace) -> None:
 SHOWN = 8
 """Labels that a terminal shows."""
 
-_OF_TEST = ("columns", "pictures", "allow_urls", "box_format", "box_unit")
+_OF_TEST = ("columns", "pictures", "allow_urls", "box_format", "box_unit", "label_separator")
 """Options that only say how the rows of --test are read."""
 
 _USED_BY_TEST = ("seed", "precision", "device", "max_bad")
@@ -94,6 +94,7 @@ def _add_test_options(parser: ArgumentParser) -> None:
         ("--box-unit", BoxUnit, "the unit of boxes; pixel if not given"),
     ):
         parser.add_argument(name, type=str, choices=[one.value for one in known], default=None, help=meaning)
+    option(parser, "--label-separator", "what stands between the labels of a cell; | if not given")
 
 
 def _check_choices(chosen: Namespace, model: Path) -> None:

@@ -127,7 +127,8 @@ def run(chosen: Namespace) -> None:
     if os.environ.get("RANK", "0") != "0":  # the first process says it
         return
     print(table(done.scores, list(done.scores)))
-    print(f"Model:   {done.model}\nReport:  {out / REPORT}\nScores:  {out / 'metrics.json'}")
+    print(f"Model:   {done.model}{_apart(done.model, chosen.model)}")
+    print(f"Report:  {out / REPORT}\nScores:  {out / 'metrics.json'}")
     if done.left_out:
         print(f"Note:    {done.left_out}")
     if done.crossed:
@@ -139,6 +140,17 @@ def run(chosen: Namespace) -> None:
         print(f"Verdict: {done.verdict}.")
     if chosen.push_to_hub is not None:  # last: what was said above holds whatever the hub does
         print(f"Hub:     {upload(done, chosen.push_to_hub)}")
+
+
+def _apart(model: Path, base: str) -> str:
+    """What is said of a model whose folder holds an adapter alone."""
+    from xfm.files import folder_size
+    from xfm.modeling.adapters import is_adapter
+
+    if not is_adapter(model):
+        return ""
+    merge = command_line("merge", model, model.with_name("merged"))
+    return f", an adapter of {folder_size(model):,} bytes over {base}; `{merge}` makes a whole model"
 
 
 def _show_plan(chosen: Namespace, config: FinetuneConfig) -> None:

@@ -4,8 +4,10 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xfm.config.adapter import MOST_RANK
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.image import ImageTrainingConfig
+from xfm.config.labels import ClassWeights, LabelKind, class_weights_of
 from xfm.config.pixels import Colours, Framing
 from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range, check_ranges
 from xfm.config.task import ImageHead
@@ -50,6 +52,8 @@ class TuningConfig:
         rank: rank of LoRA's additions.
         alpha: LoRA's scale; its additions are multiplied by alpha / rank.
         dropout: of LoRA's inputs.
+        apart: keep what was learned apart: the folder of the model then holds LoRA's additions and the head,
+            and is read over the model that it began with; no encoder may learn whole.
     """
 
     language: Tuning | None = None
@@ -58,9 +62,10 @@ class TuningConfig:
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.0
+    apart: bool = False
 
     def __post_init__(self) -> None:
-        check_range("tune.rank", self.rank, 1, 1 << 12)
+        check_range("tune.rank", self.rank, 1, MOST_RANK)
         check_range("tune.alpha", self.alpha, 0)
         check_range("tune.dropout", self.dropout, 0, 1)
 
@@ -103,6 +108,11 @@ class FinetuneConfig(TuningRates):
             fine-tune again without one of two modalities, to see what it brings.
         baseline_steps: steps of that; 0 takes as many as the task itself.
         regression: the labels of text-classification are values.
+        multi_label: rows have any number of labels, or none: cells hold a list, or names with a separator.
+        label_separator: what stands between the labels of a cell.
+        threshold: probability from which one of several labels is given; 0 chooses it on the validation rows.
+        class_weights: what each class weighs in the loss: balanced (in inverse proportion to its rows), or
+            weights by label such as spam=5,ham=1; of several labels the weight of the rows that have one.
         box_format: what the four numbers of a box are.
         box_unit: the unit of boxes.
         image_head: the head of image-classification: one linear layer, or the published five.
@@ -140,6 +150,10 @@ class FinetuneConfig(TuningRates):
     baseline: bool = True
     baseline_steps: int = 0
     regression: bool = False
+    multi_label: bool = False
+    label_separator: str = "|"
+    threshold: float = 0.0
+    class_weights: ClassWeights = ""
     box_format: BoxFormat = BoxFormat.XYWH
     box_unit: BoxUnit = BoxUnit.PIXEL
     image_head: ImageHead = ImageHead.LINEAR
@@ -176,6 +190,35 @@ class FinetuneConfig(TuningRates):
         check_ranges(self, ("valid_share", "test_share"), 0.01, 0.4)
         if len(self.prompt) > LONGEST_PROMPT:
             raise ValueError(f"prompt has {len(self.prompt)} characters: {LONGEST_PROMPT} are enough")
+        object.__setattr__(self, "class_weights", class_weights_of(self.class_weights))
+        self._check_labels()
+
+    def _check_labels(self) -> None:
+        """Refuse what one kind of labels has no use for."""
+        check_range("threshold", self.threshold, 0, 1)
+        if not self.label_separator.strip():
+            raise ValueError(
+                "label_separator is empty: give what stands between the labels of a cell, such as |"
+            )
+        if self.regression and (self.multi_label or self.class_weights):
+            name = "multi_label" if self.multi_label else "class_weights"
+            raise ValueError(
+                f"regression learns a value a row, {name} is about classes: leave one of the two out"
+            )
+        if self.threshold and not self.multi_label:
+            raise ValueError(
+                "threshold is of use with multi_label alone: of one class the likeliest is given"
+            )
+        image, names = self.image, ("mixup", "cutmix", "label_smoothing")
+        if self.multi_label and (mixed := [name for name in names if getattr(image, name)]):
+            raise ValueError(
+                f"image.{mixed[0]} shares out the one class of a picture: leave it out with multi_label"
+            )
+
+    @property
+    def label_kind(self) -> LabelKind:
+        """How many labels a row has."""
+        return LabelKind.SEVERAL if self.multi_label else LabelKind.ONE
 
     @property
     def minutes(self) -> float:

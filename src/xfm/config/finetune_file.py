@@ -92,7 +92,7 @@ def special_settings() -> tuple[str, ...]:
     specs = task_specs(tunable=True)
     named = [*chosen_settings(specs)]
     named += [f"tune.{encoder}" for spec in specs for encoder in spec.encoders]
-    return tuple(dict.fromkeys([*named, "max_tokens", "regression"]))
+    return tuple(dict.fromkeys([*named, "max_tokens", "regression", "class_weights"]))
 
 
 def _remove(values: dict[str, Any], name: list[str]) -> None:

@@ -71,7 +71,7 @@ class Best:
     """How many candidates an answer has.
 
     Attributes:
-        top_k: most candidates, best first; 0 gives all.
+        top_k: most candidates, best first; 0 gives all. All labels that are chosen are there.
     """
 
     top_k: int = 5

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xfm.config.data import STREAMS, Augmentation, CorpusConfig, DataConfig, StreamConfig
-from xfm.config.model import ModelConfig
+from xfm.config.model import ModelConfig, lacks
 from xfm.config.plain import to_plain
 from xfm.config.ranges import check_range
 from xfm.config.training import LossConfig, TrainingConfig
@@ -179,15 +179,17 @@ class Recipe:
         ends = [0.0, *(phase.until for phase in self.curriculum)]
         if any(end <= before for before, end in pairwise(ends)) or ends[-1] > 1:
             raise ValueError("curriculum: every `until` must exceed the one before, and none may exceed 1")
+        if not self.model.sees:
+            raise ValueError(f"pre-training takes texts and pictures, and {lacks()}")
         longest = max(self.data.caption_mask.max_tokens, self.data.text_mask.max_tokens)
         if longest > self.model.language.longest:
             needed = longest + self.model.language.first_position
             raise ValueError(
                 f"model.language.max_positions must be at least {needed} for texts of {longest} tokens"
             )
-        if not self.init.model and self.data.patch_mask.patches > self.model.vision.patches:
+        if not self.init.model and self.data.patch_mask.patches > self.model.seeing.patches:
             raise ValueError(
-                f"data.patch_mask.patches must not exceed the picture's {self.model.vision.patches} patches"
+                f"data.patch_mask.patches must not exceed the picture's {self.model.seeing.patches} patches"
             )
 
     def stretches(self) -> list[Stretch]:

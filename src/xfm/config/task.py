@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xfm.config.model import MAX_ROWS
+from xfm.config.encoders import MAX_ROWS
+from xfm.config.labels import HALF, LabelKind
 from xfm.config.ranges import check_range
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
@@ -46,6 +47,8 @@ class TaskConfig:
             known: then one or two are answered.
         head: what stands on the encoders of a task with classes or values; that of image classification is
             said by `image_head` alone.
+        label_kind: whether a row is of one of the classes, or has any number of them as labels.
+        threshold: probability from which a label is given, where rows may have several.
     """
 
     kind: str
@@ -57,6 +60,8 @@ class TaskConfig:
     texts: int = 0
     prompt: str = ""
     head: HeadKind = HeadKind.OWN
+    label_kind: LabelKind = LabelKind.ONE
+    threshold: float = HALF
 
     def __post_init__(self) -> None:
         if self.labels and len(self.labels) != self.classes:
@@ -69,6 +74,9 @@ class TaskConfig:
         if self.spec.classes != (self.classes > 0):
             raise ValueError(f"{self.classes} classes do not suit {self.kind}")
         check_range("classes", self.classes, 0, MAX_ROWS)
+        check_range("threshold", self.threshold, 0, 1)
+        if self.label_kind is LabelKind.SEVERAL and self.classes < 2:
+            raise ValueError(f"several labels a row do not suit {self.classes} classes")
 
     @property
     def spec(self) -> TaskSpec:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from importlib import import_module
 from typing import Any
 
+from xfm.config.model import ModelConfig, lacks
 from xfm.errors import UserError
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -119,7 +120,8 @@ class TaskSpec:
         task: the `xfm.tasks.base.Task` that fine-tunes it.
         values: likewise, where labels are values (`--regression`).
         pipeline: the `xfm.inference.base.Pipeline` that answers.
-        gallery: whether that searches in a gallery, as an `xfm.inference.retrieval.Retrieval` does.
+        gallery: whether that searches in a gallery, as an `xfm.inference.gallery.Retrieval` does.
+        ranks: whether a prediction is a place among all rows of a split, and none of a row by itself.
     """
 
     name: str
@@ -139,6 +141,7 @@ class TaskSpec:
     values: str = ""
     pipeline: str = "xfm.inference.classifiers:Classification"
     gallery: bool = False
+    ranks: bool = False
 
     def __post_init__(self) -> None:
         several = (self.fields, self.also, self.asked, self.encoders, self.settings, self.uses)
@@ -200,6 +203,25 @@ class TaskSpec:
         return any(one.holds in (Holds.PICTURE, Holds.TWO_PICTURES) for one in self.fields)
 
     @property
+    def needs_pictures(self) -> bool:
+        """Whether no row goes without a picture, so that a model of language alone has no use for it."""
+        kinds = (Holds.PICTURE, Holds.TWO_PICTURES)
+        return any(one.holds in kinds and not one.optional for one in self.fields)
+
+    def check_model(self, config: ModelConfig, name: object) -> None:
+        """Refuse a model that lacks the parts of the task.
+
+        Args:
+            config: of the model.
+            name: of the model, for the message.
+
+        Raises:
+            UserError: the task needs pictures, and the model is of language alone.
+        """
+        if self.needs_pictures and not config.sees:
+            raise UserError(f"{self.name} needs pictures, and {lacks(name)}")
+
+    @property
     def draws(self) -> bool:
         """Whether an answer is a box, which can be drawn on the picture."""
         return any(one.holds is Holds.BOX for one in self.fields)
@@ -219,8 +241,13 @@ class TaskSpec:
         part, _, own = setting.partition(".")
         if part == "tune":
             return own in self.encoders
-        if setting in ("max_tokens", "regression"):
-            return self.has_texts if setting == "max_tokens" else bool(self.values)
+        everywhere = {
+            "max_tokens": self.has_texts,
+            "regression": bool(self.values),
+            "class_weights": self.classes,
+        }
+        if setting in everywhere:
+            return everywhere[setting]
         return setting in self.settings or part in self.settings
 
     def task_class(self, regression: bool = False) -> type[Any]:

@@ -24,7 +24,11 @@ _CAPTIONS = Field(
     target=True,
 )
 _EITHER = (Field("text", optional=True), Field("image", holds=Holds.PICTURE, optional=True))
-_CONTRAST = ("vision_proj.", "text_proj.")
+TEXT_VECTORS = "text_proj."
+"""Beginning of the names of what makes a vector of a text."""
+_CONTRAST = ("vision_proj.", TEXT_VECTORS)
+_LABELS = ("multi_label", "label_separator", "threshold")
+_LABELLED = '`[{"label", "score"}]`; of several labels a row with `"chosen"` besides'
 
 TEXT_CLASSIFICATION = TaskSpec(
     "text-classification",
@@ -34,21 +38,41 @@ TEXT_CLASSIFICATION = TaskSpec(
         Field("text_pair", "the second text of a pair", optional=True, also=("second",)),
         Field("label", "name of the class; with --regression the value", Holds.LABEL, target=True),
     ),
-    '`[{"label", "score"}]`; of a regression the label is `value`, the score the value',
+    f"{_LABELLED}; of a regression the label is `value`, the score the value",
     text=TextRule.WRITTEN,
     encoders=("language",),
+    settings=_LABELS,
     classes=True,
     options=Best,
     head=f"{_HEADS}:TextClassifier",
     task="xfm.tasks.text_classification:TextClassificationTask",
     values="xfm.tasks.text_regression:TextRegressionTask",
 )
+SENTENCE_SIMILARITY = TaskSpec(
+    "sentence-similarity",
+    "how near two texts are; training brings the vectors of texts that belong together near each other",
+    (
+        Field("anchor", "a text, such as a question"),
+        Field("positive", "a text that belongs to it"),
+        Field("negative", "a text that does not, or a list of such", Holds.TEXTS, optional=True, target=True),
+    ),
+    '`{"score"}`, the cosine of their vectors',
+    asked=(Field("anchor", "a text"), Field("positive", "the text that it is compared with")),
+    text=TextRule.WRITTEN,
+    encoders=("language",),
+    uses=(TEXT_VECTORS,),
+    head=f"{_HEADS}:TextEmbedder",
+    task="xfm.tasks.sentence_similarity:SentenceSimilarityTask",
+    pipeline=f"{_INFERENCE}.matching:SentenceSimilarity",
+    ranks=True,
+)
 IMAGE_CLASSIFICATION = TaskSpec(
     "image-classification",
     "the class of a picture",
     (_IMAGE, Field("label", holds=Holds.LABEL, target=True)),
+    _LABELLED,
     encoders=("vision",),
-    settings=("image", "image_head", "framing", "colours", "grey"),
+    settings=("image", "image_head", "framing", "colours", "grey", *_LABELS),
     classes=True,
     options=Best,
     head=f"{_HEADS}:ImageClassifier",
@@ -58,9 +82,10 @@ IMAGE_TEXT_CLASSIFICATION = TaskSpec(
     "image-text-classification",
     "the class of a picture with a text",
     (_IMAGE, Field("text"), Field("label", "name of the class of the two", Holds.LABEL, target=True)),
+    _LABELLED,
     text=TextRule.LONG_CAPTION,
     encoders=_ALL,
-    settings=(*VIEW, "rows_per_picture"),
+    settings=(*VIEW, "rows_per_picture", *_LABELS),
     classes=True,
     options=Best,
     head=f"{_HEADS}:PairClassifier",
@@ -97,6 +122,7 @@ RETRIEVAL = TaskSpec(
     task="xfm.tasks.retrieval:RetrievalTask",
     pipeline=f"{_INFERENCE}.gallery:Retrieval",
     gallery=True,
+    ranks=True,
 )
 VQA = TaskSpec(
     "vqa",
@@ -122,7 +148,12 @@ GROUNDING = TaskSpec(
     (
         _IMAGE,
         Field("text", "what is to be found", also=("phrase",)),
-        Field("box", "four numbers, see --box-format and --box-unit", Holds.BOX, target=True),
+        Field(
+            "box",
+            "four numbers, or a list of such boxes, see --box-format and --box-unit",
+            Holds.BOX,
+            target=True,
+        ),
     ),
     '`{"label", "box": {"xmin", "ymin", "xmax", "ymax"}}`',
     encoders=_ALL,

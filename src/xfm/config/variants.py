@@ -34,11 +34,12 @@ def chosen_variants(kind: type, values: Mapping[str, Any]) -> type:
         `original` turns back.
     """
     types = get_type_hints(kind)
+    absent = {f.name for f in fields(kind) if f.default is None}  # unless a dataclass is given
     chosen: dict[str, Any] = {}
     for name, hint in types.items():
         below = values.get(name)
         below = below if isinstance(below, Mapping) else {}
-        narrow = variant(hint, below) if type(None) not in get_args(hint) else hint
+        narrow = hint if name in absent else variant(hint, below)
         is_kind = isinstance(narrow, type) and is_dataclass(narrow)
         chosen[name] = chosen_variants(narrow, below) if is_kind else narrow
     if chosen == types:

@@ -67,7 +67,7 @@ def patch_views(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> dict[
     Returns:
         By the name of the view [N, D], D the vision width times the cells.
     """
-    rows, columns = encoder.model.config.vision.grid
+    rows, columns = encoder.model.config.seeing.grid
     seen: dict[str, list[Tensor]] = {view.value: [] for view in PictureView}
     for batch in encoder.counted(pixels, count):
         with autocast(encoder.precision, encoder.device):

@@ -27,7 +27,8 @@ from xfm.evaluation.report import write_report
 from xfm.evaluation.timetable import Timetable
 from xfm.files import file_digest
 from xfm.locks import holds
-from xfm.modeling.folder import load_model
+from xfm.modeling.adapters import require_whole
+from xfm.modeling.folder import load_model, require_seeing
 from xfm.modeling.model_files import write_calibration
 from xfm.modeling.named import model_folder as folder_of
 from xfm.modeling.named import stand_in
@@ -93,6 +94,7 @@ def evaluate(
     times = Timetable(resolved.minutes, resolved.parts, resolved.scratch)
     if not any((world / name).exists() for name in ("world.json", "tasks")):
         raise UserError(f"{world} is no world (no world.json): give the folder that `xfm prepare` wrote")
+    require_seeing(model_folder, "the evaluation")
     weights = weights_digest(model_folder)
     maker = Maker("evaluate", {"model": weights, "data": world_mark(world)}, f"{model_folder} on {world}")
     require_free(out, maker, model=model_folder)
@@ -277,6 +279,7 @@ def part_fingerprint(part: Part, weights: str, world: Path, config: EvaluationCo
 
 def weights_digest(folder: Path) -> str:
     """Sha256 of a model folder's weights, configuration, tokenizer and preprocessing."""
+    require_whole(folder)
     names = ("model.safetensors", "config.json", "tokenizer.json", "preprocessing.json")
     missing = [name for name in names if not (folder / name).exists()]
     if missing:

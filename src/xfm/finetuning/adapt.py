@@ -1,11 +1,15 @@
 """What of a model learns: every encoder whole, not at all, or by low-rank additions (LoRA)."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from xfm.config.finetune import Tuning, TuningConfig
+from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
+from xfm.config.task_spec import TaskSpec
 from xfm.errors import UserError
+from xfm.modeling.adapters import require_base
+from xfm.modeling.low_rank import LowRank
 
 if TYPE_CHECKING:
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -34,13 +38,43 @@ def is_low_rank(name: str) -> bool:
     return ".lora_" in name
 
 
-def merge_lora(module: nn.Module) -> None:
-    """Work LoRA's additions into the matrices and put the plain layers back, in place; outputs stay."""
+def merge_lora(module: nn.Module) -> dict[str, LowRank]:
+    """Work LoRA's additions into the matrices and put the plain layers back, in place; outputs stay.
+
+    Returns:
+        The additions, by the names of their layers in `Backbone`; empty where there were none.
+    """
+    found: dict[str, LowRank] = {}
     for name, layer in _lora_layers(module):
+        down, up = (_matrix(getattr(layer, part)) for part in ("lora_A", "lora_B"))
+        found[name.removeprefix("model.")] = LowRank(down, up)
         layer.merge()
         parent, _, own = name.rpartition(".")
         setattr(module.get_submodule(parent), own, layer.get_base_layer())
     module.requires_grad_(True)
+    return found
+
+
+def _matrix(of_peft: Any) -> Tensor:
+    """A copy of the one matrix that a part of peft's holds."""
+    (part,) = of_peft.values()
+    return part.weight.detach().float().cpu().clone()
+
+
+def check_apart(spec: TaskSpec, config: FinetuneConfig, model: Path | str) -> None:
+    """Refuse to keep apart what cannot be: an encoder that learns whole is as large as the model.
+
+    Raises:
+        UserError: an encoder learns whole, or the model is no folder that an adapter can be made over.
+    """
+    if not config.tune.apart:
+        return
+    if whole := [name for name in spec.encoders if getattr(config.tune, name) is Tuning.FULL]:
+        raise UserError(
+            f"tune.apart keeps small additions apart, and the {whole[0]} encoder learns whole: give "
+            f"--tune.{whole[0]} lora, or freeze"
+        )
+    require_base(model)
 
 
 def _add_lora(encoder: nn.Module, config: TuningConfig) -> None:

@@ -13,12 +13,13 @@ from xfm.config.finetune import Preset
 from xfm.finetuning.baselines.frozen import PROBE
 from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.compare import compare, strong_of, systems_of
-from xfm.finetuning.folds import fold_data, fold_rows, kept_together
+from xfm.finetuning.folds import fold_data, fold_rows, kept_together, strata_of
 from xfm.finetuning.leaderboard import Leaderboard, Sort, System
 from xfm.finetuning.probing import has_probe
 from xfm.finetuning.session import AnyTask, Session, clear
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.tasks.base import Blanked
+from xfm.tasks.class_task import ClassTask
 from xfm.training.checkpoint import list_checkpoints
 from xfm.training.run_folder import require_run
 
@@ -57,12 +58,14 @@ class Approach:
         name: in words.
         predictions: one for each row of the table.
         settled: best step of every fold, or C of every fold's probe.
+        thresholds: of several labels, that of every fold; else 0.
         value: the primary metric over all rows.
     """
 
     name: str
     predictions: list[Any]
     settled: tuple[float, ...]
+    thresholds: tuple[float, ...]
     value: float
 
 
@@ -100,6 +103,7 @@ class _Gathered:
     Attributes:
         predictions: by approach and place of the row.
         settled: by approach, one a fold.
+        thresholds: likewise.
         strong: baselines of each fold.
         missing: why others are absent.
         folds: each by itself.
@@ -107,6 +111,7 @@ class _Gathered:
 
     predictions: dict[str, dict[int, Any]]
     settled: dict[str, list[float]]
+    thresholds: dict[str, list[float]]
     strong: list[Mapping[str, BaselineResult]] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     folds: list[Fold] = field(default_factory=list)
@@ -120,6 +125,7 @@ class _Gathered:
             found = task.predict(own.data.test)
             self.predictions[name] |= dict(zip(held, found, strict=True))
             self.settled[name].append(_settled(tuned))
+            self.thresholds[name].append(task.labels.threshold if isinstance(task, ClassTask) else 0.0)
             values[name] = task.metrics(own.data.test, found)
             if first is None:
                 first = task
@@ -164,12 +170,14 @@ def cross_validate(run: Session, resume: bool) -> CrossValidated:
     if resume and not run.probed and not (run.out / FOLDS_FOLDER).is_dir():
         require_run(run.out)
     config, rows = run.config, run.data.train
-    groups, strata = kept_together(run.type, rows), [run.type.class_of(row) for row in rows]
+    groups, strata = kept_together(run.type, rows), strata_of(run.type, rows)
     parts = fold_rows(groups, strata, config.folds or 0, config.seed)
     names = [PROBE] if run.probed else [TUNED]
     if config.preset is Preset.BEST and has_probe(run.type.spec):
         names.append(PROBE)
-    found = _Gathered({name: {} for name in names}, {name: [] for name in names})
+    found = _Gathered(
+        {name: {} for name in names}, {name: [] for name in names}, {name: [] for name in names}
+    )
     task: AnyTask | None = None
     for number, held in enumerate(parts, start=1):
         if run.progress:
@@ -180,7 +188,8 @@ def cross_validate(run: Session, resume: bool) -> CrossValidated:
     for name, own in found.predictions.items():
         ordered = [own[place] for place in range(len(rows))]
         value = task.metrics(rows, ordered)[task.primary]
-        approaches.append(Approach(name, ordered, tuple(found.settled[name]), value))
+        chosen = tuple(found.settled[name]), tuple(found.thresholds[name])
+        approaches.append(Approach(name, ordered, *chosen, value))
     strong = found.joined(task, rows, parts)
     return _chosen(run, task, approaches, strong, found.missing, found.folds)
 
@@ -236,19 +245,20 @@ def _chosen(
 
 def _final(run: Session, best: Approach) -> tuple[Session, str]:
     """The run of all rows, and how it is made, in words."""
-    middle = statistics.median_low(best.settled)
-    config = replace(run.config, folds=0)
+    middle, threshold = statistics.median_low(best.settled), statistics.median_low(best.thresholds)
+    config = replace(run.config, folds=0, threshold=threshold)
+    given = f", threshold {threshold:.3g} likewise" if threshold else ""
     if best.name == PROBE:
         config = replace(config, preset=Preset.FAST)
         return replace(
             run, config=config, penalty=middle
-        ), f"The model is a probe of all rows, C = {middle:g} as the folds have it"
+        ), f"The model is a probe of all rows, C = {middle:g} as the folds have it{given}"
     steps = max(1, int(middle))
     listed = ", ".join(f"{step:,.0f}" for step in sorted(best.settled))
     config = replace(config, steps=steps, evaluate_every=steps)
     return replace(
         run, config=config
-    ), f"The model learned from all rows for {steps:,} steps, the median of the folds' best ({listed})"
+    ), f"The model learned from all rows for {steps:,} steps, the median of the folds' best ({listed}){given}"
 
 
 def clear_folds(out: Path) -> None:

@@ -10,12 +10,13 @@ from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
 from xfm.errors import UserError, excerpt
-from xfm.finetuning.folds import kept_together, require_folds
+from xfm.finetuning.folds import kept_together, require_folds, strata_of, with_all_labels
 from xfm.finetuning.presets import chosen_folds
 from xfm.finetuning.split_file import part_as, read_split, write_split
 from xfm.finetuning.usable import few, first_places, readable_rows
 from xfm.tasks.base import Task
 from xfm.tasks.cases import CellMeaning
+from xfm.tasks.class_task import ClassTask
 from xfm.tasks.classes import class_names, require_classes
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.splits import SplitRows
@@ -27,6 +28,7 @@ FEWEST = 4
 """Rows without which no split can be made."""
 MOST = 5000
 """Rows that a split takes from the training rows at most: it is looked at often."""
+SEPARATOR = FinetuneConfig.label_separator
 MANY_CLASSES = 0.5
 """Share of distinct labels from which they look like values."""
 
@@ -74,7 +76,9 @@ class OwnData(Generic[Row]):
 
 def reading(config: FinetuneConfig) -> CellMeaning:
     """How cells are meant."""
-    return CellMeaning(config.box_format, config.box_unit, config.regression)
+    return CellMeaning(
+        config.box_format, config.box_unit, config.regression, config.label_kind, config.label_separator
+    )
 
 
 def read_data(
@@ -210,8 +214,9 @@ def _part(
         )
     shares = {name: min(share, MOST / len(rows)) for name, share in shares.items()}
     converted = [row for _, row in rows]
-    strata = [task.class_of(row) for row in converted]
-    parts = split_rows(kept_together(task, converted), strata, shares, seed)
+    groups = kept_together(task, converted)
+    parts = split_rows(groups, strata_of(task, converted), shares, seed)
+    parts = with_all_labels([task.labels_of(row) for row in converted], groups, parts)
     found = {name: [rows[place] for place in places] for name, places in parts.items()}
     return {**typed, "train": found.pop("rest"), **found}
 
@@ -219,33 +224,37 @@ def _part(
 def _labels(
     task: type[Task[Row, Any, Any]], typed: Mapping[str, list[tuple[TableRow, Row]]]
 ) -> tuple[str, ...]:
-    """The classes of the training rows; the other splits may have no others.
+    """The classes, or labels, of the training rows; the other splits may have no others.
 
     Raises:
         UserError: there are fewer than two, they look like values, or a row has another; names the row.
     """
-    found = [label for _, row in typed["train"] if (label := task.class_of(row)) is not None]
-    if not found:
+    if not issubclass(task, ClassTask):
         return ()
-    names = class_names(found)
+    found = [task.labels_of(row) for _, row in typed["train"]]
+    names = class_names([name for own in found for name in own])
     row = typed["train"][0][0]
     require_classes(names, f"the training rows of {row.file}")
     column = row.names.get("label", "label")
-    if len(found) > 20 and len(names) > MANY_CLASSES * len(found):
+    given = sum(map(len, found))
+    if given > 20 and len(names) > MANY_CLASSES * given:
         hint = "; for values give --regression" if all(map(_is_value, names)) else ""
+        if SEPARATOR in "".join(names):
+            hint = f"; for several labels a row, with {SEPARATOR} between them, give --multi-label"
         raise UserError(
             f'{row.file}: the column "{column}" has {len(names)} different labels in {len(found)} training '
             f"rows, too many to learn classes from; choose another column{hint}"
         )
+    known = set(names)
     for split in ("valid", "test"):
         for row, converted in typed.get(split, ()):
-            label = task.class_of(converted)
-            if label not in names:
-                raise UserError(
-                    f'{row.place}: the column "{column}" is {excerpt(str(label))!r}, a label that no '
-                    f"training row has; the training rows have {few(map(excerpt, names))}: mend "
-                    "the row, or add such rows to the training"
-                )
+            for label in task.labels_of(converted):
+                if label not in known:
+                    raise UserError(
+                        f'{row.place}: the column "{column}" is {excerpt(label)!r}, a label that no '
+                        f"training row has; the training rows have {few(map(excerpt, names))}: mend "
+                        "the row, or add such rows to the training"
+                    )
     return names
 
 

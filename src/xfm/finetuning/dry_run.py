@@ -169,7 +169,7 @@ def planned(run: Session, origin: RowOrigin, budget: Budget) -> DryRun:
     data = run.data
     rows = {"training": len(data.train), "validation": len(data.valid)}
     rows |= {name: len(own) for name, own in data.tests.items()}
-    classes = Counter(filter(None, (run.type.class_of(row) for row in data.train)))
+    classes = Counter(name for row in data.train for name in run.type.labels_of(row))
     hint = "" if run.config.folds else few_rows_hint(run.type.spec, sum(rows.values()))
     return DryRun(
         run.summary(),

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from xfm.config.labels import BALANCED
 from xfm.config.next_command import next_command
 from xfm.config.plain import to_plain
 from xfm.data.left_out import BAD_FILE
@@ -16,7 +17,7 @@ from xfm.finetuning.flags import few_rows_hint, flags_of, out_of_time
 from xfm.finetuning.leaderboard import Leaderboard, over_fast
 from xfm.finetuning.origin import RowOrigin
 from xfm.finetuning.presets import Decision
-from xfm.finetuning.report import write_report
+from xfm.finetuning.report import candidates_of, write_report
 from xfm.finetuning.saved import save_tuned
 from xfm.finetuning.scored_splits import scored_splits
 from xfm.finetuning.session import AnyTask, Session, clear
@@ -28,9 +29,13 @@ from xfm.reports.scores import Score, write_json, write_scores
 from xfm.reports.stored import DETAILS, METRICS
 from xfm.results_folder import Maker
 from xfm.tasks.base import Blanked
+from xfm.tasks.class_task import ClassTask
 from xfm.training.flags import Flag, What, plain_flags
 from xfm.training.logging import LOG_FILE, log_lines
 from xfm.training.pretrain import MODEL_FOLDER
+
+SHOWN_WEIGHTS = 30
+"""Weights that the report names."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +167,9 @@ def _save(
     settings = to_plain(run.settings(Blanked.NOTHING))
     valid = len(run.data.valid)
     task, tuned = found.task, found.tuned
-    provenance = save_tuned(found.model, task, run.pretrained, run.model, tuned, valid, settings=settings)
+    apart = run.config.tune if run.config.tune.apart else None
+    began = run.pretrained, run.model
+    provenance = save_tuned(found.model, task, *began, tuned, valid, apart, settings=settings)
     counts = {name: len(rows) for name, rows in run.data.tests.items()}
     details = {
         "provenance": provenance,
@@ -170,6 +177,7 @@ def _save(
         "sources": dict(origin.sources),
         "config": to_plain(run.config),
         "tokens": found.task.module.task.max_tokens,
+        "candidates": candidates_of(task, tests),
         "baselines": result.baselines,
         "seconds": dict(seconds),
         "partial_pictures": partial_pictures(run.pictures, origin.places),
@@ -180,7 +188,7 @@ def _save(
         "next": found.next_command,
         "decisions": [asdict(one) for one in found.decisions],
         "over_fast": {name: over_fast(board) for name, board in found.leaderboards.items()},
-        **_more(found),
+        **_more(found, valid),
     }
     write_json(run.out / DETAILS, details)
     write_report(
@@ -191,14 +199,31 @@ def _save(
     clear_folds(run.out)
 
 
-def _more(found: FinetuneResult) -> dict[str, Any]:
-    """Details of a probe, and of a cross-validation."""
+def _more(found: FinetuneResult, valid: int) -> dict[str, Any]:
+    """Details of labels, of a probe, and of a cross-validation."""
     probe, crossed = found.tuned.probe, found.crossed
-    said: dict[str, Any] = {"ended_by_clock": found.tuned.limited}
+    said: dict[str, Any] = {"ended_by_clock": found.tuned.limited, **_of_labels(found, valid)}
     if probe:
         said["probe"] = {"C": probe.penalty, "note": probe.note}
     if crossed:
         said |= {"folds": crossed.plain_folds(), "final_model": crossed.chosen}
+    return said
+
+
+def _of_labels(found: FinetuneResult, valid: int) -> dict[str, str]:
+    """What labels weigh, and from which probability one of several is given, in words."""
+    task = found.task
+    if not isinstance(task, ClassTask):
+        return {}
+    asked, weights, said = task.settings.class_weights, task.weights, dict[str, str]()
+    if weights:
+        shown = ", ".join(f"{name} {weight:.3g}" for name, weight in [*weights.items()][:SHOWN_WEIGHTS])
+        more = f" and {len(weights) - SHOWN_WEIGHTS} more" if len(weights) > SHOWN_WEIGHTS else ""
+        said["class_weights"] = f"{BALANCED + ': ' if asked == BALANCED else ''}{shown}{more}"
+    if task.labels.threshold:
+        how = "chosen on the validation rows by micro-F1" if valid else "there are no rows to choose it by"
+        how = how if task.labels.settles else "the median of the folds'" if found.crossed else "given"
+        said["threshold"] = f"{task.labels.threshold:.3g}, {how}"
     return said
 
 

@@ -1,7 +1,7 @@
 """Folds of a table: parts of like size, alike in their classes, without a picture in two of them."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from xfm.data.tables import split_rows
@@ -14,18 +14,51 @@ from xfm.tasks.splits import SplitRows
 
 
 def kept_together(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[Hashable]:
-    """The group of each row: those that share a picture, or have none and the same texts, are not parted.
+    """The group of each row: those that have something in common (`Task.together`) are not parted.
 
-    Where pictures connect more than half of the rows, every row stands alone: no split would be possible.
+    Where pictures, or texts of pairs, connect more than half of the rows, every row stands alone: no split
+    would be possible.
     """
-    pictures = [task.pictures_of(row) for row in rows]
-    if not all(pictures):
-        return [task.texts_of(row) for row in rows]
-    numbers = components(pictures)
-    groups: list[Hashable] = [numbers[own[0]] for own in pictures]
-    if max(Counter(groups).values()) > len(rows) / 2:
+    things = [task.together(row) for row in rows]
+    numbers = components(things)
+    groups: list[Hashable] = [numbers[own[0]] for own in things]
+    connects = any(len(own) > 1 for own in things) or any(map(task.pictures_of, rows))
+    if connects and max(Counter(groups).values()) > len(rows) / 2:
         return list(range(len(rows)))
     return groups
+
+
+def strata_of(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[str | None]:
+    """What of each row is to be alike in all parts: its class; of several labels the rarest of the rows'.
+
+    A rare label is what a draw may miss, and what the frequent ones of the same rows do not help to part.
+    """
+    own = [task.labels_of(row) for row in rows]
+    counts = Counter(name for labels in own for name in labels)
+    return [min(labels, key=lambda name: (counts[name], name), default=None) for labels in own]
+
+
+def with_all_labels(
+    labels: Sequence[Sequence[str]], groups: Sequence[Hashable], parts: Mapping[str, Sequence[int]]
+) -> dict[str, list[int]]:
+    """The same parts, but for groups with a label that the rest would have no row of: they go to the rest.
+
+    Args:
+        labels: of each row.
+        groups: group of each row.
+        parts: row numbers of each part, as `split_rows` has them.
+    """
+    found = {name: list(rows) for name, rows in parts.items()}
+    known = {name for row in found["rest"] for name in labels[row]}
+    for part, rows in parts.items():
+        for row in rows if part != "rest" else ():
+            if known.issuperset(labels[row]) or row not in found[part]:
+                continue
+            moved = [one for one in found[part] if groups[one] == groups[row]]
+            found[part] = [one for one in found[part] if groups[one] != groups[row]]
+            found["rest"] += moved
+            known |= {name for one in moved for name in labels[one]}
+    return {name: sorted(rows) for name, rows in found.items()}
 
 
 def fold_rows(
@@ -90,8 +123,7 @@ def fold_data(
     """
     out = set(held)
     rest = [row for place, row in enumerate(data.train) if place not in out]
-    strata = [task.class_of(row) for row in rest]
-    parts = split_rows(kept_together(task, rest), strata, {"valid": share}, seed)
+    parts = split_rows(kept_together(task, rest), strata_of(task, rest), {"valid": share}, seed)
     chosen = [rest[place] for place in parts["valid"]]
     learned = [rest[place] for place in parts["rest"]]
     return SplitRows(learned, chosen, [data.train[place] for place in held], {}, data.labels, data.answers)

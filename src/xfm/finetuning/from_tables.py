@@ -145,8 +145,9 @@ def opened(
     Raises:
         UserError: something is wrong with tables, columns, rows or model; names the file, row and column.
     """
-    pretrained, left_out = in_turn(lambda: prepared_base(model, config)), LeftOut(config.max_bad)
-    decoded, kind = Pictures(pretrained.preprocessing), task_spec(task).task_class(config.regression)
+    spec, left_out = task_spec(task), LeftOut(config.max_bad)
+    pretrained = in_turn(lambda: prepared_base(model, config, spec))
+    decoded, kind = Pictures(pretrained.preprocessing), spec.task_class(config.regression)
     data, left_out = first_reads(
         lambda: (read_data(kind, tables, config, out, decoded, left_out, progress), left_out), decoded
     )

@@ -75,7 +75,7 @@ def chosen_folds(config: FinetuneConfig, spec: TaskSpec, rows: int, parted: bool
 
 def can_fold(spec: TaskSpec) -> bool:
     """Whether predictions of rows stand each for itself: a search ranks all rows of a split together."""
-    return not spec.gallery
+    return not spec.ranks
 
 
 def decisions(given: FinetuneConfig, fit: FinetuneConfig, spec: TaskSpec, rows: int) -> list[Decision]:

@@ -64,7 +64,7 @@ class LinearFit:
     def predictions(self, task: Task[Any, Any, Any], features: Array) -> list[Any]:
         """What the layer says of [N, F] features, as the task's predictions."""
         logits = torch.from_numpy(features) @ self.weight.T + self.bias
-        return task.labels.choices(logits) if isinstance(task, ClassTask) else logits[:, 0].tolist()
+        return task.labels.predictions(logits) if isinstance(task, ClassTask) else logits[:, 0].tolist()
 
 
 def has_probe(spec: TaskSpec) -> bool:
@@ -108,7 +108,10 @@ def fit_task(
     with torch.no_grad():
         task.module.head.weight.copy_(fit.weight)
         task.module.head.bias.copy_(fit.bias)
-    if not isinstance(task, ClassTask):  # the layer gives the values themselves
+    if isinstance(task, ClassTask):
+        if len(valid):
+            task.settle_by(chosen.rows, fit.predictions(task, chosen.values))
+    else:  # the layer gives the values themselves
         vars(task).update(mean=0.0, deviation=1.0)
     return fit
 
@@ -199,31 +202,30 @@ def fit_linear(
 def _score(task: Task[Any, Any, Any], fit: LinearFit, valid: Features, choose_by: str) -> tuple[float, float]:
     """The metric on the validation rows, and how likely, or near, the truth is."""
     found = fit.predictions(task, valid.values)
-    metrics = task.metrics(valid.rows, found)
+    metrics = task.validation_metrics(valid.rows, found)
     if choose_by:
         require_metric(task, choose_by, metrics)
     if isinstance(task, ClassTask):
-        sure = [
-            task.labels.probability(one, task.class_of(row))
-            for row, one in zip(valid.rows, found, strict=True)
-        ]
-        second = float(np.log(np.maximum(sure, 1e-12)).mean())
+        second = task.labels.likelihood(task.truths_of(valid.rows), found)
     else:
         second = -float(np.mean((np.array(found) - _values(valid.rows)) ** 2))
     return metrics[choose_by or task.primary], second
 
 
 def _fit_classes(task: ClassTask[Any], train: Features, penalties: Sequence[float]) -> "list[LinearFit]":
-    """Logistic regression for each C, from the strongest penalty to the weakest."""
-    labels = task.labels.indices([task.class_of(row) for row in train.rows]).numpy()
-    present, codes = np.unique(labels, return_inverse=True)
-    mean, deviation, features = _standardised(train.values)
+    """Logistic regression, of several labels a row that of each, strongest penalty first."""
+    labels = task.labels.targets(task.truths_of(train.rows)).numpy()
     count = len(task.labels.names)
+    present, codes = np.arange(count), labels
+    if labels.ndim == 1:
+        present, codes = np.unique(labels, return_inverse=True)
+    mean, deviation, features = _standardised(train.values)
     if len(present) == 1:  # of a fold of very few rows
         bias = torch.full((count,), NEVER)
         bias[present[0]] = 0.0
         return [LinearFit(torch.zeros(count, features.shape[1]), bias, penalties[0], "")]
-    regression, start = Regression(features, codes.astype(np.int64), len(present)), None
+    weights = None if task.weight is None else task.weight.numpy()[present]
+    regression, start = Regression(features, codes, len(present), weights=weights), None
     found: list[LinearFit] = []
     for penalty in sorted(penalties):
         start = regression.fit(penalty, start, tolerance=1e-4, max_iterations=300).classifier

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,6 @@ from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.split_scores import calibration_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.calibration import CALIBRATION, Calibration
-from xfm.metrics.classes import with_unknown
-from xfm.metrics.classification import confusion_matrix, precision_recall_f1
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, small_multiples
 from xfm.reports.labels import is_headline, metric_name
@@ -56,7 +53,8 @@ class Classes:
     Attributes:
         lines: one a class.
         names: of the matrix's rows and columns.
-        matrix: counts, true class by predicted class; empty where there are too many classes to look at.
+        matrix: counts, true class by predicted class; empty where there are too many classes to look at, and
+            where rows have several labels.
         confusions: true class, predicted class and count of the most frequent errors.
     """
 
@@ -153,6 +151,8 @@ def facts(details: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tu
     more = {
         "Gained": "; ".join(filter(None, (details.get("over_fast") or {}).values())),
         "Cross-validation": details.get("final_model", ""),
+        "Class weights": details.get("class_weights", ""),
+        "Threshold": details.get("threshold", ""),
         "Time limit": f"{config['time_limit']:.3g} minutes" if config.get("time_limit") else "",
         f"Decided by preset {config.get('preset', '')}": "; ".join(decided),
         "Texts": f"{tokens} tokens at most" if tokens else "",
@@ -160,11 +160,26 @@ def facts(details: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tu
     return [
         ("Model to begin with", str(details["provenance"]["fine_tuned_from"])),
         ("Rows", ", ".join(f"{name} {count:,}" for name, count in rows.items())),
+        *candidate_facts(details),
         *_how(config, tuned, primary),
         *((name, said) for name, said in more.items() if said),
         ("Seed", str(config["seed"])),
         ("Time", ", ".join(f"{name} {readable_seconds(s)}" for name, s in details["seconds"].items())),
     ]
+
+
+def candidates_of(task: Task[Any, Any, Any], tests: Mapping[str, Sequence[Any]]) -> dict[str, int]:
+    """Among how many things the right one is looked for, by split; empty for tasks without a search."""
+    counts = {name: task.candidates(rows) for name, rows in tests.items()}
+    return {name: count for name, count in counts.items() if count is not None}
+
+
+def candidate_facts(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """These numbers as label and text: a search is the harder, the more there are."""
+    counts = details.get("candidates") or {}
+    return (
+        [("Candidates", ", ".join(f"{name} {count:,}" for name, count in counts.items()))] if counts else []
+    )
 
 
 def _how(config: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tuple[str, str]]:
@@ -219,23 +234,23 @@ def _split(
 
 
 def classes_of(task: ClassTask[Any], rows: Sequence[Any], predictions: Sequence[Any]) -> Classes:
-    """The table of classes, the confusion matrix and the most frequent errors of a split."""
-    truth = [task.class_of(row) for row in rows]
-    names = with_unknown(task.labels.names, truth)
-    matrix = confusion_matrix(truth, [choice.label for choice in predictions], names)
-    known = Counter(task.class_of(row) for row in task.train_rows)
+    """The table of classes or labels; of one class a row the confusion matrix and the frequent errors."""
+    table = task.labels.table(task.truths_of(rows), predictions)
+    names, known = table.names, task.labels.counts(task.truths_of(task.train_rows))
     lines = [
-        ClassLine(name, known[name], int(count), *map(float, values))
-        for name, count, values in zip(names, matrix.sum(axis=1), precision_recall_f1(matrix), strict=True)
+        ClassLine(name, known.get(name, 0), int(count), *map(float, values))
+        for name, count, values in zip(names, table.rows, table.scores, strict=True)
     ]
-    errors = matrix.copy()
+    if table.matrix is None:
+        return Classes(lines, [*names], [], [])
+    errors = table.matrix.copy()
     np.fill_diagonal(errors, 0)
     order = np.argsort(-errors, axis=None, kind="stable")[:CONFUSIONS]
     pairs = [divmod(int(place), len(names)) for place in order]
     return Classes(
         lines,
-        list(names),
-        matrix.tolist() if len(names) <= LARGEST_MATRIX else [],
+        [*names],
+        table.matrix.tolist() if len(names) <= LARGEST_MATRIX else [],
         [
             (names[true], names[guess], int(errors[true, guess]))
             for true, guess in pairs

@@ -58,7 +58,8 @@ def restored(
     labels = told.labels or tuple(str(number) for number in range(told.classes))
     limit = text_limit(base)
     fitting = fitting_length(kind, rows, base.given_tokenizer, min(limit, LONGEST))
-    settings = replace(settings, max_tokens=told.max_tokens or fitting, head=told.head)
+    kept = {"head": told.head, "label_kind": told.label_kind, "threshold": told.threshold}
+    settings = replace(settings, max_tokens=told.max_tokens or fitting, **kept)
     data = SplitRows(rows, labels=labels, answers=told.answers)
     task = kind(base, pictures, data, settings)
     task.finish()
@@ -125,10 +126,9 @@ class NewRows:
             return {}
         found: dict[str, list[str]] = {}
         for row, typed in self.table:
-            said = task.truths(typed)
-            if not known & set(said):
-                found.setdefault(said[0], []).append(row.place)
-        if sum(map(len, found.values())) == len(self.table):
+            for said in task.unknown(typed):
+                found.setdefault(said, []).append(row.place)
+        if found and not any(known & set(task.truths(typed)) for _, typed in self.table):
             row = self.table[0][0]
             what = next(field.name for field in task.spec.fields if field.target)
             raise UserError(
@@ -144,7 +144,7 @@ class NewRows:
         for number, row, prediction in zip(self.numbers, self.rows, predictions, strict=True):
             case = task.case(row, prediction)
             line = {"row": number, "truth": case.truth, "prediction": case.predicted, "right": case.right}
-            boxes = {"true_box": case.true_box, "predicted_box": case.predicted_box}
+            boxes = {"true_boxes": case.true_boxes, "predicted_box": case.predicted_box}
             more = {"confidence": case.confidence, **boxes, **dict(named for named in case.texts if named[0])}
             line |= {name: value for name, value in more.items() if value is not None}
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")

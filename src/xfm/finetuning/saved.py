@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 
+from xfm.config.finetune import TuningConfig
 from xfm.finetuning.tuning_run import TuningRun
-from xfm.modeling.folder import Pretrained, save_model
+from xfm.modeling.adapters import save_adapter
+from xfm.modeling.folder import Belongings, Pretrained, save_model
 from xfm.modeling.model_files import FRESH
 from xfm.tasks.base import Task
 
@@ -19,6 +21,7 @@ def save_tuned(
     began_from: str,
     run: TuningRun,
     valid: int = 0,
+    apart: TuningConfig | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Write the model of a fine-tuning, whole or not at all, and say where it comes from.
@@ -30,6 +33,7 @@ def save_tuned(
         began_from: where that lies, as it was said.
         run: how the training went.
         valid: number of validation rows.
+        apart: write what was learned alone, an adapter, of which this says rank and scale.
         settings: everything else that its numbers depend on, by name.
 
     Returns:
@@ -55,5 +59,10 @@ def save_tuned(
         "began_with": {key: value for key, value in before.items() if key != "settings"},
     }
     model, tokenizer = pretrained.model, pretrained.given_tokenizer
-    save_model(folder, model, tokenizer, pretrained.preprocessing, provenance, task.module)
+    if apart is None:
+        save_model(folder, model, tokenizer, pretrained.preprocessing, provenance, task.module)
+        return provenance
+    own = Belongings(tokenizer, pretrained.preprocessing, provenance, task.module)
+    scale = apart.rank, apart.alpha
+    save_adapter(folder, began_from, model.state_dict(), model.config, own, run.additions, scale)
     return provenance

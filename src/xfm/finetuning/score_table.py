@@ -8,6 +8,7 @@ from typing import Any
 
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.labels import LabelKind
 from xfm.config.next_command import next_command
 from xfm.config.pipelines import UrlRules
 from xfm.config.training import Precision
@@ -18,7 +19,7 @@ from xfm.errors import refuse_none
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.data import PICTURES_FOLDER, reading
 from xfm.finetuning.plan import task_settings
-from xfm.finetuning.report import write_report
+from xfm.finetuning.report import candidate_facts, candidates_of, write_report
 from xfm.finetuning.restored import NewRows, restored, task_of
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores
@@ -71,6 +72,7 @@ def score(
     allow_urls: bool | Sequence[str] | UrlRules = False,
     box_format: BoxFormat | str = BoxFormat.XYWH,
     box_unit: BoxUnit | str = BoxUnit.PIXEL,
+    label_separator: str = FinetuneConfig.label_separator,
     max_bad: int | None = None,
     seed: int = 0,
     precision: Precision | str = Precision.AUTO,
@@ -89,6 +91,7 @@ def score(
         out: folder for the results; a new one below the run if not given.
         columns, pictures, allow_urls: as of `xfm.finetune`.
         box_format, box_unit: what the four numbers of a box are.
+        label_separator: what stands between the labels of a cell, where rows may have several.
         max_bad: rows with an unreadable picture to leave out at most; None is the rule of `LeftOut`.
         seed: of the random guesses.
         precision, device: of the forward pass.
@@ -112,6 +115,8 @@ def score(
     told = task_of(base, path)
     config = FinetuneConfig(
         regression=bool(told.spec.values) and told.classes == 1,
+        multi_label=told.label_kind is LabelKind.SEVERAL,
+        label_separator=label_separator,
         box_format=BoxFormat(box_format),
         box_unit=BoxUnit(box_unit),
         image_head=told.image_head,
@@ -171,6 +176,7 @@ def _score(
         "baselines": result.baselines,
         "config": {"seed": settings.seed, "precision": settings.precision.value, "device": settings.device},
         "tokens": settings.max_tokens,
+        "candidates": candidates_of(task, {SPLIT: rows.rows}),
         "seconds": {"predictions": round(time.perf_counter() - began, 2)},
         **more,
     }
@@ -205,6 +211,7 @@ def _report(found: Scored, task: AnyTask, rows: Sequence[Any], details: Mapping[
         ("Model", details["model"]),
         ("Fine-tuned from", str(provenance.get("fine_tuned_from", "unknown"))),
         ("Rows", f"{len(rows):,} of {details['sources'][SPLIT]}"),
+        *candidate_facts(details),
         ("Baseline", "the best guess that is the same for all of these rows"),
         *([("Unknown to the model, counted as wrong", f"{unknown} rows: {few(shown)}")] if unknown else []),
         ("Seed", str(details["config"]["seed"])),

@@ -14,11 +14,12 @@ import numpy as np
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.labels import require_labels
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
-from xfm.finetuning.adapt import merge_lora
+from xfm.finetuning.adapt import check_apart, merge_lora
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.origin import RowOrigin
@@ -33,6 +34,7 @@ from xfm.modeling.folder import Pretrained
 from xfm.reports.scores import write_json
 from xfm.results_folder import digest
 from xfm.tasks.base import Blanked, Task
+from xfm.tasks.class_task import ClassTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
@@ -106,8 +108,9 @@ class Session:
         in_turn(lambda: _check(spec, data, config))
         task, given = spec.task_class(config.regression), config
         config = decided(config if config.folds is not None else replace(config, folds=origin.folds), spec)
+        in_turn(lambda: check_apart(spec, config, model))
         if origin.base is None:
-            pretrained = in_turn(lambda: prepared_base(model, config))
+            pretrained = in_turn(lambda: prepared_base(model, config, spec))
             pictures = Pictures(pretrained.preprocessing)
             data, left_out = first_reads(
                 lambda: (usable_rows(task, data, pictures, left_out, progress, origin.looked), left_out),
@@ -123,6 +126,8 @@ class Session:
             limit = fitting_length(task, data.train, pretrained.given_tokenizer, limit)
         fit = replace(fit, max_tokens=limit, device=str(distributed.pick_device(config.device)))
         in_turn(lambda: _check_parts(fit))
+        if issubclass(task, ClassTask):
+            in_turn(lambda: require_labels(config.class_weights, data.labels or task.usual))
         if not data.answers:
             data = replace(data, answers=task.answer_list(data.train, config.max_answers))
         shown = digest(sorted((str(path), mark) for path, mark in pictures.marks.items()))
@@ -183,8 +188,9 @@ class Session:
         settings = self.settings(blanked)
         told = {"resume": resume, "progress": self.progress, "limit": self.limit}
         tuned = tune(task, config, self.data.valid, folder, settings, **told)
-        merge_lora(task.module)
-        return task, tuned
+        additions = merge_lora(task.module)
+        task.settle(self.data.valid)
+        return task, replace(tuned, additions=additions)
 
     def _fitted_probe(self, blanked: Blanked, folder: Path) -> tuple[AnyTask, TuningRun]:
         """A task with a probe: it is fitted anew by a run that goes on, which takes no longer than before.

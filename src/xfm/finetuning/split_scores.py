@@ -58,9 +58,10 @@ def add_scores(
         n, untrained = counts.get(metric, len(rows)), (scratch or {}).get(metric)
         key = f"{place}/{metric}{suffix}"
         result.add(key, found, chance.get(metric), n, seed, floors, untrained)
-    if not only and isinstance(task, ClassTask) and rows:
+    stated = None if only else _sure_and_right(task, rows, predictions)
+    if stated is not None:
         # Its chance is that of giving every row the shares of the classes: as right as it is sure.
-        sure = error_interval(*_sure_and_right(task, rows, predictions), groups_of(task, rows), seed)
+        sure = error_interval(*stated, groups_of(task, rows), seed)
         result.add(f"{place}/{CALIBRATION}", sure, 0.0, len(rows), seed)
 
 
@@ -101,15 +102,15 @@ def groups_of(task: Task[Any, Any, Any], rows: Sequence[Any]) -> NDArray[np.int6
 def calibration_of(
     task: Task[Any, Any, Any], rows: Sequence[Any], predictions: Sequence[Any]
 ) -> Calibration | None:
-    """How sure and how right a classifier is; None for tasks without classes."""
-    if not isinstance(task, ClassTask) or not rows:
-        return None
-    return calibration(*_sure_and_right(task, rows, predictions))
+    """How sure and how right a classifier is; None for tasks without one class a row."""
+    stated = _sure_and_right(task, rows, predictions)
+    return None if stated is None else calibration(*stated)
 
 
 def _sure_and_right(
-    task: ClassTask[Any], rows: Sequence[Any], predictions: Sequence[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    task: Task[Any, Any, Any], rows: Sequence[Any], predictions: Sequence[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | None:
     """[N] the probability of each row's class, and whether it is right."""
-    right = [task.class_of(row) == one.label for row, one in zip(rows, predictions, strict=True)]
-    return np.array([max(one.probabilities) for one in predictions]), np.array(right)
+    if not isinstance(task, ClassTask) or not rows:
+        return None
+    return task.labels.sure_and_right(task.truths_of(rows), predictions)

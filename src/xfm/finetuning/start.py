@@ -37,13 +37,14 @@ def load_base(model: Path | str, image_size: int = 0) -> Pretrained:
     return replace(load(path, image_size=image_size), task=None) if image_size else load(path)
 
 
-def prepared_base(model: Path | str, config: FinetuneConfig) -> Pretrained:
+def prepared_base(model: Path | str, config: FinetuneConfig, spec: TaskSpec) -> Pretrained:
     """The model that a fine-tuning starts from, which sees pictures as the settings say.
 
     Raises:
-        UserError: see `load_base`.
+        UserError: see `load_base`; or the model lacks parts of the task.
     """
     found = load_base(model, config.image_size)
+    spec.check_model(found.model.config, model)
     seen = replace(found.preprocessing, grey=config.grey or found.preprocessing.grey)
     if config.framing is not None:
         seen = replace(seen, framing=config.framing)
@@ -72,7 +73,7 @@ def local_model(model: Path | str) -> Path:
 def head_width(pretrained: Pretrained, spec: TaskSpec) -> int:
     """Width of the encoder that the task's head stands on."""
     config = pretrained.model.config
-    return config.language.width if spec.has_texts else config.vision.width
+    return config.language.width if spec.has_texts else config.seeing.width
 
 
 def text_limit(pretrained: Pretrained) -> int:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from xfm.finetuning.baselines.material import LEAST_BUDGET, Material
 from xfm.finetuning.baselines.strong import strong_baselines
 from xfm.finetuning.budget import Budget, TimeShare, keep_share, kept_share
-from xfm.finetuning.folds import fold_data, fold_rows, kept_together
+from xfm.finetuning.folds import fold_data, fold_rows, kept_together, strata_of
 from xfm.finetuning.plan import task_settings
 from xfm.finetuning.probing import probe_settings
 from xfm.finetuning.session import AnyTask, Session
@@ -42,7 +42,7 @@ def fresh_task(run: Session) -> AnyTask:
     """The run's task before any training, on rows as a training has them."""
     data, settings = run.data, task_settings(run.config)
     if folds := run.config.folds:
-        groups, strata = kept_together(run.type, data.train), [run.type.class_of(row) for row in data.train]
+        groups, strata = kept_together(run.type, data.train), strata_of(run.type, data.train)
         held = fold_rows(groups, strata, folds, run.config.seed)[0]
         data = fold_data(run.type, data, held, run.config.valid_share, run.config.seed)
     return run.type(run.pretrained, run.pictures, data, probe_settings(settings) if run.probed else settings)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,7 @@ from xfm.finetuning.adapt import adapt, is_low_rank
 from xfm.finetuning.plan import training_config
 from xfm.finetuning.probing import LinearFit
 from xfm.finetuning.watch import Look, Watch
+from xfm.modeling.low_rank import LowRank
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
 from xfm.tasks.reading import Portion
@@ -41,6 +42,7 @@ class TuningRun:
         seconds: of the training, since it began or was continued.
         probe: what was fitted, where nothing else was trained.
         limited: whether the clock ended it before its steps.
+        additions: LoRA's, which the matrices have been given, by the names of their layers.
     """
 
     step: int
@@ -50,6 +52,7 @@ class TuningRun:
     seconds: float = 0.0
     probe: LinearFit | None = None
     limited: bool = False
+    additions: Mapping[str, LowRank] = field(default_factory=dict)
 
 
 def tune(

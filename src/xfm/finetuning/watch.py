@@ -147,7 +147,7 @@ class Watch(Generic[Row, BatchT, Prediction]):
             load_weights(self.folder / BEST_FOLDER / WEIGHTS, self.task.module)
 
     def _metrics(self) -> dict[str, float]:
-        return self.task.metrics(self.rows, self.task.predict(self.rows))
+        return self.task.validation_metrics(self.rows, self.task.predict(self.rows))
 
     def _save(self, better: bool) -> None:
         if better:

@@ -1,6 +1,7 @@
 """Multinomial logistic regression on many features: the optimum of scikit-learn's, found in fewer passes.
 
-The loss is scikit-learn's: the mean cross-entropy plus |W|^2 / (2 C N), the bias without penalty. It is
+The loss is scikit-learn's: the mean cross-entropy plus |W|^2 / (2 C N), the bias without penalty. Where a row
+may have several labels it is the sum of their binary ones, whose optimum is that of each by itself. It is
 minimised by L-BFGS in other coordinates. Features are highly correlated, so that in their own coordinates
 some directions are a thousand times steeper than others and L-BFGS needs hundreds of steps; here every
 eigenvector of the features' covariance is a coordinate, scaled by the root of its curvature. The optimum is
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from xfm.frozen.features import blocks
 from xfm.metrics.classification import Array
@@ -75,9 +77,10 @@ class Regression:
 
     Args:
         features: [N, D] of any float type; a memory map is read in blocks and never held whole.
-        labels: [N] int64 from 0 to classes - 1.
+        labels: [N] int64 from 0 to classes - 1; or [N, C] 0 and 1, where a row may have several labels.
         classes: number of classes C, at least 2.
         deviations: [D] positive; features are divided by them before they are penalised alike. None: by 1.
+        weights: [C] what the rows of each class (of several labels: that have each) weigh. None: 1.
 
     Raises:
         ValueError: shapes that do not belong together, a label outside the classes, fewer than two classes.
@@ -87,6 +90,7 @@ class Regression:
     labels: Array
     classes: int
     deviations: Array | None = None
+    weights: Array | None = None
     mean: Tensor = field(init=False)
     axes: Tensor = field(init=False)
     variances: Tensor = field(init=False)
@@ -96,7 +100,10 @@ class Regression:
             raise ValueError(f"{self.features.shape} features do not belong to {len(self.labels)} labels")
         if self.classes < 2 or self.labels.min() < 0 or self.labels.max() >= self.classes:
             raise ValueError(f"labels must lie between 0 and {self.classes - 1}, of at least two classes")
-        self._targets = torch.from_numpy(np.ascontiguousarray(self.labels, dtype=np.int64))
+        kind = np.float32 if self.several else np.int64
+        self._targets = torch.from_numpy(np.ascontiguousarray(self.labels, dtype=kind))
+        own = np.ones(self.classes) if self.weights is None else self.weights
+        self.class_weights = torch.from_numpy(np.asarray(own, dtype=np.float32))
         self._divisor = None if self.deviations is None else torch.from_numpy(self.deviations).float()
         total, square = _moments((block for block, _ in self.blocks()), self.features.shape[1])
         mean = total / len(self.labels)
@@ -105,6 +112,11 @@ class Regression:
         self.mean = mean.float()
         self.axes = vectors[:, kept].float().contiguous()  # [D, R]
         self.variances = values[kept]  # [R] float64
+
+    @property
+    def several(self) -> bool:
+        """Whether a row may have several labels."""
+        return self.labels.ndim == 2
 
     def fit(
         self,
@@ -122,7 +134,7 @@ class Regression:
             max_iterations: steps of L-BFGS at most.
         """
         # Of two classes scikit-learn fits one vector, the difference of ours: half of C is the same penalty.
-        value = inverse_penalty / 2 if self.classes == 2 else inverse_penalty
+        value = inverse_penalty / 2 if self.classes == 2 and not self.several else inverse_penalty
         objective = _Objective(self, 1.0 / (value * len(self.labels)))
 
         def stop_at_tolerance(point: NDArray[np.float64]) -> None:
@@ -147,7 +159,7 @@ class Regression:
         return Fit(classifier, int(found.nit), steepest, found.nit < max_iterations)
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features [B, D] float32, divided by their deviations, and labels [B] in blocks."""
+        """Features [B, D] float32, divided by their deviations, and labels [B] or [B, C] in blocks."""
         for rows in blocks(len(self.features)):
             block = _block(self.features, rows)
             yield block if self._divisor is None else block / self._divisor, self._targets[rows]
@@ -211,18 +223,35 @@ class _Objective:
     def _cross_entropy(self, now: LinearClassifier) -> tuple[float, Tensor, Tensor]:
         """Summed over the rows, with its gradients [D, C] and [C]."""
         loss, by_weight, by_bias = 0.0, torch.zeros_like(now.weight), torch.zeros_like(now.bias)
+        measure = _binary if self.rows.several else _multinomial
         for features, labels in self.rows.blocks():
             logits = torch.addmm(now.bias, features, now.weight)  # [B, C]
-            logits -= logits.amax(1, keepdim=True)
-            right = logits.gather(1, labels[:, None])[:, 0]
-            odds = logits.exp_()  # `right` is a copy
-            total = odds.sum(1, keepdim=True)
-            loss += float((total[:, 0].log().double() - right.double()).sum())
-            residual = odds.div_(total)
-            residual[torch.arange(len(labels)), labels] -= 1.0
+            own, residual = measure(logits, labels, self.rows.class_weights)
+            loss += own
             by_weight.addmm_(features.T, residual)
             by_bias += residual.sum(0)
         return loss, by_weight, by_bias
+
+
+def _multinomial(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[float, Tensor]:
+    """Cross-entropy of rows with one class each, summed, and its gradient [B, C]; uses up the logits."""
+    logits -= logits.amax(1, keepdim=True)
+    right = logits.gather(1, labels[:, None])[:, 0]
+    odds = logits.exp_()  # `right` is a copy
+    total, own = odds.sum(1, keepdim=True), weights[labels]
+    loss = float(((total[:, 0].log().double() - right.double()) * own).sum())
+    residual = odds.div_(total)
+    residual[torch.arange(len(labels)), labels] -= 1.0
+    return loss, residual.mul_(own[:, None])
+
+
+def _binary(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[float, Tensor]:
+    """Binary cross-entropy of every label, summed, and its gradient [B, C]."""
+    loss = (
+        binary_cross_entropy_with_logits(logits, labels, pos_weight=weights, reduction="none").double().sum()
+    )
+    there, odds = weights * labels, logits.sigmoid()
+    return float(loss), (1.0 - labels) * odds - there * (1.0 - odds)
 
 
 def _block(features: Array, rows: slice) -> Tensor:

@@ -32,7 +32,8 @@ from xfm.metrics.classification import (
     most_frequent,
 )
 from xfm.metrics.intervals import bootstrap
-from xfm.modeling.folder import Pretrained, load_model
+from xfm.modeling.adapters import require_whole
+from xfm.modeling.folder import Pretrained, load_model, require_seeing
 from xfm.modeling.model_files import WEIGHTS
 from xfm.modeling.named import model_folder
 from xfm.reports.results import PartResult
@@ -112,6 +113,7 @@ def evaluate_frozen(
     folder = model_folder(model)
     maker = frozen_maker("probe", folder, data.train, data.validation, data.test)
     require_free(out, maker)
+    require_seeing(folder, "a probe of pictures")
     pretrained = load_model(folder)
     featuriser = build_featuriser(
         pretrained, maker.subject["model"], config, both=Method.HEAD in config.methods
@@ -147,7 +149,7 @@ def frozen_maker(command: str, folder: Path, *splits: Sequence[Labelled] | None)
     Raises:
         UserError: the folder has no weights.
     """
-    if not (folder / WEIGHTS).is_file():
+    if not (require_whole(folder) / WEIGHTS).is_file():
         raise UserError(f"{folder} is not a model folder: {WEIGHTS} is missing; give one that was trained")
     data = {"data": digest(splits)} if splits else {}
     return Maker(command, {"model": file_digest(folder / WEIGHTS), **data}, str(folder))
@@ -181,7 +183,8 @@ def _check_labels(data: LabelledSplits) -> None:
     for row in (*(data.validation or ()), *data.test):
         if row.label not in known:
             raise UserError(
-                f"{row.shown}: no training row has the label {excerpt(row.label)!r}; add one, or leave it out"
+                f"{row.shown}: no training row has the label {excerpt(str(row.label))!r}; add one, or "
+                "leave it out"
             )
 
 

@@ -14,7 +14,7 @@ from xfm.frozen.usable import usable_features
 from xfm.frozen.zero_shot import class_vectors, zero_shot_logits
 from xfm.locks import holds
 from xfm.modeling.features import Encoder
-from xfm.modeling.folder import load_model
+from xfm.modeling.folder import load_model, require_seeing
 from xfm.modeling.named import model_folder
 from xfm.reports.scores import Score, write_scores
 from xfm.results_folder import require_free, sign
@@ -62,6 +62,7 @@ def evaluate_zero_shot(
     folder = model_folder(model)
     maker = frozen_maker("zero-shot", folder, rows)
     require_free(out, maker)
+    require_seeing(folder, "zero-shot classification")
     pretrained = load_model(folder)
     settings = LinearEvaluationConfig(features=config or FeatureConfig())
     featuriser = build_featuriser(pretrained, maker.subject["model"], settings, both=False)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xfm.config.model import lacks
 from xfm.errors import UserError
 from xfm.index.about import FILE as ABOUT
 from xfm.index.about import AboutIndex
@@ -64,6 +65,8 @@ def open_index(
     if given is None:
         raise UserError("a new collection needs a model: give a model folder, or small, the package's")
     engine = pipeline("embed", given, precision="fp32", **running).engine
+    if not engine.model.sees:
+        raise UserError(f"a collection holds pictures, and {lacks(engine.name)}")
     probe = probe_of(engine)
     if about is None:
         name = given if isinstance(given, str) else str(given) if isinstance(given, Path) else "the model"

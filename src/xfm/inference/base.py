@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from xfm.config.task_spec import TaskSpec
+from xfm.config.model import lacks
+from xfm.config.task_spec import TaskSpec, TextRule
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import as_read
 from xfm.errors import UserError, suggest
@@ -54,6 +55,11 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         self.engine, self.spec = engine, spec
 
     # ------------------------------------------------------------ what a task says
+    @classmethod
+    def suits(cls, spec: TaskSpec, own: TaskSpec) -> bool:
+        """Whether a model that was fine-tuned for the task `own` still answers `spec`."""
+        return set(spec.uses) <= set(own.uses)
+
     def begin(self, options: Any) -> Ready:
         """What all rows of a call need, such as the vectors of class names; the options, where that is all.
 
@@ -68,7 +74,11 @@ class Pipeline(ABC, Generic[Ready, Answer]):
 
     def as_read(self, text: str, pictures: int) -> str:
         """A text as the model was trained to read it."""
-        return as_read(self.spec.text, text, self.engine.longest)
+        return self.read_by(self.spec.text, text)
+
+    def read_by(self, rule: TextRule, text: str) -> str:
+        """A text by a rule; a model of language alone has learned none, and reads what is written."""
+        return as_read(rule if self.engine.model.sees else TextRule.WRITTEN, text, self.engine.longest)
 
     def check(self, item: Item) -> None:
         """Refuse an input that cannot be answered; raises UserError. Never called by several threads."""
@@ -230,6 +240,8 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             raise UserError(f"{self.spec.name} takes either {either}: give {example(self.spec.inputs)}")
         found = {f.name: read_field(f, values[f.name], reader) for f in self.spec.inputs if f.name in values}
         pictures = [picture for value in found.values() if isinstance(value, list) for picture in value]
+        if pictures and not self.engine.model.sees:
+            raise UserError(f"a picture was given, and {lacks(self.engine.name)}")
         texts = [value for value in found.values() if isinstance(value, str)]
         read = tuple(self.as_read(text, len(pictures)) for text in texts)
         return Item(read, tuple(pictures), texts[0] if texts else "")

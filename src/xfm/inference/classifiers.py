@@ -2,30 +2,34 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
+from xfm.config.labels import LabelKind
 from xfm.config.pipelines import Best, ZeroShotOptions
 from xfm.errors import UserError
 from xfm.inference.base import Pipeline
 from xfm.inference.batches import InputBatch, as_captions
 from xfm.inference.items import Item
+from xfm.modeling.heads import class_probabilities
 from xfm.modeling.task_models import Classifier
 
 
 class ScoredClass(TypedDict):
-    """A class with its probability; of a regression the label is `value` and the score is the value."""
+    """A class with its probability; of a regression the label is `value` and the score is the value.
+
+    Where a row may have several labels, `chosen` says whether it has this one.
+    """
 
     label: str
     score: float
+    chosen: NotRequired[bool]
 
 
-def best_first(logits: Tensor, names: Sequence[str], top_k: int) -> list[list[ScoredClass]]:
-    """[R, C] logits -> for each row its likeliest classes; a single output is the value itself."""
-    scores = logits.float()
-    scores = scores if len(names) == 1 else scores.softmax(-1)
+def best_first(scores: Tensor, names: Sequence[str], top_k: int) -> list[list[ScoredClass]]:
+    """[R, C] probabilities -> for each row its likeliest classes."""
     values, places = scores.topk(min(top_k or len(names), len(names)), dim=-1)
     return [
         [ScoredClass(label=names[int(place)], score=value) for value, place in zip(row, column, strict=True)]
@@ -33,10 +37,26 @@ def best_first(logits: Tensor, names: Sequence[str], top_k: int) -> list[list[Sc
     ]
 
 
+def chosen_first(
+    scores: Tensor, names: Sequence[str], top_k: int, threshold: float
+) -> list[list[ScoredClass]]:
+    """[R, C] probabilities -> for each row all labels from the threshold on, and the likeliest others."""
+    most = top_k or len(names)
+    return [
+        [
+            ScoredClass(label=one["label"], score=one["score"], chosen=one["score"] >= threshold)
+            for place, one in enumerate(own)
+            if one["score"] >= threshold or place < most
+        ]
+        for own in best_first(scores, names, 0)
+    ]
+
+
 class Classification(Pipeline[Best, list[ScoredClass]]):
     """Inputs of a task with classes -> `[{"label", "score"}]`, best first, by the head of a fine-tuned model.
 
-    A model with one output is a regression: its answer is `[{"label": "value", "score": VALUE}]`.
+    A model with one output is a regression: its answer is `[{"label": "value", "score": VALUE}]`. Where a row
+    may have several labels, an answer has all that are chosen, however many are asked for.
     """
 
     def check(self, item: Item) -> None:
@@ -51,10 +71,16 @@ class Classification(Pipeline[Best, list[ScoredClass]]):
             )
 
     def answer(self, batch: InputBatch, ready: Best) -> list[list[ScoredClass]]:
-        """The likeliest classes of each row."""
+        """The likeliest classes of each row, or its labels."""
         model = self.engine.pretrained.task
         assert isinstance(model, Classifier), "made with a model of its kind"
-        return best_first(model.classify(batch), model.task.names, ready.top_k)
+        logits, told = model.classify(batch).float(), model.task
+        if told.classes == 1:
+            return best_first(logits, told.names, ready.top_k)
+        scores = class_probabilities(told.label_kind, logits)
+        if told.label_kind is LabelKind.SEVERAL:
+            return chosen_first(scores, told.names, ready.top_k, told.threshold)
+        return best_first(scores, told.names, ready.top_k)
 
 
 @dataclass(frozen=True)
@@ -103,4 +129,4 @@ class ZeroShotImageClassification(Pipeline[ClassVectors, list[ScoredClass]]):
         logits = vectors.float() @ ready.vectors.T.float() / model.temperature.float()
         if len(ready.names) == 1:  # one label leaves no choice
             return [[{"label": ready.names[0], "score": 1.0}] for _ in batch.items]
-        return best_first(logits, ready.names, ready.top_k)
+        return best_first(logits.softmax(-1), ready.names, ready.top_k)

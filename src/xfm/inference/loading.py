@@ -120,7 +120,7 @@ class Loaded(Pretrained):
         vectors = _as_vectors(given)
         if vectors is None:
             return self._encoded(given, True, None, running)
-        width = self.model.config.projection
+        width = self.model.config.vector_width
         if vectors.ndim not in (1, 2) or vectors.shape[-1] != width:
             raise UserError(
                 f"the {name} are numbers of shape {list(vectors.shape)}, and vectors of this model are "
@@ -205,6 +205,7 @@ def load(
     image_size: int | None = None,
     image_width: int | None = None,
     check: bool = True,
+    base: Path | str | None = None,
 ) -> Loaded:
     """Load a model folder, or a published checkpoint (`.th`, `.pt`) without converting it first.
 
@@ -221,6 +222,7 @@ def load(
         image_size, image_width: of the pictures that the model is to take, if not the stored size; see
             `load_model`.
         check: compare the model of a folder with its self-check, see `load_model`.
+        base: where the model lies that an adapter is for, if not where it lay.
 
     Returns:
         The model in evaluation mode on the CPU, and what belongs to it. It gives vectors (`encode`), their
@@ -242,5 +244,6 @@ def load(
         image_size=image_size,
         image_width=image_width,
         check=check,
+        base=base,
     )
     return Loaded(**vars(found))

@@ -1,24 +1,63 @@
 """Pipelines on the pre-trained heads: vectors, whether a text fits a picture, and where a phrase is."""
 
+import warnings
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xfm.config.task import TaskConfig
-from xfm.config.task_spec import NoOptions
+from xfm.config.task_spec import NoOptions, TaskSpec
+from xfm.config.tasks import EMBED, TEXT_VECTORS
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
-from xfm.inference.base import Pipeline
-from xfm.inference.batches import InputBatch
+from xfm.data.schema import Tokens
+from xfm.data.tokenizer import as_read
+from xfm.inference.base import Answer, Pipeline
+from xfm.inference.batches import InputBatch, cut
+from xfm.inference.items import Item
 from xfm.modeling.task_models import Grounder
 
 
-class Embed(Pipeline[NoOptions, NDArray[np.float32]]):
+class _OfVectors(Pipeline[NoOptions, Answer]):
+    """What is made of vectors of texts."""
+
+    def as_read(self, text: str, pictures: int) -> str:
+        """As the fine-tuning read it that trained the vectors, or else as the pre-training did."""
+        task = self.engine.pretrained.task
+        own = None if task is None else task.task.spec
+        if own is not None and TEXT_VECTORS in own.uses:
+            return as_read(own.text, text, self.engine.longest)
+        return self.read_by(EMBED.text, text)
+
+
+class Embed(_OfVectors[NDArray[np.float32]]):
     """`{"text"}` or `{"image"}`, or a text or a picture that is no path -> a unit vector [E], float32.
 
     A list gives one array [N, E]. The product of two vectors is their cosine, of texts with pictures too. A
     bare string is a text: give a picture's path as `{"image": PATH}` or as a `pathlib.Path`.
     """
+
+    @classmethod
+    def suits(cls, spec: TaskSpec, own: TaskSpec) -> bool:
+        """Vectors of texts are what they were trained to be; see `check` for those of pictures."""
+        return super().suits(spec, own) or TEXT_VECTORS in own.uses
+
+    def check(self, item: Item) -> None:
+        """Warn of pictures where texts alone were trained."""
+        if item.pictures:
+            self.warn_of_pictures()
+
+    def warn_of_pictures(self) -> None:
+        """Say it where a fine-tuning on texts alone has moved them away from pictures."""
+        task = self.engine.pretrained.task
+        own = None if task is None else task.task.spec
+        if own is not None and self.suits(self.spec, own) and not super().suits(self.spec, own):
+            warnings.warn(
+                f"{self.engine.name} was fine-tuned for {own.name}, on texts alone: their vectors are no "
+                "longer near those of pictures; the model that it was fine-tuned from has both in one space",
+                stacklevel=2,
+            )
 
     def answer(self, batch: InputBatch, ready: NoOptions) -> list[NDArray[np.float32]]:
         """A vector of each row."""
@@ -31,8 +70,34 @@ class Embed(Pipeline[NoOptions, NDArray[np.float32]]):
 
     def collected(self, answers: list[NDArray[np.float32]]) -> Any:
         """[N, E]."""
-        width = self.engine.model.config.projection
+        width = self.engine.model.config.vector_width
         return np.stack(answers) if answers else np.zeros((0, width), dtype=np.float32)
+
+
+class Similar(TypedDict):
+    """How near two texts are.
+
+    score: cosine of their vectors, from -1 to 1.
+    """
+
+    score: float
+
+
+class SentenceSimilarity(_OfVectors[Similar]):
+    """`{"anchor", "positive"}`, two texts -> `{"score"}`: the cosine of their vectors, those of `embed`."""
+
+    def tokenise(self, texts: Sequence[tuple[str, ...]]) -> Tokens | None:
+        """[R, T] tokens of the first texts: the two are read one by one, each as a text of its own."""
+        return super().tokenise([own[:1] for own in texts])
+
+    def answer(self, batch: InputBatch, ready: NoOptions) -> list[Similar]:
+        """The cosine of each row."""
+        model, engine = self.engine.model, self.engine
+        tokens = self.tokenise([item.texts[1:] for item in batch.items])
+        assert tokens is not None
+        others = cut(tokens, range(len(batch.items)), engine.longest).to(engine.device)
+        first, second = (model.embed_text(one.ids, one.mask) for one in (batch.text, others))
+        return [{"score": cosine} for cosine in (first * second).sum(-1).tolist()]
 
 
 class Match(TypedDict):

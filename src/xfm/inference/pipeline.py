@@ -86,6 +86,7 @@ def pipeline(
     own = loaded if isinstance(model, Pretrained) else None
     where = torch.device("cpu") if runs_on_cpu else _device(device, own)
     check_runs(spec, loaded, name)
+    spec.check_model(loaded.model.config, name)
     _check_head(spec, loaded, name)
     _check_trained(spec, loaded, name)
     urls = UrlRules.of(allow_urls)
@@ -119,7 +120,7 @@ def _boxed(spec: TaskSpec) -> str:
 
 def _device(device: str | torch.device | None, loaded: Pretrained | None) -> torch.device:
     if device is None and loaded is not None:
-        return loaded.model.temperature.device
+        return loaded.model.device
     if device is None or device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -139,7 +140,7 @@ def _check_head(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
             f"{spec.name} needs a model that was fine-tuned for {spec.name}, and {name} was fine-tuned {has};"
             f" make one with `xfm finetune {spec.name} --model MODEL --train FILE --out OUT`"
         )
-    if spec.uses and own is not None and not set(spec.uses) <= set(own.uses):
+    if spec.uses and own is not None and not spec.pipeline_class().suits(spec, own):
         warnings.warn(
             f"{name} was fine-tuned for {own.name}, which may have changed the parts that {spec.name} uses; "
             "the model that it was fine-tuned from fits better",

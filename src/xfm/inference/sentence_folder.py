@@ -12,9 +12,9 @@ from typing import Any
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, sync_folder, writing
 from xfm.inference.pipeline import pipeline
+from xfm.modeling.adapters import require_whole
 from xfm.modeling.card import CARD, model_card
 from xfm.modeling.folder import load_model
-from xfm.modeling.named import model_folder
 from xfm.results_folder import free_name, unused
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
@@ -51,6 +51,10 @@ model.similarity(model.encode(["a cat", "a dog"]), model.encode([picture]))""",
 model = CrossEncoder({name}, trust_remote_code=True{more})  # runs the installed package xfm
 model.predict([("a cat", picture), ("a dog", picture)])  # probabilities of a match""",
 }
+_USE_OF_TEXTS = """from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer({name}, trust_remote_code=True{more})  # runs the installed package xfm
+model.similarity(model.encode(["a cat", "a dog"]), model.encode(["a bird"]))"""
 
 
 def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
@@ -73,10 +77,11 @@ def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
         raise UserError(f"{out} is a link to itself; remove it, or name another folder")
     if unused(out) != out:
         raise UserError(f"{out} holds something; name another folder, such as {free_name(out)}")
-    folder = model_folder(model)
+    folder = require_whole(model)
     loaded = load_model(folder)
     pipeline(task, loaded)  # refuses a model that could not answer
-    use = _USE[kind].format(name="FOLDER", more="")
+    way = _USE[kind] if loaded.model.sees else _USE_OF_TEXTS
+    use = way.format(name="FOLDER", more="")
     card = model_card(loaded.model.config, loaded.belongings)
     with writing(out, "or name another folder"), drafting(target) as draft:
         for file in folder.iterdir():
@@ -88,7 +93,7 @@ def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
         (draft / CARD).write_text(text, encoding="utf-8")
         sync_folder(draft)
         replace_folder(draft, target)
-    return _USE[kind].format(name=repr(str(out)), more=", local_files_only=True")  # else it asks the hub
+    return way.format(name=repr(str(out)), more=", local_files_only=True")  # else it asks the hub
 
 
 def _write(path: Path, value: Any) -> None:

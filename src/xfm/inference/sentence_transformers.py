@@ -60,7 +60,7 @@ class FolderModule(InputModule):
     @property
     def modalities(self) -> list[Any]:
         """What an input may be."""
-        return ["text", "image"]
+        return ["text", "image"] if self.model.sees else ["text"]
 
     @classmethod
     def load(
@@ -185,7 +185,7 @@ class XFMVectors(FolderModule):
 
     def get_embedding_dimension(self) -> int:
         """E."""
-        return self.model.config.projection
+        return self.model.config.vector_width
 
     def _saved(self) -> Pretrained:
         """The calibration belongs to the encoders as they were."""

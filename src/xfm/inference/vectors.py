@@ -37,7 +37,7 @@ def encode_rows(pipe: Embed, given: Iterable[object], normalised: bool, progress
     rows = list(given)
     texts, pictures = _sorted_out(pipe, rows)
     same: dict[int, int] = {}  # rows that hold what stood before, and where it did
-    found = torch.zeros(len(rows), pipe.engine.model.config.projection, device=pipe.engine.device)
+    found = torch.zeros(len(rows), pipe.engine.model.config.vector_width, device=pipe.engine.device)
     disable = (len(rows) < MANY or None) if progress is None else not progress  # None: where nobody looks
     parts = chain(_of_texts(pipe, texts, normalised, same), _of_pictures(pipe, pictures, normalised, same))
     with tqdm(total=len(rows), desc="encoding", unit="input", disable=disable) as bar:
@@ -80,9 +80,8 @@ def _of_texts(pipe: Embed, texts: dict[int, str], normalised: bool, same: dict[i
         assert tokens is not None
         tokens = cut(tokens, range(len(part)), engine.longest).to(engine.device)
         with torch.inference_mode(), engine.arithmetic():
-            slots = engine.model.encode_first(tokens.ids, tokens.mask)
-            project = engine.model.project_text if normalised else engine.model.text_proj
-            vectors = project(slots).float()
+            encode = engine.model.embed_text if normalised else engine.model.text_vectors
+            vectors = encode(tokens.ids, tokens.mask).float()
         yield [first[text] for text in part], vectors
 
 
@@ -90,6 +89,8 @@ def _of_pictures(
     pipe: Embed, pictures: dict[int, object], normalised: bool, same: dict[int, int]
 ) -> Iterator[Part]:
     """Vectors of the distinct pictures, in their order; they are read ahead by some batches."""
+    if pictures:
+        pipe.warn_of_pictures()
     numbers, size = list(pictures), pipe.engine.batch_size
     partial, first, waiting = warned_once(), dict[bytes, int](), dict[int, Picture]()
     for window in pipe.windows(pictures.values()):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xfm.config.model import MAX_DEPTH, VisionConfig
+from xfm.config.encoders import MAX_DEPTH, VisionConfig
 from xfm.errors import UserError
 from xfm.interop.parts import VisionPart, preprocessing
 from xfm.interop.sources import filled, read_licence, read_settings, read_weights, renamed, weights_file

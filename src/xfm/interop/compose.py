@@ -1,4 +1,4 @@
-"""A model composed of other models' encoders and a fresh fusion encoder (`xfm init`).
+"""A model composed of other models' encoders and a fresh fusion encoder, or of language alone (`xfm init`).
 
 The one place where a reference becomes an encoder with weights, tokenizer and preprocessing:
 
@@ -7,6 +7,7 @@ The one place where a reference becomes an encoder with weights, tokenizer and p
     beitv2_base_patch16_224,
     FOLDER, FILE.pth           native vision encoder: BEiT, BEiT-2
     timm:NAME, timm:FOLDER     any vision transformer of timm
+    fresh                      a vision encoder as the recipe says, that nobody has trained yet
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 
-from xfm.config.model import AnyVisionConfig
+from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
 from xfm.errors import UserError
@@ -26,12 +27,12 @@ from xfm.interop.bert import read_bert
 from xfm.interop.foreign import read_timm, read_transformers
 from xfm.interop.parts import LanguagePart, VisionPart
 from xfm.interop.sources import SETTING_FILES, TOKENIZER_FILES, fetch_repository
-from xfm.modeling.belongings import CODE_LICENCE
+from xfm.modeling.belongings import CODE_LICENCE, UNSEEN
 from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.modeling.model_files import FRESH
 from xfm.modeling.xfm import XFM
 
-TIMM, TRANSFORMERS = "timm:", "hf:"
+TIMM, TRANSFORMERS, FRESH_VISION = "timm:", "hf:", "fresh"
 _FRESH = ("fusion.", "fusion_head.", "vision_proj.", "text_proj.", "temperature", "itm_head.", "bbox_head.")
 # timm's names of BEiTs without a tag stand for the weights that timm takes then.
 _DEFAULT_TAGS = {
@@ -81,11 +82,12 @@ def read_language(reference: str) -> LanguagePart:
 
 
 def compose(language: str, vision: str | None, recipe: Recipe) -> Pretrained:
-    """A model of encoders with weights, and everything else fresh.
+    """A model of encoders with weights, and everything else fresh; or of a language encoder alone.
 
     Args:
         language: a reference, see `read_language`.
-        vision: a reference, see `read_vision`; None for a fresh vision encoder, of the recipe.
+        vision: a reference, see `read_vision`; "fresh" for a fresh vision encoder, of the recipe; None for a
+            model of language alone, without vision and fusion encoders.
         recipe: says how large the fusion encoder and the projections are, the vision encoder's drop-path, and
             the seed.
 
@@ -98,9 +100,10 @@ def compose(language: str, vision: str | None, recipe: Recipe) -> Pretrained:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        words, eyes = read_language(language), None if vision is None else read_vision(vision)
+        words = read_language(language)
+        eyes = None if vision in (None, FRESH_VISION) else read_vision(vision)
         try:
-            config = replace(recipe.model, vision=_vision_config(eyes, recipe), language=words.config)
+            config = _config(words, eyes, vision is not None, recipe)
         except ValueError as error:
             named = language if vision is None else f"{language} and {vision}"
             raise UserError(f"{named} and the recipe {recipe.name} do not fit together: {error}") from error
@@ -112,9 +115,11 @@ def compose(language: str, vision: str | None, recipe: Recipe) -> Pretrained:
         model.language_head.load_state_dict(words.head)
     parts = {"language": words} if eyes is None else {"language": words, "vision": eyes}
     sources = {name: part.source for name, part in parts.items()}
-    fresh = [*_FRESH, *(["vision."] if eyes is None else (f"vision.{name}" for name in eyes.fresh))]
+    fresh: list[str] = [*_FRESH] if config.sees else []
+    if config.sees:
+        fresh += ["vision."] if eyes is None else [f"vision.{name}" for name in eyes.fresh]
     provenance = {
-        "composed": {**sources, "recipe": recipe.name},
+        "composed": {**sources, **({"recipe": recipe.name} if config.sees else {})},
         "licences": {"code": CODE_LICENCE, "weights": _licence(*sources.values()), "data": None},
         "ignored": {name: part.ignored for name, part in parts.items()},
         FRESH: fresh if words.head else [*fresh, "language_head."],
@@ -122,13 +127,26 @@ def compose(language: str, vision: str | None, recipe: Recipe) -> Pretrained:
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         "settings": to_plain(config),
     }
-    shown = Preprocessing(config.vision.image_size) if eyes is None else eyes.preprocessing
-    return Pretrained(model.eval(), words.tokenizer, shown, provenance)
+    return Pretrained(model.eval(), words.tokenizer, _preprocessing(config, eyes), provenance)
 
 
-def _vision_config(eyes: VisionPart | None, recipe: Recipe) -> AnyVisionConfig:
-    own = recipe.model.vision
-    return own if eyes is None else replace(eyes.config, drop_path=own.drop_path)
+def _config(words: LanguagePart, eyes: VisionPart | None, sees: bool, recipe: Recipe) -> ModelConfig:
+    """The configuration of parts that were read, and of what the recipe adds.
+
+    Raises:
+        ValueError: they do not fit together.
+    """
+    if not sees:
+        return replace(recipe.model, vision=None, language=words.config, fusion=None, pixel_head=False)
+    own = recipe.model.seeing
+    vision = own if eyes is None else replace(eyes.config, drop_path=own.drop_path)
+    return replace(recipe.model, vision=vision, language=words.config)
+
+
+def _preprocessing(config: ModelConfig, eyes: VisionPart | None) -> Preprocessing:
+    if eyes is not None:
+        return eyes.preprocessing
+    return Preprocessing(config.seeing.image_size) if config.sees else UNSEEN
 
 
 def _licence(*sources: Mapping[str, Any]) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from xfm.config.model import MAX_DEPTH, TimmVisionConfig, TransformersTextConfig
+from xfm.config.encoders import MAX_DEPTH, TimmVisionConfig, TransformersTextConfig
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError, first_line, import_extra
 from xfm.interop.parts import LanguagePart, VisionPart, preprocessing

@@ -30,11 +30,12 @@ def load(
     image_size: int | None = None,
     image_width: int | None = None,
     check: bool = True,
+    base: Path | str | None = None,
 ) -> Pretrained:
     """Read a model folder, an exported model or a published file; `xfm.load` says more.
 
     Args:
-        path, tokenizer, recipe, task, heads, image_size, image_width, check: see
+        path, tokenizer, recipe, task, heads, image_size, image_width, check, base: see
             `xfm.inference.loading.load`.
 
     Returns:
@@ -51,8 +52,11 @@ def load(
             f"{path} does not exist: name a model folder, a published file, a model of the package "
             f"({', '.join(boxed_names())}), or a repository of the hub (owner/name)"
         )
+    if base is not None and (path.is_file() or is_exported(path)):
+        raise UserError(f"{path} is a whole model and stands on no base; leave the base out")
     if path.is_dir():
-        found = open_exported(path, check=check) if is_exported(path) else load_model(path, check=check)
+        exported = is_exported(path)
+        found = open_exported(path, check=check) if exported else load_model(path, check=check, base=base)
     else:
         kind = None if task is None else task_spec(task).name
         result = convert(path, Choices(load_recipe(recipe).model, kind, heads))

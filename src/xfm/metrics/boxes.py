@@ -1,5 +1,6 @@
 """Boxes: intersection over union, and the best constant box: what grounding scores without looking."""
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -36,9 +37,26 @@ def iou_matrix(first: Array, second: Array) -> NDArray[np.float64]:
     return paired_iou(np.asarray(first)[:, None], np.asarray(second)[None])
 
 
-def box_scores(predicted: Array, true: Array) -> dict[str, float]:
-    """Accuracy at IoU 0.5 and mean IoU, of boxes row by row or of every one with every one."""
-    iou = paired_iou(predicted, true)
+def best_iou(
+    predicted: Sequence[Sequence[float]], true: Sequence[Sequence[Sequence[float]]]
+) -> NDArray[np.float64]:
+    """[N] the largest IoU of each predicted box with any of the true boxes of its row.
+
+    It is the any-box protocol of phrases with several boxes (Flickr30k Entities, as MDETR, arXiv 2104.12763,
+    names it). The merged-box protocol compares with the smallest box around all of them instead.
+
+    Args:
+        predicted: N boxes (left, top, right, bottom).
+        true: of each one or more boxes in the same unit.
+    """
+    counts = [len(own) for own in true]
+    flat = np.array([box for own in true for box in own]).reshape(-1, 4)
+    iou = paired_iou(np.repeat(np.array(predicted).reshape(-1, 4), counts, axis=0), flat)
+    return np.maximum.reduceat(iou, np.cumsum([0, *counts[:-1]])) if counts else iou
+
+
+def iou_scores(iou: NDArray[np.float64]) -> dict[str, float]:
+    """Accuracy at IoU 0.5 and mean IoU."""
     return {"acc50": float(box_hits(iou).mean()), "mean_iou": float(iou.mean())}
 
 

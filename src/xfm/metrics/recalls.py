@@ -50,6 +50,23 @@ def ranks_of_best_positive(scores: Array, positives: Array) -> NDArray[np.int64]
     return ((scores >= best) & ~positives).sum(axis=1).astype(np.int64)
 
 
+def first_places(counts: Array, candidates: int | Array, k: int) -> NDArray[np.float64]:
+    """[Q, k] how likely a random order has a query's first positive at each of the first `k` places.
+
+    Args:
+        counts: [Q] int positives of each query.
+        candidates: of every query, or [Q] of each.
+        k: length of the list.
+    """
+    negatives = np.asarray(candidates - np.asarray(counts), dtype=np.float64)  # [Q]
+    miss, found = np.ones(len(negatives)), np.zeros((len(negatives), k))
+    for draw in range(k):
+        missed = miss * np.clip(negatives - draw, 0, None) / np.maximum(candidates - draw, 1)
+        found[:, draw] = miss - missed
+        miss = missed
+    return found
+
+
 def chance_recall(counts: Array, candidates: int, k: int) -> float:
     """Expected recall at `k` of a random order of the candidates.
 
@@ -61,11 +78,30 @@ def chance_recall(counts: Array, candidates: int, k: int) -> float:
     Returns:
         The mean over queries of 1 - P(no positive among k of C drawn without replacement).
     """
-    negatives = candidates - np.asarray(counts)  # [Q]
-    miss = np.ones(len(negatives))
-    for draw in range(min(k, candidates)):
-        miss *= np.clip(negatives - draw, 0, None) / (candidates - draw)
-    return float((1.0 - miss).mean())
+    return float(first_places(counts, candidates, k).sum(axis=1).mean())
+
+
+def rank_scores(ranks: Array) -> dict[str, NDArray[np.float64]]:
+    """[Q] what each query adds to R@1/5/10 and to MRR@10, their means, by key: `r1`, `mrr10`.
+
+    Args:
+        ranks: [Q] of each query's best positive, from 0.
+    """
+    found = {f"r{k}": (np.asarray(ranks) < k).astype(np.float64) for k in CUTOFFS}
+    reciprocal = 1.0 / (np.asarray(ranks, dtype=np.float64) + 1.0)
+    return found | {"mrr10": np.where(found["r10"] > 0, reciprocal, 0.0)}
+
+
+def rank_chances(counts: Array, candidates: Array) -> dict[str, float]:
+    """What the means of `rank_scores` of a random order are expected to be.
+
+    Args:
+        counts: [Q] int positives of each query.
+        candidates: [Q] int, of each query.
+    """
+    places = first_places(counts, candidates, CUTOFFS[-1]).mean(axis=0)  # [10]
+    found = {f"r{k}": float(places[:k].sum()) for k in CUTOFFS}
+    return found | {"mrr10": float((places / np.arange(1, len(places) + 1)).sum())}
 
 
 def prefers_first(scores: Sequence[Array]) -> NDArray[np.bool_]:

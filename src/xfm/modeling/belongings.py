@@ -50,6 +50,10 @@ class Preprocessing:
         return self.image_size, self.image_width or self.image_size
 
 
+UNSEEN = Preprocessing(224)
+"""Of a model of language alone: no picture is prepared by it, and no folder holds it."""
+
+
 @dataclass(frozen=True)
 class Belongings:
     """What a model cannot be used without, and where it comes from.

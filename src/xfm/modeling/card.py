@@ -22,25 +22,26 @@ def model_card(config: ModelConfig, belongings: Belongings) -> str:
             `data`, `world`, `scores` (names to numbers, or to what is said of them), `commands` that made the
             model and `limits`; what is missing is left out or `not stated`.
     """
-    provenance, preprocessing = belongings.provenance, belongings.preprocessing
+    provenance = belongings.provenance
     licences = _mapping(provenance.get("licences"))
-    header: dict[str, Any] = {"library_name": "xfm", "tags": ["xfm", "vision-language"]}
+    kind = "vision-language" if config.sees else "language"
+    header: dict[str, Any] = {"library_name": "xfm", "tags": ["xfm", kind]}
     if isinstance(weights := licences.get("weights"), str):
         header["license"] = weights.lower()
-    rows = int(preprocessing.shape[0]), int(preprocessing.shape[1])
     task = f"\n- {_task(belongings.task.task)}" if belongings.task else ""
     sections = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
         f"# X-FM model: {provenance.get('name') or provenance.get('recipe', 'custom')}",
         "One model for language, vision and vision-language ([arXiv 2301.05065]"
-        "(https://arxiv.org/abs/2301.05065)), in the format of the package `xfm`.",
+        "(https://arxiv.org/abs/2301.05065)), in the format of the package `xfm`."
+        if config.sees
+        else "A model of language alone, in the format of the package `xfm`.",
         "```python\nimport xfm\n\nmodel = xfm.XFM.from_pretrained(NAME)\n```",
-        "With transformers: `import xfm.interop.transformers`, then `AutoModel.from_pretrained(NAME)`.",
+        "With transformers: `import xfm.interop.transformers`, then `AutoModel.from_pretrained(NAME)`."
+        if config.sees
+        else "",
         "## The model",
-        f"- vision: {_part(config.vision)}, pictures of {rows[0]} x {rows[1]} pixels in "
-        f"{config.vision.grid[0]} x {config.vision.grid[1]} patches\n"
-        f"- language: {_part(config.language)}, {config.language.vocab_size} tokens\n"
-        f"- fusion: {config.fusion.depth} layers{task}",
+        _parts(config, belongings) + task,
         "## Licences",
         f"- code: {licences.get('code') or NOT_STATED}\n- weights: {licences.get('weights') or NOT_STATED}\n"
         f"- data: {_listed(licences.get('data'))}" + _licences_of_parts(provenance),
@@ -78,6 +79,18 @@ def _licences_of_parts(provenance: Mapping[str, Any]) -> str:
         f"\n- weights of the {name} encoder that training began with, {part.get('reference')}: "
         f"{part.get('licence') or NOT_STATED}"
         for name, part in parts.items()
+    )
+
+
+def _parts(config: ModelConfig, belongings: Belongings) -> str:
+    """A line for each encoder."""
+    language = f"- language: {_part(config.language)}, {config.language.vocab_size} tokens"
+    if not config.sees:
+        return f"{language}\n- language alone: no pictures, no fusion"
+    (height, width), grid = belongings.preprocessing.shape, config.seeing.grid
+    return (
+        f"- vision: {_part(config.vision)}, pictures of {height} x {width} pixels in {grid[0]} x {grid[1]} "
+        f"patches\n{language}\n- fusion: {config.fusing.depth} layers"
     )
 
 

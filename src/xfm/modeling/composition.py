@@ -9,12 +9,18 @@ from torch import Tensor, nn
 
 from xfm.config.model import ModelConfig
 from xfm.data.schema import Tokens
+from xfm.modeling.absent import Absent
+from xfm.modeling.encoded import mean_of_tokens
 from xfm.modeling.encoders import AnyLanguage, AnyVision, build_language, build_vision, encode_first
 from xfm.modeling.fusion import FusionEncoder
 from xfm.modeling.heads import MLPHead, TokenHead
 from xfm.modeling.queries import FusionQuery, ImageBank, TextBank
 
 TEMPERATURE_RANGE = (0.001, 0.5)
+SEEING_PARTS = (
+    "vision", "fusion", "vision_proj", "text_proj", "itm_head", "bbox_head", "fusion_head"
+)  # fmt: skip
+"""Parts that a language-only model lacks."""
 
 
 class Composition:
@@ -37,24 +43,48 @@ class Composition:
     pixel_head: nn.Linear | None
 
     def build(self, config: ModelConfig) -> None:
-        """Set every part, randomly initialised."""
-        self.vision = build_vision(config.vision)
-        self.language = build_language(config.language)
-        self.fusion = FusionEncoder(config.fusion, config.language, config.vision.width)
+        """Set every part, randomly initialised; what the model lacks is `Absent`."""
+        if not config.sees:
+            self.language = build_language(config.language)
+            self.lack_pictures()
+        else:
+            self.vision = build_vision(config.seeing)
+            self.language = build_language(config.language)
+            self.fusion = FusionEncoder(config.fusing, config.language, config.seeing.width)
         self.reset_heads(config)
+
+    def lack_pictures(self) -> None:
+        """Put `Absent` in the place of all that only a model of pictures and texts has."""
+        for name in SEEING_PARTS:
+            setattr(self, name, Absent())
+        self.pixel_head = None
+
+    @property
+    def sees(self) -> bool:
+        """Whether there are encoders of pictures and fusion."""
+        return not isinstance(self.vision, Absent)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is; one of graphs alone is on the CPU."""
+        assert isinstance(self, nn.Module)
+        return next((one.device for one in self.parameters()), torch.device("cpu"))
 
     def reset_heads(self, config: ModelConfig) -> None:
         """Set projections, temperature and heads as a new model has them."""
-        width, image_width = config.language.width, config.vision.width
-        self.vision_proj = nn.Linear(image_width, config.projection)
-        self.text_proj = nn.Linear(width, config.projection)
+        width = config.language.width
+        if config.sees:
+            image_width = config.seeing.width
+            self.vision_proj = nn.Linear(image_width, config.projection)
+            self.text_proj = nn.Linear(width, config.projection)
+            self.itm_head = MLPHead(width, 2)
+            self.bbox_head = MLPHead(width, 4)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))
-        self.itm_head = MLPHead(width, 2)
-        self.bbox_head = MLPHead(width, 4)
         self.language_head = TokenHead(width, self.language.words, config.language.norm_eps)
-        self.fusion_head = TokenHead(width, self.fusion.embeddings.words)
-        pixels = 3 * config.vision.patch_size**2
-        self.pixel_head = nn.Linear(image_width, pixels) if config.pixel_head else None
+        if config.sees:
+            self.fusion_head = TokenHead(width, self.fusion.embeddings.words)
+            pixels = 3 * config.seeing.patch_size**2
+            self.pixel_head = nn.Linear(config.seeing.width, pixels) if config.pixel_head else None
 
     def encode_image(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
         """[B, 3, H, W] float (and [B, P] bool masked patches) -> [B, 1 + P, Dv]."""
@@ -139,9 +169,20 @@ class Composition:
         """[B, 3, H, W] -> unit vectors [B, E]."""
         return self.project_image(self.encode_image(pixels)[:, 0])
 
+    def text_vectors(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """[R, T] ids and mask -> [R, E] vectors of texts, not of unit length.
+
+        They are projections of token 0 into the space that texts share with pictures. A language-only model,
+        of which no projection was trained, gives the mean of its tokens' states [R, Dt], as
+        sentence-transformers' models do.
+        """
+        if self.sees:
+            return self.text_proj(self.encode_first(ids, mask))
+        return mean_of_tokens(self.language(ids, mask), mask)
+
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[R, T] ids and mask -> unit vectors [R, E]."""
-        return self.project_text(self.encode_first(ids, mask))
+        """[R, T] ids and mask -> unit vectors [R, E] (float32), see `text_vectors`."""
+        return F.normalize(self.text_vectors(ids, mask).float(), dim=-1)
 
     def language_logits(self, states: Tensor) -> Tensor:
         """[N, Dt] states of the language encoder -> [N, V] token logits (MLM head)."""
@@ -192,7 +233,7 @@ class Backbone(Composition, nn.Module):
         Raises:
             ValueError: the patch size does not divide it.
         """
-        vision = replace(self.config.vision, image_size=image_size, image_width=image_width)
+        vision = replace(self.config.seeing, image_size=image_size, image_width=image_width)
         self.vision.resize(image_size, image_width)
         self.config = replace(self.config, vision=vision)
 

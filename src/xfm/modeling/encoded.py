@@ -7,6 +7,12 @@ from torch import Tensor
 from xfm.data.schema import Tokens
 
 
+def mean_of_tokens(states: Tensor, mask: Tensor) -> Tensor:
+    """[R, T, D] states of texts and [R, T] bool, which tokens are there -> [R, D] their mean over those."""
+    there = mask[..., None]
+    return states.masked_fill(~there, 0.0).sum(dim=1) / there.sum(dim=1).clamp(min=1)
+
+
 @dataclass(frozen=True)
 class Encoded:
     """Rows as a head takes them: texts as tokens, and each distinct picture encoded once.
@@ -40,8 +46,7 @@ class Encoded:
 
     def mean_text(self, states: Tensor) -> Tensor:
         """[R, T, D] states of the texts -> [R, D] their mean over the words that are there."""
-        there = self.text.mask[..., None]
-        return states.masked_fill(~there, 0.0).sum(dim=1) / there.sum(dim=1).clamp(min=1)
+        return mean_of_tokens(states, self.text.mask)
 
     def of_rows(self, values: Tensor) -> Tensor:
         """[I, ...] one value a picture -> [R, ...] those of each row's first picture."""

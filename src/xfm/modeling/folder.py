@@ -7,16 +7,18 @@ from typing import Any
 from torch import Tensor, nn
 
 from xfm.config.calibration import MatchCalibration
+from xfm.config.model import lacks
 from xfm.config.plain import to_plain
 from xfm.config.self_check import SelfCheck
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.files import write_text
+from xfm.modeling.adapters import read_model
 from xfm.modeling.belongings import Belongings as Belongings
 from xfm.modeling.belongings import Preprocessing as Preprocessing
 from xfm.modeling.checking import check_of
 from xfm.modeling.composition import Backbone
-from xfm.modeling.model_files import as_json, read_model
+from xfm.modeling.model_files import as_json, read_config
 from xfm.modeling.model_files import save_model as save_model
 from xfm.modeling.named import model_folder
 from xfm.modeling.self_check import SELF_CHECK
@@ -112,8 +114,9 @@ def load_model(
     image_size: int | None = None,
     image_width: int | None = None,
     check: bool = True,
+    base: Path | str | None = None,
 ) -> Pretrained:
-    """Read a model folder. `xfm.load` also takes a published file or another tokenizer.
+    """Read a model folder, or an adapter. `xfm.load` also takes a published file or another tokenizer.
 
     Args:
         folder: a folder written by `save_model`, or the name of a model of the package or of the hub.
@@ -121,6 +124,7 @@ def load_model(
             tables of relative positions, or the positions, are resampled, and the preprocessing follows.
         image_width: width of pictures that are not to be square; image_size is then their height.
         check: compare the model with its self-check, by one pass of a text and a picture.
+        base: where the model lies that an adapter is for, if not where it lay.
 
     Returns:
         The model in evaluation mode on the CPU, and what belongs to it.
@@ -129,11 +133,21 @@ def load_model(
         UserError: a file is missing, truncated or of another model, or the model is not what it was when it
             was saved.
     """
-    model, own = read_model(folder, XFM, check)
+    model, own = read_model(folder, XFM, check, base)
     found = Pretrained(
         model, own.given_tokenizer, own.preprocessing, own.provenance, own.task, own.calibration, own.check
     )
     return found if image_size is None else found.resized(folder, image_size, image_width)
+
+
+def require_seeing(folder: Path | str, purpose: str) -> None:
+    """Refuse a folder's model for a purpose that needs pictures, before any work.
+
+    Raises:
+        UserError: the model is of language alone, or its configuration cannot be read.
+    """
+    if not read_config(folder)[0].sees:
+        raise UserError(f"{purpose} needs pictures, and {lacks(folder)}")
 
 
 def write_check(folder: Path | str) -> Path:

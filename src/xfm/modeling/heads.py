@@ -5,7 +5,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from xfm.config.labels import LabelKind
 from xfm.modeling.layers import EPS
+
+
+def class_probabilities(kind: LabelKind, logits: Tensor) -> Tensor:
+    """[R, C] logits -> float32 probabilities: of the classes a row may be of, or of each label alone."""
+    logits = logits.float()
+    return logits.sigmoid() if kind is LabelKind.SEVERAL else logits.softmax(-1)
 
 
 class MLPHead(nn.Sequential):

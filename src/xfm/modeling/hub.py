@@ -9,10 +9,11 @@ from typing import Any
 
 from xfm.errors import UserError
 from xfm.files import write_text
+from xfm.modeling.adapters import read_model, require_whole
 from xfm.modeling.card import CARD, model_card
 from xfm.modeling.composition import Backbone
 from xfm.modeling.libraries import explained
-from xfm.modeling.model_files import CALIBRATION, TASK, TASK_WEIGHTS, TOKENIZER, UNUSED, read_model
+from xfm.modeling.model_files import CALIBRATION, TASK, TASK_WEIGHTS, TOKENIZER, UNUSED
 from xfm.modeling.named import LOG_IN, find_model, hub_library
 from xfm.modeling.self_check import SELF_CHECK
 
@@ -48,7 +49,7 @@ def push_to_hub(
         >>> push_to_hub("runs/reviews", "me/reviews")
     """
     check_repository(name)
-    folder = find_model(model)
+    folder = require_whole(find_model(model))
     built, own = read_model(folder, Backbone, check=False)
     told = {**own.provenance.get("scores", {}), **(scores or {})}
     own = replace(own, provenance={**own.provenance, **({"scores": told} if told else {})})

@@ -7,7 +7,8 @@ folder also has `task.json`, what it is for, and `task.safetensors`, what the ta
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,13 +23,14 @@ from xfm.config.exported import MANIFEST
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
+from xfm.config.self_check import SelfCheck
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import task_spec
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.failures import FULL, refused
 from xfm.files import drafting, read_json_object, replace_folder, sync_folder, write_text
-from xfm.modeling.belongings import Belongings, Preprocessing
+from xfm.modeling.belongings import UNSEEN, Belongings, Preprocessing
 from xfm.modeling.checking import check_of, read_check, verify_here
 from xfm.modeling.composition import Backbone
 from xfm.modeling.named import model_folder
@@ -82,22 +84,32 @@ def save_model(
         UserError: the disk is full, the place is not writable, or something else lies there. What was there
             before is unharmed.
     """
+    with saving(folder) as part:
+        state = model.state_dict() | (task.shared_state() if task else {})
+        write_tensors(part / WEIGHTS, state, half)
+        own = Belongings(tokenizer, preprocessing, provenance, task, calibration)
+        write_description(part, model.config, own)
+        write_self_check(part, check_of(model.config, own, state, half))
+        if task is not None:
+            write_task(part, task)
+        if unused:
+            write_tensors(part / UNUSED, {name: t.float().clone() for name, t in unused.items()})
+
+
+@contextmanager
+def saving(folder: Path | str) -> Iterator[Path]:
+    """An empty folder for the files of a model, which takes the place of an older one when the block is done.
+
+    Raises:
+        UserError: the disk is full, the place is not writable, or something else lies there. What was there
+            before is unharmed.
+    """
     folder = home_path(folder)
     _refuse_foreign(folder)
     target = folder.resolve()  # through a link, so that the link stays
     try:
         with drafting(target) as part:
-            state = model.state_dict() | (task.shared_state() if task else {})
-            write_tensors(part / WEIGHTS, state, half)
-            own = Belongings(tokenizer, preprocessing, provenance, task, calibration)
-            write_description(part, model.config, own)
-            if (check := check_of(model.config, own, state, half)) is not None:
-                write_text(part / SELF_CHECK, as_json(to_plain(check), None))
-            if task is not None:
-                write_tensors(part / TASK_WEIGHTS, task.added_state())
-                _write_json(part / TASK, to_plain(task.task))
-            if unused:
-                write_tensors(part / UNUSED, {name: t.float().clone() for name, t in unused.items()})
+            yield part
             sync_folder(part)
             replace_folder(part, target)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
@@ -109,6 +121,18 @@ def save_model(
         ) from error
 
 
+def write_self_check(folder: Path, check: SelfCheck | None) -> None:
+    """Write what the model made of a text and a picture, where that could be computed."""
+    if check is not None:
+        write_text(folder / SELF_CHECK, as_json(to_plain(check), None))
+
+
+def write_task(folder: Path, task: TaskModel) -> None:
+    """Write what a model was fine-tuned for, and what that adds."""
+    write_tensors(folder / TASK_WEIGHTS, task.added_state())
+    _write_json(folder / TASK, to_plain(task.task))
+
+
 def write_description(folder: Path, config: ModelConfig, belongings: Belongings) -> None:
     """Write every file of a model folder but the weights and those of the task."""
     task = belongings.task
@@ -116,10 +140,12 @@ def write_description(folder: Path, config: ModelConfig, belongings: Belongings)
     tokenizer, provenance = belongings.given_tokenizer, belongings.provenance
     if tokenizer is not None:
         tokenizer.save(folder / TOKENIZER)
-    _write_json(folder / PREPROCESSING, to_plain(belongings.preprocessing))
+    if config.sees:
+        _write_json(folder / PREPROCESSING, to_plain(belongings.preprocessing))
     # A tokenizer that was never there is told from one that was lost.
     _write_json(folder / PROVENANCE, provenance | ({} if tokenizer else {"tokenizer": None}))
-    _write_json(folder / INPUT_CLASSES, CLASSES)
+    if config.sees:
+        _write_json(folder / INPUT_CLASSES, CLASSES)
     if belongings.calibration is not None:
         _write_json(folder / CALIBRATION, to_plain(belongings.calibration))
 
@@ -143,13 +169,11 @@ def read_calibration(folder: Path) -> MatchCalibration | None:
     return from_plain(MatchCalibration, read_json_object(path), path) if path.exists() else None
 
 
-def read_model(
-    folder: Path | str, build: Callable[[ModelConfig], B], check: bool = True
-) -> tuple[B, Belongings]:
-    """Read a model folder.
+def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = True) -> tuple[B, Belongings]:
+    """Read a model folder that holds the whole model; `xfm.modeling.adapters.read_model` reads adapters, too.
 
     Args:
-        folder: a folder written by `save_model`, or the name of a model of the package.
+        folder: a folder written by `save_model`.
         build: makes the model of a configuration.
         check: compare what it makes of a text and a picture with its self-check.
 
@@ -160,7 +184,6 @@ def read_model(
         UserError: a file is missing, truncated or of another model, or the model is not what it was when it
             was saved.
     """
-    folder = model_folder(folder)
     config, _ = read_config(folder)
     if (folder / MANIFEST).is_file():
         raise UserError(
@@ -204,11 +227,14 @@ def read_config(folder: Path | str, image_size: int | None = None) -> tuple[Mode
         )
     values = own_fields(read_json_object(folder / CONFIG), folder / CONFIG)
     config = from_plain(ModelConfig, values, folder / CONFIG)
+    if not config.sees and image_size is None:
+        return config, UNSEEN
+    vision = config.seeing
     preprocessing = from_plain(
         Preprocessing, read_json_object(folder / PREPROCESSING), folder / PREPROCESSING
     )
     for name in ("image_size", "image_width"):
-        ours, theirs = getattr(preprocessing, name), getattr(config.vision, name)
+        ours, theirs = getattr(preprocessing, name), getattr(vision, name)
         if ours != theirs:
             raise UserError(
                 f"{folder / PREPROCESSING}: {name} is {ours}, but {CONFIG} says {theirs}; "
@@ -217,7 +243,7 @@ def read_config(folder: Path | str, image_size: int | None = None) -> tuple[Mode
     if image_size is None:
         return config, preprocessing
     try:
-        vision = replace(config.vision, image_size=image_size, image_width=None)
+        vision = replace(vision, image_size=image_size, image_width=None)
     except ValueError as error:
         raise UserError(f"{folder} cannot take pictures of {image_size} pixels: {error}") from error
     return replace(config, vision=vision), replace(preprocessing, image_size=image_size, image_width=None)
@@ -261,11 +287,11 @@ def _load_weights(
     with torch.device("meta"), WithoutMemory():
         shapes = build(config)
         require_same(folder / WEIGHTS, shapes.state_dict(), CONFIG)
-        if (described := _read_task(folder, shapes)) is not None:
+        if (described := _described_task(folder, shapes)) is not None:
             require_same(folder / TASK_WEIGHTS, described.added_state(), TASK)
     with without_weights():
         model = build(config)
-        task = _read_task(folder, model)
+        task = _described_task(folder, model)
     _assign(model, model.state_dict(), folder / WEIGHTS)
     if task is not None:
         _assign(task, task.added_state(), folder / TASK_WEIGHTS)
@@ -273,7 +299,22 @@ def _load_weights(
     return model, task
 
 
-def _read_task(folder: Path, model: Backbone) -> TaskModel | None:
+def read_task(folder: Path, model: Backbone) -> TaskModel | None:
+    """The task model of a folder, with its tensors, on a model that has its own; None before fine-tuning.
+
+    Raises:
+        UserError: a file is missing, or of another task.
+    """
+    with without_weights():
+        task = _described_task(folder, model)
+    if task is None:
+        return None
+    require_same(folder / TASK_WEIGHTS, task.added_state(), TASK)
+    _assign(task, task.added_state(), folder / TASK_WEIGHTS)
+    return task.eval()
+
+
+def _described_task(folder: Path, model: Backbone) -> TaskModel | None:
     """The task model that the folder describes."""
     if not (folder / TASK).exists():
         return None

@@ -37,11 +37,11 @@ class Prepared:
     """The text and the picture as a model takes them.
 
     Attributes:
-        pixels: [1, 3, H, W] float32.
+        pixels: [1, 3, H, W] float32; None without a picture.
         tokens: [1, T]; None without a tokenizer.
     """
 
-    pixels: Tensor
+    pixels: Tensor | None
     tokens: Tokens | None
 
 
@@ -67,24 +67,30 @@ def prepare(
     Raises:
         UserError: the picture is damaged.
     """
-    try:
-        picture = decode(base64.b64decode(check.picture, validate=True)).pixels
-    except (ValueError, PictureError) as error:
-        raise UserError(
-            f"{SELF_CHECK} holds a damaged picture ({error}); copy it again or remove it"
-        ) from error
-    pixels = model_pixels(framed(picture, preprocessing)[None], preprocessing)
+    pixels = None if check.picture is None else _prepared_picture(check.picture, preprocessing)
     if tokenizer is None:
         return Prepared(pixels, None)
     return Prepared(pixels, tokenizer.encode_batch([normalise_caption(check.text)], longest).tokens)
 
 
+def _prepared_picture(picture: str, preprocessing: Preprocessing) -> Tensor:
+    """[1, 3, H, W] of a stored picture."""
+    try:
+        decoded = decode(base64.b64decode(picture, validate=True)).pixels
+    except (ValueError, PictureError) as error:
+        raise UserError(
+            f"{SELF_CHECK} holds a damaged picture ({error}); copy it again or remove it"
+        ) from error
+    return model_pixels(framed(decoded, preprocessing)[None], preprocessing)
+
+
 @torch.no_grad()
 def measure(model: Composition, task: TaskModel | None, prepared: Prepared) -> CheckValues:
     """What a model in evaluation mode makes of the prepared text and picture, where and as it runs now."""
-    pixels, tokens = prepared.pixels, prepared.tokens
+    pixels, tokens, here = prepared.pixels, prepared.tokens, model.device
+    if not model.sees or pixels is None:
+        return _measure_language(model, task, None if tokens is None else tokens.to(here))
     coarse = F.adaptive_avg_pool2d(pixels.float(), PARTS)
-    here = model.temperature.device
     image = model.encode_image(pixels.to(here))
     found = CheckValues(_plain(coarse), _plain(model.project_image(image[:, 0])))
     if tokens is None:
@@ -103,10 +109,21 @@ def measure(model: Composition, task: TaskModel | None, prepared: Prepared) -> C
     )
 
 
-def _answer(task: TaskModel | None, tokens: Tokens | None, image: Tensor) -> tuple[float, ...]:
+def _measure_language(model: Composition, task: TaskModel | None, tokens: Tokens | None) -> CheckValues:
+    """What a model of language alone makes of the text, or a model without a tokenizer."""
+    if tokens is None:
+        return CheckValues((), ())
+    vector = _plain(model.embed_text(tokens.ids, tokens.mask))
+    return CheckValues((), (), tuple(tokens.ids[0].tolist()), vector, answer=_answer(task, tokens, None))
+
+
+def _answer(task: TaskModel | None, tokens: Tokens | None, image: Tensor | None) -> tuple[float, ...]:
     """What a head that this package knows gives; others are not asked."""
     if task is None or type(task).__module__ != TaskModel.__module__:
         return ()
+    if image is None:
+        assert tokens is not None
+        return _plain(task.classify(Encoded(tokens))) if isinstance(task, Classifier) else ()
     both = torch.zeros(1, 2, dtype=torch.int64, device=image.device)
     if isinstance(task, Classifier) and (tokens is not None or not task.task.spec.has_texts):
         return _plain(task.classify(Encoded(tokens, image, both)))
@@ -132,7 +149,7 @@ def record(
     longest: int,
 ) -> SelfCheck | None:
     """The self-check of a model in evaluation mode; None where it does not give numbers."""
-    picture = base64.b64encode(check_picture()).decode("ascii")
+    picture = base64.b64encode(check_picture()).decode("ascii") if model.sees else None
     check = SelfCheck(TEXT, picture, CheckValues((), ()))
     values = measure(model, task, prepare(check, tokenizer, preprocessing, longest))
     numbers = [*values.image, *values.text, *values.box, *values.answer, values.match or 0.0]

@@ -17,6 +17,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from xfm.config.labels import LabelKind
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.task import TaskConfig
@@ -31,6 +32,10 @@ _FROM_TRANSFORMERS = "transformers_version"
 
 LABEL_FIELDS = ("id2label", "label2id", "problem_type")
 _LABELLED = (TEXT_CLASSIFICATION, IMAGE_CLASSIFICATION)
+_KINDS = {
+    LabelKind.ONE: "single_label_classification",
+    LabelKind.SEVERAL: "multi_label_classification",
+}
 
 
 def plain_config(config: ModelConfig, task: TaskConfig | None = None) -> dict[str, Any]:
@@ -42,7 +47,7 @@ def _labels(task: TaskConfig | None) -> dict[str, Any]:
     """The classes of a head as transformers names them, for the tasks that it has."""
     if task is None or task.spec not in _LABELLED:
         return {}
-    kind = "regression" if task.classes == 1 else "single_label_classification"
+    kind = "regression" if task.classes == 1 else _KINDS[task.label_kind]
     names = {str(place): name for place, name in enumerate(task.names)}
     back = {name: place for place, name in enumerate(task.names)}
     return dict(zip(LABEL_FIELDS, (names, back, kind), strict=True))

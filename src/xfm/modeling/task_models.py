@@ -178,7 +178,7 @@ class PairClassifier(WithModel, Classifier):
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
-        text, vision = model.config.language.width, model.config.vision.width
+        text, vision = model.config.language.width, model.config.seeing.width
         self.head = self.built_head(text, 2 * text + vision)
 
     def features(self, rows: Encoded) -> Tensor:
@@ -198,7 +198,7 @@ class Reasoner(WithModel, Classifier):
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
-        text, vision = model.config.language.width, model.config.vision.width
+        text, vision = model.config.language.width, model.config.seeing.width
         self.head = self.built_head(2 * text, 3 * text + 2 * vision)
 
     def features(self, rows: Encoded) -> Tensor:
@@ -213,6 +213,10 @@ class Reasoner(WithModel, Classifier):
             return both_fused
         seen = rows.pictures[:, 0][rows.index].flatten(1)  # [R, 2 Dv]
         return torch.cat([both_fused, rows.mean_text(text), seen], dim=-1)
+
+
+class TextEmbedder(WithModel):
+    """Vectors of texts by the pre-trained projection: nothing is added."""
 
 
 class Retriever(WithModel):
@@ -268,7 +272,7 @@ class Captioner(WithModel):
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
-        self.decoder = Decoder.from_fusion(model, model.config.vision.width)
+        self.decoder = Decoder.from_fusion(model, model.config.seeing.width)
 
     def forward(self, pixels: Tensor, caption: Tokens, image_index: Tensor | None = None) -> Tensor:
         """[R, L, V] logits of the captions; position l predicts token l + 1.

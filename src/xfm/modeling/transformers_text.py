@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from xfm.config.model import MAX_DEPTH, TransformersTextConfig
+from xfm.config.encoders import MAX_DEPTH, TransformersTextConfig
 from xfm.errors import UserError, import_extra
 from xfm.modeling.layers import Embeddings
 from xfm.modeling.libraries import explained

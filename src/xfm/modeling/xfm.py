@@ -6,11 +6,12 @@ from pathlib import Path
 from xfm.config.model import ModelConfig
 from xfm.errors import UserError
 from xfm.files import write_text
+from xfm.modeling.adapters import read_model
 from xfm.modeling.belongings import Belongings
 from xfm.modeling.card import CARD, model_card
 from xfm.modeling.composition import Backbone
 from xfm.modeling.hub import MESSAGE, push
-from xfm.modeling.model_files import read_model, save_model
+from xfm.modeling.model_files import save_model
 from xfm.modeling.named import find_model
 
 

@@ -36,6 +36,27 @@ def generalised_iou(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     return iou, iou - (hull - union) / hull.clamp(min=tiny)
 
 
+@torch.no_grad()
+def nearest_boxes(predicted: Tensor, targets: Tensor) -> Tensor:
+    """Of several right boxes of each phrase the one of least loss: what a prediction is matched to.
+
+    That is DETR's matching (arXiv 2005.12872), whose cost is the loss, for a single prediction. A target that
+    is drawn instead would teach what lies between the boxes.
+
+    Args:
+        predicted: [N, 4] (cx, cy, w, h) as fractions of the picture's sides.
+        targets: [N, M, 4] likewise; of equally near ones the first is taken.
+
+    Returns:
+        [N, 4].
+    """
+    if targets.shape[1] == 1:
+        return targets[:, 0]
+    apart = (predicted[:, None] - targets).abs().sum(-1)  # [N, M]
+    cost = apart + 1 - generalised_iou(predicted[:, None], targets)[1]
+    return targets[torch.arange(len(targets), device=targets.device), cost.argmin(1)]
+
+
 def box_losses(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Losses of N region rows.
 

@@ -156,7 +156,7 @@ def mim_losses(
     if target is MimTarget.PIXELS:
         if model.pixel_head is None:
             raise ValueError("training.mim_target pixels needs model.pixel_head: true")
-        drawn, size = model.pixel_head(predicted[:, 1:]), model.config.vision.patch_size
+        drawn, size = model.pixel_head(predicted[:, 1:]), model.config.seeing.patch_size
         losses = [
             pixel_loss(part, source, mask, size)
             for part, (source, mask) in zip(drawn.split(sizes), masked.values(), strict=True)

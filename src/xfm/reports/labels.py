@@ -126,6 +126,9 @@ _METRICS = {
     "mean_iou_zero_shot": "mean IoU, before fine-tuning",
     "accuracy": "accuracy",
     "f1_macro": "mean F1 of the classes",
+    "f1_micro": "F1 of all labels",
+    "mean_ap": "mean average precision of the labels",
+    "exact_match": "rows with all labels right",
     "top5": "right class among the five likeliest",
     "mcc": "Matthews' correlation",
     "calibration_error": "expected calibration error (less is better)",
@@ -136,6 +139,10 @@ _METRICS = {
     "r2": "variance explained",
     "word_f1": "F1 of the words",
     "exact": "captions that equal a reference",
+    "r1": "R@1",
+    "r5": "R@5",
+    "r10": "R@10",
+    "mrr10": "MRR@10",
     "mean_r1": "R@1, mean of both directions",
     "probe_accuracy": "accuracy of the linear probe",
     "knn_accuracy": "accuracy of k-NN",
@@ -202,7 +209,7 @@ def less_is_better(key: str) -> bool:
 def is_share(key: str) -> bool:
     """Whether the score is a share of the cases."""
     metric = key.split("/", 2)[2]
-    no_shares = ("mean_", "f1", "mcc", "auroc", "pearson", "spearman", "r2", "word_f1", "calibration_")
+    no_shares = ("mean_", "f1", "mcc", "auroc", "pearson", "spearman", "r2", "word_f1", "calibration_", "mrr")
     return not metric.startswith(no_shares)
 
 
@@ -227,7 +234,7 @@ def is_headline(key: str) -> bool:
     """Whether the key belongs into the short table of its group; the others fold away."""
     metric = key.split("/", 2)[2]
     extras = ("r5", "r10", "matching", "zero_shot", "mean_iou")
-    return not any(extra in metric for extra in extras)
+    return not any(f"_{extra}" in f"_{metric}" for extra in extras)
 
 
 def group_of(key: str) -> Group:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from xfm.config.model import ModelConfig
 from xfm.config.task import ImageHead
 from xfm.modeling.attention import MASKED, padding_bias
 from xfm.modeling.composition import Backbone
 from xfm.modeling.decoder import Decoder
+from xfm.modeling.encoded import mean_of_tokens
 from xfm.modeling.fusion import FusionLayer
 from xfm.modeling.grids import Whole
 from xfm.modeling.grouping import Memories
@@ -23,8 +25,6 @@ from xfm.modeling.task_models import Answerer, Captioner, Classifier, ImageClass
 
 IMAGE, TEXT, FUSION, WORDS, FUSED_WORDS = "image", "text", "fusion", "words", "fused_words"
 HEAD, DECODER = "head", "decoder"
-ENCODERS = (IMAGE, TEXT, FUSION)
-"""Graphs that every exported model has."""
 MOST = 1 << 16
 """Rows of a batch at most."""
 
@@ -77,11 +77,13 @@ class TextGraph(nn.Module):
     def __init__(self, model: Backbone) -> None:
         super().__init__()
         self.language, self.projection = model.language, model.text_proj
+        self.sees = model.sees
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """[R, T] ids and mask -> [R, T, Dt] and [R, E]."""
         states = self.language(ids, mask)
-        return states, nn.functional.normalize(self.projection(states[:, 0]), dim=-1)
+        vectors = self.projection(states[:, 0]) if self.sees else mean_of_tokens(states, mask)
+        return states, nn.functional.normalize(vectors, dim=-1)
 
 
 class FusionGraph(nn.Module):
@@ -140,29 +142,55 @@ def _fused(
     return states
 
 
+def encoders_of(config: ModelConfig) -> tuple[str, ...]:
+    """Names of the graphs that every exported model of a configuration has."""
+    return (IMAGE, TEXT, FUSION) if config.sees else (TEXT,)
+
+
 def graphs_of(model: Backbone, task: TaskModel | None) -> list[Graph]:
     """The graphs of a model, and of what a task adds to it."""
-    config = model.config
-    height, width = config.vision.image_size, config.vision.image_width or config.vision.image_size
-    wide, longest, slots = config.language.width, config.language.longest, 1 + config.vision.patches
+    config, (ids, mask) = model.config, _example_texts(model.config)
+    longest, texts = config.language.longest, {0: "texts", 1: "length"}
+    text = Graph(
+        TEXT, TextGraph(model), {"ids": ids, "mask": mask}, {"ids": texts, "mask": texts},
+        ("states", "vector"), "tokens and which are real -> states, and unit vectors", longest,
+    )  # fmt: skip
+    words = _of_words(model, WORDS, model.language_head, model.language.words, "text")
+    found = [text, words] if not config.sees else _of_pictures(model, text, words)
+    return [replace(one, vocabulary=config.language.vocab_size) for one in found + _of_task(model, task)]
+
+
+def _example_texts(config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """[3, 7] ids and mask."""
     ids, mask = torch.zeros(3, 7, dtype=torch.int64), torch.ones(3, 7, dtype=torch.bool)
     ids[:, 1:] = config.language.pad + 1
-    texts = {0: "texts", 1: "length"}
-    found = [
+    return ids, mask
+
+
+def _of_words(model: Backbone, name: str, head: nn.Module, words: nn.Embedding, what: str) -> Graph:
+    """A token head."""
+    states = {"states": torch.zeros(3, model.config.language.width)}
+    about, longest = f"{what} states -> logits of words", model.config.language.longest
+    return Graph(name, WordsGraph(head, words), states, {"states": {0: "rows"}}, ("logits",), about, longest)
+
+
+def _of_pictures(model: Backbone, text: Graph, words: Graph) -> list[Graph]:
+    """All graphs of a model of texts and pictures, those of its texts among them."""
+    config, seeing, (_, mask) = model.config, model.config.seeing, _example_texts(model.config)
+    height, width = seeing.image_size, seeing.image_width or seeing.image_size
+    wide, longest, texts = config.language.width, config.language.longest, {0: "texts", 1: "length"}
+    return [
         Graph(
             IMAGE, ImageGraph(model), {"pixels": torch.zeros(2, 3, height, width)},
             {"pixels": {0: "pictures"}}, ("states", "vector"),
             "prepared pixels -> states with the pooled one first, and unit vectors", longest,
         ),
-        Graph(
-            TEXT, TextGraph(model), {"ids": ids, "mask": mask}, {"ids": texts, "mask": texts},
-            ("states", "vector"), "tokens and which are real -> states, and unit vectors", longest,
-        ),
+        text,
         Graph(
             FUSION, FusionGraph(model),
             {
                 "text": torch.zeros(3, 7, wide), "mask": mask,
-                "image": torch.zeros(2, slots, config.vision.width), "index": torch.tensor([0, 1, 1]),
+                "image": torch.zeros(2, 1 + seeing.patches, seeing.width), "index": torch.tensor([0, 1, 1]),
             },
             {"text": texts, "mask": texts, "image": {0: "pictures"}, "index": {0: "texts"}},
             ("states", "match", "box"),
@@ -170,28 +198,18 @@ def graphs_of(model: Backbone, task: TaskModel | None) -> list[Graph]:
             "matched), boxes (cx, cy, w, h) as fractions",
             longest,
         ),
-        *(
-            Graph(
-                name, WordsGraph(head, words), {"states": torch.zeros(3, wide)}, {"states": {0: "rows"}},
-                ("logits",), f"{what} states -> logits of words", longest,
-            )
-            for name, head, words, what in (
-                (WORDS, model.language_head, model.language.words, "text"),
-                (FUSED_WORDS, model.fusion_head, model.fusion.embeddings.words, "fused"),
-            )
-        ),
+        words,
+        _of_words(model, FUSED_WORDS, model.fusion_head, model.fusion.embeddings.words, "fused"),
     ]  # fmt: skip
-    return [replace(one, vocabulary=config.language.vocab_size) for one in found + _of_task(model, task)]
 
 
 def _of_task(model: Backbone, task: TaskModel | None) -> list[Graph]:
     """The graph of a head or a decoder that a task adds."""
-    width, wide = model.config.vision.width, model.config.language.width
-    longest = model.config.language.longest
+    wide, longest = model.config.language.width, model.config.language.longest
     if isinstance(task, Classifier) and type(task).__module__ == TaskModel.__module__:
         head, size, about = task.get_submodule("head"), wide, "the state of the first token"
         if isinstance(task, ImageClassifier):
-            published = task.task.image_head is ImageHead.PUBLISHED
+            published, width = task.task.image_head is ImageHead.PUBLISHED, model.config.seeing.width
             size = 2 * width if published else width
             about = "the pooled state" + (" and the mean of the others, side by side" if published else "")
         elif isinstance(task, Reasoner):
@@ -202,7 +220,7 @@ def _of_task(model: Backbone, task: TaskModel | None) -> list[Graph]:
         return [Graph(HEAD, head, inputs, axes, ("logits",), f"{about} -> logits of the classes", longest)]
     if not isinstance(task, Answerer | Captioner):
         return []
-    memory = wide if isinstance(task, Answerer) else width
+    memory = wide if isinstance(task, Answerer) else model.config.seeing.width
     ids, mask = torch.full((3, 5), model.config.language.pad + 1), torch.ones(3, 5, dtype=torch.bool)
     inputs = {
         "ids": ids, "mask": mask, "memory": torch.zeros(2, 6, memory),

@@ -18,7 +18,7 @@ from xfm.config.self_check import Arithmetic
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.modeling.checking import verify_here
-from xfm.modeling.folder import Pretrained, load_model
+from xfm.modeling.folder import Pretrained, load_model, require_seeing
 from xfm.modeling.precision import autocast, bf16_is_fast, hold
 from xfm.modeling.task_models import Answerer, Captioner
 from xfm.modeling.xfm import XFM
@@ -58,6 +58,7 @@ def measure_ways(folder: Path, config: BenchConfig, say: Callable[[str], None]) 
     Raises:
         UserError: the model has no self-check, or is not what it was when it was saved.
     """
+    require_seeing(folder, "the benchmark of runtimes")
     place, pretrained = kept_for(folder), load_model(folder)
     found, left_out = [], []
     for way in WAYS.values():

@@ -20,7 +20,7 @@ from xfm.modeling.named import model_folder
 from xfm.modeling.task_models import Answerer, Captioner, TaskModel, build_task_model
 from xfm.modeling.weights import read_tensors, without_weights
 from xfm.runtimes.backends import RUNTIMES
-from xfm.runtimes.graphs import DECODER, ENCODERS, HEAD
+from xfm.runtimes.graphs import DECODER, HEAD, encoders_of
 from xfm.runtimes.parts import RuntimeModel
 
 HEADS_FILE = "heads.safetensors"
@@ -87,7 +87,7 @@ def open_exported(
             f"{TRUST}=1 if you made them yourself, or export the model as onnx or openvino"
         )
     runtime = RUNTIMES[manifest.format].load()
-    if missing := {*ENCODERS} - {graph.name for graph in manifest.graphs}:
+    if missing := {*encoders_of(config)} - {graph.name for graph in manifest.graphs}:
         raise UserError(f"{folder / MANIFEST} names no graph {min(missing)}; export the model again")
     for graph in manifest.graphs:
         if Path(graph.file).name != graph.file or not (folder / graph.file).is_file():

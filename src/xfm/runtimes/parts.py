@@ -86,16 +86,19 @@ class RuntimeModel(XFM):
     ) -> None:
         nn.Module.__init__(self)
         self.config, self.graphs, self.belongings = config, graphs, None
-        self.vision = RunVision(config.vision, graphs[IMAGE])  # pyright: ignore[reportAttributeAccessIssue]
         self.language = RunLanguage(  # pyright: ignore[reportAttributeAccessIssue]
             config.language, graphs[TEXT]
         )
-        self.fusion = RunFusion(graphs[FUSION])  # pyright: ignore[reportAttributeAccessIssue]
-        width = config.language.width
-        self.vision_proj = nn.Linear(config.vision.width, config.projection)
-        self.text_proj = nn.Linear(width, config.projection)
+        if not config.sees:
+            self.lack_pictures()
+        else:
+            seeing, width = config.seeing, config.language.width
+            self.vision = RunVision(seeing, graphs[IMAGE])  # pyright: ignore[reportAttributeAccessIssue]
+            self.fusion = RunFusion(graphs[FUSION])  # pyright: ignore[reportAttributeAccessIssue]
+            self.vision_proj = nn.Linear(seeing.width, config.projection)
+            self.text_proj = nn.Linear(width, config.projection)
+            self.itm_head, self.bbox_head = MLPHead(width, 2), MLPHead(width, 4)
         self.temperature = nn.Parameter(torch.tensor([config.temperature]))
-        self.itm_head, self.bbox_head = MLPHead(width, 2), MLPHead(width, 4)
         self.load_state_dict({name: tensor.float() for name, tensor in heads.items()})
 
     def language_logits(self, states: Tensor) -> Tensor:

@@ -35,9 +35,10 @@ def quantise(folder: Path, pretrained: Pretrained) -> str:
 
     pairs = _pairs()
     open_ = RUNTIMES[Format.ONNX].load().open
-    names = [IMAGE] if pretrained.given_tokenizer is None else [IMAGE, TEXT]
+    both = [IMAGE, TEXT] if pretrained.model.sees else [TEXT]
+    names = [name for name in both if name == IMAGE or pretrained.given_tokenizer is not None]
     before = {name: _vectors(name, open_(folder / f"{name}.onnx"), pretrained, pairs) for name in names}
-    for name in (IMAGE, TEXT):
+    for name in both:
         path, eight = folder / f"{name}.onnx", folder / f"{name}.int8.onnx"
         logging.disable(logging.WARNING)  # it advises a preparation that torch's exporter has done
         try:
@@ -59,7 +60,7 @@ def _told(before: dict[str, NDArray[np.float32]], after: dict[str, NDArray[np.fl
         for name, what in ((IMAGE, "pictures"), (TEXT, "texts"))
         if name in cosines
     ]
-    if TEXT in before:
+    if {*before} == {IMAGE, TEXT}:
         first, then = ((found[TEXT] @ found[IMAGE].T).argmax(axis=1) for found in (before, after))
         told.append(f"the same picture first for {(first == then).sum()} of {len(first)} texts")
     return "; ".join(told)

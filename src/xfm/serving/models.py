@@ -77,7 +77,8 @@ class Served:
     def count(self, texts: Sequence[str], pictures: int) -> int:
         """Tokens that are read of texts, and patches of pictures; for the thread of the event loop alone."""
         config = self.pretrained.model.config
-        return self.counting.count(texts, config.language.longest) + config.vision.patches * pictures
+        patches = config.seeing.patches * pictures if pictures else 0
+        return self.counting.count(texts, config.language.longest) + patches
 
     def readied(self, task: str) -> PictureReader:
         """The reader of pictures, once it is sure that the model answers a task; raises UserError."""

@@ -59,7 +59,7 @@ def routes(desk: Desk, searches: Searches) -> APIRouter:
     async def embeddings(asked: EmbeddingRequest) -> Response:
         """Unit vectors of texts and pictures, in one space: their products are cosines."""
         served = desk.models.model(asked.model)
-        width = served.pretrained.model.config.projection
+        width = served.pretrained.model.config.vector_width
         if asked.dimensions not in (None, width):
             raise UserError(
                 f"dimensions is {asked.dimensions}, and the model's vectors have {width}: leave it out"

@@ -4,6 +4,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
@@ -49,7 +50,6 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         spec: the task: its fields, the rule of its texts, its head.
         hides: the inputs that a baseline may blank, and what the baseline of one modality is then called;
             nothing where there is no such baseline.
-        known: the labels or answers that it can give; empty where they are not limited to some.
         in_parts: whether the losses of the parts of a batch add up to that of the batch, so that a step can
             take it in several (`accumulate`).
         module: everything that is trained or used in prediction: the task's `TaskModel`.
@@ -66,7 +66,6 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
 
     spec: ClassVar[TaskSpec]
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({})
-    known: Sequence[str] = ()
     in_parts: ClassVar[bool] = True
     module: Any
 
@@ -79,9 +78,6 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         self.train_rows = data.train if isinstance(data.train, LazyRows) else list(data.train)
         if self.spec.has_texts:
             self.tokenizer = pretrained.tokenizer
-        sees = self.spec.has_pictures and settings.blanked is not Blanked.PICTURE
-        varies = sees and settings.image.varies
-        self._varying = Varying(settings.image, pictures) if varies else None
         with seeded(settings.seed):
             built = build_task_model(self.described(data), pretrained.model)
         self.module = copy.deepcopy(built).to(settings.device)
@@ -125,9 +121,9 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         return list(cls.merge(found))
 
     @classmethod
-    def class_of(cls, row: Row) -> str | None:
-        """The row's class, None for tasks without classes and for a regression."""
-        return None
+    def labels_of(cls, row: Row) -> tuple[str, ...]:
+        """The row's class, or its labels; none for tasks without classes and for a regression."""
+        return ()
 
     @classmethod
     def pictures_of(cls, row: Row) -> tuple[Path, ...]:
@@ -138,6 +134,11 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
     def texts_of(cls, row: Row) -> tuple[str, ...]:
         """The texts that the model reads of the row."""
         return ()
+
+    @classmethod
+    def together(cls, row: Row) -> tuple[Hashable, ...]:
+        """What of a row may not be in two splits: its pictures, or all its texts where it has none."""
+        return cls.pictures_of(row) or (cls.texts_of(row),)
 
     @classmethod
     def boxes_of(cls, row: Row) -> tuple[Corners, ...]:
@@ -211,6 +212,12 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         pixels, index = self.pictures.distinct([one for column in columns for one in column], hidden)
         return pixels, index.view(len(columns), len(rows)).t().contiguous()
 
+    @cached_property
+    def _varying(self) -> Varying | None:
+        """What varies the pictures; made when it is first needed, as a task may have a way of its own."""
+        sees = self.spec.has_pictures and self.settings.blanked is not Blanked.PICTURE
+        return Varying(self.settings.image, self.pictures) if sees and self.settings.image.varies else None
+
     def training_batch(self, drawn: Drawn[Row]) -> BatchT:
         """The batch of drawn rows: as `collate` makes it, of pictures that are varied as the settings say.
 
@@ -281,6 +288,9 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
     def is_new(self, name: str) -> bool:
         """Whether the module's parameter of that name was not pre-trained and learns at the larger rate."""
         return name.startswith(ADDED)
+
+    def settle(self, valid: Sequence[Row]) -> None:
+        """Choose what no gradient does, on rows that were not learned from; they may be none."""
 
     def finish(self) -> None:
         """Make the module give what it means to others, before it is saved; predictions stay the same."""

@@ -1,34 +1,35 @@
-"""Tasks whose rows have classes by name: batch, loss, metrics, guesses and cases that they share."""
+"""Tasks whose rows have classes or labels by name: the batch, and what follows from the kind of labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from xfm.config.labels import BALANCED, HALF, LabelKind
 from xfm.config.task import TaskConfig
 from xfm.data.schema import TensorFields, Tokens
-from xfm.metrics.classes import Choice, class_hits, class_metrics
-from xfm.metrics.classification import chance_of_classes
 from xfm.modeling.folder import Pretrained
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Task
 from xfm.tasks.cases import Case
-from xfm.tasks.classes import Labels, most_frequent_label
+from xfm.tasks.classes import OneLabel
+from xfm.tasks.labelling import Labelling, Truth
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.settings import TaskSettings
+from xfm.tasks.several_labels import SeveralLabels
 from xfm.tasks.splits import SplitRows
 
 
 class Classified(Protocol):
-    """A row with a class: its name, or true and false."""
+    """A row with a class: its name, or true and false; or with the names of several labels."""
 
     @property
-    def label(self) -> str | bool | float:
-        """The class."""
+    def label(self) -> str | bool | float | tuple[str, ...]:
+        """The class, or the labels."""
         ...
 
 
@@ -37,10 +38,10 @@ RowT = TypeVar("RowT", bound=Classified)
 
 @dataclass(frozen=True)
 class ClassBatch(TensorFields):
-    """Rows with classes or values.
+    """Rows with classes, labels or values.
 
     Attributes:
-        targets: [R] int64 classes, or float32 values of a regression.
+        targets: [R] int64 classes, [R, C] float32 of several labels, or [R] float32 values of a regression.
         pixels: [I, 3, S, S] float32 distinct pictures; None where rows have none.
         tokens: [R, T] texts, a pair as one sequence; None where rows have none.
         index: [R, K] int64, the pictures of each row; None where row r has picture r, or none.
@@ -57,58 +58,46 @@ def label_name(label: str | bool | float) -> str:
     return str(label).lower() if isinstance(label, bool) else str(label)
 
 
-def classification_losses(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Losses:
-    """Cross-entropy of a classification head.
-
-    Args:
-        logits: [R, C] float.
-        labels: [R] int64 in [0, C).
-        label_smoothing: share of the target that is spread over all classes.
-    """
-    loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
-    right = (logits.detach().argmax(-1) == labels).float().mean()
-    return Losses(total=loss, parts={"cross_entropy": loss}, metrics={"accuracy": right})
-
-
-def regression_losses(values: Tensor, targets: Tensor) -> Losses:
-    """Mean squared error of a head with one output.
-
-    Args:
-        values: [R, 1] float.
-        targets: [R] float.
-    """
-    loss = nn.functional.mse_loss(values.float()[:, 0], targets.float())
-    return Losses(total=loss, parts={"mse": loss})
-
-
-class ClassTask(Task[RowT, ClassBatch, Choice]):
-    """A task with one class a row: what it adds to this class is how rows are read.
+class ClassTask(Task[RowT, ClassBatch, Any]):
+    """A task with a class, or several labels, a row: what it adds to this class is how rows are read.
 
     Attributes:
-        labels: the classes, in the order of the head's outputs.
+        labels: the classes or labels in the order of the head's outputs, and what follows from their kind.
+        weight: [C] what each weighs in the loss; None where all weigh the same.
+        smoothing: share of a target that is spread over all classes.
         usual: names of the classes where the data has none.
     """
 
-    primary: ClassVar[str] = "accuracy"
     usual: ClassVar[tuple[str, ...]] = ()
+    smoothing: float = 0.0
 
     def __init__(
         self, pretrained: Pretrained, pictures: Pictures, data: SplitRows[RowT], settings: TaskSettings
     ) -> None:
-        self.labels = Labels(data.labels or self.usual)
+        self.labels = labelling(data.labels or self.usual, settings)
         self.known = self.labels.names
+        counted = data.train if settings.class_weights == BALANCED else ()
+        self.weight = self.labels.weight(settings.class_weights, self.truths_of(counted))
         super().__init__(pretrained, pictures, data, settings)
 
+    @property
+    def primary(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  # follows from the labels
+        """The metric of the kind of labels."""
+        return self.labels.primary
+
     def described(self, data: SplitRows[RowT], **more: Any) -> TaskConfig:
-        """With the classes."""
-        names = self.labels.names
-        return super().described(data, classes=len(names), labels=names, **more)
+        """With the labels and their kind."""
+        names, kind = self.labels.names, self.labels.kind
+        several = (
+            {"label_kind": kind, "threshold": self.labels.threshold} if kind is not LabelKind.ONE else {}
+        )
+        return super().described(data, classes=len(names), labels=names, **several, **more)
 
     def collate(self, rows: Sequence[RowT]) -> ClassBatch:
-        """Texts, pictures and classes of the rows."""
-        targets = self.labels.indices([self.class_of(row) for row in rows])
+        """Texts, pictures and labels of the rows."""
         pixels, index = self.shown(rows) if self.spec.has_pictures else (None, None)
-        return ClassBatch(targets, pixels, self.tokens(rows) if self.spec.has_texts else None, index)
+        tokens = self.tokens(rows) if self.spec.has_texts else None
+        return ClassBatch(self.labels.targets(self.truths_of(rows)), pixels, tokens, index)
 
     def tokens(self, rows: Sequence[RowT]) -> Tokens:
         """[R, T] the text of each row."""
@@ -119,54 +108,100 @@ class ClassTask(Task[RowT, ClassBatch, Choice]):
         return self.module(batch.pixels, batch.tokens, batch.index)
 
     def loss(self, batch: ClassBatch, generator: torch.Generator) -> Losses:
-        """Cross-entropy."""
-        return classification_losses(self.logits(batch), batch.targets)
+        """That of the kind of labels, see `Labelling.losses`."""
+        return self.losses(self.logits(batch), batch.targets)
 
-    def predict_batch(self, batch: ClassBatch) -> list[Choice]:
-        """The likeliest class of each row."""
-        return self.labels.choices(self.logits(batch))
+    def losses(self, logits: Tensor, targets: Tensor) -> Losses:
+        """The same of [R, C] logits."""
+        weight = None if self.weight is None else self.weight.to(logits.device)
+        return self.labels.losses(logits, targets, weight, self.smoothing)
+
+    def count(self, batch: ClassBatch, rows: Sequence[RowT]) -> float:
+        """The rows, or what their classes weigh."""
+        return len(rows) if self.weight is None else self.labels.weighed(batch.targets, self.weight)
+
+    def predict_batch(self, batch: ClassBatch) -> list[Any]:
+        """The likeliest class of each row, or its labels."""
+        return self.labels.predictions(self.logits(batch))
+
+    def settle(self, valid: Sequence[RowT]) -> None:
+        """Of several labels: choose the threshold."""
+        if self.labels.settles and len(valid):
+            self.settle_by(valid, self.predict(valid))
+
+    def settle_by(self, valid: Sequence[RowT], predictions: Sequence[Any]) -> None:
+        """The same by predictions that are known; the model's folder will have the threshold."""
+        if self.labels.settles:
+            self.labels = self.labels.settled(self.truths_of(valid), predictions)
+            self.module.task = replace(self.module.task, threshold=self.labels.threshold)
 
     @classmethod
-    def class_of(cls, row: RowT) -> str:
-        """The row's class."""
-        return label_name(row.label)
+    def labels_of(cls, row: RowT) -> Truth:
+        """The row's class, or its labels."""
+        return row.label if isinstance(row.label, tuple) else (label_name(row.label),)
 
-    def truths(self, row: RowT) -> tuple[str, ...]:
-        """Its class."""
-        return (self.class_of(row),)
+    @classmethod
+    def truths_of(cls, rows: Sequence[RowT]) -> list[Truth]:
+        """Those of rows."""
+        return [cls.labels_of(row) for row in rows]
 
-    def metrics(self, rows: Sequence[RowT], predictions: Sequence[Choice]) -> dict[str, float]:
-        """Accuracy, mean F1 and more, see `class_metrics`."""
-        return class_metrics([self.class_of(row) for row in rows], predictions, self.labels.names)
+    def truths(self, row: RowT) -> Truth:
+        """Its class, or its labels."""
+        return self.labels_of(row)
 
-    def row_scores(
-        self, rows: Sequence[RowT], predictions: Sequence[Choice]
-    ) -> dict[str, NDArray[np.float64]]:
-        """Whether each class is right."""
-        return {"accuracy": class_hits([self.class_of(row) for row in rows], predictions)}
+    def unknown(self, row: RowT) -> Truth:
+        """Its class, or those of its labels, that the head has no output for."""
+        return tuple(name for name in self.labels_of(row) if name not in self.known)
 
-    def guess(self, rows: Sequence[RowT], rng: np.random.Generator) -> list[Choice]:
-        """Classes drawn uniformly."""
+    def metrics(self, rows: Sequence[RowT], predictions: Sequence[Any]) -> dict[str, float]:
+        """Those of the kind of labels."""
+        return self.labels.metrics(self.truths_of(rows), predictions)
+
+    def validation_metrics(self, rows: Sequence[RowT], predictions: Sequence[Any]) -> dict[str, float]:
+        """Of several labels at the threshold that these rows choose."""
+        truths = self.truths_of(rows)
+        own = self.labels.settled(truths, predictions)
+        return own.metrics(truths, own.anew(predictions))
+
+    def row_scores(self, rows: Sequence[RowT], predictions: Sequence[Any]) -> dict[str, NDArray[np.float64]]:
+        """Whether each class, or all labels of a row, are right."""
+        return self.labels.row_scores(self.truths_of(rows), predictions)
+
+    def guess(self, rows: Sequence[RowT], rng: np.random.Generator) -> list[Any]:
+        """Classes drawn uniformly, labels with even odds."""
         return self.labels.guess(len(rows), rng)
 
     def known_chance(self, rows: Sequence[RowT]) -> dict[str, float]:
         """The accuracies."""
-        return chance_of_classes(len(self.labels.names))
+        return self.labels.known_chance()
 
-    def constants(self, rows: Sequence[RowT]) -> dict[str, list[Choice]]:
-        """The most frequent class of the training rows."""
-        usual = most_frequent_label([self.class_of(row) for row in self.train_rows])
-        return {"most frequent class": [self.labels.certain(usual)] * len(rows)}
+    def constants(self, rows: Sequence[RowT]) -> dict[str, list[Any]]:
+        """What is most frequent in the training rows."""
+        usual = self.labels.usual(self.truths_of(self.train_rows))
+        return {name: [one] * len(rows) for name, one in usual.items()}
 
-    def case(self, row: RowT, prediction: Choice) -> Case:
-        """The wrong classes that the model was surest of are the worst."""
-        truth = self.class_of(row)
+    def case(self, row: RowT, prediction: Any) -> Case:
+        """The wrong predictions that the model was surest of are the worst."""
+        texts = tuple(("", text) for text in self.texts_of(row))
+        found = self.labels.verdict(self.labels_of(row), prediction)
         return Case(
-            truth=truth,
-            predicted=prediction.label,
-            right=prediction.label == truth,
-            badness=1 - self.labels.probability(prediction, truth),
-            texts=tuple(("", text) for text in self.texts_of(row)),
-            pictures=self.pictures_of(row),
-            confidence=max(prediction.probabilities),
+            found.truth,
+            found.predicted,
+            found.right,
+            found.badness,
+            texts,
+            self.pictures_of(row),
+            confidence=found.confidence,
         )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """What each label weighs in the loss, by name; empty where all weigh the same."""
+        return {} if self.weight is None else dict(zip(self.labels.names, self.weight.tolist(), strict=True))
+
+
+def labelling(names: tuple[str, ...], settings: TaskSettings) -> Labelling[Any]:
+    """The labels of a task, as its settings have them."""
+    if settings.label_kind is LabelKind.ONE:
+        return OneLabel(names)
+    return SeveralLabels(names, settings.threshold or HALF, fits=not settings.threshold)

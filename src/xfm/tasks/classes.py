@@ -1,57 +1,124 @@
-"""Classes by name: what a head's outputs mean."""
+"""Classes by name: what the outputs of a head mean where a row is of one class."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from xfm.config.labels import LabelKind
 from xfm.errors import UserError
-from xfm.metrics.classes import Choice
-from xfm.metrics.classification import TOP
+from xfm.metrics.classes import Choice, class_hits, class_metrics, with_unknown
+from xfm.metrics.classification import TOP, Array, chance_of_classes, confusion_matrix, precision_recall_f1
+from xfm.objectives.losses import Losses
+from xfm.tasks.class_losses import classification_losses
+from xfm.tasks.labelling import Floats, Labelling, LabelTable, Truth, Verdict
+
+L = TypeVar("L", str, Truth)
 
 
 @dataclass(frozen=True)
-class Labels:
-    """The names of the classes in the order of a head's outputs."""
+class OneLabel(Labelling[Choice]):
+    """A row is of one of the classes."""
 
-    names: tuple[str, ...]
+    kind: ClassVar[LabelKind] = LabelKind.ONE
+    primary: ClassVar[str] = "accuracy"
 
-    def indices(self, labels: Sequence[str]) -> Tensor:
+    def targets(self, truths: Sequence[Truth]) -> Tensor:
         """[R] int64 places of class names; a name that there is not is class 0 (the rows of a test without
         labels have one, and nothing but predictions is made of them)."""
         places = {name: place for place, name in enumerate(self.names)}
-        return torch.tensor([places.get(label, 0) for label in labels])
+        return torch.tensor([places.get(label, 0) for (label,) in truths])
 
-    def choices(self, logits: Tensor) -> list[Choice]:
-        """[R, C] logits -> the likeliest class of each row."""
-        probabilities = logits.float().softmax(-1).cpu()
-        best = probabilities.topk(min(TOP, len(self.names)), dim=-1).indices.tolist()
+    def losses(
+        self, logits: Tensor, targets: Tensor, weight: Tensor | None = None, smoothing: float = 0.0
+    ) -> Losses:
+        """Cross-entropy."""
+        return classification_losses(logits, targets, smoothing, weight)
+
+    def weighed(self, targets: Tensor, weight: Tensor) -> float:
+        """The weights of the rows' classes, whose mean torch takes; of shares the rows."""
+        return float(weight[targets].sum()) if targets.ndim == 1 else len(targets)
+
+    def balance(self, count: int, rows: int) -> float:
+        """In inverse proportion to the rows of a class; 1 in the mean over the rows."""
+        return rows / (len(self.names) * count)
+
+    def said(self, probabilities: Array) -> list[Choice]:
+        """The likeliest class of each row."""
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
         return [
-            Choice(self.names[int(np.argmax(row))], tuple(row), tuple(self.names[place] for place in places))
-            for row, places in zip(probabilities.tolist(), best, strict=True)
+            Choice(self.names[order[0]], tuple(row), tuple(self.names[place] for place in order))
+            for row, order in zip(probabilities.tolist(), best.tolist(), strict=True)
         ]
 
-    def certain(self, label: str) -> Choice:
+    def certain(self, truth: Truth) -> Choice:
         """A guess that leaves no doubt."""
-        return Choice(label, tuple(float(name == label) for name in self.names), (label,))
+        return Choice(truth[0], tuple(float(name == truth[0]) for name in self.names), truth)
 
     def guess(self, rows: int, rng: np.random.Generator) -> list[Choice]:
         """Classes drawn uniformly; the next ones of the list are second to fifth."""
         count = len(self.names)
         return [
             replace(
-                self.certain(self.names[place]),
+                self.certain((self.names[place],)),
                 best=tuple(self.names[(place + more) % count] for more in range(min(TOP, count))),
             )
             for place in rng.integers(count, size=rows).tolist()
         ]
 
+    def usual(self, truths: Sequence[Truth]) -> dict[str, Choice]:
+        """The most frequent class."""
+        return {"most frequent class": self.certain(most_frequent_label(truths))}
+
+    def metrics(self, truths: Sequence[Truth], said: Sequence[Choice]) -> dict[str, float]:
+        """Accuracy, mean F1 and more, see `class_metrics`."""
+        return class_metrics(_only(truths), said, self.names)
+
+    def row_scores(self, truths: Sequence[Truth], said: Sequence[Choice]) -> dict[str, Floats]:
+        """Whether each class is right."""
+        return {"accuracy": class_hits(_only(truths), said)}
+
+    def known_chance(self) -> dict[str, float]:
+        """The accuracies."""
+        return chance_of_classes(len(self.names))
+
     def probability(self, choice: Choice, label: str) -> float:
         """The probability that a choice gives to a class, 0 to a class that there is not."""
         return choice.probabilities[self.names.index(label)] if label in self.names else 0.0
+
+    def likelihood(self, truths: Sequence[Truth], said: Sequence[Choice]) -> float:
+        """Of the rows' classes."""
+        own = [self.probability(one, label) for (label,), one in zip(truths, said, strict=True)]
+        return float(np.log(np.maximum(own, 1e-12)).mean())
+
+    def sure_and_right(
+        self, truths: Sequence[Truth], said: Sequence[Choice]
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """[R] the probability of each row's class, and whether it is right."""
+        right = class_hits(_only(truths), said) > 0
+        return np.array([max(one.probabilities) for one in said]), right
+
+    def verdict(self, truth: Truth, said: Choice) -> Verdict:
+        """The wrong classes that the model was surest of are the worst."""
+        (label,) = truth
+        badness = 1 - self.probability(said, label)
+        return Verdict(label, said.label, said.label == label, badness, max(said.probabilities))
+
+    def table(self, truths: Sequence[Truth], said: Sequence[Choice]) -> LabelTable:
+        """With the confusion matrix."""
+        names = with_unknown(self.names, _only(truths))
+        matrix = confusion_matrix(_only(truths), [one.label for one in said], names)
+        return LabelTable(names, matrix.sum(axis=1), precision_recall_f1(matrix), matrix)
+
+
+def _only(truths: Sequence[Truth]) -> list[str]:
+    """The one class of each row."""
+    return [label for (label,) in truths]
 
 
 def class_names(labels: Sequence[str]) -> tuple[str, ...]:
@@ -66,8 +133,8 @@ def _is_number(name: str) -> bool:
     return name.removeprefix("-").isascii() and name.removeprefix("-").isdigit() and len(name) < 20
 
 
-def most_frequent_label(labels: Sequence[str]) -> str:
-    """The most frequent label; of equally frequent ones the first by the alphabet."""
+def most_frequent_label(labels: Sequence[L]) -> L:
+    """The most frequent label, or set of labels; of equally frequent ones the first by the alphabet."""
     return min(Counter(labels).items(), key=lambda item: (-item[1], item[0]))[0]
 
 

@@ -22,9 +22,9 @@ from xfm.data.records import OVERHANG
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
 from xfm.data.transforms import swap_sides
-from xfm.metrics.boxes import best_constant_box, box_hits, box_scores, paired_iou
+from xfm.metrics.boxes import best_constant_box, best_iou, box_hits, iou_scores
 from xfm.modeling.task_models import Grounder
-from xfm.objectives.bbox import box_losses
+from xfm.objectives.bbox import box_losses, nearest_boxes
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Task
 from xfm.tasks.cases import Case, CellMeaning
@@ -43,7 +43,8 @@ class GroundingBatch(TensorFields):
         pixels: [I, 3, S, S] float32 distinct pictures.
         image_index: [R] int64, the picture of each phrase.
         tokens: [R, T] phrases.
-        boxes: [R, 4] float32 (cx, cy, w, h), fractions of the picture's sides.
+        boxes: [R, M, 4] float32 (cx, cy, w, h), fractions of the picture's sides; a phrase with fewer boxes
+            than another has its first one again.
     """
 
     pixels: Tensor
@@ -65,13 +66,13 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Reference:
-        """Fields `image`, `text` and `box`; the box must lie in the picture."""
+        """Fields `image`, `text` and `box`; every box must lie in the picture."""
         image = row.path("image")
         try:
             size = image_size(image)
         except UnreadablePicture as error:
             raise UnreadablePicture(f"{row.place}: {error}") from error
-        return Reference(image, row.text("text"), read_box(row, meaning, *size))
+        return Reference(image, row.text("text"), read_boxes(row, meaning, *size))
 
     @classmethod
     def texts_of(cls, row: Reference) -> tuple[str, ...]:
@@ -80,31 +81,31 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
     def guess(self, rows: Sequence[Reference], rng: np.random.Generator) -> list[Corners]:
         """Boxes of training rows drawn at random."""
-        places = rng.integers(len(self.train_rows), size=len(rows))
-        return [self.train_rows[place].box for place in places.tolist()]
+        known = [box for row in self.train_rows for box in row.boxes]
+        return [known[place] for place in rng.integers(len(known), size=len(rows)).tolist()]
 
     def constants(self, rows: Sequence[Reference]) -> dict[str, list[Corners]]:
-        """The one box that reaches an IoU of 0.5 on most training rows."""
+        """The one box that reaches an IoU of 0.5 with most boxes of training rows."""
         return {"best constant box": [self._usual_box] * len(rows)}
 
     @cached_property
     def _usual_box(self) -> Corners:
         """It takes half a second, and several splits ask for it."""
-        boxes = np.array([row.box for row in self.train_rows[:SAMPLED]])
+        boxes = np.array([box for row in self.train_rows[:SAMPLED] for box in row.boxes])
         left, top, right, bottom = best_constant_box(boxes).tolist()
         return left, top, right, bottom
 
     def case(self, row: Reference, prediction: Corners) -> Case:
-        """The less the boxes overlap, the worse."""
-        iou = float(paired_iou(np.array([prediction]), np.array([row.box]))[0])
+        """The less the predicted box overlaps a true one, the worse."""
+        iou = float(best_iou([prediction], [row.boxes])[0])
         return Case(
-            truth="the solid box",
+            truth="the solid box" if len(row.boxes) == 1 else f"any of the {len(row.boxes)} solid boxes",
             predicted=f"the dashed box, IoU {iou:.2f}",
             right=iou >= 0.5,
             badness=1 - iou,
             texts=(("", row.phrase),),
             pictures=(row.image,),
-            true_box=row.box,
+            true_boxes=row.boxes,
             predicted_box=prediction,
         )
 
@@ -112,25 +113,31 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         """Pictures, phrases and boxes of the rows."""
         pixels, index = self.pictures.distinct([row.image for row in rows])
         tokens = self.encode([row.phrase for row in rows])
-        corners = Boxes(torch.tensor([row.box for row in rows]), BoxFormat.XYXY, BoxUnit.FRACTION)
-        return GroundingBatch(pixels, index, tokens, corners.to_format(BoxFormat.CXCYWH).data)
+        most = max(len(row.boxes) for row in rows)
+        filled = [[*row.boxes, *[row.boxes[0]] * (most - len(row.boxes))] for row in rows]  # [R, M, 4]
+        corners = Boxes(torch.tensor(filled).view(-1, 4), BoxFormat.XYXY, BoxUnit.FRACTION)
+        boxes = corners.to_format(BoxFormat.CXCYWH).data.view(len(rows), most, 4)
+        return GroundingBatch(pixels, index, tokens, boxes)
 
     @classmethod
     def boxes_of(cls, row: Reference) -> tuple[Corners, ...]:
-        """The box."""
-        return (row.box,)
+        """All of them."""
+        return row.boxes
 
     def as_shown(self, row: Reference, sights: Mapping[Path, Sight]) -> Reference:
-        """With the box in the view, and the phrase true of it where it is mirrored."""
+        """With the boxes in the view, and the phrase true of them where it is mirrored."""
         sight = sights[row.image]
         swaps = sight.view.flip and self.settings.image.sides is Sides.SWAP
         phrase = swap_sides(row.phrase) if swaps else row.phrase
-        return replace(row, phrase=phrase, box=sight.moved(row.box))
+        return replace(row, phrase=phrase, boxes=tuple(map(sight.moved, row.boxes)))
 
     def loss(self, batch: GroundingBatch, generator: torch.Generator) -> Losses:
-        """L1 summed over the four numbers, plus 1 - GIoU, both averaged over the phrases."""
+        """L1 summed over the four numbers, plus 1 - GIoU, both averaged over the phrases.
+
+        Of several boxes of a phrase the prediction is compared with the nearest, see `nearest_boxes`.
+        """
         predicted = self.module(batch.pixels, batch.tokens, batch.image_index)
-        l1, giou, iou = box_losses(predicted, batch.boxes)
+        l1, giou, iou = box_losses(predicted, nearest_boxes(predicted, batch.boxes))
         return Losses(total=l1 + giou, parts={"box_l1": l1, "box_giou": giou}, metrics={"iou": iou})
 
     def predict_batch(self, batch: GroundingBatch) -> list[Corners]:
@@ -147,24 +154,39 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         self, rows: Sequence[Reference], predictions: Sequence[Corners]
     ) -> dict[str, NDArray[np.float64]]:
         """Whether each box is right, and its IoU."""
-        iou = paired_iou(np.array(predictions), np.array([row.box for row in rows]))
+        iou = best_iou(predictions, [row.boxes for row in rows])
         return {"acc50": box_hits(iou), "mean_iou": iou}
 
 
 def box_metrics(rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:
-    """Accuracy at IoU 0.5 and mean IoU; fractions of the sides have the IoU of pixels."""
-    return box_scores(np.array(predictions), np.array([row.box for row in rows]))
+    """Accuracy at IoU 0.5 and mean IoU; fractions of the sides have the IoU of pixels.
+
+    Of several boxes of a phrase that of largest IoU counts (the any-box protocol, see `best_iou`).
+    """
+    return iou_scores(best_iou(predictions, [row.boxes for row in rows]))
 
 
-def read_box(row: TableRow, meaning: CellMeaning, width: int, height: int) -> Corners:
-    """The box of a row as (left, top, right, bottom) fractions of a picture of `width` x `height` pixels.
+def read_boxes(row: TableRow, meaning: CellMeaning, width: int, height: int) -> tuple[Corners, ...]:
+    """The boxes of a row as (left, top, right, bottom) fractions of a picture of `width` x `height` pixels.
 
     Raises:
-        UserError: it is not four numbers, has no area, or leaves the picture by more than `OVERHANG` pixels.
+        UserError: one is not four numbers, has no area, or leaves the picture by more than `OVERHANG` pixels.
     """
-    numbers = row.numbers("box")
+    given = row.number_lists("box")
+    return tuple(
+        _read_box(
+            row, numbers, f"box {place} of {len(given)}: " if len(given) > 1 else "", meaning, width, height
+        )
+        for place, numbers in enumerate(given, start=1)
+    )
+
+
+def _read_box(
+    row: TableRow, numbers: Sequence[float], which: str, meaning: CellMeaning, width: int, height: int
+) -> Corners:
+    """One of them; `which` begins what is wrong with it."""
     if len(numbers) != 4:
-        raise row.error("box", f"has {len(numbers)} numbers, not four ({meaning.box_format.meaning})")
+        raise row.error("box", f"has {which}{len(numbers)} numbers, not four ({meaning.box_format.meaning})")
     given = Boxes(torch.tensor([numbers], dtype=torch.float64), meaning.box_format, meaning.box_unit)
     shown = ", ".join(f"{number:g}" for number in numbers)
     read_as = f"{meaning.box_format.meaning}, in {meaning.box_unit.value}s"
@@ -172,11 +194,11 @@ def read_box(row: TableRow, meaning: CellMeaning, width: int, height: int) -> Co
     left, top, right, bottom = pixels.data[0].tolist()
     inside = right > 0 and bottom > 0 and left < width and top < height
     if right <= left or bottom <= top:
-        raise row.error("box", f"[{shown}] has no area, read as {read_as} (see --box-format)")
+        raise row.error("box", f"{which}[{shown}] has no area, read as {read_as} (see --box-format)")
     if not inside or min(left, top) < -OVERHANG or right > width + OVERHANG or bottom > height + OVERHANG:
         raise row.error(
             "box",
-            f"[{shown}] lies outside its picture of {width} x {height} pixels, read as {read_as} "
+            f"{which}[{shown}] lies outside its picture of {width} x {height} pixels, read as {read_as} "
             "(see --box-format and --box-unit)",
         )
     return max(left, 0) / width, max(top, 0) / height, min(right / width, 1), min(bottom / height, 1)

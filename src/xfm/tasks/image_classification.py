@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import IMAGE_CLASSIFICATION
@@ -41,11 +41,12 @@ class ImageClassificationTask(ClassTask[Labelled]):
         pixels = Normalisation(model.mean, model.std)
         self._vary = Variation(settings.image, model.shape, pixels, model.grey)
         self._mix = Mixer(settings.image, len(self.labels.names))
+        self.smoothing = settings.image.label_smoothing
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Labelled:
         """Fields `image` and `label`."""
-        return Labelled(row.path("image"), row.label("label"))
+        return Labelled(row.path("image"), meaning.label(row))
 
     def shown(self, rows: Sequence[Labelled]) -> tuple[Tensor, Tensor | None]:
         """A picture a row [R, 3, S, S], and no index: training varies each anew."""
@@ -63,17 +64,16 @@ class ImageClassificationTask(ClassTask[Labelled]):
             self._vary(self.pictures.whole(row.image), drawn.seed_of(place))
             for place, row in enumerate(drawn.rows)
         ]
-        labels = self.labels.indices([self.class_of(row) for row in drawn.rows])
-        return ClassBatch(labels, torch.stack(pixels))
+        return ClassBatch(self.labels.targets(self.truths_of(drawn.rows)), torch.stack(pixels))
 
     def loss(self, batch: ClassBatch, generator: torch.Generator) -> Losses:
         """Cross-entropy, of mixed pictures with the shares of their classes."""
-        image = self.settings.image
-        if not (self._mix.mixes or image.label_smoothing):
+        if not self._mix.mixes:
             return super().loss(batch, generator)
         assert batch.pixels is not None
         pixels, shares = self._mix(batch.pixels, batch.targets)
-        logits = self.module(pixels).float()
-        loss = nn.functional.cross_entropy(logits, shares, label_smoothing=image.label_smoothing)
-        right = (logits.detach().argmax(-1) == shares.argmax(-1)).float().mean()
-        return Losses(total=loss, parts={"cross_entropy": loss}, metrics={"accuracy": right})
+        return self.losses(self.module(pixels), shares)
+
+    def count(self, batch: ClassBatch, rows: Sequence[Labelled]) -> float:
+        """As of all tasks; of mixed pictures the rows, whatever their classes weigh."""
+        return len(rows) if self._mix.mixes else super().count(batch, rows)

@@ -14,33 +14,48 @@ FILE_REMEDY = "rename one of them in the file, or build the world again with `xf
 
 @dataclass(frozen=True)
 class LabelledText:
-    """A text, or a pair of texts, and its class or its value.
+    """A text, or a pair of texts, and its class, its labels or its value.
 
     Attributes:
         text: the (first) text.
-        label: name of the class, or the value of a regression.
+        label: name of the class, names of several labels, or the value of a regression.
         second: the second text of a pair.
     """
 
     text: str
-    label: str | float
+    label: str | float | tuple[str, ...]
     second: str | None = None
 
 
 @dataclass(frozen=True)
+class MatchedTexts:
+    """Two texts that belong together.
+
+    Attributes:
+        anchor: the one that the other is looked for by, such as a question.
+        positive: what belongs to it.
+        negatives: what does not, though it may seem to.
+    """
+
+    anchor: str
+    positive: str
+    negatives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class LabelledPictureText:
-    """A picture with a text, and the class of the two.
+    """A picture with a text, and the class of the two, or its labels.
 
     Attributes:
         image: the picture.
         text: the text.
-        label: name of the class.
+        label: name of the class, or names of several labels.
         key: the row's id in the official files.
     """
 
     image: Path
     text: str
-    label: str
+    label: str | tuple[str, ...]
     key: int | str | None = None
 
 
@@ -84,11 +99,17 @@ class PicturePair:
 
 @dataclass(frozen=True)
 class Reference:
-    """A phrase and the box it refers to: left, top, right, bottom as fractions of the picture's sides."""
+    """A phrase and what it refers to in a picture.
+
+    Attributes:
+        image: the picture.
+        phrase: the phrase.
+        boxes: one at least, each of which is right: left, top, right, bottom as fractions of its sides.
+    """
 
     image: Path
     phrase: str
-    box: Corners
+    boxes: tuple[Corners, ...]
 
 
 @dataclass(frozen=True)
@@ -160,16 +181,16 @@ class MaskedRow:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A picture and its category.
+    """A picture and its category, or its labels.
 
     Attributes:
         image: the picture.
-        label: name of the class.
+        label: name of the class, or names of several labels.
         place: file and row that name the picture, for messages.
     """
 
     image: Path
-    label: str
+    label: str | tuple[str, ...]
     place: str = field(default="", compare=False, repr=False)
 
     @property

@@ -24,13 +24,19 @@ class ScoredTask(ABC, Generic[Row, Prediction]):
 
     Attributes:
         primary: the metric that chooses between models; greater is better.
+        known: the labels or answers that it can give; empty where they are not limited to some.
     """
 
     primary: ClassVar[str]
+    known: Sequence[str] = ()
 
     @abstractmethod
     def metrics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, float]:
         """Metrics by name, the primary one among them, as fractions from 0 to 1."""
+
+    def validation_metrics(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Metrics of rows that choose between models: as `settle` would have the task on them."""
+        return self.metrics(rows, predictions)
 
     @abstractmethod
     def case(self, row: Row, prediction: Prediction) -> Case:
@@ -39,6 +45,11 @@ class ScoredTask(ABC, Generic[Row, Prediction]):
     def truths(self, row: Row) -> Sequence[str]:
         """Labels or answers, as `known` has them, of which each would be right for the row."""
         return ()
+
+    def unknown(self, row: Row) -> Sequence[str]:
+        """The labels or answers of a row that the task cannot give, which no prediction of it gets right."""
+        said = self.truths(row)
+        return said[:1] if self.known and not set(self.known) & set(said) else ()
 
     def guess(self, rows: Sequence[Row], rng: np.random.Generator) -> list[Prediction] | None:
         """A random guess for every row. None where chance is known without, or is not defined."""
@@ -83,6 +94,10 @@ class ScoredTask(ABC, Generic[Row, Prediction]):
     def per_row(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> NDArray[np.float64] | None:
         """[R] what each row adds to the primary metric, their mean; None where it is no mean of rows."""
         return self.row_scores(rows, predictions).get(self.primary)
+
+    def candidates(self, rows: Sequence[Row]) -> int | None:
+        """Among how many things each row's right one is looked for; None where it is not."""
+        return None
 
     def counts(self, rows: Sequence[Row]) -> dict[str, int]:
         """How many cases stand behind a metric, by its name, where these are not the rows."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from xfm.config.image import UNVARIED, ImageTrainingConfig
+from xfm.config.labels import ClassWeights, LabelKind
 from xfm.config.task import HeadKind, ImageHead
 from xfm.config.training import Precision
 
@@ -38,6 +39,9 @@ class TaskSettings:
         image_head: the head of image classification.
         prompt: words that every caption begins with.
         head: what stands on the encoders of the other tasks with classes or values.
+        label_kind: whether a row is of one class, or has several labels.
+        threshold: probability from which one of several labels is given; 0 chooses it on the validation rows.
+        class_weights: what each class weighs in the loss: see `FinetuneConfig`.
         seed: seed of the head and of the order of the rows.
         workers: processes that read rows ahead of the model; 0 reads them in its own.
         precision: arithmetic of predictions.
@@ -53,6 +57,9 @@ class TaskSettings:
     image_head: ImageHead = ImageHead.LINEAR
     prompt: str = ""
     head: HeadKind = HeadKind.OWN
+    label_kind: LabelKind = LabelKind.ONE
+    threshold: float = 0.0
+    class_weights: ClassWeights = ""
     seed: int = 0
     workers: int = 0
     precision: Precision = Precision.AUTO

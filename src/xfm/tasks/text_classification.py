@@ -89,4 +89,4 @@ class TextClassificationTask(OfTexts, ClassTask[LabelledText]):
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
         """Fields `text` and `label`, and for pairs `text_pair`."""
         text, second = read_texts(row)
-        return LabelledText(text, row.label("label"), second)
+        return LabelledText(text, meaning.label(row), second)

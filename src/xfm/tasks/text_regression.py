@@ -15,7 +15,8 @@ from xfm.modeling.task_models import TextClassifier
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Task
 from xfm.tasks.cases import Case, CellMeaning
-from xfm.tasks.class_task import ClassBatch, regression_losses
+from xfm.tasks.class_losses import regression_losses
+from xfm.tasks.class_task import ClassBatch
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.settings import TaskSettings
@@ -93,10 +94,11 @@ class TextRegressionTask(OfTexts, Task[LabelledText, ClassBatch, float]):
 
     def case(self, row: LabelledText, prediction: float) -> Case:
         """The farther away, the worse; within half a deviation of the truth counts as right."""
-        distance = abs(float(row.label) - prediction)
+        truth = value_of(row)
+        distance = abs(truth - prediction)
         spread = float(values_of(self.train_rows).std()) or 1.0
         return Case(
-            truth=f"{float(row.label):g}",
+            truth=f"{truth:g}",
             predicted=f"{prediction:.3g}",
             right=distance <= spread / 2,
             badness=distance,
@@ -104,6 +106,12 @@ class TextRegressionTask(OfTexts, Task[LabelledText, ClassBatch, float]):
         )
 
 
+def value_of(row: LabelledText) -> float:
+    """The value of a row."""
+    assert not isinstance(row.label, tuple), "a regression reads values"
+    return float(row.label)
+
+
 def values_of(rows: Sequence[LabelledText]) -> np.ndarray:
     """[R] float64 values of the rows."""
-    return np.array([float(row.label) for row in rows])
+    return np.array([*map(value_of, rows)])

@@ -66,7 +66,7 @@ class CurriculumData:
                 f"{path} pads with token {self.tokenizer.pad}, the model with {recipe.model.language.pad}: "
                 "set model.language.pad to that of the tokenizer"
             )
-        vision, seed = recipe.model.vision, recipe.training.seed
+        vision, seed = recipe.model.seeing, recipe.training.seed
         if vision.image_width not in (None, vision.image_size):
             raise UserError("pre-training takes square pictures: leave model.vision.image_width out")
         pixels = None if preprocessing is None else Normalisation(preprocessing.mean, preprocessing.std)

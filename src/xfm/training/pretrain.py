@@ -12,10 +12,10 @@ from xfm.config.recipe import InitConfig, Recipe
 from xfm.config.training import Change
 from xfm.data.schema import Batch
 from xfm.errors import UserError
+from xfm.modeling.adapters import require_whole
 from xfm.modeling.folder import Preprocessing, load_model, save_model
 from xfm.modeling.gradients import GradientPolicy
 from xfm.modeling.model_files import FRESH, TOKENIZER, WEIGHTS, read_config, read_provenance
-from xfm.modeling.named import model_folder
 from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
@@ -145,8 +145,8 @@ def begin(recipe: Recipe) -> tuple[Recipe, Preprocessing, tuple[str, ...]]:
         UserError: the folder is no model, or the recipe's texts are too long for it.
     """
     if recipe.init.model is None:
-        return recipe, Preprocessing(recipe.model.vision.image_size), ()
-    folder = model_folder(recipe.init.model)
+        return recipe, Preprocessing(recipe.model.seeing.image_size), ()
+    folder = require_whole(recipe.init.model)
     config, preprocessing = read_config(folder, recipe.init.image_size)
     tokenizer = str((folder / TOKENIZER).resolve())
     try:
@@ -176,9 +176,9 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
     init = recipe.init
     model = XFM(recipe.model) if init.model is None else load_model(init.model, init.image_size).model
     if init.vision is not None:
-        load_weights(model_folder(init.vision) / WEIGHTS, model.vision, "vision.")
+        load_weights(require_whole(init.vision) / WEIGHTS, model.vision, "vision.")
     if init.language is not None:
-        load_weights(model_folder(init.language) / WEIGHTS, model.language, "language.")
+        load_weights(require_whole(init.language) / WEIGHTS, model.language, "language.")
     if not model.words_fit and any(stretch.inherit_words for stretch in recipe.stretches()):
         raise UserError(
             "inherit_words needs word vectors as wide as the language encoder's states, but this one's are "

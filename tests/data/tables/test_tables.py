@@ -256,6 +256,14 @@ def test_numbers_however_they_are_written(numbers: list[float]) -> None:
         assert row(box=value).numbers("box") == numbers
 
 
+@settings(deadline=None)
+@given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=4), min_size=1, max_size=4))
+def test_lists_of_numbers_however_they_are_written(lists: list[list[float]]) -> None:
+    for value in (lists, json.dumps(lists), tuple(map(tuple, lists))):
+        assert row(box=value).number_lists("box") == lists
+    assert row(box=lists[0]).number_lists("box") == lists[:1]
+
+
 @pytest.mark.parametrize("value", ["a b c d", "", None, [1, "x"], [float("inf")], {"a": 1}, 3, [True]])
 def test_what_are_no_numbers_is_named(value: Any) -> None:
     with pytest.raises(UserError, match=r'/data/sets/a.csv:7: the column "bbox" is .*not a list of numbers'):

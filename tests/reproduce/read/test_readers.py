@@ -87,9 +87,11 @@ def test_refcoco(tmp_path: Path, split_by: str, scored: list[str], protocol: int
     assert list(corpus.scored) == scored
     assert len(corpus.train) == 12  # two sentences each
     width, height = corpora.SIZE
-    box = corpus.train[0].box
+    box = corpus.train[0].boxes[0]
     assert box == pytest.approx((1.5 / width, 2.25 / height, 12 / width, 22.25 / height))
-    assert corpus.scored[scored[-1]][-1].box == pytest.approx((30 / width, 9.6 / height, 1, 1))  # clipped
+    assert corpus.scored[scored[-1]][-1].boxes[0] == pytest.approx(
+        (30 / width, 9.6 / height, 1, 1)
+    )  # clipped
     assert corpus.train[0].image.is_file()
 
 
@@ -120,7 +122,7 @@ def test_only_annotations_that_are_needed_must_be_right(tmp_path: Path, box: lis
         content["images"].append({"id": 77, "file_name": "../x.jpg", "width": 0, "height": None})
 
     corpus = refer(tmp_path / "wrong", add)()
-    assert [row.box for row in corpus.train] == [row.box for row in right]
+    assert [row.boxes for row in corpus.train] == [row.boxes for row in right]
     (report,) = corpus.reports
     (names,) = report.passed.values()
     assert [name.split(":")[0] for name in names[1:]] == ["9000", "9001", "9002"]

@@ -18,6 +18,8 @@ from xfm.errors import UserError, excerpt
 from xfm.files import path_below
 from xfm.paths import home_path
 
+_MOST_LISTS = 256
+"""Lists of numbers, such as boxes, in a cell."""
 _LONGEST = 10_000
 """Bits of a whole number that is taken as a text: to write one of a million digits takes for ever."""
 
@@ -115,7 +117,27 @@ class TableRow(Mapping[str, Any]):
         value = self.fields.get(field)
         if isinstance(value, bool):
             return "true" if value else "false"
+        if isinstance(value, list | tuple):
+            raise UserError(
+                f'{self.place}: the column "{self.names.get(field, field)}" holds a list; for several labels '
+                "a row give --multi-label (multi_label=True in Python)"
+            )
         return self.text(field).strip()
+
+    def labels(self, field: str, separator: str) -> tuple[str, ...]:
+        """The names of any number of labels, each once and in the order of the alphabet.
+
+        The cell holds a list (in CSV a JSON list), or names with the separator between them; an empty one, or
+        one that is not there, has no label.
+        """
+        if not self.has(field):
+            return ()
+        value = self._listed(field)
+        parts = value if isinstance(value, list) else self.label(field).split(separator)
+        if any(isinstance(one, list | tuple | Mapping) for one in parts):
+            raise self.error(field, f"is {_shown(value)}, no list of labels")
+        cells = (replace(self, fields={field: one}) for one in parts)
+        return tuple(sorted({cell.label(field) for cell in cells if cell.has(field)}))
 
     def value(self, field: str) -> float:
         """A finite number."""
@@ -140,6 +162,15 @@ class TableRow(Mapping[str, Any]):
         if not found or not all(math.isfinite(one) for one in found):
             raise self.error(field, f"is {_shown(value)}, not a list of numbers")
         return found
+
+    def number_lists(self, field: str) -> list[list[float]]:
+        """One list of finite numbers as of `numbers`, or several: a list of lists (in CSV a JSON list)."""
+        value = self._listed(field)
+        if not isinstance(value, list) or not any(isinstance(one, list | tuple) for one in value):
+            return [self.numbers(field)]
+        if len(value) > _MOST_LISTS:
+            raise self.error(field, f"has {len(value)} lists of numbers, more than {_MOST_LISTS}")
+        return [replace(self, fields={**self.fields, field: one}).numbers(field) for one in value]
 
     def votes(self, field: str) -> Counter[str]:
         """How often each answer was given: one text, a list of texts, or VQA v2's list of objects."""

@@ -7,8 +7,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from xfm.config.evaluation import Part, ShortTuning
 from xfm.evaluation.context import Context
 from xfm.evaluation.examples import (
@@ -25,7 +23,7 @@ from xfm.finetuning.saved import save_tuned
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.tuning_run import TuningRun, tune
-from xfm.metrics.boxes import paired_iou
+from xfm.metrics.boxes import best_iou
 from xfm.metrics.classes import Choice
 from xfm.modeling.folder import Pretrained
 from xfm.reports.results import PartResult
@@ -61,8 +59,8 @@ def _sentence(relative: Relative, row: PicturePair, predicted: Choice, right: bo
 
 
 def _phrase(relative: Relative, row: Reference, predicted: Corners, right: bool) -> GroundingExample:
-    iou = float(paired_iou(np.array([predicted]), np.array([row.box]))[0])
-    return GroundingExample(relative(row.image), row.phrase, row.box, predicted, iou)
+    (iou,) = best_iou([predicted], [row.boxes]).tolist()
+    return GroundingExample(relative(row.image), row.phrase, row.boxes[0], predicted, iou)
 
 
 def _pair(relative: Relative, row: LabelledText, predicted: Choice, right: bool) -> TextPairExample:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.finetuning.baselines.labels import class_task
 from xfm.finetuning.baselines.material import BaselinePredictions, Material
 from xfm.finetuning.probing import Features, fit_linear, fit_task, probe_settings
 from xfm.tasks.class_task import ClassTask
@@ -26,12 +27,19 @@ def probe(material: Material) -> BaselinePredictions:
 
 def probe_of_pictures(material: Material) -> BaselinePredictions:
     """Of pictures alone, whose features other baselines need, too."""
-    seen, task = material.seen, material.task
+    seen, task = material.seen, class_task(material)
+    labels, valid = task.labels, material.valid
 
     def features(rows: Sequence[Any]) -> Features:
         shown = [task.pictures_of(row) for row in rows]
         return Features(rows, seen.rows(shown, seen.frozen) if shown else seen.frozen[:0])
 
-    fit = fit_linear(task, features(seen.train), features(material.valid))
-    found = material.predicted(lambda name, rows: fit.predictions(task, features(rows).values))
+    fit = fit_linear(task, features(seen.train), features(valid))
+
+    def answer(rows: Sequence[Any]) -> Sequence[Any]:
+        return labels.anew(fit.predictions(task, features(rows).values))
+
+    if len(valid):
+        labels = labels.settled(task.truths_of(valid), answer(valid))
+    found = material.predicted(lambda name, rows: [*answer(rows)])
     return BaselinePredictions(found, seen.note, fit.note, seen.seconds)

@@ -9,10 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.metrics.classes import Choice
-from xfm.metrics.classification import TOP, pearson
-from xfm.tasks.class_task import ClassTask
-from xfm.tasks.classes import Labels
+from xfm.metrics.classification import pearson
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
 """Values of C that are tried; the ridge takes their inverses."""
@@ -22,7 +19,7 @@ ITERATIONS = 300
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """Features [R, D], dense or sparse, and labels [R]."""
+    """Features [R, D], dense or sparse, and labels [R], or [R, C] where rows have several."""
 
     features: Any
     labels: NDArray[Any]
@@ -63,7 +60,7 @@ def logistic(
         right = model.classes_[probabilities.argmax(axis=1)] == valid.labels
         return float(right.mean()), float(np.log(np.maximum(own, 1e-12)).mean())
 
-    return _chosen(make, score, train, valid, budget, penalties)
+    return chosen(make, score, train, valid, budget, penalties)
 
 
 def ridge(train: LabelledRows, valid: LabelledRows, budget: float) -> Fitted:
@@ -77,27 +74,10 @@ def ridge(train: LabelledRows, valid: LabelledRows, budget: float) -> Fitted:
         guessed = np.asarray(model.predict(valid.features), dtype=np.float64)
         return pearson(guessed, valid.labels), -float(np.mean((guessed - valid.labels) ** 2))
 
-    return _chosen(make, score, train, valid, budget, PENALTIES)
+    return chosen(make, score, train, valid, budget, PENALTIES)
 
 
-def labels_of(task: ClassTask[Any], rows: Sequence[Any]) -> NDArray[Any]:
-    """[R] names of the rows' classes."""
-    return np.array([task.class_of(row) for row in rows], dtype=object)
-
-
-def choices(model: Any, features: Any, labels: Labels) -> list[Choice]:
-    """What a classifier of scikit-learn says of [R, D] features; a class that it never saw has 0."""
-    places = {name: place for place, name in enumerate(labels.names)}
-    probabilities = np.zeros((features.shape[0], len(labels.names)))
-    probabilities[:, [places[name] for name in model.classes_.tolist()]] = model.predict_proba(features)
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
-    return [
-        Choice(labels.names[order[0]], tuple(row), tuple(labels.names[place] for place in order))
-        for row, order in zip(probabilities.tolist(), best.tolist(), strict=True)
-    ]
-
-
-def _chosen(
+def chosen(
     make: Callable[[float], Any],
     score: Callable[[Any], tuple[float, float]],
     train: LabelledRows,
@@ -108,9 +88,9 @@ def _chosen(
     """The model of the best penalty on the validation rows."""
     from sklearn.exceptions import ConvergenceWarning
 
-    chosen = bool(len(valid.labels))
+    choosing = bool(len(valid.labels))
     began, found = time.perf_counter(), []
-    tried = penalties if chosen else (DEFAULT,)
+    tried = penalties if choosing else (DEFAULT,)
     with warnings.catch_warnings():
         # The iterations are the budget; the last digits of the optimum do not matter.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -118,9 +98,9 @@ def _chosen(
             if found and time.perf_counter() - began > budget:
                 break
             model = make(penalty).fit(train.features, train.labels)
-            found.append((score(model) if chosen else (0.0, 0.0), penalty, model))
+            found.append((score(model) if choosing else (0.0, 0.0), penalty, model))
     _, penalty, model = max(found, key=lambda one: (one[0], -one[1]))
-    how = "chosen on the validation rows" if chosen else "there are no validation rows to choose it by"
+    how = "chosen on the validation rows" if choosing else "there are no validation rows to choose it by"
     untried = len(tried) - len(found)
     missing = f"; {untried} of {len(tried)} not tried for time" if untried else ""
     return Fitted(model, f"C = {penalty:g}, {how}{missing}")

@@ -69,7 +69,7 @@ def whole_picture(material: Material) -> BaselinePredictions:
 
 def centre_box(material: Material) -> BaselinePredictions:
     """A box in the centre with the training boxes' median width and height."""
-    boxes = np.array([row.box for row in material.train])
+    boxes = np.array([box for row in material.train for box in row.boxes])
     width, height = np.median(boxes[:, 2] - boxes[:, 0]), np.median(boxes[:, 3] - boxes[:, 1])
     return _constant(material, (0.5 - width / 2, 0.5 - height / 2, 0.5 + width / 2, 0.5 + height / 2))
 
@@ -78,7 +78,7 @@ def box_of_phrase(material: Material) -> BaselinePredictions:
     """The box of the nearest training phrase by TF-IDF; the median box where it occurs several times."""
     boxes: dict[str, list[Corners]] = defaultdict(list)
     for row in material.train:
-        boxes[normalise_caption(row.phrase)].append(row.box)
+        boxes[normalise_caption(row.phrase)] += row.boxes
     known = list(boxes)
     usual = [tuple(np.median(np.array(own), axis=0).tolist()) for own in boxes.values()]
 

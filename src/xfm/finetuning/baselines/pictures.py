@@ -5,13 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from xfm.finetuning.baselines.linear import LabelledRows, choices, labels_of, logistic
+from xfm.finetuning.baselines.labels import class_task, fit_labels
 from xfm.finetuning.baselines.material import BaselinePredictions, Material, both_notes
 from xfm.finetuning.baselines.texts import TextFeatures
-from xfm.frozen.features import LabelledFeatures
-from xfm.frozen.neighbours import nearest_neighbours
+from xfm.frozen.neighbours import neighbour_shares
 from xfm.metrics.classification import Array
-from xfm.tasks.class_task import ClassTask
 
 PROBE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
 """Dense standardised features need a stronger penalty than TF-IDF."""
@@ -30,20 +28,23 @@ def pixels(material: Material) -> BaselinePredictions:
 
 def neighbours(material: Material) -> BaselinePredictions:
     """The nearest training pictures by the cosine of frozen features; how many is chosen like C."""
-    task, seen = _class_task(material), material.seen
-    train = LabelledFeatures(_rows(material, seen.train, seen.frozen), labels_of(task, seen.train))
+    task, seen = class_task(material), material.seen
+    labels, valid = task.labels, material.valid
+    known, truths = _rows(material, seen.train, seen.frozen), task.truths_of(seen.train)
 
-    def answer(rows: Sequence[Any], k: int) -> Array:
-        return nearest_neighbours(
-            train, LabelledFeatures(_rows(material, rows, seen.frozen), np.zeros(len(rows))), k
+    def answer(rows: Sequence[Any], k: int) -> list[Any]:
+        return labels.said(
+            neighbour_shares(known, labels.flags(truths), _rows(material, rows, seen.frozen), k)
         )
 
     k, how = NEIGHBOURS[1], ""
-    if len(material.valid):
-        truth = labels_of(task, material.valid)
-        right = {size: float((answer(material.valid, size) == truth).mean()) for size in NEIGHBOURS}
+    if len(valid):
+        right = {
+            size: task.validation_metrics(valid, answer(valid, size))[labels.primary] for size in NEIGHBOURS
+        }
         k, how = max(right, key=lambda size: (right[size], -size)), ", chosen on the validation rows"
-    found = material.predicted(lambda name, rows: [task.labels.certain(str(one)) for one in answer(rows, k)])
+        labels = labels.settled(task.truths_of(valid), answer(valid, k))
+    found = material.predicted(lambda name, rows: answer(rows, k))
     return BaselinePredictions(found, seen.note, f"k = {k}{how}", seen.seconds)
 
 
@@ -51,7 +52,7 @@ def both(material: Material) -> BaselinePredictions:
     """TF-IDF of the text beside frozen features of the pictures, with logistic regression."""
     from scipy.sparse import csr_array, hstack
 
-    task, seen = _class_task(material), material.seen
+    task, seen = class_task(material), material.seen
     scale = _scaler(_rows(material, seen.train, seen.frozen))
     words = TextFeatures([task.texts_of(row) for row in seen.train], len(task.labels.names))
 
@@ -60,27 +61,22 @@ def both(material: Material) -> BaselinePredictions:
         dense /= np.sqrt(dense.shape[1])  # as long as a row of TF-IDF
         return hstack([words([task.texts_of(row) for row in rows]), csr_array(dense)], format="csr")
 
-    train = LabelledRows(features(seen.train), labels_of(task, seen.train))
-    valid = LabelledRows(
-        features(material.valid) if len(material.valid) else None, labels_of(task, material.valid)
-    )
-    fitted = logistic(train, valid, material.seed, material.budget)
-    found = material.predicted(lambda name, rows: choices(fitted.model, features(rows), task.labels))
+    own = features(material.valid) if len(material.valid) else None
+    fitted = fit_labels(material, (features(seen.train), seen.train), (own, material.valid))
+    found = material.predicted(lambda name, rows: fitted.predictions(features(rows)))
     return BaselinePredictions(found, both_notes(seen.note, words.cut), fitted.note, seen.seconds)
 
 
 def _linear(material: Material, values: Array) -> BaselinePredictions:
     """Logistic regression on [I, D] features of the pictures."""
-    task, seen = _class_task(material), material.seen
+    seen = material.seen
     raw = _rows(material, seen.train, values)
     scale = _scaler(raw)
-    train = LabelledRows(scale(raw), labels_of(task, seen.train))
     own = scale(_rows(material, material.valid, values)) if len(material.valid) else None
-    valid = LabelledRows(own, labels_of(task, material.valid))
-    fitted = logistic(train, valid, material.seed, material.budget, PROBE_PENALTIES)
+    fitted = fit_labels(material, (scale(raw), seen.train), (own, material.valid), PROBE_PENALTIES)
 
     def answer(name: str, rows: Sequence[Any]) -> list[Any]:
-        return choices(fitted.model, scale(_rows(material, rows, values)), task.labels)
+        return fitted.predictions(scale(_rows(material, rows, values)))
 
     return BaselinePredictions(material.predicted(answer), seen.note, fitted.note, seen.seconds)
 
@@ -94,9 +90,3 @@ def _scaler(train: Array) -> Any:
     from sklearn.preprocessing import StandardScaler
 
     return StandardScaler().fit(train.astype(np.float64)).transform
-
-
-def _class_task(material: Material) -> ClassTask[Any]:
-    task = material.task
-    assert isinstance(task, ClassTask)
-    return task

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from xfm.config.tasks import CAPTIONING, GROUNDING, RETRIEVAL, VQA
-from xfm.finetuning.baselines import frozen, others, pictures, texts
+from xfm.config.tasks import CAPTIONING, GROUNDING, RETRIEVAL, SENTENCE_SIMILARITY, VQA
+from xfm.finetuning.baselines import frozen, others, pictures, text_searches, texts
 from xfm.finetuning.baselines.frozen import PROBE
 from xfm.finetuning.baselines.material import BaselinePredictions, Material, TooSlow
 from xfm.finetuning.probing import has_probe
@@ -44,6 +44,11 @@ _OTHERS: Mapping[str, Mapping[str, Make]] = MappingProxyType(
             "whole picture": others.whole_picture,
             "centre box of median size": others.centre_box,
             "box of the nearest training phrase": others.box_of_phrase,
+        },
+        SENTENCE_SIMILARITY.name: {
+            "TF-IDF": text_searches.tf_idf,
+            "BM25": text_searches.bm25,
+            "the model before fine-tuning": others.before_fine_tuning,
         },
         RETRIEVAL.name: {"the model before fine-tuning": others.before_fine_tuning},
         CAPTIONING.name: {"caption of the nearest training picture": others.caption_of_neighbour},

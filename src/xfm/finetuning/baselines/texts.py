@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from xfm.finetuning.baselines.linear import LabelledRows, choices, labels_of, logistic, ridge
+from xfm.finetuning.baselines.labels import fit_labels
+from xfm.finetuning.baselines.linear import LabelledRows, ridge
 from xfm.finetuning.baselines.material import BaselinePredictions, Material, both_notes
 from xfm.tasks.class_task import ClassTask
 
@@ -66,13 +67,12 @@ def linear_texts(material: Material) -> BaselinePredictions:
         name: features([task.texts_of(row) for row in rows]) for name, rows in splits.items() if len(rows)
     }
     if isinstance(task, ClassTask):
-        train = LabelledRows(seen["train"], labels_of(task, material.train))
-        valid = LabelledRows(seen.get("valid"), labels_of(task, material.valid))
-        fitted = logistic(train, valid, material.seed, material.budget)
-        found = material.predicted(lambda name, rows: choices(fitted.model, seen[name], task.labels))
+        own = fit_labels(material, (seen["train"], material.train), (seen.get("valid"), material.valid))
+        found, how = material.predicted(lambda name, rows: own.predictions(seen[name])), own.note
     else:
         values = (np.array([float(row.label) for row in splits[name]]) for name in ("train", "valid"))
         train, valid = map(LabelledRows, (seen["train"], seen.get("valid")), values)
         fitted = ridge(train, valid, material.budget)
         found = material.predicted(lambda name, rows: fitted.model.predict(seen[name]).tolist())
-    return BaselinePredictions(found, both_notes(material.note, features.cut), fitted.note)
+        how = fitted.note
+    return BaselinePredictions(found, both_notes(material.note, features.cut), how)

@@ -108,7 +108,7 @@ def convert(path: Path, choices: Choices) -> Converted:
     file.state.clear()  # only `state` holds the tensors now: each goes when it has been packed
     native = _native(entries, state)
     _fill(model, task_model, native)
-    vision = config.vision
+    vision = config.seeing
     preprocessing = preprocessing or Preprocessing(vision.image_size, image_width=vision.image_width)
     return Converted(model, task_model, preprocessing, report, unused)
 

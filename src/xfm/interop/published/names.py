@@ -16,7 +16,7 @@ from torch import Tensor
 
 from xfm.config.model import LanguageConfig, ModelConfig, VisionConfig
 from xfm.config.task import ImageHead, TaskConfig
-from xfm.config.tasks import CAPTIONING, GROUNDING, IMAGE_CLASSIFICATION, RETRIEVAL
+from xfm.config.tasks import CAPTIONING, GROUNDING, IMAGE_CLASSIFICATION, RETRIEVAL, SENTENCE_SIMILARITY
 from xfm.errors import UserError
 
 TASK_PREFIX = "task."
@@ -63,7 +63,7 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
     text = "text_encoder.roberta" if task is None else "text_encoder"
     entries = _vision(vision.depth)
     entries += _text("language", text, language.depth, cross=False)
-    entries += _text("fusion", "fusion_encoder.roberta", config.fusion.depth, cross=True)
+    entries += _text("fusion", "fusion_encoder.roberta", config.fusing.depth, cross=True)
     entries += _token_head("fusion_head", "fusion_encoder")
     if task is None:
         heads = _mlp("itm_head") + _mlp("bbox_head") + _token_head("language_head", "text_encoder")
@@ -76,7 +76,9 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
         return entries + _mlp("bbox_head")
     if task.kind == CAPTIONING.name:
         raise UserError("the published code cannot write captions, so it has no names for such a decoder")
-    decoder = _text(f"{TASK_PREFIX}decoder", "text_decoder.roberta", config.fusion.depth, cross=True)
+    if task.kind == SENTENCE_SIMILARITY.name:
+        raise UserError("the published code compares no texts with each other, so it has no such files")
+    decoder = _text(f"{TASK_PREFIX}decoder", "text_decoder.roberta", config.fusing.depth, cross=True)
     return entries + decoder + _token_head(f"{TASK_PREFIX}decoder.head", "text_decoder")
 
 
@@ -86,7 +88,7 @@ def native_parts(config: ModelConfig) -> tuple[VisionConfig, LanguageConfig]:
     Raises:
         UserError: one of them is another library's or a BERT, which has no published names.
     """
-    vision, language = config.vision, config.language
+    vision, language = config.seeing, config.language
     if not isinstance(vision, VisionConfig):
         raise UserError(_FOREIGN.format("vision", "timm"))
     if not isinstance(language, LanguageConfig):

@@ -6,9 +6,10 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from xfm.config.model import ModelConfig
+from xfm.config.model import ModelConfig, lacks
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
+from xfm.errors import UserError
 from xfm.modeling.shared_format import LABEL_FIELDS, MODEL_TYPE
 
 _READ = "_labels_read"
@@ -46,7 +47,13 @@ class XFMConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """As transformers' method; another number of labels than the stored one gives new labels."""
+        """As transformers' method; another number of labels than the stored one gives new labels.
+
+        Raises:
+            UserError: the model is of language alone.
+        """
+        if config_dict.get("vision", {}) is None:  # left out, the vision encoder is the default one
+            raise UserError(f"transformers' classes of X-FM take models of texts and pictures, and {lacks()}")
         wanted, stored = kwargs.get("num_labels"), config_dict.get("id2label")
         if wanted is not None and stored is not None and len(stored) != wanted:
             config_dict = {key: value for key, value in config_dict.items() if key not in LABEL_FIELDS}

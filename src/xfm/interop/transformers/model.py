@@ -15,6 +15,7 @@ from xfm.errors import UserError
 from xfm.interop.sources import read_settings
 from xfm.interop.transformers.configuration import XFMConfig
 from xfm.interop.transformers.heads import HEAD, OF_THE_HUB, fill_head, find, report_held
+from xfm.modeling.adapters import ADAPTER
 from xfm.modeling.composition import Composition
 from xfm.modeling.encoders import AnyLanguage
 from xfm.modeling.model_files import PROVENANCE
@@ -55,10 +56,16 @@ class XFMPreTrainedModel(PreTrainedModel):
         A new head begins only where `num_labels` or `id2label` asks for one.
 
         Raises:
-            UserError: weights are missing, or a head that was not asked to begin anew.
+            UserError: weights are missing, or a head that was not asked to begin anew; or the folder holds an
+                adapter.
         """
         wants_report = kwargs.pop("output_loading_info", False)
         place = {key: kwargs[key] for key in OF_THE_HUB if kwargs.get(key) is not None}
+        if find(pretrained_model_name_or_path, ADAPTER, place) is not None:
+            raise UserError(
+                f"{pretrained_model_name_or_path} is an adapter; make a whole model of it first: xfm merge "
+                f"{pretrained_model_name_or_path} OUT"
+            )
         with report_held() as held:
             loaded: Any = super().from_pretrained(
                 pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs

@@ -53,8 +53,8 @@ def _read_hub(folder: Path) -> Corpus[Labelled]:
     cache = folder / CACHE
     train, classes = parquet_pictures(folder, "train", cache)
     val, _ = parquet_pictures(folder, "validation", cache)
-    names = classes or tuple(sorted({row.label for row in train}))
-    if surplus := {row.label for row in (*train, *val)} - set(names):
+    names = classes or tuple(sorted({str(row.label) for row in train}))
+    if surplus := {str(row.label) for row in (*train, *val)} - set(names):
         raise UserError(
             f"{folder}: the class {min(surplus)!r} is not among those of train; download the files again"
         )

@@ -52,7 +52,7 @@ def read_refcoco(folder: Path, images: Path, split_by: Sequence[str]) -> Corpus[
         image, corners = boxes.of(ref)
         for sentence in inner_rows(ref, "sentences", ("sent",)):
             if phrase := string(sentence, "sent").strip():
-                splits[ref.text("split")].append(Reference(image, phrase, corners))
+                splits[ref.text("split")].append(Reference(image, phrase, (corners,)))
     scored = {name: splits[name] for name in _ORDER if splits[name]}
     if not splits["train"] or not scored:
         raise UserError(f"{path}: there are no references to train on or to test; is it the official file?")

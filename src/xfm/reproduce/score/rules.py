@@ -36,7 +36,8 @@ def glue_scorer(task: GlueTask) -> Scorer:
 
     def score(rows: Sequence[LabelledText], predictions: Sequence[Choice | float]) -> Metrics:
         given = [p.label if isinstance(p, Choice) else float(p) for p in predictions]
-        return glue_metrics(task, given, [row.label for row in rows])
+        labels = [row.label if isinstance(row.label, float) else str(row.label) for row in rows]
+        return glue_metrics(task, given, labels)
 
     return score
 
@@ -45,7 +46,8 @@ def score_truth(
     rows: Sequence[PicturePair | LabelledPictureText], predictions: Sequence[Choice | bool]
 ) -> Metrics:
     """Accuracy, and consistency: the share of sentences judged rightly on all of their pictures."""
-    right = [name_of(p) == label_name(row.label) for row, p in zip(rows, predictions, strict=True)]
+    truth = [row.label if isinstance(row.label, bool) else str(row.label) for row in rows]
+    right = [name_of(p) == label_name(label) for label, p in zip(truth, predictions, strict=True)]
     found = {"accuracy": share(right)}
     if all(row.key is not None for row in rows):
         found["consistency"] = consistency([str(row.key) for row in rows], right)
@@ -103,5 +105,5 @@ def score_classes(rows: Sequence[Labelled], predictions: Sequence[Choice]) -> Me
     labels, given = np.array([row.label for row in rows]), np.array([p.label for p in predictions])
     found = {"accuracy": accuracy(given, labels), "mean_per_class": mean_class_accuracy(given, labels)}
     if len(predictions[0].probabilities) > TOP:
-        found["top5"] = listed_accuracy([row.label for row in rows], [one.best for one in predictions])
+        found["top5"] = listed_accuracy([str(row.label) for row in rows], [one.best for one in predictions])
     return found

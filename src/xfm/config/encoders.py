@@ -1,0 +1,272 @@
+"""Configuration of the encoders. Nothing here imports torch."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import prod
+
+from xfm.config.ranges import check_range, check_ranges
+
+Grid = tuple[int, int]
+"""Rows and columns of patches."""
+
+MAX_WIDTH, MAX_DEPTH, MAX_ROWS, MAX_GRID = 65_536, 1000, 10_000_000, 256
+"""Far above any model: numbers of a damaged or hostile file stop before such a model is begun."""
+
+
+class Positions(StrEnum):
+    """Absolute positions of the vision encoder."""
+
+    NONE = "none"
+    SINE_2D = "sine-2d"
+
+
+@dataclass(frozen=True)
+class PictureConfig:
+    """What every vision encoder says of its input.
+
+    Attributes:
+        image_size: side of the square input in pixels.
+        patch_size: side of a patch in pixels; divides image_size and image_width.
+        image_width: width of an input that is not square; image_size is then its height.
+    """
+
+    image_size: int = 224
+    patch_size: int = 16
+    image_width: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_range("vision.patch_size", self.patch_size, 1, MAX_WIDTH)
+        sides = {"image_size": self.image_size, "image_width": self.image_width}
+        for name, side in sides.items():
+            if side is not None:
+                check_range(f"vision.{name}", side, 1, MAX_WIDTH)
+                require(side % self.patch_size == 0, f"vision.patch_size must divide vision.{name}")
+                check_range(f"vision.{name} / vision.patch_size", side // self.patch_size, 1, MAX_GRID)
+
+    @property
+    def grid(self) -> Grid:
+        """Rows and columns of patches."""
+        return self.image_size // self.patch_size, (self.image_width or self.image_size) // self.patch_size
+
+    @property
+    def patches(self) -> int:
+        """Number of patches P."""
+        return prod(self.grid)
+
+    @property
+    def slot0_is_mean(self) -> bool:
+        """Whether the pooled vector is the mean of the patches', so that both say the same."""
+        return False
+
+
+@dataclass(frozen=True)
+class VisionConfig(PictureConfig):
+    """BEiT-2 style vision encoder.
+
+    Attributes:
+        width: width of the hidden states.
+        depth: number of blocks.
+        heads: attention heads; divides width.
+        mlp_ratio: width of the feed-forward part relative to width.
+        layer_scale: initial value of both LayerScale vectors.
+        drop_path: drop-path rate of the last block, rising linearly from 0.
+        positions: absolute positions added to the patches (none in the published model).
+        init_std: spread of the initial weights. 0.02 suits a width of 768 with pre-trained weights; narrow
+            models from scratch learn faster with about 1 / sqrt(width).
+        norm_eps: epsilon of the LayerNorms.
+    """
+
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_ratio: float = 4.0
+    layer_scale: float = 0.1
+    drop_path: float = 0.1
+    positions: Positions = Positions.NONE
+    init_std: float = 0.02
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("vision.width", self.width, 1, MAX_WIDTH)
+        _check_layers("vision", self.depth, self.heads)
+        check_range("vision.mlp_ratio", self.mlp_ratio, 1 / MAX_WIDTH, 1000)
+        check_ranges(self, ("drop_path", "norm_eps"), 0, 1, "vision.")
+        check_ranges(self, ("init_std", "layer_scale"), 0, place="vision.")
+        require(self.width % self.heads == 0, "vision.heads must divide vision.width")
+        require(
+            self.positions is Positions.NONE or self.width % 4 == 0,
+            "vision.width must be a multiple of 4 for 2-D sine positions",
+        )
+
+    @property
+    def slot0_is_mean(self) -> bool:
+        """It is."""
+        return True
+
+
+@dataclass(frozen=True)
+class TimmVisionConfig(PictureConfig):
+    """A vision transformer of timm in the vision encoder's place (`xfm init --vision timm:NAME`).
+
+    Attributes:
+        architecture: timm's name of the model, without a tag.
+        width: width of the hidden states.
+        depth: number of blocks.
+        heads: attention heads.
+        drop_path: drop-path rate of the last block, rising linearly from 0.
+    """
+
+    architecture: str = field(kw_only=True)
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    drop_path: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("vision.width", self.width, 1, MAX_WIDTH)
+        _check_layers("vision", self.depth, self.heads)
+        check_range("vision.drop_path", self.drop_path, 0, 1)
+
+
+@dataclass(frozen=True)
+class LanguageConfig:
+    """RoBERTa language encoder, and with the last five attributes also BERT.
+
+    Attributes:
+        vocab_size: number of tokens.
+        width: width of the hidden states.
+        depth: number of layers.
+        heads: attention heads; divides width.
+        mlp_width: width of the feed-forward part.
+        max_positions: rows of the position table (first_position more than the longest text).
+        dropout: dropout of hidden states and attention.
+        init_std: spread of the initial weights, see `VisionConfig`.
+        norm_eps: epsilon of the LayerNorms.
+        pad: id of the padding token.
+        first_position: row of the position table that the first token takes (RoBERTa 2, BERT 0).
+        segments: segment vectors: 1 for all tokens alike, 2 when a pair's second text has its own (BERT).
+        separator: id of the token that ends the first segment.
+    """
+
+    vocab_size: int = 50265
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    max_positions: int = 514
+    dropout: float = 0.1
+    init_std: float = 0.02
+    norm_eps: float = 1e-5
+    pad: int = 1
+    first_position: int = 2
+    segments: int = 1
+    separator: int = 2
+
+    def __post_init__(self) -> None:
+        check_ranges(self, ("vocab_size", "mlp_width"), 1, MAX_ROWS, "language.")
+        check_range("language.width", self.width, 1, MAX_WIDTH)
+        _check_layers("language", self.depth, self.heads)
+        check_range("language.max_positions", self.max_positions, 3, MAX_ROWS)
+        check_ranges(self, ("dropout", "norm_eps"), 0, 1, "language.")
+        check_range("language.init_std", self.init_std, 0)
+        require(self.width % self.heads == 0, "language.heads must divide language.width")
+        require(self.segments in (1, 2), "language.segments must be 1 or 2")
+        check_range("language.first_position", self.first_position, 0, self.max_positions - 1)
+        check_ranges(self, ("pad", "separator"), 0, self.vocab_size - 1, "language.")
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of a text."""
+        return self.max_positions - self.first_position
+
+
+@dataclass(frozen=True)
+class TransformersTextConfig:
+    """A text encoder of transformers in the language encoder's place (`xfm init --language hf:NAME`).
+
+    Attributes:
+        settings: what transformers' `config.json` says, as JSON text; it belongs to transformers.
+        vocab_size: number of tokens, rows of the word matrix.
+        width: width of the hidden states.
+        max_positions: longest text in tokens.
+        pad: id of the padding token.
+    """
+
+    settings: str
+    vocab_size: int
+    width: int
+    max_positions: int
+    pad: int
+
+    def __post_init__(self) -> None:
+        check_range("language.vocab_size", self.vocab_size, 1, MAX_ROWS)
+        check_range("language.width", self.width, 1, MAX_WIDTH)
+        check_range("language.max_positions", self.max_positions, 3, MAX_ROWS)
+        check_range("language.pad", self.pad, 0, self.vocab_size - 1)
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of a text."""
+        return self.max_positions
+
+    @property
+    def norm_eps(self) -> float:
+        """Epsilon of the LayerNorm in the token head."""
+        return 1e-5
+
+    @property
+    def first_position(self) -> int:
+        """Row of the first token in the position table of a decoder on this vocabulary."""
+        return 0
+
+    @property
+    def segments(self) -> int:
+        """Segment vectors of such a decoder."""
+        return 1
+
+    @property
+    def separator(self) -> int:
+        """Without segments none is needed."""
+        return self.pad
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """Fusion encoder: the width is the language encoder's, keys and values take the vision encoder's.
+
+    Attributes:
+        depth: number of layers, each with self-attention, cross-attention and feed-forward.
+        heads: attention heads; divides the language width.
+        mlp_width: width of the feed-forward part.
+        dropout: dropout of hidden states and attention.
+        init_std: spread of the initial weights, see `VisionConfig`.
+    """
+
+    depth: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    dropout: float = 0.1
+    init_std: float = 0.02
+
+    def __post_init__(self) -> None:
+        _check_layers("fusion", self.depth, self.heads)
+        check_range("fusion.mlp_width", self.mlp_width, 1, MAX_ROWS)
+        check_range("fusion.dropout", self.dropout, 0, 1)
+        check_range("fusion.init_std", self.init_std, 0)
+
+
+AnyVisionConfig = VisionConfig | TimmVisionConfig
+AnyLanguageConfig = LanguageConfig | TransformersTextConfig
+
+
+def _check_layers(name: str, depth: int, heads: int) -> None:
+    check_range(f"{name}.depth", depth, 1, MAX_DEPTH)
+    check_range(f"{name}.heads", heads, 1, MAX_WIDTH)
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises ValueError with the message where the condition does not hold."""
+    if not condition:
+        raise ValueError(message)

@@ -1,0 +1,130 @@
+"""Metrics of rows with any number of labels, as pure functions of arrays: truth and guesses [N, C] bool.
+
+Shares are fractions from 0 to 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfm.metrics.classification import Array
+
+Flags = NDArray[np.bool_]
+SMALLEST = 1e-9
+"""Threshold at least: 0 would give labels that a model rules out."""
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The labels of a row, as a model has them.
+
+    Attributes:
+        labels: those that are given, in the order of the names.
+        probabilities: of every label, in that order.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+
+def label_flags(rows: Sequence[Sequence[str]], names: Sequence[str]) -> Flags:
+    """[N, C] whether a row has each of the labels; those without a name are passed over."""
+    places = {name: place for place, name in enumerate(names)}
+    found = np.zeros((len(rows), len(names)), dtype=bool)
+    pairs = [(row, places[name]) for row, own in enumerate(rows) for name in own if name in places]
+    if pairs:
+        found[tuple(np.array(pairs).T)] = True
+    return found
+
+
+def micro_f1(truth: Flags, given: Flags) -> float:
+    """F1 of all labels of all rows together; 0 where there is none in either."""
+    right, both = int((truth & given).sum()), int(truth.sum() + given.sum())
+    return 2 * right / both if both else 0.0
+
+
+def precision_recall_f1_of_labels(truth: Flags, given: Flags) -> NDArray[np.float64]:
+    """Precision, recall and F1 of each label, [C, 3]; 0 where a share of nothing is asked for."""
+    right = (truth & given).sum(axis=0).astype(np.float64)
+    there, found = truth.sum(axis=0), given.sum(axis=0)
+
+    def of(part: NDArray[np.float64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+    return np.stack([of(right, found), of(right, there), of(2 * right, found + there)], axis=1)
+
+
+def macro_f1_of_labels(truth: Flags, given: Flags) -> float:
+    """The mean F1 of the labels that occur, truly or predicted; 0 where none does."""
+    occurs = truth.any(axis=0) | given.any(axis=0)
+    return float(precision_recall_f1_of_labels(truth, given)[occurs, 2].mean()) if occurs.any() else 0.0
+
+
+def average_precision(scores: Array, positive: Flags) -> float:
+    """Mean precision of the lists that end at each positive, those of equal score included; 0 without any.
+
+    Args:
+        scores: [N] float.
+        positive: [N] bool.
+    """
+    own = np.sort(scores[positive])
+    if not len(own):
+        return 0.0
+    every = np.sort(scores)
+    # Those that score at least as high as each positive: among the positives, and among all.
+    found = len(own) - np.searchsorted(own, own, side="left")
+    listed = len(every) - np.searchsorted(every, own, side="left")
+    return float((found / listed).mean())
+
+
+def mean_average_precision(scores: Array, truth: Flags) -> float:
+    """The mean average precision of the labels that some row has, of [N, C] scores; 0 where none has any."""
+    there = np.flatnonzero(truth.any(axis=0))
+    return (
+        float(np.mean([average_precision(scores[:, at], truth[:, at]) for at in there]))
+        if len(there)
+        else 0.0
+    )
+
+
+def exact_matches(truth: Flags, given: Flags) -> NDArray[np.float64]:
+    """[N] 1 where all labels of a row are right, else 0."""
+    return (truth == given).all(axis=1).astype(np.float64)
+
+
+def best_threshold(scores: Array, truth: Flags, otherwise: float) -> float:
+    """The threshold that gives the best micro-F1: labels whose score is at least that are given.
+
+    Of equally good ones the largest; it lies in the middle between two scores.
+
+    Args:
+        scores: [N, C] probabilities.
+        truth: [N, C].
+        otherwise: where no row has a label, or there is no row.
+    """
+    if not truth.any():
+        return otherwise
+    order = np.argsort(-scores, axis=None, kind="stable")
+    ranked, right = scores.ravel()[order].astype(np.float64), np.cumsum(truth.ravel()[order])
+    f1 = 2 * right / (np.arange(1, len(ranked) + 1) + truth.sum())
+    below = np.append(ranked[1:], 0.0)
+    f1[ranked == below] = -1.0  # no threshold parts equal scores
+    best = int(np.argmax(f1))
+    return max(SMALLEST, float(ranked[best] + below[best]) / 2)
+
+
+def label_metrics(truth: Flags, given: Flags, scores: Array) -> dict[str, float]:
+    """Micro- and macro-F1, mean average precision, and the share of rows of which all labels are right.
+
+    Args:
+        truth, given: [N, C] bool, of one row at least.
+        scores: [N, C] float.
+    """
+    return {
+        "f1_micro": micro_f1(truth, given),
+        "f1_macro": macro_f1_of_labels(truth, given),
+        "mean_ap": mean_average_precision(scores, truth),
+        "exact_match": float(exact_matches(truth, given).mean()),
+    }

@@ -1,0 +1,169 @@
+"""Vectors of texts from pairs and triplets: what belongs together comes near (arXiv 1908.10084)."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xfm.config.task_spec import TaskSpec
+from xfm.config.tasks import SENTENCE_SIMILARITY
+from xfm.data.collate import identity
+from xfm.data.schema import TensorFields, Tokens
+from xfm.data.tables import TableRow
+from xfm.metrics.recalls import rank_scores
+from xfm.modeling.precision import autocast
+from xfm.modeling.task_models import TextEmbedder
+from xfm.objectives.losses import Losses
+from xfm.objectives.text_ranking import text_ranking_losses
+from xfm.tasks.base import Task
+from xfm.tasks.cases import Case, CellMeaning
+from xfm.tasks.rows import MatchedTexts
+from xfm.tasks.text_search import Nearest, TextSearch
+from xfm.training import distributed
+from xfm.training.sharing import own_part
+
+
+@dataclass(frozen=True)
+class SimilarityBatch(TensorFields):
+    """Rows of texts.
+
+    Attributes:
+        anchors: [R, T].
+        candidates: [R + N, T]: the positives in the order of the rows, then all negatives of the rows.
+        anchor_identity: [R] int64, equal for equal texts, of candidates too.
+        candidate_identity: [R + N] int64.
+    """
+
+    anchors: Tokens
+    candidates: Tokens
+    anchor_identity: Tensor
+    candidate_identity: Tensor
+
+
+class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
+    """Which text belongs to the anchor?
+
+    Each anchor's own positive is told from the other candidates of the batch: the positives of the other
+    rows, and the negatives of all rows. Texts that are right for an anchor by another row, and its own text,
+    are no negatives. Scores rank the positives and negatives of all rows of a split.
+    """
+
+    spec: ClassVar[TaskSpec] = SENTENCE_SIMILARITY
+    primary: ClassVar[str] = "mrr10"
+    in_parts: ClassVar[bool] = False
+    module: TextEmbedder
+
+    @classmethod
+    def from_row(cls, row: TableRow, meaning: CellMeaning) -> MatchedTexts:
+        """Fields `anchor` and `positive`, and perhaps `negative`."""
+        negatives = tuple(row.texts("negative")) if row.has("negative") else ()
+        anchor, positive = row.text("anchor"), row.text("positive")
+        if positive in negatives:
+            raise row.error("negative", "holds the text of the column that it belongs to: it is the positive")
+        return MatchedTexts(anchor, positive, negatives)
+
+    @classmethod
+    def texts_of(cls, row: MatchedTexts) -> tuple[str, ...]:
+        """Anchor, positive, negatives."""
+        return (row.anchor, row.positive, *row.negatives)
+
+    @classmethod
+    def together(cls, row: MatchedTexts) -> tuple[Hashable, ...]:
+        """Rows of one anchor, or of one positive, say the same in two splits."""
+        return (row.anchor, row.positive)
+
+    @classmethod
+    def shared(cls, row: MatchedTexts) -> tuple[Hashable, ...]:
+        """Likewise."""
+        return cls.together(row)
+
+    def collate(self, rows: Sequence[MatchedTexts]) -> SimilarityBatch:
+        """Tokens and identities, which depend on the text alone: each process sees other rows."""
+        anchors = [row.anchor for row in rows]
+        candidates = [row.positive for row in rows] + [text for row in rows for text in row.negatives]
+        said = (
+            torch.tensor([identity(text.encode("utf-8", "surrogatepass")) for text in own])
+            for own in (anchors, candidates)
+        )
+        return SimilarityBatch(self.encode(anchors), self.encode(candidates), *said)
+
+    def loss(self, batch: SimilarityBatch, generator: torch.Generator) -> Losses:
+        """The contrast over the batches of all processes."""
+        model = self.module.model
+        model.clamp_temperature()
+        anchors, candidates = (
+            model.embed_text(tokens.ids, tokens.mask) for tokens in (batch.anchors, batch.candidates)
+        )
+        found = text_ranking_losses(
+            anchors,
+            candidates,
+            (batch.anchor_identity, batch.candidate_identity),
+            model.temperature,
+            distributed.gather_rows,
+            distributed.rows_before(batch.candidate_identity),
+        )
+        return Losses(found.losses["ranking"], found.losses, found.metrics)
+
+    def predict(self, rows: Sequence[MatchedTexts], batch_size: int = 256) -> list[Nearest]:
+        """Where each row's positive stands among the candidates of all the rows.
+
+        Of several processes each encodes a part of the texts.
+        """
+        search = TextSearch.of(rows)
+        texts = list(dict.fromkeys([*search.anchors, *search.candidates]))
+        places = {text: place for place, text in enumerate(texts)}
+        vectors = self._vectors(texts, batch_size)
+        anchors = vectors[[places[text] for text in search.anchors]]
+        candidates = vectors[[places[text] for text in search.candidates]].T
+        return distributed.on_first(lambda: search.ranked(lambda block: anchors[block] @ candidates))
+
+    def _vectors(self, texts: Sequence[str], batch_size: int) -> NDArray[np.float32]:
+        """[N, E] unit vectors of the texts; of like length together."""
+        model, device = self.module.model, self.settings.device
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        starts = range(0, len(order), batch_size)  # the same batches, whoever encodes them
+        found = [np.zeros((0, model.config.vector_width), dtype=np.float32)]
+        with self.predicting():
+            for start in starts[own_part(len(starts))]:
+                tokens = self.encode([texts[place] for place in order[start : start + batch_size]]).to(device)
+                with autocast(self.settings.precision, device):
+                    found.append(model.embed_text(tokens.ids, tokens.mask).cpu().numpy())
+        vectors = np.empty((len(texts), model.config.vector_width), dtype=np.float32)
+        vectors[order] = np.concatenate(distributed.collect(np.concatenate(found)))
+        return vectors
+
+    def predict_batch(self, batch: SimilarityBatch) -> list[Nearest]:
+        """A rank is one among all rows: see `predict`."""
+        raise NotImplementedError("ranks are those among all rows: use predict")
+
+    def metrics(self, rows: Sequence[MatchedTexts], predictions: Sequence[Nearest]) -> dict[str, float]:
+        """R@1/5/10 and MRR@10."""
+        return {name: float(own.mean()) for name, own in self.row_scores(rows, predictions).items()}
+
+    def row_scores(
+        self, rows: Sequence[MatchedTexts], predictions: Sequence[Nearest]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Hits and reciprocal ranks."""
+        return rank_scores(np.array([one.rank for one in predictions]))
+
+    def known_chance(self, rows: Sequence[MatchedTexts]) -> dict[str, float]:
+        """Of a random order."""
+        return TextSearch.of(rows).chances()
+
+    def candidates(self, rows: Sequence[MatchedTexts]) -> int:
+        """Texts among which each positive is looked for."""
+        return len(TextSearch.of(rows).candidates)
+
+    def case(self, row: MatchedTexts, prediction: Nearest) -> Case:
+        """The later the right text comes, the worse."""
+        return Case(
+            truth=row.positive,
+            predicted=prediction.best,
+            right=prediction.rank == 0,
+            badness=float(prediction.rank),
+            texts=(("anchor", row.anchor), ("rank of the right text", str(prediction.rank + 1))),
+        )

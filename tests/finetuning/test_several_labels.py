@@ -1,0 +1,248 @@
+"""Rows with any number of labels, and classes with weights: from a table to answers and scores."""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.preprocessing import StandardScaler
+
+import xfm
+from tests.evaluation.tiny import tiny_task
+from tests.finetuning.conftest import SAMPLES, SHORT, Cli, on_table
+from tests.reports.written import details_of, json_lines, page_of
+from xfm.config.finetune import FinetuneConfig, Preset
+from xfm.config.labels import HALF, LabelKind
+from xfm.data.tables import split_rows
+from xfm.finetuning.baselines.labels import EachLabel
+from xfm.finetuning.baselines.strong import baselines_of
+from xfm.finetuning.cross import CROSS
+from xfm.finetuning.folds import strata_of, with_all_labels
+from xfm.finetuning.probing import Features, fit_linear
+from xfm.tasks.rows import LabelledText
+from xfm.tasks.text_classification import TextClassificationTask
+
+COLOURS = ("red", "green", "blue")
+SEVERAL = replace(SHORT, multi_label=True)
+FAST = replace(SEVERAL, preset=Preset.FAST, steps=0, batch_size=0)
+KINDS = ("text-classification", "two texts", "image-classification", "image-text-classification")
+
+
+def rows_of(kind: str, count: int = 60) -> list[dict[str, Any]]:
+    """Rows whose text names the colours that are their labels; every fifth names none."""
+    rng = np.random.default_rng(0)
+    found = []
+    for number in range(count):
+        own = [colour for colour in COLOURS if number % 5 and rng.random() < 0.5]
+        text = f"a {' '.join(own)} square {number}"
+        row: dict[str, Any] = {"label": "|".join(own)}
+        if kind != "image-classification":
+            row["text"] = text
+        if kind == "two texts":
+            row["text_pair"] = f"it is {number}"
+        if kind.startswith("image"):
+            row["image"] = str(SAMPLES / "pictures" / f"{number % 10 + 1}.png")
+        found.append(row)
+    return found
+
+
+def written(folder: Path, rows: Sequence[dict[str, Any]], name: str = "rows.csv") -> Path:
+    path = folder / name
+    with path.open("w", newline="") as file:
+        out = csv.DictWriter(file, [*rows[0]])
+        out.writeheader()
+        out.writerows(rows)
+    return path
+
+
+def task_of(kind: str) -> str:
+    return "text-classification" if kind == "two texts" else kind
+
+
+@pytest.mark.parametrize("config", [SEVERAL, FAST], ids=["trained", "probe"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_task_of_labels_from_a_table(
+    kind: str, config: FinetuneConfig, model: Path, tmp_path: Path
+) -> None:
+    rows, task, out = rows_of(kind), task_of(kind), tmp_path / "out"
+    done = on_table(model, rows, out, config, task)
+    metrics = {"f1_micro", "f1_macro", "mean_ap", "exact_match"}
+    assert {key.rsplit("/", 1)[1] for key in done.scores} == metrics
+    board = done.leaderboards["test"]
+    probe = "linear probe of the frozen features"
+    assert {*baselines_of(done.task)} - {probe if config is FAST else ""} <= {
+        place.name for place in board.places
+    }
+    assert board.missing == {}
+    assert {"most frequent set of labels", "the most frequent labels"} < {
+        place.name for place in board.places
+    }
+    told = json.loads((out / "model" / "task.json").read_text())
+    assert (told["label_kind"], told["labels"]) == ("several", [*sorted(COLOURS)])
+    assert told["threshold"] == done.task.labels.threshold
+    assert "chosen on the validation rows" in details_of(out)["threshold"]
+    page = page_of(out)
+    assert "Threshold" in page
+    assert "Confusion matrix" not in page
+    inputs = [{name: cell for name, cell in row.items() if name != "label"} for row in rows[:6]]
+    ask = xfm.pipeline(task, model=out / "model", precision="fp32")
+    for answer in ask(inputs):
+        assert {one["label"] for one in answer} == {*COLOURS}
+        assert all(one["chosen"] == (one["score"] >= told["threshold"]) for one in answer)
+        assert [one["score"] for one in answer] == sorted((one["score"] for one in answer), reverse=True)
+    few = ask(inputs, top_k=1)
+    assert [len(one) for one in few] == [max(1, sum(o["chosen"] for o in a)) for a in ask(inputs)]
+    scored = xfm.score(out / "model", rows, tmp_path / "scored", progress=False, precision="fp32")
+    assert {key.rsplit("/", 1)[1] for key in scored.scores} == metrics
+
+
+def test_what_is_learned_is_answered_on_the_command_line(model: Path, tmp_path: Path, cli: Cli) -> None:
+    """With labels that a JSON list holds, a separator of one's own, and a threshold that is given."""
+    rows = rows_of("text-classification")
+    lists = [{**row, "label": json.dumps(row["label"].split("|") if row["label"] else [])} for row in rows]
+    semicolons = [{**row, "label": row["label"].replace("|", "; ")} for row in rows]
+    table = written(tmp_path, lists)
+    options = ("--multi-label", "--preset", "fast", "--precision", "fp32", "--threshold", "0.5")
+    given = ("text-classification", "--model", model, "--train", table, "--out", tmp_path / "out", *options)
+    cli.prints("finetune", *given)
+    out = tmp_path / "answers.jsonl"
+    asked = ("--model", tmp_path / "out", "--input", table, "--out", out, "--precision", "fp32")
+    cli.prints("predict", "text-classification", *asked)
+    said = [{one["label"] for one in line["prediction"] if one["chosen"]} for line in json_lines(out)]
+    right = [set(row["label"].split("|")) - {""} for row in rows]
+    assert np.mean([one == other for one, other in zip(said, right, strict=True)]) > 0.9
+    assert details_of(tmp_path / "out")["threshold"] == "0.5, given"
+    test = written(tmp_path, semicolons, "semicolons.csv")
+    options = ("--label-separator", ";", "--out", tmp_path / "scored", "--precision", "fp32")
+    told = cli.prints("evaluate", tmp_path / "out", "--test", test, *options)
+    assert "rows with all labels right" in told
+    again = json.loads((tmp_path / "scored" / "metrics.json").read_text())
+    assert again["text-classification/test/exact_match"]["value"] > 0.9
+
+
+def test_folds_settle_the_threshold_of_the_model_of_all_rows(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = on_table(model, rows_of("text-classification", 40), out, replace(FAST, folds=3))
+    assert done.crossed is not None
+    assert f"text-classification/{CROSS}/f1_micro" in done.scores
+    assert "the median of the folds'" in details_of(out)["threshold"]
+    assert "threshold" in done.crossed.chosen
+    assert done.task.labels.threshold != HALF
+
+
+def test_what_cannot_be_learned_is_said(model: Path, tmp_path: Path, cli: Cli) -> None:
+    rows, out = rows_of("text-classification"), tmp_path / "out"
+    given = ("finetune", "text-classification", "--model", model, "--out", out, "--train")
+    lists = [{**row, "label": row["label"].split("|")} for row in rows]
+    (tmp_path / "lists.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lists))
+    cli.expect_refusal(
+        ("lists.jsonl:1", '"label" holds a list', "--multi-label"), *given, tmp_path / "lists.jsonl"
+    )
+    none = written(tmp_path, [{**row, "label": ""} for row in rows], "none.csv")
+    cli.expect_refusal(("none.csv", "0 classes"), *given, none, "--multi-label")
+    named = [{**row, "label": f"{row['label']}|n{number}"} for number, row in enumerate(rows)]
+    many = written(tmp_path, named, "many.csv")
+    cli.expect_refusal(("too many", "--multi-label"), *given, many)
+    test = written(tmp_path, [{**rows[1], "label": "red|pink"}], "test.csv")
+    table = written(tmp_path, rows)
+    cli.expect_refusal(("test.csv:2", "'pink'"), *given, table, "--multi-label", "--test", test)
+    cli.expect_refusal(
+        ("class_weights", "'rde'", "did you mean red"),
+        *given,
+        table,
+        "--multi-label",
+        "--class-weights",
+        "rde=2",
+    )
+    assert not out.exists() or not (out / "model").exists()
+
+
+def test_labels_that_a_model_does_not_know_are_missed(model: Path, tmp_path: Path) -> None:
+    done = on_table(model, rows_of("text-classification"), tmp_path / "out", replace(FAST, baseline=False))
+    rows = [{"text": "a red square", "label": ["red", "pink"]}, {"text": "a square", "label": None}]
+    scored = xfm.score(done.model, rows, tmp_path / "scored", progress=False)
+    assert [*scored.unknown] == ["pink"]
+    assert scored.scores["text-classification/test/exact_match"].value <= 0.5
+
+
+@pytest.mark.parametrize("kind", ["text-classification", "image-classification"])
+def test_class_weights_are_used_everywhere_and_reported(kind: str, model: Path, tmp_path: Path) -> None:
+    rows = [
+        {**row, "label": "rare" if number % 6 == 0 else "usual"} for number, row in enumerate(rows_of(kind))
+    ]
+    out = tmp_path / "out"
+    done = on_table(model, rows, out, replace(SHORT, class_weights="balanced"), kind)
+    weights = done.task.weights
+    counts = {name: sum(row.label == name for row in done.task.train_rows) for name in weights}
+    assert weights == pytest.approx({name: sum(counts.values()) / (2 * own) for name, own in counts.items()})
+    assert details_of(out)["class_weights"].startswith("balanced: rare ")
+    assert "Class weights" in page_of(out)
+    given = replace(SHORT, class_weights={"rare": 4.0})
+    done = on_table(model, rows, tmp_path / "given", given, kind)
+    assert done.task.weights == {"rare": 4.0, "usual": 1.0}
+    assert details_of(tmp_path / "given")["class_weights"] == "rare 4, usual 1"
+
+
+# ---------------------------------------------------------------- parts that part and fit
+SETS = st.lists(st.lists(st.sampled_from("abcde"), unique=True, max_size=3), min_size=8, max_size=60)
+
+
+@given(SETS, st.integers(0, 5))
+def test_every_label_of_a_drawn_split_is_in_the_training_rows(sets: list[list[str]], seed: int) -> None:
+    rows = [LabelledText(f"{place % 17}", tuple(sorted(own))) for place, own in enumerate(sets)]
+    groups = [row.text for row in rows]
+    parts = split_rows(groups, strata_of(TextClassificationTask, rows), {"valid": 0.3, "test": 0.2}, seed)
+    found = with_all_labels([row.label for row in rows], groups, parts)  # pyright: ignore[reportArgumentType]
+    assert sorted(row for part in found.values() for row in part) == list(range(len(rows)))
+    assert {name for row in found["rest"] for name in sets[row]} == {name for own in sets for name in own}
+    homes = {groups[row]: {part for part, own in found.items() if groups[row] in {groups[o] for o in own}}
+             for row in range(len(rows))}  # fmt: skip
+    assert all(len(home) == 1 for home in homes.values())
+
+
+def test_rare_labels_are_in_every_part() -> None:
+    """One row in twenty has the rare label, beside frequent ones."""
+    rows = [LabelledText(str(n), ("often", "rare") if n % 20 == 0 else ("often",)) for n in range(400)]
+    parts = split_rows(range(400), strata_of(TextClassificationTask, rows), {"valid": 0.25}, 0)
+    assert sum(n % 20 == 0 for n in parts["valid"]) == 5
+
+
+@given(st.integers(0, 100), st.floats(-3, 0))
+@settings(max_examples=15, deadline=None)
+def test_the_probe_is_scikit_learns_one_versus_the_rest(seed: int, exponent: float) -> None:
+    rng, penalty = np.random.default_rng(seed), 10.0**exponent
+    features = (rng.normal(size=(90, 6)) * rng.uniform(0.01, 50, 6) + rng.normal(size=6) * 100).astype("f4")
+    flags = rng.random((90, 3)) < (0.2, 0.5, 0.8)
+    flags[:2] = [[True] * 3, [False] * 3]
+    rows = [LabelledText(f"{n}", tuple(np.array(COLOURS)[own])) for n, own in enumerate(flags)]
+    task = tiny_task(TextClassificationTask, rows, COLOURS, label_kind=LabelKind.SEVERAL)
+    fit = fit_linear(task, Features(rows, features), Features((), features[:0]), penalty=penalty)
+    scaled = StandardScaler().fit_transform(features.astype("f8"))
+    right = OneVsRestClassifier(LogisticRegression(C=penalty, tol=1e-8, max_iter=5000)).fit(scaled, flags)
+    found = [one.probabilities for one in fit.predictions(task, features)]
+    np.testing.assert_allclose(found, right.predict_proba(scaled), atol=5e-3)
+
+
+def test_the_baseline_is_scikit_learns_one_versus_the_rest() -> None:
+    rng = np.random.default_rng(0)
+    features, flags = csr_array(rng.normal(size=(80, 5))), (rng.random((80, 3)) < 0.4).astype("f4")
+
+    def make(weights: Any) -> Any:
+        return LogisticRegression(class_weight=weights)
+
+    ours = EachLabel(make, None).fit(features, flags).predict_proba(features)
+    right = OneVsRestClassifier(LogisticRegression()).fit(features, flags).predict_proba(features)
+    np.testing.assert_allclose(ours, right, atol=1e-6)
+    flags[:, 0], flags[:, 1] = 0, 1
+    ours = EachLabel(make, np.array([2.0, 1.0, 3.0])).fit(features, flags).predict_proba(features)
+    heavy = LogisticRegression(class_weight={0: 1, 1: 3}).fit(features, flags[:, 2]).predict_proba(features)
+    np.testing.assert_allclose(ours, np.stack([np.zeros(80), np.ones(80), heavy[:, 1]], axis=1), atol=1e-6)

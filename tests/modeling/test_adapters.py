@@ -1,0 +1,290 @@
+"""Adapters: what a fine-tuning learned, kept apart, read over the model that it began with, and merged."""
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tests.evaluation.tiny import tiny_pretrained
+from tests.inference.models import TASKS, save
+from tests.refusals import expect_refusal
+from xfm.cli import main
+from xfm.config.finetune import Tuning, TuningConfig
+from xfm.data.schema import Tokens
+from xfm.modeling.adapters import merge, save_adapter
+from xfm.modeling.folder import Pretrained, load_model
+from xfm.modeling.low_rank import LOW_RANK
+from xfm.modeling.task_models import Classifier, TaskModel, build_task_model
+
+pytest.importorskip("peft")
+
+from xfm.finetuning.adapt import adapt, merge_lora
+
+EVERY = TuningConfig(
+    language=Tuning.LORA, vision=Tuning.LORA, fusion=Tuning.LORA, rank=3, alpha=5, apart=True
+)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A model, an adapter over it, and what they gave while the additions stood beside the matrices."""
+
+    base: Path
+    folder: Path
+    before: Tensor
+
+
+def answers(task: TaskModel, pretrained: Pretrained) -> Tensor:
+    """What a fine-tuned model makes of two pictures and two texts, in one row of numbers."""
+    torch.manual_seed(7)
+    pixels = torch.randn(2, 3, 32, 32)
+    tokens: Tokens = pretrained.tokenizer.encode_batch(["a red square", "is it"], 12).tokens
+    with torch.no_grad():
+        if task.task.kind == "text-classification":
+            found = task(tokens=tokens)
+        elif task.task.kind == "image-classification":
+            found = task(pixels)
+        elif isinstance(task, Classifier):
+            found = task(pixels, tokens)
+        elif task.task.kind == "retrieval":
+            pairs = task.model.fuse(
+                task.model.encode_text(tokens.ids, tokens.mask), tokens.mask, task.model.encode_image(pixels)
+            )
+            vectors = task.model.embed_text(tokens.ids, tokens.mask), task.model.embed_image(pixels)
+            found = torch.cat([task.model.match_logits(pairs), *vectors], dim=1)
+        else:
+            found = task(pixels, tokens, tokens)
+    return found.flatten()
+
+
+def learn(kind: str, place: Path, tune: TuningConfig = EVERY, size: int | None = None) -> Learned:
+    """Let every part that learns be somewhere else; write the base and the adapter."""
+    base = save(place / "base", tiny_pretrained(3))
+    began = load_model(base, size)
+    task: Any = build_task_model(TASKS[kind], copy.deepcopy(began.model))
+    adapt(task, tune)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for parameter in task.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    task.eval()
+    shown = torch.zeros(0) if size else answers(task, began)  # of pictures of the usual size
+    own = replace(began.belongings, task=task, provenance={"task": kind})
+    additions, state = merge_lora(task), began.model.state_dict()
+    save_adapter(place / "adapter", base, state, began.model.config, own, additions, (tune.rank, tune.alpha))
+    return Learned(base, place / "adapter", shown)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
+    return learn("image-text-classification", tmp_path_factory.mktemp("learned"))
+
+
+@pytest.fixture
+def copied(learned: Learned, tmp_path: Path) -> Path:
+    """A copy of the adapter that may be damaged."""
+    return Path(shutil.copytree(learned.folder, tmp_path / "copied"))
+
+
+# ---------------------------------------------------------------- over the base, and merged
+@pytest.mark.parametrize(
+    "kind", ["text-classification", "image-classification", "image-text-classification", "retrieval", "vqa"]
+)
+def test_read_over_the_base_and_merged_it_gives_what_it_gave(kind: str, tmp_path: Path) -> None:
+    made = learn(kind, tmp_path)
+    over = load_model(made.folder)
+    assert over.task is not None
+    torch.testing.assert_close(answers(over.task, over), made.before, rtol=0, atol=1e-6)
+
+    merge(made.folder, tmp_path / "merged")
+    whole = load_model(tmp_path / "merged")
+    assert whole.task is not None
+    assert torch.equal(answers(whole.task, whole), answers(over.task, over))
+    assert whole.check == over.check
+    assert whole.tokenizer.to_json() == over.tokenizer.to_json()
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, over.model.state_dict()[name]), name
+    if kind != "vqa":  # whose decoder is a copy of the fusion encoder, and learns whole
+        sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in (made.folder, made.base)]
+        assert sizes[0] < 0.6 * sizes[1]
+
+
+def test_frozen_encoders_leave_a_head_alone(tmp_path: Path) -> None:
+    frozen = TuningConfig(language=Tuning.FREEZE, apart=True)
+    made = learn("text-classification", tmp_path, frozen)
+    names = {path.name for path in made.folder.iterdir() if path.suffix == ".safetensors"}
+    assert names == {"task.safetensors"}
+    over = load_model(made.folder)
+    assert over.task is not None
+    torch.testing.assert_close(answers(over.task, over), made.before, rtol=0, atol=1e-6)
+
+
+def test_pictures_of_another_size(tmp_path: Path) -> None:
+    """The base is resampled as the fine-tuning had it."""
+    made = learn("image-classification", tmp_path, size=48)
+    over = load_model(made.folder)
+    assert over.preprocessing.shape == (48, 48)
+    assert over.model.config.seeing.image_size == 48
+
+
+def test_peft_reads_the_additions(learned: Learned) -> None:
+    """Over the base, as they were trained: the encoders and the fusion give what our reader gives."""
+    import peft
+
+    torch.manual_seed(0)
+    base, ours = load_model(learned.base).model, load_model(learned.folder).model
+    theirs: Any = peft.PeftModel.from_pretrained(base, str(learned.folder))
+    tokens = tiny_pretrained().tokenizer.encode_batch(["a red square"], 12).tokens
+    pixels = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        for model in (theirs.base_model.model, ours):
+            model.eval()
+        found, expected = (
+            model.fuse(model.encode_text(tokens.ids, tokens.mask), tokens.mask, model.encode_image(pixels))
+            for model in (theirs.base_model.model, ours)
+        )
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert sum("lora_A" in name for name, _ in theirs.named_parameters()) == sum(
+        isinstance(part, nn.Linear)
+        for encoder in (ours.language, ours.vision, ours.fusion)
+        for part in encoder.modules()
+    )
+
+
+# ---------------------------------------------------------------- the base
+def test_another_base_is_refused(learned: Learned, tmp_path: Path) -> None:
+    other = save(tmp_path / "other", tiny_pretrained(4))
+    with expect_refusal(str(learned.folder), "other weights than those of", str(other), "--base"):
+        load_model(learned.folder, base=other)
+
+
+def test_a_base_that_has_moved_is_named(
+    learned: Learned, copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = Path(shutil.copytree(learned.base, tmp_path / "moved"))
+    said = json.loads((copied / "adapter.json").read_text())
+    (copied / "adapter.json").write_text(json.dumps(said | {"base": str(tmp_path / "gone")}))
+    with expect_refusal(str(copied), str(tmp_path / "gone"), "where no model is", "--base"):
+        load_model(copied)
+    over = load_model(copied, base=moved)
+    assert over.task is not None
+    torch.testing.assert_close(answers(over.task, over), learned.before, rtol=0, atol=1e-6)
+    out = tmp_path / "merged"
+    assert main(["merge", str(copied), str(out)]) == 2
+    assert "--base" in capsys.readouterr().err
+    assert not out.exists()
+    assert main(["merge", str(copied), str(out), "--base", str(moved)]) == 0
+    assert f"the adapter has {sum(p.stat().st_size for p in copied.iterdir()):,}" in capsys.readouterr().out
+    assert load_model(out).provenance["task"] == "image-text-classification"
+    assert main(["merge", str(copied), str(out), "--base", str(moved)]) == 0  # the same again
+    assert main(["merge", str(copied), str(learned.base)]) == 2  # no model is lost
+
+
+def test_no_adapter_stands_on_an_adapter(learned: Learned, copied: Path, tmp_path: Path) -> None:
+    with expect_refusal("is an adapter itself"):
+        load_model(learned.folder, base=copied)
+    began = load_model(learned.folder)
+    with expect_refusal(str(copied), "is an adapter", "xfm merge"):
+        save_adapter(tmp_path / "x", copied, {}, began.model.config, began.belongings, {}, (1, 1))
+    with expect_refusal("stands on no base"):
+        load_model(learned.base, base=learned.base)
+    with expect_refusal("is no adapter"):
+        merge(learned.base, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["export {} OUT --format sentence-transformers", "pretrain --recipe nano --init.model {} --out OUT"],
+)
+def test_what_needs_the_files_of_a_model_says_how_to_have_them(
+    given: str, learned: Learned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [{"{}": str(learned.folder), "OUT": str(tmp_path / "out")}.get(w, w) for w in given.split()]
+    assert main(words) == 2
+    assert f"xfm merge {learned.folder}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_transformers_classes_say_how_to_have_a_whole_model(learned: Learned) -> None:
+    transformers = pytest.importorskip("transformers")
+    import xfm.interop.transformers  # noqa: F401
+
+    with expect_refusal(str(learned.folder), "is an adapter", "xfm merge"):
+        transformers.AutoModel.from_pretrained(learned.folder)
+
+
+def test_info_says_what_it_is(learned: Learned, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(learned.folder)]) == 0
+    said = capsys.readouterr().out
+    for word in ("adapter:", f"base: {learned.base}", "rank: 3", "adapter_model parameters:"):
+        assert word in said
+
+
+# ---------------------------------------------------------------- files that do not fit
+KEY = "base_model.model.language.layers.0.attention.qkv.lora_A.weight"
+
+
+def tensors(file: str, edit: Callable[[dict[str, Tensor]], Any]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        stored = load_file(folder / file)
+        edit(stored)
+        save_file(stored, folder / file, {"format": "pt"})
+
+    return apply
+
+
+def fields(file: str, **changes: Any) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | changes))
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (tensors(LOW_RANK, lambda t: t.pop(KEY)), (KEY, "is missing")),
+        (
+            tensors(LOW_RANK, lambda t: t.update({KEY: torch.zeros(2, 32)})),
+            (KEY, "has shape [2, 32]", "[3, 32]"),
+        ),
+        (tensors(LOW_RANK, lambda t: t.update({KEY: torch.full((3, 32), torch.nan)})), (KEY, "no numbers")),
+        (tensors(LOW_RANK, lambda t: t.update({"evil.lora_A.weight": torch.zeros(3, 32)})), ("evil",)),
+        (
+            tensors(LOW_RANK, lambda t: t.update({KEY.replace("qkv", "norm"): torch.zeros(3, 32)})),
+            ("attention.norm", "no linear layer"),
+        ),
+        (lambda folder: (folder / LOW_RANK).write_bytes(b"\x80\x02cos\nsystem\n"), (LOW_RANK, "truncated")),
+        (fields("adapter.json", rank=4), ("has shape [3, 32]", "[4, 32]")),
+        (fields("adapter.json", rank=0), ("adapter.json", "rank is 0")),
+        (fields("adapter.json", weights="0" * 64), ("other weights than those of",)),
+        (fields("adapter.json", code="x.py"), ("adapter.json", "unknown field code")),
+        (fields("adapter.json", alpha=500), ("is not what it was when it was saved",)),
+        (fields("config.json", projection=17), ("config.json", "another model than its base")),
+        (
+            tensors("changed.safetensors", lambda t: t.update({"itm_head.0.bias": torch.zeros(5, 5)})),
+            ("changed.safetensors", "[5, 5]", "does not fit"),
+        ),
+        (
+            tensors("task.safetensors", lambda t: t.popitem()),
+            ("task.safetensors", "does not fit task.json"),
+        ),
+        (lambda folder: (folder / "task.safetensors").unlink(), ("task.safetensors", "is missing")),
+    ],
+)
+def test_damaged_and_hostile_folders_are_one_sentence(
+    edit: Callable[[Path], None], words: tuple[str, ...], copied: Path
+) -> None:
+    edit(copied)
+    with expect_refusal(*words):
+        load_model(copied)

@@ -1,0 +1,100 @@
+"""The contrast of texts against sentence-transformers' loss, and against a count of what is no negative."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from torch import Tensor
+
+from xfm.objectives.text_ranking import no_negatives, text_ranking_losses
+
+WIDTH = 6
+
+
+def drawn(rows: int, negatives: int, seed: int) -> tuple[Tensor, list[Tensor]]:
+    """Vectors of anchors, and of their positives and each further column of negatives."""
+    generator = torch.Generator().manual_seed(seed)
+    columns = torch.randn(2 + negatives, rows, WIDTH, generator=generator, dtype=torch.float64)
+    anchors, *others = columns
+    return anchors.requires_grad_(), [one.requires_grad_() for one in others]
+
+
+def losses(
+    anchors: Tensor, candidates: Tensor, said: list[str], told: list[str], temperature: Tensor
+) -> Tensor:
+    """Of one process, with texts by which identities are known; cosines have no use for lengths."""
+    number = {text: place for place, text in enumerate({*said, *told})}
+    identities = [torch.tensor([number[text] for text in own]) for own in (said, told)]
+    pair = identities[0], identities[1]
+    unit = F.normalize(anchors, dim=-1), F.normalize(candidates, dim=-1)
+    return text_ranking_losses(*unit, pair, temperature, lambda rows: rows).losses["ranking"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.integers(1, 9), negatives=st.integers(0, 3), scale=st.floats(1, 100), seed=st.integers(0, 999))
+def test_of_distinct_texts_it_is_the_loss_of_sentence_transformers(
+    rows: int, negatives: int, scale: float, seed: int
+) -> None:
+    """Value and gradients, with no, one or several hard negatives a row."""
+    reference = MultipleNegativesRankingLoss(SentenceTransformer(modules=[torch.nn.Identity()]), scale=scale)
+    anchors, others = drawn(rows, negatives, seed)
+    expected = reference.compute_loss_from_embeddings([anchors, *others], torch.empty(0))
+    wanted = torch.autograd.grad(expected, [anchors, *others])
+    said, told = (
+        [f"{name} {place}" for place in range(count)]
+        for name, count in (("a", rows), ("c", rows * (1 + negatives)))
+    )
+    found = losses(anchors, torch.cat(others), said, told, torch.tensor([1 / scale], dtype=torch.float64))
+    torch.testing.assert_close(found, expected)
+    for ours, theirs in zip(torch.autograd.grad(found, [anchors, *others]), wanted, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+TEXTS = st.sampled_from("abcd")
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    rows=st.lists(st.tuples(TEXTS, TEXTS, st.lists(TEXTS, max_size=2)), min_size=1, max_size=6),
+    seed=st.integers(0, 99),
+)
+def test_what_is_right_for_an_anchor_is_no_negative(
+    rows: list[tuple[str, str, list[str]]], seed: int
+) -> None:
+    """Counted row by row: the own positive against all but the anchor's text and its other positives."""
+    said = [anchor for anchor, _, _ in rows]
+    told = [positive for _, positive, _ in rows] + [text for _, _, own in rows for text in own]
+    generator = np.random.default_rng(seed)
+    anchors, candidates = (
+        F.normalize(torch.from_numpy(generator.normal(size=(len(own), WIDTH))), dim=-1)
+        for own in (said, told)
+    )
+    expected = []
+    for place, (anchor, _, _) in enumerate(rows):
+        right = {positive for other, positive, _ in rows if other == anchor} | {anchor}
+        kept = [place, *(one for one, text in enumerate(told) if text not in right)]
+        logits = (candidates[kept] @ anchors[place]) / 0.1
+        expected.append(torch.logsumexp(logits, 0) - logits[0])
+    found = losses(anchors, candidates, said, told, torch.tensor([0.1], dtype=torch.float64))
+    torch.testing.assert_close(found, torch.stack(expected).mean())
+
+
+def test_a_repeated_row_changes_nothing_but_its_weight() -> None:
+    """Two rows alike: neither is the other's negative."""
+    ids, own = torch.tensor([1, 2, 1]), torch.tensor([5, 6, 5])
+    assert no_negatives(ids, (ids, own), own).tolist() == [
+        [True, False, True],
+        [False, True, False],
+        [True, False, True],
+    ]
+
+
+def test_the_temperature_learns() -> None:
+    anchors, (positives,) = drawn(5, 0, 0)
+    temperature = torch.nn.Parameter(torch.tensor([0.07]))
+    losses(anchors, positives, list("abcde"), list("fghij"), temperature).backward()
+    assert temperature.grad is not None
+    assert float(temperature.grad.abs()) > 0

@@ -1,0 +1,170 @@
+"""One class a row, or several labels: targets, losses and weights as torch and scikit-learn have them."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_class_weight
+from torch.nn import functional as F
+
+from tests.evaluation.tiny import tiny_task
+from tests.refusals import expect_refusal
+from xfm.config.labels import LabelKind
+from xfm.metrics.labels import LabelSet
+from xfm.tasks.classes import OneLabel
+from xfm.tasks.image_classification import ImageClassificationTask
+from xfm.tasks.labelling import Truth
+from xfm.tasks.rows import LabelledText
+from xfm.tasks.several_labels import SeveralLabels
+from xfm.tasks.text_classification import TextClassificationTask
+from xfm.training.sharing import balanced, part
+
+NAMES = ("a", "b", "c")
+SETS = st.lists(st.lists(st.sampled_from(NAMES), unique=True).map(tuple), min_size=1, max_size=20)
+
+
+def logits_of(seed: int, rows: int) -> torch.Tensor:
+    return torch.randn(rows, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=20), st.integers(0, 99), st.integers(1, 5))
+def test_a_weighted_loss_is_torchs_however_its_rows_are_parted(
+    labels: list[str], seed: int, parts: int
+) -> None:
+    """The mean of the parts, each with what its rows weigh, is the loss of the whole batch at once."""
+    known = OneLabel(NAMES)
+    weight = known.weight({"a": 5.0, "c": 0.25}, [])
+    assert weight is not None
+    logits, targets = logits_of(seed, len(labels)).float(), known.targets([(one,) for one in labels])
+    whole = F.cross_entropy(logits, targets, torch.tensor([5.0, 1.0, 0.25]))
+    torch.testing.assert_close(known.losses(logits, targets, weight).total, whole)
+    own = [part(len(labels), place, min(parts, len(labels))) for place in range(min(parts, len(labels)))]
+    factors = balanced([known.weighed(targets[one], weight) for one in own], torch.device("cpu"))
+    found = [known.losses(logits[one], targets[one], weight) for one in own]
+    means = zip(factors, found, strict=True)
+    torch.testing.assert_close(sum(factor * one.total for factor, one in means) / len(own), whole)
+    right = (logits.argmax(-1) == targets).float()
+    accuracy = (right * weight[targets]).sum() / weight[targets].sum()
+    said = zip(factors, found, strict=True)
+    torch.testing.assert_close(sum(f * one.metrics["accuracy"] for f, one in said) / len(own), accuracy)
+
+
+@given(SETS, st.integers(0, 99), st.integers(1, 5))
+def test_a_loss_of_several_labels_is_torchs_however_its_rows_are_parted(
+    truths: list[Truth], seed: int, parts: int
+) -> None:
+    known = SeveralLabels(NAMES)
+    weight = known.weight({"b": 3.0}, [])
+    assert weight is not None
+    logits, targets = logits_of(seed, len(truths)).float(), known.targets(truths)
+    whole = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=torch.tensor([1.0, 3.0, 1.0]))
+    torch.testing.assert_close(known.losses(logits, targets, weight).total, whole)
+    own = [part(len(truths), place, min(parts, len(truths))) for place in range(min(parts, len(truths)))]
+    factors = balanced([known.weighed(targets[one], weight) for one in own], torch.device("cpu"))
+    found = [known.losses(logits[one], targets[one], weight).total for one in own]
+    torch.testing.assert_close(sum(f * one for f, one in zip(factors, found, strict=True)) / len(own), whole)
+
+
+@given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=30))
+def test_balanced_weights_are_scikit_learns(labels: list[str]) -> None:
+    present = tuple(sorted(set(labels)))
+    weight = OneLabel(present).weight("balanced", [(one,) for one in labels])
+    right = compute_class_weight("balanced", classes=np.array(present), y=np.array(labels))
+    np.testing.assert_allclose(weight, right, rtol=1e-6)
+    assert OneLabel(NAMES).weight("", []) is None
+
+
+@given(SETS)
+def test_balanced_labels_weigh_what_the_rows_without_them_do(truths: list[Truth]) -> None:
+    weight = SeveralLabels(NAMES).weight("balanced", truths)
+    assert weight is not None
+    for name, own in zip(NAMES, weight.tolist(), strict=True):
+        count = sum(name in truth for truth in truths)
+        assert own * count == pytest.approx(len(truths) - count if 0 < count < len(truths) else count)
+
+
+def test_weights_of_labels_that_there_are_not_are_refused() -> None:
+    for known in (OneLabel(("spam", "ham")), SeveralLabels(("spam", "ham"))):
+        with expect_refusal("class_weights", "'span'", "did you mean spam?"):
+            known.weight({"span": 2.0}, [])
+
+
+def test_smoothed_and_mixed_targets_have_torchs_weights() -> None:
+    known, weight, logits = OneLabel(NAMES), torch.tensor([2.0, 1.0, 4.0]), logits_of(0, 4).float()
+    places, shares = torch.tensor([0, 1, 2, 2]), torch.rand(4, 3).softmax(-1)
+    smooth = F.cross_entropy(logits, places, weight, label_smoothing=0.2)
+    torch.testing.assert_close(known.losses(logits, places, weight, 0.2).total, smooth)
+    torch.testing.assert_close(
+        known.losses(logits, shares, weight, 0.2).total,
+        F.cross_entropy(logits, shares, weight, label_smoothing=0.2),
+    )
+    assert known.weighed(shares, weight) == 4
+
+
+@given(SETS, st.integers(0, 99))
+def test_labels_from_the_threshold_on_are_given(truths: list[Truth], seed: int) -> None:
+    known, logits = SeveralLabels(NAMES), logits_of(seed, len(truths))
+    said = known.predictions(logits)
+    for own, row in zip(said, logits.float().sigmoid().tolist(), strict=True):
+        assert own.probabilities == pytest.approx(row)
+        assert own.labels == tuple(name for name, one in zip(NAMES, row, strict=True) if one >= 0.5)
+    settled = known.settled(truths, said)
+    again = settled.anew(said)
+    assert settled.metrics(truths, again)["f1_micro"] >= known.metrics(truths, said)["f1_micro"]
+    assert again == settled.predictions(logits)
+    given = SeveralLabels(NAMES, 0.9, fits=False)
+    assert given.settled(truths, said) is given
+    for truth in truths:
+        assert set(known.certain(truth).labels) == set(truth)
+        assert known.verdict(truth, known.certain(truth)).right
+    perfect = known.metrics(truths, [known.certain(truth) for truth in truths])
+    assert perfect["exact_match"] == 1
+    assert perfect["f1_micro"] == float(any(truths))
+
+
+def test_a_label_that_the_model_does_not_know_is_missed() -> None:
+    known = SeveralLabels(("a", "b"))
+    said = [LabelSet(("a",), (0.9, 0.1))]
+    assert known.metrics([("a",)], said)["f1_micro"] == 1
+    missed = known.metrics([("a", "new")], said)
+    assert missed["f1_micro"] == pytest.approx(2 / 3)
+    assert missed["exact_match"] == 0
+    assert known.table([("a", "new")], said).names == ("a", "b", "new")
+    assert known.verdict(("a", "new"), said[0]).badness > known.verdict(("a",), said[0]).badness
+
+
+def test_guesses_by_even_odds_score_as_the_formula_says() -> None:
+    known = SeveralLabels(NAMES, 0.9)
+    truths = [("a", "c")] * 4000
+    found = known.metrics(truths, known.guess(4000, np.random.default_rng(0)))
+    assert found["exact_match"] == pytest.approx(known.known_chance()["exact_match"], abs=0.02)
+
+
+def test_constant_guesses_are_the_best_of_their_kind() -> None:
+    usual = SeveralLabels(NAMES).usual([("a",), (), (), ("a", "b"), ("a", "c")])
+    assert usual["most frequent set of labels"].labels == ()
+    assert usual["the most frequent labels"].labels == ("a",)
+
+
+def test_a_task_of_several_labels_says_so_to_its_model() -> None:
+    rows = [LabelledText("a red square", ("red", "square")), LabelledText("nothing", ())]
+    task = tiny_task(
+        TextClassificationTask, rows, ("red", "square"), label_kind=LabelKind.SEVERAL, threshold=0.7
+    )
+    told = task.module.task
+    assert (told.label_kind, told.threshold, told.labels) == (LabelKind.SEVERAL, 0.7, ("red", "square"))
+    assert task.primary == "f1_micro"
+    batch = task.collate(rows)
+    assert batch.targets.tolist() == [[1, 1], [0, 0]]
+    task.settle(rows)
+    assert task.module.task.threshold == 0.7
+
+
+def test_pictures_that_vary_in_their_own_way_build_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Image classification crops each picture by itself, and nothing else that varies them is made."""
+    monkeypatch.setattr("xfm.tasks.base.Varying", None)
+    from xfm.config.image import LIGHT
+
+    task = tiny_task(ImageClassificationTask, [], ("a", "b"), image=LIGHT)
+    assert "_varying" not in vars(task)
