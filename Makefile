@@ -21,7 +21,7 @@ RUN   := $(VENV)/.quickstart-$(HASH)
 READY := $(if $(wildcard $(DEV)),$(DEV),$(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv libraries services quickstart test unit hostile lint types format map tables docs wheel clean
+.PHONY: help venv libraries services quickstart test unit thorough hostile lint types format map tables docs wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -31,14 +31,17 @@ help: ## list the commands
 quickstart: $(READY) ## data, pre-training, evaluation and report in one go (SMOKE=1: the same in minutes)
 	$(BIN)/xfm quickstart $(if $(SMOKE),--smoke) $(if $(BUDGET),--budget $(BUDGET)) $(if $(FOLDER),--out $(FOLDER))
 
-test: lint types unit ## lint, types, and all tests with coverage
+test: lint types unit ## lint, types, and the tests; of those that are alike and take long some
 
 unit: $(DEV) ## the tests alone, on all cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term:skip-covered \
-		--cov-fail-under=85 $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST)
+
+thorough: $(DEV) ## every test, with coverage: an hour or more on two cores
+	OMP_NUM_THREADS=1 XFM_THOROUGH=1 $(BIN)/python -m pytest -n auto --dist loadgroup --cov \
+		--cov-report=term:skip-covered --cov-fail-under=85 $(PYTEST)
 
 hostile: $(DEV) ## mistakes and attacks against the real commands, an hour or more (PYTEST='-k parquet')
-	OMP_NUM_THREADS=1 XFM_SCHEMA_EXAMPLES=10000 XFM_KILLS=50 XFM_RUNTIMES=1 \
+	OMP_NUM_THREADS=1 XFM_SCHEMA_EXAMPLES=10000 XFM_KILLS=50 XFM_THOROUGH=1 \
 		$(BIN)/python -m pytest -q -n 2 --durations=0 \
 		--durations-min=60 --no-header tests/hostile tests/serving tests/index/test_killed.py tests/runtimes \
 		--hostile-all=build/hostile.json $(PYTEST)

@@ -12,6 +12,7 @@ import pytest
 from pyarrow import parquet
 
 import xfm
+from tests.alike import some
 from tests.evaluation.tiny import save_tiny_model, write_world
 from tests.folders import content
 from tests.interop.published_files import tiny
@@ -117,7 +118,9 @@ APART = {
 }
 
 
-@pytest.mark.parametrize(("holder", "writer"), [one for one in product(HOLDERS, WRITERS) if one not in APART])
+@pytest.mark.parametrize(
+    ("holder", "writer"), some([one for one in product(HOLDERS, WRITERS) if one not in APART], 4)
+)
 def test_every_command_into_the_folder_of_every_other(
     given: Path,
     made: dict[str, Path],

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.alike import some
 from tests.processes import XFM, Ended, Running, run
 from xfm.cli import main
 from xfm.errors import LONGEST_MESSAGE, UserError
@@ -72,7 +73,9 @@ def test_what_is_written_does_not_depend_on_a_reader(model: Path, tmp_path: Path
     assert out.is_file()
 
 
-@pytest.mark.parametrize("words", ["--help", "info MODEL", "info base base base base", "export MODEL OUT"])
+@pytest.mark.parametrize(
+    "words", some(["export MODEL OUT", "--help", "info MODEL", "info base base base base"], 4)
+)
 def test_a_full_standard_output_is_said_and_what_was_saved_stays(words, model, tmp_path):
     line = words.replace("MODEL", str(model)).replace("OUT", str(tmp_path / "m.th"))
     assert "standard output cannot be written (No space" in refused(f"xfm {line} > /dev/full")
@@ -98,7 +101,9 @@ def test_standard_output_and_input_may_be_closed(model: Path, tmp_path: Path) ->
     assert main(["info", str(tmp_path / "n.th")]) == 0
 
 
-@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
+@pytest.mark.parametrize(
+    "environment", some([{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}], 2)
+)
 def test_streams_without_a_character_show_its_escape(environment, model, tmp_path):
     out = tmp_path / "Modèle ünd 模型.th"
     environment = environment | {"PYTHONCOERCECLOCALE": "0"}
@@ -139,14 +144,14 @@ def test_ctrl_c_while_torch_is_imported(model: Path, tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.03, 0.06, 0.1])
+@pytest.mark.parametrize("seconds", some([0.0, 0.03, 0.06, 0.1], 2))
 def test_ctrl_c_while_options_are_read(seconds: float) -> None:
     ended = interrupted([sys.executable, "-m", "xfm", "pretrain", "--training.step", "1"], "_yaml", seconds)
     late = ended.status == 2 and "unknown option" in ended.err
     assert late or (ended.status, ended.err) == (130, "\nxfm: interrupted\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", some([signal.SIGINT, signal.SIGTERM], 2))
 def test_a_signal_while_the_process_ends_is_not_its_status(model: Path, number: signal.Signals) -> None:
     """torch is taken apart for a second or more, in which the work is done and its lines are printed."""
     code = (

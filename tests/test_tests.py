@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.alike import THOROUGH, some
+
 TESTS = Path(__file__).parent
 ASSERTING = ("check_", "assert_", "expect")
 """How the names of helpers begin that assert wherever they are defined."""
@@ -117,3 +119,14 @@ def test_what_counts_as_a_long_range(values: str, tmp_path: Path) -> None:
     path = tmp_path / "test_a.py"
     path.write_text(f"@pytest.mark.parametrize('n', {values})\ndef test_a(n):\n    assert n")
     assert long_ranges(path) == ["30"]
+
+
+def test_of_tests_that_are_alike_the_first_of_each_few_run() -> None:
+    """The others are skipped with a reason, unless all were asked for."""
+    left_out = [
+        one for one in some([(1, "a"), (2, "b"), 3, 4, 5], 2) if isinstance(one, type(pytest.param()))
+    ]
+    assert [one.values for one in left_out] == [(2, "b"), (4,)]
+    assert all(
+        mark.args == (not THOROUGH,) and mark.kwargs["reason"] for one in left_out for mark in one.marks
+    )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.alike import some
 from xfm.ablation.averages import ScoredRun, averages, differences
 from xfm.ablation.runs import RESULTS, RUNS, Run, ablate, recipe_of
 from xfm.ablation.tables import CHART, PAGE
@@ -18,8 +19,8 @@ from xfm.training.pretrain import policy_of
 from xfm.world import build_world
 
 
-@pytest.mark.parametrize("variant", VARIANTS.values(), ids=str)
-@pytest.mark.parametrize("recipe", ["ablation", "nano"])
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda one: one.name)
+@pytest.mark.parametrize("recipe", some(["ablation", "nano"], 2))
 def test_a_variant_changes_what_it_says_and_nothing_else(variant, recipe):
     full, made = (recipe_of(recipe, Run(one, 5)) for one in (VARIANTS["full"], variant))
     assert made.training.seed == 5

@@ -10,6 +10,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
+from tests.alike import some
 from tests.interop.foreign_models import write_text_model, write_timm
 from tests.training.support import logged, logged_losses
 from xfm.cli import main
@@ -74,7 +75,7 @@ CASES = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("hf", "language", "of_timm", "vision", "words", "eyes"), CASES)
+@pytest.mark.parametrize(("hf", "language", "of_timm", "vision", "words", "eyes"), some(CASES, 3))
 def test_composed_models_train(hf, language, of_timm, vision, words, eyes, world, tmp_path, capsys):
     """From two folders of other libraries to a trained model folder, by the commands that a user types."""
     recipe = write_recipe(tmp_path / "recipe.yaml", world)

@@ -1,6 +1,5 @@
 """Tiny models exported once a session."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from xfm.runtimes.writing import export
 
 GROUP = pytest.mark.xdist_group("runtimes")
 """In one process of a parallel run, which then exports each model once: that takes half a minute."""
-WHOLE = bool(os.environ.get("XFM_RUNTIMES"))
-"""Every graph in every format is for `make hostile`, at half a minute a model; else some of each."""
 LIBRARIES = {Format.ONNX: "onnxruntime", Format.OPENVINO: "openvino"}
 
 Exported = Callable[..., Path]

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 import xfm
+from tests.alike import THOROUGH
 from tests.evaluation.tiny import save_tiny_model
 from tests.inference.models import inputs
 from tests.refusals import expect_refusal
-from tests.runtimes.conftest import GROUP, WHOLE, Exported, Native, needs
+from tests.runtimes.conftest import GROUP, Exported, Native, needs
 from xfm.cli import main
 from xfm.config.bench import BenchConfig
 from xfm.config.exported import Format
@@ -50,14 +51,14 @@ def test_measured_shown_and_kept(
     """
     needs(Format.OPENVINO)
     folder = placed(exported, Format.ONNX, native)
-    if not WHOLE:
+    if not THOROUGH:
         there = backends.find_spec
         monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "openvino" else there(name))
     line = ["bench", "backends", str(folder), "--batches", "1,2", "--rounds", "2", "--exact"]
     assert main([*line, "--json", str(tmp_path / "f.json")]) == 0
     said = capsys.readouterr().out
     found = json.loads((tmp_path / "f.json").read_text())
-    ways = {"torch", "torch-bf16", "onnxruntime"} | ({"openvino"} if WHOLE else set())
+    ways = {"torch", "torch-bf16", "onnxruntime"} | ({"openvino"} if THOROUGH else set())
     assert ways <= {one["way"] for one in found["figures"]}
     assert {(one["work"], one["batch"]) for one in found["figures"]} == {
         (work, batch) for work in ("image", "text", "matching") for batch in (1, 2)
@@ -66,7 +67,7 @@ def test_measured_shown_and_kept(
     assert found["way"] in ("torch", "onnxruntime", "openvino")
     assert f"runs on {found['way']} from now on" in said
     assert "writing onnx" not in said
-    assert ("writing openvino, once" if WHOLE else "Left out: openvino") in said
+    assert ("writing openvino, once" if THOROUGH else "Left out: openvino") in said
     assert chosen(folder) is WAYS[found["way"]]
     assert (kept_for(folder) / "onnx" / "exported.json").is_file()
 

@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import xfm
+from tests.alike import THOROUGH
 from tests.folders import content
 from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures, tuned
 from tests.refusals import expect_refusal
-from tests.runtimes.conftest import GROUP, WHOLE, Exported, Native, needs
+from tests.runtimes.conftest import GROUP, Exported, Native, needs
 from xfm.cli import main
 from xfm.config.exported import MANIFEST, Format
 from xfm.config.self_check import Arithmetic
@@ -26,7 +27,7 @@ pytestmark = GROUP
 RUNNING = [
     task
     for task in EVERY
-    if task not in ("vqa", "captioning", "retrieval") and (WHOLE or NEEDS[task] in (None, "reasoning"))
+    if task not in ("vqa", "captioning", "retrieval") and (THOROUGH or NEEDS[task] in (None, "reasoning"))
 ]
 
 
@@ -78,7 +79,7 @@ def test_pipelines_answer_as_with_the_model(task: str, native: Native, exported:
         answers_alike(wanted, found)
 
 
-@pytest.mark.parametrize("form", [Format.ONNX, *([Format.OPENVINO] if WHOLE else [])])
+@pytest.mark.parametrize("form", [Format.ONNX, *([Format.OPENVINO] if THOROUGH else [])])
 def test_runtimes_answer_as_the_model(form: Format, native: Native, exported: Exported) -> None:
     folder = exported(form)
     for task in ("embed", "image-text-matching", "grounding"):
@@ -189,7 +190,7 @@ def test_what_is_missing(name: str, exported: Exported, tmp_path: Path) -> None:
             xfm.pipeline("embed", folder)
 
 
-@pytest.mark.parametrize("form", [one for one in Format if WHOLE or one is not Format.OPENVINO])
+@pytest.mark.parametrize("form", [one for one in Format if THOROUGH or one is not Format.OPENVINO])
 def test_a_damaged_graph_is_named(form: Format, exported: Exported, tmp_path: Path) -> None:
     folder = copied(exported(form), tmp_path / "copy")
     path = next(folder.glob("image.*"))

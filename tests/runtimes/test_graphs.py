@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.alike import THOROUGH
 from tests.inference.models import TASKS, tuned
 from tests.processes import run
-from tests.runtimes.conftest import GROUP, WHOLE, needs
+from tests.runtimes.conftest import GROUP, needs
 from xfm.config.exported import Format
 from xfm.data.schema import Tokens
 from xfm.errors import UserError
@@ -105,7 +106,7 @@ SOME = [
 
 
 @pytest.mark.parametrize(
-    ("form", "kind", "name"), [(form, *one) for form in Format for one in EVERY] if WHOLE else SOME
+    ("form", "kind", "name"), [(form, *one) for form in Format for one in EVERY] if THOROUGH else SOME
 )
 def test_a_runtime_gives_what_the_module_gives(
     form: Format, kind: str | None, name: str, tmp_path: Path

@@ -2,10 +2,12 @@
 
 import shutil
 import signal
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from tests.alike import some
 from tests.folders import content
 from tests.processes import HOLD, XFM, Running, run
 from tests.training.corpus import write_corpus
@@ -21,7 +23,7 @@ def corpus(tmp_path: Path) -> Path:
 
 
 # ------------------------------------------------------------------ two in one folder
-@pytest.mark.parametrize("option", [None, "--resume"])
+@pytest.mark.parametrize("option", some(["--resume", None], 2))
 def test_the_second_run_in_a_folder_is_refused(corpus, tmp_path, option):
     with Running(command(corpus, tmp_path)) as first:
         first.wait_until(lambda: trains(tmp_path))
@@ -35,13 +37,16 @@ def test_the_second_run_in_a_folder_is_refused(corpus, tmp_path, option):
 
 @pytest.mark.parametrize(
     "words",
-    [
-        "evaluate MODEL --world WORLD --out FOLDER",
-        "probe MODEL --train FILE --test FILE --out FOLDER",
-        "zero-shot MODEL --test FILE --out FOLDER",
-        "finetune text-classification --model MODEL --train FILE --out FOLDER",
-        "easy-vqa --model MODEL --out FOLDER",
-    ],
+    some(
+        [
+            "evaluate MODEL --world WORLD --out FOLDER",
+            "probe MODEL --train FILE --test FILE --out FOLDER",
+            "zero-shot MODEL --test FILE --out FOLDER",
+            "finetune text-classification --model MODEL --train FILE --out FOLDER",
+            "easy-vqa --model MODEL --out FOLDER",
+        ],
+        2,
+    ),
 )
 def test_every_command_that_writes_a_folder_holds_it(tmp_path, words):
     """Whether the folder is free comes before everything that is wrong with the rest of the command."""
@@ -147,8 +152,9 @@ def test_too_little_memory_is_one_sentence(corpus, tmp_path, error):
 
 
 # ------------------------------------------------------------------ signals outside the loop
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("where", ["opening", "saving"])
+@pytest.mark.parametrize(
+    ("number", "where"), some(product([signal.SIGINT, signal.SIGTERM], ["opening", "saving"]), 3)
+)
 def test_signals_before_and_after_the_loop(corpus, tmp_path, number, where):
     mark = tmp_path / "reached"
     place = {

@@ -7,10 +7,12 @@ import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
 
+from tests.alike import some
 from tests.training.support import (
     Line,
     Numbers,
@@ -32,6 +34,8 @@ from xfm.training.logging import RunLog
 from xfm.training.signals import Interrupted
 from xfm.training.storage import MANIFEST, write_folder
 
+OWN = [{}, {"muon_lr": 0.02}, {"published": True, "weight_decay": 0.1}]
+
 
 def stopping_at(step: int, number: int = signal.SIGINT):
     """Batches that send this process a signal while the given one is loaded."""
@@ -45,8 +49,9 @@ def stopping_at(step: int, number: int = signal.SIGINT):
     return batches
 
 
-@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
-@pytest.mark.parametrize("own", [{}, {"muon_lr": 0.02}, {"published": True, "weight_decay": 0.1}], ids=str)
+@pytest.mark.parametrize(
+    ("own", "precision"), some(product(OWN, [Precision.FP32, Precision.BF16]), 3), ids=str
+)
 def test_resume_is_bit_for_bit(tmp_path, precision, own):
     optim = OptimConfig(lr=1e-2, warmup=2, **own)
     training = config(18, precision=precision, save_every=6, keep=10, accumulate=2, optim=optim)
