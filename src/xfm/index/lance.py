@@ -23,7 +23,7 @@ T = TypeVar("T")
 _PREFIX = "m_"
 """Before the names of metadata, which would else meet our own columns."""
 _TYPES = {Kind.TEXT: pa.string(), Kind.NUMBER: pa.float64(), Kind.BOOLEAN: pa.bool_()}
-_PROBES, _SHARE, _REFINED = 40, 24, 6
+_PROBES, _SHARE, _REFINED = 40, 24, 4
 """Lists of the index that are looked at: so many, or one in so many if that is more; and how many times the
 wanted rows are compared exactly."""
 _WIDER = 4

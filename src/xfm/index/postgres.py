@@ -25,7 +25,7 @@ _LOWEST = (0, 8)
 """Of pgvector: with it an index goes on searching until enough rows have passed the conditions."""
 _NEIGHBOURS, _TRIED = 16, 64
 """Of the index: neighbours of each vector (`m`), and how many are tried for them (`ef_construction`)."""
-_LOOKED_AT, _MOST_LOOKED_AT = 100, 1000
+_LOOKED_AT, _MOST_LOOKED_AT = 50, 1000
 """Neighbours that a search keeps (`hnsw.ef_search`) among `EXACT_BELOW` rows, and at most."""
 _REFINED = 2
 """The index holds halves; so many times the wanted rows are compared exactly."""
