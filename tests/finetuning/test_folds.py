@@ -67,6 +67,8 @@ def test_every_row_is_scored_once_by_a_model_that_did_not_see_it(model: Path, tm
     assert done.leaderboards[CROSS].n == 48
     page = page_of(out)
     assert "Each fold was scored by a model that did not learn from it" in page
+    assert "these scores chose between them" in page
+    assert "Decided by preset and rows" in page
     assert done.crossed.chosen in page.replace("&#39;", "'")
     assert not list(out.rglob("checkpoints"))
     assert not list(out.rglob("best"))

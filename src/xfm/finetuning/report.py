@@ -154,7 +154,7 @@ def facts(details: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tu
         "Class weights": details.get("class_weights", ""),
         "Threshold": details.get("threshold", ""),
         "Time limit": f"{config['time_limit']:.3g} minutes" if config.get("time_limit") else "",
-        f"Decided by preset {config.get('preset', '')}": "; ".join(decided),
+        "Decided by preset and rows": "; ".join(decided),
         "Texts": f"{tokens} tokens at most" if tokens else "",
     }
     return [
