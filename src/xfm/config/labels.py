@@ -38,7 +38,7 @@ def class_weights_of(given: str | Mapping[Any, float]) -> ClassWeights:
     """
     if given in ("", BALANCED):
         return str(given)
-    found = {_name(label): _weight(weight, label) for label, weight in _pairs(given)}
+    found = {label_name(label): _weight(weight, label) for label, weight in _pairs(given)}
     if not found:
         raise ValueError("class_weights names no label; give balanced, or weights such as spam=5,ham=1")
     return found
@@ -68,8 +68,8 @@ def _pairs(given: str | Mapping[Any, float]) -> list[tuple[object, object]]:
     return [*pairs]
 
 
-def _name(label: object) -> str:
-    """A label as tables have it: YAML reads true, false and numbers."""
+def label_name(label: object) -> str:
+    """A label by name, as tables have it: true and false, of rows and of YAML, have these names."""
     return str(label).lower() if isinstance(label, bool) else str(label)
 
 
@@ -80,8 +80,8 @@ def _weight(given: object, label: object) -> float:
         weight = math.nan
     if not 0 < weight < math.inf:
         raise ValueError(
-            f"class_weights: the weight of {excerpt(_name(label))} is {excerpt(str(given))}; give a number "
-            "above 0"
+            f"class_weights: the weight of {excerpt(label_name(label))} is {excerpt(str(given))}; give a "
+            "number above 0"
         )
     return weight
 

@@ -11,19 +11,15 @@ from xfm.objectives.losses import Named
 from xfm.objectives.vision_text import Gather
 
 
-def ranking_loss(similarity: Tensor, own: Tensor, left_out: Tensor) -> Tensor:
-    """Cross-entropy of each anchor's own positive among the candidates.
+def contrasted(similarity: Tensor, own: Tensor, left_out: Tensor) -> Tensor:
+    """[R, C] logits of which candidate is each anchor's own: what else is right leaves the denominators.
 
     Args:
         similarity: [R, C] anchor x candidate cosines divided by the temperature.
         own: [R] int64, the place of each anchor's own positive.
-        left_out: [R, C] bool from `no_negatives`; what else is right leaves the denominators.
-
-    Returns:
-        The mean over the anchors.
+        left_out: [R, C] bool from `no_negatives`.
     """
-    others = left_out.scatter(1, own[:, None], False)
-    return F.cross_entropy(similarity.masked_fill(others, -torch.inf), own)
+    return similarity.masked_fill(left_out.scatter(1, own[:, None], False), -torch.inf)
 
 
 def no_negatives(anchors: Tensor, pairs: tuple[Tensor, Tensor], candidates: Tensor) -> Tensor:
@@ -70,7 +66,7 @@ def text_ranking_losses(
     own = torch.arange(before, before + rows, device=anchors.device)
     left_out = no_negatives(identities[0], pairs, said)
     with torch.autocast(anchors.device.type, enabled=False):  # cosines over a small temperature want float32
-        similarity = anchors @ everything.t() / temperature
-        loss = ranking_loss(similarity, own, left_out)
-    best = similarity.detach().masked_fill(left_out.scatter(1, own[:, None], False), -torch.inf).argmax(1)
-    return Named({"ranking": loss}, {"ranking_accuracy": (best == own).float().mean()})
+        logits = contrasted(anchors @ everything.t() / temperature, own, left_out)
+        loss = F.cross_entropy(logits, own)
+    right = (logits.detach().argmax(1) == own).float().mean()
+    return Named({"ranking": loss}, {"ranking_accuracy": right})

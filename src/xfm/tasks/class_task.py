@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.labels import BALANCED, HALF, LabelKind
+from xfm.config.labels import BALANCED, HALF, LabelKind, label_name
 from xfm.config.task import TaskConfig
 from xfm.data.schema import TensorFields, Tokens
 from xfm.modeling.folder import Pretrained
@@ -51,11 +51,6 @@ class ClassBatch(TensorFields):
     pixels: Tensor | None = None
     tokens: Tokens | None = None
     index: Tensor | None = None
-
-
-def label_name(label: str | bool | float) -> str:
-    """A class by name: true and false have these names."""
-    return str(label).lower() if isinstance(label, bool) else str(label)
 
 
 class ClassTask(Task[RowT, ClassBatch, Any]):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from xfm.config.labels import label_name
 from xfm.metrics.captions import WordCutter, caption_scores
 from xfm.metrics.classes import Choice
 from xfm.metrics.classification import (
@@ -18,7 +19,6 @@ from xfm.metrics.consistency import consistency
 from xfm.metrics.vqa import vqa_score
 from xfm.reproduce.read.glue import GlueTask
 from xfm.reproduce.score.glue import glue_metrics
-from xfm.tasks.class_task import label_name
 from xfm.tasks.rows import Described, Labelled, LabelledPictureText, LabelledText, PicturePair, Question
 from xfm.tasks.scored import Metrics, Scorer
 from xfm.tasks.vqa import kind_key
