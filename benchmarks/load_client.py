@@ -52,6 +52,13 @@ class Tally:
         """Requests a second that were answered with 200."""
         return self.statuses[200] / self.seconds
 
+    def add(self, other: "Tally") -> None:
+        """Count what another loop brought, too."""
+        self.seconds += other.seconds
+        self.statuses.update(other.statuses)
+        for kind, latencies in other.latencies.items():
+            self.latencies.setdefault(kind, []).extend(latencies)
+
     def percentiles(self, kind: str | None = None) -> dict[str, float]:
         """p50, p95, p99 and the largest latency in milliseconds, of one kind or of all."""
         chosen = [one for name, many in self.latencies.items() if kind in (None, name) for one in many]

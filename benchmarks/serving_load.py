@@ -3,9 +3,11 @@
     python -m benchmarks.serving_load [--seconds 300] [--json load.json] [--infinity /path/to/its/python]
 
 Finds the capacity with a closed loop, alternating with the same server without batching (`--batch 1`), then
-sends at 80 % of it for so many seconds: latencies, statuses, and the server's memory over time. `--infinity`
-names a Python that has infinity-emb: both servers then embed the same texts in turn, infinity-emb with a BERT
-of like depth and width, made from a configuration. Clients and servers share the machine.
+sends at 80 % of it for so many seconds: latencies, statuses, and the server's memory over time. The capacity
+is found anew before each half a minute of that, since what other work leaves of the machine changes.
+`--infinity` names a Python that has infinity-emb: both servers then embed the same texts in turn,
+infinity-emb with a BERT of like depth and width, made from a configuration. Clients and servers share the
+machine.
 """
 
 import argparse
@@ -31,6 +33,8 @@ from benchmarks.load_client import Sent, Tally, closed_loop, open_loop, request
 from PIL import Image, ImageDraw
 
 WORDS = ("a", "red", "green", "blue", "small", "cat", "dog", "car", "tree", "left", "right", "of", "and")
+SEGMENT, LOOK = 30.0, 6.0
+"""Seconds at one rate, and of the closed loop before them that finds it."""
 PICTURES = 7000
 """Distinct ones: more than a server keeps encoded, so that every picture is encoded anew."""
 
@@ -169,6 +173,17 @@ def alternating(
     return found
 
 
+def steady(address: str, requests: Sequence[Sent], clients: int, seconds: float) -> tuple[list[float], Tally]:
+    """Four fifths of what the server can do just then, in segments: the rates, and all latencies together."""
+    rates, total = list[float](), Tally()
+    for number in range(max(1, round(seconds / SEGMENT))):
+        start = number * 997 % len(requests)
+        rates.append(0.8 * closed_loop(address, requests, clients, LOOK, start).rate)
+        rest = [*requests[start:], *requests[:start]]
+        total.add(open_loop(address, rest, clients, rates[-1], min(seconds, SEGMENT)))
+    return rates, total
+
+
 def ratio(first: list[Tally], second: list[Tally]) -> float:
     """The median over the rounds of what one does more than the other."""
     return statistics.median(a.rate / b.rate for a, b in zip(first, second, strict=True) if b.rate)
@@ -205,11 +220,10 @@ def main() -> None:
             loops = alternating(places, dict.fromkeys(places, requests), asked.clients, closed, asked.rounds)
             result |= {name: told(many) for name, many in loops.items()}
             result["batching"] = ratio(loops["batched"], loops["single"])
-            rate = 0.8 * result["batched"]["rate"]
             with Memory(process) as memory:
-                steady = open_loop(ours, requests, asked.clients, rate, asked.seconds)
-            kinds = {kind: steady.percentiles(kind) for kind in sorted(steady.latencies)}
-            result["steady"] = {"rate": rate, "statuses": dict(steady.statuses), **steady.percentiles()}
+                rates, tally = steady(ours, requests, asked.clients, asked.seconds)
+            kinds = {kind: tally.percentiles(kind) for kind in sorted(tally.latencies)}
+            result["steady"] = {"rates": rates, "statuses": dict(tally.statuses), **tally.percentiles()}
             result |= {"kinds": kinds, "memory": memory.told()}
         if asked.infinity:
             with serving(*options) as (ours, _), infinity(asked.infinity, Path(folder)) as theirs:
@@ -231,7 +245,8 @@ def show(result: dict[str, Any]) -> None:
         print(f"{name:<10} {result[name]['rate']:>8.1f} requests/s   statuses {result[name]['statuses']}")
     print(f"batching   {result['batching']:>8.2f} x")
     steady = result["steady"]
-    print(f"at 80 %    {steady['rate']:>8.1f} requests/s   statuses {steady['statuses']}")
+    rates = f"{min(steady['rates']):.0f} to {max(steady['rates']):.0f}"
+    print(f"at 80 %    {rates:>8} requests/s   statuses {steady['statuses']}")
     print(f"{'ms':<12} {'p50':>8} {'p95':>8} {'p99':>8} {'max':>8}")
     for name, found in {"all": steady, **result["kinds"]}.items():
         print(f"{name:<12}" + "".join(f" {found.get(at, 0):>8.0f}" for at in ("p50", "p95", "p99", "max")))
