@@ -22,7 +22,7 @@ from xfm.files import drafting, read_json_object, read_text, replace_folder, wri
 from xfm.metrics.numbers import percent
 from xfm.modeling.card import CARD, model_card
 from xfm.modeling.folder import Pretrained, load_model, write_check
-from xfm.modeling.model_files import save_model
+from xfm.modeling.model_writing import save_model
 from xfm.training.pretrain import MODEL_FOLDER
 
 MOST = 30_000_000

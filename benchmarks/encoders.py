@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from transformers import RobertaConfig, RobertaModel
 
-from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionConfig
+from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
+from xfm.config.model import ModelConfig
 from xfm.config.training import Precision
 from xfm.modeling import fusion
 from xfm.modeling.grouping import Memories, Memory, copied, remember

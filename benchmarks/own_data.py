@@ -26,7 +26,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionConfig
+from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
+from xfm.config.model import ModelConfig
 from xfm.data.tokenizer import train_tokenizer
 from xfm.files import write_text
 from xfm.modeling.folder import Preprocessing, save_model

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.folders import content
+from xfm.config.encoders import FusionConfig, VisionConfig
 from xfm.config.evaluation import EvaluationConfig
-from xfm.config.model import FusionConfig, ModelConfig, VisionConfig
+from xfm.config.model import ModelConfig
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError

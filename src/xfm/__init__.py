@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xfm.inference.pipeline import pipeline as pipeline
     from xfm.modeling.folder import load_model as load_model
     from xfm.modeling.gradients import GradientPolicy as GradientPolicy
-    from xfm.modeling.model_files import save_model as save_model
+    from xfm.modeling.model_writing import save_model as save_model
     from xfm.modeling.xfm import XFM as XFM
     from xfm.training.pretrain import pretrain as pretrain
 
@@ -47,7 +47,7 @@ _HOMES = {
     "pipeline": "xfm.inference.pipeline",
     "pretrain": "xfm.training.pretrain",
     "register_task": "xfm.config.tasks",
-    "save_model": "xfm.modeling.model_files",
+    "save_model": "xfm.modeling.model_writing",
     "score": "xfm.finetuning.score_table",
 }
 

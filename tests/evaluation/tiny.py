@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionConfig
+from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
+from xfm.config.model import ModelConfig
 from xfm.data.tokenizer import Tokenizer, train_tokenizer
 from xfm.modeling.folder import Preprocessing, Pretrained, save_model
 from xfm.modeling.xfm import XFM

@@ -15,7 +15,7 @@ from tests.finetuning import conftest
 from tests.finetuning.conftest import on_sample
 from tests.official.pictures import noisy_colours
 from tests.reports.written import details_of, json_lines
-from xfm.config.image import LIGHT, PUBLISHED, ImageTrainingConfig
+from xfm.config.image import STRONG, ImageTrainingConfig
 from xfm.config.task import ImageHead
 from xfm.config.training import Grouping, Precision, Schedule
 from xfm.data.classification import Mixer
@@ -28,6 +28,7 @@ from xfm.tasks.rows import Labelled
 from xfm.tasks.splits import SplitRows
 
 LABELS = tuple(sorted(COLOURS))
+LIGHT = ImageTrainingConfig(crop=0.35, aspect=4 / 3, flip=0.5)
 SHORT = replace(conftest.SHORT, steps=8, lr=1e-3, evaluate_every=4, patience=0, baseline=False)
 
 
@@ -82,7 +83,7 @@ def test_drop_path_rises_over_the_blocks():
 def test_drop_path_of_a_timm_encoder():
     from timm.layers.drop import DropPath
 
-    from xfm.config.model import TimmVisionConfig
+    from xfm.config.encoders import TimmVisionConfig
     from xfm.modeling.timm_vision import TimmVision
 
     vision = TimmVision(TimmVisionConfig(32, 16, 192, 12, 3, architecture="vit_tiny_patch16_224"))
@@ -94,7 +95,7 @@ def test_drop_path_of_a_timm_encoder():
 
 COSINE = replace(SHORT, schedule=Schedule.COSINE)
 MODERN = replace(COSINE, image=LIGHT, workers=1, layer_decay=0.7, average=0.9)
-AS_PUBLISHED = replace(COSINE, image=PUBLISHED, grouping=Grouping.ONE, image_head=ImageHead.PUBLISHED)
+AS_PUBLISHED = replace(COSINE, image=STRONG, grouping=Grouping.ONE, image_head=ImageHead.PUBLISHED)
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_the_average_is_what_is_scored_and_saved(data, model, tuned, tmp_path):
 
 
 def test_variation_and_average_are_resumed_exactly(tuned, monkeypatch):
-    config = replace(SHORT, image=PUBLISHED, average=0.9, layer_decay=0.8)
+    config = replace(SHORT, image=STRONG, average=0.9, layer_decay=0.8)
     whole = tuned("whole", config)
     loss, calls = ImageClassificationTask.loss, []
 

@@ -20,7 +20,7 @@ from xfm.cli import main
 from xfm.config.calibration import MatchCalibration
 from xfm.inference import sentence_folder
 from xfm.inference.loading import Loaded
-from xfm.modeling.model_files import write_calibration
+from xfm.modeling.model_writing import write_calibration
 
 pytest.importorskip("sentence_transformers", minversion="6")
 

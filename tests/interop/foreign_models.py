@@ -10,7 +10,8 @@ from timm.models._hub import save_for_hf
 
 from tests.evaluation.tiny import tiny_pretrained
 from tests.interop.foreign import randomise, unigram_pieces, write_byte_level, write_word_piece
-from xfm.config.model import FusionConfig, ModelConfig
+from xfm.config.encoders import FusionConfig
+from xfm.config.model import ModelConfig
 from xfm.modeling.xfm import XFM
 
 

@@ -19,7 +19,7 @@ from tests.evaluation.tiny import SIDE, draw, tiny_pretrained
 from tests.interop.foreign import edit_json, randomise, sizes
 from tests.interop.foreign_models import with_language, write_text_model
 from tests.processes import run
-from xfm.config.model import Positions, TimmVisionConfig
+from xfm.config.encoders import Positions, TimmVisionConfig
 from xfm.errors import UserError
 from xfm.interop.compose import read_language
 from xfm.modeling.folder import Pretrained, load_model, save_model

@@ -14,8 +14,8 @@ from tests.alike import some
 from tests.interop.foreign_models import write_text_model, write_timm
 from tests.training.support import logged, logged_losses
 from xfm.cli import main
+from xfm.config.encoders import LanguageConfig, TimmVisionConfig, TransformersTextConfig, VisionConfig
 from xfm.config.load import load_recipe
-from xfm.config.model import LanguageConfig, TimmVisionConfig, TransformersTextConfig, VisionConfig
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
 from xfm.interop.compose import compose

@@ -18,10 +18,11 @@ from tests.interop.foreign import assert_equal
 from tests.interop.foreign_models import write_text_model
 from tests.refusals import expect_refusal
 from xfm.cli import main
+from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.exported import Format
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.load import load_recipe
-from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionConfig
+from xfm.config.model import ModelConfig
 from xfm.config.tasks import task_specs
 from xfm.interop.compose import compose
 from xfm.modeling.composition import SEEING_PARTS

@@ -23,7 +23,8 @@ from tests.interop.published_files import (
 )
 from tests.modeling.build import tiny_config
 from xfm.cli import main
-from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, Positions, VisionConfig
+from xfm.config.encoders import FusionConfig, LanguageConfig, Positions, VisionConfig
+from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
 from xfm.errors import UserError
 from xfm.interop.published.convert import canonical, convert

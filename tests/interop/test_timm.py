@@ -9,7 +9,8 @@ from tests.evaluation.tiny import tiny_pretrained
 from tests.interop.foreign import assert_equal
 from tests.interop.foreign_models import write_timm
 from tests.refusals import expect_refusal
-from xfm.config.model import ModelConfig, TimmVisionConfig
+from xfm.config.encoders import TimmVisionConfig
+from xfm.config.model import ModelConfig
 from xfm.interop.compose import read_vision
 from xfm.modeling.folder import Preprocessing, load_model, save_model
 from xfm.modeling.xfm import XFM

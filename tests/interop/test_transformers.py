@@ -10,7 +10,8 @@ from tests.evaluation.tiny import tiny_pretrained
 from tests.interop.foreign import assert_equal, edit_json, sizes, texts
 from tests.interop.foreign_models import with_language, write_text_model
 from tests.refusals import expect_refusal
-from xfm.config.model import ModelConfig, TransformersTextConfig
+from xfm.config.encoders import TransformersTextConfig
+from xfm.config.model import ModelConfig
 from xfm.interop.compose import read_language
 from xfm.modeling.folder import load_model, save_model
 from xfm.modeling.xfm import XFM

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, Positions, VisionConfig
+from xfm.config.encoders import FusionConfig, LanguageConfig, Positions, VisionConfig
+from xfm.config.model import ModelConfig
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.modeling.gradients import PRETRAINING, GradientPolicy

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from tests.evaluation.tiny import tiny_pretrained
 from tests.modeling.build import VOCAB, random_batch, tiny_config
+from xfm.config.encoders import PictureConfig
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.linear import LinearEvaluationConfig
-from xfm.config.model import ModelConfig, PictureConfig
+from xfm.config.model import ModelConfig
 from xfm.config.training import LossConfig, Precision
 from xfm.finetuning.start import text_limit
 from xfm.frozen.scoring import build_featuriser

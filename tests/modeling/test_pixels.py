@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.transforms import InterpolationMode, v2
 
-from xfm.config.pixels import Framing
+from xfm.config.pixels import Colours, Framing
 from xfm.modeling import pixels
 from xfm.modeling.folder import Preprocessing
 from xfm.modeling.pixels import framed
@@ -49,3 +49,11 @@ def test_the_middle_of_a_strip_takes_no_more_memory_than_a_picture(
     picture = torch.randint(0, 256, shape, dtype=torch.uint8)
     assert framed(picture, Preprocessing(32, framing=Framing.CENTRE)).shape == (3, 32, 32)
     assert max(sizes) <= 37 * 37 * 16
+
+
+def test_what_is_given_takes_the_place_of_the_models() -> None:
+    own = Preprocessing(32, mean=(0.1, 0.2, 0.3), framing=Framing.CENTRE)
+    assert own.seen_as(None, Colours.MODEL) == own
+    other = own.seen_as(Framing.SQUASH, Colours.HALF)
+    assert other == Preprocessing(32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    assert own.seen_as(None, Colours.IMAGENET).framing is Framing.CENTRE

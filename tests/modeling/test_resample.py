@@ -9,7 +9,7 @@ from torch import Tensor
 from tests.inference.models import save
 from tests.modeling.build import tiny_model
 from tests.refusals import expect_refusal
-from xfm.config.model import Positions
+from xfm.config.encoders import Positions
 from xfm.modeling.folder import load_model
 from xfm.modeling.resample import resample_table
 from xfm.modeling.vision import relative_position_index, sine_positions

@@ -16,7 +16,7 @@ from torch import nn
 from tests.failing import refusal, sentence_of
 from tests.modeling.build import tiny_config
 from tests.refusals import expect_refusal
-from xfm.config.model import Positions
+from xfm.config.encoders import Positions
 from xfm.info import parameter_counts
 from xfm.modeling import headers
 from xfm.modeling.headers import tensor_shapes

@@ -12,6 +12,7 @@ import pytest
 from torchvision import datasets
 
 from tests.official.pictures import picture, write_json
+from xfm.reproduce.files.unpacked import CACHE
 from xfm.reproduce.read.image_sets import ImageSet
 
 SIZE = (24, 20)
@@ -57,9 +58,11 @@ def cars(root: Path) -> None:
 def aircraft(root: Path) -> None:
     data = root / "fgvc-aircraft-2013b" / "data"
     _lines(data / "variants.txt", ["707-320", "A380"])
-    for split in ("trainval", "test"):
+    listed = {}
+    for split in ("train", "val", "test"):
         names = pictures(data / "images", [f"{split}{n}.jpg" for n in range(4)])
-        lines = [f"{Path(name).stem} {('707-320', 'A380')[n % 2]}" for n, name in enumerate(names)]
+        listed[split] = [f"{Path(name).stem} {('707-320', 'A380')[n % 2]}" for n, name in enumerate(names)]
+    for split, lines in {**listed, "trainval": listed["train"] + listed["val"]}.items():
         _lines(data / f"images_variant_{split}.txt", lines)
 
 
@@ -153,18 +156,21 @@ def pcam(root: Path) -> None:
     import h5py
 
     (root / "pcam").mkdir(parents=True)
-    for split in ("train", "test"):
+    for split in ("train", "valid", "test"):
         for key, values in (("x", noise(4, 16, 16, 3)), ("y", np.array([0, 1, 0, 1]).reshape(4, 1, 1, 1))):
             name = root / "pcam" / f"camelyonpatch_level_2_split_{split}_{key}.h5"
             with h5py.File(name, "w") as file:
                 file[key] = values
 
 
+FER_LEVELS = {"Training": 7, "PublicTest": 70, "PrivateTest": 170}
+"""How bright the faces of each usage are."""
+
+
 def fer2013(root: Path) -> None:
     (root / "fer2013").mkdir(parents=True)
-    pixels = " ".join(["7"] * 48 * 48)
-    usages = ("Training", "PublicTest", "PrivateTest")
-    rows = [f"{n % 2 + 3},{pixels},{usage}" for usage in usages for n in range(4)]
+    pixels = {usage: " ".join([str(level)] * 48 * 48) for usage, level in FER_LEVELS.items()}
+    rows = [f"{n % 2 + 3},{pixels[usage]},{usage}" for n in range(4) for usage in FER_LEVELS]
     _lines(root / "fer2013" / "fer2013.csv", ["emotion,pixels,Usage", *rows])
 
 
@@ -187,6 +193,28 @@ WRITERS: dict[ImageSet, Callable[[Path], None]] = {
     ImageSet.PCAM: pcam,
     ImageSet.FER2013: fer2013,
 }
+
+
+_PLACES = {
+    ImageSet.FOOD101: "food-101/images/*/{}[0-9].jpg",
+    ImageSet.CARS: "stanford_cars/cars_{}/*.jpg",
+    ImageSet.AIRCRAFT: "fgvc-aircraft-2013b/data/images/{}[0-9].jpg",
+    ImageSet.DTD: "dtd/dtd/images/*/*_{}[0-9].jpg",
+    ImageSet.PETS: "oxford-iiit-pet/images/*_{}[0-9].jpg",
+    ImageSet.COUNTRY211: "country211/{}/*/*.jpg",
+    ImageSet.RENDERED_SST2: "rendered-sst2/{}/*/*.png",
+}
+_FLOWERS = {"train": (1, 2), "test": (5, 6, 7, 8)}
+_UNPACKED = {"Training": "train", "PrivateTest": "private"}
+
+
+def files_of_split(root: Path, kind: ImageSet, split: str) -> set[Path]:
+    """The pictures of a split, as its authors call it; those that are packed must have been unpacked."""
+    if kind is ImageSet.FLOWERS:
+        return {root / "flowers-102" / "jpg" / f"image_{n:05d}.jpg" for n in _FLOWERS[split]}
+    unpacked = f"{CACHE}/{kind}/{_UNPACKED.get(split, split)}/**/*.png"
+    place = _PLACES.get(kind, unpacked).format(split)
+    return {path for path in root.glob(place) if path.is_file()}
 
 
 def know_digests(root: Path, patch: pytest.MonkeyPatch) -> None:

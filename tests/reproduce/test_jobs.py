@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -140,6 +141,20 @@ def test_few_rows_of_many_classes(model: Path, tmp_path: Path) -> None:
     found = evaluate_linear(BENCHMARKS["stanford-cars"], corpus, setting)
     assert found.rows["test"] == 4
     assert 0 <= found.splits["test"]["accuracy"] <= 1
+
+
+def test_validation_rows_of_a_set_choose_its_penalty(model: Path, tmp_path: Path) -> None:
+    """They are no training rows before; a test row of a class that no training row has ends it."""
+    rows = [Labelled(picture(tmp_path / f"{n}.png", n), "ab"[n % 2]) for n in range(15)]
+    corpus = Corpus(rows[:4], {"test": rows[4:9]}, classes=("a", "b"), validation=rows[9:])
+    setting = Setting(str(model), tmp_path, tmp_path / "out", BenchmarkRecipe(), device="cpu", progress=False)
+    found = evaluate_linear(BENCHMARKS["dtd"], corpus, setting)
+    assert found.rows["test"] == 5
+    features = (tmp_path / "out" / RUN / "features").glob("*.npy")
+    assert sorted(len(np.load(path)) for path in features) == [4, 5, 6]
+    strange = replace(corpus, scored={"test": [replace(rows[4], label="c")]})
+    with pytest.raises(UserError, match="no training row has the label 'c'"):
+        evaluate_linear(BENCHMARKS["dtd"], strange, replace(setting, folder=tmp_path / "other"))
 
 
 @pytest.mark.slow

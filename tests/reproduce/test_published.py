@@ -47,7 +47,8 @@ def test_ours_stands_beside_what_was_published() -> None:
     assert found["cola", "FT", "MCC"] == ("65.4", "70.0")
     assert found["refcoco+", "FT", "accuracy at IoU 0.5"] == ("- / 50.0 / -", "-")
     assert found["oxford-pets", "LE", "accuracy"] == ("91.0", "93.0")
-    assert lines["oxford-pets", "LE", "accuracy"].note == "recommended: mean per class"
+    five = "published: a head of five layers, not a linear one"
+    assert lines["oxford-pets", "LE", "accuracy"].note == f"{five}; recommended: mean per class"
     assert lines["coco", "ZS", "text R@1 / 5 / 10"].cells[4:] == (
         *("73.8 / 93.9 / 97.2", "77.6 / 94.8 / 97.7"),
         *("X2-VLM 71.7 / 93.4 / 97.5", "- / 25.0 / -", "-"),
@@ -62,6 +63,9 @@ def test_both_forms_hold_every_line() -> None:
     assert re.split(r"\s{2,}", text[0]) == list(HEAD)
     assert all(line.count("|") == len(HEAD) + 1 for line in markdown)
     assert "93.9 in another table" in next(line for line in text if line.startswith("sun397"))
+    for line in table_lines({}):  # what makes a published number incomparable stands beside it
+        assert ("a head of five layers" in line.note) == (line.cells[1] == "LE")
+        assert ("a random 80/20 split" in line.note) == (line.cells[0] in ("sun397", "caltech101"))
 
 
 def test_benchmarks_without_published_numbers_have_lines_of_their_own() -> None:

@@ -18,7 +18,8 @@ from xfm.config.data import (
     StreamConfig,
     TokenMaskConfig,
 )
-from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionConfig
+from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
+from xfm.config.model import ModelConfig
 from xfm.config.recipe import Phase, PhaseStream, Recipe
 from xfm.data.tokenizer import train_tokenizer
 

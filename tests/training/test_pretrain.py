@@ -17,8 +17,8 @@ from tests.training.faults import command, sentence, trains
 from tests.training.support import logged, logged_losses
 from xfm.cli import main
 from xfm.config.data import CorpusConfig
+from xfm.config.encoders import LanguageConfig
 from xfm.config.load import dump_recipe
-from xfm.config.model import LanguageConfig
 from xfm.config.recipe import InitConfig, Phase, PhaseStream, PhaseWeights
 from xfm.errors import UserError
 from xfm.modeling.folder import load_model, save_model

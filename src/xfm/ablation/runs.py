@@ -20,7 +20,7 @@ from xfm.errors import UserError
 from xfm.evaluation.suite import evaluate
 from xfm.files import read_json_or_nothing, write_text
 from xfm.locks import locked
-from xfm.modeling.model_files import read_provenance
+from xfm.modeling.model_reading import read_provenance
 from xfm.paths import home_path
 from xfm.processes import cores
 from xfm.reports.scores import Score

@@ -101,7 +101,7 @@ class FeatureConfig:
 
     Attributes:
         batch_size: pictures a forward pass.
-        framing: how a picture becomes a square.
+        framing: how a picture becomes the model's shape; without, as the model has it.
         colours: by which mean and deviation its pixels are normalised.
         precision: arithmetic of the forward passes.
         device: auto, cpu, cuda, cuda:1, ...
@@ -109,7 +109,7 @@ class FeatureConfig:
     """
 
     batch_size: int = 128
-    framing: Framing = Framing.SQUASH
+    framing: Framing | None = None
     colours: Colours = Colours.MODEL
     precision: Precision = Precision.AUTO
     device: str = "auto"

@@ -2,18 +2,15 @@
 
 from dataclasses import dataclass, field
 
-from xfm.config.encoders import MAX_WIDTH as MAX_WIDTH
-from xfm.config.encoders import AnyLanguageConfig as AnyLanguageConfig
-from xfm.config.encoders import AnyVisionConfig as AnyVisionConfig
-from xfm.config.encoders import FusionConfig as FusionConfig
-from xfm.config.encoders import Grid as Grid
-from xfm.config.encoders import LanguageConfig as LanguageConfig
-from xfm.config.encoders import PictureConfig as PictureConfig
-from xfm.config.encoders import Positions as Positions
-from xfm.config.encoders import TimmVisionConfig as TimmVisionConfig
-from xfm.config.encoders import TransformersTextConfig as TransformersTextConfig
-from xfm.config.encoders import VisionConfig as VisionConfig
-from xfm.config.encoders import require
+from xfm.config.encoders import (
+    MAX_WIDTH,
+    AnyLanguageConfig,
+    AnyVisionConfig,
+    FusionConfig,
+    LanguageConfig,
+    VisionConfig,
+    require,
+)
 from xfm.config.ranges import check_range
 from xfm.errors import UserError
 

@@ -2,10 +2,11 @@
 
 from enum import StrEnum
 
+Channels = tuple[float, float, float]
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-NORMALISATIONS = {
+NORMALISATIONS: dict[str, tuple[Channels, Channels]] = {
     "clip": (CLIP_MEAN, CLIP_STD),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -43,3 +44,8 @@ class Colours(StrEnum):
     MODEL = "model"
     IMAGENET = "imagenet"
     HALF = "half"
+
+    @property
+    def normalisation(self) -> tuple[Channels, Channels] | None:
+        """Mean and deviation; None where they are the model's."""
+        return NORMALISATIONS.get(self.value)

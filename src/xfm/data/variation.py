@@ -22,10 +22,11 @@ LEVELS = 11
 """Magnitudes from 0 to 10."""
 GREY = 128
 _SEEDS = 1 << 62
-_OWN: dict[Operations, dict[str, Operation]] = {
+OWN_OPERATIONS: dict[Operations, dict[str, Operation]] = {
     Operations.PUBLISHED: COLOUR | GEOMETRIC,
     Operations.COLOUR: COLOUR,
 }
+"""Those that are neither torchvision's nor timm's, by name."""
 
 Augment = Callable[[Tensor], Tensor]
 """[3, H, W] uint8 -> the same shape; draws from torch's global generator."""
@@ -72,7 +73,7 @@ def augmentation(config: ImageTrainingConfig, shape: tuple[int, int]) -> Augment
         return None
     if config.operations is Operations.TIMM:
         return _Timm(count, level, min(shape))
-    if (operations := _OWN.get(config.operations)) is not None:
+    if (operations := OWN_OPERATIONS.get(config.operations)) is not None:
         return _Own(operations, count, level)
     return v2.RandAugment(count, level, LEVELS, interpolation=InterpolationMode.BILINEAR, fill=GREY)
 

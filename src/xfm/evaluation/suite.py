@@ -29,7 +29,7 @@ from xfm.files import file_digest
 from xfm.locks import holds
 from xfm.modeling.adapters import require_whole
 from xfm.modeling.folder import load_model, require_seeing
-from xfm.modeling.model_files import write_calibration
+from xfm.modeling.model_writing import write_calibration
 from xfm.modeling.named import model_folder as folder_of
 from xfm.modeling.named import stand_in
 from xfm.paths import home_path

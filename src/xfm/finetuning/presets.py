@@ -1,11 +1,11 @@
 """What a preset decides of the settings that nobody gave, and what every setting was derived from."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from xfm.config.finetune import FinetuneConfig, Preset, Tuning
 from xfm.config.task_spec import TaskSpec
+from xfm.finetuning.plan import LENGTH, epochs
 from xfm.finetuning.probing import has_probe
 
 AVERAGE = 0.999
@@ -100,8 +100,6 @@ def _probed(spec: TaskSpec) -> Iterator[Decision]:
 
 
 def _of_training(given: FinetuneConfig, fit: FinetuneConfig, spec: TaskSpec, rows: int) -> Iterator[Decision]:
-    from xfm.finetuning.plan import LENGTH, epochs
-
     preset = f"preset {fit.preset}"
     frozen = [name for name in TUNED if spec.reads(f"tune.{name}") and getattr(given.tune, name) is None]
     frozen = [name for name in frozen if getattr(fit.tune, name) is Tuning.FREEZE]
@@ -130,8 +128,3 @@ def _of_training(given: FinetuneConfig, fit: FinetuneConfig, spec: TaskSpec, row
         yield Decision("average", f"{fit.average:g}", f"{preset}: weights of many steps are averaged")
     if given.folds is None and fit.folds:
         yield Decision("folds", f"{fit.folds}", f"{preset}: fewer than {SMALL} rows")
-
-
-def plain_decisions(found: list[Decision]) -> list[dict[str, Any]]:
-    """As `evaluation.json` has them."""
-    return [asdict(one) for one in found]

@@ -11,6 +11,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.labels import LabelKind
 from xfm.config.next_command import next_command
 from xfm.config.pipelines import UrlRules
+from xfm.config.task import TaskConfig
 from xfm.config.training import Precision
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut
@@ -113,21 +114,17 @@ def score(
     require_free(out, maker)
     base = load_base(path)
     told = task_of(base, path)
-    config = FinetuneConfig(
-        regression=bool(told.spec.values) and told.classes == 1,
-        multi_label=told.label_kind is LabelKind.SEVERAL,
+    config = replace(
+        _config_of(told),
         label_separator=label_separator,
         box_format=BoxFormat(box_format),
         box_unit=BoxUnit(box_unit),
-        image_head=told.image_head,
         seed=seed,
         precision=Precision(precision),
-        batch_size=BATCH,
         device=str(pick_device(device)),
     )
     check_applicable(told.spec, config)
-    kind = told.spec.task_class(config.regression)
-    mapped = ColumnMap.parse(columns)
+    kind, mapped = told.spec.task_class(config.regression), ColumnMap.parse(columns)
     root = None if pictures is None else home_path(pictures)
     left_out, decoded = LeftOut(max_bad), Pictures(base.preprocessing)
     rules = UrlRules.of(allow_urls)
@@ -142,9 +139,8 @@ def score(
     sign(out, maker)
     say_partial(partial := partial_pictures(decoded, rows.places))
     shown = {picture for row in rows.rows for picture in kind.pictures_of(row)}
-    hosts = "" if rules is None else ",".join(rules.hosts or ["*"])
     shown_as = "new.csv" if isinstance(test, InMemory) else test
-    named = ",".join(f"{name}={column}" for name, column in mapped.columns.items())
+    hosts = "" if rules is None else rules.option
     more = {
         "model": str(model),
         "sources": {SPLIT: str(test)},
@@ -152,9 +148,19 @@ def score(
         "left_out": left_out.kept_in(out),
         "partial_pictures": partial,
         "made_by": asdict(maker),
-        "next": next_command(told.kind, model, shown_as, out, named, root, shown, hosts),
+        "next": next_command(told.kind, model, shown_as, out, mapped.option, root, shown, hosts),
     }
     return _score(out, task, rows, unknown, more)
+
+
+def _config_of(told: TaskConfig) -> FinetuneConfig:
+    """What the model's task decides of the settings."""
+    return FinetuneConfig(
+        regression=bool(told.spec.values) and told.classes == 1,
+        multi_label=told.label_kind is LabelKind.SEVERAL,
+        image_head=told.image_head,
+        batch_size=BATCH,
+    )
 
 
 def _score(

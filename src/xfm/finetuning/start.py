@@ -7,7 +7,6 @@ from typing import Any
 
 from xfm.boxed import boxed_names
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.pixels import NORMALISATIONS
 from xfm.config.task_spec import TaskSpec
 from xfm.data.shapes import round_up
 from xfm.data.tokenizer import Tokenizer
@@ -45,12 +44,8 @@ def prepared_base(model: Path | str, config: FinetuneConfig, spec: TaskSpec) -> 
     """
     found = load_base(model, config.image_size)
     spec.check_model(found.model.config, model)
-    seen = replace(found.preprocessing, grey=config.grey or found.preprocessing.grey)
-    if config.framing is not None:
-        seen = replace(seen, framing=config.framing)
-    if config.colours in NORMALISATIONS:
-        mean, std = NORMALISATIONS[config.colours]
-        seen = replace(seen, mean=mean, std=std)
+    seen = found.preprocessing.seen_as(config.framing, config.colours)
+    seen = replace(seen, grey=config.grey or seen.grey)
     return found if seen == found.preprocessing else replace(found, preprocessing=seen)
 
 

@@ -124,12 +124,8 @@ def tune(
         )
         step, seconds = result.step, result.seconds
         limited = limit > 0 and step < config.steps and not watch.enough
-        if progress and limited:
-            tqdm.write(f"step {step}: the time for the training is over", file=sys.stderr)
-        elif progress and step < config.steps and not minutes:
-            tqdm.write(
-                f"step {step}: enough, {config.patience} looks brought no better model", file=sys.stderr
-            )
+        if progress and step < config.steps and (limited or not minutes):
+            _say_end(step, limited, config.patience)
         if averaged:
             averaged.keep()
         if step not in watch.looks:
@@ -140,6 +136,12 @@ def tune(
     looks = tuple(watch.looks[step] for step in sorted(watch.looks))
     losses = _step_losses(totals, config.accumulate)
     return TuningRun(step, watch.best, looks, losses, seconds, limited=limited)
+
+
+def _say_end(step: int, limited: bool, patience: int) -> None:
+    """Why a training ended before its steps."""
+    enough = f"enough, {patience} looks brought no better model"
+    tqdm.write(f"step {step}: {'the time for the training is over' if limited else enough}", file=sys.stderr)
 
 
 def _losses(

@@ -2,19 +2,19 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xfm.config.linear import LinearEvaluationConfig, Method
-from xfm.config.pixels import NORMALISATIONS
 from xfm.config.plain import to_plain
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError, excerpt
 from xfm.files import file_digest
 from xfm.frozen.cache import Featuriser
+from xfm.frozen.class_scores import class_scores
 from xfm.frozen.deep import fit_head
 from xfm.frozen.features import LabelledFeatures, concatenated
 from xfm.frozen.linear_probe import LinearProbe, fit_probe
@@ -22,21 +22,11 @@ from xfm.frozen.neighbours import nearest_neighbours
 from xfm.frozen.save import check_savable, save_probe
 from xfm.frozen.usable import usable_features
 from xfm.locks import holds
-from xfm.metrics.classification import (
-    TOP,
-    Array,
-    chance_of_classes,
-    in_top_k,
-    majority_accuracy,
-    mean_class_accuracy,
-    most_frequent,
-)
-from xfm.metrics.intervals import bootstrap
+from xfm.metrics.classification import Array
 from xfm.modeling.adapters import require_whole
 from xfm.modeling.folder import Pretrained, load_model, require_seeing
 from xfm.modeling.model_files import WEIGHTS
 from xfm.modeling.named import model_folder
-from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_scores
 from xfm.reports.stored import METRICS
 from xfm.results_folder import Maker, digest, require_free, sign
@@ -45,7 +35,6 @@ from xfm.training.distributed import pick_device
 from xfm.training.memory import prepare_process
 
 CACHE, DETAILS, MODEL = "features", "probe.json", "model"
-TASK = "image-classification"
 
 
 @dataclass(frozen=True)
@@ -168,10 +157,7 @@ def build_featuriser(
     """
     device = pick_device(config.features.device)
     vision = pretrained.model.vision.to(device).eval()
-    preprocessing = replace(pretrained.preprocessing, framing=config.features.framing)
-    if config.features.colours in NORMALISATIONS:
-        mean, std = NORMALISATIONS[config.features.colours]
-        preprocessing = replace(preprocessing, mean=mean, std=std)
+    preprocessing = pretrained.preprocessing.seen_as(config.features.framing, config.features.colours)
     both = both and not vision.config.slot0_is_mean
     return Featuriser(vision, weights, vision.config.width, both, preprocessing, config.features, device)
 
@@ -242,65 +228,29 @@ def _linear(
     return probe.classifier.logits(features.slot0(features.test).features).numpy(), probe.classes
 
 
+def _known(features: _Features) -> LabelledFeatures:
+    """The rows that a method without a choice learns from: those of training and validation."""
+    if features.validation is None:
+        return features.train
+    return concatenated(features.train, features.validation, features.cache)
+
+
 def _head(
     features: _Features, config: LinearEvaluationConfig, result: FrozenResult, progress: bool
 ) -> Scored:
-    """As published it takes its settings as they are, so that validation rows are trained on too."""
-    rows, featuriser = features.train, features.featuriser
-    if features.validation is not None:
-        rows = concatenated(rows, features.validation, features.cache)
+    """As published it takes its settings as they are, so that validation rows are trained on, too."""
+    rows, featuriser = _known(features), features.featuriser
     device = str(featuriser.device)
     trained = fit_head(rows, featuriser.width, config.head, config.seed, device, progress=progress)
     return trained.logits(features.test.features).numpy(), trained.classes
 
 
 def _knn(features: _Features, config: LinearEvaluationConfig, result: FrozenResult, progress: bool) -> Scored:
-    train, test = features.slot0(features.train), features.slot0(features.test)
+    """Nothing is chosen, so that validation rows are neighbours, too."""
+    train, test = features.slot0(_known(features)), features.slot0(features.test)
     classes = np.unique(train.labels)
     found = nearest_neighbours(train, test, config.neighbours)
     return (found[:, None] == classes).astype(np.float32), classes
 
 
-USUAL = "most frequent classes"
 _METHODS = {Method.LINEAR: _linear, Method.HEAD: _head, Method.KNN: _knn}
-
-
-def class_scores(
-    method: str,
-    scores: Array,
-    classes: Array,
-    labels: Array,
-    seed: int,
-    order: bool = True,
-    seen: Array | None = None,
-) -> dict[str, Score]:
-    """Accuracy, the mean over the classes and, of more than five classes, top 5.
-
-    The baseline is to guess the most frequent classes.
-
-    Args:
-        method: begins the names of the metrics.
-        scores: [N, C], higher is likelier.
-        classes: [C] label of each column.
-        labels: [N] true labels.
-        seed: of what made the scores.
-        order: whether the scores order more than the first class.
-        seen: [M] labels of the training rows; without, the most frequent classes are those of the rows.
-    """
-    places = {label: place for place, label in enumerate(classes.tolist())}
-    targets = np.array([places.get(label, -1) for label in labels.tolist()])
-    predicted = classes[scores.argmax(axis=1)]
-    result, alone, chance = PartResult(), np.arange(len(labels)), chance_of_classes(len(classes))
-    place = f"{TASK}/test/{method}"
-    floors = {USUAL: majority_accuracy(labels, seen)}
-    right = 1.0 * (predicted == labels)
-    result.add_rows(f"{place}_accuracy", right, alone, chance["accuracy"], seed, floors)
-    usual = most_frequent(labels if seen is None else seen)
-    floors = {USUAL: mean_class_accuracy(usual.repeat(len(labels)), labels)}
-    found = bootstrap(lambda rows: mean_class_accuracy(predicted[rows], labels[rows]), alone, seed)
-    result.add(f"{place}_mean_per_class", found, chance["mean_per_class"], len(labels), seed, floors)
-    if order and len(classes) > TOP:
-        floors = {USUAL: majority_accuracy(labels, seen, TOP)}
-        hits = in_top_k(scores, targets, TOP).astype(np.float64)
-        result.add_rows(f"{place}_top5", hits, alone, chance["top5"], seed, floors)
-    return result.scores

@@ -8,8 +8,9 @@ import numpy as np
 from xfm.config.linear import FeatureConfig, LinearEvaluationConfig
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
+from xfm.frozen.class_scores import class_scores
 from xfm.frozen.prompt_templates import load_templates
-from xfm.frozen.scoring import CACHE, METRICS, build_featuriser, class_scores, frozen_maker
+from xfm.frozen.scoring import CACHE, METRICS, build_featuriser, frozen_maker
 from xfm.frozen.usable import usable_features
 from xfm.frozen.zero_shot import class_vectors, zero_shot_logits
 from xfm.locks import holds

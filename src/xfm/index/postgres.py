@@ -17,7 +17,8 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from xfm.errors import UserError
-from xfm.index.conditions import Condition, Kind, Relation, kind_of
+from xfm.index.conditions import Condition, Kind
+from xfm.index.postgres_conditions import passing_rows
 from xfm.index.rows import IndexedPicture, Near, Row
 from xfm.index.store import EXACT_BELOW, StoreError, StoreStats
 
@@ -34,7 +35,6 @@ _SECONDS = 5.0
 _MEMORY = 4 << 30
 """Bytes at most for building the index; what does not fit makes it slow."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
-_CASTS = {Kind.TEXT: sql.SQL("text"), Kind.NUMBER: sql.SQL("float8"), Kind.BOOLEAN: sql.SQL("boolean")}
 
 
 class PostgresStore:
@@ -135,7 +135,7 @@ class PostgresStore:
         return found
 
     def _exact(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]) -> list[Near]:
-        passing, values = _passing(where)
+        passing, values = passing_rows(where)
         self._set("enable_indexscan", "off")
         rows = self._run(
             "SELECT key, source, width, height, metadata, -(vector <#> %s) AS similarity FROM {table} "
@@ -150,7 +150,7 @@ class PostgresStore:
         self, vector: NDArray[np.float32], count: int, where: Sequence[Condition], rows: int
     ) -> list[Near]:
         """By the index, whose best are compared exactly; with conditions it goes on until enough passed."""
-        passing, values = _passing(where)
+        passing, values = passing_rows(where)
         self._set("enable_indexscan", "on")
         self._set("enable_seqscan", "off")
         self._set("hnsw.ef_search", str(min(max(looked_at(rows), _REFINED * count), _MOST_LOOKED_AT)))
@@ -180,7 +180,7 @@ class PostgresStore:
 
     def keys(self, where: Sequence[Condition] = ()) -> Iterator[str]:
         """See `Store.keys`."""
-        passing, values = _passing(where)
+        passing, values = passing_rows(where)
         query = sql.SQL("SELECT key FROM {} WHERE {}").format(self._table, passing)
         with self._connection.transaction(), self._connection.cursor("keys") as cursor:
             for row in cursor.execute(query, values):
@@ -188,7 +188,7 @@ class PostgresStore:
 
     def count(self, where: Sequence[Condition] = ()) -> int:
         """See `Store.count`."""
-        passing, values = _passing(where)
+        passing, values = passing_rows(where)
         (row,) = self._run("SELECT count(*) AS rows FROM {table} WHERE {passing}", values, passing=passing)
         return row["rows"]
 
@@ -282,23 +282,3 @@ def _cells(row: Row) -> tuple[Any, ...]:
 
 def _entry(row: Mapping[str, Any]) -> IndexedPicture:
     return IndexedPicture(row["key"], row["source"], row["width"], row["height"], b"", row["metadata"])
-
-
-def _passing(where: Sequence[Condition]) -> tuple[sql.Composable, list[Any]]:
-    """The conditions as SQL with places for values, and these values."""
-    if not where:
-        return sql.SQL("true"), []
-    parts: list[sql.Composable] = []
-    values: list[Any] = []
-    for one in where:
-        cast = _CASTS[kind_of(one.values[0])]
-        cell = sql.SQL("(metadata ->> {})::{}").format(sql.Literal(one.field), cast)
-        if one.relation in (Relation.EQUAL, Relation.OTHER):
-            compared = "{} = ANY(%s)" if one.relation is Relation.EQUAL else "{} <> ALL(%s)"
-            parts.append(sql.SQL(compared).format(cell))
-            values.append(list(one.values))
-        else:
-            relation = sql.SQL(one.relation.value)  # pyright: ignore[reportArgumentType]
-            parts.append(sql.SQL("{} {} %s").format(cell, relation))
-            values.append(one.values[0])
-    return sql.Composed(parts).join(" AND "), values

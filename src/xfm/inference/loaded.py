@@ -10,7 +10,7 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.modeling.folder import Pretrained
-from xfm.modeling.model_files import read_calibration, read_provenance
+from xfm.modeling.model_reading import read_calibration, read_provenance
 from xfm.modeling.named import find_model
 from xfm.modeling.precision import resolve
 from xfm.modeling.task_models import Answerer, Captioner

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xfm.config.model import LanguageConfig
+from xfm.config.encoders import LanguageConfig
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
 from xfm.errors import UserError

@@ -14,7 +14,8 @@ from xfm.interop.vocabularies import read_tokenizer
 from xfm.modeling.belongings import CODE_LICENCE
 from xfm.modeling.checking import verify_here
 from xfm.modeling.folder import Pretrained, load_model
-from xfm.modeling.model_files import FRESH, check_vocabulary
+from xfm.modeling.model_files import FRESH
+from xfm.modeling.model_reading import check_vocabulary
 from xfm.modeling.named import model_folder
 from xfm.paths import home_path
 from xfm.runtimes.opening import is_exported, open_exported

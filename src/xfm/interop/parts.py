@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from xfm.config.model import AnyLanguageConfig, AnyVisionConfig
+from xfm.config.encoders import AnyLanguageConfig, AnyVisionConfig
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.modeling.encoders import AnyLanguage, AnyVision

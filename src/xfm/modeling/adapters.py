@@ -28,15 +28,10 @@ from xfm.modeling.checking import check_of, read_check, verify_here
 from xfm.modeling.composition import Backbone
 from xfm.modeling.headers import tensor_shapes
 from xfm.modeling.low_rank import LowRank, add_low_rank, write_low_rank
-from xfm.modeling.model_files import (
-    CONFIG,
-    WEIGHTS,
-    B,
+from xfm.modeling.model_files import CONFIG, WEIGHTS
+from xfm.modeling.model_reading import B, read_config, read_provenance, read_task, read_whole
+from xfm.modeling.model_writing import (
     as_json,
-    read_config,
-    read_provenance,
-    read_task,
-    read_whole,
     save_model,
     saving,
     write_description,

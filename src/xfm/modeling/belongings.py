@@ -1,11 +1,11 @@
 """What belongs to a model: tokenizer, preprocessing, provenance, and the task that it was fine-tuned for."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xfm.config.calibration import MatchCalibration
-from xfm.config.pixels import CLIP_MEAN, CLIP_STD, Framing
+from xfm.config.pixels import CLIP_MEAN, CLIP_STD, Colours, Framing
 from xfm.config.self_check import SelfCheck
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
@@ -48,6 +48,11 @@ class Preprocessing:
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.image_size, self.image_width or self.image_size
+
+    def seen_as(self, framing: Framing | None, colours: Colours) -> "Preprocessing":
+        """The same with another framing, and with another mean and deviation, where these are not its own."""
+        mean, std = colours.normalisation or (self.mean, self.std)
+        return replace(self, framing=framing or self.framing, mean=mean, std=std)
 
 
 UNSEEN = Preprocessing(224)

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from xfm.config.model import (
+from xfm.config.encoders import (
     AnyLanguageConfig,
     AnyVisionConfig,
     LanguageConfig,

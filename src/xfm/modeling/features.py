@@ -19,6 +19,9 @@ from xfm.modeling.composition import Backbone
 from xfm.modeling.precision import autocast
 from xfm.modeling.states import States
 
+CAPTION_TOKENS = 40
+"""Most tokens of a caption where nothing else is said, as the published fine-tunings read them."""
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -79,7 +82,7 @@ class EncodedItems:
         return len(self.vectors)
 
 
-def tokenize_captions(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int = 40) -> Tokens:
+def tokenize_captions(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int = CAPTION_TOKENS) -> Tokens:
     """Captions as the model reads them: normalised, [R, T]."""
     encoded = tokenizer.encode_batch([normalise_caption(text) for text in texts], max_tokens)
     return padded_tokens(encoded, tokenizer)
@@ -105,7 +108,7 @@ def encode_images(
 
 
 def encode_texts(
-    encoder: Encoder, texts: Sequence[str], max_tokens: int = 40, folder: Path | None = None
+    encoder: Encoder, texts: Sequence[str], max_tokens: int = CAPTION_TOKENS, folder: Path | None = None
 ) -> EncodedItems:
     """Encode captions of at most so many tokens; the rest as of `encode_images`."""
     parts = encoder.chunks(len(texts), encoder.batch_size, "texts")

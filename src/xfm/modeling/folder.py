@@ -8,18 +8,17 @@ from torch import Tensor, nn
 
 from xfm.config.calibration import MatchCalibration
 from xfm.config.model import lacks
-from xfm.config.plain import to_plain
 from xfm.config.self_check import SelfCheck
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
-from xfm.files import write_text
 from xfm.modeling.adapters import read_model
 from xfm.modeling.belongings import Belongings as Belongings
 from xfm.modeling.belongings import Preprocessing as Preprocessing
 from xfm.modeling.checking import check_of
 from xfm.modeling.composition import Backbone
-from xfm.modeling.model_files import as_json, read_config
-from xfm.modeling.model_files import save_model as save_model
+from xfm.modeling.model_reading import read_config
+from xfm.modeling.model_writing import save_model as save_model
+from xfm.modeling.model_writing import write_self_check
 from xfm.modeling.named import model_folder
 from xfm.modeling.self_check import SELF_CHECK
 from xfm.modeling.task_models import TaskModel
@@ -161,5 +160,5 @@ def write_check(folder: Path | str) -> Path:
     model, own = read_model(folder, Backbone, check=False)
     if (check := check_of(model.config, own, model.state_dict(), half=False)) is None:
         raise UserError(f"{folder}: the model gives no numbers, so that there is nothing to compare with")
-    write_text(folder / SELF_CHECK, as_json(to_plain(check), None))
+    write_self_check(folder, check)
     return folder / SELF_CHECK

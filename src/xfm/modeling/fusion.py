@@ -7,7 +7,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from xfm.config.model import AnyLanguageConfig, FusionConfig
+from xfm.config.encoders import AnyLanguageConfig, FusionConfig
 from xfm.modeling.attention import attend, join_heads, split_all, split_heads
 from xfm.modeling.grouping import Memories, remember, side_by_side
 from xfm.modeling.layers import EPS, Embeddings, FeedForward, SelfAttention, initialise_normal

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from xfm.config.model import LanguageConfig
+from xfm.config.encoders import LanguageConfig
 from xfm.data.schema import Tokens
 from xfm.modeling.layers import Embeddings, FeedForward, SelfAttention, initialise_normal
 from xfm.modeling.packing import Packed, Texts, leaves_padding_out, pack_texts, padded

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from xfm.config.model import AnyLanguageConfig
+from xfm.config.encoders import AnyLanguageConfig
 from xfm.modeling.attention import attend, join_heads, split_all, split_heads
 from xfm.modeling.packing import Texts
 from xfm.modeling.precision import working_dtype

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xfm.config.model import Grid
+from xfm.config.encoders import Grid
 
 RATIO_RANGE = (1.01, 1.5)
 PRECISION = 1e-6

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xfm.config.model import TimmVisionConfig
+from xfm.config.encoders import TimmVisionConfig
 from xfm.errors import UserError, import_extra
 from xfm.modeling.libraries import explained
 

@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from xfm.config.model import Grid, Positions, VisionConfig
+from xfm.config.encoders import Grid, Positions, VisionConfig
 from xfm.modeling.attention import attend, join_heads, split_all
 from xfm.modeling.precision import working_dtype
 from xfm.modeling.resample import resample_table

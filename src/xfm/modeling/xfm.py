@@ -11,7 +11,7 @@ from xfm.modeling.belongings import Belongings
 from xfm.modeling.card import CARD, model_card
 from xfm.modeling.composition import Backbone
 from xfm.modeling.hub import MESSAGE, push
-from xfm.modeling.model_files import save_model
+from xfm.modeling.model_writing import save_model
 from xfm.modeling.named import find_model
 
 

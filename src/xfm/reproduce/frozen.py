@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from xfm.config.linear import Colours, FeatureConfig, Framing, LinearEvaluationConfig, Method
+from xfm.config.linear import FeatureConfig, LinearEvaluationConfig, Method
+from xfm.config.pixels import Framing
 from xfm.frozen.scoring import LabelledSplits, evaluate_frozen
 from xfm.frozen.zero_shot_scoring import evaluate_zero_shot as classify_by_prompts
 from xfm.reports.scores import Score
@@ -17,22 +18,22 @@ from xfm.tasks.rows import Labelled
 def evaluate_linear(benchmark: Benchmark, corpus: Corpus[Labelled], setting: Setting) -> Found:
     """A linear probe and nearest neighbours on frozen features.
 
+    As CLIP does, the data set's own validation rows choose the penalty, and the last fit takes them, too.
+
     Raises:
         UserError: see `xfm.frozen.scoring.evaluate_frozen`.
     """
-    (split,) = corpus.scored
+    ((split, test),) = corpus.scored.items()
     rows = corpus.train
-    if setting.smoke:  # its few rows may share no class with those of the test
-        rows = [*rows, *corpus.scored[split]]
-    known = {row.label for row in rows}
-    test = [row for row in corpus.scored[split] if row.label in known]
+    if setting.smoke:  # its few rows may share no class with those of the others
+        rows = [*rows, *corpus.validation, *test]
     config = LinearEvaluationConfig(
         methods=[Method.LINEAR, Method.KNN],
         seed=setting.recipe.settings.seed,
         neighbours=min(20, len(rows)),
         features=_features(benchmark, setting),
     )
-    splits = LabelledSplits(rows, test)
+    splits = LabelledSplits(rows, test, corpus.validation or None)
     result = evaluate_frozen(
         Path(setting.model),
         splits,
@@ -67,9 +68,9 @@ def evaluate_zero_shot_pictures(benchmark: Benchmark, corpus: Corpus[Labelled], 
 
 
 def _features(benchmark: Benchmark, setting: Setting) -> FeatureConfig:
-    if benchmark.name == IMAGENET:
-        return FeatureConfig(framing=Framing.CENTRE, colours=Colours.IMAGENET, device=setting.device)
-    return FeatureConfig(colours=Colours.HALF, device=setting.device)
+    """Pixels as the model has them; of ImageNet the centre is cropped, as everybody does."""
+    framing = Framing.CENTRE if benchmark.name == IMAGENET else None
+    return FeatureConfig(framing=framing, device=setting.device)
 
 
 def _classified(split: str, scores: Mapping[str, Score], methods: Mapping[str, str]) -> Found:

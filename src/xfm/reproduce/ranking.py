@@ -6,7 +6,7 @@ import torch
 
 from xfm.finetuning.start import load_base
 from xfm.metrics.recalls import CUTOFFS, Rule, own_captions, summarise
-from xfm.modeling.features import EncodedItems, Encoder, encode_images, encode_texts
+from xfm.modeling.features import CAPTION_TOKENS, EncodedItems, Encoder, encode_images, encode_texts
 from xfm.reproduce.benchmark import Benchmark
 from xfm.reproduce.found import Found, Setting
 from xfm.reproduce.read.corpus import Corpus
@@ -28,11 +28,11 @@ def evaluate_retrieval(
     encoder = Encoder(
         model, task.tokenizer, settings.precision, torch.device(settings.device), BATCH, setting.progress
     )
-    return score_retrieval(encoder, task.pictures, corpus, setting, found)
+    return score_retrieval(encoder, task.pictures, corpus, setting, found, settings.max_tokens)
 
 
 def evaluate_zero_shot_retrieval(benchmark: Benchmark, corpus: Corpus[Described], setting: Setting) -> Found:
-    """Recalls of the model as it is, in pictures of its own size.
+    """Recalls of the model as it is, in pictures of its own size and texts as long as the recipe has them.
 
     Raises:
         UserError: the model cannot be read, or has no tokenizer.
@@ -47,13 +47,20 @@ def evaluate_zero_shot_retrieval(benchmark: Benchmark, corpus: Corpus[Described]
         BATCH,
         setting.progress,
     )
-    return score_retrieval(encoder, Pictures(pretrained.preprocessing), corpus, setting, Found())
+    pictures = Pictures(pretrained.preprocessing)
+    longest = setting.recipe.settings.max_tokens or CAPTION_TOKENS
+    return score_retrieval(encoder, pictures, corpus, setting, Found(), longest)
 
 
 def score_retrieval(
-    encoder: Encoder, pictures: Pictures, corpus: Corpus[Described], setting: Setting, found: Found
+    encoder: Encoder,
+    pictures: Pictures,
+    corpus: Corpus[Described],
+    setting: Setting,
+    found: Found,
+    longest: int,
 ) -> Found:
-    """R@1/5/10 both ways on the test split, in bounded memory.
+    """R@1/5/10 both ways on the test split, in bounded memory; texts of at most `longest` tokens.
 
     `text_r1` and the like re-rank the contrastive shortlist by the matching logit, as published; with
     `_contrast` the shortlist is not re-ranked, with `_rerank` by both scores (see
@@ -71,7 +78,7 @@ def score_retrieval(
         rows = [*compress(rows, whole)]
         images = encoded()
     captions = [caption for row in rows for caption in row.captions]
-    texts = encode_texts(encoder, captions, folder=setting.folder)
+    texts = encode_texts(encoder, captions, longest, setting.folder)
     positives = own_captions(owners(rows), len(rows))
     shortlist = setting.recipe.shortlist or max(len(rows), len(captions))
     text, image = rank(encoder, images, texts, positives, shortlist)

@@ -39,7 +39,7 @@ def looked_through(corpus: Corpus[Any], setting: Setting) -> Setting:
     left_out.check()
     if absent := len(corpus.left_out):
         left_out.count("train", "train", len(corpus.train) + absent, absent)
-    splits = {"train": corpus.train, **corpus.scored, **corpus.hidden}
+    splits = {"train": corpus.train, "validation": corpus.validation, **corpus.scored, **corpus.hidden}
     shown = [rows for rows in splits.values() if rows and pictures_of(rows[0])]
     if not shown:
         return setting
@@ -47,7 +47,8 @@ def looked_through(corpus: Corpus[Any], setting: Setting) -> Setting:
     places = [place / CACHE / KNOWN for place in (setting.data, out)]
     looked = look_through(files_of(shown, pictures_of), places, setting.progress)
     if looked.bad:  # what hours of training would end with
-        _note(corpus.train, looked.bad, "train", LeftOut(left_out.max_bad))
+        for split, rows in (("train", corpus.train), ("validation", corpus.validation)):
+            _note(rows, looked.bad, split, LeftOut(left_out.max_bad))
         tests = LeftOut(left_out.max_bad)
         for split, rows in (*corpus.scored.items(), *corpus.hidden.items()):
             _note(rows, looked.bad, split, tests)

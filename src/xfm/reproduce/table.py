@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from xfm.config.benchmark import Edition
-from xfm.reproduce.published import Published, published_results
+from xfm.reproduce.published import Protocol, Published, published_results
 
 _METRICS = {
     "accuracy": "accuracy",
@@ -28,6 +28,8 @@ HEAD = (
     *("ours, published rules", "ours, recommended"),
 )
 NOTHING = "-"
+_HEAD_NOTE = "published: a head of five layers, not a linear one"
+"""Why the published numbers cannot stand beside the literature's."""
 _DETAILS = ("_contrast", "_rerank", "official_words", "bleu1", "bleu2", "bleu3")
 """Ends of metrics that are in the files and not in the table."""
 
@@ -98,6 +100,8 @@ def _line(rows: Sequence[Published], ours: Mapping[str, float]) -> TableLine:
     )
     other = _METRICS.get(first.recommended_metric, first.recommended_metric)
     notes = [first.note] if first.note else []
+    if first.protocol is Protocol.LINEAR:
+        notes.append(_HEAD_NOTE)
     if first.recommended_metric != first.metric:
         notes.append(f"recommended: {other}")
     return TableLine(cells, "; ".join(notes))

@@ -15,7 +15,8 @@ from xfm.files import read_json_object
 from xfm.modeling.checking import verify_here
 from xfm.modeling.folder import Pretrained, load_model
 from xfm.modeling.libraries import explained
-from xfm.modeling.model_files import TASK, read_belongings, read_config
+from xfm.modeling.model_files import TASK
+from xfm.modeling.model_reading import read_belongings, read_config
 from xfm.modeling.named import model_folder
 from xfm.modeling.task_models import Answerer, Captioner, TaskModel, build_task_model
 from xfm.modeling.weights import read_tensors, without_weights

@@ -6,7 +6,8 @@ from typing import NoReturn
 import torch
 from torch import Tensor, nn
 
-from xfm.config.model import AnyLanguageConfig, AnyVisionConfig, ModelConfig
+from xfm.config.encoders import AnyLanguageConfig, AnyVisionConfig
+from xfm.config.model import ModelConfig
 from xfm.errors import UserError
 from xfm.modeling.heads import MLPHead
 from xfm.modeling.queries import FusionQuery

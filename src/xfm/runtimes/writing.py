@@ -12,7 +12,8 @@ from xfm.config.self_check import Arithmetic
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, sync_folder, write_text, writing
 from xfm.modeling.folder import Pretrained
-from xfm.modeling.model_files import TASK, write_description
+from xfm.modeling.model_files import TASK
+from xfm.modeling.model_writing import write_description
 from xfm.modeling.self_check import SELF_CHECK, record
 from xfm.modeling.weights import write_tensors
 from xfm.paths import home_path

@@ -46,7 +46,16 @@ Input = dict[str, Any]
 def routes(desk: Desk, searches: Searches) -> APIRouter:
     """All routes that ask a model."""
     router = APIRouter()
+    _add_models(router, desk)
+    _add_embeddings(router, desk)
+    _add_rerank(router, desk)
+    _add_tasks(router, desk)
+    _add_attention(router, desk)
+    _add_search(router, desk, searches)
+    return router
 
+
+def _add_models(router: APIRouter, desk: Desk) -> None:
     @router.get("/v1/models", tags=["models"], response_model=ModelList)
     async def models() -> Response:
         """The models that are served, as OpenAI lists them, with the tasks that each answers."""
@@ -55,6 +64,8 @@ def routes(desk: Desk, searches: Searches) -> APIRouter:
         ]
         return reply({"object": "list", "data": data})
 
+
+def _add_embeddings(router: APIRouter, desk: Desk) -> None:
     @router.post("/v1/embeddings", tags=["embeddings"], response_model=EmbeddingAnswer, responses=ASKING)
     async def embeddings(asked: EmbeddingRequest) -> Response:
         """Unit vectors of texts and pictures, in one space: their products are cosines."""
@@ -75,6 +86,8 @@ def routes(desk: Desk, searches: Searches) -> APIRouter:
             {"object": "list", "data": data, "model": served.name, "usage": await _usage(desk, served, given)}
         )
 
+
+def _add_rerank(router: APIRouter, desk: Desk) -> None:
     @router.post("/v1/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
     @router.post("/v2/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
     async def rerank(asked: RerankRequest) -> Response:
@@ -116,6 +129,8 @@ def routes(desk: Desk, searches: Searches) -> APIRouter:
         usage = await _usage(desk, served, every)
         return reply({"object": "list", "data": data, "model": served.name, "usage": usage})
 
+
+def _add_tasks(router: APIRouter, desk: Desk) -> None:
     @router.post("/v1/tasks/{task}", tags=["tasks"], response_model=TaskAnswer, responses=ASKING)
     async def answer(task: TaskName, asked: TaskRequest) -> Response:
         """Answers of a task that the model was trained for, see `GET /v1/models`."""
@@ -131,6 +146,8 @@ def routes(desk: Desk, searches: Searches) -> APIRouter:
         answers = [{"error": str(one)} if isinstance(one, UserError) else one for one in found]
         return reply({"model": served.name, "task": spec.name, "answers": answers})
 
+
+def _add_attention(router: APIRouter, desk: Desk) -> None:
     @router.post("/v1/attention", tags=["tasks"], response_model=AttentionAnswer, responses=ASKING)
     async def attention(asked: AttentionRequest) -> Response:
         """Where the fusion encoder looks for a text, and for each of its words (Grad-CAM)."""
@@ -147,6 +164,8 @@ def routes(desk: Desk, searches: Searches) -> APIRouter:
         told = {"model": served.name, "layer": layer, "layers": layers, "match": maps.match}
         return reply({**told, "whole": maps.whole, "words": list(maps.words), "maps": maps.maps})
 
+
+def _add_search(router: APIRouter, desk: Desk, searches: Searches) -> None:
     @router.post("/search", tags=["search"], response_model=SearchAnswer, responses=ASKING)
     async def search(asked: SearchRequest) -> Response:
         """Pictures of a collection by a text, a picture or both; `fits` false says that nothing was found."""
@@ -170,8 +189,6 @@ def routes(desk: Desk, searches: Searches) -> APIRouter:
         searcher = searches.of(index)
         data, kind = await desk.in_thread(lambda: searches.picture(searcher, key))
         return Response(data, media_type=kind, headers={"cache-control": "private, max-age=300"})
-
-    return router
 
 
 def _inputs(desk: Desk, given: Sequence[Given]) -> list[Input]:

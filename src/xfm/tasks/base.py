@@ -236,10 +236,7 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         return len(rows)
 
     def batches(self, start: int, stop: int) -> Iterator[BatchT]:
-        """This process's training batches of the steps `start` (included) to `stop` (excluded).
-
-        A batch depends on the seed and the step only, so that training can continue anywhere.
-        """
+        """This process's training batches of steps `start` to `stop` (excluded); seed and step decide."""
         return (portion.batch for portion in self.portions(start, stop))
 
     def portions(self, start: int, stop: int, accumulate: int = 1) -> Generator[Portion[BatchT], None, None]:

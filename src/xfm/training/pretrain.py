@@ -15,7 +15,8 @@ from xfm.errors import UserError
 from xfm.modeling.adapters import require_whole
 from xfm.modeling.folder import Preprocessing, load_model, save_model
 from xfm.modeling.gradients import GradientPolicy
-from xfm.modeling.model_files import FRESH, TOKENIZER, WEIGHTS, read_config, read_provenance
+from xfm.modeling.model_files import FRESH, TOKENIZER, WEIGHTS
+from xfm.modeling.model_reading import read_config, read_provenance
 from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses

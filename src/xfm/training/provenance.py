@@ -17,7 +17,8 @@ from xfm.files import read_json_or_nothing
 from xfm.modeling.belongings import CODE_LICENCE
 from xfm.modeling.folder import Belongings, Preprocessing
 from xfm.modeling.gradients import GradientPolicy
-from xfm.modeling.model_files import read_provenance, write_description
+from xfm.modeling.model_reading import read_provenance
+from xfm.modeling.model_writing import write_description
 from xfm.training.run_folder import Describe
 
 _OF_THE_START = ("recipe", "steps", "seed", "composed", "licences", "began_with")

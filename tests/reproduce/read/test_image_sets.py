@@ -5,20 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.official.image_sets import WRITERS, know_digests
+from tests.official.image_sets import FER_LEVELS, WRITERS, know_digests
 from xfm.data.picture_files import load_image
 from xfm.errors import UserError
-from xfm.reproduce.read.image_sets import CACHE, ImageSet, place_of, read_image_set
+from xfm.reproduce.files.unpacked import CACHE
+from xfm.reproduce.read.image_sets import ImageSet, place_of, read_image_set
 
 ROWS = {
-    ImageSet.FOOD101: (6, 4),
-    ImageSet.CIFAR10: (20, 4),
-    ImageSet.DTD: (8, 4),
-    ImageSet.MNIST: (6, 4),
-    ImageSet.COUNTRY211: (8, 4),
-    ImageSet.CALTECH101: (60, 4),
-    ImageSet.FER2013: (4, 8),
+    ImageSet.FOOD101: (6, 0, 4),
+    ImageSet.CIFAR10: (20, 0, 4),
+    ImageSet.AIRCRAFT: (4, 4, 4),
+    ImageSet.DTD: (4, 4, 4),
+    ImageSet.FLOWERS: (2, 2, 4),
+    ImageSet.MNIST: (6, 0, 4),
+    ImageSet.COUNTRY211: (4, 4, 4),
+    ImageSet.RENDERED_SST2: (4, 4, 4),
+    ImageSet.CALTECH101: (60, 0, 4),
+    ImageSet.PCAM: (4, 4, 4),
+    ImageSet.FER2013: (4, 4, 4),
 }
+"""Of the splits of training, validation and test."""
 
 
 @pytest.mark.parametrize("kind", list(ImageSet))
@@ -28,8 +34,9 @@ def test_every_data_set_is_read(tmp_path: Path, kind: ImageSet, monkeypatch: pyt
     WRITERS[kind](tmp_path)
     know_digests(tmp_path, monkeypatch)
     corpus = read_image_set(tmp_path, kind)
-    assert (len(corpus.train), len(corpus.scored["test"])) == ROWS.get(kind, (4, 4))
-    rows = [*corpus.train, *corpus.scored["test"]]
+    splits = (corpus.train, corpus.validation, corpus.scored["test"])
+    assert tuple(map(len, splits)) == ROWS.get(kind, (4, 0, 4))
+    rows = [row for split in splits for row in split]
     assert {row.label for row in rows} <= set(corpus.classes)
     assert len({row.label for row in corpus.train}) >= 2
     assert len({row.image for row in rows}) == len(rows)
@@ -52,6 +59,16 @@ def test_arrays_are_unpacked_once_and_without_loss(tmp_path: Path, monkeypatch: 
     assert (load_image(first.image).numpy() == stored.reshape(3, 32, 32)).all()
     written = first.image.stat().st_mtime_ns
     assert read_image_set(tmp_path, ImageSet.CIFAR10).train[1].image.stat().st_mtime_ns == written
+
+
+def test_the_two_test_sets_of_fer2013_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their usage, in whatever order the file has them: one chooses, the other is the test."""
+    WRITERS[ImageSet.FER2013](tmp_path)
+    know_digests(tmp_path, monkeypatch)
+    corpus = read_image_set(tmp_path, ImageSet.FER2013)
+    splits = {"Training": corpus.train, "PublicTest": corpus.validation, "PrivateTest": corpus.scored["test"]}
+    for usage, rows in splits.items():
+        assert {int(level) for row in rows for level in load_image(row.image).unique()} == {FER_LEVELS[usage]}
 
 
 def test_a_pickle_that_is_not_the_official_one_is_never_loaded(tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ class ColumnMap:
             found[name] = column
         return cls(found)
 
+    @property
+    def option(self) -> str:
+        """The columns as `--columns` takes them, and `parse`."""
+        return ",".join(f"{name}={column}" for name, column in self.columns.items())
+
     def of(self, name: str) -> str:
         """The column of a field, or of a part of one, by one of its names."""
         return self.columns.get(name, name)

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from xfm.config.model import LanguageConfig, ModelConfig, Positions, VisionConfig
+from xfm.config.encoders import LanguageConfig, Positions, VisionConfig
+from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.task import HeadKind, ImageHead
 from xfm.config.tasks import IMAGE_CLASSIFICATION

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xfm.config.model import LanguageConfig, ModelConfig, VisionConfig
+from xfm.config.encoders import LanguageConfig, VisionConfig
+from xfm.config.model import ModelConfig
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.config.tasks import CAPTIONING, GROUNDING, IMAGE_CLASSIFICATION, RETRIEVAL, SENTENCE_SIMILARITY
 from xfm.errors import UserError

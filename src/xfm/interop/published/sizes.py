@@ -8,7 +8,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from xfm.config import tasks
-from xfm.config.model import Grid, ModelConfig
+from xfm.config.encoders import Grid
+from xfm.config.model import ModelConfig
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.errors import UserError
 from xfm.interop.published.names import native_parts

@@ -30,6 +30,8 @@ class Corpus(Generic[R]):
         left_out: why rows that should be trained on are none of these, by file and row.
         reports: what else the files hold that is not read.
         notes: what the reader decided where the files leave it open, by what it is about.
+        validation: rows with which a probe chooses its penalty, and that it is fitted to afterwards; without,
+            it takes a share of the training rows.
     """
 
     train: Sequence[R]
@@ -41,6 +43,7 @@ class Corpus(Generic[R]):
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
     reports: tuple[FolderReport, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict[str, str])
+    validation: Sequence[R] = ()
 
     @property
     def valid(self) -> Sequence[R]:
@@ -54,6 +57,7 @@ class Corpus(Generic[R]):
             train=_spaced(self.train, train),
             scored={name: _spaced(rows, test) for name, rows in self.scored.items()},
             hidden={name: _spaced(rows, test) for name, rows in self.hidden.items()},
+            validation=_spaced(self.validation, test),
         )
 
 
