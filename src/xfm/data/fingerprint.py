@@ -14,12 +14,10 @@ from pathlib import Path
 from xfm.config.data import DataConfig
 from xfm.data.records import Limits
 from xfm.data.sources import resolve_files
-from xfm.data.sources.base import StoredFile
+from xfm.data.sources.base import StoredFile, sampled_digest
 from xfm.data.sources.folder import FolderSource
 from xfm.errors import UserError
 
-_WHOLE = 4 << 20
-_BLOCK, _BLOCKS = 4096, 64
 _PICTURES = 64
 
 
@@ -58,15 +56,7 @@ def _digest(path: Path) -> str:
 
 
 def _of_file(file: StoredFile) -> str:
-    digest = hashlib.sha256()
-    with file.path.open("rb", buffering=0) as stream:
-        if file.size <= _WHOLE:
-            digest.update(stream.read(_WHOLE + 1))
-        else:
-            for block in range(_BLOCKS):
-                stream.seek((file.size - _BLOCK) * block // (_BLOCKS - 1))
-                digest.update(stream.read(_BLOCK))
-    return f"{file.size} bytes, {digest.hexdigest()[:16]}"
+    return f"{file.size} bytes, {sampled_digest(file).hex()}"
 
 
 def _of_folder(folder: Path) -> str:

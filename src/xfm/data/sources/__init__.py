@@ -4,19 +4,23 @@ import glob
 import json
 import os
 import re
+from collections.abc import Iterator
 from fnmatch import fnmatch
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from xfm.data.records import Limits, SampleKind
 from xfm.data.sources.base import ConcatSource, RecordSource
 from xfm.data.sources.folder import FolderSource
 from xfm.data.sources.jsonl import JsonLinesSource
-from xfm.data.sources.tar import TarSource
+from xfm.data.sources.scanned import scanned_index
+from xfm.data.sources.shard_index import COMMAND, saved_index
+from xfm.data.sources.shards import ShardSource
 from xfm.errors import UserError
 from xfm.files import read_text
 
-_READERS = {".tar": TarSource, ".jsonl": JsonLinesSource}
+TAR, LINES = ".tar", ".jsonl"
+_ENDINGS = (TAR, LINES)
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _NUMBERED = re.compile(r"^(.*?)(\d+)(\.[a-z]+)$")
 _MANIFEST = "world.json"
@@ -24,6 +28,8 @@ _MANIFEST = "world.json"
 
 def open_source(path: Path | str, kind: SampleKind | str, limits: Limits | None = None) -> RecordSource:
     """Open a corpus.
+
+    Where `xfm data index` has written an index beside tar shards, they are not scanned.
 
     Args:
         path: a tar shard, a JSON-lines file, a pattern (`dir/*.tar`), a numbered range
@@ -46,8 +52,20 @@ def open_source(path: Path | str, kind: SampleKind | str, limits: Limits | None 
             f"{path}: no {kind} data there; give tar shards, a .jsonl file, or a folder holding either "
             "(`xfm prepare` makes them)."
         )
-    parts = [_READERS[file.suffix](file, kind, limits) for file in files]
+    parts = list(_parts(files, kind, limits))
     return parts[0] if len(parts) == 1 else ConcatSource(parts)
+
+
+def _parts(files: list[Path], kind: SampleKind, limits: Limits) -> Iterator[RecordSource]:
+    """The sources of files in order: one for all shards of a folder that follow one another."""
+    for (folder, ending), group in groupby(files, key=lambda file: (file.parent, file.suffix)):
+        if ending == TAR:
+            names = [file.name for file in group]
+            yield ShardSource(
+                folder, names, saved_index(folder) or scanned_index(folder, names), kind, limits
+            )
+        else:
+            yield from (JsonLinesSource(file, kind, limits) for file in group)
 
 
 def resolve_files(path: Path | str) -> list[Path]:
@@ -66,7 +84,7 @@ def resolve_files(path: Path | str) -> list[Path]:
         names = [f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1)]
         return [file for n in names for file in resolve_files(text[: span.start()] + n + text[span.end() :])]
     if place.is_dir():
-        files = sorted(file for ending in _READERS for file in place.glob(f"*{ending}"))
+        files = [place / name for name in sorted(os.listdir(place)) if name.endswith(_ENDINGS)]
         _check_complete(place, files, place)
     elif not there and glob.has_magic(text[len(_existing(text)) :]):
         files = sorted(Path(name) for name in glob.glob(_pattern(text)))
@@ -76,7 +94,7 @@ def resolve_files(path: Path | str) -> list[Path]:
         if not place.is_file():
             raise UserError(f"{text}: no such shard or file; check the path, or make it with `xfm prepare`.")
     for file in files:
-        if file.suffix not in _READERS:
+        if file.suffix not in _ENDINGS:
             raise UserError(f"{file}: unknown ending; give .tar shards (not compressed) or .jsonl files.")
     return files
 
@@ -104,6 +122,16 @@ def _check_complete(place: Path, files: list[Path], folder: Path) -> None:
         files: what is there.
         folder: the folder of the files.
     """
+    pattern = f"{glob.escape(str(folder))}/*" if place == folder else _pattern(str(place))
+    if (index := saved_index(folder)) is not None:  # it knows what there was
+        there = {file.name for file in files}
+        for name in index.table.names:
+            if name not in there and fnmatch(str(folder / name), pattern):
+                raise UserError(
+                    f"{folder / name}: the shard is missing, which {index.place} has; download or prepare it "
+                    f"again, or run `{COMMAND} {folder}` to go on without it."
+                )
+        return
     matches = [match for match in (_NUMBERED.match(str(file)) for file in files) if match]
     for stem in {match.group(1) for match in matches}:
         found = sorted((int(match.group(2)), match.group(2)) for match in matches if match.group(1) == stem)
@@ -113,9 +141,8 @@ def _check_complete(place: Path, files: list[Path], folder: Path) -> None:
                     f"{place}: a file is missing between {stem}{before} and {after}; download or prepare it "
                     "again, or name the files that you want one by one."
                 )
-    pattern = f"{glob.escape(str(folder))}/*" if place == folder else _pattern(str(place))
     for listed in _listed(folder):
-        if listed.suffix in _READERS and fnmatch(str(listed), pattern) and listed not in files:
+        if listed.suffix in _ENDINGS and fnmatch(str(listed), pattern) and listed not in files:
             raise UserError(f"{listed}: the file is missing; build its world again with `xfm prepare`.")
 
 

@@ -1,6 +1,7 @@
 """What every source can do, and how files are opened lazily and read in pieces."""
 
 import errno
+import hashlib
 import os
 from bisect import bisect_right
 from collections import OrderedDict
@@ -79,6 +80,29 @@ class StoredFile:
     @classmethod
     def _from(cls, path: Path, status: os.stat_result) -> "StoredFile":
         return cls(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+_WHOLE = 4 << 20
+_BLOCK, _BLOCKS = 4096, 64
+
+
+def sampled_digest(file: StoredFile) -> bytes:
+    """Eight bytes by which a file is known again wherever it lies, at the cost of reading a little of it.
+
+    Files of up to 4 MiB are digested whole, of larger ones 64 blocks from the first byte to the last.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with file.path.open("rb", buffering=0) as stream:
+        if file.size <= _WHOLE:
+            digest.update(stream.read(_WHOLE + 1))
+        else:
+            for block in range(_BLOCKS):
+                stream.seek((file.size - _BLOCK) * block // (_BLOCKS - 1))
+                digest.update(stream.read(_BLOCK))
+    return digest.digest()[:8]
 
 
 class FilePool:
