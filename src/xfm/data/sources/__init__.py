@@ -13,15 +13,16 @@ from xfm.data.records import Limits, SampleKind
 from xfm.data.sources.base import ConcatSource, RecordSource
 from xfm.data.sources.folder import FolderSource
 from xfm.data.sources.jsonl import JsonLinesSource
+from xfm.data.sources.names import expanded
 from xfm.data.sources.scanned import scanned_index
 from xfm.data.sources.shard_index import COMMAND, saved_index
 from xfm.data.sources.shards import ShardSource
+from xfm.data.sources.storage import LocalShards
 from xfm.errors import UserError
 from xfm.files import read_text
 
 TAR, LINES = ".tar", ".jsonl"
 _ENDINGS = (TAR, LINES)
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _NUMBERED = re.compile(r"^(.*?)(\d+)(\.[a-z]+)$")
 _MANIFEST = "world.json"
 
@@ -61,9 +62,9 @@ def _parts(files: list[Path], kind: SampleKind, limits: Limits) -> Iterator[Reco
     for (folder, ending), group in groupby(files, key=lambda file: (file.parent, file.suffix)):
         if ending == TAR:
             names = [file.name for file in group]
-            yield ShardSource(
-                folder, names, saved_index(folder) or scanned_index(folder, names), kind, limits
-            )
+            saved = saved_index(folder)
+            storage = LocalShards(folder, indexed=saved is not None)
+            yield ShardSource(storage, names, saved or scanned_index(folder, names), kind, limits)
         else:
             yield from (JsonLinesSource(file, kind, limits) for file in group)
 
@@ -78,11 +79,9 @@ def resolve_files(path: Path | str) -> list[Path]:
     text = str(path)
     place = Path(text)
     there = os.path.exists(place)  # what exists is no pattern, whatever its name
-    span = None if there else _RANGE.search(text, len(_existing(text)))
-    if span:
-        first, last = span.groups()
-        names = [f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1)]
-        return [file for n in names for file in resolve_files(text[: span.start()] + n + text[span.end() :])]
+    names = [text] if there else expanded(text, len(_existing(text)))
+    if names != [text]:
+        return [file for name in names for file in resolve_files(name)]
     if place.is_dir():
         files = [place / name for name in sorted(os.listdir(place)) if name.endswith(_ENDINGS)]
         _check_complete(place, files, place)

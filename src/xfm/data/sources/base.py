@@ -32,6 +32,9 @@ class RecordSource:
         """The record as it lies on disk; raises BadRecordError."""
         raise NotImplementedError
 
+    def expect(self, first: int, stop: int) -> None:
+        """Hear that the records `first` to `stop` - 1 will be read soon, most of them; nothing is raised."""
+
     def read(self, index: int) -> Sample:
         """The record decoded and checked; raises BadRecordError."""
         return to_sample(self.record(index), self.kind, self.limits)
@@ -52,6 +55,14 @@ class ConcatSource(RecordSource):
         """The record at `index` of the concatenation."""
         part = bisect_right(self._ends, index)
         return self._parts[part].record(index - (self._ends[part - 1] if part else 0))
+
+    def expect(self, first: int, stop: int) -> None:
+        """See `RecordSource.expect`."""
+        start = 0
+        for part, end in zip(self._parts, self._ends, strict=True):
+            if start < stop and first < end:
+                part.expect(max(first, start) - start, min(stop, end) - start)
+            start = end
 
 
 @dataclass(frozen=True)
@@ -132,6 +143,11 @@ class FilePool:
             offset += len(piece)
             size -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def expect(self, file: StoredFile, offset: int, size: int) -> None:
+        """Have the system read ahead what will be asked for; raises OSError as `read`."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._descriptor(file), offset, size, os.POSIX_FADV_WILLNEED)
 
     def _descriptor(self, file: StoredFile) -> int:
         descriptor = self._open.get(file)

@@ -1,8 +1,9 @@
 """The saved index of a folder of tar shards: one file beside them, by which they open without being scanned.
 
 `index.xfm` holds, little-endian and without padding: a header of 128 bytes; `[N, 3, 2]` int64 spans (offset
-and size of the picture, the JSON and the text of every record, 0 where there is none); a table of the shards
-(`ShardTable`: names, sizes, times, counts, checksums). The spans lie first and the header is written last, so
+of the picture, the JSON and the text of every record, 0 where there is none; its size in the lower 48 bits,
+and above them how many blocks of headers stand before it); a table of the shards (`ShardTable`: names, sizes,
+times, counts, checksums). The spans lie first and the header is written last, so
 that the file is written in one go however many records there are. Where everything lies follows from the
 counts in the header alone, and the digest of the table is in it. Nothing in the file is unpickled.
 
@@ -27,7 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from xfm.data.sources.base import FILES, StoredFile
-from xfm.data.sources.shard_table import IndexedShard, ShardTable, TableRows, index_shard, table_size
+from xfm.data.sources.shard_table import IndexedShard, ShardRows, ShardTable, index_shard, table_size
 from xfm.errors import UserError
 from xfm.files import open_regular, writing
 
@@ -108,7 +109,7 @@ def write_index(folder: Path, shards: Iterable[IndexedShard], name: str = INDEX)
 
 def _write(stream: BinaryIO, shards: Iterable[IndexedShard], path: Path) -> None:
     stream.write(bytes(_HEADER.size))
-    rows = TableRows()
+    rows = ShardRows()
     for shard in shards:
         stream.write(np.ascontiguousarray(shard.spans, "<i8").tobytes())
         rows.add(shard)

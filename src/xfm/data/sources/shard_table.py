@@ -34,8 +34,7 @@ class IndexedShard:
         modified: time of the last change in nanoseconds.
         sample: digest of its size and of 64 blocks, by which a copy is known again: 8 bytes.
         sha256: digest of the whole: 32 bytes, zeros where nobody has computed it.
-        spans: [N, 3, 2] int64: offset and size of picture, JSON and text of each record; 0 where there are
-            none.
+        spans: [N, 3, 2] int64 of picture, JSON and text of each record, see `scan_spans`.
     """
 
     name: str
@@ -89,6 +88,11 @@ class ShardTable:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def records(self) -> int:
+        """How many records there are."""
+        return int(self.ends[-1])
+
     def start(self, shard: int) -> int:
         """The number of a shard's first record."""
         return int(self.ends[shard - 1]) if shard else 0
@@ -103,7 +107,7 @@ class ShardTable:
         """A table from its bytes.
 
         Raises:
-            ValueError: it is not what `TableRows.encoded` would give; the message says why.
+            ValueError: it is not what `ShardRows.encoded` would give; the message says why.
         """
         columns: dict[str, Any] = {}
         place = 0
@@ -134,7 +138,7 @@ def table_size(shards: int, names: int) -> int:
     return shards * sum(np.dtype(kind).itemsize for kind in _COLUMNS.values()) + names
 
 
-class TableRows:
+class ShardRows:
     """A table that grows by a shard at a time; the spans of the shards are not kept."""
 
     def __init__(self) -> None:
@@ -198,7 +202,7 @@ class ScannedIndex:
     @classmethod
     def of(cls, shards: Iterable[IndexedShard]) -> "ScannedIndex":
         """The index of these shards, in this order."""
-        rows = TableRows()
+        rows = ShardRows()
         spans: list[np.ndarray] = []
         for shard in shards:
             rows.add(shard)

@@ -3,9 +3,8 @@
 Nothing is extracted, and links and devices are ignored. Formats: ustar, GNU long names, pax (path and size).
 """
 
-import contextlib
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,19 +20,27 @@ PICTURE, JSON, TEXT = range(3)
 """Columns of a record."""
 _NOTES = (b"L", b"K", b"x", b"g")
 _MAX_NOTE = 1 << 20  # bytes of a long name or of pax fields; real ones have some hundred
-NEAR, FAR = 3 * BLOCK, 32 * BLOCK
-"""Bytes before a member's own in which its header and long name lie: mostly, and always."""
+_SIZE_BITS = 48
+_SIZES = (1 << _SIZE_BITS) - 1
+_MOST_BLOCKS = (1 << 63 - _SIZE_BITS) - 1
 _REGULAR = (b"0", b"\0", b"7")
 _COLUMN = {**dict.fromkeys(PICTURES, PICTURE), "json": JSON, "txt": TEXT}
 
 
 @dataclass(frozen=True)
 class Member:
-    """A regular file in a tar: its name, and where its bytes lie."""
+    """A regular file in a tar.
+
+    Attributes:
+        name: its name.
+        offset, size: where its bytes lie.
+        lead: bytes of the headers before them.
+    """
 
     name: str
     offset: int
     size: int
+    lead: int = BLOCK
 
 
 def scan_members(file: StoredFile) -> Iterator[Member]:
@@ -48,8 +55,8 @@ def scan_members(file: StoredFile) -> Iterator[Member]:
         yield from _scan(file.path, data, file.size)
 
 
-def _scan(path: Path, data: mmap.mmap, end: int) -> Iterator[Member]:
-    place = 0
+def _scan(path: Path, data: mmap.mmap | bytes, end: int) -> Iterator[Member]:
+    place = first = 0
     long_name: str | None = None
     pax: dict[str, str] = {}
     while True:
@@ -72,9 +79,10 @@ def _scan(path: Path, data: mmap.mmap, end: int) -> Iterator[Member]:
                 raise _no_header(path, place) from None
         elif kind not in _NOTES:
             if kind in _REGULAR:
-                yield Member(long_name or pax.get("path") or _name(header), start, size)
+                yield Member(long_name or pax.get("path") or _name(header), start, size, start - first)
             long_name, pax = None, {}
         place = start + -(-size // BLOCK) * BLOCK
+        first = first if kind in _NOTES else place
 
 
 def _no_header(path: Path, place: int) -> UserError:
@@ -140,8 +148,8 @@ def scan_spans(file: StoredFile) -> np.ndarray:
     """Where the records of a shard lie.
 
     Returns:
-        [N, 3, 2] int64: offset and size of the picture, the JSON and the text of each record; offset 0 where
-        there is none.
+        [N, 3, 2] int64: of the picture, the JSON and the text of each record the offset (0 where there is
+        none), and its size with the number of blocks of headers before it, see `unpacked`.
 
     Raises:
         UserError: when it is truncated, not a tar, or a key has two pictures, JSONs or texts.
@@ -161,7 +169,10 @@ def scan_spans(file: StoredFile) -> np.ndarray:
             raise UserError(
                 f"{file.path}: key {key} has two members of a kind; give each record its own key."
             )
-        rows[-1][2 * column : 2 * column + 2] = [member.offset, member.size]
+        blocks = member.lead // BLOCK
+        if blocks > _MOST_BLOCKS or member.size > _SIZES:
+            raise _no_header(file.path, member.offset - member.lead)
+        rows[-1][2 * column : 2 * column + 2] = [member.offset, member.size | blocks << _SIZE_BITS]
     return np.array(rows, dtype=np.int64).reshape(-1, 3, 2)
 
 
@@ -170,49 +181,27 @@ def text_rows(spans: np.ndarray) -> np.ndarray:
     return np.flatnonzero(spans[:, (JSON, TEXT), 0].any(1))
 
 
+def unpacked(span: Sequence[int]) -> tuple[int, int, int]:
+    """Offset (0 for none) and size of a member, and how many bytes of headers stand before it."""
+    offset, packed = span
+    return offset, packed & _SIZES, (packed >> _SIZE_BITS) * BLOCK
+
+
 def stored_name(before: bytes, size: int, column: int) -> str | None:
-    """The name of a member from the blocks before its bytes.
+    """The name of a member from the headers before its bytes.
 
     Args:
-        before: the blocks of the shard up to the member's bytes: its header last, and before it the note that
-            holds a long name, if there is one (`NEAR` blocks hold most, `FAR` all).
+        before: its headers: notes of a long name, if there are any, and its own.
         size: how many bytes the member is to have.
         column: what it is to be: `PICTURE`, `JSON` or `TEXT`.
 
     Returns:
-        The name; None where these blocks end with no header of such a member.
+        The name; None where these bytes are not the headers of such a member.
     """
-    header = before[-BLOCK:]
-    if len(header) < BLOCK:
+    try:
+        found = next(_scan(Path(), before, len(before) + size), None)
+    except UserError:
         return None
-    long_name, pax = _notes_before(before[:-BLOCK])
-    if _size(header, pax) != size or header[156:157] not in _REGULAR:
+    if found is None or (found.offset, found.size) != (len(before), size):
         return None
-    name = long_name or pax.get("path") or _name(header)
-    return name if _COLUMN.get(key_and_extension(name)[1]) == column else None
-
-
-def _notes_before(data: bytes) -> tuple[str | None, dict[str, str]]:
-    """Long name and pax fields of the notes that end where these blocks do; none where there are none.
-
-    A name and fields may both be there. A block of a file that looks like a note is taken for one only where
-    its size reaches exactly to the end.
-    """
-    end = len(data)
-    long_name: str | None = None
-    pax: dict[str, str] = {}
-    for place in range(end - 2 * BLOCK, -1, -BLOCK):
-        header = data[place : place + BLOCK]
-        kind = header[156:157]
-        if kind not in _NOTES or (size := _size(header, {})) is None:
-            continue
-        if place + BLOCK + -(-size // BLOCK) * BLOCK != end:
-            continue
-        content = data[place + BLOCK : place + BLOCK + size]
-        if kind == b"L":
-            long_name = long_name or content.rstrip(b"\0").decode("utf-8", "replace")
-        elif kind == b"x" and not pax:
-            with contextlib.suppress(ValueError):
-                pax = _pax(content)
-        end = place
-    return long_name, pax
+    return found.name if _COLUMN.get(key_and_extension(found.name)[1]) == column else None
