@@ -14,9 +14,10 @@ from pathlib import Path
 
 from xfm.config.data import DataConfig
 from xfm.data.records import Limits
-from xfm.data.sources import TAR, resolve_files
+from xfm.data.sources import resolve_files
 from xfm.data.sources.base import StoredFile, sampled_digest
 from xfm.data.sources.folder import FolderSource
+from xfm.data.sources.indexed import TAR
 from xfm.data.sources.shard_index import saved_index
 from xfm.errors import UserError
 

@@ -12,17 +12,18 @@ from pathlib import Path
 from xfm.data.records import Limits, SampleKind
 from xfm.data.sources.base import ConcatSource, RecordSource
 from xfm.data.sources.folder import FolderSource
+from xfm.data.sources.indexed import TAR, IndexedShards, indexed_shards
 from xfm.data.sources.jsonl import JsonLinesSource
 from xfm.data.sources.names import expanded
 from xfm.data.sources.scanned import scanned_index
-from xfm.data.sources.shard_index import COMMAND, saved_index
+from xfm.data.sources.shard_index import saved_index
 from xfm.data.sources.shards import ShardSource
 from xfm.data.sources.storage import LocalShards
 from xfm.errors import UserError
 from xfm.files import read_text
 
-TAR, LINES = ".tar", ".jsonl"
-_ENDINGS = (TAR, LINES)
+_READERS = {".jsonl": JsonLinesSource}
+_ENDINGS = (TAR, *_READERS)
 _NUMBERED = re.compile(r"^(.*?)(\d+)(\.[a-z]+)$")
 _MANIFEST = "world.json"
 
@@ -43,6 +44,9 @@ def open_source(path: Path | str, kind: SampleKind | str, limits: Limits | None 
         UserError: when nothing is there, or a shard is missing, truncated or of another format.
     """
     kind, limits = SampleKind(kind), limits or Limits()
+    if (found := indexed_shards(path)) is not None and not _others(path):
+        storage = LocalShards(found.folder, indexed=True)
+        return ShardSource(storage, found.names, found.index, kind, limits)
     files = resolve_files(path)
     if not files and kind is SampleKind.IMAGE and Path(path).is_dir():
         pictures = FolderSource(Path(path), limits)
@@ -57,6 +61,14 @@ def open_source(path: Path | str, kind: SampleKind | str, limits: Limits | None 
     return parts[0] if len(parts) == 1 else ConcatSource(parts)
 
 
+def _others(path: Path | str) -> bool:
+    """Whether a folder or pattern may hold other files than shards."""
+    text = str(path)
+    if not os.path.isdir(text):
+        return not text.endswith(TAR)
+    return any(name.endswith(tuple(_READERS)) for name in os.listdir(text))
+
+
 def _parts(files: list[Path], kind: SampleKind, limits: Limits) -> Iterator[RecordSource]:
     """The sources of files in order: one for all shards of a folder that follow one another."""
     for (folder, ending), group in groupby(files, key=lambda file: (file.parent, file.suffix)):
@@ -66,7 +78,7 @@ def _parts(files: list[Path], kind: SampleKind, limits: Limits) -> Iterator[Reco
             storage = LocalShards(folder, indexed=saved is not None)
             yield ShardSource(storage, names, saved or scanned_index(folder, names), kind, limits)
         else:
-            yield from (JsonLinesSource(file, kind, limits) for file in group)
+            yield from (_READERS[ending](file, kind, limits) for file in group)
 
 
 def resolve_files(path: Path | str) -> list[Path]:
@@ -82,12 +94,15 @@ def resolve_files(path: Path | str) -> list[Path]:
     names = [text] if there else expanded(text, len(_existing(text)))
     if names != [text]:
         return [file for name in names for file in resolve_files(name)]
+    known = indexed_shards(path)
+    if known is not None and not _others(path):
+        return [known.folder / name for name in known.names]
     if place.is_dir():
         files = [place / name for name in sorted(os.listdir(place)) if name.endswith(_ENDINGS)]
-        _check_complete(place, files, place)
+        _check_complete(place, files, place, known)
     elif not there and glob.has_magic(text[len(_existing(text)) :]):
         files = sorted(Path(name) for name in glob.glob(_pattern(text)))
-        _check_complete(place, files, place.parent)
+        _check_complete(place, files, place.parent, known)
     else:
         files = [place]
         if not place.is_file():
@@ -113,24 +128,18 @@ def _pattern(text: str) -> str:
     return glob.escape(literal) + text[len(literal) :]
 
 
-def _check_complete(place: Path, files: list[Path], folder: Path) -> None:
+def _check_complete(place: Path, files: list[Path], folder: Path, known: IndexedShards | None) -> None:
     """Refuse a folder or pattern of which a file is missing.
 
     Args:
         place: the folder or pattern.
         files: what is there.
         folder: the folder of the files.
+        known: what the index of the folder knows, which tells gaps better than numbers do.
     """
-    pattern = f"{glob.escape(str(folder))}/*" if place == folder else _pattern(str(place))
-    if (index := saved_index(folder)) is not None:  # it knows what there was
-        there = {file.name for file in files}
-        for name in index.table.names:
-            if name not in there and fnmatch(str(folder / name), pattern):
-                raise UserError(
-                    f"{folder / name}: the shard is missing, which {index.place} has; download or prepare it "
-                    f"again, or run `{COMMAND} {folder}` to go on without it."
-                )
+    if known is not None:
         return
+    pattern = f"{glob.escape(str(folder))}/*" if place == folder else _pattern(str(place))
     matches = [match for match in (_NUMBERED.match(str(file)) for file in files) if match]
     for stem in {match.group(1) for match in matches}:
         found = sorted((int(match.group(2)), match.group(2)) for match in matches if match.group(1) == stem)

@@ -114,10 +114,10 @@ class ShardTable:
         for name, kind in _COLUMNS.items():
             columns[name] = np.frombuffer(data, kind, shards, place)
             place += columns[name].nbytes
-        names = [os.fsdecode(name) for name in data[place:].split(b"\0")]
+        names = os.fsdecode(data[place:]).split("\0")
         if len(names) != shards + 1 or names.pop() or len(set(names)) != shards:
             raise ValueError("its names are not one for each shard")
-        if any(not name or "/" in name or name in (".", "..") for name in names):
+        if b"/" in data[place:] or not {"", ".", ".."}.isdisjoint(names):
             raise ValueError("a name in it is none of a file beside it")
         table = cls(tuple(names), **columns)
         if not table.fits(records):
@@ -221,5 +221,7 @@ def records_of(table: ShardTable, texts: bool) -> np.ndarray:
 
 def numbers_of(table: ShardTable, names: Sequence[str]) -> np.ndarray:
     """[M] places in the table of the shards of these names; -1 where one is not in it."""
+    if len(names) == len(table) and tuple(names) == table.names:
+        return np.arange(len(table))
     known = {name: number for number, name in enumerate(table.names)}
     return np.array([known.get(name, -1) for name in names], np.int64)
