@@ -155,6 +155,7 @@ COMMANDS = {
     for one in (
         _verb("quickstart", "everything from data to report in one command"),
         _verb("prepare", "build the embedded data"),
+        _verb("data", "index the shards of a corpus, or look at what a recipe reads"),
         _verb("init", "compose a model of encoders with weights"),
         _verb("pretrain", "pre-train a recipe, or resume", several=True),
         _verb("finetune", "fine-tune a model on your own rows", several=True),

@@ -54,8 +54,8 @@ def test_every_recipe_builds(name):
 def test_base_is_the_published_run():
     recipe = load_recipe("base")
     data, training = recipe.data, recipe.training
-    assert (data.pair.batch_size, data.region.batch_size) == (96, 96)
-    assert (data.image.batch_size, data.text.batch_size) == (96, 256)
+    assert (data.pair.batch_size, data.region.batch_size) == (32 * 96, 32 * 96)
+    assert (data.image.batch_size, data.text.batch_size) == (32 * 96, 32 * 256)
     assert (training.steps, training.optim.lr, training.optim.warmup) == (200_000, 1e-4, 2500)
     assert (training.optim.betas, training.optim.weight_decay) == ((0.9, 0.98), 0.01)
     assert (training.optim.clip, training.optim.new_lr_multiplier) == (1.0, 2.0)

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.data.conftest import region_members, write_tar
 from xfm.config.data import CorpusConfig, DataConfig, StreamConfig
+from xfm.data import fingerprint
 from xfm.data.fingerprint import data_changes, data_fingerprint
+from xfm.data.sources.shard_index import index_folder
 
 
 @pytest.fixture
@@ -60,3 +63,24 @@ def test_files_that_come_and_go(folder):
     assert data_changes(before, now) == ["large.jsonl is not read any more"]
     assert data_changes(now, before) == ["large.jsonl is new"]
     assert data_fingerprint([less, config(folder)], folder) == before  # of every phase
+
+
+def test_an_index_says_the_same_without_reading_the_shards(tmp_path, monkeypatch):
+    """Shards of more files than are named one by one are one entry, indexed or not."""
+    rng = np.random.default_rng(0)
+    for shard in range(3):
+        write_tar(tmp_path / f"a-{shard}.tar", region_members(rng, 2, first=2 * shard))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    stream = StreamConfig(1, [CorpusConfig(str(tmp_path / "*.tar"))])
+    config = DataConfig(pair=stream, tokenizer=str(tmp_path / "tokenizer.json"))
+    few = data_fingerprint([config], tmp_path)
+    assert sorted(few) == ["a-0.tar", "a-1.tar", "a-2.tar", "tokenizer.json"]
+    monkeypatch.setattr(fingerprint, "_MANY", 2)
+    many = data_fingerprint([config], tmp_path)
+    assert many["*.tar"].startswith("3 files, ")
+    index_folder(tmp_path, sorted(tmp_path.glob("*.tar")))
+    assert data_fingerprint([config], tmp_path) == many
+    monkeypatch.setattr(fingerprint, "_MANY", 1000)
+    for path in tmp_path.glob("*.tar"):
+        path.write_bytes(bytes(path.stat().st_size))  # nobody reads it now
+    assert data_fingerprint([config], tmp_path) == few

@@ -16,7 +16,7 @@ from tests.refusals import expect_refusal
 from xfm.config.data import STREAMS, Augmentation, CorpusConfig, DataConfig, PatchMaskConfig, StreamConfig
 from xfm.data.builder import BatchBuilder
 from xfm.data.loader import PretrainingData
-from xfm.data.schema import TensorFields
+from xfm.data.schema import TensorFields, TextBatch
 
 
 def same(a: object, b: object) -> bool:
@@ -57,19 +57,52 @@ def test_an_endless_run_may_start_anywhere(corpus):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_ranks_share_the_stream_of_one_process(corpus, workers):
-    config = replace(corpus.config(), workers=workers)
-    double = {name: replace(one, batch_size=2 * one.batch_size) for name, one in config.streams.items()}
-    whole = batches(replace(config, **double), 0, 4)
-    parts = [batches(config, 0, 4, rank=rank, world=2) for rank in range(2)]
-    for step in range(4):
-        for name in ("image", "pair", "region"):
-            halves = [getattr(part[step], name).pixels for part in parts]
-            assert torch.equal(torch.cat(halves), getattr(whole[step], name).pixels)
-        halves = [part[step].region.image_identity for part in parts]
-        assert torch.equal(torch.cat(halves), whole[step].region.image_identity)
-        origins = [str(origin) for part in parts for origin in part[step].origins]
-        assert sorted(origins) == sorted(map(str, whole[step].origins))
+def test_ranks_share_the_batch_of_one_process(corpus, workers):
+    """Unevenly too: 6, 3, 4 and 5 samples among two or three processes."""
+    config = replace(published(corpus), workers=workers)
+    whole = batches(config, 2, 5)
+    for world in (2, 3):
+        shares = [batches(config, 2, 5, rank=rank, world=world) for rank in range(world)]
+        for step, parts in zip(whole, zip(*shares, strict=True), strict=True):
+            for name in ("image", "pair", "region"):
+                pixels = [getattr(part, name).pixels for part in parts]
+                assert torch.equal(torch.cat(pixels), getattr(step, name).pixels)
+            for name, field in (("region", "image_identity"), ("pair", "text_identity")):
+                found = [getattr(getattr(part, name), field) for part in parts]
+                assert torch.equal(torch.cat(found), getattr(getattr(step, name), field))
+            assert [row for part in parts for row in in_words(part.text)] == in_words(step.text)
+            origins = [str(origin) for part in parts for origin in part.origins]
+            assert sorted(origins) == sorted(map(str, step.origins))
+
+
+def in_words(text: TextBatch) -> list[tuple[list[int], list[int]]]:
+    """The tokens of each row without padding, and the labels of what is masked."""
+    rows = zip(text.tokens.ids, text.tokens.mask, text.masked.labels, strict=True)
+    return [(ids[: int(mask.sum())].tolist(), labels[labels != -100].tolist()) for ids, mask, labels in rows]
+
+
+def test_a_run_that_moves_between_numbers_of_processes_sees_the_same_samples(corpus):
+    """1 -> 2 -> 3 -> 1 processes, with other numbers of loaders, in a weighted mixture with groups."""
+    paths = [str(corpus.folder / f"scenes-0000{i}.tar") for i in range(2)]
+    stream = StreamConfig(6, [CorpusConfig(paths[0], 3, group=2), CorpusConfig(paths[1], 1)])
+    config = corpus.only(pair=stream, patch_mask=PatchMaskConfig(24, 4))
+    whole, moved = batches(config, 0, 12), []
+    for start, world, workers in ((0, 1, 1), (3, 2, 0), (6, 3, 2), (9, 1, 0)):
+        now = replace(config, workers=workers)
+        shares = [batches(now, start, start + 3, rank=rank, world=world) for rank in range(world)]
+        for step, parts in enumerate(zip(*shares, strict=True), start):
+            moved += [origin for part in parts for origin in part.origins]
+            pixels = torch.cat([part.pair.pixels for part in parts])
+            assert torch.equal(pixels, whole[step].pair.pixels)
+    assert moved == [origin for step in whole for origin in step.origins]
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(corpus):
+    with expect_refusal("data.image.batch_size is 3, which 4 processes cannot share", "at least 4"):
+        PretrainingData(corpus.config(), 96, 12, 0, rank=3, world=4)
+    twins = StreamConfig(4, [CorpusConfig(str(corpus.folder / "scenes-*.tar"), group=2)])
+    with expect_refusal("data.pair.batch_size is 4 in groups of 2, which 3 processes", "at least 6"):
+        PretrainingData(corpus.only(pair=twins, patch_mask=PatchMaskConfig(24, 4)), 96, 12, 0, world=3)
 
 
 def test_an_epoch_shows_every_record_once(corpus):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfm.data.mixture import BLOCK, Mixture, apportion, shuffled
+from xfm.data.mixture import BLOCK, Mixture, apportion
+from xfm.data.order import Runs
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=30), st.integers(50, 20_000))
@@ -24,32 +25,6 @@ def test_apportion(weights, places):
 def test_bad_weights(weights):
     with pytest.raises(ValueError, match="positive"):
         apportion(weights)
-
-
-@settings(max_examples=60)
-@given(st.integers(1, 500), st.integers(0, 2**64 - 1))
-def test_shuffled_is_a_permutation(size, key):
-    assert sorted(shuffled(rank, size, key) for rank in range(size)) == list(range(size))
-
-
-def test_shuffled_is_uniform():
-    """Every record comes first, last or beside another as often as any other (chi-square of 20 records)."""
-    size, trials = 20, 3000
-    orders = np.array([[shuffled(r, size, key) for r in range(size)] for key in range(trials)])
-    expected = trials / size
-    for place in (0, 7, size - 1):
-        counts = np.bincount(orders[:, place], minlength=size)
-        assert ((counts - expected) ** 2 / expected).sum() < 45  # 99.9 % of chi-square with 19 degrees
-    steps = Counter(((orders[:, 1] - orders[:, 0]) % size).tolist())
-    assert len(steps) == size - 1
-    assert max(steps.values()) / min(steps.values()) < 1.6
-
-
-def test_shuffled_handles_huge_corpora():
-    size = 1_300_000_000
-    places = {shuffled(rank, size, 3) for rank in range(2000)}
-    assert len(places) == 2000
-    assert 0 <= min(places) < max(places) < size
 
 
 @settings(max_examples=6)
@@ -96,3 +71,23 @@ def test_pure_function_of_seed_and_position():
 def test_empty_corpora_are_refused():
     with pytest.raises(ValueError, match="may be empty"):
         Mixture([3, 0], [1, 1], 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_runs_keep_groups_and_shares(data):
+    """A corpus in runs beside one in any order: epochs stay whole, and groups stay together."""
+    group = data.draw(st.integers(1, 4))
+    size = group * data.draw(st.integers(1, 60))
+    runs = Runs(data.draw(st.integers(1, 30)), data.draw(st.integers(1, 4)))
+    mixture = Mixture([size, 40], [2, 1], data.draw(st.integers(0, 2**31)), [group, 1], [runs, None])
+    visited = [index for corpus, index in map(mixture.locate, range(6 * size * group)) if corpus == 0]
+    assert sorted(visited[:size]) == list(range(size))
+    for start in range(0, size, group):
+        first = visited[start]
+        assert first % group == 0
+        assert visited[start : start + group] == list(range(first, first + group))
+        run = mixture.run(0, first)
+        assert first in run
+        assert len(run) <= max(group, runs.length)
+    assert mixture.run(1, 3) is None

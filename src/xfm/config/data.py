@@ -20,6 +20,19 @@ class Augmentation(StrEnum):
     NONE = "none"
 
 
+class Order(StrEnum):
+    """In which order an epoch reads the records of a corpus; each of them once, whichever it is.
+
+    random: any record may follow any other, for storage that finds every place at once.
+    runs: records that lie beside each other are read together, for storage that reads long stretches better
+        (disks that turn, network file systems): runs come in a random order, and the records of a few of them
+        are mixed.
+    """
+
+    RANDOM = "random"
+    RUNS = "runs"
+
+
 @dataclass(frozen=True)
 class CorpusConfig:
     """One corpus of a stream.
@@ -28,14 +41,21 @@ class CorpusConfig:
         path: shards (`dir/*.tar`), a JSON-lines file, or a folder holding either.
         weight: share of the stream's samples relative to the other corpora.
         group: so many records that follow one another travel in one batch (2 for twin scenes).
+        order: in which order its records are read.
+        run: records of a run, for the order `runs`.
+        window: runs whose records are mixed with each other: their bytes are what should fit into memory.
     """
 
     path: str
     weight: float = 1.0
     group: int = 1
+    order: Order = Order.RANDOM
+    run: int = 1000
+    window: int = 16
 
     def __post_init__(self) -> None:
         check_range("corpora.group", self.group, 1, MAX_BATCH)
+        check_ranges(self, ("run", "window"), 1, 1 << 32, "corpora.")
 
 
 @dataclass(frozen=True)
@@ -43,7 +63,8 @@ class StreamConfig:
     """One kind of data: how many samples a step takes, and from which corpora.
 
     Attributes:
-        batch_size: samples per step and process; 0 leaves the stream out. For regions: pictures.
+        batch_size: samples of a batch, which all processes share; 0 leaves the stream out. For regions:
+            pictures.
         corpora: the weighted corpora.
         augmentation: how pictures are varied (ignored for text).
     """
@@ -109,6 +130,9 @@ class DataConfig:
         max_regions: most region rows per picture.
         caption_rows: whether a caption of the whole picture is a row of a region batch too. Phrases are
             padded to its length: where the same captions come as pairs anyway, leaving it out is faster.
+        row_multiple: region batches of more than 144 rows leave out the last ones down to a multiple of this.
+            On CPUs kernels are built for every number of rows that occurs, which took a third of a step; 1
+            leaves none out, as several processes need to train on exactly the rows of one.
         caption_mask: masking of captions and phrases.
         text_mask: masking of plain text.
         patch_mask: masking of patches.
@@ -128,6 +152,7 @@ class DataConfig:
     max_words: int = 30
     max_regions: int = 5
     caption_rows: bool = True
+    row_multiple: int = 1
     caption_mask: TokenMaskConfig = field(default_factory=lambda: TokenMaskConfig(0.5, 15, 30))
     text_mask: TokenMaskConfig = field(default_factory=lambda: TokenMaskConfig(0.15, 20, 128))
     patch_mask: PatchMaskConfig = field(default_factory=PatchMaskConfig)
@@ -143,6 +168,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, ("max_words", "max_regions"), 1, place="data.")
+        check_range("data.row_multiple", self.row_multiple, 1, 144)
         check_ranges(self, ("max_bad", "timeout"), 0, place="data.")
         check_range("data.workers", self.workers, 0, 1024)
         check_range("data.cache_mb", self.cache_mb, 0)

@@ -38,7 +38,7 @@ class PhaseStream:
     """What a phase changes of a stream; what is not given stays the recipe's.
 
     Attributes:
-        batch_size: samples per step and process; 0 leaves the stream out.
+        batch_size: samples of a batch, which all processes share; 0 leaves the stream out.
         corpora: the weighted corpora.
         augmentation: how pictures are varied.
         grouped: whether corpora whose records come in groups, such as twins, take part; contrast learns names

@@ -1,4 +1,8 @@
-"""One step's batch from the four streams: a pure function of (configuration, seed, rank, world, step)."""
+"""A step's batch from the four streams, and the share of it that a process takes.
+
+What a batch holds is a pure function of (configuration, seed, step); how many processes there are, and which
+of them this one is, decides only which of its samples are built here.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +45,19 @@ class Share:
     rank: int = 0
     world: int = 1
 
+    def of(self, count: int, group: int = 1) -> range:
+        """Which of `count` samples this process takes: neighbours, whole groups, as evenly as they go.
+
+        Put together in the order of the ranks the shares are 0..count-1, whatever `world` is.
+
+        Args:
+            count: samples of a batch, a multiple of `group`.
+            group: so many samples that follow one another belong together.
+        """
+        groups = count // group
+        first, last = (groups * rank // self.world * group for rank in (self.rank, self.rank + 1))
+        return range(first, last)
+
 
 class BatchBuilder:
     """Builds the batch of any step. Pixels stay uint8: a quarter of the bytes between processes.
@@ -70,14 +87,14 @@ class BatchBuilder:
         self._share = share
 
     def __call__(self, step: int) -> Batch:
-        """The batch of `step`, pictures as uint8.
+        """This process's share of the batch of `step`, pictures as uint8.
 
         Raises:
             UnusableError: when bad records could not be replaced.
         """
         met = Met()
-        turn = step * self._share.world + self._share.rank
-        items = {name: stream.items(turn * stream.batch_size, met) for name, stream in self._streams.items()}
+        positions = {kind: self._positions(stream, step) for kind, stream in self._streams.items()}
+        items = {kind: self._streams[kind].items(own, met) for kind, own in positions.items()}
         text, image, pair, region = map(items.get, SampleKind)
         return Batch(
             step=step,
@@ -90,6 +107,11 @@ class BatchBuilder:
             partial=tuple(met.partial),
             regionless=met.regionless,
         )
+
+    def _positions(self, stream: CorpusStream, step: int) -> range:
+        """This process's positions of a stream in a step; those of all processes follow one another."""
+        own, first = self._share.of(stream.batch_size, stream.mixture.group), step * stream.batch_size
+        return range(first + own.start, first + own.stop)
 
     def _text(self, items: Sequence[DrawnSample[TextSample]]) -> TextBatch:
         config = self._config.text_mask

@@ -9,22 +9,27 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 
 from xfm.config.data import DataConfig
 from xfm.data.records import Limits
 from xfm.data.sources import resolve_files
-from xfm.data.sources.base import StoredFile
+from xfm.data.sources.base import StoredFile, sampled_digest
 from xfm.data.sources.folder import FolderSource
+from xfm.data.sources.indexed import TAR
+from xfm.data.sources.shard_index import saved_index
 from xfm.errors import UserError
 
-_WHOLE = 4 << 20
-_BLOCK, _BLOCKS = 4096, 64
 _PICTURES = 64
+_MANY = 1000
+"""Files of a corpus that are named one by one."""
 
 
 def data_fingerprint(configs: Iterable[DataConfig], root: Path) -> dict[str, str]:
     """Every file that some streams and their tokenizer are read from, and a digest of it.
+
+    Of a corpus of more than a thousand files, a digest of all of them.
 
     Args:
         configs: the data, its paths resolved; that of every phase.
@@ -33,16 +38,42 @@ def data_fingerprint(configs: Iterable[DataConfig], root: Path) -> dict[str, str
     Raises:
         UserError: a file is missing or cannot be read.
     """
-    found = sorted({path for config in configs for path in _files(config)})
+    used = list(configs)
+    files = {place: resolve_files(place) or [Path(place)] for config in used for place in _places(config)}
+    files |= {config.tokenizer: [Path(config.tokenizer)] for config in used}
+    known = _indexed({path for found in files.values() for path in found})
+    unread = sorted({path for found in files.values() for path in found if path not in known})
     with ThreadPoolExecutor(8) as pool:
-        return dict(zip((_name(path, root) for path in found), pool.map(_digest, found), strict=True))
+        known |= zip(unread, pool.map(_digest, unread), strict=True)
+    digests: dict[str, str] = {}
+    for place, found in files.items():
+        lines = {_name(path, root): known[path] for path in found}
+        if len(lines) > _MANY:
+            text = "".join(f"{name} {line}\n" for name, line in sorted(lines.items()))
+            digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
+            lines = {_name(Path(place), root): f"{len(lines)} files, {digest}"}
+        digests |= lines
+    return dict(sorted(digests.items()))
 
 
-def _files(config: DataConfig) -> Iterator[Path]:
-    yield Path(config.tokenizer)
+def _places(config: DataConfig) -> Iterator[str]:
+    """The corpora that are read."""
     for stream in config.streams.values():
-        for corpus in stream.corpora if stream.batch_size else ():
-            yield from resolve_files(corpus.path) or [Path(corpus.path)]
+        yield from (corpus.path for corpus in stream.corpora if stream.batch_size)
+
+
+def _indexed(paths: Iterable[Path]) -> dict[Path, str]:
+    """What the saved indexes say of shards; these are compared with it when they are read."""
+    found: dict[Path, str] = {}
+    shards = sorted(path for path in paths if path.suffix == TAR)
+    for folder, group in groupby(shards, lambda path: path.parent):
+        if (index := saved_index(folder)) is not None:
+            table = index.table
+            said = zip(table.sizes.tolist(), table.samples, strict=True)
+            lines = [_line(size, sample.tobytes()) for size, sample in said]
+            digests = dict(zip(table.names, lines, strict=True))
+            found |= {path: digests[path.name] for path in group if path.name in digests}
+    return found
 
 
 def _name(path: Path, root: Path) -> str:
@@ -58,15 +89,11 @@ def _digest(path: Path) -> str:
 
 
 def _of_file(file: StoredFile) -> str:
-    digest = hashlib.sha256()
-    with file.path.open("rb", buffering=0) as stream:
-        if file.size <= _WHOLE:
-            digest.update(stream.read(_WHOLE + 1))
-        else:
-            for block in range(_BLOCKS):
-                stream.seek((file.size - _BLOCK) * block // (_BLOCKS - 1))
-                digest.update(stream.read(_BLOCK))
-    return f"{file.size} bytes, {digest.hexdigest()[:16]}"
+    return _line(file.size, sampled_digest(file))
+
+
+def _line(size: int, sample: bytes) -> str:
+    return f"{size} bytes, {sample.hex()}"
 
 
 def _of_folder(folder: Path) -> str:

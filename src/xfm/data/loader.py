@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import torch
 
-from xfm.config.data import DataConfig, StreamConfig
+from xfm.config.data import DataConfig, Order, StreamConfig
 from xfm.config.ranges import MAX_BATCH
 from xfm.data.builder import BatchBuilder, Share
 from xfm.data.mixture import Mixture
+from xfm.data.order import Runs
 from xfm.data.picture_cache import PictureCache
 from xfm.data.records import SampleKind
 from xfm.data.rng import mix
@@ -19,7 +20,7 @@ from xfm.data.schema import BadRecord, Batch
 from xfm.data.sources import open_source
 from xfm.data.sources.base import RecordSource
 from xfm.data.sources.folder import FolderSource
-from xfm.data.streams import CorpusStream, Met
+from xfm.data.streams import CorpusStream, Met, UnusableError
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, normalise
 from xfm.data.workers import Failure, load_steps
@@ -29,11 +30,11 @@ _log = logging.getLogger(__name__)
 
 
 class PretrainingData:
-    """The pre-training batches of one process.
+    """The pre-training batches of one process: its share of those that all processes take together.
 
-    Batch `step` is a pure function of (config, seed, rank, world, step): a run that stops may start again at
-    any step, with any number of workers. The positions of a stream that a step takes follow one another over
-    the ranks: step * world * batch + rank * batch + i.
+    What the batch of a step holds is a pure function of (config, seed, step): positions step * batch_size + i
+    of each stream. The processes take neighbouring shares of it. So a run that stops may start again at any
+    step, with any number of processes and of workers, and sees the samples that were still to come.
 
     Args:
         config: the data configuration.
@@ -63,6 +64,7 @@ class PretrainingData:
         self._normalisation = normalisation or Normalisation()
         self.tokenizer = Tokenizer.load(config.tokenizer)
         streams = _open_streams(config, seed, cache)
+        _check_shares(streams, world)
         _check_masks(config, streams, image_size // patch_size)
         self.sizes = {s.kind.value: sum(s.mixture.sizes) for s in streams}
         """Records of each stream."""
@@ -105,6 +107,15 @@ class PretrainingData:
                 self._note_partial(found.partial)
                 self.regionless += found.regionless
                 yield _on_device(found, device, self._normalisation)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, built in this process, its pixels uint8; raises UserError as `batches`."""
+        try:
+            found = self._builder(step)
+        except UnusableError as error:
+            raise _unusable(error.met) from None
+        self._note(found.skipped)
+        return found
 
     def _note_partial(self, partial: Sequence[BadRecord]) -> None:
         """Log every picture that is used in part once."""
@@ -173,6 +184,7 @@ def _open_stream(kind: SampleKind, setting: StreamConfig, seed: int, config: Dat
         [corpus.weight for corpus in setting.corpora],
         mix(seed, kind.number),
         [corpus.group for corpus in setting.corpora],
+        [Runs(c.run, c.window) if c.order is Order.RUNS else None for c in setting.corpora],
     )
     attempts, needs_regions = config.max_bad + 1, kind is SampleKind.REGION and not config.caption_rows
     return CorpusStream(
@@ -193,6 +205,18 @@ def _check_groups(name: str, setting: StreamConfig, sources: Sequence[RecordSour
             f"{name}.batch_size is {setting.batch_size}, but {setting.group} records of its corpora belong "
             f"together: give a multiple of {setting.group}."
         )
+
+
+def _check_shares(streams: Sequence[CorpusStream], world: int) -> None:
+    """Refuse batches of which a process would get nothing: it would wait for the others' losses for ever."""
+    for stream in streams:
+        if stream.batch_size // stream.mixture.group < world:
+            groups = "" if stream.mixture.group == 1 else f" in groups of {stream.mixture.group}"
+            raise UserError(
+                f"data.{stream.kind}.batch_size is {stream.batch_size}{groups}, which {world} processes "
+                f"cannot share (it counts the samples of all of them): give at least "
+                f"{world * stream.mixture.group}, in the phases of the curriculum too, or start fewer."
+            )
 
 
 def _check_masks(config: DataConfig, streams: list[CorpusStream], grid: int) -> None:

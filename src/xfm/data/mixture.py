@@ -2,8 +2,8 @@
 
 Which corpus: places come in blocks of 10,000 in which every corpus has a fixed number, shuffled by (seed,
 block). Which record: the n-th place of a corpus takes the n-th record of a shuffled epoch, so that an epoch
-shows every record once. Both are pure functions of (seed, position); nothing is stored, and a run may start
-anywhere.
+shows every record once (`xfm.data.order`). Both are pure functions of (seed, position); nothing is stored,
+and a run may start anywhere.
 
 Records that belong together (twin scenes) are a group: groups are shuffled in place of records, and a place
 is as many positions as hold whole groups of every corpus. Without groups a place is one position.
@@ -11,14 +11,15 @@ is as many positions as hold whole groups of every corpus. Without groups a plac
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
-from xfm.data.rng import mix, scatter
+from xfm.data.order import Runs, shuffled
+from xfm.data.rng import mix
 
 BLOCK = 10_000
-_ROUNDS = 6
 
 
 def apportion(weights: Sequence[float], places: int = BLOCK) -> list[int]:
@@ -39,31 +40,6 @@ def apportion(weights: Sequence[float], places: int = BLOCK) -> list[int]:
     return quotas
 
 
-def shuffled(rank: int, size: int, key: int) -> int:
-    """The image of `rank` under a pseudo-random permutation of 0..size-1 chosen by `key`.
-
-    A Feistel network on the smallest even number of bits that holds `size`, walked until it lands inside
-    (Black and Rogaway 2002, "Ciphers with arbitrary finite domains"): constant memory whatever the size.
-    """
-    if size < 2:
-        return 0
-    keys = _round_keys(key)
-    half = max(1, ((size - 1).bit_length() + 1) // 2)
-    low = (1 << half) - 1
-    while True:
-        left, right = rank >> half, rank & low
-        for turn in range(_ROUNDS):
-            left, right = right, left ^ (scatter(right ^ keys[turn]) & low)
-        rank = left << half | right
-        if rank < size:
-            return rank
-
-
-@lru_cache(maxsize=256)
-def _round_keys(key: int) -> tuple[int, ...]:
-    return tuple(mix(key, turn) for turn in range(_ROUNDS))
-
-
 class Mixture:
     """The order in which a stream visits its corpora.
 
@@ -72,10 +48,16 @@ class Mixture:
         weights: shares of the stream, relative to each other.
         seed: seed of the stream's order.
         groups: of each corpus, how many records in a row belong together; its size is a multiple of that.
+        runs: of each corpus, in what runs its records are read; None where any may follow any other.
     """
 
     def __init__(
-        self, sizes: Sequence[int], weights: Sequence[float], seed: int, groups: Sequence[int] = ()
+        self,
+        sizes: Sequence[int],
+        weights: Sequence[float],
+        seed: int,
+        groups: Sequence[int] = (),
+        runs: Sequence[Runs | None] = (),
     ) -> None:
         if len(sizes) != len(weights) or min(sizes) < 1:
             raise ValueError("a mixture needs one weight for each corpus, and no corpus may be empty")
@@ -83,13 +65,18 @@ class Mixture:
         if any(size % group for size, group in zip(sizes, self.groups, strict=True)):
             raise ValueError("a corpus must hold whole groups")
         self.sizes = tuple(sizes)
+        self._runs = tuple(
+            run and replace(run, length=max(1, run.length // group))  # in groups
+            for run, group in zip(runs or [None] * len(sizes), self.groups, strict=True)
+        )
         self.quotas = tuple(apportion(weights))
         self.seed = seed
-        self._place = math.lcm(*self.groups)  # positions
+        self.group = math.lcm(*self.groups)
+        """Positions of a place: so many that follow one another hold whole groups of each corpus."""
 
     def locate(self, position: int) -> tuple[int, int]:
         """Corpus and record index at `position` (from 0, without end)."""
-        place, offset = divmod(position, self._place)
+        place, offset = divmod(position, self.group)
         if len(self.sizes) == 1:
             corpus, rank = 0, place
         else:
@@ -97,9 +84,18 @@ class Mixture:
             corpora, ranks = _block(self.quotas, self.seed, block)
             corpus = int(corpora[here])
             rank = block * self.quotas[corpus] + int(ranks[here])
-        number, member = divmod(rank * self._place + offset, self.groups[corpus])
+        number, member = divmod(rank * self.group + offset, self.groups[corpus])
         epoch, number = divmod(number, size := self.sizes[corpus] // self.groups[corpus])
-        return corpus, shuffled(number, size, mix(self.seed, corpus, epoch)) * self.groups[corpus] + member
+        order = shuffled if (run := self._runs[corpus]) is None else run.shuffled
+        return corpus, order(number, size, mix(self.seed, corpus, epoch)) * self.groups[corpus] + member
+
+    def run(self, corpus: int, index: int) -> range | None:
+        """The records of a corpus that are read together with one of them; None where no others are."""
+        if (run := self._runs[corpus]) is None:
+            return None
+        group = self.groups[corpus]
+        around = run.around(index // group, self.sizes[corpus] // group)
+        return range(around.start * group, around.stop * group)
 
 
 @lru_cache(maxsize=16)

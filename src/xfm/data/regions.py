@@ -22,8 +22,8 @@ from xfm.data.streams import DrawnSample
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.data.transforms import Box, move_boxes, names_a_side, region_view, show
 
-ROW_STEP = 12
-"""Large batches have a multiple of this many rows: kernels are built per shape, so few should occur."""
+_LARGE = 144
+"""Rows of a batch beyond which some may be left out."""
 
 
 @dataclass
@@ -41,9 +41,9 @@ class _Rows:
         self.images.append(image)
         self.identities.append(identity)
 
-    def trim(self) -> None:
-        """Leave out up to `ROW_STEP` - 1 rows at the end, so that few numbers of rows occur."""
-        if extra := len(self.texts) % ROW_STEP if len(self.texts) > ROW_STEP**2 else 0:
+    def trim(self, multiple: int) -> None:
+        """Leave out rows at the end of a large batch, so that their number is a multiple."""
+        if extra := len(self.texts) % multiple if len(self.texts) > _LARGE else 0:
             for column in (self.texts, self.boxes, self.images, self.identities):
                 del column[-extra:]
 
@@ -76,7 +76,7 @@ def collate_regions(
     """
     rows = _Rows()
     pictures = [_add_picture(rows, item, image, config, mode, size) for image, item in enumerate(items)]
-    rows.trim()
+    rows.trim(config.row_multiple)
     tokens, masked = collate_tokens(rows.texts, config.caption_mask, tokenizer)
     return RegionBatch(
         pixels=stack_pixels(pictures),

@@ -1,5 +1,6 @@
 """A stream of samples: its corpora in a deterministic order, with bad records replaced."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
@@ -19,6 +20,10 @@ from xfm.data.sources.base import RecordSource
 S = TypeVar("S", bound=Sample, covariant=True)
 REGIONLESS = 1000
 """Pictures without regions in a row after which a stream that needs regions gives up."""
+
+
+_RUNS = 1024
+"""Runs that are remembered as begun."""
 
 
 class UnusableError(Exception):
@@ -65,7 +70,7 @@ class CorpusStream:
 
     Attributes:
         kind: which.
-        batch_size: samples per step and process.
+        batch_size: samples of a batch, of all processes together.
         sources: the corpora.
         mixture: the order in which they are visited.
         augmentation: how pictures are varied.
@@ -73,6 +78,7 @@ class CorpusStream:
         attempts: bad records in a row after which no replacement is looked for.
         needs_regions: whether a picture without regions is no record of this stream: the next one is taken.
         cache: decoded pictures; None keeps none.
+        begun: runs that this process has begun with, by corpus and first record.
     """
 
     kind: SampleKind
@@ -84,14 +90,15 @@ class CorpusStream:
     attempts: int
     needs_regions: bool = False
     cache: PictureCache | None = None
+    begun: OrderedDict[tuple[int, int], None] = field(default_factory=OrderedDict)
 
-    def items(self, first: int, met: Met) -> list[DrawnSample[Sample]]:
-        """The `batch_size` samples from position `first` on; what else is met is noted in `met`.
+    def items(self, positions: range, met: Met) -> list[DrawnSample[Sample]]:
+        """The samples at some positions; what else is met is noted in `met`.
 
         Raises:
             UnusableError: when too many records in a row give none.
         """
-        found = [self._item(position, met) for position in range(first, first + self.batch_size)]
+        found = [self._item(position, met) for position in positions]
         met.partial.extend(
             BadRecord(sample.origin, sample.flaw)
             for sample in (item.sample for item in found)
@@ -107,6 +114,7 @@ class CorpusStream:
         """The sample at `position`, or the next good one of its corpus in the order on disk; its picture."""
         corpus, index = self.mixture.locate(position)
         source = self.sources[corpus]
+        self._expect(corpus, index)
         attempts = self.attempts + (REGIONLESS if self.needs_regions else 0)
         for attempt in range(min(attempts, len(source))):
             number = (index + attempt) % len(source)
@@ -121,6 +129,16 @@ class CorpusStream:
             except BadRecordError as error:
                 met.skipped.append(BadRecord(error.origin, error.reason))
         raise UnusableError(met)
+
+    def _expect(self, corpus: int, index: int) -> None:
+        """Tell a corpus that is read in runs of each when it begins, in this process."""
+        run = self.mixture.run(corpus, index)
+        if run is None or (corpus, run.start) in self.begun:
+            return
+        self.begun[corpus, run.start] = None
+        if len(self.begun) > _RUNS:
+            self.begun.popitem(last=False)
+        self.sources[corpus].expect(run.start, run.stop)
 
     def _decoded(self, source: RecordSource, record: Record) -> tuple[Sample, int]:
         """The record's sample and the identity of its picture, 0 without one; raises BadRecordError."""

@@ -13,8 +13,8 @@ from xfm.config.table_kinds import LISTED, table_kind
 from xfm.config.task_spec import Field, Holds
 from xfm.data.fetch import is_url
 from xfm.data.folders import FolderReport, scan_folder
-from xfm.data.records import BadRecordError, Limits, SampleKind
-from xfm.data.sources.tar import TarSource
+from xfm.data.records import BadRecordError, SampleKind
+from xfm.data.sources import open_source
 from xfm.data.tables import ColumnMap, TableRow, open_table
 from xfm.data.tables.records import RawRow
 from xfm.errors import UserError
@@ -129,7 +129,7 @@ class ShardSupply(PictureSupply):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._path, self._shard = path, TarSource(path, SampleKind.PAIR, Limits())
+        self._path, self._shard = path, open_source(path, SampleKind.PAIR)
         self.total = len(self._shard)
 
     def candidates(self) -> Iterator[Offer]:

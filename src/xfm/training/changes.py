@@ -25,22 +25,18 @@ def other_data(name: str, old: object) -> str:
     return f"rows: those of {name.removeprefix('data.')}" if of_rows else ""
 
 
-def changes_since(
-    state: CheckpointState, world: int, data: Mapping[str, str], shares: bool = False
-) -> dict[Change, str]:
+def changes_since(state: CheckpointState, world: int, data: Mapping[str, str]) -> dict[Change, str]:
     """What is otherwise than when a checkpoint was written, in words.
 
     Args:
         state: the checkpoint's.
         world: processes now.
         data: the files of the data now; nothing is compared where the checkpoint has none.
-        shares: whether the processes share the batch of a step.
     """
     found: dict[Change, str] = {}
     if state.data and (files := data_changes(dict(state.data), dict(data))):
         more = f" and {len(files) - 3} more files" if len(files) > 3 else ""
         found[Change.DATA] = f"its data has changed ({', '.join(files[:3])}{more})"
     if state.world != world:
-        more = "" if shares else f", so that a step takes {world / state.world:g} times as many samples"
-        found[Change.PROCESSES] = f"it had {state.world} processes and now has {world}{more}"
+        found[Change.PROCESSES] = f"it had {state.world} processes and now has {world}"
     return found

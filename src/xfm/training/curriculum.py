@@ -8,7 +8,7 @@ from pathlib import Path
 from xfm.config.recipe import Recipe, Stretch
 from xfm.data.fingerprint import data_fingerprint
 from xfm.data.loader import PretrainingData
-from xfm.data.picture_cache import picture_cache
+from xfm.data.picture_cache import PictureCache, picture_cache
 from xfm.data.rng import mix
 from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
@@ -66,25 +66,12 @@ class CurriculumData:
                 f"{path} pads with token {self.tokenizer.pad}, the model with {recipe.model.language.pad}: "
                 "set model.language.pad to that of the tokenizer"
             )
-        vision, seed = recipe.model.seeing, recipe.training.seed
-        if vision.image_width not in (None, vision.image_size):
-            raise UserError("pre-training takes square pictures: leave model.vision.image_width out")
         pixels = None if preprocessing is None else Normalisation(preprocessing.mean, preprocessing.std)
         cache = picture_cache(recipe.data.cache_mb // process.world)
         self._sets = [
-            PretrainingData(
-                stretch.data,
-                vision.image_size,
-                vision.patch_size,
-                mix(seed, phase),
-                process.rank,
-                process.world,
-                pixels,
-                cache,
-            )
-            for phase, stretch in enumerate(self.stretches)
+            open_stretch(recipe, phase, process.rank, process.world, pixels, cache)
+            for phase in range(len(self.stretches))
         ]
-
         reports = {report.folder: report for data in self._sets for report in data.reports}
         self.reports = list(reports.values())
         for report in self.reports if process.is_first else ():
@@ -131,6 +118,39 @@ class CurriculumData:
                     batch += 1
                     if batch == stop or self.phase(batch) != phase:
                         break
+
+
+def open_stretch(
+    recipe: Recipe,
+    phase: int,
+    rank: int = 0,
+    world: int = 1,
+    normalisation: Normalisation | None = None,
+    cache: PictureCache | None = None,
+) -> PretrainingData:
+    """The data of one stretch of a recipe.
+
+    Args:
+        recipe: the recipe.
+        phase: number of the stretch, from 0.
+        rank, world, normalisation, cache: see `PretrainingData`.
+
+    Raises:
+        UserError: a corpus is missing or damaged, or a setting cannot be met.
+    """
+    vision = recipe.model.seeing
+    if vision.image_width not in (None, vision.image_size):
+        raise UserError("pre-training takes square pictures: leave model.vision.image_width out")
+    return PretrainingData(
+        recipe.stretches()[phase].data,
+        vision.image_size,
+        vision.patch_size,
+        mix(recipe.training.seed, phase),
+        rank,
+        world,
+        normalisation,
+        cache,
+    )
 
 
 def course_of(recipe: Recipe, folder: Path, replay: Path | None = None, resume: bool = False) -> Progress:

@@ -99,8 +99,7 @@ def train(
     """
     whole = {"training": config} if settings is None else settings
     with distributed.processes(device) as process, explaining_failures(lambda: saved_of(folder)):
-        shares = count is not None
-        place = RunFolder(folder, whole, process, describe, data, allowed, shares) if folder else None
+        place = RunFolder(folder, whole, process, describe, data, allowed) if folder else None
         course = course or progress_of(config)
         work = model, losses, batches, config, course
         loop = _Loop(*work, place, is_new, origins, process, after_step, finished, count)

@@ -52,7 +52,7 @@ def pretrain(
 ) -> Path:
     """Pre-train a model and save it.
 
-    Under torchrun every process takes the recipe's batch sizes, and the contrastive loss spans all of them.
+    Under torchrun the processes share the recipe's batches, and the contrastive loss spans all of them.
 
     Args:
         recipe: what to train on what, and how.

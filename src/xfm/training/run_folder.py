@@ -137,7 +137,6 @@ class RunFolder:
         describe: writes further files into a checkpoint, given its folder and the steps done.
         data: the files of the run's data with a digest each, see `data_fingerprint`; the first process's.
         allowed: what a resumed run may have otherwise.
-        shares: whether the processes share the batch of a step, so that their number changes nothing of it.
 
     Attributes:
         changes: what was otherwise, and allowed, when the run was resumed: sentences.
@@ -151,10 +150,9 @@ class RunFolder:
         describe: Describe | None = None,
         data: Mapping[str, str] = MappingProxyType({}),
         allowed: frozenset[Change] = frozenset(),
-        shares: bool = False,
     ) -> None:
         self.path, self.config, self.process, self.describe = path, config, process, describe
-        self.data, self.allowed, self.shares = dict(data), allowed, shares
+        self.data, self.allowed = dict(data), allowed
         self.changes: tuple[str, ...] = ()
         self.settings: dict[str, Any] = json.loads(json.dumps(to_plain(config)))
 
@@ -257,7 +255,7 @@ class RunFolder:
         state = read_state(path)
 
         def look() -> tuple[str, ...]:
-            found = changes_since(state, self.process.world, self.data, self.shares)
+            found = changes_since(state, self.process.world, self.data)
             if refused := {kind: words for kind, words in found.items() if kind not in self.allowed}:
                 raise UserError(
                     f"{self.path} cannot go on as it was: {'; '.join(refused.values())}; put it back, or go "

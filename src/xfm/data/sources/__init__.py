@@ -4,26 +4,34 @@ import glob
 import json
 import os
 import re
+from collections.abc import Iterator
 from fnmatch import fnmatch
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from xfm.data.records import Limits, SampleKind
 from xfm.data.sources.base import ConcatSource, RecordSource
 from xfm.data.sources.folder import FolderSource
+from xfm.data.sources.indexed import TAR, IndexedShards, indexed_shards
 from xfm.data.sources.jsonl import JsonLinesSource
-from xfm.data.sources.tar import TarSource
+from xfm.data.sources.names import expanded
+from xfm.data.sources.scanned import scanned_index
+from xfm.data.sources.shard_index import saved_index
+from xfm.data.sources.shards import ShardSource
+from xfm.data.sources.storage import LocalShards
 from xfm.errors import UserError
 from xfm.files import read_text
 
-_READERS = {".tar": TarSource, ".jsonl": JsonLinesSource}
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_READERS = {".jsonl": JsonLinesSource}
+_ENDINGS = (TAR, *_READERS)
 _NUMBERED = re.compile(r"^(.*?)(\d+)(\.[a-z]+)$")
 _MANIFEST = "world.json"
 
 
 def open_source(path: Path | str, kind: SampleKind | str, limits: Limits | None = None) -> RecordSource:
     """Open a corpus.
+
+    Where `xfm data index` has written an index beside tar shards, they are not scanned.
 
     Args:
         path: a tar shard, a JSON-lines file, a pattern (`dir/*.tar`), a numbered range
@@ -36,6 +44,9 @@ def open_source(path: Path | str, kind: SampleKind | str, limits: Limits | None 
         UserError: when nothing is there, or a shard is missing, truncated or of another format.
     """
     kind, limits = SampleKind(kind), limits or Limits()
+    if (found := indexed_shards(path)) is not None and not _others(path):
+        storage = LocalShards(found.folder, indexed=True)
+        return ShardSource(storage, found.names, found.index, kind, limits)
     files = resolve_files(path)
     if not files and kind is SampleKind.IMAGE and Path(path).is_dir():
         pictures = FolderSource(Path(path), limits)
@@ -46,8 +57,28 @@ def open_source(path: Path | str, kind: SampleKind | str, limits: Limits | None 
             f"{path}: no {kind} data there; give tar shards, a .jsonl file, or a folder holding either "
             "(`xfm prepare` makes them)."
         )
-    parts = [_READERS[file.suffix](file, kind, limits) for file in files]
+    parts = list(_parts(files, kind, limits))
     return parts[0] if len(parts) == 1 else ConcatSource(parts)
+
+
+def _others(path: Path | str) -> bool:
+    """Whether a folder or pattern may hold other files than shards."""
+    text = str(path)
+    if not os.path.isdir(text):
+        return not text.endswith(TAR)
+    return any(name.endswith(tuple(_READERS)) for name in os.listdir(text))
+
+
+def _parts(files: list[Path], kind: SampleKind, limits: Limits) -> Iterator[RecordSource]:
+    """The sources of files in order: one for all shards of a folder that follow one another."""
+    for (folder, ending), group in groupby(files, key=lambda file: (file.parent, file.suffix)):
+        if ending == TAR:
+            names = [file.name for file in group]
+            saved = saved_index(folder)
+            storage = LocalShards(folder, indexed=saved is not None)
+            yield ShardSource(storage, names, saved or scanned_index(folder, names), kind, limits)
+        else:
+            yield from (_READERS[ending](file, kind, limits) for file in group)
 
 
 def resolve_files(path: Path | str) -> list[Path]:
@@ -60,23 +91,24 @@ def resolve_files(path: Path | str) -> list[Path]:
     text = str(path)
     place = Path(text)
     there = os.path.exists(place)  # what exists is no pattern, whatever its name
-    span = None if there else _RANGE.search(text, len(_existing(text)))
-    if span:
-        first, last = span.groups()
-        names = [f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1)]
-        return [file for n in names for file in resolve_files(text[: span.start()] + n + text[span.end() :])]
+    names = [text] if there else expanded(text, len(_existing(text)))
+    if names != [text]:
+        return [file for name in names for file in resolve_files(name)]
+    known = indexed_shards(path)
+    if known is not None and not _others(path):
+        return [known.folder / name for name in known.names]
     if place.is_dir():
-        files = sorted(file for ending in _READERS for file in place.glob(f"*{ending}"))
-        _check_complete(place, files, place)
+        files = [place / name for name in sorted(os.listdir(place)) if name.endswith(_ENDINGS)]
+        _check_complete(place, files, place, known)
     elif not there and glob.has_magic(text[len(_existing(text)) :]):
         files = sorted(Path(name) for name in glob.glob(_pattern(text)))
-        _check_complete(place, files, place.parent)
+        _check_complete(place, files, place.parent, known)
     else:
         files = [place]
         if not place.is_file():
             raise UserError(f"{text}: no such shard or file; check the path, or make it with `xfm prepare`.")
     for file in files:
-        if file.suffix not in _READERS:
+        if file.suffix not in _ENDINGS:
             raise UserError(f"{file}: unknown ending; give .tar shards (not compressed) or .jsonl files.")
     return files
 
@@ -96,14 +128,18 @@ def _pattern(text: str) -> str:
     return glob.escape(literal) + text[len(literal) :]
 
 
-def _check_complete(place: Path, files: list[Path], folder: Path) -> None:
+def _check_complete(place: Path, files: list[Path], folder: Path, known: IndexedShards | None) -> None:
     """Refuse a folder or pattern of which a file is missing.
 
     Args:
         place: the folder or pattern.
         files: what is there.
         folder: the folder of the files.
+        known: what the index of the folder knows, which tells gaps better than numbers do.
     """
+    if known is not None:
+        return
+    pattern = f"{glob.escape(str(folder))}/*" if place == folder else _pattern(str(place))
     matches = [match for match in (_NUMBERED.match(str(file)) for file in files) if match]
     for stem in {match.group(1) for match in matches}:
         found = sorted((int(match.group(2)), match.group(2)) for match in matches if match.group(1) == stem)
@@ -113,9 +149,8 @@ def _check_complete(place: Path, files: list[Path], folder: Path) -> None:
                     f"{place}: a file is missing between {stem}{before} and {after}; download or prepare it "
                     "again, or name the files that you want one by one."
                 )
-    pattern = f"{glob.escape(str(folder))}/*" if place == folder else _pattern(str(place))
     for listed in _listed(folder):
-        if listed.suffix in _READERS and fnmatch(str(listed), pattern) and listed not in files:
+        if listed.suffix in _ENDINGS and fnmatch(str(listed), pattern) and listed not in files:
             raise UserError(f"{listed}: the file is missing; build its world again with `xfm prepare`.")
 
 

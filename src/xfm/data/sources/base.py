@@ -1,6 +1,7 @@
 """What every source can do, and how files are opened lazily and read in pieces."""
 
 import errno
+import hashlib
 import os
 from bisect import bisect_right
 from collections import OrderedDict
@@ -31,6 +32,9 @@ class RecordSource:
         """The record as it lies on disk; raises BadRecordError."""
         raise NotImplementedError
 
+    def expect(self, first: int, stop: int) -> None:
+        """Hear that the records `first` to `stop` - 1 will be read soon, most of them; nothing is raised."""
+
     def read(self, index: int) -> Sample:
         """The record decoded and checked; raises BadRecordError."""
         return to_sample(self.record(index), self.kind, self.limits)
@@ -51,6 +55,14 @@ class ConcatSource(RecordSource):
         """The record at `index` of the concatenation."""
         part = bisect_right(self._ends, index)
         return self._parts[part].record(index - (self._ends[part - 1] if part else 0))
+
+    def expect(self, first: int, stop: int) -> None:
+        """See `RecordSource.expect`."""
+        start = 0
+        for part, end in zip(self._parts, self._ends, strict=True):
+            if start < stop and first < end:
+                part.expect(max(first, start) - start, min(stop, end) - start)
+            start = end
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,29 @@ class StoredFile:
         return cls(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
+_WHOLE = 4 << 20
+_BLOCK, _BLOCKS = 4096, 64
+
+
+def sampled_digest(file: StoredFile) -> bytes:
+    """Eight bytes by which a file is known again wherever it lies, at the cost of reading a little of it.
+
+    Files of up to 4 MiB are digested whole, of larger ones 64 blocks from the first byte to the last.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with file.path.open("rb", buffering=0) as stream:
+        if file.size <= _WHOLE:
+            digest.update(stream.read(_WHOLE + 1))
+        else:
+            for block in range(_BLOCKS):
+                stream.seek((file.size - _BLOCK) * block // (_BLOCKS - 1))
+                digest.update(stream.read(_BLOCK))
+    return digest.digest()[:8]
+
+
 class FilePool:
     """Descriptors of files that are read with `os.pread`, opened when first used.
 
@@ -108,6 +143,11 @@ class FilePool:
             offset += len(piece)
             size -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def expect(self, file: StoredFile, offset: int, size: int) -> None:
+        """Have the system read ahead what will be asked for; raises OSError as `read`."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._descriptor(file), offset, size, os.POSIX_FADV_WILLNEED)
 
     def _descriptor(self, file: StoredFile) -> int:
         descriptor = self._open.get(file)

@@ -1,38 +1,46 @@
-"""Tar shards in the WebDataset layout, with random access.
+"""Tar shards in the WebDataset layout: where their records lie, and what is said before each member.
 
-Headers are scanned once when the shard is opened; members are then read at their offsets. Nothing is
-extracted, and links and devices are ignored. Formats: ustar, GNU long names, pax (path and size).
+Nothing is extracted, and links and devices are ignored. Formats: ustar, GNU long names, pax (path and size).
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from xfm.data.pictures import PICTURE_SUFFIXES, too_many_bytes
-from xfm.data.records import BadRecordError, Limits, Record, SampleKind, parse_annotation
-from xfm.data.schema import Origin
-from xfm.data.sources.base import FILES, RecordSource, StoredFile
+from xfm.data.pictures import PICTURE_SUFFIXES
+from xfm.data.sources.base import StoredFile
 from xfm.errors import UserError
 
 BLOCK = 512
 PICTURES = frozenset(suffix.removeprefix(".") for suffix in PICTURE_SUFFIXES)
-_PICTURE, _JSON, _TEXT = range(3)
+PICTURE, JSON, TEXT = range(3)
+"""Columns of a record."""
 _NOTES = (b"L", b"K", b"x", b"g")
 _MAX_NOTE = 1 << 20  # bytes of a long name or of pax fields; real ones have some hundred
-_COLUMN = {**dict.fromkeys(PICTURES, _PICTURE), "json": _JSON, "txt": _TEXT}
+_SIZE_BITS = 48
+_SIZES = (1 << _SIZE_BITS) - 1
+_MOST_BLOCKS = (1 << 63 - _SIZE_BITS) - 1
+_REGULAR = (b"0", b"\0", b"7")
+_COLUMN = {**dict.fromkeys(PICTURES, PICTURE), "json": JSON, "txt": TEXT}
 
 
 @dataclass(frozen=True)
 class Member:
-    """A regular file in a tar: its name, and where its bytes lie."""
+    """A regular file in a tar.
+
+    Attributes:
+        name: its name.
+        offset, size: where its bytes lie.
+        lead: bytes of the headers before them.
+    """
 
     name: str
     offset: int
     size: int
+    lead: int = BLOCK
 
 
 def scan_members(file: StoredFile) -> Iterator[Member]:
@@ -47,8 +55,8 @@ def scan_members(file: StoredFile) -> Iterator[Member]:
         yield from _scan(file.path, data, file.size)
 
 
-def _scan(path: Path, data: mmap.mmap, end: int) -> Iterator[Member]:
-    place = 0
+def _scan(path: Path, data: mmap.mmap | bytes, end: int) -> Iterator[Member]:
+    place = first = 0
     long_name: str | None = None
     pax: dict[str, str] = {}
     while True:
@@ -70,10 +78,11 @@ def _scan(path: Path, data: mmap.mmap, end: int) -> Iterator[Member]:
             except ValueError:
                 raise _no_header(path, place) from None
         elif kind not in _NOTES:
-            if kind in (b"0", b"\0", b"7"):
-                yield Member(long_name or pax.get("path") or _name(header), start, size)
+            if kind in _REGULAR:
+                yield Member(long_name or pax.get("path") or _name(header), start, size, start - first)
             long_name, pax = None, {}
         place = start + -(-size // BLOCK) * BLOCK
+        first = first if kind in _NOTES else place
 
 
 def _no_header(path: Path, place: int) -> UserError:
@@ -135,111 +144,64 @@ def key_and_extension(name: str) -> tuple[str, str]:
     return (stem if folder == "." else f"{folder}/{stem}"), extension.lower()
 
 
-class TarSource(RecordSource):
-    """One tar shard.
+def scan_spans(file: StoredFile) -> np.ndarray:
+    """Where the records of a shard lie.
 
-    Raises:
-        UserError: when the shard is missing, truncated, not a tar, or holds nothing of the kind.
-    """
-
-    def __init__(self, path: Path, kind: SampleKind, limits: Limits) -> None:
-        super().__init__(kind, limits)
-        self.path = path
-        try:
-            self._file = StoredFile.of(path)
-            self._index = index_shard(self._file)
-        except OSError as error:
-            raise UserError(f"{path}: cannot read the shard ({error.strerror}); check the path.") from error
-        # For text, pictures that have none beside them are no records.
-        wanted = (_JSON, _TEXT) if kind is SampleKind.TEXT else (_PICTURE, _JSON, _TEXT)
-        self._rows = np.flatnonzero(self._index.spans[:, wanted, 0].any(1))
-        if not len(self._rows):
-            raise UserError(f"{path}: the shard holds no {kind} records; check the path and the names in it.")
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def record(self, index: int) -> Record:
-        """The record at `index`; raises BadRecordError when a member is missing or too large."""
-        row = int(self._rows[index])
-        origin = Origin(str(self.path), self._index.key(row))
-        if self.kind is SampleKind.TEXT:
-            return Record(origin, None, self._annotation(row, origin, "text"))
-        picture = self._member(row, _PICTURE, origin, self.limits.picture_bytes, "picture")
-        if picture is None:
-            raise BadRecordError(origin, "the picture is missing")
-        annotation = {} if self.kind is SampleKind.IMAGE else self._annotation(row, origin, "caption")
-        return Record(origin, picture, annotation)
-
-    def _annotation(self, row: int, origin: Origin, text_field: str) -> dict:
-        data = self._member(row, _JSON, origin, self.limits.annotation_bytes, "JSON")
-        if data is not None:
-            return parse_annotation(data, origin)
-        data = self._member(row, _TEXT, origin, self.limits.annotation_bytes, "text")
-        if data is None:
-            raise BadRecordError(origin, "the JSON or text beside the picture is missing")
-        try:
-            return {text_field: data.decode("utf-8")}
-        except UnicodeDecodeError:
-            raise BadRecordError(origin, "the text is not UTF-8") from None
-
-    def _member(self, row: int, column: int, origin: Origin, limit: int, name: str) -> bytes | None:
-        offset, size = self._index.spans[row, column].tolist()
-        if offset == 0:
-            return None
-        if size > limit:
-            wrong = f"has {size} bytes, more than the limit of {limit}"
-            raise BadRecordError(
-                origin, f"the {name} {too_many_bytes(size, limit) if column == _PICTURE else wrong}"
-            )
-        try:
-            return FILES.read(self._file, offset, size)
-        except OSError as error:
-            raise BadRecordError(origin, f"the shard cannot be read ({error.strerror})") from None
-
-
-@dataclass(frozen=True)
-class ShardIndex:
-    """Where the records of a shard lie: one string and two arrays, which forked workers share uncopied.
-
-    Attributes:
-        keys: the keys, each followed by a line break.
-        key_ends: [N] int64, end of each key in `keys`, line break included.
-        spans: [N, 3, 2] int64, offset and size of the picture, the JSON and the text; offset 0 where there is
-            none.
-    """
-
-    keys: str
-    key_ends: np.ndarray
-    spans: np.ndarray
-
-    def key(self, row: int) -> str:
-        """The key of a record."""
-        start = int(self.key_ends[row - 1]) if row else 0
-        return self.keys[start : int(self.key_ends[row]) - 1]
-
-
-@lru_cache(maxsize=4096)
-def index_shard(file: StoredFile) -> ShardIndex:
-    """Index a shard; once for each version of it, whatever it is read as.
+    Returns:
+        [N, 3, 2] int64: of the picture, the JSON and the text of each record the offset (0 where there is
+        none), and its size with the number of blocks of headers before it, see `unpacked`.
 
     Raises:
         UserError: when it is truncated, not a tar, or a key has two pictures, JSONs or texts.
+        OSError: it cannot be read.
     """
-    keys: list[str] = []
+    last: str | None = None
     rows: list[list[int]] = []
     for member in scan_members(file):
         key, extension = key_and_extension(member.name)
         column = _COLUMN.get(extension)
         if column is None:
             continue
-        if not keys or keys[-1] != key:
-            keys.append(key)
+        if key != last:
+            last = key
             rows.append([0] * 6)
         if rows[-1][2 * column]:
             raise UserError(
                 f"{file.path}: key {key} has two members of a kind; give each record its own key."
             )
-        rows[-1][2 * column : 2 * column + 2] = [member.offset, member.size]
-    ends = np.cumsum([len(key) + 1 for key in keys], dtype=np.int64)
-    return ShardIndex("\n".join(keys), ends, np.array(rows, dtype=np.int64).reshape(-1, 3, 2))
+        blocks = member.lead // BLOCK
+        if blocks > _MOST_BLOCKS or member.size > _SIZES:
+            raise _no_header(file.path, member.offset - member.lead)
+        rows[-1][2 * column : 2 * column + 2] = [member.offset, member.size | blocks << _SIZE_BITS]
+    return np.array(rows, dtype=np.int64).reshape(-1, 3, 2)
+
+
+def text_rows(spans: np.ndarray) -> np.ndarray:
+    """[T] rows of [N, 3, 2] spans with a JSON or a text: pictures that have none beside them are no texts."""
+    return np.flatnonzero(spans[:, (JSON, TEXT), 0].any(1))
+
+
+def unpacked(span: Sequence[int]) -> tuple[int, int, int]:
+    """Offset (0 for none) and size of a member, and how many bytes of headers stand before it."""
+    offset, packed = span
+    return offset, packed & _SIZES, (packed >> _SIZE_BITS) * BLOCK
+
+
+def stored_name(before: bytes, size: int, column: int) -> str | None:
+    """The name of a member from the headers before its bytes.
+
+    Args:
+        before: its headers: notes of a long name, if there are any, and its own.
+        size: how many bytes the member is to have.
+        column: what it is to be: `PICTURE`, `JSON` or `TEXT`.
+
+    Returns:
+        The name; None where these bytes are not the headers of such a member.
+    """
+    try:
+        found = next(_scan(Path(), before, len(before) + size), None)
+    except UserError:
+        return None
+    if found is None or (found.offset, found.size) != (len(before), size):
+        return None
+    return found.name if _COLUMN.get(key_and_extension(found.name)[1]) == column else None

@@ -1,0 +1,105 @@
+"""Shards without a saved index: scanned once on a machine, however many processes read them.
+
+Small corpora are scanned by every process, in memory. What is found in larger ones is kept in the user's
+cache as an index, which the other processes of the machine wait for and later runs find: they look at the
+size and time of every shard only.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from tqdm import tqdm
+
+from xfm.data.sources.base import StoredFile
+from xfm.data.sources.shard_index import COMMAND, SavedIndex, open_index, write_index
+from xfm.data.sources.shard_table import IndexedShard, ScannedIndex, index_shard
+from xfm.errors import UserError
+from xfm.locks import lock_file
+from xfm.paths import cache_folder
+
+SMALL = 256 << 20
+"""Bytes of shards that a process scans for itself."""
+_log = logging.getLogger(__name__)
+_known: WeakValueDictionary[tuple[StoredFile, ...], SavedIndex | ScannedIndex] = WeakValueDictionary()
+"""What is in use: streams and phases of a run read the same shards."""
+
+
+def scanned_index(folder: Path, names: Sequence[str]) -> SavedIndex | ScannedIndex:
+    """Where the records of some shards lie.
+
+    Args:
+        folder: of the shards.
+        names: of the shards.
+
+    Raises:
+        UserError: a shard is missing, truncated, not a tar, or a key has two pictures, JSONs or texts.
+    """
+    files = tuple(_stored(folder / name) for name in names)
+    found = _known.get(files)
+    if found is None:
+        small = sum(file.size for file in files) <= SMALL
+        found = ScannedIndex.of(_scan(files)) if small else _of_machine(folder, files)
+        _known[files] = found
+    return found
+
+
+def _stored(path: Path) -> StoredFile:
+    try:
+        return StoredFile.of(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the shard ({error.strerror}); check the path.") from error
+
+
+def _scan(files: Iterable[StoredFile]) -> Iterator[IndexedShard]:
+    return (index_shard(file.path, checksum=False) for file in files)
+
+
+def _of_machine(folder: Path, files: Sequence[StoredFile]) -> SavedIndex | ScannedIndex:
+    """The index in the cache, made by whichever process comes first."""
+    mark = hashlib.sha256(b"\0".join(os.fsencode(file.path.absolute()) for file in files)).hexdigest()[:32]
+    place = cache_folder() / "indexed" / f"{mark}.xfm"
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(place.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        _log.warning("%s cannot be written (%s): every process scans the shards", place, error.strerror)
+        return ScannedIndex.of(_shown(folder, files))
+    try:
+        while lock_file(handle, place) is False:
+            time.sleep(0.2)
+        found = _fresh(place, files)
+        if found is None:
+            write_index(place.parent, _shown(folder, files), place.name)
+            found = open_index(place)
+    finally:
+        os.close(handle)
+    return replace(found, place=None)
+
+
+def _shown(folder: Path, files: Sequence[StoredFile]) -> Iterator[IndexedShard]:
+    _log.warning(
+        "%s has %d shards without an index, which are scanned now; `%s %s` writes one beside them, for every "
+        "machine that reads them",
+        *(folder, len(files), COMMAND, folder),
+    )
+    yield from tqdm(_scan(files), "scanning", len(files), unit="shard", disable=None, delay=2.0)
+
+
+def _fresh(place: Path, files: Sequence[StoredFile]) -> SavedIndex | None:
+    """The index at a place, if it is of these shards as they are now."""
+    if not place.exists():
+        return None
+    with contextlib.suppress(UserError):
+        found = open_index(place)
+        table = found.table
+        known = zip(table.names, table.sizes.tolist(), table.modified.tolist(), strict=True)
+        if list(known) == [(file.path.name, file.size, file.modified) for file in files]:
+            return found
+    return None

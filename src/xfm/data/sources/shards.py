@@ -1,0 +1,211 @@
+"""Tar shards of one folder as a source: an index says where records lie, and what it says is checked.
+
+A shard is compared with the index when it is first used (`xfm.data.sources.storage`). A member is read
+together with the header before it, which must be that of such a member. So neither a stale index nor one made
+to mislead gives anything but bad records.
+"""
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from xfm.data.pictures import too_many_bytes
+from xfm.data.records import BadRecordError, Limits, Record, SampleKind, parse_annotation
+from xfm.data.schema import Origin
+from xfm.data.sources.base import RecordSource
+from xfm.data.sources.shard_table import ShardIndex, numbers_of, records_of
+from xfm.data.sources.storage import ShardStorage
+from xfm.data.sources.tar import JSON, PICTURE, TEXT, key_and_extension, stored_name, text_rows, unpacked
+from xfm.errors import UserError
+
+_KNOWN = 8192
+"""Shards whose files are known at a time; of others that are met again, size and time are asked again."""
+_LOOKED_AT = 1000
+"""So many shards are looked at as soon as they are opened."""
+_COLUMN_NAMES = {PICTURE: "picture", JSON: "JSON", TEXT: "text"}
+
+
+class ShardSource(RecordSource):
+    """The records of some shards, one shard after the other.
+
+    Args:
+        storage: where the shards lie.
+        names: of the shards, in the order in which they are read.
+        index: where their records lie; it may know others, too.
+        kind: what to read the records as. As text, pictures that have none beside them are no records.
+        limits: largest record that is read.
+
+    Raises:
+        UserError: a shard is not in the index, holds nothing of the kind, or is not the one that was indexed.
+    """
+
+    def __init__(
+        self, storage: ShardStorage, names: Sequence[str], index: ShardIndex, kind: SampleKind, limits: Limits
+    ) -> None:
+        super().__init__(kind, limits)
+        self._storage, self._index, self._table = storage, index, index.table
+        self._numbers = numbers_of(index.table, names)
+        if (self._numbers < 0).any():
+            lost = storage.name(names[int(np.argmax(self._numbers < 0))])
+            raise UserError(f"{lost}: the shard is not in {index.place}; {storage.remedy}.")
+        counts = records_of(index.table, texts=kind is SampleKind.TEXT)[self._numbers]
+        if not counts.all():
+            empty = storage.name(names[int(np.argmin(counts))])
+            raise UserError(
+                f"{empty}: the shard holds no {kind} records; check the path and the names in it."
+            )
+        self._ends = np.cumsum(counts)
+        self._files: OrderedDict[int, Any] = OrderedDict()
+        for number in self._numbers.tolist() if len(names) <= _LOOKED_AT else ():
+            try:
+                self._file(number)
+            except OSError as error:
+                raise UserError(
+                    f"{self._name(number)}: the shard cannot be read ({error.strerror}); check the path."
+                ) from error
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def record(self, index: int) -> Record:
+        """The record at `index`; raises BadRecordError when a member is missing, too large or elsewhere."""
+        shard, row = self._located(index)
+        try:
+            first = self._table.start(shard) + row
+            spans = self._index.spans(first, first + 1)[0]
+            stored = _Stored(self._storage, self._name(shard), self._file(shard), spans, row, self.limits)
+        except OSError as error:
+            origin = Origin(self._name(shard), f"#{row}")
+            raise BadRecordError(origin, f"the shard cannot be read ({error.strerror})") from None
+        if self.kind is SampleKind.TEXT:
+            annotation = stored.annotation("text")
+            return Record(stored.origin(), None, annotation)
+        picture = stored.member(PICTURE, self.limits.picture_bytes)
+        if picture is None:
+            raise BadRecordError(stored.origin(), "the picture is missing")
+        annotation = {} if self.kind is SampleKind.IMAGE else stored.annotation("caption")
+        return Record(stored.origin(), picture, annotation)
+
+    def expect(self, first: int, stop: int) -> None:
+        """See `RecordSource.expect`: of each shard, what lies between the first and the last of them."""
+        while first < stop:
+            turn = int(np.searchsorted(self._ends, first, "right"))
+            last = min(stop, int(self._ends[turn])) - 1
+            with contextlib.suppress(OSError):  # whoever reads it will say so
+                (shard, start), (_, end) = self._located(first), self._located(last)
+                before = self._table.start(shard)
+                offset = int(self._index.spans(before + start, before + start + 1)[0, :, 0].max())
+                behind = int(self._index.spans(before + end, before + end + 1)[0, :, 0].max())
+                if 0 <= offset < behind <= (file := self._file(shard)).size:
+                    self._storage.expect(file, offset, behind - offset)
+            first = last + 1
+
+    def _located(self, index: int) -> tuple[int, int]:
+        """The shard's place in the table, and the row in the shard."""
+        turn = int(np.searchsorted(self._ends, index, "right"))
+        shard, row = int(self._numbers[turn]), index - (int(self._ends[turn - 1]) if turn else 0)
+        table, as_text = self._table, self.kind is SampleKind.TEXT
+        if as_text and table.counts(shard) != table.counts(shard, texts=True):
+            row = int(_texts_among(self._index, shard)[row])
+        return shard, row
+
+    def _name(self, shard: int) -> str:
+        return self._storage.name(self._table.names[shard])
+
+    def _file(self, shard: int) -> Any:
+        """The file of a shard, which was compared with the index; raises OSError."""
+        if shard in self._files:
+            self._files.move_to_end(shard)
+        else:
+            self._files[shard] = self._storage.file(self._table, shard)
+        if len(self._files) > _KNOWN:
+            self._files.popitem(last=False)
+        return self._files[shard]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": OrderedDict()}
+
+
+class _Stored:
+    """A record whose members are read and checked one by one.
+
+    Args:
+        storage: where its shard lies.
+        name: of the shard, for people.
+        file: the shard.
+        spans: [3, 2] int64 of its members.
+        row: its number in the shard, by which it is named where it has no key.
+        limits: largest record that is read.
+    """
+
+    def __init__(
+        self, storage: ShardStorage, name: str, file: Any, spans: np.ndarray, row: int, limits: Limits
+    ) -> None:
+        self._storage, self._name, self._file, self._row, self._limits = storage, name, file, row, limits
+        self._spans = [unpacked(span) for span in spans.tolist()]
+        self._key: str | None = None
+
+    def origin(self) -> Origin:
+        """Shard and key; the key is read where no member has been read yet."""
+        for column, (offset, _, _) in enumerate(self._spans):
+            if self._key is None and offset > 0:
+                with contextlib.suppress(OSError):
+                    self._bytes(column, content=0)
+        return Origin(self._name, f"#{self._row}" if self._key is None else self._key)
+
+    def annotation(self, text_field: str) -> dict:
+        """The JSON, or the text as an object with that field."""
+        data = self.member(JSON, self._limits.annotation_bytes)
+        if data is not None:
+            return parse_annotation(data, self.origin())
+        data = self.member(TEXT, self._limits.annotation_bytes)
+        if data is None:
+            raise BadRecordError(self.origin(), "the JSON or text beside the picture is missing")
+        try:
+            return {text_field: data.decode("utf-8")}
+        except UnicodeDecodeError:
+            raise BadRecordError(self.origin(), "the text is not UTF-8") from None
+
+    def member(self, column: int, limit: int) -> bytes | None:
+        """The bytes of a member; None where the record has none; raises BadRecordError."""
+        offset, size, _ = self._spans[column]
+        name = _COLUMN_NAMES[column]
+        if offset == 0:
+            return None
+        if size > limit:
+            wrong = f"has {size} bytes, more than the limit of {limit}"
+            raise BadRecordError(
+                self.origin(), f"the {name} {too_many_bytes(size, limit) if column == PICTURE else wrong}"
+            )
+        try:
+            data = self._bytes(column, content=size)
+        except OSError as error:
+            raise BadRecordError(self.origin(), f"the shard cannot be read ({error.strerror})") from None
+        if data is None:
+            reason = f"the {name} is not at byte {offset}, where the index has it; {self._storage.remedy}"
+            raise BadRecordError(self.origin(), reason)
+        return data
+
+    def _bytes(self, column: int, content: int) -> bytes | None:
+        """So many of a member's bytes, None where no such member of this record lies there."""
+        offset, size, lead = self._spans[column]
+        if not 0 < lead <= offset <= self._file.size - size:
+            return None
+        data = self._storage.read(self._file, offset - lead, lead + content)
+        name = stored_name(data[:lead], size, column)
+        if name is None:
+            return None
+        key, _ = key_and_extension(name)
+        self._key = key if self._key is None else self._key
+        return data[lead:] if key == self._key else None
+
+
+@lru_cache(maxsize=16)
+def _texts_among(index: ShardIndex, shard: int) -> np.ndarray:
+    """The rows of a shard that have a JSON or a text."""
+    start = index.table.start(shard)
+    return text_rows(index.spans(start, start + index.table.counts(shard)))

@@ -1,0 +1,184 @@
+"""The next batches of a recipe as a page: pictures as the model sees them, with boxes, masks and texts."""
+
+import base64
+import html
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from xfm.config.data import STREAMS
+from xfm.config.recipe import Recipe
+from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
+from xfm.data.tokenizer import Tokenizer
+from xfm.errors import UserError
+from xfm.files import write_text, writing
+from xfm.training.curriculum import open_stretch
+
+_COLOURS = ("#e6194b", "#1f77d0", "#1a9850", "#d95f02", "#7b3fb5", "#00838f", "#b8860b", "#ad1457")
+_STYLE = """body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222 }
+.grid { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0; width: 224px }
+svg { width: 224px; height: 224px; display: block; background: #eee } image { image-rendering: pixelated }
+figcaption, p { margin: .2rem 0; overflow-wrap: anywhere } mark { background: #ffd54d }
+small { color: #666 } .b { border-left: 4px solid; padding-left: .3rem }"""
+_SEEN = 24
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What a page shows.
+
+    Attributes:
+        page: the file.
+        batches: their numbers, from 0.
+        phase: of the curriculum, from 0.
+        samples: how many are shown, and how many the batches have.
+    """
+
+    page: Path
+    batches: range
+    phase: int
+    samples: tuple[int, int]
+
+
+def inspect_data(
+    recipe: Recipe, page: Path, step: int = 0, count: int = 1, phase: int | None = None, samples: int = _SEEN
+) -> Inspected:
+    """Draw the batches of a recipe from a step on: those that a run would take, sample by sample.
+
+    Args:
+        recipe: the recipe.
+        page: the HTML file to write.
+        step: the optimiser step.
+        count: steps.
+        phase: of the curriculum, from 0; that of the step if not given, and the last one where the clock
+            decides when phases end.
+        samples: how many samples of the largest stream are shown of each batch, about.
+
+    Raises:
+        UserError: the data is missing or damaged, there is no such step or phase, or the page cannot be
+            written.
+    """
+    stretches, training = recipe.stretches(), recipe.training
+    if phase is None:
+        passed = sum(step >= round(end * training.steps) for end in recipe.ends())
+        phase = len(stretches) - 1 if training.minutes else passed
+    if not 0 <= phase < len(stretches):
+        raise UserError(f"there is no phase {phase + 1}: the recipe has {len(stretches)}, counted from 1")
+    streams = [s for s in stretches[phase].data.streams.values() if s.batch_size]
+    parts = math.ceil(max((s.batch_size for s in streams), default=1) / samples)
+    # A part of a batch is what one of so many processes would take.
+    data = open_stretch(recipe, phase, world=min([parts, *(s.batch_size // s.group for s in streams)]))
+    batches = range(step * training.accumulate, (step + count) * training.accumulate)
+    shown = [data.batch(number) for number in batches]
+    whole = sum(s.batch_size for s in streams) * len(batches)
+    seen = sum(len(batch.origins) for batch in shown)
+    title = f"{recipe.name}, from step {step} on, phase {phase + 1} of {len(stretches)}"
+    with writing(page, "or choose another file"):
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_text(page, _page(title, shown, (seen, whole), data.tokenizer, recipe.model.seeing.patch_size))
+    return Inspected(page, batches, phase, (seen, whole))
+
+
+def _page(
+    title: str, batches: Sequence[Batch], samples: tuple[int, int], tokenizer: Tokenizer, patch: int
+) -> str:
+    title, (seen, whole) = html.escape(title), samples
+    parts = [
+        "<!doctype html>",
+        f"<meta charset='utf-8'>\n<title>{title}</title>\n<style>{_STYLE}</style>",
+        f"<h1>{title}</h1>\n<p>{seen:,} of {whole:,} samples, as the model sees them.",
+        "Grey patches are masked, and so are <mark>words</mark>.</p>",
+    ]
+    for batch in batches:
+        parts += [f"<h2>Batch {batch.step}</h2>", *_sections(batch, tokenizer, patch)]
+    return "\n".join(parts) + "\n"
+
+
+def _sections(batch: Batch, tokenizer: Tokenizer, patch: int) -> Iterator[str]:
+    """The streams of a batch; origins stand in the order of the streams."""
+    origins = [html.escape(str(origin)) for origin in batch.origins]
+    for name in STREAMS:
+        part: TextBatch | ImageBatch | PairBatch | RegionBatch | None = getattr(batch, name)
+        if part is None:
+            continue
+        if isinstance(part, TextBatch):
+            shown = [f"<p>{words}</p>" for words in _texts(part.tokens, part.masked, tokenizer)]
+        elif isinstance(part, RegionBatch):
+            shown = _regions(part, tokenizer)
+        else:
+            words = _texts(part.tokens, part.masked, tokenizer) if isinstance(part, PairBatch) else []
+            masks = part.patch_mask
+            shown = [
+                _picture(pixels, _patches(pixels, None if masks is None else masks[row], patch))
+                + (f"<figcaption>{words[row]}</figcaption>" if words else "")
+                for row, pixels in enumerate(part.pixels)
+            ]
+        here, origins = origins[: len(shown)], origins[len(shown) :]
+        figures = [
+            f"<figure>{one}<small>{origin}</small></figure>" for one, origin in zip(shown, here, strict=True)
+        ]
+        yield f"<h3>{name}</h3>\n<div class='grid'>\n" + "\n".join(figures) + "\n</div>"
+
+
+def _picture(pixels: Tensor, over: Sequence[str]) -> str:
+    """A picture [3, H, W] uint8 with shapes over it, in its pixels."""
+    height, width = pixels.shape[1:]
+    file = io.BytesIO()
+    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(file, "PNG")
+    data = base64.b64encode(file.getvalue()).decode()
+    link = f"<image href='data:image/png;base64,{data}' width='{width}' height='{height}'/>"
+    return f"<svg viewBox='0 0 {width} {height}'>{link}{''.join(over)}</svg>"
+
+
+def _patches(pixels: Tensor, mask: Tensor | None, patch: int) -> list[str]:
+    """A square over each masked patch; `mask` is [P] bool."""
+    if mask is None:
+        return []
+    rows, columns = np.divmod(np.flatnonzero(mask.numpy()), pixels.shape[2] // patch)
+    return [
+        f"<rect x='{column * patch}' y='{row * patch}' width='{patch}' height='{patch}' fill='#888' "
+        "fill-opacity='.8'/>"
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+    ]
+
+
+def _regions(part: RegionBatch, tokenizer: Tokenizer) -> list[str]:
+    words, shown = _texts(part.tokens, part.masked, tokenizer), list[str]()
+    for number, pixels in enumerate(part.pixels):
+        height, width = pixels.shape[1:]
+        boxes, phrases = list[str](), list[str]()
+        for place, row in enumerate(np.flatnonzero(part.image_index.numpy() == number).tolist()):
+            colour = _COLOURS[place % len(_COLOURS)]
+            phrases.append(f"<p class='b' style='border-color: {colour}'>{words[row]}</p>")
+            if not part.is_image[row]:
+                x, y, w, h = (part.boxes[row].numpy() * (width, height, width, height)).tolist()
+                boxes.append(
+                    f"<rect x='{x - w / 2:.1f}' y='{y - h / 2:.1f}' width='{w:.1f}' height='{h:.1f}' "
+                    f"fill='none' stroke='{colour}' stroke-width='{max(height, width) / 100:.1f}'/>"
+                )
+        shown.append(_picture(pixels, boxes) + "".join(phrases))
+    return shown
+
+
+def _texts(tokens: Tokens, masked: MaskedTokens, tokenizer: Tokenizer) -> list[str]:
+    """The rows as escaped text in which what is masked is marked."""
+    found = []
+    for ids, mask, positions, labels in zip(
+        tokens.ids, tokens.mask, masked.positions, masked.labels, strict=True
+    ):
+        length = int(mask.sum())
+        hidden = set(positions[labels != -100].tolist())
+        words, start = list[str](), 1  # the first and the last token begin and end the text
+        for end in range(2, length):
+            if end == length - 1 or ((end in hidden) != (start in hidden)):
+                text = html.escape(tokenizer.decode(ids[start:end]))
+                words.append(f"<mark>{text}</mark>" if start in hidden else text)
+                start = end
+        found.append(" ".join(words))
+    return found

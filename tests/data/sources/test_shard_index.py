@@ -1,0 +1,162 @@
+"""The file beside the shards: what is written is read again, and nothing else is taken for it."""
+
+import os
+import shutil
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.data.conftest import region_members, write_tar
+from tests.data.sources.forging import forge
+from tests.refusals import expect_refusal
+from xfm.data.sources.shard_index import INDEX, index_folder, open_index, saved_index, write_index
+from xfm.data.sources.shard_table import index_shard
+from xfm.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for shard in range(3):
+        members = region_members(rng, 3 + shard, first=10 * shard, size=(24, 24))
+        write_tar(tmp_path / f"scenes-{shard:05d}.tar", members | {f"{shard}9.jpg": b"no text"})
+    return tmp_path
+
+
+def shards_of(folder):
+    return sorted(folder.glob("*.tar"))
+
+
+def test_what_is_written_is_read(folder):
+    entries = [index_shard(path) for path in shards_of(folder)]
+    index = open_index(write_index(folder, entries))
+    assert index.table.names == tuple(path.name for path in shards_of(folder))
+    assert index.table.ends.tolist() == [4, 9, 15]
+    assert index.table.text_ends.tolist() == [3, 7, 12]
+    for again, entry in zip(index.shards(), entries, strict=True):
+        assert np.array_equal(again.spans, entry.spans)
+        assert (again.name, again.size, again.modified) == (entry.name, entry.size, entry.modified)
+        assert (again.sample, again.sha256) == (entry.sample, entry.sha256)
+    assert np.array_equal(index.spans(4, 9), entries[1].spans)
+    assert [path.name for path in folder.iterdir() if path.suffix != ".tar"] == [INDEX]
+
+
+@pytest.mark.slow
+def test_any_number_of_processes_writes_the_same_bytes(folder):
+    (folder / "lone.tar").write_bytes(shards_of(folder)[0].read_bytes())
+    written = [index_folder(folder, shards_of(folder), workers).read_bytes() for workers in (1, 2)]
+    assert written[0] == written[1]
+
+
+def test_parts_are_joined(folder):
+    parts = [write_index(folder, [index_shard(path)], f"{path.name}.xfm") for path in shards_of(folder)]
+    joined = write_index(folder, (shard for part in parts for shard in open_index(part).shards()))
+    assert joined.read_bytes() == index_folder(folder, shards_of(folder)).read_bytes()
+
+
+def test_an_index_that_is_written_anew_is_opened_anew(folder):
+    index_folder(folder, shards_of(folder)[:1])
+    first = saved_index(folder)
+    assert first is not None
+    assert saved_index(folder) is first
+    index_folder(folder, shards_of(folder))
+    assert len(saved_index(folder).table) == 3
+    with pytest.raises(OSError, match="changed after it had been opened"):
+        first.spans(0, 1)
+
+
+def test_what_cannot_be_indexed_leaves_the_old_index(folder):
+    before = index_folder(folder, shards_of(folder)).read_bytes()
+    (folder / "broken.tar").write_bytes(b"no tar at all" * 100)
+    with expect_refusal("broken.tar: not a tar header"):
+        index_folder(folder, shards_of(folder))
+    assert (folder / INDEX).read_bytes() == before
+    with expect_refusal("two shards have one name"):
+        write_index(folder, [index_shard(shards_of(folder)[1])] * 2)
+    with expect_refusal("there are no shards to index"):
+        write_index(folder, [])
+    assert sorted(path.suffix for path in folder.iterdir()) == [".tar"] * 4 + [".xfm"]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (0, b"Y", ["does not begin as one"]),
+        (8, b"\2", ["an index of version 2, not 1"]),
+        (16, struct.pack("<Q", 2**63), ["its counts are impossible"]),
+        (16, struct.pack("<Q", 0), ["its counts are impossible"]),
+        (24, struct.pack("<Q", 2**39), ["it has", "bytes in place of"]),
+        (32, struct.pack("<Q", 2**62), ["its counts are impossible"]),
+        (40, b"\0\0\0", ["its digest is another one"]),
+        (-1, b"x", ["its digest is another one"]),
+    ],
+)
+def test_damaged_indexes_are_named_with_what_to_do(folder, place, value, words):
+    path = index_folder(folder, shards_of(folder))
+    data = bytearray(path.read_bytes())
+    place %= len(data)
+    data[place : place + len(value)] = value
+    path.write_bytes(data)
+    with expect_refusal(str(path), *words, f"xfm data index {folder}"):
+        open_index(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"names": ["../a", "b"]},
+        {"names": ["a", "a"]},
+        {"names": ["", "b"]},
+        {"names": ["..", "b"]},
+        {"names": ["a"]},
+        {"names": ["a", "b", "c"]},
+        {"sizes": [100, -1]},
+        {"ends": [3, 2]},
+        {"ends": [-3, 2]},
+        {"ends": [2**62, 2]},
+        {"ends": [1, 1]},
+        {"text_ends": [2, 2]},
+        {"text_ends": [1, -(2**63)]},
+    ],
+    ids=str,
+)
+def test_tables_that_no_writer_writes(tmp_path, change):
+    """With a digest that fits: whoever makes an index up can compute one."""
+    sound = {"names": ["a", "b"], "sizes": [100, 100], "ends": [1, 2], "text_ends": [1, 2]}
+    forge(tmp_path, np.ones((2, 3, 2)), **sound)
+    assert open_index(tmp_path / INDEX).table.names == ("a", "b")
+    forge(tmp_path, np.ones((2, 3, 2)), **sound | change)
+    with expect_refusal(INDEX, "damaged", "xfm data index"):
+        open_index(tmp_path / INDEX)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_any_damage_is_one_sentence(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("damaged")
+    write_tar(folder / "a.tar", {"a.txt": b"one", "b.txt": b"two"})
+    path = index_folder(folder, shards_of(folder))
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    try:
+        assert open_index(path).table.records == 2
+    except UserError as error:
+        assert INDEX in str(error)  # noqa: PT017
+    shutil.rmtree(folder)
+
+
+def test_endless_files_and_pipes_are_refused(folder):
+    path = folder / INDEX
+    index_folder(folder, shards_of(folder))
+    os.truncate(path, 1 << 42)  # of holes
+    with expect_refusal(str(path), "bytes in place of"):
+        open_index(path)
+    path.unlink()
+    os.mkfifo(path)
+    with expect_refusal(str(path), "pipe or a device"):
+        open_index(path)

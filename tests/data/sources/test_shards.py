@@ -1,0 +1,228 @@
+"""Shards by their index: the same records as by a scan, and of a wrong index nothing but bad records."""
+
+import io
+import json
+import os
+import pickle
+import tarfile
+from pathlib import PurePosixPath
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.data.conftest import PICTURE, region_members, write_tar
+from tests.data.sources.forging import forge
+from tests.refusals import expect_refusal
+from xfm.data.records import BadRecordError, Limits, SampleKind
+from xfm.data.sources import open_source
+from xfm.data.sources.base import StoredFile
+from xfm.data.sources.shard_index import INDEX, index_folder
+from xfm.data.sources.tar import scan_spans
+
+
+def shards_of(folder):
+    return sorted(folder.glob("*.tar"))
+
+
+def records_of(source) -> list:
+    found = []
+    for number in range(len(source)):
+        try:
+            found.append(source.record(number))
+        except BadRecordError as error:
+            found.append(str(error))
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for shard in range(3):
+        members = region_members(np.random.default_rng(shard), 4, first=10 * shard, size=(24, 24))
+        write_tar(tmp_path / f"scenes-{shard:05d}.tar", members)
+    return tmp_path
+
+
+NAMES = st.text(st.sampled_from("abc/é漢 .\n"), min_size=1, max_size=12).map(
+    lambda text: text.strip("/ .") or "k"
+)
+LONG = st.sampled_from(["n" * 120, "folder/" * 30 + "k", "ü" * 90, "x" * 700, "d/" * 400])
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.lists(
+        st.tuples(NAMES | LONG, st.sets(st.sampled_from(["jpg", "json", "txt", "cls"]), min_size=1)),
+        max_size=6,
+    ),
+    st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
+    st.sampled_from([*SampleKind]),
+)
+def test_records_are_those_of_a_scan(tmp_path_factory, rows, form, kind):
+    """Whatever the names: long ones and those of other scripts stand in notes before the headers."""
+    folder = tmp_path_factory.mktemp("tars")
+    contents = {"jpg": PICTURE, "json": b'{"caption": "a", "text": "b"}', "txt": b"some text", "cls": b"3"}
+    with tarfile.open(folder / "a.tar", "w", format=form) as tar:
+        for number, (name, endings) in enumerate([("first", {"jpg", "txt"}), *rows]):
+            for ending in sorted(endings):
+                info = tarfile.TarInfo(f"{number}{name}.{ending}")
+                info.size = len(contents[ending])
+                try:
+                    tar.addfile(info, io.BytesIO(contents[ending]))
+                except ValueError:  # too long for this format
+                    continue
+    scanned = records_of(open_source(folder / "a.tar", kind))
+    index_folder(folder, shards_of(folder))
+    assert records_of(open_source(folder / "a.tar", kind)) == scanned
+    with tarfile.open(folder / "a.tar") as tar:
+        names = [str(PurePosixPath(member.name)) for member in tar]
+    keys = [record.origin.key for record in scanned if not isinstance(record, str)]
+    assert all(any(name.strip("/").startswith(key.strip("/")) for name in names) for key in keys)
+
+
+def test_folders_patterns_and_parts_of_them(folder):
+    plain = {
+        path: records_of(open_source(folder / path, "pair"))
+        for path in (".", "*.tar", "scenes-00001.tar", "scenes-{00001..00002}.tar", "scenes-0000[12].tar")
+    }
+    index_folder(folder, shards_of(folder)[::-1])  # in whatever order
+    for path, expected in plain.items():
+        source = open_source(folder / path, "pair")
+        assert records_of(source) == expected
+        assert records_of(pickle.loads(pickle.dumps(source))) == expected
+
+
+def test_texts_among_pictures(tmp_path):
+    """Of text, pictures that have none are no records, in shards that have some and in others."""
+    write_tar(tmp_path / "a.tar", {f"{i}.{'txt' if i % 3 else 'jpg'}": b"text" for i in range(9)})
+    write_tar(tmp_path / "b.tar", {f"{i}.txt": b"text" for i in range(4)})
+    plain = records_of(open_source(tmp_path, "text"))
+    index_folder(tmp_path, shards_of(tmp_path))
+    assert records_of(open_source(tmp_path, "text")) == plain
+    assert [record.origin.key for record in plain] == ["1", "2", "4", "5", "7", "8", "0", "1", "2", "3"]
+    write_tar(tmp_path / "c.tar", {"a.jpg": PICTURE})
+    index_folder(tmp_path, shards_of(tmp_path))
+    with expect_refusal("c.tar: the shard holds no text records"):
+        open_source(tmp_path, "text")
+
+
+# ------------------------------------------------------------------ an index of other shards
+def test_shards_that_came_and_went(folder):
+    index_folder(folder, shards_of(folder)[:2])
+    with expect_refusal("scenes-00002.tar: the shard is not in", f"xfm data index {folder}"):
+        open_source(folder, "pair")
+    assert len(open_source(folder / "scenes-{00000..00001}.tar", "pair")) == 8
+    index_folder(folder, shards_of(folder))
+    (folder / "scenes-00000.tar").unlink()  # the first leaves no gap
+    for path in (folder, folder / "*.tar"):
+        with expect_refusal("scenes-00000.tar: the shard is missing", f"xfm data index {folder}"):
+            open_source(path, "pair")
+    assert len(open_source(folder / "scenes-0000[12].tar", "pair")) == 8
+
+
+def test_a_copy_is_known_again_and_a_changed_shard_is_not(folder, tmp_path_factory):
+    index_folder(folder, shards_of(folder))
+    path = folder / "scenes-00001.tar"
+    os.utime(path, ns=(1, 1))  # as a copy has it
+    assert len(records_of(open_source(folder, "pair"))) == 12
+    data = bytearray(path.read_bytes())
+    data[600] ^= 1
+    path.write_bytes(data)
+    with expect_refusal(
+        "scenes-00001.tar: the shard cannot be read (it was changed after it had been indexed"
+    ):
+        open_source(folder, "pair")
+    path.write_bytes(data + bytes(512))
+    with expect_refusal(
+        f"scenes-00001.tar: the shard cannot be read (it has {len(data) + 512} bytes and was indexed with "
+        f"{len(data)}; run `xfm data index {folder}`"
+    ):
+        open_source(folder, "pair")
+
+
+@pytest.mark.parametrize("how", ["changed", "cut", "gone"])
+def test_a_shard_that_changes_while_it_is_used(folder, how):
+    index_folder(folder, shards_of(folder))
+    source = open_source(folder, "pair")
+    path = folder / "scenes-00001.tar"
+    if how == "changed":
+        path.write_bytes(path.read_bytes()[::-1])
+    elif how == "cut":
+        os.truncate(path, 2000)
+    else:
+        path.unlink()
+    found = records_of(source)
+    assert [isinstance(record, str) for record in found] == [False] * 4 + [True] * 4 + [False] * 4
+    assert all("scenes-00001.tar:" in record for record in found[4:8])
+
+
+def test_an_index_that_is_cut_while_it_is_used(folder):
+    path = index_folder(folder, shards_of(folder))
+    source = open_source(folder, "pair")
+    os.truncate(path, 300)
+    assert all("cannot be read" in record for record in records_of(source))
+
+
+# ------------------------------------------------------------------ an index that lies
+def lying(folder, spans):
+    """An index of `a.tar` with spans as somebody likes them."""
+    file = StoredFile.of(folder / "a.tar")
+    count = len(spans)
+    forge(folder, spans, ["a.tar"], [file.size], [count], [count], [file.modified])
+
+
+def test_members_of_other_records_are_not_put_together(tmp_path):
+    members = {
+        "a.jpg": PICTURE,
+        "a.json": b'{"caption": "a"}',
+        "b.jpg": PICTURE,
+        "b.json": b'{"caption": "b"}',
+    }
+    write_tar(tmp_path / "a.tar", members)
+    spans = scan_spans(StoredFile.of(tmp_path / "a.tar"))
+    lying(tmp_path, spans)
+    assert [record.annotation["caption"] for record in records_of(open_source(tmp_path, "pair"))] == [
+        "a",
+        "b",
+    ]
+    mixed = spans.copy()
+    mixed[0, 1], mixed[1, 1] = spans[1, 1], spans[0, 1]
+    turned = spans[:, [1, 0, 2]]
+    shorter = spans - np.array([0, 1])
+    headless = spans & np.array([-1, 2**48 - 1])
+    further = spans + np.array([0, 2**48])
+    shifted = spans + np.array([1, 0])
+    for wrong in (mixed, turned, shorter, shifted, headless, further):
+        lying(tmp_path, wrong)
+        found = records_of(open_source(tmp_path, "pair"))
+        assert all(isinstance(record, str) and "where the index has it" in record for record in found)
+        assert all(f"xfm data index {tmp_path}" in record for record in found)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_any_spans_give_true_records_or_bad_ones(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("lying")
+    contents = {"a.txt": b"first", "b.txt": b"second" * 200, "c.txt": b"third"}
+    write_tar(folder / "a.tar", contents)
+    spans = scan_spans(StoredFile.of(folder / "a.tar"))
+    numbers = st.sampled_from([0, 1, 511, 512, 1024, 2**48 + 5, 2**62, -1, -512, 2**63 - 1, -(2**63)])
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = tuple(data.draw(st.integers(0, size - 1)) for size in spans.shape)
+        by = st.integers(-600, 600).map(lambda by, at=int(spans[place]): at + by)
+        spans[place] = min(2**63 - 1, max(-(2**63), data.draw(numbers | by)))
+    lying(folder, spans)
+    source = open_source(folder, "text", Limits(annotation_bytes=1 << 40))
+    for record in records_of(source):
+        if not isinstance(record, str):
+            assert record.annotation["text"].encode() == contents[f"{record.origin.key}.txt"]
+
+
+def test_what_is_too_large_is_not_read(tmp_path):
+    write_tar(tmp_path / "a.tar", {"a.jpg": PICTURE, "a.json": json.dumps({"caption": "a" * 99}).encode()})
+    index_folder(tmp_path, shards_of(tmp_path))
+    with pytest.raises(BadRecordError, match="more than the limit of 50") as caught:
+        open_source(tmp_path, "pair", Limits(annotation_bytes=50)).record(0)
+    assert caught.value.origin.key == "a"
+    assert (tmp_path / INDEX).exists()
