@@ -20,9 +20,11 @@ from xfm.data.schema import Batch
 from xfm.modeling.gradients import PRETRAINING
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
+from xfm.objectives.whole import wholes_of
 from xfm.training import distributed
 from xfm.training.loop import train
 from xfm.training.progress import ByClock
+from xfm.training.rows import ProcessPeers, gather_rows
 
 
 def half(rank: int, world: int):
@@ -42,7 +44,7 @@ def contrastive_gradient(rank: int, world: int) -> list[float]:
     encoder, x, y = nn.Linear(3, 4), torch.randn(8, 3), torch.randn(8, 4)
     bounds = [0, 8] if world == 1 else [0, 3, 8]  # shares need not be equal
     rows = slice(bounds[rank], bounds[rank + 1])
-    everyone = distributed.gather_rows(encoder(x[rows]))
+    everyone = gather_rows(encoder(x[rows]))
     nn.functional.cross_entropy(everyone @ y.t(), torch.arange(8)).backward()
     assert encoder.weight.grad is not None
     return distributed.mean(encoder.weight.grad).flatten().tolist()
@@ -53,7 +55,8 @@ def pretraining_step(world: int) -> float:
     model = tiny_model()
 
     def losses(batch: Batch, generator: torch.Generator) -> Losses:
-        return pretraining_losses(model, batch, PRETRAINING, LossConfig(), generator, distributed.gather_rows)
+        (whole,) = wholes_of([batch], ProcessPeers())
+        return pretraining_losses(model, batch, PRETRAINING, LossConfig(), generator, whole)
 
     def batches(start: int, stop: int) -> Iterator[Batch]:
         for step in range(start, stop):
@@ -77,7 +80,7 @@ def main() -> None:
         rank, world = process.rank, process.world
         found: dict[str, object] = {
             "world": world,
-            "gathered": distributed.gather_rows(torch.tensor([[rank]])).flatten().tolist(),
+            "gathered": gather_rows(torch.tensor([[rank]])).flatten().tolist(),
             "collected": distributed.collect(rank),
             "from_first": distributed.from_first(f"rank {rank}"),
             "largest": distributed.largest(torch.tensor([rank, -rank])).tolist(),

@@ -1,6 +1,8 @@
 """Several processes, started by torchrun: commands that are for one, and one that is killed."""
 
+import json
 import signal
+from pathlib import Path
 
 import psutil
 import pytest
@@ -123,3 +125,31 @@ def test_every_rank_writes_down_what_it_left_out(tmp_path):
     assert all(place.startswith(str(shard)) for found in places.values() for place in found)
     said = next(line for line in ended.out.splitlines() if f"4 records were left out: {shard}" in line)
     assert said.endswith(" and ".join(str(folder / one) for one, found in places.items() if found))
+
+
+def test_a_process_that_waits_in_vain_says_who_waited_in_what() -> None:
+    worker = Path(__file__).with_name("late_worker.py")
+    ended = run([*TORCHRUN, "2", str(worker)], 120)
+    assert ended.status != 0
+    said = next(line for line in ended.err.splitlines() if line.startswith("xfm: Process 0"))
+    assert said.startswith(
+        "xfm: Process 0 of 2 (counted from 0) stops in the gathering of counts (all_gather)"
+    )
+    assert said.endswith("; saved")
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_run_again_that_has_lost_a_process(corpus, tmp_path):
+    words = command(corpus, tmp_path, steps=60, save_every=5)[1:]
+    with Running([*TORCHRUN, "2", "--max-restarts", "1", *words]) as running:
+        running.wait_until(lambda: trains(tmp_path, 12))
+        ranks(running)[1].send_signal(signal.SIGKILL)
+        ended = running.end(240)
+    assert ended.status == 0, ended.err[-3000:]
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    resumed = [line for line in map(json.loads, lines) if line.get("event") == "resumed"]
+    assert any("Resuming from" in line["message"] for line in resumed)
+    steps = [line["step"] for line in map(json.loads, lines) if "event" not in line]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 60
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()

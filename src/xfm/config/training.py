@@ -25,6 +25,17 @@ class Change(StrEnum):
     PROCESSES = "processes"
 
 
+class Strategy(StrEnum):
+    """How several processes hold a model.
+
+    ddp: each has all of it.
+    fsdp: each has a part of every parameter, gradient and moment (FSDP2).
+    """
+
+    DDP = "ddp"
+    FSDP = "fsdp"
+
+
 class Schedule(StrEnum):
     """How the learning rate falls from its peak to 0: along a line, or along half a cosine."""
 
@@ -58,6 +69,8 @@ class LossConfig:
         box_giou: 1 - generalised IoU of predicted boxes.
         negative_floor: added to the probability of every candidate for ITM's negatives. The published 1e-5
             draws the hardest; a larger floor puts easy ones among them.
+        negative_block: ITM's negatives are drawn among so many pictures of the batch that follow one another;
+            0: among the batch of all processes. The published code draws among the 96 of a process.
     """
 
     mlm: float = 1.0
@@ -68,6 +81,7 @@ class LossConfig:
     box_l1: float = 1.0
     box_giou: float = 1.0
     negative_floor: float = 1e-5
+    negative_block: int = 0
 
     def __post_init__(self) -> None:
         check_ranges(self, (term.name for term in fields(self)), 0, place="weights.")
@@ -183,7 +197,12 @@ class TrainingConfig:
         minutes: time for the training. Above 0 the clock decides and `steps` is not used: rates, phases and
             the end follow the share of the time that has passed; the warm-up stays in steps. At 0 `steps`
             decides.
-        accumulate: batches per optimiser step.
+        accumulate: batches per optimiser step, taken one after the other. Contrast spans all of them
+            (GradCache, Gao et al. 2021), for which all is encoded once more, without gradient.
+        strategy: how several processes hold the model.
+        recompute: whether layers compute their states again in the backward pass in place of keeping them,
+            which takes a third more time and a fraction of the memory.
+        timeout: minutes that a process waits in a step for the others, after which the run stops.
         seed: seed of everything random.
         precision: arithmetic of the forward pass.
         optim: optimiser and schedule.
@@ -199,6 +218,9 @@ class TrainingConfig:
     steps: int = 200_000
     minutes: float = 0.0
     accumulate: int = 1
+    strategy: Strategy = Strategy.DDP
+    recompute: bool = False
+    timeout: float = 30.0
     seed: int = 0
     precision: Precision = Precision.AUTO
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -214,3 +236,9 @@ class TrainingConfig:
         check_range("training.seed", self.seed, 0, MAX_SEED)
         check_ranges(self, ("steps", "accumulate", "log_every"), 1, place="training.")
         check_range("training.minutes", self.minutes, 0, MAX_MINUTES)
+        check_range("training.timeout", self.timeout, 0.01, MAX_MINUTES)
+        if self.strategy is Strategy.FSDP and self.optim.muon_lr:
+            raise ValueError(
+                "training.strategy fsdp keeps parts of matrices, and Muon needs whole ones: set "
+                "training.optim.muon_lr to 0, or the strategy to ddp"
+            )

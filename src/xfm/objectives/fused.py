@@ -32,6 +32,10 @@ class Asked:
     queries: list["Query"]
     reduce: Callable[[Sequence[Tensor]], Named]
 
+    def weighed(self, factor: Tensor | float) -> "Asked":
+        """The same, with losses and metrics that count for so much."""
+        return Asked(self.queries, lambda answers: self.reduce(answers).weighed(factor))
+
 
 @dataclass(frozen=True)
 class Query:

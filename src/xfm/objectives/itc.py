@@ -5,6 +5,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def rows_loss(similarity: Tensor, same: Tensor, own: Tensor) -> Tensor:
+    """Cross-entropy of some rows against their own columns: one direction of the contrast.
+
+    Args:
+        similarity: [R, N] cosines divided by the temperature, of R of the batch's N rows with all N.
+        same: [R, N] bool from `same_identity`; pairs that are neither positives nor negatives, but for `own`.
+        own: [R] int64, the column that belongs to each row.
+
+    Returns:
+        The mean over the R rows.
+    """
+    return F.cross_entropy(similarity.masked_fill(same.scatter(1, own[:, None], False), -torch.inf), own)
+
+
 def contrastive_loss(similarity: Tensor, same: Tensor) -> Tensor:
     """Symmetric cross-entropy against the diagonal; duplicates are neither positives nor negatives.
 
@@ -15,10 +29,8 @@ def contrastive_loss(similarity: Tensor, same: Tensor) -> Tensor:
     Returns:
         The mean of both directions. Without duplicates this is the published loss.
     """
-    own = torch.eye(len(similarity), dtype=torch.bool, device=similarity.device)
-    logits = similarity.masked_fill(same & ~own, -torch.inf)
-    target = torch.arange(len(similarity), device=similarity.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target)) / 2
+    own = torch.arange(len(similarity), device=similarity.device)
+    return (rows_loss(similarity, same, own) + rows_loss(similarity.t(), same, own)) / 2
 
 
 def multi_positive_loss(similarity: Tensor, positive: Tensor) -> Tensor:

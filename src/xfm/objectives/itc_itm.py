@@ -15,8 +15,8 @@ from xfm.objectives.identity import same_identity
 from xfm.objectives.itc import multi_positive_loss
 from xfm.objectives.itm import Negatives, draw_negatives
 from xfm.objectives.losses import Named
+from xfm.objectives.peers import Gather
 from xfm.objectives.text_rows import TextRows
-from xfm.objectives.vision_text import Gather
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """ITM: image-text matching with hard negatives (paper section 3.2)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +11,13 @@ FLOOR = 1e-5
 """Added to every candidate's probability, so that each can be drawn (the published value)."""
 
 
+CHUNK = 1024
+"""Rows of random numbers that are in memory at once."""
+
+
 @dataclass(frozen=True)
 class Negatives:
-    """Hard negatives of R rows.
+    """Hard negatives of R rows, among the N of a batch.
 
     Attributes:
         image: [R] int64, the row whose picture (or region) is the negative of text r.
@@ -23,6 +28,38 @@ class Negatives:
     image: Tensor
     text: Tensor
     valid: Tensor
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of a batch among which negatives are drawn for one another.
+
+    Attributes:
+        rows: which, in ascending order.
+        own: places in `rows` of those that this process draws for, in ascending order.
+        mine: the numbers of these among this process's rows.
+    """
+
+    rows: range | list[int]
+    own: range | list[int]
+    mine: range | list[int]
+
+
+def blocks_of(labels: Sequence[int], own: range) -> list[Block]:
+    """The blocks of a batch, in their order; also those in which this process has no rows.
+
+    Args:
+        labels: of each row its block.
+        own: the rows of this process.
+    """
+    found: dict[int, list[int]] = {}
+    for row, label in enumerate(labels):
+        found.setdefault(label, []).append(row)
+    blocks = []
+    for _, rows in sorted(found.items()):
+        places = [place for place, row in enumerate(rows) if row in own]
+        blocks.append(Block(rows, places, [rows[place] - own.start for place in places]))
+    return blocks
 
 
 def sampling_weights(similarity: Tensor, same: Tensor, floor: float = FLOOR) -> Tensor:
@@ -41,24 +78,72 @@ def sampling_weights(similarity: Tensor, same: Tensor, floor: float = FLOOR) -> 
 
 @torch.no_grad()
 def draw_negatives(
-    similarity: Tensor, same: Tensor, generator: torch.Generator, floor: float = FLOOR
+    similarity: Tensor,
+    same: Tensor,
+    generator: torch.Generator,
+    floor: float = FLOOR,
+    by_text: Tensor | None = None,
+    blocks: Sequence[Block] = (),
 ) -> Negatives:
     """Draw one negative picture per text and one negative text per picture.
 
+    Every process that draws for some rows of a batch goes through the random numbers of all of them, so that
+    the draws are those of a single process.
+
     Args:
-        similarity: [R, R] image x text cosines divided by the temperature.
-        same: [R, R] bool from `same_identity`.
-        generator: random generator of the similarity's device.
+        similarity: [R, N] cosines divided by the temperature, of R pictures with the texts of all N rows.
+        same: [R, N] bool from `same_identity`.
+        generator: random generator of the similarity's device, in the same state in all processes.
         floor: see `sampling_weights`.
+        by_text: [R, N] likewise of R texts with all pictures; the transposed similarity if R is N.
+        blocks: rows that are drawn among; all if not given, and R is N.
     """
-    valid = ~same.all(dim=1)
-    diagonal = torch.diag(~valid)  # a row without any candidate draws itself and is left out of the loss
+    rows, columns = similarity.shape
+    device, everything = similarity.device, range(columns)
+    valid = torch.zeros(rows, dtype=torch.bool, device=device)
+    image, text = (torch.zeros(rows, dtype=torch.int64, device=device) for _ in range(2))
+    scores = similarity.t() if by_text is None else by_text
+    for block in blocks or [Block(everything, everything, everything)]:
+        inside, mine = _index(block.rows, device), _index(block.mine, device)
+        duplicates = same[mine][:, inside]
+        lonely = duplicates.all(dim=1)  # without any candidate a row draws itself, and leaves the loss
+        own = _numbers(_index(block.own, device), device)
+        for drawn, of_rows in ((image, scores), (text, similarity)):
+            noise = _exponentials(len(block.rows), block.own, generator)
+            weights = sampling_weights(of_rows[mine][:, inside], duplicates, floor)
+            weights[torch.arange(len(weights), device=device), own] += lonely
+            drawn[mine] = _numbers(inside, device)[(weights / noise).argmax(1)]
+        valid[mine] = ~lonely
+    return Negatives(image, text, valid)
 
-    def draw(scores: Tensor) -> Tensor:
-        weights = sampling_weights(scores, same, floor) + diagonal
-        return torch.multinomial(weights, 1, generator=generator).squeeze(1)
 
-    return Negatives(image=draw(similarity.t()), text=draw(similarity), valid=valid)
+def _exponentials(rows: int, kept: range | list[int], generator: torch.Generator) -> Tensor:
+    """Some rows of a [rows, rows] matrix of Exp(1), of which never more than `CHUNK` rows are in memory.
+
+    Of weights w the largest w / e falls on i with probability w_i / sum(w): what torch.multinomial does, and
+    of the same random numbers where there is one chunk.
+    """
+    found = []
+    for start in range(0, rows, CHUNK):
+        count = min(CHUNK, rows - start)
+        noise = torch.empty(count, rows, device=generator.device).exponential_(1, generator=generator)
+        if isinstance(kept, range):
+            found.append(noise[max(kept.start - start, 0) : max(kept.stop - start, 0)])
+        else:
+            found.append(noise[[place - start for place in kept if start <= place < start + count]])
+    return torch.cat(found)
+
+
+def _index(places: range | list[int], device: torch.device) -> slice | Tensor:
+    """An index for these places."""
+    if isinstance(places, range):
+        return slice(places.start, places.stop)
+    return torch.tensor(places, dtype=torch.int64, device=device)
+
+
+def _numbers(index: slice | Tensor, device: torch.device) -> Tensor:
+    """The numbers that an index stands for, [n] int64."""
+    return torch.arange(index.start, index.stop, device=device) if isinstance(index, slice) else index
 
 
 def matching_loss(logits: Tensor, valid: Tensor, everyone: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,11 @@ class Named:
     losses: dict[str, Tensor] = field(default_factory=dict)
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
+    def weighed(self, factor: Tensor | float) -> "Named":
+        """The same, each times what it counts for."""
+        losses = {name: value * factor for name, value in self.losses.items()}
+        return Named(losses, {name: value * factor for name, value in self.metrics.items()})
+
     @staticmethod
     def merge(parts: Iterable["Named"], prefix: str = "") -> "Named":
         """All of them together, with a prefix to their names."""

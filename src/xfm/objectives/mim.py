@@ -4,7 +4,13 @@ import torch
 from torch import Tensor
 
 
-def mim_loss(predicted: Tensor, target: Tensor, patch_mask: Tensor, slot0: bool = True) -> Tensor:
+def mim_loss(
+    predicted: Tensor,
+    target: Tensor,
+    patch_mask: Tensor,
+    slot0: bool = True,
+    factors: tuple[float, float] = (1.0, 1.0),
+) -> Tensor:
     """Mean squared error on the masked patches, plus the same for slot 0, weights 1:1.
 
     Args:
@@ -12,11 +18,13 @@ def mim_loss(predicted: Tensor, target: Tensor, patch_mask: Tensor, slot0: bool 
         target: [B, 1 + P, D] output of the same encoder for the unmasked picture; no gradient flows into it.
         patch_mask: [B, P] bool, True at masked patches.
         slot0: include the term of slot 0.
+        factors: what the two means count for, over patches and over pictures.
     """
     error = (predicted - target.detach()).float().square()
     weight = patch_mask.unsqueeze(-1).to(error.dtype)
     loss = (error[:, 1:] * weight).sum() / (weight.sum() * error.shape[-1]).clamp(min=1)
-    return loss + error[:, 0].mean() if slot0 else loss
+    loss = loss * factors[0]
+    return loss + error[:, 0].mean() * factors[1] if slot0 else loss
 
 
 def patch_pixels(pixels: Tensor, size: int) -> Tensor:

@@ -7,19 +7,15 @@ from torch import Tensor
 
 from xfm.config.gradients import MimTarget
 from xfm.config.training import LossConfig
-from xfm.data.schema import Batch, ImageBatch, PairBatch, RegionBatch, TextBatch, Tokens
+from xfm.data.schema import Batch, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.modeling.composition import Backbone
 from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
 from xfm.objectives.losses import Losses, Named
 from xfm.objectives.mim import mim_loss, pixel_loss
 from xfm.objectives.text_rows import pair_rows, region_rows
 from xfm.objectives.tokens import masked_token_loss
-from xfm.objectives.vision_text import Gather, Source, vision_text_losses
-
-
-def one_process(tensor: Tensor) -> Tensor:
-    """The gather of a single process: the tensor itself."""
-    return tensor
+from xfm.objectives.vision_text import Source, vision_text_losses
+from xfm.objectives.whole import WholeStep, alone
 
 
 def pretraining_losses(
@@ -28,31 +24,48 @@ def pretraining_losses(
     policy: GradientPolicy,
     weights: LossConfig,
     generator: torch.Generator,
-    gather: Gather = one_process,
+    whole: WholeStep | None = None,
     target: MimTarget = MimTarget.STATES,
 ) -> Losses:
     """All losses of a batch.
+
+    Of a batch that is a part of a step, they are what the part adds to those of the whole: the mean of the
+    parts' losses and gradients is that of the whole, whatever the parts.
 
     Args:
         model: the model; its temperature is clamped in place.
         batch: any of text, image, pair and region batches.
         policy: where gradients go.
         weights: weights of the summed losses; what has weight 0 is not computed (ITC always is).
-        generator: draws the hard negatives; on the model's device.
-        gather: concatenates a tensor over all processes, with gradient.
+        generator: draws the hard negatives; on the model's device, in the same state in all processes.
+        whole: the step that the batch is a part of; None where it is all of it.
         target: what MIM predicts.
 
     Returns:
         Parts and metrics are named "source/loss", as in "pair/itc".
     """
     model.clamp_temperature()
+    whole = whole or alone(batch)
     found: list[Named] = []
     images = encode_unmasked(model, batch.pair, batch.region)
     texts = encode_texts(model, batch, policy, weights)
     if batch.text is not None and texts.plain is not None:
-        found.append(Named.merge([text_losses(model, batch.text, texts.plain, policy)], "text/"))
+        learned = text_losses(model, batch.text, texts.plain, policy)
+        found.append(Named.merge([learned.weighed(whole.factor("text/tokens_masked"))], "text/"))
     if weights.mim:
-        found.append(mim_losses(model, batch.image, batch.pair, images.get("pair"), policy, target))
+        found.append(mim_losses(model, batch, images.get("pair"), policy, whole, target))
+    sources = sources_of(batch, images, texts)
+    found.append(vision_text_losses(model, sources, policy, weights, generator, whole))
+    named = Named.merge(found)
+    if not named.losses:
+        raise ValueError("the batch holds nothing to learn from")
+    weighted = [getattr(weights, name.rpartition("/")[2]) * part for name, part in named.losses.items()]
+    metrics = named.metrics | {"temperature": model.temperature.detach().clone()}
+    return Losses(torch.stack(weighted).sum(), named.losses, metrics)
+
+
+def sources_of(batch: Batch, images: dict[str, Tensor], texts: "TextStates") -> list[Source]:
+    """Pairs and regions of a batch with their states."""
     sources = []
     if batch.pair is not None:
         rows = pair_rows(batch.pair, images["pair"], texts.clear["pair"])
@@ -62,13 +75,7 @@ def pretraining_losses(
         boxed = (~batch.region.is_image).nonzero().squeeze(1)
         boxes = (boxed, batch.region.boxes[boxed])
         sources.append(Source("region", rows, texts.masked.get("region"), boxes))
-    found.append(vision_text_losses(model, sources, policy, weights, generator, gather))
-    named = Named.merge(found)
-    if not named.losses:
-        raise ValueError("the batch holds nothing to learn from")
-    weighted = [getattr(weights, name.rpartition("/")[2]) * part for name, part in named.losses.items()]
-    metrics = named.metrics | {"temperature": model.temperature.detach()}
-    return Losses(torch.stack(weighted).sum(), named.losses, metrics)
+    return sources
 
 
 @dataclass(frozen=True)
@@ -86,8 +93,18 @@ class TextStates:
     masked: dict[str, Tensor]
 
 
-def encode_texts(model: Backbone, batch: Batch, policy: GradientPolicy, weights: LossConfig) -> TextStates:
-    """All texts of a step: a pass with gradient and, if IMLM does not reach language, one without."""
+def encode_texts(
+    model: Backbone, batch: Batch, policy: GradientPolicy, weights: LossConfig, learning_only: bool = False
+) -> TextStates:
+    """All texts of a step: a pass with gradient and, if IMLM does not reach language, one without.
+
+    Args:
+        model: the model.
+        batch: the texts.
+        policy: where gradients go.
+        weights: of the losses.
+        learning_only: leave out the pass without gradient, which comes last.
+    """
     given = {"pair": batch.pair, "region": batch.region}
     captioned = {name: source for name, source in given.items() if source is not None}
     learning = {("clear", name): source.tokens for name, source in captioned.items()}
@@ -101,8 +118,9 @@ def encode_texts(model: Backbone, batch: Batch, policy: GradientPolicy, weights:
     if policy.allows(Objective.IMLM, EncoderName.LANGUAGE):
         learning, masked = learning | masked, {}
     states = _encoded(model, learning)
-    with torch.no_grad():
-        states |= _encoded(model, masked)
+    if not learning_only:
+        with torch.no_grad():
+            states |= _encoded(model, masked)
     by_kind = {
         kind: {name: found for (other, name), found in states.items() if other == kind}
         for kind in ("clear", "masked")
@@ -132,10 +150,10 @@ def encode_unmasked(model: Backbone, pair: PairBatch | None, region: RegionBatch
 
 def mim_losses(
     model: Backbone,
-    image: ImageBatch | None,
-    pair: PairBatch | None,
+    batch: Batch,
     pair_states: Tensor | None,
     policy: GradientPolicy,
+    whole: WholeStep,
     target: MimTarget = MimTarget.STATES,
 ) -> Named:
     """MIM on pictures and, where they carry patch masks, on the pairs' pictures: one masked pass for both.
@@ -143,6 +161,7 @@ def mim_losses(
     Of states, the pairs' target is the unmasked pass that the other objectives use anyway; pictures without
     text need one more, which has no gradient.
     """
+    image, pair = batch.image, batch.pair
     masked: dict[str, tuple[Tensor, Tensor]] = {}  # pixels, patch mask
     if image is not None:
         masked["image"] = (image.pixels, image.patch_mask)
@@ -158,16 +177,17 @@ def mim_losses(
             raise ValueError("training.mim_target pixels needs model.pixel_head: true")
         drawn, size = model.pixel_head(predicted[:, 1:]), model.config.seeing.patch_size
         losses = [
-            pixel_loss(part, source, mask, size)
-            for part, (source, mask) in zip(drawn.split(sizes), masked.values(), strict=True)
+            pixel_loss(part, source, mask, size) * whole.factor(f"{name}/patches_masked")
+            for part, (name, (source, mask)) in zip(drawn.split(sizes), masked.items(), strict=True)
         ]
     else:
         wholes = {} if pair_states is None else {"pair": pair_states}
         if image is not None:
             with torch.no_grad():
                 wholes["image"] = model.encode_image(image.pixels)
+        factors = {n: (whole.factor(f"{n}/patches_masked"), whole.factor(f"{n}/rows")) for n in masked}
         losses = [
-            mim_loss(part, wholes[name], mask)
+            mim_loss(part, wholes[name], mask, factors=factors[name])
             for part, (name, (_, mask)) in zip(predicted.split(sizes), masked.items(), strict=True)
         ]
     return Named({f"{name}/mim": loss for name, loss in zip(masked, losses, strict=True)})

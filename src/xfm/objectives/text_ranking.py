@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.objectives.losses import Named
-from xfm.objectives.vision_text import Gather
+from xfm.objectives.peers import Gather
 
 
 def contrasted(similarity: Tensor, own: Tensor, left_out: Tensor) -> Tensor:

@@ -4,24 +4,23 @@ Encoders -> similarities -> hard negatives -> one fusion call on all queries -> 
 objectives need is computed once; what has no weight is not computed at all.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.config.training import LossConfig
 from xfm.modeling.composition import Backbone
-from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
+from xfm.modeling.gradients import GradientPolicy
+from xfm.objectives.borrowing import padded_alike, with_borrowed
+from xfm.objectives.contrast import Compared, compare, gathered, judged_pairs, replayed, vectors_of
 from xfm.objectives.fused import Asked, answer, ask_boxes, ask_filling, ask_matching
-from xfm.objectives.identity import same_identity
-from xfm.objectives.itc import contrastive_loss
-from xfm.objectives.itm import draw_negatives
+from xfm.objectives.itm import Block, Negatives, draw_negatives
 from xfm.objectives.losses import Named
 from xfm.objectives.text_rows import TextRows
-
-Gather = Callable[[Tensor], Tensor]
-"""Concatenates a tensor over all processes, with gradient; the identity on one process."""
+from xfm.objectives.whole import Contrasted, WholeStep
 
 
 @dataclass(frozen=True)
@@ -42,30 +41,46 @@ class Source:
 
 
 def contrast(
-    model: Backbone, rows: TextRows, policy: GradientPolicy, gather: Gather
-) -> tuple[Tensor, Tensor, Tensor]:
-    """ITC over the global batch.
+    model: Backbone,
+    source: str,
+    rows: TextRows,
+    policy: GradientPolicy,
+    weights: LossConfig,
+    generator: torch.Generator,
+    whole: WholeStep,
+) -> Contrasted:
+    """ITC over the whole of a step, and the negatives that ITM needs if it has a weight.
 
     Args:
+        model: the model.
+        source: of the rows, `pair` or `region`.
         rows: texts with their pictures or regions.
-        gather: concatenates a tensor over all processes, with gradient.
-
-    Returns:
-        The loss, the local [R, R] image x text similarities over temperature (no gradient) and the share of
-        texts whose picture is ranked first.
+        policy: where gradients go.
+        weights: of the losses.
+        generator: draws the negatives, in the same state in all processes.
+        whole: the step that the rows are a part of.
     """
-    image_features = model.project_image(policy.gate(Objective.ITC, EncoderName.VISION, rows.slot0))
-    states = policy.gate(Objective.ITC, EncoderName.LANGUAGE, rows.texts.states)
-    text_features = model.project_text(states[:, 0])
-    same = same_identity(gather(rows.image_identity), gather(rows.text_identity))
-    with torch.autocast(
-        rows.image.device.type, enabled=False
-    ):  # cosines over a small temperature want float32
-        similarity = gather(image_features) @ gather(text_features).t() / model.temperature
-        loss = contrastive_loss(similarity, same)
-        local = (image_features.detach() @ text_features.detach().t()) / model.temperature.detach()
-    right = (local.argmax(0) == torch.arange(len(local), device=local.device)).float().mean()
-    return loss, local, right
+    vectors = vectors_of(model, rows, policy)
+    if source in whole.kept:
+        return replayed(vectors, model.temperature, whole.kept[source])
+    everyone = gathered(vectors, source, whole)
+    compared = compare(vectors, everyone, whole.own_rows(source).start, model.temperature)
+    factor = whole.factor(f"{source}/rows")
+    found = Contrasted(compared.loss * factor, compared.right * factor)
+    if not weights.itm:
+        return found
+    blocks = whole.blocks(source, rows.image, weights.negative_block)
+    negatives = drawn(compared, blocks, weights, generator)
+    pairs = whole.peers.total(judged_pairs(negatives.valid))
+    return Contrasted(found.loss, found.right, negatives, pairs)
+
+
+def drawn(
+    compared: Compared, blocks: Sequence[Block], weights: LossConfig, generator: torch.Generator
+) -> Negatives:
+    """The negatives of some rows, given their comparison with all rows of the batch."""
+    floor = weights.negative_floor
+    return draw_negatives(compared.by_image, compared.same, generator, floor, compared.by_text, blocks)
 
 
 def vision_text_losses(
@@ -74,15 +89,15 @@ def vision_text_losses(
     policy: GradientPolicy,
     weights: LossConfig,
     generator: torch.Generator,
-    gather: Gather,
+    whole: WholeStep,
 ) -> Named:
     """ITC and, where they have a weight, ITM, IMLM and (given boxes) BBP, named "source/loss"."""
     found: list[Named] = []
     asked: list[tuple[str, Asked]] = []
     for source in sources:
-        itc, similarity, right = contrast(model, source.rows, policy, gather)
-        found.append(Named.merge([Named({"itc": itc}, {"itc_accuracy": right})], f"{source.name}/"))
-        asks = questions(model, source, similarity, weights, generator)
+        itc = contrast(model, source.name, source.rows, policy, weights, generator, whole)
+        found.append(Named.merge([Named({"itc": itc.loss}, {"itc_accuracy": itc.right})], f"{source.name}/"))
+        asks = questions(model, source, itc, weights, whole)
         asked += [(f"{source.name}/", one) for one in asks]
     answers = answer(model, [one for _, one in asked], policy)
     found += [Named.merge([named], prefix) for (prefix, _), named in zip(asked, answers, strict=True)]
@@ -90,19 +105,24 @@ def vision_text_losses(
 
 
 def questions(
-    model: Backbone,
-    source: Source,
-    similarity: Tensor,
-    weights: LossConfig,
-    generator: torch.Generator,
+    model: Backbone, source: Source, contrasted: Contrasted, weights: LossConfig, whole: WholeStep
 ) -> Iterator[Asked]:
-    """What is asked of the fusion encoder about a source, given its [R, R] image x text similarities."""
-    rows = source.rows
-    if weights.itm:
-        same = same_identity(rows.image_identity, rows.text_identity)
-        negatives = draw_negatives(similarity, same, generator, weights.negative_floor)
-        yield ask_matching(model, rows, negatives)
-    if source.masked_text is not None:
-        yield ask_filling(model, rows, source.masked_text)
+    """What is asked of the fusion encoder about a source, given its contrast."""
+    name, rows, masked_text = source.name, source.rows, source.masked_text
+    negatives, pairs = contrasted.negatives, contrasted.pairs
+    if negatives is not None and pairs is not None:
+        rows = padded_alike(rows, name, whole)
+        rows, matched, negatives = with_borrowed(rows, negatives, name, whole)
+        asks = ask_matching(model, matched, negatives, _own(rows))
+        valid = judged_pairs(negatives.valid)
+        yield asks if whole.is_all else asks.weighed(valid * whole.parts / pairs)
+    if masked_text is not None:
+        masked_text = F.pad(masked_text, (0, 0, 0, rows.texts.states.shape[1] - masked_text.shape[1]))
+        asks = ask_filling(model, rows, masked_text)
+        yield asks.weighed(whole.factor(f"{name}/tokens_masked"))
     if source.boxes is not None and (weights.box_l1 or weights.box_giou):
-        yield ask_boxes(model, rows, *source.boxes)
+        yield ask_boxes(model, rows, *source.boxes).weighed(whole.factor(f"{name}/boxes"))
+
+
+def _own(rows: TextRows) -> Tensor:
+    return torch.arange(len(rows.image), device=rows.image.device)

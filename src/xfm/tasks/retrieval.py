@@ -36,7 +36,7 @@ from xfm.tasks.cases import Case
 from xfm.tasks.described import DescribedTask
 from xfm.tasks.reading import PictureBatches, read_ahead
 from xfm.tasks.rows import Described
-from xfm.training import distributed
+from xfm.training.rows import gather_rows, rows_before
 
 RULES = (Rule.CONTRAST, Rule.RERANK)
 SHORTLIST = 16
@@ -105,17 +105,15 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
 
     def loss(self, batch: RetrievalBatch, generator: torch.Generator) -> Losses:
         """ITC plus ITM over the batches of all processes, which draw the same negatives."""
-        if distributed.world() > 1:
-            generator.set_state(distributed.from_first(generator.get_state()))
         found = retrieval_losses(
             self.module.model,
             batch.pixels,
             batch.tokens,
             batch.identity,
             generator,
-            distributed.gather_rows,
+            gather_rows,
             batch.text_identity,
-            distributed.rows_before(batch.identity),
+            rows_before(batch.identity),
         )
         total = torch.stack(list(found.losses.values())).sum()
         return Losses(total, found.losses, found.metrics)

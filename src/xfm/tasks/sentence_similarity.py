@@ -24,6 +24,7 @@ from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.rows import MatchedTexts
 from xfm.tasks.text_search import Nearest, TextSearch
 from xfm.training import distributed
+from xfm.training.rows import gather_rows, rows_before
 from xfm.training.sharing import own_part
 
 
@@ -103,8 +104,8 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
             candidates,
             (batch.anchor_identity, batch.candidate_identity),
             model.temperature,
-            distributed.gather_rows,
-            distributed.rows_before(batch.candidate_identity),
+            gather_rows,
+            rows_before(batch.candidate_identity),
         )
         return Losses(found.losses["ranking"], found.losses, found.metrics)
 

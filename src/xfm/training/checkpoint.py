@@ -12,7 +12,7 @@ checkpoints/step-00001000/
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.files import clear_leftovers, read_text
 from xfm.modeling.weights import read_tensors, write_tensors
+from xfm.training.sharded import fill, part_like, whole
 from xfm.training.storage import damage, write_folder
 
 FORMAT = 1
@@ -94,6 +95,44 @@ def unique_state(module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """The tensors of a checkpoint, whole: of a sharded model they are copies, else the run's own.
+
+    Attributes:
+        weights: parameters and buffers by name.
+        moments: the optimiser's, by name of the parameter.
+    """
+
+    weights: Mapping[str, Tensor]
+    moments: Mapping[str, Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """What they take."""
+        return sum(tensor.nbytes for tensor in (*self.weights.values(), *self.moments.values()))
+
+
+def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer, kept: bool = True) -> Snapshot:
+    """The tensors of a checkpoint. Of a sharded model every process must ask, at the same place.
+
+    Args:
+        model: the bare module (not wrapped for several processes).
+        optimizer: built by `build_optimizer` for this model.
+        kept: whether this process wants them: others help to gather them, and get none.
+    """
+
+    def gathered(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for name, tensor in named:
+            full = whole(tensor)
+            if kept:
+                found[name] = full if full is tensor else full.cpu()
+        return found
+
+    return Snapshot(gathered(unique_state(model).items()), gathered(_optimizer_tensors(optimizer)))
+
+
 def save_checkpoint(
     path: Path,
     model: nn.Module,
@@ -102,12 +141,22 @@ def save_checkpoint(
     state: CheckpointState,
     describe: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint of a model that one process has whole; see `snapshot` and `write_checkpoint`."""
+    write_checkpoint(path, snapshot(model, optimizer), random_states, state, describe)
+
+
+def write_checkpoint(
+    path: Path,
+    tensors: Snapshot,
+    random_states: list[dict[str, Tensor]],
+    state: CheckpointState,
+    describe: Callable[[Path], None] | None = None,
+) -> None:
+    """Write a checkpoint, whole or not at all; any number of processes and any strategy can go on with it.
 
     Args:
         path: its folder, from `checkpoint_path`.
-        model: the bare module (not wrapped for several processes).
-        optimizer: built by `build_optimizer` for this model.
+        tensors: of the model and its optimiser.
         random_states: one for each process, in the order of the ranks.
         state: step and settings.
         describe: writes further files into the folder.
@@ -115,7 +164,6 @@ def save_checkpoint(
     Raises:
         UserError: the disk is full; older checkpoints stay as they are.
     """
-    weights, moments = unique_state(model), dict(_optimizer_tensors(optimizer))
     payload = {
         "format": FORMAT,
         "step": state.step,
@@ -128,16 +176,15 @@ def save_checkpoint(
     }
 
     def write(folder: Path) -> None:
-        write_tensors(folder / "model.safetensors", weights)
-        write_tensors(folder / "optimizer.safetensors", moments)
+        write_tensors(folder / "model.safetensors", tensors.weights)
+        write_tensors(folder / "optimizer.safetensors", tensors.moments)
         for rank, random_state in enumerate(random_states):
             write_tensors(folder / f"random-{rank:05d}.safetensors", random_state)
         (folder / "state.json").write_text(json.dumps(payload, indent=1), encoding="utf-8")
         if describe is not None:
             describe(folder)
 
-    needed = sum(t.numel() * t.element_size() for t in [*weights.values(), *moments.values()])
-    write_folder(path, write, needed)
+    write_folder(path, write, tensors.nbytes)
 
 
 def prune_checkpoints(folder: Path, keep: int) -> None:
@@ -192,8 +239,13 @@ def load_checkpoint(
     load_weights(path / "model.safetensors", model)
     if optimizer is not None:
         _load_optimizer(path / "optimizer.safetensors", optimizer)
-    random_file = path / f"random-{rank:05d}.safetensors"
-    return state, read_tensors(random_file) if random_file.exists() else None
+    return state, random_states(path, rank)
+
+
+def random_states(path: Path, rank: int) -> dict[str, Tensor] | None:
+    """The random states of a process in a checkpoint; None if the run had fewer processes."""
+    file = path / f"random-{rank:05d}.safetensors"
+    return read_tensors(file) if file.exists() else None
 
 
 @torch.no_grad()
@@ -221,7 +273,7 @@ def load_weights(file: Path, module: nn.Module, prefix: str = "") -> None:
                 f"{file}: {prefix}{name} has shape {list(stored[name].shape)}, this model needs "
                 f"{list(tensor.shape)}: use the configuration that the file was trained with"
             )
-        tensor.copy_(stored[name])
+        fill(tensor, stored[name])
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
@@ -248,4 +300,6 @@ def _load_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
         parameter, fused = parameters[name]
         # The fused kernel keeps its step counter on the parameter's device, the others on the CPU.
         stays = kind == "step" and not fused
-        optimizer.state[parameter][kind] = value if stays else value.to(parameter.device)
+        optimizer.state[parameter][kind] = (
+            value if stays else part_like(value.to(parameter.device), parameter)
+        )

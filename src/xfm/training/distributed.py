@@ -1,8 +1,8 @@
 """Ranks, collectives and wrapping for several processes, in one place.
 
 A single process needs none of it: every function then does nothing or returns its input. `torchrun` sets the
-environment that `processes` reads. Wrapping is DDP today; FSDP2 takes the place of `wrap` and of the state
-functions in `checkpoint.py`, nothing else knows.
+environment that `processes` reads. How several hold a model is in `xfm.training.strategy`, what they exchange
+of a batch in `xfm.training.rows`.
 """
 
 import contextlib
@@ -19,12 +19,14 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from xfm.errors import SaidElsewhere, UserError, first_line
 from xfm.processes import process_count
 
 T = TypeVar("T")
+RESTARTS = "TORCHELASTIC_RESTART_COUNT"
+"""How often torchrun has started the processes again."""
 _LONG = timedelta(days=7)
 """How long processes wait for words of one another: the first may look through a million pictures."""
 _peers: list[tuple[str, int]] = []
@@ -83,12 +85,16 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 @contextlib.contextmanager
-def processes(device: str = "auto") -> Iterator[Process]:
+def processes(device: str = "auto", minutes: float = 30.0) -> Iterator[Process]:
     """Join the process group that torchrun describes, and leave it at the end.
 
     NCCL on GPUs, gloo on CPUs. Without torchrun, or inside a group that exists already, nothing is set up.
     The group is always destroyed, and nothing may keep it alive afterwards: a thread of gloo that still holds
     a tensor while the interpreter ends aborts the process ("terminate called without an active exception").
+
+    Args:
+        device: of this process, see `pick_device`.
+        minutes: how long a process waits in a step for the others.
     """
     where = pick_device(device)
     if where.type == "cuda":
@@ -98,7 +104,8 @@ def processes(device: str = "auto") -> Iterator[Process]:
         # DDP imports it, and some of its functions then keep the group of that moment as a default argument
         importlib.import_module("torch._dynamo")
         try:
-            dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+            backend = "nccl" if where.type == "cuda" else "gloo"
+            _join(backend, timedelta(minutes=minutes))
             _talk[:] = [cast("dist.ProcessGroup", dist.new_group(backend="gloo", timeout=_LONG))]
         except (ValueError, RuntimeError) as error:
             raise UserError(
@@ -114,6 +121,17 @@ def processes(device: str = "auto") -> Iterator[Process]:
             gc.collect()  # DDP's reducers hold the group, and lie in cycles
             dist.destroy_process_group()
             _peers.clear()
+
+
+def _join(backend: str, timeout: timedelta) -> None:
+    """Join the group under a name of this attempt: torchrun's restarts share a store.
+
+    Otherwise a process finds addresses of those that have ended, and is refused there now and then.
+    """
+    store, own, count = next(iter(dist.rendezvous("env://", timeout=timeout)))
+    attempt = os.environ.get(RESTARTS, "0")
+    store = dist.PrefixStore(f"attempt-{attempt}", store)
+    dist.init_process_group(backend, store=store, rank=own, world_size=count, timeout=timeout)
 
 
 def ended_peers(seconds: float = 2.0) -> list[str]:
@@ -171,23 +189,37 @@ def _grouped() -> bool:
     return dist.is_available() and dist.is_initialized() and not _alone
 
 
+@contextlib.contextmanager
+def collective(name: str) -> Iterator[None]:
+    """Name what the processes do together, for the message of one that waits in vain."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(getattr(error, "collective", None), str):
+            error.collective = name  # type: ignore[attr-defined]
+        raise
+
+
 def barrier() -> None:
     """Wait for all processes."""
     if world() > 1:
-        dist.barrier()
+        with collective("a barrier"):
+            dist.barrier()
 
 
 def largest(values: Tensor) -> Tensor:
     """Elementwise maximum over the processes (in place)."""
     if world() > 1:
-        dist.all_reduce(values, op=dist.ReduceOp.MAX)
+        with collective("a maximum over the processes (all_reduce)"):
+            dist.all_reduce(values, op=dist.ReduceOp.MAX)
     return values
 
 
 def mean(values: Tensor) -> Tensor:
     """Elementwise mean over the processes (in place)."""
     if world() > 1:
-        dist.all_reduce(values)
+        with collective("a mean over the processes (all_reduce)"):
+            dist.all_reduce(values)
         values /= world()
     return values
 
@@ -197,7 +229,8 @@ def from_first(value: Any) -> Any:
     if world() == 1:
         return value
     box = [value]
-    dist.broadcast_object_list(box, src=0, group=_talk[0] if _talk else None)
+    with collective("a word of the first process (broadcast)"):
+        dist.broadcast_object_list(box, src=0, group=_talk[0] if _talk else None)
     return box[0]
 
 
@@ -224,69 +257,6 @@ def collect(value: Any) -> list[Any]:
     if world() == 1:
         return [value]
     values: list[Any] = [None] * world()
-    dist.all_gather_object(values, value, group=_talk[0] if _talk else None)
+    with collective("the words of all processes (all_gather)"):
+        dist.all_gather_object(values, value, group=_talk[0] if _talk else None)
     return values
-
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        counts = _row_counts(rows)
-        ctx.start, ctx.count = sum(counts[: rank()]), len(rows)
-        padded = rows.new_zeros(max(counts), *rows.shape[1:])
-        padded[: len(rows)] = rows
-        parts = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(parts, padded)
-        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        grad = grads[0].clone()
-        dist.all_reduce(grad)
-        return grad[ctx.start : ctx.start + ctx.count]
-
-
-def _row_counts(rows: Tensor) -> list[int]:
-    own = torch.tensor([len(rows)], device=rows.device)
-    counts = [torch.empty_like(own) for _ in range(world())]
-    dist.all_gather(counts, own)
-    return [int(count) for count in counts]
-
-
-def rows_before(rows: Tensor) -> int:
-    """How many rows the processes before this one have; [B, ...] are its own."""
-    return sum(_row_counts(rows)[: rank()]) if world() > 1 else 0
-
-
-def gather_rows(rows: Tensor) -> Tensor:
-    """Rows of all processes in the order of the ranks, with the gradient of remote rows.
-
-    The published code drops that gradient, so that encoder gradients are 1 / world of the right value.
-
-    Args:
-        rows: [B, ...]; B may differ between processes, as it does for regions.
-
-    Returns:
-        [sum of B, ...]. The backward pass sums what every process computed for a row.
-    """
-    if world() == 1:
-        return rows
-    return _Gather.apply(rows)  # pyright: ignore[reportReturnType]
-
-
-def synchronised(module: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
-    """A context for one of several accumulated batches: gradients are averaged after the last one only."""
-    if last or not isinstance(module, nn.parallel.DistributedDataParallel):
-        return contextlib.nullcontext()
-    return module.no_sync()
-
-
-def wrap(module: nn.Module, device: torch.device) -> nn.Module:
-    """Average the gradients of a step over the processes; the module as it is when there is one.
-
-    A batch may lack a kind of data, hence parameters may be unused in a step.
-    """
-    if world() == 1:
-        return module
-    ids = [device] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(module, device_ids=ids, find_unused_parameters=True)

@@ -1,8 +1,9 @@
 """The training loop of pre-training and of every fine-tuning."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
@@ -28,16 +29,20 @@ from xfm.training.progress import ENDLESS, Moment, Progress, progress_of
 from xfm.training.randomness import seed_all, seeded_generator
 from xfm.training.result import TrainResult, batch_origins, shown_keys, why_skipped
 from xfm.training.run_folder import Describe, RunFolder, farewell, saved_of
-from xfm.training.sharing import ModelWithLosses, balanced
+from xfm.training.sharded import whole as whole_tensor
+from xfm.training.sharing import balanced
 from xfm.training.signals import Interrupted, StopRequest
 from xfm.training.storage import SAVED_BEFORE
+from xfm.training.strategy import OneProcess, recomputing, strategy_of
 
 B = TypeVar("B", bound=TensorFields)
+Whole = Callable[[Sequence[B], torch.Generator, Callable[[Callable[[], Any]], Any]], Sequence[Any]]
+"""See `train`."""
 
 
 def train(
     model: nn.Module,
-    losses: Callable[[B, torch.Generator], Losses],
+    losses: Callable[[Any, torch.Generator], Losses],
     batches: Callable[[int, int], Iterator[B]],
     config: TrainingConfig,
     folder: Path | None = None,
@@ -56,6 +61,8 @@ def train(
     finished: Callable[[int], bool] | None = None,
     data: Mapping[str, str] = MappingProxyType({}),
     allowed: frozenset[Change] = frozenset(),
+    whole: Whole[B] | None = None,
+    stage: Callable[[B], Hashable] = lambda batch: None,
 ) -> TrainResult:
     """Train a model in place.
 
@@ -87,6 +94,9 @@ def train(
             may look at the model, and must leave its mode and every random state as they are.
         data: the files of the data with a digest each, which a resumed run must agree with.
         allowed: what a resumed run may have otherwise; it is noted in log and checkpoints.
+        whole: what the losses take in place of a step's batches, given all of them on the device, the
+            generator and a way to compute something with the model; for losses that depend on the whole step.
+        stage: of a batch; steps of one stage use the same parameters. None where nobody knows.
 
     Returns:
         How the run ended.
@@ -97,12 +107,15 @@ def train(
             `config.max_bad_steps` NaN or infinite losses in a row.
         Interrupted: SIGINT or SIGTERM came; the step was finished and saved (if there is a folder).
     """
-    whole = {"training": config} if settings is None else settings
-    with distributed.processes(device) as process, explaining_failures(lambda: saved_of(folder)):
-        place = RunFolder(folder, whole, process, describe, data, allowed) if folder else None
+    resolved = {"training": config} if settings is None else settings
+    with (
+        distributed.processes(device, config.timeout) as process,
+        explaining_failures(lambda: saved_of(folder)),
+    ):
+        place = RunFolder(folder, resolved, process, describe, data, allowed) if folder else None
         course = course or progress_of(config)
         work = model, losses, batches, config, course
-        loop = _Loop(*work, place, is_new, origins, process, after_step, finished, count)
+        loop = _Loop(*work, place, is_new, origins, process, after_step, finished, count, whole, stage)
         try:
             with nullcontext() if folder is None else writing(folder, SAVED_BEFORE):
                 start = loop.prepare(resume)
@@ -119,7 +132,7 @@ class _Loop(Generic[B]):
     def __init__(
         self,
         model: nn.Module,
-        losses: Callable[[B, torch.Generator], Losses],
+        losses: Callable[[Any, torch.Generator], Losses],
         batches: Callable[[int, int], Iterator[B]],
         config: TrainingConfig,
         course: Progress,
@@ -130,19 +143,23 @@ class _Loop(Generic[B]):
         after_step: Callable[[], None],
         finished: Callable[[int], bool] | None,
         count: Callable[[B], float] | None,
+        whole: "Whole[B] | None",
+        stage: Callable[[B], Hashable],
     ) -> None:
-        self.model = model.to(process.device).train()
+        self.model, self.losses = model.to(process.device).train(), losses
         self.batches, self.config, self.folder = batches, config, folder
         self.course, self.kept = course, list[Moment]()
         self.origins, self.process = origins, process
         self.after_step, self.finished, self.count = after_step, finished, count
+        self.whole, self.stage = whole, stage
         self.precision = distributed.from_first(resolve(config.precision, process.device))
+        self.open = ExitStack()
+        self.open.enter_context(recomputing(model, config.recompute))
+        self.strategy: OneProcess = strategy_of(model, config, process.device, self.precision)
         self.optimizer = build_optimizer(model, config.optim, is_new)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        seed = mix(config.seed, process.rank)
-        seed_all(seed)
-        self.generator = seeded_generator(seed, process.device)
-        self.objective = distributed.wrap(ModelWithLosses(model, losses), process.device)
+        seed_all(mix(config.seed, process.rank))
+        self.generator = seeded_generator(mix(config.seed, 0), process.device)  # the same in all processes
         self.window = Window()
         self.skipped = self.bad_in_a_row = 0
         self.log: RunLog | None = None
@@ -177,7 +194,8 @@ class _Loop(Generic[B]):
             self.log.event(start, "resumed", note)
 
     def close(self) -> None:
-        """Close bar and files."""
+        """Close bar and files, and leave the model as it was built."""
+        self.open.close()
         if self.log is not None:
             self.log.close()
 
@@ -243,15 +261,16 @@ class _Loop(Generic[B]):
         """One optimiser step, skipped if the loss is NaN or infinite; whether to stop afterwards."""
         self.optimizer.zero_grad(set_to_none=True)
         results: list[Losses] = []
-        factors = self._factors(micro)
-        for index, (batch, factor) in enumerate(zip(micro, factors, strict=True)):
-            last = index + 1 == len(micro)
-            with distributed.synchronised(self.objective, last):
+        factors, stage = self._factors(micro), self.stage(micro[0])
+        for index, (part, factor) in enumerate(zip(self._parts(micro), factors, strict=True)):
+            with self.strategy.part(stage, index + 1 == len(micro)) as module:
                 with autocast(self.precision, self.process.device):
-                    result: Losses = self.objective(batch.to(self.process.device), self.generator)
-                (result.total * factor / len(micro)).backward()
+                    result: Losses = module(partial(self.losses, part, self.generator))
+                with distributed.collective("the backward pass, in which gradients are averaged"):
+                    (result.total * factor / len(micro)).backward()
             results.append(result)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.optim.clip or float("inf"))
+        self.strategy.done()
+        norm = whole_tensor(nn.utils.clip_grad_norm_(self.parameters, self.config.optim.clip or float("inf")))
         total = torch.stack([result.total.detach() for result in results]).sum()
         bad = not bool(torch.isfinite(total + norm))
         flags = distributed.largest(
@@ -267,6 +286,14 @@ class _Loop(Generic[B]):
             self.bad_in_a_row = 0
             self._note(micro, results, factors, norm)
         return stopping
+
+    def _parts(self, micro: Sequence[B]) -> Sequence[Any]:
+        """What the losses are to take."""
+        batches = [batch.to(self.process.device) for batch in micro]
+        if self.whole is None:
+            return batches
+        with autocast(self.precision, self.process.device):
+            return self.whole(batches, self.generator, self.strategy.run)
 
     def _factors(self, micro: Sequence[B]) -> Sequence[Tensor | float]:
         """What each batch counts for, 1 in the mean over those of the step."""

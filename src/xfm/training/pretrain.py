@@ -10,7 +10,6 @@ import torch
 from xfm.config.gradients import MimTarget
 from xfm.config.recipe import InitConfig, Recipe
 from xfm.config.training import Change
-from xfm.data.schema import Batch
 from xfm.errors import UserError
 from xfm.modeling.adapters import require_whole
 from xfm.modeling.folder import Preprocessing, load_model, save_model
@@ -18,8 +17,6 @@ from xfm.modeling.gradients import GradientPolicy
 from xfm.modeling.model_files import FRESH, TOKENIZER, WEIGHTS
 from xfm.modeling.model_reading import read_config, read_provenance
 from xfm.modeling.xfm import XFM
-from xfm.objectives.losses import Losses
-from xfm.objectives.step import pretraining_losses
 from xfm.paths import home_path
 from xfm.results_folder import require_run_folder
 from xfm.training import distributed
@@ -29,9 +26,11 @@ from xfm.training.curriculum import CurriculumData, course_of
 from xfm.training.failures import explaining_failures
 from xfm.training.logging import LOG_FILE
 from xfm.training.loop import train
+from xfm.training.pretraining_step import PretrainingStep
 from xfm.training.provenance import checkpoint_describer, describe_run, origin_of
 from xfm.training.randomness import seed_all
-from xfm.training.run_folder import held, require_run, saved_of
+from xfm.training.run_folder import held, require_run, restarted, saved_of
+from xfm.training.sharded import whole as whole_tensor
 
 MODEL_FOLDER = "model"
 _log = logging.getLogger(__name__)
@@ -57,7 +56,8 @@ def pretrain(
     Args:
         recipe: what to train on what, and how.
         folder: run folder: configuration, logs, schedule, checkpoints, and the finished model in `model/`.
-        resume: continue from the newest checkpoint of the folder.
+        resume: continue from the newest checkpoint of the folder; of itself if torchrun has started the
+            processes again.
         progress: show a bar on the terminal.
         device: `auto`, or a torch device.
         compiled: run the encoders through torch.compile, which takes minutes and is meant for GPUs.
@@ -76,14 +76,16 @@ def pretrain(
     Source: X-FM (arXiv 2301.05065), sections 3 and 4.1.
     """
     folder = home_path(folder)
+    if restarted(folder):
+        resume, replay = True, None
     require_run_folder(folder, resume)
     if resume:
         require_run(folder)  # before anything about the data
     recipe, preprocessing, fresh = begin(recipe)
     new, policy = new_parts(recipe.init, recipe.training.optim.published, fresh), policy_of(recipe)
     provenance = partial(describe_run, recipe, origin=origin_of(recipe.init.model))
-    said = explaining_failures(lambda: saved_of(folder))
-    with distributed.processes(device) as process, held(folder, process), said:
+    said, minutes = explaining_failures(lambda: saved_of(folder)), recipe.training.timeout
+    with distributed.processes(device, minutes) as process, held(folder, process), said:
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
         course = course_of(recipe, folder, replay, resume)
@@ -92,22 +94,10 @@ def pretrain(
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
-        def losses(batch: Batch, generator: torch.Generator) -> Losses:
-            if any(stretch.inherit_words for stretch in data.begun(batch.step)):
-                model.inherit_words()
-            return pretraining_losses(
-                model,
-                batch,
-                policy,
-                data.stretch(batch.step).weights,
-                generator,
-                distributed.gather_rows,
-                recipe.training.mim_target,
-            )
-
+        step = PretrainingStep(model, policy, recipe.training.mim_target, data)
         result = train(
             model,
-            losses,
+            step,
             lambda start, stop: bad.watched(data.batches(start, stop)),
             recipe.training,
             folder,
@@ -120,8 +110,11 @@ def pretrain(
             describe=checkpoint_describer(model.config, data.tokenizer, preprocessing, provenance),
             data=data.fingerprint() if process.is_first else {},
             allowed=allowed,
+            whole=step.whole,
+            stage=step.stage,
         )
         bad.close()
+        model = unsharded(model)
         if process.is_first:
             for report in data.reports:
                 bad.folder(report)
@@ -189,6 +182,16 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
         for encoder in (model.vision, model.language, model.fusion):
             encoder.compile()
     return model
+
+
+def unsharded(model: XFM) -> XFM:
+    """The model, or a whole one on the CPU where processes have parts of it; all of them must ask."""
+    state = {name: whole_tensor(tensor).cpu() for name, tensor in model.state_dict().items()}
+    if not any(hasattr(tensor, "full_tensor") for tensor in model.state_dict().values()):
+        return model
+    found = XFM(model.config)
+    found.load_state_dict(state)
+    return found
 
 
 def new_parts(init: InitConfig, published: bool = False, fresh: tuple[str, ...] = ()) -> tuple[str, ...]:

@@ -55,7 +55,12 @@ def restore_random_state(state: dict[str, Tensor], generator: torch.Generator) -
     keys = state["numpy"].numpy().astype(np.uint32)
     np.random.set_state(("MT19937", keys, position, has_gauss, state["numpy_gauss"].item()))  # noqa: NPY002
     torch.set_rng_state(state["torch"])
-    if generator.get_state().shape == state["generator"].shape:
-        generator.set_state(state["generator"])
+    restore_generator(state, generator)
     if generator.device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], generator.device)
+
+
+def restore_generator(state: dict[str, Tensor], generator: torch.Generator) -> None:
+    """Put back the loop's own generator alone, which is the same in all processes."""
+    if generator.get_state().shape == state["generator"].shape:
+        generator.set_state(state["generator"])

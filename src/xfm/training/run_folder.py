@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -27,12 +28,14 @@ from xfm.training.checkpoint import (
     list_checkpoints,
     load_checkpoint,
     prune_checkpoints,
+    random_states,
     read_state,
-    save_checkpoint,
+    snapshot,
+    write_checkpoint,
 )
 from xfm.training.logging import LOG_FILE
 from xfm.training.progress import Moment
-from xfm.training.randomness import random_state, restore_random_state
+from xfm.training.randomness import random_state, restore_generator, restore_random_state
 from xfm.training.schedule import SCHEDULE, read_schedule
 from xfm.training.signals import Interrupted
 
@@ -51,6 +54,9 @@ MAY_CHANGE = frozenset(
         "training.keep",
         "training.log_every",
         "training.max_bad_steps",
+        "training.strategy",
+        "training.recompute",
+        "training.timeout",
         "finetune.device",
         "finetune.workers",
         "finetune.image.workers",  # its name in earlier versions
@@ -69,6 +75,12 @@ def require_run(folder: Path) -> None:
     """
     if not (folder / LOG_FILE).exists() and not list_checkpoints(folder):
         raise UserError(f"{folder} holds no run to resume: check the folder, or leave out --resume")
+
+
+def restarted(folder: Path) -> bool:
+    """Whether torchrun has started this process again, after one had ended, in the folder of a run."""
+    again = os.environ.get(distributed.RESTARTS, "0") not in ("", "0")
+    return again and ((folder / LOG_FILE).exists() or bool(list_checkpoints(folder)))
 
 
 def require_new(folder: Path) -> None:
@@ -188,6 +200,8 @@ class RunFolder:
         state, randomness = load_checkpoint(path, model, optimizer, self.process.rank)
         if randomness is not None:
             restore_random_state(randomness, generator)
+        elif (first := random_states(path, 0)) is not None:
+            restore_generator(first, generator)
         return state, [*notes, f"Resuming from {path} at step {state.step}."]
 
     def kept_moments(self, step: int) -> list[Moment]:
@@ -213,8 +227,10 @@ class RunFolder:
         state = CheckpointState(step, self.settings, self.process.world, precision, self.data, self.changes)
         describe = None if self.describe is None else partial(self.describe, steps=step)
 
+        tensors = snapshot(model, optimizer, self.process.is_first)
+
         def write() -> None:
-            save_checkpoint(path, model, optimizer, states, state, describe)
+            write_checkpoint(path, tensors, states, state, describe)
             prune_checkpoints(self.path, keep)
 
         distributed.on_first(write)

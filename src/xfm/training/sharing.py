@@ -4,15 +4,13 @@ A single process does all of it, and gets its own input back.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from xfm.objectives.losses import Losses
 from xfm.training import distributed
 
-B = TypeVar("B")
 T = TypeVar("T")
 
 
@@ -61,16 +59,3 @@ def balanced(counts: Sequence[float], device: torch.device) -> list[Tensor | flo
     own = torch.tensor(counts, dtype=torch.float64, device=device)
     mean = distributed.mean(own.mean())
     return list((own / mean).float())
-
-
-class ModelWithLosses(nn.Module, Generic[B]):
-    """Model and losses as one module, whose forward pass DDP can follow."""
-
-    def __init__(self, model: nn.Module, losses: Callable[[B, torch.Generator], Losses]) -> None:
-        super().__init__()
-        self.model = model
-        self.losses = losses
-
-    def forward(self, batch: B, generator: torch.Generator) -> Losses:
-        """The losses of a batch."""
-        return self.losses(batch, generator)

@@ -1,0 +1,121 @@
+"""States of rows that other processes have: ITM's negatives come from the whole batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xfm.modeling.queries import ImageBank, TextBank
+from xfm.objectives.itm import Negatives
+from xfm.objectives.text_rows import TextRows
+from xfm.objectives.whole import WholeStep
+
+
+@dataclass(frozen=True)
+class Loan:
+    """Which rows this process sends to others, and which it gets.
+
+    Attributes:
+        sent: [n] int64, own rows in the order in which they are sent.
+        counts_sent, counts_received: of every process, how many.
+        place: [N] int64, where a row of the batch is found: an own row at its number, a borrowed one after
+            the R own ones.
+    """
+
+    sent: Tensor
+    counts_sent: Sequence[int]
+    counts_received: Sequence[int]
+    place: Tensor
+
+    @property
+    def borrowed(self) -> int:
+        """How many rows this process gets."""
+        return sum(self.counts_received)
+
+    def exchange(self, rows: Tensor, whole: WholeStep) -> Tensor:
+        """[R, ...] own rows -> [n, ...] those of others, with gradient."""
+        return whole.peers.exchange(rows.index_select(0, self.sent), self.counts_sent, self.counts_received)
+
+
+def loan_of(wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, device: torch.device) -> Loan:
+    """Who sends what to whom; every process comes to the same.
+
+    Args:
+        wanted: of every process the rows of the batch that it needs.
+        counts: of every process, how many rows it has.
+        rank: this process.
+        device: of the rows.
+    """
+    starts = [sum(counts[:place]) for place in range(len(counts) + 1)]
+    own = range(starts[rank], starts[rank + 1])
+
+    def held(process: int) -> range:
+        return range(starts[process], starts[process + 1])
+
+    foreign = [sorted({row for row in rows if row not in held(one)}) for one, rows in enumerate(wanted)]
+    lent = [[row - own.start for row in rows if row in own] for rows in foreign]
+    received = [sum(row in held(one) for row in foreign[rank]) for one in range(len(counts))]
+    place = torch.zeros(starts[-1], dtype=torch.int64)
+    place[own.start : own.stop] = torch.arange(len(own))
+    place[foreign[rank]] = torch.arange(len(own), len(own) + len(foreign[rank]))
+    sent = torch.tensor([row for rows in lent for row in rows], dtype=torch.int64)
+    return Loan(sent.to(device), [len(rows) for rows in lent], received, place.to(device))
+
+
+def padded_alike(rows: TextRows, source: str, whole: WholeStep) -> TextRows:
+    """The rows with texts as long as the longest of any process's, so that they can be exchanged."""
+    extra = max(whole.of_processes(f"{source}/tokens")) - rows.texts.states.shape[1]
+    return rows if not extra else replace(rows, texts=longer(rows.texts, extra))
+
+
+def longer(texts: TextBank, extra: int) -> TextBank:
+    """The same texts with more padding."""
+    return TextBank(F.pad(texts.states, (0, 0, 0, extra)), F.pad(texts.mask, (0, extra)))
+
+
+def with_borrowed(
+    rows: TextRows, negatives: Negatives, source: str, whole: WholeStep
+) -> tuple[TextRows, TextRows, Negatives]:
+    """Rows that know the pictures and texts of their negatives, wherever these are.
+
+    Args:
+        rows: this process's, their texts padded alike.
+        negatives: among the rows of the batch.
+        source: of the rows.
+        whole: the step that they are a part of.
+
+    Returns:
+        The rows with a bank of pictures that holds borrowed ones too; the same rows with borrowed pictures
+        and texts behind them, which are no rows of their own; and the negatives among these.
+    """
+    if whole.peers.world == 1:
+        return rows, rows, negatives
+    counts, device = whole.of_processes(f"{source}/rows"), rows.image.device
+    drawn = whole.gather(source, torch.stack([negatives.image, negatives.text], dim=1)).t().tolist()
+    shares = [slice(sum(counts[:one]), sum(counts[: one + 1])) for one in range(len(counts))]
+    images, texts = (
+        loan_of([of_all[share] for share in shares], counts, whole.peers.rank, device) for of_all in drawn
+    )
+    moved = Negatives(images.place[negatives.image], texts.place[negatives.text], negatives.valid)
+    bank = rows.bank
+    states = torch.cat(
+        [rows.slot0[:, None], bank.patches.index_select(0, rows.image)], dim=1
+    )  # [R, 1 + P, D]
+    others = images.exchange(states, whole)
+    slots = F.pad(others[:, :1], (0, 0, 0, bank.slots.shape[1] - 1))  # a region's slot stands first
+    bank = ImageBank(torch.cat([bank.slots, slots]), torch.cat([bank.patches, others[:, 1:]]))
+    said = texts.exchange(rows.texts.states, whole)
+    mask = texts.exchange(rows.texts.mask, whole)
+    local = replace(rows, bank=bank)
+    new = torch.arange(len(rows.bank.patches), len(bank.patches), device=device)
+    visible = rows.visible
+    wider = replace(
+        local,
+        image=torch.cat([rows.image, new]),
+        slot=None if rows.slot is None else torch.cat([rows.slot, torch.zeros_like(new)]),
+        visible=None if visible is None else torch.cat([visible, images.exchange(visible, whole)]),
+        texts=TextBank(torch.cat([rows.texts.states, said]), torch.cat([rows.texts.mask, mask])),
+    )
+    return local, wider, moved

@@ -1,0 +1,137 @@
+"""A contrast of more rows than fit in memory: the gradient of the whole, in the memory of a part.
+
+GradCache (Gao et al. 2021, "Scaling deep contrastive learning batch size under memory limited setup"): the
+batches of a step are encoded without gradient; the loss of all vectors is computed, with its gradient by each
+of them; then each batch is encoded again, with gradient, and the loss is replaced by the product of its
+vectors with the gradient that is known (`xfm.objectives.contrast.replayed`). Random states are to be the same
+in both passes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from xfm.config.training import LossConfig
+from xfm.data.schema import Batch
+from xfm.modeling.composition import Backbone
+from xfm.modeling.gradients import GradientPolicy
+from xfm.objectives.contrast import Compared, Vectors, compare, gathered, judged_pairs, vectors_of
+from xfm.objectives.itm import Negatives
+from xfm.objectives.step import encode_texts, encode_unmasked, sources_of
+from xfm.objectives.vision_text import drawn
+from xfm.objectives.whole import Contrasted, Kept, WholeStep
+
+
+@torch.no_grad()
+def contrasted_vectors(
+    model: Backbone, batch: Batch, policy: GradientPolicy, weights: LossConfig
+) -> dict[str, Vectors]:
+    """What contrast compares of a batch, by source: as `pretraining_losses` begins, with the same draws."""
+    images = encode_unmasked(model, batch.pair, batch.region)
+    texts = encode_texts(model, batch, policy, weights, learning_only=True)
+    return {
+        source.name: vectors_of(model, source.rows, policy) for source in sources_of(batch, images, texts)
+    }
+
+
+def keep_contrast(
+    batches: Sequence[Batch],
+    vectors: Sequence[Mapping[str, Vectors]],
+    temperature: Tensor,
+    weights: LossConfig,
+    generator: torch.Generator,
+    wholes: Sequence[WholeStep],
+) -> list[WholeStep]:
+    """The contrast of a whole step, kept for each of its batches.
+
+    Args:
+        batches: of the step, of this process.
+        vectors: of each batch.
+        temperature: of the contrast; a leaf that wants a gradient.
+        weights: of the losses.
+        generator: draws the hard negatives of each batch among its own rows, in all processes alike.
+        wholes: of each batch.
+
+    Returns:
+        The wholes, with what was kept.
+    """
+    found: list[dict[str, Kept]] = [{} for _ in batches]
+    for source in vectors[0]:
+        pictures = [_pictures(batch, source) for batch in batches]
+        own = [one[source] for one in vectors]
+        kept = _kept(source, own, pictures, temperature, weights, generator, wholes)
+        for place, one in enumerate(kept):
+            found[place][source] = one
+    return [replace(whole, kept=kept) for whole, kept in zip(wholes, found, strict=True)]
+
+
+def _kept(
+    source: str,
+    vectors: Sequence[Vectors],
+    pictures: Sequence[Tensor],
+    temperature: Tensor,
+    weights: LossConfig,
+    generator: torch.Generator,
+    wholes: Sequence[WholeStep],
+) -> list[Kept]:
+    """Of each batch what the contrast of all of them gives."""
+    leaves = [
+        replace(one, image=one.image.detach().requires_grad_(), text=one.text.detach().requires_grad_())
+        for one in vectors
+    ]
+    parts = [gathered(one, source, whole) for one, whole in zip(leaves, wholes, strict=True)]
+    everyone = Vectors.join(parts)
+    starts = [sum(len(part.image) for part in parts[:place]) for place in range(len(parts))]
+    compared = [
+        compare(one, everyone, start + whole.own_rows(source).start, temperature)
+        for one, start, whole in zip(leaves, starts, wholes, strict=True)
+    ]
+    factors = [whole.factor(f"{source}/rows") for whole in wholes]
+    total = torch.stack([one.loss * factor for one, factor in zip(compared, factors, strict=True)]).sum()
+    wanted = [*(one.image for one in leaves), *(one.text for one in leaves), temperature]
+    *gradients, by_temperature = torch.autograd.grad(total, wanted)
+    negatives: list[Negatives | None] = [None] * len(wholes)
+    pairs = None
+    if weights.itm:
+        negatives = [
+            drawn(
+                _within(one, start, len(part.image)),
+                whole.blocks(source, of_rows, weights.negative_block),
+                weights,
+                generator,
+            )
+            for one, start, part, whole, of_rows in zip(
+                compared, starts, parts, wholes, pictures, strict=True
+            )
+        ]
+        judged = [judged_pairs(one.valid) for one in negatives if one is not None]
+        pairs = wholes[0].peers.total(torch.stack(judged).sum())
+    return [
+        Kept(
+            Contrasted(one.loss.detach() * factor, one.right * factor, drew, pairs),
+            by_image,
+            by_text,
+            by_temperature / len(wholes),  # each batch gives its share
+        )
+        for one, factor, drew, by_image, by_text in zip(
+            compared, factors, negatives, gradients[: len(wholes)], gradients[len(wholes) :], strict=True
+        )
+    ]
+
+
+def _within(compared: Compared, start: int, count: int) -> Compared:
+    """The comparison with the rows of one batch alone."""
+    columns = slice(start, start + count)
+    by_image, by_text = compared.by_image[:, columns], compared.by_text[:, columns]
+    return replace(compared, by_image=by_image, by_text=by_text, same=compared.same[:, columns])
+
+
+def _pictures(batch: Batch, source: str) -> Tensor:
+    """[R] int64, the picture of each row."""
+    if source == "region":
+        assert batch.region is not None
+        return batch.region.image_index
+    assert batch.pair is not None
+    return torch.arange(len(batch.pair.pixels), device=batch.pair.pixels.device)

@@ -1,0 +1,113 @@
+"""ITC of pairs or regions with the whole batch, and what is drawn by it: own rows x all columns, no more.
+
+Each process compares its R rows with the N of the batch, in both directions: memory grows with R x N, and the
+gradient is that of the whole N x N matrix.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xfm.modeling.composition import Backbone
+from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
+from xfm.objectives.identity import same_identity
+from xfm.objectives.itc import rows_loss
+from xfm.objectives.text_rows import TextRows
+from xfm.objectives.whole import Contrasted, Kept, WholeStep
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What contrast compares of R rows.
+
+    Attributes:
+        image, text: [R, E] unit vectors of pictures (or regions) and texts, float32.
+        image_identity, text_identity: [R] int64, see `same_identity`.
+    """
+
+    image: Tensor
+    text: Tensor
+    image_identity: Tensor
+    text_identity: Tensor
+
+    @staticmethod
+    def join(parts: Sequence["Vectors"]) -> "Vectors":
+        """All of them, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        names = ("image", "text", "image_identity", "text_identity")
+        return Vectors(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+def vectors_of(model: Backbone, rows: TextRows, policy: GradientPolicy) -> Vectors:
+    """Rows as contrast compares them; gradients go where the policy says."""
+    image = model.project_image(policy.gate(Objective.ITC, EncoderName.VISION, rows.slot0))
+    states = policy.gate(Objective.ITC, EncoderName.LANGUAGE, rows.texts.states)
+    return Vectors(image, model.project_text(states[:, 0]), rows.image_identity, rows.text_identity)
+
+
+def gathered(vectors: Vectors, source: str, whole: WholeStep) -> Vectors:
+    """The rows of all processes, with the gradient of remote ones."""
+    identities = whole.gather(source, torch.stack([vectors.image_identity, vectors.text_identity], dim=1))
+    image, text = whole.gather(source, vectors.image), whole.gather(source, vectors.text)
+    return Vectors(image, text, identities[:, 0], identities[:, 1])
+
+
+@dataclass(frozen=True)
+class Compared:
+    """R rows compared with N.
+
+    Attributes:
+        loss: the mean of both directions over the R rows.
+        right: share of texts whose picture is ranked first, without gradient.
+        by_image, by_text: [R, N] cosines over temperature of pictures with all texts, and of texts with all
+            pictures, without gradient.
+        same: [R, N] bool from `same_identity`.
+    """
+
+    loss: Tensor
+    right: Tensor
+    by_image: Tensor
+    by_text: Tensor
+    same: Tensor
+
+
+def compare(rows: Vectors, everyone: Vectors, first: int, temperature: Tensor) -> Compared:
+    """Contrast some rows with all.
+
+    Args:
+        rows: R of them.
+        everyone: N of them.
+        first: where the R rows begin in the N.
+        temperature: of the contrast.
+    """
+    own = torch.arange(first, first + len(rows.image), device=rows.image.device)
+    same = same_identity(
+        rows.image_identity, rows.text_identity, (everyone.image_identity, everyone.text_identity)
+    )
+    with torch.autocast(rows.image.device.type, enabled=False):  # small temperatures want float32
+        by_image = rows.image @ everyone.text.t() / temperature
+        whole = len(own) == len(everyone.image)
+        by_text = by_image.t() if whole else rows.text @ everyone.image.t() / temperature
+        loss = (rows_loss(by_image, same, own) + rows_loss(by_text, same, own)) / 2
+    by_image, by_text = by_image.detach(), by_text.detach()
+    right = (by_text.argmax(1) == own).float().mean()
+    return Compared(loss, right, by_image, by_text, same)
+
+
+def judged_pairs(valid: Tensor) -> Tensor:
+    """How many pairs ITM judges of rows of which some have no negatives: a scalar."""
+    return len(valid) + 2 * valid.sum()
+
+
+def replayed(vectors: Vectors, temperature: Tensor, kept: Kept) -> Contrasted:
+    """The contrast that was computed before, of vectors that are computed again, with gradient this time.
+
+    Its gradient by the vectors is known: the loss is replaced by what has this gradient and the same value.
+    """
+    products = (vectors.image * kept.image).sum() + (vectors.text * kept.text).sum()
+    products = products + (temperature * kept.temperature).sum()
+    found = kept.found
+    return Contrasted(found.loss + products - products.detach(), found.right, found.negatives, found.pairs)

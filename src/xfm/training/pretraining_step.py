@@ -1,0 +1,101 @@
+"""The losses of a pre-training step, shared by processes and, with accumulation, taken in several batches."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xfm.config.gradients import MimTarget
+from xfm.data.schema import Batch, TensorFields
+from xfm.modeling.gradients import GradientPolicy
+from xfm.modeling.xfm import XFM
+from xfm.objectives.cached import contrasted_vectors, keep_contrast
+from xfm.objectives.losses import Losses
+from xfm.objectives.step import pretraining_losses
+from xfm.objectives.whole import WholeStep, wholes_of
+from xfm.training.curriculum import CurriculumData
+from xfm.training.rows import ProcessPeers
+from xfm.training.sharded import whole as whole_tensor
+
+Run = Callable[[Callable[[], Any]], Any]
+"""Computes something with the model, without gradients."""
+
+
+@dataclass(frozen=True)
+class StepPart(TensorFields):
+    """A batch of a step, and what it needs to know of the whole.
+
+    Attributes:
+        batch: the batch, of this process.
+        whole: the step.
+        random: state of the processor's and the device's random numbers at the batch's first encoding; None
+            where it is encoded once.
+    """
+
+    batch: Batch
+    whole: WholeStep
+    random: tuple[Tensor, Tensor | None] | None = None
+
+
+class PretrainingStep:
+    """The losses of the steps of a run.
+
+    Args:
+        model: the model.
+        policy: where gradients go.
+        target: what MIM predicts.
+        data: knows the stretch of the run that a batch belongs to.
+    """
+
+    def __init__(self, model: XFM, policy: GradientPolicy, target: MimTarget, data: CurriculumData) -> None:
+        self.model, self.policy, self.target, self.data = model, policy, target, data
+        self.peers = ProcessPeers()
+
+    def stage(self, batch: Batch) -> int:
+        """Steps of one stretch of the run use the same parameters."""
+        return self.data.phase(batch.step)
+
+    def whole(self, batches: Sequence[Batch], generator: torch.Generator, run: Run) -> list[StepPart]:
+        """The parts of a step. With several batches their contrast is computed here, over all of them.
+
+        Args:
+            batches: of the step, on the device.
+            generator: draws the hard negatives.
+            run: how something is computed with the model.
+        """
+        for batch in batches:
+            if any(stretch.inherit_words for stretch in self.data.begun(batch.step)):
+                self.model.inherit_words()
+        self.model.clamp_temperature()
+        wholes = wholes_of(batches, self.peers)
+        if len(batches) == 1:
+            return [StepPart(batches[0], wholes[0])]
+        weights, states, vectors = self.data.stretch(batches[0].step).weights, [], []
+        for batch in batches:
+            states.append(_random_state(self.model.device))
+            vectors.append(run(lambda one=batch: contrasted_vectors(self.model, one, self.policy, weights)))
+        temperature = whole_tensor(self.model.temperature).detach().clone().requires_grad_()
+        kept = keep_contrast(batches, vectors, temperature, weights, generator, wholes)
+        return [StepPart(*one) for one in zip(batches, kept, states, strict=True)]
+
+    def __call__(self, part: StepPart, generator: torch.Generator) -> Losses:
+        """What a part adds to the losses of its step."""
+        if part.random is not None:
+            _set_random_state(part.random, self.model.device)
+        weights = self.data.stretch(part.batch.step).weights
+        return pretraining_losses(
+            self.model, part.batch, self.policy, weights, generator, part.whole, self.target
+        )
+
+
+def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+def _set_random_state(state: tuple[Tensor, Tensor | None], device: torch.device) -> None:
+    processor, accelerator = state
+    torch.set_rng_state(processor)
+    if accelerator is not None:
+        torch.cuda.set_rng_state(accelerator, device)

@@ -1,0 +1,114 @@
+"""Rows of a batch that several processes share, gathered and exchanged with their gradients."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from xfm.objectives.peers import Peers
+from xfm.training.distributed import collective, rank, world
+
+
+class ProcessPeers(Peers):
+    """The processes of the group; of a single process what `Peers` does."""
+
+    def __init__(self) -> None:
+        self.rank, self.world = rank(), world()
+
+    def table(self, counts: Tensor) -> list[list[int]]:
+        """[K] int64 of every process, as numbers."""
+        if self.world == 1:
+            return super().table(counts)
+        found = [torch.empty_like(counts) for _ in range(self.world)]
+        with collective("the gathering of counts (all_gather)"):
+            dist.all_gather(found, counts)
+        return torch.stack(found).tolist()
+
+    def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        """Rows of all processes, see `Peers.gather`."""
+        return rows if self.world == 1 else gather_rows(rows, counts)
+
+    def total(self, value: Tensor) -> Tensor:
+        """The sum over the processes."""
+        if self.world == 1:
+            return value
+        value = value.detach().clone()
+        with collective("a sum over the processes (all_reduce)"):
+            dist.all_reduce(value)
+        return value
+
+    def exchange(self, rows: Tensor, sent: Sequence[int], received: Sequence[int]) -> Tensor:
+        """Rows from process to process, see `Peers.exchange`."""
+        if self.world == 1:
+            return rows
+        return _Exchange.apply(rows, tuple(sent), tuple(received))  # pyright: ignore[reportReturnType]
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        ctx.start, ctx.count = sum(counts[: rank()]), len(rows)
+        padded = rows.new_zeros(max(counts), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in counts]
+        with collective("the gathering of rows (all_gather)"):
+            dist.all_gather(parts, padded)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        grad = grads[0].clone(memory_format=torch.contiguous_format)
+        with collective("the gradient of gathered rows (all_reduce)"):
+            dist.all_reduce(grad)
+        return grad[ctx.start : ctx.start + ctx.count], None
+
+
+class _Exchange(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, sent: tuple[int, ...], received: tuple[int, ...]) -> Tensor:
+        ctx.splits = sent, received
+        return _all_to_all(rows, sent, received)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        sent, received = ctx.splits
+        return _all_to_all(grads[0], received, sent), None, None
+
+
+def _all_to_all(rows: Tensor, sent: Sequence[int], received: Sequence[int]) -> Tensor:
+    """As bytes: not every library of collectives knows every kind of number."""
+    found = rows.new_empty(sum(received), *rows.shape[1:])
+    give, take = (tensor.contiguous().flatten(1).view(torch.uint8) for tensor in (rows, found))
+    with collective("the exchange of rows (all_to_all)"):
+        dist.all_to_all_single(take, give, list(received), list(sent))
+    return found
+
+
+def _row_counts(rows: Tensor) -> list[int]:
+    own = torch.tensor([len(rows)], device=rows.device)
+    return [count for (count,) in ProcessPeers().table(own)]
+
+
+def rows_before(rows: Tensor) -> int:
+    """How many rows the processes before this one have; [B, ...] are its own."""
+    return sum(_row_counts(rows)[: rank()]) if world() > 1 else 0
+
+
+def gather_rows(rows: Tensor, counts: Sequence[int] | None = None) -> Tensor:
+    """Rows of all processes in the order of the ranks, with the gradient of remote rows.
+
+    The published code drops that gradient, so that encoder gradients are 1 / world of the right value.
+
+    Args:
+        rows: [B, ...]; B may differ between processes, as it does for regions.
+        counts: B of every process, where it is known.
+
+    Returns:
+        [sum of B, ...]. The backward pass sums what every process computed for a row.
+    """
+    if world() == 1:
+        return rows
+    counts = _row_counts(rows) if counts is None else counts
+    return _Gather.apply(rows, tuple(counts))  # pyright: ignore[reportReturnType]

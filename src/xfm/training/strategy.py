@@ -1,0 +1,180 @@
+"""How processes hold a model: each all of it (DDP), or each a part (FSDP2); and what a forward pass keeps."""
+
+import gc
+import warnings
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from xfm.config.training import Precision, Strategy, TrainingConfig
+from xfm.modeling.fusion import CrossAttention
+from xfm.modeling.layers import FeedForward, SelfAttention
+from xfm.modeling.vision import VisionBlock
+from xfm.training import distributed
+
+T = TypeVar("T")
+Compute = Callable[[], T]
+_UNITS = (VisionBlock, SelfAttention, CrossAttention, FeedForward)
+
+
+class Computation(nn.Module):
+    """Whatever is computed with a model, as a pass of one module: DDP and FSDP2 follow such passes."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, compute: Compute[T]) -> T:
+        """What is computed."""
+        return compute()
+
+
+class OneProcess:
+    """A process that trains alone; what the others do besides, the classes below say."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.work = Computation(model)
+
+    def run(self, compute: Compute[T]) -> T:
+        """Compute something with the model, without gradients."""
+        with torch.no_grad():
+            return self.work(compute)
+
+    @contextmanager
+    def part(self, stage: Hashable, last: bool) -> Iterator[nn.Module]:
+        """The module for a part of a step, and a context for its forward and backward pass.
+
+        Args:
+            stage: steps of a stage use the same parameters; None where nobody knows.
+            last: whether it is the step's last part.
+        """
+        yield self.work
+
+    def done(self) -> None:
+        """Told after the backward pass of a step's last part."""
+
+
+class Replicas(OneProcess):
+    """Every process has the whole model; gradients are averaged while they are computed.
+
+    The first step of a stage finds out which parameters it uses. The others do not look, wait for no others,
+    and send nothing but their gradients. Of a step with several parts the last one alone sends.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        super().__init__(model)
+        self._ids = [device] if device.type == "cuda" else None
+        self._wrapped: nn.parallel.DistributedDataParallel | None = None
+        self._stage: Hashable = None
+        self._unused: list[nn.Parameter] | None = None
+
+    @contextmanager
+    def part(self, stage: Hashable, last: bool) -> Iterator[nn.Module]:
+        """The module for a part of a step; see `OneProcess.part`."""
+        if self._wrapped is None or stage != self._stage:
+            self._stage, self._unused = stage, None
+            self._wrap([])
+        assert self._wrapped is not None
+        if last:
+            yield self._wrapped
+        else:
+            with self._wrapped.no_sync():
+                yield self._wrapped
+
+    def done(self) -> None:
+        """Leave out from now on what the stage's first step did not use."""
+        if self._stage is None:
+            return
+        if self._unused is None:
+            trained = [(name, p) for name, p in self.work.named_parameters() if p.requires_grad]
+            self._unused = [p for _, p in trained if p.grad is None]
+            self._wrap([name for name, p in trained if p.grad is None])
+        elif any(p.grad is not None for p in self._unused):
+            raise RuntimeError("a step used parameters that the first step of its stage did not use")
+
+    def _wrap(self, ignored: list[str]) -> None:
+        first, self._wrapped = self._wrapped is None, None
+        gc.collect()  # what wrapped it before has its hooks in the graph, and lies in cycles
+        wrapper = nn.parallel.DistributedDataParallel
+        constant = [name for name, _ in self.work.named_buffers()]
+        wrapper._set_params_and_buffers_to_ignore_for_model(self.work, [*ignored, *constant])
+        self._wrapped = wrapper(
+            self.work,
+            device_ids=self._ids,
+            find_unused_parameters=self._unused is None,
+            init_sync=first,
+        )
+
+
+class Shards(OneProcess):
+    """Every process has a part of each parameter, of its gradient and of its moments (FSDP2).
+
+    A unit (a block of the vision encoder, an attention or a feed-forward part of the others) is gathered
+    before it computes, and let go afterwards; embeddings and heads stay gathered during a step. Gradients are
+    reduced after every part of a step, so that nobody holds all of them.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, precision: Precision) -> None:
+        super().__init__(model)
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+        mesh = init_device_mesh(device.type, (distributed.world(),))
+        half = device.type == "cuda" and precision is Precision.BF16
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # it is left alone
+        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if half else MixedPrecisionPolicy()
+        for unit in units(model):
+            if isinstance(unit, CrossAttention):  # pictures reach it by a way of their own
+                fully_shard(unit.key_value, mesh=mesh, mp_policy=policy)
+            fully_shard(unit, mesh=mesh, mp_policy=policy)
+        fully_shard(self.work, mesh=mesh)  # temperature, heads, embeddings: in float32
+
+
+def units(model: nn.Module) -> list[nn.Module]:
+    """The parts of a model that compute one after the other, each from the states that the last one gave.
+
+    Of encoders of other libraries these are the members of their lists of layers.
+    """
+    found: list[nn.Module] = [module for module in model.modules() if isinstance(module, _UNITS)]
+    for encoder in (getattr(model, name, None) for name in ("vision", "language")):
+        if isinstance(encoder, nn.Module) and not any(isinstance(m, _UNITS) for m in encoder.modules()):
+            found += _layers(encoder)
+    return found
+
+
+def _layers(encoder: nn.Module) -> list[nn.Module]:
+    """Members of the outermost lists of more than one module of the same class."""
+    for child in encoder.children():
+        members = list(child.children()) if isinstance(child, nn.ModuleList | nn.Sequential) else []
+        if len(members) > 1 and len({type(member) for member in members}) == 1:
+            return members
+    return [layer for child in encoder.children() for layer in _layers(child)]
+
+
+@contextmanager
+def recomputing(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """Inside, units keep their inputs alone and compute again in the backward pass, if that is wanted."""
+    changed = units(model) if wanted else []
+    for unit in changed:
+        unit.forward = partial(checkpoint, unit.forward, use_reentrant=False)
+    try:
+        yield
+    finally:
+        for unit in changed:
+            del unit.forward
+
+
+def strategy_of(
+    model: nn.Module, config: TrainingConfig, device: torch.device, precision: Precision
+) -> OneProcess:
+    """How this run's processes hold the model; all of them must ask, before the optimiser is built."""
+    if distributed.world() == 1:
+        return OneProcess(model)
+    if config.strategy is Strategy.FSDP:
+        return Shards(model, device, precision)
+    return Replicas(model, device)

@@ -1,0 +1,34 @@
+"""Every case on this process's share of the batches; test_ranks.py starts it with torchrun.
+
+Usage: ranks_worker.py FOLDER [CASE ...]; `save` writes a run, `resume` goes on with FOLDER/run.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from tests.training.ranks import CASES, SAVED, as_numbers, run_case
+from xfm.config.training import Strategy
+from xfm.training import distributed
+
+
+def main() -> None:
+    folder, *names = Path(sys.argv[1]), *sys.argv[2:]
+    with distributed.processes("cpu") as process:
+        for name in names:
+            saves = name.startswith(("save", "resume"))
+            strategy = Strategy(name.partition("-")[2]) if saves else None
+            case = replace(SAVED, strategy=strategy) if strategy else CASES[name]
+            place, resume = folder / "run" if saves else None, name.startswith("resume")
+            result, gradients = run_case(case, process.rank, process.world, place, resume)
+            if process.is_first:
+                save_file(gradients, folder / f"{name}.safetensors")
+                (folder / f"{name}.json").write_text(json.dumps(as_numbers(result)))
+        distributed.barrier()
+
+
+if __name__ == "__main__":
+    main()

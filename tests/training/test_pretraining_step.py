@@ -1,0 +1,78 @@
+"""Contrast over several batches of a step: the gradient of all of them, under the same dropout."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from tests.modeling.build import gradients
+from tests.training.ranks import OneStretch, global_batch
+from tests.training.support import model_with_dropout
+from xfm.config.gradients import MimTarget
+from xfm.config.training import LossConfig
+from xfm.modeling.gradients import PRETRAINING
+from xfm.modeling.xfm import XFM
+from xfm.objectives.contrast import Vectors, compare, vectors_of
+from xfm.objectives.step import encode_texts, encode_unmasked, sources_of
+from xfm.training.pretraining_step import PretrainingStep, StepPart
+
+CONTRAST = LossConfig(mlm=0, itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
+BATCHES = 3
+
+
+def parts_of(model: XFM) -> tuple[PretrainingStep, list[StepPart]]:
+    data: Any = OneStretch(CONTRAST)
+    step = PretrainingStep(model, PRETRAINING, MimTarget.STATES, data)
+    batches = [global_batch(number) for number in range(BATCHES)]
+    return step, step.whole(batches, torch.Generator(), lambda compute: compute())
+
+
+def in_one_graph(model: XFM, parts: list[StepPart]) -> torch.Tensor:
+    """The contrast of all batches, each under the dropout of its part, with everything in memory."""
+    found: dict[str, list[Vectors]] = {}
+    for part in parts:
+        assert part.random is not None
+        torch.set_rng_state(part.random[0])
+        images = encode_unmasked(model, part.batch.pair, part.batch.region)
+        texts = encode_texts(model, part.batch, PRETRAINING, CONTRAST)
+        for source in sources_of(part.batch, images, texts):
+            found.setdefault(source.name, []).append(vectors_of(model, source.rows, PRETRAINING))
+    everyone = [Vectors.join(several) for several in found.values()]
+    losses = [compare(rows, rows, 0, model.temperature).loss for rows in everyone]
+    return torch.stack(losses).sum()
+
+
+def test_the_gradient_of_all_batches_is_found_batch_by_batch() -> None:
+    torch.manual_seed(3)
+    model = model_with_dropout().train()
+    step, parts = parts_of(model)
+    found = [step(part, torch.Generator()).total / BATCHES for part in parts]
+    for loss in found:
+        loss.backward()
+    ours, total = gradients(model), torch.stack(found).sum()
+    model.zero_grad()
+    expected = in_one_graph(model, parts)
+    expected.backward()
+    torch.testing.assert_close(total, expected)
+    theirs = gradients(model)
+    assert ours.keys() == theirs.keys()
+    for name, gradient in theirs.items():
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def kept_by(model: nn.Module, step: PretrainingStep, part: StepPart) -> int:
+    """Bytes that a part's forward pass keeps for its backward pass."""
+    kept: dict[int, int] = {}
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: (kept.update({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()}), t)[1],
+        lambda t: t,
+    ):
+        step(part, torch.Generator())
+    return sum(kept.values())
+
+
+def test_a_part_keeps_no_more_than_a_step_of_its_own() -> None:
+    model = model_with_dropout().train()
+    step, parts = parts_of(model)
+    (single,) = step.whole([parts[0].batch], torch.Generator(), lambda compute: compute())
+    assert kept_by(model, step, parts[0]) < 1.1 * kept_by(model, step, single)
