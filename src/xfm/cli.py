@@ -154,7 +154,7 @@ COMMANDS = {
     one.name: one
     for one in (
         _verb("quickstart", "everything from data to report in one command"),
-        _verb("prepare", "build the embedded data"),
+        _verb("prepare", "make shards of a corpus, or build the embedded data"),
         _verb("init", "compose a model of encoders with weights"),
         _verb("pretrain", "pre-train a recipe, or resume", several=True),
         _verb("finetune", "fine-tune a model on your own rows", several=True),
