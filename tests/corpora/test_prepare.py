@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from tests.corpora.miniature import annotations, coco, folder, img2dataset, jpeg, members, write
 from tests.corpora.preparing import preparation, prepared
 from tests.folders import content
+from tests.pages import ROOT, commands
 from tests.processes import XFM, Running, run
 from tests.refusals import expect_refusal
 from xfm.cli import main
+from xfm.config.load import load_recipe
 from xfm.corpora.prepare import prepare
 from xfm.corpora.shard_units import ShardUnits
 from xfm.data.sources import open_source
@@ -292,3 +294,38 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert main([*words, "--to", str(tmp_path / "other"), f"--array={array}"]) == 2
         assert "--array" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_the_recipe_base_reads_the_folders_that_the_page_on_corpora_makes() -> None:
+    made = {
+        words[words.index("--to") + 1]
+        for words in commands(ROOT / "docs" / "corpora.md", "xfm")
+        if "--to" in words
+    }
+    data = load_recipe("base").data
+    streams = (data.text, data.image, data.pair, data.region)
+    read = {str(Path(corpus.path).parent) for stream in streams for corpus in stream.corpora}
+    assert {f"data/{Path(name).name}" for name in read} <= made
+
+
+def test_captions_of_another_language_are_left_out(tmp_path: Path) -> None:
+    pytest.importorskip("py3langid")
+    write(tmp_path / "own" / "1.jpg", jpeg(1))
+    write(
+        tmp_path / "own" / "1.txt",
+        "a man is riding a horse on the beach\nein Mann reitet ein Pferd am Strand entlang",
+    )
+    prepared("folder", tmp_path / "own", tmp_path / "to", language="en")
+    assert annotations(tmp_path / "to")["1.jpg"]["captions"] == ["a man is riding a horse on the beach"]
+
+
+def test_a_member_that_comes_after_the_last_one_finds_the_corpus(source: Path, tmp_path: Path) -> None:
+    """It had planned before the others had ended, and its markers are gone when it looks again."""
+    asked = preparation("coco", source, tmp_path / "to")
+
+    class Slow(LocalPool):
+        def run(self, units, numbers, after):
+            assert prepare(asked, ArrayMember(ArrayPlace(0, 1), LocalPool(1)), progress=False) is not None
+
+    assert prepare(asked, ArrayMember(ArrayPlace(1, 2), Slow(1)), progress=False) is not None
+    assert not asked.work.exists()

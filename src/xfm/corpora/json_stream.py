@@ -17,6 +17,8 @@ from xfm.errors import UserError
 _PIECE = 1 << 20
 _LONGEST = 256 << 20
 """Characters of an item at most: one of the longest published has a few million."""
+_NEAR = 16
+"""Characters before the end of what is read at which a number, a word or an escape may have been cut."""
 _SPACE = " \t\r\n"
 
 
@@ -117,9 +119,11 @@ class _Text:
                 value, end = self._scan(self._text, self._place)
             except RecursionError:
                 raise self.damaged("it is nested too deeply") from None
-            except ValueError as error:
-                if len(self._text) - self._place > _LONGEST or not self._more():
-                    raise self.damaged(str(error)) from None
+            except json.JSONDecodeError as error:
+                # Of what only goes on, the decoder stops at its end, or names where a text begins.
+                goes_on = error.pos > len(self._text) - _NEAR or error.msg.startswith("Unterminated")
+                if not goes_on or len(self._text) - self._place > _LONGEST or not self._more():
+                    raise self.damaged(error.msg) from None
                 continue
             if end == len(self._text) and not isinstance(value, dict | list | str) and self._more():
                 continue  # a number may go on

@@ -123,10 +123,16 @@ def _codes(seen: np.ndarray, preparation: Preparation, plan: PreparationPlan) ->
     return codes
 
 
-def dropped_rows(folder: Path, number: int) -> np.ndarray | None:
-    """[N] uint8 places in `REASONS` of a piece's records; None where nobody looked first."""
-    path = folder / f"{number:06d}.npy"
-    return np.load(path, allow_pickle=False) if path.exists() else None
+def dropped_rows(folder: Path, number: int) -> np.ndarray:
+    """[N] uint8 places in `REASONS` of a piece's records.
+
+    Raises:
+        UserError: they are not there, which must not be taken for nothing to drop.
+    """
+    try:
+        return np.load(folder / f"{number:06d}.npy", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} cannot be read ({error}); begin anew with --force") from error
 
 
 def _save(path: Path, found: np.ndarray) -> None:

@@ -60,7 +60,8 @@ def prepare(
         plan = find_plan(preparation, reader, mark)
         _tell_unread(preparation, plan)
         if not _worked(preparation, plan, engine, progress):
-            return None
+            # Another member may have put it in place meanwhile, and cleared the markers away.
+            return load_manifest(preparation.target) if prepared_mark(preparation.target) == mark else None
         with locked(preparation.target, beside=True) if shared else nullcontext():
             if prepared_mark(preparation.target) == mark:  # another member was faster
                 return load_manifest(preparation.target)

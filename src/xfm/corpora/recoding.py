@@ -77,14 +77,13 @@ def loaded(data: bytes, header: Header, size: tuple[int, int]) -> Image.Image:
     """
     if header.format is PictureFormat.JPEG and header.mode in ("RGB", "L"):
         try:
-            with open_with_pillow(data, header.format) as picture:
-                assert isinstance(picture, JpegImageFile)
-                stored = size if header.orientation < 5 else (size[1], size[0])
-                picture.draft(None, stored)
-                picture.load()
-                shown = picture if picture.mode == "RGB" else picture.convert("RGB")
-                turn = _TURNS.get(header.orientation)
-                return shown.copy() if turn is None else shown.transpose(turn)
+            picture = open_with_pillow(data, header.format)
+            assert isinstance(picture, JpegImageFile)
+            picture.draft(None, size if header.orientation < 5 else (size[1], size[0]))
+            picture.load()
+            shown = picture if picture.mode == "RGB" else picture.convert("RGB")
+            turn = _TURNS.get(header.orientation)
+            return shown if turn is None else shown.transpose(turn)
         except BROKEN:
             pass  # what can be saved of it, the decoder of all pictures knows
     pixels = decode(data).pixels  # [3, H, W]

@@ -135,7 +135,9 @@ class ShardUnits:
     def _write(self, number: int, path: Path) -> ShardMark:
         reader = self.preparation.reader()
         judge = Judge(self.preparation.config, reader.needs_text)
-        dropped = dropped_rows(self.preparation.work / DROPPED, number)
+        dropped = None
+        if self.preparation.config.looks_first:
+            dropped = dropped_rows(self.preparation.work / DROPPED, number)
         mark = ShardMark()
         with ShardWriter(path) as shard:
             for row, record in enumerate(reader.records(self.plan.pieces[number], self.plan.listings)):

@@ -113,16 +113,23 @@ def _class_names(path: Path) -> dict[str, str]:
     """Names by the ids of classes: `/m/011k07,Tortoise`."""
     with open_stored(path) as file:
         rows = [line.text().strip() for line in numbered_lines(file) if not line.too_long]
-    cells = (row for row in csv.reader(rows) if len(row) >= 2 and row[0].startswith("/"))
-    return {row[0]: row[1].strip().lower() for row in cells}
+    try:
+        cells = (row for row in csv.reader(rows) if len(row) >= 2 and row[0].startswith("/"))
+        return {row[0]: row[1].strip().lower() for row in cells}
+    except csv.Error as error:
+        raise UserError(f"{path} is damaged ({error}); download it again") from None
 
 
 def _read_boxes(path: Path, table: BoxTable, pictures: dict[str, int], classes: dict[str, int]) -> int:
     """Take in a file of boxes; how many of its rows are damaged."""
     odd, unknown = 0, len(classes) + 1
     with open_stored(path) as file:
-        lines = (line.data.decode("utf-8", "replace") for line in numbered_lines(file) if not line.too_long)
-        rows = csv.reader(lines)
+        # Nothing in this file is quoted.
+        rows = (
+            line.data.decode("utf-8", "replace").strip().split(",")
+            for line in numbered_lines(file)
+            if not line.too_long
+        )
         header = next(rows, [])
         if lacking := [name for name in _COLUMNS if name not in header]:
             raise UserError(f"{path} has no column {lacking[0]}; is it the official file?")

@@ -58,7 +58,9 @@ class TextReader:
         """See `CorpusReader.pieces`."""
         for path in self.inputs():
             name = path.relative_to(self._root).as_posix()
-            if _kind(path) == ".parquet":
+            if not path.is_file():  # a pipe or a device, which reading names
+                yield Piece(name, 0, -1)
+            elif _kind(path) == ".parquet":
                 yield from (Piece(name, start, stop) for start, stop in self._groups(path))
             elif is_packed(path) or (_kind(path) == ".json" and is_list(path)):
                 yield Piece(name, 0, -1)
@@ -139,7 +141,8 @@ def _lines(file: BinaryIO, piece: Piece) -> Iterator[tuple[int, Line]]:
     if piece.start:  # the line that the piece before has begun is its own
         file.seek(piece.start - 1)
         while (data := file.readline(1 << 20)) and not data.endswith(b"\n"):
-            pass
+            if 0 <= piece.stop <= file.tell():
+                return
     begin = file.tell() if piece.start else 0
     for line in numbered_lines(file):
         place = begin + line.read - len(line.data)
