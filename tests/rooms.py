@@ -17,7 +17,8 @@ SOURCE = ROOT / "src" / "xfm"
 # A room imports only rooms before it.
 ORDER = (
     *("errors", "failures", "paths", "boxed", "processes", "files", "terminal", "locks", "results_folder"),
-    *("config", "data", "world", "metrics", "modeling", "runtimes", "interop", "objectives", "training"),
+    *("config", "engines", "data", "world", "corpora", "metrics"),
+    *("modeling", "runtimes", "interop", "objectives", "training"),
     *(
         "retrieval",
         "tasks",

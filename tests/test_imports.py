@@ -13,6 +13,7 @@ from tests.rooms import ORDER, SOURCE, imported, room_of
 OPTIONAL = {"timm", "transformers", "peft", "pyarrow", "datasets", "jinja2", "matplotlib", "sklearn"}
 OPTIONAL |= {"pycocoevalcap", "h5py", "pillow_heif", "lancedb", "psycopg", "pgvector", "fastapi", "uvicorn"}
 OPTIONAL |= {"prometheus_client", "starlette", "pydantic", "sentence_transformers"}
+OPTIONAL |= {"ray", "py3langid"}
 OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "openvino", "openpyxl", "pandas"}
 ADAPTERS = ("xfm.interop.transformers", "xfm.index.lance", "xfm.index.postgres", "xfm.serving", "xfm.demo")
 ADAPTERS += ("xfm.inference.sentence_transformers",)

@@ -154,7 +154,7 @@ COMMANDS = {
     one.name: one
     for one in (
         _verb("quickstart", "everything from data to report in one command"),
-        _verb("prepare", "build the embedded data"),
+        _verb("prepare", "make shards of a corpus, or build the embedded data"),
         _verb("data", "index the shards of a corpus, or look at what a recipe reads"),
         _verb("init", "compose a model of encoders with weights"),
         _verb("pretrain", "pre-train a recipe, or resume", several=True),

@@ -97,6 +97,8 @@ def holding(out: Path) -> Holding | None:
         return Holding(f"results of {maker}", maker)
     if (out / "world.json").exists():
         return Holding("a world of `xfm prepare`", Maker("prepare"))
+    if (out / "corpus.json").exists():
+        return Holding("a corpus of `xfm prepare`", Maker("prepare"))
     if (out / "config.json").exists():
         return Holding("a model", None)
     if not any((out / name).is_dir() and any((out / name).iterdir()) for name in ("checkpoints", "model")):

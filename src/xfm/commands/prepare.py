@@ -1,38 +1,150 @@
-"""`xfm prepare`: build the embedded data."""
+"""`xfm prepare`: corpora as they are published become shards; without one, the embedded world is built."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
 from xfm.commands._options import option
+from xfm.config.corpora import CORPORA, CorpusName, EngineName, PrepareConfig
 from xfm.config.next_command import command_line
 from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.spelling import early_word
 from xfm.config.world import WorldConfig
+from xfm.errors import UserError, suggest
+
+if TYPE_CHECKING:
+    from xfm.engines.base import Executor
+
+WORLD = "world"
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
-    """The options of `xfm prepare`."""
+    """The options of `xfm prepare`; the corpus that they begin with decides which there are."""
+    corpus = early_word(options, "corpus", ())
+    if corpus is None or corpus == WORLD:
+        return _world_parser()
+    if corpus not in (known := [*CorpusName]):
+        raise UserError(f"there is no corpus {corpus}; {suggest(corpus, [WORLD, *known])}")
+    return _corpus_parser(CorpusName(corpus))
+
+
+def _world_parser() -> ArgumentParser:
+    lines = "\n".join(f"  {name:<12} {what}" for name, what in CORPORA.items())
     parser = new_parser(
+        words=["corpus"],
         prog="xfm prepare",
-        usage="xfm prepare [--out FOLDER] [--FIELD VALUE ...]",
+        usage="xfm prepare [world] [--out FOLDER] [--FIELD VALUE ...]\n"
+        "       xfm prepare CORPUS --from FOLDER --to FOLDER [--OPTION VALUE ...]",
         description="Build the embedded world: scenes composed of emoji with captions, exact boxes and the\n"
-        "rows of every task. The same configuration gives the same bytes.",
+        "rows of every task. The same configuration gives the same bytes.\n\n"
+        f"Or make shards of a corpus, from the files that it is published in:\n{lines}\n"
+        "`xfm prepare CORPUS --help` shows its options.",
         epilog="examples:\n"
         "  xfm prepare\n"
         "  xfm prepare --out worlds/tiny --scale 0.02\n"
+        "  xfm prepare coco --from corpora/coco --to data/coco\n"
         "  XFM_PREPARE_SCENES=8000 xfm prepare        any option from the environment",
     )
+    option(parser, "--corpus", "world, or one of the above", WORLD)
     option(parser, "--out", "folder to write the world to", "worlds/emoji")
     option(parser, "--force", "replace a world of other settings", False)
     add_fields(parser, WorldConfig)
     return parser
 
 
+def _corpus_parser(corpus: CorpusName) -> ArgumentParser:
+    parser = new_parser(
+        words=["corpus"],
+        prog="xfm prepare",
+        usage=f"xfm prepare {corpus} --from FOLDER --to FOLDER [--OPTION VALUE ...]",
+        description=f"Make shards of {corpus}. What is read: {CORPORA[corpus]}.\n"
+        "The shards are the same bytes whoever does the work. The same command goes on where it was stopped.",
+        epilog="examples:\n"
+        f"  xfm prepare {corpus} --from corpora/{corpus} --to data/{corpus}\n"
+        f"  xfm prepare {corpus} --from corpora/{corpus} --to data/{corpus} --duplicates exact\n"
+        f"  xfm prepare {corpus} --from corpora/{corpus} --to data/{corpus} \\\n"
+        '      --array "$SLURM_ARRAY_TASK_ID/16"',
+    )
+    option(parser, "--corpus", "what it is", required=True)
+    option(parser, "--from", "what it is prepared from", required=True)
+    option(parser, "--out", "folder of the shards; --to means the same", required=True)
+    option(parser, "--array", "PLACE/COUNT, from 0: do a share of the work, as one of several processes")
+    option(parser, "--columns", default="")
+    option(parser, "--pictures")
+    parser.add_argument(
+        "--max-bad",
+        type=int,
+        default=None,
+        help="damaged records to leave out at most; if not given, half of them; 0 ends the work at the first",
+    )
+    option(parser, "--force", "replace a corpus of other settings, and throw away what was begun", False)
+    option(parser, "--quiet")
+    add_fields(parser, PrepareConfig)
+    return parser
+
+
 def run(chosen: Namespace) -> None:
-    """Build the world and say what to do with it."""
+    """Build the world or prepare the corpus, and say what to do with it."""
+    if chosen.corpus == WORLD:
+        _build_world(chosen)
+    else:
+        _prepare(chosen)
+
+
+def _build_world(chosen: Namespace) -> None:
     from xfm.world import build_world
 
     build_world(Path(chosen.out), assemble(WorldConfig, chosen), force=chosen.force)
     line = command_line("pretrain", recipe="nano", root=chosen.out)
     print(f"The world is in {chosen.out}; pre-train on it with `{line}`.")
+
+
+def _prepare(chosen: Namespace) -> None:
+    config = assemble(PrepareConfig, chosen)
+    engine = _engine(config, chosen)
+
+    from xfm.corpora.preparation import Preparation
+    from xfm.corpora.prepare import prepare
+    from xfm.paths import home_path
+
+    preparation = Preparation(
+        CorpusName(chosen.corpus),
+        home_path(chosen["from"]).absolute(),
+        home_path(chosen.out).absolute(),
+        config,
+        chosen.columns,
+        home_path(chosen.pictures).absolute() if chosen.pictures else None,
+        chosen.max_bad,
+    )
+    manifest = prepare(preparation, engine, progress=not chosen.quiet, force=chosen.force)
+    if manifest is None:
+        print(
+            f"The share {chosen.array} is done as far as it can be: others are not. When they have ended, "
+            "run the array once more, or the same command without --array, which does what is left."
+        )
+        return
+    print(manifest.summary())
+    named = f"; {chosen.out}/damaged.json names the damaged ones" if manifest.bad else ""
+    print(f"The corpus is in {chosen.out}{named}. Recipes take it as `path: {chosen.out}`.")
+
+
+def _engine(config: PrepareConfig, chosen: Namespace) -> "Executor":
+    """Who does the work.
+
+    Raises:
+        UserError: the options do not go together.
+    """
+    from xfm.engines.array import ArrayMember, ArrayPlace
+    from xfm.engines.local import LocalPool
+    from xfm.engines.ray_tasks import RayTasks
+    from xfm.processes import cores
+
+    if chosen.array is not None and (config.engine is EngineName.RAY or chosen.force):
+        other = "--force" if chosen.force else "--engine ray"
+        raise UserError(f"--array is for processes that others start, {other} is not: leave one out")
+    if config.engine is EngineName.RAY:
+        return RayTasks(config.workers)
+    pool = LocalPool(config.workers or cores())
+    return pool if chosen.array is None else ArrayMember(ArrayPlace.parse(chosen.array), pool)

@@ -23,12 +23,12 @@ from jsonargparse import ArgumentParser, Namespace
 from xfm.errors import UserError
 from xfm.paths import at_home
 
-ALSO = {"valid": "validation", "folder": "out"}
+ALSO = {"valid": "validation", "folder": "out", "to": "out"}
 """Other names of options, and what they are called here."""
 
-_PATHS = """adapter base cache config data draw file gallery image images index init input json keys language
-    model names out path pictures recipe replay root split templates test tokenizer train validation vision
-    world"""
+_PATHS = """adapter base cache config data draw evaluation file from gallery image images index init input
+    json keys language model names out path pictures recipe replay root split templates test tokenizer train
+    validation vision world"""
 PATHS = frozenset(_PATHS.split())
 """Options and fields that are paths, or may be one; a parser may know more (`Parser.paths`)."""
 

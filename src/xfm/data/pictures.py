@@ -120,11 +120,20 @@ def picture_size(data: bytes) -> tuple[int, int]:
     Raises:
         PictureError: for another format, a broken header, or a picture that is too large.
     """
-    header = _checked(data)
+    header = checked_header(data)
     return header.width, header.height
 
 
-def _checked(data: bytes, max_pixels: int | None = None) -> Header:
+def checked_header(data: bytes, max_pixels: int | None = None) -> Header:
+    """The header of a picture whose size and work are within the limits.
+
+    Args:
+        data: the file's bytes, of any format of `PictureFormat`.
+        max_pixels: larger pictures are refused; `pixel_limit()` if None.
+
+    Raises:
+        PictureError: for another format, a broken header, or a picture that is too large.
+    """
     limit = max_pixels or pixel_limit()
     header = read_picture_header(data, limit)
     check_size(header.width, header.height, limit)
@@ -152,4 +161,4 @@ def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
     Raises:
         PictureError: when the picture is too large or broken.
     """
-    return Decoded(*decode_pixels(data, _checked(data, max_pixels)))
+    return Decoded(*decode_pixels(data, checked_header(data, max_pixels)))

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 
-def read_parquet(path: Path) -> Records:
+def read_parquet(path: Path, groups: range | None = None) -> Records:
     """A Parquet file, of which only the wanted columns are read.
+
+    Args:
+        path: the file.
+        groups: of rows that are read; all if None. Rows are counted from the first that is read.
 
     Raises:
         UserError: pyarrow is not installed, or the file is missing or damaged.
@@ -26,6 +30,9 @@ def read_parquet(path: Path) -> Records:
     from pyarrow import ArrowException
 
     names = tuple(file.schema_arrow.names)
+    told = file.metadata
+    groups = range(told.num_row_groups) if groups is None else groups
+    total = sum(told.row_group(group).num_rows for group in groups)
     classes = stored_class_names(file.schema_arrow.metadata or {})
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
@@ -33,12 +40,12 @@ def read_parquet(path: Path) -> Records:
             raise UserError(f"{path}: the column {excerpt(twice[0])!r} is there twice; rename one of them")
         number = 0
         try:
-            for batch in _batches(path, file, frozenset(names) & wanted):
+            for batch in _batches(path, file, frozenset(names) & wanted, groups):
                 for cells in rows_of(batch):
                     number += 1
                     yield named_row(number, cells, classes)
-            if number != file.metadata.num_rows:
-                raise ValueError(f"it claims {file.metadata.num_rows} rows")
+            if number != total:
+                raise ValueError(f"it claims {total} rows")
         except (ArrowException, ArithmeticError, LookupError, OSError, ValueError) as error:
             raise UserError(
                 f"{path} cannot be read after row {number} ({first_line(error)}); copy it again"
@@ -67,15 +74,17 @@ def open_parquet(path: Path) -> "ParquetFile":
             raise UserError(f"{path} is not a Parquet file ({first_line(error)}); copy it again") from None
 
 
-def _batches(path: Path, file: "ParquetFile", columns: frozenset[str]) -> "Iterator[RecordBatch]":
+def _batches(
+    path: Path, file: "ParquetFile", columns: frozenset[str], groups: range
+) -> "Iterator[RecordBatch]":
     """The wanted columns, some rows at a time."""
     from pyarrow.parquet import ParquetFile
 
     if not columns:  # rows are counted nevertheless
-        yield from file.iter_batches(ROWS, columns=[])
+        yield from file.iter_batches(ROWS, [*groups], columns=[])
         return
     wanted = [name for name in file.schema_arrow.names if name in columns]
-    for group in range(file.metadata.num_row_groups):
+    for group in groups:
         plan = plan_group(path, file.metadata, group, columns)
         # Chunks of columns are read piece by piece, not whole.
         with ParquetFile(

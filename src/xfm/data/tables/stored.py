@@ -28,8 +28,13 @@ def is_packed(path: Path) -> bool:
 
 
 @contextmanager
-def open_stored(path: Path) -> Iterator["io.BufferedReader[Any]"]:
+def open_stored(path: Path, ahead: bool = True) -> Iterator["io.BufferedReader[Any]"]:
     """The file, open for reading from its beginning.
+
+    Args:
+        path: the file.
+        ahead: expand all of it once before anything is read, so that what is damaged is known at once;
+            without, the error comes where it is.
 
     Raises:
         UserError: it is missing, no file, damaged, or expands to more than will be read.
@@ -38,7 +43,8 @@ def open_stored(path: Path) -> Iterator["io.BufferedReader[Any]"]:
         if not is_packed(path):
             yield file
             return
-        _expanded_size(StoredFile.of(path))
+        if ahead:
+            _expanded_size(StoredFile.of(path))
         with _opened(path, file) as stream:
             yield stream
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from xfm.data.folders import FolderReport
 from xfm.data.records import check_box
+from xfm.data.safe_pickle import read_plain_pickle
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
 from xfm.reproduce.files.readers import (
@@ -22,7 +23,6 @@ from xfm.reproduce.files.readers import (
     read_json_rows,
     string,
 )
-from xfm.reproduce.files.safe_pickle import read_plain_pickle
 from xfm.reproduce.read.corpus import Corpus, check_picture
 from xfm.tasks.rows import Corners, Reference
 

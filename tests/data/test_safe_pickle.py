@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.failing import Trap, sentence_of
 from tests.official.pictures import damages
+from xfm.data.safe_pickle import read_plain_pickle
 from xfm.errors import UserError
-from xfm.reproduce.files.safe_pickle import read_plain_pickle
 
 plain = st.recursive(
     st.none()

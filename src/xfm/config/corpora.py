@@ -1,0 +1,129 @@
+"""What `xfm prepare CORPUS` is asked. Nothing here imports more than the standard library."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from xfm.config.ranges import check_range
+
+
+class CorpusName(StrEnum):
+    """A corpus as it is published, or a way in which own data lie."""
+
+    COCO = "coco"
+    VG = "vg"
+    SBU = "sbu"
+    CC3M = "cc3m"
+    CC12M = "cc12m"
+    LAION = "laion"
+    OBJECTS365 = "objects365"
+    OPENIMAGES = "openimages"
+    IMAGENET = "imagenet"
+    WIKIPEDIA = "wikipedia"
+    C4 = "c4"
+    OPENWEBTEXT = "openwebtext"
+    TEXT = "text"
+    FOLDER = "folder"
+    TABLE = "table"
+
+
+CORPORA = {
+    CorpusName.COCO: "annotations/ with captions_*.json and instances_*.json, beside train2014/ and so on",
+    CorpusName.VG: "image_data.json, region_descriptions.json, objects.json, attributes.json, VG_100K*/",
+    CorpusName.SBU: "what img2dataset wrote: 00000.tar and so on, or folders of that name",
+    CorpusName.CC3M: "as sbu",
+    CorpusName.CC12M: "as sbu",
+    CorpusName.LAION: "as sbu",
+    CorpusName.OBJECTS365: "zhiyuan_objv2_train.json, or another in COCO's format, and the pictures below",
+    CorpusName.OPENIMAGES: "*-annotations-bbox.csv, *class-descriptions*.csv, narratives as .jsonl, train/",
+    CorpusName.IMAGENET: "train/ with a folder a class (or such folders alone)",
+    CorpusName.WIKIPEDIA: "as text",
+    CorpusName.C4: "as text",
+    CorpusName.OPENWEBTEXT: "as text",
+    CorpusName.TEXT: ".jsonl, .json, .parquet with a column text, .txt, also as .gz; a folder or a file",
+    CorpusName.FOLDER: "pictures, each with NAME.txt (a caption a line) or NAME.json beside it",
+    CorpusName.TABLE: "any table with the columns image, and caption or regions",
+}
+"""What lies in the folder that each is prepared from."""
+
+
+class Duplicates(StrEnum):
+    """What becomes of pictures (and texts) that are there twice.
+
+    keep: nothing is looked for.
+    exact: of equal bytes, the first stays.
+    alike: of pictures that look alike, too.
+    """
+
+    KEEP = "keep"
+    EXACT = "exact"
+    ALIKE = "alike"
+
+
+class EngineName(StrEnum):
+    """Who does the work: processes of this machine, or Ray tasks."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """How a corpus is prepared.
+
+    Attributes:
+        splits: parts of the corpus, such as train2014,val2014 or train; all if not given.
+        shard_size: pictures, or rows of texts, that are read for a shard.
+        shard_mb: megabytes of plain text that are read for a shard.
+        longest: longest side in pixels; larger pictures are shrunk and written as JPEG. 0 leaves the bytes
+            of every picture as they are.
+        quality: of JPEG, 1 to 95. If not given, what is shrunk has 90 and nothing else is encoded anew; a
+            number encodes every picture anew.
+        least_side: pixels of the shorter side below which a picture is left out.
+        most_aspect: times that the longer side may be as long as the shorter one; 0 for any.
+        least_words: words below which a caption or text is left out.
+        most_words: words above which a caption or text is left out; 0 for any.
+        language: keep captions and texts of this language alone, such as en (needs the extra language); of
+            short captions it is often wrong.
+        duplicates: what becomes of pictures or texts that are there twice.
+        distance: bits of 64 in which the perceptual hashes of two pictures may differ that look alike.
+        evaluation: files and folders of evaluations (COCO's, Flickr30k's, RefCOCO's or own pictures), whose
+            pictures are left out.
+        licence: said in the manifest, in place of what the corpus was published under.
+        workers: processes that work; 0 takes one a core. Does not change the result.
+        engine: who does the work. Does not change the result.
+    """
+
+    splits: list[str] = field(default_factory=list)
+    shard_size: int = 1000
+    shard_mb: int = 64
+    longest: int = 0
+    quality: int | None = None
+    least_side: int = 0
+    most_aspect: float = 0.0
+    least_words: int = 0
+    most_words: int = 0
+    language: str = ""
+    duplicates: Duplicates = Duplicates.KEEP
+    distance: int = 4
+    evaluation: list[str] = field(default_factory=list)
+    licence: str = ""
+    workers: int = 0
+    engine: EngineName = EngineName.LOCAL
+
+    def __post_init__(self) -> None:
+        check_range("shard_size", self.shard_size, 1, 1_000_000)
+        check_range("shard_mb", self.shard_mb, 1, 4096)
+        check_range("longest", self.longest, 0, 65_535)
+        if self.quality is not None:
+            check_range("quality", self.quality, 1, 95)
+        check_range("least_side", self.least_side, 0, 65_535)
+        check_range("most_aspect", self.most_aspect, 0, 65_535)
+        for name in ("least_words", "most_words"):
+            check_range(name, getattr(self, name), 0)
+        check_range("distance", self.distance, 0, 15)
+        check_range("workers", self.workers, 0, 1024)
+
+    @property
+    def looks_first(self) -> bool:
+        """Whether every picture is looked at before any is written."""
+        return self.duplicates is not Duplicates.KEEP or bool(self.evaluation)

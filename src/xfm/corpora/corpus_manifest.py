@@ -1,0 +1,119 @@
+"""What a prepared corpus is: counts, source, licence, filters, what was left out, checksums of its shards."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import PIL
+
+from xfm.corpora.judging import BAD, counted
+from xfm.corpora.preparation import FORMAT, Preparation
+from xfm.corpora.shard_units import ShardMark
+from xfm.files import read_json_or_nothing
+
+NAME = "corpus.json"
+
+
+@dataclass(frozen=True)
+class CorpusManifest:
+    """The file `corpus.json` beside the shards.
+
+    Attributes:
+        format: version of this layout.
+        corpus: its name.
+        mark: of settings and inputs, by which it is known again.
+        licence: that it was published under, or that was given.
+        source: name of the folder or file that it was prepared from.
+        settings: options that decide what is in it.
+        read: records of the source.
+        written: records of the shards.
+        bytes: of the shards.
+        counts: pictures, captions, regions, texts.
+        left_out: records by reason.
+        parts: captions and regions that were left out or mended, by reason.
+        shards: name, records, bytes and sha256 of each.
+        versions: of what decides about bytes.
+    """
+
+    format: int
+    corpus: str
+    mark: str
+    licence: str
+    source: str
+    settings: dict[str, Any]
+    read: int
+    written: int
+    bytes: int
+    counts: dict[str, int]
+    left_out: dict[str, int]
+    parts: dict[str, int]
+    shards: list[dict[str, Any]]
+    versions: dict[str, str]
+
+    def to_json(self) -> str:
+        """The file's content."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    def summary(self) -> str:
+        """What was done, in a few lines for people."""
+        counts = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
+        lines = [f"{self.written:,} of {self.read:,} records in {len(self.shards):,} shards: {counts}."]
+        for title, found in (("left out", self.left_out), ("of captions and regions", self.parts)):
+            if found:
+                lines.append(
+                    f"{title}: " + ", ".join(f"{count:,} {reason}" for reason, count in found.items())
+                )
+        return "\n".join(lines)
+
+    @property
+    def bad(self) -> int:
+        """Damaged records."""
+        return self.left_out.get(BAD, 0)
+
+
+def manifest_of(
+    preparation: Preparation, licence: str, mark: str, marks: Sequence[ShardMark], names: Sequence[str]
+) -> CorpusManifest:
+    """The manifest of what was made.
+
+    Args:
+        preparation: what was asked.
+        licence: of the corpus.
+        mark: of settings and inputs.
+        marks: of all units.
+        names: of the shards of those units that have one.
+    """
+    made = [one for one in marks if one.written]
+    return CorpusManifest(
+        format=FORMAT,
+        corpus=preparation.corpus.value,
+        mark=mark,
+        licence=preparation.config.licence or licence,
+        source=preparation.source.name,
+        settings=preparation.settings(),
+        read=sum(one.read for one in marks),
+        written=sum(one.written for one in marks),
+        bytes=sum(one.bytes for one in marks),
+        counts=counted(sum((one.counts for one in marks), Counter())),
+        left_out=counted(sum((one.left_out for one in marks), Counter())),
+        parts=counted(sum((one.parts for one in marks), Counter())),
+        shards=[
+            {"name": name, "records": one.written, "bytes": one.bytes, "sha256": one.sha256}
+            for name, one in zip(names, made, strict=True)
+        ],
+        versions={"xfm": version("xfm"), "pillow": PIL.__version__},
+    )
+
+
+def prepared_mark(folder: Path) -> str | None:
+    """The mark of the corpus in a folder, whose shards are all there; None where there is none."""
+    found = read_json_or_nothing(folder / NAME)
+    try:
+        whole = all((folder / one["name"]).stat().st_size == one["bytes"] for one in found["shards"])
+        return str(found["mark"]) if whole else None
+    except (OSError, KeyError, TypeError):
+        return None

@@ -1,0 +1,47 @@
+"""Names that several corpora know one picture by: COCO's number, Visual Genome's, Flickr's."""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+_FLICKR = re.compile(r"(?:^|\.)(?:static)?flickr\.com$")
+_PHOTO = re.compile(r"(\d{4,})_[0-9a-f]{6,}")
+_COCO = re.compile(r"(?:^|[/_])(?:COCO_(?:train|val|test)20\d\d_)(\d{12})(?=\D|$)")
+_COCO_2017 = re.compile(r"(?:^|/)(\d{12})\.jpg$")
+_NUMBER = re.compile(r"(?:^|/)(\d{5,})\.jpg$")
+
+
+def coco(number: object) -> str:
+    """The name of COCO's picture of a number."""
+    return f"coco:{number}"
+
+
+def genome(number: object) -> str:
+    """The name of Visual Genome's picture of a number."""
+    return f"vg:{number}"
+
+
+def flickr(number: object) -> str:
+    """The name of the picture that Flickr has under a number; Flickr30k calls its files so."""
+    return f"flickr:{number}"
+
+
+def by_address(address: object) -> tuple[str, ...]:
+    """The names that an address tells: that of a photograph on Flickr, or none."""
+    if not isinstance(address, str) or "flickr" not in address:
+        return ()
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+    except ValueError:
+        return ()
+    found = _PHOTO.search(parts.path.rpartition("/")[2])
+    return (flickr(found[1]),) if found and _FLICKR.search(host) else ()
+
+
+def by_file(name: str) -> Iterator[str]:
+    """The names that the name of a picture file may tell, whatever corpus it is of."""
+    if found := _COCO.search(name) or _COCO_2017.search(name):
+        yield coco(int(found[1]))
+    elif found := _NUMBER.search(name):
+        yield flickr(int(found[1]))

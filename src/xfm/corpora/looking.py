@@ -1,0 +1,148 @@
+"""The pass before the writing: what each record looks like, and from all of them which are there twice.
+
+Units of work look at a piece each; whoever comes when all are done joins what they saw. What is dropped
+follows from
+the order of the corpus, not from who looked at what: of pictures that are equal or alike the first one stays.
+"""
+
+import hashlib
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+
+from xfm.config.corpora import Duplicates
+from xfm.corpora.judging import ALIKE, BAD, DUPLICATE, EVALUATED, Judge
+from xfm.corpora.likeness import near_any, near_earlier, perceptual_hash
+from xfm.corpora.plan import PreparationPlan, load_evaluated
+from xfm.corpora.preparation import Preparation
+from xfm.corpora.source_record import SourceRecord
+from xfm.data.picture_formats import PictureError
+from xfm.errors import UserError
+from xfm.files import writing
+
+LOOKED, DROPPED = "looked", "dropped"
+REASONS = ("", EVALUATED, DUPLICATE, ALIKE, BAD)
+"""By the codes of dropped rows."""
+_SEEN = np.dtype([("digest", "S16"), ("hash", "<u8"), ("state", "u1")])
+_OUT, _FIT, _EVALUATED, _BROKEN = range(4)
+# Left out anyway; fit; known by its name as a picture of an evaluation; looks whole and does not decode.
+
+
+class LookUnits:
+    """Looks at the records of each piece; see `xfm.engines.base.Units`."""
+
+    def __init__(self, preparation: Preparation, plan: PreparationPlan) -> None:
+        self.preparation, self.plan = preparation, plan
+        self.folder = preparation.work / LOOKED
+
+    def seen(self, number: int) -> Path:
+        """What was seen in a piece; it is the marker, too."""
+        return self.folder / f"{number:06d}.npy"
+
+    def is_made(self, number: int) -> bool:
+        """Whether a piece was looked at."""
+        return self.seen(number).exists()
+
+    def make(self, number: int) -> None:
+        """Look at a piece.
+
+        Raises:
+            UserError: the folder cannot be written, or the corpus cannot be read.
+        """
+        config, reader = self.preparation.config, self.preparation.reader()
+        judge = Judge(config, reader.needs_text)
+        names = load_evaluated(self.plan).names if config.evaluation else frozenset[str]()
+        hashes = bool(config.evaluation) or config.duplicates is Duplicates.ALIKE
+        found = [
+            _look(record, judge, names, hashes)
+            for record in reader.records(self.plan.pieces[number], self.plan.listings)
+        ]
+        with writing(self.folder, "and run the same command again"):
+            self.folder.mkdir(exist_ok=True)
+            _save(self.seen(number), np.array(found, dtype=_SEEN))
+
+
+def _look(record: SourceRecord, judge: Judge, names: frozenset[str], hashes: bool) -> tuple[bytes, int, int]:
+    """Digest of the bytes, perceptual hash and state of a record."""
+    verdict = judge(record)
+    if verdict.reason:
+        return bytes(16), 0, _OUT
+    if not names.isdisjoint(record.known_as):
+        return bytes(16), 0, _EVALUATED
+    digest, found = hashlib.sha256(verdict.data).digest()[:16], 0
+    if hashes and verdict.header is not None:
+        try:
+            found = perceptual_hash(verdict.data, verdict.header)
+        except PictureError:
+            return digest, 0, _BROKEN
+    return digest, found, _FIT
+
+
+# ---------------------------------------------------------------- joining
+def join(preparation: Preparation, plan: PreparationPlan) -> None:
+    """Decide from what was seen in all pieces what of each is dropped; done once, whoever is first."""
+    folder = preparation.work / DROPPED
+    if (folder / "all").exists():
+        return
+    units = LookUnits(preparation, plan)
+    parts = [np.load(units.seen(number), allow_pickle=False) for number in range(len(plan.pieces))]
+    if any(part.dtype != _SEEN for part in parts):
+        raise UserError(f"{units.folder} is damaged; begin anew with --force")
+    seen = np.concatenate(parts) if parts else np.empty(0, dtype=_SEEN)
+    codes = _codes(seen, preparation, plan)
+    with writing(folder, "and run the same command again"):
+        folder.mkdir(exist_ok=True)
+        ends = np.cumsum([len(part) for part in parts])
+        for number, part in enumerate(np.split(codes, ends[:-1]) if parts else ()):
+            _save(folder / f"{number:06d}.npy", part)
+        _save(folder / "all", np.bincount(codes, minlength=len(REASONS)))
+
+
+def _codes(seen: np.ndarray, preparation: Preparation, plan: PreparationPlan) -> np.ndarray:
+    """[N] uint8 places in `REASONS`, of all records of the corpus."""
+    config = preparation.config
+    codes = np.zeros(len(seen), dtype=np.uint8)
+    codes[seen["state"] == _EVALUATED] = 1
+    codes[seen["state"] == _BROKEN] = 4
+    if config.evaluation:
+        fit = np.flatnonzero(seen["state"] == _FIT)
+        leaks = near_any(seen["hash"][fit], load_evaluated(plan).hashes, config.distance)
+        codes[fit[leaks]] = 1
+    if config.duplicates is Duplicates.KEEP:
+        return codes
+    fit = np.flatnonzero((seen["state"] == _FIT) & (codes == 0))
+    _, first = np.unique(seen["digest"][fit], return_index=True)
+    twice = np.ones(len(fit), dtype=bool)
+    twice[first] = False
+    codes[fit[twice]] = 2
+    if config.duplicates is Duplicates.ALIKE:
+        fit = fit[~twice]
+        codes[fit[near_earlier(seen["hash"][fit], config.distance)]] = 3
+    return codes
+
+
+def dropped_rows(folder: Path, number: int) -> np.ndarray:
+    """[N] uint8 places in `REASONS` of a piece's records.
+
+    Raises:
+        UserError: they are not there, which must not be taken for nothing to drop.
+    """
+    try:
+        return np.load(folder / f"{number:06d}.npy", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} cannot be read ({error}); begin anew with --force") from error
+
+
+def _save(path: Path, found: np.ndarray) -> None:
+    """Write an array that appears whole."""
+    partial = path.with_name(f".{path.name}.partial-{socket.gethostname()}-{os.getpid()}")
+    try:
+        with partial.open("wb") as stream:
+            np.save(stream, found, allow_pickle=False)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,148 @@
+"""A preparation: which corpus, from where, to where, how, and the folder in which it is under way."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xfm.config.corpora import CorpusName, Duplicates, PrepareConfig
+from xfm.config.plain import to_plain
+from xfm.corpora.readers.coco import CocoReader, Objects365Reader
+from xfm.corpora.readers.folder import FolderReader
+from xfm.corpora.readers.imagenet import ImageNetReader
+from xfm.corpora.readers.img2dataset import Img2DatasetReader
+from xfm.corpora.readers.openimages import OpenImagesReader
+from xfm.corpora.readers.table import TableReader
+from xfm.corpora.readers.text import TextReader
+from xfm.corpora.readers.visual_genome import VisualGenomeReader
+from xfm.corpora.source_record import CorpusReader
+from xfm.data.tables import ColumnMap
+from xfm.errors import UserError
+
+FORMAT = 1
+"""Of the shards; another one makes everything anew."""
+TEXTS = frozenset((CorpusName.TEXT, CorpusName.WIKIPEDIA, CorpusName.C4, CorpusName.OPENWEBTEXT))
+_PARTED = frozenset((CorpusName.COCO, CorpusName.OBJECTS365, CorpusName.OPENIMAGES, CorpusName.IMAGENET))
+_LICENCES = {
+    CorpusName.SBU: "SBU's captions and pictures: the terms of Flickr and of whoever took them",
+    CorpusName.CC3M: "CC3M: free for any purpose, Google LLC named; pictures: the terms of their pages",
+    CorpusName.CC12M: "CC12M: free for any purpose, Google LLC named; pictures: the terms of their pages",
+    CorpusName.LAION: "LAION's addresses and texts: CC BY 4.0; pictures: the terms of their pages",
+    CorpusName.WIKIPEDIA: "Wikipedia: CC BY-SA 4.0 and GFDL",
+    CorpusName.C4: "C4: ODC-BY; texts: the terms of their pages",
+    CorpusName.OPENWEBTEXT: "OpenWebText: CC0 of the collection; texts: the terms of their pages",
+}
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is to be made of which files.
+
+    Attributes:
+        corpus: what it is.
+        source: absolute path of the folder, or of the table or file of texts.
+        target: folder of the shards.
+        config: how.
+        columns: what the columns of a table or of texts are called.
+        pictures: folder that paths of a table start from, if not its own.
+        max_bad: records that may be damaged; None for the rule of `xfm.corpora.left_out`.
+    """
+
+    corpus: CorpusName
+    source: Path
+    target: Path
+    config: PrepareConfig = field(default_factory=PrepareConfig)
+    columns: str = ""
+    pictures: Path | None = None
+    max_bad: int | None = None
+
+    @property
+    def work(self) -> Path:
+        """The folder of what is not finished, beside the target: hidden, of one name for all processes."""
+        return self.target.with_name(f".{self.target.name}.preparing")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its records are texts alone."""
+        return self.corpus in TEXTS
+
+    def check(self) -> None:
+        """Refuse what does not suit the corpus.
+
+        Raises:
+            UserError: names the option.
+        """
+        if not self.source.exists():
+            raise UserError(f"--from: {self.source} does not exist; check the path")
+        config, name = self.config, self.corpus.value
+        for option, given, fits in (
+            ("splits", config.splits, self.corpus in _PARTED),
+            ("columns", self.columns, self.is_text or self.corpus is CorpusName.TABLE),
+            ("pictures", self.pictures, self.corpus is CorpusName.TABLE),
+            ("longest", config.longest, not self.is_text),
+            ("quality", config.quality is not None, not self.is_text),
+            ("least-side", config.least_side, not self.is_text),
+            ("most-aspect", config.most_aspect, not self.is_text),
+            ("evaluation", config.evaluation, not self.is_text),
+            ("duplicates", config.duplicates is Duplicates.ALIKE, not self.is_text),
+        ):
+            if given and not fits:
+                what = "alike is for pictures" if option == "duplicates" else "has no meaning here"
+                raise UserError(f"--{option} {what}: {name} is another kind of corpus; leave it out")
+        if self.source.is_file() and not (self.is_text or self.corpus is CorpusName.TABLE):
+            raise UserError(f"--from: {self.source} is a file; {name} is read from a folder")
+
+    def reader(self) -> CorpusReader:
+        """What reads the corpus.
+
+        Raises:
+            UserError: the columns are not as they should be.
+        """
+        if self.is_text:
+            return TextReader(
+                self.source, _text_column(self.columns), self.config.shard_mb, _LICENCES.get(self.corpus, "")
+            )
+        if self.corpus in _LICENCES:
+            return Img2DatasetReader(self.source, _LICENCES[self.corpus])
+        return _READERS[self.corpus](self)
+
+    def settings(self) -> dict[str, Any]:
+        """What decides what comes out, as plain values: who does the work and how fast does not."""
+        plain = to_plain(self.config)
+        for name in ("workers", "engine"):
+            del plain[name]
+        return {"corpus": self.corpus.value, **plain, "columns": self.columns}
+
+    def mark(self, reader: CorpusReader) -> str:
+        """By what a preparation is known again: of settings, and of names and sizes of what is read."""
+        found = hashlib.sha256(
+            json.dumps({"format": FORMAT, "settings": self.settings()}, sort_keys=True).encode()
+        )
+        for path in reader.inputs():
+            name = path.name if path == self.source else path.relative_to(self.source).as_posix()
+            size = 0 if path.is_dir() else path.stat().st_size
+            found.update(json.dumps([name, size]).encode())
+        return found.hexdigest()
+
+
+def _text_column(columns: str) -> str:
+    """The column of texts, of `text=NAME`."""
+    given = ColumnMap.parse(columns).columns
+    if others := [name for name in given if name != "text"]:
+        raise UserError(f"--columns: there is no field {others[0]!r}; texts have text=COLUMN")
+    return given.get("text") or "text"
+
+
+_READERS: dict[CorpusName, Callable[[Preparation], CorpusReader]] = {
+    CorpusName.COCO: lambda p: CocoReader(p.source, p.config.shard_size, p.config.splits),
+    CorpusName.OBJECTS365: lambda p: Objects365Reader(p.source, p.config.shard_size, p.config.splits),
+    CorpusName.OPENIMAGES: lambda p: OpenImagesReader(p.source, p.config.shard_size, p.config.splits),
+    CorpusName.IMAGENET: lambda p: ImageNetReader(p.source, p.config.shard_size, p.config.splits),
+    CorpusName.VG: lambda p: VisualGenomeReader(p.source, p.config.shard_size),
+    CorpusName.FOLDER: lambda p: FolderReader(p.source, p.config.shard_size),
+    CorpusName.TABLE: lambda p: TableReader(
+        p.source, p.config.shard_size, ColumnMap.parse(p.columns), p.pictures
+    ),
+}

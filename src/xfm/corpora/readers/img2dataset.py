@@ -1,0 +1,177 @@
+"""What img2dataset writes: tar shards or folders, in which KEY.jpg, KEY.txt and KEY.json lie side by side."""
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+from xfm.corpora import known_as
+from xfm.corpora.source_record import Piece, SourceRecord
+from xfm.data.pictures import byte_limit, too_many_bytes
+from xfm.data.records import Limits
+from xfm.data.sources.base import FILES, StoredFile
+from xfm.data.sources.tar import PICTURES, Member, key_and_extension, scan_members
+from xfm.errors import UserError, excerpt
+from xfm.files import read_bytes
+
+_KINDS = {**dict.fromkeys(PICTURES, "picture"), "json": "json", "txt": "text"}
+
+Part = tuple[int, Callable[[], bytes]]
+"""Size of a member, and what reads it."""
+
+
+class Img2DatasetReader:
+    """Pairs of a picture and a caption; a shard is made of each tar, or folder.
+
+    Args:
+        source: folder of `00000.tar` and so on, or of folders `00000`.
+        licence: of the corpus.
+    """
+
+    needs_text = True
+
+    def __init__(self, source: Path, licence: str) -> None:
+        self._source, self.licence = source, licence
+
+    def inputs(self) -> list[Path]:
+        """See `CorpusReader.inputs`."""
+        return self._parts()
+
+    def pieces(self, listings: Path) -> Iterator[Piece]:
+        """See `CorpusReader.pieces`."""
+        for path in self._parts():
+            yield Piece(path.relative_to(self._source).as_posix(), 0, 0)
+
+    def records(self, piece: Piece, listings: Path) -> Iterator[SourceRecord]:
+        """See `CorpusReader.records`; of a tar that was cut, what is whole is read."""
+        path = self._source / piece.file
+        flaws: list[str] = []
+        try:
+            if path.is_dir():
+                yield from _of_folder(path, piece.file)
+                return
+            file = StoredFile.of(path)
+            members = _until_damage(scan_members(file), flaws)
+            for key, group in groupby(members, lambda member: key_and_extension(member.name)[0]):
+                yield from _of_members(file, f"{piece.file}/{key}", group)
+        except OSError as error:
+            flaws.append(f"it cannot be read ({error.strerror})")
+        for flaw in flaws:
+            yield SourceRecord(piece.file, flaw=flaw.removeprefix(f"{path}: "))
+
+    def _parts(self) -> list[Path]:
+        """The tar files, else the folders, in the order of their names.
+
+        Raises:
+            UserError: there are none.
+        """
+        found = sorted(self._source.rglob("*.tar"))
+        if not found:
+            folders = (path for path in self._source.iterdir() if path.is_dir() and path.name.isdecimal())
+            found = sorted(folders) if self._source.is_dir() else []
+        if not found:
+            raise UserError(
+                f"{self._source} holds neither tar files nor folders such as 00000; give the output folder "
+                "of img2dataset (--output_format webdataset or files)"
+            )
+        return found
+
+
+def _until_damage(members: Iterator[Member], flaws: list[str]) -> Iterator[Member]:
+    """The members before the place where a tar is cut, or none any more, of which `flaws` is told."""
+    try:
+        yield from members
+    except UserError as error:
+        flaws.append(str(error))
+
+
+def _of_members(file: StoredFile, name: str, members: Iterator[Member]) -> Iterator[SourceRecord]:
+    """The record of the members of a key; none where they are of other kinds."""
+    parts: dict[str, Part] = {}
+    twice = False
+    for member in members:
+        kind = _KINDS.get(key_and_extension(member.name)[1])
+        twice = twice or kind in parts
+        if kind is not None:
+            parts[kind] = (member.size, _reader(file, member.offset, member.size))
+    if parts:
+        yield _record(name, parts, twice)
+
+
+def _reader(file: StoredFile, offset: int, size: int) -> Callable[[], bytes]:
+    return lambda: FILES.read(file, offset, size)
+
+
+def _of_folder(folder: Path, name: str) -> Iterator[SourceRecord]:
+    """The records of a folder of the format `files`."""
+    names = sorted(path.name for path in folder.iterdir())
+    for key, group in groupby(names, lambda file: file.partition(".")[0]):
+        parts: dict[str, Part] = {}
+        twice = False
+        for file in group:
+            kind = _KINDS.get(file.partition(".")[2].lower())
+            twice = twice or kind in parts
+            if kind is not None:
+                parts[kind] = _file_part(folder / file)
+        if parts:
+            yield _record(f"{name}/{key}", parts, twice)
+
+
+def _file_part(path: Path) -> Part:
+    try:
+        size = path.stat().st_size
+    except OSError:
+        size = 0  # reading it says why
+    return size, lambda: read_bytes(path, byte_limit())
+
+
+def _record(name: str, parts: dict[str, Part], twice: bool) -> SourceRecord:
+    """The record of what lies side by side."""
+    if twice:
+        return SourceRecord(name, flaw="two pictures or texts have this key")
+    if "picture" not in parts:
+        return SourceRecord(name, flaw="the picture is missing")
+    size, read = parts["picture"]
+    if size > (limit := byte_limit()):
+        return SourceRecord(name, flaw=f"the picture {too_many_bytes(size, limit)}")
+    try:
+        said = _said(parts)
+        return SourceRecord(
+            name, read(), _captions(said, parts), known_as=known_as.by_address(said.get("url"))
+        )
+    except OSError as error:
+        return SourceRecord(name, flaw=f"it cannot be read ({error.strerror})")
+    except UserError as error:
+        return SourceRecord(name, flaw=str(error))
+
+
+def _small(parts: dict[str, Part], kind: str) -> bytes:
+    size, read = parts[kind]
+    if size > (limit := Limits().annotation_bytes):
+        raise UserError(f"the {kind} has {size} bytes, more than the limit of {limit}")
+    return read()
+
+
+def _said(parts: dict[str, Part]) -> dict[str, object]:
+    """The object of the JSON beside a picture; empty where there is none."""
+    if "json" not in parts:
+        return {}
+    try:
+        found = json.loads(_small(parts, "json"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"the JSON is invalid ({excerpt(str(error))})") from None
+    if not isinstance(found, dict):
+        raise UserError("the JSON is no object")
+    return found
+
+
+def _captions(said: dict[str, object], parts: dict[str, Part]) -> tuple[str, ...]:
+    """The caption of the JSON, else that of the text."""
+    caption = said.get("caption")
+    if not isinstance(caption, str) or not caption.strip():
+        try:
+            caption = _small(parts, "text").decode("utf-8") if "text" in parts else ""
+        except UnicodeDecodeError:
+            raise UserError("the text is not UTF-8") from None
+    words = " ".join(caption.split())
+    return (words,) if words else ()

@@ -1,0 +1,167 @@
+"""Plain text: JSON lines, Parquet, JSON lists and lines of text, as Wikipedia, C4 and OpenWebText come."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from xfm.corpora.json_stream import is_list
+from xfm.corpora.source_record import Piece, SourceRecord
+from xfm.data.records import is_text
+from xfm.data.tables.json_list import read_json
+from xfm.data.tables.lines import Line, json_row, numbered_lines
+from xfm.data.tables.parquet import open_parquet, read_parquet
+from xfm.data.tables.records import RawRow
+from xfm.data.tables.stored import is_packed, open_stored
+from xfm.errors import UserError, excerpt
+
+_KINDS = (".jsonl", ".ndjson", ".json", ".parquet", ".txt")
+_EXTRACTED = re.compile(r"wiki_\d+")
+"""Files of WikiExtractor, which hold JSON lines."""
+
+
+class TextReader:
+    """A text a row. Files that can be read from the middle are cut into pieces; those that are packed are
+    one.
+
+    Args:
+        source: a file, or a folder of files, also below it.
+        column: that holds the text.
+        megabytes: of a file that make a piece.
+        licence: of the corpus.
+    """
+
+    needs_text = False
+
+    def __init__(self, source: Path, column: str, megabytes: int, licence: str) -> None:
+        self._source, self._column, self._most, self.licence = source, column, megabytes << 20, licence
+        self._root = source if source.is_dir() else source.parent
+
+    def inputs(self) -> list[Path]:
+        """See `CorpusReader.inputs`.
+
+        Raises:
+            UserError: there are none.
+        """
+        if self._source.is_file():
+            found = [self._source] if _kind(self._source) else []
+        else:
+            found = sorted(path for path in _files(self._source) if _kind(path))
+        if not found:
+            raise UserError(
+                f"{self._source} holds no texts: {', '.join(_KINDS)} files, also as .gz; check the path"
+            )
+        return found
+
+    def pieces(self, listings: Path) -> Iterator[Piece]:
+        """See `CorpusReader.pieces`."""
+        for path in self.inputs():
+            name = path.relative_to(self._root).as_posix()
+            if not path.is_file():  # a pipe or a device, which reading names
+                yield Piece(name, 0, -1)
+            elif _kind(path) == ".parquet":
+                yield from (Piece(name, start, stop) for start, stop in self._groups(path))
+            elif is_packed(path) or (_kind(path) == ".json" and is_list(path)):
+                yield Piece(name, 0, -1)
+            else:
+                size = path.stat().st_size
+                for start in range(0, size, self._most):
+                    yield Piece(name, start, min(size, start + self._most))
+
+    def records(self, piece: Piece, listings: Path) -> Iterator[SourceRecord]:
+        """See `CorpusReader.records`; of a damaged file, what stands before the damage is read."""
+        try:
+            yield from self._read(self._root / piece.file, piece)
+        except UserError as error:
+            yield SourceRecord(piece.file, flaw=str(error).removeprefix(f"{self._root / piece.file}: "))
+
+    def _read(self, path: Path, piece: Piece) -> Iterator[SourceRecord]:
+        kind = _kind(path)
+        if kind == ".parquet":
+            table = read_parquet(path, range(piece.start, piece.stop))
+            if self._column not in (table.columns or ()):
+                raise _without(path, self._column, table.columns or ())
+            for row in table.rows(frozenset([self._column])):
+                yield self._of_row(f"{piece.file}:{piece.start}.{row.number}", row)
+        elif kind != ".txt" and piece.stop < 0 and not is_packed(path):
+            for row in read_json(path).rows(frozenset()):
+                yield self._of_row(f"{piece.file}:{row.number}", row)
+        else:
+            with open_stored(path, ahead=False) as file:
+                for place, line in _lines(file, piece):
+                    name = f"{piece.file}@{place}"
+                    yield _of_line(name, line) if kind == ".txt" else self._of_row(name, json_row(line))
+
+    def _of_row(self, name: str, row: RawRow) -> SourceRecord:
+        if row.flaw is not None:
+            return SourceRecord(name, flaw=row.flaw)
+        text = row.cells.get(self._column)
+        if not is_text(text):
+            what = "is not a text" if self._column in row.cells else "is not there"
+            return SourceRecord(name, flaw=f"the field {excerpt(self._column)!r} {what}")
+        return SourceRecord(name, text=text)
+
+    def _groups(self, path: Path) -> Iterator[tuple[int, int]]:
+        """Groups of rows that together have the size of a piece, or one that has more."""
+        told = open_parquet(path).metadata
+        start, size = 0, 0
+        for group in range(told.num_row_groups):
+            own = told.row_group(group).total_byte_size
+            if group > start and size + own > self._most:
+                yield start, group
+                start, size = group, 0
+            size += own
+        if told.num_row_groups:
+            yield start, told.num_row_groups
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files of a folder and of those below it; links to folders are not followed."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            yield Path(place) / name
+
+
+def _kind(path: Path) -> str | None:
+    """What kind of texts a file holds by its name; None for none."""
+    name = path.name.lower().removesuffix(".gz")
+    if path.name.startswith("."):
+        return None
+    if _EXTRACTED.fullmatch(name):
+        return ".jsonl"
+    kind = os.path.splitext(name)[1]
+    if kind == ".parquet" and is_packed(path):
+        return None
+    return kind if kind in _KINDS else None
+
+
+def _lines(file: BinaryIO, piece: Piece) -> Iterator[tuple[int, Line]]:
+    """The lines that begin in a piece, with their places; of a packed file all."""
+    if piece.start:  # the line that the piece before has begun is its own
+        file.seek(piece.start - 1)
+        while (data := file.readline(1 << 20)) and not data.endswith(b"\n"):
+            if 0 <= piece.stop <= file.tell():
+                return
+    begin = file.tell() if piece.start else 0
+    for line in numbered_lines(file):
+        place = begin + line.read - len(line.data)
+        if 0 <= piece.stop <= place:
+            return
+        yield place, line
+
+
+def _of_line(name: str, line: Line) -> SourceRecord:
+    if line.too_long:
+        return SourceRecord(name, flaw="the line is longer than any text that is read")
+    try:
+        return SourceRecord(name, text=line.text().strip())
+    except UnicodeDecodeError:
+        return SourceRecord(name, flaw="the line is not UTF-8")
+
+
+def _without(path: Path, column: str, columns: tuple[str, ...]) -> UserError:
+    shown = ", ".join(excerpt(name, 40) for name in columns[:12])
+    return UserError(
+        f"{path}: there is no column {column!r}, only {shown}; name it with --columns text=COLUMN"
+    )

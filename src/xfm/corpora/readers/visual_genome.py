@@ -1,0 +1,159 @@
+"""Visual Genome (Krishna et al., 2017): descriptions of regions, objects and their attributes.
+
+The files are joined in some 0.3 GB: what they say of a picture is kept packed until it is its turn.
+"""
+
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from xfm.corpora import known_as
+from xfm.corpora.gathered import GatheredReader
+from xfm.corpora.json_stream import listed_items
+from xfm.corpora.source_record import Box, PhraseBox, SourceRecord
+from xfm.errors import UserError
+
+PICTURES, REGIONS, OBJECTS, ATTRIBUTES = (
+    "image_data.json", "region_descriptions.json", "objects.json", "attributes.json"
+)  # fmt: skip
+LARGE = 0.25
+"""Share of the picture from which a region's description is a caption, too; else that of the largest is."""
+ODD = "region that is no object of JSON"
+_FOLDERS = ("VG_100K", "VG_100K_2", "images", "images/VG_100K", "images/VG_100K_2")
+
+
+class VisualGenomeReader(GatheredReader):
+    """Pictures with the phrases of regions, and of objects with their attributes: `green tall clock`."""
+
+    licence = "Visual Genome: CC BY 4.0; pictures: the terms of Flickr and of whoever took them"
+
+    def __init__(self, source: Path, shard_size: int) -> None:
+        super().__init__(shard_size)
+        self._source = source
+
+    def inputs(self) -> list[Path]:
+        """See `CorpusReader.inputs`.
+
+        Raises:
+            UserError: one that must be there is missing.
+        """
+        found = []
+        for name in (PICTURES, REGIONS, OBJECTS, ATTRIBUTES):
+            places = [self._source / name, self._source / "annotations" / name]
+            path = next((place for place in places if place.is_file()), None)
+            if path is None and name in (PICTURES, REGIONS):
+                raise UserError(f"{places[0]} is missing; unpack {name}.zip of Visual Genome there")
+            found += [path] if path is not None else []
+        return found
+
+    def gathered(self, listings: Path) -> Iterator[SourceRecord]:
+        """See `GatheredReader.gathered`."""
+        files = {path.name: path for path in self.inputs()}
+        said = {name: _packed(files[name], "id" if name == REGIONS else "image_id") for name in files}
+        for number in sorted(said[PICTURES]):
+            picture, regions = _unpacked(said[PICTURES], number), _unpacked(said[REGIONS], number)
+            objects = _unpacked(said.get(OBJECTS, {}), number).get("objects")
+            described = _unpacked(said.get(ATTRIBUTES, {}), number).get("attributes")
+            yield self._record(
+                number, picture, _listed(regions.get("regions")), _listed(objects), _listed(described)
+            )
+        others = {number for name in said for number in said[name]} - said[PICTURES].keys()
+        if others:
+            yield SourceRecord(
+                PICTURES, flaw=f"{len(others)} pictures that others describe are not in {PICTURES}"
+            )
+
+    def _record(
+        self,
+        number: int,
+        picture: dict[str, Any],
+        regions: list[Any],
+        objects: list[Any],
+        described: list[Any],
+    ) -> SourceRecord:
+        left_out: dict[str, int] = {}
+        phrases = [
+            PhraseBox(" ".join(str(one.get("phrase") or "").split()), _box(one, "width", "height"))
+            for one in _objects(regions, left_out)
+        ]
+        named = {one.get("object_id"): one for one in _objects(objects, left_out)}
+        named |= {one.get("object_id"): one for one in _objects(described, left_out)}
+        things = [PhraseBox(_thing(one), _box(one, "w", "h")) for one in named.values()]
+        size = (_side(picture.get("width")), _side(picture.get("height")))
+        path = self._picture(number, picture)
+        names = [known_as.genome(number)]
+        names += [known_as.coco(picture["coco_id"])] if picture.get("coco_id") else []
+        names += [known_as.flickr(picture["flickr_id"])] if picture.get("flickr_id") else []
+        return SourceRecord(
+            str(number),
+            path,
+            captions_of(phrases, size),
+            (*phrases, *things),
+            size=size,
+            known_as=tuple(names),
+            left_out=left_out,
+        )
+
+    def _picture(self, number: int, picture: dict[str, Any]) -> Path:
+        """The picture's file, by its address `.../VG_100K_2/1.jpg` or where it lies."""
+        address = str(picture.get("url") or "").split("/")
+        told = address[-2] if len(address) > 1 and address[-2] in _FOLDERS else _FOLDERS[0]
+        places = [self._source / folder / f"{number}.jpg" for folder in (told, *_FOLDERS)]
+        return next((place for place in places if place.is_file()), places[0])
+
+
+def captions_of(phrases: list[PhraseBox], size: tuple[float, float]) -> tuple[str, ...]:
+    """What of the descriptions of regions is true of the whole picture, roughly: those of large regions."""
+    whole = size[0] * size[1]
+    texts = [
+        (max(0.0, box[2]) * max(0.0, box[3]), text) for text, box in phrases if text and box[2] == box[2]
+    ]
+    large = [text for area, text in texts if area >= LARGE * whole] if whole > 0 else []
+    largest = [max(texts)[1]] if texts else []
+    return tuple(dict.fromkeys(large or largest))
+
+
+def _thing(one: dict[str, Any]) -> str:
+    """The phrase of an object: its attributes, then its name."""
+    names, attributes = _listed(one.get("names")), _listed(one.get("attributes"))
+    name = str(names[0]) if names else str(one.get("name") or "")
+    words = [" ".join(str(word).split()) for word in (*dict.fromkeys(map(str, attributes)), name)]
+    return " ".join(word for word in words if word) if name.strip() else ""
+
+
+def _box(one: dict[str, Any], width: str, height: str) -> Box:
+    return (_side(one.get("x")), _side(one.get("y")), _side(one.get(width)), _side(one.get(height)))
+
+
+def _side(value: object) -> float:
+    """A number, NaN for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e30 < value < 1e30:
+        return float("nan")
+    return float(value)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _objects(items: list[Any], left_out: dict[str, int]) -> list[dict[str, Any]]:
+    found = [one for one in items if isinstance(one, dict)]
+    if len(found) < len(items):
+        left_out[ODD] = left_out.get(ODD, 0) + len(items) - len(found)
+    return found
+
+
+def _packed(path: Path, key: str) -> dict[int, bytes]:
+    """What a file says of each picture, packed, by the picture's number."""
+    found: dict[int, bytes] = {}
+    for _, item in listed_items(path):
+        number = item.get(key, item.get("image_id", item.get("id"))) if isinstance(item, dict) else None
+        if isinstance(number, int) and not isinstance(number, bool) and abs(number) < 2**62:
+            found[number] = zlib.compress(json.dumps(item).encode(), 1)
+    return found
+
+
+def _unpacked(packed: dict[int, bytes], number: int) -> dict[str, Any]:
+    return json.loads(zlib.decompress(packed[number])) if number in packed else {}

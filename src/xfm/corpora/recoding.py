@@ -1,0 +1,90 @@
+"""Pictures that are shrunk or encoded anew, which happens only where somebody asks for it.
+
+A JPEG is decoded at the smallest of its own scales (1/8 to 8/8) that is not below the size that is wanted,
+so that shrinking costs less than decoding all of it.
+"""
+
+import io
+from dataclasses import dataclass
+
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+from xfm.data.picture_formats import BROKEN, Header, PictureFormat, open_with_pillow
+from xfm.data.pictures import decode
+
+QUALITY = 90
+"""Of what is shrunk, where nobody said."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class Recoding:
+    """What becomes of pictures.
+
+    Attributes:
+        longest: longest side in pixels; 0 for any.
+        quality: of JPEG, into which every picture is encoded anew; None leaves what is not shrunk.
+    """
+
+    longest: int = 0
+    quality: int | None = None
+
+    def target(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of the picture that is written."""
+        longer = max(width, height)
+        if not self.longest or longer <= self.longest:
+            return width, height
+        share = self.longest / longer
+        return max(1, round(width * share)), max(1, round(height * share))
+
+    def touches(self, width: int, height: int) -> bool:
+        """Whether a picture of this size gets other bytes."""
+        return self.quality is not None or self.target(width, height) != (width, height)
+
+    def encoded(self, data: bytes, header: Header) -> bytes:
+        """The picture upright, shrunk, as a baseline JPEG without metadata.
+
+        Args:
+            data: the file's bytes.
+            header: of the picture, its size checked.
+
+        Raises:
+            PictureError: it does not decode.
+        """
+        size = self.target(header.width, header.height)
+        picture = loaded(data, header, size)
+        if picture.size != size:
+            picture = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+        written = io.BytesIO()
+        picture.save(written, "JPEG", quality=QUALITY if self.quality is None else self.quality)
+        return written.getvalue()
+
+
+def loaded(data: bytes, header: Header, size: tuple[int, int]) -> Image.Image:
+    """An upright picture in RGB, not smaller than a size, and not needlessly larger.
+
+    Raises:
+        PictureError: it does not decode.
+    """
+    if header.format is PictureFormat.JPEG and header.mode in ("RGB", "L"):
+        try:
+            picture = open_with_pillow(data, header.format)
+            assert isinstance(picture, JpegImageFile)
+            picture.draft(None, size if header.orientation < 5 else (size[1], size[0]))
+            picture.load()
+            shown = picture if picture.mode == "RGB" else picture.convert("RGB")
+            turn = _TURNS.get(header.orientation)
+            return shown if turn is None else shown.transpose(turn)
+        except BROKEN:
+            pass  # what can be saved of it, the decoder of all pictures knows
+    pixels = decode(data).pixels  # [3, H, W]
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())

@@ -1,0 +1,34 @@
+"""Preparations of miniature corpora, as `xfm prepare` makes them."""
+
+from pathlib import Path
+from typing import Any
+
+from xfm.config.corpora import CorpusName, Duplicates, PrepareConfig
+from xfm.corpora.corpus_manifest import CorpusManifest
+from xfm.corpora.preparation import Preparation
+from xfm.corpora.prepare import prepare
+from xfm.engines.base import Executor
+from xfm.engines.local import LocalPool
+
+
+def preparation(corpus: str, source: Path, target: Path, **settings: Any) -> Preparation:
+    """What is asked; settings are of `PrepareConfig`, or of `Preparation` itself."""
+    own = {name: settings.pop(name) for name in ("columns", "pictures", "max_bad") if name in settings}
+    settings |= {"duplicates": Duplicates(settings.get("duplicates", "keep"))}
+    config = PrepareConfig(**{"shard_size": 2, "workers": 1, **settings})
+    return Preparation(CorpusName(corpus), source, target, config, **own)
+
+
+def prepared(
+    corpus: str,
+    source: Path,
+    target: Path,
+    engine: Executor | None = None,
+    force: bool = False,
+    **settings: Any,
+) -> CorpusManifest:
+    """The manifest of a corpus that was prepared."""
+    asked = preparation(corpus, source, target, **settings)
+    found = prepare(asked, engine or LocalPool(1), progress=False, force=force)
+    assert found is not None
+    return found

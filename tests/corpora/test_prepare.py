@@ -1,0 +1,331 @@
+"""The same bytes whoever does the work, however often it is stopped; and nothing is lost or half there."""
+
+import json
+import os
+import signal
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.corpora.miniature import annotations, coco, folder, img2dataset, jpeg, members, write
+from tests.corpora.preparing import preparation, prepared
+from tests.folders import content
+from tests.pages import ROOT, commands
+from tests.processes import XFM, Running, run
+from tests.refusals import expect_refusal
+from xfm.cli import main
+from xfm.config.load import load_recipe
+from xfm.corpora.prepare import prepare
+from xfm.corpora.shard_units import ShardUnits
+from xfm.data.sources import open_source
+from xfm.data.sources.shard_index import INDEX, open_index
+from xfm.engines.array import ArrayMember, ArrayPlace
+from xfm.engines.local import LocalPool
+from xfm.files import file_digest
+
+EVERYTHING = {"longest": 40, "duplicates": "alike", "least_words": 2, "most_aspect": 3.0}
+
+
+def without_times(folder: Path) -> dict[str, bytes]:
+    """All files but the index, which holds the shards' times of change."""
+    return {name: data for name, data in content(folder).items() if name != INDEX}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """COCO with two pictures that are there twice."""
+    found = coco(tmp_path / "coco", pictures=7)
+    for number in (5, 6):
+        write(found / "train2014" / f"COCO_train2014_{number:012d}.jpg", jpeg(1))
+    return found
+
+
+def test_the_processes_do_not_change_a_byte(source: Path, tmp_path: Path) -> None:
+    prepared("coco", source, tmp_path / "one", **EVERYTHING)
+    prepared("coco", source, tmp_path / "two", LocalPool(2), workers=2, **EVERYTHING)
+    for place in (2, 0, 1, 2, 0, 1):
+        asked = preparation("coco", source, tmp_path / "array", **EVERYTHING)
+        member = ArrayMember(ArrayPlace(place, 3), LocalPool(1))
+        last = prepare(asked, member, progress=False)
+    assert last is not None
+    one = without_times(tmp_path / "one")
+    assert len(one) > 3
+    assert one == without_times(tmp_path / "two") == without_times(tmp_path / "array")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_the_members_of_an_array_leave_each_other_their_shares(source: Path, tmp_path: Path) -> None:
+    asked = preparation("coco", source, tmp_path / "to")
+    members = [ArrayMember(ArrayPlace(place, 2), LocalPool(1)) for place in range(2)]
+    assert prepare(asked, members[1], progress=False) is None
+    assert len([*(asked.work / "made").glob("*.json")]) == 2
+    assert not asked.target.exists()
+    assert prepare(asked, members[0], progress=False) is not None
+    assert prepare(asked, members[1], progress=False) is not None  # nothing is left to be done
+
+
+def test_every_file_is_what_the_manifest_says(source: Path, tmp_path: Path) -> None:
+    manifest = prepared("coco", source, tmp_path / "to")
+    told = json.loads((tmp_path / "to" / "corpus.json").read_text())
+    assert [shard["name"] for shard in told["shards"]] == [f"coco-{n:05d}.tar" for n in range(4)]
+    for shard in told["shards"]:
+        path = tmp_path / "to" / shard["name"]
+        assert (path.stat().st_size, file_digest(path)) == (shard["bytes"], shard["sha256"])
+        with tarfile.open(path) as tar:
+            assert sum(member.name.endswith(".json") for member in tar) == shard["records"]
+    assert told["bytes"] == sum(shard["bytes"] for shard in told["shards"])
+    assert told["read"] == told["written"] + sum(told["left_out"].values()) == manifest.read == 7
+    index = open_index(tmp_path / "to" / INDEX)
+    assert [*index.table.names] == [shard["name"] for shard in told["shards"]]
+    assert [digest.tobytes().hex() for digest in index.table.checksums] == [
+        s["sha256"] for s in told["shards"]
+    ]
+
+
+# ---------------------------------------------------------------- stopped and begun again
+class Stop(Exception):
+    """Ends a preparation where a test wants it."""
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(stops=st.lists(st.integers(0, 7), max_size=4), torn=st.booleans())
+def test_what_is_stopped_goes_on_to_the_same_bytes(
+    tmp_path_factory: pytest.TempPathFactory, stops: list[int], torn: bool
+) -> None:
+    root = tmp_path_factory.mktemp("stopped")
+    source = coco(root / "coco", pictures=7)
+    prepared("coco", source, root / "whole", **EVERYTHING)
+    asked = preparation("coco", source, root / "to", **EVERYTHING)
+
+    class Stopping(LocalPool):
+        """Ends after some units."""
+
+        def run(self, units, numbers, after):
+            for turn, number in enumerate(numbers):
+                if turn >= self.left:
+                    if torn and isinstance(units, ShardUnits):  # killed within a shard
+                        units.folder.mkdir(exist_ok=True)
+                        units.shard(number).write_bytes(b"half")
+                    raise Stop
+                units.make(number)
+                after(number)
+            self.left -= len(numbers)
+
+    for stop in stops:
+        engine = Stopping(1)
+        engine.left = stop
+        try:
+            prepare(asked, engine, progress=False)
+        except Stop:
+            assert not asked.target.exists()
+    assert prepare(asked, LocalPool(1), progress=False) is not None
+    assert without_times(root / "to") == without_times(root / "whole")
+
+
+@pytest.mark.slow
+def test_killed_processes_are_gone_on_with(tmp_path: Path) -> None:
+    source = coco(tmp_path / "coco", pictures=60)
+    words = [
+        "prepare",
+        "coco",
+        "--from",
+        str(source),
+        "--shard-size",
+        "2",
+        "--longest",
+        "40",
+        "--workers",
+        "2",
+    ]
+    assert main([*words, "--to", str(tmp_path / "whole"), "--quiet"]) == 0
+    made = tmp_path / ".to.preparing" / "made"
+    with Running([*XFM, *words, "--to", str(tmp_path / "to")]) as first:
+        first.wait_until(lambda: len([*made.glob("*.json")]) >= 3 if made.exists() else False)
+        first.signal(signal.SIGKILL)
+        ended = first.end()
+    assert ended.left == []
+    assert not (tmp_path / "to").exists()
+    assert run([*XFM, *words, "--to", str(tmp_path / "to")]).status == 0
+    assert without_times(tmp_path / "to") == without_times(tmp_path / "whole")
+
+
+def test_a_shard_that_was_lost_before_the_end_is_made_again(source: Path, tmp_path: Path) -> None:
+    asked = preparation("coco", source, tmp_path / "to")
+    engine = ArrayMember(ArrayPlace(0, 2), LocalPool(1))
+    assert prepare(asked, engine, progress=False) is None
+    shard = asked.work / "made" / "000000.tar"
+    os.truncate(shard, 100)
+    with expect_refusal("coco-00000.tar is not as it was written", "run the same command again"):
+        prepare(asked, LocalPool(1), progress=False)
+    assert prepare(asked, LocalPool(1), progress=False) is not None
+    assert len(open_source(asked.target, "pair")) == 7
+
+
+# ---------------------------------------------------------------- one folder
+def test_a_corpus_is_kept_or_replaced_as_one_says(source: Path, tmp_path: Path) -> None:
+    first = prepared("coco", source, tmp_path / "to")
+    before = content(tmp_path / "to")
+    assert prepared("coco", source, tmp_path / "to") == first
+    assert content(tmp_path / "to") == before
+    with expect_refusal("holds coco of other settings or files", "--force"):
+        prepared("coco", source, tmp_path / "to", longest=20)
+    assert content(tmp_path / "to") == before
+    assert prepared("coco", source, tmp_path / "to", longest=20, force=True) != first
+    (tmp_path / "to" / "notes.txt").write_text("mine")
+    with expect_refusal("holds notes.txt beside the corpus"):
+        prepared("coco", source, tmp_path / "to", longest=30, force=True)
+    with expect_refusal("is not empty and holds no corpus.json"):
+        prepared("coco", source, source)
+
+
+def test_other_settings_do_not_go_on_with_what_was_begun(source: Path, tmp_path: Path) -> None:
+    asked = preparation("coco", source, tmp_path / "to")
+    prepare(asked, ArrayMember(ArrayPlace(0, 2), LocalPool(1)), progress=False)
+    with expect_refusal(".to.preparing", "with other settings", "--force"):
+        prepared("coco", source, tmp_path / "to", longest=20)
+    assert prepared("coco", source, tmp_path / "to", longest=20, force=True).written == 7
+
+
+def test_new_pictures_in_a_folder_are_seen(tmp_path: Path) -> None:
+    source = folder(tmp_path / "own")
+    prepared("folder", source, tmp_path / "to")
+    write(source / "new.jpg", jpeg(1))
+    write(source / "new.txt", "a new one")
+    with expect_refusal("--force"):
+        prepared("folder", source, tmp_path / "to")
+    assert prepared("folder", source, tmp_path / "to", force=True).written == 5
+
+
+def test_a_piece_of_which_nothing_is_left_has_no_shard(tmp_path: Path) -> None:
+    source = coco(tmp_path / "coco", pictures=6)
+    for number in (3, 4):
+        (source / "train2014" / f"COCO_train2014_{number:012d}.jpg").unlink()
+    manifest = prepared("coco", source, tmp_path / "to")
+    assert [shard["name"] for shard in manifest.shards] == ["coco-00000.tar", "coco-00001.tar"]
+    assert len(open_source(tmp_path / "to", "pair")) == 4
+
+
+def test_more_than_half_damaged_is_refused(tmp_path: Path) -> None:
+    source = coco(tmp_path / "coco", pictures=6)
+    for number in range(1, 5):
+        (source / "train2014" / f"COCO_train2014_{number:012d}.jpg").unlink()
+    with expect_refusal("4 of 6 records are damaged", "more than half", "--max-bad"):
+        prepared("coco", source, tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+    assert prepared("coco", source, tmp_path / "to", max_bad=4).written == 2
+
+
+# ---------------------------------------------------------------- filters and new pictures
+def test_bytes_are_untouched_unless_somebody_asks(tmp_path: Path) -> None:
+    source = tmp_path / "own"
+    for number, size in enumerate([(64, 48), (200, 100), (30, 90)]):
+        write(source / f"{number}.jpg", jpeg(number, size))
+    prepared("folder", source, tmp_path / "as-it-was")
+    pictures = {name: data for name, data in members(tmp_path / "as-it-was").items() if name.endswith(".jpg")}
+    assert [*pictures.values()] == [jpeg(0), jpeg(1, (200, 100)), jpeg(2, (30, 90))]
+    manifest = prepared("folder", source, tmp_path / "small", longest=80)
+    assert manifest.counts["pictures encoded anew"] == 2
+    opened = open_source(tmp_path / "small", "image")
+    assert [tuple(opened.read(n).pixels.shape[1:]) for n in range(3)] == [(48, 64), (40, 80), (80, 27)]
+    manifest = prepared("folder", source, tmp_path / "anew", quality=50)
+    assert manifest.counts["pictures encoded anew"] == 3
+    assert manifest.bytes < 1.1 * prepared("folder", source, tmp_path / "as-it-was").bytes
+
+
+def test_boxes_shrink_with_their_picture(tmp_path: Path) -> None:
+    source = coco(tmp_path / "coco")
+    prepared("coco", source, tmp_path / "to", longest=32)
+    first = annotations(tmp_path / "to")["train2014/COCO_train2014_000000000001.jpg"]
+    assert first["regions"][0]["box"] == [2.25, 2.5, 10.13, 15.0]
+    assert len(open_source(tmp_path / "to", "region")) == 5
+
+
+def test_pictures_and_captions_are_filtered(tmp_path: Path) -> None:
+    source = tmp_path / "own"
+    for number, size in enumerate([(64, 48), (200, 20), (300, 60), (64, 64)]):
+        write(source / f"{number}.jpg", jpeg(number, size))
+        write(source / f"{number}.txt", "three words here\n" + ("one" if number else "one two"))
+    manifest = prepared("folder", source, tmp_path / "to", least_side=30, most_aspect=4.0, least_words=2)
+    assert manifest.left_out == {"picture too long or too wide": 1, "picture too small": 1}
+    assert manifest.parts == {"caption: caption or text too short or too long": 1}
+    assert [one["captions"] for one in annotations(tmp_path / "to").values()] == [
+        ["three words here", "one two"],
+        ["three words here"],
+    ]
+    with expect_refusal("nothing is left of the corpus (4 caption or text too short or too long)"):
+        prepared("folder", source, tmp_path / "none", least_words=9)
+
+
+def test_what_has_no_meaning_for_a_corpus_is_refused(tmp_path: Path) -> None:
+    source = img2dataset(tmp_path / "cc3m")
+    for corpus, options, word in (
+        ("cc3m", {"splits": ["train"]}, "--splits"),
+        ("cc3m", {"columns": "image=x"}, "--columns"),
+        ("text", {"longest": 10}, "--longest"),
+        ("text", {"duplicates": "alike"}, "--duplicates alike is for pictures"),
+        ("folder", {"pictures": tmp_path}, "--pictures"),
+    ):
+        with expect_refusal(word):
+            prepared(corpus, source, tmp_path / "to", **options)
+    with expect_refusal("nowhere does not exist"):
+        prepared("coco", tmp_path / "nowhere", tmp_path / "to")
+
+
+# ---------------------------------------------------------------- the command
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = coco(tmp_path / "coco")
+    words = ["prepare", "coco", "--from", str(source), "--quiet", "--workers", "1"]
+    assert main([*words, "--to", str(tmp_path / "to")]) == 0
+    shown = capsys.readouterr().out
+    assert "5 of 5 records in 1 shards: 10 captions, 5 pictures" in shown
+    assert "1 region outside its picture" in shown
+    assert main([*words, "--to", str(tmp_path / "to"), "--longest", "20"]) == 2
+    assert "--force" in capsys.readouterr().err
+    for word, said in (
+        ("cocoa", "there is no corpus cocoa; did you mean coco"),
+        ("coco", "arguments are required"),
+    ):
+        assert main(["prepare", word]) == 2
+        assert said in capsys.readouterr().err
+    for array in ("2/2", "x", "-1/3"):
+        assert main([*words, "--to", str(tmp_path / "other"), f"--array={array}"]) == 2
+        assert "--array" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_recipe_base_reads_the_folders_that_the_page_on_corpora_makes() -> None:
+    made = {
+        words[words.index("--to") + 1]
+        for words in commands(ROOT / "docs" / "corpora.md", "xfm")
+        if "--to" in words
+    }
+    data = load_recipe("base").data
+    streams = (data.text, data.image, data.pair, data.region)
+    read = {str(Path(corpus.path).parent) for stream in streams for corpus in stream.corpora}
+    assert {f"data/{Path(name).name}" for name in read} <= made
+
+
+def test_captions_of_another_language_are_left_out(tmp_path: Path) -> None:
+    pytest.importorskip("py3langid")
+    write(tmp_path / "own" / "1.jpg", jpeg(1))
+    write(
+        tmp_path / "own" / "1.txt",
+        "a man is riding a horse on the beach\nein Mann reitet ein Pferd am Strand entlang",
+    )
+    prepared("folder", tmp_path / "own", tmp_path / "to", language="en")
+    assert annotations(tmp_path / "to")["1.jpg"]["captions"] == ["a man is riding a horse on the beach"]
+
+
+def test_a_member_that_comes_after_the_last_one_finds_the_corpus(source: Path, tmp_path: Path) -> None:
+    """It had planned before the others had ended, and its markers are gone when it looks again."""
+    asked = preparation("coco", source, tmp_path / "to")
+
+    class Slow(LocalPool):
+        def run(self, units, numbers, after):
+            assert prepare(asked, ArrayMember(ArrayPlace(0, 1), LocalPool(1)), progress=False) is not None
+
+    assert prepare(asked, ArrayMember(ArrayPlace(1, 2), Slow(1)), progress=False) is not None
+    assert not asked.work.exists()

@@ -1,0 +1,74 @@
+"""Corpora whose files are damaged, of another kind, or made to take all memory."""
+
+import gzip
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.corpora.miniature import coco, img2dataset
+from tests.hostile.situation import ENDLESS, Content, Names, Situation, fifo, folder, loop, sparse
+
+PREPARE = "prepare {} --to out --workers 1 --quiet --from from"
+COCO, SBU, TEXT = (PREPARE.format(name) for name in ("coco", "sbu", "text"))
+CAPTIONS, INSTANCES = (f"from/annotations/{name}_train2014.json" for name in ("captions", "instances"))
+
+
+def _coco(path: Path, names: Names) -> None:
+    coco(path.parent.parent.parent / "from")
+    path.with_name(Path(INSTANCES).name).unlink()  # situations put their own there
+
+
+def _tar(*members: tuple[str, bytes, int, str]) -> Callable[[Path, Names], None]:
+    """A tar of members of any kind: name, type, claimed size, link."""
+
+    def make(path: Path, names: Names) -> None:
+        img2dataset(path.parent, tars=1)
+        with tarfile.open(path, "a") as tar:
+            for name, kind, size, target in members:
+                info = tarfile.TarInfo(name)
+                info.type, info.size, info.linkname = kind, size, target
+                tar.addfile(info, io.BytesIO(bytes(size)) if size else None)
+
+    return make
+
+
+ANNOTATIONS: dict[str, Content] = {
+    "empty": b"",
+    "noise": bytes(range(256)) * 20,
+    "nested": b'{"images": ' + b"[" * 200_000,
+    "of-10-gib": sparse(10 << 30, b'{"images": ['),
+    "one-text-without-end": b'{"images": ["' + b"x" * 80_000_000,
+    "fifo": fifo,
+    "device": ENDLESS,
+    "folder": folder,
+    "loop": loop,
+}
+SITUATIONS = [
+    *(
+        Situation(f"prepare-coco-{name}", COCO, {CAPTIONS: _coco, INSTANCES: content}, ("instances_train2014.json",),
+            quick=name in ("fifo", "nested"))
+        for name, content in ANNOTATIONS.items()
+    ),
+    Situation("prepare-coco-of-an-empty-folder", COCO, {"from": folder}, ("instances_train2014.json",)),
+    Situation("prepare-coco-onto-a-file", COCO, {CAPTIONS: _coco, "out": b"mine"}, ("out is a file",)),
+    Situation("prepare-coco-onto-other-things", COCO, {CAPTIONS: _coco, "out/notes.txt": b"mine"},
+        ("holds no corpus.json",)),
+    Situation("prepare-sbu-links-and-devices", SBU, {"from/00000.tar": _tar(
+        ("a.jpg", tarfile.SYMTYPE, 0, "/etc/passwd"), ("a.txt", tarfile.LNKTYPE, 0, "../../x"),
+        ("b.jpg", tarfile.CHRTYPE, 0, ""), ("c.jpg", tarfile.FIFOTYPE, 0, ""))},
+        ("3 of 3 records",), status=(0,), changes=("out",)),
+    Situation("prepare-sbu-climbs-out", SBU, {"from/00000.tar": _tar(
+        ("../../../tmp/evil.txt", tarfile.REGTYPE, 3, ""), ("/etc/evil.jpg", tarfile.REGTYPE, 3, ""))},
+        ("damaged",), status=(0,), changes=("out",), quick=True),
+    Situation("prepare-sbu-large-texts", SBU, {"from/00000.tar": _tar(
+        ("z.jpg", tarfile.REGTYPE, 90_000_000, ""), ("y.json", tarfile.REGTYPE, 9_000_000, ""))},
+        ("damaged",), status=(0,), changes=("out",)),
+    Situation("prepare-sbu-noise", SBU, {"from/00000.tar": bytes(range(256)) * 20}, ("00000.tar",)),
+    Situation("prepare-sbu-fifo", SBU, {"from/00000.tar": fifo}, ("00000.tar",)),
+    Situation("prepare-text-bomb", TEXT, {"from/a.jsonl.gz": gzip.compress(b"x" * 900_000_000, 9)}, ("a.jsonl.gz",)),
+    Situation("prepare-text-fifo", TEXT, {"from/a.txt": fifo}, ("a.txt",)),
+    Situation("prepare-text-parquet-noise", TEXT, {"from/a.parquet": bytes(range(256)) * 20}, ("a.parquet",)),
+    Situation("prepare-text-of-10-gib", TEXT, {"from/a.txt": sparse(10 << 30, b"a text\n")}, (), status=(0, 2),
+        changes=("out",), seconds=600.0),
+]  # fmt: skip
