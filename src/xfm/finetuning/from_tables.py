@@ -92,7 +92,7 @@ def finetune(
         spec = task_spec(task)
         in_turn(lambda: check_applicable(spec, config))
         if (repository := push_to_hub) is not None:
-            distributed.on_first(lambda: check_upload(repository))
+            distributed.on_first(lambda: check_upload(repository, config))
         in_turn(lambda: local_model(model))  # before tables are read, which may take minutes
         tables = tables_of(train, valid, test, columns, root, parted, allow_urls, out if resume else None)
         data, origin = opened(task, model, tables, config, out, shows)
