@@ -326,6 +326,21 @@ def test_a_wrong_file_is_named(
     assert not Path("pwned").exists()
 
 
+@pytest.mark.parametrize("named", [(), ("task", "model", "train")])
+def test_a_file_of_settings_leaves_the_rest_to_the_options(
+    named: tuple[str, ...], model: Path, tmp_path: Path, cli: Cli
+) -> None:
+    """Such as the one of the documentation, which says no folder for the results."""
+    told = {"task": TEXTS, "model": str(model), "train": str(SAMPLES / "reviews.csv")}
+    settings = {"preset": "fast", "class-weights": {"good": 2}, "tune": {"rank": 4}}
+    path = tmp_path / "f.yaml"
+    path.write_text(yaml.safe_dump({**{name: told[name] for name in named}, **settings}))
+    given = [part for name in told if name not in named for part in (f"--{name}", told[name])]
+    cli.prints("finetune", *given, "--config", path, "--out", tmp_path / "out")
+    resolved = yaml.safe_load((tmp_path / "out" / "finetune.yaml").read_text())
+    assert (resolved["preset"], resolved["class_weights"]) == ("fast", {"good": 2.0})
+
+
 def test_a_mapping_of_columns_and_dashes_are_understood(tmp_path: Path) -> None:
     path = tmp_path / "f.yaml"
     path.write_text("task: vqa\ncolumns: {question: q, answer: a}\nbatch-size: 4\ntime-limit: 2h\n")

@@ -94,8 +94,10 @@ def add_fields(
     complete = plain_defaults(shape)
     if values:
         complete = merge(complete, values)
+        alone = new_parser()  # what else a command needs is not among the values
+        alone.add_class_arguments(shape, as_group=False)
         try:
-            parser.parse_object(complete, env=False)
+            alone.parse_object(complete, env=False)
         except _PROBLEMS as error:
             raise UserError(f"{source}: {_sentence(error)}") from error
     parser.set_defaults(dict(_flatten(shape, complete)))
