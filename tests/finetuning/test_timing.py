@@ -23,6 +23,7 @@ from tests.finetuning.conftest import (
     text_table,
 )
 from tests.folders import content
+from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.finetune import FinetuneConfig, Preset, minutes_of
 from xfm.config.finetune_file import dump_finetune, read_finetune
@@ -254,6 +255,12 @@ def test_rows_with_unreadable_pictures_are_left_out_of_the_plan(model: Path, sam
     )
     assert sum(plan.rows.values()) == 9
     assert "1 of 10 rows was left out" in str(plan)
+
+
+def test_a_dry_run_refuses_the_metric_that_the_run_would_refuse(model: Path) -> None:
+    for task, file in ((TEXTS, "reviews.csv"), ("sentence-similarity", "answers.csv")):
+        with expect_refusal("choose_by", f"{task} has no f1"):
+            dry_run(task, model, SAMPLES / file, config=replace(SHORT, choose_by="f1"), progress=False)
 
 
 # ---------------------------------------------------------------- a run as a file
