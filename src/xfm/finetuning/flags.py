@@ -17,7 +17,7 @@ WIDEST = 0.10
 FEWEST_LOOKS = 3
 
 
-class Scored(NamedTuple):
+class SplitValue(NamedTuple):
     """How a split was scored: the score, how many of its rows are independent, and how many there are."""
 
     value: float
@@ -30,7 +30,7 @@ def flags_of(
     planned: int,
     fitting: int,
     metrics: tuple[str, str],
-    cases: Mapping[str, Scored],
+    cases: Mapping[str, SplitValue],
     lines: Sequence[LogLine],
     left_out: int = 0,
 ) -> list[Flag]:
@@ -72,7 +72,7 @@ def unfinished(tuned: TuningRun, planned: int, metric: str) -> Flag | None:
     )
 
 
-def few_rows(metric: str, cases: Mapping[str, Scored]) -> Flag | None:
+def few_rows(metric: str, cases: Mapping[str, SplitValue]) -> Flag | None:
     """Splits of so few rows that the interval of a share is wider than ten points to each side.
 
     Args:
