@@ -163,6 +163,8 @@ def run_jobs(
         _write_table(out)
         if progress:
             print(f"{job.name}: {_in_words(scores)}", flush=True)
+        for path in found.submissions:
+            print(f"{job.name}: for the server: {path}", flush=True)
         if said := left_out.sentence(folder / BAD_FILE):
             print(f"{job.name}: {said}", flush=True)
     for edition in [] if smoke else Edition:

@@ -99,15 +99,19 @@ def _answer_list(folder: Path, questions: Iterable[Question]) -> tuple[tuple[str
     if not path.is_file():
         answers = built_answers(questions)
         if not answers:
-            return (), f"{path} is missing, and no answer was given to {LEAST_QUESTIONS} questions"
+            return (), (
+                f"{path} is missing, and no answer was given to {LEAST_QUESTIONS} questions: the most "
+                "frequent ones of the training rows are ranked"
+            )
         return answers, (
-            f"built, as {path} is missing: the {len(answers):,} answers that most people gave to at least "
-            f"{LEAST_QUESTIONS} questions of train and val; the published list may differ"
+            f"the list of answers was built, as {path} is missing: the {len(answers):,} answers that most "
+            f"people gave to at least {LEAST_QUESTIONS} questions of train and val; the published list may "
+            "differ"
         )
     answers = read_json(path)
     if not isinstance(answers, list) or not answers or not all(is_text(a) and a for a in answers):
         raise UserError(f"{path}: not a list of answers; is it the official file?")
-    return tuple(dict.fromkeys(answers)), f"{path}"
+    return tuple(dict.fromkeys(answers)), f"the answers that are ranked are those of {path}"
 
 
 def _annotated(folder: Path, coco: Path, year: str) -> list[Question]:
