@@ -240,3 +240,12 @@ def test_a_missing_decoder_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setattr("PIL.features.check", lambda name: False)
     with expect_refusal("pip install --upgrade pillow", kind=PictureError):
         decode(avif)
+
+
+def test_an_array_that_may_not_be_written_is_read_in_silence() -> None:
+    """`np.asarray` of a PIL picture is one, and torch would warn of it."""
+    own = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    own.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert to_uint8(own).permute(1, 2, 0).tolist() == own.tolist()

@@ -79,6 +79,21 @@ def test_what_cannot_be_kept_apart_is_said_before_anything_is_read(model: Path, 
     assert not (tmp_path / "out" / "model").exists()
 
 
+def test_an_upload_is_refused_before_the_training(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would end with a refusal when hours of training are over."""
+    pytest.importorskip("huggingface_hub")
+    with expect_refusal("me/reviews", "push_to_hub", "tune.apart", "xfm merge"):
+        on_sample("text-classification", model, tmp_path / "out", lora("language"), push_to_hub="me/reviews")
+    given = ["--model", str(model), "--train", str(SAMPLES / "reviews.csv"), "--tune.language", "lora"]
+    given += ["--tune.apart", "true", "--push-to-hub", "me/reviews"]
+    for more in (["--out", str(tmp_path / "out")], ["--dry-run"]):
+        assert main(["finetune", "text-classification", *given, *more]) == 2
+        assert "push_to_hub uploads a whole model" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_it_is_a_model_to_begin_with(model: Path, tmp_path: Path) -> None:
     first = on_sample("text-classification", model, tmp_path / "first", lora("language"))
     with expect_refusal(str(first.model), "is an adapter", "xfm merge"):

@@ -44,6 +44,13 @@ def test_texts_learn_the_same_from_a_frame_and_from_a_file(model: Path, tmp_path
     assert "new.csv" in found.next_command
 
 
+def test_a_configuration_is_no_dictionary(model: Path, tmp_path: Path) -> None:
+    settings: Any = {"preset": "fast"}
+    with expect_refusal("config is of type dict", "FinetuneConfig"):
+        on_table(model, rows_of("text-classification"), tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
+
+
 def test_pictures_in_memory(model: Path, tmp_path: Path) -> None:
     kind = "image-classification"
     rows = rows_of(kind)

@@ -11,7 +11,7 @@ from torchmetrics.classification import MulticlassCalibrationError
 import xfm
 from tests.finetuning.conftest import SAMPLES, SHORT, Cli, answers, on_sample, on_table, text_table
 from tests.reports.written import Page, details_of, page_of
-from xfm.finetuning.flags import few_rows, flags_of, unfinished
+from xfm.finetuning.flags import SplitValue, few_rows, flags_of, unfinished
 from xfm.finetuning.leaderboard import Sort
 from xfm.finetuning.report import classes_of
 from xfm.finetuning.tuning_run import TuningRun
@@ -134,12 +134,14 @@ def test_early_stopping_is_no_flag() -> None:
 
 
 def test_few_rows_are_those_of_wide_intervals() -> None:
-    assert few_rows("accuracy", {"validation": (0.5, 97), "test": (0.9, 60)}) is None
-    found = few_rows("accuracy", {"validation": (0.5, 60), "test": (0.95, 400)})
+    assert (
+        few_rows("accuracy", {"validation": SplitValue(0.5, 97, 97), "test": SplitValue(0.9, 60, 60)}) is None
+    )
+    found = few_rows("accuracy", {"validation": SplitValue(0.5, 60, 240), "test": SplitValue(0.95, 400, 400)})
     assert found is not None
-    assert "60 validation rows" in found.sentence
+    assert "240 validation (60 independent) rows" in found.sentence
     assert "400" not in found.sentence
-    assert few_rows("pearson", {"test": (0.99, 60)}) is not None  # counts as 50 %
+    assert few_rows("pearson", {"test": SplitValue(0.99, 60, 60)}) is not None  # counts as 50 %
 
 
 def test_rows_left_out_are_counted() -> None:

@@ -54,7 +54,7 @@ def test_every_row_goes_where_the_split_says(numbers: set[int], seed: int) -> No
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("not json", ["not a split", '{"rows": {"train": ']),
+        ("not json", ["not a split", '{"rows": {"train": ', '"test": [...]}}, as']),
         ('{"rows": [2, 3]}', ["not a split"]),
         ('{"rows": {"train": [2], "dev": [3]}}', ["not a split"]),
         ('{"rows": {"train": [2, "3"]}}', ["not a split"]),

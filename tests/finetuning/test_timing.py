@@ -23,6 +23,7 @@ from tests.finetuning.conftest import (
     text_table,
 )
 from tests.folders import content
+from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.finetune import FinetuneConfig, Preset, minutes_of
 from xfm.config.finetune_file import dump_finetune, read_finetune
@@ -256,6 +257,12 @@ def test_rows_with_unreadable_pictures_are_left_out_of_the_plan(model: Path, sam
     assert "1 of 10 rows was left out" in str(plan)
 
 
+def test_a_dry_run_refuses_the_metric_that_the_run_would_refuse(model: Path) -> None:
+    for task, file in ((TEXTS, "reviews.csv"), ("sentence-similarity", "answers.csv")):
+        with expect_refusal("choose_by", f"{task} has no f1"):
+            dry_run(task, model, SAMPLES / file, config=replace(SHORT, choose_by="f1"), progress=False)
+
+
 # ---------------------------------------------------------------- a run as a file
 def test_a_resolved_configuration_is_read_back_and_runs_the_same(
     model: Path, tmp_path: Path, cli: Cli
@@ -324,6 +331,21 @@ def test_a_wrong_file_is_named(
     given = ("--model", model, "--train", SAMPLES / "reviews.csv", "--out", "out")
     cli.expect_refusal(["f.yaml", *words], "finetune", TEXTS, *given, "--config", "f.yaml")
     assert not Path("pwned").exists()
+
+
+@pytest.mark.parametrize("named", [(), ("task", "model", "train")])
+def test_a_file_of_settings_leaves_the_rest_to_the_options(
+    named: tuple[str, ...], model: Path, tmp_path: Path, cli: Cli
+) -> None:
+    """Such as the one of the documentation, which says no folder for the results."""
+    told = {"task": TEXTS, "model": str(model), "train": str(SAMPLES / "reviews.csv")}
+    settings = {"preset": "fast", "class-weights": {"good": 2}, "tune": {"rank": 4}}
+    path = tmp_path / "f.yaml"
+    path.write_text(yaml.safe_dump({**{name: told[name] for name in named}, **settings}))
+    given = [part for name in told if name not in named for part in (f"--{name}", told[name])]
+    cli.prints("finetune", *given, "--config", path, "--out", tmp_path / "out")
+    resolved = yaml.safe_load((tmp_path / "out" / "finetune.yaml").read_text())
+    assert (resolved["preset"], resolved["class_weights"]) == ("fast", {"good": 2.0})
 
 
 def test_a_mapping_of_columns_and_dashes_are_understood(tmp_path: Path) -> None:

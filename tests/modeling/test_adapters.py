@@ -173,8 +173,14 @@ def test_a_base_that_has_moved_is_named(
     moved = Path(shutil.copytree(learned.base, tmp_path / "moved"))
     said = json.loads((copied / "adapter.json").read_text())
     (copied / "adapter.json").write_text(json.dumps(said | {"base": str(tmp_path / "gone")}))
-    with expect_refusal(str(copied), str(tmp_path / "gone"), "where no model is", "--base"):
+    command = f"`xfm merge {copied} OUT --base FOLDER`"
+    with expect_refusal(str(copied), str(tmp_path / "gone"), "where no model is", command):
         load_model(copied)
+    assert (
+        main(["predict", "image-text-classification", "--model", str(copied), "--image", "x", "--text", "a"])
+        == 2
+    )
+    assert command in capsys.readouterr().err
     over = load_model(copied, base=moved)
     assert over.task is not None
     torch.testing.assert_close(answers(over.task, over), learned.before, rtol=0, atol=1e-6)
@@ -187,6 +193,17 @@ def test_a_base_that_has_moved_is_named(
     assert load_model(out).provenance["task"] == "image-text-classification"
     assert main(["merge", str(copied), str(out), "--base", str(moved)]) == 0  # the same again
     assert main(["merge", str(copied), str(learned.base)]) == 2  # no model is lost
+
+
+def test_a_base_of_the_hub_that_cannot_be_had_is_named(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    said = json.loads((copied / "adapter.json").read_text())
+    (copied / "adapter.json").write_text(json.dumps(said | {"base": "me/gone"}))
+    with expect_refusal(f"{copied} is an adapter over me/gone", "the hub", f"xfm merge {copied} OUT --base"):
+        load_model(copied)
 
 
 def test_no_adapter_stands_on_an_adapter(learned: Learned, copied: Path, tmp_path: Path) -> None:

@@ -190,6 +190,10 @@ def test_what_a_reader_decides_and_leaves_out_is_told(
     run("vqa", Protocol.FINE_TUNED, model, data, out)
     details = json.loads((out / "vqa" / "FT" / "recommended" / DETAILS).read_text())
     assert "answer_list.json is missing" in details["answer_list"]
+    said = capsys.readouterr().out
+    assert f"for the server: {out / 'vqa' / 'FT' / 'recommended' / 'vqa_test-std.json'}" in said
+    for note in ("answer_list", "blank"):
+        assert f"vqa/FT/recommended: {details[note]}" in said
     assert details["left_out"]["by_split"] == {"train": 1}
     assert "VG_100K_2" in details["left_out"]["rows"][0]["error"]
     run("refcoco", Protocol.FINE_TUNED, model, data, out)

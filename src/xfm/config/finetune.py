@@ -8,6 +8,7 @@ from xfm.config.adapter import MOST_RANK
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.labels import ClassWeights, LabelKind, class_weights_of
+from xfm.config.members import settle_members
 from xfm.config.pixels import Colours, Framing
 from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range, check_ranges
 from xfm.config.task import ImageHead
@@ -65,6 +66,7 @@ class TuningConfig:
     apart: bool = False
 
     def __post_init__(self) -> None:
+        settle_members(self, "tune.")
         check_range("tune.rank", self.rank, 1, MOST_RANK)
         check_range("tune.alpha", self.alpha, 0)
         check_range("tune.dropout", self.dropout, 0, 1)
@@ -168,6 +170,7 @@ class FinetuneConfig(TuningRates):
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        settle_members(self)
         object.__setattr__(self, "time_limit", minutes_of(self.time_limit))
         check_range("folds", self.folds or 0, 0, MOST_FOLDS)
         if self.folds == 1:

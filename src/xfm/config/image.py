@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from xfm.config.members import settle_members
 from xfm.config.ranges import check_range, check_ranges
 
 
@@ -91,6 +92,7 @@ class ImageTrainingConfig:
         return any(changed)
 
     def __post_init__(self) -> None:
+        settle_members(self, "image.")
         check_ranges(self, ("flip", "erasing", "mixing", "label_smoothing"), 0, 1, "image.")
         check_range("image.crop", self.crop, 0.01, 1)
         if self.drop_path is not None:

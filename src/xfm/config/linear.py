@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xfm.config.members import settle_members
 from xfm.config.pixels import Colours, Framing
 from xfm.config.ranges import MAX_SEED, check_range, check_ranges
 from xfm.config.training import Precision
@@ -59,6 +60,7 @@ class RegressionConfig:
     max_iterations: int = 1000
 
     def __post_init__(self) -> None:
+        settle_members(self, "regression.")
         if not self.grid:
             raise ValueError("regression.grid is empty: give values of C")
         for value in self.grid:
@@ -116,6 +118,7 @@ class FeatureConfig:
     workers: int = 0
 
     def __post_init__(self) -> None:
+        settle_members(self, "features.")
         check_range("features.batch_size", self.batch_size, 1)
         check_range("features.workers", self.workers, 0)
 
@@ -144,6 +147,7 @@ class LinearEvaluationConfig:
     head: HeadConfig = field(default_factory=HeadConfig)
 
     def __post_init__(self) -> None:
+        settle_members(self)
         if not self.methods:
             raise ValueError("methods is empty: name linear, head or knn")
         check_range("validation_share", self.validation_share, 0.01, 0.9)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import partial
 from operator import attrgetter
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -13,6 +14,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
 from xfm.config.help import HelpFormatter, field_texts, is_extra
+from xfm.config.members import member_of
 from xfm.config.spelling import PATHS, Parser, paths_at_home, respell
 from xfm.config.variants import chosen_variants, original, plain_defaults, variant
 from xfm.errors import UserError, excerpt, suggest
@@ -94,8 +96,10 @@ def add_fields(
     complete = plain_defaults(shape)
     if values:
         complete = merge(complete, values)
+        alone = new_parser()  # what else a command needs is not among the values
+        alone.add_class_arguments(shape, as_group=False)
         try:
-            parser.parse_object(complete, env=False)
+            alone.parse_object(complete, env=False)
         except _PROBLEMS as error:
             raise UserError(f"{source}: {_sentence(error)}") from error
     parser.set_defaults(dict(_flatten(shape, complete)))
@@ -248,10 +252,4 @@ def _enums(kind: Any) -> set[type[Enum]]:
 
 
 def _enum_reader(enum: type[Enum]) -> Any:
-    def read(value: str) -> Enum:
-        try:
-            return enum(value)
-        except ValueError:
-            raise ValueError(f"{value!r} is none of {', '.join(str(e.value) for e in enum)}") from None
-
-    return read
+    return partial(member_of, enum)

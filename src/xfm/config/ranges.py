@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 
 MAX_BATCH = 65_536
 """Rows of a step: a larger number is a slip, and all of them would be loaded before it shows."""
@@ -17,6 +18,8 @@ def check_range(name: str, value: float, low: float, high: float = LARGEST) -> N
     Raises:
         ValueError: names the field and what it may be.
     """
+    if not isinstance(value, Real):
+        raise ValueError(f"{name} is {value!r}: give a number")
     if low <= value <= high:
         return
     open_ended = high == LARGEST and not LARGEST < value < math.inf

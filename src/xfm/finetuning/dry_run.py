@@ -22,7 +22,7 @@ from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.budget import Budget, TimeShare
 from xfm.finetuning.flags import few_rows_hint
 from xfm.finetuning.from_rows import check_folder
-from xfm.finetuning.from_tables import opened, tables_of
+from xfm.finetuning.from_tables import finetune_config, opened, tables_of
 from xfm.finetuning.origin import RowOrigin
 from xfm.finetuning.presets import Decision
 from xfm.finetuning.session import AnyTask, Session
@@ -30,6 +30,7 @@ from xfm.finetuning.speed import Estimate, TuningSpeed, estimate
 from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.start import local_model
 from xfm.finetuning.timing import amounts_of, baseline_seconds, fresh_task, speed_of, with_share
+from xfm.finetuning.watch import require_metric
 from xfm.metrics.numbers import readable_seconds
 from xfm.paths import home_path
 from xfm.reports.results import PartResult
@@ -133,7 +134,7 @@ def dry_run(
         UserError: what the run would refuse.
     """
     refuse_none(task=task, model=model, train=train)
-    config, spec = config or FinetuneConfig(), task_spec(task)
+    config, spec = finetune_config(config), task_spec(task)
     budget = Budget(config.minutes, began=time.perf_counter() - process_age())
     check_applicable(spec, config)
     if out is not None:
@@ -163,6 +164,7 @@ def planned(run: Session, origin: RowOrigin, budget: Budget) -> DryRun:
         run = with_share(run, share)
         amounts = amounts_of(run)
     task = fresh_task(run)
+    _check_metric(run, task)
     baselines = baseline_seconds(run, task)
     fixed = _scoring_seconds(run, task) + REPORT
     sure = run.probed or not run.config.patience or not amounts.looks
@@ -183,6 +185,14 @@ def planned(run: Session, origin: RowOrigin, budget: Budget) -> DryRun:
         share,
         hint,
     )
+
+
+def _check_metric(run: Session, task: AnyTask) -> None:
+    """Refuse a metric that shall choose and that the task does not have, as the run does."""
+    rows, name = run.data.valid[:MEASURED], run.config.choose_by
+    if name and rows:
+        guessed = task.guess(rows, np.random.default_rng(0))
+        require_metric(task, name, task.validation_metrics(rows, guessed or task.predict(rows)))
 
 
 def _lengths(run: Session, task: AnyTask) -> tuple[int, int, int] | None:

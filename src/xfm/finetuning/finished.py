@@ -13,7 +13,7 @@ from xfm.data.left_out import BAD_FILE
 from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.finetuning.budget import Budget
 from xfm.finetuning.cross import CrossValidated, clear_folds
-from xfm.finetuning.flags import few_rows_hint, flags_of, out_of_time
+from xfm.finetuning.flags import SplitValue, few_rows_hint, flags_of, out_of_time
 from xfm.finetuning.leaderboard import Leaderboard, over_fast
 from xfm.finetuning.origin import RowOrigin
 from xfm.finetuning.presets import Decision
@@ -21,7 +21,7 @@ from xfm.finetuning.report import candidates_of, write_report
 from xfm.finetuning.saved import save_tuned
 from xfm.finetuning.scored_splits import scored_splits
 from xfm.finetuning.session import AnyTask, Session, clear
-from xfm.finetuning.split_scores import add_scores
+from xfm.finetuning.split_scores import add_scores, groups_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.finetuning.usable import partial_pictures
 from xfm.reports.results import PartResult
@@ -139,8 +139,11 @@ def _flags(
 ) -> list[Flag]:
     """What was out of the ordinary."""
     metric, best = run.config.choose_by or task.primary, tuned.best
-    cases = {"validation": (best.metrics[task.primary], len(run.data.valid))} if best else {}
-    cases |= {name: (board.model.value, board.groups) for name, board in boards.items()}
+    valid, cases = run.data.valid, dict[str, SplitValue]()
+    if best:
+        groups = int(groups_of(task, valid).max()) + 1
+        cases["validation"] = SplitValue(best.metrics[task.primary], groups, len(valid))
+    cases |= {name: SplitValue(board.model.value, board.groups, board.n) for name, board in boards.items()}
     lines = log_lines(run.out / LOG_FILE)
     left_out, config = len(run.left_out.rows), run.config
     fitting = 0 if crossed or run.probed else run.fitting

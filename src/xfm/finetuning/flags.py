@@ -1,6 +1,7 @@
 """What was out of the ordinary in a fine-tuning."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task_spec import TaskSpec
@@ -16,12 +17,20 @@ WIDEST = 0.10
 FEWEST_LOOKS = 3
 
 
+class SplitValue(NamedTuple):
+    """How a split was scored: the score, how many of its rows are independent, and how many there are."""
+
+    value: float
+    groups: int
+    rows: int
+
+
 def flags_of(
     tuned: TuningRun,
     planned: int,
     fitting: int,
     metrics: tuple[str, str],
-    cases: Mapping[str, tuple[float, int]],
+    cases: Mapping[str, SplitValue],
     lines: Sequence[LogLine],
     left_out: int = 0,
 ) -> list[Flag]:
@@ -32,7 +41,7 @@ def flags_of(
         planned: most steps of the run.
         fitting: steps that fit the rows.
         metrics: the one that chose the model, and that of `cases`.
-        cases: score and number of independent rows by split, for `few_rows`.
+        cases: by split, for `few_rows`.
         lines: of its log.
         left_out: rows that could not be used.
     """
@@ -63,22 +72,23 @@ def unfinished(tuned: TuningRun, planned: int, metric: str) -> Flag | None:
     )
 
 
-def few_rows(metric: str, cases: Mapping[str, tuple[float, int]]) -> Flag | None:
+def few_rows(metric: str, cases: Mapping[str, SplitValue]) -> Flag | None:
     """Splits of so few rows that the interval of a share is wider than ten points to each side.
 
     Args:
         metric: that of the scores.
-        cases: score and number of rows by split; a score that is no share counts as 50 %.
+        cases: by split; a score that is no share counts as 50 %.
     """
-    few = {}
-    for split, (value, n) in cases.items():
-        share = value if is_share(f"_/_/{metric}") and 0 <= value <= 1 else 0.5
-        interval = wilson_interval(share, n) if n else None
+    few: list[str] = []
+    for split, case in cases.items():
+        share = case.value if is_share(f"_/_/{metric}") and 0 <= case.value <= 1 else 0.5
+        interval = wilson_interval(share, case.groups) if case.groups else None
         if interval and interval.high - interval.low > 2 * WIDEST:
-            few[split] = n
+            shared = f" ({case.groups:,} independent)" if case.groups < case.rows else ""
+            few.append(f"{case.rows:,} {split}{shared}")
     if not few:
         return None
-    rows = " and ".join(f"{n:,} {split}" for split, n in few.items())
+    rows = " and ".join(few)
     return Flag(What.ROUGH, f"{rows} rows give intervals wider than 10 points to each side")
 
 

@@ -11,7 +11,7 @@ from xfm.config.tasks import task_spec
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut, read_bad_rows
 from xfm.data.tables import ColumnMap, InMemory, Table, as_splits
-from xfm.errors import refuse_none
+from xfm.errors import UserError, refuse_none
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.budget import Budget
 from xfm.finetuning.data import OwnData, Tables, read_data
@@ -84,7 +84,7 @@ def finetune(
         >>> done.scores["text-classification/test/accuracy"].value
     """
     refuse_none(task=task, model=model, train=train, out=out)
-    config, out, model = config or FinetuneConfig(), home_path(out), home_path(model)
+    config, out, model = finetune_config(config), home_path(out), home_path(model)
     budget = Budget(config.minutes)
     root, parted = (None if place is None else home_path(place) for place in (pictures, split))
 
@@ -92,7 +92,7 @@ def finetune(
         spec = task_spec(task)
         in_turn(lambda: check_applicable(spec, config))
         if (repository := push_to_hub) is not None:
-            distributed.on_first(lambda: check_upload(repository))
+            distributed.on_first(lambda: check_upload(repository, config))
         in_turn(lambda: local_model(model))  # before tables are read, which may take minutes
         tables = tables_of(train, valid, test, columns, root, parted, allow_urls, out if resume else None)
         data, origin = opened(task, model, tables, config, out, shows)
@@ -102,6 +102,20 @@ def finetune(
     if push_to_hub is None or not is_first_process():
         return done
     return replace(done, uploaded=upload(done, push_to_hub))
+
+
+def finetune_config(given: FinetuneConfig | None) -> FinetuneConfig:
+    """The configuration that a program gave, or the one of defaults.
+
+    Raises:
+        UserError: it is something else, such as a dictionary.
+    """
+    if given is not None and not isinstance(given, FinetuneConfig):
+        raise UserError(
+            f"config is of type {type(given).__name__}; give a FinetuneConfig (xfm.config.finetune), "
+            'such as FinetuneConfig(preset="fast")'
+        )
+    return given or FinetuneConfig()
 
 
 def tables_of(

@@ -59,7 +59,7 @@ def read_split(path: Path) -> tuple[Split, frozenset[int]]:
     if not isinstance(found, dict) or not all(map(_is_part, found.items())) or not found.get("train"):
         raise UserError(
             f'{path} is not a split: it must hold {{"rows": {{"train": [NUMBER, ...], "valid": [...], '
-            '"test": [...]}}}}, as the split.json of a fine-tuning does'
+            '"test": [...]}}, as the split.json of a fine-tuning does'
         )
     return found, absent
 

@@ -4,20 +4,32 @@ import sys
 
 from tqdm import tqdm
 
+from xfm.config.finetune import FinetuneConfig
 from xfm.errors import UserError
 from xfm.finetuning.finished import FinetuneResult
 from xfm.modeling.hub import check_repository, push_to_hub
 from xfm.modeling.named import LOG_IN, hub_library
+from xfm.processes import is_first_process
 
 
-def check_upload(name: str) -> None:
-    """Look at the name of a repository before the training; where no token is there yet, say so.
+def check_upload(name: str, config: FinetuneConfig) -> None:
+    """Look before the training at what is to be uploaded, and where; where no token is there yet, say so.
+
+    Args:
+        name: `owner/name`.
+        config: of the training.
 
     Raises:
-        UserError: it can be no repository.
+        UserError: it can be no repository, or what is kept apart would be no model there.
     """
     check_repository(name)
-    if hub_library("models are uploaded").get_token() is None:
+    if config.tune.apart:
+        raise UserError(
+            f"{name}: push_to_hub uploads a whole model, and tune.apart keeps what was learned apart from "
+            "it: leave one of the two out (`xfm merge` makes a whole model of a finished run, which can be "
+            "uploaded)"
+        )
+    if hub_library("models are uploaded").get_token() is None and is_first_process():
         note = f"Note: {name} will need a token when the training has ended, and there is none; {LOG_IN}."
         tqdm.write(note, file=sys.stderr)
 

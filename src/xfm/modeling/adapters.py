@@ -19,6 +19,7 @@ from torch import Tensor
 
 from xfm.config.adapter import AdapterConfig
 from xfm.config.model import ModelConfig
+from xfm.config.next_command import command_line
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
 from xfm.errors import UserError
@@ -137,8 +138,14 @@ def _base_of(folder: Path, about: AdapterConfig, base: Path | str | None) -> Pat
         UserError: it is not there, or has other weights.
     """
     said = about.base if base is None else base
-    place = model_folder(said)
-    elsewhere = "name its folder: xfm merge ADAPTER OUT --base FOLDER, in Python load(ADAPTER, base=FOLDER)"
+    elsewhere = (
+        f"name the folder where its base lies now: `{command_line('merge', folder, 'OUT')} --base FOLDER` "
+        f"makes a whole model of the two; in Python xfm.load({str(folder)!r}, base=FOLDER)"
+    )
+    try:
+        place = model_folder(said)
+    except UserError as error:  # of the hub
+        raise UserError(f"{folder} is an adapter over {said}: {error}; or {elsewhere}") from error
     if is_adapter(place):
         raise UserError(f"{folder} stands on {said}, which is an adapter itself; {elsewhere}")
     if not (place / WEIGHTS).is_file():

@@ -11,7 +11,7 @@ from xfm.config.benchmark import BenchmarkRecipe, Edition, benchmark_recipes, lo
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
 from xfm.data.left_out import BAD_FILE, LeftOut
-from xfm.errors import UserError
+from xfm.errors import UserError, printable
 from xfm.files import read_text
 from xfm.locks import holds
 from xfm.modeling.named import model_folder
@@ -163,6 +163,8 @@ def run_jobs(
         _write_table(out)
         if progress:
             print(f"{job.name}: {_in_words(scores)}", flush=True)
+        for path in found.submissions:
+            print(f"{job.name}: for the server: {path}", flush=True)
         if said := left_out.sentence(folder / BAD_FILE):
             print(f"{job.name}: {said}", flush=True)
     for edition in [] if smoke else Edition:
@@ -175,6 +177,8 @@ def _run(job: Job, setting: Setting) -> Found:
     corpus = job.benchmark.rows(setting.data, job.edition)
     if setting.smoke:
         corpus = corpus.thinned(job.recipe.smoke.train_rows, job.recipe.smoke.test_rows)
+    for note in corpus.notes.values():  # they stand in the details, too, and hours lie between
+        print(printable(f"{job.name}: {note}"), flush=True)
     setting = looked_through(corpus, setting)
     ranked = job.benchmark.score is None
     zero_shot = evaluate_zero_shot_retrieval if ranked else evaluate_zero_shot_pictures

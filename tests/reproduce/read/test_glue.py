@@ -79,7 +79,9 @@ def test_pieces_of_broken_questions_are_skipped_in_qqp_alone(tmp_path: Path) -> 
         path = write_glue(tmp_path, task) / "train.tsv"
         lines = path.read_text().splitlines()
         path.write_text("\n".join([*lines[:3], "half a question\n", *lines[3:]]) + "\n")
-    assert len(read_glue(tmp_path, GlueTask.QQP).train) == 12
+    corpus = read_glue(tmp_path, GlueTask.QQP)
+    assert len(corpus.train) == 12
+    assert corpus.notes["skipped"].endswith(f": 1 ({tmp_path / 'QQP' / 'train.tsv'}:4)")
     with pytest.raises(UserError, match=r"RTE/train.tsv:4: 1 cells for 4 columns"):
         read_glue(tmp_path, GlueTask.RTE)
 

@@ -62,11 +62,14 @@ def test_vqa_keeps_votes_kinds_and_what_is_held_out(tmp_path: Path) -> None:
     genome_row = corpus.train[-1]
     assert (genome_row.answer, genome_row.votes) == ("the car", (("the car", VG_WEIGHT),))
     assert {row.kind for row in corpus.train[:13]} <= {"yes/no", "number", "other"}
+    assert f": 4 ({tmp_path / 'vg' / 'question_answers.json'}" in corpus.notes["blank"]
     apart = read_vqa(tmp_path, tmp_path / "coco", held_out=HeldOut.VAL)
     assert (len(apart.train), len(apart.scored["val"])) == (8, 6)
 
 
 def test_labels_are_those_of_the_files(tmp_path: Path) -> None:
+    agreed = written("snli-ve", tmp_path / "snli")()
+    assert agreed.notes["skipped"].endswith("as published: 1 of train, 1 of dev, 1 of test")
     assert [row.label for row in written("nlvr2", tmp_path / "2")().train[:4]] == [False, True, True, False]
     assert written("nlvr", tmp_path / "1")().classes == ("false", "true")
     memes = written("memes", tmp_path / "memes")()
@@ -166,7 +169,8 @@ def test_a_list_of_answers_is_built_where_there_is_none(tmp_path: Path) -> None:
     for row in content["annotations"]:
         row["multiple_choice_answer"] = "a Dog"
     path.write_text(json.dumps(content))
-    assert read_vqa(tmp_path, tmp_path / "coco").notes == {"answer_list": f"{tmp_path / 'answer_list.json'}"}
+    (note,) = read_vqa(tmp_path, tmp_path / "coco").notes.values()
+    assert note.endswith(f"those of {tmp_path / 'answer_list.json'}")
     (tmp_path / "answer_list.json").unlink()
     assert read_vqa(tmp_path, tmp_path / "coco").answers == ()  # eight questions only
     other = tmp_path / "v2_mscoco_val2014_annotations.json"

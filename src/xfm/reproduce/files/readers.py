@@ -166,13 +166,16 @@ def chosen(row: TableRow, field: str, options: Mapping[Any, T]) -> T:
 
 
 # ---------------------------------------------------------------- tables
-def read_tsv(path: Path, columns: Sequence[str] | None = None, skip_short: bool = False) -> list[TableRow]:
+def read_tsv(
+    path: Path, columns: Sequence[str] | None = None, short: list[str] | None = None
+) -> list[TableRow]:
     """Rows of a tab-separated file, in which quotes mean nothing.
 
     Args:
         path: the file.
         columns: names of the columns; without, the first line holds them.
-        skip_short: leave out rows with fewer cells than columns, of which published files have a few.
+        short: gets file and line of the rows with fewer cells than columns, of which published files have a
+            few, and which are left out; None refuses them.
 
     Raises:
         UserError: the file cannot be read, is not UTF-8, or a row has another number of cells.
@@ -192,7 +195,8 @@ def read_tsv(path: Path, columns: Sequence[str] | None = None, skip_short: bool 
             continue
         cells = line.rstrip("\r").split("\t")
         if len(cells) != len(columns):
-            if skip_short and len(cells) < len(columns):
+            if short is not None and len(cells) < len(columns):
+                short.append(f"{path}:{number}")
                 continue
             raise UserError(
                 f"{path}:{number}: {len(cells)} cells for {len(columns)} columns; download the file again."

@@ -13,6 +13,7 @@ from typing import Any
 
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
+from xfm.finetuning.usable import few
 from xfm.reproduce.files.readers import chosen, need_parquet, parquet_files, parquet_rows, read_tsv, string
 from xfm.reproduce.read.corpus import Corpus
 from xfm.tasks.rows import LabelledText
@@ -161,21 +162,26 @@ def read_diagnostic(root: Path) -> list[LabelledText]:
 
 def _read_archive(folder: Path, layout: GlueFormat) -> Corpus[LabelledText]:
     labels = dict(zip(layout.written, layout.classes, strict=True))
+    # A few questions of QQP hold line breaks: as the official code does, what is left of them is skipped.
+    short: list[str] | None = [] if layout.folder == "QQP" else None
 
     def scored(file: str) -> list[LabelledText]:
-        # A few questions of QQP hold line breaks: as the official code does, what is left of them is skipped.
-        rows = read_tsv(folder / file, layout.header, skip_short=layout.folder == "QQP")
+        rows = read_tsv(folder / file, layout.header, short)
         return [_labelled(row, layout.columns, layout.label, labels) for row in rows]
 
     def hidden(file: str) -> list[LabelledText]:
         return [_unlabelled(row, layout.columns, layout.classes) for row in read_tsv(folder / file)]
 
-    return Corpus(
+    corpus = Corpus(
         scored("train.tsv"),
         {name: scored(file) for name, file, _ in layout.scored},
         {name: hidden(file) for name, file, _ in layout.hidden if (folder / file).is_file()},
         layout.classes,
     )
+    if not short:
+        return corpus
+    why = "lines with fewer cells than columns were skipped, as the official code does"
+    return replace(corpus, notes={"skipped": f"{why}: {len(short):,} ({few(short)})"})
 
 
 def _read_hub(folder: Path, layout: GlueFormat) -> Corpus[LabelledText]:

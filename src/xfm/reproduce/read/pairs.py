@@ -25,13 +25,19 @@ def read_snli_ve(folder: Path, images: Path) -> Corpus[LabelledPictureText]:
         UserError: a file is missing, or a row is not as published.
     """
 
+    open_rows: dict[str, int] = {}
+
     def split(name: str) -> list[LabelledPictureText]:
         rows = read_lines(need(folder, f"snli_ve_{name}.jsonl"), ("Flickr30K_ID", "sentence2", "gold_label"))
-        return [_entailed(row, images) for row in rows if row["gold_label"] != "-"]
+        agreed = [_entailed(row, images) for row in rows if row["gold_label"] != "-"]
+        open_rows[name] = len(rows) - len(agreed)
+        return agreed
 
-    train = split("train")
+    train, scored = split("train"), {name: split(name) for name in ("dev", "test")}
     check_picture(train[0].image, "put Flickr30k's pictures there")
-    return Corpus(train, {"dev": split("dev"), "test": split("test")}, classes=ENTAILMENT)
+    counts = ", ".join(f"{count:,} of {name}" for name, count in open_rows.items() if count)
+    notes = {"skipped": f"rows on which nobody agreed (-) were skipped, as published: {counts}"}
+    return Corpus(train, scored, classes=ENTAILMENT, notes=notes if counts else {})
 
 
 def _entailed(row: TableRow, images: Path) -> LabelledPictureText:

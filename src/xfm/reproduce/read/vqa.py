@@ -1,14 +1,15 @@
 """VQA v2 (Goyal et al., 2017) and Visual Genome's questions (Krishna et al., 2017) as published."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from xfm.data.records import is_text
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
+from xfm.finetuning.usable import few
 from xfm.metrics.vqa import normalise_answer
 from xfm.reproduce.files.readers import inner_rows, integer, need, read_json, read_json_rows, string
 from xfm.reproduce.read.corpus import Corpus, check_picture
@@ -68,9 +69,13 @@ def read_vqa(
         for name, file in (("test-dev", "test-dev2015"), ("test-std", "test2015"))
         if (folder / _QUESTIONS.format(file)).is_file()
     }
-    of_genome, absent = read_genome(genome) if genome else ([], {})
-    rows, notes = [*train, *of_genome], {"answer_list": note}
-    return Corpus(rows, scored, hidden, answers=answers, left_out=absent, notes=notes)
+    more = read_genome(genome) if genome else GenomeQuestions([], {}, ())
+    notes = {"answer_list": note}
+    if blank := more.blank:
+        why = "questions of Visual Genome without text or answer were skipped"
+        notes["blank"] = f"{why}: {len(blank):,} ({few(blank, 3)})"
+    rows = [*train, *more.rows]
+    return Corpus(rows, scored, hidden, answers=answers, left_out=more.absent, notes=notes)
 
 
 def built_answers(questions: Iterable[Question]) -> tuple[str, ...]:
@@ -94,15 +99,19 @@ def _answer_list(folder: Path, questions: Iterable[Question]) -> tuple[tuple[str
     if not path.is_file():
         answers = built_answers(questions)
         if not answers:
-            return (), f"{path} is missing, and no answer was given to {LEAST_QUESTIONS} questions"
+            return (), (
+                f"{path} is missing, and no answer was given to {LEAST_QUESTIONS} questions: the most "
+                "frequent ones of the training rows are ranked"
+            )
         return answers, (
-            f"built, as {path} is missing: the {len(answers):,} answers that most people gave to at least "
-            f"{LEAST_QUESTIONS} questions of train and val; the published list may differ"
+            f"the list of answers was built, as {path} is missing: the {len(answers):,} answers that most "
+            f"people gave to at least {LEAST_QUESTIONS} questions of train and val; the published list may "
+            "differ"
         )
     answers = read_json(path)
     if not isinstance(answers, list) or not answers or not all(is_text(a) and a for a in answers):
         raise UserError(f"{path}: not a list of answers; is it the official file?")
-    return tuple(dict.fromkeys(answers)), f"{path}"
+    return tuple(dict.fromkeys(answers)), f"the answers that are ranked are those of {path}"
 
 
 def _annotated(folder: Path, coco: Path, year: str) -> list[Question]:
@@ -151,11 +160,22 @@ def _hidden(path: Path, coco: Path) -> list[Question]:
     ]
 
 
-def read_genome(folder: Path) -> tuple[list[Question], dict[str, str]]:
-    """Visual Genome: `question_answers.json` beside `VG_100K/` and `VG_100K_2/`.
+class GenomeQuestions(NamedTuple):
+    """Visual Genome's questions.
 
-    Returns:
-        The questions, and those whose picture is in neither folder: why by file, row and question.
+    Attributes:
+        rows: that can be trained on.
+        absent: those whose picture is in neither folder: why by file, row and question.
+        blank: file, row and question of those without text or answer.
+    """
+
+    rows: Sequence[Question]
+    absent: Mapping[str, str]
+    blank: Sequence[str]
+
+
+def read_genome(folder: Path) -> GenomeQuestions:
+    """Visual Genome: `question_answers.json` beside `VG_100K/` and `VG_100K_2/`.
 
     Raises:
         UserError: a file is missing, or a row is not as published.
@@ -167,18 +187,18 @@ def read_genome(folder: Path) -> tuple[list[Question], dict[str, str]]:
     rows = read_json_rows(need(folder, "question_answers.json"), required=("qas",))
     if not pictures:
         raise UserError(f"{folder} holds no pictures; put Visual Genome's VG_100K and VG_100K_2 there")
-    found, absent = list[Question](), dict[str, str]()
+    found, absent, blank = list[Question](), dict[str, str](), list[str]()
     for row in rows:
         for number, pair in enumerate(inner_rows(row, "qas", ("question", "answer", "image_id")), start=1):
+            place = f"{pair.place}, question {number}"
             question, answer = (string(pair, field).strip() for field in ("question", "answer"))
             answer = answer.rstrip(".").lower()
             key = integer(pair, "qa_id") if "qa_id" in pair else None
             image = pictures.get(str(integer(pair, "image_id")))
-            if not (question and answer):  # a few are blank
-                continue
-            if image is None:
-                reason = f"the picture {pair['image_id']} is in neither VG_100K nor VG_100K_2"
-                absent[f"{pair.place}, question {number}"] = reason
+            if not (question and answer):  # a few are
+                blank.append(place)
+            elif image is None:
+                absent[place] = f"the picture {pair['image_id']} is in neither VG_100K nor VG_100K_2"
             else:
                 found.append(Question(image, question, answer, "genome", ((answer, VG_WEIGHT),), key))
-    return found, absent
+    return GenomeQuestions(found, absent, blank)
