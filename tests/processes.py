@@ -19,7 +19,7 @@ from typing import Self
 import psutil
 
 ROOT = Path(__file__).parent.parent
-XFM = [sys.executable, "-m", "xfm.cli"]
+XFM = [sys.executable, "-m", "xfm"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 HOLD = [
     sys.executable,

@@ -17,6 +17,7 @@ from tests.evaluation.tiny import save_tiny_model, write_world
 from tests.folders import content
 from tests.interop.published_files import tiny
 from tests.official.glue import write_glue
+from tests.refusals import expect_refusal
 from tests.training.corpus import tiny_recipe, write_corpus
 from xfm.cli import main
 from xfm.config.finetune import FinetuneConfig
@@ -24,7 +25,7 @@ from xfm.errors import UserError
 from xfm.interop.published.export import export
 from xfm.reports.stored import left_out_sentence, stored_flags
 from xfm.reproduce.read.glue import GlueTask
-from xfm.results_folder import MADE_BY, Maker, free_name, holding, require_free, sign, unused
+from xfm.results_folder import MADE_BY, Maker, free_name, holding, model_mark, require_free, sign, unused
 
 SAMPLES = Path(__file__).parents[1] / "docs" / "tutorials" / "samples"
 REVIEWS, SHAPES = SAMPLES / "reviews.csv", SAMPLES / "shapes.csv"
@@ -272,3 +273,22 @@ def test_hostile_marks_neither_block_nor_end_in_an_error(tmp_path: Path) -> None
     (tmp_path / "evaluation.json").unlink()
     (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
     pipe("config.yaml", "a run")
+
+
+@pytest.mark.parametrize("what", ["pipe", "folder", "nothing", "endless"])
+def test_weights_that_cannot_be_read_are_named(tmp_path: Path, what: str) -> None:
+    """Not only those of the model: every such file in its folder is what it is known by."""
+    path = tmp_path / "m" / "more.safetensors"
+    path.parent.mkdir()
+    (path.parent / "model.safetensors").write_bytes(b"weights")
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    elif what == "nothing":
+        path.symlink_to("nowhere")
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 42)
+    with expect_refusal(str(path), "copy it again" if what != "endless" else "of memory here"):
+        model_mark(path.parent)

@@ -32,7 +32,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """What a line of bash says, `xfm` being the one that is tested."""
-    script = f'xfm() {{ "{sys.executable}" -m xfm.cli "$@"; }}\n{line}'
+    script = f'xfm() {{ "{sys.executable}" -m xfm "$@"; }}\n{line}'
     variables = os.environ | environment
     words = {"capture_output": True, "text": True, "errors": "surrogateescape", "timeout": 300}
     return subprocess.run(["bash", "-c", script], env=variables, check=False, **words)

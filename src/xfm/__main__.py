@@ -4,13 +4,17 @@ import sys
 
 
 def program() -> int:
-    """Run the command line; a Ctrl-C while its first modules are imported is no traceback either."""
+    """Run the command line; a Ctrl-C while its first modules are imported is no traceback either.
+
+    Nor is one before `main` listens, or after.
+    """
     try:
         from xfm.cli import main
+
+        return main()
     except KeyboardInterrupt:
         print("\nxfm: interrupted", file=sys.stderr)
         return 130
-    return main()
 
 
 if __name__ == "__main__":

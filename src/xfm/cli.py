@@ -178,6 +178,3 @@ COMMANDS = {
         _verb("info", "describe a model, checkpoint, run or recipe", shows=lambda _: True),
     )
 }
-
-if __name__ == "__main__":
-    sys.exit(main())

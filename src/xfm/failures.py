@@ -4,6 +4,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from xfm.errors import UserError, first_line
 
@@ -86,6 +87,24 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether memory of this machine or of its device was too little."""
     said = isinstance(error, MemoryError) or _number(error) == errno.ENOMEM
     return said or _MEMORY.search(str(error)) is not None
+
+
+def require_memory(path: Path, size: int) -> None:
+    """Refuse a file of weights that this machine cannot hold, before it is read.
+
+    Args:
+        path: the file, for the message.
+        size: its bytes.
+
+    Raises:
+        UserError: it has more than the machine's memory.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        raise UserError(
+            f"{path} has {size >> 20} MiB, more than the {memory >> 20} MiB of memory here; take a machine "
+            "with more, or a smaller model"
+        )
 
 
 def limit(number: int) -> tuple[str, str]:

@@ -21,6 +21,8 @@ from xfm.failures import FULL, limit, refused
 MAX_SETTINGS = 64 << 20
 """Bytes of a file of settings, or of results, that is read whole."""
 
+DEEPEST = 100
+"""Levels of a file of settings, more than any of ours has: JSON and YAML are not written of any depth."""
 MAX_OFFICIAL = 2 << 30
 """Bytes of a published file of annotations."""
 MAX_LOG = 1 << 30
@@ -111,7 +113,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """The object that a file of a model folder holds.
 
     Raises:
-        UserError: the file is missing, cannot be read, or holds no JSON object.
+        UserError: the file is missing, cannot be read, holds no JSON object, or one that is nested too deep.
     """
     try:
         value = json.loads(read_text(path))
@@ -123,6 +125,12 @@ def read_json_object(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not valid JSON ({error}); copy it again") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} must hold a JSON object; copy it again")
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [item for items in inner for item in items if isinstance(item, dict | list)]
+    if level:
+        raise UserError(f"{path} is nested more than {DEEPEST} levels deep; copy it again")
     return value
 
 

@@ -16,8 +16,6 @@ from xfm.errors import UserError
 from xfm.files import file_digest, folder_size, read_json_object, read_log
 from xfm.modeling.headers import tensor_shapes
 
-DEEPEST = 100
-"""Levels of a file of settings, far more than any of ours has."""
 PUBLISHED = (".th", ".pt", ".pth", ".safetensors")
 """Ends of the names of published files; other files are recipes."""
 
@@ -62,19 +60,22 @@ def _describe_model(folder: Path) -> str:
 
 def _model_facts(folder: Path) -> dict[str, Any]:
     """Sizes, grid, preprocessing, licences, configuration and the rest of a model folder's provenance."""
-    provenance, config = _read_object(folder / "provenance.json"), _read_object(folder / "config.json")
+    provenance, config = (
+        read_json_object(folder / "provenance.json"),
+        read_json_object(folder / "config.json"),
+    )
     exported, weights = folder / MANIFEST, folder / "model.safetensors"
     if exported.is_file():
-        facts: dict[str, Any] = {"exported": _read_object(exported)}
+        facts: dict[str, Any] = {"exported": read_json_object(exported)}
     elif (folder / "adapter.json").is_file():
-        facts = {"adapter": _read_object(folder / "adapter.json"), "bytes": folder_size(folder)}
+        facts = {"adapter": read_json_object(folder / "adapter.json"), "bytes": folder_size(folder)}
         for name in ("adapter_model", "changed"):
             if (folder / f"{name}.safetensors").is_file():
                 facts[f"{name} parameters"] = parameter_counts(folder / f"{name}.safetensors")["total"]
     else:
         facts = {"parameters": parameter_counts(weights), "bytes": weights.stat().st_size}
     if (folder / "task.json").is_file():
-        facts["task"] = _read_object(folder / "task.json")
+        facts["task"] = read_json_object(folder / "task.json")
         if not exported.is_file():
             facts["task"] |= {"parameters": parameter_counts(folder / "task.safetensors")["total"]}
     if grid := _grid(config.get("vision")):
@@ -82,7 +83,7 @@ def _model_facts(folder: Path) -> dict[str, Any]:
     for name in ("preprocessing", "tokenizer", "calibration"):
         path = folder / f"{name}.json"
         if name != "tokenizer" and path.is_file():
-            facts[name] = _read_object(path)
+            facts[name] = read_json_object(path)
         elif path.is_file():
             facts[name] = {"file": path.name, "sha256": file_digest(path)}
     for name in ("position", "gradients", "licences", "data"):
@@ -106,7 +107,7 @@ def _grid(vision: Any) -> dict[str, int] | None:
 
 
 def _describe_checkpoint(folder: Path) -> str:
-    state = _read_object(folder / "state.json")
+    state = read_json_object(folder / "state.json")
     settings = state.pop("settings", {})
     parts = {"checkpoint": str(folder), **state}
     if (folder / "config.json").is_file():  # it is a whole model folder
@@ -133,20 +134,6 @@ def parameter_counts(file: Path) -> dict[str, int]:
     for name, shape in tensor_shapes(file).items():
         counts[name.split(".")[0]] += prod(shape)
     return {**counts, "total": sum(counts.values())}
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    value = read_json_object(path)
-    _check_depth(value, path)
-    return value
-
-
-def _check_depth(value: Any, path: Path, depth: int = 0) -> None:
-    """Refuse what JSON can hold and YAML cannot be written of."""
-    if depth > DEEPEST:
-        raise UserError(f"{path} is nested more than {DEEPEST} levels deep; copy it again")
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _check_depth(item, path, depth + 1)
 
 
 def _yaml(value: Any) -> str:

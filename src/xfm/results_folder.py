@@ -3,7 +3,9 @@
 A command asks with `require_free` before any work, and signs the folder with `sign` before its first result.
 """
 
+import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -11,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from xfm.errors import UserError
-from xfm.files import file_digest, read_json_or_nothing, read_text, write_text, writing
+from xfm.failures import require_memory
+from xfm.files import file_digest, open_regular, read_json_or_nothing, read_text, write_text, writing
 
 MADE_BY = "made_by.json"
 DETAILS = "evaluation.json"
@@ -182,11 +185,28 @@ def model_mark(model: Path) -> str:
 
     Args:
         model: folder of a model, or a published file.
+
+    Raises:
+        UserError: as `model_digest`.
     """
     if model.is_file():
-        return file_digest(model)[:16]
+        return model_digest(model)[:16]
     files = sorted(model.glob("*.safetensors"))
-    return sha256("".join(map(file_digest, files)).encode()).hexdigest()[:16] if files else ""
+    return sha256("".join(map(model_digest, files)).encode()).hexdigest()[:16] if files else ""
+
+
+def model_digest(path: Path) -> str:
+    """Sha256 of a file of a model as hexadecimal digits.
+
+    Raises:
+        UserError: there is none, it is no file, or it has more than the machine's memory.
+    """
+    try:
+        with open_regular(path) as file:
+            require_memory(path, os.fstat(file.fileno()).st_size)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); copy it again") from error
 
 
 def world_mark(world: Path) -> str:

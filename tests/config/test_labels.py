@@ -55,7 +55,11 @@ def test_weights_in_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["spam", "spam=0", "spam=-1", "spam=nan", "spam=x", "=2", "a=1,a=2", "{}", "{a: [1]}"]
+    "wrong",
+    [
+        *("spam", "spam=0", "spam=-1", "spam=nan", "spam=x", "=2", "a=1,a=2", "{}", "{a: [1]}", "spam=1e300"),
+        *("{a: " + "9" * 400 + "}", "{" * 3000),
+    ],
 )
 def test_what_is_no_weight_is_refused(wrong: str) -> None:
     with expect_refusal("class_weights"):
@@ -94,3 +98,15 @@ def test_only_tasks_of_classes_read_them() -> None:
 def test_a_head_of_one_output_has_no_several_labels() -> None:
     with pytest.raises(ValueError, match="several labels"):
         TaskConfig("text-classification", 1, label_kind=LabelKind.SEVERAL)
+
+
+def test_a_weight_that_nobody_could_write_is_not_written() -> None:
+    """Of a few letters YAML makes lists of lists that take all memory as a text."""
+    laughs = ", ".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'x'}]" for n in range(12))
+    with expect_refusal("class_weights", "is no number", kind=ValueError):
+        class_weights_of(f"{{{laughs}}}")
+    deep: list[Any] = []
+    for _ in range(12):
+        deep = [deep] * 9
+    with expect_refusal("class_weights", "is no number", kind=ValueError):
+        class_weights_of({"a": deep})  # pyright: ignore[reportArgumentType]

@@ -235,6 +235,40 @@ def test_a_stopped_run_goes_on_exactly(
     assert [one["what"] for one in parts if one not in whole] == ["resumed"]
 
 
+def test_a_damaged_baseline_is_named_and_made_again(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the second training without one modality; what is kept of the first is damaged then."""
+    task, out = "image-text-classification", tmp_path / "out"
+    first, second = (out / "baselines" / name for name in ("text-only", "picture-only"))
+    config = replace(SHORT, baseline=True)
+    with stopped(monkeypatch, second, 1):
+        on_sample(task, model, out, config)
+    for name, others in (("rows.json", ["{}", '{"seconds": 1, "rows": {"test": "x"}}']), ("scores.json", [])):
+        kept = (first / name).read_text()
+        for damaged in ("{", "[]", "[" * 9999, *others):
+            (first / name).write_text(damaged)
+            with expect_refusal(str(first / name)):
+                on_sample(task, model, out, config, resume=True)
+        (first / name).write_text(kept)
+    shutil.rmtree(first)
+    assert on_sample(task, model, out, config, resume=True).scores
+
+
+def test_a_model_remembers_so_many_others_that_it_began_with(model: Path, tmp_path: Path) -> None:
+    """Whoever tunes a model every day does not find its provenance too deep one day."""
+    base, depth = shutil.copytree(model, tmp_path / "base"), 0
+    told: dict[str, Any] = {"name": "the first"}
+    for number in range(60):
+        told = {"name": str(number), "began_with": told}
+    (base / "provenance.json").write_text(json.dumps(told))
+    on_sample("text-classification", base, tmp_path / "out", replace(SHORT, steps=1, baseline=False))
+    found = json.loads((tmp_path / "out" / "model" / "provenance.json").read_text())
+    while "began_with" in found:
+        found, depth = found["began_with"], depth + 1
+    assert (depth, found["name"]) == (16, "44")
+
+
 def test_what_a_resumed_run_must_agree_with(
     model: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,11 @@
 """A limit of time, the estimate of a dry run, and configurations that are read back."""
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
+from math import inf, nan
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,7 @@ from xfm.config.finetune_file import dump_finetune, read_finetune
 from xfm.config.options import parse
 from xfm.config.tasks import task_spec, task_specs
 from xfm.errors import UserError
-from xfm.finetuning.budget import BUDGET_FILE, Budget
+from xfm.finetuning.budget import BUDGET_FILE, Budget, kept_share
 from xfm.finetuning.dry_run import dry_run
 from xfm.finetuning.plan import fitted
 from xfm.finetuning.presets import decided
@@ -163,7 +165,12 @@ def test_a_limit_whose_plan_is_lost_is_named(
     out, config = tmp_path / "out", replace(SHORT, steps=12, patience=0, time_limit=30, baseline=False)
     with stopped(monkeypatch, out, 5):
         on_sample(TEXTS, model, out, config)
-    (out / BUDGET_FILE).write_text("{")
+    kept = json.loads((out / BUDGET_FILE).read_text())
+    damaged = [{**kept, name: number} for name in ("seconds", "steps", "looks") for number in (inf, nan, 0)]
+    for text in ("{", *map(json.dumps, damaged)):
+        (out / BUDGET_FILE).write_text(text)
+        with pytest.raises(UserError, match=r"budget.json is missing or damaged.*begin in another folder"):
+            kept_share(out)
     with pytest.raises(UserError, match=r"budget.json is missing or damaged.*begin in another folder"):
         on_sample(TEXTS, model, out, config, resume=True)
 

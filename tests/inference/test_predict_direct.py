@@ -237,7 +237,7 @@ def test_mistakes_are_one_line(arguments: str, words: str, capsys: pytest.Captur
 
 @pytest.mark.slow
 def test_a_real_pipe(folders: Folders, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "xfm.cli", "predict", TEXT, "--model", str(folders[TEXT]), "--input", "-"]
+    words = [sys.executable, "-m", "xfm", "predict", TEXT, "--model", str(folders[TEXT]), "--input", "-"]
     done = subprocess.run(
         [*words, "--top-k", "1"],
         input="good\nbad\n",
@@ -257,3 +257,13 @@ def test_a_kept_column_that_no_row_has_is_told(tmp_path: Path, command: Command)
     found = command(TEXT, "--input", rows, "--keep", "id,nothing")
     assert found.status == 0
     assert "no row has nothing, which --keep names: it is null in every answer" in found.error
+
+
+def test_a_terminal_obeys_nothing_that_a_row_holds(tmp_path: Path, command: Command) -> None:
+    """JSON escapes what begins with an escape; other letters steer a terminal, too, or turn what is read."""
+    odd = "\u009b2J\u202egood\u2066\U000e0001 \u00e9\u4e2d"
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"text": "a", "id": odd}) + "\n")
+    found = command(TEXT, "--input", tmp_path / "rows.jsonl", "--keep", "id")
+    (line,) = found.out.splitlines()
+    assert line.isprintable()
+    assert found.rows[0]["id"] == odd

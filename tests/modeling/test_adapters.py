@@ -267,6 +267,17 @@ def fields(file: str, **changes: Any) -> Callable[[Path], None]:
     return apply
 
 
+def of_pictures(side: int, patch: int) -> Callable[[Path], None]:
+    """Pictures of a size that the base, or no machine, takes."""
+
+    def apply(folder: Path) -> None:
+        vision = json.loads((folder / "config.json").read_text())["vision"]
+        fields("config.json", vision=vision | {"image_size": side, "patch_size": patch})(folder)
+        fields("preprocessing.json", image_size=side)(folder)
+
+    return apply
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
@@ -287,6 +298,9 @@ def fields(file: str, **changes: Any) -> Callable[[Path], None]:
         (fields("adapter.json", weights="0" * 64), ("other weights than those of",)),
         (fields("adapter.json", code="x.py"), ("adapter.json", "unknown field code")),
         (fields("adapter.json", alpha=500), ("is not what it was when it was saved",)),
+        (fields("adapter.json", alpha=10**400), ("adapter.json", "alpha is 1")),
+        (of_pictures(36, 4), ("config.json", "another model than its base")),
+        (of_pictures(4096, 16), ("config.json", "number of patches")),
         (fields("config.json", projection=17), ("config.json", "another model than its base")),
         (
             tensors("changed.safetensors", lambda t: t.update({"itm_head.0.bias": torch.zeros(5, 5)})),
@@ -305,3 +319,13 @@ def test_damaged_and_hostile_folders_are_one_sentence(
     edit(copied)
     with expect_refusal(*words):
         load_model(copied)
+
+
+def test_a_base_that_is_no_file_or_has_no_end_is_not_read(learned: Learned, tmp_path: Path) -> None:
+    """Whoever writes an adapter says where its base is."""
+    base, weights = tmp_path / "base", tmp_path / "base" / "model.safetensors"
+    base.mkdir()
+    with weights.open("wb") as file:
+        file.truncate(1 << 42)
+    with expect_refusal(str(weights), "MiB of memory here"):
+        load_model(learned.folder, base=base)

@@ -16,6 +16,7 @@ from tests.processes import ROOT, run
 from tests.refusals import expect_refusal
 from xfm.modeling.card import model_card
 from xfm.modeling.folder import Belongings, load_model
+from xfm.modeling.hub import push_to_hub
 from xfm.modeling.model_files import TASK, TASK_WEIGHTS
 from xfm.modeling.xfm import XFM
 
@@ -174,3 +175,40 @@ def test_the_card_of_parts_with_licences() -> None:
         assert "weights: not stated" in card
         assert "language encoder that training began with, words: mit" in card
         assert "vision encoder that training began with, eyes: not stated" in card
+
+
+def test_an_upload_takes_the_models_files_and_nothing_else(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever made a folder must not choose what of the machine is shown to the world."""
+    secret = tmp_path / "secret"
+    secret.write_text('{"token": "mine"}')
+    (saved / "notes.json").symlink_to(secret)
+    (saved / ".env").write_text("TOKEN=mine")
+    sent: list[set[str]] = []
+
+    def push(folder: Path, *_: object) -> str:
+        sent.append({path.name for path in folder.iterdir()})
+        return "the address"
+
+    monkeypatch.setattr("xfm.modeling.hub.push", push)
+    assert push_to_hub(saved, "me/tiny") == "the address"
+    assert sent == [{path.name for path in saved.iterdir()} - {"notes.json", ".env"} | {"README.md"}]
+    assert "2 of" in (said := capsys.readouterr().err)
+    assert "are no files of a model and stay here: .env, notes.json" in said
+    (saved / "provenance.json").unlink()
+    (saved / "provenance.json").symlink_to(secret)
+    with expect_refusal("provenance.json is a link that leads out of the folder"):
+        push_to_hub(saved, "me/tiny")
+    # The hub's own cache is made of links.
+    cached = tmp_path / "models--me--tiny" / "snapshots" / "abc"
+    cached.mkdir(parents=True)
+    (cached.parents[1] / "blobs").mkdir()
+    (saved / "provenance.json").unlink()
+    (saved / "provenance.json").write_text('{"scores": "none"}')
+    for path in saved.iterdir():
+        if not path.is_symlink():
+            path.rename(cached.parents[1] / "blobs" / path.name)
+            (cached / path.name).symlink_to(f"../../blobs/{path.name}")
+    assert push_to_hub(cached, "me/tiny") == "the address"
+    assert {"model.safetensors", "provenance.json"} < sent[1]

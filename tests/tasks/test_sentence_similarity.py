@@ -56,6 +56,7 @@ def test_negatives_are_a_text_or_a_list_or_none() -> None:
     [
         ({"anchor": "a", "positive": "b", "negative": ["c", 3]}, ("negative", "list of texts")),
         ({"anchor": "a", "positive": "b", "negative": ["b"]}, ("negative", "it is the positive")),
+        ({"anchor": "a", "positive": "b", "negative": ["c"] * 257}, ("negative", "257 texts, more than 256")),
         ({"anchor": "", "positive": "b"}, ("anchor", "is empty")),
         ({"anchor": "a"}, ("positive", "is empty")),
     ],

@@ -33,7 +33,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm pretrain --recipe nano --training.minutes 20      the clock decides when phases and run end\n"
         "  xfm pretrain --replay runs/nano --out runs/again      the same steps again, without a clock\n"
         "  xfm pretrain --out runs/mine --resume\n"
-        "  torchrun --nproc-per-node 8 -m xfm.cli pretrain --recipe base\n"
+        "  torchrun --nproc-per-node 8 -m xfm pretrain --recipe base\n"
         f"  {RECIPE_ENV}_TRAINING__STEPS=100 xfm pretrain      any option from the environment",
     )
     known = ", ".join(recipe_names())

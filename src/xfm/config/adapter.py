@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from xfm.config.ranges import check_range
 
-MOST_RANK = 1 << 12
+MOST_RANK, MOST_ALPHA = 1 << 12, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class AdapterConfig:
 
     def __post_init__(self) -> None:
         check_range("rank", self.rank, 1, MOST_RANK)
-        check_range("alpha", self.alpha, 0)
+        check_range("alpha", self.alpha, 0, MOST_ALPHA)
 
     @property
     def scale(self) -> float:

@@ -9,7 +9,7 @@ from xfm.config.ranges import check_range, check_ranges
 Grid = tuple[int, int]
 """Rows and columns of patches."""
 
-MAX_WIDTH, MAX_DEPTH, MAX_ROWS, MAX_GRID = 65_536, 1000, 10_000_000, 256
+MAX_WIDTH, MAX_DEPTH, MAX_ROWS, MAX_GRID, MAX_PATCHES = 65_536, 1000, 10_000_000, 256, 8192
 """Far above any model: numbers of a damaged or hostile file stop before such a model is begun."""
 
 
@@ -42,6 +42,8 @@ class PictureConfig:
                 check_range(f"vision.{name}", side, 1, MAX_WIDTH)
                 require(side % self.patch_size == 0, f"vision.patch_size must divide vision.{name}")
                 check_range(f"vision.{name} / vision.patch_size", side // self.patch_size, 1, MAX_GRID)
+        # Every pair of patches has a place in memory, whatever the file of weights holds.
+        check_range("the number of patches by vision.image_size", self.patches, 1, MAX_PATCHES)
 
     @property
     def grid(self) -> Grid:

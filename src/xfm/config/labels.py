@@ -1,5 +1,6 @@
 """How many labels a row has, and what each of them weighs. Nothing here imports torch."""
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -9,7 +10,7 @@ import yaml
 
 from xfm.errors import UserError, excerpt, suggest
 
-BALANCED = "balanced"
+BALANCED, MOST = "balanced", 1_000_000
 ClassWeights = str | dict[str, float]
 """No weights (empty), `balanced`, or weights by label; 1 for labels that are not named."""
 HALF = 0.5
@@ -52,7 +53,7 @@ def _pairs(given: str | Mapping[Any, float]) -> list[tuple[object, object]]:
     if given.lstrip().startswith("{"):
         try:
             content = yaml.safe_load(given)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, RecursionError):
             content = None
         if isinstance(content, Mapping):
             return [*content.items()]
@@ -74,14 +75,16 @@ def label_name(label: object) -> str:
 
 
 def _weight(given: object, label: object) -> float:
-    try:
-        weight = float("nan" if isinstance(given, bool) else given)  # pyright: ignore[reportArgumentType]
-    except (TypeError, ValueError):
-        weight = math.nan
-    if not 0 < weight < math.inf:
+    weight = math.nan
+    if isinstance(given, int | float | str) and not isinstance(given, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            weight = float(given)
+    if not 0 < weight <= MOST:
+        # What is no number may be a list of lists that YAML made of a few letters, and nobody can write it.
+        said = "no number" if math.isnan(weight) else f"{weight:g}"
         raise ValueError(
-            f"class_weights: the weight of {excerpt(label_name(label))} is {excerpt(str(given))}; give a "
-            "number above 0"
+            f"class_weights: the weight of {excerpt(label_name(label))} is {said}; give a number above 0, "
+            f"{MOST:,} at most"
         )
     return weight
 

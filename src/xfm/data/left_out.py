@@ -194,7 +194,7 @@ def bad_rows_of(path: Path) -> dict[str, str]:
     for line in lines:
         try:
             row = json.loads(line)
-            found[row["place"]] = row["error"]
+            found[row["place"]] = str(row["error"])
         except (ValueError, KeyError, TypeError, RecursionError):  # of a folder, or cut by a kill
             continue
     return found

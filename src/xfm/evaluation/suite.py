@@ -36,7 +36,7 @@ from xfm.paths import home_path
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_scores
 from xfm.reports.stored import DETAILS, MAY_CHANGE, METRICS, part_path, parts_to_keep, read_part
-from xfm.results_folder import Maker, require_free, sign, world_mark
+from xfm.results_folder import Maker, model_digest, require_free, sign, world_mark
 from xfm.tasks.pictures import Pictures
 from xfm.training.distributed import pick_device
 from xfm.training.flags import Flag, plain_flags
@@ -278,7 +278,11 @@ def part_fingerprint(part: Part, weights: str, world: Path, config: EvaluationCo
 
 
 def weights_digest(folder: Path) -> str:
-    """Sha256 of a model folder's weights, configuration, tokenizer and preprocessing."""
+    """Sha256 of a model folder's weights, configuration, tokenizer and preprocessing.
+
+    Raises:
+        UserError: one of them is missing, or cannot be read.
+    """
     require_whole(folder)
     names = ("model.safetensors", "config.json", "tokenizer.json", "preprocessing.json")
     missing = [name for name in names if not (folder / name).exists()]
@@ -286,4 +290,4 @@ def weights_digest(folder: Path) -> str:
         raise UserError(
             f"{folder} is not a model folder: {missing[0]} is missing; give one that pre-training wrote"
         )
-    return hashlib.sha256("".join(file_digest(folder / name) for name in names).encode()).hexdigest()
+    return hashlib.sha256("".join(model_digest(folder / name) for name in names).encode()).hexdigest()

@@ -91,9 +91,9 @@ def kept_share(out: Path) -> TimeShare:
     found = read_json_or_nothing(out / BUDGET_FILE)
     try:
         share = TimeShare(*(kind(found[name]) for name, kind in TimeShare.__annotations__.items()))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         share = None
-    if share is None or share.seconds <= 0 or share.steps < 1:
+    if share is None or not (0 < share.seconds < inf and share.steps >= 1 and share.looks >= 1):
         raise UserError(
             f"{out / BUDGET_FILE} is missing or damaged, without which a run with a time limit cannot go "
             "on: put it back, or begin in another folder"

@@ -13,6 +13,9 @@ from xfm.modeling.folder import Belongings, Pretrained, save_model
 from xfm.modeling.model_files import FRESH
 from xfm.tasks.base import Task
 
+REMEMBERED = 16
+"""Models that a model began with, one from the other, of which its provenance tells."""
+
 
 def save_tuned(
     folder: Path,
@@ -56,7 +59,7 @@ def save_tuned(
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         **settings,
         **({FRESH: fresh} if fresh else {}),
-        "began_with": {key: value for key, value in before.items() if key != "settings"},
+        "began_with": _remembered({key: value for key, value in before.items() if key != "settings"}),
     }
     model, tokenizer = pretrained.model, pretrained.given_tokenizer
     if apart is None:
@@ -66,3 +69,12 @@ def save_tuned(
     scale = apart.rank, apart.alpha
     save_adapter(folder, began_from, model.state_dict(), model.config, own, run.additions, scale)
     return provenance
+
+
+def _remembered(before: dict[str, Any], models: int = REMEMBERED) -> dict[str, Any]:
+    """The provenance of the models before, the first of many left out: who tunes a model daily goes on."""
+    inner = before.get("began_with")
+    if not isinstance(inner, dict):
+        return before
+    others = {key: value for key, value in before.items() if key != "began_with"}
+    return {**others, "began_with": _remembered(inner, models - 1)} if models > 1 else others

@@ -223,6 +223,7 @@ def _report(found: Scored, task: AnyTask, rows: Sequence[Any], details: Mapping[
         ("Seed", str(details["config"]["seed"])),
     ]
     task.train_rows = []  # the training rows are not here, and the page must not show others in their place
-    tuned, splits = TuningRun(int(provenance.get("steps") or 0)), {SPLIT: rows}
+    steps = provenance.get("steps")
+    tuned, splits = TuningRun(steps if isinstance(steps, int) else 0), {SPLIT: rows}
     whole = {**details, "facts": facts}
     write_report(found.out, task, splits, {SPLIT: found.predictions}, found.scores, tuned, whole)

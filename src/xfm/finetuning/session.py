@@ -1,6 +1,5 @@
 """What all trainings of a fine-tuning share: the task's own, and those of its baselines."""
 
-import json
 import shutil
 import sys
 import time
@@ -19,6 +18,7 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
+from xfm.files import read_json_object
 from xfm.finetuning.adapt import check_apart, merge_lora
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.baselines.strong import BaselineResult, scored
@@ -279,12 +279,22 @@ def _keep(folder: Path, made: Callable[[], BaselineResult]) -> None:
 
 
 def _kept(folder: Path) -> BaselineResult:
-    """The scores of a baseline; those of an older version lack what each row adds to them."""
-    metrics = json.loads((folder / BASELINE_SCORES).read_text(encoding="utf-8"))
+    """The scores of a baseline; those of an older version lack what each row adds to them.
+
+    Raises:
+        UserError: its files are damaged.
+    """
     path = folder / BASELINE_ROWS
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"seconds": None, "rows": {}}
-    rows = {split: None if own is None else np.array(own) for split, own in kept["rows"].items()}
-    return BaselineResult(metrics, {}, rows, kept["seconds"])
+    metrics = read_json_object(folder / BASELINE_SCORES)
+    kept = read_json_object(path) if path.exists() else {"seconds": None, "rows": {}}
+    try:
+        rows = {
+            split: None if own is None else np.array(own, dtype=np.float64)
+            for split, own in kept["rows"].items()
+        }
+        return BaselineResult(metrics, {}, rows, kept["seconds"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged; remove {folder}, and the baseline is made again") from error
 
 
 def clear(folder: Path) -> None:

@@ -12,7 +12,6 @@ from xfm.config.linear import LinearEvaluationConfig, Method
 from xfm.config.plain import to_plain
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError, excerpt
-from xfm.files import file_digest
 from xfm.frozen.cache import Featuriser
 from xfm.frozen.class_scores import class_scores
 from xfm.frozen.deep import fit_head
@@ -29,7 +28,7 @@ from xfm.modeling.model_files import WEIGHTS
 from xfm.modeling.named import model_folder
 from xfm.reports.scores import Score, write_json, write_scores
 from xfm.reports.stored import METRICS
-from xfm.results_folder import Maker, digest, require_free, sign
+from xfm.results_folder import Maker, digest, model_digest, require_free, sign
 from xfm.tasks.rows import Labelled
 from xfm.training.distributed import pick_device
 from xfm.training.memory import prepare_process
@@ -141,7 +140,7 @@ def frozen_maker(command: str, folder: Path, *splits: Sequence[Labelled] | None)
     if not (require_whole(folder) / WEIGHTS).is_file():
         raise UserError(f"{folder} is not a model folder: {WEIGHTS} is missing; give one that was trained")
     data = {"data": digest(splits)} if splits else {}
-    return Maker(command, {"model": file_digest(folder / WEIGHTS), **data}, str(folder))
+    return Maker(command, {"model": model_digest(folder / WEIGHTS), **data}, str(folder))
 
 
 def build_featuriser(

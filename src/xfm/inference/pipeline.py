@@ -150,7 +150,7 @@ def _check_head(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
 
 def _check_trained(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
     """Heads that began at random, and were never trained, would answer at random."""
-    fresh = [str(part) for key in (FRESH, "initialised") for part in loaded.provenance.get(key, ())]
+    fresh = [str(part) for key in (FRESH, "initialised") for part in (loaded.provenance.get(key) or ())]
     for head in spec.uses:
         part = head.removesuffix(".")
         if any(f"{one}.".startswith(f"{part}.") for one in (item.removesuffix(".") for item in fresh)):

@@ -23,8 +23,8 @@ from xfm.config.next_command import command_line
 from xfm.config.plain import to_plain
 from xfm.config.restore import from_plain
 from xfm.errors import UserError
-from xfm.files import file_digest, read_json_object, write_text
-from xfm.modeling.belongings import Belongings
+from xfm.files import read_json_object, write_text
+from xfm.modeling.belongings import Belongings, Preprocessing
 from xfm.modeling.checking import check_of, read_check, verify_here
 from xfm.modeling.composition import Backbone
 from xfm.modeling.headers import tensor_shapes
@@ -43,6 +43,7 @@ from xfm.modeling.named import model_folder
 from xfm.modeling.self_check import SELF_CHECK
 from xfm.modeling.weights import read_tensors, require_finite, write_tensors
 from xfm.paths import home_path
+from xfm.results_folder import model_digest
 
 ADAPTER, CHANGED = "adapter.json", "changed.safetensors"
 
@@ -119,16 +120,27 @@ def _over_base(
     about = from_plain(AdapterConfig, read_json_object(folder / ADAPTER), folder / ADAPTER)
     config, shown = read_config(folder)
     model, own = read_whole(_base_of(folder, about, base), build, check=False)
-    if config.sees and model.sees and shown.shape != own.preprocessing.shape:
-        model.resize(shown.image_size, shown.image_width)
-    if model.config != config:
+    if _resized(model.config, shown) != config:  # compared first: what does not fit takes no memory
         raise UserError(f"{folder / CONFIG} describes another model than its base; use the files of one save")
+    if model.config != config:
+        model.resize(shown.image_size, shown.image_width)
     add_low_rank(folder, model, about)
     _replace_changed(folder / CHANGED, model)
     provenance = {key: value for key, value in read_provenance(folder).items() if key != "tokenizer"}
     check = read_check(folder / SELF_CHECK)
     found = Belongings(own.given_tokenizer, shown, provenance, read_task(folder, model), None, check)
     return model.eval(), found
+
+
+def _resized(config: ModelConfig, shown: Preprocessing) -> ModelConfig | None:
+    """The configuration of a model for pictures of another size; None where it takes none of that."""
+    if not config.sees:
+        return config
+    try:
+        vision = replace(config.seeing, image_size=shown.image_size, image_width=shown.image_width)
+    except ValueError:
+        return None
+    return replace(config, vision=vision)
 
 
 def _base_of(folder: Path, about: AdapterConfig, base: Path | str | None) -> Path:
@@ -150,7 +162,7 @@ def _base_of(folder: Path, about: AdapterConfig, base: Path | str | None) -> Pat
         raise UserError(f"{folder} stands on {said}, which is an adapter itself; {elsewhere}")
     if not (place / WEIGHTS).is_file():
         raise UserError(f"{folder} is an adapter over {said}, where no model is; {elsewhere}")
-    if (mark := file_digest(place / WEIGHTS)) != about.weights:
+    if (mark := model_digest(place / WEIGHTS)) != about.weights:
         raise UserError(
             f"{folder} was made over other weights than those of {said} ({about.weights[:12]}..., not "
             f"{mark[:12]}...); {elsewhere}"
@@ -204,7 +216,7 @@ def save_adapter(
     """
     place, task, before = require_base(base), own.task, _on_cpu(before)
     named = str(place.resolve()) if home_path(base).exists() else str(base)
-    about = AdapterConfig(named, file_digest(place / WEIGHTS), *scale)
+    about = AdapterConfig(named, model_digest(place / WEIGHTS), *scale)
     after = before | (_on_cpu(task.shared_state()) if task else {})
     changed = {
         name: tensor

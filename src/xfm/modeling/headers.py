@@ -8,6 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from xfm.errors import UserError
+from xfm.failures import require_memory
 from xfm.files import open_regular
 
 MAX_HEADER = 16 << 20
@@ -72,9 +73,4 @@ def _check_size(path: Path) -> None:
             f"{path} has a header of {length} bytes, more than the limit of {MAX_HEADER}; save it with fewer "
             "tensors"
         )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if size > memory:
-        raise UserError(
-            f"{path} has {size >> 20} MiB, more than the {memory >> 20} MiB of memory here; take a machine "
-            "with more, or a smaller model"
-        )
+    require_memory(path, size)

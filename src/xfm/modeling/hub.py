@@ -1,24 +1,26 @@
 """Uploads to the Hugging Face hub: a repository holds the files of a model folder and a card."""
 
 import re
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xfm.errors import UserError
-from xfm.files import write_text
+from xfm.errors import UserError, printable
+from xfm.files import path_below, write_text
 from xfm.modeling.adapters import read_model, require_whole
 from xfm.modeling.card import CARD, model_card
 from xfm.modeling.composition import Backbone
 from xfm.modeling.libraries import explained
-from xfm.modeling.model_files import CALIBRATION, TASK, TASK_WEIGHTS, TOKENIZER, UNUSED
-from xfm.modeling.named import LOG_IN, find_model, hub_library
+from xfm.modeling.model_files import CALIBRATION, MODEL_FILES, TASK, TASK_WEIGHTS, TOKENIZER, UNUSED
+from xfm.modeling.named import LOG_IN, cached_repository, find_model, hub_library
 from xfm.modeling.self_check import SELF_CHECK
 
 MESSAGE = "Upload an X-FM model"
 _NOT_ALWAYS = [TASK, TASK_WEIGHTS, TOKENIZER, UNUSED, CALIBRATION, SELF_CHECK]
+_SHOWN = 4
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -51,14 +53,34 @@ def push_to_hub(
     check_repository(name)
     folder = require_whole(find_model(model))
     built, own = read_model(folder, Backbone, check=False)
-    told = {**own.provenance.get("scores", {}), **(scores or {})}
+    stored = own.provenance.get("scores")
+    told = {**(stored if isinstance(stored, Mapping) else {}), **(scores or {})}
     own = replace(own, provenance={**own.provenance, **({"scores": told} if told else {})})
     with tempfile.TemporaryDirectory() as place:
-        for file in folder.iterdir():
-            if file.is_file() and file.name != CARD:
-                (Path(place) / file.name).symlink_to(file.resolve())
+        for file in _own_files(folder):
+            (Path(place) / file.name).symlink_to(file.resolve())
         write_text(Path(place) / CARD, model_card(built.config, own))
         return push(Path(place), name, private, message)
+
+
+def _own_files(folder: Path) -> list[Path]:
+    """The files of a model in its folder; that another lies there is said, it is not for the world.
+
+    Raises:
+        UserError: one is a link that leads elsewhere: whoever made the folder must not choose among all files
+            of the machine.
+    """
+    within = cached_repository(folder) or folder
+    own = [folder / name for name in MODEL_FILES if (folder / name).is_file()]
+    for file in own:
+        if path_below(folder, file.name, within) is None:
+            raise UserError(f"{file} is a link that leads out of the folder; put the file there to upload it")
+    if others := sorted({one.name for one in folder.iterdir()} - {*MODEL_FILES, CARD}):
+        shown = printable(", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else ""))
+        print(
+            f"Note: {len(others)} of {folder} are no files of a model and stay here: {shown}", file=sys.stderr
+        )
+    return own
 
 
 def push(folder: Path, name: str, private: bool = True, message: str = MESSAGE) -> str:

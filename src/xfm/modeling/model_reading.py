@@ -15,7 +15,7 @@ from xfm.config.restore import from_plain
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import task_spec
 from xfm.data.tokenizer import Tokenizer
-from xfm.errors import UserError
+from xfm.errors import UserError, excerpt
 from xfm.files import read_json_object
 from xfm.modeling.belongings import UNSEEN, Belongings, Preprocessing
 from xfm.modeling.checking import read_check, verify_here
@@ -23,6 +23,7 @@ from xfm.modeling.composition import Backbone
 from xfm.modeling.model_files import (
     CALIBRATION,
     CONFIG,
+    FRESH,
     PREPROCESSING,
     PROVENANCE,
     TASK,
@@ -42,6 +43,15 @@ from xfm.modeling.weights import (
     without_weights,
 )
 
+_READ_LATER = {
+    "init": dict,
+    "position": dict,
+    "settings": dict,
+    "began_with": dict,
+    FRESH: list,
+    "initialised": list,
+}
+"""Fields of the provenance that are more than shown, and their kinds; others may be anything."""
 B = TypeVar("B", bound=Backbone)
 
 
@@ -70,13 +80,13 @@ def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = Tr
         UserError: a file is missing, truncated or of another model, or the model is not what it was when it
             was saved.
     """
-    config, _ = read_config(folder)
+    config, preprocessing = read_config(folder)
     if (folder / MANIFEST).is_file():
         raise UserError(
             f"{folder} holds an exported model, which is run by pipelines, `xfm predict` and `xfm serve`; "
             "for anything else take the model folder that it was made from"
         )
-    own = read_belongings(folder)
+    own = read_belongings(folder, config, preprocessing)
     model, task = _load_weights(folder, config, build)
     own = replace(own, task=task)
     if check:
@@ -84,13 +94,16 @@ def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = Tr
     return model.eval(), own
 
 
-def read_belongings(folder: Path) -> Belongings:
+def read_belongings(folder: Path, config: ModelConfig, preprocessing: Preprocessing) -> Belongings:
     """What belongs to the model of a folder, its task left out.
+
+    Args:
+        folder: the model folder.
+        config, preprocessing: as `read_config` gives them.
 
     Raises:
         UserError: a file is missing, damaged or of another model.
     """
-    config, preprocessing = read_config(folder)
     provenance = read_provenance(folder)
     absent = provenance.get("tokenizer", "") is None and not (folder / TOKENIZER).exists()
     tokenizer = None if absent else Tokenizer.load(folder / TOKENIZER)
@@ -139,9 +152,16 @@ def read_provenance(folder: Path | str) -> dict[str, Any]:
     """Where a model comes from, as `save_model` was told.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: the file is missing or damaged, or a field that is read later is of another kind.
     """
-    return read_json_object(model_folder(folder) / PROVENANCE)
+    path = model_folder(folder) / PROVENANCE
+    found = read_json_object(path)
+    for name, kind in _READ_LATER.items():
+        if not isinstance(found.get(name), kind | None):
+            raise UserError(f"{path}: {name} cannot be {excerpt(repr(found[name]))}; copy it again")
+    if not isinstance((found.get("position") or {}).get("minutes"), int | float | None):
+        raise UserError(f"{path}: position.minutes must be a number; copy it again")
+    return found
 
 
 def check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, path: Path) -> None:

@@ -80,9 +80,17 @@ def stand_in(folder: Path) -> Path | None:
     """
     if is_boxed(folder):
         return Path("runs") / f"boxed-{folder.name}"
-    if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
-        return Path("runs") / f"hub-{folder.parent.parent.name.removeprefix('models--')}"
+    if (cached := cached_repository(folder)) is not None:
+        return Path("runs") / f"hub-{cached.name.removeprefix('models--')}"
     return None
+
+
+def cached_repository(folder: Path) -> Path | None:
+    """The hub's cache of the repository whose files a folder holds as links; None of all other folders."""
+    repository = folder.parent.parent
+    return (
+        repository if folder.parent.name == "snapshots" and repository.name.startswith("models--") else None
+    )
 
 
 # ---------------------------------------------------------------- the hub

@@ -25,10 +25,9 @@ def relative_position_index(grid: Grid) -> Tensor:
     """
     height, width = grid
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    rows, columns = rows.flatten(), columns.flatten()  # [P]
-    down, across = rows[:, None] - rows + height - 1, columns[:, None] - columns + width - 1  # [P, P]
-    index = torch.empty(1 + len(rows), 1 + len(rows), dtype=torch.int64)
-    index[1:, 1:] = down * (2 * width - 1) + across
+    place = (rows * (2 * width - 1) + columns).flatten()  # [P]; the row is a difference of two, from 0 on
+    index = torch.empty(1 + len(place), 1 + len(place), dtype=torch.int64)
+    torch.sub(place[:, None], place - place[-1], out=index[1:, 1:])  # without a second [P, P]
     last = (2 * height - 1) * (2 * width - 1)
     index[0, :], index[:, 0], index[0, 0] = last, last + 1, last + 2
     return index

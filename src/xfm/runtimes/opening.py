@@ -80,8 +80,8 @@ def open_exported(
         UserError: a library or a file is missing, or it does not give what the model gave.
     """
     folder = Path(folder)
-    config, _ = read_config(folder)
-    own, manifest = read_belongings(folder), read_manifest(folder)
+    config, shown = read_config(folder)
+    own, manifest = read_belongings(folder, config, shown), read_manifest(folder)
     if manifest.format is Format.TORCH_EXPORT and not trusted and os.environ.get(TRUST) != "1":
         raise UserError(
             f"{folder} holds programs of torch.export, files that can run anything when they are read: set "

@@ -27,6 +27,9 @@ from xfm.training import distributed
 from xfm.training.rows import gather_rows, rows_before
 from xfm.training.sharing import own_part
 
+MOST_NEGATIVES = 256
+"""Of a row."""
+
 
 @dataclass(frozen=True)
 class SimilarityBatch(TensorFields):
@@ -62,6 +65,8 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> MatchedTexts:
         """Fields `anchor` and `positive`, and perhaps `negative`."""
         negatives = tuple(row.texts("negative")) if row.has("negative") else ()
+        if len(negatives) > MOST_NEGATIVES:  # all of a batch are encoded at once
+            raise row.error("negative", f"has {len(negatives)} texts, more than {MOST_NEGATIVES}")
         anchor, positive = row.text("anchor"), row.text("positive")
         if positive in negatives:
             raise row.error("negative", "holds the text of the column that it belongs to: it is the positive")

@@ -147,7 +147,7 @@ def begin(recipe: Recipe) -> tuple[Recipe, Preprocessing, tuple[str, ...]]:
         recipe = replace(recipe, model=config, data=replace(recipe.data, tokenizer=tokenizer))
     except ValueError as error:
         raise UserError(f"init.model {folder} does not fit the recipe: {error}") from error
-    return recipe, preprocessing, tuple(read_provenance(folder).get(FRESH, ()))
+    return recipe, preprocessing, tuple(read_provenance(folder).get(FRESH) or ())
 
 
 def policy_of(recipe: Recipe) -> GradientPolicy:

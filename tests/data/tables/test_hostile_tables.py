@@ -13,7 +13,7 @@ import pytest
 
 from tests.data.tables.written import PICTURES, ROADS, png, read, row, write_parquet
 from tests.refusals import expect_refusal
-from xfm.data.tables import ColumnMap, read_table
+from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.data.tables.parquet import open_parquet
 from xfm.data.tables.parquet_pages import plan_group
 from xfm.errors import UserError
@@ -134,6 +134,11 @@ def test_a_line_without_an_end_is_not_read_whole(tmp_path: Path, monkeypatch: py
     (tmp_path / "a.csv").write_text("text,label\na,b\n" + "x" * 999 + ",b\n")
     with expect_refusal("a.csv:3: ", "the line has no end"):
         read(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("text,label\na,b\n" + '"x\n",' * 500 + "b\n")  # cells of two lines each
+    with expect_refusal("a.csv:3: ", "the row has no end"):
+        read(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("text,label\n" + f'"{"x" * 300}\n{"y" * 300}",b\n' * 9)
+    assert len(read(tmp_path / "a.csv")) == 9
     (tmp_path / "a.csv").write_text("text,label\na,b\n" + "x" * 900 + ",b\n")
     assert len(read(tmp_path / "a.csv")) == 2
 
@@ -149,6 +154,17 @@ def test_half_characters_are_named() -> None:
     ):
         with expect_refusal('the column "x"'):
             call()
+
+
+def test_a_cell_has_so_many_labels_and_texts() -> None:
+    row = TableRow({"label": "|".join(map(str, range(1000))), "text": ["x"] * 10_000}, Path("a.csv"), 3)
+    assert len(row.labels("label", "|")) == 1000
+    assert len(row.texts("text")) == 10_000
+    row = TableRow({"label": "|".join(map(str, range(1001))), "text": ["x"] * 10_001}, Path("a.csv"), 3)
+    with expect_refusal("a.csv:3: ", '"label"', "1001 labels, more than 1000"):
+        row.labels("label", "|")
+    with expect_refusal("a.csv:3: ", '"text"', "10001 texts, more than 10000"):
+        row.texts("text")
 
 
 def test_numbers_as_texts_and_labels() -> None:

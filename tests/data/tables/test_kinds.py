@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
@@ -195,6 +196,18 @@ WORKBOOKS: dict[str, tuple[Callable[[str, bytes], bytes], list[str]]] = {
         in_sheet(b"</row>", b"<c/>" * (2 << 20) + b"</row>"),
         ["an entry of more than"],
     ),
+    "rows in a row": (
+        in_sheet(b"</row>", b"<row/></row>"),
+        ["entries as no program writes them"],
+    ),
+    "rows that begin in no way": (
+        in_sheet(b"<row ", b"<row ' "),
+        ["entries as no program writes them"],
+    ),
+    "elements beside the rows": (
+        in_sheet(b"</sheetData>", (b"<x/>" * (1 << 20) + b"<row/>") * 5 + b"</sheetData>"),
+        ["bytes beside its entries"],
+    ),
     "too many rows": (
         in_sheet(b"</sheetData>", b"<row/>" * 1_100_000 + b"</sheetData>"),
         ["more than 1048576 entries"],
@@ -216,10 +229,65 @@ WORKBOOKS: dict[str, tuple[Callable[[str, bytes], bytes], list[str]]] = {
 def test_what_workbooks_can_do_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     change, words = WORKBOOKS[what]
     if what == "a large sheet":
-        monkeypatch.setattr("xfm.data.tables.workbook.MAX_SHEET", 3_000_000)
+        monkeypatch.setattr("xfm.data.tables.workbook_parts.MAX_SHEET", 3_000_000)
     good = workbook(tmp_path / "a.xlsx", {"A": [["text", "label"], ["a", "b"]]})
     with expect_refusal("changed.xlsx", *words):
         read(changed(good, change))
+
+
+SHEET, HIDDEN = "xl/worksheets/sheet1.xml", "xl/media/picture.png"
+TYPES = "application/vnd.openxmlformats-officedocument.spreadsheetml."
+DISGUISED: dict[str, tuple[str, bytes, list[str]]] = {
+    "a sheet": ("", b"<c/>" * (2 << 20), ["an entry of more than"]),
+    "texts": ("sharedStrings+xml", b"<c/>" * (5 << 20), ["bytes beside its entries"]),
+    "the workbook": ("sheet.main+xml", b"<c/>" * (5 << 20), ["more than the limit of 16777216"]),
+}
+
+
+@pytest.mark.parametrize("what", DISGUISED)
+def test_parts_are_what_they_are_read_as_whatever_their_names(tmp_path: Path, what: str) -> None:
+    """A workbook says itself what its parts are: a picture may be a sheet, and a sheet anything else."""
+    kind, more, words = DISGUISED[what]
+    good = workbook(tmp_path / "a.xlsx", {"A": [["text", "label"], ["a", "b"]]})
+    own = f'<Override PartName="/{HIDDEN}" ContentType="{TYPES}{kind}"/>' if kind else ""
+
+    def change(name: str, data: bytes) -> bytes:
+        data = data.replace(f"/{SHEET}".encode(), f"/{HIDDEN}".encode())
+        if "Content_Types" in name:  # the first that says so counts
+            data = data.replace(b"<Override", f"{own}<Override".encode(), 1)
+        return in_sheet(b"</row>", more + b"</row>")(name, data)
+
+    disguised, target = changed(good, change), tmp_path / "disguised.xlsx"
+    with zipfile.ZipFile(disguised) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
+        for part in old.infolist():
+            new.writestr(HIDDEN if part.filename == SHEET else part.filename, old.read(part))
+    with expect_refusal("disguised.xlsx", HIDDEN, *words):
+        read(target)
+
+
+def test_rows_with_a_prefix_and_empty_ones_are_rows(tmp_path: Path) -> None:
+    """Other programs write them so."""
+    good = workbook(tmp_path / "a.xlsx", {"A": [["text", "label"], ["a", "b"], ["c", "d"]]})
+
+    def change(name: str, data: bytes) -> bytes:
+        if "worksheets" not in name:
+            return data
+        data = data.replace(b"</sheetData>", b'<row r="4" spans="1:2" customHeight="1" ht="15"/></sheetData>')
+        data = re.sub(rb"<(/?)(?=[a-zA-Z])", rb"<\1x:", data)
+        return data.replace(b"xmlns=", b"xmlns:x=", 1)
+
+    assert [row["text"] for row in read(changed(good, change))] == ["a", "c"]
+
+
+def test_a_sheet_of_a_chart_keeps_its_place(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["text", "label"])
+    book.active.append(["a", "b"])
+    chart = book.create_chartsheet("Chart", 0)
+    chart.add_chart(openpyxl.chart.BarChart())
+    book.save(tmp_path / "a.xlsx")
+    assert [row["text"] for row in read(tmp_path / "a.xlsx")] == ["a"]
 
 
 def test_what_is_no_workbook_is_named(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.official.corpora import written
 from tests.official.glue import write_glue, write_parquet
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
-from xfm.reproduce.files.readers import integer, parquet_footer, parquet_rows
+from xfm.reproduce.files.readers import integer, parquet_files, parquet_footer, parquet_rows
 from xfm.reproduce.files.unpacked import unpacked
 from xfm.reproduce.read.glue import GlueTask, read_glue
 from xfm.reproduce.read.imagenet import read_imagenet
@@ -159,3 +159,14 @@ def test_classes_that_no_training_picture_can_have_are_named(tmp_path: Path) -> 
     write_parquet(path, cells, {"label": ("tench", "zebra")})
     with pytest.raises(UserError, match="the class 'zebra' is not among those of train"):
         read_imagenet(tmp_path)
+
+
+def test_copies_of_numbered_files_are_no_parts(tmp_path: Path) -> None:
+    """Browsers write them, and people rename files."""
+    names = ("train-00000-of-00002", "train-00001-of-00002")
+    for name in (*names, f"{names[0]} (1)", f"{names[1]}x", "train-a-of-b", "train-0-of-\u0662"):
+        (tmp_path / f"{name}.parquet").touch()
+    assert [path.stem for path in parquet_files(tmp_path, "train")] == [*names]
+    (tmp_path / f"{names[0]}.parquet").unlink()
+    with pytest.raises(UserError, match="1 of the 2 files of train"):
+        parquet_files(tmp_path, "train")

@@ -17,7 +17,8 @@ from xfm.data.tables.stored import open_stored, stored_size
 from xfm.errors import UserError, excerpt
 
 LONGEST_LINE = MAX_BYTES
-"""Characters of a line at most: a file without line breaks would be read whole."""
+"""Characters of a line, or of a row of several, at most: a file without line breaks, or with all of them
+between quotes, would be read whole."""
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -88,6 +89,7 @@ def _read_cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], i
             reader = csv.reader(lines, delimiter=delimiter, strict=True)
             for cells in reader:
                 number, line = line, reader.line_num + 1
+                lines.begin()
                 if cells and cells != [""]:
                     yield number, cells, lines.read
     except csv.Error as error:
@@ -103,6 +105,11 @@ class _Lines:
 
     def __init__(self, path: Path, file: TextIO) -> None:
         self._path, self._file, self.read = path, file, 0
+        self._begun, self._row = 0, 1
+
+    def begin(self) -> None:
+        """A row begins with the next line."""
+        self._begun, self._row = self.read, 0
 
     def __iter__(self) -> Iterator[str]:
         for number in count(1):
@@ -112,4 +119,9 @@ class _Lines:
             if not line:
                 return
             self.read += len(line)
+            self._row = self._row or number
+            if self.read - self._begun > LONGEST_LINE:
+                raise UserError(
+                    f"{self._path}:{self._row}: the row has no end; look at the quotes of this row"
+                )
             yield line

@@ -18,8 +18,8 @@ from xfm.errors import UserError, excerpt
 from xfm.files import path_below
 from xfm.paths import home_path
 
-_MOST_LISTS = 256
-"""Lists of numbers, such as boxes, in a cell."""
+_MOST_LISTS, _MOST_LABELS, _MOST_TEXTS = 256, 1000, 10_000
+"""Lists of numbers, such as boxes, and labels and texts, in a cell."""
 _LONGEST = 10_000
 """Bits of a whole number that is taken as a text: to write one of a million digits takes for ever."""
 
@@ -110,6 +110,8 @@ class TableRow(Mapping[str, Any]):
             return [self.text(field)]
         if not value or not all(is_text(one) and one.strip() for one in value):
             raise self.error(field, "is not a text or a list of texts")
+        if len(value) > _MOST_TEXTS:
+            raise self.error(field, f"has {len(value)} texts, more than {_MOST_TEXTS}")
         return value
 
     def label(self, field: str) -> str:
@@ -134,6 +136,8 @@ class TableRow(Mapping[str, Any]):
             return ()
         value = self._listed(field)
         parts = value if isinstance(value, list) else self.label(field).split(separator)
+        if len(parts) > _MOST_LABELS:
+            raise self.error(field, f"has {len(parts)} labels, more than {_MOST_LABELS}")
         if any(isinstance(one, list | tuple | Mapping) for one in parts):
             raise self.error(field, f"is {_shown(value)}, no list of labels")
         cells = (replace(self, fields={field: one}) for one in parts)

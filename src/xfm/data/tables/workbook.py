@@ -1,18 +1,17 @@
 """Sheets of Excel workbooks (`.xlsx`): values alone. No macro, formula or link of a workbook is followed.
 
-openpyxl holds the cells of a row and all distinct texts. Before it reads anything, every part is looked
-through piece by piece: what it would take all memory for is refused.
+openpyxl holds the cells of a row and all distinct texts; what it would take all memory for is refused, see
+`xfm.data.tables.workbook_parts`.
 """
 
 import sys
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from xfm.config.table_kinds import sheet_of
 from xfm.data.records import Limits
@@ -21,13 +20,8 @@ from xfm.data.tables.records import RawRow, Records, unreadable
 from xfm.errors import UserError, excerpt, first_line, printable
 from xfm.files import open_regular
 
-MAX_SHEET, MAX_TEXTS, MAX_PART = 512 << 20, 128 << 20, 16 << 20
-"""Bytes of a sheet, of the table of texts, and of any other part that is read, expanded."""
 MAX_ROWS, MAX_COLUMNS = 1 << 20, 1 << 14
 """Of a sheet, as Excel has them."""
-MAX_UNIT = 4 << 20
-"""Bytes of a row of a sheet, or of a text."""
-_PIECE = 1 << 20
 
 
 def read_workbook(path: Path) -> Records:
@@ -92,15 +86,14 @@ def _opened(path: Path, sheet: str | None, note: bool = False) -> Iterator[Any]:
         note: say on stderr which one is taken where there are several.
     """
     try:
-        import openpyxl
+        from xfm.data.tables.workbook_parts import Reader
     except ImportError:
         raise UserError(f"{path}: Excel needs openpyxl; install it with pip install 'xfm[xlsx]'") from None
     with unreadable(path), open_regular(path) as file:
         try:
-            check_parts(path, file)
-            file.seek(0)
-            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
-            tables = book.worksheets
+            reader = Reader(path, file, MAX_ROWS)
+            reader.read()
+            tables = reader.wb.worksheets
             if not tables:
                 raise UserError(f"{path} has no sheet; write one")
             names = [table.title for table in tables]
@@ -114,72 +107,10 @@ def _opened(path: Path, sheet: str | None, note: bool = False) -> Iterator[Any]:
             found = tables[names.index(sheet) if sheet is not None else 0]
             found.reset_dimensions()  # a workbook may claim any
             yield found
-            book.close()
+            reader.wb.close()
         except (UserError, MemoryError, OSError):
             raise
         except Exception as error:  # the library raises whatever its parsers raise
             raise UserError(
                 f"{path} cannot be read as a workbook ({first_line(error)}); save it again as .xlsx"
             ) from error
-
-
-def check_parts(path: Path, file: BinaryIO) -> None:
-    """Refuse a workbook with a part that is too large, or that is no plain XML.
-
-    Entities, comments and sections of raw text are what XML is made to explode with, or to hide marks in;
-    no program writes them into workbooks. Sizes are those that the archive states, beyond which nothing is
-    read.
-
-    Raises:
-        UserError: names the part.
-        zipfile.BadZipFile: it is no archive, or damaged.
-    """
-    with zipfile.ZipFile(file) as book:
-        for part in book.infolist():
-            name = part.filename.lower().lstrip("/")
-            if not name.endswith((".xml", ".rels")):
-                continue  # macros, pictures and so on, which nobody reads
-            if name.startswith("xl/worksheets/"):
-                _check_part(path, book, part, MAX_SHEET, b"<row", MAX_ROWS)
-            elif name.endswith("sharedstrings.xml"):
-                _check_part(path, book, part, MAX_TEXTS, b"<si", MAX_TEXTS // 32)
-            else:
-                _check_part(path, book, part, MAX_PART, b"", 0)
-
-
-def _check_part(
-    path: Path, book: zipfile.ZipFile, part: zipfile.ZipInfo, most: int, unit: bytes, units: int
-) -> None:
-    """Look through a part.
-
-    Args:
-        path: of the workbook, for messages.
-        book: it.
-        part: of it.
-        most: bytes that it may have.
-        unit: how each of its rows, or texts, begins; empty where it has none.
-        units: of them that there may be.
-    """
-    place = f"{path}: its part {excerpt(part.filename)}"
-    if part.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise UserError(f"{place} is packed as no workbook is; save it again as .xlsx")
-    if part.file_size > most:
-        raise UserError(
-            f"{place} has {part.file_size} bytes, more than the limit of {most}; write a smaller table"
-        )
-    found, since, tail = 0, 0, b""
-    with book.open(part) as stream:
-        while data := stream.read(_PIECE):
-            text = tail + data
-            if b"<!" in text or b"\0" in text:
-                raise UserError(f"{place} is no plain XML, as programs write it; save the table again")
-            if unit:
-                found += text.count(unit)
-                last = text.rfind(unit)
-                since = len(text) - last if last >= 0 else since + len(data)
-            if found > units and unit:
-                raise UserError(f"{place} has more than {units} entries; write a smaller table")
-            if since > MAX_UNIT:
-                raise UserError(f"{place} has an entry of more than {MAX_UNIT} bytes; write a smaller one")
-            # What two pieces share is looked at twice, but counted once: no unit fits into it.
-            tail = text[-(max(len(unit), 2) - 1) :]

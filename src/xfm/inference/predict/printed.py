@@ -58,7 +58,11 @@ def print_answers(
 
 
 def _print(line: bytes) -> None:
-    """A line in whatever encoding the terminal has."""
+    """A line in whatever encoding the terminal has, which obeys nothing that stands in it."""
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
     text = line.decode()
-    print(text if encoding == "utf8" else json.dumps(json.loads(text)), flush=True)
+    if encoding != "utf8":
+        text = json.dumps(json.loads(text))
+    elif not text.isprintable():
+        text = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+    print(text, flush=True)

@@ -217,9 +217,13 @@ def parquet_files(folder: Path, split: str) -> list[Path]:
         UserError: some of the numbered files are missing.
     """
     for below in (folder, folder / "data"):
-        found = sorted(below.glob(f"{split}-*-of-*.parquet"))
+        numbered = re.compile(rf"{re.escape(split)}-[0-9]{{1,9}}-of-([0-9]{{1,9}})\.parquet")
+        matches = [
+            one for path in below.glob(f"{split}-*-of-*.parquet") if (one := numbered.fullmatch(path.name))
+        ]
+        found = sorted(below / one[0] for one in matches)
         if found:
-            total = int(found[0].stem.rsplit("-", 1)[1])
+            total = int(matches[0][1])
             if len(found) != total:
                 raise UserError(
                     f"{below}: {len(found)} of the {total} files of {split} are there; get the rest"
