@@ -4,8 +4,9 @@
 
 Pairs of random pixels and words, a model of random weights in float32, contrast alone. `accumulated` takes
 the rows in parts (GradCache), `whole` in one pass, `part` one part alone. Compared are the gradients of the
-first two, and the peaks of the first and the last beside model and batches. `matrix` is what a process of
-several keeps of the contrast, in numbers: own rows x all columns, beside the square of all.
+first two (the length of their difference over their length; of single parameters the worst, where float32
+rounds sums that cancel), and the peaks of the first and the last beside model and batches. `matrix` is what a
+process of several keeps of the contrast, in numbers: own rows x all columns, beside the square of all.
 """
 
 import argparse
@@ -83,6 +84,11 @@ def joined(batches: list[Batch]) -> Batch:
     return Batch(0, pair=PairBatch(cat([one.pixels for one in pairs]), tokens, masked, *identities))
 
 
+def length(tensors: list[Tensor]) -> float:
+    """Of all of them as one vector."""
+    return float(torch.cat([tensor.double().flatten() for tensor in tensors]).norm())
+
+
 def peak() -> float:
     """Peak resident memory of this process so far in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -154,11 +160,13 @@ def main() -> None:
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             mib[mode], gradients[mode] = json.loads(done.stdout)["mib"], load_file(out)
     ours, theirs = gradients["accumulated"], gradients["whole"]
-    apart = max(float((ours[n] - theirs[n]).abs().max() / theirs[n].abs().max()) for n in theirs)
+    worst = max(float((ours[n] - theirs[n]).abs().max() / theirs[n].abs().max()) for n in theirs)
+    apart = length([ours[n] - theirs[n] for n in theirs]) / length(list(theirs.values()))
     square = matrix(options.rows, options.rows)
     own = matrix(options.rows, options.part)
     found = [
         {"name": "contrast/gradient", "peer": "one pass", "ratio": apart},
+        {"name": "contrast/gradient_of_one_parameter", "peer": "one pass", "ratio": worst},
         {"name": "contrast/memory", "peer": "a part alone", "ratio": mib["accumulated"] / mib["part"]},
         {"name": "contrast/memory_whole", "peer": "a part alone", "ratio": mib["whole"] / mib["part"]},
         {"name": "contrast/matrix", "peer": "the whole matrix", "ratio": own / square},

@@ -25,6 +25,8 @@ from xfm.errors import SaidElsewhere, UserError, first_line
 from xfm.processes import process_count
 
 T = TypeVar("T")
+RESTARTS = "TORCHELASTIC_RESTART_COUNT"
+"""How often torchrun has started the processes again."""
 _LONG = timedelta(days=7)
 """How long processes wait for words of one another: the first may look through a million pictures."""
 _peers: list[tuple[str, int]] = []
@@ -103,7 +105,7 @@ def processes(device: str = "auto", minutes: float = 30.0) -> Iterator[Process]:
         importlib.import_module("torch._dynamo")
         try:
             backend = "nccl" if where.type == "cuda" else "gloo"
-            dist.init_process_group(backend, timeout=timedelta(minutes=minutes))
+            _join(backend, timedelta(minutes=minutes))
             _talk[:] = [cast("dist.ProcessGroup", dist.new_group(backend="gloo", timeout=_LONG))]
         except (ValueError, RuntimeError) as error:
             raise UserError(
@@ -119,6 +121,17 @@ def processes(device: str = "auto", minutes: float = 30.0) -> Iterator[Process]:
             gc.collect()  # DDP's reducers hold the group, and lie in cycles
             dist.destroy_process_group()
             _peers.clear()
+
+
+def _join(backend: str, timeout: timedelta) -> None:
+    """Join the group under a name of this attempt: torchrun's restarts share a store.
+
+    Otherwise a process finds addresses of those that have ended, and is refused there now and then.
+    """
+    meet, named = dist.rendezvous, dist.PrefixStore  # pyright: ignore[reportPrivateImportUsage]
+    store, own, count = next(iter(meet("env://", timeout=timeout)))
+    store = named(f"attempt-{os.environ.get(RESTARTS, '0')}", store)
+    dist.init_process_group(backend, store=store, rank=own, world_size=count, timeout=timeout)
 
 
 def ended_peers(seconds: float = 2.0) -> list[str]:

@@ -79,7 +79,7 @@ def require_run(folder: Path) -> None:
 
 def restarted(folder: Path) -> bool:
     """Whether torchrun has started this process again, after one had ended, in the folder of a run."""
-    again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") not in ("", "0")
+    again = os.environ.get(distributed.RESTARTS, "0") not in ("", "0")
     return again and ((folder / LOG_FILE).exists() or bool(list_checkpoints(folder)))
 
 
