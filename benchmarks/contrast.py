@@ -5,8 +5,8 @@
 Pairs of random pixels and words, a model of random weights in float32, contrast alone. `accumulated` takes
 the rows in parts (GradCache), `whole` in one pass, `part` one part alone. Compared are the gradients of the
 first two (the length of their difference over their length; of single parameters the worst, where float32
-rounds sums that cancel), and the peaks of the first and the last beside model and batches. `matrix` is what a process of
-several keeps of the contrast, in numbers: own rows x all columns, beside the square of all.
+rounds sums that cancel), and the peaks of the first and the last beside model and batches. `matrix` is what a
+process of several keeps of the contrast, in numbers: own rows x all columns, beside the square of all.
 """
 
 import argparse

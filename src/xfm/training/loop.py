@@ -230,6 +230,7 @@ class _Loop(Generic[B]):
                 self.log.advance()
             over = course.over(done)
             if self.window.steps and (done % config.log_every == 0 or over or stopping):
+                self.window.samples = sum(distributed.collect(self.window.samples))
                 last = self.log.step(done, self.window, rate, course.at(done).share)
                 self.window = Window()
             ended = over or (done > step and self._enough(done))
@@ -313,7 +314,7 @@ class _Loop(Generic[B]):
             self.window.add({f"losses/{name}": value for name, value in result.parts.items()}, factor)
             self.window.add({f"metrics/{name}": value for name, value in result.metrics.items()}, factor)
         self.window.add({"grad_norm": norm})
-        self.window.samples += sum(len(self.origins(batch)) for batch in micro) * self.process.world
+        self.window.samples += sum(len(self.origins(batch)) for batch in micro)
         self.window.steps += 1
 
     def _skip(self, step: int, micro: Sequence[B], results: Sequence[Losses], norm: Tensor) -> None:
