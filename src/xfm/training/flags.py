@@ -30,6 +30,7 @@ class What(StrEnum):
     SKIPPED = "steps skipped"
     LEFT_OUT = "rows left out"
     ROUGH = "few rows"
+    SEEN = "rows of the training"
     SLOWED = "machine became slower"
     INCOMPLETE = "not complete"
 
