@@ -14,7 +14,15 @@ from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.finetuning.budget import Budget
 from xfm.finetuning.cross import CrossValidated, clear_folds
 from xfm.finetuning.data import Tables
-from xfm.finetuning.flags import SplitValue, few_rows_hint, flags_of, out_of_time, seen_rows
+from xfm.finetuning.flags import (
+    SplitValue,
+    few_rows_hint,
+    flags_of,
+    joined_labels,
+    out_of_time,
+    seen_rows,
+    unknown_answers,
+)
 from xfm.finetuning.leaderboard import Leaderboard, over_fast
 from xfm.finetuning.origin import RowOrigin
 from xfm.finetuning.presets import Decision
@@ -155,8 +163,15 @@ def _flags(
         found = [
             replace(one, sentence=one.sentence + hint) if one.what == What.ROUGH else one for one in found
         ]
-    seen = seen_rows(run.type, run.data.train, {"validation": valid, **run.data.tests})
-    return [*filter(None, (out_of_time(tuned, config), seen)), *found]
+    splits = {"validation": valid, **run.data.tests}
+    several = config.multi_label or not run.type.spec.classes
+    more = (
+        out_of_time(tuned, config),
+        seen_rows(run.type, run.data.train, splits),
+        unknown_answers(task, splits),
+        None if several else joined_labels(run.data.labels, config.label_separator),
+    )
+    return [*filter(None, more), *found]
 
 
 def _save(

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task_spec import TaskSpec
+from xfm.errors import excerpt
 from xfm.finetuning.data import Tables
 from xfm.finetuning.presets import FOLDS, SMALL, can_fold
 from xfm.finetuning.tuning_run import TuningRun
@@ -117,6 +118,37 @@ def seen_rows(
     what = "pictures" if task.spec.has_pictures else "texts"
     text = f"{' and '.join(shown)} have {what} of training rows, which flatters the scores"
     return Flag(What.SEEN, f"{text}: take such rows out of one of the tables")
+
+
+def unknown_answers(task: Task[Any, Any, Any], splits: Mapping[str, Sequence[Any]]) -> Flag | None:
+    """Rows whose answer is none of those that the model can give.
+
+    Args:
+        task: with its answers.
+        splits: rows that choose or score the model, by name.
+    """
+    said = {name: [own[0] for row in rows if (own := task.unknown(row))] for name, rows in splits.items()}
+    shown = [f"{len(own):,} of {len(splits[name]):,} {name} rows" for name, own in said.items() if own]
+    if not shown:
+        return None
+    first = excerpt(next(own[0] for own in said.values() if own))
+    text = f"{' and '.join(shown)} have an answer that is none of the {len(task.known):,} of the model"
+    return Flag(What.UNKNOWN, f"{text}, such as {first!r}: they count as wrong")
+
+
+def joined_labels(labels: Sequence[str], separator: str) -> Flag | None:
+    """Classes that look like several labels in one cell, which are never guessed.
+
+    Args:
+        labels: of rows of one class each.
+        separator: what stands between several labels.
+    """
+    joined = [name for name in labels if separator in name.strip(separator)]
+    if not joined:
+        return None
+    text = f"{len(joined):,} of {len(labels):,} classes have a {separator} in their names, such as"
+    hint = "if these are several labels of a row, give --multi-label"
+    return Flag(What.JOINED, f"{text} {excerpt(joined[0])!r}: {hint}")
 
 
 def few_rows_hint(spec: TaskSpec, data: SplitRows[Any], tables: Tables | None) -> str:

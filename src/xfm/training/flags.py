@@ -31,6 +31,8 @@ class What(StrEnum):
     LEFT_OUT = "rows left out"
     ROUGH = "few rows"
     SEEN = "rows of the training"
+    UNKNOWN = "unknown answers"
+    JOINED = "several labels"
     SLOWED = "machine became slower"
     INCOMPLETE = "not complete"
 
