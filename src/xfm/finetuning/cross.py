@@ -38,7 +38,7 @@ class Fold:
         train, valid: rows that were learned from, and that chose the step.
         step: the best one; 0 for a probe.
         metrics: of the model on the fold's rows.
-        probe: the primary metric of the probe, where it stood beside the fine-tuning as a approach.
+        probe: the primary metric of the probe, where it stood beside the fine-tuning as an approach.
     """
 
     number: int
@@ -52,7 +52,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Approach:
-    """A approach to make a model, scored out of fold.
+    """An approach to make a model, scored out of fold.
 
     Attributes:
         name: in words.
