@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassCalibrationError
 
 import xfm
 from tests.finetuning.conftest import SAMPLES, SHORT, Cli, answers, on_sample, on_table, text_table
 from tests.reports.written import Page, details_of, page_of
-from xfm.finetuning.flags import SplitValue, few_rows, flags_of, unfinished
+from xfm.finetuning.flags import SplitValue, few_rows, flags_of, joined_labels, seen_rows, unfinished
 from xfm.finetuning.leaderboard import Sort
 from xfm.finetuning.report import classes_of
 from xfm.finetuning.tuning_run import TuningRun
@@ -20,6 +22,8 @@ from xfm.metrics.intervals import wilson_interval
 from xfm.metrics.numbers import percent
 from xfm.reports.scores import read_scores
 from xfm.tasks.class_task import ClassTask
+from xfm.tasks.rows import LabelledText
+from xfm.tasks.text_classification import TextClassificationTask
 from xfm.training.flags import What
 
 NASTY = "<script>alert('x')</script>"
@@ -131,6 +135,46 @@ def test_a_model_that_was_still_getting_better() -> None:
 
 def test_early_stopping_is_no_flag() -> None:
     assert flags_of(tuned(0.2, 0.9, 0.8, 0.8), 400, 400, ("accuracy", "accuracy"), {}, []) == []
+
+
+@given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 9)))
+def test_rows_of_the_training_are_counted(train: list[int], test: list[int]) -> None:
+    learned, scored = ([LabelledText(f"text {n}", "a") for n in own] for own in (train, test))
+    flag = seen_rows(TextClassificationTask, learned, {"validation": [], "test": scored})
+    count = sum(n in train for n in test)
+    assert (flag is None) == (count == 0)
+    if flag:
+        assert flag.sentence.startswith(f"{count} of {len(test)} test rows have texts of training rows")
+
+
+def test_a_table_that_is_learned_from_and_scored_is_flagged(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    on_sample("image-classification", model, out, replace(SHORT, baseline=False), test=SAMPLES / "shapes.csv")
+    page = Page(page_of(out)).text
+    assert "--folds 5 scores every one of 10 rows" in page  # those of the training table
+    assert "9 of 10 test rows have pictures of training rows" in page  # one became a validation row
+    assert "The test rows were in no training" not in page
+
+
+def test_classes_with_a_separator_are_told_and_not_guessed(model: Path, tmp_path: Path) -> None:
+    assert joined_labels(["a", "b c", "|", "b|"], "|") is None
+    rows = [f"text {n},{('red', 'blue', 'red|blue')[n % 3]}" for n in range(30)]
+    done = on_table(model, text_table(tmp_path, rows), tmp_path / "out", replace(SHORT, baseline=False))
+    (said,) = [flag.sentence for flag in done.flags if flag.what == What.JOINED]
+    for word in ("1 of 3 classes", "'red|blue'", "--multi-label"):
+        assert word in said
+
+
+def test_questions_whose_answer_is_unknown_are_counted(model: Path, tmp_path: Path) -> None:
+    tables = [tmp_path / "train.csv", tmp_path / "test.csv"]
+    for table, answer, first in zip(tables, ("red", "blue"), (1, 5), strict=True):
+        rows = [f"{number}.png,what?,{answer}" for number in range(first, first + 4)]
+        table.write_text("\n".join(["image,question,answer", *rows]) + "\n")
+    train, test = tables
+    more = {"valid": test, "test": test, "pictures": SAMPLES / "pictures"}
+    done = on_table(model, train, tmp_path / "out", replace(SHORT, baseline=False), "vqa", **more)
+    (said,) = [flag.sentence for flag in done.flags if flag.what == What.UNKNOWN]
+    assert said.startswith("4 of 4 validation rows and 4 of 4 test rows have an answer that is none of the 1")
 
 
 def test_few_rows_are_those_of_wide_intervals() -> None:

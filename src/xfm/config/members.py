@@ -39,7 +39,7 @@ def settle_members(config: object, place: str = "") -> None:
             continue
         if is_dataclass(kind):
             if isinstance(value, Mapping | str):
-                example = f"{kind.__name__}(...)"
+                example = f"{getattr(kind, '__name__', kind)}(...)"
                 raise ValueError(f"{place}{name} is of type {type(value).__name__}: give a {example}")
             continue
         try:

@@ -33,7 +33,11 @@ def to_uint8(picture: Picture) -> Tensor:
 def _from_pixels(picture: np.ndarray | Tensor) -> Tensor:
     pixels = picture
     if isinstance(pixels, np.ndarray):
-        pixels = torch.from_numpy(np.require(pixels, requirements="CW")) if pixels.dtype == np.uint8 else None
+        pixels = (
+            torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
+            if pixels.dtype == np.uint8
+            else None
+        )
         if pixels is not None:
             pixels = pixels[None] if pixels.ndim == 2 else pixels.movedim(-1, 0)
     fits = isinstance(pixels, Tensor) and pixels.dtype == torch.uint8 and pixels.ndim == 3

@@ -172,7 +172,7 @@ def planned(run: Session, origin: RowOrigin, budget: Budget) -> DryRun:
     rows = {"training": len(data.train), "validation": len(data.valid)}
     rows |= {name: len(own) for name, own in data.tests.items()}
     classes = Counter(name for row in data.train for name in run.type.labels_of(row))
-    hint = "" if run.config.folds else few_rows_hint(run.type.spec, sum(rows.values()))
+    hint = "" if run.config.folds else few_rows_hint(run.type.spec, data, origin.tables)
     return DryRun(
         run.summary(),
         {name: count for name, count in rows.items() if count},

@@ -13,7 +13,16 @@ from xfm.data.left_out import BAD_FILE
 from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.finetuning.budget import Budget
 from xfm.finetuning.cross import CrossValidated, clear_folds
-from xfm.finetuning.flags import SplitValue, few_rows_hint, flags_of, out_of_time
+from xfm.finetuning.data import Tables
+from xfm.finetuning.flags import (
+    SplitValue,
+    few_rows_hint,
+    flags_of,
+    joined_labels,
+    out_of_time,
+    seen_rows,
+    unknown_answers,
+)
 from xfm.finetuning.leaderboard import Leaderboard, over_fast
 from xfm.finetuning.origin import RowOrigin
 from xfm.finetuning.presets import Decision
@@ -121,7 +130,7 @@ def finish(origin: RowOrigin, trained: Trained, maker: Maker, budget: Budget) ->
         trained.tuned,
         run.left_out.sentence(run.out / BAD_FILE),
         compared.boards,
-        tuple(_flags(run, task, trained.tuned, compared.boards, crossed)),
+        tuple(_flags(run, task, trained.tuned, compared.boards, crossed, origin.tables)),
         _next(run, path, origin),
         run.decisions,
         crossed,
@@ -136,6 +145,7 @@ def _flags(
     tuned: TuningRun,
     boards: Mapping[str, Leaderboard],
     crossed: CrossValidated | None,
+    tables: Tables | None,
 ) -> list[Flag]:
     """What was out of the ordinary."""
     metric, best = run.config.choose_by or task.primary, tuned.best
@@ -148,13 +158,20 @@ def _flags(
     left_out, config = len(run.left_out.rows), run.config
     fitting = 0 if crossed or run.probed else run.fitting
     found = flags_of(tuned, config.steps, fitting, (metric, task.primary), cases, lines, left_out)
-    hint = few_rows_hint(run.type.spec, len(run.data.train) + len(run.data.valid) + len(run.data.test))
+    hint = few_rows_hint(run.type.spec, run.data, tables)
     if hint and not crossed:
         found = [
             replace(one, sentence=one.sentence + hint) if one.what == What.ROUGH else one for one in found
         ]
-    limit = out_of_time(tuned, config)
-    return [limit, *found] if limit else found
+    splits = {"validation": valid, **run.data.tests}
+    several = config.multi_label or not run.type.spec.classes
+    more = (
+        out_of_time(tuned, config),
+        seen_rows(run.type, run.data.train, splits),
+        unknown_answers(task, splits),
+        None if several else joined_labels(run.data.labels, config.label_separator),
+    )
+    return [*filter(None, more), *found]
 
 
 def _save(

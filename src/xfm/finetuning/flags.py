@@ -1,14 +1,18 @@
 """What was out of the ordinary in a fine-tuning."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task_spec import TaskSpec
+from xfm.errors import excerpt
+from xfm.finetuning.data import Tables
 from xfm.finetuning.presets import FOLDS, SMALL, can_fold
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.intervals import wilson_interval
 from xfm.reports.labels import is_share, metric_name
+from xfm.tasks.base import Task
+from xfm.tasks.splits import SplitRows
 from xfm.training.flags import Flag, What, of_log, shortened
 from xfm.training.logging import LogLine
 
@@ -92,8 +96,72 @@ def few_rows(metric: str, cases: Mapping[str, SplitValue]) -> Flag | None:
     return Flag(What.ROUGH, f"{rows} rows give intervals wider than 10 points to each side")
 
 
-def few_rows_hint(spec: TaskSpec, rows: int) -> str:
-    """How small tables have closer intervals, as the end of a sentence; empty where they have not."""
+def seen_rows(
+    task: type[Task[Any, Any, Any]], train: Sequence[Any], splits: Mapping[str, Sequence[Any]]
+) -> Flag | None:
+    """Rows that choose or score a model, and have something in common with rows that it learned from.
+
+    Tables that are parted here have none, see `kept_together`; tables of one's own may.
+
+    Args:
+        task: knows what of a row may not be in two splits.
+        train: training rows.
+        splits: the others by name.
+    """
+    own = {name: [frozenset(task.together(row)) for row in rows] for name, rows in splits.items()}
+    asked = frozenset[Any]().union(*(things for rows in own.values() for things in rows))
+    known = {thing for row in train for thing in task.together(row) if thing in asked} if asked else set()
+    seen = {name: sum(not things.isdisjoint(known) for things in rows) for name, rows in own.items()}
+    shown = [f"{count:,} of {len(own[name]):,} {name} rows" for name, count in seen.items() if count]
+    if not shown:
+        return None
+    what = "pictures" if task.spec.has_pictures else "texts"
+    text = f"{' and '.join(shown)} have {what} of training rows, which flatters the scores"
+    return Flag(What.SEEN, f"{text}: take such rows out of one of the tables")
+
+
+def unknown_answers(task: Task[Any, Any, Any], splits: Mapping[str, Sequence[Any]]) -> Flag | None:
+    """Rows whose answer is none of those that the model can give.
+
+    Args:
+        task: with its answers.
+        splits: rows that choose or score the model, by name.
+    """
+    said = {name: [own[0] for row in rows if (own := task.unknown(row))] for name, rows in splits.items()}
+    shown = [f"{len(own):,} of {len(splits[name]):,} {name} rows" for name, own in said.items() if own]
+    if not shown:
+        return None
+    first = excerpt(next(own[0] for own in said.values() if own))
+    text = f"{' and '.join(shown)} have an answer that is none of the {len(task.known):,} of the model"
+    return Flag(What.UNKNOWN, f"{text}, such as {first!r}: they count as wrong")
+
+
+def joined_labels(labels: Sequence[str], separator: str) -> Flag | None:
+    """Classes that look like several labels in one cell, which are never guessed.
+
+    Args:
+        labels: of rows of one class each.
+        separator: what stands between several labels.
+    """
+    joined = [name for name in labels if separator in name.strip(separator)]
+    if not joined:
+        return None
+    text = f"{len(joined):,} of {len(labels):,} classes have a {separator} in their names, such as"
+    hint = "if these are several labels of a row, give --multi-label"
+    return Flag(What.JOINED, f"{text} {excerpt(joined[0])!r}: {hint}")
+
+
+def few_rows_hint(spec: TaskSpec, data: SplitRows[Any], tables: Tables | None) -> str:
+    """How small tables have closer intervals, as the end of a sentence; empty where they have not.
+
+    Args:
+        spec: of the task.
+        data: rows by split.
+        tables: where they come from; folds part the training table alone.
+    """
+    rows = len(data.train)
+    rows += 0 if tables and tables.valid is not None else len(data.valid)
+    rows += 0 if tables and tables.test is not None else len(data.test)
     if not 2 * FOLDS <= rows < SMALL or not can_fold(spec):
         return ""
     return f"; --folds {FOLDS} scores every one of {rows:,} rows"

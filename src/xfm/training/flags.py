@@ -30,6 +30,9 @@ class What(StrEnum):
     SKIPPED = "steps skipped"
     LEFT_OUT = "rows left out"
     ROUGH = "few rows"
+    SEEN = "rows of the training"
+    UNKNOWN = "unknown answers"
+    JOINED = "several labels"
     SLOWED = "machine became slower"
     INCOMPLETE = "not complete"
 
