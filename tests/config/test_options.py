@@ -104,3 +104,25 @@ def test_environment_has_a_prefix_of_its_own(monkeypatch):
 def test_lists_of_texts_are_texts(written: str, meant: list[str]) -> None:
     kind = make_dataclass("Named", [("names", list[str], field(default_factory=list))])
     assert parse(kind, ["--names", written]).names == meant
+
+
+def test_a_value_that_nobody_could_write_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a few letters YAML makes lists of lists, and what is wrong with a value is said with the value."""
+    laughs = ", ".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'x'}]" for n in range(12))
+    laughs = f"{{{laughs}}}"
+    for words in ([f"--seed={laughs}"], ["--vqa.test-rows", laughs]):
+        with expect_refusal(words[0].partition("=")[0], "too large or too deep"):
+            parse(EvaluationConfig, words)
+    with expect_refusal("file: vqa.test_rows", "too large or too deep"):
+        parse(EvaluationConfig, values={"vqa": {"test_rows": laughs}}, source="file")
+    monkeypatch.setenv("XFM_TEST_SEED", laughs)
+    with expect_refusal("XFM_TEST_SEED", "too large or too deep"):
+        parse(EvaluationConfig, env_prefix="XFM_TEST")
+
+
+def test_values_are_checked_by_themselves() -> None:
+    """What else a command needs may stand on its line."""
+    parser = new_parser()
+    parser.add_argument("--model", required=True)
+    add_fields(parser, EvaluationConfig, values={"seed": 3}, source="file")
+    assert parser.parse_args(["--model", "m"]).seed == 3

@@ -307,6 +307,15 @@ def test_what_a_probe_was_fitted_to_is_fine_tuned_by_its_file(model: Path, tmp_p
     assert (resolved["preset"], resolved["tune"]["language"], resolved["steps"]) == ("good", "full", 60)
 
 
+def test_a_file_may_hold_a_part_of_what_is_told(model: Path, tmp_path: Path, cli: Cli) -> None:
+    """Settings alone, or a table without a folder for the run: the line has the rest."""
+    (tmp_path / "f.yaml").write_text(f"train: {SAMPLES / 'reviews.csv'}\nsteps: 3\nbaseline: false\n")
+    given = ("--model", model, "--out", tmp_path / "a", "--config", tmp_path / "f.yaml")
+    cli.prints("finetune", TEXTS, *given)
+    assert yaml.safe_load((tmp_path / "a" / "finetune.yaml").read_text())["steps"] == 3
+    cli.expect_refusal(["required: model"], "finetune", TEXTS, "--out", "b", "--config", tmp_path / "f.yaml")
+
+
 @pytest.mark.parametrize("spec", task_specs(tunable=True), ids=lambda spec: spec.name)
 def test_every_tasks_settings_are_read_back(spec: xfm.TaskSpec, tmp_path: Path) -> None:
     own = decided(fitted(FinetuneConfig(preset=Preset.BEST, seed=9), 100, 64), spec)

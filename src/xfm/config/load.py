@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from xfm.config.options import check_fields, merge, parse
-from xfm.config.plain import to_plain
+from xfm.config.plain import check_value_count, to_plain
 from xfm.config.recipe import Recipe
 from xfm.config.spelling import with_underscores
 from xfm.errors import UserError, suggest
@@ -23,8 +23,8 @@ from xfm.files import read_text
 from xfm.paths import at_home
 
 RECIPE_ENV = "XFM_PRETRAIN"
-MAX_RECIPE, MOST_VALUES, DEEPEST_VALUE = 1 << 20, 100_000, 50
-"""Bytes, values and levels of a recipe, far above any."""
+MAX_RECIPE = 1 << 20
+"""Bytes of a recipe, far above any."""
 
 
 def recipe_names(family: str = "") -> list[str]:
@@ -106,29 +106,6 @@ def _locate(name: str, folder: Path, family: str) -> Path | Traversable:
     if not is_path and name not in known:
         raise UserError(f"unknown recipe {name}; {suggest(name, known)} (or give the path of a YAML file)")
     return folder / name if is_path else _shipped(family) / f"{name}.yaml"
-
-
-def check_value_count(value: Any, left: int = MOST_VALUES, depth: int = 0) -> int:
-    """Refuse what is out of all proportion for settings: YAML's `&` and `*` make much of a few lines.
-
-    Args:
-        value: of a YAML file, or another that may hold one value many times.
-        left: how many values there may be.
-        depth: levels above.
-
-    Returns:
-        How many more there may be.
-
-    Raises:
-        ValueError: it is too large or too deep; the message continues a sentence whose subject is the value.
-    """
-    if depth > DEEPEST_VALUE or left <= 0:
-        raise ValueError("holds itself, or is too large or too deep for settings")
-    left -= 1
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    for item in items:
-        left = check_value_count(item, left, depth + 1)
-    return left
 
 
 def read_yaml(path: Path | Traversable, source: str = "") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Options for every field of a configuration, through jsonargparse: help, types, environment, messages."""
 
 import argparse
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -15,6 +16,7 @@ from jsonargparse.typing import register_type
 
 from xfm.config.help import HelpFormatter, field_texts, is_extra
 from xfm.config.members import member_of
+from xfm.config.plain import check_text
 from xfm.config.spelling import PATHS, Parser, paths_at_home, respell
 from xfm.config.variants import chosen_variants, original, plain_defaults, variant
 from xfm.errors import UserError, excerpt, suggest
@@ -96,6 +98,8 @@ def add_fields(
     complete = plain_defaults(shape)
     if values:
         complete = merge(complete, values)
+        for name, text in _texts(values):
+            check_text(f"{source}: {name}", text)
         alone = new_parser()  # what else a command needs is not among the values
         alone.add_class_arguments(shape, as_group=False)
         try:
@@ -111,6 +115,12 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
     Raises:
         UserError: unknown option or wrong value.
     """
+    for before, option in zip(("", *options), options, strict=False):
+        name, equals, value = option.partition("=")
+        check_text(name if equals else before, value if equals else option)
+    for name, value in os.environ.items() if parser.default_env else ():
+        if name.startswith(f"{parser.env_prefix}_"):
+            check_text(name, value)
     try:
         given = parser.parse_args(respell(parser, options, check_fields))
         return parser.instantiate(paths_at_home(given, getattr(parser, "paths", PATHS)))
@@ -217,6 +227,16 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             value = merge(below, value)
         merged[key] = value
     return merged
+
+
+def _texts(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """The texts in nested values, with their dotted names."""
+    if isinstance(values, str):
+        yield name, values
+    for key, value in values.items() if isinstance(values, Mapping) else ():
+        yield from _texts(value, f"{name}.{key}" if name else str(key))
+    for place, value in enumerate(values) if isinstance(values, list | tuple) else ():
+        yield from _texts(value, f"{name}.{place}")
 
 
 def _flatten(kind: type, values: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:

@@ -5,6 +5,13 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
+import yaml
+
+from xfm.errors import UserError
+
+MOST_VALUES, DEEPEST_VALUE = 100_000, 50
+"""Values and levels of settings, far above any."""
+
 
 def to_plain(value: Any) -> Any:
     """Nested dataclasses as mappings, enums as their values, tuples as lists: what YAML and JSON can hold."""
@@ -76,3 +83,50 @@ def first_difference(
         if found := first_difference(old.get(key), new.get(key), ignored, below):
             return found
     return None
+
+
+def check_value_count(value: Any, left: int = MOST_VALUES, depth: int = 0) -> int:
+    """Refuse what is out of all proportion for settings: YAML's `&` and `*` make much of a few lines.
+
+    Args:
+        value: of a YAML file, or another that may hold one value many times.
+        left: how many values there may be.
+        depth: levels above.
+
+    Returns:
+        How many more there may be.
+
+    Raises:
+        ValueError: it is too large or too deep; the message continues a sentence whose subject is the value.
+    """
+    if depth > DEEPEST_VALUE or left <= 0:
+        raise ValueError("holds itself, or is too large or too deep for settings")
+    left -= 1
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    for item in items:
+        left = check_value_count(item, left, depth + 1)
+    return left
+
+
+def check_text(name: str, text: str) -> None:
+    """Refuse a text that is out of all proportion as YAML, as which options, variables and fields are read.
+
+    What is wrong with a value is said with the value, which nobody could write.
+
+    Args:
+        name: of the option, for the message.
+        text: what it was given.
+
+    Raises:
+        UserError: it is.
+    """
+    if "&" not in text or "*" not in text:
+        return
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):  # it is a text, or what reads it says so
+        return
+    try:
+        check_value_count(value)
+    except ValueError as error:
+        raise UserError(f"{name}: the value {error} (see its `&` and `*`): mend it") from None

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xfm.config.load import check_value_count
+from xfm.config.plain import check_value_count
 from xfm.errors import UserError
 from xfm.files import writing
 from xfm.interop.pickles import named_tensors, read_stored
