@@ -117,7 +117,7 @@ def test_a_full_disk_is_said_once(corpus, tmp_path):
     fill = (
         "from pathlib import Path\n"
         "from xfm.training import run_folder\n"
-        "real = run_folder.save_checkpoint\n"
+        "real = run_folder.write_checkpoint\n"
         "def save(path, *rest):\n"
         "    if path.name.endswith('6'):\n"
         f"        with open(r'{place}/filler', 'wb', buffering=0) as file:\n"
@@ -125,7 +125,7 @@ def test_a_full_disk_is_said_once(corpus, tmp_path):
         "                while file.write(bytes(4096)): pass\n"
         "            except OSError: pass\n"
         "    real(path, *rest)\n"
-        "run_folder.save_checkpoint = save\n"
+        "run_folder.write_checkpoint = save\n"
     )
     words = with_fault(fill, arguments(corpus, tmp_path, steps=50, save_every=3))
     words[words.index("--folder") + 1] = str(place / "run")
