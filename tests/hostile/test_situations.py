@@ -6,12 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import areas_models, areas_options, areas_places, areas_signals, areas_tables, areas_worlds
+from tests.hostile import (
+    areas_models,
+    areas_options,
+    areas_places,
+    areas_signals,
+    areas_tables,
+    areas_tasks,
+    areas_worlds,
+)
 from tests.hostile.checks import faults, snapshot
 from tests.hostile.running import run
 from tests.processes import can_unshare
 
-AREAS = (areas_tables, areas_models, areas_options, areas_worlds, areas_places, areas_signals)
+AREAS = (areas_tables, areas_tasks, areas_models, areas_options, areas_worlds, areas_places, areas_signals)
 SITUATIONS = [situation for area in AREAS for situation in area.SITUATIONS]
 
 
