@@ -15,7 +15,7 @@ OPTIONAL |= {"pycocoevalcap", "h5py", "pillow_heif", "lancedb", "psycopg", "pgve
 OPTIONAL |= {"prometheus_client", "starlette", "pydantic", "sentence_transformers"}
 OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "openvino", "openpyxl", "pandas"}
 ADAPTERS = ("xfm.interop.transformers", "xfm.index.lance", "xfm.index.postgres", "xfm.serving", "xfm.demo")
-ADAPTERS += ("xfm.inference.sentence_transformers",)
+ADAPTERS += ("xfm.inference.sentence_transformers", "xfm.data.tables.workbook_parts")
 """Modules that are nothing without an extra; nobody else imports them at the top."""
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "transformers", "matplotlib", "PIL", "tokenizers"}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
