@@ -1,12 +1,14 @@
 """Model folders, checkpoints and recipes that are damaged, missing, no files, or written to do harm."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from tests.hostile.situation import (
     DANGLING,
     ENDLESS,
     Content,
+    Names,
     Situation,
     bound,
     change,
@@ -121,6 +123,52 @@ BOMBS = [
     of_model("predict-vocabulary-of-another", put("tokenizer.json", copied("{ready}/other-tokenizer.json")),
         says=("tokenizer.json",), command=PREDICT, source="{tuned}/model"),
 ]  # fmt: skip
+
+
+def grid_of_256(path: Path, names: Names) -> None:
+    """Pictures whose pairs of patches would take 34 GB, whatever the weights are."""
+    change("config.json", vision__image_size=4096, vision__patch_size=16)(path, names)
+    change("preprocessing.json", image_size=4096)(path, names)
+
+
+def other_patches(path: Path, names: Names) -> None:
+    """Pictures of a size that no patch of the base divides."""
+    change("config.json", vision__image_size=40, vision__patch_size=8)(path, names)
+    change("preprocessing.json", image_size=40)(path, names)
+
+
+PROVENANCE = [
+    of_model(f"{verb}-provenance-{name}", edit, says=("provenance.json",), command=command, source="{tuned}/model",
+        quick=(verb, name) == ("tune", "deep"))
+    for verb, command in (("predict", PREDICT), ("tune", TUNE))
+    for name, edit in (
+        ("deep", put("provenance.json", '{"a": ' + "[" * 900 + "]" * 900 + "}")),
+        ("init-is-a-text", change("provenance.json", init="x")),
+        ("fresh-is-a-number", change("provenance.json", fresh=5)),
+        ("minutes-are-a-text", change("provenance.json", position={"minutes": "x"})),
+    )
+] + [
+    of_model(f"{verb}-config-of-a-grid-of-256", grid_of_256, says=("config.json", "patches"), command=command,
+        source="{tuned}/model", quick=verb == "predict")
+    for verb, command in (("predict", PREDICT), ("tune", TUNE))
+] + [
+    of_model(f"{verb}-weights-{name}", put(file, content), says=(file,), command=command, source=source,
+        quick=(verb, name) == ("score", "fifo"))
+    for verb, command, source in (
+        ("score", "evaluate m --test {rows} --out out --quiet", "{tuned}/model"),
+        ("evaluate", "evaluate m --world {world} --scale 0.02 --parts retrieval --out out --quiet", "{model}"),
+        ("probe", "probe m --train {pictures} --test {pictures} --out out", "{model}"),
+    )
+    for name, file, content in (
+        ("fifo", "model.safetensors", fifo),
+        ("device", "model.safetensors", ENDLESS),
+        ("of-1-tib", "model.safetensors", sparse(1 << 40, (2).to_bytes(8, "little") + b"{}")),
+    )
+] + [
+    of_model(f"score-another-file-{name}", put("more.safetensors", content), says=("more.safetensors",),
+        command="evaluate m --test {rows} --out out --quiet", source="{tuned}/model")
+    for name, content in (("fifo", fifo), ("device", ENDLESS), ("dangling", DANGLING), ("folder", folder))
+]  # fmt: skip
 ADDED = "adapter_model.safetensors"
 APART = [
     of_model(f"{verb}-{name}", edit, says=says, command=command, source="{apart}/model",
@@ -133,6 +181,9 @@ APART = [
         ("adapter-base-is-nowhere", change("adapter.json", base="/nowhere"), ("/nowhere", "--base")),
         ("adapter-base-is-a-device", change("adapter.json", base="/dev/zero"), ("/dev/zero", "--base")),
         ("adapter-rank-1e9", change("adapter.json", rank=10**9), ("adapter.json", "rank")),
+        ("adapter-alpha-1e400", change("adapter.json", alpha=10**400), ("adapter.json", "alpha")),
+        ("adapter-config-of-other-patches", other_patches, ("config.json", "another model")),
+        ("adapter-config-of-a-grid-of-256", grid_of_256, ("config.json", "patches")),
         ("adapter-of-other-weights", change("adapter.json", weights="0"), ("other weights",)),
         ("additions-cut", cut(ADDED), (ADDED,)),
         ("additions-fifo", put(ADDED, fifo), (ADDED,)),
@@ -168,4 +219,4 @@ PLACES = [
         env={"HF_HUB_OFFLINE": "1"}),
     Situation("info-through-a-link", "info m", {"m": link("{model}")}, ("parameters",), status=(0,)),
 ]  # fmt: skip
-SITUATIONS = [*KINDS, *DAMAGED, *BOMBS, *APART, *PUBLISHED, *PLACES]
+SITUATIONS = [*KINDS, *DAMAGED, *BOMBS, *PROVENANCE, *APART, *PUBLISHED, *PLACES]

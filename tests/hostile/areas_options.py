@@ -25,6 +25,9 @@ def _values(
 
 
 LONG = "9" * 5000
+LAUGHS = "a0: &a0 [x, x], " + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}], " for n in range(1, 10)
+)
 VALUES = [
     *_values("tune", TUNE, "--steps", ("-1", "nan", "1e99", "", "three", LONG), quick="nan"),
     *_values("tune", TUNE, "--lr", ("-1", "nan", "inf", "1e999")),
@@ -35,6 +38,28 @@ VALUES = [
     *_values("tune", TUNE, "--time-limit", ("-1", "nan", "inf", "soon", LONG)),
     *_values("tune", TUNE, "--folds", ("-1", "1", "1e99", "nan")),
     *_values("tune", TUNE, "--preset", ("quick", "")),
+    *_values(
+        "tune",
+        TUNE,
+        "--class-weights",
+        (
+            "warm",
+            "warm=0",
+            "warm=nan",
+            "warm=1e999",
+            "warm=1e300",
+            "nothing=2",
+            "warm=1,warm=2",
+            f"{{warm: {LONG[:400]}}}",
+            "{" * 3000,
+            f"{{{LAUGHS}warm: *a9}}",
+        ),
+        quick="warm=nan",
+    ),
+    *_values("tune-labels", f"{TUNE} --multi-label", "--threshold", ("-1", "2", "nan", "1e99")),
+    *_values("tune-labels", f"{TUNE} --multi-label", "--label-separator", ("", " ")),
+    *_values("tune-labels", f"{TUNE} --multi-label", "--class-weights", ("warm=-1", "nothing=2")),
+    *_values("tune", TUNE, "--threshold", ("0.5",)),
     *_values("predict", PREDICT, "--batch-size", ("0", "-1", "nan", "1e99")),
     *_values("predict", PREDICT, "--device", ("tpu:99", "cuda:77", "")),
     *_values("pretrain", PRETRAIN, "--training.steps", ("-1", "nan", "1e99", LONG)),

@@ -14,6 +14,9 @@ WRITERS = {
     "evaluate": EVALUATE,
     "probe": "probe {model} --train {pictures} --test {pictures} --out",
     "convert": "convert {published}",
+    "merge": "merge {apart}/model",
+    "folds": "finetune text-classification --model {model} --train {rows} --folds 2 --steps 1 --quiet --out",
+    "fast": "finetune text-classification --model {model} --train {rows} --preset fast --quiet --out",
     "export": "export {model}",
     "export-folder": "export {model} --format sentence-transformers --out",
     "prepare": "prepare --scale 0.004 --objects 100 --heldout_objects 6 --vocab_size 400 --folder",
@@ -46,7 +49,7 @@ TAKEN = [
         ("loop", loop),
     )
     # A folder of other things may well get a run beside them.
-    if name != "other-things" or verb in {"convert", "export-folder", "prepare"}
+    if name != "other-things" or verb in {"convert", "merge", "export-folder", "prepare"}
 ]
 FULL = [
     Situation(f"{verb}-full-disk", _out(verb), {"out": folder}, ("full",), shell=unshared(SMALL), unshare=True,
@@ -61,7 +64,7 @@ FULL = [
     for verb in WRITERS
 ] + [
     Situation(f"{verb}-files-limited", f"{WRITERS[verb]} a", shell='ulimit -f 20; "$@"', says=("a",))
-    for verb in ("finetune", "pretrain", "convert", "export")
+    for verb in ("finetune", "folds", "pretrain", "convert", "merge", "export")
 ] + [
     Situation("predict-full-disk", "predict embed --model {model} --input in.jsonl --out out/a.jsonl --quiet",
         {"out": folder, "in.jsonl": '{"text": "a red circle"}\n' * 2000}, ("full",), shell=unshared(SMALL),
@@ -80,6 +83,10 @@ SAME = [
         ("model.safetensors",)),
     Situation("finetune-into-its-model", "finetune text-classification --model m --train {rows} --out m --steps 1",
         {"m": copied("{model}")}, ("m",)),
+    Situation("merge-onto-its-adapter", "merge a/model a/model", {"a": copied("{apart}")}, ("a/model",)),
+    Situation("merge-onto-its-base", "merge {apart}/model m", {"m": copied("{model}")}, ("m",)),
+    Situation("finetune-into-an-adapter", "finetune text-classification --model a/model --train {rows} --out a/model "
+        "--steps 1", {"a": copied("{apart}")}, ("a/model",)),
     Situation("pretrain-twice", f"{PRETRAIN} r", {"r": copied("{run}")}, ("r",)),
     Situation("evaluate-a-finetuned-model", "evaluate t/model --world {world} --scale 0.02 --parts retrieval --quiet",
         {"t": copied("{tuned}")}, ("t",), status=(0, 2)),

@@ -9,6 +9,9 @@ from tests.hostile.running import Watched, interrupt
 from tests.hostile.situation import Situation
 
 TUNE = "finetune text-classification --model {model} --train {rows} --steps 4000 --out out"
+FOLDS = TUNE.replace("--steps 4000", "--steps 300 --folds 3")
+FAST = TUNE.replace("--steps 4000", "--preset fast")
+MERGE = "merge {apart}/model out"
 PRETRAIN = "pretrain --recipe {recipe} --folder out --training.steps 4000 --training.save_every 4000"
 PREPARE = "prepare --folder out --scale 0.1 --workers 2"
 MANY = {"in.jsonl": '{"text": "a red circle"}\n' * 60_000}
@@ -77,7 +80,9 @@ def twice(running: Watched) -> None:
 
 LATE = {"seconds": 200.0, "changes": ("out",)}
 SITUATIONS = [
-    Situation("finetune-interrupted-at-once", f"{TUNE} --quiet", during=after(0.15, signal.SIGINT), status=(130, -2)),
+    # Once the program imports its own: before that, Python itself shows where it is.
+    Situation("finetune-interrupted-at-once", f"{TUNE} --quiet", during=interrupt("xfm.commands"), status=(130,),
+        env={"PYTHONPROFILEIMPORTTIME": "1"}, quick=True),
     Situation("finetune-interrupted-loading", TUNE, during=after(1.5, signal.SIGINT), status=(0, 130), **LATE),
     Situation("finetune-interrupted", TUNE, during=when("out/log.jsonl", signal.SIGINT), status=(0, 130), **LATE,
         quick=True),
@@ -90,6 +95,15 @@ SITUATIONS = [
     Situation("finetune-workers-killed", f"{TUNE} --workers 2",
         during=when("out/log.jsonl", signal.SIGKILL, False, 2.0), status=(-9,), **LATE),
     Situation("finetune-a-worker-killed", f"{TUNE} --workers 2", says=("worker",), during=kill_worker, **LATE),
+    Situation("finetune-folds-interrupted", FOLDS, during=when("out/folds/*/log.jsonl", signal.SIGINT),
+        status=(0, 130), **LATE),
+    Situation("finetune-folds-terminated", FOLDS, during=when("out/folds/*/log.jsonl", signal.SIGTERM, False),
+        status=ENDED, **LATE),
+    Situation("finetune-folds-killed", FOLDS, during=when("out/folds/*/log.jsonl", signal.SIGKILL, False),
+        status=(-9,), **LATE),
+    Situation("finetune-fast-interrupted", FAST, during=after(4.0, signal.SIGINT), status=(0, 130), **LATE),
+    Situation("merge-interrupted", MERGE, during=after(3.0, signal.SIGINT), status=(0, 130)),
+    Situation("merge-terminated", MERGE, during=after(3.0, signal.SIGTERM, False), status=ENDED),
     Situation("pretrain-interrupted-loading", PRETRAIN, during=after(2.0, signal.SIGINT), status=(0, 130), **LATE),
     Situation("pretrain-interrupted", PRETRAIN, during=when("out/log.jsonl", signal.SIGINT), status=(0, 130), **LATE),
     Situation("pretrain-workers-interrupted", f"{PRETRAIN} --data.workers 2",

@@ -44,6 +44,8 @@ def faults(situation: Situation, ending: Ending, before: dict[str, str], after: 
     found = [ending.why] if ending.why else []
     if "Traceback (most recent" in ending.output:
         found.append("a traceback")
+    if "internal error" in ending.output:
+        found.append("an error that nobody can act on")
     if not ending.why and ending.status not in situation.status:
         found.append(f"status {ending.status} in place of {' or '.join(map(str, situation.status))}")
     if ending.peak > MEMORY:

@@ -49,9 +49,11 @@ def ready(folder: Path) -> dict[str, str]:
         "model": "run/model",
         "tuned": "tuned",
         "apart": "apart",
+        "several": "several",
         "published": "published.th",
         "photos": "photos",
         "rows": "tables/rows.csv",
+        "labelled": "tables/labelled.csv",
         "lines": "tables/rows.jsonl",
         "parquet": "tables/rows.parquet",
         "pictures": "tables/pictures.csv",
@@ -68,6 +70,8 @@ def _build(folder: Path) -> None:
     tune = "finetune text-classification --model run/model --train tables/rows.csv"
     _xfm(folder, f"{tune} --out tuned --steps 2 --quiet")
     _xfm(folder, f"{tune} --out apart --steps 2 --quiet --tune.language lora --tune.apart true")
+    many = tune.replace("rows.csv", "labelled.csv")
+    _xfm(folder, f"{many} --out several --steps 2 --quiet --multi-label")
     _xfm(folder, "export run/model published.th")
     content = json.loads((folder / "world" / "tokenizer.json").read_text())
     content["model"]["vocab"] |= {f"extra{number}": 5000 + number for number in range(9)}
@@ -90,6 +94,8 @@ def _tables(folder: Path) -> None:
         writer = csv.DictWriter(stream, ["text", "label"])
         writer.writeheader()
         writer.writerows(rows)
+    several = "".join(f"{row['text']},{row['label']}|{len(row['text']) % 3}\n" for row in rows)
+    (folder / "labelled.csv").write_text(f"text,label\n{several}")
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "rows.parquet")
 

@@ -13,13 +13,17 @@ from tests.hostile import (
     areas_places,
     areas_signals,
     areas_tables,
+    areas_tasks,
     areas_worlds,
 )
 from tests.hostile.checks import faults, snapshot
 from tests.hostile.running import run
 from tests.processes import can_unshare
 
-AREAS = (areas_tables, areas_models, areas_options, areas_worlds, areas_places, areas_signals, areas_corpora)
+AREAS = (
+    *(areas_tables, areas_tasks, areas_models, areas_options, areas_worlds, areas_places, areas_signals),
+    areas_corpora,
+)
 SITUATIONS = [situation for area in AREAS for situation in area.SITUATIONS]
 
 
