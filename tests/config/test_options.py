@@ -52,6 +52,7 @@ CORPORA = "--data.pair.corpora"
         ([CORPORA, "own.tar"], "", "give a list in quotes such as '[{path: PATH}]', not own.tar"),
         ([CORPORA, "[os.path]"], "", "give a list in quotes such as '[{path: PATH}]', not [os.path]"),
         ([CORPORA, "[{path: a, wieght: 2}]"], "", "data.pair.corpora.0.wieght; did you mean weight?"),
+        ([CORPORA, "[{path: a, order: rns}]"], "", "data.pair.corpora: order: 'rns' is none of random, runs"),
         ([CORPORA, "[{class_path: os.path}]"], "", "unknown field data.pair.corpora.0.class_path"),
         ([], "own.tar", "own.tar"),
         ([], "[own.tar]", "own.tar"),

@@ -17,8 +17,9 @@ plain = st.recursive(
 
 def test_dataclasses_enums_and_tuples_become_plain():
     stream = StreamConfig(3, [CorpusConfig("a", 0.5)], Augmentation.MILD)
+    corpus = {"path": "a", "weight": 0.5, "group": 1, "order": "random", "run": 1000, "window": 16}
     assert to_plain({"s": stream, "t": (1, 2)}) == {
-        "s": {"batch_size": 3, "corpora": [{"path": "a", "weight": 0.5, "group": 1}], "augmentation": "mild"},
+        "s": {"batch_size": 3, "corpora": [corpus], "augmentation": "mild"},
         "t": [1, 2],
     }
 

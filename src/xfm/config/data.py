@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xfm.config.members import settle_members
 from xfm.config.ranges import MAX_BATCH, check_range, check_ranges
 
 
@@ -54,6 +55,7 @@ class CorpusConfig:
     window: int = 16
 
     def __post_init__(self) -> None:
+        settle_members(self, "corpora.")
         check_range("corpora.group", self.group, 1, MAX_BATCH)
         check_ranges(self, ("run", "window"), 1, 1 << 32, "corpora.")
 

@@ -10,13 +10,13 @@ E = TypeVar("E", bound=Enum)
 
 
 def member_of(kind: type[E], word: object) -> E:
-    """The member of an enumeration that has a value.
+    """The member of an enumeration that has a value, or a name: jsonargparse writes defaults of items so.
 
     Raises:
         ValueError: none has; names those that there are.
     """
     try:
-        return kind(word)
+        return kind.__members__[word] if isinstance(word, str) and word in kind.__members__ else kind(word)
     except ValueError:
         raise ValueError(f"{word!r} is none of {', '.join(str(one.value) for one in kind)}") from None
 

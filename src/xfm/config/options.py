@@ -202,6 +202,7 @@ def _sentence(error: BaseException, options: Sequence[str] = ()) -> str:
         return f"unknown option {match[1]}; {suggest(option, options, 'see --help')}"
     text = re.sub(r"Not of type \w+: ", "", text)
     text = re.sub(r"Expected a <class '(\w+)'>\. Got value: ", _wanted, text)
+    text = re.sub(r"Problem with given class_path '[^']*': Parser key \"(\w+)\": ", r"\1: ", text)
     text = re.sub(r"Problem with given class_path ('[^']*').*", r"give fields in braces, not \1", text)
     return re.sub(r'Parser key "([^"]+)":', r"\1:", text)
 
