@@ -187,6 +187,14 @@ def test_rows_of_one_picture_are_no_duplicates(tmp_path: Path) -> None:
     assert counts(found) == {"duplicate": (1, 1)}
 
 
+def test_a_picture_that_was_mended_is_looked_at_again(tmp_path: Path) -> None:
+    table = write(tmp_path / "t.csv", "image,question,answer\n1.jpg,what is it,a picture\n")
+    write(tmp_path / "1.jpg", b"none")
+    assert counts(examined(table, task="vqa")) == {"undecodable_picture": (1, 1)}
+    write(tmp_path / "1.jpg", jpeg(1, SIZE))
+    assert counts(examined(table, task="vqa")) == {}
+
+
 def test_classes_and_labels(tmp_path: Path) -> None:
     rows = [(f"a good text, number {n}", "good") for n in range(6)]
     rows += [(f"a bad text, number {n}", "bad") for n in range(5)]

@@ -18,7 +18,7 @@ from xfm.doctor.opening import opening_of, tokenizer_of
 from xfm.doctor.page import write_page
 from xfm.doctor.tally import Tally
 from xfm.doctor.twins import Together, found_together, rare_classes
-from xfm.doctor.units import HURT, OUT, ExaminingUnits
+from xfm.doctor.units import HURT, OUT, ExaminingUnits, forget
 from xfm.engines.local import LocalPool
 from xfm.files import writing
 from xfm.locks import locked
@@ -73,7 +73,7 @@ def examine(
             found = _diagnosis(shown, units, tally, len(cases))
             _write(found, cases, out, maker, config)
         finally:
-            opened.cache_clear()
+            forget()
             shutil.rmtree(work, ignore_errors=True)
     return found
 

@@ -12,6 +12,7 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.doctor.cases import PART, Opening, opened
 from xfm.doctor.examiner import Examined, Examiner
 from xfm.doctor.findings import Harm
+from xfm.doctor.looks import look_at_file
 from xfm.doctor.tally import Tally
 from xfm.errors import UserError
 from xfm.files import read_json_object, write_data
@@ -112,6 +113,12 @@ def _unpacked(data: bytes) -> list[np.ndarray]:
 
 def _harm(one: Examined) -> int:
     return OUT * one.has(Harm.LEFT_OUT) | HURT * one.has(Harm.HURTS)
+
+
+def forget() -> None:
+    """Let go of what this process has opened and looked at: the files may be others the next time."""
+    for known in (opened, look_at_file, _tokenizer):
+        known.cache_clear()
 
 
 @lru_cache(maxsize=1)
