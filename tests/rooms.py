@@ -23,6 +23,7 @@ ORDER = (
         "retrieval",
         "tasks",
         "reports",
+        "doctor",
         "frozen",
         "finetuning",
         "evaluation",

@@ -30,7 +30,7 @@ class Command:
         name: as it is typed.
         summary: one line for `xfm --help`.
         parser: builds the verb's parser; the options decide which defaults it shows.
-        run: does the work with what was parsed.
+        run: does the work with what was parsed; gives the exit status, where it has one of its own.
         several: whether it is made for several processes, started by torchrun.
         shows: whether what was parsed asks for something on standard output and for nothing else.
     """
@@ -38,7 +38,7 @@ class Command:
     name: str
     summary: str
     parser: "Callable[[Sequence[str]], ArgumentParser]"
-    run: "Callable[[Namespace], None]"
+    run: "Callable[[Namespace], int | None]"
     several: bool = False
     shows: "Callable[[Namespace], bool]" = lambda _: False
 
@@ -52,7 +52,10 @@ _formatted = warnings.formatwarning
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit status: 0, 2 for what the user can mend, 130 when interrupted."""
+    """Run a command and return the exit status: 0, 2 for what the user can mend, 130 when interrupted.
+
+    `xfm doctor` also has 1: it found something.
+    """
     # torch's threads wait for each other by spinning. Bounded, that costs nothing on a free machine; where
     # others needed the two cores too, a step took 2 s instead of 18. The library reads it when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -64,20 +67,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     running: list[tuple[Command, Namespace]] = []
     refused: list[bool] = []
 
-    def work() -> None:
+    def work() -> int | None:
         if completion.ASKED in os.environ:
             completion.answer_shell({name: command.parser for name, command in COMMANDS.items()})
         require_folder()
         if not arguments:
             _top_parser().print_help()
-            return
+            return None
         with terminable():
             command, chosen = parse_command(arguments)
             running.append((command, chosen))
             if command.several or is_alone(f"xfm {arguments[0]}"):
-                command.run(chosen)
-            else:
-                refused.append(True)
+                return command.run(chosen)
+            refused.append(True)
+        return None
 
     def place() -> str:
         return next((str(chosen.get("out") or "") for _, chosen in running), "")
@@ -156,6 +159,7 @@ COMMANDS = {
         _verb("quickstart", "everything from data to report in one command"),
         _verb("prepare", "make shards of a corpus, or build the embedded data"),
         _verb("data", "index the shards of a corpus, or look at what a recipe reads"),
+        _verb("doctor", "read any data set before training, and say what is wrong with it"),
         _verb("init", "compose a model of encoders with weights"),
         _verb("pretrain", "pre-train a recipe, or resume", several=True),
         _verb("finetune", "fine-tune a model on your own rows", several=True),

@@ -19,7 +19,8 @@ from xfm.files import file_digest, open_regular, read_json_or_nothing, read_text
 MADE_BY = "made_by.json"
 DETAILS = "evaluation.json"
 RESULTS = ("metrics.json", "report.html", DETAILS, "probe.json", "reproduce.json", "results.md", "parts")
-"""What commands write about a model, beside one another's if nobody kept them apart."""
+RESULTS += ("doctor.json",)
+"""What commands write about a model or data, beside one another's if nobody kept them apart."""
 
 
 @dataclass(frozen=True)

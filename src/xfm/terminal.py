@@ -19,12 +19,13 @@ FAILED, INTERRUPTED = 2, 130
 
 
 def guarded(
-    work: Callable[[], None], place: Callable[[], str], shows: Callable[[], bool], debug: bool = False
+    work: Callable[[], int | None], place: Callable[[], str], shows: Callable[[], bool], debug: bool = False
 ) -> int:
     """Do a command's work and return its exit status: 0, 2 for what the user can mend, 130 interrupted.
 
     Args:
-        work: what the command does.
+        work: what the command does; gives the status of a command that has one of its own, such as 1 of
+            `xfm doctor`.
         place: names what the command writes, as far as that is known when something goes wrong.
         shows: whether the command is there for what it prints; it ends where nobody reads that any more.
             Other commands go on: what they write does not depend on it.
@@ -37,8 +38,7 @@ def guarded(
     with _streams(shows) as streams, _quiet_hooks(debug):
         try:
             with _noting_interrupts(interrupts):
-                work()
-            status = 0
+                status = work() or 0
         except SystemExit as stop:  # help, or the version
             if _flushed(streams, 0) == 0:
                 raise

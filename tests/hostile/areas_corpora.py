@@ -6,7 +6,8 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.corpora.miniature import coco, img2dataset
+from tests.corpora.miniature import coco, img2dataset, jpeg
+from tests.doctor.planted import bomb
 from tests.hostile.situation import ENDLESS, Content, Names, Situation, fifo, folder, loop, sparse
 
 PREPARE = "prepare {} --to out --workers 1 --quiet --from from"
@@ -33,6 +34,9 @@ def _tar(*members: tuple[str, bytes, int, str]) -> Callable[[Path, Names], None]
     return make
 
 
+DOCTOR = "doctor from --quiet --workers 1"
+LINES = '{"image": "a.jpg", "captions": ["a dog"]}\n{"image": "b.jpg", "captions": ["a cat"]}\n'
+GOOD: dict[str, Content] = {"from/a.jpg": jpeg(1), "from/data.jsonl": LINES}
 ANNOTATIONS: dict[str, Content] = {
     "empty": b"",
     "noise": bytes(range(256)) * 20,
@@ -71,4 +75,29 @@ SITUATIONS = [
     Situation("prepare-text-parquet-noise", TEXT, {"from/a.parquet": bytes(range(256)) * 20}, ("a.parquet",)),
     Situation("prepare-text-of-10-gib", TEXT, {"from/a.txt": sparse(10 << 30, b"a text\n")}, (), status=(0, 2),
         changes=("out",), seconds=600.0),
+    *(
+        Situation(f"doctor-picture-{name}", DOCTOR, {**GOOD, "from/b.jpg": content}, ("1 of 2 records",),
+            status=(1,), changes=("doctor",), quick=name == "fifo")
+        for name, content in {"fifo": fifo, "device": ENDLESS, "loop": loop, "folder": folder, "bomb": bomb(),
+            "of-10-gib": sparse(10 << 30, jpeg(2))}.items()
+    ),
+    *(
+        Situation(f"doctor-{name}", f"doctor from/{file} --quiet --workers 1", {f"from/{file}": content}, (file,),
+            status=status, changes=("doctor",))
+        for name, file, content, status in (
+            ("lines-of-noise", "a.jsonl", bytes(range(256)) * 20, (2,)),
+            ("lines-nested", "a.jsonl", b'{"text": ' + b"[" * 200_000 + b"\n", (2,)),
+            ("lines-fifo", "a.jsonl", fifo, (2,)),
+            ("lines-of-10-gib", "a.jsonl", sparse(10 << 30, b'{"text": "a"}\n'), (2,)),
+            ("table-fifo", "a.csv", fifo, (2,)),
+            ("table-bomb", "a.csv.gz", gzip.compress(b"text\n" + b"x" * 900_000_000, 9), (1, 2)),
+            ("table-noise", "a.parquet", bytes(range(256)) * 20, (2,)),
+            ("shard-noise", "a.tar", bytes(range(256)) * 20, (2,)),
+            ("shard-fifo", "a.tar", fifo, (2,)),
+            ("shard-links-and-devices", "a.tar", _tar(
+                ("a.jpg", tarfile.SYMTYPE, 0, "/etc/passwd"), ("b.jpg", tarfile.CHRTYPE, 0, "")), (1, 2)),
+        )
+    ),
+    Situation("doctor-onto-results", DOCTOR, {**GOOD, "doctor/metrics.json": "{}"}, ("doctor-2",)),
+    Situation("doctor-onto-a-file", DOCTOR, {**GOOD, "doctor": b"mine"}, ("doctor is a file",)),
 ]  # fmt: skip

@@ -15,7 +15,7 @@ RESULTS = ("metrics.json", "report.html", "scores.json", "task.json")
 """Files that say that something has been finished."""
 CANARY = "hacked"
 """Name of the file that hostile code would make."""
-_EXPECTED = frozenset({0, 2, 130})
+_EXPECTED = frozenset({0, 1, 2, 130})
 
 
 def snapshot(folder: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.evaluation.tiny import write_world
 from xfm.metrics.intervals import Interval
-from xfm.reports.charts import PALETTE, forest, running_mean, small_multiples, thin
+from xfm.reports.charts import PALETTE, forest, histograms, running_mean, small_multiples, thin
 from xfm.reports.lines import line_of
 from xfm.reports.page import page_template
 from xfm.reports.scores import Score
@@ -25,6 +25,20 @@ def test_charts_are_fragments_in_the_pages_colour() -> None:
     assert "a &amp; b" in chart
     assert not re.search(r"xmlns|<metadata|<\?xml|\sid=\"figure", chart)
     assert len(chart) < 120_000
+
+
+def test_bars_are_as_high_as_their_counts() -> None:
+    chart = histograms({"words & more": {"0": 1, "1": 4, "2": 2}, "sides": {"64": 3}})
+    assert chart.startswith("<svg")
+    assert "words &amp; more" in chart
+    path = re.compile(rf'<path d="([^"]*)"[^>]*style="fill: {PALETTE[0]}"')
+    tops = []
+    for outline in path.findall(chart):
+        heights = [float(one) for one in re.findall(r"[ML] [\d.]+ ([\d.]+)", outline)]
+        tops.append(max(heights) - min(heights))
+    assert len(tops) == 4
+    assert tops[1] == pytest.approx(4 * tops[0], rel=1e-3)
+    assert tops[2] == pytest.approx(2 * tops[0], rel=1e-3)
 
 
 def test_differences_are_drawn_in_their_order_and_hollow_without_an_interval() -> None:

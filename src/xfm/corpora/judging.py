@@ -76,7 +76,7 @@ class Judge:
         try:
             data = _bytes(record.picture)
             header = checked_header(data)
-            if not _looks_whole(data, header):
+            if not looks_whole(data, header):
                 decode(data)
         except PictureError as error:
             return Judgement(BAD, str(error))
@@ -146,7 +146,7 @@ def _bytes(picture: Path | bytes | None) -> bytes:
     return read_picture(picture)
 
 
-def _looks_whole(data: bytes, header: Header) -> bool:
+def looks_whole(data: bytes, header: Header) -> bool:
     """Whether the file ends as one that was not cut; what does not is decoded to see."""
     if header.format is PictureFormat.JPEG:
         return data[-_WHOLE_END:].rstrip(b"\0\n\r").endswith(b"\xff\xd9")

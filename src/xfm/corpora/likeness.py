@@ -59,6 +59,12 @@ def near_earlier(hashes: np.ndarray, distance: int) -> np.ndarray:
     return found
 
 
+def first_near(hashes: np.ndarray, place: int, distance: int) -> int | None:
+    """The place of the first hash that is near the one at a place and stands before it; None of none."""
+    near = np.flatnonzero(_ones(hashes[:place] ^ hashes[place]) <= distance)
+    return int(near[0]) if len(near) else None
+
+
 def near_any(hashes: np.ndarray, others: np.ndarray, distance: int) -> np.ndarray:
     """Which hashes are near one of others.
 

@@ -75,16 +75,27 @@ def loaded(data: bytes, header: Header, size: tuple[int, int]) -> Image.Image:
     Raises:
         PictureError: it does not decode.
     """
-    if header.format is PictureFormat.JPEG and header.mode in ("RGB", "L"):
-        try:
-            picture = open_with_pillow(data, header.format)
-            assert isinstance(picture, JpegImageFile)
-            picture.draft(None, size if header.orientation < 5 else (size[1], size[0]))
-            picture.load()
-            shown = picture if picture.mode == "RGB" else picture.convert("RGB")
-            turn = _TURNS.get(header.orientation)
-            return shown if turn is None else shown.transpose(turn)
-        except BROKEN:
-            pass  # what can be saved of it, the decoder of all pictures knows
+    found = drafted(data, header, size)
+    if found is not None:
+        return found
     pixels = decode(data).pixels  # [3, H, W]
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+
+
+def drafted(data: bytes, header: Header, size: tuple[int, int]) -> Image.Image | None:
+    """The same of a JPEG that is whole: all of its code is read, at the smallest scale.
+
+    None for all others: what can be saved of them, the decoder of all pictures knows.
+    """
+    if header.format is not PictureFormat.JPEG or header.mode not in ("RGB", "L"):
+        return None
+    try:
+        picture = open_with_pillow(data, header.format)
+        assert isinstance(picture, JpegImageFile)
+        picture.draft(None, size if header.orientation < 5 else (size[1], size[0]))
+        picture.load()
+    except BROKEN:
+        return None
+    shown = picture if picture.mode == "RGB" else picture.convert("RGB")
+    turn = _TURNS.get(header.orientation)
+    return shown if turn is None else shown.transpose(turn)

@@ -129,7 +129,7 @@ def _jpeg(data: bytes, header: Header) -> tuple[Tensor, str | None]:
                 )  # of what is missing, torchvision's writes to stderr
             except PictureError:
                 continue
-            share = _rows_there(pixels, _MISSING.get(header.mode, _GREY)) / pixels.shape[1]
+            share = rows_there(pixels, _MISSING.get(header.mode, _GREY)) / pixels.shape[1]
             if share < LEAST_SHARE:
                 raise PictureError(
                     f"the picture's file ends early, with {share:.0%} of its rows, too little to use"
@@ -147,7 +147,7 @@ def _last_segment(data: bytes) -> int:
     return 0
 
 
-def _rows_there(pixels: Tensor, missing: int) -> int:
+def rows_there(pixels: Tensor, missing: int) -> int:
     """How many rows of pixels [3, H, W] come before those whose right half has the value `missing` only.
 
     Rows are decoded in bands of blocks, from the left; of the last band, less than a half does not count.

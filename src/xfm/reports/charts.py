@@ -98,6 +98,39 @@ def small_multiples(
     return _svg(figure)
 
 
+def histograms(panels: Mapping[str, Mapping[str, int]], columns: int = 4) -> str:
+    """How often values lie in some bins, a panel a value.
+
+    Args:
+        panels: title -> where a bin begins -> count, the bins in order.
+        columns: panels in a row.
+
+    Returns:
+        An `<svg>` element, as of `small_multiples`.
+    """
+    from matplotlib.figure import Figure
+
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.1 * columns, 2.2 * rows), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, (title, bins) in zip(axes, panels.items(), strict=False):
+        axis.patch.set_alpha(0)
+        axis.set_title(textwrap.fill(title, TITLE), fontsize=9, color=INK, loc="left")
+        axis.bar(range(len(bins)), [*bins.values()], width=0.9, color=PALETTE[0])
+        every = -(-len(bins) // 8) or 1
+        axis.set_xticks(range(0, len(bins), every), [*bins][::every])
+        axis.tick_params(labelsize=7, colors=INK, length=2)
+        axis.grid(True, axis="y", color=INK, alpha=0.12, linewidth=0.6)
+        for side, spine in axis.spines.items():
+            spine.set_visible(side in ("left", "bottom"))
+            spine.set_color(INK)
+            spine.set_alpha(0.4)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    return _svg(figure)
+
+
 def forest(panels: Mapping[str, Mapping[str, Interval]], unit: str) -> str:
     """Differences with their intervals, a panel a group and a line a name: whether one leaves zero out.
 

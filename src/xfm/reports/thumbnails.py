@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 from PIL import Image
+from torch import Tensor
 
 from xfm.data.picture_files import load_image
 from xfm.errors import UserError
@@ -34,9 +35,13 @@ class Thumbnails:
 
 def _encode(path: Path) -> str:
     try:
-        pixels = load_image(path)  # [3, H, W] uint8
+        return thumbnail(load_image(path))
     except UserError:
         return ""
+
+
+def thumbnail(pixels: Tensor) -> str:
+    """A picture [3, H, W] uint8 as the data URI of a small JPEG."""
     small = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     small.thumbnail((MAX_SIDE, MAX_SIDE))
     buffer = io.BytesIO()

@@ -1,0 +1,121 @@
+"""What can be wrong with a record, what becomes of it in training, and what to do about it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Harm(StrEnum):
+    """What a finding does to training; the worst stands first."""
+
+    LEFT_OUT = "left out"
+    HURTS = "hurts"
+    NOTE = "worth knowing"
+
+
+class Finding(StrEnum):
+    """What is wrong; the value is its name in `doctor.json`."""
+
+    RECORD = "unreadable_record"
+    PICTURE = "undecodable_picture"
+    EMPTY_TEXT = "empty_text"
+    NO_LABEL = "missing_label"
+    BOX_WRONG = "wrong_box"
+    BOX_OUTSIDE = "box_outside"
+    BOX_EMPTY = "degenerate_box"
+    CUT = "truncated_picture"
+    FLAT = "picture_of_one_colour"
+    SMALL = "small_picture"
+    LONG = "long_picture"
+    BOX_TINY = "tiny_box"
+    LONG_TEXT = "long_text"
+    ONE_CHARACTER = "text_of_one_character"
+    NO_LETTERS = "text_without_letters"
+    REPEATING = "repeating_text"
+    HTML = "html_in_text"
+    ENCODING = "wrong_encoding"
+    TWICE = "duplicate"
+    CONTRADICTION = "contradicting_labels"
+    FEW = "class_with_few_rows"
+    ALIKE = "looks_like_another"
+    COMMON = "common_text"
+    BOX_WHOLE = "box_of_the_whole_picture"
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """A finding in words.
+
+    Attributes:
+        harm: what it does to training.
+        title: for the page and the terminal.
+        advice: what to do about it.
+    """
+
+    harm: Harm
+    title: str
+    advice: str
+
+
+class Symptom(NamedTuple):
+    """Something that is wrong with a record.
+
+    Attributes:
+        finding: what.
+        detail: in words, of this record.
+        badness: by which the worst cases come first.
+    """
+
+    finding: Finding
+    detail: str
+    badness: float = 0.0
+
+
+_OUT, _HURTS, _NOTE = Harm.LEFT_OUT, Harm.HURTS, Harm.NOTE
+MEANINGS = {
+    Finding.RECORD: Meaning(_OUT, "records that cannot be read", "Mend or remove them."),
+    Finding.PICTURE: Meaning(_OUT, "pictures that do not decode", "Fetch them again, or remove them."),
+    Finding.EMPTY_TEXT: Meaning(_OUT, "empty texts", "Remove the text; a record without any goes, too."),
+    Finding.NO_LABEL: Meaning(_OUT, "rows without a label", "Fill in the label, or remove the row."),
+    Finding.BOX_WRONG: Meaning(
+        _OUT, "boxes that are not four numbers", "A box is [left, top, width, height]."
+    ),
+    Finding.BOX_OUTSIDE: Meaning(
+        _OUT, "boxes outside their picture", "Is the format right? `xfm prepare` clips what sticks out."
+    ),
+    Finding.BOX_EMPTY: Meaning(_OUT, "boxes without area", "Remove them."),
+    Finding.CUT: Meaning(
+        _HURTS, "pictures that end early", "Training uses the part that is there: fetch them again."
+    ),
+    Finding.FLAT: Meaning(
+        _HURTS, "pictures of one colour", "They show nothing: often what a site sends in place of a picture."
+    ),
+    Finding.SMALL: Meaning(_HURTS, "small pictures", "`xfm prepare --least-side` leaves them out."),
+    Finding.LONG: Meaning(
+        _HURTS, "long or wide pictures", "Banners, mostly: `xfm prepare --most-aspect` leaves them out."
+    ),
+    Finding.BOX_TINY: Meaning(_HURTS, "boxes of less than two pixels", "Nothing can be seen there."),
+    Finding.LONG_TEXT: Meaning(_HURTS, "texts that are too long", "Their ends are never read."),
+    Finding.ONE_CHARACTER: Meaning(_HURTS, "texts of one character", "They say nothing."),
+    Finding.NO_LETTERS: Meaning(_HURTS, "texts without letters", "Numbers and file names, mostly."),
+    Finding.REPEATING: Meaning(_HURTS, "texts that repeat themselves", "Remove them."),
+    Finding.HTML: Meaning(_HURTS, "texts with HTML", "Take out tags and entities."),
+    Finding.ENCODING: Meaning(
+        _HURTS, "texts whose encoding went wrong", "They were read as another encoding: convert them anew."
+    ),
+    Finding.TWICE: Meaning(
+        _HURTS, "duplicates", "`xfm prepare --duplicates exact` keeps the first; keep them in one split."
+    ),
+    Finding.CONTRADICTION: Meaning(
+        _HURTS, "rows with the input of another and another label", "One of the two is wrong."
+    ),
+    Finding.FEW: Meaning(_HURTS, "classes with few rows", "Collect more, or put classes together."),
+    Finding.ALIKE: Meaning(
+        _NOTE, "pictures that look like another", "`xfm prepare --duplicates alike` keeps the first."
+    ),
+    Finding.COMMON: Meaning(
+        _NOTE, "records with a text that many have", "Boilerplate? It teaches little, and is a poor caption."
+    ),
+    Finding.BOX_WHOLE: Meaning(_NOTE, "boxes of the whole picture", "Should the phrase be a caption?"),
+}
+"""Of every finding, the worst first: the order of the page."""

@@ -1,0 +1,157 @@
+"""What lies at a path: records of which kind, or rows of a table."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from xfm.config.doctor import DoctorConfig, RecordKind
+from xfm.config.load import load_recipe, recipe_names
+from xfm.config.recipe import resolve_paths
+from xfm.config.table_kinds import table_kind
+from xfm.data.folders import scan_folder
+from xfm.data.records import BadRecordError, Limits, SampleKind
+from xfm.data.sources import open_source, resolve_files
+from xfm.data.sources.base import RecordSource
+from xfm.data.tables import ColumnMap
+from xfm.data.tables.hub import PREFIX
+from xfm.doctor.cases import Opening, spread
+from xfm.doctor.rows import list_rows
+from xfm.errors import UserError
+from xfm.files import open_regular
+from xfm.modeling.named import model_folder
+from xfm.paths import home_path
+
+_LOOKED = 64
+"""Records by which the kind is guessed."""
+_BOTH = (".jsonl", ".tar")
+"""Kinds of files that are records, or tables, by what is in them."""
+_OF_TASKS = frozenset({"label", "question", "answer", "anchor", "positive", "box", "left", "right"})
+_OF_RECORDS = frozenset({"captions", "regions"})
+
+
+def opening_of(path: str, config: DoctorConfig, columns: str, pictures: Path | None, folder: Path) -> Opening:
+    """How the records at a path are opened; rows of a table are listed.
+
+    Args:
+        path: as of `open_source` or `xfm.data.tables.open_table`.
+        config: says what they are, or that it is to be guessed.
+        columns: what the columns of a table are called.
+        pictures: folder that the paths of a table start from.
+        folder: for the listing.
+
+    Raises:
+        UserError: nothing is there, or it cannot be read as what it is said to be.
+    """
+    asked = config.kind is not RecordKind.AUTO
+    options = {"task": config.task, "columns": columns, "pictures": pictures}
+    named = [option for option, given in options.items() if given]
+    if asked and named:
+        raise UserError(f"--kind is for records, --{named[0]} for tables: leave one of them out")
+    if named or (not asked and _is_table(path)):
+        listing = folder / "rows"
+        list_rows(path, listing, config.task, ColumnMap.parse(columns), pictures, config.sample, config.seed)
+        return Opening(path, listing=listing)
+    kind = SampleKind(config.kind.value) if asked else _guessed(path)
+    return Opening(path, kind, sample=config.sample, seed=config.seed)
+
+
+def _is_table(path: str) -> bool:
+    """Whether a path is a table: a file of such a kind and no other, or a folder with a folder a class."""
+    if path.startswith(PREFIX):
+        return True
+    place = Path(path)
+    if place.is_dir():
+        return not resolve_files(path) and _has_classes(place)
+    kind = table_kind(place)
+    if kind == ".jsonl" and place.name.endswith(kind):
+        return _has_fields_of_tasks(place)
+    return kind is not None and not place.name.endswith(_BOTH)
+
+
+def _has_classes(folder: Path) -> bool:
+    """Whether all pictures below a folder lie in folders of it, of which there are two or more."""
+    names = scan_folder(folder).pictures
+    tops = {name.partition("/")[0] for name in names}
+    return len(tops) > 1 and all("/" in name for name in names)
+
+
+def _has_fields_of_tasks(path: Path) -> bool:
+    """Whether the first rows of JSON lines have a field that only tables have."""
+    fields = set[str]()
+    with suppress(OSError), open_regular(path) as file:
+        for _ in range(_LOOKED):
+            with suppress(ValueError, RecursionError):
+                row = json.loads(file.readline(Limits().annotation_bytes))
+                fields |= row.keys() if isinstance(row, dict) else set()
+    return bool(fields & _OF_TASKS) and not fields & _OF_RECORDS
+
+
+def _guessed(path: str) -> SampleKind:
+    """The richest kind that one of some records, spread over all of them, is.
+
+    Raises:
+        UserError: there are no records.
+    """
+    try:
+        source = open_source(path, SampleKind.IMAGE)
+    except UserError:
+        open_source(path, SampleKind.TEXT)
+        return SampleKind.TEXT
+    said = open_source(path, SampleKind.PAIR) if resolve_files(path) else source
+    numbers = spread(len(source), _LOOKED, 0).tolist()
+    kinds = {kind for number in numbers if (kind := _kind_of(source, said, number)) is not None}
+    if not kinds:  # no picture can be read: are any meant to be there?
+        texts = open_source(path, SampleKind.TEXT)
+        kinds = {_kind_meant(texts, number) for number in spread(len(texts), _LOOKED, 0).tolist()}
+    return max(kinds, key=lambda kind: kind.number)
+
+
+def _kind_of(source: RecordSource, said: RecordSource, number: int) -> SampleKind | None:
+    """Of a record with its picture; None of one that has none."""
+    try:
+        source.record(number)
+    except BadRecordError:
+        return None
+    with suppress(BadRecordError):
+        return _kind_said(said.record(number).annotation)
+    return SampleKind.IMAGE
+
+
+def _kind_meant(texts: RecordSource, number: int) -> SampleKind:
+    """Of a record without its picture."""
+    with suppress(BadRecordError):
+        annotation = texts.record(number).annotation
+        if {"image", "captions", "caption", "regions"} & annotation.keys():
+            return _kind_said(annotation)
+    return SampleKind.TEXT
+
+
+def _kind_said(annotation: Mapping[str, Any]) -> SampleKind:
+    if annotation.get("regions"):
+        return SampleKind.REGION
+    said = annotation.get("captions") or annotation.get("caption")
+    return SampleKind.PAIR if said else SampleKind.IMAGE
+
+
+def tokenizer_of(named: str) -> Path | None:
+    """The file of a tokenizer that is named by itself, its model or a recipe; None where none is.
+
+    Raises:
+        UserError: nothing of that name has one.
+    """
+    if not named:
+        return None
+    if named in recipe_names() or named.endswith((".yaml", ".yml")):
+        recipe = load_recipe(named)
+        return Path(resolve_paths(recipe.data, home_path(recipe.root)).tokenizer).absolute()
+    place = home_path(named).absolute()
+    if place.is_file():
+        return place
+    found = model_folder(named).absolute() / "tokenizer.json"
+    if not found.is_file():
+        raise UserError(
+            f"--tokenizer: {named} has none; give a tokenizer.json, the folder of a model, or a recipe"
+        )
+    return found
