@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ from xfm.training.distributed import Process
 from xfm.training.optim import build_optimizer
 from xfm.training.randomness import seeded_generator
 from xfm.training.run_folder import RunFolder
+from xfm.training.signals import Interrupted
 from xfm.training.snapshot import HostCopies
 from xfm.training.storage import damage
 
@@ -186,6 +188,25 @@ def test_whatever_ends_a_run_nothing_is_half_written(tmp_path, monkeypatch, erro
     other = Line()
     run_line(None, config(9), other)
     assert torch.equal(model.layer.weight, other.layer.weight)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_waits_for_both(tmp_path, monkeypatch, number):
+    """What was being written when it came, and what it asks for."""
+    slow(monkeypatch)
+    steps: list[int] = []
+
+    def stop() -> None:
+        steps.append(1)
+        if len(steps) == 4:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Interrupted, match="everything is saved"):
+        run_line(tmp_path, config(1000, save_every=3, save_async=True), after_step=stop)
+    (first, second) = sorted((tmp_path / "checkpoints").iterdir())
+    assert first.name == "step-00000003"
+    assert second.name in {"step-00000004", "step-00000005"}
+    assert damage(first) is damage(second) is None
 
 
 @pytest.mark.slow
