@@ -21,7 +21,7 @@ RUN   := $(VENV)/.quickstart-$(HASH)
 READY := $(if $(wildcard $(DEV)),$(DEV),$(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv libraries services quickstart test unit thorough hostile lint types format map tables docs wheel clean
+.PHONY: help venv libraries services quickstart test unit thorough hostile faults lint types format map tables docs wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -45,6 +45,11 @@ hostile: $(DEV) ## mistakes and attacks against the real commands, an hour or mo
 		$(BIN)/python -m pytest -q -n 2 --durations=0 \
 		--durations-min=60 --no-header tests/hostile tests/serving tests/index/test_killed.py tests/runtimes \
 		--hostile-all=build/hostile.json $(PYTEST)
+
+faults: $(DEV) ## kills, full disks, damaged shards against real trainings, an hour or more (PYTEST='-k kills')
+	OMP_NUM_THREADS=1 XFM_KILLS=$${XFM_KILLS:-50} XFM_THOROUGH=1 $(BIN)/python -m pytest -q --durations=0 --durations-min=60 \
+		--no-header tests/training/test_kills.py tests/training/test_faults.py tests/training/test_faults_folder.py \
+		tests/training/test_faults_ranks.py tests/training/test_beside.py tests/training/test_samples.py $(PYTEST)
 
 lint: $(DEV) ## style
 	$(BIN)/ruff check .

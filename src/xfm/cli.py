@@ -162,6 +162,7 @@ COMMANDS = {
         _verb("doctor", "read any data set before training, and say what is wrong with it"),
         _verb("init", "compose a model of encoders with weights"),
         _verb("pretrain", "pre-train a recipe, or resume", several=True),
+        _verb("checkpoints", "list and verify the checkpoints of a run", shows=lambda _: True),
         _verb("finetune", "fine-tune a model on your own rows", several=True),
         _verb("evaluate", "score a model and write the report"),
         _verb("ablate", "ask what parts of the method are worth"),

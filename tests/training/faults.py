@@ -1,6 +1,7 @@
 """A tiny pre-training on the command line, for tests of faults."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +16,17 @@ ADVANCE = "from xfm.training.logging import RunLog\nRunLog.advance = lambda self
 
 
 def arguments(
-    corpus: Path, folder: Path, *options: str, steps: int = 100_000, workers: int = 1, **training: object
+    corpus: Path,
+    folder: Path,
+    *options: str,
+    steps: int = 100_000,
+    workers: int = 1,
+    caption_rows: bool = True,
+    **training: object,
 ) -> list[str]:
     """Of `xfm pretrain` on a corpus into `folder`/run; the recipe is written beside."""
     recipe = tiny_recipe(corpus, steps, **{"optim": OPTIM, **training})
-    recipe = replace(recipe, data=replace(recipe.data, workers=workers))
+    recipe = replace(recipe, data=replace(recipe.data, workers=workers, caption_rows=caption_rows))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tiny.yaml").write_text(dump_recipe(recipe))
     places = ["--recipe", str(folder / "tiny.yaml"), "--folder", str(folder / "run")]
@@ -55,3 +62,21 @@ def mounted(place: Path, size: str, words: list[str]) -> list[str]:
     """A command that sees a small file system of its own at a place."""
     script = f'mount -t tmpfs -o size={size} tmpfs "{place}" && exec "$@"'
     return ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", *words]
+
+
+def blemished(corpus: Path, bad: int = 3, regionless: int = 5) -> Path:
+    """Spoil some pictures of a corpus, and rename the field "regions" of others."""
+    shard = corpus / "scenes-00000.tar"
+    data = shard.read_bytes().replace(b"PNG", b"XXX", bad)
+    beginning, *others = data.split(b'"regions"')
+    fields = [b'"regions"'] * (len(others) - regionless) + [b'"notions"'] * regionless
+    shard.write_bytes(beginning + b"".join(map(b"".join, zip(fields, others, strict=True))))
+    return corpus
+
+
+def unaccounted(samples: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """Of each stream, how many samples were read of which nothing is known."""
+    return {
+        name: counts["read"] - sum(number for what, number in counts.items() if what != "read")
+        for name, counts in samples.items()
+    }

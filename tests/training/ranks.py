@@ -123,6 +123,7 @@ class Case:
     leaky: bool = False
     lr: float = 1e-7
     steps: int = 2
+    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,7 @@ def run_case(
         strategy=case.strategy,
         recompute=case.recompute,
         save_every=2,
+        save_async=case.beside,
         keep=9,
         optim=OptimConfig(lr=case.lr, warmup=1, clip=0),
     )

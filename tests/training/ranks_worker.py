@@ -1,6 +1,7 @@
 """Every case on this process's share of the batches; test_ranks.py starts it with torchrun.
 
-Usage: ranks_worker.py FOLDER [CASE ...]; `save` writes a run, `resume` goes on with FOLDER/run.
+Usage: ranks_worker.py FOLDER [CASE ...]; `save` writes a run, `beside` one in FOLDER/beside whose checkpoints
+are written beside the training, `resume` goes on with FOLDER/run.
 """
 
 import json
@@ -19,10 +20,12 @@ def main() -> None:
     folder, *names = Path(sys.argv[1]), *sys.argv[2:]
     with distributed.processes("cpu") as process:
         for name in names:
-            saves = name.startswith(("save", "resume"))
+            kind = name.partition("-")[0]
+            saves = kind in ("save", "beside", "resume")
             strategy = Strategy(name.partition("-")[2]) if saves else None
-            case = replace(SAVED, strategy=strategy) if strategy else CASES[name]
-            place, resume = folder / "run" if saves else None, name.startswith("resume")
+            case = replace(SAVED, strategy=strategy, beside=kind == "beside") if strategy else CASES[name]
+            place = folder / ("beside" if kind == "beside" else "run") if saves else None
+            resume = kind == "resume"
             result, gradients = run_case(case, process.rank, process.world, place, resume)
             if process.is_first:
                 save_file(gradients, folder / f"{name}.safetensors")

@@ -110,7 +110,8 @@ def test_data_on_another_disk_is_the_same(corpus, tmp_path):
 
 # ------------------------------------------------------------------ no room
 @pytest.mark.usefixtures("may_mount")
-def test_a_full_disk_is_said_once(corpus, tmp_path):
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_full_disk_is_said_once(corpus, tmp_path, beside):
     """The second checkpoint does not fit; the first stays, and nothing half-written."""
     place = tmp_path / "small"
     place.mkdir()
@@ -127,7 +128,7 @@ def test_a_full_disk_is_said_once(corpus, tmp_path):
         "    real(path, *rest)\n"
         "run_folder.write_checkpoint = save\n"
     )
-    words = with_fault(fill, arguments(corpus, tmp_path, steps=50, save_every=3))
+    words = with_fault(fill, arguments(corpus, tmp_path, steps=50, save_every=3, save_async=beside))
     words[words.index("--folder") + 1] = str(place / "run")
     keep = f'"$@"; status=$?; cp -r "{place}/run" "{tmp_path}/kept"; exit $status'
     said = sentence(run(mounted(place, "4m", ["sh", "-c", keep, "sh", *words])))

@@ -210,6 +210,8 @@ class TrainingConfig:
         gradients: which encoders each objective's gradient reaches.
         mim_target: what MIM predicts; `pixels` needs `model.pixel_head`.
         save_every: steps between checkpoints.
+        save_async: whether a checkpoint is written while training goes on, from a copy of the tensors. The
+            first process keeps room for it: as much as weights and moments take, 12 bytes a parameter.
         keep: checkpoints kept; older ones are deleted.
         log_every: steps between log lines.
         max_bad_steps: NaN or infinite losses in a row after which the run stops.
@@ -228,6 +230,7 @@ class TrainingConfig:
     gradients: GradientConfig = field(default_factory=GradientConfig)
     mim_target: MimTarget = MimTarget.STATES
     save_every: int = 1000
+    save_async: bool = False
     keep: int = 2
     log_every: int = 10
     max_bad_steps: int = 5

@@ -106,6 +106,7 @@ class BatchBuilder:
             skipped=tuple(met.skipped),
             partial=tuple(met.partial),
             regionless=met.regionless,
+            reads=tuple(met.reads),
         )
 
     def _positions(self, stream: CorpusStream, step: int) -> range:

@@ -198,6 +198,23 @@ class BadRecord:
 
 
 @dataclass(frozen=True)
+class StreamReads:
+    """What a stream has read for a batch, and what it did not take of that.
+
+    Attributes:
+        kind: of the stream.
+        read: records.
+        skipped: bad ones.
+        passed_over: pictures without regions where regions are needed.
+    """
+
+    kind: str
+    read: int = 0
+    skipped: int = 0
+    passed_over: int = 0
+
+
+@dataclass(frozen=True)
 class Batch(TensorFields):
     """Everything one optimiser step sees; absent kinds are None.
 
@@ -207,6 +224,7 @@ class Batch(TensorFields):
         skipped: bad records met while assembling the batch.
         partial: records in it of whose picture a part only could be decoded.
         regionless: pictures without regions that its region stream came to and passed over.
+        reads: what each stream has read for it.
     """
 
     step: int
@@ -218,3 +236,4 @@ class Batch(TensorFields):
     skipped: tuple[BadRecord, ...] = field(default=())
     partial: tuple[BadRecord, ...] = field(default=())
     regionless: int = 0
+    reads: tuple[StreamReads, ...] = field(default=())

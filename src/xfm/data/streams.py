@@ -14,7 +14,7 @@ from xfm.data.mixture import Mixture
 from xfm.data.picture_cache import PictureCache
 from xfm.data.records import BadRecordError, Record, Sample, SampleKind, to_sample
 from xfm.data.rng import sample_generator
-from xfm.data.schema import BadRecord, TextSample
+from xfm.data.schema import BadRecord, StreamReads, TextSample
 from xfm.data.sources.base import RecordSource
 
 S = TypeVar("S", bound=Sample, covariant=True)
@@ -42,11 +42,15 @@ class Met:
         skipped: bad records.
         partial: records of which a part of the picture is used.
         regionless: how often a stream that needs regions came to a picture that has none, and passed it over.
+        read: records, of all kinds.
+        reads: what each stream has read.
     """
 
     skipped: list[BadRecord] = field(default_factory=list)
     partial: list[BadRecord] = field(default_factory=list)
     regionless: int = 0
+    read: int = 0
+    reads: list[StreamReads] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,10 @@ class CorpusStream:
         Raises:
             UnusableError: when too many records in a row give none.
         """
+        read, skipped, passed_over = met.read, len(met.skipped), met.regionless
         found = [self._item(position, met) for position in positions]
+        counts = met.read - read, len(met.skipped) - skipped, met.regionless - passed_over
+        met.reads.append(StreamReads(self.kind.value, *counts))
         met.partial.extend(
             BadRecord(sample.origin, sample.flaw)
             for sample in (item.sample for item in found)
@@ -119,6 +126,7 @@ class CorpusStream:
         for attempt in range(min(attempts, len(source))):
             number = (index + attempt) % len(source)
             whereabouts.at(f"record {number} of data.{self.kind}.corpora[{corpus}]")
+            met.read += 1
             try:
                 record = source.record(number)
                 whereabouts.at(record.origin)

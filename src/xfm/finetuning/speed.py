@@ -17,9 +17,9 @@ from xfm.finetuning.plan import training_config
 from xfm.finetuning.probing import encoded
 from xfm.modeling.weights import write_tensors
 from xfm.tasks.base import Task, seeded
-from xfm.training.checkpoint import unique_state
 from xfm.training.loop import train
 from xfm.training.progress import BySteps
+from xfm.training.snapshot import unique_state
 
 STEPS, ROWS = 6, 64
 """Steps that are timed, after one that is not, and rows that are predicted."""

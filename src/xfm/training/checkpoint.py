@@ -12,7 +12,7 @@ checkpoints/step-00001000/
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,13 @@ from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.files import clear_leftovers, read_text
 from xfm.modeling.weights import read_tensors, write_tensors
-from xfm.training.sharded import fill, part_like, whole
+from xfm.training.sharded import fill, part_like
+from xfm.training.snapshot import Snapshot, snapshot, unique_state
 from xfm.training.storage import damage, write_folder
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{8,})")
-_FILES = frozenset({"model.safetensors", "optimizer.safetensors", "state.json"})
+REQUIRED = frozenset({"model.safetensors", "optimizer.safetensors", "state.json"})
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class CheckpointState:
         precision: arithmetic of the run, decided: a resumed run must not measure again and change it.
         data: the files of the data with a digest each; empty where the run does not say.
         changes: what was otherwise, and allowed, when the run was resumed: sentences.
+        samples: of each stream, what became of what was read so far, see `SampleCounts`.
     """
 
     step: int
@@ -51,6 +53,7 @@ class CheckpointState:
     precision: Precision = Precision.FP32
     data: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
+    samples: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -72,7 +75,7 @@ def latest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     """
     notes: list[str] = []
     for path in reversed(list_checkpoints(folder)):
-        reason = damage(path, _FILES)
+        reason = damage(path, REQUIRED)
         if reason is None:
             return path, notes
         notes.append(f"{path} cannot be used: {reason}")
@@ -82,55 +85,6 @@ def latest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
             f"delete {folder} and start again"
         )
     return None, notes
-
-
-def unique_state(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name; one that is shared appears under its first name only."""
-    seen: set[int] = set()
-    state: dict[str, Tensor] = {}
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            state[name] = tensor
-    return state
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The tensors of a checkpoint, whole: of a sharded model they are copies, else the run's own.
-
-    Attributes:
-        weights: parameters and buffers by name.
-        moments: the optimiser's, by name of the parameter.
-    """
-
-    weights: Mapping[str, Tensor]
-    moments: Mapping[str, Tensor]
-
-    @property
-    def nbytes(self) -> int:
-        """What they take."""
-        return sum(tensor.nbytes for tensor in (*self.weights.values(), *self.moments.values()))
-
-
-def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer, kept: bool = True) -> Snapshot:
-    """The tensors of a checkpoint. Of a sharded model every process must ask, at the same place.
-
-    Args:
-        model: the bare module (not wrapped for several processes).
-        optimizer: built by `build_optimizer` for this model.
-        kept: whether this process wants them: others help to gather them, and get none.
-    """
-
-    def gathered(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
-        for name, tensor in named:
-            full = whole(tensor)
-            if kept:
-                found[name] = full if full is tensor else full.cpu()
-        return found
-
-    return Snapshot(gathered(unique_state(model).items()), gathered(_optimizer_tensors(optimizer)))
 
 
 def save_checkpoint(
@@ -173,6 +127,7 @@ def write_checkpoint(
         "settings": dict(state.settings),
         "data": dict(state.data),
         "changes": list(state.changes),
+        "samples": {name: dict(counts) for name, counts in state.samples.items()},
     }
 
     def write(folder: Path) -> None:
@@ -206,14 +161,18 @@ def read_state(path: Path) -> CheckpointState:
         step, written, settings = int(payload["step"]), int(payload["format"]), dict(payload["settings"])
         world, precision = int(payload["world"]), Precision(payload["precision"])
         data, changes = dict(payload.get("data", {})), tuple(payload.get("changes", ()))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        samples = {
+            str(name): {str(what): int(number) for what, number in counts.items()}
+            for name, counts in payload.get("samples", {}).items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(
             f"{path} is not a checkpoint of xfm: its state.json is missing or unreadable; name a folder "
             "such as runs/NAME/checkpoints/step-00001000"
         ) from error
     if written > FORMAT:
         raise UserError(f"{path} was written by a newer xfm (format {written}): upgrade xfm to read it")
-    return CheckpointState(step, settings, world, precision, data, changes)
+    return CheckpointState(step, settings, world, precision, data, changes, samples)
 
 
 def load_checkpoint(
@@ -234,7 +193,7 @@ def load_checkpoint(
         UserError: damaged, foreign, or of another model; the message names the file or the parameter.
     """
     state = read_state(path)
-    if reason := damage(path, _FILES):
+    if reason := damage(path, REQUIRED):
         raise UserError(f"{path} cannot be used: {reason}; take an older checkpoint of the same run")
     load_weights(path / "model.safetensors", model)
     if optimizer is not None:
@@ -274,13 +233,6 @@ def load_weights(file: Path, module: nn.Module, prefix: str = "") -> None:
                 f"{list(tensor.shape)}: use the configuration that the file was trained with"
             )
         fill(tensor, stored[name])
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
-    for group in optimizer.param_groups:
-        for name, parameter in zip(group["names"], group["params"], strict=True):
-            for key, value in optimizer.state.get(parameter, {}).items():
-                yield f"{name}|{key}", value
 
 
 def _load_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:

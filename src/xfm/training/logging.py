@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -68,7 +69,8 @@ class RunLog:
 
     A line of `log.jsonl` is one object: `step` (steps done), `share` (of the run that is done), `loss`,
     `losses` and `metrics` by name (means since the line before), `lr`, `grad_norm`, `steps_per_s`,
-    `samples_per_s`, `seconds` since the run or its continuation began. Lines with `event` say what else
+    `samples_per_s`, `seconds` since the run or its continuation began; of a pre-training also `samples`, what
+    became of all that was read so far, by stream (see `SampleCounts`). Lines with `event` say what else
     happened: `skipped_step`, `bad_record`, `partial_picture`, `resumed`.
     """
 
@@ -101,7 +103,14 @@ class RunLog:
             mininterval=0.5 if terminal else 30.0,
         )
 
-    def step(self, step: int, window: Window, lr: float, share: float) -> dict[str, Any]:
+    def step(
+        self,
+        step: int,
+        window: Window,
+        lr: float,
+        share: float,
+        samples: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+    ) -> dict[str, Any]:
         """Log the means of a window that ends with `step` steps done, and return the line."""
         means = window.means()
         steps_per_s, samples_per_s = window.rates()
@@ -117,6 +126,8 @@ class RunLog:
             "samples_per_s": samples_per_s,
             "seconds": time.perf_counter() - self._started,
         }
+        if samples:
+            line["samples"] = samples
         self._write(line)
         self._show(line)
         return line

@@ -29,6 +29,7 @@ from xfm.training.progress import ENDLESS, Moment, Progress, progress_of
 from xfm.training.randomness import seed_all, seeded_generator
 from xfm.training.result import TrainResult, batch_origins, shown_keys, why_skipped
 from xfm.training.run_folder import Describe, RunFolder, farewell, saved_of
+from xfm.training.samples import SampleCounts
 from xfm.training.sharded import whole as whole_tensor
 from xfm.training.sharing import balanced
 from xfm.training.signals import Interrupted, StopRequest
@@ -112,7 +113,8 @@ def train(
         distributed.processes(device, config.timeout) as process,
         explaining_failures(lambda: saved_of(folder)),
     ):
-        place = RunFolder(folder, resolved, process, describe, data, allowed) if folder else None
+        beside = config.save_async
+        place = RunFolder(folder, resolved, process, describe, data, allowed, beside) if folder else None
         course = course or progress_of(config)
         work = model, losses, batches, config, course
         loop = _Loop(*work, place, is_new, origins, process, after_step, finished, count, whole, stage)
@@ -160,7 +162,7 @@ class _Loop(Generic[B]):
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         seed_all(mix(config.seed, process.rank))
         self.generator = seeded_generator(mix(config.seed, 0), process.device)  # the same in all processes
-        self.window = Window()
+        self.window, self.samples = Window(), SampleCounts()
         self.skipped = self.bad_in_a_row = 0
         self.log: RunLog | None = None
         self.notes: list[str] = []
@@ -176,6 +178,7 @@ class _Loop(Generic[B]):
         if state is None:
             return 0
         self.precision = state.precision
+        self.samples.resume(state.samples)
         self.kept = self.folder.kept_moments(state.step)
         return state.step
 
@@ -198,6 +201,8 @@ class _Loop(Generic[B]):
         self.open.close()
         if self.log is not None:
             self.log.close()
+        if self.folder is not None:
+            self.folder.close()
 
     def run(self, start: int, stop: StopRequest) -> TrainResult:
         """All steps from `start`."""
@@ -220,6 +225,8 @@ class _Loop(Generic[B]):
             rate = set_rate(self.optimizer, config.optim, step, course)
             micro = feed.fetch(stop)
             if micro is None and self.process.world > 1:  # the others wait in a step that will not be
+                if self.folder is not None:
+                    self.folder.close()
                 raise Interrupted(
                     f"stopped while waiting for data; {saved_of(self.folder and self.folder.path)}"
                 )
@@ -231,15 +238,15 @@ class _Loop(Generic[B]):
             over = course.over(done)
             if self.window.steps and (done % config.log_every == 0 or over or stopping):
                 self.window.samples = sum(distributed.collect(self.window.samples))
-                last = self.log.step(done, self.window, rate, course.at(done).share)
+                last = self.log.step(done, self.window, rate, course.at(done).share, self.samples.totals())
                 self.window = Window()
             ended = over or (done > step and self._enough(done))
             due = config.save_every > 0 and done % config.save_every == 0
             if self.folder and (stopping or due or ended) and done != saved:
-                self.folder.save(
-                    done, self.precision, config.keep, self.model, self.optimizer, self.generator
-                )
+                self._save(self.folder, done)
                 saved = done
+            if self.folder and (stopping or ended):
+                self.folder.settle()
             # Asked for in the last step, or while it was looked at and saved: more may follow in the command.
             # Of several processes each has its own answer here, and all must go the same way.
             stopping = stopping or (ended and self.process.world == 1 and stop.received)
@@ -249,6 +256,10 @@ class _Loop(Generic[B]):
                 said = None if self.process.is_first else SaidElsewhere()
                 raise Interrupted(farewell(done, self.folder and self.folder.path)) from said
         return self._result(start, began, last)
+
+    def _save(self, folder: RunFolder, done: int) -> None:
+        tensors, samples = (self.model, self.optimizer, self.generator), self.samples.totals()
+        folder.save(done, self.precision, self.config.keep, *tensors, samples)
 
     def _result(self, step: int, began: float, last: Mapping[str, Any]) -> TrainResult:
         changes = self.folder.changes if self.folder else ()
@@ -274,10 +285,14 @@ class _Loop(Generic[B]):
         norm = whole_tensor(nn.utils.clip_grad_norm_(self.parameters, self.config.optim.clip or float("inf")))
         total = torch.stack([result.total.detach() for result in results]).sum()
         bad = not bool(torch.isfinite(total + norm))
+        failed = self.folder is not None and self.folder.failed
         flags = distributed.largest(
-            torch.tensor([bad, stop.received], dtype=torch.int32, device=total.device)
+            torch.tensor([bad, stop.received, failed], dtype=torch.int32, device=total.device)
         )
-        bad, stopping = (bool(flag) for flag in flags.tolist())
+        bad, stopping, failed = (bool(flag) for flag in flags.tolist())
+        if self.folder is not None and failed:
+            self.folder.settle()
+        self.samples.add(micro, trained=not bad)
         if bad:
             self._skip(step, micro, results, norm)
         else:

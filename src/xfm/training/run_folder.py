@@ -20,6 +20,7 @@ from xfm.errors import UserError
 from xfm.files import write_text, writing
 from xfm.locks import locked
 from xfm.training import distributed
+from xfm.training.beside import WorkBeside
 from xfm.training.changes import SHOWN, changes_since, other_data
 from xfm.training.checkpoint import (
     CheckpointState,
@@ -30,7 +31,6 @@ from xfm.training.checkpoint import (
     prune_checkpoints,
     random_states,
     read_state,
-    snapshot,
     write_checkpoint,
 )
 from xfm.training.logging import LOG_FILE
@@ -38,6 +38,7 @@ from xfm.training.progress import Moment
 from xfm.training.randomness import random_state, restore_generator, restore_random_state
 from xfm.training.schedule import SCHEDULE, read_schedule
 from xfm.training.signals import Interrupted
+from xfm.training.snapshot import HostCopies, snapshot
 
 CONFIG_FILE = "config.yaml"
 
@@ -51,6 +52,7 @@ MAY_CHANGE = frozenset(
         "data.timeout",
         "data.max_bad",
         "training.save_every",
+        "training.save_async",
         "training.keep",
         "training.log_every",
         "training.max_bad_steps",
@@ -149,6 +151,7 @@ class RunFolder:
         describe: writes further files into a checkpoint, given its folder and the steps done.
         data: the files of the run's data with a digest each, see `data_fingerprint`; the first process's.
         allowed: what a resumed run may have otherwise.
+        beside: whether checkpoints are written while training goes on.
 
     Attributes:
         changes: what was otherwise, and allowed, when the run was resumed: sentences.
@@ -162,9 +165,11 @@ class RunFolder:
         describe: Describe | None = None,
         data: Mapping[str, str] = MappingProxyType({}),
         allowed: frozenset[Change] = frozenset(),
+        beside: bool = False,
     ) -> None:
         self.path, self.config, self.process, self.describe = path, config, process, describe
         self.data, self.allowed = dict(data), allowed
+        self._copies, self._writing = HostCopies() if beside else None, WorkBeside()
         self.changes: tuple[str, ...] = ()
         self.settings: dict[str, Any] = json.loads(json.dumps(to_plain(config)))
 
@@ -216,25 +221,51 @@ class RunFolder:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         generator: torch.Generator,
+        samples: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
     ) -> Path:
         """Write the checkpoint of a step and delete all but the newest `keep`.
 
+        Where that is done beside the training, the last one is written first, and this one after `settle`.
+
         Raises:
-            UserError: the disk is full (on every process).
+            UserError: the disk is full (on every process), for this one or the last.
         """
-        path = checkpoint_path(self.path, step)
+        self.settle()
+        path, world = checkpoint_path(self.path, step), self.process.world
         states = distributed.collect(random_state(generator))
-        state = CheckpointState(step, self.settings, self.process.world, precision, self.data, self.changes)
+        state = CheckpointState(step, self.settings, world, precision, self.data, self.changes, samples)
         describe = None if self.describe is None else partial(self.describe, steps=step)
 
-        tensors = snapshot(model, optimizer, self.process.is_first)
+        tensors = snapshot(model, optimizer, self.process.is_first, self._copies)
 
         def write() -> None:
             write_checkpoint(path, tensors, states, state, describe)
             prune_checkpoints(self.path, keep)
 
-        distributed.on_first(write)
+        if self._copies is None:
+            distributed.on_first(write)
+        elif self.process.is_first:
+            self._writing.start(write)
         return path
+
+    @property
+    def failed(self) -> bool:
+        """Whether this process could not write a checkpoint beside the training: `settle` says why."""
+        return self._writing.failed
+
+    def settle(self) -> None:
+        """Wait until all checkpoints are written. All processes must ask at the same place.
+
+        Raises:
+            UserError: the disk was full (on every process).
+        """
+        if self._copies is not None:
+            distributed.on_first(self._writing.wait)
+
+    def close(self) -> None:
+        """Wait for what is being written, without the others; the run ends for a reason of its own."""
+        with contextlib.suppress(Exception):
+            self._writing.wait()
 
     def _newest(self) -> tuple[Path | None, list[str]]:
         require_run(self.path)

@@ -37,12 +37,15 @@ def write_folder(target: Path, write: Callable[[Path], None], needed: int = 0) -
         replace_folder(draft, target)
 
 
-def damage(folder: Path, required: Set[str] = frozenset()) -> str | None:
+def damage(
+    folder: Path, required: Set[str] = frozenset(), told: Callable[[int], object] = lambda read: None
+) -> str | None:
     """What is wrong with a folder written by `write_folder`, in a few words, or None when it is whole.
 
     Args:
         folder: the folder.
         required: files without which it is not whole, whatever its manifest says.
+        told: hears how many more bytes were read.
     """
     try:
         manifest = json.loads(read_text(folder / MANIFEST))
@@ -57,7 +60,11 @@ def damage(folder: Path, required: Set[str] = frozenset()) -> str | None:
             return f"{MANIFEST} lists {printable(name)}, which lies elsewhere"
         if not path.is_file():
             return f"{name} is missing"
-        if file_digest(path) != digest:
+        try:
+            found = file_digest(path, told)
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror or error})"
+        if found != digest:
             return f"{name} is truncated or altered (its checksum differs)"
     return None
 

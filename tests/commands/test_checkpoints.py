@@ -1,0 +1,82 @@
+"""`xfm checkpoints`: what a run has saved, and whether it can be read."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.training.support import config, run_line
+from xfm.cli import main
+from xfm.training.checkpoint import checkpoint_path
+
+
+@pytest.fixture
+def run(tmp_path):
+    run_line(tmp_path / "run", config(9, save_every=3, keep=9))
+    return tmp_path / "run"
+
+
+def entries(capsys, *words: str) -> tuple[int, list[dict]]:
+    """The exit status, and what is listed as JSON."""
+    try:
+        status = main(["checkpoints", *words, "--json"])
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_a_whole_run(run, capsys):
+    status, found = entries(capsys, str(run))
+    assert status == 0
+    assert [one["step"] for one in found] == [3, 6, 9]
+    for one in found:
+        files = list(checkpoint_path(run, one["step"]).iterdir())
+        assert one["size"] == sum(path.stat().st_size for path in files)
+        assert (one["processes"], one["damage"], one["changes"]) == (1, None, [])
+        assert one["written"].startswith("20")
+    for words in ([str(run / "checkpoints")], ["--path", str(run)]):
+        assert entries(capsys, *words)[1] == found
+    assert entries(capsys, str(checkpoint_path(run, 6)))[1] == found[1:2]
+
+
+def test_the_table(run, capsys):
+    assert main(["checkpoints", str(run)]) == 0
+    shown = capsys.readouterr()
+    head, *rows = shown.out.splitlines()
+    assert head.split() == ["step", "written", "MB", "processes", "state"]
+    assert [row.split()[0] for row in rows] == ["3", "6", "9"]
+    assert all(row.endswith("  1  whole") for row in rows)
+    assert "B/s" in shown.err or "100%" in shown.err
+    assert main(["checkpoints", str(run), "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]
+)
+@pytest.mark.parametrize("how", ["truncated", "flipped", "deleted"])
+def test_damage_is_named_and_the_status_is_1(run, capsys, name, how):
+    file = checkpoint_path(run, 6) / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    if how == "deleted":
+        file.unlink()
+    else:
+        file.write_bytes(data if how == "flipped" else data[: len(data) // 2])
+    status, found = entries(capsys, str(run))
+    assert status == 1
+    assert [one["damage"] is None for one in found] == [True, False, True]
+    assert name in found[1]["damage"]
+    with pytest.raises(SystemExit) as ended:
+        main(["checkpoints", str(run), "--quiet"])
+    assert ended.value.code == 1
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "damaged" in line]
+    assert name in row
+
+
+def test_no_run(tmp_path, run, capsys):
+    for path in (tmp_path, tmp_path / "nowhere", run / "config.yaml"):
+        assert main(["checkpoints", str(path)]) == 2
+        assert f"{path} holds no checkpoints" in capsys.readouterr().err
+    shutil.rmtree(run / "checkpoints")
+    assert main(["checkpoints", str(run)]) == 2

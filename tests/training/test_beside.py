@@ -1,0 +1,245 @@
+"""Checkpoints that are written while training goes on."""
+
+import errno
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tests.processes import TORCHRUN, run
+from tests.training.support import Line, config, numbers, run_line, run_model
+from xfm.config.training import OptimConfig, Precision
+from xfm.errors import UserError
+from xfm.training import run_folder
+from xfm.training.beside import WorkBeside
+from xfm.training.checkpoint import list_checkpoints
+from xfm.training.distributed import Process
+from xfm.training.optim import build_optimizer
+from xfm.training.randomness import seeded_generator
+from xfm.training.run_folder import RunFolder
+from xfm.training.signals import Interrupted
+from xfm.training.snapshot import HostCopies
+from xfm.training.storage import damage
+
+WORKER = Path(__file__).with_name("ranks_worker.py")
+CPU = torch.device("cpu")
+
+
+def files_of(checkpoint: Path) -> dict[str, bytes]:
+    """Everything in a checkpoint but what names it: settings and the time."""
+    return {
+        path.name: path.read_bytes()
+        for path in checkpoint.iterdir()
+        if path.name not in {"state.json", "manifest.json"}
+    }
+
+
+def assert_same_checkpoints(ours: Path, theirs: Path, count: int) -> None:
+    """Both hold the same files to the last byte, and all of ours are whole."""
+    found, expected = list_checkpoints(ours), list_checkpoints(theirs)
+    assert [path.name for path in found] == [path.name for path in expected]
+    assert len(found) == count
+    for own, other in zip(found, expected, strict=True):
+        assert damage(own) is None
+        assert files_of(own) == files_of(other)
+    assert sorted(path.name for path in (ours / "checkpoints").iterdir()) == [path.name for path in found]
+
+
+# ------------------------------------------------------------------ copies
+@given(st.lists(st.sampled_from([torch.float32, torch.bfloat16, torch.int64]), min_size=1), st.integers(0, 9))
+def test_copies_are_of_the_moment(dtypes, seed):
+    generator = torch.Generator().manual_seed(seed)
+    copies = HostCopies()
+    for turn in range(2):
+        own = {str(n): (torch.randn(3, n + 1, generator=generator) * 9).to(t) for n, t in enumerate(dtypes)}
+        before = {name: tensor.clone() for name, tensor in own.items()}
+        held = {name: copies.keep(name, tensor.t()) for name, tensor in own.items()}
+        copies.finish()
+        places = {name: tensor.data_ptr() for name, tensor in held.items()}
+        for tensor in own.values():
+            tensor.fill_(turn)
+        assert all(torch.equal(held[name], before[name].t()) for name in own)
+    again = {name: copies.keep(name, tensor.t()).data_ptr() for name, tensor in own.items()}
+    assert again == places
+
+
+class Wide(nn.Module):
+    """Large enough that a file of it takes a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1024, 1024)
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        self.layer(torch.randn(4, 1024)).square().sum().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("when", ["at once", "before the first byte is written"])
+def test_what_changes_after_a_save_does_not_reach_the_file(tmp_path, monkeypatch, when):
+    """Parameters and moments are changed in place as soon as `save` returns; the files hold the old ones."""
+    changed = threading.Event()
+    if when == "at once":
+        changed.set()
+    real = run_folder.write_checkpoint
+    monkeypatch.setattr(run_folder, "write_checkpoint", lambda *words: (changed.wait(30), real(*words))[1])
+    model = Wide()
+    optimizer = build_optimizer(model, OptimConfig(lr=1e-3))
+    folder = RunFolder(tmp_path, config(), Process(0, 1, CPU), beside=True)
+    for step in (1, 2):
+        model.step(optimizer)
+        moments = [value for state in optimizer.state.values() for value in state.values()]
+        tensors: list[Tensor] = [*model.parameters(), *moments]
+        weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        expected = sorted(tensor.double().sum().item() for tensor in moments)
+        generator = seeded_generator(0, CPU)
+        path = folder.save(step, Precision.FP32, 9, model, optimizer, generator)
+        with torch.no_grad():
+            for tensor in tensors:
+                tensor.fill_(7)
+        changed.set()
+        folder.settle()
+        stored = load_file(path / "model.safetensors")
+        assert stored.keys() == weights.keys()
+        assert all(torch.equal(stored[name], weights[name]) for name in weights)
+        kept = load_file(path / "optimizer.safetensors").values()
+        assert sorted(tensor.double().sum().item() for tensor in kept) == expected
+        assert damage(path) is None
+
+
+# ------------------------------------------------------------------ the loop
+def slow(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.3) -> list[int]:
+    """Let every checkpoint take a while; gives how many threads write at each begin."""
+    real, under_way, seen = run_folder.write_checkpoint, [], []
+
+    def write(*words: object) -> None:
+        under_way.append(1)
+        seen.append(len(under_way))
+        time.sleep(seconds)
+        real(*words)  # type: ignore[arg-type]
+        under_way.pop()
+
+    monkeypatch.setattr(run_folder, "write_checkpoint", write)
+    return seen
+
+
+def test_the_same_checkpoints_as_without(tmp_path, monkeypatch):
+    """A model with dropout, written slowly while its weights go on: to the last byte what a pause gives."""
+    run_model(tmp_path / "paused", config(9, save_every=3, keep=9))
+    seen = slow(monkeypatch)
+    run_model(tmp_path / "beside", config(9, save_every=3, keep=9, save_async=True))
+    assert_same_checkpoints(tmp_path / "beside", tmp_path / "paused", 3)
+    assert seen == [1, 1, 1]
+
+
+def test_training_goes_on_meanwhile(tmp_path, monkeypatch):
+    """Many steps are done while a checkpoint is written, and the next one waits for it."""
+    steps: list[float] = []
+    slow(monkeypatch, 1.0)
+    training = config(60, save_every=50, save_async=True)
+    run_line(tmp_path, training, after_step=lambda: steps.append(time.perf_counter()))
+    assert steps[-1] - steps[49] < 0.9
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000050", "step-00000060"]
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_an_error_of_the_writer_is_the_run_s(tmp_path, monkeypatch, last):
+    """At the next step, or at the end where there is none; what was saved before stays."""
+    real, steps = os.replace, list[int]()
+
+    def full(source: Path, target: Path) -> None:
+        if "step-00000006" in str(target):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    training = config(6 if last else 1000, save_every=3, save_async=True)
+    with pytest.raises(UserError, match=r"step-00000006: the disk is full.*--resume"):
+        run_line(tmp_path, training, after_step=lambda: (steps.append(1), time.sleep(0.01)))
+    assert len(steps) == 6 if last else 6 <= len(steps) < 500
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_whatever_ends_a_run_nothing_is_half_written(tmp_path, monkeypatch, error):
+    slow(monkeypatch)
+
+    def broken(start: int, stop: int):
+        for number, batch in enumerate(numbers(start, stop), start):
+            if number == 4:
+                raise error
+            yield batch
+
+    with pytest.raises(error):
+        run_line(tmp_path, config(9, save_every=3, save_async=True), batches=broken)
+    (path,) = (tmp_path / "checkpoints").iterdir()
+    assert damage(path) is None
+    model = Line()
+    run_line(tmp_path, config(9, save_every=3, save_async=True), model, resume=True)
+    other = Line()
+    run_line(None, config(9), other)
+    assert torch.equal(model.layer.weight, other.layer.weight)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_waits_for_both(tmp_path, monkeypatch, number):
+    """What was being written when it came, and what it asks for."""
+    slow(monkeypatch)
+    steps: list[int] = []
+
+    def stop() -> None:
+        steps.append(1)
+        if len(steps) == 4:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Interrupted, match="everything is saved"):
+        run_line(tmp_path, config(1000, save_every=3, save_async=True), after_step=stop)
+    (first, second) = sorted((tmp_path / "checkpoints").iterdir())
+    assert first.name == "step-00000003"
+    assert second.name in {"step-00000004", "step-00000005"}
+    assert damage(first) is damage(second) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_several_processes(tmp_path, strategy):
+    ended = run([*TORCHRUN, "2", str(WORKER), str(tmp_path), f"save-{strategy}", f"beside-{strategy}"], 400)
+    assert ended.status == 0, ended.err[:3000]
+    assert_same_checkpoints(tmp_path / "beside", tmp_path / "run", 2)
+
+
+# ------------------------------------------------------------------ the thread
+def test_one_piece_of_work_at_a_time():
+    work, going, done = WorkBeside(), threading.Event(), list[int]()
+    work.wait()
+    work.start(lambda: (going.wait(), done.append(1)))
+    with pytest.raises(RuntimeError):
+        work.start(lambda: None)
+    assert not done
+    going.set()
+    work.wait()
+    assert done == [1]
+
+
+def test_what_it_raises_is_told_once():
+    work, error = WorkBeside(), ValueError("mine")
+
+    def fail() -> None:
+        raise error
+
+    work.start(fail)
+    while not work.failed:
+        time.sleep(0.01)
+    with pytest.raises(ValueError, match="mine"):
+        work.wait()
+    assert not work.failed
+    work.wait()
