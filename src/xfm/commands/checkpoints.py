@@ -37,8 +37,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     return parser
 
 
-def run(chosen: Namespace) -> None:
-    """Read all of them, with a bar, and print the list."""
+def run(chosen: Namespace) -> int:
+    """Read all of them, with a bar, and print the list; the exit status."""
     from dataclasses import asdict
 
     from tqdm import tqdm
@@ -53,8 +53,7 @@ def run(chosen: Namespace) -> None:
         print(json.dumps([asdict(entry) for entry in entries], indent=1))
     else:
         print(table(entries))
-    if any(entry.damage for entry in entries):
-        raise SystemExit(DAMAGED)
+    return DAMAGED if any(entry.damage for entry in entries) else 0
 
 
 def table(entries: "Sequence[CheckpointEntry]") -> str:
