@@ -186,11 +186,11 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
 
 def unsharded(model: XFM) -> XFM:
     """The model, or a whole one on the CPU where processes have parts of it; all of them must ask."""
-    state = {name: whole_tensor(tensor).cpu() for name, tensor in model.state_dict().items()}
-    if not any(hasattr(tensor, "full_tensor") for tensor in model.state_dict().values()):
+    state = model.state_dict()
+    if not any(hasattr(tensor, "full_tensor") for tensor in state.values()):
         return model
     found = XFM(model.config)
-    found.load_state_dict(state)
+    found.load_state_dict({name: whole_tensor(tensor).cpu() for name, tensor in state.items()})
     return found
 
 
