@@ -12,7 +12,8 @@ from xfm.errors import printable
 HIDDEN, LINKS, CLOSED = "hidden", "linked", "not to be opened"
 OUTSIDE, EMPTY = "outside the folders of classes", "without pictures"
 _SHOWN = 3
-_USUAL = tuple(one for name in PICTURE_SUFFIXES for one in (name, name.upper()))
+_FREQUENT = (".jpg", ".JPEG", ".jpeg", ".png")  # compared first
+_USUAL = (*_FREQUENT, *sorted({one for name in PICTURE_SUFFIXES for one in (name, name.upper())}))
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,11 @@ def scan_folder(folder: Path) -> Scan:
         for entry in listed:  # of which there may be a million: nothing is asked twice
             name = entry.name
             shown = below + name if below else name
-            if name.endswith(_USUAL) and name[0] != "." and not _is_folder(entry):
+            try:
+                plain = entry.is_file(follow_symlinks=False)
+            except OSError:
+                plain = False
+            if plain and name.endswith(_USUAL) and name[0] != ".":
                 found.pictures.append(shown)
             elif _is_folder(entry):
                 if name.startswith("."):

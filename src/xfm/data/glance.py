@@ -11,7 +11,9 @@ import signal
 import stat
 import sys
 from array import array
-from typing import BinaryIO
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, NamedTuple
 
 HEAD, TAIL = 16 << 10, 1 << 10
 _SEGMENTS = 500  # of a JPEG before its size; honest ones have a dozen
@@ -32,31 +34,51 @@ Seen = tuple[bytes, bytes, list[int]]
 def glance(job: Job) -> Seen:
     """Look at some files of a folder; what has the size and time that are known is not opened."""
     folder, blob, known_sizes, known_times, pixels, most = job
-    names = blob.split(b"\0")
-    before, since = array("q", known_sizes), array("q", known_times)
-    sizes, times, unsure = array("q"), array("q"), list[int]()
-    for place, name in enumerate(names):
-        path = folder + b"/" + name
-        size = changed = -1
-        try:
-            status = os.stat(path)
-            if stat.S_ISREG(status.st_mode):
-                size, changed = status.st_size, status.st_mtime_ns
-                new = changed != since[place] or size != before[place]
-                whole = not new or (size <= most and _looks_whole(path, size, pixels))
-            else:
-                whole = False
-        except (OSError, ValueError):
-            whole = False
-        if not whole:
-            unsure.append(place)
-        sizes.append(size)
-        times.append(changed)
+    names, sizes, times, unsure = blob.split(b"\0"), array("q"), array("q"), list[int]()
+    known = zip(names, array("q", known_sizes), array("q", known_times), strict=True)
+    with _opened(folder) as where:
+        for place, (name, before, since) in enumerate(known):
+            size = changed = -1
+            try:
+                status = os.stat(where.prefix + name, dir_fd=where.handle)
+                if stat.S_ISREG(status.st_mode):
+                    size, changed = status.st_size, status.st_mtime_ns
+                    if (changed != since or size != before) and not (
+                        size <= most and _looks_whole(where, name, size, pixels)
+                    ):
+                        unsure.append(place)
+                else:
+                    unsure.append(place)
+            except (OSError, ValueError):
+                unsure.append(place)
+            sizes.append(size)
+            times.append(changed)
     return sizes.tobytes(), times.tobytes(), unsure
 
 
-def _looks_whole(path: bytes, size: int, limit: int) -> bool:
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+class _Where(NamedTuple):
+    """A folder: open, so that the system does not walk its path anew for each file, or the path itself."""
+
+    handle: int | None
+    prefix: bytes
+
+
+@contextmanager
+def _opened(folder: bytes) -> Iterator[_Where]:
+    handle = None
+    if {os.stat, os.open} <= os.supports_dir_fd:
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | os.O_DIRECTORY)
+    try:
+        yield _Where(handle, folder + b"/" if handle is None else b"")
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _looks_whole(where: _Where, name: bytes, size: int, limit: int) -> bool:
+    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+    handle = os.open(where.prefix + name, flags, dir_fd=where.handle)
     try:
         head = os.pread(handle, HEAD, 0)
         tail = head[-TAIL:] if size <= HEAD else os.pread(handle, TAIL, size - TAIL)

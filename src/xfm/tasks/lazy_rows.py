@@ -45,9 +45,8 @@ class ClassFolders(LazyRows[Labelled]):
     def __init__(self, folder: Path, classes: Mapping[str, Sequence[str]]) -> None:
         self.folder, self.labels = folder, tuple(classes)
         self._names = ["\0".join(names) for names in classes.values()]
-        # Where each name ends, and the NUL behind it.
-        self._ends = [array("Q", accumulate(len(name) + 1 for name in names)) for names in classes.values()]
-        self._stops = array("Q", accumulate(map(len, self._ends)))
+        self._ends: list[array[int] | None] = [None] * len(self._names)
+        self._stops = array("Q", accumulate(map(len, classes.values())))
 
     def __len__(self) -> int:
         return self._stops[-1] if self._stops else 0
@@ -72,6 +71,9 @@ class ClassFolders(LazyRows[Labelled]):
 
     def _name(self, number: int, own: int) -> str:
         ends = self._ends[number]
+        if ends is None:  # where each name ends, and the NUL behind it: not before a class is asked for
+            ends = array("Q", accumulate(len(name) + 1 for name in self._names[number].split("\0")))
+            self._ends[number] = ends
         return self._names[number][ends[own - 1] if own else 0 : ends[own] - 1]
 
 
