@@ -15,11 +15,12 @@ from xfm.config.index import SearchOptions
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.index import index as module
+from xfm.index import shortlists
 from xfm.index.filling import HIDDEN, fill, folder_index
 from xfm.index.index import Index
 from xfm.index.journal import State
 from xfm.index.opening import open_index
-from xfm.index.searching import Searcher
+from xfm.index.searching import Question, Searcher
 from xfm.index.sources import FolderSupply, Offer
 from xfm.inference.pipeline import pipeline
 
@@ -174,6 +175,41 @@ def test_a_search_for_nothing_is_refused(model: Path, tmp_path: Path, given: dic
     with open_index(tmp_path / "index", model, make=True) as index, expect_refusal(words):
         index.add(candidates(1))
         Searcher(index).search(**given)
+
+
+def test_searches_together_find_what_each_finds_alone(model: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(shortlists, "_TOGETHER", 8)  # three searches of five pictures take two passes
+    with open_index(tmp_path / "index", model, make=True) as index:
+        index.add(candidates(6))
+        picture = Image.fromarray(np.asarray(draw("red", "green", jitter=40)))
+        asked = [
+            Question("a red square left of a blue square"),
+            Question(None, picture),
+            Question("a green square", picture),
+            Question("a square"),
+            Question("red"),
+        ]
+        chosen = [
+            SearchOptions(top_k=3, rerank=5),
+            SearchOptions(top_k=4),
+            SearchOptions(top_k=2, rerank=2, least=0.1),
+            SearchOptions(rerank=0),
+            SearchOptions(where=["number>2"]),
+        ]
+        searcher = Searcher(index)
+        queries = searcher.queries(asked)
+        lists = [searcher.shortlist(query, one) for query, one in zip(queries, chosen, strict=True)]
+        for one, options, answer in zip(asked, chosen, searcher.answers(lists), strict=True):
+            alone = Searcher(index).search(one.text, one.image, options)
+            assert [hit["key"] for hit in answer.hits] == [hit["key"] for hit in alone.hits]
+            for hit, other in zip(answer.hits, alone.hits, strict=True):
+                assert hit.get("box") == (
+                    None if "box" not in other else pytest.approx(other["box"], abs=1e-2)
+                )
+                for name in ("score", "similarity", "match"):
+                    assert hit.get(name) == pytest.approx(other.get(name), abs=1e-4)
+            assert (answer.fits, answer.searched, answer.least) == (alone.fits, alone.searched, alone.least)
+            assert answer.best == pytest.approx(alone.best, abs=1e-5)
 
 
 def test_a_reader_sees_what_a_writer_has_not_stored_yet(model: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.evaluation.tiny import COLOURS
 from tests.inference.models import TASKS, save, tuned
 from tests.refusals import expect_refusal
 from tests.serving.conftest import Running, png
@@ -185,6 +186,22 @@ def test_a_collection_is_searched(serving: Start, collection: Path) -> None:
         assert words in found["error"]["message"]
     with expect_refusal("--index"):
         serving().client().search("a")
+
+
+def test_searches_of_many_clients_are_computed_together(serving: Start, collection: Path) -> None:
+    running = serving(index=collection)
+    texts = [f"a {colour} square {'left ' * number}".strip() for number in range(6) for colour in COLOURS]
+    alone = [running.client().search(text) for text in texts]
+    with ThreadPoolExecutor(16) as pool:
+        wrong = pool.submit(ask, running.address, "/search", {"text": "a", "where": ["nothing=1"]})
+        found = list(pool.map(lambda text: running.client().search(text), texts))
+    assert wrong.result()[0] == 422
+    for one, other in zip(found, alone, strict=True):
+        assert [hit["key"] for hit in one["hits"]] == [hit["key"] for hit in other["hits"]]
+        assert one["best"] == pytest.approx(other["best"], abs=1e-4)
+    told = ask(running.address, "/metrics")[1]
+    count = float(told.split('xfm_batch_items_count{task="search: match"} ')[1].split("\n")[0])
+    assert len(texts) < count < 2 * len(texts)  # as many alone, fewer batches than that together
 
 
 def test_requests_of_many_clients_are_computed_together(serving: Start, model: Path) -> None:

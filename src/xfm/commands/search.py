@@ -18,8 +18,8 @@ from xfm.errors import UserError, printable
 from xfm.results_folder import free_name
 
 if TYPE_CHECKING:
+    from xfm.index.answers import Answer, FoundPicture
     from xfm.index.index import Index
-    from xfm.index.searching import Answer, FoundPicture
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:

@@ -1,8 +1,11 @@
-"""A search: neighbours by contrast, ordered again by the fusion encoder, with boxes, or "nothing found"."""
+"""A search: neighbours by contrast, ordered again by the fusion encoder, with boxes, or "nothing found".
+
+It has three steps, so that a server computes the first and the last of many searches together, while another
+thread waits for the store: `queries`, `shortlist`, `answers`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -13,76 +16,25 @@ from xfm.config.index import UNFITTED_LEAST, SearchOptions
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.records import is_text
 from xfm.errors import UserError
-from xfm.index.conditions import Condition, Value, checked, parse_condition
+from xfm.index.answers import Answer, FoundPicture, hit, pixel_box
+from xfm.index.conditions import Condition, checked, parse_condition
 from xfm.index.index import Index
-from xfm.index.rows import IndexedPicture, Near, digest, from_png
+from xfm.index.rows import Near
+from xfm.index.shortlists import ListMatcher, Query, Shortlist
 from xfm.inference.batches import as_captions, cut
 from xfm.inference.engine import EncodedPictures
-from xfm.inference.matching import PixelBox
 from xfm.inference.picture_inputs import Picture, PictureReader, PictureSource
 from xfm.retrieval.search import match_odds, rerank_scores
 
 _ATTEMPTS = 4
-_ENCODED = torch.empty(0)
-"""In the place of pixels that nobody looks at any more."""
-
-
-class FoundPicture(TypedDict):
-    """A picture that was found.
-
-    key: its name in the collection.
-    source: where it came from.
-    width, height: of the picture as it was given, in pixels.
-    score: what the pictures are ordered by: the cosine, or after re-ranking the cosine over the temperature
-        plus the weighted log-odds of a match.
-    similarity: cosine.
-    match: calibrated probability that the text fits the picture; only where it was re-ranked.
-    box: what the text is about, in pixels of the picture as it was given; likewise.
-    metadata: its fields.
-    """
-
-    key: str
-    source: str
-    width: int
-    height: int
-    score: float
-    similarity: float
-    match: NotRequired[float]
-    box: NotRequired[PixelBox]
-    metadata: dict[str, Value]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a search found.
+class Question:
+    """What is searched: a text, a picture as it is or from `Searcher.read`, or both."""
 
-    Attributes:
-        hits: the best first. Where nothing fits they are the nearest all the same, for whoever wants to look.
-        fits: whether anything fits the text well enough; None where nothing was matched, as in a search by a
-            picture alone.
-        best: the probability of that, by the re-ranked picture that speaks loudest for it; where `fitted` is
-            false, the largest probability of a match. None where nothing was matched, or there was nothing.
-        least: the probability from which something fits.
-        searched: pictures that passed the conditions.
-        fitted: whether the probability was fitted to the model's searches (`PresenceFit`). It is for texts
-            alone, and by models that `xfm evaluate` scored.
-    """
-
-    hits: list[FoundPicture]
-    fits: bool | None
-    best: float | None
-    least: float
-    searched: int
-    fitted: bool = False
-
-
-@dataclass(frozen=True)
-class _Query:
-    """A query in vectors: [E], and of its text the states [1, T, D] and mask [1, T]."""
-
-    vector: NDArray[np.float32]
-    states: Tensor | None = None
-    mask: Tensor | None = None
+    text: str | None = None
+    image: PictureSource | Picture | None = None
 
 
 class Searcher:
@@ -95,6 +47,7 @@ class Searcher:
     def __init__(self, index: Index) -> None:
         self._index, self._engine = index, index.engine
         self._encoded = EncodedPictures(index.engine)
+        self._matcher = ListMatcher(index.engine, self._encoded)
         self._reader = PictureReader(index.engine.pretrained.preprocessing, None)
 
     @property
@@ -124,28 +77,10 @@ class Searcher:
             UserError: there is neither text nor picture, or a condition is about what no picture has.
         """
         options = options or SearchOptions()
-        where = checked([parse_condition(one) for one in options.where], self._index.about.fields)
-        query = self._query(text, image)
-        matched = query.states is not None and options.rerank > 0
-        count = max(options.top_k, options.rerank if matched else 0)
-        near, pictures = self._seen(query, count, where, matched)
-        searched = self._count(where)
-        calibration = self._engine.pretrained.calibration
-        fit = calibration.presence if calibration is not None and image is None else None
-        least = options.least
-        if least is None:
-            least = UNFITTED_LEAST if fit is None else fit.least(searched)
-        if not matched or not near:
-            hits = [_hit(one, one.similarity) for one in near[: options.top_k]]
-            return Answer(hits, False if matched else None, None, least, searched, fit is not None)
-        scored, odds = self._matched(query, near, pictures)
-        if fit is None:
-            best = max(one["match"] for one in scored if "match" in one)
-        else:
-            temperature = self._engine.model.temperature.item()
-            near_by = np.array([one["similarity"] for one in scored]) / temperature
-            best = fit.probability(float((fit.contrast * near_by + fit.matching * odds).max()), searched)
-        return Answer(scored[: options.top_k], best >= least, best, least, searched, fit is not None)
+        self._conditions(options)  # before anything is computed
+        (query,) = self.queries([Question(text, image)])
+        (answer,) = self.answers([self.shortlist(query, options)])
+        return answer
 
     def read(self, source: PictureSource) -> Picture:
         """A picture to search with, read by the thread that calls; raises UserError."""
@@ -163,41 +98,91 @@ class Searcher:
             raise UserError("the collection has no picture of that key; search again")
         return next(filter(None, found))
 
-    def _seen(
-        self, query: _Query, count: int, where: Sequence[Condition], matched: bool
-    ) -> tuple[list[Near], list[Picture]]:
-        """The nearest pictures, and as the model sees them where a text is to be matched with them."""
-        near, pictures = self._nearest(query.vector, count, where), list[Picture]()
+    # ------------------------------------------------------------ the steps
+    @torch.inference_mode()
+    def queries(self, asked: Sequence[Question]) -> list[Query]:
+        """Questions in vectors, computed together.
+
+        Raises:
+            UserError: one asks nothing, or something that is no text or no picture.
+        """
+        engine, parts = self._engine, list[list[Tensor]]([] for _ in asked)
+        words: dict[int, tuple[Tensor, Tensor]] = {}
+        said = {place: text for place, one in enumerate(asked) if (text := _text(one)) is not None}
+        shown = {
+            place: self._reader.read(one.image) for place, one in enumerate(asked) if one.image is not None
+        }
+        with engine.arithmetic():
+            if said:
+                tokens = as_captions(engine, [*said.values()])
+                tokens = cut(tokens, range(len(said)), engine.longest).to(engine.device)
+                states = engine.model.encode_text(tokens.ids, tokens.mask)
+                for row, (place, vector) in enumerate(
+                    zip(said, engine.model.project_text(states[:, 0]), strict=True)
+                ):
+                    length = int(tokens.mask[row].sum())
+                    words[place] = states[row : row + 1, :length], tokens.mask[row : row + 1, :length]
+                    parts[place].append(vector)
+            if shown:
+                self._encoded.need([*shown.values()])
+                states, index = self._encoded.stack([one.key for one in shown.values()])
+                for place, vector in zip(shown, engine.model.project_image(states[:, 0])[index], strict=True):
+                    parts[place].append(vector)
+        vectors = torch.nn.functional.normalize(torch.stack([sum(own[1:], own[0]) for own in parts]).float())
+        return [
+            Query(vector, words.get(place), place not in shown)
+            for place, vector in enumerate(vectors.cpu().numpy())
+        ]
+
+    def shortlist(self, query: Query, options: SearchOptions) -> Shortlist:
+        """The nearest pictures, and as the model sees them where a text is to be matched with them.
+
+        The model computes nothing here but vectors of pictures that have just been taken in. Not for two
+        threads at once.
+
+        Raises:
+            UserError: a condition is about what no picture has.
+        """
+        where, matched = self._conditions(options), query.words is not None and options.rerank > 0
+        count = max(options.top_k, options.rerank if matched else 0)
+        near, pixels = self._nearest(query.vector, count, where), list[bytes]()
         for _ in range(_ATTEMPTS if matched else 0):
             wanted = len(near)
-            near, pictures = self._pictures(near)
+            near, pixels = self._pixels(near)
             if len(near) == wanted:
                 break
             near = self._nearest(query.vector, count, where)  # some were taken out meanwhile
-        return near, pictures
+        return Shortlist(query, options, near, pixels, self._count(where))
 
-    @torch.inference_mode()
-    def _query(self, text: str | None, image: PictureSource | Picture | None) -> _Query:
-        if text is None and image is None:
-            raise UserError("a search needs a text, a picture, or both")
-        if text is not None and not text.strip():
-            raise UserError("the text of the search is empty; write what is to be found")
-        if text is not None and not is_text(text):
-            raise UserError("the text of the search is not Unicode; mend it")
-        engine, states, mask, parts = self._engine, None, None, list[Tensor]()
-        with engine.arithmetic():
-            if text is not None:
-                tokens = as_captions(engine, [text])
-                tokens = cut(tokens, [0], engine.longest).to(engine.device)
-                states, mask = engine.model.encode_text(tokens.ids, tokens.mask), tokens.mask
-                parts.append(engine.model.project_text(states[:, 0])[0])
-            if image is not None:
-                picture = self._reader.read(image)
-                self._encoded.need([picture])
-                shown, _ = self._encoded.stack([picture.key])
-                parts.append(engine.model.project_image(shown[:, 0])[0])
-        vector = torch.nn.functional.normalize(torch.stack(parts).sum(0).float(), dim=-1)
-        return _Query(vector.cpu().numpy(), states, mask)
+    def answers(self, lists: Sequence[Shortlist]) -> list[Answer]:
+        """What searches found: texts and pictures are matched in few passes of the fusion encoder."""
+        matched = [one for one in lists if one.pixels]
+        scored = iter(self._matcher.match(matched))
+        return [self._answer(one, next(scored) if one.pixels else None) for one in lists]
+
+    def _conditions(self, options: SearchOptions) -> Sequence[Condition]:
+        return checked([parse_condition(one) for one in options.where], self._index.about.fields)
+
+    def _answer(self, one: Shortlist, matched: tuple[Tensor, Tensor] | None) -> Answer:
+        """An answer by the logits [N, 2] and boxes [N, 4] of its pictures, if they were matched."""
+        options, searched = one.options, one.searched
+        calibration = self._engine.pretrained.calibration
+        fit = calibration.presence if calibration is not None and one.query.by_text else None
+        least = options.least
+        if least is None:
+            least = UNFITTED_LEAST if fit is None else fit.least(searched)
+        if matched is None:
+            hits = [hit(near, near.similarity) for near in one.near[: options.top_k]]
+            fits = False if one.query.words is not None and options.rerank > 0 else None
+            return Answer(hits, fits, None, least, searched, fit is not None)
+        scored, odds = self._ordered(one.near, *matched)
+        if fit is None:
+            best = max(one["match"] for one in scored if "match" in one)
+        else:
+            temperature = self._engine.model.temperature.item()
+            near_by = np.array([one["similarity"] for one in scored]) / temperature
+            best = fit.probability(float((fit.contrast * near_by + fit.matching * odds).max()), searched)
+        return Answer(scored[: options.top_k], best >= least, best, least, searched, fit is not None)
 
     def _nearest(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]) -> list[Near]:
         """The nearest pictures, those among them that are not in the store yet."""
@@ -214,65 +199,37 @@ class Searcher:
     def _count(self, where: Sequence[Condition]) -> int:
         return self._index.store.count(where) if where else len(self._index)
 
-    @torch.inference_mode()
-    def _matched(
-        self, query: _Query, near: Sequence[Near], pictures: Sequence[Picture]
+    def _ordered(
+        self, near: Sequence[Near], logits: Tensor, boxes: Tensor
     ) -> tuple[list[FoundPicture], NDArray[np.float64]]:
-        """The pictures in the order of the re-ranking, with match and box: one pass of the fusion encoder.
-
-        Returns:
-            The pictures, and [N] their log-odds of a match.
-        """
-        model, engine = self._engine.model, self._engine
-        self._encoded.need(pictures)
-        states, index = self._encoded.stack([one.key for one in pictures])
-        assert query.states is not None
-        assert query.mask is not None
-        with engine.arithmetic():
-            same = torch.zeros_like(index)  # one text for all of them
-            fused = model.fuse_first(query.states, query.mask, states, index, same)
-            logits, boxes = model.match_logits(fused).cpu(), model.boxes(fused).cpu()
+        """Pictures in the order of the re-ranking, with match and box, and [N] their log-odds of a match."""
         cosines = np.array([one.similarity for one in near])
-        scores = rerank_scores(cosines, logits.double().numpy(), model.temperature.item())
-        matches = engine.pretrained.match_probability(logits).tolist()
+        scores = rerank_scores(cosines, logits.double().numpy(), self._engine.model.temperature.item())
+        matches = self._engine.pretrained.match_probability(logits).tolist()
         corners = Boxes(boxes, BoxFormat.CXCYWH, BoxUnit.FRACTION).to_format(BoxFormat.XYXY).data.clamp(0, 1)
         hits: list[FoundPicture] = []
         order = np.argsort(-scores, kind="stable")
         for place in order.tolist():
             one = near[place]
-            hit = _hit(one, float(scores[place]))
-            hit["match"], hit["box"] = matches[place], _pixel_box(corners[place], one.entry)
-            hits.append(hit)
+            found = hit(one, float(scores[place]))
+            found["match"], found["box"] = matches[place], pixel_box(corners[place], one.entry)
+            hits.append(found)
         return hits, match_odds(logits.numpy())[order]
 
-    def _pictures(self, near: Sequence[Near]) -> tuple[list[Near], list[Picture]]:
-        """The pictures as the model sees them, of those that nobody has taken out meanwhile."""
+    def _pixels(self, near: Sequence[Near]) -> tuple[list[Near], list[bytes]]:
+        """The pictures that nobody has taken out meanwhile, and their PNGs."""
         there = {one.entry.key: one.entry.pixels for one in near if one.entry.pixels}
         there |= self._index.store.pixels([one.entry.key for one in near if one.entry.key not in there])
         left = [one for one in near if one.entry.key in there]
-        found: list[Picture] = []
-        for one in left:
-            data = there[one.entry.key]
-            key = digest(data)
-            pixels = _ENCODED if key in self._encoded else from_png(data)
-            found.append(Picture(pixels, one.entry.width, one.entry.height, key))
-        return left, found
+        return left, [there[one.entry.key] for one in left]
 
 
-def _hit(one: Near, score: float) -> FoundPicture:
-    entry = one.entry
-    return {
-        "key": entry.key,
-        "source": entry.source,
-        "width": entry.width,
-        "height": entry.height,
-        "score": score,
-        "similarity": one.similarity,
-        "metadata": dict(entry.metadata),
-    }
-
-
-def _pixel_box(fractions: Tensor, entry: IndexedPicture) -> PixelBox:
-    box = Boxes(fractions[None].double(), BoxFormat.XYXY, BoxUnit.FRACTION)
-    left, top, right, bottom = box.to_unit(BoxUnit.PIXEL, entry.width, entry.height).data[0].tolist()
-    return {"xmin": left, "ymin": top, "xmax": right, "ymax": bottom}
+def _text(one: Question) -> str | None:
+    """The text of a question; raises UserError where there is nothing to search."""
+    if one.text is None and one.image is None:
+        raise UserError("a search needs a text, a picture, or both")
+    if one.text is not None and not one.text.strip():
+        raise UserError("the text of the search is empty; write what is to be found")
+    if one.text is not None and not is_text(one.text):
+        raise UserError("the text of the search is not Unicode; mend it")
+    return one.text

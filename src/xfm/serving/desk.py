@@ -16,7 +16,7 @@ from xfm.data.pictures import PictureError, picture_size
 from xfm.errors import UserError
 from xfm.inference.items import Item
 from xfm.inference.picture_inputs import Picture
-from xfm.serving.batching import Batcher
+from xfm.serving.batching import Batcher, Compute
 from xfm.serving.bounds import Pixels, check_options, check_texts
 from xfm.serving.inputs import Inputs, Sent, decoded, is_data, sent_in, with_pictures
 from xfm.serving.models import Models, Served
@@ -46,11 +46,12 @@ class Desk:
         self._readers = ThreadPoolExecutor(config.workers, thread_name_prefix="reading")
         self._numbers = itertools.count()
         self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetching")
+        self._stores = ThreadPoolExecutor(1, thread_name_prefix="looking up")
 
     async def close(self) -> None:
         """Answer what was taken, and end."""
         await self.batcher.close()
-        for pool in (self._readers, self._fetchers):
+        for pool in (self._readers, self._fetchers, self._stores):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def check_count(self, items: int) -> None:
@@ -104,9 +105,28 @@ class Desk:
 
     async def compute(self, lane: str, work: Callable[[], Any]) -> Any:
         """Work that needs a model and is no item of a batch, in turn with the batches, one at a time."""
-        alone = ("search", lane, next(self._numbers))
+        alone = ("alone", lane, next(self._numbers))
         (answer,) = await self.batcher.answers(alone, lambda jobs: [job() for job in jobs], [work], [0])
         return answer
+
+    async def together(self, lane: tuple[str, ...], compute: Compute, item: Any, length: int = 0) -> Any:
+        """The answer to an item, computed together with those of other requests in its lane.
+
+        Args:
+            lane: "search", and what is computed in which collection.
+            compute: how.
+            item: of this request.
+            length: by which batches are filled with like ones.
+
+        Raises:
+            Full, Closed, Exception: see `Batcher.answers`.
+        """
+        (answer,) = await self.batcher.answers(lane, compute, [item], [length])
+        return answer
+
+    async def look_up(self, work: Callable[[], Kind]) -> Kind:
+        """Work that waits for a collection, in turn, while the models compute."""
+        return await asyncio.get_running_loop().run_in_executor(self._stores, work)
 
     async def in_thread(self, work: Callable[[], Kind]) -> Kind:
         """Work of a thread that reads pictures."""

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from xfm.config.index import SearchOptions
 from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
 from xfm.errors import UserError
+from xfm.index.searching import Question
 from xfm.inference.attention import default_layer, maps_of
 from xfm.serving.bounds import check_texts
-from xfm.serving.desk import Desk
+from xfm.serving.desk import PICTURE_LENGTH, Desk
 from xfm.serving.inputs import Sent
 from xfm.serving.models import Served
 from xfm.serving.replies import ASKING, reply
@@ -177,11 +178,13 @@ def _add_search(router: APIRouter, desk: Desk, searches: Searches) -> None:
             given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
             image = await desk.picture(searcher.read, desk.inputs.picture(given))
         options = SearchOptions(asked.top_k, asked.rerank, asked.least, asked.where)
-        return reply(
-            await desk.compute(
-                asked.index or "", lambda: searches.answer(searcher, asked.text, image, options)
-            )
-        )
+        name, length = asked.index or "", len(asked.text or "") + PICTURE_LENGTH * (image is not None)
+        question = Question(asked.text, image)
+        query = await desk.together(("search", "search: ask", name), searcher.queries, question, length)
+        listed = await desk.look_up(lambda: searcher.shortlist(query, options))
+        lane = ("search", "search: match", name)
+        found = await desk.together(lane, searcher.answers, listed, len(listed.near))
+        return reply(searches.told(searcher, found))
 
     @router.get("/search/picture", tags=["search"], responses=ASKING)
     async def picture(key: str, index: str | None = None) -> Response:

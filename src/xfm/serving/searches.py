@@ -10,12 +10,12 @@ from typing import Any
 
 from PIL import Image
 
-from xfm.config.index import SearchOptions
 from xfm.errors import UserError, excerpt, suggest
+from xfm.index.answers import Answer
 from xfm.index.filling import HIDDEN
 from xfm.index.opening import open_index
 from xfm.index.searching import Searcher
-from xfm.inference.picture_inputs import Picture, read_original
+from xfm.inference.picture_inputs import read_original
 from xfm.modeling.folder import Pretrained
 
 LARGEST = 640
@@ -70,11 +70,8 @@ class Searches:
             )
         return self._searchers[name]
 
-    def answer(
-        self, searcher: Searcher, text: str | None, image: Picture | None, options: SearchOptions
-    ) -> dict[str, Any]:
-        """What a search finds, or the UserError that says why it cannot be made."""
-        found = searcher.search(text, image, options)
+    def told(self, searcher: Searcher, found: Answer) -> dict[str, Any]:
+        """What a search found, as plain values; its pictures can be asked for from now on."""
         for hit in found.hits:
             self._given[id(searcher), hit["key"]] = hit["source"]
         while len(self._given) > _REMEMBERED:
