@@ -133,7 +133,9 @@ def closed_loop(
     return asyncio.run(run())
 
 
-def open_loop(address: str, requests: Sequence[Sent], clients: int, rate: float, seconds: float) -> Tally:
+def open_loop(
+    address: str, requests: Sequence[Sent], clients: int, rate: float, seconds: float, start: int = 0
+) -> Tally:
     """Requests at random times, so many a second, over so many connections."""
 
     async def run() -> Tally:
@@ -148,7 +150,7 @@ def open_loop(address: str, requests: Sequence[Sent], clients: int, rate: float,
             _count(tally, sent, await connection.ask(sent.data), due)
             free.put_nowait(connection)
 
-        due, number = began, 0
+        due, number = began, start
         while due - began < seconds:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             task = asyncio.create_task(one(requests[number % len(requests)], due))

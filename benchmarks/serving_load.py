@@ -3,8 +3,9 @@
     python -m benchmarks.serving_load [--seconds 300] [--json load.json] [--infinity /path/to/its/python]
 
 Finds the capacity with a closed loop, alternating with the same server without batching (`--batch 1`), then
-sends at 80 % of it for so many seconds: latencies, statuses, and the server's memory over time. The capacity
-is found anew before each half a minute of that, since what other work leaves of the machine changes.
+sends at 80 % of it for so many seconds, to the same server with a bound on waiting (`--wait`): latencies,
+statuses, and the server's memory over time. The capacity is found anew before each half a minute of that,
+since what other work leaves of the machine changes.
 `--infinity` names a Python that has infinity-emb: both servers then embed the same texts in turn,
 infinity-emb with a BERT of like depth and width, made from a configuration. Clients and servers share the
 machine.
@@ -33,9 +34,9 @@ from benchmarks.load_client import Sent, Tally, closed_loop, open_loop, request
 from PIL import Image, ImageDraw
 
 WORDS = ("a", "red", "green", "blue", "small", "cat", "dog", "car", "tree", "left", "right", "of", "and")
-SEGMENT, LOOK = 30.0, 6.0
+SEGMENT, LOOK = 30.0, 10.0
 """Seconds at one rate, and of the closed loop before them that finds it."""
-PICTURES = 7000
+PICTURES = 9000
 """Distinct ones: more than a server keeps encoded, so that every picture is encoded anew."""
 
 
@@ -173,14 +174,24 @@ def alternating(
     return found
 
 
-def steady(address: str, requests: Sequence[Sent], clients: int, seconds: float) -> tuple[list[float], Tally]:
-    """Four fifths of what the server can do just then, in segments: the rates, and all latencies together."""
+def steady(
+    patient: str, quick: str, requests: Sequence[Sent], clients: int, seconds: float, start: int
+) -> tuple[list[float], Tally]:
+    """Four fifths of what a server can do just then, in segments: the rates, and all latencies together.
+
+    `patient` is asked what it can do, `quick` is the same server with a bound on waiting, and answers.
+
+    Each loop goes on with the requests where the last one ended, from `start`: what was asked lately is not
+    encoded anew, and would count for nothing.
+    """
     rates, total = list[float](), Tally()
-    for number in range(max(1, round(seconds / SEGMENT))):
-        start = number * 997 % len(requests)
-        rates.append(0.8 * closed_loop(address, requests, clients, LOOK, start).rate)
-        rest = [*requests[start:], *requests[:start]]
-        total.add(open_loop(address, rest, clients, rates[-1], min(seconds, SEGMENT)))
+    for _ in range(max(1, round(seconds / SEGMENT))):
+        look = closed_loop(patient, requests, clients, LOOK, start)
+        start += look.statuses.total()
+        rates.append(0.8 * look.rate)
+        segment = open_loop(quick, requests, clients, rates[-1], min(seconds, SEGMENT), start)
+        start += segment.statuses.total()
+        total.add(segment)
     return rates, total
 
 
@@ -200,28 +211,35 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3, help="of each closed loop")
     parser.add_argument("--model", default="small")
-    parser.add_argument("--precision", default="fp32", help="of all of our servers: fp32, bf16 or auto")
+    parser.add_argument("--precision", default="auto", help="of all of our servers: fp32, bf16 or auto")
+    parser.add_argument(
+        "--wait", default="null", help="seconds after which our servers refuse, see xfm serve"
+    )
     parser.add_argument("--infinity", help="a Python that has infinity-emb")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     requests, closed = mixed(), min(90.0, max(5.0, asked.seconds / 4))
     result: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "clients": asked.clients}
-    result["precision"] = asked.precision
+    result |= {"precision": asked.precision, "wait": asked.wait}
     with tempfile.TemporaryDirectory() as folder:
         shop = str(collection(asked.model, Path(folder)))
         options = (asked.model, "--precision", asked.precision)
         with (
-            serving(*options, "--index", shop) as (ours, process),
+            serving(*options, "--index", shop) as (ours, _),
             serving(*options, "--index", shop, "--batch", "1") as (single, _),
+            serving(*options, "--index", shop, "--wait", asked.wait) as (quick, process),
         ):
-            for address in (ours, single):
+            for address in (ours, single, quick):
                 warm(address, requests, asked.clients)
             places = {"batched": ours, "single": single}
             loops = alternating(places, dict.fromkeys(places, requests), asked.clients, closed, asked.rounds)
             result |= {name: told(many) for name, many in loops.items()}
             result["batching"] = ratio(loops["batched"], loops["single"])
             with Memory(process) as memory:
-                rates, tally = steady(ours, requests, asked.clients, asked.seconds)
+                last = (
+                    loops["batched"][-1].statuses.total() + len(requests) * (asked.rounds - 1) // asked.rounds
+                )
+                rates, tally = steady(ours, quick, requests, asked.clients, asked.seconds, last)
             kinds = {kind: tally.percentiles(kind) for kind in sorted(tally.latencies)}
             result["steady"] = {"rates": rates, "statuses": dict(tally.statuses), **tally.percentiles()}
             result |= {"kinds": kinds, "memory": memory.told()}

@@ -47,6 +47,28 @@ def test_answers_come_to_whom_they_belong() -> None:
     asyncio.run(run())
 
 
+def test_a_later_step_comes_before_what_is_newer_and_is_never_refused() -> None:
+    async def run() -> None:
+        batcher, computer = Batcher(4, 3, patience=1e-6), Computer(0.02)
+        batcher.start()
+        began = time.perf_counter()
+        first = asyncio.create_task(ask(batcher, computer, 1))
+        await asyncio.sleep(0.005)
+        newer = asyncio.create_task(ask(batcher, computer, 2, 3, lane="b"))
+        await asyncio.sleep(0.005)
+        with pytest.raises(Full):  # there is something that waits, and nobody may wait for anything
+            await ask(batcher, computer, 4, lane="c")
+        steps = [
+            asyncio.create_task(batcher.answers(lane, computer, [number], [1], began))
+            for lane, number in (("b", 5), ("c", 6))
+        ]
+        assert await asyncio.gather(first, newer, *steps) == [[2], [4, 6], [10], [12]]
+        assert computer.batches == [[1], [5, 2, 3], [6]]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
 def test_lanes_are_not_mixed_and_the_oldest_comes_first() -> None:
     async def run() -> None:
         batcher, computer = await started(), Computer(0.02)

@@ -40,7 +40,7 @@ class _Job:
     item: Any
     length: int
     answer: asyncio.Future[Any]
-    since: float = field(default_factory=time.perf_counter)
+    since: float
 
 
 @dataclass(eq=False)
@@ -49,6 +49,11 @@ class _Lane:
 
     compute: Compute
     waiting: deque[_Job] = field(default_factory=deque)
+
+    @property
+    def since(self) -> float:
+        """From when the item has waited that has waited longest."""
+        return min(job.since for job in self.waiting)
 
 
 class Batcher:
@@ -109,7 +114,12 @@ class Batcher:
             raise Full(max(1.0, wait))
 
     async def answers(
-        self, lane: Hashable, compute: Compute, items: Sequence[Any], lengths: Sequence[int]
+        self,
+        lane: Hashable,
+        compute: Compute,
+        items: Sequence[Any],
+        lengths: Sequence[int],
+        since: float | None = None,
     ) -> list[Any]:
         """The answers of some items, in their order.
 
@@ -120,17 +130,24 @@ class Batcher:
             compute: how; of the lane's first items, for all.
             items: of one request.
             lengths: of the items, by which batches are filled with like ones.
+            since: by `time.perf_counter`, from when a request has waited of which this is a later step; it
+                comes before those that are newer.
 
         Raises:
             Full, Closed: see `check_room`.
             Exception: what the computation of an item raised.
         """
-        self.check_room(len(items))
+        if since is None:  # else it has begun, and what it has cost would be lost
+            self.check_room(len(items))
         if not items:
             return []
         loop = asyncio.get_running_loop()
         place = self._lanes.setdefault(lane, _Lane(compute))
-        jobs = [_Job(item, length, loop.create_future()) for item, length in zip(items, lengths, strict=True)]
+        began = time.perf_counter() if since is None else since
+        jobs = [
+            _Job(item, length, loop.create_future(), began)
+            for item, length in zip(items, lengths, strict=True)
+        ]
         place.waiting.extend(jobs)
         self._waiting += len(jobs)
         self._arrived.set()
@@ -162,15 +179,16 @@ class Batcher:
                     await self._arrived.wait()
                 continue
             # The lane whose first item has waited longest.
-            lane = min(self._lanes, key=lambda name: self._lanes[name].waiting[0].since)
+            lane = min(self._lanes, key=lambda name: self._lanes[name].since)
             compute, jobs = self._next(lane)
             await self._compute(lane, compute, jobs)
 
     def _next(self, lane: Hashable) -> tuple[Compute, list[_Job]]:
         """A batch of a lane: the first item, and those nearest to its length."""
         place = self._lanes[lane]
-        first = place.waiting[0]
-        others = sorted(list(place.waiting)[1:], key=lambda job: (abs(job.length - first.length), job.since))
+        first = min(place.waiting, key=lambda job: job.since)
+        others = [job for job in place.waiting if job is not first]
+        others.sort(key=lambda job: (abs(job.length - first.length), job.since))
         jobs = [first, *others[: self._batch - 1]]
         chosen = {id(job) for job in jobs}
         place.waiting = deque(job for job in place.waiting if id(job) not in chosen)

@@ -42,7 +42,7 @@ class Desk:
         self.models, self.config = models, config
         hosts = frozenset(host.lower() for host in config.fetch_from)
         self.inputs, self._urls = Inputs(hosts), UrlRules(hosts=tuple(sorted(hosts)))
-        self.batcher = Batcher(config.batch, config.room, observe, config.seconds / 2)
+        self.batcher = Batcher(config.batch, config.room, observe, config.patience)
         self._readers = ThreadPoolExecutor(config.workers, thread_name_prefix="reading")
         self._numbers = itertools.count()
         self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetching")
@@ -109,7 +109,9 @@ class Desk:
         (answer,) = await self.batcher.answers(alone, lambda jobs: [job() for job in jobs], [work], [0])
         return answer
 
-    async def together(self, lane: tuple[str, ...], compute: Compute, item: Any, length: int = 0) -> Any:
+    async def together(
+        self, lane: tuple[str, ...], compute: Compute, item: Any, length: int, since: float | None = None
+    ) -> Any:
         """The answer to an item, computed together with those of other requests in its lane.
 
         Args:
@@ -117,11 +119,12 @@ class Desk:
             compute: how.
             item: of this request.
             length: by which batches are filled with like ones.
+            since: from when the request has waited, where this is its second step.
 
         Raises:
             Full, Closed, Exception: see `Batcher.answers`.
         """
-        (answer,) = await self.batcher.answers(lane, compute, [item], [length])
+        (answer,) = await self.batcher.answers(lane, compute, [item], [length], since)
         return answer
 
     async def look_up(self, work: Callable[[], Kind]) -> Kind:

@@ -1,6 +1,7 @@
 """The routes: each turns a request into inputs of tasks, and answers into the shape that its clients read."""
 
 import base64
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -178,12 +179,13 @@ def _add_search(router: APIRouter, desk: Desk, searches: Searches) -> None:
             given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
             image = await desk.picture(searcher.read, desk.inputs.picture(given))
         options = SearchOptions(asked.top_k, asked.rerank, asked.least, asked.where)
+        began = time.perf_counter()
         name, length = asked.index or "", len(asked.text or "") + PICTURE_LENGTH * (image is not None)
         question = Question(asked.text, image)
         query = await desk.together(("search", "search: ask", name), searcher.queries, question, length)
         listed = await desk.look_up(lambda: searcher.shortlist(query, options))
         lane = ("search", "search: match", name)
-        found = await desk.together(lane, searcher.answers, listed, len(listed.near))
+        found = await desk.together(lane, searcher.answers, listed, len(listed.near), began)
         return reply(searches.told(searcher, found))
 
     @router.get("/search/picture", tags=["search"], responses=ASKING)
