@@ -37,17 +37,17 @@ unit: $(DEV) ## the tests alone, on all cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST)
 
 thorough: $(DEV) ## every test, with coverage: an hour or more on two cores
-	OMP_NUM_THREADS=1 XFM_THOROUGH=1 $(BIN)/python -m pytest -n auto --dist loadgroup --cov \
+	OMP_NUM_THREADS=1 XFM_THOROUGH=1 XFM_TEST_FRESH=1 $(BIN)/python -m pytest -n auto --dist loadgroup --cov \
 		--cov-report=term:skip-covered --cov-fail-under=85 $(PYTEST)
 
 hostile: $(DEV) ## mistakes and attacks against the real commands, an hour or more (PYTEST='-k parquet')
-	OMP_NUM_THREADS=1 XFM_SCHEMA_EXAMPLES=10000 XFM_KILLS=50 XFM_THOROUGH=1 \
+	OMP_NUM_THREADS=1 XFM_SCHEMA_EXAMPLES=10000 XFM_KILLS=50 XFM_THOROUGH=1 XFM_TEST_FRESH=1 \
 		$(BIN)/python -m pytest -q -n 2 --durations=0 \
 		--durations-min=60 --no-header tests/hostile tests/serving tests/index/test_killed.py tests/runtimes \
 		--hostile-all=build/hostile.json $(PYTEST)
 
 faults: $(DEV) ## kills, full disks, damaged shards against real trainings, an hour or more (PYTEST='-k kills')
-	OMP_NUM_THREADS=1 XFM_KILLS=$${XFM_KILLS:-50} XFM_THOROUGH=1 $(BIN)/python -m pytest -q --durations=0 --durations-min=60 \
+	OMP_NUM_THREADS=1 XFM_KILLS=$${XFM_KILLS:-50} XFM_THOROUGH=1 XFM_TEST_FRESH=1 $(BIN)/python -m pytest -q --durations=0 --durations-min=60 \
 		--no-header tests/training/test_kills.py tests/training/test_faults.py tests/training/test_faults_folder.py \
 		tests/training/test_faults_ranks.py tests/training/test_beside.py tests/training/test_samples.py $(PYTEST)
 

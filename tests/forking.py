@@ -226,6 +226,9 @@ def _run(told: Mapping[str, Any]) -> None:
 if __name__ == "__main__":
     import importlib
 
+    import gc
+
     for library in _LIBRARIES:
         importlib.import_module(library)
+    gc.freeze()  # what is there already is not looked through again at the end of each command
     _run(_serve(socket.socket(fileno=int(sys.argv[1]))))

@@ -18,6 +18,8 @@ from typing import Self
 
 import psutil
 
+from tests.forking import Forked, can_fork
+
 ROOT = Path(__file__).parent.parent
 XFM = [sys.executable, "-m", "xfm"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -44,12 +46,15 @@ class Running:
         cwd: where.
         extra: environment variables besides this process's; None takes one away.
         output: file that gets its output and its errors, in place of pipes.
+        fresh: it begins from nothing, and is not forked from a process that has loaded libraries: for tests of
+            its first seconds, and of what depends on those.
     """
 
     command: Sequence[str]
     cwd: Path | None = None
     extra: Mapping[str, str | None] = field(default_factory=dict)
     output: Path | None = None
+    fresh: bool = False
 
     def __enter__(self) -> Self:
         self.mark = uuid.uuid4().hex
@@ -57,7 +62,11 @@ class Running:
         variables = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         variables |= {_MARK: self.mark, **self.extra}
         self.environment = {name: value for name, value in variables.items() if value is not None}
+        self.process: Forked | subprocess.Popen[str]
         with self.output.open("wb") if self.output else nullcontext(subprocess.PIPE) as stream:
+            if not self.fresh and can_fork(self.command, self.extra):
+                self.process = Forked(self.command, self.cwd, self.environment, stream)
+                return self
             self.process = subprocess.Popen(
                 self.command,
                 cwd=self.cwd,
@@ -164,7 +173,13 @@ def limited(gib: int, code: str, *arguments: object) -> str:
     return done.out
 
 
-def run(command: Sequence[str], seconds: float = 120, cwd: Path | None = None, **extra: str | None) -> Ended:
+def run(
+    command: Sequence[str],
+    seconds: float = 120,
+    cwd: Path | None = None,
+    fresh: bool = False,
+    **extra: str | None,
+) -> Ended:
     """Run a command to its end, within a time."""
-    with Running(command, cwd, extra) as running:
+    with Running(command, cwd, extra, fresh=fresh) as running:
         return running.end(seconds)

@@ -40,7 +40,7 @@ def test_help_teaches_without_importing_torch(command):
         f"try: main([{command!r}, '--help'])\n"
         "finally: assert 'torch' not in sys.modules"
     )
-    ended = run([sys.executable, "-c", code])
+    ended = run([sys.executable, "-c", code], fresh=True)
     assert ended.status == 0, ended.err
     assert f"xfm {command}" in ended.out
     assert "examples:" in ended.out

@@ -129,7 +129,7 @@ def test_streams_are_given_back(capsys: pytest.CaptureFixture[str]) -> None:
 # ---------------------------------------------------------------- Ctrl-C
 def interrupted(command: list[str], library: str, seconds: float = 0.0) -> Ended:
     """Ctrl-C so long after a library has been loaded."""
-    with Running(command) as running:
+    with Running(command, fresh=True) as running:
         maps = Path(f"/proc/{running.process.pid}/maps")
         while running.process.poll() is None and library not in maps.read_text():
             time.sleep(0.002)
@@ -181,7 +181,7 @@ def test_an_interrupt_while_torch_is_imported_waits_for_it(model: Path) -> None:
         "threading.Thread(target=strike, daemon=True).start()\n"
         "sys.argv = ['xfm', 'predict', 'embed', '--model', sys.argv[1], '--text', 'a']\nsys.exit(main())"
     )
-    ended = run([sys.executable, "-c", code, str(model)])
+    ended = run([sys.executable, "-c", code, str(model)], fresh=True)
     assert (ended.status, ended.err.strip()) == (130, "xfm: interrupted")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.folders import content
 from tests.processes import HOLD, XFM, Running, run
 from tests.training.corpus import write_corpus
@@ -96,6 +96,7 @@ def test_other_data_is_noticed(corpus, tmp_path):
     assert any("Allowed to differ" in message for message in events)
 
 
+@thorough
 @pytest.mark.slow
 def test_data_on_another_disk_is_the_same(corpus, tmp_path):
     assert run(command(corpus, tmp_path, steps=6, save_every=3, keep=9)).status == 0

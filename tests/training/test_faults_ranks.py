@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.alike import thorough
 from tests.processes import TORCHRUN, XFM, Running, run
 from tests.training.corpus import write_corpus
 from tests.training.faults import command, sentence, trains
@@ -93,6 +94,7 @@ def test_torchrun_stops_a_process_that_clears_up_after_another(monkeypatch, lost
     assert said.startswith("Process 0 of 2") if lost else said == "stopped by SIGTERM"
 
 
+@thorough
 @pytest.mark.slow
 def test_the_scheduler_stops_all_ranks(corpus, tmp_path):
     words = command(corpus, tmp_path, workers=1)[1:]
