@@ -224,9 +224,8 @@ def _run(told: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    import importlib
-
     import gc
+    import importlib
 
     for library in _LIBRARIES:
         importlib.import_module(library)

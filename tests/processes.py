@@ -46,8 +46,8 @@ class Running:
         cwd: where.
         extra: environment variables besides this process's; None takes one away.
         output: file that gets its output and its errors, in place of pipes.
-        fresh: it begins from nothing, and is not forked from a process that has loaded libraries: for tests of
-            its first seconds, and of what depends on those.
+        fresh: it begins from nothing, and is not forked from a process that has loaded libraries: for tests
+            of its first seconds.
     """
 
     command: Sequence[str]
