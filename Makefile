@@ -33,11 +33,12 @@ quickstart: $(READY) ## data, pre-training, evaluation and report in one go (SMO
 
 test: lint types unit ## lint, types, and the tests; of those that are alike and take long some
 
+# What the tests of a file share is made once, so that one worker runs all of them.
 unit: $(DEV) ## the tests alone, on all cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
 
 thorough: $(DEV) ## every test, with coverage: an hour or more on two cores
-	OMP_NUM_THREADS=1 XFM_THOROUGH=1 XFM_TEST_FRESH=1 $(BIN)/python -m pytest -n auto --dist loadgroup --cov \
+	OMP_NUM_THREADS=1 XFM_THOROUGH=1 XFM_TEST_FRESH=1 $(BIN)/python -m pytest -n auto --dist loadfile --cov \
 		--cov-report=term:skip-covered --cov-fail-under=85 $(PYTEST)
 
 hostile: $(DEV) ## mistakes and attacks against the real commands, an hour or more (PYTEST='-k parquet')

@@ -17,7 +17,7 @@ from xfm.engines.base import missing
 from xfm.engines.ray_tasks import RayTasks
 
 ray = pytest.importorskip("ray")
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -22,8 +22,6 @@ from xfm.reports.labels import loss_name
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
 from xfm.reports.summary import summary
 
-pytestmark = pytest.mark.xdist_group("report")  # what is made once for all of them is made by one worker
-
 
 @pytest.fixture
 def page(results: Path) -> str:

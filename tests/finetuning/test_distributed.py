@@ -29,10 +29,6 @@ from xfm.finetuning.finished import FinetuneResult
 from xfm.reports.stored import METRICS
 from xfm.training.checkpoint import list_checkpoints, read_state
 
-pytestmark = pytest.mark.xdist_group(
-    "finetuning-ranks"
-)  # what is made once for all of them is made by one worker
-
 WORKER = Path(__file__).with_name("distributed_worker.py")
 WHOLE = ("retrieval", "sentence-similarity")
 """Their loss contrasts all rows of a batch."""

@@ -20,8 +20,6 @@ from tests.hostile.checks import faults, snapshot
 from tests.hostile.running import run
 from tests.processes import can_unshare
 
-pytestmark = pytest.mark.xdist_group("hostile")  # what is made once for all of them is made by one worker
-
 AREAS = (
     *(areas_tables, areas_tasks, areas_models, areas_options, areas_worlds, areas_places, areas_signals),
     areas_corpora,

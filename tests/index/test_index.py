@@ -20,7 +20,7 @@ from xfm.index.filling import HIDDEN, fill, folder_index
 from xfm.index.index import Index
 from xfm.index.journal import State
 from xfm.index.opening import open_index
-from xfm.index.searching import Question, Searcher
+from xfm.index.searching import Searcher, SearchQuestion
 from xfm.index.sources import FolderSupply, Offer
 from xfm.inference.pipeline import pipeline
 
@@ -183,11 +183,11 @@ def test_searches_together_find_what_each_finds_alone(model: Path, tmp_path: Pat
         index.add(candidates(6))
         picture = Image.fromarray(np.asarray(draw("red", "green", jitter=40)))
         asked = [
-            Question("a red square left of a blue square"),
-            Question(None, picture),
-            Question("a green square", picture),
-            Question("a square"),
-            Question("red"),
+            SearchQuestion("a red square left of a blue square"),
+            SearchQuestion(None, picture),
+            SearchQuestion("a green square", picture),
+            SearchQuestion("a square"),
+            SearchQuestion("red"),
         ]
         chosen = [
             SearchOptions(top_k=3, rerank=5),

@@ -113,7 +113,7 @@ def test_its_vectors_learn_from_pairs_of_texts(alone: Path, tmp_path: Path) -> N
     ]
     with table.open("w", newline="") as file:
         csv.writer(file).writerows([("anchor", "positive"), *pairs])
-    config = FinetuneConfig(steps=80, batch_size=10, lr=1e-3, device="cpu", baseline=False)
+    config = FinetuneConfig(steps=160, batch_size=10, lr=1e-3, device="cpu", baseline=False)
     done = xfm.finetune(
         "sentence-similarity",
         alone,

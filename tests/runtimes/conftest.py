@@ -10,8 +10,6 @@ from xfm.config.exported import Format
 from xfm.modeling.folder import load_model
 from xfm.runtimes.writing import export
 
-GROUP = pytest.mark.xdist_group("runtimes")
-"""In one process of a parallel run, which then exports each model once: that takes half a minute."""
 LIBRARIES = {Format.ONNX: "onnxruntime", Format.OPENVINO: "openvino"}
 
 Exported = Callable[..., Path]

@@ -13,7 +13,7 @@ from tests.alike import THOROUGH
 from tests.evaluation.tiny import save_tiny_model
 from tests.inference.models import inputs
 from tests.refusals import expect_refusal
-from tests.runtimes.conftest import GROUP, Exported, Native, needs
+from tests.runtimes.conftest import Exported, Native, needs
 from xfm.cli import main
 from xfm.config.bench import BenchConfig
 from xfm.config.exported import Format
@@ -23,8 +23,6 @@ from xfm.runtimes.choice import WAYS, ChosenWay, Figure, chosen, keep, kept_for,
 from xfm.runtimes.measuring import _best
 from xfm.runtimes.parts import RuntimeModel
 from xfm.serving.models import Models
-
-pytestmark = GROUP
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from tests.alike import THOROUGH
 from tests.folders import content
 from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures, tuned
 from tests.refusals import expect_refusal
-from tests.runtimes.conftest import GROUP, Exported, Native, needs
+from tests.runtimes.conftest import Exported, Native, needs
 from xfm.cli import main
 from xfm.config.exported import MANIFEST, Format
 from xfm.config.self_check import Arithmetic
@@ -23,7 +23,6 @@ from xfm.runtimes.parts import RuntimeModel
 from xfm.runtimes.writing import export
 from xfm.serving.models import Models
 
-pytestmark = GROUP
 RUNNING = [
     task
     for task in EVERY

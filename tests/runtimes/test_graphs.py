@@ -9,7 +9,7 @@ import torch
 from tests.alike import THOROUGH
 from tests.inference.models import TASKS, tuned
 from tests.processes import run
-from tests.runtimes.conftest import GROUP, needs
+from tests.runtimes.conftest import needs
 from xfm.config.exported import Format
 from xfm.data.schema import Tokens
 from xfm.errors import UserError
@@ -18,7 +18,6 @@ from xfm.runtimes.backends import RUNTIMES
 from xfm.runtimes.graphs import DECODER, HEAD, Graph, graphs_of
 from xfm.runtimes.parity import CLOSE, SIZES, differences_of, random_inputs, require_parity
 
-pytestmark = GROUP
 OF_ALL = ("image", "text", "fusion", "words", "fused_words")
 
 

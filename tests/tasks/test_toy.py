@@ -18,8 +18,6 @@ from xfm.config import tasks
 from xfm.config.finetune import FinetuneConfig
 from xfm.errors import UserError
 
-pytestmark = pytest.mark.xdist_group("toy")  # what is made once for all of them is made by one worker
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _known() -> Iterator[None]:

@@ -16,8 +16,6 @@ from xfm.training import distributed
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
 from xfm.training.rows import gather_rows, rows_before
 
-pytestmark = pytest.mark.xdist_group("distributed")  # what is made once for all of them is made by one worker
-
 WORKER = Path(__file__).with_name("distributed_worker.py")
 
 

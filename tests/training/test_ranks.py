@@ -19,8 +19,6 @@ from tests.training.support import logged_losses
 from xfm.config.training import Strategy
 from xfm.training.checkpoint import checkpoint_path
 
-pytestmark = pytest.mark.xdist_group("ranks")  # what is made once for all of them is made by one worker
-
 WORKER = Path(__file__).with_name("ranks_worker.py")
 
 

@@ -7,10 +7,10 @@ Files of gigabytes are read in some megabytes of memory, at the speed of Python'
 import codecs
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from xfm.data.tables.piecewise import PiecewiseText
 from xfm.data.tables.stored import open_stored
 from xfm.errors import UserError
 
@@ -19,7 +19,6 @@ _LONGEST = 256 << 20
 """Characters of an item at most: one of the longest published has a few million."""
 _NEAR = 16
 """Characters before the end of what is read at which a number, a word or an escape may have been cut."""
-_SPACE = " \t\r\n"
 
 
 def listed_items(path: Path, *names: str) -> Iterator[tuple[str, Any]]:
@@ -73,29 +72,17 @@ def _items(text: "_Text") -> Iterator[Any]:
     text.expect("]", "the end of the list")
 
 
-class _Text:
-    """The text of a file, read piece by piece."""
+class _Text(PiecewiseText):
+    """The text of a file, and the values in it."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
-        self._path, self._file = path, file
-        self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
-        self._scan = json.JSONDecoder().raw_decode
-        self._text, self._place, self._before, self._ended = "", 0, 0, False
+        super().__init__(file, _PIECE)
+        self._path, self._scan = path, json.JSONDecoder().raw_decode
 
     def damaged(self, problem: str) -> UserError:
         """A sentence about this place."""
-        place = self._before + self._place
+        place = self.passed + self.place
         return UserError(f"{self._path} is damaged near character {place} ({problem}); copy it again")
-
-    def next(self) -> str:
-        """The next character that is no space, which stays where it is; empty at the end of the file."""
-        while True:
-            while self._place < len(self._text):
-                if (found := self._text[self._place]) not in _SPACE:
-                    return found
-                self._place += 1
-            if not self._more():
-                return ""
 
     def expect(self, character: str, what: str) -> None:
         """Go past a character.
@@ -105,7 +92,7 @@ class _Text:
         """
         if self.next() != character:
             raise self.damaged(f"{what} is missing")
-        self._place += 1
+        self.place += 1
 
     def value(self) -> Any:
         """The next value.
@@ -116,18 +103,18 @@ class _Text:
         self.next()
         while True:
             try:
-                value, end = self._scan(self._text, self._place)
+                value, end = self._scan(self.text, self.place)
             except RecursionError:
                 raise self.damaged("it is nested too deeply") from None
             except json.JSONDecodeError as error:
                 # Of what only goes on, the decoder stops at its end, or names where a text begins.
-                goes_on = error.pos > len(self._text) - _NEAR or error.msg.startswith("Unterminated")
-                if not goes_on or len(self._text) - self._place > _LONGEST or not self._more():
+                goes_on = error.pos > len(self.text) - _NEAR or error.msg.startswith("Unterminated")
+                if not goes_on or len(self.text) - self.place > _LONGEST or not self.more():
                     raise self.damaged(error.msg) from None
                 continue
-            if end == len(self._text) and not isinstance(value, dict | list | str) and self._more():
+            if end == len(self.text) and not isinstance(value, dict | list | str) and self.more():
                 continue  # a number may go on
-            self._place = end
+            self.place = end
             return value
 
     def skip(self) -> None:
@@ -139,21 +126,14 @@ class _Text:
         for _ in _items(self):
             pass
 
-    def _more(self) -> bool:
-        """Read on; False at the end of the file."""
-        if self._ended:
-            return False
-        with self._damage():
-            data = self._file.read(max(_PIECE, len(self._text) - self._place))
-            self._ended = not data
-            self._before += self._place
-            self._text, self._place = self._text[self._place :] + self._decode(data, self._ended), 0
-        return not self._ended
+    def more(self) -> bool:
+        """See `PiecewiseText.more`.
 
-    @contextmanager
-    def _damage(self) -> Iterator[None]:
+        Raises:
+            UserError: the file is damaged.
+        """
         try:
-            yield
+            return super().more()
         except UnicodeDecodeError as error:
             raise UserError(f"{self._path} is not UTF-8 ({error.reason}); copy it again") from None
         except OSError as error:

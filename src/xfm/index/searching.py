@@ -20,7 +20,7 @@ from xfm.index.answers import Answer, FoundPicture, hit, pixel_box
 from xfm.index.conditions import Condition, checked, parse_condition
 from xfm.index.index import Index
 from xfm.index.rows import Near
-from xfm.index.shortlists import ListMatcher, Query, Shortlist
+from xfm.index.shortlists import ListMatcher, SearchQuery, Shortlist
 from xfm.inference.batches import as_captions, cut
 from xfm.inference.engine import EncodedPictures
 from xfm.inference.picture_inputs import Picture, PictureReader, PictureSource
@@ -30,7 +30,7 @@ _ATTEMPTS = 4
 
 
 @dataclass(frozen=True)
-class Question:
+class SearchQuestion:
     """What is searched: a text, a picture as it is or from `Searcher.read`, or both."""
 
     text: str | None = None
@@ -78,7 +78,7 @@ class Searcher:
         """
         options = options or SearchOptions()
         self._conditions(options)  # before anything is computed
-        (query,) = self.queries([Question(text, image)])
+        (query,) = self.queries([SearchQuestion(text, image)])
         (answer,) = self.answers([self.shortlist(query, options)])
         return answer
 
@@ -100,7 +100,7 @@ class Searcher:
 
     # ------------------------------------------------------------ the steps
     @torch.inference_mode()
-    def queries(self, asked: Sequence[Question]) -> list[Query]:
+    def queries(self, asked: Sequence[SearchQuestion]) -> list[SearchQuery]:
         """Questions in vectors, computed together.
 
         Raises:
@@ -130,11 +130,11 @@ class Searcher:
                     parts[place].append(vector)
         vectors = torch.nn.functional.normalize(torch.stack([sum(own[1:], own[0]) for own in parts]).float())
         return [
-            Query(vector, words.get(place), place not in shown)
+            SearchQuery(vector, words.get(place), place not in shown)
             for place, vector in enumerate(vectors.cpu().numpy())
         ]
 
-    def shortlist(self, query: Query, options: SearchOptions) -> Shortlist:
+    def shortlist(self, query: SearchQuery, options: SearchOptions) -> Shortlist:
         """The nearest pictures, and as the model sees them where a text is to be matched with them.
 
         The model computes nothing here but vectors of pictures that have just been taken in. Not for two
@@ -224,7 +224,7 @@ class Searcher:
         return left, [there[one.entry.key] for one in left]
 
 
-def _text(one: Question) -> str | None:
+def _text(one: SearchQuestion) -> str | None:
     """The text of a question; raises UserError where there is nothing to search."""
     if one.text is None and one.image is None:
         raise UserError("a search needs a text, a picture, or both")

@@ -20,7 +20,7 @@ _ENCODED = torch.empty(0)
 
 
 @dataclass(frozen=True)
-class Query:
+class SearchQuery:
     """A question in vectors.
 
     Attributes:
@@ -46,7 +46,7 @@ class Shortlist:
         searched: pictures that passed the conditions.
     """
 
-    query: Query
+    query: SearchQuery
     options: SearchOptions
     near: list[Near]
     pixels: list[bytes]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xfm.config.index import SearchOptions
 from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
 from xfm.errors import UserError
-from xfm.index.searching import Question
+from xfm.index.searching import SearchQuestion
 from xfm.inference.attention import default_layer, maps_of
 from xfm.serving.bounds import check_texts
 from xfm.serving.desk import PICTURE_LENGTH, Desk
@@ -181,7 +181,7 @@ def _add_search(router: APIRouter, desk: Desk, searches: Searches) -> None:
         options = SearchOptions(asked.top_k, asked.rerank, asked.least, asked.where)
         began = time.perf_counter()
         name, length = asked.index or "", len(asked.text or "") + PICTURE_LENGTH * (image is not None)
-        question = Question(asked.text, image)
+        question = SearchQuestion(asked.text, image)
         query = await desk.together(("search", "search: ask", name), searcher.queries, question, length)
         listed = await desk.look_up(lambda: searcher.shortlist(query, options))
         lane = ("search", "search: match", name)
