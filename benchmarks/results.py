@@ -81,7 +81,7 @@ EVERYTHING = {
     "Category of unseen objects, linear probe": "category/test/probe_accuracy",
     "Handwritten digits, linear probe (baseline: raw pixels)": "digits/test/probe_accuracy",
 }
-TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING}
+TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING, "docs/evidence.md": {}}
 CHARTS = {"docs/images/averages.svg": "results/ablation.csv"}
 """Pictures of the differences of an ablation's averages, and the rows that they are made from."""
 MARKS = re.compile(
