@@ -2,13 +2,14 @@
 
 import itertools
 import random
+import sys
 import time
 
 import pytest
 
 from tests.data.sources.store_servers import web_store
 from tests.refusals import expect_refusal
-from xfm.data.sources import stores
+from xfm.data.sources import asking, stores
 from xfm.data.sources.asking import RefusedError, asked
 from xfm.data.sources.storage import StaleError
 from xfm.errors import UserError
@@ -118,8 +119,6 @@ def test_a_server_without_ranges(web, address):
 
 
 def test_no_keys(stored, monkeypatch, tmp_path):
-    from xfm.data.sources import asking
-
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -169,3 +168,15 @@ def test_a_file_that_is_replaced_on_s3(bucket, stored, size):
     bucket.delete("some/a.tar")
     with pytest.raises(FileNotFoundError):
         read(file, 0, 10)
+
+
+@pytest.mark.parametrize(("scheme", "library"), [("s3", "s3fs"), ("http", "aiohttp")])
+def test_a_library_that_is_missing(monkeypatch, scheme, library):
+    """One sentence names the extra; what else fsspec knows of it is not said."""
+    asking._opened.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] in (library, "fsspec")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)
+    with expect_refusal(f"{scheme}:// needs {library}", "pip install 'xfm[remote]'"):
+        find(f"{scheme}://somewhere/a.tar")
+    asking._opened.cache_clear()
