@@ -47,10 +47,11 @@ hostile: $(DEV) ## mistakes and attacks against the real commands, an hour or mo
 		--durations-min=60 --no-header tests/hostile tests/serving tests/index/test_killed.py tests/runtimes \
 		--hostile-all=build/hostile.json $(PYTEST)
 
-faults: $(DEV) ## kills, full disks, damaged shards against real trainings, an hour or more (PYTEST='-k kills')
+faults: $(DEV) ## kills, full disks, damaged shards, failing stores against real trainings, an hour or more (PYTEST='-k kills')
 	OMP_NUM_THREADS=1 XFM_KILLS=$${XFM_KILLS:-50} XFM_THOROUGH=1 XFM_TEST_FRESH=1 $(BIN)/python -m pytest -q --durations=0 --durations-min=60 \
 		--no-header tests/training/test_kills.py tests/training/test_faults.py tests/training/test_faults_folder.py \
-		tests/training/test_faults_ranks.py tests/training/test_beside.py tests/training/test_samples.py $(PYTEST)
+		tests/training/test_faults_ranks.py tests/training/test_beside.py tests/training/test_samples.py \
+		tests/training/test_remote_corpora.py $(PYTEST)
 
 lint: $(DEV) ## style
 	$(BIN)/ruff check .

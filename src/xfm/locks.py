@@ -129,6 +129,19 @@ def lock_file(handle: int, place: Path) -> bool | None:
     return True
 
 
+@contextlib.contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Hold the lock of a file that several processes would make, after whoever holds it; raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        while lock_file(handle, path) is False:
+            time.sleep(0.2)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _open(path: Path) -> int:
     """A descriptor of the lock file, which is made if it is not there.
 

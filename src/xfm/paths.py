@@ -14,6 +14,12 @@ def at_home(path: str) -> str:
     return os.path.expanduser(path) if path.startswith("~") else path
 
 
+def is_url(text: str) -> bool:
+    """Whether a text is an address, of whatever scheme, and not a path."""
+    scheme, separator, _ = text.partition("://")
+    return bool(separator) and scheme.isascii() and scheme.replace("+", "").isalnum()
+
+
 def cache_folder() -> Path:
     """Where what can be made again is kept: `XFM_CACHE`, or `xfm` in the user's cache folder."""
     if own := os.environ.get("XFM_CACHE"):

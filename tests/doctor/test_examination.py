@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.corpora.miniature import jpeg, write, write_tar
+from tests.data.sources.store_servers import web_store
 from tests.doctor.planted import (
     SIZE,
     bomb,
@@ -30,6 +31,7 @@ from xfm.config.doctor import RecordKind
 from xfm.data.records import BadRecordError
 from xfm.data.sources import open_source
 from xfm.data.tokenizer import normalise_caption, train_tokenizer
+from xfm.doctor.examination import examine
 
 
 def saved(picture: Image.Image, kind: str = "PNG") -> bytes:
@@ -50,6 +52,19 @@ def test_of_good_records_nothing_is_found(tmp_path: Path) -> None:
     assert found.spreads["phrases of a picture"].count == 7
     assert found.spreads["width in pixels"].by_edge() == {"120": 7}
     assert found.verdict == "Training may start: nothing is wrong with 7 records."
+
+
+def test_shards_of_a_server_are_examined_as_those_of_a_disk(tmp_path: Path, monkeypatch) -> None:
+    """By the processes that help, too."""
+    monkeypatch.setenv("XFM_CACHE", str(tmp_path / "cache"))
+    rows = [good(number, **boxed([5, 6, 40, 30])) for number in range(7)]
+    folder = write_shards(tmp_path / "data", rows)
+    here = examined(folder)
+    last = max(path.stem for path in folder.glob("*.tar")).removeprefix("part-")
+    with web_store(folder) as web:
+        there = examine(f"{web.address}/part-{{00000..{last}}}.tar", tmp_path / "report")
+    assert (there.status, there.read, there.kind) == (here.status, here.read, here.kind)
+    assert there.spreads == here.spreads
 
 
 # ---------------------------------------------------------------- pictures

@@ -39,7 +39,8 @@ class CorpusConfig:
     """One corpus of a stream.
 
     Attributes:
-        path: shards (`dir/*.tar`), a JSON-lines file, or a folder holding either.
+        path: shards (`dir/*.tar`), a JSON-lines file, or a folder holding either; or shards at an address
+            (`s3://bucket/dir/*.tar`).
         weight: share of the stream's samples relative to the other corpora.
         group: so many records that follow one another travel in one batch (2 for twin scenes).
         order: in which order its records are read.
@@ -117,6 +118,24 @@ class PatchMaskConfig:
     on_pairs: bool = True
 
 
+@dataclass(frozen=True)
+class RemoteConfig:
+    """Corpora at addresses (s3://, hf://, https://).
+
+    Attributes:
+        cache_mb: most megabytes of them that are kept on the disk of a machine, for all its processes; what
+            was used longest ago goes, and a gigabyte of the disk stays free; 0 keeps none.
+        patience: seconds for which a store that does not answer is asked again before the run stops.
+    """
+
+    cache_mb: int = 8192
+    patience: float = 300.0
+
+    def __post_init__(self) -> None:
+        check_range("data.remote.cache_mb", self.cache_mb, 0, 1 << 30)
+        check_range("data.remote.patience", self.patience, 0, 1e6)
+
+
 STREAMS = ("text", "image", "pair", "region")
 """The fields of `DataConfig` that are streams."""
 
@@ -144,6 +163,7 @@ class DataConfig:
             records that they hang at; 0 waits without limit.
         cache_mb: most megabytes of memory in which decoded pictures are kept from epoch to epoch, in all
             processes of a machine together; never more than half of what is free; 0 keeps none.
+        remote: how corpora at addresses are read.
     """
 
     text: StreamConfig = field(default_factory=StreamConfig)
@@ -162,6 +182,7 @@ class DataConfig:
     workers: int = 2
     timeout: float = 1800.0
     cache_mb: int = 1024
+    remote: RemoteConfig = field(default_factory=RemoteConfig)
 
     @property
     def streams(self) -> dict[str, StreamConfig]:

@@ -12,7 +12,7 @@ from xfm.config.plain import to_plain
 from xfm.config.ranges import check_range
 from xfm.config.training import LossConfig, TrainingConfig
 from xfm.errors import UserError
-from xfm.paths import home_path
+from xfm.paths import home_path, is_url
 
 
 @dataclass(frozen=True)
@@ -230,10 +230,12 @@ class Recipe:
 
 
 def resolve_paths(data: DataConfig, root: Path) -> DataConfig:
-    """The same data with every relative path below `root`."""
+    """The same data with every relative path below `root`; addresses stay as they are."""
 
     def stream(config: StreamConfig) -> StreamConfig:
-        corpora = [replace(c, path=str(root / home_path(c.path))) for c in config.corpora]
+        corpora = [
+            c if is_url(c.path) else replace(c, path=str(root / home_path(c.path))) for c in config.corpora
+        ]
         return replace(config, corpora=corpora)
 
     streams = {name: stream(config) for name, config in data.streams.items()}

@@ -24,12 +24,6 @@ _UNICAST = ipaddress.ip_network("2000::/3")  # the others are local or not given
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # the last 32 bits are an IPv4 address
 
 
-def is_url(text: str) -> bool:
-    """Whether a text is an address, of whatever scheme, and not a path."""
-    scheme, separator, _ = text.partition("://")
-    return bool(separator) and scheme.isascii() and scheme.replace("+", "").isalnum()
-
-
 def fetch(url: str, rules: UrlRules) -> bytes:
     """The bytes at an address.
 

@@ -12,14 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
-from xfm.config.data import DataConfig
+from xfm.config.data import DataConfig, RemoteConfig
 from xfm.data.records import Limits
 from xfm.data.sources import resolve_files
 from xfm.data.sources.base import StoredFile, sampled_digest
 from xfm.data.sources.folder import FolderSource
 from xfm.data.sources.indexed import TAR
+from xfm.data.sources.remote_shards import remote_corpus
 from xfm.data.sources.shard_index import saved_index
+from xfm.data.sources.shard_table import numbers_of
 from xfm.errors import UserError
+from xfm.paths import is_url
 
 _PICTURES = 64
 _MANY = 1000
@@ -39,19 +42,22 @@ def data_fingerprint(configs: Iterable[DataConfig], root: Path) -> dict[str, str
         UserError: a file is missing or cannot be read.
     """
     used = list(configs)
-    files = {place: resolve_files(place) or [Path(place)] for config in used for place in _places(config)}
+    places = {place: config.remote for config in used for place in _places(config)}
+    files = {place: resolve_files(place) or [Path(place)] for place in places if not is_url(place)}
     files |= {config.tokenizer: [Path(config.tokenizer)] for config in used}
     known = _indexed({path for found in files.values() for path in found})
     unread = sorted({path for found in files.values() for path in found if path not in known})
     with ThreadPoolExecutor(8) as pool:
         known |= zip(unread, pool.map(_digest, unread), strict=True)
     digests: dict[str, str] = {}
-    for place, found in files.items():
-        lines = {_name(path, root): known[path] for path in found}
+    read = {place: {_name(path, root): known[path] for path in found} for place, found in files.items()}
+    read |= {place: _remote(place, remote) for place, remote in places.items() if is_url(place)}
+    for place, lines in read.items():
         if len(lines) > _MANY:
             text = "".join(f"{name} {line}\n" for name, line in sorted(lines.items()))
             digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
-            lines = {_name(Path(place), root): f"{len(lines)} files, {digest}"}
+            name = place if is_url(place) else _name(Path(place), root)
+            lines = {name: f"{len(lines)} files, {digest}"}
         digests |= lines
     return dict(sorted(digests.items()))
 
@@ -74,6 +80,19 @@ def _indexed(paths: Iterable[Path]) -> dict[Path, str]:
             digests = dict(zip(table.names, lines, strict=True))
             found |= {path: digests[path.name] for path in group if path.name in digests}
     return found
+
+
+def _remote(address: str, settings: RemoteConfig) -> dict[str, str]:
+    """The same of shards at an address, with what their store tells versions apart by."""
+    corpus = remote_corpus(address, settings)
+    table, files = corpus.index.table, corpus.files
+    numbers = numbers_of(table, corpus.names).tolist()
+    lines = {}
+    for name, number in zip(corpus.names, numbers, strict=True):
+        version = f", {files[name].version}" if name in files and files[name].version else ""
+        sample = table.samples[number].tobytes()
+        lines[f"{corpus.folder}/{name}"] = _line(int(table.sizes[number]), sample) + version
+    return lines
 
 
 def _name(path: Path, root: Path) -> str:

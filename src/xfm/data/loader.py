@@ -177,7 +177,7 @@ def _open_stream(kind: SampleKind, setting: StreamConfig, seed: int, config: Dat
             raise UserError(
                 f"{name}.corpora: {corpus.path} has weight {corpus.weight}: give a number above 0."
             )
-    sources: list[RecordSource] = [open_source(corpus.path, kind) for corpus in setting.corpora]
+    sources = [open_source(corpus.path, kind, remote=config.remote) for corpus in setting.corpora]
     _check_groups(name, setting, sources)
     mixture = Mixture(
         [len(source) for source in sources],

@@ -102,6 +102,7 @@ class CorpusStream:
         Raises:
             UnusableError: when too many records in a row give none.
         """
+        self._ask_together(positions)
         read, skipped, passed_over = met.read, len(met.skipped), met.regionless
         found = [self._item(position, met) for position in positions]
         counts = met.read - read, len(met.skipped) - skipped, met.regionless - passed_over
@@ -112,6 +113,14 @@ class CorpusStream:
             if not isinstance(sample, TextSample) and sample.flaw is not None
         )
         return found
+
+    def _ask_together(self, positions: range) -> None:
+        """Tell corpora on other machines which records come, unless they hear of whole runs."""
+        if not any(source.distant for source in self.sources):
+            return
+        for corpus, index in map(self.mixture.locate, positions):
+            if self.sources[corpus].distant and self.mixture.run(corpus, index) is None:
+                self.sources[corpus].expect(index, index + 1)
 
     def _item(self, position: int, met: Met) -> DrawnSample[Sample]:
         sample, picture = self._read(position, met)

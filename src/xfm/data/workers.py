@@ -51,6 +51,13 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class _Refused:
+    """What a worker sends where the run must end: the sentence of a `UserError`."""
+
+    said: str
+
+
+@dataclass(frozen=True)
 class _Pickled:
     """A batch as bytes, which go through a pipe."""
 
@@ -87,12 +94,14 @@ class _Steps(Dataset[Any], Generic[B]):
         self.build = build
         self.slots = _Slots(workers)
 
-    def __getitem__(self, step: int) -> B | Failure | _Pickled:
+    def __getitem__(self, step: int) -> B | Failure | _Refused | _Pickled:
         worker = get_worker_info()
         try:
             batch = self.build(step)
         except UnusableError as error:
             return Failure(error.met)
+        except UserError as error:
+            return _Refused(str(error))
         if worker is None:
             return batch
         self.slots.write(worker.id, "")
@@ -124,7 +133,7 @@ def load_steps(
         pin: put batches into page-locked memory.
 
     Raises:
-        UserError: a loader process died, or gives no batch in time.
+        UserError: `build` raised it, a loader process died, or gives no batch in time.
     """
     workers = _startable(workers)
     if workers:
@@ -157,6 +166,8 @@ def load_steps(
                 found = _next(iterator, dataset.slots, timeout)
             except (OSError, EOFError) as error:  # the connection that passes memory on
                 raise (_gone(processes, error) or error) from error
+            if isinstance(found, _Refused):
+                raise UserError(found.said)
             if isinstance(found, _Pickled):
                 _warn_once(
                     "too little shared memory (/dev/shm) for a batch: batches go through pipes, which is "

@@ -22,7 +22,7 @@ from xfm.doctor.units import HURT, OUT, ExaminingUnits, forget
 from xfm.engines.local import LocalPool
 from xfm.files import writing
 from xfm.locks import locked
-from xfm.paths import home_path
+from xfm.paths import home_path, is_url
 from xfm.processes import cores
 from xfm.reports.scores import write_json
 from xfm.results_folder import Maker, require_free, sign
@@ -56,7 +56,8 @@ def examine(
     config, out = config or DoctorConfig(), home_path(out)
     shown = str(path)
     # Absolute: processes that help may be in another folder.
-    path = shown if shown.startswith(PREFIX) else str(home_path(path).absolute())
+    named = shown.startswith(PREFIX) or is_url(shown)
+    path = shown if named else str(home_path(path).absolute())
     about = {"data": path, "kind": config.task or config.kind.value, "sample": str(config.sample)}
     maker = Maker("doctor", about, shown)
     require_free(out, maker)

@@ -21,7 +21,7 @@ from xfm.doctor.rows import list_rows
 from xfm.errors import UserError
 from xfm.files import open_regular
 from xfm.modeling.named import model_folder
-from xfm.paths import home_path
+from xfm.paths import home_path, is_url
 
 _LOOKED = 64
 """Records by which the kind is guessed."""
@@ -61,6 +61,8 @@ def _is_table(path: str) -> bool:
     """Whether a path is a table: a file of such a kind and no other, or a folder with a folder a class."""
     if path.startswith(PREFIX):
         return True
+    if is_url(path):
+        return False
     place = Path(path)
     if place.is_dir():
         return not resolve_files(path) and _has_classes(place)
@@ -99,7 +101,8 @@ def _guessed(path: str) -> SampleKind:
     except UserError:
         open_source(path, SampleKind.TEXT)
         return SampleKind.TEXT
-    said = open_source(path, SampleKind.PAIR) if resolve_files(path) else source
+    files = is_url(path) or resolve_files(path)
+    said = open_source(path, SampleKind.PAIR) if files else source
     numbers = spread(len(source), _LOOKED, 0).tolist()
     kinds = {kind for number in numbers if (kind := _kind_of(source, said, number)) is not None}
     if not kinds:  # no picture can be read: are any meant to be there?

@@ -11,7 +11,6 @@ from typing import Any
 
 from xfm.config.table_kinds import LISTED, table_kind
 from xfm.config.task_spec import Field, Holds
-from xfm.data.fetch import is_url
 from xfm.data.folders import FolderReport, scan_folder
 from xfm.data.records import BadRecordError, SampleKind
 from xfm.data.sources import open_source
@@ -20,6 +19,7 @@ from xfm.data.tables.records import RawRow
 from xfm.errors import UserError
 from xfm.index.conditions import Metadata, read_metadata
 from xfm.inference.picture_inputs import PictureSource
+from xfm.paths import is_url
 
 IMAGE = Field("image", holds=Holds.PICTURE)
 KEY = "id"

@@ -3,32 +3,38 @@
 import glob
 import json
 import os
-import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 
+from xfm.config.data import RemoteConfig
 from xfm.data.records import Limits, SampleKind
 from xfm.data.sources.base import ConcatSource, RecordSource
 from xfm.data.sources.folder import FolderSource
 from xfm.data.sources.indexed import TAR, IndexedShards, indexed_shards
 from xfm.data.sources.jsonl import JsonLinesSource
-from xfm.data.sources.names import expanded
+from xfm.data.sources.names import check_numbers, expanded
+from xfm.data.sources.remote_shards import RemoteShards, remote_corpus
 from xfm.data.sources.scanned import scanned_index
 from xfm.data.sources.shard_index import saved_index
 from xfm.data.sources.shards import ShardSource
 from xfm.data.sources.storage import LocalShards
 from xfm.errors import UserError
 from xfm.files import read_text
+from xfm.paths import is_url
 
 _READERS = {".jsonl": JsonLinesSource}
 _ENDINGS = (TAR, *_READERS)
-_NUMBERED = re.compile(r"^(.*?)(\d+)(\.[a-z]+)$")
 _MANIFEST = "world.json"
 
 
-def open_source(path: Path | str, kind: SampleKind | str, limits: Limits | None = None) -> RecordSource:
+def open_source(
+    path: Path | str,
+    kind: SampleKind | str,
+    limits: Limits | None = None,
+    remote: RemoteConfig | None = None,
+) -> RecordSource:
     """Open a corpus.
 
     Where `xfm data index` has written an index beside tar shards, they are not scanned.
@@ -36,14 +42,19 @@ def open_source(path: Path | str, kind: SampleKind | str, limits: Limits | None 
     Args:
         path: a tar shard, a JSON-lines file, a pattern (`dir/*.tar`), a numbered range
             (`dir/part-{00000..00012}.tar`, of which every shard must be there), or a folder holding shards or
-            JSON-lines files. For images also a folder of pictures.
+            JSON-lines files. For images also a folder of pictures. Shards may lie at an address, see
+            `remote_corpus`.
         kind: what to read the records as.
         limits: largest record that is read.
+        remote: how shards at an address are read.
 
     Raises:
         UserError: when nothing is there, or a shard is missing, truncated or of another format.
     """
     kind, limits = SampleKind(kind), limits or Limits()
+    if is_url(str(path)):
+        corpus = remote_corpus(str(path), remote or RemoteConfig())
+        return ShardSource(RemoteShards(corpus), corpus.names, corpus.index, kind, limits)
     if (found := indexed_shards(path)) is not None and not _others(path):
         storage = LocalShards(found.folder, indexed=True)
         return ShardSource(storage, found.names, found.index, kind, limits)
@@ -140,15 +151,7 @@ def _check_complete(place: Path, files: list[Path], folder: Path, known: Indexed
     if known is not None:
         return
     pattern = f"{glob.escape(str(folder))}/*" if place == folder else _pattern(str(place))
-    matches = [match for match in (_NUMBERED.match(str(file)) for file in files) if match]
-    for stem in {match.group(1) for match in matches}:
-        found = sorted((int(match.group(2)), match.group(2)) for match in matches if match.group(1) == stem)
-        for (low, before), (high, after) in pairwise(found):
-            if high > low + 1:
-                raise UserError(
-                    f"{place}: a file is missing between {stem}{before} and {after}; download or prepare it "
-                    "again, or name the files that you want one by one."
-                )
+    check_numbers(str(place), map(str, files))
     for listed in _listed(folder):
         if listed.suffix in _ENDINGS and fnmatch(str(listed), pattern) and listed not in files:
             raise UserError(f"{listed}: the file is missing; build its world again with `xfm prepare`.")

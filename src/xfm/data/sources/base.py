@@ -5,7 +5,7 @@ import hashlib
 import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -19,7 +19,10 @@ class RecordSource:
     Attributes:
         kind: what `read` yields.
         limits: largest record that is read.
+        distant: whether records are worth being asked for side by side: they lie on other machines.
     """
+
+    distant = False
 
     def __init__(self, kind: SampleKind, limits: Limits) -> None:
         self.kind = kind
@@ -46,6 +49,7 @@ class ConcatSource(RecordSource):
     def __init__(self, parts: Sequence[RecordSource]) -> None:
         super().__init__(parts[0].kind, parts[0].limits)
         self._parts = list(parts)
+        self.distant = any(part.distant for part in parts)
         self._ends = list(accumulate(len(part) for part in parts))
 
     def __len__(self) -> int:
@@ -105,14 +109,18 @@ def sampled_digest(file: StoredFile) -> bytes:
     Raises:
         OSError: it cannot be read.
     """
-    digest = hashlib.sha256()
     with file.path.open("rb", buffering=0) as stream:
-        if file.size <= _WHOLE:
-            digest.update(stream.read(_WHOLE + 1))
-        else:
-            for block in range(_BLOCKS):
-                stream.seek((file.size - _BLOCK) * block // (_BLOCKS - 1))
-                digest.update(stream.read(_BLOCK))
+        return digest_of_samples(file.size, lambda place, size: os.pread(stream.fileno(), size, place))
+
+
+def digest_of_samples(size: int, read: Callable[[int, int], bytes]) -> bytes:
+    """The same of a file of so many bytes; `read` gives those at an offset, a number of them."""
+    digest = hashlib.sha256()
+    if size <= _WHOLE:
+        digest.update(read(0, size))
+    else:
+        for block in range(_BLOCKS):
+            digest.update(read((size - _BLOCK) * block // (_BLOCKS - 1), _BLOCK))
     return digest.digest()[:8]
 
 

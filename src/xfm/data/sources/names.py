@@ -1,7 +1,12 @@
-"""Numbered ranges in names of shards: `part-{00000..00012}.tar`."""
+"""Numbers in names of shards: ranges (`part-{00000..00012}.tar`), and gaps."""
 
 import re
+from collections.abc import Iterable
+from itertools import pairwise
 
+from xfm.errors import UserError
+
+_NUMBERED = re.compile(r"^(.*?)(\d+)(\.[a-z]+)$")
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -18,3 +23,24 @@ def expanded(text: str, start: int = 0) -> list[str]:
     first, last = span.groups()
     names = [f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1)]
     return [name for n in names for name in expanded(text[: span.start()] + n + text[span.end() :], start)]
+
+
+def check_numbers(place: str, files: Iterable[str]) -> None:
+    """Refuse files whose numbers have a gap.
+
+    Args:
+        place: the folder or pattern that they stand for, for the message.
+        files: their names.
+
+    Raises:
+        UserError: a number is missing.
+    """
+    matches = [match for match in map(_NUMBERED.match, files) if match]
+    for stem in {match.group(1) for match in matches}:
+        found = sorted((int(match.group(2)), match.group(2)) for match in matches if match.group(1) == stem)
+        for (low, before), (high, after) in pairwise(found):
+            if high > low + 1:
+                raise UserError(
+                    f"{place}: a file is missing between {stem}{before} and {after}; download or prepare it "
+                    "again, or name the files that you want one by one."
+                )

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from xfm.data.sources.base import StoredFile
 from xfm.data.sources.shard_index import COMMAND, SavedIndex, open_index, write_index
 from xfm.data.sources.shard_table import IndexedShard, ScannedIndex, index_shard
 from xfm.errors import UserError
-from xfm.locks import lock_file
+from xfm.locks import in_turn
 from xfm.paths import cache_folder
 
 SMALL = 256 << 20
@@ -65,41 +64,40 @@ def _of_machine(folder: Path, files: Sequence[StoredFile]) -> SavedIndex | Scann
     """The index in the cache, made by whichever process comes first."""
     mark = hashlib.sha256(b"\0".join(os.fsencode(file.path.absolute()) for file in files)).hexdigest()[:32]
     place = cache_folder() / "indexed" / f"{mark}.xfm"
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(place.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        _log.warning("%s cannot be written (%s): every process scans the shards", place, error.strerror)
-        return ScannedIndex.of(_shown(folder, files))
-    try:
-        while lock_file(handle, place) is False:
-            time.sleep(0.2)
-        found = _fresh(place, files)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(in_turn(place))
+        except OSError as error:
+            _log.warning("%s cannot be written (%s): every process scans the shards", place, error.strerror)
+            return ScannedIndex.of(_shown(folder, files))
+        found = fresh_index(place, [(file.path.name, file.size, file.modified) for file in files])
         if found is None:
             write_index(place.parent, _shown(folder, files), place.name)
             found = open_index(place)
-    finally:
-        os.close(handle)
     return replace(found, place=None)
 
 
 def _shown(folder: Path, files: Sequence[StoredFile]) -> Iterator[IndexedShard]:
-    _log.warning(
-        "%s has %d shards without an index, which are scanned now; `%s %s` writes one beside them, for every "
-        "machine that reads them",
-        *(folder, len(files), COMMAND, folder),
-    )
+    warn_of_scan(folder, len(files))
     yield from tqdm(_scan(files), "scanning", len(files), unit="shard", disable=None, delay=2.0)
 
 
-def _fresh(place: Path, files: Sequence[StoredFile]) -> SavedIndex | None:
-    """The index at a place, if it is of these shards as they are now."""
+def warn_of_scan(folder: Path | str, shards: int) -> None:
+    """Say that so many shards have no index, and how to write one."""
+    _log.warning(
+        "%s has %d shards without an index, which are scanned now; `%s %s` writes one beside them, for every "
+        "machine that reads them",
+        *(folder, shards, COMMAND, folder if isinstance(folder, Path) else "FOLDER"),
+    )
+
+
+def fresh_index(place: Path, known: Sequence[tuple[str, int, int]]) -> SavedIndex | None:
+    """The index at a place, if it is of these shards (name, size, time) as they are now."""
     if not place.exists():
         return None
     with contextlib.suppress(UserError):
         found = open_index(place)
         table = found.table
-        known = zip(table.names, table.sizes.tolist(), table.modified.tolist(), strict=True)
-        if list(known) == [(file.path.name, file.size, file.modified) for file in files]:
+        if [*zip(table.names, table.sizes.tolist(), table.modified.tolist(), strict=True)] == list(known):
             return found
     return None

@@ -52,11 +52,12 @@ class SavedIndex:
     They are read at their place rather than mapped: a map of a file that is cut ends the process.
 
     Attributes:
-        place: the file.
+        place: the file, or the address that it was fetched from; None where nobody has written it beside
+            the shards.
         table: the shards.
     """
 
-    place: Path
+    place: Path | str | None
     table: ShardTable
     _file: StoredFile = field(repr=False)
 

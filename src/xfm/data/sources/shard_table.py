@@ -177,7 +177,7 @@ class ShardIndex(Protocol):
         ...
 
     @property
-    def place(self) -> Path | None:
+    def place(self) -> Path | str | None:
         """The file that says so and can be written again; None where the shards were scanned for this run."""
         ...
 

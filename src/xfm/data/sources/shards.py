@@ -48,6 +48,7 @@ class ShardSource(RecordSource):
     ) -> None:
         super().__init__(kind, limits)
         self._storage, self._index, self._table = storage, index, index.table
+        self.distant = storage.distant
         self._numbers = numbers_of(index.table, names)
         if (self._numbers < 0).any():
             lost = storage.name(names[int(np.argmax(self._numbers < 0))])
@@ -91,15 +92,15 @@ class ShardSource(RecordSource):
         return Record(stored.origin(), picture, annotation)
 
     def expect(self, first: int, stop: int) -> None:
-        """See `RecordSource.expect`: of each shard, what lies between the first and the last of them."""
+        """See `RecordSource.expect`: of each shard, what lies from the first to the last of them."""
         while first < stop:
             turn = int(np.searchsorted(self._ends, first, "right"))
             last = min(stop, int(self._ends[turn])) - 1
             with contextlib.suppress(OSError):  # whoever reads it will say so
                 (shard, start), (_, end) = self._located(first), self._located(last)
                 before = self._table.start(shard)
-                offset = int(self._index.spans(before + start, before + start + 1)[0, :, 0].max())
-                behind = int(self._index.spans(before + end, before + end + 1)[0, :, 0].max())
+                offset, _ = _reach(self._index.spans(before + start, before + start + 1)[0])
+                _, behind = _reach(self._index.spans(before + end, before + end + 1)[0])
                 if 0 <= offset < behind <= (file := self._file(shard)).size:
                     self._storage.expect(file, offset, behind - offset)
             first = last + 1
@@ -202,6 +203,13 @@ class _Stored:
         key, _ = key_and_extension(name)
         self._key = key if self._key is None else self._key
         return data[lead:] if key == self._key else None
+
+
+def _reach(spans: np.ndarray) -> tuple[int, int]:
+    """Where a record with some [3, 2] spans begins, headers included, and ends; 0, 0 where it has nothing."""
+    members = [(start, size, lead) for start, size, lead in map(unpacked, spans.tolist()) if start]
+    begins = [start - lead for start, _, lead in members]
+    return min(begins, default=0), max((start + size for start, size, _ in members), default=0)
 
 
 @lru_cache(maxsize=16)

@@ -21,7 +21,10 @@ class ShardStorage(Protocol):
 
     Attributes:
         remedy: what to do where the shards are not those of their index.
+        distant: whether they lie on other machines, which answer late and several questions at a time.
     """
+
+    distant: bool
 
     @property
     def remedy(self) -> str:
@@ -56,6 +59,8 @@ class LocalShards:
         folder: of the shards.
         indexed: whether a user has written their index.
     """
+
+    distant = False
 
     def __init__(self, folder: Path, indexed: bool) -> None:
         self.folder, self._indexed = folder, indexed

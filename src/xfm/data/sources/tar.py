@@ -4,9 +4,10 @@ Nothing is extracted, and links and devices are ignored. Formats: ustar, GNU lon
 """
 
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import numpy as np
 
@@ -52,10 +53,28 @@ def scan_members(file: StoredFile) -> Iterator[Member]:
     if file.size < BLOCK:
         raise _truncated(file.path, file.size)
     with file.path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        yield from _scan(file.path, data, file.size)
+        yield from members_of(file.path, data, file.size)
 
 
-def _scan(path: Path, data: mmap.mmap | bytes, end: int) -> Iterator[Member]:
+class Sliced(Protocol):
+    """What gives slices of bytes: a map of a file, or a file elsewhere."""
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        """The bytes of a part, fewer where they end."""
+        ...
+
+
+def members_of(path: Path | str, data: Sliced, end: int) -> Iterator[Member]:
+    """The regular files of a tar in order.
+
+    Args:
+        path: of the tar, for messages.
+        data: its bytes.
+        end: how many there are.
+
+    Raises:
+        UserError: when it is truncated or not a tar.
+    """
     place = first = 0
     long_name: str | None = None
     pax: dict[str, str] = {}
@@ -85,11 +104,11 @@ def _scan(path: Path, data: mmap.mmap | bytes, end: int) -> Iterator[Member]:
         first = first if kind in _NOTES else place
 
 
-def _no_header(path: Path, place: int) -> UserError:
+def _no_header(path: Path | str, place: int) -> UserError:
     return UserError(f"{path}: not a tar header at byte {place}; download or prepare the shard again.")
 
 
-def _truncated(path: Path, place: int) -> UserError:
+def _truncated(path: Path | str, place: int) -> UserError:
     return UserError(
         f"{path}: the shard is truncated (it ends after byte {place} without the end of the archive); "
         "download or prepare it again."
@@ -145,19 +164,23 @@ def key_and_extension(name: str) -> tuple[str, str]:
 
 
 def scan_spans(file: StoredFile) -> np.ndarray:
-    """Where the records of a shard lie.
+    """Where the records of a shard lie, see `spans_of`; raises OSError, too, where it cannot be read."""
+    return spans_of(file.path, scan_members(file))
+
+
+def spans_of(path: Path | str, members: Iterable[Member]) -> np.ndarray:
+    """Where the records of a shard with these members lie.
 
     Returns:
         [N, 3, 2] int64: of the picture, the JSON and the text of each record the offset (0 where there is
         none), and its size with the number of blocks of headers before it, see `unpacked`.
 
     Raises:
-        UserError: when it is truncated, not a tar, or a key has two pictures, JSONs or texts.
-        OSError: it cannot be read.
+        UserError: a key has two pictures, JSONs or texts.
     """
     last: str | None = None
     rows: list[list[int]] = []
-    for member in scan_members(file):
+    for member in members:
         key, extension = key_and_extension(member.name)
         column = _COLUMN.get(extension)
         if column is None:
@@ -166,12 +189,10 @@ def scan_spans(file: StoredFile) -> np.ndarray:
             last = key
             rows.append([0] * 6)
         if rows[-1][2 * column]:
-            raise UserError(
-                f"{file.path}: key {key} has two members of a kind; give each record its own key."
-            )
+            raise UserError(f"{path}: key {key} has two members of a kind; give each record its own key.")
         blocks = member.lead // BLOCK
         if blocks > _MOST_BLOCKS or member.size > _SIZES:
-            raise _no_header(file.path, member.offset - member.lead)
+            raise _no_header(path, member.offset - member.lead)
         rows[-1][2 * column : 2 * column + 2] = [member.offset, member.size | blocks << _SIZE_BITS]
     return np.array(rows, dtype=np.int64).reshape(-1, 3, 2)
 
@@ -199,7 +220,7 @@ def stored_name(before: bytes, size: int, column: int) -> str | None:
         The name; None where these bytes are not the headers of such a member.
     """
     try:
-        found = next(_scan(Path(), before, len(before) + size), None)
+        found = next(members_of(Path(), before, len(before) + size), None)
     except UserError:
         return None
     if found is None or (found.offset, found.size) != (len(before), size):

@@ -43,7 +43,7 @@ def _one_input(chosen: "Namespace", fields: Sequence[Field]) -> dict[str, str]:
     Raises:
         UserError: some are missing, or there are two inputs.
     """
-    from xfm.data.fetch import is_url
+    from xfm.paths import is_url
 
     holds = {name: field.holds for field in fields for name in field.parts or field.names}
     given = {name: value for name in holds if (value := chosen.get(name)) is not None}

@@ -1,0 +1,196 @@
+"""Corpora of shards in object stores and on web servers."""
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fnmatch import translate
+from glob import has_magic
+from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
+
+from xfm.config.data import RemoteConfig
+from xfm.data.sources.asking import RefusedError, asked, store_of
+from xfm.data.sources.names import check_numbers, expanded
+from xfm.data.sources.remote import RemoteReader, reader_of
+from xfm.data.sources.remote_index import fetched_index, read_index
+from xfm.data.sources.shard_index import COMMAND, INDEX, SavedIndex
+from xfm.data.sources.shard_table import ShardTable
+from xfm.data.sources.storage import StaleError
+from xfm.data.sources.stores import RemoteFile
+from xfm.errors import UserError
+
+_TAR = ".tar"
+_LOOKED_AT = 1000
+"""So many shards of a server that lists none are looked at as soon as they are opened."""
+_TOGETHER = 16
+
+
+@dataclass(frozen=True, eq=False)
+class RemoteCorpus:
+    """Some shards at an address, as they were when they were opened.
+
+    Attributes:
+        folder: the address up to the names.
+        names: of the shards, in order.
+        index: where their records lie; it may know others, too.
+        files: those of the shards that were looked at, by name.
+        reader: of their bytes.
+    """
+
+    folder: str
+    names: Sequence[str]
+    index: SavedIndex
+    files: dict[str, RemoteFile]
+    reader: RemoteReader
+
+
+class RemoteShards:
+    """Shards at an address.
+
+    Args:
+        corpus: the shards.
+    """
+
+    distant = True
+
+    def __init__(self, corpus: RemoteCorpus) -> None:
+        self._corpus = corpus
+
+    @property
+    def remedy(self) -> str:
+        """See `ShardStorage.remedy`."""
+        if self._corpus.index.place is None:
+            return "start again"
+        return f"write the index anew where the shards lie as files (`{COMMAND} FOLDER`), and upload both"
+
+    def name(self, shard: str) -> str:
+        """See `ShardStorage.name`."""
+        return f"{self._corpus.folder}/{shard}"
+
+    def file(self, table: ShardTable, shard: int) -> RemoteFile:
+        """See `ShardStorage.file`; the size alone is compared with the index, lest all be fetched."""
+        name, size = table.names[shard], int(table.sizes[shard])
+        file = self._corpus.files.get(name) or self._corpus.reader.find(self.name(name))
+        self._corpus.files[name] = file  # that version, from now on
+        if file.size != size:
+            raise StaleError(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
+        return file
+
+    def read(self, file: RemoteFile, offset: int, size: int) -> bytes:
+        """See `ShardStorage.read`."""
+        return self._corpus.reader.read(file, offset, size)
+
+    def expect(self, file: RemoteFile, offset: int, size: int) -> None:
+        """See `ShardStorage.expect`."""
+        self._corpus.reader.expect(file, offset, size)
+
+
+_open: WeakValueDictionary[tuple[str, RemoteConfig], RemoteCorpus] = WeakValueDictionary()
+"""What is in use: streams and phases of a run read the same shards, in the same version."""
+
+
+def remote_corpus(address: str, settings: RemoteConfig) -> RemoteCorpus:
+    """The shards that an address stands for: one, a pattern, a numbered range, or all of a folder.
+
+    Args:
+        address: of them. A web server lists no files, so that patterns and folders need an index there.
+        settings: how they are read.
+
+    Raises:
+        UserError: the address is none that is read, there are no shards or one is missing, the index is
+            damaged, or the store does not answer.
+    """
+    if (found := _open.get((address, settings))) is None:
+        try:
+            found = _opened(address, settings)
+        except OSError as error:
+            raise UserError(f"{address}: cannot be read ({error.strerror or error}); check it") from error
+        _open[address, settings] = found
+    return found
+
+
+def _opened(address: str, settings: RemoteConfig) -> RemoteCorpus:
+    folder, last = _parted(address)
+    reader = reader_of(settings)
+    if not store_of(address).lists:
+        return _of_server(address, folder, last, reader)
+    listed = asked(folder, lambda store: store.folder(folder), settings.patience)
+    index = fetched_index(listed[INDEX], reader) if INDEX in listed else None
+    names = _named(last, [name for name in listed if name.endswith(_TAR)])
+    wanted = {*names, *(_named(last, index.table.names) if index else ()), *_spelt(last)}
+    if gone := wanted.difference(listed):
+        raise UserError(
+            f"{folder}/{min(gone)}: the shard is missing; upload it (again), or check the address"
+        )
+    if not names:
+        raise UserError(
+            f"{address}: no shards there; check the address, or upload some (`xfm prepare` makes them)"
+        )
+    if index is None and not _spelt(last):
+        check_numbers(address, names)
+    files = {name: listed[name] for name in names}
+    return RemoteCorpus(folder, names, index or read_index(folder, [*files.values()], reader), files, reader)
+
+
+def _of_server(address: str, folder: str, last: str, reader: RemoteReader) -> RemoteCorpus:
+    """The same on a web server."""
+    try:
+        index = fetched_index(reader.find(f"{folder}/{INDEX}"), reader)
+    except (FileNotFoundError, RefusedError):  # some servers say neither what is there nor what is not
+        index = None
+    names = _spelt(last) or _named(last, index.table.names if index else ())
+    if not names and index is None:
+        raise UserError(
+            f"{address}: a web server does not list its files, and there is no {INDEX} beside them; give "
+            f"a numbered range (part-{{00000..00012}}{_TAR}), or upload what `{COMMAND} FOLDER` writes"
+        )
+    if not names:
+        raise UserError(f"{address}: {folder}/{INDEX} has no such shard; check the address")
+    files = {}
+    if index is None or len(names) <= _LOOKED_AT:
+        with ThreadPoolExecutor(_TOGETHER) as pool:
+            found = pool.map(lambda name: _found(f"{folder}/{name}", reader), names)
+            files = dict(zip(names, found, strict=True))
+    return RemoteCorpus(folder, names, index or read_index(folder, [*files.values()], reader), files, reader)
+
+
+def _found(url: str, reader: RemoteReader) -> RemoteFile:
+    try:
+        return reader.find(url)
+    except OSError as error:
+        raise UserError(f"{url}: the shard cannot be read ({error.strerror}); check the address") from error
+
+
+def _spelt(last: str) -> list[str]:
+    """The shards that are named one by one, each of which must be there."""
+    return [] if has_magic(last) else expanded(last)
+
+
+def _named(last: str, known: Sequence[str]) -> list[str]:
+    """Those of some shards that the end of an address names, in order."""
+    fits = [re.compile(translate(name)).match for name in expanded(last)]
+    return sorted(name for name in known if any(fit(name) for fit in fits))
+
+
+def _parted(address: str) -> tuple[str, str]:
+    """The folder, and the names in it.
+
+    Raises:
+        UserError: it holds what would be written into files and logs and must not be, or no shards.
+    """
+    scheme, _, rest = address.partition("://")
+    netloc = rest.partition("/")[0]
+    if "@" in netloc or (scheme.startswith("http") and (urlsplit(address).query or "#" in address)):
+        raise UserError(
+            f"{scheme}://{netloc.rpartition('@')[2]}: an address with a password or a query is not read, as "
+            "it would stand in logs and results: give keys by the environment, passwords by ~/.netrc"
+        )
+    folder, _, last = address.rpartition("/")
+    if last.endswith(_TAR):
+        if expanded(folder) != [folder] or has_magic(folder.partition("://")[2]):
+            raise UserError(f"{address}: a pattern may stand in the names of shards only, behind the last /")
+        return folder, last
+    if re.search(r"\.(jsonl?|parquet|csv|tgz|gz|zip)$", last):
+        raise UserError(f"{address}: of addresses, {_TAR} shards are read; `xfm prepare` makes them")
+    return address.rstrip("/"), f"*{_TAR}"

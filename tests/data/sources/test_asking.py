@@ -1,0 +1,182 @@
+"""Stores that fail, are slow, refuse or change: the right bytes, or one sentence, and no secrets in it."""
+
+import itertools
+import random
+import sys
+import time
+
+import pytest
+
+from tests.data.sources.store_servers import web_store
+from tests.refusals import expect_refusal
+from xfm.data.sources import asking, stores
+from xfm.data.sources.asking import RefusedError, asked
+from xfm.data.sources.storage import StaleError
+from xfm.errors import UserError
+
+DATA = random.Random(0).randbytes(50_000)
+
+
+def find(url, patience=20.0):
+    return asked(url, lambda store: store.find(url), patience)
+
+
+def read(file, start, end, patience=20.0):
+    return asked(file.url, lambda store: store.read(file, start, end), patience)
+
+
+@pytest.fixture
+def address(web):
+    (web.folder / "a b.tar").write_bytes(DATA)
+    return f"{web.address}/a b.tar"
+
+
+@pytest.fixture
+def stored(bucket):
+    bucket.put("some/a.tar", DATA)
+    return f"s3://{bucket.name}/some/a.tar"
+
+
+@pytest.mark.parametrize("where", ["address", "stored"])
+def test_ranges(request, where):
+    url, rng = request.getfixturevalue(where), random.Random(1)
+    file = find(url)
+    assert (file.url, file.size) == (url, len(DATA))
+    assert file.version
+    for _ in range(20):
+        start, end = sorted(rng.sample(range(len(DATA) + 1), 2))
+        assert read(file, start, end) == DATA[start:end]
+
+
+@pytest.mark.parametrize("where", ["address", "stored"])
+def test_what_is_not_there(request, where):
+    url = request.getfixturevalue(where)
+    with pytest.raises(FileNotFoundError):
+        find(f"{url}x")
+
+
+def test_no_such_bucket(bucket):
+    with pytest.raises(FileNotFoundError):
+        find(f"s3://{bucket.name}x/a.tar")
+
+
+# ------------------------------------------------------------------ what may pass
+@pytest.mark.parametrize("fault", [500, 503, 429, 408, "cut", "hung up"])
+def test_faults_that_pass(web, address, fault):
+    web.fault = lambda number: fault if number % 3 < 2 else None
+    file = find(address)
+    assert read(file, 100, 30_000) == DATA[100:30_000]
+    assert len(web.asked) >= 3
+
+
+def test_a_server_that_begins_late(web, address):
+    port, folder = web.server_address[1], web.folder
+    file = find(address)
+    web.shutdown()
+    web.server_close()
+    begun = time.monotonic()
+    with expect_refusal(address, "for 1 seconds now", "data.remote.patience"):
+        read(file, 0, 10, patience=1)
+    assert time.monotonic() - begun < 10
+    with web_store(folder, port):
+        assert read(file, 0, 10) == DATA[:10]
+
+
+def test_a_server_that_sends_a_byte_at_a_time(web, address, monkeypatch):
+    monkeypatch.setattr(stores, "SECONDS", 1.0)
+    file = find(address)
+    turns = itertools.count()
+    web.fault = lambda number: "drip" if next(turns) < 2 else None
+    assert read(file, 0, 20_000) == DATA[:20_000]
+    web.fault = lambda number: "drip"
+    with expect_refusal(address, "data.remote.patience"):
+        read(file, 0, 20_000, patience=0)
+
+
+def test_a_server_that_never_recovers(web, address, caplog):
+    file = find(address)
+    web.fault = lambda number: 503
+    with expect_refusal(address, "HTTP 503", "for 5 seconds now"):
+        read(file, 0, 10, patience=5)
+    assert 4 <= len(web.asked) <= 10
+    (said,) = caplog.messages
+    assert f"{address}: no answer (HTTP 503)" in said
+
+
+# ------------------------------------------------------------------ what does not
+@pytest.mark.parametrize("fault", [400, 401, 403])
+def test_refusals_are_final(web, address, fault):
+    web.fault = lambda number: fault
+    with expect_refusal(address, f"HTTP {fault}", "your rights", kind=RefusedError):
+        find(address)
+    assert len(web.asked) == 1
+
+
+def test_a_server_without_ranges(web, address):
+    web.fault = lambda number: "whole"
+    with expect_refusal(address, "no ranges of bytes"):
+        find(address)
+
+
+def test_no_keys(stored, monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    asking._opened.cache_clear()
+    with expect_refusal(stored, "credentials", "your rights", kind=RefusedError):
+        find(stored)
+
+
+def test_other_schemes():
+    with expect_refusal("gopher://a/b.tar", "s3, hf, https, http, not from gopher"):
+        find("gopher://a/b.tar")
+
+
+def test_no_secrets_are_said(web, address, caplog):
+    """The signed address that a server redirects to stands in no sentence, and in no warning."""
+    web.fault = lambda number: f"{web.address}/x?Signature=SECRET" if number % 2 == 0 else 503
+    with pytest.raises(UserError) as caught:
+        find(address, patience=5)
+    web.fault = lambda number: "http://user:SECRET@127.0.0.1:1/x?Signature=SECRET"
+    with pytest.raises(UserError) as other:
+        find(address, patience=1)
+    assert address in str(caught.value)
+    assert address in str(other.value)
+    assert caplog.records
+    assert "SECRET" not in f"{caught.value} {other.value} {caplog.text}"
+
+
+# ------------------------------------------------------------------ what changes
+@pytest.mark.parametrize("conditions", [True, False])
+@pytest.mark.parametrize("size", [40_000, 50_000, 60_000])
+def test_a_file_that_is_replaced_on_a_web_server(web, address, conditions, size):
+    file = find(address)
+    web.conditions = conditions
+    (web.folder / "a b.tar").write_bytes(random.Random(2).randbytes(size))
+    for start in (0, 45_000):
+        with pytest.raises(StaleError, match="changed after it had been opened"):
+            read(file, start, start + 10)
+
+
+@pytest.mark.parametrize("size", [40_000, 50_000, 60_000])
+def test_a_file_that_is_replaced_on_s3(bucket, stored, size):
+    file = find(stored)
+    bucket.put("some/a.tar", random.Random(2).randbytes(size))
+    for start in (0, 45_000):
+        with pytest.raises(StaleError, match="changed after it had been opened"):
+            read(file, start, start + 10)
+    bucket.delete("some/a.tar")
+    with pytest.raises(FileNotFoundError):
+        read(file, 0, 10)
+
+
+@pytest.mark.parametrize(("scheme", "library"), [("s3", "s3fs"), ("http", "aiohttp")])
+def test_a_library_that_is_missing(monkeypatch, scheme, library):
+    """One sentence names the extra; what else fsspec knows of it is not said."""
+    asking._opened.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] in (library, "fsspec")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)
+    with expect_refusal(f"{scheme}:// needs {library}", "pip install 'xfm[remote]'"):
+        find(f"{scheme}://somewhere/a.tar")
+    asking._opened.cache_clear()

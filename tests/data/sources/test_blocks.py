@@ -1,0 +1,117 @@
+"""Blocks on the disk: what comes back is what was kept, whatever happened, and there are never too many."""
+
+import multiprocessing
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xfm.data.sources import blocks as module
+from xfm.data.sources.blocks import DiskBlocks
+
+
+def stored(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*.block"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 20_000),
+    st.lists(st.tuples(st.integers(0, 30), st.binary(max_size=2000)), max_size=60),
+)
+def test_room_is_kept_and_blocks_come_back(tmp_path_factory, room, kept):
+    folder = tmp_path_factory.mktemp("blocks")
+    disk, expected = DiskBlocks(folder, room), {}
+    for name, data in kept:
+        disk.keep(str(name), data)
+        expected[str(name)] = data
+        assert stored(folder) <= room * (1 + 1 / 32) + len(data) + 4 if room else stored(folder) == 0
+    for name, data in expected.items():
+        assert disk.find(name) in (data, None)
+        assert disk.has(name) == (disk.find(name) is not None)
+
+
+def test_the_least_recently_used_go(tmp_path):
+    disk = DiskBlocks(tmp_path, 100_000)
+    for number in range(300):
+        disk.keep(str(number), bytes(1000))
+        assert disk.find("0") is not None
+    assert disk.find("299") is not None
+    assert disk.find("5") is None
+
+
+def test_another_process_finds_them_and_keeps_the_same_room(tmp_path):
+    DiskBlocks(tmp_path, 10_000).keep("a", b"text")
+    assert DiskBlocks(tmp_path, 10_000).find("a") == b"text"
+    DiskBlocks(tmp_path, 50_000).keep("b", bytes(40_000))
+    smaller = DiskBlocks(tmp_path, 10_000)
+    smaller.keep("c", b"text")
+    assert stored(tmp_path) < 10_000
+    assert smaller.find("c") == b"text"
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"", lambda data: b"X" + data[1:]])
+def test_what_is_damaged_is_not_there(tmp_path, damage):
+    disk = DiskBlocks(tmp_path, 10_000)
+    disk.keep("a", b"some text")
+    (path,) = tmp_path.rglob("*.block")
+    path.write_bytes(damage(path.read_bytes()))
+    assert disk.find("a") is None
+    assert not disk.has("a")
+
+
+def test_a_place_that_cannot_be_written_is_said_once(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    disk = DiskBlocks(tmp_path / "file" / "blocks", 10_000)
+    for name in "abc":
+        disk.keep(name, b"text")
+        assert disk.find(name) is None
+    assert len(caplog.records) == 1
+    assert "nothing more is kept there" in caplog.text
+    with disk.claimed("a") as mine:
+        assert not mine
+
+
+def test_a_disk_that_is_nearly_full_is_left_to_others(tmp_path, monkeypatch):
+    disk = DiskBlocks(tmp_path, 1 << 20)
+    for name in "abc":
+        disk.keep(name, b"text")
+    monkeypatch.setattr(module, "_SPARE", 1 << 60)
+    DiskBlocks(tmp_path, 1 << 20).keep("d", b"text")
+    assert [disk.has(name) for name in "abc"] == [False] * 3
+
+
+def test_what_killed_processes_left_goes(tmp_path):
+    DiskBlocks(tmp_path, 1 << 20).keep("a", b"text")
+    (block,) = tmp_path.rglob("*.block")
+    for name in (f".{block.name}.partial-77", f"{block.stem}.claim"):
+        for age in ("old", "new"):
+            (path := block.parent / name.replace(block.stem, age)).write_bytes(b"half")
+            if age == "old":
+                os.utime(path, (1, 1))
+    DiskBlocks(tmp_path, 1 << 20).keep("b", b"text")
+    assert sorted(p.name for p in block.parent.iterdir() if p.suffix != ".block") == [
+        ".new.block.partial-77",
+        "new.claim",
+    ]
+
+
+def claims(folder, answers):
+    with DiskBlocks(folder, 1000).claimed("a") as mine:
+        answers.put(mine)
+
+
+def test_one_process_claims(tmp_path):
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    with DiskBlocks(tmp_path, 1000).claimed("a") as mine:
+        assert mine
+        with DiskBlocks(tmp_path, 1000).claimed("b") as other:
+            assert other
+        process = context.Process(target=claims, args=(tmp_path, answers))
+        process.start()
+        assert answers.get(timeout=60) is False
+        process.join()
+    with DiskBlocks(tmp_path, 1000).claimed("a") as mine:
+        assert mine

@@ -1,0 +1,159 @@
+"""The reader of remote files: any ranges, in threads and processes, and no more is asked for than is due."""
+
+import multiprocessing
+import pickle
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from xfm.config.data import RemoteConfig
+from xfm.data.sources.remote import BLOCK, RemoteReader
+from xfm.errors import UserError
+
+DATA = random.Random(0).randbytes(40 * BLOCK + 12_345)
+SETTINGS = RemoteConfig(cache_mb=64, patience=20.0)
+
+
+@pytest.fixture
+def address(web):
+    (web.folder / "a.tar").write_bytes(DATA)
+    return f"{web.address}/a.tar"
+
+
+def reader(cache, **changes):
+    return RemoteReader(RemoteConfig(**{"cache_mb": 64, "patience": 20.0} | changes), cache / "remote")
+
+
+def bytes_asked(web):
+    spans = [said.removeprefix("bytes=").split("-") for _, said in web.asked]
+    return sum(int(end) + 1 - int(start) for start, end in spans)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.booleans()), min_size=1, max_size=8),
+    st.sampled_from([0, 1, 64]),
+)
+def test_any_ranges(address, cache, spans, megabytes):
+    mine = reader(cache, cache_mb=megabytes)
+    file = mine.find(address)
+    for one, other, ahead in spans:
+        start, end = sorted(int(share * len(DATA)) for share in (one, other))
+        if ahead:
+            mine.expect(file, start, end - start)
+        assert mine.read(file, start, end - start) == DATA[start:end]
+
+
+def test_threads(address, cache, web):
+    """Side by side, with faults, and each block comes once."""
+    web.fault = lambda number: 503 if number % 5 == 1 else None
+    mine, rng = reader(cache), random.Random(3)
+    file = mine.find(address)
+    places = [rng.randrange(len(DATA) - 1000) for _ in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda place: mine.read(file, place, 1000), places))
+    assert found == [DATA[place : place + 1000] for place in places]
+
+
+def in_process(mine, file, answers):
+    answers.put(mine.read(file, 1000, 5000) == DATA[1000:6000])
+
+
+def test_processes_share_what_is_on_the_disk(address, cache, web):
+    """Forked ones, while threads of this one read ahead."""
+    mine = reader(cache)
+    file = mine.find(address)
+    assert mine.read(file, 0, 10_000) == DATA[:10_000]
+    mine.expect(file, 0, len(DATA))
+    before = len(web.asked)
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    processes = [context.Process(target=in_process, args=(mine, file, answers)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    assert [answers.get(timeout=60) for _ in processes] == [True] * 3
+    for process in processes:
+        process.join()
+    assert all(said is not None and not said.startswith("bytes=0-262143") for _, said in web.asked[before:])
+
+
+def test_pickled(address, cache):
+    mine = reader(cache)
+    again = pickle.loads(pickle.dumps(mine))
+    assert again.read(again.find(address), 5, 10) == DATA[5:15]
+
+
+# ------------------------------------------------------------------ reading ahead
+def test_what_was_read_ahead_is_not_asked_for_again(address, cache, web):
+    mine = reader(cache)
+    file = mine.find(address)
+    mine.expect(file, 1000, len(DATA) - 1000)
+    wait_until(lambda: bytes_asked(web) >= len(DATA) and not mine._fetching)
+    before = len(web.asked)
+    assert mine.read(file, 0, len(DATA)) == DATA
+    assert len(web.asked) == before <= 4
+    another = reader(cache)
+    another.expect(file, 0, len(DATA))
+    assert another.read(file, 0, len(DATA)) == DATA
+    assert len(web.asked) == before
+
+
+@pytest.mark.parametrize("megabytes", [0, 64])
+def test_short_stretches_are_asked_for_side_by_side(address, cache, web, megabytes):
+    mine = reader(cache, cache_mb=megabytes)
+    file = mine.find(address)
+    places = range(0, 40 * BLOCK, 5 * BLOCK)
+    for place in places:
+        mine.expect(file, place, 1000)
+    for place in places:
+        assert mine.read(file, place, 1000) == DATA[place : place + 1000]
+    assert bytes_asked(web) == 1 + len(places) * BLOCK  # one to find it
+
+
+def test_no_more_is_read_ahead_than_may_be_kept(address, cache, web):
+    for megabytes, most in ((0, 0), (4, (1 << 20) + BLOCK)):
+        mine = reader(cache, cache_mb=megabytes)
+        file = mine.find(address)
+        before = bytes_asked(web)
+        mine.expect(file, 0, len(DATA))
+        time.sleep(1)
+        assert bytes_asked(web) - before <= most
+
+
+def test_reading_ahead_fails_in_silence(address, cache, web, caplog):
+    mine = reader(cache, patience=0.0)
+    file = mine.find(address)
+    web.fault = lambda number: 503
+    mine.expect(file, 0, len(DATA))
+    wait_until(lambda: len(web.asked) > 2)
+    with pytest.raises(UserError):
+        mine.read(file, 0, 10)
+    web.fault = lambda number: None
+    assert mine.read(file, 0, 10) == DATA[:10]
+    assert not caplog.records
+
+
+def test_another_version_is_another_file(address, cache, web):
+    """What is on the disk of the one is not taken for the other."""
+    mine = reader(cache)
+    assert mine.read(mine.find(address), 0, 1000) == DATA[:1000]
+    (web.folder / "a.tar").write_bytes(DATA[::-1])
+    assert mine.read(mine.find(address), 0, 1000) == DATA[::-1][:1000]
+    web.tags = False  # nothing tells versions apart: nothing is kept
+    before = len([*cache.rglob("*.block")])
+    another = reader(cache)
+    file = another.find(address)
+    assert file.version == ""
+    assert another.read(file, 0, 1000) == DATA[::-1][:1000]
+    assert len([*cache.rglob("*.block")]) == before

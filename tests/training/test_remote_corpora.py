@@ -1,0 +1,185 @@
+"""Pre-training from stores: batches and weights are those of shards on a disk, or a sentence comes."""
+
+import random
+import shutil
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data.conftest import region_members, write_tar
+from tests.data.sources.store_servers import KEYS, Bucket, s3_server, web_store
+from tests.processes import XFM, Running, run
+from tests.refusals import expect_refusal
+from tests.training.corpus import tiny_recipe, write_corpus
+from tests.training.faults import OPTIM, sentence, trains
+from tests.training.support import logged_losses
+from xfm.config.data import CorpusConfig, DataConfig, Order, PatchMaskConfig, RemoteConfig, StreamConfig
+from xfm.config.load import dump_recipe
+from xfm.data.fingerprint import data_changes, data_fingerprint
+from xfm.data.loader import PretrainingData
+from xfm.data.sources.shard_index import index_folder
+from xfm.data.tokenizer import train_tokenizer
+
+STEPS = 24
+REMOTE = RemoteConfig(cache_mb=64, patience=20.0)
+
+
+# ------------------------------------------------------------------ batches
+@pytest.fixture
+def shards(tmp_path, monkeypatch) -> Path:
+    """Shards with a tokenizer beside them."""
+    monkeypatch.setenv("XFM_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for shard in range(3):
+        members = region_members(np.random.default_rng(shard), 10, first=10 * shard, size=(48, 48))
+        write_tar(folder / f"scenes-{shard:05d}.tar", members)
+    train_tokenizer(["a red cat near a dog", "the blue house", "number 1 2 3"], 300).save(
+        tmp_path / "tokenizer.json"
+    )
+    return folder
+
+
+def data_of(place: str, shards: Path, order: Order = Order.RANDOM, workers: int = 2, **remote) -> DataConfig:
+    corpora = [CorpusConfig(place, order=order, run=4, window=2)]
+    return DataConfig(
+        image=StreamConfig(3, corpora),
+        region=StreamConfig(4, corpora),
+        tokenizer=str(shards.parent / "tokenizer.json"),
+        patch_mask=PatchMaskConfig(6, 2),
+        workers=workers,
+        remote=replace(REMOTE, **remote),
+    )
+
+
+def batches(config: DataConfig, start: int = 0, stop: int = 8):
+    return list(PretrainingData(config, 48, 12, seed=3).batches(start, stop))
+
+
+def tensors_of(batch):
+    found = []
+    batch.map(lambda tensor: found.append(tensor) or tensor)
+    return found
+
+
+def named(origins, folder):
+    return [(Path(origin.shard).name, origin.key) for origin in origins]
+
+
+@pytest.mark.parametrize("order", [*Order])
+def test_batches_are_those_of_the_disk_whatever_fails_on_the_way(shards, order):
+    """In two loader processes, which are forked after this one has asked the store."""
+    expected = batches(data_of(str(shards / "scenes-*.tar"), shards, order))
+    with web_store(shards) as web:
+        place = f"{web.address}/scenes-{{00000..00002}}.tar"
+        config = data_of(place, shards, order)
+        web.fault = lambda number: (503, "cut", None, "hung up", None, None)[number % 6]
+        found = batches(config)
+        assert len(web.asked) > 6
+    for one, other in zip(found, expected, strict=True):
+        assert named(one.origins, shards) == named(other.origins, shards)
+        for mine, theirs in zip(tensors_of(one), tensors_of(other), strict=True):
+            assert mine.equal(theirs)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_store_that_goes_away_ends_the_run_with_a_sentence(shards, workers):
+    with web_store(shards) as web:
+        config = data_of(f"{web.address}/scenes-{{00000..00002}}.tar", shards, workers=workers, patience=1.0)
+        index_folder(shards, sorted(shards.glob("*.tar")), progress=False)  # so that nothing is read before
+        data = PretrainingData(config, 48, 12, seed=3)
+        web.fault = lambda number: 503
+        with expect_refusal(web.address, "HTTP 503", "data.remote.patience"):
+            list(data.batches(0, 2))
+        web.fault = lambda number: 403
+        with expect_refusal(web.address, "HTTP 403", "your rights"):
+            list(data.batches(0, 2))
+
+
+def test_what_a_resumed_run_is_told_of_its_data(shards):
+    with web_store(shards) as web:
+        place = f"{web.address}/scenes-{{00000..00002}}.tar"
+        config = data_of(place, shards)
+        before = data_fingerprint([config], shards.parent)
+        assert data_changes(before, data_fingerprint([config], shards.parent)) == []
+        write_tar(shards / "scenes-00001.tar", region_members(np.random.default_rng(9), 10, size=(48, 48)))
+        (change,) = data_changes(before, data_fingerprint([config], shards.parent))
+    assert change.startswith(f"{web.address}/scenes-00001.tar was ")
+
+
+# ------------------------------------------------------------------ the command
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("remote") / "corpus")
+
+
+def words_of(corpus: Path, folder: Path, place: str, *options: str, **remote) -> list[str]:
+    """`xfm pretrain` of pictures at a place into `folder`/run."""
+    recipe = tiny_recipe(corpus, STEPS, optim=OPTIM, save_every=4)
+    pictures = [CorpusConfig(place)]
+    streams = {
+        name: replace(recipe.data.streams[name], corpora=pictures) for name in ("image", "pair", "region")
+    }
+    data = replace(recipe.data, workers=1, remote=RemoteConfig(**{"cache_mb": 64, **remote}), **streams)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tiny.yaml").write_text(dump_recipe(replace(recipe, data=data)))
+    places = ["--recipe", str(folder / "tiny.yaml"), "--folder", str(folder / "run")]
+    return [*XFM, "pretrain", *places, "--quiet", "--device", "cpu", *options]
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "run" / "model" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_run_from_s3_that_is_killed_ends_with_the_weights_of_one_from_the_disk(corpus, tmp_path):
+    """Its keys stand in no file of the run, and in nothing that it says."""
+    pytest.importorskip("moto")
+    ended = run(words_of(corpus, tmp_path / "disk", "scenes-*.tar"), 600)
+    assert ended.status == 0, ended.err
+    with s3_server() as endpoint:
+        bucket = Bucket(endpoint, "corpora")
+        bucket.put("pretrain/scenes-00000.tar", (corpus / "scenes-00000.tar").read_bytes())
+        extra = {**bucket.environment, "XFM_CACHE": str(tmp_path / "cache")}
+        words = words_of(corpus, tmp_path / "s3", "s3://corpora/pretrain/scenes-*.tar")
+        with Running(words, extra=extra) as running:
+            running.wait_until(lambda: trains(tmp_path / "s3", 7), 300)
+            running.signal(signal.SIGKILL)
+            running.end()
+        ended = run([*words, "--resume"], 600, **extra)
+        assert ended.status == 0, ended.err
+        assert weights(tmp_path / "s3") == weights(tmp_path / "disk")
+        assert logged_losses(tmp_path / "s3" / "run") == logged_losses(tmp_path / "disk" / "run")
+        files = [path for path in (tmp_path / "s3").rglob("*") if path.is_file()]
+        secret = KEYS["AWS_SECRET_ACCESS_KEY"]
+        assert [path for path in files if secret.encode() in path.read_bytes()] == []
+        assert secret not in ended.out + ended.err
+        bucket.put("pretrain/scenes-00000.tar", (corpus / "scenes-00000.tar").read_bytes() + bytes(512))
+        told = sentence(run([*words, "--resume"], 600, **extra))
+        assert "s3://corpora/pretrain/scenes-00000.tar was " in told
+
+
+@pytest.mark.slow
+def test_a_store_that_is_away_for_a_while_and_then_for_good(corpus, tmp_path):
+    """The run goes on where it comes back in time, and ends with a sentence where it does not."""
+    shutil.copytree(corpus, tmp_path / "served")
+    index_folder(tmp_path / "served", [tmp_path / "served" / "scenes-00000.tar"], progress=False)
+    rng = random.Random(0)
+    with web_store(tmp_path / "served") as web:
+        words = words_of(
+            corpus, tmp_path / "web", f"{web.address}/scenes-00000.tar", cache_mb=0, patience=60.0
+        )
+        extra = {"XFM_CACHE": str(tmp_path / "cache")}
+        web.fault = lambda number: 503 if rng.random() < 0.3 else None
+        ended = run(words, 600, **extra)
+        assert ended.status == 0, ended.err
+    words = words_of(corpus, tmp_path / "gone", f"{web.address}/scenes-00000.tar", patience=1.0)
+    begun = time.monotonic()
+    assert web.address in sentence(run(words, 600, **extra))
+    assert time.monotonic() - begun < 200
+    assert run(words_of(corpus, tmp_path / "disk", "scenes-*.tar"), 600).status == 0
+    assert weights(tmp_path / "web") == weights(tmp_path / "disk")
