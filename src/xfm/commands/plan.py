@@ -85,4 +85,5 @@ def lines(found: "PretrainingPlan", recipe: str) -> Iterator[str]:
         yield "Nothing of this fits: take more GPUs or larger ones, or smaller batches."
     else:
         words = shlex.join(["xfm", "pretrain", "--recipe", recipe, *take.options])
-        yield f"Take: {take.name}, beside the options that you gave here:\n  torchrun --nproc-per-node {min(config.gpus, 8)} -m {words}"
+        yield f"Take: {take.name}, beside the options that you gave here:"
+        yield f"  torchrun --nproc-per-node {min(config.gpus, 8)} -m {words}"
