@@ -161,6 +161,7 @@ COMMANDS = {
         _verb("data", "index the shards of a corpus, or look at what a recipe reads"),
         _verb("doctor", "read any data set before training, and say what is wrong with it"),
         _verb("init", "compose a model of encoders with weights"),
+        _verb("plan", "predict memory, time and cost of a run", shows=lambda chosen: chosen.json is None),
         _verb("pretrain", "pre-train a recipe, or resume", several=True),
         _verb("checkpoints", "list and verify the checkpoints of a run", shows=lambda _: True),
         _verb("finetune", "fine-tune a model on your own rows", several=True),

@@ -1,0 +1,213 @@
+"""Memory and operations of real steps on this CPU, beside what `xfm plan`'s formulas say of them.
+
+    python -m benchmarks.plan [--only base] [--json FILE]
+
+Two steps of the real loop with model, losses and optimiser, on random pictures and words of exactly the sizes
+that the formulas take from the configuration. Peaks are those of torch's allocator, counted by its profiler:
+exact, whatever else the machine does. `base-narrow` is the recipe `base`, a quarter as wide and 3 layers
+deep, with its vocabulary, its pictures and a few rows of each stream; `nano` is the recipe's last phase.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from xfm.config.load import load_recipe
+from xfm.config.recipe import Recipe, Stretch
+from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
+from xfm.modeling.xfm import XFM
+from xfm.planning.forecast import StepForecast, forecast
+from xfm.planning.sizes import CaptionedSizes, StepSizes, TextSizes, sizes_of
+from xfm.planning.states import parts_of
+from xfm.training.loop import train
+from xfm.training.pretrain import policy_of
+from xfm.training.pretraining_step import PretrainingStep
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a step took.
+
+    Attributes:
+        peak: most bytes that torch had at once.
+        flops: operations of matrix products.
+    """
+
+    peak: float
+    flops: float
+
+
+class LastStretch:
+    """What a step asks of the data of a run: always the recipe's last phase."""
+
+    def __init__(self, stretch: Stretch) -> None:
+        self.only = stretch
+
+    def phase(self, batch: int) -> int:
+        """Always the same."""
+        return 0
+
+    def stretch(self, batch: int) -> Stretch:
+        """Always the same."""
+        return self.only
+
+    def begun(self, batch: int) -> list[Stretch]:
+        """None that does anything."""
+        return []
+
+
+def tokens_of(texts: TextSizes, words: int) -> tuple[Tokens, MaskedTokens]:
+    """Random texts of the sizes."""
+    shape, masked = (texts.rows, texts.length), texts.masked
+    ids = torch.randint(4, words, shape)
+    positions = torch.arange(1, masked + 1).expand(texts.rows, masked).contiguous()
+    return Tokens(ids, torch.ones_like(ids, dtype=torch.bool)), MaskedTokens(
+        ids.clone(), positions, ids[:, 1 : masked + 1].clone()
+    )
+
+
+def batch_of(recipe: Recipe, sizes: StepSizes) -> Batch:
+    """A random batch of exactly the sizes."""
+    vision, words = recipe.model.seeing, recipe.model.language.vocab_size
+    side, patches, hidden = vision.image_size, vision.patches, recipe.data.patch_mask.patches
+
+    def masks(count: int) -> Tensor:
+        return torch.rand(count, patches).argsort(1) < hidden
+
+    def region(one: CaptionedSizes) -> RegionBatch:
+        rows, own = one.texts.rows, torch.arange(one.texts.rows)
+        visible = torch.rand(rows, patches) < 0.3
+        visible[:, 0] = True
+        boxes = torch.rand(rows, 4) * 0.4 + 0.2
+        pixels, index = torch.randn(one.pictures, 3, side, side), own * one.pictures // rows
+        no_box = own >= one.boxed
+        return RegionBatch(pixels, index, visible, boxes, no_box, *tokens_of(one.texts, words), own, own)
+
+    def pair(one: CaptionedSizes) -> PairBatch:
+        pixels, own = torch.randn(one.pictures, 3, side, side), torch.arange(one.pictures)
+        hides = masks(one.pictures) if one.masks_patches else None
+        return PairBatch(pixels, *tokens_of(one.texts, words), own, own, hides)
+
+    pairs, regions = (sizes.captioned.get(name) for name in ("pair", "region"))
+    images, text = sizes.images, sizes.plain
+    return Batch(
+        0,
+        TextBatch(*tokens_of(text, words)) if text else None,
+        ImageBatch(torch.randn(images, 3, side, side), masks(images)) if images else None,
+        pair(pairs) if pairs else None,
+        region(regions) if regions else None,
+    )
+
+
+def predicted(recipe: Recipe) -> StepForecast:
+    """By the formulas, of this CPU's way to compute."""
+    stretch = recipe.stretches()[-1]
+    alone = replace(stretch, until=1.0)
+    return forecast(recipe.model, recipe.training, [alone], 1, parts_of(recipe.model), fused=False)
+
+
+def steps_of(recipe: Recipe, count: int) -> None:
+    """Some steps of the real loop."""
+    stretch = recipe.stretches()[-1]
+    sizes = sizes_of(stretch.data, stretch.weights, 1)
+    torch.manual_seed(0)
+    data: Any = LastStretch(stretch)
+    model = XFM(recipe.model)
+    step = PretrainingStep(model, policy_of(recipe), recipe.training.mim_target, data)
+
+    def batches(start: int, stop: int) -> Iterator[Batch]:
+        for _ in range(start, stop):
+            yield batch_of(recipe, sizes)
+
+    train(
+        model,
+        step,
+        batches,
+        replace(recipe.training, steps=count, minutes=0, save_every=0, weights=stretch.weights),
+        progress=False,
+        device="cpu",
+        whole=step.whole,
+        stage=step.stage,
+    )
+
+
+def peak_of(recipe: Recipe) -> float:
+    """Most bytes that torch's allocator had given out at once: model, moments, batches, activations."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        steps_of(recipe, 2)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiled.export_chrome_trace(str(path))
+        events = json.loads(path.read_text())["traceEvents"]
+    return max(event["args"]["Total Allocated"] for event in events if event["name"] == "[memory]")
+
+
+def measured(recipe: Recipe) -> Measured:
+    """Peak and operations of a step."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        steps_of(recipe, 1)
+    return Measured(peak_of(recipe), counter.get_total_flops())
+
+
+def narrow(recipe: Recipe, depth: int = 3, *options: str) -> Recipe:
+    """The recipe `base` as this CPU can compute it."""
+    model, quarter = recipe.model, {"width": 192, "heads": 3}
+    model = replace(
+        model,
+        vision=replace(model.seeing, depth=depth, **quarter),
+        language=replace(model.language, depth=depth, mlp_width=768, **quarter),  # pyright: ignore
+        fusion=replace(model.fusing, depth=depth, heads=3, mlp_width=768),
+    )
+    rows = {"text": 8, "image": 3, "pair": 6, "region": 4}
+    streams = {name: replace(one, batch_size=rows[name]) for name, one in recipe.data.streams.items()}
+    return replace(recipe, model=model, data=replace(recipe.data, **streams))
+
+
+def cases() -> Iterator[tuple[str, Recipe]]:
+    """Names and recipes."""
+    nano = load_recipe("nano", ["--training.precision", "fp32"])
+    base = narrow(load_recipe("base", ["--training.precision", "fp32"]))
+    for name, recipe in (("nano", nano), ("base-narrow", base)):
+        yield name, recipe
+        for changed in ({"recompute": True}, {"accumulate": 2}):
+            what = next(iter(changed))
+            yield f"{name}/{what}", replace(recipe, training=replace(recipe.training, **changed))
+
+
+def main() -> None:
+    """Measure each, and print or write the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default="", help="cases whose names begin so")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    found = []
+    print(f"{'case':24s} {'MB predicted':>13s} {'measured':>9s} {'ratio':>6s} {'GFLOP':>9s} {'ratio':>6s}")
+    for name, recipe in cases():
+        if not name.startswith(options.only):
+            continue
+        said, seen = predicted(recipe), measured(recipe)
+        memory, work = said.memory.total / seen.peak, said.flops / seen.flops
+        sizes = f"{said.memory.total / 1e6:13.1f} {seen.peak / 1e6:9.1f} {memory:6.3f}"
+        print(f"{name:24s} {sizes} {seen.flops / 1e9:9.1f} {work:6.3f}", flush=True)
+        found += [
+            {"name": f"plan/{name}/memory", "peer": "measured", "ratio": memory},
+            {"name": f"plan/{name}/flops", "peer": "measured", "ratio": work},
+        ]
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

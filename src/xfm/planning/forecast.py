@@ -1,0 +1,125 @@
+"""Memory of a process and operations of a step, of a recipe as it is or with other settings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from xfm.config.model import ModelConfig
+from xfm.config.recipe import Stretch
+from xfm.config.training import TrainingConfig
+from xfm.planning.sizes import StepSizes, sizes_of
+from xfm.planning.states import HeldStates, ModelParts, held_states, learning
+from xfm.planning.step import StepCost, StepModel
+
+BACKWARD, STEPPING = "as the backward pass begins", "in the optimiser's step"
+
+
+@dataclass(frozen=True)
+class MemoryForecast:
+    """Bytes of a process when it needs the most.
+
+    Attributes:
+        parts: what they are for.
+        moment: when that is.
+    """
+
+    parts: Mapping[str, float]
+    moment: str
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return sum(self.parts.values())
+
+    @property
+    def largest(self) -> str:
+        """The part that takes most."""
+        return max(self.parts, key=lambda name: self.parts[name])
+
+
+@dataclass(frozen=True)
+class StepForecast:
+    """A step of a process.
+
+    Attributes:
+        memory: of it, in the stretch of the run that needs the most.
+        flops: operations of a step of this process, the mean over the run.
+    """
+
+    memory: MemoryForecast
+    flops: float
+
+
+def memory_of(held: HeldStates, cost: StepCost, accumulate: int = 1) -> MemoryForecast:
+    """The peak of a step: somewhere in the backward pass, or when the optimiser steps.
+
+    As the backward pass goes on, activations go and gradients come.
+
+    Args:
+        held: through the run.
+        cost: of a part of a step.
+        accumulate: parts of a step; their gradients add up, and all batches wait on the device.
+    """
+    always = {
+        "parameters": held.parameters,
+        "moments": held.moments,
+        "gradients being sent": held.sent,
+        "batch": cost.batch * accumulate,
+    }
+    gradients = sum(held.gradients.values())
+    moments = {STEPPING: {"gradients": gradients, "the optimiser's step": held.stepping}}
+    for place, one in enumerate(cost.passes):
+        done = {earlier.encoder for earlier in cost.passes[:place] if any(earlier.kept.values())}
+        come = gradients if accumulate > 1 else sum(held.gradients[encoder] for encoder in done)
+        left = [kept for later in cost.passes[place:] for kept in later.kept.items()]
+        moment = f"in the backward pass of {next(iter(one.kept))}" if place else BACKWARD
+        moments[moment] = {
+            "gradients": come,
+            **{f"activations: {name}": size for name, size in left},
+            "inside the largest layer": one.inside,
+            "matrices in bfloat16": held.converted,
+            "parameters of others": held.gathered,
+        }
+    moment = max(moments, key=lambda name: sum(moments[name].values()))
+    return MemoryForecast({name: size for name, size in (always | moments[moment]).items() if size}, moment)
+
+
+def step_flops(cost: StepCost, accumulate: int = 1) -> float:
+    """Operations of a step of several parts; all but a single one are encoded twice."""
+    return accumulate * (cost.flops + (cost.encoding if accumulate > 1 else 0.0))
+
+
+def forecast(
+    model: ModelConfig,
+    training: TrainingConfig,
+    stretches: Sequence[Stretch],
+    world: int,
+    parts: ModelParts,
+    fused: bool = True,
+) -> StepForecast:
+    """What a run takes.
+
+    Args:
+        model: of the recipe.
+        training: likewise; each stretch has its own weights of the losses.
+        stretches: phases of the run.
+        world: processes.
+        parts: parameters of the model.
+        fused: a GPU's way to compute; else a CPU's.
+
+    Raises:
+        UserError: an encoder is another library's.
+    """
+    names = {name for one in stretches for name in learning(parts, one, training.mim_target)}
+    ever = [name for name in parts.sizes if name in names]
+    worst: MemoryForecast | None = None
+    flops = start = 0.0
+    for one in stretches:
+        sizes: StepSizes = sizes_of(one.data, one.weights, world)
+        cost = StepModel(model, training, one.weights, fused).cost(sizes)
+        held = held_states(parts, training, learning(parts, one, training.mim_target), ever, world)
+        memory = memory_of(held, cost, training.accumulate)
+        worst = memory if worst is None or memory.total > worst.total else worst
+        flops += (one.until - start) * step_flops(cost, training.accumulate)
+        start = one.until
+    assert worst is not None
+    return StepForecast(worst, flops / start)

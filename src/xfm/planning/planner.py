@@ -1,0 +1,203 @@
+"""The plan of a pre-training: every rung of the memory ladder, and the first that fits."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from xfm.config.planning import PlanConfig
+from xfm.config.recipe import Recipe
+from xfm.config.training import Precision, Strategy
+from xfm.errors import UserError
+from xfm.planning.devices import GB, Gpu, gpu_of
+from xfm.planning.forecast import MemoryForecast, forecast
+from xfm.planning.sizes import smaller
+from xfm.planning.states import parts_of
+from xfm.training.pretrain import begin
+
+PARTS = (2, 4, 8, 16)
+"""Into how many parts the ladder cuts a batch."""
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Settings, and what a run with them takes.
+
+    Attributes:
+        name: what they are.
+        options: of `xfm pretrain`, which make them of the recipe.
+        memory: of a process.
+        flops: operations of a step of a process.
+        seconds: of a step.
+        hours: of the run.
+        cost: of the run; None without a price.
+        fits: whether the memory, with its margin, is enough.
+    """
+
+    name: str
+    options: tuple[str, ...]
+    memory: MemoryForecast
+    flops: float
+    seconds: float
+    hours: float
+    cost: float | None
+    fits: bool
+
+
+@dataclass(frozen=True)
+class PretrainingPlan:
+    """What a pre-training takes.
+
+    Attributes:
+        recipe: its name.
+        config: what was asked.
+        gpu: what the GPU has.
+        precision: of the run.
+        parameters: numbers in the model.
+        steps: of the run; None where the clock decides.
+        ladder: the recipe as it is, and with settings that take less memory and more time.
+        notes: what the ladder leaves out, in sentences.
+    """
+
+    recipe: str
+    config: PlanConfig
+    gpu: Gpu
+    precision: Precision
+    parameters: int
+    steps: int | None
+    ladder: list[Rung]
+    notes: list[str]
+
+    @property
+    def room(self) -> float:
+        """Bytes that may be taken: the memory without its margin."""
+        return self.gpu.memory * GB * (1 - self.config.margin)
+
+    @property
+    def chosen(self) -> Rung | None:
+        """The first rung that fits."""
+        return next((rung for rung in self.ladder if rung.fits), None)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON; sizes are bytes."""
+        chosen = self.chosen
+        return {
+            "recipe": self.recipe,
+            "gpus": self.config.gpus,
+            "gpu": self.gpu.name,
+            "gpu_memory": self.gpu.memory * GB,
+            "room": self.room,
+            "peak_flops": self.gpu.peak(self.precision) * 1e12,
+            "share": self.config.share,
+            "precision": self.precision.value,
+            "parameters": self.parameters,
+            "steps": self.steps,
+            "take": None if chosen is None else chosen.name,
+            "ladder": [_plain(rung) for rung in self.ladder],
+            "notes": self.notes,
+        }
+
+
+def _plain(rung: Rung) -> dict[str, Any]:
+    memory = rung.memory
+    return {
+        "name": rung.name,
+        "options": list(rung.options),
+        "fits": rung.fits,
+        "memory": memory.total,
+        "moment": memory.moment,
+        "largest": memory.largest,
+        "parts": dict(memory.parts),
+        "flops": rung.flops,
+        "seconds": rung.seconds,
+        "hours": rung.hours,
+        "cost": rung.cost,
+    }
+
+
+def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
+    """Predict what a pre-training takes, by formulas alone: nothing is trained, and no data is read.
+
+    Memory counts parameters, gradients, moments, activations, the batch and the largest tensors that come and
+    go. Time is the operations of matrix products at a share of the GPU's peak.
+
+    Args:
+        recipe: of the pre-training.
+        config: on what it is to run.
+
+    Raises:
+        UserError: nobody knows the GPU; `init.model` is no model; encoders are another library's; or there
+            are more GPUs than samples in a batch.
+    """
+    config = config or PlanConfig()
+    gpu, recipe = gpu_of(config), begin(recipe)[0]
+    training = replace(recipe.training, precision=_decided(recipe.training.precision))
+    recipe = replace(recipe, training=training)
+    if smaller(recipe.data, 1, config.gpus) is None:
+        raise UserError(
+            f"a batch of the recipe {recipe.name} has fewer samples than there are GPUs ({config.gpus}): "
+            "raise data.*.batch_size, or lower --gpus"
+        )
+    parts = parts_of(recipe.model)
+    ladder, notes = [], _notes(recipe, config)
+    for name, options, one in _rungs(recipe, config):
+        found = forecast(one.model, one.training, one.stretches(), config.gpus, parts)
+        seconds = found.flops / (gpu.peak(training.precision) * 1e12 * config.share)
+        hours = training.minutes / 60 if training.minutes else training.steps * seconds / HOUR
+        cost = hours * config.gpus * config.price if config.price else None
+        fits = found.memory.total <= gpu.memory * GB * (1 - config.margin)
+        ladder.append(Rung(name, options, found.memory, found.flops, seconds, hours, cost, fits))
+    steps = None if training.minutes else training.steps
+    return PretrainingPlan(recipe.name, config, gpu, training.precision, parts.count(), steps, ladder, notes)
+
+
+def _decided(precision: Precision) -> Precision:
+    """On a GPU."""
+    return Precision.BF16 if precision is Precision.AUTO else precision
+
+
+def _rungs(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[str, tuple[str, ...], Recipe]]:
+    """Settings from the fastest to the smallest: recompute, parts of a batch, then shards of the model."""
+    strategies = [recipe.training.strategy]
+    if strategies == [Strategy.DDP] and config.gpus > 1 and not recipe.training.optim.muon_lr:
+        strategies.append(Strategy.FSDP)
+    for strategy in strategies:
+        own = () if strategy is recipe.training.strategy else ("--training.strategy", strategy.value)
+        name = strategy.value if own else "as it is"
+        training = replace(recipe.training, strategy=strategy)
+        yield name, own, replace(recipe, training=training)
+        begins = f"{name}, " if own else ""
+        if not training.recompute:
+            training, own = replace(training, recompute=True), (*own, "--training.recompute", "true")
+            begins = f"{begins}recompute"
+            yield begins, own, replace(recipe, training=training)
+            begins += ", "
+        for parts in PARTS if _may_accumulate(recipe) else ():
+            data = smaller(recipe.data, parts, config.gpus)
+            if data is None:
+                break
+            more = replace(training, accumulate=training.accumulate * parts)
+            sizes = [
+                word
+                for stream, one in data.streams.items()
+                if one.batch_size
+                for word in (f"--data.{stream}.batch_size", str(one.batch_size))
+            ]
+            options = (*own, "--training.accumulate", str(more.accumulate), *sizes)
+            name = f"{begins}accumulate {more.accumulate}"
+            yield name, options, replace(recipe, training=more, data=data)
+
+
+def _may_accumulate(recipe: Recipe) -> bool:
+    """Whether options can cut every batch: phases with sizes of their own would keep them."""
+    streams = [getattr(phase, name) for phase in recipe.curriculum for name in recipe.data.streams]
+    return not any(stream is not None and stream.batch_size for stream in streams)
+
+
+def _notes(recipe: Recipe, config: PlanConfig) -> list[str]:
+    found = []
+    if not _may_accumulate(recipe):
+        found.append("phases of the curriculum have batch sizes of their own, which options do not cut")
+    if config.gpus > 1 and recipe.training.optim.muon_lr and recipe.training.strategy is Strategy.DDP:
+        found.append("fsdp is left out: Muon needs whole matrices (training.optim.muon_lr)")
+    return found

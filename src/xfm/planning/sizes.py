@@ -1,0 +1,113 @@
+"""How much of everything a process has in its part of a step: from the configuration, at most."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from xfm.config.data import DataConfig, StreamConfig, TokenMaskConfig
+from xfm.config.training import LossConfig
+
+
+@dataclass(frozen=True)
+class TextSizes:
+    """TextSizes of one length.
+
+    Attributes:
+        rows: how many.
+        length: tokens of each, padding included.
+        masked: tokens of each that are masked.
+    """
+
+    rows: int
+    length: int
+    masked: int
+
+
+@dataclass(frozen=True)
+class CaptionedSizes:
+    """Pictures with texts: pairs, or regions.
+
+    Attributes:
+        pictures: how many.
+        texts: of all of them.
+        everyone: rows of all processes, which contrast compares with.
+        boxed: rows that have a box.
+        masks_patches: whether MIM takes these pictures.
+    """
+
+    pictures: int
+    texts: TextSizes
+    everyone: int
+    boxed: int = 0
+    masks_patches: bool = False
+
+    @property
+    def each(self) -> float:
+        """TextSizes of a picture."""
+        return self.texts.rows / self.pictures
+
+
+@dataclass(frozen=True)
+class StepSizes:
+    """A part of a step: a batch of one process.
+
+    Attributes:
+        plain: plain texts; None without.
+        images: pictures without texts.
+        captioned: pairs and regions by name, those that there are.
+    """
+
+    plain: TextSizes | None = None
+    images: int = 0
+    captioned: Mapping[str, CaptionedSizes] = field(default_factory=dict)
+
+    @property
+    def pictures(self) -> int:
+        """All pictures of the batch."""
+        return self.images + sum(one.pictures for one in self.captioned.values())
+
+
+def masked_at_most(length: int, config: TokenMaskConfig) -> int:
+    """How many tokens of a text are masked, see `xfm.data.masking.masked_count`."""
+    return min(config.max_masks, max(1, round(length * config.probability)))
+
+
+def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
+    """The largest share that a process has of a batch, texts as long as they may be.
+
+    On a GPU a batch is padded to its longest text, which of hundreds is about as long as it may be.
+
+    Args:
+        data: of a stretch of the run.
+        weights: of its losses; what has weight 0 takes nothing.
+        world: processes.
+    """
+
+    def share(stream: StreamConfig) -> int:
+        groups = stream.batch_size // stream.group
+        return -(-groups // world) * stream.group
+
+    def texts(rows: int, config: TokenMaskConfig) -> TextSizes:
+        return TextSizes(rows, config.max_tokens, masked_at_most(config.max_tokens, config))
+
+    captioned: dict[str, CaptionedSizes] = {}
+    if pairs := share(data.pair):
+        rows = texts(pairs, data.caption_mask)
+        masks = data.patch_mask.on_pairs and weights.mim > 0
+        captioned["pair"] = CaptionedSizes(pairs, rows, data.pair.batch_size, masks_patches=masks)
+    if pictures := share(data.region):
+        rows = texts(pictures * data.max_regions, data.caption_mask)
+        boxed = rows.rows if weights.box_l1 or weights.box_giou else 0
+        captioned["region"] = CaptionedSizes(pictures, rows, data.region.batch_size * data.max_regions, boxed)
+    plain = texts(share(data.text), data.text_mask) if data.text.batch_size and weights.mlm else None
+    return StepSizes(plain, share(data.image) if weights.mim else 0, captioned)
+
+
+def smaller(data: DataConfig, parts: int, world: int) -> DataConfig | None:
+    """The data with batches of a `parts`-th, or None where some process would be left without a sample."""
+    changed = {}
+    for name, stream in data.streams.items():
+        size = stream.batch_size // parts // stream.group * stream.group
+        if stream.batch_size and size < world * stream.group:
+            return None
+        changed[name] = replace(stream, batch_size=size)
+    return replace(data, **changed)

@@ -1,0 +1,143 @@
+"""Plans: laws of the ladder, the table, and what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.refusals import expect_refusal
+from xfm.cli import main
+from xfm.config.encoders import TimmVisionConfig
+from xfm.config.load import load_recipe
+from xfm.config.planning import PlanConfig
+from xfm.config.training import Strategy
+from xfm.planning.devices import GPUS
+from xfm.planning.planner import PretrainingPlan, plan
+
+
+@pytest.fixture(scope="module")
+def base() -> PretrainingPlan:
+    return plan(load_recipe("base"), PlanConfig(gpus=32, gpu="h100", price=2.0))
+
+
+def test_the_published_batches_fit_gpus_of_80_gb(base: PretrainingPlan) -> None:
+    assert base.chosen is not None
+    assert base.chosen.memory.total < 0.9 * 80e9
+
+
+def test_the_ladder_goes_down_in_memory_and_up_in_time(base: PretrainingPlan) -> None:
+    ddp = [rung for rung in base.ladder if "fsdp" not in rung.name]
+    sharded = [rung for rung in base.ladder if "fsdp" in rung.name]
+    assert len(ddp) == len(sharded) == 6
+    for ladder in (ddp, sharded):
+        sizes, times = [rung.memory.total for rung in ladder], [rung.seconds for rung in ladder]
+        assert sizes == sorted(sizes, reverse=True)
+        assert times == sorted(times)
+
+
+def test_shards_hold_a_share_of_parameters_and_moments(base: PretrainingPlan) -> None:
+    whole, shards = (one.memory.parts for one in base.ladder if one.name in ("as it is", "fsdp"))
+    for name in ("parameters", "moments"):
+        assert shards[name] == pytest.approx(whole[name] / 32)
+    assert "gradients being sent" not in shards
+
+
+def test_time_and_cost_follow_from_operations(base: PretrainingPlan) -> None:
+    rung = base.ladder[0]
+    assert rung.seconds == pytest.approx(rung.flops / (989e12 * 0.35))
+    assert rung.hours == pytest.approx(200_000 * rung.seconds / 3600)
+    assert rung.cost == pytest.approx(rung.hours * 32 * 2.0)
+
+
+def test_the_options_of_a_rung_are_the_rung(base: PretrainingPlan) -> None:
+    for rung in base.ladder[::3]:
+        recipe = load_recipe("base", rung.options)
+        again = plan(recipe, base.config).ladder[0]
+        assert again.memory.total == pytest.approx(rung.memory.total), rung.name
+        assert again.flops == pytest.approx(rung.flops), rung.name
+
+
+def test_a_larger_gpu_fits_earlier_and_a_small_one_never() -> None:
+    recipe = load_recipe("base")
+    first = [
+        plan(recipe, PlanConfig(gpus=32, gpu="x", gpu_memory=size, gpu_tflops=100)) for size in (2, 4000)
+    ]
+    assert first[0].chosen is None
+    assert first[1].chosen == first[1].ladder[0]
+
+
+def test_what_the_ladder_cannot_offer_is_said() -> None:
+    found = plan(load_recipe("nano"), PlanConfig(gpus=2, gpu="l4"))
+    assert not any("fsdp" in rung.name or "accumulate" in rung.name for rung in found.ladder)
+    assert [note.split()[0] for note in found.notes] == ["phases", "fsdp"]
+
+
+def test_a_sharded_recipe_stays_so() -> None:
+    recipe = load_recipe("base")
+    recipe = replace(recipe, training=replace(recipe.training, strategy=Strategy.FSDP))
+    assert not any("fsdp" in rung.name for rung in plan(recipe, PlanConfig(gpus=8)).ladder)
+
+
+def test_the_clock_decides_where_the_recipe_says_so() -> None:
+    found = plan(load_recipe("nano", ["--training.minutes", "30"]), PlanConfig(gpu="l4"))
+    assert found.steps is None
+    assert {rung.hours for rung in found.ladder} == {0.5}
+
+
+def test_the_command_prints_the_ladder_and_writes_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], base: PretrainingPlan
+) -> None:
+    place = tmp_path / "plan.json"
+    words = [
+        "plan",
+        "--recipe",
+        "base",
+        "--gpus",
+        "32",
+        "--gpu",
+        "h100",
+        "--price",
+        "2",
+        "--json",
+        str(place),
+    ]
+    assert main(words) == 0
+    shown, written = capsys.readouterr().out, json.loads(place.read_text())
+    assert all(rung.name in shown for rung in base.ladder)
+    assert base.chosen is not None
+    assert f"Take: {base.chosen.name}" in shown
+    assert written == json.loads(json.dumps(base.plain()))
+    page = (Path(__file__).parents[2] / "docs" / "planning.md").read_text()
+    assert shown.strip() in page, "put this into docs/planning.md: xfm plan --gpus 32 --gpu h100 --price 2"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("base --gpu h10", ("h10", "h100", "--gpu-memory")),
+        ("bas", ("bas", "base")),
+        ("base --share 2", ("share", "from 0.001 to 1")),
+        ("base --gpus 100000", ("base", "100000", "--gpus")),
+    ],
+)
+def test_a_slip_is_one_sentence(
+    words: str, named: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", *words.split()]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said
+    assert [word for word in named if word not in said] == [], said
+
+
+def test_encoders_of_other_libraries_are_refused() -> None:
+    recipe = load_recipe("base")
+    recipe = replace(
+        recipe, model=replace(recipe.model, vision=TimmVisionConfig(architecture="vit_base_patch16_224"))
+    )
+    with expect_refusal("timm", "model.vision"):
+        plan(recipe)
+
+
+def test_published_figures_are_plausible() -> None:
+    assert all(0 < gpu.fp32 < gpu.bf16 and gpu.memory > 8 for gpu in GPUS.values())
