@@ -15,7 +15,6 @@ from xfm.config.training import Strategy
 from xfm.planning.devices import GPUS
 from xfm.planning.planner import PretrainingPlan, plan
 
-
 PLAIN = ["--training.recompute", "false"]
 """The recipe has layers computed again, so that it fits: the ladder begins before that."""
 
