@@ -17,7 +17,7 @@ from xfm.evaluation.examples import pick_examples
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import phase_ends, small_run, write_report
 from xfm.evaluation.suite import evaluate
-from xfm.reports.charts import read_curves
+from xfm.reports.charts import read_curves, read_validation
 from xfm.reports.labels import loss_name
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
 from xfm.reports.summary import summary
@@ -118,6 +118,23 @@ def test_log_is_read_around_events_and_torn_lines(results: Path) -> None:
     assert len(curves["loss"][0]) == 29
     assert curves["itc"][1][:2] == [1.0, 0.5]
     assert read_curves(results / "nothing.jsonl") == {}
+
+
+def test_looks_at_validation_are_drawn_beside_the_training(copy: Path) -> None:
+    lines = [
+        {"step": 9, "event": "validation", "losses": {"loss": 2.5, "itc": 0.5}, "average": {"loss": 2.0}},
+        {"step": 19, "event": "validation", "losses": {"loss": 1.5, HOSTILE: None}, "average": 3},
+    ]
+    log = copy / "log.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines) + log.read_text())
+    assert read_validation(log) == {
+        "losses": {"loss": ([9.0, 19.0], [2.5, 1.5]), "itc": ([9.0], [0.5])},
+        "average": {"loss": ([9.0], [2.0])},
+    }
+    assert read_validation(copy / "nothing.jsonl") == {}
+    page = write_report(copy, log).read_text()
+    assert page.count(">training<") == 2  # of the loss and of one of its parts
+    assert page.count(">validation, average of the weights<") == 1
 
 
 def test_phases_are_marked(copy: Path) -> None:

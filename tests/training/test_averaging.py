@@ -4,11 +4,13 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from timm.utils import ModelEmaV3
 
-from tests.training.support import Line, config, numbers
-from xfm.training.averaging import RAMP, WeightAverage
-from xfm.training.checkpoint import checkpoint_path
+from tests.training.support import Line, config, numbers, run_line
+from xfm.errors import UserError
+from xfm.training.averaging import RAMP, AverageBeside, WeightAverage
+from xfm.training.checkpoint import AVERAGE, checkpoint_path
 from xfm.training.loop import train
 
 
@@ -79,3 +81,64 @@ def test_the_average_is_put_in_and_out():
 def test_a_decay_that_averages_nothing_is_refused(decay):
     with pytest.raises(ValueError, match="between 0 and 1"):
         WeightAverage(Line(), decay)
+
+
+def test_an_average_beside_the_model():
+    """Its first average is the model as it begins."""
+    model = Line()
+    average = AverageBeside(model, 0.9)
+    expected = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for step in range(30):
+        moved(model, step)
+        average.update()
+        kept = min(0.9, (1 + step) / (RAMP + step))
+        for name, parameter in model.named_parameters():
+            expected[name] = kept * expected[name] + (1 - kept) * parameter.detach()
+    trained = {name: p.detach().clone() for name, p in model.named_parameters()}
+    with average.applied():
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(parameter.detach(), expected[name])
+            assert parameter.dtype == average.tensors[name].dtype == torch.float32
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, trained[name])
+    average.give()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.detach(), expected[name])
+
+
+def test_an_average_of_half_precision_is_kept_in_float32():
+    model = Line().to(torch.bfloat16)
+    average = AverageBeside(model, 0.999)
+    average.steps = 100_000  # the ramp is over
+    with torch.no_grad():
+        model.layer.weight.add_(1)
+    before = average.tensors["layer.weight"].clone()
+    average.update()
+    step = average.tensors["layer.weight"] - before
+    torch.testing.assert_close(step, torch.full_like(step, 1e-3), rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_run_keeps_and_resumes_the_average_beside_the_model(tmp_path, beside):
+    training = config(12, save_every=5, keep=9, ema=0.9, save_async=beside)
+    whole = run_line(tmp_path / "whole", training).average
+    run_line(tmp_path / "parts", training)
+    for step in (10, 12):
+        shutil.rmtree(checkpoint_path(tmp_path / "parts", step))
+    resumed = run_line(tmp_path / "parts", training, resume=True).average
+    assert whole.tensors.keys() == resumed.tensors.keys() == {"layer.weight", "layer.bias", "|steps"}
+    for name, tensor in whole.tensors.items():
+        assert torch.equal(resumed.tensors[name], tensor), name
+    assert whole.steps == 12
+    stored = checkpoint_path(tmp_path / "parts", 12)
+    weights, average = load_file(stored / "model.safetensors"), load_file(stored / AVERAGE)
+    for name, tensor in weights.items():
+        assert torch.equal(average[name], whole.tensors[name])
+        assert not torch.equal(average[name], tensor)
+
+
+def test_the_average_of_another_model_is_refused(tmp_path):
+    run_line(tmp_path / "run", config(4, ema=0.9))
+    other = AverageBeside(torch.nn.Linear(2, 2), 0.9)
+    with pytest.raises(UserError, match="not the average"):
+        other.load(checkpoint_path(tmp_path / "run", 4) / AVERAGE)

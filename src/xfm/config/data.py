@@ -141,11 +141,31 @@ STREAMS = ("text", "image", "pair", "region")
 
 
 @dataclass(frozen=True)
+class ValidationConfig:
+    """Data that is not trained on, whose losses `training.validate_every` asks for.
+
+    Attributes:
+        text, image, pair, region: streams as those of the training; give pictures the augmentation `none`.
+    """
+
+    text: StreamConfig = field(default_factory=StreamConfig)
+    image: StreamConfig = field(default_factory=StreamConfig)
+    pair: StreamConfig = field(default_factory=StreamConfig)
+    region: StreamConfig = field(default_factory=StreamConfig)
+
+    @property
+    def streams(self) -> dict[str, StreamConfig]:
+        """The four streams by name."""
+        return {name: getattr(self, name) for name in STREAMS}
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Data of a pre-training run.
 
     Attributes:
         text, image, pair, region: the four streams.
+        validation: data that is not trained on.
         tokenizer: `tokenizer.json` of the vocabulary.
         max_words: longest caption in words.
         max_regions: most region rows per picture.
@@ -170,6 +190,7 @@ class DataConfig:
     image: StreamConfig = field(default_factory=StreamConfig)
     pair: StreamConfig = field(default_factory=StreamConfig)
     region: StreamConfig = field(default_factory=StreamConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     tokenizer: str = "tokenizer.json"
     max_words: int = 30
     max_regions: int = 5

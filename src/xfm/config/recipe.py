@@ -6,7 +6,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfm.config.data import STREAMS, Augmentation, CorpusConfig, DataConfig, StreamConfig
+from xfm.config.data import (
+    STREAMS,
+    Augmentation,
+    CorpusConfig,
+    DataConfig,
+    StreamConfig,
+    ValidationConfig,
+)
 from xfm.config.model import ModelConfig, lacks
 from xfm.config.plain import to_plain
 from xfm.config.ranges import check_range
@@ -181,6 +188,12 @@ class Recipe:
             raise ValueError("curriculum: every `until` must exceed the one before, and none may exceed 1")
         if not self.model.sees:
             raise ValueError(f"pre-training takes texts and pictures, and {lacks()}")
+        validating = any(stream.batch_size for stream in self.data.validation.streams.values())
+        if validating != bool(self.training.validate_every):
+            raise ValueError(
+                "training.validate_every and data.validation go together: give the first a number of steps "
+                "and the other a stream with a batch size, or neither"
+            )
         longest = max(self.data.caption_mask.max_tokens, self.data.text_mask.max_tokens)
         if longest > self.model.language.longest:
             needed = longest + self.model.language.first_position
@@ -203,6 +216,17 @@ class Recipe:
                 found.append(Stretch(phase.until, data, weights, phase.inherit_words, phase.rate))
                 start = stop
         return found
+
+    def validating(self, seed: int) -> "Recipe":
+        """The recipe whose batches are those of this one's validation.
+
+        Args:
+            seed: of what the batches hold.
+        """
+        data = replace(self.data, **self.data.validation.streams, validation=ValidationConfig(), cache_mb=0)
+        steps = self.training.validate_steps
+        training = replace(self.training, steps=steps, minutes=0.0, accumulate=1, seed=seed, validate_every=0)
+        return replace(self, data=data, training=training, curriculum=[])
 
     def ends(self) -> list[float]:
         """Shares of the run at which a phase ends and another one begins."""
@@ -239,4 +263,6 @@ def resolve_paths(data: DataConfig, root: Path) -> DataConfig:
         return replace(config, corpora=corpora)
 
     streams = {name: stream(config) for name, config in data.streams.items()}
-    return replace(data, tokenizer=str(root / home_path(data.tokenizer)), **streams)
+    held_out = {name: stream(config) for name, config in data.validation.streams.items()}
+    validation, tokenizer = ValidationConfig(**held_out), str(root / home_path(data.tokenizer))
+    return replace(data, tokenizer=tokenizer, validation=validation, **streams)

@@ -8,6 +8,8 @@ from xfm.config.ranges import MAX_SEED, check_range, check_ranges
 
 MAX_MINUTES = 366 * 24 * 60
 """A year: a longer training is a slip."""
+MAX_DECAY = 1 - 1e-7
+"""Of a moving average: above that float32 cannot tell a step's share from none."""
 
 
 class Precision(StrEnum):
@@ -214,6 +216,11 @@ class TrainingConfig:
             first process keeps room for it: as much as weights and moments take, 12 bytes a parameter.
         keep: checkpoints kept; older ones are deleted.
         log_every: steps between log lines.
+        ema: decay of an exponential moving average of the weights, such as 0.9999; the finished model has the
+            average's weights, checkpoints have both. 0 keeps none.
+        validate_every: steps between looks at the losses of `data.validation`; the last step has one, too. 0
+            looks never.
+        validate_steps: batches of such a look, always the same ones.
         max_bad_steps: NaN or infinite losses in a row after which the run stops.
     """
 
@@ -233,12 +240,18 @@ class TrainingConfig:
     save_async: bool = False
     keep: int = 2
     log_every: int = 10
+    ema: float = 0.0
+    validate_every: int = 0
+    validate_steps: int = 10
     max_bad_steps: int = 5
 
     def __post_init__(self) -> None:
         check_range("training.seed", self.seed, 0, MAX_SEED)
         check_ranges(self, ("steps", "accumulate", "log_every"), 1, place="training.")
         check_range("training.minutes", self.minutes, 0, MAX_MINUTES)
+        check_range("training.ema", self.ema, 0, MAX_DECAY)
+        check_range("training.validate_every", self.validate_every, 0)
+        check_range("training.validate_steps", self.validate_steps, 1)
         check_range("training.timeout", self.timeout, 0.01, MAX_MINUTES)
         if self.strategy is Strategy.FSDP and self.optim.muon_lr:
             raise ValueError(

@@ -11,7 +11,7 @@ from xfm.config.evaluation import Part
 from xfm.data.left_out import left_out_lines
 from xfm.errors import UserError
 from xfm.metrics.numbers import readable_seconds
-from xfm.reports.charts import Curve, read_curves, small_multiples
+from xfm.reports.charts import Curve, read_curves, read_validation, small_multiples
 from xfm.reports.labels import Group, grouped, headlines, is_headline, loss_name, part_name
 from xfm.reports.lines import ScoreLine, line_of
 from xfm.reports.page import page_template
@@ -89,7 +89,7 @@ def _render(
         details=json.dumps(details, indent=2, ensure_ascii=False),
         seconds=details.get("seconds", {}),
         models=details.get("models", {}),
-        pretraining_chart=_pretraining_chart(pretraining, phase_ends(details)),
+        pretraining_chart=_pretraining_chart(pretraining, read_validation(log), phase_ends(details)),
         phase_ends=phase_ends(details),
         validation=bool(config.get("validation")),
         left_out=details.get("left_out", {}).get("says", ""),
@@ -246,11 +246,20 @@ def _about_scratch(parts: Mapping[Part, PartResult], config: Mapping[str, Any]) 
     )
 
 
-def _pretraining_chart(curves: Mapping[str, Curve], ends: Sequence[int]) -> str:
+_LOOKS = {"losses": "validation", "average": "validation, average of the weights"}
+
+
+def _pretraining_chart(
+    curves: Mapping[str, Curve], looks: Mapping[str, Mapping[str, Curve]], ends: Sequence[int]
+) -> str:
+    """A panel a loss: of the training, and of what it was not trained on where the run looked at that."""
     if not curves:
         return ""
     last = max(max(steps) for steps, _ in curves.values())
-    panels = {loss_name(name): {name: curve} for name, curve in curves.items()}
+    panels: dict[str, dict[str, Curve]] = {}
+    for name, curve in curves.items():
+        found = {said: looks[kind][name] for kind, said in _LOOKS.items() if name in looks.get(kind, {})}
+        panels[loss_name(name)] = {"training" if found else name: curve, **found}
     return small_multiples(panels, columns=3, last=last, marks=ends)
 
 

@@ -11,6 +11,8 @@ from xfm.modeling.belongings import Belongings
 
 CARD = "README.md"
 NOT_STATED = "not stated"
+_TRAINING = ["steps", "weights", "seed", "init", "published", "layout", "composed", "began_with", "fresh"]
+"""What of a provenance the card says of the training."""
 
 
 def model_card(config: ModelConfig, belongings: Belongings) -> str:
@@ -46,13 +48,7 @@ def model_card(config: ModelConfig, belongings: Belongings) -> str:
         f"- code: {licences.get('code') or NOT_STATED}\n- weights: {licences.get('weights') or NOT_STATED}\n"
         f"- data: {_listed(licences.get('data'))}" + _licences_of_parts(provenance),
         "## Training",
-        _fenced(
-            {
-                key: provenance[key]
-                for key in ("steps", "seed", "init", "published", "layout", "composed", "began_with", "fresh")
-                if key in provenance
-            }
-        ),
+        _fenced({key: provenance[key] for key in _TRAINING if key in provenance}),
         "## Data",
         _fenced({key: provenance[key] for key in ("data", "world") if key in provenance}),
     ]

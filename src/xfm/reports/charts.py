@@ -44,6 +44,25 @@ def read_curves(path: Path) -> dict[str, Curve]:
     return dict(curves)
 
 
+def read_validation(path: Path) -> dict[str, dict[str, Curve]]:
+    """Curves of the looks of a run's `log.jsonl` at what it was not trained on: kind -> name -> curve.
+
+    The kinds are `losses` and, of the average of the weights, `average`.
+    """
+    kinds: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    for line in read_log(path):
+        if line.get("event") != "validation" or not isinstance(step := line.get("step"), int):
+            continue
+        for kind in ("losses", "average"):
+            values = line.get(kind)
+            for name, value in values.items() if isinstance(values, dict) else ():
+                if isinstance(value, int | float):
+                    steps, curve = kinds.setdefault(kind, {}).setdefault(name, ([], []))
+                    steps.append(float(step))
+                    curve.append(float(value))
+    return {kind: dict(curves) for kind, curves in kinds.items()}
+
+
 def small_multiples(
     panels: Mapping[str, Mapping[str, Curve]],
     columns: int = 4,

@@ -1,15 +1,97 @@
 """An exponential moving average of the weights, which is often better than the weights of the last step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from xfm.errors import UserError
+from xfm.modeling.weights import read_tensors
+from xfm.training.sharded import fill
+
 RAMP = 10.0
 """In the first steps the average follows faster: after n steps its decay is (1 + n) / (RAMP + n) at most."""
+_STEPS = "|steps"
+"""In files: how many steps were followed; no parameter has such a name."""
+
+
+def decay_after(decay: float, steps: int) -> float:
+    """The share of an average that stays when it follows for the next time.
+
+    Args:
+        decay: of the average.
+        steps: how many it has followed.
+    """
+    return min(decay, (1 + steps) / (RAMP + steps))
+
+
+class AverageBeside:
+    """The average of a model's weights, beside them: in float32, and sharded where they are (FSDP2).
+
+    Args:
+        model: what is trained, laid out as its processes hold it; its weights are the first average.
+        decay: share of the old average that stays with each step, in (0, 1).
+
+    Attributes:
+        decay: as given.
+        steps: how many steps it has followed.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay, self.steps = decay, 0
+        self._own = dict(model.named_parameters())
+        self._average = {n: p.detach().to(torch.float32, copy=True) for n, p in self._own.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Follow a step; each process its part of the weights."""
+        kept = decay_after(self.decay, self.steps)
+        for name, parameter in self._own.items():
+            self._average[name].mul_(kept).add_(parameter.to(torch.float32), alpha=1 - kept)
+        self.steps += 1
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Inside, the model has the average's weights."""
+        trained = {name: parameter.detach().clone() for name, parameter in self._own.items()}
+        self.give()
+        try:
+            yield
+        finally:
+            self._copy(trained)
+
+    def give(self) -> None:
+        """Give the model the average's weights for good; what was trained last is gone."""
+        self._copy(self._average)
+
+    @torch.no_grad()
+    def _copy(self, values: Mapping[str, Tensor]) -> None:
+        for name, parameter in self._own.items():
+            parameter.copy_(values[name])
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+        return {**self._average, _STEPS: torch.tensor(self.steps)}
+
+    def load(self, file: Path) -> None:
+        """Go on from the average of a checkpoint.
+
+        Raises:
+            UserError: unreadable, or of another model.
+        """
+        stored = read_tensors(file)
+        steps = stored.pop(_STEPS, None)
+        shapes = {name: tensor.shape for name, tensor in self._average.items()}
+        if steps is None or {name: tensor.shape for name, tensor in stored.items()} != shapes:
+            raise UserError(f"{file} is not the average of this model's weights: take an older checkpoint")
+        self.steps = int(steps)
+        for name, tensor in self._average.items():
+            fill(tensor, stored[name])
 
 
 class WeightAverage(nn.Module):
@@ -36,8 +118,7 @@ class WeightAverage(nn.Module):
         super().__init__()
 
         def follow(average: Any, now: Any, steps: Tensor | int) -> None:
-            kept = min(decay, (1 + int(steps)) / (RAMP + int(steps)))
-            get_ema_multi_avg_fn(kept)(average, now, steps)
+            get_ema_multi_avg_fn(decay_after(decay, int(steps)))(average, now, steps)
 
         self.module = module
         self.average = AveragedModel(module, multi_avg_fn=follow).requires_grad_(False)

@@ -11,6 +11,34 @@ SHOWN = "pictures"
 """Of the settings of a fine-tuning: a digest of the files of its pictures."""
 _DIGEST = re.compile("[0-9a-f]{16}")
 
+MAY_CHANGE = frozenset(
+    {
+        "name",
+        "description",
+        "licence",
+        "root",
+        "data.workers",
+        "data.timeout",
+        "data.max_bad",
+        "training.save_every",
+        "training.save_async",
+        "training.keep",
+        "training.log_every",
+        "training.max_bad_steps",
+        "training.strategy",
+        "training.recompute",
+        "training.timeout",
+        "training.validate_every",
+        "training.validate_steps",
+        "finetune.device",
+        "finetune.workers",
+        "finetune.image.workers",  # its name in earlier versions
+        "finetune.max_bad",
+        "finetune.folds",  # the rows say it
+    }
+)
+"""Settings that a resumed run may change: none of them alters what is computed."""
+
 
 def other_data(name: str, old: object) -> str:
     """The data of a fine-tuning of which a setting is a digest; empty for any other setting.

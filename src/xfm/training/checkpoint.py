@@ -3,6 +3,7 @@
 checkpoints/step-00001000/
   model.safetensors        parameters and buffers by name
   optimizer.safetensors    the optimiser's moments by parameter name
+  average.safetensors      the moving average of the weights, if the run keeps one
   random-00000.safetensors random states, one file a process
   state.json               step, settings, versions
   config.json, ...         what else a model folder has, if the run gives it: then this is one, too
@@ -30,6 +31,7 @@ from xfm.training.storage import damage, write_folder
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{8,})")
+AVERAGE = "average.safetensors"
 REQUIRED = frozenset({"model.safetensors", "optimizer.safetensors", "state.json"})
 
 
@@ -133,6 +135,8 @@ def write_checkpoint(
     def write(folder: Path) -> None:
         write_tensors(folder / "model.safetensors", tensors.weights)
         write_tensors(folder / "optimizer.safetensors", tensors.moments)
+        if tensors.average:
+            write_tensors(folder / AVERAGE, tensors.average)
         for rank, random_state in enumerate(random_states):
             write_tensors(folder / f"random-{rank:05d}.safetensors", random_state)
         (folder / "state.json").write_text(json.dumps(payload, indent=1), encoding="utf-8")

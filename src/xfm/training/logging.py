@@ -71,7 +71,8 @@ class RunLog:
     `losses` and `metrics` by name (means since the line before), `lr`, `grad_norm`, `steps_per_s`,
     `samples_per_s`, `seconds` since the run or its continuation began; of a pre-training also `samples`, what
     became of all that was read so far, by stream (see `SampleCounts`). Lines with `event` say what else
-    happened: `skipped_step`, `bad_record`, `partial_picture`, `resumed`.
+    happened: `skipped_step`, `bad_record`, `partial_picture`, `resumed`, and `validation`, whose `losses` are
+    those of `data.validation`, and `average` those with the average of the weights.
     """
 
     def __init__(
@@ -137,6 +138,26 @@ class RunLog:
         self._write({"step": step, "event": event, "message": message, **details})
         if show and not self._bar.disable:
             self._bar.write(message, file=sys.stderr)
+
+    def validation(
+        self, step: int, losses: Mapping[str, float], average: Mapping[str, float] | None = None
+    ) -> None:
+        """Log the losses of what is not trained on.
+
+        Args:
+            step: steps done.
+            losses: by name, `loss` among them.
+            average: likewise with the average of the weights.
+        """
+        kinds: dict[str, Any] = {"losses": losses} | ({} if average is None else {"average": average})
+        also = "" if average is None else f", of the average of the weights {average['loss']:.4g}"
+        message = f"Validation after step {step}: loss {losses['loss']:.4g}{also}"
+        self.event(step, "validation", message, **kinds)
+        if self._board is None:
+            return
+        for kind, values in kinds.items():
+            for name, value in values.items():
+                self._board.add_scalar(f"validation/{kind}/{name}", value, step)
 
     def records(self, step: int, batches: Sequence[TensorFields]) -> None:
         """Log which records of a step's batches were left out, or used in part.

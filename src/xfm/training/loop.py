@@ -2,42 +2,35 @@
 
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
-from functools import partial
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from xfm.config.training import Change, TrainingConfig
-from xfm.data.rng import mix
-from xfm.data.schema import TensorFields
-from xfm.errors import SaidElsewhere, UserError
+from xfm.errors import SaidElsewhere
 from xfm.files import writing
-from xfm.modeling.precision import autocast, resolve
+from xfm.modeling.precision import autocast
 from xfm.objectives.losses import Losses
 from xfm.training import distributed
 from xfm.training.failures import explaining_failures
 from xfm.training.feed import Feed
-from xfm.training.logging import LOG_FILE, RunLog, Window
+from xfm.training.logging import RunLog, Window
 from xfm.training.memory import prepare_process
-from xfm.training.optim import build_optimizer, set_rate
+from xfm.training.optim import set_rate
 from xfm.training.progress import ENDLESS, Moment, Progress, progress_of
-from xfm.training.randomness import seed_all, seeded_generator
-from xfm.training.result import TrainResult, batch_origins, shown_keys, why_skipped
+from xfm.training.result import TrainResult, batch_origins
 from xfm.training.run_folder import Describe, RunFolder, farewell, saved_of
-from xfm.training.samples import SampleCounts
-from xfm.training.sharded import whole as whole_tensor
-from xfm.training.sharing import balanced
 from xfm.training.signals import Interrupted, StopRequest
+from xfm.training.stepping import B, Stepper, Whole
 from xfm.training.storage import SAVED_BEFORE
-from xfm.training.strategy import OneProcess, recomputing, strategy_of
+from xfm.training.strategy import Compute
 
-B = TypeVar("B", bound=TensorFields)
-Whole = Callable[[Sequence[B], torch.Generator, Callable[[Callable[[], Any]], Any]], Sequence[Any]]
+Validate = Callable[[Callable[[Compute[Any]], Any]], Mapping[str, float]]
 """See `train`."""
 
 
@@ -64,6 +57,7 @@ def train(
     allowed: frozenset[Change] = frozenset(),
     whole: Whole[B] | None = None,
     stage: Callable[[B], Hashable] = lambda batch: None,
+    validate: Validate | None = None,
 ) -> TrainResult:
     """Train a model in place.
 
@@ -98,6 +92,10 @@ def train(
         whole: what the losses take in place of a step's batches, given all of them on the device, the
             generator and a way to compute something with the model; for losses that depend on the whole step.
         stage: of a batch; steps of one stage use the same parameters. None where nobody knows.
+        validate: gives `loss` and the losses by name on batches that are not trained on, given a way to
+            compute something with the model, without gradient. It is asked every `config.validate_every`
+            steps and at the end, with the model in evaluation mode, once more with the average of the weights
+            if there is one, and must leave every random state as it is.
 
     Returns:
         How the run ended.
@@ -116,8 +114,8 @@ def train(
         beside = config.save_async
         place = RunFolder(folder, resolved, process, describe, data, allowed, beside) if folder else None
         course = course or progress_of(config)
-        work = model, losses, batches, config, course
-        loop = _Loop(*work, place, is_new, origins, process, after_step, finished, count, whole, stage)
+        work = model, losses, config, process, place, is_new, origins, after_step, count, whole, stage
+        loop = _Loop(Stepper(*work), batches, config, course, place, process, finished, validate)
         try:
             with nullcontext() if folder is None else writing(folder, SAVED_BEFORE):
                 start = loop.prepare(resume)
@@ -129,41 +127,22 @@ def train(
 
 
 class _Loop(Generic[B]):
-    """State of a run; `train` says what the arguments mean."""
+    """The run around its steps; `train` says what the arguments mean."""
 
     def __init__(
         self,
-        model: nn.Module,
-        losses: Callable[[Any, torch.Generator], Losses],
+        steps: Stepper[B],
         batches: Callable[[int, int], Iterator[B]],
         config: TrainingConfig,
         course: Progress,
         folder: RunFolder | None,
-        is_new: Callable[[str], bool],
-        origins: Callable[[B], Sequence[object]],
         process: distributed.Process,
-        after_step: Callable[[], None],
         finished: Callable[[int], bool] | None,
-        count: Callable[[B], float] | None,
-        whole: "Whole[B] | None",
-        stage: Callable[[B], Hashable],
+        validate: Validate | None,
     ) -> None:
-        self.model, self.losses = model.to(process.device).train(), losses
-        self.batches, self.config, self.folder = batches, config, folder
+        self.steps, self.batches, self.config, self.folder = steps, batches, config, folder
         self.course, self.kept = course, list[Moment]()
-        self.origins, self.process = origins, process
-        self.after_step, self.finished, self.count = after_step, finished, count
-        self.whole, self.stage = whole, stage
-        self.precision = distributed.from_first(resolve(config.precision, process.device))
-        self.open = ExitStack()
-        self.open.enter_context(recomputing(model, config.recompute))
-        self.strategy: OneProcess = strategy_of(model, config, process.device, self.precision)
-        self.optimizer = build_optimizer(model, config.optim, is_new)
-        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        seed_all(mix(config.seed, process.rank))
-        self.generator = seeded_generator(mix(config.seed, 0), process.device)  # the same in all processes
-        self.window, self.samples = Window(), SampleCounts()
-        self.skipped = self.bad_in_a_row = 0
+        self.process, self.finished, self.validate = process, finished, validate
         self.log: RunLog | None = None
         self.notes: list[str] = []
 
@@ -174,11 +153,13 @@ class _Loop(Generic[B]):
         if not resume:
             self.folder.begin()
             return 0
-        state, self.notes = self.folder.resume(self.model, self.optimizer, self.generator)
+        steps = self.steps
+        found = self.folder.resume(steps.model, steps.optimizer, steps.generator, steps.average)
+        state, self.notes = found
         if state is None:
             return 0
-        self.precision = state.precision
-        self.samples.resume(state.samples)
+        steps.precision = state.precision
+        steps.samples.resume(state.samples)
         self.kept = self.folder.kept_moments(state.step)
         return state.step
 
@@ -198,7 +179,7 @@ class _Loop(Generic[B]):
 
     def close(self) -> None:
         """Close bar and files, and leave the model as it was built."""
-        self.open.close()
+        self.steps.close()
         if self.log is not None:
             self.log.close()
         if self.folder is not None:
@@ -210,19 +191,19 @@ class _Loop(Generic[B]):
         self.course.begin(start, self.kept, self.log.decided)
         accumulate, steps = self.config.accumulate, self.course.planned or ENDLESS
         with Feed(self.batches(start * accumulate, steps * accumulate), accumulate) as feed:
-            return self._steps(start, feed, stop)
+            return self._take(start, feed, stop)
 
-    def _steps(self, start: int, feed: Feed[B], stop: StopRequest) -> TrainResult:
+    def _take(self, start: int, feed: Feed[B], stop: StopRequest) -> TrainResult:
         assert self.log is not None
         config, course, began = self.config, self.course, time.perf_counter()
         prepare_process()
         last: Mapping[str, Any] = {}
         saved = start  # nothing to save before the first step
-        self.window = Window()
+        self.steps.window = Window()
         for step in count(start):
             if course.over(step):
                 break
-            rate = set_rate(self.optimizer, config.optim, step, course)
+            rate = set_rate(self.steps.optimizer, config.optim, step, course)
             micro = feed.fetch(stop)
             if micro is None and self.process.world > 1:  # the others wait in a step that will not be
                 if self.folder is not None:
@@ -231,15 +212,19 @@ class _Loop(Generic[B]):
                     f"stopped while waiting for data; {saved_of(self.folder and self.folder.path)}"
                 )
             self.log.records(step + 1, micro or ())
-            stopping = micro is None or self._step(step, micro, stop)
+            stopping = micro is None or self.steps.take(step, micro, stop, self.log)
             done = step if micro is None else step + 1
             if done > step:
                 self.log.advance()
             over = course.over(done)
-            if self.window.steps and (done % config.log_every == 0 or over or stopping):
-                self.window.samples = sum(distributed.collect(self.window.samples))
-                last = self.log.step(done, self.window, rate, course.at(done).share, self.samples.totals())
-                self.window = Window()
+            window = self.steps.window
+            if window.steps and (done % config.log_every == 0 or over or stopping):
+                window.samples = sum(distributed.collect(window.samples))
+                totals = self.steps.samples.totals()
+                last = self.log.step(done, window, rate, course.at(done).share, totals)
+                self.steps.window = Window()
+            if done > step and (over or (config.validate_every and done % config.validate_every == 0)):
+                self._validate(done)
             ended = over or (done > step and self._enough(done))
             due = config.save_every > 0 and done % config.save_every == 0
             if self.folder and (stopping or due or ended) and done != saved:
@@ -258,94 +243,36 @@ class _Loop(Generic[B]):
         return self._result(start, began, last)
 
     def _save(self, folder: RunFolder, done: int) -> None:
-        tensors, samples = (self.model, self.optimizer, self.generator), self.samples.totals()
-        folder.save(done, self.precision, self.config.keep, *tensors, samples)
+        steps = self.steps
+        tensors, samples = (steps.model, steps.optimizer, steps.generator), steps.samples.totals()
+        folder.save(done, steps.precision, self.config.keep, *tensors, samples, steps.average)
 
     def _result(self, step: int, began: float, last: Mapping[str, Any]) -> TrainResult:
         changes = self.folder.changes if self.folder else ()
-        return TrainResult(step, self.skipped, time.perf_counter() - began, last, changes)
+        seconds = time.perf_counter() - began
+        return TrainResult(step, self.steps.skipped, seconds, last, changes, self.steps.average)
 
     def _enough(self, done: int) -> bool:
         """Whether the run may end before its last step."""
         return self.finished is not None and distributed.from_first(self.finished(done))
 
-    def _step(self, step: int, micro: Sequence[B], stop: StopRequest) -> bool:
-        """One optimiser step, skipped if the loss is NaN or infinite; whether to stop afterwards."""
-        self.optimizer.zero_grad(set_to_none=True)
-        results: list[Losses] = []
-        factors, stage = self._factors(micro), self.stage(micro[0])
-        for index, (part, factor) in enumerate(zip(self._parts(micro), factors, strict=True)):
-            with self.strategy.part(stage, index + 1 == len(micro)) as module:
-                with autocast(self.precision, self.process.device):
-                    result: Losses = module(partial(self.losses, part, self.generator))
-                with distributed.collective("the backward pass, in which gradients are averaged"):
-                    (result.total * factor / len(micro)).backward()
-            results.append(result)
-        self.strategy.done()
-        norm = whole_tensor(nn.utils.clip_grad_norm_(self.parameters, self.config.optim.clip or float("inf")))
-        total = torch.stack([result.total.detach() for result in results]).sum()
-        bad = not bool(torch.isfinite(total + norm))
-        failed = self.folder is not None and self.folder.failed
-        flags = distributed.largest(
-            torch.tensor([bad, stop.received, failed], dtype=torch.int32, device=total.device)
-        )
-        bad, stopping, failed = (bool(flag) for flag in flags.tolist())
-        if self.folder is not None and failed:
-            self.folder.settle()
-        self.samples.add(micro, trained=not bad)
-        if bad:
-            self._skip(step, micro, results, norm)
-        else:
-            with autocast(self.precision, self.process.device):  # Muon's products, too
-                self.optimizer.step()
-            self.after_step()
-            self.bad_in_a_row = 0
-            self._note(micro, results, factors, norm)
-        return stopping
-
-    def _parts(self, micro: Sequence[B]) -> Sequence[Any]:
-        """What the losses are to take."""
-        batches = [batch.to(self.process.device) for batch in micro]
-        if self.whole is None:
-            return batches
-        with autocast(self.precision, self.process.device):
-            return self.whole(batches, self.generator, self.strategy.run)
-
-    def _factors(self, micro: Sequence[B]) -> Sequence[Tensor | float]:
-        """What each batch counts for, 1 in the mean over those of the step."""
-        if self.count is None:
-            return [1.0] * len(micro)
-        return balanced([self.count(batch) for batch in micro], self.process.device)
-
-    def _note(
-        self,
-        micro: Sequence[B],
-        results: Sequence[Losses],
-        factors: Sequence[Tensor | float],
-        norm: Tensor,
-    ) -> None:
-        for result, factor in zip(results, factors, strict=True):
-            self.window.add({"loss": result.total}, factor)
-            self.window.add({f"losses/{name}": value for name, value in result.parts.items()}, factor)
-            self.window.add({f"metrics/{name}": value for name, value in result.metrics.items()}, factor)
-        self.window.add({"grad_norm": norm})
-        self.window.samples += sum(len(self.origins(batch)) for batch in micro)
-        self.window.steps += 1
-
-    def _skip(self, step: int, micro: Sequence[B], results: Sequence[Losses], norm: Tensor) -> None:
-        """Leave the model as it is, log the batch, and stop the run after too many in a row."""
-        self.optimizer.zero_grad(set_to_none=True)
-        self.skipped += 1
-        self.bad_in_a_row += 1
-        keys = [str(origin) for batch in micro for origin in self.origins(batch)]
-        cause, shown = why_skipped(results, norm), shown_keys(keys)
-        message = f"Step {step + 1} skipped: {cause}; its batch: {shown or 'of unknown origin'}"
+    def _validate(self, done: int) -> None:
+        """Look at the losses of what is not trained on, with the weights and with their average."""
+        if self.validate is None:
+            return
         assert self.log is not None
-        self.log.event(step + 1, "skipped_step", message, keys=keys)
-        if self.bad_in_a_row >= self.config.max_bad_steps:
-            where = f"; all keys are in {self.folder.path / LOG_FILE}" if self.folder else ""
-            raise UserError(
-                f"{self.bad_in_a_row} steps in a row had a NaN or infinite loss, the last was step "
-                f"{step + 1} ({cause}) on {shown or 'a batch of unknown origin'}{where}: lower "
-                "training.optim.lr, or look at these records"
-            )
+        average = self.steps.average
+        self.steps.model.eval()
+        losses, of_average = self._look(self.validate), None
+        if average is not None:
+            with average.applied():
+                of_average = self._look(self.validate)
+        self.steps.model.train()
+        self.log.validation(done, losses, of_average)
+
+    def _look(self, validate: Validate) -> Mapping[str, float]:
+        """The losses with the weights that the model has; the pass keeps nothing of them."""
+        with autocast(self.steps.precision, self.process.device):
+            found = validate(self.steps.strategy.run)
+        self.steps.strategy.refresh()
+        return found

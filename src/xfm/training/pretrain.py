@@ -31,6 +31,7 @@ from xfm.training.provenance import checkpoint_describer, describe_run, origin_o
 from xfm.training.randomness import seed_all
 from xfm.training.run_folder import held, require_run, restarted, saved_of
 from xfm.training.sharded import whole as whole_tensor
+from xfm.training.validation import Validation
 
 MODEL_FOLDER = "model"
 _log = logging.getLogger(__name__)
@@ -90,11 +91,13 @@ def pretrain(
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
         course = course_of(recipe, folder, replay, resume)
         data = CurriculumData(recipe, process, preprocessing, course)
-        bad = BadLog(folder, process, resume)
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
         step = PretrainingStep(model, policy, recipe.training.mim_target, data)
+        looks = recipe.training.validate_every > 0
+        validate = Validation(recipe, model, policy, process, preprocessing) if looks else None
+        bad = BadLog(folder, process, resume)
         result = train(
             model,
             step,
@@ -112,13 +115,16 @@ def pretrain(
             allowed=allowed,
             whole=step.whole,
             stage=step.stage,
+            validate=validate,
         )
         bad.close()
+        if result.average is not None:
+            result.average.give()
         model = unsharded(model)
         if process.is_first:
             for report in data.reports:
                 bad.folder(report)
-            made = provenance(result.step, changes=result.changes)
+            made = provenance(result.step, changes=result.changes, average=recipe.training.ema)
             save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, made)
             if count := data.used_in_part:
                 _log.warning("%s pictures were used in part; see the events in %s", count, folder / LOG_FILE)

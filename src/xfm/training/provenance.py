@@ -52,6 +52,7 @@ def describe_run(
     steps: int,
     origin: Mapping[str, Any] = MappingProxyType({}),
     changes: Sequence[str] = (),
+    average: float = 0.0,
 ) -> dict[str, Any]:
     """Provenance of the trained model: recipe, position, data, policy, seeds and versions, and licences.
 
@@ -60,6 +61,7 @@ def describe_run(
         steps: steps done; where every data stream stands follows from it.
         origin: from `origin_of`.
         changes: what was otherwise, and allowed, when the run was resumed.
+        average: decay of the moving average that the weights are; 0 where they are those of the last step.
     """
     world = read_json_or_nothing(Path(recipe.root) / "world.json")  # other data has none
     described: dict[str, Any] = {
@@ -76,6 +78,8 @@ def describe_run(
     }
     if world:
         described["world"] = {key: world[key] for key in _OF_THE_WORLD if key in world}
+    if average:
+        described["weights"] = f"exponential moving average of decay {average:g}, not those of the last step"
     if changes:
         described["changed_on_resuming"] = list(changes)
     return described | ({"began_with": dict(origin)} if origin else {})

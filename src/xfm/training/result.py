@@ -8,6 +8,7 @@ from torch import Tensor
 
 from xfm.data.schema import TensorFields
 from xfm.objectives.losses import Losses
+from xfm.training.averaging import AverageBeside
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class TrainResult:
         seconds: time since then.
         last: the last logged line (see `RunLog`), empty if nothing was logged.
         changes: what was otherwise, and allowed, when the run was resumed: sentences.
+        average: of the weights, where the configuration keeps one; the model has what was trained last.
     """
 
     step: int
@@ -27,6 +29,7 @@ class TrainResult:
     seconds: float
     last: Mapping[str, Any] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
+    average: AverageBeside | None = None
 
 
 def why_skipped(results: Sequence[Losses], norm: Tensor) -> str:

@@ -20,9 +20,11 @@ from xfm.errors import UserError
 from xfm.files import write_text, writing
 from xfm.locks import locked
 from xfm.training import distributed
+from xfm.training.averaging import AverageBeside
 from xfm.training.beside import WorkBeside
-from xfm.training.changes import SHOWN, changes_since, other_data
+from xfm.training.changes import MAY_CHANGE, SHOWN, changes_since, other_data
 from xfm.training.checkpoint import (
+    AVERAGE,
     CheckpointState,
     checkpoint_path,
     latest_checkpoint,
@@ -41,32 +43,6 @@ from xfm.training.signals import Interrupted
 from xfm.training.snapshot import HostCopies, snapshot
 
 CONFIG_FILE = "config.yaml"
-
-MAY_CHANGE = frozenset(
-    {
-        "name",
-        "description",
-        "licence",
-        "root",
-        "data.workers",
-        "data.timeout",
-        "data.max_bad",
-        "training.save_every",
-        "training.save_async",
-        "training.keep",
-        "training.log_every",
-        "training.max_bad_steps",
-        "training.strategy",
-        "training.recompute",
-        "training.timeout",
-        "finetune.device",
-        "finetune.workers",
-        "finetune.image.workers",  # its name in earlier versions
-        "finetune.max_bad",
-        "finetune.folds",  # the rows say it
-    }
-)
-"""Settings that a resumed run may change: none of them alters what is computed."""
 
 
 def require_run(folder: Path) -> None:
@@ -186,7 +162,11 @@ class RunFolder:
         self._write_settings()
 
     def resume(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        generator: torch.Generator,
+        average: AverageBeside | None = None,
     ) -> tuple[CheckpointState | None, list[str]]:
         """Load the newest whole checkpoint, random states included.
 
@@ -203,6 +183,8 @@ class RunFolder:
         self._check_settings(path)
         notes = [*notes, *self._check_changes(path)]
         state, randomness = load_checkpoint(path, model, optimizer, self.process.rank)
+        if average is not None:
+            average.load(path / AVERAGE)
         if randomness is not None:
             restore_random_state(randomness, generator)
         elif (first := random_states(path, 0)) is not None:
@@ -222,6 +204,7 @@ class RunFolder:
         optimizer: torch.optim.Optimizer,
         generator: torch.Generator,
         samples: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+        average: AverageBeside | None = None,
     ) -> Path:
         """Write the checkpoint of a step and delete all but the newest `keep`.
 
@@ -236,7 +219,7 @@ class RunFolder:
         state = CheckpointState(step, self.settings, world, precision, self.data, self.changes, samples)
         describe = None if self.describe is None else partial(self.describe, steps=step)
 
-        tensors = snapshot(model, optimizer, self.process.is_first, self._copies)
+        tensors = snapshot(model, optimizer, self.process.is_first, self._copies, average)
 
         def write() -> None:
             write_checkpoint(path, tensors, states, state, describe)

@@ -1,11 +1,12 @@
 """The tensors of a run at one moment: its own, or copies that training cannot change any more."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from xfm.training.averaging import AverageBeside
 from xfm.training.sharded import whole
 
 
@@ -16,15 +17,17 @@ class Snapshot:
     Attributes:
         weights: parameters and buffers by name.
         moments: the optimiser's, by name of the parameter.
+        average: of the weights, where one is kept.
     """
 
     weights: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
+    average: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         """What they take."""
-        return sum(tensor.nbytes for tensor in (*self.weights.values(), *self.moments.values()))
+        return sum(t.nbytes for of in (self.weights, self.moments, self.average) for t in of.values())
 
 
 class HostCopies:
@@ -67,7 +70,11 @@ def unique_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def snapshot(
-    model: nn.Module, optimizer: torch.optim.Optimizer, kept: bool = True, copies: HostCopies | None = None
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    kept: bool = True,
+    copies: HostCopies | None = None,
+    average: AverageBeside | None = None,
 ) -> Snapshot:
     """The tensors of a checkpoint. Of a sharded model every process must ask, at the same place.
 
@@ -77,19 +84,24 @@ def snapshot(
         kept: whether this process wants them: others help to gather them, and get none.
         copies: where all of them are copied to, so that training may go on; without, only what was gathered
             is a copy.
+        average: of the weights, if one is kept.
     """
 
-    def gathered(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    def gathered(named: Iterable[tuple[str, Tensor]], kind: str = "") -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         for name, tensor in named:
             full = whole(tensor)
             if kept and copies is not None:
-                found[name] = copies.keep(name, full)
+                found[name] = copies.keep(kind + name, full)
             elif kept:
                 found[name] = full if full is tensor else full.cpu()
         return found
 
-    found = Snapshot(gathered(unique_state(model).items()), gathered(_optimizer_tensors(optimizer)))
+    found = Snapshot(
+        gathered(unique_state(model).items()),
+        gathered(_optimizer_tensors(optimizer)),
+        gathered(average.tensors.items(), "average|") if average is not None else {},
+    )
     if copies is not None:
         copies.finish()
     return found

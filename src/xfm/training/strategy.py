@@ -58,6 +58,9 @@ class OneProcess:
     def done(self) -> None:
         """Told after the backward pass of a step's last part."""
 
+    def refresh(self) -> None:
+        """Told before the weights change otherwise than by a step, after passes without a backward pass."""
+
 
 class Replicas(OneProcess):
     """Every process has the whole model; gradients are averaged while they are computed.
@@ -133,6 +136,14 @@ class Shards(OneProcess):
                 fully_shard(unit.key_value, mesh=mesh, mp_policy=policy)
             fully_shard(unit, mesh=mesh, mp_policy=policy)
         fully_shard(self.work, mesh=mesh)  # temperature, heads, embeddings: in float32
+
+    def refresh(self) -> None:
+        """Let go of what is gathered; embeddings and heads wait for a backward pass that may not come."""
+        from torch.distributed.fsdp import FSDPModule
+
+        for module in self.work.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
 
 
 def units(model: nn.Module) -> list[nn.Module]:
