@@ -160,7 +160,7 @@ def measured(recipe: Recipe) -> Measured:
 
 
 def narrow(recipe: Recipe, depth: int = 3, *options: str) -> Recipe:
-    """The recipe `base` as this CPU can compute it."""
+    """The recipe `base` as this CPU can compute it, with all activations kept."""
     model, quarter = recipe.model, {"width": 192, "heads": 3}
     model = replace(
         model,
@@ -170,7 +170,8 @@ def narrow(recipe: Recipe, depth: int = 3, *options: str) -> Recipe:
     )
     rows = {"text": 8, "image": 3, "pair": 6, "region": 4}
     streams = {name: replace(one, batch_size=rows[name]) for name, one in recipe.data.streams.items()}
-    return replace(recipe, model=model, data=replace(recipe.data, **streams))
+    training = replace(recipe.training, recompute=False)
+    return replace(recipe, model=model, data=replace(recipe.data, **streams), training=training)
 
 
 def cases() -> Iterator[tuple[str, Recipe]]:
