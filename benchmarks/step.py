@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from benchmarks.encoders import Comparison
 from benchmarks.published_step import published_model
 from torch import Tensor, nn
 
@@ -55,15 +56,9 @@ Forward = Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One comparison; `ours` and `theirs` are medians of seconds, or MiB; `processor` is None of MiB."""
+class Measured(Comparison):
+    """One comparison, in seconds or MiB; `processor` is its ratio of processor seconds, None of MiB."""
 
-    name: str
-    peer: str
-    ratio: float
-    ours: float
-    theirs: float
-    unit: str
     processor: float | None = None
 
 

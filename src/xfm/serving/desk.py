@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
@@ -106,16 +106,15 @@ class Desk:
     async def compute(self, lane: str, work: Callable[[], Any]) -> Any:
         """Work that needs a model and is no item of a batch, in turn with the batches, one at a time."""
         alone = ("alone", lane, next(self._numbers))
-        (answer,) = await self.batcher.answers(alone, lambda jobs: [job() for job in jobs], [work], [0])
-        return answer
+        return await self.together(alone, lambda jobs: [job() for job in jobs], work, 0)
 
     async def together(
-        self, lane: tuple[str, ...], compute: Compute, item: Any, length: int, since: float | None = None
+        self, lane: tuple[Hashable, ...], compute: Compute, item: Any, length: int, since: float | None = None
     ) -> Any:
         """The answer to an item, computed together with those of other requests in its lane.
 
         Args:
-            lane: "search", and what is computed in which collection.
+            lane: of what can be computed together; its second part is the name in the measures.
             compute: how.
             item: of this request.
             length: by which batches are filled with like ones.
