@@ -18,6 +18,9 @@ MAY_CHANGE = frozenset(
         "licence",
         "root",
         "data.workers",
+        "data.cache_mb",  # pictures in memory are the bytes that decoding gives
+        "data.remote.cache_mb",
+        "data.remote.patience",
         "data.timeout",
         "data.max_bad",
         "training.save_every",
