@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from xfm.serving.batching import Batcher, Closed, Full
+from xfm.serving.batching import Batcher, Closed, Full, Lane
+from xfm.serving.forecast import Forecast
 
 
 class Computer:
@@ -32,7 +33,7 @@ async def started(batch: int = 4, room: int = 100) -> Batcher:
 
 
 async def ask(batcher: Batcher, computer: Computer, *items: Any, lane: str = "a") -> list[Any]:
-    return await batcher.answers(lane, computer, items, [len(str(item)) for item in items])
+    return await batcher.answers(Lane(lane), computer, items, [len(str(item)) for item in items])
 
 
 def test_answers_come_to_whom_they_belong() -> None:
@@ -59,7 +60,7 @@ def test_a_later_step_comes_before_what_is_newer_and_is_never_refused() -> None:
         with pytest.raises(Full):  # there is something that waits, and nobody may wait for anything
             await ask(batcher, computer, 4, lane="c")
         steps = [
-            asyncio.create_task(batcher.answers(lane, computer, [number], [1], began))
+            asyncio.create_task(batcher.answers(Lane(lane), computer, [number], [1], began))
             for lane, number in (("b", 5), ("c", 6))
         ]
         assert await asyncio.gather(first, newer, *steps) == [[2], [4, 6], [10], [12]]
@@ -172,5 +173,44 @@ def test_what_was_taken_is_answered_at_the_end() -> None:
             await ask(batcher, computer, 9)
         assert await asyncio.gather(*tasks) == [[0], [2], [4], [6], [8]]
         await closing
+
+    asyncio.run(run())
+
+
+def test_a_forecast_counts_each_work_at_its_own_cost() -> None:
+    forecast = Forecast()
+    assert forecast.seconds() == 0
+    for work, items, seconds in (("texts", 8, 0.008), ("search", 2, 0.08)):
+        for _ in range(3):
+            with forecast.computing(work, items):
+                time.sleep(seconds)
+    forecast.add("texts", 10)
+    texts = forecast.seconds()
+    forecast.add("texts", -10)
+    forecast.add("search", 10)
+    assert forecast.seconds() > 10 * texts
+    forecast.add("search", -10)
+    forecast.add("unknown", 10)  # as the average of all
+    assert texts < forecast.seconds() < 0.4
+    forecast.add("unknown", -10)
+    with forecast.computing("search", 10):
+        assert forecast.seconds() > 0
+
+
+def test_who_would_wait_longer_than_may_be_is_refused_though_few_wait() -> None:
+    async def run() -> None:
+        batcher, slow, quick = Batcher(1, 100, patience=0.15), Computer(0.05), Computer()
+        batcher.start()
+        for _ in range(3):
+            await ask(batcher, slow, 1, lane="slow")
+            await ask(batcher, quick, 1, lane="quick")
+        some = [asyncio.create_task(ask(batcher, quick, n, lane="quick")) for n in range(40)]
+        await asyncio.sleep(0)
+        batcher.check_room(1)
+        with batcher.expecting("slow", 4), pytest.raises(Full):  # nothing of it waits yet
+            batcher.check_room(1)
+        batcher.check_room(1)
+        await asyncio.gather(*some)
+        await batcher.close()
 
     asyncio.run(run())

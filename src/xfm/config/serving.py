@@ -16,7 +16,8 @@ class ServeConfig:
         room: most items that wait; what is beyond is refused with status 429 and a time to try again.
         seconds: for one request, all included, after which it is given up with status 504.
         wait: seconds for which a request may probably wait for its turn, else it is refused at once with
-            status 429; half of `seconds` if not given. The forecast counts the items before it alike.
+            status 429; half of `seconds` if not given. The forecast is what
+            each kind of work has lately cost, times its items in front.
         header_seconds: in which the head of a request must have arrived, else the connection is closed.
         body_seconds: in which a request must have arrived.
         body_bytes: largest request.

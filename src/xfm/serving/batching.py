@@ -8,13 +8,30 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from xfm.serving.forecast import Forecast
 
 Compute = Callable[[Sequence[Any]], Sequence[Any]]
 """Answers to items, in their order, computed together."""
+
+
+class Lane(NamedTuple):
+    """What can be computed together.
+
+    Attributes:
+        work: its name in the measures; items of one work cost alike.
+        of: the model or the collection.
+        how: the options.
+    """
+
+    work: str
+    of: Hashable = None
+    how: Hashable = None
 
 
 class Full(Exception):
@@ -44,8 +61,8 @@ class _Job:
 
 
 @dataclass(eq=False)
-class _Lane:
-    """Items that one computation can answer together."""
+class _Queue:
+    """Items of a lane that wait."""
 
     compute: Compute
     waiting: deque[_Job] = field(default_factory=deque)
@@ -63,7 +80,7 @@ class Batcher:
         batch: most items of a batch.
         room: most items that wait; more are refused.
         patience: seconds after which an answer is too late; what would probably wait longer is refused, too.
-        observe: told the name of a lane, the items of each batch, and the seconds it took.
+        observe: told the work of each batch, its items, and the seconds it took.
 
     All methods are for the event loop's thread; what computes runs in one thread of its own.
     """
@@ -72,13 +89,12 @@ class Batcher:
         self,
         batch: int,
         room: int,
-        observe: Callable[[Hashable, int, float], None] = lambda *_: None,
+        observe: Callable[[str, int, float], None] = lambda *_: None,
         patience: float = math.inf,
     ) -> None:
         self._batch, self._room, self._observe, self._patience = batch, room, observe, patience
-        self._lanes: dict[Hashable, _Lane] = {}
-        self._waiting, self._working, self._closed = 0, 0, False
-        self._took, self._done = 0.01, 1.0  # seconds and items of the last batches, older ones fading
+        self._lanes: dict[Lane, _Queue] = {}
+        self._waiting, self._closed, self._forecast = 0, False, Forecast()
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self._arrived = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -109,13 +125,22 @@ class Batcher:
         """
         if self._closed:
             raise Closed
-        wait = self._took / self._done * self._waiting
+        wait = self._forecast.seconds()
         if self._waiting and (self._waiting + items > self._room or wait > self._patience):
             raise Full(max(1.0, wait))
 
+    @contextmanager
+    def expecting(self, work: str, items: int = 1) -> Iterator[None]:
+        """Count items in the forecast that come when what they need is read or looked up."""
+        self._forecast.add(work, items)
+        try:
+            yield
+        finally:
+            self._forecast.add(work, -items)
+
     async def answers(
         self,
-        lane: Hashable,
+        lane: Lane,
         compute: Compute,
         items: Sequence[Any],
         lengths: Sequence[int],
@@ -142,14 +167,14 @@ class Batcher:
         if not items:
             return []
         loop = asyncio.get_running_loop()
-        place = self._lanes.setdefault(lane, _Lane(compute))
+        place = self._lanes.setdefault(lane, _Queue(compute))
         began = time.perf_counter() if since is None else since
         jobs = [
             _Job(item, length, loop.create_future(), began)
             for item, length in zip(items, lengths, strict=True)
         ]
         place.waiting.extend(jobs)
-        self._waiting += len(jobs)
+        self._count(lane, len(jobs))
         self._arrived.set()
         try:
             return list(await asyncio.gather(*(job.answer for job in jobs)))
@@ -159,12 +184,16 @@ class Batcher:
                     job.answer.cancel()
             self._drop_cancelled(lane)
 
-    def _drop_cancelled(self, lane: Hashable) -> None:
+    def _count(self, lane: Lane, items: int) -> None:
+        self._waiting += items
+        self._forecast.add(lane.work, items)
+
+    def _drop_cancelled(self, lane: Lane) -> None:
         place = self._lanes.get(lane)
         if place is None:
             return
         left = deque(job for job in place.waiting if not job.answer.cancelled())
-        self._waiting -= len(place.waiting) - len(left)
+        self._count(lane, len(left) - len(place.waiting))
         place.waiting = left
         if not left:
             del self._lanes[lane]
@@ -183,7 +212,7 @@ class Batcher:
             compute, jobs = self._next(lane)
             await self._compute(lane, compute, jobs)
 
-    def _next(self, lane: Hashable) -> tuple[Compute, list[_Job]]:
+    def _next(self, lane: Lane) -> tuple[Compute, list[_Job]]:
         """A batch of a lane: the first item, and those nearest to its length."""
         place = self._lanes[lane]
         first = min(place.waiting, key=lambda job: job.since)
@@ -192,18 +221,16 @@ class Batcher:
         jobs = [first, *others[: self._batch - 1]]
         chosen = {id(job) for job in jobs}
         place.waiting = deque(job for job in place.waiting if id(job) not in chosen)
-        self._waiting -= len(jobs)
+        self._count(lane, -len(jobs))
         if not place.waiting:
             del self._lanes[lane]
         return place.compute, jobs
 
-    async def _compute(self, lane: Hashable, compute: Compute, jobs: list[_Job]) -> None:
-        began = time.perf_counter()
+    async def _compute(self, lane: Lane, compute: Compute, jobs: list[_Job]) -> None:
         items = [job.item for job in jobs]
-        results = await asyncio.get_running_loop().run_in_executor(self._threads, _safely, compute, items)
-        took = time.perf_counter() - began
-        self._took, self._done = 0.9 * self._took + took, 0.9 * self._done + len(jobs)
-        self._observe(lane, len(jobs), took)
+        with self._forecast.computing(lane.work, len(jobs)) as clock:
+            results = await asyncio.get_running_loop().run_in_executor(self._threads, _safely, compute, items)
+        self._observe(lane.work, len(jobs), clock.seconds)
         for job, result in zip(jobs, results, strict=True):
             if job.answer.done():  # nobody waits for it any more
                 continue

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
@@ -16,7 +16,7 @@ from xfm.data.pictures import PictureError, picture_size
 from xfm.errors import UserError
 from xfm.inference.items import Item
 from xfm.inference.picture_inputs import Picture
-from xfm.serving.batching import Batcher, Compute
+from xfm.serving.batching import Batcher, Compute, Lane
 from xfm.serving.bounds import Pixels, check_options, check_texts
 from xfm.serving.inputs import Inputs, Sent, decoded, is_data, sent_in, with_pictures
 from xfm.serving.models import Models, Served
@@ -90,12 +90,13 @@ class Desk:
             self.check_count(len(given))
         chosen = served.pipeline(task).options(options or {})
         check_options(task, chosen, self.config.characters)
-        read = await self._items(served, task, given)
+        with self.batcher.expecting(task, len(given)):
+            read = await self._items(served, task, given)
         good = {place: item for place, item in enumerate(read) if isinstance(item, Item)}
         found: list[Any] = [one if isinstance(one, UserError) else None for one in read]
         if good:
             # What can be computed together: the same task of the same model with the same options.
-            lane = (id(served), task, json.dumps(asdict(chosen), sort_keys=True, default=str))
+            lane = Lane(task, id(served), json.dumps(asdict(chosen), sort_keys=True, default=str))
             lengths = [_length(item) for item in good.values()]
             compute = served.compute(task, chosen)
             answers = await self.batcher.answers(lane, compute, list(good.values()), lengths)
@@ -103,18 +104,18 @@ class Desk:
                 found[place] = answer
         return found
 
-    async def compute(self, lane: str, work: Callable[[], Any]) -> Any:
+    async def compute(self, name: str, work: Callable[[], Any]) -> Any:
         """Work that needs a model and is no item of a batch, in turn with the batches, one at a time."""
-        alone = ("alone", lane, next(self._numbers))
+        alone = Lane(name, how=next(self._numbers))
         return await self.together(alone, lambda jobs: [job() for job in jobs], work, 0)
 
     async def together(
-        self, lane: tuple[Hashable, ...], compute: Compute, item: Any, length: int, since: float | None = None
+        self, lane: Lane, compute: Compute, item: Any, length: int, since: float | None = None
     ) -> Any:
         """The answer to an item, computed together with those of other requests in its lane.
 
         Args:
-            lane: of what can be computed together; its second part is the name in the measures.
+            lane: of what can be computed together.
             compute: how.
             item: of this request.
             length: by which batches are filled with like ones.

@@ -1,6 +1,6 @@
 """What a server counts, in the form of Prometheus."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -31,9 +31,8 @@ class Measures:
         )
         Gauge("xfm_waiting_items", "Items that wait.", registry=self._registry).set_function(waiting)
 
-    def batch(self, lane: Hashable, items: int, seconds: float) -> None:
-        """A batch was computed; the task is the second part of the lane's name."""
-        task = str(lane[1]) if isinstance(lane, tuple) else str(lane)
+    def batch(self, task: str, items: int, seconds: float) -> None:
+        """A batch was computed."""
         self._sizes.labels(task).observe(items)
         self._computed.labels(task).observe(seconds)
 

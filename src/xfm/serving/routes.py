@@ -17,6 +17,7 @@ from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
 from xfm.errors import UserError
 from xfm.index.searching import SearchQuestion
 from xfm.inference.attention import default_layer, maps_of
+from xfm.serving.batching import Lane
 from xfm.serving.bounds import check_texts
 from xfm.serving.desk import PICTURE_LENGTH, Desk
 from xfm.serving.inputs import Sent
@@ -182,10 +183,11 @@ def _add_search(router: APIRouter, desk: Desk, searches: Searches) -> None:
         began = time.perf_counter()
         name, length = asked.index or "", len(asked.text or "") + PICTURE_LENGTH * (image is not None)
         question = SearchQuestion(asked.text, image)
-        query = await desk.together(("search", "search: ask", name), searcher.queries, question, length)
-        listed = await desk.look_up(lambda: searcher.shortlist(query, options))
-        lane = ("search", "search: match", name)
-        found = await desk.together(lane, searcher.answers, listed, len(listed.near), began)
+        ask, match = Lane("search: ask", name), Lane("search: match", name)
+        with desk.batcher.expecting(match.work):
+            query = await desk.together(ask, searcher.queries, question, length)
+            listed = await desk.look_up(lambda: searcher.shortlist(query, options))
+        found = await desk.together(match, searcher.answers, listed, len(listed.near), began)
         return reply(searches.told(searcher, found))
 
     @router.get("/search/picture", tags=["search"], responses=ASKING)

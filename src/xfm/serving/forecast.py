@@ -1,0 +1,70 @@
+"""How long what waits will probably take: what each kind of work has cost lately, times its items."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+_FADING = 0.9
+"""Of what was measured before, when a batch is measured: some ten batches are remembered."""
+_UNKNOWN = 0.01
+"""Seconds an item, before anything was computed."""
+
+
+@dataclass
+class _Cost:
+    """Seconds and items of the last batches, older ones fading."""
+
+    seconds: float = 0.0
+    items: float = 0.0
+
+    def learn(self, seconds: float, items: int) -> None:
+        self.seconds, self.items = _FADING * self.seconds + seconds, _FADING * self.items + items
+
+    @property
+    def each(self) -> float:
+        return self.seconds / self.items if self.items else _UNKNOWN
+
+
+@dataclass
+class Clock:
+    """Of a batch: the seconds that it took, once it is computed."""
+
+    seconds: float = 0.0
+
+
+class Forecast:
+    """Counts what waits, by its work, and learns what an item of each costs.
+
+    An item of a work that was never computed counts as the average of all others.
+    """
+
+    def __init__(self) -> None:
+        self._waiting, self._costs, self._all = Counter[str](), dict[str, _Cost](), _Cost()
+        self._ends = 0.0  # when the batch that is being computed probably does
+
+    def add(self, work: str, items: int) -> None:
+        """So many more items wait; fewer where it is negative."""
+        self._waiting[work] += items
+        if not self._waiting[work]:
+            del self._waiting[work]
+
+    def seconds(self) -> float:
+        """Until everything that waits now will probably be computed."""
+        running = max(0.0, self._ends - time.perf_counter())
+        return running + sum(self._cost(work) * items for work, items in self._waiting.items())
+
+    @contextmanager
+    def computing(self, work: str, items: int) -> Iterator[Clock]:
+        """Measure a batch of so many items."""
+        began, clock = time.perf_counter(), Clock()
+        self._ends = began + self._cost(work) * items
+        yield clock
+        clock.seconds, self._ends = time.perf_counter() - began, 0.0
+        self._costs.setdefault(work, _Cost()).learn(clock.seconds, items)
+        self._all.learn(clock.seconds, items)
+
+    def _cost(self, work: str) -> float:
+        known = self._costs.get(work)
+        return (known or self._all).each
