@@ -12,6 +12,8 @@ BUDGET ?=
 FOLDER ?=
 # More options for pytest: make test PYTEST='-k resume'
 PYTEST ?=
+# Of the tests: one more than there are cores, since some wait for processes and for time.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 BIN   := $(VENV)/bin
 HASH  := $(shell cksum < pyproject.toml | tr -d ' ')
@@ -26,7 +28,7 @@ READY := $(if $(wildcard $(DEV)),$(DEV),$(RUN))
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo '  variables: SMOKE=1 BUDGET=minutes FOLDER=run-folder PYTHON=python3.12 TORCH_INDEX=url PYTEST=options'
+	@echo '  variables: SMOKE=1 BUDGET=minutes FOLDER=run-folder PYTHON=python3.12 TORCH_INDEX=url PYTEST=options WORKERS=n'
 
 quickstart: $(READY) ## data, pre-training, evaluation and report in one go (SMOKE=1: the same in minutes)
 	$(BIN)/xfm quickstart $(if $(SMOKE),--smoke) $(if $(BUDGET),--budget $(BUDGET)) $(if $(FOLDER),--out $(FOLDER))
@@ -35,10 +37,10 @@ test: lint types unit ## lint, types, and the tests; of those that are alike and
 
 # What the tests of a file share is made once, so that one worker runs all of them.
 unit: $(DEV) ## the tests alone, on all cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
 
 thorough: $(DEV) ## every test, with coverage: an hour or more on two cores
-	OMP_NUM_THREADS=1 XFM_THOROUGH=1 XFM_TEST_FRESH=1 $(BIN)/python -m pytest -n auto --dist loadfile --cov \
+	OMP_NUM_THREADS=1 XFM_THOROUGH=1 XFM_TEST_FRESH=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov \
 		--cov-report=term:skip-covered --cov-fail-under=85 $(PYTEST)
 
 hostile: $(DEV) ## mistakes and attacks against the real commands, an hour or more (PYTEST='-k parquet')
@@ -75,7 +77,7 @@ tables: $(DEV) ## write the tables of results in README.md and docs anew, from r
 	$(BIN)/python -m benchmarks.results tables
 
 wheel: $(DEV) ## build dist/*.whl and check that the data files are in it
-	rm -rf build dist
+	rm -rf build/lib build/bdist.* dist  # not build/postgres, which the services use
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	@for file in xfm/py.typed xfm/recipes/nano.yaml xfm/recipes/finetune/published/vqa.yaml xfm/boxed/small/model.safetensors xfm/demo/page/index.html \
 		xfm/demo/page/tabs/search.js LICENSE; do \
@@ -97,7 +99,7 @@ $(DEV): EXTRA := dev
 $(RUN): EXTRA := quickstart
 $(DEV) $(RUN): | $(BIN)/python
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --index-url $(TORCH_INDEX) torch torchvision)
-	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRA)]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[$(EXTRA)]'
 	@rm -f $(VENV)/.$(EXTRA)-*
 	@touch $@
 

@@ -14,6 +14,11 @@ THOROUGH = bool(os.environ.get("XFM_THOROUGH"))
 thorough = pytest.mark.skipif(not THOROUGH, reason="others like it run: `make thorough` runs all")
 
 
+def chosen(cases: Iterable[Any], every: int) -> list[Any]:
+    """Of cases those that `some` does not leave out."""
+    return [case for place, case in enumerate(cases) if THOROUGH or place % every == 0]
+
+
 def some(cases: Iterable[Any], every: int) -> list[Any]:
     """Cases for `pytest.mark.parametrize`, of which all but the first of each `every` are left out.
 
@@ -23,7 +28,7 @@ def some(cases: Iterable[Any], every: int) -> list[Any]:
     """
     return [
         case
-        if place % every == 0
+        if THOROUGH or place % every == 0
         else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=thorough)
         for place, case in enumerate(cases)
     ]

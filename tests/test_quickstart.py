@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.alike import thorough
 from tests.folders import content
 from xfm.config.encoders import FusionConfig, VisionConfig
 from xfm.config.evaluation import EvaluationConfig
@@ -293,6 +294,7 @@ def test_a_folder_around_or_in_the_world_is_refused(tmp_path, stages, monkeypatc
     assert (tmp_path / "worlds" / PLAN_FILE).exists()
 
 
+@thorough
 def test_the_stages_themselves(tmp_path, monkeypatch, capsys):
     """World, training, evaluation and report for real, as small as they can be."""
     full = _recipe

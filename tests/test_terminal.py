@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.processes import XFM, Ended, Running, run
 from xfm.cli import main
 from xfm.errors import LONGEST_MESSAGE, UserError
@@ -186,6 +186,7 @@ def test_an_interrupt_while_torch_is_imported_waits_for_it(model: Path) -> None:
 
 
 # ---------------------------------------------------------------- what the machine refuses
+@thorough
 def test_a_full_disk_is_said_once(model: Path, small_disk: Path, tmp_path: Path) -> None:
     taken = small_disk / "m.th"
     (small_disk / "rest").write_bytes(b"x" * (220 << 10))
@@ -202,6 +203,7 @@ def test_a_full_disk_is_said_once(model: Path, small_disk: Path, tmp_path: Path)
     assert whole == [*range(1, len(whole) + 1)]
 
 
+@thorough
 def test_a_limit_on_the_size_of_files_is_named(model: Path, tmp_path: Path) -> None:
     said = refused(f"ulimit -f 100; xfm export {model} {tmp_path / 'm.th'}")
     assert re.search("m.th: no file may grow .*`ulimit -f", said)
@@ -224,6 +226,7 @@ def test_a_current_folder_that_is_gone_is_said(tmp_path: Path) -> None:
     assert "the current folder does not exist any more" in done.stderr.splitlines()[-1]
 
 
+@thorough
 def test_memory_that_runs_out_is_said(model: Path, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"text": "a red square"}\n')

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.alike import thorough
 from xfm.cli import COMMANDS, main
 from xfm.commands.completion import SHELLS
 from xfm.config.tasks import task_names
@@ -40,6 +41,7 @@ def complete(program: Path, line: str) -> set[str]:
     return {word.strip() for word in done.stdout.splitlines() if word.strip()}
 
 
+@thorough
 def test_bash_completes_verbs_options_values_and_paths(program: Path) -> None:
     (program.parent / "rows.csv").touch()
     (program.parent / "photos").mkdir()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.alike import thorough
 from tests.corpora.miniature import annotations, coco, folder, img2dataset, jpeg, members, write
 from tests.corpora.preparing import preparation, prepared
 from tests.folders import content
@@ -125,6 +126,7 @@ def test_what_is_stopped_goes_on_to_the_same_bytes(
     assert without_times(root / "to") == without_times(root / "whole")
 
 
+@thorough
 @pytest.mark.slow
 def test_killed_processes_are_gone_on_with(tmp_path: Path) -> None:
     source = coco(tmp_path / "coco", pictures=60)

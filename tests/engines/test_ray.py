@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.alike import thorough
 from tests.corpora.miniature import coco
 from tests.corpora.preparing import preparation, prepared
 from tests.engines.counting import Squares, done
@@ -45,6 +46,7 @@ def test_what_a_unit_refuses_and_what_dies(cluster: Any, tmp_path: Path) -> None
     assert not ray.is_initialized()
 
 
+@thorough
 def test_a_node_that_is_killed_changes_nothing(cluster: Any, tmp_path: Path) -> None:
     """Forty shards: one of two nodes is killed in the middle, and the bytes are those of one process."""
     source = coco(tmp_path / "coco", pictures=80)
@@ -80,6 +82,7 @@ def test_a_node_that_is_killed_changes_nothing(cluster: Any, tmp_path: Path) -> 
     assert {name: one[name] for name in one if name != INDEX} == {n: other[n] for n in other if n != INDEX}
 
 
+@thorough
 def test_without_a_cluster_one_is_started_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert done(RayTasks(2), Squares(tmp_path), 6) == [*range(6)]

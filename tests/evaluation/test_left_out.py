@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.alike import thorough
 from tests.evaluation.tiny import save_tiny_model
 from tests.finetuning.conftest import Cli
 from tests.reports.written import details_of, page_of
@@ -29,6 +30,7 @@ def spoilt(tiny_world: Path, tmp_path: Path) -> tuple[Path, dict[str, Path]]:
     return world, bad
 
 
+@thorough
 def test_a_bad_picture_ends_no_part(spoilt: tuple[Path, dict[str, Path]], tmp_path: Path, cli: Cli) -> None:
     (world, bad), out = spoilt, tmp_path / "out"
     model = save_tiny_model(tmp_path / "model")

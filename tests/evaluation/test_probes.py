@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.alike import thorough
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.training import Precision
 from xfm.evaluation.context import Context
@@ -75,6 +76,7 @@ def test_from_scratch_is_another_model_of_the_same_shape(pretrained: Pretrained)
     assert torch.equal(theirs[name], context.scratch.model.state_dict()[name])
 
 
+@thorough
 def test_pictures_of_one_object_are_drawn_together(
     pretrained: Pretrained, tiny_world: Path, tmp_path: Path
 ) -> None:

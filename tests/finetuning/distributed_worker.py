@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from tests.alike import chosen
 from tests.evaluation.tiny import tiny_pretrained
 from tests.finetuning.conftest import FILES, SAMPLES, SHORT, TEXTS, on_sample, on_table
 from xfm.config.finetune import Tuning, TuningConfig
@@ -31,6 +32,8 @@ from xfm.training.signals import Interrupted
 
 VALUES, SEVERAL, WEIGHTED = "regression", "several labels", "class weights"
 KINDS = (*FILES, VALUES, SEVERAL, WEIGHTED)
+EVERY = 4
+"""Of so many kinds `make test` tries one."""
 TABLES = {VALUES: "values.csv", SEVERAL: "several.csv", WEIGHTED: "weighted.csv"}
 """Of those that have no sample: texts, in the folder."""
 LONG = {"steps": 6, "evaluate_every": 1, "patience": 2}
@@ -122,7 +125,7 @@ def refused(folder: Path) -> list[str]:
 def main() -> None:
     folder = Path(sys.argv[1])
     with distributed.processes("cpu") as process:
-        for kind in KINDS:
+        for kind in chosen(KINDS, EVERY):
             out = folder / "two" / kind
             done = fine_tune(kind, folder, out)
             found = {

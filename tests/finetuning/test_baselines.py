@@ -11,6 +11,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
+from tests.alike import thorough
 from tests.evaluation.tiny import draw, tiny_pretrained, tiny_task
 from tests.finetuning.conftest import SAMPLES, SHORT, on_sample, on_table, text_table
 from tests.processes import run
@@ -159,6 +160,7 @@ def test_they_can_be_switched_off(model: Path, tmp_path: Path) -> None:
     assert "--baseline false" in page_of(tmp_path / "out")
 
 
+@thorough
 def test_without_scikit_learn_the_run_is_saved_and_says_what_to_install(model: Path, tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['sklearn'] = None\n"

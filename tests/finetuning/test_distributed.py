@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.alike import chosen, some
 from tests.evaluation.tiny import save_tiny_model
 from tests.finetuning.distributed_worker import (
+    EVERY,
     KINDS,
     LONG,
     SEVERAL,
@@ -58,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def alone(folder: Path) -> dict[str, FinetuneResult]:
     """What one process makes of them."""
-    return {kind: fine_tune(kind, folder, folder / "one" / kind) for kind in KINDS}
+    return {kind: fine_tune(kind, folder, folder / "one" / kind) for kind in chosen(KINDS, EVERY)}
 
 
 def told(folder: Path, name: str, rank: int) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def assert_close(ours: list[Any], theirs: list[Any]) -> None:
         assert one == (other if isinstance(other, str) else pytest.approx(other, **CLOSE))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some(KINDS, EVERY))
 def test_two_processes_compute_what_one_does(
     kind: str, folder: Path, alone: dict[str, FinetuneResult]
 ) -> None:
@@ -121,7 +123,7 @@ def test_what_is_refused_is_said_once(folder: Path) -> None:
 
 
 # ---------------------------------------------------------------- parts of a batch
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in WHOLE])
+@pytest.mark.parametrize("kind", [kind for kind in chosen(KINDS, EVERY) if kind not in WHOLE])
 def test_parts_of_a_batch_are_the_batch(
     kind: str, folder: Path, alone: dict[str, FinetuneResult], tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 import xfm
+from tests.alike import some
 from tests.evaluation.tiny import tiny_pretrained, tiny_task
 from tests.finetuning.conftest import FILES, SAMPLES, Cli, on_sample, text_table
 from tests.reports.written import details_of, json_lines
@@ -171,7 +172,7 @@ def test_fast_learns_values(model: Path, tmp_path: Path) -> None:
     assert pipe("red red red square")[0]["score"] == pytest.approx(2.0, abs=0.5)
 
 
-@pytest.mark.parametrize("kind", [name for name in FILES if name not in PROBED])
+@pytest.mark.parametrize("kind", some([name for name in FILES if name not in PROBED], 3))
 def test_other_tasks_say_what_fast_does_instead(kind: str, model: Path, tmp_path: Path) -> None:
     config = FinetuneConfig(preset=Preset.FAST, steps=2, batch_size=4, baseline=False, device="cpu")
     done = on_sample(kind, model, tmp_path / "out", config)
@@ -204,7 +205,7 @@ def test_a_probe_is_exported_and_refused_where_nobody_knows_it(model: Path, tmp_
         export(xfm.load_model(tmp_path / "out"), tmp_path / "x.th")
 
 
-@pytest.mark.parametrize("kind", ["text-classification", "image-text-classification"])
+@pytest.mark.parametrize("kind", some(["text-classification", "image-text-classification"], 2))
 def test_graphs_of_a_probe_answer_alike(
     kind: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

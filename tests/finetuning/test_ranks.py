@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.alike import thorough
 from tests.evaluation.tiny import save_tiny_model
 from tests.finetuning.conftest import SAMPLES
 from tests.processes import TORCHRUN, XFM, Running, run
@@ -35,6 +36,7 @@ def test_the_command_is_one_run(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / ".xfm-lock").exists()
 
 
+@thorough
 @pytest.mark.slow
 def test_a_rank_that_is_killed_is_one_sentence_of_the_other(tmp_path: Path) -> None:
     with Running(command(tmp_path, 400, "--quiet", "--evaluate-every", "5")) as running:

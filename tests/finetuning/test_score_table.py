@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import xfm
+from tests.alike import some
 from tests.evaluation.tiny import write_world
 from tests.finetuning import conftest
 from tests.finetuning.conftest import FILES, SAMPLES, Cli, answers, on_sample, on_table, text_table
@@ -37,7 +38,7 @@ def scored(run: Path, table: Path, **more: Any) -> Scored:
     return xfm.score(run, table, precision=Precision.FP32, device="cpu", progress=False, **more)
 
 
-@pytest.mark.parametrize("kind", list(FILES))
+@pytest.mark.parametrize("kind", some(FILES, 3))
 def test_every_task_scores_its_rows_as_its_fine_tuning_did(kind: str, model: Path, tmp_path: Path) -> None:
     """The rows of the test split give the same scores again, with chance, baseline, n and answers."""
     file, columns = FILES[kind]

@@ -17,6 +17,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 
 import xfm
+from tests.alike import some
 from tests.evaluation.tiny import tiny_task
 from tests.finetuning.conftest import SAMPLES, SHORT, Cli, on_table
 from tests.reports.written import details_of, json_lines, page_of
@@ -68,8 +69,9 @@ def task_of(kind: str) -> str:
     return "text-classification" if kind == "two texts" else kind
 
 
-@pytest.mark.parametrize("config", [SEVERAL, FAST], ids=["trained", "probe"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "config"), some([(kind, config) for kind in KINDS for config in (SEVERAL, FAST)], 3)
+)
 def test_every_task_of_labels_from_a_table(
     kind: str, config: FinetuneConfig, model: Path, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.alike import thorough
 from tests.failing import Trap, refusal, sentence_of
 from tests.interop.published_files import KINDS, choices, tiny_file, write
 from tests.modeling.build import tiny_config
@@ -192,6 +193,7 @@ def test_a_wrong_tensor(tmp_path: Path, kind: str | None, data: st.DataObject, c
     sentence(tmp_path / "a.th", kind)
 
 
+@thorough
 @given(kind=st.sampled_from(KINDS), data=st.data())
 @FUZZ
 def test_copies_and_constants_are_checked(tmp_path: Path, kind: str | None, data: st.DataObject) -> None:

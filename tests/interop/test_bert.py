@@ -31,8 +31,7 @@ def save(kind, folder: Path, whole: bool = True):
 
 
 @pytest.mark.parametrize("dtype", some([torch.float64, torch.float32], 2))
-@pytest.mark.parametrize("whole", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("whole", "kind"), some([(w, kind) for w in (True, False) for kind in KINDS], 3))
 @torch.no_grad()
 def test_equal_to_transformers(kind, whole, dtype, tmp_path):
     """Single texts and pairs of many lengths; masked logits where the file has the head."""

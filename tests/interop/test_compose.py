@@ -10,7 +10,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.interop.foreign_models import write_text_model, write_timm
 from tests.training.support import logged, logged_losses
 from xfm.cli import main
@@ -113,6 +113,7 @@ def test_composed_models_train(hf, language, of_timm, vision, words, eyes, world
     assert logged_losses(run) == losses
 
 
+@thorough
 def test_what_is_fresh_and_what_is_not(tmp_path):
     """Weights of the parts arrive; the rest is drawn from the recipe's seed and learns as new parts do."""
     language = write_language("roberta", tmp_path / "language")

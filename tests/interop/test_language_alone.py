@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 import xfm
+from tests.alike import some, thorough
 from tests.interop.foreign import assert_equal
 from tests.interop.foreign_models import write_text_model
 from tests.refusals import expect_refusal
@@ -76,7 +77,7 @@ def tuned(alone: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) ->
 CASES = [("bert", "", LONG), ("roberta", "", LONG), ("modernbert", "hf:", {})]
 
 
-@pytest.mark.parametrize(("kind", "hf", "more"), CASES)
+@pytest.mark.parametrize(("kind", "hf", "more"), some(CASES, 3))
 @torch.no_grad()
 def test_states_are_those_of_the_published_model(kind: str, hf: str, more: Any, tmp_path: Path) -> None:
     """In the folder that the command writes, too; the vector of a text is the mean of its tokens' states."""
@@ -104,6 +105,7 @@ def test_minilm_gives_its_documented_similarities(tmp_path: Path) -> None:
     np.testing.assert_allclose(model.similarity(said, said), expected, rtol=0, atol=1e-4)
 
 
+@thorough
 def test_its_vectors_learn_from_pairs_of_texts(alone: Path, tmp_path: Path) -> None:
     """Ten pairs are told apart by heart, and `encode` gives what was learned, of the encoder's width."""
     table = tmp_path / "pairs.csv"

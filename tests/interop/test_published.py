@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import xfm
+from tests.alike import thorough
 from tests.evaluation.tiny import tiny_tokenizer
 from tests.interop.published_files import (
     KINDS,
@@ -141,6 +142,7 @@ VARIANTS = {
 }
 
 
+@thorough
 @given(
     kind=st.sampled_from(KINDS),
     variant=st.fixed_dictionaries(VARIANTS),

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 pytest.importorskip("accelerate", reason="the Trainer needs accelerate: pip install 'xfm[transformers]'")
 
 import xfm.interop.transformers as adapter
+from tests.alike import some, thorough
 from tests.evaluation.tiny import COLOURS, draw, save_tiny_model
 
 PAIRS = list(permutations(COLOURS, 2))
@@ -94,6 +95,7 @@ def test_it_learns_saves_and_loads(kind: str, folder: Path, tmp_path: Path) -> N
         assert again.provenance["recipe"] == "tiny"
 
 
+@thorough
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_accumulated_batches_are_one_of_twice_the_size(kind: str, folder: Path, tmp_path: Path) -> None:
     rows, ends, seen = Rows(folder, kind == "image"), [], []
@@ -147,7 +149,7 @@ def test_other_losses(labels: str, folder: Path) -> None:
 TARGETS = ["qkv", "out", "fc1", "fc2"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some(KINDS, 2))
 def test_lora_trains_merges_and_loads(kind: str, folder: Path, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft", reason="LoRA needs peft: pip install peft")
     rows = Rows(folder, kind == "image")

@@ -37,7 +37,7 @@ FILES = [(kind, saved) for kind in KINDS for saved in (False, True) if saved or 
 """transformers itself writes no other file of the last kind."""
 
 
-@pytest.mark.parametrize(("kind", "saved"), some(FILES, 2))
+@pytest.mark.parametrize(("kind", "saved"), some(FILES, 4))
 def test_equal_to_transformers(kind, saved, tmp_path):
     """The older files, and the `tokenizer.json` that transformers writes."""
     reference, folder = KINDS[kind](tmp_path / "files"), tmp_path / "files"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from tests.alike import thorough
 from xfm.errors import UserError
 from xfm.metrics.captions import WordCutter, available_cutter, caption_scores
 
@@ -68,6 +69,7 @@ def test_the_order_of_pictures_does_not_matter() -> None:
     assert both[0] == pytest.approx(dict(both[1]))
 
 
+@thorough
 @needs_java
 def test_the_whole_official_path() -> None:
     from pycocoevalcap.meteor.meteor import Meteor

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from tests.alike import thorough
 from tests.evaluation.tiny import SIDE, tiny_pretrained
 from tests.modeling.hub_server import running_hub
 from tests.processes import ROOT, run
@@ -148,6 +149,7 @@ def test_a_task_of_another_model_is_refused(tuned: Path, tmp_path: Path) -> None
     assert load_model(tmp_path / "out").task is None
 
 
+@thorough
 def test_an_upload_leaves_nothing_of_the_last(saved: Path, tuned: Path, tmp_path: Path) -> None:
     with running_hub() as hub:
         python(PUSH.format(str(tuned)), hub.address, tmp_path / "home")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.alike import thorough
 from tests.modeling.hub_server import Hub, running_hub
 from tests.processes import XFM, Ended, run
 from tests.refusals import expect_refusal
@@ -73,6 +74,7 @@ def xfm(line: str, place: Path, endpoint: str, **extra: str | None) -> Ended:
     return run([*XFM, *line.split()], 300, place, **{**own, "HF_TOKEN": None, **extra})
 
 
+@thorough
 def test_commands_take_a_name(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(ROWS)
     hub.files["me/tiny"] |= {"pytorch_model.bin": b"pickle", "code.py": b"raise SystemExit"}
@@ -131,6 +133,7 @@ def test_what_cannot_be_read_is_one_sentence(hub: Hub, tmp_path: Path) -> None:
     assert "the hub cannot be reached" in offline.out
 
 
+@thorough
 def test_an_upload_that_fails_costs_nothing(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text(ROWS)
     tune = f"finetune text-classification {saved} --train rows.csv --steps 4 --quiet --device cpu"

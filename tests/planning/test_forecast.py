@@ -73,7 +73,7 @@ CASES: dict[str, list[Change]] = {
 }
 
 
-@pytest.mark.parametrize("name", some(CASES, 2))
+@pytest.mark.parametrize("name", some(CASES, 5))
 def test_predictions_are_what_a_step_takes(name: str) -> None:
     recipe = small()
     for change in CASES[name]:

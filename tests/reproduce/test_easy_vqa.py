@@ -7,6 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.alike import thorough
 from tests.evaluation.tiny import COLOURS, SIDE, save_tiny_model
 from tests.finetuning.conftest import stopped
 from tests.official.easy_vqa import write_easy_vqa
@@ -66,6 +67,7 @@ def test_the_command_scores_the_test_questions_beside_the_question_alone(data, t
     assert "finished run" in capsys.readouterr().err
 
 
+@thorough
 def test_a_budget_decides_the_steps_and_a_stopped_run_goes_on(data, tmp_path, monkeypatch):
     model, out = save_tiny_model(tmp_path / "model"), tmp_path / "out"
     with stopped(monkeypatch, out, 30):

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import xfm
-from tests.alike import THOROUGH
+from tests.alike import THOROUGH, thorough
 from tests.folders import content
 from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures, tuned
 from tests.refusals import expect_refusal
@@ -54,6 +54,7 @@ def own_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TRUST, "1")
 
 
+@thorough
 def test_programs_are_read_from_who_is_trusted(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = exported(Format.TORCH_EXPORT)
     monkeypatch.setattr("torch.export.load", lambda *_, **__: pytest.fail("it was read"))
@@ -95,6 +96,7 @@ def test_runtimes_answer_as_the_model(form: Format, native: Native, exported: Ex
     answers_alike(*search)
 
 
+@thorough
 def test_a_server_and_a_load_take_it(exported: Exported, native: Native) -> None:
     folder = exported(Format.TORCH_EXPORT)
     models = Models([str(folder)], batch_size=4)
@@ -125,6 +127,7 @@ def test_the_folder_says_what_it_is(exported: Exported) -> None:
 
 
 # ---------------------------------------------------------------- eight bits
+@thorough
 def test_eight_bits_are_smaller_measured_and_near(exported: Exported) -> None:
     whole, eight = exported(Format.ONNX), exported(Format.ONNX, None, True)
     import onnx
@@ -170,6 +173,7 @@ def test_what_differs_is_named(exported: Exported, tmp_path: Path) -> None:
         xfm.pipeline("image-text-matching", folder)
 
 
+@thorough
 def test_graphs_of_another_model_are_named(exported: Exported, tmp_path: Path) -> None:
     folder = copied(exported(Format.TORCH_EXPORT), tmp_path / "copy")
     export(tuned(None, seed=2), tmp_path / "other", Format.TORCH_EXPORT)

@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.alike import thorough
 from tests.evaluation.tiny import COLOURS, draw
 from tests.processes import XFM, Running, run
 from tests.serving.conftest import png
@@ -128,6 +129,7 @@ def taken(index: Path) -> set[str]:
         return set()
 
 
+@thorough
 def test_what_was_indexed_stays_when_it_is_killed(model: Path, pictures: Path, tmp_path: Path) -> None:
     chance, index = random.Random(2), tmp_path / "shop"
     build = [*XFM, "index", "build", "--model", str(model), "--images", str(pictures), "--out", str(index)]

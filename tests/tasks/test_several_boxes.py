@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.ops import generalized_box_iou_loss
 
+from tests.alike import thorough
 from tests.finetuning.conftest import SAMPLES, SHORT, on_table
 from tests.refusals import expect_refusal
 from tests.reports.written import json_lines, page_of
@@ -118,6 +119,7 @@ def test_a_batch_of_rows_with_different_numbers_of_boxes(
         torch.testing.assert_close(corners(boxes), expected)
 
 
+@thorough
 def test_it_learns_one_of_them_and_not_what_lies_between(pretrained: Pretrained, tiny_world: Path) -> None:
     """Both squares of each picture are right: the mean of the two boxes would be a hit of neither."""
     read = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.processes import Running, run
 from tests.training.faults import ADVANCE, arguments, command, mounted, sentence, trains, with_fault
 from tests.training.support import logged_losses
@@ -61,6 +61,7 @@ def test_loaders_end_with_a_training_that_is_killed(corpus, tmp_path, how):
     assert ended.left == []
 
 
+@thorough
 def test_a_small_limit_on_files(corpus, tmp_path):
     """Shared memory counts as files, too: batches take another way, and saving says what is in the way."""
     words = command(corpus, tmp_path, steps=3, workers=2)
@@ -70,6 +71,7 @@ def test_a_small_limit_on_files(corpus, tmp_path):
 
 
 # ------------------------------------------------------------------ little shared memory
+@thorough
 @pytest.mark.slow
 @pytest.mark.usefixtures("may_mount")
 def test_without_shared_memory_the_numbers_are_the_same(corpus, tmp_path):
@@ -116,6 +118,7 @@ def test_a_hanging_record_does_not_keep_a_run_from_ending(corpus, tmp_path, numb
     assert list_checkpoints(tmp_path / "run")
 
 
+@thorough
 def test_a_hanging_record_is_named(corpus, tmp_path):
     words = arguments(corpus, tmp_path, "--data.timeout", "2", workers=1, steps=30)
     said = sentence(run(with_fault(HANGS, words)))

@@ -23,6 +23,7 @@ def corpus(tmp_path: Path) -> Path:
 
 
 # ------------------------------------------------------------------ two in one folder
+@thorough
 @pytest.mark.parametrize("option", some(["--resume", None], 2))
 def test_the_second_run_in_a_folder_is_refused(corpus, tmp_path, option):
     with Running(command(corpus, tmp_path)) as first:
@@ -113,7 +114,7 @@ def test_data_on_another_disk_is_the_same(corpus, tmp_path):
 
 # ------------------------------------------------------------------ no room
 @pytest.mark.usefixtures("may_mount")
-@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("beside", some([True, False], 2))
 def test_a_full_disk_is_said_once(corpus, tmp_path, beside):
     """The second checkpoint does not fit; the first stays, and nothing half-written."""
     place = tmp_path / "small"
@@ -144,6 +145,7 @@ def test_a_full_disk_is_said_once(corpus, tmp_path, beside):
 HUGE = "1 << 45"
 
 
+@thorough
 @pytest.mark.parametrize("error", [f"torch.empty({HUGE})", "bytearray(1 << 60)"])
 def test_too_little_memory_is_one_sentence(corpus, tmp_path, error):
     fault = f"import torch\ncalls = []\n{ADVANCE.format(f'calls.append(1) or len(calls) > 4 and {error}')}"
@@ -157,7 +159,7 @@ def test_too_little_memory_is_one_sentence(corpus, tmp_path, error):
 
 # ------------------------------------------------------------------ signals outside the loop
 @pytest.mark.parametrize(
-    ("number", "where"), some(product([signal.SIGINT, signal.SIGTERM], ["opening", "saving"]), 3)
+    ("number", "where"), some(product([signal.SIGINT, signal.SIGTERM], ["opening", "saving"]), 4)
 )
 def test_signals_before_and_after_the_loop(corpus, tmp_path, number, where):
     mark = tmp_path / "reached"

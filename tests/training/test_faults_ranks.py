@@ -109,6 +109,7 @@ def test_the_scheduler_stops_all_ranks(corpus, tmp_path):
     assert latest_checkpoint(tmp_path / "run")[0] is not None
 
 
+@thorough
 @pytest.mark.slow
 def test_every_rank_writes_down_what_it_left_out(tmp_path):
     """Each into a file of its own; what a run of more processes left there counts no more."""
@@ -129,6 +130,7 @@ def test_every_rank_writes_down_what_it_left_out(tmp_path):
     assert said.endswith(" and ".join(str(folder / one) for one, found in places.items() if found))
 
 
+@thorough
 def test_a_process_that_waits_in_vain_says_who_waited_in_what() -> None:
     worker = Path(__file__).with_name("late_worker.py")
     ended = run([*TORCHRUN, "2", str(worker)], 120)
@@ -140,6 +142,7 @@ def test_a_process_that_waits_in_vain_says_who_waited_in_what() -> None:
     assert said.endswith("; saved")
 
 
+@thorough
 @pytest.mark.slow
 def test_torchrun_starts_a_run_again_that_has_lost_a_process(corpus, tmp_path):
     words = command(corpus, tmp_path, steps=60, save_every=5)[1:]

@@ -152,6 +152,7 @@ def test_weights_are_those_of_a_run_that_was_never_killed(spoiled, whole, tmp_pa
     assert all(path.name.startswith("step-") for path in (tmp_path / "run" / "checkpoints").iterdir())
 
 
+@thorough
 def test_two_processes_are_killed_and_account_for_every_sample(spoiled, whole, tmp_path):
     """Both at once, as a machine that goes down; what they have read is what one process reads."""
     settings = {**SETTINGS, "save_async": True, "workers": 0}

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.alike import thorough
 from tests.data.conftest import region_members, write_tar
 from tests.data.sources.store_servers import KEYS, Bucket, s3_server, web_store
 from tests.processes import XFM, Running, run
@@ -135,6 +136,7 @@ def weights(folder: Path) -> bytes:
     return (folder / "run" / "model" / "model.safetensors").read_bytes()
 
 
+@thorough
 @pytest.mark.slow
 def test_a_run_from_s3_that_is_killed_ends_with_the_weights_of_one_from_the_disk(corpus, tmp_path):
     """Its keys stand in no file of the run, and in nothing that it says."""

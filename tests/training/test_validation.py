@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.alike import some
+from tests.alike import some, thorough
 from tests.processes import TORCHRUN, run
 from tests.refusals import expect_refusal
 from tests.training.corpus import tiny_recipe, write_corpus
@@ -139,6 +139,7 @@ def test_what_does_not_go_together_is_one_sentence(root: Path, finished: Path, t
         pretrain(validated(root, ema=0.9), finished, resume=True, progress=False)
 
 
+@thorough
 @pytest.mark.parametrize("strategy", some(["fsdp", "ddp"], 2))
 def test_two_processes_see_what_one_sees(root: Path, tmp_path: Path, strategy: str) -> None:
     """Without dropout, and with rows of their own each."""
