@@ -19,7 +19,7 @@ def test_dataclasses_enums_and_tuples_become_plain():
     stream = StreamConfig(3, [CorpusConfig("a", 0.5)], Augmentation.MILD)
     corpus = {"path": "a", "weight": 0.5, "group": 1, "order": "random", "run": 1000, "window": 16}
     assert to_plain({"s": stream, "t": (1, 2)}) == {
-        "s": {"batch_size": 3, "corpora": [corpus], "augmentation": "mild"},
+        "s": {"batch_size": 3, "corpora": [corpus], "augmentation": "mild", "tokens": 0},
         "t": [1, 2],
     }
 

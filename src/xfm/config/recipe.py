@@ -50,12 +50,15 @@ class PhaseStream:
         augmentation: how pictures are varied.
         grouped: whether corpora whose records come in groups, such as twins, take part; contrast learns names
             sooner without pictures that it can hardly tell apart.
+        tokens: of plain text, most tokens of a batch, see `StreamConfig`. A phase that gives a `batch_size`
+            and no tokens takes so many texts, whatever their length.
     """
 
     batch_size: int | None = None
     corpora: list[CorpusConfig] | None = None
     augmentation: Augmentation | None = None
     grouped: bool = True
+    tokens: int | None = None
 
     def applied(self, stream: StreamConfig) -> StreamConfig:
         """The stream with these changes.
@@ -63,11 +66,12 @@ class PhaseStream:
         Raises:
             UserError: without groups there is nothing left of it.
         """
-        changed = replace(stream, **dict(_given(self)))
+        counts = {"tokens": 0} if self.batch_size is not None else {}
+        changed = replace(stream, **counts | dict(_given(self)))
         if self.grouped:
             return changed
         corpora = [corpus for corpus in changed.corpora if corpus.group == 1]
-        if changed.batch_size and not corpora:
+        if changed.taken and not corpora:
             raise UserError(
                 "a phase of the curriculum leaves corpora with groups out (grouped: false), and there are no "
                 "others: give the stream one without, or the phase its own"
@@ -188,7 +192,7 @@ class Recipe:
             raise ValueError("curriculum: every `until` must exceed the one before, and none may exceed 1")
         if not self.model.sees:
             raise ValueError(f"pre-training takes texts and pictures, and {lacks()}")
-        validating = any(stream.batch_size for stream in self.data.validation.streams.values())
+        validating = any(stream.taken for stream in self.data.validation.streams.values())
         if validating != bool(self.training.validate_every):
             raise ValueError(
                 "training.validate_every and data.validation go together: give the first a number of steps "

@@ -5,7 +5,7 @@ of them this one is, decides only which of its samples are built here.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -98,7 +98,7 @@ class BatchBuilder:
         text, image, pair, region = map(items.get, SampleKind)
         return Batch(
             step=step,
-            text=self._text(cast(list[DrawnSample[TextSample]], text)) if text else None,
+            text=self._text(cast(list[DrawnSample[TextSample]], text), step) if text else None,
             image=self._image(cast(list[DrawnSample[ImageSample]], image)) if image else None,
             pair=self._pair(cast(list[DrawnSample[PairSample]], pair)) if pair else None,
             region=self._region(cast(list[DrawnSample[RegionSample]], region)) if region else None,
@@ -111,12 +111,15 @@ class BatchBuilder:
 
     def _positions(self, stream: CorpusStream, step: int) -> range:
         """This process's positions of a stream in a step; those of all processes follow one another."""
-        own, first = self._share.of(stream.batch_size, stream.mixture.group), step * stream.batch_size
-        return range(first + own.start, first + own.stop)
+        whole = stream.positions(step)
+        own = self._share.of(len(whole), stream.mixture.group)
+        return whole[own.start : own.stop]
 
-    def _text(self, items: Sequence[DrawnSample[TextSample]]) -> TextBatch:
+    def _text(self, items: Sequence[DrawnSample[TextSample]], step: int) -> TextBatch:
         config = self._config.text_mask
         rows = [TextRow(passage(item.rng, item.sample.text, config.max_tokens), item.rng) for item in items]
+        longest = self._streams[SampleKind.TEXT].longest(step)
+        config = config if longest is None else replace(config, max_tokens=longest)
         return TextBatch(*collate_tokens(rows, config, self._tokenizer))
 
     def _image(self, items: Sequence[DrawnSample[ImageSample]]) -> ImageBatch:

@@ -65,7 +65,7 @@ def data_fingerprint(configs: Iterable[DataConfig], root: Path) -> dict[str, str
 def _places(config: DataConfig) -> Iterator[str]:
     """The corpora that are read."""
     for stream in (*config.streams.values(), *config.validation.streams.values()):
-        yield from (corpus.path for corpus in stream.corpora if stream.batch_size)
+        yield from (corpus.path for corpus in stream.corpora if stream.taken)
 
 
 def _indexed(paths: Iterable[Path]) -> dict[Path, str]:

@@ -10,7 +10,9 @@ import torch
 
 from xfm.config.data import DataConfig, Order, StreamConfig
 from xfm.config.ranges import MAX_BATCH
+from xfm.data.buckets import TokenBuckets
 from xfm.data.builder import BatchBuilder, Share
+from xfm.data.lengths import length_classes
 from xfm.data.mixture import Mixture
 from xfm.data.order import Runs
 from xfm.data.picture_cache import PictureCache
@@ -33,7 +35,7 @@ class PretrainingData:
     """The pre-training batches of one process: its share of those that all processes take together.
 
     What the batch of a step holds is a pure function of (config, seed, step): positions step * batch_size + i
-    of each stream. The processes take neighbouring shares of it. So a run that stops may start again at any
+    of each stream, or a bucket of texts of like length. The processes take neighbouring shares of it. So a run that stops may start again at any
     step, with any number of processes and of workers, and sees the samples that were still to come.
 
     Args:
@@ -63,7 +65,7 @@ class PretrainingData:
         self.config = config
         self._normalisation = normalisation or Normalisation()
         self.tokenizer = Tokenizer.load(config.tokenizer)
-        streams = _open_streams(config, seed, cache)
+        streams = _open_streams(config, seed, cache, self.tokenizer)
         _check_shares(streams, world)
         _check_masks(config, streams, image_size // patch_size)
         self.sizes = {s.kind.value: sum(s.mixture.sizes) for s in streams}
@@ -153,25 +155,30 @@ def _unusable(met: Met) -> UserError:
     )
 
 
-def _open_streams(config: DataConfig, seed: int, cache: PictureCache | None) -> list[CorpusStream]:
+def _open_streams(
+    config: DataConfig, seed: int, cache: PictureCache | None, tokenizer: Tokenizer
+) -> list[CorpusStream]:
     streams = [
-        replace(_open_stream(SampleKind(name), setting, seed, config), cache=cache)
+        replace(_open_stream(SampleKind(name), setting, seed, config, tokenizer), cache=cache)
         for name, setting in config.streams.items()
-        if setting.batch_size
+        if setting.taken
     ]
     if not streams:
         raise UserError("Every batch size of the data is 0: set data.text.batch_size or another stream's.")
     return streams
 
 
-def _open_stream(kind: SampleKind, setting: StreamConfig, seed: int, config: DataConfig) -> CorpusStream:
-    name = f"data.{kind}"
+def _open_stream(
+    kind: SampleKind, setting: StreamConfig, seed: int, config: DataConfig, tokenizer: Tokenizer
+) -> CorpusStream:
+    name, tokens = f"data.{kind}", setting.tokens
     if setting.batch_size < 0:
         raise UserError(f"{name}.batch_size is {setting.batch_size}: give 0 (leave it out) or more.")
     if setting.batch_size > MAX_BATCH:
         raise UserError(f"{name}.batch_size is {setting.batch_size}: give {MAX_BATCH} at most.")
     if not setting.corpora:
-        raise UserError(f"{name}.batch_size is {setting.batch_size} but {name}.corpora is empty: name one.")
+        size = f"tokens is {tokens}" if tokens else f"batch_size is {setting.batch_size}"
+        raise UserError(f"{name}.{size} but {name}.corpora is empty: name one.")
     for corpus in setting.corpora:
         if not 0 < corpus.weight < math.inf:
             raise UserError(
@@ -179,13 +186,15 @@ def _open_stream(kind: SampleKind, setting: StreamConfig, seed: int, config: Dat
             )
     sources = [open_source(corpus.path, kind, remote=config.remote) for corpus in setting.corpora]
     _check_groups(name, setting, sources)
-    mixture = Mixture(
-        [len(source) for source in sources],
-        [corpus.weight for corpus in setting.corpora],
-        mix(seed, kind.number),
-        [corpus.group for corpus in setting.corpora],
-        [Runs(c.run, c.window) if c.order is Order.RUNS else None for c in setting.corpora],
-    )
+    weights, key = [corpus.weight for corpus in setting.corpora], mix(seed, kind.number)
+    runs = [Runs(c.run, c.window) if c.order is Order.RUNS else None for c in setting.corpora]
+    if tokens:
+        longest = config.text_mask.max_tokens
+        classes = [length_classes(source, tokenizer, longest, tokens) for source in sources]
+        mixture = TokenBuckets(classes, weights, tokens, key, runs)
+    else:
+        groups = [corpus.group for corpus in setting.corpora]
+        mixture = Mixture([len(source) for source in sources], weights, key, groups, runs)
     attempts, needs_regions = config.max_bad + 1, kind is SampleKind.REGION and not config.caption_rows
     return CorpusStream(
         kind, setting.batch_size, sources, mixture, setting.augmentation, seed, attempts, needs_regions
@@ -210,13 +219,20 @@ def _check_groups(name: str, setting: StreamConfig, sources: Sequence[RecordSour
 def _check_shares(streams: Sequence[CorpusStream], world: int) -> None:
     """Refuse batches of which a process would get nothing: it would wait for the others' losses for ever."""
     for stream in streams:
-        if stream.batch_size // stream.mixture.group < world:
-            groups = "" if stream.mixture.group == 1 else f" in groups of {stream.mixture.group}"
+        if stream.fewest >= world * stream.mixture.group:
+            continue
+        if isinstance(stream.mixture, TokenBuckets):
             raise UserError(
-                f"data.{stream.kind}.batch_size is {stream.batch_size}{groups}, which {world} processes "
-                f"cannot share (it counts the samples of all of them): give at least "
-                f"{world * stream.mixture.group}, in the phases of the curriculum too, or start fewer."
+                f"the smallest batch of data.text.tokens has {stream.fewest} texts, which {world} processes "
+                "cannot share (the tokens are those of all of them): give more tokens, in the phases of the "
+                "curriculum too, or start fewer."
             )
+        groups = "" if stream.mixture.group == 1 else f" in groups of {stream.mixture.group}"
+        raise UserError(
+            f"data.{stream.kind}.batch_size is {stream.batch_size}{groups}, which {world} processes "
+            f"cannot share (it counts the samples of all of them): give at least "
+            f"{world * stream.mixture.group}, in the phases of the curriculum too, or start fewer."
+        )
 
 
 def _check_masks(config: DataConfig, streams: list[CorpusStream], grid: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from xfm.config.data import Augmentation
 from xfm.data import whereabouts
+from xfm.data.buckets import TokenBuckets
 from xfm.data.collate import identity
 from xfm.data.mixture import Mixture
 from xfm.data.picture_cache import PictureCache
@@ -74,9 +75,9 @@ class CorpusStream:
 
     Attributes:
         kind: which.
-        batch_size: samples of a batch, of all processes together.
+        batch_size: samples of a batch, of all processes together; not used where tokens decide.
         sources: the corpora.
-        mixture: the order in which they are visited.
+        mixture: the order in which they are visited, sample by sample or in batches of like length.
         augmentation: how pictures are varied.
         seed: seed of the samples' generators.
         attempts: bad records in a row after which no replacement is looked for.
@@ -88,13 +89,28 @@ class CorpusStream:
     kind: SampleKind
     batch_size: int
     sources: Sequence[RecordSource]
-    mixture: Mixture
+    mixture: Mixture | TokenBuckets
     augmentation: Augmentation
     seed: int
     attempts: int
     needs_regions: bool = False
     cache: PictureCache | None = None
     begun: OrderedDict[tuple[int, int], None] = field(default_factory=OrderedDict)
+
+    def positions(self, step: int) -> range:
+        """The positions that the batch of a step takes, of all processes together."""
+        if isinstance(self.mixture, TokenBuckets):
+            return self.mixture.positions(step)
+        return range(step * self.batch_size, (step + 1) * self.batch_size)
+
+    def longest(self, step: int) -> int | None:
+        """Tokens that a text of a step has at most; None where all steps are alike."""
+        return self.mixture.longest(step) if isinstance(self.mixture, TokenBuckets) else None
+
+    @property
+    def fewest(self) -> int:
+        """Samples of the smallest batch."""
+        return self.mixture.fewest if isinstance(self.mixture, TokenBuckets) else self.batch_size
 
     def items(self, positions: range, met: Met) -> list[DrawnSample[Sample]]:
         """The samples at some positions; what else is met is noted in `met`.

@@ -63,7 +63,7 @@ def learning(parts: ModelParts, stretch: Stretch, target: MimTarget) -> list[str
     boxes = (w.box_l1 or w.box_giou) and data.region.batch_size
     fused = with_texts and (w.itm or w.imlm or boxes)
     masked = w.mim and (data.image.batch_size or (data.pair.batch_size and data.patch_mask.on_pairs))
-    spoken = w.mlm and data.text.batch_size
+    spoken = w.mlm and data.text.taken
     used = {
         "vision.mask_vector": masked,
         "vision.": with_texts or masked,

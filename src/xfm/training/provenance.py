@@ -96,6 +96,6 @@ def _corpora(recipe: Recipe) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for stretch in recipe.stretches():
         for name, stream in stretch.data.streams.items():
-            paths = [corpus.path for corpus in stream.corpora] if stream.batch_size else []
+            paths = [corpus.path for corpus in stream.corpora] if stream.taken else []
             found[name] = [*dict.fromkeys([*found.get(name, []), *paths])]
     return {name: paths for name, paths in found.items() if paths}

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
+
 from xfm.data.records import Limits, Record, Sample, SampleKind, to_sample
 
 
@@ -37,6 +39,16 @@ class RecordSource:
 
     def expect(self, first: int, stop: int) -> None:
         """Hear that the records `first` to `stop` - 1 will be read soon, most of them; nothing is raised."""
+
+    def text_bytes(self, first: int, stop: int) -> np.ndarray:
+        """[stop - first] int64, how many bytes the text, or the JSON around it, of these records takes.
+
+        Nothing of them is read: it is what the index knows, or the places of the rows.
+
+        Raises:
+            OSError: the index cannot be read.
+        """
+        raise NotImplementedError
 
     def read(self, index: int) -> Sample:
         """The record decoded and checked; raises BadRecordError."""
@@ -67,6 +79,16 @@ class ConcatSource(RecordSource):
             if start < stop and first < end:
                 part.expect(max(first, start) - start, min(stop, end) - start)
             start = end
+
+    def text_bytes(self, first: int, stop: int) -> np.ndarray:
+        """See `RecordSource.text_bytes`."""
+        starts = [0, *self._ends[:-1]]
+        found = [
+            part.text_bytes(max(first, start) - start, min(stop, end) - start)
+            for part, start, end in zip(self._parts, starts, self._ends, strict=True)
+            if start < stop and first < end
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *found])
 
 
 @dataclass(frozen=True)

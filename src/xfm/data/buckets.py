@@ -1,0 +1,184 @@
+"""Batches of texts of like length, none of more than so many tokens, padding included.
+
+The texts of a corpus lie in classes by length (`xfm.data.lengths`), and a batch holds texts of one class of
+one corpus: as many as fit, shared evenly between the batches of the class. So an epoch of a corpus has a
+fixed number of batches, which come in a shuffled order, and shows every text once. Which texts a step has is
+a function of (seed, step) that is computed for it alone: batch -> class and places in it -> texts, whose
+places on disk follow from how many of the class each block of the corpus has.
+
+In runs (`xfm.data.order.Runs`) all classes go through the blocks of the corpus in one shuffled order, and
+batches and texts are shuffled within a window.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from xfm.config.ranges import MAX_BATCH
+from xfm.data.lengths import LengthClasses
+from xfm.data.mixture import Mixture
+from xfm.data.order import Runs, shuffled
+from xfm.data.rng import mix
+
+_BLOCK, _LEAST_BLOCK = 4096, 256
+"""Records of a block; so many at least, lest the table of blocks grow."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The texts of a step.
+
+    Attributes:
+        corpus: that they are of.
+        key: of its epoch.
+        length: their class.
+        places: of them in the class.
+    """
+
+    corpus: int
+    key: int
+    length: int
+    places: range
+
+
+class BucketedCorpus:
+    """The batches of an epoch of a corpus.
+
+    Args:
+        classes: of its texts.
+        tokens: of a batch at most.
+        runs: in what runs it is read; None where any text may follow any other.
+    """
+
+    def __init__(self, classes: LengthClasses, tokens: int, runs: Runs | None) -> None:
+        self.size, self.longest, self.runs = len(classes.of), classes.longest, runs
+        self.block = _BLOCK if runs is None else max(runs.length, _LEAST_BLOCK)
+        self._of = classes.of
+        starts = np.arange(0, self.size, self.block)
+        each = [
+            np.add.reduceat(self._of == length, starts, dtype=np.int64)
+            for length in range(len(self.longest))
+        ]
+        self.counts = np.stack(each)
+        """[C, U] texts of each class in each block."""
+        self._totals: list[int] = self.counts.sum(1).tolist()
+        rows = [min(tokens // longest, MAX_BATCH) for longest in self.longest]
+        self._batches = [-(-total // row) for total, row in zip(self._totals, rows, strict=True)]
+        self._ends = np.cumsum(self._batches)
+        self.batches = int(self._ends[-1])
+        """Of an epoch."""
+        self.fewest = min(
+            total // number for total, number in zip(self._totals, self._batches, strict=True)
+        )
+        """Texts of its smallest batch."""
+        self._share = 1.0 if runs is None else min(1.0, runs.window * self.block / self.size)
+        when = np.concatenate([(np.arange(number) + 0.5) / number for number in self._batches])
+        self._schedule = np.argsort(when, kind="stable").astype(np.uint32)
+
+    def batch(self, number: int, key: int) -> tuple[int, range]:
+        """The class of a batch, and the places in it of its texts.
+
+        Args:
+            number: of the batch in its epoch.
+            key: of the epoch.
+        """
+        flat = int(self._schedule[self._windowed(number, self.batches, key)])
+        length = int(np.searchsorted(self._ends, flat, "right"))
+        count, total = self._batches[length], self._totals[length]
+        turn = flat - (int(self._ends[length]) - count)
+        return length, range(total * turn // count, total * (turn + 1) // count)
+
+    def text(self, length: int, place: int, key: int) -> int:
+        """The record at a place of a class."""
+        place = self._windowed(place, self._totals[length], mix(key, length))
+        order, before = _reading(self, 0 if self.runs is None else key)
+        turn = int(np.searchsorted(before[length], place, "right")) - 1
+        start = (turn if order is None else int(order[turn])) * self.block
+        alike = np.flatnonzero(self._of[start : start + self.block] == length)
+        return start + int(alike[place - int(before[length, turn])])
+
+    def _windowed(self, place: int, size: int, key: int) -> int:
+        """The image of a place under a permutation of 0..size-1 that keeps windows."""
+        width = max(1, round(size * self._share))
+        number = min(place // width, size // width - 1)
+        start = number * width
+        stop = size if number == size // width - 1 else start + width
+        return start + shuffled(place - start, stop - start, mix(key, -1, number))
+
+
+@lru_cache(maxsize=4)
+def _reading(corpus: BucketedCorpus, key: int) -> tuple[np.ndarray | None, np.ndarray]:
+    """The order of the blocks in an epoch (None: as they lie), and [C, U + 1] how many texts come before."""
+    order, counts = None, corpus.counts
+    if corpus.runs is not None:
+        order = np.random.Generator(np.random.Philox(key=mix(key, -2))).permutation(counts.shape[1])
+        counts = counts[:, order]
+    return order, np.pad(counts.cumsum(1), ((0, 0), (1, 0)))
+
+
+class TokenBuckets:
+    """Which texts every step takes, of weighted corpora; see `xfm.data.mixture.Mixture`.
+
+    Args:
+        classes: of the texts of each corpus.
+        weights: shares of the corpora in the texts that are taken, relative to each other.
+        tokens: of a batch at most, padding included.
+        seed: seed of the order.
+        runs: of each corpus, in what runs it is read; None where any text may follow any other.
+    """
+
+    group = 1
+
+    def __init__(
+        self,
+        classes: Sequence[LengthClasses],
+        weights: Sequence[float],
+        tokens: int,
+        seed: int,
+        runs: Sequence[Runs | None] = (),
+    ) -> None:
+        runs = runs or [None] * len(classes)
+        self.corpora = [BucketedCorpus(one, tokens, run) for one, run in zip(classes, runs, strict=True)]
+        self.sizes = tuple(corpus.size for corpus in self.corpora)
+        batches = [corpus.batches for corpus in self.corpora]
+        shares = [w * b / n for w, b, n in zip(weights, batches, self.sizes, strict=True)]
+        self._steps = Mixture(batches, shares, seed)
+        self.fewest = min(corpus.fewest for corpus in self.corpora)
+        """Texts of the smallest batch."""
+
+    def bucket(self, step: int) -> Bucket:
+        """The texts of a step."""
+        corpus, epoch, number = self._steps.rank(step)[:3]
+        key = mix(self._steps.seed, corpus, epoch)
+        return Bucket(corpus, key, *self.corpora[corpus].batch(number, key))
+
+    def positions(self, step: int) -> range:
+        """Numbers of the texts of a step that no other step's have."""
+        return range(step * MAX_BATCH, step * MAX_BATCH + len(_bucket(self, step).places))
+
+    def longest(self, step: int) -> int:
+        """Tokens that a text of the step has at most."""
+        found = _bucket(self, step)
+        return self.corpora[found.corpus].longest[found.length]
+
+    def locate(self, position: int) -> tuple[int, int]:
+        """Corpus and record index at a position that `positions` gives."""
+        step, offset = divmod(position, MAX_BATCH)
+        found = _bucket(self, step)
+        text = self.corpora[found.corpus].text(found.length, found.places[offset], found.key)
+        return found.corpus, text
+
+    def run(self, corpus: int, index: int) -> range | None:
+        """See `Mixture.run`."""
+        read = self.corpora[corpus]
+        if read.runs is None:
+            return None
+        first = index // read.block * read.block
+        return range(first, min(first + read.block, read.size))
+
+
+@lru_cache(maxsize=16)
+def _bucket(buckets: TokenBuckets, step: int) -> Bucket:
+    return buckets.bucket(step)
