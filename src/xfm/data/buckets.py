@@ -58,8 +58,7 @@ class BucketedCorpus:
         self._of = classes.of
         starts = np.arange(0, self.size, self.block)
         each = [
-            np.add.reduceat(self._of == length, starts, dtype=np.int64)
-            for length in range(len(self.longest))
+            np.add.reduceat(self._of == length, starts, dtype=np.int64) for length in range(len(self.longest))
         ]
         self.counts = np.stack(each)
         """[C, U] texts of each class in each block."""
@@ -69,9 +68,7 @@ class BucketedCorpus:
         self._ends = np.cumsum(self._batches)
         self.batches = int(self._ends[-1])
         """Of an epoch."""
-        self.fewest = min(
-            total // number for total, number in zip(self._totals, self._batches, strict=True)
-        )
+        self.fewest = min(total // number for total, number in zip(self._totals, self._batches, strict=True))
         """Texts of its smallest batch."""
         self._share = 1.0 if runs is None else min(1.0, runs.window * self.block / self.size)
         when = np.concatenate([(np.arange(number) + 0.5) / number for number in self._batches])

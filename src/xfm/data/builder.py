@@ -35,7 +35,7 @@ from xfm.data.transforms import names_a_side, picture_view, show
 
 # A text of up to 4 characters for each token that it may have is taken from its beginning; of a longer one a
 # window from a random word is taken, which for every script holds more tokens than are needed.
-_SHORT, _WINDOW = 4, 16
+SHORT, _WINDOW = 4, 16
 
 
 @dataclass(frozen=True)
@@ -168,9 +168,9 @@ def passage(rng: np.random.Generator, text: str, max_tokens: int) -> str:
 
     The tokenizer cuts the rest, so that long texts are seen in all their parts over the epochs.
     """
-    if len(text) <= _SHORT * max_tokens:
+    if len(text) <= SHORT * max_tokens:
         return text
-    start = int(rng.random() * (len(text) - _SHORT * max_tokens + 1))
+    start = int(rng.random() * (len(text) - SHORT * max_tokens + 1))
     space = text.find(" ", start) if start else -1
     start = space + 1 if 0 <= space < len(text) - 1 else start
     return text[start : start + _WINDOW * max_tokens]

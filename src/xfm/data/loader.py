@@ -12,7 +12,7 @@ from xfm.config.data import DataConfig, Order, StreamConfig
 from xfm.config.ranges import MAX_BATCH
 from xfm.data.buckets import TokenBuckets
 from xfm.data.builder import BatchBuilder, Share
-from xfm.data.lengths import length_classes
+from xfm.data.lengths import LengthClasses
 from xfm.data.mixture import Mixture
 from xfm.data.order import Runs
 from xfm.data.picture_cache import PictureCache
@@ -23,6 +23,7 @@ from xfm.data.sources import open_source
 from xfm.data.sources.base import RecordSource
 from xfm.data.sources.folder import FolderSource
 from xfm.data.streams import CorpusStream, Met, UnusableError
+from xfm.data.token_counts import text_lengths
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, normalise
 from xfm.data.workers import Failure, load_steps
@@ -35,8 +36,9 @@ class PretrainingData:
     """The pre-training batches of one process: its share of those that all processes take together.
 
     What the batch of a step holds is a pure function of (config, seed, step): positions step * batch_size + i
-    of each stream, or a bucket of texts of like length. The processes take neighbouring shares of it. So a run that stops may start again at any
-    step, with any number of processes and of workers, and sees the samples that were still to come.
+    of each stream, or texts of like length. The processes take neighbouring shares of it. So a run that stops
+    may start again at any step, with any number of processes and of workers, and sees the samples that were
+    still to come.
 
     Args:
         config: the data configuration.
@@ -189,8 +191,9 @@ def _open_stream(
     weights, key = [corpus.weight for corpus in setting.corpora], mix(seed, kind.number)
     runs = [Runs(c.run, c.window) if c.order is Order.RUNS else None for c in setting.corpora]
     if tokens:
-        longest = config.text_mask.max_tokens
-        classes = [length_classes(source, tokenizer, longest, tokens) for source in sources]
+        longest, loaders = config.text_mask.max_tokens, (config.workers, config.timeout)
+        lengths = [text_lengths(source, tokenizer, longest, *loaders) for source in sources]
+        classes = [LengthClasses.joined(one.of, one.tokens, tokens) for one in lengths]
         mixture = TokenBuckets(classes, weights, tokens, key, runs)
     else:
         groups = [corpus.group for corpus in setting.corpora]

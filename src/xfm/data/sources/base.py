@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
-import numpy as np
-
 from xfm.data.records import Limits, Record, Sample, SampleKind, to_sample
 
 
@@ -40,14 +38,8 @@ class RecordSource:
     def expect(self, first: int, stop: int) -> None:
         """Hear that the records `first` to `stop` - 1 will be read soon, most of them; nothing is raised."""
 
-    def text_bytes(self, first: int, stop: int) -> np.ndarray:
-        """[stop - first] int64, how many bytes the text, or the JSON around it, of these records takes.
-
-        Nothing of them is read: it is what the index knows, or the places of the rows.
-
-        Raises:
-            OSError: the index cannot be read.
-        """
+    def version(self) -> str:
+        """What tells this corpus from others and from what it was before it was changed."""
         raise NotImplementedError
 
     def read(self, index: int) -> Sample:
@@ -80,15 +72,9 @@ class ConcatSource(RecordSource):
                 part.expect(max(first, start) - start, min(stop, end) - start)
             start = end
 
-    def text_bytes(self, first: int, stop: int) -> np.ndarray:
-        """See `RecordSource.text_bytes`."""
-        starts = [0, *self._ends[:-1]]
-        found = [
-            part.text_bytes(max(first, start) - start, min(stop, end) - start)
-            for part, start, end in zip(self._parts, starts, self._ends, strict=True)
-            if start < stop and first < end
-        ]
-        return np.concatenate([np.zeros(0, np.int64), *found])
+    def version(self) -> str:
+        """See `RecordSource.version`."""
+        return "\n".join(part.version() for part in self._parts)
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,9 @@ class JsonLinesSource(RecordSource):
         picture = None if self.kind is SampleKind.TEXT else self._picture(annotation, origin)
         return Record(origin, picture, annotation)
 
-    def text_bytes(self, first: int, stop: int) -> np.ndarray:
-        """See `RecordSource.text_bytes`."""
-        return self._ends[first:stop] - self._starts[first:stop]
+    def version(self) -> str:
+        """See `RecordSource.version`."""
+        return f"{self.path.absolute()} {self._file.size} {self._file.modified}"
 
     def _picture(self, annotation: Mapping[str, Any], origin: Origin) -> bytes:
         name = annotation.get("image")

@@ -19,7 +19,7 @@ from xfm.data.schema import Origin
 from xfm.data.sources.base import RecordSource
 from xfm.data.sources.shard_table import ShardIndex, numbers_of, records_of
 from xfm.data.sources.storage import ShardStorage
-from xfm.data.sources.tar import JSON, PICTURE, TEXT, key_and_extension, stored_name, text_rows, text_sizes, unpacked
+from xfm.data.sources.tar import JSON, PICTURE, TEXT, key_and_extension, stored_name, text_rows, unpacked
 from xfm.errors import UserError
 
 _KNOWN = 8192
@@ -105,29 +105,19 @@ class ShardSource(RecordSource):
                     self._storage.expect(file, offset, behind - offset)
             first = last + 1
 
-    def text_bytes(self, first: int, stop: int) -> np.ndarray:
-        """See `RecordSource.text_bytes`."""
-        found = [np.zeros(0, np.int64)]
-        while first < stop:
-            turn = int(np.searchsorted(self._ends, first, "right"))
-            last = min(stop, int(self._ends[turn]))
-            (shard, start), (_, end) = self._located(first), self._located(last - 1)
-            before = self._table.start(shard)
-            spans = self._index.spans(before + start, before + end + 1)
-            found.append(text_sizes(spans[text_rows(spans)] if self._has_others(shard) else spans))
-            first = last
-        return np.concatenate(found)
-
-    def _has_others(self, shard: int) -> bool:
-        """Whether a shard has records that are no texts, and texts are read."""
-        as_text = self.kind is SampleKind.TEXT
-        return as_text and self._table.counts(shard) != self._table.counts(shard, texts=True)
+    def version(self) -> str:
+        """See `RecordSource.version`."""
+        table, numbers = self._table, self._numbers.tolist()
+        known = zip(table.names, table.sizes.tolist(), table.modified.tolist(), table.samples, strict=True)
+        lines = [f"{name} {size} {time} {sample.tobytes().hex()}" for name, size, time, sample in known]
+        return "\n".join([str(self.kind), *(lines[number] for number in numbers)])
 
     def _located(self, index: int) -> tuple[int, int]:
         """The shard's place in the table, and the row in the shard."""
         turn = int(np.searchsorted(self._ends, index, "right"))
         shard, row = int(self._numbers[turn]), index - (int(self._ends[turn - 1]) if turn else 0)
-        if self._has_others(shard):
+        table, as_text = self._table, self.kind is SampleKind.TEXT
+        if as_text and table.counts(shard) != table.counts(shard, texts=True):
             row = int(_texts_among(self._index, shard)[row])
         return shard, row
 

@@ -202,11 +202,6 @@ def text_rows(spans: np.ndarray) -> np.ndarray:
     return np.flatnonzero(spans[:, (JSON, TEXT), 0].any(1))
 
 
-def text_sizes(spans: np.ndarray) -> np.ndarray:
-    """[N] int64 bytes of the JSON, or of the text where there is none, of [N, 3, 2] spans."""
-    return np.where(spans[:, JSON, 0] > 0, spans[:, JSON, 1], spans[:, TEXT, 1]) & _SIZES
-
-
 def unpacked(span: Sequence[int]) -> tuple[int, int, int]:
     """Offset (0 for none) and size of a member, and how many bytes of headers stand before it."""
     offset, packed = span
