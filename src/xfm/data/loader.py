@@ -70,6 +70,7 @@ class PretrainingData:
         streams = _open_streams(config, seed, cache, self.tokenizer)
         _check_shares(streams, world)
         _check_masks(config, streams, image_size // patch_size)
+        self._streams = streams
         self.sizes = {s.kind.value: sum(s.mixture.sizes) for s in streams}
         """Records of each stream."""
         self.bad: dict[str, BadRecord] = {}
@@ -120,6 +121,10 @@ class PretrainingData:
             raise _unusable(error.met) from None
         self._note(found.skipped)
         return found
+
+    def size(self, step: int) -> int:
+        """Samples of the batch of a step, of all streams and processes."""
+        return sum(len(stream.positions(step)) for stream in self._streams)
 
     def _note_partial(self, partial: Sequence[BadRecord]) -> None:
         """Log every picture that is used in part once."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from xfm.config.data import StreamConfig
 from xfm.config.planning import PlanConfig
 from xfm.config.recipe import Recipe
 from xfm.config.training import Precision, Strategy
@@ -136,7 +137,7 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
     if smaller(recipe.data, 1, config.gpus) is None:
         raise UserError(
             f"a batch of the recipe {recipe.name} has fewer samples than there are GPUs ({config.gpus}): "
-            "raise data.*.batch_size, or lower --gpus"
+            "raise data.*.batch_size (or data.text.tokens), or lower --gpus"
         )
     parts = parts_of(recipe.model)
     ladder, notes = [], _notes(recipe, config)
@@ -177,12 +178,7 @@ def _rungs(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[str, tuple[str,
             if data is None:
                 break
             more = replace(training, accumulate=training.accumulate * parts)
-            sizes = [
-                word
-                for stream, one in data.streams.items()
-                if one.batch_size
-                for word in (f"--data.{stream}.batch_size", str(one.batch_size))
-            ]
+            sizes = [word for stream, one in data.streams.items() if one.taken for word in _size(stream, one)]
             options = (*own, "--training.accumulate", str(more.accumulate), *sizes)
             name = f"{begins}accumulate {more.accumulate}"
             yield name, options, replace(recipe, training=more, data=data)
@@ -191,7 +187,14 @@ def _rungs(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[str, tuple[str,
 def _may_accumulate(recipe: Recipe) -> bool:
     """Whether options can cut every batch: phases with sizes of their own would keep them."""
     streams = [getattr(phase, name) for phase in recipe.curriculum for name in recipe.data.streams]
-    return not any(stream is not None and stream.batch_size for stream in streams)
+    return not any(stream is not None and (stream.batch_size or stream.tokens) for stream in streams)
+
+
+def _size(name: str, stream: StreamConfig) -> tuple[str, str]:
+    """The option that gives a stream its size."""
+    if stream.tokens:
+        return f"--data.{name}.tokens", str(stream.tokens)
+    return f"--data.{name}.batch_size", str(stream.batch_size)
 
 
 def _notes(recipe: Recipe, config: PlanConfig) -> list[str]:

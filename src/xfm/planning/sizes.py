@@ -74,7 +74,8 @@ def masked_at_most(length: int, config: TokenMaskConfig) -> int:
 def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
     """The largest share that a process has of a batch, texts as long as they may be.
 
-    On a GPU a batch is padded to its longest text, which of hundreds is about as long as it may be.
+    On a GPU a batch is padded to its longest text, which of hundreds is about as long as it may be. Batches
+    of tokens have as many places whatever the lengths; attention takes most for the longest.
 
     Args:
         data: of a stretch of the run.
@@ -83,7 +84,7 @@ def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
     """
 
     def share(stream: StreamConfig) -> int:
-        groups = stream.batch_size // stream.group
+        groups = _texts(stream, data) // stream.group
         return -(-groups // world) * stream.group
 
     def texts(rows: int, config: TokenMaskConfig) -> TextSizes:
@@ -98,8 +99,13 @@ def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
         rows = texts(pictures * data.max_regions, data.caption_mask)
         boxed = rows.rows if weights.box_l1 or weights.box_giou else 0
         captioned["region"] = CaptionedSizes(pictures, rows, data.region.batch_size * data.max_regions, boxed)
-    plain = texts(share(data.text), data.text_mask) if data.text.batch_size and weights.mlm else None
+    plain = texts(share(data.text), data.text_mask) if data.text.taken and weights.mlm else None
     return StepSizes(plain, share(data.image) if weights.mim else 0, captioned)
+
+
+def _texts(stream: StreamConfig, data: DataConfig) -> int:
+    """Samples of a batch; of batches of tokens, texts as long as they may be."""
+    return stream.tokens // data.text_mask.max_tokens if stream.tokens else stream.batch_size
 
 
 def smaller(data: DataConfig, parts: int, world: int) -> DataConfig | None:
@@ -107,7 +113,9 @@ def smaller(data: DataConfig, parts: int, world: int) -> DataConfig | None:
     changed = {}
     for name, stream in data.streams.items():
         size = stream.batch_size // parts // stream.group * stream.group
-        if stream.batch_size and size < world * stream.group:
+        changed[name] = replace(stream, batch_size=size, tokens=stream.tokens // parts)
+        if stream.tokens and stream.tokens // parts < data.text_mask.max_tokens:
             return None
-        changed[name] = replace(stream, batch_size=size)
+        if stream.taken and _texts(changed[name], data) < world * stream.group:
+            return None
     return replace(data, **changed)

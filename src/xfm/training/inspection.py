@@ -70,13 +70,15 @@ def inspect_data(
         phase = len(stretches) - 1 if training.minutes else passed
     if not 0 <= phase < len(stretches):
         raise UserError(f"there is no phase {phase + 1}: the recipe has {len(stretches)}, counted from 1")
-    streams = [s for s in stretches[phase].data.streams.values() if s.batch_size]
-    parts = math.ceil(max((s.batch_size for s in streams), default=1) / samples)
+    streams, longest = stretches[phase].data.streams.values(), stretches[phase].data.text_mask.max_tokens
+    # Half of the texts that a batch of tokens has at least: those of a length are shared evenly.
+    groups = [(s.tokens // longest // 2 or 1 if s.tokens else s.batch_size, s.group) for s in streams]
+    parts = math.ceil(max([1, *(count for count, _ in groups)]) / samples)
     # A part of a batch is what one of so many processes would take.
-    data = open_stretch(recipe, phase, world=min([parts, *(s.batch_size // s.group for s in streams)]))
+    data = open_stretch(recipe, phase, world=min([parts, *(n // group for n, group in groups if n)]))
     batches = range(step * training.accumulate, (step + count) * training.accumulate)
     shown = [data.batch(number) for number in batches]
-    whole = sum(s.batch_size for s in streams) * len(batches)
+    whole = sum(map(data.size, batches))
     seen = sum(len(batch.origins) for batch in shown)
     title = f"{recipe.name}, from step {step} on, phase {phase + 1} of {len(stretches)}"
     with writing(page, "or choose another file"):

@@ -1,0 +1,117 @@
+"""A run on batches of tokens: as many texts as fit, on any number of processes, and all of them counted."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.processes import TORCHRUN, run
+from tests.training.corpus import tiny_recipe, write_corpus
+from tests.training.faults import unaccounted
+from tests.training.support import logged, logged_losses
+from xfm.config.data import CorpusConfig, StreamConfig
+from xfm.config.load import dump_recipe
+from xfm.config.recipe import Phase, PhaseStream, Recipe
+from xfm.config.training import Change, OptimConfig
+from xfm.data.loader import PretrainingData
+from xfm.training.checkpoint import checkpoint_path, read_state
+from xfm.training.inspection import inspect_data
+from xfm.training.pretrain import pretrain
+
+STEPS, TOKENS = 9, 64
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """Texts of two weighted corpora alone, some of them bad, and nothing random in the model."""
+    folder = write_corpus(tmp_path_factory.mktemp("corpus"))
+    rng, words = np.random.default_rng(0), ["cat", "dog", "house", "tree", "car", "fish"]
+    for name, most in (("text", 14), ("more", 4)):
+        texts = [" ".join(rng.choice(words, size=int(rng.integers(1, most)))) for _ in range(120)]
+        lines = [json.dumps({"text": text}) for text in texts]
+        lines[::25] = ["{}"] * len(lines[::25])
+        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+    plain = tiny_recipe(folder, STEPS, save_every=3, keep=9, optim=OptimConfig(lr=1e-3, warmup=2))
+    model = replace(
+        plain.model,
+        language=replace(plain.model.language, dropout=0.0),
+        vision=replace(plain.model.seeing, drop_path=0.0),
+    )
+    text = StreamConfig(corpora=[CorpusConfig("text.jsonl", 2), CorpusConfig("more.jsonl")], tokens=TOKENS)
+    data = replace(plain.data, text=text, image=StreamConfig(), pair=StreamConfig(), region=StreamConfig())
+    return replace(plain, model=model, data=data, curriculum=[])
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    pretrain(recipe, folder, progress=False)
+    return folder
+
+
+def counted(folder: Path, step: int) -> dict[str, int]:
+    found = read_state(checkpoint_path(folder, step)).samples
+    assert set(unaccounted(found).values()) == {0}
+    return dict(found["text"])
+
+
+def cut(folder: Path, step: int) -> None:
+    """Forget what came after a step."""
+    for later in range(step + 1, STEPS + 1):
+        shutil.rmtree(checkpoint_path(folder, later), ignore_errors=True)
+    shutil.rmtree(folder / "model", ignore_errors=True)
+
+
+def check_same(folder: Path, whole: Path) -> None:
+    for step in range(3, STEPS + 1, 3):
+        assert counted(folder, step) == counted(whole, step)
+    expected = logged_losses(whole)
+    for step, line in logged_losses(folder).items():
+        assert line[0] == pytest.approx(expected[step][0], rel=1e-4), step
+
+
+def test_every_text_is_counted(recipe: Recipe, whole: Path) -> None:
+    stretch = recipe.stretches()[0]
+    data = PretrainingData(stretch.data, 32, 8, 0)
+    assert len({data.size(step) for step in range(STEPS)}) > 1
+    counts = counted(whole, STEPS)
+    assert counts["skipped"] > 0
+    assert counts["untrained"] == 0
+    assert counts["read"] == counts["trained"] + counts["skipped"]
+    assert len([line for line in logged(whole) if "event" not in line]) == STEPS
+
+
+@pytest.mark.slow
+def test_one_then_two_then_one_process_train_on_the_same_texts(
+    recipe: Recipe, whole: Path, tmp_path: Path
+) -> None:
+    """Losses are means over the masked words of all processes, however many texts each has."""
+    folder = Path(shutil.copytree(whole, tmp_path / "run"))
+    cut(folder, 3)
+    (tmp_path / "tiny.yaml").write_text(dump_recipe(recipe))
+    words = ["--recipe", str(tmp_path / "tiny.yaml"), "--folder", str(folder), "--quiet", "--device", "cpu"]
+    ended = run(
+        [*TORCHRUN, "2", "-m", "xfm", "pretrain", *words, "--resume", "--allow-changed", "processes"], 240
+    )
+    assert ended.status == 0, ended.err[-3000:]
+    check_same(folder, whole)
+    cut(folder, 6)
+    pretrain(recipe, folder, resume=True, progress=False, allowed=frozenset({Change.PROCESSES}))
+    check_same(folder, whole)
+
+
+def test_the_page_of_its_next_batches(recipe: Recipe, tmp_path: Path) -> None:
+    shown = inspect_data(recipe, tmp_path / "look.html", step=2, count=3)
+    seen, of = shown.samples
+    assert seen == of > 3
+    assert (tmp_path / "look.html").read_text().count("<figure>") == seen
+
+
+def test_a_phase_of_texts_of_any_length(recipe: Recipe) -> None:
+    """A phase's own batch size takes the place of the tokens, and its tokens that of a batch size."""
+    phases = [Phase(0.5, text=PhaseStream(batch_size=3)), Phase(0.9, text=PhaseStream(tokens=200))]
+    sizes = replace(recipe, curriculum=phases).stretches()
+    assert [(one.data.text.batch_size, one.data.text.tokens) for one in sizes] == [(3, 0), (0, 200), (0, 64)]
