@@ -77,10 +77,12 @@ def collate_tokens(
     ids = _padded([ids for ids, _ in encoded], length, tokenizer.pad)
     lengths = np.array([len(ids) for ids, _ in encoded], dtype=np.int64)
     mask = torch.from_numpy(np.arange(length)[None, :] < lengths[:, None])
+    labels = _padded([labels for _, _, labels in masked], most, IGNORED)
     return Tokens(ids, mask), MaskedTokens(
         ids=_padded([ids for ids, _, _ in masked], length, tokenizer.pad),
         positions=_padded([positions for _, positions, _ in masked], most, 0),
-        labels=_padded([labels for _, _, labels in masked], most, IGNORED),
+        labels=labels,
+        places=labels.flatten().ne(IGNORED).nonzero().squeeze(1),
     )
 
 

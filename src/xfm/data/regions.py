@@ -1,5 +1,6 @@
 """Region batches: a picture gives a caption row and region rows (spec, "Regions")."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -78,16 +79,19 @@ def collate_regions(
     pictures = [_add_picture(rows, item, image, config, mode, size) for image, item in enumerate(items)]
     rows.trim(config.row_multiple)
     tokens, masked = collate_tokens(rows.texts, config.caption_mask, tokenizer)
+    is_image = torch.tensor([box is None for box in rows.boxes], dtype=torch.bool)
     return RegionBatch(
         pixels=stack_pixels(pictures),
         image_index=torch.tensor(rows.images, dtype=torch.int64),
         visible=visible_patches(rows.boxes, patch, size // patch),
         boxes=box_targets(rows.boxes, size),
-        is_image=torch.tensor([box is None for box in rows.boxes], dtype=torch.bool),
+        is_image=is_image,
         tokens=tokens,
         masked=masked,
         image_identity=torch.tensor(rows.identities, dtype=torch.int64),
         text_identity=torch.tensor([text_identity(row.text) for row in rows.texts], dtype=torch.int64),
+        boxed=(~is_image).nonzero().squeeze(1),
+        most=max(Counter(rows.images).values(), default=0),
     )
 
 

@@ -115,11 +115,14 @@ class MaskedTokens(TensorFields):
         ids: [R, T] int64 after 80/10/10 corruption.
         positions: [R, M] int64 positions to predict, padded with 0.
         labels: [R, M] int64 true ids, -100 in the padding.
+        places: [N] int64, where labels stand among the R * M, counted row by row. None where nobody has
+            looked: a device that is asked has to finish all its work first.
     """
 
     ids: Tensor
     positions: Tensor
     labels: Tensor
+    places: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,8 @@ class RegionBatch(TensorFields):
         tokens, masked: [R, T] phrases.
         image_identity: [R] int64, equal for equal (picture, box); different regions of a picture differ.
         text_identity: [R] int64, equal for equal (normalised) phrases.
+        boxed: [N] int64, the rows that have a box; None where nobody has looked.
+        most: rows of a picture that no other has more of; None likewise.
     """
 
     pixels: Tensor
@@ -187,6 +192,8 @@ class RegionBatch(TensorFields):
     masked: MaskedTokens
     image_identity: Tensor
     text_identity: Tensor
+    boxed: Tensor | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True)

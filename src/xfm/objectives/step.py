@@ -72,7 +72,8 @@ def sources_of(batch: Batch, images: dict[str, Tensor], texts: "TextStates") -> 
         sources.append(Source("pair", rows, texts.masked.get("pair")))
     if batch.region is not None:
         rows = region_rows(batch.region, images["region"], texts.clear["region"])
-        boxed = (~batch.region.is_image).nonzero().squeeze(1)
+        boxed = batch.region.boxed
+        boxed = (~batch.region.is_image).nonzero().squeeze(1) if boxed is None else boxed
         boxes = (boxed, batch.region.boxes[boxed])
         sources.append(Source("region", rows, texts.masked.get("region"), boxes))
     return sources

@@ -62,7 +62,8 @@ def region_rows(batch: RegionBatch, image: Tensor, text: Tensor) -> TextRows:
     patches, index = image[:, 1:], batch.image_index
     earlier = (index[:, None] == index).tril(-1)
     slot = 1 + earlier.sum(1)  # rows of a picture take its slots 1, 2, ...
-    weights = patches.new_zeros(len(image), 1 + int(slot.max()), patches.shape[1], dtype=torch.float32)
+    most = int(slot.max()) if batch.most is None else batch.most
+    weights = patches.new_zeros(len(image), 1 + most, patches.shape[1], dtype=torch.float32)
     weights[index, slot] = batch.visible / batch.visible.sum(1, keepdim=True)
     means = weights[:, 1:].to(patches.dtype) @ patches  # [I, S - 1, P] x [I, P, Dv]
     return TextRows(

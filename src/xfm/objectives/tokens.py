@@ -12,6 +12,13 @@ COUNT_STEP = 64
 """The head takes a multiple of this many tokens, so that few shapes occur: kernels are built per shape."""
 
 
+def masked_places(masked: MaskedTokens) -> Tensor:
+    """[N] int64, see `MaskedTokens.places`."""
+    if masked.places is not None:
+        return masked.places
+    return masked.labels.flatten().ne(IGNORED).nonzero().squeeze(1)
+
+
 def masked_token_loss(
     states: Tensor, masked: MaskedTokens, logits: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
@@ -28,12 +35,13 @@ def masked_token_loss(
     Returns:
         The mean over masked tokens (0 without any) and the share predicted right.
     """
-    rows, slots = masked.labels.ne(IGNORED).nonzero(as_tuple=True)
-    count = len(rows)
-    rows, slots = (F.pad(index, (0, -count % COUNT_STEP)) for index in (rows, slots))
-    labels = masked.labels[rows, slots]
+    places = masked_places(masked)
+    count = len(places)
+    places = F.pad(places, (0, -count % COUNT_STEP))
+    labels = masked.labels.flatten()[places]
     labels[count:] = IGNORED
-    predicted = logits(states[rows, masked.positions[rows, slots]]).float()  # [N, V]
+    rows, slots = places // masked.labels.shape[1], masked.positions.flatten()[places]
+    predicted = logits(states[rows, slots]).float()  # [N, V]
     loss = F.cross_entropy(predicted, labels, reduction="sum", ignore_index=IGNORED) / max(count, 1)
     right = (predicted.detach().argmax(-1) == labels).float().sum() / max(count, 1)
     return loss, right

@@ -190,7 +190,12 @@ def _as_tensor(counts: Mapping[str, int | Tensor], batch: Batch) -> Tensor:
     """[K] int64 on the device of the batch, without waiting for it."""
     parts = (batch.text, batch.image, batch.pair, batch.region)
     device = next((_device(part) for part in parts if part is not None), torch.device("cpu"))
-    return torch.stack([torch.as_tensor(value, device=device) for value in counts.values()])
+    # A tensor of a number is copied to a GPU only when all that is under way there has ended; filling does not.
+    return torch.stack([_filled(value, device) for value in counts.values()])
+
+
+def _filled(value: int | Tensor, device: torch.device) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.full((), value, device=device)
 
 
 def _device(part: object) -> torch.device:

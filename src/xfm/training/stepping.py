@@ -94,12 +94,7 @@ class Stepper(Generic[B]):
         self.strategy.done()
         norm = whole_tensor(nn.utils.clip_grad_norm_(self.parameters, self.config.optim.clip or float("inf")))
         total = torch.stack([result.total.detach() for result in results]).sum()
-        bad = not bool(torch.isfinite(total + norm))
-        failed = self.folder is not None and self.folder.failed
-        flags = distributed.largest(
-            torch.tensor([bad, stop.received, failed], dtype=torch.int32, device=total.device)
-        )
-        bad, stopping, failed = (bool(flag) for flag in flags.tolist())
+        bad, stopping, failed = self._ends(total + norm, stop)
         if self.folder is not None and failed:
             self.folder.settle()
         self.samples.add(micro, trained=not bad)
@@ -114,6 +109,16 @@ class Stepper(Generic[B]):
             self.bad_in_a_row = 0
             self._note(micro, results, factors, norm)
         return stopping
+
+    def _ends(self, sums: Tensor, stop: StopRequest) -> list[bool]:
+        """Whether the step is bad, the run is to stop, and a checkpoint has failed, in any process.
+
+        The one time in a step that the host waits for the device: a step that is bad must change nothing.
+        """
+        finite, failed = torch.isfinite(sums), self.folder is not None and self.folder.failed
+        own = [finite.new_full((), bool(flag)) for flag in (stop.received, failed)]  # filled, not copied
+        flags = torch.stack([~finite, *own]).int()
+        return [bool(flag) for flag in distributed.largest(flags).tolist()]
 
     def _parts(self, micro: Sequence[B]) -> Sequence[Any]:
         """What the losses are to take."""
