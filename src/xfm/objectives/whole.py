@@ -190,7 +190,7 @@ def _as_tensor(counts: Mapping[str, int | Tensor], batch: Batch) -> Tensor:
     """[K] int64 on the device of the batch, without waiting for it."""
     parts = (batch.text, batch.image, batch.pair, batch.region)
     device = next((_device(part) for part in parts if part is not None), torch.device("cpu"))
-    # A tensor of a number is copied to a GPU only when all that is under way there has ended; filling does not.
+    # A number is copied to a GPU only when what is under way there has ended; filling does not wait.
     return torch.stack([_filled(value, device) for value in counts.values()])
 
 
