@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 
 from xfm.config.ranges import MAX_BATCH
-from xfm.data.lengths import LengthClasses
+from xfm.data.lengths import LengthClasses, counts_in_blocks
 from xfm.data.mixture import Mixture
 from xfm.data.order import Runs, shuffled
 from xfm.data.rng import mix
@@ -56,11 +56,7 @@ class BucketedCorpus:
         self.size, self.longest, self.runs = len(classes.of), classes.longest, runs
         self.block = _BLOCK if runs is None else max(runs.length, _LEAST_BLOCK)
         self._of = classes.of
-        starts = np.arange(0, self.size, self.block)
-        each = [
-            np.add.reduceat(self._of == length, starts, dtype=np.int64) for length in range(len(self.longest))
-        ]
-        self.counts = np.stack(each)
+        self.counts = counts_in_blocks(self._of, len(self.longest), self.block)
         """[C, U] texts of each class in each block."""
         self._totals: list[int] = self.counts.sum(1).tolist()
         rows = [min(tokens // longest, MAX_BATCH) for longest in self.longest]

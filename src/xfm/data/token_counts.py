@@ -86,7 +86,7 @@ def _kept(place: Path, size: int) -> np.ndarray | None:
     """What was counted before, if it is whole."""
     try:
         with open_regular(place) as stream:
-            found = np.load(io.BytesIO(stream.read(size + 1024)), allow_pickle=False)
+            found = np.load(stream, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     return found if found.shape == (size,) and found.dtype == np.uint8 and found.all() else None
