@@ -41,7 +41,7 @@ def drawn(config: DataConfig, steps: int) -> dict[str, Any]:
         "tokens": tokens.mean(),
         "tokens_deviation": tokens.std() / tokens.mean(),
         "rows": rows.mean(),
-        "rows_range": [rows.min(), rows.max()],
+        "rows_range": [int(rows.min()), int(rows.max())],
     }
 
 
