@@ -239,8 +239,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     load = "/".join(f"{load:.1f}" for load in os.getloadavg())
     print(
         f"{options.size}, {options.batch} pairs, {options.rounds} rounds, recompute {options.recompute}; "
-        f"{machine}, {torch.get_num_threads()} threads of {os.cpu_count()}, load {load}, torch {torch.__version__}, "
-        f"{time.strftime('%F')}"
+        f"{machine}, {torch.get_num_threads()} threads of {os.cpu_count()}, load {load}, "
+        f"torch {torch.__version__}, {time.strftime('%F')}"
     )
     if options.json:
         options.json.write_text(json.dumps([asdict(one) for one in found], indent=2) + "\n")
