@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from xfm.config.load import load_recipe
 from xfm.config.recipe import Recipe, Stretch
+from xfm.config.training import Recompute
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.modeling.xfm import XFM
 from xfm.planning.forecast import StepForecast, forecast
@@ -170,7 +171,7 @@ def narrow(recipe: Recipe, depth: int = 3, *options: str) -> Recipe:
     )
     rows = {"text": 8, "image": 3, "pair": 6, "region": 4}
     streams = {name: replace(one, batch_size=rows[name]) for name, one in recipe.data.streams.items()}
-    training = replace(recipe.training, recompute=False)
+    training = replace(recipe.training, recompute=Recompute.NOTHING)
     return replace(recipe, model=model, data=replace(recipe.data, **streams), training=training)
 
 
@@ -180,8 +181,8 @@ def cases() -> Iterator[tuple[str, Recipe]]:
     base = narrow(load_recipe("base", ["--training.precision", "fp32"]))
     for name, recipe in (("nano", nano), ("base-narrow", base)):
         yield name, recipe
-        for changed in ({"recompute": True}, {"accumulate": 2}):
-            what = next(iter(changed))
+        for changed in ({"recompute": Recompute.BETWEEN}, {"recompute": Recompute.ALL}, {"accumulate": 2}):
+            what = " ".join(str(word) for word in next(iter(changed.items())))
             yield f"{name}/{what}", replace(recipe, training=replace(recipe.training, **changed))
 
 

@@ -1,17 +1,19 @@
 """The pair step of `base` beside the published algorithm: time in fp32 and bf16, and what backward needs.
 
-    python -m benchmarks.step [--batch 8] [--rounds 7] [--size small] [--json step.json]
+    python -m benchmarks.step [--batch 8] [--rounds 7] [--size small] [--only activations] [--json step.json]
 
 A step is forward and backward pass of the losses of pairs: contrast, matching with hard negatives, masked
 captions and masked patches. The peer is the published algorithm, composed of transformers' layers
 (`benchmarks/published_step.py`); both have the same weights and read the same batch, of pictures of 224
 pixels and captions of 8 to 20 words, padded to 30 tokens. They alternate within one process, in training
-mode, with dropout and drop-path as published.
+mode, with dropout and drop-path as published. Ours computes again what the recipe `base` says
+(`training.recompute`), or `--recompute`: times and activations are those of one setting.
 
 - step/fp32, step/bf16: the ratio is the median over the rounds of theirs / ours: above 1 ours is faster.
   `processor` is the same of processor seconds, which other programs change less.
-- activations: bytes of the storages that are kept for the backward pass at the end of the forward pass in
-  fp32, parameters excluded, each storage once; the ratio is ours / theirs: below 1 ours keeps less.
+- activations: bytes of the storages that a forward pass in fp32 has made and that are held at its end, each
+  storage once, whoever holds them; the ratio is ours / theirs: below 1 ours keeps less.
+- activations/nothing: the same where ours computes nothing again, with which no time here goes together.
 """
 
 import argparse
@@ -19,26 +21,31 @@ import json
 import os
 import platform
 import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from benchmarks.encoders import Comparison
 from benchmarks.published_step import published_model
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
+from xfm.config.load import load_recipe
 from xfm.config.model import ModelConfig
-from xfm.config.training import LossConfig, Precision
+from xfm.config.training import LossConfig, Precision, Recompute
 from xfm.data.schema import Batch, MaskedTokens, PairBatch, Tokens
 from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.precision import autocast
 from xfm.modeling.xfm import XFM
 from xfm.objectives.step import pretraining_losses
 from xfm.training.memory import prepare_process
+from xfm.training.recomputing import recomputing
 
 PEER = "the published step of transformers' layers"
 WORDS, LENGTH, MASKS, PATCHES_MASKED = (8, 20), 30, 15, 75
@@ -109,14 +116,23 @@ class Steps:
 
         return (ours, self.ours), (theirs, self.theirs)
 
-    def measured(self, rounds: int) -> Iterator[Measured]:
-        """All comparisons."""
+    def measured(self, rounds: int, again: Recompute, only: str) -> Iterator[Measured]:
+        """All comparisons whose names begin with `only`, with what ours computes again."""
         forwards = self.forwards()
-        for precision in (Precision.FP32, Precision.BF16):
-            steps = [stepping(forward, module, precision) for forward, module in forwards]
-            yield compared(f"step/{precision.value}", steps[0], steps[1], rounds)
-        ours, theirs = (kept_bytes(forward, module) / 2**20 for forward, module in forwards)
-        yield Measured("activations", PEER, round(ours / theirs, 3), round(ours, 1), round(theirs, 1), "MiB")
+        with recomputing(self.ours, again):
+            for precision in (Precision.FP32, Precision.BF16):
+                if (name := f"step/{precision.value}").startswith(only):
+                    steps = [stepping(forward, module, precision) for forward, module in forwards]
+                    yield compared(name, steps[0], steps[1], rounds)
+        names = {"activations": again, "activations/nothing": Recompute.NOTHING}
+        if again is Recompute.NOTHING:
+            del names["activations/nothing"]
+        wanted = {name: rung for name, rung in names.items() if name.startswith(only)}
+        theirs = kept_bytes(forwards[1][0]) / 2**20 if wanted else 0.0
+        for name, rung in wanted.items():
+            with recomputing(self.ours, rung):
+                ours = kept_bytes(forwards[0][0]) / 2**20
+            yield Measured(name, PEER, round(ours / theirs, 3), round(ours, 1), round(theirs, 1), "MiB")
 
 
 def compared(name: str, ours: Callable[[], None], theirs: Callable[[], None], rounds: int) -> Measured:
@@ -148,30 +164,48 @@ def stepping(forward: Forward, module: nn.Module, precision: Precision) -> Calla
     return step
 
 
-class Kept:
-    """A tensor that is kept for the backward pass; it dies with its place in the graph."""
+class Created(TorchDispatchMode):
+    """Notes the memory of every tensor that an operation makes; what is given to operations is not noted."""
 
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor.detach()  # itself it may hold the graph that holds it
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[int, StorageWeakRef] = {}  # an address stays that of one storage: its note lives
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = {_address(tensor) for tensor in _tensors((args, kwargs))}
+        result = func(*args, **(kwargs or {}))
+        for tensor in _tensors(result):
+            if (address := _address(tensor)) not in given and address not in self.found:
+                self.found[address] = StorageWeakRef(tensor.untyped_storage())
+        return result
+
+    def alive(self) -> int:
+        """Bytes of those that somebody still holds."""
+        storages = (torch.UntypedStorage._new_with_weak_ptr(ref.cdata) for ref in self.found.values())
+        return sum(storage.nbytes() for storage in storages if storage is not None)
 
 
-def kept_bytes(forward: Forward, module: nn.Module) -> int:
-    """Bytes of the storages that a forward pass leaves for its backward pass, without the parameters'."""
-    alive: weakref.WeakSet[Kept] = weakref.WeakSet()
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
-    def pack(tensor: Tensor) -> Kept:
-        kept = Kept(tensor)
-        alive.add(kept)
-        return kept
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept.tensor):
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def kept_bytes(forward: Forward) -> int:
+    """Bytes that a forward pass has made and leaves for its backward pass, each storage once.
+
+    Whoever holds them counts: the graph, or what is to compute a part of it again. Parameters and the batch
+    were there before.
+    """
+    with Created() as created:
         loss = forward()
-    storages = (kept.tensor.untyped_storage() for kept in alive)
-    sizes = {storage.data_ptr(): storage.nbytes() for storage in storages}
-    for parameter in module.parameters():
-        sizes.pop(parameter.untyped_storage().data_ptr(), None)
+    found = created.alive()
     del loss
-    return sum(sizes.values())
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -184,21 +218,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--size", choices=SIZES, default="base", help="small: a width of 192, four layers each"
     )
+    parser.add_argument(
+        "--recompute",
+        type=Recompute,
+        choices=[*Recompute],
+        default=load_recipe("base").training.recompute,
+        help="what ours computes again (default: as the recipe base, %(default)s)",
+    )
+    parser.add_argument("--only", default="", help="comparisons whose names begin so")
     parser.add_argument("--json", type=Path, help="write the list here too")
     options = parser.parse_args(arguments)
     prepare_process()
     steps, found = Steps(SIZES[options.size], options.batch), []
-    print(f"{'what':<14}{'ours':>10}{'peer':>10}  {'unit':<6}{'ratio':>6}{'processor':>11}   beside {PEER}")
-    for one in steps.measured(options.rounds):
+    print(f"{'what':<20}{'ours':>10}{'peer':>10}  {'unit':<6}{'ratio':>6}{'processor':>11}   beside {PEER}")
+    for one in steps.measured(options.rounds, options.recompute, options.only):
         found.append(one)
         numbers = f"{one.ours:>10}{one.theirs:>10}  {one.unit:<6}{one.ratio:>6}{one.processor or '':>11}"
-        print(f"{one.name:<14}{numbers}", flush=True)
+        print(f"{one.name:<20}{numbers}", flush=True)
     machine = platform.processor() or platform.machine()
     load = "/".join(f"{load:.1f}" for load in os.getloadavg())
     print(
-        f"{options.size}, {options.batch} pairs, {options.rounds} rounds; {machine}, "
-        f"{torch.get_num_threads()} threads of {os.cpu_count()}, load {load}, torch {torch.__version__}, "
-        f"{time.strftime('%F')}"
+        f"{options.size}, {options.batch} pairs, {options.rounds} rounds, recompute {options.recompute}; "
+        f"{machine}, {torch.get_num_threads()} threads of {os.cpu_count()}, load {load}, "
+        f"torch {torch.__version__}, {time.strftime('%F')}"
     )
     if options.json:
         options.json.write_text(json.dumps([asdict(one) for one in found], indent=2) + "\n")

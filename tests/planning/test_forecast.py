@@ -10,7 +10,7 @@ from tests.alike import some
 from xfm.config.gradients import MimTarget
 from xfm.config.load import load_recipe
 from xfm.config.recipe import Recipe
-from xfm.config.training import LossConfig, Precision
+from xfm.config.training import LossConfig, Precision, Recompute
 
 Change = Callable[[Recipe], Recipe]
 WITHIN = 0.15
@@ -62,7 +62,8 @@ NO_WORDS = LossConfig(mlm=0, imlm=0)
 CASES: dict[str, list[Change]] = {
     "everything": [],
     "no dropout": [model(dropout=0.0)],
-    "recompute": [training(recompute=True)],
+    "between": [training(recompute=Recompute.BETWEEN)],
+    "recompute": [training(recompute=Recompute.ALL)],
     "deep fusion": [model(depth=4)],
     "two parts": [training(accumulate=2)],
     "no masked words": [training(weights=NO_WORDS)],

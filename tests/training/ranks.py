@@ -13,7 +13,7 @@ from tests.training.support import config
 from xfm.config.data import DataConfig
 from xfm.config.gradients import MimTarget
 from xfm.config.recipe import Stretch
-from xfm.config.training import Change, LossConfig, OptimConfig, Strategy
+from xfm.config.training import Change, LossConfig, OptimConfig, Recompute, Strategy
 from xfm.data.schema import Batch, MaskedTokens, PairBatch, RegionBatch, TensorFields, Tokens
 from xfm.modeling.gradients import PRETRAINING, EncoderName, GradientPolicy, Objective
 from xfm.training.loop import TrainResult, train
@@ -118,7 +118,7 @@ class Case:
 
     accumulate: int = 1
     strategy: Strategy = Strategy.DDP
-    recompute: bool = False
+    recompute: Recompute = Recompute.NOTHING
     block: int = 0
     leaky: bool = False
     lr: float = 1e-7
@@ -212,9 +212,11 @@ CASES = {
     "ddp-leaky": Case(leaky=True),
     "ddp-blocks": Case(block=2),
     "ddp-accumulated": Case(accumulate=2),
-    "ddp-recomputed": Case(recompute=True),
+    "ddp-between": Case(recompute=Recompute.BETWEEN),
+    "ddp-recomputed": Case(recompute=Recompute.ALL),
     "fsdp": Case(strategy=Strategy.FSDP),
-    "fsdp-accumulated": Case(strategy=Strategy.FSDP, accumulate=2, recompute=True),
+    "fsdp-between": Case(strategy=Strategy.FSDP, recompute=Recompute.BETWEEN),
+    "fsdp-accumulated": Case(strategy=Strategy.FSDP, accumulate=2, recompute=Recompute.ALL),
 }
 SAVED = Case(steps=4, lr=1e-3)
 

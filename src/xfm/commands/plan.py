@@ -37,7 +37,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm plan --recipe base --gpus 32 --gpu h100\n"
         "  xfm plan base --gpus 8 --gpu a100-40gb --price 1.5 --json plan.json\n"
         "  xfm plan base --gpus 16 --gpu-memory 96 --gpu-tflops 400 --share 0.3\n"
-        "  xfm plan base --gpus 64 --training.recompute true --training.steps 100000",
+        "  xfm plan base --gpus 64 --training.recompute all --training.steps 100000",
     )
     option(parser, "--recipe", f"one of {', '.join(recipe_names())}, or a YAML file", recipe)
     option(parser, "--json", "file to write the plan to, too")

@@ -38,6 +38,21 @@ class Strategy(StrEnum):
     FSDP = "fsdp"
 
 
+class Recompute(StrEnum):
+    """What of its layers a forward pass does not keep, but computes again in the backward pass.
+
+    nothing: all is kept.
+    between: what lies between the products of matrices is computed again: norms, GELU, dropout, softmax,
+        sums, copies, and of attention's two products the one that gives more than it takes. Linear layers
+        are not.
+    all: a layer keeps its input alone.
+    """
+
+    NOTHING = "nothing"
+    BETWEEN = "between"
+    ALL = "all"
+
+
 class Schedule(StrEnum):
     """How the learning rate falls from its peak to 0: along a line, or along half a cosine."""
 
@@ -202,8 +217,9 @@ class TrainingConfig:
         accumulate: batches per optimiser step, taken one after the other. Contrast spans all of them
             (GradCache, Gao et al. 2021), for which all is encoded once more, without gradient.
         strategy: how several processes hold the model.
-        recompute: whether layers compute their states again in the backward pass in place of keeping them,
-            which takes a third more time and a fraction of the memory.
+        recompute: what layers compute again in the backward pass in place of keeping it. `between` (what lies
+            between the products of matrices) keeps about half and costs little where matrices are large;
+            `all` keeps a fraction, and takes a third more time.
         timeout: minutes that a process waits in a step for the others, after which the run stops.
         seed: seed of everything random.
         precision: arithmetic of the forward pass.
@@ -228,7 +244,7 @@ class TrainingConfig:
     minutes: float = 0.0
     accumulate: int = 1
     strategy: Strategy = Strategy.DDP
-    recompute: bool = False
+    recompute: Recompute = Recompute.NOTHING
     timeout: float = 30.0
     seed: int = 0
     precision: Precision = Precision.AUTO

@@ -51,21 +51,18 @@ class FusionLayer(nn.Module):
         self.cross_attention = CrossAttention(width, source_width, config.heads, config.dropout)
         self.feed_forward = FeedForward(width, config.mlp_width, config.dropout)
 
-    def forward(self, states: Tensor, texts: Texts, memories: Memories) -> Tensor:
+    def forward(self, states: Tensor, texts: Texts | None, memories: Memories) -> Tensor:
         """Attend to texts and pictures.
 
         Args:
             states: [Q, T, D], or the N tokens [N, D] of a packed layout.
-            texts: how they attend to themselves, and which of them are read.
+            texts: how they attend to themselves, and which of them are read; None where they have done so.
             memories: how those that are read attend to pictures.
 
         Returns:
             The states' shape, or [n, D] of those that are read.
         """
-        return self.look(self.attention(states, texts), memories)
-
-    def look(self, states: Tensor, memories: Memories) -> Tensor:
-        """The layer's part after the attention of texts to themselves."""
+        states = states if texts is None else self.attention(states, texts)
         return self.feed_forward(self.cross_attention(states, memories))
 
 
@@ -150,4 +147,4 @@ class FusionEncoder(nn.Module):
         states = first.attention(own.outside.collect([bank.states for bank in banks]), own.texts)
         starts = dict(zip(by_bank, accumulate((len(bank.mask) for bank in banks), initial=0), strict=False))
         text = torch.cat([query.text + starts[id(query.texts)] for query in queries])
-        return first.look(states.index_select(0, layout.places_in(own, text)), memories)
+        return first(states.index_select(0, layout.places_in(own, text)), None, memories)

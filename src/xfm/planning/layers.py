@@ -6,9 +6,10 @@ LayerNorms and of GELU, what attention needs, what dropout remembers. Which tens
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
-from xfm.config.training import Precision
+from xfm.config.training import Precision, Recompute
 
 STATISTICS = 8
 """Bytes that a LayerNorm keeps of a token: mean and deviation."""
@@ -50,12 +51,14 @@ class Demand:
         again: those of them that are done again in the backward pass.
         inside: bytes of the gradients inside the largest layer, and of the layer itself where it is computed
             again.
+        redone: those of them that are computed again, where `whole` makes a layer of several parts.
     """
 
     kept: float = 0.0
     flops: float = 0.0
     again: float = 0.0
     inside: float = 0.0
+    redone: float = 0.0
 
     def __add__(self, other: "Demand") -> "Demand":
         kept, flops, again = self.kept + other.kept, self.flops + other.flops, self.again + other.again
@@ -75,19 +78,51 @@ def total(demands: Iterable[Demand]) -> Demand:
     return sum(demands, Demand())
 
 
-def unit(kept: float, flops: float, given: float, passing: float, recompute: bool) -> Demand:
-    """A layer that may keep only what it is given, see `xfm.training.strategy.recomputing`.
+@dataclass(frozen=True)
+class Between:
+    """What `Recompute.BETWEEN` leaves of a part of a layer, beside the layer's input.
+
+    Attributes:
+        kept: bytes of the results of products of matrices.
+        again: operations of those that are computed again.
+    """
+
+    kept: float
+    again: float = 0.0
+
+
+def unit(
+    kept: float, flops: float, given: float, passing: float, between: Between, recompute: Recompute
+) -> Demand:
+    """A part that may keep less than it needs, see `xfm.training.recomputing`.
 
     Args:
         kept: bytes of all that its backward pass needs.
         flops: operations of its forward pass.
-        given: bytes of its input.
+        given: bytes of its input; in the middle way that of its layer is counted there.
         passing: bytes of the largest gradients that it has at once.
-        recompute: whether it is computed again.
+        between: what it keeps in the middle way.
+        recompute: what is computed again.
     """
-    if recompute:
+    if recompute is Recompute.NOTHING:
+        return Demand(kept, flops, inside=passing)
+    if recompute is Recompute.ALL:
         return Demand(given, flops, flops, kept + passing)
-    return Demand(kept, flops, inside=passing)
+    redone = max(kept - between.kept, 0.0)
+    return Demand(between.kept, flops, between.again, redone + passing, redone)
+
+
+def whole(given: float, parts: Sequence[Demand], recompute: Recompute) -> Demand:
+    """A layer of parts that follow one another.
+
+    In the middle way it keeps its input, of `given` bytes, and is computed again as one: when the backward
+    pass comes to a part, those before it are there, too.
+    """
+    if recompute is not Recompute.BETWEEN:
+        return total(parts)
+    before = accumulate((part.redone for part in parts), initial=0.0)
+    inside = max(there + part.inside for there, part in zip(before, parts, strict=False))
+    return replace(total(parts), inside=inside) + Demand(given)
 
 
 def linear(tokens: float, width: float, out: float) -> float:
@@ -105,6 +140,18 @@ def scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int, dropou
     return Demand(weights * (3 if dropout else 1), 4 * pairs * width, inside=2 * largest)
 
 
+def between_scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int) -> Between:
+    """What `scores` leaves: its result, or, where that is more, the scores themselves."""
+    if a.fused:
+        queries = sum(rows * count for rows, count, _ in parts)
+        return Between(queries * (a.work * width + 4.0 * heads))
+    kept = again = 0.0
+    for rows, queries, keys in parts:
+        kept += a.work * heads * rows * queries * min(keys, width / heads)
+        again += 2 * rows * queries * keys * width
+    return Between(kept, again)
+
+
 def residual(a: NumberBytes, tokens: float, width: int, dropout: float) -> float:
     """Bytes of dropout, sum and LayerNorm at the end of a layer of a text."""
     return tokens * (width * (a.norm + (a.noise if dropout else 0)) + STATISTICS)
@@ -118,7 +165,7 @@ class TextLayers:
         a: how numbers are kept.
         width, heads, hidden: of the layers.
         dropout: in (0, 1), or 0.
-        recompute: whether they keep their inputs alone.
+        recompute: what is computed again.
     """
 
     a: NumberBytes
@@ -126,7 +173,7 @@ class TextLayers:
     heads: int
     hidden: int
     dropout: float
-    recompute: bool
+    recompute: Recompute
 
     def attention(self, tokens: float, parts: Sequence[Part], out: float | None = None) -> Demand:
         """Tokens that attend to one another, of which `out` (all) have a result."""
@@ -137,7 +184,8 @@ class TextLayers:
         inside = tokens + (3 * tokens if a.fused else 3 * keys + queries) + out
         kept = a.work * d * inside + looked.kept + residual(a, out, d, self.dropout)
         flops = linear(tokens, d, 3 * d) + linear(out, d, d) + looked.flops
-        return unit(kept, flops, a.norm * d * tokens, looked.inside + 3 * a.work * d * tokens, self.recompute)
+        passing = looked.inside + 3 * a.work * d * tokens
+        return self._unit(kept, flops, tokens, passing, self._between(3 * tokens + out, parts))
 
     def cross(
         self, tokens: float, parts: Sequence[Part], memories: Sequence[tuple[float, float]], source: int
@@ -154,18 +202,31 @@ class TextLayers:
             kept += a.work * made * source  # what keys and values are made of, converted in every layer
         flops = linear(made, source, 2 * d) + 2 * linear(tokens, d, d) + looked.flops
         passing = looked.inside + a.work * d * (tokens + copied)
-        return unit(kept, flops, a.norm * d * tokens, passing, self.recompute)
+        return self._unit(kept, flops, tokens, passing, self._between(2 * tokens + 2 * made, parts))
 
     def feed_forward(self, tokens: float) -> Demand:
         """Two linear layers with GELU between."""
         a, d = self.a, self.width
         kept = a.work * tokens * (d + 2 * self.hidden) + residual(a, tokens, d, self.dropout)
         passing = a.work * tokens * self.hidden  # another follows when what GELU gave is gone
-        return unit(kept, 2 * linear(tokens, d, self.hidden), a.norm * d * tokens, passing, self.recompute)
+        between = Between(a.work * tokens * (self.hidden + d))
+        return self._unit(kept, 2 * linear(tokens, d, self.hidden), tokens, passing, between)
+
+    def layer(self, tokens: float, *parts: Demand) -> Demand:
+        """A layer of these parts, which is given so many tokens."""
+        return whole(self.a.norm * self.width * tokens, parts, self.recompute)
+
+    def _between(self, results: float, parts: Sequence[Part]) -> Between:
+        """Of so many rows that linear layers give, and attention."""
+        looked = between_scores(self.a, parts, self.heads, self.width)
+        return Between(self.a.work * self.width * results + looked.kept, looked.again)
+
+    def _unit(self, kept: float, flops: float, tokens: float, passing: float, between: Between) -> Demand:
+        return unit(kept, flops, self.a.norm * self.width * tokens, passing, between, self.recompute)
 
 
 def vision_block(
-    a: NumberBytes, pictures: int, slots: int, width: int, heads: int, hidden: int, recompute: bool
+    a: NumberBytes, pictures: int, slots: int, width: int, heads: int, hidden: int, recompute: Recompute
 ) -> Demand:
     """A block of the vision encoder."""
     tokens = pictures * slots
@@ -178,7 +239,10 @@ def vision_block(
     flops = linear(tokens, width, 3 * width) + linear(tokens, width, width)
     flops += 2 * linear(tokens, width, hidden) + looked.flops
     passing = max(looked.inside, a.work * tokens * hidden)
-    return unit(kept + looked.kept, flops, a.work * tokens * width, passing, recompute)
+    own = between_scores(a, [(pictures, slots, slots)], heads, width)
+    between = Between(own.kept + a.work * tokens * (5 * width + hidden), own.again)
+    given = a.work * tokens * width
+    return whole(given, [unit(kept + looked.kept, flops, given, passing, between, recompute)], recompute)
 
 
 def token_head(a: NumberBytes, tokens: float, width: int, words: int, vocabulary: int) -> Demand:

@@ -7,7 +7,7 @@ from typing import Any
 from xfm.config.data import StreamConfig
 from xfm.config.planning import PlanConfig
 from xfm.config.recipe import Recipe
-from xfm.config.training import Precision, Strategy
+from xfm.config.training import Precision, Recompute, Strategy
 from xfm.errors import UserError
 from xfm.planning.devices import GB, Gpu, gpu_of
 from xfm.planning.forecast import MemoryForecast, forecast
@@ -168,11 +168,14 @@ def _rungs(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[str, tuple[str,
         training = replace(recipe.training, strategy=strategy)
         yield name, own, replace(recipe, training=training)
         begins = f"{name}, " if own else ""
-        if not training.recompute:
-            training, own = replace(training, recompute=True), (*own, "--training.recompute", "true")
-            begins = f"{begins}recompute"
-            yield begins, own, replace(recipe, training=training)
-            begins += ", "
+        more = [*Recompute]
+        for again in more[more.index(training.recompute) + 1 :]:
+            training = replace(training, recompute=again)
+            options = (*own, "--training.recompute", again.value)
+            yield f"{begins}recompute {again}", options, replace(recipe, training=training)
+        if training.recompute is not recipe.training.recompute:
+            own = (*own, "--training.recompute", training.recompute.value)
+            begins = f"{begins}recompute {training.recompute}, "
         for parts in PARTS if _may_accumulate(recipe) else ():
             data = smaller(recipe.data, parts, config.gpus)
             if data is None:

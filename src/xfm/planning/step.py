@@ -1,12 +1,12 @@
 """A part of a step: what its forward pass keeps, and the operations of forward and backward pass."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xfm.config.encoders import LanguageConfig, VisionConfig
 from xfm.config.gradients import EncoderName, GradientConfig, MimTarget
 from xfm.config.model import ModelConfig
-from xfm.config.training import LossConfig, TrainingConfig
+from xfm.config.training import LossConfig, Recompute, TrainingConfig
 from xfm.errors import UserError
 from xfm.modeling.grids import rounded
 from xfm.objectives.tokens import COUNT_STEP
@@ -191,7 +191,7 @@ class StepModel:
         tokens, parts = text_parts(texts, a.fused)
         places = sum(one.rows * one.length for one in texts)
         begin = residual(a, places, d, layers.dropout) + 16 * places  # embedded, and the positions
-        layer = layers.attention(tokens, parts) + layers.feed_forward(tokens)
+        layer = layers.layer(tokens, layers.attention(tokens, parts), layers.feed_forward(tokens))
         return layer.times(self.language.depth) + Demand(begin + a.norm * places * d)
 
     def _looking(self, sizes: StepSizes) -> list[Looking]:
@@ -221,9 +221,9 @@ class StepModel:
         for one, memory in zip(looking, memories, strict=True):
             length = one.source.texts.length
             tokens = one.queries * length
-            layer = t.attention(tokens, [(one.queries, length, length)]) + t.feed_forward(tokens)
-            layer += t.cross(tokens, [(one.queries, length, one.keys)], [memory], self.vision.width)
-            found += layer.times(self.fusion.depth)
+            own = t.attention(tokens, [(one.queries, length, length)])
+            looked = t.cross(tokens, [(one.queries, length, one.keys)], [memory], self.vision.width)
+            found += t.layer(tokens, own, looked, t.feed_forward(tokens)).times(self.fusion.depth)
         return found
 
     def _packed(self, looking: list[Looking], memories: list[tuple[float, float]]) -> Demand:
@@ -235,11 +235,13 @@ class StepModel:
         ]
         tokens, parts = text_parts(asked, fused=False)
         at_pictures = Looking.parts(looking, whole=True)
-        first = t.attention(*text_parts(banks, fused=False))
-        look = t.cross(tokens, at_pictures, memories, source) + t.feed_forward(tokens)
-        middle = t.attention(tokens, parts) + look
+        apart = replace(t, recompute=Recompute.NOTHING) if t.recompute is Recompute.BETWEEN else t
+        first = apart.attention(*text_parts(banks, fused=False))
+        look = (t.cross(tokens, at_pictures, memories, source), t.feed_forward(tokens))
+        first += t.layer(tokens, *look)
+        middle = t.layer(tokens, t.attention(tokens, parts), *look)
         if depth == 1:
-            return first + look
+            return first
         read = packed(sum(one.read for one in looking))
         filled = sum(one.source.texts.rows for one in looking if one.filling)
         masked = max((one.source.texts.masked for one in looking if one.filling), default=0)
@@ -248,9 +250,9 @@ class StepModel:
         last_parts = [
             (rounded(rows, 8), count, length) for rows, count in ((singles, 1), (filled, masked)) if rows
         ]
-        last = t.attention(tokens, last_parts, read) + t.feed_forward(read)
-        last += t.cross(read, Looking.parts(looking, whole=False), memories, source)
-        return first + look + middle.times(depth - 2) + last
+        looked = t.cross(read, Looking.parts(looking, whole=False), memories, source)
+        last = t.layer(tokens, t.attention(tokens, last_parts, read), looked, t.feed_forward(read))
+        return first + middle.times(depth - 2) + last
 
     def _token_head(self, counts: Sequence[int]) -> Demand:
         width, words = self.language.width, self.language.vocab_size

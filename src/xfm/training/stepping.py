@@ -19,13 +19,14 @@ from xfm.training.averaging import AverageBeside
 from xfm.training.logging import LOG_FILE, RunLog, Window
 from xfm.training.optim import build_optimizer
 from xfm.training.randomness import seed_all, seeded_generator
+from xfm.training.recomputing import recomputing
 from xfm.training.result import shown_keys, why_skipped
 from xfm.training.run_folder import RunFolder
 from xfm.training.samples import SampleCounts
 from xfm.training.sharded import whole as whole_tensor
 from xfm.training.sharing import balanced
 from xfm.training.signals import StopRequest
-from xfm.training.strategy import OneProcess, recomputing, strategy_of
+from xfm.training.strategy import OneProcess, strategy_of
 
 B = TypeVar("B", bound=TensorFields)
 Whole = Callable[[Sequence[B], torch.Generator, Callable[[Callable[[], Any]], Any]], Sequence[Any]]

@@ -1,15 +1,13 @@
-"""How processes hold a model: each all of it (DDP), or each a part (FSDP2); and what a forward pass keeps."""
+"""How processes hold a model: each all of it (DDP), or each a part (FSDP2)."""
 
 import gc
 import warnings
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from xfm.config.training import Precision, Strategy, TrainingConfig
 from xfm.modeling.fusion import CrossAttention
@@ -165,19 +163,6 @@ def _layers(encoder: nn.Module) -> list[nn.Module]:
         if len(members) > 1 and len({type(member) for member in members}) == 1:
             return members
     return [layer for child in encoder.children() for layer in _layers(child)]
-
-
-@contextmanager
-def recomputing(model: nn.Module, wanted: bool) -> Iterator[None]:
-    """Inside, units keep their inputs alone and compute again in the backward pass, if that is wanted."""
-    changed = units(model) if wanted else []
-    for unit in changed:
-        unit.forward = partial(checkpoint, unit.forward, use_reentrant=False)
-    try:
-        yield
-    finally:
-        for unit in changed:
-            del unit.forward
 
 
 def strategy_of(

@@ -1,0 +1,145 @@
+"""What a forward pass keeps of its layers: all, the products of matrices, or what each is given alone."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+from torch.utils.checkpoint import checkpoint
+
+from xfm.config.training import Recompute
+from xfm.modeling.fusion import FusionLayer
+from xfm.modeling.language import LanguageLayer
+from xfm.training.strategy import units
+
+_ATEN = torch.ops.aten
+_PRODUCTS = frozenset(
+    {
+        _ATEN.addmm.default,
+        _ATEN.mm.default,
+        _ATEN.convolution.default,
+        _ATEN._scaled_dot_product_flash_attention.default,
+        _ATEN._scaled_dot_product_efficient_attention.default,
+        _ATEN._scaled_dot_product_cudnn_attention.default,
+        _ATEN._scaled_dot_product_flash_attention_for_cpu.default,
+    }
+)
+"""Operations that `between` does not do twice: linear layers, convolutions, attention in one piece."""
+_LAYERS = (LanguageLayer, FusionLayer)
+
+
+@contextmanager
+def recomputing(model: nn.Module, wanted: Recompute) -> Iterator[None]:
+    """Inside, the parts of a model keep no more than is wanted, and compute the rest again.
+
+    Dropout draws the same numbers again: losses and gradients are those of a pass that keeps all.
+    """
+    changed: list[nn.Module] = []
+    contexts: dict[str, Any] = {}
+    if wanted is Recompute.ALL:
+        changed = units(model)
+    if wanted is Recompute.BETWEEN:
+        changed, contexts = layers(model), {"context_fn": _between}
+    for part in changed:
+        part.forward = partial(checkpoint, part.forward, use_reentrant=False, **contexts)
+    try:
+        yield
+    finally:
+        for part in changed:
+            del part.forward
+
+
+def layers(model: nn.Module) -> list[nn.Module]:
+    """Layers of texts as a whole, and the units that are in none: their inputs are kept with the products."""
+    found: list[nn.Module] = [part for part in model.modules() if isinstance(part, _LAYERS)]
+    inside = {id(part) for layer in found for part in layer.modules()}
+    return found + [unit for unit in units(model) if id(unit) not in inside]
+
+
+class Product:
+    """The result of an operation: tensors that share its memory, outside of the graph."""
+
+    def __init__(self, operation: object, result: Any) -> None:
+        self.operation = operation
+        # With this, whoever changes the result in place is found out: both count their changes together.
+        with torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.ADInplaceOrView, False):
+            self.result = tree_map_only(Tensor, Tensor.detach, result)
+        self._version = self._changes()
+
+    def _changes(self) -> int:
+        parts = self.result if isinstance(self.result, Sequence) else [self.result]
+        return sum(part._version for part in parts if isinstance(part, Tensor))
+
+    def again(self, operation: object) -> Any:
+        """The result, for the pass that comes to the same operation.
+
+        Raises:
+            RuntimeError: it is another operation, or the result was changed in place since.
+        """
+        if operation is not self.operation:
+            raise RuntimeError(f"computing again came to {operation} where {self.operation} was before")
+        if self._changes() != self._version:
+            raise RuntimeError(
+                f"the result of {operation} was changed in place: training.recompute between cannot keep it, "
+                "take nothing or all"
+            )
+        return self.result
+
+
+class KeepingProducts(TorchDispatchMode):
+    """The forward pass: results of products of matrices are put aside."""
+
+    def __init__(self, kept: deque[Product]) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if _is_kept(func, args):
+            self.kept.append(Product(func, result))
+        return result
+
+
+class TakingProducts(TorchDispatchMode):
+    """The same pass again: these results are taken in place of computing them, in the same order."""
+
+    def __init__(self, kept: deque[Product]) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if _is_kept(func, args):
+            return self.kept.popleft().again(func)
+        return func(*args, **(kwargs or {}))
+
+
+def _between() -> tuple[KeepingProducts, TakingProducts]:
+    """Contexts of a unit's forward pass, and of the pass again.
+
+    Torch's own (`create_selective_checkpoint_contexts`) compare all operations of both. That fails with
+    autocast, which converts a matrix once for several passes, but anew where one of them is done again.
+    """
+    kept: deque[Product] = deque()
+    return KeepingProducts(kept), TakingProducts(kept)
+
+
+def _is_kept(operation: Any, args: Sequence[Any]) -> bool:
+    return operation in _PRODUCTS or (operation is _ATEN.bmm.default and _narrows(*args))
+
+
+def _narrows(first: Tensor, second: Tensor) -> bool:
+    """Whether [B, N, K] x [B, K, M] has rows no longer than those of the first factor.
+
+    Of attention in pieces that is true of one product: of the sums of values where there are more keys than
+    numbers in a head, as in pictures, else of the scores. The other one takes more memory for less work.
+    """
+    return second.shape[2] <= first.shape[2]

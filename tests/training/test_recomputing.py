@@ -1,0 +1,139 @@
+"""What layers compute again: the same losses and gradients to the last bit, and no large product twice."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.modeling.build import gradients, losses_of, random_batch, spread, tiny_config
+from xfm.config.encoders import VisionConfig
+from xfm.config.training import Precision, Recompute
+from xfm.modeling.precision import autocast
+from xfm.modeling.xfm import XFM
+from xfm.training.recomputing import layers, recomputing
+from xfm.training.strategy import units
+
+AGAIN = [Recompute.BETWEEN, Recompute.ALL]
+
+
+@cache
+def dropping() -> XFM:
+    """A model that drops weights, states and whole branches."""
+    config = tiny_config()
+    assert isinstance(config.vision, VisionConfig)
+    config = replace(
+        config,
+        vision=replace(config.vision, drop_path=0.3),
+        language=replace(config.language, dropout=0.2),  # pyright: ignore
+        fusion=replace(config.fusing, dropout=0.2),
+    )
+    torch.manual_seed(0)
+    model = XFM(config).train()
+    spread(model)
+    return model
+
+
+def step(recompute: Recompute, precision: Precision) -> tuple[Tensor, dict[str, Tensor]]:
+    model = dropping()
+    torch.manual_seed(1)
+    batch = random_batch(5, 5, 9)
+    with recomputing(model, recompute):
+        with autocast(precision, "cpu"):
+            loss = losses_of(model, batch).total
+        loss.backward()
+    found = gradients(model)
+    model.zero_grad(set_to_none=True)
+    return loss.detach(), found
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
+@pytest.mark.parametrize("recompute", AGAIN)
+def test_losses_and_gradients_are_the_same(recompute: Recompute, precision: Precision) -> None:
+    expected, theirs = step(Recompute.NOTHING, precision)
+    loss, ours = step(recompute, precision)
+    assert torch.equal(loss, expected)
+    assert ours.keys() == theirs.keys()
+    assert [name for name, gradient in theirs.items() if not torch.equal(ours[name], gradient)] == []
+
+
+def operations(recompute: Recompute) -> tuple[int, int]:
+    """Of the step: those of linear layers, and those of attention."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        step(recompute, Precision.FP32)
+    counts = {str(operation): count for operation, count in counter.get_flop_counts()["Global"].items()}
+    attention = counts.pop("aten.bmm")
+    return sum(counts.values()), attention
+
+
+def test_between_does_no_linear_layer_twice_and_half_of_attention() -> None:
+    linear, attention = operations(Recompute.NOTHING)
+    again, more = operations(Recompute.BETWEEN)
+    assert again == linear
+    # Forward two products, backward four; here every row has other lengths, and spare places.
+    assert 1 < more / attention < 1.2
+    everything, _ = operations(Recompute.ALL)
+    assert everything > 1.2 * linear
+
+
+def test_layers_are_all_units_and_each_once() -> None:
+    model = dropping()
+    found = layers(model)
+    inside = [id(part) for layer in found for part in layer.modules()]
+    assert len(inside) == len(set(inside))
+    assert {id(unit) for unit in units(model)} <= set(inside)
+
+
+@pytest.mark.parametrize("recompute", AGAIN)
+def test_afterwards_the_model_is_as_it_was(recompute: Recompute) -> None:
+    model = dropping()
+    before = {name: vars(part).copy() for name, part in model.named_modules()}
+    with recomputing(model, recompute):
+        assert any("forward" in vars(part) for part in model.modules())
+    assert {name: vars(part) for name, part in model.named_modules()} == before
+
+
+class Library(nn.Module):
+    """A model of another library: a list of equal layers."""
+
+    def __init__(self, finish: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.vision = nn.Sequential(nn.Sequential(Layer(finish), Layer(finish)))
+
+
+class Layer(nn.Module):
+    """A layer that gives its product to a function."""
+
+    def __init__(self, finish: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.fc, self.finish = nn.Linear(4, 4), finish
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[N, 4] -> [N, 4]."""
+        return states + self.finish(self.fc(states))
+
+
+def test_a_result_that_is_changed_in_place_is_refused_and_not_taken() -> None:
+    library = Library(nn.functional.leaky_relu_)
+    with recomputing(library, Recompute.BETWEEN):
+        loss = library.vision(torch.randn(3, 4)).sum()
+        with pytest.raises(RuntimeError, match=r"in place.*between.*nothing or all"):
+            loss.backward()
+
+
+def test_layers_of_other_libraries_are_computed_again() -> None:
+    states, found = torch.randn(3, 4), []
+    torch.manual_seed(0)
+    library = Library(lambda made: nn.functional.dropout(made.exp(), 0.5))
+    for recompute in Recompute:
+        torch.manual_seed(1)
+        with recomputing(library, recompute):
+            library.vision(states).sum().backward()
+        found.append(gradients(library))
+        library.zero_grad(set_to_none=True)
+    for gradient in found[1:]:
+        assert all(torch.equal(gradient[name], value) for name, value in found[0].items())
