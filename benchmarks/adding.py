@@ -22,7 +22,7 @@ from PIL import Image
 
 from xfm.files import write_text
 from xfm.index.opening import open_index
-from xfm.index.sources import Offer
+from xfm.index.offers import Offer
 
 TURN, SIDE = 500, 96
 

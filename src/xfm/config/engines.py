@@ -26,7 +26,8 @@ class SharingConfig:
         engine: who does the work. Does not change the result.
         processes: that work, each with a model and, on a CPU, one thread; 0 takes one a core, with a GPU
             one, of Ray all that the cluster has room for. Does not change the result.
-        unit_size: rows of a unit; 0 takes 1000. A row is computed together with others of its unit alone.
+        unit_size: rows of a unit; 0 takes 1000, of a collection 256. A row is computed together with others
+            of its unit alone.
     """
 
     engine: EngineName = EngineName.LOCAL

@@ -1,14 +1,10 @@
 """The answering of rows, a unit of work each: a run of rows becomes part files and a marker beside them."""
 
-import contextlib
 import json
 import pickle
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from xfm.errors import UserError, printable
 from xfm.files import MAX_LOG, read_text, write_data, write_text, writing
@@ -17,6 +13,7 @@ from xfm.inference.in_units.part_files import Answered, PartForm, part_files
 from xfm.inference.in_units.row_work import RowWork
 from xfm.inference.predict.answering import answered_rows
 from xfm.inference.predict.reading import CutRows, InputRow
+from xfm.inference.threads import one_thread
 
 NAMES = "names.json"
 _AGAIN = "and run the same command again: it goes on where it stopped"
@@ -100,7 +97,7 @@ class RowUnits:
             return True
 
         last = self.starts[number + 1] if number + 1 < len(self.starts) else None
-        with _one_thread(pipe):
+        with one_thread(pipe.engine.device):
             for row, answer, warning in answered_rows(
                 pipe, rows.part(self.starts[number], last), self.work.options, skip, None
             ):
@@ -131,20 +128,6 @@ def _opened(units: RowUnits) -> tuple[Pipeline[Any, Any], CutRows]:
         names = json.loads(read_text(units.plan / NAMES, MAX_LOG)) if units.is_folder else None
         _open = key, units.work.pipe(), units.work.rows(names)
     return _open[1:]
-
-
-@contextlib.contextmanager
-def _one_thread(pipe: Pipeline[Any, Any]) -> Iterator[None]:
-    """On a CPU sums are split among threads: numbers are to be the same however many processes share it."""
-    before = torch.get_num_threads()
-    if pipe.engine.device.type != "cpu":
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _width(pipe: Pipeline[Any, Any]) -> int:

@@ -95,7 +95,7 @@ class RowWork:
         """
         return {
             "task": self.spec.name,
-            "model": _model_mark(self.model),
+            "model": model_of(self.model),
             "input": known_path(self.source) | _size(self.source),
             "columns": dict(ColumnMap.parse(self.columns).columns),
             "keep": list(self.keep),
@@ -122,8 +122,8 @@ def settings_mark(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def _model_mark(model: str) -> str:
-    """Of an exported model, which has no weights of its own, by names and sizes of its files."""
+def model_of(model: str) -> str:
+    """By what a model is known again: its weights, or, of an exported one, names and sizes of its files."""
     place = find_model(model)
     found = model_mark(place)
     if found or not place.is_dir():

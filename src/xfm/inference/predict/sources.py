@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from xfm.data.pictures import PICTURE_SUFFIXES
 from xfm.data.tables import InMemory, open_table
 from xfm.data.tables.columns import listed
 from xfm.data.tables.objects import beginning
-from xfm.data.tables.records import RawRow
+from xfm.data.tables.parts import TableParts, part_starts
 from xfm.errors import UserError, printable
 from xfm.inference.predict.reading import CutRows, InputRow, Reading, known_path
 
@@ -45,7 +44,7 @@ class TableRows(CutRows):
         self.path, self.reading, self._table = path, reading, open_table(source)
         self._memory = source if isinstance(source, InMemory) else None
         self.total, self.unit = self._table.size, self._table.unit
-        self._ahead: tuple[RawRow, Iterator[RawRow]] | None = None  # the next row, and those after it
+        self._parts = TableParts(self._table, reading.columns_read(self._table.columns or ()))
         if self._table.columns is not None:
             reading.check_columns(self._table.columns, path)
 
@@ -66,27 +65,12 @@ class TableRows(CutRows):
 
     def starts(self, size: int) -> tuple[list[int], int]:
         """See `CutRows.starts`; the whole table is read once."""
-        found, count = [], 0
-        for raw in self._table.rows(frozenset()):
-            if count % size == 0:
-                found.append(raw.number)
-            count += 1
-        return found, count
+        return part_starts(self._table.rows(frozenset()), size)
 
     def part(self, first: int, last: int | None) -> Iterator[InputRow]:
         """See `CutRows.part`."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is None or ahead[0].number > first:
-            rows = iter(self._table.rows(self.reading.columns_read(self._table.columns or ())))
-            begun: list[RawRow] = []
-        else:
-            begun, rows = [ahead[0]], ahead[1]
-        for raw in chain(begun, rows):
-            if last is not None and raw.number >= last:
-                self._ahead = raw, rows
-                return
-            if raw.number >= first:
-                yield self.reading.row(self.path, raw, self._memory is not None)
+        for raw in self._parts.part(first, last):
+            yield self.reading.row(self.path, raw, self._memory is not None)
 
     def known_by(self) -> dict[str, Any]:
         """The file's name and first lines, or the first rows in memory."""
