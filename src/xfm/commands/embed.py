@@ -32,7 +32,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         prog="xfm embed",
         usage="xfm embed INPUT --out FOLDER [--model MODEL] [--OPTION VALUE ...]",
         description="Vectors of every row of a table (a column text or image), or of every picture of a\n"
-        "folder: Parquet or NumPy files of some rows each in a folder, and vectors.json about them.\n"
+        "folder: Parquet or NumPy files of some rows each in a folder, and _vectors.json about them.\n"
         "Texts and pictures share a space; products of vectors are cosines. The same command goes on\n"
         "where a run was stopped, and many machines can share the work (--engine ray, --array);\n"
         "the files are the same whoever made them.",
@@ -49,7 +49,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--columns", default="")
     option(parser, "--keep", "columns to copy to the vectors, with commas", "")
     option(parser, "--pictures", "folder that paths start from, if not the input's")
-    add_max_bad(parser, "rows that cannot be read (logged in OUT/bad.jsonl)")
+    add_max_bad(parser, "rows that cannot be read (logged in OUT/_bad.jsonl)")
     option(parser, "--restart", "throw away what OUT holds", False)
     option(parser, "--allow-urls", type=list[str])
     option(parser, "--batch-size", "rows per pass", 32)

@@ -10,6 +10,12 @@ from pathlib import Path
 from xfm.files import sync_folder
 
 
+def folder_mark(folder: Path) -> tuple[str, int, int]:
+    """What tells a folder from another one that was there before it, for processes that outlive both."""
+    found = folder.stat()
+    return str(folder), found.st_ino, found.st_mtime_ns
+
+
 def found_or_made(folder: Path, make: Callable[[Path], None]) -> None:
     """Make a folder unless it is there; whoever else does so at the time makes the same.
 

@@ -1,7 +1,6 @@
 """The encoding of pictures for a collection, a unit of work each: a part of a source becomes a file."""
 
 import json
-import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from xfm.data.tables import ColumnMap
+from xfm.engines.whole import folder_mark
 from xfm.errors import UserError
 from xfm.files import MAX_LOG, read_text, writing
 from xfm.index.encoded_parts import EncodedPart, UnreadKnown
@@ -132,20 +132,20 @@ def _known(plan: Path, number: int) -> Mapping[str, str]:
     return json.loads(read_text(path, MAX_LOG)) if path.exists() else {}
 
 
-_open: tuple[bytes, Pipeline[Any, Any], PictureSupply] | None = None
+_open: tuple[Any, int, Pipeline[Any, Any], PictureSupply] | None = None
 """What the units of this process have read: the model once, and tables up to where the last unit ended."""
 
 
 def _opened(units: IndexUnits, source: int) -> tuple[Pipeline[Any, Any], PictureSupply]:
     global _open
-    key = pickle.dumps((units.work, units.plan, source))
-    if _open is None or _open[0] != key:
+    key = units.work, folder_mark(units.plan)
+    same = _open is not None and _open[0] == key
+    if _open is None or not same or _open[1] != source:
         told = json.loads(read_text(cut_file(units.plan, source), MAX_LOG))
         twice = {int(row): before for row, before in told["twice"].items()}
-        same = _open is not None and pickle.loads(_open[0])[:2] == (units.work, units.plan)
-        pipe = _open[1] if _open is not None and same else _pipe(units.work)
-        _open = key, pipe, units.work.supply(source, SupplyCut([], told["names"], twice))
-    return _open[1:]
+        pipe = _open[2] if _open is not None and same else _pipe(units.work)
+        _open = key, source, pipe, units.work.supply(source, SupplyCut([], told["names"], twice))
+    return _open[2:]
 
 
 def _pipe(work: IndexWork) -> Pipeline[Any, Any]:

@@ -1,11 +1,11 @@
 """The answering of rows, a unit of work each: a run of rows becomes part files and a marker beside them."""
 
 import json
-import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xfm.engines.whole import folder_mark
 from xfm.errors import UserError, printable
 from xfm.files import MAX_LOG, read_text, write_data, write_text, writing
 from xfm.inference.base import Pipeline
@@ -117,13 +117,13 @@ class RowUnits:
         return (self.plan / NAMES).exists()
 
 
-_open: tuple[bytes, Pipeline[Any, Any], CutRows] | None = None
+_open: tuple[Any, Pipeline[Any, Any], CutRows] | None = None
 """What the units of this process have read: the model once, and tables up to where the last unit ended."""
 
 
 def _opened(units: RowUnits) -> tuple[Pipeline[Any, Any], CutRows]:
     global _open
-    key = pickle.dumps((units.work, units.plan))
+    key = units.work, folder_mark(units.plan)
     if _open is None or _open[0] != key:
         names = json.loads(read_text(units.plan / NAMES, MAX_LOG)) if units.is_folder else None
         _open = key, units.work.pipe(), units.work.rows(names)

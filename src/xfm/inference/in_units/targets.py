@@ -16,8 +16,9 @@ from xfm.inference.in_units.row_units import RowUnits
 from xfm.inference.predict.output import bad_file, earlier_settings, is_of_answers, settings_file
 from xfm.results_folder import free_name
 
-VECTORS = "vectors.json"
-BAD = "bad.jsonl"
+VECTORS = "_vectors.json"
+BAD = "_bad.jsonl"
+"""Readers of folders of Parquet files pass over names that begin so."""
 _AGAIN = "and run the same command again: it goes on where it stopped"
 
 
@@ -148,7 +149,7 @@ class AnswersFile(PartsTarget):
 
 
 class VectorsFolder(PartsTarget):
-    """A folder of part files, `vectors.json` about them, and `bad.jsonl` where rows were left out.
+    """A folder of part files, `_vectors.json` about them, and `_bad.jsonl` where rows were left out.
 
     Args:
         path: of the folder.
