@@ -1,4 +1,4 @@
-"""`deploy/pretrain.yaml` against torchrun, the command line and itself: what can be held without a cluster."""
+"""`deploy/pretrain.yaml` against torchrun, the program and itself: what can be held without a cluster."""
 
 import os
 import shlex

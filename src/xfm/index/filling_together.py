@@ -88,7 +88,12 @@ def fill_together(
             units = _found_units(folder, work, size, settings, index.journal)
             taking = _Taking(index, units, folder / _TAKEN, LeftOut(max_bad))
             taking.ready()
-            run_missing(units, len(units.units), engine, "pictures", progress, taking.ready)
+            try:
+                run_missing(units, len(units.units), engine, "pictures", progress, taking.ready)
+            except UserError:
+                if not units.made.exists():  # it cannot be done so: the next command may be another
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
             taking.end(filled)
     shutil.rmtree(folder, ignore_errors=True)
     return True

@@ -111,10 +111,10 @@ class AnswersFile(PartsTarget):
 
     def require_free(self, restart: bool) -> None:
         """See `PartsTarget.require_free`."""
-        if not self.path.exists():
+        if not os.path.lexists(self.path):
             return
-        if self.path.is_dir():
-            raise UserError(f"{self.path} is a folder: choose a file for the answers")
+        if self.path.is_symlink() or not self.path.is_file():  # the file is renamed to, and would replace it
+            raise UserError(f"{self.path} is a folder, a link or a pipe: choose a file for the answers")
         if self.path.stat().st_size and not (earlier_settings(self.path) and is_of_answers(self.path)):
             raise UserError(
                 f"{self.path} holds something, but {settings_file(self.path).name} beside it does not say "

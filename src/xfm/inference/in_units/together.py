@@ -24,7 +24,7 @@ from xfm.inference.in_units.row_work import RowWork, settings_mark
 from xfm.inference.in_units.targets import PartsTarget, RowTotals
 from xfm.inference.predict.output import ROW
 from xfm.inference.predict.sources import FolderRows
-from xfm.inference.predict.whole_files import Outcome
+from xfm.inference.predict.whole_files import Outcome, refuse_to_overwrite
 from xfm.locks import locked
 
 _PLAN = "plan.json"
@@ -76,6 +76,7 @@ def answer_together(
     """
     settings = {"unit_rows": unit_rows, "form": target.form.value, **work.settings()}
     mark = settings_mark(settings)
+    refuse_to_overwrite([work.source], target.path)
     shared = isinstance(engine, ArrayMember)
     with nullcontext() if shared else locked(target.path, beside=True):
         if not restart and (totals := target.finished(mark)) is not None:
@@ -93,6 +94,10 @@ def answer_together(
             # Another member of an array may have put it together meanwhile, and cleared the markers away.
             if shared and (totals := target.finished(mark)) is not None:
                 return _outcome(totals, 0)
+            if (
+                not shared and not units.made.exists()
+            ):  # it cannot be done so: the next command may be another
+                shutil.rmtree(target.work, ignore_errors=True)
             raise
         if missing(units, len(units.starts)):
             return None if (totals := target.finished(mark)) is None else _outcome(totals, now)
@@ -118,7 +123,7 @@ def _found_plan(work: RowWork, target: PartsTarget, unit_rows: int, mark: str) -
     if plan.mark != mark:
         raise UserError(
             f"{target.work} holds what was answered so far for {target.path}, with other settings, another "
-            "model or other rows: finish that, or throw it away with --restart"
+            "model or other rows: finish that, or throw it away with --restart, without --array"
         )
     return plan
 
