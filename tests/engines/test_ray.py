@@ -134,6 +134,7 @@ def joined(nodes: Any) -> Iterator[None]:
     ray.shutdown()
 
 
+@thorough
 @pytest.mark.usefixtures("joined")
 def test_rows_and_pictures_are_what_one_process_makes_of_them(model: Path, tmp_path: Path) -> None:
     lance = pytest.importorskip("lancedb")
