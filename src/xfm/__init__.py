@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xfm.evaluation.suite import evaluate as evaluate
     from xfm.finetuning.from_tables import finetune as finetune
     from xfm.finetuning.score_table import score as score
+    from xfm.inference.columns import ColumnPipeline as ColumnPipeline
     from xfm.inference.loading import load as load
     from xfm.inference.pipeline import pipeline as pipeline
     from xfm.modeling.folder import load_model as load_model
@@ -32,6 +33,7 @@ _HOMES = {
     "Boxes": "xfm.data.boxes",
     "BoxFormat": "xfm.config.boxes",
     "BoxUnit": "xfm.config.boxes",
+    "ColumnPipeline": "xfm.inference.columns",
     "GradientPolicy": "xfm.modeling.gradients",
     "ModelConfig": "xfm.config.model",
     "Recipe": "xfm.config.recipe",

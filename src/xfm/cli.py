@@ -168,6 +168,7 @@ COMMANDS = {
         _verb("evaluate", "score a model and write the report"),
         _verb("ablate", "ask what parts of the method are worth"),
         _verb("predict", "answer one input, or the rows of a file", shows=lambda chosen: chosen.out is None),
+        _verb("embed", "make vectors of a table or a folder"),
         _verb("index", "collect pictures to search in"),
         _verb("search", "find pictures by a text, a picture, or both", shows=lambda _: True),
         _verb("serve", "answer requests over HTTP"),

@@ -45,3 +45,11 @@ def done(engine: Executor, units: Squares, count: int) -> list[int]:
     told: list[int] = []
     engine.run(units, missing(units, count), told.append)
     return sorted(told)
+
+
+@dataclass(frozen=True)
+class Devices(Squares):
+    """Writes which GPUs its process was given."""
+
+    def make(self, number: int) -> None:
+        self.path(number).write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "none"))

@@ -92,7 +92,7 @@ WORDS = [
         words=(*PRETRAIN.split(), "--training.optim.betas=&a [*a, *a]")),
     *[
         Situation(f"help-{verb}", f"{verb} --help", says=("usage",), status=(0,), quick=verb == "finetune")
-        for verb in ("quickstart", "prepare", "init", "pretrain", "finetune", "evaluate", "predict", "probe",
+        for verb in ("quickstart", "prepare", "init", "pretrain", "finetune", "evaluate", "predict", "embed", "probe",
             "zero-shot", "reproduce", "easy-vqa", "convert", "export", "info")
     ],
 ]  # fmt: skip

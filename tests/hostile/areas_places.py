@@ -10,6 +10,8 @@ EVALUATE = "evaluate {model} --world {world} --scale 0.02 --parts retrieval --qu
 WRITERS = {
     "finetune": TUNE,
     "predict": PREDICT,
+    "predict-shared": PREDICT.replace("--out", "--processes 1 --out"),
+    "embed": "embed {lines} --model {model} --quiet --out",
     "pretrain": PRETRAIN,
     "evaluate": EVALUATE,
     "probe": "probe {model} --train {pictures} --test {pictures} --out",
@@ -21,7 +23,7 @@ WRITERS = {
     "export-folder": "export {model} --format sentence-transformers --out",
     "prepare": "prepare --scale 0.004 --objects 100 --heldout_objects 6 --vocab_size 400 --folder",
 }
-FILE_OUT = {"predict", "export"}
+FILE_OUT = {"predict", "predict-shared", "export"}
 READ_ONLY = 'mount -t tmpfs -o size=1m tmpfs out && mount -o remount,ro out && exec "$@"'
 SMALL = 'mount -t tmpfs -o size=200k tmpfs out && exec "$@"'
 
@@ -49,13 +51,13 @@ TAKEN = [
         ("loop", loop),
     )
     # A folder of other things may well get a run beside them.
-    if name != "other-things" or verb in {"convert", "merge", "export-folder", "prepare"}
+    if name != "other-things" or verb in {"embed", "convert", "merge", "export-folder", "prepare"}
 ]
 FULL = [
     Situation(f"{verb}-full-disk", _out(verb), {"out": folder}, ("full",), shell=unshared(SMALL), unshare=True,
         quick=verb == "finetune")
     for verb in WRITERS
-    if verb not in {"predict", "evaluate", "probe", "export"}
+    if verb not in {"predict", "predict-shared", "embed", "evaluate", "probe", "export"}
 ] + [
     Situation("export-full-disk", "export {model} out/m.th", {"out": folder}, ("full",), shell=unshared(SMALL),
         unshare=True),
@@ -75,6 +77,8 @@ FULL = [
     Situation("pretrain-few-files", f"{PRETRAIN} a --data.workers 2", shell='ulimit -n 24; "$@"', status=(0, 2)),
 ]  # fmt: skip
 SAME = [
+    Situation("predict-shared-onto-its-input", f"{OWN_INPUT} a.jsonl --processes 1", {"a.jsonl": copied("{lines}")},
+        ("a.jsonl",)),
     Situation("predict-onto-its-input", f"{OWN_INPUT} a.jsonl", {"a.jsonl": copied("{lines}")}, ("a.jsonl",), quick=True),
     Situation("predict-into-the-model", f"{PREDICT} m/config.json --restart", {"m": copied("{model}")}, ("config.json",)),
     Situation("convert-onto-its-input", "convert a.th a.th", {"a.th": copied("{published}")}, ("a.th",)),

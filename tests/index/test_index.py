@@ -19,9 +19,10 @@ from xfm.index import shortlists
 from xfm.index.filling import HIDDEN, fill, folder_index
 from xfm.index.index import Index
 from xfm.index.journal import State
+from xfm.index.offers import Offer
 from xfm.index.opening import open_index
 from xfm.index.searching import Searcher, SearchQuestion
-from xfm.index.sources import FolderSupply, Offer
+from xfm.index.sources import FolderSupply
 from xfm.inference.pipeline import pipeline
 
 pytest.importorskip("lancedb")

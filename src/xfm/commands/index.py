@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from xfm.boxed import DEFAULT
+from xfm.commands._engines import add_sharing, is_shared, others_have_not, sharing_engine
 from xfm.commands._options import option
 from xfm.config.bad_rows import add_max_bad
-from xfm.config.options import new_parser
+from xfm.config.engines import SharingConfig
+from xfm.config.options import assemble, new_parser
 from xfm.config.spelling import names_in
 from xfm.errors import UserError, suggest
 from xfm.paths import home_path
@@ -40,12 +42,15 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         description="Collections of pictures for `xfm search`. A source is a folder, a table (as\n"
         "finetune takes it) with a column image, or a tar shard; other columns, and the JSON beside a\n"
         "picture of a shard, can be asked for in conditions. What is known is not read again, pictures\n"
-        "that look exactly alike are taken once; the same command goes on where a run was stopped.\n\n"
+        "that look exactly alike are taken once; the same command goes on where a run was stopped.\n"
+        "With --processes, --engine ray or --array, processes and machines encode units of pictures, and\n"
+        "one process takes them in.\n\n"
         f"actions:\n{actions}",
         epilog="examples:\n"
         "  xfm index build --model small --images photos/ --out runs/photos\n"
         "  xfm index build --images shop.jsonl --columns image=file --key sku --out runs/shop\n"
         "  xfm index build --images shop.jsonl --out runs/shop --store postgresql://db/shop\n"
+        "  xfm index build --images photos/ --out runs/photos --engine ray\n"
         "  xfm index add runs/photos --images more/\n"
         "  xfm index remove runs/shop --where 'price>100' --where kind=hat,scarf\n"
         "  xfm index stats runs/shop",
@@ -69,6 +74,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     add_max_bad(parser, "pictures that cannot be read")
     option(parser, "--device")
     option(parser, "--quiet")
+    add_sharing(parser)
     return parser
 
 
@@ -78,6 +84,10 @@ def run(chosen: Namespace) -> None:
         raise UserError(f"there is no {chosen.action}; {suggest(chosen.action, [*ACTIONS], 'see --help')}")
     if chosen.action in ("build", "add") and not chosen.images:
         raise UserError(f"{chosen.action} needs --images: a folder, a table or a tar shard")
+    if chosen.action not in ("build", "add") and is_shared(chosen):
+        raise UserError(
+            f"{chosen.action} is done by one process: leave out --engine, --array and --processes"
+        )
     if chosen.action == "remove" and not (chosen["keys"] or chosen.where):
         raise UserError("remove needs --keys or --where: it says which pictures go")
     {"build": _take, "add": _take, "remove": _remove, "stats": _stats, "compact": _compact}[chosen.action](
@@ -103,13 +113,55 @@ def _take(chosen: Namespace) -> None:
     from xfm.index.sources import open_supply
 
     keep = names_in(chosen.keep) if chosen.keep is not None else None
+    if is_shared(chosen):
+        _take_together(chosen, keep)
+        return
     columns = ColumnMap.parse(chosen.columns)
     sources = [open_supply(home_path(one), columns, chosen.key, keep) for one in names_in(chosen.images)]
     with _opened(chosen, make=chosen.action == "build") as index:
         taken = fill(index, sources, LeftOut(chosen.max_bad), not chosen.quiet)
-        if chosen.action == "build" or index.store.is_scattered():
-            index.store.compact()
-        print(f"{said(taken)}\n{len(index):,} pictures are in {chosen.out}; search them with `xfm search`.")
+        _filled(chosen, index, said(taken))
+
+
+def _filled(chosen: Namespace, index: "Index", said: str) -> None:
+    """Make a collection compact after much was taken in, and say it."""
+    if chosen.action == "build" or index.store.is_scattered():
+        index.store.compact()
+    print(f"{said}\n{len(index):,} pictures are in {chosen.out}; search them with `xfm search`.")
+
+
+def _take_together(chosen: Namespace, keep: list[str] | None) -> None:
+    from xfm.index.about import AboutIndex
+    from xfm.index.encoding import IndexWork
+    from xfm.index.filling import is_index, said
+    from xfm.index.filling_together import fill_together
+    from xfm.inference.in_units.row_work import everywhere
+
+    place = home_path(chosen.out).absolute()
+    if chosen.action == "add":
+        AboutIndex.read(place)  # says where there is none
+    model = everywhere(AboutIndex.read(place).model if is_index(place) else chosen.model)
+    work = IndexWork(
+        model,
+        tuple(home_path(one).absolute() for one in names_in(chosen.images)),
+        chosen.columns,
+        chosen.key,
+        None if keep is None else tuple(keep),
+        chosen.device,
+    )
+    engine = sharing_engine(chosen, chosen.device)
+    done = fill_together(
+        place,
+        work,
+        lambda: _opened(chosen, make=chosen.action == "build"),
+        engine,
+        lambda index, counts: _filled(chosen, index, said(counts)),
+        unit_rows=assemble(SharingConfig, chosen).unit_size,
+        max_bad=chosen.max_bad,
+        progress=not chosen.quiet,
+    )
+    if not done:
+        print(others_have_not(chosen.array))
 
 
 def _remove(chosen: Namespace) -> None:

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from xfm.commands._engines import add_sharing, is_shared, others_have_not, sharing_engine
 from xfm.commands._options import PRECISION, option
 from xfm.config.bad_rows import add_max_bad
+from xfm.config.engines import SharingConfig
 from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.spelling import early_word
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_names, task_spec, task_specs
 from xfm.errors import UserError, printable
 from xfm.inference.predict.inputs import add_inputs, chosen_source
+from xfm.paths import home_path
 
 if TYPE_CHECKING:
     from xfm.inference.base import Pipeline
@@ -36,7 +39,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         description="Answer one input, every row of a table or of standard input, or every picture of a\n"
         "folder: a JSON line for each with its number, the columns of --keep, and the prediction.\n"
         "Without --out they are printed. A file of --out is only appended to: the same command goes\n"
-        f"on where a run was stopped.\n{what}"
+        "on where a run was stopped. With --processes, --engine ray or --array it is shared: units of\n"
+        f"rows are answered by several processes or machines, and put together at the end.\n{what}"
         "`xfm predict TASK --help` shows the columns and options of a task.",
         epilog="examples:\n"
         "  xfm predict text-classification --model runs/my/model --text 'what a film'\n"
@@ -46,7 +50,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm predict text-classification --model runs/my/model --input rows.csv --out preds.jsonl\n"
         "  xfm predict embed --model runs/quickstart/model --input photos/ --out vectors.jsonl\n"
         "  xfm predict vqa --model runs/vqa --input rows.jsonl --out preds.jsonl \\\n"
-        "      --columns image=photo,question=q --keep id --max-bad 20",
+        "      --columns image=photo,question=q --keep id --max-bad 20\n"
+        "  xfm predict captioning --model runs/captions --input photos --out said.jsonl --engine ray",
     )
     option(parser, "--task", "what to answer", required=True)
     option(
@@ -69,6 +74,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--device")
     option(parser, "--workers", "threads that read pictures; four with a GPU, none without", type=int)
     option(parser, "--quiet")
+    add_sharing(parser)
     if task is not None:
         _add_options_of(task, parser)
     return parser
@@ -122,6 +128,9 @@ def run(chosen: Namespace) -> None:
     root = None if chosen.pictures is None else Path(chosen.pictures)
     reading = Reading(task.inputs, ColumnMap.parse(chosen.columns), keep, root, bool(chosen.allow_urls))
     source = chosen_source(chosen, task, reading) or Path(chosen.input)
+    if is_shared(chosen):
+        _together(chosen, task, source, options, keep)
+        return
     if chosen.out is None and isinstance(source, Path):
         source = open_rows(source, reading)
     pipe = pipeline(
@@ -154,6 +163,44 @@ def run(chosen: Namespace) -> None:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the same command goes on with {out}") from None
     _say(found, out)
+
+
+def _together(
+    chosen: Namespace, task: TaskSpec, source: "RowSource | Path", options: Any, keep: tuple[str, ...]
+) -> None:
+    """Answer into a file, as one of those who do."""
+    from xfm.inference.in_units.row_work import RowWork, everywhere, require_shareable
+    from xfm.inference.in_units.targets import AnswersFile
+    from xfm.inference.in_units.together import answer_together
+
+    require_shareable(task, source, getattr(chosen, "draw", None))
+    if chosen.out is None:
+        raise UserError("several processes write a file: give --out, or leave out --engine and --array")
+    engine = sharing_engine(chosen, chosen.device, chosen.restart)
+    work = RowWork(
+        task.name,
+        everywhere(chosen.model),
+        home_path(chosen.input).absolute(),
+        options,
+        chosen.columns,
+        keep,
+        None if chosen.pictures is None else home_path(chosen.pictures).absolute(),
+        chosen.device,
+        chosen.precision,
+        chosen.batch_size,
+        tuple(chosen.allow_urls),
+        chosen.workers,
+    )
+    out, size = home_path(chosen.out).absolute(), assemble(SharingConfig, chosen).rows
+    limits = {"max_bad": chosen.max_bad, "restart": chosen.restart, "progress": not chosen.quiet}
+    try:
+        found = answer_together(work, AnswersFile(out), engine, size, **limits)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; the same command goes on with {out}") from None
+    if found is None:
+        print(others_have_not(chosen.array))
+    else:
+        _say(found, out)
 
 
 def _print(

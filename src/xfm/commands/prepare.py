@@ -2,20 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
+from xfm.commands._engines import ARRAY, chosen_engine, others_have_not
 from xfm.commands._options import option
-from xfm.config.corpora import CORPORA, CorpusName, EngineName, PrepareConfig
+from xfm.config.corpora import CORPORA, CorpusName, PrepareConfig
 from xfm.config.next_command import command_line
 from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.spelling import early_word
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError, suggest
-
-if TYPE_CHECKING:
-    from xfm.engines.base import Executor
 
 WORLD = "world"
 
@@ -70,7 +67,7 @@ def _corpus_parser(corpus: CorpusName) -> ArgumentParser:
     option(parser, "--corpus", "what it is", required=True)
     option(parser, "--from", "what it is prepared from", required=True)
     option(parser, "--out", "folder of the shards; --to means the same", required=True)
-    option(parser, "--array", "PLACE/COUNT, from 0: do a share of the work, as one of several processes")
+    option(parser, "--array", ARRAY)
     option(parser, "--columns", default="")
     option(parser, "--pictures")
     parser.add_argument(
@@ -103,7 +100,7 @@ def _build_world(chosen: Namespace) -> None:
 
 def _prepare(chosen: Namespace) -> None:
     config = assemble(PrepareConfig, chosen)
-    engine = _engine(config, chosen)
+    engine = chosen_engine(config.engine, config.workers, chosen.array, "force" if chosen.force else None)
 
     from xfm.corpora.preparation import Preparation
     from xfm.corpora.prepare import prepare
@@ -120,31 +117,8 @@ def _prepare(chosen: Namespace) -> None:
     )
     manifest = prepare(preparation, engine, progress=not chosen.quiet, force=chosen.force)
     if manifest is None:
-        print(
-            f"The share {chosen.array} is done as far as it can be: others are not. When they have ended, "
-            "run the array once more, or the same command without --array, which does what is left."
-        )
+        print(others_have_not(chosen.array))
         return
     print(manifest.summary())
     named = f"; {chosen.out}/damaged.json names the damaged ones" if manifest.bad else ""
     print(f"The corpus is in {chosen.out}{named}. Recipes take it as `path: {chosen.out}`.")
-
-
-def _engine(config: PrepareConfig, chosen: Namespace) -> "Executor":
-    """Who does the work.
-
-    Raises:
-        UserError: the options do not go together.
-    """
-    from xfm.engines.array import ArrayMember, ArrayPlace
-    from xfm.engines.local import LocalPool
-    from xfm.engines.ray_tasks import RayTasks
-    from xfm.processes import cores
-
-    if chosen.array is not None and (config.engine is EngineName.RAY or chosen.force):
-        other = "--force" if chosen.force else "--engine ray"
-        raise UserError(f"--array is for processes that others start, {other} is not: leave one out")
-    if config.engine is EngineName.RAY:
-        return RayTasks(config.workers)
-    pool = LocalPool(config.workers or cores())
-    return pool if chosen.array is None else ArrayMember(ArrayPlace.parse(chosen.array), pool)

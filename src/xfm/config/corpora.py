@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xfm.config.engines import EngineName
 from xfm.config.ranges import check_range
 
 
@@ -57,13 +58,6 @@ class Duplicates(StrEnum):
     KEEP = "keep"
     EXACT = "exact"
     ALIKE = "alike"
-
-
-class EngineName(StrEnum):
-    """Who does the work: processes of this machine, or Ray tasks."""
-
-    LOCAL = "local"
-    RAY = "ray"
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,17 @@ Every process that works on it finds it, or makes the same one: it follows from 
 is a folder that appears whole, so that several may make it at a time, on several machines.
 """
 
-import contextlib
 import json
-import os
-import shutil
-import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from xfm.corpora.evaluation import Evaluated, evaluated
 from xfm.corpora.preparation import Preparation
 from xfm.corpora.source_record import CorpusReader, Piece
+from xfm.engines.whole import found_or_made
 from xfm.errors import UserError
-from xfm.files import MAX_LOG, read_text, sync_folder, write_text, writing
+from xfm.files import MAX_LOG, read_text, write_text, writing
 
 _PLAN, _LISTINGS, EVALUATED = "plan.json", "listings", "evaluated.json"
 
@@ -64,7 +62,7 @@ def find_plan(preparation: Preparation, reader: CorpusReader, mark: str) -> Prep
     found = PreparationPlan.load(work)
     if found is None:
         with writing(work, "and run the command again"):
-            _make(preparation, reader, mark)
+            found_or_made(work / "plan", partial(_make, preparation, reader, mark))
         found = PreparationPlan.load(work)
         assert found is not None
     if found.mark != mark:
@@ -75,22 +73,11 @@ def find_plan(preparation: Preparation, reader: CorpusReader, mark: str) -> Prep
     return found
 
 
-def _make(preparation: Preparation, reader: CorpusReader, mark: str) -> None:
-    work = preparation.work
-    work.mkdir(parents=True, exist_ok=True)
-    draft = work / f"plan.{socket.gethostname()}-{os.getpid()}"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    try:
-        if preparation.config.evaluation:
-            evaluated(preparation.config.evaluation).save(draft / EVALUATED)
-        pieces = [list(piece) for piece in reader.pieces(draft / _LISTINGS)]
-        write_text(draft / _PLAN, json.dumps({"mark": mark, "pieces": pieces}))
-        sync_folder(draft)
-        with contextlib.suppress(OSError):  # another process was faster, with the same plan
-            os.rename(draft, work / "plan")
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+def _make(preparation: Preparation, reader: CorpusReader, mark: str, draft: Path) -> None:
+    if preparation.config.evaluation:
+        evaluated(preparation.config.evaluation).save(draft / EVALUATED)
+    pieces = [list(piece) for piece in reader.pieces(draft / _LISTINGS)]
+    write_text(draft / _PLAN, json.dumps({"mark": mark, "pieces": pieces}))
 
 
 def load_evaluated(plan: PreparationPlan) -> Evaluated:

@@ -7,11 +7,8 @@ so that whatever ends them, the same command goes on. The target appears at once
 
 import shutil
 import sys
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-
-from tqdm import tqdm
 
 from xfm.corpora.bad_records import BadRecords
 from xfm.corpora.corpus_manifest import NAME, CorpusManifest, manifest_of, prepared_mark
@@ -22,7 +19,8 @@ from xfm.corpora.preparation import Preparation
 from xfm.corpora.shard_units import ShardMark, ShardUnits
 from xfm.data.sources.shard_index import INDEX
 from xfm.engines.array import ArrayMember
-from xfm.engines.base import Executor, Units, missing
+from xfm.engines.base import Executor, missing
+from xfm.engines.running import run_missing
 from xfm.errors import UserError, printable
 from xfm.files import read_json_object, writing
 from xfm.locks import locked
@@ -121,7 +119,7 @@ def _worked(preparation: Preparation, plan: PreparationPlan, engine: Executor, p
     """Do this engine's share of all passes; whether every unit is made."""
     if preparation.config.looks_first:
         looks = LookUnits(preparation, plan)
-        _run(looks, len(plan.pieces), engine, "looking at records", progress)
+        run_missing(looks, len(plan.pieces), engine, "looking at records", progress, unit="shard")
         if missing(looks, len(plan.pieces)):
             return False
         join(preparation, plan)
@@ -133,28 +131,8 @@ def _worked(preparation: Preparation, plan: PreparationPlan, engine: Executor, p
     def after(number: int) -> None:
         bad.add(ShardMark.load(shards.marker(number)))
 
-    _run(shards, len(plan.pieces), engine, "writing shards", progress, after)
+    run_missing(shards, len(plan.pieces), engine, "writing shards", progress, after, "shard")
     return not missing(shards, len(plan.pieces))
-
-
-def _run(
-    units: Units,
-    count: int,
-    engine: Executor,
-    title: str,
-    progress: bool,
-    after: Callable[[int], None] = lambda _: None,
-) -> None:
-    """Do the units that are missing, with a bar that shows when all will be done."""
-    numbers = missing(units, count)
-    total = engine.share(numbers)
-    with tqdm(total=total, unit="shard", desc=title, disable=not progress or not total) as bar:
-
-        def done(number: int) -> None:
-            after(number)
-            bar.update()
-
-        engine.run(units, numbers, done)
 
 
 def _finished(preparation: Preparation, plan: PreparationPlan, licence: str) -> CorpusManifest:

@@ -7,8 +7,8 @@ from xfm.data.left_out import LeftOut
 from xfm.demo.examples import Examples
 from xfm.errors import UserError
 from xfm.index.filling import HIDDEN, folder_index, is_index
+from xfm.index.offers import Offer
 from xfm.index.opening import open_index
-from xfm.index.sources import Offer
 from xfm.modeling.folder import Pretrained
 
 EXAMPLES = "examples"

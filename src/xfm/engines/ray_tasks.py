@@ -11,7 +11,7 @@ from xfm.engines.base import Executor, Units
 from xfm.errors import UserError, first_line, import_extra
 
 _AHEAD = 2
-"""Units a core that are handed out: what waits can still go to a machine that joins."""
+"""Units a core (or GPU) that are handed out: what waits can still go to a machine that joins."""
 _TRIES = 10
 """How often a unit is tried whose machine or process dies."""
 
@@ -20,11 +20,12 @@ class RayTasks(Executor):
     """Tasks of the cluster that `RAY_ADDRESS` names, or of a Ray that is started on this machine.
 
     Args:
-        workers: cores that are used at most; 0 takes all of the cluster.
+        workers: units that are done at a time at most; 0 takes all of the cluster.
+        gpus: whether a unit takes a GPU, where the cluster has some.
     """
 
-    def __init__(self, workers: int = 0) -> None:
-        self.workers = workers
+    def __init__(self, workers: int = 0, gpus: bool = False) -> None:
+        self.workers, self.gpus = workers, gpus
 
     def run(self, units: Units, numbers: Sequence[int], after: Callable[[int], None]) -> None:
         """See `Executor.run`. A unit whose machine is lost is done again on another."""
@@ -39,12 +40,13 @@ class RayTasks(Executor):
                 ray.shutdown()
 
     def _run(self, ray: Any, units: Units, numbers: Sequence[int], after: Callable[[int], None]) -> None:
-        task = ray.remote(num_cpus=1, max_retries=_TRIES)(_make)
+        kind = "GPU" if self.gpus and ray.cluster_resources().get("GPU") else "CPU"
+        task = ray.remote(num_cpus=1, num_gpus=int(kind == "GPU"), max_retries=_TRIES)(_make)
         shared, rest, waiting = ray.put(units), iter(numbers), list[Any]()
         try:
             while True:
-                cores = int(ray.cluster_resources().get("CPU", 1))
-                most = self.workers or max(1, _AHEAD * cores)
+                places = int(ray.cluster_resources().get(kind, 1))
+                most = self.workers or max(1, _AHEAD * places)
                 while len(waiting) < most and (number := next(rest, None)) is not None:
                     waiting.append(task.remote(shared, number))
                 if not waiting:

@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from xfm.data.left_out import LeftOut
 from xfm.errors import UserError, printable
 from xfm.index.about import FILE as ABOUT
 from xfm.index.index import Index, Taken
+from xfm.index.offers import Offer, PictureSupply
 from xfm.index.opening import open_index
-from xfm.index.sources import FolderSupply, Offer, PictureSupply
+from xfm.index.sources import FolderSupply
 
 HIDDEN = ".xfm-index"
 """The collection of a folder of pictures, in that folder."""
@@ -43,14 +45,19 @@ def fill(index: Index, sources: Sequence[PictureSupply], left_out: LeftOut, prog
         whole.known += taken.known
         whole.duplicates |= taken.duplicates
         whole.bad |= taken.bad
-        for name, rows in source.left_out.items():
-            print(
-                f"Note: {printable(name)} is no text, number or truth value in {rows:,} rows: no condition "
-                "can be about it",
-                file=sys.stderr,
-            )
+        tell_left_out(source.left_out)
     index.flush()
     return whole
+
+
+def tell_left_out(fields: Mapping[str, int]) -> None:
+    """Say which fields are no metadata, and in how many rows."""
+    for name, rows in fields.items():
+        print(
+            f"Note: {printable(name)} is no text, number or truth value in {rows:,} rows: no condition can "
+            "be about it",
+            file=sys.stderr,
+        )
 
 
 def _watched(candidates: Iterator[Offer], bar: Any) -> Iterator[Offer]:
@@ -59,14 +66,35 @@ def _watched(candidates: Iterator[Offer], bar: Any) -> Iterator[Offer]:
         bar.update(one.read - bar.n)
 
 
-def said(taken: Taken) -> str:
+@dataclass(frozen=True)
+class TakenCounts:
+    """How many pictures became what, see `Taken`."""
+
+    new: int = 0
+    replaced: int = 0
+    known: int = 0
+    duplicates: int = 0
+    bad: int = 0
+
+    @classmethod
+    def of(cls, taken: Taken) -> "TakenCounts":
+        """The counts of what was taken."""
+        return cls(taken.new, taken.replaced, taken.known, len(taken.duplicates), len(taken.bad))
+
+    def __add__(self, other: "TakenCounts") -> "TakenCounts":
+        ours, theirs = asdict(self), asdict(other)
+        return TakenCounts(**{name: count + theirs[name] for name, count in ours.items()})
+
+
+def said(taken: Taken | TakenCounts) -> str:
     """What became of the pictures, in a sentence."""
-    parts = [f"{taken.new:,} new"]
+    counts = TakenCounts.of(taken) if isinstance(taken, Taken) else taken
+    parts = [f"{counts.new:,} new"]
     for count, what in (
-        (taken.replaced, "changed and taken again"),
-        (taken.known, "known"),
-        (len(taken.duplicates), "that look exactly like another one, left out"),
-        (len(taken.bad), "that cannot be read, left out"),
+        (counts.replaced, "changed and taken again"),
+        (counts.known, "known"),
+        (counts.duplicates, "that look exactly like another one, left out"),
+        (counts.bad, "that cannot be read, left out"),
     ):
         if count:
             parts.append(f"{count:,} {what}")

@@ -13,8 +13,8 @@ from xfm.errors import UserError
 from xfm.index.about import AboutIndex
 from xfm.index.conditions import Condition, merged
 from xfm.index.journal import Journal, State
+from xfm.index.offers import EncodedPicture, Offer
 from xfm.index.rows import IndexedPicture, Row, digest, from_png, to_png
-from xfm.index.sources import Offer
 from xfm.index.store import Store, StoreStats
 from xfm.inference.batches import as_captions
 from xfm.inference.engine import Engine
@@ -74,6 +74,7 @@ class Index:
         self.store, self.journal = store, journal
         self._reader = PictureReader(engine.pretrained.preprocessing, None)
         self._vectors: dict[bytes, NDArray[np.float32]] = {}
+        self._given: dict[bytes, NDArray[np.float32]] = {}
         # What was waiting when a process was killed may be in the store already.
         self._replacing = set(journal.waiting_keys())
 
@@ -95,6 +96,21 @@ class Index:
             self.flush(TOGETHER)
         return taken
 
+    def add_encoded(self, offers: Sequence[Offer], left_out: LeftOut | None = None) -> Taken:
+        """Take in pictures of which others have computed the vectors, and put all of them into the store.
+
+        Args:
+            offers: the pictures; some may be known, or cannot be read.
+            left_out: see `add`, which also says what is raised.
+        """
+        # Some may wait already, where a process was killed that took them in.
+        pictures = [one.picture for one in offers if isinstance(one.picture, EncodedPicture)]
+        self._given = {digest(one.pixels): one.vector for one in pictures}
+        taken = self.add(offers, left_out)
+        self.flush()
+        self._given = {}
+        return taken
+
     def _offer(self, given: Offer, taken: Taken, left_out: LeftOut | None) -> None:
         known = self.journal.item(given.key)
         if known is not None and given.stamp and known.stamp == given.stamp:
@@ -108,7 +124,9 @@ class Index:
         try:
             if isinstance(given.picture, UserError):
                 raise given.picture
-            picture = self._reader.read(given.picture)
+            picture = given.picture
+            if not isinstance(picture, EncodedPicture):
+                picture = self._reader.read(picture)
         except UserError as error:
             self._pass_over(given, str(error), taken, left_out)
             self._gone([given.key] if known else [])
@@ -121,7 +139,7 @@ class Index:
             self._gone([given.key] if known else [])
             self.journal.pass_over(given.key, given.stamp, State.DUPLICATE, holder)
             return
-        pixels = to_png(picture.pixels)
+        pixels = picture.pixels if isinstance(picture, EncodedPicture) else to_png(picture.pixels)
         entry = IndexedPicture(given.key, given.source, picture.width, picture.height, pixels, given.metadata)
         self.journal.take(entry, given.stamp, picture.key)
         if known is not None and known.state in (State.STORED, State.WAITING):
@@ -163,7 +181,8 @@ class Index:
     def vectors(self, entries: Sequence[IndexedPicture]) -> NDArray[np.float32]:
         """[N, E] vectors of pictures; some hundred that were computed last are remembered."""
         engine, marks = self.engine, [digest(one.pixels) for one in entries]
-        known = {mark: self._vectors[mark] for mark in marks if mark in self._vectors}
+        there = self._vectors if not self._given else {**self._vectors, **self._given}
+        known = {mark: there[mark] for mark in marks if mark in there}
         missing = [place for place, mark in enumerate(marks) if mark not in known]
         for start in range(0, len(missing), engine.batch_size):
             part = missing[start : start + engine.batch_size]

@@ -15,7 +15,7 @@ from xfm.config.plain import completed, first_difference, to_plain
 from xfm.config.tasks import task_spec
 from xfm.data.folders import FolderReport
 from xfm.errors import UserError, printable
-from xfm.files import read_json_or_nothing, write_text, writing
+from xfm.files import open_regular, read_json_or_nothing, write_text, writing
 from xfm.locks import lock_file
 from xfm.results_folder import free_name
 
@@ -179,6 +179,12 @@ def _mend(out: Path, file: BinaryIO, by_name: bool) -> Done:
         if by_name:
             names.add(_line(out, lines, last, IMAGE, str))
     return Done(0 if by_name else _line(out, lines, last, ROW, int), lines, frozenset(names))
+
+
+def is_of_answers(path: Path) -> bool:
+    """Whether a file begins as one of answers; raises OSError."""
+    with open_regular(path) as file:
+        return _begins_as_answers(file)
 
 
 def _begins_as_answers(file: BinaryIO) -> bool:

@@ -139,6 +139,28 @@ class RowSource(ABC):
         return None
 
 
+class CutRows(RowSource):
+    """Rows of which a part can be read by itself."""
+
+    @abstractmethod
+    def starts(self, size: int) -> tuple[list[int], int]:
+        """Cut the rows into parts.
+
+        Args:
+            size: rows of a part; the last one may have fewer.
+
+        Returns:
+            The number of the first row of each part, and how many rows there are.
+        """
+
+    @abstractmethod
+    def part(self, first: int, last: int | None) -> Iterator[InputRow]:
+        """The rows from one number up to another, which is not among them; None is the end.
+
+        Parts that are read one after the other cost one reading of the file.
+        """
+
+
 def known_path(path: Path) -> dict[str, Any]:
     """A folder's path, or a file's name and first two lines: it may grow, and bad rows may be mended."""
     if os.path.isdir(path):

@@ -111,7 +111,7 @@ def predict(
         if isinstance(rows, OneRow)
         else []
     )
-    _refuse_to_overwrite([*files, *([] if gallery is None else [Path(gallery)])], out)
+    refuse_to_overwrite([*files, *([] if gallery is None else [Path(gallery)])], out)
     settings = _settings(pipe, rows.known_by(), reading, options, gallery)
     candidates, said = LeftOut(max_bad), ""
     if isinstance(pipe, Retrieval) and gallery is not None:
@@ -146,7 +146,7 @@ def _require_half(done: Outcome, out: Path, max_bad: int | None) -> None:
         )
 
 
-def _refuse_to_overwrite(sources: Sequence[Path], out: Path) -> None:
+def refuse_to_overwrite(sources: Sequence[Path], out: Path) -> None:
     """Answers into the file that is read would be lost rows: a restart empties it first."""
     for written in (out, bad_file(out), settings_file(out)):
         for source in sources:

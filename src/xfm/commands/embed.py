@@ -1,0 +1,107 @@
+"""`xfm embed`: options and work. torch is imported when the command runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+
+from xfm.boxed import DEFAULT
+from xfm.commands._engines import add_sharing, others_have_not, sharing_engine
+from xfm.commands._options import option
+from xfm.config.bad_rows import add_max_bad
+from xfm.config.embedding import EmbedConfig
+from xfm.config.engines import SharingConfig
+from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.spelling import names_in
+from xfm.config.tasks import EMBED
+from xfm.errors import UserError, printable
+from xfm.paths import home_path
+
+if TYPE_CHECKING:
+    from xfm.inference.predict.whole_files import Outcome
+
+_TAKEN = ("row", "image", "warning", "vector")
+"""Columns of the files of vectors."""
+
+
+def parser(options: Sequence[str]) -> ArgumentParser:
+    """The options of `xfm embed`."""
+    parser = new_parser(
+        words=["input"],
+        prog="xfm embed",
+        usage="xfm embed INPUT --out FOLDER [--model MODEL] [--OPTION VALUE ...]",
+        description="Vectors of every row of a table (a column text or image), or of every picture of a\n"
+        "folder: Parquet or NumPy files of some rows each in a folder, and _vectors.json about them.\n"
+        "Texts and pictures share a space; products of vectors are cosines. The same command goes on\n"
+        "where a run was stopped, and many machines can share the work (--engine ray, --array);\n"
+        "the files are the same whoever made them.",
+        epilog="examples:\n"
+        "  xfm embed photos/ --out vectors/photos\n"
+        "  xfm embed reviews.parquet --model runs/my/model --columns text=review --keep id --out vectors/r\n"
+        "  xfm embed photos/ --out vectors/photos --engine ray\n"
+        '  xfm embed photos/ --out vectors/photos --array "$SLURM_ARRAY_TASK_ID/16"',
+    )
+    option(parser, "--input", "a table as finetune takes it, or a folder of pictures", required=True)
+    option(parser, "--out", "folder of the vectors", required=True)
+    option(parser, "--model", default=DEFAULT, meaning="model folder, run, or name of the package or the hub")
+    add_fields(parser, EmbedConfig)
+    option(parser, "--columns", default="")
+    option(parser, "--keep", "columns to copy to the vectors, with commas", "")
+    option(parser, "--pictures", "folder that paths start from, if not the input's")
+    add_max_bad(parser, "rows that cannot be read (logged in OUT/_bad.jsonl)")
+    option(parser, "--restart", "throw away what OUT holds", False)
+    option(parser, "--allow-urls", type=list[str])
+    option(parser, "--batch-size", "rows per pass", 32)
+    option(parser, "--precision", "fp32, bf16, or auto: bf16 where it is faster; fp32 if not given")
+    option(parser, "--device")
+    option(parser, "--quiet")
+    add_sharing(parser)
+    return parser
+
+
+def run(chosen: Namespace) -> None:
+    """Compute the vectors, and say how many there are."""
+    keep = tuple(names_in(chosen.keep))
+    if taken := [name for name in keep if name in _TAKEN]:
+        raise UserError(f"--keep {taken[0]}: vectors have a column of that name; rename yours")
+    from xfm.inference.in_units.part_files import PartForm
+    from xfm.inference.in_units.row_work import RowWork, everywhere
+    from xfm.inference.in_units.targets import VectorsFolder
+    from xfm.inference.in_units.together import answer_together
+
+    work = RowWork(
+        EMBED.name,
+        everywhere(chosen.model),
+        home_path(chosen.input).absolute(),
+        EMBED.options(),
+        chosen.columns,
+        keep,
+        None if chosen.pictures is None else home_path(chosen.pictures).absolute(),
+        chosen.device,
+        chosen.precision,
+        chosen.batch_size,
+        tuple(chosen.allow_urls),
+    )
+    engine = sharing_engine(chosen, chosen.device, chosen.restart)
+    out, size = home_path(chosen.out).absolute(), assemble(SharingConfig, chosen).rows
+    limits = {"max_bad": chosen.max_bad, "restart": chosen.restart, "progress": not chosen.quiet}
+    target = VectorsFolder(out, PartForm(assemble(EmbedConfig, chosen).format.value))
+    try:
+        found = answer_together(work, target, engine, size, **limits)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; the same command goes on with {out}") from None
+    print(others_have_not(chosen.array) if found is None else _said(found, out, target.bad))
+
+
+def _said(found: "Outcome", out: Path, bad: Path) -> str:
+    """How many vectors there are, and how many rows have none."""
+    count = found.before + found.answered
+    before = f" ({found.before:,} of them by earlier or other runs)" if found.before else ""
+    said = f"{count:,} vectors are in {out}{before}."
+    if found.partial:
+        said += f" {found.partial:,} are of a part of a picture, see their warning."
+    if found.skipped:
+        total, first = found.skipped + count, printable(found.first_bad)
+        said += f"\n{found.skipped:,} of {total:,} rows were left out: {first}; all in {bad}"
+    return said

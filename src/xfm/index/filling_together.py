@@ -1,0 +1,223 @@
+"""Collections filled by many: whoever does the units encodes pictures, and one process takes them in.
+
+Units leave their files in a hidden folder beside the collection, which all processes share. A file goes when
+its pictures are in the collection, so that few lie there where units and taking in go on together.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from xfm.data.left_out import LeftOut
+from xfm.data.tables.stored import stored_size
+from xfm.engines.array import ArrayMember
+from xfm.engines.base import Executor, missing
+from xfm.engines.running import run_missing
+from xfm.engines.whole import found_or_made
+from xfm.errors import UserError
+from xfm.files import MAX_LOG, read_json_or_nothing, read_text, write_text, writing
+from xfm.index.encoded_parts import EncodedPart, UnreadKnown
+from xfm.index.encoding import IndexUnit, IndexUnits, IndexWork, cut_file, known_file
+from xfm.index.filling import TakenCounts, is_index, tell_left_out
+from xfm.index.index import Index
+from xfm.index.journal import Journal
+from xfm.index.offers import Offer
+from xfm.inference.in_units.row_work import model_of, settings_mark
+from xfm.inference.predict.reading import known_path
+
+UNIT_PICTURES = 256
+"""Pictures of a unit where nobody said how many."""
+_PLAN, _TAKEN = "plan.json", "taken.json"
+
+Filled = Callable[[Index, TakenCounts], None]
+"""Is told of a collection that is filled, and open for writing, what was taken in."""
+
+
+def fill_together(
+    place: Path,
+    work: IndexWork,
+    opening: Callable[[], AbstractContextManager[Index]],
+    engine: Executor,
+    filled: Filled,
+    *,
+    unit_rows: int = 0,
+    max_bad: int | None = None,
+    progress: bool = False,
+) -> bool:
+    """Take in what sources hold. Stopped, it goes on when it is called again.
+
+    Args:
+        place: folder of the collection.
+        work: the sources, and the model.
+        opening: opens the collection for writing.
+        engine: who encodes. Of a member of an array, the share is done, and whoever comes when all is made
+            takes it in.
+        filled: is called at the end.
+        unit_rows: pictures of a unit; 0 takes `UNIT_PICTURES`.
+        max_bad: pictures that may be left out because they cannot be read, see `LeftOut`.
+        progress: show a bar.
+
+    Returns:
+        Whether all is done: not, where other members of an array have not done their share.
+
+    Raises:
+        UserError: too many pictures cannot be read, or something cannot be read or written.
+    """
+    folder, size = place.with_name(f".{place.name}.working"), unit_rows or UNIT_PICTURES
+    settings = _settings(work, size)
+    if isinstance(engine, ArrayMember):
+        if not is_index(place):
+            units = _found_units(folder, work, size, settings, None)
+        else:
+            with closing(Journal(place, readonly=True)) as journal:
+                units = _found_units(folder, work, size, settings, journal)
+        run_missing(units, len(units.units), engine, "pictures", progress)
+        if missing(units, len(units.units)):
+            return False
+        with opening() as index:
+            taking = _Taking(index, units, folder / _TAKEN, LeftOut(max_bad))
+            taking.ready()
+            taking.end(filled)
+    else:
+        with opening() as index:
+            units = _found_units(folder, work, size, settings, index.journal)
+            taking = _Taking(index, units, folder / _TAKEN, LeftOut(max_bad))
+            taking.ready()
+            try:
+                run_missing(units, len(units.units), engine, "pictures", progress, taking.ready)
+            except UserError:
+                if not units.made.exists():  # it cannot be done so: the next command may be another
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
+            taking.end(filled)
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
+def _settings(work: IndexWork, size: int) -> str:
+    """By what the work is known again."""
+    sources = [
+        known_path(path) | ({} if path.is_dir() else {"bytes": stored_size(path)}) for path in work.sources
+    ]
+    told = {"model": model_of(work.model), "sources": sources, "columns": work.columns, "key": work.key}
+    keep = None if work.keep is None else list(work.keep)
+    return settings_mark({**told, "keep": keep, "unit_rows": size})
+
+
+def _found_units(folder: Path, work: IndexWork, size: int, mark: str, journal: Journal | None) -> IndexUnits:
+    """The units as they are planned.
+
+    Raises:
+        UserError: other ones are under way there, or a source cannot be read.
+    """
+    with writing(folder, "and run the command again"):
+        found_or_made(folder / "plan", partial(_make_plan, work, size, mark, journal))
+    path = folder / "plan" / _PLAN
+    try:
+        told = json.loads(read_text(path, MAX_LOG))
+        units = tuple(IndexUnit(*one) for one in told["units"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); remove {folder}, and run the command again") from None
+    if told.get("mark") != mark:
+        raise UserError(
+            f"{folder} holds what was encoded so far of other pictures, with another model or in units of "
+            "another size: finish that, or remove the folder"
+        )
+    return IndexUnits(work, folder / "plan", folder / "made", units)
+
+
+def _make_plan(work: IndexWork, size: int, mark: str, journal: Journal | None, draft: Path) -> None:
+    units = list[IndexUnit]()
+    for source in range(len(work.sources)):
+        supply = work.supply(source)
+        if supply.report is not None:
+            LeftOut().folder(supply.report)
+        cut = supply.cut(size)
+        write_text(cut_file(draft, source), json.dumps({"names": cut.names, "twice": dict(cut.twice)}))
+        ends: Sequence[int | None] = [*cut.starts[1:], None]
+        own = [
+            IndexUnit(source, first, last) for first, last in zip(cut.starts, ends, strict=bool(cut.starts))
+        ]
+        if journal is not None and any(journal.counts().values()):
+            reader = work.supply(source, cut)
+            for number, unit in enumerate(own, start=len(units)):
+                _note_known(known_file(draft, number), reader.part(unit.first, unit.last), journal)
+        units += own
+    if not units:
+        raise UserError(f"{', '.join(map(str, work.sources))}: there are no pictures; check the path")
+    plain = [[one.source, one.first, one.last] for one in units]
+    write_text(draft / _PLAN, json.dumps({"mark": mark, "units": plain}))
+
+
+def _note_known(path: Path, offers: Any, journal: Journal) -> None:
+    """Write down which pictures of a unit are known as they are, so that nobody reads them."""
+    known = {one.key: one.stamp for one in offers if _is_known(one, journal)}
+    if known:
+        write_text(path, json.dumps(known))
+
+
+def _is_known(one: Offer, journal: Journal) -> bool:
+    item = journal.item(one.key)
+    return item is not None and bool(one.stamp) and item.stamp == one.stamp
+
+
+@dataclass
+class _Taking:
+    """Takes the files of units into a collection, in their order.
+
+    Attributes:
+        index: the collection.
+        units: whose files.
+        path: where it says how far that is.
+        left_out: counts pictures that cannot be read.
+        next: the unit that comes next.
+        counts: what was taken.
+        fields: that are no metadata, and in how many rows.
+    """
+
+    index: Index
+    units: IndexUnits
+    path: Path
+    left_out: LeftOut
+    next: int = 0
+    counts: TakenCounts = field(default_factory=TakenCounts)
+    fields: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        told = read_json_or_nothing(self.path)
+        if told:
+            self.next, self.fields = told["next"], told["fields"]
+            self.counts = TakenCounts(**told["counts"])
+            for place, reason in told["bad"].items():
+                self.left_out.add(place, reason)
+
+    def ready(self, _: int = 0) -> None:
+        """Take in what is made and comes next."""
+        while self.next < len(self.units.units) and self.units.is_made(self.next):
+            part = EncodedPart.read(self.units.part(self.next))
+            # What somebody has taken out meanwhile comes with the next run.
+            offers = [
+                one for one in part.offers if not isinstance(one.picture, UnreadKnown) or self._knows(one)
+            ]
+            taken = self.index.add_encoded(offers, self.left_out)
+            self.counts += TakenCounts.of(taken)
+            for name, rows in part.left_out.items():
+                self.fields[name] = self.fields.get(name, 0) + rows
+            self.next += 1
+            told = {"next": self.next, "counts": asdict(self.counts), "fields": self.fields}
+            with writing(self.path, "and run the same command again"):
+                write_text(self.path, json.dumps({**told, "bad": self.left_out.rows}))
+            self.units.part(self.next - 1).unlink(missing_ok=True)
+
+    def _knows(self, one: Offer) -> bool:
+        return _is_known(one, self.index.journal)
+
+    def end(self, filled: Filled) -> None:
+        """Say what there was, when all is taken in."""
+        tell_left_out(self.fields)
+        filled(self.index, self.counts)

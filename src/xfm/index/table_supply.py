@@ -1,0 +1,131 @@
+"""The pictures of a table, to take in."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xfm.config.task_spec import Field, Holds
+from xfm.data.tables import ColumnMap, TableRow, open_table
+from xfm.data.tables.parts import TableParts, part_starts
+from xfm.data.tables.records import RawRow
+from xfm.errors import UserError
+from xfm.index.offers import Offer, PictureSupply, SupplyCut, file_stamp
+from xfm.inference.picture_inputs import PictureSource
+from xfm.paths import is_url
+
+IMAGE = Field("image", holds=Holds.PICTURE)
+KEY = "id"
+"""The column that names pictures, where a table has one and nothing else was said."""
+
+
+class TableSupply(PictureSupply):
+    """The pictures that a table names or holds.
+
+    Args:
+        path, columns, key, keep: see `open_supply`.
+        twice: rows whose key an earlier row has, where they are known: then parts can be read.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        columns: ColumnMap,
+        key: str | None,
+        keep: Sequence[str] | None,
+        twice: Mapping[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self._path, self._columns, self._key, self._keep = path, columns, key, keep
+        columns.check_fields([IMAGE])
+        self._table = open_table(path)
+        self.total, self.unit = self._table.size, self._table.unit
+        if (present := self._table.columns) is not None:
+            columns.check_columns([IMAGE], present, path)
+            for name in [*(keep or ()), *([key] if key else ())]:
+                if name not in present:
+                    raise UserError(f"{path} has no column {name}, only {', '.join(present)}")
+        self._named, self._twice = dict[str, int](), twice
+        self._parts = TableParts(self._table, frozenset(self._table.columns or ()))
+
+    def candidates(self) -> Iterator[Offer]:
+        """See `PictureSupply.candidates`."""
+        return map(self._candidate, self._table.rows(frozenset(self._table.columns or ())))
+
+    def cut(self, size: int) -> SupplyCut:
+        """See `PictureSupply.cut`; the table is read once, its column of keys alone where it can be."""
+        column, twice, named = self._key or KEY, dict[int, int](), dict[str, int]()
+
+        def looked_at() -> Iterator[RawRow]:
+            for raw in self._table.rows(frozenset([column]) & frozenset(self._table.columns or [column])):
+                value = raw.cells.get(column)
+                if isinstance(value, str | int) and not isinstance(value, bool):
+                    before = named.setdefault(str(value), raw.number)
+                    if before != raw.number:
+                        twice[raw.number] = before
+                yield raw
+
+        return SupplyCut(part_starts(looked_at(), size)[0], twice=twice)
+
+    def part(self, first: int, last: int | None) -> Iterator[Offer]:
+        """See `PictureSupply.part`."""
+        return map(self._candidate, self._parts.part(first, last))
+
+    def _candidate(self, raw: RawRow) -> Offer:
+        place = f"{self._path}:{raw.number}"
+        try:
+            cells = raw.checked(self._path)
+            self._columns.check_columns([IMAGE], cells, place, others=True)
+            names = self._columns.places([IMAGE], cells)
+            row = TableRow.picked(cells, self._path, raw.number, names)
+            picture, stamp = self._picture(row)
+            key = self._name(cells, raw.number)
+            others = {name: value for name, value in cells.items() if self._is_told(name, names)}
+            told = self.metadata(others)
+        except UserError as error:
+            return Offer(f"{self._path.name}:{raw.number}", place, error, "", {}, raw.read)
+        shown = str(picture) if isinstance(picture, Path) else place
+        whole = hashlib.blake2b(json.dumps([stamp, told], sort_keys=True).encode(), digest_size=16)
+        return Offer(key, shown, picture, whole.hexdigest(), told, raw.read)
+
+    def _is_told(self, name: str, names: Mapping[str, str]) -> bool:
+        if name in names.values():
+            return False
+        return name in self._keep if self._keep is not None else True
+
+    def _picture(self, row: TableRow) -> tuple[PictureSource, str]:
+        """The picture of a row, and what tells it from a changed one."""
+        value = row.get(IMAGE.name)
+        if isinstance(value, bytes):
+            return value, hashlib.blake2b(value, digest_size=16).hexdigest()
+        if isinstance(value, str) and is_url(value):
+            raise row.error(IMAGE.name, "is an address, and a collection takes files only; download it")
+        path = row.path(IMAGE.name)
+        return path, file_stamp(path)
+
+    def _name(self, cells: Mapping[str, Any], number: int) -> str:
+        """The key of a row."""
+        column = self._key or KEY
+        value = cells.get(column)
+        if value is None and self._key is None:
+            return f"{self._path.name}:{number}"
+        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+            raise UserError(
+                f'{self._path}:{number}: the column "{column}" names the picture, and is no text or whole '
+                "number; mend the row, or take another column with --key"
+            )
+        key = str(value)
+        before = self._before(key, number)
+        if before != number:
+            raise UserError(
+                f'{self._path}:{number}: the column "{column}" is {key}, as in row {before}; names must '
+                "differ"
+            )
+        return key
+
+    def _before(self, key: str, number: int) -> int:
+        """The first row of a key: of rows that are read all, or as a cut has found it."""
+        if self._twice is None:
+            return self._named.setdefault(key, number)
+        return self._twice.get(number, number)

@@ -1,0 +1,181 @@
+"""`xfm.ColumnPipeline`: columns in, columns added, for libraries that map batches of a data set."""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xfm.config.task_spec import Field
+from xfm.config.tasks import EMBED, task_spec
+from xfm.data.tables.embedded import pictures_in
+from xfm.data.tables.objects import plain_cell
+from xfm.errors import UserError, excerpt
+from xfm.inference.gallery import Retrieval
+from xfm.inference.items import Unreadable
+from xfm.inference.pipeline import pipeline
+
+REASON, PARTIAL = "error", "warning"
+
+
+class ColumnPipeline:
+    """A model that adds columns to batches, as Ray Data and Daft map them; making one loads it, once.
+
+    A batch is a dict of NumPy arrays or lists, a pyarrow Table, or a pandas DataFrame, and comes back with
+    three columns more: the answer (of `embed` called vector, of other tasks prediction), `error`, which says
+    why a row has none, and `warning`, where a picture's file ends early and is used as far as it goes. All
+    three are null where there is nothing to say: a row that cannot be read never ends the job. Of a dict the
+    new columns are pyarrow arrays.
+
+    Texts are texts; a picture is the bytes of a file, a uint8 array [H, W, 3] as `ray.data.read_images` gives
+    it, or a path. Rows of a batch are computed together as by a pipeline. A pickled one is loaded anew where
+    it is unpickled.
+
+    Args:
+        task: of `xfm.pipeline`; all but those that search in a gallery.
+        model: folder, run, or name of the package or the hub; machines see folders under the same path.
+        columns: the column of each field, where it is not called as the field is.
+        answer: name of the column of answers.
+        options: of the task, such as `candidate_labels`.
+        running: `device`, `precision`, `batch_size`, `allow_urls` and `readers` of `xfm.pipeline`.
+
+    Raises:
+        UserError: there is no such task, model or option.
+
+    Example:
+        >>> told = {"model": "small", "columns": {"text": "caption"}}
+        >>> data.map_batches(xfm.ColumnPipeline, fn_constructor_kwargs=told, concurrency=4, batch_size=256)
+    """
+
+    def __init__(
+        self,
+        task: str = EMBED.name,
+        model: str | Path = "small",
+        *,
+        columns: Mapping[str, str] | None = None,
+        answer: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        **running: Any,
+    ) -> None:
+        chosen = {"columns": columns, "answer": answer, "options": options, **running}
+        self._made = functools.partial(type(self), task, model, **chosen)
+        spec = task_spec(task)
+        self._pipe = pipeline(task, model, **running)
+        if isinstance(self._pipe, Retrieval):
+            raise UserError(f"{spec.name} searches in a gallery, and batches have none; choose another task")
+        self._options = self._pipe.options(options or {})
+        self._columns = dict(columns or {})
+        if unknown := [name for name in self._columns if name not in _names(spec.inputs)]:
+            raise UserError(
+                f"columns names {excerpt(unknown[0])}, and {spec.name} has {', '.join(_names(spec.inputs))}"
+            )
+        self.answer = answer or ("vector" if spec is EMBED else "prediction")
+        self._type: Any = None
+
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        return self._made, ()
+
+    def __call__(self, batch: Any) -> Any:
+        """The batch with three columns more, in the form in which it came.
+
+        Raises:
+            UserError: it is of no such form, lacks a column, or has one of the names of the new ones.
+        """
+        names = _columns_of(batch)
+        if taken := [name for name in (self.answer, REASON, PARTIAL) if name in names]:
+            raise UserError(
+                f"the batch has a column {taken[0]} already; rename it, or choose another answer="
+            )
+        answers, errors, warnings = self._answered(self._inputs(batch, names))
+        return _with(batch, self._arrow(answers, errors, warnings))
+
+    def _inputs(self, batch: Any, names: Sequence[str]) -> list[Any]:
+        """An input of each row."""
+        fields, found = self._pipe.spec.inputs, dict[str, list[Any]]()
+        for field in fields:
+            for name in (*field.names, *field.parts):
+                column = self._columns.get(name, name)
+                if column in names:
+                    found[name] = [_value(one) for one in _cells(batch[column])]
+                elif name in self._columns:
+                    raise UserError(f"the batch has no column {column}, only {', '.join(names)}")
+            if not field.optional and not field.ways(found):
+                raise UserError(
+                    f"the batch has no column {field.name}, only {', '.join(names)}; name another one by "
+                    f"columns={{{field.name!r}: NAME}}"
+                )
+        if not found:
+            raise UserError(
+                f"the batch has none of the columns {', '.join(_names(fields))}, only {', '.join(names)}; "
+                "name others by columns="
+            )
+        return [self._input(dict(zip(found, row, strict=True))) for row in zip(*found.values(), strict=True)]
+
+    def _input(self, row: dict[str, Any]) -> Any:
+        given = {name: value for name, value in row.items() if value is not None}
+        return given or Unreadable(f"the row has no {' and no '.join(row)}")
+
+    def _answered(self, inputs: list[Any]) -> tuple[list[Any], list[str | None], list[str | None]]:
+        answers, errors = [None] * len(inputs), list[str | None]([None] * len(inputs))
+        warnings = list[str | None](errors)
+
+        def bad(number: int, reason: str) -> bool:
+            errors[number] = reason
+            return True
+
+        for number, answer in self._pipe.numbered(inputs, self._options, bad, warnings.__setitem__):
+            answers[number] = answer
+        return answers, errors, warnings
+
+    def _arrow(self, answers: list[Any], errors: list[Any], warnings: list[Any]) -> dict[str, Any]:
+        """The new columns; of answers of one type in all batches."""
+        import pyarrow as arrow
+
+        if self._type is None and self._pipe.spec is EMBED:
+            width = self._pipe.engine.model.config.vector_width
+            self._type = arrow.list_(arrow.float32(), width)
+        found = arrow.array(answers, self._type)
+        if self._type is None and not arrow.types.is_null(found.type):
+            self._type = found.type
+        texts = {
+            name: arrow.array(told, arrow.string()) for name, told in ((REASON, errors), (PARTIAL, warnings))
+        }
+        return {self.answer: found, **texts}
+
+
+def _names(fields: Sequence[Field]) -> list[str]:
+    return [name for field in fields for name in (*field.names, *field.parts)]
+
+
+def _columns_of(batch: Any) -> list[str]:
+    """The names of the columns; raises UserError where it is no batch."""
+    if isinstance(batch, Mapping):
+        return [str(name) for name in batch]
+    names = getattr(batch, "column_names", getattr(batch, "columns", None))
+    if names is None or isinstance(batch, np.ndarray):
+        raise UserError(
+            f"a batch is a dict of arrays, a pyarrow Table or a pandas DataFrame, not {type(batch).__name__}"
+        )
+    return [str(name) for name in names]
+
+
+def _cells(column: Any) -> Iterator[Any]:
+    """The cells of an array, list, Series, or Arrow's array; of a tensor its rows."""
+    return iter(column.to_pylist() if hasattr(column, "to_pylist") else column)
+
+
+def _value(cell: Any) -> Any:
+    """A cell as pipelines take it; None of one that is missing."""
+    return pictures_in(plain_cell(cell))
+
+
+def _with(batch: Any, more: Mapping[str, Any]) -> Any:
+    """The batch with further columns."""
+    if isinstance(batch, Mapping):
+        return {**batch, **more}
+    if hasattr(batch, "append_column"):
+        for name, column in more.items():
+            batch = batch.append_column(name, column)
+        return batch
+    return batch.assign(**{name: column.to_pylist() for name, column in more.items()})

@@ -1,0 +1,1 @@
+"""Rows answered in units of work, which processes and machines share. Nothing heavy is imported here."""

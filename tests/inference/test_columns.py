@@ -1,0 +1,131 @@
+"""`xfm.ColumnPipeline`: batches of any form get columns, and rows that cannot be read get a reason."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xfm
+from tests.inference.models import pictures
+from tests.refusals import expect_refusal
+
+arrow = pytest.importorskip("pyarrow")
+pandas = pytest.importorskip("pandas")
+
+
+def png(number: int) -> bytes:
+    out = io.BytesIO()
+    pictures(number + 1)[number].save(out, "png")
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def embed(model: Path) -> xfm.ColumnPipeline:
+    return xfm.ColumnPipeline("embed", model, columns={"text": "caption"}, batch_size=2)
+
+
+@pytest.mark.parametrize("form", ["dict", "arrow", "pandas"])
+def test_texts_and_pictures_get_vectors_and_bad_rows_get_reasons(
+    embed: xfm.ColumnPipeline, model: Path, form: str
+) -> None:
+    texts = ["a red square", None, None, None, "both", "a blue square"]
+    files = [None, png(0), b"no picture", None, png(1), None]
+    given = {"id": [*range(6)], "caption": texts, "image": files}
+    made: dict[str, Any] = {"dict": {name: np.array(cells, object) for name, cells in given.items()}}
+    made |= {"arrow": arrow.table(given), "pandas": pandas.DataFrame(given)}
+    found = embed(made[form])
+    assert type(found) is type(made[form])
+    told = {name: _listed(found[name]) for name in ("id", "vector", "error", "warning")}
+    assert told["id"] == [*range(6)]
+    expected = xfm.pipeline("embed", model)([{"text": texts[0]}, {"image": files[1]}, {"text": texts[5]}])
+    np.testing.assert_allclose([told["vector"][row] for row in (0, 1, 5)], expected, atol=1e-6)
+    for row, word in ((2, "picture"), (3, "the row has no text and no image"), (4, "either text or image")):
+        assert told["vector"][row] is None
+        assert word in told["error"][row]
+    assert [told["error"][row] for row in (0, 1, 5)] == told["warning"][:3] == [None] * 3
+
+
+def test_answers_of_a_task_and_pictures_that_end_early(model: Path) -> None:
+    out = io.BytesIO()
+    noise = np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)
+    from PIL import Image
+
+    Image.fromarray(noise).save(out, "jpeg", quality=95)
+    cut = out.getvalue()[: len(out.getvalue()) // 2]
+    judge = xfm.ColumnPipeline("image-text-matching", model, answer="fits")
+    found = judge({"image": [cut, noise], "text": ["a square"] * 2})
+    with pytest.warns(UserWarning, match="ends early"):
+        answers = xfm.pipeline("image-text-matching", model)(image=[cut, noise], text=["a square"] * 2)
+    assert found["fits"].to_pylist() == answers
+    first, second = found["warning"].to_pylist()
+    assert "ends early" in first
+    assert second is None
+    empty = judge({"image": [], "text": []})
+    assert [len(empty[name]) for name in ("fits", "error", "warning")] == [0, 0, 0]
+
+
+def test_columns_have_one_type_in_all_batches(embed: xfm.ColumnPipeline) -> None:
+    whole, none = embed({"caption": ["a"]}), embed({"caption": [None]})
+    assert whole["vector"].type == none["vector"].type == arrow.list_(arrow.float32(), 16)
+    assert none["vector"].null_count == none["error"].type.equals(arrow.string()) == 1
+
+
+def test_a_pickled_one_is_the_same(embed: xfm.ColumnPipeline) -> None:
+    other = pickle.loads(pickle.dumps(embed))
+    assert other is not embed
+    batch = {"caption": ["a red square"]}
+    assert other(batch)["vector"].equals(embed(batch)["vector"])
+
+
+def test_what_cannot_be_is_one_sentence(embed: xfm.ColumnPipeline, model: Path) -> None:
+    with expect_refusal("no column caption", "only other"):
+        embed({"other": ["a"]})
+    with expect_refusal("has a column error already"):
+        embed({"caption": ["a"], "error": ["b"]})
+    with expect_refusal("not list"):
+        embed([{"caption": "a"}])
+    with expect_refusal("columns names pixels", "text"):
+        xfm.ColumnPipeline("embed", model, columns={"pixels": "image"})
+    with expect_refusal("gallery"):
+        xfm.ColumnPipeline("retrieval", model)
+    with expect_refusal("no column image", "columns={'image'"):
+        xfm.ColumnPipeline("image-text-matching", model)({"text": ["a"]})
+
+
+def test_daft_maps_it(model: Path) -> None:
+    daft = pytest.importorskip("daft", reason="it holds pyarrow below 26, so that no extra installs it")
+    kind = daft.DataType.list(daft.DataType.float32())
+
+    @daft.cls
+    class Vectors:
+        def __init__(self, model: str) -> None:
+            self.pipe = xfm.ColumnPipeline("embed", model)
+
+        @daft.method.batch(
+            return_dtype=daft.DataType.struct({"vector": kind, "error": daft.DataType.string()})
+        )
+        def __call__(self, text: Any) -> Any:
+            found = self.pipe({"text": text.to_pylist()})
+            return [dict(zip(("vector", "error"), row, strict=True)) for row in _pairs(found)]
+
+    frame = daft.from_pydict({"text": ["a red square", None, "a blue square"]})
+    found = frame.with_column("said", Vectors(str(model))(frame["text"])).to_pydict()["said"]
+    expected = xfm.pipeline("embed", model)(["a red square", "a blue square"])
+    np.testing.assert_allclose([found[0]["vector"], found[2]["vector"]], expected, atol=1e-6)
+    assert found[1]["vector"] is None
+    assert "no text" in found[1]["error"]
+
+
+def _pairs(found: Any) -> Any:
+    return zip(found["vector"].to_pylist(), found["error"].to_pylist(), strict=True)
+
+
+def _listed(column: Any) -> list[Any]:
+    if hasattr(column, "to_pylist"):
+        return column.to_pylist()
+    return (
+        list(column.astype(object).where(column.notna(), None)) if hasattr(column, "notna") else list(column)
+    )
