@@ -1,10 +1,11 @@
 """`python -m tests.fuzz`: damaged files for every reader (`make fuzz`).
 
-Each family gets as many inputs as --inputs says. What is found is printed with its traceback, and the input is
-kept in --out; `--target NAME --only NUMBER` reads one again in the foreground.
+Each family gets as many inputs as --inputs says. What is found is printed with its traceback, and the input
+is kept in --out; `--target NAME --only NUMBER` reads one again in the foreground.
 """
 
 import argparse
+import glob
 import json
 import subprocess
 import sys
@@ -22,33 +23,56 @@ _PART = 10_000
 """Inputs that one process reads: what it holds is given back between."""
 
 
-def _ended(status: int, state: str, errors: str) -> Finding:
+def _ended(status: int, state: str, errors: str, work: Path) -> Finding:
     """What a process that was ended had under its hands."""
     name, _, number = state.strip().rpartition(" ")
+    file = next(iter(sorted(work.glob(f"**/{glob.escape(TARGETS[name].file)}"))), None)
     kinds = {-27: "takes too long", -14: "waits for ever", -9: "was killed"}
-    return Finding(name, int(number), kinds.get(status, f"ended with {status}"), errors[-4000:])
+    return Finding(
+        name,
+        int(number),
+        kinds.get(status, f"ended with {status}"),
+        errors[-4000:],
+        file.read_bytes() if file else b"",
+    )
 
 
-def read_in_processes(wanted: dict[str, tuple[int, int]], temporary: str | None = None) -> list[Finding]:
-    """What is found in the inputs of some targets, `first` to `stop` - 1 of each."""
+def read_in_processes(wanted: dict[str, tuple[int, int]], guided: bool = False) -> list[Finding]:
+    """What is found in the inputs of some targets, `first` to `stop` - 1 of each.
+
+    Behind an input that ends its process the next one begins.
+    """
+    if guided and len(wanted) > 1:
+        return [one for name in wanted for one in read_in_processes({name: wanted[name]}, guided)]
     found: list[Finding] = []
     while wanted:
-        with tempfile.TemporaryDirectory(dir=temporary) as work:
-            command = [sys.executable, "-m", "tests.fuzz", _WORKER, json.dumps(wanted), work]
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        with tempfile.TemporaryDirectory() as work:
+            done = subprocess.run(
+                _command(wanted, work, guided), capture_output=True, text=True, errors="replace"
+            )
             found += findings_in(done.stdout)
             path = Path(work, "state")
             state = path.read_text().strip() if path.exists() else ""
-            if done.returncode == 0 and state == "done":
+            if done.returncode == 0 and state:
                 return found
             if not state or state == "done":
-                raise SystemExit(f"a process of the fuzzer ended with {done.returncode}: {done.stderr[-4000:]}")
-            found.append(_ended(done.returncode, state, done.stderr))
+                raise SystemExit(
+                    f"a process of the fuzzer ended with {done.returncode}: {done.stderr[-4000:]}"
+                )
+            found.append(_ended(done.returncode, state, done.stderr, Path(work)))
             name, number = found[-1].target, found[-1].number
             names = [*wanted]
             rest = {one: wanted[one] for one in names[names.index(name) + 1 :]}
             wanted = {name: (number + 1, wanted[name][1]), **rest}
     return found
+
+
+def _command(wanted: dict[str, tuple[int, int]], work: str, guided: bool) -> list[str]:
+    python = [sys.executable, "-m"]
+    if not guided:
+        return [*python, "tests.fuzz", _WORKER, json.dumps(wanted), work]
+    ((name, (first, stop)),) = wanted.items()
+    return [*python, "tests.fuzz.guided", name, str(first), str(stop), work]
 
 
 def _parts(targets: Sequence[str], inputs: int, first: int) -> list[dict[str, tuple[int, int]]]:
@@ -73,7 +97,7 @@ def _report(finding: Finding, out: Path) -> None:
     file = out / f"{finding.target.replace('/', '-')}-{finding.number}"
     file.write_bytes(finding.data)
     print(f"\n{finding.target}, input {finding.number}: {finding.kind}\n{finding.detail}", flush=True)
-    print(f"kept in {file}; again: python -m tests.fuzz --target '{finding.target}' --only {finding.number}")
+    print(f"kept in {file}; again: python -m tests.fuzz --target '{finding.target}' --file '{file}'")
 
 
 def _once(name: str, number: int, file: Path | None) -> int:
@@ -95,6 +119,7 @@ def main() -> int:
     parser.add_argument("--only", type=int, metavar="NUMBER", help="read this input of the target alone")
     parser.add_argument("--file", type=Path, help="read this file alone, as the target")
     parser.add_argument("--out", type=Path, default=Path("build/fuzz"), help="for what is found")
+    parser.add_argument("--guided", action="store_true", help="by coverage, with atheris")
     parser.add_argument(_WORKER, nargs=2, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.read:
@@ -108,7 +133,7 @@ def main() -> int:
         begun, read = time.monotonic(), 0
         seen: set[tuple[str, str]] = set()
         for part in _parts(names, chosen.inputs, chosen.first):
-            for finding in read_in_processes(part):
+            for finding in read_in_processes(part, chosen.guided):
                 if (finding.target, finding.kind) not in seen:
                     seen.add((finding.target, finding.kind))
                     _report(finding, chosen.out)

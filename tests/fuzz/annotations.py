@@ -1,4 +1,4 @@
-"""Readers of annotations: corpora as they are prepared, benchmarks as they are scored, pictures of evaluations."""
+"""Readers of annotations: of corpora that are prepared, of benchmarks, of pictures that are evaluated."""
 
 import json
 import pickle
@@ -35,7 +35,12 @@ def read_corpus(root: Path, corpus: CorpusName, source: str = "", **more: Any) -
 
 
 def _corpus(
-    name: str, make: Callable[[Path], object], file: str, change: Change, corpus: CorpusName, weight: float = 1.0
+    name: str,
+    make: Callable[[Path], object],
+    file: str,
+    change: Change,
+    corpus: CorpusName,
+    weight: float = 1.0,
 ) -> Target:
     read = partial(read_corpus, corpus=corpus)
     return Target(Family.ANNOTATIONS, name, make, file, change, read, weight)
@@ -67,7 +72,11 @@ def _write_evaluated(root: Path) -> None:
 _TRAIN = "annotations/{}_train2014.json"
 _COCO = _few(coco, pictures=2)
 _REFS, _BOXES = "refs(unc).p", "instances.json"
-_VQA = "v2_mscoco_train2014_annotations.json", "v2_OpenEnded_mscoco_val2014_questions.json", "answer_list.json"
+_VQA = (
+    "v2_mscoco_train2014_annotations.json",
+    "v2_OpenEnded_mscoco_val2014_questions.json",
+    "answer_list.json",
+)
 _NARRATED = "open_images_train_v6_localized_narratives-00000-of-00010.jsonl"
 TARGETS = (
     _corpus("coco-captions", _COCO, _TRAIN.format("captions"), change_json, CorpusName.COCO, 2),
@@ -77,8 +86,20 @@ TARGETS = (
         _corpus(f"vg-{name}", _few(visual_genome, pictures=2), f"{name}.json", change_json, CorpusName.VG)
         for name in ("image_data", "region_descriptions", "objects", "attributes")
     ),
-    _corpus("openimages-boxes", openimages, "oidv6-train-annotations-bbox.csv", change_table, CorpusName.OPENIMAGES),
-    _corpus("openimages-classes", openimages, "class-descriptions-boxable.csv", change_table, CorpusName.OPENIMAGES),
+    _corpus(
+        "openimages-boxes",
+        openimages,
+        "oidv6-train-annotations-bbox.csv",
+        change_table,
+        CorpusName.OPENIMAGES,
+    ),
+    _corpus(
+        "openimages-classes",
+        openimages,
+        "class-descriptions-boxable.csv",
+        change_table,
+        CorpusName.OPENIMAGES,
+    ),
     _corpus("openimages-narratives", openimages, _NARRATED, change_json_lines, CorpusName.OPENIMAGES),
     _corpus("files-json", img2dataset_files, "00000/000000000.json", change_json, CorpusName.LAION),
     _corpus("folder-json", folder, "b.json", change_json, CorpusName.FOLDER),
@@ -93,12 +114,23 @@ TARGETS = (
     _official("refcoco", _REFS, change_pickle, 3),
     _official("refcoco", _BOXES, change_json),
     Target(
-        *(Family.ANNOTATIONS, "glue-tsv", partial(write_glue, task=GlueTask.MRPC), "MRPC/dev.tsv", change_table),
+        *(
+            Family.ANNOTATIONS,
+            "glue-tsv",
+            partial(write_glue, task=GlueTask.MRPC),
+            "MRPC/dev.tsv",
+            change_table,
+        ),
         partial(read_glue, task=GlueTask.MRPC),
     ),
     *(
         Target(
-            Family.ANNOTATIONS, f"evaluation-{name}", _write_evaluated, name, change, partial(_evaluated, name=name)
+            Family.ANNOTATIONS,
+            f"evaluation-{name}",
+            _write_evaluated,
+            name,
+            change,
+            partial(_evaluated, name=name),
         )
         for name, change in (
             ("dataset_coco.json", change_json),

@@ -1,4 +1,4 @@
-"""Changes of files with lengths and checksums in them, which are put right again, lest a reader stop there."""
+"""Changes of files with lengths and checksums in them, which are put right, lest a reader stop there."""
 
 import hashlib
 import io
@@ -17,16 +17,57 @@ _BLOCK = 512
 _FIELDS = ((0, 100), (100, 8), (124, 12), (136, 12), (148, 8), (156, 1), (157, 100), (257, 6), (345, 155))
 """Of a header of tar: where it begins, how many bytes it has. The third is the size, the sixth the kind."""
 _SIZES = (
-    *(b"0" * 11, b"7" * 11, b"77777777777\0", b"00000000001", b"-0000000001", b" " * 12, b"99999999999", b"0x100"),
-    *(b"\x80" + b"\0" * 3 + b"\x7f" + b"\xff" * 7, b"\xff" * 12, b"\x80" + b"\0" * 11, b"\x80" + b"\0" * 9 + b"\x02\0"),
+    *(
+        b"0" * 11,
+        b"7" * 11,
+        b"77777777777\0",
+        b"00000000001",
+        b"-0000000001",
+        b" " * 12,
+        b"99999999999",
+        b"0x100",
+    ),
+    *(
+        b"\x80" + b"\0" * 3 + b"\x7f" + b"\xff" * 7,
+        b"\xff" * 12,
+        b"\x80" + b"\0" * 11,
+        b"\x80" + b"\0" * 9 + b"\x02\0",
+    ),
 )
 _NAMES = (
-    *(b"", b".", b"..", b"/", b"../../x.jpg", b"/etc/x.json", b"a.jpg", b"000000000.json", b"\xff\xfe.jpg", b"a/b/c.txt"),
+    *(
+        b"",
+        b".",
+        b"..",
+        b"/",
+        b"../../x.jpg",
+        b"/etc/x.json",
+        b"a.jpg",
+        b"000000000.json",
+        b"\xff\xfe.jpg",
+        b"a/b/c.txt",
+    ),
     *(b"x" * 100, b"a\0b.jpg", b".jpg", b"a.", b"A.JPG", b"a.tar", b"a.b.c.json", b"\n.jpg"),
 )
 _PAX = (
-    *(b"11 path=a\n", b"999 path=a\n", b"0 path=a\n", b"-5 path=a\n", b"x path=a\n", b"11 size=9\n", b"20 size=99999999\n"),
-    *(b"30 size=9999999999999999999999", b"12 size=-1\n", b"9 path=\n", b"", b"\n" * 50, b"15 path=\xff\xff\xff\n", b"9" * 400),
+    *(
+        b"11 path=a\n",
+        b"999 path=a\n",
+        b"0 path=a\n",
+        b"-5 path=a\n",
+        b"x path=a\n",
+        b"11 size=9\n",
+        b"20 size=99999999\n",
+    ),
+    *(
+        b"30 size=9999999999999999999999",
+        b"12 size=-1\n",
+        b"9 path=\n",
+        b"",
+        b"\n" * 50,
+        b"15 path=\xff\xff\xff\n",
+        b"9" * 400,
+    ),
 )
 _HEADER, _TABLE_AT = struct.Struct("<8sIIQQQ32s56x"), 128
 
@@ -55,7 +96,7 @@ def _other_header(data: bytearray, rng: random.Random) -> None:
     elif begin == 156:
         new = bytes([rng.choice(b"01234567LKxgSDMNVAX\0\xff")])
     else:
-        new = rng.choice(_NAMES + (rng.randbytes(size),))
+        new = rng.choice((*_NAMES, rng.randbytes(size)))
     data[at + begin : at + begin + size] = new[:size].ljust(size, b"\0")
     if begin != 148 and rng.random() < 0.9:
         data[at + 148 : at + 156] = b" " * 8
@@ -68,14 +109,19 @@ def _other_members(data: bytes, rng: random.Random) -> bytes:
     at, kind = rng.randrange(len(members)), rng.randrange(6)
     name, content = members[at]
     if kind < 3:
-        change = change_json if name.endswith(".json") else change_text if name.endswith(".txt") else change_bytes
+        change = (
+            change_json if name.endswith(".json") else change_text if name.endswith(".txt") else change_bytes
+        )
         members[at] = name, change(content, rng)
     elif kind == 3:
         del members[at]
     elif kind == 4:
         members.insert(rng.randrange(len(members)), members[at])
     else:
-        members[at] = rng.choice(("x" * 200 + ".jpg", "é.json", "a/" * 90 + "b.txt", *(n for n, _ in members))), content
+        members[at] = (
+            rng.choice(("x" * 200 + ".jpg", "é.json", "a/" * 90 + "b.txt", *(n for n, _ in members))),
+            content,
+        )
     out = io.BytesIO()
     kind = rng.choice((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT))
     with tarfile.open(fileobj=out, mode="w", format=kind) as tar:
@@ -95,7 +141,11 @@ def change_index(data: bytes, rng: random.Random) -> bytes:
     """A saved index of shards, its digest computed anew mostly."""
     found = bytearray(change_bytes(data, rng) if rng.random() < 0.3 else data)
     if rng.random() < 0.6 and len(found) > _TABLE_AT + 8:
-        at = rng.randrange(_TABLE_AT, len(found) - 8) if rng.random() < 0.3 else rng.randrange(16, len(found) - 8)
+        at = (
+            rng.randrange(_TABLE_AT, len(found) - 8)
+            if rng.random() < 0.3
+            else rng.randrange(16, len(found) - 8)
+        )
         at -= at % 8 if rng.random() < 0.7 else 0
         number = rng.choice((0, 1, 2**15, 2**31, 2**48 - 1, 2**48, 2**63 - 1, 2**64 - 1, 512, 1024, 1536))
         found[at : at + 8] = number.to_bytes(8, "little")
@@ -113,7 +163,9 @@ def change_tensors(data: bytes, rng: random.Random) -> bytes:
     if rng.random() < 0.4:
         return change_bytes(data, rng)
     header = change_json(data[8 : 8 + size], rng)
-    claimed = len(header) if rng.random() < 0.9 else rng.choice((0, 1, 2**31, 2**63, 2**64 - 1, len(header) + 1))
+    claimed = (
+        len(header) if rng.random() < 0.9 else rng.choice((0, 1, 2**31, 2**63, 2**64 - 1, len(header) + 1))
+    )
     return claimed.to_bytes(8, "little") + header + data[8 + size :]
 
 
@@ -138,7 +190,9 @@ def change_zip(data: bytes, rng: random.Random) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
         names = old.namelist()
-        chosen = rng.choice([name for name in names if "sheet" in name or "workbook" in name or rng.random() < 0.2])
+        chosen = rng.choice(
+            [name for name in names if "sheet" in name or "workbook" in name or rng.random() < 0.2]
+        )
         for name in names:
             content = old.read(name)
             if name == chosen:
@@ -150,11 +204,13 @@ def change_zip(data: bytes, rng: random.Random) -> bytes:
 
 
 _XML = (
-    b'<!DOCTYPE a [<!ENTITY b "x"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">]><a>&c;</a>', b"&nothing;", b"<a>" * DEEP, b"<!--",
-    b"<![CDATA[", b"&#0;", b"&#xD800;", b'<c r="ZZZZ99999999" t="s"><v>99</v></c>', b'<c r="A1" t="s"><v>-1</v></c>',
-    b'<row r="1048577">', b'<row r="99999999999999999999">', b'<c r="" t="n"><v>1e999</v></c>', b'<c t="b"><v>x</v></c>',
-    b'<dimension ref="A1:XFD1048576"/>', b"</sheetData>", b'<c r="A2" t="d"><v>2026-13-45</v></c>', b'<c r="B3" t="e"><v>#N/A</v></c>',
-)  # fmt: skip
+    b'<!DOCTYPE a [<!ENTITY b "x"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">]><a>&c;</a>',
+    *(b"&nothing;", b"<a>" * DEEP, b"<!--", b"<![CDATA[", b"&#0;", b"&#xD800;", b"</sheetData>"),
+    *(b'<row r="1048577">', b'<row r="99999999999999999999">', b'<dimension ref="A1:XFD1048576"/>'),
+    *(b'<c r="ZZZZ99999999" t="s"><v>99</v></c>', b'<c r="A1" t="s"><v>-1</v></c>', b'<c t="b"><v>x</v></c>'),
+    *(b'<c r="" t="n"><v>1e999</v></c>', b'<c r="A2" t="d"><v>2026-13-45</v></c>'),
+    b'<c r="B3" t="e"><v>#N/A</v></c>',
+)
 
 
 def _other_xml(data: bytes, rng: random.Random) -> bytes:
@@ -164,12 +220,30 @@ def _other_xml(data: bytes, rng: random.Random) -> bytes:
         at = data.find(b">", start) + 1
         return data[:at] + rng.choice(_XML) + data[at:]
     end = data.find(b'"', start + 1)
-    value = rng.choice((b"", b"-1", b"0", b"99999999999999", b"nan", b"x" * 40_000, b"../../x", b"A1:XFD1048576", b"s", b"&"))
+    value = rng.choice(
+        (b"", b"-1", b"0", b"99999999999999", b"nan", b"x" * 40_000, b"../../x", b"A1:XFD1048576", b"s", b"&")
+    )
     return data[: start + 1] + value + data[end:] if end > 0 else data[:start]
 
 
 _PLAIN: tuple[Any, ...] = (
-    *(None, True, -1, 0, 2**80, 10**400, 1.5, float("nan"), float("inf"), "", "..", "a\0b", "x" * 300, b"bytes", ()),
+    *(
+        None,
+        True,
+        -1,
+        0,
+        2**80,
+        10**400,
+        1.5,
+        float("nan"),
+        float("inf"),
+        "",
+        "..",
+        "a\0b",
+        "x" * 300,
+        b"bytes",
+        (),
+    ),
     *([], {}, [[]], {"a": 1}, {1: 2}, (1, 2), "²", "\ud800"),
 )
 _OPCODES = bytes(opcode for opcode in range(256) if chr(opcode).isprintable() or opcode >= 0x80)
@@ -182,7 +256,9 @@ def change_pickle(data: bytes, rng: random.Random) -> bytes:
         return change_bytes(data, rng)
     if draw < 0.5:
         at = rng.randrange(len(data))
-        code = bytes([rng.choice(_OPCODES)]) + rng.choice((b"", b"\xff\xff\xff\x7f", b"\xff" * 8, b"0\n", b"\0" * 4, b"1" * 50 + b"\n"))
+        code = bytes([rng.choice(_OPCODES)]) + rng.choice(
+            (b"", b"\xff\xff\xff\x7f", b"\xff" * 8, b"0\n", b"\0" * 4, b"1" * 50 + b"\n")
+        )
         return data[:at] + code + data[at + rng.choice((0, 0, 1)) :]
     value = pickle.loads(data)
     values = [rng.choice(_PLAIN) for _ in range(4)]

@@ -14,28 +14,143 @@ import yaml
 Change = Callable[[bytes, random.Random], bytes]
 DEEP = 10_000
 """Levels of a nesting that no parser should follow."""
-_ODD_BYTES = (b"\0", b"\xff", b"\xfe", b"\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\r", b"\n", b"\x1a", b"\xc0\x80")
-_NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**64 - 1)
+_ODD_BYTES = (
+    b"\0",
+    b"\xff",
+    b"\xfe",
+    b"\x80",
+    b"\xed\xa0\x80",
+    b"\xf4\x90\x80\x80",
+    b"\r",
+    b"\n",
+    b"\x1a",
+    b"\xc0\x80",
+)
+_NUMBERS = (
+    0,
+    1,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**62,
+    2**63 - 1,
+    2**64 - 1,
+)
 _TEXTS = (
-    *("", " ", ".", "..", "../../x", "/etc/passwd", "/dev/zero", "a\0b", "\ud800", "\ufeff", "x" * 300, "\u202e"),
-    *("1" * 5000, "--5", "2026-01-45", "\u00b2", "\n", "\t,;\"'", "s3://x/y", "http://", "nan", "1e999", "~", "%s{}"),
+    *(
+        "",
+        " ",
+        ".",
+        "..",
+        "../../x",
+        "/etc/passwd",
+        "/dev/zero",
+        "a\0b",
+        "\ud800",
+        "\ufeff",
+        "x" * 300,
+        "\u202e",
+    ),
+    *(
+        "1" * 5000,
+        "--5",
+        "2026-01-45",
+        "\u00b2",
+        "\n",
+        "\t,;\"'",
+        "s3://x/y",
+        "http://",
+        "nan",
+        "1e999",
+        "~",
+        "%s{}",
+    ),
 )
 JSON_VALUES = (
-    *("null", "true", "false", "-1", "0", "1", "2", "1.5", "-0.0", "1e308", "5e-324", "1e999", "NaN", "-Infinity"),
+    *(
+        "null",
+        "true",
+        "false",
+        "-1",
+        "0",
+        "1",
+        "2",
+        "1.5",
+        "-0.0",
+        "1e308",
+        "5e-324",
+        "1e999",
+        "NaN",
+        "-Infinity",
+    ),
     *(str(2**31), str(2**63), str(-(2**63)), str(2**64), str(10**30), "9" * 5000, "1e-400"),
-    *("[]", "{}", "[[]]", '[null]', '{"a": 1}', '["a", 1]', '{"k": 1, "k": 2}', "[0, 0, 0, 0]", "[1, 2, 3]"),
+    *("[]", "{}", "[[]]", "[null]", '{"a": 1}', '["a", 1]', '{"k": 1, "k": 2}', "[0, 0, 0, 0]", "[1, 2, 3]"),
     *(json.dumps(text) for text in _TEXTS),
     *('"\\ud83d\\ude00"', '"\\udc00"', '"\\u0000"', '"' + "x" * 70_000 + '"', "[" * 100 + "]" * 100),
 )
 """In place of any value, all of them JSON as Python reads it."""
 _BROKEN = (
     *("[" * DEEP + "]" * DEEP, '{"a":' * DEEP + "1" + "}" * DEEP, "[" * DEEP, '{"a":' * DEEP),
-    *("tru", "'x'", '"never ended', "1.", "// note", "01", "+1", "0x10", "undefined", "", "\\", "{,}", "[1,]", '"\\x"'),
+    *(
+        "tru",
+        "'x'",
+        '"never ended',
+        "1.",
+        "// note",
+        "01",
+        "+1",
+        "0x10",
+        "undefined",
+        "",
+        "\\",
+        "{,}",
+        "[1,]",
+        '"\\x"',
+    ),
 )
 _YAML_VALUES = (
-    *("&a [*a]", "&a {b: *a}", "*nowhere", "!!python/object/apply:os.system [\"x\"]", "!!binary aGk=", "!!binary '*'"),
-    *("2026-01-45", "2026-11-28", "1:60:60", "1_000", "0x_", "0o9", "0b", ".nan", "-.inf", "~", "<<", "!!set {a}", "!!float x"),
-    *("{<<: 1}", "{? [a] : 1}", "{a: 1, a: 2}", "!!int x", "!!timestamp x", "[" * 300, "!!omap [a: 1]", "{[1]: 2}", "=", "'", "|"),
+    *(
+        "&a [*a]",
+        "&a {b: *a}",
+        "*nowhere",
+        '!!python/object/apply:os.system ["x"]',
+        "!!binary aGk=",
+        "!!binary '*'",
+    ),
+    *(
+        "2026-01-45",
+        "2026-11-28",
+        "1:60:60",
+        "1_000",
+        "0x_",
+        "0o9",
+        "0b",
+        ".nan",
+        "-.inf",
+        "~",
+        "<<",
+        "!!set {a}",
+        "!!float x",
+    ),
+    *(
+        "{<<: 1}",
+        "{? [a] : 1}",
+        "{a: 1, a: 2}",
+        "!!int x",
+        "!!timestamp x",
+        "[" * 300,
+        "!!omap [a: 1]",
+        "{[1]: 2}",
+        "=",
+        "'",
+        "|",
+    ),
 )
 _LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 12)
@@ -194,7 +309,9 @@ def change_tree(value: Any, rng: random.Random, raw: Callable[[str], Any], texts
         other = rng.choice(holders)
         holder[key] = json.loads(json.dumps(other, default=str)) if other is not root else [holder[key]]
     elif kind == 7 and isinstance(holder, dict):
-        holder[rng.choice(("", "id", "x" * 300, "\ud800", "a.b", "__class__", "-1", str(key) + " "))] = holder[key]
+        holder[rng.choice(("", "id", "x" * 300, "\ud800", "a.b", "__class__", "-1", str(key) + " "))] = (
+            holder[key]
+        )
     elif kind == 7:
         holder[key:key] = [holder[key]] * rng.choice((1, 2, 300))
     elif kind == 8:
@@ -254,7 +371,9 @@ def change_yaml(data: bytes, rng: random.Random) -> bytes:
     def change(given: bytes, rng: random.Random) -> bytes:
         if rng.random() < 0.5:
             name, colon, _ = (line := rng.choice(given.split(b"\n"))).partition(b":")
-            new = name + colon + b" " + rng.choice(_YAML_VALUES + JSON_VALUES).encode("utf-8", "surrogatepass")
+            new = (
+                name + colon + b" " + rng.choice(_YAML_VALUES + JSON_VALUES).encode("utf-8", "surrogatepass")
+            )
             return given.replace(line, new, 1)
         value = yaml.load(given, yaml.CSafeLoader)
         return _other_json(json.dumps(value, default=str).encode(), rng, JSON_VALUES + _YAML_VALUES)

@@ -31,8 +31,8 @@ from xfm.frozen.prompt_templates import load_templates, read_names
 from xfm.index.about import AboutIndex
 from xfm.info import describe
 from xfm.modeling.checking import read_check
-from xfm.modeling.model_reading import read_calibration, read_config, read_provenance
 from xfm.modeling.headers import tensor_shapes
+from xfm.modeling.model_reading import read_calibration, read_config, read_provenance
 from xfm.modeling.weights import read_tensors
 from xfm.training.checkpoint import read_state
 from xfm.training.flags import recipe_steps
@@ -70,14 +70,17 @@ def _model(folder: Path) -> None:
 
 
 def read_model(folder: Path) -> None:
-    """All that says what a model is, and what `xfm info` shows of it."""
+    """All that says what a model is."""
     model = folder / "model"
     read_config(model)
     read_config(model, image_size=64)
     read_provenance(model)
     read_calibration(model)
     read_check(model / "self_check.json")
-    describe(str(model))
+
+
+def _described(folder: Path) -> None:
+    describe(str(folder / "model"))
 
 
 def _checkpoint(folder: Path) -> None:
@@ -112,7 +115,13 @@ def _manifest(folder: Path) -> None:
     shard = {"name": "00000.tar", "records": 3, "bytes": 10240, "sha256": "0" * 64}
     manifest = CorpusManifest(
         *(1, "coco", "0" * 64, "CC BY 4.0", "coco", {"longest": 0}, 3, 3, 10240),
-        *({"pictures": 3, "captions": 6}, {"damaged": 0}, {"region of a crowd": 1}, [shard], {"xfm": "0.1.0"}),
+        *(
+            {"pictures": 3, "captions": 6},
+            {"damaged": 0},
+            {"region of a crowd": 1},
+            [shard],
+            {"xfm": "0.1.0"},
+        ),
     )
     write(folder / NAME, manifest.to_json())
 
@@ -138,7 +147,14 @@ def _put(folder: Path, file: str, content: Any) -> None:
     write(folder / file, content)
 
 
-def _of(name: str, prepare: Callable[[Path], object], file: str, change: Change, read: Callable[[Path], object], weight: float = 1.0) -> Target:
+def _of(
+    name: str,
+    prepare: Callable[[Path], object],
+    file: str,
+    change: Change,
+    read: Callable[[Path], object],
+    weight: float = 1.0,
+) -> Target:
     return Target(Family.CONFIGURATIONS, name, prepare, file, change, read, weight)
 
 
@@ -165,33 +181,79 @@ def _yaml(
             *(lambda folder: read(folder / "a.yaml"), weight),
         )
 
-    return target("read", quick, 1.5), target("parsed", whole, share)
+    return target("read", quick, 1), target("parsed", whole, share)
 
 
 def read_about(folder: Path) -> None:
     AboutIndex.read(folder)
 
 
-_ABOUT = {"format": 2, "model": "small", "store": {"address": "postgresql://x", "table": "a"}, "fields": {"n": "text"}}
+_ABOUT = {
+    "format": 2,
+    "model": "small",
+    "store": {"address": "postgresql://x", "table": "a"},
+    "fields": {"n": "text"},
+}
 _LINE = [{"step": 1, "loss": 2.5, "time": "now"}, {"step": 2, "loss": 2.25}]
 TARGETS = (
     *_yaml("nano", partial(_recipe, "nano.yaml"), _steps, load_recipe),
     *_yaml("ablation", partial(_recipe, "ablation.yaml"), _steps, load_recipe),
     *_yaml("benchmark", partial(_recipe, _PICTURES), _benchmark, load_benchmark, 0.2),
     *_yaml("finetune", _finetuning, read_finetune, _parsed, 0.3),
-    *(_of(f"model-{Path(name).stem}", _model, f"model/{name}", change_json, read_model, 2) for name in _MODEL),
-    _of("checkpoint-state", _checkpoint, "checkpoints/step-00000020/state.json", change_json, read_checkpoint, 3),
-    _of("checkpoint-manifest", _checkpoint, "checkpoints/step-00000020/manifest.json", change_json, read_checkpoint),
+    *(
+        _of(f"model-{Path(name).stem}", _model, f"model/{name}", change_json, read_model, 2)
+        for name in _MODEL
+    ),
+    *(
+        _of(f"info-{Path(name).stem}", _model, f"model/{name}", change_json, _described, 0.2)
+        for name in _MODEL
+    ),
+    _of(
+        "checkpoint-state",
+        _checkpoint,
+        "checkpoints/step-00000020/state.json",
+        change_json,
+        read_checkpoint,
+        3,
+    ),
+    _of(
+        "checkpoint-manifest",
+        _checkpoint,
+        "checkpoints/step-00000020/manifest.json",
+        change_json,
+        read_checkpoint,
+    ),
     _of("safetensors", _weights, "a.safetensors", change_tensors, read_weights, 2),
     _of("corpus-manifest", _manifest, NAME, change_json, read_manifest, 2),
     _of("shard-mark", _mark, "a.json", change_json, lambda folder: ShardMark.load(folder / "a.json")),
-    _of("index-about", lambda folder: write(folder / "index.json", {**_ABOUT, "probe": [0.5, 0.25]}), "index.json",
-        change_json, read_about, 2),
-    _of("tokenizer", lambda folder: tiny_tokenizer().save(folder / "tokenizer.json"), "tokenizer.json", change_json,
-        lambda folder: Tokenizer.load(folder / "tokenizer.json").encode_batch(["a red square"], 16)),
+    _of(
+        "index-about",
+        lambda folder: write(folder / "index.json", {**_ABOUT, "probe": [0.5, 0.25]}),
+        "index.json",
+        change_json,
+        read_about,
+        2,
+    ),
+    _of(
+        "tokenizer",
+        lambda folder: tiny_tokenizer().save(folder / "tokenizer.json"),
+        "tokenizer.json",
+        change_json,
+        lambda folder: Tokenizer.load(folder / "tokenizer.json").encode_batch(["a red square"], 16),
+    ),
     _json("split", {"rows": {"train": [1, 2], "valid": [3], "test": [4]}, "left_out": [5]}, read_split),
-    _json("schedule", "step,share,seconds,phase\n0,0.0,0.0,0\n1,0.5,1.25,0\n2,1.0,2.5,1\n", read_finished, change_text),
-    _json("prompts", "a photo of a {}.\na drawing of a {}\n", lambda path: load_templates(str(path)), change_text),
+    _json(
+        "schedule",
+        "step,share,seconds,phase\n0,0.0,0.0,0\n1,0.5,1.25,0\n2,1.0,2.5,1\n",
+        read_finished,
+        change_text,
+    ),
+    _json(
+        "prompts",
+        "a photo of a {}.\na drawing of a {}\n",
+        lambda path: load_templates(str(path)),
+        change_text,
+    ),
     _json("names", "n01440764=tench\nn01443537=goldfish\n", read_names, change_text),
     _json("log", "".join(json.dumps(line) + "\n" for line in _LINE), read_log, change_json_lines),
 )

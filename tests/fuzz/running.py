@@ -25,7 +25,7 @@ from xfm.errors import UserError
 SECONDS, ASLEEP = 10, 120
 """Of a core that an input may take, and of the clock."""
 ROOM, GROWTH = 2 << 30, 512 << 20
-"""Bytes of addresses that a process may take besides those it begins with, and of memory that an input may."""
+"""Bytes of addresses that a process may take besides those it begins with, and memory that an input may."""
 SEED = 0
 _SOURCE = str(Path(sys.modules["xfm"].__file__ or "").parent)
 
@@ -118,13 +118,11 @@ def shrunk(reading: Reading, data: bytes, kind: str, tries: int = 400) -> bytes:
 # ---------------------------------------------------------------- in the process that reads
 def read_all(names: dict[str, tuple[int, int]], work: Path, told: TextIO) -> None:
     """Read the inputs of some targets, `first` to `stop` - 1 of each; a line of JSON for each finding."""
-    faulthandler.enable()
-    for number in (signal.SIGPROF, signal.SIGALRM):  # the stack, then the end
-        faulthandler.register(number, chain=True)
+    tell_stacks()
     state = os.open(work / "state", os.O_RDWR | os.O_CREAT)
     seen: set[tuple[str, str]] = set()
     for name, (first, stop) in names.items():
-        reading = Reading(name, work / str(len(seen)) / name)
+        reading = Reading(name, work / name)
         if reading.outcome(reading.valid) is None:
             reading.target.read(reading.folder)  # a valid file is not refused
         _limit_addresses()
@@ -142,6 +140,13 @@ def read_all(names: dict[str, tuple[int, int]], work: Path, told: TextIO) -> Non
                 finding = asdict(Finding(name, number, *found)) | {"data": small.hex()}
                 print(json.dumps(finding), file=told, flush=True)
     os.pwrite(state, b"done\n".ljust(120), 0)
+
+
+def tell_stacks() -> None:
+    """Let what ends this process show where it was."""
+    faulthandler.enable()
+    for number in (signal.SIGPROF, signal.SIGALRM):
+        faulthandler.register(number, chain=True)
 
 
 def _watch(on: bool) -> None:

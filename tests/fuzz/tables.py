@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,28 +14,45 @@ from tests.corpora.miniature import jpeg, write
 from tests.fuzz.annotations import read_corpus
 from tests.fuzz.binaries import change_parquet, change_zip
 from tests.fuzz.changes import Change, change_json, change_json_lines, change_table, change_text
-from tests.fuzz.shards import SIZE, read_every_kind
+from tests.fuzz.shards import SIZE, read_both_kinds
 from tests.fuzz.target import Family, Target
-from xfm.tasks.cases import CellMeaning
 from xfm.config.corpora import CorpusName
 from xfm.config.tasks import task_spec
 from xfm.data.tables import ColumnMap, open_table, read_table
 from xfm.doctor.cases import ListedCases
 from xfm.doctor.rows import list_rows
 from xfm.errors import UserError
+from xfm.tasks.cases import CellMeaning
 
 CAPTIONS = ("a red square", "two birds, at a lake", 'she said "yes"')
 ROWS: list[dict[str, Any]] = [
     {
-        **{"image": "a.jpg", "caption": text, "text": text, "text_pair": "another", "question": f"what is {number}?"},
+        **{
+            "image": "a.jpg",
+            "caption": text,
+            "text": text,
+            "text_pair": "another",
+            "question": f"what is {number}?",
+        },
         **{"answer": str(number), "label": f"class {number}", "box": [1, 2, 8, 9]},
-        **{"left": "a.jpg", "right": "a.jpg", "anchor": text, "positive": "near", "negative": ["far", "away"]},
+        **{
+            "left": "a.jpg",
+            "right": "a.jpg",
+            "anchor": text,
+            "positive": "near",
+            "negative": ["far", "away"],
+        },
     }
     for number, text in enumerate(CAPTIONS)
 ]
 """With the fields of every task."""
 RECORDS = [
-    {"image": "a.jpg", "captions": ["one", "two"], "text": "plain", "regions": [{"phrase": "it", "box": [1, 2, 8, 9]}]},
+    {
+        "image": "a.jpg",
+        "captions": ["one", "two"],
+        "text": "plain",
+        "regions": [{"phrase": "it", "box": [1, 2, 8, 9]}],
+    },
     {"image": "a.jpg", "caption": "three", "text": "words"},
 ]
 
@@ -47,7 +65,9 @@ def _delimited(rows: list[dict[str, Any]], mark: str = ",") -> bytes:
     out = io.StringIO()
     writer = csv.writer(out, delimiter=mark, lineterminator="\n")
     writer.writerow(rows[0])
-    writer.writerows([cell if isinstance(cell, str) else json.dumps(cell) for cell in row.values()] for row in rows)
+    writer.writerows(
+        [cell if isinstance(cell, str) else json.dumps(cell) for cell in row.values()] for row in rows
+    )
     return out.getvalue().encode()
 
 
@@ -57,7 +77,9 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
     from pyarrow.parquet import write_table
 
     out = BufferOutputStream()
-    inner = [{**row, "image": {"bytes": jpeg(place, SIZE), "path": "a.jpg"}} for place, row in enumerate(rows)]
+    inner = [
+        {**row, "image": {"bytes": jpeg(place, SIZE), "path": "a.jpg"}} for place, row in enumerate(rows)
+    ]
     write_table(ArrowTable.from_pylist(inner), out, row_group_size=2)
     return out.getvalue().to_pybytes()
 
@@ -92,10 +114,8 @@ def read_of_tasks(folder: Path, file: str, tasks: Sequence[str]) -> None:
             refused.append(error)
             continue
         for row in rows:
-            try:
+            with suppress(UserError):
                 spec.task_class().from_row(row, CellMeaning())
-            except UserError as error:
-                assert str(error)
     if refused:
         raise refused[0]
 
@@ -121,7 +141,15 @@ def _table(
     read = partial(read_of_tasks, file=file, tasks=TASKS[:tasks])
     return (
         Target(Family.TABLES, f"tasks-{kind}", prepare, file, change, read, weight),
-        Target(Family.TABLES, f"doctor-{kind}", prepare, file, change, partial(read_listed, file=file), weight / 2),
+        Target(
+            Family.TABLES,
+            f"doctor-{kind}",
+            prepare,
+            file,
+            change,
+            partial(read_listed, file=file),
+            weight / 2,
+        ),
     )
 
 
@@ -133,8 +161,13 @@ def _texts(file: str, content: bytes, change: Change) -> Target:
 
 TARGETS = (
     Target(
-        *(Family.TABLES, "records-jsonl", partial(_put, file="a.jsonl", content=lambda: _lines(RECORDS)), "a.jsonl"),
-        *(change_json_lines, read_every_kind, 4),
+        *(
+            Family.TABLES,
+            "records-jsonl",
+            partial(_put, file="a.jsonl", content=lambda: _lines(RECORDS)),
+            "a.jsonl",
+        ),
+        *(change_json_lines, read_both_kinds, 4),
     ),
     *_table("a.jsonl", lambda: _lines(ROWS), change_json_lines, len(TASKS), 3),
     *_table("a.json", lambda: json.dumps(ROWS).encode(), change_json),
@@ -146,7 +179,12 @@ TARGETS = (
     _texts("a.json", json.dumps(ROWS).encode(), change_json),
     _texts("a.txt", "\n".join(CAPTIONS).encode(), change_text),
     Target(
-        *(Family.TABLES, "captions-jsonl", partial(_put, file="a.jsonl", content=lambda: _lines(RECORDS)), "a.jsonl"),
+        *(
+            Family.TABLES,
+            "captions-jsonl",
+            partial(_put, file="a.jsonl", content=lambda: _lines(RECORDS)),
+            "a.jsonl",
+        ),
         *(change_json_lines, partial(read_corpus, corpus=CorpusName.TABLE, source="a.jsonl"), 2),
     ),
 )
