@@ -174,6 +174,7 @@ def test_pictures_of_an_evaluation_are_known_by_their_looks(tmp_path: Path) -> N
         ("a.json", {"images": []}, "names no pictures"),
         ("a.json", "{", "damaged"),
         ("a.csv", "x", "unknown kind"),
+        ("a.txt", b"coco:139\nflickr:\xfe77\n", "not UTF-8"),
         ("a.p", b"cos\nsystem\n(S'true'\ntR.", "a.p"),
         ("folder/a.txt", "x", "holds no pictures"),
         ("", "", "does not exist"),

@@ -48,7 +48,7 @@ def read_in_processes(wanted: dict[str, tuple[int, int]], guided: bool = False) 
     while wanted:
         with tempfile.TemporaryDirectory() as work:
             done = subprocess.run(
-                _command(wanted, work, guided), capture_output=True, text=True, errors="replace"
+                command_of(wanted, work, guided), capture_output=True, text=True, errors="replace"
             )
             found += findings_in(done.stdout)
             path = Path(work, "state")
@@ -63,11 +63,13 @@ def read_in_processes(wanted: dict[str, tuple[int, int]], guided: bool = False) 
             name, number = found[-1].target, found[-1].number
             names = [*wanted]
             rest = {one: wanted[one] for one in names[names.index(name) + 1 :]}
-            wanted = {name: (number + 1, wanted[name][1]), **rest}
+            begun = {name: (number + 1, wanted[name][1])} if number + 1 < wanted[name][1] else {}
+            wanted = begun | rest
     return found
 
 
-def _command(wanted: dict[str, tuple[int, int]], work: str, guided: bool) -> list[str]:
+def command_of(wanted: dict[str, tuple[int, int]], work: str, guided: bool) -> list[str]:
+    """What reads some inputs; its work lies in a folder."""
     python = [sys.executable, "-m"]
     if not guided:
         return [*python, "tests.fuzz", _WORKER, json.dumps(wanted), work]

@@ -1,10 +1,12 @@
 """Readers of settings and of what programs note of themselves: YAML, JSON, model folders, checkpoints."""
 
 import json
+import shutil
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import torch
@@ -64,9 +66,16 @@ def _parsed(source: Path) -> None:
     parse(FinetuneConfig, [], values=content, source=f"--config {source}")
 
 
+@cache
+def _tiny_model() -> Path:
+    """Made once in a process, among its files."""
+    folder = save_tiny_model(Path(mkdtemp()) / "model")
+    (folder / "calibration.json").write_bytes(_CALIBRATION.read_bytes())
+    return folder
+
+
 def _model(folder: Path) -> None:
-    save_tiny_model(folder / "model")
-    (folder / "model" / "calibration.json").write_bytes(_CALIBRATION.read_bytes())
+    shutil.copytree(_tiny_model(), folder / "model")
 
 
 def read_model(folder: Path) -> None:

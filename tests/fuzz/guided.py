@@ -8,6 +8,7 @@ import json
 import os
 import random
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ def read_guided(name: str, first: int, stop: int, work: Path) -> None:
         from tests.fuzz.running import SEED, Reading, shrunk, tell_stacks
 
     tell_stacks()
+    tempfile.tempdir = str(work)
     reading, state = Reading(name, work / "files"), os.open(work / "state", os.O_RDWR | os.O_CREAT)
     seeds, kept = work / "seeds", work / "kept"
     seeds.mkdir()

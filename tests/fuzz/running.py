@@ -12,6 +12,7 @@ import random
 import resource
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -119,6 +120,7 @@ def shrunk(reading: Reading, data: bytes, kind: str, tries: int = 400) -> bytes:
 def read_all(names: dict[str, tuple[int, int]], work: Path, told: TextIO) -> None:
     """Read the inputs of some targets, `first` to `stop` - 1 of each; a line of JSON for each finding."""
     tell_stacks()
+    tempfile.tempdir = str(work)  # whoever started this process clears it away
     state = os.open(work / "state", os.O_RDWR | os.O_CREAT)
     seen: set[tuple[str, str]] = set()
     for name, (first, stop) in names.items():

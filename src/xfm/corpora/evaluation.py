@@ -92,8 +92,7 @@ def _named(path: Path) -> Iterator[str]:
     if path.suffix == ".p":
         found = {*_of_references(read_plain_pickle(path))}
     elif path.suffix == ".txt":
-        lines = read_text(path).splitlines()
-        found = {line.strip() for line in lines if ":" in line}
+        found = {line.strip() for line in _lines(path) if ":" in line}
     elif path.suffix == ".json":
         found = {*_of_annotations(path)}
     else:
@@ -105,6 +104,15 @@ def _named(path: Path) -> Iterator[str]:
             f"--evaluation: {path} names no pictures that are evaluated; is it the official file?"
         )
     yield from found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return read_text(path, encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"--evaluation: {path} cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"--evaluation: {path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
 
 
 def _of_references(refs: Any) -> Iterator[str]:

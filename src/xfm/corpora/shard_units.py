@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xfm.corpora.judging import BAD, Judge, Judgement, counted
+from xfm.corpora.kept import require_kept
 from xfm.corpora.looking import DROPPED, REASONS, dropped_rows
 from xfm.corpora.plan import PreparationPlan
 from xfm.corpora.preparation import Preparation
@@ -65,9 +66,10 @@ class ShardMark:
         plain = read_json_object(path)
         try:
             counters = {name: Counter(plain[name]) for name in ("counts", "left_out", "parts")}
-            return cls(**{**plain, **counters})
+            require_kept(found := cls(**{**plain, **counters}))
         except (TypeError, KeyError) as error:
             raise UserError(f"{path} is damaged ({error}); remove it, and run the command again") from None
+        return found
 
     def leave_out(self, record: SourceRecord, verdict: Judgement) -> None:
         """Count a record that is left out."""
