@@ -5,7 +5,6 @@ is kept in --out; `--target NAME --only NUMBER` reads one again in the foregroun
 """
 
 import argparse
-import glob
 import json
 import subprocess
 import sys
@@ -26,7 +25,8 @@ _PART = 10_000
 def _ended(status: int, state: str, errors: str, work: Path) -> Finding:
     """What a process that was ended had under its hands."""
     name, _, number = state.strip().rpartition(" ")
-    file = next(iter(sorted(work.glob(f"**/{glob.escape(TARGETS[name].file)}"))), None)
+    places = (work / folder / TARGETS[name].file for folder in (name, "files"))
+    file = next((place for place in places if place.is_file()), None)
     kinds = {-27: "takes too long", -14: "waits for ever", -9: "was killed"}
     return Finding(
         name,

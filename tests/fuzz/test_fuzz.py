@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.alike import some
 from tests.fuzz import __main__ as fuzz
 from tests.fuzz.all import TARGETS, of_family
 from tests.fuzz.changes import change_json, change_yaml
@@ -76,13 +77,16 @@ def test_what_is_found_is_made_small(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 @pytest.mark.parametrize(
     ("kind", "status", "told"),
-    [
-        ("spins", -signal.SIGPROF, ""),
-        ("sleeps", -signal.SIGALRM, ""),
-        ("dies", -signal.SIGSEGV, ""),
-        ("takes_all", 0, "MemoryError"),
-        ("takes_much", 0, "takes much memory"),
-    ],
+    some(
+        [
+            ("spins", -signal.SIGPROF, ""),
+            ("sleeps", -signal.SIGALRM, ""),
+            ("dies", -signal.SIGSEGV, ""),
+            ("takes_all", 0, "MemoryError"),
+            ("takes_much", 0, "takes much memory"),
+        ],
+        2,
+    ),
 )
 def test_what_hangs_dies_or_takes_all_memory_is_found(
     kind: str, status: int, told: str, tmp_path: Path
