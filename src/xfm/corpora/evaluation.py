@@ -115,10 +115,16 @@ def _lines(path: Path) -> list[str]:
         raise UserError(f"--evaluation: {path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
 
 
+def _is_trained_on(item: dict[str, Any]) -> bool:
+    split = item.get("split")
+    return isinstance(split, str) and split in _TRAINED_ON
+
+
 def _of_references(refs: Any) -> Iterator[str]:
     for ref in refs if isinstance(refs, list) else ():
-        if isinstance(ref, dict) and ref.get("split") not in _TRAINED_ON and "image_id" in ref:
-            yield known_as.coco(ref["image_id"])
+        number = ref.get("image_id") if isinstance(ref, dict) and not _is_trained_on(ref) else None
+        if isinstance(number, int) and abs(number) < 1 << 63:  # a pickle holds numbers that nobody can print
+            yield known_as.coco(number)
 
 
 def _of_annotations(path: Path) -> Iterator[str]:
@@ -127,7 +133,7 @@ def _of_annotations(path: Path) -> Iterator[str]:
             yield from known_as.by_file(str(item.get("image") or "") if isinstance(item, dict) else "")
         return
     for _, item in listed_items(path, "images"):
-        if not isinstance(item, dict) or item.get("split") in _TRAINED_ON:
+        if not isinstance(item, dict) or _is_trained_on(item):
             continue
         number = item.get("cocoid", item.get("id"))
         if number is not None:
