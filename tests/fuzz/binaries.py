@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import pickle
 import random
 import struct
@@ -260,13 +259,17 @@ def change_pickle(data: bytes, rng: random.Random) -> bytes:
             (b"", b"\xff\xff\xff\x7f", b"\xff" * 8, b"0\n", b"\0" * 4, b"1" * 50 + b"\n")
         )
         return data[:at] + code + data[at + rng.choice((0, 0, 1)) :]
+    try:
+        return _other_pickle(data, rng)
+    except (ValueError, pickle.PicklingError):  # half a character, a number that is too long for a text
+        return change_bytes(data, rng)
+
+
+def _other_pickle(data: bytes, rng: random.Random) -> bytes:
     value = pickle.loads(data)
     values = [rng.choice(_PLAIN) for _ in range(4)]
     for _ in range(rng.choice((1, 1, 2))):
         value = change_tree(value, rng, lambda number: values[int(number)], ("0", "1", "2", "3"))
     if isinstance(value, list) and rng.random() < 0.05:
         value.append(value)
-    try:
-        return pickle.dumps(value, rng.choice((0, 1, 2, 3, 4, 5)))
-    except (UnicodeError, pickle.PicklingError):
-        return json.dumps(str(value)[:100]).encode()
+    return pickle.dumps(value, rng.choice((0, 1, 2, 3, 4, 5)))

@@ -9,7 +9,7 @@ import os
 import random
 import sys
 import tempfile
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ CHANGED = 0.7
 
 def read_guided(name: str, first: int, stop: int, work: Path) -> None:
     """Read the inputs `first` to `stop` - 1 of a target; never returns."""
-    import atheris
-
+    atheris: Any = import_module("atheris")
     with atheris.instrument_imports(include=["xfm"]):
         from tests.fuzz.changes import change_bytes
         from tests.fuzz.running import SEED, Reading, shrunk, tell_stacks
@@ -56,8 +55,7 @@ def read_guided(name: str, first: int, stop: int, work: Path) -> None:
 
     options = [f"-runs={stop - first}", "-max_len=100000", f"-seed={SEED + first}", "-verbosity=0"]
     options += ["-timeout=0", "-rss_limit_mb=4096", f"-artifact_prefix={work}/"]
-    setup: Callable[..., Any] = atheris.Setup
-    setup([sys.argv[0], *options, str(kept), str(seeds)], read, custom_mutator=change)
+    atheris.Setup([sys.argv[0], *options, str(kept), str(seeds)], read, custom_mutator=change)
     os.pwrite(state, f"{name} {count}\n".ljust(120).encode(), 0)
     atheris.Fuzz()
 

@@ -110,3 +110,9 @@ def test_behind_an_input_that_ends_the_process_the_next_is_read(monkeypatch: pyt
     assert [(one.target, one.number, one.kind) for one in found] == [("own", 1, "ended with -11")]
     assert found[0].data != VALID
     assert "Segmentation" in found[0].detail
+
+
+def test_coverage_may_choose_the_inputs() -> None:
+    """libFuzzer changes those that reach new lines."""
+    pytest.importorskip("atheris")
+    assert fuzz.read_in_processes({"configurations/split": (1, 400)}, guided=True) == []

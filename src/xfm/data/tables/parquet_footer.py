@@ -1,8 +1,8 @@
 """The footer of a Parquet file, looked through before pyarrow is asked for a column's part of it.
 
-There pyarrow ends the process where the sizes that a column claims do not fit its schema, and where a column
-is encrypted: it checks both, and nothing takes the error. Of Thrift's compact encoding, what is of no interest
-is passed over.
+There pyarrow ends the process where the sizes that a column claims do not fit its schema, and where a
+column is encrypted: it checks both, and nothing takes the error. Of Thrift's compact encoding, what is of no
+use is passed over.
 """
 
 from pathlib import Path
