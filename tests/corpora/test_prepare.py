@@ -369,3 +369,14 @@ def test_a_marker_with_other_values_is_one_sentence(changed: dict[str, object], 
     write(tmp_path / "a.json", {**json.loads((tmp_path / "a.json").read_text()), **changed})
     with expect_refusal("a.json", "damaged"):
         ShardMark.load(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("longest", [0, 160])
+def test_pictures_of_which_a_part_is_lost_are_counted(longest: int, tmp_path: Path) -> None:
+    """Shrunk, they end as whole ones do, and nobody could tell any more."""
+    whole = jpeg(1, (320, 240), 95)
+    for name, data in (("a", whole), ("b", whole[: len(whole) * 8 // 10]), ("c", jpeg(2, (320, 240)))):
+        write(tmp_path / "from" / f"{name}.jpg", data)
+    manifest = prepared("folder", tmp_path / "from", tmp_path / "to", longest=longest)
+    assert (manifest.written, manifest.counts["pictures of which a part is lost"]) == (3, 1)
+    assert "1 pictures of which a part is lost" in manifest.summary()

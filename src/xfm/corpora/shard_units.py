@@ -163,15 +163,18 @@ class ShardUnits:
             shard.add(f"{key}.txt", verdict.data)
             mark.counts.update({"texts": 1, "bytes of text": len(verdict.data)})
         else:
-            data, header = verdict.data, verdict.header
+            data, header, partial = verdict.data, verdict.header, verdict.partial
             if judge.recoding.touches(header.width, header.height):
                 try:
-                    data = judge.recoding.encoded(data, header)
+                    data, lost = judge.recoding.encoded(data, header)
+                    partial = partial or lost
                 except PictureError as error:
                     return Judgement(BAD, str(error))
                 mark.counts["pictures encoded anew"] += 1
             shard.add(f"{key}{picture_suffix(data)}", data)
             shard.add(f"{key}.json", to_json(verdict.annotation).encode())
+            if partial:
+                mark.counts["pictures of which a part is lost"] += 1
             mark.describe(verdict.annotation)
         mark.parts.update(verdict.parts)
         mark.written += 1
