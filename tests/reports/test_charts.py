@@ -42,7 +42,7 @@ def test_bars_are_as_high_as_their_counts() -> None:
 
 
 def test_a_bin_is_named_where_it_begins() -> None:
-    """Its name stands left of its bar, and the next one's right of it: pictures of 96 pixels are none of 80."""
+    """Its name stands left of its bar, the next one's right of it: pictures of 96 pixels are none of 80."""
     chart = histograms({"sides": {"80": 1, "100": 4}})
     outlines = re.findall(rf'<path d="([^"]*)"[^>]*style="fill: {PALETTE[0]}"', chart)
     bars = [[float(x) for x in re.findall(r"[ML] ([\d.]+) ", outline)] for outline in outlines]
