@@ -10,6 +10,8 @@ TORCH_INDEX ?=
 SMOKE  ?=
 BUDGET ?=
 FOLDER ?=
+# More options for the fuzzer: make fuzz FUZZ='--family shards'
+FUZZ   ?=
 # More options for pytest: make test PYTEST='-k resume'
 PYTEST ?=
 # Of the tests: one more than there are cores, since some wait for processes and for time.
@@ -23,7 +25,7 @@ RUN   := $(VENV)/.quickstart-$(HASH)
 READY := $(if $(wildcard $(DEV)),$(DEV),$(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv libraries services quickstart test unit thorough hostile faults lint types format map tables docs wheel clean
+.PHONY: help venv libraries services quickstart test unit thorough hostile faults fuzz lint types format map tables docs wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -54,6 +56,9 @@ faults: $(DEV) ## kills, full disks, damaged shards, failing stores against real
 		--no-header tests/training/test_kills.py tests/training/test_faults.py tests/training/test_faults_folder.py \
 		tests/training/test_faults_ranks.py tests/training/test_beside.py tests/training/test_samples.py \
 		tests/training/test_remote_corpora.py $(PYTEST)
+
+fuzz: $(DEV) ## damaged files for every reader, 200,000 of each kind: hours (XFM_FUZZ=5000, FUZZ='--family tables --guided')
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs $${XFM_FUZZ:-200000} $(FUZZ)
 
 lint: $(DEV) ## style
 	$(BIN)/ruff check .

@@ -168,12 +168,30 @@ def test_pictures_of_an_evaluation_are_known_by_their_looks(tmp_path: Path) -> N
     assert [*evaluated([str(tmp_path / "test")]).unread] == [str(tmp_path / "test" / "bad.jpg")]
 
 
+def test_numbers_of_any_length_are_none_of_pictures(tmp_path: Path) -> None:
+    """Python prints none of more than some thousand digits."""
+    refs = [{"image_id": 10**5000, "split": "val"}, {"image_id": [1], "split": "val"}]
+    path = write(tmp_path / "refs(unc).p", pickle.dumps([*refs, {"image_id": 2, "split": "val"}]))
+    files = write(
+        tmp_path / "list.json", [{"image": f"{'1' * 5000}.jpg"}, {"image": "flickr/1000092795.jpg"}]
+    )
+    assert evaluated([str(path), str(files)]).names == {"coco:2", "flickr:1000092795"}
+
+
+@pytest.mark.parametrize("split", [[], {}, None, 5, ["train"]])
+def test_a_split_of_any_kind_is_none_that_is_trained_on(tmp_path: Path, split: object) -> None:
+    coco = write(tmp_path / "a.json", {"images": [{"cocoid": 1, "filename": "a.jpg", "split": split}]})
+    refs = write(tmp_path / "refs(unc).p", pickle.dumps([{"image_id": 2, "split": split}]))
+    assert evaluated([str(coco), str(refs)]).names == {"coco:1", "coco:2"}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "word"),
     [
         ("a.json", {"images": []}, "names no pictures"),
         ("a.json", "{", "damaged"),
         ("a.csv", "x", "unknown kind"),
+        ("a.txt", b"coco:139\nflickr:\xfe77\n", "not UTF-8"),
         ("a.p", b"cos\nsystem\n(S'true'\ntR.", "a.p"),
         ("folder/a.txt", "x", "holds no pictures"),
         ("", "", "does not exist"),

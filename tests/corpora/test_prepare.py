@@ -19,14 +19,25 @@ from tests.processes import XFM, Running, run
 from tests.refusals import expect_refusal
 from xfm.cli import main
 from xfm.config.load import load_recipe
-from xfm.corpora.prepare import prepare
-from xfm.corpora.shard_units import ShardUnits
+from xfm.corpora.corpus_manifest import prepared_mark
+from xfm.corpora.prepare import load_manifest, prepare
+from xfm.corpora.shard_units import ShardMark, ShardUnits
 from xfm.data.sources import open_source
 from xfm.data.sources.shard_index import INDEX, open_index
 from xfm.engines.array import ArrayMember, ArrayPlace
 from xfm.engines.local import LocalPool
 from xfm.files import file_digest
 
+DAMAGED_MANIFESTS: list[tuple[str, object]] = [
+    *(
+        ("counts", {"pictures": "x"}),
+        ("left_out", []),
+        ("read", True),
+        ("written", "3"),
+        ("parts", {"a": [1]}),
+    ),
+    *(("shards", 5), ("shards", [5]), ("licence", None), ("settings", [])),
+]
 EVERYTHING = {"longest": 40, "duplicates": "alike", "least_words": 2, "most_aspect": 3.0}
 
 
@@ -331,3 +342,41 @@ def test_a_member_that_comes_after_the_last_one_finds_the_corpus(source: Path, t
 
     assert prepare(asked, ArrayMember(ArrayPlace(1, 2), Slow(1)), progress=False) is not None
     assert not asked.work.exists()
+
+
+@pytest.mark.parametrize(("name", "value"), DAMAGED_MANIFESTS)
+def test_a_manifest_with_other_values_is_one_sentence(name: str, value: object, tmp_path: Path) -> None:
+    prepared("folder", folder(tmp_path / "from"), tmp_path / "to")
+    path = tmp_path / "to" / "corpus.json"
+    assert load_manifest(tmp_path / "to").written == 4
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with expect_refusal(str(path), name, "prepare the corpus again"):
+        load_manifest(tmp_path / "to")
+
+
+@pytest.mark.parametrize("name", ["a\0b", 5, "x" * 5000])
+def test_a_manifest_that_names_no_shard_is_of_no_corpus(name: object, tmp_path: Path) -> None:
+    write(tmp_path / "corpus.json", {"mark": "0", "shards": [{"name": name, "bytes": 1}]})
+    assert prepared_mark(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "changed", [{"read": "3"}, {"counts": {"a": "b"}}, {"bad": 1}, {"parts": 5}, {"bytes": None}]
+)
+def test_a_marker_with_other_values_is_one_sentence(changed: dict[str, object], tmp_path: Path) -> None:
+    ShardMark(3, 2, 10, "0").save(tmp_path / "a.json")
+    assert ShardMark.load(tmp_path / "a.json") == ShardMark(3, 2, 10, "0")
+    write(tmp_path / "a.json", {**json.loads((tmp_path / "a.json").read_text()), **changed})
+    with expect_refusal("a.json", "damaged"):
+        ShardMark.load(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("longest", [0, 160])
+def test_pictures_of_which_a_part_is_lost_are_counted(longest: int, tmp_path: Path) -> None:
+    """Shrunk, they end as whole ones do, and nobody could tell any more."""
+    whole = jpeg(1, (320, 240), 95)
+    for name, data in (("a", whole), ("b", whole[: len(whole) * 8 // 10]), ("c", jpeg(2, (320, 240)))):
+        write(tmp_path / "from" / f"{name}.jpg", data)
+    manifest = prepared("folder", tmp_path / "from", tmp_path / "to", longest=longest)
+    assert (manifest.written, manifest.counts["pictures of which a part is lost"]) == (3, 1)
+    assert "1 pictures of which a part is lost" in manifest.summary()

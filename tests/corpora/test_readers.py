@@ -280,6 +280,28 @@ def test_annotations_name_no_files_elsewhere(tmp_path: Path) -> None:
     assert "no file below the corpus" in (tmp_path / "to" / "damaged.json").read_text()
 
 
+def test_annotations_name_files_of_any_length(tmp_path: Path) -> None:
+    """The system refuses to look for them."""
+    source = coco(tmp_path / "coco", pictures=4)
+    path = source / "annotations" / "captions_train2014.json"
+    path.write_text(path.read_text().replace("COCO_train2014_000000000001.jpg", "x" * 5000 + ".jpg"))
+    manifest = prepared("coco", source, tmp_path / "to")
+    assert (manifest.written, manifest.left_out) == (3, {"damaged": 1})
+
+
+def test_objects_of_visual_genome_have_numbers(tmp_path: Path) -> None:
+    """Those of attributes are known again by them."""
+    source = visual_genome(tmp_path / "vg")
+    said = json.loads((source / "attributes.json").read_text())
+    for item, number in zip(said, ([], None, "1", 1), strict=True):
+        item["attributes"][0]["object_id"] = number
+    write(source / "attributes.json", said)
+    manifest = prepared("vg", source, tmp_path / "to")
+    assert manifest.parts["region that is no object of JSON"] == 3
+    phrases = [one["regions"][-2]["phrase"] for one in annotations(tmp_path / "to").values()]
+    assert phrases == ["clock", "clock", "clock", "green tall clock"]
+
+
 @pytest.mark.parametrize(
     "corpus", [name for name in MAKERS if name not in ("folder", "imagenet")] + ["folder"]
 )

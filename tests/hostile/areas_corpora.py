@@ -48,7 +48,30 @@ ANNOTATIONS: dict[str, Content] = {
     "folder": folder,
     "loop": loop,
 }
+NO_KEYS: dict[str, str | None] = {
+    **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")),
+    "AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": "/nothing", "AWS_CONFIG_FILE": "/nothing",
+}  # fmt: skip
+REMOTE = [
+    Situation(
+        f"doctor-of-{name}",
+        f"doctor {address} --quiet --workers 1",
+        says=said,
+        env=NO_KEYS,
+        quick=name == "half-an-address",
+    )
+    for name, address, said in (
+        ("a-bucket-without-keys", "s3://bucket/a-*.tar", ("s3://bucket", "credentials")),
+        ("no-bucket", "s3:///x/*.tar", ("s3:///x",)),
+        ("another-kind-of-store", "gopher://a/b.tar", ("gopher://a/b.tar",)),
+        ("a-port-that-is-none", "https://127.0.0.1:99999/a.tar", ("https://127.0.0.1:99999/a.tar",)),
+        ("half-an-address", "http://[::1/a.tar", ("http://[::1/a.tar",)),
+        ("an-address-with-a-password", "https://me:secret@127.0.0.1:1/a.tar", ("password",)),
+        ("an-address-of-no-shards", "https://127.0.0.1:1/a.zip", ("https://127.0.0.1:1/a.zip",)),
+    )
+]
 SITUATIONS = [
+    *REMOTE,
     *(
         Situation(f"prepare-coco-{name}", COCO, {CAPTIONS: _coco, INSTANCES: content}, ("instances_train2014.json",),
             quick=name in ("fifo", "nested"))

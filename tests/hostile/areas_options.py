@@ -72,6 +72,12 @@ VALUES = [
     *_values("prepare", "prepare --folder out", "--image_size", ("1", "-96", "1000000")),
     *_values("quickstart", "quickstart --folder out", "--budget", ("-1", "nan", "inf", "x")),
     *_values("easy-vqa", "easy-vqa --model {model} --out out", "--minutes", ("-1", "nan")),
+    *_values("plan", "plan", "--gpu", ("nothing", "!!bool x"), quick="!!bool x"),
+    *_values("plan", "plan", "--gpus", ("0", "-1", "nan", "1e99", "99999999999")),
+    *_values("plan", "plan", "--price", ("-1", "nan", "inf")),
+    *_values("plan", "plan", "--share", ("0", "2", "nan")),
+    *_values("plan", "plan", "--gpu-memory", ("-3", "1e300")),
+    *_values("plan", "plan", "--recipe", ("nothing", "nothing.yaml", "/dev/zero.yaml")),
     *_values("export", "export {model} out.th", "--format", ("onyx",)),
 ]
 WORDS = [

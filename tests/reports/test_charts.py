@@ -41,6 +41,16 @@ def test_bars_are_as_high_as_their_counts() -> None:
     assert tops[2] == pytest.approx(2 * tops[0], rel=1e-3)
 
 
+def test_a_bin_is_named_where_it_begins() -> None:
+    """Its name stands left of its bar, the next one's right of it: pictures of 96 pixels are none of 80."""
+    chart = histograms({"sides": {"80": 1, "100": 4}})
+    outlines = re.findall(rf'<path d="([^"]*)"[^>]*style="fill: {PALETTE[0]}"', chart)
+    bars = [[float(x) for x in re.findall(r"[ML] ([\d.]+) ", outline)] for outline in outlines]
+    marks = [float(x) for x in re.findall(r'<use [^>]*x="([\d.]+)"', chart)][:2]
+    assert marks[0] < min(bars[0])
+    assert max(bars[0]) < marks[1] < min(bars[1])
+
+
 def test_differences_are_drawn_in_their_order_and_hollow_without_an_interval() -> None:
     """A larger difference is farther to the right, and each line is lower than the one before."""
     found = {

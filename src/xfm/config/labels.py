@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
-import yaml
-
+from xfm.config.plain import yaml_value
 from xfm.errors import UserError, excerpt, suggest
 
 BALANCED, MOST = "balanced", 1_000_000
@@ -52,8 +51,8 @@ def _pairs(given: str | Mapping[Any, float]) -> list[tuple[object, object]]:
     content: object = None
     if given.lstrip().startswith("{"):
         try:
-            content = yaml.safe_load(given)
-        except (yaml.YAMLError, RecursionError):
+            content = yaml_value(given)
+        except ValueError:
             content = None
         if isinstance(content, Mapping):
             return [*content.items()]

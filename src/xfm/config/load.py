@@ -5,7 +5,6 @@ Later wins: the dataclasses' defaults, the recipe named by `base:`, the recipe, 
 """
 
 import os
-import re
 from collections.abc import Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -15,7 +14,7 @@ from typing import Any
 import yaml
 
 from xfm.config.options import check_fields, merge, parse
-from xfm.config.plain import check_value_count, to_plain
+from xfm.config.plain import check_value_count, to_plain, yaml_value
 from xfm.config.recipe import Recipe
 from xfm.config.spelling import with_underscores
 from xfm.errors import UserError, suggest
@@ -121,12 +120,11 @@ def read_yaml(path: Path | Traversable, source: str = "") -> dict[str, Any]:
     source = source or f"recipe {path}"
     try:
         text = read_text(path, MAX_RECIPE) if isinstance(path, Path) else path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
+        content = yaml_value(text)
     except OSError as error:
         raise UserError(f"{source} cannot be read ({error.strerror}): check the path") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: the 45th of January
-        where = re.sub(r"\s+", " ", str(error))
-        raise UserError(f"{source} is not valid YAML ({where}): mend that line") from error
+    except ValueError as error:
+        raise UserError(f"{source} is not valid YAML ({error}): mend that line") from error
     try:
         check_value_count(content)
     except ValueError as error:

@@ -152,7 +152,7 @@ def known_options(parser: ArgumentParser) -> list[str]:
 
 
 def check_fields(kind: type, values: Any, source: str, name: str = "") -> None:
-    """Refuse fields that a dataclass does not have.
+    """Refuse fields that a dataclass does not have, and those without a value that must have one.
 
     Args:
         kind: the dataclass, or the type of a field.
@@ -166,8 +166,10 @@ def check_fields(kind: type, values: Any, source: str, name: str = "") -> None:
     if isinstance(values, list | tuple):
         for index, item in enumerate(values):
             check_fields(_item_type(kind), item, source, f"{name}.{index}")
+    if values is None and kind is not Any and type(None) not in get_args(kind):
+        raise UserError(f"{source}: {name or 'the file'} is empty; give its value, or leave it out")
     inner = _dataclass_of(variant(kind, values))
-    if inner is None or values is None or isinstance(values, list | tuple):
+    if inner is None or values is None:
         return
     if not isinstance(values, Mapping):
         raise UserError(

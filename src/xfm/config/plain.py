@@ -108,6 +108,27 @@ def check_value_count(value: Any, left: int = MOST_VALUES, depth: int = 0) -> in
     return left
 
 
+class MistypedYamlError(ValueError):
+    """A value in YAML is not of the type that is written before it, such as `!!bool x`."""
+
+
+def yaml_value(text: str) -> Any:
+    """What a text is as YAML.
+
+    Raises:
+        ValueError: it is none; the message says why, on one line. Where it is a type that does not fit,
+            MistypedYamlError, which the library does not count among the errors of YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError: the 45th of January
+        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    except (AttributeError, KeyError, IndexError, TypeError) as error:
+        raise MistypedYamlError("a value is not of the type that stands before it as `!!`") from error
+
+
 def check_text(name: str, text: str) -> None:
     """Refuse a text that is out of all proportion as YAML, as which options, variables and fields are read.
 
@@ -120,11 +141,13 @@ def check_text(name: str, text: str) -> None:
     Raises:
         UserError: it is.
     """
-    if "&" not in text or "*" not in text:
+    if not ("&" in text and "*" in text) and "!!" not in text:
         return
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):  # it is a text, or what reads it says so
+        value = yaml_value(text)
+    except MistypedYamlError as error:
+        raise UserError(f"{name}: {error}; leave `!!` and the type out") from None
+    except ValueError:  # it is a text, or what reads it says so
         return
     try:
         check_value_count(value)

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_args, get_origin
 
-import yaml
 from jsonargparse import ArgumentParser, Namespace
 
+from xfm.config.plain import yaml_value
 from xfm.errors import UserError
 from xfm.paths import at_home
 
@@ -190,8 +190,8 @@ def _names(value: str) -> list[str]:
     inner = value.strip()
     inner = inner[1:-1] if inner.startswith("[") and inner.endswith("]") else inner
     try:
-        content: Any = yaml.safe_load(f"[{inner}]")
-    except yaml.YAMLError:
+        content: Any = yaml_value(f"[{inner}]")
+    except ValueError:
         content = None
     texts = isinstance(content, list) and all(isinstance(one, str) for one in content)
     return content if texts else names_in(inner)
@@ -203,8 +203,8 @@ def _listed(name: str, kind: Any, value: str, check: Check) -> str:
     if item is str:
         return json.dumps(_names(value))
     try:
-        content: Any = yaml.safe_load(value)
-    except yaml.YAMLError:
+        content: Any = yaml_value(value)
+    except ValueError:
         content = value
     if not (isinstance(item, type) and is_dataclass(item)):
         return value if isinstance(content, list) else f"[{value}]"

@@ -115,5 +115,5 @@ def prepared_mark(folder: Path) -> str | None:
     try:
         whole = all((folder / one["name"]).stat().st_size == one["bytes"] for one in found["shards"])
         return str(found["mark"]) if whole else None
-    except (OSError, KeyError, TypeError):
+    except (OSError, KeyError, TypeError, ValueError):  # ValueError: a name with a NUL
         return None

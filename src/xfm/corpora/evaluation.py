@@ -92,8 +92,7 @@ def _named(path: Path) -> Iterator[str]:
     if path.suffix == ".p":
         found = {*_of_references(read_plain_pickle(path))}
     elif path.suffix == ".txt":
-        lines = read_text(path).splitlines()
-        found = {line.strip() for line in lines if ":" in line}
+        found = {line.strip() for line in _lines(path) if ":" in line}
     elif path.suffix == ".json":
         found = {*_of_annotations(path)}
     else:
@@ -107,10 +106,25 @@ def _named(path: Path) -> Iterator[str]:
     yield from found
 
 
+def _lines(path: Path) -> list[str]:
+    try:
+        return read_text(path, encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"--evaluation: {path} cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"--evaluation: {path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
+
+
+def _is_trained_on(item: dict[str, Any]) -> bool:
+    split = item.get("split")
+    return isinstance(split, str) and split in _TRAINED_ON
+
+
 def _of_references(refs: Any) -> Iterator[str]:
     for ref in refs if isinstance(refs, list) else ():
-        if isinstance(ref, dict) and ref.get("split") not in _TRAINED_ON and "image_id" in ref:
-            yield known_as.coco(ref["image_id"])
+        number = ref.get("image_id") if isinstance(ref, dict) and not _is_trained_on(ref) else None
+        if isinstance(number, int) and abs(number) < 1 << 63:  # a pickle holds numbers that nobody can print
+            yield known_as.coco(number)
 
 
 def _of_annotations(path: Path) -> Iterator[str]:
@@ -119,7 +133,7 @@ def _of_annotations(path: Path) -> Iterator[str]:
             yield from known_as.by_file(str(item.get("image") or "") if isinstance(item, dict) else "")
         return
     for _, item in listed_items(path, "images"):
-        if not isinstance(item, dict) or item.get("split") in _TRAINED_ON:
+        if not isinstance(item, dict) or _is_trained_on(item):
             continue
         number = item.get("cocoid", item.get("id"))
         if number is not None:

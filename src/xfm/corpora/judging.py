@@ -5,7 +5,7 @@ The one rule of both passes: what is left out by it is no duplicate of anything.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Judgement:
         header: of the picture.
         annotation: what is written beside the picture.
         parts: captions and regions that were left out or mended, by reason.
+        partial: whether a part of the picture is lost.
     """
 
     reason: str = ""
@@ -48,6 +49,7 @@ class Judgement:
     header: Header | None = None
     annotation: dict[str, Any] = field(default_factory=dict)
     parts: Counter[str] = field(default_factory=Counter)
+    partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,7 @@ class Judge:
         try:
             data = _bytes(record.picture)
             header = checked_header(data)
-            if not looks_whole(data, header):
-                decode(data)
+            partial = not looks_whole(data, header) and decode(data).flaw is not None
         except PictureError as error:
             return Judgement(BAD, str(error))
         short, long = sorted((header.width, header.height))
@@ -85,7 +86,7 @@ class Judge:
             return Judgement(SMALL)
         if self.config.most_aspect and long > self.config.most_aspect * short:
             return Judgement(LONG)
-        return self._described(record, data, header)
+        return replace(self._described(record, data, header), partial=partial)
 
     def _described(self, record: SourceRecord, data: bytes, header: Header) -> Judgement:
         """A picture that is fit, by what is said of it."""

@@ -8,7 +8,7 @@ _FLICKR = re.compile(r"(?:^|\.)(?:static)?flickr\.com$")
 _PHOTO = re.compile(r"(\d{4,})_[0-9a-f]{6,}")
 _COCO = re.compile(r"(?:^|[/_])(?:COCO_(?:train|val|test)20\d\d_)(\d{12})(?=\D|$)")
 _COCO_2017 = re.compile(r"(?:^|/)(\d{12})\.jpg$")
-_NUMBER = re.compile(r"(?:^|/)(\d{5,})\.jpg$")
+_NUMBER = re.compile(r"(?:^|/)(\d{5,19})\.jpg$")
 
 
 def coco(number: object) -> str:

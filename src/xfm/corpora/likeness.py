@@ -27,7 +27,7 @@ def perceptual_hash(data: bytes, header: Header) -> int:
     Raises:
         PictureError: it does not decode.
     """
-    return hash_of(loaded(data, header, (2 * _SIDE, 2 * _SIDE)))
+    return hash_of(loaded(data, header, (2 * _SIDE, 2 * _SIDE))[0])
 
 
 def hash_of(picture: Image.Image) -> int:

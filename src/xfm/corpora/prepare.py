@@ -13,6 +13,7 @@ from pathlib import Path
 from xfm.corpora.bad_records import BadRecords
 from xfm.corpora.corpus_manifest import NAME, CorpusManifest, manifest_of, prepared_mark
 from xfm.corpora.finishing import DAMAGED, put_in_place, shard_names
+from xfm.corpora.kept import require_kept
 from xfm.corpora.looking import LookUnits, join
 from xfm.corpora.plan import PreparationPlan, find_plan, load_evaluated
 from xfm.corpora.preparation import Preparation
@@ -69,11 +70,13 @@ def prepare(
 def load_manifest(folder: Path) -> CorpusManifest:
     """The manifest of a prepared corpus; raises UserError."""
     try:
-        return CorpusManifest(**read_json_object(folder / NAME))
+        found = CorpusManifest(**read_json_object(folder / NAME))
+        require_kept(found)
     except TypeError as error:
         raise UserError(
-            f"{folder / NAME} is of another version ({error}); prepare the corpus again"
+            f"{folder / NAME} is damaged, or of another version ({error}); prepare the corpus again"
         ) from None
+    return found
 
 
 def require_target(target: Path, force: bool) -> None:

@@ -50,8 +50,8 @@ class Recoding:
         """Whether a picture of this size gets other bytes."""
         return self.quality is not None or self.target(width, height) != (width, height)
 
-    def encoded(self, data: bytes, header: Header) -> bytes:
-        """The picture upright, shrunk, as a baseline JPEG without metadata.
+    def encoded(self, data: bytes, header: Header) -> tuple[bytes, bool]:
+        """The picture upright, shrunk, as a baseline JPEG without metadata; and whether a part of it is lost.
 
         Args:
             data: the file's bytes.
@@ -61,25 +61,26 @@ class Recoding:
             PictureError: it does not decode.
         """
         size = self.target(header.width, header.height)
-        picture = loaded(data, header, size)
+        picture, partial = loaded(data, header, size)
         if picture.size != size:
             picture = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
         written = io.BytesIO()
         picture.save(written, "JPEG", quality=QUALITY if self.quality is None else self.quality)
-        return written.getvalue()
+        return written.getvalue(), partial
 
 
-def loaded(data: bytes, header: Header, size: tuple[int, int]) -> Image.Image:
-    """An upright picture in RGB, not smaller than a size, and not needlessly larger.
+def loaded(data: bytes, header: Header, size: tuple[int, int]) -> tuple[Image.Image, bool]:
+    """An upright picture in RGB, not smaller than a size, and not needlessly larger; whether a part is lost.
 
     Raises:
         PictureError: it does not decode.
     """
     found = drafted(data, header, size)
     if found is not None:
-        return found
-    pixels = decode(data).pixels  # [3, H, W]
-    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+        return found, False
+    decoded = decode(data)
+    pixels = decoded.pixels  # [3, H, W]
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()), decoded.flaw is not None
 
 
 def drafted(data: bytes, header: Header, size: tuple[int, int]) -> Image.Image | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xfm.corpora.judging import BAD, Judge, Judgement, counted
+from xfm.corpora.kept import require_kept
 from xfm.corpora.looking import DROPPED, REASONS, dropped_rows
 from xfm.corpora.plan import PreparationPlan
 from xfm.corpora.preparation import Preparation
@@ -65,9 +66,10 @@ class ShardMark:
         plain = read_json_object(path)
         try:
             counters = {name: Counter(plain[name]) for name in ("counts", "left_out", "parts")}
-            return cls(**{**plain, **counters})
+            require_kept(found := cls(**{**plain, **counters}))
         except (TypeError, KeyError) as error:
             raise UserError(f"{path} is damaged ({error}); remove it, and run the command again") from None
+        return found
 
     def leave_out(self, record: SourceRecord, verdict: Judgement) -> None:
         """Count a record that is left out."""
@@ -161,15 +163,18 @@ class ShardUnits:
             shard.add(f"{key}.txt", verdict.data)
             mark.counts.update({"texts": 1, "bytes of text": len(verdict.data)})
         else:
-            data, header = verdict.data, verdict.header
+            data, header, partial = verdict.data, verdict.header, verdict.partial
             if judge.recoding.touches(header.width, header.height):
                 try:
-                    data = judge.recoding.encoded(data, header)
+                    data, lost = judge.recoding.encoded(data, header)
+                    partial = partial or lost
                 except PictureError as error:
                     return Judgement(BAD, str(error))
                 mark.counts["pictures encoded anew"] += 1
             shard.add(f"{key}{picture_suffix(data)}", data)
             shard.add(f"{key}.json", to_json(verdict.annotation).encode())
+            if partial:
+                mark.counts["pictures of which a part is lost"] += 1
             mark.describe(verdict.annotation)
         mark.parts.update(verdict.parts)
         mark.written += 1

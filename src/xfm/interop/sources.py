@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-import yaml
 from torch import Tensor, nn
 
+from xfm.config.plain import yaml_value
 from xfm.errors import UserError
 from xfm.files import read_json_object, read_text
 from xfm.interop.pickles import named_tensors, read_stored
@@ -120,8 +120,8 @@ def read_licence(folder: Path) -> str | None:
     if not text.startswith("---"):
         return None
     try:
-        header = yaml.safe_load(text.split("---", 2)[1])
-    except (yaml.YAMLError, IndexError, ValueError, RecursionError):  # ValueError: no such day or number
+        header = yaml_value(text.split("---", 2)[1])
+    except (IndexError, ValueError):
         return None
     if not isinstance(header, dict):
         return None

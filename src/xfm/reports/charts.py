@@ -138,7 +138,8 @@ def histograms(panels: Mapping[str, Mapping[str, int]], columns: int = 4) -> str
         axis.set_title(textwrap.fill(title, TITLE), fontsize=9, color=INK, loc="left")
         axis.bar(range(len(bins)), [*bins.values()], width=0.9, color=PALETTE[0])
         every = -(-len(bins) // 8) or 1
-        axis.set_xticks(range(0, len(bins), every), [*bins][::every])
+        begins = [place - 0.5 for place in range(0, len(bins), every)]  # a bin is named where it begins
+        axis.set_xticks(begins, [*bins][::every])
         axis.tick_params(labelsize=7, colors=INK, length=2)
         axis.grid(True, axis="y", color=INK, alpha=0.12, linewidth=0.6)
         for side, spine in axis.spines.items():

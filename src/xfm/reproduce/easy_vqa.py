@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.plain import yaml_value
 from xfm.config.tasks import VQA
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
@@ -118,8 +118,8 @@ def stored_steps(out: Path) -> int:
         UserError: there is no run.
     """
     try:
-        return int(yaml.safe_load(read_text(out / CONFIG_FILE))["finetune"]["steps"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        return int(yaml_value(read_text(out / CONFIG_FILE))["finetune"]["steps"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{out} holds no run to resume; run without --resume, or name its folder") from error
 
 

@@ -125,7 +125,8 @@ def recommended_steps(recipe: str) -> int:
 
 def recipe_steps(source: str) -> int:
     """Steps of a recipe by name or file; 0 where it does not say."""
-    return int(read_recipe(source).get("training", {}).get("steps", 0))
+    steps = read_recipe(source).get("training", {}).get("steps")
+    return steps if isinstance(steps, int) else 0
 
 
 def slowed(lines: Sequence[LogLine], ends: Iterable[int] = ()) -> Flag | None:

@@ -180,6 +180,7 @@ def test_a_shard_that_is_no_tar(web):
     [
         ("http://user:SECRET@example.org/a.tar", ["http://example.org", "password"]),
         ("https://example.org/a.tar?Signature=SECRET", ["https://example.org", "query"]),
+        ("http://[::1/a.tar", ["http://[::1/a.tar", "no address"]),
         ("s3://key:SECRET@bucket/a.tar", ["s3://bucket", "password"]),
         ("https://example.org/data.jsonl", [".tar shards are read"]),
         ("s3://bucket/*/a.tar", ["names of shards only"]),

@@ -1,7 +1,9 @@
 """Small Parquet files that stand for much memory: read within bounds, or refused unread."""
 
+import base64
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.tables.written import PICTURES, png, read, write_parquet, write_repeated
-from tests.processes import limited
+from tests.processes import limited, run
 from tests.refusals import expect_refusal
 from xfm.data.tables import parquet_pages
 from xfm.data.tables.parquet import read_parquet
@@ -136,3 +138,72 @@ def test_damaged_pages_are_sentences(tmp_path_factory: pytest.TempPathFactory, p
     except UserError as error:
         said = str(error)
     assert re.search(r"a\.parquet( has 100 rows|.*;)", said)
+
+
+FLIPS = """
+import sys
+from pathlib import Path
+from xfm.data.tables import open_table
+from xfm.errors import UserError
+path, read, refused = Path(sys.argv[1]), 0, 0
+valid = path.read_bytes()
+size = int.from_bytes(valid[-8:-4], "little")
+for at in range(len(valid) - 8 - size, len(valid) - 8):
+    for mask in (1, 0x10):
+        path.write_bytes(valid[:at] + bytes([valid[at] ^ mask]) + valid[at + 1 :])
+        try:
+            read += len([*open_table(path).rows(frozenset(("text", "tags")))])
+        except UserError:
+            refused += 1
+print(read, refused)
+"""
+
+
+def test_no_byte_of_a_footer_ends_the_process(tmp_path: Path) -> None:
+    """pyarrow does so where sizes of a column do not fit its kind."""
+    table = arrow.table({"text": ["a", "b"], "tags": [[1], [2, 3]]})
+    parquet.write_table(table, tmp_path / "a.parquet", store_schema=False)
+    ended = run([sys.executable, "-c", FLIPS, str(tmp_path / "a.parquet")], 240)
+    assert ended.status == 0, ended.err[-2000:]
+    read, refused = map(int, ended.out.split())
+    assert read > 200
+    assert refused > 100
+
+
+class KeysInMemory:
+    """A key as it is: what pyarrow asks of whoever keeps keys."""
+
+    def __new__(cls, config: object) -> Any:
+        from pyarrow.parquet.encryption import KmsClient
+
+        class Client(KmsClient):
+            def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> bytes:
+                return base64.b64encode(key_bytes)
+
+            def unwrap_key(self, wrapped_key: bytes, master_key_identifier: str) -> bytes:
+                return base64.b64decode(wrapped_key)
+
+        return Client()
+
+
+def test_encrypted_columns_are_one_sentence(tmp_path: Path) -> None:
+    """In a process of its own, which pyarrow would end."""
+    encryption = pytest.importorskip("pyarrow.parquet.encryption")
+    asked = encryption.EncryptionConfiguration(
+        footer_key="footer", column_keys={"column": ["text"]}, plaintext_footer=True
+    )
+    properties = encryption.CryptoFactory(KeysInMemory).file_encryption_properties(
+        encryption.KmsConnectionConfig(), asked
+    )
+    table = arrow.table({"text": ["a", "b"], "label": [1, 2]})
+    path = tmp_path / "a.parquet"
+    with parquet.ParquetWriter(path, table.schema, encryption_properties=properties) as writer:
+        writer.write_table(table)
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom xfm.data.tables import open_table\n"
+        "from xfm.errors import UserError\n"
+        "try:\n    [*open_table(Path(sys.argv[1])).rows(frozenset(['text']))]\n"
+        "except UserError as error:\n    print(error)\n"
+    )
+    ended = run([sys.executable, "-c", code, str(path)], 120)
+    assert f"{path} has encrypted columns, which are not read; write it without encryption" in ended.out

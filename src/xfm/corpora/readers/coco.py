@@ -5,6 +5,7 @@ Annotations are read item by item. What is kept of them while they are joined ta
 picture: half a GB for COCO, 1.5 GB for the 25 M boxes of Objects365.
 """
 
+import os
 import re
 from array import array
 from collections.abc import Iterable, Iterator
@@ -219,8 +220,10 @@ class CocoReader(GatheredReader):
         places = [
             _Place(root, skip) for root in (split, part, f"images/{part}", "images", "") for skip in (0, 1, 2)
         ]
-        there = (
-            place for place in places if any((self._source / place(name)).is_file() for name in names if name)
+        there = (  # of a name that is too long, `Path.is_file` raises
+            place
+            for place in places
+            if any(os.path.isfile(self._source / place(name)) for name in names if name)
         )
         return next(there, places[0])
 

@@ -78,8 +78,7 @@ class VisualGenomeReader(GatheredReader):
             PhraseBox(" ".join(str(one.get("phrase") or "").split()), _box(one, "width", "height"))
             for one in _objects(regions, left_out)
         ]
-        named = {one.get("object_id"): one for one in _objects(objects, left_out)}
-        named |= {one.get("object_id"): one for one in _objects(described, left_out)}
+        named = _by_number(objects, left_out) | _by_number(described, left_out)
         things = [PhraseBox(_thing(one), _box(one, "w", "h")) for one in named.values()]
         size = (_side(picture.get("width")), _side(picture.get("height")))
         path = self._picture(number, picture)
@@ -142,6 +141,15 @@ def _objects(items: list[Any], left_out: dict[str, int]) -> list[dict[str, Any]]
     found = [one for one in items if isinstance(one, dict)]
     if len(found) < len(items):
         left_out[ODD] = left_out.get(ODD, 0) + len(items) - len(found)
+    return found
+
+
+def _by_number(items: list[Any], left_out: dict[str, int]) -> dict[int, dict[str, Any]]:
+    """The objects by their numbers; one without is known again by nothing, and left out."""
+    whole = _objects(items, left_out)
+    found = {number: one for one in whole if isinstance(number := one.get("object_id"), int)}
+    if nameless := sum(not isinstance(one.get("object_id"), int) for one in whole):
+        left_out[ODD] = left_out.get(ODD, 0) + nameless
     return found
 
 

@@ -173,6 +173,13 @@ def _named(last: str, known: Sequence[str]) -> list[str]:
     return sorted(name for name in known if any(fit(name) for fit in fits))
 
 
+def _query(address: str) -> str:
+    try:
+        return urlsplit(address).query
+    except ValueError as error:  # `http://[`
+        raise UserError(f"{address}: that is no address ({error}); check it") from None
+
+
 def _parted(address: str) -> tuple[str, str]:
     """The folder, and the names in it.
 
@@ -181,7 +188,7 @@ def _parted(address: str) -> tuple[str, str]:
     """
     scheme, _, rest = address.partition("://")
     netloc = rest.partition("/")[0]
-    if "@" in netloc or (scheme.startswith("http") and (urlsplit(address).query or "#" in address)):
+    if "@" in netloc or (scheme.startswith("http") and (_query(address) or "#" in address)):
         raise UserError(
             f"{scheme}://{netloc.rpartition('@')[2]}: an address with a password or a query is not read, as "
             "it would stand in logs and results: give keys by the environment, passwords by ~/.netrc"

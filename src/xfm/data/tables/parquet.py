@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xfm.data.tables.arrow_cells import rows_of
+from xfm.data.tables.parquet_footer import check_footer
 from xfm.data.tables.parquet_pages import ROWS, check_rows, plan_group
 from xfm.data.tables.records import RawRow, Records, named_row, unreadable
 from xfm.errors import UserError, excerpt, first_line
@@ -69,6 +70,7 @@ def open_parquet(path: Path) -> "ParquetFile":
         try:
             file = parquet.ParquetFile(path)
             check_rows(path, file.metadata)
+            check_footer(path, file.metadata)
             return file
         except (arrow.ArrowException, ValueError) as error:  # a name that is no text is a ValueError
             raise UserError(f"{path} is not a Parquet file ({first_line(error)}); copy it again") from None

@@ -188,9 +188,9 @@ def _numbers(data: bytes, place: int, depth: int) -> tuple[dict[tuple[int, ...],
         if head >> 4:
             field += head >> 4
         else:
-            field, place = _signed(data, place)
+            field, place = signed(data, place)
         if kind in (4, 5, 6):
-            found[field,], place = _signed(data, place)
+            found[field,], place = signed(data, place)
         elif kind == 12:
             inner, place = _numbers(data, place, depth + 1)
             found |= {(field, *names): value for names, value in inner.items()}
@@ -206,12 +206,13 @@ def _skip(data: bytes, place: int, kind: int) -> int:
     if kind in (3, 7):
         return place + (1 if kind == 3 else 8)
     if kind == 8:
-        length, place = _unsigned(data, place)
+        length, place = unsigned(data, place)
         return place + length
     raise ValueError("no header of a page")  # none has lists or maps
 
 
-def _unsigned(data: bytes, place: int) -> tuple[int, int]:
+def unsigned(data: bytes, place: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and where it ends; raises IndexError and ValueError."""
     value = shift = 0
     while True:
         byte = data[place]
@@ -222,6 +223,7 @@ def _unsigned(data: bytes, place: int) -> tuple[int, int]:
             raise ValueError("no number")
 
 
-def _signed(data: bytes, place: int) -> tuple[int, int]:
-    value, place = _unsigned(data, place)
+def signed(data: bytes, place: int) -> tuple[int, int]:
+    """The same with a sign in its lowest bit."""
+    value, place = unsigned(data, place)
     return (value >> 1) ^ -(value & 1), place
