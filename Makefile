@@ -115,3 +115,5 @@ $(BIN)/python:
 		exit 1; }
 	@echo 'Setting up $(VENV) and installing; this takes some minutes the first time.'
 	$(PYTHON) -m venv $(VENV)
+	@# the pip that comes with older versions of Python takes six minutes over which versions fit together
+	@$(BIN)/python -m pip install --quiet --upgrade pip

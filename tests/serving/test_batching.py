@@ -214,3 +214,39 @@ def test_who_would_wait_longer_than_may_be_is_refused_though_few_wait() -> None:
         await batcher.close()
 
     asyncio.run(run())
+
+
+def test_what_is_read_counts_as_waiting() -> None:
+    async def run() -> None:
+        batcher = Batcher(4, 3)
+        batcher.start()
+        batcher.check_room(100)  # nobody else is there
+        with batcher.expecting("a", 2):
+            batcher.check_room(1)
+            with pytest.raises(Full):
+                batcher.check_room(2)
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_a_later_step_is_computed_though_the_server_closes_between() -> None:
+    async def run() -> None:
+        batcher, computer = await started(), Computer()
+        began = time.perf_counter()
+
+        async def two_steps() -> list[Any]:
+            with batcher.expecting("b"):
+                (first,) = await ask(batcher, computer, 1)
+                await asyncio.sleep(0.05)  # a look-up
+                return await batcher.answers(Lane("b"), computer, [first], [1], began)
+
+        asked = asyncio.create_task(two_steps())
+        await asyncio.sleep(0.01)
+        await batcher.close()
+        assert await asked == [4]
+        assert not batcher.alive
+        with pytest.raises(Closed):
+            await batcher.answers(Lane("b"), computer, [1], [1], began)
+
+    asyncio.run(run())

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from xfm.config.members import settle_members
 from xfm.config.ranges import MAX_BATCH, check_range, check_ranges
+from xfm.paths import SECRET, holds_secret
 
 
 class Augmentation(StrEnum):
@@ -57,6 +58,8 @@ class CorpusConfig:
 
     def __post_init__(self) -> None:
         settle_members(self, "corpora.")
+        if holds_secret(self.path):
+            raise ValueError(f"corpora.path {self.path.partition('://')[0]}://...: {SECRET}")
         check_range("corpora.group", self.group, 1, MAX_BATCH)
         check_ranges(self, ("run", "window"), 1, 1 << 32, "corpora.")
 

@@ -85,9 +85,10 @@ class Server:
         )
         async def ready() -> Response:
             """Whether requests are taken, and what there is to ask."""
-            told = {"ready": self.ready, "models": [one.name for one in self.models]}
+            ready = self.ready and self.desk.batcher.alive
+            told = {"ready": ready, "models": [one.name for one in self.models]}
             told |= {"collections": self.searches.names, "waiting": self.desk.batcher.waiting}
-            return reply(told, 200 if self.ready else 503)
+            return reply(told, 200 if ready else 503)
 
         @app.get("/metrics", tags=["watching"], response_class=PlainTextResponse)
         async def metrics() -> Response:

@@ -78,7 +78,7 @@ class Batcher:
 
     Args:
         batch: most items of a batch.
-        room: most items that wait; more are refused.
+        room: most items that wait, or for which is read what they need; more are refused.
         patience: seconds after which an answer is too late; what would probably wait longer is refused, too.
         observe: told the work of each batch, its items, and the seconds it took.
 
@@ -104,6 +104,11 @@ class Batcher:
         """Items that wait."""
         return self._waiting
 
+    @property
+    def alive(self) -> bool:
+        """Whether what is asked will be computed; false once closed, or if computing ended by a fault."""
+        return self._worker is not None and not self._worker.done()
+
     def start(self) -> None:
         """Begin to compute."""
         self._worker = asyncio.get_running_loop().create_task(self._work())
@@ -125,8 +130,8 @@ class Batcher:
         """
         if self._closed:
             raise Closed
-        wait = self._forecast.seconds()
-        if self._waiting and (self._waiting + items > self._room or wait > self._patience):
+        wait, before = self._forecast.seconds(), self._forecast.items
+        if before and (before + items > self._room or wait > self._patience):
             raise Full(max(1.0, wait))
 
     @contextmanager
@@ -137,6 +142,7 @@ class Batcher:
             yield
         finally:
             self._forecast.add(work, -items)
+            self._arrived.set()  # the worker may be waiting for these alone
 
     async def answers(
         self,
@@ -162,6 +168,8 @@ class Batcher:
             Full, Closed: see `check_room`.
             Exception: what the computation of an item raised.
         """
+        if not self.alive:
+            raise Closed
         if since is None:  # else it has begun, and what it has cost would be lost
             self.check_room(len(items))
         if not items:
@@ -201,11 +209,10 @@ class Batcher:
     async def _work(self) -> None:
         while True:
             if not self._lanes:
-                if self._closed:
+                if self._closed and not self._forecast.items:
                     return
                 self._arrived.clear()
-                if not self._lanes and not self._closed:
-                    await self._arrived.wait()
+                await self._arrived.wait()
                 continue
             # The lane whose first item has waited longest.
             lane = min(self._lanes, key=lambda name: self._lanes[name].since)

@@ -50,6 +50,11 @@ class Forecast:
         if not self._waiting[work]:
             del self._waiting[work]
 
+    @property
+    def items(self) -> int:
+        """How many wait."""
+        return sum(self._waiting.values())
+
     def seconds(self) -> float:
         """Until everything that waits now will probably be computed."""
         running = max(0.0, self._ends - time.perf_counter())
@@ -60,8 +65,10 @@ class Forecast:
         """Measure a batch of so many items."""
         began, clock = time.perf_counter(), Clock()
         self._ends = began + self._cost(work) * items
-        yield clock
-        clock.seconds, self._ends = time.perf_counter() - began, 0.0
+        try:
+            yield clock
+        finally:
+            clock.seconds, self._ends = time.perf_counter() - began, 0.0
         self._costs.setdefault(work, _Cost()).learn(clock.seconds, items)
         self._all.learn(clock.seconds, items)
 

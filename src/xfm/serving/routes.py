@@ -175,17 +175,16 @@ def _add_search(router: APIRouter, desk: Desk, searches: Searches) -> None:
         searcher = searches.of(asked.index)
         check_texts({"text": asked.text}, desk.config.characters)
         desk.batcher.check_room(1)
-        image = None
-        if asked.image is not None:
-            given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
-            image = await desk.picture(searcher.read, desk.inputs.picture(given))
         options = SearchOptions(asked.top_k, asked.rerank, asked.least, asked.where)
-        began = time.perf_counter()
-        name, length = asked.index or "", len(asked.text or "") + PICTURE_LENGTH * (image is not None)
-        question = SearchQuestion(asked.text, image)
-        ask, match = Lane("search: ask", name), Lane("search: match", name)
+        ask, match = Lane("search: ask", id(searcher)), Lane("search: match", id(searcher))
+        began, image = time.perf_counter(), None
         with desk.batcher.expecting(match.work):
-            query = await desk.together(ask, searcher.queries, question, length)
+            if asked.image is not None:
+                given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
+                image = await desk.picture(searcher.read, desk.inputs.picture(given))
+            length = len(asked.text or "") + PICTURE_LENGTH * (image is not None)
+            question = SearchQuestion(asked.text, image)
+            query = await desk.together(ask, searcher.queries, question, length, began)
             listed = await desk.look_up(lambda: searcher.shortlist(query, options))
         found = await desk.together(match, searcher.answers, listed, len(listed.near), began)
         return reply(searches.told(searcher, found))

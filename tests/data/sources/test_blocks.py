@@ -1,7 +1,9 @@
 """Blocks on the disk: what comes back is what was kept, whatever happened, and there are never too many."""
 
+import errno
 import multiprocessing
 import os
+import shutil
 
 import pytest
 from hypothesis import given, settings
@@ -39,6 +41,25 @@ def test_the_least_recently_used_go(tmp_path):
         assert disk.find("0") is not None
     assert disk.find("299") is not None
     assert disk.find("5") is None
+
+
+def test_a_gigabyte_of_the_disk_is_left_to_others(tmp_path, monkeypatch, caplog):
+    disk, usage = DiskBlocks(tmp_path, 1 << 30), shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda place: usage._replace(free=(1 << 30) + 2000))
+    disk.keep("a", bytes(1000))
+    disk.keep("b", bytes(3000))
+    disk.keep("c", bytes(3000))
+    assert [disk.has(name) for name in "abc"] == [True, False, False]
+    assert [record.message.count("is free") for record in caplog.records] == [1]
+
+
+def test_without_locks_whoever_asks_fetches(tmp_path, monkeypatch):
+    def refused(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(module.fcntl, "flock", refused)
+    with DiskBlocks(tmp_path, 1000).claimed("a") as mine:
+        assert mine
 
 
 def test_another_process_finds_them_and_keeps_the_same_room(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from tests.data.conftest import region_members, write_tar
 from tests.processes import run
 from tests.refusals import expect_refusal
-from xfm.config.data import RemoteConfig
+from xfm.config.data import CorpusConfig, RemoteConfig
 from xfm.data.records import BadRecordError
 from xfm.data.sources import open_source
 from xfm.data.sources.remote import reader_of
@@ -178,10 +178,17 @@ def test_a_shard_that_is_no_tar(web):
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("http://user:SECRET@example.org/a.tar", ["http://example.org", "password"]),
-        ("https://example.org/a.tar?Signature=SECRET", ["https://example.org", "query"]),
+        ("http://user:SECRET@example.org/a.tar", ["http://...", "password"]),
+        ("https://user:pa/SECRET@example.org/a.tar", ["https://...", "password"]),
+        ("https://user:p@SECRET/w@example.org/a.tar", ["https://...", "password"]),
+        ("https://example.org/a.tar?Signature=SECRET", ["https://...", "query"]),
+        ("HTTPS://example.org/a.tar?Signature=SECRET", ["HTTPS://...", "query"]),
+        ("s3://bucket/a.tar?Signature=SECRET", ["s3://...", "query"]),
+        ("s3://key:SE/CRET@bucket/a.tar", ["s3://...", "password"]),
+        ("https://example.org/{0..999999999}.tar", ["more than 10,000,000"]),
+        ("https://example.org/{0..99999}/{0..999999999}/a.tar", ["names of shards only"]),
         ("http://[::1/a.tar", ["http://[::1/a.tar", "no address"]),
-        ("s3://key:SECRET@bucket/a.tar", ["s3://bucket", "password"]),
+        ("s3://key:SECRET@bucket/a.tar", ["s3://...", "password"]),
         ("https://example.org/data.jsonl", [".tar shards are read"]),
         ("s3://bucket/*/a.tar", ["names of shards only"]),
         ("gs://bucket/a.tar", ["not from gs"]),
@@ -190,7 +197,15 @@ def test_a_shard_that_is_no_tar(web):
 def test_addresses_that_are_not_read(address, words, cache):
     with pytest.raises(UserError) as caught:
         opened(address)
-    assert [word for word in (*words, "SECRET") if word in str(caught.value)] == words
+    assert [word for word in (*words, "SECRET", "CRET@") if word in str(caught.value)] == words
+
+
+def test_a_recipe_keeps_no_secret():
+    with pytest.raises(ValueError, match="password") as caught:
+        CorpusConfig("https://user:SECRET@example.org/a.tar")
+    assert "SECRET" not in str(caught.value)
+    for path in ("s3://bucket/dir/part-?.tar", "hf://datasets/owner/name@main/a.tar", "dir/a@b?c=d.tar"):
+        assert CorpusConfig(path).path == path
 
 
 # ------------------------------------------------------------------ what changes while it is read

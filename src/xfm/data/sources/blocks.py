@@ -35,6 +35,7 @@ class DiskBlocks:
 
     def __init__(self, folder: Path, room: int) -> None:
         self._folder, self._room = folder, room
+        self._said = False
         self._since = room  # bytes written since room was made last: look at what is there before the first
 
     @property
@@ -49,9 +50,10 @@ class DiskBlocks:
         path = self._path(name)
         try:
             data = path.read_bytes()
-            os.utime(path)
         except OSError:
             return None
+        with contextlib.suppress(OSError):  # another user's, or of a file system that is read only
+            os.utime(path)
         body, check = data[:-4], data[-4:]
         if len(check) == 4 and zlib.crc32(body).to_bytes(4, "little") == check:
             return body
@@ -68,16 +70,23 @@ class DiskBlocks:
         if not self._room:
             return
         self._since += len(data) + 4
-        if self._since > self._room // _SHARE:
+        if self._since > self._room // _SHARE and self._make_room():
             self._since = 0
-            self._make_room()
         path = self._path(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(self._folder).free < _SPARE + len(data):
+                self._say(f"less than {_SPARE >> 30} GiB of the disk is free, which is left to others")
+                return
             write_data(path, data + zlib.crc32(data).to_bytes(4, "little"), lasting=False)
         except OSError as error:
             self._room = 0
-            _log.warning("%s: nothing more is kept there (%s)", self._folder, error.strerror)
+            self._say(error.strerror)
+
+    def _say(self, why: str | None) -> None:
+        if not self._said:
+            _log.warning("%s: nothing more is kept there (%s)", self._folder, why)
+        self._said = True
 
     @contextlib.contextmanager
     def claimed(self, name: str) -> Iterator[bool]:
@@ -91,9 +100,10 @@ class DiskBlocks:
             return
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process
-        except OSError:
+        except BlockingIOError:
             yield False
-            return
+        except OSError:  # a file system without locks: two may fetch the same, which is better than nobody
+            yield True
         else:
             yield True
             path.unlink(missing_ok=True)
@@ -104,8 +114,8 @@ class DiskBlocks:
         digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:40]
         return self._folder / digest[:2] / f"{digest}.block"
 
-    def _make_room(self) -> None:
-        """Remove what was used longest ago; one process at a time."""
+    def _make_room(self) -> bool:
+        """Remove what was used longest ago; one process at a time. Whether this one has looked."""
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -120,8 +130,10 @@ class DiskBlocks:
                         break
                     path.unlink(missing_ok=True)
                     total -= size
+                return True
             finally:
                 os.close(handle)
+        return False
 
     def _clear_leftovers(self, lock: int) -> None:
         """Remove what processes that were killed have left; the disk's own clock says how old it is."""

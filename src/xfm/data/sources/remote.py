@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import logging
 import os
 import queue
 import threading
@@ -27,9 +28,10 @@ _MEMORY = 128
 """Blocks in the memory of a process."""
 _THREADS = 4
 """That read ahead."""
+_log = logging.getLogger(__name__)
 _WAITING = 1 << 14
 """Stretches that may wait to be read ahead."""
-_LONGEST = 150.0
+_LONGEST = 300.0
 """Seconds that a reader waits for a thread that fetches what it needs: more than a request may take."""
 _Waiting = queue.PriorityQueue[tuple[bool, int, RemoteFile, int, int]]
 
@@ -47,13 +49,13 @@ class RemoteReader:
         self._begin()
 
     def _begin(self) -> None:
-        self._process = os.getpid()
         self._disk = DiskBlocks(self._folder, self._settings.cache_mb << 20)
         self._memory: OrderedDict[tuple[RemoteFile, int], bytes] = OrderedDict()
         self._fetching: dict[tuple[RemoteFile, int], threading.Event] = {}
         self._lock = threading.Lock()
         self._waiting: _Waiting | None = None
         self._turn = itertools.count()
+        self._process = os.getpid()  # last: another thread of a child sees the parent's state or all of this
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[RemoteConfig, Path]]:
         return _reader, (self._settings, self._folder)
@@ -117,11 +119,15 @@ class RemoteReader:
     def _read_ahead(self, waiting: _Waiting) -> None:
         while True:
             long, _, file, first, stop = waiting.get()
-            with contextlib.suppress(OSError, UserError):  # whoever reads it asks again, and says so
+            try:
                 if long:
                     self._fetch_long(file, first, stop)
                 else:
                     self._fetch_short(file, first, stop)
+            except (OSError, UserError):  # whoever reads it asks again, and says so
+                pass
+            except Exception:
+                _log.warning("%s: reading ahead failed", file.url, exc_info=True)
 
     def _fetch_short(self, file: RemoteFile, first: int, stop: int) -> None:
         missing = [

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from xfm.config.data import RemoteConfig
 from xfm.data.sources.asking import RefusedError, asked, store_of
-from xfm.data.sources.names import check_numbers, expanded
+from xfm.data.sources.names import RANGE, check_numbers, check_ranges, expanded
 from xfm.data.sources.remote import RemoteReader, reader_of
 from xfm.data.sources.remote_index import fetched_index, read_index
 from xfm.data.sources.shard_index import COMMAND, INDEX, SavedIndex
@@ -19,6 +19,7 @@ from xfm.data.sources.shard_table import ShardTable
 from xfm.data.sources.storage import StaleError
 from xfm.data.sources.stores import RemoteFile
 from xfm.errors import UserError
+from xfm.paths import SECRET, holds_secret
 
 _TAR = ".tar"
 _LOOKED_AT = 1000
@@ -169,13 +170,16 @@ def _spelt(last: str) -> list[str]:
 
 def _named(last: str, known: Sequence[str]) -> list[str]:
     """Those of some shards that the end of an address names, in order."""
-    fits = [re.compile(translate(name)).match for name in expanded(last)]
-    return sorted(name for name in known if any(fit(name) for fit in fits))
+    names = expanded(last)
+    if not has_magic(last):
+        return sorted({*names}.intersection(known))
+    fits = re.compile("|".join(translate(name) for name in names)).match
+    return sorted(name for name in known if fits(name))
 
 
-def _query(address: str) -> str:
+def _check(address: str) -> None:
     try:
-        return urlsplit(address).query
+        urlsplit(address)
     except ValueError as error:  # `http://[`
         raise UserError(f"{address}: that is no address ({error}); check it") from None
 
@@ -186,17 +190,14 @@ def _parted(address: str) -> tuple[str, str]:
     Raises:
         UserError: it holds what would be written into files and logs and must not be, or no shards.
     """
-    scheme, _, rest = address.partition("://")
-    netloc = rest.partition("/")[0]
-    if "@" in netloc or (scheme.startswith("http") and (_query(address) or "#" in address)):
-        raise UserError(
-            f"{scheme}://{netloc.rpartition('@')[2]}: an address with a password or a query is not read, as "
-            "it would stand in logs and results: give keys by the environment, passwords by ~/.netrc"
-        )
+    if holds_secret(address):
+        raise UserError(f"{address.partition('://')[0]}://...: {SECRET}")
+    _check(address)
     folder, _, last = address.rpartition("/")
     if last.endswith(_TAR):
-        if expanded(folder) != [folder] or has_magic(folder.partition("://")[2]):
+        if RANGE.search(folder) or has_magic(folder.partition("://")[2]):
             raise UserError(f"{address}: a pattern may stand in the names of shards only, behind the last /")
+        check_ranges(last)
         return folder, last
     if re.search(r"\.(jsonl?|parquet|csv|tgz|gz|zip)$", last):
         raise UserError(f"{address}: of addresses, {_TAR} shards are read; `xfm prepare` makes them")
