@@ -17,6 +17,7 @@ from tests.training.clock import Clock
 from tests.training.support import Line, Numbers, config, numbers
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch
+from xfm.errors import UserError
 from xfm.modeling.gradients import PRETRAINING
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
@@ -67,6 +68,15 @@ def pretraining_step(world: int) -> float:
     return sum(p.detach().double().abs().sum().item() for p in model.parameters())
 
 
+def unlike(value: str) -> str:
+    """The error of a process where the values of all are not alike."""
+    try:
+        distributed.check_alike(value, "they differ")
+    except UserError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
 def by_clock(rank: int, world: int) -> list[tuple[float, int]]:
     """What a process takes for the course of a run whose clocks disagree."""
     course, model = ByClock(10, (0.5,), Clock([1.0 + 5 * rank])), Line()
@@ -84,6 +94,7 @@ def main() -> None:
             "collected": distributed.collect(rank),
             "from_first": distributed.from_first(f"rank {rank}"),
             "largest": distributed.largest(torch.tensor([rank, -rank])).tolist(),
+            "alike": distributed.collect([unlike("same"), unlike(f"rank {rank}")]),
             "contrastive": contrastive_gradient(rank, world),
             "by_clock": distributed.collect(by_clock(rank, world)),
             "pretraining": distributed.collect(pretraining_step(world)),

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from xfm.config.recipe import Recipe, Stretch
-from xfm.data.fingerprint import data_fingerprint
+from xfm.data.fingerprint import data_fingerprint, remote_digest
 from xfm.data.loader import PretrainingData
 from xfm.data.picture_cache import PictureCache, picture_cache
 from xfm.data.rng import mix
@@ -80,6 +80,17 @@ class CurriculumData:
     def fingerprint(self) -> dict[str, str]:
         """The files of the data with a digest each."""
         return data_fingerprint([stretch.data for stretch in self.stretches], self._root)
+
+    def check_versions(self) -> None:
+        """Refuse shards at addresses that changed between their openings; all processes must ask.
+
+        Raises:
+            UserError: some process opened other ones than the first.
+        """
+        distributed.check_alike(
+            remote_digest(stretch.data for stretch in self.stretches),
+            "shards at addresses changed while the processes opened them, one after the other: start again",
+        )
 
     def phase(self, batch: int) -> int:
         """The number of the stretch that the batch with that index belongs to."""

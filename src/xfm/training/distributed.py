@@ -252,6 +252,20 @@ def on_first(work: Callable[[], T]) -> T:
     return value
 
 
+def check_alike(value: Any, problem: str) -> None:
+    """Refuse to go on where processes differ in something; all must ask.
+
+    Args:
+        value: of this process, picklable.
+        problem: the sentence for the user.
+
+    Raises:
+        UserError: the values are not all alike; the first process alone shows it.
+    """
+    if any(other != value for other in collect(value)):
+        raise UserError(problem) if rank() == 0 else SaidElsewhere(problem)
+
+
 def collect(value: Any) -> list[Any]:
     """The picklable values of all processes, in the order of the ranks."""
     if world() == 1:

@@ -91,6 +91,7 @@ def pretrain(
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
         course = course_of(recipe, folder, replay, resume)
         data = CurriculumData(recipe, process, preprocessing, course)
+        data.check_versions()
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
