@@ -8,9 +8,11 @@ from xfm.commands._options import option
 from xfm.config.engines import EngineName, SharingConfig
 from xfm.config.options import add_fields, assemble
 from xfm.errors import UserError
+from xfm.paths import home_path
 
 if TYPE_CHECKING:
     from xfm.engines.base import Executor
+    from xfm.inference.in_units.row_work import RowWork
 
 ARRAY = "PLACE/COUNT, from 0: do a share of the work, as one of several processes"
 
@@ -44,6 +46,34 @@ def sharing_engine(chosen: Namespace, device: str, anew: bool = False) -> "Execu
         processes = 1
     restart = "restart" if anew else None
     return chosen_engine(config.engine, processes, chosen.array, restart, device != "cpu")
+
+
+def row_work(chosen: Namespace, task: str, options: object, keep: tuple[str, ...], **more: int) -> "RowWork":
+    """What the options of a command say of its rows.
+
+    Args:
+        chosen: the options.
+        task: its name.
+        options: of the task.
+        keep: columns that are carried along.
+        **more: other fields of `RowWork`.
+    """
+    from xfm.inference.in_units.row_work import RowWork, everywhere
+
+    return RowWork(
+        task,
+        everywhere(chosen.model),
+        home_path(chosen.input).absolute(),
+        options,
+        chosen.columns,
+        keep,
+        None if chosen.pictures is None else home_path(chosen.pictures).absolute(),
+        chosen.device,
+        chosen.precision,
+        chosen.batch_size,
+        tuple(chosen.allow_urls),
+        **more,
+    )
 
 
 def _takes_gpu(device: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from xfm.boxed import DEFAULT
-from xfm.commands._engines import add_sharing, others_have_not, sharing_engine
+from xfm.commands._engines import add_sharing, others_have_not, row_work, sharing_engine
 from xfm.commands._options import option
 from xfm.config.bad_rows import add_max_bad
 from xfm.config.embedding import EmbedConfig
@@ -66,23 +66,10 @@ def run(chosen: Namespace) -> None:
     if taken := [name for name in keep if name in _TAKEN]:
         raise UserError(f"--keep {taken[0]}: vectors have a column of that name; rename yours")
     from xfm.inference.in_units.part_files import PartForm
-    from xfm.inference.in_units.row_work import RowWork, everywhere
     from xfm.inference.in_units.targets import VectorsFolder
     from xfm.inference.in_units.together import answer_together
 
-    work = RowWork(
-        EMBED.name,
-        everywhere(chosen.model),
-        home_path(chosen.input).absolute(),
-        EMBED.options(),
-        chosen.columns,
-        keep,
-        None if chosen.pictures is None else home_path(chosen.pictures).absolute(),
-        chosen.device,
-        chosen.precision,
-        chosen.batch_size,
-        tuple(chosen.allow_urls),
-    )
+    work = row_work(chosen, EMBED.name, EMBED.options(), keep)
     engine = sharing_engine(chosen, chosen.device, chosen.restart)
     out, size = home_path(chosen.out).absolute(), assemble(SharingConfig, chosen).rows
     limits = {"max_bad": chosen.max_bad, "restart": chosen.restart, "progress": not chosen.quiet}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from xfm.commands._engines import add_sharing, is_shared, others_have_not, sharing_engine
+from xfm.commands._engines import add_sharing, is_shared, others_have_not, row_work, sharing_engine
 from xfm.commands._options import PRECISION, option
 from xfm.config.bad_rows import add_max_bad
 from xfm.config.engines import SharingConfig
@@ -169,7 +169,7 @@ def _together(
     chosen: Namespace, task: TaskSpec, source: "RowSource | Path", options: Any, keep: tuple[str, ...]
 ) -> None:
     """Answer into a file, as one of those who do."""
-    from xfm.inference.in_units.row_work import RowWork, everywhere, require_shareable
+    from xfm.inference.in_units.row_work import require_shareable
     from xfm.inference.in_units.targets import AnswersFile
     from xfm.inference.in_units.together import answer_together
 
@@ -177,20 +177,7 @@ def _together(
     if chosen.out is None:
         raise UserError("several processes write a file: give --out, or leave out --engine and --array")
     engine = sharing_engine(chosen, chosen.device, chosen.restart)
-    work = RowWork(
-        task.name,
-        everywhere(chosen.model),
-        home_path(chosen.input).absolute(),
-        options,
-        chosen.columns,
-        keep,
-        None if chosen.pictures is None else home_path(chosen.pictures).absolute(),
-        chosen.device,
-        chosen.precision,
-        chosen.batch_size,
-        tuple(chosen.allow_urls),
-        chosen.workers,
-    )
+    work = row_work(chosen, task.name, options, keep, workers=chosen.workers)
     out, size = home_path(chosen.out).absolute(), assemble(SharingConfig, chosen).rows
     limits = {"max_bad": chosen.max_bad, "restart": chosen.restart, "progress": not chosen.quiet}
     try:

@@ -91,45 +91,38 @@ class Product:
         return self.result
 
 
-class KeepingProducts(TorchDispatchMode):
-    """The forward pass: results of products of matrices are put aside."""
+class Products(TorchDispatchMode):
+    """A pass of which results of products of matrices are put aside, or the same pass again.
 
-    def __init__(self, kept: deque[Product]) -> None:
+    Args:
+        kept: what is put aside, in the order of the operations.
+        again: take these results in place of computing them.
+    """
+
+    def __init__(self, kept: deque[Product], again: bool) -> None:
         super().__init__()
-        self.kept = kept
+        self.kept, self.again = kept, again
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        kept = _is_kept(func, args)
+        if kept and self.again:
+            return self.kept.popleft().again(func)
         result = func(*args, **(kwargs or {}))
-        if _is_kept(func, args):
+        if kept:
             self.kept.append(Product(func, result))
         return result
 
 
-class TakingProducts(TorchDispatchMode):
-    """The same pass again: these results are taken in place of computing them, in the same order."""
-
-    def __init__(self, kept: deque[Product]) -> None:
-        super().__init__()
-        self.kept = kept
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if _is_kept(func, args):
-            return self.kept.popleft().again(func)
-        return func(*args, **(kwargs or {}))
-
-
-def _between() -> tuple[KeepingProducts, TakingProducts]:
+def _between() -> tuple[Products, Products]:
     """Contexts of a unit's forward pass, and of the pass again.
 
     Torch's own (`create_selective_checkpoint_contexts`) compare all operations of both. That fails with
     autocast, which converts a matrix once for several passes, but anew where one of them is done again.
     """
     kept: deque[Product] = deque()
-    return KeepingProducts(kept), TakingProducts(kept)
+    return Products(kept, again=False), Products(kept, again=True)
 
 
 def _is_kept(operation: Any, args: Sequence[Any]) -> bool:
