@@ -48,7 +48,9 @@ def sharing_engine(chosen: Namespace, device: str, anew: bool = False) -> "Execu
     return chosen_engine(config.engine, processes, chosen.array, restart, device != "cpu")
 
 
-def row_work(chosen: Namespace, task: str, options: object, keep: tuple[str, ...], **more: int) -> "RowWork":
+def row_work(
+    chosen: Namespace, task: str, options: object, keep: tuple[str, ...], readers: int | None = None
+) -> "RowWork":
     """What the options of a command say of its rows.
 
     Args:
@@ -56,7 +58,7 @@ def row_work(chosen: Namespace, task: str, options: object, keep: tuple[str, ...
         task: its name.
         options: of the task.
         keep: columns that are carried along.
-        **more: other fields of `RowWork`.
+        readers: threads of a process that read pictures ahead.
     """
     from xfm.inference.in_units.row_work import RowWork, everywhere
 
@@ -72,7 +74,7 @@ def row_work(chosen: Namespace, task: str, options: object, keep: tuple[str, ...
         chosen.precision,
         chosen.batch_size,
         tuple(chosen.allow_urls),
-        **more,
+        readers,
     )
 
 

@@ -177,7 +177,7 @@ def _together(
     if chosen.out is None:
         raise UserError("several processes write a file: give --out, or leave out --engine and --array")
     engine = sharing_engine(chosen, chosen.device, chosen.restart)
-    work = row_work(chosen, task.name, options, keep, workers=chosen.workers)
+    work = row_work(chosen, task.name, options, keep, chosen.workers)
     out, size = home_path(chosen.out).absolute(), assemble(SharingConfig, chosen).rows
     limits = {"max_bad": chosen.max_bad, "restart": chosen.restart, "progress": not chosen.quiet}
     try:
