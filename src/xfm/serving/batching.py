@@ -94,7 +94,7 @@ class Batcher:
     ) -> None:
         self._batch, self._room, self._observe, self._patience = batch, room, observe, patience
         self._lanes: dict[Lane, _Queue] = {}
-        self._waiting, self._closed, self._forecast = 0, False, Forecast()
+        self._closed, self._forecast = False, Forecast()
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self._arrived = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -102,7 +102,7 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """Items that wait."""
-        return self._waiting
+        return sum(len(queue.waiting) for queue in self._lanes.values())
 
     @property
     def alive(self) -> bool:
@@ -182,7 +182,7 @@ class Batcher:
             for item, length in zip(items, lengths, strict=True)
         ]
         place.waiting.extend(jobs)
-        self._count(lane, len(jobs))
+        self._forecast.add(lane.work, len(jobs))
         self._arrived.set()
         try:
             return list(await asyncio.gather(*(job.answer for job in jobs)))
@@ -192,16 +192,12 @@ class Batcher:
                     job.answer.cancel()
             self._drop_cancelled(lane)
 
-    def _count(self, lane: Lane, items: int) -> None:
-        self._waiting += items
-        self._forecast.add(lane.work, items)
-
     def _drop_cancelled(self, lane: Lane) -> None:
         place = self._lanes.get(lane)
         if place is None:
             return
         left = deque(job for job in place.waiting if not job.answer.cancelled())
-        self._count(lane, len(left) - len(place.waiting))
+        self._forecast.add(lane.work, len(left) - len(place.waiting))
         place.waiting = left
         if not left:
             del self._lanes[lane]
@@ -228,7 +224,7 @@ class Batcher:
         jobs = [first, *others[: self._batch - 1]]
         chosen = {id(job) for job in jobs}
         place.waiting = deque(job for job in place.waiting if id(job) not in chosen)
-        self._count(lane, -len(jobs))
+        self._forecast.add(lane.work, -len(jobs))
         if not place.waiting:
             del self._lanes[lane]
         return place.compute, jobs
