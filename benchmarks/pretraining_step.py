@@ -62,7 +62,7 @@ def work(options: argparse.Namespace) -> None:
 
     prepare_process()
     torch.manual_seed(0)
-    recipe = load_recipe(options.recipe, ["--root", str(options.root), *options.options])
+    recipe = load_recipe(options.recipe, ["--root", str(options.root.resolve()), *options.options])
     first = fusion_phases(recipe)[options.phase][0]
     training = replace(recipe.training, steps=10**6, weights=first.weights, save_every=0)
     recipe = replace(recipe, data=first.data, training=training, curriculum=[])
@@ -219,7 +219,7 @@ def main() -> None:
         return work(options)
     from xfm.config.load import load_recipe
 
-    recipe = load_recipe(options.recipe, ["--root", str(options.root), *options.options])
+    recipe = load_recipe(options.recipe, ["--root", str(options.root.resolve()), *options.options])
     result = report(recipe, options)
     result |= {"threads": options.threads, "options": options.options, "machine": platform.machine()}
     if options.json:

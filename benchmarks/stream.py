@@ -79,7 +79,7 @@ def main() -> None:
     options = parser.parse_args()
     prepare_process()
     torch.manual_seed(0)
-    recipe = load_recipe(options.recipe, ["--root", options.root])
+    recipe = load_recipe(options.recipe, ["--root", str(Path(options.root).resolve())])
     stretch = recipe.stretches()[options.phase - 1]
     steps = 2 * options.turns * (LEAD + options.steps)
     training = replace(recipe.training, steps=steps, minutes=0.0, weights=stretch.weights, save_every=0)

@@ -1,14 +1,19 @@
 """Scaled dot-product attention, computed by what the device does well.
 
-Both ways give the same numbers (a test compares them): the fused kernel on GPUs and in inference, plain
-matrix products where a backward pass runs on a CPU, because the fused backward is about twice as slow there.
+Both ways give the same numbers (a test compares them): the fused kernel on GPUs, and on a CPU in inference;
+plain matrix products where a backward pass runs on a CPU, because the fused backward is about twice as slow
+there, and in inference in bfloat16, for which the fused kernel is that slow, too.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xfm.modeling.dropping import dropout as drop_out
+
 MASKED = -1e9  # a masked score; underflows to exactly zero after the softmax
+_MOST = 2**28
+"""Bytes of scores that inference may hold at once: more of them go through the fused kernel, which holds none."""
 
 
 def attend(
@@ -25,10 +30,21 @@ def attend(
     Returns:
         [B, H, Q, d], of the queries' dtype.
     """
-    if query.is_cuda or not torch.is_grad_enabled():  # where the fused kernel is the faster way
+    if query.is_cuda or not (torch.is_grad_enabled() or _plain_is_faster(query, key)):
         bias = None if bias is None else bias.to(query.dtype)
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
     return attend_plain(query, key, value, bias, dropout)
+
+
+def _plain_is_faster(query: Tensor, key: Tensor) -> bool:
+    """Whether plain products win in inference: in bfloat16, unless the CPU has tiles, which the kernel knows."""
+    if (
+        query.dtype is not torch.bfloat16
+        or torch.cpu._is_amx_tile_supported()
+        or torch.compiler.is_compiling()
+    ):
+        return False
+    return query.numel() // query.shape[-1] * key.shape[-2] * query.itemsize <= _MOST
 
 
 def attend_plain(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
@@ -38,9 +54,7 @@ def attend_plain(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None,
         if bias is not None:
             scores = scores + bias.to(scores.dtype)
         weights = torch.softmax(scores, dim=-1)
-        if dropout > 0:
-            weights = F.dropout(weights, dropout)
-        return torch.matmul(weights, value)
+        return torch.matmul(drop_out(weights, dropout), value)
 
 
 def split_heads(states: Tensor, heads: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from xfm.config.encoders import AnyLanguageConfig, FusionConfig
 from xfm.modeling.attention import attend, join_heads, split_all, split_heads
+from xfm.modeling.dropping import Dropout
 from xfm.modeling.grouping import Memories, remember, side_by_side
 from xfm.modeling.layers import EPS, Embeddings, FeedForward, SelfAttention, initialise_normal
 from xfm.modeling.packing import Packed, Texts, leaves_padding_out, pack_texts, padded
@@ -25,7 +26,7 @@ class CrossAttention(nn.Module):
         self.key_value = nn.Linear(source_width, 2 * width)
         self.out = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=EPS)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, states: Tensor, memories: Memories) -> Tensor:
         """[Q, T, D], or N tokens [N, D] -> the same shape."""

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from xfm.config.encoders import AnyLanguageConfig
 from xfm.modeling.attention import attend, join_heads, split_all, split_heads
+from xfm.modeling.dropping import Dropout
 from xfm.modeling.packing import Texts
 from xfm.modeling.precision import working_dtype
 
@@ -22,7 +23,7 @@ class Embeddings(nn.Module):
         one = config.segments == 1
         self.token_type = nn.Parameter(torch.zeros(config.width) if one else torch.zeros(2, config.width))
         self.norm = nn.LayerNorm(config.width, eps=eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def position_ids(self, ids: Tensor) -> Tensor:
         """[R, T] ids -> [R, T] positions: real tokens count up from the first, pads take the row before."""
@@ -51,7 +52,7 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, states: Tensor, texts: Texts) -> Tensor:
         """[R, T, D], or N packed tokens [N, D] -> the same shape, or [n, D] of those that are read."""
@@ -77,7 +78,7 @@ class FeedForward(nn.Module):
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
         self.norm = nn.LayerNorm(width, eps=eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, states: Tensor) -> Tensor:
         """[..., D] -> [..., D]."""
