@@ -13,7 +13,7 @@ from xfm.modeling.dropping import dropout as drop_out
 
 MASKED = -1e9  # a masked score; underflows to exactly zero after the softmax
 _MOST = 2**28
-"""Bytes of scores that inference may hold at once: more of them go through the fused kernel, which holds none."""
+"""Bytes of scores that inference holds at once: more go through the fused kernel, which holds none."""
 
 
 def attend(
@@ -37,7 +37,7 @@ def attend(
 
 
 def _plain_is_faster(query: Tensor, key: Tensor) -> bool:
-    """Whether plain products win in inference: in bfloat16, unless the CPU has tiles, which the kernel knows."""
+    """Whether plain products win in inference: in bfloat16 on a CPU without tiles, which the kernel uses."""
     if (
         query.dtype is not torch.bfloat16
         or torch.cpu._is_amx_tile_supported()
