@@ -50,9 +50,12 @@ def _plain_is_faster(query: Tensor, key: Tensor) -> bool:
 def attend_plain(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
     """`attend` as three matrix operations; arguments and result as there."""
     with torch.autocast(query.device.type, enabled=False):  # it would run the softmax in a slower float32
-        scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))  # [B, H, Q, K]
-        if bias is not None:
-            scores = scores + bias.to(scores.dtype)
+        scale, keys = query.shape[-1] ** -0.5, key.transpose(-1, -2)
+        if bias is None:
+            scores = torch.matmul(query * scale, keys)  # [B, H, Q, K]
+        else:  # scaled while the bias is added: no scaled queries are kept beside the queries
+            scores = torch.matmul(query, keys)
+            scores = torch.add(bias.to(scores.dtype), scores, alpha=scale)
         weights = torch.softmax(scores, dim=-1)
         return torch.matmul(drop_out(weights, dropout), value)
 
