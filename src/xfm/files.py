@@ -288,6 +288,17 @@ def replace_folder(draft: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def delete_folder(path: Path) -> None:
+    """Delete a folder; if the process dies meanwhile, it has its name as a whole or not at all.
+
+    What is left then counts as a draft, which `clear_leftovers` removes.
+    """
+    doomed = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    shutil.rmtree(doomed, ignore_errors=True)  # of a process with this id that was killed
+    os.replace(path, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Force files and directory entries to the disk, so that a later rename never outlives their content."""
     for path in [*folder.rglob("*"), folder]:

@@ -3,6 +3,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 from unittest.mock import Mock
 
 import numpy as np
@@ -182,6 +184,22 @@ def test_pruning_keeps_the_newest(tmp_path):
     assert [p.name for p in list_checkpoints(tmp_path)] == ["step-00000003", "step-00000020"]
     prune_checkpoints(tmp_path, 0)
     assert [p.name for p in list_checkpoints(tmp_path)] == ["step-00000020"]
+
+
+def test_a_kill_while_pruning_leaves_no_half_checkpoint(tmp_path):
+    """A process ends at the first file that pruning deletes: what has its name is whole, the rest is cleared."""
+    for step in (1, 2):
+        save(tmp_path, step)
+    program = (
+        "import os, sys; from pathlib import Path; from xfm.training.checkpoint import prune_checkpoints\n"
+        "sys.addaudithook(lambda event, args: event == 'os.remove' and os._exit(9))\n"
+        f"prune_checkpoints(Path({str(tmp_path)!r}), 1)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 9
+    assert [damage(path) for path in list_checkpoints(tmp_path)] == [None]
+    assert len([*(tmp_path / "checkpoints").iterdir()]) == 2
+    prune_checkpoints(tmp_path, 1)
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000002"]
 
 
 @pytest.mark.parametrize("when", ["before", "while writing", "while syncing", "at the rename"])

@@ -12,7 +12,6 @@ checkpoints/step-00001000/
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 
 from xfm.config.training import Precision
 from xfm.errors import UserError
-from xfm.files import clear_leftovers, read_text
+from xfm.files import clear_leftovers, delete_folder, read_text
 from xfm.modeling.weights import read_tensors, write_tensors
 from xfm.training.sharded import fill, part_like
 from xfm.training.snapshot import Snapshot, snapshot, unique_state
@@ -151,7 +150,7 @@ def prune_checkpoints(folder: Path, keep: int) -> None:
     if (folder / "checkpoints").is_dir():
         clear_leftovers(folder / "checkpoints", _NAME.pattern)
     for path in list_checkpoints(folder)[: -max(1, keep)]:
-        shutil.rmtree(path, ignore_errors=True)
+        delete_folder(path)
 
 
 def read_state(path: Path) -> CheckpointState:

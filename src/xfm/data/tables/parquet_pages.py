@@ -1,7 +1,6 @@
 """What the pages of a Parquet file say they expand to, read before anything is expanded.
 
-The footer sums sizes up, but whoever wrote it may lie; decompressors go by the headers of the pages. Only
-whole numbers are read from these headers (Thrift's compact encoding), everything else is passed over.
+The footer sums sizes up, but whoever wrote it may lie; decompressors go by the headers of the pages.
 """
 
 import os
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from xfm.data.tables.thrift import Ways, walk
 from xfm.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,8 +22,9 @@ MAX_HEADER = 1 << 20
 ROWS, _BYTES = 256, 64 << 20  # of a batch at most; rows may hold pictures
 _LARGE_DICTIONARY = 64 << 20
 _FREE = 1_000_000  # rows, or values of lists, that any file may have
-_DEEPEST = 16
 _DATA, _DICTIONARY, _DATA_2 = 5, 7, 8  # fields of a page's header that hold the header of its kind
+_WAYS: Ways = {2: {}, 3: {}, _DATA: {1: {}}, _DICTIONARY: {1: {}}, _DATA_2: {1: {}}}
+"""Of a header: bytes of the page, expanded and stored, and the number of its values."""
 
 
 @dataclass(frozen=True)
@@ -169,61 +170,10 @@ def read_page_header(data: bytes) -> tuple[Page, int]:
         IndexError: the data end within it.
         ValueError: it is none.
     """
-    numbers, end = _numbers(data, 0, 0)
+    numbers: dict[tuple[int, ...], int] = {}
+    end = walk(data, _WAYS, numbers.__setitem__)
     values = next((numbers[kind, 1] for kind in (_DATA, _DICTIONARY, _DATA_2) if (kind, 1) in numbers), 0)
     try:
         return Page(numbers[2,], numbers[3,], values, (_DICTIONARY, 1) in numbers), end
     except KeyError:
         raise ValueError("no header of a page") from None
-
-
-def _numbers(data: bytes, place: int, depth: int) -> tuple[dict[tuple[int, ...], int], int]:
-    """The whole numbers of a structure by the numbers of their fields, and where it ends."""
-    if depth > _DEEPEST:
-        raise ValueError("too deep")
-    found: dict[tuple[int, ...], int] = {}
-    field = 0
-    while (head := data[place]) != 0:
-        place, kind = place + 1, head & 15
-        if head >> 4:
-            field += head >> 4
-        else:
-            field, place = signed(data, place)
-        if kind in (4, 5, 6):
-            found[field,], place = signed(data, place)
-        elif kind == 12:
-            inner, place = _numbers(data, place, depth + 1)
-            found |= {(field, *names): value for names, value in inner.items()}
-        else:
-            place = _skip(data, place, kind)
-    return found, place + 1
-
-
-def _skip(data: bytes, place: int, kind: int) -> int:
-    """Where a value ends that is of no interest: a truth, a byte, a fraction or a text."""
-    if kind in (1, 2):  # the value is the kind
-        return place
-    if kind in (3, 7):
-        return place + (1 if kind == 3 else 8)
-    if kind == 8:
-        length, place = unsigned(data, place)
-        return place + length
-    raise ValueError("no header of a page")  # none has lists or maps
-
-
-def unsigned(data: bytes, place: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and where it ends; raises IndexError and ValueError."""
-    value = shift = 0
-    while True:
-        byte = data[place]
-        value, shift, place = value | (byte & 127) << shift, shift + 7, place + 1
-        if byte < 128:
-            return value, place
-        if shift > 63:
-            raise ValueError("no number")
-
-
-def signed(data: bytes, place: int) -> tuple[int, int]:
-    """The same with a sign in its lowest bit."""
-    value, place = unsigned(data, place)
-    return (value >> 1) ^ -(value & 1), place

@@ -1,0 +1,128 @@
+"""Structures in Thrift's compact encoding, of which the heads and footers of Parquet files are made.
+
+Walked through without being built: what nobody asked for is passed over.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+Ways: TypeAlias = "dict[int, Ways]"
+"""Numbers of fields, with those of what lies within each; a list's are those of its items."""
+Told = Callable[[tuple[int, ...], int], None]
+"""Hears of a field: the numbers of fields and the places in lists that lead to it, and its own number if it
+is whole, the count of a list, else 0."""
+_DEEPEST = 16
+_FIXED = {3: 1, 7: 8, 13: 16}
+"""Bytes of a value by its kind: a byte, a fraction, a UUID."""
+_NOTHING: Ways = {}
+
+
+def walk(data: bytes, ways: Ways, told: Told) -> int:
+    """Walk through the structure that data begin with.
+
+    Args:
+        data: bytes that nobody vouches for.
+        ways: the fields that are told.
+        told: called with each of them, in their order.
+
+    Returns:
+        Where it ends.
+
+    Raises:
+        IndexError: the data end within it.
+        ValueError: it is none.
+    """
+    return _Walk(data, told).structure(0, ways, (), 0)
+
+
+class _Walk:
+    """A way through data, from place to place: everything returns where it ends."""
+
+    def __init__(self, data: bytes, told: Told) -> None:
+        self._data, self._told = data, told
+
+    def structure(self, place: int, ways: Ways, path: tuple[int, ...], depth: int) -> int:
+        """Field after field, until one of kind 0."""
+        field, data = 0, self._data
+        while head := data[place]:
+            place, kind = place + 1, head & 15
+            if head >> 4:
+                field += head >> 4
+            else:
+                field, place = _signed(data, place)
+            asked = field in ways
+            inner, way = (ways[field], (*path, field)) if asked else (_NOTHING, ())
+            place = self._value(place, kind, inner, way, depth, asked)
+        return place + 1
+
+    def _value(
+        self, place: int, kind: int, ways: Ways, path: tuple[int, ...], depth: int, asked: bool
+    ) -> int:
+        if depth > _DEEPEST:
+            raise ValueError("too deep")
+        if kind in (4, 5, 6):
+            number, place = _signed(self._data, place)
+            if asked:
+                self._told(path, number)
+            return place
+        if kind in (9, 10):
+            return self._list(place, ways, path, depth, asked)
+        if asked:
+            self._told(path, 0)
+        if kind in (1, 2):  # the value is the kind
+            return place
+        if kind in _FIXED:
+            return place + _FIXED[kind]
+        if kind == 8:
+            length, place = _unsigned(self._data, place)
+            return place + length
+        if kind == 11:
+            return self._map(place, depth)
+        if kind == 12:
+            return self.structure(place, ways, path, depth + 1)
+        raise ValueError("no value")
+
+    def _list(self, place: int, ways: Ways, path: tuple[int, ...], depth: int, asked: bool) -> int:
+        head = self._data[place]
+        place, count, kind = place + 1, head >> 4, head & 15
+        if count == 15:
+            count, place = _unsigned(self._data, place)
+        if asked:
+            self._told(path, count)
+        for number in range(count):
+            place = self._item(place, kind, ways, (*path, number) if ways else (), depth)
+        return place
+
+    def _map(self, place: int, depth: int) -> int:
+        count, place = _unsigned(self._data, place)
+        if count:
+            kinds, place = self._data[place], place + 1
+            for _ in range(count):
+                for kind in (kinds >> 4, kinds & 15):
+                    place = self._item(place, kind, _NOTHING, (), depth)
+        return place
+
+    def _item(self, place: int, kind: int, ways: Ways, path: tuple[int, ...], depth: int) -> int:
+        """An item of a list or a map; a truth takes a byte there."""
+        if kind in (1, 2):
+            self._data[place]  # the end of the data is one of the list
+            return place + 1
+        return self._value(place, kind, ways, path, depth + 1, asked=False)
+
+
+def _unsigned(data: bytes, place: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = data[place]
+        value, shift, place = value | (byte & 127) << shift, shift + 7, place + 1
+        if byte < 128:
+            return value, place
+        if shift > 63:
+            raise ValueError("no number")
+
+
+def _signed(data: bytes, place: int) -> tuple[int, int]:
+    """The same with a sign in its lowest bit."""
+    value, place = _unsigned(data, place)
+    return (value >> 1) ^ -(value & 1), place
