@@ -187,7 +187,7 @@ def test_pruning_keeps_the_newest(tmp_path):
 
 
 def test_a_kill_while_pruning_leaves_no_half_checkpoint(tmp_path):
-    """A process ends at the first file that pruning deletes: what has its name is whole, the rest is cleared."""
+    """A process ends as it deletes: what has its name is whole, and the rest is cleared away."""
     for step in (1, 2):
         save(tmp_path, step)
     program = (
