@@ -156,9 +156,10 @@ class PostgresStore:
         self._set("hnsw.ef_search", str(min(max(looked_at(rows), _REFINED * count), _MOST_LOOKED_AT)))
         self._set("hnsw.iterative_scan", "relaxed_order" if where else "off")
         found = self._run(
-            "SELECT *, -(vector <#> %s) AS similarity FROM (SELECT key, vector, source, width, height, "
-            "metadata FROM {table} WHERE {passing} ORDER BY (vector::halfvec({width})) <#> "
-            "%s::halfvec({width}) LIMIT {several}) near ORDER BY similarity DESC LIMIT {count}",
+            "SELECT key, source, width, height, metadata, -(vector <#> %s) AS similarity FROM (SELECT key, "
+            "vector, source, width, height, metadata FROM {table} WHERE {passing} ORDER BY "
+            "(vector::halfvec({width})) <#> %s::halfvec({width}) LIMIT {several}) near "
+            "ORDER BY similarity DESC LIMIT {count}",
             [vector, *values, HalfVector(vector)],
             passing=passing,
             width=sql.Literal(self._width),
@@ -264,9 +265,9 @@ def _explained(address: str, kind: type[psycopg.Error] = psycopg.Error) -> Itera
 
 
 def looked_at(rows: int) -> int:
-    """Neighbours that a search keeps among so many rows: half as many more each time that these double."""
+    """Neighbours that a search keeps among so many rows: a sixth more each time that these double."""
     doublings = max(0.0, math.log2(rows / EXACT_BELOW))
-    return round(_LOOKED_AT * (1 + doublings / 2))
+    return round(_LOOKED_AT * (1 + doublings / 6))
 
 
 def without_password(address: str) -> str:
