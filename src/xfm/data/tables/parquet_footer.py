@@ -38,7 +38,7 @@ def check_footer(path: Path, metadata: "FileMetaData") -> None:
         data = file.read(length)
     fields: list[tuple[tuple[int, ...], int]] = []
     try:
-        walk(data, _WAYS, lambda way, number: fields.append((way, number)))
+        walk(data, _WAYS, lambda way, kind, number: fields.append((way, number)))
     except (IndexError, ValueError):
         raise _damaged(path) from None
     for way, number in fields:

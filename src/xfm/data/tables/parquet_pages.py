@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from xfm.data.tables.thrift import Ways, walk
+from xfm.data.tables.thrift import INT32, STRUCTURE, Ways, walk
 from xfm.errors import UserError
 
 if TYPE_CHECKING:
@@ -171,9 +171,16 @@ def read_page_header(data: bytes) -> tuple[Page, int]:
         ValueError: it is none.
     """
     numbers: dict[tuple[int, ...], int] = {}
-    end = walk(data, _WAYS, numbers.__setitem__)
-    values = next((numbers[kind, 1] for kind in (_DATA, _DICTIONARY, _DATA_2) if (kind, 1) in numbers), 0)
-    try:
-        return Page(numbers[2,], numbers[3,], values, (_DICTIONARY, 1) in numbers), end
-    except KeyError:
-        raise ValueError("no header of a page") from None
+
+    def told(way: tuple[int, ...], kind: int, number: int) -> None:
+        # Readers pass over a number of another kind, and take the last one of two: here neither is a header.
+        if way in numbers or kind not in (INT32, STRUCTURE):
+            raise ValueError("no header of a page")
+        if kind == INT32:
+            numbers[way] = number
+
+    end = walk(data, _WAYS, told)
+    values = [numbers[kind, 1] for kind in (_DATA, _DICTIONARY, _DATA_2) if (kind, 1) in numbers]
+    if len(values) > 1 or not {(2,), (3,)} <= set(numbers):
+        raise ValueError("no header of a page")
+    return Page(numbers[2,], numbers[3,], sum(values), (_DICTIONARY, 1) in numbers), end

@@ -8,9 +8,11 @@ from typing import TypeAlias
 
 Ways: TypeAlias = "dict[int, Ways]"
 """Numbers of fields, with those of what lies within each; a list's are those of its items."""
-Told = Callable[[tuple[int, ...], int], None]
-"""Hears of a field: the numbers of fields and the places in lists that lead to it, and its own number if it
-is whole, the count of a list, else 0."""
+Told = Callable[[tuple[int, ...], int, int], None]
+"""Hears of a field: numbers of fields and places in lists that lead to it; its kind; and its own number
+if it is whole, the count of a list, else 0."""
+INT32, STRUCTURE = 5, 12
+"""Kinds of values."""
 _DEEPEST = 16
 _FIXED = {3: 1, 7: 8, 13: 16}
 """Bytes of a value by its kind: a byte, a fraction, a UUID."""
@@ -63,32 +65,39 @@ class _Walk:
         if kind in (4, 5, 6):
             number, place = _signed(self._data, place)
             if asked:
-                self._told(path, number)
+                self._told(path, kind, number)
             return place
         if kind in (9, 10):
-            return self._list(place, ways, path, depth, asked)
+            return self._list(place, kind, ways, path, depth, asked)
         if asked:
-            self._told(path, 0)
+            self._told(path, kind, 0)
         if kind in (1, 2):  # the value is the kind
             return place
         if kind in _FIXED:
-            return place + _FIXED[kind]
+            return self._over(place, _FIXED[kind])
         if kind == 8:
             length, place = _unsigned(self._data, place)
-            return place + length
+            return self._over(place, length)
         if kind == 11:
             return self._map(place, depth)
-        if kind == 12:
+        if kind == STRUCTURE:
             return self.structure(place, ways, path, depth + 1)
         raise ValueError("no value")
 
-    def _list(self, place: int, ways: Ways, path: tuple[int, ...], depth: int, asked: bool) -> int:
+    def _over(self, place: int, count: int) -> int:
+        """Over so many bytes, which must be there."""
+        if count > len(self._data) - place:
+            raise IndexError("the data end")
+        return place + count
+
+    def _list(self, place: int, own: int, ways: Ways, path: tuple[int, ...], depth: int, asked: bool) -> int:
         head = self._data[place]
         place, count, kind = place + 1, head >> 4, head & 15
         if count == 15:
             count, place = _unsigned(self._data, place)
+        self._over(place, count)  # an item takes a byte at least
         if asked:
-            self._told(path, count)
+            self._told(path, own, count)
         for number in range(count):
             place = self._item(place, kind, ways, (*path, number) if ways else (), depth)
         return place
@@ -96,6 +105,7 @@ class _Walk:
     def _map(self, place: int, depth: int) -> int:
         count, place = _unsigned(self._data, place)
         if count:
+            self._over(place, count)
             kinds, place = self._data[place], place + 1
             for _ in range(count):
                 for kind in (kinds >> 4, kinds & 15):
@@ -105,8 +115,7 @@ class _Walk:
     def _item(self, place: int, kind: int, ways: Ways, path: tuple[int, ...], depth: int) -> int:
         """An item of a list or a map; a truth takes a byte there."""
         if kind in (1, 2):
-            self._data[place]  # the end of the data is one of the list
-            return place + 1
+            return self._over(place, 1)
         return self._value(place, kind, ways, path, depth + 1, asked=False)
 
 
