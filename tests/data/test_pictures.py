@@ -19,7 +19,10 @@ from PIL import Image
 
 from tests.data.picture_kinds import base, chunk, heic, png, saved, size_chunk
 from tests.refusals import expect_refusal
+from xfm.data.exif import orientation_of
 from xfm.data.in_memory import to_uint8
+from xfm.data.picture_formats import BROKEN, PictureFormat, open_with_pillow
+from xfm.data.picture_pieces import plain_jpeg
 from xfm.data.pictures import PictureError, decode, picture_size
 from xfm.errors import UserError
 
@@ -66,6 +69,20 @@ def test_a_jpeg_that_hides_its_size():
     evil = b"\xff\xd8\xff\x00" + struct.pack(">H", len(real) + 2) + real + decoy
     with pytest.raises(PictureError, match=r"12000 x 12000 pixels, more than the limit|header is broken"):
         decode(evil)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(["L", "RGB", "CMYK"]), st.booleans(), st.data())
+def test_of_a_plain_jpeg_nobody_sees_another_size(mode, progressive, data):
+    """Pillow reads the same, or nothing, whichever bytes before the pixels are others than they were."""
+    picture = bytearray(encode(24, 20, "JPEG", mode, progressive=progressive, comment=b"\xff\xc0"))
+    assert (plain_jpeg(bytes(picture)) is None) == (mode == "CMYK")
+    for _ in range(data.draw(st.integers(0, 3))):
+        picture[data.draw(st.integers(2, 250))] = data.draw(st.sampled_from([0, 8, *range(0xC0, 0x100)]))
+    if (frame := plain_jpeg(bytes(picture))) is not None:
+        with contextlib.suppress(*BROKEN), open_with_pillow(bytes(picture), PictureFormat.JPEG) as read:
+            assert (*read.size, read.mode) == frame
+            assert orientation_of(read.info.get("exif")) == 1
 
 
 @pytest.mark.parametrize("side", [10_000, 30_000])

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import tarfile
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -144,6 +145,14 @@ def test_split_name():
     assert key_and_extension("000001.jpg") == ("000001", "jpg")
     assert key_and_extension("dir/b.c.JPG") == ("dir/b", "c.jpg")
     assert key_and_extension("./a.json") == ("a", "json")
+
+
+@given(MEMBER_NAMES)
+def test_names_are_split_as_paths(name):
+    *folders, base = PurePosixPath(name.lstrip("/")).parts or ("",)
+    stem, _, extension = base.partition(".")
+    key = "/" * name.startswith("/") + "/".join([*folders, stem])
+    assert key_and_extension(name) == (key, extension.lower())
 
 
 # ------------------------------------------------------------------ bad records

@@ -1,6 +1,7 @@
 """The tokenizer against transformers' RoBERTa tokenizer built on the same file."""
 
 import pickle
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +12,14 @@ from hypothesis import strategies as st
 from transformers import RobertaTokenizerFast
 
 from tests.refusals import expect_refusal
-from xfm.data.tokenizer import MASK_TOKEN, SPECIAL_TOKENS, Tokenizer, normalise_caption, train_tokenizer
+from xfm.data.tokenizer import (
+    MASK_TOKEN,
+    SPECIAL_TOKENS,
+    Tokenizer,
+    has_words,
+    normalise_caption,
+    train_tokenizer,
+)
 
 # Latin with accents, Greek, Cyrillic, Arabic, Devanagari, CJK, Hangul, emoji, signs, spaces of several kinds.
 SCRIPTS = "azAZ09 éñß Ωλ Жя مرح नमस् 你好日本 한글 😀👩‍🚀 .,!?'-_/()<>\t\n\u00a0\u3000"
@@ -114,6 +122,12 @@ def test_normalise_caption():
     assert normalise_caption(",.'!?\"()*#:;~-/") == ""
     assert normalise_caption("a b c d", max_words=2) == "a b"
     assert normalise_caption("a_b & c@d") == "a_b & c@d"
+
+
+def test_has_words_where_something_is_left():
+    letters = map(chr, range(sys.maxunicode + 1))
+    assert [one for one in letters if has_words(f" .{one}\n") != bool(normalise_caption(one))] == []
+    assert not has_words("")
 
 
 def test_foreign_vocabularies_are_refused():

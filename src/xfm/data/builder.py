@@ -31,7 +31,7 @@ from xfm.data.schema import (
 )
 from xfm.data.streams import CorpusStream, DrawnSample, Met
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.data.transforms import names_a_side, picture_view, show
+from xfm.data.transforms import may_mirror, picture_view, show
 
 # A text of up to 4 characters for each token that it may have is taken from its beginning; of a longer one a
 # window from a random word is taken, which for every script holds more tokens than are needed.
@@ -133,7 +133,7 @@ class BatchBuilder:
         for item in items:
             captions = item.sample.captions
             caption = captions[int(item.rng.random() * len(captions))]
-            pictures.append(self._picture(item, mode, may_flip=not names_a_side(captions)))
+            pictures.append(self._picture(item, mode, may_mirror(mode, captions)))
             rows.append(TextRow(normalise_caption(caption, self._config.max_words), item.rng))
         tokens, masked = collate_tokens(rows, self._config.caption_mask, self._tokenizer)
         return PairBatch(

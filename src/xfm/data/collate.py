@@ -5,6 +5,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -33,10 +34,8 @@ class TextRow:
 
 def identity(*parts: bytes) -> int:
     """A 64-bit identity of some bytes, the same in every process (so that ranks can compare theirs)."""
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        digest.update(part)
-    return int.from_bytes(digest.digest(), "little", signed=True)
+    digest = hashlib.blake2b(b"".join(parts), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
 
 
 DETERMINERS = frozenset({"a", "an", "the"})
@@ -74,22 +73,27 @@ def collate_tokens(
     longest = max((len(ids) for ids, _ in encoded), default=1)
     length = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, max(config.max_tokens, longest))
     most = max([1, *(len(positions) for _, positions, _ in masked)])
-    ids = _padded([ids for ids, _ in encoded], length, tokenizer.pad)
-    lengths = np.array([len(ids) for ids, _ in encoded], dtype=np.int64)
-    mask = torch.from_numpy(np.arange(length)[None, :] < lengths[:, None])
-    labels = _padded([labels for _, _, labels in masked], most, IGNORED)
-    return Tokens(ids, mask), MaskedTokens(
-        ids=_padded([ids for ids, _, _ in masked], length, tokenizer.pad),
-        positions=_padded([positions for _, positions, _ in masked], most, 0),
-        labels=labels,
-        places=labels.flatten().ne(IGNORED).nonzero().squeeze(1),
+    real = _filled([len(ids) for ids, _ in encoded], length)
+    chosen = _filled([len(positions) for _, positions, _ in masked], most)
+    tokens = Tokens(_padded([ids for ids, _ in encoded], real, tokenizer.pad), torch.from_numpy(real))
+    return tokens, MaskedTokens(
+        ids=_padded([ids for ids, _, _ in masked], real, tokenizer.pad),
+        positions=_padded([positions for _, positions, _ in masked], chosen, 0),
+        labels=_padded([labels for _, _, labels in masked], chosen, IGNORED),
+        places=torch.from_numpy(np.flatnonzero(chosen)),
     )
 
 
-def _padded(rows: Sequence[Sequence[int]], length: int, value: int) -> Tensor:
-    padding = [value] * length
-    filled = np.array([[*row, *padding[len(row) :]] for row in rows], dtype=np.int64)
-    return torch.from_numpy(filled.reshape(len(rows), length))
+def _filled(counts: Sequence[int], length: int) -> np.ndarray:
+    """[R, length] bool: the first so many places of each row."""
+    return np.arange(length) < np.array(counts, dtype=np.int64)[:, None]
+
+
+def _padded(rows: Sequence[Sequence[int]], filled: np.ndarray, value: int) -> Tensor:
+    """[R, T] int64: the rows where a table is True, and `value` elsewhere."""
+    table = np.full(filled.shape, value, dtype=np.int64)
+    table[filled] = np.fromiter(chain.from_iterable(rows), np.int64)
+    return torch.from_numpy(table)
 
 
 def stack_pixels(pictures: Sequence[Tensor]) -> Tensor:

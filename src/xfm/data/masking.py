@@ -111,17 +111,19 @@ def _words(
 ) -> list[tuple[int, int]]:
     """First position and end of every word that may be masked, in order."""
     special = tokenizer.special_ids
-    words: list[tuple[int, int]] = []
+    starts: list[int] = []
+    ends: list[int] = []
     previous: int | None = None
-    for position, word in enumerate(word_ids):
-        if word is None or word < 0 or ids[position] in special:
+    for position, (index, word) in enumerate(zip(ids, word_ids, strict=True)):
+        if word is None or word < 0 or index in special:
             previous = None
         elif whole and word == previous:
-            words[-1] = (words[-1][0], position + 1)
+            ends[-1] = position + 1
         else:
-            words.append((position, position + 1))
+            starts.append(position)
+            ends.append(position + 1)
             previous = word
-    return words
+    return list(zip(starts, ends, strict=True))
 
 
 def _choose(
@@ -130,8 +132,8 @@ def _choose(
     """Positions of the words to mask, at most `budget` of them, in rising order."""
     sizes = [end - start for start, end in words]
     draws = rng.random((3, len(words)))
-    order = np.argsort(draws[0]).tolist()
-    skips, runs = draws[1].tolist(), draws[2].tolist()
+    order = draws[0].argsort().tolist()
+    skips, runs = draws[1:].tolist()
     longest = config.skipgram_size if config.skipgram > 0 and config.skipgram_size >= 2 else 1
     taken: dict[int, None] = {}  # a set that keeps the order of taking
     count = 0

@@ -34,16 +34,19 @@ class PictureCache:
         self._limit = limit
         # Pages take memory once they are written.
         self._pixels: mmap.mmap | None = mmap.mmap(-1, limit) if room else None
-        self._table = mmap.mmap(-1, _HEAD + room * _ENTRY.itemsize) if room else None
+        table = mmap.mmap(-1, _HEAD + max(1, room) * _ENTRY.itemsize)
+        self._head = np.frombuffer(table, np.int64, count=2)
+        """Number of entries, bytes of pixels."""
+        self._entries = np.frombuffer(table, _ENTRY, offset=_HEAD)
         self._room, self._lock = room, multiprocessing.Lock()
         self._places: dict[int, tuple[int, int, int]] = {}  # offset, height, width of those known here
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_limit": 0, "_pixels": None, "_table": None, "_room": 0, "_lock": None, "_places": {}}
+        return PictureCache(0).__dict__ | {"_lock": None}
 
     def __len__(self) -> int:
         """Pictures that are kept."""
-        return int(self._head[0]) if self._table is not None else 0
+        return int(self._head[0])
 
     def find(self, key: int) -> Tensor | None:
         """[3, H, W] uint8, a copy; None if the picture is not kept."""
@@ -53,9 +56,7 @@ class PictureCache:
             self._catch_up()
         if key not in self._places:
             return None
-        offset, height, width = self._places[key]
-        flat = torch.frombuffer(self._pixels, dtype=torch.uint8, count=3 * height * width, offset=offset)
-        return flat.view(3, height, width).clone()
+        return self._at(*self._places[key]).clone()
 
     def keep(self, key: int, pixels: Tensor) -> None:
         """Keep a picture [3, H, W] uint8 if there is room."""
@@ -66,25 +67,22 @@ class PictureCache:
             count, used = self._head.tolist()
             if key in self._places or count == self._room or used + pixels.numel() > self._limit:
                 return
-            self._pixels[used : used + pixels.numel()] = pixels.contiguous().numpy().tobytes()
-            self._entries[count] = (key, used, *pixels.shape[1:])
+            place = used, *pixels.shape[1:]
+            self._at(*place).copy_(pixels)
+            self._entries[count] = (key, *place)
             self._head[:] = count + 1, used + pixels.numel()
 
-    @property
-    def _head(self) -> np.ndarray:
-        """Number of entries, bytes of pixels."""
-        assert self._table is not None
-        return np.frombuffer(self._table, dtype=np.int64, count=2)
-
-    @property
-    def _entries(self) -> np.ndarray:
-        assert self._table is not None
-        return np.frombuffer(self._table, dtype=_ENTRY, offset=_HEAD)
+    def _at(self, offset: int, height: int, width: int) -> Tensor:
+        """[3, H, W] uint8 in the memory itself."""
+        assert self._pixels is not None
+        flat = torch.frombuffer(self._pixels, dtype=torch.uint8, count=3 * height * width, offset=offset)
+        return flat.view(3, height, width)
 
     def _catch_up(self) -> None:
         """Learn of what other processes kept."""
-        for key, offset, height, width in self._entries[len(self._places) : len(self)].tolist():
-            self._places[key] = (offset, height, width)
+        if (known := len(self._places)) < (count := len(self)):
+            for key, offset, height, width in self._entries[known:count].tolist():
+                self._places[key] = (offset, height, width)
 
 
 def picture_cache(megabytes: int) -> PictureCache | None:

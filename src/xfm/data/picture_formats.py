@@ -1,7 +1,8 @@
 """Which format a picture has, told from its bytes, and what its header says before anything is decoded.
 
 Headers are read as decoders read them: where a file means harm, a parser of one's own sees another size. Only
-the reader of the one format is used; Pillow's `Image.open` would try others, and add limits of its own.
+the reader of the one format is used; Pillow's `Image.open` would try others, and add limits of its own. It is
+not asked about a JPEG that leaves no reader a choice: it takes almost as long as a small one's decoder.
 """
 
 import io
@@ -31,7 +32,7 @@ from xfm.data.exif import (
     numbers_of,
     orientation_of,
 )
-from xfm.data.picture_pieces import exif_blocks, gif_blocks, jpeg_segments, png_chunks, too_many, webp_exif
+from xfm.data.picture_pieces import gif_excess, jpeg_excess, plain_jpeg, png_chunks, png_excess, webp_exif
 from xfm.errors import first_line
 
 BROKEN = (
@@ -78,6 +79,7 @@ _BEGINNINGS = {
     b"II+\0": PictureFormat.TIFF,
     b"MM\0+": PictureFormat.TIFF,
 }
+_EXCESS = {PictureFormat.PNG: png_excess, PictureFormat.GIF: gif_excess, PictureFormat.JPEG: jpeg_excess}
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # their lengths, which tell the format from a text with BM
 _MOST_TILES = 8  # times the picture's pixels: those at the edge are decoded whole
 _SMALL_TILES = 1 << 24  # pixels of tiles that cost little, whatever the picture's size
@@ -167,7 +169,9 @@ def read_picture_header(data: bytes, tile_limit: int) -> Header:
     found = format_of(data)
     if found is None:
         raise no_picture(data)
-    if has := _too_many_pieces(data, found):
+    if found is PictureFormat.JPEG and (frame := plain_jpeg(data)) is not None:
+        return Header(found, frame.width, frame.height, mode=frame.mode)
+    if (excess := _EXCESS.get(found)) is not None and (has := excess(data)):
         raise PictureError(f"the picture's header is broken (it has {has})")
     try:
         if found is PictureFormat.WEBP:
@@ -178,19 +182,6 @@ def read_picture_header(data: bytes, tile_limit: int) -> Header:
             return _header(data, found, picture)
     except BROKEN as error:
         raise PictureError(f"the picture's header is broken ({first_line(error)})") from None
-
-
-def _too_many_pieces(data: bytes, found: PictureFormat) -> str:
-    """Of what a file has more than any honest one, and more than can be read in a second; empty if not."""
-    if found is PictureFormat.PNG:
-        return too_many(png_chunks(data), 100_000, "chunks")  # honest ones have thousands, of 8 KiB each
-    if found is PictureFormat.GIF:
-        return too_many(gif_blocks(data), 10_000, "blocks before its picture")  # of 255 bytes at most
-    if found is PictureFormat.JPEG:
-        return too_many(jpeg_segments(data), 20_000, "segments") or too_many(
-            exif_blocks(data), 100, "blocks of EXIF"
-        )
-    return ""
 
 
 def open_with_pillow(data: bytes, found: PictureFormat) -> ImageFile:

@@ -9,13 +9,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, TypeGuard
 
 from torch import Tensor
 
 from xfm.data.pictures import Decoded, PictureError, byte_limit, decode, pixel_limit
 from xfm.data.schema import ImageSample, Origin, PairSample, RegionAnnotation, RegionSample, TextSample
-from xfm.data.tokenizer import normalise_caption
+from xfm.data.tokenizer import has_words
 from xfm.errors import excerpt, printable
 
 Sample = TextSample | ImageSample | PairSample | RegionSample
@@ -31,7 +32,7 @@ class SampleKind(StrEnum):
     PAIR = "pair"
     REGION = "region"
 
-    @property
+    @cached_property
     def number(self) -> int:
         """Its place, from 0: each kind has random numbers of its own."""
         return [*SampleKind].index(self)
@@ -154,7 +155,7 @@ def _captions(record: Record) -> tuple[str, ...]:
     captions = [found] if isinstance(found, str) else found
     if not isinstance(captions, list) or not all(map(is_text, captions)):
         raise BadRecordError(record.origin, 'the field "captions" is not a list of strings')
-    if not all(normalise_caption(caption, 1) for caption in captions):
+    if not all(map(has_words, captions)):
         raise BadRecordError(record.origin, "a caption is empty")
     return tuple(captions)
 
@@ -194,7 +195,7 @@ def _annotation(entry: object, number: int, width: int, height: int, origin: Ori
     if not isinstance(entry, dict):
         raise BadRecordError(origin, f"region {number} is not an object")
     phrase = entry.get("phrase")
-    if not is_text(phrase) or not normalise_caption(phrase, 1):
+    if not is_text(phrase) or not has_words(phrase):
         raise BadRecordError(origin, f"the phrase of region {number} is missing or empty")
     try:
         return RegionAnnotation(phrase, check_box(entry.get("box"), width, height))
@@ -219,18 +220,17 @@ def check_box(box: object, width: int, height: int) -> tuple[float, float, float
         raise ValueError("is not four finite numbers [left, top, width, height]") from None
     if not math.isfinite(x + y + w + h):
         raise ValueError("is not four finite numbers [left, top, width, height]")
+    right, bottom = x + w, y + h
+    if w > 0 and h > 0 and min(x, y) >= 0 and right <= width and bottom <= height:
+        return x, y, w, h
     shown = f"[{x:g}, {y:g}, {w:g}, {h:g}]"
     if w <= 0 or h <= 0:
         raise ValueError(f"{shown} has no area")
-    right, bottom = x + w, y + h
-    if min(x, y) < -OVERHANG or right > width + OVERHANG or bottom > height + OVERHANG:
+    left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(right, width), min(bottom, height)
+    sticks_out = min(x, y) < -OVERHANG or x + w > width + OVERHANG or y + h > height + OVERHANG
+    if sticks_out or right <= left or bottom <= top:
         raise ValueError(f"{shown} lies outside its picture of {width} x {height} pixels")
-    if min(x, y) >= 0 and right <= width and bottom <= height:
-        return x, y, w, h
-    x, y, right, bottom = max(x, 0.0), max(y, 0.0), min(right, width), min(bottom, height)
-    if right <= x or bottom <= y:
-        raise ValueError(f"{shown} lies outside its picture of {width} x {height} pixels")
-    return x, y, right - x, bottom - y
+    return left, top, right - left, bottom - top
 
 
 _PARSERS = {

@@ -21,7 +21,7 @@ from xfm.data.collate import (
 from xfm.data.schema import RegionBatch, RegionSample
 from xfm.data.streams import DrawnSample
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.data.transforms import Box, move_boxes, names_a_side, region_view, show
+from xfm.data.transforms import Box, may_mirror, move_boxes, region_view, show
 
 _LARGE = 144
 """Rows of a batch beyond which some may be left out."""
@@ -108,7 +108,7 @@ def _add_picture(
     height, width = sample.pixels.shape[1:]
     boxes = [region.box for region in sample.regions]
     texts = (*sample.captions, *(region.phrase for region in sample.regions))
-    view = region_view(rng, (width, height), boxes, mode, may_flip=not names_a_side(texts))
+    view = region_view(rng, (width, height), boxes, mode, may_mirror(mode, texts))
     moved = move_boxes(boxes, view, size)
     room = config.max_regions
     if config.caption_rows and sample.captions and (room > 1 or not boxes):

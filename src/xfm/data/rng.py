@@ -4,7 +4,11 @@ Every sample gets its own counter-based generator, so that a batch is the same w
 wherever a run is resumed.
 """
 
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -18,6 +22,7 @@ def scatter(state: int) -> int:
     return state ^ (state >> 31)
 
 
+@lru_cache(maxsize=1024)  # every sample asks for the same few, of its stream, corpus and epoch
 def mix(*values: int) -> int:
     """A well-spread 64-bit hash of several integers; their order matters."""
     state = _GOLDEN
@@ -28,5 +33,16 @@ def mix(*values: int) -> int:
 
 def sample_generator(seed: int, stream: int, position: int) -> np.random.Generator:
     """The generator of one sample: Philox keyed by (seed, stream's number) and the position in the stream."""
-    key = np.array([mix(seed, stream), position], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key))
+    key = _Key(mix(seed, stream), position)
+    return np.random.Generator(np.random.Philox(key))  # pyright: ignore[reportArgumentType] numpy's own type
+
+
+class _Key(ISeedSequence):
+    """The key of a Philox as what seeds it; given as its `key`, numpy asks the system for a seed as well."""
+
+    def __init__(self, *words: int) -> None:
+        self._words = np.array(words, dtype=np.uint64)
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> np.ndarray:
+        """The key itself."""
+        return self._words

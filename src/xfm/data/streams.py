@@ -150,7 +150,7 @@ class CorpusStream:
         attempts = self.attempts + (REGIONLESS if self.needs_regions else 0)
         for attempt in range(min(attempts, len(source))):
             number = (index + attempt) % len(source)
-            whereabouts.at(f"record {number} of data.{self.kind}.corpora[{corpus}]")
+            whereabouts.at(f"record {number} of data.{self.kind.value}.corpora[{corpus}]")
             met.read += 1
             try:
                 record = source.record(number)

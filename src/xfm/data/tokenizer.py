@@ -5,6 +5,7 @@ Ours has `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, `<mask>` last; no prefix space
 """
 
 import json
+import re
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 MASK_TOKEN = "<mask>"
 LONGEST_TOKEN = 256
 """Characters of a token at most: a book in one cell then costs no more memory than what is read of it."""
-_SIGNS = str.maketrans(dict.fromkeys(",.'!?\"()*#:;~-/", " "))
+_SIGNS = ",.'!?\"()*#:;~-/"
+_SPACED = str.maketrans(dict.fromkeys(_SIGNS, " "))
+_WORD = re.compile(rf"[^\s{re.escape(_SIGNS)}]")
 
 
 def normalise_caption(text: str, max_words: int = 30) -> str:
@@ -34,7 +37,12 @@ def normalise_caption(text: str, max_words: int = 30) -> str:
 
     Returns an empty string when nothing but signs and spaces is left.
     """
-    return " ".join(text.lower().translate(_SIGNS).split()[:max_words])
+    return " ".join(text.lower().translate(_SPACED).split()[:max_words])
+
+
+def has_words(text: str) -> bool:
+    """Whether `normalise_caption` leaves anything of a text."""
+    return _WORD.search(text) is not None
 
 
 def as_read(rule: TextRule, text: str, longest: int) -> str:

@@ -51,6 +51,11 @@ def names_a_side(texts: Iterable[str]) -> bool:
     return any(_SIDES.search(text) for text in texts)
 
 
+def may_mirror(mode: Augmentation, texts: Iterable[str]) -> bool:
+    """Whether a picture with these texts may be mirrored where it is varied so."""
+    return mode is Augmentation.PUBLISHED and not names_a_side(texts)
+
+
 def picture_view(rng: np.random.Generator, size: tuple[int, int], mode: Augmentation, may_flip: bool) -> View:
     """The view of a picture without boxes.
 

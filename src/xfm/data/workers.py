@@ -5,7 +5,6 @@ import logging
 import mmap
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -21,6 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from xfm.data import whereabouts
+from xfm.data.packing import PackedBatch
 from xfm.data.schema import TensorFields
 from xfm.data.streams import Met, UnusableError
 from xfm.errors import UserError, first_line
@@ -57,13 +57,6 @@ class _Refused:
     said: str
 
 
-@dataclass(frozen=True)
-class _Pickled:
-    """A batch as bytes, which go through a pipe."""
-
-    data: bytes
-
-
 class _Slots:
     """Memory that the loader processes share with this one: what each of them reads just now.
 
@@ -94,7 +87,7 @@ class _Steps(Dataset[Any], Generic[B]):
         self.build = build
         self.slots = _Slots(workers)
 
-    def __getitem__(self, step: int) -> B | Failure | _Refused | _Pickled:
+    def __getitem__(self, step: int) -> B | Failure | _Refused | PackedBatch[B]:
         worker = get_worker_info()
         try:
             batch = self.build(step)
@@ -105,19 +98,7 @@ class _Steps(Dataset[Any], Generic[B]):
         if worker is None:
             return batch
         self.slots.write(worker.id, "")
-        return _portable(batch)
-
-
-def _portable(batch: B) -> B | _Pickled:
-    """The batch in shared memory; as bytes where there is too little of it.
-
-    torch would share the tensors in a thread that drops the batch when that fails, and training would wait
-    for it without end.
-    """
-    try:
-        return batch.map(lambda tensor: tensor.share_memory_())
-    except (RuntimeError, OSError):
-        return _Pickled(pickle.dumps(batch, protocol=pickle.HIGHEST_PROTOCOL))
+        return PackedBatch.of(batch)
 
 
 def load_steps(
@@ -168,13 +149,14 @@ def load_steps(
                 raise (_gone(processes, error) or error) from error
             if isinstance(found, _Refused):
                 raise UserError(found.said)
-            if isinstance(found, _Pickled):
-                _warn_once(
-                    "too little shared memory (/dev/shm) for a batch: batches go through pipes, which is "
-                    "slower; give it more (docker run --shm-size 8g), or lower %s",
-                    SETTING,
-                )
-                found = pickle.loads(found.data)
+            if isinstance(found, PackedBatch):
+                if isinstance(found.block, bytes):
+                    _warn_once(
+                        "too little shared memory (/dev/shm) for a batch: batches go through pipes, which is "
+                        "slower; give it more (docker run --shm-size 8g), or lower %s",
+                        SETTING,
+                    )
+                found = found.unpacked()
             yield found
     finally:
         _end(iterator, processes)

@@ -19,7 +19,7 @@ from xfm.data.schema import Origin
 from xfm.data.sources.base import RecordSource
 from xfm.data.sources.shard_table import ShardIndex, numbers_of, records_of
 from xfm.data.sources.storage import ShardStorage
-from xfm.data.sources.tar import JSON, PICTURE, TEXT, key_and_extension, stored_name, text_rows, unpacked
+from xfm.data.sources.tar import JSON, PICTURE, TEXT, stored_key, text_rows, unpacked
 from xfm.errors import UserError
 
 _KNOWN = 8192
@@ -114,7 +114,7 @@ class ShardSource(RecordSource):
 
     def _located(self, index: int) -> tuple[int, int]:
         """The shard's place in the table, and the row in the shard."""
-        turn = int(np.searchsorted(self._ends, index, "right"))
+        turn = int(self._ends.searchsorted(index, "right"))
         shard, row = int(self._numbers[turn]), index - (int(self._ends[turn - 1]) if turn else 0)
         table, as_text = self._table, self.kind is SampleKind.TEXT
         if as_text and table.counts(shard) != table.counts(shard, texts=True):
@@ -204,12 +204,9 @@ class _Stored:
         if not 0 < lead <= offset <= self._file.size - size:
             return None
         data = self._storage.read(self._file, offset - lead, lead + content)
-        name = stored_name(data[:lead], size, column)
-        if name is None:
-            return None
-        key, _ = key_and_extension(name)
+        key = stored_key(data[:lead], size, column)
         self._key = key if self._key is None else self._key
-        return data[lead:] if key == self._key else None
+        return data[lead:] if key is not None and key == self._key else None
 
 
 def _reach(spans: np.ndarray) -> tuple[int, int]:
