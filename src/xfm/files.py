@@ -289,13 +289,14 @@ def replace_folder(draft: Path, target: Path) -> None:
 
 
 def delete_folder(path: Path) -> None:
-    """Delete a folder; if the process dies meanwhile, it has its name as a whole or not at all.
+    """Delete a folder, as far as the system lets us; it has its name as a whole or not at all.
 
-    What is left then counts as a draft, which `clear_leftovers` removes.
+    What is left counts as a draft, which `clear_leftovers` removes.
     """
     doomed = path.with_name(f".{path.name}.partial-{os.getpid()}")
     shutil.rmtree(doomed, ignore_errors=True)  # of a process with this id that was killed
-    os.replace(path, doomed)
+    with contextlib.suppress(OSError):  # somebody else was faster, or it may not be deleted
+        os.replace(path, doomed)
     shutil.rmtree(doomed, ignore_errors=True)
 
 

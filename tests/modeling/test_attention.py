@@ -21,6 +21,23 @@ def test_plain_and_fused_agree(with_bias: bool) -> None:
     torch.testing.assert_close(attend_plain(query, key, value, bias, 0.0), fused, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("sharpness", [1, 3])
+def test_plain_attention_in_bf16_is_within_two_percent(sharpness: int) -> None:
+    torch.manual_seed(0)
+    query, key, value, bias = (torch.randn(2, 3, 50, 64).bfloat16() for _ in range(4))
+    query, bias = query * sharpness, bias[:1, :, :, :50]
+    wanted = attend_plain(query.double(), key.double(), value.double(), bias.double(), 0.0)
+    found = attend_plain(query, key, value, bias, 0.0)
+    assert found.dtype == torch.bfloat16
+    assert ((found - wanted).norm() / wanted.norm()).item() < 0.02
+
+
+def test_scores_in_float16_do_not_overflow() -> None:
+    query = key = torch.full((1, 1, 3, 64), 45.0, dtype=torch.float16)
+    value = torch.ones(1, 1, 3, 64, dtype=torch.float16)
+    assert attend_plain(query, key, value, torch.zeros(1, 1, 1, 3), 0.0).isfinite().all()
+
+
 def test_hidden_keys_do_not_matter() -> None:
     query, key, value = (torch.randn(2, 2, 4, 8) for _ in range(3))
     visible = torch.tensor([[True, True, False, False], [True, False, True, False]])

@@ -68,6 +68,15 @@ def test_a_seed_draws_the_same_and_evaluation_drops_nothing() -> None:
     assert dropout(states, 0) is states
 
 
+def test_rates_at_the_ends_and_beyond() -> None:
+    ones = torch.ones(200_000)
+    assert not dropout(ones, 1).any()
+    assert kept(dropout(ones, 0.999999)) < 1e-3
+    for rate in (-0.1, 1.5):
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            Dropout(rate)
+
+
 class Branch(nn.Module):
     """A branch that works sample by sample, and counts them."""
 

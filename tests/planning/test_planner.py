@@ -88,6 +88,46 @@ def test_what_the_ladder_cannot_offer_is_said() -> None:
     assert [note.split()[0] for note in found.notes] == ["phases", "fsdp"]
 
 
+def test_the_fastest_that_fits_is_taken() -> None:
+    """Shards with `between` fit at the time of whole models, before all is computed again."""
+    found = plan(load_recipe("base"), PlanConfig(gpus=32, gpu="x", gpu_memory=67, gpu_tflops=989))
+    assert found.chosen is not None
+    assert found.chosen.name == "fsdp"
+    assert all(rung.seconds >= found.chosen.seconds for rung in found.ladder if rung.fits)
+
+
+def test_an_average_of_the_weights_takes_room() -> None:
+    plain, averaged = (
+        plan(load_recipe("base", ["--training.ema", ema]), PlanConfig(gpus=8)).ladder[0].memory
+        for ema in ("0", "0.9999")
+    )
+    assert averaged.total - plain.total == pytest.approx(plain.parts["parameters"])
+
+
+def test_contrast_of_many_parts_is_of_all_rows() -> None:
+    words = ["--training.recompute", "all", "--training.accumulate", "64", "--data.pair.batch_size", "4096"]
+    words += [f"--data.{name}.batch_size=192" for name in ("text", "image", "region")]
+    found = plan(load_recipe("base", words), PlanConfig(gpus=8)).ladder[0].memory
+    assert found.largest == "activations: contrast"
+    assert found.parts[found.largest] > 64**2 * (512 * 4096) * 10
+
+
+@pytest.mark.parametrize(
+    ("gpus", "told"),
+    [
+        (1, "torchrun --nproc-per-node 1 "),
+        (8, "torchrun --nproc-per-node 8 "),
+        (12, "torchrun --nnodes 2 --nproc-per-node 6 "),
+        (32, "torchrun --nnodes 4 --nproc-per-node 8 "),
+    ],
+)
+def test_the_command_starts_as_many_processes_as_were_planned(
+    gpus: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "base", "--gpus", str(gpus), "--gpu-memory", "4000", "--gpu-tflops", "1"]) == 0
+    assert told in capsys.readouterr().out
+
+
 def test_a_sharded_recipe_stays_so() -> None:
     recipe = load_recipe("base", PLAIN)
     recipe = replace(recipe, training=replace(recipe.training, strategy=Strategy.FSDP))

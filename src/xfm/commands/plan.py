@@ -85,5 +85,23 @@ def lines(found: "PretrainingPlan", recipe: str) -> Iterator[str]:
         yield "Nothing of this fits: take more GPUs or larger ones, or smaller batches."
     else:
         words = shlex.join(["xfm", "pretrain", "--recipe", recipe, *take.options])
-        yield f"Take: {take.name}, beside the options that you gave here:"
-        yield f"  torchrun --nproc-per-node {min(config.gpus, 8)} -m {words}"
+        yield f"Take: {take.name}, beside the options that you gave here{_where(config.gpus)}:"
+        yield f"  torchrun {_processes(config.gpus)} -m {words}"
+
+
+def _machine(gpus: int) -> int:
+    """GPUs of each of several machines of one size, of eight at most."""
+    return max(count for count in range(1, 9) if gpus % count == 0)
+
+
+def _where(gpus: int) -> str:
+    machines = gpus // _machine(gpus)
+    return "" if machines == 1 else f", on each of {machines} machines, of which HOST is one"
+
+
+def _processes(gpus: int) -> str:
+    """What torchrun is told of machines and GPUs: together they are all that were asked for."""
+    each = _machine(gpus)
+    if each == gpus:
+        return f"--nproc-per-node {gpus}"
+    return f"--nnodes {gpus // each} --nproc-per-node {each} --rdzv-backend c10d --rdzv-endpoint HOST:29500"

@@ -19,16 +19,16 @@ def dropout(states: Tensor, rate: float) -> Tensor:
 
     Args:
         states: any shape, float.
-        rate: in [0, 1); 0 drops nothing.
+        rate: in [0, 1]; 0 drops nothing, 1 all.
 
     Returns:
         The states' shape and dtype.
     """
     if rate == 0:
         return states
-    if states.device.type != "cpu" or torch.compiler.is_compiling():
+    if rate == 1 or states.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(states, rate)
-    return _Dropped.apply(states, round(rate * _STEPS))
+    return _Dropped.apply(states, min(round(rate * _STEPS), _STEPS - 1))
 
 
 class _Dropped(torch.autograd.Function):
@@ -65,6 +65,8 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
+        if not 0 <= rate <= 1:
+            raise ValueError(f"the rate of dropout is {rate}: it must be from 0 to 1")
         self.rate = rate
 
     def forward(self, states: Tensor) -> Tensor:

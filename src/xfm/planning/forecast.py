@@ -11,6 +11,7 @@ from xfm.planning.states import HeldStates, ModelParts, held_states, learning
 from xfm.planning.step import StepCost, StepModel
 
 BACKWARD, STEPPING = "as the backward pass begins", "in the optimiser's step"
+COMPARING = "as contrast compares the parts of a step"
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,13 @@ def memory_of(held: HeldStates, cost: StepCost, accumulate: int = 1) -> MemoryFo
         "parameters": held.parameters,
         "moments": held.moments,
         "gradients being sent": held.sent,
+        "average of the weights": held.average,
         "batch": cost.batch * accumulate,
     }
     gradients = sum(held.gradients.values())
     moments = {STEPPING: {"gradients": gradients, "the optimiser's step": held.stepping}}
+    if accumulate > 1:  # contrast compares the rows of all parts with all rows before any part learns
+        moments[COMPARING] = {"activations: contrast": cost.contrast * accumulate**2}
     for place, one in enumerate(cost.passes):
         done = {earlier.encoder for earlier in cost.passes[:place] if any(earlier.kept.values())}
         come = gradients if accumulate > 1 else sum(held.gradients[encoder] for encoder in done)

@@ -76,8 +76,8 @@ class PretrainingPlan:
 
     @property
     def chosen(self) -> Rung | None:
-        """The first rung that fits."""
-        return next((rung for rung in self.ladder if rung.fits), None)
+        """The fastest rung that fits; of several the first."""
+        return min((rung for rung in self.ladder if rung.fits), key=lambda rung: rung.seconds, default=None)
 
     def plain(self) -> dict[str, Any]:
         """As JSON; sizes are bytes."""
@@ -158,7 +158,7 @@ def _decided(precision: Precision) -> Precision:
 
 
 def _rungs(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[str, tuple[str, ...], Recipe]]:
-    """Settings from the fastest to the smallest: recompute, parts of a batch, then shards of the model."""
+    """Settings that take less and less memory, once as the model is held, once with it in shards."""
     strategies = [recipe.training.strategy]
     if strategies == [Strategy.DDP] and config.gpus > 1 and not recipe.training.optim.muon_lr:
         strategies.append(Strategy.FSDP)

@@ -101,6 +101,7 @@ class HeldStates:
         gathered: what FSDP2 has of others' parameters at once.
         converted: copies of matrices in bfloat16.
         stepping: what the optimiser needs in its step alone.
+        average: the weights' average, of its own part (`training.ema`).
     """
 
     parameters: float
@@ -110,6 +111,7 @@ class HeldStates:
     gathered: float
     converted: float
     stepping: float
+    average: float = 0.0
 
 
 def held_states(
@@ -147,4 +149,5 @@ def held_states(
         gathered,
         2.0 * (parts.count(products) if half else 0),
         MUON_AT_ONCE * BYTES * parts.groups if training.optim.muon_lr else 0.0,
+        BYTES * parts.count() * share if training.ema else 0.0,
     )

@@ -56,12 +56,14 @@ class StepCost:
         flops: operations of forward and backward pass, recomputing included.
         encoding: operations of what is encoded once more, without gradient, where a step has several parts.
         batch: bytes of the batch itself.
+        contrast: bytes that comparing own rows with all rows keeps.
     """
 
     passes: Sequence[ModelPass]
     flops: float
     encoding: float
     batch: float
+    contrast: float = 0.0
 
     @property
     def kept(self) -> float:
@@ -122,7 +124,7 @@ class StepModel:
         learned = total([pictures, masked, texts, fusion, *heads, others, contrast])
         unlearned = self._targets(sizes) + self._texts(self._unlearned(sizes)).without_gradient()
         flops = 3 * learned.flops + learned.again + unlearned.flops
-        return StepCost(passes, flops, pictures.flops + texts.flops, self._batch(sizes))
+        return StepCost(passes, flops, pictures.flops + texts.flops, self._batch(sizes), contrast.kept)
 
     def _pass(
         self, encoder: EncoderName, demands: Mapping[str, Demand], words: Sequence[int] = ()
