@@ -17,6 +17,9 @@ PYTEST ?=
 # Of the tests: one more than there are cores, since some wait for processes and for time.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
+# Many containers tell Python to keep no bytecode: then every process compiles torch anew, for a second and more.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN   := $(VENV)/bin
 HASH  := $(shell cksum < pyproject.toml | tr -d ' ')
 DEV   := $(VENV)/.dev-$(HASH)
