@@ -59,6 +59,7 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("world", some([2, 4], 2))
+@pytest.mark.slow
 def test_a_step_is_that_of_one_process(folders: Callable[[int], Path], world: int, name: str) -> None:
     case = replace(CASES[name], strategy=Strategy.DDP, recompute=Recompute.NOTHING)
     numbers, gradients = alone(case)
