@@ -17,6 +17,9 @@ PYTEST ?=
 # Of the tests: one more than there are cores, since some wait for processes and for time.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
+# Many containers tell Python to keep no bytecode: then every process compiles torch anew, for a second and more.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN   := $(VENV)/bin
 HASH  := $(shell cksum < pyproject.toml | tr -d ' ')
 DEV   := $(VENV)/.dev-$(HASH)
@@ -37,12 +40,13 @@ quickstart: $(READY) ## data, pre-training, evaluation and report in one go (SMO
 
 test: lint types unit ## lint, types, and the tests; of those that are alike and take long some
 
-# What the tests of a file share is made once, so that one worker runs all of them.
+# What the tests of a file share is made once, so that one worker runs all of them. tests/conftest.py orders files.
+SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 unit: $(DEV) ## the tests alone, on all cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) $(PYTEST)
 
 thorough: $(DEV) ## every test, with coverage: an hour or more on two cores
-	OMP_NUM_THREADS=1 XFM_THOROUGH=1 XFM_TEST_FRESH=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov \
+	OMP_NUM_THREADS=1 XFM_THOROUGH=1 XFM_TEST_FRESH=1 $(BIN)/python -m pytest $(SPREAD) --cov \
 		--cov-report=term:skip-covered --cov-fail-under=85 $(PYTEST)
 
 hostile: $(DEV) ## mistakes and attacks against the real commands, an hour or more (PYTEST='-k parquet')

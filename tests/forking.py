@@ -1,4 +1,4 @@
-"""Commands without the seconds that importing torch takes: a process that has it loaded forks one for each.
+"""Commands without the seconds that importing torch and others takes: a process that has them forks each.
 
 What is forked is the command itself in all but its beginning: it has a session, an environment, a folder and
 streams of its own, signals as at a start, and reads and runs `xfm` anew. /proc/PID/environ and cmdline tell
@@ -27,7 +27,12 @@ _READ_AT_IMPORT = ("PYTHON", "OMP", "MKL", "KMP", "OPENBLAS", "LD_", "MALLOC", "
 _LIBRARIES = (
     *("torch", "numpy", "PIL.Image", "pyarrow", "pyarrow.parquet", "tqdm", "yaml", "jsonargparse"),
     *("safetensors.torch", "tokenizers", "psutil", "torch.distributed", "torch.utils.data"),
+    *("torch.utils.tensorboard", "torchvision.io", "torchvision.transforms.v2", "torchvision.datasets"),
+    *("scipy.fft", "scipy.interpolate", "scipy.optimize", "scipy.sparse", "scipy.stats", "matplotlib.figure"),
+    *("sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.pipeline", "sklearn.preprocessing"),
+    *("peft", "fastapi", "uvicorn", "prometheus_client"),
 )
+"""What commands take longest to import; those that are not installed are left out."""
 _LONGEST = 1 << 20
 _STREAMS = 4  # of a request: where the status goes; standard input, output, error
 
@@ -228,6 +233,7 @@ if __name__ == "__main__":
     import importlib
 
     for library in _LIBRARIES:
-        importlib.import_module(library)
+        with suppress(ImportError):
+            importlib.import_module(library)
     gc.freeze()  # what is there already is not looked through again at the end of each command
     _run(_serve(socket.socket(fileno=int(sys.argv[1]))))

@@ -33,7 +33,7 @@ FILES = {
 """The tutorials' sample of each task, and what its columns are called."""
 
 TEXTS = "text-classification"
-SHORT = FinetuneConfig(steps=6, batch_size=4, device="cpu", precision=Precision.FP32)
+SHORT = FinetuneConfig(steps=6, evaluate_every=2, batch_size=4, device="cpu", precision=Precision.FP32)
 
 
 @pytest.fixture

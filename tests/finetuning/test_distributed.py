@@ -74,6 +74,7 @@ def assert_close(ours: list[Any], theirs: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", some(KINDS, EVERY))
+@pytest.mark.slow
 def test_two_processes_compute_what_one_does(
     kind: str, folder: Path, alone: dict[str, FinetuneResult]
 ) -> None:

@@ -3,6 +3,7 @@
 import re
 import shutil
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def a_picture_of(samples: Path, kind: str) -> tuple[Path, set[str]]:
 def test_a_row_with_a_bad_picture_is_left_out(kind: str, model: Path, samples: Path, tmp_path: Path) -> None:
     picture, places = a_picture_of(samples, kind)
     picture.write_bytes(BROKEN)
-    out, config = tmp_path / "out", replace(SHORT, baseline=False)
+    out, config = tmp_path / "out", replace(SHORT, steps=2, baseline=False)
     with pytest.raises(UserError, match=rf"{picture.name}.*--max-bad leaves out 0 at most"):
         on_sample(kind, model, out, replace(config, max_bad=0), samples)
     assert not (out / "log.jsonl").exists()
@@ -116,8 +117,9 @@ def test_too_many_bad_rows_are_refused(
 
 
 # ---------------------------------------------------------------- pictures that go bad later
-@pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("image", [UNVARIED, ImageTrainingConfig(flip=0.5)], ids=["still", "varied"])
+@pytest.mark.parametrize(
+    ("workers", "image"), some(product([0, 1], [UNVARIED, ImageTrainingConfig(flip=0.5)]), 3), ids=str
+)
 def test_a_picture_that_goes_bad_in_the_middle_is_blank_and_counted(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, image: ImageTrainingConfig
 ) -> None:
@@ -130,7 +132,7 @@ def test_a_picture_that_goes_bad_in_the_middle_is_blank_and_counted(
         for number in (3, 4):
             (tmp_path / "data" / "pictures" / f"{number}.png").write_bytes(BROKEN)
 
-    config = replace(SHORT, steps=12, evaluate_every=2, patience=0, image=image, workers=workers)
+    config = replace(SHORT, steps=8, patience=0, image=image, workers=workers)
     with after_step(monkeypatch, out, 2, spoil):
         done = on_table(model, table, out, config, "image-classification")
     lost = read_bad_rows(out)
@@ -144,7 +146,7 @@ def test_a_resumed_run_has_the_same_rows_or_is_refused(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = many(tmp_path / "data", {3})
-    config = replace(SHORT, steps=8, evaluate_every=2, patience=0)
+    config = replace(SHORT, patience=0)
 
     def run(out: Path, resume: bool = False) -> None:
         on_table(model, table, out, config, "image-classification", resume=resume)

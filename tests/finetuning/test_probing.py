@@ -206,6 +206,7 @@ def test_a_probe_is_exported_and_refused_where_nobody_knows_it(model: Path, tmp_
 
 
 @pytest.mark.parametrize("kind", some(["text-classification", "image-text-classification"], 2))
+@pytest.mark.slow
 def test_graphs_of_a_probe_answer_alike(
     kind: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ def command(folder: Path, steps: int, *options: str) -> list[str]:
 
 @pytest.mark.slow
 def test_the_command_is_one_run(tmp_path: Path) -> None:
-    ended = run(command(tmp_path, 3), 300)
+    ended = run(command(tmp_path, 3, "--evaluate-every", "3"), 300)
     assert ended.status == 0, ended.err
     assert ended.left == []
     for said in ("Model: ", "Report: ", "Use it: ", "Verdict: "):

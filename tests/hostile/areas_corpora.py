@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.corpora.miniature import coco, img2dataset, jpeg
 from tests.doctor.planted import bomb
-from tests.hostile.situation import ENDLESS, Content, Names, Situation, fifo, folder, loop, sparse
+from tests.hostile.situation import ENDLESS, Content, Make, Names, Situation, fifo, folder, loop, sparse
 
 PREPARE = "prepare {} --to out --workers 1 --quiet --from from"
 COCO, SBU, TEXT = (PREPARE.format(name) for name in ("coco", "sbu", "text"))
@@ -32,6 +32,11 @@ def _tar(*members: tuple[str, bytes, int, str]) -> Callable[[Path, Names], None]
                 tar.addfile(info, io.BytesIO(bytes(size)) if size else None)
 
     return make
+
+
+def packed_line(beginning: bytes) -> Make:
+    """A line of 900 MB, packed when the situation is tried: that takes seconds."""
+    return lambda path, names: path.write_bytes(gzip.compress(beginning + b"x" * 900_000_000, 9))
 
 
 DOCTOR = "doctor from --quiet --workers 1"
@@ -93,7 +98,7 @@ SITUATIONS = [
         ("damaged",), status=(0,), changes=("out",)),
     Situation("prepare-sbu-noise", SBU, {"from/00000.tar": bytes(range(256)) * 20}, ("00000.tar",)),
     Situation("prepare-sbu-fifo", SBU, {"from/00000.tar": fifo}, ("00000.tar",)),
-    Situation("prepare-text-bomb", TEXT, {"from/a.jsonl.gz": gzip.compress(b"x" * 900_000_000, 9)}, ("a.jsonl.gz",)),
+    Situation("prepare-text-bomb", TEXT, {"from/a.jsonl.gz": packed_line(b"")}, ("a.jsonl.gz",)),
     Situation("prepare-text-fifo", TEXT, {"from/a.txt": fifo}, ("a.txt",)),
     Situation("prepare-text-parquet-noise", TEXT, {"from/a.parquet": bytes(range(256)) * 20}, ("a.parquet",)),
     Situation("prepare-text-of-10-gib", TEXT, {"from/a.txt": sparse(10 << 30, b"a text\n")}, (), status=(0, 2),
@@ -113,7 +118,7 @@ SITUATIONS = [
             ("lines-fifo", "a.jsonl", fifo, (2,)),
             ("lines-of-10-gib", "a.jsonl", sparse(10 << 30, b'{"text": "a"}\n'), (2,)),
             ("table-fifo", "a.csv", fifo, (2,)),
-            ("table-bomb", "a.csv.gz", gzip.compress(b"text\n" + b"x" * 900_000_000, 9), (1, 2)),
+            ("table-bomb", "a.csv.gz", packed_line(b"text\n"), (1, 2)),
             ("table-noise", "a.parquet", bytes(range(256)) * 20, (2,)),
             ("shard-noise", "a.tar", bytes(range(256)) * 20, (2,)),
             ("shard-fifo", "a.tar", fifo, (2,)),

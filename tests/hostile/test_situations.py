@@ -28,6 +28,7 @@ SITUATIONS = [situation for area in AREAS for situation in area.SITUATIONS]
 
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.name)
+@pytest.mark.slow
 def test_situation(situation, names, here, tmp_path, request, record_property):
     if not (situation.quick or request.config.getoption("--hostile-all", default=None)):
         pytest.skip("make hostile runs it")

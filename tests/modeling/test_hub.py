@@ -57,6 +57,7 @@ def test_a_model_without_belongings_says_what_is_needed(tmp_path: Path) -> None:
 PUSH = "import xfm; print(xfm.XFM.from_pretrained({!r}).push_to_hub('me/tiny'))"
 
 
+@pytest.mark.slow
 def test_there_and_back_over_http(saved: Path, tmp_path: Path) -> None:
     load = (
         "import torch, xfm\n"

@@ -105,6 +105,7 @@ def test_commands_take_a_name(hub: Hub, tmp_path: Path) -> None:
     assert xfm("predict embed me/tiny --text red", tmp_path, "http://127.0.0.1:9").status == 0
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_one_sentence(hub: Hub, tmp_path: Path) -> None:
     hub.files["me/gated"], hub.files["me/other"] = {"config.json": b"{}"}, {"pytorch_model.bin": b"pickle"}
     hub.gated.add("me/gated")

@@ -69,11 +69,15 @@ def test_negatives_are_never_duplicates(rows: list[tuple[int, int]], seed: int) 
 
 
 def test_negatives_follow_the_sampling_weights() -> None:
-    similarity = torch.randn(4, 4) * 2
+    """Of batches beside each other in one: what is of another counts as the same and is never drawn."""
+    similarity, beside = torch.randn(4, 4) * 2, 50
     same = torch.eye(4, dtype=torch.bool)
+    own = torch.eye(beside, dtype=torch.bool).repeat_interleave(4, 0).repeat_interleave(4, 1)
+    all_similarity, all_same = similarity.repeat(beside, beside), same.repeat(beside, beside) | ~own
     generator = torch.Generator().manual_seed(3)
-    drawn = torch.stack([draw_negatives(similarity, same, generator).text for _ in range(4000)])
-    frequency = F.one_hot(drawn, 4).float().mean(0)
+    drawn = torch.stack([draw_negatives(all_similarity, all_same, generator).text for _ in range(80)])
+    assert (drawn // 4 == torch.arange(4 * beside) // 4).all()
+    frequency = F.one_hot(drawn.view(-1, 4) % 4, 4).float().mean(0)
     weights = sampling_weights(similarity, same)
     torch.testing.assert_close(frequency, weights / weights.sum(1, keepdim=True), rtol=0, atol=0.03)
 

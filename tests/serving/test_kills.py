@@ -73,6 +73,7 @@ class Asking:
         return {status for _, status in self.found}
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_is_up_again(model: Path, kept_collection: Path, tmp_path: Path) -> None:
     chance, options = random.Random(0), ["--index", str(kept_collection)]
     question = {"text": "a red square", "top_k": 3}
@@ -93,6 +94,7 @@ def test_a_server_that_is_killed_is_up_again(model: Path, kept_collection: Path,
             assert not server.left(5)
 
 
+@pytest.mark.slow
 def test_what_was_taken_is_answered_at_sigterm(model: Path, kept_collection: Path, tmp_path: Path) -> None:
     chance = random.Random(1)
     for _ in range(max(1, KILLS // 2)):

@@ -58,6 +58,7 @@ def tuned(rows: Path) -> Path:
     return rows.parent / "out"
 
 
+@pytest.mark.slow
 def test_it_is_scored_and_reported(tuned: Path) -> None:
     scores = json.loads((tuned / "metrics.json").read_text())
     assert {"colour-match/test/accuracy", "colour-match/test/auroc"} <= scores.keys()

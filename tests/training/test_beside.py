@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tests.alike import some
-from tests.processes import TORCHRUN, run
-from tests.training.support import Line, config, numbers, run_line, run_model
+from tests.training.support import Line, assert_same_checkpoints, config, numbers, run_line, run_model
 from xfm.config.training import OptimConfig, Precision
 from xfm.errors import UserError
 from xfm.training import run_folder
@@ -30,28 +28,7 @@ from xfm.training.signals import Interrupted
 from xfm.training.snapshot import HostCopies
 from xfm.training.storage import damage
 
-WORKER = Path(__file__).with_name("ranks_worker.py")
 CPU = torch.device("cpu")
-
-
-def files_of(checkpoint: Path) -> dict[str, bytes]:
-    """Everything in a checkpoint but what names it: settings and the time."""
-    return {
-        path.name: path.read_bytes()
-        for path in checkpoint.iterdir()
-        if path.name not in {"state.json", "manifest.json"}
-    }
-
-
-def assert_same_checkpoints(ours: Path, theirs: Path, count: int) -> None:
-    """Both hold the same files to the last byte, and all of ours are whole."""
-    found, expected = list_checkpoints(ours), list_checkpoints(theirs)
-    assert [path.name for path in found] == [path.name for path in expected]
-    assert len(found) == count
-    for own, other in zip(found, expected, strict=True):
-        assert damage(own) is None
-        assert files_of(own) == files_of(other)
-    assert sorted(path.name for path in (ours / "checkpoints").iterdir()) == [path.name for path in found]
 
 
 # ------------------------------------------------------------------ copies
@@ -208,14 +185,6 @@ def test_a_signal_waits_for_both(tmp_path, monkeypatch, number):
     assert first.name == "step-00000003"
     assert second.name in {"step-00000004", "step-00000005"}
     assert damage(first) is damage(second) is None
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", some(["fsdp", "ddp"], 2))
-def test_several_processes(tmp_path, strategy):
-    ended = run([*TORCHRUN, "2", str(WORKER), str(tmp_path), f"save-{strategy}", f"beside-{strategy}"], 400)
-    assert ended.status == 0, ended.err[:3000]
-    assert_same_checkpoints(tmp_path / "beside", tmp_path / "run", 2)
 
 
 # ------------------------------------------------------------------ the thread

@@ -32,6 +32,7 @@ def found(two: Path) -> dict:
     return json.loads((two / "found.json").read_text())
 
 
+@pytest.mark.slow
 def test_collectives(found):
     expected = {
         "world": 2,

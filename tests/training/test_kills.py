@@ -25,7 +25,7 @@ from xfm.training.storage import damage
 
 KILLS = int(os.environ.get("XFM_KILLS", "2"))
 """Processes that are killed in each test; more are asked for by the environment."""
-STEPS = 30 + 20 * KILLS
+STEPS = 10 + 20 * KILLS
 SETTINGS = {"steps": STEPS, "save_every": 4, "caption_rows": False}
 DIES = (
     "import os, signal, shutil\n"

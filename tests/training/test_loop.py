@@ -54,14 +54,14 @@ def stopping_at(step: int, number: int = signal.SIGINT):
 )
 def test_resume_is_bit_for_bit(tmp_path, precision, own):
     optim = OptimConfig(lr=1e-2, warmup=2, **own)
-    training = config(18, precision=precision, save_every=6, keep=10, accumulate=2, optim=optim)
+    training = config(9, precision=precision, save_every=3, keep=10, accumulate=2, optim=optim)
     whole = run_model(tmp_path / "whole", training)
     with pytest.raises(Interrupted):
-        run_model(tmp_path / "parts", training, stopping_at(14))  # in step 7
-    assert [p.name for p in list_checkpoints(tmp_path / "parts")] == ["step-00000006", "step-00000008"]
+        run_model(tmp_path / "parts", training, stopping_at(8))  # in step 4
+    assert [p.name for p in list_checkpoints(tmp_path / "parts")] == ["step-00000003", "step-00000005"]
     resumed = run_model(tmp_path / "parts", training, resume=True)
     first, second = logged_losses(tmp_path / "whole"), logged_losses(tmp_path / "parts")
-    assert list(first) == list(range(1, 19))
+    assert list(first) == list(range(1, 10))
     assert first == second
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b), name

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.alike import some
 from tests.processes import Running
 from tests.training.corpus import tiny_recipe, write_corpus
 from tests.training.faults import command, sentence, trains
@@ -249,7 +250,9 @@ def test_names_with_brackets_are_no_patterns(tmp_path):
     assert main([*words, "--root", str(tmp_path / "world *"), "--resume"]) == 2  # there is no such folder
 
 
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGINT, 1), (signal.SIGTERM, 1)])
+@pytest.mark.parametrize(
+    ("number", "workers"), some([(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGINT, 0)], 3)
+)
 def test_interrupted_on_the_command_line(corpus, tmp_path, number, workers):
     """A process group gets a signal, as from a terminal or a scheduler: saved, one line, status 130."""
     with Running(command(corpus, tmp_path, workers=workers)) as running:

@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.alike import some, thorough
 from tests.processes import TORCHRUN, Ended, run
 from tests.training.ranks import CASES, SAVED, Case, as_numbers, run_case
-from tests.training.support import logged_losses
+from tests.training.support import assert_same_checkpoints, logged_losses
 from xfm.config.training import Recompute, Strategy
 from xfm.training.checkpoint import checkpoint_path
 
@@ -31,7 +31,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     @cache
     def started(world: int) -> tuple[Path, Ended]:
         found = tmp_path_factory.mktemp(f"world-{world}")
-        return found, start(world, found, *CASES, "save-fsdp")
+        return found, start(world, found, *CASES, "save-fsdp", "beside-fsdp")
 
     def folder(world: int) -> Path:
         found, ended = started(world)
@@ -59,6 +59,7 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("world", some([2, 4], 2))
+@pytest.mark.slow
 def test_a_step_is_that_of_one_process(folders: Callable[[int], Path], world: int, name: str) -> None:
     case = replace(CASES[name], strategy=Strategy.DDP, recompute=Recompute.NOTHING)
     numbers, gradients = alone(case)
@@ -97,6 +98,18 @@ def check_continued(whole: Path, resumed: Path) -> None:
     assert ours.keys() == theirs.keys()
     for name, weights in theirs.items():
         torch.testing.assert_close(ours[name], weights, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("world", some([2, 4], 2))
+def test_checkpoints_that_are_written_beside_are_the_same(folders: Callable[[int], Path], world: int) -> None:
+    assert_same_checkpoints(folders(world) / "beside", folders(world) / "run", 2)
+
+
+@thorough
+def test_checkpoints_without_shards_that_are_written_beside_are_the_same(tmp_path: Path) -> None:
+    ended = start(2, tmp_path, "save-ddp", "beside-ddp")
+    assert ended.status == 0, ended.err[:3000]
+    assert_same_checkpoints(tmp_path / "beside", tmp_path / "run", 2)
 
 
 def test_accumulated_batches_are_one_batch_of_blocks() -> None:

@@ -25,7 +25,7 @@ from xfm.data.loader import PretrainingData
 from xfm.data.sources.shard_index import index_folder
 from xfm.data.tokenizer import train_tokenizer
 
-STEPS = 24
+STEPS = 12
 REMOTE = RemoteConfig(cache_mb=64, patience=20.0)
 
 

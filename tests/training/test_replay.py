@@ -25,6 +25,7 @@ from xfm.training.progress import ByClock, Moment
 from xfm.training.schedule import REPLAYED, SCHEDULE, phase_starts, read_schedule
 
 MINUTE = 60.0
+UNEVEN = [4.0, 9.0, 2.0, 11.0, 3.0, 5.0, 8.0, 20.0]
 
 
 class PowerCut(BaseException):
@@ -56,6 +57,25 @@ def set_clock(monkeypatch: pytest.MonkeyPatch):
     return set_clock
 
 
+@pytest.fixture(scope="module")
+def kept(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of uneven steps, to be copied."""
+    folder = tmp_path_factory.mktemp("kept") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "xfm.training.curriculum.progress_of",
+            lambda config, ends: ByClock(config.minutes * MINUTE, ends, Clock(UNEVEN)),
+        )
+        pretrain(by_clock(corpus), folder, progress=False)
+    return folder
+
+
+@pytest.fixture
+def recorded(kept: Path, tmp_path: Path) -> Path:
+    """The folder of a run of uneven steps, to do with as one likes."""
+    return Path(shutil.copytree(kept, tmp_path / "run"))
+
+
 def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_model(run / "model").model.state_dict()
 
@@ -73,23 +93,18 @@ def decided(run: Path, name: str = SCHEDULE) -> list[tuple[float, int]]:
     return [(moment.share, moment.phase) for moment in read_schedule(run / name)]
 
 
-UNEVEN = [4.0, 9.0, 2.0, 11.0, 3.0, 5.0, 8.0, 20.0]
-
-
 # ---------------------------------------------------------------- recorded
-def test_phases_follow_the_clock_and_are_recorded(corpus, tmp_path, set_clock):
-    set_clock(UNEVEN)
-    pretrain(by_clock(corpus), tmp_path / "run", progress=False)
-    record = read_schedule(tmp_path / "run" / SCHEDULE)
+def test_phases_follow_the_clock_and_are_recorded(kept):
+    record = read_schedule(kept / SCHEDULE)
     seconds = [0.0, 4.0, 13.0, 15.0, 26.0, 29.0, 34.0, 42.0, 62.0]
     assert [moment.seconds for moment in record] == seconds
     assert [moment.share for moment in record] == [min(1.0, value / 60) for value in seconds]
     assert [moment.phase for moment in record] == [0, 0, 0, 0, 1, 1, 1, 2, 2]
     assert phase_starts(record) == [4, 7]
-    lines = {line["step"]: line for line in logged(tmp_path / "run") if "event" not in line}
+    lines = {line["step"]: line for line in logged(kept) if "event" not in line}
     assert [set(lines[step]["losses"]) == {"text/mlm"} for step in range(1, 9)] == [True] * 4 + [False] * 4
     assert [lines[step]["share"] for step in range(1, 9)] == [moment.share for moment in record[1:]]
-    position = load_model(tmp_path / "run" / "model").provenance["position"]
+    position = load_model(kept / "model").provenance["position"]
     assert position == {"steps": 8, "minutes": 1.0, "batches": 8}
 
 
@@ -139,12 +154,10 @@ def test_a_replay_has_the_same_weights(corpus, tmp_path, set_clock, accumulate):
     assert_same_training(tmp_path / "run", tmp_path / "third")
 
 
-def test_the_command_replays(corpus, tmp_path, set_clock, capsys):
-    set_clock(UNEVEN)
-    pretrain(by_clock(corpus), tmp_path / "run", progress=False)
-    words = ["pretrain", "--replay", str(tmp_path / "run"), "--out", str(tmp_path / "again"), "--quiet"]
+def test_the_command_replays(kept, tmp_path, capsys):
+    words = ["pretrain", "--replay", str(kept), "--out", str(tmp_path / "again"), "--quiet"]
     assert main(words) == 0
-    assert_same_training(tmp_path / "run", tmp_path / "again")
+    assert_same_training(kept, tmp_path / "again")
     assert main([*words, "--recipe", "nano"]) == 2  # the folder is taken, whatever the recipe
     said = capsys.readouterr()
     assert "--recipe nano is not read" in said.out
@@ -173,15 +186,13 @@ def test_killed_gone_on_with_and_replayed(corpus, tmp_path, set_clock, stopped):
     assert_same_training(run, tmp_path / "again")
 
 
-def test_a_replay_that_was_stopped_goes_on(corpus, tmp_path, set_clock, monkeypatch):
-    set_clock(UNEVEN)
-    pretrain(by_clock(corpus), tmp_path / "run", progress=False)
-    pretrain(by_clock(corpus), tmp_path / "again", progress=False, replay=tmp_path / "run")
+def test_a_replay_that_was_stopped_goes_on(corpus, recorded, tmp_path, set_clock):
+    pretrain(by_clock(corpus), tmp_path / "again", progress=False, replay=recorded)
     again = tmp_path / "again"
     shutil.rmtree(again / "model")
     for path in list_checkpoints(again)[2:]:
         shutil.rmtree(path)
-    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    shutil.rmtree(recorded / "checkpoints")
     set_clock([0.01])
     with pytest.raises(UserError, match="already holds a run"):
         pretrain(by_clock(corpus), again, progress=False)  # and it still knows what it replays
@@ -191,7 +202,7 @@ def test_a_replay_that_was_stopped_goes_on(corpus, tmp_path, set_clock, monkeypa
         pretrain(by_clock(corpus), again, progress=False, resume=True)
     (again / REPLAYED).write_bytes(whole)
     pretrain(by_clock(corpus), again, progress=False, resume=True)
-    assert_same_training(tmp_path / "run", again)
+    assert_same_training(recorded, again)
 
 
 def test_a_run_by_steps_is_replayed_too(corpus, tmp_path):
@@ -225,12 +236,10 @@ def of_more_phases(run: Path) -> None:
         (of_more_phases, r"is not of this recipe"),
     ],
 )
-def test_what_cannot_be_replayed(corpus, tmp_path, set_clock, change, said):
-    set_clock(UNEVEN)
-    pretrain(by_clock(corpus), tmp_path / "run", progress=False)
-    change(tmp_path / "run")
+def test_what_cannot_be_replayed(corpus, recorded, tmp_path, change, said):
+    change(recorded)
     with pytest.raises(UserError, match=said):
-        pretrain(by_clock(corpus), tmp_path / "again", progress=False, replay=tmp_path / "run")
+        pretrain(by_clock(corpus), tmp_path / "again", progress=False, replay=recorded)
 
 
 def test_a_schedule_of_another_kind_of_run(corpus, tmp_path, set_clock):

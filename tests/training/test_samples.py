@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.alike import thorough
 from tests.processes import TORCHRUN, run
 from tests.training.corpus import tiny_recipe, write_corpus
 from tests.training.faults import blemished, command, unaccounted
@@ -91,9 +92,10 @@ def test_steps_that_are_skipped(spoiled, tmp_path, monkeypatch):
     }
 
 
+@thorough
 @pytest.mark.slow
 def test_two_processes_count_as_one(spoiled, whole, tmp_path):
-    """Killed by nobody here; `test_kills.py` does that."""
+    """Killed by nobody here; `test_kills.py` does that. `test_token_batches.py` sees it of texts."""
     options = {"steps": STEPS, "workers": 0, "caption_rows": False, "save_every": 4, "keep": 9}
     ended = run([*TORCHRUN, "2", *command(spoiled, tmp_path, **options)[1:]], 240)
     assert ended.status == 0, ended.err[-3000:]
