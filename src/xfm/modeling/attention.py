@@ -3,7 +3,8 @@
 Both ways give the same numbers but for rounding (a test compares them; in bfloat16 plain scores are,
 too, which makes an error of .2 % one of .6 to 1.5 %): the fused kernel on GPUs, and on a CPU in inference;
 plain matrix products where a backward pass runs on a CPU, because the fused backward is about twice as slow
-there, and in inference in bfloat16, for which the fused kernel is that slow, too.
+there, and in inference in bfloat16, for which the fused kernel is that slow, too. With dropout a CPU has plain
+products alone: a pass draws the same numbers with and without gradients, as a step in parts needs (GradCache).
 """
 
 import torch
@@ -31,7 +32,8 @@ def attend(
     Returns:
         [B, H, Q, d], of the queries' dtype.
     """
-    if query.is_cuda or not (torch.is_grad_enabled() or _plain_is_faster(query, key)):
+    plain = torch.is_grad_enabled() or dropout > 0 or _plain_is_faster(query, key)
+    if query.is_cuda or not plain:
         bias = None if bias is None else bias.to(query.dtype)
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
     return attend_plain(query, key, value, bias, dropout)
