@@ -63,5 +63,8 @@ def gpu_of(config: PlanConfig) -> Gpu:
             "(GB) and --gpu-tflops (the peak of its matrix products)"
         )
     found = known or Gpu(config.gpu, memory, peak, peak)
-    found = replace(found, memory=memory) if memory else found
-    return replace(found, bf16=peak, fp32=peak) if peak else found
+    if memory and memory != found.memory:
+        found = replace(found, memory=memory, name=f"{found.name} of {memory:g} GB")
+    if peak and {found.bf16, found.fp32} != {peak}:
+        found = replace(found, bf16=peak, fp32=peak, name=f"{found.name} of {peak:g} TFLOP/s")
+    return found

@@ -13,6 +13,8 @@ from xfm.config.training import Precision, Recompute
 
 STATISTICS = 8
 """Bytes that a LayerNorm keeps of a token: mean and deviation."""
+NOISE = 1
+"""Bytes that dropout remembers of a number: whether it was dropped."""
 
 Part = tuple[float, float, float]
 """Rows of a part of attention, the queries of each and the keys of each."""
@@ -25,20 +27,18 @@ class NumberBytes:
     Attributes:
         work: inputs and results of matrix products.
         norm: inputs and results of LayerNorms: autocast keeps them in float32 on a GPU.
-        noise: what dropout remembers of a number.
         fused: a GPU's way: attention keeps no scores, texts are padded. Else that of a CPU.
     """
 
     work: int
     norm: int
-    noise: int
     fused: bool
 
     @staticmethod
     def of(precision: Precision, fused: bool = True) -> "NumberBytes":
         """That of a precision; `auto` is bfloat16."""
         work = 4 if precision is Precision.FP32 else 2
-        return NumberBytes(work, 4 if fused else work, 1 if fused else work, fused)
+        return NumberBytes(work, 4 if fused else work, fused)
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,11 @@ def scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int, dropou
     pairs = sum(rows * queries * keys for rows, queries, keys in parts)
     if a.fused:  # of each query the logarithm of its sum
         return Demand(4.0 * heads * sum(rows * queries for rows, queries, _ in parts), 4 * pairs * width)
-    weights = heads * pairs * a.work  # kept; and what dropout left of them, and why
+    weights = heads * pairs  # kept; and what dropout left of them, and why
     largest = heads * a.work * max((rows * queries * keys for rows, queries, keys in parts), default=0.0)
-    return Demand(weights * (3 if dropout else 1), 4 * pairs * width, inside=2 * largest)
+    return Demand(
+        weights * (2 * a.work + NOISE if dropout else a.work), 4 * pairs * width, inside=2 * largest
+    )
 
 
 def between_scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int) -> Between:
@@ -154,7 +156,7 @@ def between_scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int
 
 def residual(a: NumberBytes, tokens: float, width: int, dropout: float) -> float:
     """Bytes of dropout, sum and LayerNorm at the end of a layer of a text."""
-    return tokens * (width * (a.norm + (a.noise if dropout else 0)) + STATISTICS)
+    return tokens * (width * (a.norm + (NOISE if dropout else 0)) + STATISTICS)
 
 
 @dataclass(frozen=True)
@@ -179,9 +181,8 @@ class TextLayers:
         """Tokens that attend to one another, of which `out` (all) have a result."""
         a, d, out = self.a, self.width, tokens if out is None else out
         looked = scores(a, parts, self.heads, d, self.dropout)
-        queries, keys = (sum(rows * count[which] for rows, *count in parts) for which in (0, 1))
-        # input; queries, keys and values, on a CPU with queries once more, scaled; result
-        inside = tokens + (3 * tokens if a.fused else 3 * keys + queries) + out
+        keys = sum(rows * count for rows, _, count in parts)
+        inside = tokens + 3 * (tokens if a.fused else keys) + out  # input; queries, keys and values; result
         kept = a.work * d * inside + looked.kept + residual(a, out, d, self.dropout)
         flops = linear(tokens, d, 3 * d) + linear(out, d, d) + looked.flops
         passing = looked.inside + 3 * a.work * d * tokens
@@ -232,8 +233,7 @@ def vision_block(
     tokens = pictures * slots
     looked = scores(a, [(pictures, slots, slots)], heads, width, 0.0)
     # results of both norms, queries, keys, values, result of attention, both branches before their scales
-    inside = 8 if a.fused else 9  # and queries once more, scaled
-    kept = tokens * (width * (inside * a.work + 2 * a.norm) + 2 * hidden * a.work + 2 * STATISTICS)
+    kept = tokens * (width * (8 * a.work + 2 * a.norm) + 2 * hidden * a.work + 2 * STATISTICS)
     if a.fused:
         kept += a.work * heads * slots * slots  # the relative positions
     flops = linear(tokens, width, 3 * width) + linear(tokens, width, width)

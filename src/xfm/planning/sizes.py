@@ -9,7 +9,7 @@ from xfm.config.training import LossConfig
 
 @dataclass(frozen=True)
 class TextSizes:
-    """TextSizes of one length.
+    """Texts of one length.
 
     Attributes:
         rows: how many.
@@ -42,7 +42,7 @@ class CaptionedSizes:
 
     @property
     def each(self) -> float:
-        """TextSizes of a picture."""
+        """Texts of a picture."""
         return self.texts.rows / self.pictures
 
 
