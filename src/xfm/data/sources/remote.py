@@ -148,9 +148,10 @@ class RemoteReader:
 
     def _known(self, file: RemoteFile, block: int) -> bytes | None:
         """A block that need not be asked for; one that is being fetched is waited for."""
-        if (data := self._here(file, block)) is None and (event := self._fetching.get((file, block))):
-            event.wait(_LONGEST)
-            return self._here(file, block)
+        if (data := self._here(file, block)) is None:
+            if event := self._fetching.get((file, block)):
+                event.wait(_LONGEST)
+            data = self._here(file, block)  # also where it came between the first look and now
         return data
 
     def _here(self, file: RemoteFile, block: int) -> bytes | None:
@@ -174,7 +175,15 @@ class RemoteReader:
     def _fetched(self, file: RemoteFile, first: int, stop: int, patience: float) -> dict[int, bytes]:
         """The blocks `first` to `stop` - 1, from the store."""
         done = threading.Event()
-        mine = [(file, b) for b in range(first, stop) if self._fetching.setdefault((file, b), done) is done]
+        keys = [(file, block) for block in range(first, stop)]
+        events = [self._fetching.setdefault(key, done) for key in keys]
+        mine = [key for key, event in zip(keys, events, strict=True) if event is done]
+        if not mine:  # others fetch all of it
+            for event in events:
+                event.wait(_LONGEST)
+            found = {block: data for _, block in keys if (data := self._here(file, block)) is not None}
+            if len(found) == len(keys):
+                return found
         try:
             start, end = first * BLOCK, min(stop * BLOCK, file.size)
             data = self.fetch(file, start, end, patience)
