@@ -230,12 +230,17 @@ def drafting(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(target.parent, re.escape(target.name))
-    draft = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    draft = _draft_of(target)
     try:
         draft.mkdir()
         yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _draft_of(target: Path) -> Path:
+    """What this process has of a folder besides it; `clear_leftovers` knows it by its name."""
+    return target.with_name(f".{target.name}.partial-{os.getpid()}")
 
 
 def clear_leftovers(parent: Path, names: str) -> None:
@@ -293,7 +298,7 @@ def delete_folder(path: Path) -> None:
 
     What is left counts as a draft, which `clear_leftovers` removes.
     """
-    doomed = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    doomed = _draft_of(path)
     shutil.rmtree(doomed, ignore_errors=True)  # of a process with this id that was killed
     with contextlib.suppress(OSError):  # somebody else was faster, or it may not be deleted
         os.replace(path, doomed)

@@ -111,7 +111,7 @@ class HeldStates:
     gathered: float
     converted: float
     stepping: float
-    average: float = 0.0
+    average: float
 
 
 def held_states(

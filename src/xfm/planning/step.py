@@ -63,7 +63,7 @@ class StepCost:
     flops: float
     encoding: float
     batch: float
-    contrast: float = 0.0
+    contrast: float
 
     @property
     def kept(self) -> float:
