@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from xfm.data import whereabouts
-from xfm.data.packing import PackedBatch
+from xfm.data.block import BatchBlock
 from xfm.data.schema import TensorFields
 from xfm.data.streams import Met, UnusableError
 from xfm.errors import UserError, first_line
@@ -87,7 +87,7 @@ class _Steps(Dataset[Any], Generic[B]):
         self.build = build
         self.slots = _Slots(workers)
 
-    def __getitem__(self, step: int) -> B | Failure | _Refused | PackedBatch[B]:
+    def __getitem__(self, step: int) -> B | Failure | _Refused | BatchBlock[B]:
         worker = get_worker_info()
         try:
             batch = self.build(step)
@@ -98,7 +98,7 @@ class _Steps(Dataset[Any], Generic[B]):
         if worker is None:
             return batch
         self.slots.write(worker.id, "")
-        return PackedBatch.of(batch)
+        return BatchBlock.of(batch)
 
 
 def load_steps(
@@ -149,7 +149,7 @@ def load_steps(
                 raise (_gone(processes, error) or error) from error
             if isinstance(found, _Refused):
                 raise UserError(found.said)
-            if isinstance(found, PackedBatch):
+            if isinstance(found, BatchBlock):
                 if isinstance(found.block, bytes):
                     _warn_once(
                         "too little shared memory (/dev/shm) for a batch: batches go through pipes, which is "

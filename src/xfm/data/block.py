@@ -21,7 +21,7 @@ _ALIGNED = 64
 
 
 @dataclass(frozen=True)
-class PackedBatch(Generic[B]):
+class BatchBlock(Generic[B]):
     """A batch that was taken apart.
 
     Attributes:

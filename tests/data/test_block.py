@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.data.conftest import batches
-from xfm.data.packing import PackedBatch
+from xfm.data.block import BatchBlock
 from xfm.data.schema import Batch, TensorFields
 from xfm.data.workers import load_steps
 
@@ -42,7 +42,7 @@ def test_what_comes_out_is_what_went_in(room: bool) -> None:
     given, limits = odd(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, limits if room else (100, limits[1]))
     try:
-        sent = PackedBatch.of(given)
+        sent = BatchBlock.of(given)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert isinstance(sent.block, Tensor) == room
