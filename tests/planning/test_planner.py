@@ -173,6 +173,19 @@ def test_the_command_prints_the_ladder_and_writes_json(
     assert shown.strip() in page, "put this into docs/planning.md, from the command above it"
 
 
+def test_what_a_small_recipe_computes_is_more_than_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "ablation"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("as it is"))
+    assert 0 < float(row.split()[5]) < 1, row
+
+
+def test_batches_that_do_not_divide_are_said_to_lose_samples() -> None:
+    found = plan(load_recipe("base", ["--data.pair.batch_size", "1026"]), PlanConfig(gpus=1, gpu="h100"))
+    said = [note for note in found.notes if "data.pair.batch_size" in note]
+    assert "with accumulate 4 a step takes 1024 of 1026 (data.pair.batch_size is rounded down)" in said
+    assert len(said) == 3, "2 divides it; 4, 8, 16 do not"
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [

@@ -76,7 +76,7 @@ def lines(found: "PretrainingPlan", recipe: str) -> Iterator[str]:
     for rung in found.ladder:
         cost = "" if rung.cost is None else f"{rung.cost:>12,.0f}"
         fits, size = "yes" if rung.fits else "no", rung.memory.total / GB
-        numbers = f"{rung.flops / 1e12:>9,.1f} {rung.seconds:>8.3f} {rung.hours:>8.1f}"
+        numbers = f"{_digits(rung.flops / 1e12, 1):>9} {_digits(rung.seconds, 3):>8} {rung.hours:>8.1f}"
         yield f"{rung.name:<{width}} {size:>8.2f} {fits:>5} {numbers}{cost}"
     yield ""
     for note in found.notes:
@@ -87,6 +87,11 @@ def lines(found: "PretrainingPlan", recipe: str) -> Iterator[str]:
         words = shlex.join(["xfm", "pretrain", "--recipe", recipe, *take.options])
         yield f"Take: {take.name}, beside the options that you gave here{_where(config.gpus)}:"
         yield f"  torchrun {_processes(config.gpus)} -m {words}"
+
+
+def _digits(number: float, places: int) -> str:
+    """So many places behind the point; of a number below one, three digits that say something."""
+    return f"{number:,.{places}f}" if number >= 1 else f"{number:#.3g}"
 
 
 def _machine(gpus: int) -> int:

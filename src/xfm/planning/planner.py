@@ -206,4 +206,18 @@ def _notes(recipe: Recipe, config: PlanConfig) -> list[str]:
         found.append("phases of the curriculum have batch sizes of their own, which options do not cut")
     if config.gpus > 1 and recipe.training.optim.muon_lr and recipe.training.strategy is Strategy.DDP:
         found.append("fsdp is left out: Muon needs whole matrices (training.optim.muon_lr)")
-    return found
+    return found + [*_rounded(recipe, config)]
+
+
+def _rounded(recipe: Recipe, config: PlanConfig) -> Iterator[str]:
+    """What a step loses where a batch does not divide by the parts that it is cut into."""
+    for parts in PARTS if _may_accumulate(recipe) else ():
+        data = smaller(recipe.data, parts, config.gpus)
+        if data is None:
+            return
+        for name, stream in recipe.data.streams.items():
+            (option, part), (_, whole) = _size(name, data.streams[name]), _size(name, stream)
+            if (taken := int(part) * parts) != int(whole):
+                option = option.removeprefix("--")
+                accumulate = recipe.training.accumulate * parts
+                yield f"with accumulate {accumulate} a step takes {taken} of {whole} ({option} is rounded down)"
