@@ -206,7 +206,7 @@ def _notes(recipe: Recipe, config: PlanConfig) -> list[str]:
         found.append("phases of the curriculum have batch sizes of their own, which options do not cut")
     if config.gpus > 1 and recipe.training.optim.muon_lr and recipe.training.strategy is Strategy.DDP:
         found.append("fsdp is left out: Muon needs whole matrices (training.optim.muon_lr)")
-    return found + [*_rounded(recipe, config)]
+    return [*found, *_rounded(recipe, config)]
 
 
 def _rounded(recipe: Recipe, config: PlanConfig) -> Iterator[str]:
@@ -218,6 +218,6 @@ def _rounded(recipe: Recipe, config: PlanConfig) -> Iterator[str]:
         for name, stream in recipe.data.streams.items():
             (option, part), (_, whole) = _size(name, data.streams[name]), _size(name, stream)
             if (taken := int(part) * parts) != int(whole):
-                option = option.removeprefix("--")
-                accumulate = recipe.training.accumulate * parts
-                yield f"with accumulate {accumulate} a step takes {taken} of {whole} ({option} is rounded down)"
+                setting, accumulate = option.removeprefix("--"), recipe.training.accumulate * parts
+                lost = f"a step takes {taken} of {whole} ({setting} is rounded down)"
+                yield f"with accumulate {accumulate} {lost}"
