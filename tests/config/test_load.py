@@ -153,6 +153,7 @@ def test_a_wrong_option_is_named(option: str, words: str) -> None:
         ("curriculum:", "curriculum is empty"),
         ("a\0b: 1", "not valid YAML"),
         ("description: &a [*a]", "a value holds itself"),
+        ("curriculum: [" + "{until: 0.5}, " * 129 + "]", "lists 129 phases and corpora, more than 128"),
         ('base: "a\\0.yaml"', "not valid YAML"),
         ('base: "\\ud800.yaml"', "not valid YAML"),
     ],

@@ -24,6 +24,8 @@ from xfm.paths import at_home
 RECIPE_ENV = "XFM_PRETRAIN"
 MAX_RECIPE = 1 << 20
 """Bytes of a recipe, far above any."""
+MOST_LISTED = 128
+"""Phases and corpora of a recipe, far above any: the time to read them grows with their square."""
 
 
 def recipe_names(family: str = "") -> list[str]:
@@ -88,8 +90,22 @@ def read_recipe(recipe: str | Path, kind: type = Recipe, family: str = "") -> di
             values = merge(content, values)
         except RecursionError:
             raise UserError(f"recipe {name}: a value holds itself (see its `&` and `*`): mend it") from None
+        if (count := _listed(content)) > MOST_LISTED:
+            raise UserError(
+                f"recipe {name} lists {count} phases and corpora, more than {MOST_LISTED}: take fewer phases, "
+                "or name the files of a corpus by a pattern, such as shards-*.tar"
+            )
         name = None if base is None else str(base)
     return values
+
+
+def _listed(values: Any) -> int:
+    """How many mappings stand in lists, at any depth."""
+    if isinstance(values, dict):
+        return sum(map(_listed, values.values()))
+    if isinstance(values, list):
+        return sum(isinstance(value, dict) + _listed(value) for value in values)
+    return 0
 
 
 def _shipped(family: str = "") -> Traversable:
