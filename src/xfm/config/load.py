@@ -92,7 +92,7 @@ def read_recipe(recipe: str | Path, kind: type = Recipe, family: str = "") -> di
             raise UserError(f"recipe {name}: a value holds itself (see its `&` and `*`): mend it") from None
         if (count := _listed(content)) > MOST_LISTED:
             raise UserError(
-                f"recipe {name} lists {count} phases and corpora, more than {MOST_LISTED}: take fewer phases, "
+                f"recipe {name} lists {count} phases and corpora, more than {MOST_LISTED}: take fewer, "
                 "or name the files of a corpus by a pattern, such as shards-*.tar"
             )
         name = None if base is None else str(base)
