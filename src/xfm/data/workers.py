@@ -1,6 +1,7 @@
 """The loader processes of every training: what they send, how they are watched, and that they end."""
 
 import contextlib
+import gc
 import logging
 import mmap
 import multiprocessing
@@ -260,6 +261,7 @@ def _start_worker(worker: int) -> None:
     sys.excepthook = _say_unless_cut_off
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    gc.freeze()  # collections pass over what was there before the fork, and write to none of its pages
     info = get_worker_info()
     assert info is not None
     slots: _Slots = info.dataset.slots  # type: ignore[attr-defined]
