@@ -1,5 +1,6 @@
 """Batches that travel between processes: what comes out is what went in."""
 
+import os
 import resource
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from tests.data.conftest import batches
 from xfm.data.block import BatchBlock
+from xfm.data.lent_memory import LentMemory
 from xfm.data.schema import Batch, TensorFields
 from xfm.data.workers import load_steps
 
@@ -59,3 +61,52 @@ def test_a_batch_of_a_loader_is_one_block(corpus) -> None:
     assert found.origins == batch.origins
     assert all(map(torch.equal, tensors_of(found), tensors_of(batch)))
     assert len({one.untyped_storage().data_ptr() for one in tensors_of(found)}) == 1 < len(tensors_of(batch))
+
+
+def numbered(step: int) -> Odd:
+    return Odd((torch.full((1000 + step,), step),), step)
+
+
+def test_batches_that_are_kept_stay_as_they_are() -> None:
+    """More of them than there are blocks to lend; where there is no other shared memory, either."""
+
+    def build(step: int) -> Odd:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        return numbered(step)
+
+    kept = list(load_steps(build, range(24), workers=2, timeout=20, pin=False))
+    for step, batch in enumerate(kept):
+        assert isinstance(batch, Odd)
+        assert batch.other == step
+        assert torch.equal(batch.tensors[0], numbered(step).tensors[0])
+
+
+def test_a_block_is_lent_again_once_its_batch_is_gone() -> None:
+    places, parts = set(), []
+    for batch in load_steps(numbered, range(40), workers=1, timeout=20, pin=False):
+        assert isinstance(batch, Odd)
+        (tensor,) = batch.tensors
+        places.add(tensor.untyped_storage().data_ptr())
+        parts.append(tensor[:3].clone())
+        del batch, tensor
+    assert len(places) <= 4
+    assert [part.tolist() for part in parts] == [[step] * 3 for step in range(40)]
+
+
+def test_a_part_of_a_batch_holds_its_block() -> None:
+    memory = LentMemory(2)
+    (part,) = BatchBlock.of(numbered(7), memory, loader=1).unpacked(memory).tensors
+    part = part[-5:].numpy()
+    others = [memory.lend(1, 100) for _ in range(4)]
+    assert [one is None for one in others] == [False, False, False, True]
+    child = os.fork()
+    if not child:  # what it lets go of is still in use here
+        del part
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert memory.lend(1, 100) is None
+    assert part.tolist() == [7] * 5
+    del part
+    assert memory.lend(1, 100) is not None
+    assert memory.lend(0, 100) is not None  # another loader's are its own
+    assert memory.lend(0, 1 << 40) is None

@@ -49,14 +49,14 @@ class PictureCache:
         return int(self._head[0])
 
     def find(self, key: int) -> Tensor | None:
-        """[3, H, W] uint8, a copy; None if the picture is not kept."""
+        """[3, H, W] uint8, the memory itself, which nobody may write to; None if the picture is not kept."""
         if self._pixels is None:
             return None
         if key not in self._places:
             self._catch_up()
         if key not in self._places:
             return None
-        return self._at(*self._places[key]).clone()
+        return self._at(*self._places[key])
 
     def keep(self, key: int, pixels: Tensor) -> None:
         """Keep a picture [3, H, W] uint8 if there is room."""

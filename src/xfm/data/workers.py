@@ -1,6 +1,7 @@
 """The loader processes of every training: what they send, how they are watched, and that they end."""
 
 import contextlib
+import gc
 import logging
 import mmap
 import multiprocessing
@@ -21,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from xfm.data import whereabouts
 from xfm.data.block import BatchBlock
+from xfm.data.lent_memory import LentMemory
 from xfm.data.schema import TensorFields
 from xfm.data.streams import Met, UnusableError
 from xfm.errors import UserError, first_line
@@ -83,9 +85,10 @@ class _Slots:
 class _Steps(Dataset[Any], Generic[B]):
     """Step -> batch. A failure travels as a value: exceptions would lose their fields between processes."""
 
-    def __init__(self, build: Callable[[int], B], workers: int) -> None:
+    def __init__(self, build: Callable[[int], B], workers: int, pin: bool) -> None:
         self.build = build
         self.slots = _Slots(workers)
+        self.memory = None if pin else LentMemory(workers)  # torch copies what is pinned, and knows no places
 
     def __getitem__(self, step: int) -> B | Failure | _Refused | BatchBlock[B]:
         worker = get_worker_info()
@@ -98,7 +101,7 @@ class _Steps(Dataset[Any], Generic[B]):
         if worker is None:
             return batch
         self.slots.write(worker.id, "")
-        return BatchBlock.of(batch)
+        return BatchBlock.of(batch, self.memory, worker.id)
 
 
 def load_steps(
@@ -120,7 +123,7 @@ def load_steps(
     if workers:
         # Workers are forked; a tokenizer that has used threads before would complain or hang.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    dataset = _Steps(build, workers)
+    dataset = _Steps(build, workers, pin)
     loader = DataLoader(
         dataset,
         batch_size=None,
@@ -156,7 +159,7 @@ def load_steps(
                         "slower; give it more (docker run --shm-size 8g), or lower %s",
                         SETTING,
                     )
-                found = found.unpacked()
+                found = found.unpacked(dataset.memory)
             yield found
     finally:
         _end(iterator, processes)
@@ -260,6 +263,7 @@ def _start_worker(worker: int) -> None:
     sys.excepthook = _say_unless_cut_off
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    gc.freeze()  # collections pass over what was there before the fork, and write to none of its pages
     info = get_worker_info()
     assert info is not None
     slots: _Slots = info.dataset.slots  # type: ignore[attr-defined]
