@@ -52,8 +52,8 @@ def build_world(
         The manifest, also in `folder`/world.json.
 
     Raises:
-        UserError: a package of the `world` extra is missing, `folder` holds something else or a world of other
-            settings, or cannot be written, or the disk is full.
+        UserError: a package of the `world` extra is missing, `folder` holds something else or a world of
+            other settings, or cannot be written, or the disk is full.
     """
     resolved = config.resolved()
     packages = package_versions()
