@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from xfm.errors import UserError
 )
 def test_numbers_that_no_world_has_are_named(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=f"^{next(iter(change))} is "):
-        WorldConfig(**change)
+        replace(WorldConfig(), **change)
 
 
 def test_numbers_are_held_against_one_another() -> None:
@@ -24,8 +25,8 @@ def test_numbers_are_held_against_one_another() -> None:
         ({"twins": 5}, {"twins": 5, "scale": 0.5}),  # 8 of them
     ):
         with pytest.raises(ValueError, match=next(iter(refused))):
-            WorldConfig(**refused)
-        WorldConfig(**taken).resolved()
+            replace(WorldConfig(), **refused)
+        replace(WorldConfig(), **taken).resolved()
 
 
 def test_what_does_not_go_together_is_refused_before_anything_is_done() -> None:
