@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+SPAN = re.compile(r"`([^`]+)`")
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -31,15 +32,30 @@ def files(page: Path) -> dict[str, str]:
 
 
 def commands(page: Path, program: str) -> list[list[str]]:
-    """Arguments of a program in the page's shell blocks; continued lines are joined, comments dropped."""
+    """Arguments of a program in the page's shell blocks."""
+    shown = blocks(page, "bash", "sh", "shell", "console")
+    return [words for block in shown for words in commands_in(block, program)]
+
+
+def mentions(page: Path, program: str) -> list[list[str]]:
+    """Arguments of a program in the page's sentences: `xfm info MODEL`."""
+    spans = SPAN.findall(BLOCK.sub("", page.read_text()))
+    return [words for span in spans for words in commands_in(" ".join(span.split()), program)]
+
+
+def commands_in(lines: str, program: str) -> list[list[str]]:
+    """Arguments of a program in lines of a shell; continued lines are joined, comments dropped."""
     found = []
-    for block in blocks(page, "bash", "sh", "shell", "console"):
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line.removeprefix("$ "), comments=True)
-            while words and re.fullmatch(r"\w+=.*", words[0]):
-                del words[0]  # environment
-            if words and Path(words[0]).name == program:
-                found.append(words[1:])
+    for line in lines.replace("\\\n", " ").splitlines():
+        if program not in line:
+            continue  # what is no shell's need not be read as one
+        words = shlex.split(line.strip().removeprefix("$ "), comments=True)
+        while words and re.fullmatch(r"\w+=.*", words[0]):
+            del words[0]  # environment
+        if "-m" in words and program in words[1:]:
+            del words[: words.index("-m") + 1]  # torchrun, or Python
+        if words and Path(words[0]).name == program:
+            found.append(words[1:])
     return found
 
 

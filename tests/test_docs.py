@@ -10,10 +10,18 @@ from importlib.metadata import version
 import pytest
 import yaml
 
-from tests.pages import PAGES, ROOT, blocks, commands, files, name_of
+from tests.pages import PAGES, ROOT, blocks, commands, commands_in, files, mentions, name_of
 from tests.task_tables import fine_tuning, pipelines
-from xfm.cli import parse_command
+from xfm.cli import COMMANDS, parse_command
+from xfm.config.options import known_options
+from xfm.errors import UserError
 
+PLACES = {"CORPUS": "coco", "RECIPE": "nano", "TASK": "vqa", "N": "1"}
+"""What a name in capitals stands for, where not everything may."""
+STARTS = {"predict": [["vqa"]], "prepare": [[], ["coco"]], "data": [["index"]]}
+"""How the options of commands begin that have more than one help."""
+REMARK = re.compile(r"(?<=\S) {3,}.*| \|.*")
+"""What stands behind an example, and pipes."""
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
@@ -24,13 +32,58 @@ def test_commands_parse(page, monkeypatch, tmp_path):
     for name, text in shown.items():
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path if shown else ROOT)
-    for arguments in commands(page, "xfm"):
+    for words in commands(page, "xfm"):
+        arguments = [word for word in words if word != "$resume"]  # a variable that may be empty
         if "--help" in arguments or "--version" in arguments or not arguments:
             with pytest.raises(SystemExit) as stop:
                 parse_command(arguments or ["--help"])
             assert not stop.value.code
         else:
             parse_command(arguments)
+
+
+@every_page
+def test_commands_in_sentences_have_options_that_exist(page):
+    for arguments in mentions(page, "xfm") if page.name != "CHANGELOG.md" else ():  # which is history
+        check_mention(arguments)
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_examples_of_the_help_parse(verb):
+    for options in STARTS.get(verb, [[]]):
+        shown = COMMANDS[verb].parser(options).epilog or ""
+        examples = commands_in(REMARK.sub("", shown), "xfm")
+        assert examples or verb == "completion"  # whose examples are pieces of shells' own files
+        for arguments in examples:
+            check_mention(arguments)
+
+
+UNSAID = re.compile("required|cannot be read|expected one argument")
+"""How a command is refused of which an example leaves something out, or names a file that it makes first."""
+
+
+def check_mention(arguments: list[str]) -> None:
+    """An example may leave out what a command needs, and say something in its place."""
+    words = [PLACES.get(word, word) for word in arguments if word != "..."]
+    if not words or words[0].startswith("-") or words[0].endswith(",") or "--help" in words:
+        return
+    try:
+        known = {*known_options(COMMANDS[words[0]].parser(words[1:])), "--to"}
+        named = {word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")}
+        assert named <= known
+        parse_command(words)
+    except UserError as error:
+        if not UNSAID.search(str(error)):
+            raise
+
+
+@every_page
+def test_benchmarks_have_the_options_that_are_given(page):
+    for arguments in commands(page, "python") + mentions(page, "python"):
+        if name := re.match(r"(?:-m )?benchmarks[./](\w+)", " ".join(arguments)):
+            text = (ROOT / "benchmarks" / f"{name[1]}.py").read_text()
+            named = {word.partition("=")[0] for word in arguments if word.startswith("--")}
+            assert [option for option in named if f'"{option}"' not in text] == []
 
 
 @every_page

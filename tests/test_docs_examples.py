@@ -15,8 +15,12 @@ from tests.pages import ROOT, blocks, commands, files, run_python
 from xfm.cli import main
 from xfm.config import tasks
 from xfm.config.tasks import task_specs
+from xfm.config.world import WorldConfig
 from xfm.modeling.folder import load_model
 from xfm.reports.scores import read_scores
+from xfm.world.splits import Split
+from xfm.world.task_units import MAKERS
+from xfm.world.units import Part, Studio, Unit
 
 DOCS = ROOT / "docs"
 TUTORIALS = sorted(path for path in (DOCS / "tutorials").glob("*.md") if path.name != "README.md")
@@ -36,6 +40,22 @@ def place(tmp_path, monkeypatch):
 def pets(place):
     """Pictures in folders of their classes."""
     noisy_colours(place / "pets", train=6, test=3)
+
+
+def test_the_scores_of_the_readme_are_those_of_the_model_of_the_package(tmp_path, monkeypatch, capsys):
+    """Its command, with a piece of the world that holds the picture."""
+    monkeypatch.chdir(tmp_path)
+    Path("worlds/emoji/tasks/images").mkdir(parents=True)
+    studio = Studio(WorldConfig(), Path("worlds/emoji"))
+    MAKERS[Part.GROUNDING](studio, Unit(Part.GROUNDING, Split.SEEN, 0, 4))
+    page = ROOT / "README.md"
+    ((*asked, text),) = [words for words in commands(page, "xfm") if words[1:2] == ["image-text-matching"]]
+    found = re.search(r'# ([\d.]+); "(at [^"]+)": ([\d.]+)', page.read_text())
+    assert found
+    for said, score in ((text, found[1]), (f"{text.partition(' at ')[0]} {found[2]}", found[3])):
+        assert main([*asked, said]) == 0
+        answer = json.loads(capsys.readouterr().out)["prediction"]
+        assert answer["score"] == pytest.approx(float(score), abs=0.01)
 
 
 def test_own_data_becomes_a_model(tmp_path, monkeypatch):

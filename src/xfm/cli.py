@@ -54,7 +54,7 @@ _formatted = warnings.formatwarning
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status: 0, 2 for what the user can mend, 130 when interrupted.
 
-    `xfm doctor` also has 1: it found something.
+    `xfm doctor` and `xfm checkpoints` also have 1: they found something.
     """
     # torch's threads wait for each other by spinning. Bounded, that costs nothing on a free machine; where
     # others needed the two cores too, a step took 2 s instead of 18. The library reads it when torch loads.

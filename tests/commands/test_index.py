@@ -26,6 +26,10 @@ def test_build_search_and_take_out(model: Path, tmp_path: Path, photos: Path, cl
     assert answer["searched"] == 4
     assert len(answer["hits"]) == 2
     assert all(hit["metadata"]["folder"] == "more" for hit in answer["hits"])
+    named = ("--where", f"name={answer['hits'][0]['metadata']['name']}", "--where", "folder=more,nowhere")
+    assert (
+        json.loads(cli.prints(*asked, "--json", *named))["searched"] == 1
+    )  # both hold, and commas are theirs
     shown = cli.prints(*asked, "--least", 1, "--draw", tmp_path / "found")
     assert "Nothing found among 12 pictures" in shown
     assert len(list((tmp_path / "found").glob("*.png"))) == 10

@@ -18,6 +18,7 @@ from tests.refusals import expect_refusal
 from xfm.cli import main
 from xfm.config.tasks import EMBED
 from xfm.data.tables.lines import read_json_lines
+from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.parts import TableParts, part_starts
 from xfm.engines.array import ArrayMember, ArrayPlace
 from xfm.engines.base import Executor, Units
@@ -212,6 +213,16 @@ def test_parts_of_a_table_are_its_rows(tmp_path: Path) -> None:
     assert [row.cells["n"] for row in parts.part(starts[1], starts[2])] == [*range(5, 10)]
     assert [row.cells["n"] for row in parts.part(starts[3], None)] == [*range(15, 23)]
     assert begun == 2
+
+
+def test_units_of_a_parquet_table_are_found_without_reading_a_column(tmp_path: Path) -> None:
+    arrow, parquet_files = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "rows.parquet"
+    parquet_files.write_table(arrow.table({"text": texts(23)}), path, row_group_size=10)
+    table = read_parquet(path)
+    assert part_starts(table.rows(frozenset()), 5) == ([1, 6, 11, 16, 21], 23)
+    found = [row.cells["text"] for row in TableParts(table, frozenset(["text"])).part(6, 16)]
+    assert found == texts(23)[5:15]
 
 
 # ---------------------------------------------------------------- commands

@@ -257,12 +257,6 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
-@pytest.mark.parametrize("change", [{"image_size": 20}, {"quality": 0}, {"scenes": 0}, {"objects": 50}])
-def test_numbers_out_of_range_are_named(tmp_path: Path, change: dict[str, int]) -> None:
-    with pytest.raises(UserError, match=f"world.{next(iter(change))} is"):
-        build_world(tmp_path / "w", replace(SMALL, **change), progress=False)
-
-
 def test_damaged_manifests_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"world\.json does not exist"):
         WorldManifest.load(tmp_path)

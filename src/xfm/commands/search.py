@@ -43,6 +43,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--image", "a picture that the found ones should be like")
     option(parser, "--model", "model for a folder of pictures that is searched for the first time", DEFAULT)
     add_fields(parser, SearchOptions)
+    parser.repeated = frozenset({"where"})  # whose commas are those of values
     option(parser, "--json", "print the answer as JSON", False)
     option(parser, "--draw", "folder for the found pictures, each with the box of what was searched")
     add_max_bad(parser, "pictures that cannot be read")

@@ -107,13 +107,15 @@ def add_fields(
         except _PROBLEMS as error:
             raise UserError(f"{source}: {_sentence(error)}") from error
     parser.set_defaults(dict(_flatten(shape, complete)))
+    if isinstance(parser, Parser):
+        parser.kinds += (kind,)
 
 
 def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
     """Environment and options with a parser of `new_parser`; nested dataclasses are built.
 
     Raises:
-        UserError: unknown option or wrong value.
+        UserError: unknown option, wrong value, or values that do not go together.
     """
     for before, option in zip(("", *options), options, strict=False):
         name, equals, value = option.partition("=")
@@ -123,13 +125,16 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
             check_text(name, value)
     try:
         given = parser.parse_args(respell(parser, options, check_fields))
-        return parser.instantiate(paths_at_home(given, getattr(parser, "paths", PATHS)))
+        parsed = parser.instantiate(paths_at_home(given, getattr(parser, "paths", PATHS)))
     except _PROBLEMS as error:
         message = _sentence(error, known_options(parser))
         example = re.search(r"^  (xfm .*)", parser.epilog or "", re.MULTILINE)
         if example and "arguments are required" in message:
             message += f"; for example: {example[1]}"
         raise UserError(message) from error
+    for kind in getattr(parser, "kinds", ()):
+        assemble(kind, parsed)
+    return parsed
 
 
 def assemble(kind: type[C], parsed: Namespace) -> C:

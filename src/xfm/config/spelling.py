@@ -43,10 +43,14 @@ class Parser(ArgumentParser):
     Attributes:
         words: those options, in the order in which their values are written.
         paths: options that are paths, or may be one.
+        kinds: dataclasses whose fields are options.
+        repeated: options of lists that are given once for each item, which may hold commas.
     """
 
     words: tuple[str, ...] = ()
     paths: frozenset[str] = PATHS
+    kinds: tuple[type, ...] = ()
+    repeated: frozenset[str] = frozenset()
 
 
 def respell(parser: ArgumentParser, options: Sequence[str], check: Check) -> list[str]:
@@ -62,7 +66,7 @@ def respell(parser: ArgumentParser, options: Sequence[str], check: Check) -> lis
     """
     spelled = _Spelling(parser)
     found, words = list(_from_environment(parser, spelled)), list[str]()
-    rest, unknown = list(options), False
+    rest, unknown, items = list(options), False, dict[str, list[str]]()
     while rest:
         name, equals, value = rest.pop(0).partition("=")
         if not name.startswith("-") or name == "-":
@@ -71,6 +75,9 @@ def respell(parser: ArgumentParser, options: Sequence[str], check: Check) -> lis
         name = spelled(name)
         unknown = unknown or name not in spelled.actions
         kind = getattr(spelled.actions.get(name), "_typehint", None)
+        if name.removeprefix("--") in getattr(parser, "repeated", ()) and (equals or rest):
+            items.setdefault(name, []).extend(_items(value if equals else rest.pop(0)))
+            continue
         if kind is bool and not equals:
             equals, value = "=", rest.pop(0) if rest and rest[0].lower() in _BOOLEANS else "true"
         elif get_origin(kind) is list and (equals or rest):
@@ -78,6 +85,7 @@ def respell(parser: ArgumentParser, options: Sequence[str], check: Check) -> lis
         elif not equals and spelled.takes_value(name) and rest and not spelled.is_option(rest[0]):
             equals, value = "=", rest.pop(0)
         found.append(f"{name}{equals}{value}")
+    found += [f"{name}={json.dumps(several)}" for name, several in items.items()]
     given = {option.partition("=")[0] for option in found}
     open_places = [name for word in getattr(parser, "words", ()) if (name := f"--{word}") not in given]
     found += [f"{name}={word}" for name, word in zip(open_places, words, strict=False)]
@@ -195,6 +203,11 @@ def _names(value: str) -> list[str]:
         content = None
     texts = isinstance(content, list) and all(isinstance(one, str) for one in content)
     return content if texts else names_in(inner)
+
+
+def _items(value: str) -> list[str]:
+    """One item as it is written, or those that stand in brackets."""
+    return _names(value) if value.strip().startswith("[") else [value]
 
 
 def _listed(name: str, kind: Any, value: str, check: Check) -> str:

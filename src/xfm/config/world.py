@@ -92,11 +92,33 @@ class WorldConfig:
     tasks: TaskSizes = field(default_factory=TaskSizes)
 
     def __post_init__(self) -> None:
-        for name in ("scenes", "singles", "twins", "pictures", "text_lines", "objects", "heldout_objects"):
+        for name in ("singles", "twins", "pictures", "text_lines", "objects", "heldout_objects"):
             check_range(name, getattr(self, name), 0, MOST)
+        check_range("scenes", self.scenes, 1, MOST)
+        check_range("image_size", self.image_size, 64, 1024)
+        check_range("quality", self.quality, 1, 95)
+        check_range("vocab_size", self.vocab_size, 300, 100_000)
+        check_range("heldout_pairs", self.heldout_pairs, 0, 300)
+        check_range("shard_size", self.shard_size, 1, 100_000)
         check_range("workers", self.workers, 0, 1024)
         check_range("seed", self.seed, 0, MAX_SEED)
         check_range("scale", self.scale, 1e-9, 1000)
+        self._check_twins()
+        self._check_objects()
+
+    def _check_twins(self) -> None:
+        """Two that belong together lie in one shard; a scaled number of them is even by itself."""
+        uneven = {"twins": self.twins if self.scale == 1 else 0, "shard_size": self.shard_size}
+        for name, number in uneven.items() if self.twins else ():
+            if number % 2:
+                raise ValueError(f"{name} is {number}: twins come in twos, choose an even number")
+
+    def _check_objects(self) -> None:
+        if self.objects and self.objects < max(100, least := 4 * self.heldout_objects):
+            raise ValueError(
+                f"objects is {self.objects}: choose 0 for all, or at least 100 and four times as many as "
+                f"heldout_objects, which is {self.heldout_objects}: {least}"
+            )
 
     def resolved(self) -> "WorldConfig":
         """The same world with `scale` worked into the numbers and set to 1.

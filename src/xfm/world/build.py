@@ -52,11 +52,10 @@ def build_world(
         The manifest, also in `folder`/world.json.
 
     Raises:
-        UserError: a package of the `world` extra is missing, a number is out of range, `folder` holds
-            something else or a world of other settings, or cannot be written, or the disk is full.
+        UserError: a package of the `world` extra is missing, `folder` holds something else or a world of
+            other settings, or cannot be written, or the disk is full.
     """
     resolved = config.resolved()
-    _check(resolved)
     packages = package_versions()
     mark = fingerprint(resolved, packages)
     with (
@@ -76,28 +75,6 @@ def build_world(
             manifest = _fill(draft, resolved, packages, mark, progress)
             replace_folder(draft, folder)
     return manifest
-
-
-def _check(config: WorldConfig) -> None:
-    limits = (
-        ("image_size", config.image_size, 64, 1024),
-        ("quality", config.quality, 1, 95),
-        ("vocab_size", config.vocab_size, 300, 100_000),
-        ("shard_size", config.shard_size, 1, 100_000),
-        ("scenes", config.scenes, 1, 100_000_000),
-        ("heldout_pairs", config.heldout_pairs, 0, 300),
-    )
-    for name, value, low, high in limits:
-        if not low <= value <= high:
-            raise UserError(f"world.{name} is {value}; choose a number from {low} to {high}.")
-    for name, number in (("twins", config.twins), ("shard_size", config.shard_size if config.twins else 0)):
-        if number % 2:
-            raise UserError(f"world.{name} is {number}; twins come in twos: choose an even number.")
-    if config.objects and config.objects < max(100, 4 * config.heldout_objects):
-        raise UserError(
-            f"world.objects is {config.objects}; choose 0 for all, or at least 100 and four times "
-            "world.heldout_objects."
-        )
 
 
 # ---------------------------------------------------------------- folders
