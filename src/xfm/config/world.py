@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields, replace
 
-from xfm.config.ranges import MAX_SEED, check_range
+from xfm.config.ranges import MAX_SEED, check_range, check_ranges
 
 MOST = 100_000_000
 """Records of one kind."""
@@ -46,8 +46,7 @@ class TaskSizes:
     validation: int = 500
 
     def __post_init__(self) -> None:
-        for size in fields(self):
-            check_range(f"tasks.{size.name}", getattr(self, size.name), 0, MOST)
+        check_ranges(self, [size.name for size in fields(self)], 0, MOST, "tasks.")
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,8 @@ class WorldConfig:
     tasks: TaskSizes = field(default_factory=TaskSizes)
 
     def __post_init__(self) -> None:
-        for name in ("singles", "twins", "pictures", "text_lines", "objects", "heldout_objects"):
-            check_range(name, getattr(self, name), 0, MOST)
+        counts = ("singles", "twins", "pictures", "text_lines", "objects", "heldout_objects")
+        check_ranges(self, counts, 0, MOST)
         check_range("scenes", self.scenes, 1, MOST)
         check_range("image_size", self.image_size, 64, 1024)
         check_range("quality", self.quality, 1, 95)
