@@ -24,7 +24,7 @@ from xfm.modeling.features import encode_texts
 from xfm.modeling.folder import load_model
 from xfm.retrieval.ranks import Matched, match_both
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import read_captioned
+from xfm.tasks.world_files import read_captioned
 from xfm.training.memory import prepare_process
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)

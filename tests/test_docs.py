@@ -6,6 +6,7 @@ import tomllib
 from datetime import date
 from importlib import import_module
 from importlib.metadata import version
+from pkgutil import iter_modules
 
 import pytest
 import yaml
@@ -93,14 +94,25 @@ def test_make_targets_exist(page):
     assert {word for word in words if "=" not in word and not word.startswith("-")} <= targets
 
 
+def missing_names(code):
+    """What code imports from the package, and the package does not have."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "xfm":
+            module = import_module(node.module)
+            inner = {found.name for found in iter_modules(getattr(module, "__path__", []))}
+            for name in node.names:
+                if not hasattr(module, name.name) and name.name not in inner:
+                    yield f"{node.module}.{name.name}"
+
+
 @every_page
 def test_python_examples_import_what_exists(page):
-    for code in blocks(page, "python"):
-        for node in ast.walk(ast.parse(code)):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "xfm":
-                module = import_module(node.module)
-                missing = [name.name for name in node.names if not hasattr(module, name.name)]
-                assert missing == [], f"{node.module} has no such name"
+    assert [name for code in blocks(page, "python") for name in missing_names(code)] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_benchmarks_import_what_exists(path):
+    assert [*missing_names(path.read_text())] == []
 
 
 @every_page

@@ -62,6 +62,8 @@ class WorldConfig:
         singles: pictures of one object with captions and boxes.
         twins: pictures of scenes of which every two differ by one edit, with captions that are false of the
             other; an even number.
+        whole_captions: percentage of the captions of twins that name every object. The others say little more
+            than what tells the twins apart, from which it is learned first.
         pictures: pictures of one object without text.
         text_lines: lines of plain text.
         objects: most objects to use, 0 for all (a smaller world learns faster).
@@ -80,6 +82,7 @@ class WorldConfig:
     scenes: int = 12000
     singles: int = 4000
     twins: int = 8000
+    whole_captions: int = 25
     pictures: int = 3000
     text_lines: int = 30000
     objects: int = 670
@@ -97,6 +100,7 @@ class WorldConfig:
         check_range("image_size", self.image_size, 64, 1024)
         check_range("quality", self.quality, 1, 95)
         check_range("vocab_size", self.vocab_size, 300, 100_000)
+        check_range("whole_captions", self.whole_captions, 0, 100)
         check_range("heldout_pairs", self.heldout_pairs, 0, 300)
         check_range("shard_size", self.shard_size, 1, 100_000)
         check_range("workers", self.workers, 0, 1024)

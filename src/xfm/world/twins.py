@@ -12,9 +12,9 @@ from typing import NamedTuple
 from xfm.world.catalog import ObjectType
 from xfm.world.facts import USUALLY_RELATED, Description, contradicts, describe, without_item, wording
 from xfm.world.grammar import definite
-from xfm.world.relations import places_differ, relation_between
+from xfm.world.relations import excluded, places_differ, relation_between
 from xfm.world.rng import Rng
-from xfm.world.scene import Place, Scene, SceneSampler, Size, Wanted
+from xfm.world.scene import Place, Scene, SceneObject, SceneSampler, Size, Wanted
 from xfm.world.splits import KindChooser
 
 MOST_ALIKE, MOST_OBJECTS = 3, 5
@@ -24,7 +24,7 @@ _TRIES = 40  # descriptions of which one must tell the twins apart
 class Edit(StrEnum):
     """What tells two scenes apart.
 
-    relation: two objects traded places.
+    relation: two objects traded places, or one stands on another side of the other.
     place: an object is elsewhere.
     size: an object is small in one and large in the other.
     count: an object occurs once more or less.
@@ -53,13 +53,15 @@ class TwinMaker:
     Args:
         sampler: places what changes.
         kinds: chooses what the scenes show.
+        whole: percentage of captions that name every object.
     """
 
-    def __init__(self, sampler: SceneSampler, kinds: KindChooser) -> None:
+    def __init__(self, sampler: SceneSampler, kinds: KindChooser, whole: int) -> None:
         self.sampler = sampler
         self.kinds = kinds
+        self.whole = whole
         self._edits: dict[Edit, Callable[[Rng, Scene], tuple[Scene, Scene | None] | None]] = {
-            Edit.RELATION: self._exchange,
+            Edit.RELATION: self._relate,
             Edit.PLACE: self._move,
             Edit.SIZE: self._resize,
             Edit.COUNT: self._recount,
@@ -79,17 +81,32 @@ class TwinMaker:
                 continue
             twins = Twins(edit, (made[0], made[1]))
             first, second = twins.scenes
-            told = (told_apart(rng, first, second), told_apart(rng, second, first))
+            told = tuple(told_apart(rng, *pair, self.whole) for pair in ((first, second), (second, first)))
             if all(told):
-                return twins, told
+                return twins, (told[0], told[1])
 
-    def _exchange(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
+    def _relate(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
         pair = rng.sample(scene.singles, 2)
         if len(pair) < 2 or relation_between(pair[0], pair[1], scene.image_size) is None:
             return None
         a, b = pair
+        if rng.chance(TURNED):
+            return scene, self._turned(rng, scene, a, b)
         new = [Wanted(a.kind, a.size, b.place), Wanted(b.kind, b.size, a.place)]
         return scene, self.sampler.edited(rng, scene, pair, new)
+
+    def _turned(self, rng: Rng, scene: Scene, a: SceneObject, b: SceneObject) -> Scene | None:
+        """The scene with `b` elsewhere, so that what `a` was to it is clearly false, and another is clear."""
+        was, side = relation_between(a, b, scene.image_size), scene.image_size
+        taken = {item.place for item in scene.objects}
+        for place in rng.shuffled([place for place in Place if place not in taken]):
+            other = self.sampler.edited(rng, scene, [b], [b.wanted(place=place)])
+            if was is None or other is None:
+                continue
+            moved = other.groups[b.kind][0]
+            if relation_between(a, moved, side) is not None and excluded(a, was, moved, side):
+                return other
+        return None
 
     def _move(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
         if not scene.singles:
@@ -148,26 +165,40 @@ def _kinds(scene: Scene) -> list[ObjectType]:
 # Objects a scene, and edits, with weights. What a name tells is learned from all scenes: edits that change
 # one are rare.
 NUMBERS = ((2, 40), (3, 38), (4, 22))
+TURNED = 60  # percent of edits of a relation after which two objects are as they were in neither direction
 EDITS = (
-    (Edit.RELATION, 42), (Edit.PLACE, 24), (Edit.SIZE, 10), (Edit.COUNT, 10), (Edit.BACKGROUND, 8),
+    (Edit.RELATION, 46), (Edit.PLACE, 20), (Edit.SIZE, 10), (Edit.COUNT, 10), (Edit.BACKGROUND, 8),
     (Edit.OBJECT, 6),
 )  # fmt: skip
-# How many things a caption leaves out at most, with weights. What tells twins apart is learned first from
-# captions that say nothing else.
-PRUNED = ((0, 25), (1, 10), (2, 15), (99, 50))
+# How many things a caption leaves out at most where it may, with weights. What tells twins apart is learned
+# first from captions that say nothing else.
+PRUNED = ((1, 13), (2, 20), (99, 67))
+PLACES = (1, 2, 3)  # most places that such a caption tells before it leaves things out
+# The same of captions that leave nothing out. A relation that is learned where nothing else is named is not
+# known yet where the other objects are named too: that takes captions of all in which it alone tells.
+WHOLE_PLACES = (0, 0, 0, 1)
 RELATED = 95  # percent of descriptions that relate two objects where they can, in every second of them
 DEFINITE = 40  # percent of captions that say "the": neither "a" nor "the" shall tell captions from phrases
 
 
-def told_apart(rng: Rng, scene: Scene, other: Scene, count: int = 4) -> list[str]:
-    """Up to `count` different captions of a scene that are clearly false of the other; maybe none."""
+def told_apart(rng: Rng, scene: Scene, other: Scene, whole: int, count: int = 4) -> list[str]:
+    """Up to `count` different captions of a scene that are clearly false of the other; maybe none.
+
+    Args:
+        rng: source of draws.
+        scene, other: the twins.
+        whole: percentage of captions that name every object.
+        count: most captions.
+    """
     found: dict[str, None] = {}
     for _ in range(_TRIES):
-        told = describe(rng, scene, rng.pick((1, 2, 3)), RELATED if rng.chance(50) else USUALLY_RELATED)
+        entire = rng.chance(whole)
+        places = rng.pick(WHOLE_PLACES if entire else PLACES)
+        told = describe(rng, scene, places, RELATED if rng.chance(50) else USUALLY_RELATED)
         if scene.background.colour != other.background.colour:
             told = replace(told, background=scene.background.name)
         if contradicts(told, other):
-            text = wording(rng, pruned(rng, told, other, rng.weighted(PRUNED)))
+            text = wording(rng, told if entire else pruned(rng, told, other, rng.weighted(PRUNED)))
             found.setdefault(definite(text) if rng.chance(DEFINITE) else text)
         if len(found) == count:
             break

@@ -180,7 +180,7 @@ def _round(studio: Studio, unit: Unit) -> Iterator[int]:
 def make_twins(studio: Studio, unit: Unit) -> Made:
     """A shard of twin scenes with captions, one after the other; `unit.rows` counts both."""
     rng, made = studio.rng(unit), Made(unit, count=unit.rows)
-    maker = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN))
+    maker = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN), studio.config.whole_captions)
     with ShardWriter(studio.folder / "pretrain" / f"{unit.part}-{unit.index:05d}.tar") as shard:
         for i in range(0, unit.rows, 2):
             twins, told = maker.make(rng)
