@@ -20,6 +20,13 @@ class Positions(StrEnum):
     SINE_2D = "sine-2d"
 
 
+class TextPositions(StrEnum):
+    """Positions that the fusion encoder adds to what the language encoder made of a text."""
+
+    NONE = "none"
+    SINE = "sine"
+
+
 @dataclass(frozen=True)
 class PictureConfig:
     """What every vision encoder says of its input.
@@ -244,6 +251,8 @@ class FusionConfig:
         mlp_width: width of the feed-forward part.
         dropout: dropout of hidden states and attention.
         init_std: spread of the initial weights, see `VisionConfig`.
+        positions: `sine` adds fixed positions to the states of a text. A small language encoder that starts
+            from nothing forgets which word was where: none of its objectives asks for it.
     """
 
     depth: int = 12
@@ -251,6 +260,7 @@ class FusionConfig:
     mlp_width: int = 3072
     dropout: float = 0.1
     init_std: float = 0.02
+    positions: TextPositions = TextPositions.NONE
 
     def __post_init__(self) -> None:
         _check_layers("fusion", self.depth, self.heads)

@@ -82,7 +82,7 @@ class WorldConfig:
     scenes: int = 12000
     singles: int = 4000
     twins: int = 8000
-    whole_captions: int = 25
+    whole_captions: int = 40
     pictures: int = 3000
     text_lines: int = 30000
     objects: int = 670

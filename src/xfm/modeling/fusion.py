@@ -7,13 +7,17 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from xfm.config.encoders import AnyLanguageConfig, FusionConfig
+from xfm.config.encoders import AnyLanguageConfig, FusionConfig, TextPositions
 from xfm.modeling.attention import attend, join_heads, split_all, split_heads
 from xfm.modeling.dropping import Dropout
 from xfm.modeling.grouping import Memories, remember, side_by_side
 from xfm.modeling.layers import EPS, Embeddings, FeedForward, SelfAttention, initialise_normal
 from xfm.modeling.packing import Packed, Texts, leaves_padding_out, pack_texts, padded
+from xfm.modeling.positions import fix, sine_table
 from xfm.modeling.queries import FusionQuery, by_identity, memory_of
+
+LONGEST_WAVE = 512.0
+"""Tokens of the longest wave of positions, whatever the longest text: they stay the same where it changes."""
 
 
 class CrossAttention(nn.Module):
@@ -74,13 +78,29 @@ class FusionEncoder(nn.Module):
     of them is what a decoder that starts from this encoder looks tokens up in.
     """
 
+    positions: Tensor | None
+
     def __init__(self, config: FusionConfig, language: AnyLanguageConfig, image_width: int) -> None:
         super().__init__()
         self.config = config
         self.embeddings = Embeddings(language, config.dropout)
         layers = (FusionLayer(config, language.width, image_width) for _ in range(config.depth))
         self.layers = nn.ModuleList(layers)
+        self.longest = language.longest
+        self.compute_buffers()
         initialise_normal(self, config.init_std)
+
+    def compute_buffers(self) -> None:
+        """Compute what no file of weights holds."""
+        like = self.embeddings.words.weight
+        with torch.device("cpu"):  # see VisionEncoder
+            sine = self.config.positions is TextPositions.SINE
+            table = sine_table(self.longest, like.shape[1], LONGEST_WAVE) if sine else None
+        fix(self, "positions", table, like)
+
+    def place(self, states: Tensor) -> Tensor:
+        """[R, T, Dt] states of texts -> the same with their positions, where the configuration has any."""
+        return states if self.positions is None else states + self.positions[: states.shape[1]].to(states)
 
     def forward(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
         """Fuse.
@@ -106,7 +126,7 @@ class FusionEncoder(nn.Module):
 
     def _padded(self, queries: Sequence[FusionQuery]) -> Tensor:
         """Queries on one image bank, of texts padded alike."""
-        states = torch.cat([query.texts.states.index_select(0, query.text) for query in queries])
+        states = torch.cat([self.place(query.texts.states.index_select(0, query.text)) for query in queries])
         mask = torch.cat([query.texts.mask.index_select(0, query.text) for query in queries])
         texts, memories = padded(mask), remember(memory_of(queries), states.shape[1])
         for layer in self.layers:
@@ -145,7 +165,7 @@ class FusionEncoder(nn.Module):
         by_bank = by_identity(query.texts for query in queries)
         banks = [queries[places[0]].texts for places in by_bank.values()]
         own = pack_texts([bank.mask for bank in banks])
-        states = first.attention(own.outside.collect([bank.states for bank in banks]), own.texts)
+        states = first.attention(own.outside.collect([self.place(bank.states) for bank in banks]), own.texts)
         starts = dict(zip(by_bank, accumulate((len(bank.mask) for bank in banks), initial=0), strict=False))
         text = torch.cat([query.text + starts[id(query.texts)] for query in queries])
         return first(states.index_select(0, layout.places_in(own, text)), None, memories)

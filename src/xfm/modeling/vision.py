@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from xfm.config.encoders import Grid, Positions, VisionConfig
 from xfm.modeling.attention import attend, join_heads, split_all
 from xfm.modeling.dropping import DropPath
+from xfm.modeling.positions import fix, sine_table
 from xfm.modeling.precision import working_dtype
 from xfm.modeling.resample import resample_table
 
@@ -52,16 +53,9 @@ def sine_positions(grid: Grid, width: int) -> Tensor:
         [P, width] float32 in [-1, 1], row-major. Wavelengths run geometrically from 2 to 4 grids, so
         that the lowest frequencies are monotone over the picture and a linear layer can read coordinates.
     """
-    rows, columns = (_sine_axis(length, width // 4) for length in grid)
+    rows, columns = (sine_table(length, width // 2, 4.0 * length) for length in grid)
     rows, columns = torch.broadcast_tensors(rows[:, None], columns[None])
     return torch.cat([rows, columns], dim=-1).flatten(0, 1)
-
-
-def _sine_axis(length: int, quarter: int) -> Tensor:
-    """[length, 2 * quarter]."""
-    wavelengths = torch.logspace(math.log10(2.0), math.log10(4.0 * length), quarter)
-    angles = (torch.arange(length) + 0.5)[:, None] * (2 * math.pi / wavelengths)
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 class BiasedLinear(nn.Linear):
@@ -162,16 +156,13 @@ class VisionEncoder(nn.Module):
 
     def compute_buffers(self) -> None:
         """Compute what the grid alone decides, and what no file of weights holds."""
-        grid, like = self.config.grid, self.cls
-        # Parameters without memory get their tensors later; buffers are whole from the start.
-        device = torch.get_default_device() if like.is_meta else like.device
+        grid = self.config.grid
         with torch.device("cpu"):  # arithmetic without memory would import torch's compiler, for seconds
             index = relative_position_index(grid)
             sine = self.config.positions is Positions.SINE_2D
             positions = sine_positions(grid, self.config.width) if sine else None
-        self.register_buffer("index", index.to(device), persistent=False)
-        positions = None if positions is None else positions.to(device, like.dtype)
-        self.register_buffer("positions", positions, persistent=False)
+        fix(self, "index", index, self.cls)
+        fix(self, "positions", positions, self.cls)
 
     @torch.no_grad()
     def resize(self, image_size: int, image_width: int | None = None) -> None:

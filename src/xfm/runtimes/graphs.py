@@ -91,13 +91,14 @@ class FusionGraph(nn.Module):
 
     def __init__(self, model: Backbone) -> None:
         super().__init__()
-        self.layers, self.match, self.box = model.fusion.layers, model.itm_head, model.bbox_head
+        self.fusion, self.match, self.box = model.fusion, model.itm_head, model.bbox_head
 
     def forward(
         self, text: Tensor, mask: Tensor, image: Tensor, index: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """[Q, T, Dt], [Q, T], [B, 1 + P, Dv] and [Q] -> [Q, T, Dt], [Q, 2] and [Q, 4]."""
-        states = _fused(self.layers, text, padded(mask), image, index, None)
+        text = self.fusion.place(text)
+        states = _fused(self.fusion.layers, text, padded(mask), image, index, None)
         return states, self.match(states[:, 0]), self.box(states[:, 0]).sigmoid()
 
 

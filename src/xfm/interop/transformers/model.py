@@ -84,6 +84,7 @@ class XFMPreTrainedModel(PreTrainedModel):
         if hasattr(model, "vision"):
             # transformers builds models without memory, and fills weights only
             model.vision.compute_buffers()
+            model.fusion.compute_buffers()
         model.provenance = _read_provenance(pretrained_model_name_or_path, place)
         answer: Any = (model, report) if wants_report else model  # as transformers types it
         return answer
