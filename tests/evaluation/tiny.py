@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
+from xfm.config.encoders import FusionConfig, LanguageConfig, TextPositions, VisionConfig
 from xfm.config.model import ModelConfig
 from xfm.data.tokenizer import Tokenizer, train_tokenizer
 from xfm.modeling.folder import Preprocessing, Pretrained, save_model
@@ -37,7 +37,7 @@ def tiny_pretrained(seed: int = 1) -> Pretrained:
     config = ModelConfig(
         vision=VisionConfig(SIDE, 8, 32, 2, 4, drop_path=0.0, layer_scale=1.0),
         language=LanguageConfig(tokenizer.vocab_size, 32, 2, 4, 64, 130, dropout=0.0),
-        fusion=FusionConfig(2, 4, 64, dropout=0.0),
+        fusion=FusionConfig(2, 4, 64, dropout=0.0, positions=TextPositions.SINE),
         projection=16,
     )
     torch.manual_seed(seed)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xfm.config.encoders import FusionConfig, LanguageConfig, Positions, VisionConfig
+from xfm.config.encoders import FusionConfig, LanguageConfig, Positions, TextPositions, VisionConfig
 from xfm.config.model import ModelConfig
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
@@ -17,12 +17,16 @@ VOCAB = 50
 DEFAULT_WEIGHTS = LossConfig()
 
 
-def tiny_config(vision_width: int = 24, positions: Positions = Positions.NONE) -> ModelConfig:
+def tiny_config(
+    vision_width: int = 24,
+    positions: Positions = Positions.NONE,
+    order: TextPositions = TextPositions.NONE,
+) -> ModelConfig:
     """Widths of vision and language differ on purpose."""
     return ModelConfig(
         vision=VisionConfig(32, 8, vision_width, 2, 4, drop_path=0.0, layer_scale=0.5, positions=positions),
         language=LanguageConfig(VOCAB, 32, 2, 4, 48, 24, dropout=0.0),
-        fusion=FusionConfig(2, 2, 48, dropout=0.0),
+        fusion=FusionConfig(2, 2, 48, dropout=0.0, positions=order),
         projection=12,
     )
 

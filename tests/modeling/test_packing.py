@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.modeling.build import VOCAB, fuse, gradients, losses_of, random_batch, tiny_model
+from xfm.config.encoders import TextPositions
 from xfm.data.schema import Tokens
 from xfm.modeling import grids
 from xfm.modeling.gradients import FINE_TUNING, PRETRAINING, GradientPolicy
@@ -68,10 +69,10 @@ def states_and_gradients(model: XFM, ids: Tensor, mask: Tensor, pixels: Tensor) 
 
 
 @settings(max_examples=15)
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=12))
-def test_training_and_evaluation_mode_agree(lengths: list[int]) -> None:
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.sampled_from(TextPositions))
+def test_training_and_evaluation_mode_agree(lengths: list[int], order: TextPositions) -> None:
     torch.manual_seed(len(lengths))
-    model, mask = tiny_model().double(), mask_of(lengths)
+    model, mask = tiny_model(order=order).double(), mask_of(lengths)
     ids = torch.randint(4, VOCAB - 1, mask.shape).masked_fill(~mask, 1)
     pixels = torch.randn(len(lengths), 3, 32, 32, dtype=torch.float64)
     padded = states_and_gradients(model.eval(), ids, mask, pixels)
@@ -82,11 +83,13 @@ def test_training_and_evaluation_mode_agree(lengths: list[int]) -> None:
 
 
 @pytest.mark.parametrize("policy", [PRETRAINING, FINE_TUNING], ids=["pretraining", "fine-tuning"])
-@pytest.mark.parametrize("depth", [1, 2])
-def test_a_whole_step_agrees(policy: GradientPolicy, depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("depth", "order"), [(1, TextPositions.SINE), (2, TextPositions.NONE)])
+def test_a_whole_step_agrees(
+    policy: GradientPolicy, depth: int, order: TextPositions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All texts in one pass, all queries in another that gives back what is read: as passes of their own."""
     torch.manual_seed(0)
-    batch, model = random_batch(), tiny_model().double().train()
+    batch, model = random_batch(), tiny_model(order=order).double().train()
     batch = batch.map(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor)
     model.fusion.layers = model.fusion.layers[:depth]
     asked: list[bool] = []
@@ -107,6 +110,16 @@ def test_a_whole_step_agrees(policy: GradientPolicy, depth: int, monkeypatch: py
     assert all(asked)
     torch.testing.assert_close(packed, padded, rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(packed_gradients, padded_gradients, rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize("order", TextPositions)
+def test_fusion_knows_the_order_of_states_by_its_positions_alone(order: TextPositions) -> None:
+    model = tiny_model(order=order).double().eval()
+    text, image = torch.randn(3, 7, 32, dtype=torch.float64), torch.randn(3, 17, 24, dtype=torch.float64)
+    mask = torch.ones(3, 7, dtype=torch.bool)
+    other = text[:, [0, 1, 5, 3, 4, 2, 6]]
+    first, second = (model.fuse(states, mask, image)[:, 0] for states in (text, other))
+    assert torch.allclose(first, second, rtol=1e-9) == (order is TextPositions.NONE)
 
 
 def test_when_texts_are_packed() -> None:

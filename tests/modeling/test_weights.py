@@ -16,7 +16,7 @@ from torch import nn
 from tests.failing import refusal, sentence_of
 from tests.modeling.build import tiny_config
 from tests.refusals import expect_refusal
-from xfm.config.encoders import Positions
+from xfm.config.encoders import Positions, TextPositions
 from xfm.info import parameter_counts
 from xfm.modeling import headers
 from xfm.modeling.headers import tensor_shapes
@@ -74,15 +74,19 @@ def test_damage_is_a_sentence(tmp_path: Path, place: int, cut: bool) -> None:
 
 
 def test_models_are_built_without_memory_and_take_the_tensors_as_they_are() -> None:
-    config = tiny_config(positions=Positions.SINE_2D)
+    config = tiny_config(positions=Positions.SINE_2D, order=TextPositions.SINE)
     torch.manual_seed(0)
-    state = XFM(config).state_dict()
+    whole = XFM(config)
+    state = whole.state_dict()
     with without_weights():
         model = XFM(config)
     assert all(p.is_meta for p in model.parameters())
     assert torch.equal(model.vision.index, relative_position_index(config.vision.grid))
     assert model.vision.positions is not None
     assert torch.equal(model.vision.positions, sine_positions(config.vision.grid, config.vision.width))
+    assert model.fusion.positions is not None
+    assert whole.fusion.positions is not None
+    assert torch.equal(model.fusion.positions, whole.fusion.positions)
     model.load_state_dict(state, assign=True)
     assert {n: t.data_ptr() for n, t in model.state_dict().items()} == {
         n: t.data_ptr() for n, t in state.items()

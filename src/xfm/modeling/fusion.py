@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.encoders import AnyLanguageConfig, FusionConfig, TextPositions
+from xfm.data.collate import LENGTH_STEP
+from xfm.data.shapes import round_up
 from xfm.modeling.attention import attend, join_heads, split_all, split_heads
 from xfm.modeling.dropping import Dropout
 from xfm.modeling.grouping import Memories, remember, side_by_side
@@ -86,7 +88,7 @@ class FusionEncoder(nn.Module):
         self.embeddings = Embeddings(language, config.dropout)
         layers = (FusionLayer(config, language.width, image_width) for _ in range(config.depth))
         self.layers = nn.ModuleList(layers)
-        self.longest = language.longest
+        self.longest = round_up(language.longest, LENGTH_STEP)
         self.compute_buffers()
         initialise_normal(self, config.init_std)
 
