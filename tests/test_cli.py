@@ -164,7 +164,7 @@ def test_what_a_pretraining_says_of_its_options(recipe, tmp_path, capsys):
     assert "Note: data.pair.batch_size 5: the phase until 0.333333 of the run keeps its own 0" in shown
     assert f"evaluate it with `xfm evaluate {tmp_path / 'run' / 'model'}" in shown
     last = shown.splitlines()[-1]
-    assert last.startswith("Flagged: shortened: only 1 steps, 33 % of the 3 that the recipe tiny has")
+    assert last.startswith("Flagged: shortened: only 1 step, 33 % of the 3 that the recipe tiny has")
 
 
 @pytest.fixture(scope="module")

@@ -133,6 +133,13 @@ def test_other_names_are_understood(monkeypatch):
     assert parsed(f"{line} --validation w").validation == "w"
 
 
+@pytest.mark.parametrize("line", ["search i", "index remove i"])
+def test_conditions_are_given_one_by_one_and_keep_their_commas(line):
+    assert parsed(line).where == []
+    assert parsed(f"{line} --where price>100 --where=kind=hat,scarf").where == ["price>100", "kind=hat,scarf"]
+    assert parsed(f"{line} --where [price>100,kind=hat]").where == ["price>100", "kind=hat"]
+
+
 @pytest.mark.parametrize(
     ("line", "name", "value"),
     [

@@ -41,6 +41,17 @@ def excerpt(text: str, longest: int = 60) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
+def amount(count: int, one: str, more: str = "") -> str:
+    """A count and what is counted: 1 picture, 2,000 pictures.
+
+    Args:
+        count: how many.
+        one: what is said of one, with its verb where that changes, too: picture is.
+        more: what is said of any other count; with an s behind `one` if not given.
+    """
+    return f"{count:,} {one if count == 1 else more or f'{one}s'}"
+
+
 def suggest(word: str, known: Sequence[str], otherwise: str | None = None) -> str:
     """The closest known words as a question; `otherwise`, or all of them, where none is close."""
     if close := difflib.get_close_matches(word, known, n=3, cutoff=0.5):

@@ -8,6 +8,7 @@ import pytest
 from tests.finetuning.conftest import Cli
 from tests.finetuning.conftest import cli as cli
 from tests.index.conftest import photos as photos
+from xfm.index.filling import HIDDEN
 
 pytest.importorskip("lancedb")
 
@@ -15,7 +16,7 @@ pytest.importorskip("lancedb")
 def test_build_search_and_take_out(model: Path, tmp_path: Path, photos: Path, cli: Cli) -> None:
     out = tmp_path / "index"
     said = cli.prints("index", "build", "--model", model, "--images", photos, "--out", out)
-    for told in ("12 new", "1 that look exactly like another one", "1 that cannot be read"):
+    for told in ("12 new", "1 exactly like another one", "1 that cannot be read"):
         assert told in said
     assert "0 new; 12 known" in cli.prints("index", "build", "--images", photos, "--out", out)
     stats = json.loads(cli.prints("index", "stats", out))
@@ -34,11 +35,15 @@ def test_build_search_and_take_out(model: Path, tmp_path: Path, photos: Path, cl
     assert "Nothing found among 12 pictures" in shown
     assert len(list((tmp_path / "found").glob("*.png"))) == 10
     cli.expect_refusal(["holds something", "index-2"], *asked, "--draw", out)
-    assert "4 pictures are taken out" in cli.prints("index", "remove", out, "--where", "folder=more")
+    assert "1 picture is taken out" in cli.prints("index", "remove", out, *named)
+    assert "3 pictures are taken out" in cli.prints("index", "remove", out, "--where", "folder=more")
     assert "became" in cli.prints("index", "compact", out)
 
 
 def test_a_folder_of_pictures_is_searched_without_a_build(model: Path, photos: Path, cli: Cli) -> None:
+    no_condition = ("search", photos, "a red square", "--model", model, "--where", "cap")
+    cli.expect_refusal(["cap is no condition: write one such as kind=dog"], *no_condition)
+    assert not (photos / HIDDEN).exists()  # refused before the pictures are read
     first = cli.prints("search", photos, "a red square", "--model", model)
     assert "12 new" in cli.errors
     assert "  1." in first
@@ -52,6 +57,7 @@ def test_a_folder_of_pictures_is_searched_without_a_build(model: Path, photos: P
         (["index", "bild", "x"], "did you mean build"),
         (["index", "build", "x"], "--images"),
         (["index", "remove", "x"], "--keys or --where"),
+        (["index", "remove", "nowhere", "--where", "cap"], "cap is no condition"),
         (["index", "stats", "nowhere"], "no collection"),
         (["search", "nowhere", "a"], "neither a collection nor a folder"),
         (["search", "nowhere"], "needs a text"),

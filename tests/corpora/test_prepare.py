@@ -293,7 +293,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     words = ["prepare", "coco", "--from", str(source), "--quiet", "--workers", "1"]
     assert main([*words, "--to", str(tmp_path / "to")]) == 0
     shown = capsys.readouterr().out
-    assert "5 of 5 records in 1 shards: 10 captions, 5 pictures" in shown
+    assert "5 of 5 records in 1 shard: 10 captions, 5 pictures" in shown
     assert "1 region outside its picture" in shown
     assert main([*words, "--to", str(tmp_path / "to"), "--longest", "20"]) == 2
     assert "--force" in capsys.readouterr().err

@@ -354,6 +354,6 @@ def test_exit_statuses(
     assert "1 of 10 records would be left out" in said
     assert main(f"doctor some --tolerate 0.1 {line} c".split()) == 0
     assert main(f"doctor none {line} d".split()) == 2
-    assert "none of 1 records can be used" in capsys.readouterr().err
+    assert "none of 1 record can be used" in capsys.readouterr().err
     assert (tmp_path / "d" / "report.html").exists()
     assert main(f"doctor nowhere {line} e".split()) == 2

@@ -167,7 +167,7 @@ def test_a_wrong_cell_is_named_with_its_row(
     [
         (["text 1,same"] * 9, [], ["1 class: same"]),
         (VALUES, [], ["30 different labels", "--regression"]),
-        (["a,b"], [], ["a.csv has 1 rows, too few"]),
+        (["a,b"], [], ["a.csv has 1 row, too few"]),
         (["equal,good", "equal,bad"] * 5, [], ["a.csv: no rows can be parted", "--validation and --test"]),
         (
             ["a,good", "b,bad"],

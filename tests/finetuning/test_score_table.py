@@ -140,7 +140,7 @@ def test_the_command(tuned: Path, tmp_path: Path, cli: Cli) -> None:
     for name in ("evaluation-new", "evaluation-new-2"):
         told = cli.prints("evaluate", run, "--test", rows, "--columns", "text=review,label=stars")
         assert f"Report:  {run / name / 'report.html'}" in told
-        assert "counted as wrong: 2 rows of 1 labels" in told
+        assert "counted as wrong: 2 rows of 1 label" in told
         assert f"'strange': 2, first {rows}:12" in told
         scores = read_scores(run / name / "metrics.json")
         score = scores["text-classification/test/accuracy"]

@@ -12,6 +12,7 @@ from tests.official.corpora import write_data_folder
 from tests.official.image_sets import WRITERS
 from xfm.cli import main
 from xfm.data.left_out import BAD_FILE
+from xfm.errors import amount
 from xfm.reports.scores import read_scores
 from xfm.reproduce.benchmarks import BENCHMARKS
 from xfm.reproduce.found import RUN
@@ -118,12 +119,13 @@ def test_a_test_row_with_a_bad_picture_is_left_out(
     assert {score.n for score in scores.values()} == {min(left, 8 - lost)}
     assert re.search(rf"{case}: \d+ of \d+ rows w\w+ left out: .*{folder / BAD_FILE}", said)
     assert f"{case} is without" in said
-    assert f"{lost} rows of {split}" in said
-    assert f"{lost} rows of {split}" in (out / "results.md").read_text()
+    without = f"{amount(lost, 'row')} of {split}"
+    assert without in said
+    assert without in (out / "results.md").read_text()
     kept = json.loads((folder / DETAILS).read_text())["left_out"]
     assert kept["by_split"][split] == lost
     assert main(["reproduce", name, "--out", str(out)]) == 0  # the table alone says it, too
-    assert f"{lost} rows of {split}" in capsys.readouterr().out
+    assert without in capsys.readouterr().out
     shutil.rmtree(out)
     assert command(case, model, data, out, limit="0") == 2
     assert "--max-bad leaves out 0 at most" in capsys.readouterr().err
@@ -144,7 +146,7 @@ def test_pictures_of_linear_evaluation(
     assert command(case, model, tmp_path / "data", out) == 0
     scores = read_scores(out / case / OFFICIAL)
     assert all(score.n == min(len(rows), 8) - 1 for score in scores.values())
-    assert re.search(rf"{case} is without .*1 rows of test", capsys.readouterr().out)
+    assert re.search(rf"{case} is without .*1 row of test", capsys.readouterr().out)
 
 
 def test_a_submission_lacks_no_row(model: Path, tmp_path: Path) -> None:

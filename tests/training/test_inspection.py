@@ -53,7 +53,7 @@ def test_the_command(recipe, tmp_path, capsys):
     (tmp_path / "own.yaml").write_text(dump_recipe(recipe))
     out = tmp_path / "pages" / "look.html"
     assert main(["data", "inspect", str(tmp_path / "own.yaml"), "--step", "3", "--out", str(out)]) == 0
-    assert "shows 14 of the 14 samples of 1 steps, from 3 on" in capsys.readouterr().out
+    assert "shows 14 of the 14 samples of 1 step, from 3 on" in capsys.readouterr().out
     assert out.exists()
     assert main(["data", "inspect", str(tmp_path / "own.yaml"), "--step=0", "--steps=0"]) == 2
     assert "--steps is 0" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.ranges import check_range
 from xfm.config.recipe import Recipe
 from xfm.config.spelling import early_word
-from xfm.errors import UserError, suggest
+from xfm.errors import UserError, amount, suggest
 from xfm.paths import home_path
 
 ACTIONS = {
@@ -93,7 +93,8 @@ def _index(chosen: Namespace) -> None:
     path = index_folder(folder, shards, workers, not chosen.quiet, chosen.checksums)
     table = open_index(path).table
     size = int(table.sizes.sum())
-    print(f"{path} has {table.records:,} records of {len(table):,} shards with {size:,} bytes.")
+    records, of = amount(table.records, "record"), amount(len(table), "shard")
+    print(f"{path} has {records} of {of} with {size:,} bytes.")
 
 
 def _inspect(chosen: Namespace) -> None:
@@ -115,4 +116,5 @@ def _inspect(chosen: Namespace) -> None:
     phase = chosen.phase - 1 if chosen.phase else None
     shown = inspect_data(begin(recipe)[0], Path(chosen.out), step, chosen.steps, phase, chosen.samples)
     seen, whole = shown.samples
-    print(f"{shown.page} shows {seen:,} of the {whole:,} samples of {chosen.steps} steps, from {step} on.")
+    steps = amount(chosen.steps, "step")
+    print(f"{shown.page} shows {seen:,} of the {amount(whole, 'sample')} of {steps}, from {step} on.")

@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser, Namespace
 from xfm.commands._options import option
 from xfm.config.doctor import DoctorConfig
 from xfm.config.options import add_fields, assemble, new_parser
-from xfm.errors import UserError
+from xfm.errors import UserError, amount
 
 if TYPE_CHECKING:
     from xfm.doctor.diagnosis import Diagnosis
@@ -59,9 +59,9 @@ def table(found: "Diagnosis") -> str:
     """The findings, a line each, the worst harm first."""
     from xfm.doctor.findings import MEANINGS
 
-    lines = [f"{found.read:,} records of {found.path}, read as {found.kind}"]
+    lines = [f"{amount(found.read, 'record')} of {found.path}, read as {found.kind}"]
     for finding, parts in found.parts.items():
         meaning, records = MEANINGS[finding], found.records[finding]
-        of = f" in {records:,} records" if records != parts else ""
+        of = f" in {amount(records, 'record')}" if records != parts else ""
         lines.append(f"{meaning.harm.value:<15}{parts:>9,} {meaning.title}{of}")
     return "\n".join(lines)

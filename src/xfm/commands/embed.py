@@ -15,7 +15,7 @@ from xfm.config.engines import SharingConfig
 from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.spelling import names_in
 from xfm.config.tasks import EMBED
-from xfm.errors import UserError, printable
+from xfm.errors import UserError, amount
 from xfm.paths import home_path
 
 if TYPE_CHECKING:
@@ -83,12 +83,13 @@ def run(chosen: Namespace) -> None:
 
 def _said(found: "Outcome", out: Path, bad: Path) -> str:
     """How many vectors there are, and how many rows have none."""
+    from xfm.data.left_out import said_left_out
+
     count = found.before + found.answered
     before = f" ({found.before:,} of them by earlier or other runs)" if found.before else ""
-    said = f"{count:,} vectors are in {out}{before}."
+    said = f"{amount(count, 'vector is', 'vectors are')} in {out}{before}."
     if found.partial:
-        said += f" {found.partial:,} are of a part of a picture, see their warning."
+        said += f" {amount(found.partial, 'is', 'are')} of a part of a picture, see the warning."
     if found.skipped:
-        total, first = found.skipped + count, printable(found.first_bad)
-        said += f"\n{found.skipped:,} of {total:,} rows were left out: {first}; all in {bad}"
+        said += f"\n{said_left_out(found.skipped, found.skipped + count, found.first_bad, bad)}"
     return said

@@ -10,7 +10,7 @@ from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.plain import to_plain
-from xfm.errors import UserError
+from xfm.errors import UserError, amount
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -126,8 +126,9 @@ def _score_rows(chosen: Namespace, model: Path, config: "EvaluationConfig") -> N
     found = score(model, chosen.test, chosen.out, **options, **used, progress=not chosen.quiet)
     print(table(found.scores, list(found.scores)))
     if found.unknown:
-        rows, count = sum(map(len, found.unknown.values())), len(found.unknown)
-        print(f"Unknown to the model, counted as wrong: {rows} rows of {count} labels")
+        count = len(found.unknown)
+        rows, labels = amount(sum(map(len, found.unknown.values())), "row"), amount(count, "label")
+        print(f"Unknown to the model, counted as wrong: {rows} of {labels}")
         for label, places in list(found.unknown.items())[:SHOWN]:
             print(f"  {label!r}: {len(places)}, first {places[0]}")
         if count > SHOWN:

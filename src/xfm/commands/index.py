@@ -17,7 +17,7 @@ from xfm.config.bad_rows import add_max_bad
 from xfm.config.engines import SharingConfig
 from xfm.config.options import assemble, new_parser
 from xfm.config.spelling import names_in
-from xfm.errors import UserError, suggest
+from xfm.errors import UserError, amount, suggest
 from xfm.paths import home_path
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--key", "column that names pictures; id where there is one, else file and row do")
     option(parser, "--keep", "columns that conditions can be about, with commas; all if not given")
     option(parser, "--keys", "of remove: names of pictures, with commas", "")
-    parser.add_argument("--where", action="append", default=[], help="of remove: a condition; all must hold")
+    option(parser, "--where", "of remove: a condition; all must hold", [], type=list[str])
+    parser.repeated = frozenset({"where"})  # whose commas are those of values
     add_max_bad(parser, "pictures that cannot be read")
     option(parser, "--device")
     option(parser, "--quiet")
@@ -127,7 +128,8 @@ def _filled(chosen: Namespace, index: "Index", said: str) -> None:
     """Make a collection compact after much was taken in, and say it."""
     if chosen.action == "build" or index.store.is_scattered():
         index.store.compact()
-    print(f"{said}\n{len(index):,} pictures are in {chosen.out}; search them with `xfm search`.")
+    there = amount(len(index), "picture is", "pictures are")
+    print(f"{said}\n{there} in {chosen.out}; search there with `xfm search`.")
 
 
 def _take_together(chosen: Namespace, keep: list[str] | None) -> None:
@@ -167,10 +169,11 @@ def _take_together(chosen: Namespace, keep: list[str] | None) -> None:
 def _remove(chosen: Namespace) -> None:
     from xfm.index.conditions import checked, parse_condition
 
+    conditions = [parse_condition(one) for one in chosen.where]
     with _opened(chosen) as index:
-        where = checked([parse_condition(one) for one in chosen.where], index.about.fields)
-        gone = index.remove(names_in(chosen["keys"]), where)
-        print(f"{gone:,} pictures are taken out of {chosen.out}, which has {len(index):,}.")
+        gone = index.remove(names_in(chosen["keys"]), checked(conditions, index.about.fields))
+        taken = amount(gone, "picture is", "pictures are")
+        print(f"{taken} taken out of {chosen.out}, which has {len(index):,}.")
 
 
 def _stats(chosen: Namespace) -> None:
@@ -193,7 +196,5 @@ def _compact(chosen: Namespace) -> None:
         before = index.store.stats()
         index.compact()
         after = index.store.stats()
-    print(
-        f"{before.bytes:,} bytes in {before.parts:,} parts became {after.bytes:,} in {after.parts:,}; "
-        f"{after.search}."
-    )
+    parts = amount(before.parts, "part")
+    print(f"{before.bytes:,} bytes in {parts} became {after.bytes:,} in {after.parts:,}; {after.search}.")

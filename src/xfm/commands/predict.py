@@ -16,7 +16,7 @@ from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.spelling import early_word
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_names, task_spec, task_specs
-from xfm.errors import UserError, printable
+from xfm.errors import UserError, amount, printable
 from xfm.inference.predict.inputs import add_inputs, chosen_source
 from xfm.paths import home_path
 
@@ -212,14 +212,14 @@ def _print(
 
 def _say(found: "Outcome", out: Path) -> None:
     """How many rows are answered in a file, and how many are not."""
+    from xfm.data.left_out import said_left_out
     from xfm.inference.predict.output import bad_file
 
     before = f" ({found.before} of them by earlier runs)" if found.before else ""
-    partial = f'; {found.partial} by a part of a picture, see their "warning"' if found.partial else ""
+    partial = f'; {found.partial} by a part of a picture, see "warning"' if found.partial else ""
     answered = found.before + found.answered
-    print(f"{answered} rows are answered in {out}{before}{partial}.")
+    print(f"{amount(answered, 'row is', 'rows are')} answered in {out}{before}{partial}.")
     if found.skipped:
-        total, first = found.skipped + answered, printable(found.first_bad)
-        print(f"{found.skipped} of {total} rows were left out: {first}; all in {bad_file(out)}")
+        print(said_left_out(found.skipped, found.skipped + answered, found.first_bad, bad_file(out)))
     if found.gallery:
         print(f"Of the gallery, {found.gallery}")

@@ -14,7 +14,7 @@ from xfm.commands._options import option
 from xfm.config.bad_rows import add_max_bad
 from xfm.config.index import SearchOptions
 from xfm.config.options import add_fields, assemble, new_parser
-from xfm.errors import UserError, printable
+from xfm.errors import UserError, amount, printable
 from xfm.results_folder import free_name
 
 if TYPE_CHECKING:
@@ -60,6 +60,10 @@ def run(chosen: Namespace) -> None:
     draw = None if chosen.draw is None else Path(chosen.draw)
     if draw is not None and draw.exists() and (not draw.is_dir() or any(draw.iterdir())):
         raise UserError(f"--draw {draw} holds something: name another folder, such as {free_name(draw)}")
+    from xfm.index.conditions import parse_condition
+
+    for one in options.where:
+        parse_condition(one)  # before a folder becomes a collection, which may take long
     from xfm.index.searching import Searcher
 
     with _opened(chosen) as index:
@@ -90,7 +94,8 @@ def _print(answer: "Answer", text: str | None) -> None:
     if answer.fits is False:
         sure = f" {_sure(answer)}" if answer.best is not None else ""
         near = " The nearest all the same:" if answer.hits else ""
-        print(f"Nothing found among {answer.searched:,} pictures for {printable(text or '')!r}.{sure}{near}")
+        among = amount(answer.searched, "picture")
+        print(f"Nothing found among {among} for {printable(text or '')!r}.{sure}{near}")
     for number, hit in enumerate(answer.hits, start=1):
         match = f"  fits {hit['match']:4.0%}" if "match" in hit else ""
         print(f"{number:3}.{match}  cosine {hit['similarity']:5.2f}  {printable(hit['source'])}{_told(hit)}")
@@ -124,6 +129,5 @@ def _draw(answer: "Answer", text: str, folder: Path) -> None:
             draw_boxes(source, [located]).save(folder / f"{number:02}.png")
             drawn += 1
     left = len(answer.hits) - drawn
-    print(
-        f"{drawn} pictures with boxes are in {folder}." + (f" {left} have no file or no box." if left else "")
-    )
+    less = f" {amount(left, 'has', 'have')} no file or no box." if left else ""
+    print(f"{amount(drawn, 'picture with a box is', 'pictures with boxes are')} in {folder}.{less}")

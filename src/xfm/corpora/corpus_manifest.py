@@ -13,6 +13,7 @@ import PIL
 from xfm.corpora.judging import BAD, counted
 from xfm.corpora.preparation import FORMAT, Preparation
 from xfm.corpora.shard_units import ShardMark
+from xfm.errors import amount
 from xfm.files import read_json_or_nothing
 
 NAME = "corpus.json"
@@ -61,7 +62,8 @@ class CorpusManifest:
     def summary(self) -> str:
         """What was done, in a few lines for people."""
         counts = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
-        lines = [f"{self.written:,} of {self.read:,} records in {len(self.shards):,} shards: {counts}."]
+        records, shards = amount(self.read, "record"), amount(len(self.shards), "shard")
+        lines = [f"{self.written:,} of {records} in {shards}: {counts}."]
         for title, found in (("left out", self.left_out), ("of captions and regions", self.parts)):
             if found:
                 lines.append(

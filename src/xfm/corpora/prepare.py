@@ -22,7 +22,7 @@ from xfm.data.sources.shard_index import INDEX
 from xfm.engines.array import ArrayMember
 from xfm.engines.base import Executor, missing
 from xfm.engines.running import run_missing
-from xfm.errors import UserError, printable
+from xfm.errors import UserError, amount, printable
 from xfm.files import read_json_object, writing
 from xfm.locks import locked
 
@@ -111,7 +111,7 @@ def _tell_unread(preparation: Preparation, plan: PreparationPlan) -> None:
     if unread:
         first, reason = next(iter(unread.items()))
         print(
-            f"Note: {len(unread):,} pictures of --evaluation cannot be read, and are known by their names at "
+            f"Note: {amount(len(unread), 'picture')} of --evaluation cannot be read, and known by name at "
             "most: " + printable(f"{first} ({reason})"),
             file=sys.stderr,
             flush=True,

@@ -13,7 +13,7 @@ from typing import Any
 
 from xfm.config.bad_rows import MAX_BAD
 from xfm.data.folders import FolderReport
-from xfm.errors import UserError, printable
+from xfm.errors import UserError, amount, printable
 from xfm.files import MAX_LOG, read_text, write_text, writing
 
 BAD_FILE = "bad.jsonl"
@@ -82,8 +82,9 @@ class LeftOut:
         count = len(self.rows)
         if count > self.limit:
             raise UserError(
-                f"{self._shown()}: {_rows(count)} cannot be used, and --max-bad leaves out {self.limit} at "
-                "most; check where the pictures are, mend or remove them, or give a larger --max-bad"
+                f"{self._shown()}: {amount(count, 'row')} cannot be used, and --max-bad leaves out "
+                f"{self.limit} at most; check where the pictures are, mend or remove them, or give a larger "
+                "--max-bad"
             )
 
     def count(self, what: str, split: str, total: int, bad: int) -> None:
@@ -110,11 +111,12 @@ class LeftOut:
         """
         if not bad:
             return
+        rows = f"{amount(total, 'row')} of {what}"
         if bad == total:
-            raise UserError(f"{self._shown()}: none of the {_rows(total)} of {what} can be used; mend them")
+            raise UserError(f"{self._shown()}: none of the {rows} can be used; mend them")
         if self.max_bad is None and 2 * bad > total:
             raise UserError(
-                f"{self._shown()}: {bad} of the {_rows(total)} of {what} cannot be used, more than half; "
+                f"{self._shown()}: {bad} of the {rows} cannot be used, more than half; "
                 f"check where the pictures are, or give --max-bad {len(self.rows)} to go on without them"
             )
 
@@ -132,9 +134,7 @@ class LeftOut:
         if not self.rows:
             return ""
         place, reason = next(iter(self.rows.items()))
-        were = "was" if len(self.rows) == 1 else "were"
-        first = printable(f"{place} ({reason})")
-        return f"{len(self.rows):,} of {_rows(self.total)} {were} left out: {first}; all in {file}"
+        return said_left_out(len(self.rows), self.total, f"{place} ({reason})", file)
 
     def plain(self) -> dict[str, Any]:
         """All of it as plain values, for a run's details."""
@@ -179,6 +179,12 @@ class LeftOut:
                 path.unlink(missing_ok=True)
 
 
+def said_left_out(bad: int, total: int, first: str, file: Path | str) -> str:
+    """How many of all rows were left out, with the first of them, and the file where all stand."""
+    were = "was" if bad == 1 else "were"
+    return f"{bad:,} of {amount(total, 'row')} {were} left out: {printable(first)}; all in {file}"
+
+
 def read_bad_rows(folder: Path) -> dict[str, str]:
     """Why rows were left out, by place, from the `BAD_FILE` of a folder; empty where there is none."""
     return bad_rows_of(folder / BAD_FILE)
@@ -204,7 +210,3 @@ def left_out_lines(plain: Mapping[str, Any]) -> list[str]:
     """Rows and folders of `LeftOut.plain` a line each, for a report."""
     rows = [f"{row['place']}: {row['error']}" for row in plain["rows"]]
     return rows + [folder["says"] for folder in plain["folders"]]
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row" + ("" if count == 1 else "s")

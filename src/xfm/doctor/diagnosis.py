@@ -6,6 +6,7 @@ from typing import Any
 
 from xfm.doctor.findings import MEANINGS, Finding
 from xfm.doctor.tally import Distribution
+from xfm.errors import amount
 
 TABLE = "table"
 """The kind of rows of a table."""
@@ -74,11 +75,12 @@ class Diagnosis:
     @property
     def verdict(self) -> str:
         """In a sentence."""
-        what = f"{self.left_out:,} of {self.read:,} records would be left out, {self.hurt:,} more hurt"
+        records, hurt = amount(self.read, "record"), amount(self.hurt, "more hurts", "more hurt")
+        what = f"{self.left_out:,} of {records} would be left out, {hurt}"
         if self.status == 2:
-            return f"Training cannot start: none of {self.read:,} records can be used."
+            return f"Training cannot start: none of {records} can be used."
         if self.status == 0:
-            told = what if self.left_out + self.hurt else f"nothing is wrong with {self.read:,} records"
+            told = what if self.left_out + self.hurt else f"nothing is wrong with {records}"
             return f"Training may start: {told}."
         rare = f"; classes with few rows: {len(self.rare):,}" if self.rare else ""
         return f"Look at the findings first: {what}{rare}."

@@ -9,7 +9,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
-from xfm.errors import UserError, excerpt
+from xfm.errors import UserError, amount, excerpt
 from xfm.finetuning.folds import kept_together, require_folds, strata_of, with_all_labels
 from xfm.finetuning.presets import chosen_folds
 from xfm.finetuning.split_file import part_as, read_split, write_split
@@ -209,7 +209,7 @@ def _part(
     rows = typed["train"]
     if len(rows) < FEWEST:
         raise UserError(
-            f"{rows[0][0].file} has {len(rows)} rows, too few to part; add rows, or give "
+            f"{rows[0][0].file} has {amount(len(rows), 'row')}, too few to part; add rows, or give "
             "--validation and --test"
         )
     shares = {name: min(share, MOST / len(rows)) for name, share in shares.items()}

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task_spec import TaskSpec
-from xfm.errors import excerpt
+from xfm.errors import amount, excerpt
 from xfm.finetuning.data import Tables
 from xfm.finetuning.presets import FOLDS, SMALL, can_fold
 from xfm.finetuning.tuning_run import TuningRun
@@ -55,7 +55,7 @@ def flags_of(
         few_rows(metrics[1], cases),
     ]
     if left_out:
-        text = f"{left_out:,} row{'' if left_out == 1 else 's'} could not be used; the report lists them"
+        text = f"{amount(left_out, 'row')} could not be used; the report lists them"
         found.append(Flag(What.LEFT_OUT, text))
     return [*(flag for flag in found if flag), *of_log(lines)]
 

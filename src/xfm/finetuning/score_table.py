@@ -16,7 +16,7 @@ from xfm.config.training import Precision
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, InMemory, Table, as_table, read_table
-from xfm.errors import refuse_none
+from xfm.errors import amount, refuse_none
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.data import PICTURES_FOLDER, reading
 from xfm.finetuning.plan import task_settings
@@ -211,7 +211,7 @@ def _name_baselines(result: PartResult) -> None:
 
 def _report(found: Scored, task: AnyTask, rows: Sequence[Any], details: Mapping[str, Any]) -> None:
     """The page of a fine-tuning, of rows that are new."""
-    provenance, unknown = details["provenance"], sum(map(len, found.unknown.values()))
+    provenance, unknown = details["provenance"], amount(sum(map(len, found.unknown.values())), "row")
     shown = [f"{label!r}: {few(places)}" for label, places in found.unknown.items()]
     facts = [
         ("Model", details["model"]),
@@ -219,7 +219,7 @@ def _report(found: Scored, task: AnyTask, rows: Sequence[Any], details: Mapping[
         ("Rows", f"{len(rows):,} of {details['sources'][SPLIT]}"),
         *candidate_facts(details),
         ("Baseline", "the best guess that is the same for all of these rows"),
-        *([("Unknown to the model, counted as wrong", f"{unknown} rows: {few(shown)}")] if unknown else []),
+        *([("Unknown to the model, counted as wrong", f"{unknown}: {few(shown)}")] if shown else []),
         ("Seed", str(details["config"]["seed"])),
     ]
     task.train_rows = []  # the training rows are not here, and the page must not show others in their place

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from xfm.data.left_out import LeftOut, UnreadablePicture, read_bad_rows
 from xfm.data.picture_check import Looked
 from xfm.data.tables import TableRow
-from xfm.errors import UserError
+from xfm.errors import UserError, amount
 from xfm.reports.stored import DETAILS
 from xfm.tasks.base import Task
 from xfm.tasks.cases import CellMeaning
@@ -234,8 +234,7 @@ def partial_pictures(pictures: Pictures, places: Mapping[Path, str]) -> dict[str
 def say_partial(partial: Mapping[str, str]) -> None:
     """Count such pictures on stderr, and name some of them."""
     if partial:
-        count = f"{len(partial):,} picture{'' if len(partial) == 1 else 's'}"
-        shown = few(partial, _SHOWN)
+        count, shown = amount(len(partial), "picture"), few(partial, _SHOWN)
         note = f"Of {count} the file ends early; what is there is used: {shown}. All are in {DETAILS}."
         tqdm.write(note, file=sys.stderr)
 

@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from xfm.data.left_out import LeftOut
-from xfm.errors import UserError, printable
+from xfm.errors import UserError, amount, printable
 from xfm.index.about import FILE as ABOUT
 from xfm.index.index import Index, Taken
 from xfm.index.offers import Offer, PictureSupply
@@ -54,8 +54,8 @@ def tell_left_out(fields: Mapping[str, int]) -> None:
     """Say which fields are no metadata, and in how many rows."""
     for name, rows in fields.items():
         print(
-            f"Note: {printable(name)} is no text, number or truth value in {rows:,} rows: no condition can "
-            "be about it",
+            f"Note: {printable(name)} is no text, number or truth value in {amount(rows, 'row')}: no "
+            "condition can be about it",
             file=sys.stderr,
         )
 
@@ -93,7 +93,7 @@ def said(taken: Taken | TakenCounts) -> str:
     for count, what in (
         (counts.replaced, "changed and taken again"),
         (counts.known, "known"),
-        (counts.duplicates, "that look exactly like another one, left out"),
+        (counts.duplicates, "exactly like another one, left out"),
         (counts.bad, "that cannot be read, left out"),
     ):
         if count:
@@ -136,6 +136,6 @@ def folder_index(
         removed = index.remove(gone)
         taken = fill(index, [source], left_out, progress)
         if taken.new or taken.replaced or removed:
-            less = f" {removed:,} are gone from the folder." if removed else ""
+            less = f" {amount(removed, 'is', 'are')} gone from the folder." if removed else ""
             print(f"{said(taken)}{less} The collection is in {place}.", file=sys.stderr)
         yield index

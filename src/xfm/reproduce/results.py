@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from xfm.errors import amount
 from xfm.files import read_text
 from xfm.reports.scores import Score, read_scores
 from xfm.reproduce.published import published_results
@@ -35,7 +36,7 @@ def left_out_notes(out: Path) -> list[str]:
     for path in sorted(out.glob(f"*/*/*/{DETAILS}")):
         try:
             missing = json.loads(read_text(path))[LEFT_OUT]["by_split"]
-            rows = ", ".join(f"{count:,} rows of {split}" for split, count in missing.items())
+            rows = ", ".join(f"{amount(count, 'row')} of {split}" for split, count in missing.items())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         if rows:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.labels import LabelKind
-from xfm.errors import UserError
+from xfm.errors import UserError, amount
 from xfm.metrics.classes import Choice, class_hits, class_metrics, with_unknown
 from xfm.metrics.classification import TOP, Array, chance_of_classes, confusion_matrix, precision_recall_f1
 from xfm.objectives.losses import Losses
@@ -150,6 +150,6 @@ def require_classes(names: Sequence[str], where: str = "the training rows") -> N
     """
     if len(names) < 2:
         raise UserError(
-            f"{where} have {len(names)} class{'' if len(names) == 1 else 'es'}"
+            f"{where} have {amount(len(names), 'class', 'classes')}"
             f"{': ' + names[0] if names else ''}; at least two are needed to tell them apart"
         )

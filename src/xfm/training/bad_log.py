@@ -8,7 +8,7 @@ from pathlib import Path
 from xfm.data.folders import FolderReport
 from xfm.data.left_out import BAD_FILE, bad_rows_of
 from xfm.data.schema import Batch
-from xfm.errors import printable
+from xfm.errors import amount, printable
 from xfm.training import distributed
 
 
@@ -76,5 +76,5 @@ def bad_records(folder: Path) -> str:
     if not found:
         return ""
     place, reason = next(iter(found.items()))
-    were, files = "record was" if len(found) == 1 else "records were", " and ".join(map(str, kept))
-    return printable(f"{len(found):,} {were} left out: {place} ({reason}); all in {files}")
+    were, files = amount(len(found), "record was", "records were"), " and ".join(map(str, kept))
+    return printable(f"{were} left out: {place} ({reason}); all in {files}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.load import read_recipe, recipe_names
+from xfm.errors import amount
 from xfm.training.logging import LOG_FILE, LogLine, log_lines
 
 ENOUGH_STEPS = 0.95
@@ -62,7 +63,7 @@ def shortened(done: int, wanted: int, wanted_by: str, remedy: str = "") -> Flag 
     if done >= ENOUGH_STEPS * wanted:
         return None
     share = f"{100 * done / wanted:.2g} %"
-    text = f"only {done:,} steps, {share} of the {wanted:,} that {wanted_by}"
+    text = f"only {amount(done, 'step')}, {share} of the {wanted:,} that {wanted_by}"
     return Flag(What.SHORTENED, text + (f"; {remedy}" if remedy else ""))
 
 
@@ -81,11 +82,11 @@ def of_log(lines: Sequence[LogLine], ends: Iterable[int] = ()) -> list[Flag]:
         text = f"the run was stopped and resumed{times}: its times are no single run's"
         found.append(Flag(What.RESUMED, text))
     if skipped := events.count("skipped_step"):
-        text = f"{_count(skipped, 'step')} had a NaN or infinite loss and changed nothing; log.jsonl has them"
+        text = f"{amount(skipped, 'step')} had a NaN or infinite loss and changed nothing; log.jsonl has them"
         found.append(Flag(What.SKIPPED, text))
     # A line for every time that a record was met; each counts once.
     if bad := len({line.get("key") for line in lines if line.get("event") == "bad_record"}):
-        text = f"{_count(bad, 'record')} could not be read; log.jsonl says which and why"
+        text = f"{amount(bad, 'record')} could not be read; log.jsonl says which and why"
         found.append(Flag(What.LEFT_OUT, text))
     found.append(slowed(lines, ends))
     return [flag for flag in found if flag]
@@ -162,10 +163,6 @@ def slowed(lines: Sequence[LogLine], ends: Iterable[int] = ()) -> Flag | None:
 def _seconds(timed: Sequence[tuple[int, float]]) -> float:
     """How long the steps of the lines took."""
     return sum((step - before) * seconds for (before, _), (step, seconds) in pairwise(timed))
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def plain_flags(flags: Iterable[Flag]) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ import torch
 from xfm.config.gradients import MimTarget
 from xfm.config.recipe import InitConfig, Recipe
 from xfm.config.training import Change
-from xfm.errors import UserError
+from xfm.errors import UserError, amount
 from xfm.modeling.adapters import require_whole
 from xfm.modeling.folder import Preprocessing, load_model, save_model
 from xfm.modeling.gradients import GradientPolicy
@@ -128,7 +128,8 @@ def pretrain(
             made = provenance(result.step, changes=result.changes, average=recipe.training.ema)
             save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, made)
             if count := data.used_in_part:
-                _log.warning("%s pictures were used in part; see the events in %s", count, folder / LOG_FILE)
+                were = amount(count, "picture was", "pictures were")
+                _log.warning("%s used in part; see the events in %s", were, folder / LOG_FILE)
             if count := data.regionless:
                 _log.warning("pictures without regions were passed over %s times for the next ones", count)
         distributed.barrier()

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from xfm.config.plain import completed, first_difference, to_plain
 from xfm.config.tasks import task_spec
 from xfm.data.folders import FolderReport
-from xfm.errors import UserError, printable
+from xfm.errors import UserError, amount, printable
 from xfm.files import open_regular, read_json_or_nothing, write_text, writing
 from xfm.locks import lock_file
 from xfm.results_folder import free_name
@@ -260,5 +260,5 @@ def tell_partial(places: Sequence[str]) -> None:
     """Say on standard error which of a gallery's pictures end early: they have no lines of their own."""
     if places:
         shown = ", ".join(map(printable, places[:3])) + (", ..." if len(places) > 3 else "")
-        note = f"Note: of the gallery, {len(places)} pictures end early and are used in part: {shown}"
-        tqdm.write(note, file=sys.stderr)
+        end = amount(len(places), "picture ends early and is", "pictures end early and are")
+        tqdm.write(f"Note: of the gallery, {end} used in part: {shown}", file=sys.stderr)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.data.left_out import LeftOut
-from xfm.errors import printable
+from xfm.errors import amount, printable
 from xfm.inference.base import Pipeline
 from xfm.inference.predict.answering import answered_rows, claim
 from xfm.inference.predict.output import answer_line
@@ -53,7 +53,8 @@ def print_answers(
         _print(answer_line(shown, row.kept, answer, warning))
         answered += 1
     if skipped := len(left_out.rows):
-        print(f"xfm: {skipped} of {answered + skipped} rows could not be answered", file=sys.stderr)
+        of = amount(answered + skipped, "row")
+        print(f"xfm: {skipped:,} of {of} could not be answered", file=sys.stderr)
         left_out.check_share("the input", answered + skipped, skipped)
 
 
