@@ -52,24 +52,22 @@ class _Walk:
                 field += head >> 4
             else:
                 field, place = _signed(data, place)
-            asked = field in ways
-            inner, way = (ways[field], (*path, field)) if asked else (_NOTHING, ())
-            place = self._value(place, kind, inner, way, depth, asked)
+            inner, way = (ways[field], (*path, field)) if field in ways else (_NOTHING, ())
+            place = self._value(place, kind, inner, way, depth)
         return place + 1
 
-    def _value(
-        self, place: int, kind: int, ways: Ways, path: tuple[int, ...], depth: int, asked: bool
-    ) -> int:
+    def _value(self, place: int, kind: int, ways: Ways, path: tuple[int, ...], depth: int) -> int:
+        """A value, which is told where a path leads to it."""
         if depth > _DEEPEST:
             raise ValueError("too deep")
         if kind in (4, 5, 6):
             number, place = _signed(self._data, place)
-            if asked:
+            if path:
                 self._told(path, kind, number)
             return place
         if kind in (9, 10):
-            return self._list(place, kind, ways, path, depth, asked)
-        if asked:
+            return self._list(place, kind, ways, path, depth)
+        if path:
             self._told(path, kind, 0)
         if kind in (1, 2):  # the value is the kind
             return place
@@ -90,13 +88,13 @@ class _Walk:
             raise IndexError("the data end")
         return place + count
 
-    def _list(self, place: int, own: int, ways: Ways, path: tuple[int, ...], depth: int, asked: bool) -> int:
+    def _list(self, place: int, own: int, ways: Ways, path: tuple[int, ...], depth: int) -> int:
         head = self._data[place]
         place, count, kind = place + 1, head >> 4, head & 15
         if count == 15:
             count, place = _unsigned(self._data, place)
         self._over(place, count)  # an item takes a byte at least
-        if asked:
+        if path:
             self._told(path, own, count)
         for number in range(count):
             place = self._item(place, kind, ways, (*path, number) if ways else (), depth)
@@ -113,10 +111,12 @@ class _Walk:
         return place
 
     def _item(self, place: int, kind: int, ways: Ways, path: tuple[int, ...], depth: int) -> int:
-        """An item of a list or a map; a truth takes a byte there."""
+        """An item of a list or a map, which is not told, but fields in it are; a truth takes a byte there."""
         if kind in (1, 2):
             return self._over(place, 1)
-        return self._value(place, kind, ways, path, depth + 1, asked=False)
+        if kind == STRUCTURE:
+            return self.structure(place, ways, path, depth + 1)
+        return self._value(place, kind, _NOTHING, (), depth + 1)
 
 
 def _unsigned(data: bytes, place: int) -> tuple[int, int]:
