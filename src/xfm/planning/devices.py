@@ -9,8 +9,8 @@ from xfm.config.training import Precision
 from xfm.errors import UserError, suggest
 
 GB = 10**9
-"""Bytes. Makers say GB and mean GiB, 7.4 % more, of which cards keep a part: an H100 of 80 GB has 81,559 MiB, an
-L4 of 24 GB has 23,034. At 10^9 bytes no card is taken for larger than it is."""
+"""Bytes. Makers say GB and mean GiB, 7.4 % more, of which cards keep a part: an H100 of 80 GB has 81,559 MiB,
+an L4 of 24 GB has 23,034. At 10^9 bytes no card is taken for larger than it is."""
 
 
 @dataclass(frozen=True)
