@@ -6,12 +6,15 @@ Walked through without being built: what nobody asked for is passed over.
 from collections.abc import Callable
 from typing import TypeAlias
 
-Ways: TypeAlias = "dict[int, Ways]"
-"""Numbers of fields, with those of what lies within each; a list's are those of its items."""
+Ways: TypeAlias = "dict[int, Inside]"
+"""Numbers of fields, with what lies within each."""
+Inside: TypeAlias = "Ways | int"
+"""Fields of a structure, or of those in a list; of a list of anything else the kind of its items. Readers go
+by what the format has in a list, whatever it says of itself: one that says something else is refused."""
 Told = Callable[[tuple[int, ...], int, int], None]
 """Hears of a field: numbers of fields and places in lists that lead to it; its kind; and its own number
 if it is whole, the count of a list, else 0."""
-INT32, STRUCTURE = 5, 12
+INT32, INT64, TEXT, STRUCTURE = 5, 6, 8, 12
 """Kinds of values."""
 _DEEPEST = 16
 _FIXED = {3: 1, 7: 8, 13: 16}
@@ -56,11 +59,11 @@ class _Walk:
             place = self._value(place, kind, inner, way, depth)
         return place + 1
 
-    def _value(self, place: int, kind: int, ways: Ways, path: tuple[int, ...], depth: int) -> int:
+    def _value(self, place: int, kind: int, ways: Inside, path: tuple[int, ...], depth: int) -> int:
         """A value, which is told where a path leads to it."""
         if depth > _DEEPEST:
             raise ValueError("too deep")
-        if kind in (4, 5, 6):
+        if kind in (4, INT32, INT64):
             number, place = _signed(self._data, place)
             if path:
                 self._told(path, kind, number)
@@ -73,13 +76,13 @@ class _Walk:
             return place
         if kind in _FIXED:
             return self._over(place, _FIXED[kind])
-        if kind == 8:
+        if kind == TEXT:
             length, place = _unsigned(self._data, place)
             return self._over(place, length)
         if kind == 11:
             return self._map(place, depth)
         if kind == STRUCTURE:
-            return self.structure(place, ways, path, depth + 1)
+            return self.structure(place, ways if isinstance(ways, dict) else _NOTHING, path, depth + 1)
         raise ValueError("no value")
 
     def _over(self, place: int, count: int) -> int:
@@ -88,16 +91,19 @@ class _Walk:
             raise IndexError("the data end")
         return place + count
 
-    def _list(self, place: int, own: int, ways: Ways, path: tuple[int, ...], depth: int) -> int:
+    def _list(self, place: int, own: int, ways: Inside, path: tuple[int, ...], depth: int) -> int:
         head = self._data[place]
         place, count, kind = place + 1, head >> 4, head & 15
         if count == 15:
             count, place = _unsigned(self._data, place)
         self._over(place, count)  # an item takes a byte at least
+        inner, wanted = (ways, STRUCTURE) if isinstance(ways, dict) else (_NOTHING, ways)
         if path:
+            if count and kind != wanted:
+                raise ValueError("a list of something else")
             self._told(path, own, count)
         for number in range(count):
-            place = self._item(place, kind, ways, (*path, number) if ways else (), depth)
+            place = self._item(place, kind, inner, (*path, number) if inner else (), depth)
         return place
 
     def _map(self, place: int, depth: int) -> int:
