@@ -14,6 +14,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 import xfm
@@ -119,7 +120,7 @@ def pointed(model: Path, world: Path) -> Iterator[dict[str, Any]]:
         found = point(image=row["path"], text=row["phrase"])["box"]
         left, top, width, height = row["box"]
         true, said = (left, top, left + width, top + height), tuple(found.values())
-        (iou,) = paired_iou([said], [true])
+        (iou,) = paired_iou(np.array([said]), np.array([true]))
         kind = "right" if iou >= 0.5 else "wrong"
         boxes = [("true", true), (kind, said)]
         yield {"path": row["path"], "lines": [("", row["phrase"]), (kind, f"IoU {iou:.2f}")], "boxes": boxes}

@@ -107,7 +107,9 @@ def described(
 def sentence(score: dict[str, Any]) -> str:
     """A score with its interval, its floors and its number of rows."""
     value, low, high, chance, baseline, n = (score.get(part) for part in PARTS)
-    between = f" (95 %: {100 * low:.1f} to {100 * high:.1f})" if low is not None else ""
+    between = ""
+    if low is not None and high is not None:
+        between = f" (95 %: {100 * low:.1f} to {100 * high:.1f})"
     floors = "; ".join(
         f"{what} {percent(floor)}"
         for what, floor in (("baseline", baseline), ("chance", chance))

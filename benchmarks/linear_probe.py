@@ -27,6 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from xfm.frozen.logistic import LinearClassifier, Regression
+from xfm.metrics.classification import accuracy
 
 MAX_ITERATIONS = 1000
 
@@ -96,18 +97,18 @@ def main() -> None:
         began = time.perf_counter()
         fit = regression.fit(value, start, max_iterations=MAX_ITERATIONS)
         seconds, start = time.perf_counter() - began, fit.classifier
-        ours = float((start.predict(test).numpy() == other).mean())
+        ours = accuracy(start.predict(test).numpy(), other)
         theirs, their_seconds, their_steps = math.nan, math.nan, 0
         if not options.ours_only:
             began = time.perf_counter()
             model = scikit_learn(value, train, own, options.threads, max_iter=MAX_ITERATIONS)
             their_seconds, their_steps = time.perf_counter() - began, int(model.n_iter_[0])
-            theirs = float((model.predict(test) == other).mean())
+            theirs = accuracy(np.asarray(model.predict(test)), other)
         optimum = math.nan
         if options.converged:
             exact = train.astype(np.float64)
             model = scikit_learn(value, exact, own, options.threads, max_iter=20_000, tol=1e-7)
-            optimum = float((model.predict(test) == other).mean())
+            optimum = accuracy(np.asarray(model.predict(test)), other)
         steps = (fit.iterations, their_steps)
         lines.append(Line(value, ours, theirs, optimum, seconds, their_seconds, *steps))
         print(

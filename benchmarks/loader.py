@@ -14,7 +14,7 @@ import platform
 import tarfile
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -103,11 +103,11 @@ def measure(
     path = folder / ("text.jsonl" if stream == "text" else "pictures-00000.tar")
     patches = (setting.image_size // setting.patch_size) ** 2
     config = DataConfig(
-        **{stream: StreamConfig(setting.batch_size, [CorpusConfig(str(path))], mode)},
         tokenizer=str(folder / "tokenizer.json"),
         patch_mask=PatchMaskConfig(round(patches * 75 / 196), max(2, round(patches * 16 / 196))),
         workers=options.workers,
     )
+    config = replace(config, **{stream: StreamConfig(setting.batch_size, [CorpusConfig(str(path))], mode)})
     batches = PretrainingData(config, setting.image_size, setting.patch_size, seed=0).batches(0, 10**9)
     for _ in range(2 + 2 * options.workers):  # caches, and what the workers had prepared
         next(batches)

@@ -62,7 +62,7 @@ def caption_heads(model: XFM) -> dict[str, torch.Tensor]:
 def write(recipe: str, folder: Path) -> dict[str, Path]:
     """A model folder and a published file with random weights."""
     model = XFM(load_recipe(recipe).model).eval()
-    shown = Preprocessing(model.config.vision.image_size)
+    shown = Preprocessing(model.config.seeing.image_size)
     save_model(folder / "model", model, None, shown, {})
     export(Pretrained(model, None, shown, {}), folder / "model.th", caption_heads(model))
     return {"model folder": folder / "model", "published file": folder / "model.th"}

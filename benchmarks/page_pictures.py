@@ -69,13 +69,14 @@ def asked(page: Page, address: str, tab: str, number: int = 0) -> bool:
 
 def compressed(data: bytes) -> bytes:
     """A WebP of less than `MOST_BYTES`."""
-    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    picture, found = Image.open(io.BytesIO(data)).convert("RGB"), b""
     for quality in (88, 80, 70, 60, 50):
         out = io.BytesIO()
         picture.save(out, "webp", quality=quality, method=6)
-        if out.tell() < MOST_BYTES:
+        found = out.getvalue()
+        if len(found) < MOST_BYTES:
             break
-    return out.getvalue()
+    return found
 
 
 def main() -> None:

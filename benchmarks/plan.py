@@ -166,7 +166,7 @@ def narrow(recipe: Recipe, depth: int = 3, *options: str) -> Recipe:
     model = replace(
         model,
         vision=replace(model.seeing, depth=depth, **quarter),
-        language=replace(model.language, depth=depth, mlp_width=768, **quarter),  # pyright: ignore
+        language=replace(model.language, depth=depth, mlp_width=768, **quarter),
         fusion=replace(model.fusing, depth=depth, heads=3, mlp_width=768),
     )
     rows = {"text": 8, "image": 3, "pair": 6, "region": 4}

@@ -122,7 +122,9 @@ def counted(work: Work) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rate", type=float, default=100.0, help="TFLOP/s that training reaches")
     rate = parser.parse_args().rate
     print(f"| evaluation | rows x epochs | operations | hours at {rate:g} TFLOP/s |\n|---|---|---|---|")

@@ -154,7 +154,7 @@ def beit_config(config: VisionConfig) -> BeitConfig:
         use_mean_pooling=False,
         layer_scale_init_value=config.layer_scale,
         drop_path_rate=config.drop_path,
-        attn_implementation="eager",
+        attn_implementation="eager",  # pyright: ignore[reportCallIssue]  # transformers takes it undeclared
     )
 
 
@@ -172,7 +172,7 @@ def roberta_config(words: LanguageConfig, stack: LanguageConfig | FusionConfig, 
         type_vocab_size=1,
         layer_norm_eps=words.norm_eps,
         pad_token_id=words.pad,
-        attn_implementation="eager",
+        attn_implementation="eager",  # pyright: ignore[reportCallIssue]  # transformers takes it undeclared
         **more,
     )
 

@@ -159,7 +159,7 @@ def measured(backend: str, points: Points, truths: Any, queries: Vectors) -> dic
             adding, building = filled(store, points)
             print(f"{backend}: added in {adding:.0f} s, made compact in {building:.0f} s", flush=True)
             stats = store.stats()
-            found = {"backend": backend, "rows": points.rows, "width": points.width}
+            found: dict[str, Any] = {"backend": backend, "rows": points.rows, "width": points.width}
             found |= {"adding_s": adding, "compact_s": building, "bytes": stats.bytes, "search": stats.search}
             found["all"] = asked(store, queries, plain, [])
             where = [Condition("part", Relation.EQUAL, (0.0,))]

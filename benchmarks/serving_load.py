@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -151,8 +151,8 @@ class Memory:
 
     def told(self) -> dict[str, float]:
         """MiB at the beginning and at the end, and how many a minute are added in the second half."""
-        late = self.samples[len(self.samples) // 2 :]
-        slope = float(np.polyfit(*zip(*late, strict=True), 1)[0]) * 60 if len(late) > 2 else 0.0
+        times, sizes = np.array(self.samples[len(self.samples) // 2 :]).T
+        slope = float(np.polyfit(times, sizes, 1)[0]) * 60 if len(times) > 2 else 0.0
         return {"first": self.samples[0][1], "last": self.samples[-1][1], "per_minute": slope}
 
 
@@ -163,7 +163,11 @@ def warm(address: str, requests: Sequence[Sent], clients: int) -> None:
 
 
 def alternating(
-    addresses: dict[str, str], requests: dict[str, Sequence[Sent]], clients: int, seconds: float, rounds: int
+    addresses: Mapping[str, str],
+    requests: Mapping[str, Sequence[Sent]],
+    clients: int,
+    seconds: float,
+    rounds: int,
 ) -> dict[str, list[Tally]]:
     """Closed loops with servers in turn, so that the machine's moods meet all of them."""
     found: dict[str, list[Tally]] = {name: [] for name in addresses}
@@ -250,8 +254,8 @@ def main() -> None:
                 for name, address in places.items():
                     warm(address, asks[name], asked.clients)
                 loops = alternating(places, asks, asked.clients, closed, asked.rounds)
-                result["texts"] = {name: told(many) for name, many in loops.items()}
-                result["texts"]["ratio"] = ratio(loops["xfm"], loops["infinity"])
+                servers = {name: told(many) for name, many in loops.items()}
+                result["texts"] = {**servers, "ratio": ratio(loops["xfm"], loops["infinity"])}
     show(result)
     if asked.json:
         asked.json.write_text(json.dumps(result, indent=1) + "\n")

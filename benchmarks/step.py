@@ -137,7 +137,8 @@ class Steps:
 
 def compared(name: str, ours: Callable[[], None], theirs: Callable[[], None], rounds: int) -> Measured:
     """Medians of alternating steps; a first round is not counted."""
-    ours(), theirs()
+    ours()
+    theirs()
     pairs = [(clocks(ours), clocks(theirs)) for _ in range(rounds)]
     ratio, processor = (median(second[n] / first[n] for first, second in pairs) for n in (0, 1))
     seconds = (median(pair[place][0] for pair in pairs) for place in (0, 1))

@@ -15,6 +15,11 @@ from xfm.config.training import Strategy
 from xfm.planning.devices import GPUS
 from xfm.planning.planner import PretrainingPlan, plan
 
+DRIVER = {
+    **{"a10": 23_028, "a100": 81_920, "b200": 183_359, "h100": 81_559, "h200": 143_771, "l4": 23_034},
+    **{"l40s": 46_068, "rtx4090": 24_564},
+}
+"""MiB that nvidia-smi shows of a card."""
 PLAIN = ["--training.recompute", "nothing"]
 """The recipe computes some again, so that it fits: the ladder begins before that."""
 
@@ -215,3 +220,8 @@ def test_encoders_of_other_libraries_are_refused() -> None:
 
 def test_published_figures_are_plausible() -> None:
     assert all(0 < gpu.fp32 < gpu.bf16 and gpu.memory > 8 for gpu in GPUS.values())
+
+
+@pytest.mark.parametrize("name", DRIVER)
+def test_no_card_is_taken_for_larger_than_it_is(name: str) -> None:
+    assert 1 <= DRIVER[name] * 2**20 / GPUS[name].bytes < 1.08

@@ -15,11 +15,10 @@ from xfm.config.planning import PlanConfig
 from xfm.config.recipe import Recipe
 from xfm.config.spelling import early_word
 from xfm.paths import home_path
+from xfm.planning.devices import GB
 
 if TYPE_CHECKING:
     from xfm.planning.planner import PretrainingPlan
-
-GB = 1e9
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:

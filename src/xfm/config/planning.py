@@ -15,7 +15,7 @@ class PlanConfig:
     Attributes:
         gpus: processes that share it, each with a GPU of its own.
         gpu: its name in the table of published figures, such as h100.
-        gpu_memory: memory of one in GB (10^9 bytes), in place of the table's.
+        gpu_memory: memory of one in GB (10^9 bytes; 1000 MiB are 1.049), in place of the table's.
         gpu_tflops: peak of its matrix products in TFLOP/s in the precision of the run, in place of the
             table's.
         share: of that peak which training reaches; waiting for other processes and for data counts as well.

@@ -9,6 +9,8 @@ from xfm.config.training import Precision
 from xfm.errors import UserError, suggest
 
 GB = 10**9
+"""Bytes. Makers say GB and mean GiB, 7.4 % more, of which cards keep a part: an H100 of 80 GB has 81,559 MiB,
+an L4 of 24 GB has 23,034. At 10^9 bytes no card is taken for larger than it is."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Gpu:
 
     Attributes:
         name: of it.
-        memory: GB (10^9 bytes).
+        memory: in GB, as its maker says; counted as 10^9 bytes each, which it has at least.
         bf16: peak in TFLOP/s of dense products in bfloat16.
         fp32: likewise of float32 products, computed in TF32 where it has that, as training allows.
     """
@@ -26,6 +28,11 @@ class Gpu:
     memory: float
     bf16: float
     fp32: float
+
+    @property
+    def bytes(self) -> float:
+        """Its memory in bytes."""
+        return self.memory * GB
 
     def peak(self, precision: Precision) -> float:
         """TFLOP/s in a precision; `auto` is bfloat16, which all of these have."""

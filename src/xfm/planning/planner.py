@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from xfm.config.data import StreamConfig
+from xfm.config.data import DataConfig, StreamConfig
 from xfm.config.planning import PlanConfig
 from xfm.config.recipe import Recipe
 from xfm.config.training import Precision, Recompute, Strategy
 from xfm.errors import UserError
-from xfm.planning.devices import GB, Gpu, gpu_of
+from xfm.planning.devices import Gpu, gpu_of
 from xfm.planning.forecast import MemoryForecast, forecast
 from xfm.planning.sizes import smaller
 from xfm.planning.states import parts_of
@@ -72,7 +72,7 @@ class PretrainingPlan:
     @property
     def room(self) -> float:
         """Bytes that may be taken: the memory without its margin."""
-        return self.gpu.memory * GB * (1 - self.config.margin)
+        return _room(self.gpu, self.config)
 
     @property
     def chosen(self) -> Rung | None:
@@ -86,7 +86,7 @@ class PretrainingPlan:
             "recipe": self.recipe,
             "gpus": self.config.gpus,
             "gpu": self.gpu.name,
-            "gpu_memory": self.gpu.memory * GB,
+            "gpu_memory": self.gpu.bytes,
             "room": self.room,
             "peak_flops": self.gpu.peak(self.precision) * 1e12,
             "share": self.config.share,
@@ -146,10 +146,14 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
         seconds = found.flops / (gpu.peak(training.precision) * 1e12 * config.share)
         hours = training.minutes / 60 if training.minutes else training.steps * seconds / HOUR
         cost = hours * config.gpus * config.price if config.price else None
-        fits = found.memory.total <= gpu.memory * GB * (1 - config.margin)
+        fits = found.memory.total <= _room(gpu, config)
         ladder.append(Rung(name, options, found.memory, found.flops, seconds, hours, cost, fits))
     steps = None if training.minutes else training.steps
     return PretrainingPlan(recipe.name, config, gpu, training.precision, parts.count(), steps, ladder, notes)
+
+
+def _room(gpu: Gpu, config: PlanConfig) -> float:
+    return gpu.bytes * (1 - config.margin)
 
 
 def _decided(precision: Precision) -> Precision:
@@ -176,15 +180,21 @@ def _rungs(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[str, tuple[str,
         if training.recompute is not recipe.training.recompute:
             own = (*own, "--training.recompute", training.recompute.value)
             begins = f"{begins}recompute {training.recompute}, "
-        for parts in PARTS if _may_accumulate(recipe) else ():
-            data = smaller(recipe.data, parts, config.gpus)
-            if data is None:
-                break
+        for parts, data in _cuts(recipe, config):
             more = replace(training, accumulate=training.accumulate * parts)
             sizes = [word for stream, one in data.streams.items() if one.taken for word in _size(stream, one)]
             options = (*own, "--training.accumulate", str(more.accumulate), *sizes)
             name = f"{begins}accumulate {more.accumulate}"
             yield name, options, replace(recipe, training=more, data=data)
+
+
+def _cuts(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[int, DataConfig]]:
+    """Numbers of parts that a batch is cut into, and the data of one; each leaves every process a sample."""
+    for parts in PARTS if _may_accumulate(recipe) else ():
+        data = smaller(recipe.data, parts, config.gpus)
+        if data is None:
+            return
+        yield parts, data
 
 
 def _may_accumulate(recipe: Recipe) -> bool:
@@ -211,10 +221,7 @@ def _notes(recipe: Recipe, config: PlanConfig) -> list[str]:
 
 def _rounded(recipe: Recipe, config: PlanConfig) -> Iterator[str]:
     """What a step loses where a batch does not divide by the parts that it is cut into."""
-    for parts in PARTS if _may_accumulate(recipe) else ():
-        data = smaller(recipe.data, parts, config.gpus)
-        if data is None:
-            return
+    for parts, data in _cuts(recipe, config):
         for name, stream in recipe.data.streams.items():
             (option, part), (_, whole) = _size(name, data.streams[name]), _size(name, stream)
             if (taken := int(part) * parts) != int(whole):

@@ -16,6 +16,7 @@ from tests.processes import limited, run
 from tests.refusals import expect_refusal
 from xfm.data.tables import parquet_pages
 from xfm.data.tables.parquet import read_parquet
+from xfm.data.tables.parquet_footer import check_footer
 from xfm.errors import UserError
 from xfm.reproduce.files.readers import parquet_rows
 
@@ -41,6 +42,7 @@ def peak_of(program: str, *arguments: object) -> tuple[int, dict[str, Any]]:
 
 READ = """
 from xfm.data.tables.parquet import read_parquet
+from xfm.data.tables.parquet_footer import check_footer
 rows, size = 0, 0
 for row in read_parquet(Path(sys.argv[1])).rows(frozenset(["image"])):
     cell = row.cells["image"]["bytes"] if isinstance(row.cells["image"], dict) else row.cells["image"]
@@ -168,6 +170,26 @@ def test_no_byte_of_a_footer_ends_the_process(tmp_path: Path) -> None:
     read, refused = map(int, ended.out.split())
     assert read > 200
     assert refused > 100
+
+
+def test_a_list_that_lies_about_its_items_hides_nothing(tmp_path: Path) -> None:
+    """pyarrow reads what the format has there: it understands the footer as if nothing had been changed."""
+    path = tmp_path / "a.parquet"
+    table = arrow.table({"text": ["a", "b"], "tags": [[1], [2, 3]]})
+    parquet.write_table(table, path, store_schema=False)
+    data, whole, lies = path.read_bytes(), parquet.read_metadata(path), 0
+    for place in range(len(data) - 8 - int.from_bytes(data[-8:-4], "little"), len(data) - 8):
+        for kind in {1, 3, 5, 8, 12} - {data[place] & 15}:
+            path.write_bytes(data[:place] + bytes([data[place] & 0xF0 | kind]) + data[place + 1 :])
+            try:
+                found = parquet.read_metadata(path)
+            except (OSError, arrow.ArrowInvalid):
+                continue
+            if found.equals(whole) and data[place] >> 4:  # a list of nothing hides nothing
+                lies += 1
+                with pytest.raises(UserError, match="damaged"):
+                    check_footer(path, found)
+    assert lies > 20
 
 
 class KeysInMemory:

@@ -36,6 +36,7 @@ def test_a_footer_says_what_pyarrow_reads(tmp_path: Path) -> None:
     metadata = parquet.read_metadata(tmp_path / "a.parquet")
     found, end = told(footer, {3: {}, 4: {1: {3: {5: {}}}, 3: {}}})
     assert end == len(footer)
+    assert not {(4, 0), (4, 0, 1, 0)} & found.keys(), "items of lists are not told"
     assert (found[3,], found[4,]) == (metadata.num_rows, metadata.num_row_groups)
     for group in range(metadata.num_row_groups):
         assert found[4, group, 3] == metadata.row_group(group).num_rows

@@ -7,7 +7,7 @@ column is encrypted: it checks both, and nothing takes the error.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xfm.data.tables.thrift import Ways, walk
+from xfm.data.tables.thrift import INT32, INT64, STRUCTURE, TEXT, Ways, walk
 from xfm.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 _BYTES, _REPETITION, _DEFINITION = 1, 2, 3
 """Of the sizes that a column claims: bytes of its texts, and how many values have each level."""
-_WAYS: Ways = {4: {1: {8: {}, 3: {16: {_BYTES: {}, _REPETITION: {}, _DEFINITION: {}}}}}}
-"""Of each column in a group of rows: what it is encrypted with, and the sizes that it claims."""
+_SIZES: Ways = {_BYTES: {}, _REPETITION: INT64, _DEFINITION: INT64}
+_COLUMN: Ways = {2: INT32, 3: TEXT, 8: STRUCTURE, 13: STRUCTURE, 16: _SIZES, 17: {2: INT32}}
+_WAYS: Ways = {2: STRUCTURE, 4: {1: {3: _COLUMN, 8: {}}, 4: STRUCTURE}, 5: STRUCTURE, 7: STRUCTURE}
+"""Of each column in a group of rows: what it is encrypted with, and the sizes that it claims; and every list
+of a footer."""
 _END = 8  # bytes behind a footer: its length, and the mark of the format
 
 

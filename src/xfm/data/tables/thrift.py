@@ -6,12 +6,15 @@ Walked through without being built: what nobody asked for is passed over.
 from collections.abc import Callable
 from typing import TypeAlias
 
-Ways: TypeAlias = "dict[int, Ways]"
-"""Numbers of fields, with those of what lies within each; a list's are those of its items."""
+Ways: TypeAlias = "dict[int, Inside]"
+"""Numbers of fields, with what lies within each."""
+Inside: TypeAlias = "Ways | int"
+"""Fields of a structure, or of those in a list; of a list of anything else the kind of its items. Readers go
+by what the format has in a list, whatever it says of itself: one that says something else is refused."""
 Told = Callable[[tuple[int, ...], int, int], None]
 """Hears of a field: numbers of fields and places in lists that lead to it; its kind; and its own number
 if it is whole, the count of a list, else 0."""
-INT32, STRUCTURE = 5, 12
+INT32, INT64, TEXT, STRUCTURE = 5, 6, 8, 12
 """Kinds of values."""
 _DEEPEST = 16
 _FIXED = {3: 1, 7: 8, 13: 16}
@@ -52,36 +55,34 @@ class _Walk:
                 field += head >> 4
             else:
                 field, place = _signed(data, place)
-            asked = field in ways
-            inner, way = (ways[field], (*path, field)) if asked else (_NOTHING, ())
-            place = self._value(place, kind, inner, way, depth, asked)
+            inner, way = (ways[field], (*path, field)) if field in ways else (_NOTHING, ())
+            place = self._value(place, kind, inner, way, depth)
         return place + 1
 
-    def _value(
-        self, place: int, kind: int, ways: Ways, path: tuple[int, ...], depth: int, asked: bool
-    ) -> int:
+    def _value(self, place: int, kind: int, ways: Inside, path: tuple[int, ...], depth: int) -> int:
+        """A value, which is told where a path leads to it."""
         if depth > _DEEPEST:
             raise ValueError("too deep")
-        if kind in (4, 5, 6):
+        if kind in (4, INT32, INT64):
             number, place = _signed(self._data, place)
-            if asked:
+            if path:
                 self._told(path, kind, number)
             return place
         if kind in (9, 10):
-            return self._list(place, kind, ways, path, depth, asked)
-        if asked:
+            return self._list(place, kind, ways, path, depth)
+        if path:
             self._told(path, kind, 0)
         if kind in (1, 2):  # the value is the kind
             return place
         if kind in _FIXED:
             return self._over(place, _FIXED[kind])
-        if kind == 8:
+        if kind == TEXT:
             length, place = _unsigned(self._data, place)
             return self._over(place, length)
         if kind == 11:
             return self._map(place, depth)
         if kind == STRUCTURE:
-            return self.structure(place, ways, path, depth + 1)
+            return self.structure(place, ways if isinstance(ways, dict) else _NOTHING, path, depth + 1)
         raise ValueError("no value")
 
     def _over(self, place: int, count: int) -> int:
@@ -90,16 +91,19 @@ class _Walk:
             raise IndexError("the data end")
         return place + count
 
-    def _list(self, place: int, own: int, ways: Ways, path: tuple[int, ...], depth: int, asked: bool) -> int:
+    def _list(self, place: int, own: int, ways: Inside, path: tuple[int, ...], depth: int) -> int:
         head = self._data[place]
         place, count, kind = place + 1, head >> 4, head & 15
         if count == 15:
             count, place = _unsigned(self._data, place)
         self._over(place, count)  # an item takes a byte at least
-        if asked:
+        inner, wanted = (ways, STRUCTURE) if isinstance(ways, dict) else (_NOTHING, ways)
+        if path:
+            if count and kind != wanted:
+                raise ValueError("a list of something else")
             self._told(path, own, count)
         for number in range(count):
-            place = self._item(place, kind, ways, (*path, number) if ways else (), depth)
+            place = self._item(place, kind, inner, (*path, number) if inner else (), depth)
         return place
 
     def _map(self, place: int, depth: int) -> int:
@@ -113,10 +117,12 @@ class _Walk:
         return place
 
     def _item(self, place: int, kind: int, ways: Ways, path: tuple[int, ...], depth: int) -> int:
-        """An item of a list or a map; a truth takes a byte there."""
+        """An item of a list or a map, which is not told, but fields in it are; a truth takes a byte there."""
         if kind in (1, 2):
             return self._over(place, 1)
-        return self._value(place, kind, ways, path, depth + 1, asked=False)
+        if kind == STRUCTURE:
+            return self.structure(place, ways, path, depth + 1)
+        return self._value(place, kind, _NOTHING, (), depth + 1)
 
 
 def _unsigned(data: bytes, place: int) -> tuple[int, int]:
