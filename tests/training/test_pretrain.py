@@ -18,7 +18,7 @@ from tests.training.faults import command, sentence, trains
 from tests.training.support import logged, logged_losses
 from xfm.cli import main
 from xfm.config.data import CorpusConfig
-from xfm.config.encoders import LanguageConfig
+from xfm.config.encoders import LanguageConfig, TextPositions
 from xfm.config.load import dump_recipe
 from xfm.config.recipe import InitConfig, Phase, PhaseStream, PhaseWeights
 from xfm.errors import UserError
@@ -26,7 +26,7 @@ from xfm.modeling.folder import load_model, save_model
 from xfm.training.checkpoint import checkpoint_path, load_checkpoint
 from xfm.training.curriculum import CurriculumData
 from xfm.training.distributed import Process
-from xfm.training.pretrain import build_model, new_parts, pretrain
+from xfm.training.pretrain import begin, build_model, new_parts, overruled, pretrain
 
 ALONE = Process(0, 1, torch.device("cpu"))
 
@@ -79,6 +79,14 @@ def test_what_a_composed_model_began_with_is_kept(run, corpus, tmp_path):
     provenance = load_model(pretrain(recipe, tmp_path / "run", progress=False)).provenance
     assert provenance["began_with"] == {"recipe": "first", "steps": 7, "seed": 3, "composed": parts}
     assert provenance["licences"]["weights"] == "CC-BY-4.0"
+
+
+def test_what_a_recipe_asks_of_a_model_that_is_there_already_is_told(run, corpus, tmp_path, caplog):
+    recipe = replace(tiny_recipe(corpus, steps=1), init=InitConfig(model=str(run / "model")))
+    assert overruled(recipe, begin(recipe)[0]) == ""
+    other = replace(recipe.model, fusion=replace(recipe.model.fusing, positions=TextPositions.SINE))
+    pretrain(replace(recipe, model=other), tmp_path / "run", progress=False)
+    assert "decides the model, not the recipe: model.fusion.positions is none, not sine" in caplog.text
 
 
 def test_curriculum_changes_the_streams(run):

@@ -1,6 +1,6 @@
 """Configurations as plain values for YAML and JSON, and where two of them differ."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from typing import Any
@@ -62,27 +62,32 @@ def _default(field: Field[Any]) -> Any:
 
 
 def first_difference(
-    old: Any, new: Any, ignored: frozenset[str] = frozenset(), name: str = ""
+    old: Any, new: Any, ignored: frozenset[str] = frozenset()
 ) -> tuple[str, Any, Any] | None:
-    """The first field in which two plain values differ.
+    """The first of the `differences` of two plain values; None where nothing differs."""
+    return next(differences(old, new, ignored), None)
+
+
+def differences(
+    old: Any, new: Any, ignored: frozenset[str] = frozenset(), name: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """The fields in which two plain values differ.
 
     Args:
         old, new: results of `to_plain`.
         ignored: dotted names that may differ, with everything below them.
         name: dotted name of the values themselves.
 
-    Returns:
-        Dotted name, old and new value; None where nothing differs. A field that one side lacks is None there.
+    Yields:
+        Dotted name, old and new value. A field that one side lacks is None there.
     """
     if name in ignored or old == new:
-        return None
+        return
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
-        return name, old, new
+        yield name, old, new
+        return
     for key in [*old, *(key for key in new if key not in old)]:
-        below = f"{name}.{key}" if name else str(key)
-        if found := first_difference(old.get(key), new.get(key), ignored, below):
-            return found
-    return None
+        yield from differences(old.get(key), new.get(key), ignored, f"{name}.{key}" if name else str(key))
 
 
 def check_value_count(value: Any, left: int = MOST_VALUES, depth: int = 0) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from xfm.config.gradients import MimTarget
+from xfm.config.plain import differences, to_plain
 from xfm.config.recipe import InitConfig, Recipe
 from xfm.config.training import Change
 from xfm.errors import UserError, amount
@@ -35,6 +36,8 @@ from xfm.training.validation import Validation
 
 MODEL_FOLDER = "model"
 _log = logging.getLogger(__name__)
+TOLD = 6
+"""Fields that a warning names."""
 
 _HEADS = ("vision_proj.", "text_proj.", "itm_head.", "bbox_head.", "language_head.", "fusion_head.")
 _PUBLISHED_NEW = ("vision_proj.", "text_proj.", "temperature", "itm_head.", "bbox_head.")
@@ -82,6 +85,7 @@ def pretrain(
     require_run_folder(folder, resume)
     if resume:
         require_run(folder)  # before anything about the data
+    asked = recipe
     recipe, preprocessing, fresh = begin(recipe)
     new, policy = new_parts(recipe.init, recipe.training.optim.published, fresh), policy_of(recipe)
     provenance = partial(describe_run, recipe, origin=origin_of(recipe.init.model))
@@ -89,6 +93,8 @@ def pretrain(
     with distributed.processes(device, minutes) as process, held(folder, process), said:
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
+        if process.is_first and (sentence := overruled(asked, recipe)):
+            _log.warning("%s", sentence)
         course = course_of(recipe, folder, replay, resume)
         data = CurriculumData(recipe, process, preprocessing, course)
         data.check_versions()
@@ -156,6 +162,18 @@ def begin(recipe: Recipe) -> tuple[Recipe, Preprocessing, tuple[str, ...]]:
     except ValueError as error:
         raise UserError(f"init.model {folder} does not fit the recipe: {error}") from error
     return recipe, preprocessing, tuple(read_provenance(folder).get(FRESH) or ())
+
+
+def overruled(asked: Recipe, taken: Recipe) -> str:
+    """What the model that a run begins with has otherwise than the recipe; nothing where they agree."""
+    found = [
+        f"model.{name} is {new}, not {old}"
+        for name, old, new in differences(to_plain(asked.model), to_plain(taken.model))
+    ]
+    if not found:
+        return ""
+    more = f", and {len(found) - TOLD} more" if len(found) > TOLD else ""
+    return f"init.model {taken.init.model} decides the model, not the recipe: {', '.join(found[:TOLD])}{more}"
 
 
 def policy_of(recipe: Recipe) -> GradientPolicy:
