@@ -152,7 +152,7 @@ def _fuse_watching(
 
     Written out, because the fused kernels keep no weights; a test compares the two.
     """
-    states, texts = text, padded(mask)
+    states, texts = model.fusion.place(text), padded(mask)
     weights: Tensor | None = None
     layers = [layer for layer in model.fusion.layers if isinstance(layer, FusionLayer)]
     for place, layer in enumerate(layers):

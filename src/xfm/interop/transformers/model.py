@@ -81,10 +81,10 @@ class XFMPreTrainedModel(PreTrainedModel):
         if report["missing_keys"] or report["unexpected_keys"] or report["mismatched_keys"]:
             for record in held:
                 logging.getLogger(record.name).handle(record)
-        if hasattr(model, "vision"):
-            # transformers builds models without memory, and fills weights only
-            model.vision.compute_buffers()
-            model.fusion.compute_buffers()
+        # transformers builds models without memory, and fills weights only
+        for part in (getattr(model, name, None) for name in ("vision", "fusion")):
+            if part is not None:
+                part.compute_buffers()
         model.provenance = _read_provenance(pretrained_model_name_or_path, place)
         answer: Any = (model, report) if wants_report else model  # as transformers types it
         return answer
