@@ -26,7 +26,7 @@ def learned(task: Task[Any, Any, Any], rows: list[Any], steps: int) -> tuple[flo
     [
         pytest.param("vqa", 120, 0.1, {"accuracy", "accuracy_which_left", "accuracy_which_right"}, id="vqa"),
         pytest.param("grounding", 150, 0.3, {"acc50"}, id="grounding"),
-        pytest.param("reasoning", 160, 0.2, {"accuracy"}, id="reasoning"),
+        pytest.param("reasoning", 250, 0.2, {"accuracy"}, id="reasoning"),
         pytest.param("captioning", 250, 0.3, {"word_f1", "exact"}, id="captioning"),
     ],
 )
