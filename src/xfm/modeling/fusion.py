@@ -128,9 +128,10 @@ class FusionEncoder(nn.Module):
 
     def _padded(self, queries: Sequence[FusionQuery]) -> Tensor:
         """Queries on one image bank, of texts padded alike."""
-        states = torch.cat([self.place(query.texts.states.index_select(0, query.text)) for query in queries])
+        states = torch.cat([query.texts.states.index_select(0, query.text) for query in queries])
         mask = torch.cat([query.texts.mask.index_select(0, query.text) for query in queries])
         texts, memories = padded(mask), remember(memory_of(queries), states.shape[1])
+        states = self.place(states)
         for layer in self.layers:
             states = layer(states, texts, memories)
         return states

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from xfm.world.catalog import ObjectType
 from xfm.world.facts import USUALLY_RELATED, Description, contradicts, describe, without_item, wording
 from xfm.world.grammar import definite
-from xfm.world.relations import excluded, places_differ, relation_between
+from xfm.world.relations import Relation, excluded, places_differ, relation_between
 from xfm.world.rng import Rng
 from xfm.world.scene import Place, Scene, SceneObject, SceneSampler, Size, Wanted
 from xfm.world.splits import KindChooser
@@ -81,29 +81,27 @@ class TwinMaker:
                 continue
             twins = Twins(edit, (made[0], made[1]))
             first, second = twins.scenes
-            told = tuple(told_apart(rng, *pair, self.whole) for pair in ((first, second), (second, first)))
+            told = (told_apart(rng, first, second, self.whole), told_apart(rng, second, first, self.whole))
             if all(told):
-                return twins, (told[0], told[1])
+                return twins, told
 
     def _relate(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
         pair = rng.sample(scene.singles, 2)
-        if len(pair) < 2 or relation_between(pair[0], pair[1], scene.image_size) is None:
+        if len(pair) < 2 or (relation := relation_between(pair[0], pair[1], scene.image_size)) is None:
             return None
         a, b = pair
         if rng.chance(TURNED):
-            return scene, self._turned(rng, scene, a, b)
+            return scene, self._turned(rng, scene, a, relation, b)
         new = [Wanted(a.kind, a.size, b.place), Wanted(b.kind, b.size, a.place)]
         return scene, self.sampler.edited(rng, scene, pair, new)
 
-    def _turned(self, rng: Rng, scene: Scene, a: SceneObject, b: SceneObject) -> Scene | None:
+    def _turned(self, rng: Rng, scene: Scene, a: SceneObject, was: Relation, b: SceneObject) -> Scene | None:
         """The scene with `b` elsewhere, so that what `a` was to it is clearly false, and another is clear."""
-        was, side = relation_between(a, b, scene.image_size), scene.image_size
-        taken = {item.place for item in scene.objects}
-        for place in rng.shuffled([place for place in Place if place not in taken]):
+        for place in rng.shuffled(_free(scene)):
             other = self.sampler.edited(rng, scene, [b], [b.wanted(place=place)])
-            if was is None or other is None:
+            if other is None:
                 continue
-            moved = other.groups[b.kind][0]
+            moved, side = other.groups[b.kind][0], scene.image_size
             if relation_between(a, moved, side) is not None and excluded(a, was, moved, side):
                 return other
         return None
@@ -112,8 +110,7 @@ class TwinMaker:
         if not scene.singles:
             return None
         item = rng.pick(scene.singles)
-        taken = {other.place for other in scene.objects}
-        free = [place for place in Place if place not in taken and places_differ(place, item.place)]
+        free = [place for place in _free(scene) if places_differ(place, item.place)]
         if not free:
             return None
         return scene, self.sampler.edited(rng, scene, [item], [item.wanted(place=rng.pick(free))])
@@ -132,10 +129,9 @@ class TwinMaker:
         item = rng.pick(scene.objects)
         if scene.count(item.kind) > 1 and rng.chance(50):
             return scene, self.sampler.edited(rng, scene, [item], [])
-        taken = {other.place for other in scene.objects}
         if scene.count(item.kind) == MOST_ALIKE or len(scene.objects) == MOST_OBJECTS:
             return None
-        place = rng.pick([place for place in Place if place not in taken])
+        place = rng.pick(_free(scene))
         return scene, self.sampler.edited(rng, scene, [], [item.wanted(place=place)])
 
     def _repaint(self, rng: Rng, scene: Scene) -> tuple[Scene, Scene | None] | None:
@@ -162,10 +158,16 @@ def _kinds(scene: Scene) -> list[ObjectType]:
     return list(scene.groups)
 
 
+def _free(scene: Scene) -> list[Place]:
+    """The places that no object has."""
+    taken = {item.place for item in scene.objects}
+    return [place for place in Place if place not in taken]
+
+
 # Objects a scene, and edits, with weights. What a name tells is learned from all scenes: edits that change
 # one are rare.
 NUMBERS = ((2, 40), (3, 38), (4, 22))
-TURNED = 60  # percent of edits of a relation after which two objects are as they were in neither direction
+TURNED = 60  # percent of edits of a relation that move one object around the other; the rest exchange the two
 EDITS = (
     (Edit.RELATION, 46), (Edit.PLACE, 20), (Edit.SIZE, 10), (Edit.COUNT, 10), (Edit.BACKGROUND, 8),
     (Edit.OBJECT, 6),
