@@ -3,7 +3,7 @@
 import io
 import json
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from xfm.config.data import (
     TokenMaskConfig,
 )
 from xfm.data.loader import PretrainingData
+from xfm.data.masking import mask_tokens, maskable
 from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer, train_tokenizer
 
@@ -33,6 +34,18 @@ COLOURS = ["red", "green", "blue", "yellow"]
 def generator(seed: int) -> np.random.Generator:
     """A generator as the loader makes them."""
     return np.random.Generator(np.random.Philox(key=seed))
+
+
+def masked_row(
+    rng: np.random.Generator,
+    ids: list[int],
+    word_ids: Sequence[int | None],
+    config: TokenMaskConfig,
+    tokenizer: Tokenizer,
+) -> tuple[list[int], list[int], list[int]]:
+    """What `mask_tokens` makes of a row whose words are told token by token."""
+    words = maskable(ids, word_ids, config.whole_word, tokenizer)
+    return mask_tokens(rng, ids, words, config, tokenizer)
 
 
 def noise(seed: int, width: int, height: int) -> Tensor:

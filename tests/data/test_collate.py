@@ -17,6 +17,7 @@ from xfm.data.collate import (
     stack_pixels,
     visible_patches,
 )
+from xfm.data.known_texts import KnownTexts
 from xfm.data.tokenizer import train_tokenizer
 
 
@@ -52,7 +53,7 @@ def test_visible_patches():
 
 def test_collate_tokens_pads(tokenizer):
     rows = [TextRow(text, np.random.default_rng(0)) for text in ("a", "a red cat sits here", "", "cat " * 90)]
-    tokens, masked = collate_tokens(rows, TokenMaskConfig(0.5, 15, 30), tokenizer)
+    tokens, masked = collate_tokens(rows, TokenMaskConfig(0.5, 15, 30), KnownTexts(tokenizer))
     assert tokens.ids.shape == tokens.mask.shape == masked.ids.shape == (4, 30)
     assert tokens.mask.sum(1).tolist()[2:] == [2, 30]
     assert (tokens.ids[~tokens.mask] == tokenizer.pad).all()
@@ -78,7 +79,7 @@ def test_stack_pixels_copies_any_layout():
 
 
 def test_no_rows_at_all(tokenizer):
-    tokens, masked = collate_tokens([], TokenMaskConfig(0.5, 15, 30), tokenizer)
+    tokens, masked = collate_tokens([], TokenMaskConfig(0.5, 15, 30), KnownTexts(tokenizer))
     assert len(tokens.ids) == len(tokens.mask) == len(masked.positions) == len(masked.labels) == 0
     assert {tokens.ids.dtype, masked.ids.dtype, masked.labels.dtype} == {torch.int64}
     assert visible_patches([], 12, 8).shape == (0, 64)
@@ -88,5 +89,5 @@ def test_no_rows_at_all(tokenizer):
 @pytest.mark.parametrize("texts", [["a"], ["a", "b"]])
 def test_collate_tokens_without_masks_has_one_column(texts, tokenizer):
     rows = [TextRow("", np.random.default_rng(0)) for _ in texts]
-    _, masked = collate_tokens(rows, TokenMaskConfig(0.5, 15, 30), tokenizer)
+    _, masked = collate_tokens(rows, TokenMaskConfig(0.5, 15, 30), KnownTexts(tokenizer))
     assert masked.labels.tolist() == [[-100]] * len(texts)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.conftest import generator
+from tests.data.conftest import generator, masked_row
 from xfm.config.data import PatchMaskConfig, TokenMaskConfig
-from xfm.data.masking import mask_patches, mask_tokens, masked_count
+from xfm.data.masking import mask_patches, masked_count
 from xfm.data.tokenizer import Tokenizer, train_tokenizer
 
 
@@ -48,7 +48,7 @@ def test_replacement_is_80_10_10(tokenizer):
     counts = np.zeros(3)
     drawn = set()
     for _ in range(1500):
-        masked, positions, labels = mask_tokens(rng, ids, word_ids, config, tokenizer)
+        masked, positions, labels = masked_row(rng, ids, word_ids, config, tokenizer)
         assert labels == [ids[p] for p in positions]
         for position, label in zip(positions, labels, strict=True):
             new = masked[position]
@@ -71,7 +71,7 @@ def test_whole_words(tokenizer, sizes, probability, most, skipgram, seed):
     word_ids = [None, *(w for w, size in enumerate(sizes) for _ in range(size)), None]
     ids = [0, *([9] * sum(sizes)), 2]
     config = TokenMaskConfig(probability, most, 999, skipgram)
-    _, positions, _ = mask_tokens(generator(seed), ids, word_ids, config, tokenizer)
+    _, positions, _ = masked_row(generator(seed), ids, word_ids, config, tokenizer)
     budget = masked_count(len(ids), config)
     assert positions == sorted(set(positions))
     assert 0 < len(positions) <= budget
@@ -95,7 +95,7 @@ def test_whole_words_of_real_texts(tokenizer, text, seed):
     encoded = tokenizer.encode_batch([text], 64)
     ids, words = encoded.ids[0].tolist(), encoded.word_ids[0].tolist()
     config = TokenMaskConfig(0.5, 15, 64)
-    _, positions, labels = mask_tokens(generator(seed), ids, words, config, tokenizer)
+    _, positions, labels = masked_row(generator(seed), ids, words, config, tokenizer)
     assert not set(labels) & tokenizer.special_ids
     assert 0 < len(positions) <= masked_count(len(ids), config)
     sizes = {w: words.count(w) for w in set(words) - {-1}}
@@ -108,11 +108,11 @@ def test_token_masks_split_words_when_asked(tokenizer):
     word_ids = [None, *([0] * 10), None]
     ids = [0, *([9] * 10), 2]
     config = TokenMaskConfig(0.4, 9, 30, whole_word=False)
-    _, positions, _ = mask_tokens(generator(0), ids, word_ids, config, tokenizer)
+    _, positions, _ = masked_row(generator(0), ids, word_ids, config, tokenizer)
     assert len(positions) == 5
 
 
 def test_texts_that_look_like_special_tokens_are_not_masked(tokenizer):
     encoded = tokenizer.encode_batch(["</s><mask><pad>"], 30)
     ids, words = encoded.ids[0].tolist(), encoded.word_ids[0].tolist()
-    assert mask_tokens(generator(0), ids, words, TokenMaskConfig(0.9, 9, 30), tokenizer) == (ids, [], [])
+    assert masked_row(generator(0), ids, words, TokenMaskConfig(0.9, 9, 30), tokenizer) == (ids, [], [])

@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from tests.data.conftest import generator
+from tests.data.conftest import generator, masked_row
 from tests.golden.recorded import Recorded
 from xfm.config.data import PatchMaskConfig, TokenMaskConfig
-from xfm.data.masking import mask_patches, mask_tokens
+from xfm.data.masking import mask_patches
 from xfm.data.tokenizer import Tokenizer, train_tokenizer
 
 SPREADS = 4.5
@@ -130,7 +130,7 @@ def check_tokens(case: dict[str, Any], tokenizer: Tokenizer, whole: bool) -> Non
     ids = [0, *([word] * (length - 1))]
     word_ids = [None, *range(length - 1)]
     rng = generator(5)
-    rows = [mask_tokens(rng, ids, word_ids, config, tokenizer) for _ in range(count)]
+    rows = [masked_row(rng, ids, word_ids, config, tokenizer) for _ in range(count)]
     masked: NDArray[np.bool_] = np.zeros((count, length), dtype=bool)
     for row, (_, positions, _) in zip(masked, rows, strict=True):
         row[positions] = True

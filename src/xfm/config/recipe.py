@@ -217,6 +217,8 @@ class Recipe:
             if stop > start:
                 data = resolve_paths(phase.data(self.data), home_path(self.root))
                 weights = phase.losses(training.weights)
+                if not weights.mim:  # no masks where nothing learns of them
+                    data = replace(data, patch_mask=replace(data.patch_mask, on_pairs=False))
                 found.append(Stretch(phase.until, data, weights, phase.inherit_words, phase.rate))
                 start = stop
         return found

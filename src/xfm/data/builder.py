@@ -15,6 +15,7 @@ from torch import Tensor
 from xfm.config.data import Augmentation, DataConfig
 from xfm.data.augment import recolour
 from xfm.data.collate import TextRow, collate_tokens, stack_pixels, text_identity
+from xfm.data.known_texts import KnownTexts
 from xfm.data.masking import mask_patches
 from xfm.data.records import SampleKind
 from xfm.data.regions import collate_regions
@@ -82,7 +83,7 @@ class BatchBuilder:
     ) -> None:
         self._config = config
         self._streams = {stream.kind: stream for stream in streams}
-        self._tokenizer = tokenizer
+        self._texts = KnownTexts(tokenizer)
         self._size, self._patch = image_size, patch_size
         self._share = share
 
@@ -120,7 +121,7 @@ class BatchBuilder:
         rows = [TextRow(passage(item.rng, item.sample.text, config.max_tokens), item.rng) for item in items]
         longest = self._streams[SampleKind.TEXT].longest(step)
         config = config if longest is None else replace(config, max_tokens=longest)
-        return TextBatch(*collate_tokens(rows, config, self._tokenizer))
+        return TextBatch(*collate_tokens(rows, config, self._texts))
 
     def _image(self, items: Sequence[DrawnSample[ImageSample]]) -> ImageBatch:
         mode = self._streams[SampleKind.IMAGE].augmentation
@@ -135,7 +136,7 @@ class BatchBuilder:
             caption = captions[int(item.rng.random() * len(captions))]
             pictures.append(self._picture(item, mode, may_mirror(mode, captions)))
             rows.append(TextRow(normalise_caption(caption, self._config.max_words), item.rng))
-        tokens, masked = collate_tokens(rows, self._config.caption_mask, self._tokenizer)
+        tokens, masked = collate_tokens(rows, self._config.caption_mask, self._texts)
         return PairBatch(
             pixels=stack_pixels(pictures),
             tokens=tokens,
@@ -147,7 +148,7 @@ class BatchBuilder:
 
     def _region(self, items: Sequence[DrawnSample[RegionSample]]) -> RegionBatch:
         mode = self._streams[SampleKind.REGION].augmentation
-        return collate_regions(items, self._config, mode, self._tokenizer, self._size, self._patch)
+        return collate_regions(items, self._config, mode, self._texts, self._size, self._patch)
 
     def _picture(
         self, item: DrawnSample[ImageSample | PairSample], mode: Augmentation, may_flip: bool

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from xfm.config.data import TokenMaskConfig
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
+from xfm.data.known_texts import KnownTexts
 from xfm.data.masking import IGNORED, mask_tokens
 from xfm.data.schema import MaskedTokens, Tokens
-from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Box
 
 LENGTH_STEP = 8
@@ -57,25 +57,27 @@ def box_identity(picture: int, box: Box) -> int:
 
 
 def collate_tokens(
-    rows: Sequence[TextRow], config: TokenMaskConfig, tokenizer: Tokenizer
+    rows: Sequence[TextRow], config: TokenMaskConfig, known: KnownTexts
 ) -> tuple[Tokens, MaskedTokens]:
-    """Tokenise all rows in one call, mask each with its own generator, pad.
+    """Tokenise the rows, mask each with its own generator, pad.
 
     Returns:
         Tokens [R, T] and their masked copies with M = the most masks in a row; T is a multiple of
         `LENGTH_STEP`, or the longest text allowed.
     """
-    encoded = tokenizer.encode_lists([row.text for row in rows], config.max_tokens)
+    tokenizer = known.tokenizer
+    read = known.read([row.text for row in rows], config.max_tokens, config.whole_word)
     masked = [
-        mask_tokens(row.rng, ids, words, config, tokenizer)
-        for row, (ids, words) in zip(rows, encoded, strict=True)
+        mask_tokens(row.rng, text.ids, text.words, config, tokenizer)
+        for row, text in zip(rows, read, strict=True)
     ]
-    longest = max((len(ids) for ids, _ in encoded), default=1)
+    lengths = [len(text.ids) for text in read]
+    longest = max(lengths, default=1)
     length = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, max(config.max_tokens, longest))
     most = max([1, *(len(positions) for _, positions, _ in masked)])
-    real = _filled([len(ids) for ids, _ in encoded], length)
+    real = _filled(lengths, length)
     chosen = _filled([len(positions) for _, positions, _ in masked], most)
-    tokens = Tokens(_padded([ids for ids, _ in encoded], real, tokenizer.pad), torch.from_numpy(real))
+    tokens = Tokens(_padded([text.ids for text in read], real, tokenizer.pad), torch.from_numpy(real))
     return tokens, MaskedTokens(
         ids=_padded([ids for ids, _, _ in masked], real, tokenizer.pad),
         positions=_padded([positions for _, positions, _ in masked], chosen, 0),

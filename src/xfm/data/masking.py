@@ -67,32 +67,30 @@ def masked_count(length: int, config: TokenMaskConfig) -> int:
 def mask_tokens(
     rng: np.random.Generator,
     ids: Sequence[int],
-    word_ids: Sequence[int | None],
+    words: Sequence[tuple[int, int]],
     config: TokenMaskConfig,
     tokenizer: Tokenizer,
 ) -> tuple[list[int], list[int], list[int]]:
     """Mask the tokens of one sequence: choose words, then replace 80 % / 10 % / 10 %.
 
     Words are visited in random order; with probability `config.skipgram` a visited word brings the next one
-    or more along, up to a run of `config.skipgram_size`. Special tokens are never chosen. With
-    `config.whole_word` all pieces of a word are masked or none, so the count may stay below `masked_count`
-    when no word fits into the rest; only when every word is longer than the whole count is one of them masked
-    in part. Otherwise every token is a word of its own and the count is exact (or every token, in very short
-    sequences).
+    or more along, up to a run of `config.skipgram_size`. All pieces of a word are masked or none, so the
+    count may stay below `masked_count` when no word fits into the rest; only when every word is longer than
+    the whole count is one of them masked in part. Where every token is a word of its own the count is exact
+    (or every token, in very short sequences).
 
     The chosen tokens become the mask token (80 %), a random token that is not special (10 %), or stay (10 %).
 
     Args:
         rng: the sample's generator.
         ids: [T] token ids, not padded.
-        word_ids: [T] the word of each token; None (or negative) at special tokens.
+        words: first position and end of every word that may be masked, in order (`maskable`).
         config: how much to mask.
-        tokenizer: gives the mask token and the special tokens.
+        tokenizer: gives the mask token and those that may stand in for others.
 
     Returns:
         The ids after masking [T], the chosen positions in rising order [n], and the true ids there [n].
     """
-    words = _words(ids, word_ids, config.whole_word, tokenizer)
     if not words:
         return list(ids), [], []
     chosen = _choose(rng, words, masked_count(len(ids), config), config)
@@ -106,10 +104,17 @@ def mask_tokens(
     return masked, chosen, [ids[position] for position in chosen]
 
 
-def _words(
+def maskable(
     ids: Sequence[int], word_ids: Sequence[int | None], whole: bool, tokenizer: Tokenizer
 ) -> list[tuple[int, int]]:
-    """First position and end of every word that may be masked, in order."""
+    """First position and end of every word that may be masked, in order: special tokens never are.
+
+    Args:
+        ids: [T] token ids, not padded.
+        word_ids: [T] the word of each token; None (or negative) at special tokens.
+        whole: whether all pieces of a word are masked or none; otherwise each token is a word of its own.
+        tokenizer: gives the special tokens.
+    """
     special = tokenizer.special_ids
     starts: list[int] = []
     ends: list[int] = []

@@ -18,9 +18,10 @@ from xfm.data.collate import (
     text_identity,
     visible_patches,
 )
+from xfm.data.known_texts import KnownTexts
 from xfm.data.schema import RegionBatch, RegionSample
 from xfm.data.streams import DrawnSample
-from xfm.data.tokenizer import Tokenizer, normalise_caption
+from xfm.data.tokenizer import normalise_caption
 from xfm.data.transforms import Box, may_mirror, move_boxes, region_view, show
 
 _LARGE = 144
@@ -53,7 +54,7 @@ def collate_regions(
     items: Sequence[DrawnSample[RegionSample]],
     config: DataConfig,
     mode: Augmentation,
-    tokenizer: Tokenizer,
+    known: KnownTexts,
     size: int,
     patch: int,
 ) -> RegionBatch:
@@ -68,7 +69,7 @@ def collate_regions(
         items: the samples.
         config: the data configuration.
         mode: how pictures are varied.
-        tokenizer: the vocabulary.
+        known: texts as tokens, and the vocabulary.
         size: side of the pictures in pixels.
         patch: side of a patch in pixels.
 
@@ -78,7 +79,7 @@ def collate_regions(
     rows = _Rows()
     pictures = [_add_picture(rows, item, image, config, mode, size) for image, item in enumerate(items)]
     rows.trim(config.row_multiple)
-    tokens, masked = collate_tokens(rows.texts, config.caption_mask, tokenizer)
+    tokens, masked = collate_tokens(rows.texts, config.caption_mask, known)
     is_image = torch.tensor([box is None for box in rows.boxes], dtype=torch.bool)
     return RegionBatch(
         pixels=stack_pixels(pictures),
