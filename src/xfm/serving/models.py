@@ -22,6 +22,8 @@ from xfm.modeling.folder import Pretrained
 from xfm.modeling.precision import hold
 
 AnyPipeline = Pipeline[Any, Any]
+ENCODED = 64 << 20
+"""Bytes of encoded pictures that a model keeps between requests: full after a minute of load."""
 
 
 @dataclass(eq=False)
@@ -48,7 +50,7 @@ class Served:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.encoded = EncodedPictures(self.pipeline("embed").engine)
+        self.encoded = EncodedPictures(self.pipeline("embed").engine, ENCODED)
         self.counting = copy.deepcopy(self.pretrained.tokenizer)
 
     def pipeline(self, task: str) -> AnyPipeline:
