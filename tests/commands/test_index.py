@@ -41,9 +41,13 @@ def test_build_search_and_take_out(model: Path, tmp_path: Path, photos: Path, cl
 
 
 def test_a_folder_of_pictures_is_searched_without_a_build(model: Path, photos: Path, cli: Cli) -> None:
-    no_condition = ("search", photos, "a red square", "--model", model, "--where", "cap")
-    cli.expect_refusal(["cap is no condition: write one such as kind=dog"], *no_condition)
-    assert not (photos / HIDDEN).exists()  # refused before the pictures are read
+    for wrong, told in (
+        (("a red square", "--where", "cap"), "cap is no condition: write one such as kind=dog"),
+        ((" ",), "the text of the search is empty"),
+        (("--image", photos / "none.png"), "none.png"),
+    ):
+        cli.expect_refusal([told], "search", photos, "--model", model, *wrong)
+        assert not (photos / HIDDEN).exists()  # refused before the pictures are read
     first = cli.prints("search", photos, "a red square", "--model", model)
     assert "12 new" in cli.errors
     assert "  1." in first

@@ -60,14 +60,11 @@ def run(chosen: Namespace) -> None:
     draw = None if chosen.draw is None else Path(chosen.draw)
     if draw is not None and draw.exists() and (not draw.is_dir() or any(draw.iterdir())):
         raise UserError(f"--draw {draw} holds something: name another folder, such as {free_name(draw)}")
-    from xfm.index.conditions import parse_condition
-
-    for one in options.where:
-        parse_condition(one)  # before a folder becomes a collection, which may take long
     from xfm.index.searching import Searcher
 
+    image = None if chosen.image is None else Path(chosen.image)
+    _check(chosen.text, image, options)
     with _opened(chosen) as index:
-        image = None if chosen.image is None else Path(chosen.image)
         answer = Searcher(index).search(chosen.text, image, options)
     if chosen.json:
         print(json.dumps(asdict(answer), indent=1))
@@ -75,6 +72,19 @@ def run(chosen: Namespace) -> None:
         _print(answer, chosen.text)
     if draw is not None:
         _draw(answer, chosen.text or "", draw)
+
+
+def _check(text: str | None, image: Path | None, options: SearchOptions) -> None:
+    """Refuse what cannot be searched before a folder becomes a collection, which may take long."""
+    from xfm.index.conditions import parse_condition
+    from xfm.index.searching import SearchQuestion, searched_text
+    from xfm.inference.picture_inputs import read_original
+
+    for one in options.where:
+        parse_condition(one)
+    searched_text(SearchQuestion(text, image))
+    if image is not None:
+        read_original(image, None)
 
 
 def _opened(chosen: Namespace) -> "AbstractContextManager[Index]":

@@ -108,7 +108,7 @@ class Searcher:
         """
         engine, parts = self._engine, list[list[Tensor]]([] for _ in asked)
         words: dict[int, tuple[Tensor, Tensor]] = {}
-        said = {place: text for place, one in enumerate(asked) if (text := _text(one)) is not None}
+        said = {place: text for place, one in enumerate(asked) if (text := searched_text(one)) is not None}
         shown = {
             place: self._reader.read(one.image) for place, one in enumerate(asked) if one.image is not None
         }
@@ -224,7 +224,7 @@ class Searcher:
         return left, [there[one.entry.key] for one in left]
 
 
-def _text(one: SearchQuestion) -> str | None:
+def searched_text(one: SearchQuestion) -> str | None:
     """The text of a question; raises UserError where there is nothing to search."""
     if one.text is None and one.image is None:
         raise UserError("a search needs a text, a picture, or both")
