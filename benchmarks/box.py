@@ -4,18 +4,23 @@
     xfm evaluate runs/box --world worlds/emoji
     python -m benchmarks.box install runs/box small results/small.sh
     python -m benchmarks.box check src/xfm/boxed/small
+    python -m benchmarks.box positions runs/small --out runs/placed
 
 `half` stores a model in half precision, so that what is evaluated is what is loaded. `install` copies the
 evaluated model of a run to `src/xfm/boxed/NAME` with a card of its scores and of the commands that made it,
 which are in a file; more than 30 MB are refused. `check` writes the self-check of a folder that has none.
+`positions` gives a model that was trained without them fixed positions in its fusion encoder, to be trained
+on with: they hold no weights.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.results import EVERYTHING, PARTS, ROOT
 
+from xfm.config.encoders import TextPositions
 from xfm.errors import UserError
 from xfm.evaluation.suite import weights_digest
 from xfm.files import drafting, read_json_object, read_text, replace_folder, write_text
@@ -23,6 +28,7 @@ from xfm.metrics.numbers import percent
 from xfm.modeling.card import CARD, model_card
 from xfm.modeling.folder import Pretrained, load_model, write_check
 from xfm.modeling.model_writing import save_model
+from xfm.modeling.xfm import XFM
 from xfm.training.pretrain import MODEL_FOLDER
 
 MOST = 30_000_000
@@ -38,6 +44,18 @@ def half(source: Path, out: Path) -> Path:
     """Store the model of a run, or of a folder, in half precision, as that of the run `out`."""
     found = load_model(source)
     _save(out / MODEL_FOLDER, found, found.provenance)
+    return out / MODEL_FOLDER
+
+
+def positions(source: Path, out: Path) -> Path:
+    """Store the model of a run, or of a folder, with positions in fusion, as that of the run `out`."""
+    found = load_model(source)
+    config = found.model.config
+    fusion = replace(config.fusion, positions=TextPositions.SINE)
+    model = XFM(replace(config, fusion=fusion))
+    model.load_state_dict(found.model.state_dict())
+    own = found.belongings
+    save_model(out / MODEL_FOLDER, model, own.tokenizer, own.preprocessing, found.provenance)
     return out / MODEL_FOLDER
 
 
@@ -126,6 +144,9 @@ def main() -> None:
     halving = verbs.add_parser("half", help="store a model in half precision")
     halving.add_argument("model", type=Path, help="a finished run, or a model folder")
     halving.add_argument("--out", type=Path, required=True, help="folder of a run that gets the new model")
+    placing = verbs.add_parser("positions", help="give the fusion encoder of a model positions")
+    placing.add_argument("model", type=Path, help="a finished run, or a model folder")
+    placing.add_argument("--out", type=Path, required=True, help="folder of a run that gets the new model")
     installing = verbs.add_parser("install", help="put the evaluated model of a run into the package")
     installing.add_argument("run", type=Path)
     installing.add_argument("name", help="by which it is loaded")
@@ -136,6 +157,8 @@ def main() -> None:
     try:
         if given.verb == "half":
             print(f"The model is in {half(given.model, given.out)}; `xfm evaluate {given.out}` scores it")
+        elif given.verb == "positions":
+            print(f"The model is in {positions(given.model, given.out)}; train it on with --init.model")
         elif given.verb == "check":
             print(f"The self-check is in {write_check(given.model)}")
         else:

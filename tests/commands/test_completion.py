@@ -53,7 +53,7 @@ def test_bash_completes_verbs_options_values_and_paths(program: Path) -> None:
     assert {"xywh", "xyxy"} <= complete(program, "xfm finetune vqa --box-format ")
     assert "rows.csv" in complete(program, "xfm finetune vqa --model m --train r")
     assert complete(program, "xfm evaluate ph") == {"photos/"}
-    assert complete(program, "xfm pretrain --recipe sm") == {"small", "small-longer"}
+    assert complete(program, "xfm pretrain --recipe sm") == {"small", "small-longer", "small-twins"}
     assert complete(program, "xfm completion ") == {*SHELLS}
 
 
