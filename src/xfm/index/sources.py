@@ -1,16 +1,18 @@
 """Pictures to take in: of folders, tables and tar shards, one after the other, with what is known of them."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from xfm.config.table_kinds import LISTED, table_kind
 from xfm.data.folders import Scan, scan_folder
-from xfm.data.records import BadRecordError, SampleKind
+from xfm.data.records import BadRecordError, SampleKind, is_text
 from xfm.data.sources import open_source
 from xfm.data.tables import ColumnMap
-from xfm.errors import UserError
-from xfm.index.offers import Offer, PictureSupply, SupplyCut, file_stamp
+from xfm.errors import UserError, printable
+from xfm.index.conditions import Metadata
+from xfm.index.offers import Offer, PictureSupply, SupplyCut, file_stamp, told_stamp
 from xfm.index.table_supply import TableSupply
 
 
@@ -27,7 +29,7 @@ def open_supply(
         path: of it.
         columns: what the columns of a table are called.
         key: the column that names pictures; `id` where there is one, else file and row do.
-        keep: columns that become metadata; None takes all others.
+        keep: columns of a table, or fields of a shard's JSON, that become metadata; None takes all others.
         known: how it was cut, where parts of it are read.
 
     Raises:
@@ -36,7 +38,7 @@ def open_supply(
     if os.path.isdir(path):
         return FolderSupply(path, None if known is None else known.names)
     if path.suffix.lower() == ".tar":
-        return ShardSupply(path)
+        return ShardSupply(path, keep)
     if table_kind(path) is not None:
         return TableSupply(path, columns or ColumnMap(), key, keep, None if known is None else known.twice)
     if not os.path.lexists(path):
@@ -62,7 +64,7 @@ class FolderSupply(PictureSupply):
 
     def keys(self) -> list[str]:
         """The keys of all pictures; none is looked at."""
-        return [str(self._folder / name) for name in self._names]
+        return [_named(self._folder / name) for name in self._names]
 
     def candidates(self) -> Iterator[Offer]:
         """See `PictureSupply.candidates`; the metadata are name and folder."""
@@ -77,16 +79,31 @@ class FolderSupply(PictureSupply):
         for number in range(first, len(self._names) + 1 if last is None else last):
             name = self._names[number - 1]
             path = self._folder / name
+            if not is_text(str(path)):  # nothing that keeps rows could hold it
+                told = UserError(f"{path}: the name is not UTF-8; rename the file")
+                yield Offer(_named(path), _named(path), told, file_stamp(path), {}, number)
+                continue
             metadata = {"name": path.name, "folder": str(Path(name).parent)}
             yield Offer(str(path), str(path), path, file_stamp(path), metadata, number)
 
 
-class ShardSupply(PictureSupply):
-    """The pictures of a tar shard in the WebDataset layout; the JSON beside a picture is its metadata."""
+def _named(path: Path) -> str:
+    """A path as a key; with escapes where it is not UTF-8."""
+    return str(path) if is_text(str(path)) else printable(str(path))
 
-    def __init__(self, path: Path) -> None:
+
+class ShardSupply(PictureSupply):
+    """The pictures of a tar shard in the WebDataset layout; the JSON beside a picture is its metadata.
+
+    Args:
+        path: of it.
+        keep: fields of the JSON that become metadata; None takes all.
+    """
+
+    def __init__(self, path: Path, keep: Sequence[str] | None = None) -> None:
         super().__init__()
-        self._path, self._shard = path, open_source(path, SampleKind.PAIR)
+        self._path, self._keep, self._shard = path, keep, open_source(path, SampleKind.PAIR)
+        self._whole = os.path.abspath(path)  # other folders have shards of the same name
         self.total = len(self._shard)
 
     def candidates(self) -> Iterator[Offer]:
@@ -104,12 +121,19 @@ class ShardSupply(PictureSupply):
             try:
                 record = self._shard.record(number)
             except BadRecordError as error:
-                key = f"{self._path.name}/{error.origin.key}"
-                yield Offer(
-                    key, f"{self._path}/{error.origin.key}", UserError(str(error)), stamp, {}, number + 1
-                )
+                yield self._offer(error.origin.key, UserError(str(error)), stamp, {}, number)
                 continue
-            key, shown = f"{self._path.name}/{record.origin.key}", f"{self._path}/{record.origin.key}"
             assert record.picture is not None
-            told = self.metadata(record.annotation)
-            yield Offer(key, shown, record.picture, stamp, told, number + 1)
+            try:
+                told = self.metadata(self._kept(record.annotation))
+            except UserError as error:
+                shown = f"{self._path}/{record.origin.key}"
+                yield self._offer(record.origin.key, UserError(f"{shown}: {error}"), "", {}, number)
+                continue
+            yield self._offer(record.origin.key, record.picture, told_stamp(stamp, told), told, number)
+
+    def _offer(self, name: str, picture: bytes | UserError, stamp: str, told: Metadata, number: int) -> Offer:
+        return Offer(f"{self._whole}/{name}", f"{self._path}/{name}", picture, stamp, told, number + 1)
+
+    def _kept(self, cells: Mapping[str, Any]) -> Mapping[str, Any]:
+        return cells if self._keep is None else {name: cells[name] for name in self._keep if name in cells}
