@@ -240,6 +240,15 @@ def test_an_index_of_another_model_is_refused(model: Path, tmp_path: Path) -> No
         pass
 
 
+def test_a_collection_finds_its_model_from_any_folder(model: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(model.parent)
+    with open_index(tmp_path / "index", model.name, make=True) as index:
+        index.add(candidates(1))
+    monkeypatch.chdir(tmp_path)
+    with open_index(tmp_path / "index") as index:
+        assert found(index, "a square") == ["p0"]
+
+
 def test_a_picture_that_cannot_be_read_ends_it_where_nobody_counts(model: Path, tmp_path: Path) -> None:
     bad = Offer("bad", "rows.csv:3", UserError("the picture is empty"), "")
     with open_index(tmp_path / "index", model, make=True) as index:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from xfm.data.left_out import LeftOut
+from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.errors import UserError, amount, printable
 from xfm.index.about import FILE as ABOUT
 from xfm.index.index import Index, Taken
@@ -58,6 +58,16 @@ def tell_left_out(fields: Mapping[str, int]) -> None:
             "condition can be about it",
             file=sys.stderr,
         )
+
+
+def tell_bad(folder: Path, left_out: LeftOut) -> None:
+    """Name a picture that cannot be read, and write all of them into the collection's folder."""
+    left_out.write(folder)
+    if left_out.rows:
+        place, reason = next(iter(left_out.rows.items()))
+        count = amount(len(left_out.rows), "picture")
+        told = f"Note: {count} cannot be read: {place} ({reason}); all in {folder / BAD_FILE}"
+        print(printable(told), file=sys.stderr)
 
 
 def _watched(candidates: Iterator[Offer], bar: Any) -> Iterator[Offer]:
@@ -137,5 +147,6 @@ def folder_index(
         taken = fill(index, [source], left_out, progress)
         if taken.new or taken.replaced or removed:
             less = f" {amount(removed, 'is', 'are')} gone from the folder." if removed else ""
+            tell_bad(place, left_out)
             print(f"{said(taken)}{less} The collection is in {place}.", file=sys.stderr)
         yield index

@@ -23,7 +23,7 @@ from xfm.errors import UserError
 from xfm.files import MAX_LOG, read_json_or_nothing, read_text, write_text, writing
 from xfm.index.encoded_parts import EncodedPart, UnreadKnown
 from xfm.index.encoding import IndexUnit, IndexUnits, IndexWork, cut_file, known_file
-from xfm.index.filling import TakenCounts, is_index, tell_left_out
+from xfm.index.filling import TakenCounts, is_index, tell_bad, tell_left_out
 from xfm.index.index import Index
 from xfm.index.journal import Journal
 from xfm.index.offers import Offer
@@ -220,4 +220,5 @@ class _Taking:
     def end(self, filled: Filled) -> None:
         """Say what there was, when all is taken in."""
         tell_left_out(self.fields)
+        tell_bad(self.index.folder, self.left_out)
         filled(self.index, self.counts)
