@@ -1,5 +1,6 @@
 """Collections: what is taken, left out, replaced, taken out, and found again."""
 
+import fcntl
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from xfm.index.opening import open_index
 from xfm.index.searching import Searcher, SearchQuestion
 from xfm.index.sources import FolderSupply
 from xfm.inference.pipeline import pipeline
+from xfm.locks import LOCK_FILE
 
 pytest.importorskip("lancedb")
 
@@ -275,6 +277,20 @@ def test_a_folder_is_its_own_collection_and_followed(model: Path, photos: Path) 
         (photos / "empty").mkdir()
         with folder_index(photos / "empty", model, LeftOut()):
             pass
+
+
+def test_a_folder_is_searched_while_another_process_takes_it_in(model: Path, photos: Path, capsys) -> None:
+    with folder_index(photos, model, LeftOut(), progress=False):
+        pass
+    draw("red", "blue", jitter=77).save(photos / "new.png")
+    with (photos / HIDDEN / LOCK_FILE).open("w") as lock:  # another open file is another holder
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with folder_index(photos, model, LeftOut(), progress=False) as index:
+            assert len(found(index, "a square")) == 12
+    assert "in use by another process" in capsys.readouterr().err
+    (photos / HIDDEN / LOCK_FILE).unlink()
+    with folder_index(photos, model, LeftOut(), progress=False) as index:
+        assert len(found(index, "a square")) == 13
 
 
 def test_rows_may_lie_in_a_server(model: Path, tmp_path: Path) -> None:

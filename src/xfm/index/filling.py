@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from xfm.index.index import Index, Taken
 from xfm.index.offers import Offer, PictureSupply
 from xfm.index.opening import open_index
 from xfm.index.sources import FolderSupply
+from xfm.locks import InUse
 
 HIDDEN = ".xfm-index"
 """The collection of a folder of pictures, in that folder."""
@@ -122,6 +123,8 @@ def folder_index(
 ) -> Iterator[Index]:
     """The collection of a folder of pictures, which is made in it at first, and then follows the folder.
 
+    Where another process is at it, it is open for reading, with what is there.
+
     Args:
         folder: of the pictures.
         model, running: see `open_index`.
@@ -140,7 +143,13 @@ def folder_index(
             f"build --images {folder} --out FOLDER`"
         )
     given = None if is_index(place) else model
-    with open_index(place, given, make=True, **running) as index:
+    with ExitStack() as stack:
+        try:
+            index = stack.enter_context(open_index(place, given, make=True, **running))
+        except InUse as error:
+            print(f"Note: {error}. Until then what is there is searched.", file=sys.stderr)
+            yield stack.enter_context(open_index(place, writing=False, **running))
+            return
         present = set(source.keys())
         gone = [key for key in index.journal.offered() if key not in present]
         removed = index.remove(gone)
