@@ -22,8 +22,10 @@ from xfm.index.index import Index
 from xfm.index.journal import State
 from xfm.index.offers import Offer
 from xfm.index.opening import open_index
+from xfm.index.rows import from_png
 from xfm.index.searching import Searcher, SearchQuestion
 from xfm.index.sources import FolderSupply
+from xfm.inference.picture_inputs import PictureReader
 from xfm.inference.pipeline import pipeline
 from xfm.locks import LOCK_FILE
 
@@ -93,6 +95,23 @@ def test_a_changed_picture_replaces_itself(model: Path, tmp_path: Path) -> None:
         assert index.store.count() == len(index) == 3
         assert found(index, "a square", where=["number=7"]) == ["p1"]
         assert found(index, "a square", where=["number=1"]) == []
+
+
+def test_a_file_that_changes_while_a_collection_is_open_is_read_again(model: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    asked = tmp_path / "asked.png"
+    with open_index(tmp_path / "index", model, make=True) as index:
+        searcher = Searcher(index)
+        for number, pair in enumerate((("red", "blue"), ("green", "yellow"))):
+            draw(*pair, jitter=number).save(photos / "a.png")
+            taken = fill(index, [FolderSupply(photos)], LeftOut(), progress=False)
+            assert (taken.new, taken.replaced) == (1 - number, number)
+            draw(*pair, jitter=number).save(asked)
+            (hit,) = searcher.search(image=asked).hits
+            assert hit["similarity"] == pytest.approx(1, abs=1e-5)
+            exact = from_png(searcher.pixels(str(photos / "a.png")))
+            assert exact.equal(PictureReader(index.engine.pretrained.preprocessing, None).read(asked).pixels)
 
 
 def test_a_picture_that_breaks_goes(model: Path, tmp_path: Path) -> None:

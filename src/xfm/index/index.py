@@ -72,7 +72,7 @@ class Index:
     ) -> None:
         self.folder, self.about, self.engine = folder, about, engine
         self.store, self.journal = store, journal
-        self._reader = PictureReader(engine.pretrained.preprocessing, None)
+        self._reader = PictureReader(engine.pretrained.preprocessing, None, recent=0)
         self._vectors: dict[bytes, NDArray[np.float32]] = {}
         self._given: dict[bytes, NDArray[np.float32]] = {}
         # What was waiting when a process was killed may be in the store already.

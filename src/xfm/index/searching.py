@@ -48,7 +48,7 @@ class Searcher:
         self._index, self._engine = index, index.engine
         self._encoded = EncodedPictures(index.engine)
         self._matcher = ListMatcher(index.engine, self._encoded)
-        self._reader = PictureReader(index.engine.pretrained.preprocessing, None)
+        self._reader = PictureReader(index.engine.pretrained.preprocessing, None, recent=0)
 
     @property
     def pictures(self) -> int:
