@@ -247,6 +247,17 @@ def test_a_reader_sees_what_a_writer_has_not_stored_yet(model: Path, tmp_path: P
             assert len(searcher.search("a square", options=options).hits) == 5
 
 
+def test_a_reader_knows_fields_that_came_after_it_had_opened(model: Path, tmp_path: Path) -> None:
+    with open_index(tmp_path / "index", model, make=True) as index:
+        index.add(candidates(2))
+    with open_index(tmp_path / "index", writing=False) as reader:
+        with expect_refusal("a field colour"):
+            found(reader, "a square", where=["colour=red"])
+        with open_index(tmp_path / "index") as index:
+            index.add([replace(candidates(1, start=2)[0], metadata={"colour": "red"})])
+        assert found(reader, "a square", where=["colour=red"]) == ["p2"]
+
+
 def test_an_index_of_another_model_is_refused(model: Path, tmp_path: Path) -> None:
     with open_index(tmp_path / "index", model, make=True) as index:
         index.add(candidates(1))

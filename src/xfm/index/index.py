@@ -237,6 +237,10 @@ class Index:
         counts = self.journal.counts()
         return counts[State.STORED] + counts[State.WAITING]
 
+    def look_again(self) -> None:
+        """Read which fields pictures have, where another process may have added some meanwhile."""
+        self.about = replace(self.about, fields=AboutIndex.read(self.folder).fields)
+
     def close(self) -> None:
         """Close the files; what is waiting stays in the journal."""
         self.store.close()
