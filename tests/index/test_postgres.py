@@ -13,6 +13,7 @@ from xfm.errors import UserError
 from xfm.index.conditions import Condition, Relation
 from xfm.index.opening import open_index
 from xfm.index.rows import Row
+from xfm.index.server_address import without_password
 
 psycopg = pytest.importorskip("psycopg")
 postgres = pytest.importorskip("xfm.index.postgres")
@@ -105,7 +106,7 @@ def test_two_collections_do_not_share_a_table(model: Path, tmp_path: Path, name:
     ],
 )
 def test_a_password_is_not_kept(address: str, shown: str) -> None:
-    assert postgres.without_password(address) == shown
+    assert without_password(address) == shown
 
 
 def test_an_address_of_another_form_is_refused_without_its_password(model: Path, tmp_path: Path) -> None:

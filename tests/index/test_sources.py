@@ -139,6 +139,27 @@ def test_of_a_shard_fields_are_chosen_and_one_that_cannot_be_is_no_end(tmp_path:
     assert chosen.stamp != first.stamp
 
 
+def test_shards_are_found_by_a_pattern_or_their_folder_and_need_no_texts(tmp_path: Path) -> None:
+    paths = [
+        shard(tmp_path / f"{number:05d}.tar", ("1.png", png(number)), ("2.png", png(9)), ("2.txt", b"words"))
+        for number in range(2)
+    ]
+    expected = [
+        (f"{path}/{name}", png(n if name == 1 else 9)) for n, path in enumerate(paths) for name in (1, 2)
+    ]
+    for given in (tmp_path, tmp_path / "*.tar", tmp_path / "{00000..00001}.tar"):
+        source = open_supply(given)
+        offers = list(source.candidates())
+        assert [(one.key, one.picture) for one in offers] == expected
+        assert [one.metadata for one in offers] == [{}, {"caption": "words"}] * 2
+        assert source.total == 4
+    shard(paths[0], ("1.png", png(5)), ("2.png", png(9)), ("2.txt", b"words"))
+    os.utime(paths[0], (1, 1))
+    again = list(open_supply(tmp_path / "*.tar").candidates())
+    changed = [one.stamp != before.stamp for one, before in zip(again, offers, strict=True)]
+    assert changed == [True, True, False, False]
+
+
 def test_sources_of_one_name_have_pictures_of_their_own(tmp_path: Path) -> None:
     keys = []
     for name in ("a", "b"):

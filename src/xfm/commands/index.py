@@ -39,7 +39,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         prog="xfm index",
         usage="xfm index ACTION [--out] FOLDER [--images SOURCE,...] [--model MODEL] [--OPTION VALUE ...]",
         description="Collections of pictures for `xfm search`. A source is a folder, a table (as\n"
-        "finetune takes it) with a column image, or a tar shard; other columns, and the JSON beside a\n"
+        "finetune takes it) with a column image, or tar shards; other columns, and the JSON beside a\n"
         "picture of a shard, can be asked for in conditions. What is known is not read again, pictures\n"
         "that look exactly alike are taken once; the same command goes on where a run was stopped.\n"
         "With --processes, --engine ray or --array, processes and machines encode units of pictures, and\n"

@@ -101,12 +101,16 @@ def fill_together(
 
 def _settings(work: IndexWork, size: int) -> str:
     """By what the work is known again."""
-    sources = [
-        known_path(path) | ({} if path.is_dir() else {"bytes": stored_size(path)}) for path in work.sources
-    ]
+    sources = [_known_source(path) for path in work.sources]
     told = {"model": model_of(work.model), "sources": sources, "columns": work.columns, "key": work.key}
     keep = None if work.keep is None else list(work.keep)
     return settings_mark({**told, "keep": keep, "unit_rows": size})
+
+
+def _known_source(path: Path) -> dict[str, Any]:
+    if not path.exists():  # a pattern of shards; or nothing, which whoever opens it says
+        return {"shards": str(path)}
+    return known_path(path) | ({} if path.is_dir() else {"bytes": stored_size(path)})
 
 
 def _found_units(folder: Path, work: IndexWork, size: int, mark: str, journal: Journal | None) -> IndexUnits:

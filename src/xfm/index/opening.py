@@ -13,6 +13,7 @@ from xfm.index.about import FILE as ABOUT
 from xfm.index.about import AboutIndex
 from xfm.index.index import Index, probe_of
 from xfm.index.journal import Journal
+from xfm.index.server_address import without_password
 from xfm.index.store import Store
 from xfm.inference.engine import Engine
 from xfm.inference.in_units.row_work import everywhere
@@ -96,11 +97,7 @@ def open_index(
 
 
 def _shown(address: str | None) -> str | None:
-    if address is None:
-        return None
-    from xfm.index.postgres import without_password
-
-    return without_password(address)
+    return None if address is None else without_password(address)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import psycopg
@@ -21,6 +20,7 @@ from xfm.errors import UserError
 from xfm.index.conditions import Condition, Kind
 from xfm.index.postgres_conditions import passing_rows
 from xfm.index.rows import IndexedPicture, Near, Row
+from xfm.index.server_address import without_password
 from xfm.index.store import EXACT_BELOW, StoreError, StoreStats
 
 _LOWEST = (0, 8)
@@ -277,21 +277,6 @@ def looked_at(rows: int) -> int:
     """Neighbours that a search keeps among so many rows: a sixth more each time that these double."""
     doublings = max(0.0, math.log2(rows / EXACT_BELOW))
     return round(_LOOKED_AT * (1 + doublings / 6))
-
-
-def without_password(address: str) -> str:
-    """An address as it may be shown and kept.
-
-    Raises:
-        UserError: it is none.
-    """
-    if not address.startswith(("postgresql://", "postgres://")):
-        raise UserError(
-            "the address of a server is postgresql://HOST/DATABASE; a password comes by PGPASSWORD"
-        )
-    before, query, settings = address.partition("?")
-    kept = [one for one in settings.split("&") if not unquote(one).startswith(("password=", "sslpassword="))]
-    return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1@", before) + (query + "&".join(kept) if any(kept) else "")
 
 
 def _cells(row: Row) -> tuple[Any, ...]:

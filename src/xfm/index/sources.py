@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from xfm.config.table_kinds import LISTED, table_kind
 from xfm.data.folders import Scan, scan_folder
-from xfm.data.records import BadRecordError, SampleKind, is_text
-from xfm.data.sources import open_source
+from xfm.data.records import BadRecordError, NoAnnotation, Record, SampleKind, is_text
+from xfm.data.schema import Origin
+from xfm.data.sources import RecordSource, open_source
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError, printable
 from xfm.index.conditions import Metadata
@@ -23,7 +25,7 @@ def open_supply(
     keep: Sequence[str] | None = None,
     known: SupplyCut | None = None,
 ) -> PictureSupply:
-    """The pictures of a folder, a table (see `xfm.config.table_kinds`) or a tar shard.
+    """The pictures of a folder, a table (see `xfm.config.table_kinds`) or tar shards.
 
     Args:
         path: of it.
@@ -36,7 +38,9 @@ def open_supply(
         UserError: there is no such file or folder, it is of an unknown kind, or lacks a column.
     """
     if os.path.isdir(path):
-        return FolderSupply(path, None if known is None else known.names)
+        folder = FolderSupply(path, None if known is None else known.names)
+        shards = not folder.total and any(name.endswith(".tar") for name in os.listdir(path))
+        return ShardSupply(path, keep) if shards else folder
     if path.suffix.lower() == ".tar":
         return ShardSupply(path, keep)
     if table_kind(path) is not None:
@@ -93,18 +97,17 @@ def _named(path: Path) -> str:
 
 
 class ShardSupply(PictureSupply):
-    """The pictures of a tar shard in the WebDataset layout; the JSON beside a picture is its metadata.
+    """The pictures of tar shards in the WebDataset layout; what JSON is beside one is its metadata.
 
     Args:
-        path: of it.
+        path: of a shard, of a folder of them, or a pattern or range as corpora have it, which ends in .tar.
         keep: fields of the JSON that become metadata; None takes all.
     """
 
     def __init__(self, path: Path, keep: Sequence[str] | None = None) -> None:
         super().__init__()
-        self._path, self._keep, self._shard = path, keep, open_source(path, SampleKind.PAIR)
-        self._whole = os.path.abspath(path)  # other folders have shards of the same name
-        self.total = len(self._shard)
+        self._path, self._keep, self._pairs = path, keep, open_source(path, SampleKind.PAIR)
+        self.total = len(self._pairs)
 
     def candidates(self) -> Iterator[Offer]:
         """See `PictureSupply.candidates`."""
@@ -112,28 +115,43 @@ class ShardSupply(PictureSupply):
 
     def cut(self, size: int) -> SupplyCut:
         """See `PictureSupply.cut`."""
-        return SupplyCut([*range(0, len(self._shard), size)])
+        return SupplyCut([*range(0, len(self._pairs), size)])
 
     def part(self, first: int, last: int | None) -> Iterator[Offer]:
         """See `PictureSupply.part`."""
-        stamp = file_stamp(self._path)
-        for number in range(first, len(self._shard) if last is None else last):
+        stamp = cache(lambda shard: file_stamp(Path(shard)))  # of this time
+        for number in range(first, len(self._pairs) if last is None else last):
             try:
-                record = self._shard.record(number)
+                record = self._record(number)
             except BadRecordError as error:
-                yield self._offer(error.origin.key, UserError(str(error)), stamp, {}, number)
+                of = stamp(error.origin.shard)
+                yield self._offer(error.origin, UserError(str(error)), of, {}, number)
                 continue
             assert record.picture is not None
             try:
                 told = self.metadata(self._kept(record.annotation))
             except UserError as error:
-                shown = f"{self._path}/{record.origin.key}"
-                yield self._offer(record.origin.key, UserError(f"{shown}: {error}"), "", {}, number)
+                yield self._offer(record.origin, UserError(f"{record.origin}: {error}"), "", {}, number)
                 continue
-            yield self._offer(record.origin.key, record.picture, told_stamp(stamp, told), told, number)
+            of = told_stamp(stamp(record.origin.shard), told)
+            yield self._offer(record.origin, record.picture, of, told, number)
 
-    def _offer(self, name: str, picture: bytes | UserError, stamp: str, told: Metadata, number: int) -> Offer:
-        return Offer(f"{self._whole}/{name}", f"{self._path}/{name}", picture, stamp, told, number + 1)
+    @cached_property
+    def _pictures(self) -> RecordSource:
+        return open_source(self._path, SampleKind.IMAGE)
+
+    def _record(self, number: int) -> Record:
+        try:
+            return self._pairs.record(number)
+        except NoAnnotation:
+            return self._pictures.record(number)
+
+    def _offer(
+        self, origin: Origin, picture: bytes | UserError, stamp: str, told: Metadata, number: int
+    ) -> Offer:
+        # Other folders, and other shards of this one, may have pictures of the same name.
+        key = f"{os.path.abspath(origin.shard)}/{origin.key}"
+        return Offer(key, f"{origin.shard}/{origin.key}", picture, stamp, told, number + 1)
 
     def _kept(self, cells: Mapping[str, Any]) -> Mapping[str, Any]:
         return cells if self._keep is None else {name: cells[name] for name in self._keep if name in cells}
