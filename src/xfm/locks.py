@@ -25,6 +25,10 @@ _held: set[str] = set()
 """Real paths of the lock files that this process holds: what it calls may lock the same folder again."""
 
 
+class InUse(UserError):
+    """Another process holds a folder."""
+
+
 @contextlib.contextmanager
 def locked(folder: Path, beside: bool = False) -> Iterator[None]:
     """Hold a folder for the block; other processes are refused, and touch nothing.
@@ -37,7 +41,8 @@ def locked(folder: Path, beside: bool = False) -> Iterator[None]:
         beside: put the lock file beside the folder instead of into it, for a folder that is replaced.
 
     Raises:
-        UserError: another process holds it (names process and host), or the folder cannot be written.
+        InUse: another process holds it (names process and host).
+        UserError: the folder cannot be written.
     """
     path = folder.parent / f".{folder.name}{LOCK_FILE}" if beside else folder / LOCK_FILE
     real = os.path.realpath(path)
@@ -95,7 +100,7 @@ def _lock(path: Path, folder: Path) -> int:
         if mine is False:
             holder = _holder(handle)
             os.close(handle)
-            raise UserError(f"{folder} is in use by {holder}: wait until that ends, or choose another folder")
+            raise InUse(f"{folder} is in use by {holder}: wait until that ends, or choose another folder")
         if mine is None or _is_same(handle, path):
             break
         os.close(handle)  # its holder has removed the file in between: others would lock another one

@@ -18,7 +18,13 @@ def test_build_search_and_take_out(model: Path, tmp_path: Path, photos: Path, cl
     said = cli.prints("index", "build", "--model", model, "--images", photos, "--out", out)
     for told in ("12 new", "1 exactly like another one", "1 that cannot be read"):
         assert told in said
+    named = f"1 picture cannot be read: {photos / 'broken.png'}"
+    assert named in cli.errors
+    assert "broken.png" in (out / "bad.jsonl").read_text()
     assert "0 new; 12 known" in cli.prints("index", "build", "--images", photos, "--out", out)
+    again = ("index", "build", "--images", photos, "--out", out)
+    cli.expect_refusal(["another model than small", str(model)], *again, "--model", "small")
+    cli.expect_refusal(["rows in the folder", "--table"], *again, "--table", "others")
     stats = json.loads(cli.prints("index", "stats", out))
     assert (stats["pictures"], stats["duplicate"], stats["bad"]) == (12, 1, 1)
     assert stats["fields"] == {"name": "text", "folder": "text"}

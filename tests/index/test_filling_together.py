@@ -145,7 +145,7 @@ def test_pictures_of_a_table_keep_names_and_metadata(model: Path, tmp_path: Path
         assert {one.entry.key: dict(one.entry.metadata)["price"] for one in told} == {
             f"p{number}": float(number) for number in range(8) if number != 6
         }
-        item = index.journal.item("shop.jsonl:7")
+        item = index.journal.item(f"{tmp_path / 'shop.jsonl'}:7")
         assert item is not None
         assert "as in row 3" in str(item.told)
     assert open_supply(tmp_path / "shop.jsonl").cut(3).twice == {7: 3}

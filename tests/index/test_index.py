@@ -1,5 +1,6 @@
 """Collections: what is taken, left out, replaced, taken out, and found again."""
 
+import fcntl
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,12 @@ from xfm.index.index import Index
 from xfm.index.journal import State
 from xfm.index.offers import Offer
 from xfm.index.opening import open_index
+from xfm.index.rows import from_png
 from xfm.index.searching import Searcher, SearchQuestion
 from xfm.index.sources import FolderSupply
+from xfm.inference.picture_inputs import PictureReader
 from xfm.inference.pipeline import pipeline
+from xfm.locks import LOCK_FILE
 
 pytest.importorskip("lancedb")
 
@@ -91,6 +95,23 @@ def test_a_changed_picture_replaces_itself(model: Path, tmp_path: Path) -> None:
         assert index.store.count() == len(index) == 3
         assert found(index, "a square", where=["number=7"]) == ["p1"]
         assert found(index, "a square", where=["number=1"]) == []
+
+
+def test_a_file_that_changes_while_a_collection_is_open_is_read_again(model: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    asked = tmp_path / "asked.png"
+    with open_index(tmp_path / "index", model, make=True) as index:
+        searcher = Searcher(index)
+        for number, pair in enumerate((("red", "blue"), ("green", "yellow"))):
+            draw(*pair, jitter=number).save(photos / "a.png")
+            taken = fill(index, [FolderSupply(photos)], LeftOut(), progress=False)
+            assert (taken.new, taken.replaced) == (1 - number, number)
+            draw(*pair, jitter=number).save(asked)
+            (hit,) = searcher.search(image=asked).hits
+            assert hit["similarity"] == pytest.approx(1, abs=1e-5)
+            exact = from_png(searcher.pixels(str(photos / "a.png")))
+            assert exact.equal(PictureReader(index.engine.pretrained.preprocessing, None).read(asked).pixels)
 
 
 def test_a_picture_that_breaks_goes(model: Path, tmp_path: Path) -> None:
@@ -226,6 +247,17 @@ def test_a_reader_sees_what_a_writer_has_not_stored_yet(model: Path, tmp_path: P
             assert len(searcher.search("a square", options=options).hits) == 5
 
 
+def test_a_reader_knows_fields_that_came_after_it_had_opened(model: Path, tmp_path: Path) -> None:
+    with open_index(tmp_path / "index", model, make=True) as index:
+        index.add(candidates(2))
+    with open_index(tmp_path / "index", writing=False) as reader:
+        with expect_refusal("a field colour"):
+            found(reader, "a square", where=["colour=red"])
+        with open_index(tmp_path / "index") as index:
+            index.add([replace(candidates(1, start=2)[0], metadata={"colour": "red"})])
+        assert found(reader, "a square", where=["colour=red"]) == ["p2"]
+
+
 def test_an_index_of_another_model_is_refused(model: Path, tmp_path: Path) -> None:
     with open_index(tmp_path / "index", model, make=True) as index:
         index.add(candidates(1))
@@ -238,6 +270,15 @@ def test_an_index_of_another_model_is_refused(model: Path, tmp_path: Path) -> No
     (tmp_path / "full" / "file").touch()
     with expect_refusal("something else"), open_index(tmp_path / "full", model, make=True):
         pass
+
+
+def test_a_collection_finds_its_model_from_any_folder(model: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(model.parent)
+    with open_index(tmp_path / "index", model.name, make=True) as index:
+        index.add(candidates(1))
+    monkeypatch.chdir(tmp_path)
+    with open_index(tmp_path / "index") as index:
+        assert found(index, "a square") == ["p0"]
 
 
 def test_a_picture_that_cannot_be_read_ends_it_where_nobody_counts(model: Path, tmp_path: Path) -> None:
@@ -266,6 +307,20 @@ def test_a_folder_is_its_own_collection_and_followed(model: Path, photos: Path) 
         (photos / "empty").mkdir()
         with folder_index(photos / "empty", model, LeftOut()):
             pass
+
+
+def test_a_folder_is_searched_while_another_process_takes_it_in(model: Path, photos: Path, capsys) -> None:
+    with folder_index(photos, model, LeftOut(), progress=False):
+        pass
+    draw("red", "blue", jitter=77).save(photos / "new.png")
+    with (photos / HIDDEN / LOCK_FILE).open("w") as lock:  # another open file is another holder
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with folder_index(photos, model, LeftOut(), progress=False) as index:
+            assert len(found(index, "a square")) == 12
+    assert "in use by another process" in capsys.readouterr().err
+    (photos / HIDDEN / LOCK_FILE).unlink()
+    with folder_index(photos, model, LeftOut(), progress=False) as index:
+        assert len(found(index, "a square")) == 13
 
 
 def test_rows_may_lie_in_a_server(model: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tests.evaluation.tiny import draw
 from tests.refusals import expect_refusal
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
-from xfm.index.sources import open_supply
+from xfm.index.sources import FolderSupply, open_supply
 
 
 def png(number: int) -> bytes:
@@ -70,7 +71,7 @@ def test_metadata_are_part_of_the_stamp(tmp_path: Path) -> None:
 def test_rows_without_names_are_named_by_their_place(tmp_path: Path) -> None:
     path = table(tmp_path, {"file": "a.png"}, {"file": "b.png"})
     found = list(open_supply(path, ColumnMap.parse("image=file")).candidates())
-    assert [one.key for one in found] == ["rows.jsonl:1", "rows.jsonl:2"]
+    assert [one.key for one in found] == [f"{path}:1", f"{path}:2"]
     again = list(open_supply(path, ColumnMap.parse("image=file"), key="file").candidates())
     assert [one.key for one in again] == ["a.png", "b.png"]
 
@@ -83,6 +84,9 @@ def test_rows_without_names_are_named_by_their_place(tmp_path: Path) -> None:
         ({"id": [1], "image": "a.png"}, ['"id"', "--key"]),
         ({"id": 0, "image": "a.png"}, ['"id" is 0', "row 1"]),
         ({"id": 1, "image": "a.png", "a b": 1}, ["a b", "rename"]),
+        ({"id": 1, "image": "a.png", "said": "\ud800"}, ["said", "Unicode"]),
+        ({"id": 1, "image": "a.png", "said": "a\0b"}, ["said", "zero byte"]),
+        ({"id": "\ud800", "image": "a.png"}, ['"id"', "Unicode"]),
     ],
 )
 def test_a_row_that_is_none_is_told_with_its_place(tmp_path: Path, row: dict, words: list[str]) -> None:
@@ -94,21 +98,94 @@ def test_a_row_that_is_none_is_told_with_its_place(tmp_path: Path, row: dict, wo
     assert all(word in message for word in words), message
 
 
-def test_a_shard_has_the_json_beside_a_picture(tmp_path: Path) -> None:
-    path = tmp_path / "part.tar"
+def shard(path: Path, *members: tuple[str, bytes]) -> Path:
     with tarfile.open(path, "w") as tar:
-        members = [("x/1.png", png(1)), ("x/1.json", b'{"caption": "a red square", "n": 2, "l": []}')]
-        for name, data in (*members, ("x/2.png", png(2)), ("x/2.txt", b"words")):
+        for name, data in members:
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def test_a_shard_has_the_json_beside_a_picture(tmp_path: Path) -> None:
+    path = shard(
+        tmp_path / "part.tar",
+        ("x/1.png", png(1)),
+        ("x/1.json", b'{"caption": "a red square", "n": 2, "l": []}'),
+        ("x/2.png", png(2)),
+        ("x/2.txt", b"words"),
+    )
     source = open_supply(path)
     first, second = source.candidates()
-    assert (first.key, second.key) == ("part.tar/x/1", "part.tar/x/2")
+    assert (first.key, second.key) == (f"{path}/x/1", f"{path}/x/2")
     assert first.metadata == {"caption": "a red square", "n": 2.0}
     assert second.metadata == {"caption": "words"}
     assert first.picture == png(1)
     assert source.left_out == {"l": 1}
+
+
+def test_of_a_shard_fields_are_chosen_and_one_that_cannot_be_is_no_end(tmp_path: Path) -> None:
+    path = shard(
+        tmp_path / "part.tar",
+        ("1.png", png(1)), ("1.json", b'{"caption": "red", "original-width": 2}'),
+        ("2.png", png(2)), ("2.json", b'{"caption": "blue"}'),
+    )  # fmt: skip
+    first, second = open_supply(path).candidates()
+    assert isinstance(first.picture, UserError)
+    assert "original-width" in str(first.picture)
+    assert (second.picture, second.metadata) == (png(2), {"caption": "blue"})
+    chosen, _ = open_supply(path, keep=["caption"]).candidates()
+    assert (chosen.picture, chosen.metadata) == (png(1), {"caption": "red"})
+    assert chosen.stamp != first.stamp
+
+
+def test_shards_are_found_by_a_pattern_or_their_folder_and_need_no_texts(tmp_path: Path) -> None:
+    paths = [
+        shard(tmp_path / f"{number:05d}.tar", ("1.png", png(number)), ("2.png", png(9)), ("2.txt", b"words"))
+        for number in range(2)
+    ]
+    expected = [
+        (f"{path}/{name}", png(n if name == 1 else 9)) for n, path in enumerate(paths) for name in (1, 2)
+    ]
+    for given in (tmp_path, tmp_path / "*.tar", tmp_path / "{00000..00001}.tar"):
+        source = open_supply(given)
+        offers = list(source.candidates())
+        assert [(one.key, one.picture) for one in offers] == expected
+        assert [one.metadata for one in offers] == [{}, {"caption": "words"}] * 2
+        assert source.total == 4
+    shard(paths[0], ("1.png", png(5)), ("2.png", png(9)), ("2.txt", b"words"))
+    os.utime(paths[0], (1, 1))
+    again = list(open_supply(tmp_path / "*.tar").candidates())
+    changed = [one.stamp != before.stamp for one, before in zip(again, offers, strict=True)]
+    assert changed == [True, True, False, False]
+
+
+def test_sources_of_one_name_have_pictures_of_their_own(tmp_path: Path) -> None:
+    keys = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for source in (
+            table(tmp_path / name, {"image": "a.png"}),
+            shard(tmp_path / name / "0.tar", ("1.png", png(1)), ("1.json", b"{}")),
+        ):
+            keys += [one.key for one in open_supply(source).candidates()]
+    assert len({*keys}) == 4
+
+
+def test_a_name_that_is_not_utf8_is_told_and_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(0))
+    odd = tmp_path / os.fsdecode(b"caf\xe9.png")
+    try:
+        odd.write_bytes(png(1))
+    except OSError:
+        pytest.skip("the file system takes names in UTF-8 alone")
+    source = FolderSupply(tmp_path)
+    good, bad = sorted(source.candidates(), key=lambda one: isinstance(one.picture, UserError))
+    assert good.picture == tmp_path / "a.png"
+    assert isinstance(bad.picture, UserError)
+    assert "not UTF-8" in str(bad.picture)
+    assert bad.key.encode().decode() == str(tmp_path / "caf\\udce9.png")
+    assert {*source.keys()} == {good.key, bad.key}
 
 
 def test_what_is_no_source_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
@@ -40,7 +39,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         prog="xfm index",
         usage="xfm index ACTION [--out] FOLDER [--images SOURCE,...] [--model MODEL] [--OPTION VALUE ...]",
         description="Collections of pictures for `xfm search`. A source is a folder, a table (as\n"
-        "finetune takes it) with a column image, or a tar shard; other columns, and the JSON beside a\n"
+        "finetune takes it) with a column image, or tar shards; other columns, and the JSON beside a\n"
         "picture of a shard, can be asked for in conditions. What is known is not read again, pictures\n"
         "that look exactly alike are taken once; the same command goes on where a run was stopped.\n"
         "With --processes, --engine ray or --array, processes and machines encode units of pictures, and\n"
@@ -61,11 +60,11 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(
         parser,
         "--model",
-        "of a new collection: a model folder or run, or a model of the package or of the hub",
-        DEFAULT,
+        "of a new collection: a model folder or run, or a model of the package or of the hub; "
+        f"{DEFAULT} if not given",
     )
     option(parser, "--store", "postgresql://HOST/DATABASE in place of LanceDB; a password by PGPASSWORD")
-    option(parser, "--table", "in that database", "pictures")
+    option(parser, "--table", "in that database; pictures if not given")
     option(parser, "--columns", default="")
     option(parser, "--key", "column that names pictures; id where there is one, else file and row do")
     option(parser, "--keep", "columns that conditions can be about, with commas; all if not given")
@@ -100,8 +99,8 @@ def _opened(chosen: Namespace, make: bool = False, writing: bool = True) -> "Abs
     from xfm.index.filling import is_index
     from xfm.index.opening import open_index
 
-    out = Path(chosen.out)
-    model = None if is_index(out) else chosen.model
+    out = home_path(chosen.out)
+    model = chosen.model or (None if is_index(out) else DEFAULT)
     return open_index(
         out, model, make=make, writing=writing, address=chosen.store, table=chosen.table, device=chosen.device
     )
@@ -110,7 +109,7 @@ def _opened(chosen: Namespace, make: bool = False, writing: bool = True) -> "Abs
 def _take(chosen: Namespace) -> None:
     from xfm.data.left_out import LeftOut
     from xfm.data.tables import ColumnMap
-    from xfm.index.filling import fill, said
+    from xfm.index.filling import fill, said, tell_bad
     from xfm.index.sources import open_supply
 
     keep = names_in(chosen.keep) if chosen.keep is not None else None
@@ -120,7 +119,9 @@ def _take(chosen: Namespace) -> None:
     columns = ColumnMap.parse(chosen.columns)
     sources = [open_supply(home_path(one), columns, chosen.key, keep) for one in names_in(chosen.images)]
     with _opened(chosen, make=chosen.action == "build") as index:
-        taken = fill(index, sources, LeftOut(chosen.max_bad), not chosen.quiet)
+        left_out = LeftOut(chosen.max_bad)
+        taken = fill(index, sources, left_out, not chosen.quiet)
+        tell_bad(index.folder, left_out)
         _filled(chosen, index, said(taken))
 
 
@@ -142,7 +143,8 @@ def _take_together(chosen: Namespace, keep: list[str] | None) -> None:
     place = home_path(chosen.out).absolute()
     if chosen.action == "add":
         AboutIndex.read(place)  # says where there is none
-    model = everywhere(AboutIndex.read(place).model if is_index(place) else chosen.model)
+    made_by = AboutIndex.read(place).model if is_index(place) else DEFAULT
+    model = everywhere(chosen.model or made_by)
     work = IndexWork(
         model,
         tuple(home_path(one).absolute() for one in names_in(chosen.images)),

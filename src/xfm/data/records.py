@@ -62,6 +62,10 @@ class BadRecordError(Exception):
         super().__init__(f"{origin}: {self.reason}")
 
 
+class NoAnnotation(BadRecordError):
+    """There is a picture, and nothing beside it."""
+
+
 @dataclass(frozen=True)
 class Record:
     """One record as it lies on disk.

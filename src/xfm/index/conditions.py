@@ -144,7 +144,8 @@ def read_metadata(cells: Mapping[str, object]) -> tuple[dict[str, Value], list[s
         The metadata, and the names of cells that hold something else, such as lists.
 
     Raises:
-        UserError: a field has a name that cannot be one, or a number is too large to be told from others.
+        UserError: a field has a name that cannot be one, a text is none, or a number is too large to be told
+            from others.
     """
     found: dict[str, Value] = {}
     other: list[str] = []
@@ -159,10 +160,17 @@ def read_metadata(cells: Mapping[str, object]) -> tuple[dict[str, Value], list[s
                 f"the field {excerpt(name)} has a name that no condition can have: letters, digits and _, "
                 "beginning with a letter; rename it, or name the fields to take"
             )
+        if isinstance(value, str) and not can_be_kept(value):
+            raise UserError(f"the text of {name} is not Unicode, or has a zero byte; mend it")
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = _number(name, value)
         found[name] = value
     return found, other
+
+
+def can_be_kept(text: str) -> bool:
+    """Whether all stores can hold a text: PostgreSQL's cannot hold a zero byte."""
+    return is_text(text) and "\0" not in text
 
 
 def _number(name: str, value: float) -> float:

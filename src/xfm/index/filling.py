@@ -3,20 +3,21 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from xfm.data.left_out import LeftOut
+from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.errors import UserError, amount, printable
 from xfm.index.about import FILE as ABOUT
 from xfm.index.index import Index, Taken
 from xfm.index.offers import Offer, PictureSupply
 from xfm.index.opening import open_index
 from xfm.index.sources import FolderSupply
+from xfm.locks import InUse
 
 HIDDEN = ".xfm-index"
 """The collection of a folder of pictures, in that folder."""
@@ -58,6 +59,16 @@ def tell_left_out(fields: Mapping[str, int]) -> None:
             "condition can be about it",
             file=sys.stderr,
         )
+
+
+def tell_bad(folder: Path, left_out: LeftOut) -> None:
+    """Name a picture that cannot be read, and write all of them into the collection's folder."""
+    left_out.write(folder)
+    if left_out.rows:
+        place, reason = next(iter(left_out.rows.items()))
+        count = amount(len(left_out.rows), "picture")
+        told = f"Note: {count} cannot be read: {place} ({reason}); all in {folder / BAD_FILE}"
+        print(printable(told), file=sys.stderr)
 
 
 def _watched(candidates: Iterator[Offer], bar: Any) -> Iterator[Offer]:
@@ -112,6 +123,8 @@ def folder_index(
 ) -> Iterator[Index]:
     """The collection of a folder of pictures, which is made in it at first, and then follows the folder.
 
+    Where another process is at it, it is open for reading, with what is there.
+
     Args:
         folder: of the pictures.
         model, running: see `open_index`.
@@ -130,12 +143,19 @@ def folder_index(
             f"build --images {folder} --out FOLDER`"
         )
     given = None if is_index(place) else model
-    with open_index(place, given, make=True, **running) as index:
+    with ExitStack() as stack:
+        try:
+            index = stack.enter_context(open_index(place, given, make=True, **running))
+        except InUse as error:
+            print(f"Note: {error}. Until then what is there is searched.", file=sys.stderr)
+            yield stack.enter_context(open_index(place, writing=False, **running))
+            return
         present = set(source.keys())
         gone = [key for key in index.journal.offered() if key not in present]
         removed = index.remove(gone)
         taken = fill(index, [source], left_out, progress)
         if taken.new or taken.replaced or removed:
             less = f" {amount(removed, 'is', 'are')} gone from the folder." if removed else ""
+            tell_bad(place, left_out)
             print(f"{said(taken)}{less} The collection is in {place}.", file=sys.stderr)
         yield index

@@ -23,7 +23,7 @@ from xfm.errors import UserError
 from xfm.files import MAX_LOG, read_json_or_nothing, read_text, write_text, writing
 from xfm.index.encoded_parts import EncodedPart, UnreadKnown
 from xfm.index.encoding import IndexUnit, IndexUnits, IndexWork, cut_file, known_file
-from xfm.index.filling import TakenCounts, is_index, tell_left_out
+from xfm.index.filling import TakenCounts, is_index, tell_bad, tell_left_out
 from xfm.index.index import Index
 from xfm.index.journal import Journal
 from xfm.index.offers import Offer
@@ -101,12 +101,16 @@ def fill_together(
 
 def _settings(work: IndexWork, size: int) -> str:
     """By what the work is known again."""
-    sources = [
-        known_path(path) | ({} if path.is_dir() else {"bytes": stored_size(path)}) for path in work.sources
-    ]
+    sources = [_known_source(path) for path in work.sources]
     told = {"model": model_of(work.model), "sources": sources, "columns": work.columns, "key": work.key}
     keep = None if work.keep is None else list(work.keep)
     return settings_mark({**told, "keep": keep, "unit_rows": size})
+
+
+def _known_source(path: Path) -> dict[str, Any]:
+    if not path.exists():  # a pattern of shards; or nothing, which whoever opens it says
+        return {"shards": str(path)}
+    return known_path(path) | ({} if path.is_dir() else {"bytes": stored_size(path)})
 
 
 def _found_units(folder: Path, work: IndexWork, size: int, mark: str, journal: Journal | None) -> IndexUnits:
@@ -220,4 +224,5 @@ class _Taking:
     def end(self, filled: Filled) -> None:
         """Say what there was, when all is taken in."""
         tell_left_out(self.fields)
+        tell_bad(self.index.folder, self.left_out)
         filled(self.index, self.counts)

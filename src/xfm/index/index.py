@@ -72,7 +72,7 @@ class Index:
     ) -> None:
         self.folder, self.about, self.engine = folder, about, engine
         self.store, self.journal = store, journal
-        self._reader = PictureReader(engine.pretrained.preprocessing, None)
+        self._reader = PictureReader(engine.pretrained.preprocessing, None, recent=0)
         self._vectors: dict[bytes, NDArray[np.float32]] = {}
         self._given: dict[bytes, NDArray[np.float32]] = {}
         # What was waiting when a process was killed may be in the store already.
@@ -236,6 +236,10 @@ class Index:
     def __len__(self) -> int:
         counts = self.journal.counts()
         return counts[State.STORED] + counts[State.WAITING]
+
+    def look_again(self) -> None:
+        """Read which fields pictures have, where another process may have added some meanwhile."""
+        self.about = replace(self.about, fields=AboutIndex.read(self.folder).fields)
 
     def close(self) -> None:
         """Close the files; what is waiting stays in the journal."""

@@ -1,5 +1,7 @@
 """Pictures that are offered to a collection, one after the other or in parts."""
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -113,3 +115,9 @@ def file_stamp(path: Path) -> str:
     except OSError:
         return ""
     return f"{found.st_size}-{found.st_mtime_ns}"
+
+
+def told_stamp(stamp: str, told: Metadata) -> str:
+    """The stamp of a file together with what is known of a picture in it."""
+    whole = json.dumps([stamp, dict(told)], sort_keys=True).encode()
+    return hashlib.blake2b(whole, digest_size=16).hexdigest()

@@ -8,19 +8,22 @@ from typing import Any
 import numpy as np
 
 from xfm.config.model import lacks
-from xfm.errors import UserError
+from xfm.errors import UserError, amount
 from xfm.index.about import FILE as ABOUT
 from xfm.index.about import AboutIndex
 from xfm.index.index import Index, probe_of
 from xfm.index.journal import Journal
+from xfm.index.server_address import without_password
 from xfm.index.store import Store
 from xfm.inference.engine import Engine
+from xfm.inference.in_units.row_work import everywhere
 from xfm.inference.pipeline import pipeline
 from xfm.locks import locked
 from xfm.modeling.folder import Pretrained
 from xfm.paths import home_path
 
 LANCE = "lance"
+TABLE = "pictures"
 _NEAR = 1e-2
 """Most that a number of the probe differs where the model is the same: bf16 and other machines round."""
 
@@ -33,7 +36,7 @@ def open_index(
     make: bool = False,
     writing: bool = True,
     address: str | None = None,
-    table: str = "pictures",
+    table: str | None = None,
     **running: Any,
 ) -> Iterator[Index]:
     """A collection, open while the block runs.
@@ -45,12 +48,13 @@ def open_index(
         writing: whether pictures are taken in or out: one process at a time may. Without it the collection
             can be searched while another process writes.
         address: `postgresql://HOST/DATABASE`, for a new one whose rows a server keeps.
-        table: in that server.
+        table: in that server; `pictures` if not given. A new collection takes an empty one, or makes it.
         running: how the model runs: `device`, `batch_size`, see `xfm.pipeline`. It computes in float32: the
             vectors of a collection are compared with one another, whichever machine made them.
 
     Raises:
-        UserError: there is none, another process writes it, or the model is not the one that made it.
+        UserError: there is none, another process writes it, the model is not the one that made it, or the
+            table of a new one has rows of another collection.
     """
     place = home_path(folder)
     there = (place / ABOUT).exists()
@@ -61,6 +65,9 @@ def open_index(
     about = AboutIndex.read(place) if there else None
     if about is not None and address is not None and about.address != _shown(address):
         raise UserError(f"{place} keeps its rows in {about.address or 'the folder'}: give another --out")
+    if about is not None and table not in (None, about.table):
+        kept = f"the table {about.table}" if about.table else "the folder"
+        raise UserError(f"{place} keeps its rows in {kept}: give another --out, or leave out --table")
     given = model if model is not None else about.model if about else None
     if given is None:
         raise UserError("a new collection needs a model: give a model folder, or small, the package's")
@@ -69,8 +76,8 @@ def open_index(
         raise UserError(f"a collection holds pictures, and {lacks(engine.name)}")
     probe = probe_of(engine)
     if about is None:
-        name = given if isinstance(given, str) else str(given) if isinstance(given, Path) else "the model"
-        about = AboutIndex(name, probe.tolist(), _shown(address), table if address else "")
+        name = "the model" if isinstance(given, Pretrained) else everywhere(str(given))
+        about = AboutIndex(name, probe.tolist(), _shown(address), (table or TABLE) if address else "")
     elif len(probe) != about.width or np.abs(probe - np.array(about.probe)).max() > _NEAR:
         raise UserError(
             f"{place} was made by another model than {engine.name} (it says {about.model}): search it with "
@@ -82,6 +89,7 @@ def open_index(
         return
     with locked(place):
         if not there:
+            _require_empty(place, about, address)
             about.write(place)
         with _opened(place, about, engine, readonly=False, address=address) as index:
             yield index
@@ -89,11 +97,7 @@ def open_index(
 
 
 def _shown(address: str | None) -> str | None:
-    if address is None:
-        return None
-    from xfm.index.postgres import without_password
-
-    return without_password(address)
+    return None if address is None else without_password(address)
 
 
 @contextmanager
@@ -107,6 +111,26 @@ def _opened(
         yield index
     finally:
         index.close()
+
+
+def _require_empty(place: Path, about: AboutIndex, address: str | None) -> None:
+    """Refuse a server's table that has rows: of two collections in one, each would find those of the other.
+
+    Raises:
+        UserError: there are some.
+    """
+    if about.address is None:
+        return
+    store = _store(place, about, address)
+    try:
+        rows = store.count()
+    finally:
+        store.close()
+    if rows:
+        raise UserError(
+            f"the table {about.table} of {about.address} has {amount(rows, 'row')} of another collection: "
+            "give another --table, or drop it there if nobody needs it"
+        )
 
 
 def _store(place: Path, about: AboutIndex, address: str | None) -> Store:

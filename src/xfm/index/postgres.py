@@ -20,6 +20,7 @@ from xfm.errors import UserError
 from xfm.index.conditions import Condition, Kind
 from xfm.index.postgres_conditions import passing_rows
 from xfm.index.rows import IndexedPicture, Near, Row
+from xfm.index.server_address import without_password
 from xfm.index.store import EXACT_BELOW, StoreError, StoreStats
 
 _LOWEST = (0, 8)
@@ -50,6 +51,7 @@ class PostgresStore:
     """
 
     def __init__(self, address: str, name: str, width: int) -> None:
+        without_password(address)  # says where it is none
         if not _NAME.fullmatch(name):
             raise UserError(
                 f"{name} cannot be a table: small letters, digits and _, a letter first, 48 at most"
@@ -60,15 +62,22 @@ class PostgresStore:
         self._rows, self._looked = 0, -math.inf
         with _explained(address):
             self._opened = psycopg.connect(address, autocommit=True)
-            self._opened.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        self._make()
         register_vector(self._opened)
         self._check_version()
-        self._run(
-            "CREATE TABLE IF NOT EXISTS {table} (key text PRIMARY KEY, vector vector({width}) NOT NULL, "
-            "pixels bytea NOT NULL, source text NOT NULL, width int NOT NULL, height int NOT NULL, "
-            "metadata jsonb NOT NULL)",
-            width=sql.Literal(width),
-        )
+
+    def _make(self) -> None:
+        """Make what is not there: whoever searches may have the right to read alone, or ask a replica."""
+        if not self._run("SELECT extversion FROM pg_extension WHERE extname = 'vector'"):
+            self._run("CREATE EXTENSION IF NOT EXISTS vector")
+        (row,) = self._run("SELECT to_regclass(%s) IS NOT NULL AS there", [self._name])
+        if not row["there"]:
+            self._run(
+                "CREATE TABLE IF NOT EXISTS {table} (key text PRIMARY KEY, vector vector({width}) NOT NULL, "
+                "pixels bytea NOT NULL, source text NOT NULL, width int NOT NULL, height int NOT NULL, "
+                "metadata jsonb NOT NULL)",
+                width=sql.Literal(self._width),
+            )
 
     def _check_version(self) -> None:
         (row,) = self._run("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
@@ -268,11 +277,6 @@ def looked_at(rows: int) -> int:
     """Neighbours that a search keeps among so many rows: a sixth more each time that these double."""
     doublings = max(0.0, math.log2(rows / EXACT_BELOW))
     return round(_LOOKED_AT * (1 + doublings / 6))
-
-
-def without_password(address: str) -> str:
-    """An address as it may be shown and kept."""
-    return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1@", address)
 
 
 def _cells(row: Row) -> tuple[Any, ...]:

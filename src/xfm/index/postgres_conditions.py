@@ -25,6 +25,8 @@ def passing_rows(where: Sequence[Condition]) -> tuple[sql.Composable, list[Any]]
             values.append(list(one.values))
         else:
             relation = sql.SQL(one.relation.value)  # pyright: ignore[reportArgumentType]
-            parts.append(sql.SQL("{} {} %s").format(cell, relation))
+            # By code points as elsewhere, whatever the order of the database's language.
+            order = sql.SQL(' COLLATE "C"' if isinstance(one.values[0], str) else "")
+            parts.append(sql.SQL("{}{} {} %s").format(cell, order, relation))
             values.append(one.values[0])
     return sql.Composed(parts).join(" AND "), values

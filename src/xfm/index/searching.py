@@ -48,7 +48,7 @@ class Searcher:
         self._index, self._engine = index, index.engine
         self._encoded = EncodedPictures(index.engine)
         self._matcher = ListMatcher(index.engine, self._encoded)
-        self._reader = PictureReader(index.engine.pretrained.preprocessing, None)
+        self._reader = PictureReader(index.engine.pretrained.preprocessing, None, recent=0)
 
     @property
     def pictures(self) -> int:
@@ -161,7 +161,10 @@ class Searcher:
         return [self._answer(one, next(scored) if one.pixels else None) for one in lists]
 
     def _conditions(self, options: SearchOptions) -> Sequence[Condition]:
-        return checked([parse_condition(one) for one in options.where], self._index.about.fields)
+        asked = [parse_condition(one) for one in options.where]
+        if any(one.field not in self._index.about.fields for one in asked):
+            self._index.look_again()
+        return checked(asked, self._index.about.fields)
 
     def _answer(self, one: Shortlist, matched: tuple[Tensor, Tensor] | None) -> Answer:
         """An answer by the logits [N, 2] and boxes [N, 4] of its pictures, if they were matched."""

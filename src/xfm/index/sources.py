@@ -1,16 +1,20 @@
 """Pictures to take in: of folders, tables and tar shards, one after the other, with what is known of them."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from xfm.config.table_kinds import LISTED, table_kind
 from xfm.data.folders import Scan, scan_folder
-from xfm.data.records import BadRecordError, SampleKind
-from xfm.data.sources import open_source
+from xfm.data.records import BadRecordError, NoAnnotation, Record, SampleKind, is_text
+from xfm.data.schema import Origin
+from xfm.data.sources import RecordSource, open_source
 from xfm.data.tables import ColumnMap
-from xfm.errors import UserError
-from xfm.index.offers import Offer, PictureSupply, SupplyCut, file_stamp
+from xfm.errors import UserError, printable
+from xfm.index.conditions import Metadata
+from xfm.index.offers import Offer, PictureSupply, SupplyCut, file_stamp, told_stamp
 from xfm.index.table_supply import TableSupply
 
 
@@ -21,22 +25,24 @@ def open_supply(
     keep: Sequence[str] | None = None,
     known: SupplyCut | None = None,
 ) -> PictureSupply:
-    """The pictures of a folder, a table (see `xfm.config.table_kinds`) or a tar shard.
+    """The pictures of a folder, a table (see `xfm.config.table_kinds`) or tar shards.
 
     Args:
         path: of it.
         columns: what the columns of a table are called.
         key: the column that names pictures; `id` where there is one, else file and row do.
-        keep: columns that become metadata; None takes all others.
+        keep: columns of a table, or fields of a shard's JSON, that become metadata; None takes all others.
         known: how it was cut, where parts of it are read.
 
     Raises:
         UserError: there is no such file or folder, it is of an unknown kind, or lacks a column.
     """
     if os.path.isdir(path):
-        return FolderSupply(path, None if known is None else known.names)
+        folder = FolderSupply(path, None if known is None else known.names)
+        shards = not folder.total and any(name.endswith(".tar") for name in os.listdir(path))
+        return ShardSupply(path, keep) if shards else folder
     if path.suffix.lower() == ".tar":
-        return ShardSupply(path)
+        return ShardSupply(path, keep)
     if table_kind(path) is not None:
         return TableSupply(path, columns or ColumnMap(), key, keep, None if known is None else known.twice)
     if not os.path.lexists(path):
@@ -62,7 +68,7 @@ class FolderSupply(PictureSupply):
 
     def keys(self) -> list[str]:
         """The keys of all pictures; none is looked at."""
-        return [str(self._folder / name) for name in self._names]
+        return [_named(self._folder / name) for name in self._names]
 
     def candidates(self) -> Iterator[Offer]:
         """See `PictureSupply.candidates`; the metadata are name and folder."""
@@ -77,17 +83,31 @@ class FolderSupply(PictureSupply):
         for number in range(first, len(self._names) + 1 if last is None else last):
             name = self._names[number - 1]
             path = self._folder / name
+            if not is_text(str(path)):  # nothing that keeps rows could hold it
+                told = UserError(f"{path}: the name is not UTF-8; rename the file")
+                yield Offer(_named(path), _named(path), told, file_stamp(path), {}, number)
+                continue
             metadata = {"name": path.name, "folder": str(Path(name).parent)}
             yield Offer(str(path), str(path), path, file_stamp(path), metadata, number)
 
 
-class ShardSupply(PictureSupply):
-    """The pictures of a tar shard in the WebDataset layout; the JSON beside a picture is its metadata."""
+def _named(path: Path) -> str:
+    """A path as a key; with escapes where it is not UTF-8."""
+    return str(path) if is_text(str(path)) else printable(str(path))
 
-    def __init__(self, path: Path) -> None:
+
+class ShardSupply(PictureSupply):
+    """The pictures of tar shards in the WebDataset layout; what JSON is beside one is its metadata.
+
+    Args:
+        path: of a shard, of a folder of them, or a pattern or range as corpora have it, which ends in .tar.
+        keep: fields of the JSON that become metadata; None takes all.
+    """
+
+    def __init__(self, path: Path, keep: Sequence[str] | None = None) -> None:
         super().__init__()
-        self._path, self._shard = path, open_source(path, SampleKind.PAIR)
-        self.total = len(self._shard)
+        self._path, self._keep, self._pairs = path, keep, open_source(path, SampleKind.PAIR)
+        self.total = len(self._pairs)
 
     def candidates(self) -> Iterator[Offer]:
         """See `PictureSupply.candidates`."""
@@ -95,21 +115,43 @@ class ShardSupply(PictureSupply):
 
     def cut(self, size: int) -> SupplyCut:
         """See `PictureSupply.cut`."""
-        return SupplyCut([*range(0, len(self._shard), size)])
+        return SupplyCut([*range(0, len(self._pairs), size)])
 
     def part(self, first: int, last: int | None) -> Iterator[Offer]:
         """See `PictureSupply.part`."""
-        stamp = file_stamp(self._path)
-        for number in range(first, len(self._shard) if last is None else last):
+        stamp = cache(lambda shard: file_stamp(Path(shard)))  # of this time
+        for number in range(first, len(self._pairs) if last is None else last):
             try:
-                record = self._shard.record(number)
+                record = self._record(number)
             except BadRecordError as error:
-                key = f"{self._path.name}/{error.origin.key}"
-                yield Offer(
-                    key, f"{self._path}/{error.origin.key}", UserError(str(error)), stamp, {}, number + 1
-                )
+                of = stamp(error.origin.shard)
+                yield self._offer(error.origin, UserError(str(error)), of, {}, number)
                 continue
-            key, shown = f"{self._path.name}/{record.origin.key}", f"{self._path}/{record.origin.key}"
             assert record.picture is not None
-            told = self.metadata(record.annotation)
-            yield Offer(key, shown, record.picture, stamp, told, number + 1)
+            try:
+                told = self.metadata(self._kept(record.annotation))
+            except UserError as error:
+                yield self._offer(record.origin, UserError(f"{record.origin}: {error}"), "", {}, number)
+                continue
+            of = told_stamp(stamp(record.origin.shard), told)
+            yield self._offer(record.origin, record.picture, of, told, number)
+
+    @cached_property
+    def _pictures(self) -> RecordSource:
+        return open_source(self._path, SampleKind.IMAGE)
+
+    def _record(self, number: int) -> Record:
+        try:
+            return self._pairs.record(number)
+        except NoAnnotation:
+            return self._pictures.record(number)
+
+    def _offer(
+        self, origin: Origin, picture: bytes | UserError, stamp: str, told: Metadata, number: int
+    ) -> Offer:
+        # Other folders, and other shards of this one, may have pictures of the same name.
+        key = f"{os.path.abspath(origin.shard)}/{origin.key}"
+        return Offer(key, f"{origin.shard}/{origin.key}", picture, stamp, told, number + 1)
+
+    def _kept(self, cells: Mapping[str, Any]) -> Mapping[str, Any]:
+        return cells if self._keep is None else {name: cells[name] for name in self._keep if name in cells}

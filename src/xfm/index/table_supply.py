@@ -1,7 +1,7 @@
 """The pictures of a table, to take in."""
 
 import hashlib
-import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from xfm.data.tables import ColumnMap, TableRow, open_table
 from xfm.data.tables.parts import TableParts, part_starts
 from xfm.data.tables.records import RawRow
 from xfm.errors import UserError
-from xfm.index.offers import Offer, PictureSupply, SupplyCut, file_stamp
+from xfm.index.conditions import can_be_kept
+from xfm.index.offers import Offer, PictureSupply, SupplyCut, file_stamp, told_stamp
 from xfm.inference.picture_inputs import PictureSource
 from xfm.paths import is_url
 
@@ -38,6 +39,7 @@ class TableSupply(PictureSupply):
     ) -> None:
         super().__init__()
         self._path, self._columns, self._key, self._keep = path, columns, key, keep
+        self._whole = os.path.abspath(path)  # other folders may have tables of the same name
         columns.check_fields([IMAGE])
         self._table = open_table(path)
         self.total, self.unit = self._table.size, self._table.unit
@@ -84,10 +86,9 @@ class TableSupply(PictureSupply):
             others = {name: value for name, value in cells.items() if self._is_told(name, names)}
             told = self.metadata(others)
         except UserError as error:
-            return Offer(f"{self._path.name}:{raw.number}", place, error, "", {}, raw.read)
+            return Offer(f"{self._whole}:{raw.number}", place, error, "", {}, raw.read)
         shown = str(picture) if isinstance(picture, Path) else place
-        whole = hashlib.blake2b(json.dumps([stamp, told], sort_keys=True).encode(), digest_size=16)
-        return Offer(key, shown, picture, whole.hexdigest(), told, raw.read)
+        return Offer(key, shown, picture, told_stamp(stamp, told), told, raw.read)
 
     def _is_told(self, name: str, names: Mapping[str, str]) -> bool:
         if name in names.values():
@@ -109,13 +110,18 @@ class TableSupply(PictureSupply):
         column = self._key or KEY
         value = cells.get(column)
         if value is None and self._key is None:
-            return f"{self._path.name}:{number}"
+            return f"{self._whole}:{number}"
         if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
             raise UserError(
                 f'{self._path}:{number}: the column "{column}" names the picture, and is no text or whole '
                 "number; mend the row, or take another column with --key"
             )
         key = str(value)
+        if not can_be_kept(key):
+            raise UserError(
+                f'{self._path}:{number}: the column "{column}" names the picture, and is not Unicode, or has '
+                "a zero byte; mend the row"
+            )
         before = self._before(key, number)
         if before != number:
             raise UserError(

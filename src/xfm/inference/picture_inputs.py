@@ -92,10 +92,11 @@ class PictureReader:
     Args:
         preprocessing: of the model.
         urls: what may be fetched; None fetches nothing.
+        recent: pictures by path that are remembered; 0 where files may change while the reader is used.
     """
 
-    def __init__(self, preprocessing: Preprocessing, urls: UrlRules | None) -> None:
-        self._preprocessing, self._urls = preprocessing, urls
+    def __init__(self, preprocessing: Preprocessing, urls: UrlRules | None, recent: int = RECENT) -> None:
+        self._preprocessing, self._urls, self._most = preprocessing, urls, recent
         self._recent: OrderedDict[str, Picture] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -115,6 +116,6 @@ class PictureReader:
         if name is not None:
             with self._lock:
                 self._recent[name] = picture
-                if len(self._recent) > RECENT:
+                if len(self._recent) > self._most:
                     self._recent.popitem(last=False)
         return picture

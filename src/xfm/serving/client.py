@@ -6,6 +6,7 @@ Example:
 """
 
 import base64
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.data.picture_formats import format_of
-from xfm.errors import UserError
+from xfm.errors import UserError, excerpt, printable
 
 Item = str | bytes | Path
 """A text, the bytes of a picture, or the path of one."""
@@ -74,15 +75,27 @@ class Client:
         headers |= {"authorization": f"Bearer {self._key}"} if self._key else {}
         request = urllib.request.Request(self._address + route, json.dumps(told).encode(), headers)
         try:
-            with urllib.request.urlopen(request, timeout=self._seconds) as answer:
+            with _OPENER.open(request, timeout=self._seconds) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise UserError(f"{self._address}{route}: {_reason(error)}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise UserError(f"{self._address} cannot be asked ({error}); check that it runs") from error
 
 
+class _Straight(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: the key would go to whoever is named, and the request would lose its body."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any) -> None:
+        """See urllib: the redirect is an error."""
+
+
+_OPENER = urllib.request.build_opener(_Straight)
+
+
 def _reason(error: urllib.error.HTTPError) -> str:
+    if where := error.headers.get("location"):
+        return f"status {error.code}, it is at {printable(excerpt(where, 200))}: give that address"
     try:
         return str(json.load(error)["error"]["message"])
     except (ValueError, KeyError, TypeError):

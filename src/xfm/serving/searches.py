@@ -74,6 +74,7 @@ class Searches:
         """What a search found, as plain values; its pictures can be asked for from now on."""
         for hit in found.hits:
             self._given[id(searcher), hit["key"]] = hit["source"]
+            self._given.move_to_end((id(searcher), hit["key"]))
         while len(self._given) > _REMEMBERED:
             self._given.popitem(last=False)
         return asdict(found)

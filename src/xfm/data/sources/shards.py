@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from xfm.data.pictures import too_many_bytes
-from xfm.data.records import BadRecordError, Limits, Record, SampleKind, parse_annotation
+from xfm.data.records import BadRecordError, Limits, NoAnnotation, Record, SampleKind, parse_annotation
 from xfm.data.schema import Origin
 from xfm.data.sources.base import RecordSource
 from xfm.data.sources.shard_table import ShardIndex, numbers_of, records_of
@@ -172,7 +172,7 @@ class _Stored:
             return parse_annotation(data, self.origin())
         data = self.member(TEXT, self._limits.annotation_bytes)
         if data is None:
-            raise BadRecordError(self.origin(), "the JSON or text beside the picture is missing")
+            raise NoAnnotation(self.origin(), "the JSON or text beside the picture is missing")
         try:
             return {text_field: data.decode("utf-8")}
         except UnicodeDecodeError:

@@ -1,0 +1,118 @@
+"""What is PostgreSQL's alone: rights, the language of a database, tables that several share."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.index.conftest import WIDTH, postgres_address, rows_of, unit
+from tests.refusals import expect_refusal
+from xfm.errors import UserError
+from xfm.index.conditions import Condition, Relation
+from xfm.index.opening import open_index
+from xfm.index.rows import Row
+from xfm.index.server_address import without_password
+
+psycopg = pytest.importorskip("psycopg")
+postgres = pytest.importorskip("xfm.index.postgres")
+
+
+@pytest.fixture
+def name() -> str:
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def german(name: str) -> Iterator[str]:
+    """The address of a database whose texts are in the order of a dictionary."""
+    address = postgres_address()
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'de' "
+            "LOCALE 'C.UTF-8'"
+        )
+        yield f"{address.rpartition('/')[0]}/{name}"
+        connection.execute(f"DROP DATABASE {name}")
+
+
+def test_texts_are_compared_by_their_letters_in_a_database_of_any_language(german: str) -> None:
+    store = postgres.PostgresStore(german, "pictures", WIDTH)
+    said = ("Zoo", "apple", "Übung", "zoo", "-a", "b")
+    vectors = unit(np.random.default_rng(0), len(said))
+    rows: list[Row] = []
+    for place, text in enumerate(said):
+        rows += rows_of(vectors[place : place + 1], first=place, said=text)
+    store.add(rows, replacing=False)
+    for relation in (Relation.LESS, Relation.AT_MOST, Relation.MORE, Relation.AT_LEAST):
+        for text in said:
+            one = Condition("said", relation, (text,))
+            expected = {row.entry.key for row in rows if one.holds(row.entry.metadata)}
+            assert set(store.keys([one])) == expected
+    store.close()
+
+
+@pytest.mark.parametrize("kind", ["a role that may read", "a replica"])
+def test_a_search_needs_no_right_but_to_read(name: str, kind: str) -> None:
+    address, rows = postgres_address(), rows_of(unit(np.random.default_rng(1), 5))
+    store = postgres.PostgresStore(address, name, WIDTH)
+    store.add(rows, replacing=False)
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN")
+        connection.execute(f"GRANT SELECT ON {name} TO {name}")
+        try:
+            if kind == "a replica":
+                asked = f"{address}?options=-c%20default_transaction_read_only%3Don"
+            else:
+                asked = address.replace("//postgres", f"//{name}")
+            reader = postgres.PostgresStore(asked, name, WIDTH)
+            assert reader.nearest(rows[2].vector, 1)[0].entry.key == "k2"
+            assert reader.count([Condition("even", Relation.EQUAL, (True,))]) == 3
+            with expect_refusal("cannot be used"):
+                reader.remove(["k2"])
+            reader.close()
+        finally:
+            store.drop()
+            store.close()
+            connection.execute(f"DROP ROLE {name}")
+
+
+def test_two_collections_do_not_share_a_table(model: Path, tmp_path: Path, name: str) -> None:
+    given = {"make": True, "address": postgres_address(), "table": name}
+    with open_index(tmp_path / "one", model, **given) as index:
+        index.store.add(rows_of(unit(np.random.default_rng(2), 2, index.about.width)), replacing=False)
+    with (
+        expect_refusal(f"the table {name}", "2 rows", "--table"),
+        open_index(tmp_path / "two", model, **given),
+    ):
+        pass
+    assert not (tmp_path / "two").exists()
+    with expect_refusal(f"the table {name}", "--table"), open_index(tmp_path / "one", table="other"):
+        pass
+    with open_index(tmp_path / "one", model, **given) as index:  # the same command goes on
+        assert index.store.count() == 2
+        index.store.drop()
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://u:secret@db:5432/shop", "postgresql://u@db:5432/shop"),
+        ("postgresql://u@db/shop?password=secret", "postgresql://u@db/shop"),
+        ("postgres://db/shop?sslmode=require&passw%6Frd=secret", "postgres://db/shop?sslmode=require"),
+        ("postgresql://db/shop?sslpassword=secret&sslmode=require", "postgresql://db/shop?sslmode=require"),
+        ("postgresql://%2Fvar%2Frun/shop", "postgresql://%2Fvar%2Frun/shop"),
+    ],
+)
+def test_a_password_is_not_kept(address: str, shown: str) -> None:
+    assert without_password(address) == shown
+
+
+def test_an_address_of_another_form_is_refused_without_its_password(model: Path, tmp_path: Path) -> None:
+    given = {"make": True, "address": "host=db password=secret"}
+    with pytest.raises(UserError) as caught, open_index(tmp_path / "index", model, **given):
+        pass
+    assert "postgresql://HOST/DATABASE" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert not (tmp_path / "index").exists()
