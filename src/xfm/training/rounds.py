@@ -17,7 +17,7 @@ def name_of_round(store: Store, rank: int, count: int, timeout: timedelta) -> st
 
     The agents of torchrun keep a store over all rounds, in which addresses of processes that have ended are
     left, and nothing that they tell their processes names the round: each agent counts the restarts that it
-    began by itself, so that one that comes in place of another one, or that restarts because another one does,
+    began by itself, so that one that comes in place of another one, or restarts because another one does,
     counts fewer. So the first process chooses a name, and tells it whoever asks by a word that was never used
     before: those that ended before they were told are answered, too, and do not hear it.
 
