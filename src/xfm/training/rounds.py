@@ -4,15 +4,14 @@ import secrets
 import time
 from collections.abc import Set
 from datetime import timedelta
-
-from torch.distributed import Store
+from typing import Any
 
 _ASKED = "xfm-asked"
 _PAUSE = 0.05
 """Seconds between two looks of the first process at who asks."""
 
 
-def name_of_round(store: Store, rank: int, count: int, timeout: timedelta) -> str:
+def name_of_round(store: Any, rank: int, count: int, timeout: timedelta) -> str:
     """A name that the processes of this round share, and those of no other one.
 
     The agents of torchrun keep a store over all rounds, in which addresses of processes that have ended are
@@ -22,7 +21,7 @@ def name_of_round(store: Store, rank: int, count: int, timeout: timedelta) -> st
     before: those that ended before they were told are answered, too, and do not hear it.
 
     Args:
-        store: that of the agents.
+        store: a `torch.distributed.Store`, that of the agents.
         rank: of this process.
         count: of the processes.
         timeout: how long to wait for the others.
@@ -46,7 +45,7 @@ def name_of_round(store: Store, rank: int, count: int, timeout: timedelta) -> st
     return word
 
 
-def _tell(store: Store, name: str, told: Set[str]) -> set[str]:
+def _tell(store: Any, name: str, told: Set[str]) -> set[str]:
     """Answer those that were not told yet."""
     new = set(store.get(_ASKED).decode().split()) - told
     for word in new:
