@@ -202,6 +202,39 @@ def test_other_settings_do_not_go_on_with_what_was_begun(source: Path, tmp_path:
     assert prepared("coco", source, tmp_path / "to", longest=20, force=True).written == 7
 
 
+def test_what_else_decides_what_is_left_is_known_again(source: Path, tmp_path: Path) -> None:
+    """Evaluations that have grown, another folder of pictures, a further part of a table."""
+    evaluation, target = tmp_path / "evaluation", tmp_path / "to"
+    write(evaluation / "1.jpg", jpeg(90))
+    asked = {"evaluation": [str(evaluation)]}
+    prepared("coco", source, target, **asked)
+    write(evaluation / "2.jpg", jpeg(1))
+    with expect_refusal("holds coco of other settings or files", "--force"):
+        prepared("coco", source, target, **asked)
+    assert prepared("coco", source, target, force=True, **asked).written == 4
+
+    table = tmp_path / "shop.csv"
+    write(table, b"image,caption\n1.jpg,a picture\n")
+    for number in range(2):
+        write(tmp_path / f"pictures-{number}" / "1.jpg", jpeg(number))
+    prepared("table", table, tmp_path / "shop", pictures=tmp_path / "pictures-0")
+    with expect_refusal("holds table of other settings or files"):
+        prepared("table", table, tmp_path / "shop", pictures=tmp_path / "pictures-1")
+
+
+def test_a_folder_of_classes_that_has_grown_is_seen(tmp_path: Path) -> None:
+    """Also where its shards lie in it, which are none of it."""
+    classes = tmp_path / "classes"
+    for name in ("cat", "dog"):
+        write(classes / name / "1.jpg", jpeg(len(name)))
+    asked = {"columns": "caption=label"}
+    for _ in range(2):
+        assert prepared("table", classes, classes / ".to", **asked).written == 2
+    write(classes / "dog" / "2.jpg", jpeg(9))
+    with expect_refusal("holds table of other settings or files"):
+        prepared("table", classes, classes / ".to", **asked)
+
+
 def test_new_pictures_in_a_folder_are_seen(tmp_path: Path) -> None:
     source = folder(tmp_path / "own")
     prepared("folder", source, tmp_path / "to")

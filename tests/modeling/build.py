@@ -65,7 +65,7 @@ def losses_of(
     policy: GradientPolicy = PRETRAINING,
     weights: LossConfig = DEFAULT_WEIGHTS,
 ) -> Losses:
-    return pretraining_losses(model, batch, policy, weights, torch.Generator().manual_seed(0))
+    return pretraining_losses(model, batch, policy, weights, torch.Generator(model.device).manual_seed(0))
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:

@@ -123,4 +123,20 @@ def test_random_numbers_come_in_chunks(monkeypatch) -> None:
 
 def test_blocks_know_whose_rows_are_whose() -> None:
     found = blocks_of([0, 0, 1, 1, 0], range(1, 4))
-    assert found == [Block([0, 1, 4], [1], [0]), Block([2, 3], [0, 1], [1, 2])]
+    assert found == [Block([0, 1, 4], range(1, 2), range(1)), Block(range(2, 4), range(2), range(1, 3))]
+
+
+def test_rows_that_follow_one_another_are_sent_to_no_device() -> None:
+    """As those of a batch do: by an index of numbers a GPU would be waited for, three times a block."""
+    similarity, same = torch.randn(12, 12), torch.eye(12, dtype=torch.bool)
+    blocks = blocks_of([row // 5 for row in range(12)], range(3, 9))
+    assert all(isinstance(rows, range) for block in blocks for rows in vars(block).values())
+    args = (similarity[3:9], same[3:9])
+    by_text = similarity.t()[3:9]
+    lists = [Block(*([*rows] for rows in vars(block).values())) for block in blocks]
+    found = [
+        draw_negatives(*args, torch.Generator().manual_seed(5), 1e-3, by_text, some)
+        for some in (blocks, lists)
+    ]
+    for name in ("image", "text", "valid"):
+        assert torch.equal(getattr(found[0], name), getattr(found[1], name))

@@ -14,6 +14,7 @@ from xfm.config.recipe import Recipe
 from xfm.config.spelling import early_word
 from xfm.errors import UserError, amount, suggest
 from xfm.paths import home_path
+from xfm.processes import cores
 
 ACTIONS = {
     "index": "write the index of the tar shards in a folder, by which they open at once",
@@ -89,7 +90,7 @@ def _index(chosen: Namespace) -> None:
     shards = sorted(path for path in folder.iterdir() if path.suffix == ".tar" and path.is_file())
     if not shards:
         raise UserError(f"{folder} holds no tar shards; give the folder that holds them")
-    workers = min(chosen.workers or os.cpu_count() or 1, len(shards))
+    workers = min(chosen.workers or cores(), len(shards))
     path = index_folder(folder, shards, workers, not chosen.quiet, chosen.checksums)
     table = open_index(path).table
     size = int(table.sizes.sum())

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,10 @@ from xfm.corpora.readers.table import TableReader
 from xfm.corpora.readers.text import TextReader
 from xfm.corpora.readers.visual_genome import VisualGenomeReader
 from xfm.corpora.source_record import CorpusReader
+from xfm.data.folders import scan_folder
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
+from xfm.paths import home_path
 
 FORMAT = 1
 """Of the shards; another one makes everything anew."""
@@ -117,14 +120,27 @@ class Preparation:
 
     def mark(self, reader: CorpusReader) -> str:
         """By what a preparation is known again: of settings, and of names and sizes of what is read."""
-        found = hashlib.sha256(
-            json.dumps({"format": FORMAT, "settings": self.settings()}, sort_keys=True).encode()
-        )
+        settings = {"format": FORMAT, "settings": self.settings()}
+        if self.pictures is not None:
+            settings["pictures"] = str(self.pictures)
+        found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        made = {self.target, self.work}
         for path in reader.inputs():
+            if not made.isdisjoint(path.parents):
+                continue
             name = path.name if path == self.source else path.relative_to(self.source).as_posix()
-            size = 0 if path.is_dir() else path.stat().st_size
-            found.update(json.dumps([name, size]).encode())
+            found.update(json.dumps([name, _size(path)]).encode())
+        for place in map(home_path, self.config.evaluation):
+            held = scan_folder(place).pictures if place.is_dir() else []
+            size = 0 if held or not place.exists() else _size(place)  # what is not there is told later
+            found.update(json.dumps([place.name, size, *held]).encode())
         return found.hexdigest()
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 of a folder. One question, of which a store on another machine is asked millions."""
+    found = path.stat()
+    return 0 if stat.S_ISDIR(found.st_mode) else found.st_size
 
 
 def _text_column(columns: str) -> str:

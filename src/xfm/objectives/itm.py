@@ -58,8 +58,17 @@ def blocks_of(labels: Sequence[int], own: range) -> list[Block]:
     blocks = []
     for _, rows in sorted(found.items()):
         places = [place for place, row in enumerate(rows) if row in own]
-        blocks.append(Block(rows, places, [rows[place] - own.start for place in places]))
+        mine = [rows[place] - own.start for place in places]
+        blocks.append(Block(*map(_as_range, (rows, places, mine))))
     return blocks
+
+
+def _as_range(numbers: list[int]) -> range | list[int]:
+    """Ascending numbers, as a range where they follow one another: those need not be sent to a GPU."""
+    if not numbers:
+        return range(0)
+    whole = range(numbers[0], numbers[-1] + 1)
+    return whole if len(whole) == len(numbers) else numbers
 
 
 def sampling_weights(similarity: Tensor, same: Tensor, floor: float = FLOOR) -> Tensor:
@@ -110,6 +119,8 @@ def draw_negatives(
         own = _numbers(_index(block.own, device), device)
         for drawn, of_rows in ((image, scores), (text, similarity)):
             noise = _exponentials(len(block.rows), block.own, generator)
+            if not block.own:  # nobody's rows here; the random numbers were gone through
+                continue
             weights = sampling_weights(of_rows[mine][:, inside], duplicates, floor)
             weights[torch.arange(len(weights), device=device), own] += lonely
             drawn[mine] = _numbers(inside, device)[(weights / noise).argmax(1)]

@@ -23,10 +23,11 @@ from torch import Tensor
 
 from xfm.errors import SaidElsewhere, UserError, first_line
 from xfm.processes import process_count
+from xfm.training.rounds import name_of_round
 
 T = TypeVar("T")
 RESTARTS = "TORCHELASTIC_RESTART_COUNT"
-"""How often torchrun has started the processes again."""
+"""How often torchrun has started the processes of this machine again because one of them had ended."""
 _LONG = timedelta(days=7)
 """How long processes wait for words of one another: the first may look through a million pictures."""
 _peers: list[tuple[str, int]] = []
@@ -124,13 +125,13 @@ def processes(device: str = "auto", minutes: float = 30.0) -> Iterator[Process]:
 
 
 def _join(backend: str, timeout: timedelta) -> None:
-    """Join the group under a name of this attempt: torchrun's restarts share a store.
+    """Join the group under a name of this round: torchrun's restarts share a store.
 
     Otherwise a process finds addresses of those that have ended, and is refused there now and then.
     """
     meet, named = dist.rendezvous, dist.PrefixStore  # pyright: ignore[reportPrivateImportUsage]
     store, own, count = next(iter(meet("env://", timeout=timeout)))
-    store = named(f"attempt-{os.environ.get(RESTARTS, '0')}", store)
+    store = named(name_of_round(store, own, count, timeout), store)
     dist.init_process_group(backend, store=store, rank=own, world_size=count, timeout=timeout)
 
 

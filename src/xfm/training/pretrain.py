@@ -61,7 +61,7 @@ def pretrain(
         recipe: what to train on what, and how.
         folder: run folder: configuration, logs, schedule, checkpoints, and the finished model in `model/`.
         resume: continue from the newest checkpoint of the folder; of itself if torchrun has started the
-            processes again.
+            processes again, or if another process of the run does.
         progress: show a bar on the terminal.
         device: `auto`, or a torch device.
         compiled: run the encoders through torch.compile, which takes minutes and is meant for GPUs.
@@ -91,6 +91,8 @@ def pretrain(
     provenance = partial(describe_run, recipe, origin=origin_of(recipe.init.model))
     said, minutes = explaining_failures(lambda: saved_of(folder)), recipe.training.timeout
     with distributed.processes(device, minutes) as process, held(folder, process), said:
+        if any(distributed.collect(resume)) and not resume:  # torchrun counts restarts by machine
+            resume, replay = True, None
         if process.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
         if process.is_first and (sentence := overruled(asked, recipe)):

@@ -1,6 +1,8 @@
 """Random states of Python, numpy and torch as plain tensors, so that a run can go on exactly."""
 
 import random
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -64,3 +66,29 @@ def restore_generator(state: dict[str, Tensor], generator: torch.Generator) -> N
     """Put back the loop's own generator alone, which is the same in all processes."""
     if generator.get_state().shape == state["generator"].shape:
         generator.set_state(state["generator"])
+
+
+@dataclass(frozen=True)
+class DeviceRandom:
+    """Where the global random numbers of a device are; the host need not wait for it to know.
+
+    Attributes:
+        device: a GPU, or any other for the processor's numbers.
+        state: as torch keeps it.
+    """
+
+    device: torch.device
+    state: Tensor
+
+    @classmethod
+    def of(cls, device: torch.device) -> Self:
+        """As they are now."""
+        on_gpu = device.type == "cuda"
+        return cls(device, torch.cuda.get_rng_state(device) if on_gpu else torch.get_rng_state())
+
+    def restore(self) -> None:
+        """Go on from there."""
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(self.state, self.device)
+        else:
+            torch.set_rng_state(self.state)

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from xfm.config.training import Recompute
 from xfm.modeling.fusion import FusionLayer
 from xfm.modeling.language import LanguageLayer
+from xfm.training.randomness import DeviceRandom
 from xfm.training.strategy import units
 
 _ATEN = torch.ops.aten
@@ -62,18 +63,23 @@ def layers(model: nn.Module) -> list[nn.Module]:
 
 
 class Product:
-    """The result of an operation: tensors that share its memory, outside of the graph."""
+    """The result of an operation: tensors that share its memory, outside of the graph.
 
-    def __init__(self, operation: object, result: Any) -> None:
-        self.operation = operation
+    Attention in one piece draws its own dropout. So the state of the device's random numbers is put aside,
+    too, as the operation has left it: what drops numbers behind it draws the same ones again.
+    """
+
+    def __init__(self, operation: Any, result: Any) -> None:
+        self.operation, self._random = operation, None
+        if torch.Tag.nondeterministic_seeded in operation.tags:
+            self._random = DeviceRandom.of(_tensors(result)[0].device)
         # With this, whoever changes the result in place is found out: both count their changes together.
         with torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.ADInplaceOrView, False):
             self.result = tree_map_only(Tensor, Tensor.detach, result)
         self._version = self._changes()
 
     def _changes(self) -> int:
-        parts = self.result if isinstance(self.result, Sequence) else [self.result]
-        return sum(part._version for part in parts if isinstance(part, Tensor))
+        return sum(part._version for part in _tensors(self.result))
 
     def again(self, operation: object) -> Any:
         """The result, for the pass that comes to the same operation.
@@ -88,7 +94,15 @@ class Product:
                 f"the result of {operation} was changed in place: training.recompute between cannot keep it, "
                 "take nothing or all"
             )
+        if self._random is not None:
+            self._random.restore()
         return self.result
+
+
+def _tensors(result: Any) -> list[Tensor]:
+    """Those of a result, which is one or several values."""
+    parts = result if isinstance(result, Sequence) else [result]
+    return [part for part in parts if isinstance(part, Tensor)]
 
 
 class Products(TorchDispatchMode):

@@ -45,6 +45,8 @@ class TableReader(GatheredReader):
 
     def inputs(self) -> list[Path]:
         """See `CorpusReader.inputs`."""
+        if self._source.is_dir():
+            return sorted(path for path in self._source.rglob("*") if path.is_file())
         return [self._source] if self._source.is_file() else []
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
