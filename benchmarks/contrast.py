@@ -102,7 +102,7 @@ def measure(mode: str, rows: int, part: int, out: Path) -> None:
     if mode == "whole":
         batches = [joined(batches)]
     data: Any = OneStretch()
-    step = PretrainingStep(model, PRETRAINING, MimTarget.STATES, data)
+    step = PretrainingStep(model, [PRETRAINING], MimTarget.STATES, data)
     before = peak()
     parts = step.whole(batches, torch.Generator(), lambda compute: compute())
     for one in parts:

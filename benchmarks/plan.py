@@ -30,7 +30,7 @@ from xfm.planning.forecast import StepForecast, forecast
 from xfm.planning.sizes import CaptionedSizes, StepSizes, TextSizes, sizes_of
 from xfm.planning.states import parts_of
 from xfm.training.loop import train
-from xfm.training.pretrain import policy_of
+from xfm.training.pretrain import policies_of
 from xfm.training.pretraining_step import PretrainingStep
 
 
@@ -123,7 +123,7 @@ def steps_of(recipe: Recipe, count: int) -> None:
     torch.manual_seed(0)
     data: Any = LastStretch(stretch)
     model = XFM(recipe.model)
-    step = PretrainingStep(model, policy_of(recipe), recipe.training.mim_target, data)
+    step = PretrainingStep(model, policies_of(recipe)[-1:], recipe.training.mim_target, data)
 
     def batches(start: int, stop: int) -> Iterator[Batch]:
         for _ in range(start, stop):

@@ -15,7 +15,7 @@ from xfm.config.ablation import AVERAGES, VARIANTS, AblationConfig
 from xfm.config.gradients import EncoderName, MimTarget
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
-from xfm.training.pretrain import policy_of
+from xfm.training.pretrain import policies_of
 from xfm.world import build_world
 
 
@@ -24,7 +24,7 @@ from xfm.world import build_world
 def test_a_variant_changes_what_it_says_and_nothing_else(variant, recipe):
     full, made = (recipe_of(recipe, Run(one, 5)) for one in (VARIANTS["full"], variant))
     assert made.training.seed == 5
-    policy_of(made)
+    policies_of(made)
     for stretch in made.stretches():
         assert all(getattr(stretch.weights, name) == 0 for name in variant.unweighted)
     if variant.name == "full":

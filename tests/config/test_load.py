@@ -13,6 +13,7 @@ from tests.refusals import expect_refusal
 from tests.training.corpus import tiny_recipe
 from xfm.config.data import Augmentation
 from xfm.config.encoders import Positions
+from xfm.config.gradients import EncoderName, GradientConfig
 from xfm.config.load import dump_recipe, load_recipe, read_recipe, recipe_names
 from xfm.config.options import parse
 from xfm.config.recipe import Phase
@@ -276,6 +277,21 @@ def test_a_phase_may_change_one_field(tmp_path):
     assert recipe.curriculum[0].pair is not None
     assert recipe.curriculum[0].pair.augmentation is Augmentation.MILD
     assert "PUBLISHED" not in dump_recipe(recipe)
+
+
+def test_a_phase_may_send_gradients_elsewhere(tmp_path):
+    phases = [{"until": 0.5, "gradients": {"itm": ["language", "vision", "fusion"]}}]
+    recipe = load_recipe(write(tmp_path / "r.yaml", base="nano", curriculum=phases))
+    first, last = recipe.stretches()
+    assert first.gradients == replace(last.gradients, itm=tuple(EncoderName))
+    assert last.gradients == GradientConfig()
+    (tmp_path / "again.yaml").write_text(dump_recipe(recipe))
+    assert load_recipe(tmp_path / "again.yaml") == recipe
+    asked = load_recipe(tmp_path / "r.yaml", ["--training.gradients.itm", "[fusion]"])
+    assert asked.overruled(recipe) == [
+        "training.gradients.itm ['fusion']: the phase until 0.5 of the run keeps its own "
+        "['language', 'vision', 'fusion'] (see curriculum)"
+    ]
 
 
 def test_a_phase_may_do_without_groups(tmp_path):

@@ -163,7 +163,7 @@ def run_case(
     spread(model, 0.05)
     model.temperature.data.fill_(0.07)
     data: Any = OneStretch(LossConfig(negative_floor=0.01, negative_block=case.block))
-    step = PretrainingStep(model, LEAKY if case.leaky else PRETRAINING, MimTarget.STATES, data)
+    step = PretrainingStep(model, [LEAKY if case.leaky else PRETRAINING], MimTarget.STATES, data)
     found: dict[str, Tensor] = {}
     done = 0
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tests.modeling.build import gradients
-from tests.training.ranks import OneStretch, global_batch
+from tests.training.ranks import LEAKY, OneStretch, global_batch
 from tests.training.support import model_with_dropout
 from xfm.config.gradients import MimTarget
 from xfm.config.training import LossConfig
@@ -22,7 +22,7 @@ BATCHES = 3
 
 def parts_of(model: XFM) -> tuple[PretrainingStep, list[StepPart]]:
     data: Any = OneStretch(CONTRAST)
-    step = PretrainingStep(model, PRETRAINING, MimTarget.STATES, data)
+    step = PretrainingStep(model, [PRETRAINING], MimTarget.STATES, data)
     batches = [global_batch(number) for number in range(BATCHES)]
     return step, step.whole(batches, torch.Generator(), lambda compute: compute())
 
@@ -76,3 +76,26 @@ def test_a_part_keeps_no_more_than_a_step_of_its_own() -> None:
     step, parts = parts_of(model)
     (single,) = step.whole([parts[0].batch], torch.Generator(), lambda compute: compute())
     assert kept_by(model, step, parts[0]) < 1.1 * kept_by(model, step, single)
+
+
+class ByBatch(OneStretch):
+    """Every batch is a phase of its own."""
+
+    def phase(self, batch: int) -> int:
+        return batch
+
+
+def test_gradients_go_where_the_phase_says() -> None:
+    """Of matching alone: into the language encoder in the second phase, and not in the first."""
+    data: Any = ByBatch(LossConfig(mlm=0, itc=0, imlm=0, mim=0, box_l1=0, box_giou=0))
+    model = model_with_dropout()
+    step = PretrainingStep(model, [PRETRAINING, LEAKY], MimTarget.STATES, data)
+    reached = []
+    for number in range(2):
+        model.zero_grad()
+        (part,) = step.whole([global_batch(number)], torch.Generator(), lambda compute: compute())
+        step(part, torch.Generator()).total.backward()
+        reached.append({name.split(".")[0] for name, gradient in gradients(model).items() if gradient.any()})
+    assert "fusion" in reached[0]
+    assert "language" not in reached[0]
+    assert reached[1] == reached[0] | {"language"}

@@ -14,6 +14,7 @@ from xfm.config.data import (
     StreamConfig,
     ValidationConfig,
 )
+from xfm.config.gradients import EncoderName, GradientConfig
 from xfm.config.model import ModelConfig, lacks
 from xfm.config.plain import to_plain
 from xfm.config.ranges import check_range
@@ -81,12 +82,22 @@ class PhaseStream:
 
 if TYPE_CHECKING:
     PhaseWeights = LossConfig
+    PhaseGradients = GradientConfig
 else:
     PhaseWeights = make_dataclass(
         "PhaseWeights",
         [(f.name, float | None, None) for f in fields(LossConfig)],
         namespace={
             "__doc__": "What a phase changes of `LossConfig`; what is not given stays the recipe's.",
+            "__module__": __name__,
+        },
+        frozen=True,
+    )
+    PhaseGradients = make_dataclass(
+        "PhaseGradients",
+        [(f.name, tuple[EncoderName, ...] | None, None) for f in fields(GradientConfig)],
+        namespace={
+            "__doc__": "What a phase changes of `GradientConfig`; what is not given stays the recipe's.",
             "__module__": __name__,
         },
         frozen=True,
@@ -106,6 +117,8 @@ class Phase:
         region: changes of `data.region`.
         weights: changes of `training.weights`; what has weight 0 is not computed, so that a phase of contrast
             alone sees many more pictures in the same time.
+        gradients: changes of `training.gradients`, such as for a phase in which matching reaches the language
+            encoder, as it does in the paper's fine-tunings.
         inherit_words: at its start the fusion encoder takes over the language encoder's embeddings and token
             head, so that IMLM need not learn from pictures what masked text has taught about words. For the
             phase with which fusion begins.
@@ -119,6 +132,7 @@ class Phase:
     pair: PhaseStream | None = None
     region: PhaseStream | None = None
     weights: PhaseWeights | None = None
+    gradients: PhaseGradients | None = None
     inherit_words: bool = False
     rate: float = 1.0
 
@@ -134,8 +148,12 @@ class Phase:
         """The recipe's weights with this phase's changes."""
         return replace(weights, **dict(_given(self.weights)))
 
+    def reaching(self, gradients: GradientConfig) -> GradientConfig:
+        """Where the recipe's gradients go, with this phase's changes."""
+        return replace(gradients, **dict(_given(self.gradients)))
 
-def _given(change: PhaseStream | PhaseWeights | None) -> Iterator[tuple[str, Any]]:
+
+def _given(change: PhaseStream | PhaseWeights | PhaseGradients | None) -> Iterator[tuple[str, Any]]:
     """Names and values of the settings that a change gives."""
     for f in fields(change) if change is not None else ():
         if f.default is None and (value := getattr(change, f.name)) is not None:
@@ -150,12 +168,14 @@ class Stretch:
         until: share of the run at which it ends.
         data: its data, paths resolved.
         weights: weights of its losses.
+        gradients: which encoders its losses reach.
         inherit_words, rate: see `Phase`.
     """
 
     until: float
     data: DataConfig
     weights: LossConfig
+    gradients: GradientConfig = field(default_factory=GradientConfig)
     inherit_words: bool = False
     rate: float = 1.0
 
@@ -219,7 +239,8 @@ class Recipe:
                 weights = phase.losses(training.weights)
                 if not weights.mim:  # no masks where nothing learns of them
                     data = replace(data, patch_mask=replace(data.patch_mask, on_pairs=False))
-                found.append(Stretch(phase.until, data, weights, phase.inherit_words, phase.rate))
+                reached = phase.reaching(training.gradients)
+                found.append(Stretch(phase.until, data, weights, reached, phase.inherit_words, phase.rate))
                 start = stop
         return found
 
@@ -248,8 +269,10 @@ class Recipe:
         found: list[str] = []
         for phase in self.curriculum:
             streams = [(f"data.{n}", getattr(phase, n), data.streams[n], old.streams[n]) for n in STREAMS]
-            weights = (self.training.weights, before.training.weights)
-            for place, change, now, was in (*streams, ("training.weights", phase.weights, *weights)):
+            new, first = self.training, before.training
+            weights = ("training.weights", phase.weights, new.weights, first.weights)
+            reached = ("training.gradients", phase.gradients, new.gradients, first.gradients)
+            for place, change, now, was in (*streams, weights, reached):
                 found += [
                     f"{place}.{name} {to_plain(getattr(now, name))}: the phase until {phase.until:g} of the "
                     f"run keeps its own {to_plain(value)} (see curriculum)"

@@ -119,7 +119,7 @@ def forecast(
     flops = start = 0.0
     for one in stretches:
         sizes: StepSizes = sizes_of(one.data, one.weights, world)
-        cost = StepModel(model, training, one.weights, fused).cost(sizes)
+        cost = StepModel(model, training, one.weights, one.gradients, fused).cost(sizes)
         held = held_states(parts, training, learning(parts, one, training.mim_target), ever, world)
         memory = memory_of(held, cost, training.accumulate)
         worst = memory if worst is None or memory.total > worst.total else worst

@@ -76,8 +76,9 @@ class StepModel:
 
     Args:
         model: its sizes; encoders of other libraries are not known.
-        training: precision, recomputing, policy of gradients, target of MIM.
+        training: precision, recomputing, target of MIM.
         weights: of the losses; what has weight 0 is not computed.
+        gradients: which encoders they reach.
         fused: a GPU's way to compute; else a CPU's.
 
     Raises:
@@ -85,7 +86,12 @@ class StepModel:
     """
 
     def __init__(
-        self, model: ModelConfig, training: TrainingConfig, weights: LossConfig, fused: bool = True
+        self,
+        model: ModelConfig,
+        training: TrainingConfig,
+        weights: LossConfig,
+        gradients: GradientConfig,
+        fused: bool = True,
     ) -> None:
         vision, language = model.seeing, model.language
         if not (isinstance(vision, VisionConfig) and isinstance(language, LanguageConfig)):
@@ -94,7 +100,7 @@ class StepModel:
                 "recipe whose model.vision and model.language are xfm's own, of the same sizes"
             )
         self.vision, self.language, self.fusion, self.model = vision, language, model.fusing, model
-        self.weights, self.gradients = weights, training.gradients
+        self.weights, self.gradients = weights, gradients
         self.pixels = training.mim_target is MimTarget.PIXELS
         self.a = NumberBytes.of(training.precision, fused)
         self.recompute = training.recompute

@@ -87,7 +87,7 @@ def pretrain(
         require_run(folder)  # before anything about the data
     asked = recipe
     recipe, preprocessing, fresh = begin(recipe)
-    new, policy = new_parts(recipe.init, recipe.training.optim.published, fresh), policy_of(recipe)
+    new, policies = new_parts(recipe.init, recipe.training.optim.published, fresh), policies_of(recipe)
     provenance = partial(describe_run, recipe, origin=origin_of(recipe.init.model))
     said, minutes = explaining_failures(lambda: saved_of(folder)), recipe.training.timeout
     with distributed.processes(device, minutes) as process, held(folder, process), said:
@@ -103,9 +103,9 @@ def pretrain(
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
-        step = PretrainingStep(model, policy, recipe.training.mim_target, data)
+        step = PretrainingStep(model, policies, recipe.training.mim_target, data)
         looks = recipe.training.validate_every > 0
-        validate = Validation(recipe, model, policy, process, preprocessing) if looks else None
+        validate = Validation(recipe, model, process, preprocessing) if looks else None
         bad = BadLog(folder, process, resume)
         result = train(
             model,
@@ -178,19 +178,19 @@ def overruled(asked: Recipe, taken: Recipe) -> str:
     return f"init.model {taken.init.model} decides the model, not the recipe: {', '.join(found[:TOLD])}{more}"
 
 
-def policy_of(recipe: Recipe) -> GradientPolicy:
-    """Where the recipe's gradients go.
+def policies_of(recipe: Recipe) -> list[GradientPolicy]:
+    """Where the recipe's gradients go, in each of its stretches.
 
     Raises:
-        UserError: the recipe's table cannot be, or MIM toward pixels has no head.
+        UserError: a table cannot be, or MIM toward pixels has no head.
     """
     try:
-        policy = GradientPolicy.of(recipe.training.gradients)
+        policies = [GradientPolicy.of(stretch.gradients) for stretch in recipe.stretches()]
     except ValueError as error:
         raise UserError(f"training.gradients: {error}") from error
     if recipe.training.mim_target is MimTarget.PIXELS and not recipe.model.pixel_head:
         raise UserError("training.mim_target pixels needs a head: set model.pixel_head to true")
-    return policy
+    return policies
 
 
 def build_model(recipe: Recipe, compiled: bool = False) -> XFM:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from xfm.config.gradients import MimTarget
+from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, TensorFields
 from xfm.modeling.gradients import GradientPolicy
 from xfm.modeling.xfm import XFM
@@ -44,13 +45,15 @@ class PretrainingStep:
 
     Args:
         model: the model.
-        policy: where gradients go.
+        policies: where gradients go, in each stretch of the run.
         target: what MIM predicts.
         data: knows the stretch of the run that a batch belongs to.
     """
 
-    def __init__(self, model: XFM, policy: GradientPolicy, target: MimTarget, data: CurriculumData) -> None:
-        self.model, self.policy, self.target, self.data = model, policy, target, data
+    def __init__(
+        self, model: XFM, policies: Sequence[GradientPolicy], target: MimTarget, data: CurriculumData
+    ) -> None:
+        self.model, self.policies, self.target, self.data = model, policies, target, data
         self.peers = ProcessPeers()
 
     def stage(self, batch: Batch) -> int:
@@ -72,10 +75,11 @@ class PretrainingStep:
         wholes = wholes_of(batches, self.peers)
         if len(batches) == 1:
             return [StepPart(batches[0], wholes[0])]
-        weights, states, vectors = self.data.stretch(batches[0].step).weights, [], []
+        weights, policy = self._learned(batches[0])
+        states, vectors = [], []
         for batch in batches:
             states.append(_random_state(self.model.device))
-            vectors.append(run(lambda one=batch: contrasted_vectors(self.model, one, self.policy, weights)))
+            vectors.append(run(lambda one=batch: contrasted_vectors(self.model, one, policy, weights)))
         temperature = whole_tensor(self.model.temperature).detach().clone().requires_grad_()
         kept = keep_contrast(batches, vectors, temperature, weights, generator, wholes)
         return [StepPart(*one) for one in zip(batches, kept, states, strict=True)]
@@ -84,10 +88,12 @@ class PretrainingStep:
         """What a part adds to the losses of its step."""
         if part.random is not None:
             _set_random_state(part.random, self.model.device)
-        weights = self.data.stretch(part.batch.step).weights
-        return pretraining_losses(
-            self.model, part.batch, self.policy, weights, generator, part.whole, self.target
-        )
+        weights, policy = self._learned(part.batch)
+        return pretraining_losses(self.model, part.batch, policy, weights, generator, part.whole, self.target)
+
+    def _learned(self, batch: Batch) -> tuple[LossConfig, GradientPolicy]:
+        """What a batch's losses weigh, and where their gradients go."""
+        return self.data.stretch(batch.step).weights, self.policies[self.stage(batch)]
 
 
 def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -70,7 +70,7 @@ def describe_run(
         "position": _position(recipe.training, steps),
         "seed": recipe.training.seed,
         "init": to_plain(recipe.init),
-        "gradients": GradientPolicy.of(recipe.training.gradients).table,
+        "gradients": _reached(recipe),
         "data": _corpora(recipe),
         "licences": {"code": CODE_LICENCE, "weights": recipe.licence, "data": world.get("licences")},
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
@@ -83,6 +83,12 @@ def describe_run(
     if changes:
         described["changed_on_resuming"] = list(changes)
     return described | ({"began_with": dict(origin)} if origin else {})
+
+
+def _reached(recipe: Recipe) -> dict[str, list[str]]:
+    """The encoders that each objective reaches in some part of the run."""
+    tables = [GradientPolicy.of(stretch.gradients).table for stretch in recipe.stretches()]
+    return {name: sorted({encoder for table in tables for encoder in table[name]}) for name in tables[0]}
 
 
 def _position(config: TrainingConfig, steps: int) -> dict[str, Any]:

@@ -26,7 +26,6 @@ class Validation:
     Args:
         recipe: the recipe.
         model: what is trained.
-        policy: where gradients would go.
         process: this process; batches go to its device.
         preprocessing: mean and deviation of the pixels.
 
@@ -38,17 +37,17 @@ class Validation:
         self,
         recipe: Recipe,
         model: XFM,
-        policy: GradientPolicy,
         process: distributed.Process,
         preprocessing: Preprocessing,
     ) -> None:
         self.steps, self.seed = recipe.training.validate_steps, mix(recipe.training.seed, _SEED) >> 2
         self.device = process.device
+        policy = GradientPolicy.of(recipe.training.gradients)  # nothing is learned of it
         try:
             self.data = CurriculumData(recipe.validating(self.seed), process, preprocessing)
         except UserError as error:
             raise UserError(f"data.validation: {error}") from error
-        self.step = PretrainingStep(model, policy, recipe.training.mim_target, self.data)
+        self.step = PretrainingStep(model, [policy], recipe.training.mim_target, self.data)
 
     def __call__(self, run: Run) -> dict[str, float]:
         """The summed `loss` and the losses by name, means over batches and processes.
