@@ -19,7 +19,6 @@ from xfm.config.load import dump_recipe
 from xfm.config.recipe import Recipe
 from xfm.modeling.card import model_card
 from xfm.modeling.folder import Preprocessing, load_model
-from xfm.modeling.gradients import PRETRAINING
 from xfm.training.checkpoint import AVERAGE, checkpoint_path
 from xfm.training.distributed import Process
 from xfm.training.pretrain import pretrain
@@ -67,7 +66,7 @@ def looks(folder: Path) -> dict[int, dict]:
 def looked(root: Path, model: Path) -> dict[str, float]:
     """What a model folder's weights give."""
     loaded = load_model(model)
-    held = Validation(validated(root), loaded.model.eval(), PRETRAINING, ALONE, Preprocessing(32))
+    held = Validation(validated(root), loaded.model.eval(), ALONE, Preprocessing(32))
     with torch.no_grad():
         return held(lambda compute: compute())
 
