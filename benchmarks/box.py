@@ -5,12 +5,14 @@
     python -m benchmarks.box install runs/box small results/small.sh
     python -m benchmarks.box check src/xfm/boxed/small
     python -m benchmarks.box positions runs/small --out runs/placed
+    python -m benchmarks.box presence runs/box --world worlds/galleries
 
 `half` stores a model in half precision, so that what is evaluated is what is loaded. `install` copies the
 evaluated model of a run to `src/xfm/boxed/NAME` with a card of its scores and of the commands that made it,
 which are in a file; more than 30 MB are refused. `check` writes the self-check of a folder that has none.
 `positions` gives a model that was trained without them fixed positions in its fusion encoder, to be trained
-on with: they hold no weights.
+on with: they hold no weights. `presence` fits anew when a search has found nothing, on the galleries that a
+world with more validation scenes has room for.
 """
 
 import argparse
@@ -18,10 +20,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from benchmarks.results import EVERYTHING, PARTS, ROOT
 
 from xfm.config.encoders import TextPositions
+from xfm.config.evaluation import EvaluationConfig, RetrievalConfig
 from xfm.errors import UserError
+from xfm.evaluation.context import Context
+from xfm.evaluation.parts.calibration import gallery_fit
 from xfm.evaluation.suite import weights_digest
 from xfm.files import drafting, read_json_object, read_text, replace_folder, write_text
 from xfm.metrics.numbers import percent
@@ -29,8 +35,11 @@ from xfm.modeling.card import CARD, model_card
 from xfm.modeling.folder import Pretrained, load_model, write_check
 from xfm.modeling.model_writing import save_model
 from xfm.modeling.xfm import XFM
+from xfm.tasks.pictures import Pictures
 from xfm.training.pretrain import MODEL_FOLDER
 
+MANY = 6000
+"""Captions of the galleries on which it is fitted when a search has found nothing."""
 MOST = 30_000_000
 """Bytes of a model in the package."""
 LIMITS = """\
@@ -57,6 +66,25 @@ def positions(source: Path, out: Path) -> Path:
     own = found.belongings
     save_model(out / MODEL_FOLDER, model, own.tokenizer, own.preprocessing, found.provenance)
     return out / MODEL_FOLDER
+
+
+def presence(run: Path, world: Path) -> Path:
+    """Fit when a search has found nothing on the galleries of a world, and keep it in the run's model.
+
+    Raises:
+        UserError: the model has not been evaluated.
+    """
+    folder = run / MODEL_FOLDER
+    found = load_model(folder)
+    if found.calibration is None:
+        raise UserError(f"{folder} has no calibration: run `xfm evaluate {run}` first")
+    pictures = Pictures(found.preprocessing)
+    config = EvaluationConfig(retrieval=RetrievalConfig(rows=MANY))
+    context = Context(found, world, config, torch.device("cpu"), pictures)
+    fitted = gallery_fit(context, f"retrieval/validation of {world}")
+    calibration = replace(found.calibration, presence=fitted)
+    _save(folder, replace(found, calibration=calibration), found.provenance)
+    return folder
 
 
 def _save(folder: Path, found: Pretrained, provenance: dict[str, Any]) -> None:
@@ -151,6 +179,9 @@ def main() -> None:
     installing.add_argument("run", type=Path)
     installing.add_argument("name", help="by which it is loaded")
     installing.add_argument("commands", type=Path, help="a file of the commands that made it, for its card")
+    fitting = verbs.add_parser("presence", help="fit when a search has found nothing")
+    fitting.add_argument("run", type=Path)
+    fitting.add_argument("--world", type=Path, required=True, help="with many validation scenes")
     checking = verbs.add_parser("check", help="write the self-check of a model folder")
     checking.add_argument("model", type=Path)
     given = parser.parse_args()
@@ -159,6 +190,8 @@ def main() -> None:
             print(f"The model is in {half(given.model, given.out)}; `xfm evaluate {given.out}` scores it")
         elif given.verb == "positions":
             print(f"The model is in {positions(given.model, given.out)}; train it on with --init.model")
+        elif given.verb == "presence":
+            print(f"It is in {presence(given.run, given.world)}")
         elif given.verb == "check":
             print(f"The self-check is in {write_check(given.model)}")
         else:

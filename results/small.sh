@@ -13,4 +13,7 @@ python -m benchmarks.box positions runs/longer-half --out runs/placed
 xfm pretrain --recipe small-twins --init.model runs/placed/model --out runs/twins --training.minutes 45
 python -m benchmarks.box half runs/twins --out runs/box
 xfm evaluate runs/box --world worlds/emoji --minutes 18 --scratch false --out runs/box
+# When a search has found nothing, by galleries of up to 3,000 pictures.
+xfm prepare --out worlds/galleries --tasks.retrieval 6000 --tasks.validation 6000
+python -m benchmarks.box presence runs/box --world worlds/galleries
 python -m benchmarks.box install runs/box small results/small.sh

@@ -45,7 +45,7 @@ def run_matching(context: Context) -> PartResult:
     known, tested = _pairs(context, "validation"), _pairs(context, "seen")
     slope, bias = platt(known.odds, known.true)
     data = f"retrieval/validation of {context.world}"
-    fitted = MatchCalibration(slope, bias, len(known.odds), data, _presence(context, data))
+    fitted = MatchCalibration(slope, bias, len(known.odds), data, gallery_fit(context, data))
     result.calibration = asdict(fitted)
     for suffix, scaling in (("", (slope, bias)), ("_before", ())):
         sure = sure_and_right(tested.odds, tested.true, *scaling)
@@ -61,7 +61,7 @@ def run_matching(context: Context) -> PartResult:
     return result
 
 
-def _presence(context: Context, data: str) -> PresenceFit:
+def gallery_fit(context: Context, data: str) -> PresenceFit:
     """When a search has found nothing, fitted on galleries of the validation split."""
     encoded = context.captions("validation")
     sizes = [size for size in GALLERIES if size < len(encoded.images)] or [len(encoded.images) - 1]
