@@ -31,8 +31,9 @@ def in_one_graph(model: XFM, parts: list[StepPart]) -> torch.Tensor:
     """The contrast of all batches, each under the dropout of its part, with everything in memory."""
     found: dict[str, list[Vectors]] = {}
     for part in parts:
-        assert part.random is not None
-        torch.set_rng_state(part.random[0])
+        assert part.random
+        for one in part.random:
+            one.restore()
         images = encode_unmasked(model, part.batch.pair, part.batch.region)
         texts = encode_texts(model, part.batch, PRETRAINING, CONTRAST)
         for source in sources_of(part.batch, images, texts):

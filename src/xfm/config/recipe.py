@@ -80,28 +80,22 @@ class PhaseStream:
         return replace(changed, corpora=corpora)
 
 
+def _changes(name: str, config: type[Any], kind: Any) -> Any:
+    """A class of the fields of a configuration that may each be given, or be the recipe's."""
+    told = {
+        "__doc__": f"What a phase changes of `{config.__name__}`; what is not given stays the recipe's.",
+        "__module__": __name__,
+    }
+    given = [(f.name, kind | None, None) for f in fields(config)]
+    return make_dataclass(name, given, namespace=told, frozen=True)
+
+
 if TYPE_CHECKING:
     PhaseWeights = LossConfig
     PhaseGradients = GradientConfig
 else:
-    PhaseWeights = make_dataclass(
-        "PhaseWeights",
-        [(f.name, float | None, None) for f in fields(LossConfig)],
-        namespace={
-            "__doc__": "What a phase changes of `LossConfig`; what is not given stays the recipe's.",
-            "__module__": __name__,
-        },
-        frozen=True,
-    )
-    PhaseGradients = make_dataclass(
-        "PhaseGradients",
-        [(f.name, tuple[EncoderName, ...] | None, None) for f in fields(GradientConfig)],
-        namespace={
-            "__doc__": "What a phase changes of `GradientConfig`; what is not given stays the recipe's.",
-            "__module__": __name__,
-        },
-        frozen=True,
-    )
+    PhaseWeights = _changes("PhaseWeights", LossConfig, float)
+    PhaseGradients = _changes("PhaseGradients", GradientConfig, tuple[EncoderName, ...])
 
 
 @dataclass(frozen=True)

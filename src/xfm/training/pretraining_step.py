@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from xfm.config.gradients import MimTarget
 from xfm.config.training import LossConfig
@@ -17,6 +16,7 @@ from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
 from xfm.objectives.whole import WholeStep, wholes_of
 from xfm.training.curriculum import CurriculumData
+from xfm.training.randomness import DeviceRandom
 from xfm.training.rows import ProcessPeers
 from xfm.training.sharded import whole as whole_tensor
 
@@ -31,13 +31,13 @@ class StepPart(TensorFields):
     Attributes:
         batch: the batch, of this process.
         whole: the step.
-        random: state of the processor's and the device's random numbers at the batch's first encoding; None
+        random: state of the processor's and the device's random numbers at the batch's first encoding; empty
             where it is encoded once.
     """
 
     batch: Batch
     whole: WholeStep
-    random: tuple[Tensor, Tensor | None] | None = None
+    random: tuple[DeviceRandom, ...] = ()
 
 
 class PretrainingStep:
@@ -78,7 +78,7 @@ class PretrainingStep:
         weights, policy = self._learned(batches[0])
         states, vectors = [], []
         for batch in batches:
-            states.append(_random_state(self.model.device))
+            states.append(tuple(map(DeviceRandom.of, {torch.device("cpu"), self.model.device})))
             vectors.append(run(lambda one=batch: contrasted_vectors(self.model, one, policy, weights)))
         temperature = whole_tensor(self.model.temperature).detach().clone().requires_grad_()
         kept = keep_contrast(batches, vectors, temperature, weights, generator, wholes)
@@ -86,22 +86,11 @@ class PretrainingStep:
 
     def __call__(self, part: StepPart, generator: torch.Generator) -> Losses:
         """What a part adds to the losses of its step."""
-        if part.random is not None:
-            _set_random_state(part.random, self.model.device)
+        for one in part.random:
+            one.restore()
         weights, policy = self._learned(part.batch)
         return pretraining_losses(self.model, part.batch, policy, weights, generator, part.whole, self.target)
 
     def _learned(self, batch: Batch) -> tuple[LossConfig, GradientPolicy]:
         """What a batch's losses weigh, and where their gradients go."""
         return self.data.stretch(batch.step).weights, self.policies[self.stage(batch)]
-
-
-def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-
-
-def _set_random_state(state: tuple[Tensor, Tensor | None], device: torch.device) -> None:
-    processor, accelerator = state
-    torch.set_rng_state(processor)
-    if accelerator is not None:
-        torch.cuda.set_rng_state(accelerator, device)
