@@ -39,7 +39,7 @@ class Timetable:
         self._ends = clock() + 60 * minutes
         self._to_come = list(parts)
         self._work = {part: work.with_scratch() if scratch else work for part, work in WORK.items()}
-        self._tunings = 0
+        self._tunings: tuple[float, ...] = ()
         self._tuned = self._rest_took = self._rest_planned = 0.0
 
     def was_done(self, part: Part, seconds: float) -> None:
@@ -62,16 +62,16 @@ class Timetable:
         if not self._limited:
             return 0.0
         own, *others = (self._work[part] for part in self._to_come)
-        here = max(1, self._tunings)  # fine-tunings to come, of which the next is one
-        rest = AFTERWARDS + own.rest * min(1.0, here / own.tunings) + sum(one.rest for one in others)
-        weights = here * own.tuning + sum(one.tunings * one.tuning for one in others)
+        here = self._tunings or own.tunings[-1:]  # to come, of which the next is one
+        rest = AFTERWARDS + own.rest * len(here) / len(own.tunings) + sum(one.rest for one in others)
+        weights = sum(here) + sum(sum(one.tunings) for one in others)
         left = max(1.0, self._ends - self._clock())
         free = max(LEAST * left, left - self._slowness * rest)
-        return free * own.tuning / weights / 60
+        return free * here[0] / weights / 60
 
     def tuned(self, seconds: float) -> None:
         """A fine-tuning has taken so long."""
-        self._tunings -= 1
+        self._tunings = self._tunings[1:]
         self._tuned += seconds
 
     @property

@@ -1,7 +1,7 @@
 """The parts that fine-tune for a short time: what differs from task to task, and one function over it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -156,12 +156,12 @@ def run_tuned(part: Part, context: Context) -> PartResult:
         save_tuned(folder, task, context.pretrained, context.origin, run, evaluation=settings)
     without: dict[str, dict[str, Mapping[str, float]]] = {split: {} for split in tests}
     for blanked, floor in own.task.single(train).items():
-        other, _ = _tuned(context, result, part, data, context.pretrained, blanked, f", {floor}")
+        other, _ = _tuned(context, result, part, data, context.pretrained, run.step, blanked, f", {floor}")
         for split, rows in tests.items():
             without[split][floor] = other.metrics(rows, other.predict(rows))
     scratch: dict[str, Mapping[str, float]] = {}
     if context.config.scratch:
-        other, _ = _tuned(context, result, part, data, context.scratch, which=", from scratch")
+        other, _ = _tuned(context, result, part, data, context.scratch, run.step, which=", from scratch")
         scratch = {split: other.metrics(rows, other.predict(rows)) for split, rows in tests.items()}
     for split, rows in tests.items():
         place, untrained = f"{name}/{split}", scratch.get(split)
@@ -185,16 +185,26 @@ def _tuned(
     part: Part,
     data: SplitRows[Any],
     start: Pretrained,
+    steps: int = 0,
     blanked: Blanked = Blanked.NOTHING,
     which: str = "",
 ) -> tuple[AnyTask, TuningRun]:
-    """The part's task after the training of a model, and how that went; the result keeps it, too."""
+    """The part's task after the training of a model, and how that went; the result keeps it, too.
+
+    The task's own model makes as many steps as fit into its time. Its baselines are told to make as many
+    `steps`, and end with their time where they cannot.
+    """
     short: ShortTuning = getattr(context.config, part.value)
     config = short.whole(context.config.seed, context.config.precision, str(context.device))
     task = TUNED[part].task(start, context.pictures, data, task_settings(config, blanked))
-    run = tune(task, config, progress=context.progress, minutes=context.timetable.minutes())
+    minutes = context.timetable.minutes()
+    if steps:
+        config, clock = replace(config, steps=steps), {"limit": 60 * minutes}
+    else:
+        clock = {"minutes": minutes}
+    run = tune(task, config, progress=context.progress, **clock)
     context.timetable.tuned(run.seconds)
     result.curves[part.value + which] = list(run.losses)
-    made = {"steps": run.step, "of": short.steps, "seconds": round(run.seconds, 2)}
+    made = {"steps": run.step, "of": steps or short.steps, "seconds": round(run.seconds, 2)}
     result.tunings[part.value + which] = made
     return task, run
