@@ -235,9 +235,10 @@ def test_the_phases_of_nano():
     fusion = ("itm", "imlm", "mim", "box_l1", "box_giou")
     assert not any(getattr(first.weights, name) for name in fusion)
     assert all(getattr(last.weights, name) for name in fusion)
-    assert [stretch.inherit_words for stretch in (first, *middle, last)] == [False, True, False, False, False]
+    assert [stretch.inherit_words for stretch in (first, *middle, last)] == [False, True, False, False]
     into_language = [EncoderName.LANGUAGE in stretch.gradients.itm for stretch in (first, *middle, last)]
-    assert into_language == [False, False, False, True, True]
+    assert into_language == [False, False, True, True]
+    assert [bool(stretch.weights.negative_memory) for stretch in (first, *middle, last)] == into_language
     floors = [stretch.weights.negative_floor for stretch in (*middle, last)]
     assert floors == sorted(floors, reverse=True)
     for stretch in (first, *middle, last):
@@ -259,7 +260,7 @@ def test_options_hold_in_every_phase_that_does_not_set_them_itself():
     stretches = recipe.stretches()
     assert nano.curriculum[0].pair is not None
     own = nano.curriculum[0].pair.batch_size
-    assert [s.data.pair.batch_size for s in stretches] == [own, 4, 4, 4, 4]
+    assert [s.data.pair.batch_size for s in stretches] == [own, 4, 4, 4]
     assert {s.data.pair.corpora[0].path for s in stretches} == {"/own.tar"}
     assert {s.data.pair.augmentation for s in stretches} == {Augmentation.MILD}
     assert {s.weights.itc for s in stretches} == {3.0}

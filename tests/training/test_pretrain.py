@@ -15,7 +15,7 @@ from tests.alike import some
 from tests.processes import Running
 from tests.training.corpus import tiny_recipe, write_corpus
 from tests.training.faults import command, sentence, trains
-from tests.training.support import logged, logged_losses
+from tests.training.support import files_of, logged, logged_losses
 from xfm.cli import main
 from xfm.config.data import CorpusConfig
 from xfm.config.encoders import LanguageConfig, TextPositions
@@ -157,6 +157,19 @@ def test_resume_from_disk_is_bit_for_bit(run, corpus, tmp_path, workers):
     recipe = replace(recipe, data=replace(recipe.data, workers=workers))
     pretrain(recipe, tmp_path / "run", resume=True, progress=False)
     assert logged_losses(tmp_path / "run") == logged_losses(run)
+
+
+def test_resume_goes_on_with_the_negatives_of_earlier_steps(corpus, tmp_path):
+    recipe = tiny_recipe(corpus, save_every=3, keep=9)
+    weights = replace(recipe.training.weights, negative_memory=8)
+    recipe = replace(recipe, training=replace(recipe.training, weights=weights))
+    pretrain(recipe, tmp_path / "whole", progress=False)
+    shutil.copytree(tmp_path / "whole", tmp_path / "run")
+    shutil.rmtree(checkpoint_path(tmp_path / "run", 6))
+    pretrain(recipe, tmp_path / "run", resume=True, progress=False)
+    assert logged_losses(tmp_path / "run") == logged_losses(tmp_path / "whole")
+    kept = files_of(checkpoint_path(tmp_path / "whole", 6))
+    assert files_of(checkpoint_path(tmp_path / "run", 6)) == kept
 
 
 def test_compiling_keeps_the_names(corpus):

@@ -88,6 +88,8 @@ class LossConfig:
             draws the hardest; a larger floor puts easy ones among them.
         negative_block: ITM's negatives are drawn among so many pictures of the batch that follow one another;
             0: among the batch of all processes. The published code draws among the 96 of a process.
+        negative_memory: half of the pairs have negatives that are drawn among so many pairs of a process's
+            earlier steps, which stand in for a batch of that size; 0: none, as published.
     """
 
     mlm: float = 1.0
@@ -99,6 +101,7 @@ class LossConfig:
     box_giou: float = 1.0
     negative_floor: float = 1e-5
     negative_block: int = 0
+    negative_memory: int = 0
 
     def __post_init__(self) -> None:
         check_ranges(self, (term.name for term in fields(self)), 0, place="weights.")

@@ -17,9 +17,10 @@ from xfm.config.training import LossConfig
 from xfm.data.schema import Batch
 from xfm.modeling.composition import Backbone
 from xfm.modeling.gradients import GradientPolicy
-from xfm.objectives.contrast import Compared, Vectors, compare, gathered, judged_pairs, vectors_of
+from xfm.objectives.contrast import Compared, compare, gathered, judged_pairs, vectors_of
 from xfm.objectives.itm import Negatives
 from xfm.objectives.step import encode_texts, encode_unmasked, sources_of
+from xfm.objectives.vectors import Vectors
 from xfm.objectives.vision_text import drawn
 from xfm.objectives.whole import Contrasted, Kept, WholeStep
 

@@ -4,7 +4,6 @@ Each process compares its R rows with the N of the batch, in both directions: me
 gradient is that of the whole N x N matrix.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,30 +14,8 @@ from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
 from xfm.objectives.identity import same_identity
 from xfm.objectives.itc import rows_loss
 from xfm.objectives.text_rows import TextRows
+from xfm.objectives.vectors import Vectors
 from xfm.objectives.whole import Contrasted, Kept, WholeStep
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """What contrast compares of R rows.
-
-    Attributes:
-        image, text: [R, E] unit vectors of pictures (or regions) and texts, float32.
-        image_identity, text_identity: [R] int64, see `same_identity`.
-    """
-
-    image: Tensor
-    text: Tensor
-    image_identity: Tensor
-    text_identity: Tensor
-
-    @staticmethod
-    def join(parts: Sequence["Vectors"]) -> "Vectors":
-        """All of them, one after the other."""
-        if len(parts) == 1:
-            return parts[0]
-        names = ("image", "text", "image_identity", "text_identity")
-        return Vectors(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 def vectors_of(model: Backbone, rows: TextRows, policy: GradientPolicy) -> Vectors:

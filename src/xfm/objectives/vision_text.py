@@ -20,6 +20,7 @@ from xfm.objectives.fused import Asked, answer, ask_boxes, ask_filling, ask_matc
 from xfm.objectives.itm import Block, Negatives, draw_negatives
 from xfm.objectives.losses import Named
 from xfm.objectives.text_rows import TextRows
+from xfm.objectives.vectors import Vectors
 from xfm.objectives.whole import Contrasted, WholeStep
 
 
@@ -41,10 +42,10 @@ class Source:
 
 
 def contrast(
-    model: Backbone,
     source: str,
     rows: TextRows,
-    policy: GradientPolicy,
+    vectors: Vectors,
+    temperature: Tensor,
     weights: LossConfig,
     generator: torch.Generator,
     whole: WholeStep,
@@ -52,19 +53,18 @@ def contrast(
     """ITC over the whole of a step, and the negatives that ITM needs if it has a weight.
 
     Args:
-        model: the model.
         source: of the rows, `pair` or `region`.
         rows: texts with their pictures or regions.
-        policy: where gradients go.
+        vectors: of the rows.
+        temperature: of the contrast.
         weights: of the losses.
         generator: draws the negatives, in the same state in all processes.
         whole: the step that the rows are a part of.
     """
-    vectors = vectors_of(model, rows, policy)
     if source in whole.kept:
-        return replayed(vectors, model.temperature, whole.kept[source])
+        return replayed(vectors, temperature, whole.kept[source])
     everyone = gathered(vectors, source, whole)
-    compared = compare(vectors, everyone, whole.own_rows(source).start, model.temperature)
+    compared = compare(vectors, everyone, whole.own_rows(source).start, temperature)
     factor = whole.factor(f"{source}/rows")
     found = Contrasted(compared.loss * factor, compared.right * factor)
     if not weights.itm:
@@ -95,9 +95,10 @@ def vision_text_losses(
     found: list[Named] = []
     asked: list[tuple[str, Asked]] = []
     for source in sources:
-        itc = contrast(model, source.name, source.rows, policy, weights, generator, whole)
+        vectors = vectors_of(model, source.rows, policy)
+        itc = contrast(source.name, source.rows, vectors, model.temperature, weights, generator, whole)
         found.append(Named.merge([Named({"itc": itc.loss}, {"itc_accuracy": itc.right})], f"{source.name}/"))
-        asks = questions(model, source, itc, weights, whole)
+        asks = questions(model, source, vectors, itc, weights, whole)
         asked += [(f"{source.name}/", one) for one in asks]
     answers = answer(model, [one for _, one in asked], policy)
     found += [Named.merge([named], prefix) for (prefix, _), named in zip(asked, answers, strict=True)]
@@ -105,14 +106,23 @@ def vision_text_losses(
 
 
 def questions(
-    model: Backbone, source: Source, contrasted: Contrasted, weights: LossConfig, whole: WholeStep
+    model: Backbone,
+    source: Source,
+    vectors: Vectors,
+    contrasted: Contrasted,
+    weights: LossConfig,
+    whole: WholeStep,
 ) -> Iterator[Asked]:
-    """What is asked of the fusion encoder about a source, given its contrast."""
+    """What is asked of the fusion encoder about a source, given its vectors and their contrast."""
     name, rows, masked_text = source.name, source.rows, source.masked_text
     negatives, pairs = contrasted.negatives, contrasted.pairs
     if negatives is not None and pairs is not None:
         rows = padded_alike(rows, name, whole)
         rows, matched, negatives = with_borrowed(rows, negatives, name, whole)
+        if whole.memory is not None and source.rows.slot is None:  # pairs, not regions
+            remember = whole.memory.with_negatives
+            matched, negatives = remember(matched, negatives, vectors, model.temperature.detach())
+            whole.memory.add(source.rows, vectors)
         asks = ask_matching(model, matched, negatives, _own(rows))
         valid = judged_pairs(negatives.valid)
         yield asks if whole.is_all else asks.weighed(valid * whole.parts / pairs)

@@ -14,6 +14,7 @@ from xfm.config.data import STREAMS
 from xfm.data.schema import Batch, MaskedTokens
 from xfm.errors import UserError
 from xfm.objectives.itm import Block, Negatives, blocks_of
+from xfm.objectives.pair_memory import PairMemory
 from xfm.objectives.peers import Peers
 from xfm.objectives.tokens import IGNORED
 
@@ -64,12 +65,14 @@ class WholeStep:
         place: which of the batches this part is.
         peers: the processes.
         kept: the contrast by source, where the step has several batches.
+        memory: pairs of earlier steps, for ITM's negatives; None where those of the batch are all.
     """
 
     counts: Sequence[Sequence[Counts]]
     place: int = 0
     peers: Peers = field(default_factory=Peers)
     kept: Mapping[str, Kept] = field(default_factory=dict)
+    memory: PairMemory | None = None
 
     @property
     def parts(self) -> int:

@@ -4,7 +4,7 @@ checkpoints/step-00001000/
   model.safetensors        parameters and buffers by name
   optimizer.safetensors    the optimiser's moments by parameter name
   average.safetensors      the moving average of the weights, if the run keeps one
-  random-00000.safetensors random states, one file a process
+  random-00000.safetensors random states, and what the losses remember, one file a process
   state.json               step, settings, versions
   config.json, ...         what else a model folder has, if the run gives it: then this is one, too
   manifest.json            checksums

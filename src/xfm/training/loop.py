@@ -24,7 +24,7 @@ from xfm.training.memory import prepare_process
 from xfm.training.optim import set_rate
 from xfm.training.progress import ENDLESS, Moment, Progress, progress_of
 from xfm.training.result import TrainResult, batch_origins
-from xfm.training.run_folder import Describe, RunFolder, farewell, saved_of
+from xfm.training.run_folder import Describe, Remembers, RunFolder, farewell, saved_of
 from xfm.training.signals import Interrupted, StopRequest
 from xfm.training.stepping import B, Stepper, Whole
 from xfm.training.storage import SAVED_BEFORE
@@ -58,6 +58,7 @@ def train(
     whole: Whole[B] | None = None,
     stage: Callable[[B], Hashable] = lambda batch: None,
     validate: Validate | None = None,
+    memory: Remembers | None = None,
 ) -> TrainResult:
     """Train a model in place.
 
@@ -115,7 +116,7 @@ def train(
         place = RunFolder(folder, resolved, process, describe, data, allowed, beside) if folder else None
         course = course or progress_of(config)
         work = model, losses, config, process, place, is_new, origins, after_step, count, whole, stage
-        loop = _Loop(Stepper(*work), batches, config, course, place, process, finished, validate)
+        loop = _Loop(Stepper(*work), batches, config, course, place, process, finished, validate, memory)
         try:
             with nullcontext() if folder is None else writing(folder, SAVED_BEFORE):
                 start = loop.prepare(resume)
@@ -139,10 +140,11 @@ class _Loop(Generic[B]):
         process: distributed.Process,
         finished: Callable[[int], bool] | None,
         validate: Validate | None,
+        memory: Remembers | None,
     ) -> None:
         self.steps, self.batches, self.config, self.folder = steps, batches, config, folder
         self.course, self.kept = course, list[Moment]()
-        self.process, self.finished, self.validate = process, finished, validate
+        self.process, self.finished, self.validate, self.memory = process, finished, validate, memory
         self.log: RunLog | None = None
         self.notes: list[str] = []
 
@@ -154,7 +156,7 @@ class _Loop(Generic[B]):
             self.folder.begin()
             return 0
         steps = self.steps
-        found = self.folder.resume(steps.model, steps.optimizer, steps.generator, steps.average)
+        found = self.folder.resume(steps.model, steps.optimizer, steps.generator, steps.average, self.memory)
         state, self.notes = found
         if state is None:
             return 0
@@ -245,7 +247,7 @@ class _Loop(Generic[B]):
     def _save(self, folder: RunFolder, done: int) -> None:
         steps = self.steps
         tensors, samples = (steps.model, steps.optimizer, steps.generator), steps.samples.totals()
-        folder.save(done, steps.precision, self.config.keep, *tensors, samples, steps.average)
+        folder.save(done, steps.precision, self.config.keep, *tensors, samples, steps.average, self.memory)
 
     def _result(self, step: int, began: float, last: Mapping[str, Any]) -> TrainResult:
         changes = self.folder.changes if self.folder else ()

@@ -125,6 +125,7 @@ def pretrain(
             whole=step.whole,
             stage=step.stage,
             validate=validate,
+            memory=step,
         )
         bad.close()
         if result.average is not None:

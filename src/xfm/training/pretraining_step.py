@@ -1,10 +1,11 @@
 """The losses of a pre-training step, shared by processes and, with accumulation, taken in several batches."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from xfm.config.gradients import MimTarget
 from xfm.config.training import LossConfig
@@ -13,6 +14,7 @@ from xfm.modeling.gradients import GradientPolicy
 from xfm.modeling.xfm import XFM
 from xfm.objectives.cached import contrasted_vectors, keep_contrast
 from xfm.objectives.losses import Losses
+from xfm.objectives.pair_memory import PairMemory
 from xfm.objectives.step import pretraining_losses
 from xfm.objectives.whole import WholeStep, wholes_of
 from xfm.training.curriculum import CurriculumData
@@ -55,6 +57,7 @@ class PretrainingStep:
     ) -> None:
         self.model, self.policies, self.target, self.data = model, policies, target, data
         self.peers = ProcessPeers()
+        self.memory: PairMemory | None = None
 
     def stage(self, batch: Batch) -> int:
         """Steps of one stretch of the run use the same parameters."""
@@ -89,7 +92,22 @@ class PretrainingStep:
         for one in part.random:
             one.restore()
         weights, policy = self._learned(part.batch)
-        return pretraining_losses(self.model, part.batch, policy, weights, generator, part.whole, self.target)
+        whole = replace(part.whole, memory=self._memory_of(weights.negative_memory))
+        return pretraining_losses(self.model, part.batch, policy, weights, generator, whole, self.target)
+
+    def _memory_of(self, size: int) -> PairMemory | None:
+        """The memory of a stretch that asks for so many pairs."""
+        if self.memory is None or self.memory.size != size:
+            self.memory = PairMemory(size) if size else None
+        return self.memory
+
+    def state(self) -> dict[str, Tensor]:
+        """What this process has to know to go on exactly, by name."""
+        return {} if self.memory is None else self.memory.state()
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with what `state` gave."""
+        self.memory = PairMemory.of(state, self.model.device) if state else None
 
     def _learned(self, batch: Batch) -> tuple[LossConfig, GradientPolicy]:
         """What a batch's losses weigh, and where their gradients go."""

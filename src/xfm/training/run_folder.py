@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 from xfm.config.plain import completed, first_difference, to_plain
 from xfm.config.training import Change, Precision
@@ -43,6 +43,8 @@ from xfm.training.signals import Interrupted
 from xfm.training.snapshot import HostCopies, snapshot
 
 CONFIG_FILE = "config.yaml"
+MEMORY = "memory|"
+"""Before the names of what the losses remember, among the random states of a process."""
 
 
 def require_run(folder: Path) -> None:
@@ -117,6 +119,18 @@ class Describe(Protocol):
         ...
 
 
+class Remembers(Protocol):
+    """Losses that depend on earlier steps."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What this process has to know to go on exactly, by name: copies."""
+        ...
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with what `state` gave."""
+        ...
+
+
 class RunFolder:
     """Configuration, log and checkpoints of a run.
 
@@ -167,6 +181,7 @@ class RunFolder:
         optimizer: torch.optim.Optimizer,
         generator: torch.Generator,
         average: AverageBeside | None = None,
+        memory: Remembers | None = None,
     ) -> tuple[CheckpointState | None, list[str]]:
         """Load the newest whole checkpoint, random states included.
 
@@ -187,6 +202,8 @@ class RunFolder:
             average.load(path / AVERAGE)
         if randomness is not None:
             restore_random_state(randomness, generator)
+            if memory is not None:
+                memory.load(_named_after(MEMORY, randomness))
         elif (first := random_states(path, 0)) is not None:
             restore_generator(first, generator)
         return state, [*notes, f"Resuming from {path} at step {state.step}."]
@@ -205,6 +222,7 @@ class RunFolder:
         generator: torch.Generator,
         samples: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
         average: AverageBeside | None = None,
+        memory: Remembers | None = None,
     ) -> Path:
         """Write the checkpoint of a step and delete all but the newest `keep`.
 
@@ -215,7 +233,8 @@ class RunFolder:
         """
         self.settle()
         path, world = checkpoint_path(self.path, step), self.process.world
-        states = distributed.collect(random_state(generator))
+        kept = {} if memory is None else {f"{MEMORY}{name}": one for name, one in memory.state().items()}
+        states = distributed.collect(random_state(generator) | kept)
         state = CheckpointState(step, self.settings, world, precision, self.data, self.changes, samples)
         describe = None if self.describe is None else partial(self.describe, steps=step)
 
@@ -301,3 +320,8 @@ class RunFolder:
             with writing(self.path, "or choose another folder"):
                 self.path.mkdir(parents=True, exist_ok=True)
                 write_text(self.path / CONFIG_FILE, yaml.safe_dump(self.settings, sort_keys=False))
+
+
+def _named_after(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin so, named without it."""
+    return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}

@@ -199,10 +199,9 @@ def _tuned(
     task = TUNED[part].task(start, context.pictures, data, task_settings(config, blanked))
     minutes = context.timetable.minutes()
     if steps:
-        config, clock = replace(config, steps=steps), {"limit": 60 * minutes}
-    else:
-        clock = {"minutes": minutes}
-    run = tune(task, config, progress=context.progress, **clock)
+        config = replace(config, steps=steps)
+    by_clock, limit = (0.0, 60 * minutes) if steps else (minutes, 0.0)
+    run = tune(task, config, progress=context.progress, minutes=by_clock, limit=limit)
     context.timetable.tuned(run.seconds)
     result.curves[part.value + which] = list(run.losses)
     made = {"steps": run.step, "of": steps or short.steps, "seconds": round(run.seconds, 2)}

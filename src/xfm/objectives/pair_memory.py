@@ -1,0 +1,162 @@
+"""Pairs of earlier steps, among which ITM's negatives are drawn too: they stand in for a larger batch.
+
+Published batches hold hundreds of pairs, of which some are nearly right for one another. Among a few dozen
+the nearest are far off, but for a row's twin, and matching never meets what re-ranking asks it about. As in
+cross-batch memory (Wang et al., arXiv 1912.06798), states that earlier steps computed are kept without
+gradient: they change slowly, and cost no encoding.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xfm.modeling.queries import ImageBank, TextBank
+from xfm.objectives.identity import same_identity
+from xfm.objectives.itm import Negatives, sampling_weights
+from xfm.objectives.text_rows import TextRows
+from xfm.objectives.vectors import Vectors
+
+SHARE = 0.5
+"""Share of the rows whose negatives are remembered ones; the others have those of the batch, and twins."""
+_SEEN = "seen"
+_SENTENCES = ("text_states", "text_mask")
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Remembered negatives of n rows.
+
+    Attributes:
+        rows: [n] int64, the rows.
+        kept: [n] int64, what was drawn for each.
+        found: [n] bool, False where there was nothing to draw.
+    """
+
+    rows: Tensor
+    kept: Tensor
+    found: Tensor
+
+    def put(self, negatives: Tensor, first: int) -> Tensor:
+        """[R] int64 negatives with these in the place of some; they are rows from `first` on."""
+        new = first + torch.arange(len(self.rows), device=negatives.device)
+        return negatives.index_copy(0, self.rows, torch.where(self.found, new, negatives[self.rows]))
+
+
+class PairMemory:
+    """The last pairs that this process has trained on, as the encoders saw them then.
+
+    Draws come from the global random numbers of the device. Every process has its own memory, so that what is
+    learned depends on how many there are.
+
+    Args:
+        size: how many pairs.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size, self._seen, self._kept = size, 0, dict[str, Tensor]()
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of everything that is remembered, by name; nothing where nothing is."""
+        kept = {name: tensor.cpu().clone() for name, tensor in self._kept.items()}
+        return {**kept, _SEEN: torch.tensor([self._seen])} if kept else {}
+
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor], device: torch.device) -> Self:
+        """A memory of what `state` gave."""
+        found = cls(len(state["usable"]))
+        found._seen = int(state[_SEEN])
+        found._kept = {name: tensor.to(device) for name, tensor in state.items() if name != _SEEN}
+        return found
+
+    @torch.no_grad()
+    def add(self, rows: TextRows, vectors: Vectors) -> None:
+        """Remember R pairs in the place of the oldest ones."""
+        states = torch.cat([rows.bank.slots, rows.bank.patches], dim=1)
+        sums = vectors.image.sum(1) + vectors.text.sum(1) + states.sum((1, 2)) + rows.texts.states.sum((1, 2))
+        new = {
+            "image_vectors": vectors.image,
+            "text_vectors": vectors.text,
+            "image_identity": vectors.image_identity,
+            "text_identity": vectors.text_identity,
+            "image_states": states,
+            "text_states": rows.texts.states,
+            "text_mask": rows.texts.mask,
+            "usable": sums.isfinite(),  # a step that was skipped must not spoil those after it
+        }
+        count = min(self.size, len(states))
+        at = (self._seen + torch.arange(count, device=states.device)) % self.size
+        for name, tensor in new.items():
+            kept, last = self._room(name, tensor), tensor[-count:].detach()
+            kept[at] = _padded(last, kept.shape[1]) if name in _SENTENCES else last
+        self._seen = (self._seen + count) % self.size
+
+    def _room(self, name: str, like: Tensor) -> Tensor:
+        """[size, ...] where tensors of this name are kept; texts have the length of the longest so far."""
+        if name not in self._kept:
+            self._kept[name] = like.new_zeros(self.size, *like.shape[1:])
+        elif name in _SENTENCES and self._kept[name].shape[1] < like.shape[1]:
+            self._kept[name] = _padded(self._kept[name], like.shape[1])
+        return self._kept[name]
+
+    def with_negatives(
+        self, rows: TextRows, negatives: Negatives, vectors: Vectors, temperature: Tensor
+    ) -> tuple[TextRows, Negatives]:
+        """Give some rows negatives that are remembered, in the place of those of the batch.
+
+        Args:
+            rows: pairs, of which the first R are asked about.
+            negatives: of these R, among the rows.
+            vectors: of these R.
+            temperature: of the contrast.
+
+        Returns:
+            The rows with remembered pictures and texts behind them, which are no rows of their own; and the
+            negatives among these.
+        """
+        if not self._kept:
+            return rows, negatives
+        pictures = self._draw(vectors.text, self._kept["image_vectors"], vectors, temperature)
+        texts = self._draw(vectors.image, self._kept["text_vectors"], vectors, temperature)
+        image = pictures.put(negatives.image, len(rows.image))
+        text = texts.put(negatives.text, len(rows.texts.states))
+        return self._behind(rows, pictures.kept, texts.kept), Negatives(image, text, negatives.valid)
+
+    @torch.no_grad()
+    def _draw(self, queries: Tensor, candidates: Tensor, own: Vectors, temperature: Tensor) -> _Drawn:
+        """Negatives for `SHARE` of the queries [R, E], drawn as in `sampling_weights`."""
+        rows = torch.rand(len(queries), device=queries.device).argsort()[: round(SHARE * len(queries))]
+        kept = self._kept["image_identity"], self._kept["text_identity"]
+        never = same_identity(own.image_identity[rows], own.text_identity[rows], kept) | ~self._kept["usable"]
+        with torch.autocast(queries.device.type, enabled=False):
+            similarity = queries[rows].float() @ candidates.float().t() / temperature
+        weights = sampling_weights(
+            similarity.masked_fill(~self._kept["usable"], -torch.inf), never
+        ).nan_to_num()
+        drawn = (weights / torch.empty_like(weights).exponential_()).argmax(1)
+        return _Drawn(rows, drawn, weights.sum(1) > 0)
+
+    def _behind(self, rows: TextRows, pictures: Tensor, texts: Tensor) -> TextRows:
+        """The rows with some remembered pictures and texts after them."""
+        bank, own = rows.bank, rows.texts
+        states = self._kept["image_states"][pictures].to(bank.patches.dtype)
+        new = torch.arange(len(bank.patches), len(bank.patches) + len(states), device=states.device)
+        longest = max(own.states.shape[1], self._kept["text_mask"].shape[1])
+        said = [_padded(self._kept[name][texts], longest) for name in _SENTENCES]
+        return replace(
+            rows,
+            bank=ImageBank(torch.cat([bank.slots, states[:, :1]]), torch.cat([bank.patches, states[:, 1:]])),
+            image=torch.cat([rows.image, new]),
+            texts=TextBank(
+                torch.cat([_padded(own.states, longest), said[0].to(own.states.dtype)]),
+                torch.cat([_padded(own.mask, longest), said[1]]),
+            ),
+        )
+
+
+def _padded(texts: Tensor, length: int) -> Tensor:
+    """[R, T, ...] -> [R, length, ...] with zeros behind."""
+    return F.pad(texts, (*[0, 0] * (texts.dim() - 2), 0, length - texts.shape[1]))

@@ -1,0 +1,30 @@
+"""What contrast compares: unit vectors of pictures and texts, and whose they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What contrast compares of R rows.
+
+    Attributes:
+        image, text: [R, E] unit vectors of pictures (or regions) and texts, float32.
+        image_identity, text_identity: [R] int64, see `same_identity`.
+    """
+
+    image: Tensor
+    text: Tensor
+    image_identity: Tensor
+    text_identity: Tensor
+
+    @staticmethod
+    def join(parts: Sequence["Vectors"]) -> "Vectors":
+        """All of them, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        names = ("image", "text", "image_identity", "text_identity")
+        return Vectors(*(torch.cat([getattr(part, name) for part in parts]) for name in names))

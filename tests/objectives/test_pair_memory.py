@@ -1,0 +1,155 @@
+"""Negatives of earlier steps: what may be drawn, how often, and what a run needs to go on."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.training.ranks import OneStretch, global_batch
+from tests.training.support import model_with_dropout
+from xfm.config.gradients import MimTarget
+from xfm.config.training import LossConfig
+from xfm.data.schema import MaskedTokens, Tokens
+from xfm.modeling.gradients import PRETRAINING
+from xfm.modeling.queries import ImageBank, TextBank
+from xfm.objectives.itm import Negatives
+from xfm.objectives.pair_memory import SHARE, PairMemory
+from xfm.objectives.text_rows import TextRows
+from xfm.objectives.vectors import Vectors
+from xfm.training.pretraining_step import PretrainingStep
+
+WIDTH, PATCHES = 4, 3
+MATCHING = LossConfig(mlm=0, itc=0, imlm=0, mim=0, box_l1=0, box_giou=0, negative_memory=6)
+
+
+def pairs(first: int, count: int, length: int = 5) -> tuple[TextRows, Vectors]:
+    """Pairs numbered from `first`, which their states hold everywhere and their identities are."""
+    numbers = torch.arange(first, first + count)
+    states = numbers.float()[:, None, None].expand(count, 1 + PATCHES, WIDTH)
+    texts = numbers.float()[:, None, None].expand(count, length, WIDTH)
+    mask, none = torch.ones(count, length, dtype=torch.bool), torch.zeros(count, 0, dtype=torch.int64)
+    ids = torch.zeros(count, length, dtype=torch.int64)
+    rows = TextRows(
+        bank=ImageBank(states[:, :1], states[:, 1:]),
+        image=torch.arange(count),
+        slot=None,
+        visible=None,
+        tokens=Tokens(ids, mask),
+        masked=MaskedTokens(ids, none, none),
+        texts=TextBank(texts, mask),
+        image_identity=numbers,
+        text_identity=numbers + 1000,
+    )
+    unit = torch.nn.functional.normalize(torch.randn(2, count, WIDTH), dim=-1)
+    return rows, Vectors(unit[0], unit[1], rows.image_identity, rows.text_identity)
+
+
+def in_batch(count: int) -> Negatives:
+    others = (torch.arange(count) + 1) % count
+    return Negatives(others, others, torch.ones(count, dtype=torch.bool))
+
+
+def asked(memory: PairMemory, rows: TextRows, vectors: Vectors) -> tuple[list[int], list[int]]:
+    """The numbers of the negative picture and the negative text of each pair."""
+    wider, negatives = memory.with_negatives(rows, in_batch(len(rows.image)), vectors, torch.tensor(0.1))
+    pictures = wider.bank.patches[wider.image[negatives.image]][:, 0, 0]
+    return pictures.int().tolist(), wider.texts.states[negatives.text][:, 0, 0].int().tolist()
+
+
+def test_half_of_the_pairs_have_negatives_of_the_last_steps() -> None:
+    torch.manual_seed(0)
+    memory = PairMemory(8)
+    for first in (0, 6, 12):  # what is kept are the numbers 10 to 17
+        memory.add(*pairs(first, 6))
+    drawn: set[int] = set()
+    for _ in range(40):
+        found = asked(memory, *pairs(100, 6))
+        for numbers in found:
+            old = [number for number in numbers if number < 100]
+            assert len(old) == 6 * SHARE
+            drawn.update(old)
+            batch = [100 + (place + 1) % 6 for place in range(6)]
+            assert all(number in (own, *old) for number, own in zip(numbers, batch, strict=True))
+    assert drawn == set(range(10, 18))
+
+
+def test_the_nearest_are_drawn_most() -> None:
+    torch.manual_seed(1)
+    memory = PairMemory(4)
+    rows, kept = pairs(0, 4)
+    axes = torch.eye(WIDTH)
+    memory.add(rows, replace(kept, image=axes, text=axes))
+    rows, own = pairs(100, 4)
+    own = replace(own, image=axes.flip(0), text=axes.flip(0))  # pair 100 is nearest to what 3 shows, ...
+    for _ in range(20):
+        for numbers in asked(memory, rows, own):
+            assert all(number >= 100 or number == 3 - place for place, number in enumerate(numbers))
+
+
+def test_a_pair_is_never_its_own_negative() -> None:
+    """Not even by an equal caption or an equal picture alone."""
+    torch.manual_seed(2)
+    memory, (rows, vectors) = PairMemory(3), pairs(0, 3)
+    memory.add(rows, vectors)
+    equal = replace(
+        vectors, image_identity=torch.tensor([0, 50, 51]), text_identity=torch.tensor([60, 1001, 61])
+    )
+    for _ in range(30):
+        for numbers in asked(memory, *[pairs(100, 3)[0], equal]):
+            assert numbers[0] != 0
+            assert numbers[1] != 1
+
+
+@pytest.mark.parametrize("spoilt", ["vectors", "states"])
+def test_of_a_step_that_was_skipped_nothing_is_drawn(spoilt: str) -> None:
+    torch.manual_seed(3)
+    memory, (rows, vectors) = PairMemory(6), pairs(0, 3)
+    if spoilt == "vectors":
+        vectors = replace(vectors, image=vectors.image * torch.nan)
+    else:
+        rows = replace(rows, texts=replace(rows.texts, states=rows.texts.states * torch.nan))
+    memory.add(rows, vectors)
+    assert all(number >= 100 for numbers in asked(memory, *pairs(100, 4)) for number in numbers)
+    memory.add(*pairs(10, 3))
+    for _ in range(20):
+        assert all(number >= 10 for numbers in asked(memory, *pairs(100, 4)) for number in numbers)
+
+
+def test_texts_of_any_length_stand_together() -> None:
+    torch.manual_seed(4)
+    memory = PairMemory(6)
+    for first, length in ((0, 3), (3, 7), (6, 4)):
+        memory.add(*pairs(first, 3, length))
+    for length in (2, 9):
+        rows, vectors = pairs(100, 4, length)
+        wider, _ = memory.with_negatives(rows, in_batch(4), vectors, torch.tensor(0.1))
+        assert wider.texts.states.shape == (6, max(length, 7), WIDTH)
+        lengths = wider.texts.mask.sum(1).tolist()
+        assert lengths[:4] == [length] * 4
+        assert set(lengths[4:]) <= {7, 4}
+
+
+def steps_of(memory: dict[str, torch.Tensor] | None, numbers: range) -> tuple[list[float], PretrainingStep]:
+    torch.manual_seed(5)
+    model = model_with_dropout().eval()
+    data: object = OneStretch(MATCHING)
+    step = PretrainingStep(model, [PRETRAINING], MimTarget.STATES, data)  # pyright: ignore[reportArgumentType]
+    if memory is not None:
+        step.load(memory)
+    losses = []
+    for number in numbers:
+        torch.manual_seed(number)
+        (part,) = step.whole([global_batch(number)], torch.Generator(), lambda compute: compute())
+        losses.append(step(part, torch.Generator().manual_seed(number)).parts["pair/itm"].item())
+    return losses, step
+
+
+def test_a_step_goes_on_with_what_it_remembered() -> None:
+    whole, _ = steps_of(None, range(4))
+    first, step = steps_of(None, range(2))
+    kept = step.state()
+    assert kept["usable"].all()
+    rest, _ = steps_of(kept, range(2, 4))
+    assert [*first, *rest] == whole
+    without, _ = steps_of(None, range(2, 4))
+    assert without != rest  # which would say that nothing of it is used
