@@ -13,6 +13,8 @@ from tqdm import tqdm
 from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.errors import UserError, amount, printable
 from xfm.index.about import FILE as ABOUT
+from xfm.index.column_kinds import require_same
+from xfm.index.conditions import Kind
 from xfm.index.index import Index, Taken
 from xfm.index.offers import Offer, PictureSupply
 from xfm.index.opening import open_index
@@ -33,10 +35,13 @@ def fill(index: Index, sources: Sequence[PictureSupply], left_out: LeftOut, prog
         progress: show a bar.
 
     Raises:
-        UserError: too many pictures cannot be read, or a source cannot be read on.
+        UserError: too many pictures cannot be read, a source cannot be read on, or a column of numbers is one
+            of texts elsewhere; then nothing was taken in.
     """
     whole = Taken()
+    require_same(index.about.fields, (source.columns() for source in sources))
     for source in sources:
+        tell_numbers(source)
         if source.report is not None:
             left_out.folder(source.report)
         with tqdm(total=source.total, unit=source.unit, desc="pictures", disable=not progress) as bar:
@@ -49,6 +54,18 @@ def fill(index: Index, sources: Sequence[PictureSupply], left_out: LeftOut, prog
         tell_left_out(source.left_out)
     index.flush()
     return whole
+
+
+def tell_numbers(source: PictureSupply) -> None:
+    """Say which columns of a table of texts are taken for numbers."""
+    found = [(one.place, name) for name, one in source.columns().items() if one.kind is Kind.NUMBER]
+    if found:
+        names = ", ".join(printable(name) for _, name in found)
+        print(
+            f"Note: {printable(found[0][0])} has nothing but numbers in {names}: conditions compare them as "
+            "such; --as-text NAME,... keeps texts",
+            file=sys.stderr,
+        )
 
 
 def tell_left_out(fields: Mapping[str, int]) -> None:
