@@ -51,6 +51,10 @@ def fill(index: Index, sources: Sequence[PictureSupply], left_out: LeftOut, prog
         whole.known += taken.known
         whole.duplicates |= taken.duplicates
         whole.bad |= taken.bad
+        whole.displaced += taken.displaced
+        whole.clashing += taken.clashing
+        if taken.clash is not None:
+            tell_clash(*taken.clash)
         tell_left_out(source.left_out)
     index.flush()
     return whole
@@ -66,6 +70,16 @@ def tell_numbers(source: PictureSupply) -> None:
             "such; --as-text NAME,... keeps texts",
             file=sys.stderr,
         )
+
+
+def tell_clash(key: str, table: str) -> None:
+    """Say that another table has named a picture so, and what can be done."""
+    print(
+        f"Note: {printable(key)} is the id of a picture of {printable(table)}, too, and such are left out. "
+        "With --key id they take the place of the others; --key with another column, such as image, takes "
+        "both",
+        file=sys.stderr,
+    )
 
 
 def tell_left_out(fields: Mapping[str, int]) -> None:
@@ -103,11 +117,14 @@ class TakenCounts:
     known: int = 0
     duplicates: int = 0
     bad: int = 0
+    displaced: int = 0
+    clashing: int = 0
 
     @classmethod
     def of(cls, taken: Taken) -> "TakenCounts":
         """The counts of what was taken."""
-        return cls(taken.new, taken.replaced, taken.known, len(taken.duplicates), len(taken.bad))
+        left_out = len(taken.duplicates), len(taken.bad)
+        return cls(taken.new, taken.replaced, taken.known, *left_out, taken.displaced, taken.clashing)
 
     def __add__(self, other: "TakenCounts") -> "TakenCounts":
         ours, theirs = asdict(self), asdict(other)
@@ -120,8 +137,10 @@ def said(taken: Taken | TakenCounts) -> str:
     parts = [f"{counts.new:,} new"]
     for count, what in (
         (counts.replaced, "changed and taken again"),
+        (counts.displaced, "in the place of those of another table with the same name"),
         (counts.known, "known"),
         (counts.duplicates, "exactly like another one, left out"),
+        (counts.clashing, "with the name of one of another table, left out"),
         (counts.bad, "that cannot be read, left out"),
     ):
         if count:

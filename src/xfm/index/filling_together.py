@@ -26,7 +26,7 @@ from xfm.index.column_kinds import require_same
 from xfm.index.conditions import Kind
 from xfm.index.encoded_parts import EncodedPart, UnreadKnown
 from xfm.index.encoding import IndexUnit, IndexUnits, IndexWork, cut_file, known_file
-from xfm.index.filling import TakenCounts, is_index, tell_bad, tell_left_out, tell_numbers
+from xfm.index.filling import TakenCounts, is_index, tell_bad, tell_clash, tell_left_out, tell_numbers
 from xfm.index.index import Index
 from xfm.index.journal import Journal
 from xfm.index.offers import Offer
@@ -230,6 +230,8 @@ class _Taking:
                 one for one in part.offers if not isinstance(one.picture, UnreadKnown) or self._knows(one)
             ]
             taken = self.index.add_encoded(offers, self.left_out)
+            if taken.clash is not None and not self.counts.clashing:
+                tell_clash(*taken.clash)
             self.counts += TakenCounts.of(taken)
             for name, rows in part.left_out.items():
                 self.fields[name] = self.fields.get(name, 0) + rows

@@ -49,7 +49,8 @@ class JournalItem:
     Attributes:
         state: what became of it.
         stamp: what tells its file from a changed one.
-        told: of a duplicate the key of the other, of a bad one what is wrong.
+        told: of a duplicate the key of the other, of a bad one what is wrong, of others the table that names
+            it, if one does.
     """
 
     state: State
@@ -122,12 +123,13 @@ class Journal:
             row = self._database.execute(query, [digest]).fetchone()
         return None if row is None else row[0]
 
-    def take(self, entry: IndexedPicture, stamp: str, digest: bytes) -> None:
-        """Take a picture in; one of its key is replaced."""
+    def take(self, entry: IndexedPicture, stamp: str, digest: bytes, table: str = "") -> None:
+        """Take a picture in, which a table may have named; one of its key is replaced."""
         with self._writing() as database:
             self._forget([entry.key])
             database.execute(
-                "INSERT INTO items VALUES (?, ?, ?, ?, NULL)", [entry.key, stamp, State.WAITING, digest]
+                "INSERT INTO items VALUES (?, ?, ?, ?, ?)",
+                [entry.key, stamp, State.WAITING, digest, table or None],
             )
             cells = [entry.key, entry.source, entry.width, entry.height, entry.pixels]
             database.execute(

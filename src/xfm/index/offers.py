@@ -47,6 +47,8 @@ class Offer:
         stamp: changes when the picture, or what is known of it, does.
         metadata: what conditions can be about.
         read: how far the source is read up to its end, for a progress bar.
+        table: whose column names the picture, so that another one may have the name, too; else empty.
+        replaces: whether it then takes the place of the other's picture.
     """
 
     key: str
@@ -55,6 +57,8 @@ class Offer:
     stamp: str = ""
     metadata: Metadata = field(default_factory=dict)
     read: int = 0
+    table: str = ""
+    replaces: bool = False
 
 
 @dataclass(frozen=True)

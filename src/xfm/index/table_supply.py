@@ -113,9 +113,15 @@ class TableSupply(PictureSupply):
             }
             told = self.metadata(others)
         except UserError as error:
-            return Offer(f"{self._whole}:{raw.number}", place, error, "", {}, raw.read)
+            return Offer(self._place(raw.number), place, error, "", {}, raw.read)
         shown = str(picture) if isinstance(picture, Path) else place
-        return Offer(key, shown, picture, told_stamp(stamp, told), told, raw.read)
+        table = "" if key == self._place(raw.number) else self._whole
+        stamp = told_stamp(stamp, told)
+        return Offer(key, shown, picture, stamp, told, raw.read, table, replaces=self._key is not None)
+
+    def _place(self, number: int) -> str:
+        """What names a row where no column does."""
+        return f"{self._whole}:{number}"
 
     def _told(self, name: str, cell: Any, place: str) -> Any:
         """A cell as metadata: a number where its column holds such."""
@@ -148,7 +154,7 @@ class TableSupply(PictureSupply):
         column = self._key or KEY
         value = cells.get(column)
         if value is None and self._key is None:
-            return f"{self._whole}:{number}"
+            return self._place(number)
         if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
             raise UserError(
                 f'{self._path}:{number}: the column "{column}" names the picture, and is no text or whole '
