@@ -64,11 +64,11 @@ def test_prices_of_a_csv_are_numbers(model: Path, tmp_path: Path, photos: Path, 
     hits = json.loads(cli.prints(*asked, "price<=20"))["hits"]
     assert [hit["metadata"] for hit in hits] == [{"sku": "008", "price": 20.0, "size": "L"}]
     for wrong, words in (("price<dear", ["price", "a number"]), ("size<10", ["size holds texts", "build"])):
-        cli.expect_refusal(words, *asked, wrong)
+        cli.prints(*asked, wrong, status=2)
+        assert [word for word in words if word not in cli.errors] == []
     before = (out / "index.json").read_text()
-    cli.expect_refusal(
-        [f"{more}:2", "on request", "the collection has numbers"], "index", "add", out, "--images", more
-    )
+    cli.prints("index", "add", out, "--images", more, status=2)
+    assert f"{more}:2: price is 'on request', a text, and the collection has numbers" in cli.errors
     assert (out / "index.json").read_text() == before
     assert "2 pictures are" in cli.prints("index", "add", out, "--images", table, "--key", "sku")
 
