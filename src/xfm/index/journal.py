@@ -31,6 +31,8 @@ CREATE TABLE IF NOT EXISTS waiting (
 """
 _SECONDS = 30.0
 """For which a process waits while another one writes."""
+_ASKED = 500
+"""Keys of one query at most; SQLite has a limit of its own."""
 
 
 class State(StrEnum):
@@ -122,6 +124,16 @@ class Journal:
         with self._explained():
             row = self._database.execute(query, [digest]).fetchone()
         return None if row is None else row[0]
+
+    def digests(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """The digests of pictures by their keys; of others there are none."""
+        found = dict[str, bytes]()
+        with self._explained():
+            for start in range(0, len(keys), _ASKED):
+                part = keys[start : start + _ASKED]
+                query = f"SELECT key, digest FROM items WHERE key IN ({', '.join('?' * len(part))})"
+                found |= self._database.execute(query, part).fetchall()
+        return {key: digest for key, digest in found.items() if digest is not None}
 
     def take(self, entry: IndexedPicture, stamp: str, digest: bytes, table: str = "") -> None:
         """Take a picture in, which a table may have named; one of its key is replaced."""
