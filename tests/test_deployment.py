@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from xfm.commands import index as index_command
 from xfm.commands import serve as serve_command
 from xfm.config.options import parse_options
 from xfm.config.serving import ServeConfig
+from xfm.index.trust import HOSTS
 from xfm.serving.guards import OPEN
 
 ROOT = Path(__file__).parents[1]
@@ -118,6 +120,8 @@ def test_compose_runs_what_the_command_line_knows(monkeypatch: pytest.MonkeyPatc
     assert made.store == "postgresql://xfm@database/xfm"
     assert services["database"]["environment"]["POSTGRES_DB"] == "xfm"
     assert serve_command.KEYS in services["api"]["environment"]
+    (store,) = [word for word in services["index"]["command"] if word.startswith("--store=")]
+    assert services["api"]["environment"][HOSTS] == urlsplit(store.removeprefix("--store=")).hostname
     monkeypatch.setenv(serve_command.KEYS, "a" * 20)
     assert serve_command.read_keys(None) == ["a" * 20]
 

@@ -11,8 +11,9 @@ import xfm
 from tests.evaluation.tiny import save_tiny_model
 from xfm.cli import COMMANDS, parse_command
 from xfm.config.evaluation import EvaluationConfig
+from xfm.config.fields import check_fields
 from xfm.config.help import tidy_help
-from xfm.config.options import check_fields, known_options
+from xfm.config.options import known_options
 from xfm.config.spelling import ALSO, PATHS, respell
 from xfm.config.tasks import task_names
 

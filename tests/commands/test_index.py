@@ -46,6 +46,33 @@ def test_build_search_and_take_out(model: Path, tmp_path: Path, photos: Path, cl
     assert "became" in cli.prints("index", "compact", out)
 
 
+def test_prices_of_a_csv_are_numbers(model: Path, tmp_path: Path, photos: Path, cli: Cli) -> None:
+    first, second = sorted(photos.glob("red-*.png"))[:2]
+    table, more = tmp_path / "shop.csv", tmp_path / "more.csv"
+    table.write_text(f"sku,image,price,size\n007,{first},100,9\n008,{second},20,L\n")
+    more.write_text(f"sku,image,price\n009,{photos / 'again.png'},on request\n")
+    out = tmp_path / "index"
+    build = ("index", "build", "--model", model, "--key", "sku", "--out", out, "--images")
+    cli.expect_refusal([f"{more}:2", "price", f"{table} has numbers"], *build, f"{table},{more}")
+    assert not out.exists()
+    assert "2 new" in cli.prints(*build, table)
+    assert f"{table} has nothing but numbers in price" in cli.errors
+    assert json.loads(cli.prints("index", "stats", out))["fields"] == {
+        "sku": "text", "price": "number", "size": "text",
+    }  # fmt: skip
+    asked = ("search", out, "a red square", "--json", "--where")
+    hits = json.loads(cli.prints(*asked, "price<=20"))["hits"]
+    assert [hit["metadata"] for hit in hits] == [{"sku": "008", "price": 20.0, "size": "L"}]
+    for wrong, words in (("price<dear", ["price", "a number"]), ("size<10", ["size holds texts", "build"])):
+        cli.prints(*asked, wrong, status=2)
+        assert [word for word in words if word not in cli.errors] == []
+    before = (out / "index.json").read_text()
+    cli.prints("index", "add", out, "--images", more, status=2)
+    assert f"{more}:2: price is 'on request', a text, and the collection has numbers" in cli.errors
+    assert (out / "index.json").read_text() == before
+    assert "2 pictures are" in cli.prints("index", "add", out, "--images", table, "--key", "sku")
+
+
 def test_a_folder_of_pictures_is_searched_without_a_build(model: Path, photos: Path, cli: Cli) -> None:
     for wrong, told in (
         (("a red square", "--where", "cap"), "cap is no condition: write one such as kind=dog"),

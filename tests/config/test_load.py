@@ -151,6 +151,26 @@ def test_a_wrong_option_is_named(option: str, words: str) -> None:
         ("data: {pair: {batch_size: 4, corpora: }}", "data.pair.corpora is empty"),
         ("data: {pair: {corpora: [{path: x, weight: }]}}", "data.pair.corpora.0.weight is empty"),
         ("curriculum: [null]", "curriculum.0 is empty"),
+        (
+            "curriculum: [{until: 0.5, gradients: {itm: [langauge]}}]",
+            "curriculum.0.gradients.itm: 'langauge' is none of language, vision, fusion; did you mean",
+        ),
+        (
+            "curriculum: [{until: 0.5, gradients: {itm: fusion}}]",
+            "curriculum.0.gradients.itm is 'fusion': give a list of language, vision, fusion, in brackets",
+        ),
+        (
+            "curriculum: [{until: 0.5, gradients: {itn: [fusion]}}]",
+            "curriculum.0.gradients.itn; did you mean itm",
+        ),
+        ("curriculum: [{until: 0.5, weights: {imlmm: 1}}]", "curriculum.0.weights.imlmm; did you mean imlm"),
+        (
+            "curriculum: [{until: 0.5, weights: {itm: much}}]",
+            "curriculum.0.weights.itm is 'much': give a number",
+        ),
+        ("curriculum: [{until: 0.5, weights: {itm: [1]}}]", "curriculum.0.weights.itm is [1]: give a number"),
+        ("curriculum: [{until: 0.5, pair: {augmentation: mld}}]", "augmentation: 'mld' is none of"),
+        ("curriculum: [{until: 0.5, pair: {batch_size: few}}]", "batch_size is 'few': give a whole number"),
         ("curriculum:", "curriculum is empty"),
         ("a\0b: 1", "not valid YAML"),
         ("description: &a [*a]", "a value holds itself"),

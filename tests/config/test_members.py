@@ -42,8 +42,18 @@ def test_lists_are_taken_and_what_is_wrong_is_named() -> None:
     (method,) = LinearEvaluationConfig(methods=["knn"]).methods  # pyright: ignore[reportArgumentType]
     assert method is Method.KNN
     cases: list[tuple[Any, str, Any, str]] = [
-        (FinetuneConfig, "preset", "fats", "preset: 'fats' is none of fast, good, best"),
-        (TuningConfig, "language", "Lora", "tune.language: 'Lora' is none of full, freeze, lora"),
+        (
+            FinetuneConfig,
+            "preset",
+            "fats",
+            r"preset: 'fats' is none of fast, good, best; did you mean fast\?",
+        ),
+        (
+            TuningConfig,
+            "language",
+            "Lora",
+            r"tune.language: 'Lora' is none of full, freeze, lora; did you mean lora\?",
+        ),
         (FinetuneConfig, "tune", {"language": "lora"}, r"tune is of type dict: give a TuningConfig\(...\)"),
         (LinearEvaluationConfig, "methods", ["svm"], "methods: 'svm' is none of linear, head, knn"),
         (FinetuneConfig, "steps", "ten", "steps is 'ten': give a number"),

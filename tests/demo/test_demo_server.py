@@ -109,7 +109,7 @@ def test_pictures_of_a_search_and_no_others(opened: Open, runs: dict[str, Path],
     draw("green", "red").save(folder / "gone.png")
     (tmp_path / "secret.png").write_bytes(png())
     running = opened(runs[""], images=folder)
-    hits = {Path(hit["key"]).name: hit for hit in running.client().search("a red square")["hits"]}
+    hits = {hit["source"]: hit for hit in running.client().search("a red square")["hits"]}
     assert (hits["large.png"]["width"], hits["large.png"]["height"]) == (900, 700)
     (folder / "gone.png").unlink()
     sizes = {}

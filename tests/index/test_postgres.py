@@ -1,5 +1,7 @@
 """What is PostgreSQL's alone: rights, the language of a database, tables that several share."""
 
+import socket
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from xfm.index.server_address import without_password
 
 psycopg = pytest.importorskip("psycopg")
 postgres = pytest.importorskip("xfm.index.postgres")
+postgres_connection = pytest.importorskip("xfm.index.postgres_connection")
 
 
 @pytest.fixture
@@ -107,6 +110,23 @@ def test_two_collections_do_not_share_a_table(model: Path, tmp_path: Path, name:
 )
 def test_a_password_is_not_kept(address: str, shown: str) -> None:
     assert without_password(address) == shown
+
+
+@pytest.mark.parametrize("said", ["", "?connect_timeout=2"])
+def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    if not said:
+        monkeypatch.setattr(postgres_connection, "CONNECT_SECONDS", 2)
+    monkeypatch.delenv("PGCONNECT_TIMEOUT", raising=False)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()  # takes connections, and says nothing
+        port, began = silent.getsockname()[1], time.monotonic()
+        address = f"postgresql://u:secret@127.0.0.1:{port}/shop{said}"
+        with pytest.raises(UserError) as caught:
+            postgres.PostgresStore(address, "pictures", WIDTH)
+        assert time.monotonic() - began < 8
+    assert f"PostgreSQL at host 127.0.0.1, port {port} (no answer in 2 seconds)" in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_an_address_of_another_form_is_refused_without_its_password(model: Path, tmp_path: Path) -> None:

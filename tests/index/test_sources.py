@@ -196,7 +196,7 @@ def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
     path = table(tmp_path, {"image": "a.png"}, name="rows.jsonl")
     csv = tmp_path / "rows.csv"
     csv.write_text("image,price\na.png,3\n")
-    for key, keep in (("sku", None), (None, ["colour"])):
+    for wrong in ({"key": "sku"}, {"keep": ["colour"]}, {"as_text": ["colour"]}):
         with expect_refusal("rows.csv", "no column"):
-            open_supply(csv, key=key, keep=keep)
+            open_supply(csv, **wrong)
     assert path.exists()

@@ -1,4 +1,7 @@
-"""LangChain and LlamaIndex need nothing but the OpenAI route; nothing else is asked over the network."""
+"""LangChain and LlamaIndex need nothing but the OpenAI route, Cohere's client the two of its own.
+
+Nothing else is asked over the network.
+"""
 
 import asyncio
 import sys
@@ -93,6 +96,23 @@ def test_llama_index(serving: Start, model: Path, expected: np.ndarray) -> None:
     cosines = expected[:3] @ expected[2]
     assert [one.text for one in found] == [SAID[place] for place in np.argsort(-cosines)]
     close([one.score for one in found], np.sort(cosines)[::-1])
+
+
+@pytest.mark.parametrize("kind", ["Client", "ClientV2"])  # of /v1/rerank, and of /v2/rerank
+def test_cohere(serving: Start, model: Path, kind: str) -> None:
+    library = pytest.importorskip("cohere")
+    running = serving()
+    client = getattr(library, kind)(api_key="none", base_url=running.address)
+    named: dict[str, Any] = {"model": model.parent.name, "query": "a red square left of a blue square"}
+    pictures = [
+        shown(png(left, right)) for left, right in (("green", "yellow"), ("red", "blue"), ("red", "green"))
+    ]
+    for documents in (SAID, pictures):
+        found = client.rerank(documents=documents, top_n=2, **named)
+        expected = running.client().rerank(named["query"], documents, top_n=2)
+        assert [(one.index, one.relevance_score) for one in found.results] == expected
+    with pytest.raises(library.errors.UnprocessableEntityError, match="not a JPEG"):
+        client.rerank(documents=["data:image/png;base64,none"], **named)
 
 
 @pytest.mark.parametrize(

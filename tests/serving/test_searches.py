@@ -1,12 +1,17 @@
 """The collections of a server: what pictures that were found are shown by."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.evaluation.tiny import draw
+from tests.refusals import expect_refusal
 from xfm.config.index import SearchOptions
+from xfm.index.offers import Offer
+from xfm.index.opening import open_index
 from xfm.serving import searches
-from xfm.serving.searches import Searches
+from xfm.serving.searches import Searches, shown_source
 
 
 def test_a_picture_that_is_found_again_is_shown_by_its_file(
@@ -18,9 +23,51 @@ def test_a_picture_that_is_found_again_is_shown_by_its_file(
 
     def found(name: str) -> str:
         answer = searcher.search("a square", options=SearchOptions(rerank=0, where=[f"name={name}"]))
-        return served.told(searcher, answer)["hits"][0]["key"]
+        marks = searcher.marks([hit["key"] for hit in answer.hits])
+        (hit,) = served.told(searcher, answer, marks)["hits"]
+        assert hit["source"] == name
+        return hit["key"]
 
     first, second, _, third = (found(name) for name in ("0.png", "1.png", "0.png", "2.png"))
     kinds = [served.picture(searcher, key)[1] for key in (first, second, third)]
     served.close()
     assert kinds == ["image/jpeg", "image/png", "image/jpeg"]
+
+
+@pytest.mark.parametrize(
+    ("source", "metadata", "shown"),
+    [
+        ("/srv/photos/more/1.png", {"name": "1.png", "folder": "more"}, "more/1.png"),
+        ("/srv/photos/1.png", {"name": "1.png", "folder": "."}, "1.png"),
+        ("/srv/photos/1.png", {"name": "a hat", "folder": "hats"}, "1.png"),
+        ("/srv/photos/1.png", {"name": 3.0}, "1.png"),
+        ("/srv/shop.parquet:12", {"price": 3.0}, "shop.parquet:12"),
+        ("../../srv/shop.csv:12", {}, "shop.csv:12"),
+        ("/srv/part.tar/x/1", {"caption": "a hat"}, "part.tar/x/1"),
+        ("p1.png", {}, "p1.png"),
+        ("/srv/photos/", {"name": "", "folder": ""}, "photos"),
+        ("", {}, ""),
+    ],
+)
+def test_a_source_is_told_without_the_folders_of_the_machine(source: str, metadata: Any, shown: str) -> None:
+    hit: Any = {"key": "1", "source": source, "metadata": metadata}
+    assert shown_source(hit) == shown
+
+
+def test_pictures_have_names_of_their_own_that_any_server_knows(model: Path, tmp_path: Path) -> None:
+    rows = [draw("red", "blue", number) for number in range(3)]
+    keys = ["sku-1", "f" * 32, f"{tmp_path}/shop.csv:3"]
+    with open_index(tmp_path / "shop", model, make=True) as index:
+        index.add(Offer(key, "", row) for key, row in zip(keys, rows, strict=True))
+    first, second = Searches([tmp_path / "shop"]), Searches([tmp_path / "shop"])
+    marks = first.of(None).marks(keys)
+    assert marks.keys() == {keys[2]}
+    for key in keys:
+        searcher = second.of(None)
+        assert searcher.key_of(marks.get(key, key)) == key
+        assert second.picture(searcher, marks.get(key, key)) == (searcher.pixels(key), "image/png")
+    for wrong in (keys[2], "0" * 32, "F" * 32, "sku-2", ""):
+        with expect_refusal("no picture of that key"):
+            second.picture(second.of(None), wrong)
+    first.close()
+    second.close()

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -173,7 +174,11 @@ def test_a_collection_is_searched(serving: Start, collection: Path) -> None:
     running = serving(index=collection)
     found = running.client().search("a red square", top_k=2, where=["name=0.png,1.png"])
     assert found["searched"] == 2
-    assert {Path(hit["key"]).name for hit in found["hits"]} == {"0.png", "1.png"}
+    assert {hit["source"] for hit in found["hits"]} == {"0.png", "1.png"}
+    assert str(collection.parent) not in json.dumps(found)
+    for hit in found["hits"]:
+        with urlopen(f"{running.address}/search/picture?key={hit['key']}") as picture:
+            assert picture.headers["content-type"] == "image/jpeg"
     assert found["fits"] in (True, False)
     assert running.client().search(image=png("green", "red"))["hits"][0]["source"].endswith("1.png")
     for told, words in (

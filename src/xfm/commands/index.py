@@ -68,6 +68,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--columns", default="")
     option(parser, "--key", "column that names pictures; id where there is one, else file and row do")
     option(parser, "--keep", "columns that conditions can be about, with commas; all if not given")
+    option(parser, "--as-text", "columns of CSV that stay texts though they hold numbers, with commas", "")
     option(parser, "--keys", "of remove: names of pictures, with commas", "")
     option(parser, "--where", "of remove: a condition; all must hold", [], type=list[str])
     parser.repeated = frozenset({"where"})  # whose commas are those of values
@@ -109,6 +110,7 @@ def _opened(chosen: Namespace, make: bool = False, writing: bool = True) -> "Abs
 def _take(chosen: Namespace) -> None:
     from xfm.data.left_out import LeftOut
     from xfm.data.tables import ColumnMap
+    from xfm.index.column_kinds import require_same
     from xfm.index.filling import fill, said, tell_bad
     from xfm.index.sources import open_supply
 
@@ -117,7 +119,11 @@ def _take(chosen: Namespace) -> None:
         _take_together(chosen, keep)
         return
     columns = ColumnMap.parse(chosen.columns)
-    sources = [open_supply(home_path(one), columns, chosen.key, keep) for one in names_in(chosen.images)]
+    texts = names_in(chosen.as_text)
+    sources = [
+        open_supply(home_path(one), columns, chosen.key, keep, texts) for one in names_in(chosen.images)
+    ]
+    require_same({}, (source.columns() for source in sources))  # before a new collection is made
     with _opened(chosen, make=chosen.action == "build") as index:
         left_out = LeftOut(chosen.max_bad)
         taken = fill(index, sources, left_out, not chosen.quiet)
@@ -152,6 +158,7 @@ def _take_together(chosen: Namespace, keep: list[str] | None) -> None:
         chosen.key,
         None if keep is None else tuple(keep),
         chosen.device,
+        tuple(names_in(chosen.as_text)),
     )
     engine = sharing_engine(chosen, chosen.device)
     done = fill_together(

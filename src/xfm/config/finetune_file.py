@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
+from xfm.config.fields import check_fields
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.load import read_yaml
-from xfm.config.options import check_fields
 from xfm.config.plain import to_plain
 from xfm.config.task_checks import chosen_settings
 from xfm.config.task_spec import TaskSpec

@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from xfm.config.options import check_fields, merge, parse
+from xfm.config.fields import check_fields
+from xfm.config.options import merge, parse
 from xfm.config.plain import check_value_count, to_plain, yaml_value
 from xfm.config.recipe import Recipe
 from xfm.config.spelling import with_underscores

@@ -6,6 +6,8 @@ from dataclasses import is_dataclass
 from enum import Enum
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from xfm.errors import suggest
+
 E = TypeVar("E", bound=Enum)
 
 
@@ -13,12 +15,14 @@ def member_of(kind: type[E], word: object) -> E:
     """The member of an enumeration that has a value, or a name: jsonargparse writes defaults of items so.
 
     Raises:
-        ValueError: none has; names those that there are.
+        ValueError: none has; names those that there are, and the nearest.
     """
     try:
         return kind.__members__[word] if isinstance(word, str) and word in kind.__members__ else kind(word)
     except ValueError:
-        raise ValueError(f"{word!r} is none of {', '.join(str(one.value) for one in kind)}") from None
+        known = [str(one.value) for one in kind]
+        near = suggest(str(word)[:100], known, "")
+        raise ValueError(f"{word!r} is none of {', '.join(known)}{near and f'; {near}'}") from None
 
 
 def settle_members(config: object, place: str = "") -> None:

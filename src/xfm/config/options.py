@@ -8,18 +8,18 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import partial
 from operator import attrgetter
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
+from xfm.config.fields import WANTED, check_fields, dataclass_of
 from xfm.config.help import HelpFormatter, field_texts, is_extra
 from xfm.config.members import member_of
 from xfm.config.plain import check_text
 from xfm.config.spelling import PATHS, Parser, paths_at_home, respell
-from xfm.config.variants import chosen_variants, original, plain_defaults, variant
-from xfm.errors import UserError, excerpt, suggest
+from xfm.config.variants import chosen_variants, original, plain_defaults
+from xfm.errors import UserError, suggest
 
 C = TypeVar("C")
 
@@ -156,44 +156,11 @@ def known_options(parser: ArgumentParser) -> list[str]:
     ]
 
 
-def check_fields(kind: type, values: Any, source: str, name: str = "") -> None:
-    """Refuse fields that a dataclass does not have, and those without a value that must have one.
-
-    Args:
-        kind: the dataclass, or the type of a field.
-        values: nested mapping, or the value of a field.
-        source: where the values are from.
-        name: dotted name of the field.
-
-    Raises:
-        UserError: names the field and the closest ones that exist.
-    """
-    if isinstance(values, list | tuple):
-        for index, item in enumerate(values):
-            check_fields(_item_type(kind), item, source, f"{name}.{index}")
-    if values is None and kind is not Any and type(None) not in get_args(kind):
-        raise UserError(f"{source}: {name or 'the file'} is empty; give its value, or leave it out")
-    inner = _dataclass_of(variant(kind, values))
-    if inner is None or values is None:
-        return
-    if not isinstance(values, Mapping):
-        raise UserError(
-            f"{source}: {name or 'the file'} must be a mapping of fields, not {excerpt(repr(values))}"
-        )
-    types = get_type_hints(inner)
-    known = [f.name for f in fields(inner) if f.init]
-    for key, value in values.items():
-        below = f"{name}.{key}" if name else str(key)
-        if key not in known:
-            raise UserError(f"{source}: unknown field {excerpt(below)}; {suggest(str(key), known)}")
-        check_fields(types[key], value, source, below)
-
-
 def _document_shared(parser: ArgumentParser, kind: type, name: str = "") -> None:
     """Help for fields that share a line of their docstring (`train_rows, test_rows: ...`)."""
     texts = field_texts(kind)
     for field, type_ in get_type_hints(kind).items():
-        if inner := _dataclass_of(type_):
+        if inner := dataclass_of(type_):
             _document_shared(parser, inner, f"{name}{field}.")
         else:
             for action in parser._actions:
@@ -217,13 +184,7 @@ def _sentence(error: BaseException, options: Sequence[str] = ()) -> str:
 def _wanted(found: re.Match[str]) -> str:
     """What to write instead of a value of another type, in words."""
     # Lists in the environment come here; those among the options are checked before.
-    words = {
-        "int": "a whole number",
-        "float": "a number",
-        "bool": "true or false",
-        "list": "a list such as [a, b]",
-    }
-    return f"give {words[found[1]]}, not " if found[1] in words else found[0]
+    return f"give {WANTED[found[1]]}, not " if found[1] in WANTED else found[0]
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,20 +216,6 @@ def _flatten(kind: type, values: Mapping[str, Any], name: str = "") -> Iterator[
             yield from _flatten(types[key], value, f"{name}{key}.")  # pyright: ignore
         else:
             yield f"{name}{key}", value
-
-
-def _dataclass_of(kind: Any) -> type | None:
-    """The dataclass behind `T` or `T | None`, None for other types."""
-    if get_origin(kind) in (Union, UnionType):
-        kind = next((part for part in get_args(kind) if is_dataclass(part)), None)
-    return kind if isinstance(kind, type) and is_dataclass(kind) else None
-
-
-def _item_type(kind: Any) -> Any:
-    """The type of the items of `list[T]` or `list[T] | None`."""
-    if get_origin(kind) in (Union, UnionType):
-        kind = next((part for part in get_args(kind) if get_origin(part) in (list, tuple)), None)
-    return next(iter(get_args(kind)), None)
 
 
 def _enums(kind: Any) -> set[type[Enum]]:

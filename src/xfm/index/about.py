@@ -64,6 +64,8 @@ class AboutIndex:
             store = told["store"]
             address, table = (store["address"], store["table"]) if isinstance(store, dict) else (None, "")
             fields = {name: Kind(kind) for name, kind in told["fields"].items()}
+            if not all(isinstance(one, str) for one in (told["model"], address or "", table)):
+                raise TypeError("model, address and table are texts")
             return cls(told["model"], [float(one) for one in told["probe"]], address, table, fields)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{folder / FILE} is damaged ({error!r}): build the collection again") from error

@@ -16,6 +16,7 @@ Metadata = Mapping[str, Value]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _CONDITION = re.compile(r"\s*(?P<field>[^<>=!\s]+)\s*(?P<relation>!=|<=|>=|=|<|>)(?P<value>.*)", re.DOTALL)
+_PLAIN_NUMBER = re.compile(r"\s*-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
 _EXACT = 2.0**53
 """Whole numbers beyond this have neighbours that are the same number."""
 
@@ -45,6 +46,9 @@ _COMPARED: Mapping[Relation, Callable[[Value, Value], bool]] = {
     Relation.MORE: operator.gt,
     Relation.AT_LEAST: operator.ge,
 }
+
+
+_EXAMPLES = {Kind.TEXT: "=dog", Kind.NUMBER: "<10", Kind.BOOLEAN: "=true"}
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,14 @@ def kind_of(value: Value) -> Kind:
     if isinstance(value, bool):
         return Kind.BOOLEAN
     return Kind.TEXT if isinstance(value, str) else Kind.NUMBER
+
+
+def number_in(text: str) -> float | None:
+    """The number that a text is; None where it is none, a code such as 007, or more than numbers can tell."""
+    if not _PLAIN_NUMBER.fullmatch(text):
+        return None
+    number, whole = float(text), text.strip().removeprefix("-").isdigit()
+    return number if math.isfinite(number) and not (whole and abs(number) >= _EXACT) else None
 
 
 def parse_condition(text: str) -> Condition:
@@ -119,7 +131,20 @@ def _checked(one: Condition, fields: Mapping[str, Kind]) -> Condition:
         raise UserError(f"no picture has a field {excerpt(one.field)}; {known}")
     if kind is Kind.BOOLEAN and one.relation in _COMPARED:
         raise UserError(f"{one.field} is {kind}: compare it by = or !=, not by {one.relation}")
+    if kind is Kind.TEXT and one.relation in _COMPARED:
+        _refuse_number(one)
     return replace(one, values=tuple(_of_kind(one.field, value, kind) for value in one.values))
+
+
+def _refuse_number(one: Condition) -> None:
+    """Refuse to compare texts with a number: by their letters 100 is less than 20."""
+    (value,) = one.values
+    if not isinstance(value, str) or number_in(value) is not None:
+        raise UserError(
+            f"{one.field} holds texts, and {one.field}{one.relation}{excerpt(str(value))} compares numbers: "
+            "make every cell of the column a number and build the collection again, or ask for texts by "
+            f"{one.field}=..."
+        )
 
 
 def _of_kind(field: str, value: Value, kind: Kind) -> Value:
@@ -134,7 +159,8 @@ def _of_kind(field: str, value: Value, kind: Kind) -> Value:
             return number
     if kind is Kind.BOOLEAN and isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
-    raise UserError(f"{field} is a {kind}, and {excerpt(str(value))} is none")
+    example = f"{field}{_EXAMPLES[kind]}"
+    raise UserError(f"{field} is a {kind}, and {excerpt(str(value))} is none: ask for one, such as {example}")
 
 
 def read_metadata(cells: Mapping[str, object]) -> tuple[dict[str, Value], list[str]]:

@@ -37,7 +37,7 @@ class EncodedPart:
         rows, vectors, pixels = list[dict[str, Any]](), list[Any](), list[bytes]()
         for one in self.offers:
             row: dict[str, Any] = {"key": one.key, "source": one.source, "stamp": one.stamp}
-            row["metadata"] = dict(one.metadata)
+            row |= {"metadata": dict(one.metadata), "table": one.table, "replaces": one.replaces}
             if isinstance(one.picture, EncodedPicture):
                 row |= {"width": one.picture.width, "height": one.picture.height, "is": one.picture.key.hex()}
                 vectors.append(one.picture.vector)
@@ -71,6 +71,7 @@ class EncodedPart:
             offers = list[Offer]()
             for row in told["rows"]:
                 offer = Offer(row["key"], row["source"], UserError(""), row["stamp"], row["metadata"])
+                offer = replace(offer, table=row["table"], replaces=row["replaces"])
                 if "error" in row:
                     error = UnreadKnown() if row["error"] is None else UserError(row["error"])
                     offers.append(replace(offer, picture=error))

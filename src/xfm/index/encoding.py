@@ -34,7 +34,7 @@ class IndexWork:
     Attributes:
         model: folder, run, or name of the package or the hub.
         sources: folders, tables and tar shards.
-        columns, key, keep: see `xfm.index.sources.open_supply`.
+        columns, key, keep, as_text: see `xfm.index.sources.open_supply`.
         device: where models run; they compute in float32.
     """
 
@@ -44,11 +44,12 @@ class IndexWork:
     key: str | None = None
     keep: tuple[str, ...] | None = None
     device: str = "auto"
+    as_text: tuple[str, ...] = ()
 
     def supply(self, source: int, known: SupplyCut | None = None) -> PictureSupply:
         """A source by its place; raises UserError."""
         columns = ColumnMap.parse(self.columns)
-        return open_supply(self.sources[source], columns, self.key, self.keep, known)
+        return open_supply(self.sources[source], columns, self.key, self.keep, self.as_text, known)
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ def _opened(units: IndexUnits, source: int) -> tuple[Pipeline[Any, Any], Picture
         told = json.loads(read_text(cut_file(units.plan, source), MAX_LOG))
         twice = {int(row): before for row, before in told["twice"].items()}
         pipe = _open[2] if _open is not None and same else _pipe(units.work)
-        _open = key, source, pipe, units.work.supply(source, SupplyCut([], told["names"], twice))
+        cut = SupplyCut([], told["names"], twice, told["numbers"])
+        _open = key, source, pipe, units.work.supply(source, cut)
     return _open[2:]
 
 

@@ -13,6 +13,8 @@ from tqdm import tqdm
 from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.errors import UserError, amount, printable
 from xfm.index.about import FILE as ABOUT
+from xfm.index.column_kinds import require_same
+from xfm.index.conditions import Kind
 from xfm.index.index import Index, Taken
 from xfm.index.offers import Offer, PictureSupply
 from xfm.index.opening import open_index
@@ -33,10 +35,13 @@ def fill(index: Index, sources: Sequence[PictureSupply], left_out: LeftOut, prog
         progress: show a bar.
 
     Raises:
-        UserError: too many pictures cannot be read, or a source cannot be read on.
+        UserError: too many pictures cannot be read, a source cannot be read on, or a column of numbers is one
+            of texts elsewhere; then nothing was taken in.
     """
     whole = Taken()
+    require_same(index.about.fields, (source.columns() for source in sources))
     for source in sources:
+        tell_numbers(source)
         if source.report is not None:
             left_out.folder(source.report)
         with tqdm(total=source.total, unit=source.unit, desc="pictures", disable=not progress) as bar:
@@ -46,9 +51,35 @@ def fill(index: Index, sources: Sequence[PictureSupply], left_out: LeftOut, prog
         whole.known += taken.known
         whole.duplicates |= taken.duplicates
         whole.bad |= taken.bad
+        whole.displaced += taken.displaced
+        whole.clashing += taken.clashing
+        if taken.clash is not None:
+            tell_clash(*taken.clash)
         tell_left_out(source.left_out)
     index.flush()
     return whole
+
+
+def tell_numbers(source: PictureSupply) -> None:
+    """Say which columns of a table of texts are taken for numbers."""
+    found = [(one.place, name) for name, one in source.columns().items() if one.kind is Kind.NUMBER]
+    if found:
+        names = ", ".join(printable(name) for _, name in found)
+        print(
+            f"Note: {printable(found[0][0])} has nothing but numbers in {names}: conditions compare them as "
+            "such; --as-text NAME,... keeps texts",
+            file=sys.stderr,
+        )
+
+
+def tell_clash(key: str, table: str) -> None:
+    """Say that another table has named a picture so, and what can be done."""
+    print(
+        f"Note: {printable(key)} is the id of a picture of {printable(table)}, too, and such are left out. "
+        "With --key id they take the place of the others; --key with another column, such as image, takes "
+        "both",
+        file=sys.stderr,
+    )
 
 
 def tell_left_out(fields: Mapping[str, int]) -> None:
@@ -86,11 +117,14 @@ class TakenCounts:
     known: int = 0
     duplicates: int = 0
     bad: int = 0
+    displaced: int = 0
+    clashing: int = 0
 
     @classmethod
     def of(cls, taken: Taken) -> "TakenCounts":
         """The counts of what was taken."""
-        return cls(taken.new, taken.replaced, taken.known, len(taken.duplicates), len(taken.bad))
+        left_out = len(taken.duplicates), len(taken.bad)
+        return cls(taken.new, taken.replaced, taken.known, *left_out, taken.displaced, taken.clashing)
 
     def __add__(self, other: "TakenCounts") -> "TakenCounts":
         ours, theirs = asdict(self), asdict(other)
@@ -103,8 +137,10 @@ def said(taken: Taken | TakenCounts) -> str:
     parts = [f"{counts.new:,} new"]
     for count, what in (
         (counts.replaced, "changed and taken again"),
+        (counts.displaced, "in the place of those of another table with the same name"),
         (counts.known, "known"),
         (counts.duplicates, "exactly like another one, left out"),
+        (counts.clashing, "with the name of one of another table, left out"),
         (counts.bad, "that cannot be read, left out"),
     ):
         if count:

@@ -6,7 +6,7 @@ its pictures are in the collection, so that few lie there where units and taking
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -21,9 +21,12 @@ from xfm.engines.running import run_missing
 from xfm.engines.whole import found_or_made
 from xfm.errors import UserError
 from xfm.files import MAX_LOG, read_json_or_nothing, read_text, write_text, writing
+from xfm.index.about import AboutIndex
+from xfm.index.column_kinds import require_same
+from xfm.index.conditions import Kind
 from xfm.index.encoded_parts import EncodedPart, UnreadKnown
 from xfm.index.encoding import IndexUnit, IndexUnits, IndexWork, cut_file, known_file
-from xfm.index.filling import TakenCounts, is_index, tell_bad, tell_left_out
+from xfm.index.filling import TakenCounts, is_index, tell_bad, tell_clash, tell_left_out, tell_numbers
 from xfm.index.index import Index
 from xfm.index.journal import Journal
 from xfm.index.offers import Offer
@@ -72,10 +75,11 @@ def fill_together(
     settings = _settings(work, size)
     if isinstance(engine, ArrayMember):
         if not is_index(place):
-            units = _found_units(folder, work, size, settings, None)
+            units = _found_units(folder, work, size, settings, {}, None)
         else:
             with closing(Journal(place, readonly=True)) as journal:
-                units = _found_units(folder, work, size, settings, journal)
+                fields = AboutIndex.read(place).fields
+                units = _found_units(folder, work, size, settings, fields, journal)
         run_missing(units, len(units.units), engine, "pictures", progress)
         if missing(units, len(units.units)):
             return False
@@ -85,7 +89,7 @@ def fill_together(
             taking.end(filled)
     else:
         with opening() as index:
-            units = _found_units(folder, work, size, settings, index.journal)
+            units = _found_units(folder, work, size, settings, index.about.fields, index.journal)
             taking = _Taking(index, units, folder / _TAKEN, LeftOut(max_bad))
             taking.ready()
             try:
@@ -104,7 +108,7 @@ def _settings(work: IndexWork, size: int) -> str:
     sources = [_known_source(path) for path in work.sources]
     told = {"model": model_of(work.model), "sources": sources, "columns": work.columns, "key": work.key}
     keep = None if work.keep is None else list(work.keep)
-    return settings_mark({**told, "keep": keep, "unit_rows": size})
+    return settings_mark({**told, "keep": keep, "as_text": list(work.as_text), "unit_rows": size})
 
 
 def _known_source(path: Path) -> dict[str, Any]:
@@ -113,14 +117,22 @@ def _known_source(path: Path) -> dict[str, Any]:
     return known_path(path) | ({} if path.is_dir() else {"bytes": stored_size(path)})
 
 
-def _found_units(folder: Path, work: IndexWork, size: int, mark: str, journal: Journal | None) -> IndexUnits:
+def _found_units(
+    folder: Path,
+    work: IndexWork,
+    size: int,
+    mark: str,
+    fields: Mapping[str, Kind],
+    journal: Journal | None,
+) -> IndexUnits:
     """The units as they are planned.
 
     Raises:
-        UserError: other ones are under way there, or a source cannot be read.
+        UserError: other ones are under way there, a source cannot be read, or a column of numbers is one of
+            texts elsewhere.
     """
     with writing(folder, "and run the command again"):
-        found_or_made(folder / "plan", partial(_make_plan, work, size, mark, journal))
+        found_or_made(folder / "plan", partial(_make_plan, work, size, mark, fields, journal))
     path = folder / "plan" / _PLAN
     try:
         told = json.loads(read_text(path, MAX_LOG))
@@ -135,14 +147,23 @@ def _found_units(folder: Path, work: IndexWork, size: int, mark: str, journal: J
     return IndexUnits(work, folder / "plan", folder / "made", units)
 
 
-def _make_plan(work: IndexWork, size: int, mark: str, journal: Journal | None, draft: Path) -> None:
-    units = list[IndexUnit]()
-    for source in range(len(work.sources)):
-        supply = work.supply(source)
+def _make_plan(
+    work: IndexWork,
+    size: int,
+    mark: str,
+    fields: Mapping[str, Kind],
+    journal: Journal | None,
+    draft: Path,
+) -> None:
+    units, supplies = list[IndexUnit](), [work.supply(source) for source in range(len(work.sources))]
+    require_same(fields, (supply.columns() for supply in supplies))
+    for source, supply in enumerate(supplies):
+        tell_numbers(supply)
         if supply.report is not None:
             LeftOut().folder(supply.report)
         cut = supply.cut(size)
-        write_text(cut_file(draft, source), json.dumps({"names": cut.names, "twice": dict(cut.twice)}))
+        told = {"names": cut.names, "twice": dict(cut.twice), "numbers": list(cut.numbers)}
+        write_text(cut_file(draft, source), json.dumps(told))
         ends: Sequence[int | None] = [*cut.starts[1:], None]
         own = [
             IndexUnit(source, first, last) for first, last in zip(cut.starts, ends, strict=bool(cut.starts))
@@ -209,6 +230,8 @@ class _Taking:
                 one for one in part.offers if not isinstance(one.picture, UnreadKnown) or self._knows(one)
             ]
             taken = self.index.add_encoded(offers, self.left_out)
+            if taken.clash is not None and not self.counts.clashing:
+                tell_clash(*taken.clash)
             self.counts += TakenCounts.of(taken)
             for name, rows in part.left_out.items():
                 self.fields[name] = self.fields.get(name, 0) + rows

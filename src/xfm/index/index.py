@@ -12,7 +12,7 @@ from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.index.about import AboutIndex
 from xfm.index.conditions import Condition, merged
-from xfm.index.journal import Journal, State
+from xfm.index.journal import Journal, JournalItem, State
 from xfm.index.offers import EncodedPicture, Offer
 from xfm.index.rows import IndexedPicture, Row, digest, from_png, to_png
 from xfm.index.store import Store, StoreStats
@@ -35,6 +35,9 @@ class Taken:
         known: pictures that are there as they are.
         duplicates: pictures that look exactly like another one, whose key is the value.
         bad: pictures that cannot be read, and why.
+        displaced: pictures that took the place of one that another table has named so.
+        clashing: pictures that are left out because another table has named one so.
+        clash: such a name, and the table.
     """
 
     new: int = 0
@@ -42,6 +45,9 @@ class Taken:
     known: int = 0
     duplicates: dict[str, str] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
+    displaced: int = 0
+    clashing: int = 0
+    clash: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,11 @@ class Index:
             else:
                 taken.known += 1
             return
+        other = _other_table(given, known)
+        if other and not given.replaces:
+            taken.clashing += 1
+            taken.clash = taken.clash or (given.key, other)
+            return
         try:
             if isinstance(given.picture, UserError):
                 raise given.picture
@@ -129,10 +140,13 @@ class Index:
                 picture = self._reader.read(picture)
         except UserError as error:
             self._pass_over(given, str(error), taken, left_out)
+            if other:
+                return
             self._gone([given.key] if known else [])
             self.journal.pass_over(given.key, given.stamp, State.BAD, str(error))
             return
         self._know(given)
+        taken.displaced += bool(other)
         holder = self.journal.holder(picture.key)
         if holder not in (None, given.key):
             taken.duplicates[given.key] = holder
@@ -141,10 +155,10 @@ class Index:
             return
         pixels = picture.pixels if isinstance(picture, EncodedPicture) else to_png(picture.pixels)
         entry = IndexedPicture(given.key, given.source, picture.width, picture.height, pixels, given.metadata)
-        self.journal.take(entry, given.stamp, picture.key)
+        self.journal.take(entry, given.stamp, picture.key, given.table)
         if known is not None and known.state in (State.STORED, State.WAITING):
             self._replacing.add(given.key)
-            taken.replaced += 1
+            taken.replaced += not other
         else:
             taken.new += 1
 
@@ -245,6 +259,13 @@ class Index:
         """Close the files; what is waiting stays in the journal."""
         self.store.close()
         self.journal.close()
+
+
+def _other_table(given: Offer, known: JournalItem | None) -> str:
+    """The table that has named another picture as this one's does; empty where there is none."""
+    if known is None or known.state not in (State.STORED, State.WAITING) or known.told in (None, given.table):
+        return ""
+    return known.told
 
 
 def probe_of(engine: Engine) -> NDArray[np.float32]:

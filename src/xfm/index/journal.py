@@ -31,6 +31,8 @@ CREATE TABLE IF NOT EXISTS waiting (
 """
 _SECONDS = 30.0
 """For which a process waits while another one writes."""
+_ASKED = 500
+"""Keys of one query at most; SQLite has a limit of its own."""
 
 
 class State(StrEnum):
@@ -49,7 +51,8 @@ class JournalItem:
     Attributes:
         state: what became of it.
         stamp: what tells its file from a changed one.
-        told: of a duplicate the key of the other, of a bad one what is wrong.
+        told: of a duplicate the key of the other, of a bad one what is wrong, of others the table that names
+            it, if one does.
     """
 
     state: State
@@ -122,12 +125,23 @@ class Journal:
             row = self._database.execute(query, [digest]).fetchone()
         return None if row is None else row[0]
 
-    def take(self, entry: IndexedPicture, stamp: str, digest: bytes) -> None:
-        """Take a picture in; one of its key is replaced."""
+    def digests(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """The digests of pictures by their keys; of others there are none."""
+        found = dict[str, bytes]()
+        with self._explained():
+            for start in range(0, len(keys), _ASKED):
+                part = keys[start : start + _ASKED]
+                query = f"SELECT key, digest FROM items WHERE key IN ({', '.join('?' * len(part))})"
+                found |= self._database.execute(query, part).fetchall()
+        return {key: digest for key, digest in found.items() if digest is not None}
+
+    def take(self, entry: IndexedPicture, stamp: str, digest: bytes, table: str = "") -> None:
+        """Take a picture in, which a table may have named; one of its key is replaced."""
         with self._writing() as database:
             self._forget([entry.key])
             database.execute(
-                "INSERT INTO items VALUES (?, ?, ?, ?, NULL)", [entry.key, stamp, State.WAITING, digest]
+                "INSERT INTO items VALUES (?, ?, ?, ?, ?)",
+                [entry.key, stamp, State.WAITING, digest, table or None],
             )
             cells = [entry.key, entry.source, entry.width, entry.height, entry.pixels]
             database.execute(

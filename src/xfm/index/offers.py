@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from xfm.data.folders import FolderReport
 from xfm.errors import UserError
+from xfm.index.column_kinds import ColumnKind
 from xfm.index.conditions import Metadata, read_metadata
 from xfm.inference.picture_inputs import PictureSource
 
@@ -46,6 +47,8 @@ class Offer:
         stamp: changes when the picture, or what is known of it, does.
         metadata: what conditions can be about.
         read: how far the source is read up to its end, for a progress bar.
+        table: whose column names the picture, so that another one may have the name, too; else empty.
+        replaces: whether it then takes the place of the other's picture.
     """
 
     key: str
@@ -54,6 +57,8 @@ class Offer:
     stamp: str = ""
     metadata: Metadata = field(default_factory=dict)
     read: int = 0
+    table: str = ""
+    replaces: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,13 @@ class SupplyCut:
         starts: number of the first picture of each part.
         names: of a folder, the pictures.
         twice: of a table, rows whose key an earlier row has, and which that is.
+        numbers: of a table of texts, columns that hold numbers.
     """
 
     starts: list[int]
     names: list[str] | None = None
     twice: Mapping[int, int] = field(default_factory=dict)
+    numbers: Sequence[str] = ()
 
 
 class PictureSupply(ABC):
@@ -99,6 +106,14 @@ class PictureSupply(ABC):
     @abstractmethod
     def part(self, first: int, last: int | None) -> Iterator[Offer]:
         """The pictures from one number up to another, which is not among them; None is the end."""
+
+    def columns(self) -> Mapping[str, ColumnKind]:
+        """What the columns of a table of texts hold, as all rows tell; empty where cells say it themselves.
+
+        Raises:
+            UserError: the source cannot be read.
+        """
+        return {}
 
     def metadata(self, cells: Mapping[str, Any]) -> Metadata:
         """What of some cells can be metadata; the others are counted."""

@@ -15,6 +15,7 @@ from xfm.index.index import Index, probe_of
 from xfm.index.journal import Journal
 from xfm.index.server_address import without_password
 from xfm.index.store import Store
+from xfm.index.trust import require_trusted, tell_model
 from xfm.inference.engine import Engine
 from xfm.inference.in_units.row_work import everywhere
 from xfm.inference.pipeline import pipeline
@@ -47,14 +48,16 @@ def open_index(
         make: make it if it is not there.
         writing: whether pictures are taken in or out: one process at a time may. Without it the collection
             can be searched while another process writes.
-        address: `postgresql://HOST/DATABASE`, for a new one whose rows a server keeps.
+        address: `postgresql://HOST/DATABASE`, for a new one whose rows a server keeps. Of one that is there,
+            the server that it names, where that is on another machine; or `XFM_STORE_HOSTS` names its host.
         table: in that server; `pictures` if not given. A new collection takes an empty one, or makes it.
         running: how the model runs: `device`, `batch_size`, see `xfm.pipeline`. It computes in float32: the
             vectors of a collection are compared with one another, whichever machine made them.
 
     Raises:
-        UserError: there is none, another process writes it, the model is not the one that made it, or the
-            table of a new one has rows of another collection.
+        UserError: there is none, another process writes it, the model is not the one that made it, it names
+            a server of another machine that nobody here has named, or the table of a new one has rows of
+            another collection.
     """
     place = home_path(folder)
     there = (place / ABOUT).exists()
@@ -71,6 +74,10 @@ def open_index(
     given = model if model is not None else about.model if about else None
     if given is None:
         raise UserError("a new collection needs a model: give a model folder, or small, the package's")
+    if about is not None and about.address is not None and address is None:
+        _require_trusted(place, about.address)
+    if about is not None and model is None:
+        tell_model(place, about.model)
     engine = pipeline("embed", given, precision="fp32", **running).engine
     if not engine.model.sees:
         raise UserError(f"a collection holds pictures, and {lacks(engine.name)}")
@@ -133,6 +140,21 @@ def _require_empty(place: Path, about: AboutIndex, address: str | None) -> None:
         )
 
 
+def _require_trusted(place: Path, address: str) -> None:
+    with _postgres_there():
+        require_trusted(place, address)
+
+
+@contextmanager
+def _postgres_there() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(
+            f"PostgreSQL needs psycopg and pgvector ({error}): pip install 'xfm[postgres]'"
+        ) from error
+
+
 def _store(place: Path, about: AboutIndex, address: str | None) -> Store:
     if about.address is None:
         try:
@@ -140,10 +162,6 @@ def _store(place: Path, about: AboutIndex, address: str | None) -> Store:
         except ImportError as error:
             raise UserError(f"collections need LanceDB ({error}): pip install 'xfm[index]'") from error
         return LanceStore(place / LANCE, about.width)
-    try:
+    with _postgres_there():
         from xfm.index.postgres import PostgresStore
-    except ImportError as error:
-        raise UserError(
-            f"PostgreSQL needs psycopg and pgvector ({error}): pip install 'xfm[postgres]'"
-        ) from error
     return PostgresStore(address or about.address, about.table, about.width)

@@ -4,7 +4,6 @@ import math
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from psycopg.types.json import Jsonb
 from xfm.errors import UserError
 from xfm.index.conditions import Condition, Kind
 from xfm.index.postgres_conditions import passing_rows
+from xfm.index.postgres_connection import connected, explained
 from xfm.index.rows import IndexedPicture, Near, Row
 from xfm.index.server_address import without_password
 from xfm.index.store import EXACT_BELOW, StoreError, StoreStats
@@ -60,8 +60,8 @@ class PostgresStore:
         self._address = address
         self._settings: dict[str, str] = {}
         self._rows, self._looked = 0, -math.inf
-        with _explained(address):
-            self._opened = psycopg.connect(address, autocommit=True)
+        with explained(address):
+            self._opened = connected(address)
         self._make()
         register_vector(self._opened)
         self._check_version()
@@ -92,8 +92,8 @@ class PostgresStore:
     def _connection(self) -> psycopg.Connection[Any]:
         """The connection; a new one where the server has ended the last, as one that starts again does."""
         if self._opened.closed:
-            with _explained(self._address):
-                self._opened = psycopg.connect(self._address, autocommit=True)
+            with explained(self._address):
+                self._opened = connected(self._address)
             register_vector(self._opened)
             self._settings.clear()
         return self._opened
@@ -101,14 +101,14 @@ class PostgresStore:
     def _run(self, query: str, values: Any = None, **parts: sql.Composable) -> list[dict[str, Any]]:
         """The rows of a query; `{table}` in it is ours."""
         composed = sql.SQL(query).format(table=self._table, **parts)  # pyright: ignore[reportArgumentType]
-        with _explained(self._address), self._connection.cursor(row_factory=dict_row) as cursor:
+        with explained(self._address), self._connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(composed, values)
             return cursor.fetchall() if cursor.description else []
 
     def add(self, rows: Sequence[Row], replacing: bool) -> None:
         """See `Store.add`."""
         columns = "key, vector, pixels, source, width, height, metadata"
-        with _explained(self._address), self._connection.transaction(), self._connection.cursor() as cursor:
+        with explained(self._address), self._connection.transaction(), self._connection.cursor() as cursor:
             if replacing:
                 others = columns.removeprefix("key, ")
                 excluded = ", ".join(f"excluded.{name}" for name in others.split(", "))
@@ -258,19 +258,6 @@ class PostgresStore:
     def close(self) -> None:
         """See `Store.close`."""
         self._opened.close()
-
-
-@contextmanager
-def _explained(address: str, kind: type[psycopg.Error] = psycopg.Error) -> Iterator[None]:
-    """A server that refuses, as one sentence."""
-    try:
-        yield
-    except kind as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise StoreError(
-            f"{without_password(address)}: the server cannot be used ({reason}); check address, rights and "
-            "that pgvector is installed there"
-        ) from error
 
 
 def looked_at(rows: int) -> int:

@@ -4,6 +4,8 @@ It has three steps, so that a server computes the first and the last of many sea
 thread waits for the store: `queries`, `shortlist`, `answers`.
 """
 
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +21,7 @@ from xfm.errors import UserError
 from xfm.index.answers import Answer, FoundPicture, hit, pixel_box
 from xfm.index.conditions import Condition, checked, parse_condition
 from xfm.index.index import Index
-from xfm.index.rows import Near
+from xfm.index.rows import Near, digest
 from xfm.index.shortlists import ListMatcher, SearchQuery, Shortlist
 from xfm.inference.batches import as_captions, cut
 from xfm.inference.engine import EncodedPictures
@@ -27,6 +29,8 @@ from xfm.inference.picture_inputs import Picture, PictureReader, PictureSource
 from xfm.retrieval.search import match_odds, rerank_scores
 
 _ATTEMPTS = 4
+_MARK = re.compile(r"[0-9a-f]{32}")
+"""A digest of `xfm.index.rows.digest`."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,26 @@ class Searcher:
     def read(self, source: PictureSource) -> Picture:
         """A picture to search with, read by the thread that calls; raises UserError."""
         return self._reader.read(source)
+
+    def marks(self, keys: Sequence[str]) -> dict[str, str]:
+        """What pictures are called by who is to know nothing of this machine's files, by their keys.
+
+        A key that is a path, as of a picture of a folder, gives way to the digest of the picture.
+        """
+        paths = [key for key in keys if os.path.isabs(key)]
+        digests = self._index.journal.digests(paths)
+        return {key: digests.get(key, digest(key.encode())).hex() for key in paths}
+
+    def key_of(self, mark: str) -> str:
+        """The key of a picture that is called so; raises UserError where there is none."""
+        journal = self._index.journal
+        if not os.path.isabs(mark):
+            if journal.item(mark) is not None:
+                return mark
+            holder = journal.holder(bytes.fromhex(mark)) if _MARK.fullmatch(mark) else None
+            if holder is not None:
+                return holder
+        raise UserError("the collection has no picture of that key; search again")
 
     def pixels(self, key: str) -> bytes:
         """A picture as the model sees it, a PNG.

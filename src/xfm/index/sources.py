@@ -23,6 +23,7 @@ def open_supply(
     columns: ColumnMap | None = None,
     key: str | None = None,
     keep: Sequence[str] | None = None,
+    as_text: Sequence[str] = (),
     known: SupplyCut | None = None,
 ) -> PictureSupply:
     """The pictures of a folder, a table (see `xfm.config.table_kinds`) or tar shards.
@@ -32,6 +33,7 @@ def open_supply(
         columns: what the columns of a table are called.
         key: the column that names pictures; `id` where there is one, else file and row do.
         keep: columns of a table, or fields of a shard's JSON, that become metadata; None takes all others.
+        as_text: columns of a CSV or TSV file that stay texts though they hold nothing but numbers.
         known: how it was cut, where parts of it are read.
 
     Raises:
@@ -44,7 +46,7 @@ def open_supply(
     if path.suffix.lower() == ".tar":
         return ShardSupply(path, keep)
     if table_kind(path) is not None:
-        return TableSupply(path, columns or ColumnMap(), key, keep, None if known is None else known.twice)
+        return TableSupply(path, columns or ColumnMap(), key, keep, as_text, known)
     if not os.path.lexists(path):
         raise UserError(f"{path} does not exist; check the path")
     raise UserError(f"{path} is neither a folder of pictures nor a file of {LISTED}; rename or convert it")

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from xfm.config.task_spec import Field, Holds
 from xfm.data.tables import ColumnMap, TableRow, open_table
 from xfm.data.tables.parts import TableParts, part_starts
 from xfm.data.tables.records import RawRow
-from xfm.errors import UserError
-from xfm.index.conditions import can_be_kept
+from xfm.errors import UserError, excerpt
+from xfm.index.column_kinds import ColumnKind, columns_seen
+from xfm.index.conditions import Kind, can_be_kept, number_in
 from xfm.index.offers import Offer, PictureSupply, SupplyCut, file_stamp, told_stamp
 from xfm.inference.picture_inputs import PictureSource
 from xfm.paths import is_url
@@ -25,8 +27,8 @@ class TableSupply(PictureSupply):
     """The pictures that a table names or holds.
 
     Args:
-        path, columns, key, keep: see `open_supply`.
-        twice: rows whose key an earlier row has, where they are known: then parts can be read.
+        path, columns, key, keep, as_text: see `open_supply`.
+        known: how it was cut; then parts can be read.
     """
 
     def __init__(
@@ -35,20 +37,22 @@ class TableSupply(PictureSupply):
         columns: ColumnMap,
         key: str | None,
         keep: Sequence[str] | None,
-        twice: Mapping[int, int] | None = None,
+        as_text: Sequence[str] = (),
+        known: SupplyCut | None = None,
     ) -> None:
         super().__init__()
         self._path, self._columns, self._key, self._keep = path, columns, key, keep
+        self._as_text, self._known = as_text, known
         self._whole = os.path.abspath(path)  # other folders may have tables of the same name
         columns.check_fields([IMAGE])
         self._table = open_table(path)
         self.total, self.unit = self._table.size, self._table.unit
         if (present := self._table.columns) is not None:
             columns.check_columns([IMAGE], present, path)
-            for name in [*(keep or ()), *([key] if key else ())]:
+            for name in [*(keep or ()), *([key] if key else ()), *as_text]:
                 if name not in present:
                     raise UserError(f"{path} has no column {name}, only {', '.join(present)}")
-        self._named, self._twice = dict[str, int](), twice
+        self._named = dict[str, int]()
         self._parts = TableParts(self._table, frozenset(self._table.columns or ()))
 
     def candidates(self) -> Iterator[Offer]:
@@ -68,7 +72,26 @@ class TableSupply(PictureSupply):
                         twice[raw.number] = before
                 yield raw
 
-        return SupplyCut(part_starts(looked_at(), size)[0], twice=twice)
+        return SupplyCut(part_starts(looked_at(), size)[0], twice=twice, numbers=sorted(self._numbers))
+
+    def columns(self) -> Mapping[str, ColumnKind]:
+        """See `PictureSupply.columns`."""
+        return self._seen
+
+    @cached_property
+    def _seen(self) -> Mapping[str, ColumnKind]:
+        present = self._table.columns
+        if self._table.typed or present is None:
+            return {}
+        images = self._columns.places([IMAGE], present)
+        told = [name for name in present if self._is_told(name, images)]
+        return columns_seen(self._path, self._table.rows(frozenset(told)), told, self._as_text)
+
+    @cached_property
+    def _numbers(self) -> frozenset[str]:
+        if self._known is not None:
+            return frozenset(self._known.numbers)
+        return frozenset(name for name, one in self._seen.items() if one.kind is Kind.NUMBER)
 
     def part(self, first: int, last: int | None) -> Iterator[Offer]:
         """See `PictureSupply.part`."""
@@ -83,12 +106,33 @@ class TableSupply(PictureSupply):
             row = TableRow.picked(cells, self._path, raw.number, names)
             picture, stamp = self._picture(row)
             key = self._name(cells, raw.number)
-            others = {name: value for name, value in cells.items() if self._is_told(name, names)}
+            others = {
+                name: self._told(name, value, place)
+                for name, value in cells.items()
+                if self._is_told(name, names)
+            }
             told = self.metadata(others)
         except UserError as error:
-            return Offer(f"{self._whole}:{raw.number}", place, error, "", {}, raw.read)
+            return Offer(self._place(raw.number), place, error, "", {}, raw.read)
         shown = str(picture) if isinstance(picture, Path) else place
-        return Offer(key, shown, picture, told_stamp(stamp, told), told, raw.read)
+        table = "" if key == self._place(raw.number) else self._whole
+        stamp = told_stamp(stamp, told)
+        return Offer(key, shown, picture, stamp, told, raw.read, table, replaces=self._key is not None)
+
+    def _place(self, number: int) -> str:
+        """What names a row where no column does."""
+        return f"{self._whole}:{number}"
+
+    def _told(self, name: str, cell: Any, place: str) -> Any:
+        """A cell as metadata: a number where its column holds such."""
+        if not cell or name not in self._numbers:
+            return cell
+        if (number := number_in(cell)) is None:
+            raise UserError(
+                f"{place}: {name} held numbers when the table was looked through, and is {excerpt(cell)!r} "
+                "now: run the command again when nobody writes the table"
+            )
+        return number
 
     def _is_told(self, name: str, names: Mapping[str, str]) -> bool:
         if name in names.values():
@@ -110,7 +154,7 @@ class TableSupply(PictureSupply):
         column = self._key or KEY
         value = cells.get(column)
         if value is None and self._key is None:
-            return f"{self._whole}:{number}"
+            return self._place(number)
         if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
             raise UserError(
                 f'{self._path}:{number}: the column "{column}" names the picture, and is no text or whole '
@@ -132,6 +176,6 @@ class TableSupply(PictureSupply):
 
     def _before(self, key: str, number: int) -> int:
         """The first row of a key: of rows that are read all, or as a cut has found it."""
-        if self._twice is None:
+        if self._known is None:
             return self._named.setdefault(key, number)
-        return self._twice.get(number, number)
+        return self._known.twice.get(number, number)

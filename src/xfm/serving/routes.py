@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from xfm.config.index import SearchOptions
 from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
 from xfm.errors import UserError
-from xfm.index.searching import SearchQuestion
+from xfm.index.searching import Searcher, SearchQuestion
+from xfm.index.shortlists import SearchQuery, Shortlist
 from xfm.inference.attention import default_layer, maps_of
 from xfm.serving.batching import Lane
 from xfm.serving.bounds import check_texts
@@ -185,9 +186,9 @@ def _add_search(router: APIRouter, desk: Desk, searches: Searches) -> None:
             length = len(asked.text or "") + PICTURE_LENGTH * (image is not None)
             question = SearchQuestion(asked.text, image)
             query = await desk.together(ask, searcher.queries, question, length, began)
-            listed = await desk.look_up(lambda: searcher.shortlist(query, options))
+            listed, marks = await desk.look_up(lambda: _listed(searcher, query, options))
         found = await desk.together(match, searcher.answers, listed, len(listed.near), began)
-        return reply(searches.told(searcher, found))
+        return reply(searches.told(searcher, found, marks))
 
     @router.get("/search/picture", tags=["search"], responses=ASKING)
     async def picture(key: str, index: str | None = None) -> Response:
@@ -195,6 +196,14 @@ def _add_search(router: APIRouter, desk: Desk, searches: Searches) -> None:
         searcher = searches.of(index)
         data, kind = await desk.in_thread(lambda: searches.picture(searcher, key))
         return Response(data, media_type=kind, headers={"cache-control": "private, max-age=300"})
+
+
+def _listed(
+    searcher: Searcher, query: SearchQuery, options: SearchOptions
+) -> tuple[Shortlist, dict[str, str]]:
+    """The nearest pictures, and what they are called outside."""
+    listed = searcher.shortlist(query, options)
+    return listed, searcher.marks([one.entry.key for one in listed.near])
 
 
 def _inputs(desk: Desk, given: Sequence[Given]) -> list[Input]:

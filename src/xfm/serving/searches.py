@@ -5,13 +5,13 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from PIL import Image
 
 from xfm.errors import UserError, excerpt, suggest
-from xfm.index.answers import Answer
+from xfm.index.answers import Answer, FoundPicture
 from xfm.index.filling import HIDDEN
 from xfm.index.opening import open_index
 from xfm.index.searching import Searcher
@@ -70,17 +70,28 @@ class Searches:
             )
         return self._searchers[name]
 
-    def told(self, searcher: Searcher, found: Answer) -> dict[str, Any]:
-        """What a search found, as plain values; its pictures can be asked for from now on."""
+    def told(self, searcher: Searcher, found: Answer, marks: Mapping[str, str]) -> dict[str, Any]:
+        """What a search found, as plain values; its pictures can be asked for from now on.
+
+        Nothing is told of where the files lie on this machine.
+
+        Args:
+            searcher: of the collection.
+            found: the answer.
+            marks: of its pictures, see `Searcher.marks`.
+        """
         for hit in found.hits:
             self._given[id(searcher), hit["key"]] = hit["source"]
             self._given.move_to_end((id(searcher), hit["key"]))
         while len(self._given) > _REMEMBERED:
             self._given.popitem(last=False)
-        return asdict(found)
+        told = asdict(found)
+        for hit in told["hits"]:
+            hit |= {"key": marks.get(hit["key"], hit["key"]), "source": shown_source(hit)}
+        return told
 
     def picture(self, searcher: Searcher, key: str) -> tuple[bytes, str]:
-        """A picture of a collection, and its media type.
+        """A picture of a collection by the key that a search told, and its media type.
 
         A key is looked up, and never a path that is opened: the file is the one that a search named lately.
         Where there is none any more, or the picture never was a file, it is shown as the model sees it.
@@ -88,6 +99,7 @@ class Searches:
         Raises:
             UserError: there is no such picture.
         """
+        key = searcher.key_of(key)
         source = self._given.get((id(searcher), key))
         if source is not None:
             try:
@@ -99,6 +111,20 @@ class Searches:
     def close(self) -> None:
         """Close them."""
         self._stack.close()
+
+
+def shown_source(hit: FoundPicture) -> str:
+    """Where a picture came from, without where that is on this machine.
+
+    The path within the folder that was indexed, the shard and the name in it, or the name of the file, with
+    the row of a table that holds pictures.
+    """
+    source, told = hit["source"], hit["metadata"]
+    inside = PurePosixPath(str(told.get("folder", ""))) / str(told.get("name", ""))
+    if source.endswith(f"/{inside}"):  # as the pictures of folders have it
+        return str(inside)
+    shard, tar, name = source.partition(".tar/")
+    return f"{PurePosixPath(shard).name}{tar}{name}" if tar else PurePosixPath(source).name
 
 
 def _smaller(path: Path) -> bytes:

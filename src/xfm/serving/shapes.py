@@ -195,8 +195,8 @@ class Box(BaseModel):
 class SearchHit(BaseModel):
     """A picture that was found; match and box only where it was re-ranked."""
 
-    key: str
-    source: str
+    key: str = Field(description="its id, or a digest where it has none; GET /search/picture shows it")
+    source: str = Field(description="its path in the folder that was indexed, or the name of its file")
     width: int
     height: int
     score: float

@@ -43,7 +43,7 @@ def read_delimited(path: Path) -> Records:
             )
             yield RawRow(number, read=read, flaw=flaw)
 
-    return Records(tuple(names), rows, size, "B")
+    return Records(tuple(names), rows, size, "B", typed=False)
 
 
 @contextlib.contextmanager

@@ -48,6 +48,7 @@ class Records:
         size: length in the unit of `RawRow.read`, None where it is not known.
         unit: of a progress bar.
         report: what a folder holds besides its rows, None where there is nothing to say.
+        typed: whether cells say what they are; those of CSV are texts, whatever they hold.
     """
 
     columns: tuple[str, ...] | None
@@ -55,6 +56,7 @@ class Records:
     size: int | None = None
     unit: str = "row"
     report: FolderReport | None = None
+    typed: bool = True
 
 
 @contextlib.contextmanager

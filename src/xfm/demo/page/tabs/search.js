@@ -116,7 +116,7 @@ function found(answer, text, context) {
 
 /** A picture with its box, how well it fits, and what is known of it. */
 function card(hit, matched, unsure = false) {
-  const about = hit.metadata.caption ?? hit.metadata.name ?? hit.key;
+  const about = hit.metadata.caption ?? hit.metadata.name ?? hit.source;
   const image = shown(`/search/picture?key=${encodeURIComponent(hit.key)}`, about);
   image.loading = "lazy";
   const framed = matched && hit.box ? boxed(image, [hit.box], hit.width, hit.height, unsure) : el("span", { class: "shown" }, image);

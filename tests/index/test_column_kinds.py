@@ -1,0 +1,148 @@
+"""Columns of CSV that hold numbers are numbers, in every store, and the same ones in every table."""
+
+import csv
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.evaluation.tiny import COLOURS, draw
+from tests.index.conftest import postgres_address
+from tests.refusals import expect_refusal
+from xfm.config.index import SearchOptions
+from xfm.data.left_out import LeftOut
+from xfm.engines.local import LocalPool
+from xfm.errors import UserError
+from xfm.index.conditions import Kind
+from xfm.index.encoding import IndexWork
+from xfm.index.filling import fill
+from xfm.index.filling_together import fill_together
+from xfm.index.index import Index
+from xfm.index.opening import open_index
+from xfm.index.searching import Searcher
+from xfm.index.sources import open_supply
+
+PAIRS = [(left, right) for left in COLOURS for right in COLOURS if left != right]
+ROWS = [
+    {"sku": "007", "price": "100", "stock": "3", "size": "10", "note": "", "date": "2024-01-31"},
+    {"sku": "008", "price": "20", "stock": "", "size": "L", "note": "", "date": "2023-02-01"},
+    {"sku": "010", "price": " 9.50", "stock": "-1", "size": "9", "note": "", "date": "2022-03-01"},
+]
+KINDS = {"sku": Kind.TEXT, "price": Kind.NUMBER, "stock": Kind.NUMBER, "size": Kind.TEXT, "date": Kind.TEXT}
+
+
+def shop(path: Path, rows: list[dict[str, str]], first: int = 0) -> Path:
+    """A CSV file with a picture for each row."""
+    with path.open("w", newline="") as file:
+        out = csv.DictWriter(file, ["image", *rows[0]])
+        out.writeheader()
+        for number, row in enumerate(rows, start=first):
+            name = f"{number}.png"
+            draw(*PAIRS[number]).save(path.parent / name)
+            out.writerow({"image": name, **row})
+    return path
+
+
+def passing(index: Index, *where: str) -> list[str]:
+    options = SearchOptions(top_k=50, rerank=0, where=[*where])
+    return sorted(
+        str(hit["metadata"]["sku"]) for hit in Searcher(index).search("a square", options=options).hits
+    )
+
+
+def filled(index: Index, *paths: Path, **asked: Any) -> None:
+    fill(index, [open_supply(path, key="sku", **asked) for path in paths], LeftOut(), progress=False)
+
+
+def test_columns_are_numbers_where_every_cell_is_one(tmp_path: Path) -> None:
+    path = shop(tmp_path / "shop.csv", ROWS)
+    supply = open_supply(path)
+    assert {name: one.kind for name, one in supply.columns().items()} == KINDS
+    first, second, _ = (one.metadata for one in supply.candidates())
+    assert first == {"sku": "007", "price": 100.0, "stock": 3.0, "size": "10", "date": "2024-01-31"}
+    assert "stock" not in second
+    kept = open_supply(path, keep=["price", "sku"], as_text=["price", "stock"])
+    assert {name: one.kind for name, one in kept.columns().items()} == {"price": Kind.TEXT, "sku": Kind.TEXT}
+    assert [one.metadata["price"] for one in kept.candidates()] == ["100", "20", " 9.50"]
+
+
+def test_a_table_that_changes_after_it_was_looked_through_has_a_bad_row(tmp_path: Path) -> None:
+    supply = open_supply(shop(tmp_path / "shop.csv", ROWS))
+    assert supply.columns()["price"].kind is Kind.NUMBER
+    shop(tmp_path / "shop.csv", [ROWS[0], {**ROWS[1], "price": "dear"}])
+    _, second = supply.candidates()
+    assert isinstance(second.picture, UserError)
+    assert "price held numbers" in str(second.picture)
+
+
+@pytest.mark.parametrize("store", ["lance", "postgres"])
+def test_conditions_compare_numbers(model: Path, tmp_path: Path, capsys: Any, store: str) -> None:
+    pytest.importorskip("lancedb" if store == "lance" else "psycopg")
+    where: dict[str, Any] = {}
+    if store == "postgres":
+        where = {"address": postgres_address(), "table": f"t{uuid.uuid4().hex[:12]}"}
+    with open_index(tmp_path / "index", model, make=True, **where) as index:
+        filled(index, shop(tmp_path / "shop.csv", ROWS))
+        told = f"Note: {tmp_path / 'shop.csv'} has nothing but numbers in price, stock:"
+        assert capsys.readouterr().err.count(told) == 1
+        assert index.about.fields == KINDS
+        for flushed in (False, True):
+            assert passing(index, "price<=20") == ["008", "010"]
+            assert passing(index, "price>50", "stock=3") == ["007"]
+            assert passing(index, "stock<0") == ["010"]
+            assert passing(index, "sku=007") == ["007"]
+            assert passing(index, "date>=2023-01") == ["007", "008"]
+            for wrong, words in (
+                ("price<dear", ["price", "number"]),
+                ("size<10", ["size holds texts", "every cell"]),
+            ):
+                with expect_refusal(*words):
+                    passing(index, wrong)
+            index.flush() if not flushed else index.store.drop()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"price": "dear"}, ["more.csv:3: price is 'dear', a text", "has numbers in price", "--keep"]),
+        ({"size": "7"}, ["more.csv: size holds numbers", "has texts in size", "--as-text size"]),
+    ],
+)
+def test_a_table_of_other_kinds_is_refused_before_anything_is_taken(
+    model: Path, tmp_path: Path, change: dict[str, str], words: list[str]
+) -> None:
+    pytest.importorskip("lancedb")
+    more = [{**ROWS[0], "sku": "1a", "size": "5"}, {**ROWS[1], "sku": "1b", **change}]
+    if "size" not in change:
+        more[0]["size"] = "XL"
+    first, second = shop(tmp_path / "shop.csv", ROWS), shop(tmp_path / "more.csv", more, first=5)
+    folder = tmp_path / "index"
+    with open_index(folder, model, make=True) as index:
+        filled(index, first)
+        before = (folder / "index.json").read_bytes(), index.stats()
+        with expect_refusal(*words):
+            filled(index, second)
+        assert ((folder / "index.json").read_bytes(), index.stats()) == before
+        if "size" in change:
+            filled(index, second, as_text=["size"])
+            assert len(index) == 5
+    work = IndexWork(str(model), (first, second), key="sku", device="cpu")
+    with expect_refusal(*words):
+        together(tmp_path / "other", work)
+
+
+def together(place: Path, work: IndexWork) -> None:
+    def opening() -> Any:
+        return open_index(place, work.model, make=True, device="cpu")
+
+    fill_together(place, work, opening, LocalPool(1), lambda *_: None, unit_rows=2)
+
+
+def test_rows_are_the_same_when_many_encode(model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lancedb")
+    path = shop(tmp_path / "shop.csv", ROWS)
+    together(tmp_path / "index", IndexWork(str(model), (path,), key="sku", device="cpu", as_text=("stock",)))
+    with open_index(tmp_path / "index") as index:
+        assert index.about.fields == {**KINDS, "stock": Kind.TEXT}
+        assert passing(index, "price<=20") == ["008", "010"]

@@ -1,0 +1,107 @@
+"""Pictures of two tables that have one name: none takes another's place unless that was asked for."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.evaluation.tiny import COLOURS, draw
+from xfm.data.left_out import LeftOut
+from xfm.engines.local import LocalPool
+from xfm.index.encoding import IndexWork
+from xfm.index.filling import TakenCounts, fill, said
+from xfm.index.filling_together import fill_together
+from xfm.index.index import Index
+from xfm.index.opening import open_index
+from xfm.index.sources import open_supply
+
+pytest.importorskip("lancedb")
+PAIRS = [(left, right) for left in COLOURS for right in COLOURS if left != right]
+
+
+def table(path: Path, first: int, *ids: int) -> Path:
+    """A table of pictures that no other one has."""
+    rows = list[dict[str, Any]]()
+    for place, name in enumerate(ids, start=first):
+        draw(*PAIRS[place]).save(path.parent / f"{place}.png")
+        rows.append({"id": name, "image": f"{place}.png"})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> list[Path]:
+    """Two of three pictures each, two of which have names of the other table."""
+    return [table(tmp_path / "a.jsonl", 0, 1, 2, 3), table(tmp_path / "b.jsonl", 3, 2, 3, 4)]
+
+
+def filled(index: Index, tables: list[Path], key: str | None = None) -> TakenCounts:
+    sources = [open_supply(path, key=key) for path in tables]
+    return TakenCounts.of(fill(index, sources, LeftOut(), progress=False))
+
+
+def sources(index: Index) -> dict[str, str]:
+    """The file of each picture."""
+    index.flush()
+    near = index.store.nearest(np.ones(index.about.width, np.float32), 50)
+    return {one.entry.key: Path(one.entry.source).name for one in near}
+
+
+OWN = {"1": "0.png", "2": "1.png", "3": "2.png", "4": "5.png"}
+TAKEN_OVER = {**OWN, "2": "3.png", "3": "4.png"}
+
+
+def test_the_id_of_another_table_is_left_out_and_counted(
+    model: Path, tmp_path: Path, tables: list[Path], capsys: Any
+) -> None:
+    with open_index(tmp_path / "index", model, make=True) as index:
+        counts = filled(index, tables)
+        assert counts == TakenCounts(new=4, clashing=2)
+        assert "2 with the name of one of another table, left out" in said(counts)
+        assert f"Note: 2 is the id of a picture of {tables[0]}, too" in capsys.readouterr().err
+        assert sources(index) == OWN
+        assert filled(index, tables) == TakenCounts(known=4, clashing=2)
+        table(tables[0], 6, 1, 2, 3)  # a table may change its own
+        assert filled(index, tables) == TakenCounts(replaced=3, known=1, clashing=2)
+
+
+def test_what_a_key_names_takes_the_place_of_others_and_is_counted(
+    model: Path, tmp_path: Path, tables: list[Path]
+) -> None:
+    with open_index(tmp_path / "index", model, make=True) as index:
+        counts = filled(index, tables, key="id")
+        assert counts == TakenCounts(new=4, displaced=2)
+        assert "2 in the place of those of another table" in said(counts)
+        assert sources(index) == TAKEN_OVER
+        (tmp_path / "2.png").write_bytes(b"no picture")
+        assert filled(index, tables[:1], key="id") == TakenCounts(displaced=1, known=1, bad=1)
+        assert sources(index) == {**TAKEN_OVER, "2": "1.png"}  # what cannot be read takes no place
+    with open_index(tmp_path / "both", model, make=True) as index:
+        table(tables[0], 0, 1, 2, 3)
+        assert filled(index, tables, key="image") == TakenCounts(new=6)
+
+
+def test_many_that_encode_follow_the_same_rule(
+    model: Path, tmp_path: Path, tables: list[Path], capsys: Any
+) -> None:
+    work = IndexWork(str(model), tuple(tables), device="cpu")
+    for name, asked, expected in (
+        ("left", work, TakenCounts(new=4, clashing=2)),
+        ("taken", replace(work, key="id"), TakenCounts(new=4, displaced=2)),
+    ):
+        told = list[TakenCounts]()
+
+        def opening(place: Path = tmp_path / name) -> Any:
+            return open_index(place, model, make=True, device="cpu")
+
+        def done(_: Index, counts: TakenCounts, told: list[TakenCounts] = told) -> None:
+            told.append(counts)
+
+        fill_together(tmp_path / name, asked, opening, LocalPool(1), done, unit_rows=1)
+        assert told == [expected]
+    assert capsys.readouterr().err.count("is the id of a picture") == 1
+    with open_index(tmp_path / "left") as left, open_index(tmp_path / "taken") as taken:
+        assert (sources(left), sources(taken)) == (OWN, TAKEN_OVER)
