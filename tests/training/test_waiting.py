@@ -83,7 +83,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], list[str]]
     monkeypatch.setattr(Stepper, "take", watching)
     for module in (language, fusion):
         monkeypatch.setattr(module, "leaves_padding_out", lambda mask, needed: False)
-    monkeypatch.setattr(fusion, "remember", grouping.copied)
+    monkeypatch.setattr(fusion, "remember", grouping.joined)
     return steps
 
 

@@ -1,5 +1,6 @@
 """A part of a step: what its forward pass keeps, and the operations of forward and backward pass."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ from xfm.config.model import ModelConfig
 from xfm.config.training import LossConfig, Recompute, TrainingConfig
 from xfm.errors import UserError
 from xfm.modeling.grids import rounded
+from xfm.modeling.grouping import RowsOfTexts
 from xfm.objectives.tokens import COUNT_STEP
 from xfm.planning.layers import (
     STATISTICS,
@@ -224,14 +226,17 @@ class StepModel:
         return layers + Demand(self.a.norm * made)
 
     def _padded(self, looking: list[Looking], memories: list[tuple[float, float]]) -> Demand:
-        """A GPU's way: every query has its whole text in every layer."""
+        """A GPU's way: every query has its whole text in every layer, and shares a row with others."""
         found, t = Demand(), self.fused
         for one, memory in zip(looking, memories, strict=True):
-            length = one.source.texts.length
-            tokens = one.queries * length
+            length, pictures = one.source.texts.length, one.source.pictures
+            tokens, sizes = one.queries * length, RowsOfTexts.least(one.queries, length, pictures, one.keys)
+            row = sizes.rows, sizes.each * length, one.keys
             own = t.attention(tokens, [(one.queries, length, length)])
-            looked = t.cross(tokens, [(one.queries, length, one.keys)], [memory], self.vision.width)
+            looked = t.cross(tokens, [row], [memory], self.vision.width)
             found += t.layer(tokens, own, looked, t.feed_forward(tokens)).times(self.fusion.depth)
+            if one.keys > 1 + self.vision.patches:  # regions: what each text sees of its picture
+                found += Demand(self.a.work * math.prod(row))
         return found
 
     def _packed(self, looking: list[Looking], memories: list[tuple[float, float]]) -> Demand:
