@@ -104,7 +104,8 @@ def measure(mode: str, rows: int, part: int, out: Path) -> None:
     data: Any = OneStretch()
     step = PretrainingStep(model, [PRETRAINING], MimTarget.STATES, data)
     before = peak()
-    parts = step.whole(batches, torch.Generator(), lambda compute: compute())
+    found = step.whole(batches, torch.Generator(), lambda compute: compute())
+    parts = [part for (part,) in found]
     for one in parts:
         (step(one, torch.Generator()).total / len(parts)).backward()
     took = peak() - before

@@ -123,7 +123,8 @@ def steps_of(recipe: Recipe, count: int) -> None:
     torch.manual_seed(0)
     data: Any = LastStretch(stretch)
     model = XFM(recipe.model)
-    step = PretrainingStep(model, policies_of(recipe)[-1:], recipe.training.mim_target, data)
+    policies, training = policies_of(recipe)[-1:], recipe.training
+    step = PretrainingStep(model, policies, training.mim_target, data, training.by_source)
 
     def batches(start: int, stop: int) -> Iterator[Batch]:
         for _ in range(start, stop):

@@ -38,6 +38,7 @@ from xfm.finetuning.from_rows import finetune_rows
 from xfm.finetuning.leaderboard import Leaderboard, Sort
 from xfm.reports.scores import read_scores
 from xfm.tasks.splits import SplitRows
+from xfm.training import distributed
 from xfm.training.storage import MANIFEST, write_folder
 
 SINGLE = {
@@ -234,6 +235,21 @@ def test_a_stopped_run_goes_on_exactly(
         assert ours == theirs, name
     whole, parts = (details_of(tmp_path / run)["flags"] for run in ("whole", "parts"))
     assert [one["what"] for one in parts if one not in whole] == ["resumed"]
+
+
+def test_a_run_that_torchrun_starts_again_resumes_by_itself(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is something to go on with; else it begins, as when it ended before its first step."""
+    config, out = replace(SHORT, baseline=False), tmp_path / "out"
+    monkeypatch.setenv(distributed.RESTARTS, "1")
+    on_sample("text-classification", model, tmp_path / "whole", config)
+    with stopped(monkeypatch, out, 3):
+        on_sample("text-classification", model, out, config)
+    on_sample("text-classification", model, out, config)
+    for name in ("validation.jsonl", "model/task.safetensors"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert "Resuming from" in (out / "log.jsonl").read_text()
 
 
 def test_a_damaged_baseline_is_named_and_made_again(

@@ -37,11 +37,16 @@ def test_the_published_batches_fit_gpus_of_80_gb(base: PretrainingPlan) -> None:
 def test_the_ladder_goes_down_in_memory_and_up_in_time(base: PretrainingPlan) -> None:
     ddp = [rung for rung in base.ladder if "fsdp" not in rung.name]
     sharded = [rung for rung in base.ladder if "fsdp" in rung.name]
-    assert len(ddp) == len(sharded) == 7
+    assert len(ddp) == len(sharded) == 10
     for ladder in (ddp, sharded):
-        sizes, times = [rung.memory.total for rung in ladder], [rung.seconds for rung in ladder]
-        assert sizes == sorted(sizes, reverse=True)
-        assert times == sorted(times)
+        pairs = list(zip(ladder[:6:2], ladder[1:6:2], strict=True))
+        for together, apart in pairs:  # a source at a time costs no operations
+            assert apart.memory.total < together.memory.total
+            assert apart.seconds == pytest.approx(together.seconds)
+        for way in ([one for one, _ in pairs], [one for _, one in pairs] + ladder[6:]):
+            sizes, times = [rung.memory.total for rung in way], [rung.seconds for rung in way]
+            assert sizes == sorted(sizes, reverse=True)
+            assert times == sorted(times)
 
 
 def test_shards_hold_a_share_of_parameters_and_moments(base: PretrainingPlan) -> None:
@@ -94,10 +99,10 @@ def test_what_the_ladder_cannot_offer_is_said() -> None:
 
 
 def test_the_fastest_that_fits_is_taken() -> None:
-    """Shards with `between` fit at the time of whole models, before all is computed again."""
+    """Where each source alone fits, at the time of all at once, before all is computed again."""
     found = plan(load_recipe("base"), PlanConfig(gpus=32, gpu="x", gpu_memory=67, gpu_tflops=989))
     assert found.chosen is not None
-    assert found.chosen.name == "fsdp"
+    assert found.chosen.name == "by source"
     assert all(rung.seconds >= found.chosen.seconds for rung in found.ladder if rung.fits)
 
 

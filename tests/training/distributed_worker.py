@@ -90,6 +90,7 @@ def main() -> None:
         rank, world = process.rank, process.world
         found: dict[str, object] = {
             "world": world,
+            "here": distributed.world_here(),
             "gathered": gather_rows(torch.tensor([[rank]])).flatten().tolist(),
             "collected": distributed.collect(rank),
             "from_first": distributed.from_first(f"rank {rank}"),

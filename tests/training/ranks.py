@@ -117,6 +117,7 @@ class Case:
     """A way to train."""
 
     accumulate: int = 1
+    by_source: bool = False
     strategy: Strategy = Strategy.DDP
     recompute: Recompute = Recompute.NOTHING
     block: int = 0
@@ -163,7 +164,8 @@ def run_case(
     spread(model, 0.05)
     model.temperature.data.fill_(0.07)
     data: Any = OneStretch(LossConfig(negative_floor=0.01, negative_block=case.block))
-    step = PretrainingStep(model, [LEAKY if case.leaky else PRETRAINING], MimTarget.STATES, data)
+    policy = LEAKY if case.leaky else PRETRAINING
+    step = PretrainingStep(model, [policy], MimTarget.STATES, data, case.by_source)
     found: dict[str, Tensor] = {}
     done = 0
 
@@ -182,6 +184,7 @@ def run_case(
     training = config(
         case.steps,
         accumulate=case.accumulate,
+        by_source=case.by_source,
         strategy=case.strategy,
         recompute=case.recompute,
         save_every=2,
@@ -214,7 +217,10 @@ CASES = {
     "ddp-accumulated": Case(accumulate=2),
     "ddp-between": Case(recompute=Recompute.BETWEEN),
     "ddp-recomputed": Case(recompute=Recompute.ALL),
+    "ddp-by-source": Case(by_source=True, block=2, leaky=True),
+    "ddp-by-source-accumulated": Case(by_source=True, accumulate=2),
     "fsdp": Case(strategy=Strategy.FSDP),
+    "fsdp-by-source": Case(strategy=Strategy.FSDP, by_source=True),
     "fsdp-between": Case(strategy=Strategy.FSDP, recompute=Recompute.BETWEEN),
     "fsdp-accumulated": Case(strategy=Strategy.FSDP, accumulate=2, recompute=Recompute.ALL),
 }

@@ -2,17 +2,19 @@
 
 import json
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.processes import TORCHRUN, run
+from tests.training.corpus import tiny_recipe, write_corpus
 from tests.training.distributed_worker import contrastive_gradient
 from tests.training.support import config, logged_losses, run_line
 from xfm.config.training import Change
 from xfm.errors import UserError
-from xfm.training import distributed
+from xfm.training import curriculum, distributed
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
 from xfm.training.rows import gather_rows, rows_before
 
@@ -36,6 +38,7 @@ def found(two: Path) -> dict:
 def test_collectives(found):
     expected = {
         "world": 2,
+        "here": 2,
         "gathered": [0, 1],
         "collected": [0, 1],
         "from_first": "rank 0",
@@ -43,6 +46,18 @@ def test_collectives(found):
         "alike": [["", "UserError: they differ"], ["", "SaidElsewhere: they differ"]],
     }
     assert found | expected == found
+
+
+def test_the_processes_of_a_machine_share_its_memory(monkeypatch, tmp_path):
+    """Two on one have half of the megabytes for pictures each; of two machines each has all of them."""
+    own, asked = socket.gethostname(), list[int]()
+    monkeypatch.setattr(distributed, "_grouped", lambda: True)
+    monkeypatch.setattr(curriculum, "picture_cache", asked.append)
+    recipe = tiny_recipe(write_corpus(tmp_path / "corpus"))
+    for other in (own, "another"):
+        monkeypatch.setattr(distributed, "_peers", [(own, 1), (other, 2)])
+        curriculum.CurriculumData(recipe, distributed.Process(0, 2, torch.device("cpu")))
+    assert asked == [recipe.data.cache_mb // 2, recipe.data.cache_mb]
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system does not list threads")

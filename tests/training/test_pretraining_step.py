@@ -24,7 +24,8 @@ def parts_of(model: XFM) -> tuple[PretrainingStep, list[StepPart]]:
     data: Any = OneStretch(CONTRAST)
     step = PretrainingStep(model, [PRETRAINING], MimTarget.STATES, data)
     batches = [global_batch(number) for number in range(BATCHES)]
-    return step, step.whole(batches, torch.Generator(), lambda compute: compute())
+    parts = step.whole(batches, torch.Generator(), lambda compute: compute())
+    return step, [part for (part,) in parts]
 
 
 def in_one_graph(model: XFM, parts: list[StepPart]) -> torch.Tensor:
@@ -75,8 +76,21 @@ def kept_by(model: nn.Module, step: PretrainingStep, part: StepPart) -> int:
 def test_a_part_keeps_no_more_than_a_step_of_its_own() -> None:
     model = model_with_dropout().train()
     step, parts = parts_of(model)
-    (single,) = step.whole([parts[0].batch], torch.Generator(), lambda compute: compute())
+    ((single,),) = step.whole([parts[0].batch], torch.Generator(), lambda compute: compute())
     assert kept_by(model, step, parts[0]) < 1.1 * kept_by(model, step, single)
+
+
+def test_a_source_keeps_less_than_all_of_them() -> None:
+    """Each alone, whatever has weight; what nothing is learned from is no part."""
+    model, batch = model_with_dropout().train(), global_batch(0)
+    kept: dict[bool, list[int]] = {}
+    for by_source in (False, True):
+        data: Any = OneStretch(LossConfig(mlm=0))
+        step = PretrainingStep(model, [PRETRAINING], MimTarget.STATES, data, by_source)
+        (parts,) = step.whole([batch], torch.Generator(), lambda compute: compute())
+        kept[by_source] = [kept_by(model, step, part) for part in parts]
+    assert len(kept[True]) == len({"image", "pair", "region"})
+    assert max(kept[True]) < 0.7 * kept[False][0]
 
 
 class ByBatch(OneStretch):
@@ -94,7 +108,7 @@ def test_gradients_go_where_the_phase_says() -> None:
     reached = []
     for number in range(2):
         model.zero_grad()
-        (part,) = step.whole([global_batch(number)], torch.Generator(), lambda compute: compute())
+        ((part,),) = step.whole([global_batch(number)], torch.Generator(), lambda compute: compute())
         step(part, torch.Generator()).total.backward()
         reached.append({name.split(".")[0] for name, gradient in gradients(model).items() if gradient.any()})
     assert "fusion" in reached[0]

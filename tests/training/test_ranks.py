@@ -61,7 +61,7 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("world", some([2, 4], 2))
 @pytest.mark.slow
 def test_a_step_is_that_of_one_process(folders: Callable[[int], Path], world: int, name: str) -> None:
-    case = replace(CASES[name], strategy=Strategy.DDP, recompute=Recompute.NOTHING)
+    case = replace(CASES[name], strategy=Strategy.DDP, recompute=Recompute.NOTHING, by_source=False)
     numbers, gradients = alone(case)
     found = json.loads((folders(world) / f"{name}.json").read_text())
     assert found == pytest.approx(numbers, rel=1e-5, abs=1e-6)
@@ -110,6 +110,14 @@ def test_checkpoints_without_shards_that_are_written_beside_are_the_same(tmp_pat
     ended = start(2, tmp_path, "save-ddp", "beside-ddp")
     assert ended.status == 0, ended.err[:3000]
     assert_same_checkpoints(tmp_path / "beside", tmp_path / "run", 2)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_source_at_a_time_is_all_at_once(accumulate: int) -> None:
+    numbers, gradients = alone(Case(accumulate=accumulate))
+    found, ours = alone(Case(accumulate=accumulate, by_source=True))
+    assert found == pytest.approx(numbers, rel=1e-5, abs=1e-6)
+    assert_same(ours, gradients)
 
 
 def test_accumulated_batches_are_one_batch_of_blocks() -> None:

@@ -83,13 +83,16 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], list[str]]
     monkeypatch.setattr(Stepper, "take", watching)
     for module in (language, fusion):
         monkeypatch.setattr(module, "leaves_padding_out", lambda mask, needed: False)
-    monkeypatch.setattr(fusion, "remember", grouping.copied)
+    monkeypatch.setattr(fusion, "remember", grouping.joined)
     return steps
 
 
-def test_a_step_asks_once(tmp_path: Path, watched: list[tuple[list[str], list[str]]]) -> None:
+@pytest.mark.parametrize("by_source", [False, True])
+def test_a_step_asks_once(
+    tmp_path: Path, watched: list[tuple[list[str], list[str]]], by_source: bool
+) -> None:
     """In phases of text alone and of everything, with an average of the weights."""
-    recipe = tiny_recipe(write_corpus(tmp_path / "corpus"), 6, ema=0.9, log_every=3)
+    recipe = tiny_recipe(write_corpus(tmp_path / "corpus"), 6, ema=0.9, log_every=3, by_source=by_source)
     pretrain(recipe, tmp_path / "run", progress=False)
     assert len(watched) == 6
     for calls, operators in watched:

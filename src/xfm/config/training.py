@@ -219,6 +219,8 @@ class TrainingConfig:
             decides.
         accumulate: batches per optimiser step, taken one after the other. Contrast spans all of them
             (GradCache, Gao et al. 2021), for which all is encoded once more, without gradient.
+        by_source: whether texts, pictures, pairs and regions of a batch are taken one after the other, so
+            that the activations of one of them at a time are in memory.
         strategy: how several processes hold the model.
         recompute: what layers compute again in the backward pass in place of keeping it. `between` (what lies
             between the products of matrices) keeps about half and costs little where matrices are large;
@@ -246,6 +248,7 @@ class TrainingConfig:
     steps: int = 200_000
     minutes: float = 0.0
     accumulate: int = 1
+    by_source: bool = False
     strategy: Strategy = Strategy.DDP
     recompute: Recompute = Recompute.NOTHING
     timeout: float = 30.0

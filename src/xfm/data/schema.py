@@ -244,3 +244,9 @@ class Batch(TensorFields):
     partial: tuple[BadRecord, ...] = field(default=())
     regionless: int = 0
     reads: tuple[StreamReads, ...] = field(default=())
+
+    @property
+    def by_source(self) -> dict[str, "Batch"]:
+        """A batch of each kind that is there alone, by its name; only tensors are shared among them."""
+        kinds = {"text": self.text, "image": self.image, "pair": self.pair, "region": self.region}
+        return {name: Batch(self.step, **{name: kind}) for name, kind in kinds.items() if kind is not None}

@@ -13,7 +13,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.data.left_out import BAD_FILE
 from xfm.errors import UserError
 from xfm.finetuning.budget import Budget
-from xfm.finetuning.cross import cross_validate
+from xfm.finetuning.cross import FOLDS_FOLDER, cross_validate
 from xfm.finetuning.finished import FinetuneResult, Trained, finish
 from xfm.finetuning.origin import RowOrigin
 from xfm.finetuning.resolved import write_resolved
@@ -29,7 +29,7 @@ from xfm.training import distributed
 from xfm.training.checkpoint import list_checkpoints
 from xfm.training.failures import explaining_failures
 from xfm.training.pretrain import MODEL_FOLDER
-from xfm.training.run_folder import require_new, saved_of
+from xfm.training.run_folder import require_new, restarted, saved_of
 
 
 def finetune_rows(
@@ -65,7 +65,7 @@ def finetune_rows(
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
 
-    def begin(shows: bool) -> tuple[Session, RowOrigin]:
+    def begin(shows: bool, resume: bool) -> tuple[Session, RowOrigin]:
         rows = origin or RowOrigin()
         return Session.begin(kind, model, data, config, out, shows, rows), rows
 
@@ -73,7 +73,7 @@ def finetune_rows(
 
 
 def fine_tuned(
-    begin: Callable[[bool], tuple[Session, RowOrigin]],
+    begin: Callable[[bool, bool], tuple[Session, RowOrigin]],
     out: Path,
     config: FinetuneConfig,
     resume: bool,
@@ -86,10 +86,12 @@ def fine_tuned(
     the first one, which is alone by then.
 
     Args:
-        begin: reads everything, given whether to show bars; every process calls it.
+        begin: reads everything, given whether to show bars, and whether the run goes on; every process calls
+            it.
         out: run folder.
         config: as it was given; says the device and the time limit.
-        resume: continue the folder's run.
+        resume: continue the folder's run; of itself if torchrun has started the processes again, or if
+            another process of the run does.
         progress: show bars, in the first process.
         budget: the clock of the command, by the configuration's time limit if not given.
 
@@ -101,9 +103,11 @@ def fine_tuned(
     with contextlib.ExitStack() as lock:
         said = explaining_failures(lambda: saved_of(out))
         with distributed.processes(config.device) as process, said:
+            # torchrun counts restarts by machine
+            resume = any(distributed.collect(resume or _started_again(out)))
             distributed.on_first(lambda: lock.enter_context(locked(out)))
             distributed.on_first(lambda: check_folder(out, resume))
-            run, origin = begin(progress and process.is_first)
+            run, origin = begin(progress and process.is_first, resume)
             distributed.on_first(lambda: _check_shared(run, budget))
             maker = Maker(
                 "finetune",
@@ -119,6 +123,11 @@ def fine_tuned(
             return FinetuneResult(out / MODEL_FOLDER, {}, *found)
         with distributed.alone():
             return finish(origin, trained, maker, budget)
+
+
+def _started_again(out: Path) -> bool:
+    """Whether torchrun has started this process again, in the folder of a run or of its folds."""
+    return any(map(restarted, (out, *(out / FOLDS_FOLDER).glob("*"))))
 
 
 def _check_shared(run: Session, budget: Budget) -> None:

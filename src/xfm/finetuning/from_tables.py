@@ -88,7 +88,7 @@ def finetune(
     budget = Budget(config.minutes)
     root, parted = (None if place is None else home_path(place) for place in (pictures, split))
 
-    def begin(shows: bool) -> tuple[Session, RowOrigin]:
+    def begin(shows: bool, resume: bool) -> tuple[Session, RowOrigin]:
         spec = task_spec(task)
         in_turn(lambda: check_applicable(spec, config))
         if (repository := push_to_hub) is not None:

@@ -1,7 +1,8 @@
 """How tokens are laid out for attention, which alone needs the tokens of a text, or of a picture, in a row.
 
-Everything else treats each token by itself, whatever the layout. `Whole` is a padded batch as it is; `Ragged`
-lays tokens that lie anywhere into rows of few lengths, so that little of what attention computes is padding.
+Everything else treats each token by itself, whatever the layout. `Whole` is a padded batch as it is, `Joined`
+has several of its texts in a row; `Ragged` lays tokens that lie anywhere into rows of few lengths, so that
+little of what attention computes is padding.
 """
 
 from collections.abc import Sequence
@@ -48,6 +49,32 @@ class Whole(Grid):
     def collect(self, parts: Sequence[Tensor]) -> Tensor:
         """[R, T, D] -> [R * T, D]."""
         return parts[0].flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class Joined(Grid):
+    """Padded texts of T tokens, up to G of them in a row; places that no text takes are zero.
+
+    Attributes:
+        place: [Q] int64, where each text lies among the R * G.
+        shape: R, G and T.
+    """
+
+    place: Tensor
+    shape: tuple[int, int, int]
+
+    def spread(self, states: Tensor) -> list[Tensor]:
+        """[Q * T, D] -> [R, G * T, D]."""
+        rows, each, length = self.shape
+        texts = states.reshape(len(self.place), -1)
+        laid = texts.new_zeros(rows * each, texts.shape[1]).index_copy(0, self.place, texts)
+        return [laid.view(rows, each * length, -1)]
+
+    def collect(self, parts: Sequence[Tensor]) -> Tensor:
+        """[R, G * T, D] -> [Q * T, D]."""
+        rows, each, length = self.shape
+        texts = parts[0].reshape(rows * each, -1).index_select(0, self.place)
+        return texts.view(len(self.place) * length, -1)
 
 
 @dataclass(frozen=True)

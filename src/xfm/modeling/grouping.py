@@ -1,19 +1,23 @@
 """Many queries on few memories: how cross-attention shares keys and values.
 
-In a training step some five texts per region attend to the same picture. Copying the picture's keys and
-values for each is what the fused GPU kernels want; on a CPU those copies cost more than the attention itself,
-so there the tokens that look at a picture are laid side by side and attend to its keys and values where they
-are. Both give the same numbers (a test compares them).
+In a training step some five texts per region attend to the same picture, and a copy of its keys and values
+for each of them takes more memory than anything else in cross-attention. On a CPU the tokens that look at a
+picture are laid side by side and attend to its keys and values where they are. On a GPU, which is not to be
+asked how many texts a picture has, padded texts of a picture share a row and a copy, as many of them as makes
+copies and padding small. All ways give the same numbers (tests compare them).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.modeling.attention import padding_bias
-from xfm.modeling.grids import Grid, Whole, lay_ragged, sort_by_length
+from xfm.modeling.grids import STEP, Grid, Joined, Whole, lay_ragged, rounded, sort_by_length
+from xfm.modeling.precision import working_dtype
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,9 @@ class Memories:
 
 def remember(memory: Memory, tokens: int) -> Memories:
     """The layout for padded texts of `tokens` tokens."""
-    shared = len(memory.index) > 2 * len(memory.states)
-    if memory.states.is_cuda or not shared:
+    if memory.states.is_cuda:
+        return joined(memory, tokens)
+    if len(memory.index) <= 2 * len(memory.states):
         return copied(memory, tokens)
     texts = torch.arange(len(memory.index), device=memory.index.device)
     return side_by_side([memory], texts.repeat_interleave(tokens), len(texts) * tokens)
@@ -69,6 +74,70 @@ def copied(memory: Memory, tokens: int) -> Memories:
     bias = None if memory.visible is None else padding_bias(memory.visible)
     grid = Whole(len(memory.index), tokens)
     return Memories([memory.states], grid, [(0, memory.index)], [bias])
+
+
+@dataclass(frozen=True)
+class RowsOfTexts:
+    """How many rows hold the texts that attend to memories, whichever text attends to which.
+
+    Attributes:
+        each: G, texts in a row at most.
+        rows: R, as many as there can be with all texts of a row on one memory.
+    """
+
+    each: int
+    rows: int
+
+    @staticmethod
+    def least(texts: int, tokens: int, memories: int, keys: int) -> "RowsOfTexts":
+        """Those in which keys, values, queries and results take least.
+
+        A memory has a row that is not full at most. So G texts a row take M + (Q - M) / G copies of keys and
+        values, and Q + M (G - 1) padded texts: the sum is least where its derivative by G is 0.
+
+        Args:
+            texts: Q.
+            tokens: of each text.
+            memories: M.
+            keys: of each memory.
+        """
+        used = min(texts, memories)
+        each = max(1, round(sqrt((texts - used) * keys / (used * tokens)))) if used else 1
+        return RowsOfTexts(each, (texts + used * (each - 1)) // each)
+
+
+def joined(memory: Memory, tokens: int) -> Memories:
+    """Padded texts on one memory share rows, of which each has its own copy of the memory.
+
+    Nothing here depends on how many texts a memory has: a GPU would have to end all its work to say it.
+    """
+    count, keys = memory.states.shape[:2]
+    index = memory.index
+    sizes = RowsOfTexts.least(len(index), tokens, count, keys)
+    if sizes.each == 1:
+        return copied(memory, tokens)
+    order = index.argsort(stable=True)
+    ordered, numbers = index[order], torch.arange(len(index), device=index.device)
+    place = (numbers - torch.searchsorted(ordered, ordered)) % sizes.each  # in its row
+    row = place.eq(0).cumsum(0) - 1
+    place = index.new_zeros(len(index)).index_copy(0, order, row * sizes.each + place)
+    of_row = index.new_zeros(sizes.rows).scatter(0, row, ordered)
+    bias = None if memory.visible is None else _joined_bias(memory.visible, place, sizes, tokens)
+    grid = Joined(place, (sizes.rows, sizes.each, tokens))
+    return Memories([memory.states], grid, [(0, of_row)], [bias])
+
+
+def _joined_bias(visible: Tensor, place: Tensor, sizes: RowsOfTexts, tokens: int) -> Tensor:
+    """[R, 1, G * T, K] of texts that see [Q, K]: made once for all layers, in the dtype that they work in.
+
+    Kernels want rows that begin at multiples of some numbers, and would copy others in every layer.
+    """
+    keys = visible.shape[1]
+    seen = working_dtype(padding_bias(visible)[:, 0, 0])
+    seen = F.pad(seen, (0, rounded(keys, STEP) - keys))
+    laid = seen.new_zeros(sizes.rows * sizes.each, seen.shape[1]).index_copy(0, place, seen)
+    laid = laid[:, None].expand(-1, tokens, -1).reshape(sizes.rows, 1, sizes.each * tokens, -1)
+    return laid[..., :keys]
 
 
 def side_by_side(memories: Sequence[Memory], text: Tensor, tokens: int) -> Memories:

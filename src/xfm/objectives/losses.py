@@ -1,8 +1,9 @@
 """What a step of any objective returns."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -46,3 +47,11 @@ class Losses:
     total: Tensor
     parts: dict[str, Tensor]
     metrics: dict[str, Tensor] = field(default_factory=dict)
+
+    @staticmethod
+    def add(several: Sequence["Losses"]) -> "Losses":
+        """Those of a batch that was taken in several parts, each with losses of its own."""
+        if len(several) == 1:
+            return several[0]
+        named = Named.merge(Named(one.parts, one.metrics) for one in several)
+        return Losses(torch.stack([one.total for one in several]).sum(), named.losses, named.metrics)

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from xfm.config.gradients import EncoderName
 from xfm.config.model import ModelConfig
 from xfm.config.recipe import Stretch
 from xfm.config.training import TrainingConfig
+from xfm.planning.cost import StepCost
 from xfm.planning.sizes import StepSizes, sizes_of
 from xfm.planning.states import HeldStates, ModelParts, held_states, learning
-from xfm.planning.step import StepCost, StepModel
+from xfm.planning.step import StepModel
 
 BACKWARD, STEPPING = "as the backward pass begins", "in the optimiser's step"
 COMPARING = "as contrast compares the parts of a step"
@@ -50,46 +52,49 @@ class StepForecast:
     flops: float
 
 
-def memory_of(held: HeldStates, cost: StepCost, accumulate: int = 1) -> MemoryForecast:
+def memory_of(held: HeldStates, costs: Sequence[StepCost], accumulate: int = 1) -> MemoryForecast:
     """The peak of a step: somewhere in the backward pass, or when the optimiser steps.
 
     As the backward pass goes on, activations go and gradients come.
 
     Args:
         held: through the run.
-        cost: of a part of a step.
-        accumulate: parts of a step; their gradients add up, and all batches wait on the device.
+        costs: of a batch, all of it or a source at a time.
+        accumulate: batches of a step; their gradients add up, and all of them wait on the device.
     """
     always = {
         "parameters": held.parameters,
         "moments": held.moments,
         "gradients being sent": held.sent,
         "average of the weights": held.average,
-        "batch": cost.batch * accumulate,
+        "batch": sum(cost.batch for cost in costs) * accumulate,
     }
     gradients = sum(held.gradients.values())
-    moments = {STEPPING: {"gradients": gradients, "the optimiser's step": held.stepping}}
+    moments = [(STEPPING, {"gradients": gradients, "the optimiser's step": held.stepping})]
     if accumulate > 1:  # contrast compares the rows of all parts with all rows before any part learns
-        moments[COMPARING] = {"activations: contrast": cost.contrast * accumulate**2}
-    for place, one in enumerate(cost.passes):
-        done = {earlier.encoder for earlier in cost.passes[:place] if any(earlier.kept.values())}
-        come = gradients if accumulate > 1 else sum(held.gradients[encoder] for encoder in done)
-        left = [kept for later in cost.passes[place:] for kept in later.kept.items()]
-        moment = f"in the backward pass of {next(iter(one.kept))}" if place else BACKWARD
-        moments[moment] = {
-            "gradients": come,
-            **{f"activations: {name}": size for name, size in left},
-            "inside the largest layer": one.inside,
-            "matrices in bfloat16": held.converted,
-            "parameters of others": held.gathered,
-        }
-    moment = max(moments, key=lambda name: sum(moments[name].values()))
-    return MemoryForecast({name: size for name, size in (always | moments[moment]).items() if size}, moment)
+        contrast = sum(cost.contrast for cost in costs)
+        moments.append((COMPARING, {"activations: contrast": contrast * accumulate**2}))
+    done = set(held.gradients) if accumulate > 1 else set[EncoderName]()
+    for cost in costs:
+        for place, one in enumerate(cost.passes):
+            left = [kept for later in cost.passes[place:] for kept in later.kept.items()]
+            there = {
+                "gradients": sum(held.gradients[encoder] for encoder in done),
+                **{f"activations: {name}": size for name, size in left},
+                "inside the largest layer": one.inside,
+                "matrices in bfloat16": held.converted,
+                "parameters of others": held.gathered,
+            }
+            moments.append((f"in the backward pass of {next(iter(one.kept))}" if place else BACKWARD, there))
+            if any(one.kept.values()):
+                done.add(one.encoder)
+    moment, most = max(moments, key=lambda one: sum(one[1].values()))
+    return MemoryForecast({name: size for name, size in (always | most).items() if size}, moment)
 
 
-def step_flops(cost: StepCost, accumulate: int = 1) -> float:
-    """Operations of a step of several parts; all but a single one are encoded twice."""
-    return accumulate * (cost.flops + (cost.encoding if accumulate > 1 else 0.0))
+def step_flops(costs: Sequence[StepCost], accumulate: int = 1) -> float:
+    """Operations of a step of several batches; all but a single one are encoded twice."""
+    return accumulate * sum(cost.flops + (cost.encoding if accumulate > 1 else 0.0) for cost in costs)
 
 
 def forecast(
@@ -119,11 +124,12 @@ def forecast(
     flops = start = 0.0
     for one in stretches:
         sizes: StepSizes = sizes_of(one.data, one.weights, world)
-        cost = StepModel(model, training, one.weights, one.gradients, fused).cost(sizes)
+        step = StepModel(model, training, one.weights, one.gradients, fused)
+        costs = [step.cost(part) for part in (sizes.by_source if training.by_source else [sizes])]
         held = held_states(parts, training, learning(parts, one, training.mim_target), ever, world)
-        memory = memory_of(held, cost, training.accumulate)
+        memory = memory_of(held, costs, training.accumulate)
         worst = memory if worst is None or memory.total > worst.total else worst
-        flops += (one.until - start) * step_flops(cost, training.accumulate)
+        flops += (one.until - start) * step_flops(costs, training.accumulate)
         start = one.until
     assert worst is not None
     return StepForecast(worst, flops / start)

@@ -194,9 +194,11 @@ class TextLayers:
         """Tokens that look at memories: rows and keys of each, of the width `source`."""
         a, d = self.a, self.width
         looked = scores(a, parts, self.heads, d, self.dropout)
-        queries = tokens if a.fused else sum(rows * count for rows, count, _ in parts)
+        queries = sum(rows * count for rows, count, _ in parts)
         copied = 2 * sum(rows * keys for rows, _, keys in parts)  # keys and values, a copy for each row
         inside = tokens + queries + tokens + copied
+        if a.fused and queries > tokens:  # texts share rows: what attention gives is kept there, too
+            inside += queries
         made = sum(rows * keys for rows, keys in memories)
         kept = a.work * d * inside + looked.kept + residual(a, tokens, d, self.dropout)
         if a.norm != a.work:

@@ -1,8 +1,9 @@
 """How texts lie in a step: how many tokens, and the parts in which they attend.
 
-On a GPU every query has its padded text and its own copy of the picture's keys and values. On a CPU texts are
-packed, and all tokens that look at a picture lie in a row (`xfm.modeling.packing`, `xfm.modeling.grouping`):
-how many do follows the draw of negatives, of which the expected numbers are taken here.
+On a GPU every query has its padded text, several of which share a copy of their picture's keys and values. On
+a CPU texts are packed, and all tokens that look at a picture lie in a row (`xfm.modeling.packing`,
+`xfm.modeling.grouping`): how many do follows the draw of negatives, of which the expected numbers are taken
+here.
 """
 
 import math

@@ -7,7 +7,7 @@ from typing import Any
 from xfm.config.data import DataConfig, StreamConfig
 from xfm.config.planning import PlanConfig
 from xfm.config.recipe import Recipe
-from xfm.config.training import Precision, Recompute, Strategy
+from xfm.config.training import Precision, Recompute, Strategy, TrainingConfig
 from xfm.errors import UserError
 from xfm.planning.devices import Gpu, gpu_of
 from xfm.planning.forecast import MemoryForecast, forecast
@@ -18,6 +18,13 @@ from xfm.training.pretrain import begin
 PARTS = (2, 4, 8, 16)
 """Into how many parts the ladder cuts a batch."""
 HOUR = 3600.0
+_WORDS = {
+    "strategy": "{}",
+    "recompute": "recompute {}",
+    "by_source": "by source",
+    "accumulate": "accumulate {}",
+}
+"""Settings of the ladder's rungs, in words."""
 
 
 @dataclass(frozen=True)
@@ -163,29 +170,33 @@ def _decided(precision: Precision) -> Precision:
 
 def _rungs(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[str, tuple[str, ...], Recipe]]:
     """Settings that take less and less memory, once as the model is held, once with it in shards."""
-    strategies = [recipe.training.strategy]
-    if strategies == [Strategy.DDP] and config.gpus > 1 and not recipe.training.optim.muon_lr:
+    given = recipe.training
+    strategies = [given.strategy]
+    if strategies == [Strategy.DDP] and config.gpus > 1 and not given.optim.muon_lr:
         strategies.append(Strategy.FSDP)
+    levels = [*Recompute]
+    kept = [
+        {"recompute": again, "by_source": apart}
+        for again in levels[levels.index(given.recompute) :]
+        for apart in sorted({given.by_source, True})
+    ]
     for strategy in strategies:
-        own = () if strategy is recipe.training.strategy else ("--training.strategy", strategy.value)
-        name = strategy.value if own else "as it is"
-        training = replace(recipe.training, strategy=strategy)
-        yield name, own, replace(recipe, training=training)
-        begins = f"{name}, " if own else ""
-        more = [*Recompute]
-        for again in more[more.index(training.recompute) + 1 :]:
-            training = replace(training, recompute=again)
-            options = (*own, "--training.recompute", again.value)
-            yield f"{begins}recompute {again}", options, replace(recipe, training=training)
-        if training.recompute is not recipe.training.recompute:
-            own = (*own, "--training.recompute", training.recompute.value)
-            begins = f"{begins}recompute {training.recompute}, "
+        settings = [replace(given, strategy=strategy, **changed) for changed in kept]
+        for training in settings:
+            yield *_told(given, training), replace(recipe, training=training)
         for parts, data in _cuts(recipe, config):
-            more = replace(training, accumulate=training.accumulate * parts)
+            training = replace(settings[-1], accumulate=given.accumulate * parts)
             sizes = [word for stream, one in data.streams.items() if one.taken for word in _size(stream, one)]
-            options = (*own, "--training.accumulate", str(more.accumulate), *sizes)
-            name = f"{begins}accumulate {more.accumulate}"
-            yield name, options, replace(recipe, training=more, data=data)
+            name, options = _told(given, training)
+            yield name, (*options, *sizes), replace(recipe, training=training, data=data)
+
+
+def _told(given: TrainingConfig, taken: TrainingConfig) -> tuple[str, tuple[str, ...]]:
+    """What settings have otherwise than the recipe, in words and as options."""
+    changed = {name: getattr(taken, name) for name in _WORDS if getattr(taken, name) != getattr(given, name)}
+    words = ", ".join(_WORDS[name].format(value) for name, value in changed.items())
+    options = [(f"--training.{name}", str(value).lower()) for name, value in changed.items()]
+    return words or "as it is", tuple(word for option in options for word in option)
 
 
 def _cuts(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[int, DataConfig]]:

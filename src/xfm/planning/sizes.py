@@ -65,6 +65,13 @@ class StepSizes:
         """All pictures of the batch."""
         return self.images + sum(one.pictures for one in self.captioned.values())
 
+    @property
+    def by_source(self) -> list["StepSizes"]:
+        """Those of each source alone, in the order in which a step takes them."""
+        found = [StepSizes(plain=self.plain)] if self.plain else []
+        found += [StepSizes(images=self.images)] if self.images else []
+        return found + [StepSizes(captioned={name: one}) for name, one in self.captioned.items()]
+
 
 def masked_at_most(length: int, config: TokenMaskConfig) -> int:
     """How many tokens of a text are masked, see `xfm.data.masking.masked_count`."""

@@ -1,7 +1,8 @@
 """A part of a step: what its forward pass keeps, and the operations of forward and backward pass."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from xfm.config.encoders import LanguageConfig, VisionConfig
 from xfm.config.gradients import EncoderName, GradientConfig, MimTarget
@@ -9,7 +10,9 @@ from xfm.config.model import ModelConfig
 from xfm.config.training import LossConfig, Recompute, TrainingConfig
 from xfm.errors import UserError
 from xfm.modeling.grids import rounded
+from xfm.modeling.grouping import RowsOfTexts
 from xfm.objectives.tokens import COUNT_STEP
+from xfm.planning.cost import ModelPass, StepCost
 from xfm.planning.layers import (
     STATISTICS,
     Demand,
@@ -29,46 +32,6 @@ CONTRAST = 14
 """Bytes a pair of rows: cosines, their masks, the logarithms of both directions."""
 CONTRAST_APART = 18
 """The same where own rows are not all rows, so that both directions have cosines of their own."""
-
-
-@dataclass(frozen=True)
-class ModelPass:
-    """A pass through an encoder, or through the heads on it.
-
-    Attributes:
-        encoder: whose gradients are there when its backward pass is done.
-        kept: bytes that the forward pass keeps, by what they are.
-        inside: bytes that come and go in its backward pass: gradients of the largest layer, with the layer
-            where it is computed again, or those of logits.
-    """
-
-    encoder: EncoderName
-    kept: Mapping[str, float]
-    inside: float
-
-
-@dataclass(frozen=True)
-class StepCost:
-    """A part of a step.
-
-    Attributes:
-        passes: in the order in which the backward pass comes to them, the reverse of the forward pass.
-        flops: operations of forward and backward pass, recomputing included.
-        encoding: operations of what is encoded once more, without gradient, where a step has several parts.
-        batch: bytes of the batch itself.
-        contrast: bytes that comparing own rows with all rows keeps.
-    """
-
-    passes: Sequence[ModelPass]
-    flops: float
-    encoding: float
-    batch: float
-    contrast: float
-
-    @property
-    def kept(self) -> float:
-        """Bytes that the forward pass keeps."""
-        return sum(size for one in self.passes for size in one.kept.values())
 
 
 class StepModel:
@@ -130,7 +93,8 @@ class StepModel:
         learned = total([pictures, masked, texts, fusion, *heads, others, contrast])
         unlearned = self._targets(sizes) + self._texts(self._unlearned(sizes)).without_gradient()
         flops = 3 * learned.flops + learned.again + unlearned.flops
-        return StepCost(passes, flops, pictures.flops + texts.flops, self._batch(sizes), contrast.kept)
+        encoded = pictures.flops + texts.flops if sizes.captioned else 0.0
+        return StepCost(passes, flops, encoded, self._batch(sizes), contrast.kept)
 
     def _pass(
         self, encoder: EncoderName, demands: Mapping[str, Demand], words: Sequence[int] = ()
@@ -224,14 +188,17 @@ class StepModel:
         return layers + Demand(self.a.norm * made)
 
     def _padded(self, looking: list[Looking], memories: list[tuple[float, float]]) -> Demand:
-        """A GPU's way: every query has its whole text in every layer."""
+        """A GPU's way: every query has its whole text in every layer, and shares a row with others."""
         found, t = Demand(), self.fused
         for one, memory in zip(looking, memories, strict=True):
-            length = one.source.texts.length
-            tokens = one.queries * length
+            length, pictures = one.source.texts.length, one.source.pictures
+            tokens, sizes = one.queries * length, RowsOfTexts.least(one.queries, length, pictures, one.keys)
+            row = sizes.rows, sizes.each * length, one.keys
             own = t.attention(tokens, [(one.queries, length, length)])
-            looked = t.cross(tokens, [(one.queries, length, one.keys)], [memory], self.vision.width)
+            looked = t.cross(tokens, [row], [memory], self.vision.width)
             found += t.layer(tokens, own, looked, t.feed_forward(tokens)).times(self.fusion.depth)
+            if one.keys > 1 + self.vision.patches:  # regions: what each text sees of its picture
+                found += Demand(self.a.work * math.prod(row))
         return found
 
     def _packed(self, looking: list[Looking], memories: list[tuple[float, float]]) -> Demand:

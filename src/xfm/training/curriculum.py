@@ -67,7 +67,7 @@ class CurriculumData:
                 "set model.language.pad to that of the tokenizer"
             )
         pixels = None if preprocessing is None else Normalisation(preprocessing.mean, preprocessing.std)
-        cache = picture_cache(recipe.data.cache_mb // process.world)
+        cache = picture_cache(recipe.data.cache_mb // distributed.world_here())
         self._sets = [
             open_stretch(recipe, phase, process.rank, process.world, pixels, cache)
             for phase in range(len(self.stretches))

@@ -186,6 +186,12 @@ def world() -> int:
     return dist.get_world_size() if _grouped() else 1
 
 
+def world_here() -> int:
+    """How many of them run on this machine; all of them where somebody else has set up the group."""
+    here = sum(host == socket.gethostname() for host, _ in _peers)
+    return here if here and _grouped() else world()
+
+
 def _grouped() -> bool:
     return dist.is_available() and dist.is_initialized() and not _alone
 

@@ -90,8 +90,9 @@ def train(
             may look at the model, and must leave its mode and every random state as they are.
         data: the files of the data with a digest each, which a resumed run must agree with.
         allowed: what a resumed run may have otherwise; it is noted in log and checkpoints.
-        whole: what the losses take in place of a step's batches, given all of them on the device, the
-            generator and a way to compute something with the model; for losses that depend on the whole step.
+        whole: what the losses take in place of each of a step's batches: parts whose losses add up. Given
+            are all batches on the device, the generator and a way to compute something with the model; for
+            losses that depend on the whole step, or batches that are taken in parts.
         stage: of a batch; steps of one stage use the same parameters. None where nobody knows.
         validate: gives `loss` and the losses by name on batches that are not trained on, given a way to
             compute something with the model, without gradient. It is asked every `config.validate_every`

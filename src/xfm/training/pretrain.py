@@ -103,7 +103,7 @@ def pretrain(
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
-        step = PretrainingStep(model, policies, recipe.training.mim_target, data)
+        step = PretrainingStep(model, policies, recipe.training.mim_target, data, recipe.training.by_source)
         looks = recipe.training.validate_every > 0
         validate = Validation(recipe, model, process, preprocessing) if looks else None
         bad = BadLog(folder, process, resume)

@@ -13,6 +13,7 @@ from xfm.data.schema import Batch, TensorFields
 from xfm.modeling.gradients import GradientPolicy
 from xfm.modeling.xfm import XFM
 from xfm.objectives.cached import contrasted_vectors, keep_contrast
+from xfm.objectives.contrast import Vectors
 from xfm.objectives.losses import Losses
 from xfm.objectives.pair_memory import PairMemory
 from xfm.objectives.step import pretraining_losses
@@ -28,10 +29,10 @@ Run = Callable[[Callable[[], Any]], Any]
 
 @dataclass(frozen=True)
 class StepPart(TensorFields):
-    """A batch of a step, and what it needs to know of the whole.
+    """A batch of a step, or one source of it, and what it needs to know of the whole.
 
     Attributes:
-        batch: the batch, of this process.
+        batch: of this process.
         whole: the step.
         random: state of the processor's and the device's random numbers at the batch's first encoding; empty
             where it is encoded once.
@@ -50,12 +51,19 @@ class PretrainingStep:
         policies: where gradients go, in each stretch of the run.
         target: what MIM predicts.
         data: knows the stretch of the run that a batch belongs to.
+        by_source: whether the sources of a batch are parts of their own.
     """
 
     def __init__(
-        self, model: XFM, policies: Sequence[GradientPolicy], target: MimTarget, data: CurriculumData
+        self,
+        model: XFM,
+        policies: Sequence[GradientPolicy],
+        target: MimTarget,
+        data: CurriculumData,
+        by_source: bool = False,
     ) -> None:
         self.model, self.policies, self.target, self.data = model, policies, target, data
+        self.by_source = by_source
         self.peers = ProcessPeers()
         self.memory: PairMemory | None = None
 
@@ -63,8 +71,10 @@ class PretrainingStep:
         """Steps of one stretch of the run use the same parameters."""
         return self.data.phase(batch.step)
 
-    def whole(self, batches: Sequence[Batch], generator: torch.Generator, run: Run) -> list[StepPart]:
-        """The parts of a step. With several batches their contrast is computed here, over all of them.
+    def whole(self, batches: Sequence[Batch], generator: torch.Generator, run: Run) -> list[list[StepPart]]:
+        """The parts of each batch of a step, whose losses add up.
+
+        With several batches their contrast is computed here, over all of them.
 
         Args:
             batches: of the step, on the device.
@@ -76,16 +86,33 @@ class PretrainingStep:
                 self.model.inherit_words()
         self.model.clamp_temperature()
         wholes = wholes_of(batches, self.peers)
+        parts = [self._parts(batch) for batch in batches]
         if len(batches) == 1:
-            return [StepPart(batches[0], wholes[0])]
-        weights, policy = self._learned(batches[0])
-        states, vectors = [], []
-        for batch in batches:
-            states.append(tuple(map(DeviceRandom.of, {torch.device("cpu"), self.model.device})))
-            vectors.append(run(lambda one=batch: contrasted_vectors(self.model, one, policy, weights)))
+            return [[StepPart(part, wholes[0]) for part in parts[0]]]
+        first = [[self._encoded(part, run) for part in several] for several in parts]
+        vectors = [{name: one for _, found in of for name, one in found.items()} for of in first]
         temperature = whole_tensor(self.model.temperature).detach().clone().requires_grad_()
+        weights, _ = self._learned(batches[0])
         kept = keep_contrast(batches, vectors, temperature, weights, generator, wholes)
-        return [StepPart(*one) for one in zip(batches, kept, states, strict=True)]
+        return [
+            [StepPart(part, whole, random) for part, (random, _) in zip(several, of, strict=True)]
+            for several, whole, of in zip(parts, kept, first, strict=True)
+        ]
+
+    def _encoded(self, part: Batch, run: Run) -> tuple[tuple[DeviceRandom, ...], dict[str, Vectors]]:
+        """The random numbers before a part is first encoded, and what contrast compares of it."""
+        if part.pair is None and part.region is None:
+            return (), {}
+        weights, policy = self._learned(part)
+        random = tuple(map(DeviceRandom.of, {torch.device("cpu"), self.model.device}))
+        return random, run(lambda: contrasted_vectors(self.model, part, policy, weights))
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """A batch, or every source of it that something is learned from."""
+        weights, _ = self._learned(batch)
+        passed_over = {"text": not weights.mlm, "image": not weights.mim}
+        found = batch.by_source.items() if self.by_source else ()
+        return [part for name, part in found if not passed_over.get(name)] or [batch]
 
     def __call__(self, part: StepPart, generator: torch.Generator) -> Losses:
         """What a part adds to the losses of its step."""

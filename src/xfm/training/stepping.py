@@ -29,7 +29,7 @@ from xfm.training.signals import StopRequest
 from xfm.training.strategy import OneProcess, strategy_of
 
 B = TypeVar("B", bound=TensorFields)
-Whole = Callable[[Sequence[B], torch.Generator, Callable[[Callable[[], Any]], Any]], Sequence[Any]]
+Whole = Callable[[Sequence[B], torch.Generator, Callable[[Callable[[], Any]], Any]], Sequence[Sequence[Any]]]
 """See `xfm.training.loop.train`."""
 
 
@@ -85,13 +85,17 @@ class Stepper(Generic[B]):
         self.optimizer.zero_grad(set_to_none=True)
         results: list[Losses] = []
         factors, stage = self._factors(micro), self.stage(micro[0])
-        for index, (part, factor) in enumerate(zip(self._parts(micro), factors, strict=True)):
-            with self.strategy.part(stage, index + 1 == len(micro)) as module:
-                with autocast(self.precision, self.process.device):
-                    result: Losses = module(partial(self.losses, part, self.generator))
-                with distributed.collective("the backward pass, in which gradients are averaged"):
-                    (result.total * factor / len(micro)).backward()
-            results.append(result)
+        for index, (parts, factor) in enumerate(zip(self._parts(micro), factors, strict=True)):
+            found: list[Losses] = []
+            for number, part in enumerate(parts):
+                last = index + 1 == len(micro) and number + 1 == len(parts)
+                with self.strategy.part(stage, last) as module:
+                    with autocast(self.precision, self.process.device):
+                        result: Losses = module(partial(self.losses, part, self.generator))
+                    with distributed.collective("the backward pass, in which gradients are averaged"):
+                        (result.total * factor / len(micro)).backward()
+                found.append(result)
+            results.append(Losses.add(found))
         self.strategy.done()
         norm = whole_tensor(nn.utils.clip_grad_norm_(self.parameters, self.config.optim.clip or float("inf")))
         total = torch.stack([result.total.detach() for result in results]).sum()
@@ -121,11 +125,11 @@ class Stepper(Generic[B]):
         flags = torch.stack([~finite, *own]).int()
         return [bool(flag) for flag in distributed.largest(flags).tolist()]
 
-    def _parts(self, micro: Sequence[B]) -> Sequence[Any]:
-        """What the losses are to take."""
+    def _parts(self, micro: Sequence[B]) -> Sequence[Sequence[Any]]:
+        """What the losses are to take, of each batch."""
         batches = [batch.to(self.process.device) for batch in micro]
         if self.whole is None:
-            return batches
+            return [[batch] for batch in batches]
         with autocast(self.precision, self.process.device):
             return self.whole(batches, self.generator, self.strategy.run)
 

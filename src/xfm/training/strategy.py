@@ -64,11 +64,18 @@ class Replicas(OneProcess):
     """Every process has the whole model; gradients are averaged while they are computed.
 
     The first step of a stage finds out which parameters it uses. The others do not look, wait for no others,
-    and send nothing but their gradients. Of a step with several parts the last one alone sends.
+    and send nothing but their gradients. Of a step with several parts the last one alone sends; where it does
+    not use what others do, it looks every time.
+
+    Args:
+        model: the model.
+        device: of this process.
+        alike: whether all parts of a step use the same parameters.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device) -> None:
+    def __init__(self, model: nn.Module, device: torch.device, alike: bool = True) -> None:
         super().__init__(model)
+        self._alike = alike
         self._ids = [device] if device.type == "cuda" else None
         self._wrapped: nn.parallel.DistributedDataParallel | None = None
         self._stage: Hashable = None
@@ -107,7 +114,7 @@ class Replicas(OneProcess):
         self._wrapped = wrapper(
             self.work,
             device_ids=self._ids,
-            find_unused_parameters=self._unused is None,
+            find_unused_parameters=self._unused is None or not self._alike,
             init_sync=first,
         )
 
@@ -173,4 +180,4 @@ def strategy_of(
         return OneProcess(model)
     if config.strategy is Strategy.FSDP:
         return Shards(model, device, precision)
-    return Replicas(model, device)
+    return Replicas(model, device, alike=not config.by_source)

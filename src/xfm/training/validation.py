@@ -58,7 +58,7 @@ class Validation:
         window = Window()
         for number, batch in enumerate(self.data.batches(0, self.steps)):
             generator = seeded_generator(mix(self.seed, number), self.device)
-            (part,) = self.step.whole([batch], generator, run)
+            ((part,),) = self.step.whole([batch], generator, run)
 
             def compute(part: Any = part, generator: Any = generator) -> Losses:
                 return self.step(part, generator)
