@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from xfm.objectives import itm
-from xfm.objectives.contrast import Vectors, compare
+from xfm.objectives.contrast import compare
 from xfm.objectives.identity import same_identity
 from xfm.objectives.itc import contrastive_loss
 from xfm.objectives.itm import Block, Negatives, blocks_of, draw_negatives, sampling_weights
+from xfm.objectives.vectors import Vectors
 
 
 def unit(rows: int, width: int = 6) -> Tensor:

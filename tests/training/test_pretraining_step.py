@@ -12,8 +12,9 @@ from xfm.config.gradients import MimTarget
 from xfm.config.training import LossConfig
 from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.xfm import XFM
-from xfm.objectives.contrast import Vectors, compare, vectors_of
+from xfm.objectives.contrast import compare, vectors_of
 from xfm.objectives.step import encode_texts, encode_unmasked, sources_of
+from xfm.objectives.vectors import Vectors
 from xfm.training.pretraining_step import PretrainingStep, StepPart
 
 CONTRAST = LossConfig(mlm=0, itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)

@@ -13,10 +13,10 @@ from xfm.data.schema import Batch, TensorFields
 from xfm.modeling.gradients import GradientPolicy
 from xfm.modeling.xfm import XFM
 from xfm.objectives.cached import contrasted_vectors, keep_contrast
-from xfm.objectives.contrast import Vectors
 from xfm.objectives.losses import Losses
 from xfm.objectives.pair_memory import PairMemory
 from xfm.objectives.step import pretraining_losses
+from xfm.objectives.vectors import Vectors
 from xfm.objectives.whole import WholeStep, wholes_of
 from xfm.training.curriculum import CurriculumData
 from xfm.training.randomness import DeviceRandom
