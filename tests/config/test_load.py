@@ -259,6 +259,7 @@ def test_the_phases_of_nano():
     into_language = [EncoderName.LANGUAGE in stretch.gradients.itm for stretch in (first, *middle, last)]
     assert into_language == [False, False, True, True]
     assert [bool(stretch.weights.negative_memory) for stretch in (first, *middle, last)] == into_language
+    assert {type(stretch.weights.negative_memory) for stretch in (first, *middle, last)} == {int}
     floors = [stretch.weights.negative_floor for stretch in (*middle, last)]
     assert floors == sorted(floors, reverse=True)
     for stretch in (first, *middle, last):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from xfm.config.data import (
     STREAMS,
@@ -14,7 +14,7 @@ from xfm.config.data import (
     StreamConfig,
     ValidationConfig,
 )
-from xfm.config.gradients import EncoderName, GradientConfig
+from xfm.config.gradients import GradientConfig
 from xfm.config.model import ModelConfig, lacks
 from xfm.config.plain import to_plain
 from xfm.config.ranges import check_range
@@ -80,13 +80,14 @@ class PhaseStream:
         return replace(changed, corpora=corpora)
 
 
-def _changes(name: str, config: type[Any], kind: Any) -> Any:
+def _changes(name: str, config: type[Any]) -> Any:
     """A class of the fields of a configuration that may each be given, or be the recipe's."""
     told = {
         "__doc__": f"What a phase changes of `{config.__name__}`; what is not given stays the recipe's.",
         "__module__": __name__,
     }
-    given = [(f.name, kind | None, None) for f in fields(config)]
+    kinds = get_type_hints(config)
+    given = [(f.name, kinds[f.name] | None, None) for f in fields(config)]
     return make_dataclass(name, given, namespace=told, frozen=True)
 
 
@@ -94,8 +95,8 @@ if TYPE_CHECKING:
     PhaseWeights = LossConfig
     PhaseGradients = GradientConfig
 else:
-    PhaseWeights = _changes("PhaseWeights", LossConfig, float)
-    PhaseGradients = _changes("PhaseGradients", GradientConfig, tuple[EncoderName, ...])
+    PhaseWeights = _changes("PhaseWeights", LossConfig)
+    PhaseGradients = _changes("PhaseGradients", GradientConfig)
 
 
 @dataclass(frozen=True)
