@@ -21,7 +21,8 @@ from xfm.objectives.text_rows import TextRows
 from xfm.objectives.vectors import Vectors
 
 SHARE = 0.5
-"""Share of the rows whose negatives are remembered ones; the others have those of the batch, and twins."""
+"""Share of the rows whose negatives are remembered ones: those that have no twin, or anything else that is
+near, in the batch; the others have what they have there."""
 _SEEN = "seen"
 _SENTENCES = ("text_states", "text_mask")
 
@@ -119,23 +120,30 @@ class PairMemory:
         """
         if not self._kept:
             return rows, negatives
-        pictures = self._draw(vectors.text, self._kept["image_vectors"], vectors, temperature)
-        texts = self._draw(vectors.image, self._kept["text_vectors"], vectors, temperature)
+        pictures = self._draw(vectors.text, vectors.image, "image_vectors", vectors, temperature)
+        texts = self._draw(vectors.image, vectors.text, "text_vectors", vectors, temperature)
         image = pictures.put(negatives.image, len(rows.image))
         text = texts.put(negatives.text, len(rows.texts.states))
         return self._behind(rows, pictures.kept, texts.kept), Negatives(image, text, negatives.valid)
 
     @torch.no_grad()
-    def _draw(self, queries: Tensor, candidates: Tensor, own: Vectors, temperature: Tensor) -> _Drawn:
-        """Negatives for `SHARE` of the queries [R, E], drawn as in `sampling_weights`."""
-        rows = torch.rand(len(queries), device=queries.device).argsort()[: round(SHARE * len(queries))]
-        kept = self._kept["image_identity"], self._kept["text_identity"]
-        never = same_identity(own.image_identity[rows], own.text_identity[rows], kept) | ~self._kept["usable"]
+    def _draw(self, queries: Tensor, beside: Tensor, name: str, own: Vectors, temperature: Tensor) -> _Drawn:
+        """Negatives for the `SHARE` of the queries [R, E] to which nothing beside them [R, E] is near.
+
+        They are drawn as in `sampling_weights`, with the same temperature.
+        """
+        kept, usable = self._kept, self._kept["usable"]
         with torch.autocast(queries.device.type, enabled=False):
-            similarity = queries[rows].float() @ candidates.float().t() / temperature
-        weights = sampling_weights(
-            similarity.masked_fill(~self._kept["usable"], -torch.inf), never
-        ).nan_to_num()
+            near = queries.float() @ beside.float().t()
+            same = same_identity(own.image_identity, own.text_identity)
+            nearest = near.masked_fill(same, -torch.inf).amax(dim=1).nan_to_num()
+            rows = nearest.argsort()[: round(SHARE * len(queries))]
+            similarity = queries[rows].float() @ kept[name].float().t() / temperature
+        never = same_identity(
+            own.image_identity[rows], own.text_identity[rows], (kept["image_identity"], kept["text_identity"])
+        )
+        similarity = similarity.masked_fill(~usable, -torch.inf)
+        weights = sampling_weights(similarity, never | ~usable).nan_to_num()
         drawn = (weights / torch.empty_like(weights).exponential_()).argmax(1)
         return _Drawn(rows, drawn, weights.sum(1) > 0)
 

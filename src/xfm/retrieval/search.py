@@ -3,10 +3,9 @@
 Whoever searches encodes a gallery once (`xfm.modeling.features`), takes the `shortlist` of a block of
 queries, has the pairs on it matched (`match`), and orders them by one of two rules:
 
-- `rerank`: similarity over temperature plus `MATCHING_WEIGHT` times the log-odds of a match. ITM's negatives
-  are drawn in proportion to the softmax of the similarities, so that the log-odds estimate how much likelier
-  a pair is than ITC believes; the sum is the logarithm of the corrected probability, up to a constant of the
-  query. The weight is below one because the log-odds are too sure of themselves.
+- `rerank`: similarity over temperature plus the log-odds of a match. ITM's negatives are drawn in proportion
+  to the softmax of the similarities, so that the log-odds say how much likelier a pair is than ITC believes;
+  the sum is the logarithm of the corrected probability, up to a constant of the query.
 - `matching`: the matching logit alone (column 1, spec: retrieval score), as published.
 
 Below the shortlist the contrastive order stays.
@@ -24,9 +23,9 @@ from xfm.data.shapes import round_up
 from xfm.modeling.features import Encoder
 from xfm.modeling.precision import autocast
 
-MATCHING_WEIGHT = 0.4
-"""Where the true candidates of 500 validation scenes are likeliest, with the softmax of the sum over the
-shortlist as their probability; docs/differences.md has the numbers."""
+MATCHING_WEIGHT = 1.0
+"""Of the log-odds in the sum: also where the true candidates of 500 validation scenes are likeliest, with the
+softmax of the sum over the shortlist as their probability; docs/differences.md has the numbers."""
 CONTRAST = "contrast alone"
 """The baseline of everything that asks the matching head."""
 PICTURE_STEP = 16
