@@ -89,8 +89,8 @@ class LossConfig:
         negative_block: ITM's negatives are drawn among so many pictures of the batch that follow one another;
             0: among the batch of all processes. The published code draws among the 96 of a process.
         negative_memory: the half of the pairs to which the batch holds nothing near have negatives that are
-            drawn among so many pairs of a process's earlier steps, which stand in for a larger batch; 0: none,
-            as published.
+            drawn among so many pairs of a process's earlier steps, which stand in for a larger batch; 0:
+            none, as published.
     """
 
     mlm: float = 1.0
