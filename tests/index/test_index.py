@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.evaluation.tiny import COLOURS, draw, save_tiny_model
@@ -28,6 +29,7 @@ from xfm.index.sources import FolderSupply
 from xfm.inference.picture_inputs import PictureReader
 from xfm.inference.pipeline import pipeline
 from xfm.locks import LOCK_FILE
+from xfm.modeling.grids import TOKENS_STEP
 
 pytest.importorskip("lancedb")
 
@@ -232,6 +234,18 @@ def test_searches_together_find_what_each_finds_alone(model: Path, tmp_path: Pat
                     assert hit.get(name) == pytest.approx(other.get(name), abs=1e-4)
             assert (answer.fits, answer.searched, answer.least) == (alone.fits, alone.searched, alone.least)
             assert answer.best == pytest.approx(alone.best, abs=1e-5)
+
+
+def test_how_long_searched_texts_are_makes_few_shapes(model: Path, tmp_path: Path) -> None:
+    with open_index(tmp_path / "index", model, make=True) as index:
+        tokens = set[int]()
+        for part in index.engine.model.language.modules():
+            if isinstance(part, torch.nn.Linear):
+                part.register_forward_pre_hook(lambda _, given: tokens.add(given[0].shape[:-1].numel()))
+        searcher = Searcher(index)
+        for words in range(1, 20):
+            searcher.queries([SearchQuestion(" ".join(["red"] * words))] * 3)
+    assert {count % TOKENS_STEP for count in tokens} == {0}
 
 
 def test_a_reader_sees_what_a_writer_has_not_stored_yet(model: Path, tmp_path: Path) -> None:

@@ -95,6 +95,51 @@ def test_pictures_beyond_the_limit_leave_and_come_back(models: Models) -> None:
     assert {place for place, picture in enumerate(shown) if picture.key in kept} == {0, 1, 2}
 
 
+def test_the_block_of_encoded_pictures_stays_however_many_pass(models: Models) -> None:
+    pipe = make("embed", models)
+    reader = PictureReader(pipe.engine.pretrained.preprocessing, None)
+    shown, pixels = [reader.read(picture) for picture in pictures(40)], torch.zeros(1, 3, 32, 32)
+    limit = 6 * pipe.engine.model.encode_image(pixels).nbytes
+    kept = EncodedPictures(pipe.engine, limit)
+    for start in range(0, 40, 4):
+        kept.need(shown[start : start + 4])
+        keys = [
+            picture.key for picture in shown[max(0, start - 2) : start + 4]
+        ]  # the last two are there still
+        states, _ = kept.stack(keys)
+        for key, found in zip(keys, states, strict=True):
+            alone = EncodedPictures(pipe.engine)
+            alone.need([picture for picture in shown if picture.key == key])
+            torch.testing.assert_close(found, alone.stack([key])[0][0])
+        assert kept.nbytes <= limit
+    assert kept.nbytes == limit
+
+
+def test_passes_of_pictures_have_few_shapes(models: Models) -> None:
+    pipe, sizes = make("embed", models, batch_size=32), list[int]()
+    reader = PictureReader(pipe.engine.pretrained.preprocessing, None)
+    shown = [reader.read(picture) for picture in pictures(40)]
+    handle = pipe.engine.model.vision.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    for count in range(1, 41):
+        before = sum(sizes)
+        EncodedPictures(pipe.engine).need(shown[:count])
+        assert sum(sizes) - before == count  # nothing is computed for the shape alone
+    handle.remove()
+    assert {*sizes} == {*range(1, 9), 16, 24, 32}
+
+
+def test_how_long_texts_are_is_no_shape_of_their_projection(models: Models) -> None:
+    pipe, seen = make("image-text-matching", models), set[tuple[int, ...]]()
+    handle = pipe.engine.model.text_proj.register_forward_pre_hook(
+        lambda _, given: seen.add((*given[0].shape, *given[0].stride()))
+    )
+    (shown,) = pictures(1)
+    for words in range(1, 20):
+        pipe([{"image": shown, "text": " ".join(["red"] * words)}] * 3)
+    handle.remove()
+    assert len(seen) == 1
+
+
 def test_an_iterator_is_read_as_answers_are_wanted(models: Models) -> None:
     asked = 0
 

@@ -140,7 +140,7 @@ class Searcher:
             if said:
                 tokens = as_captions(engine, [*said.values()])
                 tokens = cut(tokens, range(len(said)), engine.longest).to(engine.device)
-                states = engine.model.encode_text(tokens.ids, tokens.mask)
+                (states,) = engine.model.encode_texts([tokens])
                 for row, (place, vector) in enumerate(
                     zip(said, engine.model.project_text(states[:, 0]), strict=True)
                 ):

@@ -1,9 +1,10 @@
 """A model with what running it needs, and pictures encoded once."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ from xfm.modeling.xfm import XFM
 
 KEPT = 256 << 20  # bytes of encoded pictures that are kept for later rows
 WINDOW = 4  # batches whose rows are sorted by length together
+_STEP = 8
+"""Pictures of a larger pass on a CPU are a multiple of this: oneDNN keeps what it builds for each shape, some
+MiB a number of pictures in bf16, and a server meets all numbers."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +99,28 @@ class Engine:
 class EncodedPictures:
     """The vision encoder's outputs: those of the rows at hand, and of earlier rows while they fit.
 
+    They lie in one block, which grows to the limit and stays. In a piece of memory each they would lie
+    between what passes allocate and free, and the piece of one that left would not do for the next: to align
+    what it gives, glibc looks for more than that takes. The memory of servers grew by such holes.
+
     Args:
         engine: the model.
-        limit: bytes of outputs that are kept beyond the rows at hand.
+        limit: bytes of outputs that are kept; more only where the rows at hand need more.
     """
 
     def __init__(self, engine: Engine, limit: int = KEPT) -> None:
-        self._engine, self._limit, self._bytes = engine, limit, 0
-        self._states: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._engine, self._limit = engine, limit
+        self._places: OrderedDict[bytes, int] = OrderedDict()  # in the block; needed last is last
+        self._free: list[int] = []
+        self._block: Tensor | None = None  # [S, 1 + P, Dv]
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._states
+        return key in self._places
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the block."""
+        return 0 if self._block is None else self._block.nbytes
 
     def need(self, pictures: Sequence[Picture], also: Sequence[bytes] = ()) -> None:
         """Encode those of the pictures that are not there; others than they leave where room is short.
@@ -115,28 +130,48 @@ class EncodedPictures:
             also: identities of pictures that are there and must stay.
         """
         distinct = {picture.key: picture for picture in pictures}
-        missing = [picture for key, picture in distinct.items() if key not in self._states]
-        size = self._engine.batch_size
-        for start in range(0, len(missing), size):
-            part = missing[start : start + size]
-            for picture, states in zip(part, self._encode(part), strict=True):
-                self._states[picture.key] = states
-                self._bytes += states.nbytes
+        missing = [picture for key, picture in distinct.items() if key not in self._places]
         needed = distinct.keys() | set(also)
-        for key in needed:
-            self._states.move_to_end(key)
-        while self._bytes > self._limit and len(self._states) > len(needed):
-            _, oldest = self._states.popitem(last=False)
-            self._bytes -= oldest.nbytes
+        for key in needed & self._places.keys():
+            self._places.move_to_end(key)
+        rest = iter(missing)
+        for count in self._passes(len(missing)):
+            self._encode([*islice(rest, count)], len(needed))
+
+    def _passes(self, count: int) -> Iterator[int]:
+        """Pictures of each pass, for so many in all."""
+        step = _STEP if self._engine.device.type == "cpu" else 1
+        while count:
+            part = min(count, self._engine.batch_size)
+            part -= part % step if part > step else 0
+            yield part
+            count -= part
 
     @torch.inference_mode()
-    def _encode(self, pictures: Sequence[Picture]) -> list[Tensor]:
-        """[1 + P, Dv] of each picture, in memory of its own."""
+    def _encode(self, pictures: Sequence[Picture], needed: int) -> None:
+        """Encode pictures that are not there, of so many that are needed together."""
         engine = self._engine
         pixels = torch.stack([picture.pixels for picture in pictures]).to(engine.device)
         with engine.arithmetic():
             states = engine.model.encode_image(model_pixels(pixels, engine.pretrained.preprocessing))
-        return [one.clone() for one in states]
+        block = self._with_room(states, max(needed, self._limit // states[0].nbytes))
+        places = [self._free.pop() for _ in pictures]
+        block[torch.tensor(places, device=block.device)] = states
+        self._places.update(zip((picture.key for picture in pictures), places, strict=True))
+
+    def _with_room(self, states: Tensor, most: int) -> Tensor:
+        """The block with free places for states [N, 1 + P, Dv], of `most` pictures in all."""
+        while len(self._places) + len(states) > most:
+            _, place = self._places.popitem(last=False)
+            self._free.append(place)
+        block = states[:0] if self._block is None else self._block
+        if len(self._free) < len(states):
+            size = min(most, max(2 * len(block), len(self._places) + len(states)))
+            grown = block.new_empty(size, *block.shape[1:])
+            grown[: len(block)] = block
+            self._free += range(len(block), size)
+            self._block = block = grown
+        return block
 
     def stack(self, keys: Sequence[bytes]) -> tuple[Tensor, Tensor]:
         """Outputs of pictures that are there.
@@ -145,6 +180,7 @@ class EncodedPictures:
             [I, 1 + P, Dv] of the distinct pictures in the order of first appearance, and [N] int64, the place
             of each key's picture.
         """
-        places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-        states = torch.stack([self._states[key] for key in places])
-        return states, torch.tensor([places[key] for key in keys], device=states.device)
+        assert self._block is not None, "nothing was encoded"
+        device, order = self._block.device, {key: place for place, key in enumerate(dict.fromkeys(keys))}
+        states = self._block[torch.tensor([self._places[key] for key in order], device=device)]
+        return states, torch.tensor([order[key] for key in keys], device=device)

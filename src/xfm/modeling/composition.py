@@ -159,11 +159,11 @@ class Composition:
 
     def project_image(self, slot0: Tensor) -> Tensor:
         """[..., Dv] -> unit vectors [..., E] (float32)."""
-        return F.normalize(self.vision_proj(slot0).float(), dim=-1)
+        return F.normalize(self.vision_proj(_dense(slot0)).float(), dim=-1)
 
     def project_text(self, token0: Tensor) -> Tensor:
         """[..., Dt] -> unit vectors [..., E] (float32)."""
-        return F.normalize(self.text_proj(token0).float(), dim=-1)
+        return F.normalize(self.text_proj(_dense(token0)).float(), dim=-1)
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         """[B, 3, H, W] -> unit vectors [B, E]."""
@@ -204,6 +204,11 @@ class Composition:
     def clamp_temperature(self) -> None:
         """Keep the temperature in [0.001, 0.5]; called once before every step."""
         self.temperature.clamp_(*TEMPERATURE_RANGE)
+
+
+def _dense(states: Tensor) -> Tensor:
+    """States side by side: token 0 lies T states apart, and oneDNN keeps a kernel for each such distance."""
+    return states if states.is_cuda else states.contiguous()
 
 
 def _banks(text: Tensor, text_mask: Tensor, image: Tensor) -> tuple[TextBank, ImageBank]:
