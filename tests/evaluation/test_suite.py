@@ -164,12 +164,13 @@ def test_the_clock_ends_the_fine_tunings(tmp_path: Path, results: Path, tiny_wor
     evaluated(tmp_path, tiny_world, model, parts=[Part.VQA], vqa=steps, minutes=1e-6)
     details = details_of(tmp_path)
     assert set(details["tunings"]) == {"vqa", "vqa, question only", "vqa, from scratch"}
-    for one in details["tunings"].values():
-        assert 1 <= one["steps"] < of == one["of"]
+    own, *baselines = details["tunings"].values()
+    assert 1 <= own["steps"] < of == own["of"]
+    assert all(1 <= one["steps"] <= one["of"] == own["steps"] for one in baselines)
     (flag,) = [flag for flag in details["flags"] if flag["what"] == "fine-tunings shortened"]
-    made = details["tunings"]["vqa, question only"]["steps"]
-    assert f"question only {made} of {of} steps" in flag["sentence"]
-    assert f"question only {made} of {of} steps" in page_of(tmp_path)
+    made = own["steps"]
+    assert f"Question answering {made} of {of} steps" in flag["sentence"]
+    assert f"Question answering {made} of {of} steps" in page_of(tmp_path)
     with expect_refusal("with minutes 1e-06, this one has 0.0", "give another folder"):
         evaluated(tmp_path, tiny_world, model, parts=[Part.VQA], vqa=steps)
     whole = details_of(results)
