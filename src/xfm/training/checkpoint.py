@@ -142,7 +142,8 @@ def write_checkpoint(
         if describe is not None:
             describe(folder)
 
-    write_folder(path, write, tensors.nbytes)
+    remembered = sum(tensor.nbytes for states in random_states for tensor in states.values())
+    write_folder(path, write, tensors.nbytes + remembered)
 
 
 def prune_checkpoints(folder: Path, keep: int) -> None:
