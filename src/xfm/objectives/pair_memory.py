@@ -120,24 +120,24 @@ class PairMemory:
         """
         if not self._kept:
             return rows, negatives
-        pictures = self._draw(vectors.text, vectors.image, "image_vectors", vectors, temperature)
-        texts = self._draw(vectors.image, vectors.text, "text_vectors", vectors, temperature)
+        with torch.no_grad(), torch.autocast(vectors.text.device.type, enabled=False):
+            near = vectors.text.float() @ vectors.image.float().t()
+            near.masked_fill_(same_identity(vectors.image_identity, vectors.text_identity), -torch.inf)
+        pictures = self._draw(vectors.text, near, "image_vectors", vectors, temperature)
+        texts = self._draw(vectors.image, near.t(), "text_vectors", vectors, temperature)
         image = pictures.put(negatives.image, len(rows.image))
         text = texts.put(negatives.text, len(rows.texts.states))
         return self._behind(rows, pictures.kept, texts.kept), Negatives(image, text, negatives.valid)
 
     @torch.no_grad()
-    def _draw(self, queries: Tensor, beside: Tensor, name: str, own: Vectors, temperature: Tensor) -> _Drawn:
-        """Negatives for the `SHARE` of the queries [R, E] to which nothing beside them [R, E] is near.
+    def _draw(self, queries: Tensor, near: Tensor, name: str, own: Vectors, temperature: Tensor) -> _Drawn:
+        """Negatives for the `SHARE` of the queries [R, E] to which nothing is near of the batch [R, R].
 
         They are drawn as in `sampling_weights`, with the same temperature.
         """
         kept, usable = self._kept, self._kept["usable"]
+        rows = near.amax(dim=1).nan_to_num().argsort()[: round(SHARE * len(queries))]
         with torch.autocast(queries.device.type, enabled=False):
-            near = queries.float() @ beside.float().t()
-            same = same_identity(own.image_identity, own.text_identity)
-            nearest = near.masked_fill(same, -torch.inf).amax(dim=1).nan_to_num()
-            rows = nearest.argsort()[: round(SHARE * len(queries))]
             similarity = queries[rows].float() @ kept[name].float().t() / temperature
         never = same_identity(
             own.image_identity[rows], own.text_identity[rows], (kept["image_identity"], kept["text_identity"])
