@@ -205,6 +205,7 @@ def test_recipes_of_one_name_in_two_folders(tmp_path):
         "data.text_mask.probability=1.5", "data.caption_mask.max_tokens=1", "data.caption_mask.max_masks=-1",
         "data.text_mask.skipgram=2", "data.text_mask.skipgram_size=0",
         "training.log_every=0", "training.weights.itm=-1", "training.seed=9223372036854775808",
+        "training.weights.negative_memory=1000000000000",
         "training.optim.warmup=-3", "training.optim.hold=2", "training.optim.lr=.nan",
         "training.optim.muon_lr=-1", "training.optim.clip=.inf", "training.optim.betas=[0.9, 1.5]",
         "model.vision.patch_size=0", "model.vision.heads=0", "model.vision.depth=-1",

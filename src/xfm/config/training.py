@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 from xfm.config.gradients import GradientConfig, MimTarget
-from xfm.config.ranges import MAX_SEED, check_range, check_ranges
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range, check_ranges
 
 MAX_MINUTES = 366 * 24 * 60
 """A year: a longer training is a slip."""
@@ -106,6 +106,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, (term.name for term in fields(self)), 0, place="weights.")
+        check_range("weights.negative_memory", self.negative_memory, 0, MAX_BATCH)
 
 
 @dataclass(frozen=True)
