@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from xfm.modeling.queries import ImageBank, TextBank
+from xfm.modeling.queries import TextBank
 from xfm.objectives.itm import Negatives
-from xfm.objectives.text_rows import TextRows
+from xfm.objectives.text_rows import TextRows, longer, with_others
 from xfm.objectives.whole import WholeStep
 
 
@@ -66,13 +65,8 @@ def loan_of(wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, d
 
 def padded_alike(rows: TextRows, source: str, whole: WholeStep) -> TextRows:
     """The rows with texts as long as the longest of any process's, so that they can be exchanged."""
-    extra = max(whole.of_processes(f"{source}/tokens")) - rows.texts.states.shape[1]
-    return rows if not extra else replace(rows, texts=longer(rows.texts, extra))
-
-
-def longer(texts: TextBank, extra: int) -> TextBank:
-    """The same texts with more padding."""
-    return TextBank(F.pad(texts.states, (0, 0, 0, extra)), F.pad(texts.mask, (0, extra)))
+    length = max(whole.of_processes(f"{source}/tokens"))
+    return rows if length == rows.texts.states.shape[1] else replace(rows, texts=longer(rows.texts, length))
 
 
 def with_borrowed(
@@ -99,23 +93,11 @@ def with_borrowed(
         loan_of([of_all[share] for share in shares], counts, whole.peers.rank, device) for of_all in drawn
     )
     moved = Negatives(images.place[negatives.image], texts.place[negatives.text], negatives.valid)
-    bank = rows.bank
     states = torch.cat(
-        [rows.slot0[:, None], bank.patches.index_select(0, rows.image)], dim=1
+        [rows.slot0[:, None], rows.bank.patches.index_select(0, rows.image)], dim=1
     )  # [R, 1 + P, D]
     others = images.exchange(states, whole)
-    slots = F.pad(others[:, :1], (0, 0, 0, bank.slots.shape[1] - 1))  # a region's slot stands first
-    bank = ImageBank(torch.cat([bank.slots, slots]), torch.cat([bank.patches, others[:, 1:]]))
-    said = texts.exchange(rows.texts.states, whole)
-    mask = texts.exchange(rows.texts.mask, whole)
-    local = replace(rows, bank=bank)
-    new = torch.arange(len(rows.bank.patches), len(bank.patches), device=device)
-    visible = rows.visible
-    wider = replace(
-        local,
-        image=torch.cat([rows.image, new]),
-        slot=None if rows.slot is None else torch.cat([rows.slot, torch.zeros_like(new)]),
-        visible=None if visible is None else torch.cat([visible, images.exchange(visible, whole)]),
-        texts=TextBank(torch.cat([rows.texts.states, said]), torch.cat([rows.texts.mask, mask])),
-    )
-    return local, wider, moved
+    visible = None if rows.visible is None else images.exchange(rows.visible, whole)
+    said = TextBank(texts.exchange(rows.texts.states, whole), texts.exchange(rows.texts.mask, whole))
+    wider = with_others(rows, others, visible, said)
+    return replace(rows, bank=wider.bank), wider, moved

@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from xfm.modeling.queries import ImageBank, TextBank
+from xfm.modeling.queries import TextBank
 from xfm.objectives.identity import same_identity
 from xfm.objectives.itm import Negatives, sampling_weights
-from xfm.objectives.text_rows import TextRows
+from xfm.objectives.text_rows import TextRows, longer, padded, with_others
 from xfm.objectives.vectors import Vectors
 
 SHARE = 0.5
@@ -92,7 +91,7 @@ class PairMemory:
         at = (self._seen + torch.arange(count, device=states.device)) % self.size
         for name, tensor in new.items():
             kept, last = self._room(name, tensor), tensor[-count:].detach()
-            kept[at] = _padded(last, kept.shape[1]) if name in _SENTENCES else last
+            kept[at] = padded(last, kept.shape[1]) if name in _SENTENCES else last
         self._seen = (self._seen + count) % self.size
 
     def _room(self, name: str, like: Tensor) -> Tensor:
@@ -100,7 +99,7 @@ class PairMemory:
         if name not in self._kept:
             self._kept[name] = like.new_zeros(self.size, *like.shape[1:])
         elif name in _SENTENCES and self._kept[name].shape[1] < like.shape[1]:
-            self._kept[name] = _padded(self._kept[name], like.shape[1])
+            self._kept[name] = padded(self._kept[name], like.shape[1])
         return self._kept[name]
 
     def with_negatives(
@@ -149,22 +148,8 @@ class PairMemory:
 
     def _behind(self, rows: TextRows, pictures: Tensor, texts: Tensor) -> TextRows:
         """The rows with some remembered pictures and texts after them."""
-        bank, own = rows.bank, rows.texts
-        states = self._kept["image_states"][pictures].to(bank.patches.dtype)
-        new = torch.arange(len(bank.patches), len(bank.patches) + len(states), device=states.device)
-        longest = max(own.states.shape[1], self._kept["text_mask"].shape[1])
-        said = [_padded(self._kept[name][texts], longest) for name in _SENTENCES]
-        return replace(
-            rows,
-            bank=ImageBank(torch.cat([bank.slots, states[:, :1]]), torch.cat([bank.patches, states[:, 1:]])),
-            image=torch.cat([rows.image, new]),
-            texts=TextBank(
-                torch.cat([_padded(own.states, longest), said[0].to(own.states.dtype)]),
-                torch.cat([_padded(own.mask, longest), said[1]]),
-            ),
-        )
-
-
-def _padded(texts: Tensor, length: int) -> Tensor:
-    """[R, T, ...] -> [R, length, ...] with zeros behind."""
-    return F.pad(texts, (*[0, 0] * (texts.dim() - 2), 0, length - texts.shape[1]))
+        states = self._kept["image_states"][pictures].to(rows.bank.patches.dtype)
+        said = TextBank(self._kept["text_states"][texts], self._kept["text_mask"][texts])
+        length = max(rows.texts.states.shape[1], said.states.shape[1])
+        said = longer(replace(said, states=said.states.to(rows.texts.states.dtype)), length)
+        return with_others(replace(rows, texts=longer(rows.texts, length)), states, None, said)

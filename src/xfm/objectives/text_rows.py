@@ -1,8 +1,9 @@
 """What pair and region batches have in common: texts, and the pictures or regions that they describe."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.data.schema import MaskedTokens, PairBatch, RegionBatch, Tokens
@@ -76,4 +77,42 @@ def region_rows(batch: RegionBatch, image: Tensor, text: Tensor) -> TextRows:
         texts=TextBank(text, batch.tokens.mask),
         image_identity=batch.image_identity,
         text_identity=batch.text_identity,
+    )
+
+
+def padded(texts: Tensor, length: int) -> Tensor:
+    """[R, T, ...] of texts -> [R, length, ...] with zeros, or False, behind."""
+    return F.pad(texts, (*[0, 0] * (texts.dim() - 2), 0, length - texts.shape[1]))
+
+
+def longer(texts: TextBank, length: int) -> TextBank:
+    """The same texts with more padding."""
+    return TextBank(padded(texts.states, length), padded(texts.mask, length))
+
+
+def with_others(rows: TextRows, pictures: Tensor, visible: Tensor | None, texts: TextBank) -> TextRows:
+    """The rows with pictures and texts of others behind them, which are no rows of their own.
+
+    Args:
+        rows: R rows.
+        pictures: [n, 1 + P, Dv] what stands for each other picture or region, and the patches.
+        visible: [n, P] bool, the patches that each shows; None where the rows see all.
+        texts: as long as the rows' are.
+    """
+    bank = rows.bank
+    slots = F.pad(pictures[:, :1], (0, 0, 0, bank.slots.shape[1] - 1))  # a region's slot stands first
+    new = torch.arange(len(bank.patches), len(bank.patches) + len(pictures), device=pictures.device)
+    seen = rows.visible
+    if seen is not None:
+        assert visible is not None
+        seen = torch.cat([seen, visible])
+    return replace(
+        rows,
+        bank=ImageBank(torch.cat([bank.slots, slots]), torch.cat([bank.patches, pictures[:, 1:]])),
+        image=torch.cat([rows.image, new]),
+        slot=None if rows.slot is None else torch.cat([rows.slot, torch.zeros_like(new)]),
+        visible=seen,
+        texts=TextBank(
+            torch.cat([rows.texts.states, texts.states]), torch.cat([rows.texts.mask, texts.mask])
+        ),
     )
