@@ -25,7 +25,7 @@ from torch import Tensor
 from xfm.config.data import DataConfig
 from xfm.config.gradients import MimTarget
 from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionConfig
-from xfm.config.recipe import Stretch
+from xfm.config.phases import Stretch
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, MaskedTokens, PairBatch, Tokens
 from xfm.modeling.gradients import PRETRAINING

@@ -22,7 +22,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from xfm.config.load import load_recipe
-from xfm.config.recipe import Recipe, Stretch
+from xfm.config.phases import Stretch
+from xfm.config.recipe import Recipe
 from xfm.config.training import Recompute
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.modeling.xfm import XFM

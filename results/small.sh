@@ -8,10 +8,14 @@ python -m benchmarks.box half runs/small --out runs/small-half
 # Trained on: 2,505 steps, on an Intel Xeon with AMX.
 xfm pretrain --recipe small-longer --init.model runs/small-half/model --out runs/longer --training.minutes 45
 python -m benchmarks.box half runs/longer --out runs/longer-half
-# Trained on, with positions in fusion, and matching reaching language: 2,633 steps, on an AMD EPYC (Zen 4).
+# Trained on, with positions in fusion, and matching reaching language: 2,633 steps, on an AMD EPYC (Zen 4), with the
+# `small-twins` of commit a0646bf0, whose negatives were those of the batch.
 python -m benchmarks.box positions runs/longer-half --out runs/placed
 xfm pretrain --recipe small-twins --init.model runs/placed/model --out runs/twins --training.minutes 45
-python -m benchmarks.box half runs/twins --out runs/box
+python -m benchmarks.box half runs/twins --out runs/twins-half
+# Trained on once more, with negatives of earlier steps: 2,712 steps on the same machine.
+xfm pretrain --recipe small-twins --init.model runs/twins-half/model --out runs/remembered --training.minutes 42
+python -m benchmarks.box half runs/remembered --out runs/box
 xfm evaluate runs/box --world worlds/emoji --minutes 18 --scratch false --out runs/box
 # When a search has found nothing, by galleries of up to 3,000 pictures.
 xfm prepare --out worlds/galleries --tasks.retrieval 6000 --tasks.validation 6000

@@ -111,6 +111,11 @@ def holding(out: Path) -> Holding | None:
     return Holding(f"a run of {maker}", maker, results=False)
 
 
+def run_of(model: Path) -> Path:
+    """The folder of the run that a model folder, or a checkpoint, belongs to."""
+    return model.parent.parent if model.parent.name == "checkpoints" else model.parent
+
+
 def require_new_model(folder: Path, made: Mapping[str, Any]) -> None:
     """Refuse to write a model over something else; only the same command on the same input may do it again.
 

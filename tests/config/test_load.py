@@ -16,7 +16,7 @@ from xfm.config.encoders import Positions
 from xfm.config.gradients import EncoderName, GradientConfig
 from xfm.config.load import dump_recipe, load_recipe, read_recipe, recipe_names
 from xfm.config.options import parse
-from xfm.config.recipe import Phase
+from xfm.config.phases import Phase
 from xfm.config.training import Precision
 from xfm.config.world import WorldConfig
 from xfm.modeling.xfm import XFM
@@ -249,6 +249,21 @@ def test_phases_in_steps():
     assert recipe.ends() == [1 / 3, 0.34]  # the clock leaves no phase out
 
 
+@pytest.mark.parametrize(
+    ("phase", "said"),
+    [
+        ("{until: 0.5, weights: {itm: -1}}", "curriculum.0.weights.itm is -1"),
+        ("{until: 0.5, weights: {negative_memory: 1000000000}}", "curriculum.0.weights.negative_memory"),
+        ("{until: 0.5, rate: -1}", "curriculum.0.rate is -1"),
+        ("{until: .nan}", "curriculum.0.until is nan"),
+    ],
+)
+def test_impossible_phases_are_refused_as_they_are_read(tmp_path: Path, phase: str, said: str) -> None:
+    (tmp_path / "own.yaml").write_text(f"base: nano\ncurriculum: [{phase}]\n")
+    with expect_refusal(said):
+        load_recipe(str(tmp_path / "own.yaml"))
+
+
 def test_the_phases_of_nano():
     """Contrast and masked text first, then fusion with ever harder negatives, at last all six objectives."""
     first, *middle, last = load_recipe("nano").stretches()
@@ -256,10 +271,9 @@ def test_the_phases_of_nano():
     fusion = ("itm", "imlm", "mim", "box_l1", "box_giou")
     assert not any(getattr(first.weights, name) for name in fusion)
     assert all(getattr(last.weights, name) for name in fusion)
-    assert [stretch.inherit_words for stretch in (first, *middle, last)] == [False, True, False, False]
+    assert [stretch.inherit_words for stretch in (first, *middle, last)] == [False, True, False, False, False]
     into_language = [EncoderName.LANGUAGE in stretch.gradients.itm for stretch in (first, *middle, last)]
-    assert into_language == [False, False, True, True]
-    assert [bool(stretch.weights.negative_memory) for stretch in (first, *middle, last)] == into_language
+    assert into_language == [False, False, False, True, True]
     assert {type(stretch.weights.negative_memory) for stretch in (first, *middle, last)} == {int}
     floors = [stretch.weights.negative_floor for stretch in (*middle, last)]
     assert floors == sorted(floors, reverse=True)
@@ -282,7 +296,7 @@ def test_options_hold_in_every_phase_that_does_not_set_them_itself():
     stretches = recipe.stretches()
     assert nano.curriculum[0].pair is not None
     own = nano.curriculum[0].pair.batch_size
-    assert [s.data.pair.batch_size for s in stretches] == [own, 4, 4, 4]
+    assert [s.data.pair.batch_size for s in stretches] == [own, *[4] * (len(stretches) - 1)]
     assert {s.data.pair.corpora[0].path for s in stretches} == {"/own.tar"}
     assert {s.data.pair.augmentation for s in stretches} == {Augmentation.MILD}
     assert {s.weights.itc for s in stretches} == {3.0}

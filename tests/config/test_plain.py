@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xfm.config.data import Augmentation, CorpusConfig, StreamConfig
+from xfm.config.phases import Phase, PhaseWeights
 from xfm.config.plain import completed, first_difference, to_plain
-from xfm.config.recipe import Phase, PhaseWeights, Recipe
+from xfm.config.recipe import Recipe
 from xfm.config.training import OptimConfig, TrainingConfig
 
 plain = st.recursive(

@@ -7,10 +7,13 @@ from tests.evaluation.tiny import save_tiny_model, write_world
 from tests.reports.written import page_of
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.evaluation.flags import flags_of
+from xfm.evaluation.report import phase_ends
 from xfm.evaluation.suite import evaluate
 from xfm.reports.scores import REQUIRED_KEYS, Score
 from xfm.reports.stored import stored_flags
 from xfm.training.flags import Flag, What
+from xfm.training.progress import Moment
+from xfm.training.schedule import written
 
 WHOLE = {key: Score(0.5, 0.1, None, 500, 0) for key in REQUIRED_KEYS}
 
@@ -28,6 +31,15 @@ def test_the_models_run_is_read(tmp_path: Path) -> None:
     assert [flag.sentence for flag in found if flag.what == What.SHORTENED] == ["a better sentence"]
     found = flags_of(tmp_path / "model", details, WHOLE, [Flag(What.SMOKE, "a tiny world")])
     assert [flag.what for flag in found] == [What.SMOKE, What.SKIPPED, What.LEFT_OUT]
+
+
+def test_where_the_phases_of_a_run_by_the_clock_ended(tmp_path: Path) -> None:
+    """Its record says so, beside the finished model and two folders above a checkpoint."""
+    moments = [Moment(step / 6, 0.5 * step, int(step > 2)) for step in range(7)]
+    (tmp_path / "schedule.csv").write_text(written(moments))
+    for model in (tmp_path / "model", tmp_path / "checkpoints" / "step-00000006"):
+        details = {"model": str(model), "provenance": {"position": {"minutes": 0.05}}}
+        assert phase_ends(details) == [3]
 
 
 def test_flags_are_kept_and_shown(tmp_path: Path) -> None:

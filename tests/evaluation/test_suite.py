@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import shlex
 import shutil
 from dataclasses import replace
@@ -19,7 +20,14 @@ from tests.folders import content
 from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.calibration import MatchCalibration
-from xfm.config.evaluation import EvaluationConfig, Part
+from xfm.config.evaluation import (
+    AbsenceConfig,
+    EvaluationConfig,
+    Part,
+    ProbeConfig,
+    RetrievalConfig,
+    ShortTuning,
+)
 from xfm.config.restore import from_plain
 from xfm.evaluation import suite
 from xfm.evaluation.kept_models import kept_models, listing
@@ -270,9 +278,26 @@ def test_scale_shrinks_steps_and_rows() -> None:
     assert EvaluationConfig().resolved() == EvaluationConfig()
 
 
-@pytest.mark.parametrize("wrong", [{"scale": 0.0}, {"batch_size": 0}])
-def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must be positive"):
+WHOLE = ("scale", "batch_size", "masked_rows", "masked_share", "seed", "minutes")
+OF_PARTS: list[tuple[type[Any], tuple[str, ...]]] = [
+    (EvaluationConfig, WHOLE),
+    (RetrievalConfig, ("rows", "shortlist", "hard_rows")),
+    (AbsenceConfig, ("rows", "queries", "gallery")),
+    (ProbeConfig, ("neighbours", "pixel_side", "train_rows", "test_rows")),
+    (ShortTuning, ("steps", "batch_size", "train_rows", "test_rows")),
+]
+
+
+@pytest.mark.parametrize(("config", "name"), [(one, name) for one, names in OF_PARTS for name in names])
+@pytest.mark.parametrize("wrong", [-1, math.nan, math.inf])
+def test_impossible_settings_are_refused(config: type[Any], name: str, wrong: float) -> None:
+    with pytest.raises(ValueError, match=name):
+        config(**{name: wrong})
+
+
+@pytest.mark.parametrize("wrong", [{"scale": 0.0}, {"batch_size": 0}, {"masked_share": 1.5}])
+def test_nothing_and_too_much_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
         EvaluationConfig(**wrong)  # type: ignore[arg-type]
 
 

@@ -52,6 +52,7 @@ def in_batch(count: int) -> Negatives:
 def asked(memory: PairMemory, rows: TextRows, vectors: Vectors) -> tuple[list[int], list[int]]:
     """The numbers of the negative picture and the negative text of each pair."""
     wider, negatives = memory.with_negatives(rows, in_batch(len(rows.image)), vectors, torch.tensor(0.1))
+    assert all(one.isfinite().all() for one in (wider.bank.keys, wider.texts.states))  # fusion sees them all
     pictures = wider.bank.patches[wider.image[negatives.image]][:, 0, 0]
     return pictures.int().tolist(), wider.texts.states[negatives.text][:, 0, 0].int().tolist()
 
@@ -110,6 +111,17 @@ def test_a_pair_is_never_its_own_negative() -> None:
         for numbers in asked(memory, *[pairs(100, 3)[0], equal]):
             assert numbers[0] != 0
             assert numbers[1] != 1
+
+
+def test_pairs_without_a_negative_in_the_batch_need_none() -> None:
+    torch.manual_seed(7)
+    memory = PairMemory(4)
+    memory.add(*pairs(0, 4))
+    rows, own = pairs(100, 4)
+    shown = torch.tensor([100, 100, 100, 103])  # three of one picture: only the last one has negatives
+    own = replace(own, image_identity=shown)
+    for numbers in asked(memory, rows, own):
+        assert numbers[3] < 100
 
 
 @pytest.mark.parametrize("spoilt", ["vectors", "states"])

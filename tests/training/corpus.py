@@ -20,7 +20,8 @@ from xfm.config.data import (
 )
 from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.model import ModelConfig
-from xfm.config.recipe import Phase, PhaseStream, Recipe
+from xfm.config.phases import Phase, PhaseStream
+from xfm.config.recipe import Recipe
 from xfm.data.tokenizer import train_tokenizer
 
 NOUNS = ["cat", "dog", "house", "tree", "car", "fish"]

@@ -12,7 +12,7 @@ from tests.modeling.build import random_batch, spread, tiny_model
 from tests.training.support import config
 from xfm.config.data import DataConfig
 from xfm.config.gradients import MimTarget
-from xfm.config.recipe import Stretch
+from xfm.config.phases import Stretch
 from xfm.config.training import Change, LossConfig, OptimConfig, Recompute, Strategy
 from xfm.data.schema import Batch, MaskedTokens, PairBatch, RegionBatch, TensorFields, Tokens
 from xfm.modeling.gradients import PRETRAINING, EncoderName, GradientPolicy, Objective
@@ -125,6 +125,7 @@ class Case:
     lr: float = 1e-7
     steps: int = 2
     beside: bool = False
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,8 @@ def run_case(
     model = tiny_model()
     spread(model, 0.05)
     model.temperature.data.fill_(0.07)
-    data: Any = OneStretch(LossConfig(negative_floor=0.01, negative_block=case.block))
+    weights = LossConfig(negative_floor=0.01, negative_block=case.block, negative_memory=case.memory)
+    data: Any = OneStretch(weights)
     policy = LEAKY if case.leaky else PRETRAINING
     step = PretrainingStep(model, [policy], MimTarget.STATES, data, case.by_source)
     found: dict[str, Tensor] = {}
@@ -199,6 +201,7 @@ def run_case(
         training,
         folder,
         whole=step.whole,
+        memory=step,
         stage=step.stage,
         after_step=after_step,
         resume=resume,
@@ -225,6 +228,7 @@ CASES = {
     "fsdp-accumulated": Case(strategy=Strategy.FSDP, accumulate=2, recompute=Recompute.ALL),
 }
 SAVED = Case(steps=4, lr=1e-3)
+REMEMBERED = Case(steps=4, lr=1e-3, memory=6)
 
 
 def as_numbers(result: TrainResult) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Every case on this process's share of the batches; test_ranks.py starts it with torchrun.
 
 Usage: ranks_worker.py FOLDER [CASE ...]; `save` writes a run, `beside` one in FOLDER/beside whose checkpoints
-are written beside the training, `resume` goes on with FOLDER/run.
+are written beside the training, `resume` goes on with FOLDER/run; `remember` and `recall` do so with a run of
+losses that remember pairs.
 """
 
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from tests.training.ranks import CASES, SAVED, as_numbers, run_case
+from tests.training.ranks import CASES, REMEMBERED, SAVED, as_numbers, run_case
 from xfm.config.training import Strategy
 from xfm.training import distributed
 
@@ -21,11 +22,12 @@ def main() -> None:
     with distributed.processes("cpu") as process:
         for name in names:
             kind = name.partition("-")[0]
-            saves = kind in ("save", "beside", "resume")
+            saved = REMEMBERED if kind in ("remember", "recall") else SAVED
+            saves = kind in ("save", "beside", "resume", "remember", "recall")
             strategy = Strategy(name.partition("-")[2]) if saves else None
-            case = replace(SAVED, strategy=strategy, beside=kind == "beside") if strategy else CASES[name]
+            case = replace(saved, strategy=strategy, beside=kind == "beside") if strategy else CASES[name]
             place = folder / ("beside" if kind == "beside" else "run") if saves else None
-            resume = kind == "resume"
+            resume = kind in ("resume", "recall")
             result, gradients = run_case(case, process.rank, process.world, place, resume)
             if process.is_first:
                 save_file(gradients, folder / f"{name}.safetensors")

@@ -20,7 +20,8 @@ from xfm.cli import main
 from xfm.config.data import CorpusConfig
 from xfm.config.encoders import LanguageConfig, TextPositions
 from xfm.config.load import dump_recipe
-from xfm.config.recipe import InitConfig, Phase, PhaseStream, PhaseWeights
+from xfm.config.phases import Phase, PhaseStream, PhaseWeights
+from xfm.config.recipe import InitConfig
 from xfm.errors import UserError
 from xfm.modeling.folder import load_model, save_model
 from xfm.training.checkpoint import checkpoint_path, load_checkpoint

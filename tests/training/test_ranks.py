@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tests.alike import some, thorough
 from tests.processes import TORCHRUN, Ended, run
-from tests.training.ranks import CASES, SAVED, Case, as_numbers, run_case
+from tests.training.ranks import CASES, REMEMBERED, SAVED, Case, as_numbers, run_case
 from tests.training.support import assert_same_checkpoints, logged_losses
 from xfm.config.training import Recompute, Strategy
 from xfm.training.checkpoint import checkpoint_path
@@ -110,6 +110,25 @@ def test_checkpoints_without_shards_that_are_written_beside_are_the_same(tmp_pat
     ended = start(2, tmp_path, "save-ddp", "beside-ddp")
     assert ended.status == 0, ended.err[:3000]
     assert_same_checkpoints(tmp_path / "beside", tmp_path / "run", 2)
+
+
+@pytest.mark.slow
+def test_what_each_process_remembers_goes_on_with_it(tmp_path: Path) -> None:
+    ended = start(2, tmp_path, "remember-ddp")
+    assert ended.status == 0, ended.err[:3000]
+    early, late = (checkpoint_path(tmp_path / "run", step) for step in (2, 4))
+    first, second = (load_file(early / f"random-{rank:05d}.safetensors") for rank in (0, 1))
+    assert not torch.equal(first["memory|image_identity"], second["memory|image_identity"])
+    whole = load_file(late / "model.safetensors")
+    shutil.copytree(tmp_path / "run", tmp_path / "alone")
+    for run_folder in (tmp_path / "run", tmp_path / "alone"):
+        shutil.rmtree(checkpoint_path(run_folder, 4))
+    ended = start(2, tmp_path, "recall-ddp")
+    assert ended.status == 0, ended.err[:3000]
+    again = load_file(late / "model.safetensors")
+    assert all(torch.equal(again[name], tensor) for name, tensor in whole.items())
+    result, _ = run_case(REMEMBERED, folder=tmp_path / "alone", resume=True)  # with the first one's
+    assert result.step == 4
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -14,7 +14,8 @@ from tests.training.corpus import tiny_recipe
 from tests.training.support import logged, logged_losses
 from xfm.cli import main
 from xfm.config.load import load_recipe
-from xfm.config.recipe import Phase, PhaseWeights, Recipe
+from xfm.config.phases import Phase, PhaseWeights
+from xfm.config.recipe import Recipe
 from xfm.errors import UserError
 from xfm.modeling.folder import load_model
 from xfm.training.checkpoint import list_checkpoints

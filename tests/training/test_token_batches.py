@@ -14,7 +14,8 @@ from tests.training.faults import unaccounted
 from tests.training.support import logged, logged_losses
 from xfm.config.data import CorpusConfig, StreamConfig
 from xfm.config.load import dump_recipe
-from xfm.config.recipe import Phase, PhaseStream, Recipe
+from xfm.config.phases import Phase, PhaseStream
+from xfm.config.recipe import Recipe
 from xfm.config.training import Change, OptimConfig
 from xfm.data.loader import PretrainingData
 from xfm.training.checkpoint import checkpoint_path, read_state

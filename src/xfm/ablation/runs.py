@@ -14,7 +14,8 @@ from xfm.ablation.tables import write_tables
 from xfm.config.ablation import AblationConfig, Variant
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.load import load_recipe
-from xfm.config.recipe import Phase, Recipe
+from xfm.config.phases import Phase
+from xfm.config.recipe import Recipe
 from xfm.config.training import LossConfig
 from xfm.errors import UserError
 from xfm.evaluation.suite import evaluate

@@ -146,12 +146,13 @@ def _results_folder(model: Path, config: "EvaluationConfig", world: Path) -> Pat
     Beside a model of the package or of the hub nothing is written: a folder in `runs` stands for its run.
     """
     from xfm.modeling.named import stand_in
+    from xfm.results_folder import run_of
 
-    run, other = stand_in(model) or model.parent, []
+    run, other = stand_in(model) or run_of(model), []
     if (model / "task.json").exists():  # beside it stands what its fine-tuning scored
         other += [world.resolve().name]
-    if run.name == "checkpoints":  # one of several, whose results would replace one another
-        run, other = run.parent, [model.name]
+    if run == model.parent.parent:  # a checkpoint, one of several, whose results would replace one another
+        other = [model.name]
     other += ["validation"] if config.validation else []
     other += [] if config.scale == 1 else [f"scale-{config.scale:g}"]
     other += [f"minutes-{config.minutes:g}"] if config.minutes else _whole(run)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range
+from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range, check_ranges
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
 
 C = TypeVar("C", "ShortTuning", "ProbeConfig", "RetrievalConfig", "AbsenceConfig")
@@ -72,6 +72,7 @@ WORK: Mapping[Part, Work] = MappingProxyType(
     }
 )
 """How an evaluation by the clock shares its time among its fine-tunings (`xfm.evaluation.timetable`)."""
+MAX_SCALE = 1000
 AFTERWARDS = 3.0
 """Seconds for the report, likewise."""
 MOST_TOKENS = 64
@@ -96,11 +97,10 @@ class ShortTuning(TuningRates):
     test_rows: int = 2000
 
     def __post_init__(self) -> None:
-        _require(self.steps > 0, "steps must be positive")
-        _require(self.batch_size > 0, "batch_size must be positive")
+        check_range("steps", self.steps, 1)
         check_range("batch_size", self.batch_size, 1, MAX_BATCH)
         self.check_rates()
-        _require(self.train_rows >= 0 and self.test_rows >= 0, "train_rows and test_rows cannot be negative")
+        check_ranges(self, ("train_rows", "test_rows"), 0)
 
     def whole(self, seed: int, precision: Precision, device: str) -> FinetuneConfig:
         """The same as any fine-tuning is told of it; there are no validation rows to choose a model by."""
@@ -144,6 +144,8 @@ class ProbeConfig:
             bool(self.inverse_penalties) and min(self.inverse_penalties) > 0,
             "inverse_penalties must hold a positive number",
         )
+        check_ranges(self, ("neighbours", "pixel_side"), 1)
+        check_ranges(self, ("train_rows", "test_rows"), 0)
 
     def scaled(self, scale: float) -> "ProbeConfig":
         """The same with the numbers of rows multiplied by `scale`."""
@@ -165,7 +167,8 @@ class RetrievalConfig:
     hard_rows: int = 1000
 
     def __post_init__(self) -> None:
-        _require(self.shortlist > 0, "shortlist must be positive")
+        check_range("shortlist", self.shortlist, 1)
+        check_ranges(self, ("rows", "hard_rows"), 0)
 
     def scaled(self, scale: float) -> "RetrievalConfig":
         """The same with the numbers of rows multiplied by `scale`."""
@@ -187,7 +190,8 @@ class AbsenceConfig:
     gallery: int = 100
 
     def __post_init__(self) -> None:
-        _require(self.gallery > 0, "gallery must be positive")
+        check_range("gallery", self.gallery, 1)
+        check_ranges(self, ("rows", "queries"), 0)
 
     def scaled(self, scale: float) -> "AbsenceConfig":
         """The same with the numbers of rows multiplied by `scale`."""
@@ -246,9 +250,12 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         check_range("minutes", self.minutes, 0, MAX_MINUTES)
+        check_range("scale", self.scale, 0, MAX_SCALE)
         _require(self.scale > 0, "scale must be positive")
         check_range("seed", self.seed, 0, MAX_SEED)
-        _require(self.batch_size > 0, "batch_size must be positive")
+        check_range("batch_size", self.batch_size, 1, MAX_BATCH)
+        check_range("masked_rows", self.masked_rows, 0)
+        check_range("masked_share", self.masked_share, 0, 1)
         check_range("max_bad", self.max_bad or 0, 0)
         _require(
             bool(self._parts_to_run()), f"validation: none of {', '.join(self.parts)} has a validation split"

@@ -84,13 +84,13 @@ class LossConfig:
         mim: masked patches.
         box_l1: absolute error of predicted boxes.
         box_giou: 1 - generalised IoU of predicted boxes.
-        negative_floor: added to the probability of every candidate for ITM's negatives. The published 1e-5
-            draws the hardest; a larger floor puts easy ones among them.
+        negative_floor: added to the probability of every candidate of the batch for ITM's negatives. The
+            published 1e-5 draws the hardest; a larger floor puts easy ones among them.
         negative_block: ITM's negatives are drawn among so many pictures of the batch that follow one another;
             0: among the batch of all processes. The published code draws among the 96 of a process.
-        negative_memory: the half of the pairs to which the batch holds nothing near have negatives that are
-            drawn among so many pairs of a process's earlier steps, which stand in for a larger batch; 0:
-            none, as published.
+        negative_memory: the half of a process's pairs to which its share of the batch holds nothing near have
+            negatives that are drawn among so many pairs of its earlier steps, with the published floor: they
+            stand in for a larger batch; 0: none, as published.
     """
 
     mlm: float = 1.0

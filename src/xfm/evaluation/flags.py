@@ -6,9 +6,8 @@ from typing import Any
 
 from xfm.evaluation.report import phase_ends, shorter_tunings, small_run
 from xfm.reports.scores import REQUIRED_KEYS, Score
+from xfm.results_folder import run_of
 from xfm.training.flags import Flag, What, of_pretraining
-
-CHECKPOINTS = "checkpoints"
 
 
 def flags_of(
@@ -23,12 +22,11 @@ def flags_of(
         more: those of the command around it, which come first; one of a kind takes the place of others.
     """
     provenance: Mapping[str, Any] = details.get("provenance") or {}
-    run = model.parent.parent if model.parent.name == CHECKPOINTS else model.parent
     recipe, steps = provenance.get("recipe"), provenance.get("steps")
     found = [*more]
     if isinstance(recipe, str) and isinstance(steps, int):
         minutes = (provenance.get("position") or {}).get("minutes", 0.0)
-        found += of_pretraining(recipe, steps, run, phase_ends(details), minutes=minutes)
+        found += of_pretraining(recipe, steps, run_of(model), phase_ends(details), minutes=minutes)
     config: Mapping[str, Any] = details.get("config") or {}
     if short := shorter_tunings(details):
         text = f"the {config['minutes']:.3g} minutes of the evaluation gave {short}: these scores are too low"

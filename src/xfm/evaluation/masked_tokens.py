@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xfm.data.masking import IGNORED
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.modeling.features import EncodedItems, Encoder
@@ -24,8 +25,6 @@ their them there these they this to up we which while with you
 """
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 """Words that are never masked: they can be guessed from grammar alone."""
-
-IGNORED = -100
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from xfm.reports.results import OWN, PartResult
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores, write_output
 from xfm.reports.stored import DETAILS, METRICS, PARTS_FOLDER, read_object, read_part
 from xfm.reports.thumbnails import Thumbnails
+from xfm.results_folder import run_of
 from xfm.training.flags import ENOUGH_STEPS, What, read_flags, recommended_steps
 from xfm.training.schedule import SCHEDULE, phase_starts, read_schedule
 
@@ -64,7 +65,7 @@ def write_report(out: Path, log: Path | None = None, world: Path | None = None) 
         if part.value in files and (found := read_part(out / PARTS_FOLDER / files[part.value]))
     }
     world = world or Path(details.get("world", "."))
-    log = log or Path(details.get("model", out)).parent / "log.jsonl"
+    log = log or run_of(Path(details.get("model", out))) / "log.jsonl"
     page = _render(scores, details, parts, Thumbnails(world), log)
     write_output(out / REPORT, page)
     return out / REPORT
@@ -141,7 +142,9 @@ def facts(
         f"scale {config.get('scale', 1):g}",
         "Fine-tunings": tunings_in_words(details),
         "Linear probes": _probes_in_words(details.get("probes") or {}),
-        "Probability of a match": _match_in_words(details.get("calibration") or {}),
+        "Probability of a match": _match_in_words(
+            details.get("calibration") or {}, kept=details.get("calibration_kept", True)
+        ),
         "Device": f"{details.get('device', 'cpu')}, {details.get('threads', '?')} threads, "
         f"torch {details.get('torch', '?')}",
         "Weights' sha256": str(details.get("weights_sha256", ""))[:16],
@@ -165,12 +168,13 @@ def _world_in_words(manifest: Mapping[str, Any]) -> str:
     return f"{len(objects['seen'])} objects in training pictures, {len(objects['heldout'])} held out"
 
 
-def _match_in_words(fitted: Mapping[str, Any]) -> str:
+def _match_in_words(fitted: Mapping[str, Any], kept: bool) -> str:
     """How the matching head's odds become a probability."""
     if not {"slope", "bias", "pairs", "data"} <= fitted.keys():
         return ""
     scaled = f"sigmoid({fitted['slope']:.3g} x log-odds {fitted['bias']:+.3g})"
-    return f"{scaled}, fitted on {fitted['pairs']:,} pairs of {fitted['data']}; kept in the model's folder"
+    place = "kept in the model's folder" if kept else "the model keeps the one that it has"
+    return f"{scaled}, fitted on {fitted['pairs']:,} pairs of {fitted['data']}; {place}"
 
 
 def _joined(first: object, second: object, unit: str = "", before: str = "") -> str:
@@ -184,7 +188,7 @@ def phase_ends(details: Mapping[str, Any]) -> list[int]:
     provenance: dict[str, Any] = details.get("provenance") or {}
     settings: dict[str, Any] = provenance.get("settings") or {}
     if (provenance.get("position") or {}).get("minutes"):  # nobody knows it but the record of the run
-        return phase_starts(read_schedule(Path(details.get("model", "")).parent / SCHEDULE))
+        return phase_starts(read_schedule(run_of(Path(details.get("model", ""))) / SCHEDULE))
     try:
         steps = settings["training"]["steps"]
         ends = [round(phase["until"] * steps) for phase in settings["curriculum"]]

@@ -133,16 +133,8 @@ def evaluate(
             results = {part: results[part] for part in Part if part in results}  # in one order
             left_out = _left_out(results, config)
             write_scores(out / METRICS, _scores(results))
-    seconds = {part.value: round(found.seconds, 2) for part, found in results.items()}
-    files = {part.value: paths[part].name for part in results}
-    run = replace(config, parts=list(results))
-    details = describe_evaluation(context, model_folder, weights, run, seconds)
-    details["tunings"] = {name: one for found in results.values() for name, one in found.tunings.items()}
-    details["probes"] = {name: one for found in results.values() for name, one in found.probes.items()}
+    details = _described(context, model_folder, weights, config, results)
     details["left_out"] = left_out.kept_in(out)
-    details["calibration"] = results[Part.MATCHING].calibration if Part.MATCHING in results else {}
-    if details["calibration"]:
-        _keep_calibration(model_folder, details["calibration"])
     details["partial_pictures"] = {str(path): flaw for path, flaw in sorted(context.pictures.flaws.items())}
     if config.keep_models and (absent := without_model(out, results)):
         note = ", ".join(str(paths[part]) for part in absent)
@@ -150,6 +142,7 @@ def evaluate(
             f"No model was kept when these were evaluated; remove them for one: {note}", file=sys.stderr
         )
     models = {one.part.value: one.command for one in kept_models(out, world, config.validation)}
+    files = {part.value: paths[part].name for part in results}
     details |= {"files": files, "models": models, "made_by": signature}
     scores = _scores(results)
     write_json(
@@ -159,19 +152,39 @@ def evaluate(
     return scores
 
 
-def _keep_calibration(folder: Path, found: Mapping[str, Any]) -> None:
-    """Store the calibration of its matching head in a model's folder.
+def _described(
+    context: Context,
+    model_folder: Path,
+    weights: str,
+    config: EvaluationConfig,
+    results: Mapping[Part, PartResult],
+) -> dict[str, Any]:
+    """What was run, how long it took, and what was fitted; a calibration is stored beside the model."""
+    seconds = {part.value: round(found.seconds, 2) for part, found in results.items()}
+    run = replace(config, parts=list(results))
+    details = describe_evaluation(context, model_folder, weights, run, seconds)
+    details["tunings"] = {name: one for found in results.values() for name, one in found.tunings.items()}
+    details["probes"] = {name: one for found in results.values() for name, one in found.probes.items()}
+    found = results[Part.MATCHING].calibration if Part.MATCHING in results else {}
+    kept = bool(found) and _keep_calibration(model_folder, found)
+    return details | {"calibration": found, "calibration_kept": kept}
+
+
+def _keep_calibration(folder: Path, found: Mapping[str, Any]) -> bool:
+    """Store the calibration of its matching head in a model's folder; whether it is there now.
 
     Where the folder cannot be written, a note says so: the scores do not depend on it. A model of the package
     or of the hub has its own, and keeps it.
     """
     if stand_in(folder) is not None:
-        return
+        return False
     try:
         write_calibration(folder, from_plain(MatchCalibration, dict(found), folder))
     except OSError as error:
         reason = error.strerror or str(error)
         tqdm.write(f"Note: {folder} does not keep the calibration of matching: {reason}", sys.stderr)
+        return False
+    return True
 
 
 def _scores(results: Mapping[Part, PartResult]) -> dict[str, Score]:

@@ -34,8 +34,8 @@ class Loan:
         return sum(self.counts_received)
 
     def exchange(self, rows: Tensor, whole: WholeStep) -> Tensor:
-        """[R, ...] own rows -> [n, ...] those of others, with gradient."""
-        return whole.peers.exchange(rows.index_select(0, self.sent), self.counts_sent, self.counts_received)
+        """[n, ...] the own rows that are sent, in their order -> [m, ...] those of others, with gradient."""
+        return whole.peers.exchange(rows, self.counts_sent, self.counts_received)
 
 
 def loan_of(wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, device: torch.device) -> Loan:
@@ -93,11 +93,11 @@ def with_borrowed(
         loan_of([of_all[share] for share in shares], counts, whole.peers.rank, device) for of_all in drawn
     )
     moved = Negatives(images.place[negatives.image], texts.place[negatives.text], negatives.valid)
-    states = torch.cat(
-        [rows.slot0[:, None], rows.bank.patches.index_select(0, rows.image)], dim=1
-    )  # [R, 1 + P, D]
+    seen, read = images.sent, texts.sent
+    patches = rows.bank.patches.index_select(0, rows.image[seen])
+    states = torch.cat([rows.slot0.index_select(0, seen)[:, None], patches], dim=1)  # [n, 1 + P, D]
     others = images.exchange(states, whole)
-    visible = None if rows.visible is None else images.exchange(rows.visible, whole)
-    said = TextBank(texts.exchange(rows.texts.states, whole), texts.exchange(rows.texts.mask, whole))
-    wider = with_others(rows, others, visible, said)
+    visible = None if rows.visible is None else images.exchange(rows.visible.index_select(0, seen), whole)
+    said = [texts.exchange(one.index_select(0, read), whole) for one in (rows.texts.states, rows.texts.mask)]
+    wider = with_others(rows, others, visible, TextBank(*said))
     return replace(rows, bank=wider.bank), wider, moved

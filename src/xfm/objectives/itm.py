@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FLOOR = 1e-5
-"""Added to every candidate's probability, so that each can be drawn (the published value)."""
+from xfm.config.training import LossConfig
 
+FLOOR = LossConfig.negative_floor
+"""Added to every candidate's probability, so that each can be drawn (the published value)."""
 
 CHUNK = 1024
 """Rows of random numbers that are in memory at once."""
@@ -75,12 +76,12 @@ def sampling_weights(similarity: Tensor, same: Tensor, floor: float = FLOOR) -> 
     """Unnormalised probabilities of the negatives of each row.
 
     Args:
-        similarity: [R, R] cosines divided by the temperature; row r holds the candidates of r.
-        same: [R, R] bool, pairs that are never drawn.
+        similarity: [R, N] cosines divided by the temperature; row r holds the candidates of r.
+        same: [R, N] bool, pairs that are never drawn.
         floor: added to every candidate's probability; the larger, the easier the negatives.
 
     Returns:
-        [R, R]: softmax(similarity) + floor, zero where `same`.
+        [R, N]: softmax(similarity) + floor, zero where `same`.
     """
     return (similarity.softmax(dim=1) + floor).masked_fill(same, 0.0)
 

@@ -89,7 +89,10 @@ class PairMemory:
         }
         count = min(self.size, len(states))
         at = (self._seen + torch.arange(count, device=states.device)) % self.size
+        unusable = ~new["usable"]
         for name, tensor in new.items():
+            if tensor.is_floating_point():  # fusion sees all states of a batch, also those that nobody drew
+                tensor = tensor.masked_fill(unusable.view(-1, *[1] * (tensor.dim() - 1)), 0.0)
             kept, last = self._room(name, tensor), tensor[-count:].detach()
             kept[at] = padded(last, kept.shape[1]) if name in _SENTENCES else last
         self._seen = (self._seen + count) % self.size
@@ -132,10 +135,12 @@ class PairMemory:
     def _draw(self, queries: Tensor, near: Tensor, name: str, own: Vectors, temperature: Tensor) -> _Drawn:
         """Negatives for the `SHARE` of the queries [R, E] to which nothing is near of the batch [R, R].
 
-        They are drawn as in `sampling_weights`, with the same temperature.
+        They are drawn as in `sampling_weights`, with the same temperature. Queries that have no negative in
+        the batch leave the loss, and need none.
         """
         kept, usable = self._kept, self._kept["usable"]
-        rows = near.amax(dim=1).nan_to_num().argsort()[: round(SHARE * len(queries))]
+        nearest = near.amax(dim=1).nan_to_num(neginf=torch.inf)
+        rows = nearest.argsort()[: round(SHARE * len(queries))]
         with torch.autocast(queries.device.type, enabled=False):
             similarity = queries[rows].float() @ kept[name].float().t() / temperature
         never = same_identity(

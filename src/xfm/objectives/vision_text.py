@@ -5,7 +5,7 @@ objectives need is computed once; what has no weight is not computed at all.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -123,6 +123,7 @@ def questions(
             remember = whole.memory.with_negatives
             matched, negatives = remember(matched, negatives, vectors, model.temperature.detach())
             whole.memory.add(source.rows, vectors)
+            rows = replace(rows, bank=matched.bank)  # one bank: its pictures are made keys and values of once
         asks = ask_matching(model, matched, negatives, _own(rows))
         valid = judged_pairs(negatives.valid)
         yield asks if whole.is_all else asks.weighed(valid * whole.parts / pairs)

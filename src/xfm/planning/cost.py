@@ -32,6 +32,7 @@ class StepCost:
         encoding: operations of what is encoded once more, without gradient, where a step has several parts.
         batch: bytes of the batch itself.
         contrast: bytes that comparing own rows with all rows keeps.
+        remembered: bytes of the pairs of earlier steps among which negatives are drawn.
     """
 
     passes: Sequence[ModelPass]
@@ -39,6 +40,7 @@ class StepCost:
     encoding: float
     batch: float
     contrast: float
+    remembered: float = 0.0
 
     @property
     def kept(self) -> float:

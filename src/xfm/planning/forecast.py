@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from xfm.config.gradients import EncoderName
 from xfm.config.model import ModelConfig
-from xfm.config.recipe import Stretch
+from xfm.config.phases import Stretch
 from xfm.config.training import TrainingConfig
 from xfm.planning.cost import StepCost
 from xfm.planning.sizes import StepSizes, sizes_of
@@ -68,6 +68,7 @@ def memory_of(held: HeldStates, costs: Sequence[StepCost], accumulate: int = 1) 
         "gradients being sent": held.sent,
         "average of the weights": held.average,
         "batch": sum(cost.batch for cost in costs) * accumulate,
+        "remembered pairs": sum(cost.remembered for cost in costs),
     }
     gradients = sum(held.gradients.values())
     moments = [(STEPPING, {"gradients": gradients, "the optimiser's step": held.stepping})]

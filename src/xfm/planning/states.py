@@ -6,7 +6,7 @@ from math import prod
 
 from xfm.config.gradients import EncoderName, MimTarget
 from xfm.config.model import ModelConfig
-from xfm.config.recipe import Stretch
+from xfm.config.phases import Stretch
 from xfm.config.training import Precision, Strategy, TrainingConfig
 from xfm.modeling.weights import without_weights
 from xfm.modeling.xfm import XFM

@@ -94,7 +94,7 @@ class StepModel:
         unlearned = self._targets(sizes) + self._texts(self._unlearned(sizes)).without_gradient()
         flops = 3 * learned.flops + learned.again + unlearned.flops
         encoded = pictures.flops + texts.flops if sizes.captioned else 0.0
-        return StepCost(passes, flops, encoded, self._batch(sizes), contrast.kept)
+        return StepCost(passes, flops, encoded, self._batch(sizes), contrast.kept, self._remembered(sizes))
 
     def _pass(
         self, encoder: EncoderName, demands: Mapping[str, Demand], words: Sequence[int] = ()
@@ -228,6 +228,16 @@ class StepModel:
         looked = t.cross(read, Looking.parts(looking, whole=False), memories, source)
         last = t.layer(tokens, t.attention(tokens, last_parts, read), looked, t.feed_forward(read))
         return first + middle.times(depth - 2) + last
+
+    def _remembered(self, sizes: StepSizes) -> float:
+        """States and vectors of pairs of earlier steps, see `xfm.objectives.pair_memory`."""
+        pairs = sizes.captioned.get("pair")
+        if pairs is None or not self.weights.itm:
+            return 0.0
+        words, patches = pairs.texts.length, self.vision.patches
+        states = (1 + patches) * self.vision.width + words * self.language.width
+        vectors, identities = 2 * self.model.projection * 4, 2 * 8
+        return self.weights.negative_memory * (self.a.norm * states + words + vectors + identities + 1.0)
 
     def _token_head(self, counts: Sequence[int]) -> Demand:
         width, words = self.language.width, self.language.vocab_size

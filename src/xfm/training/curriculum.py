@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from xfm.config.recipe import Recipe, Stretch
+from xfm.config.phases import Stretch
+from xfm.config.recipe import Recipe
 from xfm.data.fingerprint import data_fingerprint, remote_digest
 from xfm.data.loader import PretrainingData
 from xfm.data.picture_cache import PictureCache, picture_cache

@@ -273,6 +273,16 @@ def check_alike(value: Any, problem: str) -> None:
         raise UserError(problem) if rank() == 0 else SaidElsewhere(problem)
 
 
+def gathered_by_first(value: Any) -> list[Any]:
+    """The picklable values of all processes, in the order of the ranks; nothing but at the first."""
+    if world() == 1:
+        return [value]
+    values: list[Any] = [None] * world() if rank() == 0 else []
+    with collective("what all processes save (gather)"):
+        dist.gather_object(value, values or None, dst=0, group=_talk[0] if _talk else None)
+    return values
+
+
 def collect(value: Any) -> list[Any]:
     """The picklable values of all processes, in the order of the ranks."""
     if world() == 1:

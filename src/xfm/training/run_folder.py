@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from xfm.config.plain import completed, first_difference, to_plain
+from xfm.config.plain import to_plain
 from xfm.config.training import Change, Precision
 from xfm.data.records import is_text
 from xfm.errors import UserError
@@ -22,7 +22,7 @@ from xfm.locks import locked
 from xfm.training import distributed
 from xfm.training.averaging import AverageBeside
 from xfm.training.beside import WorkBeside
-from xfm.training.changes import MAY_CHANGE, SHOWN, changes_since, other_data
+from xfm.training.changes import allowed_changes, require_same_settings
 from xfm.training.checkpoint import (
     AVERAGE,
     CheckpointState,
@@ -195,7 +195,7 @@ class RunFolder:
         if path is None:
             self._write_settings()
             return None, notes
-        self._check_settings(path)
+        require_same_settings(self.path, path, self.config, self.settings)
         notes = [*notes, *self._check_changes(path)]
         state, randomness = load_checkpoint(path, model, optimizer, self.process.rank)
         if average is not None:
@@ -234,7 +234,7 @@ class RunFolder:
         self.settle()
         path, world = checkpoint_path(self.path, step), self.process.world
         kept = {} if memory is None else {f"{MEMORY}{name}": one for name, one in memory.state().items()}
-        states = distributed.collect(random_state(generator) | kept)
+        states = distributed.gathered_by_first(random_state(generator) | kept)
         state = CheckpointState(step, self.settings, world, precision, self.data, self.changes, samples)
         describe = None if self.describe is None else partial(self.describe, steps=step)
 
@@ -274,27 +274,6 @@ class RunFolder:
         path, notes = latest_checkpoint(self.path)
         return path, notes if path else [f"{self.path} has no checkpoint yet: starting at step 0."]
 
-    def _check_settings(self, path: Path) -> None:
-        stored = completed(read_state(path).settings, self.config)
-        unknown = {SHOWN} - stored.keys()  # to earlier versions
-        difference = first_difference(stored, self.settings, MAY_CHANGE | unknown)
-        if difference is not None:
-            name, old, new = difference
-            if name == "training.steps":
-                raise UserError(
-                    f"{self.path} is a run of {old} steps, and its schedule with it; it cannot have {new}. "
-                    f"Train on in another folder from its weights: --init.model {self.path}/model"
-                )
-            if what := other_data(name, old):
-                raise UserError(
-                    f"{path} was trained on other {what} have changed since; put the old ones back, or start "
-                    "a new run in another folder"
-                )
-            raise UserError(
-                f"{path} belongs to another configuration: {name} was {old} and is now {new}; "
-                "use the old value, or start a new run in another folder"
-            )
-
     def _check_changes(self, path: Path) -> list[str]:
         """Compare what the checkpoint says of data and processes; sentences about what is allowed to differ.
 
@@ -302,17 +281,9 @@ class RunFolder:
             UserError: something differs that is not (on every process).
         """
         state = read_state(path)
-
-        def look() -> tuple[str, ...]:
-            found = changes_since(state, self.process.world, self.data)
-            if refused := {kind: words for kind, words in found.items() if kind not in self.allowed}:
-                raise UserError(
-                    f"{self.path} cannot go on as it was: {'; '.join(refused.values())}; put it back, or go "
-                    f"on with --allow-changed {','.join(refused)}, which is noted in the run"
-                )
-            return (*state.changes, *(f"from step {state.step}: {words}" for words in found.values()))
-
-        self.changes = distributed.on_first(look)
+        self.changes = distributed.on_first(
+            lambda: allowed_changes(self.path, state, self.process.world, self.data, self.allowed)
+        )
         return [f"Allowed to differ {words}." for words in self.changes[len(state.changes) :]]
 
     def _write_settings(self) -> None:

@@ -1,0 +1,155 @@
+"""Phases of a pre-training: what each changes of the recipe, and what then holds in it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
+from xfm.config.gradients import GradientConfig
+from xfm.config.ranges import check_range
+from xfm.config.training import LossConfig, TrainingConfig
+from xfm.errors import UserError
+
+
+@dataclass(frozen=True)
+class PhaseStream:
+    """What a phase changes of a stream; what is not given stays the recipe's.
+
+    Attributes:
+        batch_size: samples of a batch, which all processes share; 0 leaves the stream out.
+        corpora: the weighted corpora.
+        augmentation: how pictures are varied.
+        grouped: whether corpora whose records come in groups, such as twins, take part; contrast learns names
+            sooner without pictures that it can hardly tell apart.
+        tokens: of plain text, most tokens of a batch, see `StreamConfig`. A phase that gives a `batch_size`
+            and no tokens takes so many texts, whatever their length.
+    """
+
+    batch_size: int | None = None
+    corpora: list[CorpusConfig] | None = None
+    augmentation: Augmentation | None = None
+    grouped: bool = True
+    tokens: int | None = None
+
+    def applied(self, stream: StreamConfig) -> StreamConfig:
+        """The stream with these changes.
+
+        Raises:
+            UserError: without groups there is nothing left of it.
+        """
+        counts = {"tokens": 0} if self.batch_size is not None else {}
+        changed = replace(stream, **counts | dict(given(self)))
+        if self.grouped:
+            return changed
+        corpora = [corpus for corpus in changed.corpora if corpus.group == 1]
+        if changed.taken and not corpora:
+            raise UserError(
+                "a phase of the curriculum leaves corpora with groups out (grouped: false), and there are no "
+                "others: give the stream one without, or the phase its own"
+            )
+        return replace(changed, corpora=corpora)
+
+
+def _changes(name: str, config: type[Any]) -> Any:
+    """A class of the fields of a configuration that may each be given, or be the recipe's."""
+    told = {
+        "__doc__": f"What a phase changes of `{config.__name__}`; what is not given stays the recipe's.",
+        "__module__": __name__,
+    }
+    kinds = get_type_hints(config)
+    given = [(f.name, kinds[f.name] | None, None) for f in fields(config)]
+    return make_dataclass(name, given, namespace=told, frozen=True)
+
+
+if TYPE_CHECKING:
+    PhaseWeights = LossConfig
+    PhaseGradients = GradientConfig
+else:
+    PhaseWeights = _changes("PhaseWeights", LossConfig)
+    PhaseGradients = _changes("PhaseGradients", GradientConfig)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the run that changes streams or weights; what it does not give stays the recipe's.
+
+    Attributes:
+        until: share of the run, above 0 and at most 1, at which the phase ends: of its steps, or of its time
+            where the clock decides.
+        text: changes of `data.text`.
+        image: changes of `data.image`.
+        pair: changes of `data.pair`.
+        region: changes of `data.region`.
+        weights: changes of `training.weights`; what has weight 0 is not computed, so that a phase of contrast
+            alone sees many more pictures in the same time.
+        gradients: changes of `training.gradients`, such as for a phase in which matching reaches the language
+            encoder, as it does in the paper's fine-tunings.
+        inherit_words: at its start the fusion encoder takes over the language encoder's embeddings and token
+            head, so that IMLM need not learn from pictures what masked text has taught about words. For the
+            phase with which fusion begins.
+        rate: factor of the learning rates in this phase. Matching learns at a lower rate than that at which
+            contrast learns fastest.
+    """
+
+    until: float
+    text: PhaseStream | None = None
+    image: PhaseStream | None = None
+    pair: PhaseStream | None = None
+    region: PhaseStream | None = None
+    weights: PhaseWeights | None = None
+    gradients: PhaseGradients | None = None
+    inherit_words: bool = False
+    rate: float = 1.0
+
+    def check(self, place: str, training: TrainingConfig) -> None:
+        """Refuse what a phase cannot have of a recipe's training; `place` stands before the names of fields.
+
+        Raises:
+            ValueError: names the field.
+        """
+        check_range(f"{place}.until", self.until, 0, 1)
+        check_range(f"{place}.rate", self.rate, 0)
+        try:
+            self.losses(training.weights)
+        except ValueError as error:
+            raise ValueError(f"{place}.{error}") from error
+
+    def data(self, data: DataConfig) -> DataConfig:
+        """The recipe's data with this phase's changes."""
+        own = {name: getattr(self, name) or PhaseStream() for name in data.streams}
+        return replace(data, **{name: own[name].applied(stream) for name, stream in data.streams.items()})
+
+    def losses(self, weights: LossConfig) -> LossConfig:
+        """The recipe's weights with this phase's changes."""
+        return replace(weights, **dict(given(self.weights)))
+
+    def reaching(self, gradients: GradientConfig) -> GradientConfig:
+        """Where the recipe's gradients go, with this phase's changes."""
+        return replace(gradients, **dict(given(self.gradients)))
+
+
+def given(change: PhaseStream | PhaseWeights | PhaseGradients | None) -> Iterator[tuple[str, Any]]:
+    """Names and values of the settings that a change gives."""
+    for f in fields(change) if change is not None else ():
+        if f.default is None and (value := getattr(change, f.name)) is not None:
+            yield f.name, value
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A phase with all that holds in it.
+
+    Attributes:
+        until: share of the run at which it ends.
+        data: its data, paths resolved.
+        weights: weights of its losses.
+        gradients: which encoders its losses reach.
+        inherit_words, rate: see `Phase`.
+    """
+
+    until: float
+    data: DataConfig
+    weights: LossConfig
+    gradients: GradientConfig = field(default_factory=GradientConfig)
+    inherit_words: bool = False
+    rate: float = 1.0
