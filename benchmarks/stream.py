@@ -79,11 +79,13 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=10, help="pairs of turns")
     parser.add_argument("--steps", type=int, default=20, help="steps of a turn")
     parser.add_argument("--seen", type=int, default=0, help="steps whose batches were loaded once before")
+    parser.add_argument("--workers", type=int, help="loader processes; the recipe's by default")
     parser.add_argument("--json", type=Path, help="also write the result here")
     options = parser.parse_args()
     prepare_process()
     torch.manual_seed(0)
-    recipe = load_recipe(options.recipe, ["--root", str(Path(options.root).resolve())])
+    given = [] if options.workers is None else ["--data.workers", str(options.workers)]
+    recipe = load_recipe(options.recipe, ["--root", str(Path(options.root).resolve()), *given])
     stretch = recipe.stretches()[options.phase - 1]
     steps = 2 * options.turns * (LEAD + options.steps)
     training = replace(recipe.training, steps=steps, minutes=0.0, weights=stretch.weights, save_every=0)
@@ -109,7 +111,8 @@ def main() -> None:
     added = statistics.median(loaded / kept for loaded, kept in turns.times) - 1
     print(f"loading adds {added:.1%} to a step (median of {len(turns.times)} pairs of turns)")
     if options.json:
-        found = {"recipe": options.recipe, "seen": options.seen, "added": added, "seconds": turns.times}
+        asked = {"recipe": options.recipe, "seen": options.seen, "workers": recipe.data.workers}
+        found = {**asked, "added": added, "seconds": turns.times}
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 

@@ -117,11 +117,11 @@ def test_pairs_without_a_negative_in_the_batch_need_none() -> None:
     torch.manual_seed(7)
     memory = PairMemory(4)
     memory.add(*pairs(0, 4))
-    rows, own = pairs(100, 4)
-    shown = torch.tensor([100, 100, 100, 103])  # three of one picture: only the last one has negatives
-    own = replace(own, image_identity=shown)
+    rows, own = pairs(100, 3)
+    shown, said = torch.tensor([100, 100, 102]), torch.tensor([1100, 1101, 1100])
+    own = replace(own, image_identity=shown, text_identity=said)  # the first shares something with both others
     for numbers in asked(memory, rows, own):
-        assert numbers[3] < 100
+        assert [number < 100 for number in numbers] == [False, True, True]
 
 
 @pytest.mark.parametrize("spoilt", ["vectors", "states"])
