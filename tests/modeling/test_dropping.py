@@ -102,9 +102,9 @@ def test_dropped_samples_are_not_computed_and_change_nothing(count: int, rate: f
     gradients = torch.autograd.grad(found.square().sum(), [ours, *branch.parameters()])
     wanted = theirs + branch(theirs) * keep / (1 - rate)
     torch.testing.assert_close(found, wanted)
-    torch.testing.assert_close(
-        gradients, torch.autograd.grad(wanted.square().sum(), [theirs, *branch.parameters()])
-    )
+    # The sums over rows are taken in another order: of fewer rows, without the zeros.
+    expected = torch.autograd.grad(wanted.square().sum(), [theirs, *branch.parameters()])
+    torch.testing.assert_close(gradients, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_branch_of_more_digits_gives_a_sum_of_as_many() -> None:
