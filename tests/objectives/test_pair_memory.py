@@ -119,7 +119,7 @@ def test_pairs_without_a_negative_in_the_batch_need_none() -> None:
     memory.add(*pairs(0, 4))
     rows, own = pairs(100, 3)
     shown, said = torch.tensor([100, 100, 102]), torch.tensor([1100, 1101, 1100])
-    own = replace(own, image_identity=shown, text_identity=said)  # the first shares something with both others
+    own = replace(own, image_identity=shown, text_identity=said)  # the first is like both others
     for numbers in asked(memory, rows, own):
         assert [number < 100 for number in numbers] == [False, True, True]
 
