@@ -20,6 +20,8 @@ from tests.official.glue import write_glue
 from tests.refusals import expect_refusal
 from tests.training.corpus import tiny_recipe, write_corpus
 from xfm.cli import main
+from xfm.commands import evaluate
+from xfm.config.evaluation import EvaluationConfig
 from xfm.config.finetune import FinetuneConfig
 from xfm.errors import UserError
 from xfm.interop.published.export import export
@@ -292,3 +294,17 @@ def test_weights_that_cannot_be_read_are_named(tmp_path: Path, what: str) -> Non
             file.truncate(1 << 42)
     with expect_refusal(str(path), "copy it again" if what != "endless" else "of memory here"):
         model_mark(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("model", "folder"),
+    [
+        ("model", "."),  # named from inside its run
+        ("runs/a/model", "runs/a"),
+        ("runs/a/checkpoints/step-00000001", "runs/a/evaluation-step-00000001"),
+        ("checkpoints/step-00000001", "evaluation-step-00000001"),
+    ],
+)
+def test_an_evaluation_stands_beside_its_model_and_one_of_a_checkpoint_apart(model: str, folder: str) -> None:
+    found = evaluate._results_folder(Path(model), EvaluationConfig(), Path("worlds/emoji"))
+    assert found == Path(folder)

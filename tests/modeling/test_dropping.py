@@ -92,7 +92,8 @@ class Branch(nn.Module):
 @given(count=st.integers(1, 9), rate=st.sampled_from(RATES), seed=st.integers(0, 99))
 def test_dropped_samples_are_not_computed_and_change_nothing(count: int, rate: float, seed: int) -> None:
     torch.manual_seed(seed)
-    branch, states = Branch(), torch.randn(count, 3, 4)
+    # In float32 the sums over fewer rows, without the zeros, differ in the last digits.
+    branch, states = Branch().double(), torch.randn(count, 3, 4, dtype=torch.float64)
     ours, theirs = states.clone().requires_grad_(), states.clone().requires_grad_()
     torch.manual_seed(seed)
     found = DropPath(rate)(ours, branch)
@@ -102,9 +103,9 @@ def test_dropped_samples_are_not_computed_and_change_nothing(count: int, rate: f
     gradients = torch.autograd.grad(found.square().sum(), [ours, *branch.parameters()])
     wanted = theirs + branch(theirs) * keep / (1 - rate)
     torch.testing.assert_close(found, wanted)
-    # The sums over rows are taken in another order: of fewer rows, without the zeros.
-    expected = torch.autograd.grad(wanted.square().sum(), [theirs, *branch.parameters()])
-    torch.testing.assert_close(gradients, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        gradients, torch.autograd.grad(wanted.square().sum(), [theirs, *branch.parameters()])
+    )
 
 
 def test_a_branch_of_more_digits_gives_a_sum_of_as_many() -> None:

@@ -151,7 +151,7 @@ def _results_folder(model: Path, config: "EvaluationConfig", world: Path) -> Pat
     run, other = stand_in(model) or run_of(model), []
     if (model / "task.json").exists():  # beside it stands what its fine-tuning scored
         other += [world.resolve().name]
-    if run == model.parent.parent:  # a checkpoint, one of several, whose results would replace one another
+    if run_of(model) != model.parent:  # a checkpoint, one of several, whose results would replace one another
         other = [model.name]
     other += ["validation"] if config.validation else []
     other += [] if config.scale == 1 else [f"scale-{config.scale:g}"]

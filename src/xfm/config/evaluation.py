@@ -73,6 +73,7 @@ WORK: Mapping[Part, Work] = MappingProxyType(
 )
 """How an evaluation by the clock shares its time among its fine-tunings (`xfm.evaluation.timetable`)."""
 MAX_SCALE = 1000
+"""Of steps and rows: a larger factor is a slip."""
 AFTERWARDS = 3.0
 """Seconds for the report, likewise."""
 MOST_TOKENS = 64
