@@ -145,8 +145,8 @@ class ProbeConfig:
             bool(self.inverse_penalties) and min(self.inverse_penalties) > 0,
             "inverse_penalties must hold a positive number",
         )
-        check_ranges(self, ("neighbours", "pixel_side"), 1)
-        check_ranges(self, ("train_rows", "test_rows"), 0)
+        check_ranges(self, ("neighbours", "pixel_side"), 1, place="probe.")
+        check_ranges(self, ("train_rows", "test_rows"), 0, place="probe.")
 
     def scaled(self, scale: float) -> "ProbeConfig":
         """The same with the numbers of rows multiplied by `scale`."""
@@ -168,8 +168,8 @@ class RetrievalConfig:
     hard_rows: int = 1000
 
     def __post_init__(self) -> None:
-        check_range("shortlist", self.shortlist, 1)
-        check_ranges(self, ("rows", "hard_rows"), 0)
+        check_ranges(self, ("shortlist",), 1, place="retrieval.")
+        check_ranges(self, ("rows", "hard_rows"), 0, place="retrieval.")
 
     def scaled(self, scale: float) -> "RetrievalConfig":
         """The same with the numbers of rows multiplied by `scale`."""
@@ -191,8 +191,8 @@ class AbsenceConfig:
     gallery: int = 100
 
     def __post_init__(self) -> None:
-        check_range("gallery", self.gallery, 1)
-        check_ranges(self, ("rows", "queries"), 0)
+        check_ranges(self, ("gallery",), 1, place="absence.")
+        check_ranges(self, ("rows", "queries"), 0, place="absence.")
 
     def scaled(self, scale: float) -> "AbsenceConfig":
         """The same with the numbers of rows multiplied by `scale`."""
