@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.evaluation.conftest import CONFIG
 from tests.evaluation.tiny import save_tiny_model, tiny_tokenizer
@@ -352,6 +353,39 @@ def test_the_models_of_the_fine_tunings_are_kept(
         assert rows
     right = [told[0]["label"] == str(row["label"]).lower() for row, told in answered[Part.ENTAILMENT]]
     assert read_scores(results / "metrics.json")["entailment/test/accuracy"].value == np.mean(right)
+
+
+def test_paraphrase_begins_with_what_entailment_has_learned(
+    results: Path, tiny_world: Path, tmp_path: Path
+) -> None:
+    """At next to no rate it stays what it began with; alone, it fine-tunes entailment first and says so."""
+    still = replace(CONFIG.paraphrase, lr=1e-12, muon_lr=1e-12, new_lr_multiplier=1.0)
+    settings: dict[str, Any] = {"parts": [Part.PARAPHRASE], "paraphrase": still}
+    evaluated(tmp_path / "alone", tiny_world, results / "model", **settings)
+    kept = {one.part: load_model(one.folder) for one in kept_models(results, tiny_world)}
+    (alone,) = (load_model(one.folder) for one in kept_models(tmp_path / "alone", tiny_world))
+    assert alone.task is not None
+    assert kept[Part.ENTAILMENT].task is not None
+    learned = kept[Part.ENTAILMENT].task.shared_state()
+    torch.testing.assert_close(alone.task.shared_state(), learned, rtol=0, atol=1e-6)
+    began = load_model(results / "model").model.state_dict()
+    assert any(not torch.allclose(began[name], tensor, atol=1e-6) for name, tensor in learned.items())
+    assert alone.provenance["intermediate_task"] == "entailment"
+    assert "intermediate_task" not in kept[Part.ENTAILMENT].provenance
+    said = set(details_of(tmp_path / "alone")["tunings"])
+    assert {"entailment, before paraphrase", "entailment, before paraphrase, from scratch"} < said
+    assert not any("before" in name for name in details_of(results)["tunings"])
+
+
+def test_a_part_is_of_the_settings_of_the_one_before_it(results: Path, tiny_world: Path) -> None:
+    longer = replace(CONFIG, entailment=replace(CONFIG.entailment, steps=9))
+    changed = {
+        part
+        for part in TUNED
+        if suite.part_fingerprint(part, "weights", tiny_world, CONFIG)
+        != suite.part_fingerprint(part, "weights", tiny_world, longer)
+    }
+    assert changed == {Part.ENTAILMENT, Part.PARAPHRASE}
 
 
 def test_nothing_is_kept_that_nobody_wants(results: Path, tiny_world: Path, tmp_path: Path) -> None:

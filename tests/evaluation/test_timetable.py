@@ -113,6 +113,33 @@ def test_too_late_is_not_without_steps() -> None:
         assert 0 < timetable.minutes() < 0.02
 
 
+def test_a_fine_tuning_of_another_part_takes_from_those_to_come() -> None:
+    """The time is used as well as without it, and the other one gets its own share."""
+    machine = Machine(lambda now: 1.0)
+    timetable = Timetable(nominal(WORK) / 60, PARTS, clock=lambda: machine.now)
+    for part in PARTS:
+        if part is Part.ENTAILMENT:
+            timetable.was_done(part, 0.0)  # whose model nobody has any more
+            continue
+        if part is Part.PARAPHRASE:
+            with timetable.part(part):
+                timetable.one_more(Part.ENTAILMENT)
+                machine.works(WORK[part].rest)
+                for _ in range(3):
+                    seconds = 60 * timetable.minutes()
+                    machine.now += seconds
+                    machine.tuned.setdefault(part, []).append(seconds)
+                    timetable.tuned(seconds)
+            continue
+        machine.evaluates(timetable, [part])
+        machine.now -= AFTERWARDS
+    first, own, _ = machine.tuned[Part.PARAPHRASE]
+    assert first / own == pytest.approx(
+        WORK[Part.ENTAILMENT].tunings[0] / WORK[Part.PARAPHRASE].tunings[0], 0.1
+    )
+    assert machine.now + AFTERWARDS == pytest.approx(nominal(WORK), abs=15)
+
+
 def test_by_steps_no_clock_decides() -> None:
     timetable = Timetable()
     with timetable.part(Part.VQA):

@@ -1,6 +1,6 @@
 """What every part of an evaluation works with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xfm.config.evaluation import EvaluationConfig
+from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.encoded import EncodedCaptions, EncodedSplits
@@ -41,6 +41,8 @@ class Context:
         timetable: says how long a fine-tuning may take.
         origin: where the model lies, for their provenance.
         encoded: retrieval splits that a part has encoded, for the parts after it.
+        learned: what a part's fine-tuning has made of the model's tensors, for the parts that begin with it;
+            with True, of a model from scratch.
     """
 
     pretrained: Pretrained
@@ -54,6 +56,7 @@ class Context:
     timetable: Timetable = field(default_factory=Timetable)
     origin: str = ""
     encoded: EncodedSplits = field(default_factory=EncodedSplits)
+    learned: dict[tuple[Part, bool], Mapping[str, Tensor]] = field(default_factory=dict)
 
     @property
     def encoder(self) -> Encoder:

@@ -272,10 +272,12 @@ def run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
 
 def part_fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig) -> str:
     """Digest of all that a part's result depends on: weights, world, its task files and settings."""
-    tasks = [world / "tasks" / name for name in _TASKS.get(part, (part.value,))]
+    first = TUNED[part].after if part in TUNED else None
+    own = {part} | ({first} if first else set())
+    tasks = [world / "tasks" / name for name in _TASKS.get(part, sorted(one.value for one in own))]
     files = [path for folder in tasks for path in sorted(folder.glob("*.jsonl")) if path.is_file()]
     settings = asdict(config)
-    others = set(TUNED) - {part}
+    others = set(TUNED) - own
     useless = {other.value for other in others} | (set() if part in TUNED else {"scratch"})
     for name in (*sorted(MAY_CHANGE), *sorted(useless)):
         settings.pop(name)

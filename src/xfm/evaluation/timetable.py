@@ -57,6 +57,10 @@ class Timetable:
         self._rest_planned += self._work[part].rest
         self._to_come = self._to_come[1:]
 
+    def one_more(self, part: Part) -> None:
+        """The part that runs has a fine-tuning of another before its own."""
+        self._tunings = (self._work[part].tunings[0], *self._tunings)
+
     def minutes(self) -> float:
         """For the next fine-tuning of the part that runs; 0 where steps decide."""
         if not self._limited:

@@ -104,7 +104,12 @@ GROUPS = (
         "Language encoder only: a short fine-tuning, and a linear probe on the frozen encoder. Baselines: "
         "the same training on the second text alone (hypothesis only), and the larger class.",
     ),
-    Group("paraphrase", "Caption paraphrase", "As entailment: do both texts say the same?"),
+    Group(
+        "paraphrase",
+        "Caption paraphrase",
+        "As entailment: do both texts say the same? The fine-tuning begins with the model, or with what the "
+        "baseline from scratch has become, that was fine-tuned on entailment.",
+    ),
     Group(
         "category",
         "Category of unseen objects",

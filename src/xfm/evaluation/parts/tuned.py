@@ -1,11 +1,13 @@
 """The parts that fine-tune for a short time: what differs from task to task, and one function over it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+from torch import Tensor
 
 from xfm.config.evaluation import Part, ShortTuning
 from xfm.evaluation.context import Context
@@ -92,6 +94,7 @@ class TunedPart:
         only: the metrics that are scores; empty for all.
         also: adds further scores of a split.
         columns: what a pipeline must be told of the columns of the world's files.
+        after: the part, of the same task, with whose fine-tuned model it begins (an intermediate task).
     """
 
     task: type[AnyTask]
@@ -103,6 +106,7 @@ class TunedPart:
     only: tuple[str, ...] = ()
     also: Callable[[Context, PartResult, AnyTask, str, Sequence[Any]], None] | None = None
     columns: str = ""
+    after: Part | None = None
 
 
 _TEXT_PAIRS = TunedPart(
@@ -130,13 +134,23 @@ TUNED: Mapping[Part, TunedPart] = MappingProxyType(
             also=_add_zero_shot,
         ),
         Part.ENTAILMENT: _TEXT_PAIRS,
-        Part.PARAPHRASE: _TEXT_PAIRS,
+        # As RoBERTa's MRPC and STS-B, which begin with its model of MNLI (Liu et al. 2019, section 5.1).
+        Part.PARAPHRASE: replace(_TEXT_PAIRS, after=Part.ENTAILMENT),
     }
 )
 """A new part is a row here, a member of `Part`, and its steps in `EvaluationConfig` under the part's name."""
+FROM_SCRATCH = ", from scratch"
 
 
 # ---------------------------------------------------------------- what they share
+@dataclass(frozen=True)
+class _Beginning:
+    """A model, and what another part's fine-tuning has made of its tensors, as the task names them."""
+
+    model: Pretrained
+    learned: Mapping[str, Tensor] = field(default_factory=dict)
+
+
 def run_tuned(part: Part, context: Context) -> PartResult:
     """A short fine-tuning, the same without each modality, and the same of a model that was never trained.
 
@@ -145,27 +159,33 @@ def run_tuned(part: Part, context: Context) -> PartResult:
     own, result, name = TUNED[part], PartResult(), part.value
     short: ShortTuning = getattr(context.config, name)
     read = own.reader(context)
-    train = context.rows(read, name, "train", short.train_rows)
+    data = _training_rows(context, part)
     tests = {split: context.rows(read, name, split, short.test_rows) for split in context.splits(own.tests)}
-    data = SplitRows(train, labels=own.labels)
-    task, run = _tuned(context, result, part, data, context.pretrained)
+    beginning = _beginning(context, result, part)
+    task, run = _tuned(context, result, part, data, beginning)
+    _remember(context, part, task)
     predictions = {split: task.predict(rows) for split, rows in tests.items()}
     if context.kept is not None:
         task.finish()
         folder, settings = context.kept / name / MODEL_FOLDER, asdict(context.config)
-        save_tuned(folder, task, context.pretrained, context.origin, run, evaluation=settings)
+        first = {"intermediate_task": own.after.value} if own.after else {}
+        save_tuned(folder, task, context.pretrained, context.origin, run, evaluation=settings, **first)
     without: dict[str, dict[str, Mapping[str, float]]] = {split: {} for split in tests}
-    for blanked, floor in own.task.single(train).items():
-        other, _ = _tuned(context, result, part, data, context.pretrained, run.step, blanked, f", {floor}")
+    for blanked, floor in own.task.single(data.train).items():
+        other, _ = _tuned(context, result, part, data, beginning, run.step, blanked, f", {floor}")
         for split, rows in tests.items():
             without[split][floor] = other.metrics(rows, other.predict(rows))
     scratch: dict[str, Mapping[str, float]] = {}
     if context.config.scratch:
-        other, _ = _tuned(context, result, part, data, context.scratch, run.step, which=", from scratch")
+        untrained = _beginning(context, result, part, scratch=True)
+        other, _ = _tuned(context, result, part, data, untrained, run.step, which=FROM_SCRATCH)
+        _remember(context, part, other, scratch=True)
         scratch = {split: other.metrics(rows, other.predict(rows)) for split, rows in tests.items()}
     for split, rows in tests.items():
-        place, untrained = f"{name}/{split}", scratch.get(split)
-        add_scores(result, task, place, rows, predictions[split], without[split], own.only, untrained)
+        place = f"{name}/{split}"
+        add_scores(
+            result, task, place, rows, predictions[split], without[split], own.only, scratch.get(split)
+        )
         if own.also:
             own.also(context, result, task, place, rows)
         cases = list(zip(rows, predictions[split], strict=True))
@@ -179,12 +199,42 @@ def run_tuned(part: Part, context: Context) -> PartResult:
     return result
 
 
+def _training_rows(context: Context, part: Part) -> SplitRows[Any]:
+    own, short = TUNED[part], getattr(context.config, part.value)
+    rows = context.rows(own.reader(context), part.value, "train", short.train_rows)
+    return SplitRows(rows, labels=own.labels)
+
+
+def _beginning(context: Context, result: PartResult, part: Part, scratch: bool = False) -> _Beginning:
+    """What a part begins with; the one that it comes after is trained anew if this run has not trained it."""
+    model, first = context.scratch if scratch else context.pretrained, TUNED[part].after
+    if first is None:
+        return _Beginning(model)
+    if (first, scratch) not in context.learned:
+        which = f", before {part.value}"
+        steps = result.tunings[first.value + which]["steps"] if scratch else 0
+        context.timetable.one_more(first)
+        begins = _beginning(context, result, first, scratch)
+        rows = _training_rows(context, first)
+        which += FROM_SCRATCH if scratch else ""
+        task, _ = _tuned(context, result, first, rows, begins, steps, which=which)
+        _remember(context, first, task, scratch)
+    return _Beginning(model, context.learned[first, scratch])
+
+
+def _remember(context: Context, part: Part, task: AnyTask, scratch: bool = False) -> None:
+    """Keep what a fine-tuning has made of the model, without the head, if a part comes after it."""
+    if any(other.after is part for other in TUNED.values()):
+        state, head = task.module.state_dict(), task.module.added_state()
+        context.learned[part, scratch] = {n: t.clone() for n, t in state.items() if n not in head}
+
+
 def _tuned(
     context: Context,
     result: PartResult,
     part: Part,
     data: SplitRows[Any],
-    start: Pretrained,
+    beginning: _Beginning,
     steps: int = 0,
     blanked: Blanked = Blanked.NOTHING,
     which: str = "",
@@ -196,7 +246,9 @@ def _tuned(
     """
     short: ShortTuning = getattr(context.config, part.value)
     config = short.whole(context.config.seed, context.config.precision, str(context.device))
-    task = TUNED[part].task(start, context.pictures, data, task_settings(config, blanked))
+    task = TUNED[part].task(beginning.model, context.pictures, data, task_settings(config, blanked))
+    if beginning.learned:
+        task.module.load_state_dict({**beginning.learned, **task.module.added_state()})
     minutes = context.timetable.minutes()
     if steps:
         config = replace(config, steps=steps)
