@@ -12,7 +12,7 @@ from xfm.config.evaluation import EvaluationConfig
 from xfm.config.training import Precision
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts.probes import digits, run_category
-from xfm.evaluation.probing import PictureView, held_out_groups, patch_views, probe
+from xfm.evaluation.probing import FOLDS, PictureView, folds_of, patch_views, probe
 from xfm.modeling.features import Encoder, image_features
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.pictures import Pictures
@@ -49,18 +49,18 @@ def test_training_rows_choose_view_and_penalty() -> None:
     told = rng.normal(size=(400, 5)).astype(np.float32)
     told[:, 2] += np.r_[labels, np.repeat([0, 1], 50)] * 4
     noise = rng.normal(size=(400, 5)).astype(np.float32)
-    held = held_out_groups(np.arange(300), seed=1)
-    found = probe({"noise": noise, "told": told}, labels, held, [1.0, 1e-6])
+    folds = folds_of(np.arange(300), seed=1)
+    found = probe({"noise": noise, "told": told}, labels, folds, [1.0, 1e-6])
     assert (found.view, found.penalty) == ("told", 1.0)
     assert (found.labels == np.repeat([0, 1], 50)).mean() > 0.9
 
 
 def test_groups_are_held_out_whole() -> None:
     groups = np.repeat(np.arange(50), 3)
-    held = held_out_groups(groups, seed=0)
-    assert held.sum() == 30
-    assert {*groups[held]}.isdisjoint(groups[~held])
-    assert (held_out_groups(groups, seed=1) != held).any()
+    folds = folds_of(groups, seed=0)
+    assert np.bincount(folds).tolist() == [150 // FOLDS] * FOLDS
+    assert all(len({*folds[groups == group]}) == 1 for group in range(50))
+    assert (folds_of(groups, seed=1) != folds).any()
 
 
 def test_from_scratch_is_another_model_of_the_same_shape(pretrained: Pretrained) -> None:

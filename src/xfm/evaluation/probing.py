@@ -13,13 +13,17 @@ from torch import Tensor
 
 from xfm.config.linear import RegressionConfig
 from xfm.frozen.features import LabelledFeatures, chosen_rows
-from xfm.frozen.linear_probe import LinearProbe, fit_at
+from xfm.frozen.linear_probe import fit_at, fit_each
 from xfm.metrics.classification import Array, accuracy
 from xfm.modeling.features import Encoder
 from xfm.modeling.precision import autocast
 
-HELD = 0.2
-"""Share of the training rows that choose how a picture is seen, and the penalty."""
+FOLDS = 5
+"""Parts of the training rows; each is held out once, to choose how a picture is seen and the penalty."""
+
+
+_CHOOSING = RegressionConfig(standardise=True, tolerance=1e-4)
+_LAST = RegressionConfig(standardise=True)
 
 
 class PictureView(StrEnum):
@@ -80,44 +84,42 @@ def patch_views(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> dict[
     return {name: torch.cat(parts).numpy() for name, parts in seen.items()}
 
 
-def held_out_groups(groups: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
-    """[T] bool: all rows of a share of the groups, which [T] numbers from 0 tell."""
+def folds_of(groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """[T] the fold of each row, all rows of a group in one; [T] groups are numbered from 0."""
     count = int(groups.max()) + 1
-    chosen = np.random.default_rng(seed).permutation(count)[: max(1, round(HELD * count))]
-    return np.isin(groups, chosen)
+    return (np.random.default_rng(seed).permutation(count) * FOLDS // count)[groups]
 
 
 def probe(
     views: Mapping[str, Array],
     labels: Array,
-    held: NDArray[np.bool_],
+    folds: NDArray[np.int64],
     penalties: Sequence[float],
 ) -> Probed:
-    """Choose view and penalty on training rows that are held out, fit all training rows, answer the others.
+    """Choose view and penalty by cross-validation, fit all training rows, answer the others.
 
     Args:
         views: by name [T + N, D] features, the training rows first.
         labels: [T] of the training rows.
-        held: [T] bool, the rows that choose; they must not share what the test rows do not.
+        folds: [T] the fold of each training row, which must not share what the test rows do not.
         penalties: inverse penalties; the first chooses the view, then all are tried on it.
 
     Raises:
-        UserError: the rows that are not held out have one class only.
+        UserError: all but one fold have one class only.
     """
     count = len(labels)
 
-    def score(view: str, penalty: float) -> float:
-        rows = LabelledFeatures(views[view][:count], labels)
-        fitted, other = chosen_rows(rows, ~held, None), chosen_rows(rows, held, None)
-        return accuracy(_fit(fitted, penalty).predict(other.features), other.labels)
+    def scores(view: str, values: Sequence[float]) -> list[float]:
+        rows, right = LabelledFeatures(views[view][:count], labels), np.zeros(len(values))
+        for fold in np.unique(folds):
+            held = folds == fold
+            fitted, other = chosen_rows(rows, ~held, None), chosen_rows(rows, held, None)
+            fits = fit_each(fitted, values, _CHOOSING)
+            right += [held.sum() * accuracy(fit.predict(other.features), other.labels) for fit in fits]
+        return list(right / count)
 
-    first = {view: score(view, penalties[0]) for view in views}
-    view = max(first, key=lambda name: first[name])
-    tried = {penalties[0]: first[view]} | {one: score(view, one) for one in penalties[1:]}
+    view = next(iter(views)) if len(views) == 1 else max(views, key=lambda one: scores(one, penalties[:1]))
+    tried = dict(zip(penalties, scores(view, penalties), strict=True))
     penalty = max(tried, key=lambda one: tried[one])
-    last = _fit(LabelledFeatures(views[view][:count], labels), penalty)
+    last = fit_at(LabelledFeatures(views[view][:count], labels), penalty, _LAST)
     return Probed(last.predict(views[view][count:]), view, penalty)
-
-
-def _fit(rows: LabelledFeatures, penalty: float) -> LinearProbe:
-    return fit_at(rows, penalty, RegressionConfig(standardise=True))

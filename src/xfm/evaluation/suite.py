@@ -43,7 +43,7 @@ from xfm.training.flags import Flag, plain_flags
 from xfm.training.memory import prepare_process
 from xfm.training.signals import Interrupted
 
-CACHE_FORMAT = 6  # raise it when a part starts to compute something else
+CACHE_FORMAT = 7  # raise it when a part starts to compute something else
 _TASKS = {
     Part.HARD: ("retrieval",),
     Part.MASKED_TOKENS: ("masked_token",),

@@ -115,9 +115,23 @@ def fit_at(train: LabelledFeatures, value: float, config: RegressionConfig) -> L
     Raises:
         UserError: the rows have one class only.
     """
+    return fit_each(train, [value], config)[0]
+
+
+def fit_each(train: LabelledFeatures, values: Sequence[float], config: RegressionConfig) -> list[LinearProbe]:
+    """Fit the rows with each value of C, one after the other; what the fits share is computed once.
+
+    Raises:
+        UserError: the rows have one class only.
+    """
     classes, codes = _classes(train.labels)
-    fit = _fit(_regression(train.features, codes, len(classes), config), value, None, config)
-    return LinearProbe(fit.classifier, classes, [], value, fit.converged)
+    regression, start = _regression(train.features, codes, len(classes), config), None
+    found = []
+    for value in values:
+        fit = _fit(regression, value, start, config)
+        start = fit.classifier
+        found.append(LinearProbe(fit.classifier, classes, [], value, fit.converged))
+    return found
 
 
 def _classes(labels: Array) -> tuple[Array, NDArray[np.int64]]:

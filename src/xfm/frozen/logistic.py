@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from xfm.frozen.features import blocks
+from xfm.frozen.features import ROWS, blocks
 from xfm.metrics.classification import Array
 
 NULL = 1e-10  # share of the largest eigenvalue below which a direction is no direction
@@ -112,6 +113,9 @@ class Regression:
         self.mean = mean.float()
         self.axes = vectors[:, kept].float().contiguous()  # [D, R]
         self.variances = values[kept]  # [R] float64
+        # Rows that are held anyway are turned to the axes once, not in every pass.
+        whole = [block for block, _ in self.blocks()] if len(self.labels) <= ROWS else []
+        self._turned = (whole[0] - self.mean) @ self.axes if whole else None  # [N, R]
 
     @property
     def several(self) -> bool:
@@ -145,15 +149,17 @@ class Regression:
         objective.evaluate(first)
         if objective.steepest <= tolerance:
             return Fit(self._unscaled(objective.classifier(first)), 0, objective.steepest, True)
-        found = minimize(
-            objective.evaluate,
-            first,
-            jac=True,
-            method="L-BFGS-B",
-            callback=stop_at_tolerance,
-            # The tolerance is on the gradient by the weights, which only the callback knows.
-            options={**SOLVER, "maxiter": max_iterations},
-        )
+        # The solver's threads would spin beside torch's between its short sums: several times as long.
+        with threadpool_limits(1, user_api="blas"):
+            found = minimize(
+                objective.evaluate,
+                first,
+                jac=True,
+                method="L-BFGS-B",
+                callback=stop_at_tolerance,
+                # The tolerance is on the gradient by the weights, which only the callback knows.
+                options={**SOLVER, "maxiter": max_iterations},
+            )
         objective.evaluate(found.x)
         classifier, steepest = self._unscaled(objective.classifier(found.x)), objective.steepest
         return Fit(classifier, int(found.nit), steepest, found.nit < max_iterations)
@@ -163,6 +169,29 @@ class Regression:
         for rows in blocks(len(self.features)):
             block = _block(self.features, rows)
             yield block if self._divisor is None else block / self._divisor, self._targets[rows]
+
+    def classifier(self, along: Tensor, level: Tensor) -> LinearClassifier:
+        """That of weights along the axes [R, C] and logits at the mean [C], on divided features."""
+        weight = self.axes @ along  # [D, C]
+        return LinearClassifier(weight, level - self.mean @ weight)
+
+    def cross_entropy(self, along: Tensor, level: Tensor) -> tuple[float, Tensor, Tensor]:
+        """Summed over the rows, with its gradients by the weights along the axes [R, C] and the level [C]."""
+        measure = _binary if self.several else _multinomial
+        if self._turned is not None:
+            logits = _narrow(self._turned, along) + level  # [N, C]
+            loss, residual = measure(logits, self._targets, self.class_weights)
+            return loss, _narrow(self._turned.T, residual), residual.sum(0)
+        now, loss = self.classifier(along, level), 0.0
+        by_weight, by_level = torch.zeros_like(now.weight), torch.zeros_like(level)
+        for features, labels in self.blocks():
+            own, residual = measure(
+                torch.addmm(now.bias, features, now.weight), labels, self.class_weights
+            )  # of [B, C]
+            loss += own
+            by_weight.addmm_(features.T, residual)
+            by_level += residual.sum(0)
+        return loss, self.axes.T @ (by_weight - torch.outer(self.mean, by_level)), by_level
 
     def _scaled(self, given: LinearClassifier) -> LinearClassifier:
         """A classifier of features as one of divided features."""
@@ -203,34 +232,28 @@ class _Objective:
 
     def classifier(self, point: NDArray[np.float64]) -> LinearClassifier:
         """The classifier of a point."""
-        rows = torch.from_numpy(point).float().view(-1, self.rows.classes)  # [R + 1, C]
-        weight = self.rows.axes @ (self.scale * rows[:-1])  # [D, C]
-        return LinearClassifier(weight, self.bias_scale * rows[-1] - self.rows.mean @ weight)
+        return self.rows.classifier(*self._along(point))
 
     def evaluate(self, point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """The mean loss at a point and its gradient by the point."""
-        now, count = self.classifier(point), len(self.rows.labels)
-        loss, by_weight, by_bias = self._cross_entropy(now)
-        by_weight, by_bias = by_weight / count, by_bias / count
-        decay = self.penalty * now.weight
-        self.steepest = float(torch.maximum((by_weight + decay).abs().max(), by_bias.abs().max()))
-        centred = by_weight - torch.outer(self.rows.mean, by_bias)
-        along = self.scale * (self.rows.axes.T @ (centred + decay))  # [R, C]
-        gradient = torch.cat([along, self.bias_scale * by_bias[None]])
-        loss = loss / count + 0.5 * self.penalty * float(now.weight.double().square().sum())
+        (along, level), rows, count = self._along(point), self.rows, len(self.rows.labels)
+        loss, by_along, by_level = rows.cross_entropy(along, level)
+        by_along, by_level = by_along / count + self.penalty * along, by_level / count
+        by_weight = _narrow(rows.axes, by_along) + torch.outer(rows.mean, by_level)
+        self.steepest = float(torch.maximum(by_weight.abs().max(), by_level.abs().max()))
+        gradient = torch.cat([self.scale * by_along, self.bias_scale * by_level[None]])
+        loss = loss / count + 0.5 * self.penalty * float(along.double().square().sum())
         return loss, gradient.double().numpy().ravel()
 
-    def _cross_entropy(self, now: LinearClassifier) -> tuple[float, Tensor, Tensor]:
-        """Summed over the rows, with its gradients [D, C] and [C]."""
-        loss, by_weight, by_bias = 0.0, torch.zeros_like(now.weight), torch.zeros_like(now.bias)
-        measure = _binary if self.rows.several else _multinomial
-        for features, labels in self.rows.blocks():
-            logits = torch.addmm(now.bias, features, now.weight)  # [B, C]
-            own, residual = measure(logits, labels, self.rows.class_weights)
-            loss += own
-            by_weight.addmm_(features.T, residual)
-            by_bias += residual.sum(0)
-        return loss, by_weight, by_bias
+    def _along(self, point: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        """The weights of a point along the axes, [R, C], and the logits of a row at the mean, [C]."""
+        rows = torch.from_numpy(point).float().view(-1, self.rows.classes)  # [R + 1, C]
+        return self.scale * rows[:-1], self.bias_scale * rows[-1]
+
+
+def _narrow(left: Tensor, right: Tensor) -> Tensor:
+    """[N, R] times [R, C] of few columns, which MKL computes four times as fast turned over."""
+    return (right.T.contiguous() @ left.T).T
 
 
 def _multinomial(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[float, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from xfm.evaluation.context import Context
-from xfm.evaluation.probing import HELD, PictureView, held_out_groups, patch_views, probe
+from xfm.evaluation.probing import FOLDS, PictureView, folds_of, patch_views, probe
 from xfm.frozen.features import LabelledFeatures, raw_pixels
 from xfm.frozen.neighbours import nearest_neighbours
 from xfm.metrics.classification import Array, chance_of_classes, majority_accuracy
@@ -34,8 +34,8 @@ def run_category(context: Context) -> PartResult:
     pictures = torch.stack([context.pictures.uint8(row.image) for row in train + test])  # [N, 3, S, S]
     labels = np.array([row.label for row in train + test])
     # The test's pictures are of some hundred objects, each in several of them; so are the training rows'.
-    held = held_out_groups(row_groups([row.shown for row in train]), context.config.seed)
-    return _probe(context, "category", pictures, labels, held, row_groups([row.shown for row in test]))
+    folds = folds_of(row_groups([row.shown for row in train]), context.config.seed)
+    return _probe(context, "category", pictures, labels, folds, row_groups([row.shown for row in test]))
 
 
 def run_digits(context: Context) -> PartResult:
@@ -49,8 +49,8 @@ def run_digits(context: Context) -> PartResult:
         [framed(digit.expand(3, -1, -1), context.pretrained.preprocessing) for digit in grey]
     )
     alone = np.arange(len(keep) - train)
-    held = np.arange(train) >= (1 - HELD) * train  # other writers, see above
-    return _probe(context, "digits", pictures, labels[keep], held, alone)
+    folds = np.arange(train) * FOLDS // train  # of other writers, see above
+    return _probe(context, "digits", pictures, labels[keep], folds, alone)
 
 
 def _probe(
@@ -58,7 +58,7 @@ def _probe(
     name: str,
     pictures: torch.Tensor,
     labels: Array,
-    held: NDArray[np.bool_],
+    folds: NDArray[np.int64],
     groups: NDArray[np.int64],
 ) -> PartResult:
     """Probe and k-NN of the model's, a random encoder's and the pixels' features.
@@ -68,10 +68,10 @@ def _probe(
         name: of the task.
         pictures: [T + N, 3, S, S] uint8, the T training rows first.
         labels: [T + N].
-        held: [T] bool, the training rows that choose.
+        folds: [T] those of the training rows, which choose.
         groups: [N] of the test rows, see `row_groups`.
     """
-    config, seed, result, train = context.config.probe, context.config.seed, PartResult(), len(held)
+    config, seed, result, train = context.config.probe, context.config.seed, PartResult(), len(folds)
     known, true = labels[:train], labels[train:]
     model = context.pretrained.model
     views: dict[str, Mapping[str, Array]] = {
@@ -81,7 +81,7 @@ def _probe(
     }
     probes: dict[str, NDArray[np.bool_]] = {}
     for source, seen in views.items():
-        found = probe(seen, known, held, config.inverse_penalties)
+        found = probe(seen, known, folds, config.inverse_penalties)
         probes[source] = found.labels == true
         result.probes.setdefault(name, {})[source] = found.chosen
     neighbours = {

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.evaluation.context import Context
-from xfm.evaluation.probing import Probed, held_out_groups, probe
+from xfm.evaluation.probing import Probed, folds_of, probe
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import groups_of
 from xfm.modeling.features import text_features
@@ -39,8 +39,8 @@ def _probe(context: Context, task: AnyTask, test: Sequence[LabelledText], blanke
     parts = (rows[at : at + size] for at in range(0, len(rows), size))
     tokens = (tokenize_rows(part, context.pretrained.tokenizer, settings) for part in parts)
     views = {"token 0": text_features(context.encoder, tokens)}
-    held = held_out_groups(groups_of(task, train), context.config.seed)
-    return probe(views, np.array([row.label for row in train]), held, config.inverse_penalties)
+    folds = folds_of(groups_of(task, train), context.config.seed)
+    return probe(views, np.array([row.label for row in train]), folds, config.inverse_penalties)
 
 
 def _right(found: Probed, rows: Sequence[LabelledText]) -> NDArray[np.float64]:
