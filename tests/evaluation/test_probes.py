@@ -10,6 +10,7 @@ import torch
 from tests.alike import thorough
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.training import Precision
+from xfm.errors import UserError
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts.probes import digits, run_category
 from xfm.evaluation.probing import FOLDS, PictureView, folds_of, patch_views, probe
@@ -61,6 +62,11 @@ def test_groups_are_held_out_whole() -> None:
     assert np.bincount(folds).tolist() == [150 // FOLDS] * FOLDS
     assert all(len({*folds[groups == group]}) == 1 for group in range(50))
     assert (folds_of(groups, seed=1) != folds).any()
+
+
+def test_rows_of_one_object_choose_no_probe() -> None:
+    with pytest.raises(UserError, match="too few to choose a probe by"):
+        probe({"told": np.zeros((3, 2))}, np.array([0, 1]), folds_of(np.array([0, 0]), 0), [1.0])
 
 
 def test_from_scratch_is_another_model_of_the_same_shape(pretrained: Pretrained) -> None:

@@ -113,31 +113,33 @@ def test_too_late_is_not_without_steps() -> None:
         assert 0 < timetable.minutes() < 0.02
 
 
-def test_a_fine_tuning_of_another_part_takes_from_those_to_come() -> None:
-    """The time is used as well as without it, and the other one gets its own share."""
-    machine = Machine(lambda now: 1.0)
-    timetable = Timetable(nominal(WORK) / 60, PARTS, clock=lambda: machine.now)
+@pytest.mark.parametrize("scratch", [False, True])
+def test_a_fine_tuning_of_another_part_takes_from_those_to_come(scratch: bool) -> None:
+    """The time is used as well as without it, and the other one gets its own share, from scratch, too."""
+    plan = SCRATCH if scratch else WORK
+    machine = Machine(lambda now: 1.0, plan)
+    timetable = Timetable(nominal(plan) / 60, PARTS, scratch, lambda: machine.now)
     for part in PARTS:
         if part is Part.ENTAILMENT:
             timetable.was_done(part, 0.0)  # whose model nobody has any more
-            continue
-        if part is Part.PARAPHRASE:
+        elif part is Part.PARAPHRASE:
             with timetable.part(part):
                 timetable.one_more(Part.ENTAILMENT)
-                machine.works(WORK[part].rest)
-                for _ in range(3):
+                machine.works(plan[part].rest)
+                for _ in range(5 if scratch else 3):
                     seconds = 60 * timetable.minutes()
                     machine.now += seconds
                     machine.tuned.setdefault(part, []).append(seconds)
                     timetable.tuned(seconds)
-            continue
-        machine.evaluates(timetable, [part])
-        machine.now -= AFTERWARDS
-    first, own, _ = machine.tuned[Part.PARAPHRASE]
-    assert first / own == pytest.approx(
-        WORK[Part.ENTAILMENT].tunings[0] / WORK[Part.PARAPHRASE].tunings[0], 0.1
-    )
-    assert machine.now + AFTERWARDS == pytest.approx(nominal(WORK), abs=15)
+        else:
+            machine.evaluates(timetable, [part])
+            machine.now -= AFTERWARDS
+    first, own, second, *of_scratch = machine.tuned[Part.PARAPHRASE]
+    ratio = plan[Part.ENTAILMENT].tunings[0] / plan[Part.PARAPHRASE].tunings[0]
+    assert first / own == pytest.approx(ratio, 0.1)
+    assert second < own
+    assert of_scratch == pytest.approx([first, own] if scratch else [], rel=0.15)
+    assert machine.now + AFTERWARDS == pytest.approx(nominal(plan), abs=15)
 
 
 def test_by_steps_no_clock_decides() -> None:

@@ -12,8 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from xfm.config.linear import RegressionConfig, Sweep
 from xfm.errors import UserError
 from xfm.frozen import features as places
+from xfm.frozen import logistic
 from xfm.frozen.features import LabelledFeatures, concatenated, raw_pixels
-from xfm.frozen.linear_probe import best, binary_search, fit_at, fit_probe, grid_search, held_out
+from xfm.frozen.linear_probe import best, binary_search, fit_at, fit_each, fit_probe, grid_search, held_out
 from xfm.frozen.logistic import LinearClassifier, Regression
 from xfm.frozen.neighbours import nearest_neighbours, neighbour_shares, unit
 
@@ -89,6 +90,28 @@ def test_several_labels_have_the_optimum_of_each(exponent, seed):
         model = LogisticRegression(C=10**exponent, tol=1e-9, max_iter=20_000, class_weight={0: 1, 1: weight})
         theirs = model.fit(exact, flags[:, place]).predict_proba(exact)[:, 1]
         np.testing.assert_allclose(ours[:, place], theirs, atol=3e-3)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_many_rows_in_blocks_have_the_optimum_of_few_that_are_held(several, monkeypatch):
+    """Of one loss: turned to the axes once, or pass by pass; with weights and deviations."""
+    features, labels = problem(90, 7, 3, seed=5)
+    targets = np.eye(3, dtype=np.float32)[labels] if several else labels
+    more = {"deviations": features.std(0), "weights": np.array([1.0, 2.0, 0.5])}
+    held = Regression(features, targets, 3, **more).fit(0.3, tolerance=1e-6).classifier
+    monkeypatch.setattr(logistic, "ROWS", 16)
+    by_block = Regression(features, targets, 3, **more).fit(0.3, tolerance=1e-6).classifier
+    torch.testing.assert_close(by_block.logits(features), held.logits(features), atol=2e-3, rtol=0)
+
+
+def test_fits_of_several_penalties_are_those_of_each():
+    features, labels = problem(120, 9, 3, seed=6)
+    rows, config = LabelledFeatures(features, labels), RegressionConfig(standardise=True, tolerance=1e-6)
+    several = fit_each(rows, [1.0, 0.01], config)
+    for value, found in zip([1.0, 0.01], several, strict=True):
+        alone = fit_at(rows, value, config)
+        logits = [probe.classifier.logits(features) for probe in (found, alone)]
+        torch.testing.assert_close(*logits, atol=2e-3, rtol=0)
 
 
 def test_starting_elsewhere_changes_nothing():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.linear import RegressionConfig
+from xfm.errors import UserError
 from xfm.frozen.features import LabelledFeatures, chosen_rows
 from xfm.frozen.linear_probe import fit_at, fit_each
 from xfm.metrics.classification import Array, accuracy
@@ -105,9 +106,11 @@ def probe(
         penalties: inverse penalties; the first chooses the view, then all are tried on it.
 
     Raises:
-        UserError: all but one fold have one class only.
+        UserError: there is one fold only, or all but one have one class only.
     """
     count = len(labels)
+    if len(np.unique(folds)) < 2:
+        raise UserError(f"{count} training rows of one object or text are too few to choose a probe by")
 
     def scores(view: str, values: Sequence[float]) -> list[float]:
         rows, right = LabelledFeatures(views[view][:count], labels), np.zeros(len(values))

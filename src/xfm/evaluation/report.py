@@ -272,6 +272,7 @@ def _tuning_chart(parts: Mapping[Part, PartResult]) -> str:
     panels: dict[str, dict[str, Curve]] = {}
     for part, found in parts.items():
         for name, values in found.curves.items():
-            label = name.partition(", ")[2] or "task"
+            of, _, which = name.partition(", ")
+            label = (which if of == part.value else name) or "task"
             panels.setdefault(part_name(part.value), {})[label] = (list(range(1, len(values) + 1)), values)
     return small_multiples(panels, smooth=True) if panels else ""

@@ -68,7 +68,8 @@ def evaluate(
     fine-tunes on its way are kept in `out/tasks/PART/model`, before the part counts as
     finished. Every finished part is kept in `out/parts`, under a fingerprint of model, world and
     configuration, so that an evaluation that was interrupted goes on where it stopped (by the clock, too: a
-    pause does not count), and one of some parts joins those that were finished before. `metrics.json` is
+    pause does not count; a part that begins with another's fine-tuned model has that trained again, at the
+    cost of those to come), and one of some parts joins those that were finished before. `metrics.json` is
     written anew after each part and `evaluation.json` says what was run and how long each part took.
 
     Args:

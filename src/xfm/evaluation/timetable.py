@@ -36,7 +36,7 @@ class Timetable:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._clock, self._limited = clock, minutes > 0
-        self._ends = clock() + 60 * minutes
+        self._ends, self._scratch = clock() + 60 * minutes, scratch
         self._to_come = list(parts)
         self._work = {part: work.with_scratch() if scratch else work for part, work in WORK.items()}
         self._tunings: tuple[float, ...] = ()
@@ -58,8 +58,9 @@ class Timetable:
         self._to_come = self._to_come[1:]
 
     def one_more(self, part: Part) -> None:
-        """The part that runs has a fine-tuning of another before its own."""
-        self._tunings = (self._work[part].tunings[0], *self._tunings)
+        """The part that runs has another's fine-tuning before its own, and before its last, from scratch."""
+        extra, own = self._work[part].tunings[0], self._tunings
+        self._tunings = (extra, *own[:-1], extra, own[-1]) if self._scratch else (extra, *own)
 
     def minutes(self) -> float:
         """For the next fine-tuning of the part that runs; 0 where steps decide."""

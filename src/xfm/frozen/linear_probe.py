@@ -139,7 +139,7 @@ def _classes(labels: Array) -> tuple[Array, NDArray[np.int64]]:
     classes, codes = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise UserError(
-            f"all training rows have the label {str(classes[0])!r}: a probe needs two classes at least"
+            f"all rows to fit have the label {str(classes[0])!r}: a probe needs two classes at least"
         )
     return classes, codes.astype(np.int64)
 

@@ -24,6 +24,7 @@ from xfm.metrics.classification import Array
 
 NULL = 1e-10  # share of the largest eigenvalue below which a direction is no direction
 # A line search of more points goes on only where rounding hides which is lower.
+SOLVER_THREADS = {"libscipy_openblas": 1}  # of the library that SciPy and NumPy bring along
 SOLVER = {"maxcor": 20, "maxls": 10, "gtol": 0.0, "ftol": 1e-12}
 
 
@@ -77,7 +78,7 @@ class Regression:
     """Rows to fit, with what every value of C shares.
 
     Args:
-        features: [N, D] of any float type; a memory map is read in blocks and never held whole.
+        features: [N, D] of any float type; a memory map of many rows is read in blocks and never held whole.
         labels: [N] int64 from 0 to classes - 1; or [N, C] 0 and 1, where a row may have several labels.
         classes: number of classes C, at least 2.
         deviations: [D] positive; features are divided by them before they are penalised alike. None: by 1.
@@ -149,8 +150,8 @@ class Regression:
         objective.evaluate(first)
         if objective.steepest <= tolerance:
             return Fit(self._unscaled(objective.classifier(first)), 0, objective.steepest, True)
-        # The solver's threads would spin beside torch's between its short sums: several times as long.
-        with threadpool_limits(1, user_api="blas"):
+        # SciPy's threads would spin beside torch's between the solver's short sums: several times as long.
+        with threadpool_limits(SOLVER_THREADS):
             found = minimize(
                 objective.evaluate,
                 first,

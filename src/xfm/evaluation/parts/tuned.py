@@ -196,6 +196,8 @@ def run_tuned(part: Part, context: Context) -> PartResult:
                 for number in pick_examples(right, own.shown, context.config.seed)
             ]
         )
+    for key in [(first, scratch) for first, scratch in context.learned if first is own.after]:
+        del context.learned[key]
     return result
 
 
@@ -211,9 +213,11 @@ def _beginning(context: Context, result: PartResult, part: Part, scratch: bool =
     if first is None:
         return _Beginning(model)
     if (first, scratch) not in context.learned:
-        which = f", before {part.value}"
-        steps = result.tunings[first.value + which]["steps"] if scratch else 0
-        context.timetable.one_more(first)
+        which, steps = f", before {part.value}", 0
+        if scratch:
+            steps = result.tunings[first.value + which]["steps"]
+        else:
+            context.timetable.one_more(first)
         begins = _beginning(context, result, first, scratch)
         rows = _training_rows(context, first)
         which += FROM_SCRATCH if scratch else ""
@@ -223,8 +227,8 @@ def _beginning(context: Context, result: PartResult, part: Part, scratch: bool =
 
 
 def _remember(context: Context, part: Part, task: AnyTask, scratch: bool = False) -> None:
-    """Keep what a fine-tuning has made of the model, without the head, if a part comes after it."""
-    if any(other.after is part for other in TUNED.values()):
+    """Keep what a fine-tuning has made of the model, without the head, if a part to run begins there."""
+    if any(TUNED[other].after is part for other in context.config.parts if other in TUNED):
         state, head = task.module.state_dict(), task.module.added_state()
         context.learned[part, scratch] = {n: t.clone() for n, t in state.items() if n not in head}
 
