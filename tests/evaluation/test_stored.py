@@ -38,7 +38,8 @@ def test_fingerprints_follow_what_a_part_reads(tiny_world: Path) -> None:
         ("absence/test", {Part.ABSENCE}),
         ("masked_token/test", {Part.MASKED_TOKENS}),
         ("category/test", {Part.CATEGORY}),
-        ("entailment/train", {Part.ENTAILMENT}),
+        ("entailment/train", {Part.ENTAILMENT, Part.PARAPHRASE}),
+        ("paraphrase/train", {Part.PARAPHRASE}),
     ],
 )
 def test_fingerprints_follow_the_files(tiny_world: Path, tmp_path: Path, file: str, parts: set[Part]) -> None:
