@@ -168,8 +168,10 @@ def run_tuned(part: Part, context: Context) -> PartResult:
     if context.kept is not None:
         task.finish()
         folder, settings = context.kept / name / MODEL_FOLDER, asdict(context.config)
-        first = {"intermediate_task": own.after.value} if own.after else {}
-        save_tuned(folder, task, context.pretrained, context.origin, run, evaluation=settings, **first)
+        more: dict[str, Any] = {"evaluation": settings}
+        if own.after:
+            more["intermediate_task"] = own.after.value
+        save_tuned(folder, task, context.pretrained, context.origin, run, **more)
     without: dict[str, dict[str, Mapping[str, float]]] = {split: {} for split in tests}
     for blanked, floor in own.task.single(data.train).items():
         other, _ = _tuned(context, result, part, data, beginning, run.step, blanked, f", {floor}")
@@ -215,7 +217,7 @@ def _beginning(context: Context, result: PartResult, part: Part, scratch: bool =
     if (first, scratch) not in context.learned:
         which, steps = f", before {part.value}", 0
         if scratch:
-            steps = result.tunings[first.value + which]["steps"]
+            steps = int(result.tunings[first.value + which]["steps"])
         else:
             context.timetable.one_more(first)
         begins = _beginning(context, result, first, scratch)
