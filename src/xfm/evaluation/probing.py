@@ -110,7 +110,8 @@ def probe(
     """
     count = len(labels)
     if len(np.unique(folds)) < 2:
-        raise UserError(f"{count} training rows of one object or text are too few to choose a probe by")
+        said = "the training rows, of one object or text, are too few to choose a probe by"
+        raise UserError(f"{said}: raise --probe.train_rows, or give more than {count}")
 
     def scores(view: str, values: Sequence[float]) -> list[float]:
         rows, right = LabelledFeatures(views[view][:count], labels), np.zeros(len(values))
