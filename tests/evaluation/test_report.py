@@ -72,6 +72,16 @@ def test_what_pre_training_gave_has_a_column_or_a_reason(copy: Path, page: str) 
     assert "were not run (scratch is false)" in page
 
 
+def test_the_arithmetic_is_said(copy: Path, page: str) -> None:
+    with changed(copy / "evaluation.json") as details:
+        assert f"{details['precision']} arithmetic" in page
+        details["precision"] = "bf16"
+        details["provenance"] = {"recipe": "nano", "steps": 10, "precision": "bf16"}
+    page = write_report(copy).read_text()
+    assert "bf16 arithmetic" in page
+    assert "10 steps in bf16" in page
+
+
 def test_missing_scores_are_said(copy: Path) -> None:
     with changed(copy / "metrics.json") as scores:
         del scores["vqa/seen/accuracy"]

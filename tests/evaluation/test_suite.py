@@ -30,12 +30,14 @@ from xfm.config.evaluation import (
     ShortTuning,
 )
 from xfm.config.restore import from_plain
+from xfm.config.training import Precision
 from xfm.evaluation import suite
 from xfm.evaluation.kept_models import kept_models, listing
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.suite import evaluate
 from xfm.modeling.folder import load_model
+from xfm.modeling.precision import resolve
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
 from xfm.reports.stored import read_part
 from xfm.training.signals import Interrupted
@@ -108,6 +110,7 @@ def test_all_parts_are_listed(results: Path) -> None:
     details = details_of(results)
     assert set(details["seconds"]) == {part.value for part in Part}
     assert details["provenance"] == {"recipe": "tiny"}
+    assert details["precision"] == resolve(Precision(details["config"]["precision"]), "cpu")
 
 
 def test_retrieval_equals_its_definition(results: Path, tiny_world: Path) -> None:

@@ -1,5 +1,8 @@
 """bf16 where it is wanted, and close enough to float32."""
 
+import itertools
+import random
+
 import pytest
 import torch
 
@@ -39,6 +42,39 @@ def test_the_gain_is_measured_once() -> None:
     gain = precision._cpu_gain()
     assert precision._cpu_gain() == gain
     assert gain > 0 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else gain == 0
+
+
+class Disturbed:
+    """A clock by which products take 2 s in fp32 and 1 s in bf16, and longer while something else runs."""
+
+    def __init__(self, disturbed: int, draw: random.Random) -> None:
+        self.now, self.reads, self.left, self.draw = 0.0, 0, disturbed, draw
+
+    def __call__(self) -> float:
+        if self.reads % 2:
+            self.left -= 1
+            slower = self.draw.uniform(1, 3) if self.left > 0 else 1.0
+            self.now += slower * (2.0 if self.reads % 4 == 1 else 1.0)
+        self.reads += 1
+        return self.now
+
+
+@pytest.mark.parametrize("disturbed", [0, 14, 50])
+@pytest.mark.parametrize("seed", range(8))
+def test_other_programs_do_not_decide(disturbed: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Disturbed(disturbed, random.Random(seed))
+    monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(precision.time, "perf_counter", clock)
+    assert precision._cpu_gain.__wrapped__(side=2) == pytest.approx(2.0)
+    assert clock.reads >= 2 * 2 * 7 * 4  # two products, each between two reads
+
+
+def test_a_machine_that_never_rests_is_measured_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.accumulate(0.99**read for read in range(1000))  # every product faster than the last
+    monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: next(clock))
+    assert precision._cpu_gain.__wrapped__(side=2, repeats=7, most=5) > 0
+    assert next(clock) == pytest.approx(sum(0.99**read for read in range(5 * 7 * 2 * 2 + 1)))
 
 
 def test_states_take_the_dtype_of_the_products() -> None:

@@ -22,6 +22,7 @@ from xfm.config.encoders import LanguageConfig, TextPositions
 from xfm.config.load import dump_recipe
 from xfm.config.phases import Phase, PhaseStream, PhaseWeights
 from xfm.config.recipe import InitConfig
+from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.modeling.folder import load_model, save_model
 from xfm.training.checkpoint import checkpoint_path, load_checkpoint
@@ -52,12 +53,21 @@ def test_run_folder(run):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize(("gain", "resolved"), [(1.0, "fp32"), (2.0, "bf16")])
+def test_a_model_says_what_auto_became(gain, resolved, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("xfm.modeling.precision._cpu_gain", lambda: gain)
+    pretrain(tiny_recipe(corpus, steps=1, save_every=1, precision=Precision.AUTO), tmp_path, progress=False)
+    for folder in (tmp_path / "model", checkpoint_path(tmp_path, 1)):
+        assert load_model(folder).provenance["precision"] == resolved
+
+
 def test_every_checkpoint_is_a_model_folder(run):
     """It says all that a model folder says, of its own step."""
     for steps in (3, 6):
         loaded = load_model(checkpoint_path(run, steps))
         provenance = loaded.provenance
         assert provenance["position"] == {"steps": steps, "of": 6, "batches": steps}
+        assert provenance["precision"] == "fp32"
         assert provenance["gradients"]["itm"] == ["fusion", "vision"]
         assert provenance["licences"]["code"] == "Apache-2.0"
         assert provenance["licences"]["weights"] is None

@@ -130,7 +130,9 @@ def facts(
     config: dict[str, Any] = details.get("config") or {}
     init = {name: value for name, value in (provenance.get("init") or {}).items() if value}
     began = ", ".join(f"{name} from {value}" for name, value in init.items())
-    total, steps = sum((details.get("seconds") or {}).values()), " steps" + _by_clock(provenance)
+    total = sum((details.get("seconds") or {}).values())
+    steps = " steps" + _by_clock(provenance)
+    steps += f" in {provenance['precision']}" if "precision" in provenance else ""
     rows = {
         "Model": str(details.get("model", "unknown")),
         "Recipe": _joined(provenance.get("recipe"), provenance.get("steps"), steps),
@@ -146,7 +148,7 @@ def facts(
             details.get("calibration") or {}, kept=details.get("calibration_kept", True)
         ),
         "Device": f"{details.get('device', 'cpu')}, {details.get('threads', '?')} threads, "
-        f"torch {details.get('torch', '?')}",
+        f"{details.get('precision', 'unknown')} arithmetic, torch {details.get('torch', '?')}",
         "Weights' sha256": str(details.get("weights_sha256", ""))[:16],
     }
     return [(name, text) for name, text in rows.items() if text]

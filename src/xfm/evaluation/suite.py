@@ -32,6 +32,7 @@ from xfm.modeling.folder import load_model, require_seeing
 from xfm.modeling.model_writing import write_calibration
 from xfm.modeling.named import model_folder as folder_of
 from xfm.modeling.named import stand_in
+from xfm.modeling.precision import resolve
 from xfm.paths import home_path
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_scores
@@ -241,6 +242,7 @@ def describe_evaluation(
         "parameters": sum(p.numel() for p in pretrained.model.parameters()),
         "config": asdict(config),
         "device": str(context.device),
+        "precision": resolve(config.precision, context.device).value,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "seconds": dict(seconds),

@@ -11,6 +11,7 @@ from xfm.finetuning.tuning_run import TuningRun
 from xfm.modeling.adapters import save_adapter
 from xfm.modeling.folder import Belongings, Pretrained, save_model
 from xfm.modeling.model_files import FRESH
+from xfm.modeling.precision import resolve
 from xfm.tasks.base import Task
 
 REMEMBERED = 16
@@ -53,6 +54,7 @@ def save_tuned(
         "fine_tuned_from": began_from,
         "steps": run.step,
         "best_step": run.best.step if run.best else None,
+        "precision": resolve(task.settings.precision, task.settings.device).value,
         "seed": task.settings.seed,
         "rows": {"train": len(task.train_rows), "valid": valid},
         "licences": before.get("licences", {}),

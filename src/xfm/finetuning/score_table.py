@@ -28,6 +28,7 @@ from xfm.finetuning.start import load_base, local_model
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.finetuning.usable import few, partial_pictures, require_texts, say_partial
 from xfm.modeling.named import stand_in
+from xfm.modeling.precision import resolve
 from xfm.paths import home_path
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_output, write_scores
@@ -176,11 +177,12 @@ def _score(
     found = Scored(out, result.scores, predictions, unknown, said, more["next"])
     write_output(out / PREDICTIONS, rows.answered(task, predictions))
     settings = task.settings
+    precision = resolve(settings.precision, settings.device)
     details = {
         "rows": {SPLIT: len(rows.rows)},
         "unknown": unknown,
         "baselines": result.baselines,
-        "config": {"seed": settings.seed, "precision": settings.precision.value, "device": settings.device},
+        "config": {"seed": settings.seed, "precision": precision.value, "device": settings.device},
         "tokens": settings.max_tokens,
         "candidates": candidates_of(task, {SPLIT: rows.rows}),
         "seconds": {"predictions": round(time.perf_counter() - began, 2)},

@@ -252,8 +252,9 @@ class _Loop(Generic[B]):
 
     def _result(self, step: int, began: float, last: Mapping[str, Any]) -> TrainResult:
         changes = self.folder.changes if self.folder else ()
+        skipped, precision, average = self.steps.skipped, self.steps.precision, self.steps.average
         seconds = time.perf_counter() - began
-        return TrainResult(step, self.steps.skipped, seconds, last, changes, self.steps.average)
+        return TrainResult(step, skipped, seconds, precision, last, changes, average)
 
     def _enough(self, done: int) -> bool:
         """Whether the run may end before its last step."""

@@ -134,7 +134,9 @@ def pretrain(
         if process.is_first:
             for report in data.reports:
                 bad.folder(report)
-            made = provenance(result.step, changes=result.changes, average=recipe.training.ema)
+            made = provenance(
+                result.step, result.precision, changes=result.changes, average=recipe.training.ema
+            )
             save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, made)
             if count := data.used_in_part:
                 were = amount(count, "picture was", "pictures were")

@@ -11,7 +11,7 @@ import torch
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.recipe import Recipe
-from xfm.config.training import TrainingConfig
+from xfm.config.training import Precision, TrainingConfig
 from xfm.data.tokenizer import Tokenizer
 from xfm.files import read_json_or_nothing
 from xfm.modeling.belongings import CODE_LICENCE
@@ -29,12 +29,13 @@ def checkpoint_describer(
     config: ModelConfig,
     tokenizer: Tokenizer,
     preprocessing: Preprocessing,
-    provenance: Callable[[int], dict[str, Any]],
+    provenance: Callable[[int, Precision], dict[str, Any]],
 ) -> Describe:
-    """Writes what makes a checkpoint a model folder; `provenance` takes the steps done."""
+    """Writes what makes a checkpoint a model folder; `provenance` takes steps done and arithmetic."""
 
-    def describe(folder: Path, steps: int) -> None:
-        write_description(folder, config, Belongings(tokenizer, preprocessing, provenance(steps)))
+    def describe(folder: Path, steps: int, precision: Precision) -> None:
+        made = provenance(steps, precision)
+        write_description(folder, config, Belongings(tokenizer, preprocessing, made))
 
     return describe
 
@@ -50,15 +51,18 @@ def origin_of(model: str | None) -> dict[str, Any]:
 def describe_run(
     recipe: Recipe,
     steps: int,
+    precision: Precision,
     origin: Mapping[str, Any] = MappingProxyType({}),
     changes: Sequence[str] = (),
     average: float = 0.0,
 ) -> dict[str, Any]:
-    """Provenance of the trained model: recipe, position, data, policy, seeds and versions, and licences.
+    """Provenance of the trained model: recipe, position, arithmetic, data, policy, seeds and versions, and
+    licences.
 
     Args:
         recipe: of the run.
         steps: steps done; where every data stream stands follows from it.
+        precision: arithmetic of the passes, decided: where the recipe has `auto`, it tells which.
         origin: from `origin_of`.
         changes: what was otherwise, and allowed, when the run was resumed.
         average: decay of the moving average that the weights are; 0 where they are those of the last step.
@@ -68,6 +72,7 @@ def describe_run(
         "recipe": recipe.name,
         "steps": steps,
         "position": _position(recipe.training, steps),
+        "precision": precision.value,
         "seed": recipe.training.seed,
         "init": to_plain(recipe.init),
         "gradients": _reached(recipe),

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from xfm.config.training import Precision
 from xfm.data.schema import TensorFields
 from xfm.objectives.losses import Losses
 from xfm.training.averaging import AverageBeside
@@ -19,6 +20,7 @@ class TrainResult:
         step: optimiser steps done, skipped ones included.
         skipped: steps skipped since the run or its continuation began, because the loss was NaN or infinite.
         seconds: time since then.
+        precision: arithmetic of the passes, decided.
         last: the last logged line (see `RunLog`), empty if nothing was logged.
         changes: what was otherwise, and allowed, when the run was resumed: sentences.
         average: of the weights, where the configuration keeps one; the model has what was trained last.
@@ -27,6 +29,7 @@ class TrainResult:
     step: int
     skipped: int
     seconds: float
+    precision: Precision
     last: Mapping[str, Any] = field(default_factory=dict)
     changes: tuple[str, ...] = ()
     average: AverageBeside | None = None

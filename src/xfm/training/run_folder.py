@@ -114,8 +114,8 @@ def farewell(step: int, folder: Path | None) -> str:
 class Describe(Protocol):
     """Writes further files into a checkpoint."""
 
-    def __call__(self, folder: Path, steps: int) -> None:
-        """Write them into its folder, given the steps done."""
+    def __call__(self, folder: Path, steps: int, precision: Precision) -> None:
+        """Write them into its folder, given the steps done and in which arithmetic."""
         ...
 
 
@@ -138,7 +138,7 @@ class RunFolder:
         path: the folder.
         config: the run's resolved configuration: a dataclass, or a mapping of such.
         process: this process; the first one writes.
-        describe: writes further files into a checkpoint, given its folder and the steps done.
+        describe: writes further files into a checkpoint, given its folder, steps done and arithmetic.
         data: the files of the run's data with a digest each, see `data_fingerprint`; the first process's.
         allowed: what a resumed run may have otherwise.
         beside: whether checkpoints are written while training goes on.
@@ -236,7 +236,7 @@ class RunFolder:
         kept = {} if memory is None else {f"{MEMORY}{name}": one for name, one in memory.state().items()}
         states = distributed.gathered_by_first(random_state(generator) | kept)
         state = CheckpointState(step, self.settings, world, precision, self.data, self.changes, samples)
-        describe = None if self.describe is None else partial(self.describe, steps=step)
+        describe = None if self.describe is None else partial(self.describe, steps=step, precision=precision)
 
         tensors = snapshot(model, optimizer, self.process.is_first, self._copies, average)
 
