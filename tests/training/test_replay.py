@@ -1,5 +1,6 @@
 """Pre-training by a clock: recorded, stopped and gone on with, and trained again step for step."""
 
+import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from xfm.cli import main
 from xfm.config.load import load_recipe
 from xfm.config.phases import Phase, PhaseWeights
 from xfm.config.recipe import Recipe
+from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.modeling.folder import load_model
 from xfm.training.checkpoint import list_checkpoints
@@ -88,6 +90,27 @@ def assert_same_training(one: Path, other: Path) -> None:
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(1.0, 2.0), (2.0, 1.0)])
+def test_a_replay_has_the_arithmetic_of_the_run_that_it_follows(ours, theirs, corpus, tmp_path, monkeypatch):
+    recipe = tiny_recipe(corpus, steps=2, precision=Precision.AUTO)
+    monkeypatch.setattr("xfm.modeling.precision._cpu_gain", lambda: ours)
+    pretrain(recipe, tmp_path / "run", progress=False)
+    monkeypatch.setattr("xfm.modeling.precision._cpu_gain", lambda: theirs)
+    pretrain(recipe, tmp_path / "again", replay=tmp_path / "run", progress=False)
+    assert_same_training(tmp_path / "run", tmp_path / "again")
+    assert load_recipe(tmp_path / "again" / "config.yaml").training.precision is Precision.AUTO
+
+
+@pytest.mark.parametrize("said", [None, "quick", ["bf16"]])
+def test_a_run_that_does_not_say_its_arithmetic_is_replayed_in_ours(said, corpus, tmp_path, caplog):
+    recipe = tiny_recipe(corpus, steps=1, precision=Precision.AUTO)
+    model = pretrain(recipe, tmp_path / "run", progress=False)
+    told = json.loads((model / "provenance.json").read_text())
+    (model / "provenance.json").write_text(json.dumps(told | {"precision": said}))
+    pretrain(recipe, tmp_path / "again", replay=tmp_path / "run", progress=False)
+    assert "does not say in which arithmetic" in caplog.text
 
 
 def decided(run: Path, name: str = SCHEDULE) -> list[tuple[float, int]]:

@@ -28,7 +28,7 @@ from xfm.training.failures import explaining_failures
 from xfm.training.logging import LOG_FILE
 from xfm.training.loop import train
 from xfm.training.pretraining_step import PretrainingStep
-from xfm.training.provenance import checkpoint_describer, describe_run, origin_of
+from xfm.training.provenance import arithmetic_of, checkpoint_describer, describe_run, origin_of
 from xfm.training.randomness import seed_all
 from xfm.training.run_folder import held, require_run, restarted, saved_of
 from xfm.training.sharded import whole as whole_tensor
@@ -111,7 +111,7 @@ def pretrain(
             model,
             step,
             lambda start, stop: bad.watched(data.batches(start, stop)),
-            recipe.training,
+            arithmetic_of(recipe.training, replay and home_path(replay) / MODEL_FOLDER),
             folder,
             course=course,
             is_new=lambda name: name.startswith(new),

@@ -1,6 +1,8 @@
 """Where a trained model comes from: recipe, position, data, gradient policy, licences, versions."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +22,8 @@ from xfm.modeling.gradients import GradientPolicy
 from xfm.modeling.model_reading import read_provenance
 from xfm.modeling.model_writing import write_description
 from xfm.training.run_folder import Describe
+
+_log = logging.getLogger(__name__)
 
 _OF_THE_START = ("recipe", "steps", "seed", "composed", "licences", "began_with")
 _OF_THE_WORLD = ("seed", "licences", "fingerprint", "packages", "counts")
@@ -46,6 +50,24 @@ def origin_of(model: str | None) -> dict[str, Any]:
         return {}
     provenance = read_provenance(model)
     return {key: provenance[key] for key in _OF_THE_START if key in provenance}
+
+
+def arithmetic_of(config: TrainingConfig, followed: Path | None) -> TrainingConfig:
+    """The settings of a run with the arithmetic of the run that it replays, where it would choose its own.
+
+    What `auto` is follows from the machine, and may differ between two processes on one.
+
+    Args:
+        config: as the recipe has it.
+        followed: folder of the model that came of that run; None where none is replayed.
+    """
+    if followed is None or config.precision is not Precision.AUTO:
+        return config
+    said = read_provenance(followed).get("precision")
+    if said not in [Precision.FP32.value, Precision.BF16.value]:  # an older version trained it
+        _log.warning("%s does not say in which arithmetic it was trained; it is chosen anew", followed)
+        return config
+    return replace(config, precision=Precision(said))
 
 
 def describe_run(
