@@ -88,9 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     def shows() -> bool:
         return all(command.shows(chosen) for command, chosen in running)
 
-    status = guarded(work, place, shows, debug="--debug" in given)
-    if argv is None:
-        leaving()
+    try:
+        status = guarded(work, place, shows, debug="--debug" in given)
+    finally:  # help leaves by an exception
+        if argv is None:
+            leaving()
     return FAILED if refused else status
 
 

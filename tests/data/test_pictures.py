@@ -23,6 +23,7 @@ from xfm.data.exif import orientation_of
 from xfm.data.in_memory import to_uint8
 from xfm.data.picture_formats import BROKEN, PictureFormat, open_with_pillow
 from xfm.data.picture_pieces import plain_jpeg
+from xfm.data.picture_pixels import rgb_of
 from xfm.data.pictures import PictureError, decode, picture_size
 from xfm.errors import UserError
 
@@ -32,6 +33,7 @@ def encode(width: int, height: int, format: str, mode: str = "RGB", **options) -
     return heic(picture) if format == "HEIF" else saved(picture, format, **options)
 
 
+OF_PILLOW = ["1", "L", "P", "RGB", "RGBA", "LA", "La", "PA", "CMYK", "YCbCr", "LAB", "HSV"]
 MODES = [("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "P"), ("PNG", "RGBA"), ("WEBP", "RGB"), ("WEBP", "RGBA")]
 
 
@@ -266,3 +268,18 @@ def test_an_array_that_may_not_be_written_is_read_in_silence() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert to_uint8(own).permute(1, 2, 0).tolist() == own.tolist()
+
+
+@pytest.mark.parametrize("clear", [False, True])
+@pytest.mark.parametrize("mode", OF_PILLOW)
+@pytest.mark.parametrize("at_once", [1, 1000])
+def test_large_pictures_are_converted_in_strips(mode, clear, at_once, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (61, 43, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise).convert("LA" if mode == "La" else mode).convert(mode)
+    if clear and mode in ("L", "P", "RGB"):
+        picture.info["transparency"] = (1, 2, 3) if mode == "RGB" else 7
+    whole = rgb_of(picture.copy())
+    monkeypatch.setattr("xfm.data.picture_pixels.AT_ONCE", at_once)
+    strips = rgb_of(picture)
+    assert torch.equal(strips, whole)
+    assert strips.is_contiguous()

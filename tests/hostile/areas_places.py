@@ -1,5 +1,6 @@
 """Places that cannot be written or are in use, streams that are closed, other environments, small memories."""
 
+from tests.hostile.running import interrupt
 from tests.hostile.situation import Situation, copied, fifo, folder, link, loop
 
 TUNE = "finetune text-classification --model {model} --train {rows} --steps 1 --quiet --out"
@@ -121,7 +122,8 @@ ENVIRONMENT = [
     Situation("finetune-home-nowhere", f"{TUNE} out", env={"HOME": "/nowhere"}, status=(0,), silent=True),
     Situation("finetune-tmpdir-nowhere", f"{TUNE} out", env={"TMPDIR": "/nowhere"}, status=(0, 2), silent=True),
     Situation("finetune-language-c", f"{TUNE} out", env={"LANG": "C", "LC_ALL": "C"}, status=(0,), silent=True),
-    Situation("finetune-torchrun", f"{TUNE} out", says=("torchrun",),
+    Situation("finetune-torchrun", f"{TUNE} out", says=("waits at 127.0.0.1:29533", "without torchrun"),
+        during=interrupt("torchrun"), status=(130,),
         env={"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533"}),
     Situation("pretrain-rank-nonsense", f"{PRETRAIN} out", says=("RANK",), env={"RANK": "x", "WORLD_SIZE": "2"}),
     Situation("pretrain-rank-beyond", f"{PRETRAIN} out", says=("RANK",),

@@ -1,5 +1,8 @@
 """Processes that are started again over one store find one another, and none of those that have ended."""
 
+import signal
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -10,7 +13,7 @@ from tests.processes import Running, run
 from tests.training.faults import command
 from tests.training.support import logged_losses
 from xfm.training.distributed import RESTARTS
-from xfm.training.rounds import name_of_round
+from xfm.training.rounds import name_of_round, patiently
 
 SECONDS = timedelta(seconds=20)
 
@@ -68,3 +71,33 @@ def test_a_machine_that_did_not_count_a_restart_goes_on_with_the_others(corpus, 
 def of(rank: int, restarts: int) -> dict[str, str]:
     """What torchrun tells a process."""
     return {"RANK": str(rank), "LOCAL_RANK": str(rank), RESTARTS: str(restarts)}
+
+
+def test_a_wait_is_said_and_its_result_returned(monkeypatch, caplog):
+    monkeypatch.setattr("xfm.training.rounds.PATIENCE", 0.01)
+    for name, value in {"RANK": "1", "WORLD_SIZE": "3", "MASTER_ADDR": "there", "MASTER_PORT": "5"}.items():
+        monkeypatch.setenv(name, value)
+    assert patiently(lambda: time.sleep(0.2) or "met", timedelta(minutes=2)) == "met"
+    assert "process 1 waits at there:5 for the others of 3, for 2 minutes at most" in caplog.text
+
+
+def test_who_meets_at_once_says_nothing(caplog):
+    assert patiently(lambda: 7, timedelta(minutes=2)) == 7
+    with pytest.raises(RuntimeError, match="nobody came"):
+        patiently(_nobody, timedelta(minutes=2))
+    assert not caplog.text
+
+
+def _nobody() -> None:
+    raise RuntimeError("nobody came")
+
+
+def test_a_wait_hears_signals(monkeypatch):
+    """Those of a call that holds no lock of Python and looks at no signal, as torch's."""
+    monkeypatch.setattr("xfm.training.rounds.PATIENCE", 0.01)
+    threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+    began, forever = time.monotonic(), threading.Event()
+    with pytest.raises(KeyboardInterrupt):
+        patiently(forever.wait, timedelta(minutes=2))
+    forever.set()
+    assert time.monotonic() - began < 5

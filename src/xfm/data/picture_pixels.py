@@ -8,6 +8,8 @@ from torch import Tensor
 from xfm.data.picture_formats import BROKEN, Header, PictureError, PictureFormat, open_with_pillow
 from xfm.errors import first_line
 
+AT_ONCE = 1 << 20
+"""Pixels that Pillow converts at a time: of a large picture each further copy is hundreds of megabytes."""
 LEAST_SHARE = 0.1
 """Of a JPEG that ends early: less than this share of its rows shows nobody what it is."""
 _END = b"\xff\xd9"
@@ -76,11 +78,23 @@ def rgb_of(picture: Image.Image) -> Tensor:
         if isinstance(clear, int):
             grey[values == clear] = 255
         return torch.from_numpy(grey).expand(3, -1, -1).contiguous()
+    width, height = picture.size
+    rows = max(1, AT_ONCE // width)
+    if rows >= height:
+        return _shown(picture).contiguous()
+    pixels = torch.empty(3, height, width, dtype=torch.uint8)
+    for top in range(0, height, rows):
+        pixels[:, top : top + rows] = _shown(picture.crop((0, top, width, min(top + rows, height))))
+    return pixels
+
+
+def _shown(picture: Image.Image) -> Tensor:
+    """[3, H, W] uint8, in the layout of the array that Pillow gives."""
     if picture.has_transparency_data:
         shown = on_white(picture)
     else:
         shown = picture if picture.mode == "RGB" else picture.convert("RGB")
-    return torch.from_numpy(np.array(shown)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(shown)).permute(2, 0, 1)
 
 
 def on_white(picture: Image.Image) -> Image.Image:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from xfm.errors import SaidElsewhere, UserError, first_line
 from xfm.processes import process_count
-from xfm.training.rounds import name_of_round
+from xfm.training.rounds import name_of_round, patiently
 
 T = TypeVar("T")
 RESTARTS = "TORCHELASTIC_RESTART_COUNT"
@@ -129,9 +129,13 @@ def _join(backend: str, timeout: timedelta) -> None:
 
     Otherwise a process finds addresses of those that have ended, and is refused there now and then.
     """
-    meet, named = dist.rendezvous, dist.PrefixStore  # pyright: ignore[reportPrivateImportUsage]
-    store, own, count = next(iter(meet("env://", timeout=timeout)))
-    store = named(name_of_round(store, own, count, timeout), store)
+    rendezvous, named = dist.rendezvous, dist.PrefixStore  # pyright: ignore[reportPrivateImportUsage]
+
+    def meet() -> tuple[Any, int, int]:
+        store, own, count = next(iter(rendezvous("env://", timeout=timeout)))
+        return named(name_of_round(store, own, count, timeout), store), own, count
+
+    store, own, count = patiently(meet, timeout)
     dist.init_process_group(backend, store=store, rank=own, world_size=count, timeout=timeout)
 
 

@@ -1,14 +1,63 @@
-"""A name for each time that torchrun starts the processes of a run, which all of them know."""
+"""Where the processes of a run meet, and a name for each time that torchrun starts them, which all know."""
 
+import logging
+import os
 import secrets
+import threading
 import time
-from collections.abc import Set
+from collections.abc import Callable, Set
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
+PATIENCE = 15.0
+"""Seconds after which a process says that it waits for the others."""
+_log = logging.getLogger(__name__)
 _ASKED = "xfm-asked"
 _PAUSE = 0.05
 """Seconds between two looks of the first process at who asks."""
+
+
+def patiently(meet: Callable[[], T], timeout: timedelta) -> T:
+    """What a call gives that waits for the other processes; it says so when that takes long.
+
+    torch waits where Python hears no signal. So the call has a thread of its own, which Ctrl-C leaves behind.
+
+    Args:
+        meet: the call.
+        timeout: how long it waits itself.
+    """
+    found: list[T] = []
+    failed: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            found.append(meet())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    if thread.is_alive():
+        _log.warning("%s", _waiting(timeout))
+    while thread.is_alive():
+        thread.join(1.0)
+    if failed:
+        raise failed[0]
+    return found[0]
+
+
+def _waiting(timeout: timedelta) -> str:
+    """Who waits where, from what torchrun tells its processes."""
+    own, count, host, port = (
+        os.environ.get(name, "?") for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    )
+    minutes = timeout.total_seconds() / 60
+    return (
+        f"process {own} waits at {host}:{port} for the others of {count}, for {minutes:g} minutes at most; a "
+        "run of one process is started without torchrun, and without RANK and WORLD_SIZE"
+    )
 
 
 def name_of_round(store: Any, rank: int, count: int, timeout: timedelta) -> str:
