@@ -131,8 +131,8 @@ def facts(
     init = {name: value for name, value in (provenance.get("init") or {}).items() if value}
     began = ", ".join(f"{name} from {value}" for name, value in init.items())
     total = sum((details.get("seconds") or {}).values())
-    steps = " steps" + _by_clock(provenance)
-    steps += f" in {provenance['precision']}" if "precision" in provenance else ""
+    arithmetic = f" in {provenance['precision']}" if "precision" in provenance else ""
+    steps = f" steps{arithmetic}{_by_clock(provenance)}"
     rows = {
         "Model": str(details.get("model", "unknown")),
         "Recipe": _joined(provenance.get("recipe"), provenance.get("steps"), steps),
