@@ -32,10 +32,12 @@ from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.finetune import Tuning, TuningConfig
 from xfm.config.tasks import task_spec
+from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.finetuning.baselines.strong import baselines_of
 from xfm.finetuning.from_rows import finetune_rows
 from xfm.finetuning.leaderboard import Leaderboard, Sort
+from xfm.modeling.model_reading import read_provenance
 from xfm.reports.scores import read_scores
 from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
@@ -250,6 +252,20 @@ def test_a_run_that_torchrun_starts_again_resumes_by_itself(
     for name in ("validation.jsonl", "model/task.safetensors"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert "Resuming from" in (out / "log.jsonl").read_text()
+
+
+def test_a_model_says_the_arithmetic_in_which_it_was_trained(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed run keeps that of its beginning, whatever the process that ends it would choose."""
+    config, out = replace(SHORT, baseline=False, precision=Precision.AUTO), tmp_path / "out"
+    monkeypatch.setattr("xfm.modeling.precision._cpu_gain", lambda: 2.0)
+    with stopped(monkeypatch, out, 3):
+        on_sample("text-classification", model, out, config)
+    monkeypatch.setattr("xfm.modeling.precision._cpu_gain", lambda: 1.0)
+    resumed = on_sample("text-classification", model, out, config, resume=True)
+    begun = on_sample("text-classification", model, tmp_path / "begun", config)
+    assert [read_provenance(one.model)["precision"] for one in (resumed, begun)] == ["bf16", "fp32"]
 
 
 def test_a_damaged_baseline_is_named_and_made_again(

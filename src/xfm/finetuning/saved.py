@@ -54,7 +54,7 @@ def save_tuned(
         "fine_tuned_from": began_from,
         "steps": run.step,
         "best_step": run.best.step if run.best else None,
-        "precision": resolve(task.settings.precision, task.settings.device).value,
+        "precision": (run.precision or resolve(task.settings.precision, task.settings.device)).value,
         "seed": task.settings.seed,
         "rows": {"train": len(task.train_rows), "valid": valid},
         "licences": before.get("licences", {}),

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.training import Change
+from xfm.config.training import Change, Precision
 from xfm.finetuning.adapt import adapt, is_low_rank
 from xfm.finetuning.plan import training_config
 from xfm.finetuning.probing import LinearFit
@@ -42,6 +42,7 @@ class TuningRun:
         seconds: of the training, since it began or was continued.
         probe: what was fitted, where nothing else was trained.
         limited: whether the clock ended it before its steps.
+        precision: arithmetic of its passes; None where nothing was trained here.
         additions: LoRA's, which the matrices have been given, by the names of their layers.
     """
 
@@ -52,6 +53,7 @@ class TuningRun:
     seconds: float = 0.0
     probe: LinearFit | None = None
     limited: bool = False
+    precision: Precision | None = None
     additions: Mapping[str, LowRank] = field(default_factory=dict)
 
 
@@ -101,7 +103,7 @@ def tune(
         watch.resume()
     else:
         watch.check()
-    step, seconds, limited = max(watch.looks, default=0), 0.0, False
+    step, seconds, limited, precision = max(watch.looks, default=0), 0.0, False, None
     totals: list[tuple[float, Tensor]] = []
     if not (resume and watch.enough):
         result = train(
@@ -122,7 +124,7 @@ def tune(
             after_step=averaged.update if averaged else lambda: None,
             allowed=frozenset({Change.PROCESSES}),
         )
-        step, seconds = result.step, result.seconds
+        step, seconds, precision = result.step, result.seconds, result.precision
         limited = limit > 0 and step < config.steps and not watch.enough
         if progress and step < config.steps and (limited or not minutes):
             _say_end(step, limited, config.patience)
@@ -135,7 +137,7 @@ def tune(
     task.module.eval()
     looks = tuple(watch.looks[step] for step in sorted(watch.looks))
     losses = _step_losses(totals, config.accumulate)
-    return TuningRun(step, watch.best, looks, losses, seconds, limited=limited)
+    return TuningRun(step, watch.best, looks, losses, seconds, limited=limited, precision=precision)
 
 
 def _say_end(step: int, limited: bool, patience: int) -> None:

@@ -19,6 +19,7 @@ from xfm.files import read_json_or_nothing
 from xfm.modeling.belongings import CODE_LICENCE
 from xfm.modeling.folder import Belongings, Preprocessing
 from xfm.modeling.gradients import GradientPolicy
+from xfm.modeling.model_files import PROVENANCE
 from xfm.modeling.model_reading import read_provenance
 from xfm.modeling.model_writing import write_description
 from xfm.training.run_folder import Describe
@@ -63,8 +64,8 @@ def arithmetic_of(config: TrainingConfig, followed: Path | None) -> TrainingConf
     """
     if followed is None or config.precision is not Precision.AUTO:
         return config
-    said = read_provenance(followed).get("precision")
-    if said not in [Precision.FP32.value, Precision.BF16.value]:  # an older version trained it
+    said = read_json_or_nothing(followed / PROVENANCE).get("precision")
+    if said not in [Precision.FP32.value, Precision.BF16.value]:  # of an older version, or its schedule alone
         _log.warning("%s does not say in which arithmetic it was trained; it is chosen anew", followed)
         return config
     return replace(config, precision=Precision(said))

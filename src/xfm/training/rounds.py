@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Set
+from concurrent.futures import Future, wait
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -27,25 +28,20 @@ def patiently(meet: Callable[[], T], timeout: timedelta) -> T:
         meet: the call.
         timeout: how long it waits itself.
     """
-    found: list[T] = []
-    failed: list[BaseException] = []
+    met: Future[T] = Future()
 
     def call() -> None:
         try:
-            found.append(meet())
+            met.set_result(meet())
         except BaseException as error:
-            failed.append(error)
+            met.set_exception(error)
 
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    if thread.is_alive():
+    threading.Thread(target=call, daemon=True).start()  # an executor's would be waited for at the end
+    if not wait([met], PATIENCE).done:
         _log.warning("%s", _waiting(timeout))
-    while thread.is_alive():
-        thread.join(1.0)
-    if failed:
-        raise failed[0]
-    return found[0]
+    while not wait([met], 1.0).done:  # a signal that another thread takes does not end a wait
+        pass
+    return met.result()
 
 
 def _waiting(timeout: timedelta) -> str:
