@@ -10,6 +10,7 @@ run, a row for each step that was logged. `tables` (`make tables`) writes the ta
 anew, each between `<!-- KIND FILE -->` and `<!-- /KIND -->`:
 
 - `scores`: the newest run of the file, with the rows of `TABLES` for the page;
+- `runs`: every run of the file, with the columns of `COMPARED`;
 - `averages` and `variants`: the `results.csv` of `xfm ablate`, its averages or every score;
 - `kept`: the `kept.csv` of `benchmarks/language_kept.py`.
 
@@ -81,11 +82,22 @@ EVERYTHING = {
     "Category of unseen objects, linear probe": "category/test/probe_accuracy",
     "Handwritten digits, linear probe (baseline: raw pixels)": "digits/test/probe_accuracy",
 }
+_SEEN = "retrieval/seen"
+COMPARED = {
+    "R@1 by contrast": (f"{_SEEN}/text_r1", f"{_SEEN}/image_r1"),
+    "re-ranked": (f"{_SEEN}/text_r1_rerank", f"{_SEEN}/image_r1_rerank"),
+    "matching alone": (f"{_SEEN}/text_r1_matching", f"{_SEEN}/image_r1_matching"),
+    "relations": ("retrieval/hard/text_r1_matching_relation",),
+    "questions, what is": ("vqa/seen/accuracy", "vqa/seen/accuracy_what"),
+    "reasoning": ("reasoning/seen/accuracy",),
+    "grounding": ("grounding/seen/acc50",),
+}
+"""What runs of one recipe are compared by."""
 TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING, "docs/evidence.md": {}}
 CHARTS = {"docs/images/averages.svg": "results/ablation.csv"}
 """Pictures of the differences of an ablation's averages, and the rows that they are made from."""
 MARKS = re.compile(
-    r"(?P<begins><!-- (?P<kind>scores|averages|variants|kept) (?P<file>\S+) -->\n)"
+    r"(?P<begins><!-- (?P<kind>scores|runs|averages|variants|kept) (?P<file>\S+) -->\n)"
     r".*?(?P<ends><!-- /(?P=kind) -->)",
     re.DOTALL,
 )
@@ -184,6 +196,20 @@ def table(file: Path, rows: dict[str, str]) -> str:
     return "\n".join(lines) + "\n\n" + told
 
 
+def compared_runs(rows: list[dict[str, str]]) -> str:
+    """The runs of a file as a table in Markdown, that of the most steps first."""
+    lines = [f"| steps | {' | '.join(COMPARED)} | commit | machine |", "|---" * (len(COMPARED) + 3) + "|"]
+    for row in sorted(rows, key=lambda row: -int(row["steps"])):
+        cells = [
+            " / ".join(
+                f"{100 * float(found):.1f}" if (found := row.get(f"{key}:value")) else "-" for key in keys
+            )
+            for keys in COMPARED.values()
+        ]
+        lines.append(f"| {int(row['steps']):,} | {' | '.join(cells)} | {row['commit']} | {row['machine']} |")
+    return "\n".join(lines) + "\n\nIn per cent ([the rows]({}))."
+
+
 def _of_runs(write: Callable[[list[ScoredRun]], str]) -> Callable[[list[dict[str, str]]], str]:
     """A table of an ablation, and a line that says what its runs are."""
 
@@ -196,7 +222,12 @@ def _of_runs(write: Callable[[list[ScoredRun]], str]) -> Callable[[list[dict[str
     return made
 
 
-WRITERS = {"averages": _of_runs(average_table), "variants": _of_runs(score_table), "kept": kept_table}
+WRITERS = {
+    "runs": compared_runs,
+    "averages": _of_runs(average_table),
+    "variants": _of_runs(score_table),
+    "kept": kept_table,
+}
 """What makes a table of the rows of a file; scores need their page's rows, too."""
 
 

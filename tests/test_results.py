@@ -75,6 +75,15 @@ def test_runs_of_an_ablation_become_tables() -> None:
     assert "| x/y/z | 50.0 % | 50.0 % (+0.0) |" in variants
 
 
+def test_runs_of_a_recipe_are_compared() -> None:
+    """That of the most steps first; a score that a run lacks is a dash."""
+    few = {"steps": "7", "commit": "a", "machine": "m, 2 cores", "retrieval/seen/text_r1:value": "0.5"}
+    more = {"steps": "1234", "commit": "b", "machine": "m, 2 cores", "vqa/seen/accuracy_what:value": "0.25"}
+    first, second = WRITERS["runs"]([few, more]).splitlines()[2:4]
+    assert first == "| 1,234 | - / - | - / - | - / - | - | - / 25.0 | - | - | b | m, 2 cores |"
+    assert second.startswith("| 7 | 50.0 / - | - / - |")
+
+
 def test_what_language_keeps_becomes_a_table() -> None:
     run = {"seed": "0", "recipe": "r", "steps": "9", "machine": "a machine", "films, n": "30"}
     rows = [

@@ -3,9 +3,8 @@
 import csv
 import io
 import json
-import platform
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,13 +16,13 @@ from xfm.config.load import load_recipe
 from xfm.config.phases import Phase
 from xfm.config.recipe import Recipe
 from xfm.config.training import LossConfig
-from xfm.errors import UserError
+from xfm.errors import UserError, amount
 from xfm.evaluation.suite import evaluate
 from xfm.files import read_json_or_nothing, write_text
 from xfm.locks import locked
 from xfm.modeling.model_reading import read_provenance
 from xfm.paths import home_path
-from xfm.processes import cores
+from xfm.processes import cores, processor
 from xfm.reports.scores import Score
 from xfm.results_folder import free_name
 from xfm.training.pretrain import MODEL_FOLDER, pretrain
@@ -154,15 +153,7 @@ def _finished(
 
 def machine() -> str:
     """The processor and how many of its cores there are, in words."""
-    return f"{_processor()}, {cores()} cores"
-
-
-def _processor() -> str:
-    try:
-        lines: Iterator[str] = iter(Path("/proc/cpuinfo").read_text().splitlines())
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    return f"{processor()}, {amount(cores(), 'core', 'cores')}"
 
 
 def _about(recipe: Recipe, run: Run, folder: Path) -> dict[str, str]:

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import json
-import platform
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +17,7 @@ from xfm.errors import UserError
 from xfm.files import read_json_object, write_text
 from xfm.modeling.self_check import SELF_CHECK
 from xfm.paths import cache_folder
+from xfm.processes import processor
 
 
 @dataclass(frozen=True)
@@ -101,19 +101,13 @@ def kept_for(folder: Path) -> Path:
 @functools.cache
 def machine() -> str:
     """This machine and its libraries, in words."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    except OSError:
-        pass
     libraries = []
     for library in ("torch", "onnxruntime", "openvino"):
         try:
             libraries.append(f"{library} {version(library)}")
         except PackageNotFoundError:
             continue
-    return ", ".join([name, f"{torch.get_num_threads()} threads", *libraries])
+    return ", ".join([processor(), f"{torch.get_num_threads()} threads", *libraries])
 
 
 def _file(folder: Path) -> Path:
