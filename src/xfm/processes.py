@@ -28,7 +28,7 @@ def cores() -> int:
 
 
 def processor() -> str:
-    """The name of the processor, with family and model: "AMD EPYC", as virtual machines say, is of any year."""
+    """The name of the processor, with family and model: virtual machines say "AMD EPYC" of any year."""
     try:
         first = _CPUINFO.read_text(errors="replace").partition("\n\n")[0]
     except OSError:
