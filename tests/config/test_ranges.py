@@ -1,9 +1,10 @@
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from xfm.config.evaluation import ShortTuning
+from xfm.config.evaluation import EvaluationConfig, ShortTuning
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.ranges import LARGEST, MAX_BATCH, check_range
 from xfm.config.training import TrainingConfig
@@ -20,7 +21,11 @@ def test_what_lies_inside_passes(value: float) -> None:
     check_range("a", value, 0)
 
 
-@pytest.mark.parametrize("kind", [ShortTuning, FinetuneConfig])
+def evaluation_of_questions(**fields: Any) -> EvaluationConfig:
+    return EvaluationConfig(vqa=ShortTuning(**fields))
+
+
+@pytest.mark.parametrize("kind", [evaluation_of_questions, FinetuneConfig])
 def test_a_batch_of_absurdly_many_rows_is_refused(kind: Callable[..., object]) -> None:
     with pytest.raises(ValueError, match=rf"batch_size is 1000000000: choose a number .* to {MAX_BATCH}"):
         kind(batch_size=10**9)

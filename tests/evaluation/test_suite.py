@@ -288,7 +288,6 @@ OF_PARTS: list[tuple[type[Any], tuple[str, ...]]] = [
     (RetrievalConfig, ("rows", "shortlist", "hard_rows")),
     (AbsenceConfig, ("rows", "queries", "gallery")),
     (ProbeConfig, ("neighbours", "pixel_side", "train_rows", "test_rows")),
-    (ShortTuning, ("steps", "batch_size", "train_rows", "test_rows")),
 ]
 
 
@@ -297,6 +296,14 @@ OF_PARTS: list[tuple[type[Any], tuple[str, ...]]] = [
 def test_impossible_settings_are_refused(config: type[Any], name: str, wrong: float) -> None:
     with pytest.raises(ValueError, match=name):
         config(**{name: wrong})
+
+
+@pytest.mark.parametrize("part", ["entailment", "paraphrase", "vqa", "reasoning", "grounding"])
+@pytest.mark.parametrize("name", ["steps", "batch_size", "train_rows", "test_rows", "lr", "warmup"])
+@pytest.mark.parametrize("wrong", [-1, math.nan, math.inf])
+def test_impossible_settings_of_a_fine_tuning_name_its_part(part: str, name: str, wrong: float) -> None:
+    with pytest.raises(ValueError, match=rf"^{part}\.{name} is "):
+        EvaluationConfig(**{part: ShortTuning(**{name: wrong})})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wrong", [{"scale": 0.0}, {"batch_size": 0}, {"masked_share": 1.5}])

@@ -97,11 +97,12 @@ class ShortTuning(TuningRates):
     train_rows: int = 0
     test_rows: int = 2000
 
-    def __post_init__(self) -> None:
-        check_range("steps", self.steps, 1)
-        check_range("batch_size", self.batch_size, 1, MAX_BATCH)
-        self.check_rates()
-        check_ranges(self, ("train_rows", "test_rows"), 0)
+    def check(self, place: str) -> None:
+        """Refuse what no fine-tuning can have, by a ValueError; `place` stands before the field's name."""
+        check_range(f"{place}steps", self.steps, 1)
+        check_range(f"{place}batch_size", self.batch_size, 1, MAX_BATCH)
+        self.check_rates(place)
+        check_ranges(self, ("train_rows", "test_rows"), 0, place=place)
 
     def whole(self, seed: int, precision: Precision, device: str) -> FinetuneConfig:
         """The same as any fine-tuning is told of it; there are no validation rows to choose a model by."""
@@ -259,6 +260,9 @@ class EvaluationConfig:
         check_range("masked_rows", self.masked_rows, 0)
         check_range("masked_share", self.masked_share, 0, 1)
         check_range("max_bad", self.max_bad or 0, 0)
+        for part in Part:
+            if isinstance(tuning := getattr(self, part, None), ShortTuning):
+                tuning.check(f"{part}.")
         _require(
             bool(self._parts_to_run()), f"validation: none of {', '.join(self.parts)} has a validation split"
         )
