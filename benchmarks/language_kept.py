@@ -34,6 +34,7 @@ from xfm.ablation.tables import cell
 from xfm.config.ablation import FULL, VARIANTS
 from xfm.config.linear import RegressionConfig
 from xfm.config.load import load_recipe
+from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.files import open_regular, write_text
 from xfm.frozen.features import LabelledFeatures
@@ -42,6 +43,7 @@ from xfm.interop.compose import compose
 from xfm.metrics.classification import Array
 from xfm.metrics.intervals import bootstrap
 from xfm.modeling.folder import Pretrained, load_model, save_model
+from xfm.modeling.precision import autocast, resolve
 from xfm.training.pretrain import MODEL_FOLDER, pretrain
 
 SOURCES = {
@@ -131,10 +133,13 @@ def states_of(model: Pretrained, texts: list[str]) -> NDArray[np.float32]:
     """[N, D]: the mean of each text's token states, as the sentence vectors of MiniLM are made."""
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
     found = np.zeros((len(texts), model.model.config.language.width), dtype=np.float32)
+    cpu = torch.device("cpu")
+    precision = resolve(Precision.AUTO, cpu)
     for start in range(0, len(order), BATCH):
         places = order[start : start + BATCH]
         tokens = model.tokenizer.encode_batch([texts[place] for place in places], LONGEST)
-        states = model.model.encode_text(tokens.ids, tokens.mask)
+        with autocast(precision, cpu):
+            states = model.model.encode_text(tokens.ids, tokens.mask).float()
         real = tokens.mask[..., None].float()
         found[places] = ((states * real).sum(1) / real.sum(1)).numpy()
     return found
@@ -143,8 +148,10 @@ def states_of(model: Pretrained, texts: list[str]) -> NDArray[np.float32]:
 def probed(model: Pretrained, asked: list[Question]) -> dict[str, str]:
     """Accuracy of every question with its 95 % interval, as cells."""
     cells: dict[str, str] = {}
+    texts = list(dict.fromkeys(text for one in asked for text in one.texts))
+    states, places = states_of(model, texts), {text: place for place, text in enumerate(texts)}
     for one in asked:
-        features = states_of(model, one.texts)
+        features = states[[places[text] for text in one.texts]]
         rows = LabelledFeatures(features[~one.tested], one.labels[~one.tested])
         config = RegressionConfig(standardise=True, lowest=-4, highest=2)
         right = fit_probe(rows, None, config).predict(features[one.tested]) == one.labels[one.tested]
