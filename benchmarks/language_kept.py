@@ -43,7 +43,7 @@ from xfm.interop.compose import compose
 from xfm.metrics.classification import Array
 from xfm.metrics.intervals import bootstrap
 from xfm.modeling.folder import Pretrained, load_model, save_model
-from xfm.modeling.precision import autocast, resolve
+from xfm.modeling.precision import autocast
 from xfm.training.pretrain import MODEL_FOLDER, pretrain
 
 SOURCES = {
@@ -133,12 +133,10 @@ def states_of(model: Pretrained, texts: list[str]) -> NDArray[np.float32]:
     """[N, D]: the mean of each text's token states, as the sentence vectors of MiniLM are made."""
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
     found = np.zeros((len(texts), model.model.config.language.width), dtype=np.float32)
-    cpu = torch.device("cpu")
-    precision = resolve(Precision.AUTO, cpu)
     for start in range(0, len(order), BATCH):
         places = order[start : start + BATCH]
         tokens = model.tokenizer.encode_batch([texts[place] for place in places], LONGEST)
-        with autocast(precision, cpu):
+        with autocast(Precision.AUTO, "cpu"):
             states = model.model.encode_text(tokens.ids, tokens.mask).float()
         real = tokens.mask[..., None].float()
         found[places] = ((states * real).sum(1) / real.sum(1)).numpy()

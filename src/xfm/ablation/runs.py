@@ -153,7 +153,7 @@ def _finished(
 
 def machine() -> str:
     """The processor and how many of its cores there are, in words."""
-    return f"{processor()}, {amount(cores(), 'core', 'cores')}"
+    return f"{processor()}, {amount(cores(), 'core')}"
 
 
 def _about(recipe: Recipe, run: Run, folder: Path) -> dict[str, str]:

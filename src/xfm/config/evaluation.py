@@ -260,9 +260,9 @@ class EvaluationConfig:
         check_range("masked_rows", self.masked_rows, 0)
         check_range("masked_share", self.masked_share, 0, 1)
         check_range("max_bad", self.max_bad or 0, 0)
-        for part in Part:
-            if isinstance(tuning := getattr(self, part, None), ShortTuning):
-                tuning.check(f"{part}.")
+        for part in fields(self):
+            if isinstance(tuning := getattr(self, part.name), ShortTuning):
+                tuning.check(f"{part.name}.")
         _require(
             bool(self._parts_to_run()), f"validation: none of {', '.join(self.parts)} has a validation split"
         )
