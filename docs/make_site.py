@@ -23,6 +23,8 @@ PROJECT = {
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "CHANGELOG.md": "CHANGELOG.md",
 } | CARDS
+FILES = ("LICENSE", "src/xfm/method.py", "benchmarks/own_data.py")
+"""What pages link as it is."""
 
 
 def public() -> str:
@@ -59,7 +61,9 @@ def main() -> None:
         for card, page in CARDS.items():
             text = text.replace(f"]({card})", f"]({page})")
         (PAGES / name).write_text(text.replace("](docs/", "](").replace('"docs/', '"'))
-    shutil.copy(ROOT / "LICENSE", PAGES / "LICENSE")
+    for name in FILES:
+        (PAGES / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, PAGES / name)
     (PAGES / "api").mkdir()
     nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
     for page in navigated(nav):

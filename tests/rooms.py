@@ -18,7 +18,7 @@ SOURCE = ROOT / "src" / "xfm"
 ORDER = (
     *("errors", "failures", "paths", "boxed", "processes", "files", "terminal", "locks", "results_folder"),
     *("config", "engines", "data", "world", "corpora", "metrics"),
-    *("modeling", "runtimes", "interop", "objectives", "training", "planning"),
+    *("modeling", "method", "runtimes", "interop", "objectives", "training", "planning"),
     *(
         "retrieval",
         "tasks",

@@ -14,6 +14,7 @@ from xfm.modeling.encoded import mean_of_tokens
 from xfm.modeling.encoders import AnyLanguage, AnyVision, build_language, build_vision, encode_first
 from xfm.modeling.fusion import FusionEncoder
 from xfm.modeling.heads import MLPHead, TokenHead
+from xfm.modeling.precision import at_least_float32
 from xfm.modeling.queries import FusionQuery, ImageBank, TextBank
 
 TEMPERATURE_RANGE = (0.001, 0.5)
@@ -159,11 +160,11 @@ class Composition:
 
     def project_image(self, slot0: Tensor) -> Tensor:
         """[..., Dv] -> unit vectors [..., E] (float32)."""
-        return F.normalize(self.vision_proj(_dense(slot0)).float(), dim=-1)
+        return F.normalize(at_least_float32(self.vision_proj(_dense(slot0))), dim=-1)
 
     def project_text(self, token0: Tensor) -> Tensor:
         """[..., Dt] -> unit vectors [..., E] (float32)."""
-        return F.normalize(self.text_proj(_dense(token0)).float(), dim=-1)
+        return F.normalize(at_least_float32(self.text_proj(_dense(token0))), dim=-1)
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         """[B, 3, H, W] -> unit vectors [B, E]."""
@@ -194,11 +195,11 @@ class Composition:
 
     def match_logits(self, fused: Tensor) -> Tensor:
         """[Q, T, Dt] fused states -> [Q, 2] matching logits; column 1 is "matched"."""
-        return self.itm_head(fused[:, 0]).float()
+        return at_least_float32(self.itm_head(fused[:, 0]))
 
     def boxes(self, fused: Tensor) -> Tensor:
         """[Q, T, Dt] fused states -> [Q, 4] boxes (cx, cy, w, h) as fractions of the picture's sides."""
-        return self.bbox_head(fused[:, 0]).float().sigmoid()
+        return at_least_float32(self.bbox_head(fused[:, 0])).sigmoid()
 
     @torch.no_grad()
     def clamp_temperature(self) -> None:

@@ -71,6 +71,11 @@ def working_dtype(states: Tensor) -> Tensor:
     return states.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else states
 
 
+def at_least_float32(states: Tensor) -> Tensor:
+    """The states in float32, or as they are in float64: what heads and losses compute in."""
+    return states.to(torch.promote_types(states.dtype, torch.float32))
+
+
 def resolve(precision: Precision, device: torch.device | str) -> Precision:
     """The precision with `auto` decided for the device."""
     if precision is not Precision.AUTO:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from xfm.modeling.precision import at_least_float32
+
 
 def mim_loss(
     predicted: Tensor,
@@ -20,7 +22,7 @@ def mim_loss(
         slot0: include the term of slot 0.
         factors: what the two means count for, over patches and over pictures.
     """
-    error = (predicted - target.detach()).float().square()
+    error = at_least_float32(predicted - target.detach()).square()
     weight = patch_mask.unsqueeze(-1).to(error.dtype)
     loss = (error[:, 1:] * weight).sum() / (weight.sum() * error.shape[-1]).clamp(min=1)
     loss = loss * factors[0]

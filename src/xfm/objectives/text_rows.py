@@ -64,8 +64,9 @@ def region_rows(batch: RegionBatch, image: Tensor, text: Tensor) -> TextRows:
     earlier = (index[:, None] == index).tril(-1)
     slot = 1 + earlier.sum(1)  # rows of a picture take its slots 1, 2, ...
     most = int(slot.max()) if batch.most is None else batch.most
-    weights = patches.new_zeros(len(image), 1 + most, patches.shape[1], dtype=torch.float32)
-    weights[index, slot] = batch.visible / batch.visible.sum(1, keepdim=True)
+    dtype = torch.promote_types(patches.dtype, torch.float32)
+    weights = patches.new_zeros(len(image), 1 + most, patches.shape[1], dtype=dtype)
+    weights[index, slot] = batch.visible / batch.visible.sum(1, keepdim=True, dtype=dtype)
     means = weights[:, 1:].to(patches.dtype) @ patches  # [I, S - 1, P] x [I, P, Dv]
     return TextRows(
         bank=ImageBank(slots=torch.cat([image[:, :1], means], dim=1), patches=patches),

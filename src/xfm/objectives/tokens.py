@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.data.schema import MaskedTokens
+from xfm.modeling.precision import at_least_float32
 
 IGNORED = -100
 COUNT_STEP = 64
@@ -41,7 +42,7 @@ def masked_token_loss(
     labels = masked.labels.flatten()[places]
     labels[count:] = IGNORED
     rows, slots = places // masked.labels.shape[1], masked.positions.flatten()[places]
-    predicted = logits(states[rows, slots]).float()  # [N, V]
+    predicted = at_least_float32(logits(states[rows, slots]))  # [N, V]
     loss = F.cross_entropy(predicted, labels, reduction="sum", ignore_index=IGNORED) / max(count, 1)
     right = (predicted.detach().argmax(-1) == labels).float().sum() / max(count, 1)
     return loss, right
