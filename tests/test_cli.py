@@ -85,8 +85,6 @@ MISTAKES = {
     "completion tcsh": "bash",
     "export m m.onnx": "m.onnx: export writes a checkpoint of the published code, whose name ends in .th",
     "export m m.th.bak": "whose name ends in .th",
-    "easy-vqa --model . --out out --steps -1": "steps is -1",
-    "easy-vqa --model . --out out --minutes 0": "minutes is 0.0",
     "reproduce bert": "unknown benchmark bert; known: glue, cola",
     "reproduce bert --list": "unknown benchmark bert; known: glue, cola",
     "reproduce rte --model nowhere": "rte: its files are not below data",

@@ -24,7 +24,7 @@ REQUIRED = {
     "probe": ("", "--train t --test u"),
     "zero-shot": ("", "--test u"),
     "export": ("", "--out o.th"),
-    **dict.fromkeys(("evaluate", "easy-vqa", "reproduce", "info"), ("", "")),
+    **dict.fromkeys(("evaluate", "reproduce", "info"), ("", "")),
 }
 """The task and what else the commands that take a model need."""
 SHARED = {
@@ -75,7 +75,7 @@ def test_one_thing_has_one_name_and_one_text():
         assert not GONE & actions.keys(), command
         for option in SHARED.keys() & actions.keys():
             texts[option].add(actions[option].help.rstrip("."))
-        if "--model" in actions and command != "easy-vqa":
+        if "--model" in actions:
             texts["--model"].add(actions["--model"].help.partition(",")[0])
     for option, text in SHARED.items():
         assert texts[option] == {text.rstrip(".")}, option

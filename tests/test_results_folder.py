@@ -78,7 +78,6 @@ COMMANDS = {
 }
 """What makes folders."""
 ONLY_REFUSED = {
-    "easy-vqa": "easy-vqa --model MODEL --out OUT --steps 1 --quiet",
     "pretrain": "pretrain --recipe nano --root ROOT/corpus --folder OUT --quiet",
     "quickstart": "quickstart --folder OUT --smoke",
     "prepare": "prepare --folder OUT --scale 0.002",

@@ -178,7 +178,6 @@ COMMANDS = {
         _verb("probe", "linear evaluation of frozen features"),
         _verb("zero-shot", "classify pictures by the names of their classes"),
         _verb("reproduce", "run the benchmarks of the paper"),
-        _verb("easy-vqa", "fine-tune on easy-VQA in fourteen minutes"),
         _verb("convert", "read a published checkpoint"),
         _verb("merge", "work an adapter into the model that it is for"),
         _verb("export", "write a model for other runtimes, or a published checkpoint"),

@@ -71,7 +71,6 @@ VALUES = [
     *_values("prepare", "prepare --folder out", "--scale", ("-1", "nan", "0")),
     *_values("prepare", "prepare --folder out", "--image_size", ("1", "-96", "1000000")),
     *_values("quickstart", "quickstart --folder out", "--budget", ("-1", "nan", "inf", "x")),
-    *_values("easy-vqa", "easy-vqa --model {model} --out out", "--minutes", ("-1", "nan")),
     *_values("plan", "plan", "--gpu", ("nothing", "!!bool x"), quick="!!bool x"),
     *_values("plan", "plan", "--gpus", ("0", "-1", "nan", "1e99", "99999999999")),
     *_values("plan", "plan", "--price", ("-1", "nan", "inf")),
@@ -99,7 +98,7 @@ WORDS = [
     *[
         Situation(f"help-{verb}", f"{verb} --help", says=("usage",), status=(0,), quick=verb == "finetune")
         for verb in ("quickstart", "prepare", "init", "pretrain", "finetune", "evaluate", "predict", "embed", "probe",
-            "zero-shot", "reproduce", "easy-vqa", "convert", "export", "info")
+            "zero-shot", "reproduce", "convert", "export", "info")
     ],
 ]  # fmt: skip
 SITUATIONS = [*VALUES, *WORDS]

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.official.easy_vqa import write_easy_vqa
 from tests.official.glue import write_diagnostic, write_glue, write_parquet
 from tests.official.pictures import picture, sentence, write_json, write_lines
 from xfm.reproduce.read.corpus import Corpus
@@ -248,6 +249,9 @@ def write_data_folder(data: Path) -> Path:
     write_coco(coco)
     write_flickr30k(flickr)
     write_vqa(data / "vqa", coco, data / "vg")
+    for split in ("train", "test"):
+        rows = [[f"is {place} red?", ("yes", "red", "circle")[place % 3], place % 3] for place in range(9)]
+        write_easy_vqa(data / "easy-vqa", split, [(place * 80, 0, 0) for place in range(3)], rows)
     write_nlvr2(data / "nlvr2")
     write_nlvr(data / "nlvr")
     for name, who in (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd")):

@@ -44,7 +44,6 @@ def test_the_second_run_in_a_folder_is_refused(corpus, tmp_path, option):
             "probe MODEL --train FILE --test FILE --out FOLDER",
             "zero-shot MODEL --test FILE --out FOLDER",
             "finetune text-classification --model MODEL --train FILE --out FOLDER",
-            "easy-vqa --model MODEL --out FOLDER",
         ],
         2,
     ),
@@ -59,7 +58,7 @@ def test_every_command_that_writes_a_folder_holds_it(tmp_path, words):
         before = content(tmp_path)
         said = sentence(run([*XFM, *(str(places.get(word, word)) for word in words.split())]))
         assert content(tmp_path) == before
-        if words.startswith(("evaluate", "finetune", "easy-vqa")):
+        if words.startswith(("evaluate", "finetune")):
             assert f"process {first.process.pid} on" in said
 
 

@@ -19,6 +19,7 @@ from xfm.reproduce.benchmark import Benchmark, at
 from xfm.reproduce.image_benchmarks import IMAGE_BENCHMARKS
 from xfm.reproduce.published import Protocol
 from xfm.reproduce.read.corpus import Corpus
+from xfm.reproduce.read.easy_vqa import read_easy_vqa
 from xfm.reproduce.read.glue import FORMATS, GlueTask, glue_folder, read_glue
 from xfm.reproduce.read.karpathy import coco_pictures, flickr_pictures, read_coco, read_flickr30k
 from xfm.reproduce.read.nlvr import read_nlvr, read_nlvr2
@@ -33,6 +34,7 @@ from xfm.reproduce.score.rules import (
     score_answers,
     score_captions,
     score_captions_briefly,
+    score_single_answers,
     score_truth,
 )
 from xfm.reproduce.score.submissions import (
@@ -111,6 +113,14 @@ _WITH_TEXTS = [
         ),
         submits_all=True,
         published=lambda data: _read_vqa(data, HeldOut.NOTHING),
+    ),
+    Benchmark(
+        "easy-vqa",
+        VQA.name,
+        at("easy-vqa"),
+        "easy-vqa/{train,test}/ with questions.json and images/: the folder data of the package easy-vqa",
+        lambda data: read_easy_vqa(data / "easy-vqa"),
+        score_single_answers,
     ),
     Benchmark(
         "nlvr2",

@@ -1,13 +1,14 @@
 """easy-VQA's files as its package has them."""
 
 import json
-import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from tests.official.easy_vqa import write_easy_vqa
 from xfm.errors import UserError
-from xfm.reproduce.read.easy_vqa import read_easy_vqa
+from xfm.reproduce.read.easy_vqa import HELD_OUT, read_easy_vqa
 
 ROWS = [
     ["what color is the shape?", "teal", 0],
@@ -24,22 +25,30 @@ def folder(tmp_path):
 
 
 def test_questions_with_kinds_and_keys(folder):
-    splits = read_easy_vqa(folder)
-    assert splits.keys() == {"train", "test"}
-    rows = splits["test"]
+    corpus = read_easy_vqa(folder)
+    rows = corpus.scored["test"]
     assert [(row.key, row.kind) for row in rows] == [(0, "colour"), (1, "presence"), (2, "shape")]
     assert rows[2].image == folder / "test" / "images" / "1.png"
     assert (rows[0].question, rows[0].answer) == ("what color is the shape?", "teal")
 
 
-def test_the_installed_package_is_found(folder, tmp_path, monkeypatch):
-    package = tmp_path / "site" / "easy_vqa"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("raise RuntimeError('run')")
-    (package / "data").symlink_to(folder)
-    monkeypatch.delitem(sys.modules, "easy_vqa", raising=False)  # another test may have imported it
-    monkeypatch.setattr(sys, "path", [str(package.parent), *sys.path])
-    assert len(read_easy_vqa()["train"]) == len(ROWS)
+@pytest.mark.parametrize("count", [2, 61, 90])
+def test_validation_has_pictures_of_its_own(folder, count):
+    rows = [["is it red?", "yes", number // 3] for number in range(3 * count)]
+    (folder / "train" / "questions.json").write_text(json.dumps(rows))
+    corpus = read_easy_vqa(folder)
+    train, valid = ({row.image for row in part} for part in (corpus.train, corpus.valid))
+    assert train.isdisjoint(valid)
+    assert (len(train) + len(valid), len(valid)) == (count, min(HELD_OUT, count - 1))
+
+
+def test_the_official_numbers_of_questions():
+    """Of the package, where it is installed; none of its code runs."""
+    found = find_spec("easy_vqa") or pytest.skip("easy-vqa is not installed")
+    corpus = read_easy_vqa(Path(next(iter(found.submodule_search_locations))) / "data")
+    assert len(corpus.train) + len(corpus.valid) == 38575
+    assert len(corpus.scored["test"]) == 9673
+    assert sum(row.kind == "presence" for row in corpus.scored["test"]) == 7136
 
 
 @pytest.mark.parametrize(
@@ -67,11 +76,6 @@ def test_a_wrong_file_is_named(folder, content):
         read_easy_vqa(folder)
 
 
-def test_what_to_install_is_said(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="pip install easy-vqa"):
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="package easy-vqa"):
         read_easy_vqa(tmp_path)
-    monkeypatch.delitem(sys.modules, "easy_vqa", raising=False)
-    monkeypatch.setattr(sys, "path", [])
-    monkeypatch.setattr(sys, "path_importer_cache", {})
-    with pytest.raises(UserError, match="pip install easy-vqa"):
-        read_easy_vqa()

@@ -1,54 +1,41 @@
 """easy-VQA (Victor Zhou, 2019; MIT): questions about one shape of one colour, as its package has them."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from xfm.data.records import is_text
 from xfm.errors import UserError
 from xfm.reproduce.files.readers import read_json
+from xfm.reproduce.read.corpus import Corpus
 from xfm.tasks.rows import Question
 
-SPLITS = ("train", "test")
+HELD_OUT = 60
+"""Pictures of the training split, the last ones, that choose between the looks: it has no validation split."""
 COLOURS = frozenset({"black", "blue", "brown", "gray", "green", "red", "teal", "yellow"})
 SHAPES = frozenset({"circle", "rectangle", "triangle"})
 
 
-def package_folder() -> Path:
-    """The data folder of the installed package; none of its code is run.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    found = find_spec("easy_vqa")
-    places = found.submodule_search_locations if found else None
-    if not places:
-        raise UserError("easy-VQA is not installed: pip install easy-vqa, or name the folder of its files")
-    return Path(next(iter(places))) / "data"
-
-
-def read_easy_vqa(folder: Path | None = None) -> dict[str, list[Question]]:
-    """The official splits `train` and `test`.
+def read_easy_vqa(folder: Path) -> Corpus[Question]:
+    """The official split into training and test questions, of the kinds `colour`, `shape` and `presence`.
 
     Args:
-        folder: holds `train/` and `test/`, each with `questions.json` and `images/`; the installed package's
-            data if not given.
-
-    Returns:
-        Questions of each split, of the kinds `colour`, `shape` and `presence`; their keys are the rows'
-        numbers from 0.
+        folder: holds `train/` and `test/`, each with `questions.json` and `images/`.
 
     Raises:
-        UserError: the package is not installed, a file is missing, or a row is not as published.
+        UserError: a file is missing, or a row is not as published.
     """
-    folder = folder or package_folder()
-    return {split: _split(folder / split) for split in SPLITS}
+    rows = _split(folder / "train")
+    pictures = list(dict.fromkeys(row.image for row in rows))
+    held = set(pictures[max(1, len(pictures) - HELD_OUT) :])
+    valid = [row for row in rows if row.image in held]
+    train = [row for row in rows if row.image not in held]
+    return Corpus(train, {"validation": valid, "test": _split(folder / "test")})
 
 
 def _split(folder: Path) -> list[Question]:
     path = folder / "questions.json"
     if not path.is_file():
-        raise UserError(f"{path} is missing: pip install easy-vqa, or name the folder of its files")
+        raise UserError(f"{path} is missing: copy or link the data folder of the package easy-vqa")
     rows = read_json(path)
     if not isinstance(rows, list) or not rows:
         raise UserError(f"{path}: not a list of questions; install the package again")

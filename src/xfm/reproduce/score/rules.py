@@ -80,6 +80,14 @@ def score_answers(rows: Sequence[Question], predictions: Sequence[str]) -> Metri
     return {"accuracy": found.overall, **by_type}
 
 
+def score_single_answers(rows: Sequence[Question], predictions: Sequence[str]) -> Metrics:
+    """Accuracy of questions with one right answer each, over all of them and by kind."""
+    right = {"accuracy": [row.answer == given for row, given in zip(rows, predictions, strict=True)]}
+    for row, one in zip(rows, right["accuracy"], strict=True):
+        right.setdefault(f"accuracy_{kind_key(row.kind)}", []).append(one)
+    return {name: share(found) for name, found in right.items()}
+
+
 def score_captions(rows: Sequence[Described], predictions: Sequence[str]) -> Metrics:
     """BLEU, CIDEr-D, ROUGE-L and METEOR; `official_words` is 1 where the official tokenizer cut the words."""
     found = caption_scores(*_by_place(rows, predictions))
