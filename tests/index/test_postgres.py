@@ -4,10 +4,13 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.index.conftest import WIDTH, postgres_address, rows_of, unit
 from tests.refusals import expect_refusal
@@ -18,6 +21,7 @@ from xfm.index.rows import Row
 from xfm.index.server_address import without_password
 
 psycopg = pytest.importorskip("psycopg")
+conninfo_to_dict = psycopg.conninfo.conninfo_to_dict
 postgres = pytest.importorskip("xfm.index.postgres")
 postgres_connection = pytest.importorskip("xfm.index.postgres_connection")
 
@@ -106,10 +110,52 @@ def test_two_collections_do_not_share_a_table(model: Path, tmp_path: Path, name:
         ("postgres://db/shop?sslmode=require&passw%6Frd=secret", "postgres://db/shop?sslmode=require"),
         ("postgresql://db/shop?sslpassword=secret&sslmode=require", "postgresql://db/shop?sslmode=require"),
         ("postgresql://%2Fvar%2Frun/shop", "postgresql://%2Fvar%2Frun/shop"),
+        ("postgresql://u:se?cret@db/shop", "postgresql://u@db/shop"),
+        ("postgresql://u:se?cret@db/shop?sslmode=require", "postgresql://u@db/shop?sslmode=require"),
+        ("postgresql://u:se?password=cret@[::1]:5432/shop", "postgresql://u@[::1]:5432/shop"),
+        ("postgresql://u:secr:et@db,db2:5433/shop", "postgresql://u@db,db2:5433/shop"),
+        ("postgresql://u@db/shop?password=se@cret&user=v%40w", "postgresql://u@db/shop?user=v%40w"),
+        ("postgresql://:secret@/shop", "postgresql://@/shop"),
     ],
 )
 def test_a_password_is_not_kept(address: str, shown: str) -> None:
     assert without_password(address) == shown
+    read, kept = conninfo_to_dict(address), conninfo_to_dict(shown)
+    assert kept == {name: value for name, value in read.items() if "password" not in name}
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://u:sec@ret@db/shop",
+        "postgresql://u:sec/ret@db/shop",
+        "postgresql://u:1/secret@db/shop",
+        "postgresql://db?password=sec@ret",
+        "postgresql://u?password=secret@db/shop",
+        "postgresql://u:secret@ret/x@db/shop",
+        "postgresql://u:sec%zzret@db/shop",
+        "host=db password=secret",
+        "dbname=shop sslpassword=secret",
+    ],
+)
+def test_an_address_whose_password_cannot_be_told_from_the_rest_is_refused(address: str) -> None:
+    with pytest.raises(UserError) as caught:
+        postgres.PostgresStore(address, "pictures", WIDTH)
+    assert "PGPASSWORD" in str(caught.value)
+    assert "sec" not in str(caught.value)
+    assert "ret" not in str(caught.value)
+
+
+@given(
+    st.text("abc:/?@#&=%+ [],", min_size=3), st.sampled_from(["", ":5432", "/shop", "/shop?sslmode=require"])
+)
+def test_no_password_is_shown_however_it_is_written(password: str, rest: str) -> None:
+    secret = f"zzz{password}zzz"
+    for address in (f"postgresql://u:{secret}@db{rest}", f"postgresql://db/shop?password={secret}&port=1"):
+        with suppress(UserError):
+            shown = without_password(address)
+            assert "zzz" not in shown
+            conninfo_to_dict(shown)
 
 
 @pytest.mark.parametrize("said", ["", "?connect_timeout=2"])

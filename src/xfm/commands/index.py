@@ -189,7 +189,7 @@ def _stats(chosen: Namespace) -> None:
     with _opened(chosen, writing=False) as index:
         found = index.stats()
         told = {
-            "pictures": len(index),
+            "pictures": len(index) - found.lost,
             **{state.value: count for state, count in found.counts.items()},
             "store": asdict(found.store),
             "model": index.about.model,
@@ -198,6 +198,9 @@ def _stats(chosen: Namespace) -> None:
         }
     json.dump(told, sys.stdout, indent=1)
     print()
+    if found.lost:
+        lost = amount(found.lost, "picture has", "pictures have")
+        print(f"Note: {lost} no row any more: `xfm index compact {chosen.out}` forgets them", file=sys.stderr)
 
 
 def _compact(chosen: Namespace) -> None:

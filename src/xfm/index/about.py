@@ -1,6 +1,7 @@
 """What a collection is: `index.json` in its folder."""
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ class AboutIndex:
         address: of the PostgreSQL server, without a password; None where LanceDB holds the vectors.
         table: in that server.
         fields: of the metadata, and what each holds.
+        id: by which its table says whose it is; empty for a collection that is older than ids.
     """
 
     model: str
@@ -30,6 +32,7 @@ class AboutIndex:
     address: str | None = None
     table: str = ""
     fields: Mapping[str, Kind] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def width(self) -> int:
@@ -39,7 +42,8 @@ class AboutIndex:
     def write(self, folder: Path) -> None:
         """Write it into the folder, whole or not at all."""
         told: dict[str, Any] = {"format": FORMAT, "model": self.model}
-        told["store"] = {"address": self.address, "table": self.table} if self.address else "lancedb"
+        server = {"address": self.address, "table": self.table, "id": self.id}
+        told["store"] = server if self.address else "lancedb"
         told |= {"fields": {name: kind.value for name, kind in self.fields.items()}}
         told["probe"] = [round(float(value), 6) for value in self.probe]
         write_text(folder / FILE, json.dumps(told, indent=1) + "\n")
@@ -62,10 +66,11 @@ class AboutIndex:
             )
         try:
             store = told["store"]
-            address, table = (store["address"], store["table"]) if isinstance(store, dict) else (None, "")
+            server = {"address": None, "table": "", "id": ""} | (store if isinstance(store, dict) else {})
+            address, table, own = server["address"], server["table"], server["id"]
             fields = {name: Kind(kind) for name, kind in told["fields"].items()}
-            if not all(isinstance(one, str) for one in (told["model"], address or "", table)):
-                raise TypeError("model, address and table are texts")
-            return cls(told["model"], [float(one) for one in told["probe"]], address, table, fields)
+            if not all(isinstance(one, str) for one in (told["model"], address or "", table, own)):
+                raise TypeError("model, address, table and id are texts")
+            return cls(told["model"], [float(one) for one in told["probe"]], address, table, fields, own)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{folder / FILE} is damaged ({error!r}): build the collection again") from error

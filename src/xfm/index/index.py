@@ -57,10 +57,12 @@ class IndexStats:
     Attributes:
         counts: pictures by what became of them.
         store: of the rows.
+        lost: pictures that were stored, and have no row any more.
     """
 
     counts: Mapping[State, int]
     store: StoreStats
+    lost: int
 
 
 class Index:
@@ -244,8 +246,11 @@ class Index:
         return item is not None and item.state is State.STORED
 
     def stats(self) -> IndexStats:
-        """How large the collection is."""
-        return IndexStats(self.journal.counts(), self.store.stats())
+        """How large the collection is, by the rows that are there."""
+        counts, store = dict(self.journal.counts()), self.store.stats()
+        lost = max(0, counts[State.STORED] - store.rows)
+        counts[State.STORED] -= lost
+        return IndexStats(counts, store, lost)
 
     def __len__(self) -> int:
         counts = self.journal.counts()
@@ -254,11 +259,6 @@ class Index:
     def look_again(self) -> None:
         """Read which fields pictures have, where another process may have added some meanwhile."""
         self.about = replace(self.about, fields=AboutIndex.read(self.folder).fields)
-
-    def close(self) -> None:
-        """Close the files; what is waiting stays in the journal."""
-        self.store.close()
-        self.journal.close()
 
 
 def _other_table(given: Offer, known: JournalItem | None) -> str:

@@ -1,14 +1,14 @@
 """Collections are made and opened here: folder, journal, store and model together."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xfm.config.model import lacks
-from xfm.errors import UserError, amount
+from xfm.errors import UserError
 from xfm.index.about import FILE as ABOUT
 from xfm.index.about import AboutIndex
 from xfm.index.index import Index, probe_of
@@ -50,14 +50,14 @@ def open_index(
             can be searched while another process writes.
         address: `postgresql://HOST/DATABASE`, for a new one whose rows a server keeps. Of one that is there,
             the server that it names, where that is on another machine; or `XFM_STORE_HOSTS` names its host.
-        table: in that server; `pictures` if not given. A new collection takes an empty one, or makes it.
+        table: in that server; `pictures` if not given. A new collection takes an empty one that is nobody's,
+            or makes it.
         running: how the model runs: `device`, `batch_size`, see `xfm.pipeline`. It computes in float32: the
             vectors of a collection are compared with one another, whichever machine made them.
 
     Raises:
         UserError: there is none, another process writes it, the model is not the one that made it, it names
-            a server of another machine that nobody here has named, or the table of a new one has rows of
-            another collection.
+            a server of another machine that nobody here has named, or its table is another collection's.
     """
     place = home_path(folder)
     there = (place / ABOUT).exists()
@@ -94,50 +94,30 @@ def open_index(
         with _opened(place, about, engine, readonly=True, address=address) as index:
             yield index
         return
-    with locked(place):
+    with locked(place), ExitStack() as undo:
         if not there:
-            _require_empty(place, about, address)
             about.write(place)
+            undo.callback((place / ABOUT).unlink)
         with _opened(place, about, engine, readonly=False, address=address) as index:
+            undo.pop_all()
             yield index
             index.flush()
 
 
 def _shown(address: str | None) -> str | None:
-    return None if address is None else without_password(address)
+    with _postgres_there():
+        return None if address is None else without_password(address)
 
 
 @contextmanager
 def _opened(
     place: Path, about: AboutIndex, engine: Engine, readonly: bool, address: str | None
 ) -> Iterator[Index]:
-    journal = Journal(place, readonly)
-    store = _store(place, about, address)
-    index = Index(place, about, engine, store, journal)
-    try:
-        yield index
-    finally:
-        index.close()
-
-
-def _require_empty(place: Path, about: AboutIndex, address: str | None) -> None:
-    """Refuse a server's table that has rows: of two collections in one, each would find those of the other.
-
-    Raises:
-        UserError: there are some.
-    """
-    if about.address is None:
-        return
-    store = _store(place, about, address)
-    try:
-        rows = store.count()
-    finally:
-        store.close()
-    if rows:
-        raise UserError(
-            f"the table {about.table} of {about.address} has {amount(rows, 'row')} of another collection: "
-            "give another --table, or drop it there if nobody needs it"
-        )
+    with (
+        closing(_store(place, about, address, readonly)) as store,
+        closing(Journal(place, readonly)) as journal,
+    ):
+        yield Index(place, about, engine, store, journal)
 
 
 def _require_trusted(place: Path, address: str) -> None:
@@ -155,7 +135,7 @@ def _postgres_there() -> Iterator[None]:
         ) from error
 
 
-def _store(place: Path, about: AboutIndex, address: str | None) -> Store:
+def _store(place: Path, about: AboutIndex, address: str | None, readonly: bool) -> Store:
     if about.address is None:
         try:
             from xfm.index.lance import LanceStore
@@ -164,4 +144,4 @@ def _store(place: Path, about: AboutIndex, address: str | None) -> Store:
         return LanceStore(place / LANCE, about.width)
     with _postgres_there():
         from xfm.index.postgres import PostgresStore
-    return PostgresStore(address or about.address, about.table, about.width)
+    return PostgresStore(address or about.address, about.table, about.width, about.id, not readonly)

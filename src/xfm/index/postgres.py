@@ -3,8 +3,10 @@
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import psycopg
@@ -15,10 +17,10 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from xfm.errors import UserError
+from xfm.errors import UserError, amount
 from xfm.index.conditions import Condition, Kind
 from xfm.index.postgres_conditions import passing_rows
-from xfm.index.postgres_connection import connected, explained
+from xfm.index.postgres_connection import BoundedConnection, LostConnection, connected, explained
 from xfm.index.rows import IndexedPicture, Near, Row
 from xfm.index.server_address import without_password
 from xfm.index.store import EXACT_BELOW, StoreError, StoreStats
@@ -36,67 +38,130 @@ _SECONDS = 5.0
 _MEMORY = 4 << 30
 """Bytes at most for building the index; what does not fit makes it slow."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
+_LOCK = 0x78666D
+"""Of the database, while a table is made or taken."""
+P, T = ParamSpec("P"), TypeVar("T")
+
+
+def _again(
+    method: Callable[Concatenate["PostgresStore", P], T],
+) -> Callable[Concatenate["PostgresStore", P], T]:
+    """A question that is asked once more where the server had ended the connection."""
+
+    @wraps(method)
+    def asked(store: "PostgresStore", *given: P.args, **named: P.kwargs) -> T:
+        try:
+            return method(store, *given, **named)
+        except LostConnection:
+            store.close()
+            return method(store, *given, **named)
+
+    return asked
 
 
 class PostgresStore:
-    """See `xfm.index.store.Store`.
+    """See `xfm.index.store.Store`. The table's comment says whose it is.
 
     Args:
         address: `postgresql://HOST/DATABASE`; what it leaves out comes from libpq's environment and files.
-        name: of the table, which is made if it is not there.
+        name: of the table.
         width: E, of the vectors.
+        owner: the collection's id; empty for one that is older than ids, whose table nobody's name is on.
+        writing: make the table if it is not there, and take an empty one that is nobody's.
 
     Raises:
-        UserError: the server cannot be reached or refuses (StoreError), or lacks pgvector.
+        UserError: the address is none, the name cannot be a table's, or pgvector is too old.
+        StoreError: the server cannot be reached or refuses, or the table is another collection's.
     """
 
-    def __init__(self, address: str, name: str, width: int) -> None:
-        without_password(address)  # says where it is none
+    def __init__(self, address: str, name: str, width: int, owner: str = "", writing: bool = True) -> None:
         if not _NAME.fullmatch(name):
             raise UserError(
                 f"{name} cannot be a table: small letters, digits and _, a letter first, 48 at most"
             )
         self._name, self._table, self._width = name, sql.Identifier(name), width
-        self._address = address
-        self._settings: dict[str, str] = {}
+        self._address, self._shown, self._writes = address, without_password(address), writing
+        self._label = f"xfm collection {owner}" if owner else None
         self._rows, self._looked = 0, -math.inf
-        with explained(address):
-            self._opened = connected(address)
-        self._make()
-        register_vector(self._opened)
-        self._check_version()
+        self._open()
 
-    def _make(self) -> None:
-        """Make what is not there: whoever searches may have the right to read alone, or ask a replica."""
-        if not self._run("SELECT extversion FROM pg_extension WHERE extname = 'vector'"):
+    def _open(self) -> None:
+        """Connect. Whoever searches may have the right to read alone, or ask a replica."""
+        self._opened, self._settings = connected(self._address), dict[str, str]()
+        try:
+            there, label, _ = self._look()
+            if self._writes and (not there or (label is None and self._label)):
+                self._claim()
+            version = self._require_own()
+            if tuple(int(part) for part in version.split(".")[:2]) < _LOWEST:
+                raise UserError(
+                    f"the server has pgvector {version}, and {'.'.join(map(str, _LOWEST))} is needed: "
+                    "upgrade it, then ALTER EXTENSION vector UPDATE"
+                )
+            register_vector(self._opened)
+        except BaseException:
+            self.close()
+            raise
+
+    def _look(self) -> tuple[bool, str | None, str]:
+        """Whether the table is there, what it says whose it is, and the version of pgvector."""
+        (row,) = self._run(
+            "SELECT to_regclass(%(name)s) IS NOT NULL AS there, obj_description(to_regclass(%(name)s), "
+            "'pg_class') AS label, (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS version",
+            {"name": self._name},
+        )
+        return row["there"], row["label"], row["version"]
+
+    def _claim(self) -> None:
+        """Make the table, or take an empty one that is nobody's: in turn, whoever asks this database."""
+        with explained(self._address), self._opened.transaction():
+            self._run("SELECT pg_advisory_xact_lock({lock})", lock=sql.Literal(_LOCK))
             self._run("CREATE EXTENSION IF NOT EXISTS vector")
-        (row,) = self._run("SELECT to_regclass(%s) IS NOT NULL AS there", [self._name])
-        if not row["there"]:
-            self._run(
-                "CREATE TABLE IF NOT EXISTS {table} (key text PRIMARY KEY, vector vector({width}) NOT NULL, "
-                "pixels bytea NOT NULL, source text NOT NULL, width int NOT NULL, height int NOT NULL, "
-                "metadata jsonb NOT NULL)",
-                width=sql.Literal(self._width),
-            )
+            there, label, _ = self._look()
+            if there and (label is not None or self._run("SELECT key FROM {table} LIMIT 1")):
+                return
+            if not there:
+                self._run(
+                    "CREATE TABLE {table} (key text PRIMARY KEY, vector vector({width}) NOT NULL, "
+                    "pixels bytea NOT NULL, source text NOT NULL, width int NOT NULL, height int NOT NULL, "
+                    "metadata jsonb NOT NULL)",
+                    width=sql.Literal(self._width),
+                )
+            self._run("COMMENT ON TABLE {table} IS {label}", label=sql.Literal(self._label))
 
-    def _check_version(self) -> None:
-        (row,) = self._run("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
-        version = tuple(int(part) for part in row["extversion"].split(".")[:2])
-        if version < _LOWEST:
-            raise UserError(
-                f"the server has pgvector {row['extversion']}, and {'.'.join(map(str, _LOWEST))} is needed: "
-                "upgrade it, then ALTER EXTENSION vector UPDATE"
+    def _require_own(self) -> str:
+        """The version of pgvector, where the table is this collection's; raises StoreError where it is not."""
+        there, label, version = self._look()
+        if not there:
+            raise StoreError(
+                f"{self._shown}: the table {self._name} is not there: build the collection again"
             )
+        if label != self._label:
+            (row,) = self._run("SELECT count(*) AS rows FROM {table}")
+            raise StoreError(
+                f"the table {self._name} of {self._shown} is another collection's, with "
+                f"{amount(row['rows'], 'row')}: build with another --table, or drop it if nobody needs it"
+            )
+        return version
 
     @property
-    def _connection(self) -> psycopg.Connection[Any]:
-        """The connection; a new one where the server has ended the last, as one that starts again does."""
+    def _connection(self) -> BoundedConnection:
+        """The connection; a new one where the last has ended."""
         if self._opened.closed:
-            with explained(self._address):
-                self._opened = connected(self._address)
-            register_vector(self._opened)
-            self._settings.clear()
+            self._open()
         return self._opened
+
+    @contextmanager
+    def _writing(self) -> Iterator[BoundedConnection]:
+        """A connection that waits as long as it takes, where the table is still this collection's."""
+        self._require_own()
+        connection = self._connection
+        connection.bounded = False
+        try:
+            with explained(self._address):
+                yield connection
+        finally:
+            connection.bounded = True
 
     def _run(self, query: str, values: Any = None, **parts: sql.Composable) -> list[dict[str, Any]]:
         """The rows of a query; `{table}` in it is ours."""
@@ -108,7 +173,7 @@ class PostgresStore:
     def add(self, rows: Sequence[Row], replacing: bool) -> None:
         """See `Store.add`."""
         columns = "key, vector, pixels, source, width, height, metadata"
-        with explained(self._address), self._connection.transaction(), self._connection.cursor() as cursor:
+        with self._writing() as connection, connection.transaction(), connection.cursor() as cursor:
             if replacing:
                 others = columns.removeprefix("key, ")
                 excluded = ", ".join(f"excluded.{name}" for name in others.split(", "))
@@ -127,11 +192,13 @@ class PostgresStore:
 
     def remove(self, keys: Sequence[str]) -> None:
         """See `Store.remove`."""
-        self._run("DELETE FROM {table} WHERE key = ANY(%s)", [list(keys)])
+        with self._writing():
+            self._run("DELETE FROM {table} WHERE key = ANY(%s)", [list(keys)])
 
     def require(self, fields: Mapping[str, Kind]) -> None:
         """See `Store.require`; a document takes any."""
 
+    @_again
     def nearest(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition] = ()) -> list[Near]:
         """See `Store.nearest`."""
         if time.monotonic() - self._looked > _SECONDS:
@@ -183,6 +250,7 @@ class PostgresStore:
             self._run("SELECT set_config(%s, %s, false)", [name, value])
             self._settings[name] = value
 
+    @_again
     def pixels(self, keys: Sequence[str]) -> dict[str, bytes]:
         """See `Store.pixels`."""
         rows = self._run("SELECT key, pixels FROM {table} WHERE key = ANY(%s)", [list(keys)])
@@ -192,10 +260,15 @@ class PostgresStore:
         """See `Store.keys`."""
         passing, values = passing_rows(where)
         query = sql.SQL("SELECT key FROM {} WHERE {}").format(self._table, passing)
-        with self._connection.transaction(), self._connection.cursor("keys") as cursor:
+        with (
+            explained(self._address),
+            self._connection.transaction(),
+            self._opened.cursor("keys") as cursor,
+        ):
             for row in cursor.execute(query, values):
                 yield row[0]
 
+    @_again
     def count(self, where: Sequence[Condition] = ()) -> int:
         """See `Store.count`."""
         passing, values = passing_rows(where)
@@ -208,10 +281,11 @@ class PostgresStore:
 
     def compact(self) -> None:
         """See `Store.compact`: builds an index of many rows, and cleans up after removals."""
-        rows = self.count()
-        if rows >= EXACT_BELOW and not self._indexed():
-            self._build(rows)
-        self._run("VACUUM (ANALYZE) {table}")
+        with self._writing():
+            rows = self.count()
+            if rows >= EXACT_BELOW and not self._indexed():
+                self._build(rows)
+            self._run("VACUUM (ANALYZE) {table}")
         self._looked = -math.inf
 
     def _build(self, rows: int) -> None:
@@ -253,7 +327,8 @@ class PostgresStore:
 
     def drop(self) -> None:
         """See `Store.drop`."""
-        self._run("DROP TABLE IF EXISTS {table}")
+        with self._writing():
+            self._run("DROP TABLE {table}")
 
     def close(self) -> None:
         """See `Store.close`."""

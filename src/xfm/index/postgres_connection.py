@@ -1,42 +1,108 @@
-"""Connections to PostgreSQL, and what a server refuses as one sentence."""
+"""Connections to PostgreSQL that wait within bounds, and what a server refuses as one sentence."""
 
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg import waiting
+from psycopg.abc import RV, PQGen
 
 from xfm.errors import first_line
-from xfm.index.server_address import without_password
+from xfm.index.server_address import read_address, without_password
 from xfm.index.store import StoreError
 
 CONNECT_SECONDS = 10
 """For which a server may take to answer where nobody said how long."""
+ANSWER_SECONDS = 10
+"""For which a search may take to be answered."""
+_CANCEL_SECONDS = 0.5
+_ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+"""By which a network that is gone is noticed where waiting has no bound."""
+_REMEDIES = {
+    "08": "the connection was lost: see that the server runs, then do it again",
+    "57P": "the connection was lost: see that the server runs, then do it again",
+    "57014": "it took too long, or was cancelled: see that the server is not stalled, then do it again",
+    "53100": "its disk is full: free space there, then do it again",
+    "53": "it lacks memory or connections: wait, or raise its limits (max_connections)",
+    "25006": "it is read-only: name its primary",
+    "42501": "the role has no right to do this: let its owner GRANT it, or be asked as its owner",
+    "42P01": "the table is not there: build the collection again",
+    "42": "the table is not one of a collection: build with another --table",
+    "0A000": "pgvector is not installed there: install it (0.8 or newer)",
+    "58P01": "pgvector is not installed there: install it (0.8 or newer)",
+    "22": "the table holds other vectors than the collection's: build with another --table",
+    "23505": "the table has rows that the collection does not know: do it again, which replaces them",
+    "40": "another process was at the table: do it again",
+    "55": "another process was at the table: do it again",
+    "XX": "it is damaged: see its log, and restore it or build the collection again",
+}
+"""What a beginning of SQLSTATE means and what to do; the longest that fits is said."""
 
 
-def connected(address: str) -> psycopg.Connection[Any]:
+class LostConnection(StoreError):
+    """The server has ended the connection, as one does that starts again; another may be had."""
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that is given up where an answer does not come, or at Ctrl-C.
+
+    Attributes:
+        bounded: whether answers must come within `ANSWER_SECONDS`; a stalled server ends nothing by itself.
+    """
+
+    bounded = True
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """See psycopg, whose own waits for the server to cancel."""
+        try:
+            answer = _within(gen, ANSWER_SECONDS) if self.bounded else gen
+            return waiting.wait(answer, self.pgconn.socket, interval=interval)
+        except (KeyboardInterrupt, psycopg.errors.ConnectionTimeout):
+            with suppress(psycopg.Error):
+                self.cancel_safe(timeout=_CANCEL_SECONDS)
+            self.close()
+            raise
+
+
+def _within(gen: PQGen[RV], seconds: float) -> PQGen[RV]:
+    """The same within a time, which is looked at after each interval of waiting."""
+    end = time.monotonic() + seconds
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if time.monotonic() > end:
+                raise psycopg.errors.ConnectionTimeout(f"no answer in {seconds} seconds")
+            wanted = gen.send(ready)
+    except StopIteration as stop:
+        return stop.value
+
+
+def connected(address: str) -> BoundedConnection:
     """A new connection.
 
     It is waited for as long as the address (`connect_timeout`) or libpq's environment (`PGCONNECT_TIMEOUT`)
     says, else `CONNECT_SECONDS`.
 
     Raises:
-        StoreError: there is none; names host and port.
+        UserError: the address cannot be read.
+        StoreError: there is no connection; names host and port.
     """
-    told = conninfo_to_dict(address)
+    told = read_address(address)
 
     def said(name: str, variable: str, otherwise: object) -> str:
         return str(told.get(name) or os.environ.get(variable) or otherwise)
 
-    waited = said("connect_timeout", "PGCONNECT_TIMEOUT", "")
-    limit: dict[str, Any] = {} if waited else {"connect_timeout": CONNECT_SECONDS}
+    waited = said("connect_timeout", "PGCONNECT_TIMEOUT", CONNECT_SECONDS)
+    given: dict[str, Any] = {**_ALIVE, **told, "connect_timeout": waited}
     try:
-        return psycopg.connect(address, autocommit=True, **limit)
+        return BoundedConnection.connect(autocommit=True, **given)
     except psycopg.OperationalError as error:
         late = isinstance(error, psycopg.errors.ConnectionTimeout)
-        reason = f"no answer in {waited or CONNECT_SECONDS} seconds" if late else first_line(error)
+        reason = f"no answer in {waited} seconds" if late else first_line(error)
         host, port = said("host", "PGHOST", told.get("hostaddr") or "localhost"), said("port", "PGPORT", 5432)
         raise StoreError(
             f"{without_password(address)}: there is no connection to PostgreSQL at host {host}, port {port} "
@@ -50,8 +116,12 @@ def explained(address: str) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise StoreError(
-            f"{without_password(address)}: the server cannot be used ({reason}); check address, rights and "
-            "that pgvector is installed there"
+        state = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
+        if isinstance(error, psycopg.errors.ConnectionTimeout):
+            state = "57014"
+        fits = max((one for one in _REMEDIES if state.startswith(one)), key=len, default="")
+        kind = LostConnection if fits in ("08", "57P") else StoreError
+        raise kind(
+            f"{without_password(address)}: the server cannot be used ({first_line(error)}); "
+            f"{_REMEDIES.get(fits, 'its log says more')}"
         ) from error

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from xfm.boxed import boxed_model
-from xfm.errors import UserError, excerpt, first_line, printable
+from xfm.errors import UserError, excerpt, printable
+from xfm.index.server_address import read_address
 from xfm.paths import home_path
 
 HOSTS = "XFM_STORE_HOSTS"
@@ -44,13 +45,7 @@ def hosts_of(address: str) -> list[str]:
     Raises:
         UserError: it is no address.
     """
-    from psycopg import Error
-    from psycopg.conninfo import conninfo_to_dict
-
-    try:
-        told = conninfo_to_dict(address)
-    except Error as error:
-        raise UserError(f"the address of the server cannot be read ({first_line(error)}); mend it") from None
+    told = read_address(address)
     lists = [str(told[name]).split(",") for name in ("host", "hostaddr") if told.get(name)]
     services = [str(told[name]) for name in ("service", "servicefile") if told.get(name)]
     return [host.strip() for hosts in lists for host in hosts] + services

@@ -1,0 +1,274 @@
+"""PostgreSQL's failures: who owns a table, a server that falls silent or starts again, what errors advise."""
+
+import json
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.index.conftest import WIDTH, postgres_address, rows_of, unit
+from tests.index.proxy import Proxy
+from tests.processes import XFM, Running, run
+from tests.refusals import expect_refusal
+from xfm.index.opening import open_index
+from xfm.index.rows import Row
+from xfm.index.store import StoreError
+
+if TYPE_CHECKING:
+    from xfm.index.postgres import PostgresStore
+
+psycopg = pytest.importorskip("psycopg")
+postgres = pytest.importorskip("xfm.index.postgres")
+postgres_connection = pytest.importorskip("xfm.index.postgres_connection")
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """Of a table, which is gone at the end."""
+    made = f"t{uuid.uuid4().hex[:12]}"
+    yield made
+    execute(f"DROP TABLE IF EXISTS {made}")
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    with Proxy(postgres_address()) as made:
+        yield made
+
+
+def execute(query: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(postgres_address(), autocommit=True) as connection:
+        found = connection.execute(query)
+        return found.fetchall() if found.description else []
+
+
+def rows(count: int, width: int = WIDTH, first: int = 0) -> list[Row]:
+    return rows_of(unit(np.random.default_rng(first), count, width), first)
+
+
+# ---------------------------------------------------------------- whose table
+def test_of_two_new_collections_at_once_one_has_the_table(model: Path, tmp_path: Path, name: str) -> None:
+    given = {"make": True, "address": postgres_address(), "table": name}
+    with open_index(tmp_path / "one", model, **given) as index:  # which has no rows yet
+        with (
+            expect_refusal(f"the table {name}", "--table", kind=StoreError),
+            open_index(tmp_path / "two", model, **given),
+        ):
+            pass
+        assert not (tmp_path / "two").exists()
+        index.store.add(rows(3, index.about.width), replacing=False)
+    with open_index(tmp_path / "one") as index:
+        assert index.store.count() == 3
+
+
+def test_a_table_is_taken_by_one_of_many_that_come_at_once(name: str) -> None:
+    come = threading.Barrier(6, timeout=60)
+
+    def take(owner: int) -> str:
+        come.wait()
+        try:
+            store = postgres.PostgresStore(postgres_address(), name, WIDTH, str(owner))
+        except StoreError as error:
+            return str(error)
+        store.close()
+        return "taken"
+
+    with ThreadPoolExecutor(6) as pool:
+        told = [*pool.map(take, range(6))]
+    assert told.count("taken") == 1
+    assert sum(f"the table {name}" in one and "another collection's" in one for one in told) == 5
+
+
+def test_a_table_of_another_collection_is_neither_opened_nor_emptied(
+    model: Path, tmp_path: Path, name: str
+) -> None:
+    given = {"make": True, "address": postgres_address(), "table": name}
+    with open_index(tmp_path / "one", model, **given) as index:
+        index.store.add(rows(3, index.about.width), replacing=False)
+        execute(f"DROP TABLE {name}")
+        with expect_refusal(name, "not there"), open_index(tmp_path / "one", writing=False):
+            pass
+        with open_index(tmp_path / "two", model, **given) as other:
+            other.store.add(rows(2, index.about.width), replacing=False)
+        for change in (lambda: index.store.remove(["k0"]), lambda: index.store.drop(), index.compact):
+            with expect_refusal(f"the table {name}", "another collection"):
+                change()
+        with expect_refusal(f"the table {name}"):
+            index.store.add(rows(1, index.about.width), replacing=True)
+    for writing in (False, True):
+        with expect_refusal(f"the table {name}"), open_index(tmp_path / "one", writing=writing):
+            pass
+    with open_index(tmp_path / "two") as other:
+        assert other.store.count() == 2
+
+
+def test_a_collection_from_before_tables_had_owners_is_opened(model: Path, tmp_path: Path, name: str) -> None:
+    with open_index(tmp_path / "one", model, make=True, address=postgres_address(), table=name) as index:
+        index.store.add(rows(2, index.about.width), replacing=False)
+    execute(f"COMMENT ON TABLE {name} IS NULL")
+    told = json.loads((tmp_path / "one" / "index.json").read_text())
+    del told["store"]["id"]
+    (tmp_path / "one" / "index.json").write_text(json.dumps(told))
+    with open_index(tmp_path / "one") as index:
+        index.store.remove(["k0"])
+        assert index.store.count() == 1
+
+
+def test_stats_count_the_rows_that_are_there(model: Path, photos: Path, tmp_path: Path, name: str) -> None:
+    made = tmp_path / "made"
+    where = ["--store", postgres_address(), "--table", name]
+    assert run([*XFM, "index", "build", "--images", str(photos), "--out", str(made), "--model", str(model),
+                *where]).status == 0  # fmt: skip
+    execute(f"DELETE FROM {name} WHERE key LIKE '%red%'")
+    ((there,),) = execute(f"SELECT count(*) FROM {name}")
+    ended = run([*XFM, "index", "stats", str(made)])
+    told = json.loads(ended.out)
+    assert there not in (0, 12)
+    assert told["pictures"] == told["stored"] == told["store"]["rows"] == there
+    assert f"Note: {12 - int(str(there))} pictures have no row any more: `xfm index compact " in ended.err
+
+
+# ---------------------------------------------------------------- silence and new starts
+@pytest.fixture
+def through(proxy: Proxy, name: str) -> "Iterator[PostgresStore]":
+    """A store of ten rows that is asked through the relay."""
+    store = postgres.PostgresStore(f"{proxy.address}?application_name={name}", name, WIDTH)
+    store.add(rows(10), replacing=False)
+    yield store
+    store.close()
+
+
+ASKED: "dict[str, Callable[[PostgresStore], object]]" = {
+    "nearest": lambda store: [near.entry.key for near in store.nearest(rows(10)[4].vector, 1)],
+    "count": lambda store: store.count(),
+    "pixels": lambda store: store.pixels(["k3"]),
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_a_silent_connection_is_given_up_and_the_next_search_has_a_new_one(
+    monkeypatch: pytest.MonkeyPatch, proxy: Proxy, through: "PostgresStore", asked: str
+) -> None:
+    expected = ASKED[asked](through)
+    monkeypatch.setattr(postgres_connection, "ANSWER_SECONDS", 1)
+    proxy.silent.set()
+    began = time.monotonic()
+    with expect_refusal("no answer in 1 second"):
+        ASKED[asked](through)
+    assert time.monotonic() - began < 8
+    proxy.silent.clear()
+    assert ASKED[asked](through) == expected
+
+
+def test_a_stopped_backend_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, through: "PostgresStore", name: str
+) -> None:
+    monkeypatch.setattr(postgres_connection, "ANSWER_SECONDS", 1)
+    ((backend,),) = execute(f"SELECT pid FROM pg_stat_activity WHERE application_name = '{name}'")
+    try:
+        os.kill(int(str(backend)), signal.SIGSTOP)
+    except (PermissionError, ProcessLookupError):
+        pytest.skip("the server's processes are not ours to stop")
+    try:
+        with expect_refusal("no answer in 1 second"):
+            through.count()
+        assert through.count() == 10
+    finally:
+        os.kill(int(str(backend)), signal.SIGCONT)
+
+
+@pytest.mark.parametrize("end", ["the server ends it", "the network cuts it"])
+@pytest.mark.parametrize("asked", ASKED)
+def test_the_first_search_after_a_new_start_of_the_server_is_answered(
+    proxy: Proxy, through: "PostgresStore", name: str, asked: str, end: str
+) -> None:
+    expected = ASKED[asked](through)
+    if end == "the server ends it":
+        mine = f"FROM pg_stat_activity WHERE application_name = '{name}'"
+        assert execute(f"SELECT pg_terminate_backend(pid, 5000) {mine}") == [(True,)]
+    else:
+        proxy.cut()
+    assert ASKED[asked](through) == expected
+
+
+@pytest.fixture
+def searched(proxy: Proxy, model: Path, tmp_path: Path, name: str) -> Path:
+    """A collection of three pictures that is asked through the relay."""
+    with open_index(tmp_path / "pg", model, make=True, address=proxy.address, table=name) as index:
+        index.store.add(rows(3, index.about.width), replacing=False)
+    return tmp_path / "pg"
+
+
+def test_ctrl_c_ends_a_search_that_waits_for_a_silent_server(proxy: Proxy, searched: Path) -> None:
+    proxy.silent_at = b"ORDER BY vector"
+    with Running([*XFM, "search", str(searched), "a square"]) as running:
+        running.wait_until(proxy.silent.is_set)
+        began = time.monotonic()
+        running.signal(signal.SIGINT)
+        ended = running.end(60)
+        assert time.monotonic() - began < 5
+    assert ended.status == 130
+    assert ended.said() == ["xfm: interrupted"]
+
+
+def test_a_search_of_a_silent_server_ends_by_itself(proxy: Proxy, searched: Path) -> None:
+    proxy.silent_at = b"ORDER BY vector"
+    ended = run([*XFM, "search", str(searched), "a square"], 60)
+    assert ended.status == 2
+    (said,) = ended.said()
+    assert "no answer in 10 seconds" in said
+
+
+# ---------------------------------------------------------------- what errors advise
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("53100", ["its disk is full", "free space"]),
+        ("53300", ["connections"]),
+        ("57014", ["took too long"]),
+        ("42501", ["GRANT"]),
+        ("25006", ["primary"]),
+        ("40P01", ["another process", "again"]),
+        ("23505", ["rows that the collection does not know", "again"]),
+        ("22000", ["--table"]),
+        ("XX001", ["damaged"]),
+        ("P0001", ["log"]),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "",
+)
+def test_what_a_server_refuses_is_said_with_what_to_do(name: str, state: str, words: list[str]) -> None:
+    store = postgres.PostgresStore(postgres_address(), name, WIDTH)
+    execute(
+        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION 'oh dear' USING ERRCODE = '{state}'; END $$"
+    )
+    execute(f"CREATE TRIGGER refusing BEFORE INSERT ON {name} EXECUTE FUNCTION {name}()")
+    with expect_refusal("oh dear", *words):
+        store.add(rows(1), replacing=False)
+    store.drop()
+    execute(f"DROP FUNCTION {name}")
+    store.close()
+
+
+def test_a_row_that_is_there_a_lost_connection_and_a_table_that_is_gone(
+    proxy: Proxy, through: "PostgresStore", name: str
+) -> None:
+    with expect_refusal("rows that the collection does not know"):
+        through.add(rows(1), replacing=False)
+    proxy.cut()
+    with expect_refusal("connection was lost", "again"):
+        through.remove(["k0"])
+    execute(f"ALTER TABLE {name} RENAME COLUMN source TO other")
+    with expect_refusal("--table"):
+        ASKED["nearest"](through)
+    execute(f"DROP TABLE {name}")
+    with expect_refusal("not there"):
+        list(through.keys())
