@@ -57,8 +57,8 @@ def serving(model: Path) -> Iterator[Callable[..., Running]]:
     """Starts servers that end with the test."""
     running: list[Running] = []
 
-    def start(*, index: Path | None = None, keys: tuple[str, ...] = (), **config: Any) -> Running:
-        searches = Searches([] if index is None else [index])
+    def start(*, index: Path | list[Path] = [], keys: tuple[str, ...] = (), **config: Any) -> Running:  # noqa: B006
+        searches = Searches(index if isinstance(index, list) else [index])
         server = Server(Models([str(model)]), searches, ServeConfig(port=0, **config), keys)
         running.append(Running(server))
         return running[-1]

@@ -130,7 +130,7 @@ class PostgresStore:
             self._run("COMMENT ON TABLE {table} IS {label}", label=sql.Literal(self._label))
 
     def _require_own(self) -> str:
-        """The version of pgvector, where the table is this collection's; raises StoreError where it is not."""
+        """The version of pgvector; raises StoreError where the table is not this collection's."""
         there, label, version = self._look()
         if not there:
             raise StoreError(

@@ -86,6 +86,10 @@ class Searcher:
         (answer,) = self.answers([self.shortlist(query, options)])
         return answer
 
+    def check(self) -> None:
+        """Ask the store for nothing; raises StoreError where it does not answer."""
+        self._index.store.pixels([""])
+
     def read(self, source: PictureSource) -> Picture:
         """A picture to search with, read by the thread that calls; raises UserError."""
         return self._reader.read(source)

@@ -26,6 +26,8 @@ from xfm.serving.searches import Searches
 from xfm.serving.shapes import Health, Readiness
 
 LOG = logging.getLogger("xfm.serving")
+_LOOK_SECONDS = 1.0
+"""For which `/ready` waits for a collection."""
 
 
 class Server:
@@ -87,13 +89,22 @@ class Server:
             """Whether requests are taken, and what there is to ask."""
             ready = self.ready and self.desk.batcher.alive
             told = {"ready": ready, "models": [one.name for one in self.models]}
-            told |= {"collections": self.searches.names, "waiting": self.desk.batcher.waiting}
+            names, looked = self.searches.names, [self._look(name) for name in self.searches.names]
+            found = zip(names, await asyncio.gather(*looked, return_exceptions=True), strict=True)
+            unavailable = [name for name, error in found if error is not None]
+            told |= {"collections": [name for name in names if name not in unavailable]}
+            told |= {"unavailable": unavailable, "waiting": self.desk.batcher.waiting}
             return reply(told, 200 if ready else 503)
 
         @app.get("/metrics", tags=["watching"], response_class=PlainTextResponse)
         async def metrics() -> Response:
             """Counts and times, for Prometheus."""
             return Response(self.measures.text(), media_type="text/plain; version=0.0.4")
+
+    async def _look(self, name: str) -> None:
+        """Whether a collection answers; what is wrong is raised."""
+        searcher = self.searches.of(name)
+        await self.desk.look_up(searcher, searcher.check, _LOOK_SECONDS)
 
     async def reload(self) -> None:
         """Load the models again, and go over to them; requests that run are answered by the old ones."""

@@ -8,12 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from xfm.config.pipelines import UrlRules
 from xfm.config.serving import ServeConfig
 from xfm.data.fetch import fetch
 from xfm.data.pictures import PictureError, picture_size
 from xfm.errors import UserError
+from xfm.index.searching import Searcher
+from xfm.index.store import StoreError
 from xfm.inference.items import Item
 from xfm.inference.picture_inputs import Picture
 from xfm.serving.batching import Batcher, Compute, Lane
@@ -24,6 +27,7 @@ from xfm.serving.models import Models, Served
 PICTURE_LENGTH = 64
 """What a picture counts when batches are filled with items of like length."""
 _FETCHERS = 8
+_LOOK_UP_SECONDS = 10.0
 _LIGHT = 20_000  # characters of texts that are made ready at once; more of them take a thread
 Read = Callable[[bytes], Picture]
 Kind = TypeVar("Kind")
@@ -46,12 +50,12 @@ class Desk:
         self._readers = ThreadPoolExecutor(config.workers, thread_name_prefix="reading")
         self._numbers = itertools.count()
         self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetching")
-        self._stores = ThreadPoolExecutor(1, thread_name_prefix="looking up")
+        self._stores = WeakKeyDictionary[Searcher, ThreadPoolExecutor]()
 
     async def close(self) -> None:
         """Answer what was taken, and end."""
         await self.batcher.close()
-        for pool in (self._readers, self._fetchers, self._stores):
+        for pool in (self._readers, self._fetchers, *self._stores.values()):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def check_count(self, items: int) -> None:
@@ -127,9 +131,20 @@ class Desk:
         (answer,) = await self.batcher.answers(lane, compute, [item], [length], since)
         return answer
 
-    async def look_up(self, work: Callable[[], Kind]) -> Kind:
-        """Work that waits for a collection, in turn, while the models compute."""
-        return await asyncio.get_running_loop().run_in_executor(self._stores, work)
+    async def look_up(
+        self, searcher: Searcher, work: Callable[[], Kind], seconds: float = _LOOK_UP_SECONDS
+    ) -> Kind:
+        """Work that waits for a collection, each in turn, while the models compute.
+
+        Raises:
+            StoreError: it was not done in so many seconds.
+        """
+        thread = self._stores.setdefault(searcher, ThreadPoolExecutor(1, thread_name_prefix="looking up"))
+        try:
+            done = asyncio.get_running_loop().run_in_executor(thread, work)
+            return await asyncio.wait_for(done, seconds)
+        except TimeoutError:
+            raise StoreError(f"the collection gives no answer in {seconds:g} seconds") from None
 
     async def in_thread(self, work: Callable[[], Kind]) -> Kind:
         """Work of a thread that reads pictures."""

@@ -186,7 +186,7 @@ def _add_search(router: APIRouter, desk: Desk, searches: Searches) -> None:
             length = len(asked.text or "") + PICTURE_LENGTH * (image is not None)
             question = SearchQuestion(asked.text, image)
             query = await desk.together(ask, searcher.queries, question, length, began)
-            listed, marks = await desk.look_up(lambda: _listed(searcher, query, options))
+            listed, marks = await desk.look_up(searcher, lambda: _listed(searcher, query, options))
         found = await desk.together(match, searcher.answers, listed, len(listed.near), began)
         return reply(searches.told(searcher, found, marks))
 
@@ -194,7 +194,10 @@ def _add_search(router: APIRouter, desk: Desk, searches: Searches) -> None:
     async def picture(key: str, index: str | None = None) -> Response:
         """A picture of a collection, by the key that a search gave, made smaller where it is large."""
         searcher = searches.of(index)
-        data, kind = await desk.in_thread(lambda: searches.picture(searcher, key))
+        data, kind = await desk.in_thread(lambda: searches.picture(searcher, key)), "image/jpeg"
+        if data is None:
+            data = await desk.look_up(searcher, lambda: searcher.pixels(searcher.key_of(key)))
+            kind = "image/png"
         return Response(data, media_type=kind, headers={"cache-control": "private, max-age=300"})
 
 

@@ -90,23 +90,19 @@ class Searches:
             hit |= {"key": marks.get(hit["key"], hit["key"]), "source": shown_source(hit)}
         return told
 
-    def picture(self, searcher: Searcher, key: str) -> tuple[bytes, str]:
-        """A picture of a collection by the key that a search told, and its media type.
+    def picture(self, searcher: Searcher, key: str) -> bytes | None:
+        """A picture's file as a JPEG, by the key that a search told; None where it is no file, or is gone.
 
         A key is looked up, and never a path that is opened: the file is the one that a search named lately.
-        Where there is none any more, or the picture never was a file, it is shown as the model sees it.
 
         Raises:
             UserError: there is no such picture.
         """
-        key = searcher.key_of(key)
-        source = self._given.get((id(searcher), key))
-        if source is not None:
-            try:
-                return _smaller(Path(source)), "image/jpeg"
-            except UserError:  # it came from a table or a shard, or is gone
-                pass
-        return searcher.pixels(key), "image/png"
+        source = self._given.get((id(searcher), searcher.key_of(key)))
+        try:
+            return None if source is None else _smaller(Path(source))
+        except UserError:  # it came from a table or a shard
+            return None
 
     def close(self) -> None:
         """Close them."""

@@ -229,4 +229,5 @@ class Readiness(BaseModel):
     ready: bool
     models: list[str]
     collections: list[str]
+    unavailable: list[str] = Field(description="collections that do not answer now")
     waiting: int
