@@ -73,7 +73,7 @@ def test_a_search_needs_no_right_but_to_read(name: str, kind: str) -> None:
                 asked = f"{address}?options=-c%20default_transaction_read_only%3Don"
             else:
                 asked = address.replace("//postgres", f"//{name}")
-            reader = postgres.PostgresStore(asked, name, WIDTH)
+            reader = postgres.PostgresStore(asked, name, WIDTH, writing=False)
             assert reader.nearest(rows[2].vector, 1)[0].entry.key == "k2"
             assert reader.count([Condition("even", Relation.EQUAL, (True,))]) == 3
             with expect_refusal("cannot be used"):

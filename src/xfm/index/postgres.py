@@ -3,10 +3,9 @@
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -18,9 +17,8 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from xfm.errors import UserError, amount
-from xfm.index.conditions import Condition, Kind
-from xfm.index.postgres_conditions import passing_rows
-from xfm.index.postgres_connection import BoundedConnection, LostConnection, connected, explained
+from xfm.index.conditions import Condition, Kind, Relation, kind_of
+from xfm.index.postgres_connection import BoundedConnection, connected, explained
 from xfm.index.rows import IndexedPicture, Near, Row
 from xfm.index.server_address import without_password
 from xfm.index.store import EXACT_BELOW, StoreError, StoreStats
@@ -38,25 +36,9 @@ _SECONDS = 5.0
 _MEMORY = 4 << 30
 """Bytes at most for building the index; what does not fit makes it slow."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
+_CASTS = {Kind.TEXT: sql.SQL("text"), Kind.NUMBER: sql.SQL("float8"), Kind.BOOLEAN: sql.SQL("boolean")}
 _LOCK = 0x78666D
 """Of the database, while a table is made or taken."""
-P, T = ParamSpec("P"), TypeVar("T")
-
-
-def _again(
-    method: Callable[Concatenate["PostgresStore", P], T],
-) -> Callable[Concatenate["PostgresStore", P], T]:
-    """A question that is asked once more where the server had ended the connection."""
-
-    @wraps(method)
-    def asked(store: "PostgresStore", *given: P.args, **named: P.kwargs) -> T:
-        try:
-            return method(store, *given, **named)
-        except LostConnection:
-            store.close()
-            return method(store, *given, **named)
-
-    return asked
 
 
 class PostgresStore:
@@ -87,66 +69,58 @@ class PostgresStore:
 
     def _open(self) -> None:
         """Connect. Whoever searches may have the right to read alone, or ask a replica."""
-        self._opened, self._settings = connected(self._address), dict[str, str]()
+        self._opened = connected(self._address)
         try:
-            there, label, _ = self._look()
-            if self._writes and (not there or (label is None and self._label)):
+            if self._writes:
                 self._claim()
-            version = self._require_own()
-            if tuple(int(part) for part in version.split(".")[:2]) < _LOWEST:
-                raise UserError(
-                    f"the server has pgvector {version}, and {'.'.join(map(str, _LOWEST))} is needed: "
-                    "upgrade it, then ALTER EXTENSION vector UPDATE"
-                )
+            self._require_own()
             register_vector(self._opened)
         except BaseException:
             self.close()
             raise
 
-    def _look(self) -> tuple[bool, str | None, str]:
-        """Whether the table is there, what it says whose it is, and the version of pgvector."""
+    def _claim(self) -> None:
+        """Make the table, or take an empty one that is nobody's: in turn, whoever asks this database."""
+        self._run("SELECT pg_advisory_lock({lock})", lock=sql.Literal(_LOCK))
+        self._run(
+            "DO $$ BEGIN IF to_regclass({name}) IS NULL THEN CREATE EXTENSION IF NOT EXISTS vector; "
+            "CREATE TABLE {table} (key text PRIMARY KEY, vector vector({width}) NOT NULL, "
+            "pixels bytea NOT NULL, source text NOT NULL, width int NOT NULL, height int NOT NULL, "
+            "metadata jsonb NOT NULL); ELSIF obj_description(to_regclass({name}), 'pg_class') IS NOT NULL "
+            "OR EXISTS (SELECT FROM {table}) THEN RETURN; END IF; COMMENT ON TABLE {table} IS {label}; "
+            "END $$",
+            name=sql.Literal(self._name),
+            width=sql.Literal(self._width),
+            label=sql.Literal(self._label),
+        )
+        self._run("SELECT pg_advisory_unlock({lock})", lock=sql.Literal(_LOCK))
+
+    def _require_own(self) -> None:
+        """Raises UserError where the table is not there or another collection's, or pgvector is too old."""
         (row,) = self._run(
             "SELECT to_regclass(%(name)s) IS NOT NULL AS there, obj_description(to_regclass(%(name)s), "
             "'pg_class') AS label, (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS version",
             {"name": self._name},
         )
-        return row["there"], row["label"], row["version"]
-
-    def _claim(self) -> None:
-        """Make the table, or take an empty one that is nobody's: in turn, whoever asks this database."""
-        with explained(self._address), self._opened.transaction():
-            self._run("SELECT pg_advisory_xact_lock({lock})", lock=sql.Literal(_LOCK))
-            self._run("CREATE EXTENSION IF NOT EXISTS vector")
-            there, label, _ = self._look()
-            if there and (label is not None or self._run("SELECT key FROM {table} LIMIT 1")):
-                return
-            if not there:
-                self._run(
-                    "CREATE TABLE {table} (key text PRIMARY KEY, vector vector({width}) NOT NULL, "
-                    "pixels bytea NOT NULL, source text NOT NULL, width int NOT NULL, height int NOT NULL, "
-                    "metadata jsonb NOT NULL)",
-                    width=sql.Literal(self._width),
-                )
-            self._run("COMMENT ON TABLE {table} IS {label}", label=sql.Literal(self._label))
-
-    def _require_own(self) -> str:
-        """The version of pgvector; raises StoreError where the table is not this collection's."""
-        there, label, version = self._look()
-        if not there:
-            raise StoreError(
-                f"{self._shown}: the table {self._name} is not there: build the collection again"
-            )
-        if label != self._label:
-            (row,) = self._run("SELECT count(*) AS rows FROM {table}")
+        if not row["there"]:
+            raise StoreError(f"{self._shown}: there is no table {self._name}: build the collection again")
+        if row["label"] != self._label:
             raise StoreError(
                 f"the table {self._name} of {self._shown} is another collection's, with "
-                f"{amount(row['rows'], 'row')}: build with another --table, or drop it if nobody needs it"
+                f"{amount(self.count(), 'row')}: build with another --table, or drop it if nobody needs it"
             )
-        return version
+        if tuple(int(part) for part in row["version"].split(".")[:2]) < _LOWEST:
+            raise UserError(
+                f"the server has pgvector {row['version']}, and {'.'.join(map(str, _LOWEST))} is needed: "
+                "upgrade it, then ALTER EXTENSION vector UPDATE"
+            )
 
     @property
     def _connection(self) -> BoundedConnection:
-        """The connection; a new one where the last has ended."""
+        """The connection; a new one where the server has ended the last, as one that starts again does."""
+        with suppress(psycopg.OperationalError):
+            for _ in range(2):  # its last word, and the end
+                self._opened.pgconn.consume_input()
         if self._opened.closed:
             self._open()
         return self._opened
@@ -158,37 +132,30 @@ class PostgresStore:
         connection = self._connection
         connection.bounded = False
         try:
-            with explained(self._address):
+            with explained(self._shown):
                 yield connection
         finally:
             connection.bounded = True
 
     def _run(self, query: str, values: Any = None, **parts: sql.Composable) -> list[dict[str, Any]]:
         """The rows of a query; `{table}` in it is ours."""
-        composed = sql.SQL(query).format(table=self._table, **parts)  # pyright: ignore[reportArgumentType]
-        with explained(self._address), self._connection.cursor(row_factory=dict_row) as cursor:
-            cursor.execute(composed, values)
+        with explained(self._shown), self._connection.cursor(row_factory=dict_row) as cursor:
+            cursor.execute(self._composed(query, **parts), values)
             return cursor.fetchall() if cursor.description else []
+
+    def _composed(self, query: str, **parts: sql.Composable) -> sql.Composed:
+        return sql.SQL(query).format(table=self._table, **parts)  # pyright: ignore[reportArgumentType]
 
     def add(self, rows: Sequence[Row], replacing: bool) -> None:
         """See `Store.add`."""
-        columns = "key, vector, pixels, source, width, height, metadata"
         with self._writing() as connection, connection.transaction(), connection.cursor() as cursor:
             if replacing:
-                others = columns.removeprefix("key, ")
-                excluded = ", ".join(f"excluded.{name}" for name in others.split(", "))
-                clash = f"ON CONFLICT (key) DO UPDATE SET ({others}) = ({excluded})"
-                query = f"INSERT INTO {{}} ({columns}) VALUES (%s, %s, %s, %s, %s, %s, %s) {clash}"
-                cursor.executemany(self._sql(query), [_cells(row) for row in rows])
-                return
-            with cursor.copy(self._sql(f"COPY {{}} ({columns}) FROM STDIN (FORMAT BINARY)")) as copy:
+                self._run("DELETE FROM {table} WHERE key = ANY(%s)", [[row.entry.key for row in rows]])
+            query = "COPY {table} (key, vector, pixels, source, width, height, metadata) FROM STDIN "
+            with cursor.copy(self._composed(query + "(FORMAT BINARY)")) as copy:
                 copy.set_types(["text", "vector", "bytea", "text", "int4", "int4", "jsonb"])
                 for row in rows:
                     copy.write_row(_cells(row))
-
-    def _sql(self, query: str) -> sql.Composed:
-        """A query whose `{}` is the table."""
-        return sql.SQL(query).format(self._table)  # pyright: ignore[reportArgumentType]
 
     def remove(self, keys: Sequence[str]) -> None:
         """See `Store.remove`."""
@@ -198,7 +165,6 @@ class PostgresStore:
     def require(self, fields: Mapping[str, Kind]) -> None:
         """See `Store.require`; a document takes any."""
 
-    @_again
     def nearest(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition] = ()) -> list[Near]:
         """See `Store.nearest`."""
         if time.monotonic() - self._looked > _SECONDS:
@@ -211,27 +177,35 @@ class PostgresStore:
         return found
 
     def _exact(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]) -> list[Near]:
-        passing, values = passing_rows(where)
+        passing, values = _passing(where)
         self._set("enable_indexscan", "off")
-        rows = self._run(
+        return self._near(
             "SELECT key, source, width, height, metadata, -(vector <#> %s) AS similarity FROM {table} "
             "WHERE {passing} ORDER BY vector <#> %s LIMIT {count}",
             [vector, *values, vector],
             passing=passing,
             count=sql.Literal(count),
         )
-        return [Near(_entry(row), row["similarity"]) for row in rows]
+
+    def _near(self, query: str, values: Any, **parts: sql.Composable) -> list[Near]:
+        return [
+            Near(
+                IndexedPicture(row["key"], row["source"], row["width"], row["height"], b"", row["metadata"]),
+                row["similarity"],
+            )
+            for row in self._run(query, values, **parts)
+        ]
 
     def _by_index(
         self, vector: NDArray[np.float32], count: int, where: Sequence[Condition], rows: int
     ) -> list[Near]:
         """By the index, whose best are compared exactly; with conditions it goes on until enough passed."""
-        passing, values = passing_rows(where)
+        passing, values = _passing(where)
         self._set("enable_indexscan", "on")
         self._set("enable_seqscan", "off")
         self._set("hnsw.ef_search", str(min(max(looked_at(rows), _REFINED * count), _MOST_LOOKED_AT)))
         self._set("hnsw.iterative_scan", "relaxed_order" if where else "off")
-        found = self._run(
+        return self._near(
             "SELECT key, source, width, height, metadata, -(vector <#> %s) AS similarity FROM (SELECT key, "
             "vector, source, width, height, metadata FROM {table} WHERE {passing} ORDER BY "
             "(vector::halfvec({width})) <#> %s::halfvec({width}) LIMIT {several}) near "
@@ -242,15 +216,13 @@ class PostgresStore:
             several=sql.Literal(_REFINED * count),
             count=sql.Literal(count),
         )
-        return [Near(_entry(row), row["similarity"]) for row in found]
 
     def _set(self, name: str, value: str) -> None:
         """A setting of the connection, which stays: a search is one question to the server."""
-        if self._settings.get(name) != value:
+        if (known := self._connection.settings).get(name) != value:
             self._run("SELECT set_config(%s, %s, false)", [name, value])
-            self._settings[name] = value
+            known[name] = value
 
-    @_again
     def pixels(self, keys: Sequence[str]) -> dict[str, bytes]:
         """See `Store.pixels`."""
         rows = self._run("SELECT key, pixels FROM {table} WHERE key = ANY(%s)", [list(keys)])
@@ -258,20 +230,16 @@ class PostgresStore:
 
     def keys(self, where: Sequence[Condition] = ()) -> Iterator[str]:
         """See `Store.keys`."""
-        passing, values = passing_rows(where)
-        query = sql.SQL("SELECT key FROM {} WHERE {}").format(self._table, passing)
-        with (
-            explained(self._address),
-            self._connection.transaction(),
-            self._opened.cursor("keys") as cursor,
-        ):
+        passing, values = _passing(where)
+        query = self._composed("SELECT key FROM {table} WHERE {passing}", passing=passing)
+        connection = self._connection
+        with explained(self._shown), connection.transaction(), connection.cursor("keys") as cursor:
             for row in cursor.execute(query, values):
                 yield row[0]
 
-    @_again
     def count(self, where: Sequence[Condition] = ()) -> int:
         """See `Store.count`."""
-        passing, values = passing_rows(where)
+        passing, values = _passing(where)
         (row,) = self._run("SELECT count(*) AS rows FROM {table} WHERE {passing}", values, passing=passing)
         return row["rows"]
 
@@ -347,5 +315,23 @@ def _cells(row: Row) -> tuple[Any, ...]:
     return one.key, row.vector, one.pixels, one.source, one.width, one.height, told
 
 
-def _entry(row: Mapping[str, Any]) -> IndexedPicture:
-    return IndexedPicture(row["key"], row["source"], row["width"], row["height"], b"", row["metadata"])
+def _passing(where: Sequence[Condition]) -> tuple[sql.Composable, list[Any]]:
+    """Conditions on metadata as SQL, whose text never holds the values, and these values."""
+    if not where:
+        return sql.SQL("true"), []
+    parts: list[sql.Composable] = []
+    values: list[Any] = []
+    for one in where:
+        cast = _CASTS[kind_of(one.values[0])]
+        cell = sql.SQL("(metadata ->> {})::{}").format(sql.Literal(one.field), cast)
+        if one.relation in (Relation.EQUAL, Relation.OTHER):
+            compared = "{} = ANY(%s)" if one.relation is Relation.EQUAL else "{} <> ALL(%s)"
+            parts.append(sql.SQL(compared).format(cell))
+            values.append(list(one.values))
+        else:
+            relation = sql.SQL(one.relation.value)  # pyright: ignore[reportArgumentType]
+            # By code points as elsewhere, whatever the order of the database's language.
+            order = sql.SQL(' COLLATE "C"' if isinstance(one.values[0], str) else "")
+            parts.append(sql.SQL("{}{} {} %s").format(cell, order, relation))
+            values.append(one.values[0])
+    return sql.Composed(parts).join(" AND "), values

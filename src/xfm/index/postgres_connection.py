@@ -21,29 +21,22 @@ ANSWER_SECONDS = 10
 _CANCEL_SECONDS = 0.5
 _ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 """By which a network that is gone is noticed where waiting has no bound."""
-_REMEDIES = {
-    "08": "the connection was lost: see that the server runs, then do it again",
-    "57P": "the connection was lost: see that the server runs, then do it again",
-    "57014": "it took too long, or was cancelled: see that the server is not stalled, then do it again",
-    "53100": "its disk is full: free space there, then do it again",
-    "53": "it lacks memory or connections: wait, or raise its limits (max_connections)",
-    "25006": "it is read-only: name its primary",
-    "42501": "the role has no right to do this: let its owner GRANT it, or be asked as its owner",
-    "42P01": "the table is not there: build the collection again",
-    "42": "the table is not one of a collection: build with another --table",
-    "0A000": "pgvector is not installed there: install it (0.8 or newer)",
-    "58P01": "pgvector is not installed there: install it (0.8 or newer)",
-    "22": "the table holds other vectors than the collection's: build with another --table",
-    "23505": "the table has rows that the collection does not know: do it again, which replaces them",
-    "40": "another process was at the table: do it again",
-    "55": "another process was at the table: do it again",
-    "XX": "it is damaged: see its log, and restore it or build the collection again",
-}
-"""What a beginning of SQLSTATE means and what to do; the longest that fits is said."""
-
-
-class LostConnection(StoreError):
-    """The server has ended the connection, as one does that starts again; another may be had."""
+_REMEDIES = (
+    (("57014",), "it took too long, or was cancelled: see that the server is not stalled, and do it again"),
+    (("08", "57"), "the connection was lost: see that the server runs, and do it again"),
+    (("53100",), "its disk is full: free space there, and do it again"),
+    (("53",), "it lacks memory or connections: wait, or raise its limits (max_connections)"),
+    (("25006",), "it is read-only: name its primary"),
+    (("42501",), "the role has no right to do this: let its owner GRANT it, or be asked as its owner"),
+    (("42P01",), "the table is not there: build the collection again"),
+    (("0A000", "58P01"), "pgvector is not installed there: install it (0.8 or newer)"),
+    (("22", "42"), "the table is not this collection's: build with another --table"),
+    (("23505",), "the table has rows that the collection does not know: do it again, which replaces them"),
+    (("40", "55"), "another process was at the table: do it again"),
+    (("XX",), "it is damaged: see its log, and restore it or build the collection again"),
+    (("",), "see its log"),
+)
+"""How SQLSTATE begins, and what that is and what to do; the first that fits is said."""
 
 
 class BoundedConnection(psycopg.Connection[Any]):
@@ -51,9 +44,11 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     Attributes:
         bounded: whether answers must come within `ANSWER_SECONDS`; a stalled server ends nothing by itself.
+        settings: that were made in it.
     """
 
     bounded = True
+    settings: dict[str, str]
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """See psycopg, whose own waits for the server to cancel."""
@@ -99,7 +94,7 @@ def connected(address: str) -> BoundedConnection:
     waited = said("connect_timeout", "PGCONNECT_TIMEOUT", CONNECT_SECONDS)
     given: dict[str, Any] = {**_ALIVE, **told, "connect_timeout": waited}
     try:
-        return BoundedConnection.connect(autocommit=True, **given)
+        connection = BoundedConnection.connect(autocommit=True, **given)
     except psycopg.OperationalError as error:
         late = isinstance(error, psycopg.errors.ConnectionTimeout)
         reason = f"no answer in {waited} seconds" if late else first_line(error)
@@ -108,20 +103,18 @@ def connected(address: str) -> BoundedConnection:
             f"{without_password(address)}: there is no connection to PostgreSQL at host {host}, port {port} "
             f"({reason}); check that it runs there, and the user and the password (PGPASSWORD)"
         ) from error
+    connection.settings = {}
+    return connection
 
 
 @contextmanager
-def explained(address: str) -> Iterator[None]:
-    """A server that refuses, as one sentence."""
+def explained(shown: str) -> Iterator[None]:
+    """A server that refuses, as one sentence; its address is shown as given."""
     try:
         yield
     except psycopg.Error as error:
         state = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
         if isinstance(error, psycopg.errors.ConnectionTimeout):
             state = "57014"
-        fits = max((one for one in _REMEDIES if state.startswith(one)), key=len, default="")
-        kind = LostConnection if fits in ("08", "57P") else StoreError
-        raise kind(
-            f"{without_password(address)}: the server cannot be used ({first_line(error)}); "
-            f"{_REMEDIES.get(fits, 'its log says more')}"
-        ) from error
+        remedy = next(remedy for starts, remedy in _REMEDIES if state.startswith(starts))
+        raise StoreError(f"{shown}: the server cannot be used ({first_line(error)}); {remedy}") from error

@@ -40,7 +40,7 @@ def read_address(address: str) -> dict[str, Any]:
 
     try:
         return conninfo_to_dict(address)
-    except Error:  # whose message may hold a part of the password
+    except (Error, UnicodeError):  # whose messages may hold a part of the password
         raise _unreadable() from None
 
 
