@@ -12,6 +12,7 @@ from xfm.files import read_json_object, write_text
 from xfm.index.conditions import Kind
 
 FILE, FORMAT = "index.json", 2
+_SERVER = "address", "table", "id"
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ class AboutIndex:
     def write(self, folder: Path) -> None:
         """Write it into the folder, whole or not at all."""
         told: dict[str, Any] = {"format": FORMAT, "model": self.model}
-        server = {"address": self.address, "table": self.table, "id": self.id}
-        told["store"] = server if self.address else "lancedb"
+        told["store"] = {name: getattr(self, name) for name in _SERVER} if self.address else "lancedb"
         told |= {"fields": {name: kind.value for name, kind in self.fields.items()}}
         told["probe"] = [round(float(value), 6) for value in self.probe]
         write_text(folder / FILE, json.dumps(told, indent=1) + "\n")
@@ -66,8 +66,9 @@ class AboutIndex:
             )
         try:
             store = told["store"]
-            server = {"address": None, "table": "", "id": ""} | (store if isinstance(store, dict) else {})
-            address, table, own = server["address"], server["table"], server["id"]
+            address, table, own = (
+                [store.get(name, "") for name in _SERVER] if isinstance(store, dict) else [None, "", ""]
+            )
             fields = {name: Kind(kind) for name, kind in told["fields"].items()}
             if not all(isinstance(one, str) for one in (told["model"], address or "", table, own)):
                 raise TypeError("model, address, table and id are texts")

@@ -75,7 +75,8 @@ def open_index(
     if given is None:
         raise UserError("a new collection needs a model: give a model folder, or small, the package's")
     if about is not None and about.address is not None and address is None:
-        _require_trusted(place, about.address)
+        with _postgres_there():
+            require_trusted(place, about.address)
     if about is not None and model is None:
         tell_model(place, about.model)
     engine = pipeline("embed", given, precision="fp32", **running).engine
@@ -118,11 +119,6 @@ def _opened(
         closing(Journal(place, readonly)) as journal,
     ):
         yield Index(place, about, engine, store, journal)
-
-
-def _require_trusted(place: Path, address: str) -> None:
-    with _postgres_there():
-        require_trusted(place, address)
 
 
 @contextmanager

@@ -81,7 +81,7 @@ class PostgresStore:
 
     def _claim(self) -> None:
         """Make the table, or take an empty one that is nobody's: in turn, whoever asks this database."""
-        self._run("SELECT pg_advisory_lock({lock})", lock=sql.Literal(_LOCK))
+        self._run("SELECT pg_advisory_lock({lock})", lock=_LOCK)
         self._run(
             "DO $$ BEGIN IF to_regclass({name}) IS NULL THEN CREATE EXTENSION IF NOT EXISTS vector; "
             "CREATE TABLE {table} (key text PRIMARY KEY, vector vector({width}) NOT NULL, "
@@ -89,18 +89,14 @@ class PostgresStore:
             "metadata jsonb NOT NULL); ELSIF obj_description(to_regclass({name}), 'pg_class') IS NOT NULL "
             "OR EXISTS (SELECT FROM {table}) THEN RETURN; END IF; COMMENT ON TABLE {table} IS {label}; "
             "END $$",
-            name=sql.Literal(self._name),
-            width=sql.Literal(self._width),
-            label=sql.Literal(self._label),
         )
-        self._run("SELECT pg_advisory_unlock({lock})", lock=sql.Literal(_LOCK))
+        self._run("SELECT pg_advisory_unlock({lock})", lock=_LOCK)
 
     def _require_own(self) -> None:
         """Raises UserError where the table is not there or another collection's, or pgvector is too old."""
         (row,) = self._run(
-            "SELECT to_regclass(%(name)s) IS NOT NULL AS there, obj_description(to_regclass(%(name)s), "
-            "'pg_class') AS label, (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS version",
-            {"name": self._name},
+            "SELECT to_regclass({name}) IS NOT NULL AS there, obj_description(to_regclass({name}), "
+            "'pg_class') AS label, (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS version"
         )
         if not row["there"]:
             raise StoreError(f"{self._shown}: there is no table {self._name}: build the collection again")
@@ -137,14 +133,26 @@ class PostgresStore:
         finally:
             connection.bounded = True
 
-    def _run(self, query: str, values: Any = None, **parts: sql.Composable) -> list[dict[str, Any]]:
+    def _run(self, query: str, values: Any = None, **parts: Any) -> list[dict[str, Any]]:
         """The rows of a query; `{table}` in it is ours."""
         with explained(self._shown), self._connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(self._composed(query, **parts), values)
             return cursor.fetchall() if cursor.description else []
 
-    def _composed(self, query: str, **parts: sql.Composable) -> sql.Composed:
-        return sql.SQL(query).format(table=self._table, **parts)  # pyright: ignore[reportArgumentType]
+    def _composed(self, query: str, **parts: Any) -> sql.Composed:
+        given = {
+            "table": self._table,
+            "name": self._name,
+            "width": self._width,
+            "label": self._label,
+            **parts,
+        }
+        return sql.SQL(query).format(  # pyright: ignore[reportArgumentType]
+            **{
+                part: one if isinstance(one, sql.Composable) else sql.Literal(one)
+                for part, one in given.items()
+            }
+        )
 
     def add(self, rows: Sequence[Row], replacing: bool) -> None:
         """See `Store.add`."""
@@ -155,7 +163,8 @@ class PostgresStore:
             with cursor.copy(self._composed(query + "(FORMAT BINARY)")) as copy:
                 copy.set_types(["text", "vector", "bytea", "text", "int4", "int4", "jsonb"])
                 for row in rows:
-                    copy.write_row(_cells(row))
+                    one, told = row.entry, Jsonb(dict(row.entry.metadata))
+                    copy.write_row((one.key, row.vector, one.pixels, one.source, one.width, one.height, told))
 
     def remove(self, keys: Sequence[str]) -> None:
         """See `Store.remove`."""
@@ -184,16 +193,14 @@ class PostgresStore:
             "WHERE {passing} ORDER BY vector <#> %s LIMIT {count}",
             [vector, *values, vector],
             passing=passing,
-            count=sql.Literal(count),
+            count=count,
         )
 
-    def _near(self, query: str, values: Any, **parts: sql.Composable) -> list[Near]:
+    def _near(self, query: str, values: Any, **parts: Any) -> list[Near]:
+        """Rows of a query whose columns are those of `IndexedPicture`, without pixels, and the similarity."""
+        found = self._run(query, values, **parts)
         return [
-            Near(
-                IndexedPicture(row["key"], row["source"], row["width"], row["height"], b"", row["metadata"]),
-                row["similarity"],
-            )
-            for row in self._run(query, values, **parts)
+            Near(IndexedPicture(**row, pixels=b""), near) for row in found for near in [row.pop("similarity")]
         ]
 
     def _by_index(
@@ -212,9 +219,8 @@ class PostgresStore:
             "ORDER BY similarity DESC LIMIT {count}",
             [vector, *values, HalfVector(vector)],
             passing=passing,
-            width=sql.Literal(self._width),
-            several=sql.Literal(_REFINED * count),
-            count=sql.Literal(count),
+            several=_REFINED * count,
+            count=count,
         )
 
     def _set(self, name: str, value: str) -> None:
@@ -260,17 +266,16 @@ class PostgresStore:
         """Build the index, by several workers where the server has the shared memory for it."""
         each = 2 * self._width + 32 * _NEIGHBOURS + 400  # bytes of a vector in the graph, rather too many
         size = f"{max(64, min(rows * each, _MEMORY) >> 20)}MB"
-        self._run("SET maintenance_work_mem = {size}", size=sql.Literal(size))
+        self._run("SET maintenance_work_mem = {size}", size=size)
         for workers in ("4", "0"):
-            self._run("SET max_parallel_maintenance_workers = {workers}", workers=sql.Literal(workers))
+            self._run("SET max_parallel_maintenance_workers = {workers}", workers=workers)
             try:
                 self._run(
                     "CREATE INDEX {index} ON {table} USING hnsw ((vector::halfvec({width})) halfvec_ip_ops) "
                     "WITH (m = {neighbours}, ef_construction = {tried})",
                     index=sql.Identifier(f"{self._name}_vector"),
-                    width=sql.Literal(self._width),
-                    neighbours=sql.Literal(_NEIGHBOURS),
-                    tried=sql.Literal(_TRIED),
+                    neighbours=_NEIGHBOURS,
+                    tried=_TRIED,
                 )
                 return
             except StoreError as error:  # workers share memory, of which a container may have little
@@ -307,12 +312,6 @@ def looked_at(rows: int) -> int:
     """Neighbours that a search keeps among so many rows: a sixth more each time that these double."""
     doublings = max(0.0, math.log2(rows / EXACT_BELOW))
     return round(_LOOKED_AT * (1 + doublings / 6))
-
-
-def _cells(row: Row) -> tuple[Any, ...]:
-    one = row.entry
-    told = Jsonb(dict(one.metadata))
-    return one.key, row.vector, one.pixels, one.source, one.width, one.height, told
 
 
 def _passing(where: Sequence[Condition]) -> tuple[sql.Composable, list[Any]]:

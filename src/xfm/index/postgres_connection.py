@@ -79,9 +79,6 @@ def _within(gen: PQGen[RV], seconds: float) -> PQGen[RV]:
 def connected(address: str) -> BoundedConnection:
     """A new connection.
 
-    It is waited for as long as the address (`connect_timeout`) or libpq's environment (`PGCONNECT_TIMEOUT`)
-    says, else `CONNECT_SECONDS`.
-
     Raises:
         UserError: the address cannot be read.
         StoreError: there is no connection; names host and port.

@@ -89,11 +89,11 @@ class Server:
             """Whether requests are taken, and what there is to ask."""
             ready = self.ready and self.desk.batcher.alive
             told = {"ready": ready, "models": [one.name for one in self.models]}
-            names, looked = self.searches.names, [self._look(name) for name in self.searches.names]
-            found = zip(names, await asyncio.gather(*looked, return_exceptions=True), strict=True)
-            unavailable = [name for name, error in found if error is not None]
-            told |= {"collections": [name for name in names if name not in unavailable]}
-            told |= {"unavailable": unavailable, "waiting": self.desk.batcher.waiting}
+            names = self.searches.names
+            found = await asyncio.gather(*map(self._look, names), return_exceptions=True)
+            gone = [name for name, error in zip(names, found, strict=True) if error is not None]
+            told |= {"collections": [name for name in names if name not in gone], "unavailable": gone}
+            told |= {"waiting": self.desk.batcher.waiting}
             return reply(told, 200 if ready else 503)
 
         @app.get("/metrics", tags=["watching"], response_class=PlainTextResponse)
