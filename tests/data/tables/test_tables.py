@@ -152,6 +152,16 @@ def test_pictures_in_cells_become_files(tmp_path: Path) -> None:
     assert read(tmp_path / "b.parquet", PICTURES)[0].path("image").read_bytes() == png(7)
 
 
+def test_bytes_where_a_text_belongs_leave_no_file(tmp_path: Path) -> None:
+    """They are no picture: the row is refused before anything of it is written, its picture included."""
+    for row in ({"text": png(7), "label": "a"}, {"image": png(7), "label": b"a"}):
+        write_parquet(tmp_path / "a.parquet", [row])
+        wrong = "text" if "text" in row else "label"
+        with expect_refusal("a.parquet:1: ", f'"{wrong}" holds bytes'):
+            read(tmp_path / "a.parquet", FIELDS if "text" in row else PICTURES)
+        assert not (tmp_path / "store").exists()
+
+
 def test_class_numbers_without_a_name_are_named(tmp_path: Path) -> None:
     rows = [{"text": "a", "label": 0}, {"text": "b", "label": 3}]
     write_parquet(tmp_path / "a.parquet", rows, {"label": {"names": ["cat"], "_type": "ClassLabel"}})

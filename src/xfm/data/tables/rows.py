@@ -3,16 +3,16 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from xfm.config.task_spec import Field
+from xfm.config.task_spec import Field, Holds
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.records import is_text
-from xfm.data.tables.embedded import BadPicture, pictures_in
+from xfm.data.tables.embedded import BadPicture, PictureStore, pictures_in
 from xfm.errors import UserError, excerpt
 from xfm.files import path_below
 from xfm.paths import home_path, is_url
@@ -60,6 +60,19 @@ class TableRow(Mapping[str, Any]):
         """The row of the cells of a table, of which the columns of `names` are taken."""
         found = {name: pictures_in(cells[column]) for name, column in names.items() if column in cells}
         return cls(found, file, number, names, root, free)
+
+    def unpacked(self, fields: Iterable[Field], store: PictureStore) -> "TableRow":
+        """With files in place of the pictures that stand in cells.
+
+        Raises:
+            UserError: a cell holds bytes where no picture belongs, or a picture cannot be written.
+        """
+        kinds = (Holds.PICTURE, Holds.TWO_PICTURES)
+        shown = {name for one in fields if one.holds in kinds for name in (*one.names, *one.parts)}
+        if wrong := [name for name in self if name not in shown and isinstance(self[name], bytes)]:
+            raise self.error(wrong[0], "holds bytes, not a text")
+        cells = {name: store.unpack(cell) if name in shown else cell for name, cell in self.items()}
+        return replace(self, fields=cells)
 
     def __getitem__(self, field: str) -> Any:
         return self.fields[field]
