@@ -58,14 +58,14 @@ class Approach:
         name: in words.
         predictions: one for each row of the table.
         settled: best step of every fold, or C of every fold's probe.
-        thresholds: of several labels, that of every fold; else 0.
+        scales: temperature and threshold of every fold's model; 1 and 0 where there are none.
         value: the primary metric over all rows.
     """
 
     name: str
     predictions: list[Any]
     settled: tuple[float, ...]
-    thresholds: tuple[float, ...]
+    scales: tuple[tuple[float, float], ...]
     value: float
 
 
@@ -103,7 +103,7 @@ class _Gathered:
     Attributes:
         predictions: by approach and place of the row.
         settled: by approach, one a fold.
-        thresholds: likewise.
+        scales: likewise.
         strong: baselines of each fold.
         missing: why others are absent.
         folds: each by itself.
@@ -111,7 +111,7 @@ class _Gathered:
 
     predictions: dict[str, dict[int, Any]]
     settled: dict[str, list[float]]
-    thresholds: dict[str, list[float]]
+    scales: dict[str, list[tuple[float, float]]]
     strong: list[Mapping[str, BaselineResult]] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     folds: list[Fold] = field(default_factory=list)
@@ -125,7 +125,12 @@ class _Gathered:
             found = task.predict(own.data.test)
             self.predictions[name] |= dict(zip(held, found, strict=True))
             self.settled[name].append(_settled(tuned))
-            self.thresholds[name].append(task.labels.threshold if isinstance(task, ClassTask) else 0.0)
+            scales = (
+                (task.module.task.temperature, task.labels.threshold)
+                if isinstance(task, ClassTask)
+                else (1, 0)
+            )
+            self.scales[name].append(scales)
             values[name] = task.metrics(own.data.test, found)
             if first is None:
                 first = task
@@ -188,7 +193,7 @@ def cross_validate(run: Session, resume: bool) -> CrossValidated:
     for name, own in found.predictions.items():
         ordered = [own[place] for place in range(len(rows))]
         value = task.metrics(rows, ordered)[task.primary]
-        chosen = tuple(found.settled[name]), tuple(found.thresholds[name])
+        chosen = tuple(found.settled[name]), tuple(found.scales[name])
         approaches.append(Approach(name, ordered, *chosen, value))
     strong = found.joined(task, rows, parts)
     return _chosen(run, task, approaches, strong, found.missing, found.folds)
@@ -245,7 +250,9 @@ def _chosen(
 
 def _final(run: Session, best: Approach) -> tuple[Session, str]:
     """The run of all rows, and how it is made, in words."""
-    middle, threshold = statistics.median_low(best.settled), statistics.median_low(best.thresholds)
+    middle = statistics.median_low(best.settled)
+    temperature, threshold = map(statistics.median_low, zip(*best.scales, strict=True))
+    run = replace(run, temperature=temperature)
     config = replace(run.config, folds=0, threshold=threshold)
     given = f", threshold {threshold:.3g} likewise" if threshold else ""
     if best.name == PROBE:

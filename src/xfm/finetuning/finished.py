@@ -10,6 +10,7 @@ from xfm.config.labels import BALANCED
 from xfm.config.next_command import next_command
 from xfm.config.plain import to_plain
 from xfm.data.left_out import BAD_FILE
+from xfm.errors import amount
 from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.finetuning.budget import Budget
 from xfm.finetuning.cross import CrossValidated, clear_folds
@@ -33,6 +34,7 @@ from xfm.finetuning.session import AnyTask, Session, clear
 from xfm.finetuning.split_scores import add_scores, groups_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.finetuning.usable import partial_pictures
+from xfm.metrics.calibration import FEWEST
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_scores
 from xfm.reports.stored import DETAILS, METRICS
@@ -157,7 +159,9 @@ def _flags(
     lines = log_lines(run.out / LOG_FILE)
     left_out, config = len(run.left_out.rows), run.config
     fitting = 0 if crossed or run.probed else run.fitting
-    found = flags_of(tuned, config.steps, fitting, (metric, task.primary), cases, lines, left_out)
+    decided = any(one.name == "steps" for one in run.decisions)  # then it was the clock that took some
+    remedy = {"remedy": "a longer --time-limit, or none, has them"} if decided else {}
+    found = flags_of(tuned, config.steps, fitting, (metric, task.primary), cases, lines, left_out, **remedy)
     hint = few_rows_hint(run.type.spec, run.data, tables)
     if hint and not crossed:
         found = [
@@ -231,7 +235,7 @@ def _more(found: FinetuneResult, valid: int) -> dict[str, Any]:
 
 
 def _of_labels(found: FinetuneResult, valid: int) -> dict[str, str]:
-    """What labels weigh, and from which probability one of several is given, in words."""
+    """What labels weigh, from which probability one of several is given, and the temperature, in words."""
     task = found.task
     if not isinstance(task, ClassTask):
         return {}
@@ -244,6 +248,13 @@ def _of_labels(found: FinetuneResult, valid: int) -> dict[str, str]:
         how = "chosen on the validation rows by micro-F1" if valid else "there are no rows to choose it by"
         how = how if task.labels.settles else "the median of the folds'" if found.crossed else "given"
         said["threshold"] = f"{task.labels.threshold:.3g}, {how}"
+    how = "the median of the folds'" if found.crossed else f"fitted on {amount(valid, 'validation row')}"
+    fitted = found.crossed or valid >= FEWEST
+    said["temperature"] = (
+        f"{task.module.task.temperature:.3g}, {how}"
+        if fitted
+        else f"not fitted: {amount(valid, 'validation row')}, and {FEWEST} are needed"
+    )
     return said
 
 

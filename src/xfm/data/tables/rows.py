@@ -2,6 +2,7 @@
 
 import json
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -127,7 +128,10 @@ class TableRow(Mapping[str, Any]):
         return value
 
     def label(self, field: str) -> str:
-        """The name of a class: a text, a whole number, or true and false."""
+        """The name of a class: a text, a whole number, or true and false.
+
+        Letters with marks are one character each where there is one (NFC): names that look alike are one.
+        """
         value = self.fields.get(field)
         if isinstance(value, bool):
             return "true" if value else "false"
@@ -136,7 +140,7 @@ class TableRow(Mapping[str, Any]):
                 f'{self.place}: the column "{self.names.get(field, field)}" holds a list; for several labels '
                 "a row give --multi-label (multi_label=True in Python)"
             )
-        return self.text(field).strip()
+        return unicodedata.normalize("NFC", self.text(field).strip())
 
     def labels(self, field: str, separator: str) -> tuple[str, ...]:
         """The names of any number of labels, each once and in the order of the alphabet.
@@ -265,8 +269,8 @@ class TableRow(Mapping[str, Any]):
         if path is None:
             raise self.error(
                 field,
-                f"names {excerpt(name)!r}, which lies outside {folder}: give --pictures, the folder of the "
-                "paths",
+                f"names {excerpt(name)!r}, which lies outside {folder}: move it below that folder, or name "
+                "the folder of the paths with --pictures, of commands that have it",
             )
         return path.absolute()
 

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 from xfm.config.plain import completed, first_difference, to_plain
+from xfm.config.table_kinds import table_kind
 from xfm.config.tasks import task_spec
 from xfm.data.folders import FolderReport
 from xfm.errors import UserError, amount, printable
@@ -35,6 +36,19 @@ def earlier_settings(out: Path) -> dict[str, Any]:
     with contextlib.suppress(UserError):  # earlier versions wrote a task's longer name
         found |= {"task": task_spec(str(found["task"])).name} if "task" in found else {}
     return found
+
+
+def require_lines(out: Path) -> None:
+    """Refuse a name that promises another format: answers are nested, and a killed run goes on by lines.
+
+    Raises:
+        UserError: names one that is fitting.
+    """
+    if table_kind(out) not in (None, ".jsonl", ".ndjson", ".json"):
+        fitting = out.with_suffix(".jsonl")
+        raise UserError(
+            f"{out}: answers are written as JSON lines, not as {out.suffix}; take --out {fitting}"
+        )
 
 
 def bad_file(out: Path) -> Path:
@@ -122,6 +136,7 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
     Raises:
         UserError: the file is of other settings or in use, or cannot be written.
     """
+    require_lines(out)
     with contextlib.ExitStack() as stack:
         with writing(out, _ROOM):
             out.parent.mkdir(parents=True, exist_ok=True)
