@@ -200,14 +200,12 @@ def cross_validate(run: Session, resume: bool) -> CrossValidated:
 
 
 def _fold_run(run: Session, held: Sequence[int], number: int) -> Session:
-    """The run of a fold."""
     config = run.config
     data = fold_data(run.type, run.data, held, config.valid_share, config.seed)
     return replace(run, data=data, out=run.out / FOLDS_FOLDER / str(number))
 
 
 def _approach(own: Session, name: str, resume: bool) -> tuple[AnyTask, TuningRun]:
-    """The model of a fold, made in one of the approaches."""
     if name == PROBE:
         own = replace(own, config=replace(own.config, preset=Preset.FAST), out=own.out / "probe")
     task, tuned = own.tuned(Blanked.NOTHING, own.out, resume and bool(list_checkpoints(own.out)))
@@ -230,7 +228,6 @@ def _chosen(
     missing: Mapping[str, str],
     folds: Sequence[Fold],
 ) -> CrossValidated:
-    """The better approach, beside everything else, and the run of all rows."""
     best = max(approaches, key=lambda one: one.value)  # of equal ones the first
     rows, tests = run.data.train, {CROSS: run.data.train}
     made = {one.name: scored(task, tests, {CROSS: one.predictions}) for one in approaches}
@@ -249,7 +246,6 @@ def _chosen(
 
 
 def _final(run: Session, best: Approach) -> tuple[Session, str]:
-    """The run of all rows, and how it is made, in words."""
     middle = statistics.median_low(best.settled)
     temperature, threshold = map(statistics.median_low, zip(*best.scales, strict=True))
     run = replace(run, temperature=temperature)

@@ -149,7 +149,6 @@ def _flags(
     crossed: CrossValidated | None,
     tables: Tables | None,
 ) -> list[Flag]:
-    """What was out of the ordinary."""
     metric, best = run.config.choose_by or task.primary, tuned.best
     valid, cases = run.data.valid, dict[str, SplitValue]()
     if best:
@@ -187,7 +186,6 @@ def _save(
     seconds: Mapping[str, float],
     maker: Maker,
 ) -> None:
-    """Write model, details, report and, when all of that is there, the scores."""
     settings = to_plain(run.settings(Blanked.NOTHING))
     valid = len(run.data.valid)
     task, tuned = found.task, found.tuned
@@ -224,7 +222,6 @@ def _save(
 
 
 def _more(found: FinetuneResult, valid: int) -> dict[str, Any]:
-    """Details of labels, of a probe, and of a cross-validation."""
     probe, crossed = found.tuned.probe, found.crossed
     said: dict[str, Any] = {"ended_by_clock": found.tuned.limited, **_of_labels(found, valid)}
     if probe:
@@ -235,7 +232,6 @@ def _more(found: FinetuneResult, valid: int) -> dict[str, Any]:
 
 
 def _of_labels(found: FinetuneResult, valid: int) -> dict[str, str]:
-    """What labels weigh, from which probability one of several is given, and the temperature, in words."""
     task = found.task
     if not isinstance(task, ClassTask):
         return {}
@@ -248,13 +244,10 @@ def _of_labels(found: FinetuneResult, valid: int) -> dict[str, str]:
         how = "chosen on the validation rows by micro-F1" if valid else "there are no rows to choose it by"
         how = how if task.labels.settles else "the median of the folds'" if found.crossed else "given"
         said["threshold"] = f"{task.labels.threshold:.3g}, {how}"
-    how = "the median of the folds'" if found.crossed else f"fitted on {amount(valid, 'validation row')}"
-    fitted = found.crossed or valid >= FEWEST
-    said["temperature"] = (
-        f"{task.module.task.temperature:.3g}, {how}"
-        if fitted
-        else f"not fitted: {amount(valid, 'validation row')}, and {FEWEST} are needed"
-    )
+    temperature, rows = task.module.task.temperature, amount(valid, "validation row")
+    how = "the median of the folds'" if found.crossed else f"fitted on {rows}"
+    few = f"not fitted: {'folds have too few' if found.crossed else rows}, and {FEWEST} are needed"
+    said["temperature"] = few if temperature == 1 else f"{temperature:.3g}, {how}"
     return said
 
 

@@ -126,7 +126,6 @@ def fine_tuned(
 
 
 def _started_again(out: Path) -> bool:
-    """Whether torchrun has started this process again, in the folder of a run or of its folds."""
     return any(map(restarted, (out, *(out / FOLDS_FOLDER).glob("*"))))
 
 
@@ -146,7 +145,6 @@ def _check_shared(run: Session, budget: Budget) -> None:
 
 
 def _open(run: Session, maker: Maker, resume: bool) -> None:
-    """Write what was left out, and sign the folder."""
     if resume:
         require_same_left_out(run.out, run.left_out)
     else:
@@ -155,7 +153,6 @@ def _open(run: Session, maker: Maker, resume: bool) -> None:
 
 
 def _say(run: Session, origin: RowOrigin) -> None:
-    """Write down what was decided, and say what is going to happen."""
     write_resolved(run.out, run, origin)
     if run.progress:
         tqdm.write(run.summary(), file=sys.stderr)
@@ -167,7 +164,6 @@ def _say(run: Session, origin: RowOrigin) -> None:
 
 
 def _train(run: Session, resume: bool) -> Trained:
-    """Train the task, predict the test rows, and train the baselines of one modality."""
     crossed = cross_validate(run, resume) if run.config.folds else None
     if crossed:  # its model is begun when the folds are done
         run, resume = crossed.final, resume and bool(list_checkpoints(run.out))

@@ -186,7 +186,6 @@ def candidate_facts(details: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _how(config: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tuple[str, str]]:
-    """What was learned, and how."""
     if tuned.probe:
         return [("Model", f"frozen encoders and a linear layer: {tuned.probe.note}")]
     best = tuned.best
@@ -264,7 +263,6 @@ def classes_of(task: ClassTask[Any], rows: Sequence[Any], predictions: Sequence[
 
 
 def _chart(out: Path, task: Task[Any, Any, Any], tuned: TuningRun) -> str:
-    """Training losses, and the primary and another metric on the validation rows."""
     panels: dict[str, dict[str, Curve]] = {}
     log = read_curves(out / LOG_FILE)
     if "loss" in log:

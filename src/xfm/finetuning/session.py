@@ -239,7 +239,6 @@ class Session:
 
 
 def _check(spec: TaskSpec, data: SplitRows[Any], config: FinetuneConfig) -> None:
-    """Refuse what no training could be made of."""
     if not data.train:
         raise UserError(f"{spec.name}: there are no training rows")
     check_applicable(spec, config)
@@ -277,7 +276,6 @@ def first_reads(read: Callable[[], tuple[T, LeftOut]], pictures: Pictures) -> tu
 
 
 def _keep(folder: Path, made: Callable[[], BaselineResult]) -> None:
-    """Write what is kept of a baseline, and remove what only its training needs."""
     found = made()
     rows = {split: None if own is None else own.tolist() for split, own in found.per_row.items()}
     write_json(folder / BASELINE_ROWS, {"seconds": found.seconds, "rows": rows})

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 TOP, FEWEST_FOR_TOP = 5, 10
-"""Classes that top-5 accuracy looks at, and how many there must be: of fewer, half of all guesses are right."""
+"""Classes that top-5 accuracy looks at, and those there must be: of fewer, half of all guesses are right."""
 
 
 def accuracy(predictions: Array, targets: Array) -> float:

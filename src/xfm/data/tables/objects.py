@@ -227,7 +227,6 @@ def _data_set(table: InMemory, given: Any, names: Sequence[str]) -> Records:
 
 
 def _stored(cell: Any) -> Any:
-    """The file of a picture that a data set left where it lies."""
     if isinstance(cell, Mapping) and cell.keys() == {"bytes", "path"} and not cell["bytes"] and cell["path"]:
         return Path(cell["path"])
     return cell

@@ -203,7 +203,6 @@ class TableRow(Mapping[str, Any]):
         return Counter(self.texts(field))
 
     def _listed(self, field: str) -> Any:
-        """The cell, decoded where it is a JSON list in a text."""
         value = self.fields.get(field)
         if isinstance(value, tuple):
             return list(value)

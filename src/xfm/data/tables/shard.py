@@ -74,7 +74,6 @@ def read_shard(path: Path) -> Records:
 
 
 def _keys(file: StoredFile) -> Iterator[tuple[str, list[Member]]]:
-    """The members of each key, which stand beside one another."""
     for key, members in groupby(scan_members(file), lambda member: key_and_extension(member.name)[0]):
         yield key, [*members]
 

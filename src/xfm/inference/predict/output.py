@@ -167,7 +167,6 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
 
 
 def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None:
-    """Refuse to append answers of other settings; a file that holds nothing may get any."""
     path, plain = settings_file(out), to_plain(settings)
     if not begun:
         write_text(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
@@ -181,7 +180,6 @@ def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None
 
 
 def _mend(out: Path, file: BinaryIO, by_name: bool) -> Done:
-    """Cut off what a kill left of a line; find out how far the file goes."""
     end = _end_of_lines(file)
     file.truncate(end)
     if not end:
@@ -216,7 +214,6 @@ def _begins_as_answers(file: BinaryIO) -> bool:
 
 
 def _end_of_lines(file: BinaryIO) -> int:
-    """Where the last whole line ends."""
     end = file.seek(0, os.SEEK_END)
     while end:
         start = max(0, end - _TAIL)
@@ -267,7 +264,6 @@ def answer_line(row: int | None, kept: Mapping[str, Any], answer: Any, warning: 
 
 
 def _plain(value: Any) -> Any:
-    """Arrays as lists, paths as texts."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
