@@ -98,16 +98,7 @@ class CrossValidated:
 
 @dataclass
 class _Gathered:
-    """What the folds give, as they are done.
-
-    Attributes:
-        predictions: by approach and place of the row.
-        settled: by approach, one a fold.
-        scales: likewise.
-        strong: baselines of each fold.
-        missing: why others are absent.
-        folds: each by itself.
-    """
+    """What the folds give, as they are done."""
 
     predictions: dict[str, dict[int, Any]]
     settled: dict[str, list[float]]

@@ -245,11 +245,7 @@ def _check(spec: TaskSpec, data: SplitRows[Any], config: FinetuneConfig) -> None
 
 
 def _check_parts(config: FinetuneConfig) -> None:
-    """Refuse batches of which some process would get nothing.
-
-    Raises:
-        UserError: says how many rows a batch must have.
-    """
+    """Refuse batches of which some process would get nothing."""
     parts = config.accumulate * distributed.world()
     if config.batch_size < parts:
         raise UserError(

@@ -30,12 +30,7 @@ _SHOWN = 4
 
 @dataclass
 class _Shard:
-    """What a look at the headers shows.
-
-    Attributes:
-        rows: how many there are.
-        passed: members that are no part of a row, by kind.
-    """
+    """What a look at the headers shows."""
 
     rows: int = 0
     passed: dict[str, list[str]] = field(default_factory=dict)
