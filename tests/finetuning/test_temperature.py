@@ -11,12 +11,20 @@ import xfm
 from tests.finetuning.conftest import Cli, on_table
 from tests.reports.written import details_of, page_of
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.training import Precision
 from xfm.metrics.calibration import CALIBRATION
 from xfm.reports.scores import read_scores
 
 KINDS = ("red", "green", "blue")
 SURE = FinetuneConfig(
-    steps=90, batch_size=16, lr=6e-3, patience=0, evaluate_every=90, baseline=False, device="cpu"
+    steps=90,
+    batch_size=16,
+    lr=6e-3,
+    patience=0,
+    evaluate_every=90,
+    baseline=False,
+    precision=Precision.FP32,
+    device="cpu",
 )
 """Trained on labels of which many are wrong, until the model knows them by heart."""
 
@@ -70,7 +78,8 @@ def test_transformers_and_an_evaluation_give_the_same(model: Path, tmp_path: Pat
         other = {one["label"]: one["score"] for one in theirs(text)}
         assert {one["label"]: one["score"] for one in ours(text)} == pytest.approx(other, abs=1e-5)
     (tmp_path / "new.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tables["test"]))
-    cli.prints("evaluate", folder, "--test", tmp_path / "new.jsonl", "--out", tmp_path / "scored")
+    more = ("--out", tmp_path / "scored", "--precision", "fp32")
+    cli.prints("evaluate", folder, "--test", tmp_path / "new.jsonl", *more)
     again = read_scores(tmp_path / "scored" / "metrics.json")
     for name in (CALIBRATION, f"{CALIBRATION}_before"):
         key = f"text-classification/test/{name}"

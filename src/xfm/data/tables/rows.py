@@ -2,13 +2,13 @@
 
 import json
 import math
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from xfm.config.labels import label_name
 from xfm.config.task_spec import Field, Holds
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import UnreadablePicture
@@ -128,19 +128,16 @@ class TableRow(Mapping[str, Any]):
         return value
 
     def label(self, field: str) -> str:
-        """The name of a class: a text, a whole number, or true and false.
-
-        Letters with marks are one character each where there is one (NFC): names that look alike are one.
-        """
+        """The name of a class: a text, a whole number, or true and false."""
         value = self.fields.get(field)
         if isinstance(value, bool):
-            return "true" if value else "false"
+            return label_name(value)
         if isinstance(value, list | tuple):
             raise UserError(
                 f'{self.place}: the column "{self.names.get(field, field)}" holds a list; for several labels '
                 "a row give --multi-label (multi_label=True in Python)"
             )
-        return unicodedata.normalize("NFC", self.text(field).strip())
+        return label_name(self.text(field).strip())
 
     def labels(self, field: str, separator: str) -> tuple[str, ...]:
         """The names of any number of labels, each once and in the order of the alphabet.
