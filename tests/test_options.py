@@ -1,10 +1,8 @@
 """Options of all commands: one thing has one name and one text, spelled in one way, and understood in two."""
 
 import argparse
-import ast
 import re
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -210,20 +208,3 @@ def test_recipes_may_be_spelled_with_dashes(tmp_path):
     )
     chosen = parse_command(["pretrain", "--recipe", str(tmp_path / "r.yaml")])[1]
     assert (chosen.training.save_every, chosen.data.pair.batch_size) == (7, 3)
-
-
-def test_every_option_that_a_message_names_is_one() -> None:
-    """Of some command; those of other programs stand behind the program's name."""
-    known = {"--help", "--version", "--debug"}
-    for command in COMMANDS:
-        for task in task_names() if command in ("predict", "finetune") else [None]:
-            parser = COMMANDS[command].parser(BARE[command] if task is None else [task])
-            known |= {name for one in parser._actions for name in one.option_strings}
-    known |= set(ALSO)
-    wrong: list[str] = []
-    for path in sorted(Path(xfm.__file__).parent.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                named = re.findall(r"(?<![\w-])--[a-z][a-z.-]*[a-z]", node.value)
-                wrong += [f"{path.name}:{node.lineno} {one}" for one in named if one not in known]
-    assert wrong == []
