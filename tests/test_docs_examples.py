@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import xfm
 from tests.evaluation.tiny import save_tiny_model
 from tests.inference.models import pictures, save, tuned
 from tests.official.pictures import noisy_colours
@@ -56,6 +57,19 @@ def test_the_scores_of_the_readme_are_those_of_the_model_of_the_package(tmp_path
         assert main([*asked, said]) == 0
         answer = json.loads(capsys.readouterr().out)["prediction"]
         assert answer["score"] == pytest.approx(float(score), abs=0.01)
+
+
+def test_the_readme_says_which_text_is_nearer():
+    (line,) = [line for line in (ROOT / "README.md").read_text().splitlines() if "model.similarity(" in line]
+    found = re.search(
+        r'similarity\("(.+)", \["a (\w+)", "(.+)"\]\)\)  # ([\d.]+), ([\d.]+): the (\w+) is nearer', line
+    )
+    assert found
+    text, near, far, *scores, nearer = found.groups()
+    cosines = xfm.load("small").similarity(text, [f"a {near}", far]).ravel().tolist()
+    assert cosines == pytest.approx([*map(float, scores)], abs=0.006)
+    assert nearer == near
+    assert cosines[0] > cosines[1] + 0.1
 
 
 def test_own_data_becomes_a_model(tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_scores_classes_pictures_and_confidence(model: Path, tmp_path: Path) -> 
     labels = [label for _, label in csv.reader((SAMPLES / "shapes.csv").open())][1:]
     probabilities = torch.tensor([one.probabilities for one in done.predictions["test"]])
     truth = task.labels.targets([(label,) for label in labels])
-    reference = MulticlassCalibrationError(num_classes=2, n_bins=15, norm="l1")(probabilities, truth)
+    reference = MulticlassCalibrationError(num_classes=2, n_bins=1, norm="l1")(probabilities, truth)
     score = read_scores(tmp_path / "out" / "metrics.json")["image-classification/test/calibration_error"]
     assert (score.value, score.n) == (pytest.approx(float(reference), abs=1e-5), 10)
     assert f"Expected calibration error: {percent(score.value)}" in page.text
@@ -202,3 +202,11 @@ def test_a_shortened_run_is_flagged_in_the_report_and_last(model: Path, tmp_path
     assert last[2].startswith("Verdict: ")
     assert "only 5 steps, 8.3 % of the 60 that fit so many rows" in page_of(out)
     assert [flag["what"] for flag in details_of(out)["flags"]] == ["shortened", "few rows"]
+    assert "leave --steps out" in last[0]
+
+
+def test_steps_that_the_clock_took_are_no_matter_of_an_option_that_nobody_gave() -> None:
+    steps = {"remedy": "a longer --time-limit, or none, has them"}
+    (found,) = flags_of(tuned(0.9), 5, 60, ("accuracy", "accuracy"), {}, [], **steps)
+    assert "--steps" not in found.sentence
+    assert "--time-limit" in found.sentence

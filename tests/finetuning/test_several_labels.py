@@ -77,7 +77,7 @@ def test_every_task_of_labels_from_a_table(
 ) -> None:
     rows, task, out = rows_of(kind), task_of(kind), tmp_path / "out"
     done = on_table(model, rows, out, config, task)
-    metrics = {"f1_micro", "f1_macro", "mean_ap", "exact_match"}
+    metrics = {"f1_micro", "f1_macro", "mean_ap", "exact_match", "calibration_error"}
     assert {key.rsplit("/", 1)[1] for key in done.scores} == metrics
     board = done.leaderboards["test"]
     probe = "linear probe of the frozen features"

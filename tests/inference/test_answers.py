@@ -138,7 +138,17 @@ def test_grounding_is_in_pixels_of_the_picture(models: Models) -> None:
         left, top, right, bottom = (min(max(edge, 0), 1) for edge in edges)
         wanted = {"xmin": left * width, "ymin": top * height, "xmax": right * width, "ymax": bottom * height}
         answer = pipe({"image": shown, "phrase": phrase})
-        assert answer == {"label": phrase, "box": pytest.approx(wanted, abs=1e-3)}
+        assert answer == {"label": phrase, "score": None, "box": pytest.approx(wanted, abs=1e-3)}
+
+
+def test_grounding_says_whether_the_phrase_is_there(models: Models) -> None:
+    """As the matching head does, which a fine-tuning for boxes has lost (above)."""
+    calibration = MatchCalibration(0.3, -0.2, 10, "tests")
+    found = replace(models[None], calibration=calibration)
+    point, match = (xfm.pipeline(name, model=found) for name in ("grounding", "image-text-matching"))
+    rows = [{"image": shown, "text": phrase} for shown, phrase in zip(pictures(5), texts(5), strict=True)]
+    wanted = [one["score"] for one in match(rows)]
+    assert [one["score"] for one in point(rows)] == pytest.approx(wanted, abs=1e-5)
 
 
 @pytest.mark.parametrize("templates", [["This is a photo of {}."], ["{}", "a {} square", "what {} is it"]])

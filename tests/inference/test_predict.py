@@ -281,6 +281,16 @@ def test_another_model_or_input_is_noticed(classify: Pipe, tmp_path: Path) -> No
         predict(classify, source, out)
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.tsv.gz"])
+def test_a_name_of_another_format_is_refused(tmp_path: Path, command: Command, name: str) -> None:
+    """Before a model is looked for; nothing is written."""
+    out = tmp_path / name
+    refused = command("text-classification", "--model", "nowhere", "--text", "a", "--out", out).refusal
+    assert "answers are written as JSON lines" in refused
+    assert ".jsonl" in refused
+    assert not out.exists()
+
+
 def test_a_restart_empties_answers_only(classify: Pipe, tmp_path: Path) -> None:
     """A folder from the network may hold settings beside any file, and a link where bad rows are logged."""
     source = write_lines(tmp_path / "in.jsonl", [{"text": "a red circle"}, {"text": "a blue square"}])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from PIL import Image
 
 import xfm
 import xfm.interop.transformers
@@ -78,6 +79,9 @@ def test_pictures_are_classified_alike(tmp_path: Path, changes: dict[str, Any]) 
     assert_same(ours(shown), pipe(shown))
     shown[0].save(tmp_path / "a.png")
     assert_same([ours(tmp_path / "a.png")], [pipe(str(tmp_path / "a.png"))])
+    clear = shown[1].copy()  # as an array: of pictures and files transformers drops what is transparent
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    assert_same([ours(clear)], [pipe(np.array(clear))])
 
 
 def test_masks_are_filled_alike(tmp_path: Path) -> None:

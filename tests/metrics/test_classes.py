@@ -12,7 +12,15 @@ from sklearn import metrics as reference
 from sklearn.calibration import _sigmoid_calibration  # Platt's, private there
 from torchmetrics.classification import MulticlassCalibrationError
 
-from xfm.metrics.calibration import BINS, calibration, error_interval, platt, sure_and_right
+from xfm.metrics.calibration import (
+    bins_of,
+    calibration,
+    error_interval,
+    fitted_temperature,
+    platt,
+    sure_and_right,
+    tempered,
+)
 from xfm.metrics.classes import class_hits, class_metrics
 from xfm.tasks.classes import OneLabel
 
@@ -31,7 +39,8 @@ def test_metrics_are_those_of_scikit_learn(seed: int, classes: int, count: int) 
         warnings.simplefilter("ignore")
         assert found["f1_macro"] == pytest.approx(reference.f1_score(truth, guess, average="macro"))
         assert found["mcc"] == pytest.approx(reference.matthews_corrcoef(truth, guess), abs=1e-12)
-    if classes > 5:
+    assert ("top5" in found) == (classes >= 10)
+    if classes >= 10:
         expected = reference.top_k_accuracy_score(places, logits, k=5, labels=np.arange(classes))
         assert found["top5"] == pytest.approx(expected)
 
@@ -51,12 +60,14 @@ def test_a_class_with_a_long_name_costs_no_more_memory_than_it_has() -> None:
 
 # ---------------------------------------------------------------- calibration
 @settings(deadline=None, max_examples=30)
-@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 300))
+@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 400))
 def test_error_is_torchmetrics(seed: int, classes: int, rows: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     probabilities = (3 * torch.randn(rows, classes, generator=generator)).softmax(-1)
     truth = torch.randint(classes, (rows,), generator=generator)
-    expected = MulticlassCalibrationError(num_classes=classes, n_bins=BINS, norm="l1")(probabilities, truth)
+    expected = MulticlassCalibrationError(num_classes=classes, n_bins=bins_of(rows), norm="l1")(
+        probabilities, truth
+    )
     sure, best = probabilities.max(-1)
     found = calibration(sure.tolist(), (best == truth).tolist())
     assert found.error == pytest.approx(float(expected), abs=1e-5)
@@ -88,6 +99,30 @@ def test_the_errors_interval_is_as_wide_as_samples_scatter() -> None:
     found = [error_interval(*sample(), np.arange(500)) for _ in range(5)]
     assert np.mean([one.high - one.low for one in found]) == pytest.approx(spread, rel=0.25)
     assert all(0 < one.low < one.value < one.high for one in found)
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("wanted", [0.4, 1.0, 5.0])
+def test_the_temperature_that_was_there_is_found(wanted: float, several: bool) -> None:
+    """Of probabilities that are too sure, or not sure enough; the order stays, and the error falls."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1, (4000, 6))
+    sums = 1 + np.exp(-logits) if several else np.exp(-logits) * np.exp(logits).sum(axis=1, keepdims=True)
+    right = 1 / sums
+    stated = tempered(right, 1 / wanted, several)
+    truth = rng.random(right.shape) < right
+    if not several:
+        truth = np.eye(6, dtype=bool)[[rng.choice(6, p=row) for row in right]]
+    found = fitted_temperature(stated, truth, several)
+    assert found == pytest.approx(wanted, rel=0.08)
+    assert (tempered(stated, found, several).argsort(axis=1) == stated.argsort(axis=1)).all()
+    assert tempered(tempered(stated, found, several), 1 / found, several) == pytest.approx(stated, abs=1e-5)
+
+
+def test_few_rows_that_are_all_right_leave_a_doubt() -> None:
+    truth = np.eye(3, dtype=bool)[[0, 1, 2] * 10]
+    found = tempered(np.where(truth, 0.9, 0.05), fitted_temperature(np.where(truth, 0.9, 0.05), truth))
+    assert 0.95 < found.max() < 0.995
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -128,7 +128,7 @@ def test_tasks_answer_as_pipelines_do(serving: Start, model: Path) -> None:
     running = serving()
     inputs = [{"image": png(jitter=number), "text": "the left square"} for number in range(3)]
     assert running.client().ask("grounding", inputs) == [
-        {"label": one["label"], "box": pytest.approx(one["box"], abs=1e-3)}
+        {**one, "score": pytest.approx(one["score"], abs=1e-3), "box": pytest.approx(one["box"], abs=1e-3)}
         for one in pipeline("grounding", model)(inputs)
     ]
     labels = {"candidate_labels": ["a red square", "a dog"], "top_k": 1}

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
@@ -69,8 +70,11 @@ def _pairs(given: str | Mapping[Any, float]) -> list[tuple[object, object]]:
 
 
 def label_name(label: object) -> str:
-    """A label by name, as tables have it: true and false, of rows and of YAML, have these names."""
-    return str(label).lower() if isinstance(label, bool) else str(label)
+    """A label by name, as tables have it: true and false, of rows and of YAML, have these names.
+
+    Letters with marks are one character each where there is one (NFC): names that look alike are one.
+    """
+    return str(label).lower() if isinstance(label, bool) else unicodedata.normalize("NFC", str(label))
 
 
 def _weight(given: object, label: object) -> float:

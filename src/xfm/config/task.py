@@ -49,6 +49,8 @@ class TaskConfig:
             said by `image_head` alone.
         label_kind: whether a row is of one of the classes, or has any number of them as labels.
         threshold: probability from which a label is given, where rows may have several.
+        temperature: by which the head's last layer is divided already, so that it is as sure as it is right;
+            1 where none was fitted.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class TaskConfig:
     head: HeadKind = HeadKind.OWN
     label_kind: LabelKind = LabelKind.ONE
     threshold: float = HALF
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.labels and len(self.labels) != self.classes:
@@ -75,6 +78,7 @@ class TaskConfig:
             raise ValueError(f"{self.classes} classes do not suit {self.kind}")
         check_range("classes", self.classes, 0, MAX_ROWS)
         check_range("threshold", self.threshold, 0, 1)
+        check_range("temperature", self.temperature, 0.001, 1000)
         if self.label_kind is LabelKind.SEVERAL and self.classes < 2:
             raise ValueError(f"several labels a row do not suit {self.classes} classes")
 

@@ -155,7 +155,7 @@ GROUNDING = TaskSpec(
             target=True,
         ),
     ),
-    '`{"label", "box": {"xmin", "ymin", "xmax", "ymax"}}`',
+    '`{"label", "score", "box": {"xmin", "ymin", "xmax", "ymax"}}`',
     encoders=_ALL,
     settings=(*BOX_VIEW, "rows_per_picture", "box_format", "box_unit"),
     uses=("bbox_head.", "fusion."),

@@ -1,7 +1,6 @@
 """Rows of a table as cases: with the fields of a task, or with whatever fields of tasks it has."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -125,7 +124,7 @@ class _RowReader:
             self._columns.check_columns(self._fields, cells, place, others=True)
             names = self._columns.places(self._fields, cells)
             row = TableRow.picked(cells, self._source, raw.number, names, self._pictures)
-            row = replace(row, fields=self._store.unpack(row.fields))
+            row = row.unpacked(self._fields, self._store)
         except UserError as error:
             detail = str(error).removeprefix(f"{place}: ")
             return PatientCase(place, found=(Symptom(Finding.RECORD, detail),))

@@ -90,7 +90,6 @@ def _add_lora(encoder: nn.Module, config: TuningConfig) -> None:
 
 
 def _lora_layers(module: nn.Module) -> "list[tuple[str, BaseTunerLayer]]":
-    """The layers that LoRA stands in front of, by name."""
     try:
         from peft.tuners.tuners_utils import BaseTunerLayer
     except ImportError:  # then nothing can have been added

@@ -63,7 +63,6 @@ def _ends(shown: Score | Contender) -> str:
 
 
 def _rival(place: Contender) -> Card:
-    """The best simple baseline, seen from the model."""
     notes = [place.name]
     if place.gain_low is not None and place.gain_high is not None:
         ends = f"{points(-place.gain_high)} to {points(-place.gain_low)}"

@@ -58,14 +58,14 @@ class Approach:
         name: in words.
         predictions: one for each row of the table.
         settled: best step of every fold, or C of every fold's probe.
-        thresholds: of several labels, that of every fold; else 0.
+        scales: temperature and threshold of every fold's model; 1 and 0 where there are none.
         value: the primary metric over all rows.
     """
 
     name: str
     predictions: list[Any]
     settled: tuple[float, ...]
-    thresholds: tuple[float, ...]
+    scales: tuple[tuple[float, float], ...]
     value: float
 
 
@@ -98,20 +98,11 @@ class CrossValidated:
 
 @dataclass
 class _Gathered:
-    """What the folds give, as they are done.
-
-    Attributes:
-        predictions: by approach and place of the row.
-        settled: by approach, one a fold.
-        thresholds: likewise.
-        strong: baselines of each fold.
-        missing: why others are absent.
-        folds: each by itself.
-    """
+    """What the folds give, as they are done."""
 
     predictions: dict[str, dict[int, Any]]
     settled: dict[str, list[float]]
-    thresholds: dict[str, list[float]]
+    scales: dict[str, list[tuple[float, float]]]
     strong: list[Mapping[str, BaselineResult]] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     folds: list[Fold] = field(default_factory=list)
@@ -125,7 +116,12 @@ class _Gathered:
             found = task.predict(own.data.test)
             self.predictions[name] |= dict(zip(held, found, strict=True))
             self.settled[name].append(_settled(tuned))
-            self.thresholds[name].append(task.labels.threshold if isinstance(task, ClassTask) else 0.0)
+            scales = (
+                (task.module.task.temperature, task.labels.threshold)
+                if isinstance(task, ClassTask)
+                else (1, 0)
+            )
+            self.scales[name].append(scales)
             values[name] = task.metrics(own.data.test, found)
             if first is None:
                 first = task
@@ -188,21 +184,19 @@ def cross_validate(run: Session, resume: bool) -> CrossValidated:
     for name, own in found.predictions.items():
         ordered = [own[place] for place in range(len(rows))]
         value = task.metrics(rows, ordered)[task.primary]
-        chosen = tuple(found.settled[name]), tuple(found.thresholds[name])
+        chosen = tuple(found.settled[name]), tuple(found.scales[name])
         approaches.append(Approach(name, ordered, *chosen, value))
     strong = found.joined(task, rows, parts)
     return _chosen(run, task, approaches, strong, found.missing, found.folds)
 
 
 def _fold_run(run: Session, held: Sequence[int], number: int) -> Session:
-    """The run of a fold."""
     config = run.config
     data = fold_data(run.type, run.data, held, config.valid_share, config.seed)
     return replace(run, data=data, out=run.out / FOLDS_FOLDER / str(number))
 
 
 def _approach(own: Session, name: str, resume: bool) -> tuple[AnyTask, TuningRun]:
-    """The model of a fold, made in one of the approaches."""
     if name == PROBE:
         own = replace(own, config=replace(own.config, preset=Preset.FAST), out=own.out / "probe")
     task, tuned = own.tuned(Blanked.NOTHING, own.out, resume and bool(list_checkpoints(own.out)))
@@ -225,7 +219,6 @@ def _chosen(
     missing: Mapping[str, str],
     folds: Sequence[Fold],
 ) -> CrossValidated:
-    """The better approach, beside everything else, and the run of all rows."""
     best = max(approaches, key=lambda one: one.value)  # of equal ones the first
     rows, tests = run.data.train, {CROSS: run.data.train}
     made = {one.name: scored(task, tests, {CROSS: one.predictions}) for one in approaches}
@@ -244,8 +237,9 @@ def _chosen(
 
 
 def _final(run: Session, best: Approach) -> tuple[Session, str]:
-    """The run of all rows, and how it is made, in words."""
-    middle, threshold = statistics.median_low(best.settled), statistics.median_low(best.thresholds)
+    middle = statistics.median_low(best.settled)
+    temperature, threshold = map(statistics.median_low, zip(*best.scales, strict=True))
+    run = replace(run, temperature=temperature)
     config = replace(run.config, folds=0, threshold=threshold)
     given = f", threshold {threshold:.3g} likewise" if threshold else ""
     if best.name == PROBE:

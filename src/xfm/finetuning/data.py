@@ -168,7 +168,6 @@ def _read_all(
     left_out: LeftOut,
     progress: bool,
 ) -> tuple[dict[str, list[TableRow]], dict[str, list[tuple[TableRow, Row]]]]:
-    """All rows of the tables that are given, and those that can be used with what the task makes of them."""
     store, root = out / PICTURES_FOLDER, tables.pictures
     raw = {
         name: read_table(source, task.spec.fields, tables.columns, store, root, left_out, tables.addresses)
@@ -205,7 +204,6 @@ def _part(
     shares: Mapping[str, float],
     seed: int,
 ) -> dict[str, list[tuple[TableRow, Row]]]:
-    """The same with the missing splits taken from the training rows."""
     rows = typed["train"]
     if len(rows) < FEWEST:
         raise UserError(

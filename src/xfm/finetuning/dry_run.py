@@ -188,7 +188,6 @@ def planned(run: Session, origin: RowOrigin, budget: Budget) -> DryRun:
 
 
 def _check_metric(run: Session, task: AnyTask) -> None:
-    """Refuse a metric that shall choose and that the task does not have, as the run does."""
     rows, name = run.data.valid[:MEASURED], run.config.choose_by
     if name and rows:
         guessed = task.guess(rows, np.random.default_rng(0))
@@ -209,7 +208,6 @@ def _lengths(run: Session, task: AnyTask) -> tuple[int, int, int] | None:
 
 
 def _scoring_seconds(run: Session, task: AnyTask) -> float:
-    """Seconds of scores and intervals, of guesses in place of predictions."""
     rows: Sequence[Any] = (
         run.data.train if run.config.folds else [row for own in run.tests.values() for row in own]
     )

@@ -10,6 +10,7 @@ from xfm.config.labels import BALANCED
 from xfm.config.next_command import next_command
 from xfm.config.plain import to_plain
 from xfm.data.left_out import BAD_FILE
+from xfm.errors import amount
 from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.finetuning.budget import Budget
 from xfm.finetuning.cross import CrossValidated, clear_folds
@@ -33,6 +34,7 @@ from xfm.finetuning.session import AnyTask, Session, clear
 from xfm.finetuning.split_scores import add_scores, groups_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.finetuning.usable import partial_pictures
+from xfm.metrics.calibration import FEWEST
 from xfm.reports.results import PartResult
 from xfm.reports.scores import Score, write_json, write_scores
 from xfm.reports.stored import DETAILS, METRICS
@@ -147,7 +149,6 @@ def _flags(
     crossed: CrossValidated | None,
     tables: Tables | None,
 ) -> list[Flag]:
-    """What was out of the ordinary."""
     metric, best = run.config.choose_by or task.primary, tuned.best
     valid, cases = run.data.valid, dict[str, SplitValue]()
     if best:
@@ -157,7 +158,9 @@ def _flags(
     lines = log_lines(run.out / LOG_FILE)
     left_out, config = len(run.left_out.rows), run.config
     fitting = 0 if crossed or run.probed else run.fitting
-    found = flags_of(tuned, config.steps, fitting, (metric, task.primary), cases, lines, left_out)
+    decided = any(one.name == "steps" for one in run.decisions)  # then it was the clock that took some
+    remedy = {"remedy": "a longer --time-limit, or none, has them"} if decided else {}
+    found = flags_of(tuned, config.steps, fitting, (metric, task.primary), cases, lines, left_out, **remedy)
     hint = few_rows_hint(run.type.spec, run.data, tables)
     if hint and not crossed:
         found = [
@@ -183,7 +186,6 @@ def _save(
     seconds: Mapping[str, float],
     maker: Maker,
 ) -> None:
-    """Write model, details, report and, when all of that is there, the scores."""
     settings = to_plain(run.settings(Blanked.NOTHING))
     valid = len(run.data.valid)
     task, tuned = found.task, found.tuned
@@ -220,7 +222,6 @@ def _save(
 
 
 def _more(found: FinetuneResult, valid: int) -> dict[str, Any]:
-    """Details of labels, of a probe, and of a cross-validation."""
     probe, crossed = found.tuned.probe, found.crossed
     said: dict[str, Any] = {"ended_by_clock": found.tuned.limited, **_of_labels(found, valid)}
     if probe:
@@ -231,7 +232,6 @@ def _more(found: FinetuneResult, valid: int) -> dict[str, Any]:
 
 
 def _of_labels(found: FinetuneResult, valid: int) -> dict[str, str]:
-    """What labels weigh, and from which probability one of several is given, in words."""
     task = found.task
     if not isinstance(task, ClassTask):
         return {}
@@ -244,6 +244,10 @@ def _of_labels(found: FinetuneResult, valid: int) -> dict[str, str]:
         how = "chosen on the validation rows by micro-F1" if valid else "there are no rows to choose it by"
         how = how if task.labels.settles else "the median of the folds'" if found.crossed else "given"
         said["threshold"] = f"{task.labels.threshold:.3g}, {how}"
+    temperature, rows = task.module.task.temperature, amount(valid, "validation row")
+    how = "the median of the folds'" if found.crossed else f"fitted on {rows}"
+    few = f"not fitted: {'folds have too few' if found.crossed else rows}, and {FEWEST} are needed"
+    said["temperature"] = few if temperature == 1 else f"{temperature:.3g}, {how}"
     return said
 
 

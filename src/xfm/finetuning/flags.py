@@ -37,6 +37,7 @@ def flags_of(
     cases: Mapping[str, SplitValue],
     lines: Sequence[LogLine],
     left_out: int = 0,
+    remedy: str = "leave --steps out to have them",
 ) -> list[Flag]:
     """All flags of a fine-tuning.
 
@@ -48,9 +49,10 @@ def flags_of(
         cases: by split, for `few_rows`.
         lines: of its log.
         left_out: rows that could not be used.
+        remedy: what brings the steps that fit.
     """
     found = [
-        shortened(planned, fitting, "fit so many rows", "leave --steps out to have them"),
+        shortened(planned, fitting, "fit so many rows", remedy),
         unfinished(tuned, planned, metrics[0]),
         few_rows(metrics[1], cases),
     ]

@@ -126,16 +126,11 @@ def fine_tuned(
 
 
 def _started_again(out: Path) -> bool:
-    """Whether torchrun has started this process again, in the folder of a run or of its folds."""
     return any(map(restarted, (out, *(out / FOLDS_FOLDER).glob("*"))))
 
 
 def _check_shared(run: Session, budget: Budget) -> None:
-    """Refuse what one process does alone.
-
-    Raises:
-        UserError: several were started for it.
-    """
+    """Refuse what one process does alone."""
     asked = {"a time limit": bool(budget.minutes), "folds": bool(run.config.folds), "a probe": run.probed}
     found = [what for what, wanted in asked.items() if wanted]
     if found and distributed.world() > 1:
@@ -146,7 +141,6 @@ def _check_shared(run: Session, budget: Budget) -> None:
 
 
 def _open(run: Session, maker: Maker, resume: bool) -> None:
-    """Write what was left out, and sign the folder."""
     if resume:
         require_same_left_out(run.out, run.left_out)
     else:
@@ -155,7 +149,6 @@ def _open(run: Session, maker: Maker, resume: bool) -> None:
 
 
 def _say(run: Session, origin: RowOrigin) -> None:
-    """Write down what was decided, and say what is going to happen."""
     write_resolved(run.out, run, origin)
     if run.progress:
         tqdm.write(run.summary(), file=sys.stderr)
@@ -167,7 +160,6 @@ def _say(run: Session, origin: RowOrigin) -> None:
 
 
 def _train(run: Session, resume: bool) -> Trained:
-    """Train the task, predict the test rows, and train the baselines of one modality."""
     crossed = cross_validate(run, resume) if run.config.folds else None
     if crossed:  # its model is begun when the folds are done
         run, resume = crossed.final, resume and bool(list_checkpoints(run.out))

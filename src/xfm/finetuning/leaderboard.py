@@ -190,7 +190,6 @@ def verdict(places: Sequence[Contender], n: int, split: str, missing: Mapping[st
 
 
 def _verdict(places: Sequence[Contender], n: int, split: str, missing: Mapping[str, str]) -> tuple[Use, str]:
-    """The verdict among those that can be used, whatever chance is."""
     where = f"on n={n:,} {split} rows"
     strong = [place for place in places if place.sort is Sort.STRONG]
     rivals = [place for place in places if place.sort in (Sort.STRONG, Sort.CONSTANT)]
@@ -251,7 +250,6 @@ def _samples(
     systems: Sequence[BaselineResult],
     groups: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """[B, S] the primary metric of each system in each resample, the same resamples for all."""
     columns = [found.per_row.get(split) for found in systems]
     values = [column for column in columns if column is not None]
     if len(values) == len(columns):
@@ -270,7 +268,6 @@ def _samples(
 def _enough(
     found: BaselineResult, model: BaselineResult, split: str, rows: Sequence[Any], groups: NDArray[np.int64]
 ) -> bool:
-    """Whether so many groups differ that a difference can be shown at all."""
     first, second = found.per_row.get(split), model.per_row.get(split)
     if first is None or second is None:
         return len(rows) >= FEWEST_DIFFERENT

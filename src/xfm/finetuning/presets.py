@@ -91,7 +91,6 @@ def decisions(given: FinetuneConfig, fit: FinetuneConfig, spec: TaskSpec, rows: 
 
 
 def _probed(spec: TaskSpec) -> Iterator[Decision]:
-    """The decisions of a probe."""
     kind = "logistic regression of classes, ridge regression of values"
     yield Decision("encoders", "frozen", "preset fast: what they say of a row is computed once")
     yield Decision(

@@ -162,7 +162,6 @@ def _likeness(task: Task[Any, Any, Any], row: Any) -> tuple[tuple[str, ...], int
 
 
 def _features(task: Task[Any, Any, Any], rows: Sequence[Any]) -> Array:
-    """[R, F] of a few rows."""
     settings, module = task.settings, task.module
     batch = task.collate(rows).to(settings.device)
     with autocast(settings.precision, settings.device):
@@ -200,7 +199,6 @@ def fit_linear(
 
 
 def _score(task: Task[Any, Any, Any], fit: LinearFit, valid: Features, choose_by: str) -> tuple[float, float]:
-    """The metric on the validation rows, and how likely, or near, the truth is."""
     found = fit.predictions(task, valid.values)
     metrics = task.validation_metrics(valid.rows, found)
     if choose_by:
@@ -213,7 +211,6 @@ def _score(task: Task[Any, Any, Any], fit: LinearFit, valid: Features, choose_by
 
 
 def _fit_classes(task: ClassTask[Any], train: Features, penalties: Sequence[float]) -> "list[LinearFit]":
-    """Logistic regression, of several labels a row that of each, strongest penalty first."""
     labels = task.labels.targets(task.truths_of(train.rows)).numpy()
     count = len(task.labels.names)
     present, codes = np.arange(count), labels
@@ -241,7 +238,6 @@ def _as_layer(
     classes: int,
     penalty: float,
 ) -> LinearFit:
-    """A classifier of standardised features as a layer of features as they are, for all classes."""
     own = found.weight.double().numpy().T / deviation  # [C present, F]
     weight = np.zeros((classes, own.shape[1]))
     bias = np.full(classes, NEVER)
@@ -251,7 +247,6 @@ def _as_layer(
 
 
 def _fit_values(train: Features, penalties: Sequence[float]) -> "list[LinearFit]":
-    """Ridge regression for each penalty, from one decomposition."""
     values = _values(train.rows)
     mean, deviation, features = _standardised(train.values)
     table = features.astype(np.float64)

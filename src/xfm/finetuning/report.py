@@ -18,7 +18,7 @@ from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.calibration import CALIBRATION, Calibration
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, small_multiples
-from xfm.reports.labels import is_headline, metric_name
+from xfm.reports.labels import is_headline, less_is_better, metric_name
 from xfm.reports.lines import ScoreLine, line_of
 from xfm.reports.page import page_template
 from xfm.reports.scores import Score, write_output
@@ -78,6 +78,7 @@ class SplitSection:
         cards: the headlines.
         board: the model among baselines, None where these were not compared.
         calibration: of classifiers.
+        before: their calibration error before the temperature; None where none was fitted.
     """
 
     name: str
@@ -90,6 +91,7 @@ class SplitSection:
     cards: list[Card]
     board: Leaderboard | None
     calibration: Calibration | None
+    before: float | None = None
 
 
 def write_report(
@@ -153,6 +155,7 @@ def facts(details: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tu
         "Cross-validation": details.get("final_model", ""),
         "Class weights": details.get("class_weights", ""),
         "Threshold": details.get("threshold", ""),
+        "Temperature": details.get("temperature", ""),
         "Time limit": f"{config['time_limit']:.3g} minutes" if config.get("time_limit") else "",
         "Decided by preset and rows": "; ".join(decided),
         "Texts": f"{tokens} tokens at most" if tokens else "",
@@ -183,7 +186,6 @@ def candidate_facts(details: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _how(config: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tuple[str, str]]:
-    """What was learned, and how."""
     if tuned.probe:
         return [("Model", f"frozen encoders and a linear layer: {tuned.probe.note}")]
     best = tuned.best
@@ -211,14 +213,14 @@ def _split(
     places: PlaceOf,
 ) -> SplitSection:
     start = f"{task.spec.name}/{name}/"
-    keys = [key for key in scores if key.startswith(start) and not key.endswith(f"/{CALIBRATION}")]
+    keys = [key for key in scores if key.startswith(start) and not less_is_better(key)]
     lines = {key: line_of(key, scores, details["baselines"].get(key, {})) for key in keys}
     cases = [(task.case(row, one), row) for row, one in zip(rows, predictions, strict=True)]
     wrong = sorted((one for one in cases if not one[0].right), key=lambda one: -one[0].badness)
     kept = (details.get("leaderboards") or {}).get(name)
     board = Leaderboard.from_json(kept) if kept else None
     main = [line for key, line in lines.items() if is_headline(key)]
-    found = calibration_of(task, rows, predictions)
+    found, before = calibration_of(task, rows, predictions), scores.get(f"{start}{CALIBRATION}_before")
     return SplitSection(
         name,
         main,
@@ -230,6 +232,7 @@ def _split(
         cards_of(main if len(main) > 1 else [*lines.values()], task.primary, board, found),
         board,
         found,
+        before.value if before else None,
     )
 
 
@@ -260,7 +263,6 @@ def classes_of(task: ClassTask[Any], rows: Sequence[Any], predictions: Sequence[
 
 
 def _chart(out: Path, task: Task[Any, Any, Any], tuned: TuningRun) -> str:
-    """Training losses, and the primary and another metric on the validation rows."""
     panels: dict[str, dict[str, Curve]] = {}
     log = read_curves(out / LOG_FILE)
     if "loss" in log:

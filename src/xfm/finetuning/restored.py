@@ -64,6 +64,7 @@ def restored(
     task = kind(base, pictures, data, settings)
     task.finish()
     task.module.load_state_dict(base.task.state_dict())
+    task.module.task = replace(task.module.task, temperature=told.temperature)
     task.module.eval()
     return task
 

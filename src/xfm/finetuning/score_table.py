@@ -155,7 +155,6 @@ def score(
 
 
 def _config_of(told: TaskConfig) -> FinetuneConfig:
-    """What the model's task decides of the settings."""
     return FinetuneConfig(
         regression=bool(told.spec.values) and told.classes == 1,
         multi_label=told.label_kind is LabelKind.SEVERAL,
@@ -167,7 +166,6 @@ def _config_of(told: TaskConfig) -> FinetuneConfig:
 def _score(
     out: Path, task: AnyTask, rows: NewRows, unknown: dict[str, list[str]], more: Mapping[str, Any]
 ) -> Scored:
-    """Predict the rows and write everything; the scores come last, and say that it is done."""
     began = time.perf_counter()
     predictions = task.predict(rows.rows)
     result = PartResult()
@@ -212,7 +210,6 @@ def _name_baselines(result: PartResult) -> None:
 
 
 def _report(found: Scored, task: AnyTask, rows: Sequence[Any], details: Mapping[str, Any]) -> None:
-    """The page of a fine-tuning, of rows that are new."""
     provenance, unknown = details["provenance"], amount(sum(map(len, found.unknown.values())), "row")
     shown = [f"{label!r}: {few(places)}" for label, places in found.unknown.items()]
     facts = [

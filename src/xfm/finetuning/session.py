@@ -66,6 +66,7 @@ class Session:
         decisions: what was decided of the settings that nobody gave.
         limit: seconds of each training; 0 for no limit.
         penalty: of the probe, if it is known; 0 chooses.
+        temperature: of the head where no validation rows choose it; 0 where it is not known.
     """
 
     type: type[AnyTask]
@@ -82,6 +83,7 @@ class Session:
     decisions: tuple[Decision, ...] = ()
     limit: float = 0.0
     penalty: float = 0.0
+    temperature: float = 0.0
 
     @classmethod
     def begin(
@@ -190,7 +192,12 @@ class Session:
         tuned = tune(task, config, self.data.valid, folder, settings, **told)
         additions = merge_lora(task.module)
         task.settle(self.data.valid)
-        return task, replace(tuned, additions=additions)
+        return self._cooled(task), replace(tuned, additions=additions)
+
+    def _cooled(self, task: AnyTask) -> AnyTask:
+        if self.temperature and isinstance(task, ClassTask):
+            task.cool(self.temperature)
+        return task
 
     def _fitted_probe(self, blanked: Blanked, folder: Path) -> tuple[AnyTask, TuningRun]:
         """A task with a probe: it is fitted anew by a run that goes on, which takes no longer than before.
@@ -205,7 +212,7 @@ class Session:
         task = self.type(self.pretrained, self.pictures, self.data, settings)
         limit = {"budget": self.limit} if self.limit else {}
         fit = fit_task(task, self.data.valid, self.config, self.penalty, **limit)
-        return task, TuningRun(0, seconds=time.perf_counter() - began, probe=fit)
+        return self._cooled(task), TuningRun(0, seconds=time.perf_counter() - began, probe=fit)
 
     def single_modality(self, tests: Mapping[str, Sequence[Any]], resume: bool) -> dict[str, BaselineResult]:
         """The scores of the same training without one modality, by the name of that baseline."""
@@ -232,18 +239,13 @@ class Session:
 
 
 def _check(spec: TaskSpec, data: SplitRows[Any], config: FinetuneConfig) -> None:
-    """Refuse what no training could be made of."""
     if not data.train:
         raise UserError(f"{spec.name}: there are no training rows")
     check_applicable(spec, config)
 
 
 def _check_parts(config: FinetuneConfig) -> None:
-    """Refuse batches of which some process would get nothing.
-
-    Raises:
-        UserError: says how many rows a batch must have.
-    """
+    """Refuse batches of which some process would get nothing."""
     parts = config.accumulate * distributed.world()
     if config.batch_size < parts:
         raise UserError(
@@ -270,7 +272,6 @@ def first_reads(read: Callable[[], tuple[T, LeftOut]], pictures: Pictures) -> tu
 
 
 def _keep(folder: Path, made: Callable[[], BaselineResult]) -> None:
-    """Write what is kept of a baseline, and remove what only its training needs."""
     found = made()
     rows = {split: None if own is None else own.tolist() for split, own in found.per_row.items()}
     write_json(folder / BASELINE_ROWS, {"seconds": found.seconds, "rows": rows})

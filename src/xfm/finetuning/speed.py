@@ -176,7 +176,6 @@ def measured(
 
 
 def _step(task: Task[Any, Any, Any], config: FinetuneConfig, clock: Clock) -> float:
-    """Seconds of a step."""
     with seeded(task.settings.seed):
         adapt(task.module, config.tune)
     short = replace(config, steps=STEPS + 1)
@@ -199,7 +198,6 @@ def _step(task: Task[Any, Any, Any], config: FinetuneConfig, clock: Clock) -> fl
 
 
 def _save(task: Task[Any, Any, Any], clock: Clock) -> float:
-    """Seconds of writing the weights, into a folder that is removed."""
     with TemporaryDirectory() as folder:
         began = clock()
         write_tensors(Path(folder) / "weights", unique_state(task.module))

@@ -58,11 +58,16 @@ def add_scores(
         n, untrained = counts.get(metric, len(rows)), (scratch or {}).get(metric)
         key = f"{place}/{metric}{suffix}"
         result.add(key, found, chance.get(metric), n, seed, floors, untrained)
-    stated = None if only else _sure_and_right(task, rows, predictions)
-    if stated is not None:
+    if only or not isinstance(task, ClassTask) or not rows:
+        return
+    stated = {CALIBRATION: predictions}
+    if task.module.task.temperature != 1:
+        stated[f"{CALIBRATION}_before"] = task.warmed(predictions)
+    for name, own in stated.items():
+        sure, right = task.labels.sure_and_right(task.truths_of(rows), own)
+        groups = groups_of(task, rows).repeat(len(sure) // len(rows))
         # Its chance is that of giving every row the shares of the classes: as right as it is sure.
-        sure = error_interval(*stated, groups_of(task, rows), seed)
-        result.add(f"{place}/{CALIBRATION}", sure, 0.0, len(rows), seed)
+        result.add(f"{place}/{name}", error_interval(sure, right, groups, seed), 0.0, len(rows), seed)
 
 
 def measured(
@@ -103,14 +108,6 @@ def calibration_of(
     task: Task[Any, Any, Any], rows: Sequence[Any], predictions: Sequence[Any]
 ) -> Calibration | None:
     """How sure and how right a classifier is; None for tasks without one class a row."""
-    stated = _sure_and_right(task, rows, predictions)
-    return None if stated is None else calibration(*stated)
-
-
-def _sure_and_right(
-    task: Task[Any, Any, Any], rows: Sequence[Any], predictions: Sequence[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | None:
-    """[N] the probability of each row's class, and whether it is right."""
-    if not isinstance(task, ClassTask) or not rows:
+    if not isinstance(task, ClassTask) or task.labels.threshold or not rows:
         return None
-    return task.labels.sure_and_right(task.truths_of(rows), predictions)
+    return calibration(*task.labels.sure_and_right(task.truths_of(rows), predictions))

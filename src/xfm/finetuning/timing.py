@@ -101,7 +101,6 @@ def baseline_seconds(run: Session, task: AnyTask) -> float:
 
 
 def _timed_baselines(run: Session, task: AnyTask, size: int) -> float:
-    """Seconds of all baselines on so many rows, with as many others beside them as there are of all."""
     amounts, order = amounts_of(run), np.random.default_rng(run.config.seed).permutation(len(run.data.train))
     rows = [run.data.train[place] for place in order.tolist()]
     share = size / max(1, amounts.train)

@@ -141,7 +141,6 @@ def tune(
 
 
 def _say_end(step: int, limited: bool, patience: int) -> None:
-    """Why a training ended before its steps."""
     enough = f"enough, {patience} looks brought no better model"
     tqdm.write(f"step {step}: {'the time for the training is over' if limited else enough}", file=sys.stderr)
 
@@ -161,7 +160,6 @@ def _losses(
 
 
 def _step_losses(totals: Sequence[tuple[float, Tensor]], accumulate: int) -> tuple[float, ...]:
-    """The loss of each step, of the totals of its portions."""
     if not totals:
         return ()
     losses = torch.stack([total for _, total in totals]).view(-1, accumulate).cpu()

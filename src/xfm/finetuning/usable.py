@@ -81,7 +81,6 @@ def require_texts(
 def _typed(
     task: type[Task[Row, Any, Any]], rows: Sequence[TableRow], how: CellMeaning, left_out: LeftOut
 ) -> list[tuple[TableRow, Row]]:
-    """Rows with what a task makes of them, but for those that cannot do without their picture."""
     found: list[tuple[TableRow, Row]] = []
     for row in rows:
         try:
@@ -98,7 +97,6 @@ def _readable(
     left_out: LeftOut,
     progress: bool,
 ) -> dict[str, list[tuple[TableRow, Row]]]:
-    """The rows of which every picture can be read; each is read once, before any training."""
     rows = [(row, task.pictures_of(converted)) for own in typed.values() for row, converted in own]
     bad = pictures.unreadable(list(dict.fromkeys(path for _, paths in rows for path in paths)), progress)
     for row, paths in rows:
@@ -173,7 +171,6 @@ def _bad_of(
 def _distinct(
     task: type[Task[Any, Any, Any]], splits: Iterable[Sequence[Any]], most: int | None = None
 ) -> list[Path]:
-    """The pictures of rows, each once, in the order in which they are named; `most` of them."""
     named: dict[Path, None] = {}
     for path in (path for rows in splits for row in rows for path in task.pictures_of(row)):
         if most is not None and len(named) >= most:

@@ -98,7 +98,6 @@ class Watch(Generic[Row, BatchT, Prediction]):
         return self.enough
 
     def _due(self, done: int) -> bool:
-        """Whether it is time for a look: after so many steps, or such a share of the run."""
         if self.share is None:
             return done % self.config.evaluate_every == 0
         looks = self.config.steps / self.config.evaluate_every

@@ -4,6 +4,7 @@ import numpy as np
 
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.metrics.classification import (
+    FEWEST_FOR_TOP,
     TOP,
     Array,
     chance_of_classes,
@@ -53,7 +54,7 @@ def class_scores(
     floors = {USUAL: mean_class_accuracy(usual.repeat(len(labels)), labels)}
     found = bootstrap(lambda rows: mean_class_accuracy(predicted[rows], labels[rows]), alone, seed)
     result.add(f"{place}_mean_per_class", found, chance["mean_per_class"], len(labels), seed, floors)
-    if order and len(classes) > TOP:
+    if order and len(classes) >= FEWEST_FOR_TOP:
         floors = {USUAL: majority_accuracy(labels, seen, TOP)}
         hits = in_top_k(scores, targets, TOP).astype(np.float64)
         result.add_rows(f"{place}_top5", hits, alone, chance["top5"], seed, floors)

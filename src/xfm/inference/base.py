@@ -125,7 +125,6 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         return answer
 
     def _options(self, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """The options among named arguments, and the other arguments."""
         kind = self.spec.options
         known = vars(kind())
         chosen = {

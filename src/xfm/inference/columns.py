@@ -91,7 +91,6 @@ class ColumnPipeline:
         return _with(batch, self._arrow(answers, errors, warnings))
 
     def _inputs(self, batch: Any, names: Sequence[str]) -> list[Any]:
-        """An input of each row."""
         fields, found = self._pipe.spec.inputs, dict[str, list[Any]]()
         for field in fields:
             for name in (*field.names, *field.parts):
@@ -149,7 +148,6 @@ def _names(fields: Sequence[Field]) -> list[str]:
 
 
 def _columns_of(batch: Any) -> list[str]:
-    """The names of the columns; raises UserError where it is no batch."""
     if isinstance(batch, Mapping):
         return [str(name) for name in batch]
     names = getattr(batch, "column_names", getattr(batch, "columns", None))
@@ -166,12 +164,10 @@ def _cells(column: Any) -> Iterator[Any]:
 
 
 def _value(cell: Any) -> Any:
-    """A cell as pipelines take it; None of one that is missing."""
     return pictures_in(plain_cell(cell))
 
 
 def _with(batch: Any, more: Mapping[str, Any]) -> Any:
-    """The batch with further columns."""
     if isinstance(batch, Mapping):
         return {**batch, **more}
     if hasattr(batch, "append_column"):

@@ -66,7 +66,6 @@ def draw_boxes(
 
 
 def _edges(one: Mapping[str, Any], scale: int, shown: Image.Image) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom in the enlarged picture."""
     try:
         box = one["box"]
         left, top, right, bottom = (float(box[name]) * scale for name in ("xmin", "ymin", "xmax", "ymax"))
@@ -106,7 +105,6 @@ def _label(
 
 
 def _fitting(draw: ImageDraw.ImageDraw, text: str, font: Font, width: int) -> str:
-    """The text, cut where it is wider than the picture."""
     text = " ".join(text[:LONGEST_TEXT].split())
     if draw.textlength(text, font=font) <= width:
         return text

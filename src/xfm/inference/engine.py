@@ -139,7 +139,6 @@ class EncodedPictures:
             self._encode([*islice(rest, count)], len(needed))
 
     def _passes(self, count: int) -> Iterator[int]:
-        """Pictures of each pass, for so many in all."""
         step = _STEP if self._engine.device.type == "cpu" else 1
         while count:
             part = min(count, self._engine.batch_size)

@@ -267,7 +267,6 @@ class Retrieval(Pipeline[Search, list[Hit]]):
     def _logits(
         self, batch: InputBatch, text: Tensor | None, gallery: Gallery, places: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Matching logits [R, K, 2] of every query with its candidates [R, K]."""
         engine, queries = self.engine, States()
         encoder = Encoder(engine.model, engine.tokenizer, engine.precision, engine.device, engine.batch_size)
         asked, found = np.arange(len(places)).repeat(places.shape[1]), places.ravel()

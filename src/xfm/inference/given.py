@@ -98,7 +98,6 @@ def refuse_set(given: object, name: str) -> None:
 
 
 def _folder(given: object, fields: Sequence[Field]) -> Path | None:
-    """The folder of pictures that is meant; a bare string may be a text."""
     required = [field for field in fields if not field.optional]
     only_picture = len(required) == 1 and required[0].holds is Holds.PICTURE
     if isinstance(given, Path) or (isinstance(given, str) and only_picture):
@@ -121,7 +120,6 @@ def _pictures_of(folder: Path, fields: Sequence[Field]) -> list[Mapping[str, Any
 
 # ---------------------------------------------------------------- columns by name
 def _of_mapping(given: Mapping[Any, Any], fields: Sequence[Field]) -> One | Many:
-    """One input, or a list for each field."""
     kinds = field_names(fields)
     columns = {
         name: value for name, value in given.items() if name in kinds and _is_column(name, kinds[name], value)
@@ -147,7 +145,6 @@ def _of_mapping(given: Mapping[Any, Any], fields: Sequence[Field]) -> One | Many
 
 
 def _is_column(name: str, field: Field, value: Any) -> bool:
-    """Whether the value of a field is a list of such values; two pictures are one value."""
     if isinstance(value, Set):
         return True  # refused by its name
     if isinstance(value, Mapping) or isinstance(_of_values(value), One):
@@ -159,7 +156,6 @@ def _is_column(name: str, field: Field, value: Any) -> bool:
 
 # ---------------------------------------------------------------- tables
 def _column_names(given: Any) -> list[str] | None:
-    """The names of a table's columns: of pandas, polars, pyarrow or datasets; None where it is no table."""
     if hasattr(given, "to_dicts") or (hasattr(given, "to_dict") and hasattr(given, "columns")):
         return [*map(str, given.columns)]
     names = getattr(given, "column_names", None)
@@ -167,7 +163,6 @@ def _column_names(given: Any) -> list[str] | None:
 
 
 def _rows_of_table(given: Any, columns: Sequence[str], fields: Sequence[Field]) -> Iterator[object]:
-    """The rows with the columns that the task has; the others are passed over."""
     known = field_names(fields)
     wanted = [name for name in columns if name in known]
     for field in fields:
@@ -194,7 +189,6 @@ def _records(given: Any, wanted: list[str]) -> Iterable[Any]:
 
 
 def _cell(value: Any) -> Any:
-    """A cell; NaN is an empty one."""
     value = pictures_in(value)
     return None if isinstance(value, float) and value != value else value
 

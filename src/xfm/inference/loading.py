@@ -82,7 +82,6 @@ class Loaded(Pretrained):
     def _encoded(
         self, inputs: Any, normalised: bool, progress: bool | None, running: Running
     ) -> tuple[Tensor, bool]:
-        """[N, E], and whether one input was given."""
         pipe: Any = pipeline("embed", self, **running)
         match sort_out(inputs, EMBED.inputs):
             case One(value):
@@ -175,21 +174,18 @@ def _bare(picture: Any) -> Any:
 
 
 def _as_vectors(given: Any) -> Tensor | None:
-    """Vectors, where it is that what is given; None where it is something to encode."""
     if isinstance(given, list | tuple) and given and all(_is_numbers(one) for one in given):
         return torch.stack([torch.as_tensor(one).detach() for one in given])
     return torch.as_tensor(given).detach() if _is_numbers(given) else None
 
 
 def _is_numbers(given: Any) -> bool:
-    """Whether it holds floating numbers, which no picture does."""
     if isinstance(given, Tensor):
         return given.is_floating_point()
     return isinstance(given, np.ndarray) and given.dtype.kind == "f"
 
 
 def _given_back(found: Tensor, tensors: bool) -> Any:
-    """As a tensor, as an array, or, of one number, as a number."""
     if tensors:
         return found
     return found.cpu().numpy() if found.ndim else found.item()

@@ -138,32 +138,39 @@ class PixelBox(TypedDict):
 
 
 class Located(TypedDict):
-    """A phrase and the box that it refers to."""
+    """A phrase and the box that it refers to.
+
+    score: probability that the phrase is there, see `Grounding`.
+    """
 
     label: str
+    score: float | None
     box: PixelBox
 
 
 class Grounding(Pipeline[NoOptions, Located]):
-    """`{"image", "text"}` -> `{"label": TEXT, "box": {"xmin", "ymin", "xmax", "ymax"}}`.
+    """`{"image", "text"}` -> `{"label": TEXT, "score", "box": {"xmin", "ymin", "xmax", "ymax"}}`.
 
     The box is in pixels of the picture as it was given, the origin at its top left corner: left, top,
-    right, bottom edge, floats inside the picture. Every phrase gets exactly one box: the head does not say
-    whether the thing is there at all, `image-text-matching` does.
+    right, bottom edge, floats inside the picture. Every phrase gets exactly one box, whether the thing is
+    there or not: the score is the probability of a match that `image-text-matching` gives. A model that was
+    fine-tuned for boxes has lost that, and its score is None.
     """
 
     def answer(self, batch: InputBatch, ready: NoOptions) -> list[Located]:
         """The box of each phrase."""
-        predicted = Grounder(self.engine.model, TaskConfig(self.spec.name)).locate(batch)
+        model, pretrained = self.engine.model, self.engine.pretrained
+        fused = Grounder(model, TaskConfig(self.spec.name)).fused_first(batch)
+        predicted, scores = model.boxes(fused), [None] * len(batch.items)
+        if pretrained.task is None:
+            scores = pretrained.match_probability(model.match_logits(fused)).tolist()
         corners = Boxes(predicted.float().cpu(), BoxFormat.CXCYWH, BoxUnit.FRACTION).to_format(BoxFormat.XYXY)
         found: list[Located] = []
-        for item, fractions in zip(batch.items, corners.data.clamp(0, 1), strict=True):
+        for item, score, fractions in zip(batch.items, scores, corners.data.clamp(0, 1), strict=True):
             picture = item.pictures[0]
             box = Boxes(fractions[None].double(), BoxFormat.XYXY, BoxUnit.FRACTION)
-            left, top, right, bottom = (
-                box.to_unit(BoxUnit.PIXEL, picture.width, picture.height).data[0].tolist()
-            )
-            found.append(
-                {"label": item.shown, "box": {"xmin": left, "ymin": top, "xmax": right, "ymax": bottom}}
-            )
+            size = picture.width, picture.height
+            left, top, right, bottom = box.to_unit(BoxUnit.PIXEL, *size).data[0].tolist()
+            pixels = PixelBox(xmin=left, ymin=top, xmax=right, ymax=bottom)
+            found.append({"label": item.shown, "score": score, "box": pixels})
         return found

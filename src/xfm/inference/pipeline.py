@@ -102,7 +102,6 @@ def pipeline(
 
 
 def _boxed(spec: TaskSpec) -> str:
-    """The model of the package, where nobody chose another one, and a line that says so."""
     if not spec.uses:
         raise UserError(
             f"{spec.name} needs a model that was fine-tuned for it, and none was given (model=); make one "

@@ -126,23 +126,19 @@ class FolderModule(InputModule):
         return items
 
     def _texts(self, items: Sequence[Item]) -> dict[str, Tensor]:
-        """[R, T] ids and mask."""
         engine = self.pipe.engine
         longest = min(self.max_seq_length, engine.longest)
         tokens = engine.tokenizer.encode_batch([item.texts[0] for item in items], longest).tokens
         return {"input_ids": tokens.ids, "attention_mask": tokens.mask.long()}
 
     def _pixels(self, pictures: Sequence[Picture]) -> Tensor:
-        """[I, 3, H, W] pixels of pictures."""
         stacked = torch.stack([picture.pixels for picture in pictures])
         return model_pixels(stacked, self.pipe.engine.pretrained.preprocessing)
 
     def _fitting(self, pixels: Tensor) -> Tensor:
-        """In the type of the weights."""
         return pixels.to(self.model.vision_proj.weight.dtype)
 
     def _note(self) -> None:
-        """Note that the model learns, where it does."""
         self.learned |= self.training and torch.is_grad_enabled()
 
 

@@ -67,7 +67,6 @@ def _sorted_out(pipe: Embed, rows: Sequence[object]) -> tuple[dict[int, str], di
 
 
 def _of_texts(pipe: Embed, texts: dict[int, str], normalised: bool, same: dict[int, int]) -> Iterator[Part]:
-    """Vectors of the distinct texts, the longest ones first."""
     first: dict[str, int] = {}
     for row, text in texts.items():
         if first.setdefault(text, row) != row:
@@ -88,7 +87,6 @@ def _of_texts(pipe: Embed, texts: dict[int, str], normalised: bool, same: dict[i
 def _of_pictures(
     pipe: Embed, pictures: dict[int, object], normalised: bool, same: dict[int, int]
 ) -> Iterator[Part]:
-    """Vectors of the distinct pictures, in their order; they are read ahead by some batches."""
     if pictures:
         pipe.warn_of_pictures()
     numbers, size = list(pictures), pipe.engine.batch_size

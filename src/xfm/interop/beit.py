@@ -131,7 +131,6 @@ def _complete_block(state: dict[str, Tensor], block: str, shared: Tensor | None,
 
 
 def _config(state: Mapping[str, Tensor], settings: Mapping[str, Any], file: Path) -> VisionConfig:
-    """The configuration that the shapes of the weights tell."""
     needed = ("patch_embed.weight", "blocks.0.fc1.weight", "blocks.0.attention.relative_position_table")
     if missing := [name for name in needed if name not in state]:
         raise UserError(f"{file} lacks the weights of {missing[0]}: it is no BEiT")

@@ -90,13 +90,11 @@ def native_names(
 
 
 def _bare(name: str) -> str:
-    """A name without its prefix, and with today's names of the parts of a LayerNorm."""
     bare = _PREFIX.sub("", name).replace("LayerNorm.gamma", "LayerNorm.weight")
     return bare.replace("LayerNorm.beta", "LayerNorm.bias")  # as the first BERTs were written
 
 
 def _check_kind(settings: Mapping[str, Any], folder: Path) -> None:
-    """Refuse what the native encoder does not compute."""
     kind = settings.get("model_type")
     if not isinstance(kind, str) or kind not in _ROBERTA | {"bert"}:
         raise UserError(
@@ -112,7 +110,6 @@ def _check_kind(settings: Mapping[str, Any], folder: Path) -> None:
 
 
 def _config(settings: Mapping[str, Any], separator: int, folder: Path) -> LanguageConfig:
-    """The configuration in native terms; what a file leaves out is transformers' default."""
     roberta = settings["model_type"] in _ROBERTA
     pad = settings.get("pad_token_id", 1 if roberta else 0)
     try:

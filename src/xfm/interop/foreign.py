@@ -80,7 +80,6 @@ def _check_pickles(folder: Path) -> None:
 
 
 def _check_depth(folder: Path) -> None:
-    """Refuse settings that would have a module built for hours."""
     arguments = read_settings(folder / "config.json").get("model_args")
     depth = arguments.get("depth") if isinstance(arguments, dict) else None
     if isinstance(depth, int) and depth > MAX_DEPTH:

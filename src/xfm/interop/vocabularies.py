@@ -38,7 +38,6 @@ def read_tokenizer(folder: Path) -> Tokenizer:
 
 
 def _byte_level_bpe(folder: Path) -> tokenizers.Tokenizer:
-    """RoBERTa's tokenizer from its two files."""
     prefix = bool(read_settings(folder / "tokenizer_config.json").get("add_prefix_space", False))
     backend = tokenizers.Tokenizer(
         models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
@@ -56,7 +55,6 @@ def _byte_level_bpe(folder: Path) -> tokenizers.Tokenizer:
 
 
 def _word_piece(folder: Path) -> tokenizers.Tokenizer:
-    """BERT's tokenizer from its list of pieces."""
     settings = read_settings(folder / "tokenizer_config.json")
     backend = tokenizers.Tokenizer(models.WordPiece.from_file(str(folder / "vocab.txt"), unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(
@@ -73,7 +71,6 @@ def _word_piece(folder: Path) -> tokenizers.Tokenizer:
 
 
 def _placed(backend: tokenizers.Tokenizer, token: str) -> tuple[str, int]:
-    """A special token, which has been added, with its id."""
     index = backend.token_to_id(token)
     assert index is not None
     return token, index

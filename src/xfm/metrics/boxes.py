@@ -66,7 +66,6 @@ def box_hits(iou: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _areas(boxes: Array) -> NDArray[np.float64]:
-    """Areas [...] of [..., 4] corner boxes; 0 for inverted ones."""
     return np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(axis=-1)
 
 

@@ -12,8 +12,13 @@ from xfm.metrics.numbers import percent
 
 CALIBRATION = "calibration_error"
 """The metric's name in `metrics.json`; less is better."""
-BINS = 15
-"""Equal bins of confidence, as in Guo et al. (arXiv 1706.04599)."""
+BINS, ROWS_OF_A_BIN = 15, 20
+"""Equal bins of confidence, as in Guo et al. (arXiv 1706.04599), and the rows that there must be for each, or
+there are fewer bins: the distances of nearly empty ones are of chance, not of the model."""
+FEWEST = 20
+"""Rows without which no temperature is fitted."""
+_LOWEST, _HIGHEST = 0.01, 100.0
+_CERTAIN = 1e-7  # float32 knows nothing that is surer
 
 
 @dataclass(frozen=True)
@@ -76,10 +81,17 @@ def calibration(confidence: Sequence[float] | Array, right: Sequence[bool] | Arr
         raise ValueError(
             f"{len(sure)} confidences and {len(hit)} rows: there must be as many, and one at least"
         )
-    places = np.minimum((sure * BINS).astype(int), BINS - 1)
+    count = bins_of(len(sure))
+    places = np.minimum((sure * count).astype(int), count - 1)
     bins = tuple(
-        Bin(place / BINS, (place + 1) / BINS, int(own.sum()), float(sure[own].mean()), float(hit[own].mean()))
-        for place in range(BINS)
+        Bin(
+            place / count,
+            (place + 1) / count,
+            int(own.sum()),
+            float(sure[own].mean()),
+            float(hit[own].mean()),
+        )
+        for place in range(count)
         if (own := places == place).any()
     )
     error = sum(one.count * abs(one.confidence - one.accuracy) for one in bins) / len(sure)
@@ -87,6 +99,55 @@ def calibration(confidence: Sequence[float] | Array, right: Sequence[bool] | Arr
     return Calibration(
         float(error), float(sure.mean()), float(hit.mean()), interval.low, interval.high, bins, len(sure)
     )
+
+
+def bins_of(rows: int) -> int:
+    """How many equal bins so many rows have, empty ones included."""
+    return min(BINS, max(1, rows // ROWS_OF_A_BIN))
+
+
+def tempered(probabilities: Array, temperature: float, several: bool = False) -> Floats:
+    """[N, C] probabilities, as they are when the logits behind them are divided by a temperature.
+
+    Args:
+        probabilities: [N, C] of classes, or of several labels each by itself.
+        temperature: larger than 0; above 1 it makes all of them less sure. The order stays.
+        several: whether a row has any number of labels.
+    """
+    sure = np.asarray(probabilities, dtype=np.float64)
+    if several:
+        sure = sure.clip(_CERTAIN, 1 - _CERTAIN)
+        return 1 / (1 + ((1 - sure) / sure) ** (1 / temperature))
+    logits = np.log(sure.clip(1e-37)) / temperature
+    found = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return found / found.sum(axis=1, keepdims=True)
+
+
+def fitted_temperature(probabilities: Array, truth: NDArray[np.bool_], several: bool = False) -> float:
+    """The temperature that makes the truth likeliest (Guo et al., arXiv 1706.04599).
+
+    Targets are a little less than sure, as in Platt (1999), by one row more that is of all classes alike: few
+    rows that are all right leave a doubt.
+
+    Args:
+        probabilities: [N, C], see `tempered`; N is 1 at least.
+        truth: [N, C] whether a row is of a class, or has a label.
+        several: whether a row has any number of labels.
+    """
+    from scipy.optimize import minimize_scalar
+
+    rows, classes = truth.shape
+    targets = (rows * truth + 1 / (2 if several else classes)) / (rows + 1)
+
+    def loss(power: float) -> float:
+        found = tempered(probabilities, float(np.exp(power)), several).clip(1e-300)
+        likelihood = targets * np.log(found)
+        if several:
+            likelihood = likelihood + (1 - targets) * np.log1p(-found)
+        return -float(likelihood.sum(axis=1).mean())
+
+    within = (float(np.log(_LOWEST)), float(np.log(_HIGHEST)))
+    return float(np.exp(minimize_scalar(loss, bounds=within, method="bounded").x))
 
 
 def platt(odds: Floats, true: NDArray[np.bool_]) -> tuple[float, float]:

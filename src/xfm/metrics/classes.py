@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.metrics.classification import (
-    TOP,
+    FEWEST_FOR_TOP,
     area_under_roc,
     confusion_matrix,
     listed_accuracy,
@@ -42,7 +42,7 @@ def class_metrics(
 ) -> dict[str, float]:
     """Accuracy, Matthews' correlation, F1 as the mean over the classes that occur; of two classes AUROC.
 
-    A class that the model does not know is always missed. Of more than `TOP` classes top-5 accuracy, too.
+    A class that the model does not know is always missed. Of `FEWEST_FOR_TOP` classes or more top-5 accuracy.
     AUROC is that of the second class's probability, ties counted half; 0.5 where a class is absent.
     """
     labels, everything = [choice.label for choice in predicted], with_unknown(names, truth)
@@ -55,7 +55,7 @@ def class_metrics(
         "f1_macro": macro_f1(confusion_matrix(truth, labels, everything)),
         "mcc": matthews(guessed, true),
     }
-    if len(names) > TOP:
+    if len(names) >= FEWEST_FOR_TOP:
         scores["top5"] = listed_accuracy(truth, [one.best for one in predicted])
     if len(names) == 2:
         second = np.array([label == names[1] for label in truth])

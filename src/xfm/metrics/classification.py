@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-TOP = 5
-"""Classes that top-5 accuracy looks at; it is reported where there are more."""
+TOP, FEWEST_FOR_TOP = 5, 10
+"""Classes that top-5 accuracy looks at, and those there must be: of fewer, half of all guesses are right."""
 
 
 def accuracy(predictions: Array, targets: Array) -> float:

@@ -216,7 +216,6 @@ def _pooled_gain(text: Ranks, image: Ranks, positives: csr_array, seed: int) -> 
 
 
 def _first_owner(positives: csr_array) -> NDArray[np.int64]:
-    """[R] the first picture of each text."""
     by_text = positives.tocsc()
     by_text.sort_indices()
     return by_text.indices[by_text.indptr[:-1]].astype(np.int64)

@@ -133,7 +133,6 @@ def _over_base(
 
 
 def _resized(config: ModelConfig, shown: Preprocessing) -> ModelConfig | None:
-    """The configuration of a model for pictures of another size; None where it takes none of that."""
     if not config.sees:
         return config
     try:

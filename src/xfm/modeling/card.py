@@ -79,7 +79,6 @@ def _licences_of_parts(provenance: Mapping[str, Any]) -> str:
 
 
 def _parts(config: ModelConfig, belongings: Belongings) -> str:
-    """A line for each encoder."""
     language = f"- language: {_part(config.language)}, {config.language.vocab_size} tokens"
     if not config.sees:
         return f"{language}\n- language alone: no pictures, no fusion"

@@ -213,7 +213,6 @@ def _dense(states: Tensor) -> Tensor:
 
 
 def _banks(text: Tensor, text_mask: Tensor, image: Tensor) -> tuple[TextBank, ImageBank]:
-    """What queries point into, of encoded texts and pictures."""
     return TextBank(text, text_mask), ImageBank(slots=image[:, :1], patches=image[:, 1:])
 
 

@@ -49,7 +49,6 @@ class _Dropped(torch.autograd.Function):
 
 
 def _kept(states: Tensor, dropped: int) -> Tensor:
-    """Bool, of the states' shape."""
     draws = torch.empty(-(-states.numel() // 4), dtype=torch.int64)
     draws.random_(torch.iinfo(torch.int64).min, None)
     return (draws.view(torch.int16)[: states.numel()] >= dropped - _STEPS // 2).view(states.shape)

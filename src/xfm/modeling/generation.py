@@ -187,7 +187,6 @@ class _Found:
 
 
 def _pick(rows: Tensor, index: Tensor) -> Tensor:
-    """[M, K, L] rows and [M, J] which of them -> [M, J, L]."""
     return rows.gather(1, index[..., None].expand(-1, -1, rows.shape[-1]))
 
 
@@ -242,7 +241,6 @@ def choose(probabilities: Tensor, draws: Tensor) -> Tensor:
 
 
 def _permitted(scores: Tensor, marks: Marks, may_end: bool) -> Tensor:
-    """[N, V] with -inf at tokens that may not come now."""
     unwanted = [*marks.banned, *([] if may_end else [marks.end])]
     if not unwanted:
         return scores

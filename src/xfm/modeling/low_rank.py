@@ -73,11 +73,7 @@ def add_low_rank(folder: Path, model: nn.Module, about: AdapterConfig) -> None:
 
 
 def _checked_layers(path: Path, model: nn.Module, rank: int) -> dict[str, nn.Linear]:
-    """The layers that the tensors of a file are for, by name; nothing but its header is read.
-
-    Raises:
-        UserError: see `add_low_rank`.
-    """
+    """The layers that the tensors of a file are for, by name; nothing but its header is read."""
     shapes, linear = tensor_shapes(path), {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
     found: dict[str, nn.Linear] = {}
     for key in shapes:

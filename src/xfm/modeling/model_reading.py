@@ -221,7 +221,6 @@ def read_task(folder: Path, model: Backbone) -> TaskModel | None:
 
 
 def _described_task(folder: Path, model: Backbone) -> TaskModel | None:
-    """The task model that the folder describes."""
     if not (folder / TASK).exists():
         return None
     values = read_json_object(folder / TASK)

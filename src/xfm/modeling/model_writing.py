@@ -143,7 +143,6 @@ def write_calibration(folder: Path, calibration: MatchCalibration) -> None:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Only a model folder or an empty one may be replaced."""
     if not folder.exists():
         if os.path.islink(os.path.realpath(folder)):  # a link to nothing is followed, one to itself is not
             raise UserError(f"{folder} is a link to itself; remove it, or name another folder")

@@ -134,7 +134,6 @@ def hub_library(doing: str) -> Any:
 
 
 def _why_not(error: Exception) -> str:
-    """Why a repository cannot be read, and what to do, as the end of a sentence."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):

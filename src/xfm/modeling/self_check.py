@@ -74,7 +74,6 @@ def prepare(
 
 
 def _prepared_picture(picture: str, preprocessing: Preprocessing) -> Tensor:
-    """[1, 3, H, W] of a stored picture."""
     try:
         decoded = decode(base64.b64decode(picture, validate=True)).pixels
     except (ValueError, PictureError) as error:

@@ -4,6 +4,8 @@ A task model shares the parts of the `Backbone` that it is built on; copy the mo
 start from one. What it adds is called `head` or `decoder`.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -92,6 +94,17 @@ class Classifier(TaskModel):
         if self.task.head is HeadKind.PROBE:
             return ProbeHead(probed, self.task.classes)
         return MLPHead(width, self.task.classes)
+
+    @torch.no_grad()
+    def cool(self, temperature: float) -> None:
+        """Divide the logits by a temperature from now on, by the weights of the head's last layer.
+
+        Whatever runs the model then gives the same probabilities: pipelines, exports, other libraries.
+        """
+        last = self.head[-1] if isinstance(self.head, nn.Sequential) else self.head
+        for tensor in last.parameters():
+            tensor.div_(temperature)
+        self.task = replace(self.task, temperature=self.task.temperature * temperature)
 
     @property
     def probed(self) -> bool:

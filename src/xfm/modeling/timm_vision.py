@@ -28,7 +28,6 @@ class TimmVision(nn.Module):
         self.trunk.patch_embed.register_forward_hook(self._replace_masked)
 
     def _replace_masked(self, module: nn.Module, inputs: tuple[Tensor, ...], patches: Tensor) -> Tensor:
-        """[B, P, D] or [B, rows, columns, D] -> the same with the mask vector at masked patches."""
         if self._patch_mask is None:
             return patches
         masked = self._patch_mask.view(*patches.shape[:-1], 1)

@@ -211,7 +211,6 @@ def running_mean(values: Sequence[float]) -> list[float]:
 
 
 def _saved(figure: "Figure") -> str:
-    """A figure as an SVG file, which is the same whenever it is made."""
     import matplotlib
 
     buffer = io.StringIO()

@@ -162,14 +162,12 @@ def graphs_of(model: Backbone, task: TaskModel | None) -> list[Graph]:
 
 
 def _example_texts(config: ModelConfig) -> tuple[Tensor, Tensor]:
-    """[3, 7] ids and mask."""
     ids, mask = torch.zeros(3, 7, dtype=torch.int64), torch.ones(3, 7, dtype=torch.bool)
     ids[:, 1:] = config.language.pad + 1
     return ids, mask
 
 
 def _of_words(model: Backbone, name: str, head: nn.Module, words: nn.Embedding, what: str) -> Graph:
-    """A token head."""
     states = {"states": torch.zeros(3, model.config.language.width)}
     about, longest = f"{what} states -> logits of words", model.config.language.longest
     return Graph(name, WordsGraph(head, words), states, {"states": {0: "rows"}}, ("logits",), about, longest)
@@ -205,7 +203,6 @@ def _of_pictures(model: Backbone, text: Graph, words: Graph) -> list[Graph]:
 
 
 def _of_task(model: Backbone, task: TaskModel | None) -> list[Graph]:
-    """The graph of a head or a decoder that a task adds."""
     wide, longest = model.config.language.width, model.config.language.longest
     if isinstance(task, Classifier) and type(task).__module__ == TaskModel.__module__:
         head, size, about = task.get_submodule("head"), wide, "the state of the first token"

@@ -99,7 +99,6 @@ def _candidate(way: Way, pretrained: Pretrained, place: Path, say: Callable[[str
 
 
 def _exported(form: Format, pretrained: Pretrained, place: Path, say: Callable[[str], None]) -> None:
-    """Write the model for a runtime, unless these libraries did."""
     from xfm.runtimes.backends import RUNTIMES
 
     folder = place / form.value

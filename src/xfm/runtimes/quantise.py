@@ -91,7 +91,6 @@ def _drawn(*things: tuple[str, str]) -> Image.Image:
 def _vectors(
     name: str, run: Runner, pretrained: Pretrained, pairs: list[tuple[str, Image.Image]]
 ) -> NDArray[np.float32]:
-    """[N, E] unit vectors of the texts, or of the pictures."""
     if name == TEXT:
         longest = pretrained.model.config.language.longest
         texts = [normalise_caption(text) for text, _ in pairs]

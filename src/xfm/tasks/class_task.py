@@ -12,6 +12,7 @@ from torch import Tensor
 from xfm.config.labels import BALANCED, HALF, LabelKind, label_name
 from xfm.config.task import TaskConfig
 from xfm.data.schema import TensorFields, Tokens
+from xfm.metrics.calibration import FEWEST, fitted_temperature, tempered
 from xfm.modeling.folder import Pretrained
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Task
@@ -120,15 +121,32 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         return self.labels.predictions(self.logits(batch))
 
     def settle(self, valid: Sequence[RowT]) -> None:
-        """Of several labels: choose the threshold."""
-        if self.labels.settles and len(valid):
+        """Fit the temperature; of several labels choose the threshold."""
+        if len(valid):
             self.settle_by(valid, self.predict(valid))
 
     def settle_by(self, valid: Sequence[RowT], predictions: Sequence[Any]) -> None:
-        """The same by predictions that are known; the model's folder will have the threshold."""
-        if self.labels.settles:
-            self.labels = self.labels.settled(self.truths_of(valid), predictions)
+        """The same by predictions that are known; the model's folder will have both."""
+        truths, several = self.truths_of(valid), self.labels.kind is LabelKind.SEVERAL
+        self.labels = self.labels.settled(truths, predictions)
+        if len(valid) >= FEWEST:
+            stated = np.array([one.probabilities for one in predictions])
+            self.cool(fitted_temperature(stated, self.labels.flags(truths), several))
+        elif several:
             self.module.task = replace(self.module.task, threshold=self.labels.threshold)
+
+    def cool(self, temperature: float) -> None:
+        """Divide the logits by a temperature; what is chosen stays as it is, unless a threshold was given."""
+        self.module.cool(temperature)
+        self.labels = self.labels.cooled(temperature)
+        if self.labels.kind is LabelKind.SEVERAL:
+            self.module.task = replace(self.module.task, threshold=self.labels.threshold)
+
+    def warmed(self, predictions: Sequence[Any]) -> list[Any]:
+        """Predictions as they were before the temperature."""
+        several = self.labels.kind is LabelKind.SEVERAL
+        stated = np.array([one.probabilities for one in predictions])
+        return self.labels.said(tempered(stated, 1 / self.module.task.temperature, several))
 
     @classmethod
     def labels_of(cls, row: RowT) -> Truth:

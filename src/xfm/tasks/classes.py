@@ -117,7 +117,6 @@ class OneLabel(Labelling[Choice]):
 
 
 def _only(truths: Sequence[Truth]) -> list[str]:
-    """The one class of each row."""
     return [label for (label,) in truths]
 
 

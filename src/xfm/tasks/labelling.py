@@ -154,6 +154,10 @@ class Labelling(ABC, Generic[Said]):
         """The same, with what rows choose that were not learned from (a threshold)."""
         return self
 
+    def cooled(self, temperature: float) -> Self:
+        """The same of logits that are divided by a temperature."""
+        return self
+
     # ------------------------------------------------------------ scoring
     @abstractmethod
     def metrics(self, truths: Sequence[Truth], said: Sequence[Said]) -> dict[str, float]:
@@ -171,11 +175,11 @@ class Labelling(ABC, Generic[Said]):
     def likelihood(self, truths: Sequence[Truth], said: Sequence[Said]) -> float:
         """The mean logarithm of the probability of the truth."""
 
+    @abstractmethod
     def sure_and_right(
         self, truths: Sequence[Truth], said: Sequence[Said]
-    ) -> tuple[Floats, NDArray[np.bool_]] | None:
-        """[R] how sure a model is of each row, and whether it is right; None of several labels."""
-        return None
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """[R] how sure a model is of each row, or [R * C] of each label of each, and whether it is right."""
 
     @abstractmethod
     def verdict(self, truth: Truth, said: Said) -> Verdict:

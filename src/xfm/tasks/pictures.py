@@ -82,7 +82,6 @@ class Pictures:
         return found
 
     def _read(self, path: Path) -> Tensor:
-        """The picture, kept if there is room."""
         kept = self._kept.get(path)
         if kept is None:
             if path in self.blank_for:

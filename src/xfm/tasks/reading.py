@@ -46,13 +46,7 @@ class PixelBatch(TensorFields):
 
 @dataclass(frozen=True)
 class _Read(TensorFields):
-    """What a worker sends.
-
-    Attributes:
-        batch: what was built; None where it could not be.
-        blank: the pictures that it cannot read and shows blank, and why.
-        problem: why nothing was built.
-    """
+    """What a worker sends."""
 
     batch: TensorFields | None
     blank: Mapping[Path, str]

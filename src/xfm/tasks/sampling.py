@@ -69,7 +69,6 @@ class RowOrder:
         return found
 
     def _epoch(self, number: int) -> list[int]:
-        """An epoch; two are kept, as a batch may begin in one and end in the next."""
         if number not in self._kept:
             self._kept = {near: self._kept[near] for near in (number - 1, number + 1) if near in self._kept}
             self._kept[number] = _epoch(self._groups, self._seed, number, self._per_group)
@@ -77,7 +76,6 @@ class RowOrder:
 
 
 def _epoch(groups: Sequence[Hashable], seed: int, epoch: int, per_group: int) -> list[int]:
-    """The permutation of one epoch."""
     rng = np.random.default_rng((seed, epoch))
     members: dict[Hashable, list[int]] = defaultdict(list)
     for row in rng.permutation(len(groups)).tolist():

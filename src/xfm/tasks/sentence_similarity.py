@@ -128,7 +128,6 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
         return distributed.on_first(lambda: search.ranked(lambda block: anchors[block] @ candidates))
 
     def _vectors(self, texts: Sequence[str], batch_size: int) -> NDArray[np.float32]:
-        """[N, E] unit vectors of the texts; of like length together."""
         model, device = self.module.model, self.settings.device
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         starts = range(0, len(order), batch_size)  # the same batches, whoever encodes them

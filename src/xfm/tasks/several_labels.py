@@ -6,9 +6,11 @@ from typing import ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.labels import HALF, LabelKind
+from xfm.metrics.calibration import tempered
 from xfm.metrics.classes import with_unknown
 from xfm.metrics.classification import Array
 from xfm.metrics.labels import (
@@ -109,6 +111,12 @@ class SeveralLabels(Labelling[LabelSet]):
         scores = np.array([one.probabilities for one in said])
         return replace(self, least=best_threshold(scores, label_flags(truths, self.names), HALF))
 
+    def cooled(self, temperature: float) -> Self:
+        """With the threshold that gives the same labels, unless it was given."""
+        if not self.fits:
+            return self
+        return replace(self, least=float(tempered(np.array([[self.least]]), temperature, several=True)[0, 0]))
+
     def metrics(self, truths: Sequence[Truth], said: Sequence[LabelSet]) -> dict[str, float]:
         """F1, mean average precision and exact matches, see `label_metrics`."""
         truth, given, scores, _ = self._arrays(truths, said)
@@ -127,6 +135,13 @@ class SeveralLabels(Labelling[LabelSet]):
         """Of every label of every row."""
         truth, _, scores, _ = self._arrays(truths, said)
         return float(np.log(np.maximum(np.where(truth, scores, 1 - scores), 1e-12)).mean())
+
+    def sure_and_right(
+        self, truths: Sequence[Truth], said: Sequence[LabelSet]
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """[R * C] the probability of the likelier of there and not there, and whether that is right."""
+        there = np.array([one.probabilities for one in said]).ravel()
+        return np.maximum(there, 1 - there), (there >= HALF) == self.flags(truths).ravel()
 
     def verdict(self, truth: Truth, said: LabelSet) -> Verdict:
         """Right where all labels are; the worse, the farther the probabilities are from them."""

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,30 @@ def test_pictures_in_cells_become_files(tmp_path: Path) -> None:
     assert read(tmp_path / "b.parquet", PICTURES)[0].path("image").read_bytes() == png(7)
 
 
+def test_bytes_where_a_text_belongs_leave_no_file(tmp_path: Path) -> None:
+    """They are no picture: the row is refused before anything of it is written, its picture included."""
+    for cells in ({"text": png(7), "label": "a"}, {"image": png(7), "label": b"a"}):
+        write_parquet(tmp_path / "a.parquet", [cells])
+        wrong = "text" if "text" in cells else "label"
+        with expect_refusal("a.parquet:1: ", f'"{wrong}" holds bytes'):
+            read(tmp_path / "a.parquet", FIELDS if "text" in cells else PICTURES)
+        assert not (tmp_path / "store").exists()
+
+
+def test_labels_that_look_alike_are_one(tmp_path: Path) -> None:
+    """Composed letters (NFC) and decomposed ones (NFD) are the same name, alone and in lists."""
+    names = [unicodedata.normalize(form, "café") for form in ("NFC", "NFD")]
+    (tmp_path / "a.jsonl").write_text(
+        "".join(json.dumps({"text": "a", "label": one}) + "\n" for one in names)
+    )
+    assert [one.label("label") for one in read(tmp_path / "a.jsonl")] == [names[0]] * 2
+    assert (
+        row(label="|".join(names)).labels("label", "|")
+        == row(label=names).labels("label", "|")
+        == (names[0],)
+    )
+
+
 def test_class_numbers_without_a_name_are_named(tmp_path: Path) -> None:
     rows = [{"text": "a", "label": 0}, {"text": "b", "label": 3}]
     write_parquet(tmp_path / "a.parquet", rows, {"label": {"names": ["cat"], "_type": "ClassLabel"}})
@@ -298,7 +323,9 @@ def test_paths_stay_where_they_may_lie(tmp_path: Path, monkeypatch: pytest.Monke
     assert row(Path("/"), image="/etc/hosts").path("image") == Path("/etc/hosts")
     for name in ("../../secret.jpg", "/etc/passwd", "../link/secret.jpg", "a\0b"):
         outside = TableRow({"image": name}, table, 7)
-        with expect_refusal("a.jsonl:7: ", '"image"', "give --pictures"):
+        with expect_refusal(
+            "a.jsonl:7: ", '"image"', "with --pictures, of commands that"
+        ):
             outside.path("image")
     with expect_refusal("a.jsonl:1: ", '"out"', "lies outside"):
         relative.path("out")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.data.picture_kinds import saved
 from xfm.commands._labelled import read_labelled_table
+from xfm.config.task_spec import Holds
 from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
@@ -24,7 +25,7 @@ FIELDS = (
     Field("label", "the class"),
     Field("second", "another text", optional=True),
 )
-PICTURES = (Field("image", "the picture"), Field("label", "the class"))
+PICTURES = (Field("image", "the picture", Holds.PICTURE), Field("label", "the class"))
 
 
 def read(path: Path, fields: tuple[Field, ...] = FIELDS, columns: str = "", **options: Any) -> list[TableRow]:

@@ -81,7 +81,7 @@ class TableReader(GatheredReader):
             row = TableRow.picked(
                 cells, self._source, raw.number, self._columns.places(FIELDS, cells), self._pictures
             )
-            row = replace(row, fields=store.unpack(row.fields))
+            row = row.unpacked(FIELDS, store)
             said = {"captions": row.texts("caption") if row.has("caption") else [], "regions": _regions(row)}
             return SourceRecord(name, _picture(row), **described(said))
         except UserError as error:

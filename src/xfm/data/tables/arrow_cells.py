@@ -52,7 +52,6 @@ def cells_of(array: Any) -> list[Any]:
 
 
 def _is_content(kind: "DataType") -> bool:
-    """Whether a type is of texts or bytes, in any of their layouts."""
     from pyarrow import types
 
     return any(
@@ -90,6 +89,5 @@ def _value(scalar: Any) -> Any:
 
 
 def _checked(cell: Any) -> Any:
-    """The cell, or what is too large in it."""
     inner = cell.values() if isinstance(cell, dict) else cell
     return next((one for one in inner if isinstance(one, TooLargeError)), cell)

@@ -44,18 +44,13 @@ class PictureStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def unpack(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of a row with paths in place of pictures' bytes, or `BadPicture` for too large ones.
+    def unpack(self, cell: Any) -> Any:
+        """A cell, or each of a list, with a path in place of a picture, or `BadPicture` for a too large one.
 
         Raises:
             UserError: a picture cannot be written.
         """
-        return {name: self._paths(value) for name, value in fields.items()}
-
-    def _paths(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self._path(one) for one in value]
-        return self._path(value)
+        return [self._path(one) for one in cell] if isinstance(cell, list) else self._path(cell)
 
     def _path(self, value: Any) -> Any:
         if isinstance(value, bytes):

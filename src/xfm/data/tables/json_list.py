@@ -35,12 +35,7 @@ def read_json(path: Path) -> Records:
 
 
 class _Listed(PiecewiseText):
-    """A list in a file, of which no more is held than the row at hand.
-
-    Args:
-        path: for messages.
-        file: open at its beginning.
-    """
+    """A list in a file, of which no more is held than the row at hand."""
 
     def __init__(self, path: Path, file: BufferedReader) -> None:
         super().__init__(file, _PIECE)

@@ -137,15 +137,7 @@ def _known(
     size: int | None,
     classes: Mapping[str, list[str]] | None = None,
 ) -> Records:
-    """A table whose columns are known.
-
-    Args:
-        table: for messages.
-        names: of the columns.
-        read: gives the rows with some columns.
-        size: number of rows, None if not known.
-        classes: names of the classes of columns of whole numbers.
-    """
+    """A table whose columns are known."""
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(f"{table}: the column {excerpt(twice[0])!r} is there twice; rename one of them")
 
@@ -227,7 +219,6 @@ def _data_set(table: InMemory, given: Any, names: Sequence[str]) -> Records:
 
 
 def _stored(cell: Any) -> Any:
-    """The file of a picture that a data set left where it lies."""
     if isinstance(cell, Mapping) and cell.keys() == {"bytes", "path"} and not cell["bytes"] and cell["path"]:
         return Path(cell["path"])
     return cell

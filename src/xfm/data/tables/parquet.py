@@ -79,7 +79,6 @@ def open_parquet(path: Path) -> "ParquetFile":
 def _batches(
     path: Path, file: "ParquetFile", columns: frozenset[str], groups: range
 ) -> "Iterator[RecordBatch]":
-    """The wanted columns, some rows at a time."""
     from pyarrow.parquet import ParquetFile
 
     if not columns:  # rows are counted nevertheless

@@ -139,7 +139,6 @@ def _column(path: Path, file: BinaryIO, chunk: "ColumnChunkMetaData", name: str)
 
 
 def _pages(path: Path, file: BinaryIO, start: int, length: int) -> Iterator[Page]:
-    """The headers of a column's pages, one after the other."""
     place, end = start, start + length
     while place < end:
         file.seek(place)

@@ -3,16 +3,17 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from xfm.config.task_spec import Field
+from xfm.config.labels import label_name
+from xfm.config.task_spec import Field, Holds
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.records import is_text
-from xfm.data.tables.embedded import BadPicture, pictures_in
+from xfm.data.tables.embedded import BadPicture, PictureStore, pictures_in
 from xfm.errors import UserError, excerpt
 from xfm.files import path_below
 from xfm.paths import home_path, is_url
@@ -60,6 +61,19 @@ class TableRow(Mapping[str, Any]):
         """The row of the cells of a table, of which the columns of `names` are taken."""
         found = {name: pictures_in(cells[column]) for name, column in names.items() if column in cells}
         return cls(found, file, number, names, root, free)
+
+    def unpacked(self, fields: Iterable[Field], store: PictureStore) -> "TableRow":
+        """With files in place of the pictures that stand in cells.
+
+        Raises:
+            UserError: a cell holds bytes where no picture belongs, or a picture cannot be written.
+        """
+        kinds = (Holds.PICTURE, Holds.TWO_PICTURES)
+        shown = {name for one in fields if one.holds in kinds for name in (*one.names, *one.parts)}
+        if wrong := [name for name in self if name not in shown and isinstance(self[name], bytes)]:
+            raise self.error(wrong[0], "holds bytes, not a text")
+        cells = {name: store.unpack(cell) if name in shown else cell for name, cell in self.items()}
+        return replace(self, fields=cells)
 
     def __getitem__(self, field: str) -> Any:
         return self.fields[field]
@@ -117,13 +131,13 @@ class TableRow(Mapping[str, Any]):
         """The name of a class: a text, a whole number, or true and false."""
         value = self.fields.get(field)
         if isinstance(value, bool):
-            return "true" if value else "false"
+            return label_name(value)
         if isinstance(value, list | tuple):
             raise UserError(
                 f'{self.place}: the column "{self.names.get(field, field)}" holds a list; for several labels '
                 "a row give --multi-label (multi_label=True in Python)"
             )
-        return self.text(field).strip()
+        return label_name(self.text(field).strip())
 
     def labels(self, field: str, separator: str) -> tuple[str, ...]:
         """The names of any number of labels, each once and in the order of the alphabet.
@@ -186,7 +200,6 @@ class TableRow(Mapping[str, Any]):
         return Counter(self.texts(field))
 
     def _listed(self, field: str) -> Any:
-        """The cell, decoded where it is a JSON list in a text."""
         value = self.fields.get(field)
         if isinstance(value, tuple):
             return list(value)
@@ -252,8 +265,8 @@ class TableRow(Mapping[str, Any]):
         if path is None:
             raise self.error(
                 field,
-                f"names {excerpt(name)!r}, which lies outside {folder}: give --pictures, the folder of the "
-                "paths",
+                f"names {excerpt(name)!r}, which lies outside {folder}: move it below that folder, or name "
+                "the folder of the paths with --pictures, of commands that have it",
             )
         return path.absolute()
 

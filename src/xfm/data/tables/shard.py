@@ -30,12 +30,7 @@ _SHOWN = 4
 
 @dataclass
 class _Shard:
-    """What a look at the headers shows.
-
-    Attributes:
-        rows: how many there are.
-        passed: members that are no part of a row, by kind.
-    """
+    """What a look at the headers shows."""
 
     rows: int = 0
     passed: dict[str, list[str]] = field(default_factory=dict)
@@ -74,7 +69,6 @@ def read_shard(path: Path) -> Records:
 
 
 def _keys(file: StoredFile) -> Iterator[tuple[str, list[Member]]]:
-    """The members of each key, which stand beside one another."""
     for key, members in groupby(scan_members(file), lambda member: key_and_extension(member.name)[0]):
         yield key, [*members]
 

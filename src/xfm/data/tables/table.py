@@ -81,7 +81,7 @@ def read_table(
             columns.check_columns(fields, cells, f"{place}:{raw.number}", others=bool(rows))
             names = columns.places(fields, cells)
         row = TableRow.picked(cells, place, raw.number, names, root, free)
-        rows.append(replace(row, fields=pictures.unpack(row.fields), addresses=addresses))
+        rows.append(replace(row.unpacked(fields, pictures), addresses=addresses))
     if not rows:
         raise UserError(f"{place} holds no rows; check the path")
     if addresses is not None:

@@ -86,7 +86,6 @@ class _Walk:
         raise ValueError("no value")
 
     def _over(self, place: int, count: int) -> int:
-        """Over so many bytes, which must be there."""
         if count > len(self._data) - place:
             raise IndexError("the data end")
         return place + count
@@ -126,7 +125,6 @@ class _Walk:
 
 
 def _unsigned(data: bytes, place: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and where it ends."""
     value = shift = 0
     while True:
         byte = data[place]
@@ -138,6 +136,5 @@ def _unsigned(data: bytes, place: int) -> tuple[int, int]:
 
 
 def _signed(data: bytes, place: int) -> tuple[int, int]:
-    """The same with a sign in its lowest bit."""
     value, place = _unsigned(data, place)
     return (value >> 1) ^ -(value & 1), place

@@ -78,13 +78,7 @@ def _plain(cell: Any) -> Any:
 
 @contextmanager
 def _opened(path: Path, sheet: str | None, note: bool = False) -> Iterator[Any]:
-    """A sheet, open for reading row by row.
-
-    Args:
-        path: of the workbook.
-        sheet: its name; None takes the first.
-        note: say on stderr which one is taken where there are several.
-    """
+    """A sheet, open for reading row by row."""
     try:
         from xfm.data.tables.workbook_parts import Reader
     except ImportError:

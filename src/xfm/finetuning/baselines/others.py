@@ -115,7 +115,6 @@ def _constant(material: Material, box: tuple[Any, Any, Any, Any]) -> BaselinePre
 
 
 def _nearest_texts(material: Material, known: Sequence[str], asked: Sequence[str]) -> list[int]:
-    """Place of the nearest known text of each that is asked."""
     features, distinct = TextFeatures([(text,) for text in known]), list(dict.fromkeys(asked))
     vectors = [features([(text,) for text in texts]) for texts in (known, distinct)]
     found = dict(zip(distinct, _nearest(material, *vectors), strict=True))

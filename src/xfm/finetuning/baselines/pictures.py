@@ -68,7 +68,6 @@ def both(material: Material) -> BaselinePredictions:
 
 
 def _linear(material: Material, values: Array) -> BaselinePredictions:
-    """Logistic regression on [I, D] features of the pictures."""
     seen = material.seen
     raw = _rows(material, seen.train, values)
     scale = _scaler(raw)
@@ -86,7 +85,6 @@ def _rows(material: Material, rows: Sequence[Any], values: Array) -> Array:
 
 
 def _scaler(train: Array) -> Any:
-    """Standardises features as the training rows have it."""
     from sklearn.preprocessing import StandardScaler
 
     return StandardScaler().fit(train.astype(np.float64)).transform

@@ -82,7 +82,6 @@ def _line(one: Answered, by_name: bool, answer: Any) -> bytes:
 
 
 def _whose(one: Answered, by_name: bool) -> bytes:
-    """Whose vector a row of an array is."""
     told = {} if by_name else {ROW: one.number}
     told |= {**one.kept, **({} if one.warning is None else {WARNING: one.warning})}
     return json.dumps(told, ensure_ascii=False, default=str).encode(errors="backslashreplace") + b"\n"

@@ -169,7 +169,6 @@ def _note(bad: LeftOut, mark: RowMark) -> None:
 def _finished(
     units: RowUnits, plan: RowPlan, target: PartsTarget, bad: LeftOut, settings: dict[str, Any]
 ) -> RowTotals:
-    """Put the parts together."""
     marks = [RowMark.load(units.marker(number)) for number in range(len(units.starts))]
     flaws = [one for mark in marks for one in mark.bad]
     for mark in marks:

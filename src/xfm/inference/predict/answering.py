@@ -75,7 +75,6 @@ def claim(draw: Path, answers: str, about: str) -> None:
 
 
 def _draw(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) -> None:
-    """Write the row's picture with its box, under the row's number."""
     assert isinstance(row.given, Mapping)
     shown = next(field.name for field in pipe.spec.inputs if field.holds is Holds.PICTURE)
     drawn = draw_boxes(read_original(row.given[shown], pipe.engine.urls).pixels, [answer])

@@ -81,7 +81,6 @@ def _one_input(chosen: "Namespace", fields: Sequence[Field]) -> dict[str, str]:
 
 
 def _as_options(fields: Sequence[Field]) -> str:
-    """How one input is given, as an example."""
     needed = [field for field in fields if not field.optional] or fields
     words = {Holds.TEXT: "'a text'", Holds.PICTURE: "a.png"}
     return " ".join(

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 from xfm.config.plain import completed, first_difference, to_plain
+from xfm.config.table_kinds import table_kind
 from xfm.config.tasks import task_spec
 from xfm.data.folders import FolderReport
 from xfm.errors import UserError, amount, printable
@@ -35,6 +36,19 @@ def earlier_settings(out: Path) -> dict[str, Any]:
     with contextlib.suppress(UserError):  # earlier versions wrote a task's longer name
         found |= {"task": task_spec(str(found["task"])).name} if "task" in found else {}
     return found
+
+
+def require_lines(out: Path) -> None:
+    """Refuse a name that promises another format: answers are nested, and a killed run goes on by lines.
+
+    Raises:
+        UserError: names one that is fitting.
+    """
+    if table_kind(out) not in (None, ".jsonl", ".ndjson", ".json"):
+        fitting = out.with_suffix(".jsonl")
+        raise UserError(
+            f"{out}: answers are written as JSON lines, not as {out.suffix}; take --out {fitting}"
+        )
 
 
 def bad_file(out: Path) -> Path:
@@ -122,6 +136,7 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
     Raises:
         UserError: the file is of other settings or in use, or cannot be written.
     """
+    require_lines(out)
     with contextlib.ExitStack() as stack:
         with writing(out, _ROOM):
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +167,6 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
 
 
 def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None:
-    """Refuse to append answers of other settings; a file that holds nothing may get any."""
     path, plain = settings_file(out), to_plain(settings)
     if not begun:
         write_text(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
@@ -166,7 +180,6 @@ def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None
 
 
 def _mend(out: Path, file: BinaryIO, by_name: bool) -> Done:
-    """Cut off what a kill left of a line; find out how far the file goes."""
     end = _end_of_lines(file)
     file.truncate(end)
     if not end:
@@ -201,7 +214,6 @@ def _begins_as_answers(file: BinaryIO) -> bool:
 
 
 def _end_of_lines(file: BinaryIO) -> int:
-    """Where the last whole line ends."""
     end = file.seek(0, os.SEEK_END)
     while end:
         start = max(0, end - _TAIL)
@@ -252,7 +264,6 @@ def answer_line(row: int | None, kept: Mapping[str, Any], answer: Any, warning: 
 
 
 def _plain(value: Any) -> Any:
-    """Arrays as lists, paths as texts."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 

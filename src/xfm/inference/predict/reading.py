@@ -82,7 +82,6 @@ class Reading:
         return frozenset([*self.columns.places(self.fields, present).values(), *self.keep])
 
     def _is_there(self, one: Field, row: TableRow) -> bool:
-        """Whether there is something to read; an empty cell of what may be missing is no field."""
         return not one.optional or any(map(row.has, (one.name, *one.parts)))
 
     def _value(self, one: Field, row: TableRow) -> Any:
@@ -93,7 +92,6 @@ class Reading:
         return [self._picture(one.name, alone) for alone in row.two(one)]
 
     def _picture(self, name: str, row: TableRow) -> Any:
-        """The path, bytes or address that the cell of a field holds."""
         value = row.get(name)
         if isinstance(value, bytes | DecodedPicture):
             return value

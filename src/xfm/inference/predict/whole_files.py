@@ -237,7 +237,6 @@ def _settings(
     options: Any,
     gallery: Path | str | None,
 ) -> dict[str, Any]:
-    """What the answers depend on: a run goes on only where all of it is the same."""
     return {
         "task": pipe.spec.name,
         "model": _fingerprint_of(pipe),

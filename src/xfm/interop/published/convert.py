@@ -129,7 +129,6 @@ def _canonical_state(file: PublishedFile, ignored: set[str]) -> dict[str, Tensor
 def _own_settings(
     file: PublishedFile, like: ModelConfig
 ) -> tuple[ModelConfig, TaskConfig | None, Preprocessing | None]:
-    """What `xfm export` kept, or `like`."""
     own = file.config.get(OWN)
     if not isinstance(own, dict) or "model" not in own:
         return like, None, None
@@ -160,7 +159,6 @@ def _heads_in(config: Any) -> int | None:
 def _choose(
     path: Path, candidates: Sequence[TaskConfig | None], kind: str | None, own: TaskConfig | None
 ) -> TaskConfig | None:
-    """The candidate that is meant."""
     names = " or ".join("pre-training" if task is None else str(task.kind) for task in candidates)
     bare = own and replace(own, labels=(), answers=(), max_tokens=0, texts=0)  # what tensors can show
     if bare in candidates and kind in (None, bare and bare.kind):
@@ -183,7 +181,6 @@ def _canonical_spare(config: ModelConfig, task: TaskConfig | None) -> Spare:
 
 
 def _build(path: Path, config: ModelConfig, task: TaskConfig | None) -> tuple[XFM, TaskModel | None]:
-    """Model and task model without memory."""
     kinds = (RuntimeError, ValueError, OverflowError)
     with explained(f"{path} does not describe a model", "is it of X-FM?", *kinds), without_weights():
         model = XFM(config)

@@ -98,7 +98,6 @@ def fill_head(
 
 
 def _refusal(name: str | Path | None, kind: str, task: TaskConfig | None) -> str:
-    """Why a folder cannot answer a task, and what can be done."""
     anew = "or give num_labels to train a new one"
     if task is not None and task.kind == kind:
         if task.head is HeadKind.PROBE:

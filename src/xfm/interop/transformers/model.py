@@ -124,7 +124,6 @@ class XFMPreTrainedModel(PreTrainedModel):
 
 
 def _read_provenance(name: str | Path | None, place: dict[str, Any]) -> dict[str, Any]:
-    """The provenance of a folder or repository, empty where it has none."""
     path = find(name, PROVENANCE, place)
     return {} if path is None else read_settings(path)
 

@@ -77,7 +77,6 @@ class XFMTokenizer(PreTrainedTokenizerFast):
 
 
 def _longest(name: str | Path, place: dict[str, Any]) -> int | None:
-    """Most tokens of a text that the model of a folder reads, or that its fine-tuning saw."""
     path = find(name, CONFIG, place)
     if path is None:
         return None
