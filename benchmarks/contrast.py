@@ -102,12 +102,12 @@ def measure(mode: str, rows: int, part: int, out: Path) -> None:
     if mode == "whole":
         batches = [joined(batches)]
     data: Any = OneStretch()
-    step = PretrainingStep(model, [PRETRAINING], MimTarget.STATES, data)
+    step = PretrainingStep([PRETRAINING], MimTarget.STATES, data)
     before = peak()
-    found = step.whole(batches, torch.Generator(), lambda compute: compute())
+    found = step.split(model, batches, torch.Generator(), lambda function, *words: function(model, *words))
     parts = [part for (part,) in found]
     for one in parts:
-        (step(one, torch.Generator()).total / len(parts)).backward()
+        (step(model, one, torch.Generator()).total / len(parts)).backward()
     took = peak() - before
     save_file({n: p.grad for n, p in model.named_parameters() if p.grad is not None}, out)
     print(json.dumps({"mib": took}))

@@ -35,8 +35,8 @@ from xfm.quickstart import (
 )
 from xfm.reports.scores import REQUIRED_KEYS, read_scores, write_json
 from xfm.results_folder import Maker, sign
+from xfm.training.clock import Moment
 from xfm.training.flags import Flag, plain_flags, recommended_steps
-from xfm.training.progress import Moment
 from xfm.training.schedule import SCHEDULE, ScheduleFile, read_schedule
 
 MODULE = import_module("xfm.quickstart")

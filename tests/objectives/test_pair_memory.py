@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.training.ranks import OneStretch, global_batch
-from tests.training.support import model_with_dropout
+from tests.training.support import called, model_with_dropout
 from xfm.config.gradients import MimTarget
 from xfm.config.training import LossConfig
 from xfm.data.schema import MaskedTokens, Tokens
@@ -157,21 +157,21 @@ def steps_of(memory: dict[str, torch.Tensor] | None, numbers: range) -> tuple[li
     torch.manual_seed(5)
     model = model_with_dropout().eval()
     data: object = OneStretch(MATCHING)
-    step = PretrainingStep(model, [PRETRAINING], MimTarget.STATES, data)  # pyright: ignore[reportArgumentType]
+    step = PretrainingStep([PRETRAINING], MimTarget.STATES, data)  # pyright: ignore[reportArgumentType]
     if memory is not None:
-        step.load(memory)
+        step.load_state_dict(memory)
     losses = []
     for number in numbers:
         torch.manual_seed(number)
-        ((part,),) = step.whole([global_batch(number)], torch.Generator(), lambda compute: compute())
-        losses.append(step(part, torch.Generator().manual_seed(number)).parts["pair/itm"].item())
+        ((part,),) = step.split(model, [global_batch(number)], torch.Generator(), called(model))
+        losses.append(step(model, part, torch.Generator().manual_seed(number)).parts["pair/itm"].item())
     return losses, step
 
 
 def test_a_step_goes_on_with_what_it_remembered() -> None:
     whole, _ = steps_of(None, range(4))
     first, step = steps_of(None, range(2))
-    kept = step.state()
+    kept = step.state_dict()
     assert kept["usable"].all()
     rest, _ = steps_of(kept, range(2, 4))
     assert [*first, *rest] == whole

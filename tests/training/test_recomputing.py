@@ -12,11 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.modeling.build import gradients, losses_of, random_batch, spread, tiny_config
 from xfm.config.encoders import VisionConfig
 from xfm.config.training import Precision, Recompute
+from xfm.modeling.encoders import layers_of, units_of
 from xfm.modeling.precision import autocast
 from xfm.modeling.xfm import XFM
 from xfm.training import recomputing as again
-from xfm.training.recomputing import layers, recomputing
-from xfm.training.strategy import units
+from xfm.training.recomputing import recomputing
 
 AGAIN = [Recompute.BETWEEN, Recompute.ALL]
 
@@ -83,10 +83,10 @@ def test_between_does_no_linear_layer_twice_and_half_of_attention() -> None:
 
 def test_layers_are_all_units_and_each_once() -> None:
     model = dropping()
-    found = layers(model)
+    found = layers_of(model)
     inside = [id(part) for layer in found for part in layer.modules()]
     assert len(inside) == len(set(inside))
-    assert {id(unit) for unit in units(model)} <= set(inside)
+    assert {id(unit) for unit in units_of(model)} <= set(inside)
 
 
 @pytest.mark.parametrize("recompute", AGAIN)
@@ -98,12 +98,20 @@ def test_afterwards_the_model_is_as_it_was(recompute: Recompute) -> None:
     assert {name: vars(part) for name, part in model.named_modules()} == before
 
 
+class Layers(nn.Sequential):
+    """An encoder of another library."""
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        return list(self)
+
+
 class Library(nn.Module):
-    """A model of another library: a list of equal layers."""
+    """A model with an encoder of another library."""
 
     def __init__(self, finish: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.vision = nn.Sequential(nn.Sequential(Layer(finish), Layer(finish)))
+        self.vision = Layers(Layer(finish), Layer(finish))
 
 
 class Layer(nn.Module):
@@ -161,7 +169,7 @@ def test_what_drops_behind_attention_that_drops_draws_the_same(
     states, found = torch.randn(3, 4), []
     torch.manual_seed(0)
     library = nn.Module()
-    library.vision = nn.Sequential(nn.Sequential(Drawing(), Drawing()))
+    library.vision = Layers(Drawing(), Drawing())
     for recompute in Recompute:
         torch.manual_seed(1)
         with recomputing(library, recompute):

@@ -161,7 +161,7 @@ class Session:
         return self.type.spec.name
 
     def settings(self, blanked: Blanked) -> dict[str, Any]:
-        """What a resumed run must agree with (but for the device), see `xfm.training.loop.train`."""
+        """What a resumed run must agree with (but for the device), see `RunFolder`."""
         data = {"train": self.data.train, "valid": self.data.valid, **self.data.tests}
         return {
             "task": self.type.spec.name,

@@ -1,10 +1,15 @@
-"""What a step of any objective returns."""
+"""What a training minimises, and what each batch gives of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+B = TypeVar("B")
+NoGrad = Callable[..., Any]
+"""Calls a function with the model and further arguments, without gradient, as the strategy needs it."""
 
 
 @dataclass(frozen=True)
@@ -55,3 +60,49 @@ class Losses:
             return several[0]
         named = Named.merge(Named(one.parts, one.metrics) for one in several)
         return Losses(torch.stack([one.total for one in several]).sum(), named.losses, named.metrics)
+
+
+class StepLoss(Generic[B]):
+    """What a training minimises: by default the mean of a function over the batches of a step.
+
+    The pre-training step and a task of fine-tuning say more of their batches by the other methods.
+
+    Args:
+        function: the losses of a batch on the device, given the model and a generator that lies there, too.
+    """
+
+    def __init__(self, function: Callable[[Any, Any, torch.Generator], Losses]) -> None:
+        self.function = function
+
+    def __call__(self, model: nn.Module, part: Any, generator: torch.Generator) -> Losses:
+        """The losses of a part of a step."""
+        return self.function(model, part, generator)
+
+    def split(
+        self, model: nn.Module, batches: Sequence[B], generator: torch.Generator, no_grad: NoGrad
+    ) -> Sequence[Sequence[Any]]:
+        """The parts of each batch of a step, whose losses add up; each has a backward pass of its own.
+
+        Args:
+            model: what is trained.
+            batches: of the step, on the device.
+            generator: the same in all processes.
+            no_grad: for what is to be computed of all batches before the first part is.
+        """
+        return [[batch] for batch in batches]
+
+    def count(self, batch: B) -> float | None:
+        """How many rows (tokens, ...) the losses of a batch are means of.
+
+        The loss of a step is then the mean over those of all processes and accumulated batches. None where
+        each batch counts the same.
+        """
+        return None
+
+    def stage(self, batch: B) -> Hashable:
+        """Steps of one stage use the same parameters; None where nobody knows."""
+        return None
+
+    def origins(self, batch: B) -> Sequence[object]:
+        """Where the samples of a batch came from, one entry a sample, for messages and samples a second."""
+        return getattr(batch, "origins", ())

@@ -65,11 +65,11 @@ class PairMemory:
         return {**kept, _SEEN: torch.tensor([self._seen])} if kept else {}
 
     @classmethod
-    def of(cls, state: Mapping[str, Tensor], device: torch.device) -> Self:
-        """A memory of what `state` gave."""
+    def of(cls, state: Mapping[str, Tensor]) -> Self:
+        """A memory of what `state` gave; its tensors are on the device."""
         found = cls(len(state["usable"]))
         found._seen = int(state[_SEEN])
-        found._kept = {name: tensor.to(device) for name, tensor in state.items() if name != _SEEN}
+        found._kept = {name: tensor for name, tensor in state.items() if name != _SEEN}
         return found
 
     @torch.no_grad()

@@ -17,6 +17,14 @@ from xfm.objectives.tokens import masked_token_loss
 from xfm.objectives.vision_text import Source, vision_text_losses
 from xfm.objectives.whole import WholeStep, alone
 
+NEEDED_BY = {"text": ("mlm",), "image": ("mim",)}
+"""The weights of the losses that need a batch's plain texts, and its pictures without texts."""
+
+
+def is_needed(source: str, weights: LossConfig) -> bool:
+    """Whether any loss needs a source of a batch; pairs and regions always have contrast."""
+    return source not in NEEDED_BY or any(getattr(weights, name) for name in NEEDED_BY[source])
+
 
 def pretraining_losses(
     model: Backbone,
@@ -49,7 +57,7 @@ def pretraining_losses(
     found: list[Named] = []
     images = encode_unmasked(model, batch.pair, batch.region)
     texts = encode_texts(model, batch, policy, weights)
-    if batch.text is not None and texts.plain is not None:
+    if batch.text is not None and texts.plain is not None and weights.mlm:
         learned = text_losses(model, batch.text, texts.plain, policy)
         found.append(Named.merge([learned.weighed(whole.factor("text/tokens_masked"))], "text/"))
     if weights.mim:
@@ -84,7 +92,7 @@ class TextStates:
     """What the language encoder gives, by source: [R, T, Dt] each.
 
     Attributes:
-        plain: of the masked plain text; None where MLM has no weight or there is none.
+        plain: of the masked plain text; None where no loss needs it or there is none.
         clear, masked: of the captions of `pair` and the phrases of `region`; the masked ones are empty where
             IMLM has no weight.
     """
@@ -109,7 +117,7 @@ def encode_texts(
     given = {"pair": batch.pair, "region": batch.region}
     captioned = {name: source for name, source in given.items() if source is not None}
     learning = {("clear", name): source.tokens for name, source in captioned.items()}
-    if batch.text is not None and weights.mlm:
+    if batch.text is not None and is_needed("text", weights):
         learning["plain", "text"] = Tokens(batch.text.masked.ids, batch.text.tokens.mask)
     masked = {
         ("masked", name): Tokens(source.masked.ids, source.tokens.mask)
