@@ -17,8 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training.corpus import tiny_recipe, write_corpus
 from xfm.modeling import fusion, grouping, language
+from xfm.training.callbacks import StepOutput
 from xfm.training.pretrain import pretrain
-from xfm.training.trainer import StepOutput, Trainer
+from xfm.training.trainer import Trainer
 
 ASKING = {
     *("item", "tolist", "cpu", "numpy", "nonzero", "argwhere", "is_nonzero", "equal", "unique", "allclose"),

@@ -16,10 +16,11 @@ from tqdm import tqdm
 from xfm.data.schema import Batch
 from xfm.files import read_log, write_text
 from xfm.training import distributed
+from xfm.training.callbacks import Callback, StepOutput
 from xfm.training.clock import Moment
 from xfm.training.run_folder import LOG_FILE
 from xfm.training.schedule import ScheduleFile
-from xfm.training.trainer import Callback, StepOutput, Trainer
+from xfm.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter

@@ -3,9 +3,8 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +17,11 @@ from xfm.files import writing
 from xfm.modeling.precision import autocast, resolve
 from xfm.objectives.losses import Losses, NoGrad, StepLoss
 from xfm.training import distributed
+from xfm.training.callbacks import Callback, Stateful, StepOutput
 from xfm.training.checkpoint import AVERAGE, load_checkpoint, random_states
 from xfm.training.clock import ENDLESS, Moment, TrainingClock
 from xfm.training.ema import EMA
-from xfm.training.failures import explaining_failures
+from xfm.training.failures import explaining_failures, shown_keys, why_skipped
 from xfm.training.lr_schedule import set_lr
 from xfm.training.memory import prepare_process
 from xfm.training.optim import build_optimizer
@@ -44,62 +44,6 @@ from xfm.training.strategy import strategy_of
 
 B = TypeVar("B", bound=TensorFields)
 Look = Callable[[nn.Module, NoGrad], Mapping[str, float]]
-SHOWN = 5
-"""Samples that a message names."""
-
-
-class Stateful(Protocol):
-    """What must be known besides model and optimiser to go on exactly, of each process its own."""
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Copies of it, by name."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on with what `state_dict` gave."""
-        ...
-
-
-@dataclass(frozen=True)
-class StepOutput:
-    """What a step gave.
-
-    Attributes:
-        batches: the accumulated batches of this process.
-        losses: of each of them.
-        scales: what each counts for, 1 in the mean over those of the step.
-        grad_norm: of all parameters before clipping, a scalar.
-        lr: learning rate of the known parts.
-        samples: of all batches.
-        skipped: whether the weights are what they were, because a loss or a gradient was NaN or infinite.
-    """
-
-    batches: Sequence[Any]
-    losses: Sequence[Losses]
-    scales: Sequence[Tensor | float]
-    grad_norm: Tensor
-    lr: float
-    samples: int
-    skipped: bool
-
-
-class Callback:
-    """Called by a trainer as it goes; each method does nothing unless a subclass says otherwise."""
-
-    def on_begin(self, trainer: "Trainer[Any]") -> None:
-        """Before the first step, when a run that goes on is loaded."""
-
-    def on_step(self, trainer: "Trainer[Any]", output: StepOutput) -> None:
-        """After every step, `trainer.step` of which are done; it may ask for the end by `trainer.enough`."""
-
-    def on_event(self, step: int, event: str, message: str, details: Mapping[str, Any]) -> None:
-        """When something is out of the ordinary, or was measured."""
-
-    def on_end(self, trainer: "Trainer[Any]") -> None:
-        """After the last step, or the one in which the run is stopped."""
-
-    def close(self) -> None:
-        """Last, whatever has happened."""
 
 
 class Trainer(Generic[B]):
@@ -401,17 +345,14 @@ class Trainer(Generic[B]):
         self.skipped += 1
         self._bad_in_a_row += 1
         keys = [str(origin) for batch in batches for origin in self.loss.origins(batch)]
-        values = {name: value.item() for result in results for name, value in result.parts.items()}
-        broken = [f"{name} {value}" for name, value in values.items() if value - value != 0]
-        cause = ", ".join(broken) or f"gradient norm {norm.item()}"
-        shown = ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
-        message = f"Step {self.step} skipped: {cause}; its batch: {shown or 'of unknown origin'}"
+        cause, shown = why_skipped(results, norm), shown_keys(keys)
+        message = f"Step {self.step} skipped: {cause}; its batch: {shown}"
         self.event(self.step, "skipped_step", message, keys=keys)
         if self._bad_in_a_row >= self.config.max_bad_steps:
             where = f"; all keys are in {self.folder.path / LOG_FILE}" if self.folder else ""
             raise UserError(
                 f"{self._bad_in_a_row} steps in a row had a NaN or infinite loss, the last was step "
-                f"{self.step} ({cause}) on {shown or 'a batch of unknown origin'}{where}: lower "
+                f"{self.step} ({cause}) on {shown}{where}: lower "
                 "training.optim.lr, or look at these records"
             )
 

@@ -11,11 +11,12 @@ from xfm.modeling.folder import Preprocessing
 from xfm.modeling.gradients import GradientPolicy
 from xfm.objectives.losses import NoGrad
 from xfm.training import distributed
+from xfm.training.callbacks import Callback, StepOutput
 from xfm.training.curriculum import CurriculumData
 from xfm.training.logging import Window
 from xfm.training.pretraining_step import PretrainingStep
 from xfm.training.randomness import seeded_generator
-from xfm.training.trainer import Callback, StepOutput, Trainer
+from xfm.training.trainer import Trainer
 
 _SEED = 0x76616C  # of its own, so that no batch is drawn as one of the training is
 
