@@ -57,7 +57,7 @@ def work(options: argparse.Namespace) -> None:
     from xfm.objectives.step import pretraining_losses
     from xfm.training import distributed
     from xfm.training.callbacks import AfterUpdate
-    from xfm.training.memory import prepare_process
+    from xfm.training.cpu_runtime import prepare_process
     from xfm.training.pretrain import CurriculumData, build_model
     from xfm.training.trainer import Trainer
 

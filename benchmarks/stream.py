@@ -29,8 +29,8 @@ from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
 from xfm.training import distributed
 from xfm.training.callbacks import AfterUpdate
+from xfm.training.cpu_runtime import prepare_process
 from xfm.training.curriculum import CurriculumData
-from xfm.training.memory import prepare_process
 from xfm.training.pretrain import build_model
 from xfm.training.trainer import Trainer
 

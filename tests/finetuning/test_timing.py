@@ -40,7 +40,7 @@ from xfm.finetuning.speed import Amounts, TuningSpeed, estimate, line, measured
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.training.clock import TrainingClock
-from xfm.training.schedule import SCHEDULE, read_schedule
+from xfm.training.schedule_log import SCHEDULE, read_schedule
 
 TEXTS = "text-classification"
 

@@ -20,12 +20,12 @@ from xfm.data.schema import Batch
 from xfm.errors import UserError
 from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.xfm import XFM
+from xfm.objectives.global_batch import global_batches_of
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
-from xfm.objectives.whole import wholes_of
 from xfm.training import distributed
 from xfm.training.clock import TrainingClock
-from xfm.training.rows import ProcessPeers, gather_rows
+from xfm.training.collectives import DistributedGroup, gather_rows
 
 
 def half(rank: int, world: int):
@@ -56,7 +56,7 @@ def pretraining_step(world: int) -> float:
     model = tiny_model()
 
     def losses(model: XFM, batch: Batch, generator: torch.Generator) -> Losses:
-        (whole,) = wholes_of([batch], ProcessPeers())
+        (whole,) = global_batches_of([batch], DistributedGroup())
         return pretraining_losses(model, batch, PRETRAINING, LossConfig(), generator, whole)
 
     def batches(start: int, stop: int) -> Iterator[Batch]:

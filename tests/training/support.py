@@ -16,11 +16,11 @@ from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
+from xfm.training.atomic_folder import damage
 from xfm.training.callbacks import Callback, Checkpoints, EarlyStopping
 from xfm.training.checkpoint import list_checkpoints
 from xfm.training.logging import RunLog
 from xfm.training.run_folder import LOG_FILE, RunFolder
-from xfm.training.storage import damage
 from xfm.training.trainer import Trainer
 
 

@@ -12,8 +12,8 @@ from xfm.config.training import LossConfig
 from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.xfm import XFM
 from xfm.objectives.contrast import compare, vectors_of
+from xfm.objectives.embeddings import PairEmbeddings
 from xfm.objectives.step import encode_texts, encode_unmasked, sources_of
-from xfm.objectives.vectors import Vectors
 from xfm.training.pretraining_step import PretrainingStep, StepPart
 
 CONTRAST = LossConfig(mlm=0, itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
@@ -30,7 +30,7 @@ def parts_of(model: XFM) -> tuple[PretrainingStep, list[StepPart]]:
 
 def in_one_graph(model: XFM, parts: list[StepPart]) -> torch.Tensor:
     """The contrast of all batches, each under the dropout of its part, with everything in memory."""
-    found: dict[str, list[Vectors]] = {}
+    found: dict[str, list[PairEmbeddings]] = {}
     for part in parts:
         assert part.random
         for one in part.random:
@@ -39,7 +39,7 @@ def in_one_graph(model: XFM, parts: list[StepPart]) -> torch.Tensor:
         texts = encode_texts(model, part.batch, PRETRAINING, CONTRAST)
         for source in sources_of(part.batch, images, texts):
             found.setdefault(source.name, []).append(vectors_of(model, source.rows, PRETRAINING))
-    everyone = [Vectors.join(several) for several in found.values()]
+    everyone = [PairEmbeddings.join(several) for several in found.values()]
     losses = [compare(rows, rows, 0, model.temperature).loss for rows in everyone]
     return torch.stack(losses).sum()
 

@@ -25,7 +25,7 @@ from xfm.training.clock import Moment, TrainingClock
 from xfm.training.curriculum import CurriculumData
 from xfm.training.distributed import Process
 from xfm.training.pretrain import pretrain
-from xfm.training.schedule import REPLAYED, SCHEDULE, phase_starts, read_schedule
+from xfm.training.schedule_log import REPLAYED, SCHEDULE, phase_starts, read_schedule
 
 MINUTE = 60.0
 UNEVEN = [4.0, 9.0, 2.0, 11.0, 3.0, 5.0, 8.0, 20.0]

@@ -28,7 +28,7 @@ from xfm.training.clock import TrainingClock
 from xfm.training.ema import WeightAverage
 from xfm.training.logging import RunLog
 from xfm.training.run_folder import RunFolder
-from xfm.training.schedule import SCHEDULE, read_schedule
+from xfm.training.schedule_log import SCHEDULE, read_schedule
 from xfm.training.trainer import Trainer
 
 

@@ -13,7 +13,7 @@ NoGrad = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Named:
+class LossDict:
     """Losses and metrics by name.
 
     Attributes:
@@ -24,15 +24,15 @@ class Named:
     losses: dict[str, Tensor] = field(default_factory=dict)
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
-    def weighed(self, factor: Tensor | float) -> "Named":
+    def weighed(self, factor: Tensor | float) -> "LossDict":
         """The same, each times what it counts for."""
         losses = {name: value * factor for name, value in self.losses.items()}
-        return Named(losses, {name: value * factor for name, value in self.metrics.items()})
+        return LossDict(losses, {name: value * factor for name, value in self.metrics.items()})
 
     @staticmethod
-    def merge(parts: Iterable["Named"], prefix: str = "") -> "Named":
+    def merge(parts: Iterable["LossDict"], prefix: str = "") -> "LossDict":
         """All of them together, with a prefix to their names."""
-        merged = Named()
+        merged = LossDict()
         for part in parts:
             merged.losses.update({prefix + name: value for name, value in part.losses.items()})
             merged.metrics.update({prefix + name: value for name, value in part.metrics.items()})
@@ -58,7 +58,7 @@ class Losses:
         """Those of a batch that was taken in several parts, each with losses of its own."""
         if len(several) == 1:
             return several[0]
-        named = Named.merge(Named(one.parts, one.metrics) for one in several)
+        named = LossDict.merge(LossDict(one.parts, one.metrics) for one in several)
         return Losses(torch.stack([one.total for one in several]).sum(), named.losses, named.metrics)
 
 

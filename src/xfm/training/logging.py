@@ -19,7 +19,7 @@ from xfm.training import distributed
 from xfm.training.callbacks import Callback, StepOutput
 from xfm.training.clock import Moment
 from xfm.training.run_folder import LOG_FILE
-from xfm.training.schedule import ScheduleFile
+from xfm.training.schedule_log import ScheduleFile
 from xfm.training.trainer import Trainer
 
 if TYPE_CHECKING:

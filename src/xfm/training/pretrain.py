@@ -26,13 +26,13 @@ from xfm.training.bad_log import BadLog
 from xfm.training.callbacks import Checkpoints
 from xfm.training.checkpoint import load_weights
 from xfm.training.curriculum import CurriculumData, clock_of
+from xfm.training.dtensor import whole as whole_tensor
 from xfm.training.failures import explaining_failures
 from xfm.training.logging import RunLog
 from xfm.training.pretraining_step import PretrainingStep
 from xfm.training.provenance import arithmetic_of, checkpoint_describer, describe_run, origin_of
 from xfm.training.randomness import seed_all
 from xfm.training.run_folder import LOG_FILE, RunFolder, held, require_run, restarted, saved_of
-from xfm.training.sharded import whole as whole_tensor
 from xfm.training.trainer import Trainer
 from xfm.training.validation import Validation
 

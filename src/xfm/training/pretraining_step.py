@@ -11,16 +11,16 @@ from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, TensorFields
 from xfm.modeling.gradients import GradientPolicy
 from xfm.modeling.xfm import XFM
-from xfm.objectives.cached import contrasted_vectors, keep_contrast
+from xfm.objectives.embeddings import PairEmbeddings
+from xfm.objectives.global_batch import GlobalBatch, global_batches_of
+from xfm.objectives.grad_cache import cache_contrast, contrasted_vectors
 from xfm.objectives.losses import Losses, NoGrad, StepLoss
-from xfm.objectives.pair_memory import PairMemory
+from xfm.objectives.negative_queue import NegativeQueue
 from xfm.objectives.step import is_needed, pretraining_losses
-from xfm.objectives.vectors import Vectors
-from xfm.objectives.whole import WholeStep, wholes_of
+from xfm.training.collectives import DistributedGroup
 from xfm.training.curriculum import CurriculumData
+from xfm.training.dtensor import whole as whole_tensor
 from xfm.training.randomness import DeviceRandom
-from xfm.training.rows import ProcessPeers
-from xfm.training.sharded import whole as whole_tensor
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class StepPart(TensorFields):
     """
 
     batch: Batch
-    whole: WholeStep
+    whole: GlobalBatch
     random: tuple[DeviceRandom, ...] = ()
 
 
@@ -57,8 +57,8 @@ class PretrainingStep(StepLoss[Batch]):
         by_source: bool = False,
     ) -> None:
         self.policies, self.target, self.data, self.by_source = policies, target, data, by_source
-        self.peers = ProcessPeers()
-        self.memory: PairMemory | None = None
+        self.peers = DistributedGroup()
+        self.memory: NegativeQueue | None = None
 
     def stage(self, batch: Batch) -> int:
         """Steps of one stretch of the run use the same parameters."""
@@ -73,7 +73,7 @@ class PretrainingStep(StepLoss[Batch]):
             if any(stretch.inherit_words for stretch in self.data.begun(batch.step)):
                 model.inherit_words()
         model.clamp_temperature()
-        wholes = wholes_of(batches, self.peers)
+        wholes = global_batches_of(batches, self.peers)
         parts = [self._parts(batch) for batch in batches]
         if len(batches) == 1:
             return [[StepPart(part, wholes[0]) for part in parts[0]]]
@@ -81,7 +81,7 @@ class PretrainingStep(StepLoss[Batch]):
         vectors = [{name: one for _, found in of for name, one in found.items()} for of in first]
         temperature = whole_tensor(model.temperature).detach().clone().requires_grad_()
         weights, _ = self._learned(batches[0])
-        kept = keep_contrast(batches, vectors, temperature, weights, generator, wholes)
+        kept = cache_contrast(batches, vectors, temperature, weights, generator, wholes)
         return [
             [StepPart(part, whole, random) for part, (random, _) in zip(several, of, strict=True)]
             for several, whole, of in zip(parts, kept, first, strict=True)
@@ -89,7 +89,7 @@ class PretrainingStep(StepLoss[Batch]):
 
     def _encoded(
         self, device: torch.device, part: Batch, no_grad: NoGrad
-    ) -> tuple[tuple[DeviceRandom, ...], dict[str, Vectors]]:
+    ) -> tuple[tuple[DeviceRandom, ...], dict[str, PairEmbeddings]]:
         """The random numbers before a part is first encoded, and what contrast compares of it."""
         if part.pair is None and part.region is None:
             return (), {}
@@ -112,10 +112,10 @@ class PretrainingStep(StepLoss[Batch]):
         whole = replace(part.whole, memory=self._memory_of(weights.negative_memory))
         return pretraining_losses(model, part.batch, policy, weights, generator, whole, self.target)
 
-    def _memory_of(self, size: int) -> PairMemory | None:
+    def _memory_of(self, size: int) -> NegativeQueue | None:
         """The memory of a stretch that asks for so many pairs."""
         if self.memory is None or self.memory.size != size:
-            self.memory = PairMemory(size) if size else None
+            self.memory = NegativeQueue(size) if size else None
         return self.memory
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -124,7 +124,7 @@ class PretrainingStep(StepLoss[Batch]):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on with what `state_dict` gave."""
-        self.memory = PairMemory.of(state) if state else None
+        self.memory = NegativeQueue.of(state) if state else None
 
     def _learned(self, batch: Batch) -> tuple[LossConfig, GradientPolicy]:
         """What a batch's losses weigh, and where their gradients go."""

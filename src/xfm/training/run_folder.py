@@ -20,7 +20,6 @@ from xfm.errors import UserError
 from xfm.files import write_text, writing
 from xfm.locks import locked
 from xfm.training import distributed
-from xfm.training.changes import allowed_changes, require_same_settings
 from xfm.training.checkpoint import (
     CheckpointState,
     checkpoint_path,
@@ -31,7 +30,8 @@ from xfm.training.checkpoint import (
     write_checkpoint,
 )
 from xfm.training.clock import Moment
-from xfm.training.schedule import SCHEDULE, read_schedule
+from xfm.training.resume_checks import allowed_changes, require_same_settings
+from xfm.training.schedule_log import SCHEDULE, read_schedule
 from xfm.training.signals import Interrupted
 from xfm.training.snapshot import Snapshot
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from xfm.training.dtensor import whole
 from xfm.training.ema import EMA
-from xfm.training.sharded import whole
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,16 @@ from xfm.files import writing
 from xfm.modeling.precision import autocast, resolve
 from xfm.objectives.losses import Losses, NoGrad, StepLoss
 from xfm.training import distributed
+from xfm.training.activation_checkpointing import activation_checkpointing
+from xfm.training.atomic_folder import SAVED_BEFORE
 from xfm.training.callbacks import Callback, Stateful, StepOutput
 from xfm.training.checkpoint import AVERAGE, load_checkpoint, random_states
 from xfm.training.clock import ENDLESS, Moment, TrainingClock
+from xfm.training.cpu_runtime import prepare_process
+from xfm.training.dtensor import whole
 from xfm.training.ema import EMA
 from xfm.training.failures import explaining_failures, shown_keys, why_skipped
 from xfm.training.lr_schedule import set_lr
-from xfm.training.memory import prepare_process
 from xfm.training.optim import build_optimizer
 from xfm.training.randomness import (
     random_state,
@@ -32,14 +35,11 @@ from xfm.training.randomness import (
     seed_all,
     seeded_generator,
 )
-from xfm.training.recomputing import recomputing
 from xfm.training.run_folder import LOG_FILE, RunFolder, farewell, saved_of
-from xfm.training.samples import SampleCounts
-from xfm.training.sharded import whole
-from xfm.training.sharing import balanced
+from xfm.training.run_on_one_rank import balanced
+from xfm.training.sample_accounting import SampleCounts
 from xfm.training.signals import Interrupted, StalledError, StopRequest
 from xfm.training.snapshot import HostCopies, snapshot
-from xfm.training.storage import SAVED_BEFORE
 from xfm.training.strategy import strategy_of
 
 B = TypeVar("B", bound=TensorFields)
@@ -104,7 +104,7 @@ class Trainer(Generic[B]):
         self.clock, self.stateful, self.callbacks = clock or TrainingClock.of(config), stateful, callbacks
         self.precision = distributed.from_first(resolve(config.precision, self.device))
         self._stack = ExitStack()
-        self._stack.enter_context(recomputing(model, config.recompute))
+        self._stack.enter_context(activation_checkpointing(model, config.recompute))
         self.strategy = strategy_of(model, config, self.device, self.precision)
         self.optimizer = build_optimizer(model, config.optim, is_new)
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]

@@ -18,13 +18,13 @@ from tests.training.support import Line, assert_same_checkpoints, config, number
 from xfm.config.training import OptimConfig, Precision
 from xfm.errors import UserError
 from xfm.training import run_folder
+from xfm.training.atomic_folder import damage
 from xfm.training.callbacks import AfterUpdate
 from xfm.training.checkpoint import list_checkpoints
 from xfm.training.optim import build_optimizer
 from xfm.training.run_folder import RunFolder
 from xfm.training.signals import Interrupted
 from xfm.training.snapshot import HostCopies, snapshot
-from xfm.training.storage import damage
 
 
 # ------------------------------------------------------------------ copies

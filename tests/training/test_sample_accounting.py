@@ -18,7 +18,7 @@ from xfm.config.recipe import Recipe
 from xfm.data.schema import Batch, StreamReads, TextBatch, Tokens
 from xfm.training.checkpoint import checkpoint_path, read_state
 from xfm.training.pretrain import pretrain
-from xfm.training.samples import SampleCounts
+from xfm.training.sample_accounting import SampleCounts
 
 STEPS = 12
 

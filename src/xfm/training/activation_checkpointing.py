@@ -32,7 +32,7 @@ _PRODUCTS = frozenset(
 
 
 @contextmanager
-def recomputing(model: nn.Module, wanted: Recompute) -> Iterator[None]:
+def activation_checkpointing(model: nn.Module, wanted: Recompute) -> Iterator[None]:
     """Inside, the parts of a model keep no more than is wanted, and compute the rest again.
 
     Dropout draws the same numbers again: losses and gradients are those of a pass that keeps all.
