@@ -30,7 +30,7 @@ from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, MaskedTokens, PairBatch, Tokens
 from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.xfm import XFM
-from xfm.objectives.contrast import Vectors, compare
+from xfm.objectives.contrast import PairEmbeddings, compare
 from xfm.training.pretraining_step import PretrainingStep
 
 CONTRAST = LossConfig(mlm=0, itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
@@ -102,12 +102,12 @@ def measure(mode: str, rows: int, part: int, out: Path) -> None:
     if mode == "whole":
         batches = [joined(batches)]
     data: Any = OneStretch()
-    step = PretrainingStep(model, [PRETRAINING], MimTarget.STATES, data)
+    step = PretrainingStep([PRETRAINING], MimTarget.STATES, data)
     before = peak()
-    found = step.whole(batches, torch.Generator(), lambda compute: compute())
+    found = step.split(model, batches, torch.Generator(), lambda function, *words: function(model, *words))
     parts = [part for (part,) in found]
     for one in parts:
-        (step(one, torch.Generator()).total / len(parts)).backward()
+        (step(model, one, torch.Generator()).total / len(parts)).backward()
     took = peak() - before
     save_file({n: p.grad for n, p in model.named_parameters() if p.grad is not None}, out)
     print(json.dumps({"mib": took}))
@@ -117,12 +117,12 @@ def matrix(rows: int, part: int) -> int:
     """Numbers in the largest tensor that the contrast of `part` own rows with all keeps."""
     sizes: list[int] = []
 
-    def vectors(count: int) -> Vectors:
+    def vectors(count: int) -> PairEmbeddings:
         own = torch.arange(count)
-        return Vectors(torch.randn(count, 64).requires_grad_(), torch.randn(count, 64), own, own)
+        return PairEmbeddings(torch.randn(count, 64).requires_grad_(), torch.randn(count, 64), own, own)
 
     everyone = vectors(rows)
-    some = Vectors(*(getattr(everyone, name)[:part] for name in vars(everyone)))
+    some = PairEmbeddings(*(getattr(everyone, name)[:part] for name in vars(everyone)))
     with torch.autograd.graph.saved_tensors_hooks(lambda t: (sizes.append(t.numel()), t)[1], lambda t: t):
         compare(some, everyone, 0, torch.tensor([0.07], requires_grad=True))
     return max(sizes)

@@ -30,7 +30,7 @@ from xfm.modeling import fusion
 from xfm.modeling.grouping import Memories, Memory, copied, remember
 from xfm.modeling.precision import autocast
 from xfm.modeling.xfm import XFM
-from xfm.training.memory import prepare_process
+from xfm.training.cpu_runtime import prepare_process
 
 Run = Callable[[], Tensor]
 

@@ -21,7 +21,7 @@ from xfm.config.training import Precision
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.precision import autocast, hold
 from xfm.retrieval.search import cosines, shortlist
-from xfm.training.memory import prepare_process
+from xfm.training.cpu_runtime import prepare_process
 
 Run = Callable[[], object]
 

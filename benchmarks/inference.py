@@ -43,7 +43,7 @@ from xfm.modeling.decoder import Decoder
 from xfm.modeling.precision import autocast, hold, resolve
 from xfm.modeling.xfm import XFM
 from xfm.tasks.answers import AnswerList, likeliest_answers
-from xfm.training.memory import prepare_process
+from xfm.training.cpu_runtime import prepare_process
 
 Run = Callable[[], object]
 M = TypeVar("M", bound=nn.Module)

@@ -25,7 +25,7 @@ from xfm.modeling.folder import load_model
 from xfm.retrieval.ranks import Matched, match_both
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.world_files import read_captioned
-from xfm.training.memory import prepare_process
+from xfm.training.cpu_runtime import prepare_process
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 

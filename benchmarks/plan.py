@@ -30,9 +30,9 @@ from xfm.modeling.xfm import XFM
 from xfm.planning.forecast import StepForecast, forecast
 from xfm.planning.sizes import CaptionedSizes, StepSizes, TextSizes, sizes_of
 from xfm.planning.states import parts_of
-from xfm.training.loop import train
 from xfm.training.pretrain import policies_of
 from xfm.training.pretraining_step import PretrainingStep
+from xfm.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -125,22 +125,14 @@ def steps_of(recipe: Recipe, count: int) -> None:
     data: Any = LastStretch(stretch)
     model = XFM(recipe.model)
     policies, training = policies_of(recipe)[-1:], recipe.training
-    step = PretrainingStep(model, policies, training.mim_target, data, training.by_source)
+    step = PretrainingStep(policies, training.mim_target, data, training.by_source)
 
     def batches(start: int, stop: int) -> Iterator[Batch]:
         for _ in range(start, stop):
             yield batch_of(recipe, sizes)
 
-    train(
-        model,
-        step,
-        batches,
-        replace(recipe.training, steps=count, minutes=0, save_every=0, weights=stretch.weights),
-        progress=False,
-        device="cpu",
-        whole=step.whole,
-        stage=step.stage,
-    )
+    training = replace(recipe.training, steps=count, minutes=0, save_every=0, weights=stretch.weights)
+    Trainer(model, step, batches, training, device="cpu").fit()
 
 
 def peak_of(recipe: Recipe) -> float:

@@ -56,9 +56,10 @@ def work(options: argparse.Namespace) -> None:
     from xfm.modeling.gradients import PRETRAINING
     from xfm.objectives.step import pretraining_losses
     from xfm.training import distributed
-    from xfm.training.loop import train
-    from xfm.training.memory import prepare_process
+    from xfm.training.callbacks import AfterUpdate
+    from xfm.training.cpu_runtime import prepare_process
     from xfm.training.pretrain import CurriculumData, build_model
+    from xfm.training.trainer import Trainer
 
     prepare_process()
     torch.manual_seed(0)
@@ -71,18 +72,11 @@ def work(options: argparse.Namespace) -> None:
     with distributed.processes("cpu") as process:
         data, model = CurriculumData(recipe, process), build_model(recipe)
 
-        def losses(batch: Any, generator: torch.Generator) -> Any:
+        def losses(model: Any, batch: Any, generator: torch.Generator) -> Any:
             return pretraining_losses(model, batch, PRETRAINING, first.weights, generator)
 
-        train(
-            model,
-            losses,
-            data.batches,
-            training,
-            progress=False,
-            device="cpu",
-            after_step=lambda: next(turns),
-        )
+        after = AfterUpdate(lambda: next(turns))
+        Trainer(model, losses, data.batches, training, callbacks=[after], device="cpu").fit()
 
 
 def timed_turns() -> Iterator[None]:

@@ -24,7 +24,7 @@ from xfm.modeling.features import encode_texts
 from xfm.modeling.folder import load_model
 from xfm.retrieval.search import match, match_odds
 from xfm.tasks.pictures import Pictures
-from xfm.training.memory import prepare_process
+from xfm.training.cpu_runtime import prepare_process
 from xfm.world.grammar import joined, with_article
 from xfm.world.relations import RELATION_PHRASES, Relation, excluded, relation_between
 from xfm.world.rng import Rng

@@ -36,7 +36,7 @@ from xfm.errors import UserError
 from xfm.files import read_json_object, write_text
 from xfm.metrics.numbers import percent
 from xfm.reports.charts import read_curves
-from xfm.training.logging import LOG_FILE
+from xfm.training.run_folder import LOG_FILE
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADLINES = {

@@ -26,7 +26,7 @@ from xfm.metrics.recalls import own_captions, summarise
 from xfm.modeling.features import Encoder, encode_images, encode_texts
 from xfm.modeling.xfm import XFM
 from xfm.retrieval.ranks import rank
-from xfm.training.memory import prepare_process
+from xfm.training.cpu_runtime import prepare_process
 
 WORDS = 400
 

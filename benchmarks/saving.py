@@ -12,7 +12,6 @@ first turn does not count: it is given the pages of the copy. The figure is the 
 import argparse
 import json
 import statistics
-import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,8 +23,9 @@ from xfm.config.training import OptimConfig, Precision, TrainingConfig
 from xfm.modeling.xfm import XFM
 from xfm.training import distributed
 from xfm.training.optim import build_optimizer
-from xfm.training.randomness import seeded_generator
+from xfm.training.randomness import random_state, seeded_generator
 from xfm.training.run_folder import RunFolder
+from xfm.training.snapshot import HostCopies, snapshot
 
 
 class Saver:
@@ -45,8 +45,8 @@ class Saver:
         self.optimizer.step()
         self.generator, self.device = seeded_generator(0, process.device), process.device
         self.folders = [
-            RunFolder(folder / name, TrainingConfig(), process, beside=name == "beside")
-            for name in ("paused", "beside")
+            (RunFolder(folder / name, TrainingConfig()), copies)
+            for name, copies in (("paused", None), ("beside", HostCopies()))
         ]
         self.work = torch.randn(768, 768, device=process.device)
 
@@ -58,16 +58,18 @@ class Saver:
     def turn(self, step: int) -> dict[str, float]:
         """Seconds: of both pauses, of writing beside, and of a product alone and beside it."""
         found: dict[str, float] = {"product": statistics.median(self._product() for _ in range(50))}
-        for name, folder in zip(("paused", "beside"), self.folders, strict=True):
+        for name, (folder, copies) in zip(("paused", "beside"), self.folders, strict=True):
             self._finish()
             began = time.perf_counter()
-            folder.save(step, Precision.FP32, 1, self.model, self.optimizer, self.generator)
+            tensors = snapshot(self.model, self.optimizer, copies=copies)
+            folder.save(step, Precision.FP32, tensors, [random_state(self.generator)], wait=copies is None)
             found[name] = time.perf_counter() - began
         began = time.perf_counter()
         products: list[float] = []
-        while any(thread.name == "checkpoint" for thread in threading.enumerate()):
+        beside, _ = self.folders[1]
+        while beside._written is not None and not beside._written.done():
             products.append(self._product())
-        self.folders[1].settle()
+        beside.settle()
         found["written"] = time.perf_counter() - began
         found["slowdown"] = statistics.fmean(products or [0.0]) / found["product"]
         return found

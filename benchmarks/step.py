@@ -44,8 +44,8 @@ from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.precision import autocast
 from xfm.modeling.xfm import XFM
 from xfm.objectives.step import pretraining_losses
-from xfm.training.memory import prepare_process
-from xfm.training.recomputing import recomputing
+from xfm.training.activation_checkpointing import activation_checkpointing
+from xfm.training.cpu_runtime import prepare_process
 
 PEER = "the published step of transformers' layers"
 WORDS, LENGTH, MASKS, PATCHES_MASKED = (8, 20), 30, 15, 75
@@ -119,7 +119,7 @@ class Steps:
     def measured(self, rounds: int, again: Recompute, only: str) -> Iterator[Measured]:
         """All comparisons whose names begin with `only`, with what ours computes again."""
         forwards = self.forwards()
-        with recomputing(self.ours, again):
+        with activation_checkpointing(self.ours, again):
             for precision in (Precision.FP32, Precision.BF16):
                 if (name := f"step/{precision.value}").startswith(only):
                     steps = [stepping(forward, module, precision) for forward, module in forwards]
@@ -130,7 +130,7 @@ class Steps:
         wanted = {name: rung for name, rung in names.items() if name.startswith(only)}
         theirs = kept_bytes(forwards[1][0]) / 2**20 if wanted else 0.0
         for name, rung in wanted.items():
-            with recomputing(self.ours, rung):
+            with activation_checkpointing(self.ours, rung):
                 ours = kept_bytes(forwards[0][0]) / 2**20
             yield Measured(name, PEER, round(ours / theirs, 3), round(ours, 1), round(theirs, 1), "MiB")
 

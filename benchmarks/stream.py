@@ -28,10 +28,11 @@ from xfm.modeling.gradients import PRETRAINING
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
 from xfm.training import distributed
+from xfm.training.callbacks import AfterUpdate
+from xfm.training.cpu_runtime import prepare_process
 from xfm.training.curriculum import CurriculumData
-from xfm.training.loop import train
-from xfm.training.memory import prepare_process
 from xfm.training.pretrain import build_model
+from xfm.training.trainer import Trainer
 
 LEAD = 3
 """Steps of a turn before its clock starts: torch's DataLoader has two batches ready for each worker."""
@@ -96,18 +97,11 @@ def main() -> None:
             pass
         turns = Turns(data.batches(0, steps), options.steps)
 
-        def losses(batch: Any, generator: torch.Generator) -> Losses:
+        def losses(model: Any, batch: Any, generator: torch.Generator) -> Losses:
             return pretraining_losses(model, batch, PRETRAINING, stretch.weights, generator)
 
-        train(
-            model,
-            losses,
-            lambda start, stop: turns.batches(),
-            training,
-            progress=False,
-            device="cpu",
-            after_step=turns.step,
-        )
+        after = AfterUpdate(turns.step)
+        Trainer(model, losses, lambda *_: turns.batches(), training, callbacks=[after], device="cpu").fit()
     added = statistics.median(loaded / kept for loaded, kept in turns.times) - 1
     print(f"loading adds {added:.1%} to a step (median of {len(turns.times)} pairs of turns)")
     if options.json:

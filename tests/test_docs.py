@@ -177,7 +177,7 @@ def test_the_page_on_extending_has_examples_and_names_files_of_the_package():
         ("data/sources/__init__.py", "_READERS = {"),
         ("cli.py", "COMMANDS = {"),
         ("config/training.py", "class LossConfig"),
-        ("objectives/fused.py", "def ask_matching("),
+        ("objectives/fusion_losses.py", "def ask_matching("),
         ("objectives/step.py", 'getattr(weights, name.rpartition("/")[2])'),
         ("modeling/gradients.py", "INPUTS: Mapping"),
         ("modeling/gradients.py", "PRETRAINING = GradientPolicy.of("),

@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.modeling.build import random_batch, spread, tiny_model
 from tests.rooms import ROOT
 from tests.training.ranks import OneStretch
+from tests.training.support import called
 from xfm.config.gradients import GradientConfig, MimTarget
 from xfm.config.load import load_recipe
 from xfm.config.training import LossConfig
@@ -120,11 +121,11 @@ def test_xfm_pretrain_steps_on_the_same_gradients(by_source: bool) -> None:
     model.zero_grad()
     data: Any = OneStretch(LossConfig())
     policy = GradientPolicy.of(GradientConfig())
-    step, generator = PretrainingStep(model, [policy], MimTarget.STATES, data, by_source), drawn()
-    (parts,) = step.whole([batch], generator, lambda compute: compute())
+    step, generator = PretrainingStep([policy], MimTarget.STATES, data, by_source), drawn()
+    (parts,) = step.split(model, [batch], generator, called(model))
     found: dict[str, Tensor] = {}
     for part in parts:
-        one = step(part, generator)
+        one = step(model, part, generator)
         one.total.backward()
         found |= one.parts
     expect_equal(losses, found)

@@ -13,7 +13,7 @@ from torch.distributed.run import get_args_parser
 
 from tests.pages import blocks
 from xfm.cli import parse_command
-from xfm.training.logging import LOG_FILE
+from xfm.training.run_folder import LOG_FILE
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "distributed.md"

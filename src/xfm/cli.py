@@ -27,20 +27,31 @@ class Command:
     """A verb of the command line.
 
     Attributes:
-        name: as it is typed.
+        name: as it is typed; its module in `xfm.commands` is imported when it is used.
         summary: one line for `xfm --help`.
-        parser: builds the verb's parser; the options decide which defaults it shows.
-        run: does the work with what was parsed; gives the exit status, where it has one of its own.
         several: whether it is made for several processes, started by torchrun.
         shows: whether what was parsed asks for something on standard output and for nothing else.
     """
 
     name: str
     summary: str
-    parser: "Callable[[Sequence[str]], ArgumentParser]"
-    run: "Callable[[Namespace], int | None]"
     several: bool = False
     shows: "Callable[[Namespace], bool]" = lambda _: False
+
+    @property
+    def module(self) -> Any:
+        """Its module in `xfm.commands`."""
+        return import_module(f"xfm.commands.{self.name.replace('-', '_')}")
+
+    @property
+    def parser(self) -> "Callable[[Sequence[str]], ArgumentParser]":
+        """Builds the verb's parser; the options decide which defaults it shows."""
+        return self.module.parser
+
+    @property
+    def run(self) -> "Callable[[Namespace], int | None]":
+        """Does the work with what was parsed; gives the exit status, where it has one of its own."""
+        return self.module.run
 
 
 def _note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
@@ -65,22 +76,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = [argument for argument in given if argument != "--debug"]
     running: list[tuple[Command, Namespace]] = []
-    refused: list[bool] = []
-
-    def work() -> int | None:
-        if completion.ASKED in os.environ:
-            completion.answer_shell({name: command.parser for name, command in COMMANDS.items()})
-        require_folder()
-        if not arguments:
-            _top_parser().print_help()
-            return None
-        with terminable():
-            command, chosen = parse_command(arguments)
-            running.append((command, chosen))
-            if command.several or is_alone(f"xfm {arguments[0]}"):
-                return command.run(chosen)
-            refused.append(True)
-        return None
 
     def place() -> str:
         return next((str(chosen.get("out") or "") for _, chosen in running), "")
@@ -88,12 +83,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     def shows() -> bool:
         return all(command.shows(chosen) for command, chosen in running)
 
+    refused = False
     try:
-        status = guarded(work, place, shows, debug="--debug" in given)
+        with guarded(place, shows, debug="--debug" in given) as ending:
+            if completion.ASKED in os.environ:
+                completion.answer_shell({name: command.parser for name, command in COMMANDS.items()})
+            require_folder()
+            if arguments:
+                with terminable():
+                    command, chosen = parse_command(arguments)
+                    running.append((command, chosen))
+                    if command.several or is_alone(f"xfm {arguments[0]}"):
+                        ending.status = command.run(chosen) or 0
+                    else:
+                        refused = True
+            else:
+                _top_parser().print_help()
     finally:  # help leaves by an exception
         if argv is None:
             leaving()
-    return FAILED if refused else status
+    return FAILED if refused else ending.status
 
 
 def parse_command(arguments: Sequence[str]) -> "tuple[Command, Namespace]":
@@ -145,44 +154,36 @@ def _top_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _verb(name: str, summary: str, **more: Any) -> Command:
-    """A verb; its module in `xfm.commands` is imported when it is used."""
-
-    def later(function: str) -> Callable[[Any], Any]:
-        module = f"xfm.commands.{name.replace('-', '_')}"
-        return lambda argument: getattr(import_module(module), function)(argument)
-
-    return Command(name, summary, later("parser"), later("run"), **more)
-
-
 COMMANDS = {
     one.name: one
     for one in (
-        _verb("quickstart", "everything from data to report in one command"),
-        _verb("prepare", "make shards of a corpus, or build the embedded data"),
-        _verb("data", "index the shards of a corpus, or look at what a recipe reads"),
-        _verb("doctor", "read any data set before training, and say what is wrong with it"),
-        _verb("init", "compose a model of encoders with weights"),
-        _verb("plan", "predict memory, time and cost of a run", shows=lambda chosen: chosen.json is None),
-        _verb("pretrain", "pre-train a recipe, or resume", several=True),
-        _verb("checkpoints", "list and verify the checkpoints of a run", shows=lambda _: True),
-        _verb("finetune", "fine-tune a model on your own rows", several=True),
-        _verb("evaluate", "score a model and write the report"),
-        _verb("ablate", "ask what parts of the method are worth"),
-        _verb("predict", "answer one input, or the rows of a file", shows=lambda chosen: chosen.out is None),
-        _verb("embed", "make vectors of a table or a folder"),
-        _verb("index", "collect pictures to search in"),
-        _verb("search", "find pictures by a text, a picture, or both", shows=lambda _: True),
-        _verb("serve", "answer requests over HTTP"),
-        _verb("demo", "try models in the browser"),
-        _verb("probe", "linear evaluation of frozen features"),
-        _verb("zero-shot", "classify pictures by the names of their classes"),
-        _verb("reproduce", "run the benchmarks of the paper"),
-        _verb("convert", "read a published checkpoint"),
-        _verb("merge", "work an adapter into the model that it is for"),
-        _verb("export", "write a model for other runtimes, or a published checkpoint"),
-        _verb("bench", "choose the fastest way to run a model here"),
-        _verb("completion", "complete words at Tab, for a shell", shows=lambda _: True),
-        _verb("info", "describe a model, checkpoint, run or recipe", shows=lambda _: True),
+        Command("quickstart", "everything from data to report in one command"),
+        Command("prepare", "make shards of a corpus, or build the embedded data"),
+        Command("data", "index the shards of a corpus, or look at what a recipe reads"),
+        Command("doctor", "read any data set before training, and say what is wrong with it"),
+        Command("init", "compose a model of encoders with weights"),
+        Command("plan", "predict memory, time and cost of a run", shows=lambda chosen: chosen.json is None),
+        Command("pretrain", "pre-train a recipe, or resume", several=True),
+        Command("checkpoints", "list and verify the checkpoints of a run", shows=lambda _: True),
+        Command("finetune", "fine-tune a model on your own rows", several=True),
+        Command("evaluate", "score a model and write the report"),
+        Command("ablate", "ask what parts of the method are worth"),
+        Command(
+            "predict", "answer one input, or the rows of a file", shows=lambda chosen: chosen.out is None
+        ),
+        Command("embed", "make vectors of a table or a folder"),
+        Command("index", "collect pictures to search in"),
+        Command("search", "find pictures by a text, a picture, or both", shows=lambda _: True),
+        Command("serve", "answer requests over HTTP"),
+        Command("demo", "try models in the browser"),
+        Command("probe", "linear evaluation of frozen features"),
+        Command("zero-shot", "classify pictures by the names of their classes"),
+        Command("reproduce", "run the benchmarks of the paper"),
+        Command("convert", "read a published checkpoint"),
+        Command("merge", "work an adapter into the model that it is for"),
+        Command("export", "write a model for other runtimes, or a published checkpoint"),
+        Command("bench", "choose the fastest way to run a model here"),
+        Command("completion", "complete words at Tab, for a shell", shows=lambda _: True),
+        Command("info", "describe a model, checkpoint, run or recipe", shows=lambda _: True),
     )
 }

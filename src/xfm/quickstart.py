@@ -243,7 +243,7 @@ def _minutes_since(began: float) -> float:
 
 def _recorded(folder: Path) -> tuple[int, float]:
     """Steps and seconds of the pre-training so far."""
-    from xfm.training.schedule import SCHEDULE, read_schedule
+    from xfm.training.schedule_log import SCHEDULE, read_schedule
 
     record = read_schedule(folder / SCHEDULE)
     return (len(record) - 1, record[-1].seconds) if record else (0, 0.0)

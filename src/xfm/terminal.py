@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 from xfm.errors import SaidElsewhere, UserError, first_line, printable
@@ -18,14 +19,22 @@ from xfm.processes import put_off
 FAILED, INTERRUPTED = 2, 130
 
 
-def guarded(
-    work: Callable[[], int | None], place: Callable[[], str], shows: Callable[[], bool], debug: bool = False
-) -> int:
-    """Do a command's work and return its exit status: 0, 2 for what the user can mend, 130 interrupted.
+@dataclass
+class Ending:
+    """How a command ends.
+
+    Attributes:
+        status: 0, 2 for what the user can mend, 130 interrupted, or one that the command has of its own.
+    """
+
+    status: int = 0
+
+
+@contextlib.contextmanager
+def guarded(place: Callable[[], str], shows: Callable[[], bool], debug: bool = False) -> Iterator[Ending]:
+    """Surround a command's work: errors become one sentence and a status, which the block may set, too.
 
     Args:
-        work: what the command does; gives the status of a command that has one of its own, such as 1 of
-            `xfm doctor`.
         place: names what the command writes, as far as that is known when something goes wrong.
         shows: whether the command is there for what it prints; it ends where nobody reads that any more.
             Other commands go on: what they write does not depend on it.
@@ -34,11 +43,11 @@ def guarded(
     Raises:
         SystemExit: help was printed.
     """
-    interrupts: list[int] = []
+    ending, interrupts = Ending(), list[int]()
     with _streams(shows) as streams, _quiet_hooks(debug):
         try:
             with _noting_interrupts(interrupts):
-                status = work() or 0
+                yield ending
         except SystemExit as stop:  # help, or the version
             if _flushed(streams, 0) == 0:
                 raise
@@ -49,19 +58,19 @@ def guarded(
             before = next((one for one in chain(error) if isinstance(one, UserError)), None)
             said = str(error) if isinstance(error, KeyboardInterrupt) else ""
             if isinstance(before, SaidElsewhere):
-                status = INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
+                ending.status = INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
             elif before and said and not interrupts:  # torchrun's SIGTERM, while a failure was cleared up
                 streams.complain(f"xfm: {before}")
-                status = FAILED
+                ending.status = FAILED
             elif interrupts or any(isinstance(one, KeyboardInterrupt) for one in chain(error)):
                 streams.complain(f"\nxfm: {said or 'interrupted'}")
-                status = INTERRUPTED
+                ending.status = INTERRUPTED
             else:
                 lost = streams.lost()
                 if lost is None:
                     streams.complain(f"xfm: {_sentence(error, place(), debug)}")
-                status = 0 if isinstance(error, BrokenPipeError) and lost is error else FAILED
-        return _flushed(streams, status)
+                ending.status = 0 if isinstance(error, BrokenPipeError) and lost is error else FAILED
+        ending.status = _flushed(streams, ending.status)
 
 
 def require_folder() -> None:

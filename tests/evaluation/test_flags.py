@@ -11,9 +11,9 @@ from xfm.evaluation.report import phase_ends
 from xfm.evaluation.suite import evaluate
 from xfm.reports.scores import REQUIRED_KEYS, Score
 from xfm.reports.stored import stored_flags
+from xfm.training.clock import Moment
 from xfm.training.flags import Flag, What
-from xfm.training.progress import Moment
-from xfm.training.schedule import written
+from xfm.training.schedule_log import written
 
 WHOLE = {key: Score(0.5, 0.1, None, 500, 0) for key in REQUIRED_KEYS}
 

@@ -41,7 +41,7 @@ from xfm.modeling.model_reading import read_provenance
 from xfm.reports.scores import read_scores
 from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
-from xfm.training.storage import MANIFEST, write_folder
+from xfm.training.atomic_folder import MANIFEST, write_folder
 
 SINGLE = {
     "image-text-classification": {"text only", "picture only"},

@@ -39,8 +39,8 @@ from xfm.finetuning.presets import decided
 from xfm.finetuning.speed import Amounts, TuningSpeed, estimate, line, measured
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask
-from xfm.training.progress import ByLimit
-from xfm.training.schedule import SCHEDULE, read_schedule
+from xfm.training.clock import TrainingClock
+from xfm.training.schedule_log import SCHEDULE, read_schedule
 
 TEXTS = "text-classification"
 
@@ -85,11 +85,11 @@ def ticking(step: float) -> Iterator[float]:
 
 @given(st.integers(1, 50), st.floats(0.5, 100), st.floats(0.1, 10))
 def test_steps_or_seconds_end_a_run_whichever_is_first(steps: int, seconds: float, each: float) -> None:
-    clock = ticking(each)
-    course = ByLimit(steps, seconds, clock=lambda: next(clock))
-    course.begin()
-    done = next(step for step in count(1) if course.over(step))
-    shares = [moment.share for moment in course.moments]
+    ticks = ticking(each)
+    clock = TrainingClock(steps, seconds, timer=lambda: next(ticks))
+    clock.begin()
+    done = next(step for step in count(1) if clock.is_over(step))
+    shares = [moment.share for moment in clock.moments]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     assert done <= steps
@@ -98,8 +98,8 @@ def test_steps_or_seconds_end_a_run_whichever_is_first(steps: int, seconds: floa
         or math.isclose((done + 1) * each, seconds, rel_tol=1e-9)
         or (done + 1) * each >= seconds
     )
-    assert course.left(done) == 0
-    assert 0 <= course.left(done - 1) <= steps
+    assert clock.left(done) == 0
+    assert 0 <= clock.left(done - 1) <= steps
 
 
 SPEED = TuningSpeed(step=0.5, row=0.01, save=0.2, memory=0)

@@ -36,11 +36,11 @@ from xfm.modeling.checking import read_check
 from xfm.modeling.headers import tensor_shapes
 from xfm.modeling.model_reading import read_calibration, read_config, read_provenance
 from xfm.modeling.weights import read_tensors
+from xfm.training.atomic_folder import damage
 from xfm.training.checkpoint import read_state
+from xfm.training.checkpoint_list import verified
 from xfm.training.flags import recipe_steps
-from xfm.training.inventory import verified
-from xfm.training.schedule import read_finished
-from xfm.training.storage import damage
+from xfm.training.schedule_log import read_finished
 
 _MODEL = ("config.json", "preprocessing.json", "provenance.json", "self_check.json", "calibration.json")
 _PICTURES = "finetune/recommended/pictures.yaml"

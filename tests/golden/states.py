@@ -21,9 +21,9 @@ from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.queries import FusionQuery, TextBank
 from xfm.modeling.task_models import Answerer, Grounder, Retriever
 from xfm.modeling.xfm import XFM
-from xfm.objectives import fused
+from xfm.objectives import fusion_losses
 from xfm.objectives.bbox import generalised_iou
-from xfm.objectives.identity import same_identity
+from xfm.objectives.duplicates import same_identity
 from xfm.objectives.itm import sampling_weights
 from xfm.objectives.sequences import sequence_losses
 from xfm.objectives.text_rows import TextRows, pair_rows, region_rows
@@ -129,9 +129,9 @@ def vision_text(recorded: Recorded, model: XFM, rows: TextRows, prefix: str) -> 
     yield f"{prefix}weights_t2i", sampling_weights(similarity.t(), same)
     queries = [
         replace(query, fusion=replace(query.fusion, read=None))  # the recorded states are of all tokens
-        for query in fused.matching_queries(rows, recorded.negatives(prefix))
+        for query in fusion_losses.matching_queries(rows, recorded.negatives(prefix))
     ]
-    matched, *unmatched = fused.fuse_all(model, queries, PRETRAINING)
+    matched, *unmatched = fusion_losses.fuse_all(model, queries, PRETRAINING)
     yield f"{prefix}itm_fusion_pos", matched
     yield f"{prefix}itm_fusion_neg", torch.cat(unmatched)
     yield f"{prefix}itm_logits", model.match_logits(torch.cat([matched, *unmatched]))

@@ -18,10 +18,11 @@ from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.task_models import TaskModel
 from xfm.objectives import vision_text
 from xfm.objectives.step import pretraining_losses
-from xfm.training.optim import build_optimizer, parameter_groups, set_rate
+from xfm.training.clock import TrainingClock
+from xfm.training.lr_schedule import lr_factor, set_lr
+from xfm.training.optim import build_optimizer, parameter_groups
 from xfm.training.pretrain import new_parts as pretraining_parts
-from xfm.training.progress import BySteps
-from xfm.training.published_optim import EPS, published_rate_factor
+from xfm.training.published_optim import EPS
 
 PARTS = {"loss_itc": "pair/itc", "loss_itm": "pair/itm", "loss_mlm": "pair/imlm", "loss_mim": "pair/mim"}
 
@@ -87,8 +88,8 @@ def test_schedule(recorded: Recorded) -> None:
         arguments = case["args"]
         steps = arguments["epochs"] * arguments["step_per_epoch"]
         warmup = warmup_steps(arguments["num_warmup_steps"], steps)
-        course = BySteps(steps)
-        ours = [published_rate_factor(step, course, warmup) for step in range(len(case["lr_factor_at_step"]))]
+        clock, config = TrainingClock(steps), OptimConfig(warmup=warmup, published=True)
+        ours = [lr_factor(step, clock, config) for step in range(len(case["lr_factor_at_step"]))]
         assert ours == pytest.approx(case["lr_factor_at_step"], abs=1e-8), name
 
 
@@ -115,7 +116,7 @@ def test_the_recorded_steps(recorded: Recorded, monkeypatch: pytest.MonkeyPatch)
     lines = zip(wanted["steps"], wanted["float64_loss_total"], strict=True)
     for step, (line, precise) in enumerate(lines):
         assert line["step"] == step
-        set_rate(optimizer, config, step, BySteps(steps))
+        set_lr(optimizer, config, step, TrainingClock(steps))
         check_rates(recorded, model, optimizer, wanted, line)
         losses = pretraining_losses(
             model, recorded.pair_batch(), PRETRAINING, LossConfig(), torch.Generator()

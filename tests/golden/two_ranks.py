@@ -14,11 +14,11 @@ from tests.golden.recorded import Recorded
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, PairBatch
 from xfm.modeling.gradients import PRETRAINING
+from xfm.objectives.global_batch import global_batches_of
 from xfm.objectives.text_rows import pair_rows
 from xfm.objectives.vision_text import Source, vision_text_losses
-from xfm.objectives.whole import wholes_of
 from xfm.training import distributed
-from xfm.training.rows import ProcessPeers
+from xfm.training.collectives import DistributedGroup
 
 ITC_ALONE = LossConfig(itm=0.0, imlm=0.0)
 
@@ -34,7 +34,7 @@ def main() -> None:
         model = recorded.model()
         text = model.encode_text(batch.tokens.ids, batch.tokens.mask)
         pairs = Source("pair", pair_rows(batch, model.encode_image(batch.pixels), text))
-        (whole,) = wholes_of([Batch(0, pair=batch)], ProcessPeers())
+        (whole,) = global_batches_of([Batch(0, pair=batch)], DistributedGroup())
         losses = vision_text_losses(model, [pairs], PRETRAINING, ITC_ALONE, torch.Generator(), whole).losses
         losses["pair/itc"].backward()
         for parameter in model.parameters():

@@ -7,22 +7,24 @@ from torch import Tensor
 
 from xfm.objectives import itm
 from xfm.objectives.contrast import compare
-from xfm.objectives.identity import same_identity
+from xfm.objectives.duplicates import same_identity
+from xfm.objectives.embeddings import PairEmbeddings
 from xfm.objectives.itc import contrastive_loss
 from xfm.objectives.itm import Block, Negatives, blocks_of, draw_negatives, sampling_weights
-from xfm.objectives.vectors import Vectors
 
 
 def unit(rows: int, width: int = 6) -> Tensor:
     return torch.nn.functional.normalize(torch.randn(rows, width), dim=1).requires_grad_()
 
 
-def vectors(rows: int, kinds: int) -> Vectors:
-    return Vectors(unit(rows), unit(rows), torch.randint(kinds, (rows,)), torch.randint(kinds, (rows,)))
+def vectors(rows: int, kinds: int) -> PairEmbeddings:
+    return PairEmbeddings(
+        unit(rows), unit(rows), torch.randint(kinds, (rows,)), torch.randint(kinds, (rows,))
+    )
 
 
-def some(all_rows: Vectors, own: slice) -> Vectors:
-    return Vectors(
+def some(all_rows: PairEmbeddings, own: slice) -> PairEmbeddings:
+    return PairEmbeddings(
         all_rows.image[own], all_rows.text[own], all_rows.image_identity[own], all_rows.text_identity[own]
     )
 

@@ -16,7 +16,7 @@ from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.model import ModelConfig
 from xfm.config.training import Recompute
 from xfm.modeling.xfm import XFM
-from xfm.training.recomputing import recomputing
+from xfm.training.activation_checkpointing import activation_checkpointing
 
 TINY = ModelConfig(
     vision=VisionConfig(64, 16, width=32, depth=2, heads=4, drop_path=0.0),
@@ -107,7 +107,7 @@ def test_what_is_computed_again_is_not_kept(steps: Steps) -> None:
     (ours, model), (theirs, _) = steps.forwards()
     sizes = []
     for rung in Recompute:
-        with recomputing(model, rung):
+        with activation_checkpointing(model, rung):
             sizes.append(kept_bytes(ours))
     everything, between, inputs = sizes
     assert between < 0.6 * everything

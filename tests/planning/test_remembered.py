@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.training.ranks import OneStretch, global_batch
-from tests.training.support import model_with_dropout
+from tests.training.support import called, model_with_dropout
 from xfm.config.gradients import MimTarget
 from xfm.config.training import LossConfig, Precision, TrainingConfig
 from xfm.modeling.gradients import PRETRAINING
@@ -20,12 +20,12 @@ WEIGHTS = LossConfig(negative_memory=12)
 def test_remembered_pairs_take_what_is_planned() -> None:
     model = model_with_dropout().eval()
     data: object = OneStretch(WEIGHTS)
-    step = PretrainingStep(model, [PRETRAINING], MimTarget.STATES, data)  # pyright: ignore[reportArgumentType]
+    step = PretrainingStep([PRETRAINING], MimTarget.STATES, data)  # pyright: ignore[reportArgumentType]
     batch = global_batch(0)
-    ((part,),) = step.whole([batch], torch.Generator(), lambda compute: compute())
-    step(part, torch.Generator())
+    ((part,),) = step.split(model, [batch], torch.Generator(), called(model))
+    step(model, part, torch.Generator())
     assert batch.pair is not None
-    held = sum(tensor.nbytes for tensor in step.state().values())
+    held = sum(tensor.nbytes for tensor in step.state_dict().values())
     rows, length = batch.pair.tokens.ids.shape
     sizes = StepSizes(captioned={"pair": CaptionedSizes(rows, TextSizes(rows, length, 1), rows)})
     training = TrainingConfig(precision=Precision.FP32)

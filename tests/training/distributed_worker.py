@@ -14,18 +14,18 @@ from torch import nn
 
 from tests.modeling.build import random_batch, tiny_model
 from tests.training.clock import Clock
-from tests.training.support import Line, Numbers, config, numbers
+from tests.training.support import Line, Numbers, config, numbers, train
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch
 from xfm.errors import UserError
 from xfm.modeling.gradients import PRETRAINING
+from xfm.modeling.xfm import XFM
+from xfm.objectives.global_batch import global_batches_of
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
-from xfm.objectives.whole import wholes_of
 from xfm.training import distributed
-from xfm.training.loop import train
-from xfm.training.progress import ByClock
-from xfm.training.rows import ProcessPeers, gather_rows
+from xfm.training.clock import TrainingClock
+from xfm.training.collectives import DistributedGroup, gather_rows
 
 
 def half(rank: int, world: int):
@@ -55,8 +55,8 @@ def pretraining_step(world: int) -> float:
     """A step of the real model with one kind of data missing, so that some parameters have no gradient."""
     model = tiny_model()
 
-    def losses(batch: Batch, generator: torch.Generator) -> Losses:
-        (whole,) = wholes_of([batch], ProcessPeers())
+    def losses(model: XFM, batch: Batch, generator: torch.Generator) -> Losses:
+        (whole,) = global_batches_of([batch], DistributedGroup())
         return pretraining_losses(model, batch, PRETRAINING, LossConfig(), generator, whole)
 
     def batches(start: int, stop: int) -> Iterator[Batch]:
@@ -64,7 +64,7 @@ def pretraining_step(world: int) -> float:
             torch.manual_seed(step)
             yield replace(random_batch(), text=None)
 
-    train(model, losses, batches, config(2), progress=False, device="cpu")
+    train(model, losses, batches, config(2), device="cpu")
     return sum(p.detach().double().abs().sum().item() for p in model.parameters())
 
 
@@ -78,10 +78,10 @@ def unlike(value: str) -> str:
 
 
 def by_clock(rank: int, world: int) -> list[tuple[float, int]]:
-    """What a process takes for the course of a run whose clocks disagree."""
-    course, model = ByClock(10, (0.5,), Clock([1.0 + 5 * rank])), Line()
-    train(model, model.losses, half(rank, world), config(3), course=course, progress=False, device="cpu")
-    return [(moment.share, moment.phase) for moment in course.moments]
+    """What a process takes for the moments of a run whose clocks disagree."""
+    clock = TrainingClock(seconds=10, ends=(0.5,), timer=Clock([1.0 + 5 * rank]))
+    train(Line(), Line.losses, half(rank, world), config(3), clock=clock, device="cpu")
+    return [(moment.share, moment.phase) for moment in clock.moments]
 
 
 def main() -> None:
@@ -102,8 +102,7 @@ def main() -> None:
         }
         model = Line()
         training = config(6, save_every=3, keep=5)
-        options = {"progress": False, "tensorboard": False, "device": "cpu"}
-        train(model, model.losses, half(rank, world), training, folder / "run", **options)  # type: ignore[arg-type]
+        train(model, Line.losses, half(rank, world), training, folder / "run", device="cpu")
         found["weights"] = model.layer.weight.flatten().tolist()
         if process.is_first:
             (folder / "found.json").write_text(json.dumps(found))

@@ -7,8 +7,8 @@ import torch
 
 from xfm.errors import UserError
 from xfm.training import distributed
+from xfm.training.collectives import gather_rows
 from xfm.training.failures import explaining_failures
-from xfm.training.rows import gather_rows
 
 
 def main() -> None:

@@ -9,17 +9,18 @@ import torch
 from torch import Tensor
 
 from tests.modeling.build import random_batch, spread, tiny_model
-from tests.training.support import config
+from tests.training.support import config, train
 from xfm.config.data import DataConfig
 from xfm.config.gradients import MimTarget
 from xfm.config.phases import Stretch
 from xfm.config.training import Change, LossConfig, OptimConfig, Recompute, Strategy
 from xfm.data.schema import Batch, MaskedTokens, PairBatch, RegionBatch, TensorFields, Tokens
 from xfm.modeling.gradients import PRETRAINING, EncoderName, GradientPolicy, Objective
-from xfm.training.loop import TrainResult, train
+from xfm.training.callbacks import AfterUpdate
+from xfm.training.dtensor import whole
 from xfm.training.pretraining_step import PretrainingStep
-from xfm.training.sharded import whole
-from xfm.training.sharing import part
+from xfm.training.run_on_one_rank import part
+from xfm.training.trainer import Trainer
 
 PAIRS, PICTURES, ROWS, TEXTS = 5, 5, 9, 7
 Fields = TypeVar("Fields", bound=TensorFields)
@@ -151,7 +152,7 @@ def run_case(
     folder: Path | None = None,
     resume: bool = False,
     together: int = 1,
-) -> tuple[TrainResult, dict[str, Tensor]]:
+) -> tuple[Trainer[Any], dict[str, Tensor]]:
     """Train, and give the gradients of every step by number and name.
 
     Args:
@@ -167,7 +168,7 @@ def run_case(
     weights = LossConfig(negative_floor=0.01, negative_block=case.block, negative_memory=case.memory)
     data: Any = OneStretch(weights)
     policy = LEAKY if case.leaky else PRETRAINING
-    step = PretrainingStep(model, [policy], MimTarget.STATES, data, case.by_source)
+    step = PretrainingStep([policy], MimTarget.STATES, data, case.by_source)
     found: dict[str, Tensor] = {}
     done = 0
 
@@ -200,13 +201,9 @@ def run_case(
         batches,
         training,
         folder,
-        whole=step.whole,
-        memory=step,
-        stage=step.stage,
-        after_step=after_step,
+        stateful={"negatives": step},
+        callbacks=[AfterUpdate(after_step)],
         resume=resume,
-        progress=False,
-        tensorboard=False,
         device="cpu",
         allowed=frozenset({Change.PROCESSES}),
     )
@@ -231,7 +228,7 @@ SAVED = Case(steps=4, lr=1e-3)
 REMEMBERED = Case(steps=4, lr=1e-3, memory=6)
 
 
-def as_numbers(result: TrainResult) -> dict[str, float]:
+def as_numbers(result: Trainer[Any]) -> dict[str, float]:
     """The losses and metrics of the last step."""
     last = result.last
     named = {"loss": last["loss"], "grad_norm": last["grad_norm"]}

@@ -1,24 +1,27 @@
 """Tiny runs for the tests of the loop."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tests.modeling.build import random_batch, tiny_config
-from xfm.config.training import LossConfig, OptimConfig, Precision, TrainingConfig
+from xfm.config.training import Change, LossConfig, OptimConfig, Precision, TrainingConfig
 from xfm.data.schema import Batch, Origin, TensorFields
 from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
+from xfm.training.atomic_folder import damage
+from xfm.training.callbacks import Callback, Checkpoints, EarlyStopping
 from xfm.training.checkpoint import list_checkpoints
-from xfm.training.logging import LOG_FILE
-from xfm.training.loop import TrainResult, train
-from xfm.training.storage import damage
+from xfm.training.logging import RunLog
+from xfm.training.run_folder import LOG_FILE, RunFolder
+from xfm.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -61,17 +64,41 @@ def config(steps: int = 10, **changes: object) -> TrainingConfig:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
+def train(
+    model: nn.Module,
+    losses: Any,
+    batches: Callable[[int, int], Iterator[Any]],
+    training: TrainingConfig,
+    folder: Path | None = None,
+    *,
+    resume: bool = False,
+    finished: Callable[[int], bool] | None = None,
+    callbacks: Sequence[Callback] = (),
+    allowed: frozenset[Change] = frozenset(),
+    **options: Any,
+) -> Trainer[Any]:
+    """Train with a log, checkpoints and, if asked for, an early end; no TensorBoard."""
+    ending = [EarlyStopping(finished)] if finished else []
+    called = [*callbacks, RunLog(False, tensorboard=False), *ending, Checkpoints()]
+    kept = RunFolder(folder, {"training": training}, allowed=allowed) if folder else None
+    return Trainer(model, losses, batches, training, kept, callbacks=called, **options).fit(resume)
+
+
 def run_line(
     folder: Path | None,
     training: TrainingConfig,
     model: Line | None = None,
     batches: Callable[[int, int], Iterator[Numbers]] = numbers,
-    **options: object,
-) -> TrainResult:
+    **options: Any,
+) -> Trainer[Any]:
     """Train a linear model, a new one if none is given."""
     model = model or Line()
-    options = {"progress": False, "tensorboard": False, **options}
-    return train(model, model.losses, batches, training, folder, **options)  # type: ignore[arg-type]
+    return train(model, type(model).losses, batches, training, folder, **options)
+
+
+def called(model: nn.Module) -> Callable[..., Any]:
+    """What calls a function with the model, for losses that need no process group."""
+    return lambda function, *arguments: function(model, *arguments)
 
 
 def model_with_dropout() -> XFM:
@@ -99,16 +126,15 @@ def run_model(
     folder: Path | None,
     training: TrainingConfig,
     batches: Callable[[int, int], Iterator[Batch]] = model_batches,
-    **options: object,
+    **options: Any,
 ) -> XFM:
     """Train a tiny real model: dropout, drop-path and drawn negatives use every random state."""
     model = model_with_dropout()
 
-    def losses(batch: Batch, generator: torch.Generator) -> Losses:
+    def losses(model: XFM, batch: Batch, generator: torch.Generator) -> Losses:
         return pretraining_losses(model, batch, PRETRAINING, LossConfig(), generator)
 
-    options = {"progress": False, "tensorboard": False, **options}
-    train(model, losses, batches, training, folder, **options)  # type: ignore[arg-type]
+    train(model, losses, batches, training, folder, **options)
     return model
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from tests.modeling.build import tiny_model
 from xfm.config.training import OptimConfig
 from xfm.errors import UserError
+from xfm.training.atomic_folder import damage
 from xfm.training.checkpoint import (
     CheckpointState,
     checkpoint_path,
@@ -29,7 +30,6 @@ from xfm.training.checkpoint import (
 )
 from xfm.training.optim import build_optimizer
 from xfm.training.randomness import random_state, restore_random_state, seeded_generator
-from xfm.training.storage import damage
 
 
 class Tied(nn.Module):

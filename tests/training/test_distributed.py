@@ -16,7 +16,7 @@ from xfm.config.training import Change
 from xfm.errors import UserError
 from xfm.training import curriculum, distributed
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
-from xfm.training.rows import gather_rows, rows_before
+from xfm.training.collectives import gather_rows, rows_before
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 

@@ -20,8 +20,8 @@ from tests.training.corpus import write_corpus
 from tests.training.faults import arguments, blemished, command, sentence, trains, unaccounted, with_fault
 from tests.training.support import logged, logged_losses
 from xfm.data.left_out import bad_rows_of
+from xfm.training.atomic_folder import damage
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
-from xfm.training.storage import damage
 
 KILLS = int(os.environ.get("XFM_KILLS", "2"))
 """Processes that are killed in each test; more are asked for by the environment."""

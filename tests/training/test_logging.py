@@ -3,7 +3,8 @@ import json
 import pytest
 import torch
 
-from xfm.training.logging import LOG_FILE, RunLog, Window, drop_lines_after
+from xfm.training.logging import RunLog, Window, drop_lines_after
+from xfm.training.run_folder import LOG_FILE
 
 
 def test_window_means_over_what_was_seen():
@@ -23,7 +24,8 @@ def test_continued_log_repeats_no_step(tmp_path):
 
 
 def test_lines_and_events(tmp_path, capsys):
-    log = RunLog(tmp_path, 4, 0, tensorboard=False)
+    log = RunLog(tensorboard=False)
+    log.open(tmp_path, 4, 0)
     window = Window()
     window.add(
         {"loss": torch.tensor(2.0), "losses/itc": torch.tensor(2.0), "metrics/right": torch.tensor(0.5)}
@@ -31,8 +33,8 @@ def test_lines_and_events(tmp_path, capsys):
     window.add({"grad_norm": torch.tensor(3.0)})
     window.steps, window.samples = 1, 8
     log.step(1, window, 0.1, 0.25)
-    log.event(1, "resumed", "Going on.")
-    log.event(1, "bad_record", "hidden", show=False, key="a.tar:1")
+    log.on_event(1, "resumed", "Going on.")
+    log.on_event(1, "bad_record", "hidden", {"key": "a.tar:1"})
     log.close()
     first, second, third = (json.loads(line) for line in (tmp_path / LOG_FILE).read_text().splitlines())
     assert (first["loss"], first["losses"], first["metrics"]) == (2.0, {"itc": 2.0}, {"right": 0.5})
@@ -48,7 +50,8 @@ def test_lines_and_events(tmp_path, capsys):
 def test_tensorboard_reads_what_was_written(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    log = RunLog(tmp_path, 4, 0, progress=False)
+    log = RunLog(progress=False)
+    log.open(tmp_path, 4, 0)
     for step in (1, 2):
         window = Window()
         window.add({"loss": torch.tensor(float(step)), "losses/itc": torch.tensor(2.0)})

@@ -29,10 +29,10 @@ from xfm.data.schema import BadRecord, Batch, Origin
 from xfm.errors import UserError
 from xfm.files import replace_folder
 from xfm.objectives.losses import Losses
+from xfm.training.atomic_folder import MANIFEST, write_folder
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
 from xfm.training.logging import RunLog
 from xfm.training.signals import Interrupted
-from xfm.training.storage import MANIFEST, write_folder
 
 OWN = [{}, {"muon_lr": 0.02}, {"published": True, "weight_decay": 0.1}]
 

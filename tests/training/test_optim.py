@@ -12,15 +12,15 @@ from transformers import get_linear_schedule_with_warmup
 from tests.modeling.build import tiny_model
 from xfm.config.training import Grouping, OptimConfig, Precision, Schedule
 from xfm.modeling.precision import autocast
+from xfm.modeling.timm_vision import TimmVision
+from xfm.training.clock import TrainingClock
+from xfm.training.lr_schedule import LR_SCHEDULES, lr_factor, set_lr
 from xfm.training.optim import (
     build_optimizer,
     is_decayed,
     layer_factors,
     parameter_groups,
-    rate_factor,
-    set_rate,
 )
-from xfm.training.progress import BySteps
 
 
 def by_name(groups, field):
@@ -94,7 +94,7 @@ def test_fused_equals_the_reference():
 @settings(deadline=None)
 @given(steps=st.integers(1, 500), warmup=st.integers(0, 600))
 def test_schedule_rises_then_falls_to_zero(steps, warmup):
-    factors = [rate_factor(step, BySteps(steps), warmup) for step in range(steps + 1)]
+    factors = [lr_factor(step, TrainingClock(steps), OptimConfig(warmup=warmup)) for step in range(steps + 1)]
     assert all(0 < factor <= 1 for factor in factors[:-1])
     top = min(warmup, steps)
     assert all(a < b for a, b in pairwise(factors[:top]))
@@ -105,7 +105,7 @@ def test_schedule_rises_then_falls_to_zero(steps, warmup):
 
 
 def test_the_peak_is_held():
-    held = [rate_factor(step, BySteps(105), 5, hold=0.4) for step in range(106)]
+    held = [lr_factor(step, TrainingClock(105), OptimConfig(warmup=5, hold=0.4)) for step in range(106)]
     assert held[4:45] == [1.0] * 41
     assert held[45:] == pytest.approx([(105 - step) / 60 for step in range(45, 106)])
 
@@ -123,7 +123,7 @@ def rates(steps, schedule_of, **options):
 
 def test_schedule_equals_transformers_except_in_the_warm_up():
     theirs = rates(20, get_linear_schedule_with_warmup, num_warmup_steps=5, num_training_steps=20)
-    ours = [rate_factor(step, BySteps(20), 5) for step in range(20)]
+    ours = [lr_factor(step, TrainingClock(20), OptimConfig(warmup=5)) for step in range(20)]
     assert ours[5:] == pytest.approx(theirs[5:])
     assert ours[:5] == pytest.approx(theirs[1:6])  # theirs begins with a step of rate 0
 
@@ -150,7 +150,7 @@ def test_muon_takes_the_matrices_of_linear_layers_only():
 def test_every_optimiser_has_its_rate_and_new_parts_a_multiple(muon_lr, expected):
     config = OptimConfig(lr=1e-3, muon_lr=muon_lr, new_lr_multiplier=2.0, warmup=2)
     optimizer = build_optimizer(tiny_model(), config, lambda name: name.startswith("itm_head"))
-    assert set_rate(optimizer, config, 0, BySteps(10)) == pytest.approx(5e-4)
+    assert set_lr(optimizer, config, 0, TrainingClock(10)) == pytest.approx(5e-4)
     for member, rate in zip(getattr(optimizer, "members", [optimizer]), expected, strict=True):
         assert {round(group["lr"] / rate, 6) for group in member.param_groups} == {1.0, 2.0}
 
@@ -177,9 +177,16 @@ def test_composite_equals_its_members_alone():
 
 def test_a_cosine_falls_as_torch_has_it():
     theirs = rates(16, torch.optim.lr_scheduler.CosineAnnealingLR, T_max=16)
-    ours = [rate_factor(step, BySteps(20), 4, schedule=Schedule.COSINE) for step in range(20)]
+    config = OptimConfig(warmup=4, schedule=Schedule.COSINE)
+    ours = [lr_factor(step, TrainingClock(20), config) for step in range(20)]
     assert ours[4:] == pytest.approx(theirs)
     assert ours[:4] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_every_schedule_is_a_function_from_the_peak_to_zero():
+    assert LR_SCHEDULES.keys() == {*Schedule}
+    for schedule in LR_SCHEDULES.values():
+        assert (schedule(1.0), schedule(0.0)) == (1.0, 0.0)
 
 
 def test_a_rate_that_does_not_fall_to_zero_is_torchs():
@@ -187,12 +194,12 @@ def test_a_rate_that_does_not_fall_to_zero_is_torchs():
     theirs = torch.optim.SGD([weight], lr=4e-5)
     fall = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, T_max=16, eta_min=1e-7)
     config = OptimConfig(lr=4e-5, least_lr=1e-7, warmup=4, schedule=Schedule.COSINE)
-    ours, progress = torch.optim.SGD([{"params": [weight], "lr_scale": 1.0}], lr=1.0), BySteps(20)
+    ours, progress = torch.optim.SGD([{"params": [weight], "lr_scale": 1.0}], lr=1.0), TrainingClock(20)
     for step in range(4, 20):
-        assert set_rate(ours, config, step, progress) == pytest.approx(fall.get_last_lr()[0])
+        assert set_lr(ours, config, step, progress) == pytest.approx(fall.get_last_lr()[0])
         theirs.step()
         fall.step()
-    assert set_rate(ours, config, 0, progress) == pytest.approx(1e-5)
+    assert set_lr(ours, config, 0, progress) == pytest.approx(1e-5)
 
 
 def test_layers_learn_as_timm_has_it():
@@ -204,7 +211,10 @@ def test_layers_learn_as_timm_has_it():
         for name, p in trunk.named_parameters()
         if any(p is one for one in group["params"])
     }
-    ours = layer_factors([f"vision.trunk.{name}" for name in theirs], 0.7)
+    model = torch.nn.ModuleDict({"vision": TimmVision.__new__(TimmVision)})
+    torch.nn.Module.__init__(model["vision"])
+    model["vision"].trunk = trunk
+    ours = layer_factors(model, 0.7)
     for name, factor in theirs.items():
         if not name.startswith("head."):
             assert ours[f"vision.trunk.{name}"] == pytest.approx(factor), name
@@ -212,14 +222,14 @@ def test_layers_learn_as_timm_has_it():
 
 def test_layers_of_both_encoders_and_what_comes_after_them():
     names = [name for name, _ in tiny_model().named_parameters()]
-    factors = layer_factors(names, 0.5)
+    factors = layer_factors(tiny_model(), 0.5)
     assert factors["vision.patch_embed.weight"] == factors["language.embeddings.words.weight"] == 0.125
     first = ("vision.blocks.0.fc1.weight", "language.layers.0.feed_forward.fc1.weight")
     assert [factors[name] for name in first] == [0.25, 0.25]
     assert factors["vision.blocks.1.norm1.weight"] == factors["language.layers.1.attention.norm.bias"] == 0.5
     after = [name for name in names if not name.startswith(("vision.", "language."))]
     assert {factors[name] for name in [*after, "vision.norm.weight"]} == {1.0}
-    assert set(layer_factors(names, 1.0).values()) == {1.0}
+    assert set(layer_factors(tiny_model(), 1.0).values()) == {1.0}
 
 
 def test_layers_and_new_parts_multiply():
@@ -227,7 +237,7 @@ def test_layers_and_new_parts_multiply():
     model = tiny_model()
     for optimizer_config in (config, replace(config, muon_lr=2e-3)):
         optimizer = build_optimizer(model, optimizer_config, lambda name: name.startswith("itm_head"))
-        set_rate(optimizer, optimizer_config, 2500, BySteps(10_000))
+        set_lr(optimizer, optimizer_config, 2500, TrainingClock(10_000))
         rates = by_name(optimizer.param_groups, "lr")
         scale = 2e-3 if optimizer_config.muon_lr else 1e-3
         assert rates["vision.blocks.1.fc1.weight"] == pytest.approx(scale * 0.5)

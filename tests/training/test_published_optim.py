@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from xfm.config.load import load_recipe
 from xfm.config.training import OptimConfig
 from xfm.errors import UserError
-from xfm.training.optim import build_optimizer, set_rate
-from xfm.training.progress import BySteps
+from xfm.training.clock import TrainingClock
+from xfm.training.lr_schedule import set_lr
+from xfm.training.optim import build_optimizer
 from xfm.training.published_optim import PublishedAdamW
 
 
@@ -41,8 +42,8 @@ def test_the_first_step_has_rate_zero() -> None:
     optim = OptimConfig(lr=0.1, warmup=4, published=True)
     optimizer = build_optimizer(model, optim)
     assert isinstance(optimizer, PublishedAdamW)
-    assert set_rate(optimizer, optim, 0, BySteps(10)) == 0.0
-    assert set_rate(optimizer, optim, 4, BySteps(10)) == 0.1
+    assert set_lr(optimizer, optim, 0, TrainingClock(10)) == 0.0
+    assert set_lr(optimizer, optim, 4, TrainingClock(10)) == 0.1
 
 
 def test_a_recipe_takes_it() -> None:

@@ -21,11 +21,11 @@ from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.modeling.folder import load_model
 from xfm.training.checkpoint import list_checkpoints
+from xfm.training.clock import Moment, TrainingClock
 from xfm.training.curriculum import CurriculumData
 from xfm.training.distributed import Process
 from xfm.training.pretrain import pretrain
-from xfm.training.progress import ByClock, Moment
-from xfm.training.schedule import REPLAYED, SCHEDULE, phase_starts, read_schedule
+from xfm.training.schedule_log import REPLAYED, SCHEDULE, phase_starts, read_schedule
 
 MINUTE = 60.0
 UNEVEN = [4.0, 9.0, 2.0, 11.0, 3.0, 5.0, 8.0, 20.0]
@@ -53,8 +53,9 @@ def set_clock(monkeypatch: pytest.MonkeyPatch):
             return now
 
         monkeypatch.setattr(
-            "xfm.training.curriculum.progress_of",
-            lambda config, ends: ByClock(config.minutes * MINUTE, ends, told),
+            TrainingClock,
+            "of",
+            lambda config, ends: TrainingClock(None, config.minutes * MINUTE, ends, None, told),
         )
 
     return set_clock
@@ -66,8 +67,9 @@ def kept(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kept") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "xfm.training.curriculum.progress_of",
-            lambda config, ends: ByClock(config.minutes * MINUTE, ends, Clock(UNEVEN)),
+            TrainingClock,
+            "of",
+            lambda config, ends: TrainingClock(None, config.minutes * MINUTE, ends, None, Clock(UNEVEN)),
         )
         pretrain(by_clock(corpus), folder, progress=False)
     return folder
@@ -151,12 +153,12 @@ def test_a_batch_is_a_function_of_its_phase_and_step(corpus):
     alone = Process(0, 1, torch.device("cpu"))
     origins: list[dict[tuple[int, int], object]] = []
     for steps in ([8.0], [5.0, 30.0, 3.0]):
-        course = ByClock(MINUTE, by_clock(corpus).ends(), Clock(steps))
-        data = CurriculumData(by_clock(corpus), alone, course=course)
+        clock = TrainingClock(None, MINUTE, by_clock(corpus).ends(), None, Clock(steps))
+        data = CurriculumData(by_clock(corpus), alone, clock=clock)
         batches = {}
         for batch in data.batches(0, 1 << 20):
             batches[data.phase(batch.step), batch.step] = batch.origins
-            if course.over(batch.step + 1):
+            if clock.is_over(batch.step + 1):
                 break
         origins.append(batches)
     common = origins[0].keys() & origins[1].keys()

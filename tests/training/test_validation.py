@@ -13,7 +13,7 @@ from tests.alike import some, thorough
 from tests.processes import TORCHRUN, run
 from tests.refusals import expect_refusal
 from tests.training.corpus import tiny_recipe, write_corpus
-from tests.training.support import logged, logged_losses
+from tests.training.support import called, logged, logged_losses
 from xfm.config.data import Augmentation, CorpusConfig, StreamConfig, ValidationConfig
 from xfm.config.load import dump_recipe
 from xfm.config.phases import Phase, PhaseWeights
@@ -68,9 +68,9 @@ def looks(folder: Path) -> dict[int, dict]:
 def looked(root: Path, model: Path) -> dict[str, float]:
     """What a model folder's weights give."""
     loaded = load_model(model)
-    held = Validation(validated(root), loaded.model.eval(), ALONE, Preprocessing(32))
+    held, model = Validation(validated(root), ALONE, Preprocessing(32)), loaded.model.eval()
     with torch.no_grad():
-        return held(lambda compute: compute())
+        return held.look(model, called(model))
 
 
 def test_looks_are_logged_with_the_weights_and_with_their_average(finished: Path, root: Path) -> None:

@@ -17,8 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training.corpus import tiny_recipe, write_corpus
 from xfm.modeling import fusion, grouping, language
+from xfm.training.callbacks import StepOutput
 from xfm.training.pretrain import pretrain
-from xfm.training.stepping import Stepper
+from xfm.training.trainer import Trainer
 
 ASKING = {
     *("item", "tolist", "cpu", "numpy", "nonzero", "argwhere", "is_nonzero", "equal", "unique", "allclose"),
@@ -72,15 +73,15 @@ def place() -> str:
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], list[str]]]:
     """What each step asks for, of Python and of operators, while steps take the ways of a GPU."""
     steps: list[tuple[list[str], list[str]]] = []
-    take = Stepper.take
+    train_step = Trainer.train_step
 
-    def watching(self: Stepper[Any], *words: Any) -> bool:
+    def watching(self: Trainer[Any], *words: Any) -> StepOutput:
         steps.append(([], []))
         calls, operators = steps[-1]
         with Calls(calls), Operators(operators):
-            return take(self, *words)
+            return train_step(self, *words)
 
-    monkeypatch.setattr(Stepper, "take", watching)
+    monkeypatch.setattr(Trainer, "train_step", watching)
     for module in (language, fusion):
         monkeypatch.setattr(module, "leaves_padding_out", lambda mask, needed: False)
     monkeypatch.setattr(fusion, "remember", grouping.joined)
@@ -96,7 +97,7 @@ def test_a_step_asks_once(
     pretrain(recipe, tmp_path / "run", progress=False)
     assert len(watched) == 6
     for calls, operators in watched:
-        assert calls == ["tolist at xfm/training/stepping.py:_ends"]
+        assert calls == ["tolist at xfm/training/trainer.py:_ends"]
         assert operators == []  # a list is made of the memory of a CPU, without an operator
 
 
@@ -113,19 +114,19 @@ def test_what_waits_is_found() -> None:
 def test_a_gpu_waits_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the first steps of each phase, in which kernels are chosen."""
     waits: list[int] = []
-    take = Stepper.take
+    train_step = Trainer.train_step
 
-    def watching(self: Stepper[Any], *words: Any) -> bool:
+    def watching(self: Trainer[Any], *words: Any) -> StepOutput:
         torch.cuda.set_sync_debug_mode("warn")
         try:
             with warnings.catch_warnings(record=True) as found:
                 warnings.simplefilter("always")
-                stopping = take(self, *words)
+                output = train_step(self, *words)
         finally:
             torch.cuda.set_sync_debug_mode("default")
         waits.append(sum("synchronizing" in str(one.message) for one in found))
-        return stopping
+        return output
 
-    monkeypatch.setattr(Stepper, "take", watching)
+    monkeypatch.setattr(Trainer, "train_step", watching)
     pretrain(tiny_recipe(write_corpus(tmp_path / "corpus"), 12), tmp_path / "run", progress=False)
     assert [waits[step] for step in (3, 6, 9, 11)] == [1, 1, 1, 1]

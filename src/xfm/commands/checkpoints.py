@@ -12,7 +12,7 @@ from xfm.errors import printable
 from xfm.paths import home_path
 
 if TYPE_CHECKING:
-    from xfm.training.inventory import CheckpointEntry
+    from xfm.training.checkpoint_list import CheckpointEntry
 
 DAMAGED = 1
 """Exit status where a checkpoint is damaged."""
@@ -43,7 +43,7 @@ def run(chosen: Namespace) -> int:
 
     from tqdm import tqdm
 
-    from xfm.training.inventory import checkpoints_of, size_of, verified
+    from xfm.training.checkpoint_list import checkpoints_of, size_of, verified
 
     found = checkpoints_of(home_path(chosen.path))
     size = sum(map(size_of, found))

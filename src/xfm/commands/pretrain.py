@@ -106,7 +106,7 @@ def run(chosen: Namespace) -> None:
 def _flagged(recipe: "Recipe", source: str, folder: Path) -> str:
     """The last lines: what was out of the ordinary."""
     from xfm.training.flags import last_lines, of_pretraining, recipe_steps
-    from xfm.training.schedule import SCHEDULE, phase_starts, read_schedule
+    from xfm.training.schedule_log import SCHEDULE, phase_starts, read_schedule
 
     record = read_schedule(folder / SCHEDULE)
     steps, ends, minutes = len(record) - 1, phase_starts(record), recipe.training.minutes

@@ -21,7 +21,7 @@ from xfm.reports.stored import DETAILS, METRICS, PARTS_FOLDER, read_object, read
 from xfm.reports.thumbnails import Thumbnails
 from xfm.results_folder import run_of
 from xfm.training.flags import ENOUGH_STEPS, What, read_flags, recommended_steps
-from xfm.training.schedule import SCHEDULE, phase_starts, read_schedule
+from xfm.training.schedule_log import SCHEDULE, phase_starts, read_schedule
 
 REPORT = "report.html"
 

@@ -39,9 +39,9 @@ from xfm.reports.scores import Score, write_json, write_scores
 from xfm.reports.stored import DETAILS, MAY_CHANGE, METRICS, part_path, parts_to_keep, read_part
 from xfm.results_folder import Maker, model_digest, require_free, sign, world_mark
 from xfm.tasks.pictures import Pictures
+from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device
 from xfm.training.flags import Flag, plain_flags
-from xfm.training.memory import prepare_process
 from xfm.training.signals import Interrupted
 
 CACHE_FORMAT = 7  # raise it when a part starts to compute something else

@@ -42,8 +42,9 @@ from xfm.results_folder import Maker
 from xfm.tasks.base import Blanked
 from xfm.tasks.class_task import ClassTask
 from xfm.training.flags import Flag, What, plain_flags
-from xfm.training.logging import LOG_FILE, log_lines
+from xfm.training.logging import log_lines
 from xfm.training.pretrain import MODEL_FOLDER
+from xfm.training.run_folder import LOG_FILE
 
 SHOWN_WEIGHTS = 30
 """Weights that the report names."""

@@ -27,7 +27,7 @@ from xfm.tasks.base import Task
 from xfm.tasks.cases import Case
 from xfm.tasks.class_task import ClassTask
 from xfm.training.flags import read_flags
-from xfm.training.logging import LOG_FILE
+from xfm.training.run_folder import LOG_FILE
 
 REPORT = "report.html"
 WORST, LARGEST_MATRIX, CONFUSIONS = 18, 16, 10

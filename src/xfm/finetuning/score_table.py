@@ -35,8 +35,8 @@ from xfm.reports.scores import Score, write_json, write_output, write_scores
 from xfm.reports.stored import DETAILS, METRICS
 from xfm.results_folder import Maker, digest, model_mark, require_free, sign, unused
 from xfm.tasks.pictures import Pictures
+from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device
-from xfm.training.memory import prepare_process
 from xfm.training.pretrain import MODEL_FOLDER
 
 PREDICTIONS, SPLIT = "predictions.jsonl", "test"

@@ -38,9 +38,9 @@ from xfm.tasks.class_task import ClassTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
-from xfm.training.changes import SHOWN
 from xfm.training.checkpoint import list_checkpoints
-from xfm.training.sharing import in_turn
+from xfm.training.resume_checks import SHOWN
+from xfm.training.run_on_one_rank import in_turn
 
 BASELINES_FOLDER, BASELINE_SCORES, BASELINE_ROWS = "baselines", "scores.json", "rows.json"
 AnyTask = Task[Any, Any, Any]
@@ -163,7 +163,7 @@ class Session:
         return self.type.spec.name
 
     def settings(self, blanked: Blanked) -> dict[str, Any]:
-        """What a resumed run must agree with (but for the device), see `xfm.training.loop.train`."""
+        """What a resumed run must agree with (but for the device), see `RunFolder`."""
         data = {"train": self.data.train, "valid": self.data.valid, **self.data.tests}
         return {
             "task": self.type.spec.name,

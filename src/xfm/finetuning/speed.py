@@ -17,9 +17,9 @@ from xfm.finetuning.plan import training_config
 from xfm.finetuning.probing import encoded
 from xfm.modeling.weights import write_tensors
 from xfm.tasks.base import Task, seeded
-from xfm.training.loop import train
-from xfm.training.progress import BySteps
+from xfm.training.clock import TrainingClock
 from xfm.training.snapshot import unique_state
+from xfm.training.trainer import Trainer
 
 STEPS, ROWS = 6, 64
 """Steps that are timed, after one that is not, and rows that are predicted."""
@@ -179,21 +179,11 @@ def _step(task: Task[Any, Any, Any], config: FinetuneConfig, clock: Clock) -> fl
     with seeded(task.settings.seed):
         adapt(task.module, config.tune)
     short = replace(config, steps=STEPS + 1)
-    course = BySteps(short.steps, clock=clock)
-    settings = training_config(short, task.settings)
-    train(
-        task.module,
-        task.loss,
-        task.batches,
-        settings,
-        course=course,
-        is_new=task.is_new,
-        origins=lambda batch: range(task.settings.batch_size),
-        progress=False,
-        tensorboard=False,
-        device=task.settings.device,
-    )
-    ends = [moment.seconds for moment in course.moments]
+    training, device = TrainingClock(short.steps, timer=clock), task.settings.device
+    settings, is_new = training_config(short, task.settings), task.is_new
+    loss = lambda model, batch, generator: task.loss(batch, generator)  # noqa: E731
+    Trainer(task.module, loss, task.batches, settings, clock=training, is_new=is_new, device=device).fit()
+    ends = [moment.seconds for moment in training.moments]
     return (ends[-1] - ends[1]) / max(1, len(ends) - 2)
 
 

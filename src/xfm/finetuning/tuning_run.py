@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
@@ -19,14 +19,17 @@ from xfm.finetuning.plan import training_config
 from xfm.finetuning.probing import LinearFit
 from xfm.finetuning.watch import Look, Watch
 from xfm.modeling.low_rank import LowRank
-from xfm.objectives.losses import Losses
+from xfm.objectives.losses import Losses, StepLoss
 from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
 from xfm.tasks.reading import Portion
 from xfm.training import distributed
-from xfm.training.averaging import WeightAverage
-from xfm.training.loop import train
-from xfm.training.progress import ByLimit
-from xfm.training.schedule import SCHEDULE, read_schedule
+from xfm.training.callbacks import AfterUpdate, Checkpoints, EarlyStopping
+from xfm.training.clock import TrainingClock
+from xfm.training.ema import WeightAverage
+from xfm.training.logging import RunLog
+from xfm.training.run_folder import RunFolder
+from xfm.training.schedule_log import SCHEDULE, read_schedule
+from xfm.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -85,15 +88,15 @@ def tune(
         limit: seconds after which the training ends before its steps; 0 for none.
 
     Raises:
-        UserError: see `xfm.training.loop.train`.
+        UserError: see `xfm.training.trainer.Trainer.fit`.
         Interrupted: SIGINT or SIGTERM came; the run is saved, if there is a folder.
     """
     with seeded(task.settings.seed):  # LoRA's additions begin with draws
         adapt(task.module, config.tune)
-    course = ByLimit(config.steps, limit) if limit else None
-    watch = Watch(task, valid, config, folder, progress, course and (lambda step: course.at(step).share))
-    if course and resume and folder:
-        course.begin(kept=read_schedule(folder / SCHEDULE))
+    clock = TrainingClock(config.steps, limit) if limit else None
+    watch = Watch(task, valid, config, folder, progress, clock and (lambda step: clock.at(step).share))
+    if clock and resume and folder:
+        clock.begin(kept=read_schedule(folder / SCHEDULE))
 
     def is_new(name: str) -> bool:
         return task.is_new(name) or is_low_rank(name)
@@ -106,25 +109,20 @@ def tune(
     step, seconds, limited, precision = max(watch.looks, default=0), 0.0, False, None
     totals: list[tuple[float, Tensor]] = []
     if not (resume and watch.enough):
-        result = train(
+        allowed, average = frozenset({Change.PROCESSES}), [AfterUpdate(averaged.update)] if averaged else []
+        ending = EarlyStopping(_finished(watch, averaged))
+        trainer = Trainer(
             averaged or task.module,
-            _losses(task, None if folder else totals),
+            TaskLoss(task, None if folder else totals),
             lambda start, stop: task.portions(start, stop, config.accumulate),
             training_config(config, task.settings, minutes),
-            folder,
-            course=course,
+            RunFolder(folder, settings, allowed=allowed) if folder else None,
+            clock=clock,
             is_new=averaged.by_own_name(is_new) if averaged else is_new,
-            settings=settings,
-            origins=lambda portion: range(portion.rows),
-            count=lambda portion: portion.count,
-            resume=resume,
-            progress=progress,
+            callbacks=[*average, RunLog(progress), ending, Checkpoints()],
             device=task.settings.device,
-            finished=_finished(watch, averaged),
-            after_step=averaged.update if averaged else lambda: None,
-            allowed=frozenset({Change.PROCESSES}),
-        )
-        step, seconds, precision = result.step, result.seconds, result.precision
+        ).fit(resume)
+        step, seconds, precision = trainer.step, trainer.seconds, trainer.precision
         limited = limit > 0 and step < config.steps and not watch.enough
         if progress and step < config.steps and (limited or not minutes):
             _say_end(step, limited, config.patience)
@@ -145,18 +143,33 @@ def _say_end(step: int, limited: bool, patience: int) -> None:
     tqdm.write(f"step {step}: {'the time for the training is over' if limited else enough}", file=sys.stderr)
 
 
-def _losses(
-    task: Task[Row, BatchT, Prediction], totals: list[tuple[float, Tensor]] | None
-) -> Callable[[Portion[BatchT], torch.Generator], Losses]:
-    """The task's losses of portions; their totals are appended, and stay on the device until all are read."""
+class TaskLoss(StepLoss[Portion[BatchT]]):
+    """The losses of a task, as the mean over what its portions count.
 
-    def losses(portion: Portion[BatchT], generator: torch.Generator) -> Losses:
-        found = task.loss(portion.batch, generator)
-        if totals is not None:
-            totals.append((portion.count, found.total.detach().float()))
+    Args:
+        task: the task, whose module is trained.
+        totals: receives count and loss of each portion, on the device until all are read; None keeps none.
+    """
+
+    def __init__(
+        self, task: Task[Row, BatchT, Prediction], totals: list[tuple[float, Tensor]] | None
+    ) -> None:
+        self.task, self.totals = task, totals
+
+    def __call__(self, model: nn.Module, part: Portion[BatchT], generator: torch.Generator) -> Losses:
+        """The losses of a portion."""
+        found = self.task.loss(part.batch, generator)
+        if self.totals is not None:
+            self.totals.append((part.count, found.total.detach().float()))
         return found
 
-    return losses
+    def count(self, batch: Portion[BatchT]) -> float:
+        """What the task's losses are means of."""
+        return batch.count
+
+    def origins(self, batch: Portion[BatchT]) -> range:
+        """One number a row."""
+        return range(batch.rows)
 
 
 def _step_losses(totals: Sequence[tuple[float, Tensor]], accumulate: int) -> tuple[float, ...]:

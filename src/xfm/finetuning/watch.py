@@ -16,9 +16,9 @@ from xfm.modeling.model_files import WEIGHTS
 from xfm.modeling.weights import write_tensors
 from xfm.tasks.base import BatchT, Prediction, Row, Task
 from xfm.training import distributed
+from xfm.training.atomic_folder import SAVED_BEFORE, write_folder
 from xfm.training.checkpoint import load_weights
 from xfm.training.snapshot import unique_state
-from xfm.training.storage import SAVED_BEFORE, write_folder
 
 LOOKS_FILE, BEST_FOLDER = "validation.jsonl", "best"
 

@@ -16,7 +16,8 @@ from xfm.modeling.heads import DeepHead
 from xfm.objectives.losses import Losses
 from xfm.tasks.class_losses import classification_losses
 from xfm.tasks.sampling import seeded
-from xfm.training.loop import train
+from xfm.training.logging import RunLog
+from xfm.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ def fit_head(
     with seeded(seed):
         module = FeatureHead(width, len(classes))
 
-    def losses(batch: FeatureBatch, generator: torch.Generator) -> Losses:
-        return classification_losses(module(batch.features), batch.labels, config.label_smoothing)
+    def losses(model: FeatureHead, batch: FeatureBatch, generator: torch.Generator) -> Losses:
+        return classification_losses(model(batch.features), batch.labels, config.label_smoothing)
 
     def batches(start: int, stop: int) -> Iterator[FeatureBatch]:
         for rows in _orders(count, size, seed, start, stop):
@@ -110,16 +111,7 @@ def fit_head(
         save_every=0,
         log_every=max(1, steps // 10),
     )
-    train(
-        module,
-        losses,
-        batches,
-        training,
-        origins=lambda batch: range(len(batch.labels)),
-        progress=progress,
-        tensorboard=False,
-        device=device,
-    )
+    Trainer(module, losses, batches, training, callbacks=[RunLog(progress)], device=device).fit()
     return TrainedHead(module.cpu().eval(), classes)
 
 

@@ -30,8 +30,8 @@ from xfm.reports.scores import Score, write_json, write_scores
 from xfm.reports.stored import METRICS
 from xfm.results_folder import Maker, digest, model_digest, require_free, sign
 from xfm.tasks.rows import Labelled
+from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device
-from xfm.training.memory import prepare_process
 
 CACHE, DETAILS, MODEL = "features", "probe.json", "model"
 

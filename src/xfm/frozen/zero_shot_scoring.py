@@ -20,7 +20,7 @@ from xfm.modeling.named import model_folder
 from xfm.reports.scores import Score, write_scores
 from xfm.results_folder import require_free, sign
 from xfm.tasks.rows import Labelled
-from xfm.training.memory import prepare_process
+from xfm.training.cpu_runtime import prepare_process
 
 
 @holds("out")

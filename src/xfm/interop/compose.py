@@ -28,12 +28,12 @@ from xfm.interop.foreign import read_timm, read_transformers
 from xfm.interop.parts import LanguagePart, VisionPart
 from xfm.interop.sources import SETTING_FILES, TOKENIZER_FILES, fetch_repository
 from xfm.modeling.belongings import CODE_LICENCE, UNSEEN
+from xfm.modeling.composition import HEADS
 from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.modeling.model_files import FRESH
 from xfm.modeling.xfm import XFM
 
 TIMM, TRANSFORMERS, FRESH_VISION = "timm:", "hf:", "fresh"
-_FRESH = ("fusion.", "fusion_head.", "vision_proj.", "text_proj.", "temperature", "itm_head.", "bbox_head.")
 # timm's names of BEiTs without a tag stand for the weights that timm takes then.
 _DEFAULT_TAGS = {
     "beit_base_patch16_224": "in22k_ft_in22k_in1k",
@@ -115,8 +115,11 @@ def compose(language: str, vision: str | None, recipe: Recipe) -> Pretrained:
         model.language_head.load_state_dict(words.head)
     parts = {"language": words} if eyes is None else {"language": words, "vision": eyes}
     sources = {name: part.source for name, part in parts.items()}
-    fresh: list[str] = [*_FRESH] if config.sees else []
+    fresh: list[str] = []
     if config.sees:
+        own = tuple(model.state_dict())
+        heads = [head for head in HEADS if any(name.startswith(head) for name in own)]
+        fresh = ["fusion.", *(head for head in heads if head != "language_head.")]
         fresh += ["vision."] if eyes is None else [f"vision.{name}" for name in eyes.fresh]
     provenance = {
         "composed": {**sources, **({"recipe": recipe.name} if config.sees else {})},

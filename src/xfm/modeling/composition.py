@@ -18,10 +18,10 @@ from xfm.modeling.precision import at_least_float32
 from xfm.modeling.queries import FusionQuery, ImageBank, TextBank
 
 TEMPERATURE_RANGE = (0.001, 0.5)
-SEEING_PARTS = (
-    "vision", "fusion", "vision_proj", "text_proj", "itm_head", "bbox_head", "fusion_head"
-)  # fmt: skip
-"""Parts that a language-only model lacks."""
+PAIR_HEADS = ("vision_proj.", "text_proj.", "temperature", "itm_head.", "bbox_head.")
+"""Beginnings of the names of projections, temperature and heads of pairs: the published code's own."""
+HEADS = (*PAIR_HEADS, "language_head.", "fusion_head.", "pixel_head.")
+"""Beginnings of the names of everything that is in no encoder."""
 
 
 class Composition:
@@ -56,8 +56,9 @@ class Composition:
 
     def lack_pictures(self) -> None:
         """Put `Absent` in the place of all that only a model of pictures and texts has."""
-        for name in SEEING_PARTS:
-            setattr(self, name, Absent())
+        kept = ("temperature", "language_head.", "pixel_head.")
+        for name in ("vision.", "fusion.", *(head for head in HEADS if head not in kept)):
+            setattr(self, name.removesuffix("."), Absent())
         self.pixel_head = None
 
     @property

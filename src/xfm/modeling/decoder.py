@@ -20,6 +20,8 @@ class Decoder(nn.Module):
     For answers the memory is the fused question, for captions it is the picture.
     """
 
+    last_norms: tuple[nn.Module, ...] = ()  # every layer ends with its own
+
     def __init__(self, model: Backbone, memory_width: int) -> None:
         """Copy the parts of `model`; a memory of another width gets fresh keys and values."""
         super().__init__()

@@ -1,6 +1,6 @@
 """What the rest of the code asks of the two encoders, and the one place that builds them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -23,7 +23,21 @@ AnyVision = VisionEncoder | TimmVision
 AnyLanguage = LanguageEncoder | TransformersText
 
 
-class VisionLike(Protocol):
+class Layered(Protocol):
+    """What trainings ask of an encoder: its layers have learning rates of their own, and are sharded."""
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """The layers, from the first on; one may name parts of itself as `units` that are gathered alone."""
+        ...
+
+    @property
+    def last_norms(self) -> Sequence[nn.Module]:
+        """The norms behind the last layer."""
+        ...
+
+
+class VisionLike(Layered, Protocol):
     """Pictures to patch vectors, row-major, with the pooled vector in slot 0."""
 
     def __call__(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
@@ -43,7 +57,7 @@ class VisionLike(Protocol):
         ...
 
 
-class LanguageLike(Protocol):
+class LanguageLike(Layered, Protocol):
     """Texts to hidden states; the first token stands for the text."""
 
     @property
@@ -90,3 +104,22 @@ def encode_first(language: AnyLanguage, ids: Tensor, mask: Tensor) -> Tensor:
     """[R, T] ids and mask -> [R, D] token 0 alone; cheaper where the encoder has a method of this name."""
     alone = getattr(language, "encode_first", None)
     return alone(ids, mask) if alone else language(ids, mask)[:, 0]
+
+
+def layered_parts(model: nn.Module) -> Iterator[tuple[str, Layered]]:
+    """The encoders and decoders of a model or a task's model, with their names in it."""
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] in ("vision", "language", "fusion", "decoder") and hasattr(
+            module, "layers"
+        ):
+            yield name, module  # pyright: ignore[reportReturnType]
+
+
+def layers_of(model: nn.Module) -> list[nn.Module]:
+    """The layers of all encoders and decoders of a model."""
+    return [layer for _, part in layered_parts(model) for layer in part.layers]
+
+
+def units_of(model: nn.Module) -> list[nn.Module]:
+    """Parts of the layers that compute one after the other, each from what the last one gave."""
+    return [unit for layer in layers_of(model) for unit in getattr(layer, "units", (layer,))]

@@ -58,6 +58,11 @@ class FusionLayer(nn.Module):
         self.cross_attention = CrossAttention(width, source_width, config.heads, config.dropout)
         self.feed_forward = FeedForward(width, config.mlp_width, config.dropout)
 
+    @property
+    def units(self) -> tuple[nn.Module, ...]:
+        """Parts that are gathered alone."""
+        return self.attention, self.cross_attention, self.feed_forward
+
     def forward(self, states: Tensor, texts: Texts | None, memories: Memories) -> Tensor:
         """Attend to texts and pictures.
 
@@ -81,6 +86,8 @@ class FusionEncoder(nn.Module):
     """
 
     positions: Tensor | None
+
+    last_norms: tuple[nn.Module, ...] = ()  # every layer ends with its own
 
     def __init__(self, config: FusionConfig, language: AnyLanguageConfig, image_width: int) -> None:
         super().__init__()

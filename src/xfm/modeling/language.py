@@ -19,6 +19,11 @@ class LanguageLayer(nn.Module):
         self.attention = SelfAttention(config.width, config.heads, config.dropout, config.norm_eps)
         self.feed_forward = FeedForward(config.width, config.mlp_width, config.dropout, config.norm_eps)
 
+    @property
+    def units(self) -> tuple[nn.Module, ...]:
+        """Parts that are gathered alone."""
+        return self.attention, self.feed_forward
+
     def forward(self, states: Tensor, texts: Texts) -> Tensor:
         """[R, T, D], or the N tokens [N, D] of a packed layout -> the same shape."""
         return self.feed_forward(self.attention(states, texts))
@@ -26,6 +31,8 @@ class LanguageLayer(nn.Module):
 
 class LanguageEncoder(nn.Module):
     """Token ids to hidden states."""
+
+    last_norms: tuple[nn.Module, ...] = ()  # every layer ends with its own
 
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()

@@ -1,7 +1,9 @@
-"""What other libraries raise, as sentences."""
+"""Other libraries: what they raise, as sentences, and the layers of their encoders."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+
+from torch import nn
 
 from xfm.errors import UserError, first_line
 
@@ -26,3 +28,20 @@ def explained(what: str, remedy: str, *kinds: type[Exception]) -> Iterator[None]
         if not isinstance(error, kinds or Exception):
             raise
         raise UserError(f"{what} ({first_line(error)}); {remedy}") from error
+
+
+def find_layers(trunk: nn.Module) -> list[nn.Module]:
+    """Members of the outermost lists of more than one module of the same class."""
+    for child in trunk.children():
+        members = list(child.children()) if isinstance(child, nn.ModuleList | nn.Sequential) else []
+        if len(members) > 1 and len({type(member) for member in members}) == 1:
+            return members
+    return [layer for child in trunk.children() for layer in find_layers(child)]
+
+
+def last_norms(trunk: nn.Module, layers: Iterable[nn.Module]) -> list[nn.Module]:
+    """Norms that are in no layer and no embedding."""
+    inside = {id(part) for layer in layers for part in layer.modules()}
+    named = {name: part for name, part in trunk.named_modules() if id(part) not in inside}
+    ends = ("norm", "fc_norm")
+    return [one for name, one in named.items() if name.rpartition(".")[2] in ends and "embed" not in name]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from xfm.config.encoders import TimmVisionConfig
 from xfm.errors import UserError, import_extra
-from xfm.modeling.libraries import explained
+from xfm.modeling.libraries import explained, last_norms
 
 
 class TimmVision(nn.Module):
@@ -32,6 +32,16 @@ class TimmVision(nn.Module):
             return patches
         masked = self._patch_mask.view(*patches.shape[:-1], 1)
         return torch.where(masked, self.mask_vector.to(patches.dtype), patches)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """timm's blocks."""
+        return self.trunk.blocks
+
+    @property
+    def last_norms(self) -> list[nn.Module]:
+        """Those before and after the pooling."""
+        return last_norms(self.trunk, self.layers)
 
     @torch.no_grad()
     def compute_buffers(self) -> None:

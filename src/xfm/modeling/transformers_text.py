@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from xfm.config.encoders import MAX_DEPTH, TransformersTextConfig
 from xfm.errors import UserError, import_extra
 from xfm.modeling.layers import Embeddings
-from xfm.modeling.libraries import explained
+from xfm.modeling.libraries import explained, find_layers, last_norms
 
 # What would load code or other weights, or belongs to the place where the file came from.
 _DROPPED = frozenset({"auto_map", "quantization_config", "dtype", "torch_dtype", "_name_or_path"})
@@ -22,6 +22,16 @@ class TransformersText(nn.Module):
         super().__init__()
         self.config = config
         self.trunk = create_trunk(config.settings)
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The members of the model's list of layers."""
+        return find_layers(self.trunk)
+
+    @property
+    def last_norms(self) -> list[nn.Module]:
+        """That of models that normalise before each layer."""
+        return last_norms(self.trunk, self.layers)
 
     @property
     def words(self) -> nn.Embedding:

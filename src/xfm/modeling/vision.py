@@ -154,6 +154,16 @@ class VisionEncoder(nn.Module):
         self.compute_buffers()
         self._initialise()
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The blocks."""
+        return self.blocks
+
+    @property
+    def last_norms(self) -> tuple[nn.Module, ...]:
+        """The norm of the patches."""
+        return (self.norm,)
+
     def compute_buffers(self) -> None:
         """Compute what the grid alone decides, and what no file of weights holds."""
         grid = self.config.grid

@@ -11,29 +11,29 @@ from torch import Tensor
 
 from xfm.modeling.composition import Backbone
 from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
-from xfm.objectives.identity import same_identity
+from xfm.objectives.duplicates import same_identity
+from xfm.objectives.embeddings import PairEmbeddings
+from xfm.objectives.global_batch import CachedContrast, ContrastOutput, GlobalBatch
 from xfm.objectives.itc import rows_loss
 from xfm.objectives.text_rows import TextRows
-from xfm.objectives.vectors import Vectors
-from xfm.objectives.whole import Contrasted, Kept, WholeStep
 
 
-def vectors_of(model: Backbone, rows: TextRows, policy: GradientPolicy) -> Vectors:
+def vectors_of(model: Backbone, rows: TextRows, policy: GradientPolicy) -> PairEmbeddings:
     """Rows as contrast compares them; gradients go where the policy says."""
     image = model.project_image(policy.gate(Objective.ITC, EncoderName.VISION, rows.slot0))
     states = policy.gate(Objective.ITC, EncoderName.LANGUAGE, rows.texts.states)
-    return Vectors(image, model.project_text(states[:, 0]), rows.image_identity, rows.text_identity)
+    return PairEmbeddings(image, model.project_text(states[:, 0]), rows.image_identity, rows.text_identity)
 
 
-def gathered(vectors: Vectors, source: str, whole: WholeStep) -> Vectors:
+def gathered(vectors: PairEmbeddings, source: str, whole: GlobalBatch) -> PairEmbeddings:
     """The rows of all processes, with the gradient of remote ones."""
     identities = whole.gather(source, torch.stack([vectors.image_identity, vectors.text_identity], dim=1))
     image, text = whole.gather(source, vectors.image), whole.gather(source, vectors.text)
-    return Vectors(image, text, identities[:, 0], identities[:, 1])
+    return PairEmbeddings(image, text, identities[:, 0], identities[:, 1])
 
 
 @dataclass(frozen=True)
-class Compared:
+class Similarities:
     """R rows compared with N.
 
     Attributes:
@@ -51,7 +51,7 @@ class Compared:
     same: Tensor
 
 
-def compare(rows: Vectors, everyone: Vectors, first: int, temperature: Tensor) -> Compared:
+def compare(rows: PairEmbeddings, everyone: PairEmbeddings, first: int, temperature: Tensor) -> Similarities:
     """Contrast some rows with all.
 
     Args:
@@ -71,7 +71,7 @@ def compare(rows: Vectors, everyone: Vectors, first: int, temperature: Tensor) -
         loss = (rows_loss(by_image, same, own) + rows_loss(by_text, same, own)) / 2
     by_image, by_text = by_image.detach(), by_text.detach()
     right = (by_text.argmax(1) == own).float().mean()
-    return Compared(loss, right, by_image, by_text, same)
+    return Similarities(loss, right, by_image, by_text, same)
 
 
 def judged_pairs(valid: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ def judged_pairs(valid: Tensor) -> Tensor:
     return len(valid) + 2 * valid.sum()
 
 
-def replayed(vectors: Vectors, temperature: Tensor, kept: Kept) -> Contrasted:
+def replayed(vectors: PairEmbeddings, temperature: Tensor, kept: CachedContrast) -> ContrastOutput:
     """The contrast that was computed before, of vectors that are computed again, with gradient this time.
 
     Its gradient by the vectors is known: the loss is replaced by what has this gradient and the same value.
@@ -87,4 +87,6 @@ def replayed(vectors: Vectors, temperature: Tensor, kept: Kept) -> Contrasted:
     products = (vectors.image * kept.image).sum() + (vectors.text * kept.text).sum()
     products = products + (temperature * kept.temperature).sum()
     found = kept.found
-    return Contrasted(found.loss + products - products.detach(), found.right, found.negatives, found.pairs)
+    return ContrastOutput(
+        found.loss + products - products.detach(), found.right, found.negatives, found.pairs
+    )

@@ -10,12 +10,12 @@ from xfm.data.schema import MaskedTokens, Tokens
 from xfm.modeling.composition import Backbone
 from xfm.modeling.gradients import FINE_TUNING
 from xfm.modeling.queries import ImageBank, TextBank
-from xfm.objectives.fused import Asked, answer, ask_matching
-from xfm.objectives.identity import same_identity
+from xfm.objectives.duplicates import same_identity
+from xfm.objectives.fusion_losses import FusionLoss, matching_query, run_fusion
 from xfm.objectives.itc import multi_positive_loss
 from xfm.objectives.itm import Negatives, draw_negatives
-from xfm.objectives.losses import Named
-from xfm.objectives.peers import Gather
+from xfm.objectives.losses import LossDict
+from xfm.objectives.process_group import Gather
 from xfm.objectives.text_rows import TextRows
 
 
@@ -41,7 +41,7 @@ def retrieval_losses(
     gather: Gather,
     text_identity: Tensor | None = None,
     before: int = 0,
-) -> Named:
+) -> LossDict:
     """ITC and ITM of pairs; nothing is detached.
 
     Negatives are drawn among the pairs of all processes, so that several compute what one does: the mean of
@@ -76,7 +76,9 @@ def retrieval_losses(
         pairs = _gathered(pairs, gather)
     asked = [_matching(model, pairs, drawn, own, everyone, every_text)]
     right = same[similarity.argmax(0), torch.arange(len(same), device=same.device)].float().mean()
-    return Named.merge([Named({"itc": itc}, {"itc_accuracy": right}), *answer(model, asked, FINE_TUNING)])
+    return LossDict.merge(
+        [LossDict({"itc": itc}, {"itc_accuracy": right}), *run_fusion(model, asked, FINE_TUNING)]
+    )
 
 
 def _gathered(pairs: _Encoded, gather: Gather) -> _Encoded:
@@ -90,7 +92,7 @@ def _gathered(pairs: _Encoded, gather: Gather) -> _Encoded:
 
 def _matching(
     model: Backbone, pairs: _Encoded, drawn: Negatives, own: Tensor, identity: Tensor, text_identity: Tensor
-) -> Asked:
+) -> FusionLoss:
     """ITM of this process's pairs `own`, with their negatives among the N of all."""
     image, text, valid = drawn.image[own], drawn.text[own], drawn.valid[own]
     if len(identity) > len(own):  # keys and values are made of what is looked at alone
@@ -111,4 +113,4 @@ def _matching(
         image_identity=identity,
         text_identity=text_identity,
     )
-    return ask_matching(model, rows, Negatives(image, text, valid), own, drawn.valid)
+    return matching_query(model, rows, Negatives(image, text, valid), own, drawn.valid)

@@ -1,14 +1,19 @@
-"""What a step of any objective returns."""
+"""What a training minimises, and what each batch gives of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+B = TypeVar("B")
+NoGrad = Callable[..., Any]
+"""Calls a function with the model and further arguments, without gradient, as the strategy needs it."""
 
 
 @dataclass(frozen=True)
-class Named:
+class LossDict:
     """Losses and metrics by name.
 
     Attributes:
@@ -19,15 +24,15 @@ class Named:
     losses: dict[str, Tensor] = field(default_factory=dict)
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
-    def weighed(self, factor: Tensor | float) -> "Named":
+    def weighed(self, factor: Tensor | float) -> "LossDict":
         """The same, each times what it counts for."""
         losses = {name: value * factor for name, value in self.losses.items()}
-        return Named(losses, {name: value * factor for name, value in self.metrics.items()})
+        return LossDict(losses, {name: value * factor for name, value in self.metrics.items()})
 
     @staticmethod
-    def merge(parts: Iterable["Named"], prefix: str = "") -> "Named":
+    def merge(parts: Iterable["LossDict"], prefix: str = "") -> "LossDict":
         """All of them together, with a prefix to their names."""
-        merged = Named()
+        merged = LossDict()
         for part in parts:
             merged.losses.update({prefix + name: value for name, value in part.losses.items()})
             merged.metrics.update({prefix + name: value for name, value in part.metrics.items()})
@@ -53,5 +58,51 @@ class Losses:
         """Those of a batch that was taken in several parts, each with losses of its own."""
         if len(several) == 1:
             return several[0]
-        named = Named.merge(Named(one.parts, one.metrics) for one in several)
+        named = LossDict.merge(LossDict(one.parts, one.metrics) for one in several)
         return Losses(torch.stack([one.total for one in several]).sum(), named.losses, named.metrics)
+
+
+class StepLoss(Generic[B]):
+    """What a training minimises: by default the mean of a function over the batches of a step.
+
+    The pre-training step and a task of fine-tuning say more of their batches by the other methods.
+
+    Args:
+        function: the losses of a batch on the device, given the model and a generator that lies there, too.
+    """
+
+    def __init__(self, function: Callable[[Any, Any, torch.Generator], Losses]) -> None:
+        self.function = function
+
+    def __call__(self, model: nn.Module, part: Any, generator: torch.Generator) -> Losses:
+        """The losses of a part of a step."""
+        return self.function(model, part, generator)
+
+    def split(
+        self, model: nn.Module, batches: Sequence[B], generator: torch.Generator, no_grad: NoGrad
+    ) -> Sequence[Sequence[Any]]:
+        """The parts of each batch of a step, whose losses add up; each has a backward pass of its own.
+
+        Args:
+            model: what is trained.
+            batches: of the step, on the device.
+            generator: the same in all processes.
+            no_grad: for what is to be computed of all batches before the first part is.
+        """
+        return [[batch] for batch in batches]
+
+    def count(self, batch: B) -> float | None:
+        """How many rows (tokens, ...) the losses of a batch are means of.
+
+        The loss of a step is then the mean over those of all processes and accumulated batches. None where
+        each batch counts the same.
+        """
+        return None
+
+    def stage(self, batch: B) -> Hashable:
+        """Steps of one stage use the same parameters; None where nobody knows."""
+        return None
+
+    def origins(self, batch: B) -> Sequence[object]:
+        """Where the samples of a batch came from, one entry a sample, for messages and samples a second."""
+        return getattr(batch, "origins", ())

@@ -10,12 +10,20 @@ from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.modeling.composition import Backbone
 from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
-from xfm.objectives.losses import Losses, Named
+from xfm.objectives.global_batch import GlobalBatch, single
+from xfm.objectives.losses import LossDict, Losses
 from xfm.objectives.mim import mim_loss, pixel_loss
 from xfm.objectives.text_rows import pair_rows, region_rows
 from xfm.objectives.tokens import masked_token_loss
 from xfm.objectives.vision_text import Source, vision_text_losses
-from xfm.objectives.whole import WholeStep, alone
+
+NEEDED_BY = {"text": ("mlm",), "image": ("mim",)}
+"""The weights of the losses that need a batch's plain texts, and its pictures without texts."""
+
+
+def is_needed(source: str, weights: LossConfig) -> bool:
+    """Whether any loss needs a source of a batch; pairs and regions always have contrast."""
+    return source not in NEEDED_BY or any(getattr(weights, name) for name in NEEDED_BY[source])
 
 
 def pretraining_losses(
@@ -24,7 +32,7 @@ def pretraining_losses(
     policy: GradientPolicy,
     weights: LossConfig,
     generator: torch.Generator,
-    whole: WholeStep | None = None,
+    whole: GlobalBatch | None = None,
     target: MimTarget = MimTarget.STATES,
 ) -> Losses:
     """All losses of a batch.
@@ -45,18 +53,18 @@ def pretraining_losses(
         Parts and metrics are named "source/loss", as in "pair/itc".
     """
     model.clamp_temperature()
-    whole = whole or alone(batch)
-    found: list[Named] = []
+    whole = whole or single(batch)
+    found: list[LossDict] = []
     images = encode_unmasked(model, batch.pair, batch.region)
     texts = encode_texts(model, batch, policy, weights)
-    if batch.text is not None and texts.plain is not None:
+    if batch.text is not None and texts.plain is not None and weights.mlm:
         learned = text_losses(model, batch.text, texts.plain, policy)
-        found.append(Named.merge([learned.weighed(whole.factor("text/tokens_masked"))], "text/"))
+        found.append(LossDict.merge([learned.weighed(whole.loss_scale("text/tokens_masked"))], "text/"))
     if weights.mim:
         found.append(mim_losses(model, batch, images.get("pair"), policy, whole, target))
     sources = sources_of(batch, images, texts)
     found.append(vision_text_losses(model, sources, policy, weights, generator, whole))
-    named = Named.merge(found)
+    named = LossDict.merge(found)
     if not named.losses:
         raise ValueError("the batch holds nothing to learn from")
     weighted = [getattr(weights, name.rpartition("/")[2]) * part for name, part in named.losses.items()]
@@ -84,7 +92,7 @@ class TextStates:
     """What the language encoder gives, by source: [R, T, Dt] each.
 
     Attributes:
-        plain: of the masked plain text; None where MLM has no weight or there is none.
+        plain: of the masked plain text; None where no loss needs it or there is none.
         clear, masked: of the captions of `pair` and the phrases of `region`; the masked ones are empty where
             IMLM has no weight.
     """
@@ -109,7 +117,7 @@ def encode_texts(
     given = {"pair": batch.pair, "region": batch.region}
     captioned = {name: source for name, source in given.items() if source is not None}
     learning = {("clear", name): source.tokens for name, source in captioned.items()}
-    if batch.text is not None and weights.mlm:
+    if batch.text is not None and is_needed("text", weights):
         learning["plain", "text"] = Tokens(batch.text.masked.ids, batch.text.tokens.mask)
     masked = {
         ("masked", name): Tokens(source.masked.ids, source.tokens.mask)
@@ -133,11 +141,11 @@ def _encoded(model: Backbone, texts: dict[tuple[str, str], Tokens]) -> dict[tupl
     return dict(zip(texts, model.encode_texts(list(texts.values())), strict=True)) if texts else {}
 
 
-def text_losses(model: Backbone, batch: TextBatch, states: Tensor, policy: GradientPolicy) -> Named:
+def text_losses(model: Backbone, batch: TextBatch, states: Tensor, policy: GradientPolicy) -> LossDict:
     """MLM on plain text, given its states [R, T, Dt]: the language encoder alone."""
     states = policy.gate(Objective.MLM, EncoderName.LANGUAGE, states)
     loss, right = masked_token_loss(states, batch.masked, model.language_logits)
-    return Named({"mlm": loss}, {"mlm_accuracy": right})
+    return LossDict({"mlm": loss}, {"mlm_accuracy": right})
 
 
 def encode_unmasked(model: Backbone, pair: PairBatch | None, region: RegionBatch | None) -> dict[str, Tensor]:
@@ -154,9 +162,9 @@ def mim_losses(
     batch: Batch,
     pair_states: Tensor | None,
     policy: GradientPolicy,
-    whole: WholeStep,
+    whole: GlobalBatch,
     target: MimTarget = MimTarget.STATES,
-) -> Named:
+) -> LossDict:
     """MIM on pictures and, where they carry patch masks, on the pairs' pictures: one masked pass for both.
 
     Of states, the pairs' target is the unmasked pass that the other objectives use anyway; pictures without
@@ -169,7 +177,7 @@ def mim_losses(
     if pair is not None and pair.patch_mask is not None:
         masked["pair"] = (pair.pixels, pair.patch_mask)
     if not masked:
-        return Named()
+        return LossDict()
     pixels, masks = (torch.cat(parts) for parts in zip(*masked.values(), strict=True))
     predicted = policy.gate(Objective.MIM, EncoderName.VISION, model.encode_image(pixels, masks))
     sizes = [len(mask) for _, mask in masked.values()]
@@ -178,7 +186,7 @@ def mim_losses(
             raise ValueError("training.mim_target pixels needs model.pixel_head: true")
         drawn, size = model.pixel_head(predicted[:, 1:]), model.config.seeing.patch_size
         losses = [
-            pixel_loss(part, source, mask, size) * whole.factor(f"{name}/patches_masked")
+            pixel_loss(part, source, mask, size) * whole.loss_scale(f"{name}/patches_masked")
             for part, (name, (source, mask)) in zip(drawn.split(sizes), masked.items(), strict=True)
         ]
     else:
@@ -186,9 +194,11 @@ def mim_losses(
         if image is not None:
             with torch.no_grad():
                 wholes["image"] = model.encode_image(image.pixels)
-        factors = {n: (whole.factor(f"{n}/patches_masked"), whole.factor(f"{n}/rows")) for n in masked}
+        factors = {
+            n: (whole.loss_scale(f"{n}/patches_masked"), whole.loss_scale(f"{n}/rows")) for n in masked
+        }
         losses = [
             mim_loss(part, wholes[name], mask, factors=factors[name])
             for part, (name, (_, mask)) in zip(predicted.split(sizes), masked.items(), strict=True)
         ]
-    return Named({f"{name}/mim": loss for name, loss in zip(masked, losses, strict=True)})
+    return LossDict({f"{name}/mim": loss for name, loss in zip(masked, losses, strict=True)})

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xfm.objectives.losses import Named
-from xfm.objectives.peers import Gather
+from xfm.objectives.losses import LossDict
+from xfm.objectives.process_group import Gather
 
 
 def contrasted(similarity: Tensor, own: Tensor, left_out: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def text_ranking_losses(
     temperature: Tensor,
     gather: Gather,
     before: int = 0,
-) -> Named:
+) -> LossDict:
     """The loss of this process's anchors among the candidates of all processes.
 
     The mean of the processes' losses, weighed by their anchors, is the loss of the whole batch.
@@ -69,4 +69,4 @@ def text_ranking_losses(
         logits = contrasted(anchors @ everything.t() / temperature, own, left_out)
         loss = F.cross_entropy(logits, own)
     right = (logits.detach().argmax(1) == own).float().mean()
-    return Named({"ranking": loss}, {"ranking_accuracy": right})
+    return LossDict({"ranking": loss}, {"ranking_accuracy": right})

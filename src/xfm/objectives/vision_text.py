@@ -14,14 +14,14 @@ from torch import Tensor
 from xfm.config.training import LossConfig
 from xfm.modeling.composition import Backbone
 from xfm.modeling.gradients import GradientPolicy
-from xfm.objectives.borrowing import padded_alike, with_borrowed
-from xfm.objectives.contrast import Compared, compare, gathered, judged_pairs, replayed, vectors_of
-from xfm.objectives.fused import Asked, answer, ask_boxes, ask_filling, ask_matching
+from xfm.objectives.contrast import Similarities, compare, gathered, judged_pairs, replayed, vectors_of
+from xfm.objectives.cross_rank_negatives import padded_alike, with_borrowed
+from xfm.objectives.embeddings import PairEmbeddings
+from xfm.objectives.fusion_losses import FusionLoss, box_query, masked_lm_query, matching_query, run_fusion
+from xfm.objectives.global_batch import ContrastOutput, GlobalBatch
 from xfm.objectives.itm import Block, Negatives, draw_negatives
-from xfm.objectives.losses import Named
+from xfm.objectives.losses import LossDict
 from xfm.objectives.text_rows import TextRows
-from xfm.objectives.vectors import Vectors
-from xfm.objectives.whole import Contrasted, WholeStep
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Source:
 def contrast(
     source: str,
     rows: TextRows,
-    vectors: Vectors,
+    vectors: PairEmbeddings,
     temperature: Tensor,
     weights: LossConfig,
     generator: torch.Generator,
-    whole: WholeStep,
-) -> Contrasted:
+    whole: GlobalBatch,
+) -> ContrastOutput:
     """ITC over the whole of a step, and the negatives that ITM needs if it has a weight.
 
     Args:
@@ -65,18 +65,18 @@ def contrast(
         return replayed(vectors, temperature, whole.kept[source])
     everyone = gathered(vectors, source, whole)
     compared = compare(vectors, everyone, whole.own_rows(source).start, temperature)
-    factor = whole.factor(f"{source}/rows")
-    found = Contrasted(compared.loss * factor, compared.right * factor)
+    factor = whole.loss_scale(f"{source}/rows")
+    found = ContrastOutput(compared.loss * factor, compared.right * factor)
     if not weights.itm:
         return found
     blocks = whole.blocks(source, rows.image, weights.negative_block)
     negatives = drawn(compared, blocks, weights, generator)
     pairs = whole.peers.total(judged_pairs(negatives.valid))
-    return Contrasted(found.loss, found.right, negatives, pairs)
+    return ContrastOutput(found.loss, found.right, negatives, pairs)
 
 
 def drawn(
-    compared: Compared, blocks: Sequence[Block], weights: LossConfig, generator: torch.Generator
+    compared: Similarities, blocks: Sequence[Block], weights: LossConfig, generator: torch.Generator
 ) -> Negatives:
     """The negatives of some rows, given their comparison with all rows of the batch."""
     floor = weights.negative_floor
@@ -89,30 +89,32 @@ def vision_text_losses(
     policy: GradientPolicy,
     weights: LossConfig,
     generator: torch.Generator,
-    whole: WholeStep,
-) -> Named:
+    whole: GlobalBatch,
+) -> LossDict:
     """ITC and, where they have a weight, ITM, IMLM and (given boxes) BBP, named "source/loss"."""
-    found: list[Named] = []
-    asked: list[tuple[str, Asked]] = []
+    found: list[LossDict] = []
+    asked: list[tuple[str, FusionLoss]] = []
     for source in sources:
         vectors = vectors_of(model, source.rows, policy)
         itc = contrast(source.name, source.rows, vectors, model.temperature, weights, generator, whole)
-        found.append(Named.merge([Named({"itc": itc.loss}, {"itc_accuracy": itc.right})], f"{source.name}/"))
+        found.append(
+            LossDict.merge([LossDict({"itc": itc.loss}, {"itc_accuracy": itc.right})], f"{source.name}/")
+        )
         asks = questions(model, source, vectors, itc, weights, whole)
         asked += [(f"{source.name}/", one) for one in asks]
-    answers = answer(model, [one for _, one in asked], policy)
-    found += [Named.merge([named], prefix) for (prefix, _), named in zip(asked, answers, strict=True)]
-    return Named.merge(found)
+    answers = run_fusion(model, [one for _, one in asked], policy)
+    found += [LossDict.merge([named], prefix) for (prefix, _), named in zip(asked, answers, strict=True)]
+    return LossDict.merge(found)
 
 
 def questions(
     model: Backbone,
     source: Source,
-    vectors: Vectors,
-    contrasted: Contrasted,
+    vectors: PairEmbeddings,
+    contrasted: ContrastOutput,
     weights: LossConfig,
-    whole: WholeStep,
-) -> Iterator[Asked]:
+    whole: GlobalBatch,
+) -> Iterator[FusionLoss]:
     """What is asked of the fusion encoder about a source, given its vectors and their contrast."""
     name, rows, masked_text = source.name, source.rows, source.masked_text
     negatives, pairs = contrasted.negatives, contrasted.pairs
@@ -124,15 +126,15 @@ def questions(
             matched, negatives = remember(matched, negatives, vectors, model.temperature.detach())
             whole.memory.add(source.rows, vectors)
             rows = replace(rows, bank=matched.bank)  # one bank: its pictures are made keys and values of once
-        asks = ask_matching(model, matched, negatives, _own(rows))
+        asks = matching_query(model, matched, negatives, _own(rows))
         valid = judged_pairs(negatives.valid)
-        yield asks if whole.is_all else asks.weighed(valid * whole.parts / pairs)
+        yield asks if whole.is_single else asks.weighed(valid * whole.parts / pairs)
     if masked_text is not None:
         masked_text = F.pad(masked_text, (0, 0, 0, rows.texts.states.shape[1] - masked_text.shape[1]))
-        asks = ask_filling(model, rows, masked_text)
-        yield asks.weighed(whole.factor(f"{name}/tokens_masked"))
+        asks = masked_lm_query(model, rows, masked_text)
+        yield asks.weighed(whole.loss_scale(f"{name}/tokens_masked"))
     if source.boxes is not None and (weights.box_l1 or weights.box_giou):
-        yield ask_boxes(model, rows, *source.boxes).weighed(whole.factor(f"{name}/boxes"))
+        yield box_query(model, rows, *source.boxes).weighed(whole.loss_scale(f"{name}/boxes"))
 
 
 def _own(rows: TextRows) -> Tensor:

@@ -94,7 +94,7 @@ class Between:
 def unit(
     kept: float, flops: float, given: float, passing: float, between: Between, recompute: Recompute
 ) -> Demand:
-    """A part that may keep less than it needs, see `xfm.training.recomputing`.
+    """A part that may keep less than it needs, see `xfm.training.activation_checkpointing`.
 
     Args:
         kept: bytes of all that its backward pass needs.

@@ -8,10 +8,10 @@ from xfm.config.gradients import EncoderName, MimTarget
 from xfm.config.model import ModelConfig
 from xfm.config.phases import Stretch
 from xfm.config.training import Precision, Strategy, TrainingConfig
+from xfm.modeling.encoders import units_of
 from xfm.modeling.weights import without_weights
 from xfm.modeling.xfm import XFM
 from xfm.training.optim import matrix_names
-from xfm.training.strategy import units
 
 BYTES = 4
 """Of a parameter, a gradient and a moment: all are float32."""
@@ -27,7 +27,7 @@ class ModelParts:
         sizes: of every parameter by name.
         matrices: names of those that are weights of linear layers.
         groups: numbers of the matrices of one shape, up to their transposition, the most.
-        units: of every unit the names of its parameters, see `xfm.training.strategy.units`.
+        units: of every unit the names of its parameters, see `xfm.modeling.encoders.units_of`.
     """
 
     sizes: dict[str, int]
@@ -52,7 +52,7 @@ def parts_of(config: ModelConfig) -> ModelParts:
     for name in matrices:
         shape = tuple(sorted(named[name].shape))
         shapes[shape] = shapes.get(shape, 0) + prod(shape)
-    inside = [[by_id[id(p)] for p in unit.parameters()] for unit in units(model)]
+    inside = [[by_id[id(p)] for p in unit.parameters()] for unit in units_of(model)]
     return ModelParts(sizes, matrices, max(shapes.values(), default=0), inside)
 
 

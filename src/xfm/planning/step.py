@@ -230,7 +230,7 @@ class StepModel:
         return first + middle.times(depth - 2) + last
 
     def _remembered(self, sizes: StepSizes) -> float:
-        """States and vectors of pairs of earlier steps, see `xfm.objectives.pair_memory`."""
+        """States and vectors of pairs of earlier steps, see `xfm.objectives.negative_queue`."""
         pairs = sizes.captioned.get("pair")
         if pairs is None or not self.weights.itm:
             return 0.0

@@ -17,7 +17,7 @@ from xfm.metrics.recalls import Ranks, Rule, ranks_of_best_positive
 from xfm.modeling.features import EncodedItems, Encoder
 from xfm.retrieval.search import MATCHING_WEIGHT, cosines, match, rerank_scores, shortlist
 from xfm.training import distributed
-from xfm.training.sharing import own_part
+from xfm.training.run_on_one_rank import own_part
 
 BLOCK = 2 << 20  # scores of a block of queries
 

@@ -9,15 +9,13 @@ from torch import Tensor, nn
 from xfm.config.encoders import AnyLanguageConfig, AnyVisionConfig
 from xfm.config.model import ModelConfig
 from xfm.errors import UserError
+from xfm.modeling.composition import PAIR_HEADS
 from xfm.modeling.heads import MLPHead
 from xfm.modeling.queries import FusionQuery
 from xfm.modeling.task_models import TaskModel
 from xfm.modeling.xfm import XFM
 from xfm.runtimes.backends import Runner
 from xfm.runtimes.graphs import FUSED_WORDS, FUSION, IMAGE, TEXT, WORDS
-
-HEADS = ("vision_proj.", "text_proj.", "temperature", "itm_head.", "bbox_head.")
-"""Beginnings of the names of the small parts that torch computes, in float32 whatever the graphs are in."""
 
 
 class RunVision(nn.Module):
@@ -126,7 +124,7 @@ def refuse(what: str) -> NoReturn:
 
 def small_heads(model: XFM, task: TaskModel | None) -> dict[str, Tensor]:
     """What `RuntimeModel` computes by torch, and a task's head of classes, by their names."""
-    found = {name: t for name, t in model.state_dict().items() if name.startswith(HEADS)}
+    found = {name: t for name, t in model.state_dict().items() if name.startswith(PAIR_HEADS)}
     if task is not None:
         found |= {f"task.{name}": t for name, t in task.added_state().items() if name.startswith("head.")}
     return found

@@ -36,7 +36,7 @@ from xfm.tasks.cases import Case
 from xfm.tasks.described import DescribedTask
 from xfm.tasks.reading import PictureBatches, read_ahead
 from xfm.tasks.rows import Described
-from xfm.training.rows import gather_rows, rows_before
+from xfm.training.collectives import gather_rows, rows_before
 
 RULES = (Rule.CONTRAST, Rule.RERANK)
 SHORTLIST = 16

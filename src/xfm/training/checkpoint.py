@@ -24,9 +24,9 @@ from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.files import clear_leftovers, delete_folder, read_text
 from xfm.modeling.weights import read_tensors, write_tensors
-from xfm.training.sharded import fill, part_like
+from xfm.training.atomic_folder import damage, write_folder
+from xfm.training.dtensor import fill, part_like
 from xfm.training.snapshot import Snapshot, snapshot, unique_state
-from xfm.training.storage import damage, write_folder
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{8,})")

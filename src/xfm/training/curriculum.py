@@ -19,9 +19,9 @@ from xfm.files import write_text, writing
 from xfm.modeling.folder import Preprocessing
 from xfm.paths import home_path
 from xfm.training import distributed
-from xfm.training.progress import BySteps, Moment, Progress, Replayed, progress_of
+from xfm.training.clock import Moment, TrainingClock
 from xfm.training.run_folder import require_new
-from xfm.training.schedule import REPLAYED, SCHEDULE, read_finished, written
+from xfm.training.schedule_log import REPLAYED, SCHEDULE, read_finished, written
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class CurriculumData:
         recipe: the recipe.
         process: this process; batches go to its device.
         preprocessing: mean and deviation of the pixels; CLIP's when None.
-        course: decides which step belongs to which stretch; by steps when None.
+        clock: decides which step belongs to which stretch; by steps when None.
 
     Raises:
         UserError: a corpus of any stretch is missing or damaged, or the tokenizer does not fit the model.
@@ -44,11 +44,11 @@ class CurriculumData:
         recipe: Recipe,
         process: distributed.Process,
         preprocessing: Preprocessing | None = None,
-        course: Progress | None = None,
+        clock: TrainingClock | None = None,
     ) -> None:
         self.device, self._root = process.device, Path(recipe.root)
         self.stretches = recipe.stretches()
-        self.course = course or progress_of(recipe.training, recipe.ends())
+        self.clock = clock or TrainingClock.of(recipe.training, recipe.ends())
         self.accumulate = recipe.training.accumulate
         path = Path(self.stretches[-1].data.tokenizer)
         if not home_path(recipe.root).is_dir() and not path.exists():
@@ -97,7 +97,7 @@ class CurriculumData:
 
     def phase(self, batch: int) -> int:
         """The number of the stretch that the batch with that index belongs to."""
-        return self.course.at(batch // self.accumulate).phase
+        return self.clock.at(batch // self.accumulate).phase
 
     def stretch(self, batch: int) -> Stretch:
         """The stretch of the run that the batch with that index belongs to."""
@@ -167,8 +167,8 @@ def open_stretch(
     )
 
 
-def course_of(recipe: Recipe, folder: Path, replay: Path | None = None, resume: bool = False) -> Progress:
-    """How far a run is before each step: by its steps, by the clock, or as another run went.
+def clock_of(recipe: Recipe, folder: Path, replay: Path | None = None, resume: bool = False) -> TrainingClock:
+    """How far a run is before each step: by its steps, by time, or as another run went.
 
     Args:
         recipe: of the run.
@@ -180,17 +180,17 @@ def course_of(recipe: Recipe, folder: Path, replay: Path | None = None, resume: 
         UserError: there is nothing to follow, or it was a run of another recipe.
     """
     record = distributed.on_first(lambda: _followed(folder, replay, resume))
-    ends, steps = recipe.ends(), recipe.training.steps
-    course = Replayed(record) if record and recipe.training.minutes else progress_of(recipe.training, ends)
+    ends, training = recipe.ends(), recipe.training
+    by_time = bool(record and training.minutes)
+    clock = TrainingClock(record=record) if by_time else TrainingClock.of(training, ends)
     phases = 1 + max((moment.phase for moment in record), default=0)
-    by_steps = record and not recipe.training.minutes
-    if phases > 1 + len(ends) or (by_steps and not _is_by_steps(record, BySteps(steps, ends))):
+    if phases > 1 + len(ends) or (record and not by_time and not _is_by_steps(record, training.steps, ends)):
         raise UserError(
             f"the schedule of {replay or folder / REPLAYED} is not of this recipe: give the one in the "
             "config.yaml beside it, or leave out --replay"
         )
-    course.rates = [stretch.rate for stretch in recipe.stretches()]
-    return course
+    clock.lr_scales = [stretch.rate for stretch in recipe.stretches()]
+    return clock
 
 
 def _followed(folder: Path, replay: Path | None, resume: bool) -> list[Moment]:
@@ -211,9 +211,10 @@ def _followed(folder: Path, replay: Path | None, resume: bool) -> list[Moment]:
     return record
 
 
-def _is_by_steps(record: Sequence[Moment], course: BySteps) -> bool:
+def _is_by_steps(record: Sequence[Moment], steps: int, ends: Sequence[float]) -> bool:
     """Whether a run of so many steps goes as recorded; its rates are then known to the last bit."""
-    own = (course.at(step) for step in range(course.steps + 1))
-    return len(record) == course.steps + 1 and all(
+    clock = TrainingClock(steps, ends=ends)
+    own = (clock.at(step) for step in range(steps + 1))
+    return len(record) == steps + 1 and all(
         (one.share, one.phase) == (other.share, other.phase) for one, other in zip(record, own, strict=True)
     )

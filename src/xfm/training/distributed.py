@@ -2,7 +2,7 @@
 
 A single process needs none of it: every function then does nothing or returns its input. `torchrun` sets the
 environment that `processes` reads. How several hold a model is in `xfm.training.strategy`, what they exchange
-of a batch in `xfm.training.rows`.
+of a batch in `xfm.training.collectives`.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from xfm.errors import SaidElsewhere, UserError, first_line
 from xfm.processes import process_count
-from xfm.training.rounds import name_of_round, patiently
+from xfm.training.rendezvous import name_of_round, patiently
 
 T = TypeVar("T")
 RESTARTS = "TORCHELASTIC_RESTART_COUNT"

@@ -1,16 +1,20 @@
-"""What ends a training from outside, in one sentence: too little memory, lost loaders, lost processes."""
+"""What ends a training, or skips a step, in a sentence: little memory, lost loaders or processes, NaN."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch.distributed as dist
+from torch import Tensor
 
 from xfm.data.workers import loader_death
 from xfm.errors import UserError, first_line
 from xfm.failures import chain, out_of_memory
+from xfm.objectives.losses import Losses
 from xfm.training import distributed
 from xfm.training.signals import Interrupted
 
+SHOWN = 5
+"""Samples that a message names."""
 _LOST_PEER = (
     "Connection closed by peer",
     "Connection reset by peer",
@@ -81,3 +85,17 @@ def _lost(error: BaseException) -> str:
         f"Process {distributed.rank()} of {distributed.world()} (counted from 0) stops{doing} because {who} "
         f"({first_line(error).split('. ')[0]}): look for the message of that one"
     )
+
+
+def why_skipped(results: Sequence[Losses], norm: Tensor) -> str:
+    """What is NaN or infinite of a step's losses, or of the norm of its gradient, in words."""
+    values = {name: value.item() for result in results for name, value in result.parts.items()}
+    broken = [f"{name} {value}" for name, value in values.items() if value - value != 0]
+    return ", ".join(broken) or f"gradient norm {norm.item()}"
+
+
+def shown_keys(keys: Sequence[str]) -> str:
+    """The first of the samples of a batch."""
+    if not keys:
+        return "a batch of unknown origin"
+    return ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")

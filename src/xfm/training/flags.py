@@ -11,7 +11,8 @@ from typing import Any
 
 from xfm.config.load import read_recipe, recipe_names
 from xfm.errors import amount
-from xfm.training.logging import LOG_FILE, LogLine, log_lines
+from xfm.training.logging import LogLine, log_lines
+from xfm.training.run_folder import LOG_FILE
 
 ENOUGH_STEPS = 0.95
 """Share of the recommended steps from which a run counts as whole."""

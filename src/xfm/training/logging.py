@@ -13,18 +13,22 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from xfm.data.schema import Batch, TensorFields
+from xfm.data.schema import Batch
 from xfm.files import read_log, write_text
 from xfm.training import distributed
-from xfm.training.progress import Moment
-from xfm.training.schedule import ScheduleFile
+from xfm.training.callbacks import Callback, StepOutput
+from xfm.training.clock import Moment
+from xfm.training.run_folder import LOG_FILE
+from xfm.training.schedule_log import ScheduleFile
+from xfm.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
-LOG_FILE = "log.jsonl"
 LogLine = Mapping[str, Any]
 """A line of `log.jsonl`."""
+HIDDEN = frozenset({"bad_record", "partial_picture"})
+"""Events that are too many for the terminal."""
 
 
 @dataclass
@@ -51,6 +55,16 @@ class Window:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
             self.counts[name] = self.counts.get(name, 0) + 1
 
+    def add_step(self, output: StepOutput) -> None:
+        """Add what a step gave."""
+        for result, scale in zip(output.losses, output.scales, strict=True):
+            self.add({"loss": result.total}, scale)
+            self.add({f"losses/{name}": value for name, value in result.parts.items()}, scale)
+            self.add({f"metrics/{name}": value for name, value in result.metrics.items()}, scale)
+        self.add({"grad_norm": output.grad_norm})
+        self.samples += output.samples
+        self.steps += 1
+
     def means(self) -> dict[str, float]:
         """The means by name, over all processes."""
         if not self.sums:
@@ -64,7 +78,7 @@ class Window:
         return self.steps / seconds, self.samples / seconds
 
 
-class RunLog:
+class RunLog(Callback):
     """Writes what happens to the terminal, `log.jsonl`, `schedule.csv` and TensorBoard.
 
     A line of `log.jsonl` is one object: `step` (steps done), `share` (of the run that is done), `loss`,
@@ -73,36 +87,75 @@ class RunLog:
     became of all that was read so far, by stream (see `SampleCounts`). Lines with `event` say what else
     happened: `skipped_step`, `bad_record`, `partial_picture`, `resumed`, and `validation`, whose `losses` are
     those of `data.validation`, and `average` those with the average of the weights.
+
+    Args:
+        progress: show a bar on the terminal.
+        tensorboard: write TensorBoard's files, too.
     """
 
-    def __init__(
-        self,
-        folder: Path | None,
-        steps: int | None,
-        start: int,
-        kept: Sequence[Moment] = (),
-        *,
-        progress: bool = True,
-        tensorboard: bool = True,
-    ) -> None:
+    def __init__(self, progress: bool = True, tensorboard: bool = True) -> None:
+        self._progress, self._tensorboard = progress, tensorboard
+        self._started, self._window, self._lr = time.perf_counter(), Window(), 0.0
+        self._file = self._schedule = self._board = self._bar = None
+
+    def open(self, folder: Path | None, steps: int | None, start: int, kept: Sequence[Moment] = ()) -> None:
+        """Begin, or go on after `start` steps.
+
+        Args:
+            folder: of the run; None writes no files.
+            steps: of the whole run, if that is known.
+            start: steps done; what is logged of later ones is cut.
+            kept: moments of the steps done, and of the next.
+        """
         self._started = time.perf_counter()
-        self._file = self._schedule = None
-        self._board: SummaryWriter | None = None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             drop_lines_after(folder / LOG_FILE, start)
             self._file = (folder / LOG_FILE).open("a", encoding="utf-8")
             self._schedule = ScheduleFile(folder, kept)
-            self._board = _open_board(folder / "tensorboard", start) if tensorboard else None
+            self._board = _open_board(folder / "tensorboard", start) if self._tensorboard else None
         terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=steps,
             initial=start,
-            disable=not progress,
+            disable=not self._progress,
             unit="step",
             dynamic_ncols=terminal,
             mininterval=0.5 if terminal else 30.0,
         )
+        self._window = Window()
+
+    def on_begin(self, trainer: Trainer[Any]) -> None:
+        """Open bar and files, on the first process."""
+        first = distributed.rank() == 0
+        self._progress = self._progress and first
+        place = trainer.folder.path if trainer.folder is not None and first else None
+        self.open(place, trainer.clock.planned, trainer.step, trainer.kept)
+        trainer.clock.keep = self._keep
+
+    def on_step(self, trainer: Trainer[Any], output: StepOutput) -> None:
+        """Log bad records and, every `config.log_every` steps, the means since the last line."""
+        self._records(trainer.step, output.batches)
+        self.advance()
+        if not output.skipped:
+            self._window.add_step(output)
+        self._lr = output.lr
+        if trainer.step % trainer.config.log_every == 0 or trainer.ended or trainer.stopping:
+            self._line(trainer)
+
+    def on_end(self, trainer: Trainer[Any]) -> None:
+        """Log what a run has done since the last line that is stopped while it waits for data."""
+        if trainer.stopping:
+            self._line(trainer)
+
+    def _line(self, trainer: Trainer[Any]) -> None:
+        window, self._window = self._window, Window()
+        if window.steps:
+            window.samples = sum(distributed.collect(window.samples))
+            share = trainer.clock.at(trainer.step).share
+            trainer.last = self.step(trainer.step, window, self._lr, share, trainer.samples.totals())
+        else:
+            self._window = window
 
     def step(
         self,
@@ -133,65 +186,46 @@ class RunLog:
         self._show(line)
         return line
 
-    def event(self, step: int, event: str, message: str, *, show: bool = True, **details: Any) -> None:
-        """Log something out of the ordinary, if wanted on the terminal too."""
-        self._write({"step": step, "event": event, "message": message, **details})
-        if show and not self._bar.disable:
-            self._bar.write(message, file=sys.stderr)
-
-    def validation(
-        self, step: int, losses: Mapping[str, float], average: Mapping[str, float] | None = None
+    def on_event(
+        self, step: int, event: str, message: str, details: Mapping[str, Any] = MappingProxyType({})
     ) -> None:
-        """Log the losses of what is not trained on.
+        """Log it, show it unless it is about one record, and draw the numbers of a validation."""
+        self._write({"step": step, "event": event, "message": message, **details})
+        if event not in HIDDEN and self._bar is not None and not self._bar.disable:
+            self._bar.write(message, file=sys.stderr)
+        if event == "validation" and self._board is not None:
+            for kind, values in details.items():
+                for name, value in values.items():
+                    self._board.add_scalar(f"validation/{kind}/{name}", value, step)
 
-        Args:
-            step: steps done.
-            losses: by name, `loss` among them.
-            average: likewise with the average of the weights.
-        """
-        kinds: dict[str, Any] = {"losses": losses} | ({} if average is None else {"average": average})
-        also = "" if average is None else f", of the average of the weights {average['loss']:.4g}"
-        message = f"Validation after step {step}: loss {losses['loss']:.4g}{also}"
-        self.event(step, "validation", message, **kinds)
-        if self._board is None:
-            return
-        for kind, values in kinds.items():
-            for name, value in values.items():
-                self._board.add_scalar(f"validation/{kind}/{name}", value, step)
+    def _records(self, step: int, batches: Sequence[Any]) -> None:
+        """Log which records of a step's batches were left out, or used in part; those of pre-training know.
 
-    def records(self, step: int, batches: Sequence[TensorFields]) -> None:
-        """Log which records of a step's batches were left out, or used in part.
-
-        Args:
-            step: steps done with these, as lines have it: a run that goes on after them logs nothing twice.
-            batches: of any kind; those of pre-training know.
+        They stand at `step` steps done, so that a run that goes on after them logs nothing twice.
         """
         for batch in batches:
             for record in batch.skipped if isinstance(batch, Batch) else ():
                 message = f"Bad record {record.origin} left out: {record.reason}"
-                self.event(step, "bad_record", message, show=False, key=str(record.origin))
+                self.on_event(step, "bad_record", message, {"key": str(record.origin)})
             for record in batch.partial if isinstance(batch, Batch) else ():
                 message = f"Record {record.origin} used in part: {record.reason}"
-                self.event(step, "partial_picture", message, show=False, key=str(record.origin))
+                self.on_event(step, "partial_picture", message, {"key": str(record.origin)})
 
-    def decided(self, step: int, moment: Moment) -> None:
+    def _keep(self, step: int, moment: Moment) -> None:
         """Keep how far the run is before a step."""
         if self._schedule is not None:
             self._schedule.write(step, moment)
 
     def advance(self) -> None:
         """Move the bar by one step."""
-        self._bar.update()
+        if self._bar is not None:
+            self._bar.update()
 
     def close(self) -> None:
         """Finish the bar and close the files."""
-        self._bar.close()
-        if self._file is not None:
-            self._file.close()
-        if self._schedule is not None:
-            self._schedule.close()
-        if self._board is not None:
-            self._board.close()
+        for part in (self._bar, self._file, self._schedule, self._board):
+            if part is not None:
+                part.close()
 
     def _write(self, line: Mapping[str, Any]) -> None:
         if self._file is not None:
@@ -202,7 +236,8 @@ class RunLog:
         shown = {"done": line["share"], "loss": line["loss"], **line["losses"]}
         shown |= {"lr": line["lr"], "samples/s": line["samples_per_s"]}
         texts = {name: f"{value:.3g}" for name, value in shown.items() if value is not None}
-        self._bar.set_postfix(texts, refresh=False)  # a log file gets a line only when the bar is due
+        if self._bar is not None:
+            self._bar.set_postfix(texts, refresh=False)  # a log file gets a line only when the bar is due
         if self._board is None:
             return
         scalars = {"loss": line["loss"], "lr": line["lr"], "grad_norm": line["grad_norm"]}

@@ -1,25 +1,17 @@
-"""AdamW with decay groups and rates of new parts and layers, by choice Muon for matrices; the schedule."""
+"""AdamW with decay groups and rates of new parts and layers, by choice Muon for matrices."""
 
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from xfm.config.training import Grouping, OptimConfig, Schedule
+from xfm.config.training import Grouping, OptimConfig
+from xfm.modeling.encoders import layered_parts
 from xfm.training.muon import BatchedMuon
-from xfm.training.progress import Progress
-from xfm.training.published_optim import (
-    PublishedAdamW,
-    is_decayed_as_published,
-    published_rate_factor,
-)
+from xfm.training.published_optim import PublishedAdamW, is_decayed_as_published
 
-_LAYER = re.compile(r"(?:^|\.)(vision|language)\.(?:\w+\.)*?(?:blocks|layers?)\.(\d+)\.")
-_ENCODER = re.compile(r"(?:^|\.)(?:vision|language)\.")
-_LAST_NORM = re.compile(r"(?:vision|language)\.(?:\w+\.)*?(?:fc_)?norm\.(?:weight|bias)$")
 _TABLE = re.compile(r"(^|\.)(positions?|pos_embed|position_embeddings?|relative_position\w*)(\.weight)?$")
 
 
@@ -47,7 +39,7 @@ def parameter_groups(
         Groups, each with `params`, `names`, `weight_decay` and `lr_scale`: at most four without a factor of
         the layers.
     """
-    return _groups(_trained(model), config, is_new, _factors(model, config))
+    return _groups(_trained(model), config, is_new, layer_factors(model, config.layer_decay))
 
 
 FEWEST_OUTPUTS = 8
@@ -72,7 +64,7 @@ def build_optimizer(
 
     With `config.published` it is the published code's AdamW instead.
     """
-    trained, factors = _trained(model), _factors(model, config)
+    trained, factors = _trained(model), layer_factors(model, config.layer_decay)
     if config.published:
         return PublishedAdamW(_groups(trained, config, is_new, factors), config.lr, config.betas)
     if not config.muon_lr:
@@ -119,37 +111,24 @@ def _trained(model: nn.Module) -> dict[str, Tensor]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def layer_factors(names: Iterable[str], decay: float) -> dict[str, float]:
-    """Factor of the learning rate of each parameter by the depth of its layer.
+def layer_factors(model: nn.Module, decay: float) -> dict[str, float]:
+    """Factor of the learning rate of each parameter of a model by the depth of its layer.
 
     In an encoder of L layers, parameters of layer l (from 0) have `decay` to the power L - l, those in front
     of the layers (patches, words, positions) L + 1. What comes after the layers of an encoder has 1.
 
     Args:
-        names: parameters' names in a model or a task model.
+        model: a model or a task's model; frozen parameters are of layers, too.
         decay: in (0, 1].
     """
-    names = list(names)
-    layers = {name: (match[1], int(match[2])) for name in names if (match := _LAYER.search(name))}
-    depths: dict[str, int] = {}
-    for encoder, layer in layers.values():
-        depths[encoder] = max(depths.get(encoder, 0), layer + 1)
-
-    def steps_below_the_top(name: str) -> int:
-        if name in layers:
-            encoder, layer = layers[name]
-            return depths[encoder] - layer
-        if not _ENCODER.search(name) or ("embed" not in name and _LAST_NORM.search(name)):
-            return 0
-        encoder = "vision" if "vision." in name else "language"
-        return depths.get(encoder, 0) + 1
-
-    return {name: decay ** steps_below_the_top(name) for name in names}
-
-
-def _factors(model: nn.Module, config: OptimConfig) -> dict[str, float]:
-    """Of all parameters, the frozen ones too: they are layers as well."""
-    return layer_factors((name for name, _ in model.named_parameters()), config.layer_decay)
+    below_the_top: dict[int, int] = {}
+    for name, encoder in layered_parts(model):
+        if name.rpartition(".")[2] in ("vision", "language"):
+            depth = len(encoder.layers)
+            outer: list[tuple[Any, int]] = [(encoder, depth + 1), *((norm, 0) for norm in encoder.last_norms)]
+            for part, steps in (*outer, *zip(encoder.layers, range(depth, 0, -1), strict=True)):
+                below_the_top |= dict.fromkeys(map(id, part.parameters()), steps)
+    return {name: decay ** below_the_top.get(id(p), 0) for name, p in model.named_parameters()}
 
 
 def _groups(
@@ -174,38 +153,3 @@ def _groups(
         }
         for (decayed, new, factor), group in sorted(members.items(), key=lambda item: item[0])
     ]
-
-
-def rate_factor(
-    step: int, progress: Progress, warmup: int, hold: float = 0.0, schedule: Schedule = Schedule.LINEAR
-) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, the peak, then the decay to 0 at the end.
-
-    The first step already moves (factor 1 / warmup); the published code starts at 0.
-
-    Args:
-        step: index of the step, from 0.
-        progress: how far the run has come.
-        warmup: steps of warm-up; 0 starts at the peak.
-        hold: share of what comes after the warm-up that stays at the peak.
-        schedule: the decay.
-    """
-    if step < warmup:
-        return (step + 1) / warmup
-    falling = (1 - hold) * progress.left(warmup)
-    left = min(1.0, max(0.0, progress.left(step) / falling)) if falling > 0 else 1.0
-    return left if schedule is Schedule.LINEAR else (1 - math.cos(math.pi * left)) / 2
-
-
-def set_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, progress: Progress) -> float:
-    """Set every group's learning rate for a step and return that of the known parts."""
-    if config.published:
-        factor = published_rate_factor(step, progress, config.warmup)
-    else:
-        factor = rate_factor(step, progress, config.warmup, config.hold, config.schedule)
-        if step >= config.warmup and config.least_lr:
-            factor += (1 - factor) * config.least_lr / config.lr
-    rate = config.lr * factor * progress.rate(step)
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["lr_scale"]
-    return rate

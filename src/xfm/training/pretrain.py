@@ -13,6 +13,7 @@ from xfm.config.recipe import InitConfig, Recipe
 from xfm.config.training import Change
 from xfm.errors import UserError, amount
 from xfm.modeling.adapters import require_whole
+from xfm.modeling.composition import HEADS, PAIR_HEADS
 from xfm.modeling.folder import Preprocessing, load_model, save_model
 from xfm.modeling.gradients import GradientPolicy
 from xfm.modeling.model_files import FRESH, TOKENIZER, WEIGHTS
@@ -22,25 +23,23 @@ from xfm.paths import home_path
 from xfm.results_folder import require_run_folder
 from xfm.training import distributed
 from xfm.training.bad_log import BadLog
+from xfm.training.callbacks import Checkpoints
 from xfm.training.checkpoint import load_weights
-from xfm.training.curriculum import CurriculumData, course_of
+from xfm.training.curriculum import CurriculumData, clock_of
+from xfm.training.dtensor import whole as whole_tensor
 from xfm.training.failures import explaining_failures
-from xfm.training.logging import LOG_FILE
-from xfm.training.loop import train
+from xfm.training.logging import RunLog
 from xfm.training.pretraining_step import PretrainingStep
 from xfm.training.provenance import arithmetic_of, checkpoint_describer, describe_run, origin_of
 from xfm.training.randomness import seed_all
-from xfm.training.run_folder import held, require_run, restarted, saved_of
-from xfm.training.sharded import whole as whole_tensor
+from xfm.training.run_folder import LOG_FILE, RunFolder, held, require_run, restarted, saved_of
+from xfm.training.trainer import Trainer
 from xfm.training.validation import Validation
 
 MODEL_FOLDER = "model"
 _log = logging.getLogger(__name__)
 TOLD = 6
 """Fields that a warning names."""
-
-_HEADS = ("vision_proj.", "text_proj.", "itm_head.", "bbox_head.", "language_head.", "fusion_head.")
-_PUBLISHED_NEW = ("vision_proj.", "text_proj.", "temperature", "itm_head.", "bbox_head.")
 
 
 def pretrain(
@@ -74,7 +73,7 @@ def pretrain(
         The model folder.
 
     Raises:
-        UserError: see `train`; also missing data, or a tokenizer that does not fit the model.
+        UserError: see `Trainer.fit`; also missing data, or a tokenizer that does not fit the model.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
 
     Source: X-FM (arXiv 2301.05065), sections 3 and 4.1.
@@ -97,45 +96,39 @@ def pretrain(
             torch.set_float32_matmul_precision("high")  # what autocast leaves in float32 may use TF32
         if process.is_first and (sentence := overruled(asked, recipe)):
             _log.warning("%s", sentence)
-        course = course_of(recipe, folder, replay, resume)
-        data = CurriculumData(recipe, process, preprocessing, course)
+        clock = clock_of(recipe, folder, replay, resume)
+        data = CurriculumData(recipe, process, preprocessing, clock)
         data.check_versions()
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
-        step = PretrainingStep(model, policies, recipe.training.mim_target, data, recipe.training.by_source)
+        loss = PretrainingStep(policies, recipe.training.mim_target, data, recipe.training.by_source)
         looks = recipe.training.validate_every > 0
-        validate = Validation(recipe, model, process, preprocessing) if looks else None
+        validation = [Validation(recipe, process, preprocessing)] if looks else []
         bad = BadLog(folder, process, resume)
-        result = train(
+        files = data.fingerprint() if process.is_first else {}
+        describe = checkpoint_describer(model.config, data.tokenizer, preprocessing, provenance)
+        trainer = Trainer(
             model,
-            step,
+            loss,
             lambda start, stop: bad.watched(data.batches(start, stop)),
             arithmetic_of(recipe.training, replay and home_path(replay) / MODEL_FOLDER),
-            folder,
-            course=course,
+            RunFolder(folder, recipe, describe, files, allowed),
+            clock=clock,
             is_new=lambda name: name.startswith(new),
-            settings=recipe,
-            resume=resume,
-            progress=progress,
+            stateful={"negatives": loss},
+            callbacks=[RunLog(progress), *validation, Checkpoints()],
             device=str(process.device),
-            describe=checkpoint_describer(model.config, data.tokenizer, preprocessing, provenance),
-            data=data.fingerprint() if process.is_first else {},
-            allowed=allowed,
-            whole=step.whole,
-            stage=step.stage,
-            validate=validate,
-            memory=step,
-        )
+        ).fit(resume)
         bad.close()
-        if result.average is not None:
-            result.average.give()
+        if trainer.ema is not None:
+            trainer.ema.give()
         model = unsharded(model)
         if process.is_first:
             for report in data.reports:
                 bad.folder(report)
             made = provenance(
-                result.step, result.precision, changes=result.changes, average=recipe.training.ema
+                trainer.step, trainer.precision, changes=trainer.changes, average=recipe.training.ema
             )
             save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, made)
             if count := data.used_in_part:
@@ -237,7 +230,8 @@ def new_parts(init: InitConfig, published: bool = False, fresh: tuple[str, ...] 
         fresh: beginnings of the names that are new in the model folder that it begins with.
     """
     if published:
-        return _PUBLISHED_NEW
+        return PAIR_HEADS
     if init.model is not None:
         return fresh
-    return _HEADS if init.vision is None and init.language is None else (*_HEADS, "fusion.")
+    heads = tuple(name for name in HEADS if name != "temperature")
+    return heads if init.vision is None and init.language is None else (*heads, "fusion.")

@@ -1,30 +1,26 @@
 """The losses of a pre-training step, shared by processes and, with accumulation, taken in several batches."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xfm.config.gradients import MimTarget
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, TensorFields
 from xfm.modeling.gradients import GradientPolicy
 from xfm.modeling.xfm import XFM
-from xfm.objectives.cached import contrasted_vectors, keep_contrast
-from xfm.objectives.losses import Losses
-from xfm.objectives.pair_memory import PairMemory
-from xfm.objectives.step import pretraining_losses
-from xfm.objectives.vectors import Vectors
-from xfm.objectives.whole import WholeStep, wholes_of
+from xfm.objectives.embeddings import PairEmbeddings
+from xfm.objectives.global_batch import GlobalBatch, global_batches_of
+from xfm.objectives.grad_cache import cache_contrast, contrasted_vectors
+from xfm.objectives.losses import Losses, NoGrad, StepLoss
+from xfm.objectives.negative_queue import NegativeQueue
+from xfm.objectives.step import is_needed, pretraining_losses
+from xfm.training.collectives import DistributedGroup
 from xfm.training.curriculum import CurriculumData
+from xfm.training.dtensor import whole as whole_tensor
 from xfm.training.randomness import DeviceRandom
-from xfm.training.rows import ProcessPeers
-from xfm.training.sharded import whole as whole_tensor
-
-Run = Callable[[Callable[[], Any]], Any]
-"""Computes something with the model, without gradients."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +35,14 @@ class StepPart(TensorFields):
     """
 
     batch: Batch
-    whole: WholeStep
+    whole: GlobalBatch
     random: tuple[DeviceRandom, ...] = ()
 
 
-class PretrainingStep:
-    """The losses of the steps of a run.
+class PretrainingStep(StepLoss[Batch]):
+    """The losses of the steps of a pre-training. Its state is that of the memory of pairs.
 
     Args:
-        model: the model.
         policies: where gradients go, in each stretch of the run.
         target: what MIM predicts.
         data: knows the stretch of the run that a batch belongs to.
@@ -56,85 +51,80 @@ class PretrainingStep:
 
     def __init__(
         self,
-        model: XFM,
         policies: Sequence[GradientPolicy],
         target: MimTarget,
         data: CurriculumData,
         by_source: bool = False,
     ) -> None:
-        self.model, self.policies, self.target, self.data = model, policies, target, data
-        self.by_source = by_source
-        self.peers = ProcessPeers()
-        self.memory: PairMemory | None = None
+        self.policies, self.target, self.data, self.by_source = policies, target, data, by_source
+        self.peers = DistributedGroup()
+        self.memory: NegativeQueue | None = None
 
     def stage(self, batch: Batch) -> int:
         """Steps of one stretch of the run use the same parameters."""
         return self.data.phase(batch.step)
 
-    def whole(self, batches: Sequence[Batch], generator: torch.Generator, run: Run) -> list[list[StepPart]]:
-        """The parts of each batch of a step, whose losses add up.
-
-        With several batches their contrast is computed here, over all of them.
-
-        Args:
-            batches: of the step, on the device.
-            generator: draws the hard negatives.
-            run: how something is computed with the model.
-        """
+    def split(
+        self, model: nn.Module, batches: Sequence[Batch], generator: torch.Generator, no_grad: NoGrad
+    ) -> list[list[StepPart]]:
+        """The parts of each batch of a step; of several batches their contrast is computed here, over all."""
+        assert isinstance(model, XFM)
         for batch in batches:
             if any(stretch.inherit_words for stretch in self.data.begun(batch.step)):
-                self.model.inherit_words()
-        self.model.clamp_temperature()
-        wholes = wholes_of(batches, self.peers)
+                model.inherit_words()
+        model.clamp_temperature()
+        wholes = global_batches_of(batches, self.peers)
         parts = [self._parts(batch) for batch in batches]
         if len(batches) == 1:
             return [[StepPart(part, wholes[0]) for part in parts[0]]]
-        first = [[self._encoded(part, run) for part in several] for several in parts]
+        first = [[self._encoded(model.device, part, no_grad) for part in several] for several in parts]
         vectors = [{name: one for _, found in of for name, one in found.items()} for of in first]
-        temperature = whole_tensor(self.model.temperature).detach().clone().requires_grad_()
+        temperature = whole_tensor(model.temperature).detach().clone().requires_grad_()
         weights, _ = self._learned(batches[0])
-        kept = keep_contrast(batches, vectors, temperature, weights, generator, wholes)
+        kept = cache_contrast(batches, vectors, temperature, weights, generator, wholes)
         return [
             [StepPart(part, whole, random) for part, (random, _) in zip(several, of, strict=True)]
             for several, whole, of in zip(parts, kept, first, strict=True)
         ]
 
-    def _encoded(self, part: Batch, run: Run) -> tuple[tuple[DeviceRandom, ...], dict[str, Vectors]]:
+    def _encoded(
+        self, device: torch.device, part: Batch, no_grad: NoGrad
+    ) -> tuple[tuple[DeviceRandom, ...], dict[str, PairEmbeddings]]:
         """The random numbers before a part is first encoded, and what contrast compares of it."""
         if part.pair is None and part.region is None:
             return (), {}
         weights, policy = self._learned(part)
-        random = tuple(map(DeviceRandom.of, {torch.device("cpu"), self.model.device}))
-        return random, run(lambda: contrasted_vectors(self.model, part, policy, weights))
+        random = tuple(map(DeviceRandom.of, {torch.device("cpu"), device}))
+        return random, no_grad(contrasted_vectors, part, policy, weights)
 
     def _parts(self, batch: Batch) -> list[Batch]:
-        """A batch, or every source of it that something is learned from."""
+        """A batch, or every source of it that a loss needs."""
         weights, _ = self._learned(batch)
-        passed_over = {"text": not weights.mlm, "image": not weights.mim}
         found = batch.by_source.items() if self.by_source else ()
-        return [part for name, part in found if not passed_over.get(name)] or [batch]
+        return [part for name, part in found if is_needed(name, weights)] or [batch]
 
-    def __call__(self, part: StepPart, generator: torch.Generator) -> Losses:
+    def __call__(self, model: nn.Module, part: StepPart, generator: torch.Generator) -> Losses:
         """What a part adds to the losses of its step."""
+        assert isinstance(model, XFM)
         for one in part.random:
             one.restore()
         weights, policy = self._learned(part.batch)
         whole = replace(part.whole, memory=self._memory_of(weights.negative_memory))
-        return pretraining_losses(self.model, part.batch, policy, weights, generator, whole, self.target)
+        return pretraining_losses(model, part.batch, policy, weights, generator, whole, self.target)
 
-    def _memory_of(self, size: int) -> PairMemory | None:
+    def _memory_of(self, size: int) -> NegativeQueue | None:
         """The memory of a stretch that asks for so many pairs."""
         if self.memory is None or self.memory.size != size:
-            self.memory = PairMemory(size) if size else None
+            self.memory = NegativeQueue(size) if size else None
         return self.memory
 
-    def state(self) -> dict[str, Tensor]:
-        """What this process has to know to go on exactly, by name."""
+    def state_dict(self) -> dict[str, Tensor]:
+        """What this process has to know to go on exactly, by name: copies."""
         return {} if self.memory is None else self.memory.state()
 
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on with what `state` gave."""
-        self.memory = PairMemory.of(state, self.model.device) if state else None
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with what `state_dict` gave."""
+        self.memory = NegativeQueue.of(state) if state else None
 
     def _learned(self, batch: Batch) -> tuple[LossConfig, GradientPolicy]:
         """What a batch's losses weigh, and where their gradients go."""

@@ -1,4 +1,4 @@
-"""AdamW, its groups and its schedule as the published code has them, to reproduce its runs.
+"""AdamW and its groups as the published code has them, to reproduce its runs.
 
 What differs from `xfm.training.optim` is said in docs/differences.md.
 """
@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-from xfm.training.progress import Progress
 
 _NOT_DECAYED = re.compile(r"(bias|relative_position_table|norm\d?\.weight)$")
 EPS = 1e-8
@@ -27,14 +25,6 @@ def is_decayed_as_published(name: str) -> bool:
         name: the parameter's name in its model here, `vision.blocks.0.gamma1`.
     """
     return not _NOT_DECAYED.search(name)
-
-
-def published_rate_factor(step: int, progress: Progress, warmup: int) -> float:
-    """Share of the peak learning rate: 0 at the first step, 1 after `warmup` steps, 0 again at the end."""
-    if step < warmup:
-        return step / warmup
-    falling = progress.left(warmup)
-    return max(0.0, progress.left(step) / falling) if falling > 0 else 1.0
 
 
 class PublishedAdamW(torch.optim.Optimizer):

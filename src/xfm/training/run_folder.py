@@ -4,14 +4,14 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-import torch
 import yaml
-from torch import Tensor, nn
+from torch import Tensor
 
 from xfm.config.plain import to_plain
 from xfm.config.training import Change, Precision
@@ -20,31 +20,22 @@ from xfm.errors import UserError
 from xfm.files import write_text, writing
 from xfm.locks import locked
 from xfm.training import distributed
-from xfm.training.averaging import AverageBeside
-from xfm.training.beside import WorkBeside
-from xfm.training.changes import allowed_changes, require_same_settings
 from xfm.training.checkpoint import (
-    AVERAGE,
     CheckpointState,
     checkpoint_path,
     latest_checkpoint,
     list_checkpoints,
-    load_checkpoint,
     prune_checkpoints,
-    random_states,
     read_state,
     write_checkpoint,
 )
-from xfm.training.logging import LOG_FILE
-from xfm.training.progress import Moment
-from xfm.training.randomness import random_state, restore_generator, restore_random_state
-from xfm.training.schedule import SCHEDULE, read_schedule
+from xfm.training.clock import Moment
+from xfm.training.resume_checks import allowed_changes, require_same_settings
+from xfm.training.schedule_log import SCHEDULE, read_schedule
 from xfm.training.signals import Interrupted
-from xfm.training.snapshot import HostCopies, snapshot
+from xfm.training.snapshot import Snapshot
 
-CONFIG_FILE = "config.yaml"
-MEMORY = "memory|"
-"""Before the names of what the losses remember, among the random states of a process."""
+CONFIG_FILE, LOG_FILE = "config.yaml", "log.jsonl"
 
 
 def require_run(folder: Path) -> None:
@@ -119,29 +110,17 @@ class Describe(Protocol):
         ...
 
 
-class Remembers(Protocol):
-    """Losses that depend on earlier steps."""
-
-    def state(self) -> dict[str, Tensor]:
-        """What this process has to know to go on exactly, by name: copies."""
-        ...
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on with what `state` gave."""
-        ...
-
-
 class RunFolder:
     """Configuration, log and checkpoints of a run.
 
     Args:
         path: the folder.
-        config: the run's resolved configuration: a dataclass, or a mapping of such.
-        process: this process; the first one writes.
-        describe: writes further files into a checkpoint, given its folder, steps done and arithmetic.
-        data: the files of the run's data with a digest each, see `data_fingerprint`; the first process's.
-        allowed: what a resumed run may have otherwise.
-        beside: whether checkpoints are written while training goes on.
+        config: the run's resolved configuration, a dataclass or a mapping of such; the folder keeps it, and a
+            resumed run must agree with it.
+        describe: writes further files into each checkpoint.
+        data: the files of the run's data with a digest each, which a resumed run must agree with, see
+            `data_fingerprint`; the first process's.
+        allowed: what a resumed run may have otherwise; it is noted in log and checkpoints.
 
     Attributes:
         changes: what was otherwise, and allowed, when the run was resumed: sentences.
@@ -151,15 +130,14 @@ class RunFolder:
         self,
         path: Path,
         config: Any,
-        process: distributed.Process,
         describe: Describe | None = None,
         data: Mapping[str, str] = MappingProxyType({}),
         allowed: frozenset[Change] = frozenset(),
-        beside: bool = False,
     ) -> None:
-        self.path, self.config, self.process, self.describe = path, config, process, describe
+        self.path, self.config, self.describe = path, config, describe
         self.data, self.allowed = dict(data), allowed
-        self._copies, self._writing = HostCopies() if beside else None, WorkBeside()
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._written: Future[None] | None = None
         self.changes: tuple[str, ...] = ()
         self.settings: dict[str, Any] = json.loads(json.dumps(to_plain(config)))
 
@@ -175,18 +153,8 @@ class RunFolder:
         distributed.barrier()  # every process has looked before the first one writes
         self._write_settings()
 
-    def resume(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        generator: torch.Generator,
-        average: AverageBeside | None = None,
-        memory: Remembers | None = None,
-    ) -> tuple[CheckpointState | None, list[str]]:
-        """Load the newest whole checkpoint, random states included.
-
-        Returns:
-            Its state, None where there is no checkpoint yet, and sentences about what was found.
+    def newest(self) -> tuple[Path | None, list[str]]:
+        """The newest whole checkpoint, None where there is none yet, and sentences about what was found.
 
         Raises:
             UserError: no run in the folder, only damaged checkpoints, or one of another configuration.
@@ -196,17 +164,12 @@ class RunFolder:
             self._write_settings()
             return None, notes
         require_same_settings(self.path, path, self.config, self.settings)
-        notes = [*notes, *self._check_changes(path)]
-        state, randomness = load_checkpoint(path, model, optimizer, self.process.rank)
-        if average is not None:
-            average.load(path / AVERAGE)
-        if randomness is not None:
-            restore_random_state(randomness, generator)
-            if memory is not None:
-                memory.load(_named_after(MEMORY, randomness))
-        elif (first := random_states(path, 0)) is not None:
-            restore_generator(first, generator)
-        return state, [*notes, f"Resuming from {path} at step {state.step}."]
+        state = read_state(path)
+        self.changes = distributed.on_first(
+            lambda: allowed_changes(self.path, state, distributed.world(), self.data, self.allowed)
+        )
+        notes += [f"Allowed to differ {words}." for words in self.changes[len(state.changes) :]]
+        return path, [*notes, f"Resuming from {path} at step {state.step}."]
 
     def kept_moments(self, step: int) -> list[Moment]:
         """What `schedule.csv` says of the steps up to the one that the run goes on with."""
@@ -216,44 +179,48 @@ class RunFolder:
         self,
         step: int,
         precision: Precision,
-        keep: int,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        generator: torch.Generator,
+        tensors: Snapshot,
+        states: list[dict[str, Tensor]],
         samples: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
-        average: AverageBeside | None = None,
-        memory: Remembers | None = None,
+        keep: int = 1,
+        wait: bool = True,
     ) -> Path:
-        """Write the checkpoint of a step and delete all but the newest `keep`.
+        """Write the checkpoint of a step and delete all but the newest `keep`; the first process does.
 
-        Where that is done beside the training, the last one is written first, and this one after `settle`.
+        Args:
+            step: steps done.
+            precision: arithmetic of the run.
+            tensors: of the model and its optimiser.
+            states: of every process what it needs besides, in the order of the ranks.
+            samples: what became of them, see `SampleCounts`.
+            keep: how many checkpoints stay.
+            wait: until it is written; else `settle` does, and the tensors must not change before.
 
         Raises:
-            UserError: the disk is full (on every process), for this one or the last.
+            UserError: the disk is full (on every process).
         """
-        self.settle()
-        path, world = checkpoint_path(self.path, step), self.process.world
-        kept = {} if memory is None else {f"{MEMORY}{name}": one for name, one in memory.state().items()}
-        states = distributed.gathered_by_first(random_state(generator) | kept)
-        state = CheckpointState(step, self.settings, world, precision, self.data, self.changes, samples)
-        describe = None if self.describe is None else partial(self.describe, steps=step, precision=precision)
-
-        tensors = snapshot(model, optimizer, self.process.is_first, self._copies, average)
+        path = checkpoint_path(self.path, step)
+        state = CheckpointState(
+            step, self.settings, distributed.world(), precision, self.data, self.changes, samples
+        )
+        describe = self.describe
 
         def write() -> None:
-            write_checkpoint(path, tensors, states, state, describe)
+            also = None if describe is None else partial(describe, steps=step, precision=precision)
+            write_checkpoint(path, tensors, states, state, also)
             prune_checkpoints(self.path, keep)
 
-        if self._copies is None:
+        if wait:
             distributed.on_first(write)
-        elif self.process.is_first:
-            self._writing.start(write)
+        elif distributed.rank() == 0:
+            self._written = self._writer.submit(write)
         return path
 
     @property
     def failed(self) -> bool:
         """Whether this process could not write a checkpoint beside the training: `settle` says why."""
-        return self._writing.failed
+        written = self._written
+        return written is not None and written.done() and written.exception() is not None
 
     def settle(self) -> None:
         """Wait until all checkpoints are written. All processes must ask at the same place.
@@ -261,38 +228,26 @@ class RunFolder:
         Raises:
             UserError: the disk was full (on every process).
         """
-        if self._copies is not None:
-            distributed.on_first(self._writing.wait)
+        distributed.on_first(self._wait)
 
     def close(self) -> None:
         """Wait for what is being written, without the others; the run ends for a reason of its own."""
         with contextlib.suppress(Exception):
-            self._writing.wait()
+            self._wait()
+        self._writer.shutdown()
+
+    def _wait(self) -> None:
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
 
     def _newest(self) -> tuple[Path | None, list[str]]:
         require_run(self.path)
         path, notes = latest_checkpoint(self.path)
         return path, notes if path else [f"{self.path} has no checkpoint yet: starting at step 0."]
 
-    def _check_changes(self, path: Path) -> list[str]:
-        """Compare what the checkpoint says of data and processes; sentences about what is allowed to differ.
-
-        Raises:
-            UserError: something differs that is not (on every process).
-        """
-        state = read_state(path)
-        self.changes = distributed.on_first(
-            lambda: allowed_changes(self.path, state, self.process.world, self.data, self.allowed)
-        )
-        return [f"Allowed to differ {words}." for words in self.changes[len(state.changes) :]]
-
     def _write_settings(self) -> None:
-        if self.process.is_first:
+        if distributed.rank() == 0:
             with writing(self.path, "or choose another folder"):
                 self.path.mkdir(parents=True, exist_ok=True)
                 write_text(self.path / CONFIG_FILE, yaml.safe_dump(self.settings, sort_keys=False))
-
-
-def _named_after(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those whose names begin so, named without it."""
-    return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}

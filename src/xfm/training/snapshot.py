@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from xfm.training.averaging import AverageBeside
-from xfm.training.sharded import whole
+from xfm.training.dtensor import whole
+from xfm.training.ema import EMA
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def snapshot(
     optimizer: torch.optim.Optimizer,
     kept: bool = True,
     copies: HostCopies | None = None,
-    average: AverageBeside | None = None,
+    average: EMA | None = None,
 ) -> Snapshot:
     """The tensors of a checkpoint. Of a sharded model every process must ask, at the same place.
 
@@ -100,7 +100,7 @@ def snapshot(
     found = Snapshot(
         gathered(unique_state(model).items()),
         gathered(_optimizer_tensors(optimizer)),
-        gathered(average.tensors.items(), "average|") if average is not None else {},
+        gathered(average.state_dict().items(), "average|") if average is not None else {},
     )
     if copies is not None:
         copies.finish()

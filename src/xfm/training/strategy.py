@@ -4,44 +4,39 @@ import gc
 import warnings
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 
 from xfm.config.training import Precision, Strategy, TrainingConfig
+from xfm.modeling.encoders import units_of
 from xfm.modeling.fusion import CrossAttention
-from xfm.modeling.layers import FeedForward, SelfAttention
-from xfm.modeling.vision import VisionBlock
 from xfm.training import distributed
 
-T = TypeVar("T")
-Compute = Callable[[], T]
-_UNITS = (VisionBlock, SelfAttention, CrossAttention, FeedForward)
 
-
-class Computation(nn.Module):
-    """Whatever is computed with a model, as a pass of one module: DDP and FSDP2 follow such passes."""
+class TrainedModel(nn.Module):
+    """A model as the module that DDP and FSDP2 follow: every pass is a function of it that is called here."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, compute: Compute[T]) -> T:
-        """What is computed."""
-        return compute()
+    def forward(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What the function gives for the model and the arguments."""
+        return function(self.model, *arguments)
 
 
 class OneProcess:
     """A process that trains alone; what the others do besides, the classes below say."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.work = Computation(model)
+        self.root = TrainedModel(model)
 
-    def run(self, compute: Compute[T]) -> T:
-        """Compute something with the model, without gradients."""
+    def no_grad(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function of the model gives, without gradients."""
         with torch.no_grad():
-            return self.work(compute)
+            return self.root(function, *arguments)
 
     @contextmanager
     def part(self, stage: Hashable, last: bool) -> Iterator[nn.Module]:
@@ -51,7 +46,7 @@ class OneProcess:
             stage: steps of a stage use the same parameters; None where nobody knows.
             last: whether it is the step's last part.
         """
-        yield self.work
+        yield self.root
 
     def done(self) -> None:
         """Told after the backward pass of a step's last part."""
@@ -99,7 +94,7 @@ class Replicas(OneProcess):
         if self._stage is None:
             return
         if self._unused is None:
-            trained = [(name, p) for name, p in self.work.named_parameters() if p.requires_grad]
+            trained = [(name, p) for name, p in self.root.named_parameters() if p.requires_grad]
             self._unused = [p for _, p in trained if p.grad is None]
             self._wrap([name for name, p in trained if p.grad is None])
         elif any(p.grad is not None for p in self._unused):
@@ -109,10 +104,10 @@ class Replicas(OneProcess):
         first, self._wrapped = self._wrapped is None, None
         gc.collect()  # what wrapped it before has its hooks in the graph, and lies in cycles
         wrapper = nn.parallel.DistributedDataParallel
-        constant = [name for name, _ in self.work.named_buffers()]
-        wrapper._set_params_and_buffers_to_ignore_for_model(self.work, [*ignored, *constant])
+        constant = [name for name, _ in self.root.named_buffers()]
+        wrapper._set_params_and_buffers_to_ignore_for_model(self.root, [*ignored, *constant])
         self._wrapped = wrapper(
-            self.work,
+            self.root,
             device_ids=self._ids,
             find_unused_parameters=self._unused is None or not self._alike,
             init_sync=first,
@@ -136,40 +131,19 @@ class Shards(OneProcess):
         half = device.type == "cuda" and precision is Precision.BF16
         warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")  # it is left alone
         policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if half else MixedPrecisionPolicy()
-        for unit in units(model):
+        for unit in units_of(model):
             if isinstance(unit, CrossAttention):  # pictures reach it by a way of their own
                 fully_shard(unit.key_value, mesh=mesh, mp_policy=policy)
             fully_shard(unit, mesh=mesh, mp_policy=policy)
-        fully_shard(self.work, mesh=mesh)  # temperature, heads, embeddings: in float32
+        fully_shard(self.root, mesh=mesh)  # temperature, heads, embeddings: in float32
 
     def refresh(self) -> None:
         """Let go of what is gathered; embeddings and heads wait for a backward pass that may not come."""
         from torch.distributed.fsdp import FSDPModule
 
-        for module in self.work.modules():
+        for module in self.root.modules():
             if isinstance(module, FSDPModule):
                 module.reshard()
-
-
-def units(model: nn.Module) -> list[nn.Module]:
-    """The parts of a model that compute one after the other, each from the states that the last one gave.
-
-    Of encoders of other libraries these are the members of their lists of layers.
-    """
-    found: list[nn.Module] = [module for module in model.modules() if isinstance(module, _UNITS)]
-    for encoder in (getattr(model, name, None) for name in ("vision", "language")):
-        if isinstance(encoder, nn.Module) and not any(isinstance(m, _UNITS) for m in encoder.modules()):
-            found += _layers(encoder)
-    return found
-
-
-def _layers(encoder: nn.Module) -> list[nn.Module]:
-    """Members of the outermost lists of more than one module of the same class."""
-    for child in encoder.children():
-        members = list(child.children()) if isinstance(child, nn.ModuleList | nn.Sequential) else []
-        if len(members) > 1 and len({type(member) for member in members}) == 1:
-            return members
-    return [layer for child in encoder.children() for layer in _layers(child)]
 
 
 def strategy_of(

@@ -14,8 +14,8 @@ from xfm.config.data import STREAMS
 from xfm.data.schema import Batch, MaskedTokens
 from xfm.errors import UserError
 from xfm.objectives.itm import Block, Negatives, blocks_of
-from xfm.objectives.pair_memory import PairMemory
-from xfm.objectives.peers import Peers
+from xfm.objectives.negative_queue import NegativeQueue
+from xfm.objectives.process_group import ProcessGroup
 from xfm.objectives.tokens import IGNORED
 
 Counts = Mapping[str, int]
@@ -23,7 +23,7 @@ Counts = Mapping[str, int]
 
 
 @dataclass(frozen=True)
-class Contrasted:
+class ContrastOutput:
     """What the contrast gives for R rows of a source.
 
     Attributes:
@@ -40,7 +40,7 @@ class Contrasted:
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedContrast:
     """The contrast of R rows with the whole of a step that is taken in several batches, computed before.
 
     Attributes:
@@ -50,14 +50,14 @@ class Kept:
         temperature: likewise by the temperature.
     """
 
-    found: Contrasted
+    found: ContrastOutput
     image: Tensor
     text: Tensor
     temperature: Tensor
 
 
 @dataclass(frozen=True)
-class WholeStep:
+class GlobalBatch:
     """The whole of a step, as a part of it (a batch of one process) needs to know it.
 
     Attributes:
@@ -70,9 +70,9 @@ class WholeStep:
 
     counts: Sequence[Sequence[Counts]]
     place: int = 0
-    peers: Peers = field(default_factory=Peers)
-    kept: Mapping[str, Kept] = field(default_factory=dict)
-    memory: PairMemory | None = None
+    peers: ProcessGroup = field(default_factory=ProcessGroup)
+    kept: Mapping[str, CachedContrast] = field(default_factory=dict)
+    memory: NegativeQueue | None = None
 
     @property
     def parts(self) -> int:
@@ -80,13 +80,13 @@ class WholeStep:
         return len(self.counts) * self.peers.world
 
     @property
-    def is_all(self) -> bool:
+    def is_single(self) -> bool:
         """Whether this part is all of it."""
         return self.parts == 1
 
-    def factor(self, name: str) -> float:
+    def loss_scale(self, name: str) -> float:
         """What a mean over this part counts for, so that the mean of all parts is that of the whole."""
-        if self.is_all:
+        if self.is_single:
             return 1.0
         total = sum(count[name] for batch in self.counts for count in batch)
         return self.counts[self.place][self.peers.rank][name] * self.parts / total if total else 1.0
@@ -121,19 +121,19 @@ class WholeStep:
         return blocks_of(labels.tolist(), own)
 
 
-def alone(batch: Batch) -> WholeStep:
+def single(batch: Batch) -> GlobalBatch:
     """The whole of a step that is one batch of one process."""
-    return WholeStep([[_sizes(batch)]])
+    return GlobalBatch([[_sizes(batch)]])
 
 
-def wholes_of(batches: Sequence[Batch], peers: Peers) -> list[WholeStep]:
+def global_batches_of(batches: Sequence[Batch], peers: ProcessGroup) -> list[GlobalBatch]:
     """The whole of a step, as each of this process's batches needs to know it.
 
     Raises:
         UserError: a batch has nothing of a kind for a process, and something for others.
     """
     if len(batches) * peers.world == 1:
-        return [alone(batches[0])]
+        return [single(batches[0])]
     names = [*_sizes(batches[0]), *_masked(batches[0])]
     own = torch.stack([_as_tensor({**_sizes(batch), **_masked(batch)}, batch) for batch in batches])
     table = torch.tensor(peers.table(own.flatten())).view(peers.world, *own.shape)  # [W, A, K]
@@ -143,7 +143,7 @@ def wholes_of(batches: Sequence[Batch], peers: Peers) -> list[WholeStep]:
     ]
     for batch in counts:
         _require_shares(batch)
-    return [WholeStep(counts, place, peers) for place in range(len(batches))]
+    return [GlobalBatch(counts, place, peers) for place in range(len(batches))]
 
 
 def _require_shares(counts: Sequence[Counts]) -> None:

@@ -17,18 +17,18 @@ from xfm.config.training import LossConfig
 from xfm.data.schema import Batch
 from xfm.modeling.composition import Backbone
 from xfm.modeling.gradients import GradientPolicy
-from xfm.objectives.contrast import Compared, compare, gathered, judged_pairs, vectors_of
+from xfm.objectives.contrast import Similarities, compare, gathered, judged_pairs, vectors_of
+from xfm.objectives.embeddings import PairEmbeddings
+from xfm.objectives.global_batch import CachedContrast, ContrastOutput, GlobalBatch
 from xfm.objectives.itm import Negatives
 from xfm.objectives.step import encode_texts, encode_unmasked, sources_of
-from xfm.objectives.vectors import Vectors
 from xfm.objectives.vision_text import drawn
-from xfm.objectives.whole import Contrasted, Kept, WholeStep
 
 
 @torch.no_grad()
 def contrasted_vectors(
     model: Backbone, batch: Batch, policy: GradientPolicy, weights: LossConfig
-) -> dict[str, Vectors]:
+) -> dict[str, PairEmbeddings]:
     """What contrast compares of a batch, by source: as `pretraining_losses` begins, with the same draws."""
     images = encode_unmasked(model, batch.pair, batch.region)
     texts = encode_texts(model, batch, policy, weights, learning_only=True)
@@ -37,14 +37,14 @@ def contrasted_vectors(
     }
 
 
-def keep_contrast(
+def cache_contrast(
     batches: Sequence[Batch],
-    vectors: Sequence[Mapping[str, Vectors]],
+    vectors: Sequence[Mapping[str, PairEmbeddings]],
     temperature: Tensor,
     weights: LossConfig,
     generator: torch.Generator,
-    wholes: Sequence[WholeStep],
-) -> list[WholeStep]:
+    wholes: Sequence[GlobalBatch],
+) -> list[GlobalBatch]:
     """The contrast of a whole step, kept for each of its batches.
 
     Args:
@@ -58,7 +58,7 @@ def keep_contrast(
     Returns:
         The wholes, with what was kept.
     """
-    found: list[dict[str, Kept]] = [{} for _ in batches]
+    found: list[dict[str, CachedContrast]] = [{} for _ in batches]
     for source in vectors[0]:
         pictures = [_pictures(batch, source) for batch in batches]
         own = [one[source] for one in vectors]
@@ -70,26 +70,26 @@ def keep_contrast(
 
 def _kept(
     source: str,
-    vectors: Sequence[Vectors],
+    vectors: Sequence[PairEmbeddings],
     pictures: Sequence[Tensor],
     temperature: Tensor,
     weights: LossConfig,
     generator: torch.Generator,
-    wholes: Sequence[WholeStep],
-) -> list[Kept]:
+    wholes: Sequence[GlobalBatch],
+) -> list[CachedContrast]:
     """Of each batch what the contrast of all of them gives."""
     leaves = [
         replace(one, image=one.image.detach().requires_grad_(), text=one.text.detach().requires_grad_())
         for one in vectors
     ]
     parts = [gathered(one, source, whole) for one, whole in zip(leaves, wholes, strict=True)]
-    everyone = Vectors.join(parts)
+    everyone = PairEmbeddings.join(parts)
     starts = [sum(len(part.image) for part in parts[:place]) for place in range(len(parts))]
     compared = [
         compare(one, everyone, start + whole.own_rows(source).start, temperature)
         for one, start, whole in zip(leaves, starts, wholes, strict=True)
     ]
-    factors = [whole.factor(f"{source}/rows") for whole in wholes]
+    factors = [whole.loss_scale(f"{source}/rows") for whole in wholes]
     total = torch.stack([one.loss * factor for one, factor in zip(compared, factors, strict=True)]).sum()
     wanted = [*(one.image for one in leaves), *(one.text for one in leaves), temperature]
     *gradients, by_temperature = torch.autograd.grad(total, wanted)
@@ -110,8 +110,8 @@ def _kept(
         judged = [judged_pairs(one.valid) for one in negatives if one is not None]
         pairs = wholes[0].peers.total(torch.stack(judged).sum())
     return [
-        Kept(
-            Contrasted(one.loss.detach() * factor, one.right * factor, drew, pairs),
+        CachedContrast(
+            ContrastOutput(one.loss.detach() * factor, one.right * factor, drew, pairs),
             by_image,
             by_text,
             by_temperature / len(wholes),  # each batch gives its share
@@ -122,7 +122,7 @@ def _kept(
     ]
 
 
-def _within(compared: Compared, start: int, count: int) -> Compared:
+def _within(compared: Similarities, start: int, count: int) -> Similarities:
     """The comparison with the rows of one batch alone."""
     columns = slice(start, start + count)
     by_image, by_text = compared.by_image[:, columns], compared.by_text[:, columns]

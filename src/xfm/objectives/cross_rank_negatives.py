@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from xfm.modeling.queries import TextBank
+from xfm.objectives.global_batch import GlobalBatch
 from xfm.objectives.itm import Negatives
 from xfm.objectives.text_rows import TextRows, longer, with_others
-from xfm.objectives.whole import WholeStep
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Loan:
         """How many rows this process gets."""
         return sum(self.counts_received)
 
-    def exchange(self, rows: Tensor, whole: WholeStep) -> Tensor:
+    def exchange(self, rows: Tensor, whole: GlobalBatch) -> Tensor:
         """[n, ...] the own rows that are sent, in their order -> [m, ...] those of others, with gradient."""
         return whole.peers.exchange(rows, self.counts_sent, self.counts_received)
 
@@ -63,14 +63,14 @@ def loan_of(wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, d
     return Loan(sent.to(device), [len(rows) for rows in lent], received, place.to(device))
 
 
-def padded_alike(rows: TextRows, source: str, whole: WholeStep) -> TextRows:
+def padded_alike(rows: TextRows, source: str, whole: GlobalBatch) -> TextRows:
     """The rows with texts as long as the longest of any process's, so that they can be exchanged."""
     length = max(whole.of_processes(f"{source}/tokens"))
     return rows if length == rows.texts.states.shape[1] else replace(rows, texts=longer(rows.texts, length))
 
 
 def with_borrowed(
-    rows: TextRows, negatives: Negatives, source: str, whole: WholeStep
+    rows: TextRows, negatives: Negatives, source: str, whole: GlobalBatch
 ) -> tuple[TextRows, TextRows, Negatives]:
     """Rows that know the pictures and texts of their negatives, wherever these are.
 

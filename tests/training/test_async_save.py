@@ -18,17 +18,13 @@ from tests.training.support import Line, assert_same_checkpoints, config, number
 from xfm.config.training import OptimConfig, Precision
 from xfm.errors import UserError
 from xfm.training import run_folder
-from xfm.training.beside import WorkBeside
+from xfm.training.atomic_folder import damage
+from xfm.training.callbacks import AfterUpdate
 from xfm.training.checkpoint import list_checkpoints
-from xfm.training.distributed import Process
 from xfm.training.optim import build_optimizer
-from xfm.training.randomness import seeded_generator
 from xfm.training.run_folder import RunFolder
 from xfm.training.signals import Interrupted
-from xfm.training.snapshot import HostCopies
-from xfm.training.storage import damage
-
-CPU = torch.device("cpu")
+from xfm.training.snapshot import HostCopies, snapshot
 
 
 # ------------------------------------------------------------------ copies
@@ -72,15 +68,15 @@ def test_what_changes_after_a_save_does_not_reach_the_file(tmp_path, monkeypatch
     monkeypatch.setattr(run_folder, "write_checkpoint", lambda *words: (changed.wait(30), real(*words))[1])
     model = Wide()
     optimizer = build_optimizer(model, OptimConfig(lr=1e-3))
-    folder = RunFolder(tmp_path, config(), Process(0, 1, CPU), beside=True)
+    folder, copies = RunFolder(tmp_path, config()), HostCopies()
     for step in (1, 2):
         model.step(optimizer)
         moments = [value for state in optimizer.state.values() for value in state.values()]
         tensors: list[Tensor] = [*model.parameters(), *moments]
         weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         expected = sorted(tensor.double().sum().item() for tensor in moments)
-        generator = seeded_generator(0, CPU)
-        path = folder.save(step, Precision.FP32, 9, model, optimizer, generator)
+        copied = snapshot(model, optimizer, copies=copies)
+        path = folder.save(step, Precision.FP32, copied, [], keep=9, wait=False)
         with torch.no_grad():
             for tensor in tensors:
                 tensor.fill_(7)
@@ -124,7 +120,7 @@ def test_training_goes_on_meanwhile(tmp_path, monkeypatch):
     steps: list[float] = []
     slow(monkeypatch, 1.0)
     training = config(60, save_every=50, save_async=True)
-    run_line(tmp_path, training, after_step=lambda: steps.append(time.perf_counter()))
+    run_line(tmp_path, training, callbacks=[AfterUpdate(lambda: steps.append(time.perf_counter()))])
     assert steps[-1] - steps[49] < 0.9
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000050", "step-00000060"]
 
@@ -142,7 +138,7 @@ def test_an_error_of_the_writer_is_the_run_s(tmp_path, monkeypatch, last):
     monkeypatch.setattr(os, "replace", full)
     training = config(6 if last else 1000, save_every=3, save_async=True)
     with pytest.raises(UserError, match=r"step-00000006: the disk is full.*--resume"):
-        run_line(tmp_path, training, after_step=lambda: (steps.append(1), time.sleep(0.01)))
+        run_line(tmp_path, training, callbacks=[AfterUpdate(lambda: (steps.append(1), time.sleep(0.01)))])
     assert len(steps) == 6 if last else 6 <= len(steps) < 500
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
 
@@ -180,36 +176,8 @@ def test_a_signal_waits_for_both(tmp_path, monkeypatch, number):
             os.kill(os.getpid(), number)
 
     with pytest.raises(Interrupted, match="everything is saved"):
-        run_line(tmp_path, config(1000, save_every=3, save_async=True), after_step=stop)
+        run_line(tmp_path, config(1000, save_every=3, save_async=True), callbacks=[AfterUpdate(stop)])
     (first, second) = sorted((tmp_path / "checkpoints").iterdir())
     assert first.name == "step-00000003"
     assert second.name in {"step-00000004", "step-00000005"}
     assert damage(first) is damage(second) is None
-
-
-# ------------------------------------------------------------------ the thread
-def test_one_piece_of_work_at_a_time():
-    work, going, done = WorkBeside(), threading.Event(), list[int]()
-    work.wait()
-    work.start(lambda: (going.wait(), done.append(1)))
-    with pytest.raises(RuntimeError):
-        work.start(lambda: None)
-    assert not done
-    going.set()
-    work.wait()
-    assert done == [1]
-
-
-def test_what_it_raises_is_told_once():
-    work, error = WorkBeside(), ValueError("mine")
-
-    def fail() -> None:
-        raise error
-
-    work.start(fail)
-    while not work.failed:
-        time.sleep(0.01)
-    with pytest.raises(ValueError, match="mine"):
-        work.wait()
-    assert not work.failed
-    work.wait()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xfm.errors import UserError
 from xfm.files import read_text, write_text
-from xfm.training.progress import Moment
+from xfm.training.clock import Moment
 
 SCHEDULE, REPLAYED = "schedule.csv", "replayed.csv"
 """What a run did; what a replay is to do, copied from the run that it follows."""

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from xfm.errors import UserError
 from xfm.modeling.weights import read_tensors
-from xfm.training.sharded import fill
+from xfm.training.dtensor import fill
 
 RAMP = 10.0
 """In the first steps the average follows faster: after n steps its decay is (1 + n) / (RAMP + n) at most."""
@@ -29,7 +29,7 @@ def decay_after(decay: float, steps: int) -> float:
     return min(decay, (1 + steps) / (RAMP + steps))
 
 
-class AverageBeside:
+class EMA:
     """The average of a model's weights, beside them: in float32, and sharded where they are (FSDP2).
 
     Args:
@@ -73,8 +73,7 @@ class AverageBeside:
         for name, parameter in self._own.items():
             parameter.copy_(values[name])
 
-    @property
-    def tensors(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""
         return {**self._average, _STEPS: torch.tensor(self.steps)}
 
@@ -95,7 +94,7 @@ class AverageBeside:
 
 
 class WeightAverage(nn.Module):
-    """A module and the average of its weights, one module for the training loop: checkpoints hold both.
+    """A module and the average of its weights, one module for the trainer: checkpoints hold both.
 
     Args:
         module: what is trained.
@@ -107,7 +106,8 @@ class WeightAverage(nn.Module):
 
     Example:
         averaged = WeightAverage(task.module, 0.999)
-        train(averaged, ..., is_new=averaged.by_own_name(task.is_new), after_step=averaged.update)
+        rule, follow = averaged.by_own_name(task.is_new), AfterUpdate(averaged.update)
+        Trainer(averaged, ..., is_new=rule, callbacks=[follow]).fit()
         with averaged.applied():
             task.predict(rows)
     """

@@ -7,15 +7,15 @@ import sys
 
 import pytest
 
-from xfm.training import memory
-from xfm.training.memory import KERNEL_CACHE, keep_freed_memory, prepare_process
+from xfm.training import cpu_runtime
+from xfm.training.cpu_runtime import KERNEL_CACHE, keep_freed_memory, prepare_process
 
 
 def test_the_cache_is_set_where_it_was_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KERNEL_CACHE, "")  # so that what the test sets is taken back
     monkeypatch.delenv(KERNEL_CACHE)
     asked = []
-    monkeypatch.setattr(memory, "keep_freed_memory", lambda: asked.append(True))
+    monkeypatch.setattr(cpu_runtime, "keep_freed_memory", lambda: asked.append(True))
     before = dict(os.environ)
     prepare_process()
     assert int(os.environ[KERNEL_CACHE]) > 1024  # oneDNN's own
@@ -39,13 +39,13 @@ def test_a_capacity_that_is_set_stays(monkeypatch: pytest.MonkeyPatch, value: st
 )
 def test_other_systems_are_left_alone(platform, library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(memory.ctypes, "CDLL", library)
+    monkeypatch.setattr(cpu_runtime.ctypes, "CDLL", library)
     assert keep_freed_memory() is False
 
 
 PROGRAM = """
 import ctypes, json, os, sys
-from xfm.training.memory import keep_freed_memory
+from xfm.training.cpu_runtime import keep_freed_memory
 is_glibc = hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
 answers = [keep_freed_memory(), keep_freed_memory()]
 blocks = [bytearray(os.urandom(1 << 12) * 1024) for _ in range(8)]

@@ -15,13 +15,13 @@ from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
 from xfm.modeling.queries import FusionQuery, TextBank
 from xfm.objectives.bbox import box_losses
 from xfm.objectives.itm import Negatives, matching_loss
-from xfm.objectives.losses import Named
+from xfm.objectives.losses import LossDict
 from xfm.objectives.text_rows import TextRows
 from xfm.objectives.tokens import masked_token_loss
 
 
 @dataclass(frozen=True)
-class Asked:
+class FusionLoss:
     """An objective's questions to the fusion encoder.
 
     Attributes:
@@ -30,11 +30,11 @@ class Asked:
     """
 
     queries: list["Query"]
-    reduce: Callable[[Sequence[Tensor]], Named]
+    reduce: Callable[[Sequence[Tensor]], LossDict]
 
-    def weighed(self, factor: Tensor | float) -> "Asked":
+    def weighed(self, factor: Tensor | float) -> "FusionLoss":
         """The same, with losses and metrics that count for so much."""
-        return Asked(self.queries, lambda answers: self.reduce(answers).weighed(factor))
+        return FusionLoss(self.queries, lambda answers: self.reduce(answers).weighed(factor))
 
 
 @dataclass(frozen=True)
@@ -106,25 +106,25 @@ def matching_queries(rows: TextRows, negatives: Negatives, own: Tensor | None = 
     ]
 
 
-def ask_matching(
+def matching_query(
     model: Backbone,
     rows: TextRows,
     negatives: Negatives,
     own: Tensor | None = None,
     everyone: Tensor | None = None,
-) -> Asked:
+) -> FusionLoss:
     """ITM: three queries per row; `own` as of `matching_queries`, `everyone` as of `matching_loss`."""
     queries = matching_queries(rows, negatives, own)
 
-    def reduce(answers: Sequence[Tensor]) -> Named:
+    def reduce(answers: Sequence[Tensor]) -> LossDict:
         logits = model.match_logits(torch.cat(list(answers)))
         loss, right = matching_loss(logits, negatives.valid, everyone)
-        return Named({"itm": loss}, {"itm_accuracy": right})
+        return LossDict({"itm": loss}, {"itm_accuracy": right})
 
-    return Asked(queries, reduce)
+    return FusionLoss(queries, reduce)
 
 
-def ask_filling(model: Backbone, rows: TextRows, masked_text: Tensor) -> Asked:
+def masked_lm_query(model: Backbone, rows: TextRows, masked_text: Tensor) -> FusionLoss:
     """IMLM: the masked texts, of states [R, T, Dt], with their unmasked pictures or regions."""
     positions, bank = rows.masked.positions, TextBank(masked_text, rows.texts.mask)
     own = torch.arange(len(positions), device=positions.device)
@@ -132,25 +132,25 @@ def ask_filling(model: Backbone, rows: TextRows, masked_text: Tensor) -> Asked:
     slots = torch.arange(positions.shape[1], device=positions.device).expand_as(positions)
     masked = replace(rows.masked, positions=slots)
 
-    def reduce(answers: Sequence[Tensor]) -> Named:
+    def reduce(answers: Sequence[Tensor]) -> LossDict:
         loss, right = masked_token_loss(answers[0], masked, model.fusion_logits)
-        return Named({"imlm": loss}, {"imlm_accuracy": right})
+        return LossDict({"imlm": loss}, {"imlm_accuracy": right})
 
-    return Asked([_query(rows, Objective.IMLM, bank, own, own, positions)], reduce)
+    return FusionLoss([_query(rows, Objective.IMLM, bank, own, own, positions)], reduce)
 
 
-def ask_boxes(model: Backbone, rows: TextRows, boxed: Tensor, target: Tensor) -> Asked:
+def box_query(model: Backbone, rows: TextRows, boxed: Tensor, target: Tensor) -> FusionLoss:
     """BBP: the phrases of the rows `boxed` [N] with their whole pictures; `target` [N, 4] (cx, cy, w, h)."""
     query = _whole_query(rows, Objective.BBP, boxed)
 
-    def reduce(answers: Sequence[Tensor]) -> Named:
+    def reduce(answers: Sequence[Tensor]) -> LossDict:
         l1, giou, iou = box_losses(model.boxes(answers[0]), target)
-        return Named({"box_l1": l1, "box_giou": giou}, {"box_iou": iou})
+        return LossDict({"box_l1": l1, "box_giou": giou}, {"box_iou": iou})
 
-    return Asked([query], reduce)
+    return FusionLoss([query], reduce)
 
 
-def answer(model: Backbone, asked: Sequence[Asked], policy: GradientPolicy) -> list[Named]:
+def run_fusion(model: Backbone, asked: Sequence[FusionLoss], policy: GradientPolicy) -> list[LossDict]:
     """Answer everything that is asked in one fusion call, and reduce each."""
     if not asked:
         return []

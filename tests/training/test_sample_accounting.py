@@ -16,10 +16,9 @@ from tests.training.faults import blemished, command, unaccounted
 from tests.training.support import logged
 from xfm.config.recipe import Recipe
 from xfm.data.schema import Batch, StreamReads, TextBatch, Tokens
-from xfm.training import loop
 from xfm.training.checkpoint import checkpoint_path, read_state
 from xfm.training.pretrain import pretrain
-from xfm.training.samples import SampleCounts
+from xfm.training.sample_accounting import SampleCounts
 
 STEPS = 12
 
@@ -82,7 +81,7 @@ def test_steps_that_are_skipped(spoiled, tmp_path, monkeypatch):
         norm = real(*words, **more)  # type: ignore[arg-type]
         return norm * float("nan") if len(calls) in (6, 9) else norm
 
-    monkeypatch.setattr(loop.nn.utils, "clip_grad_norm_", broken)
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", broken)
     pretrain(recipe_of(spoiled, save_every=4), tmp_path / "run", progress=False)
     found = counted(tmp_path / "run")
     assert set(unaccounted(found).values()) == {0}

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from xfm.modeling.queries import TextBank
-from xfm.objectives.identity import same_identity
+from xfm.objectives.duplicates import same_identity
+from xfm.objectives.embeddings import PairEmbeddings
 from xfm.objectives.itm import Negatives, sampling_weights
 from xfm.objectives.text_rows import TextRows, longer, padded, with_others
-from xfm.objectives.vectors import Vectors
 
 SHARE = 0.5
 """Share of the rows whose negatives are remembered ones: those that have no twin, or anything else that is
@@ -46,7 +46,7 @@ class _Drawn:
         return negatives.index_copy(0, self.rows, torch.where(self.found, new, negatives[self.rows]))
 
 
-class PairMemory:
+class NegativeQueue:
     """The last pairs that this process has trained on, as the encoders saw them then.
 
     Draws come from the global random numbers of the device. Every process has its own memory, so that what is
@@ -65,15 +65,15 @@ class PairMemory:
         return {**kept, _SEEN: torch.tensor([self._seen])} if kept else {}
 
     @classmethod
-    def of(cls, state: Mapping[str, Tensor], device: torch.device) -> Self:
-        """A memory of what `state` gave."""
+    def of(cls, state: Mapping[str, Tensor]) -> Self:
+        """A memory of what `state` gave; its tensors are on the device."""
         found = cls(len(state["usable"]))
         found._seen = int(state[_SEEN])
-        found._kept = {name: tensor.to(device) for name, tensor in state.items() if name != _SEEN}
+        found._kept = {name: tensor for name, tensor in state.items() if name != _SEEN}
         return found
 
     @torch.no_grad()
-    def add(self, rows: TextRows, vectors: Vectors) -> None:
+    def add(self, rows: TextRows, vectors: PairEmbeddings) -> None:
         """Remember R pairs in the place of the oldest ones."""
         states = torch.cat([rows.bank.slots, rows.bank.patches], dim=1)
         sums = vectors.image.sum(1) + vectors.text.sum(1) + states.sum((1, 2)) + rows.texts.states.sum((1, 2))
@@ -106,7 +106,7 @@ class PairMemory:
         return self._kept[name]
 
     def with_negatives(
-        self, rows: TextRows, negatives: Negatives, vectors: Vectors, temperature: Tensor
+        self, rows: TextRows, negatives: Negatives, vectors: PairEmbeddings, temperature: Tensor
     ) -> tuple[TextRows, Negatives]:
         """Give some rows negatives that are remembered, in the place of those of the batch.
 
@@ -132,7 +132,9 @@ class PairMemory:
         return self._behind(rows, pictures.kept, texts.kept), Negatives(image, text, negatives.valid)
 
     @torch.no_grad()
-    def _draw(self, queries: Tensor, near: Tensor, name: str, own: Vectors, temperature: Tensor) -> _Drawn:
+    def _draw(
+        self, queries: Tensor, near: Tensor, name: str, own: PairEmbeddings, temperature: Tensor
+    ) -> _Drawn:
         """Negatives for the `SHARE` of the queries [R, E] to which nothing is near of the batch [R, R].
 
         They are drawn as in `sampling_weights`, with the same temperature. Queries that have no negative in

@@ -12,11 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.modeling.build import gradients, losses_of, random_batch, spread, tiny_config
 from xfm.config.encoders import VisionConfig
 from xfm.config.training import Precision, Recompute
+from xfm.modeling.encoders import layers_of, units_of
 from xfm.modeling.precision import autocast
 from xfm.modeling.xfm import XFM
-from xfm.training import recomputing as again
-from xfm.training.recomputing import layers, recomputing
-from xfm.training.strategy import units
+from xfm.training import activation_checkpointing as again
+from xfm.training.activation_checkpointing import activation_checkpointing
 
 AGAIN = [Recompute.BETWEEN, Recompute.ALL]
 
@@ -42,7 +42,7 @@ def step(recompute: Recompute, precision: Precision, device: str = "cpu") -> tup
     model = dropping(device)
     torch.manual_seed(1)
     batch = random_batch(5, 5, 9).to(device)
-    with recomputing(model, recompute):
+    with activation_checkpointing(model, recompute):
         with autocast(precision, device):
             loss = losses_of(model, batch).total
         loss.backward()
@@ -83,27 +83,35 @@ def test_between_does_no_linear_layer_twice_and_half_of_attention() -> None:
 
 def test_layers_are_all_units_and_each_once() -> None:
     model = dropping()
-    found = layers(model)
+    found = layers_of(model)
     inside = [id(part) for layer in found for part in layer.modules()]
     assert len(inside) == len(set(inside))
-    assert {id(unit) for unit in units(model)} <= set(inside)
+    assert {id(unit) for unit in units_of(model)} <= set(inside)
 
 
 @pytest.mark.parametrize("recompute", AGAIN)
 def test_afterwards_the_model_is_as_it_was(recompute: Recompute) -> None:
     model = dropping()
     before = {name: vars(part).copy() for name, part in model.named_modules()}
-    with recomputing(model, recompute):
+    with activation_checkpointing(model, recompute):
         assert any("forward" in vars(part) for part in model.modules())
     assert {name: vars(part) for name, part in model.named_modules()} == before
 
 
+class Layers(nn.Sequential):
+    """An encoder of another library."""
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        return list(self)
+
+
 class Library(nn.Module):
-    """A model of another library: a list of equal layers."""
+    """A model with an encoder of another library."""
 
     def __init__(self, finish: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.vision = nn.Sequential(nn.Sequential(Layer(finish), Layer(finish)))
+        self.vision = Layers(Layer(finish), Layer(finish))
 
 
 class Layer(nn.Module):
@@ -120,7 +128,7 @@ class Layer(nn.Module):
 
 def test_a_result_that_is_changed_in_place_is_refused_and_not_taken() -> None:
     library = Library(nn.functional.leaky_relu_)
-    with recomputing(library, Recompute.BETWEEN):
+    with activation_checkpointing(library, Recompute.BETWEEN):
         loss = library.vision(torch.randn(3, 4)).sum()
         with pytest.raises(RuntimeError, match=r"in place.*between.*nothing or all"):
             loss.backward()
@@ -132,7 +140,7 @@ def test_layers_of_other_libraries_are_computed_again() -> None:
     library = Library(lambda made: nn.functional.dropout(made.exp(), 0.5))
     for recompute in Recompute:
         torch.manual_seed(1)
-        with recomputing(library, recompute):
+        with activation_checkpointing(library, recompute):
             library.vision(states).sum().backward()
         found.append(gradients(library))
         library.zero_grad(set_to_none=True)
@@ -161,10 +169,10 @@ def test_what_drops_behind_attention_that_drops_draws_the_same(
     states, found = torch.randn(3, 4), []
     torch.manual_seed(0)
     library = nn.Module()
-    library.vision = nn.Sequential(nn.Sequential(Drawing(), Drawing()))
+    library.vision = Layers(Drawing(), Drawing())
     for recompute in Recompute:
         torch.manual_seed(1)
-        with recomputing(library, recompute):
+        with activation_checkpointing(library, recompute):
             library.vision(states).sum().backward()
         found.append((gradients(library), torch.get_rng_state()))
         library.zero_grad(set_to_none=True)

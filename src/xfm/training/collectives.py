@@ -7,12 +7,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from xfm.objectives.peers import Peers
+from xfm.objectives.process_group import ProcessGroup
 from xfm.training.distributed import collective, rank, world
 
 
-class ProcessPeers(Peers):
-    """The processes of the group; of a single process what `Peers` does."""
+class DistributedGroup(ProcessGroup):
+    """The processes of the group; of a single process what `ProcessGroup` does."""
 
     def __init__(self) -> None:
         self.rank, self.world = rank(), world()
@@ -27,7 +27,7 @@ class ProcessPeers(Peers):
         return torch.stack(found).tolist()
 
     def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
-        """Rows of all processes, see `Peers.gather`."""
+        """Rows of all processes, see `ProcessGroup.gather`."""
         return rows if self.world == 1 else gather_rows(rows, counts)
 
     def total(self, value: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class ProcessPeers(Peers):
         return value
 
     def exchange(self, rows: Tensor, sent: Sequence[int], received: Sequence[int]) -> Tensor:
-        """Rows from process to process, see `Peers.exchange`."""
+        """Rows from process to process, see `ProcessGroup.exchange`."""
         if self.world == 1:
             return rows
         return _Exchange.apply(rows, tuple(sent), tuple(received))  # pyright: ignore[reportReturnType]
@@ -88,7 +88,7 @@ def _all_to_all(rows: Tensor, sent: Sequence[int], received: Sequence[int]) -> T
 
 def _row_counts(rows: Tensor) -> list[int]:
     own = torch.tensor([len(rows)], device=rows.device)
-    return [count for (count,) in ProcessPeers().table(own)]
+    return [count for (count,) in DistributedGroup().table(own)]
 
 
 def rows_before(rows: Tensor) -> int:

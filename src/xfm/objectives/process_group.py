@@ -8,8 +8,8 @@ Gather = Callable[[Tensor], Tensor]
 """Concatenates a tensor over all processes, with gradient; the identity on one process."""
 
 
-class Peers:
-    """A process that is alone: all rows are its own. `xfm.training.rows.ProcessPeers` is one of several.
+class ProcessGroup:
+    """A process that is alone: all rows are its own. see `DistributedGroup` of the trainings.
 
     Attributes:
         rank: index of this process.

@@ -13,10 +13,8 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.checkpoint import checkpoint
 
 from xfm.config.training import Recompute
-from xfm.modeling.fusion import FusionLayer
-from xfm.modeling.language import LanguageLayer
+from xfm.modeling.encoders import layers_of, units_of
 from xfm.training.randomness import DeviceRandom
-from xfm.training.strategy import units
 
 _ATEN = torch.ops.aten
 _PRODUCTS = frozenset(
@@ -31,11 +29,10 @@ _PRODUCTS = frozenset(
     }
 )
 """Operations that `between` does not do twice: linear layers, convolutions, attention in one piece."""
-_LAYERS = (LanguageLayer, FusionLayer)
 
 
 @contextmanager
-def recomputing(model: nn.Module, wanted: Recompute) -> Iterator[None]:
+def activation_checkpointing(model: nn.Module, wanted: Recompute) -> Iterator[None]:
     """Inside, the parts of a model keep no more than is wanted, and compute the rest again.
 
     Dropout draws the same numbers again: losses and gradients are those of a pass that keeps all.
@@ -43,9 +40,9 @@ def recomputing(model: nn.Module, wanted: Recompute) -> Iterator[None]:
     changed: list[nn.Module] = []
     contexts: dict[str, Any] = {}
     if wanted is Recompute.ALL:
-        changed = units(model)
+        changed = units_of(model)
     if wanted is Recompute.BETWEEN:
-        changed, contexts = layers(model), {"context_fn": _between}
+        changed, contexts = layers_of(model), {"context_fn": _between}
     for part in changed:
         part.forward = partial(checkpoint, part.forward, use_reentrant=False, **contexts)
     try:
@@ -53,13 +50,6 @@ def recomputing(model: nn.Module, wanted: Recompute) -> Iterator[None]:
     finally:
         for part in changed:
             del part.forward
-
-
-def layers(model: nn.Module) -> list[nn.Module]:
-    """Layers of texts as a whole, and the units that are in none: their inputs are kept with the products."""
-    found: list[nn.Module] = [part for part in model.modules() if isinstance(part, _LAYERS)]
-    inside = {id(part) for layer in found for part in layer.modules()}
-    return found + [unit for unit in units(model) if id(unit) not in inside]
 
 
 class Product:

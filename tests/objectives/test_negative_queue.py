@@ -6,23 +6,23 @@ import pytest
 import torch
 
 from tests.training.ranks import OneStretch, global_batch
-from tests.training.support import model_with_dropout
+from tests.training.support import called, model_with_dropout
 from xfm.config.gradients import MimTarget
 from xfm.config.training import LossConfig
 from xfm.data.schema import MaskedTokens, Tokens
 from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.queries import ImageBank, TextBank
+from xfm.objectives.embeddings import PairEmbeddings
 from xfm.objectives.itm import Negatives
-from xfm.objectives.pair_memory import SHARE, PairMemory
+from xfm.objectives.negative_queue import SHARE, NegativeQueue
 from xfm.objectives.text_rows import TextRows
-from xfm.objectives.vectors import Vectors
 from xfm.training.pretraining_step import PretrainingStep
 
 WIDTH, PATCHES = 4, 3
 MATCHING = LossConfig(mlm=0, itc=0, imlm=0, mim=0, box_l1=0, box_giou=0, negative_memory=6)
 
 
-def pairs(first: int, count: int, length: int = 5) -> tuple[TextRows, Vectors]:
+def pairs(first: int, count: int, length: int = 5) -> tuple[TextRows, PairEmbeddings]:
     """Pairs numbered from `first`, which their states hold everywhere and their identities are."""
     numbers = torch.arange(first, first + count)
     states = numbers.float()[:, None, None].expand(count, 1 + PATCHES, WIDTH)
@@ -41,7 +41,7 @@ def pairs(first: int, count: int, length: int = 5) -> tuple[TextRows, Vectors]:
         text_identity=numbers + 1000,
     )
     unit = torch.nn.functional.normalize(torch.randn(2, count, WIDTH), dim=-1)
-    return rows, Vectors(unit[0], unit[1], rows.image_identity, rows.text_identity)
+    return rows, PairEmbeddings(unit[0], unit[1], rows.image_identity, rows.text_identity)
 
 
 def in_batch(count: int) -> Negatives:
@@ -49,7 +49,7 @@ def in_batch(count: int) -> Negatives:
     return Negatives(others, others, torch.ones(count, dtype=torch.bool))
 
 
-def asked(memory: PairMemory, rows: TextRows, vectors: Vectors) -> tuple[list[int], list[int]]:
+def asked(memory: NegativeQueue, rows: TextRows, vectors: PairEmbeddings) -> tuple[list[int], list[int]]:
     """The numbers of the negative picture and the negative text of each pair."""
     wider, negatives = memory.with_negatives(rows, in_batch(len(rows.image)), vectors, torch.tensor(0.1))
     assert all(one.isfinite().all() for one in (wider.bank.keys, wider.texts.states))  # fusion sees them all
@@ -59,7 +59,7 @@ def asked(memory: PairMemory, rows: TextRows, vectors: Vectors) -> tuple[list[in
 
 def test_half_of_the_pairs_have_negatives_of_the_last_steps() -> None:
     torch.manual_seed(0)
-    memory = PairMemory(8)
+    memory = NegativeQueue(8)
     for first in (0, 6, 12):  # what is kept are the numbers 10 to 17
         memory.add(*pairs(first, 6))
     drawn: set[int] = set()
@@ -76,7 +76,7 @@ def test_half_of_the_pairs_have_negatives_of_the_last_steps() -> None:
 
 def test_the_nearest_are_drawn_most() -> None:
     torch.manual_seed(1)
-    memory = PairMemory(4)
+    memory = NegativeQueue(4)
     rows, kept = pairs(0, 4)
     axes = torch.eye(WIDTH)
     memory.add(rows, replace(kept, image=axes, text=axes))
@@ -89,7 +89,7 @@ def test_the_nearest_are_drawn_most() -> None:
 
 def test_pairs_whose_twins_are_in_the_batch_keep_them() -> None:
     torch.manual_seed(6)
-    memory = PairMemory(4)
+    memory = NegativeQueue(4)
     memory.add(*pairs(0, 4))
     rows, own = pairs(100, 4)
     axes = torch.eye(WIDTH)[[0, 1, 1, 2]]  # the second and the third are nearly the same
@@ -102,7 +102,7 @@ def test_pairs_whose_twins_are_in_the_batch_keep_them() -> None:
 def test_a_pair_is_never_its_own_negative() -> None:
     """Not even by an equal caption or an equal picture alone."""
     torch.manual_seed(2)
-    memory, (rows, vectors) = PairMemory(3), pairs(0, 3)
+    memory, (rows, vectors) = NegativeQueue(3), pairs(0, 3)
     memory.add(rows, vectors)
     equal = replace(
         vectors, image_identity=torch.tensor([0, 50, 51]), text_identity=torch.tensor([60, 1001, 61])
@@ -115,7 +115,7 @@ def test_a_pair_is_never_its_own_negative() -> None:
 
 def test_pairs_without_a_negative_in_the_batch_need_none() -> None:
     torch.manual_seed(7)
-    memory = PairMemory(4)
+    memory = NegativeQueue(4)
     memory.add(*pairs(0, 4))
     rows, own = pairs(100, 3)
     shown, said = torch.tensor([100, 100, 102]), torch.tensor([1100, 1101, 1100])
@@ -127,7 +127,7 @@ def test_pairs_without_a_negative_in_the_batch_need_none() -> None:
 @pytest.mark.parametrize("spoilt", ["vectors", "states"])
 def test_of_a_step_that_was_skipped_nothing_is_drawn(spoilt: str) -> None:
     torch.manual_seed(3)
-    memory, (rows, vectors) = PairMemory(6), pairs(0, 3)
+    memory, (rows, vectors) = NegativeQueue(6), pairs(0, 3)
     if spoilt == "vectors":
         vectors = replace(vectors, image=vectors.image * torch.nan)
     else:
@@ -141,7 +141,7 @@ def test_of_a_step_that_was_skipped_nothing_is_drawn(spoilt: str) -> None:
 
 def test_texts_of_any_length_stand_together() -> None:
     torch.manual_seed(4)
-    memory = PairMemory(6)
+    memory = NegativeQueue(6)
     for first, length in ((0, 3), (3, 7), (6, 4)):
         memory.add(*pairs(first, 3, length))
     for length in (2, 9):
@@ -157,21 +157,21 @@ def steps_of(memory: dict[str, torch.Tensor] | None, numbers: range) -> tuple[li
     torch.manual_seed(5)
     model = model_with_dropout().eval()
     data: object = OneStretch(MATCHING)
-    step = PretrainingStep(model, [PRETRAINING], MimTarget.STATES, data)  # pyright: ignore[reportArgumentType]
+    step = PretrainingStep([PRETRAINING], MimTarget.STATES, data)  # pyright: ignore[reportArgumentType]
     if memory is not None:
-        step.load(memory)
+        step.load_state_dict(memory)
     losses = []
     for number in numbers:
         torch.manual_seed(number)
-        ((part,),) = step.whole([global_batch(number)], torch.Generator(), lambda compute: compute())
-        losses.append(step(part, torch.Generator().manual_seed(number)).parts["pair/itm"].item())
+        ((part,),) = step.split(model, [global_batch(number)], torch.Generator(), called(model))
+        losses.append(step(model, part, torch.Generator().manual_seed(number)).parts["pair/itm"].item())
     return losses, step
 
 
 def test_a_step_goes_on_with_what_it_remembered() -> None:
     whole, _ = steps_of(None, range(4))
     first, step = steps_of(None, range(2))
-    kept = step.state()
+    kept = step.state_dict()
     assert kept["usable"].all()
     rest, _ = steps_of(kept, range(2, 4))
     assert [*first, *rest] == whole

@@ -7,18 +7,21 @@ import torch
 from safetensors.torch import load_file
 from timm.utils import ModelEmaV3
 
-from tests.training.support import Line, config, numbers, run_line
+from tests.training.support import Line, config, numbers, run_line, train
 from xfm.errors import UserError
-from xfm.training.averaging import RAMP, AverageBeside, WeightAverage
+from xfm.training.callbacks import AfterUpdate
 from xfm.training.checkpoint import AVERAGE, checkpoint_path
-from xfm.training.loop import train
+from xfm.training.ema import EMA, RAMP, WeightAverage
 
 
 def run(folder, training, resume=False, decay=0.9):
     averaged = WeightAverage(Line(), decay)
-    options = {"progress": False, "tensorboard": False, "resume": resume, "after_step": averaged.update}
-    options["is_new"] = averaged.by_own_name(lambda name: name == "layer.bias")
-    train(averaged, averaged.module.losses, numbers, training, folder, **options)
+
+    def losses(model, batch, generator):
+        return model.module.losses(batch, generator)
+
+    is_new, follow = averaged.by_own_name(lambda name: name == "layer.bias"), AfterUpdate(averaged.update)
+    train(averaged, losses, numbers, training, folder, resume=resume, is_new=is_new, callbacks=[follow])
     return averaged
 
 
@@ -86,7 +89,7 @@ def test_a_decay_that_averages_nothing_is_refused(decay):
 def test_an_average_beside_the_model():
     """Its first average is the model as it begins."""
     model = Line()
-    average = AverageBeside(model, 0.9)
+    average = EMA(model, 0.9)
     expected = {name: p.detach().clone() for name, p in model.named_parameters()}
     for step in range(30):
         moved(model, step)
@@ -98,7 +101,7 @@ def test_an_average_beside_the_model():
     with average.applied():
         for name, parameter in model.named_parameters():
             torch.testing.assert_close(parameter.detach(), expected[name])
-            assert parameter.dtype == average.tensors[name].dtype == torch.float32
+            assert parameter.dtype == average.state_dict()[name].dtype == torch.float32
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, trained[name])
     average.give()
@@ -108,37 +111,37 @@ def test_an_average_beside_the_model():
 
 def test_an_average_of_half_precision_is_kept_in_float32():
     model = Line().to(torch.bfloat16)
-    average = AverageBeside(model, 0.999)
+    average = EMA(model, 0.999)
     average.steps = 100_000  # the ramp is over
     with torch.no_grad():
         model.layer.weight.add_(1)
-    before = average.tensors["layer.weight"].clone()
+    before = average.state_dict()["layer.weight"].clone()
     average.update()
-    step = average.tensors["layer.weight"] - before
+    step = average.state_dict()["layer.weight"] - before
     torch.testing.assert_close(step, torch.full_like(step, 1e-3), rtol=0.05, atol=0)
 
 
 @pytest.mark.parametrize("beside", [False, True])
 def test_a_run_keeps_and_resumes_the_average_beside_the_model(tmp_path, beside):
     training = config(12, save_every=5, keep=9, ema=0.9, save_async=beside)
-    whole = run_line(tmp_path / "whole", training).average
+    whole = run_line(tmp_path / "whole", training).ema
     run_line(tmp_path / "parts", training)
     for step in (10, 12):
         shutil.rmtree(checkpoint_path(tmp_path / "parts", step))
-    resumed = run_line(tmp_path / "parts", training, resume=True).average
-    assert whole.tensors.keys() == resumed.tensors.keys() == {"layer.weight", "layer.bias", "|steps"}
-    for name, tensor in whole.tensors.items():
-        assert torch.equal(resumed.tensors[name], tensor), name
+    resumed = run_line(tmp_path / "parts", training, resume=True).ema
+    assert whole.state_dict().keys() == {"layer.weight", "layer.bias", "|steps"}
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], tensor), name
     assert whole.steps == 12
     stored = checkpoint_path(tmp_path / "parts", 12)
     weights, average = load_file(stored / "model.safetensors"), load_file(stored / AVERAGE)
     for name, tensor in weights.items():
-        assert torch.equal(average[name], whole.tensors[name])
+        assert torch.equal(average[name], whole.state_dict()[name])
         assert not torch.equal(average[name], tensor)
 
 
 def test_the_average_of_another_model_is_refused(tmp_path):
     run_line(tmp_path / "run", config(4, ema=0.9))
-    other = AverageBeside(torch.nn.Linear(2, 2), 0.9)
+    other = EMA(torch.nn.Linear(2, 2), 0.9)
     with pytest.raises(UserError, match="not the average"):
         other.load(checkpoint_path(tmp_path / "run", 4) / AVERAGE)

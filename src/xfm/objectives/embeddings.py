@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Vectors:
+class PairEmbeddings:
     """What contrast compares of R rows.
 
     Attributes:
@@ -22,9 +22,9 @@ class Vectors:
     text_identity: Tensor
 
     @staticmethod
-    def join(parts: Sequence["Vectors"]) -> "Vectors":
+    def join(parts: Sequence["PairEmbeddings"]) -> "PairEmbeddings":
         """All of them, one after the other."""
         if len(parts) == 1:
             return parts[0]
         names = ("image", "text", "image_identity", "text_identity")
-        return Vectors(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+        return PairEmbeddings(*(torch.cat([getattr(part, name) for part in parts]) for name in names))

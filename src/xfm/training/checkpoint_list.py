@@ -7,8 +7,8 @@ from pathlib import Path
 
 from xfm.errors import UserError
 from xfm.files import folder_size, read_json_or_nothing
+from xfm.training.atomic_folder import MANIFEST, damage
 from xfm.training.checkpoint import REQUIRED, list_checkpoints, read_state
-from xfm.training.storage import MANIFEST, damage
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,121 @@
+"""What happens between the steps of a training: the protocol, checkpoints, and an early end."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from xfm.objectives.losses import Losses
+from xfm.training import distributed
+
+
+class Stateful(Protocol):
+    """What must be known besides model and optimiser to go on exactly, of each process its own."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Copies of it, by name."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with what `state_dict` gave."""
+        ...
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What a step gave.
+
+    Attributes:
+        batches: the accumulated batches of this process.
+        losses: of each of them.
+        scales: what each counts for, 1 in the mean over those of the step.
+        grad_norm: of all parameters before clipping, a scalar.
+        lr: learning rate of the known parts.
+        samples: of all batches.
+        skipped: whether the weights are what they were, because a loss or a gradient was NaN or infinite.
+    """
+
+    batches: Sequence[Any]
+    losses: Sequence[Losses]
+    scales: Sequence[Tensor | float]
+    grad_norm: Tensor
+    lr: float
+    samples: int
+    skipped: bool
+
+
+class Callback:
+    """Called by a `Trainer` as it goes; each method does nothing unless a subclass says otherwise."""
+
+    def on_begin(self, trainer: Any) -> None:
+        """Before the first step, when a run that goes on is loaded."""
+
+    def on_step(self, trainer: Any, output: StepOutput) -> None:
+        """After every step, `trainer.step` of which are done; it may ask for the end by `trainer.enough`."""
+
+    def on_event(self, step: int, event: str, message: str, details: Mapping[str, Any]) -> None:
+        """When something is out of the ordinary, or was measured."""
+
+    def on_end(self, trainer: Any) -> None:
+        """After the last step, or the one in which the run is stopped."""
+
+    def close(self) -> None:
+        """Last, whatever has happened."""
+
+
+class Checkpoints(Callback):
+    """Saves every `config.save_every` steps and at the end; it stands last among the callbacks."""
+
+    def __init__(self) -> None:
+        self._saved = 0
+
+    def on_begin(self, trainer: Any) -> None:
+        """What is loaded is saved already, and a model that has not moved need not be."""
+        self._saved = trainer.step
+
+    def on_step(self, trainer: Any, output: StepOutput) -> None:
+        """Save when it is time to."""
+        if trainer.config.save_every and trainer.step % trainer.config.save_every == 0:
+            self._save(trainer)
+
+    def on_end(self, trainer: Any) -> None:
+        """Save the last step, and wait until it is written."""
+        self._save(trainer)
+        if trainer.folder is not None:
+            trainer.folder.settle()
+
+    def _save(self, trainer: Any) -> None:
+        if trainer.folder is not None and trainer.step != self._saved:
+            trainer.save()
+            self._saved = trainer.step
+
+
+class EarlyStopping(Callback):
+    """Ends a training before its last step.
+
+    Args:
+        finished: asked after every step but the last, given the steps done, whether that was enough; the
+            first process's answer counts. It may look at the model, and must leave its mode and every random
+            state as they are.
+    """
+
+    def __init__(self, finished: Callable[[int], bool]) -> None:
+        self.finished = finished
+
+    def on_step(self, trainer: Any, output: StepOutput) -> None:
+        """Ask."""
+        if not trainer.ended:
+            trainer.enough = distributed.from_first(self.finished(trainer.step))
+
+
+class AfterUpdate(Callback):
+    """Calls a function after every step that changed the weights, such as `WeightAverage.update`."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self.function = function
+
+    def on_step(self, trainer: Any, output: StepOutput) -> None:
+        """Call it."""
+        if not output.skipped:
+            self.function()

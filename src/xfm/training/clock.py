@@ -1,0 +1,127 @@
+"""The clock of a training: what share of the run is done before each step, decided once a step and kept.
+
+The learning rate, the phases of a curriculum and the end of a run ask it, and nobody else looks at the time:
+a machine that is slow for a minute loses that minute only, and what was decided can be replayed.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from xfm.config.training import TrainingConfig
+from xfm.errors import UserError
+from xfm.training import distributed
+
+ENDLESS = 1 << 32
+"""More steps than any run makes: where the batches of a run without a known number of steps would end."""
+
+
+class Moment(NamedTuple):
+    """What was decided before a step.
+
+    Attributes:
+        share: of the run that is done, from 0 to 1; at 1 it ends.
+        seconds: of training so far, without the time in which the run was stopped.
+        phase: number of the curriculum's phase, from 0.
+    """
+
+    share: float
+    seconds: float
+    phase: int
+
+
+class TrainingClock:
+    """How far a run has come before each step: by its steps, by time, by what is over first, or as recorded.
+
+    By steps alone, a phase ends at the step nearest to its share of them, and `left` is a whole number: rates
+    are the same to the last bit on every machine. By time, a phase ends at the first step that finds its
+    share used, and of several processes the first one's clock decides.
+
+    Args:
+        steps: of the run; None where time alone decides.
+        seconds: of training; None where the steps alone decide.
+        ends: shares at which a phase ends, in ascending order; the last phase has none.
+        record: moments of another run, from step 0 to its end, which are followed in place of all that.
+        timer: gives seconds, like `time.perf_counter`.
+
+    Attributes:
+        moments: those that were decided, in the order of the steps.
+        lr_scales: factor of the learning rates in each phase; 1 where there is none.
+        planned: steps of the whole run; None where time alone decides.
+        keep: called with the step and the moment before it whenever one is decided.
+    """
+
+    def __init__(
+        self,
+        steps: int | None = None,
+        seconds: float | None = None,
+        ends: Sequence[float] = (),
+        record: Sequence[Moment] | None = None,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if steps is None and seconds is None and record is None:
+            raise ValueError("a run ends after some steps, after some seconds, or as another one did")
+        self.steps, self.seconds, self.ends, self.record, self.timer = steps, seconds, ends, record, timer
+        self.planned = steps if record is None else len(record) - 1
+        self.moments: list[Moment] = []
+        self.lr_scales: Sequence[float] = ()
+        self.keep: Callable[[int, Moment], None] = lambda step, moment: None
+        self._began: float | None = None
+
+    @classmethod
+    def of(cls, config: TrainingConfig, ends: Sequence[float] = ()) -> "TrainingClock":
+        """By time where `minutes` are given, by steps otherwise; phases end at the shares `ends`."""
+        return cls(seconds=config.minutes * 60, ends=ends) if config.minutes else cls(config.steps, ends=ends)
+
+    def begin(self, start: int = 0, kept: Sequence[Moment] = ()) -> None:
+        """Start, at what was recorded before the run was stopped.
+
+        Args:
+            start: step that the run goes on with.
+            kept: moments of the steps 0 to `start`, as far as they are known.
+
+        Raises:
+            UserError: time decides, and the record is missing or too short.
+        """
+        if self.planned is None and start and len(kept) <= start:
+            raise UserError(
+                f"the run goes on with step {start} by the clock, but its schedule.csv ends before it: put "
+                "the file back, or start again in another folder"
+            )
+        self.moments = list(kept)
+        self._began = self.timer() - (kept[-1].seconds if kept else 0.0)
+
+    def at(self, step: int) -> Moment:
+        """The moment before a step. Of several processes all must ask for a new step at the same place."""
+        if self._began is None:
+            self.begin()
+        assert self._began is not None
+        while (number := len(self.moments)) <= step:
+            moment = self._decide(number, self.timer() - self._began)
+            self.moments.append(moment)
+            self.keep(number, moment)
+        return self.moments[step]
+
+    def is_over(self, step: int) -> bool:
+        """Whether the run ends before this step."""
+        return self.at(step).share >= 1
+
+    def left(self, step: int) -> float:
+        """How much is to come before a step, in a unit of the run's own: what counts are ratios."""
+        if self.steps is None or self.record is not None:
+            return 1 - self.at(step).share
+        return self.steps - step if self.seconds is None else self.steps * (1 - self.at(step).share)
+
+    def lr_scale(self, step: int) -> float:
+        """The factor of the learning rates at a step."""
+        return self.lr_scales[self.at(step).phase] if self.lr_scales else 1.0
+
+    def _decide(self, step: int, seconds: float) -> Moment:
+        """The moment before the step, after so many seconds of training."""
+        if self.record is not None:
+            return self.record[step]._replace(seconds=seconds)
+        done = 0.0 if self.steps is None else step / self.steps
+        if self.seconds is None:
+            return Moment(done, seconds, sum(step >= round(end * (self.steps or 0)) for end in self.ends))
+        share = min(1.0, max(done, seconds / self.seconds)) if step else 0.0  # one step at least
+        return distributed.from_first(Moment(share, seconds, sum(share >= end for end in self.ends)))

@@ -1,0 +1,364 @@
+"""The trainer of pre-training and of every fine-tuning."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from types import MappingProxyType
+from typing import Any, Generic, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from xfm.config.training import TrainingConfig
+from xfm.data.rng import mix
+from xfm.data.schema import TensorFields
+from xfm.errors import SaidElsewhere, UserError
+from xfm.files import writing
+from xfm.modeling.precision import autocast, resolve
+from xfm.objectives.losses import Losses, NoGrad, StepLoss
+from xfm.training import distributed
+from xfm.training.activation_checkpointing import activation_checkpointing
+from xfm.training.atomic_folder import SAVED_BEFORE
+from xfm.training.callbacks import Callback, Stateful, StepOutput
+from xfm.training.checkpoint import AVERAGE, load_checkpoint, random_states
+from xfm.training.clock import ENDLESS, Moment, TrainingClock
+from xfm.training.cpu_runtime import prepare_process
+from xfm.training.dtensor import whole
+from xfm.training.ema import EMA
+from xfm.training.failures import explaining_failures, shown_keys, why_skipped
+from xfm.training.lr_schedule import set_lr
+from xfm.training.optim import build_optimizer
+from xfm.training.randomness import (
+    random_state,
+    restore_generator,
+    restore_random_state,
+    seed_all,
+    seeded_generator,
+)
+from xfm.training.run_folder import LOG_FILE, RunFolder, farewell, saved_of
+from xfm.training.run_on_one_rank import balanced
+from xfm.training.sample_accounting import SampleCounts
+from xfm.training.signals import Interrupted, StalledError, StopRequest
+from xfm.training.snapshot import HostCopies, snapshot
+from xfm.training.strategy import strategy_of
+
+B = TypeVar("B", bound=TensorFields)
+Look = Callable[[nn.Module, NoGrad], Mapping[str, float]]
+
+
+class Trainer(Generic[B]):
+    """Trains a model in place.
+
+    Everything random follows from `config.seed` and the batches; a run that was stopped and resumed computes
+    the same numbers as one that was not (on CPU bit for bit). Several processes are those of the group that
+    `distributed.processes` has joined; all of them must build a trainer.
+
+    Args:
+        model: moved to the device; parameters with `requires_grad` False stay as they are.
+        loss: what is minimised: a `StepLoss`, or a function of the model, a batch on the device and a
+            generator that lies there, too.
+        batches: the batches `start` (included) to `stop` (excluded) of the run; must give the same batch for
+            the same index whenever it is called. With accumulation a step takes `config.accumulate` of them.
+        config: steps, schedule, precision and so on.
+        folder: for configuration, log and checkpoints; None keeps nothing.
+        clock: how far the run is before each step, and when it ends; by `config` if not given.
+        is_new: whether the parameter of that name learns at `new_lr_multiplier` times the rate.
+        stateful: what else checkpoints have, by name.
+        callbacks: called in this order, such as `RunLog`, `EarlyStopping` and, last, `Checkpoints`.
+        device: `auto`, or a torch device.
+
+    Attributes:
+        model, loss, batches, config, folder, clock, callbacks, stateful: as given.
+        optimizer, generator, strategy: built here; the generator is the same in all processes.
+        ema: moving average of the weights, where the configuration keeps one.
+        precision: arithmetic of the forward pass, decided.
+        step: optimiser steps done, skipped ones included.
+        skipped: steps skipped since the run or its continuation began.
+        samples: what became of the samples.
+        stopping: whether the run is to stop because of a signal.
+        enough: whether a callback asks for the end.
+        seconds: of `fit` so far.
+        last: the last logged line (see `RunLog`), empty if nothing was logged.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: StepLoss[B] | Callable[[Any, Any, torch.Generator], Losses],
+        batches: Callable[[int, int], Iterator[B]],
+        config: TrainingConfig,
+        folder: RunFolder | None = None,
+        *,
+        clock: TrainingClock | None = None,
+        is_new: Callable[[str], bool] = lambda name: False,
+        stateful: Mapping[str, Stateful] = MappingProxyType({}),
+        callbacks: Sequence[Callback] = (),
+        device: str = "auto",
+    ) -> None:
+        self.device = distributed.pick_device(device)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        self.model = model.to(self.device).train()
+        self.loss = loss if isinstance(loss, StepLoss) else StepLoss(loss)
+        self.batches, self.config, self.folder = batches, config, folder
+        self.clock, self.stateful, self.callbacks = clock or TrainingClock.of(config), stateful, callbacks
+        self.precision = distributed.from_first(resolve(config.precision, self.device))
+        self._stack = ExitStack()
+        self._stack.enter_context(activation_checkpointing(model, config.recompute))
+        self.strategy = strategy_of(model, config, self.device, self.precision)
+        self.optimizer = build_optimizer(model, config.optim, is_new)
+        self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.ema = EMA(model, config.ema) if config.ema else None
+        seed_all(mix(config.seed, distributed.rank()))
+        self.generator = seeded_generator(mix(config.seed, 0), self.device)
+        self.step = self.skipped = self._bad_in_a_row = 0
+        self.samples, self.stop = SampleCounts(), StopRequest()
+        self.stopping = self.enough = False
+        self.kept: list[Moment] = []
+        self.seconds, self.last = 0.0, dict[str, Any]()
+        self._copies = HostCopies() if config.save_async else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether no step is left: by the clock, or because a callback asked for the end."""
+        return self.enough or self.clock.is_over(self.step)
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What was otherwise, and allowed, when the run was resumed: sentences."""
+        return self.folder.changes if self.folder else ()
+
+    def fit(self, resume: bool = False) -> Self:
+        """Take the steps that are left.
+
+        Args:
+            resume: continue from the folder's newest whole checkpoint.
+
+        Raises:
+            UserError: nothing to resume, another configuration, data or number of processes, damaged
+                checkpoints, a full disk, too little memory, a loader or another process that died, or
+                `config.max_bad_steps` NaN or infinite losses in a row.
+            Interrupted: SIGINT or SIGTERM came; the step was finished and saved (if there is a folder).
+        """
+        path, accumulate = self.folder and self.folder.path, self.config.accumulate
+        with (
+            explaining_failures(lambda: saved_of(path)),
+            self._closing(),
+            nullcontext() if path is None else writing(path, SAVED_BEFORE),
+            ExitStack() as loading,
+        ):
+            notes = self.load() if resume else []
+            if self.folder is not None and not resume:
+                self.folder.begin()
+            for callback in self.callbacks:
+                callback.on_begin(self)
+            for note in notes:
+                self.event(self.step, "resumed", note)
+            loading.enter_context(self.stop)
+            self.clock.begin(self.step, self.kept)
+            planned = self.clock.planned or ENDLESS
+            stream = self.batches(self.step * accumulate, planned * accumulate)
+            loading.callback(getattr(stream, "close", lambda: None))
+            prepare_process()
+            began = time.perf_counter()
+            while not self.ended and not self.stopping:
+                batches = self._fetch(stream)
+                if batches is None:
+                    self.stopping = True
+                    break
+                output = self.train_step(batches)
+                self.clock.at(self.step)  # decided before callbacks take their time
+                for callback in self.callbacks:
+                    callback.on_step(self, output)
+            for callback in self.callbacks:
+                callback.on_end(self)
+            self.seconds = time.perf_counter() - began
+            # Asked for in the last step, or while it was looked at and saved: more may follow in the command.
+            # Of several processes each has its own answer here, and all must go the same way.
+            if self.stopping or (distributed.world() == 1 and self.stop.received):
+                raise Interrupted(farewell(self.step, path)) from (
+                    SaidElsewhere() if distributed.rank() else None
+                )
+        return self
+
+    def train_step(self, batches: Sequence[B]) -> StepOutput:
+        """One optimiser step, skipped if a loss or a gradient is NaN or infinite.
+
+        Args:
+            batches: the accumulated ones, of this process.
+
+        Raises:
+            UserError: too many steps in a row were skipped.
+        """
+        config, loss = self.config, self.loss
+        lr = set_lr(self.optimizer, config.optim, self.step, self.clock)
+        self.optimizer.zero_grad(set_to_none=True)
+        scales, stage = self._scales(batches), loss.stage(batches[0])
+        with autocast(self.precision, self.device):
+            on_device = [batch.to(self.device) for batch in batches]
+            parts = loss.split(self.model, on_device, self.generator, self.strategy.no_grad)
+        left, results = sum(map(len, parts)), list[Losses]()
+        for of_batch, scale in zip(parts, scales, strict=True):
+            found: list[Losses] = []
+            for part in of_batch:
+                left -= 1
+                with self.strategy.part(stage, last=not left) as module:
+                    with autocast(self.precision, self.device):
+                        result: Losses = module(loss, part, self.generator)
+                    with distributed.collective("the backward pass, in which gradients are averaged"):
+                        (result.total * scale / len(batches)).backward()
+                found.append(result)
+            results.append(Losses.add(found))
+        self.strategy.done()
+        norm = whole(nn.utils.clip_grad_norm_(self._parameters, config.optim.clip or float("inf")))
+        total = torch.stack([result.total.detach() for result in results]).sum()
+        bad, self.stopping, failed = self._ends(total + norm)
+        if self.folder is not None and failed:
+            self.folder.settle()
+        self.samples.add(batches, trained=not bad)
+        self.step += 1
+        if bad:
+            self._skip(batches, results, norm)
+        else:
+            self._bad_in_a_row = 0
+            with autocast(self.precision, self.device):  # Muon's products, too
+                self.optimizer.step()
+            if self.ema is not None:
+                self.ema.update()
+        samples = sum(len(loss.origins(batch)) for batch in batches)
+        return StepOutput(batches, results, scales, norm, lr, samples, bad)
+
+    def validate(self, look: Look) -> tuple[Mapping[str, float], Mapping[str, float] | None]:
+        """Losses of what is not trained on: with the weights, and with their moving average if there is one.
+
+        Args:
+            look: computes them, given the model in evaluation mode and a way to call a function of it without
+                gradient. It must leave every random state as it is.
+        """
+        self.model.eval()
+        losses, of_average = self._look(look), None
+        if self.ema is not None:
+            with self.ema.applied():
+                of_average = self._look(look)
+        self.model.train()
+        return losses, of_average
+
+    def save(self) -> None:
+        """Write a checkpoint of the steps done into the folder; all processes must.
+
+        With `config.save_async` the one before is waited for, and this one is written while training goes on.
+
+        Raises:
+            UserError: the disk is full (on every process), for this one or the one before.
+        """
+        assert self.folder is not None
+        self.folder.settle()
+        own = random_state(self.generator)
+        for name, part in self.stateful.items():
+            own |= {f"{name}|{key}": tensor for key, tensor in part.state_dict().items()}
+        states = distributed.gathered_by_first(own)
+        first, wait = distributed.rank() == 0, self._copies is None
+        tensors = snapshot(self.model, self.optimizer, first, self._copies, self.ema)
+        samples = self.samples.totals()
+        self.folder.save(self.step, self.precision, tensors, states, samples, self.config.keep, wait)
+
+    def load(self) -> list[str]:
+        """Go on from the folder's newest whole checkpoint, random states included; sentences about it.
+
+        Raises:
+            UserError: see `fit`.
+        """
+        if self.folder is None:
+            return []
+        path, notes = self.folder.newest()
+        if path is None:
+            return notes
+        state, own = load_checkpoint(path, self.model, self.optimizer, distributed.rank())
+        if self.ema is not None:
+            self.ema.load(path / AVERAGE)
+        if own is not None:
+            restore_random_state(own, self.generator)
+            for name, part in self.stateful.items():
+                found = {key: tensor for key, tensor in own.items() if key.startswith(f"{name}|")}
+                part.load_state_dict({k.partition("|")[2]: t.to(self.device) for k, t in found.items()})
+        elif (first := random_states(path, 0)) is not None:
+            restore_generator(first, self.generator)
+        self.step, self.precision = state.step, state.precision
+        self.samples.resume(state.samples)
+        self.kept = self.folder.kept_moments(state.step)
+        return notes
+
+    def event(self, step: int, event: str, message: str, **details: Any) -> None:
+        """Tell all callbacks of something out of the ordinary."""
+        for callback in self.callbacks:
+            callback.on_event(step, event, message, details)
+
+    def _closing(self) -> ExitStack:
+        """Leaves the model as it was built, and closes callbacks and folder."""
+        for part in (self.folder, *reversed(self.callbacks)):
+            if part is not None:
+                self._stack.callback(part.close)
+        return self._stack
+
+    def _fetch(self, stream: Iterator[B]) -> list[B] | None:
+        """The batches of the next step; None if the loader ended or hangs while the run is being stopped.
+
+        Loading never touches the random state of the training: torch's DataLoader draws a seed when it
+        starts, which a resumed run does at another step.
+
+        Raises:
+            Interrupted: likewise, where other processes wait in a step that will not be.
+        """
+        try:
+            with torch.random.fork_rng(devices=[]), self.stop.waiting():
+                return [next(stream) for _ in range(self.config.accumulate)]
+        except StalledError:
+            pass
+        except (RuntimeError, UserError):
+            if not self.stop.received:  # the signal may have reached and ended the loader processes, too
+                raise
+        if distributed.world() > 1:
+            if self.folder is not None:
+                self.folder.close()
+            said = saved_of(self.folder and self.folder.path)
+            raise Interrupted(f"stopped while waiting for data; {said}")
+        return None
+
+    def _scales(self, batches: Sequence[B]) -> Sequence[Tensor | float]:
+        """What each batch counts for, 1 in the mean over those of the step."""
+        counts = [count for batch in batches if (count := self.loss.count(batch)) is not None]
+        return balanced(counts, self.device) if counts else [1.0] * len(batches)
+
+    def _ends(self, sums: Tensor) -> list[bool]:
+        """Whether the step is bad, the run is to stop, and a checkpoint has failed, in any process.
+
+        The one time in a step that the host waits for the device: a step that is bad must change nothing.
+        """
+        finite, failed = torch.isfinite(sums), self.folder is not None and self.folder.failed
+        own = [finite.new_full((), bool(flag)) for flag in (self.stop.received, failed)]  # filled, not copied
+        flags = torch.stack([~finite, *own]).int()
+        return [bool(flag) for flag in distributed.largest(flags).tolist()]
+
+    def _skip(self, batches: Sequence[B], results: Sequence[Losses], norm: Tensor) -> None:
+        """Leave the model as it is, tell of the batch, and end the run after too many in a row."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.skipped += 1
+        self._bad_in_a_row += 1
+        keys = [str(origin) for batch in batches for origin in self.loss.origins(batch)]
+        cause, shown = why_skipped(results, norm), shown_keys(keys)
+        message = f"Step {self.step} skipped: {cause}; its batch: {shown}"
+        self.event(self.step, "skipped_step", message, keys=keys)
+        if self._bad_in_a_row >= self.config.max_bad_steps:
+            where = f"; all keys are in {self.folder.path / LOG_FILE}" if self.folder else ""
+            raise UserError(
+                f"{self._bad_in_a_row} steps in a row had a NaN or infinite loss, the last was step "
+                f"{self.step} ({cause}) on {shown}{where}: lower "
+                "training.optim.lr, or look at these records"
+            )
+
+    def _look(self, look: Look) -> Mapping[str, float]:
+        """The losses with the weights that the model has; the pass keeps nothing of them."""
+        with autocast(self.precision, self.device):
+            found = look(self.model, self.strategy.no_grad)
+        self.strategy.refresh()
+        return found
