@@ -11,6 +11,8 @@ from xfm.files import read_json_object, write_text
 from xfm.index.conditions import Kind
 
 FILE, FORMAT = "index.json", 2
+HIDDEN = ".xfm-index"
+"""The collection of a folder of pictures, in that folder."""
 
 
 @dataclass(frozen=True)

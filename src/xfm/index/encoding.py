@@ -34,7 +34,7 @@ class IndexWork:
     Attributes:
         model: folder, run, or name of the package or the hub.
         sources: folders, tables and tar shards.
-        columns, key, keep, as_text: see `xfm.index.sources.open_supply`.
+        columns, key, keep, as_text, root: see `xfm.index.sources.open_supply`.
         device: where models run; they compute in float32.
     """
 
@@ -45,11 +45,12 @@ class IndexWork:
     keep: tuple[str, ...] | None = None
     device: str = "auto"
     as_text: tuple[str, ...] = ()
+    root: Path | None = None
 
     def supply(self, source: int, known: SupplyCut | None = None) -> PictureSupply:
         """A source by its place; raises UserError."""
-        columns = ColumnMap.parse(self.columns)
-        return open_supply(self.sources[source], columns, self.key, self.keep, self.as_text, known)
+        given = ColumnMap.parse(self.columns), self.key, self.keep, self.as_text
+        return open_supply(self.sources[source], *given, known, self.root)
 
 
 @dataclass(frozen=True)

@@ -107,8 +107,9 @@ def _settings(work: IndexWork, size: int) -> str:
     """By what the work is known again."""
     sources = [_known_source(path) for path in work.sources]
     told = {"model": model_of(work.model), "sources": sources, "columns": work.columns, "key": work.key}
-    keep = None if work.keep is None else list(work.keep)
-    return settings_mark({**told, "keep": keep, "as_text": list(work.as_text), "unit_rows": size})
+    keep, root = None if work.keep is None else list(work.keep), str(work.root)
+    told |= {"keep": keep, "as_text": list(work.as_text), "unit_rows": size, "root": root}
+    return settings_mark(told)
 
 
 def _known_source(path: Path) -> dict[str, Any]:

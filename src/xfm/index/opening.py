@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from xfm.config.model import lacks
+from xfm.config.next_command import command_line
 from xfm.errors import UserError, amount
 from xfm.index.about import FILE as ABOUT
-from xfm.index.about import AboutIndex
+from xfm.index.about import HIDDEN, AboutIndex
 from xfm.index.index import Index, probe_of
 from xfm.index.journal import Journal
 from xfm.index.server_address import without_password
@@ -43,7 +44,7 @@ def open_index(
     """A collection, open while the block runs.
 
     Args:
-        folder: of the collection.
+        folder: of the collection, or of pictures with one in it, to be searched.
         model: that makes the vectors; of a collection that is there, the one that made them if not given.
         make: make it if it is not there.
         writing: whether pictures are taken in or out: one process at a time may. Without it the collection
@@ -60,6 +61,8 @@ def open_index(
             another collection.
     """
     place = home_path(folder)
+    if not writing and not (place / ABOUT).exists() and (place / HIDDEN / ABOUT).exists():
+        place /= HIDDEN
     there = (place / ABOUT).exists()
     if not there and not make:
         AboutIndex.read(place)  # says that there is none
@@ -85,10 +88,13 @@ def open_index(
     if about is None:
         name = "the model" if isinstance(given, Pretrained) else everywhere(str(given))
         about = AboutIndex(name, probe.tolist(), _shown(address), (table or TABLE) if address else "")
-    elif len(probe) != about.width or np.abs(probe - np.array(about.probe)).max() > _NEAR:
+    elif len(probe) != about.width or not np.abs(probe - np.array(about.probe)).max() <= _NEAR:
+        name = engine.name if isinstance(given, Pretrained) else str(given)
+        images = place.parent if place.name == HIDDEN else "..."
+        anew = command_line("index", "build", model=name, images=images, out="FOLDER")
         raise UserError(
-            f"{place} was made by another model than {engine.name} (it says {about.model}): search it with "
-            "that one, or build a new collection"
+            f"{place} was made by another model than {name} (it says {about.model}): search it with that "
+            f"one, or build a new collection: `{anew}`"
         )
     if not writing:
         with _opened(place, about, engine, readonly=True, address=address) as index:

@@ -25,6 +25,7 @@ def open_supply(
     keep: Sequence[str] | None = None,
     as_text: Sequence[str] = (),
     known: SupplyCut | None = None,
+    root: Path | None = None,
 ) -> PictureSupply:
     """The pictures of a folder, a table (see `xfm.config.table_kinds`) or tar shards.
 
@@ -35,6 +36,7 @@ def open_supply(
         keep: columns of a table, or fields of a shard's JSON, that become metadata; None takes all others.
         as_text: columns of a CSV or TSV file that stay texts though they hold nothing but numbers.
         known: how it was cut, where parts of it are read.
+        root: folder that paths in a table start from, and do not leave; its own if not given.
 
     Raises:
         UserError: there is no such file or folder, it is of an unknown kind, or lacks a column.
@@ -46,7 +48,7 @@ def open_supply(
     if path.suffix.lower() == ".tar":
         return ShardSupply(path, keep)
     if table_kind(path) is not None:
-        return TableSupply(path, columns or ColumnMap(), key, keep, as_text, known)
+        return TableSupply(path, columns or ColumnMap(), key, keep, as_text, known, root)
     if not os.path.lexists(path):
         raise UserError(f"{path} does not exist; check the path")
     raise UserError(f"{path} is neither a folder of pictures nor a file of {LISTED}; rename or convert it")

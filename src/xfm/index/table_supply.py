@@ -27,7 +27,7 @@ class TableSupply(PictureSupply):
     """The pictures that a table names or holds.
 
     Args:
-        path, columns, key, keep, as_text: see `open_supply`.
+        path, columns, key, keep, as_text, root: see `open_supply`.
         known: how it was cut; then parts can be read.
     """
 
@@ -39,10 +39,11 @@ class TableSupply(PictureSupply):
         keep: Sequence[str] | None,
         as_text: Sequence[str] = (),
         known: SupplyCut | None = None,
+        root: Path | None = None,
     ) -> None:
         super().__init__()
         self._path, self._columns, self._key, self._keep = path, columns, key, keep
-        self._as_text, self._known = as_text, known
+        self._as_text, self._known, self._root = as_text, known, root
         self._whole = os.path.abspath(path)  # other folders may have tables of the same name
         columns.check_fields([IMAGE])
         self._table = open_table(path)
@@ -103,7 +104,7 @@ class TableSupply(PictureSupply):
             cells = raw.checked(self._path)
             self._columns.check_columns([IMAGE], cells, place, others=True)
             names = self._columns.places([IMAGE], cells)
-            row = TableRow.picked(cells, self._path, raw.number, names)
+            row = TableRow.picked(cells, self._path, raw.number, names, self._root)
             picture, stamp = self._picture(row)
             key = self._name(cells, raw.number)
             others = {

@@ -11,8 +11,8 @@ from typing import Any
 from PIL import Image
 
 from xfm.errors import UserError, excerpt, suggest
+from xfm.index.about import HIDDEN
 from xfm.index.answers import Answer, FoundPicture
-from xfm.index.filling import HIDDEN
 from xfm.index.opening import open_index
 from xfm.index.searching import Searcher
 from xfm.inference.picture_inputs import read_original
