@@ -119,6 +119,18 @@ def test_hits_stand_in_the_order_of_a_number_that_is_shown(model: Path, photos: 
         assert scores == sorted(scores, reverse=True)
 
 
+def test_a_miss_and_a_doubtful_hit_say_what_the_model_knows(photos: Path, cli: Cli) -> None:
+    asked, limits = ("search", photos, "qwertz asdf", "--least"), "Photographs, other names and free language"
+    missed = cli.prints(*asked, 1)
+    assert "Nothing found" in missed
+    assert limits in missed
+    assert limits in json.loads(cli.prints(*asked, 1, "--json"))["limits"]
+    doubted = json.loads(cli.prints(*asked, 0, "--json"))
+    assert doubted["fits"]
+    assert doubted["best"] < 0.9
+    assert limits in doubted["limits"]
+
+
 def test_a_folder_that_was_searched_stands_for_its_collection(model: Path, photos: Path, cli: Cli) -> None:
     cli.prints("search", photos, "a red square", "--model", model)
     assert json.loads(cli.prints("index", "stats", photos))["pictures"] == 12

@@ -17,7 +17,7 @@ from xfm.config.index import SearchOptions
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.index import index as module
-from xfm.index import shortlists
+from xfm.index import searching, shortlists
 from xfm.index.filling import HIDDEN, fill, folder_index
 from xfm.index.index import Index
 from xfm.index.journal import State
@@ -149,7 +149,7 @@ def test_a_duplicate_comes_when_the_other_goes(model: Path, tmp_path: Path) -> N
         assert found(index, "a square") == ["twin"]
 
 
-def test_an_answer_says_what_fits_and_where(model: Path, tmp_path: Path) -> None:
+def test_an_answer_says_what_fits_and_where(model: Path, tmp_path: Path, monkeypatch) -> None:
     with open_index(tmp_path / "index", model, make=True) as index:
         index.add(candidates(5))
         searcher = Searcher(index)
@@ -177,7 +177,11 @@ def test_an_answer_says_what_fits_and_where(model: Path, tmp_path: Path) -> None
                 searcher.search("a red square left of a blue square", options=SearchOptions(least=least)).fits
                 is fits
             )
+        assert answer.limits == "Trained on not stated"
+        monkeypatch.setattr(searching, "SURE", answer.best)
+        assert searcher.search("a red square left of a blue square", options=SearchOptions(least=0)).limits == ""
         alone = searcher.search(image=candidates(5)[2].picture)
+        assert alone.limits == ""
         assert alone.fits is None
         assert alone.hits[0]["key"] == "p2"
         assert alone.hits[0]["similarity"] == pytest.approx(1, abs=1e-5)

@@ -116,6 +116,8 @@ def _print(answer: "Answer", text: str | None) -> None:
     for number, hit in enumerate(answer.hits, start=1):
         match = f"  fits {hit['match']:4.0%}  cosine {hit['similarity']:5.2f}" if "match" in hit else ""
         print(f"{number:3}.  score {hit['score']:6.2f}{match}  {printable(hit['source'])}{_told(hit)}")
+    if answer.limits:
+        print(f"What the model knows: {printable(answer.limits)}")
 
 
 def _sure(answer: "Answer") -> str:

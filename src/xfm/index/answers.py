@@ -50,6 +50,8 @@ class Answer:
         searched: pictures that passed the conditions.
         fitted: whether the probability was fitted to the model's searches (`PresenceFit`). It is for texts
             alone, and by models that `xfm evaluate` scored.
+        limits: what the model was not made for, or was trained on, where nothing fits or that something does
+            is not `xfm.config.index.SURE`; else empty.
     """
 
     hits: list[FoundPicture]
@@ -58,6 +60,7 @@ class Answer:
     least: float
     searched: int
     fitted: bool = False
+    limits: str = ""
 
 
 def hit(one: Near, score: float) -> FoundPicture:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.index import UNFITTED_LEAST, SearchOptions
+from xfm.config.index import SURE, UNFITTED_LEAST, SearchOptions
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.records import is_text
 from xfm.errors import UserError
@@ -26,6 +26,7 @@ from xfm.index.shortlists import ListMatcher, SearchQuery, Shortlist
 from xfm.inference.batches import as_captions, cut
 from xfm.inference.engine import EncodedPictures
 from xfm.inference.picture_inputs import Picture, PictureReader, PictureSource
+from xfm.modeling.card import limits_of
 from xfm.retrieval.search import match_odds, rerank_scores
 
 _ATTEMPTS = 4
@@ -201,7 +202,7 @@ class Searcher:
         if matched is None:
             hits = [hit(near, near.similarity) for near in one.near[: options.top_k]]
             fits = False if one.query.words is not None and options.rerank > 0 else None
-            return Answer(hits, fits, None, least, searched, fit is not None)
+            return Answer(hits, fits, None, least, searched, fit is not None, self._limits(fits, 0.0))
         scored, odds = self._ordered(one.near, *matched)
         if fit is None:
             best = max(one["match"] for one in scored if "match" in one)
@@ -209,7 +210,12 @@ class Searcher:
             temperature = self._engine.model.temperature.item()
             near_by = np.array([one["similarity"] for one in scored]) / temperature
             best = fit.probability(float((fit.contrast * near_by + fit.matching * odds).max()), searched)
-        return Answer(scored[: options.top_k], best >= least, best, least, searched, fit is not None)
+        fits, hits = best >= least, scored[: options.top_k]
+        return Answer(hits, fits, best, least, searched, fit is not None, self._limits(fits, best))
+
+    def _limits(self, fits: bool | None, best: float) -> str:
+        doubtful = fits is False or (fits and best < SURE)
+        return limits_of(self._engine.pretrained.provenance) if doubtful else ""
 
     def _nearest(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]) -> list[Near]:
         """The nearest pictures, those among them that are not in the store yet."""
