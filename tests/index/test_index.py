@@ -112,7 +112,7 @@ def test_a_file_that_changes_while_a_collection_is_open_is_read_again(model: Pat
             draw(*pair, jitter=number).save(asked)
             (hit,) = searcher.search(image=asked).hits
             assert hit["similarity"] == pytest.approx(1, abs=1e-5)
-            exact = from_png(searcher.pixels(str(photos / "a.png")))
+            exact = from_png(searcher.pixels(str(photos / "a.png")), (32, 32))
             assert exact.equal(PictureReader(index.engine.pretrained.preprocessing, None).read(asked).pixels)
 
 
@@ -179,7 +179,9 @@ def test_an_answer_says_what_fits_and_where(model: Path, tmp_path: Path, monkeyp
             )
         assert answer.limits == "Trained on not stated"
         monkeypatch.setattr(searching, "SURE", answer.best)
-        assert searcher.search("a red square left of a blue square", options=SearchOptions(least=0)).limits == ""
+        assert (
+            searcher.search("a red square left of a blue square", options=SearchOptions(least=0)).limits == ""
+        )
         alone = searcher.search(image=candidates(5)[2].picture)
         assert alone.limits == ""
         assert alone.fits is None

@@ -200,9 +200,10 @@ class Index:
         missing = [place for place, mark in enumerate(marks) if mark not in known]
         for start in range(0, len(missing), engine.batch_size):
             part = missing[start : start + engine.batch_size]
-            pixels = torch.stack([from_png(entries[place].pixels) for place in part]).to(engine.device)
+            look = engine.pretrained.preprocessing
+            pixels = torch.stack([from_png(entries[place].pixels, look.shape) for place in part])
             with engine.arithmetic():
-                found = engine.model.embed_image(model_pixels(pixels, engine.pretrained.preprocessing))
+                found = engine.model.embed_image(model_pixels(pixels.to(engine.device), look))
             for place, vector in zip(part, found.float().cpu().numpy(), strict=True):
                 known[marks[place]] = vector
         remembered = {**self._vectors, **known}

@@ -13,7 +13,7 @@ from xfm.errors import UserError, amount
 from xfm.index.about import FILE as ABOUT
 from xfm.index.about import HIDDEN, AboutIndex
 from xfm.index.index import Index, probe_of
-from xfm.index.journal import Journal
+from xfm.index.journal import Journal, State
 from xfm.index.server_address import without_password
 from xfm.index.store import Store
 from xfm.index.trust import require_trusted, tell_model
@@ -118,7 +118,8 @@ def _opened(
     place: Path, about: AboutIndex, engine: Engine, readonly: bool, address: str | None
 ) -> Iterator[Index]:
     journal = Journal(place, readonly)
-    store = _store(place, about, address)
+    new = not readonly and not journal.counts()[State.STORED]
+    store = _store(place, about, address, make=new)
     index = Index(place, about, engine, store, journal)
     try:
         yield index
@@ -161,13 +162,13 @@ def _postgres_there() -> Iterator[None]:
         ) from error
 
 
-def _store(place: Path, about: AboutIndex, address: str | None) -> Store:
+def _store(place: Path, about: AboutIndex, address: str | None, make: bool = False) -> Store:
     if about.address is None:
         try:
             from xfm.index.lance import LanceStore
         except ImportError as error:
             raise UserError(f"collections need LanceDB ({error}): pip install 'xfm[index]'") from error
-        return LanceStore(place / LANCE, about.width)
+        return LanceStore(place / LANCE, about.width, make)
     with _postgres_there():
         from xfm.index.postgres import PostgresStore
     return PostgresStore(address or about.address, about.table, about.width)

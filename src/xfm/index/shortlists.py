@@ -85,7 +85,9 @@ class ListMatcher:
     def _picture(self, near: Near, data: bytes) -> Picture:
         """A picture as the model sees it; one whose encoding is remembered is not decoded again."""
         key = digest(data)
-        pixels = _ENCODED if key in self._encoded else from_png(data)
+        pixels = (
+            _ENCODED if key in self._encoded else from_png(data, self._engine.pretrained.preprocessing.shape)
+        )
         return Picture(pixels, near.entry.width, near.entry.height, key)
 
 
