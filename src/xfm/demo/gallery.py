@@ -27,13 +27,11 @@ def example_collection(examples: Examples, folder: Path, model: Pretrained) -> P
         UserError: LanceDB is missing, or the folder cannot be written.
     """
     place = folder / EXAMPLES
-    offers = list[Offer]()
-    for name, caption in examples.gallery.items():
-        path = folder / name
-        path.write_bytes(examples.pictures[name])
-        offers.append(Offer(name, str(path), path, name, {"caption": caption}))
     with open_index(place, model, make=True) as index:
-        index.add(offers)
+        for name, caption in examples.gallery.items():
+            path = place / name  # of the collection's folder files are shown
+            path.write_bytes(examples.pictures[name])
+            index.add([Offer(name, str(path), path, name, {"caption": caption})])
     return place
 
 

@@ -61,6 +61,11 @@ class Searcher:
         return len(self._index)
 
     @property
+    def is_there(self) -> bool:
+        """Whether the collection is the one that was opened, and not gone or built anew."""
+        return self._index.journal.is_there
+
+    @property
     def calibrated(self) -> bool:
         """Whether the probability of a match is a calibrated one."""
         return self._engine.pretrained.calibration is not None

@@ -136,7 +136,7 @@ def _said(place: Path, error: BaseException) -> str:
     denied = isinstance(error, PermissionError) or "Permission denied" in str(error)
     if denied or (isinstance(error, sqlite3.OperationalError) and code > sqlite3.SQLITE_ERROR):
         return (
-            f"{place} cannot be used ({first_line(error)}): see to its permissions, and that nobody else holds "
-            f"it, {AGAIN}"
+            f"{place} cannot be used ({first_line(error)}): see to its permissions, and that nobody else "
+            f"holds it, {AGAIN}"
         )
     return f"{place} is damaged ({first_line(error)}): remove {place.parent}, and build the collection again"
