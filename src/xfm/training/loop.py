@@ -27,7 +27,7 @@ from xfm.training.result import TrainResult, batch_origins
 from xfm.training.run_folder import Describe, Remembers, RunFolder, farewell, saved_of
 from xfm.training.signals import Interrupted, StopRequest
 from xfm.training.stepping import B, Stepper, Whole
-from xfm.training.storage import SAVED_BEFORE
+from xfm.training.storage import saved_before
 from xfm.training.strategy import Compute
 
 Validate = Callable[[Callable[[Compute[Any]], Any]], Mapping[str, float]]
@@ -119,7 +119,7 @@ def train(
         work = model, losses, config, process, place, is_new, origins, after_step, count, whole, stage
         loop = _Loop(Stepper(*work), batches, config, course, place, process, finished, validate, memory)
         try:
-            with nullcontext() if folder is None else writing(folder, SAVED_BEFORE):
+            with nullcontext() if folder is None else writing(folder, lambda: saved_before(folder)):
                 start = loop.prepare(resume)
                 loop.open_log(start, progress, tensorboard)
                 with StopRequest() as stop:
