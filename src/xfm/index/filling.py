@@ -43,14 +43,8 @@ def fill(index: Index, sources: Sequence[PictureSupply], left_out: LeftOut, prog
         if source.report is not None:
             left_out.folder(source.report)
         with tqdm(total=source.total, unit=source.unit, desc="pictures", disable=not progress) as bar:
-            taken = index.add(_watched(source.candidates(), bar), left_out)
-        whole.new += taken.new
-        whole.replaced += taken.replaced
-        whole.known += taken.known
-        whole.duplicates |= taken.duplicates
-        whole.bad |= taken.bad
-        whole.displaced += taken.displaced
-        whole.clashing += taken.clashing
+            whole.clash = None
+            taken = index.add(_watched(source.candidates(), bar), left_out, whole)
         if taken.clash is not None:
             tell_clash(*taken.clash)
         tell_left_out(source.left_out)

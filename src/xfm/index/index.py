@@ -85,18 +85,21 @@ class Index:
         self._replacing = set(journal.waiting_keys())
 
     # ------------------------------------------------------------ taking in
-    def add(self, offers: Iterable[Offer], left_out: LeftOut | None = None) -> Taken:
+    def add(
+        self, offers: Iterable[Offer], left_out: LeftOut | None = None, taken: Taken | None = None
+    ) -> Taken:
         """Take pictures in. Each is safe when the next one is asked for; its vector comes with others'.
 
         Args:
             offers: the pictures; one whose key and stamp are known is not read again.
             left_out: told of pictures that cannot be read; without it the first one ends the work.
+            taken: what became of pictures before, to be counted on.
 
         Raises:
             UserError: a picture cannot be read and may not be left out, or a field of its metadata holds
                 something else in other pictures.
         """
-        taken = Taken()
+        taken = taken or Taken()
         for one in offers:
             self._offer(one, taken, left_out)
             self.flush(TOGETHER)

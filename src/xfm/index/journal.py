@@ -33,8 +33,6 @@ CREATE TABLE IF NOT EXISTS waiting (
 """
 _SECONDS = 30.0
 """For which a process waits while another one writes."""
-_ASKED = 500
-"""Keys of one query at most; SQLite has a limit of its own."""
 
 
 class State(StrEnum):
@@ -124,12 +122,10 @@ class Journal:
 
     def digests(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The digests of pictures by their keys; of others there are none."""
-        found = dict[str, bytes]()
-        for start in range(0, len(keys), _ASKED):
-            part = keys[start : start + _ASKED]
-            query = f"SELECT key, digest FROM items WHERE key IN ({', '.join('?' * len(part))})"
-            found |= self._database.execute(query, part).fetchall()
-        return {key: digest for key, digest in found.items() if digest is not None}
+        query = (
+            f"SELECT key, digest FROM items WHERE key IN ({', '.join('?' * len(keys))}) AND digest NOT NULL"
+        )
+        return dict(self._database.execute(query, keys))
 
     def take(self, entry: IndexedPicture, stamp: str, digest: bytes, table: str = "") -> None:
         """Take a picture in, which a table may have named; one of its key is replaced."""

@@ -131,13 +131,9 @@ class LanceStore:
         """Lists that a search looks at; 0 where there is no index."""
         version = self._read(lambda: self._table.version)
         if version != self._known[0]:
-            rows = self._indexed_rows()
+            rows = self.count() if self._index() else 0
             self._known = version, max(_PROBES, _lists(rows) // _SHARE) if rows else 0
         return self._known[1]
-
-    def _indexed_rows(self) -> int:
-        """About how many rows there are, where they have an index; else 0."""
-        return self.count() if self._index() else 0
 
     def _read(self, query: Callable[[], T]) -> T:
         """What a query gives; asked again where another process has removed the version that it read."""
