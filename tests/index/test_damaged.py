@@ -192,7 +192,8 @@ def read(place: Path, where: list[str]) -> None:
         marks = searcher.marks(keys)
         for key in keys:
             searcher.pixels(searcher.key_of(marks.get(key, key)))
-        index.stats()
+        index.store.stats()
+        index.journal.counts()
 
 
 def write(place: Path) -> None:

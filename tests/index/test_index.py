@@ -80,7 +80,7 @@ def test_what_is_known_is_not_read_again(model: Path, tmp_path: Path, photos: Pa
         again = fill(index, [source], LeftOut(), progress=False)
         assert (again.new, again.known, len(again.duplicates), len(again.bad)) == (0, 12, 1, 1)
         index._reader = monkey
-        counts = index.stats().counts
+        counts = index.journal.counts()
         assert counts == {State.STORED: 12, State.WAITING: 0, State.DUPLICATE: 1, State.BAD: 1}
 
 
@@ -354,7 +354,7 @@ def test_rows_may_lie_in_a_server(model: Path, tmp_path: Path) -> None:
         assert sorted(found(index, "a square", where=["number<3"])) == ["p0", "p1", "p2"]
         assert len(Searcher(index).search("a red square").hits) == 5
         assert index.remove(["p0"]) == 1
-        assert "PostgreSQL" in index.stats().store.search
+        assert "PostgreSQL" in index.store.stats().search
         index.store.drop()
     with expect_refusal("another --out"), open_index(tmp_path / "index", address="postgresql://elsewhere/db"):
         pass

@@ -135,7 +135,6 @@ def _take(chosen: Namespace) -> None:
 
 
 def _filled(chosen: Namespace, index: "Index", said: str) -> None:
-    """Make a collection compact after much was taken in, and say it."""
     if chosen.action == "build" or index.store.is_scattered():
         index.store.compact()
     there = amount(len(index), "picture is", "pictures are")
@@ -191,11 +190,10 @@ def _remove(chosen: Namespace) -> None:
 
 def _stats(chosen: Namespace) -> None:
     with _opened(chosen, writing=False) as index:
-        found = index.stats()
         told = {
             "pictures": len(index),
-            **{state.value: count for state, count in found.counts.items()},
-            "store": asdict(found.store),
+            **{state.value: count for state, count in index.journal.counts().items()},
+            "store": asdict(index.store.stats()),
             "model": index.about.model,
             "width": index.about.width,
             "fields": {name: kind.value for name, kind in index.about.fields.items()},

@@ -18,8 +18,8 @@ from xfm.errors import UserError, amount, printable
 from xfm.results_folder import free_name
 
 if TYPE_CHECKING:
-    from xfm.index.answers import Answer, FoundPicture
     from xfm.index.index import Index
+    from xfm.index.searching import Answer, FoundPicture
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -130,7 +130,6 @@ def _sure(answer: "Answer") -> str:
 
 
 def _told(hit: "FoundPicture") -> str:
-    """The metadata that the source does not say already."""
     own = {name: value for name, value in hit["metadata"].items() if str(value) not in hit["source"]}
     return "".join(f"  {name}={printable(str(value))}" for name, value in own.items())
 

@@ -239,7 +239,6 @@ def _read(offer: Offer, reader: PictureReader, known: Mapping[str, str]) -> Pict
 
 @torch.inference_mode()
 def _vectors(engine: Engine, pictures: list[Picture]) -> list[Any]:
-    """[E] of each picture."""
     if not pictures:
         return []
     pixels = torch.stack([one.pixels for one in pictures]).to(engine.device)

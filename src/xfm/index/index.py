@@ -1,6 +1,6 @@
 """A collection of pictures: taken in one by one or by the thousand, kept, counted, and taken out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from xfm.index.conditions import Condition, merged
 from xfm.index.journal import Journal, JournalItem, State
 from xfm.index.offers import EncodedPicture, Offer
 from xfm.index.rows import IndexedPicture, Row, digest, from_png, to_png
-from xfm.index.store import Store, StoreStats
+from xfm.index.store import Store
 from xfm.inference.batches import as_captions
 from xfm.inference.engine import Engine
 from xfm.inference.picture_inputs import PictureReader
@@ -48,19 +48,6 @@ class Taken:
     displaced: int = 0
     clashing: int = 0
     clash: tuple[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class IndexStats:
-    """How large a collection is.
-
-    Attributes:
-        counts: pictures by what became of them.
-        store: of the rows.
-    """
-
-    counts: Mapping[State, int]
-    store: StoreStats
 
 
 class Index:
@@ -172,7 +159,6 @@ class Index:
         left_out.add(given.source, reason)
 
     def _know(self, given: Offer) -> None:
-        """Learn the fields of a picture's metadata."""
         try:
             fields = merged(self.about.fields, given.metadata)
         except UserError as error:
@@ -246,10 +232,6 @@ class Index:
     def _is_stored(self, key: str) -> bool:
         item = self.journal.item(key)
         return item is not None and item.state is State.STORED
-
-    def stats(self) -> IndexStats:
-        """How large the collection is."""
-        return IndexStats(self.journal.counts(), self.store.stats())
 
     def __len__(self) -> int:
         counts = self.journal.counts()

@@ -92,7 +92,6 @@ class ListMatcher:
 
 
 def _parts(lists: Sequence[Shortlist]) -> Iterator[Sequence[Shortlist]]:
-    """Searches that are matched in one pass."""
     part, pairs = list[Shortlist](), 0
     for one in lists:
         if part and pairs + len(one.pixels) > _TOGETHER:

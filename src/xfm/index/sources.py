@@ -84,17 +84,13 @@ class FolderSupply(PictureSupply):
         """The keys of all pictures; none is looked at."""
         return [_named(self._folder / name) for name in self._names]
 
-    def candidates(self) -> Iterator[Offer]:
-        """See `PictureSupply.candidates`; the metadata are name and folder."""
-        return self.part(1, None)
-
     def cut(self, size: int) -> SupplyCut:
         """See `PictureSupply.cut`."""
         return SupplyCut([*range(1, len(self._names) + 1, size)], self._names)
 
     def part(self, first: int, last: int | None) -> Iterator[Offer]:
-        """See `PictureSupply.part`."""
-        for number in range(first, len(self._names) + 1 if last is None else last):
+        """See `PictureSupply.part`; the metadata are name and folder."""
+        for number in range(max(first, 1), len(self._names) + 1 if last is None else last):
             name = self._names[number - 1]
             path = self._folder / name
             if not is_text(str(path)):  # nothing that keeps rows could hold it
@@ -122,10 +118,6 @@ class ShardSupply(PictureSupply):
         super().__init__()
         self._path, self._keep, self._pairs = path, keep, open_source(path, SampleKind.PAIR)
         self.total = len(self._pairs)
-
-    def candidates(self) -> Iterator[Offer]:
-        """See `PictureSupply.candidates`."""
-        return self.part(0, None)
 
     def cut(self, size: int) -> SupplyCut:
         """See `PictureSupply.cut`."""
@@ -269,7 +261,6 @@ class TableSupply(PictureSupply):
         return Offer(key, shown, picture, stamp, told, raw.read, table, replaces=self._key is not None)
 
     def _place(self, number: int) -> str:
-        """What names a row where no column does."""
         return f"{self._whole}:{number}"
 
     def _told(self, name: str, cell: Any, place: str) -> Any:
@@ -289,7 +280,6 @@ class TableSupply(PictureSupply):
         return name in self._keep if self._keep is not None else True
 
     def _picture(self, row: TableRow) -> tuple[PictureSource, str]:
-        """The picture of a row, and what tells it from a changed one."""
         value = row.get(IMAGE.name)
         if isinstance(value, bytes):
             return value, hashlib.blake2b(value, digest_size=16).hexdigest()
@@ -299,7 +289,6 @@ class TableSupply(PictureSupply):
         return path, file_stamp(path)
 
     def _name(self, cells: Mapping[str, Any], number: int) -> str:
-        """The key of a row."""
         column = self._key or KEY
         value = cells.get(column)
         if value is None and self._key is None:

@@ -14,9 +14,8 @@ from PIL import Image
 from xfm.errors import UserError, excerpt, suggest
 from xfm.files import path_below
 from xfm.index.about import HIDDEN
-from xfm.index.answers import Answer, FoundPicture
 from xfm.index.opening import open_index
-from xfm.index.searching import Searcher
+from xfm.index.searching import Answer, FoundPicture, Searcher
 from xfm.index.store import StoreError
 from xfm.inference.picture_inputs import read_original
 from xfm.modeling.folder import Pretrained
