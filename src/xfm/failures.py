@@ -52,6 +52,8 @@ def refused(error: BaseException) -> int | None:
             return one.errno
         if found := re.search(r"\bos error (\d+)\b", str(one)):
             return int(found[1]) if int(found[1]) in _LIMITS else None
+        if "disk is full" in str(one):  # as SQLite has it
+            return errno.ENOSPC
         for number in (*FULL, errno.EFBIG):
             if os.strerror(number) in str(one):
                 return number

@@ -162,7 +162,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 # ---------------------------------------------------------------- writing
 @contextlib.contextmanager
-def writing(place: Path, remedy: str) -> Iterator[None]:
+def writing(place: Path, remedy: str | Callable[[], str]) -> Iterator[None]:
     """Turn what keeps `place` from being written into one sentence.
 
     Args:
@@ -180,6 +180,7 @@ def writing(place: Path, remedy: str) -> Iterator[None]:
         number = refused(error)
         if number is not None and number in (*FULL, errno.EFBIG):
             what, mend = limit(number)
+            remedy = remedy if isinstance(remedy, str) else remedy()
             mend = f"free some space {remedy}" if number in FULL else mend
             raise UserError(f"{place}: {what}; {mend}") from error
         if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):

@@ -1,6 +1,7 @@
 """`xfm index` and `xfm search`, as they are typed."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,74 @@ def test_a_folder_of_pictures_is_searched_without_a_build(model: Path, photos: P
     assert "  1." in first
     cli.prints("search", photos, "a red square")
     assert "new" not in cli.errors
+
+
+def test_a_search_by_another_model_than_the_collection_s_is_refused(
+    model: Path, tmp_path: Path, photos: Path, cli: Cli
+) -> None:
+    """The answers of another model than the one that is named would be taken for its own."""
+    asked = ("search", photos, "a red square", "--model")
+    cli.prints(*asked, model)
+    anew = f"xfm index build --model small --images {photos} --out FOLDER"
+    cli.expect_refusal(["another model than small", str(model), anew], *asked, "small")
+    cli.expect_refusal(["nowhere"], *asked, tmp_path / "nowhere")
+    cli.expect_refusal(["another model than small"], "search", photos / HIDDEN, *asked[2:], "small")
+    assert "  1." in cli.prints(*asked, model)
+
+
+def test_what_a_search_leaves_in_a_folder_is_no_news(model: Path, photos: Path, cli: Cli) -> None:
+    for _ in range(2):
+        cli.prints("search", photos, "a red square", "--model", model)
+    assert HIDDEN not in cli.errors
+    (photos / ".other").mkdir()
+    cli.prints("search", photos, "a red square")
+    assert ".other/" in cli.errors
+
+
+def test_hits_stand_in_the_order_of_a_number_that_is_shown(model: Path, photos: Path, cli: Cli) -> None:
+    for more in ((), ("--rerank", 0)):
+        lines = cli.prints("search", photos, "a red square", "--model", model, *more).splitlines()
+        scores = [float(found[1]) for line in lines if (found := re.search(r"score +(-?[0-9.]+)", line))]
+        assert len(scores) == 10
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_a_miss_and_a_doubtful_hit_say_what_the_model_knows(photos: Path, cli: Cli) -> None:
+    asked, limits = ("search", photos, "qwertz asdf", "--least"), "Photographs, other names and free language"
+    missed = cli.prints(*asked, 1)
+    assert "Nothing found" in missed
+    assert limits in missed
+    assert limits in json.loads(cli.prints(*asked, 1, "--json"))["limits"]
+    doubted = json.loads(cli.prints(*asked, 0, "--json"))
+    assert doubted["fits"]
+    assert doubted["best"] < 0.9
+    assert limits in doubted["limits"]
+
+
+def test_a_folder_that_was_searched_stands_for_its_collection(model: Path, photos: Path, cli: Cli) -> None:
+    cli.prints("search", photos, "a red square", "--model", model)
+    assert json.loads(cli.prints("index", "stats", photos))["pictures"] == 12
+    cli.expect_refusal(["no collection"], "index", "remove", photos, "--keys", "x")  # would come back
+
+
+def test_a_table_may_name_pictures_below_a_folder_that_the_command_names(
+    model: Path, tmp_path: Path, photos: Path, cli: Cli
+) -> None:
+    (tmp_path / "tables" / "more").mkdir(parents=True)
+    table = tmp_path / "tables" / "more" / "shop.csv"
+    names = [path.name for path in sorted(photos.glob("red-*.png"))]
+    absolute, relative = (["image", *(f"{place}{name}" for name in names)] for place in (f"{photos}/", ""))
+    build = ("index", "build", "--model", model, "--images", table)
+    for number, lines in enumerate((absolute, relative)):
+        table.write_text("\n".join(lines))
+        out = tmp_path / f"index-{number}"
+        said = cli.prints(*build, "--pictures", photos, "--out", out)
+        assert f"{len(names)} new." in said
+        more = ("--pictures", photos, "--processes", 2)
+        assert f"{len(names)} known." in cli.prints(*build, *more, "--out", out)
+    table.write_text("image\n/etc/hostname.png\n")
+    assert "0 new; 1 that cannot be read" in cli.prints(*build, "--pictures", photos, "--out", tmp_path / "2")
+    assert f"lies outside {photos}: give --pictures" in cli.errors
 
 
 @pytest.mark.parametrize(

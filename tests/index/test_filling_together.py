@@ -68,7 +68,12 @@ def test_rows_are_the_same_whoever_encodes(model: Path, photos: Path, tmp_path: 
         fill(index, [FolderSupply(photos)], LeftOut(), progress=False)
         plain = {row.entry.key: row for row in index.store.nearest(np.ones(16, np.float32), 50)}
     with open_index(tmp_path / "one") as index:
-        assert index.stats().counts == {State.STORED: 12, State.WAITING: 0, State.DUPLICATE: 1, State.BAD: 1}
+        assert index.journal.counts() == {
+            State.STORED: 12,
+            State.WAITING: 0,
+            State.DUPLICATE: 1,
+            State.BAD: 1,
+        }
         for row in index.store.nearest(np.ones(16, np.float32), 50):
             assert row.entry == plain[row.entry.key].entry
             assert row.similarity == pytest.approx(plain[row.entry.key].similarity, abs=1e-5)

@@ -17,7 +17,7 @@ from xfm.config.index import SearchOptions
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.index import index as module
-from xfm.index import shortlists
+from xfm.index import searching, shortlists
 from xfm.index.filling import HIDDEN, fill, folder_index
 from xfm.index.index import Index
 from xfm.index.journal import State
@@ -80,7 +80,7 @@ def test_what_is_known_is_not_read_again(model: Path, tmp_path: Path, photos: Pa
         again = fill(index, [source], LeftOut(), progress=False)
         assert (again.new, again.known, len(again.duplicates), len(again.bad)) == (0, 12, 1, 1)
         index._reader = monkey
-        counts = index.stats().counts
+        counts = index.journal.counts()
         assert counts == {State.STORED: 12, State.WAITING: 0, State.DUPLICATE: 1, State.BAD: 1}
 
 
@@ -112,7 +112,7 @@ def test_a_file_that_changes_while_a_collection_is_open_is_read_again(model: Pat
             draw(*pair, jitter=number).save(asked)
             (hit,) = searcher.search(image=asked).hits
             assert hit["similarity"] == pytest.approx(1, abs=1e-5)
-            exact = from_png(searcher.pixels(str(photos / "a.png")))
+            exact = from_png(searcher.pixels(str(photos / "a.png")), (32, 32))
             assert exact.equal(PictureReader(index.engine.pretrained.preprocessing, None).read(asked).pixels)
 
 
@@ -149,7 +149,7 @@ def test_a_duplicate_comes_when_the_other_goes(model: Path, tmp_path: Path) -> N
         assert found(index, "a square") == ["twin"]
 
 
-def test_an_answer_says_what_fits_and_where(model: Path, tmp_path: Path) -> None:
+def test_an_answer_says_what_fits_and_where(model: Path, tmp_path: Path, monkeypatch) -> None:
     with open_index(tmp_path / "index", model, make=True) as index:
         index.add(candidates(5))
         searcher = Searcher(index)
@@ -177,7 +177,13 @@ def test_an_answer_says_what_fits_and_where(model: Path, tmp_path: Path) -> None
                 searcher.search("a red square left of a blue square", options=SearchOptions(least=least)).fits
                 is fits
             )
+        assert answer.limits == "Trained on not stated"
+        monkeypatch.setattr(searching, "SURE", answer.best)
+        assert (
+            searcher.search("a red square left of a blue square", options=SearchOptions(least=0)).limits == ""
+        )
         alone = searcher.search(image=candidates(5)[2].picture)
+        assert alone.limits == ""
         assert alone.fits is None
         assert alone.hits[0]["key"] == "p2"
         assert alone.hits[0]["similarity"] == pytest.approx(1, abs=1e-5)
@@ -348,7 +354,7 @@ def test_rows_may_lie_in_a_server(model: Path, tmp_path: Path) -> None:
         assert sorted(found(index, "a square", where=["number<3"])) == ["p0", "p1", "p2"]
         assert len(Searcher(index).search("a red square").hits) == 5
         assert index.remove(["p0"]) == 1
-        assert "PostgreSQL" in index.stats().store.search
+        assert "PostgreSQL" in index.store.stats().search
         index.store.drop()
     with expect_refusal("another --out"), open_index(tmp_path / "index", address="postgresql://elsewhere/db"):
         pass

@@ -1,5 +1,6 @@
 """The collections of a server: what pictures that were found are shown by."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 from tests.evaluation.tiny import draw
 from tests.refusals import expect_refusal
 from xfm.config.index import SearchOptions
+from xfm.index.about import HIDDEN
 from xfm.index.offers import Offer
 from xfm.index.opening import open_index
+from xfm.index.store import StoreError
 from xfm.serving import searches
 from xfm.serving.searches import Searches, shown_source
 
@@ -18,7 +21,7 @@ def test_a_picture_that_is_found_again_is_shown_by_its_file(
     collection: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searches, "_REMEMBERED", 2)
-    served = Searches([collection])
+    served = Searches([collection], show_from=[collection.parent / "pictures"])
     searcher = served.of(None)
 
     def found(name: str) -> str:
@@ -72,3 +75,67 @@ def test_pictures_have_names_of_their_own_that_any_server_knows(model: Path, tmp
             second.picture(second.of(None), wrong)
     first.close()
     second.close()
+
+
+def first_hit(served: Searches, name: str | None = None) -> tuple[str, str]:
+    """The source of the best picture, and the kind of what is shown of it."""
+    searcher = served.of(name)
+    answer = searcher.search("a square", options=SearchOptions(rerank=0, top_k=1))
+    (hit,) = served.told(searcher, answer, searcher.marks([answer.hits[0]["key"]]))["hits"]
+    return answer.hits[0]["source"], served.picture(searcher, hit["key"])[1]
+
+
+def test_a_collection_shows_no_file_but_those_below_folders_that_were_named(
+    model: Path, tmp_path: Path
+) -> None:
+    """A folder of photos from a stranger may hold a collection that names any file of the server."""
+    photos, secret = tmp_path / "photos", tmp_path / "secret.png"
+    photos.mkdir()
+    draw("red", "blue").save(secret)
+    (photos / "link.png").symlink_to(secret)
+    for number, source in enumerate((secret, photos / ".." / secret.name, photos / "link.png")):
+        place = photos / HIDDEN if number == 0 else tmp_path / f"shop-{number}"
+        with open_index(place, model, make=True) as index:
+            index.add([Offer("1", str(source), draw("red", "blue"))])
+        for folder, more, kind in (
+            (photos if number == 0 else place, [photos], "image/png"),
+            (place, [tmp_path], "image/jpeg"),
+        ):
+            served = Searches([folder], show_from=more)
+            assert first_hit(served) == (str(source), kind)
+            served.close()
+    draw("red", "green").save(photos / "own.png")
+    with open_index(photos / HIDDEN) as index:
+        index.remove(["1"])
+        index.add([Offer("2", str(photos / "own.png"), photos / "own.png")])
+    for folder in (photos, photos / HIDDEN):
+        served = Searches([folder])
+        assert served.names == ["photos"]
+        assert first_hit(served, "photos") == (str(photos / "own.png"), "image/jpeg")
+        served.close()
+
+
+def test_a_collection_that_is_built_anew_is_served_anew(model: Path, tmp_path: Path) -> None:
+    place = tmp_path / "shop"
+
+    def build(key: str, **metadata: str) -> None:
+        with open_index(place, model, make=True) as index:
+            index.add([Offer(key, f"{key}.png", draw("red", "blue"), metadata=metadata)])
+
+    build("old")
+    served = Searches([place])
+    assert first_hit(served)[0] == "old.png"
+    shutil.rmtree(place)
+    for _ in range(2):
+        with expect_refusal("no collection", kind=StoreError):
+            served.of(None)
+    build("new", colour="red")
+    searcher = served.of("shop")
+    assert first_hit(served)[0] == "new.png"
+    assert searcher.pictures == 1
+    assert searcher.search("a square", options=SearchOptions(where=["colour=red"])).searched == 1
+    assert served.of("shop") is searcher
+    place.rename(tmp_path / "aside")
+    build("third")
+    assert first_hit(served)[0] == "third.png"
+    served.close()

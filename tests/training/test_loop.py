@@ -297,6 +297,21 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, place, resume
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize("saved", [0, 1])
+def test_a_full_disk_says_that_something_was_saved_where_it_was(tmp_path, monkeypatch, saved):
+    usage, asked = shutil.disk_usage(tmp_path), list[object]()
+
+    def free(path: object) -> object:
+        asked.append(path)
+        return usage if len(asked) <= saved else usage._replace(free=0)
+
+    monkeypatch.setattr(shutil, "disk_usage", free)
+    with pytest.raises(UserError, match="the disk is full; free some space and run again") as caught:
+        run_line(tmp_path, config(4, save_every=2))
+    assert ("what was saved before is unharmed" in str(caught.value)) is bool(saved)
+    assert ("nothing is saved yet" in str(caught.value)) is not bool(saved)
+
+
 def test_a_folder_whose_name_is_no_text_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"caf\\udce9 is not UTF-8"):
         run_line(tmp_path / os.fsdecode(b"caf\xe9"), config(2))

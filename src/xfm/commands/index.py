@@ -66,6 +66,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--store", "postgresql://HOST/DATABASE in place of LanceDB; a password by PGPASSWORD")
     option(parser, "--table", "in that database; pictures if not given")
     option(parser, "--columns", default="")
+    option(parser, "--pictures")
     option(parser, "--key", "column that names pictures; id where there is one, else file and row do")
     option(parser, "--keep", "columns that conditions can be about, with commas; all if not given")
     option(parser, "--as-text", "columns of CSV that stay texts though they hold numbers, with commas", "")
@@ -101,7 +102,7 @@ def _opened(chosen: Namespace, make: bool = False, writing: bool = True) -> "Abs
     from xfm.index.opening import open_index
 
     out = home_path(chosen.out)
-    model = chosen.model or (None if is_index(out) else DEFAULT)
+    model = chosen.model or (DEFAULT if make and not is_index(out) else None)
     return open_index(
         out, model, make=make, writing=writing, address=chosen.store, table=chosen.table, device=chosen.device
     )
@@ -119,9 +120,11 @@ def _take(chosen: Namespace) -> None:
         _take_together(chosen, keep)
         return
     columns = ColumnMap.parse(chosen.columns)
+    root = None if chosen.pictures is None else home_path(chosen.pictures)
     texts = names_in(chosen.as_text)
     sources = [
-        open_supply(home_path(one), columns, chosen.key, keep, texts) for one in names_in(chosen.images)
+        open_supply(home_path(one), columns, chosen.key, keep, texts, root=root)
+        for one in names_in(chosen.images)
     ]
     require_same({}, (source.columns() for source in sources))  # before a new collection is made
     with _opened(chosen, make=chosen.action == "build") as index:
@@ -132,7 +135,6 @@ def _take(chosen: Namespace) -> None:
 
 
 def _filled(chosen: Namespace, index: "Index", said: str) -> None:
-    """Make a collection compact after much was taken in, and say it."""
     if chosen.action == "build" or index.store.is_scattered():
         index.store.compact()
     there = amount(len(index), "picture is", "pictures are")
@@ -159,6 +161,7 @@ def _take_together(chosen: Namespace, keep: list[str] | None) -> None:
         None if keep is None else tuple(keep),
         chosen.device,
         tuple(names_in(chosen.as_text)),
+        None if chosen.pictures is None else home_path(chosen.pictures).absolute(),
     )
     engine = sharing_engine(chosen, chosen.device)
     done = fill_together(

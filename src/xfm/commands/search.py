@@ -18,8 +18,8 @@ from xfm.errors import UserError, amount, printable
 from xfm.results_folder import free_name
 
 if TYPE_CHECKING:
-    from xfm.index.answers import Answer, FoundPicture
     from xfm.index.index import Index
+    from xfm.index.searching import Answer, FoundPicture
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -41,7 +41,12 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--index", "folder of a collection, or of pictures", required=True)
     option(parser, "--text", "what is to be found")
     option(parser, "--image", "a picture that the found ones should be like")
-    option(parser, "--model", "model for a folder of pictures that is searched for the first time", DEFAULT)
+    option(
+        parser,
+        "--model",
+        f"model for a folder of pictures that is searched for the first time, {DEFAULT} if not given; else\n"
+        "the one that made the collection",
+    )
     add_fields(parser, SearchOptions)
     parser.repeated = frozenset({"where"})  # whose commas are those of values
     option(parser, "--json", "print the answer as JSON", False)
@@ -89,15 +94,17 @@ def _check(text: str | None, image: Path | None, options: SearchOptions) -> None
 
 def _opened(chosen: Namespace) -> "AbstractContextManager[Index]":
     from xfm.data.left_out import LeftOut
+    from xfm.index.about import HIDDEN
     from xfm.index.filling import folder_index, is_index
     from xfm.index.opening import open_index
 
     folder = Path(chosen.index)
     if is_index(folder):
-        return open_index(folder, writing=False, device=chosen.device)
+        return open_index(folder, chosen.model, writing=False, device=chosen.device)
     if not folder.is_dir():
         raise UserError(f"{folder} is neither a collection nor a folder of pictures; check the path")
-    return folder_index(folder, chosen.model, LeftOut(chosen.max_bad), not chosen.quiet, device=chosen.device)
+    model = chosen.model or (None if is_index(folder / HIDDEN) else DEFAULT)
+    return folder_index(folder, model, LeftOut(chosen.max_bad), not chosen.quiet, device=chosen.device)
 
 
 def _print(answer: "Answer", text: str | None) -> None:
@@ -107,8 +114,10 @@ def _print(answer: "Answer", text: str | None) -> None:
         among = amount(answer.searched, "picture")
         print(f"Nothing found among {among} for {printable(text or '')!r}.{sure}{near}")
     for number, hit in enumerate(answer.hits, start=1):
-        match = f"  fits {hit['match']:4.0%}" if "match" in hit else ""
-        print(f"{number:3}.{match}  cosine {hit['similarity']:5.2f}  {printable(hit['source'])}{_told(hit)}")
+        match = f"  fits {hit['match']:4.0%}  cosine {hit['similarity']:5.2f}" if "match" in hit else ""
+        print(f"{number:3}.  score {hit['score']:6.2f}{match}  {printable(hit['source'])}{_told(hit)}")
+    if answer.limits:
+        print(f"What the model knows: {printable(answer.limits)}")
 
 
 def _sure(answer: "Answer") -> str:
@@ -121,7 +130,6 @@ def _sure(answer: "Answer") -> str:
 
 
 def _told(hit: "FoundPicture") -> str:
-    """The metadata that the source does not say already."""
     own = {name: value for name, value in hit["metadata"].items() if str(value) not in hit["source"]}
     return "".join(f"  {name}={printable(str(value))}" for name, value in own.items())
 

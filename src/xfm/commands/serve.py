@@ -40,7 +40,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm serve small --keys keys.txt --fetch-from '[images.example.org]'",
     )
     option(parser, "--models", "model folders, runs, models of the package or the hub, with commas", DEFAULT)
-    option(parser, "--index", "collections to search in, with commas", "")
+    option(parser, "--index", "collections, or folders that `xfm search` has searched, with commas", "")
     option(parser, "--keys", f"file of keys that clients must send, one a line; or {KEYS}, with commas")
     option(parser, "--precision", PRECISION)
     option(parser, "--device")
@@ -61,7 +61,8 @@ def run(chosen: Namespace) -> None:
 
     running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.batch}
     models = Models(names_in(chosen.models), alone=True, **running)
-    searches = Searches([Path(one) for one in names_in(chosen.index)], device=chosen.device)
+    folders = [Path(one) for one in names_in(chosen.index)]
+    searches = Searches(folders, show_from=config.show_from, device=chosen.device)
     names = ", ".join(one.name for one in models)
 
     def started(address: str) -> None:

@@ -9,6 +9,9 @@ MOST = 1000
 UNFITTED_LEAST = 0.5
 """Probability of a match from which something is found, where nobody fitted that to the model."""
 
+SURE = 0.9
+"""Probability below which an answer says what its model knows."""
+
 
 @dataclass(frozen=True)
 class SearchOptions:

@@ -29,6 +29,8 @@ class ServeConfig:
         workers: threads that decode pictures.
         names: that it has besides localhost and addresses; by others it is not asked where it wants no key.
         fetch_from: hosts from which pictures may be fetched by address, redirects included; none if empty.
+        show_from: folders below which files of pictures that a search found are shown, besides those of the
+            collections; other pictures are shown as the model sees them.
         drain_seconds: for which a server that is asked to stop answers what it has taken.
     """
 
@@ -49,6 +51,7 @@ class ServeConfig:
     workers: int = 2
     names: list[str] = field(default_factory=list)
     fetch_from: list[str] = field(default_factory=list)
+    show_from: list[str] = field(default_factory=list)
     drain_seconds: float = 30.0
 
     def __post_init__(self) -> None:

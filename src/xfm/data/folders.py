@@ -67,8 +67,9 @@ class Scan:
     passed: dict[str, list[str]] = field(default_factory=dict)
 
     def pass_over(self, kind: str, name: str) -> None:
-        """Note a name that is not read."""
-        self.passed.setdefault(kind, []).append(name)
+        """Note a name that is not read; what xfm itself has put there is no news."""
+        if not os.path.basename(name.rstrip("/")).startswith(".xfm-"):
+            self.passed.setdefault(kind, []).append(name)
 
     def report(self, folder: Path, nested: Sequence[str] = ()) -> FolderReport:
         """What was passed over, in a fixed order."""

@@ -11,7 +11,7 @@ from xfm.config.tasks import MATCHING, task_spec
 from xfm.demo.examples import Example, Examples
 from xfm.demo.gallery import EXAMPLES
 from xfm.errors import UserError
-from xfm.modeling.card import NOT_STATED, model_card
+from xfm.modeling.card import NOT_STATED, model_card, trained_on
 from xfm.serving.models import Models, Served
 
 SEARCH = "search"
@@ -253,28 +253,6 @@ def facts(found: Any, own: str | None, size: str) -> list[tuple[str, str]]:
     told.append(("Licence of the weights", str(licences.get("weights") or NOT_STATED)))
     told.append(("Licences of the data", str(listed or NOT_STATED)))
     return told
-
-
-def trained_on(provenance: Mapping[str, Any]) -> str:
-    """What a model was trained on, in words."""
-    counts = _mapping(_mapping(provenance.get("world")).get("counts"))
-    names = {
-        "pretrain/scenes": "captioned scenes of emoji",
-        "pretrain/twins": "pairs of scenes that differ in one thing",
-        "pretrain/pictures": "pictures without text",
-        "pretrain/text": "lines of text",
-    }
-    halves = {"pretrain/twins": 2}
-    told = [
-        f"{counts[name] // halves.get(name, 1):,} {words}"
-        for name, words in names.items()
-        if isinstance(counts.get(name), int) and counts[name]
-    ]
-    if told:
-        return f"the embedded world: {', '.join(told)}"
-    data = _mapping(provenance.get("data")).items()
-    told = [f"{kind}: {', '.join(map(str, one))}" for kind, one in data if one and isinstance(one, list)]
-    return "; ".join(told) or NOT_STATED
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any
 from xfm.data.left_out import LeftOut
 from xfm.demo.examples import Examples
 from xfm.errors import UserError
-from xfm.index.filling import HIDDEN, folder_index, is_index
+from xfm.index.about import HIDDEN
+from xfm.index.filling import folder_index, is_index
 from xfm.index.offers import Offer
 from xfm.index.opening import open_index
 from xfm.modeling.folder import Pretrained
@@ -26,13 +27,11 @@ def example_collection(examples: Examples, folder: Path, model: Pretrained) -> P
         UserError: LanceDB is missing, or the folder cannot be written.
     """
     place = folder / EXAMPLES
-    offers = list[Offer]()
-    for name, caption in examples.gallery.items():
-        path = folder / name
-        path.write_bytes(examples.pictures[name])
-        offers.append(Offer(name, str(path), path, name, {"caption": caption}))
     with open_index(place, model, make=True) as index:
-        index.add(offers)
+        for name, caption in examples.gallery.items():
+            path = place / name  # of the collection's folder files are shown
+            path.write_bytes(examples.pictures[name])
+            index.add([Offer(name, str(path), path, name, {"caption": caption})])
     return place
 
 
@@ -44,5 +43,6 @@ def picture_collection(folder: Path, model: str, left_out: LeftOut, **running: A
     """
     if is_index(folder):
         raise UserError(f"{folder} is a collection: give it by --index {folder}")
-    with folder_index(folder, model, left_out, **running):
+    known = is_index(folder / HIDDEN)  # by whichever model: the page says which
+    with folder_index(folder, None if known else model, left_out, **running):
         return folder / HIDDEN

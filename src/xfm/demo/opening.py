@@ -72,7 +72,9 @@ def open_demo(
         models = Models(with_tuned(sources.models), **running)
         main = next((one for one in models if one.pretrained.task is None), models.model(None))
         examples, lacking = _examples(main)
-        searches, gallery = _searches(sources, main, examples, lacking, stack, running.get("device"))
+        searches, gallery = _searches(
+            sources, main, examples, lacking, stack, running.get("device"), config.show_from
+        )
         told = about(models, sources.models, examples, lacking, gallery)
     server = Server(models, searches, config, keys)
     server.app.include_router(page_routes(told, examples))
@@ -106,6 +108,7 @@ def _searches(
     lacking: str,
     stack: ExitStack,
     device: str | None,
+    show_from: list[str],
 ) -> tuple[Searches, dict[str, Any]]:
     """What can be searched, and what the page says of it."""
     made: dict[Path, Any] = {}
@@ -125,7 +128,7 @@ def _searches(
         if sources.index is not None or sources.images is not None:
             raise
         return Searches([]), {"lacking": f"This tab is off: {error}"}
-    searches = Searches([place], made, device=device)
+    searches = Searches([place], made, show_from, device=device)
     (name,) = searches.names
     searcher = searches.of(name)
     told = {"name": name, "kind": kind, "pictures": searcher.pictures, "calibrated": searcher.calibrated}

@@ -16,7 +16,7 @@ from xfm.modeling.model_files import WEIGHTS
 from xfm.modeling.weights import write_tensors
 from xfm.tasks.base import BatchT, Prediction, Row, Task
 from xfm.training import distributed
-from xfm.training.atomic_folder import SAVED_BEFORE, write_folder
+from xfm.training.atomic_folder import saved_before, write_folder
 from xfm.training.checkpoint import load_weights
 from xfm.training.snapshot import unique_state
 
@@ -161,5 +161,5 @@ class Watch(Generic[Row, BatchT, Prediction]):
     def _write(self) -> None:
         looks = sorted(self.looks.values(), key=lambda look: look.step)
         lines = [json.dumps({"step": look.step, **look.metrics}) + "\n" for look in looks]
-        with writing(self.folder, SAVED_BEFORE):
+        with writing(self.folder, lambda: saved_before(self.folder)):
             write_text(self.folder / LOOKS_FILE, "".join(lines))

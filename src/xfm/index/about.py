@@ -13,6 +13,8 @@ from xfm.index.conditions import Kind
 
 FILE, FORMAT = "index.json", 2
 _SERVER = "address", "table", "id"
+HIDDEN = ".xfm-index"
+"""The collection of a folder of pictures, in that folder."""
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,20 @@
 """The encoding of pictures for a collection, a unit of work each: a part of a source becomes a file."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from xfm.data.tables import ColumnMap
 from xfm.engines.whole import folder_mark
 from xfm.errors import UserError
-from xfm.files import MAX_LOG, read_text, writing
-from xfm.index.encoded_parts import EncodedPart, UnreadKnown
+from xfm.files import MAX_LOG, read_text, write_text, writing
 from xfm.index.offers import EncodedPicture, Offer, PictureSupply, SupplyCut
 from xfm.index.rows import to_png
 from xfm.index.sources import open_supply
@@ -24,6 +25,7 @@ from xfm.inference.pipeline import pipeline
 from xfm.inference.threads import one_thread
 from xfm.modeling.pixels import model_pixels
 
+_PLAIN, _MOST = ("key", "source", "stamp", "table", "replaces"), 64 << 30
 _AGAIN = "and run the same command again: it goes on where it stopped"
 
 
@@ -34,7 +36,7 @@ class IndexWork:
     Attributes:
         model: folder, run, or name of the package or the hub.
         sources: folders, tables and tar shards.
-        columns, key, keep, as_text: see `xfm.index.sources.open_supply`.
+        columns, key, keep, as_text, root: see `xfm.index.sources.open_supply`.
         device: where models run; they compute in float32.
     """
 
@@ -45,11 +47,65 @@ class IndexWork:
     keep: tuple[str, ...] | None = None
     device: str = "auto"
     as_text: tuple[str, ...] = ()
+    root: Path | None = None
 
     def supply(self, source: int, known: SupplyCut | None = None) -> PictureSupply:
         """A source by its place; raises UserError."""
-        columns = ColumnMap.parse(self.columns)
-        return open_supply(self.sources[source], columns, self.key, self.keep, self.as_text, known)
+        given = ColumnMap.parse(self.columns), self.key, self.keep, self.as_text
+        return open_supply(self.sources[source], *given, known, self.root)
+
+
+class UnreadKnown(UserError):
+    """Stands for a picture that was known as it is when the work was planned, and was not read."""
+
+
+@dataclass(frozen=True)
+class EncodedPart:
+    """Pictures of a part of a source, in its order.
+
+    Attributes:
+        offers: encoded, or why not.
+        left_out: fields that cannot be metadata, and in how many rows.
+    """
+
+    offers: Sequence[Offer]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Write it, whole or not at all."""
+        rows = list[dict[str, Any]]()
+        for one in self.offers:
+            row = {name: getattr(one, name) for name in _PLAIN} | {"metadata": dict(one.metadata)}
+            if isinstance(made := one.picture, EncodedPicture):
+                png, numbers = b64encode(made.pixels).decode(), made.vector.tolist()
+                row["picture"] = [png, made.width, made.height, made.key.hex(), numbers]
+            else:
+                row["error"] = None if isinstance(made, UnreadKnown) else str(made)
+            rows.append(row)
+        write_text(path, json.dumps({"rows": rows, "left_out": dict(self.left_out)}))
+
+    @classmethod
+    def read(cls, path: Path) -> "EncodedPart":
+        """Read it.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        try:
+            told, offers = json.loads(read_text(path, _MOST)), list[Offer]()
+            for row in told["rows"]:
+                picture: Any = UnreadKnown() if row.get("error") is None else UserError(row["error"])
+                if "picture" in row:
+                    png, width, height, key, numbers = row["picture"]
+                    vector = np.array(numbers, np.float32)
+                    picture = EncodedPicture(b64decode(png), width, height, bytes.fromhex(key), vector)
+                plain = {name: row[name] for name in _PLAIN}
+                offers.append(Offer(picture=picture, metadata=row["metadata"], **plain))
+            return cls(offers, told["left_out"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} is damaged ({error}); remove it and its marker, and run the same command again"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -89,7 +145,7 @@ class IndexUnits:
 
     def part(self, number: int) -> Path:
         """The file of a unit, until it is taken in."""
-        return self.made / f"{number:06d}.npz"
+        return self.made / f"{number:06d}.json"
 
     def is_made(self, number: int) -> bool:
         """Whether the marker is there, which is written last."""
@@ -183,7 +239,6 @@ def _read(offer: Offer, reader: PictureReader, known: Mapping[str, str]) -> Pict
 
 @torch.inference_mode()
 def _vectors(engine: Engine, pictures: list[Picture]) -> list[Any]:
-    """[E] of each picture."""
     if not pictures:
         return []
     pixels = torch.stack([one.pixels for one in pictures]).to(engine.device)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.errors import UserError, amount, printable
 from xfm.index.about import FILE as ABOUT
+from xfm.index.about import HIDDEN
 from xfm.index.column_kinds import require_same
 from xfm.index.conditions import Kind
 from xfm.index.index import Index, Taken
@@ -20,9 +21,6 @@ from xfm.index.offers import Offer, PictureSupply
 from xfm.index.opening import open_index
 from xfm.index.sources import FolderSupply
 from xfm.locks import InUse
-
-HIDDEN = ".xfm-index"
-"""The collection of a folder of pictures, in that folder."""
 
 
 def fill(index: Index, sources: Sequence[PictureSupply], left_out: LeftOut, progress: bool = True) -> Taken:
@@ -45,14 +43,8 @@ def fill(index: Index, sources: Sequence[PictureSupply], left_out: LeftOut, prog
         if source.report is not None:
             left_out.folder(source.report)
         with tqdm(total=source.total, unit=source.unit, desc="pictures", disable=not progress) as bar:
-            taken = index.add(_watched(source.candidates(), bar), left_out)
-        whole.new += taken.new
-        whole.replaced += taken.replaced
-        whole.known += taken.known
-        whole.duplicates |= taken.duplicates
-        whole.bad |= taken.bad
-        whole.displaced += taken.displaced
-        whole.clashing += taken.clashing
+            whole.clash = None
+            taken = index.add(_watched(source.candidates(), bar), left_out, whole)
         if taken.clash is not None:
             tell_clash(*taken.clash)
         tell_left_out(source.left_out)
@@ -178,13 +170,12 @@ def folder_index(
             f"{folder} cannot be written, where its collection would be: make one elsewhere with `xfm index "
             f"build --images {folder} --out FOLDER`"
         )
-    given = None if is_index(place) else model
     with ExitStack() as stack:
         try:
-            index = stack.enter_context(open_index(place, given, make=True, **running))
+            index = stack.enter_context(open_index(place, model, make=True, **running))
         except InUse as error:
             print(f"Note: {error}. Until then what is there is searched.", file=sys.stderr)
-            yield stack.enter_context(open_index(place, writing=False, **running))
+            yield stack.enter_context(open_index(place, model, writing=False, **running))
             return
         present = set(source.keys())
         gone = [key for key in index.journal.offered() if key not in present]

@@ -24,8 +24,15 @@ from xfm.files import MAX_LOG, read_json_or_nothing, read_text, write_text, writ
 from xfm.index.about import AboutIndex
 from xfm.index.column_kinds import require_same
 from xfm.index.conditions import Kind
-from xfm.index.encoded_parts import EncodedPart, UnreadKnown
-from xfm.index.encoding import IndexUnit, IndexUnits, IndexWork, cut_file, known_file
+from xfm.index.encoding import (
+    EncodedPart,
+    IndexUnit,
+    IndexUnits,
+    IndexWork,
+    UnreadKnown,
+    cut_file,
+    known_file,
+)  # fmt: skip
 from xfm.index.filling import TakenCounts, is_index, tell_bad, tell_clash, tell_left_out, tell_numbers
 from xfm.index.index import Index
 from xfm.index.journal import Journal
@@ -104,11 +111,11 @@ def fill_together(
 
 
 def _settings(work: IndexWork, size: int) -> str:
-    """By what the work is known again."""
     sources = [_known_source(path) for path in work.sources]
     told = {"model": model_of(work.model), "sources": sources, "columns": work.columns, "key": work.key}
-    keep = None if work.keep is None else list(work.keep)
-    return settings_mark({**told, "keep": keep, "as_text": list(work.as_text), "unit_rows": size})
+    keep, root = None if work.keep is None else list(work.keep), str(work.root)
+    told |= {"keep": keep, "as_text": list(work.as_text), "unit_rows": size, "root": root}
+    return settings_mark(told)
 
 
 def _known_source(path: Path) -> dict[str, Any]:
@@ -193,17 +200,7 @@ def _is_known(one: Offer, journal: Journal) -> bool:
 
 @dataclass
 class _Taking:
-    """Takes the files of units into a collection, in their order.
-
-    Attributes:
-        index: the collection.
-        units: whose files.
-        path: where it says how far that is.
-        left_out: counts pictures that cannot be read.
-        next: the unit that comes next.
-        counts: what was taken.
-        fields: that are no metadata, and in how many rows.
-    """
+    """Takes the files of units into a collection, in their order; `path` says how far that is."""
 
     index: Index
     units: IndexUnits

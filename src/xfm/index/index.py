@@ -87,18 +87,21 @@ class Index:
         self._replacing = set(journal.waiting_keys())
 
     # ------------------------------------------------------------ taking in
-    def add(self, offers: Iterable[Offer], left_out: LeftOut | None = None) -> Taken:
+    def add(
+        self, offers: Iterable[Offer], left_out: LeftOut | None = None, taken: Taken | None = None
+    ) -> Taken:
         """Take pictures in. Each is safe when the next one is asked for; its vector comes with others'.
 
         Args:
             offers: the pictures; one whose key and stamp are known is not read again.
             left_out: told of pictures that cannot be read; without it the first one ends the work.
+            taken: what became of pictures before, to be counted on.
 
         Raises:
             UserError: a picture cannot be read and may not be left out, or a field of its metadata holds
                 something else in other pictures.
         """
-        taken = Taken()
+        taken = taken or Taken()
         for one in offers:
             self._offer(one, taken, left_out)
             self.flush(TOGETHER)
@@ -171,7 +174,6 @@ class Index:
         left_out.add(given.source, reason)
 
     def _know(self, given: Offer) -> None:
-        """Learn the fields of a picture's metadata."""
         try:
             fields = merged(self.about.fields, given.metadata)
         except UserError as error:
@@ -202,9 +204,10 @@ class Index:
         missing = [place for place, mark in enumerate(marks) if mark not in known]
         for start in range(0, len(missing), engine.batch_size):
             part = missing[start : start + engine.batch_size]
-            pixels = torch.stack([from_png(entries[place].pixels) for place in part]).to(engine.device)
+            look = engine.pretrained.preprocessing
+            pixels = torch.stack([from_png(entries[place].pixels, look.shape) for place in part])
             with engine.arithmetic():
-                found = engine.model.embed_image(model_pixels(pixels, engine.pretrained.preprocessing))
+                found = engine.model.embed_image(model_pixels(pixels.to(engine.device), look))
             for place, vector in zip(part, found.float().cpu().numpy(), strict=True):
                 known[marks[place]] = vector
         remembered = {**self._vectors, **known}

@@ -8,14 +8,16 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+from xfm.files import open_regular
 from xfm.index.rows import IndexedPicture
-from xfm.index.store import StoreError
+from xfm.index.store import guarded
 
 FILE = "journal.sqlite"
 _TABLES = """
@@ -31,8 +33,6 @@ CREATE TABLE IF NOT EXISTS waiting (
 """
 _SECONDS = 30.0
 """For which a process waits while another one writes."""
-_ASKED = 500
-"""Keys of one query at most; SQLite has a limit of its own."""
 
 
 class State(StrEnum):
@@ -60,6 +60,7 @@ class JournalItem:
     told: str | None
 
 
+@guarded
 class Journal:
     """The journal of a collection.
 
@@ -68,72 +69,63 @@ class Journal:
         readonly: whether another process may be writing it.
 
     Raises:
-        StoreError: the file is damaged.
+        StoreError: the file is damaged, or holds anything else than a journal; so does every method.
     """
 
     def __init__(self, folder: Path, readonly: bool = False) -> None:
-        self._path = folder / FILE
-        self._readonly = readonly
+        self.place = folder / FILE
         mode = "mode=ro" if readonly else "mode=rwc"
-        if readonly and not os.access(folder, os.W_OK) and not self._path.with_name(f"{FILE}-wal").exists():
+        if readonly and not os.access(folder, os.W_OK) and not self.place.with_name(f"{FILE}-wal").exists():
             mode += "&immutable=1"  # a file system that nobody writes to, where no lock can be made either
-        with self._explained():
-            self._database = sqlite3.connect(
-                f"file:{_quoted(self._path)}?{mode}", uri=True, timeout=_SECONDS, isolation_level=None,
-                check_same_thread=False,
-            )  # fmt: skip
-            if not readonly:
-                # Each commit is in the file when it returns, and safe from anything but a power cut.
-                self._database.execute("PRAGMA journal_mode = WAL")
-                self._database.execute("PRAGMA synchronous = NORMAL")
-                self._database.executescript(_TABLES)
+        if readonly or self.place.exists():
+            open_regular(self.place).close()  # a pipe would never end
+        self._database = sqlite3.connect(
+            f"file:{quote(str(self.place))}?{mode}", uri=True, timeout=_SECONDS, isolation_level=None,
+            check_same_thread=False,
+        )  # fmt: skip
+        if not readonly:
+            # Each commit is in the file when it returns, and safe from anything but a power cut.
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.executescript(_TABLES)
+        with closing(sqlite3.connect(":memory:")) as other:
+            other.executescript(_TABLES)
+            if _schema(other) != _schema(self._database):
+                raise ValueError("it has other tables, or views, which may never end")
+        self._file = self.place.stat()
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
+    @property
+    def is_there(self) -> bool:
+        """Whether the file is the one that was opened, and not gone, or that of a collection built anew."""
         try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"{self._path} cannot be used ({error}): if the file is damaged, remove the folder and build "
-                "the collection again"
-            ) from error
+            return os.path.samestat(self.place.stat(), self._file)
+        except OSError:
+            return False
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """All of the block, or nothing of it."""
-        with self._explained():
+        with self._database:
             self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+            yield self._database
 
     def item(self, key: str) -> JournalItem | None:
         """What became of a picture; None if none of that key was offered."""
-        with self._explained():
-            row = self._database.execute(
-                "SELECT state, stamp, told FROM items WHERE key = ?", [key]
-            ).fetchone()
+        row = self._database.execute("SELECT state, stamp, told FROM items WHERE key = ?", [key]).fetchone()
         return None if row is None else JournalItem(State(row[0]), row[1], row[2])
 
     def holder(self, digest: bytes) -> str | None:
         """The key of the picture with these pixels."""
         query = "SELECT key FROM items WHERE digest = ? AND state IN ('waiting', 'stored')"
-        with self._explained():
-            row = self._database.execute(query, [digest]).fetchone()
+        row = self._database.execute(query, [digest]).fetchone()
         return None if row is None else row[0]
 
     def digests(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The digests of pictures by their keys; of others there are none."""
-        found = dict[str, bytes]()
-        with self._explained():
-            for start in range(0, len(keys), _ASKED):
-                part = keys[start : start + _ASKED]
-                query = f"SELECT key, digest FROM items WHERE key IN ({', '.join('?' * len(part))})"
-                found |= self._database.execute(query, part).fetchall()
-        return {key: digest for key, digest in found.items() if digest is not None}
+        query = (
+            f"SELECT key, digest FROM items WHERE key IN ({', '.join('?' * len(keys))}) AND digest NOT NULL"
+        )
+        return dict(self._database.execute(query, keys))
 
     def take(self, entry: IndexedPicture, stamp: str, digest: bytes, table: str = "") -> None:
         """Take a picture in, which a table may have named; one of its key is replaced."""
@@ -157,8 +149,7 @@ class Journal:
     def waiting(self, limit: int = -1) -> list[IndexedPicture]:
         """Pictures that are taken and not in the store, the first ones first."""
         query = "SELECT key, source, width, height, pixels, metadata FROM waiting ORDER BY rowid LIMIT ?"
-        with self._explained():
-            rows = self._database.execute(query, [limit]).fetchall()
+        rows = self._database.execute(query, [limit]).fetchall()
         return [
             IndexedPicture(key, source, width, height, pixels, json.loads(told))
             for key, source, width, height, pixels, told in rows
@@ -166,13 +157,11 @@ class Journal:
 
     def waits(self) -> int:
         """How many pictures wait."""
-        with self._explained():
-            return self._database.execute("SELECT count(*) FROM waiting").fetchone()[0]
+        return self._database.execute("SELECT count(*) FROM waiting").fetchone()[0]
 
     def waiting_keys(self) -> list[str]:
         """Their keys."""
-        with self._explained():
-            return [row[0] for row in self._database.execute("SELECT key FROM waiting ORDER BY rowid")]
+        return [row[0] for row in self._database.execute("SELECT key FROM waiting ORDER BY rowid")]
 
     def stored(self, keys: Sequence[str]) -> None:
         """Note that pictures are in the store."""
@@ -194,28 +183,24 @@ class Journal:
             self._database.execute("DELETE FROM items WHERE state = 'duplicate' AND told = ?", [key])
         return known
 
-    def offered(self) -> Iterator[str]:
+    def offered(self) -> list[str]:
         """Every key that was offered and is not forgotten."""
-        with self._explained():
-            yield from (row[0] for row in self._database.execute("SELECT key FROM items ORDER BY key"))
+        return [row[0] for row in self._database.execute("SELECT key FROM items ORDER BY key")]
 
     def counts(self) -> Mapping[State, int]:
         """How many pictures are in which state."""
-        with self._explained():
-            rows = self._database.execute("SELECT state, count(*) FROM items GROUP BY state").fetchall()
+        rows = self._database.execute("SELECT state, count(*) FROM items GROUP BY state").fetchall()
         return {state: dict(rows).get(state, 0) for state in State}
 
     def fold(self) -> None:
         """Give back the room of what has gone."""
-        with self._explained():
-            self._database.execute("VACUUM")
-            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._database.execute("VACUUM")
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
 
 
-def _quoted(path: Path) -> str:
-    """A path in an address of SQLite."""
-    return quote(str(path))
+def _schema(database: sqlite3.Connection) -> list[Any]:
+    return sorted(database.execute("SELECT name, type, sql FROM sqlite_master"))

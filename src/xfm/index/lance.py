@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from xfm.index.conditions import Condition, Kind, Relation, Value
 from xfm.index.rows import IndexedPicture, Near, Row
-from xfm.index.store import EXACT_BELOW, StoreStats
+from xfm.index.store import EXACT_BELOW, StoreStats, guarded
 
 TABLE = "pictures"
 T = TypeVar("T")
@@ -40,20 +40,25 @@ _PARTS, _MOST_PARTS, _GROWTH = 64, 1024, 0.25
 _MANY = 10_000
 
 
+@guarded
 class LanceStore:
     """See `xfm.index.store.Store`.
 
     Args:
-        folder: of the table, which is made if it is not there.
+        folder: of the table.
         width: E, of the vectors.
+        make: make the table if it is not there.
+
+    Raises:
+        StoreError: it is damaged, or not there; so does every method.
     """
 
-    def __init__(self, folder: Path, width: int) -> None:
-        self._folder, self._width = folder, width
+    def __init__(self, folder: Path, width: int, make: bool = True) -> None:
+        self.place, self._width = folder, width
         self._known = (0, 0)  # a version of the table, and the lists that a search of it looks at
         # Every call sees what other processes have added before it.
         self._database = lancedb.connect(str(folder), read_consistency_interval=timedelta(0))
-        if (folder / f"{TABLE}.lance").exists():
+        if not make or (folder / f"{TABLE}.lance").exists():
             self._table = self._database.open_table(TABLE)
         else:
             self._table = self._database.create_table(TABLE, schema=self._schema())
@@ -126,13 +131,9 @@ class LanceStore:
         """Lists that a search looks at; 0 where there is no index."""
         version = self._read(lambda: self._table.version)
         if version != self._known[0]:
-            rows = self._indexed_rows()
+            rows = self.count() if self._index() else 0
             self._known = version, max(_PROBES, _lists(rows) // _SHARE) if rows else 0
         return self._known[1]
-
-    def _indexed_rows(self) -> int:
-        """About how many rows there are, where they have an index; else 0."""
-        return self.count() if self._index() else 0
 
     def _read(self, query: Callable[[], T]) -> T:
         """What a query gives; asked again where another process has removed the version that it read."""
@@ -170,7 +171,7 @@ class LanceStore:
         query = self._table.search().select(["key"]).limit(None)
         if where:
             query = query.where(_sql(where))
-        yield from self._read(query.to_arrow).column("key").to_pylist()
+        return iter(self._read(query.to_arrow).column("key").to_pylist())
 
     def count(self, where: Sequence[Condition] = ()) -> int:
         """See `Store.count`."""
@@ -214,8 +215,8 @@ class LanceStore:
 
     def stats(self) -> StoreStats:
         """See `Store.stats`."""
-        size = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
-        parts = sum(1 for _ in (self._folder / f"{TABLE}.lance" / "data").glob("*.lance"))
+        size = sum(path.stat().st_size for path in self.place.rglob("*") if path.is_file())
+        parts = sum(1 for _ in (self.place / f"{TABLE}.lance" / "data").glob("*.lance"))
         search = "an index of inverted lists (IVF), the best compared exactly" if self._index() else "exact"
         return StoreStats(self.count(), size, parts, f"LanceDB, {search}")
 

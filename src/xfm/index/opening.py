@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from xfm.config.model import lacks
+from xfm.config.next_command import command_line
 from xfm.errors import UserError
 from xfm.index.about import FILE as ABOUT
-from xfm.index.about import AboutIndex
+from xfm.index.about import HIDDEN, AboutIndex
 from xfm.index.index import Index, probe_of
-from xfm.index.journal import Journal
+from xfm.index.journal import Journal, State
 from xfm.index.server_address import without_password
 from xfm.index.store import Store
 from xfm.index.trust import require_trusted, tell_model
@@ -43,7 +44,7 @@ def open_index(
     """A collection, open while the block runs.
 
     Args:
-        folder: of the collection.
+        folder: of the collection, or of pictures with one in it, to be searched.
         model: that makes the vectors; of a collection that is there, the one that made them if not given.
         make: make it if it is not there.
         writing: whether pictures are taken in or out: one process at a time may. Without it the collection
@@ -60,6 +61,8 @@ def open_index(
             a server of another machine that nobody here has named, or its table is another collection's.
     """
     place = home_path(folder)
+    if not writing and not (place / ABOUT).exists() and (place / HIDDEN / ABOUT).exists():
+        place /= HIDDEN
     there = (place / ABOUT).exists()
     if not there and not make:
         AboutIndex.read(place)  # says that there is none
@@ -86,10 +89,13 @@ def open_index(
     if about is None:
         name = "the model" if isinstance(given, Pretrained) else everywhere(str(given))
         about = AboutIndex(name, probe.tolist(), _shown(address), (table or TABLE) if address else "")
-    elif len(probe) != about.width or np.abs(probe - np.array(about.probe)).max() > _NEAR:
+    elif len(probe) != about.width or not np.abs(probe - np.array(about.probe)).max() <= _NEAR:
+        name = engine.name if isinstance(given, Pretrained) else str(given)
+        images = place.parent if place.name == HIDDEN else "..."
+        anew = command_line("index", "build", model=name, images=images, out="FOLDER")
         raise UserError(
-            f"{place} was made by another model than {engine.name} (it says {about.model}): search it with "
-            "that one, or build a new collection"
+            f"{place} was made by another model than {name} (it says {about.model}): search it with that "
+            f"one, or build a new collection: `{anew}`"
         )
     if not writing:
         with _opened(place, about, engine, readonly=True, address=address) as index:
@@ -114,11 +120,10 @@ def _shown(address: str | None) -> str | None:
 def _opened(
     place: Path, about: AboutIndex, engine: Engine, readonly: bool, address: str | None
 ) -> Iterator[Index]:
-    with (
-        closing(_store(place, about, address, readonly)) as store,
-        closing(Journal(place, readonly)) as journal,
-    ):
-        yield Index(place, about, engine, store, journal)
+    with closing(Journal(place, readonly)) as journal:
+        new = not readonly and not journal.counts()[State.STORED]
+        with closing(_store(place, about, address, readonly, make=new)) as store:
+            yield Index(place, about, engine, store, journal)
 
 
 @contextmanager
@@ -131,13 +136,13 @@ def _postgres_there() -> Iterator[None]:
         ) from error
 
 
-def _store(place: Path, about: AboutIndex, address: str | None, readonly: bool) -> Store:
+def _store(place: Path, about: AboutIndex, address: str | None, readonly: bool, make: bool) -> Store:
     if about.address is None:
         try:
             from xfm.index.lance import LanceStore
         except ImportError as error:
             raise UserError(f"collections need LanceDB ({error}): pip install 'xfm[index]'") from error
-        return LanceStore(place / LANCE, about.width)
+        return LanceStore(place / LANCE, about.width, make)
     with _postgres_there():
         from xfm.index.postgres import PostgresStore
     return PostgresStore(address or about.address, about.table, about.width, about.id, not readonly)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from xfm.data.records import is_text
+from xfm.errors import UserError, first_line
 from xfm.index.conditions import Metadata
+
+
+class StoreError(UserError):
+    """What a collection lies in cannot be used, whatever is asked of it."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,9 @@ class IndexedPicture:
         width, height: of the picture as it was given, in pixels.
         pixels: as the model sees it, a PNG; empty where the collection does not keep pictures.
         metadata: what conditions are about.
+
+    Raises:
+        ValueError: a file that is damaged, or of a stranger, had something else in their place.
     """
 
     key: str
@@ -31,6 +41,16 @@ class IndexedPicture:
     height: int
     pixels: bytes = field(repr=False)
     metadata: Metadata = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.metadata, Mapping) or not isinstance(self.pixels, bytes):
+            raise ValueError("it has a row of other kinds")
+        cells = [*self.metadata.values()]
+        texts = [self.key, self.source, *self.metadata, *(one for one in cells if isinstance(one, str))]
+        if not all(isinstance(one, str | int | float) for one in cells) or not all(map(is_text, texts)):
+            raise ValueError("it has a row of other kinds")
+        if self.width < 1 or self.height < 1:
+            raise ValueError("it has a picture of no size")
 
 
 @dataclass(frozen=True)
@@ -66,7 +86,18 @@ def digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
-def from_png(data: bytes) -> Tensor:
-    """A PNG of `to_png` -> [3, H, W] uint8."""
-    with Image.open(io.BytesIO(data), formats=["png"]) as picture:
-        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()
+def from_png(data: bytes, shape: tuple[int, int]) -> Tensor:
+    """A PNG of `to_png` -> [3, H, W] uint8.
+
+    Raises:
+        StoreError: it is none, or of another height and width, and is not decoded.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=["png"]) as picture:
+            if picture.size != shape[::-1]:
+                raise ValueError(f"it has {picture.size[0]} x {picture.size[1]} pixels")
+            return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()
+    except Exception as error:
+        raise StoreError(
+            f"a picture of the collection is damaged ({first_line(error)}): build the collection again"
+        ) from error

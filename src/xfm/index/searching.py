@@ -8,24 +8,26 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.index import UNFITTED_LEAST, SearchOptions
+from xfm.config.index import SURE, UNFITTED_LEAST, SearchOptions
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.records import is_text
 from xfm.errors import UserError
-from xfm.index.answers import Answer, FoundPicture, hit, pixel_box
-from xfm.index.conditions import Condition, checked, parse_condition
+from xfm.index.conditions import Condition, Value, checked, parse_condition
 from xfm.index.index import Index
-from xfm.index.rows import Near, digest
+from xfm.index.rows import IndexedPicture, Near, digest
 from xfm.index.shortlists import ListMatcher, SearchQuery, Shortlist
 from xfm.inference.batches import as_captions, cut
 from xfm.inference.engine import EncodedPictures
+from xfm.inference.matching import PixelBox
 from xfm.inference.picture_inputs import Picture, PictureReader, PictureSource
+from xfm.modeling.card import limits_of
 from xfm.retrieval.search import match_odds, rerank_scores
 
 _ATTEMPTS = 4
@@ -39,6 +41,58 @@ class SearchQuestion:
 
     text: str | None = None
     image: PictureSource | Picture | None = None
+
+
+class FoundPicture(TypedDict):
+    """A picture that was found.
+
+    key: its name in the collection.
+    source: where it came from.
+    width, height: of the picture as it was given, in pixels.
+    score: what the pictures are ordered by: the cosine, or after re-ranking the cosine over the temperature
+        plus the weighted log-odds of a match.
+    similarity: cosine.
+    match: calibrated probability that the text fits the picture; only where it was re-ranked.
+    box: what the text is about, in pixels of the picture as it was given; likewise.
+    metadata: its fields.
+    """
+
+    key: str
+    source: str
+    width: int
+    height: int
+    score: float
+    similarity: float
+    match: NotRequired[float]
+    box: NotRequired[PixelBox]
+    metadata: dict[str, Value]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a search found.
+
+    Attributes:
+        hits: the best first. Where nothing fits they are the nearest all the same, for whoever wants to look.
+        fits: whether anything fits the text well enough; None where nothing was matched, as in a search by a
+            picture alone.
+        best: the probability of that, by the re-ranked picture that speaks loudest for it; where `fitted` is
+            false, the largest probability of a match. None where nothing was matched, or there was nothing.
+        least: the probability from which something fits.
+        searched: pictures that passed the conditions.
+        fitted: whether the probability was fitted to the model's searches (`PresenceFit`). It is for texts
+            alone, and by models that `xfm evaluate` scored.
+        limits: what the model was not made for, or was trained on, where nothing fits or that something does
+            is not `xfm.config.index.SURE`; else empty.
+    """
+
+    hits: list[FoundPicture]
+    fits: bool | None
+    best: float | None
+    least: float
+    searched: int
+    fitted: bool = False
+    limits: str = ""
 
 
 class Searcher:
@@ -58,6 +112,11 @@ class Searcher:
     def pictures(self) -> int:
         """How many pictures there are."""
         return len(self._index)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the collection is the one that was opened, and not gone or built anew."""
+        return self._index.journal.is_there
 
     @property
     def calibrated(self) -> bool:
@@ -203,9 +262,9 @@ class Searcher:
         if least is None:
             least = UNFITTED_LEAST if fit is None else fit.least(searched)
         if matched is None:
-            hits = [hit(near, near.similarity) for near in one.near[: options.top_k]]
+            hits = [_hit(near, near.similarity) for near in one.near[: options.top_k]]
             fits = False if one.query.words is not None and options.rerank > 0 else None
-            return Answer(hits, fits, None, least, searched, fit is not None)
+            return Answer(hits, fits, None, least, searched, fit is not None, self._limits(fits, 0.0))
         scored, odds = self._ordered(one.near, *matched)
         if fit is None:
             best = max(one["match"] for one in scored if "match" in one)
@@ -213,7 +272,12 @@ class Searcher:
             temperature = self._engine.model.temperature.item()
             near_by = np.array([one["similarity"] for one in scored]) / temperature
             best = fit.probability(float((fit.contrast * near_by + fit.matching * odds).max()), searched)
-        return Answer(scored[: options.top_k], best >= least, best, least, searched, fit is not None)
+        fits, hits = best >= least, scored[: options.top_k]
+        return Answer(hits, fits, best, least, searched, fit is not None, self._limits(fits, best))
+
+    def _limits(self, fits: bool | None, best: float) -> str:
+        doubtful = fits is False or (fits and best < SURE)
+        return limits_of(self._engine.pretrained.provenance) if doubtful else ""
 
     def _nearest(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]) -> list[Near]:
         """The nearest pictures, those among them that are not in the store yet."""
@@ -242,8 +306,8 @@ class Searcher:
         order = np.argsort(-scores, kind="stable")
         for place in order.tolist():
             one = near[place]
-            found = hit(one, float(scores[place]))
-            found["match"], found["box"] = matches[place], pixel_box(corners[place], one.entry)
+            found = _hit(one, float(scores[place]))
+            found["match"], found["box"] = matches[place], _pixel_box(corners[place], one.entry)
             hits.append(found)
         return hits, match_odds(logits.numpy())[order]
 
@@ -264,3 +328,24 @@ def searched_text(one: SearchQuestion) -> str | None:
     if one.text is not None and not is_text(one.text):
         raise UserError("the text of the search is not Unicode; mend it")
     return one.text
+
+
+def _hit(one: Near, score: float) -> FoundPicture:
+    """A picture that was found by its vector."""
+    entry = one.entry
+    return {
+        "key": entry.key,
+        "source": entry.source,
+        "width": entry.width,
+        "height": entry.height,
+        "score": score,
+        "similarity": one.similarity,
+        "metadata": dict(entry.metadata),
+    }
+
+
+def _pixel_box(fractions: Tensor, entry: IndexedPicture) -> PixelBox:
+    """[4] left, top, right and bottom as parts of a picture, in its pixels."""
+    box = Boxes(fractions[None].double(), BoxFormat.XYXY, BoxUnit.FRACTION)
+    left, top, right, bottom = box.to_unit(BoxUnit.PIXEL, entry.width, entry.height).data[0].tolist()
+    return {"xmin": left, "ymin": top, "xmax": right, "ymax": bottom}

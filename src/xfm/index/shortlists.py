@@ -85,12 +85,13 @@ class ListMatcher:
     def _picture(self, near: Near, data: bytes) -> Picture:
         """A picture as the model sees it; one whose encoding is remembered is not decoded again."""
         key = digest(data)
-        pixels = _ENCODED if key in self._encoded else from_png(data)
+        pixels = (
+            _ENCODED if key in self._encoded else from_png(data, self._engine.pretrained.preprocessing.shape)
+        )
         return Picture(pixels, near.entry.width, near.entry.height, key)
 
 
 def _parts(lists: Sequence[Shortlist]) -> Iterator[Sequence[Shortlist]]:
-    """Searches that are matched in one pass."""
     part, pairs = list[Shortlist](), 0
     for one in lists:
         if part and pairs + len(one.pixels) > _TOGETHER:

@@ -1,22 +1,24 @@
 """What a store of vectors must be able to do; `xfm.index.lance` and `xfm.index.postgres` are two."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.errors import UserError
+from xfm.errors import UserError, first_line
+from xfm.failures import AGAIN, explain, refused
 from xfm.index.conditions import Condition, Kind
-from xfm.index.rows import Near, Row
+from xfm.index.rows import Near, Row, StoreError
+
+K = TypeVar("K")
 
 EXACT_BELOW = 200_000
 """Rows up to which every vector is looked at: that takes milliseconds, and nothing is missed."""
-
-
-class StoreError(UserError):
-    """What a collection lies in cannot be used, whatever is asked of it."""
 
 
 @dataclass(frozen=True)
@@ -95,3 +97,46 @@ class Store(Protocol):
     def close(self) -> None:
         """Let go of connections and files."""
         ...
+
+
+_RAISED = (sqlite3.Error, OSError, RuntimeError, ValueError, TypeError, LookupError)
+
+
+def guarded(kind: type[K]) -> type[K]:
+    """A class that says in a StoreError what is wrong with the files at its `place`.
+
+    A collection may come from anybody, and the libraries that read it raise whatever they find.
+    """
+    for name, method in [*vars(kind).items()]:
+        if callable(method) and (name == "__init__" or not name.startswith("_")):
+            setattr(kind, name, _guarded(method))
+    return kind
+
+
+def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(self: Any, *given: Any, **named: Any) -> Any:
+        try:
+            return method(self, *given, **named)
+        except UserError:
+            raise
+        except BaseException as error:
+            # A panic of LanceDB's is no Exception.
+            if not isinstance(error, _RAISED) and type(error).__name__ != "PanicException":
+                raise
+            raise StoreError(_said(self.place, error)) from error
+
+    return call
+
+
+def _said(place: Path, error: BaseException) -> str:
+    if refused(error) is not None:
+        return explain(error, str(place)) or ""
+    code = getattr(error, "sqlite_errorcode", 0) & 255
+    denied = isinstance(error, PermissionError) or "Permission denied" in str(error)
+    if denied or (isinstance(error, sqlite3.OperationalError) and code > sqlite3.SQLITE_ERROR):
+        return (
+            f"{place} cannot be used ({first_line(error)}): see to its permissions, and that nobody else "
+            f"holds it, {AGAIN}"
+        )
+    return f"{place} is damaged ({first_line(error)}): remove {place.parent}, and build the collection again"

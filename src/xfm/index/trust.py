@@ -1,6 +1,6 @@
 """What a collection names and nobody here has: a server, a model. Its folder may come from anybody.
 
-A folder of pictures may even hold one that nobody sees (`xfm.index.filling.HIDDEN`). So whom it would have
+A folder of pictures may even hold one that nobody sees (`xfm.index.about.HIDDEN`). So whom it would have
 asked, and with which password of the environment, is not for it alone to say.
 """
 

@@ -95,6 +95,34 @@ def _part(config: Any) -> str:
     return f"{kind}, width {config.width}" + (f", {depth} layers" if depth else "")
 
 
+def trained_on(provenance: Mapping[str, Any]) -> str:
+    """What a model was trained on, in words."""
+    counts = _mapping(_mapping(provenance.get("world")).get("counts"))
+    names = {
+        "pretrain/scenes": "captioned scenes of emoji",
+        "pretrain/twins": "pairs of scenes that differ in one thing",
+        "pretrain/pictures": "pictures without text",
+        "pretrain/text": "lines of text",
+    }
+    halves = {"pretrain/twins": 2}
+    told = [
+        f"{counts[name] // halves.get(name, 1):,} {words}"
+        for name, words in names.items()
+        if isinstance(counts.get(name), int) and counts[name]
+    ]
+    if told:
+        return f"the embedded world: {', '.join(told)}"
+    data = _mapping(provenance.get("data")).items()
+    told = [f"{kind}: {', '.join(map(str, one))}" for kind, one in data if one and isinstance(one, list)]
+    return "; ".join(told) or NOT_STATED
+
+
+def limits_of(provenance: Mapping[str, Any]) -> str:
+    """What a model is not good for, in a line; where nobody has said it, what it was trained on."""
+    said = str(provenance.get("limits") or "").replace("\n", " ").strip()
+    return said or f"Trained on {trained_on(provenance)}"
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 

@@ -173,7 +173,7 @@ def _add_search(router: APIRouter, desk: Desk, searches: Searches) -> None:
     @router.post("/search", tags=["search"], response_model=SearchAnswer, responses=ASKING)
     async def search(asked: SearchRequest) -> Response:
         """Pictures of a collection by a text, a picture or both; `fits` false says that nothing was found."""
-        searcher = searches.of(asked.index)
+        searcher = await desk.in_thread(lambda: searches.of(asked.index))
         check_texts({"text": asked.text}, desk.config.characters)
         desk.batcher.check_room(1)
         options = SearchOptions(asked.top_k, asked.rerank, asked.least, asked.where)
@@ -193,7 +193,7 @@ def _add_search(router: APIRouter, desk: Desk, searches: Searches) -> None:
     @router.get("/search/picture", tags=["search"], responses=ASKING)
     async def picture(key: str, index: str | None = None) -> Response:
         """A picture of a collection, by the key that a search gave, made smaller where it is large."""
-        searcher = searches.of(index)
+        searcher = await desk.in_thread(lambda: searches.of(index))
         data, kind = await desk.in_thread(lambda: searches.picture(searcher, key)), "image/jpeg"
         if data is None:
             data = await desk.look_up(searcher, lambda: searcher.pixels(searcher.key_of(key)))

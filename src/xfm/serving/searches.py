@@ -2,21 +2,24 @@
 
 import io
 from collections import OrderedDict
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import Any
 
 from PIL import Image
 
 from xfm.errors import UserError, excerpt, suggest
-from xfm.index.answers import Answer, FoundPicture
-from xfm.index.filling import HIDDEN
+from xfm.files import path_below
+from xfm.index.about import HIDDEN
 from xfm.index.opening import open_index
-from xfm.index.searching import Searcher
+from xfm.index.searching import Answer, FoundPicture, Searcher
+from xfm.index.store import StoreError
 from xfm.inference.picture_inputs import read_original
 from xfm.modeling.folder import Pretrained
+from xfm.paths import home_path
 
 LARGEST = 640
 """Pixels of the longer side of a picture that is shown."""
@@ -28,8 +31,9 @@ class Searches:
     """Collections by name, open for reading; the first is asked where a request names none.
 
     Args:
-        folders: of the collections.
+        folders: of the collections, or of pictures with one in them.
         models: that made some of them, by folder; of the others the one that made them is loaded.
+        show_from: folders besides these, below which files of pictures are shown.
         running: how their models run, see `xfm.pipeline`.
 
     Raises:
@@ -37,38 +41,62 @@ class Searches:
     """
 
     def __init__(
-        self, folders: list[Path], models: Mapping[Path, Pretrained] | None = None, **running: Any
+        self,
+        folders: list[Path],
+        models: Mapping[Path, Pretrained] | None = None,
+        show_from: Sequence[Path | str] = (),
+        **running: Any,
     ) -> None:
-        self._stack, self._searchers = ExitStack(), dict[str, Searcher]()
+        self._models, self._running = models or {}, running
+        self._stacks, self._searchers = dict[str, ExitStack](), dict[str, Searcher]()
+        self._folders, self._opening = dict[str, Path](), Lock()
         self._given = OrderedDict[tuple[int, str], str]()
+        own = [folder.absolute().parent if folder.name == HIDDEN else folder.absolute() for folder in folders]
+        self._roots = [*own, *map(home_path, show_from)]
         try:
-            for folder in folders:
-                name = folder.absolute().parent.name if folder.name == HIDDEN else folder.name
-                if name in self._searchers:
-                    raise UserError(f"two collections are called {name}: rename a folder")
-                model = (models or {}).get(folder)
-                index = self._stack.enter_context(open_index(folder, model, writing=False, **running))
-                self._searchers[name] = Searcher(index)
+            for folder, root in zip(folders, own, strict=True):
+                if root.name in self._folders:
+                    raise UserError(f"two collections are called {root.name}: rename a folder")
+                self._folders[root.name] = folder
+                self._open(root.name)
         except BaseException:
             self.close()
             raise
 
+    def _open(self, name: str) -> None:
+        folder, stack = self._folders[name], ExitStack()
+        self._stacks[name] = stack
+        given = self._models.get(folder)
+        index = stack.enter_context(open_index(folder, given, writing=False, **self._running))
+        self._searchers[name] = Searcher(index)
+
     @property
     def names(self) -> list[str]:
         """Of the collections."""
-        return [*self._searchers]
+        return [*self._folders]
 
     def of(self, name: str | None) -> Searcher:
-        """The searcher of a collection; raises UserError where there is none."""
-        if not self._searchers:
+        """The searcher of a collection, which is opened again where it was built anew.
+
+        Raises:
+            UserError: there is none of that name.
+            StoreError: it is gone, or damaged.
+        """
+        if not self._folders:
             raise UserError("the server has no collection: start it with --index FOLDER")
-        if name is None:
-            return next(iter(self._searchers.values()))
-        if name not in self._searchers:
+        name = self.names[0] if name is None else name
+        if name not in self._folders:
             raise UserError(
                 f"there is no collection {excerpt(name)}; {suggest(name[:100], self.names, 'see /ready')}"
             )
-        return self._searchers[name]
+        with self._opening:
+            if not self._searchers[name].is_there:
+                self._stacks[name].close()
+                try:
+                    self._open(name)
+                except UserError as error:
+                    raise StoreError(str(error)) from error
+            return self._searchers[name]
 
     def told(self, searcher: Searcher, found: Answer, marks: Mapping[str, str]) -> dict[str, Any]:
         """What a search found, as plain values; its pictures can be asked for from now on.
@@ -94,19 +122,23 @@ class Searches:
         """A picture's file as a JPEG, by the key that a search told; None where it is no file, or is gone.
 
         A key is looked up, and never a path that is opened: the file is the one that a search named lately.
+        None, too, where it lies below no folder that whoever runs the server has named: a collection of a
+        stranger names any file.
 
         Raises:
             UserError: there is no such picture.
         """
-        source = self._given.get((id(searcher), searcher.key_of(key)))
-        try:
-            return None if source is None else _smaller(Path(source))
-        except UserError:  # it came from a table or a shard
-            return None
+        source = self._given.get((id(searcher), searcher.key_of(key)), "")
+        file = next(filter(None, (path_below(root, source) for root in self._roots)), None)
+        if file is not None:
+            with suppress(UserError):  # it came from a table or a shard, or is gone
+                return _smaller(file)
+        return None
 
     def close(self) -> None:
         """Close them."""
-        self._stack.close()
+        for stack in self._stacks.values():
+            stack.close()
 
 
 def shown_source(hit: FoundPicture) -> str:

@@ -215,6 +215,7 @@ class SearchAnswer(BaseModel):
     least: float
     fitted: bool
     searched: int
+    limits: str = Field(description="what the model is not made for, where it is not sure; else empty")
 
 
 class Health(BaseModel):

@@ -11,7 +11,13 @@ from xfm.errors import printable
 from xfm.files import drafting, file_digest, path_below, read_text, replace_folder, sync_folder, writing
 
 MANIFEST = "manifest.json"
-SAVED_BEFORE = "and run again with --resume, what was saved before is unharmed"
+
+
+def saved_before(folder: Path) -> str:
+    """What there is to do besides making room on a full disk, by whether checkpoints are below a folder."""
+    if any(folder.rglob(f"step-*/{MANIFEST}")):
+        return "and run again with --resume, what was saved before is unharmed"
+    return "and run again, with --resume or without: nothing is saved yet"
 
 
 def write_folder(target: Path, write: Callable[[Path], None], needed: int = 0) -> None:
@@ -27,7 +33,7 @@ def write_folder(target: Path, write: Callable[[Path], None], needed: int = 0) -
     Raises:
         UserError: the disk is full, or the place cannot be written.
     """
-    with writing(target, SAVED_BEFORE), drafting(target) as draft:
+    with writing(target, lambda: saved_before(target.parent)), drafting(target) as draft:
         free = shutil.disk_usage(target.parent).free
         if free < needed:
             raise OSError(errno.ENOSPC, f"{needed >> 20} MiB needed, {free >> 20} MiB free")

@@ -18,7 +18,7 @@ from xfm.modeling.precision import autocast, resolve
 from xfm.objectives.losses import Losses, NoGrad, StepLoss
 from xfm.training import distributed
 from xfm.training.activation_checkpointing import activation_checkpointing
-from xfm.training.atomic_folder import SAVED_BEFORE
+from xfm.training.atomic_folder import saved_before
 from xfm.training.callbacks import Callback, Stateful, StepOutput
 from xfm.training.checkpoint import AVERAGE, load_checkpoint, random_states
 from xfm.training.clock import ENDLESS, Moment, TrainingClock
@@ -144,7 +144,7 @@ class Trainer(Generic[B]):
         with (
             explaining_failures(lambda: saved_of(path)),
             self._closing(),
-            nullcontext() if path is None else writing(path, SAVED_BEFORE),
+            nullcontext() if path is None else writing(path, lambda: saved_before(path)),
             ExitStack() as loading,
         ):
             notes = self.load() if resume else []

@@ -10,7 +10,7 @@ from xfm.reproduce.read.corpus import Corpus
 from xfm.tasks.rows import Question
 
 HELD_OUT = 60
-"""Pictures of the training split, the last ones, that choose between the looks: it has no validation split."""
+"""Pictures of the training split, the last ones, that choose between the looks."""
 COLOURS = frozenset({"black", "blue", "brown", "gray", "green", "red", "teal", "yellow"})
 SHAPES = frozenset({"circle", "rectangle", "triangle"})
 

@@ -1,0 +1,264 @@
+"""Collections that are damaged, or made to do harm: whoever opens one is told in a sentence."""
+
+import io
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.evaluation.tiny import draw
+from xfm.config.index import SearchOptions
+from xfm.errors import UserError
+from xfm.index.about import AboutIndex
+from xfm.index.journal import FILE, Journal
+from xfm.index.offers import Offer
+from xfm.index.opening import LANCE, open_index
+from xfm.index.rows import IndexedPicture, Row
+from xfm.index.searching import Searcher
+
+lance = pytest.importorskip("lancedb") and pytest.importorskip("xfm.index.lance")
+Damage = Callable[[Path], Any]
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
+PAIRS = [("red", "blue"), ("green", "red"), ("blue", "yellow")]
+
+
+@pytest.fixture(scope="module")
+def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pictures in the store, and one that waits."""
+    place = tmp_path_factory.mktemp("whole") / "index"
+    offers = [Offer(f"p{n}", f"p{n}.png", draw(*pair), str(n), {"n": n}) for n, pair in enumerate(PAIRS)]
+    with open_index(place, model, make=True) as index:
+        index.add(offers[:2])
+    with suppress(KeyboardInterrupt), open_index(place) as index:
+        index.add(offers[2:])
+        raise KeyboardInterrupt
+    return place
+
+
+def told(**fields: Any) -> Damage:
+    """Other fields in `index.json`."""
+
+    def damage(place: Path) -> None:
+        path = place / "index.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+    return damage
+
+
+def cut(*names: str) -> Damage:
+    """Files that end in the middle."""
+
+    def damage(place: Path) -> None:
+        for name in names:
+            for path in place.glob(name):
+                path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    return damage
+
+
+def gone(name: str) -> Damage:
+    """A file or folder that is not there."""
+
+    def damage(place: Path) -> None:
+        path = place / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return damage
+
+
+def garbled(*names: str) -> Damage:
+    """Files of other bytes."""
+
+    def damage(place: Path) -> None:
+        for name in names:
+            for path in place.glob(name):
+                path.write_bytes(np.random.default_rng(0).bytes(path.stat().st_size))
+
+    return damage
+
+
+def journal(*lines: str, **values: Any) -> Damage:
+    """SQL in the journal."""
+
+    def damage(place: Path) -> None:
+        database = sqlite3.connect(place / FILE)
+        for line in lines:
+            database.execute(line, values if ":" in line else {})
+        database.commit()
+        database.close()
+
+    return damage
+
+
+def rows(width: int = 0, **cells: Any) -> Damage:
+    """A store with a row of ours whose cells are others."""
+
+    def damage(place: Path) -> None:
+        wide = width or AboutIndex.read(place).width
+        shutil.rmtree(place / LANCE)
+        store = lance.LanceStore(place / LANCE, wide)
+        vector = np.eye(wide, dtype=np.float32)[0]
+        store.add([Row(IndexedPicture("p0", "p0.png", 32, 32, png(32), {}), vector)], replacing=False)
+        if cells:
+            store._table.update(values=cells)
+
+    return damage
+
+
+def other_table(place: Path) -> None:
+    import pyarrow as pa
+
+    shutil.rmtree(place / LANCE)
+    database = lance.lancedb.connect(str(place / LANCE))
+    database.create_table(lance.TABLE, pa.table({"key": ["p0"], "number": [1]}))
+
+
+def png(side: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (side, side)).save(out, "png")
+    return out.getvalue()
+
+
+VERSIONS, DATA = f"{LANCE}/pictures.lance/_versions/*", f"{LANCE}/pictures.lance/data/*"
+DAMAGES: dict[str, Damage] = {
+    "about cut": cut("index.json"),
+    "about garbled": garbled("index.json"),
+    "about a folder": lambda place: ((place / "index.json").unlink(), (place / "index.json").mkdir()),
+    "no probe": told(probe=[]),
+    "a probe of words": told(probe=["a"]),
+    "a probe of no numbers": told(probe=[float("nan")] * 16),
+    "a probe of a text": told(probe="123"),
+    "a model of no name": told(model="a\0b"),
+    "a model of half a letter": told(model="\ud800"),
+    "no model": told(model=""),
+    "fields of numbers": told(fields={"n": 5}),
+    "fields of a list": told(fields=["n"]),
+    "a store without a table": told(store={"address": None}),
+    "no journal": gone(FILE),
+    "journal empty": lambda place: (place / FILE).write_bytes(b""),
+    "journal cut": cut(FILE),
+    "journal garbled": garbled(FILE),
+    "journal a folder": lambda place: ((place / FILE).unlink(), (place / FILE).mkdir()),
+    "journal a pipe": lambda place: ((place / FILE).unlink(), os.mkfifo(place / FILE)),
+    "a table less": journal("DROP TABLE waiting"),
+    "a table more": journal("CREATE TABLE more (x)"),
+    "a trigger": journal(
+        f"CREATE TRIGGER t AFTER DELETE ON items BEGIN INSERT INTO waiting(key) {ENDLESS}; END"
+    ),
+    "an endless view": journal("DROP TABLE items", f"CREATE VIEW items AS {ENDLESS}"),
+    "an unknown state": journal("UPDATE items SET state = 'lost'"),
+    "waiting metadata": journal("UPDATE waiting SET metadata = '[1'"),
+    "waiting metadata of a list": journal("UPDATE waiting SET metadata = '[1]'"),
+    "waiting pixels": journal("UPDATE waiting SET pixels = 'x'"),
+    "large waiting pixels": journal("UPDATE waiting SET pixels = :png", png=png(8000)),
+    "waiting bytes": journal("UPDATE waiting SET source = :bytes", bytes=b"\xff"),
+    "no store": gone(LANCE),
+    "store cut": cut(DATA),
+    "store garbled": garbled(DATA),
+    "no data": gone(f"{LANCE}/pictures.lance/data"),
+    "versions cut": cut(VERSIONS),
+    "versions garbled": garbled(VERSIONS),
+    "no versions": gone(f"{LANCE}/pictures.lance/_versions"),
+    "another table": other_table,
+    "other vectors": rows(width=8),
+    "told cut": rows(told='["p0", '),
+    "told of other kinds": rows(told='["p0", 7, "wide", null, {}]'),
+    "told of half letters": rows(told='["p0", "\\ud800", 32, 32, {}]'),
+    "told of lists": rows(told='["p0", "p0.png", 32, 32, {"n": [1]}]'),
+    "told of no size": rows(told='["p0", "p0.png", 0, -1, {}]'),
+    "pixels garbled": rows(pixels=b"x" * 99),
+    "large pixels": rows(pixels=png(8000)),
+    "pixels cut": rows(pixels=png(32)[:60]),
+}
+
+
+def read(place: Path, where: list[str]) -> None:
+    """What a search, a server and `stats` do."""
+    with open_index(place, writing=False) as index:
+        searcher = Searcher(index)
+        found = searcher.search("a red square", options=SearchOptions(where=where))
+        json.dumps(found.hits, allow_nan=False).encode()
+        keys = [hit["key"] for hit in found.hits]
+        marks = searcher.marks(keys)
+        for key in keys:
+            searcher.pixels(searcher.key_of(marks.get(key, key)))
+        index.store.stats()
+        index.journal.counts()
+
+
+def write(place: Path) -> None:
+    """What `add`, `remove` and `compact` do."""
+    with open_index(place) as index:
+        index.add([Offer("p3", "p3.png", draw("red", "green"), "3", {"n": 3})])
+        index.flush()
+        index.compact()
+        index.remove(["p0"], [])
+
+
+def test_one_that_is_whole_is_read_and_written(whole: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(whole, tmp_path / "index")
+    read(place, ["n>=0"])
+    write(place)
+    read(place, [])
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_what_is_damaged_is_told_in_a_sentence(name: str, whole: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(whole, tmp_path / "index")
+    DAMAGES[name](place)
+    if name in ("journal a pipe", "an endless view"):  # one that fails here would never end
+        words = [sys.executable, "-m", "xfm", "index", "stats", str(place)]
+        said = subprocess.run(words, capture_output=True, text=True, timeout=400)
+        assert said.returncode == 2, said.stderr
+        assert "build the collection again" in said.stderr.splitlines()[-1]
+        return
+    with pytest.raises(UserError) as caught:
+        read(place, [])
+    assert "\n" not in str(caught.value)
+    if "model" not in name:  # which is looked up
+        words = ("again", "a new collection", "check the path")
+        assert any(one in str(caught.value) for one in words), caught.value
+    with suppress(UserError):
+        write(place)
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_journal_that_another_holds_is_not_called_damaged(
+    tmp_path: Path, readonly: bool, monkeypatch
+) -> None:
+    from xfm.index import journal as module
+
+    monkeypatch.setattr(module, "_SECONDS", 0.1)
+    Journal(tmp_path).close()
+    holder = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(UserError, match="locked") as caught:
+        Journal(tmp_path, readonly).counts()
+    holder.close()
+    assert "damaged" not in str(caught.value)
+    assert "remove" not in str(caught.value)
+
+
+def test_a_full_disk_under_the_journal_asks_for_room_and_nothing_more(tmp_path: Path) -> None:
+    own = Journal(tmp_path)
+    pages = own._database.execute("PRAGMA page_count").fetchone()[0]
+    own._database.execute(f"PRAGMA max_page_count = {pages + 2}")  # as SQLite ends on a full disk
+    picture = IndexedPicture("a", "a.png", 32, 32, bytes(1 << 20))
+    with pytest.raises(UserError, match="free some space") as caught:
+        own.take(picture, "", b"1")
+    assert "remove" not in str(caught.value)
+    assert "damaged" not in str(caught.value)
+    own._database.execute("PRAGMA max_page_count = 100000")
+    own.take(picture, "", b"1")
+    assert own.waiting_keys() == ["a"]
