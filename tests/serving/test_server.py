@@ -379,6 +379,16 @@ def test_an_error_of_ours_tells_nothing(serving: Start, monkeypatch) -> None:
     assert "secret" not in json.dumps(told)
 
 
+def test_a_server_whose_worker_is_gone_says_so(serving: Start) -> None:
+    running = serving()
+    batcher = running.server.desk.batcher
+    assert ask(running.address, "/health")[:2] == (200, {"status": "ok"})
+    batcher._worker.get_loop().call_soon_threadsafe(batcher._worker.cancel)
+    while batcher.alive:
+        time.sleep(0.01)
+    assert ask(running.address, "/health")[0] == ask(running.address, "/ready")[0] == 503
+
+
 def test_models_are_loaded_again_without_a_gap(serving: Start) -> None:
     running = serving()
     before = running.client().embed(["a red square"])

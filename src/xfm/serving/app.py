@@ -72,10 +72,12 @@ class Server:
     def _add_watching(self) -> None:
         app = self.app
 
-        @app.get("/health", tags=["watching"])
-        async def health() -> Health:
-            """That the process lives."""
-            return Health()
+        @app.get("/health", tags=["watching"], response_model=Health, responses=errors(503))
+        async def health() -> Response:
+            """That the process lives, and computes what it is asked."""
+            if not self.desk.batcher.alive:
+                return problem(503, "nothing is computed any more: start the server again", "broken")
+            return reply({"status": "ok"})
 
         @app.get(
             "/ready",

@@ -230,10 +230,13 @@ class Batcher:
         return place.compute, jobs
 
     async def _compute(self, lane: Lane, compute: Compute, jobs: list[_Job]) -> None:
-        items = [job.item for job in jobs]
-        with self._forecast.computing(lane.work, len(jobs)) as clock:
-            results = await asyncio.get_running_loop().run_in_executor(self._threads, _safely, compute, items)
-        self._observe(lane.work, len(jobs), clock.seconds)
+        items, loop = [job.item for job in jobs], asyncio.get_running_loop()
+        try:
+            with self._forecast.computing(lane.work, len(jobs)) as clock:
+                results = await loop.run_in_executor(self._threads, _safely, compute, items)
+            self._observe(lane.work, len(jobs), clock.seconds)
+        except Exception as error:  # no thread could be started: this batch fails, and the next is tried
+            results = [_Failure(error)] * len(jobs)
         for job, result in zip(jobs, results, strict=True):
             if job.answer.done():  # nobody waits for it any more
                 continue
@@ -255,7 +258,7 @@ def _safely(compute: Compute, items: list[Any]) -> list[Any]:
         if len(found) != len(items):
             raise RuntimeError(f"{len(found)} answers to {len(items)} items")
         return found
-    except Exception as error:
+    except BaseException as error:  # a panic of a library in Rust is no Exception
         if len(items) == 1:
-            return [_Failure(error)]
+            return [_Failure(error if isinstance(error, Exception) else RuntimeError(repr(error)))]
         return [_safely(compute, [item])[0] for item in items]
