@@ -80,11 +80,9 @@ def listen(server: "Server", started: Callable[[str], None]) -> None:
 
     try:
         serve(server, started)
-    except (OSError, SystemExit) as error:  # uvicorn ends the process where it cannot listen
-        if isinstance(error, SystemExit) and not error.code:
-            raise
+    except OSError as error:
         place = f"{server.config.host}:{server.config.port}"
-        raise UserError(f"{place} cannot be listened at; take another --port") from error
+        raise UserError(f"{place} cannot be listened at ({error}); take another --host or --port") from error
 
 
 def check_host(config: ServeConfig, keys: Sequence[str]) -> None:

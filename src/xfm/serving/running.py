@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,14 +29,16 @@ def serve(server: Server, started: Callable[[str], None] = lambda _: None) -> No
 
     Raises:
         OSError: the address cannot be listened at.
+        KeyboardInterrupt: it was ended by SIGINT.
     """
-    asyncio.run(_serve(server, started))
+    if asyncio.run(_serve(server, started)):
+        raise KeyboardInterrupt("stopped")
 
 
-def listener(server: Server) -> uvicorn.Server:
-    """What listens for a server, by its configuration."""
+def listener(server: Server, started: Callable[[str], None] = lambda _: None) -> "Listener":
+    """What listens for a server, by its configuration; `started` is told the address."""
     config = server.config
-    return Listener(
+    running = Listener(
         uvicorn.Config(
             server.guarded,
             host=config.host,
@@ -51,10 +54,34 @@ def listener(server: Server) -> uvicorn.Server:
             proxy_headers=False,
         )
     )
+    running.tell = started
+    return running
 
 
 class Listener(uvicorn.Server):
-    """uvicorn's server, for which to be asked to end is no failure: it does not signal itself afterwards."""
+    """uvicorn's server, which signals itself no more after it was asked to end, and leaves no process.
+
+    Attributes:
+        tell: told the address when requests are taken.
+    """
+
+    tell: Callable[[str], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; raises OSError where that cannot be."""
+        try:
+            await super().startup(sockets)
+        except SystemExit as end:  # it was logged; in a task of asyncio it would be logged again
+            raise end.__context__ or end from None
+        if self.started:
+            # A name may stand for an address of each family: any of them will do.
+            host, port = next(sock.getsockname()[:2] for one in self.servers for sock in one.sockets)
+            self.tell(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was ended by SIGINT."""
+        return signal.SIGINT in self._captured_signals
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -135,8 +162,9 @@ def _stopped(timer: asyncio.TimerHandle | None) -> None:
         timer.cancel()
 
 
-async def _serve(server: Server, started: Callable[[str], None]) -> None:
-    running = listener(server)
+async def _serve(server: Server, started: Callable[[str], None]) -> bool:
+    """Whether it was ended by SIGINT."""
+    running = listener(server, started)
     loop = asyncio.get_running_loop()
     reloading: set[asyncio.Task[None]] = set()
 
@@ -146,11 +174,5 @@ async def _serve(server: Server, started: Callable[[str], None]) -> None:
         task.add_done_callback(reloading.discard)
 
     loop.add_signal_handler(signal.SIGHUP, reload)
-    task = loop.create_task(running.serve())
-    while not running.started and not task.done():
-        await asyncio.sleep(0.02)
-    if running.started:
-        # A name may stand for an address of each family: any of them will do.
-        host, port = next(sock.getsockname()[:2] for one in running.servers for sock in one.sockets)
-        started(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-    await task
+    await running.serve()
+    return running.interrupted
