@@ -142,7 +142,9 @@ def checked_header(data: bytes, max_pixels: int | None = None) -> Header:
     if header.format is PictureFormat.JPEG:
         scans = data.count(_SCAN)
         if scans * pixels > _SCANS * max(limit, MAX_PIXELS):
-            raise PictureError(f"the picture has {scans} scans, which would take long to decode: save it anew")
+            raise PictureError(
+                f"the picture has {scans} scans, which would take long to decode: save it anew"
+            )
     return header
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from xfm.config.serving import ServeConfig
@@ -20,7 +20,7 @@ from xfm.serving.desk import Desk
 from xfm.serving.guards import BUSY, App, Guard
 from xfm.serving.measures import Measures
 from xfm.serving.models import Models, UnknownModel
-from xfm.serving.replies import errors, problem, reply
+from xfm.serving.replies import description, errors, problem, reply
 from xfm.serving.routes import routes
 from xfm.serving.searches import Searches
 from xfm.serving.shapes import Health, Readiness
@@ -92,6 +92,11 @@ class Server:
             told |= {"collections": self.searches.names, "waiting": self.desk.batcher.waiting}
             return reply(told, 200 if ready else 503)
 
+        @app.get("/docs", include_in_schema=False)
+        async def docs() -> Response:
+            """All routes as a page that fetches nothing."""
+            return Response(description(app.openapi()), media_type="text/html")
+
         @app.get("/metrics", tags=["watching"], response_class=PlainTextResponse)
         async def metrics() -> Response:
             """Counts and times, for Prometheus."""
@@ -145,6 +150,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def known(request: Request, error: HTTPException) -> Response:
+        if request.url.path == "/":  # where no page has it, as that of `xfm demo` does
+            return RedirectResponse("/docs")
         code = {400: "invalid_request", 405: "wrong_method"}.get(error.status_code, "not_found")
         return problem(error.status_code, str(error.detail), code, dict(error.headers or {}))
 
@@ -166,4 +173,6 @@ def _said(error: RequestValidationError) -> str:
     """The first thing that is wrong with a request, and where."""
     first: Any = error.errors()[0]
     where = ".".join(excerpt(str(part)) for part in first["loc"] if part != "body")
+    if first["type"] == "extra_forbidden":
+        return f"{where} is no field of this request: leave it out, or see /openapi.json for its name"
     return f"{where}: {first['msg']}" if where else str(first["msg"])
