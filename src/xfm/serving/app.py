@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -47,7 +48,7 @@ class Server:
         self.ready = False
         self.app = FastAPI(
             title="xfm",
-            version=_version(),
+            version=version("xfm"),
             lifespan=self._lifespan,
             openapi_tags=_TAGS,
             docs_url=None,  # these pages would fetch their scripts from other machines
@@ -57,7 +58,8 @@ class Server:
         )
         self.app.include_router(routes(self.desk, searches))
         self._add_watching()
-        _add_errors(self.app)
+        for kind in (UserError, RequestValidationError, HTTPException, Full, Closed, Exception):
+            self.app.add_exception_handler(kind, _explained)
         self.guarded: App = Guard(self.app, config, keys, self.measures)
 
     @asynccontextmanager
@@ -112,18 +114,9 @@ class Server:
             LOG.info("loaded again: %s", ", ".join(names))
 
 
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("xfm")
-
-
 _TAGS = [
     {"name": "embeddings", "description": "Vectors, as OpenAI's clients ask for them."},
-    {
-        "name": "rerank",
-        "description": "Texts and pictures by how well they fit, as Cohere's and Jina's clients ask.",
-    },
+    {"name": "rerank", "description": "How well texts and pictures fit, as Cohere's and Jina's clients ask."},
     {"name": "tasks", "description": "Answers, boxes, captions, classes."},
     {"name": "search", "description": "Pictures of collections."},
     {"name": "models", "description": "What is served."},
@@ -131,42 +124,29 @@ _TAGS = [
 ]
 
 
-def _add_errors(app: FastAPI) -> None:
+async def _explained(request: Request, error: Exception) -> Response:
     """What went wrong, as one sentence; nothing of the inside is told."""
-
-    @app.exception_handler(StoreError)
-    async def unusable(request: Request, error: StoreError) -> Response:
-        LOG.error("%s: %s", printable(request.url.path), error)
-        return problem(503, "the collection cannot be used now", "unavailable", {"retry-after": "5"})
-
-    @app.exception_handler(UserError)
-    async def refused(request: Request, error: UserError) -> Response:
-        status, code = (404, "model_not_found") if isinstance(error, UnknownModel) else (422, "invalid_input")
-        return problem(status, str(error), code)
-
-    @app.exception_handler(RequestValidationError)
-    async def wrong(request: Request, error: RequestValidationError) -> Response:
-        return problem(422, _said(error), "invalid_request")
-
-    @app.exception_handler(HTTPException)
-    async def known(request: Request, error: HTTPException) -> Response:
-        if request.url.path == "/":  # where no page has it, as that of `xfm demo` does
+    match error:
+        case StoreError():
+            LOG.error("%s: %s", printable(request.url.path), error)
+            return problem(503, "the collection cannot be used now", "unavailable", {"retry-after": "5"})
+        case UnknownModel():
+            return problem(404, str(error), "model_not_found")
+        case UserError():
+            return problem(422, str(error), "invalid_input")
+        case RequestValidationError():
+            return problem(422, _said(error), "invalid_request")
+        case HTTPException() if request.url.path == "/":  # where no page has it, as that of `xfm demo` does
             return RedirectResponse("/docs")
-        code = {400: "invalid_request", 405: "wrong_method"}.get(error.status_code, "not_found")
-        return problem(error.status_code, str(error.detail), code, dict(error.headers or {}))
-
-    @app.exception_handler(Full)
-    async def full(request: Request, error: Full) -> Response:
-        return problem(429, *BUSY, {"retry-after": str(math.ceil(error.seconds))})
-
-    @app.exception_handler(Closed)
-    async def closed(request: Request, error: Closed) -> Response:
-        return problem(503, "the server is shutting down", "closing", {"retry-after": "5"})
-
-    @app.exception_handler(Exception)
-    async def broken(request: Request, error: Exception) -> Response:
-        LOG.exception("%s failed", printable(request.url.path))
-        return problem(500, "the server failed at this request", "internal")
+        case HTTPException():
+            code = {400: "invalid_request", 405: "wrong_method"}.get(error.status_code, "not_found")
+            return problem(error.status_code, str(error.detail), code, dict(error.headers or {}))
+        case Full():
+            return problem(429, *BUSY, {"retry-after": str(math.ceil(error.seconds))})
+        case Closed():
+            return problem(503, "the server is shutting down", "closing", {"retry-after": "5"})
+    LOG.error("%s failed", printable(request.url.path), exc_info=error)
+    return problem(500, "the server failed at this request", "internal")
 
 
 def _said(error: RequestValidationError) -> str:

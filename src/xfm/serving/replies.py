@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 from fastapi.responses import Response
 
-from xfm.serving.guards import error_body
+from xfm.errors import printable
 from xfm.serving.shapes import ErrorAnswer
 
 _REASONS = {
@@ -44,8 +44,9 @@ def reply(told: Any, status: int = 200, headers: dict[str, str] | None = None) -
 
 
 def problem(status: int, message: str, code: str, headers: dict[str, str] | None = None) -> Response:
-    """An error."""
-    return reply(error_body(message, code), status, headers)
+    """An error as OpenAI's clients read it."""
+    told = {"message": printable(message), "type": "invalid_request_error", "param": None, "code": code}
+    return reply({"error": told}, status, headers)
 
 
 def description(document: dict[str, Any]) -> str:

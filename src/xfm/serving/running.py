@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from xfm.config.serving import ServeConfig
+from xfm.errors import UserError
 from xfm.serving.app import Server
 
 _HEAD_BYTES = 64 << 10
@@ -28,17 +29,22 @@ def serve(server: Server, started: Callable[[str], None] = lambda _: None) -> No
         started: told the address when requests are taken.
 
     Raises:
-        OSError: the address cannot be listened at.
+        UserError: the address cannot be listened at.
         KeyboardInterrupt: it was ended by SIGINT.
     """
-    if asyncio.run(_serve(server, started)):
+    try:
+        interrupted = asyncio.run(_serve(server, started))
+    except OSError as error:
+        place = f"{server.config.host}:{server.config.port}"
+        raise UserError(f"{place} cannot be listened at ({error}); take another --host or --port") from error
+    if interrupted:
         raise KeyboardInterrupt("stopped")
 
 
 def listener(server: Server, started: Callable[[str], None] = lambda _: None) -> "Listener":
     """What listens for a server, by its configuration; `started` is told the address."""
     config = server.config
-    running = Listener(
+    return Listener(
         uvicorn.Config(
             server.guarded,
             host=config.host,
@@ -52,20 +58,17 @@ def listener(server: Server, started: Callable[[str], None] = lambda _: None) ->
             h11_max_incomplete_event_size=_HEAD_BYTES,
             server_header=False,
             proxy_headers=False,
-        )
+        ),
+        started,
     )
-    running.tell = started
-    return running
 
 
 class Listener(uvicorn.Server):
-    """uvicorn's server, which signals itself no more after it was asked to end, and leaves no process.
+    """uvicorn's server, which neither ends the process nor signals itself after it was asked to end."""
 
-    Attributes:
-        tell: told the address when requests are taken.
-    """
-
-    tell: Callable[[str], None]
+    def __init__(self, config: uvicorn.Config, tell: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._tell = tell
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen; raises OSError where that cannot be."""
@@ -76,7 +79,7 @@ class Listener(uvicorn.Server):
         if self.started:
             # A name may stand for an address of each family: any of them will do.
             host, port = next(sock.getsockname()[:2] for one in self.servers for sock in one.sockets)
-            self.tell(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+            self._tell(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
     @property
     def interrupted(self) -> bool:
@@ -86,10 +89,8 @@ class Listener(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """End at SIGINT and SIGTERM, where this is the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop, kinds = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+        main = threading.current_thread() is threading.main_thread()
+        loop, kinds = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM) if main else ()
         for kind in kinds:
             loop.add_signal_handler(kind, self.handle_exit, kind, None)
         try:
