@@ -127,6 +127,16 @@ class Running:
         with suppress(ProcessLookupError):
             (os.killpg if group else os.kill)(self.process.pid, number)
 
+    def lose(self, lost: psutil.Process, other: psutil.Process) -> None:
+        """Kill a process of torchrun, and wait until another one has ended of itself.
+
+        torchrun stands still meanwhile: where the machine is busy, it would stop the other one first.
+        """
+        self.signal(signal.SIGSTOP)
+        lost.kill()
+        self.wait_until(lambda: not other.is_running() or other.status() == psutil.STATUS_ZOMBIE, 600)
+        self.signal(signal.SIGCONT)
+
     def end(self, seconds: float = 120, leaves: float = 30) -> "Ended":
         """Wait for the end of the command, and some time for the end of what it started.
 

@@ -49,7 +49,7 @@ def guarded(place: Callable[[], str], shows: Callable[[], bool], debug: bool = F
             with _noting_interrupts(interrupts):
                 yield ending
         except SystemExit as stop:  # help, or the version
-            if _flushed(streams, 0) == 0:
+            if _flushed(streams, 0, shows) == 0:
                 raise
             raise SystemExit(FAILED) from stop
         except BaseException as error:
@@ -70,7 +70,7 @@ def guarded(place: Callable[[], str], shows: Callable[[], bool], debug: bool = F
                 if lost is None:
                     streams.complain(f"xfm: {_sentence(error, place(), debug)}")
                 ending.status = 0 if isinstance(error, BrokenPipeError) and lost is error else FAILED
-        ending.status = _flushed(streams, ending.status)
+        ending.status = _flushed(streams, ending.status, shows)
 
 
 def require_folder() -> None:
@@ -168,7 +168,7 @@ class _Streams:
     """The standard streams while a command runs."""
 
     def __init__(self, out: _Stream | None, closed: set[str]) -> None:
-        self._out, self._closed = out, closed
+        self._out, self.closed = out, closed
 
     def lost(self) -> OSError | None:
         """Why nobody sees any more what is printed."""
@@ -176,7 +176,7 @@ class _Streams:
 
     def complain(self, message: str) -> None:
         """Say what went wrong; where standard error is closed, on standard output."""
-        stream = sys.stdout if "stderr" in self._closed else sys.stderr
+        stream = sys.stdout if "stderr" in self.closed else sys.stderr
         with contextlib.suppress(OSError, ValueError):
             print(message, file=stream, flush=True)
 
@@ -222,17 +222,17 @@ def _text(raw: _Stream, before: TextIO | None, lines: bool) -> TextIO:
     )
 
 
-def _flushed(streams: _Streams, status: int) -> int:
+def _flushed(streams: _Streams, status: int, shows: Callable[[], bool]) -> int:
     """The status after what is left was printed; a reader that has gone, such as `head`, is no failure."""
+    if "stdout" in streams.closed and shows():  # which was said at the beginning
+        return status or FAILED
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
     lost = streams.lost()
     if lost is None or lost.errno == errno.EPIPE:
         return status
-    streams.complain(
-        f"xfm: standard output cannot be written ({lost.strerror}); what was saved before stays: send the "
-        "output elsewhere"
-    )
+    remedy = "what was saved before stays: send the output elsewhere"
+    streams.complain(f"xfm: standard output cannot be written ({lost.strerror}); {remedy}")
     return FAILED
 
 

@@ -100,7 +100,7 @@ def test_a_redirect_to_a_private_place_is_refused(server: str, monkeypatch: pyte
     port = server.rpartition(":")[2]
     monkeypatch.setattr(module, "is_public", lambda address: address == "127.0.0.1")
     assert fetch(f"{server}/picture", UrlRules(seconds=5)) == PICTURE
-    with expect_refusal("leads to 127.0.0.2, which is not a public address"):
+    with expect_refusal("leads to what is not a public address"):
         fetch(f"{server}/away?http://127.0.0.2:{port}/picture", UrlRules(seconds=5))
 
 
@@ -117,7 +117,7 @@ def test_a_name_is_resolved_once_and_every_address_must_be_allowed(
 
     monkeypatch.setattr(module, "is_public", lambda address: address == "127.0.0.1")
     monkeypatch.setattr(module.socket, "getaddrinfo", resolve)
-    with expect_refusal("leads to 10.0.0.1"):
+    with expect_refusal("leads to what is not a public address"):
         fetch(f"http://two.test:{port}/picture", UrlRules(seconds=5))
     assert fetch(f"http://one.test:{port}/picture", UrlRules(seconds=5)) == PICTURE
     assert asked.count("one.test") == 1

@@ -2,16 +2,19 @@
 
 import base64
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Regex, pre_tokenizers
 
 from tests.evaluation.tiny import tiny_pretrained
 from tests.interop.foreign import unigram_pieces, write_byte_level, write_word_piece
 from tests.processes import limited
 from tests.refusals import expect_refusal
 from xfm.data.tokenizer import SPECIAL_TOKENS, Tokenizer
+from xfm.data.tokenizer_file import KNOWN_PATTERNS
 from xfm.interop.vocabularies import read_tokenizer
 
 LACKING = {
@@ -29,6 +32,14 @@ def replace(pattern: str, content: str, kind: str = "String") -> dict[str, Any]:
 
 def sequence(name: str, parts: list[Any]) -> dict[str, Any]:
     return {"type": "Sequence", name: parts}
+
+
+def split(pattern: str) -> dict[str, Any]:
+    kind = {"behavior": "Isolated", "invert": False}
+    return {"type": "Split", "pattern": {"Regex": pattern}, **kind}
+
+
+RECURSION = r"(?<x>a\g<x>?)+#"
 
 
 def template(index: object) -> dict[str, Any]:
@@ -63,9 +74,16 @@ ROBERTA = {"type": "RobertaProcessing", "sep": ["</s>", 10**9], "cls": ["<s>", 0
         ({"normalizer": sequence("normalizers", [{"type": "NFC"}, CHARSMAP])}, "not a tokenizer.json"),
         ({"normalizer": sequence("normalizers", [replace("a", "aa")] * 32)}, "normalizer and pre_tokenizer"),
         ({"normalizer": sequence("normalizers", [replace("", "a", "Regex")] * 32)}, "normalizers[0].pattern"),
-        ({"normalizer": sequence("normalizers", [replace("x*", "a", "Regex")] * 32)}, "normalizer and"),
+        (
+            {"normalizer": sequence("normalizers", [replace("x*", "a", "Regex")] * 32)},
+            "[0].pattern: {'Regex': 'x*'}",
+        ),
         ({"normalizer": replace("a", "b" * 10_000_000)}, "normalizer.content"),
         ({"normalizer": replace("(a+)+b", "c", "Regex")}, "normalizer.pattern: "),
+        ({"normalizer": replace("(a|aa)+#", "c", "Regex")}, "pattern: {'Regex': '(a|aa)+#'} is neither"),
+        ({"pre_tokenizer": split("((a+)+)+#")}, "pre_tokenizer.pattern: "),
+        ({"pre_tokenizer": sequence("pretokenizers", [split(RECURSION)])}, "pretokenizers[0].pattern: "),
+        ({"decoder": sequence("decoders", [replace("(a|aa)+#", "c", "Regex")])}, "decoders[0].pattern: "),
         ({"normalizer": {"type": "Prepend", "prepend": "b" * 10_000_000}}, "normalizer.prepend"),
         ({"normalizer": {"type": "Magic"}}, "normalizer: the type is 'Magic'"),
         ({"normalizer": DEEP}, "too deep"),
@@ -115,6 +133,34 @@ def test_memory_stays_within_bounds(tmp_path: Path, changes: dict[str, Any]) -> 
     """In a process of its own, whose address space would not hold what these files ask for."""
     path = write(tmp_path / "tokenizer.json", **changes)
     assert ("tokenizer.json" in limited(4, LOAD, path)) == ("padding" not in changes)
+
+
+@pytest.mark.parametrize("pattern", sorted(KNOWN_PATTERNS))
+def test_known_patterns_are_read_and_take_a_while_at_most(tmp_path: Path, pattern: str) -> None:
+    """On the longest texts that are made into tokens: runs of what their parts repeat, ended by another."""
+    Tokenizer.load(write(tmp_path / "tokenizer.json", pre_tokenizer=split(pattern)))
+    cut = pre_tokenizers.Split(Regex(pattern), "isolated")
+    for run in (
+        " ",
+        "\n",
+        " \n",
+        "a",
+        "A",
+        "aA",
+        "1",
+        "'",
+        "'s",
+        "/",
+        "!",
+        "\u4e00",
+        "\u0301",
+        "<|",
+        "\u2581",
+    ):
+        for end in ("", "x", " "):
+            began = time.process_time()
+            assert cut.pre_tokenize_str((run * 65_535)[:65_535] + end)
+            assert time.process_time() - began < 10  # where it backtracks, some 30
 
 
 def test_the_file_itself_is_bounded(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 """Every engine does its share of the units, each once, and says what went wrong in one sentence."""
 
+import signal
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.engines.counting import Squares, done
 from tests.folders import content
+from tests.processes import XFM, Running
 from tests.refusals import expect_refusal
 from xfm.engines.array import ArrayMember, ArrayPlace
 from xfm.engines.local import LocalPool
@@ -34,6 +37,24 @@ def test_what_a_unit_refuses_ends_the_work(tmp_path: Path, workers: int) -> None
 def test_a_process_that_dies_is_said(tmp_path: Path) -> None:
     with expect_refusal("died", "--workers"):
         done(LocalPool(2), Squares(tmp_path, deadly=5), 10)
+
+
+@pytest.mark.parametrize("helper", ["forkserver", "forked"])
+def test_ctrl_c_is_the_parent_s_alone(model: Path, tmp_path: Path, helper: str) -> None:
+    """In the seconds in which what forks its helpers imports libraries, and when it has forked them."""
+    (tmp_path / "rows.csv").write_text("text\n" + "a red square\n" * 2000)
+    words = ["embed", str(tmp_path / "rows.csv"), "--model", str(model), "--out", str(tmp_path / "out")]
+
+    def helpers() -> list[psutil.Process]:
+        return [one for one in running.children() if "forkserver" in " ".join(one.cmdline())]
+
+    with Running([*XFM, *words, "--processes", "2", "--rows", "100"]) as running:
+        running.wait_until(lambda: len(helpers()) > (helper == "forked"), 600)
+        running.signal(signal.SIGINT, group=True)
+        ended = running.end(600)
+    assert ended.status == 130
+    assert len(ended.said()) == 1
+    assert not ended.left
 
 
 @given(st.integers(1, 9), st.integers(0, 40), st.sets(st.integers(0, 39)))

@@ -1,9 +1,9 @@
 """`xfm finetune` under torchrun, with workers: what the command says, and a process of it that is killed."""
 
 import json
-import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.alike import thorough
@@ -37,24 +37,23 @@ def test_the_command_is_one_run(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / ".xfm-lock").exists()
 
 
-def kill_second(running: Running, run: Path) -> int:
-    """Kill a process when the run has saved something; its id."""
+def ranks(running: Running, run: Path) -> list[psutil.Process]:
+    """The processes by rank, when the run has saved something."""
     running.wait_until(lambda: any((run / "checkpoints").glob("step-*")))
-    ranks = [one for one in running.children() if one.ppid() == running.process.pid]
-    (second,) = [one for one in ranks if one.environ()["RANK"] == "1"]
-    second.send_signal(signal.SIGKILL)
-    return second.pid
+    found = [one for one in running.children() if one.ppid() == running.process.pid]
+    return sorted(found, key=lambda one: int(one.environ()["RANK"]))
 
 
 @thorough
 @pytest.mark.slow
 def test_a_rank_that_is_killed_is_one_sentence_of_the_other(tmp_path: Path) -> None:
     with Running(command(tmp_path, 400, "--quiet", "--evaluate-every", "5")) as running:
-        second = kill_second(running, tmp_path / "run")
+        first, second = ranks(running, tmp_path / "run")
+        running.lose(second, first)
         ended = running.end(120)
     (said,) = [line for line in ended.err.splitlines() if line.startswith("xfm: ")]
     assert said.startswith("xfm: Process 0 of 2")
-    assert f"process 1 (id {second}) ended" in said
+    assert f"process 1 (id {second.pid}) ended" in said
     assert "--resume" in said
     assert ended.left == []
     assert latest_checkpoint(tmp_path / "run")[0] is not None
@@ -66,7 +65,7 @@ def test_torchrun_starts_a_run_again_that_has_lost_a_process(tmp_path: Path) -> 
     words = command(tmp_path, 60, "--quiet", "--evaluate-every", "5", "--baseline", "false")
     words[len(TORCHRUN) + 1 : len(TORCHRUN) + 1] = ["--max-restarts", "1"]
     with Running(words) as running:
-        kill_second(running, tmp_path / "run")
+        ranks(running, tmp_path / "run")[1].kill()
         ended = running.end(240)
     assert ended.status == 0, ended.err[-3000:]
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]

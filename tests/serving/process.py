@@ -42,7 +42,7 @@ class Served(Running):
     def __enter__(self) -> Self:
         super().__enter__()
         try:
-            self.wait_until(self._listens, 120)
+            self.wait_until(self._listens, 600)
         except BaseException:
             self.__exit__()
             raise

@@ -1,11 +1,14 @@
 """Batches of many clients' items: shared, bounded, and nobody's fault is another one's."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import tokenizers
+from tokenizers import models, pre_tokenizers
 
 from xfm.serving.batching import Batcher, Closed, Full, Lane
 from xfm.serving.forecast import Forecast
@@ -109,6 +112,49 @@ def test_one_bad_item_breaks_no_other() -> None:
         await batcher.close()
 
     asyncio.run(run())
+
+
+def panicking(items: Sequence[Any]) -> list[Any]:
+    """As a library in Rust fails: by what is no Exception."""
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex("(a|aa)+#"), "isolated")
+    return [len(backend.encode(item)) for item in items]
+
+
+def test_a_panic_breaks_its_own_item_and_the_worker_lives() -> None:
+    async def run() -> None:
+        batcher, computer = await started(), Computer()
+        lane, hostile = Lane("panic"), "a" * 1000
+        bad = batcher.answers(lane, panicking, [hostile], [1])
+        good = batcher.answers(lane, panicking, [""], [1])
+        async with asyncio.timeout(60):
+            found = await asyncio.gather(bad, good, return_exceptions=True)
+        assert isinstance(found[0], RuntimeError)
+        assert "PanicException" in str(found[0])
+        assert found[1] == [0]
+        assert batcher.alive
+        assert await ask(batcher, computer, 5) == [10]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_a_thread_that_cannot_be_started_breaks_its_batch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        batcher, computer = await started(), Computer()
+        with monkeypatch.context() as scarce:
+            scarce.setattr(threading.Thread, "start", refused_thread)
+            async with asyncio.timeout(60):
+                with pytest.raises(RuntimeError, match="new thread"):
+                    await ask(batcher, computer, 1)
+        assert await ask(batcher, computer, 5) == [10]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def refused_thread(*_: Any) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_what_has_no_room_is_refused_at_once() -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from tests.inference.models import TASKS, save, tuned
 from tests.refusals import expect_refusal
 from tests.serving.conftest import Running, png
 from xfm.config.labels import LabelKind
+from xfm.config.pipelines import UrlRules
 from xfm.config.serving import ServeConfig
 from xfm.inference.loading import load
 from xfm.inference.pipeline import pipeline
@@ -311,6 +313,74 @@ def test_bounds(serving: Start) -> None:
     assert ask(running.address, "/health")[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("route", "told"),
+    [
+        ("/search", {"text": "a", "collection": "lan"}),
+        ("/v1/tasks/embed", {"input": {"text": "a"}, "top_k": 1}),
+        ("/v1/attention", {"image": shown(png()), "text": "a", "layers": 1}),
+    ],
+)
+def test_an_unknown_field_of_a_request_of_ours_is_refused(serving: Start, route: str, told: Any) -> None:
+    status, answer, _ = ask(serving().address, route, told)
+    assert status == 422
+    assert answer["error"]["message"].startswith(f"{[*told][-1]} is no field of this request")
+
+
+@pytest.mark.parametrize(
+    ("route", "told"),
+    [
+        ("/v1/embeddings", {"input": "a", "user": "me"}),  # OpenAI
+        (
+            "/v2/rerank",
+            {"query": "a", "documents": ["a"], "max_tokens_per_doc": 512, "priority": 0},
+        ),  # Cohere
+        ("/v1/rerank", {"query": "a", "documents": ["a"], "max_chunks_per_doc": 10, "truncation": True}),
+        ("/score", {"text_1": "a", "text_2": "b", "truncate_prompt_tokens": 100}),  # vLLM
+    ],
+)
+def test_fields_that_clients_of_others_send_are_passed_over(serving: Start, route: str, told: Any) -> None:
+    assert ask(serving().address, route, told)[0] == 200
+
+
+def test_slow_addresses_starve_nobody(serving: Start) -> None:
+    """As many in one request, and in requests of their own, as there were threads that fetch."""
+    asked, release = [], threading.Event()
+
+    class Pictures(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            if "slow" in self.path:
+                release.wait(100)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(png())
+
+        def log_message(self, *_: Any) -> None: ...
+
+    running, pictures = serving(fetch_from=["127.0.0.1"]), ThreadingHTTPServer(("127.0.0.1", 0), Pictures)
+    running.server.desk._urls = UrlRules(seconds=100, private=True)
+    threading.Thread(target=pictures.serve_forever, daemon=True).start()
+    place = f"http://127.0.0.1:{pictures.server_port}"
+
+    def embed(*names: str) -> int:
+        given = [{"image": f"{place}/{name}"} for name in names]
+        return ask(running.address, "/v1/embeddings", {"input": given})[0]
+
+    with ThreadPoolExecutor(11) as pool:
+        slow = [pool.submit(embed, *(f"slow-{number}" for number in range(10)))]
+        slow += [pool.submit(embed, f"slow-alone-{number}") for number in range(10)]
+        while len(asked) < 8:
+            time.sleep(0.01)
+        try:
+            assert embed("good") == 200
+            assert not release.is_set()
+            assert not any(one.done() for one in slow)
+        finally:
+            release.set()
+            pictures.shutdown()
+
+
 def test_a_busy_server_says_when_to_come_again(serving: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     running = serving(room=1, batch=1, seconds=20)
     served = next(iter(running.server.models))
@@ -379,6 +449,16 @@ def test_an_error_of_ours_tells_nothing(serving: Start, monkeypatch) -> None:
     assert "secret" not in json.dumps(told)
 
 
+def test_a_server_whose_worker_is_gone_says_so(serving: Start) -> None:
+    running = serving()
+    batcher = running.server.desk.batcher
+    assert ask(running.address, "/health")[:2] == (200, {"status": "ok"})
+    batcher._worker.get_loop().call_soon_threadsafe(batcher._worker.cancel)
+    while batcher.alive:
+        time.sleep(0.01)
+    assert ask(running.address, "/health")[0] == ask(running.address, "/ready")[0] == 503
+
+
 def test_models_are_loaded_again_without_a_gap(serving: Start) -> None:
     running = serving()
     before = running.client().embed(["a red square"])
@@ -422,8 +502,13 @@ def test_what_was_taken_is_answered_when_it_stops(serving: Start, monkeypatch) -
 def test_the_description_names_every_route(serving: Start) -> None:
     running = serving()
     told = ask(running.address, "/openapi.json")[1]
-    for page in ("/docs", "/redoc"):  # they would fetch their scripts from other machines
-        assert ask(running.address, page)[0] == 404
+    assert ask(running.address, "/redoc")[0] == 404
+    with urlopen(running.address) as page:  # it leads to /docs, which fetches nothing from other machines
+        shown = page.read().decode()
+        assert page.url == f"{running.address}/docs"
+        assert page.headers["content-type"].startswith("text/html")
+    assert all(f"<code>{path}</code>" in shown for path in told["paths"])
+    assert not any(word in shown for word in ("<script", "<style", "//", "src="))
     assert {"/v1/embeddings", "/v2/rerank", "/score", "/search", "/v1/tasks/{task}", "/health"} <= told[
         "paths"
     ].keys()

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from xfm.boxed import DEFAULT
 from xfm.commands._options import option
-from xfm.commands.serve import KEYS, check_host, listen, read_keys
+from xfm.commands.serve import KEYS, check_host, read_keys
 from xfm.config.options import add_fields, assemble, new_parser
 from xfm.config.serving import ServeConfig
 from xfm.config.spelling import names_in
@@ -56,6 +56,7 @@ def run(chosen: Namespace) -> None:
         raise UserError("give --index or --images: the page searches one collection")
     try:
         from xfm.demo.opening import DemoSources, open_demo
+        from xfm.serving.running import serve
     except ImportError as error:
         raise UserError(f"the page needs FastAPI and uvicorn ({error}): pip install 'xfm[demo]'") from error
 
@@ -76,4 +77,4 @@ def run(chosen: Namespace) -> None:
     with ExitStack() as stack:
         server = open_demo(sources, config, keys, stack, **running)
         names = ", ".join(one.name for one in server.models)
-        listen(server, started)
+        serve(server, started)

@@ -1,9 +1,8 @@
 """`xfm serve`: its options, and what it says when it listens."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -14,9 +13,6 @@ from xfm.config.serving import ServeConfig
 from xfm.config.spelling import names_in
 from xfm.errors import UserError
 from xfm.files import read_text
-
-if TYPE_CHECKING:
-    from xfm.serving.app import Server
 
 KEYS = "XFM_API_KEYS"
 
@@ -57,6 +53,7 @@ def run(chosen: Namespace) -> None:
     except ImportError as error:
         raise UserError(f"serving needs FastAPI and uvicorn ({error}): pip install 'xfm[serve]'") from error
     from xfm.serving.models import Models
+    from xfm.serving.running import serve
     from xfm.serving.searches import Searches
 
     running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.batch}
@@ -68,24 +65,7 @@ def run(chosen: Namespace) -> None:
     def started(address: str) -> None:
         print(f"Serving {names} at {address}; what can be asked: {address}/openapi.json", flush=True)
 
-    listen(Server(models, searches, config, keys), started)
-
-
-def listen(server: "Server", started: Callable[[str], None]) -> None:
-    """Serve until it is stopped.
-
-    Raises:
-        UserError: the address cannot be listened at.
-    """
-    from xfm.serving.running import serve
-
-    try:
-        serve(server, started)
-    except (OSError, SystemExit) as error:  # uvicorn ends the process where it cannot listen
-        if isinstance(error, SystemExit) and not error.code:
-            raise
-        place = f"{server.config.host}:{server.config.port}"
-        raise UserError(f"{place} cannot be listened at; take another --port") from error
+    serve(Server(models, searches, config, keys), started)
 
 
 def check_host(config: ServeConfig, keys: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ LIMIT_VARIABLE = "XFM_MAX_PIXELS"
 """Of the environment: sets the limit of pixels in every command, and raises that of bytes in proportion."""
 MAX_SIDE = 65_535  # the longest of a JPEG: to shrink a longer strip takes gigabytes
 MAX_BYTES = 64 << 20
-_SCANS = 200  # times the limit of pixels is the most work of a JPEG: a good one has some ten scans
+_SCANS = 20  # times the limit of pixels is the most work of a JPEG: a good one has some ten scans
 _SCAN = b"\xff\xda"  # stands nowhere else in a JPEG but, by chance, in what other programs put into it
 PICTURE_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"]
@@ -143,7 +143,7 @@ def checked_header(data: bytes, max_pixels: int | None = None) -> Header:
         scans = data.count(_SCAN)
         if scans * pixels > _SCANS * max(limit, MAX_PIXELS):
             raise PictureError(
-                f"the picture has {scans} scans, which would take minutes to decode: save it anew"
+                f"the picture has {scans} scans, which would take long to decode: save it anew"
             )
     return header
 

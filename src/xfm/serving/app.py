@@ -5,11 +5,12 @@ import logging
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from xfm.config.serving import ServeConfig
@@ -20,7 +21,7 @@ from xfm.serving.desk import Desk
 from xfm.serving.guards import BUSY, App, Guard
 from xfm.serving.measures import Measures
 from xfm.serving.models import Models, UnknownModel
-from xfm.serving.replies import errors, problem, reply
+from xfm.serving.replies import description, errors, problem, reply
 from xfm.serving.routes import routes
 from xfm.serving.searches import Searches
 from xfm.serving.shapes import Health, Readiness
@@ -49,7 +50,7 @@ class Server:
         self.ready = False
         self.app = FastAPI(
             title="xfm",
-            version=_version(),
+            version=version("xfm"),
             lifespan=self._lifespan,
             openapi_tags=_TAGS,
             docs_url=None,  # these pages would fetch their scripts from other machines
@@ -59,7 +60,8 @@ class Server:
         )
         self.app.include_router(routes(self.desk, searches))
         self._add_watching()
-        _add_errors(self.app)
+        for kind in (UserError, RequestValidationError, HTTPException, Full, Closed, Exception):
+            self.app.add_exception_handler(kind, _explained)
         self.guarded: App = Guard(self.app, config, keys, self.measures)
 
     @asynccontextmanager
@@ -74,10 +76,12 @@ class Server:
     def _add_watching(self) -> None:
         app = self.app
 
-        @app.get("/health", tags=["watching"])
-        async def health() -> Health:
-            """That the process lives."""
-            return Health()
+        @app.get("/health", tags=["watching"], response_model=Health, responses=errors(503))
+        async def health() -> Response:
+            """That the process lives, and computes what it is asked."""
+            if not self.desk.batcher.alive:
+                return problem(503, "nothing is computed any more: start the server again", "broken")
+            return reply({"status": "ok"})
 
         @app.get(
             "/ready",
@@ -95,6 +99,11 @@ class Server:
             told |= {"collections": [name for name in names if name not in gone], "unavailable": gone}
             told |= {"waiting": self.desk.batcher.waiting}
             return reply(told, 200 if ready else 503)
+
+        @app.get("/docs", include_in_schema=False)
+        async def docs() -> Response:
+            """All routes as a page that fetches nothing."""
+            return Response(description(app.openapi()), media_type="text/html")
 
         @app.get("/metrics", tags=["watching"], response_class=PlainTextResponse)
         async def metrics() -> Response:
@@ -116,18 +125,9 @@ class Server:
             LOG.info("loaded again: %s", ", ".join(names))
 
 
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("xfm")
-
-
 _TAGS = [
     {"name": "embeddings", "description": "Vectors, as OpenAI's clients ask for them."},
-    {
-        "name": "rerank",
-        "description": "Texts and pictures by how well they fit, as Cohere's and Jina's clients ask.",
-    },
+    {"name": "rerank", "description": "How well texts and pictures fit, as Cohere's and Jina's clients ask."},
     {"name": "tasks", "description": "Answers, boxes, captions, classes."},
     {"name": "search", "description": "Pictures of collections."},
     {"name": "models", "description": "What is served."},
@@ -135,44 +135,35 @@ _TAGS = [
 ]
 
 
-def _add_errors(app: FastAPI) -> None:
+async def _explained(request: Request, error: Exception) -> Response:
     """What went wrong, as one sentence; nothing of the inside is told."""
-
-    @app.exception_handler(StoreError)
-    async def unusable(request: Request, error: StoreError) -> Response:
-        LOG.error("%s: %s", printable(request.url.path), error)
-        return problem(503, "the collection cannot be used now", "unavailable", {"retry-after": "5"})
-
-    @app.exception_handler(UserError)
-    async def refused(request: Request, error: UserError) -> Response:
-        status, code = (404, "model_not_found") if isinstance(error, UnknownModel) else (422, "invalid_input")
-        return problem(status, str(error), code)
-
-    @app.exception_handler(RequestValidationError)
-    async def wrong(request: Request, error: RequestValidationError) -> Response:
-        return problem(422, _said(error), "invalid_request")
-
-    @app.exception_handler(HTTPException)
-    async def known(request: Request, error: HTTPException) -> Response:
-        code = {400: "invalid_request", 405: "wrong_method"}.get(error.status_code, "not_found")
-        return problem(error.status_code, str(error.detail), code, dict(error.headers or {}))
-
-    @app.exception_handler(Full)
-    async def full(request: Request, error: Full) -> Response:
-        return problem(429, *BUSY, {"retry-after": str(math.ceil(error.seconds))})
-
-    @app.exception_handler(Closed)
-    async def closed(request: Request, error: Closed) -> Response:
-        return problem(503, "the server is shutting down", "closing", {"retry-after": "5"})
-
-    @app.exception_handler(Exception)
-    async def broken(request: Request, error: Exception) -> Response:
-        LOG.exception("%s failed", printable(request.url.path))
-        return problem(500, "the server failed at this request", "internal")
+    match error:
+        case StoreError():
+            LOG.error("%s: %s", printable(request.url.path), error)
+            return problem(503, "the collection cannot be used now", "unavailable", {"retry-after": "5"})
+        case UnknownModel():
+            return problem(404, str(error), "model_not_found")
+        case UserError():
+            return problem(422, str(error), "invalid_input")
+        case RequestValidationError():
+            return problem(422, _said(error), "invalid_request")
+        case HTTPException() if request.url.path == "/":  # where no page has it, as that of `xfm demo` does
+            return RedirectResponse("/docs")
+        case HTTPException():
+            code = {400: "invalid_request", 405: "wrong_method"}.get(error.status_code, "not_found")
+            return problem(error.status_code, str(error.detail), code, dict(error.headers or {}))
+        case Full():
+            return problem(429, *BUSY, {"retry-after": str(math.ceil(error.seconds))})
+        case Closed():
+            return problem(503, "the server is shutting down", "closing", {"retry-after": "5"})
+    LOG.error("%s failed", printable(request.url.path), exc_info=error)
+    return problem(500, "the server failed at this request", "internal")
 
 
 def _said(error: RequestValidationError) -> str:
     """The first thing that is wrong with a request, and where."""
     first: Any = error.errors()[0]
     where = ".".join(excerpt(str(part)) for part in first["loc"] if part != "body")
+    if first["type"] == "extra_forbidden":
+        return f"{where} is no field of this request: leave it out, or see /openapi.json for its name"
     return f"{where}: {first['msg']}" if where else str(first["msg"])

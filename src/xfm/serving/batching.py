@@ -80,7 +80,7 @@ class Batcher:
         batch: most items of a batch.
         room: most items that wait, or for which is read what they need; more are refused.
         patience: seconds after which an answer is too late; what would probably wait longer is refused, too.
-        observe: told the work of each batch, its items, and the seconds it took.
+        observe: see `Forecast`.
 
     All methods are for the event loop's thread; what computes runs in one thread of its own.
     """
@@ -92,9 +92,9 @@ class Batcher:
         observe: Callable[[str, int, float], None] = lambda *_: None,
         patience: float = math.inf,
     ) -> None:
-        self._batch, self._room, self._observe, self._patience = batch, room, observe, patience
+        self._batch, self._room, self._patience = batch, room, patience
         self._lanes: dict[Lane, _Queue] = {}
-        self._closed, self._forecast = False, Forecast()
+        self._closed, self._forecast = False, Forecast(observe)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self._arrived = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -230,10 +230,12 @@ class Batcher:
         return place.compute, jobs
 
     async def _compute(self, lane: Lane, compute: Compute, jobs: list[_Job]) -> None:
-        items = [job.item for job in jobs]
-        with self._forecast.computing(lane.work, len(jobs)) as clock:
-            results = await asyncio.get_running_loop().run_in_executor(self._threads, _safely, compute, items)
-        self._observe(lane.work, len(jobs), clock.seconds)
+        items, loop = [job.item for job in jobs], asyncio.get_running_loop()
+        try:
+            with self._forecast.computing(lane.work, len(jobs)):
+                results = await loop.run_in_executor(self._threads, _safely, compute, items)
+        except Exception as error:  # no thread could be started: this batch fails, and the next is tried
+            results = [_Failure(error)] * len(jobs)
         for job, result in zip(jobs, results, strict=True):
             if job.answer.done():  # nobody waits for it any more
                 continue
@@ -255,7 +257,7 @@ def _safely(compute: Compute, items: list[Any]) -> list[Any]:
         if len(found) != len(items):
             raise RuntimeError(f"{len(found)} answers to {len(items)} items")
         return found
-    except Exception as error:
+    except BaseException as error:  # a panic of a library in Rust is no Exception
         if len(items) == 1:
-            return [_Failure(error)]
+            return [_Failure(error if isinstance(error, Exception) else RuntimeError(repr(error)))]
         return [_safely(compute, [item])[0] for item in items]

@@ -70,7 +70,7 @@ class Client:
         Raises:
             UserError: the server refuses (with its reason), or cannot be reached.
         """
-        told = told | ({"model": self._model} if self._model else {})
+        told = told | ({"model": self._model} if self._model and route != "/search" else {})
         headers = {"content-type": "application/json"}
         headers |= {"authorization": f"Bearer {self._key}"} if self._key else {}
         request = urllib.request.Request(self._address + route, json.dumps(told).encode(), headers)

@@ -21,13 +21,14 @@ from xfm.inference.items import Item
 from xfm.inference.picture_inputs import Picture
 from xfm.serving.batching import Batcher, Compute, Lane
 from xfm.serving.bounds import Pixels, check_options, check_texts
-from xfm.serving.inputs import Inputs, Sent, decoded, is_data, sent_in, with_pictures
+from xfm.serving.inputs import Inputs, Sent, decoded, host_of, is_data, sent_in, with_pictures
 from xfm.serving.models import Models, Served
 
 PICTURE_LENGTH = 64
 """What a picture counts when batches are filled with items of like length."""
-_FETCHERS = 8
 _LOOK_UP_SECONDS = 10.0
+_FETCHERS, _SHARE = 32, 2
+"""Pictures that are fetched at once from a host, and for a request: most of the time, a thread waits."""
 _LIGHT = 20_000  # characters of texts that are made ready at once; more of them take a thread
 Read = Callable[[bytes], Picture]
 Kind = TypeVar("Kind")
@@ -49,13 +50,13 @@ class Desk:
         self.batcher = Batcher(config.batch, config.room, observe, config.patience)
         self._readers = ThreadPoolExecutor(config.workers, thread_name_prefix="reading")
         self._numbers = itertools.count()
-        self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetching")
+        self._fetchers = {host: ThreadPoolExecutor(_FETCHERS, f"fetching from {host}") for host in hosts}
         self._stores = WeakKeyDictionary[Searcher, ThreadPoolExecutor]()
 
     async def close(self) -> None:
         """Answer what was taken, and end."""
         await self.batcher.close()
-        for pool in (self._readers, self._fetchers, *self._stores.values()):
+        for pool in (self._readers, *self._fetchers.values(), *self._stores.values()):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def check_count(self, items: int) -> None:
@@ -163,17 +164,16 @@ class Desk:
 
     async def _pictures(self, read: Read, sent: Sequence[Sent]) -> dict[Sent, Picture | UserError]:
         """Every distinct picture of a request, read once, or why it cannot be."""
-        loop, left, distinct = (
-            asyncio.get_running_loop(),
-            Pixels(self.config.pixels),
-            list(dict.fromkeys(sent)),
-        )
+        loop, left = asyncio.get_running_loop(), Pixels(self.config.pixels)
+        distinct, share = list(dict.fromkeys(sent)), asyncio.Semaphore(_SHARE)
 
         async def one(which: Sent) -> Picture | UserError:
             try:
                 data: Any = which
                 if not is_data(which.value):
-                    data = await loop.run_in_executor(self._fetchers, fetch, which.value, self._urls)
+                    threads = self._fetchers[host_of(which.value)]
+                    async with share:
+                        data = await loop.run_in_executor(threads, fetch, which.value, self._urls)
                 return await loop.run_in_executor(self._readers, _picture, read, data, left)
             except UserError as error:
                 return error

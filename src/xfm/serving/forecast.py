@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,20 +27,17 @@ class _Cost:
         return self.seconds / self.items if self.items else _UNKNOWN
 
 
-@dataclass
-class Clock:
-    """Of a batch: the seconds that it took, once it is computed."""
-
-    seconds: float = 0.0
-
-
 class Forecast:
     """Counts what waits, by its work, and learns what an item of each costs.
 
     An item of a work that was never computed counts as the average of all others.
+
+    Args:
+        observe: told the work of each batch, its items, and the seconds it took.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, observe: Callable[[str, int, float], None] = lambda *_: None) -> None:
+        self._observe = observe
         self._waiting, self._costs, self._all = Counter[str](), dict[str, _Cost](), _Cost()
         self._ends = 0.0  # when the batch that is being computed probably does
 
@@ -61,16 +58,17 @@ class Forecast:
         return running + sum(self._cost(work) * items for work, items in self._waiting.items())
 
     @contextmanager
-    def computing(self, work: str, items: int) -> Iterator[Clock]:
+    def computing(self, work: str, items: int) -> Iterator[None]:
         """Measure a batch of so many items."""
-        began, clock = time.perf_counter(), Clock()
+        began = time.perf_counter()
         self._ends = began + self._cost(work) * items
         try:
-            yield clock
+            yield
         finally:
-            clock.seconds, self._ends = time.perf_counter() - began, 0.0
-        self._costs.setdefault(work, _Cost()).learn(clock.seconds, items)
-        self._all.learn(clock.seconds, items)
+            seconds, self._ends = time.perf_counter() - began, 0.0
+        self._costs.setdefault(work, _Cost()).learn(seconds, items)
+        self._all.learn(seconds, items)
+        self._observe(work, items, seconds)
 
     def _cost(self, work: str) -> float:
         known = self._costs.get(work)

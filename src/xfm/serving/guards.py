@@ -4,20 +4,16 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
-import json
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from xfm.config.serving import ServeConfig
-from xfm.errors import printable
-from xfm.serving.measures import Measures
+from starlette.types import ASGIApp as App
+from starlette.types import Message, Receive, Scope, Send
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from xfm.config.serving import ServeConfig
+from xfm.serving.measures import Measures
+from xfm.serving.replies import problem
 
 OPEN = frozenset({"/health", "/ready"})
 """Routes that need no key: whoever watches a process has none."""
@@ -65,7 +61,7 @@ class Guard:
             return
         began, status = time.perf_counter(), [500]
 
-        async def sending(message: MutableMapping[str, Any]) -> None:
+        async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 status[0] = message["status"]
             await send(message)
@@ -86,8 +82,7 @@ class Guard:
                 self._check_head(scope)
                 body = await self._body(receive, held)
             except _Refused as refused:
-                status, message, code, *headers = refused.args
-                await refuse(send, status, message, code, *headers)
+                await problem(*refused.args)(scope, receive, send)
                 return
             await self._answered(scope, body, receive, send)
         finally:
@@ -168,13 +163,13 @@ class Guard:
         given = [False]
         started = [False]
 
-        async def receiving() -> MutableMapping[str, Any]:
+        async def receiving() -> Message:
             if not given[0]:
                 given[0] = True
                 return {"type": "http.request", "body": body, "more_body": False}
             return await asyncio.get_running_loop().create_future()  # the watcher below sees who leaves
 
-        async def sending(message: MutableMapping[str, Any]) -> None:
+        async def sending(message: Message) -> None:
             started[0] = True
             await send(message)
 
@@ -193,7 +188,8 @@ class Guard:
             elif not done and not started[0]:
                 answer.cancel()
                 await asyncio.gather(answer, return_exceptions=True)
-                await refuse(send, 504, f"not answered within {self._config.seconds:g} s", "timeout")
+                late = problem(504, f"not answered within {self._config.seconds:g} s", "timeout")
+                await late(scope, receive, send)
         finally:
             for task in (answer, watcher):
                 task.cancel()
@@ -219,25 +215,3 @@ def _single(scope: Scope, name: bytes) -> str:
     """A header that may be there once; nothing where it is not, or more than once."""
     found = [value for key, value in scope["headers"] if key == name]
     return found[0].decode("latin-1") if len(found) == 1 else ""
-
-
-async def refuse(
-    send: Send, status: int, message: str, code: str, headers: dict[str, str] | None = None
-) -> None:
-    """Answer with an error in the form of the others."""
-    content = json.dumps(error_body(message, code)).encode()
-    named = {"content-type": "application/json", "content-length": str(len(content)), **(headers or {})}
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [(name.encode(), value.encode()) for name, value in named.items()],
-        }
-    )
-    await send({"type": "http.response.body", "body": content})
-
-
-def error_body(message: str, code: str) -> dict[str, Any]:
-    """An error as OpenAI's clients read it."""
-    told = {"message": printable(message), "type": "invalid_request_error", "param": None, "code": code}
-    return {"error": told}

@@ -77,7 +77,7 @@ class Inputs:
                 f"{excerpt(value)} is no picture: send a data URL such as data:image/png;base64,...; files "
                 "of the server cannot be asked for"
             )
-        host = _host(value)
+        host = host_of(value)
         if host not in self._hosts:
             allowed = f"only from {', '.join(sorted(self._hosts))}" if self._hosts else "from nowhere"
             raise UserError(f"pictures are fetched {allowed}; send the picture itself as a data URL")
@@ -136,7 +136,8 @@ def decoded(sent: Sent) -> bytes:
         raise UserError(f"the base64 of a picture is damaged ({error})") from None
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
+    """The host of an address, in small letters; nothing where it has none."""
     try:
         return (urlsplit(url).hostname or "").lower()
     except ValueError:

@@ -82,11 +82,6 @@ class Served:
         patches = config.seeing.patches * pictures if pictures else 0
         return self.counting.count(texts, config.language.longest) + patches
 
-    def readied(self, task: str) -> PictureReader:
-        """The reader of pictures, once it is sure that the model answers a task; raises UserError."""
-        self.pipeline(task)
-        return self.reader
-
     def read(self, task: str, given: object) -> Item:
         """An input of a task, decoded and checked; raises UserError."""
         return self.pipeline(task).read(given, self.reader)

@@ -1,5 +1,6 @@
 """Answers as bytes, and what the document says of the errors of every route."""
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import orjson
 from fastapi.responses import Response
 
-from xfm.serving.guards import error_body
+from xfm.errors import printable
 from xfm.serving.shapes import ErrorAnswer
 
 _REASONS = {
@@ -43,8 +44,21 @@ def reply(told: Any, status: int = 200, headers: dict[str, str] | None = None) -
 
 
 def problem(status: int, message: str, code: str, headers: dict[str, str] | None = None) -> Response:
-    """An error."""
-    return reply(error_body(message, code), status, headers)
+    """An error as OpenAI's clients read it."""
+    told = {"message": printable(message), "type": "invalid_request_error", "param": None, "code": code}
+    return reply({"error": told}, status, headers)
+
+
+def description(document: dict[str, Any]) -> str:
+    """What an OpenAPI document says of its routes, as a page without scripts."""
+    rows = "".join(
+        f"<tr><td>{method.upper()} <code>{escape(path)}</code><td>{escape(told.get('description', ''))}"
+        for path, methods in document["paths"].items()
+        for method, told in methods.items()
+    )
+    link = '<a href="/openapi.json">openapi.json</a> has their bodies and answers.'
+    head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>xfm</title>'
+    return f"{head}<h1>What this server answers</h1><p>{link}<table>{rows}</table>"
 
 
 def _plain(value: Any) -> Any:

@@ -80,7 +80,7 @@ def _add_embeddings(router: APIRouter, desk: Desk) -> None:
                 f"dimensions is {asked.dimensions}, and the model's vectors have {width}: leave it out"
             )
         given = _inputs(desk, asked.input if isinstance(asked.input, list) else [asked.input])
-        vectors = await _vectors(desk, served, given)
+        vectors = _all_good(await desk.ask(served, EMBED.name, given))
         coded = asked.encoding_format == "base64"
         data = [
             {"object": "embedding", "index": place, "embedding": _coded(vector) if coded else vector}
@@ -159,7 +159,8 @@ def _add_attention(router: APIRouter, desk: Desk) -> None:
         check_texts({"text": asked.text}, desk.config.characters)
         desk.batcher.check_room(1)
         given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
-        shown = await desk.picture(served.readied(MATCHING.name).read, desk.inputs.picture(given))
+        served.pipeline(MATCHING.name)  # refuses a model that does not answer it
+        shown = await desk.picture(served.reader.read, desk.inputs.picture(given))
         maps = await desk.compute(
             f"attention of {served.name}", lambda: maps_of(served.pretrained, shown, asked.text, asked.layer)
         )
@@ -221,12 +222,8 @@ def _inputs(desk: Desk, given: Sequence[Given]) -> list[Input]:
     return found
 
 
-async def _vectors(desk: Desk, served: Served, given: Sequence[Input]) -> list[NDArray[np.float32]]:
-    """Vectors of texts and pictures; the first that cannot be used is refused with its place."""
-    return _all_good(await desk.ask(served, EMBED.name, given))
-
-
 def _all_good(found: list[Any]) -> list[Any]:
+    """Answers; the first input that cannot be used is refused with its place."""
     for place, one in enumerate(found):
         if isinstance(one, UserError):
             raise UserError(f"input {place}: {one}")
@@ -234,7 +231,6 @@ def _all_good(found: list[Any]) -> list[Any]:
 
 
 async def _scores(desk: Desk, served: Served, first: Sequence[Input], second: Sequence[Input]) -> list[float]:
-    """How well pairs fit, from 0 to 1."""
     crossed = [
         place for place, (one, other) in enumerate(zip(first, second, strict=True)) if {*one} != {*other}
     ]
@@ -274,5 +270,4 @@ async def _usage(desk: Desk, served: Served, given: Sequence[Input]) -> dict[str
 
 
 def _shown(given: Input) -> dict[str, str]:
-    """A document as it was given."""
     return {name: value.value if isinstance(value, Sent) else value for name, value in given.items()}

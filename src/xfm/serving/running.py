@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from xfm.config.serving import ServeConfig
+from xfm.errors import UserError
 from xfm.serving.app import Server
 
 _HEAD_BYTES = 64 << 10
@@ -27,13 +29,20 @@ def serve(server: Server, started: Callable[[str], None] = lambda _: None) -> No
         started: told the address when requests are taken.
 
     Raises:
-        OSError: the address cannot be listened at.
+        UserError: the address cannot be listened at.
+        KeyboardInterrupt: it was ended by SIGINT.
     """
-    asyncio.run(_serve(server, started))
+    try:
+        interrupted = asyncio.run(_serve(server, started))
+    except OSError as error:
+        place = f"{server.config.host}:{server.config.port}"
+        raise UserError(f"{place} cannot be listened at ({error}); take another --host or --port") from error
+    if interrupted:
+        raise KeyboardInterrupt("stopped")
 
 
-def listener(server: Server) -> uvicorn.Server:
-    """What listens for a server, by its configuration."""
+def listener(server: Server, started: Callable[[str], None] = lambda _: None) -> "Listener":
+    """What listens for a server, by its configuration; `started` is told the address."""
     config = server.config
     return Listener(
         uvicorn.Config(
@@ -49,20 +58,39 @@ def listener(server: Server) -> uvicorn.Server:
             h11_max_incomplete_event_size=_HEAD_BYTES,
             server_header=False,
             proxy_headers=False,
-        )
+        ),
+        started,
     )
 
 
 class Listener(uvicorn.Server):
-    """uvicorn's server, for which to be asked to end is no failure: it does not signal itself afterwards."""
+    """uvicorn's server, which neither ends the process nor signals itself after it was asked to end."""
+
+    def __init__(self, config: uvicorn.Config, tell: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._tell = tell
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; raises OSError where that cannot be."""
+        try:
+            await super().startup(sockets)
+        except SystemExit as end:  # it was logged; in a task of asyncio it would be logged again
+            raise end.__context__ or end from None
+        if self.started:
+            # A name may stand for an address of each family: any of them will do.
+            host, port = next(sock.getsockname()[:2] for one in self.servers for sock in one.sockets)
+            self._tell(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was ended by SIGINT."""
+        return signal.SIGINT in self._captured_signals
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """End at SIGINT and SIGTERM, where this is the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop, kinds = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+        main = threading.current_thread() is threading.main_thread()
+        loop, kinds = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM) if main else ()
         for kind in kinds:
             loop.add_signal_handler(kind, self.handle_exit, kind, None)
         try:
@@ -135,8 +163,9 @@ def _stopped(timer: asyncio.TimerHandle | None) -> None:
         timer.cancel()
 
 
-async def _serve(server: Server, started: Callable[[str], None]) -> None:
-    running = listener(server)
+async def _serve(server: Server, started: Callable[[str], None]) -> bool:
+    """Whether it was ended by SIGINT."""
+    running = listener(server, started)
     loop = asyncio.get_running_loop()
     reloading: set[asyncio.Task[None]] = set()
 
@@ -146,11 +175,5 @@ async def _serve(server: Server, started: Callable[[str], None]) -> None:
         task.add_done_callback(reloading.discard)
 
     loop.add_signal_handler(signal.SIGHUP, reload)
-    task = loop.create_task(running.serve())
-    while not running.started and not task.done():
-        await asyncio.sleep(0.02)
-    if running.started:
-        # A name may stand for an address of each family: any of them will do.
-        host, port = next(sock.getsockname()[:2] for one in running.servers for sock in one.sockets)
-        started(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-    await task
+    await running.serve()
+    return running.interrupted

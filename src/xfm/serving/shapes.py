@@ -11,13 +11,19 @@ Given = str | dict[str, Any]
 
 
 class ModelRequest(BaseModel):
-    """What all requests share: other fields than those below are passed over, as clients send many."""
+    """What requests to a model share; a field that is not known is refused."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
     model: str | None = Field(None, description="name of a served model; the first one if not given")
 
 
-class EmbeddingRequest(ModelRequest):
+class CompatibleRequest(ModelRequest):
+    """In the shape of others: fields that are not below are passed over, as their clients send many."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class EmbeddingRequest(CompatibleRequest):
     """`POST /v1/embeddings`, as OpenAI's clients send it; pictures as data URLs."""
 
     input: Given | list[Given] = Field(description='texts, data URLs, {"text": ...} or {"image": data URL}')
@@ -49,7 +55,7 @@ class EmbeddingAnswer(BaseModel):
     usage: Usage
 
 
-class RerankRequest(ModelRequest):
+class RerankRequest(CompatibleRequest):
     """`POST /v1/rerank` and `/v2/rerank`: a text against pictures, a picture against texts, or like kinds."""
 
     query: Given
@@ -76,7 +82,7 @@ class RerankAnswer(BaseModel):
     meta: dict[str, Any]
 
 
-class ScoreRequest(ModelRequest):
+class ScoreRequest(CompatibleRequest):
     """`POST /score`: pairs, or one against many."""
 
     text_1: Given | list[Given]
@@ -138,7 +144,7 @@ class AttentionAnswer(BaseModel):
 class SearchRequest(BaseModel):
     """`POST /search`."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
     text: str | None = None
     image: Given | None = None
     index: str | None = Field(None, description="name of a collection; the first one if not given")
