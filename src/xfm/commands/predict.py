@@ -18,7 +18,6 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_names, task_spec, task_specs
 from xfm.errors import UserError, amount, printable
 from xfm.inference.predict.inputs import add_inputs, chosen_source
-from xfm.inference.predict.output import require_lines
 from xfm.paths import home_path
 
 if TYPE_CHECKING:
@@ -111,6 +110,8 @@ def _check(chosen: Namespace, task: TaskSpec) -> None:
         option = "--resume" if chosen.resume else "--restart"
         raise UserError(f"{option} is for a file of answers; give --out, or leave it out")
     if chosen.out is not None:
+        from xfm.inference.predict.output import require_lines
+
         require_lines(Path(chosen.out))
     if task.gallery and chosen.gallery is None:
         raise UserError(f"{task.name} searches in a gallery: give --gallery, a folder of pictures or a table")
