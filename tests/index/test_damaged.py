@@ -182,8 +182,8 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
-def read(place: Path, where: list[str]) -> None:
-    """What a search, a server and `stats` do."""
+def read(place: Path, where: list[str]) -> int:
+    """What a search, a server and `stats` do; how many pictures were found."""
     with open_index(place, writing=False) as index:
         searcher = Searcher(index)
         found = searcher.search("a red square", options=SearchOptions(where=where))
@@ -194,6 +194,7 @@ def read(place: Path, where: list[str]) -> None:
             searcher.pixels(searcher.key_of(marks.get(key, key)))
         index.store.stats()
         index.journal.counts()
+        return len(keys)
 
 
 def write(place: Path) -> None:
@@ -209,7 +210,7 @@ def test_one_that_is_whole_is_read_and_written(whole: Path, tmp_path: Path) -> N
     place = shutil.copytree(whole, tmp_path / "index")
     read(place, ["n>=0"])
     write(place)
-    read(place, [])
+    assert read(place, []) == 3
 
 
 @pytest.mark.parametrize("name", DAMAGES)

@@ -58,8 +58,9 @@ def serving(model: Path) -> Iterator[Callable[..., Running]]:
     running: list[Running] = []
 
     def start(*, index: Path | list[Path] = [], keys: tuple[str, ...] = (), **config: Any) -> Running:  # noqa: B006
-        searches = Searches(index if isinstance(index, list) else [index])
-        server = Server(Models([str(model)]), searches, ServeConfig(port=0, **config), keys)
+        told = ServeConfig(port=0, **config)
+        searches = Searches(index if isinstance(index, list) else [index], show_from=told.show_from)
+        server = Server(Models([str(model)]), searches, told, keys)
         running.append(Running(server))
         return running[-1]
 

@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import shutil
 import socket
 import threading
 import time
@@ -173,7 +174,7 @@ def test_several_labels_are_answered_as_by_the_pipeline(tmp_path: Path) -> None:
 
 
 def test_a_collection_is_searched(serving: Start, collection: Path) -> None:
-    running = serving(index=collection)
+    running = serving(index=collection, show_from=[str(collection.parent)])
     found = running.client().search("a red square", top_k=2, where=["name=0.png,1.png"])
     assert found["searched"] == 2
     assert {hit["source"] for hit in found["hits"]} == {"0.png", "1.png"}
@@ -193,6 +194,16 @@ def test_a_collection_is_searched(serving: Start, collection: Path) -> None:
         assert words in found["error"]["message"]
     with expect_refusal("--index"):
         serving().client().search("a")
+
+
+def test_a_collection_that_is_gone_is_told_until_it_is_built_anew(serving: Start, collection: Path) -> None:
+    running = serving(index=collection)
+    kept = shutil.copytree(collection, collection.with_name("kept"))
+    shutil.rmtree(collection)
+    status, found, _ = ask(running.address, "/search", {"text": "a red square"})
+    assert (status, found["error"]["message"]) == (503, "the collection cannot be used now")
+    kept.rename(collection)
+    assert len(running.client().search("a red square")["hits"]) == 3
 
 
 def test_searches_of_many_clients_are_computed_together(

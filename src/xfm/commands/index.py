@@ -2,9 +2,10 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
@@ -20,6 +21,7 @@ from xfm.errors import UserError, amount, suggest
 from xfm.paths import home_path
 
 if TYPE_CHECKING:
+    from xfm.index.encoding import IndexWork
     from xfm.index.index import Index
 
 ACTIONS = {
@@ -108,24 +110,26 @@ def _opened(chosen: Namespace, make: bool = False, writing: bool = True) -> "Abs
     )
 
 
+def _work(chosen: Namespace, model: str, placed: Callable[[Path], Path] = lambda path: path) -> "IndexWork":
+    from xfm.index.encoding import IndexWork
+
+    sources = tuple(placed(home_path(one)) for one in names_in(chosen.images))
+    keep = None if chosen.keep is None else tuple(names_in(chosen.keep))
+    root = None if chosen.pictures is None else placed(home_path(chosen.pictures))
+    told = chosen.columns, chosen.key, keep, chosen.device, tuple(names_in(chosen.as_text)), root
+    return IndexWork(model, sources, *told)
+
+
 def _take(chosen: Namespace) -> None:
     from xfm.data.left_out import LeftOut
-    from xfm.data.tables import ColumnMap
     from xfm.index.column_kinds import require_same
     from xfm.index.filling import fill, said, tell_bad
-    from xfm.index.sources import open_supply
 
-    keep = names_in(chosen.keep) if chosen.keep is not None else None
     if is_shared(chosen):
-        _take_together(chosen, keep)
+        _take_together(chosen)
         return
-    columns = ColumnMap.parse(chosen.columns)
-    root = None if chosen.pictures is None else home_path(chosen.pictures)
-    texts = names_in(chosen.as_text)
-    sources = [
-        open_supply(home_path(one), columns, chosen.key, keep, texts, root=root)
-        for one in names_in(chosen.images)
-    ]
+    work = _work(chosen, "")
+    sources = [work.supply(number) for number in range(len(work.sources))]
     require_same({}, (source.columns() for source in sources))  # before a new collection is made
     with _opened(chosen, make=chosen.action == "build") as index:
         left_out = LeftOut(chosen.max_bad)
@@ -141,9 +145,8 @@ def _filled(chosen: Namespace, index: "Index", said: str) -> None:
     print(f"{said}\n{there} in {chosen.out}; search there with `xfm search`.")
 
 
-def _take_together(chosen: Namespace, keep: list[str] | None) -> None:
+def _take_together(chosen: Namespace) -> None:
     from xfm.index.about import AboutIndex
-    from xfm.index.encoding import IndexWork
     from xfm.index.filling import is_index, said
     from xfm.index.filling_together import fill_together
     from xfm.inference.in_units.row_work import everywhere
@@ -152,17 +155,7 @@ def _take_together(chosen: Namespace, keep: list[str] | None) -> None:
     if chosen.action == "add":
         AboutIndex.read(place)  # says where there is none
     made_by = AboutIndex.read(place).model if is_index(place) else DEFAULT
-    model = everywhere(chosen.model or made_by)
-    work = IndexWork(
-        model,
-        tuple(home_path(one).absolute() for one in names_in(chosen.images)),
-        chosen.columns,
-        chosen.key,
-        None if keep is None else tuple(keep),
-        chosen.device,
-        tuple(names_in(chosen.as_text)),
-        None if chosen.pictures is None else home_path(chosen.pictures).absolute(),
-    )
+    work = _work(chosen, everywhere(chosen.model or made_by), Path.absolute)
     engine = sharing_engine(chosen, chosen.device)
     done = fill_together(
         place,
