@@ -164,9 +164,9 @@ def test_the_page_on_extending_has_examples_and_names_files_of_the_package():
     page = ROOT / "docs" / "extending.md"
     sections = re.split(r"^## ", page.read_text(), flags=re.MULTILINE)[1:]
     heads = [section.splitlines()[0] for section in sections]
-    assert heads == ["A corpus", "An objective", "A task", "An encoder"]
+    assert heads == ["A corpus", "An objective", "A schedule", "A task", "An encoder"]
     assert all("```python" in section and "**In the package.**" in section for section in sections)
-    new = {"objectives/sentence.py", "tasks/label.py"}
+    new = {"objectives/caption.py", "tasks/label.py"}
     named = {name for name in re.findall(r"`([\w/]+\.py)`", page.read_text()) if "NAME" not in name}
     assert named - {name for name in named for at in ("src/xfm", ".") if (ROOT / at / name).exists()} == new
 
@@ -177,7 +177,11 @@ def test_the_page_on_extending_has_examples_and_names_files_of_the_package():
         ("data/sources/__init__.py", "_READERS = {"),
         ("cli.py", "COMMANDS = {"),
         ("config/training.py", "class LossConfig"),
-        ("objectives/fusion_losses.py", "def ask_matching("),
+        ("objectives/fusion_losses.py", "def matching_query("),
+        ("objectives/losses.py", "class StepLoss("),
+        ("objectives/step.py", "NEEDED_BY = {"),
+        ("modeling/composition.py", "HEADS = ("),
+        ("training/lr_schedule.py", "LR_SCHEDULES: dict"),
         ("objectives/step.py", 'getattr(weights, name.rpartition("/")[2])'),
         ("modeling/gradients.py", "INPUTS: Mapping"),
         ("modeling/gradients.py", "PRETRAINING = GradientPolicy.of("),
@@ -186,8 +190,8 @@ def test_the_page_on_extending_has_examples_and_names_files_of_the_package():
         ("evaluation/parts/__init__.py", "PARTS: dict"),
         ("evaluation/parts/tuned.py", "TUNED: Mapping"),
         ("finetuning/tuning_run.py", "def tune("),
-        ("modeling/encoders.py", "class VisionLike(Protocol)"),
-        ("modeling/encoders.py", "class LanguageLike(Protocol)"),
+        ("modeling/encoders.py", "class VisionLike(Layered, Protocol)"),
+        ("modeling/encoders.py", "class LanguageLike(Layered, Protocol)"),
         ("modeling/encoders.py", "def build_vision("),
         ("config/encoders.py", "AnyVisionConfig = VisionConfig |"),
         ("config/encoders.py", "AnyLanguageConfig = LanguageConfig |"),
