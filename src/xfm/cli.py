@@ -65,7 +65,7 @@ _formatted = warnings.formatwarning
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status: 0, 2 for what the user can mend, 130 when interrupted.
 
-    `xfm doctor` and `xfm checkpoints` also have 1: they found something.
+    `xfm doctor` and `xfm info --checkpoints` also have 1: they found something.
     """
     # torch's threads wait for each other by spinning. Bounded, that costs nothing on a free machine; where
     # others needed the two cores too, a step took 2 s instead of 18. The library reads it when torch loads.
@@ -164,7 +164,6 @@ COMMANDS = {
         Command("init", "compose a model of encoders with weights"),
         Command("plan", "predict memory, time and cost of a run", shows=lambda chosen: chosen.json is None),
         Command("pretrain", "pre-train a recipe, or resume", several=True),
-        Command("checkpoints", "list and verify the checkpoints of a run", shows=lambda _: True),
         Command("finetune", "fine-tune a model on your own rows", several=True),
         Command("evaluate", "score a model and write the report"),
         Command("ablate", "ask what parts of the method are worth"),
@@ -180,7 +179,6 @@ COMMANDS = {
         Command("zero-shot", "classify pictures by the names of their classes"),
         Command("reproduce", "run the benchmarks of the paper"),
         Command("convert", "read a published checkpoint"),
-        Command("merge", "work an adapter into the model that it is for"),
         Command("export", "write a model for other runtimes, or a published checkpoint"),
         Command("bench", "choose the fastest way to run a model here"),
         Command("completion", "complete words at Tab, for a shell", shows=lambda _: True),

@@ -1,4 +1,4 @@
-"""`xfm checkpoints`: what a run has saved, and whether it can be read."""
+"""`xfm info --checkpoints`: what a run has saved, and whether it can be read."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ def run(tmp_path):
 
 def entries(capsys, *words: str) -> tuple[int, list[dict]]:
     """The exit status, and what is listed as JSON."""
-    status = main(["checkpoints", *words, "--json"])
+    status = main(["info", "--checkpoints", *words, "--json"])
     return status, json.loads(capsys.readouterr().out)
 
 
@@ -31,20 +31,20 @@ def test_a_whole_run(run, capsys):
         assert one["size"] == sum(path.stat().st_size for path in files)
         assert (one["processes"], one["damage"], one["changes"]) == (1, None, [])
         assert one["written"].startswith("20")
-    for words in ([str(run / "checkpoints")], ["--path", str(run)]):
+    for words in ([str(run / "checkpoints")], ["--model", str(run)]):
         assert entries(capsys, *words)[1] == found
     assert entries(capsys, str(checkpoint_path(run, 6)))[1] == found[1:2]
 
 
 def test_the_table(run, capsys):
-    assert main(["checkpoints", str(run)]) == 0
+    assert main(["info", "--checkpoints", str(run)]) == 0
     shown = capsys.readouterr()
     head, *rows = shown.out.splitlines()
     assert head.split() == ["step", "written", "MB", "processes", "state"]
     assert [row.split()[0] for row in rows] == ["3", "6", "9"]
     assert all(row.endswith("  1  whole") for row in rows)
     assert "B/s" in shown.err or "100%" in shown.err
-    assert main(["checkpoints", str(run), "--quiet"]) == 0
+    assert main(["info", "--checkpoints", str(run), "--quiet"]) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -64,14 +64,14 @@ def test_damage_is_named_and_the_status_is_1(run, capsys, name, how):
     assert status == 1
     assert [one["damage"] is None for one in found] == [True, False, True]
     assert name in found[1]["damage"]
-    assert main(["checkpoints", str(run), "--quiet"]) == 1
+    assert main(["info", "--checkpoints", str(run), "--quiet"]) == 1
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "damaged" in line]
     assert name in row
 
 
 def test_no_run(tmp_path, run, capsys):
     for path in (tmp_path, tmp_path / "nowhere", run / "config.yaml"):
-        assert main(["checkpoints", str(path)]) == 2
+        assert main(["info", "--checkpoints", str(path)]) == 2
         assert f"{path} holds no checkpoints" in capsys.readouterr().err
     shutil.rmtree(run / "checkpoints")
-    assert main(["checkpoints", str(run)]) == 2
+    assert main(["info", "--checkpoints", str(run)]) == 2

@@ -61,8 +61,8 @@ def test_the_command_says_its_size_and_the_way_to_a_whole_model(
     assert main(["finetune", "text-classification", *given]) == 0
     said = capsys.readouterr().out
     assert f"an adapter of {folder_size(out / 'model'):,} bytes over {model}" in said
-    assert f"xfm merge {out / 'model'} {out / 'merged'}" in said
-    assert main(["merge", str(out), str(out / "merged")]) == 0
+    assert f"xfm export {out / 'model'} {out / 'merged'} --format merged" in said
+    assert main(["export", str(out), str(out / "merged"), "--format", "merged"]) == 0
     first, second = (xfm.pipeline("text-classification", place)("a film") for place in (out, out / "merged"))
     assert first == second
 
@@ -84,7 +84,7 @@ def test_an_upload_is_refused_before_the_training(
 ) -> None:
     """It would end with a refusal when hours of training are over."""
     pytest.importorskip("huggingface_hub")
-    with expect_refusal("me/reviews", "push_to_hub", "tune.apart", "xfm merge"):
+    with expect_refusal("me/reviews", "push_to_hub", "tune.apart", "xfm export --format merged"):
         on_sample("text-classification", model, tmp_path / "out", lora("language"), push_to_hub="me/reviews")
     given = ["--model", str(model), "--train", str(SAMPLES / "reviews.csv"), "--tune.language", "lora"]
     given += ["--tune.apart", "true", "--push-to-hub", "me/reviews"]
@@ -96,7 +96,7 @@ def test_an_upload_is_refused_before_the_training(
 
 def test_it_is_a_model_to_begin_with(model: Path, tmp_path: Path) -> None:
     first = on_sample("text-classification", model, tmp_path / "first", lora("language"))
-    with expect_refusal(str(first.model), "is an adapter", "xfm merge"):
+    with expect_refusal(str(first.model), "is an adapter", "--format merged"):
         on_sample("text-classification", first.model, tmp_path / "second", lora("language"))
     again = on_sample("text-classification", first.model, tmp_path / "second", replace(SHORT, baseline=False))
     assert not is_adapter(again.model)

@@ -173,7 +173,7 @@ ADDED = "adapter_model.safetensors"
 APART = [
     of_model(f"{verb}-{name}", edit, says=says, command=command, source="{apart}/model",
         quick=(verb, name) == ("predict", "adapter-base-is-itself"))
-    for verb, command in (("predict", PREDICT), ("merge", "merge m out"))
+    for verb, command in (("predict", PREDICT), ("merge", "export m out --format merged"))
     for name, edit, says in (
         ("adapter-cut", cut("adapter.json"), ("adapter.json",)),
         ("adapter-fifo", put("adapter.json", fifo), ("adapter.json",)),

@@ -17,7 +17,7 @@ WRITERS = {
     "evaluate": EVALUATE,
     "probe": "probe {model} --train {pictures} --test {pictures} --out",
     "convert": "convert {published}",
-    "merge": "merge {apart}/model",
+    "merge": "export {apart}/model --format merged --out",
     "folds": "finetune text-classification --model {model} --train {rows} --folds 2 --steps 1 --quiet --out",
     "fast": "finetune text-classification --model {model} --train {rows} --preset fast --quiet --out",
     "export": "export {model}",

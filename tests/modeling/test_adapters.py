@@ -28,6 +28,7 @@ pytest.importorskip("peft")
 
 from xfm.finetuning.adapt import adapt, merge_lora
 
+MERGE = "export", "--format", "merged"
 EVERY = TuningConfig(
     language=Tuning.LORA, vision=Tuning.LORA, fusion=Tuning.LORA, rank=3, alpha=5, apart=True
 )
@@ -173,7 +174,7 @@ def test_a_base_that_has_moved_is_named(
     moved = Path(shutil.copytree(learned.base, tmp_path / "moved"))
     said = json.loads((copied / "adapter.json").read_text())
     (copied / "adapter.json").write_text(json.dumps(said | {"base": str(tmp_path / "gone")}))
-    command = f"`xfm merge {copied} OUT --base FOLDER`"
+    command = f"`xfm export {copied} OUT --format merged --base FOLDER`"
     with expect_refusal(str(copied), str(tmp_path / "gone"), "where no model is", command):
         load_model(copied)
     assert (
@@ -185,14 +186,14 @@ def test_a_base_that_has_moved_is_named(
     assert over.task is not None
     torch.testing.assert_close(answers(over.task, over), learned.before, rtol=0, atol=1e-6)
     out = tmp_path / "merged"
-    assert main(["merge", str(copied), str(out)]) == 2
+    assert main([*MERGE, str(copied), str(out)]) == 2
     assert "--base" in capsys.readouterr().err
     assert not out.exists()
-    assert main(["merge", str(copied), str(out), "--base", str(moved)]) == 0
+    assert main([*MERGE, str(copied), str(out), "--base", str(moved)]) == 0
     assert f"the adapter has {sum(p.stat().st_size for p in copied.iterdir()):,}" in capsys.readouterr().out
     assert load_model(out).provenance["task"] == "image-text-classification"
-    assert main(["merge", str(copied), str(out), "--base", str(moved)]) == 0  # the same again
-    assert main(["merge", str(copied), str(learned.base)]) == 2  # no model is lost
+    assert main([*MERGE, str(copied), str(out), "--base", str(moved)]) == 0  # the same again
+    assert main([*MERGE, str(copied), str(learned.base)]) == 2  # no model is lost
 
 
 def test_a_base_of_the_hub_that_cannot_be_had_is_named(
@@ -202,7 +203,9 @@ def test_a_base_of_the_hub_that_cannot_be_had_is_named(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     said = json.loads((copied / "adapter.json").read_text())
     (copied / "adapter.json").write_text(json.dumps(said | {"base": "me/gone"}))
-    with expect_refusal(f"{copied} is an adapter over me/gone", "the hub", f"xfm merge {copied} OUT --base"):
+    with expect_refusal(
+        f"{copied} is an adapter over me/gone", "the hub", f"xfm export {copied} OUT --format merged --base"
+    ):
         load_model(copied)
 
 
@@ -210,7 +213,7 @@ def test_no_adapter_stands_on_an_adapter(learned: Learned, copied: Path, tmp_pat
     with expect_refusal("is an adapter itself"):
         load_model(learned.folder, base=copied)
     began = load_model(learned.folder)
-    with expect_refusal(str(copied), "is an adapter", "xfm merge"):
+    with expect_refusal(str(copied), "is an adapter", "--format merged"):
         save_adapter(tmp_path / "x", copied, {}, began.model.config, began.belongings, {}, (1, 1))
     with expect_refusal("stands on no base"):
         load_model(learned.base, base=learned.base)
@@ -228,7 +231,7 @@ def test_what_needs_the_files_of_a_model_says_how_to_have_them(
 ) -> None:
     words = [{"{}": str(learned.folder), "OUT": str(tmp_path / "out")}.get(w, w) for w in given.split()]
     assert main(words) == 2
-    assert f"xfm merge {learned.folder}" in capsys.readouterr().err
+    assert f"xfm export {learned.folder}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -236,7 +239,7 @@ def test_transformers_classes_say_how_to_have_a_whole_model(learned: Learned) ->
     transformers = pytest.importorskip("transformers")
     import xfm.interop.transformers  # noqa: F401
 
-    with expect_refusal(str(learned.folder), "is an adapter", "xfm merge"):
+    with expect_refusal(str(learned.folder), "is an adapter", "--format merged"):
         transformers.AutoModel.from_pretrained(learned.folder)
 
 

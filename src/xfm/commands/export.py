@@ -10,7 +10,7 @@ from xfm.config.exported import Format
 from xfm.config.options import new_parser
 from xfm.errors import UserError
 
-PUBLISHED = "published"
+MERGED, PUBLISHED = "merged", "published"
 WRITTEN = (".th", ".pt", ".pth")
 """Ends of the names of published checkpoints."""
 FOLDERS = ("sentence-transformers", "cross-encoder")
@@ -29,17 +29,20 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "vectors of texts and pictures, and for matching a text with a picture. `onnx`, `openvino` and\n"
         "`torch-export` are folders of graphs, one for each encoder and head, of any batch and length, that\n"
         "pipelines, `xfm predict` and `xfm serve` run as they run a model: by ONNX Runtime, by OpenVINO, by\n"
-        "torch. What was written is compared with the model before it counts.",
+        "torch. What was written is compared with the model before it counts. `merged` is the whole model\n"
+        "folder of an adapter, which `xfm finetune --tune.apart true` wrote.",
         epilog="examples:\n"
         "  xfm export runs/quickstart/model nano.th --format published\n"
         "  xfm export small models/small-st --format sentence-transformers\n"
         "  xfm export small runs/small-onnx --format onnx\n"
         "  xfm export small runs/small-int8 --format onnx --int8\n"
-        "  xfm serve runs/small-onnx",
+        "  xfm serve runs/small-onnx\n"
+        "  xfm export runs/reviews models/reviews --format merged",
     )
     option(parser, "--model", required=True)
     option(parser, "--out", "file to write (.th, .pt or .pth), or folder", required=True)
-    option(parser, "--format", "the format", PUBLISHED, choices=[PUBLISHED, *FOLDERS, *Format])
+    option(parser, "--format", "the format", PUBLISHED, choices=[PUBLISHED, MERGED, *FOLDERS, *Format])
+    option(parser, "--base", "the model that an adapter was made over, if that lies elsewhere now (merged)")
     option(parser, "--int8", "weights of eight bits for texts and pictures (onnx)", False)
     return parser
 
@@ -51,6 +54,11 @@ def run(chosen: Namespace) -> None:
         return
     if chosen.int8:
         raise UserError(f"--int8 is for --format {Format.ONNX}; give that, or leave it out")
+    if chosen.base is not None and chosen.format != MERGED:
+        raise UserError(f"--base is for --format {MERGED}; give that, or leave it out")
+    if chosen.format == MERGED:
+        _merge(chosen)
+        return
     if chosen.format in FOLDERS:
         from xfm.inference.sentence_folder import write_sentence_folder
 
@@ -60,7 +68,8 @@ def run(chosen: Namespace) -> None:
     if Path(chosen.out).suffix.lower() not in WRITTEN:
         raise UserError(
             f"{chosen.out}: export writes a checkpoint of the published code, whose name ends in "
-            f"{', '.join(WRITTEN)}; name it so, or give another --format: {', '.join([*FOLDERS, *Format])}"
+            f"{', '.join(WRITTEN)}; name it so, or give another --format: "
+            f"{', '.join([MERGED, *FOLDERS, *Format])}"
         )
     from xfm.interop.published.export import export as write
     from xfm.modeling.folder import load_model
@@ -73,6 +82,19 @@ def run(chosen: Namespace) -> None:
     for difference in write(load_model(folder), out, unused):
         print(f"Note: {difference}.")
     print(f"The checkpoint is in {out}.")
+
+
+def _merge(chosen: Namespace) -> None:
+    from xfm.files import folder_size
+    from xfm.modeling.adapters import merge
+    from xfm.modeling.named import model_folder
+    from xfm.results_folder import require_new_model
+
+    adapter, out = model_folder(chosen.model), Path(chosen.out)
+    made = {"merged": str(chosen.model)}
+    require_new_model(out, made)
+    merge(adapter, out, chosen.base, made)
+    print(f"The model is in {out} ({folder_size(out):,} bytes; the adapter has {folder_size(adapter):,}).")
 
 
 def _write_graphs(chosen: Namespace) -> None:

@@ -150,7 +150,7 @@ def _apart(model: Path, base: str) -> str:
 
     if not is_adapter(model):
         return ""
-    merge = command_line("merge", model, model.with_name("merged"))
+    merge = command_line("export", model, model.with_name("merged"), format="merged")
     return f", an adapter of {folder_size(model):,} bytes over {base}; `{merge}` makes a whole model"
 
 

@@ -26,8 +26,8 @@ def check_upload(name: str, config: FinetuneConfig) -> None:
     if config.tune.apart:
         raise UserError(
             f"{name}: push_to_hub uploads a whole model, and tune.apart keeps what was learned apart from "
-            "it: leave one of the two out (`xfm merge` makes a whole model of a finished run, which can be "
-            "uploaded)"
+            "it: leave one of the two out (`xfm export --format merged` makes a whole model of a finished "
+            "run, which can be uploaded)"
         )
     if hub_library("models are uploaded").get_token() is None and is_first_process():
         note = f"Note: {name} will need a token when the training has ended, and there is none; {LOG_IN}."

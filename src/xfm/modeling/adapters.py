@@ -61,7 +61,8 @@ def require_whole(folder: Path | str) -> Path:
     """
     place = model_folder(folder)
     if is_adapter(place):
-        raise UserError(f"{folder} is an adapter; make a whole model of it first: xfm merge {folder} OUT")
+        anew = f"xfm export {folder} OUT --format merged"
+        raise UserError(f"{folder} is an adapter; make a whole model of it first: {anew}")
     return place
 
 
@@ -149,8 +150,9 @@ def _base_of(folder: Path, about: AdapterConfig, base: Path | str | None) -> Pat
         UserError: it is not there, or has other weights.
     """
     said = about.base if base is None else base
+    anew = command_line("export", folder, "OUT", format="merged", base="FOLDER")
     elsewhere = (
-        f"name the folder where its base lies now: `{command_line('merge', folder, 'OUT')} --base FOLDER` "
+        f"name the folder where its base lies now: `{anew}` "
         f"makes a whole model of the two; in Python xfm.load({str(folder)!r}, base=FOLDER)"
     )
     try:

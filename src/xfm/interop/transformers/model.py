@@ -63,8 +63,8 @@ class XFMPreTrainedModel(PreTrainedModel):
         place = {key: kwargs[key] for key in OF_THE_HUB if kwargs.get(key) is not None}
         if find(pretrained_model_name_or_path, ADAPTER, place) is not None:
             raise UserError(
-                f"{pretrained_model_name_or_path} is an adapter; make a whole model of it first: xfm merge "
-                f"{pretrained_model_name_or_path} OUT"
+                f"{pretrained_model_name_or_path} is an adapter; make a whole model of it first: xfm export "
+                f"{pretrained_model_name_or_path} OUT --format merged"
             )
         with report_held() as held:
             loaded: Any = super().from_pretrained(
