@@ -19,6 +19,7 @@ from xfm.errors import UserError
 
 _PR_SET_PDEATHSIG = 1
 _CPUINFO = Path("/proc/cpuinfo")
+_undisturbed = threading.Lock()
 _helpers: "weakref.WeakSet[BaseProcess]" = weakref.WeakSet()
 
 
@@ -97,15 +98,22 @@ def _kill_helpers() -> None:
 def put_off(number: int) -> bool:
     """Whether a signal comes at a bad moment; it is sent again a little later.
 
-    While torch is being imported, an exception that a handler raises aborts the process.
+    While torch is being imported, an exception that a handler raises aborts the process; see `undisturbed`.
     """
     spec = getattr(sys.modules.get("torch"), "__spec__", None)
-    if not getattr(spec, "_initializing", False):
+    if not _undisturbed.locked() and not getattr(spec, "_initializing", False):
         return False
     again = threading.Timer(0.1, os.kill, (os.getpid(), number))
     again.daemon = True
     again.start()
     return True
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, signals are put off: a helper that begins after this process finds nothing that they share."""
+    with _undisturbed:
+        yield
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ def test_ctrl_c_is_the_parent_s_alone(model: Path, tmp_path: Path, helper: str) 
     def helpers() -> list[psutil.Process]:
         return [one for one in running.children() if "forkserver" in " ".join(one.cmdline())]
 
-    with Running([*XFM, *words, "--processes", "2", "--rows", "100"]) as running:
+    with Running([*XFM, *words, "--processes", "2", "--unit-size", "100"]) as running:
         running.wait_until(lambda: len(helpers()) > (helper == "forked"), 600)
         running.signal(signal.SIGINT, group=True)
         ended = running.end(600)

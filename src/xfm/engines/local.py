@@ -10,7 +10,7 @@ from multiprocessing.context import BaseContext
 
 from xfm.engines.base import Executor, Units
 from xfm.errors import UserError
-from xfm.processes import end_with_parent
+from xfm.processes import end_with_parent, undisturbed
 
 _AHEAD = 4
 """Units a process that wait for it: of a million, none is queued before its turn."""
@@ -42,7 +42,8 @@ class LocalPool(Executor):
         try:
             while True:
                 for number in rest:
-                    waiting.add(pool.submit(_make, number))
+                    with undisturbed():
+                        waiting.add(pool.submit(_make, number))
                     if len(waiting) >= _AHEAD * workers:
                         break
                 if not waiting:

@@ -7,7 +7,6 @@ server is, the larger batches become.
 import asyncio
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -65,12 +64,7 @@ class _Queue:
     """Items of a lane that wait."""
 
     compute: Compute
-    waiting: deque[_Job] = field(default_factory=deque)
-
-    @property
-    def since(self) -> float:
-        """From when the item has waited that has waited longest."""
-        return min(job.since for job in self.waiting)
+    waiting: list[_Job] = field(default_factory=list)
 
 
 class Batcher:
@@ -196,7 +190,7 @@ class Batcher:
         place = self._lanes.get(lane)
         if place is None:
             return
-        left = deque(job for job in place.waiting if not job.answer.cancelled())
+        left = [job for job in place.waiting if not job.answer.cancelled()]
         self._forecast.add(lane.work, len(left) - len(place.waiting))
         place.waiting = left
         if not left:
@@ -211,7 +205,7 @@ class Batcher:
                 await self._arrived.wait()
                 continue
             # The lane whose first item has waited longest.
-            lane = min(self._lanes, key=lambda name: self._lanes[name].since)
+            lane = min(self._lanes, key=lambda name: min(job.since for job in self._lanes[name].waiting))
             compute, jobs = self._next(lane)
             await self._compute(lane, compute, jobs)
 
@@ -219,11 +213,8 @@ class Batcher:
         """A batch of a lane: the first item, and those nearest to its length."""
         place = self._lanes[lane]
         first = min(place.waiting, key=lambda job: job.since)
-        others = [job for job in place.waiting if job is not first]
-        others.sort(key=lambda job: (abs(job.length - first.length), job.since))
-        jobs = [first, *others[: self._batch - 1]]
-        chosen = {id(job) for job in jobs}
-        place.waiting = deque(job for job in place.waiting if id(job) not in chosen)
+        place.waiting.sort(key=lambda job: (job is not first, abs(job.length - first.length), job.since))
+        jobs, place.waiting = place.waiting[: self._batch], place.waiting[self._batch :]
         self._forecast.add(lane.work, -len(jobs))
         if not place.waiting:
             del self._lanes[lane]
