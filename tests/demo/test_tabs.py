@@ -140,6 +140,12 @@ def test_classify(tiny: Running, visit: Go, runs: Any, examples: Examples) -> No
         "score"
     ]
     assert near(panel.locator(".answer .verdict").inner_text(), match)
+    before = bars(panel)
+    field.fill("a photo of a red square, a photo of a blue square, a photo of a green square")
+    field.press("Enter")
+    panel.locator(".said", has_text=f"a photo of a {expected[0]['label']}").wait_for()
+    assert f"“a photo of a {expected[0]['label']}”" in panel.locator(".answer .verdict").inner_text()
+    assert len(bars(panel)) == len(before)
     field.fill("one class")
     field.press("Enter")
     panel.locator(".verdict.bad", has_text="two classes at least").wait_for()

@@ -47,6 +47,27 @@ def test_names_with_underscores_are_words():
     assert prompts("sea_lion", ["a {} and a {}"]) == ["a sea lion and a sea lion"]
 
 
+@pytest.mark.parametrize(
+    ("template", "name", "prompt"),
+    [
+        ("a photo of a {}", "dog", "a photo of a dog"),
+        ("a photo of a {}", "a dog", "a photo of a dog"),
+        ("a photo of a {}", "an owl", "a photo of an owl"),
+        ("a {}", "the dog", "the dog"),
+        ("a {}", "A photo of a dog", "A photo of a dog"),
+        ("a photo of a {}", "a photo of a dog", "a photo of a dog"),
+        ("This is a photo of {}.", "a photo of a dog", "This is a photo of a dog."),
+        ("This is a photo of {}.", "a dog", "This is a photo of a dog."),
+        ("a photo of a {}", "a", "a photo of a a"),  # the letter
+        ("a {}", "A4 paper", "a A4 paper"),
+        ("{}", "a dog", "a dog"),
+        ("the {} beside the {}", "a dog", "a dog beside a dog"),
+    ],
+)
+def test_what_a_name_brings_along_is_not_written_twice(template, name, prompt):
+    assert prompts(name, [template]) == [prompt]
+
+
 def test_every_shipped_list_has_a_place_for_the_name():
     assert "general" in template_names()
     for name in template_names():

@@ -159,6 +159,11 @@ def test_zero_shot(models: Models, templates: list[str]) -> None:
         assert scores(answer) == pytest.approx(dict(zip(names, row, strict=True)), abs=1e-5)
         assert sum(scores(answer).values()) == pytest.approx(1)
     assert pipe(shown[0], candidate_labels=["red"]) == [{"label": "red", "score": 1.0}]
+    phrases = [f"a photo of a {name}" for name in names]
+    told = [pipe(shown[0], candidate_labels=labels, hypothesis_template="a photo of a {}")
+            for labels in (names, phrases, [f"a {name}" for name in names])]  # fmt: skip
+    assert [one["score"] for one in told[1]] == [one["score"] for one in told[0]]
+    assert [one["score"] for one in told[2]] == [one["score"] for one in told[0]]
 
 
 @pytest.mark.parametrize("rerank", [0, 3, 32])

@@ -1,5 +1,6 @@
 """Templates of prompts: the lists of the package, or a text file. Nothing here imports torch."""
 
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -35,6 +36,26 @@ def load_templates(name: str) -> list[str]:
     if not templates:
         raise UserError(f"{path} holds no templates; write one a line, such as 'a photo of a {SLOT}'")
     return [*templates.values()]
+
+
+def prompt(template: str, name: str) -> str:
+    """A template with a class's name; words before the place that the name brings along stand once.
+
+    Example:
+        >>> prompt("a photo of a {}", "an owl"), prompt("This is a photo of {}.", "a photo of an owl")
+        ('a photo of an owl', 'This is a photo of an owl.')
+    """
+    text, *rest = template.split(SLOT)
+    own = _any_article(name)
+    for after in rest:
+        before = _any_article(text)
+        twice = max((n for n in range(1, len(own)) if before[-n:] == own[:n]), default=0)
+        text = re.sub(rf"(\S+\s+){{{twice}}}$", "", text) + name + after
+    return text
+
+
+def _any_article(text: str) -> list[str]:
+    return ["a" if word in ("an", "the") else word for word in text.casefold().split()]
 
 
 def _lines(path: Path, what: str) -> dict[int, str]:

@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.frozen.features import blocks
-from xfm.frozen.prompt_templates import SLOT
+from xfm.frozen.prompt_templates import prompt
 from xfm.modeling.features import Encoder, tokenize_captions
 from xfm.modeling.precision import autocast
 
 
 def prompts(name: str, templates: Sequence[str]) -> list[str]:
     """The prompts of a class; underscores of its name are spaces."""
-    return [template.replace(SLOT, name.replace("_", " ")) for template in templates]
+    return [prompt(template, name.replace("_", " ")) for template in templates]
 
 
 @torch.inference_mode()

@@ -10,6 +10,7 @@ from torch import Tensor
 from xfm.config.labels import LabelKind
 from xfm.config.pipelines import Best, ZeroShotOptions
 from xfm.errors import UserError
+from xfm.frozen.prompt_templates import prompt
 from xfm.inference.base import Pipeline
 from xfm.inference.batches import InputBatch, as_captions
 from xfm.inference.items import Item
@@ -102,7 +103,7 @@ class ZeroShotImageClassification(Pipeline[ClassVectors, list[ScoredClass]]):
     """A picture and `candidate_labels=[...]` -> `[{"score", "label"}]`, best first.
 
     The score is the softmax over the labels of cosine over temperature. `hypothesis_template` is a sentence
-    with {} in the label's place, or several.
+    with {} in the label's place, or several; "a photo of a {}" and "a dog" make "a photo of a dog".
     """
 
     @torch.inference_mode()
@@ -111,9 +112,7 @@ class ZeroShotImageClassification(Pipeline[ClassVectors, list[ScoredClass]]):
         if not options.candidate_labels:
             raise UserError(f"{self.spec.name} needs candidate_labels, such as 'cat, dog'")
         engine, names = self.engine, options.candidate_labels
-        sentences = [
-            template.replace("{}", name) for name in names for template in options.hypothesis_template
-        ]
+        sentences = [prompt(template, name) for name in names for template in options.hypothesis_template]
         vectors: list[Tensor] = []
         for start in range(0, len(sentences), engine.batch_size):
             tokens = as_captions(engine, sentences[start : start + engine.batch_size]).to(engine.device)

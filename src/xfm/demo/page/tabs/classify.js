@@ -20,10 +20,11 @@ export function view(context) {
     const labels = [...new Set(text.split(",").map((one) => one.trim()).filter(Boolean))];
     if (labels.length < 2) throw new Error("Write two classes at least, with a comma between them.");
     const image = picture.url;
+    const phrases = new Map(labels.map((label) => [label, /^(an?|the)\s/i.test(label) ? label : `a ${label}`]));
     const [found, scores] = await Promise.all([
       task("zero-shot-image-classification", context.model.name, { image },
         { candidate_labels: labels, hypothesis_template: SENTENCES }),
-      fits(context.matching?.name, image, labels.map((label) => `a ${label}`)),
+      fits(context.matching?.name, image, [...phrases.values()]),
     ]);
     const fit = new Map(labels.map((label, number) => [label, scores[number]]));
     const [best] = found;
@@ -31,9 +32,10 @@ export function view(context) {
     const shown = [el("p", { class: "said" }, best.label)];
     if (own !== undefined) {
       const [kind] = surety(own);
+      const phrase = phrases.get(best.label);
       shown.push(own >= 0.5
-        ? verdict(kind, `“a ${best.label}” fits the picture with ${percent(own)}.`)
-        : verdict(kind, "Perhaps none of these.", `The best, “a ${best.label}”, fits the picture with ${percent(own)} only.`));
+        ? verdict(kind, `“${phrase}” fits the picture with ${percent(own)}.`)
+        : verdict(kind, "Perhaps none of these.", `The best, “${phrase}”, fits the picture with ${percent(own)} only.`));
     }
     return [...shown,
       el("h3", {}, "Among your classes"),
