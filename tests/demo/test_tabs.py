@@ -258,9 +258,44 @@ def test_an_own_picture_by_file(tiny: Running, visit: Go, runs: Any) -> None:
     gone.answered(panel)
     expected = pipeline("vqa", runs["vqa"])(image=out.getvalue(), question=question)
     assert told(panel) == expected[0]["answer"]
-    field.set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"no picture"})
-    panel.locator("[role=alert]", has_text="cannot show this file").wait_for()
-    assert panel.locator("img[alt='Picture: mine.png']").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("no.png", b"no picture", ("cannot show this file",)),
+        ("wide.png", None, ("20000 x 20000 pixels", "the limit of 64000000")),
+        ("heavy.png", bytes(21 << 20), ("21 MB", "20 may be sent")),
+    ],
+)
+def test_a_picture_that_cannot_be_taken(
+    tiny: Running, visit: Go, name: str, data: bytes | None, words: tuple[str, ...]
+) -> None:
+    """The page says why, and asks nothing about the picture that was there before."""
+    if data is None:
+        out = io.BytesIO()
+        Image.new("1", (20_000, 20_000)).save(out, "png")
+        data = out.getvalue()
+    file = {"name": name, "mimeType": "image/png", "buffer": data}
+    gone = visit(tiny.address)
+    panel, _ = gone.suggested("ask")
+    panel.locator("input[type=file]").set_input_files(file)
+    for word in words:
+        panel.locator("[role=alert]", has_text=word).wait_for()
+    assert panel.locator(".stage img").count() == panel.locator(".answer .said").count() == 0
+    assert panel.locator(".thumb[aria-pressed=true]").count() == 0
+    panel.get_by_role("button", name="Ask", exact=True).click()
+    panel.locator(".answer", has_text="Choose a picture first").wait_for()
+    panel = gone.tab("search")
+    panel.locator(".gallery.browse .hit").first.wait_for()
+    panel.locator("input[type=file]").set_input_files(file)
+    for word in words:
+        panel.locator("[role=alert]", has_text=word).wait_for()
+    panel = gone.tab("compare")
+    panel.locator(".stage img").nth(1).wait_for()
+    panel.locator("input[type=file]").last.set_input_files(file)
+    panel.locator("[role=alert]", has_text=words[0]).wait_for()
+    assert panel.locator(".stage img").count() == 1
 
 
 def test_what_people_write_is_text(tiny: Running, visit: Go) -> None:

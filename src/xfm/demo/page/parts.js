@@ -53,10 +53,23 @@ export function line(label, placeholder, button, sent, kind = "text") {
 /** A card that answers appear in, for screen readers too; only the latest question's is shown. */
 export class Answer {
   constructor(waiting) {
-    this.body = el("div", { class: "results" }, el("p", { class: "wait" }, waiting));
-    this.live = el("div", { role: "status", "aria-live": "polite", class: "card answer" }, this.body);
-    this.element = this.live;
+    this.waiting = waiting;
+    this.body = el("div", { class: "results" });
+    this.element = el("div", { role: "status", "aria-live": "polite", class: "card answer" }, this.body);
     this.turn = 0;
+    this.clear();
+  }
+
+  /** Show that a question is awaited; what is at work for an earlier one will not be shown. */
+  clear() {
+    this.turn += 1;
+    this.#rest();
+    this.show(el("p", { class: "wait" }, this.waiting));
+  }
+
+  #rest() {
+    this.element.setAttribute("aria-busy", "false");
+    this.button?.removeAttribute("aria-disabled");
   }
 
   /** Show that there is work, then what it gives, or why it gives nothing. */
@@ -64,8 +77,9 @@ export class Answer {
     this.turn += 1;
     const turn = this.turn;
     const began = performance.now();
+    this.button = button;
     button?.setAttribute("aria-disabled", "true");
-    this.live.setAttribute("aria-busy", "true");
+    this.element.setAttribute("aria-busy", "true");
     const text = el("span", {}, "The model is at work…");
     const note = el("div", { class: "working" }, text, el("progress", { "aria-label": "At work" }));
     const late = setTimeout(() => { if (turn === this.turn && !quick) this.body.replaceChildren(note); }, 180);
@@ -81,10 +95,7 @@ export class Answer {
     } finally {
       clearTimeout(late);
       clearInterval(clock);
-      if (turn === this.turn) {
-        this.live.setAttribute("aria-busy", "false");
-        button?.removeAttribute("aria-disabled");
-      }
+      if (turn === this.turn) this.#rest();
     }
   }
 

@@ -1,6 +1,6 @@
 // A picture that is chosen: an example, or one's own by file, drop or paste; and what is drawn on it.
 
-import { picture } from "/page/api.js";
+import { ask, picture } from "/page/api.js";
 import { drawn, el, fresh } from "/page/dom.js";
 
 const LARGEST = 20 * 1024 * 1024;
@@ -23,13 +23,29 @@ export function shown(path, alt) {
   return image;
 }
 
-export function dataUrl(blob) {
+function dataUrl(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.addEventListener("load", () => resolve(reader.result));
     reader.addEventListener("error", () => reject(new Error("The file cannot be read.")));
     reader.readAsDataURL(blob);
   });
+}
+
+/** A file as a data URL and an image; raises an Error that says why it is none, in the server's words if it has any. */
+export async function opened(file) {
+  if (file.size > LARGEST) {
+    throw new Error(`The picture has ${Math.round(file.size / 1048576)} MB, and 20 may be sent. Make it smaller.`);
+  }
+  const url = await dataUrl(file);
+  const image = el("img", { alt: "", src: url });
+  try {
+    await image.decode();
+  } catch {
+    const why = await ask("/v1/embeddings", { input: [url] }).then(() => "Choose a PNG, JPEG, WebP or GIF.", (error) => error.message);
+    throw new Error(`The browser cannot show this file. ${why}`);
+  }
+  return { url, image };
 }
 
 /** A picture with boxes over it; `width` and `height` are those that the boxes are in. */
@@ -49,8 +65,7 @@ export function boxed(image, boxes, width, height, unsure = false) {
 export class Picker {
   /**
    * @param {string} label what the picture is for
-   * @param {string[]} examples names of pictures of the server, chosen in `choose`
-   * @param {() => void} changed called when another picture is there
+   * @param {() => void} changed called when another picture is there, or none
    */
   constructor(label, changed = () => {}) {
     this.label = label;
@@ -96,20 +111,18 @@ export class Picker {
     this.error.hidden = false;
   }
 
-  /** One's own picture. */
+  /** One's own picture; of one that cannot be taken, the one before is gone, too. */
   async take(file) {
     this.error.hidden = true;
-    if (file.size > LARGEST) {
-      this.#fail(`The picture has ${Math.round(file.size / 1048576)} MB, and 20 may be sent. Make it smaller.`);
-      return;
-    }
     try {
-      await this.#show(await dataUrl(file), file.name || "your picture");
-    } catch {
-      this.#fail("The browser cannot show this file. Choose a PNG, JPEG, WebP or GIF.");
-      return;
+      const { url, image } = await opened(file);
+      this.#show(url, image, file.name || "your picture");
+    } catch (error) {
+      this.url = this.image = null;
+      this.#empty();
+      this.#fail(error.message);
     }
-    this.changed(null);
+    this.changed();
   }
 
   /** An example of the server, by its name. */
@@ -117,15 +130,15 @@ export class Picker {
     this.error.hidden = true;
     try {
       const { blob } = await local(`/page/examples/${name}`);
-      await this.#show(await dataUrl(blob), "an example");
+      const { url, image } = await opened(blob);
+      this.#show(url, image, "an example");
     } catch (error) {
       this.#fail(error.message);
     }
   }
 
-  async #show(url, name) {
-    const image = el("img", { alt: `${this.label}: ${name}`, src: url });
-    await image.decode();
+  #show(url, image, name) {
+    image.alt = `${this.label}: ${name}`;
     this.url = url;
     this.image = image;
     this.width = image.naturalWidth;

@@ -13,7 +13,7 @@ import { Picker } from "/page/picture.js";
 export function pictureTab(context, form, answered) {
   const answer = new Answer(form.waiting);
   const written = form.written ?? ((text) => text);
-  const picker = new Picker("Picture", () => { examples.release(); suggestions.show([]); picker.clear(); });
+  const picker = new Picker("Picture", () => { examples.release(); suggestions.show([]); answer.clear(); });
   const field = form.label ? line(form.label, form.placeholder, form.button, () => send()) : null;
   const alone = field ? null : el("button", { type: "button", class: "primary", onclick: () => send() }, form.button);
   const suggestions = new Suggestions((text) => { field.input.value = written(text); send(); });
@@ -21,7 +21,7 @@ export function pictureTab(context, form, answered) {
     await picker.choose(example.images[0]);
     if (form.chosen) form.chosen(example, field);
     else if (field) { suggestions.show(example.texts.map(written)); field.input.value = ""; }
-    answer.show(el("p", { class: "wait" }, form.waiting));
+    answer.clear();
     if (!field) send();
   });
 

@@ -9,7 +9,7 @@ const TRUE = { true: "True", false: "False" };
 
 export function view(context) {
   const answer = new Answer("Click a suggestion, or say something about the two pictures.");
-  const own = () => { examples.release(); suggestions.show([]); };
+  const own = () => { examples.release(); suggestions.show([]); answer.clear(); };
   const [left, right] = [new Picker("Left picture", own), new Picker("Right picture", own)];
   const field = line("Your sentence", "the left picture shows a cat", "Compare", () => send());
   const suggestions = new Suggestions((text) => { field.input.value = text; send(); });
@@ -17,7 +17,7 @@ export function view(context) {
     await Promise.all([left.choose(example.images[0]), right.choose(example.images[1])]);
     suggestions.show(example.texts);
     field.input.value = "";
-    answer.show(el("p", { class: "wait" }, "Click a suggestion, or say something about the two pictures."));
+    answer.clear();
   });
 
   function send() {

@@ -3,7 +3,7 @@
 import { ask } from "/page/api.js";
 import { el, fresh, percent } from "/page/dom.js";
 import { Answer, foot, line, matchNote, Suggestions, verdict } from "/page/parts.js";
-import { boxed, dataUrl, shown } from "/page/picture.js";
+import { boxed, opened, shown } from "/page/picture.js";
 
 const MOST = 24;
 const BROWSED = 48;
@@ -66,17 +66,18 @@ function likePicker(changed) {
   const preview = el("span", { class: "like" });
   const problem = el("span", { role: "alert", class: "small" });
   const file = el("input", { type: "file", id, accept: "image/*", "aria-label": "A picture that the found ones should be like", onchange: () => { if (file.files[0]) state.take(file.files[0]); } });
+  const drop = () => { state.url = null; file.value = ""; preview.replaceChildren(); };
   state.take = async (one) => {
     problem.textContent = "";
     try {
-      const url = await dataUrl(one);
-      const image = el("img", { src: url, alt: "Search by this picture" });
-      await image.decode();
+      const { url, image } = await opened(one);
+      image.alt = "Search by this picture";
       state.url = url;
-      preview.replaceChildren(image, el("button", { type: "button", class: "quiet", onclick: () => { state.url = null; file.value = ""; preview.replaceChildren(); changed(); } }, "Without it"));
+      preview.replaceChildren(image, el("button", { type: "button", class: "quiet", onclick: () => { drop(); changed(); } }, "Without it"));
       changed();
-    } catch {
-      problem.textContent = "The browser cannot show this file.";
+    } catch (error) {
+      drop();
+      problem.textContent = error.message;
     }
   };
   state.element = el("div", { class: "like" }, preview, file, el("label", { for: id, class: "quiet button" }, "Search by a picture"), problem);
