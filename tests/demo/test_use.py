@@ -7,36 +7,49 @@ from typing import Any
 import pytest
 
 from tests.demo.conftest import Open, Visit
+from tests.finetuning.conftest import FILES, SAMPLES, on_sample
 from tests.serving.conftest import Running
 
 Go = Callable[..., Visit]
 TABS = ("search", "ask", "find", "compare", "caption", "classify", "fill", "look")
 KEY = "a-key-of-24-characters-0"
-# The ratio of contrast of WCAG 2 for every text that is seen, against the colour that is behind it.
+# The ratio of contrast of WCAG 2 for every text that is seen, against all that is painted behind its middle.
 CONTRAST = """() => {
-  const parse = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
-  const light = (rgb) => rgb.slice(0, 3).map((v) => v / 255)
-    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, v, n) => sum + v * [0.2126, 0.7152, 0.0722][n], 0);
-  const behind = (element) => {
-    for (let one = element; one; one = one.parentElement) {
-      const colour = parse(getComputedStyle(one).backgroundColor);
-      if (colour.length >= 3 && (colour[3] ?? 1) === 1) return colour;
+  const context = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
+  const painted = (colours) => {
+    for (const [colour, opacity] of [['white', 1], ...colours]) {
+      context.globalAlpha = opacity;
+      context.fillStyle = colour;
+      context.fillRect(0, 0, 1, 1);
     }
-    return [255, 255, 255];
+    return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3).map((v) => v / 255)
+      .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+      .reduce((sum, v, n) => sum + v * [0.2126, 0.7152, 0.0722][n], 0);
   };
-  const poor = [];
+  const layer = (element) => {
+    const style = getComputedStyle(element), shape = element instanceof SVGElement;
+    const fill = shape && element.matches('rect, path, circle') ? style.fill : 'transparent';
+    return [shape ? (fill === 'none' ? 'transparent' : fill) : style.backgroundColor, style.opacity];
+  };
+  const poor = new Map();
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const range = document.createRange();
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
     if (!walker.currentNode.data.trim() || !element.checkVisibility({ visibilityProperty: true })) continue;
-    if (element.closest('.hidden-text, .skip, noscript, .tag')) continue;
-    const own = light(parse(getComputedStyle(element).color));
-    const [a, b] = [own, light(behind(element))].sort((x, y) => y - x);
+    if (element.closest('.hidden-text, .skip, noscript, .tag, pre, :not(svg) > title')) continue;
+    element.scrollIntoView({ block: 'center', behavior: 'instant' });
+    range.selectNodeContents(walker.currentNode);
+    const { left, top, width, height } = range.getClientRects()[0] ?? {};
+    const stack = document.elementsFromPoint(left + width / 2, top + height / 2).reverse();
+    const below = stack.filter((one) => one !== element || !(one instanceof SVGElement)).map(layer);
+    const style = getComputedStyle(element);
+    const own = [element instanceof SVGElement ? style.fill : style.color, style.opacity];
+    const [a, b] = [painted([...below, own]), painted(below)].sort((x, y) => y - x);
     const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < 4.5) poor.push(`${ratio.toFixed(2)}: ${walker.currentNode.data.trim().slice(0, 40)}`);
+    if (ratio < 4.5) poor.set(`${element.tagName}.${element.className.baseVal ?? element.className}`, `${ratio.toFixed(2)}: ${walker.currentNode.data.trim().slice(0, 40)}`);
   }
-  return poor;
+  return [...poor].map(([where, what]) => `${where} ${what}`);
 }"""
 # What is asked of every control: a name, and a size that a finger meets.
 CONTROLS = """() => [...document.querySelectorAll('button, input, select, a[href], summary')]
@@ -212,3 +225,19 @@ def test_the_model_in_the_box(opened: Open, visit: Go) -> None:
         assert "xfm finetune" in gone.tab(name).locator("pre").first.inner_text()
     assert "comes with the package" in gone.page.locator("header.top").inner_text()
     assert (gone.strangers, gone.faults) == ([], [])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("kind", ["image-classification", "grounding"])
+def test_contrast_of_a_fine_tuning_report(
+    chromium: Any, runs: dict[str, Path], tmp_path: Path, kind: str, scheme: str
+) -> None:
+    test = SAMPLES / FILES[kind][0]
+    on_sample(kind, runs[""], tmp_path / "out", test=test)
+    context = chromium.new_context(color_scheme=scheme, viewport={"width": 1240, "height": 2000})
+    page = context.new_page()
+    page.goto((tmp_path / "out" / "report.html").as_uri())
+    for details in page.locator("details").all():
+        details.evaluate("one => { one.open = true; }")
+    assert page.evaluate(CONTRAST) == []
+    context.close()

@@ -42,8 +42,8 @@ export async function opened(file) {
   try {
     await image.decode();
   } catch {
-    const why = await ask("/v1/embeddings", { input: [url] }).then(() => "Choose a PNG, JPEG, WebP or GIF.", (error) => error.message);
-    throw new Error(`The browser cannot show this file. ${why}`);
+    const why = await ask("/v1/embeddings", { input: [url] }).then(() => "choose a PNG, JPEG, WebP or GIF.", (error) => error.message);
+    throw new Error(`The browser cannot show this file: ${why.replace("Input 0: the bytes of the picture: ", "")}`);
   }
   return { url, image };
 }
