@@ -11,6 +11,7 @@ anew, each between `<!-- KIND FILE -->` and `<!-- /KIND -->`:
 
 - `scores`: the newest run of the file, with the rows of `TABLES` for the page;
 - `runs`: every run of the file, with the columns of `COMPARED`;
+- `steps`: the runs of all files that match, from the lowest to the highest score of each number of steps;
 - `averages` and `variants`: the `results.csv` of `xfm ablate`, its averages or every score;
 - `kept`: the `kept.csv` of `benchmarks/language_kept.py`.
 
@@ -22,7 +23,7 @@ import csv
 import io
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,19 @@ COMPARED = {
     "grounding": ("grounding/seen/acc50",),
 }
 """What runs of one recipe are compared by."""
+BY_STEPS = {
+    "picture to caption, R@1": f"{_SEEN}/text_r1_rerank",
+    "caption to picture": f"{_SEEN}/image_r1_rerank",
+    "grounding": "grounding/seen/acc50",
+    "questions": "vqa/seen/accuracy",
+    "reasoning": "reasoning/seen/accuracy",
+}
+"""What runs of about as many steps are compared by."""
 TABLES = {"README.md": HEADLINES, "docs/results.md": EVERYTHING, "docs/evidence.md": {}}
 CHARTS = {"docs/images/averages.svg": "results/ablation.csv"}
 """Pictures of the differences of an ablation's averages, and the rows that they are made from."""
 MARKS = re.compile(
-    r"(?P<begins><!-- (?P<kind>scores|runs|averages|variants|kept) (?P<file>\S+) -->\n)"
+    r"(?P<begins><!-- (?P<kind>scores|runs|steps|averages|variants|kept) (?P<file>\S+) -->\n)"
     r".*?(?P<ends><!-- /(?P=kind) -->)",
     re.DOTALL,
 )
@@ -210,6 +219,28 @@ def compared_runs(rows: list[dict[str, str]]) -> str:
     return "\n".join(lines) + "\n\nIn per cent ([the rows]({}))."
 
 
+def runs_by_steps(rows: list[dict[str, str]]) -> str:
+    """Scores of all runs in Markdown, lowest to highest, a row for runs of about as many steps."""
+    groups: list[list[dict[str, str]]] = []
+    for row in sorted(rows, key=lambda row: int(row["steps"])):
+        if not groups or int(row["steps"]) > 1.1 * int(groups[-1][-1]["steps"]):
+            groups.append([])
+        groups[-1].append(row)
+    lines = [f"| steps | runs | {' | '.join(BY_STEPS)} | machine |", "|---" * (len(BY_STEPS) + 3) + "|"]
+    for group in groups:
+        steps = _between([f"{int(row['steps']):,}" for row in group])
+        values = [sorted(float(row[f"{key}:value"]) for row in group) for key in BY_STEPS.values()]
+        scores = [_between([percent(value) for value in own]) for own in values]
+        machines = "; ".join(sorted({row["machine"] for row in group}))
+        lines.append("| " + " | ".join([steps, str(len(group)), *scores, machines]) + " |")
+    return "\n".join(lines)
+
+
+def _between(texts: Sequence[str]) -> str:
+    first, last = texts[0], texts[-1]
+    return first if first == last else f"{first.removesuffix(' %')} to {last}"
+
+
 def _of_runs(write: Callable[[list[ScoredRun]], str]) -> Callable[[list[dict[str, str]]], str]:
     """A table of an ablation, and a line that says what its runs are."""
 
@@ -224,6 +255,7 @@ def _of_runs(write: Callable[[list[ScoredRun]], str]) -> Callable[[list[dict[str
 
 WRITERS = {
     "runs": compared_runs,
+    "steps": runs_by_steps,
     "averages": _of_runs(average_table),
     "variants": _of_runs(score_table),
     "kept": kept_table,
@@ -240,7 +272,8 @@ def due() -> dict[Path, str]:
 
         def written(mark: re.Match[str], rows: dict[str, str] = rows, up: str = up) -> str:
             file = ROOT / mark["file"]
-            made = table(file, rows) if mark["kind"] == "scores" else WRITERS[mark["kind"]](read_rows(file))
+            found = [row for one in sorted(ROOT.glob(mark["file"])) for row in read_rows(one)]
+            made = table(file, rows) if mark["kind"] == "scores" else WRITERS[mark["kind"]](found)
             return f"{mark['begins']}{made.format(up + mark['file'])}\n{mark['ends']}"
 
         found[path] = MARKS.sub(written, path.read_text())

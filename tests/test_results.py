@@ -4,7 +4,19 @@ import json
 
 import pytest
 from benchmarks.language_kept import kept_table
-from benchmarks.results import MARKS, ROOT, TABLES, WRITERS, add_row, curve, due, read_rows, row_of, table
+from benchmarks.results import (
+    BY_STEPS,
+    MARKS,
+    ROOT,
+    TABLES,
+    WRITERS,
+    add_row,
+    curve,
+    due,
+    read_rows,
+    row_of,
+    table,
+)
 
 from tests.refusals import expect_refusal
 
@@ -82,6 +94,19 @@ def test_runs_of_a_recipe_are_compared() -> None:
     first, second = WRITERS["runs"]([few, more]).splitlines()[2:4]
     assert first == "| 1,234 | - / - | - / - | - / - | - | - / 25.0 | - | - | b | m, 2 cores |"
     assert second.startswith("| 7 | 50.0 / - | - / - |")
+
+
+def test_runs_by_steps_are_told_from_the_lowest_to_the_highest() -> None:
+    keys = [f"{key}:value" for key in BY_STEPS.values()]
+    rows = [
+        {"steps": steps, "machine": machine} | dict.fromkeys(keys, score)
+        for steps, machine, score in (("1090", "m", "0.09"), ("2000", "n", "0.8"), ("1000", "m", "0.5"))
+    ]
+    _, _, *lines = WRITERS["steps"](rows).splitlines()
+    assert lines == [
+        "| 1,000 to 1,090 | 2 | " + "9.0 to 50.0 % | " * 5 + "m |",
+        "| 2,000 | 1 | " + "80.0 % | " * 5 + "n |",
+    ]
 
 
 def test_what_language_keeps_becomes_a_table() -> None:

@@ -4,8 +4,11 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from xfm.config.evaluation import EvaluationConfig
@@ -30,6 +33,17 @@ no longer in a larger budget: what is above the full one is for pre-training."""
 LEAST_TRAINING = LEAST_EVALUATION = 0.1
 """Minutes of what would have none left."""
 PLAN_FILE, RECIPE = "quickstart.json", "nano"
+KEPT_SCORE = "retrieval/seen/text_r1_rerank"
+KEPT_RUNS = (
+    (961, 0.433), (1130, 0.546), (1351, 0.604), (1629, 0.655), (1636, 0.675), (1733, 0.719), (1746, 0.705),
+    (1769, 0.708), (1778, 0.694), (1778, 0.715), (1790, 0.682), (1813, 0.704), (2707, 0.809),
+)  # fmt: skip
+"""Steps of the full quickstarts in results/nano.csv and nano-busy.csv, and their `KEPT_SCORE`."""
+PACE = ((0.0, 0.0), (0.4, 0.5375), (0.87, 0.918), (1.0, 1.0))
+"""Shares of the pre-training's time, and of its steps that are done by then (results/curves/nano.csv)."""
+LOOK_AT, LOOK_EVERY, ALIKE = 0.1, 2.0, 0.1
+"""The share of the time at which all steps are foretold, seconds between looks, and how far steps may lie
+from those of a run that counts as about as long."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +103,7 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     from xfm.evaluation.suite import evaluate
     from xfm.reports.stored import stored_flags
     from xfm.reports.summary import summary
-    from xfm.training.flags import last_lines
+    from xfm.training.flags import Flag, What, last_lines
     from xfm.training.pretrain import MODEL_FOLDER, pretrain
     from xfm.world import build_world
 
@@ -108,14 +122,18 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     before = " (done before)" if model.exists() else ""
     print(f"2/4 Pre-training {recipe.name} from scratch: {plan.training:.1f} minutes{before}", flush=True)
     if not before:
-        pretrain(recipe, folder, resume=resume and (folder / "config.yaml").exists())
+        with nullcontext() if smoke else foretelling(folder):
+            pretrain(recipe, folder, resume=resume and (folder / "config.yaml").exists())
     if plan.evaluation is None:
         # Of a run that was stopped counts what is recorded: neither the pause, nor what a kill has lost.
         used = plan.before + _recorded(folder)[1] / 60 if resume else _minutes_since(began)
         plan = replace(plan, evaluation=evaluation_minutes(plan, used))
         _keep(plan, folder)
     print(f"3/4 Evaluating: {plan.evaluation:.1f} minutes", flush=True)
-    flags = plan_flags(plan, *_recorded(folder))
+    steps, seconds = _recorded(folder)
+    flags = plan_flags(plan, steps, seconds)
+    if not smoke:
+        flags.insert(0, Flag(What.PACE, f"{steps:,} steps: {outlook(steps)}"))
     scores = evaluate(model, world, folder, _evaluation(plan), flags=flags)
     report = folder / "report.html"
     print(
@@ -172,6 +190,51 @@ def plan_flags(plan: Plan, steps: int, seconds: float) -> "list[Flag]":
     remedy = f"they took {seconds / 60:.1f} minutes on this machine, and all of them fit into --budget {more}"
     short = shortened(steps, wanted, "the recipe has", remedy)
     return [short] if short else []
+
+
+def outlook(steps: int) -> str:
+    """What kept runs of about so many steps reached, or the nearest ones, as a clause."""
+    from xfm.metrics.numbers import percent
+
+    near = [run for run in KEPT_RUNS if abs(run[0] - steps) <= ALIKE * steps]
+    fewer, more = [run for run in KEPT_RUNS if run[0] < steps], [run for run in KEPT_RUNS if run[0] > steps]
+    found = near or [*fewer[-1:], *more[:1]]
+    counts = [f"{run[0]:,}" for run in found]
+    scores = [percent(score) for score in sorted(run[1] for run in found)]
+    if counts[0] == counts[-1]:
+        told = f"the kept run of {counts[0]} steps reached {scores[0]}"
+    else:
+        told = f"kept runs of {counts[0]} to {counts[-1]} steps reached {scores[0][:-2]} to {scores[-1]}"
+    beyond = "" if near or (fewer and more) else f"; none had so {'many' if fewer else 'few'}"
+    return f"{told} R@1, picture to caption and re-ranked{beyond}"
+
+
+@contextmanager
+def foretelling(folder: Path) -> Iterator[None]:
+    """Print once on the way how many steps a run by the clock will make, and what such runs reached."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from xfm.training.schedule import SCHEDULE, read_schedule
+
+    over = Event()
+
+    def watch() -> None:
+        while not over.wait(LOOK_EVERY):
+            record = read_schedule(folder / SCHEDULE)
+            if record and (share := record[-1].share) >= LOOK_AT:
+                steps = 10 * round(
+                    0.1 * (len(record) - 1) / float(np.interp(share, *zip(*PACE, strict=True)))
+                )
+                return tqdm.write(f"    About {steps:,} steps in all at this pace: {outlook(steps)}.")
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _minutes_since(began: float) -> float:

@@ -37,7 +37,7 @@ CONTRAST = """() => {
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
     if (!walker.currentNode.data.trim() || !element.checkVisibility({ visibilityProperty: true })) continue;
-    if (element.closest('.hidden-text, .skip, noscript, .tag, pre, :not(svg) > title')) continue;
+    if (element.closest('.hidden-text, .skip, noscript, .tag, [aria-disabled=true]')) continue;
     element.scrollIntoView({ block: 'center', behavior: 'instant' });
     range.selectNodeContents(walker.currentNode);
     const { left, top, width, height } = range.getClientRects()[0] ?? {};

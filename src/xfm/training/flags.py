@@ -25,6 +25,7 @@ class What(StrEnum):
 
     SMOKE = "smoke run"
     SHORTENED = "shortened"
+    PACE = "steps of this machine"
     TUNED_SHORTER = "fine-tunings shortened"
     UNFINISHED = "still improving"
     RESUMED = "resumed"
