@@ -1,3 +1,5 @@
+import os
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from tests.evaluation.tiny import save_tiny_model
 
 settings.register_profile("xfm", deadline=None)  # a machine that others use, too, is slow now and then
 settings.load_profile("xfm")
+# As in an environment that is activated: commands that are printed begin with `xfm`.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -47,7 +47,8 @@ CONTRAST = """() => {
     const own = [element instanceof SVGElement ? style.fill : style.color, style.opacity];
     const [a, b] = [painted([...below, own]), painted(below)].sort((x, y) => y - x);
     const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < 4.5) poor.set(`${element.tagName}.${element.className.baseVal ?? element.className}`, `${ratio.toFixed(2)}: ${walker.currentNode.data.trim().slice(0, 40)}`);
+    const where = `${element.tagName}.${element.className.baseVal ?? element.className}`;
+    if (ratio < 4.5) poor.set(where, `${ratio.toFixed(2)}: ${walker.currentNode.data.trim().slice(0, 40)}`);
   }
   return [...poor].map(([where, what]) => `${where} ${what}`);
 }"""

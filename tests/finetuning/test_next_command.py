@@ -1,6 +1,9 @@
 """The last line of a fine-tuning is a command that works as pasted."""
 
+import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,21 @@ def shown_by(cli: Cli, *words: object) -> str:
 def test_a_folder_of_pictures_can_be_pasted(model: Path, tmp_path: Path, cli: Cli) -> None:
     given = ("--model", model, "--train", photos(tmp_path / "photos"), "--out", tmp_path / "out", *SHORT)
     assert len(answers(shown_by(cli, "finetune", "image-classification", *given))) == 10
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_command_works_where_xfm_is_not_on_the_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, inside: bool
+) -> None:
+    """After `make`, nobody has activated the environment: its program is named by its path."""
+    bin_folder = Path(sys.executable).parent
+    assert command_line("--version") == "xfm --version"
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.chdir(bin_folder.parent.parent if inside else tmp_path)
+    words = shlex.split(command_line("--version"))
+    own = bin_folder.relative_to(Path.cwd()) if inside else bin_folder
+    assert words == [f"{own}/xfm", "--version"]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.startswith("xfm ")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,7 +23,15 @@ def command_line(*words: str | Path, **options: str | Path | None) -> str:
         "xfm evaluate 'my runs/model' --world worlds/emoji"
     """
     named = [part for name, value in options.items() if value for part in (f"--{name}", str(value))]
-    return shlex.join(["xfm", *map(str, words), *named])
+    return shlex.join([program(), *map(str, words), *named])
+
+
+def program() -> str:
+    """What a shell here calls xfm by: its name if that is on the PATH, else where it is installed."""
+    installed = Path(sys.executable).with_name("xfm")
+    if shutil.which("xfm") or not installed.exists():
+        return "xfm"
+    return str(installed.relative_to(Path.cwd()) if installed.is_relative_to(Path.cwd()) else installed)
 
 
 def next_command(
