@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.demo.conftest import TUNED, Open, Visit, ask
 from tests.serving.conftest import Running
-from xfm.demo.examples import Examples
+from xfm.demo.examples import ABSENT, Example, Examples
 from xfm.inference.attention import attention_maps
 from xfm.inference.pipeline import pipeline
 from xfm.modeling.folder import load_model
@@ -52,11 +52,60 @@ def bars(panel: Any) -> list[tuple[str, str]]:
     ]
 
 
+def pictured(panel: Any, shown: list[Example]) -> Example:
+    """The example that is chosen."""
+    label = panel.locator(".thumb[aria-pressed=true]").get_attribute("aria-label")
+    return shown[int(label.split()[1]) - 1]
+
+
+def test_only_what_the_model_gets_right_is_suggested(
+    tiny: Running, visit: Go, runs: Any, examples: Examples
+) -> None:
+    """The tab says how much that is; where it is nothing, everything stands there, and that is said."""
+    gone = visit(tiny.address)
+    right = dict[str, list[str]]()
+    reason = pipeline("reasoning", runs["reasoning"])
+    for one in examples.tabs["compare"]:
+        images = [examples.pictures[name] for name in one.images]
+        answers = [reason(images=images, text=text)[0]["label"] for text in one.texts]
+        right[one.images[0]] = [text for text, said, truth in
+                                zip(one.texts, answers, one.truths, strict=True) if said == truth]  # fmt: skip
+    count, cases = sum(map(len, right.values())), sum(len(one.texts) for one in examples.tabs["compare"])
+    assert 0 < count < cases  # of each pair of sentences one is true, and one is not
+    panel = gone.tab("compare")
+    told = f"this model gets {count} of {cases} such comparisons (chance: half) right; only those stand here"
+    panel.locator("header", has_text=told).wait_for()
+    panel.locator(".stage img").nth(1).wait_for()
+    suggestions = panel.locator("form + .suggestions .suggestion")
+    suggestions.first.wait_for()
+    assert suggestions.all_inner_texts() == right[pictured(panel, examples.tabs["compare"]).images[0]]
+    panel = gone.tab("ask")
+    panel.locator("header", has_text="none of 24 such questions right").wait_for()
+    suggestions = panel.locator("form + .suggestions .suggestion")
+    suggestions.first.wait_for()
+    assert suggestions.all_inner_texts() == examples.tabs["ask"][0].texts
+    assert gone.faults == []
+
+
+def test_truths_of_the_examples(examples: Examples) -> None:
+    """Each text that can be judged has one; boxes lie in the picture, queries are of pictures that show them."""
+    for name in ("ask", "find", "compare", "fill"):
+        assert all(len(one.texts) == len(one.truths) for one in examples.tabs[name]), name
+    assert all(one.truths[0] in one.texts for one in examples.tabs["classify"])
+    boxes = [box for one in examples.tabs["find"] for box in one.truths if box]
+    assert all(0 <= left < right <= 384 and 0 <= top < bottom <= 384 for left, top, right, bottom in boxes)
+    assert {truth for one in examples.tabs["compare"] for truth in one.truths} == {"true", "false"}
+    for text, names in examples.queries.items():
+        assert bool(names) is not any(word in text for word in ABSENT)
+        assert all(text.split()[1] in examples.gallery[name] for name in names), text
+
+
 def test_ask_and_nothing_else_is_asked_for(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:
     gone = visit(tiny.address)
     panel, question = gone.suggested("ask")
-    picture = examples.pictures[examples.tabs["ask"][0].images[0]]
-    assert question == examples.tabs["ask"][0].texts[0]
+    example = pictured(panel, examples.tabs["ask"])
+    picture = examples.pictures[example.images[0]]
+    assert question in example.texts
     expected = pipeline("vqa", runs["vqa"])(image=picture, question=question)
     assert told(panel) == expected[0]["answer"]
     found = bars(panel)
@@ -74,8 +123,8 @@ TABS = ("search", "ask", "find", "compare", "caption", "classify", "fill", "look
 
 def test_find(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:
     gone = visit(tiny.address)
-    panel, phrase = gone.suggested("find", 1)
-    picture = examples.pictures[examples.tabs["find"][0].images[0]]
+    panel, phrase = gone.suggested("find")
+    picture = examples.pictures[pictured(panel, examples.tabs["find"]).images[0]]
     box = pipeline("grounding", runs["grounding"])(image=picture, text=phrase)["box"]
     shown = {
         name: float(panel.locator(".overlay .line").get_attribute(name) or "nan")
@@ -99,7 +148,7 @@ def test_find(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:
 def test_compare(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:
     gone = visit(tiny.address)
     panel, text = gone.suggested("compare")
-    images = [examples.pictures[name] for name in examples.tabs["compare"][0].images]
+    images = [examples.pictures[name] for name in pictured(panel, examples.tabs["compare"]).images]
     expected = pipeline("reasoning", runs["reasoning"])(images=images, text=text)
     assert told(panel) == expected[0]["label"].capitalize()
     assert [near(share, one["score"]) for (_, share), one in zip(bars(panel), expected, strict=True)]
@@ -128,7 +177,7 @@ def test_classify(tiny: Running, visit: Go, runs: Any, examples: Examples) -> No
     field = panel.get_by_label("Your classes, with commas")
     field.fill("red square, blue square, red square, green square")
     panel.get_by_role("button", name="Classify").click()
-    picture = examples.pictures[examples.tabs["classify"][0].images[0]]
+    picture = examples.pictures[pictured(panel, examples.tabs["classify"]).images[0]]
     labels = ["red square", "blue square", "green square"]
     expected = pipeline("zero-shot-image-classification", runs[""])(
         picture, candidate_labels=labels, hypothesis_template=["a {}", "a picture of a {}"]
@@ -182,7 +231,7 @@ def test_fill_in(tiny: Running, visit: Go, runs: Any) -> None:
 def test_look(tiny: Running, visit: Go, runs: Any, examples: Examples) -> None:
     gone = visit(tiny.address)
     panel, text = gone.suggested("look")
-    picture = examples.pictures[examples.tabs["look"][0].images[0]]
+    picture = examples.pictures[pictured(panel, examples.tabs["look"]).images[0]]
     model = load_model(runs[""])
     maps = attention_maps(model, picture, text)
     words = panel.locator("[aria-label=Words] button")

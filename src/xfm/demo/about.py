@@ -8,7 +8,8 @@ from typing import Any
 from xfm.boxed import boxed_names
 from xfm.config.next_command import command_line
 from xfm.config.tasks import MATCHING, task_spec
-from xfm.demo.examples import Examples
+from xfm.demo.examples import Example, Examples
+from xfm.demo.gallery import EXAMPLES
 from xfm.errors import UserError
 from xfm.modeling.card import NOT_STATED, model_card
 from xfm.serving.models import Models, Served
@@ -122,10 +123,12 @@ def about(
     if examples is not None:
         offered = {
             "licence": examples.licence,
-            "queries": examples.queries,
             "captions": examples.gallery,
             "tabs": {name: [asdict(one) for one in tab] for name, tab in examples.tabs.items()},
         }
+        if gallery.get("kind") == EXAMPLES:
+            asked = Example([], [*examples.queries], [*examples.queries.values()])
+            offered["tabs"][SEARCH] = [asdict(asked)]
     return {
         "version": version("xfm"),
         "models": [_described(one, tasks[name]) for name, one in served.items()],

@@ -4,9 +4,9 @@ No training has seen these scenes; the things in them are some that the world ha
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from xfm.config.world import WorldConfig
 from xfm.world.captions import caption
@@ -42,10 +42,13 @@ class Example:
     Attributes:
         images: names of one picture, or of two.
         texts: to choose from: questions, phrases, sentences, labels.
+        truths: what is true of each text: an answer, a box as corners in pixels (none: nothing is there), a
+            label, a word; of labels the one that is right.
     """
 
     images: list[str]
     texts: list[str] = field(default_factory=list)
+    truths: list[Any] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,14 @@ class Examples:
         pictures: JPEG files by name.
         gallery: names of the pictures to search in, with a caption each.
         tabs: examples of each tab.
-        queries: texts to search for, the last of which fit nothing.
+        queries: texts to search for with the pictures that they were drawn from; the last fit nothing.
         licence: of the pictures.
     """
 
     pictures: dict[str, bytes] = field(repr=False)
     gallery: dict[str, str]
     tabs: dict[str, list[Example]]
-    queries: list[str]
+    queries: dict[str, list[str]]
     licence: str = LICENCE
 
 
@@ -120,50 +123,63 @@ def draw_examples(maskable: Callable[[str], bool] = lambda word: " " not in word
     return Examples(drawer.pictures, gallery, tabs, queries)
 
 
-def _gallery(drawer: _Drawer) -> tuple[dict[str, str], list[str]]:
+def _gallery(drawer: _Drawer) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Pictures with captions, and what to search for in them."""
-    gallery, things, placed, related = dict[str, str](), Counter[str](), list[str](), list[str]()
+    gallery, things = dict[str, str](), dict[str, list[str]]()
+    placed, related = dict[str, list[str]](), dict[str, list[str]]()
     for number in range(GALLERY):
         rng = Rng("demo", "gallery", number)
         scene = drawer.scene(rng, 1, 4)
         name = drawer.kept(f"gallery-{number:02}", scene)
         gallery[name] = caption(rng, scene)
-        things.update(kind.name for kind in scene.groups)
+        for kind in scene.groups:
+            things.setdefault(with_article(kind.name), []).append(name)
         for item in scene.singles:
             for ways, found in ((_PLACED, placed), (_RELATED, related)):
                 phrase = refer(rng, scene, item, ways, 0, (with_article,))
-                found += [phrase] if phrase else []
-    common = [with_article(name) for name, _ in things.most_common(2)]
-    return gallery, [*common, *placed[:2], *related[:2], *map(with_article, ABSENT)]
+                if phrase:
+                    found.setdefault(phrase, []).append(name)
+    common = sorted(things.items(), key=lambda one: -len(one[1]))[:2]
+    absent = {with_article(name): list[str]() for name in ABSENT}
+    return gallery, dict([*common, *[*placed.items()][:2], *[*related.items()][:2]]) | absent
 
 
 def _asked(drawer: _Drawer, rng: Rng, name: str) -> Example:
     scene = drawer.scene(rng, 3, 4, repeat=40)
     asked = [*ask(rng, scene, drawer.catalog, 3), how_many(rng, scene, rng.pick(scene.objects).kind)]
-    return Example([drawer.kept(name, scene)], [one.question for one in asked])
+    answers = {one.question: one.answer for one in asked}
+    return Example([drawer.kept(name, scene)], [*answers], [*answers.values()])
 
 
 def _found(drawer: _Drawer, rng: Rng, name: str, whole: bool = False) -> Example:
     """Phrases of things, and one of a thing that is not there; or a caption before them."""
     scene = drawer.scene(rng, 3, 4, repeat=30)
-    phrases = [refer(rng, scene, item, determiners=(the,)) for item in scene.objects]
-    found = list(dict.fromkeys(phrase for phrase in phrases if phrase))[:3]
+    phrases = [(refer(rng, scene, item, determiners=(the,)), item) for item in scene.objects]
+    boxes = {
+        phrase: [item.left, item.top, item.left + item.width, item.top + item.height]
+        for phrase, item in phrases
+        if phrase
+    }
+    found = [*boxes][:3]
     if whole:
         return Example([drawer.kept(name, scene)], [*found[:2], caption(rng, scene)])
     there = {kind.name for kind in scene.groups}
     absent = rng.pick([kind.name for kind in drawer.shown if kind.name not in there])
-    return Example([drawer.kept(name, scene)], [*found, the(absent)])
+    truths = [*(boxes[phrase] for phrase in found), None]
+    return Example([drawer.kept(name, scene)], [*found, the(absent)], truths)
 
 
 def _compared(drawer: _Drawer, rng: Rng, name: str) -> Example:
     rows = statements(rng, PairMaker(drawer.chooser.sampler, drawer.chooser))
     left, right = rows[0].left, rows[0].right
-    texts = [row.text for row in rows if row.left is left and row.right is right]
-    swapped = [
-        row.text.replace("left", "\0").replace("right", "left").replace("\0", "right") for row in rows[:1]
-    ]
+    labels = {row.text: row.label for row in rows if row.left is left and row.right is right}
+    labels |= {_swapped(row.text): row.label for row in rows if row.left is right and row.right is left}
     names = [drawer.kept(f"{name}-{side}", scene) for side, scene in (("left", left), ("right", right))]
-    return Example(names, list(dict.fromkeys([*texts, *swapped])))
+    return Example(names, [*labels], [str(label).lower() for label in labels.values()])
+
+
+def _swapped(text: str) -> str:
+    return text.replace("left", "\0").replace("right", "left").replace("\0", "right")
 
 
 def _plain(drawer: _Drawer, rng: Rng, name: str) -> Example:
@@ -175,21 +191,23 @@ def _classified(drawer: _Drawer, rng: Rng, name: str) -> Example:
     right = scene.objects[0].name
     others = [kind.name for kind in rng.sample(drawer.shown, 5) if kind.name != right]
     labels = rng.shuffled([right, *others[:4]])
-    return Example([drawer.kept(name, scene)], labels)
+    return Example([drawer.kept(name, scene)], labels, [right])
 
 
 def _filled(drawer: _Drawer, rng: Rng, name: str, maskable: Callable[[str], bool]) -> Example:
     """Captions with a mask in the place of a thing's name."""
-    scene, texts = drawer.scene(rng, 2, 3, repeat=0), list[str]()
+    scene, texts = drawer.scene(rng, 2, 3, repeat=0), dict[str, str]()
     for _ in range(60):
         names = [item.name for item in scene.objects]
         told = [joined([with_article(one) for one in names]), caption(rng, scene)]
-        texts = [_masked(text, word) for word in filter(maskable, names) for text in told]
-        texts = list(dict.fromkeys(filter(None, texts)))[:3]
+        texts = {_masked(text, word): word for word in filter(maskable, names) for text in told}
+        texts = dict([one for one in texts.items() if one[0]][:3])
         if len(texts) > 1:
             break
         scene = drawer.scene(rng, 2, 3, repeat=0)
-    return Example([drawer.kept(name, scene)], texts if len(texts) > 1 else [])
+    if len(texts) < 2:
+        texts = {}
+    return Example([drawer.kept(name, scene)], [*texts], [*texts.values()])
 
 
 def _masked(text: str, word: str) -> str:

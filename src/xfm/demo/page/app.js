@@ -3,6 +3,7 @@
 import { ask } from "/page/api.js";
 import { drawn, el } from "/page/dom.js";
 import { describeModels } from "/page/models.js";
+import { tried } from "/page/trials.js";
 
 const ICONS = {
   search: ["M9 15.5a6.5 6.5 0 1 0 0-13 6.5 6.5 0 0 0 0 13z", "M14 14l4 4"],
@@ -79,7 +80,13 @@ async function select(tabs, chosen, focus = false) {
     return;
   }
   const module = await import(`/page/tabs/${chosen.name}.js`);
-  chosen.view = module.view(context(chosen));
+  const given = context(chosen);
+  const note = el("p", { class: "muted", role: "status" }, "The model is trying what will be suggested here…");
+  chosen.panel.querySelector("header").append(note);
+  const found = await tried(given).catch(() => ({ told: "" })); // a busy server: all are suggested
+  note.textContent = found.told;
+  note.hidden = !found.told;
+  chosen.view = module.view({ ...given, ...found });
   chosen.panel.append(chosen.view.element);
 }
 
@@ -90,7 +97,7 @@ function context({ told, about }) {
     tab: told,
     model: named(told.model),
     matching: named(about.matching),
-    examples: about.examples?.tabs[told.name] ?? [],
+    examples: (about.examples?.tabs[told.name] ?? []).map((one, number) => ({ ...one, number })),
     about,
   };
 }

@@ -6,10 +6,10 @@ import { shown } from "/page/picture.js";
 /** A row of example pictures; `taken` is called with the example. */
 export function thumbs(examples, taken) {
   const pairs = examples.some((one) => one.images.length > 1);
-  const buttons = examples.map((example, number) => el("button", {
+  const buttons = examples.map((example, place) => el("button", {
     type: "button", class: `thumb${pairs ? " pair" : ""}`, "aria-pressed": "false",
-    "aria-label": `${pairs ? "Pair" : "Picture"} ${number + 1} of the examples`,
-    onclick: () => { press(buttons[number]); taken(example); },
+    "aria-label": `${pairs ? "Pair" : "Picture"} ${example.number + 1} of the examples`,
+    onclick: () => { press(buttons[place]); taken(example); },
   }, example.images.map((name) => shown(`/page/examples/${name}`, ""))));
   const press = (chosen) => buttons.forEach((one) => one.setAttribute("aria-pressed", String(one === chosen)));
   const element = examples.length

@@ -48,6 +48,18 @@ export async function opened(file) {
   return { url, image };
 }
 
+/** An example of the server, by its name. */
+export async function example(name) {
+  return opened((await local(`/page/examples/${name}`)).blob);
+}
+
+/** How much two boxes (left, top, right, bottom) overlap: intersection over union. */
+export function overlap(one, other) {
+  const area = ([left, top, right, bottom]) => Math.max(0, right - left) * Math.max(0, bottom - top);
+  const both = area([0, 1, 2, 3].map((side) => Math[side < 2 ? "max" : "min"](one[side], other[side])));
+  return both / (area(one) + area(other) - both);
+}
+
 /** A picture with boxes over it; `width` and `height` are those that the boxes are in. */
 export function boxed(image, boxes, width, height, unsure = false) {
   const shapes = boxes.flatMap((box) => {
@@ -129,8 +141,7 @@ export class Picker {
   async choose(name) {
     this.error.hidden = true;
     try {
-      const { blob } = await local(`/page/examples/${name}`);
-      const { url, image } = await opened(blob);
+      const { url, image } = await example(name);
       this.#show(url, image, "an example");
     } catch (error) {
       this.#fail(error.message);

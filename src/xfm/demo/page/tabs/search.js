@@ -10,7 +10,7 @@ const BROWSED = 48;
 const LIKELY = 0.5; // a match that is likelier than not
 
 export function view(context) {
-  const { gallery, examples } = context.about;
+  const { gallery } = context.about;
   const answer = new Answer("Asking for the gallery…");
   const field = line("What to search for", "a dog left of a car", "Search", () => send(), "search");
   const suggestions = new Suggestions((text) => { field.input.value = text; send(); });
@@ -48,7 +48,7 @@ export function view(context) {
     }, { quick: true });
   }
 
-  suggestions.show(gallery.kind === "examples" ? examples?.queries ?? [] : []);
+  suggestions.show(context.examples.flatMap((one) => one.texts));
   browse();
   const element = el("div", { class: "results" },
     el("div", { class: "card" }, field.element, suggestions.element,
