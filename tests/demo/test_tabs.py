@@ -67,9 +67,9 @@ def test_only_what_the_model_gets_right_is_suggested(
     reason = pipeline("reasoning", runs["reasoning"])
     for one in examples.tabs["compare"]:
         images = [examples.pictures[name] for name in one.images]
-        answers = [reason(images=images, text=text)[0]["label"] for text in one.texts]
-        right[one.images[0]] = [text for text, said, truth in
-                                zip(one.texts, answers, one.truths, strict=True) if said == truth]  # fmt: skip
+        said = {text: reason(images=images, text=text)[0]["label"] for text in one.texts}
+        truths = zip(one.texts, one.truths, strict=True)
+        right[one.images[0]] = [text for text, truth in truths if said[text] == truth]
     count, cases = sum(map(len, right.values())), sum(len(one.texts) for one in examples.tabs["compare"])
     assert 0 < count < cases  # of each pair of sentences one is true, and one is not
     panel = gone.tab("compare")
@@ -88,7 +88,7 @@ def test_only_what_the_model_gets_right_is_suggested(
 
 
 def test_truths_of_the_examples(examples: Examples) -> None:
-    """Each text that can be judged has one; boxes lie in the picture, queries are of pictures that show them."""
+    """Each text that can be judged has one; boxes lie in the picture, queries name what is shown."""
     for name in ("ask", "find", "compare", "fill"):
         assert all(len(one.texts) == len(one.truths) for one in examples.tabs[name]), name
     assert all(one.truths[0] in one.texts for one in examples.tabs["classify"])
