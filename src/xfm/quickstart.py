@@ -242,7 +242,6 @@ def _minutes_since(began: float) -> float:
 
 
 def _recorded(folder: Path) -> tuple[int, float]:
-    """Steps and seconds of the pre-training so far."""
     from xfm.training.schedule import SCHEDULE, read_schedule
 
     record = read_schedule(folder / SCHEDULE)

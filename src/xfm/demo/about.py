@@ -8,8 +8,7 @@ from typing import Any
 from xfm.boxed import boxed_names
 from xfm.config.next_command import command_line
 from xfm.config.tasks import MATCHING, task_spec
-from xfm.demo.examples import Example, Examples
-from xfm.demo.gallery import EXAMPLES
+from xfm.demo.examples import EXAMPLES, Example, Examples
 from xfm.errors import UserError
 from xfm.modeling.card import NOT_STATED, model_card
 from xfm.serving.models import Models, Served
@@ -159,7 +158,6 @@ def _tab(
 
 
 def _why(tab: TabSpec) -> str:
-    """A sentence that leads to the commands below it."""
     if tab.columns:
         return (
             f"This tab is off: {tab.lacks}. The first command trains one on a table of yours with the "
@@ -218,7 +216,6 @@ def _described(one: Served, tasks: Sequence[str]) -> dict[str, Any]:
 
 
 def _mask(one: Served) -> str | None:
-    """How a model's mask is written; None without a tokenizer."""
     try:
         tokenizer = one.pretrained.tokenizer
     except UserError:

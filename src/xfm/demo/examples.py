@@ -22,7 +22,7 @@ from xfm.world.statements import PairMaker, statements
 
 SIDE = 384
 """Pixels of a picture's side, four times what the world has: for people. Models make them smaller."""
-GALLERY, EACH = 96, 6
+EXAMPLES, GALLERY, EACH = "examples", 96, 6
 LICENCE = ART_LICENCE
 PLEASANT = """airplane avocado balloon banana bear bicycle bird cactus camel camera car cat chair couch cow
     crab croissant crown cupcake dog donkey dragon elephant fish fox frog ghost giraffe globe hamburger
@@ -71,8 +71,6 @@ class Examples:
 
 
 class _Drawer:
-    """Draws scenes and keeps their pictures."""
-
     def __init__(self) -> None:
         config = WorldConfig()
         objects = load_objects(config.objects)
@@ -124,7 +122,6 @@ def draw_examples(maskable: Callable[[str], bool] = lambda word: " " not in word
 
 
 def _gallery(drawer: _Drawer) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Pictures with captions, and what to search for in them."""
     gallery, things = dict[str, str](), dict[str, list[str]]()
     placed, related = dict[str, list[str]](), dict[str, list[str]]()
     for number in range(GALLERY):
@@ -195,7 +192,6 @@ def _classified(drawer: _Drawer, rng: Rng, name: str) -> Example:
 
 
 def _filled(drawer: _Drawer, rng: Rng, name: str, maskable: Callable[[str], bool]) -> Example:
-    """Captions with a mask in the place of a thing's name."""
     scene, texts = drawer.scene(rng, 2, 3, repeat=0), dict[str, str]()
     for _ in range(60):
         names = [item.name for item in scene.objects]

@@ -10,11 +10,14 @@ from typing import Any
 from xfm.config.serving import ServeConfig
 from xfm.data.left_out import LeftOut
 from xfm.demo.about import about
-from xfm.demo.examples import Examples, draw_examples
-from xfm.demo.gallery import EXAMPLES, example_collection, picture_collection
+from xfm.demo.examples import EXAMPLES, Examples, draw_examples
 from xfm.demo.pages import PageHeaders, free_paths, page_routes
 from xfm.errors import UserError
 from xfm.evaluation.kept_models import kept_models
+from xfm.index.filling import HIDDEN, folder_index, is_index
+from xfm.index.offers import Offer
+from xfm.index.opening import open_index
+from xfm.modeling.folder import Pretrained
 from xfm.paths import home_path
 from xfm.serving.app import Server
 from xfm.serving.guards import Guard
@@ -82,7 +85,6 @@ def open_demo(
 
 
 def _examples(main: Served) -> tuple[Examples | None, str]:
-    """The examples, or why there are none."""
     try:
         return draw_examples(lambda word: _is_token(main, word)), ""
     except UserError as error:
@@ -90,7 +92,6 @@ def _examples(main: Served) -> tuple[Examples | None, str]:
 
 
 def _is_token(main: Served, word: str) -> bool:
-    """Whether a word can stand behind one mask of a model."""
     try:
         tokenizer = main.pretrained.tokenizer
     except UserError:
@@ -107,17 +108,16 @@ def _searches(
     stack: ExitStack,
     device: str | None,
 ) -> tuple[Searches, dict[str, Any]]:
-    """What can be searched, and what the page says of it."""
     made: dict[Path, Any] = {}
     try:
         if sources.index is not None:
             place, kind = sources.index, "collection"
         elif sources.images is not None:
-            place = picture_collection(sources.images, main.reference, LeftOut(), device=device)
+            place = _picture_collection(sources.images, main.reference, LeftOut(), device=device)
             kind = "folder"
         elif examples is not None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="xfm-demo-")))
-            place, kind = example_collection(examples, folder, main.pretrained), EXAMPLES
+            place, kind = _example_collection(examples, folder, main.pretrained), EXAMPLES
             made[place] = main.pretrained
         else:
             return Searches([]), {"lacking": f"This tab is off: nothing is there to search. {lacking}"}
@@ -130,3 +130,22 @@ def _searches(
     searcher = searches.of(name)
     told = {"name": name, "kind": kind, "pictures": searcher.pictures, "calibrated": searcher.calibrated}
     return searches, {**told, "lacking": ""}
+
+
+def _example_collection(examples: Examples, folder: Path, model: Pretrained) -> Path:
+    place = folder / EXAMPLES
+    offers = list[Offer]()
+    for name, caption in examples.gallery.items():
+        path = folder / name
+        path.write_bytes(examples.pictures[name])
+        offers.append(Offer(name, str(path), path, name, {"caption": caption}))
+    with open_index(place, model, make=True) as index:
+        index.add(offers)
+    return place
+
+
+def _picture_collection(folder: Path, model: str, left_out: LeftOut, **running: Any) -> Path:
+    if is_index(folder):
+        raise UserError(f"{folder} is a collection: give it by --index {folder}")
+    with folder_index(folder, model, left_out, **running):
+        return folder / HIDDEN

@@ -78,7 +78,6 @@ def mask_captions(
 
 
 def _is_content(tokenizer: Tokenizer, pieces: Tensor) -> bool:
-    """Whether the pieces spell a word that carries content."""
     word = tokenizer.decode(pieces).strip()
     return bool(word) and word not in FUNCTION_WORDS
 

@@ -78,7 +78,6 @@ def _render(
     thumbnails: Thumbnails,
     log: Path,
 ) -> str:
-    """The page."""
     config: dict[str, Any] = details.get("config") or {}
     pretraining, manifest = read_curves(log), read_object(thumbnails.world / "world.json")
     return page_template("report.html", thumbnails).render(
@@ -155,7 +154,6 @@ def facts(
 
 
 def _by_clock(provenance: Mapping[str, Any]) -> str:
-    """How long the steps of a run by the clock took, and how many its recipe has."""
     if not (minutes := (provenance.get("position") or {}).get("minutes")):
         return ""
     wanted = recommended_steps(str(provenance.get("recipe")))
@@ -163,7 +161,6 @@ def _by_clock(provenance: Mapping[str, Any]) -> str:
 
 
 def _world_in_words(manifest: Mapping[str, Any]) -> str:
-    """How many objects training shows, and how many it never does."""
     objects = manifest.get("objects")
     if not isinstance(objects, dict) or not {"seen", "heldout"} <= set(objects):
         return ""
@@ -171,7 +168,6 @@ def _world_in_words(manifest: Mapping[str, Any]) -> str:
 
 
 def _match_in_words(fitted: Mapping[str, Any], kept: bool) -> str:
-    """How the matching head's odds become a probability."""
     if not {"slope", "bias", "pairs", "data"} <= fitted.keys():
         return ""
     scaled = f"sigmoid({fitted['slope']:.3g} x log-odds {fitted['bias']:+.3g})"
@@ -217,7 +213,6 @@ def tunings_in_words(details: Mapping[str, Any], least: float = math.inf) -> str
 
 
 def _probes_in_words(probes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """What the training rows chose for the probes of the model."""
     own = {name: one[OWN] for name, one in probes.items()}
     return "; ".join(
         f"{part_name(part)} {one['view']}, C {one['inverse_penalty']:g}" for part, one in own.items()
@@ -238,7 +233,6 @@ def small_run(scores: Mapping[str, Score], scale: float) -> str:
 
 
 def _about_scratch(parts: Mapping[Part, PartResult], config: Mapping[str, Any]) -> str:
-    """What the column of models that were not pre-trained holds, or why it is not there."""
     if not any(found.curves for found in parts.values()):
         return ""
     if config.get("scratch"):
@@ -270,7 +264,6 @@ def _pretraining_chart(
 
 
 def _tuning_chart(parts: Mapping[Part, PartResult]) -> str:
-    """One panel a task: the task and its baseline."""
     panels: dict[str, dict[str, Curve]] = {}
     for part, found in parts.items():
         for name, values in found.curves.items():

@@ -81,5 +81,4 @@ class Timetable:
 
     @property
     def _slowness(self) -> float:
-        """How much longer things take than `WORK` says."""
         return self._rest_took / self._rest_planned if self._rest_planned else 1.0

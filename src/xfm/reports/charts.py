@@ -6,7 +6,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -63,6 +63,25 @@ def read_validation(path: Path) -> dict[str, dict[str, Curve]]:
     return {kind: dict(curves) for kind, curves in kinds.items()}
 
 
+def _axes(panels: Mapping[str, Any], columns: int) -> "tuple[Figure, list[Any]]":
+    """A figure in `INK` with an empty axis a panel, under its title."""
+    from matplotlib.figure import Figure
+
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.1 * columns, 2.2 * rows), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, title in zip(axes, panels, strict=False):
+        axis.patch.set_alpha(0)
+        axis.set_title(textwrap.fill(title, TITLE), fontsize=9, color=INK, loc="left")
+        axis.tick_params(labelsize=7, colors=INK, length=2)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.spines[["left", "bottom"]].set(color=INK, alpha=0.4)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    return figure, [*axes[: len(panels)]]
+
+
 def small_multiples(
     panels: Mapping[str, Mapping[str, Curve]],
     columns: int = 4,
@@ -82,22 +101,11 @@ def small_multiples(
     Returns:
         An `<svg>` element; its ink is `currentColor`, so it reads on a light and a dark page.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.1 * columns, 2.2 * rows), layout="constrained")
-    figure.patch.set_alpha(0)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis, (title, curves) in zip(axes, panels.items(), strict=False):
-        axis.patch.set_alpha(0)
-        axis.set_title(textwrap.fill(title, TITLE), fontsize=9, color=INK, loc="left")
-        axis.tick_params(labelsize=7, colors=INK, length=2)
+    figure, axes = _axes(panels, columns)
+    for axis, curves in zip(axes, panels.values(), strict=True):
         axis.grid(True, color=INK, alpha=0.12, linewidth=0.6)
-        for side, spine in axis.spines.items():
-            spine.set_visible(side in ("left", "bottom"))
-            spine.set_color(INK)
-            spine.set_alpha(0.4)
         axis.set_xlim(0, last or max((max(steps, default=0) for steps, _ in curves.values()), default=0) or 1)
         axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         for mark in marks:
@@ -112,8 +120,6 @@ def small_multiples(
             axis.plot(steps, values, color=colour, linewidth=1.3, label=label)
         if len(curves) > 1:
             axis.legend(fontsize=7, frameon=False, labelcolor=INK)
-    for axis in axes[len(panels) :]:
-        axis.set_visible(False)
     return _svg(figure)
 
 
@@ -127,27 +133,13 @@ def histograms(panels: Mapping[str, Mapping[str, int]], columns: int = 4) -> str
     Returns:
         An `<svg>` element, as of `small_multiples`.
     """
-    from matplotlib.figure import Figure
-
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.1 * columns, 2.2 * rows), layout="constrained")
-    figure.patch.set_alpha(0)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis, (title, bins) in zip(axes, panels.items(), strict=False):
-        axis.patch.set_alpha(0)
-        axis.set_title(textwrap.fill(title, TITLE), fontsize=9, color=INK, loc="left")
+    figure, axes = _axes(panels, columns)
+    for axis, bins in zip(axes, panels.values(), strict=True):
         axis.bar(range(len(bins)), [*bins.values()], width=0.9, color=PALETTE[0])
         every = -(-len(bins) // 8) or 1
         begins = [place - 0.5 for place in range(0, len(bins), every)]  # a bin is named where it begins
         axis.set_xticks(begins, [*bins][::every])
-        axis.tick_params(labelsize=7, colors=INK, length=2)
         axis.grid(True, axis="y", color=INK, alpha=0.12, linewidth=0.6)
-        for side, spine in axis.spines.items():
-            spine.set_visible(side in ("left", "bottom"))
-            spine.set_color(INK)
-            spine.set_alpha(0.4)
-    for axis in axes[len(panels) :]:
-        axis.set_visible(False)
     return _svg(figure)
 
 
@@ -221,7 +213,6 @@ def _saved(figure: "Figure") -> str:
 
 
 def _svg(figure: "Figure") -> str:
-    """A figure as an `<svg>` element without prologue, timestamps or fixed ink."""
     text = _saved(figure)
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)

@@ -28,7 +28,6 @@ def table(scores: Mapping[str, Score], keys: Sequence[str]) -> str:
 
 
 def _cells(key: str, score: Score) -> tuple[str, ...]:
-    """A score as a row of the table."""
     some = [
         "-" if value is None else percent(value) for value in (score.scratch, score.chance, score.baseline)
     ]

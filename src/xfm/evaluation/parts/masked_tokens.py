@@ -62,7 +62,6 @@ def run_masked_tokens(context: Context) -> PartResult:
 def _examples(
     context: Context, rows: list[MaskedRow], masked: MaskedCaptions, predicted: dict[str, Array]
 ) -> list[MaskedExample]:
-    """Some captions with what each condition predicted."""
     tokenizer = context.pretrained.tokenizer
     owners, targets = masked.rows_of_targets().numpy(), masked.targets.numpy()
 
@@ -89,7 +88,6 @@ def _examples(
 
 
 def _with_gaps(context: Context, ids: torch.Tensor) -> str:
-    """A masked caption as text, every run of mask tokens shown as a gap."""
     tokenizer = context.pretrained.tokenizer
     pieces = [
         " ____" if gap else tokenizer.decode(list(run))

@@ -98,14 +98,12 @@ def _probe(
 
 
 def _nearest(features: Array, known: Array, neighbours: int) -> Array:
-    """[N] labels of the rows after those that are known."""
     train = LabelledFeatures(features[: len(known)], known)
     test = LabelledFeatures(features[len(known) :], np.empty(len(features) - len(known), known.dtype))
     return nearest_neighbours(train, test, neighbours)
 
 
 def _views(context: Context, model: XFM, pictures: torch.Tensor) -> dict[str, NDArray[np.float32]]:
-    """Every view of pictures [N, 3, S, S] uint8."""
     preprocessing = context.pretrained.preprocessing
 
     def batches() -> Iterator[torch.Tensor]:

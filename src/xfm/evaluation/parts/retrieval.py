@@ -59,7 +59,6 @@ def _retrieve(context: Context, result: PartResult, split: str, encoded: Encoded
 def _examples(
     ranked: Ranked, positives: Array, queries: list[str], candidates: list[str], seed: int
 ) -> list[RetrievalExample]:
-    """Some queries with their best candidates."""
     examples: list[RetrievalExample] = []
     ranks = ranked.ranks[Rule.RERANK]
     for query in pick_examples((ranks == 0).tolist(), SHOWN, seed):

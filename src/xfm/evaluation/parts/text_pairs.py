@@ -32,7 +32,6 @@ def add_probe_score(
 
 
 def _probe(context: Context, task: AnyTask, test: Sequence[LabelledText], blanked: Blanked) -> Probed:
-    """A linear probe on the frozen token 0 of the pairs."""
     config, size = context.config.probe, context.config.batch_size
     train = list(task.train_rows)[: config.train_rows or None]
     rows, settings = [*train, *test], TaskSettings(blanked=blanked)

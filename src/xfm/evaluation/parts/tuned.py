@@ -74,7 +74,6 @@ def _pair(relative: Relative, row: LabelledText, predicted: Choice, right: bool)
 def _add_zero_shot(
     context: Context, result: PartResult, task: AnyTask, place: str, rows: Sequence[Any]
 ) -> None:
-    """The same metrics of the pre-trained heads, before any fine-tuning."""
     data = SplitRows(task.train_rows)
     untuned = type(task)(context.pretrained, context.pictures, data, task.settings)
     add_scores(result, untuned, place, rows, untuned.predict(rows), {}, suffix="_zero_shot")
