@@ -61,7 +61,7 @@ def pictured(panel: Any, shown: list[Example]) -> Example:
 def test_only_what_the_model_gets_right_is_suggested(
     tiny: Running, visit: Go, runs: Any, examples: Examples
 ) -> None:
-    """The tab says how much that is; where it is nothing, everything stands there, and that is said."""
+    """The tab says how much that is."""
     gone = visit(tiny.address)
     right = dict[str, list[str]]()
     reason = pipeline("reasoning", runs["reasoning"])
@@ -79,12 +79,20 @@ def test_only_what_the_model_gets_right_is_suggested(
     suggestions = panel.locator("form + .suggestions .suggestion")
     suggestions.first.wait_for()
     assert suggestions.all_inner_texts() == right[pictured(panel, examples.tabs["compare"]).images[0]]
+    assert gone.faults == []
+
+
+def test_of_a_model_that_gets_nothing_right_all_is_suggested_and_that_is_said(
+    tiny: Running, visit: Go, examples: Examples
+) -> None:
+    gone = visit(f"{tiny.address}/#look")  # none of whose texts are questions
+    answer = json.dumps({"answers": [[{"answer": "a wrong one", "score": 1.0}]] * 24})
+    gone.page.route("**/v1/tasks/vqa", lambda route: route.fulfill(body=answer))
     panel = gone.tab("ask")
-    panel.locator("header", has_text="none of 24 such questions right").wait_for()
+    panel.locator("header", has_text="none of 24 such questions right, and these stand here").wait_for()
     suggestions = panel.locator("form + .suggestions .suggestion")
     suggestions.first.wait_for()
     assert suggestions.all_inner_texts() == examples.tabs["ask"][0].texts
-    assert gone.faults == []
 
 
 def test_truths_of_the_examples(examples: Examples) -> None:
