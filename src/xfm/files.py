@@ -263,7 +263,6 @@ def clear_leftovers(parent: Path, names: str) -> None:
 
 
 def _is_running(process: int) -> bool:
-    """Whether another process with that id is running."""
     if process == os.getpid():  # in a container, the killed process often had the same id
         return False
     try:

@@ -94,7 +94,6 @@ def _model_facts(folder: Path) -> dict[str, Any]:
 
 
 def _grid(vision: Any) -> dict[str, int] | None:
-    """Rows and columns of patches."""
     if not isinstance(vision, dict):
         return None
     side, patch = vision.get("image_size"), vision.get("patch_size")

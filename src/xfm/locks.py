@@ -93,7 +93,6 @@ def _make(folder: Path) -> list[Path]:
 
 
 def _lock(path: Path, folder: Path) -> int:
-    """A descriptor of the lock file, locked and with this process's name in it."""
     while True:
         handle = _open(path)
         mine = lock_file(handle, folder)
@@ -181,7 +180,6 @@ def _is_same(handle: int, path: Path) -> bool:
 
 
 def _holder(handle: int) -> str:
-    """Who holds the lock, in words."""
     try:
         found: dict[str, Any] = json.loads(os.pread(handle, 1000, 0))
         said = f"process {found['process']} on {found['host']} since {found['since']}"

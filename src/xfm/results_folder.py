@@ -243,7 +243,6 @@ def _unsigned(out: Path) -> Maker:
 
 
 def _trained_by(run: Path) -> str:
-    """The command of a run without results."""
     try:
         settings = read_text(run / "config.yaml").splitlines()
     except (OSError, ValueError):

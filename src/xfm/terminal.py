@@ -106,7 +106,6 @@ def _pass_over() -> None:
 
 
 def _sentence(error: BaseException, place: str, debug: bool) -> str:
-    """What is shown of an error."""
     if found := error if isinstance(error, UserError) else beneath(error):
         return str(found)
     if found := explain(error, place):
@@ -124,7 +123,6 @@ def _traceback(error: BaseException) -> str:
 
 
 def _kept(error: BaseException) -> str:
-    """Where the traceback of an internal error is."""
     import tempfile
 
     try:
@@ -272,7 +270,6 @@ def _quiet_hooks(debug: bool) -> Iterator[None]:
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
-    """One sentence on an error in a thread beside the command."""
     if failure.exc_value is not None and not isinstance(failure.exc_value, SystemExit):
         what = explain(failure.exc_value) or f"{failure.exc_type.__name__}: {first_line(failure.exc_value)}"
         print(f"xfm: beside the command: {printable(what)}", file=sys.stderr)

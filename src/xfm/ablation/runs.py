@@ -132,7 +132,6 @@ def _require_same(out: Path, settings: dict[str, object]) -> None:
 def _finished(
     recipe: Recipe, folder: Path, world: Path, config: AblationConfig, device: str, progress: bool
 ) -> dict[str, Score]:
-    """The scores of a run, which is trained and evaluated as far as it is not yet."""
     began = time.perf_counter()
     if not (folder / MODEL_FOLDER).exists():
         pretrain(recipe, folder, (folder / "config.yaml").exists(), progress, device)

@@ -79,7 +79,6 @@ def row_work(
 
 
 def _takes_gpu(device: str) -> bool:
-    """Whether models of this machine run on a GPU."""
     if device != "auto":
         return device != "cpu"
     import torch

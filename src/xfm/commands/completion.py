@@ -128,7 +128,6 @@ def _members(kind: Any) -> list[str]:
 
 
 def _known(verb: str, name: str) -> Iterable[str]:
-    """The values of options that are checked when the command runs."""
     from xfm.config.load import recipe_names
     from xfm.config.tasks import task_names
     from xfm.config.training import Precision

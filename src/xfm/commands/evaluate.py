@@ -84,7 +84,6 @@ _USED_BY_TEST = ("seed", "precision", "device", "max_bad")
 
 
 def _add_test_options(parser: ArgumentParser) -> None:
-    """What says which rows a fine-tuned model is scored on."""
     option(parser, "--test", "table of labelled rows for a fine-tuned model")
     option(parser, "--columns")
     option(parser, "--pictures")

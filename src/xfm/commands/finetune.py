@@ -76,14 +76,12 @@ _EMPTY = {"columns": ""}
 
 
 def _config_of(options: Sequence[str]) -> str | None:
-    """The file that the options, or the environment, name."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--config", nargs="?", default=os.environ.get("XFM_FINETUNE_CONFIG"))
     return first.parse_known_args(options)[0].config
 
 
 def _tasks() -> str:
-    """Every task that models are fine-tuned for, with its fields."""
     specs = task_specs(tunable=True)
     width = max(len(spec.name) for spec in specs)
     return "\n".join(f"  {spec.name:<{width}}  {fields_of(spec)}" for spec in specs)
@@ -144,7 +142,6 @@ def run(chosen: Namespace) -> None:
 
 
 def _apart(model: Path, base: str) -> str:
-    """What is said of a model whose folder holds an adapter alone."""
     from xfm.files import folder_size
     from xfm.modeling.adapters import is_adapter
 

@@ -96,14 +96,12 @@ def _columns(task: TaskSpec) -> str:
 
 
 def _tasks() -> str:
-    """Every task with what it answers, a line each."""
     specs = task_specs()
     width = max(len(spec.name) for spec in specs)
     return "\n".join(f"  {spec.name:<{width}}  {spec.summary}" for spec in specs)
 
 
 def _check(chosen: Namespace, task: TaskSpec) -> None:
-    """Refuse options that do not suit one another."""
     if chosen.resume and chosen.restart:
         raise UserError("--resume goes on with what OUT holds, --restart throws it away; give one of them")
     if chosen.out is None and (chosen.resume or chosen.restart):
@@ -172,7 +170,6 @@ def run(chosen: Namespace) -> None:
 def _together(
     chosen: Namespace, task: TaskSpec, source: "RowSource | Path", options: Any, keep: tuple[str, ...]
 ) -> None:
-    """Answer into a file, as one of those who do."""
     from xfm.inference.in_units.row_work import require_shareable
     from xfm.inference.in_units.targets import AnswersFile
     from xfm.inference.in_units.together import answer_together
@@ -197,7 +194,6 @@ def _together(
 def _print(
     chosen: Namespace, pipe: "Pipeline[Any, Any]", source: "RowSource", options: Any, root: Path | None
 ) -> None:
-    """Answer on standard output."""
     from xfm.data.left_out import LeftOut, left_out_lines
     from xfm.inference.gallery import Retrieval
     from xfm.inference.predict.direct import OneRow

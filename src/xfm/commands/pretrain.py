@@ -114,7 +114,6 @@ def _flagged(recipe: "Recipe", source: str, folder: Path) -> str:
 
 
 def _changes(names: str) -> "frozenset[Change]":
-    """What a resumed run may have otherwise."""
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if unknown := [name for name in wanted if name not in [*Change]]:
         raise UserError(f"--allow-changed {unknown[0]}: unknown; known: {', '.join(Change)}")

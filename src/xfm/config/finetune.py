@@ -197,7 +197,6 @@ class FinetuneConfig(TuningRates):
         self._check_labels()
 
     def _check_labels(self) -> None:
-        """Refuse what one kind of labels has no use for."""
         check_range("threshold", self.threshold, 0, 1)
         if not self.label_separator.strip():
             raise ValueError(

@@ -96,7 +96,6 @@ def special_settings() -> tuple[str, ...]:
 
 
 def _remove(values: dict[str, Any], name: list[str]) -> None:
-    """Leave out a field, and a group without any."""
     first, *rest = name
     if rest and isinstance(values.get(first), dict):
         _remove(values[first], rest)

@@ -77,7 +77,6 @@ def _listed_default(default: list[Any]) -> str:
 
 
 def _from_namespaces(value: Any) -> Any:
-    """Plain values of what jsonargparse keeps as a list's default."""
     if isinstance(value, Namespace):
         return (
             _from_namespaces(value["init_args"])

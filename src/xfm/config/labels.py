@@ -46,7 +46,6 @@ def class_weights_of(given: str | Mapping[Any, float]) -> ClassWeights:
 
 
 def _pairs(given: str | Mapping[Any, float]) -> list[tuple[object, object]]:
-    """Labels with their weights, as they were given."""
     if isinstance(given, Mapping):
         return [*given.items()]
     content: object = None

@@ -182,7 +182,6 @@ def _sentence(error: BaseException, options: Sequence[str] = ()) -> str:
 
 
 def _wanted(found: re.Match[str]) -> str:
-    """What to write instead of a value of another type, in words."""
     # Lists in the environment come here; those among the options are checked before.
     return f"give {WANTED[found[1]]}, not " if found[1] in WANTED else found[0]
 
@@ -199,7 +198,6 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _texts(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """The texts in nested values, with their dotted names."""
     if isinstance(values, str):
         yield name, values
     for key, value in values.items() if isinstance(values, Mapping) else ():

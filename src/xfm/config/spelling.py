@@ -206,12 +206,10 @@ def _names(value: str) -> list[str]:
 
 
 def _items(value: str) -> list[str]:
-    """One item as it is written, or those that stand in brackets."""
     return _names(value) if value.strip().startswith("[") else [value]
 
 
 def _listed(name: str, kind: Any, value: str, check: Check) -> str:
-    """The value of a list option with brackets."""
     (item,) = get_args(kind)
     if item is str:
         return json.dumps(_names(value))

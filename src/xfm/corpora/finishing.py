@@ -65,7 +65,6 @@ def put_in_place(
 
 
 def _indexed(shards: ShardUnits, units: Sequence[int], names: Sequence[str]) -> Iterator[IndexedShard]:
-    """The entries of the shards under their new names."""
     for number, name in zip(units, names, strict=True):
         for entry in open_index(shards.index(number)).shards():
             yield replace(entry, name=name)

@@ -62,7 +62,6 @@ def is_list(path: Path) -> bool:
 
 
 def _items(text: "_Text") -> Iterator[Any]:
-    """The items of a list that has been opened, and its end."""
     while text.next() != "]":
         yield text.value()
         if text.next() == ",":

@@ -89,7 +89,6 @@ class Judge:
         return replace(self._described(record, data, header), partial=partial)
 
     def _described(self, record: SourceRecord, data: bytes, header: Header) -> Judgement:
-        """A picture that is fit, by what is said of it."""
         parts, unfit = Counter(record.left_out), Counter[str]()
         captions = [
             one for one in record.captions if not (why := _unfit(one, self.config)) or unfit.update([why])

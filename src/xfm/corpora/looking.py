@@ -65,7 +65,6 @@ class LookUnits:
 
 
 def _look(record: SourceRecord, judge: Judge, names: frozenset[str], hashes: bool) -> tuple[bytes, int, int]:
-    """Digest of the bytes, perceptual hash and state of a record."""
     verdict = judge(record)
     if verdict.reason:
         return bytes(16), 0, _OUT
@@ -136,7 +135,6 @@ def dropped_rows(folder: Path, number: int) -> np.ndarray:
 
 
 def _save(path: Path, found: np.ndarray) -> None:
-    """Write an array that appears whole."""
     partial = path.with_name(f".{path.name}.partial-{socket.gethostname()}-{os.getpid()}")
     try:
         with partial.open("wb") as stream:

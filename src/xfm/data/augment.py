@@ -46,7 +46,6 @@ def _affine(pixels: Tensor, angle: float = 0, dx: float = 0, dy: float = 0, shea
 
 
 def _shear(level: float, sign: float) -> float:
-    """Degrees of a shear."""
     return math.degrees(math.atan(0.3 * level * sign))
 
 

@@ -74,7 +74,6 @@ def _remote_places(places: dict[str, RemoteConfig]) -> dict[str, dict[str, str]]
 
 
 def _places(config: DataConfig) -> Iterator[str]:
-    """The corpora that are read."""
     for stream in (*config.streams.values(), *config.validation.streams.values()):
         yield from (corpus.path for corpus in stream.corpora if stream.taken)
 

@@ -127,7 +127,6 @@ class PretrainingData:
         return sum(len(stream.positions(step)) for stream in self._streams)
 
     def _note_partial(self, partial: Sequence[BadRecord]) -> None:
-        """Log every picture that is used in part once."""
         for record in partial:
             if str(record.origin) not in self.partial:
                 self.partial[str(record.origin)] = record
@@ -210,7 +209,6 @@ def _open_stream(
 
 
 def _check_groups(name: str, setting: StreamConfig, sources: Sequence[RecordSource]) -> None:
-    """Refuse groups that a corpus or a batch would cut."""
     for corpus, source in zip(setting.corpora, sources, strict=True):
         if len(source) % corpus.group:
             raise UserError(

@@ -79,7 +79,6 @@ class PictureCache:
         return flat.view(3, height, width)
 
     def _catch_up(self) -> None:
-        """Learn of what other processes kept."""
         if (known := len(self._places)) < (count := len(self)):
             for key, offset, height, width in self._entries[known:count].tolist():
                 self._places[key] = (offset, height, width)

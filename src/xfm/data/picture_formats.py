@@ -262,7 +262,6 @@ def _webp_header(data: bytes) -> Header:
 
 
 def _tiff_header(data: bytes, tile_limit: int) -> Header:
-    """The first page's. Pillow turns its pixels itself."""
     if claims_too_much(data):
         raise PictureError("the picture's header is broken (its entries claim more bytes than the file has)")
     numbers = numbers_of(data)

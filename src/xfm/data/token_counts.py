@@ -83,7 +83,6 @@ def text_lengths(
 
 
 def _kept(place: Path, size: int) -> np.ndarray | None:
-    """What was counted before, if it is whole."""
     try:
         with open_regular(place) as stream:
             found = np.load(stream, allow_pickle=False)

@@ -95,7 +95,6 @@ def checked_tokenizer(text: str) -> str:
 
 # ---------------------------------------------------------------- tokens and ids
 def _check_vocabulary(content: Mapping[str, Any]) -> frozenset[int]:
-    """The ids that there are, of the model and of the added tokens."""
     model = content.get("model")
     kind = model.get("type", "BPE") if isinstance(model, dict) else None
     if not isinstance(model, dict) or kind not in _MODELS:

@@ -41,7 +41,6 @@ _POLL = 2
 
 @lru_cache(maxsize=16)
 def _warn_once(message: str, *details: str) -> None:
-    """Every phase of a run starts loaders of its own."""
     _log.warning(message, *details)
 
 

@@ -185,7 +185,6 @@ def case_of(record: Record, kind: SampleKind) -> PatientCase:
 
 
 def _several(value: Any) -> Sequence[Any]:
-    """The items of a list, or the one."""
     return value if isinstance(value, list) else [value]
 
 

@@ -80,7 +80,6 @@ def examine(
 
 
 def _examined(units: ExaminingUnits, count: int, progress: bool) -> Tally:
-    """The counts of all units."""
     tally, most = Tally(), units.config.examples
     engine = LocalPool(units.config.workers or cores())
     with tqdm(total=count, unit="record", desc="examining", disable=not progress) as bar:
@@ -95,7 +94,6 @@ def _examined(units: ExaminingUnits, count: int, progress: bool) -> Tally:
 
 
 def _diagnosis(path: str, units: ExaminingUnits, tally: Tally, count: int) -> Diagnosis:
-    """What the counts and all records together say."""
     config, kind = units.config, units.opening.kind
     records, pictures, said = units.seen(range(-(-count // PART)))
     harm = records["harm"].copy()
@@ -135,7 +133,6 @@ def _shown(one: Together) -> list[Shown]:
 
 
 def _write(found: Diagnosis, cases: Cases, out: Path, maker: Maker, config: DoctorConfig) -> None:
-    """The results. Of records that are shown, one at a time is in memory."""
     wanted = {number for kept in found.examples.values() for one in kept for number in one.numbers}
     table = found.kind == TABLE
     cards = {number: card_of(cases.case(number), table, config) for number in sorted(wanted)}

@@ -81,7 +81,6 @@ def short_digest(data: bytes) -> int:
 
 
 def _decoded(data: bytes, header: Header) -> tuple[Image.Image, str | None]:
-    """The upright picture, small where that is cheaper, and what is wrong with a part of it."""
     small = drafted(data, header, _SCALE) if looks_whole(data, header) else None
     if small is not None:
         return small, _grey_end(small) if header.orientation == 1 else None
@@ -113,6 +112,5 @@ def _odd_sides(header: Header, bounds: PictureBounds) -> list[Symptom]:
 
 
 def _extremes(picture: Image.Image) -> list[tuple[int, int]]:
-    """Lowest and highest value of each channel."""
     found = picture.getextrema()
     return found  # pyright: ignore[reportReturnType]  # of RGB, a pair a channel

@@ -123,7 +123,6 @@ def _kind_of(source: RecordSource, said: RecordSource, number: int) -> SampleKin
 
 
 def _kind_meant(texts: RecordSource, number: int) -> SampleKind:
-    """Of a record without its picture."""
     with suppress(BadRecordError):
         annotation = texts.record(number).annotation
         if {"image", "captions", "caption", "regions"} & annotation.keys():

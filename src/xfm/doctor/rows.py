@@ -76,7 +76,6 @@ def list_rows(
 
 
 def _chosen(table: Records, wanted: frozenset[str], sample: int, seed: int) -> Iterator[RawRow]:
-    """The rows, or a sample of them, for which they are counted first."""
     if not sample:
         return table.rows(wanted)
     places = set(spread(sum(1 for _ in table.rows(frozenset())), sample, seed).tolist())

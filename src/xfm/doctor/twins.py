@@ -105,7 +105,6 @@ def _alike(pictures: np.ndarray, config: DoctorConfig) -> Together:
 
 
 def _common(said: np.ndarray, total: int, config: DoctorConfig) -> Together:
-    """Records with a text that so many have."""
     own = np.unique(said)  # a record says a text once
     _, inverse, counts = np.unique(own["digest"], return_inverse=True, return_counts=True)
     often = counts[inverse] >= max(_COMMON, _COMMON_SHARE * total)

@@ -63,6 +63,5 @@ def text_flaws(text: object, caption: bool, most_words: int = 0) -> Iterator[Sym
 
 
 def _around(text: str, place: int) -> str:
-    """What stands around a place of a text."""
     start = max(0, place - 80)
     return ("..." if start else "") + excerpt(text[start:], 200)

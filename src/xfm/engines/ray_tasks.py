@@ -83,7 +83,6 @@ def _begin(ray: Any) -> None:
 
 
 def _outcome(ray: Any, task: Any) -> int:
-    """The number of a unit that was done."""
     try:
         return ray.get(task)
     except ray.exceptions.RayTaskError as error:

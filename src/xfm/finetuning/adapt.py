@@ -56,7 +56,6 @@ def merge_lora(module: nn.Module) -> dict[str, LowRank]:
 
 
 def _matrix(of_peft: Any) -> Tensor:
-    """A copy of the one matrix that a part of peft's holds."""
     (part,) = of_peft.values()
     return part.weight.detach().float().cpu().clone()
 

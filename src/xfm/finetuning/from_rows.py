@@ -130,7 +130,6 @@ def _started_again(out: Path) -> bool:
 
 
 def _check_shared(run: Session, budget: Budget) -> None:
-    """Refuse what one process does alone."""
     asked = {"a time limit": bool(budget.minutes), "folds": bool(run.config.folds), "a probe": run.probed}
     found = [what for what, wanted in asked.items() if wanted]
     if found and distributed.world() > 1:

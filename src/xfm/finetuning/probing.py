@@ -157,7 +157,6 @@ def encoded(task: Task[Any, Any, Any], rows: Sequence[Any], budget: float = inf)
 
 
 def _likeness(task: Task[Any, Any, Any], row: Any) -> tuple[tuple[str, ...], int]:
-    """Rows with like keys are cheap to encode together."""
     return tuple(map(str, task.pictures_of(row))), sum(map(len, task.texts_of(row)))
 
 

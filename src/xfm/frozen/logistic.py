@@ -195,13 +195,11 @@ class Regression:
         return loss, self.axes.T @ (by_weight - torch.outer(self.mean, by_level)), by_level
 
     def _scaled(self, given: LinearClassifier) -> LinearClassifier:
-        """A classifier of features as one of divided features."""
         if self._divisor is None:
             return given
         return LinearClassifier(given.weight * self._divisor[:, None], given.bias)
 
     def _unscaled(self, found: LinearClassifier) -> LinearClassifier:
-        """The other way round."""
         if self._divisor is None:
             return found
         return LinearClassifier(found.weight / self._divisor[:, None], found.bias)

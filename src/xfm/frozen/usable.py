@@ -55,7 +55,6 @@ def usable_features(
 
 
 def _why(source: FilePictures, index: int) -> str:
-    """Why a picture has no features."""
     try:
         source.picture(index)
     except UnreadablePicture as error:

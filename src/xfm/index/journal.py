@@ -104,7 +104,6 @@ class Journal:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """All of the block, or nothing of it."""
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
             yield self._database

@@ -331,7 +331,6 @@ def searched_text(one: SearchQuestion) -> str | None:
 
 
 def _hit(one: Near, score: float) -> FoundPicture:
-    """A picture that was found by its vector."""
     entry = one.entry
     return {
         "key": entry.key,

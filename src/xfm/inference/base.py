@@ -272,7 +272,6 @@ class Pipeline(ABC, Generic[Ready, Answer]):
     def _batches(
         self, items: Sequence[Item], encoded: EncodedPictures
     ) -> Iterator[tuple[list[int], InputBatch]]:
-        """Batches of rows of similar length, and which rows they are."""
         size, tokens = self.engine.batch_size, self.tokenise([item.texts for item in items])
         order = list(range(len(items)))
         if tokens is not None:

@@ -148,7 +148,6 @@ class EncodedPictures:
 
     @torch.inference_mode()
     def _encode(self, pictures: Sequence[Picture], needed: int) -> None:
-        """Encode pictures that are not there, of so many that are needed together."""
         engine = self._engine
         pixels = torch.stack([picture.pixels for picture in pictures]).to(engine.device)
         with engine.arithmetic():

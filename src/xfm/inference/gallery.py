@@ -122,7 +122,6 @@ class Gallery:
             return self.engine.model.project_image(states[:, 0])[index]
 
     def _keep(self, part: Sequence[Any]) -> None:
-        """Take candidates in, under the numbers that they came with."""
         self.numbers += range(self._seen, self._seen + len(part))
         self._seen += len(part)
         self.given += part

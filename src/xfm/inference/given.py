@@ -70,7 +70,6 @@ def sort_out(given: Any, fields: Sequence[Field]) -> One | Many | Stream:
 
 
 def _of_values(given: Any) -> One | Many | Stream:
-    """What has no columns."""
     if isinstance(given, np.ndarray) and not is_picture(given):
         return Many(given.tolist()) if given.ndim else One(given.item())
     if is_single(given):

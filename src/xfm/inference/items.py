@@ -118,7 +118,6 @@ def by_field(given: object, fields: Sequence[Field], options: Sequence[str] = ()
 
 
 def _meant(given: object, fields: Sequence[Field]) -> Field:
-    """The field that a value without a name is."""
     if given is None:
         raise UserError(f"the input is None; give what the task takes, such as {call(fields)}")
     required = [field for field in fields if not field.optional]

@@ -169,7 +169,6 @@ class Loaded(Pretrained):
 
 
 def _bare(picture: Any) -> Any:
-    """A picture without the name that a mapping gives it."""
     return by_field(picture, [_PICTURE])["image"]
 
 

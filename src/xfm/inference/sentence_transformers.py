@@ -184,7 +184,6 @@ class XFMVectors(FolderModule):
         return self.model.config.vector_width
 
     def _saved(self) -> Pretrained:
-        """The calibration belongs to the encoders as they were."""
         own = super()._saved()
         return replace(own, calibration=None) if self.learned else own
 

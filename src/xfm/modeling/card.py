@@ -68,7 +68,6 @@ def _task(task: TaskConfig) -> str:
 
 
 def _licences_of_parts(provenance: Mapping[str, Any]) -> str:
-    """A line for each model whose weights this one began with."""
     composed = _mapping(provenance.get("composed") or _mapping(provenance.get("began_with")).get("composed"))
     parts = {name: part for name in ("language", "vision") if (part := _mapping(composed.get(name)))}
     return "".join(

@@ -96,7 +96,6 @@ class DropPath(nn.Module):
 
 
 def _added(states: Tensor, rows: Tensor, branch: Callable[[Tensor], Tensor], scale: float) -> Tensor:
-    """States plus the scaled branch of some rows."""
     if len(rows) == len(states):
         return torch.add(states, branch(states), alpha=scale)
     added = branch(states.index_select(0, rows))

@@ -134,7 +134,6 @@ class FusionEncoder(nn.Module):
         return [found[place] for place in range(len(queries))]
 
     def _padded(self, queries: Sequence[FusionQuery]) -> Tensor:
-        """Queries on one image bank, of texts padded alike."""
         states = torch.cat([query.texts.states.index_select(0, query.text) for query in queries])
         mask = torch.cat([query.texts.mask.index_select(0, query.text) for query in queries])
         texts, memories = padded(mask), remember(memory_of(queries), states.shape[1])
@@ -144,7 +143,6 @@ class FusionEncoder(nn.Module):
         return states
 
     def _packed(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
-        """Queries of which those on one image bank follow one another."""
         reads = [query.read for query in queries if query.read is not None]
         partly = len(reads) == len(queries) and len(self.layers) > 1
         kinds = [int(read.shape[1] > 1) for read in reads] if partly else None

@@ -77,7 +77,6 @@ def _kept(
     generator: torch.Generator,
     wholes: Sequence[GlobalBatch],
 ) -> list[CachedContrast]:
-    """Of each batch what the contrast of all of them gives."""
     leaves = [
         replace(one, image=one.image.detach().requires_grad_(), text=one.text.detach().requires_grad_())
         for one in vectors
@@ -123,7 +122,6 @@ def _kept(
 
 
 def _within(compared: Similarities, start: int, count: int) -> Similarities:
-    """The comparison with the rows of one batch alone."""
     columns = slice(start, start + count)
     by_image, by_text = compared.by_image[:, columns], compared.by_text[:, columns]
     return replace(compared, by_image=by_image, by_text=by_text, same=compared.same[:, columns])

@@ -147,7 +147,6 @@ def _exponentials(rows: int, kept: range | list[int], generator: torch.Generator
 
 
 def _index(places: range | list[int], device: torch.device) -> slice | Tensor:
-    """An index for these places."""
     if isinstance(places, range):
         return slice(places.start, places.stop)
     return torch.tensor(places, dtype=torch.int64, device=device)

@@ -164,7 +164,6 @@ def _room(gpu: Gpu, config: PlanConfig) -> float:
 
 
 def _decided(precision: Precision) -> Precision:
-    """On a GPU."""
     return Precision.BF16 if precision is Precision.AUTO else precision
 
 
@@ -215,7 +214,6 @@ def _may_accumulate(recipe: Recipe) -> bool:
 
 
 def _size(name: str, stream: StreamConfig) -> tuple[str, str]:
-    """The option that gives a stream its size."""
     if stream.tokens:
         return f"--data.{name}.tokens", str(stream.tokens)
     return f"--data.{name}.batch_size", str(stream.batch_size)

@@ -141,13 +141,11 @@ class StepModel:
         return self._vision(wanted).without_gradient()
 
     def _learning(self, sizes: StepSizes) -> list[TextSizes]:
-        """Texts that are encoded with gradient."""
         clear = [one.texts for one in sizes.captioned.values()]
         masked = clear if self.weights.imlm and self._reaches("imlm", EncoderName.LANGUAGE) else []
         return [*clear, *masked, *([sizes.plain] if sizes.plain else [])]
 
     def _unlearned(self, sizes: StepSizes) -> list[TextSizes]:
-        """Texts that are encoded without."""
         alone = self.weights.imlm and not self._reaches("imlm", EncoderName.LANGUAGE)
         return [one.texts for one in sizes.captioned.values()] if alone else []
 
@@ -244,7 +242,6 @@ class StepModel:
         return total(token_head(self.a, count, width, width, words) for count in counts)
 
     def _other_heads(self, sizes: StepSizes) -> Demand:
-        """Projections, matching, boxes."""
         found, d, e = Demand(), self.language.width, self.model.projection
         for one in sizes.captioned.values():
             rows = one.texts.rows
@@ -258,7 +255,6 @@ class StepModel:
         return found
 
     def _contrast(self, sizes: StepSizes) -> Demand:
-        """Own rows with all rows, in both directions."""
         found = Demand()
         for one in sizes.captioned.values():
             own, everyone = one.texts.rows, one.everyone
@@ -277,5 +273,4 @@ class StepModel:
 
 
 def _counted(texts: TextSizes) -> int:
-    """Masked tokens as the head takes them."""
     return rounded(texts.rows * texts.masked, COUNT_STEP)

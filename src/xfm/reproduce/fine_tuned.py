@@ -105,7 +105,6 @@ def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], se
 
 
 def _restored(kind: str, data: SplitRows[Any], config: FinetuneConfig, setting: Setting) -> AnyTask:
-    """The task of a finished run, with the model that the run saved."""
     base = load_base(setting.folder / RUN / MODEL_FOLDER)
     config = replace(config, device=str(pick_device(setting.device)))
     pictures = Pictures(base.preprocessing)
@@ -132,13 +131,11 @@ def _score(
 
 
 def _predicted(task: AnyTask, rows: Sequence[Any], answers: Mapping[str, str]) -> list[Any]:
-    """Predictions, answers as the official list writes them."""
     predictions = task.predict(rows)
     return [answers.get(p, p) if isinstance(p, str) else p for p in predictions]
 
 
 def _summarise(found: Found, benchmark: Benchmark) -> None:
-    """Add the splits that are made of the others."""
     rows = sum(found.rows.values())
     found.chance |= benchmark.summary(found.chance)
     found.baseline |= benchmark.summary(found.baseline)

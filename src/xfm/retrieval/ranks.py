@@ -173,7 +173,6 @@ def _search_block(contrast: Tensor, positives: NDArray[np.bool_], size: int) -> 
 
 
 def _ranked(matched: Matched) -> Ranked:
-    """Ranks by contrast and by both re-ranked orders."""
     found, scores = matched.found, matched.scores()
     ranks = {
         Rule.CONTRAST: found.ranks,

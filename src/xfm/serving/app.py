@@ -161,7 +161,6 @@ async def _explained(request: Request, error: Exception) -> Response:
 
 
 def _said(error: RequestValidationError) -> str:
-    """The first thing that is wrong with a request, and where."""
     first: Any = error.errors()[0]
     where = ".".join(excerpt(str(part)) for part in first["loc"] if part != "body")
     if first["type"] == "extra_forbidden":

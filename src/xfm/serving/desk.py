@@ -196,7 +196,6 @@ class Desk:
 
 
 def _picture(read: Read, data: bytes | Sent, left: Pixels) -> Picture:
-    """A picture, whose size is looked at before it is decoded."""
     data = decoded(data) if isinstance(data, Sent) else data
     with suppress(PictureError):  # the reader says what is wrong with it
         left.take(*picture_size(data))

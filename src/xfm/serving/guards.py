@@ -117,7 +117,6 @@ class Guard:
         return _Refused(413, f"a request may have {self._config.body_bytes} bytes", "too_large")
 
     def _named(self, host: str) -> bool:
-        """Whether a Host header is an address, or a name of this server."""
         try:
             name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
         except ValueError:

@@ -205,7 +205,6 @@ def _add_search(router: APIRouter, desk: Desk, searches: Searches) -> None:
 def _listed(
     searcher: Searcher, query: SearchQuery, options: SearchOptions
 ) -> tuple[Shortlist, dict[str, str]]:
-    """The nearest pictures, and what they are called outside."""
     listed = searcher.shortlist(query, options)
     return listed, searcher.marks([one.entry.key for one in listed.near])
 

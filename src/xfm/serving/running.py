@@ -164,7 +164,6 @@ def _stopped(timer: asyncio.TimerHandle | None) -> None:
 
 
 async def _serve(server: Server, started: Callable[[str], None]) -> bool:
-    """Whether it was ended by SIGINT."""
     running = listener(server, started)
     loop = asyncio.get_running_loop()
     reloading: set[asyncio.Task[None]] = set()

@@ -90,7 +90,6 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
     @cached_property
     def _usual_box(self) -> Corners:
-        """It takes half a second, and several splits ask for it."""
         boxes = np.array([box for row in self.train_rows[:SAMPLED] for box in row.boxes])
         left, top, right, bottom = best_constant_box(boxes).tolist()
         return left, top, right, bottom

@@ -90,7 +90,6 @@ class Product:
 
 
 def _tensors(result: Any) -> list[Tensor]:
-    """Those of a result, which is one or several values."""
     parts = result if isinstance(result, Sequence) else [result]
     return [part for part in parts if isinstance(part, Tensor)]
 

@@ -63,7 +63,6 @@ def _name(rank: int) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Those of all processes, the first one's first."""
     others = re.compile(rf"{Path(BAD_FILE).stem}-(\d+)\.jsonl")
     found = {int(match[1]): path for path in folder.iterdir() if (match := others.fullmatch(path.name))}
     return [folder / BAD_FILE, *(found[rank] for rank in sorted(found))]

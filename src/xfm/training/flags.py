@@ -163,7 +163,6 @@ def slowed(lines: Sequence[LogLine], ends: Iterable[int] = ()) -> Flag | None:
 
 
 def _seconds(timed: Sequence[tuple[int, float]]) -> float:
-    """How long the steps of the lines took."""
     return sum((step - before) * seconds for (before, _), (step, seconds) in pairwise(timed))
 
 

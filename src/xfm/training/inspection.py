@@ -169,7 +169,6 @@ def _regions(part: RegionBatch, tokenizer: Tokenizer) -> list[str]:
 
 
 def _texts(tokens: Tokens, masked: MaskedTokens, tokenizer: Tokenizer) -> list[str]:
-    """The rows as escaped text in which what is masked is marked."""
     found = []
     for ids, mask, positions, labels in zip(
         tokens.ids, tokens.mask, masked.positions, masked.labels, strict=True

@@ -212,7 +212,6 @@ class RunLog(Callback):
                 self.on_event(step, "partial_picture", message, {"key": str(record.origin)})
 
     def _keep(self, step: int, moment: Moment) -> None:
-        """Keep how far the run is before a step."""
         if self._schedule is not None:
             self._schedule.write(step, moment)
 

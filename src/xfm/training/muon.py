@@ -38,7 +38,6 @@ class BatchedMuon(torch.optim.Muon):
                 self._update(matrices, group)
 
     def _update(self, matrices: Sequence[Tensor], group: dict[str, Any]) -> None:
-        """One step of matrices that are of one shape, up to their transposition."""
         lr, momentum = group["lr"], group["momentum"]
         directions = []
         for matrix in matrices:
@@ -98,5 +97,4 @@ def _factor(gram: Tensor, polynomial: tuple[float, float, float], steps: int) ->
 
 
 def _wide(matrix: Tensor) -> Tensor:
-    """A view of the matrix that is at least as wide as high."""
     return matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix

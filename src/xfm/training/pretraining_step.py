@@ -98,7 +98,6 @@ class PretrainingStep(StepLoss[Batch]):
         return random, no_grad(contrasted_vectors, part, policy, weights)
 
     def _parts(self, batch: Batch) -> list[Batch]:
-        """A batch, or every source of it that a loss needs."""
         weights, _ = self._learned(batch)
         found = batch.by_source.items() if self.by_source else ()
         return [part for name, part in found if is_needed(name, weights)] or [batch]
@@ -113,7 +112,6 @@ class PretrainingStep(StepLoss[Batch]):
         return pretraining_losses(model, part.batch, policy, weights, generator, whole, self.target)
 
     def _memory_of(self, size: int) -> NegativeQueue | None:
-        """The memory of a stretch that asks for so many pairs."""
         if self.memory is None or self.memory.size != size:
             self.memory = NegativeQueue(size) if size else None
         return self.memory
@@ -127,5 +125,4 @@ class PretrainingStep(StepLoss[Batch]):
         self.memory = NegativeQueue.of(state) if state else None
 
     def _learned(self, batch: Batch) -> tuple[LossConfig, GradientPolicy]:
-        """What a batch's losses weigh, and where their gradients go."""
         return self.data.stretch(batch.step).weights, self.policies[self.stage(batch)]

@@ -120,7 +120,6 @@ def _reached(recipe: Recipe) -> dict[str, list[str]]:
 
 
 def _position(config: TrainingConfig, steps: int) -> dict[str, Any]:
-    """Where a run stands, and what decides how long it is."""
     length = {"minutes": config.minutes} if config.minutes else {"of": config.steps}
     return {"steps": steps, **length, "batches": steps * config.accumulate}
 

@@ -45,7 +45,6 @@ def patiently(meet: Callable[[], T], timeout: timedelta) -> T:
 
 
 def _waiting(timeout: timedelta) -> str:
-    """Who waits where, from what torchrun tells its processes."""
     own, count, host, port = (
         os.environ.get(name, "?") for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     )
@@ -91,7 +90,6 @@ def name_of_round(store: Any, rank: int, count: int, timeout: timedelta) -> str:
 
 
 def _tell(store: Any, name: str, told: Set[str]) -> set[str]:
-    """Answer those that were not told yet."""
     new = set(store.get(_ASKED).decode().split()) - told
     for word in new:
         store.set(_told(word), name)

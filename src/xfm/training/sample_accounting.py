@@ -54,7 +54,6 @@ class SampleCounts:
 
 
 def _rows(batch: Batch, kind: str) -> int:
-    """How many samples of a stream are in a batch."""
     if kind == "text":
         return 0 if batch.text is None else len(batch.text.tokens.ids)
     shown = {"image": batch.image, "pair": batch.pair, "region": batch.region}[kind]

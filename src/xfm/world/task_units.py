@@ -221,7 +221,6 @@ def make_absence(studio: Studio, unit: Unit) -> Made:
 
 
 def _texts(unit: Unit, made: Made, field: str) -> list[str]:
-    """Training texts for the tokenizer."""
     return [row[field] for row in made.rows] if unit.split is Split.TRAIN else []
 
 

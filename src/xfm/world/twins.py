@@ -159,7 +159,6 @@ def _kinds(scene: Scene) -> list[ObjectType]:
 
 
 def _free(scene: Scene) -> list[Place]:
-    """The places that no object has."""
     taken = {item.place for item in scene.objects}
     return [place for place in Place if place not in taken]
 
@@ -218,7 +217,6 @@ def pruned(rng: Rng, told: Description, other: Scene, most: int) -> Description:
 
 
 def _shorter(told: Description) -> Iterator[Description]:
-    """The description without one of the things it says."""
     if told.background is not None:
         yield replace(told, background=None)
     if told.link is not None:

@@ -128,7 +128,6 @@ def annotation(rng: Rng, scene: Scene) -> dict[str, Any]:
 
 
 def _annotated(studio: Studio, unit: Unit, draw: Callable[[Rng], Scene]) -> Made:
-    """A shard of pictures with captions and regions."""
     rng, made = studio.rng(unit), Made(unit, count=unit.rows)
     with ShardWriter(studio.folder / "pretrain" / f"{unit.part}-{unit.index:05d}.tar") as shard:
         for i in range(unit.rows):

@@ -62,7 +62,6 @@ class FolderReader(GatheredReader):
 
 
 def _beside(picture: Path) -> dict[str, Any]:
-    """What the files beside a picture say of it."""
     limit = Limits().annotation_bytes
     text, annotation = picture.with_suffix(".txt"), picture.with_suffix(".json")
     if annotation.exists():

@@ -126,7 +126,6 @@ def _file_part(path: Path) -> Part:
 
 
 def _record(name: str, parts: dict[str, Part], twice: bool) -> SourceRecord:
-    """The record of what lies side by side."""
     if twice:
         return SourceRecord(name, flaw="two pictures or texts have this key")
     if "picture" not in parts:
@@ -166,7 +165,6 @@ def _said(parts: dict[str, Part]) -> dict[str, object]:
 
 
 def _captions(said: dict[str, object], parts: dict[str, Part]) -> tuple[str, ...]:
-    """The caption of the JSON, else that of the text."""
     caption = said.get("caption")
     if not isinstance(caption, str) or not caption.strip():
         try:

@@ -134,7 +134,6 @@ def _existing(text: str) -> str:
 
 
 def _pattern(text: str) -> str:
-    """A path as a pattern in which the names of folders that exist are no patterns."""
     literal = _existing(text)
     return glob.escape(literal) + text[len(literal) :]
 

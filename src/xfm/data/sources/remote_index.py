@@ -63,7 +63,6 @@ def _download(file: RemoteFile, path: Path, reader: RemoteReader) -> None:
 
 @contextlib.contextmanager
 def _told(file: RemoteFile) -> Iterator[None]:
-    """What a store refuses, as a sentence."""
     try:
         yield
     except OSError as error:

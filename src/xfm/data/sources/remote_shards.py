@@ -135,7 +135,6 @@ def _opened(address: str, settings: RemoteConfig) -> RemoteCorpus:
 
 
 def _of_server(address: str, folder: str, last: str, reader: RemoteReader) -> RemoteCorpus:
-    """The same on a web server."""
     try:
         index = fetched_index(reader.find(f"{folder}/{INDEX}"), reader)
     except (FileNotFoundError, RefusedError):  # some servers say neither what is there nor what is not

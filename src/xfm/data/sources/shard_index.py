@@ -193,7 +193,6 @@ def open_index(path: Path) -> SavedIndex:
 
 
 def _header(path: Path, head: bytes, size: int) -> tuple[tuple[int, int, int], bytes]:
-    """Shards, records and bytes of names, and the digest."""
     if len(head) < _HEADER.size or head[:8] != _MAGIC:
         raise _damaged(path, "it does not begin as one")
     _, version, unused, shards, records, names, digest = _HEADER.unpack(head)

@@ -113,7 +113,6 @@ class ShardSource(RecordSource):
         return "\n".join([str(self.kind), *(lines[number] for number in numbers)])
 
     def _located(self, index: int) -> tuple[int, int]:
-        """The shard's place in the table, and the row in the shard."""
         turn = int(self._ends.searchsorted(index, "right"))
         shard, row = int(self._numbers[turn]), index - (int(self._ends[turn - 1]) if turn else 0)
         table, as_text = self._table, self.kind is SampleKind.TEXT
@@ -218,6 +217,5 @@ def _reach(spans: np.ndarray) -> tuple[int, int]:
 
 @lru_cache(maxsize=16)
 def _texts_among(index: ShardIndex, shard: int) -> np.ndarray:
-    """The rows of a shard that have a JSON or a text."""
     start = index.table.start(shard)
     return text_rows(index.spans(start, start + index.table.counts(shard)))

@@ -64,7 +64,6 @@ def _is_content(kind: "DataType") -> bool:
 
 
 def _parts(array: Any, values: list[Any]) -> list[Any]:
-    """The values of each row of lists."""
     offsets = array.offsets.to_pylist()
     spans = zip(offsets[:-1], offsets[1:], _valid(array), strict=True)
     return [_checked(values[begin:end]) if there else None for begin, end, there in spans]

@@ -137,7 +137,6 @@ def _known(
     size: int | None,
     classes: Mapping[str, list[str]] | None = None,
 ) -> Records:
-    """A table whose columns are known."""
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(f"{table}: the column {excerpt(twice[0])!r} is there twice; rename one of them")
 

@@ -60,7 +60,6 @@ class _Walk:
         return place + 1
 
     def _value(self, place: int, kind: int, ways: Inside, path: tuple[int, ...], depth: int) -> int:
-        """A value, which is told where a path leads to it."""
         if depth > _DEEPEST:
             raise ValueError("too deep")
         if kind in (4, INT32, INT64):

@@ -78,7 +78,6 @@ def _plain(cell: Any) -> Any:
 
 @contextmanager
 def _opened(path: Path, sheet: str | None, note: bool = False) -> Iterator[Any]:
-    """A sheet, open for reading row by row."""
     try:
         from xfm.data.tables.workbook_parts import Reader
     except ImportError:

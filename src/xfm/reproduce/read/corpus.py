@@ -102,12 +102,10 @@ def folder_of(places: Sequence[Path], picture: Path, where: str) -> Path:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is a picture, or at least others beside its place."""
     folder = os.path.dirname(path)
     return os.path.isfile(path) or (os.path.isdir(folder) and bool(os.listdir(folder)))
 
 
 def _listed(folder: Path) -> str:
-    """The first names in a folder."""
     names = sorted(os.listdir(folder))
     return (", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")) or "nothing"

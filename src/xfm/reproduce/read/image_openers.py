@@ -25,7 +25,6 @@ _USAGES = {"public": "PublicTest", "private": "PrivateTest"}
 
 # ---------------------------------------------------------------- pictures in files of their own
 def _files(dataset: Any) -> Opened:
-    """Rows of a data set whose loader gives paths."""
     names = tuple(map(str, dataset.classes))
     pairs = (dataset[place] for place in range(len(dataset)))
     return [Labelled(Path(path), names[int(label)]) for path, label in pairs], names

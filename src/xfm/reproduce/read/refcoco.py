@@ -113,7 +113,6 @@ class _Boxes:
 
 
 def _by_id(rows: Sequence[TableRow]) -> tuple[dict[int, TableRow], list[str]]:
-    """Rows by their id, and which have none."""
     found: dict[int, TableRow] = {}
     odd: list[str] = []
     for row in rows:

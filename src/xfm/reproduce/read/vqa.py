@@ -94,7 +94,6 @@ def built_answers(questions: Iterable[Question]) -> tuple[str, ...]:
 
 
 def _answer_list(folder: Path, questions: Iterable[Question]) -> tuple[tuple[str, ...], str]:
-    """The answers to rank on, and where they come from."""
     path = folder / "answer_list.json"
     if not path.is_file():
         answers = built_answers(questions)

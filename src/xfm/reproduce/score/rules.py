@@ -102,7 +102,6 @@ def score_captions_briefly(rows: Sequence[Described], predictions: Sequence[str]
 def _by_place(
     rows: Sequence[Described], predictions: Sequence[str]
 ) -> tuple[dict[int | str, str], dict[int | str, Sequence[str]]]:
-    """Predicted and given captions by the number of the row."""
     predicted: dict[int | str, str] = dict(enumerate(predictions))
     given: dict[int | str, Sequence[str]] = {place: row.captions for place, row in enumerate(rows)}
     return predicted, given

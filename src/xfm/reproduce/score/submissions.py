@@ -123,7 +123,6 @@ def _is_finished(path: Path) -> bool:
 
 
 def _glue_files(out: Path, edition: Edition) -> list[Path]:
-    """What the server wants, where evaluations write it."""
     files: list[Path] = []
     for task, layout in FORMATS.items():
         own = edition if task.value in benchmark_recipes(edition) else Edition.RECOMMENDED
