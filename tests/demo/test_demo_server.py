@@ -14,6 +14,7 @@ from tests.demo.conftest import Open, ask
 from tests.evaluation.tiny import draw
 from tests.inference.models import save, tuned
 from tests.refusals import expect_refusal
+from tests.serving.client import shown
 from tests.serving.conftest import Running, png
 from xfm.cli import parse_command
 from xfm.demo.about import TABS, commands
@@ -22,7 +23,6 @@ from xfm.demo.opening import with_tuned
 from xfm.demo.pages import HEADERS, page_files
 from xfm.inference.attention import attention_maps
 from xfm.modeling.folder import load_model
-from xfm.serving.client import shown
 from xfm.world.catalog import load_objects
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*may have changed the parts")

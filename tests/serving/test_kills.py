@@ -20,11 +20,11 @@ import pytest
 from tests.alike import thorough
 from tests.evaluation.tiny import COLOURS, draw
 from tests.processes import XFM, Running, run
+from tests.serving.client import shown
 from tests.serving.conftest import png
 from tests.serving.process import Served
 from xfm.errors import UserError
 from xfm.index.journal import FILE, Journal
-from xfm.serving.client import shown
 
 KILLS = int(os.environ.get("XFM_KILLS", "1"))
 AGAIN = 5.0

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from tests.pages import ROOT, run_python
+from tests.serving.client import shown
 from tests.serving.conftest import Running, png
 from xfm.config.serving import ServeConfig
 from xfm.inference.pipeline import pipeline
 from xfm.inference.sentence_folder import write_sentence_folder
 from xfm.serving.app import Server
-from xfm.serving.client import shown
 from xfm.serving.models import Models
 from xfm.serving.searches import Searches
 

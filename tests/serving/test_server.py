@@ -23,6 +23,7 @@ import torch
 from tests.evaluation.tiny import COLOURS
 from tests.inference.models import TASKS, save, tuned
 from tests.refusals import expect_refusal
+from tests.serving.client import shown
 from tests.serving.conftest import Running, png
 from xfm.config.labels import LabelKind
 from xfm.config.pipelines import UrlRules
@@ -30,7 +31,6 @@ from xfm.config.serving import ServeConfig
 from xfm.inference.loading import load
 from xfm.inference.pipeline import pipeline
 from xfm.serving.app import Server
-from xfm.serving.client import shown
 from xfm.serving.models import Models
 from xfm.serving.searches import Searches
 

@@ -14,10 +14,10 @@ import pytest
 
 from tests.index.conftest import postgres_address
 from tests.index.proxy import Proxy
+from tests.serving.client import shown
 from tests.serving.conftest import Running, png
 from xfm.index.opening import open_index
 from xfm.index.sources import FolderSupply
-from xfm.serving.client import shown
 
 pytest.importorskip("psycopg")
 

@@ -1,1 +1,1 @@
-"""The HTTP API: requests of many clients answered together, within bounds, and a client for it."""
+"""The HTTP API: requests of many clients answered together, within bounds."""

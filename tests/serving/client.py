@@ -1,0 +1,62 @@
+"""Requests as a client sends them."""
+
+import base64
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfm.data.picture_formats import format_of
+from xfm.errors import UserError
+
+Item = str | bytes | Path
+
+
+def shown(item: Item) -> str:
+    """A text as it is, a picture as a data URL."""
+    if isinstance(item, str):
+        return item
+    data = item.read_bytes() if isinstance(item, Path) else item
+    kind = (format_of(data) or ".png").removeprefix(".")
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+class Client:
+    def __init__(self, address: str, key: str | None = None) -> None:
+        self.address, self.key = address, key
+
+    def embed(self, inputs: Sequence[Item]) -> NDArray[np.float32]:
+        told = {"input": [shown(one) for one in inputs], "encoding_format": "base64"}
+        data = self._post("/v1/embeddings", told)["data"]
+        return np.stack([np.frombuffer(base64.b64decode(one["embedding"]), "<f4") for one in data])
+
+    def rerank(self, query: Item, documents: Sequence[Item], **more: Any) -> list[tuple[int, float]]:
+        told = {"query": shown(query), "documents": [shown(one) for one in documents], **more}
+        return [(one["index"], one["relevance_score"]) for one in self._post("/v2/rerank", told)["results"]]
+
+    def ask(self, task: str, inputs: Sequence[Mapping[str, Any]], **options: Any) -> list[Any]:
+        given = [{name: _field(value) for name, value in one.items()} for one in inputs]
+        return self._post(f"/v1/tasks/{task}", {"input": given, "options": options})["answers"]
+
+    def search(self, text: str | None = None, image: Item | None = None, **options: Any) -> dict[str, Any]:
+        return self._post("/search", {"text": text, "image": image and shown(image), **options})
+
+    def _post(self, route: str, told: dict[str, Any]) -> Any:
+        headers = {"content-type": "application/json", "authorization": f"Bearer {self.key}"}
+        request = urllib.request.Request(self.address + route, json.dumps(told).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise UserError(json.load(error)["error"]["message"]) from error
+
+
+def _field(value: Any) -> Any:
+    if isinstance(value, bytes | Path):
+        return shown(value)
+    return [_field(one) for one in value] if isinstance(value, list | tuple) else value
