@@ -223,9 +223,8 @@ def foretelling(folder: Path) -> Iterator[None]:
         while not over.wait(LOOK_EVERY):
             record = read_schedule(folder / SCHEDULE)
             if record and (share := record[-1].share) >= LOOK_AT:
-                steps = 10 * round(
-                    0.1 * (len(record) - 1) / float(np.interp(share, *zip(*PACE, strict=True)))
-                )
+                done = float(np.interp(share, [at for at, _ in PACE], [part for _, part in PACE]))
+                steps = 10 * round(0.1 * (len(record) - 1) / done)
                 return tqdm.write(f"    About {steps:,} steps in all at this pace: {outlook(steps)}.")
 
     thread = Thread(target=watch, daemon=True)
