@@ -171,3 +171,20 @@ def test_headers_and_files_out_of_proportion(
     monkeypatch.setattr(headers.os, "sysconf", lambda name: 10)
     with expect_refusal("of memory here; take a machine with more"):
         read(path)
+
+
+def test_two_threads_that_load_at_once_leave_modules_as_they_were():
+    register, waiting = nn.Module.register_parameter, threading.Event()
+
+    def load() -> None:
+        waiting.set()
+        with without_weights():
+            nn.Linear(2, 2)
+
+    with without_weights():
+        other = threading.Thread(target=load)
+        other.start()
+        waiting.wait()
+        other.join(0.2)  # it waits for this block to end
+    other.join()
+    assert nn.Module.register_parameter is register

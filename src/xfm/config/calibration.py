@@ -3,6 +3,9 @@
 import math
 from dataclasses import dataclass
 
+MOST = 1e3
+"""Of slope and bias: beyond, every probability is 0 or 1."""
+
 
 @dataclass(frozen=True)
 class PresenceFit:
@@ -78,9 +81,9 @@ class MatchCalibration:
     presence: PresenceFit | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.slope) and self.slope >= 0):
-            raise ValueError(f"slope is {self.slope}, not a number from 0")
-        if not math.isfinite(self.bias):
-            raise ValueError(f"bias is {self.bias}, not a number")
+        if not 0 <= self.slope <= MOST:
+            raise ValueError(f"slope is {self.slope}, not a number from 0 to {MOST:g}")
+        if not abs(self.bias) <= MOST:
+            raise ValueError(f"bias is {self.bias}, not a number of at most {MOST:g}")
         if self.pairs < 1:
             raise ValueError(f"it was fitted on {self.pairs} pairs")

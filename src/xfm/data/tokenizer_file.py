@@ -28,7 +28,7 @@ _NORMALIZERS = frozenset({
     "Prepend", "Precompiled", "ByteLevel", "Sequence",
 })  # fmt: skip
 _PRE_TOKENIZERS = frozenset({
-    "BertPreTokenizer", "ByteLevel", "CharDelimiterSplit", "Digits", "FixedLength", "Metaspace",
+    "BertPreTokenizer", "ByteLevel", "CharDelimiterSplit", "Digits", "Metaspace",
     "Punctuation", "Split", "UnicodeScripts", "Whitespace", "WhitespaceSplit", "Sequence",
 })  # fmt: skip
 _PROCESSORS = frozenset({

@@ -167,7 +167,7 @@ def without_weights() -> Iterator[None]:
 
     Buffers are computed as always. Other threads may build modules meanwhile; they are not concerned.
     """
-    register, here = nn.Module.register_parameter, threading.get_ident()
+    here = threading.get_ident()
 
     def on_meta(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
         if param is not None and not param.is_meta and threading.get_ident() == here:
@@ -175,6 +175,7 @@ def without_weights() -> Iterator[None]:
         register(self, name, param)
 
     with _BUILDING, WithoutMemory():
+        register = nn.Module.register_parameter  # a thread that waited would have read the other one's
         nn.Module.register_parameter = on_meta
         try:
             yield

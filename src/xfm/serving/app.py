@@ -47,7 +47,7 @@ class Server:
         self.models, self.searches, self.config = models, searches, config
         self.measures = Measures(lambda: self.desk.batcher.waiting)
         self.desk = Desk(models, config, self.measures.batch)
-        self.ready = False
+        self.ready, self._reloading = False, asyncio.Lock()
         self.app = FastAPI(
             title="xfm",
             version=version("xfm"),
@@ -118,8 +118,9 @@ class Server:
     async def reload(self) -> None:
         """Load the models again, and go over to them; requests that run are answered by the old ones."""
         try:
-            names = await asyncio.to_thread(self.models.reload)
-        except UserError as error:
+            async with self._reloading:
+                names = await asyncio.to_thread(self.models.reload)
+        except Exception as error:
             LOG.error("the models stay as they are: %s", printable(str(error)))
         else:
             LOG.info("loaded again: %s", ", ".join(names))
