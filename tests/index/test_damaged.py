@@ -175,6 +175,9 @@ DAMAGES: dict[str, Damage] = {
     "told of other kinds": rows(told='["p0", 7, "wide", null, {}]'),
     "told of half letters": rows(told='["p0", "\\ud800", 32, 32, {}]'),
     "told of lists": rows(told='["p0", "p0.png", 32, 32, {"n": [1]}]'),
+    "told of endless numbers": rows(told=f'["p0", "p0.png", 1{"0" * 400}, 32, {{}}]'),
+    "told of broken sizes": rows(told='["p0", "p0.png", 1e308, NaN, {}]'),
+    "told of numbers that are none": rows(told='["p0", "p0.png", 32, 32, {"n": NaN}]'),
     "told of no size": rows(told='["p0", "p0.png", 0, -1, {}]'),
     "pixels garbled": rows(pixels=b"x" * 99),
     "large pixels": rows(pixels=png(8000)),
@@ -249,6 +252,23 @@ def test_a_journal_that_another_holds_is_not_called_damaged(
     holder.close()
     assert "damaged" not in str(caught.value)
     assert "remove" not in str(caught.value)
+
+
+def test_a_store_with_rows_that_the_journal_does_not_know_takes_none(whole: Path, tmp_path: Path) -> None:
+    """It would have each of them twice."""
+    place = shutil.copytree(whole, tmp_path / "index")
+    (place / FILE).unlink()
+    with pytest.raises(UserError, match="build the collection again"):
+        write(place)
+
+
+def test_a_pipe_in_place_of_rows_is_damage(whole: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(whole, tmp_path / "index")
+    (path,) = place.glob(DATA)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match=r"is a pipe or a device.*build the collection again"):
+        lance.LanceStore(place / LANCE, AboutIndex.read(place).width)
 
 
 def test_a_full_disk_under_the_journal_asks_for_room_and_nothing_more(tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ class AboutIndex:
                 [store.get(name, "") for name in _SERVER] if isinstance(store, dict) else [None, "", ""]
             )
             fields = {name: Kind(kind) for name, kind in told["fields"].items()}
-            if not all(isinstance(one, str) for one in (told["model"], address or "", table, own)):
+            texts = [told["model"], table, own, *([address] if isinstance(store, dict) else [])]
+            if not all(isinstance(one, str) for one in texts):
                 raise TypeError("model, address, table and id are texts")
             return cls(told["model"], [float(one) for one in told["probe"]], address, table, fields, own)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -56,6 +56,8 @@ class LanceStore:
     def __init__(self, folder: Path, width: int, make: bool = True) -> None:
         self.place, self._width = folder, width
         self._known = (0, 0)  # a version of the table, and the lists that a search of it looks at
+        if odd := next((one for one in folder.rglob("*") if not (one.is_file() or one.is_dir())), None):
+            raise ValueError(f"{odd.name} is a pipe or a device")
         # Every call sees what other processes have added before it.
         self._database = lancedb.connect(str(folder), read_consistency_interval=timedelta(0))
         if not make or (folder / f"{TABLE}.lance").exists():

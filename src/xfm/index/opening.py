@@ -1,5 +1,6 @@
 """Collections are made and opened here: folder, journal, store and model together."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -9,10 +10,11 @@ import numpy as np
 
 from xfm.config.model import lacks
 from xfm.config.next_command import command_line
-from xfm.errors import UserError
+from xfm.errors import UserError, amount
 from xfm.index.about import FILE as ABOUT
 from xfm.index.about import HIDDEN, AboutIndex
 from xfm.index.index import Index, probe_of
+from xfm.index.journal import FILE as JOURNAL
 from xfm.index.journal import Journal, State
 from xfm.index.server_address import without_password
 from xfm.index.store import Store
@@ -104,7 +106,7 @@ def open_index(
     with locked(place), ExitStack() as undo:
         if not there:
             about.write(place)
-            undo.callback((place / ABOUT).unlink)
+            undo.callback(_clear, place)
         with _opened(place, about, engine, readonly=False, address=address) as index:
             undo.pop_all()
             yield index
@@ -123,7 +125,20 @@ def _opened(
     with closing(Journal(place, readonly)) as journal:
         new = not readonly and not journal.counts()[State.STORED]
         with closing(_store(place, about, address, readonly, make=new)) as store:
+            if new and not any(journal.counts().values()) and store.count():
+                rows = amount(store.count(), "row")
+                raise UserError(
+                    f"{place} is damaged (its journal knows nothing of {rows}): remove it, and build the "
+                    "collection again"
+                )
             yield Index(place, about, engine, store, journal)
+
+
+def _clear(place: Path) -> None:
+    """Leave nothing of a new collection that was refused, so that the next try finds an empty folder."""
+    for path in (place / ABOUT, *place.glob(f"{JOURNAL}*")):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(place / LANCE, ignore_errors=True)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -49,7 +50,9 @@ class IndexedPicture:
         texts = [self.key, self.source, *self.metadata, *(one for one in cells if isinstance(one, str))]
         if not all(isinstance(one, str | int | float) for one in cells) or not all(map(is_text, texts)):
             raise ValueError("it has a row of other kinds")
-        if self.width < 1 or self.height < 1:
+        if not all(math.isfinite(one) for one in cells if isinstance(one, float)):
+            raise ValueError("it has a row with a number that is none")
+        if not all(type(side) is int and 0 < side < 1 << 31 for side in (self.width, self.height)):
             raise ValueError("it has a picture of no size")
 
 

@@ -260,7 +260,8 @@ class TableRow(Mapping[str, Any]):
             )
         folder = self.root or self.file.parent
         # Of the table's own folder a folder beside it may be meant, of one that was given nothing above it.
-        within = Path("/") if self.free else self.root or folder / ".."
+        beside = folder.resolve().parent
+        within = Path("/") if self.free else self.root or (beside if beside != beside.parent else folder)
         path = path_below(folder, name if not self.free else str(home_path(name)), within)
         if path is None:
             raise self.error(
