@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,7 +148,8 @@ def fitted_temperature(probabilities: Array, truth: NDArray[np.bool_], several: 
         return -float(likelihood.sum(axis=1).mean())
 
     within = (float(np.log(_LOWEST)), float(np.log(_HIGHEST)))
-    return float(np.exp(minimize_scalar(loss, bounds=within, method="bounded").x))
+    found: Any = minimize_scalar(loss, bounds=within, method="bounded")
+    return float(np.exp(found.x))
 
 
 def platt(odds: Floats, true: NDArray[np.bool_]) -> tuple[float, float]:

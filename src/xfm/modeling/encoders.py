@@ -27,7 +27,7 @@ class Layered(Protocol):
     """What trainings ask of an encoder: its layers have learning rates of their own, and are sharded."""
 
     @property
-    def layers(self) -> Sequence[nn.Module]:
+    def layers(self) -> Sequence[nn.Module] | nn.ModuleList:
         """The layers, from the first on; one may name parts of itself as `units` that are gathered alone."""
         ...
 
