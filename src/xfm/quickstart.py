@@ -215,7 +215,7 @@ def foretelling(folder: Path) -> Iterator[None]:
     import numpy as np
     from tqdm import tqdm
 
-    from xfm.training.schedule import SCHEDULE, read_schedule
+    from xfm.training.schedule_log import SCHEDULE, read_schedule
 
     over = Event()
 

@@ -154,7 +154,7 @@ def test_a_table_may_name_pictures_below_a_folder_that_the_command_names(
         assert f"{len(names)} known." in cli.prints(*build, *more, "--out", out)
     table.write_text("image\n/etc/hostname.png\n")
     assert "0 new; 1 that cannot be read" in cli.prints(*build, "--pictures", photos, "--out", tmp_path / "2")
-    assert f"lies outside {photos}: give --pictures" in cli.errors
+    assert f"lies outside {photos}" in cli.errors
 
 
 @pytest.mark.parametrize(

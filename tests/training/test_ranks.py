@@ -118,7 +118,7 @@ def test_what_each_process_remembers_goes_on_with_it(tmp_path: Path) -> None:
     assert ended.status == 0, ended.err[:3000]
     early, late = (checkpoint_path(tmp_path / "run", step) for step in (2, 4))
     first, second = (load_file(early / f"random-{rank:05d}.safetensors") for rank in (0, 1))
-    assert not torch.equal(first["memory|image_identity"], second["memory|image_identity"])
+    assert not torch.equal(first["negatives|image_identity"], second["negatives|image_identity"])
     whole = load_file(late / "model.safetensors")
     shutil.copytree(tmp_path / "run", tmp_path / "alone")
     for run_folder in (tmp_path / "run", tmp_path / "alone"):
