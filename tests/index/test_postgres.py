@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.evaluation.tiny import draw
 from tests.index.conftest import WIDTH, postgres_address, rows_of, unit
 from tests.refusals import expect_refusal
 from xfm.errors import UserError
 from xfm.index.conditions import Condition, Relation
+from xfm.index.offers import Offer
 from xfm.index.opening import open_index
 from xfm.index.rows import Row
 from xfm.index.server_address import without_password
@@ -88,7 +90,7 @@ def test_a_search_needs_no_right_but_to_read(name: str, kind: str) -> None:
 def test_two_collections_do_not_share_a_table(model: Path, tmp_path: Path, name: str) -> None:
     given = {"make": True, "address": postgres_address(), "table": name}
     with open_index(tmp_path / "one", model, **given) as index:
-        index.store.add(rows_of(unit(np.random.default_rng(2), 2, index.about.width)), replacing=False)
+        index.add([Offer(f"k{number}", "", draw("red", "blue", number)) for number in range(2)])
     with (
         expect_refusal(f"the table {name}", "2 rows", "--table"),
         open_index(tmp_path / "two", model, **given),

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.evaluation.tiny import draw
 from tests.index.conftest import WIDTH, postgres_address, rows_of, unit
 from tests.index.proxy import Proxy
 from tests.processes import XFM, Running, run
 from tests.refusals import expect_refusal
+from xfm.index.offers import Offer
 from xfm.index.opening import open_index
 from xfm.index.rows import Row
 from xfm.index.store import StoreError
@@ -65,7 +67,7 @@ def test_of_two_new_collections_at_once_one_has_the_table(model: Path, tmp_path:
             pass
         assert not (tmp_path / "two").exists()
         index.store.add(rows(3, index.about.width), replacing=False)
-    with open_index(tmp_path / "one") as index:
+    with open_index(tmp_path / "one", writing=False) as index:
         assert index.store.count() == 3
 
 
@@ -106,13 +108,13 @@ def test_a_table_of_another_collection_is_neither_opened_nor_emptied(
     for writing in (False, True):
         with expect_refusal(f"the table {name}"), open_index(tmp_path / "one", writing=writing):
             pass
-    with open_index(tmp_path / "two") as other:
+    with open_index(tmp_path / "two", writing=False) as other:
         assert other.store.count() == 2
 
 
 def test_a_collection_from_before_tables_had_owners_is_opened(model: Path, tmp_path: Path, name: str) -> None:
     with open_index(tmp_path / "one", model, make=True, address=postgres_address(), table=name) as index:
-        index.store.add(rows(2, index.about.width), replacing=False)
+        index.add([Offer(f"k{number}", "", draw("red", "blue", number)) for number in range(2)])
     execute(f"COMMENT ON TABLE {name} IS NULL")
     told = json.loads((tmp_path / "one" / "index.json").read_text())
     del told["store"]["id"]
