@@ -131,12 +131,10 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _number(error: BaseException) -> int:
-    """The system's number of an error, 0 for those without."""
     return (error.errno or 0) if isinstance(error, OSError) else 0
 
 
 def _name(error: BaseException) -> str:
-    """The file that an error names, its name cut where nobody could read it."""
     given = getattr(error, "filename", None)
     if given is None or isinstance(given, int):
         return ""

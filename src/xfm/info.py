@@ -59,7 +59,6 @@ def _describe_model(folder: Path) -> str:
 
 
 def _model_facts(folder: Path) -> dict[str, Any]:
-    """Sizes, grid, preprocessing, licences, configuration and the rest of a model folder's provenance."""
     provenance, config = (
         read_json_object(folder / "provenance.json"),
         read_json_object(folder / "config.json"),

@@ -306,7 +306,6 @@ def _is_used(folder: Path) -> bool:
 
 
 def _move_aside(folder: Path) -> None:
-    """Give the folder of an earlier run, from `_check_folder`, another name."""
     if not _is_used(folder):
         return
     folder = folder.resolve()

@@ -231,7 +231,6 @@ def signed_by(out: Path) -> Maker | None:
 
 
 def _unsigned(out: Path) -> Maker:
-    """The maker of results that were not signed yet, as far as their details show it."""
     details = read_json_or_nothing(out / DETAILS)
     weights, world, provenance = (details.get(name) for name in ("weights_sha256", "world", "provenance"))
     if isinstance(weights, str) and isinstance(world, str):

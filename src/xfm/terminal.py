@@ -149,7 +149,6 @@ class _Stream(io.FileIO):
         self._raises = raises
 
     def write(self, data: Any, /) -> int | None:
-        """Write, or forget."""
         size = memoryview(data).nbytes
         if self.lost is not None:
             return size
@@ -163,13 +162,10 @@ class _Stream(io.FileIO):
 
 
 class _Streams:
-    """The standard streams while a command runs."""
-
     def __init__(self, out: _Stream | None, closed: set[str]) -> None:
         self._out, self.closed = out, closed
 
     def lost(self) -> OSError | None:
-        """Why nobody sees any more what is printed."""
         return self._out.lost if self._out else None
 
     def complain(self, message: str) -> None:

@@ -113,7 +113,6 @@ def ablate(
 
 
 def _require_same(out: Path, settings: dict[str, object]) -> None:
-    """Refuse to put runs of other settings into one table."""
     held = read_json_or_nothing(out / SETTINGS)
     if held and held != settings:
         name = next(name for name, value in settings.items() if held.get(name) != value)

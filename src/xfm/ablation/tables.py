@@ -60,7 +60,6 @@ def average_chart(runs: Sequence[ScoredRun]) -> str:
 
 
 def _points(runs: Sequence[ScoredRun], metric: str, variant: str) -> Interval | None:
-    """A difference from `full` in points of a hundred."""
     gain = differences(runs, metric, variant)
     return gain and Interval(*(100 * value for value in (gain.value, gain.low, gain.high)))
 

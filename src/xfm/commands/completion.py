@@ -82,7 +82,6 @@ def _parser(build: ParserOf, words: Sequence[str]) -> "ArgumentParser":
 
 
 def _plain(verb: str, parser: "ArgumentParser") -> argparse.ArgumentParser:
-    """The same options for argcomplete, which runs neither types nor checks."""
     from xfm.config.help import tidy_help
     from xfm.config.spelling import PATHS
 

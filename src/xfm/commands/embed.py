@@ -82,7 +82,6 @@ def run(chosen: Namespace) -> None:
 
 
 def _said(found: "Outcome", out: Path, bad: Path) -> str:
-    """How many vectors there are, and how many rows have none."""
     from xfm.data.left_out import said_left_out
 
     count = found.before + found.answered

@@ -97,7 +97,6 @@ def _add_test_options(parser: ArgumentParser) -> None:
 
 
 def _check_choices(chosen: Namespace, model: Path) -> None:
-    """Refuse a fine-tuned model of which nobody says what it is to be scored on, and options without use."""
     given = [name for name in _OF_TEST if getattr(chosen, name)]
     if given:
         raise UserError(
@@ -111,7 +110,6 @@ def _check_choices(chosen: Namespace, model: Path) -> None:
 
 
 def _score_rows(chosen: Namespace, model: Path, config: "EvaluationConfig") -> None:
-    """Score a fine-tuned model on the rows of a table, and say how good it is."""
     values, defaults = to_plain(config), to_plain(type(config)())
     useless = [name for name in values if values[name] != defaults[name] and name not in _USED_BY_TEST]
     if useless or chosen.world is not None:
@@ -159,7 +157,6 @@ def _results_folder(model: Path, config: "EvaluationConfig", world: Path) -> Pat
 
 
 def _whole(run: Path) -> list[str]:
-    """What tells an evaluation by steps from one by the clock beside the model, as a quickstart leaves it."""
     from xfm.reports.stored import DETAILS, read_object
 
     config = read_object(run / DETAILS).get("config")

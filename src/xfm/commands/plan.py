@@ -94,7 +94,6 @@ def _digits(number: float, places: int) -> str:
 
 
 def _machine(gpus: int) -> int:
-    """GPUs of each of several machines of one size, of eight at most."""
     return max(count for count in range(1, 9) if gpus % count == 0)
 
 

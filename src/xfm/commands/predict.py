@@ -81,7 +81,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 
 def _add_options_of(task: TaskSpec, parser: ArgumentParser) -> None:
-    """What only this task is asked."""
     if task.gallery:
         option(parser, "--gallery", "candidates: a folder of pictures, or a table (text or image)")
     if task.draws:
@@ -211,7 +210,6 @@ def _print(
 
 
 def _say(found: "Outcome", out: Path) -> None:
-    """How many rows are answered in a file, and how many are not."""
     from xfm.data.left_out import said_left_out
     from xfm.inference.predict.output import bad_file
 

@@ -118,7 +118,6 @@ def _named(option: str, given: str, kind: type[Choice]) -> list[Choice]:
 
 
 def _listing(data: Path, names: Sequence[str]) -> str:
-    """Every benchmark, what belongs where, and whether it is there."""
     from xfm.reproduce.benchmarks import BENCHMARKS, known_names
 
     names = known_names(names)

@@ -80,7 +80,6 @@ def run(chosen: Namespace) -> None:
 
 
 def _check(text: str | None, image: Path | None, options: SearchOptions) -> None:
-    """Refuse what cannot be searched before a folder becomes a collection, which may take long."""
     from xfm.index.conditions import parse_condition
     from xfm.index.searching import SearchQuestion, searched_text
     from xfm.inference.picture_inputs import read_original
@@ -135,7 +134,6 @@ def _told(hit: "FoundPicture") -> str:
 
 
 def _draw(answer: "Answer", text: str, folder: Path) -> None:
-    """The found pictures with boxes, as 01.png and so on."""
     from xfm.inference.drawing import draw_boxes
 
     drawn = 0

@@ -284,7 +284,6 @@ class EvaluationConfig:
 
 
 def _scaled(config: C, scale: float, **least: int) -> C:
-    """The same with some numbers shrunk, each to no less than what is given for it."""
     shrunk = {name: _shrink(getattr(config, name), scale, low) for name, low in least.items()}
     return replace(config, **shrunk)
 

@@ -68,7 +68,6 @@ def is_extra(action: argparse.Action) -> bool:
 
 
 def _listed_default(default: list[Any]) -> str:
-    """A list's default as it is written, or how long it is where nobody could read that."""
     items = _from_namespaces(default)
     if all(isinstance(item, str) for item in items):
         return ", ".join(items)

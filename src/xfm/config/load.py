@@ -101,7 +101,6 @@ def read_recipe(recipe: str | Path, kind: type = Recipe, family: str = "") -> di
 
 
 def _listed(values: Any) -> int:
-    """How many mappings stand in lists, at any depth."""
     if isinstance(values, dict):
         return sum(map(_listed, values.values()))
     if isinstance(values, list):
@@ -115,7 +114,6 @@ def _shipped(family: str = "") -> Traversable:
 
 
 def _locate(name: str, folder: Path, family: str) -> Path | Traversable:
-    """A recipe of the package by its name, or a file by its path relative to `folder`."""
     name = at_home(name)
     is_path = name.endswith((".yaml", ".yml")) or os.sep in name
     known = recipe_names(family)

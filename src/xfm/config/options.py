@@ -207,7 +207,6 @@ def _texts(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _flatten(kind: type, values: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and values of the leaves, as jsonargparse names its options."""
     types = get_type_hints(kind)
     for key, value in values.items():
         if is_dataclass(types[key]) and isinstance(value, Mapping):
@@ -217,7 +216,6 @@ def _flatten(kind: type, values: Mapping[str, Any], name: str = "") -> Iterator[
 
 
 def _enums(kind: Any) -> set[type[Enum]]:
-    """Every enum in the types of a dataclass's fields, of the fields below those, and of their items."""
     if isinstance(kind, type) and issubclass(kind, Enum):
         return {kind}
     parts = get_type_hints(kind).values() if is_dataclass(kind) else get_args(kind)

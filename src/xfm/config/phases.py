@@ -51,7 +51,6 @@ class PhaseStream:
 
 
 def _changes(name: str, config: type[Any]) -> Any:
-    """A class of the fields of a configuration that may each be given, or be the recipe's."""
     told = {
         "__doc__": f"What a phase changes of `{config.__name__}`; what is not given stays the recipe's.",
         "__module__": __name__,

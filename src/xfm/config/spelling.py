@@ -96,8 +96,6 @@ def respell(parser: ArgumentParser, options: Sequence[str], check: Check) -> lis
 
 
 class _Spelling:
-    """The options of a parser, found whatever way they are written."""
-
     def __init__(self, parser: ArgumentParser) -> None:
         self.actions = {option: action for action in parser._actions for option in action.option_strings}
         self._names = {option.replace("_", "-"): option for option in self.actions}
@@ -109,7 +107,6 @@ class _Spelling:
         return self._names.get(dashed) or self._names.get(also) or name
 
     def takes_value(self, name: str) -> bool:
-        """Whether what follows the option belongs to it."""
         action = self.actions.get(name)
         return action is not None and action.nargs is None
 

@@ -89,6 +89,5 @@ def _fitted(box: Box, said: tuple[float, float], target: tuple[int, int]) -> tup
 
 
 def _side(low: float, high: float, end: int) -> tuple[float, float]:
-    """Start and length in hundredths of a pixel, within 0 and `end`."""
     start = round(low, 2)
     return start, round(min(round(high, 2), end) - start, 2)

@@ -72,14 +72,11 @@ def _items(text: "_Text") -> Iterator[Any]:
 
 
 class _Text(PiecewiseText):
-    """The text of a file, and the values in it."""
-
     def __init__(self, path: Path, file: BinaryIO) -> None:
         super().__init__(file, _PIECE)
         self._path, self._scan = path, json.JSONDecoder().raw_decode
 
     def damaged(self, problem: str) -> UserError:
-        """A sentence about this place."""
         place = self.passed + self.place
         return UserError(f"{self._path} is damaged near character {place} ({problem}); copy it again")
 

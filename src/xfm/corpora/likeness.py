@@ -111,7 +111,6 @@ def _near(
 def _compared(
     left: np.ndarray, right: np.ndarray, own: np.ndarray, other: np.ndarray, distance: int, within: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Of places whose band is equal, those whose hashes are near, a block of both at a time."""
     for up in range(0, len(own), _BLOCK):
         for across in range(up if within else 0, len(other), _BLOCK):
             rows, columns = own[up : up + _BLOCK], other[across : across + _BLOCK]

@@ -144,7 +144,6 @@ def _size(path: Path) -> int:
 
 
 def _text_column(columns: str) -> str:
-    """The column of texts, of `text=NAME`."""
     given = ColumnMap.parse(columns).columns
     if others := [name for name in given if name != "text"]:
         raise UserError(f"--columns: there is no field {others[0]!r}; texts have text=COLUMN")

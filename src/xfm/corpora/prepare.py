@@ -139,7 +139,6 @@ def _worked(preparation: Preparation, plan: PreparationPlan, engine: Executor, p
 
 
 def _finished(preparation: Preparation, plan: PreparationPlan, licence: str) -> CorpusManifest:
-    """Check all markers, and put the shards in place with index and manifest."""
     shards, bad = ShardUnits(preparation, plan), BadRecords(preparation.max_bad)
     marks = [ShardMark.load(shards.marker(number)) for number in range(len(plan.pieces))]
     for mark in marks:

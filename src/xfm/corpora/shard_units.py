@@ -182,7 +182,6 @@ class ShardUnits:
 
 
 def _dropped(verdict: Judgement, dropped: np.ndarray, row: int) -> Judgement:
-    """The verdict on a record after others were looked at, too."""
     if row >= len(dropped):
         raise UserError("the corpus has changed while it was prepared; begin anew with --force")
     return Judgement(REASONS[dropped[row]], "the picture does not decode") if dropped[row] else verdict

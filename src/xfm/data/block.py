@@ -68,8 +68,6 @@ class BatchBlock(Generic[B]):
 
 
 class _Packer(pickle.Pickler):
-    """Leaves the tensors out, and notes where each is to stand in the block."""
-
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
         self.tensors: list[tuple[int, Tensor]] = []

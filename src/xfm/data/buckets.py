@@ -93,7 +93,6 @@ class BucketedCorpus:
         return start + int(alike[place - int(before[length, turn])])
 
     def _windowed(self, place: int, size: int, key: int) -> int:
-        """The image of a place under a permutation of 0..size-1 that keeps windows."""
         width = max(1, round(size * self._share))
         number = min(place // width, size // width - 1)
         start = number * width

@@ -152,7 +152,6 @@ class _Pinned(http.client.HTTPConnection):
         self._live: socket.socket | None = None
 
     def connect(self) -> None:
-        """Connect, with the certificate checked for the name."""
         left = max(0.001, self._deadline - time.monotonic())
         self.sock = self._live = socket.create_connection((self._address, self.port), timeout=left)
         self._alarm.start()

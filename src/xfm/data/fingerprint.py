@@ -93,7 +93,6 @@ def _indexed(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 def _remote(address: str, settings: RemoteConfig) -> dict[str, str]:
-    """The same of shards at an address, with what their store tells versions apart by."""
     corpus = remote_corpus(address, settings)
     table, files = corpus.index.table, corpus.files
     numbers = numbers_of(table, corpus.names).tolist()

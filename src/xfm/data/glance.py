@@ -99,7 +99,6 @@ def _fits(width: int, height: int, limit: int) -> bool:
 
 
 def _jpeg(handle: int, head: bytes, size: int, limit: int) -> bool:
-    """Whether the segments lead to a size that is no larger than it may be."""
     place = 2
     for _ in range(_SEGMENTS):
         piece = head[place : place + 9]

@@ -133,7 +133,6 @@ class PretrainingData:
                 _log.warning("used %s in part: %s", record.origin, record.reason)
 
     def _note(self, skipped: Sequence[BadRecord]) -> None:
-        """Log every bad record once, and stop when there are too many."""
         for bad in skipped:
             if str(bad.origin) in self.bad:
                 continue
@@ -147,7 +146,6 @@ class PretrainingData:
 
 
 def _unusable(met: Met) -> UserError:
-    """What to do about a corpus in which no record was found that can be used."""
     if met.regionless:
         return UserError(
             f"None of {met.regionless + len(met.skipped)} records of data.region can be used: the field "

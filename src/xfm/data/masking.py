@@ -134,7 +134,6 @@ def maskable(
 def _choose(
     rng: np.random.Generator, words: Sequence[tuple[int, int]], budget: int, config: TokenMaskConfig
 ) -> list[int]:
-    """Positions of the words to mask, at most `budget` of them, in rising order."""
     sizes = [end - start for start, end in words]
     draws = rng.random((3, len(words)))
     order = draws[0].argsort().tolist()

@@ -91,7 +91,6 @@ class _RunLayout:
         return min(turn * self.length - missing, self.size)
 
     def thing(self, place: int) -> int:
-        """What stands at a place."""
         turn = place // self.length
         turn += place >= self.start(turn + 1)
         whole = self.size // self.length

@@ -169,7 +169,6 @@ def _glance(entries: Mapping[str, FolderFiles], progress: bool) -> list[_Unsure]
 
 
 def _parts(folder: str, entry: FolderFiles, pixels: int, most: int) -> Iterator[_Part]:
-    """The files of a folder in parts of `_CHUNK`."""
     count = len(entry.sizes)
     names = entry.names.split(b"\0") if count > _CHUNK else []
     for start in range(0, count, _CHUNK):
@@ -181,8 +180,6 @@ def _parts(folder: str, entry: FolderFiles, pixels: int, most: int) -> Iterator[
 
 # ---------------------------------------------------------------- helpers
 class _Helper:
-    """A process that looks at pictures. It ends when its pipe does, whatever becomes of this one."""
-
     def __init__(self) -> None:
         command = [sys.executable, "-I", "-S", glance.__file__]
         self._process = subprocess.Popen(
@@ -203,7 +200,6 @@ class _Helper:
         return pickle.load(source)
 
     def end(self) -> None:
-        """Close its pipes and wait for it."""
         for stream in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):
                 stream.close() if stream is not None else None

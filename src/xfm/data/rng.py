@@ -44,5 +44,4 @@ class _Key(ISeedSequence):
         self._words = np.array(words, dtype=np.uint64)
 
     def generate_state(self, n_words: int, dtype: Any = np.uint64) -> np.ndarray:
-        """The key itself."""
         return self._words

@@ -23,8 +23,6 @@ def _refuse_byte_array(unpickler: object) -> NoReturn:
 # The unpickler in C keeps its memo in an array whose length a file can choose: ten bytes take all memory. The
 # one in Python keeps a dictionary, and reads the largest of these files in seconds.
 class _PlainUnpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-    """Refuses every name, every persistent object, and byte arrays, whose length a file can choose too."""
-
     dispatch: ClassVar = {  # pyright: ignore
         **pickle._Unpickler.dispatch,  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
         pickle.BYTEARRAY8[0]: _refuse_byte_array,

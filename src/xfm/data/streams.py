@@ -164,7 +164,6 @@ class CorpusStream:
         raise UnusableError(met)
 
     def _expect(self, corpus: int, index: int) -> None:
-        """Tell a corpus that is read in runs of each when it begins, in this process."""
         run = self.mixture.run(corpus, index)
         if run is None or (corpus, run.start) in self.begun:
             return

@@ -207,7 +207,6 @@ def _growth_of_table(table: Any, place: str) -> float:
 
 
 def _check_processor(part: Mapping[str, Any], place: str, known: frozenset[int]) -> None:
-    """Refuse special tokens that are not in the vocabulary, and templates of any length."""
     named: list[Any] = [part[name] for name in ("sep", "cls") if name in part]
     ids = [pair[1] if isinstance(pair, list) and len(pair) == 2 else pair for pair in named]
     if part["type"] == "TemplateProcessing":

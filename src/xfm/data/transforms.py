@@ -178,7 +178,6 @@ def crop_around(
 
 
 def _within(across: float, down: float, least: float) -> float:
-    """The largest part f of both cuts, at most 1, with (1 - f across) (1 - f down) >= least."""
     if (1 - across) * (1 - down) >= least:
         return 1.0
     half = (across + down) / 2

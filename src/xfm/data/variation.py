@@ -91,8 +91,6 @@ class _Own:
 
 
 class _Timm:
-    """timm's RandAugment, as its recipes of ImageNet configure it."""
-
     def __init__(self, count: int, level: int, side: int) -> None:
         try:
             from timm.data.auto_augment import rand_augment_transform

@@ -165,7 +165,6 @@ def load_steps(
 
 
 def _startable(workers: int) -> int:
-    """The number of loader processes, 0 where the system has no room for what they and this one talk by."""
     try:
         _ = [multiprocessing.Queue() for _ in range(workers + 1)], multiprocessing.Event()
     except OSError as error:
@@ -211,7 +210,6 @@ def loader_death(error: BaseException) -> UserError | None:
 
 
 def _gone(processes: Sequence[BaseProcess], error: BaseException, seconds: float = 2.0) -> UserError | None:
-    """The same for an error of a connection to a loader process, if one has died."""
     deadline = time.monotonic() + seconds
     while all(process.is_alive() for process in processes):
         if time.monotonic() > deadline:

@@ -83,16 +83,13 @@ class _Drawer:
         self.pool(pool)
 
     def pool(self, kinds: Sequence[ObjectType]) -> None:
-        """What scenes are drawn of from now on."""
         self.chooser.pool = tuple(kinds)
 
     def scene(self, rng: Rng, least: int = 2, most: int = 4, repeat: int = 15) -> Scene:
-        """A scene of so many objects."""
         count = least + rng.below(most - least + 1)
         return self.chooser.sampler.place(rng, self.chooser.choose(rng, count, repeat=repeat))
 
     def kept(self, name: str, scene: Scene) -> str:
-        """The name of a scene's picture."""
         self.pictures[f"{name}.jpg"] = self._renderer.encode(self._renderer.render(scene))
         return f"{name}.jpg"
 

@@ -109,7 +109,6 @@ class Examiner:
                 tally.measure(f"{name}s of a picture", own)
 
     def _length(self, text: str) -> int:
-        """Words, or tokens without those that stand at both ends."""
         if self._tokenizer is None:
             return len(text.split())
         return max(0, self._tokenizer.count([text], _LONGEST) - 2)
@@ -151,6 +150,5 @@ class Examiner:
 
 
 def _key(parts: object) -> int:
-    """64 bits of plain values."""
     plain = json.dumps(parts, ensure_ascii=True, default=str).encode()
     return int.from_bytes(hashlib.blake2b(plain, digest_size=8).digest(), "little")

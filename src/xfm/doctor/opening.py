@@ -73,14 +73,12 @@ def _is_table(path: str) -> bool:
 
 
 def _has_classes(folder: Path) -> bool:
-    """Whether all pictures below a folder lie in folders of it, of which there are two or more."""
     names = scan_folder(folder).pictures
     tops = {name.partition("/")[0] for name in names}
     return len(tops) > 1 and all("/" in name for name in names)
 
 
 def _has_fields_of_tasks(path: Path) -> bool:
-    """Whether the first rows of JSON lines have a field that only tables have."""
     fields = set[str]()
     with suppress(OSError), open_regular(path) as file:
         for _ in range(_LOOKED):

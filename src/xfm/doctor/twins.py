@@ -64,7 +64,6 @@ def _is_number(text: str) -> bool:
 
 
 def _repeated(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each key the place of the first that is equal, and the places of those that are not the first."""
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     firsts = first[inverse]
     return firsts, np.flatnonzero(firsts != np.arange(len(keys)))
@@ -82,7 +81,6 @@ def _drawn(found: np.ndarray, config: DoctorConfig) -> list[int]:
 
 
 def _contradicting(records: np.ndarray, config: DoctorConfig) -> Together:
-    """Rows whose input stands before, with another label there than at its first place."""
     places = np.flatnonzero(records["asked"])
     firsts, again = _repeated(records["asked"][places])
     first = places[firsts[again]]

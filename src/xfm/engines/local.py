@@ -76,7 +76,6 @@ def _context(units: Units) -> BaseContext:
 
 
 def _start(units: Units) -> None:
-    """Prepare this process (of a pool)."""
     global _units
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent stops the pool, in one voice

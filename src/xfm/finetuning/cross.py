@@ -139,7 +139,6 @@ class _Gathered:
     def joined(
         self, task: AnyTask, rows: Sequence[Any], parts: Sequence[Sequence[int]]
     ) -> dict[str, BaselineResult]:
-        """Baselines that all folds have, over all rows."""
         found: dict[str, BaselineResult] = {}
         for name in self.strong[0]:
             if not all(name in own for own in self.strong):

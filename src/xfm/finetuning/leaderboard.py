@@ -233,7 +233,6 @@ def _over_fast(places: Sequence[Contender]) -> str:
 
 
 def _gain(gain: float, place: Contender) -> str:
-    """`21.3 points better (95 % 15.0 to 27.0)`, seen from the side that gains."""
     ends = sorted(abs(end) for end in (place.gain_low or 0.0, place.gain_high or 0.0))
     word = "better" if gain >= 0 else "worse"
     return f"{100 * abs(gain):.1f} points {word} (95 % {100 * ends[0]:.1f} to {100 * ends[1]:.1f})"

@@ -201,7 +201,6 @@ def default_folder(model: Path, test: Path | str | InMemory) -> Path:
 
 
 def _name_baselines(result: PartResult) -> None:
-    """Say of constant guesses that they were chosen on the rows that are scored."""
     for key, floors in result.baselines.items():
         result.baselines[key] = {
             f"{name.removesuffix(' of the training rows')} of these rows": value

@@ -103,7 +103,6 @@ def cached_features(
 def _encode(
     featuriser: Featuriser, source: PictureSource, path: Path, name: str, progress: bool, bad: Bad | None
 ) -> None:
-    """Write the features beside `path` and rename them at the end."""
     part, note = path.with_suffix(".part.npy"), path.with_suffix(".part.json")
     shape = (len(source), featuriser.width * (2 if featuriser.both else 1))
     done = _done(part, note, shape)
@@ -126,7 +125,6 @@ def _encode(
 
 
 def _done(part: Path, note: Path, shape: tuple[int, int]) -> int:
-    """How many pictures an interrupted run has finished."""
     try:
         done = int(json.loads(read_text(note))["done"])
         found = np.load(part, mmap_mode="r", allow_pickle=False)

@@ -230,11 +230,9 @@ class _Objective:
         return point.double().numpy().ravel()
 
     def classifier(self, point: NDArray[np.float64]) -> LinearClassifier:
-        """The classifier of a point."""
         return self.rows.classifier(*self._along(point))
 
     def evaluate(self, point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """The mean loss at a point and its gradient by the point."""
         (along, level), rows, count = self._along(point), self.rows, len(self.rows.labels)
         loss, by_along, by_level = rows.cross_entropy(along, level)
         by_along, by_level = by_along / count + self.penalty * along, by_level / count

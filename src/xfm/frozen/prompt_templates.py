@@ -59,7 +59,6 @@ def _any_article(text: str) -> list[str]:
 
 
 def _lines(path: Path, what: str) -> dict[int, str]:
-    """The lines of a file that are not blank, by their number from 1."""
     try:
         lines = read_text(path, encoding="utf-8-sig").splitlines()
     except OSError as error:

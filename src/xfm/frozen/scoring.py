@@ -188,7 +188,6 @@ class _Features:
     cache: Path
 
     def slot0(self, split: LabelledFeatures) -> LabelledFeatures:
-        """A split without what only the published head takes."""
         return LabelledFeatures(split.features[:, : self.featuriser.width], split.labels)
 
 

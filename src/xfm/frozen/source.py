@@ -75,8 +75,6 @@ class FilePictures:
 
 
 class _Framed(Dataset[tuple[Tensor, str]]):
-    """Pictures in the model's shape, each with why it cannot be read, for torch's loader."""
-
     def __init__(
         self, source: PictureSource, frame: Callable[[Tensor], Tensor], start: int, shape: tuple[int, int]
     ) -> None:

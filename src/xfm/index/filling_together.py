@@ -219,7 +219,6 @@ class _Taking:
                 self.left_out.add(place, reason)
 
     def ready(self, _: int = 0) -> None:
-        """Take in what is made and comes next."""
         while self.next < len(self.units.units) and self.units.is_made(self.next):
             part = EncodedPart.read(self.units.part(self.next))
             # What somebody has taken out meanwhile comes with the next run.
@@ -242,7 +241,6 @@ class _Taking:
         return _is_known(one, self.index.journal)
 
     def end(self, filled: Filled) -> None:
-        """Say what there was, when all is taken in."""
         tell_left_out(self.fields)
         tell_bad(self.index.folder, self.left_out)
         filled(self.index, self.counts)

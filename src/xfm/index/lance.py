@@ -206,7 +206,6 @@ class LanceStore:
             self._table.create_index("vector", config=self._new_index(rows))
 
     def _new_index(self, rows: int) -> IvfRq | IvfPq:
-        """Lists of about as many rows as there are lists, of vectors with a bit for each number."""
         shape: Any = {"num_partitions": _lists(rows), "max_iterations": _ROUNDS, "sample_rate": _SAMPLED}
         if self._width % 8 == 0 and self._width >= _FEW:
             return IvfRq(distance_type="cosine", **shape)

@@ -68,7 +68,6 @@ class PostgresStore:
         self._open()
 
     def _open(self) -> None:
-        """Connect. Whoever searches may have the right to read alone, or ask a replica."""
         self._opened = connected(self._address)
         try:
             if self._writes:
@@ -93,7 +92,6 @@ class PostgresStore:
         self._run("SELECT pg_advisory_unlock({lock})", lock=_LOCK)
 
     def _require_own(self) -> None:
-        """Raises UserError where the table is not there or another collection's, or pgvector is too old."""
         (row,) = self._run(
             "SELECT to_regclass({name}) IS NOT NULL AS there, obj_description(to_regclass({name}), "
             "'pg_class') AS label, (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS version"
@@ -197,7 +195,6 @@ class PostgresStore:
         )
 
     def _near(self, query: str, values: Any, **parts: Any) -> list[Near]:
-        """Rows of a query whose columns are those of `IndexedPicture`, without pixels, and the similarity."""
         found = self._run(query, values, **parts)
         return [
             Near(IndexedPicture(**row, pixels=b""), near) for row in found for near in [row.pop("similarity")]
@@ -263,7 +260,6 @@ class PostgresStore:
         self._looked = -math.inf
 
     def _build(self, rows: int) -> None:
-        """Build the index, by several workers where the server has the shared memory for it."""
         each = 2 * self._width + 32 * _NEIGHBOURS + 400  # bytes of a vector in the graph, rather too many
         size = f"{max(64, min(rows * each, _MEMORY) >> 20)}MB"
         self._run("SET maintenance_work_mem = {size}", size=size)

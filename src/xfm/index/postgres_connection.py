@@ -63,7 +63,6 @@ class BoundedConnection(psycopg.Connection[Any]):
 
 
 def _within(gen: PQGen[RV], seconds: float) -> PQGen[RV]:
-    """The same within a time, which is looked at after each interval of waiting."""
     end = time.monotonic() + seconds
     try:
         wanted = next(gen)

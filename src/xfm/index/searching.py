@@ -280,7 +280,6 @@ class Searcher:
         return limits_of(self._engine.pretrained.provenance) if doubtful else ""
 
     def _nearest(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]) -> list[Near]:
-        """The nearest pictures, those among them that are not in the store yet."""
         fresh = self._index.journal.waiting()  # before the store, where they may have come when that is asked
         found = {one.entry.key: one for one in self._index.store.nearest(vector, count, where)}
         for one in fresh:  # an earlier form may be in the store
@@ -312,7 +311,6 @@ class Searcher:
         return hits, match_odds(logits.numpy())[order]
 
     def _pixels(self, near: Sequence[Near]) -> tuple[list[Near], list[bytes]]:
-        """The pictures that nobody has taken out meanwhile, and their PNGs."""
         there = {one.entry.key: one.entry.pixels for one in near if one.entry.pixels}
         there |= self._index.store.pixels([one.entry.key for one in near if one.entry.key not in there])
         left = [one for one in near if one.entry.key in there]

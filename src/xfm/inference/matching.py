@@ -20,10 +20,7 @@ from xfm.modeling.task_models import Grounder
 
 
 class _OfVectors(Pipeline[NoOptions, Answer]):
-    """What is made of vectors of texts."""
-
     def as_read(self, text: str, pictures: int) -> str:
-        """As the fine-tuning read it that trained the vectors, or else as the pre-training did."""
         task = self.engine.pretrained.task
         own = None if task is None else task.task.spec
         if own is not None and TEXT_VECTORS in own.uses:

@@ -131,7 +131,6 @@ def _device(device: str | torch.device | None, loaded: Pretrained | None) -> tor
 
 
 def _check_head(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
-    """A task that needs a fine-tuned head, or a model whose fine-tuning changed what a task needs."""
     own = None if loaded.task is None else loaded.task.task.spec
     if not spec.uses and own != spec:
         has = f"for {own.name}" if own else "for nothing yet"

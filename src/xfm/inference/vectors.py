@@ -51,7 +51,6 @@ def encode_rows(pipe: Embed, given: Iterable[object], normalised: bool, progress
 
 
 def _sorted_out(pipe: Embed, rows: Sequence[object]) -> tuple[dict[int, str], dict[int, object]]:
-    """Texts as the model reads them and pictures as they were given, by their rows."""
     reader = PictureReader(pipe.engine.pretrained.preprocessing, pipe.engine.urls)
     texts: dict[int, str] = {}
     pictures: dict[int, object] = {}

@@ -209,7 +209,6 @@ def preference_chance(distractors: Sequence[int]) -> float:
 
 
 def _pooled_gain(text: Ranks, image: Ranks, positives: csr_array, seed: int) -> Interval:
-    """The mean gain of all queries of both directions, of which those of a picture and its texts are one."""
     gains = [(ranks[Rule.RERANK] == 0).astype(float) - (ranks[Rule.CONTRAST] == 0) for ranks in (text, image)]
     groups = np.concatenate([np.arange(len(gains[0])), _first_owner(positives)])
     return bootstrap(np.concatenate(gains), groups, seed)

@@ -32,8 +32,6 @@ def dropout(states: Tensor, rate: float) -> Tensor:
 
 
 class _Dropped(torch.autograd.Function):
-    """Numbers dropped on a CPU."""
-
     @staticmethod
     def forward(ctx: Any, states: Tensor, dropped: int) -> Tensor:
         """Drop `dropped` of 65536 numbers."""
@@ -55,7 +53,6 @@ def _kept(states: Tensor, dropped: int) -> Tensor:
 
 
 def _only(states: Tensor, kept: Tensor, scale: float) -> Tensor:
-    """Products of one dtype are several times as fast as those with a bool."""
     return kept.to(states.dtype).mul_(scale).mul_(states)
 
 

@@ -97,14 +97,11 @@ def generate(
 
 
 class _Prompted:
-    """A decoder that reads a prompt after the begin token of every text, which itself has none."""
-
     def __init__(self, cached: CachedDecoder, marks: Marks, device: torch.device) -> None:
         self._cached, self._read = cached, False
         self._prompt = torch.tensor([marks.prompt], dtype=torch.int64, device=device)  # [1, P]
 
     def step(self, ids: Tensor) -> Tensor:
-        """As `CachedDecoder.step`, of texts without the prompt."""
         prompt = self._prompt.expand(len(ids), -1)
         if not self._read:
             self._read = True
@@ -113,7 +110,6 @@ class _Prompted:
         return self._cached.step(torch.cat([ids[:, :1], prompt, ids[:, 1:]], dim=1))
 
     def reorder(self, rows: Tensor) -> None:
-        """As `CachedDecoder.reorder`."""
         self._cached.reorder(rows)
 
 
@@ -152,8 +148,6 @@ def beam_search(
 
 
 class _Found:
-    """The best finished texts so far."""
-
     def __init__(self, count: int, how: BeamSearch, marks: Marks, device: torch.device) -> None:
         self._how, self._marks, self._length = how, marks, 1
         self._ids = torch.full((count, how.texts, how.max_tokens), marks.pad, device=device)
@@ -178,7 +172,6 @@ class _Found:
         return bool((likelihood / longest**penalty <= self._scores[:, -1]).all())
 
     def texts(self) -> Generated:
-        """All of them, as long as the longest."""
         sizes = self._sizes.masked_fill(self._scores.isinf(), 0)
         longest = int(sizes.max()) if sizes.numel() else 0
         mask = torch.arange(longest, device=sizes.device) < sizes[..., None]

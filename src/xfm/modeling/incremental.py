@@ -68,8 +68,6 @@ class CachedDecoder:
 
 
 class _CachedLayer:
-    """One layer with the keys and values of its memories and of the tokens that it has read."""
-
     def __init__(self, layer: FusionLayer, memory: Tensor) -> None:
         self._layer = layer
         cross = layer.cross_attention
@@ -94,6 +92,5 @@ class _CachedLayer:
         return part.look(states, [(pair[:, 0], pair[:, 1]) for pair in shared], memories)
 
     def select(self, rows: Tensor) -> None:
-        """Take what other texts have read."""
         if self._own is not None:
             self._own = self._own.index_select(1, rows)

@@ -109,7 +109,6 @@ def measure(model: Composition, task: TaskModel | None, prepared: Prepared) -> C
 
 
 def _measure_language(model: Composition, task: TaskModel | None, tokens: Tokens | None) -> CheckValues:
-    """What a model of language alone makes of the text, or a model without a tokenizer."""
     if tokens is None:
         return CheckValues((), ())
     vector = _plain(model.embed_text(tokens.ids, tokens.mask))
@@ -180,7 +179,6 @@ def differences(check: SelfCheck, found: CheckValues, arithmetic: Arithmetic) ->
 
 
 def _numbers(kept: CheckValues, found: CheckValues, most: Tolerance) -> list[str]:
-    """Differences of the matching head, of the box head and of the task's own."""
     told = []
     if kept.match is not None and found.match is not None and not _near(kept.match, found.match, most.odds):
         told.append(

@@ -44,7 +44,6 @@ def plain_config(config: ModelConfig, task: TaskConfig | None = None) -> dict[st
 
 
 def _labels(task: TaskConfig | None) -> dict[str, Any]:
-    """The classes of a head as transformers names them, for the tasks that it has."""
     if task is None or task.spec not in _LABELLED:
         return {}
     kind = "regression" if task.classes == 1 else _KINDS[task.label_kind]

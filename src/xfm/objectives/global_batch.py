@@ -172,7 +172,6 @@ def _sizes(batch: Batch) -> dict[str, int]:
 
 
 def _masked(batch: Batch) -> dict[str, int | Tensor]:
-    """How many tokens and patches are masked, and how many rows have a box."""
     text, image, pair, region = batch.text, batch.image, batch.pair, batch.region
     pair_mask = None if pair is None else pair.patch_mask
     return {

@@ -93,7 +93,6 @@ def _gathered(pairs: _Encoded, gather: Gather) -> _Encoded:
 def _matching(
     model: Backbone, pairs: _Encoded, drawn: Negatives, own: Tensor, identity: Tensor, text_identity: Tensor
 ) -> FusionLoss:
-    """ITM of this process's pairs `own`, with their negatives among the N of all."""
     image, text, valid = drawn.image[own], drawn.text[own], drawn.valid[own]
     if len(identity) > len(own):  # keys and values are made of what is looked at alone
         kept = torch.cat([own, image, text]).unique()

@@ -154,7 +154,6 @@ class NegativeQueue:
         return _Drawn(rows, drawn, weights.sum(1) > 0)
 
     def _behind(self, rows: TextRows, pictures: Tensor, texts: Tensor) -> TextRows:
-        """The rows with some remembered pictures and texts after them."""
         states = self._kept["image_states"][pictures].to(rows.bank.patches.dtype)
         said = TextBank(self._kept["text_states"][texts], self._kept["text_mask"][texts])
         length = max(rows.texts.states.shape[1], said.states.shape[1])

@@ -220,7 +220,6 @@ class TextLayers:
         return whole(self.a.norm * self.width * tokens, parts, self.recompute)
 
     def _between(self, results: float, parts: Sequence[Part]) -> Between:
-        """Of so many rows that linear layers give, and attention."""
         looked = between_scores(self.a, parts, self.heads, self.width)
         return Between(self.a.work * self.width * results + looked.kept, looked.again)
 

@@ -168,7 +168,6 @@ def _decided(precision: Precision) -> Precision:
 
 
 def _rungs(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[str, tuple[str, ...], Recipe]]:
-    """Settings that take less and less memory, once as the model is held, once with it in shards."""
     given = recipe.training
     strategies = [given.strategy]
     if strategies == [Strategy.DDP] and config.gpus > 1 and not given.optim.muon_lr:
@@ -191,7 +190,6 @@ def _rungs(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[str, tuple[str,
 
 
 def _told(given: TrainingConfig, taken: TrainingConfig) -> tuple[str, tuple[str, ...]]:
-    """What settings have otherwise than the recipe, in words and as options."""
     changed = {name: getattr(taken, name) for name in _WORDS if getattr(taken, name) != getattr(given, name)}
     words = ", ".join(_WORDS[name].format(value) for name, value in changed.items())
     options = [(f"--training.{name}", str(value).lower()) for name, value in changed.items()]
@@ -229,7 +227,6 @@ def _notes(recipe: Recipe, config: PlanConfig) -> list[str]:
 
 
 def _rounded(recipe: Recipe, config: PlanConfig) -> Iterator[str]:
-    """What a step loses where a batch does not divide by the parts that it is cut into."""
     for parts, data in _cuts(recipe, config):
         for name, stream in recipe.data.streams.items():
             (option, part), (_, whole) = _size(name, data.streams[name]), _size(name, stream)

@@ -118,7 +118,6 @@ class StepModel:
         return block.times(v.depth) + Demand(a.work * cut + ends, flops)
 
     def _pictures(self, sizes: StepSizes) -> Demand:
-        """The unmasked pass of pairs and regions, and the keys that fusion makes of its states."""
         return self._vision(sum(one.pictures for one in sizes.captioned.values()))
 
     def _masked_pictures(self, sizes: StepSizes) -> Demand:
@@ -136,7 +135,6 @@ class StepModel:
         return sizes.images + of_pairs if self.weights.mim else 0
 
     def _targets(self, sizes: StepSizes) -> Demand:
-        """The unmasked pass of pictures without texts, which has no gradient."""
         wanted = sizes.images if self.weights.mim and not self.pixels else 0
         return self._vision(wanted).without_gradient()
 
@@ -176,7 +174,6 @@ class StepModel:
         return found
 
     def _fusion(self, sizes: StepSizes) -> Demand:
-        """All that is asked of the fusion encoder, and the states that keys and values are made of."""
         looking = self._looking(sizes)
         if not looking:
             return Demand()
@@ -228,7 +225,6 @@ class StepModel:
         return first + middle.times(depth - 2) + last
 
     def _remembered(self, sizes: StepSizes) -> float:
-        """States and vectors of pairs of earlier steps, see `xfm.objectives.negative_queue`."""
         pairs = sizes.captioned.get("pair")
         if pairs is None or not self.weights.itm:
             return 0.0

@@ -64,7 +64,6 @@ def read_validation(path: Path) -> dict[str, dict[str, Curve]]:
 
 
 def _axes(panels: Mapping[str, Any], columns: int) -> "tuple[Figure, list[Any]]":
-    """A figure in `INK` with an empty axis a panel, under its title."""
     from matplotlib.figure import Figure
 
     rows = -(-len(panels) // columns)

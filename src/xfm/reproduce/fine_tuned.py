@@ -120,7 +120,6 @@ def _score(
     rows: Sequence[Any],
     predictions: Sequence[Any],
 ) -> None:
-    """Metrics of a split, and of random and constant guesses beside them."""
     assert benchmark.score is not None, "ranks are scored elsewhere"
     of_guesses = benchmark.score_guesses or benchmark.score
     constant = task.constant_scores(rows, of_guesses)

@@ -74,7 +74,6 @@ def _features(benchmark: Benchmark, setting: Setting) -> FeatureConfig:
 
 
 def _classified(split: str, scores: Mapping[str, Score], methods: Mapping[str, str]) -> Found:
-    """Scores by `TASK/test/METHOD_METRIC` as metrics of the split, each method's names begun otherwise."""
     found = Found(splits={split: {}}, chance={split: {}}, baseline={split: {}})
     for key, score in scores.items():
         name = key.rsplit("/", 1)[1]

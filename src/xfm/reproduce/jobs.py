@@ -95,7 +95,6 @@ def find_jobs(
 
 
 def _recipe(name: str, protocol: Protocol, edition: Edition, options: Sequence[str]) -> BenchmarkRecipe:
-    """The recipe of a benchmark, or settings that fit the rows where it has none."""
     found = recipe_of(name, protocol)
     if found in benchmark_recipes(edition):
         return load_benchmark(found, options, edition)

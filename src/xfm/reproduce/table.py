@@ -63,7 +63,6 @@ def table_lines(ours: Mapping[str, float], names: Sequence[str] = ()) -> list[Ta
 def _unpublished(
     ours: Mapping[str, float], known: Set[tuple[str, str]], names: Sequence[str]
 ) -> Iterator[TableLine]:
-    """Our scores on benchmarks for which nothing was published, a line for each metric."""
     groups: dict[tuple[str, str, str], dict[str, dict[Edition, float]]] = {}
     for key, value in ours.items():
         benchmark, protocol, edition, split, metric = key.split("/")

@@ -135,7 +135,6 @@ class DecoderGraph(nn.Module):
 def _fused(
     layers: nn.ModuleList, states: Tensor, texts: Texts, memory: Tensor, index: Tensor, bias: Tensor | None
 ) -> Tensor:
-    """Layers of the fusion encoder on padded texts, each of which attends to one row of the memory."""
     memories = Memories([memory], Whole(states.shape[0], states.shape[1]), [(0, index)], [bias])
     for layer in layers:
         assert isinstance(layer, FusionLayer)
@@ -174,7 +173,6 @@ def _of_words(model: Backbone, name: str, head: nn.Module, words: nn.Embedding, 
 
 
 def _of_pictures(model: Backbone, text: Graph, words: Graph) -> list[Graph]:
-    """All graphs of a model of texts and pictures, those of its texts among them."""
     config, seeing, (_, mask) = model.config, model.config.seeing, _example_texts(model.config)
     height, width = seeing.image_size, seeing.image_width or seeing.image_size
     wide, longest, texts = config.language.width, config.language.longest, {0: "texts", 1: "length"}

@@ -150,7 +150,6 @@ def _job(
 
 
 def _best(figures: tuple[Figure, ...], allowed: list[Way]) -> str:
-    """The way of the least time, in the geometric mean over all that was measured."""
     logarithms = defaultdict[str, list[float]](list)
     for one in figures:
         logarithms[one.way].append(math.log(max(one.milliseconds, 1e-6)))

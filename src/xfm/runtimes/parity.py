@@ -59,7 +59,6 @@ def differences_of(graph: Graph, run: Runner, turn: int) -> Iterator[tuple[str, 
 
 
 def _real(tensor: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-    """1 where an output means something, 0 where there is padding."""
     mask = inputs.get("mask")
     if mask is None or tensor.ndim != 3 or tensor.shape[:2] != mask.shape:
         return torch.ones_like(tensor)

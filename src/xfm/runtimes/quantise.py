@@ -67,7 +67,6 @@ def _told(before: dict[str, NDArray[np.float32]], after: dict[str, NDArray[np.fl
 
 
 def _pairs() -> list[tuple[str, Image.Image]]:
-    """Captions and pictures of two shapes, each of another colour."""
     found = []
     for left in COLOURS:
         for right in COLOURS:

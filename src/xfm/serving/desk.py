@@ -163,7 +163,6 @@ class Desk:
         return found
 
     async def _pictures(self, read: Read, sent: Sequence[Sent]) -> dict[Sent, Picture | UserError]:
-        """Every distinct picture of a request, read once, or why it cannot be."""
         loop, left = asyncio.get_running_loop(), Pixels(self.config.pixels)
         distinct, share = list(dict.fromkeys(sent)), asyncio.Semaphore(_SHARE)
 
@@ -183,7 +182,6 @@ class Desk:
     async def _items(
         self, served: Served, task: str, given: Sequence[Mapping[str, Any]]
     ) -> list[Item | UserError]:
-        """Inputs as the pipeline reads them, or why they cannot be used."""
         sent = [one for each in given for one in sent_in(each)]
         pictures = await self._pictures(lambda data: served.reader.read(data), sent) if sent else {}
         longest = self.config.characters

@@ -158,7 +158,6 @@ class Guard:
             raise _Refused(408, message, "timeout", _CLOSE) from None
 
     async def _answered(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        """The answer of the app, given up when it takes too long or when nobody waits for it any more."""
         given = [False]
         started = [False]
 

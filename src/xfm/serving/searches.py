@@ -157,7 +157,6 @@ def shown_source(hit: FoundPicture) -> str:
 
 
 def _smaller(path: Path) -> bytes:
-    """A picture's file as a JPEG of at most `LARGEST` pixels a side."""
     image = Image.fromarray(read_original(path).pixels.permute(1, 2, 0).numpy())
     image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
     out = io.BytesIO()

@@ -150,12 +150,10 @@ class _TreeSearch:
         self.totals = torch.full((questions, len(answers)), -torch.inf, device=answers.ids.device)
 
     def roots(self, device: torch.device) -> _Prefixes:
-        """The begin token, once for each question."""
         every = torch.arange(len(self.totals), device=device)
         return _Prefixes(every, every, torch.zeros_like(every), torch.zeros(len(every), device=device), 0)
 
     def read(self, cached: CachedDecoder, rows: _Prefixes) -> _Prefixes:
-        """Read prefixes, note the answers that end behind them, and give the longer prefixes."""
         level = self._levels[rows.depth]
         likelihood = cached.step(level.ids[rows.prefix]).float().log_softmax(-1)  # [R, V]
         row, end = level.ends.of_rows(rows.prefix)
@@ -170,7 +168,6 @@ class _TreeSearch:
         return _Prefixes(row, rows.question[row], longer, score, rows.depth + 1)
 
     def follow(self, begun: CachedDecoder, rows: _Prefixes, chunk: int) -> None:
-        """Follow prefixes to the ends of their answers, but for what cannot be among the best."""
         rows = self._promising(rows)
         for start in range(0, len(rows.question), chunk):
             cached, part = (

@@ -77,7 +77,6 @@ def _is_lost_peer(error: BaseException) -> bool:
 
 
 def _lost(error: BaseException) -> str:
-    """Which process ended, as far as this one can tell, and in what it was missed."""
     ended = distributed.ended_peers()
     doing = f" in {name}" if (name := getattr(error, "collective", None)) else ""
     who = f"{', '.join(ended)} ended" if ended else "another process ended or cannot be reached"

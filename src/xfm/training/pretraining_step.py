@@ -90,7 +90,6 @@ class PretrainingStep(StepLoss[Batch]):
     def _encoded(
         self, device: torch.device, part: Batch, no_grad: NoGrad
     ) -> tuple[tuple[DeviceRandom, ...], dict[str, PairEmbeddings]]:
-        """The random numbers before a part is first encoded, and what contrast compares of it."""
         if part.pair is None and part.region is None:
             return (), {}
         weights, policy = self._learned(part)

@@ -114,7 +114,6 @@ def describe_run(
 
 
 def _reached(recipe: Recipe) -> dict[str, list[str]]:
-    """The encoders that each objective reaches in some part of the run."""
     tables = [GradientPolicy.of(stretch.gradients).table for stretch in recipe.stretches()]
     return {name: sorted({encoder for table in tables for encoder in table[name]}) for name in tables[0]}
 
@@ -125,7 +124,6 @@ def _position(config: TrainingConfig, steps: int) -> dict[str, Any]:
 
 
 def _corpora(recipe: Recipe) -> dict[str, list[str]]:
-    """Paths of the corpora of every stream that the run uses, in any phase."""
     found: dict[str, list[str]] = {}
     for stretch in recipe.stretches():
         for name, stream in stretch.data.streams.items():

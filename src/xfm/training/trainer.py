@@ -294,7 +294,6 @@ class Trainer(Generic[B]):
             callback.on_event(step, event, message, details)
 
     def _closing(self) -> ExitStack:
-        """Leaves the model as it was built, and closes callbacks and folder."""
         for part in (self.folder, *reversed(self.callbacks)):
             if part is not None:
                 self._stack.callback(part.close)
@@ -325,7 +324,6 @@ class Trainer(Generic[B]):
         return None
 
     def _scales(self, batches: Sequence[B]) -> Sequence[Tensor | float]:
-        """What each batch counts for, 1 in the mean over those of the step."""
         counts = [count for batch in batches if (count := self.loss.count(batch)) is not None]
         return balanced(counts, self.device) if counts else [1.0] * len(batches)
 
@@ -340,7 +338,6 @@ class Trainer(Generic[B]):
         return [bool(flag) for flag in distributed.largest(flags).tolist()]
 
     def _skip(self, batches: Sequence[B], results: Sequence[Losses], norm: Tensor) -> None:
-        """Leave the model as it is, tell of the batch, and end the run after too many in a row."""
         self.optimizer.zero_grad(set_to_none=True)
         self.skipped += 1
         self._bad_in_a_row += 1

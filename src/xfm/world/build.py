@@ -118,7 +118,6 @@ def _present(folder: Path) -> WorldManifest | None:
 
 # ---------------------------------------------------------------- running
 def _start(config: WorldConfig, folder: Path) -> None:
-    """Prepare this process (of a pool) for units."""
     global _studio
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent stops the pool, in one voice
@@ -227,7 +226,6 @@ def _count_pairs(catalog: Catalog) -> int:
 
 
 def _entries(draft: Path) -> dict[str, FileEntry]:
-    """Size and hash of every file but the task pictures, in the order of their names."""
     files = sorted(p for p in draft.rglob("*") if p.is_file() and p.parent.name != "images")
     return {
         p.relative_to(draft).as_posix(): FileEntry(size=p.stat().st_size, sha256=file_digest(p))

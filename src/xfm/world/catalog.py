@@ -141,7 +141,6 @@ class Catalog:
 
 
 def _digest(seed: int, purpose: str, kind: ObjectType) -> bytes:
-    """A hash that orders the kinds in a way of its own for every seed and purpose."""
     return hashlib.sha256(f"{seed}/{purpose}/{kind.code}".encode()).digest()
 
 

@@ -156,7 +156,6 @@ def contradicts(description: Description, scene: Scene) -> bool:
 
 
 def _contradicts(item: Item, group: Sequence[SceneObject]) -> bool:
-    """Whether what is said of a kind is clearly false of all objects of that kind."""
     if len(group) != item.count:
         return True
     here = group[0]

@@ -36,7 +36,6 @@ DETERMINERS: tuple[Determiner, ...] = (the, with_article, bare)
 
 
 def _others(scene: Scene, item: SceneObject, noun: str) -> list[SceneObject]:
-    """The objects that `noun` (the item's name or a generic word) could also mean."""
     return [o for o in scene.objects if o is not item and (noun in GENERIC or o.kind is item.kind)]
 
 

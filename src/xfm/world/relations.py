@@ -33,7 +33,6 @@ SIDE_PHRASES: dict[Relation, str] = {
 
 
 def _offset(a: SceneObject, b: SceneObject, relation: Relation) -> tuple[int, int]:
-    """How far `a` lies in the relation's direction from `b`, and how far across it (doubled pixels)."""
     dx, dy = a.x2 - b.x2, a.y2 - b.y2
     if relation is Relation.LEFT:
         return -dx, abs(dy)

@@ -228,7 +228,6 @@ class SceneSampler:
         return None
 
     def _position(self, rng: Rng, length: int, third: int) -> int:
-        """Start of an interval of `length` pixels whose centre lies clearly in `third` of the side."""
         side, clear = self.image_size, self._clear
         # Bounds of twice the centre, then of the start.
         low = 0 if third == 0 else 2 * (side * third // 3 + clear)
@@ -243,7 +242,6 @@ class SceneSampler:
 
 
 def _apart(left: int, top: int, width: int, height: int, other: SceneObject, gap: int = 1) -> bool:
-    """Whether two boxes are at least `gap` pixels apart."""
     return (
         left >= other.left + other.width + gap
         or other.left >= left + width + gap

@@ -50,7 +50,6 @@ class PairMaker:
 
 
 def _mirrored(rng: Rng, a: Scene, b: Scene, text: str) -> list[Statement]:
-    """`text`, with {side} and {other}, is true where `a` stands on {side} and `b` on {other}."""
     side = rng.below(2)
     statement = text.format(side=SIDES[side], other=SIDES[1 - side])
     pairs = ((a, b), (b, a)) if side == 0 else ((b, a), (a, b))

@@ -72,7 +72,6 @@ def _make_hard(studio: Studio, unit: Unit) -> Made:
 
 
 def _counted_scene(rng: Rng, studio: Studio, chooser: KindChooser) -> tuple[Scene, ObjectType]:
-    """A scene with zero to three objects of a kind, all numbers equally often."""
     target = rng.below(4)
     kind = chooser.kind(rng)
     start = [kind] * target

@@ -165,7 +165,6 @@ def make_pictures(studio: Studio, unit: Unit) -> Made:
 
 
 def _round(studio: Studio, unit: Unit) -> Iterator[int]:
-    """Indices of the seen kinds, each as often as the others (up to one) over all shards of the part."""
     size = len(studio.catalog.seen)
     position = unit.index * studio.config.shard_size
     while True:

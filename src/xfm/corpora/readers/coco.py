@@ -83,7 +83,6 @@ class _Split:
     odd: int = 0
 
     def read(self, path: Path) -> None:
-        """Take in a file of annotations."""
         for name, item in listed_items(path, "images", "annotations", "categories"):
             number = item.get("id") if isinstance(item, dict) else None
             if not isinstance(number, int) or not -(2**62) < number < 2**62:

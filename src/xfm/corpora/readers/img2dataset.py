@@ -78,7 +78,6 @@ class Img2DatasetReader:
 
 
 def _until_damage(members: Iterator[Member], flaws: list[str]) -> Iterator[Member]:
-    """The members before the place where a tar is cut, or none any more, of which `flaws` is told."""
     try:
         yield from members
     except UserError as error:
@@ -103,7 +102,6 @@ def _reader(file: StoredFile, offset: int, size: int) -> Callable[[], bytes]:
 
 
 def _of_folder(folder: Path, name: str) -> Iterator[SourceRecord]:
-    """The records of a folder of the format `files`."""
     names = sorted(path.name for path in folder.iterdir())
     for key, group in groupby(names, lambda file: file.partition(".")[0]):
         parts: dict[str, Part] = {}

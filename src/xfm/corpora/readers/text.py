@@ -103,7 +103,6 @@ class TextReader:
         return SourceRecord(name, text=text)
 
     def _groups(self, path: Path) -> Iterator[tuple[int, int]]:
-        """Groups of rows that together have the size of a piece, or one that has more."""
         told = open_parquet(path).metadata
         start, size = 0, 0
         for group in range(told.num_row_groups):

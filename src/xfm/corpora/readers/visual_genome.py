@@ -96,7 +96,6 @@ class VisualGenomeReader(GatheredReader):
         )
 
     def _picture(self, number: int, picture: dict[str, Any]) -> Path:
-        """The picture's file, by its address `.../VG_100K_2/1.jpg` or where it lies."""
         address = str(picture.get("url") or "").split("/")
         told = address[-2] if len(address) > 1 and address[-2] in _FOLDERS else _FOLDERS[0]
         places = [self._source / folder / f"{number}.jpg" for folder in (told, *_FOLDERS)]
@@ -154,7 +153,6 @@ def _by_number(items: list[Any], left_out: dict[str, int]) -> dict[int, dict[str
 
 
 def _packed(path: Path, key: str) -> dict[int, bytes]:
-    """What a file says of each picture, packed, by the picture's number."""
     found: dict[int, bytes] = {}
     for _, item in listed_items(path):
         number = item.get(key, item.get("image_id", item.get("id"))) if isinstance(item, dict) else None

@@ -73,7 +73,6 @@ def open_source(
 
 
 def _others(path: Path | str) -> bool:
-    """Whether a folder or pattern may hold other files than shards."""
     text = str(path)
     if not os.path.isdir(text):
         return not text.endswith(TAR)

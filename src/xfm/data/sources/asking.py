@@ -82,7 +82,6 @@ def asked(url: str, ask: Callable[[RemoteStore], T], patience: float) -> T:
 
 
 def _reason(error: Exception) -> tuple[str, bool]:
-    """Why a store gave nothing, without what may be secret in it, and whether that may pass."""
     status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(status, int):
         return f"HTTP {status}", status in _PASSING or status >= 500

@@ -78,7 +78,6 @@ def picture_bytes(path: Path, origin: Origin, limit: int) -> bytes:
 
 
 def _index(file: StoredFile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Byte where each row that is not blank starts and ends, and its line number from 1."""
     size = file.size
     if size == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)

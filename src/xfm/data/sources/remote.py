@@ -173,7 +173,6 @@ class RemoteReader:
                 self._memory.popitem(last=False)
 
     def _fetched(self, file: RemoteFile, first: int, stop: int, patience: float) -> dict[int, bytes]:
-        """The blocks `first` to `stop` - 1, from the store."""
         done = threading.Event()
         keys = [(file, block) for block in range(first, stop)]
         events = [self._fetching.setdefault(key, done) for key in keys]

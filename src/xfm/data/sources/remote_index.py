@@ -105,8 +105,6 @@ def _indexed(file: RemoteFile, reader: RemoteReader) -> IndexedShard:
 
 
 class _Pieces:
-    """A file elsewhere as a text of bytes, of which one long piece is in memory at a time."""
-
     def __init__(self, file: RemoteFile, reader: RemoteReader) -> None:
         self._file, self._reader = file, reader
         self._start, self._data = 0, b""

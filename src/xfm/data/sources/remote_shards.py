@@ -168,7 +168,6 @@ def _spelt(last: str) -> list[str]:
 
 
 def _named(last: str, known: Sequence[str]) -> list[str]:
-    """Those of some shards that the end of an address names, in order."""
     names = expanded(last)
     if not has_magic(last):
         return sorted({*names}.intersection(known))

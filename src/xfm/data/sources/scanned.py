@@ -61,7 +61,6 @@ def _scan(files: Iterable[StoredFile]) -> Iterator[IndexedShard]:
 
 
 def _of_machine(folder: Path, files: Sequence[StoredFile]) -> SavedIndex | ScannedIndex:
-    """The index in the cache, made by whichever process comes first."""
     mark = hashlib.sha256(b"\0".join(os.fsencode(file.path.absolute()) for file in files)).hexdigest()[:32]
     place = cache_folder() / "indexed" / f"{mark}.xfm"
     with contextlib.ExitStack() as held:

@@ -165,7 +165,6 @@ class _Stored:
         return Origin(self._name, f"#{self._row}" if self._key is None else self._key)
 
     def annotation(self, text_field: str) -> dict:
-        """The JSON, or the text as an object with that field."""
         data = self.member(JSON, self._limits.annotation_bytes)
         if data is not None:
             return parse_annotation(data, self.origin())

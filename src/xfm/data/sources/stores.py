@@ -97,7 +97,6 @@ class S3(RemoteStore):
 
 
 def _code(error: OSError) -> str:
-    """What S3 calls an error."""
     response = getattr(error.__cause__, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
 
@@ -150,8 +149,6 @@ class Hub(RemoteStore):
 
 # ---------------------------------------------------------------- web servers
 class _Status(Exception):
-    """What a web server answered."""
-
     def __init__(self, status: int) -> None:
         super().__init__(f"HTTP {status}")
         self.status = status
@@ -182,7 +179,6 @@ class Web(RemoteStore):
     async def _answer(
         self, url: str, start: int, end: int, known: RemoteFile | None
     ) -> tuple[RemoteFile, bytes]:
-        """The file as the answer to a range has it, and the bytes of the range, of a known file alone."""
         session = await self._system.set_session()
         asks = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
         if known is not None and known.version.startswith('"'):

@@ -101,14 +101,11 @@ def _read_cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], i
 
 
 class _Lines:
-    """The lines of a text file, and how many characters they have."""
-
     def __init__(self, path: Path, file: TextIO) -> None:
         self._path, self._file, self.read = path, file, 0
         self._begun, self._row = 0, 1
 
     def begin(self) -> None:
-        """A row begins with the next line."""
         self._begun, self._row = self.read, 0
 
     def __iter__(self) -> Iterator[str]:

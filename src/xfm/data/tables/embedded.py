@@ -74,7 +74,6 @@ class PictureStore:
 
 
 def _as_png(picture: DecodedPicture) -> bytes:
-    """A decoded picture as the bytes of a file without loss, the same for the same pixels."""
     found = io.BytesIO()
     pixels = to_uint8(picture).movedim(0, -1).contiguous().cpu().numpy()  # [H, W, 3]
     Image.fromarray(pixels).save(found, "PNG", compress_level=1)

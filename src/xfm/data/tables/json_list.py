@@ -35,8 +35,6 @@ def read_json(path: Path) -> Records:
 
 
 class _Listed(PiecewiseText):
-    """A list in a file, of which no more is held than the row at hand."""
-
     def __init__(self, path: Path, file: BufferedReader) -> None:
         super().__init__(file, _PIECE)
         self._path, self._json = path, json.JSONDecoder(object_pairs_hook=each_once)

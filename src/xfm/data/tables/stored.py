@@ -80,18 +80,14 @@ def _opened(path: Path, file: io.BufferedReader) -> Iterator["io.BufferedReader[
 
 
 class _Expanded(io.RawIOBase):
-    """What a packed file expands to, as far as that is believed."""
-
     def __init__(self, path: Path, packed: gzip.GzipFile) -> None:
         self._path, self._packed, self._read = path, packed, 0
         self._most = max(FREE, RATIO * path.stat().st_size)
 
     def readable(self) -> bool:
-        """It can be read, once, from its beginning on."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read on."""
         try:
             data = self._packed.read(len(buffer))
         except (EOFError, zlib.error) as error:

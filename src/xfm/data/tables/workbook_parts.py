@@ -140,8 +140,6 @@ def _look_through(place: str, stream: IO[bytes], kind: _Kind) -> None:
 
 
 class _Entries:
-    """The entries of a part, and how much stands in them and beside them."""
-
     def __init__(self, place: str, kind: _Kind) -> None:
         self._place, self._kind = place, kind
         self._count = self._beside = self._inside = 0

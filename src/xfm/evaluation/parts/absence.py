@@ -35,7 +35,6 @@ def run_absence(context: Context) -> PartResult:
 
 
 def _phrases(context: Context, result: PartResult, split: str, rows: Sequence[Presence]) -> None:
-    """AUROC of "this phrase is not in the picture", of all phrases and of each kind."""
     images, index = context.encode([row.image for row in rows])
     texts = encode_texts(context.encoder, [row.phrase for row in rows])
     contrast = (images.vectors[index] * texts.vectors).sum(-1).double().numpy()

@@ -228,7 +228,6 @@ def _beginning(context: Context, result: PartResult, part: Part, scratch: bool =
 
 
 def _remember(context: Context, part: Part, task: AnyTask, scratch: bool = False) -> None:
-    """Keep what a fine-tuning has made of the model, without the head, if a part to run begins there."""
     if any(TUNED[other].after is part for other in context.config.parts if other in TUNED):
         state, head = task.module.state_dict(), task.module.added_state()
         context.learned[part, scratch] = {n: t.clone() for n, t in state.items() if n not in head}

@@ -88,7 +88,6 @@ def _whose(one: Answered, by_name: bool) -> bytes:
 
 
 def _parquet(answers: Sequence[Answered], keep: Sequence[str], by_name: bool, vectors: np.ndarray) -> bytes:
-    """Columns row or image, those that are kept (as texts), warning, and vector."""
     try:
         import pyarrow as arrow
         from pyarrow import parquet

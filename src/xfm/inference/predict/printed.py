@@ -59,7 +59,6 @@ def print_answers(
 
 
 def _print(line: bytes) -> None:
-    """A line in whatever encoding the terminal has, which obeys nothing that stands in it."""
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
     text = line.decode()
     if encoding != "utf8":

@@ -134,7 +134,6 @@ def _opened(table: str | Path | InMemory, reading: Reading) -> RowSource:
 
 
 def _require_half(done: Outcome, out: Path, max_bad: int | None) -> None:
-    """Refuse to call it done where nothing could be answered, or less than half and nobody asked for that."""
     total = done.before + done.answered + done.skipped
     where = f"all are in {bad_file(out)}"
     if total and done.skipped == total:

@@ -141,7 +141,6 @@ def _own_settings(
 
 
 def _heads_in(config: Any) -> int | None:
-    """The value of `num_attention_heads` in nested settings, if there is exactly one."""
     found: set[int] = set()
 
     def visit(value: Any) -> None:
@@ -235,7 +234,6 @@ def _check_spare(path: Path, state: Mapping[str, Tensor], leftover: Spare) -> No
 
 
 def _equal(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors are the same numbers, without a look at them where they share their memory."""
     if first.shape != second.shape or first.dtype != second.dtype:
         return False
     return first.data_ptr() == second.data_ptr() or torch.equal(first, second)

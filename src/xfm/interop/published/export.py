@@ -64,7 +64,6 @@ def export(pretrained: Pretrained, path: Path, unused: Mapping[str, Tensor] | No
 
 
 def _config(pretrained: Pretrained) -> dict[str, Any]:
-    """Settings under the published code's names, and under `xfm` what brings the model back exactly."""
     model = pretrained.model.config
     own = {
         "model": to_plain(model),

@@ -85,7 +85,6 @@ def write_published(path: Path, state: Mapping[str, Tensor], config: Mapping[str
 
 
 def _plain(value: Any, path: Path, name: str = "config") -> Any:
-    """The value if it is made of dictionaries, lists, numbers and texts alone, tuples as lists."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item, path, f"{name}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):

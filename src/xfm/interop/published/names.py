@@ -124,7 +124,6 @@ def _mlp(name: str) -> list[Entry]:
 
 
 def _class_head(task: TaskConfig) -> list[Entry]:
-    """The published head of image classification has five linear layers, the others two."""
     if task.kind == IMAGE_CLASSIFICATION.name and task.image_head is not ImageHead.PUBLISHED:
         raise ValueError("a linear head of image classification has no published names")
     parts = (0, 1, 3, 4, 6, 7, 9, 10, 12) if task.kind == IMAGE_CLASSIFICATION.name else (0, 1, 3)
@@ -133,7 +132,6 @@ def _class_head(task: TaskConfig) -> list[Entry]:
 
 
 def _same(native: str, *published: str) -> list[Entry]:
-    """Weight and bias, of several published layers packed into one."""
     return [Entry(f"{native}.{kind}", tuple(f"{name}.{kind}" for name in published)) for kind in _NORM]
 
 

@@ -38,7 +38,6 @@ class _Shapes:
         return tuple(tensor.shape)
 
     def depth(self, layers: str) -> int:
-        """How many layers there are below a name."""
         pattern = re.compile(re.escape(layers) + r"\.(\d+)\.")
         return len({match[1] for name in self.state if (match := pattern.match(name))})
 
@@ -107,7 +106,6 @@ def model_config(source: str, state: State, like: ModelConfig, heads: int | None
 
 
 def _ratio(hidden: int, width: int, like: float) -> float:
-    """A ratio that gives exactly that hidden width, `like` where it does."""
     if int(width * like) == hidden:
         return like
     ratio = hidden / width

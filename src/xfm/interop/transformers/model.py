@@ -107,7 +107,6 @@ class XFMPreTrainedModel(PreTrainedModel):
         self.tie_weights(recompute_mapping=False)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """A head that the loaded folder does not have begins as it does in this package."""
         if isinstance(module, nn.Linear | nn.LayerNorm):
             module.reset_parameters()
 

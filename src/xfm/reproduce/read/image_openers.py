@@ -162,7 +162,6 @@ def fer2013(root: Path, split: str) -> Any:
 
 
 def _of_usage(folder: Path, usage: str) -> list[int]:
-    """Places of the rows of a test set among those of both."""
     path = next(path for path in (folder / "fer2013.csv", folder / "icml_face_data.csv") if path.is_file())
     with path.open(newline="", encoding="utf-8") as file:
         usages = [row[next(name for name in row if name.strip() == "Usage")] for row in csv.DictReader(file)]

@@ -35,7 +35,6 @@ def read_nlvr2(folder: Path) -> Corpus[PicturePair]:
 
 
 def _names(row: TableRow) -> tuple[Path, Path]:
-    """The pictures are `SPLIT-SET-PAIR-img0.png` and `-img1.png`, in numbered folders where a row says so."""
     identifier = row.text("identifier")
     stem, dash, _ = identifier.rpartition("-")
     directory = row.get("directory")

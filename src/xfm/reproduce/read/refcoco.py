@@ -101,7 +101,6 @@ class _Boxes:
         return image, (left / width, top / height, (left + w) / width, (top + h) / height)
 
     def unused(self) -> FolderReport | None:
-        """The annotations that no reference needs and that are not right, such as COCO's two without area."""
         wrong = list(self._odd)
         for key, row in self._annotations.items():
             if key not in self._needed:
