@@ -25,7 +25,7 @@ from torch import Tensor
 from xfm.config.data import DataConfig
 from xfm.config.gradients import MimTarget
 from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionConfig
-from xfm.config.phases import Stretch
+from xfm.config.phases import Phase
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, MaskedTokens, PairBatch, Tokens
 from xfm.modeling.gradients import PRETRAINING
@@ -42,18 +42,18 @@ CONFIG = ModelConfig(
 )
 
 
-class OneStretch:
+class OnePhase:
     """What a step asks of the data of a run without phases."""
 
-    def phase(self, batch: int) -> int:
+    def phase_number(self, batch: int) -> int:
         """Always the same."""
         return 0
 
-    def stretch(self, batch: int) -> Stretch:
+    def phase(self, batch: int) -> Phase:
         """Always the same."""
-        return Stretch(1.0, DataConfig(), CONTRAST)
+        return Phase(1.0, DataConfig(), CONTRAST)
 
-    def begun(self, batch: int) -> list[Stretch]:
+    def begun(self, batch: int) -> list[Phase]:
         """None that does anything."""
         return []
 
@@ -101,7 +101,7 @@ def measure(mode: str, rows: int, part: int, out: Path) -> None:
     batches = [batch_of(part, step) for step in range(1 if mode == "part" else rows // part)]
     if mode == "whole":
         batches = [joined(batches)]
-    data: Any = OneStretch()
+    data: Any = OnePhase()
     step = PretrainingStep([PRETRAINING], MimTarget.STATES, data)
     before = peak()
     found = step.split(model, batches, torch.Generator(), lambda function, *words: function(model, *words))

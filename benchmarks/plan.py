@@ -22,9 +22,9 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from xfm.config.load import load_recipe
-from xfm.config.phases import Stretch
+from xfm.config.phases import Phase
 from xfm.config.recipe import Recipe
-from xfm.config.training import Recompute
+from xfm.config.training import ActivationCheckpointing
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.modeling.xfm import XFM
 from xfm.planning.forecast import StepForecast, forecast
@@ -48,21 +48,21 @@ class Measured:
     flops: float
 
 
-class LastStretch:
+class LastPhase:
     """What a step asks of the data of a run: always the recipe's last phase."""
 
-    def __init__(self, stretch: Stretch) -> None:
-        self.only = stretch
+    def __init__(self, phase: Phase) -> None:
+        self.only = phase
 
-    def phase(self, batch: int) -> int:
+    def phase_number(self, batch: int) -> int:
         """Always the same."""
         return 0
 
-    def stretch(self, batch: int) -> Stretch:
+    def phase(self, batch: int) -> Phase:
         """Always the same."""
         return self.only
 
-    def begun(self, batch: int) -> list[Stretch]:
+    def begun(self, batch: int) -> list[Phase]:
         """None that does anything."""
         return []
 
@@ -112,26 +112,26 @@ def batch_of(recipe: Recipe, sizes: StepSizes) -> Batch:
 
 def predicted(recipe: Recipe) -> StepForecast:
     """By the formulas, of this CPU's way to compute."""
-    stretch = recipe.stretches()[-1]
-    alone = replace(stretch, until=1.0)
+    phase = recipe.phases()[-1]
+    alone = replace(phase, until=1.0)
     return forecast(recipe.model, recipe.training, [alone], 1, parts_of(recipe.model), fused=False)
 
 
 def steps_of(recipe: Recipe, count: int) -> None:
     """Some steps of the real loop."""
-    stretch = recipe.stretches()[-1]
-    sizes = sizes_of(stretch.data, stretch.weights, 1)
+    phase = recipe.phases()[-1]
+    sizes = sizes_of(phase.data, phase.weights, 1)
     torch.manual_seed(0)
-    data: Any = LastStretch(stretch)
+    data: Any = LastPhase(phase)
     model = XFM(recipe.model)
     policies, training = policies_of(recipe)[-1:], recipe.training
-    step = PretrainingStep(policies, training.mim_target, data, training.by_source)
+    step = PretrainingStep(policies, training.mim_target, data, training.sequential_sources)
 
     def batches(start: int, stop: int) -> Iterator[Batch]:
         for _ in range(start, stop):
             yield batch_of(recipe, sizes)
 
-    training = replace(recipe.training, steps=count, minutes=0, save_every=0, weights=stretch.weights)
+    training = replace(recipe.training, steps=count, minutes=0, save_every=0, weights=phase.weights)
     Trainer(model, step, batches, training, device="cpu").fit()
 
 
@@ -165,7 +165,7 @@ def narrow(recipe: Recipe, depth: int = 3, *options: str) -> Recipe:
     )
     rows = {"text": 8, "image": 3, "pair": 6, "region": 4}
     streams = {name: replace(one, batch_size=rows[name]) for name, one in recipe.data.streams.items()}
-    training = replace(recipe.training, recompute=Recompute.NOTHING)
+    training = replace(recipe.training, activation_checkpointing=ActivationCheckpointing.NONE)
     return replace(recipe, model=model, data=replace(recipe.data, **streams), training=training)
 
 
@@ -175,7 +175,11 @@ def cases() -> Iterator[tuple[str, Recipe]]:
     base = narrow(load_recipe("base", ["--training.precision", "fp32"]))
     for name, recipe in (("nano", nano), ("base-narrow", base)):
         yield name, recipe
-        for changed in ({"recompute": Recompute.BETWEEN}, {"recompute": Recompute.ALL}, {"accumulate": 2}):
+        for changed in (
+            {"activation_checkpointing": ActivationCheckpointing.SELECTIVE},
+            {"activation_checkpointing": ActivationCheckpointing.FULL},
+            {"gradient_accumulation_steps": 2},
+        ):
             what = " ".join(str(word) for word in next(iter(changed.items())))
             yield f"{name}/{what}", replace(recipe, training=replace(recipe.training, **changed))
 

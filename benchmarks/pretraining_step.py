@@ -39,12 +39,12 @@ Times = dict[str, float]
 
 # ---------------------------------------------------------------- in the processes that train
 def fusion_phases(recipe: Any) -> list[list[Any]]:
-    """The recipe's stretches with a matching loss, those that compute the same together."""
+    """The recipe's phases with a matching loss, those that compute the same together."""
     alike: dict[tuple[Any, ...], list[Any]] = {}
-    for stretch in recipe.stretches():
-        if stretch.weights.itm:
-            used = [name for name, weight in asdict(stretch.weights).items() if weight]
-            alike.setdefault((str(stretch.data), *used), []).append(stretch)
+    for phase in recipe.phases():
+        if phase.weights.itm:
+            used = [name for name, weight in asdict(phase.weights).items() if weight]
+            alike.setdefault((str(phase.data), *used), []).append(phase)
     return list(alike.values())
 
 
@@ -166,10 +166,10 @@ def median_rate(turns: list[Times], clock: str, samples: int) -> float:
 def report(recipe: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Measure, print the table and return it."""
     phases = fusion_phases(recipe)
-    begins = dict(zip((s.until for s in recipe.stretches()), [0.0, *recipe.ends()], strict=True))
-    lengths = [sum(s.until - begins[s.until] for s in stretches) for stretches in phases]
-    samples = [sum(s.batch_size for s in stretches[0].data.streams.values()) for stretches in phases]
-    names = [" and ".join(f"{begins[s.until]:.0%}-{s.until:.0%}" for s in stretches) for stretches in phases]
+    begins = dict(zip((s.until for s in recipe.phases()), [0.0, *recipe.ends()], strict=True))
+    lengths = [sum(s.until - begins[s.until] for s in alike) for alike in phases]
+    samples = [sum(s.batch_size for s in alike[0].data.streams.values()) for alike in phases]
+    names = [" and ".join(f"{begins[s.until]:.0%}-{s.until:.0%}" for s in alike) for alike in phases]
     found = measure(len(phases), options)
     clocks = ["wall", "cpu"] if all("cpu" in t for s in found.values() for p in s for t in p) else ["wall"]
     table = []

@@ -7,7 +7,7 @@ captions and masked patches. The peer is the published algorithm, composed of tr
 (`benchmarks/published_step.py`); both have the same weights and read the same batch, of pictures of 224
 pixels and captions of 8 to 20 words, padded to 30 tokens. They alternate within one process, in training
 mode, with dropout and drop-path as published. Ours computes again what the recipe `base` says
-(`training.recompute`), or `--recompute`: times and activations are those of one setting.
+(`training.activation_checkpointing`), or what the option of that name says: all is of one setting.
 
 - step/fp32, step/bf16: the ratio is the median over the rounds of theirs / ours: above 1 ours is faster.
   `processor` is the same of processor seconds, which other programs change less.
@@ -38,7 +38,7 @@ from torch.utils._pytree import tree_leaves
 from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.load import load_recipe
 from xfm.config.model import ModelConfig
-from xfm.config.training import LossConfig, Precision, Recompute
+from xfm.config.training import ActivationCheckpointing, LossConfig, Precision
 from xfm.data.schema import Batch, MaskedTokens, PairBatch, Tokens
 from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.precision import autocast
@@ -93,7 +93,7 @@ def random_pairs(config: ModelConfig, count: int) -> PairBatch:
 
 def our_losses(model: XFM, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
     """The losses of pairs by name, as pre-training computes them."""
-    return pretraining_losses(model, Batch(0, pair=batch), PRETRAINING, LossConfig(), generator).parts
+    return pretraining_losses(model, Batch(0, pair=batch), PRETRAINING, LossConfig(), generator).terms
 
 
 class Steps:
@@ -116,7 +116,7 @@ class Steps:
 
         return (ours, self.ours), (theirs, self.theirs)
 
-    def measured(self, rounds: int, again: Recompute, only: str) -> Iterator[Measured]:
+    def measured(self, rounds: int, again: ActivationCheckpointing, only: str) -> Iterator[Measured]:
         """All comparisons whose names begin with `only`, with what ours computes again."""
         forwards = self.forwards()
         with activation_checkpointing(self.ours, again):
@@ -124,8 +124,8 @@ class Steps:
                 if (name := f"step/{precision.value}").startswith(only):
                     steps = [stepping(forward, module, precision) for forward, module in forwards]
                     yield compared(name, steps[0], steps[1], rounds)
-        names = {"activations": again, "activations/nothing": Recompute.NOTHING}
-        if again is Recompute.NOTHING:
+        names = {"activations": again, "activations/nothing": ActivationCheckpointing.NONE}
+        if again is ActivationCheckpointing.NONE:
             del names["activations/nothing"]
         wanted = {name: rung for name, rung in names.items() if name.startswith(only)}
         theirs = kept_bytes(forwards[1][0]) / 2**20 if wanted else 0.0
@@ -220,10 +220,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--size", choices=SIZES, default="base", help="small: a width of 192, four layers each"
     )
     parser.add_argument(
-        "--recompute",
-        type=Recompute,
-        choices=[*Recompute],
-        default=load_recipe("base").training.recompute,
+        "--activation_checkpointing",
+        type=ActivationCheckpointing,
+        choices=[*ActivationCheckpointing],
+        default=load_recipe("base").training.activation_checkpointing,
         help="what ours computes again (default: as the recipe base, %(default)s)",
     )
     parser.add_argument("--only", default="", help="comparisons whose names begin so")
@@ -232,14 +232,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare_process()
     steps, found = Steps(SIZES[options.size], options.batch), []
     print(f"{'what':<20}{'ours':>10}{'peer':>10}  {'unit':<6}{'ratio':>6}{'processor':>11}   beside {PEER}")
-    for one in steps.measured(options.rounds, options.recompute, options.only):
+    for one in steps.measured(options.rounds, options.activation_checkpointing, options.only):
         found.append(one)
         numbers = f"{one.ours:>10}{one.theirs:>10}  {one.unit:<6}{one.ratio:>6}{one.processor or '':>11}"
         print(f"{one.name:<20}{numbers}", flush=True)
     machine = platform.processor() or platform.machine()
     load = "/".join(f"{load:.1f}" for load in os.getloadavg())
     print(
-        f"{options.size}, {options.batch} pairs, {options.rounds} rounds, recompute {options.recompute}; "
+        f"{options.size}, {options.batch} pairs, {options.rounds} rounds, "
+        f"activation_checkpointing {options.activation_checkpointing}; "
         f"{machine}, {torch.get_num_threads()} threads of {os.cpu_count()}, load {load}, "
         f"torch {torch.__version__}, {time.strftime('%F')}"
     )

@@ -87,10 +87,10 @@ def main() -> None:
     torch.manual_seed(0)
     given = [] if options.workers is None else ["--data.workers", str(options.workers)]
     recipe = load_recipe(options.recipe, ["--root", str(Path(options.root).resolve()), *given])
-    stretch = recipe.stretches()[options.phase - 1]
+    phase = recipe.phases()[options.phase - 1]
     steps = 2 * options.turns * (LEAD + options.steps)
-    training = replace(recipe.training, steps=steps, minutes=0.0, weights=stretch.weights, save_every=0)
-    recipe = replace(recipe, data=stretch.data, training=training, curriculum=[])
+    training = replace(recipe.training, steps=steps, minutes=0.0, weights=phase.weights, save_every=0)
+    recipe = replace(recipe, data=phase.data, training=training, curriculum=[])
     with distributed.processes("cpu") as process:
         data, model = CurriculumData(recipe, process), build_model(recipe)
         for _ in data.batches(0, options.seen):
@@ -98,7 +98,7 @@ def main() -> None:
         turns = Turns(data.batches(0, steps), options.steps)
 
         def losses(model: Any, batch: Any, generator: torch.Generator) -> Losses:
-            return pretraining_losses(model, batch, PRETRAINING, stretch.weights, generator)
+            return pretraining_losses(model, batch, PRETRAINING, phase.weights, generator)
 
         after = AfterUpdate(turns.step)
         Trainer(model, losses, lambda *_: turns.batches(), training, callbacks=[after], device="cpu").fit()

@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     words = parser.parse_args()
     recipe = load_recipe(words.recipe, ["--root", words.root])
-    whole = recipe.stretches()[-1].data
+    whole = recipe.phases()[-1].data
     none = {name: replace(stream, batch_size=0) for name, stream in whole.streams.items()}
     alone = replace(whole, **{**none, "text": replace(whole.text, tokens=words.tokens)}, workers=0)
     budgeted = drawn(alone, words.steps)

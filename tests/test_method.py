@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.modeling.build import random_batch, spread, tiny_model
 from tests.rooms import ROOT
-from tests.training.ranks import OneStretch
+from tests.training.ranks import OnePhase
 from tests.training.support import called
 from xfm.config.gradients import GradientConfig, MimTarget
 from xfm.config.load import load_recipe
@@ -39,8 +39,8 @@ def policies() -> dict[str, GradientPolicy]:
     """Those of the package, those of recipes, and every possible row of the table beside the others."""
     found = {"pretraining": PRETRAINING, "fine-tuning": FINE_TUNING}
     for recipe in ("nano", "small-twins"):
-        for number, stretch in enumerate(load_recipe(recipe).stretches()):
-            found[f"{recipe}-{number}"] = GradientPolicy.of(stretch.gradients)
+        for number, phase in enumerate(load_recipe(recipe).phases()):
+            found[f"{recipe}-{number}"] = GradientPolicy.of(phase.gradients)
     for objective in Objective:
         for row in possible_rows(objective):
             name = f"{objective}-{'+'.join(sorted(row)) or 'nothing'}"
@@ -86,7 +86,7 @@ def compare(model: XFM, batch: Batch, policy: GradientPolicy) -> dict[str, Tenso
     model.zero_grad()
     theirs = pretraining_losses(model, batch, policy, LossConfig(), drawn())
     theirs.total.backward()
-    expect_equal(ours, {name: loss for name, loss in theirs.parts.items() if name in ours or loss})
+    expect_equal(ours, {name: loss for name, loss in theirs.terms.items() if name in ours or loss})
     expect_equal(our_gradients, gradients(model))
     return ours
 
@@ -106,28 +106,28 @@ def test_the_gradient_of_each_loss_is_that_of_the_step(policy: GradientPolicy, n
     xfm_losses(model, batch, drawn(), policy)[name].backward()
     ours = gradients(model)
     model.zero_grad()
-    pretraining_losses(model, batch, policy, LossConfig(), drawn()).parts[name].backward()
+    pretraining_losses(model, batch, policy, LossConfig(), drawn()).terms[name].backward()
     expect_equal(ours, gradients(model))
     assert any(gradient.any() for gradient in ours.values())
 
 
-@pytest.mark.parametrize("by_source", [False, True], ids=["together", "by-source"])
-def test_xfm_pretrain_steps_on_the_same_gradients(by_source: bool) -> None:
+@pytest.mark.parametrize("sequential_sources", [False, True], ids=["together", "sequential-sources"])
+def test_xfm_pretrain_steps_on_the_same_gradients(sequential_sources: bool) -> None:
     """By the recipe's default settings, through what the training loop calls."""
     model, batch = example()
     losses = xfm_losses(model, batch, drawn())
     torch.stack([*losses.values()]).sum().backward()
     ours = gradients(model)
     model.zero_grad()
-    data: Any = OneStretch(LossConfig())
+    data: Any = OnePhase(LossConfig())
     policy = GradientPolicy.of(GradientConfig())
-    step, generator = PretrainingStep([policy], MimTarget.STATES, data, by_source), drawn()
+    step, generator = PretrainingStep([policy], MimTarget.STATES, data, sequential_sources), drawn()
     (parts,) = step.split(model, [batch], generator, called(model))
     found: dict[str, Tensor] = {}
     for part in parts:
         one = step(model, part, generator)
         one.total.backward()
-        found |= one.parts
+        found |= one.terms
     expect_equal(losses, found)
     expect_equal(ours, gradients(model))
 

@@ -25,8 +25,8 @@ def test_a_variant_changes_what_it_says_and_nothing_else(variant, recipe):
     full, made = (recipe_of(recipe, Run(one, 5)) for one in (VARIANTS["full"], variant))
     assert made.training.seed == 5
     policies_of(made)
-    for stretch in made.stretches():
-        assert all(getattr(stretch.weights, name) == 0 for name in variant.unweighted)
+    for phase in made.phases():
+        assert all(getattr(phase.weights, name) == 0 for name in variant.unweighted)
     if variant.name == "full":
         assert made == full
         return
@@ -34,7 +34,7 @@ def test_a_variant_changes_what_it_says_and_nothing_else(variant, recipe):
     assert (made.training.mim_target is MimTarget.PIXELS) == (variant.name == "mim-pixels")
     assert (EncoderName.LANGUAGE in made.training.gradients.itm) == (variant.name == "into-language")
     assert made.data.patch_mask.on_pairs == (variant.name != "mim-unpaired")
-    assert (made.stretches()[-1].data.text.batch_size == 0) == (variant.name == "no-text")
+    assert (made.phases()[-1].data.text.batch_size == 0) == (variant.name == "no-text")
 
 
 def test_differences_are_paired_by_seed():

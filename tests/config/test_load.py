@@ -16,7 +16,7 @@ from xfm.config.encoders import Positions
 from xfm.config.gradients import EncoderName, GradientConfig
 from xfm.config.load import dump_recipe, load_recipe, read_recipe, recipe_names
 from xfm.config.options import parse
-from xfm.config.phases import Phase
+from xfm.config.phases import PhaseConfig
 from xfm.config.training import Precision
 from xfm.config.world import WorldConfig
 from xfm.modeling.xfm import XFM
@@ -43,11 +43,11 @@ def test_every_recipe_builds(name):
     with torch.device("meta"):
         model = XFM(recipe.model)
     assert sum(p.numel() for p in model.parameters()) > 1_000_000
-    stretches = recipe.stretches()
-    assert stretches[-1].until == 1
-    assert all(a.until < b.until for a, b in pairwise(stretches))
-    for stretch in stretches:
-        for stream in (stretch.data.text, stretch.data.image, stretch.data.pair, stretch.data.region):
+    phases = recipe.phases()
+    assert phases[-1].until == 1
+    assert all(a.until < b.until for a, b in pairwise(phases))
+    for phase in phases:
+        for stream in (phase.data.text, phase.data.image, phase.data.pair, phase.data.region):
             assert not stream.batch_size or stream.corpora
     assert recipe.training.optim.warmup < recipe.training.steps
 
@@ -205,7 +205,7 @@ def test_recipes_of_one_name_in_two_folders(tmp_path):
         "data.text_mask.probability=1.5", "data.caption_mask.max_tokens=1", "data.caption_mask.max_masks=-1",
         "data.text_mask.skipgram=2", "data.text_mask.skipgram_size=0",
         "training.log_every=0", "training.weights.itm=-1", "training.seed=9223372036854775808",
-        "training.weights.negative_memory=1000000000000",
+        "training.negatives.queue_size=1000000000000",
         "training.optim.warmup=-3", "training.optim.hold=2", "training.optim.lr=.nan",
         "training.optim.muon_lr=-1", "training.optim.clip=.inf", "training.optim.betas=[0.9, 1.5]",
         "model.vision.patch_size=0", "model.vision.heads=0", "model.vision.depth=-1",
@@ -229,7 +229,7 @@ def test_a_number_of_a_world_out_of_range_is_named(option: str) -> None:
 
 def test_absolute_paths_stay():
     recipe = load_recipe("nano", ["--root", "/worlds/emoji", "--data.tokenizer", "/other/tokenizer.json"])
-    data = recipe.stretches()[0].data
+    data = recipe.phases()[0].data
     assert data.tokenizer == "/other/tokenizer.json"
     assert data.text.corpora[0].path.startswith("/worlds/emoji/")
 
@@ -237,15 +237,15 @@ def test_absolute_paths_stay():
 # ---------------------------------------------------------------- phases
 def test_phases_in_steps():
     recipe = tiny_recipe(Path("/data"), steps=9)
-    recipe = replace(recipe, curriculum=[*recipe.curriculum, Phase(until=0.34), Phase(until=1.0)])
-    assert [s.until for s in recipe.stretches()] == [1 / 3, 1.0]  # what rounds to nothing is left out
+    recipe = replace(recipe, curriculum=[*recipe.curriculum, PhaseConfig(until=0.34), PhaseConfig(until=1.0)])
+    assert [s.until for s in recipe.phases()] == [1 / 3, 1.0]  # what rounds to nothing is left out
     assert recipe.ends() == [1 / 3]
-    assert recipe.stretches()[0].data.pair.batch_size == 0
-    assert recipe.stretches()[1].data.pair.corpora[0].path == "/data/scenes-*.tar"
+    assert recipe.phases()[0].data.pair.batch_size == 0
+    assert recipe.phases()[1].data.pair.corpora[0].path == "/data/scenes-*.tar"
     with pytest.raises(ValueError, match="until"):
-        replace(recipe, curriculum=[Phase(until=math.nextafter(1, 2))])
+        replace(recipe, curriculum=[PhaseConfig(until=math.nextafter(1, 2))])
     recipe = tiny_recipe(Path("/data"), steps=2, minutes=5)
-    recipe = replace(recipe, curriculum=[*recipe.curriculum, Phase(until=0.34), Phase(until=1.0)])
+    recipe = replace(recipe, curriculum=[*recipe.curriculum, PhaseConfig(until=0.34), PhaseConfig(until=1.0)])
     assert recipe.ends() == [1 / 3, 0.34]  # the clock leaves no phase out
 
 
@@ -253,7 +253,7 @@ def test_phases_in_steps():
     ("phase", "said"),
     [
         ("{until: 0.5, weights: {itm: -1}}", "curriculum.0.weights.itm is -1"),
-        ("{until: 0.5, weights: {negative_memory: 1000000000}}", "curriculum.0.weights.negative_memory"),
+        ("{until: 0.5, negatives: {queue_size: 1000000000}}", "curriculum.0.negatives.queue_size"),
         ("{until: 0.5, rate: -1}", "curriculum.0.rate is -1"),
         ("{until: .nan}", "curriculum.0.until is nan"),
     ],
@@ -266,20 +266,26 @@ def test_impossible_phases_are_refused_as_they_are_read(tmp_path: Path, phase: s
 
 def test_the_phases_of_nano():
     """Contrast and masked text first, then fusion with ever harder negatives, at last all six objectives."""
-    first, *middle, last = load_recipe("nano").stretches()
+    first, *middle, last = load_recipe("nano").phases()
     assert (first.weights.mlm, first.weights.itc) == (1, 1)
     fusion = ("itm", "imlm", "mim", "box_l1", "box_giou")
     assert not any(getattr(first.weights, name) for name in fusion)
     assert all(getattr(last.weights, name) for name in fusion)
-    assert [stretch.inherit_words for stretch in (first, *middle, last)] == [False, True, False, False, False]
-    into_language = [EncoderName.LANGUAGE in stretch.gradients.itm for stretch in (first, *middle, last)]
+    assert [phase.init_fusion_embeddings_from_language for phase in (first, *middle, last)] == [
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
+    into_language = [EncoderName.LANGUAGE in phase.gradients.itm for phase in (first, *middle, last)]
     assert into_language == [False, False, False, True, True]
-    assert {type(stretch.weights.negative_memory) for stretch in (first, *middle, last)} == {int}
-    floors = [stretch.weights.negative_floor for stretch in (*middle, last)]
+    assert {type(phase.negatives.queue_size) for phase in (first, *middle, last)} == {int}
+    floors = [phase.negatives.min_probability for phase in (*middle, last)]
     assert floors == sorted(floors, reverse=True)
-    for stretch in (first, *middle, last):
-        data = stretch.data
-        assert (data.image.batch_size > 0) == bool(stretch.weights.mim)
+    for phase in (first, *middle, last):
+        data = phase.data
+        assert (data.image.batch_size > 0) == bool(phase.weights.mim)
         for stream, shards in zip(
             (data.text, data.image, data.pair, data.region),
             ("text.jsonl", "pictures-*", "scenes-*", "scenes-*"),
@@ -293,13 +299,13 @@ def test_options_hold_in_every_phase_that_does_not_set_them_itself():
     options = ["--data.pair.corpora", '[{"path": "/own.tar"}]', "--training.weights.itc", "3"]
     options += ["--data.pair.batch_size", "4", "--data.pair.augmentation", "mild"]
     recipe, nano = load_recipe("nano", options), load_recipe("nano")
-    stretches = recipe.stretches()
+    phases = recipe.phases()
     assert nano.curriculum[0].pair is not None
     own = nano.curriculum[0].pair.batch_size
-    assert [s.data.pair.batch_size for s in stretches] == [own, *[4] * (len(stretches) - 1)]
-    assert {s.data.pair.corpora[0].path for s in stretches} == {"/own.tar"}
-    assert {s.data.pair.augmentation for s in stretches} == {Augmentation.MILD}
-    assert {s.weights.itc for s in stretches} == {3.0}
+    assert [s.data.pair.batch_size for s in phases] == [own, *[4] * (len(phases) - 1)]
+    assert {s.data.pair.corpora[0].path for s in phases} == {"/own.tar"}
+    assert {s.data.pair.augmentation for s in phases} == {Augmentation.MILD}
+    assert {s.weights.itc for s in phases} == {3.0}
     assert recipe.overruled(nano) == [
         f"data.pair.batch_size 4: the phase until {nano.curriculum[0].until:g} of the run keeps its own "
         f"{own} (see curriculum)"
@@ -310,7 +316,7 @@ def test_options_hold_in_every_phase_that_does_not_set_them_itself():
 def test_a_phase_may_change_one_field(tmp_path):
     phases = [{"until": 0.5, "pair": {"augmentation": "mild"}, "weights": {"itm": 0.5}}]
     recipe = load_recipe(write(tmp_path / "r.yaml", base="nano", curriculum=phases))
-    first, last = recipe.stretches()
+    first, last = recipe.phases()
     assert first.data.pair == replace(last.data.pair, augmentation=Augmentation.MILD)
     assert first.weights == replace(last.weights, itm=0.5)
     assert recipe.curriculum[0].pair is not None
@@ -321,7 +327,7 @@ def test_a_phase_may_change_one_field(tmp_path):
 def test_a_phase_may_send_gradients_elsewhere(tmp_path):
     phases = [{"until": 0.5, "gradients": {"itm": ["language", "vision", "fusion"]}}]
     recipe = load_recipe(write(tmp_path / "r.yaml", base="nano", curriculum=phases))
-    first, last = recipe.stretches()
+    first, last = recipe.phases()
     assert first.gradients == replace(last.gradients, itm=tuple(EncoderName))
     assert last.gradients == GradientConfig()
     (tmp_path / "again.yaml").write_text(dump_recipe(recipe))
@@ -336,12 +342,12 @@ def test_a_phase_may_send_gradients_elsewhere(tmp_path):
 def test_a_phase_may_do_without_groups(tmp_path):
     corpora = [{"path": "/scenes.tar"}, {"path": "/twins.tar", "group": 2}]
     recipe = read_phases(tmp_path / "r.yaml", corpora)
-    first, last = recipe.stretches()
+    first, last = recipe.phases()
     assert [corpus.path for corpus in first.data.pair.corpora] == ["/scenes.tar"]
     assert [corpus.path for corpus in last.data.pair.corpora] == ["/scenes.tar", "/twins.tar"]
     assert recipe.overruled(recipe) == []
     with expect_refusal("grouped: false", "there are no others"):
-        read_phases(tmp_path / "s.yaml", corpora[1:]).stretches()
+        read_phases(tmp_path / "s.yaml", corpora[1:]).phases()
 
 
 def read_phases(path, corpora):
@@ -353,6 +359,6 @@ def read_phases(path, corpora):
 
 def test_contrast_alone_does_without_twins():
     for name in ("nano", "small", "small-longer", "ablation"):
-        first, *others = load_recipe(name).stretches()
+        first, *others = load_recipe(name).phases()
         assert all(corpus.group == 1 for corpus in first.data.pair.corpora)
         assert all(any(corpus.group == 2 for corpus in one.data.pair.corpora) for one in others)

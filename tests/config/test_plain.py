@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xfm.config.data import Augmentation, CorpusConfig, StreamConfig
-from xfm.config.phases import Phase, PhaseWeights
+from xfm.config.phases import PhaseConfig, PhaseWeights
 from xfm.config.plain import completed, first_difference, to_plain
 from xfm.config.recipe import Recipe
 from xfm.config.training import OptimConfig, TrainingConfig
@@ -68,7 +68,7 @@ def test_fields_that_were_not_stored_have_their_defaults(unknown):
 def test_what_a_new_field_is_used_for_makes_the_difference():
     recipe = Recipe(
         training=TrainingConfig(optim=OptimConfig(lr=0.5)),
-        curriculum=[Phase(0.5, weights=PhaseWeights(itc=2.0)), Phase(0.75)],
+        curriculum=[PhaseConfig(0.5, weights=PhaseWeights(itc=2.0)), PhaseConfig(0.75)],
     )
     given = {"recipe": recipe, "rows": "12ab"}
     stored = to_plain(given)
@@ -77,6 +77,6 @@ def test_what_a_new_field_is_used_for_makes_the_difference():
     del stored["recipe"]["training"]["optim"]["lr"]
     difference = first_difference(completed(stored, given), to_plain(given))
     assert difference == ("recipe.training.optim.lr", OptimConfig().lr, 0.5)
-    longer = {**given, "recipe": replace(recipe, curriculum=[*recipe.curriculum, Phase(0.9)])}
+    longer = {**given, "recipe": replace(recipe, curriculum=[*recipe.curriculum, PhaseConfig(0.9)])}
     assert first_difference(completed(to_plain(given), longer), to_plain(longer)) is not None
     assert first_difference(completed(to_plain(longer), given), to_plain(given)) is not None

@@ -37,7 +37,7 @@ def test_a_seed_that_no_generator_takes_is_named() -> None:
         FinetuneConfig(seed=1 << 64)
 
 
-@pytest.mark.parametrize("name", ["steps", "accumulate", "log_every"])
+@pytest.mark.parametrize("name", ["steps", "gradient_accumulation_steps", "log_every"])
 @pytest.mark.parametrize("value", [0, -1, 10**400])
 def test_counts_of_a_training_are_named_whatever_their_size(name, value):
     with pytest.raises(ValueError, match=rf"training\.{name} is "):

@@ -129,7 +129,7 @@ def test_parts_of_a_batch_are_the_batch(
     kind: str, folder: Path, alone: dict[str, FinetuneResult], tmp_path: Path
 ) -> None:
     """Seven rows in three parts, of two and of three rows."""
-    done = fine_tune(kind, folder, tmp_path, accumulate=3)
+    done = fine_tune(kind, folder, tmp_path, gradient_accumulation_steps=3)
     found = losses(tmp_path)
     for name, values in losses(folder / "one" / kind).items():
         assert found[name] == pytest.approx(values, **CLOSE), name
@@ -142,7 +142,7 @@ def test_parts_of_a_batch_are_the_batch(
 def test_a_contrast_over_a_batch_has_no_parts(folder: Path, tmp_path: Path) -> None:
     for kind in WHOLE:
         assert not task_spec(kind).task_class().in_parts
-        with expect_refusal("accumulate", kind, "torchrun"):
-            fine_tune(kind, folder, tmp_path / "out", accumulate=2)
-    with expect_refusal("batch_size is 7", "accumulate", "--batch-size 8"):
-        fine_tune(TEXTS, folder, tmp_path / "out", accumulate=8)
+        with expect_refusal("gradient_accumulation_steps", kind, "torchrun"):
+            fine_tune(kind, folder, tmp_path / "out", gradient_accumulation_steps=2)
+    with expect_refusal("batch_size is 7", "gradient_accumulation_steps", "--batch-size 8"):
+        fine_tune(TEXTS, folder, tmp_path / "out", gradient_accumulation_steps=8)

@@ -91,7 +91,7 @@ def pretraining(recorded: Recorded, source: str, name: str) -> Found:
     if name == "total":
         return Found(losses.total, model)
     wanted = {f"{SOURCES[source]}/{part}" for part in PARTS[name.split("_")[1]]}
-    present = [losses.parts[part] for part in wanted & losses.parts.keys()]
+    present = [losses.terms[part] for part in wanted & losses.terms.keys()]
     assert len(present) <= 1
     return Found(present[0] if present else None, model)
 

@@ -126,7 +126,7 @@ def test_the_recorded_steps(recorded: Recorded, monkeypatch: pytest.MonkeyPatch)
         # What float32 loses on the way is in the record: steps amplify it.
         noise = 3 * abs(precise / line["loss_total"] - 1)
         rel = max(1e-4, noise)
-        found = {"loss_total": losses.total} | {name: losses.parts[part] for name, part in PARTS.items()}
+        found = {"loss_total": losses.total} | {name: losses.terms[part] for name, part in PARTS.items()}
         for name, loss in found.items():
             assert loss.item() == pytest.approx(line[name], rel=rel, abs=1e-6), (step, name)
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)

@@ -33,7 +33,7 @@ VALUES = [
     *_values("tune", TUNE, "--lr", ("-1", "nan", "inf", "1e999")),
     *_values("tune", TUNE, "--batch_size", ("-4", "99999999999", "ten")),
     *_values("tune", TUNE, "--workers", ("-1", "1000000")),
-    *_values("tune", TUNE, "--accumulate", ("0", "-2", "99999")),
+    *_values("tune", TUNE, "--gradient-accumulation-steps", ("0", "-2", "99999")),
     *_values("tune", TUNE, "--warmup", ("-0.5", "2", "nan")),
     *_values("tune", TUNE, "--time-limit", ("-1", "nan", "inf", "soon", LONG)),
     *_values("tune", TUNE, "--folds", ("-1", "1", "1e99", "nan")),

@@ -61,7 +61,7 @@ def write_recipe(path: Path, world: Path) -> Path:
         "model": {"fusion": {"depth": 2}},
         "data": {"text": few, "image": few, "pair": few, "region": few, "workers": 0},
         "training": {"steps": 12, "precision": "fp32", "log_every": 1, "save_every": 6, "optim": SHORT},
-        "curriculum": [{"until": 1.0, "inherit_words": True}],
+        "curriculum": [{"until": 1.0, "init_fusion_embeddings_from_language": True}],
     }
     path.write_text(yaml.safe_dump(recipe))
     return path

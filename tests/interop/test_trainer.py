@@ -56,12 +56,12 @@ def fresh(kind: str, folder: Path) -> Any:
 
 
 def trained(
-    model: Any, rows: Rows, place: Path, steps: int, batch: int = 12, accumulate: int = 1, **more: Any
+    model: Any, rows: Rows, place: Path, steps: int, batch: int = 12, accumulation: int = 1, **more: Any
 ) -> Any:
     """A Trainer that has trained; SGD, so that the size of a gradient shows in the weights."""
     settings = transformers.TrainingArguments(
         output_dir=str(place), max_steps=steps, per_device_train_batch_size=batch,
-        gradient_accumulation_steps=accumulate, learning_rate=more.pop("rate", 3e-3), report_to=[],
+        gradient_accumulation_steps=accumulation, learning_rate=more.pop("rate", 3e-3), report_to=[],
         logging_steps=1, use_cpu=True, save_strategy=more.pop("save", "no"), disable_tqdm=True, seed=1,
         lr_scheduler_type="constant", max_grad_norm=0.0, **more,
     )  # fmt: skip
@@ -100,10 +100,17 @@ def test_it_learns_saves_and_loads(kind: str, folder: Path, tmp_path: Path) -> N
 def test_two_accumulated_batches_are_one_of_twice_the_size(kind: str, folder: Path, tmp_path: Path) -> None:
     rows, ends, seen = Rows(folder, kind == "image"), [], []
     start = fresh(kind, folder).state_dict()
-    for batch, accumulate in ((12, 1), (6, 2)):
+    for batch, accumulation in ((12, 1), (6, 2)):
         model = fresh(kind, folder)
         trainer = trained(
-            model, rows, tmp_path / "run", steps=1, batch=batch, accumulate=accumulate, optim="sgd", rate=0.1
+            model,
+            rows,
+            tmp_path / "run",
+            steps=1,
+            batch=batch,
+            accumulation=accumulation,
+            optim="sgd",
+            rate=0.1,
         )
         ends.append({n: t.clone() for n, t in trainer.model.state_dict().items()})
         seen.append(losses(trainer)[0])

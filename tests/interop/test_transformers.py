@@ -65,11 +65,11 @@ def test_a_model_folder_keeps_it(kind, tmp_path):
     assert loaded.model.language.words.weight.grad is not None
     assert model.words_fit == (kind != "electra")  # whose words are narrower
     if model.words_fit:
-        model.inherit_words()
+        model.init_fusion_embeddings_from_language()
         assert torch.equal(model.fusion.embeddings.words.weight, model.language.words.weight)
     else:
         with pytest.raises(ValueError, match="another width"):
-            model.inherit_words()
+            model.init_fusion_embeddings_from_language()
 
 
 def test_no_code_of_a_folder_is_run(tmp_path):

@@ -116,7 +116,7 @@ def test_it_is_pretrained(toy: Pretrained) -> None:
 def test_its_words_pass_to_fusion(toy: Pretrained) -> None:
     model = toy.model
     assert model.words_fit
-    model.inherit_words()
+    model.init_fusion_embeddings_from_language()
     assert torch.equal(model.fusion.embeddings.words.weight, model.language.words.weight)
 
 

@@ -32,11 +32,11 @@ MIXED = GradientPolicy(
 def test_every_cell(policy: GradientPolicy) -> None:
     model = tiny_model()
     losses = losses_of(model, random_batch(), policy)
-    assert set(itertools.chain(*PARTS.values())) == set(losses.parts)
+    assert set(itertools.chain(*PARTS.values())) == set(losses.terms)
     for objective, names in PARTS.items():
         for name in names:
             model.zero_grad()
-            losses.parts[name].backward(retain_graph=True)
+            losses.terms[name].backward(retain_graph=True)
             for encoder in EncoderName:
                 if encoder is EncoderName.LANGUAGE and objective is Objective.MLM:
                     continue
@@ -52,7 +52,7 @@ def test_mlm_without_language_trains_the_head_alone() -> None:
     policy = GradientPolicy({**PRETRAINING.reaches, Objective.MLM: frozenset()})
     model = tiny_model()
     losses = losses_of(model, random_batch(), policy)
-    losses.parts["text/mlm"].backward()
+    losses.terms["text/mlm"].backward()
     assert all(p.grad is None for p in model.language.layers.parameters())
     assert model.language_head.dense.weight.grad is not None
 

@@ -102,7 +102,7 @@ def test_a_step_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
         model.zero_grad()
         found = losses_of(model, batch)
         found.total.backward()
-        return dict(found.parts), gradients(model)
+        return dict(found.terms), gradients(model)
 
     monkeypatch.setattr(fusion, "leaves_padding_out", lambda mask, needed: False)
     ours, theirs = step(noted), step(grouping.copied)

@@ -104,7 +104,7 @@ def test_a_whole_step_agrees(
         model.zero_grad()
         found = losses_of(model, batch, policy)
         found.total.backward()
-        return dict(found.parts), gradients(model)
+        return dict(found.terms), gradients(model)
 
     (padded, padded_gradients), (packed, packed_gradients) = losses(False), losses(True)
     assert all(asked)

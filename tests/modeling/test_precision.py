@@ -131,7 +131,7 @@ def test_bf16_losses_and_gradients_are_close_to_float32() -> None:
         model.zero_grad()
         losses = losses_of(model, batch)
         losses.total.backward()
-        return {name: part.detach() for name, part in losses.parts.items()}, gradients(model)
+        return {name: part.detach() for name, part in losses.terms.items()}, gradients(model)
 
     expected_losses, expected = step()
     with autocast(Precision.BF16, "cpu"):

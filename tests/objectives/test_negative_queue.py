@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.training.ranks import OneStretch, global_batch
+from tests.training.ranks import OnePhase, global_batch
 from tests.training.support import called, model_with_dropout
 from xfm.config.gradients import MimTarget
-from xfm.config.training import LossConfig
+from xfm.config.training import LossConfig, NegativesConfig
 from xfm.data.schema import MaskedTokens, Tokens
 from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.queries import ImageBank, TextBank
@@ -19,7 +19,8 @@ from xfm.objectives.text_rows import TextRows
 from xfm.training.pretraining_step import PretrainingStep
 
 WIDTH, PATCHES = 4, 3
-MATCHING = LossConfig(mlm=0, itc=0, imlm=0, mim=0, box_l1=0, box_giou=0, negative_memory=6)
+MATCHING = LossConfig(mlm=0, itc=0, imlm=0, mim=0, box_l1=0, box_giou=0)
+NEGATIVES = NegativesConfig(queue_size=6)
 
 
 def pairs(first: int, count: int, length: int = 5) -> tuple[TextRows, PairEmbeddings]:
@@ -156,7 +157,7 @@ def test_texts_of_any_length_stand_together() -> None:
 def steps_of(memory: dict[str, torch.Tensor] | None, numbers: range) -> tuple[list[float], PretrainingStep]:
     torch.manual_seed(5)
     model = model_with_dropout().eval()
-    data: object = OneStretch(MATCHING)
+    data: object = OnePhase(MATCHING, NEGATIVES)
     step = PretrainingStep([PRETRAINING], MimTarget.STATES, data)  # pyright: ignore[reportArgumentType]
     if memory is not None:
         step.load_state_dict(memory)
@@ -164,7 +165,7 @@ def steps_of(memory: dict[str, torch.Tensor] | None, numbers: range) -> tuple[li
     for number in numbers:
         torch.manual_seed(number)
         ((part,),) = step.split(model, [global_batch(number)], torch.Generator(), called(model))
-        losses.append(step(model, part, torch.Generator().manual_seed(number)).parts["pair/itm"].item())
+        losses.append(step(model, part, torch.Generator().manual_seed(number)).terms["pair/itm"].item())
     return losses, step
 
 

@@ -185,7 +185,7 @@ def test_total_is_the_weighted_sum() -> None:
     weights = LossConfig(mlm=2.0, itc=0.5, box_l1=5.0)
     losses = losses_of(model, batch, weights=weights)
     expected = sum(
-        getattr(weights, name.partition("/")[2]) * part.item() for name, part in losses.parts.items()
+        getattr(weights, name.partition("/")[2]) * part.item() for name, part in losses.terms.items()
     )
     assert losses.total.item() == pytest.approx(expected, rel=1e-5)
     assert all(math.isfinite(value.item()) for value in losses.metrics.values())
@@ -193,7 +193,7 @@ def test_total_is_the_weighted_sum() -> None:
 
 def test_absent_sources_have_no_losses() -> None:
     model, batch = tiny_model(), random_batch()
-    assert set(losses_of(model, Batch(0, text=batch.text)).parts) == {"text/mlm"}
+    assert set(losses_of(model, Batch(0, text=batch.text)).terms) == {"text/mlm"}
     with pytest.raises(ValueError, match="nothing to learn"):
         losses_of(model, Batch(0))
 
@@ -204,8 +204,8 @@ def test_regions_without_boxes_have_no_box_losses() -> None:
     whole = replace(batch.region, is_image=torch.ones_like(batch.region.is_image))
     losses = losses_of(model, replace(batch, region=whole))
     losses.total.backward()
-    assert losses.parts["region/box_l1"] == losses.parts["region/box_giou"] == 0
-    assert losses.parts["region/itm"] > 0
+    assert losses.terms["region/box_l1"] == losses.terms["region/box_giou"] == 0
+    assert losses.terms["region/itm"] > 0
 
 
 def test_temperature_is_clamped() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tests.alike import THOROUGH
 from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.model import ModelConfig
-from xfm.config.training import Recompute
+from xfm.config.training import ActivationCheckpointing
 from xfm.modeling.xfm import XFM
 from xfm.training.activation_checkpointing import activation_checkpointing
 
@@ -106,7 +106,7 @@ def test_what_is_kept_is_what_autograd_saves(steps: Steps) -> None:
 def test_what_is_computed_again_is_not_kept(steps: Steps) -> None:
     (ours, model), (theirs, _) = steps.forwards()
     sizes = []
-    for rung in Recompute:
+    for rung in ActivationCheckpointing:
         with activation_checkpointing(model, rung):
             sizes.append(kept_bytes(ours))
     everything, between, inputs = sizes
@@ -144,8 +144,8 @@ def test_table_and_json(
         assert one["ratio"] == pytest.approx(one["ours"] / one["theirs"], rel=0.01)
     assert found[2]["ratio"] < 0.6 * found[3]["ratio"]
     said = capsys.readouterr().out
-    assert "small, 2 pairs, 1 rounds, recompute between" in said
-    main(["--size", "small", "--batch", "2", "--only", "activations", "--recompute", "nothing"])
+    assert "small, 2 pairs, 1 rounds, activation_checkpointing selective" in said
+    main(["--size", "small", "--batch", "2", "--only", "activations", "--activation_checkpointing", "none"])
     said = capsys.readouterr().out
     assert "activations " in said
     assert "step/" not in said

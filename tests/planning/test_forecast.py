@@ -10,7 +10,7 @@ from tests.alike import some
 from xfm.config.gradients import MimTarget
 from xfm.config.load import load_recipe
 from xfm.config.recipe import Recipe
-from xfm.config.training import LossConfig, Precision, Recompute
+from xfm.config.training import ActivationCheckpointing, LossConfig, Precision
 
 Change = Callable[[Recipe], Recipe]
 WITHIN = 0.15
@@ -62,12 +62,12 @@ NO_WORDS = LossConfig(mlm=0, imlm=0)
 CASES: dict[str, list[Change]] = {
     "everything": [],
     "no dropout": [model(dropout=0.0)],
-    "between": [training(recompute=Recompute.BETWEEN)],
-    "recompute": [training(recompute=Recompute.ALL)],
+    "between": [training(activation_checkpointing=ActivationCheckpointing.SELECTIVE)],
+    "activation_checkpointing": [training(activation_checkpointing=ActivationCheckpointing.FULL)],
     "deep fusion": [model(depth=4)],
-    "by source": [training(by_source=True)],
-    "two parts": [training(accumulate=2)],
-    "two parts by source": [training(accumulate=2, by_source=True)],
+    "by source": [training(sequential_sources=True)],
+    "two parts": [training(gradient_accumulation_steps=2)],
+    "two parts by source": [training(gradient_accumulation_steps=2, sequential_sources=True)],
     "no masked words": [training(weights=NO_WORDS)],
     "bf16": [training(precision=Precision.BF16)],
     "pixels": [pixels],

@@ -1,25 +1,23 @@
 """What `xfm plan` counts for remembered pairs, beside the memory that holds them."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
-from tests.training.ranks import OneStretch, global_batch
+from tests.training.ranks import OnePhase, global_batch
 from tests.training.support import called, model_with_dropout
 from xfm.config.gradients import MimTarget
-from xfm.config.training import LossConfig, Precision, TrainingConfig
+from xfm.config.training import LossConfig, NegativesConfig, Precision, TrainingConfig
 from xfm.modeling.gradients import PRETRAINING
 from xfm.planning.sizes import CaptionedSizes, StepSizes, TextSizes
 from xfm.planning.step import StepModel
 from xfm.training.pretraining_step import PretrainingStep
 
-WEIGHTS = LossConfig(negative_memory=12)
+WEIGHTS, NEGATIVES = LossConfig(), NegativesConfig(queue_size=12)
 
 
 def test_remembered_pairs_take_what_is_planned() -> None:
     model = model_with_dropout().eval()
-    data: object = OneStretch(WEIGHTS)
+    data: object = OnePhase(WEIGHTS, NEGATIVES)
     step = PretrainingStep([PRETRAINING], MimTarget.STATES, data)  # pyright: ignore[reportArgumentType]
     batch = global_batch(0)
     ((part,),) = step.split(model, [batch], torch.Generator(), called(model))
@@ -29,7 +27,7 @@ def test_remembered_pairs_take_what_is_planned() -> None:
     rows, length = batch.pair.tokens.ids.shape
     sizes = StepSizes(captioned={"pair": CaptionedSizes(rows, TextSizes(rows, length, 1), rows)})
     training = TrainingConfig(precision=Precision.FP32)
-    planned = StepModel(model.config, training, WEIGHTS, training.gradients, fused=False)
+    planned = StepModel(model.config, training, WEIGHTS, NEGATIVES, training.gradients, fused=False)
     assert planned.cost(sizes).remembered == pytest.approx(held, abs=8)  # where the next one goes
-    without = StepModel(model.config, training, replace(WEIGHTS, negative_memory=0), training.gradients)
+    without = StepModel(model.config, training, WEIGHTS, NegativesConfig(), training.gradients)
     assert without.cost(sizes).remembered == 0

@@ -86,7 +86,11 @@ def _is_plain(recipe: BenchmarkRecipe) -> None:
     settings = recipe.settings
     assert (settings.muon_lr, settings.layer_decay, settings.average, settings.patience) == (0, 1, None, 0)
     assert (settings.preset, settings.time_limit, settings.folds, settings.steps) == (Preset.GOOD, 0, None, 0)
-    assert (settings.accumulate, settings.class_weights, settings.multi_label) == (1, "", False)
+    assert (settings.gradient_accumulation_steps, settings.class_weights, settings.multi_label) == (
+        1,
+        "",
+        False,
+    )
 
 
 @pytest.mark.parametrize(("name", "cells"), rows("GLUE"), ids=str)

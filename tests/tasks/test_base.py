@@ -63,14 +63,14 @@ def test_no_rows_are_refused() -> None:
 
 @given(st.integers(1, 9), st.integers(1, 3), st.integers(1, 3), st.integers(1, 20), st.integers(0, 9))
 def test_the_parts_of_a_batch_are_the_batch(
-    rows: int, accumulate: int, world: int, more: int, step: int
+    rows: int, accumulation: int, world: int, more: int, step: int
 ) -> None:
     """Whatever the processes and the parts of each: in the order of the ranks, none empty."""
-    size, order = accumulate * world + more, RowOrder([None] * rows, 1, 1)
+    size, order = accumulation * world + more, RowOrder([None] * rows, 1, 1)
     parts = [
-        TrainingRows(range(rows), order, size, 1, accumulate, rank, world)(step * accumulate + micro)
+        TrainingRows(range(rows), order, size, 1, accumulation, rank, world)(step * accumulation + micro)
         for rank in range(world)
-        for micro in range(accumulate)
+        for micro in range(accumulation)
     ]
     (whole,) = {tuple(one.batch) for one in parts}
     assert [row for one in parts for row in one.rows] == list(whole) == order.at(step * size, size)

@@ -76,8 +76,8 @@ def test_captions_of_a_picture_are_positives_of_each_other(
     assert len(pairs) == 3
     batch = task.collate(pairs)
     losses = task.loss(batch, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(losses.parts["itc"].detach(), contrast(task, batch, FIRST_TWO))
-    torch.testing.assert_close(losses.total, losses.parts["itc"] + losses.parts["itm"])
+    torch.testing.assert_close(losses.terms["itc"].detach(), contrast(task, batch, FIRST_TWO))
+    torch.testing.assert_close(losses.total, losses.terms["itc"] + losses.terms["itm"])
 
 
 def test_retrieval_learns(pretrained: Pretrained, rows: list[Described]) -> None:
@@ -250,4 +250,4 @@ def test_equal_captions_are_positives_in_training(pretrained: Pretrained, repeat
     for official, positive in ((False, FIRST_TWO), (True, torch.eye(3, dtype=torch.bool))):
         named = [replace(row, key=number if official else None) for number, row in enumerate(rows)]
         losses = task.loss(task.collate(named), torch.Generator().manual_seed(0))
-        torch.testing.assert_close(losses.parts["itc"].detach(), contrast(task, batch, positive))
+        torch.testing.assert_close(losses.terms["itc"].detach(), contrast(task, batch, positive))

@@ -72,7 +72,7 @@ def workers_of_this_process() -> list[psutil.Process]:
 def test_batches_and_predictions_are_those_of_any_number_of_workers(kind: str) -> None:
     """Pictures that stay in memory, or are read again by each worker; a whole step, or two parts of it."""
     alone, ahead = build(kind, 0), build(kind, 2, NONE)
-    parts = [list(task.portions(3, 7, accumulate=2)) for task in (alone, ahead)]
+    parts = [list(task.portions(3, 7, accumulation=2)) for task in (alone, ahead)]
     assert [one.rows for one in parts[0]] == [2, 2, 2, 2]
     for ours, theirs in zip(*parts, strict=True):
         assert (ours.rows, ours.count) == (theirs.rows, theirs.count)

@@ -20,7 +20,7 @@ from xfm.config.data import (
 )
 from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.model import ModelConfig
-from xfm.config.phases import Phase, PhaseStream
+from xfm.config.phases import PhaseConfig, PhaseStream
 from xfm.config.recipe import Recipe
 from xfm.data.tokenizer import train_tokenizer
 
@@ -73,5 +73,5 @@ def tiny_recipe(root: Path, steps: int = 6, **training: object) -> Recipe:
         model=model,
         data=data,
         training=replace(config(steps), **training),  # type: ignore[arg-type]
-        curriculum=[Phase(until=1 / 3, image=nothing, pair=nothing, region=nothing)],
+        curriculum=[PhaseConfig(until=1 / 3, image=nothing, pair=nothing, region=nothing)],
     )

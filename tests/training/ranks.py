@@ -1,7 +1,7 @@
 """Steps of a tiny model on one global batch, which any number of processes share."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,8 +12,15 @@ from tests.modeling.build import random_batch, spread, tiny_model
 from tests.training.support import config, train
 from xfm.config.data import DataConfig
 from xfm.config.gradients import MimTarget
-from xfm.config.phases import Stretch
-from xfm.config.training import Change, LossConfig, OptimConfig, Recompute, Strategy
+from xfm.config.phases import Phase
+from xfm.config.training import (
+    ActivationCheckpointing,
+    Change,
+    LossConfig,
+    NegativesConfig,
+    OptimConfig,
+    Strategy,
+)
 from xfm.data.schema import Batch, MaskedTokens, PairBatch, RegionBatch, TensorFields, Tokens
 from xfm.modeling.gradients import PRETRAINING, EncoderName, GradientPolicy, Objective
 from xfm.training.callbacks import AfterUpdate
@@ -117,10 +124,10 @@ LEAKY = GradientPolicy({**PRETRAINING.reaches, Objective.ITM: frozenset(EncoderN
 class Case:
     """A way to train."""
 
-    accumulate: int = 1
-    by_source: bool = False
+    gradient_accumulation_steps: int = 1
+    sequential_sources: bool = False
     strategy: Strategy = Strategy.DDP
-    recompute: Recompute = Recompute.NOTHING
+    activation_checkpointing: ActivationCheckpointing = ActivationCheckpointing.NONE
     block: int = 0
     leaky: bool = False
     lr: float = 1e-7
@@ -130,18 +137,19 @@ class Case:
 
 
 @dataclass(frozen=True)
-class OneStretch:
+class OnePhase:
     """What a step asks of the data of a run without phases."""
 
     weights: LossConfig
+    negatives: NegativesConfig = field(default_factory=NegativesConfig)
 
-    def phase(self, batch: int) -> int:
+    def phase_number(self, batch: int) -> int:
         return 0
 
-    def stretch(self, batch: int) -> Stretch:
-        return Stretch(1.0, DataConfig(), self.weights)
+    def phase(self, batch: int) -> Phase:
+        return Phase(1.0, DataConfig(), self.weights, self.negatives)
 
-    def begun(self, batch: int) -> list[Stretch]:
+    def begun(self, batch: int) -> list[Phase]:
         return []
 
 
@@ -165,10 +173,10 @@ def run_case(
     model = tiny_model()
     spread(model, 0.05)
     model.temperature.data.fill_(0.07)
-    weights = LossConfig(negative_floor=0.01, negative_block=case.block, negative_memory=case.memory)
-    data: Any = OneStretch(weights)
+    negatives = NegativesConfig(min_probability=0.01, pool_size=case.block, queue_size=case.memory)
+    data: Any = OnePhase(LossConfig(), negatives)
     policy = LEAKY if case.leaky else PRETRAINING
-    step = PretrainingStep([policy], MimTarget.STATES, data, case.by_source)
+    step = PretrainingStep([policy], MimTarget.STATES, data, case.sequential_sources)
     found: dict[str, Tensor] = {}
     done = 0
 
@@ -186,10 +194,10 @@ def run_case(
 
     training = config(
         case.steps,
-        accumulate=case.accumulate,
-        by_source=case.by_source,
+        gradient_accumulation_steps=case.gradient_accumulation_steps,
+        sequential_sources=case.sequential_sources,
         strategy=case.strategy,
-        recompute=case.recompute,
+        activation_checkpointing=case.activation_checkpointing,
         save_every=2,
         save_async=case.beside,
         keep=9,
@@ -214,15 +222,19 @@ CASES = {
     "ddp": Case(),
     "ddp-leaky": Case(leaky=True),
     "ddp-blocks": Case(block=2),
-    "ddp-accumulated": Case(accumulate=2),
-    "ddp-between": Case(recompute=Recompute.BETWEEN),
-    "ddp-recomputed": Case(recompute=Recompute.ALL),
-    "ddp-by-source": Case(by_source=True, block=2, leaky=True),
-    "ddp-by-source-accumulated": Case(by_source=True, accumulate=2),
+    "ddp-accumulated": Case(gradient_accumulation_steps=2),
+    "ddp-between": Case(activation_checkpointing=ActivationCheckpointing.SELECTIVE),
+    "ddp-recomputed": Case(activation_checkpointing=ActivationCheckpointing.FULL),
+    "ddp-sequential-sources": Case(sequential_sources=True, block=2, leaky=True),
+    "ddp-sequential-sources-accumulated": Case(sequential_sources=True, gradient_accumulation_steps=2),
     "fsdp": Case(strategy=Strategy.FSDP),
-    "fsdp-by-source": Case(strategy=Strategy.FSDP, by_source=True),
-    "fsdp-between": Case(strategy=Strategy.FSDP, recompute=Recompute.BETWEEN),
-    "fsdp-accumulated": Case(strategy=Strategy.FSDP, accumulate=2, recompute=Recompute.ALL),
+    "fsdp-sequential-sources": Case(strategy=Strategy.FSDP, sequential_sources=True),
+    "fsdp-between": Case(strategy=Strategy.FSDP, activation_checkpointing=ActivationCheckpointing.SELECTIVE),
+    "fsdp-accumulated": Case(
+        strategy=Strategy.FSDP,
+        gradient_accumulation_steps=2,
+        activation_checkpointing=ActivationCheckpointing.FULL,
+    ),
 }
 SAVED = Case(steps=4, lr=1e-3)
 REMEMBERED = Case(steps=4, lr=1e-3, memory=6)

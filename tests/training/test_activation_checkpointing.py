@@ -11,14 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.modeling.build import gradients, losses_of, random_batch, spread, tiny_config
 from xfm.config.encoders import VisionConfig
-from xfm.config.training import Precision, Recompute
+from xfm.config.training import ActivationCheckpointing, Precision
 from xfm.modeling.encoders import layers_of, units_of
 from xfm.modeling.precision import autocast
 from xfm.modeling.xfm import XFM
 from xfm.training import activation_checkpointing as again
 from xfm.training.activation_checkpointing import activation_checkpointing
 
-AGAIN = [Recompute.BETWEEN, Recompute.ALL]
+AGAIN = [ActivationCheckpointing.SELECTIVE, ActivationCheckpointing.FULL]
 
 
 @cache
@@ -38,11 +38,13 @@ def dropping(device: str = "cpu") -> XFM:
     return model.to(device)
 
 
-def step(recompute: Recompute, precision: Precision, device: str = "cpu") -> tuple[Tensor, dict[str, Tensor]]:
+def step(
+    mode: ActivationCheckpointing, precision: Precision, device: str = "cpu"
+) -> tuple[Tensor, dict[str, Tensor]]:
     model = dropping(device)
     torch.manual_seed(1)
     batch = random_batch(5, 5, 9).to(device)
-    with activation_checkpointing(model, recompute):
+    with activation_checkpointing(model, mode):
         with autocast(precision, device):
             loss = losses_of(model, batch).total
         loss.backward()
@@ -52,32 +54,32 @@ def step(recompute: Recompute, precision: Precision, device: str = "cpu") -> tup
 
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
-@pytest.mark.parametrize("recompute", AGAIN)
-def test_losses_and_gradients_are_the_same(recompute: Recompute, precision: Precision) -> None:
-    expected, theirs = step(Recompute.NOTHING, precision)
-    loss, ours = step(recompute, precision)
+@pytest.mark.parametrize("mode", AGAIN)
+def test_losses_and_gradients_are_the_same(mode: ActivationCheckpointing, precision: Precision) -> None:
+    expected, theirs = step(ActivationCheckpointing.NONE, precision)
+    loss, ours = step(mode, precision)
     assert torch.equal(loss, expected)
     assert ours.keys() == theirs.keys()
     assert [name for name, gradient in theirs.items() if not torch.equal(ours[name], gradient)] == []
 
 
-def operations(recompute: Recompute) -> tuple[int, int]:
+def operations(mode: ActivationCheckpointing) -> tuple[int, int]:
     """Of the step: those of linear layers, and those of attention."""
     counter = FlopCounterMode(display=False)
     with counter:
-        step(recompute, Precision.FP32)
+        step(mode, Precision.FP32)
     counts = {str(operation): count for operation, count in counter.get_flop_counts()["Global"].items()}
     attention = counts.pop("aten.bmm")
     return sum(counts.values()), attention
 
 
 def test_between_does_no_linear_layer_twice_and_half_of_attention() -> None:
-    linear, attention = operations(Recompute.NOTHING)
-    again, more = operations(Recompute.BETWEEN)
+    linear, attention = operations(ActivationCheckpointing.NONE)
+    again, more = operations(ActivationCheckpointing.SELECTIVE)
     assert again == linear
     # Forward two products, backward four; here every row has other lengths, and spare places.
     assert 1 < more / attention < 1.2
-    everything, _ = operations(Recompute.ALL)
+    everything, _ = operations(ActivationCheckpointing.FULL)
     assert everything > 1.2 * linear
 
 
@@ -89,11 +91,11 @@ def test_layers_are_all_units_and_each_once() -> None:
     assert {id(unit) for unit in units_of(model)} <= set(inside)
 
 
-@pytest.mark.parametrize("recompute", AGAIN)
-def test_afterwards_the_model_is_as_it_was(recompute: Recompute) -> None:
+@pytest.mark.parametrize("mode", AGAIN)
+def test_afterwards_the_model_is_as_it_was(mode: ActivationCheckpointing) -> None:
     model = dropping()
     before = {name: vars(part).copy() for name, part in model.named_modules()}
-    with activation_checkpointing(model, recompute):
+    with activation_checkpointing(model, mode):
         assert any("forward" in vars(part) for part in model.modules())
     assert {name: vars(part) for name, part in model.named_modules()} == before
 
@@ -128,7 +130,7 @@ class Layer(nn.Module):
 
 def test_a_result_that_is_changed_in_place_is_refused_and_not_taken() -> None:
     library = Library(nn.functional.leaky_relu_)
-    with activation_checkpointing(library, Recompute.BETWEEN):
+    with activation_checkpointing(library, ActivationCheckpointing.SELECTIVE):
         loss = library.vision(torch.randn(3, 4)).sum()
         with pytest.raises(RuntimeError, match=r"in place.*between.*nothing or all"):
             loss.backward()
@@ -138,9 +140,9 @@ def test_layers_of_other_libraries_are_computed_again() -> None:
     states, found = torch.randn(3, 4), []
     torch.manual_seed(0)
     library = Library(lambda made: nn.functional.dropout(made.exp(), 0.5))
-    for recompute in Recompute:
+    for mode in ActivationCheckpointing:
         torch.manual_seed(1)
-        with activation_checkpointing(library, recompute):
+        with activation_checkpointing(library, mode):
             library.vision(states).sum().backward()
         found.append(gradients(library))
         library.zero_grad(set_to_none=True)
@@ -170,9 +172,9 @@ def test_what_drops_behind_attention_that_drops_draws_the_same(
     torch.manual_seed(0)
     library = nn.Module()
     library.vision = Layers(Drawing(), Drawing())
-    for recompute in Recompute:
+    for mode in ActivationCheckpointing:
         torch.manual_seed(1)
-        with activation_checkpointing(library, recompute):
+        with activation_checkpointing(library, mode):
             library.vision(states).sum().backward()
         found.append((gradients(library), torch.get_rng_state()))
         library.zero_grad(set_to_none=True)
@@ -187,12 +189,12 @@ def test_it_is_known_which_operations_draw(operation: torch._ops.OpOverload) -> 
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("recompute", AGAIN)
+@pytest.mark.parametrize("mode", AGAIN)
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
-def test_gradients_of_a_gpu_are_the_same(recompute: Recompute, precision: Precision) -> None:
+def test_gradients_of_a_gpu_are_the_same(mode: ActivationCheckpointing, precision: Precision) -> None:
     """Its attention drops in one piece; sums are in another order now and then."""
-    expected, theirs = step(Recompute.NOTHING, precision, "cuda")
-    loss, ours = step(recompute, precision, "cuda")
+    expected, theirs = step(ActivationCheckpointing.NONE, precision, "cuda")
+    loss, ours = step(mode, precision, "cuda")
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
     for name, gradient in theirs.items():
         torch.testing.assert_close(ours[name], gradient, rtol=1e-2, atol=1e-3 * float(gradient.abs().max()))

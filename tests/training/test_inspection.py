@@ -10,7 +10,7 @@ from tests.training.corpus import tiny_recipe, write_corpus
 from xfm.cli import main
 from xfm.config.load import dump_recipe
 from xfm.data.schema import Batch
-from xfm.training.curriculum import open_stretch
+from xfm.training.curriculum import open_phase
 from xfm.training.inspection import inspect_data
 
 
@@ -27,7 +27,7 @@ def test_every_sample_of_the_batches_is_drawn(recipe, tmp_path):
     shown = inspect_data(recipe, tmp_path / "look.html", step=3, count=2)
     assert (shown.batches, shown.phase, shown.samples) == (range(3, 5), 1, (28, 28))
     page = (tmp_path / "look.html").read_text()
-    expected = [origins_of(open_stretch(recipe, 1).batch(step)) for step in (3, 4)]
+    expected = [origins_of(open_phase(recipe, 1).batch(step)) for step in (3, 4)]
     assert re.findall(r"<small>([^<]*)</small>", page) == [one for batch in expected for one in batch]
     assert page.count("<image ") == 2 * (2 + 4 + 4)
     assert "<mark>" in page

@@ -54,7 +54,9 @@ def stopping_at(step: int, number: int = signal.SIGINT):
 )
 def test_resume_is_bit_for_bit(tmp_path, precision, own):
     optim = OptimConfig(lr=1e-2, warmup=2, **own)
-    training = config(9, precision=precision, save_every=3, keep=10, accumulate=2, optim=optim)
+    training = config(
+        9, precision=precision, save_every=3, keep=10, gradient_accumulation_steps=2, optim=optim
+    )
     whole = run_model(tmp_path / "whole", training)
     with pytest.raises(Interrupted):
         run_model(tmp_path / "parts", training, stopping_at(8))  # in step 4
@@ -206,7 +208,7 @@ def test_accumulation_is_the_mean_over_batches():
             yield Numbers(torch.cat([a.x, b.x]), torch.cat([a.y, b.y]))
 
     apart, together = Line(), Line()
-    run_line(None, config(5, accumulate=2), apart)
+    run_line(None, config(5, gradient_accumulation_steps=2), apart)
     run_line(None, config(5), together, joined)
     torch.testing.assert_close(apart.layer.weight, together.layer.weight)
 
@@ -271,7 +273,10 @@ def test_a_run_of_an_older_version_goes_on(tmp_path):
     run_line(tmp_path, config(4))
     path = checkpoint_path(tmp_path, 4)
     state = json.loads((path / "state.json").read_text())
-    del state["settings"]["training"]["optim"]["weight_decay"], state["settings"]["training"]["accumulate"]
+    del (
+        state["settings"]["training"]["optim"]["weight_decay"],
+        state["settings"]["training"]["gradient_accumulation_steps"],
+    )
     (path / "state.json").write_text(json.dumps(state))
     (path / MANIFEST).unlink()
     write_folder(tmp_path / "again", lambda draft: shutil.copytree(path, draft, dirs_exist_ok=True))

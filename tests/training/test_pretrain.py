@@ -20,9 +20,9 @@ from xfm.cli import main
 from xfm.config.data import CorpusConfig
 from xfm.config.encoders import LanguageConfig, TextPositions
 from xfm.config.load import dump_recipe
-from xfm.config.phases import Phase, PhaseStream, PhaseWeights
+from xfm.config.phases import PhaseConfig, PhaseStream, PhaseWeights
 from xfm.config.recipe import InitConfig
-from xfm.config.training import Precision
+from xfm.config.training import NegativesConfig, Precision
 from xfm.errors import UserError
 from xfm.modeling.folder import load_model, save_model
 from xfm.training.checkpoint import checkpoint_path, load_checkpoint
@@ -113,14 +113,14 @@ def test_curriculum_data_is_a_function_of_the_step(corpus):
     rest = list(CurriculumData(recipe, ALONE).batches(1, 5))
     assert [batch.step for batch in whole] == list(range(6))
     assert [batch.origins for batch in rest] == [batch.origins for batch in whole[1:5]]
-    accumulated = CurriculumData(tiny_recipe(corpus, accumulate=2), ALONE).batches(0, 12)
+    accumulated = CurriculumData(tiny_recipe(corpus, gradient_accumulation_steps=2), ALONE).batches(0, 12)
     assert [batch.pair is None for batch in accumulated] == [True] * 4 + [False] * 8
 
 
 def test_a_phase_may_weigh_the_losses(corpus, tmp_path):
     recipe = tiny_recipe(corpus)
     contrast = PhaseWeights(mlm=0, itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
-    recipe = replace(recipe, curriculum=[Phase(until=0.5, weights=contrast)])
+    recipe = replace(recipe, curriculum=[PhaseConfig(until=0.5, weights=contrast)])
     pretrain(recipe, tmp_path / "run", progress=False)
     lines = {line["step"]: line["losses"] for line in logged(tmp_path / "run") if "event" not in line}
     assert lines[3].keys() == {"pair/itc", "region/itc"}
@@ -131,7 +131,9 @@ def test_a_phase_may_learn_at_another_rate(corpus, tmp_path):
     recipe = tiny_recipe(corpus)
     optim = replace(recipe.training.optim, warmup=0, hold=1.0)
     recipe = replace(
-        recipe, training=replace(recipe.training, optim=optim), curriculum=[Phase(0.5), Phase(1.0, rate=0.25)]
+        recipe,
+        training=replace(recipe.training, optim=optim),
+        curriculum=[PhaseConfig(0.5), PhaseConfig(1.0, lr_scale=0.25)],
     )
     pretrain(recipe, tmp_path / "run", progress=False)
     rates = {line["step"]: line["lr"] for line in logged(tmp_path / "run") if "event" not in line}
@@ -142,13 +144,16 @@ def test_a_phase_may_learn_at_another_rate(corpus, tmp_path):
 def test_a_phase_may_begin_with_the_language_encoders_words(corpus, tmp_path):
     recipe = tiny_recipe(corpus, save_every=3, keep=9)
     no_fusion = PhaseWeights(itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
-    phases = [Phase(until=0.5, weights=no_fusion), Phase(1.0, weights=no_fusion, inherit_words=True)]
+    phases = [
+        PhaseConfig(until=0.5, weights=no_fusion),
+        PhaseConfig(1.0, weights=no_fusion, init_fusion_embeddings_from_language=True),
+    ]
     recipe = replace(recipe, curriculum=phases)
     pretrain(recipe, tmp_path / "run", progress=False)
     before, after = build_model(recipe), load_model(tmp_path / "run" / "model").model
     load_checkpoint(checkpoint_path(tmp_path / "run", 3), before)
     assert not torch.equal(before.fusion.embeddings.words.weight, before.language.embeddings.words.weight)
-    before.inherit_words()
+    before.init_fusion_embeddings_from_language()
     for part in ("fusion.embeddings.", "fusion_head."):  # as the phase found them: nothing trains them here
         copied = {name: value for name, value in after.state_dict().items() if name.startswith(part)}
         assert copied
@@ -172,8 +177,8 @@ def test_resume_from_disk_is_bit_for_bit(run, corpus, tmp_path, workers):
 
 def test_resume_goes_on_with_the_negatives_of_earlier_steps(corpus, tmp_path):
     recipe = tiny_recipe(corpus, save_every=3, keep=9)
-    weights = replace(recipe.training.weights, negative_memory=8)
-    recipe = replace(recipe, training=replace(recipe.training, weights=weights))
+    negatives = NegativesConfig(queue_size=8)
+    recipe = replace(recipe, training=replace(recipe.training, negatives=negatives))
     pretrain(recipe, tmp_path / "whole", progress=False)
     shutil.copytree(tmp_path / "whole", tmp_path / "run")
     shutil.rmtree(checkpoint_path(tmp_path / "run", 6))
@@ -216,7 +221,9 @@ def small_vocabulary(recipe):
 
 def a_later_phase_without_data(recipe):
     """Told before the first step."""
-    return replace(recipe, curriculum=[Phase(until=0.5), Phase(until=0.9, text=PhaseStream(corpora=[]))])
+    return replace(
+        recipe, curriculum=[PhaseConfig(until=0.5), PhaseConfig(until=0.9, text=PhaseStream(corpora=[]))]
+    )
 
 
 def shards_that_are_not_there(recipe):

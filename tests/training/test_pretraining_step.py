@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from tests.modeling.build import gradients
-from tests.training.ranks import LEAKY, OneStretch, global_batch
+from tests.training.ranks import LEAKY, OnePhase, global_batch
 from tests.training.support import called, model_with_dropout
 from xfm.config.gradients import MimTarget
 from xfm.config.training import LossConfig
@@ -21,7 +21,7 @@ BATCHES = 3
 
 
 def parts_of(model: XFM) -> tuple[PretrainingStep, list[StepPart]]:
-    data: Any = OneStretch(CONTRAST)
+    data: Any = OnePhase(CONTRAST)
     step = PretrainingStep([PRETRAINING], MimTarget.STATES, data)
     batches = [global_batch(number) for number in range(BATCHES)]
     parts = step.split(model, batches, torch.Generator(), called(model))
@@ -84,19 +84,19 @@ def test_a_source_keeps_less_than_all_of_them() -> None:
     """Each alone, whatever has weight; what nothing is learned from is no part."""
     model, batch = model_with_dropout().train(), global_batch(0)
     kept: dict[bool, list[int]] = {}
-    for by_source in (False, True):
-        data: Any = OneStretch(LossConfig(mlm=0))
-        step = PretrainingStep([PRETRAINING], MimTarget.STATES, data, by_source)
+    for sequential_sources in (False, True):
+        data: Any = OnePhase(LossConfig(mlm=0))
+        step = PretrainingStep([PRETRAINING], MimTarget.STATES, data, sequential_sources)
         (parts,) = step.split(model, [batch], torch.Generator(), called(model))
-        kept[by_source] = [kept_by(model, step, part) for part in parts]
+        kept[sequential_sources] = [kept_by(model, step, part) for part in parts]
     assert len(kept[True]) == len({"image", "pair", "region"})
     assert max(kept[True]) < 0.7 * kept[False][0]
 
 
-class ByBatch(OneStretch):
+class ByBatch(OnePhase):
     """Every batch is a phase of its own."""
 
-    def phase(self, batch: int) -> int:
+    def phase_number(self, batch: int) -> int:
         return batch
 
 

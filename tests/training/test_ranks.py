@@ -16,7 +16,7 @@ from tests.alike import some, thorough
 from tests.processes import TORCHRUN, Ended, run
 from tests.training.ranks import CASES, REMEMBERED, SAVED, Case, as_numbers, run_case
 from tests.training.support import assert_same_checkpoints, logged_losses
-from xfm.config.training import Recompute, Strategy
+from xfm.config.training import ActivationCheckpointing, Strategy
 from xfm.training.checkpoint import checkpoint_path
 
 WORKER = Path(__file__).with_name("ranks_worker.py")
@@ -61,7 +61,12 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("world", some([2, 4], 2))
 @pytest.mark.slow
 def test_a_step_is_that_of_one_process(folders: Callable[[int], Path], world: int, name: str) -> None:
-    case = replace(CASES[name], strategy=Strategy.DDP, recompute=Recompute.NOTHING, by_source=False)
+    case = replace(
+        CASES[name],
+        strategy=Strategy.DDP,
+        activation_checkpointing=ActivationCheckpointing.NONE,
+        sequential_sources=False,
+    )
     numbers, gradients = alone(case)
     found = json.loads((folders(world) / f"{name}.json").read_text())
     assert found == pytest.approx(numbers, rel=1e-5, abs=1e-6)
@@ -131,17 +136,17 @@ def test_what_each_process_remembers_goes_on_with_it(tmp_path: Path) -> None:
     assert result.step == 4
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_source_at_a_time_is_all_at_once(accumulate: int) -> None:
-    numbers, gradients = alone(Case(accumulate=accumulate))
-    found, ours = alone(Case(accumulate=accumulate, by_source=True))
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_source_at_a_time_is_all_at_once(accumulation: int) -> None:
+    numbers, gradients = alone(Case(gradient_accumulation_steps=accumulation))
+    found, ours = alone(Case(gradient_accumulation_steps=accumulation, sequential_sources=True))
     assert found == pytest.approx(numbers, rel=1e-5, abs=1e-6)
     assert_same(ours, gradients)
 
 
 def test_accumulated_batches_are_one_batch_of_blocks() -> None:
     """Contrast spans all of them, means are over all of them, negatives come from each."""
-    case = Case(accumulate=2)
+    case = Case(gradient_accumulation_steps=2)
     numbers, gradients = alone(case)
     result, joined = run_case(Case(block=5), together=2)
     assert as_numbers(result) == pytest.approx(numbers, rel=1e-5, abs=1e-6)

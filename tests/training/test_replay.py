@@ -15,7 +15,7 @@ from tests.training.corpus import tiny_recipe
 from tests.training.support import logged, logged_losses
 from xfm.cli import main
 from xfm.config.load import load_recipe
-from xfm.config.phases import Phase, PhaseWeights
+from xfm.config.phases import PhaseConfig, PhaseWeights
 from xfm.config.recipe import Recipe
 from xfm.config.training import Precision
 from xfm.errors import UserError
@@ -38,7 +38,9 @@ class PowerCut(BaseException):
 def by_clock(corpus: Path, **training: object) -> Recipe:
     """A run of a minute: text alone, then all, then all with other weights."""
     recipe = tiny_recipe(corpus, **{"minutes": 1.0, "save_every": 2, "keep": 9, **training})  # type: ignore[arg-type]
-    return replace(recipe, curriculum=[*recipe.curriculum, Phase(until=0.7, weights=PhaseWeights(itm=0.5))])
+    return replace(
+        recipe, curriculum=[*recipe.curriculum, PhaseConfig(until=0.7, weights=PhaseWeights(itm=0.5))]
+    )
 
 
 @pytest.fixture
@@ -138,8 +140,11 @@ def test_phases_follow_the_clock_and_are_recorded(kept):
 
 def test_a_phase_that_the_clock_passes_over_still_hands_on_its_words(corpus, tmp_path, set_clock):
     no_fusion = PhaseWeights(itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
-    phases = [Phase(0.4, weights=no_fusion), Phase(0.5, weights=no_fusion, inherit_words=True)]
-    recipe = replace(by_clock(corpus), curriculum=[*phases, Phase(1.0, weights=no_fusion)])
+    phases = [
+        PhaseConfig(0.4, weights=no_fusion),
+        PhaseConfig(0.5, weights=no_fusion, init_fusion_embeddings_from_language=True),
+    ]
+    recipe = replace(by_clock(corpus), curriculum=[*phases, PhaseConfig(1.0, weights=no_fusion)])
     set_clock([20.0, 30.0, 20.0])
     states = load_model(pretrain(recipe, tmp_path / "run", progress=False)).model.state_dict()
     assert {phase for _, phase in decided(tmp_path / "run")} == {0, 2}
@@ -157,7 +162,7 @@ def test_a_batch_is_a_function_of_its_phase_and_step(corpus):
         data = CurriculumData(by_clock(corpus), alone, clock=clock)
         batches = {}
         for batch in data.batches(0, 1 << 20):
-            batches[data.phase(batch.step), batch.step] = batch.origins
+            batches[data.phase_number(batch.step), batch.step] = batch.origins
             if clock.is_over(batch.step + 1):
                 break
         origins.append(batches)
@@ -167,10 +172,10 @@ def test_a_batch_is_a_function_of_its_phase_and_step(corpus):
 
 
 # ---------------------------------------------------------------- trained again
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_replay_has_the_same_weights(corpus, tmp_path, set_clock, accumulate):
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_replay_has_the_same_weights(corpus, tmp_path, set_clock, accumulation):
     set_clock(UNEVEN)
-    recipe = by_clock(corpus, accumulate=accumulate)
+    recipe = by_clock(corpus, gradient_accumulation_steps=accumulation)
     pretrain(recipe, tmp_path / "run", progress=False)
     set_clock([0.01])  # would make thousands of steps
     kept = load_recipe(tmp_path / "run" / "config.yaml")

@@ -14,7 +14,7 @@ from tests.training.faults import unaccounted
 from tests.training.support import logged, logged_losses
 from xfm.config.data import CorpusConfig, StreamConfig
 from xfm.config.load import dump_recipe
-from xfm.config.phases import Phase, PhaseStream
+from xfm.config.phases import PhaseConfig, PhaseStream
 from xfm.config.recipe import Recipe
 from xfm.config.training import Change, OptimConfig
 from xfm.data.loader import PretrainingData
@@ -75,8 +75,8 @@ def check_same(folder: Path, whole: Path) -> None:
 
 
 def test_every_text_is_counted(recipe: Recipe, whole: Path) -> None:
-    stretch = recipe.stretches()[0]
-    data = PretrainingData(stretch.data, 32, 8, 0)
+    phase = recipe.phases()[0]
+    data = PretrainingData(phase.data, 32, 8, 0)
     assert len({data.size(step) for step in range(STEPS)}) > 1
     counts = counted(whole, STEPS)
     assert counts["skipped"] > 0
@@ -113,6 +113,9 @@ def test_the_page_of_its_next_batches(recipe: Recipe, tmp_path: Path) -> None:
 
 def test_a_phase_of_texts_of_any_length(recipe: Recipe) -> None:
     """A phase's own batch size takes the place of the tokens, and its tokens that of a batch size."""
-    phases = [Phase(0.5, text=PhaseStream(batch_size=3)), Phase(0.9, text=PhaseStream(tokens=200))]
-    sizes = replace(recipe, curriculum=phases).stretches()
+    phases = [
+        PhaseConfig(0.5, text=PhaseStream(batch_size=3)),
+        PhaseConfig(0.9, text=PhaseStream(tokens=200)),
+    ]
+    sizes = replace(recipe, curriculum=phases).phases()
     assert [(one.data.text.batch_size, one.data.text.tokens) for one in sizes] == [(3, 0), (0, 200), (0, 64)]

@@ -16,9 +16,9 @@ from tests.training.corpus import tiny_recipe, write_corpus
 from tests.training.support import called, logged, logged_losses
 from xfm.config.data import Augmentation, CorpusConfig, StreamConfig, ValidationConfig
 from xfm.config.load import dump_recipe
-from xfm.config.phases import Phase, PhaseWeights
+from xfm.config.phases import PhaseConfig, PhaseWeights
 from xfm.config.recipe import Recipe
-from xfm.config.training import LossConfig
+from xfm.config.training import LossConfig, NegativesConfig
 from xfm.modeling.card import model_card
 from xfm.modeling.folder import Preprocessing, load_model
 from xfm.training.checkpoint import AVERAGE, checkpoint_path
@@ -112,22 +112,22 @@ def test_the_run_is_that_without_looks(finished: Path, root: Path, tmp_path: Pat
 
 
 def test_losses_that_remember_do_not_notice_looks_either(root: Path, tmp_path: Path) -> None:
-    remembering = LossConfig(negative_memory=8)
-    seen = validated(root, weights=remembering)
-    plain = validated(root, ValidationConfig(), validate_every=0, ema=0.0, weights=remembering)
+    remembering = NegativesConfig(queue_size=8)
+    seen = validated(root, negatives=remembering)
+    plain = validated(root, ValidationConfig(), validate_every=0, ema=0.0, negatives=remembering)
     for name, recipe in {"seen": seen, "plain": plain}.items():
         pretrain(replace(recipe, curriculum=[]), tmp_path / name, progress=False)
     assert logged_losses(tmp_path / "seen") == logged_losses(tmp_path / "plain")
-    without = validated(root, weights=replace(remembering, negative_memory=0))
+    without = validated(root, negatives=NegativesConfig())
     pretrain(replace(without, curriculum=[]), tmp_path / "without", progress=False)
     assert logged_losses(tmp_path / "without") != logged_losses(tmp_path / "seen")
 
 
 def test_looks_are_weighed_as_in_the_last_phase(root: Path) -> None:
-    recipe = validated(root, weights=LossConfig(itm=4.0, negative_memory=8))
-    phases = [Phase(0.5), Phase(1.0, weights=replace(PhaseWeights(), itm=2.0))]
-    seen = replace(recipe, curriculum=phases).validating(0).stretches()
-    assert [(one.weights.itm, one.weights.negative_memory) for one in seen] == [(2.0, 0)]
+    recipe = validated(root, weights=LossConfig(itm=4.0), negatives=NegativesConfig(queue_size=8))
+    phases = [PhaseConfig(0.5), PhaseConfig(1.0, weights=replace(PhaseWeights(), itm=2.0))]
+    seen = replace(recipe, curriculum=phases).validating(0).phases()
+    assert [(one.weights.itm, one.negatives.queue_size) for one in seen] == [(2.0, 0)]
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -88,12 +88,14 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], list[str]]
     return steps
 
 
-@pytest.mark.parametrize("by_source", [False, True])
+@pytest.mark.parametrize("sequential_sources", [False, True])
 def test_a_step_asks_once(
-    tmp_path: Path, watched: list[tuple[list[str], list[str]]], by_source: bool
+    tmp_path: Path, watched: list[tuple[list[str], list[str]]], sequential_sources: bool
 ) -> None:
     """In phases of text alone and of everything, with an average of the weights."""
-    recipe = tiny_recipe(write_corpus(tmp_path / "corpus"), 6, ema=0.9, log_every=3, by_source=by_source)
+    recipe = tiny_recipe(
+        write_corpus(tmp_path / "corpus"), 6, ema=0.9, log_every=3, sequential_sources=sequential_sources
+    )
     pretrain(recipe, tmp_path / "run", progress=False)
     assert len(watched) == 6
     for calls, operators in watched:

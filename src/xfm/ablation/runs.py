@@ -13,7 +13,7 @@ from xfm.ablation.tables import write_tables
 from xfm.config.ablation import AblationConfig, Variant
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.load import load_recipe
-from xfm.config.phases import Phase
+from xfm.config.phases import PhaseConfig
 from xfm.config.recipe import Recipe
 from xfm.config.training import LossConfig
 from xfm.errors import UserError, amount
@@ -62,7 +62,7 @@ def recipe_of(recipe: str, run: Run, options: Sequence[str] = ()) -> Recipe:
     return replace(made, training=training, curriculum=phases)
 
 
-def _without(phase: Phase, absent: Mapping[str, float]) -> LossConfig | None:
+def _without(phase: PhaseConfig, absent: Mapping[str, float]) -> LossConfig | None:
     return None if phase.weights is None else replace(phase.weights, **absent)
 
 

@@ -30,13 +30,14 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         prog="xfm plan",
         usage="xfm plan [RECIPE] [--gpus N] [--gpu NAME] [--FIELD VALUE ...]",
         description="Predict what a pre-training takes, without training anything: memory of a process and\n"
-        "what it is for, time of a step, hours, cost, and which settings fit (recompute, parts of a batch,\n"
-        "shards of the model). Memory is by formula; time is the operations at a share of the GPU's peak.",
+        "what it is for, time of a step, hours, cost, and which settings fit\n"
+        "(activation checkpointing, parts of a batch, shards of the model). Memory is by formula; time is\n"
+        "the operations at a share of the GPU's peak.",
         epilog="examples:\n"
         "  xfm plan --recipe base --gpus 32 --gpu h100\n"
         "  xfm plan base --gpus 8 --gpu a100-40gb --price 1.5 --json plan.json\n"
         "  xfm plan base --gpus 16 --gpu-memory 96 --gpu-tflops 400 --share 0.3\n"
-        "  xfm plan base --gpus 64 --training.recompute all --training.steps 100000",
+        "  xfm plan base --gpus 64 --training.activation_checkpointing full --training.steps 100000",
     )
     option(parser, "--recipe", f"one of {', '.join(recipe_names())}, or a YAML file", recipe)
     option(parser, "--json", "file to write the plan to, too")

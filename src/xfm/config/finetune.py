@@ -85,8 +85,8 @@ class FinetuneConfig(TuningRates):
             the final model learns from all of them. 0 scores a test split; the preset decides if not given.
         steps: optimiser steps at most; 0 fits.
         batch_size: rows a step, over all processes; 0 fits.
-        accumulate: parts of the batch that a process takes one after the other, to need less memory; the step
-            stays that of the whole batch.
+        gradient_accumulation_steps: parts of the batch that a process takes one after the other, to need
+            less memory; the step stays that of the whole batch.
         workers: processes beside each that trains, which read rows and pictures ahead of it; 0 reads in its
             own.
         rows_per_picture: most rows of one picture (questions, phrases, sentences) that follow each other; the
@@ -135,7 +135,7 @@ class FinetuneConfig(TuningRates):
     lr: float = 0.0
     steps: int = 0
     batch_size: int = 0
-    accumulate: int = 1
+    gradient_accumulation_steps: int = 1
     workers: int = 0
     rows_per_picture: int = 4
     average: float | None = None
@@ -179,7 +179,7 @@ class FinetuneConfig(TuningRates):
         check_ranges(self, unbounded, 0)
         check_range("seed", self.seed, 0, MAX_SEED)
         check_range("batch_size", self.batch_size, 0, MAX_BATCH)
-        check_range("accumulate", self.accumulate, 1, MAX_BATCH)
+        check_range("gradient_accumulation_steps", self.gradient_accumulation_steps, 1, MAX_BATCH)
         check_range("workers", self.workers, 0, 1024)
         if 0 < self.max_tokens < 3:
             raise ValueError(

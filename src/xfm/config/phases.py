@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
 from xfm.config.gradients import GradientConfig
 from xfm.config.ranges import check_range
-from xfm.config.training import LossConfig, TrainingConfig
+from xfm.config.training import LossConfig, NegativesConfig, TrainingConfig
 from xfm.errors import UserError
 
 
@@ -62,15 +62,17 @@ def _changes(name: str, config: type[Any]) -> Any:
 
 if TYPE_CHECKING:
     PhaseWeights = LossConfig
+    PhaseNegatives = NegativesConfig
     PhaseGradients = GradientConfig
 else:
     PhaseWeights = _changes("PhaseWeights", LossConfig)
+    PhaseNegatives = _changes("PhaseNegatives", NegativesConfig)
     PhaseGradients = _changes("PhaseGradients", GradientConfig)
 
 
 @dataclass(frozen=True)
-class Phase:
-    """A stretch of the run that changes streams or weights; what it does not give stays the recipe's.
+class PhaseConfig:
+    """What a phase of a run changes of streams or weights; what it does not give stays the recipe's.
 
     Attributes:
         until: share of the run, above 0 and at most 1, at which the phase ends: of its steps, or of its time
@@ -81,13 +83,14 @@ class Phase:
         region: changes of `data.region`.
         weights: changes of `training.weights`; what has weight 0 is not computed, so that a phase of contrast
             alone sees many more pictures in the same time.
+        negatives: changes of `training.negatives`.
         gradients: changes of `training.gradients`, such as for a phase in which matching reaches the language
             encoder, as it does in the paper's fine-tunings.
-        inherit_words: at its start the fusion encoder takes over the language encoder's embeddings and token
-            head, so that IMLM need not learn from pictures what masked text has taught about words. For the
-            phase with which fusion begins.
-        rate: factor of the learning rates in this phase. Matching learns at a lower rate than that at which
-            contrast learns fastest.
+        init_fusion_embeddings_from_language: at its start the fusion encoder takes over the language
+            encoder's embeddings and token head, so that IMLM need not learn from pictures what masked text
+            has taught about words. For the phase with which fusion begins.
+        lr_scale: factor of the learning rates in this phase. Matching learns at a lower rate than that at
+            which contrast learns fastest.
     """
 
     until: float
@@ -96,9 +99,10 @@ class Phase:
     pair: PhaseStream | None = None
     region: PhaseStream | None = None
     weights: PhaseWeights | None = None
+    negatives: PhaseNegatives | None = None
     gradients: PhaseGradients | None = None
-    inherit_words: bool = False
-    rate: float = 1.0
+    init_fusion_embeddings_from_language: bool = False
+    lr_scale: float = 1.0
 
     def check(self, place: str, training: TrainingConfig) -> None:
         """Refuse what a phase cannot have of a recipe's training; `place` stands before the names of fields.
@@ -107,9 +111,10 @@ class Phase:
             ValueError: names the field.
         """
         check_range(f"{place}.until", self.until, 0, 1)
-        check_range(f"{place}.rate", self.rate, 0)
+        check_range(f"{place}.lr_scale", self.lr_scale, 0)
         try:
             self.losses(training.weights)
+            self.drawing(training.negatives)
         except ValueError as error:
             raise ValueError(f"{place}.{error}") from error
 
@@ -122,12 +127,18 @@ class Phase:
         """The recipe's weights with this phase's changes."""
         return replace(weights, **dict(given(self.weights)))
 
+    def drawing(self, negatives: NegativesConfig) -> NegativesConfig:
+        """The recipe's draw of negatives with this phase's changes."""
+        return replace(negatives, **dict(given(self.negatives)))
+
     def reaching(self, gradients: GradientConfig) -> GradientConfig:
         """Where the recipe's gradients go, with this phase's changes."""
         return replace(gradients, **dict(given(self.gradients)))
 
 
-def given(change: PhaseStream | PhaseWeights | PhaseGradients | None) -> Iterator[tuple[str, Any]]:
+def given(
+    change: PhaseStream | PhaseWeights | PhaseNegatives | PhaseGradients | None,
+) -> Iterator[tuple[str, Any]]:
     """Names and values of the settings that a change gives."""
     for f in fields(change) if change is not None else ():
         if f.default is None and (value := getattr(change, f.name)) is not None:
@@ -135,20 +146,22 @@ def given(change: PhaseStream | PhaseWeights | PhaseGradients | None) -> Iterato
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Phase:
     """A phase with all that holds in it.
 
     Attributes:
         until: share of the run at which it ends.
         data: its data, paths resolved.
         weights: weights of its losses.
+        negatives: the draw of ITM's negatives.
         gradients: which encoders its losses reach.
-        inherit_words, rate: see `Phase`.
+        init_fusion_embeddings_from_language, lr_scale: see `PhaseConfig`.
     """
 
     until: float
     data: DataConfig
     weights: LossConfig
+    negatives: NegativesConfig = field(default_factory=NegativesConfig)
     gradients: GradientConfig = field(default_factory=GradientConfig)
-    inherit_words: bool = False
-    rate: float = 1.0
+    init_fusion_embeddings_from_language: bool = False
+    lr_scale: float = 1.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xfm.config.data import STREAMS, DataConfig, StreamConfig, ValidationConfig
 from xfm.config.model import ModelConfig, lacks
-from xfm.config.phases import Phase, Stretch, given
+from xfm.config.phases import Phase, PhaseConfig, given
 from xfm.config.plain import to_plain
 from xfm.config.training import TrainingConfig
 from xfm.paths import home_path, is_url
@@ -55,7 +55,7 @@ class Recipe:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    curriculum: list[Phase] = field(default_factory=list)
+    curriculum: list[PhaseConfig] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for number, phase in enumerate(self.curriculum):
@@ -82,18 +82,28 @@ class Recipe:
                 f"data.patch_mask.patches must not exceed the picture's {self.model.seeing.patches} patches"
             )
 
-    def stretches(self) -> list[Stretch]:
+    def phases(self) -> list[Phase]:
         """The run's phases, the last one with the recipe's own data; none that is without a step."""
         training, start, found = self.training, 0.0, []
-        for phase in [*self.curriculum, Phase(1.0)]:
+        for phase in [*self.curriculum, PhaseConfig(1.0)]:
             stop = phase.until if training.minutes else round(phase.until * training.steps)
             if stop > start:
                 data = resolve_paths(phase.data(self.data), home_path(self.root))
                 weights = phase.losses(training.weights)
                 if not weights.mim:  # no masks where nothing learns of them
                     data = replace(data, patch_mask=replace(data.patch_mask, on_pairs=False))
-                reached = phase.reaching(training.gradients)
-                found.append(Stretch(phase.until, data, weights, reached, phase.inherit_words, phase.rate))
+                negatives, reached = phase.drawing(training.negatives), phase.reaching(training.gradients)
+                found.append(
+                    Phase(
+                        phase.until,
+                        data,
+                        weights,
+                        negatives,
+                        reached,
+                        phase.init_fusion_embeddings_from_language,
+                        phase.lr_scale,
+                    )
+                )
                 start = stop
         return found
 
@@ -107,21 +117,22 @@ class Recipe:
         """
         data = replace(self.data, **self.data.validation.streams, validation=ValidationConfig(), cache_mb=0)
         steps = self.training.validate_steps
-        weights = replace(self.stretches()[-1].weights, negative_memory=0)
+        last = self.phases()[-1]
         training = replace(
             self.training,
             steps=steps,
             minutes=0.0,
-            accumulate=1,
+            gradient_accumulation_steps=1,
             seed=seed,
             validate_every=0,
-            weights=weights,
+            weights=last.weights,
+            negatives=replace(last.negatives, queue_size=0),
         )
         return replace(self, data=data, training=training, curriculum=[])
 
     def ends(self) -> list[float]:
         """Shares of the run at which a phase ends and another one begins."""
-        return [stretch.until for stretch in self.stretches()[:-1]]
+        return [phase.until for phase in self.phases()[:-1]]
 
     def overruled(self, before: "Recipe") -> list[str]:
         """Sentences on settings that differ from those of `before` and yet not hold in every phase.

@@ -38,19 +38,19 @@ class Strategy(StrEnum):
     FSDP = "fsdp"
 
 
-class Recompute(StrEnum):
+class ActivationCheckpointing(StrEnum):
     """What of its layers a forward pass does not keep, but computes again in the backward pass.
 
-    nothing: all is kept.
-    between: what lies between the products of matrices is computed again: norms, GELU, dropout, softmax,
+    none: all is kept.
+    selective: what lies between the products of matrices is computed again: norms, GELU, dropout, softmax,
         sums, copies, and of attention's two products the one that gives more than it takes. Linear layers
         are not.
-    all: a layer keeps its input alone.
+    full: a layer keeps its input alone.
     """
 
-    NOTHING = "nothing"
-    BETWEEN = "between"
-    ALL = "all"
+    NONE = "none"
+    SELECTIVE = "selective"
+    FULL = "full"
 
 
 class Schedule(StrEnum):
@@ -74,7 +74,7 @@ class Grouping(StrEnum):
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the summed losses (1 in the published model), and the draw of ITM's negatives.
+    """Weights of the summed losses, 1 in the published model.
 
     Attributes:
         mlm: masked tokens of plain text.
@@ -84,13 +84,6 @@ class LossConfig:
         mim: masked patches.
         box_l1: absolute error of predicted boxes.
         box_giou: 1 - generalised IoU of predicted boxes.
-        negative_floor: added to the probability of every candidate of the batch for ITM's negatives. The
-            published 1e-5 draws the hardest; a larger floor puts easy ones among them.
-        negative_block: ITM's negatives are drawn among so many pictures of the batch that follow one another;
-            0: among the batch of all processes. The published code draws among the 96 of a process.
-        negative_memory: the half of a process's pairs to which its share of the batch holds nothing near have
-            negatives that are drawn among so many pairs of its earlier steps, with the published floor: they
-            stand in for a larger batch; 0: none, as published.
     """
 
     mlm: float = 1.0
@@ -100,13 +93,33 @@ class LossConfig:
     mim: float = 1.0
     box_l1: float = 1.0
     box_giou: float = 1.0
-    negative_floor: float = 1e-5
-    negative_block: int = 0
-    negative_memory: int = 0
 
     def __post_init__(self) -> None:
         check_ranges(self, (term.name for term in fields(self)), 0, place="weights.")
-        check_range("weights.negative_memory", self.negative_memory, 0, MAX_BATCH)
+
+
+@dataclass(frozen=True)
+class NegativesConfig:
+    """The draw of ITM's hard negatives.
+
+    Attributes:
+        min_probability: added to the probability of every candidate of the batch. The published 1e-5 draws
+            the hardest; a larger one puts easy ones among them.
+        pool_size: negatives are drawn among so many pictures of the batch that follow one another; 0: among
+            the batch of all processes. The published code draws among the 96 of a process.
+        queue_size: the half of a process's pairs to which its share of the batch holds nothing near have
+            negatives that are drawn among so many pairs of its earlier steps (as MoCo's queue, arXiv
+            1911.05722), with the published probability: they stand in for a larger batch; 0: none, as
+            published.
+    """
+
+    min_probability: float = 1e-5
+    pool_size: int = 0
+    queue_size: int = 0
+
+    def __post_init__(self) -> None:
+        check_ranges(self, (term.name for term in fields(self)), 0, place="negatives.")
+        check_range("negatives.queue_size", self.queue_size, 0, MAX_BATCH)
 
 
 @dataclass(frozen=True)
@@ -219,19 +232,20 @@ class TrainingConfig:
         minutes: time for the training. Above 0 the clock decides and `steps` is not used: rates, phases and
             the end follow the share of the time that has passed; the warm-up stays in steps. At 0 `steps`
             decides.
-        accumulate: batches per optimiser step, taken one after the other. Contrast spans all of them
-            (GradCache, Gao et al. 2021), for which all is encoded once more, without gradient.
-        by_source: whether texts, pictures, pairs and regions of a batch are taken one after the other, so
-            that the activations of one of them at a time are in memory.
+        gradient_accumulation_steps: batches per optimiser step, taken one after the other. Contrast spans all
+            of them (GradCache, Gao et al. 2021), for which all is encoded once more, without gradient.
+        sequential_sources: whether texts, pictures, pairs and regions of a batch are taken one after the
+            other, so that the activations of one of them at a time are in memory.
         strategy: how several processes hold the model.
-        recompute: what layers compute again in the backward pass in place of keeping it. `between` (what lies
-            between the products of matrices) keeps about half and costs little where matrices are large;
-            `all` keeps a fraction, and takes a third more time.
+        activation_checkpointing: what layers compute again in the backward pass in place of keeping it.
+            `selective` (what lies between the products of matrices) keeps about half and costs little where
+            matrices are large; `full` keeps a fraction, and takes a third more time.
         timeout: minutes that a process waits in a step for the others, after which the run stops.
         seed: seed of everything random.
         precision: arithmetic of the forward pass.
         optim: optimiser and schedule.
         weights: weights of the losses.
+        negatives: the draw of ITM's negatives.
         gradients: which encoders each objective's gradient reaches.
         mim_target: what MIM predicts; `pixels` needs `model.pixel_head`.
         save_every: steps between checkpoints.
@@ -249,15 +263,16 @@ class TrainingConfig:
 
     steps: int = 200_000
     minutes: float = 0.0
-    accumulate: int = 1
-    by_source: bool = False
+    gradient_accumulation_steps: int = 1
+    sequential_sources: bool = False
     strategy: Strategy = Strategy.DDP
-    recompute: Recompute = Recompute.NOTHING
+    activation_checkpointing: ActivationCheckpointing = ActivationCheckpointing.NONE
     timeout: float = 30.0
     seed: int = 0
     precision: Precision = Precision.AUTO
     optim: OptimConfig = field(default_factory=OptimConfig)
     weights: LossConfig = field(default_factory=LossConfig)
+    negatives: NegativesConfig = field(default_factory=NegativesConfig)
     gradients: GradientConfig = field(default_factory=GradientConfig)
     mim_target: MimTarget = MimTarget.STATES
     save_every: int = 1000
@@ -271,7 +286,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_range("training.seed", self.seed, 0, MAX_SEED)
-        check_ranges(self, ("steps", "accumulate", "log_every"), 1, place="training.")
+        check_ranges(self, ("steps", "gradient_accumulation_steps", "log_every"), 1, place="training.")
         check_range("training.minutes", self.minutes, 0, MAX_MINUTES)
         check_range("training.ema", self.ema, 0, MAX_DECAY)
         check_range("training.validate_every", self.validate_every, 0)

@@ -25,10 +25,11 @@ def check_applicable(spec: TaskSpec, config: FinetuneConfig) -> None:
             continue
         tasks = ", ".join(one.name for one in task_specs(tunable=True) if one.reads(name))
         raise UserError(f"{name} is of no use in {spec.name}, only in {tasks}; leave it out")
-    if config.accumulate > 1 and not spec.task_class(config.regression).in_parts:
+    if config.gradient_accumulation_steps > 1 and not spec.task_class(config.regression).in_parts:
         raise UserError(
-            f"accumulate: {spec.name} contrasts all rows of a batch with one another, so that they must be "
-            "there at once; leave it out, and for larger batches share them among processes (torchrun)"
+            f"gradient_accumulation_steps: {spec.name} contrasts all rows of a batch with one another, so "
+            "that they must be there at once; leave it out, and for larger batches share them among "
+            "processes (torchrun)"
         )
 
 

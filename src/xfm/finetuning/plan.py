@@ -77,7 +77,7 @@ def training_config(config: FinetuneConfig, settings: TaskSettings, minutes: flo
         steps=config.steps,
         minutes=minutes,
         seed=settings.seed,
-        accumulate=config.accumulate,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
         precision=settings.precision,
         optim=config.optim(config.steps),
         save_every=max(config.evaluate_every, config.steps // 10),

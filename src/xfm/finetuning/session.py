@@ -246,11 +246,12 @@ def _check(spec: TaskSpec, data: SplitRows[Any], config: FinetuneConfig) -> None
 
 def _check_parts(config: FinetuneConfig) -> None:
     """Refuse batches of which some process would get nothing."""
-    parts = config.accumulate * distributed.world()
+    parts = config.gradient_accumulation_steps * distributed.world()
     if config.batch_size < parts:
         raise UserError(
             f"batch_size is {config.batch_size}, which is divided among {distributed.world()} processes "
-            f"with {config.accumulate} parts each (accumulate): give --batch-size {parts} at least, or fewer "
+            f"with {config.gradient_accumulation_steps} parts each "
+            f"(gradient_accumulation_steps): give --batch-size {parts} at least, or fewer "
             "processes or parts"
         )
 

@@ -114,7 +114,7 @@ def tune(
         trainer = Trainer(
             averaged or task.module,
             TaskLoss(task, None if folder else totals),
-            lambda start, stop: task.portions(start, stop, config.accumulate),
+            lambda start, stop: task.portions(start, stop, config.gradient_accumulation_steps),
             training_config(config, task.settings, minutes),
             RunFolder(folder, settings, allowed=allowed) if folder else None,
             clock=clock,
@@ -134,7 +134,7 @@ def tune(
     watch.restore()
     task.module.eval()
     looks = tuple(watch.looks[step] for step in sorted(watch.looks))
-    losses = _step_losses(totals, config.accumulate)
+    losses = _step_losses(totals, config.gradient_accumulation_steps)
     return TuningRun(step, watch.best, looks, losses, seconds, limited=limited, precision=precision)
 
 
@@ -172,11 +172,11 @@ class TaskLoss(StepLoss[Portion[BatchT]]):
         return range(batch.rows)
 
 
-def _step_losses(totals: Sequence[tuple[float, Tensor]], accumulate: int) -> tuple[float, ...]:
+def _step_losses(totals: Sequence[tuple[float, Tensor]], accumulation: int) -> tuple[float, ...]:
     if not totals:
         return ()
-    losses = torch.stack([total for _, total in totals]).view(-1, accumulate).cpu()
-    counts = torch.tensor([float(count) for count, _ in totals]).view(-1, accumulate)
+    losses = torch.stack([total for _, total in totals]).view(-1, accumulation).cpu()
+    counts = torch.tensor([float(count) for count, _ in totals]).view(-1, accumulation)
     return tuple((losses * (counts / counts.sum(1, keepdim=True))).sum(1).tolist())
 
 

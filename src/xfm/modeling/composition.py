@@ -244,7 +244,7 @@ class Backbone(Composition, nn.Module):
         self.config = replace(self.config, vision=vision)
 
     @torch.no_grad()
-    def inherit_words(self) -> None:
+    def init_fusion_embeddings_from_language(self) -> None:
         """Copy the language encoder's words and token head to the fusion encoder's.
 
         Raises:
@@ -257,5 +257,5 @@ class Backbone(Composition, nn.Module):
 
     @property
     def words_fit(self) -> bool:
-        """Whether `inherit_words` is possible."""
+        """Whether `init_fusion_embeddings_from_language` is possible."""
         return self.language.words.embedding_dim == self.config.language.width

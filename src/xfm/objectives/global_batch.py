@@ -5,12 +5,13 @@ is the same on any number of processes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from xfm.config.data import STREAMS
+from xfm.config.training import NegativesConfig
 from xfm.data.schema import Batch, MaskedTokens
 from xfm.errors import UserError
 from xfm.objectives.itm import Block, Negatives, blocks_of
@@ -65,6 +66,7 @@ class GlobalBatch:
         place: which of the batches this part is.
         peers: the processes.
         kept: the contrast by source, where the step has several batches.
+        negatives: the draw of ITM's negatives.
         memory: pairs of earlier steps, for ITM's negatives; None where those of the batch are all.
     """
 
@@ -72,6 +74,7 @@ class GlobalBatch:
     place: int = 0
     peers: ProcessGroup = field(default_factory=ProcessGroup)
     kept: Mapping[str, CachedContrast] = field(default_factory=dict)
+    negatives: NegativesConfig = field(default_factory=NegativesConfig)
     memory: NegativeQueue | None = None
 
     @property
@@ -105,15 +108,14 @@ class GlobalBatch:
         """[R, ...] of each process -> [N, ...] of the batch, with gradient."""
         return self.peers.gather(rows, self.of_processes(f"{source}/rows"))
 
-    def blocks(self, source: str, pictures: Tensor, size: int) -> list[Block]:
+    def blocks(self, source: str, pictures: Tensor) -> list[Block]:
         """Among which rows of the batch negatives are drawn for one another.
 
         Args:
             source: of the rows.
             pictures: [R] int64, the picture of each of this process's rows.
-            size: pictures of the batch, one after the other, that make a block; 0 for all.
         """
-        own = self.own_rows(source)
+        own, size = self.own_rows(source), self.negatives.pool_size
         if not size:
             return [Block(range(sum(self.of_processes(f"{source}/rows"))), own, range(len(own)))]
         before = sum(self.of_processes(f"{source}/pictures")[: self.peers.rank])
@@ -126,14 +128,17 @@ def single(batch: Batch) -> GlobalBatch:
     return GlobalBatch([[_sizes(batch)]])
 
 
-def global_batches_of(batches: Sequence[Batch], peers: ProcessGroup) -> list[GlobalBatch]:
+def global_batches_of(
+    batches: Sequence[Batch], peers: ProcessGroup, negatives: NegativesConfig | None = None
+) -> list[GlobalBatch]:
     """The whole of a step, as each of this process's batches needs to know it.
 
     Raises:
         UserError: a batch has nothing of a kind for a process, and something for others.
     """
+    negatives = negatives or NegativesConfig()
     if len(batches) * peers.world == 1:
-        return [single(batches[0])]
+        return [replace(single(batches[0]), negatives=negatives)]
     names = [*_sizes(batches[0]), *_masked(batches[0])]
     own = torch.stack([_as_tensor({**_sizes(batch), **_masked(batch)}, batch) for batch in batches])
     table = torch.tensor(peers.table(own.flatten())).view(peers.world, *own.shape)  # [W, A, K]
@@ -143,7 +148,7 @@ def global_batches_of(batches: Sequence[Batch], peers: ProcessGroup) -> list[Glo
     ]
     for batch in counts:
         _require_shares(batch)
-    return [GlobalBatch(counts, place, peers) for place in range(len(batches))]
+    return [GlobalBatch(counts, place, peers, negatives=negatives) for place in range(len(batches))]
 
 
 def _require_shares(counts: Sequence[Counts]) -> None:

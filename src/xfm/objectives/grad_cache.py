@@ -98,8 +98,8 @@ def _kept(
         negatives = [
             drawn(
                 _within(one, start, len(part.image)),
-                whole.blocks(source, of_rows, weights.negative_block),
-                weights,
+                whole.blocks(source, of_rows),
+                whole.negatives.min_probability,
                 generator,
             )
             for one, start, part, whole, of_rows in zip(

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xfm.config.training import LossConfig
+from xfm.config.training import NegativesConfig
 
-FLOOR = LossConfig.negative_floor
+FLOOR = NegativesConfig.min_probability
 """Added to every candidate's probability, so that each can be drawn (the published value)."""
 
 CHUNK = 1024

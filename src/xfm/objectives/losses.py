@@ -44,13 +44,13 @@ class Losses:
     """Losses of one batch.
 
     Attributes:
-        total: scalar to differentiate, the weighted sum of the parts.
-        parts: unweighted scalars by name, for the log.
+        total: scalar to differentiate, the weighted sum of the terms.
+        terms: unweighted scalars by name, for the log.
         metrics: further scalars by name (accuracies, temperature), without gradient.
     """
 
     total: Tensor
-    parts: dict[str, Tensor]
+    terms: dict[str, Tensor]
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
@@ -58,7 +58,7 @@ class Losses:
         """Those of a batch that was taken in several parts, each with losses of its own."""
         if len(several) == 1:
             return several[0]
-        named = LossDict.merge(LossDict(one.parts, one.metrics) for one in several)
+        named = LossDict.merge(LossDict(one.terms, one.metrics) for one in several)
         return Losses(torch.stack([one.total for one in several]).sum(), named.losses, named.metrics)
 
 

@@ -69,17 +69,16 @@ def contrast(
     found = ContrastOutput(compared.loss * factor, compared.right * factor)
     if not weights.itm:
         return found
-    blocks = whole.blocks(source, rows.image, weights.negative_block)
-    negatives = drawn(compared, blocks, weights, generator)
+    blocks = whole.blocks(source, rows.image)
+    negatives = drawn(compared, blocks, whole.negatives.min_probability, generator)
     pairs = whole.peers.total(judged_pairs(negatives.valid))
     return ContrastOutput(found.loss, found.right, negatives, pairs)
 
 
 def drawn(
-    compared: Similarities, blocks: Sequence[Block], weights: LossConfig, generator: torch.Generator
+    compared: Similarities, blocks: Sequence[Block], floor: float, generator: torch.Generator
 ) -> Negatives:
     """The negatives of some rows, given their comparison with all rows of the batch."""
-    floor = weights.negative_floor
     return draw_negatives(compared.by_image, compared.same, generator, floor, compared.by_text, blocks)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from xfm.config.training import Precision, Recompute
+from xfm.config.training import ActivationCheckpointing, Precision
 
 STATISTICS = 8
 """Bytes that a LayerNorm keeps of a token: mean and deviation."""
@@ -80,7 +80,7 @@ def total(demands: Iterable[Demand]) -> Demand:
 
 @dataclass(frozen=True)
 class Between:
-    """What `Recompute.BETWEEN` leaves of a part of a layer, beside the layer's input.
+    """What `ActivationCheckpointing.SELECTIVE` leaves of a part of a layer, beside the layer's input.
 
     Attributes:
         kept: bytes of the results of products of matrices.
@@ -92,7 +92,7 @@ class Between:
 
 
 def unit(
-    kept: float, flops: float, given: float, passing: float, between: Between, recompute: Recompute
+    kept: float, flops: float, given: float, passing: float, between: Between, mode: ActivationCheckpointing
 ) -> Demand:
     """A part that may keep less than it needs, see `xfm.training.activation_checkpointing`.
 
@@ -102,23 +102,23 @@ def unit(
         given: bytes of its input; in the middle way that of its layer is counted there.
         passing: bytes of the largest gradients that it has at once.
         between: what it keeps in the middle way.
-        recompute: what is computed again.
+        mode: what is computed again.
     """
-    if recompute is Recompute.NOTHING:
+    if mode is ActivationCheckpointing.NONE:
         return Demand(kept, flops, inside=passing)
-    if recompute is Recompute.ALL:
+    if mode is ActivationCheckpointing.FULL:
         return Demand(given, flops, flops, kept + passing)
     redone = max(kept - between.kept, 0.0)
     return Demand(between.kept, flops, between.again, redone + passing, redone)
 
 
-def whole(given: float, parts: Sequence[Demand], recompute: Recompute) -> Demand:
+def whole(given: float, parts: Sequence[Demand], mode: ActivationCheckpointing) -> Demand:
     """A layer of parts that follow one another.
 
     In the middle way it keeps its input, of `given` bytes, and is computed again as one: when the backward
     pass comes to a part, those before it are there, too.
     """
-    if recompute is not Recompute.BETWEEN:
+    if mode is not ActivationCheckpointing.SELECTIVE:
         return total(parts)
     before = accumulate((part.redone for part in parts), initial=0.0)
     inside = max(there + part.inside for there, part in zip(before, parts, strict=False))
@@ -167,7 +167,7 @@ class TextLayers:
         a: how numbers are kept.
         width, heads, hidden: of the layers.
         dropout: in (0, 1), or 0.
-        recompute: what is computed again.
+        mode: what is computed again.
     """
 
     a: NumberBytes
@@ -175,7 +175,7 @@ class TextLayers:
     heads: int
     hidden: int
     dropout: float
-    recompute: Recompute
+    mode: ActivationCheckpointing
 
     def attention(self, tokens: float, parts: Sequence[Part], out: float | None = None) -> Demand:
         """Tokens that attend to one another, of which `out` (all) have a result."""
@@ -217,18 +217,24 @@ class TextLayers:
 
     def layer(self, tokens: float, *parts: Demand) -> Demand:
         """A layer of these parts, which is given so many tokens."""
-        return whole(self.a.norm * self.width * tokens, parts, self.recompute)
+        return whole(self.a.norm * self.width * tokens, parts, self.mode)
 
     def _between(self, results: float, parts: Sequence[Part]) -> Between:
         looked = between_scores(self.a, parts, self.heads, self.width)
         return Between(self.a.work * self.width * results + looked.kept, looked.again)
 
     def _unit(self, kept: float, flops: float, tokens: float, passing: float, between: Between) -> Demand:
-        return unit(kept, flops, self.a.norm * self.width * tokens, passing, between, self.recompute)
+        return unit(kept, flops, self.a.norm * self.width * tokens, passing, between, self.mode)
 
 
 def vision_block(
-    a: NumberBytes, pictures: int, slots: int, width: int, heads: int, hidden: int, recompute: Recompute
+    a: NumberBytes,
+    pictures: int,
+    slots: int,
+    width: int,
+    heads: int,
+    hidden: int,
+    mode: ActivationCheckpointing,
 ) -> Demand:
     """A block of the vision encoder."""
     tokens = pictures * slots
@@ -243,7 +249,7 @@ def vision_block(
     own = between_scores(a, [(pictures, slots, slots)], heads, width)
     between = Between(own.kept + a.work * tokens * (5 * width + hidden), own.again)
     given = a.work * tokens * width
-    return whole(given, [unit(kept + looked.kept, flops, given, passing, between, recompute)], recompute)
+    return whole(given, [unit(kept + looked.kept, flops, given, passing, between, mode)], mode)
 
 
 def token_head(a: NumberBytes, tokens: float, width: int, words: int, vocabulary: int) -> Demand:

@@ -7,7 +7,7 @@ from typing import Any
 from xfm.config.data import DataConfig, StreamConfig
 from xfm.config.planning import PlanConfig
 from xfm.config.recipe import Recipe
-from xfm.config.training import Precision, Recompute, Strategy, TrainingConfig
+from xfm.config.training import ActivationCheckpointing, Precision, Strategy, TrainingConfig
 from xfm.errors import UserError
 from xfm.planning.devices import Gpu, gpu_of
 from xfm.planning.forecast import MemoryForecast, forecast
@@ -20,9 +20,9 @@ PARTS = (2, 4, 8, 16)
 HOUR = 3600.0
 _WORDS = {
     "strategy": "{}",
-    "recompute": "recompute {}",
-    "by_source": "by source",
-    "accumulate": "accumulate {}",
+    "activation_checkpointing": "activation_checkpointing {}",
+    "sequential_sources": "by source",
+    "gradient_accumulation_steps": "gradient_accumulation_steps {}",
 }
 """Settings of the ladder's rungs, in words."""
 
@@ -149,7 +149,7 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
     parts = parts_of(recipe.model)
     ladder, notes = [], _notes(recipe, config)
     for name, options, one in _rungs(recipe, config):
-        found = forecast(one.model, one.training, one.stretches(), config.gpus, parts)
+        found = forecast(one.model, one.training, one.phases(), config.gpus, parts)
         seconds = found.flops / (gpu.peak(training.precision) * 1e12 * config.share)
         hours = training.minutes / 60 if training.minutes else training.steps * seconds / HOUR
         cost = hours * config.gpus * config.price if config.price else None
@@ -172,18 +172,20 @@ def _rungs(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[str, tuple[str,
     strategies = [given.strategy]
     if strategies == [Strategy.DDP] and config.gpus > 1 and not given.optim.muon_lr:
         strategies.append(Strategy.FSDP)
-    levels = [*Recompute]
+    levels = [*ActivationCheckpointing]
     kept = [
-        {"recompute": again, "by_source": apart}
-        for again in levels[levels.index(given.recompute) :]
-        for apart in sorted({given.by_source, True})
+        {"activation_checkpointing": again, "sequential_sources": apart}
+        for again in levels[levels.index(given.activation_checkpointing) :]
+        for apart in sorted({given.sequential_sources, True})
     ]
     for strategy in strategies:
         settings = [replace(given, strategy=strategy, **changed) for changed in kept]
         for training in settings:
             yield *_told(given, training), replace(recipe, training=training)
         for parts, data in _cuts(recipe, config):
-            training = replace(settings[-1], accumulate=given.accumulate * parts)
+            training = replace(
+                settings[-1], gradient_accumulation_steps=given.gradient_accumulation_steps * parts
+            )
             sizes = [word for stream, one in data.streams.items() if one.taken for word in _size(stream, one)]
             name, options = _told(given, training)
             yield name, (*options, *sizes), replace(recipe, training=training, data=data)
@@ -231,6 +233,9 @@ def _rounded(recipe: Recipe, config: PlanConfig) -> Iterator[str]:
         for name, stream in recipe.data.streams.items():
             (option, part), (_, whole) = _size(name, data.streams[name]), _size(name, stream)
             if (taken := int(part) * parts) != int(whole):
-                setting, accumulate = option.removeprefix("--"), recipe.training.accumulate * parts
+                setting, accumulation = (
+                    option.removeprefix("--"),
+                    recipe.training.gradient_accumulation_steps * parts,
+                )
                 lost = f"a step takes {taken} of {whole} ({setting} is rounded down)"
-                yield f"with accumulate {accumulate} {lost}"
+                yield f"with gradient_accumulation_steps {accumulation} {lost}"

@@ -85,7 +85,7 @@ def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
     of tokens have as many places whatever the lengths; attention takes most for the longest.
 
     Args:
-        data: of a stretch of the run.
+        data: of a phase of the run.
         weights: of its losses; what has weight 0 takes nothing.
         world: processes.
     """

@@ -6,7 +6,7 @@ from math import prod
 
 from xfm.config.gradients import EncoderName, MimTarget
 from xfm.config.model import ModelConfig
-from xfm.config.phases import Stretch
+from xfm.config.phases import Phase
 from xfm.config.training import Precision, Strategy, TrainingConfig
 from xfm.modeling.encoders import units_of
 from xfm.modeling.weights import without_weights
@@ -56,9 +56,9 @@ def parts_of(config: ModelConfig) -> ModelParts:
     return ModelParts(sizes, matrices, max(shapes.values(), default=0), inside)
 
 
-def learning(parts: ModelParts, stretch: Stretch, target: MimTarget) -> list[str]:
-    """Names of the parameters that have gradients in a stretch of a run."""
-    w, data = stretch.weights, stretch.data
+def learning(parts: ModelParts, phase: Phase, target: MimTarget) -> list[str]:
+    """Names of the parameters that have gradients in a phase of a run."""
+    w, data = phase.weights, phase.data
     with_texts = data.pair.batch_size or data.region.batch_size
     boxes = (w.box_l1 or w.box_giou) and data.region.batch_size
     fused = with_texts and (w.itm or w.imlm or boxes)
@@ -117,12 +117,12 @@ class HeldStates:
 def held_states(
     parts: ModelParts, training: TrainingConfig, now: list[str], ever: list[str], world: int
 ) -> HeldStates:
-    """What a process holds in a stretch of a run.
+    """What a process holds in a phase of a run.
 
     Args:
         parts: of the model.
         training: optimiser, precision and strategy.
-        now: parameters that learn in the stretch.
+        now: parameters that learn in the phase.
         ever: parameters that learn in any, and have moments.
         world: processes.
     """

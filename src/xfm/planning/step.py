@@ -7,7 +7,7 @@ from dataclasses import replace
 from xfm.config.encoders import LanguageConfig, VisionConfig
 from xfm.config.gradients import EncoderName, GradientConfig, MimTarget
 from xfm.config.model import ModelConfig
-from xfm.config.training import LossConfig, Recompute, TrainingConfig
+from xfm.config.training import ActivationCheckpointing, LossConfig, NegativesConfig, TrainingConfig
 from xfm.errors import UserError
 from xfm.modeling.grids import rounded
 from xfm.modeling.grouping import RowsOfTexts
@@ -53,6 +53,7 @@ class StepModel:
         model: ModelConfig,
         training: TrainingConfig,
         weights: LossConfig,
+        negatives: NegativesConfig,
         gradients: GradientConfig,
         fused: bool = True,
     ) -> None:
@@ -63,11 +64,11 @@ class StepModel:
                 "recipe whose model.vision and model.language are xfm's own, of the same sizes"
             )
         self.vision, self.language, self.fusion, self.model = vision, language, model.fusing, model
-        self.weights, self.gradients = weights, gradients
+        self.weights, self.negatives, self.gradients = weights, negatives, gradients
         self.pixels = training.mim_target is MimTarget.PIXELS
         self.a = NumberBytes.of(training.precision, fused)
-        self.recompute = training.recompute
-        width, again = language.width, training.recompute
+        self.mode = training.activation_checkpointing
+        width, again = language.width, training.activation_checkpointing
         self.texts = TextLayers(self.a, width, language.heads, language.mlp_width, language.dropout, again)
         self.fused = TextLayers(
             self.a, width, self.fusion.heads, self.fusion.mlp_width, self.fusion.dropout, again
@@ -110,7 +111,7 @@ class StepModel:
             return Demand()
         v, a = self.vision, self.a
         slots, hidden, patch = v.patches + 1, int(v.width * v.mlp_ratio), 3 * v.patch_size**2
-        block = vision_block(a, pictures, slots, v.width, v.heads, hidden, self.recompute)
+        block = vision_block(a, pictures, slots, v.width, v.heads, hidden, self.mode)
         cut = pictures * v.patches * patch
         # the last norm's input, and the states, which the objectives keep
         ends = pictures * slots * (v.width * 2 * a.norm + STATISTICS)
@@ -205,7 +206,11 @@ class StepModel:
         ]
         tokens, parts = text_parts(asked, fused=False)
         at_pictures = Looking.parts(looking, whole=True)
-        apart = replace(t, recompute=Recompute.NOTHING) if t.recompute is Recompute.BETWEEN else t
+        apart = (
+            replace(t, mode=ActivationCheckpointing.NONE)
+            if t.mode is ActivationCheckpointing.SELECTIVE
+            else t
+        )
         first = apart.attention(*text_parts(banks, fused=False))
         look = (t.cross(tokens, at_pictures, memories, source), t.feed_forward(tokens))
         first += t.layer(tokens, *look)
@@ -231,7 +236,7 @@ class StepModel:
         words, patches = pairs.texts.length, self.vision.patches
         states = (1 + patches) * self.vision.width + words * self.language.width
         vectors, identities = 2 * self.model.projection * 4, 2 * 8
-        return self.weights.negative_memory * (self.a.norm * states + words + vectors + identities + 1.0)
+        return self.negatives.queue_size * (self.a.norm * states + words + vectors + identities + 1.0)
 
     def _token_head(self, counts: Sequence[int]) -> Demand:
         width, words = self.language.width, self.language.vocab_size

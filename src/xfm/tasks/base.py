@@ -51,7 +51,7 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         hides: the inputs that a baseline may blank, and what the baseline of one modality is then called;
             nothing where there is no such baseline.
         in_parts: whether the losses of the parts of a batch add up to that of the batch, so that a step can
-            take it in several (`accumulate`).
+            take it in several (`gradient_accumulation_steps`).
         module: everything that is trained or used in prediction: the task's `TaskModel`.
 
     Args:
@@ -239,23 +239,25 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         """This process's training batches of steps `start` to `stop` (excluded); seed and step decide."""
         return (portion.batch for portion in self.portions(start, stop))
 
-    def portions(self, start: int, stop: int, accumulate: int = 1) -> Generator[Portion[BatchT], None, None]:
-        """This process's portions of the batches of steps, `accumulate` a step, read ahead by workers.
+    def portions(
+        self, start: int, stop: int, accumulation: int = 1
+    ) -> Generator[Portion[BatchT], None, None]:
+        """This process's portions of the batches of steps, `accumulation` a step, read ahead by workers.
 
         Args:
             start, stop: first portion and the one after the last, counted over the steps.
-            accumulate: portions of each step.
+            accumulation: portions of each step.
         """
-        build = TrainingPortions(self, self.training_rows(accumulate))
+        build = TrainingPortions(self, self.training_rows(accumulation))
         pin, workers = self.settings.device.startswith("cuda"), self.settings.workers
         return read_ahead(build, range(start, stop), self.pictures, workers, pin)
 
-    def training_rows(self, accumulate: int = 1) -> TrainingRows[Row]:
+    def training_rows(self, accumulation: int = 1) -> TrainingRows[Row]:
         """Which rows this process takes, portion by portion."""
         settings, cases = self.settings, self.cases
         order = RowOrder([self.group(one) for one in cases], settings.seed, settings.rows_per_picture)
         rank, world = distributed.rank(), distributed.world()
-        return TrainingRows(cases, order, settings.batch_size, settings.seed, accumulate, rank, world)
+        return TrainingRows(cases, order, settings.batch_size, settings.seed, accumulation, rank, world)
 
     def predict(self, rows: Sequence[Row], batch_size: int = 256) -> list[Prediction]:
         """Predictions of any number of rows, in their order; of several processes each makes a part of them.

@@ -96,7 +96,7 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         logits = self.module(batch.pixels, batch.caption, batch.image_index)
         smoothing, given = self.settings.label_smoothing, len(self._marks.prompt)
         loss, right = smoothed_losses(logits, batch.caption, smoothing, given)
-        return Losses(total=loss, parts={"caption": loss}, metrics={"token_accuracy": right})
+        return Losses(total=loss, terms={"caption": loss}, metrics={"token_accuracy": right})
 
     def predict_batch(self, batch: CaptionBatch) -> list[str]:
         """The best caption of each row's picture by beam search."""

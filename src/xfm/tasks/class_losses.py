@@ -25,7 +25,7 @@ def classification_losses(
     right = (logits.detach().argmax(-1) == classes).float()
     own = None if weight is None or labels.ndim == 2 else weight[classes]
     accuracy = right.mean() if own is None else (right * own).sum() / own.sum()
-    return Losses(total=loss, parts={"cross_entropy": loss}, metrics={"accuracy": accuracy})
+    return Losses(total=loss, terms={"cross_entropy": loss}, metrics={"accuracy": accuracy})
 
 
 def label_losses(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Losses:
@@ -38,7 +38,7 @@ def label_losses(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -
     """
     loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels, pos_weight=weight)
     exact = ((logits.detach() > 0) == (labels > 0)).all(-1).float().mean()
-    return Losses(total=loss, parts={"binary_cross_entropy": loss}, metrics={"exact_match": exact})
+    return Losses(total=loss, terms={"binary_cross_entropy": loss}, metrics={"exact_match": exact})
 
 
 def regression_losses(values: Tensor, targets: Tensor) -> Losses:
@@ -49,4 +49,4 @@ def regression_losses(values: Tensor, targets: Tensor) -> Losses:
         targets: [R] float.
     """
     loss = nn.functional.mse_loss(values.float()[:, 0], targets.float())
-    return Losses(total=loss, parts={"mse": loss})
+    return Losses(total=loss, terms={"mse": loss})

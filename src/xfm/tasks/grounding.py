@@ -137,7 +137,7 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         """
         predicted = self.module(batch.pixels, batch.tokens, batch.image_index)
         l1, giou, iou = box_losses(predicted, nearest_boxes(predicted, batch.boxes))
-        return Losses(total=l1 + giou, parts={"box_l1": l1, "box_giou": giou}, metrics={"iou": iou})
+        return Losses(total=l1 + giou, terms={"box_l1": l1, "box_giou": giou}, metrics={"iou": iou})
 
     def predict_batch(self, batch: GroundingBatch) -> list[Corners]:
         """Corner boxes as fractions of the picture's sides."""

@@ -128,7 +128,7 @@ class TrainingRows(Generic[Row]):
         order: in which they come.
         batch_size: rows of a step's batch, over all processes.
         seed: of the run.
-        accumulate: micro-batches of each process in a step.
+        accumulation: micro-batches of each process in a step.
         rank, world: the process, and their number.
 
     Raises:
@@ -141,18 +141,18 @@ class TrainingRows(Generic[Row]):
         order: RowOrder,
         batch_size: int,
         seed: int,
-        accumulate: int = 1,
+        accumulation: int = 1,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        if batch_size < accumulate * world:
-            raise ValueError(f"{batch_size} rows are too few for {accumulate} x {world} parts of a batch")
+        if batch_size < accumulation * world:
+            raise ValueError(f"{batch_size} rows are too few for {accumulation} x {world} parts of a batch")
         self._cases, self._order, self._size, self._seed = cases, order, batch_size, seed
-        self._accumulate, self._first, self._parts = accumulate, rank * accumulate, world * accumulate
+        self._accumulation, self._first, self._parts = accumulation, rank * accumulation, world * accumulation
 
     def __call__(self, index: int) -> Drawn[Row]:
         """Micro-batch `index`, counted over the steps."""
-        step, micro = divmod(index, self._accumulate)
+        step, micro = divmod(index, self._accumulation)
         batch = [self._cases[row] for row in self._order.at(step * self._size, self._size)]
         own = part(len(batch), self._first + micro, self._parts)
         return Drawn(batch[own], batch, own.start, step, self._seed)

@@ -174,7 +174,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
         else:
             loss = (losses * batch.weight).sum() / len(batch.question.ids)
         right = ((logits.detach().argmax(-1) == target) | ~mask).all(dim=1).float().mean()
-        return Losses(total=loss, parts={"answer": loss}, metrics={"answer_right": right})
+        return Losses(total=loss, terms={"answer": loss}, metrics={"answer_right": right})
 
     def predict_batch(self, batch: VqaBatch) -> list[str]:
         """The likeliest answer of the list for each question."""

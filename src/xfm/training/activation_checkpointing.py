@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.checkpoint import checkpoint
 
-from xfm.config.training import Recompute
+from xfm.config.training import ActivationCheckpointing
 from xfm.modeling.encoders import layers_of, units_of
 from xfm.training.randomness import DeviceRandom
 
@@ -32,16 +32,16 @@ _PRODUCTS = frozenset(
 
 
 @contextmanager
-def activation_checkpointing(model: nn.Module, wanted: Recompute) -> Iterator[None]:
+def activation_checkpointing(model: nn.Module, wanted: ActivationCheckpointing) -> Iterator[None]:
     """Inside, the parts of a model keep no more than is wanted, and compute the rest again.
 
     Dropout draws the same numbers again: losses and gradients are those of a pass that keeps all.
     """
     changed: list[nn.Module] = []
     contexts: dict[str, Any] = {}
-    if wanted is Recompute.ALL:
+    if wanted is ActivationCheckpointing.FULL:
         changed = units_of(model)
-    if wanted is Recompute.BETWEEN:
+    if wanted is ActivationCheckpointing.SELECTIVE:
         changed, contexts = layers_of(model), {"context_fn": _between}
     for part in changed:
         part.forward = partial(checkpoint, part.forward, use_reentrant=False, **contexts)
@@ -81,8 +81,8 @@ class Product:
             raise RuntimeError(f"computing again came to {operation} where {self.operation} was before")
         if self._changes() != self._version:
             raise RuntimeError(
-                f"the result of {operation} was changed in place: training.recompute between cannot keep it, "
-                "take nothing or all"
+                f"the result of {operation} was changed in place: training.activation_checkpointing "
+                "selective cannot keep it, take none or full"
             )
         if self._random is not None:
             self._random.restore()

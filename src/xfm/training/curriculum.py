@@ -1,11 +1,11 @@
-"""The batches of a whole pre-training: a data set for every stretch, and which of them a step belongs to."""
+"""The batches of a whole pre-training: a data set for every phase, and which of them a step belongs to."""
 
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from xfm.config.phases import Stretch
+from xfm.config.phases import Phase
 from xfm.config.recipe import Recipe
 from xfm.data.fingerprint import data_fingerprint, remote_digest
 from xfm.data.loader import PretrainingData
@@ -27,16 +27,16 @@ _log = logging.getLogger(__name__)
 
 
 class CurriculumData:
-    """The batches of a whole run: every stretch of the recipe has a data set of its own.
+    """The batches of a whole run: every phase of the recipe has a data set of its own.
 
     Args:
         recipe: the recipe.
         process: this process; batches go to its device.
         preprocessing: mean and deviation of the pixels; CLIP's when None.
-        clock: decides which step belongs to which stretch; by steps when None.
+        clock: decides which step belongs to which phase; by steps when None.
 
     Raises:
-        UserError: a corpus of any stretch is missing or damaged, or the tokenizer does not fit the model.
+        UserError: a corpus of any phase is missing or damaged, or the tokenizer does not fit the model.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class CurriculumData:
         clock: TrainingClock | None = None,
     ) -> None:
         self.device, self._root = process.device, Path(recipe.root)
-        self.stretches = recipe.stretches()
+        self.phases = recipe.phases()
         self.clock = clock or TrainingClock.of(recipe.training, recipe.ends())
-        self.accumulate = recipe.training.accumulate
-        path = Path(self.stretches[-1].data.tokenizer)
+        self.gradient_accumulation_steps = recipe.training.gradient_accumulation_steps
+        path = Path(self.phases[-1].data.tokenizer)
         if not home_path(recipe.root).is_dir() and not path.exists():
             raise UserError(
                 f"{recipe.root} does not exist: set --root to the folder of the data, or build the "
@@ -70,8 +70,8 @@ class CurriculumData:
         pixels = None if preprocessing is None else Normalisation(preprocessing.mean, preprocessing.std)
         cache = picture_cache(recipe.data.cache_mb // distributed.world_here())
         self._sets = [
-            open_stretch(recipe, phase, process.rank, process.world, pixels, cache)
-            for phase in range(len(self.stretches))
+            open_phase(recipe, phase, process.rank, process.world, pixels, cache)
+            for phase in range(len(self.phases))
         ]
         reports = {report.folder: report for data in self._sets for report in data.reports}
         self.reports = list(reports.values())
@@ -80,7 +80,7 @@ class CurriculumData:
 
     def fingerprint(self) -> dict[str, str]:
         """The files of the data with a digest each."""
-        return data_fingerprint([stretch.data for stretch in self.stretches], self._root)
+        return data_fingerprint([phase.data for phase in self.phases], self._root)
 
     def check_versions(self) -> None:
         """Refuse shards at addresses that changed between their openings; all processes must ask.
@@ -91,22 +91,22 @@ class CurriculumData:
         if distributed.world() == 1:
             return
         distributed.check_alike(
-            remote_digest(stretch.data for stretch in self.stretches),
+            remote_digest(phase.data for phase in self.phases),
             "shards at addresses changed while the processes opened them, one after the other: start again",
         )
 
-    def phase(self, batch: int) -> int:
-        """The number of the stretch that the batch with that index belongs to."""
-        return self.clock.at(batch // self.accumulate).phase
+    def phase_number(self, batch: int) -> int:
+        """The number of the phase that the batch with that index belongs to."""
+        return self.clock.at(batch // self.gradient_accumulation_steps).phase
 
-    def stretch(self, batch: int) -> Stretch:
-        """The stretch of the run that the batch with that index belongs to."""
-        return self.stretches[self.phase(batch)]
+    def phase(self, batch: int) -> Phase:
+        """The phase of the run that the batch with that index belongs to."""
+        return self.phases[self.phase_number(batch)]
 
-    def begun(self, batch: int) -> list[Stretch]:
-        """The stretches that begin with this batch: also those that the clock has passed over."""
-        before = self.phase(batch - 1) if batch else -1
-        return self.stretches[before + 1 : self.phase(batch) + 1]
+    def begun(self, batch: int) -> list[Phase]:
+        """The phases that begin with this batch: also those that the clock has passed over."""
+        before = self.phase_number(batch - 1) if batch else -1
+        return self.phases[before + 1 : self.phase_number(batch) + 1]
 
     @property
     def used_in_part(self) -> int:
@@ -121,20 +121,20 @@ class CurriculumData:
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches `start` (included) to `stop` (excluded) of the run.
 
-        Which stretch a batch is of is not asked before the batch is, when its step has begun.
+        Which phase a batch is of is not asked before the batch is, when its step has begun.
         """
         batch = start
         while batch < stop:
-            phase = self.phase(batch)
+            phase = self.phase_number(batch)
             with closing(self._sets[phase].batches(batch, stop, self.device)) as loaded:
                 for found in loaded:
                     yield found
                     batch += 1
-                    if batch == stop or self.phase(batch) != phase:
+                    if batch == stop or self.phase_number(batch) != phase:
                         break
 
 
-def open_stretch(
+def open_phase(
     recipe: Recipe,
     phase: int,
     rank: int = 0,
@@ -142,11 +142,11 @@ def open_stretch(
     normalisation: Normalisation | None = None,
     cache: PictureCache | None = None,
 ) -> PretrainingData:
-    """The data of one stretch of a recipe.
+    """The data of one phase of a recipe.
 
     Args:
         recipe: the recipe.
-        phase: number of the stretch, from 0.
+        phase: number of the phase, from 0.
         rank, world, normalisation, cache: see `PretrainingData`.
 
     Raises:
@@ -156,7 +156,7 @@ def open_stretch(
     if vision.image_width not in (None, vision.image_size):
         raise UserError("pre-training takes square pictures: leave model.vision.image_width out")
     return PretrainingData(
-        recipe.stretches()[phase].data,
+        recipe.phases()[phase].data,
         vision.image_size,
         vision.patch_size,
         mix(recipe.training.seed, phase),
@@ -189,7 +189,7 @@ def clock_of(recipe: Recipe, folder: Path, replay: Path | None = None, resume: b
             f"the schedule of {replay or folder / REPLAYED} is not of this recipe: give the one in the "
             "config.yaml beside it, or leave out --replay"
         )
-    clock.lr_scales = [stretch.rate for stretch in recipe.stretches()]
+    clock.lr_scales = [phase.lr_scale for phase in recipe.phases()]
     return clock
 
 

@@ -64,9 +64,9 @@ def _explained(error: MemoryError | RuntimeError) -> str | None:
 def _no_memory(error: BaseException) -> str:
     said = first_line(error, 120).rstrip(". ")
     return (
-        f"Out of memory ({said}): lower the batch sizes, and raise training.accumulate as much if the steps "
-        "shall stay as large (a fine-tuning needs --accumulate alone), or take a device with more memory or "
-        "a smaller model"
+        f"Out of memory ({said}): lower the batch sizes, and raise training.gradient_accumulation_steps as "
+        "much if the steps shall stay as large (a fine-tuning needs --gradient-accumulation-steps alone), or "
+        "take a device with more memory or a smaller model"
     )
 
 

@@ -18,7 +18,7 @@ from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBa
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.files import write_text, writing
-from xfm.training.curriculum import open_stretch
+from xfm.training.curriculum import open_phase
 
 _COLOURS = ("#e6194b", "#1f77d0", "#1a9850", "#d95f02", "#7b3fb5", "#00838f", "#b8860b", "#ad1457")
 _STYLE = """body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222 }
@@ -64,23 +64,25 @@ def inspect_data(
         UserError: the data is missing or damaged, there is no such step or phase, or the page cannot be
             written.
     """
-    stretches, training = recipe.stretches(), recipe.training
+    phases, training = recipe.phases(), recipe.training
     if phase is None:
         passed = sum(step >= round(end * training.steps) for end in recipe.ends())
-        phase = len(stretches) - 1 if training.minutes else passed
-    if not 0 <= phase < len(stretches):
-        raise UserError(f"there is no phase {phase + 1}: the recipe has {len(stretches)}, counted from 1")
-    streams, longest = stretches[phase].data.streams.values(), stretches[phase].data.text_mask.max_tokens
+        phase = len(phases) - 1 if training.minutes else passed
+    if not 0 <= phase < len(phases):
+        raise UserError(f"there is no phase {phase + 1}: the recipe has {len(phases)}, counted from 1")
+    streams, longest = phases[phase].data.streams.values(), phases[phase].data.text_mask.max_tokens
     # Half of the texts that a batch of tokens has at least: those of a length are shared evenly.
     groups = [(s.tokens // longest // 2 or 1 if s.tokens else s.batch_size, s.group) for s in streams]
     parts = math.ceil(max([1, *(count for count, _ in groups)]) / samples)
     # A part of a batch is what one of so many processes would take.
-    data = open_stretch(recipe, phase, world=min([parts, *(n // group for n, group in groups if n)]))
-    batches = range(step * training.accumulate, (step + count) * training.accumulate)
+    data = open_phase(recipe, phase, world=min([parts, *(n // group for n, group in groups if n)]))
+    batches = range(
+        step * training.gradient_accumulation_steps, (step + count) * training.gradient_accumulation_steps
+    )
     shown = [data.batch(number) for number in batches]
     whole = sum(map(data.size, batches))
     seen = sum(len(batch.origins) for batch in shown)
-    title = f"{recipe.name}, from step {step} on, phase {phase + 1} of {len(stretches)}"
+    title = f"{recipe.name}, from step {step} on, phase {phase + 1} of {len(phases)}"
     with writing(page, "or choose another file"):
         page.parent.mkdir(parents=True, exist_ok=True)
         write_text(page, _page(title, shown, (seen, whole), data.tokenizer, recipe.model.seeing.patch_size))

@@ -102,7 +102,7 @@ def pretrain(
         seed_all(recipe.training.seed)
         model = build_model(recipe, compiled)
 
-        loss = PretrainingStep(policies, recipe.training.mim_target, data, recipe.training.by_source)
+        loss = PretrainingStep(policies, recipe.training.mim_target, data, recipe.training.sequential_sources)
         looks = recipe.training.validate_every > 0
         validation = [Validation(recipe, process, preprocessing)] if looks else []
         bad = BadLog(folder, process, resume)
@@ -175,13 +175,13 @@ def overruled(asked: Recipe, taken: Recipe) -> str:
 
 
 def policies_of(recipe: Recipe) -> list[GradientPolicy]:
-    """Where the recipe's gradients go, in each of its stretches.
+    """Where the recipe's gradients go, in each of its phases.
 
     Raises:
         UserError: a table cannot be, or MIM toward pixels has no head.
     """
     try:
-        policies = [GradientPolicy.of(stretch.gradients) for stretch in recipe.stretches()]
+        policies = [GradientPolicy.of(phase.gradients) for phase in recipe.phases()]
     except ValueError as error:
         raise UserError(f"training.gradients: {error}") from error
     if recipe.training.mim_target is MimTarget.PIXELS and not recipe.model.pixel_head:
@@ -197,10 +197,10 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
         load_weights(require_whole(init.vision) / WEIGHTS, model.vision, "vision.")
     if init.language is not None:
         load_weights(require_whole(init.language) / WEIGHTS, model.language, "language.")
-    if not model.words_fit and any(stretch.inherit_words for stretch in recipe.stretches()):
+    if not model.words_fit and any(phase.init_fusion_embeddings_from_language for phase in recipe.phases()):
         raise UserError(
-            "inherit_words needs word vectors as wide as the language encoder's states, but this one's are "
-            "not: set it to false, in the curriculum too"
+            "init_fusion_embeddings_from_language needs word vectors as wide as the language encoder's "
+            "states, but this one's are not: set it to false, in the curriculum too"
         )
     if compiled:
         for encoder in (model.vision, model.language, model.fusion):

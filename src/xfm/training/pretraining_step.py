@@ -43,10 +43,10 @@ class PretrainingStep(StepLoss[Batch]):
     """The losses of the steps of a pre-training. Its state is that of the memory of pairs.
 
     Args:
-        policies: where gradients go, in each stretch of the run.
+        policies: where gradients go, in each phase of the run.
         target: what MIM predicts.
-        data: knows the stretch of the run that a batch belongs to.
-        by_source: whether the sources of a batch are parts of their own.
+        data: knows the phase of the run that a batch belongs to.
+        sequential_sources: whether the sources of a batch are parts of their own.
     """
 
     def __init__(
@@ -54,15 +54,20 @@ class PretrainingStep(StepLoss[Batch]):
         policies: Sequence[GradientPolicy],
         target: MimTarget,
         data: CurriculumData,
-        by_source: bool = False,
+        sequential_sources: bool = False,
     ) -> None:
-        self.policies, self.target, self.data, self.by_source = policies, target, data, by_source
+        self.policies, self.target, self.data, self.sequential_sources = (
+            policies,
+            target,
+            data,
+            sequential_sources,
+        )
         self.peers = DistributedGroup()
         self.memory: NegativeQueue | None = None
 
     def stage(self, batch: Batch) -> int:
-        """Steps of one stretch of the run use the same parameters."""
-        return self.data.phase(batch.step)
+        """Steps of one phase of the run use the same parameters."""
+        return self.data.phase_number(batch.step)
 
     def split(
         self, model: nn.Module, batches: Sequence[Batch], generator: torch.Generator, no_grad: NoGrad
@@ -70,10 +75,10 @@ class PretrainingStep(StepLoss[Batch]):
         """The parts of each batch of a step; of several batches their contrast is computed here, over all."""
         assert isinstance(model, XFM)
         for batch in batches:
-            if any(stretch.inherit_words for stretch in self.data.begun(batch.step)):
-                model.inherit_words()
+            if any(phase.init_fusion_embeddings_from_language for phase in self.data.begun(batch.step)):
+                model.init_fusion_embeddings_from_language()
         model.clamp_temperature()
-        wholes = global_batches_of(batches, self.peers)
+        wholes = global_batches_of(batches, self.peers, self.data.phase(batches[0].step).negatives)
         parts = [self._parts(batch) for batch in batches]
         if len(batches) == 1:
             return [[StepPart(part, wholes[0]) for part in parts[0]]]
@@ -98,7 +103,7 @@ class PretrainingStep(StepLoss[Batch]):
 
     def _parts(self, batch: Batch) -> list[Batch]:
         weights, _ = self._learned(batch)
-        found = batch.by_source.items() if self.by_source else ()
+        found = batch.by_source.items() if self.sequential_sources else ()
         return [part for name, part in found if is_needed(name, weights)] or [batch]
 
     def __call__(self, model: nn.Module, part: StepPart, generator: torch.Generator) -> Losses:
@@ -107,7 +112,7 @@ class PretrainingStep(StepLoss[Batch]):
         for one in part.random:
             one.restore()
         weights, policy = self._learned(part.batch)
-        whole = replace(part.whole, memory=self._memory_of(weights.negative_memory))
+        whole = replace(part.whole, memory=self._memory_of(part.whole.negatives.queue_size))
         return pretraining_losses(model, part.batch, policy, weights, generator, whole, self.target)
 
     def _memory_of(self, size: int) -> NegativeQueue | None:
@@ -124,4 +129,4 @@ class PretrainingStep(StepLoss[Batch]):
         self.memory = NegativeQueue.of(state) if state else None
 
     def _learned(self, batch: Batch) -> tuple[LossConfig, GradientPolicy]:
-        return self.data.stretch(batch.step).weights, self.policies[self.stage(batch)]
+        return self.data.phase(batch.step).weights, self.policies[self.stage(batch)]

@@ -114,19 +114,19 @@ def describe_run(
 
 
 def _reached(recipe: Recipe) -> dict[str, list[str]]:
-    tables = [GradientPolicy.of(stretch.gradients).table for stretch in recipe.stretches()]
+    tables = [GradientPolicy.of(phase.gradients).table for phase in recipe.phases()]
     return {name: sorted({encoder for table in tables for encoder in table[name]}) for name in tables[0]}
 
 
 def _position(config: TrainingConfig, steps: int) -> dict[str, Any]:
     length = {"minutes": config.minutes} if config.minutes else {"of": config.steps}
-    return {"steps": steps, **length, "batches": steps * config.accumulate}
+    return {"steps": steps, **length, "batches": steps * config.gradient_accumulation_steps}
 
 
 def _corpora(recipe: Recipe) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for stretch in recipe.stretches():
-        for name, stream in stretch.data.streams.items():
+    for phase in recipe.phases():
+        for name, stream in phase.data.streams.items():
             paths = [corpus.path for corpus in stream.corpora] if stream.taken else []
             found[name] = [*dict.fromkeys([*found.get(name, []), *paths])]
     return {name: paths for name, paths in found.items() if paths}

@@ -33,7 +33,7 @@ MAY_CHANGE = frozenset(
         "training.log_every",
         "training.max_bad_steps",
         "training.strategy",
-        "training.recompute",
+        "training.activation_checkpointing",
         "training.timeout",
         "training.validate_every",
         "training.validate_steps",

@@ -154,4 +154,4 @@ def strategy_of(
         return OneProcess(model)
     if config.strategy is Strategy.FSDP:
         return Shards(model, device, precision)
-    return Replicas(model, device, alike=not config.by_source)
+    return Replicas(model, device, alike=not config.sequential_sources)

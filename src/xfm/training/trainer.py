@@ -58,7 +58,7 @@ class Trainer(Generic[B]):
         loss: what is minimised: a `StepLoss`, or a function of the model, a batch on the device and a
             generator that lies there, too.
         batches: the batches `start` (included) to `stop` (excluded) of the run; must give the same batch for
-            the same index whenever it is called. With accumulation a step takes `config.accumulate` of them.
+            the same index whenever it is called. A step takes `config.gradient_accumulation_steps` of them.
         config: steps, schedule, precision and so on.
         folder: for configuration, log and checkpoints; None keeps nothing.
         clock: how far the run is before each step, and when it ends; by `config` if not given.
@@ -104,7 +104,7 @@ class Trainer(Generic[B]):
         self.clock, self.stateful, self.callbacks = clock or TrainingClock.of(config), stateful, callbacks
         self.precision = distributed.from_first(resolve(config.precision, self.device))
         self._stack = ExitStack()
-        self._stack.enter_context(activation_checkpointing(model, config.recompute))
+        self._stack.enter_context(activation_checkpointing(model, config.activation_checkpointing))
         self.strategy = strategy_of(model, config, self.device, self.precision)
         self.optimizer = build_optimizer(model, config.optim, is_new)
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -140,7 +140,7 @@ class Trainer(Generic[B]):
                 `config.max_bad_steps` NaN or infinite losses in a row.
             Interrupted: SIGINT or SIGTERM came; the step was finished and saved (if there is a folder).
         """
-        path, accumulate = self.folder and self.folder.path, self.config.accumulate
+        path, accumulation = self.folder and self.folder.path, self.config.gradient_accumulation_steps
         with (
             explaining_failures(lambda: saved_of(path)),
             self._closing(),
@@ -157,7 +157,7 @@ class Trainer(Generic[B]):
             loading.enter_context(self.stop)
             self.clock.begin(self.step, self.kept)
             planned = self.clock.planned or ENDLESS
-            stream = self.batches(self.step * accumulate, planned * accumulate)
+            stream = self.batches(self.step * accumulation, planned * accumulation)
             loading.callback(getattr(stream, "close", lambda: None))
             prepare_process()
             began = time.perf_counter()
@@ -310,7 +310,7 @@ class Trainer(Generic[B]):
         """
         try:
             with torch.random.fork_rng(devices=[]), self.stop.waiting():
-                return [next(stream) for _ in range(self.config.accumulate)]
+                return [next(stream) for _ in range(self.config.gradient_accumulation_steps)]
         except StalledError:
             pass
         except (RuntimeError, UserError):

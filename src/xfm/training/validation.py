@@ -63,5 +63,5 @@ class Validation(Callback):
             generator = seeded_generator(mix(self.seed, number), self.device)
             ((part,),) = self.loss.split(model, [batch], generator, no_grad)
             found = no_grad(self.loss, part, generator)
-            window.add({"loss": found.total, **found.parts})
+            window.add({"loss": found.total, **found.terms})
         return window.means()
