@@ -25,7 +25,7 @@ from typing import IO, Any
 
 _READ_AT_IMPORT = ("PYTHON", "OMP", "MKL", "KMP", "OPENBLAS", "LD_", "MALLOC", "TORCH", "CUDA", "HF_")
 _LIBRARIES = (
-    *("torch", "numpy", "PIL.Image", "pyarrow", "pyarrow.parquet", "tqdm", "yaml", "jsonargparse"),
+    *("torch", "numpy", "PIL.Image", "pyarrow", "pyarrow.parquet", "tqdm", "yaml"),
     *("safetensors.torch", "tokenizers", "psutil", "torch.distributed", "torch.utils.data"),
     *("torch.utils.tensorboard", "torchvision.io", "torchvision.transforms.v2", "torchvision.datasets"),
     *("scipy.fft", "scipy.interpolate", "scipy.optimize", "scipy.sparse", "scipy.stats", "matplotlib.figure"),

@@ -72,7 +72,7 @@ MISTAKES = {
     "pretrain --resume --root no/where": "runs/nano holds no run to resume",
     "prepare --shard-siz 3": "--shard-siz; did you mean --shard-size",
     "quickstart --budget soon": "budget",
-    "evaluate": "required: model; for example: xfm evaluate",
+    "evaluate": "required: --model; for example: xfm evaluate",
     "evaluate m --model n": "no place for 'm'",
     "evaluate no/where --world no/world": "no/where is no model folder here",
     "finetune vqa m n --train t --out o": "no place for 'n'",

@@ -11,10 +11,7 @@ import xfm
 from tests.evaluation.tiny import save_tiny_model
 from xfm.cli import COMMANDS, parse_command
 from xfm.config.evaluation import EvaluationConfig
-from xfm.config.fields import check_fields
-from xfm.config.help import tidy_help
-from xfm.config.options import known_options
-from xfm.config.spelling import ALSO, PATHS, respell
+from xfm.config.options import ALSO, PATHS, known_options, respelled
 from xfm.config.tasks import task_names
 
 BARE = {name: [] for name in COMMANDS} | {"predict": ["embed"], "completion": []}
@@ -48,7 +45,6 @@ def parser_of(command: str):
 def plain_actions(command: str) -> dict[str, argparse.Action]:
     """The options of a command by name, those of nested fields left out."""
     parser = parser_of(command)
-    tidy_help(parser)
     return {
         option: action
         for action in parser._actions
@@ -61,7 +57,6 @@ def plain_actions(command: str) -> dict[str, argparse.Action]:
 def test_help_and_suggestions_show_dashes(command):
     parser = parser_of(command)
     assert not [option for option in known_options(parser) if "_" in option]
-    tidy_help(parser)
     shown = parser.format_help()
     assert not [word for word in shown.split() if word.startswith("--") and "_" in word.partition("=")[0]]
     for word in parser.words:
@@ -110,7 +105,7 @@ def test_dashes_and_underscores_are_alike_in_every_command(dash):
         parser = parser_of(command)
         own = {option for action in parser._actions for option in action.option_strings}
         for option in known_options(parser):
-            (found,) = respell(parser, [f"--{option[2:].replace('-', dash)}=[]"], check_fields)
+            (found,) = respelled(parser, [f"--{option[2:].replace('-', dash)}=[]"])
             assert found.removesuffix("=[]") in own
     assert parsed(f"predict embed m --input i --out o --batch{dash}size 3").batch_size == 3
     assert parsed(f"prepare --tasks.vqa{dash}train=5").tasks.vqa_train == 5

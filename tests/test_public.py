@@ -15,7 +15,7 @@ import pytest
 import xfm
 from tests.refusals import expect_refusal
 
-HEAVY = {"torch", "torchvision", "numpy", "scipy", "tokenizers", "safetensors", "jsonargparse", "PIL", "yaml"}
+HEAVY = {"torch", "torchvision", "numpy", "scipy", "tokenizers", "safetensors", "PIL", "yaml"}
 
 
 def run(program: str) -> list:

@@ -265,7 +265,7 @@ def test_other_errors_are_no_refusals(error: Exception) -> None:
 
 def test_an_internal_error_keeps_its_traceback(tmp_path: Path) -> None:
     """A package that is broken is nothing that any of our checks expects."""
-    (tmp_path / "jsonargparse.py").write_text("raise LookupError('half installed\\nsecond line')")
+    (tmp_path / "docstring_parser.py").write_text("raise LookupError('half installed\\nsecond line')")
     environment = {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}", "TMPDIR": str(tmp_path)}
     said = refused("xfm prepare", **environment)
     found = re.search(r"internal error: LookupError: half installed; .* (\S+\.txt), or", said)

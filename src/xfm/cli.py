@@ -19,7 +19,7 @@ from xfm.processes import is_alone, terminable
 from xfm.terminal import FAILED, guarded, leaving, require_folder
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
+    from xfm.config.options import ArgumentParser, Namespace
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,6 @@ def parse_command(arguments: Sequence[str]) -> "tuple[Command, Namespace]":
         UserError: unknown command or option, or wrong value.
         SystemExit: help was asked for.
     """
-    from xfm.config.help import tidy_help
     from xfm.config.options import parse_options
 
     verb = arguments[0]
@@ -121,8 +120,6 @@ def parse_command(arguments: Sequence[str]) -> "tuple[Command, Namespace]":
     top = _top_parser().parse_args(arguments)
     command = COMMANDS[top.command]
     parser = command.parser(top.options)
-    if "-h" in top.options or "--help" in top.options:
-        tidy_help(parser)
     return command, parse_options(parser, top.options)
 
 

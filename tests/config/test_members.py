@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from xfm.config.finetune import FinetuneConfig, TuningConfig
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.linear import FeatureConfig, LinearEvaluationConfig, Method, RegressionConfig
-from xfm.config.members import kinds_of
+from xfm.config.typed import kinds_of
 
 KINDS: list[Any] = [FinetuneConfig, TuningConfig, ImageTrainingConfig, FeatureConfig, RegressionConfig]
 WORDS = [

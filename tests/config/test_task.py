@@ -14,11 +14,11 @@ from xfm.commands.predict import parser
 from xfm.config import tasks
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.plain import to_plain
-from xfm.config.restore import from_plain
 from xfm.config.task import TaskConfig
 from xfm.config.task_checks import PREDICT, check_task
 from xfm.config.task_spec import Field, Holds, TaskSpec
 from xfm.config.tasks import task_names, task_specs
+from xfm.config.typed import from_plain
 from xfm.finetuning.applicable import check_applicable
 
 names = st.lists(st.text(max_size=5), min_size=1, max_size=5, unique=True).map(tuple)
@@ -36,7 +36,7 @@ def test_labels_answers_and_length_come_back(texts: tuple[str, ...], length: int
     [
         ({"labels": ["a"]}, "1 labels do not suit 2 classes"),
         ({"labels": ["a", "a"]}, "differ from one another"),
-        ({"labels": ["a", 1]}, "labels cannot be"),
+        ({"labels": ["a", 1]}, "labels.1 is 1"),
         ({"max_tokens": -1}, "cannot be negative"),
     ],
 )

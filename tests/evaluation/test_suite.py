@@ -29,8 +29,8 @@ from xfm.config.evaluation import (
     RetrievalConfig,
     ShortTuning,
 )
-from xfm.config.restore import from_plain
 from xfm.config.training import Precision
+from xfm.config.typed import from_plain
 from xfm.evaluation import suite
 from xfm.evaluation.kept_models import kept_models, listing
 from xfm.evaluation.parts import PARTS

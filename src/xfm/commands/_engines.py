@@ -2,11 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._options import option
 from xfm.config.engines import EngineName, SharingConfig
-from xfm.config.options import add_fields, assemble
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble
 from xfm.errors import UserError
 from xfm.paths import home_path
 

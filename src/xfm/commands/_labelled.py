@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._options import option
 from xfm.config.bad_rows import add_max_bad
+from xfm.config.options import ArgumentParser, Namespace
 
 if TYPE_CHECKING:
     from xfm.data.left_out import LeftOut

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from xfm.config.options import ArgumentParser, add_option
 
 _SHARED: dict[str, tuple[str, Any]] = {
     "--model": (
@@ -43,5 +43,7 @@ def option(parser: ArgumentParser, name: str, meaning: str = "", default: Any = 
     if default is False:
         parser.add_argument(name, action="store_true", help=meaning)
     else:
-        kind = str if default is None else type(default)
-        parser.add_argument(name, **{"type": kind, "default": default, "help": meaning, **more})
+        kind = more.pop(
+            "type", list[str] if isinstance(default, list) else str if default is None else type(default)
+        )
+        add_option(parser, name, kind, **{"default": default, "help": meaning, **more})

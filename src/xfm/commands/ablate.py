@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._options import option
 from xfm.config.ablation import VARIANTS, AblationConfig
 from xfm.config.load import recipe_names
-from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -29,7 +27,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--recipe", f"one of {', '.join(recipe_names())}, or a YAML file", "ablation")
     option(parser, "--world", "folder that `xfm prepare` wrote", "worlds/emoji")
     option(parser, "--out", "folder of the runs and tables; runs/ablation-RECIPE if not given")
-    parser.add_argument("--steps", type=int, default=None, help="of every run; the recipe's if not given")
+    option(parser, "--steps", "of every run; the recipe's if not given", type=int)
     option(parser, "--device")
     option(parser, "--quiet")
     add_fields(parser, AblationConfig)

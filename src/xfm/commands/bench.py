@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.boxed import DEFAULT
 from xfm.commands._options import option
 from xfm.config.bench import BenchConfig
-from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 from xfm.errors import UserError, suggest
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 from xfm.errors import UserError
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
+    from xfm.config.options import ArgumentParser, Namespace
 
 ASKED = "_ARGCOMPLETE"
 """The environment variable by which a shell asks."""
@@ -82,11 +82,8 @@ def _parser(build: ParserOf, words: Sequence[str]) -> "ArgumentParser":
 
 
 def _plain(verb: str, parser: "ArgumentParser") -> argparse.ArgumentParser:
-    from xfm.config.help import tidy_help
-    from xfm.config.spelling import PATHS
 
-    tidy_help(parser)
-    paths = getattr(parser, "paths", PATHS)
+    paths = parser.paths
     plain = argparse.ArgumentParser(verb, allow_abbrev=False)
     for action in parser._actions:
         shown = [option for option in action.option_strings if option.startswith("--")]
@@ -95,12 +92,12 @@ def _plain(verb: str, parser: "ArgumentParser") -> argparse.ArgumentParser:
         if shown and action.nargs == 0:
             plain.add_argument(*shown, action="store_true", help=action.help)
             continue
-        is_switch = getattr(action, "_typehint", None) is bool
+        is_switch = getattr(action, "kind", None) is bool
         how: dict[str, Any] = {"nargs": "?" if is_switch else None} if shown else {"nargs": "*"}
         added = plain.add_argument(*(shown or [action.dest]), help=action.help, **how)
         added.completer = _completer(verb, action, paths)  # pyright: ignore[reportAttributeAccessIssue]
     named = {action.dest: action for action in parser._actions}
-    for word in getattr(parser, "words", ()):
+    for word in parser.words:
         added = plain.add_argument(f"word_{word}")
         added.completer = _completer(verb, named[word], paths)  # pyright: ignore[reportAttributeAccessIssue]
     return plain
@@ -110,7 +107,7 @@ def _completer(verb: str, action: argparse.Action, paths: Set[str]) -> Any:
     """What completes the value of an option: its values, files, or nothing."""
     from argcomplete.completers import ChoicesCompleter, FilesCompleter
 
-    values = [*(action.choices or _members(getattr(action, "_typehint", None)) or _known(verb, action.dest))]
+    values = [*(action.choices or _members(getattr(action, "kind", None)) or _known(verb, action.dest))]
     files = FilesCompleter() if action.dest.rpartition(".")[2] in paths else None
     if values and files:
         return lambda prefix, **_: [*(v for v in values if v.startswith(prefix)), *files(prefix)]

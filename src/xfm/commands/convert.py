@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._options import option
 from xfm.config.load import load_recipe, recipe_names
-from xfm.config.options import new_parser
+from xfm.config.options import ArgumentParser, Namespace, new_parser
 from xfm.config.pixels import NORMALISATIONS
 from xfm.config.tasks import task_specs
 

@@ -4,14 +4,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._options import option
 from xfm.config.load import read_recipe, recipe_names
-from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
 from xfm.config.ranges import check_range
 from xfm.config.recipe import Recipe
-from xfm.config.spelling import early_word
 from xfm.errors import UserError, amount, suggest
 from xfm.paths import home_path
 from xfm.processes import cores
@@ -48,9 +45,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     else:
         option(parser, "--path", "folder of tar shards", required=True)
         option(parser, "--workers", "processes that read shards; one a core if not given", 0)
-        parser.add_argument(
-            "--checksums", type=bool, default=True, help="also keep the sha256 of each shard: reads all of it"
-        )
+        option(parser, "--checksums", "also keep the sha256 of each shard: reads all of it", True, type=bool)
         option(parser, "--quiet")
     return parser
 

@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.boxed import DEFAULT
 from xfm.commands._options import option
 from xfm.commands.serve import KEYS, check_host, read_keys
-from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
 from xfm.config.serving import ServeConfig
-from xfm.config.spelling import names_in
 from xfm.errors import UserError
 
 

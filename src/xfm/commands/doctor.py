@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._options import option
 from xfm.config.doctor import DoctorConfig
-from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 from xfm.errors import UserError, amount
 
 if TYPE_CHECKING:

@@ -4,16 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.boxed import DEFAULT
 from xfm.commands._engines import add_sharing, others_have_not, row_work, sharing_engine
 from xfm.commands._options import option
 from xfm.config.bad_rows import add_max_bad
 from xfm.config.embedding import EmbedConfig
 from xfm.config.engines import SharingConfig
-from xfm.config.options import add_fields, assemble, new_parser
-from xfm.config.spelling import names_in
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
 from xfm.config.tasks import EMBED
 from xfm.errors import UserError, amount
 from xfm.paths import home_path

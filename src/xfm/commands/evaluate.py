@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._options import option
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.evaluation import EvaluationConfig
-from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 from xfm.config.plain import to_plain
 from xfm.errors import UserError, amount
 
@@ -92,7 +90,7 @@ def _add_test_options(parser: ArgumentParser) -> None:
         ("--box-format", BoxFormat, "what the four numbers of a box are; xywh if not given"),
         ("--box-unit", BoxUnit, "the unit of boxes; pixel if not given"),
     ):
-        parser.add_argument(name, type=str, choices=[one.value for one in known], default=None, help=meaning)
+        option(parser, name, meaning, choices=[one.value for one in known])
     option(parser, "--label-separator", "what stands between the labels of a cell; | if not given")
 
 

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._options import option
 from xfm.config.exported import Format
-from xfm.config.options import new_parser
+from xfm.config.options import ArgumentParser, Namespace, new_parser
 from xfm.errors import UserError
 
 MERGED, PUBLISHED = "merged", "published"

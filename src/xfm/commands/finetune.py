@@ -5,13 +5,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._options import option
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.finetune_file import RESOLVED, read_finetune
 from xfm.config.next_command import command_line
-from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 from xfm.config.table_kinds import LISTED
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_specs

@@ -8,15 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.boxed import DEFAULT
 from xfm.commands._engines import add_sharing, is_shared, others_have_not, sharing_engine
 from xfm.commands._options import option
 from xfm.config.bad_rows import add_max_bad
 from xfm.config.engines import SharingConfig
-from xfm.config.options import assemble, new_parser
-from xfm.config.spelling import names_in
+from xfm.config.options import ArgumentParser, Namespace, assemble, names_in, new_parser
 from xfm.errors import UserError, amount, suggest
 from xfm.paths import home_path
 

@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.boxed import boxed_names
 from xfm.commands._options import option
 from xfm.config.load import recipe_names
-from xfm.config.options import new_parser
+from xfm.config.options import ArgumentParser, Namespace, new_parser
 from xfm.errors import UserError, printable, suggest
 from xfm.paths import home_path
 

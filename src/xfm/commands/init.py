@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._options import option
 from xfm.config.load import load_recipe, recipe_names
 from xfm.config.next_command import command_line
-from xfm.config.options import new_parser
+from xfm.config.options import ArgumentParser, Namespace, new_parser
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:

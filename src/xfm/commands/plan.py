@@ -6,14 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._options import option
 from xfm.config.load import read_recipe, recipe_names
-from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
 from xfm.config.planning import PlanConfig
 from xfm.config.recipe import Recipe
-from xfm.config.spelling import early_word
 from xfm.paths import home_path
 from xfm.planning.devices import GB
 
@@ -37,7 +34,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "  xfm plan --recipe base --gpus 32 --gpu h100\n"
         "  xfm plan base --gpus 8 --gpu a100-40gb --price 1.5 --json plan.json\n"
         "  xfm plan base --gpus 16 --gpu-memory 96 --gpu-tflops 400 --share 0.3\n"
-        "  xfm plan base --gpus 64 --training.activation_checkpointing full --training.steps 100000",
+        "  xfm plan base --gpus 64 --training.activation-checkpointing full --training.steps 100000",
     )
     option(parser, "--recipe", f"one of {', '.join(recipe_names())}, or a YAML file", recipe)
     option(parser, "--json", "file to write the plan to, too")

@@ -6,14 +6,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._engines import add_sharing, is_shared, others_have_not, row_work, sharing_engine
 from xfm.commands._options import PRECISION, option
 from xfm.config.bad_rows import add_max_bad
 from xfm.config.engines import SharingConfig
-from xfm.config.options import add_fields, assemble, new_parser
-from xfm.config.spelling import early_word
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_names, task_spec, task_specs
 from xfm.errors import UserError, amount, printable

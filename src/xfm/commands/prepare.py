@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._engines import ARRAY, chosen_engine, others_have_not
 from xfm.commands._options import option
 from xfm.config.corpora import CORPORA, CorpusName, PrepareConfig
 from xfm.config.next_command import command_line
-from xfm.config.options import add_fields, assemble, new_parser
-from xfm.config.spelling import early_word
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError, suggest
 
@@ -70,12 +67,8 @@ def _corpus_parser(corpus: CorpusName) -> ArgumentParser:
     option(parser, "--array", ARRAY)
     option(parser, "--columns", default="")
     option(parser, "--pictures")
-    parser.add_argument(
-        "--max-bad",
-        type=int,
-        default=None,
-        help="damaged records to leave out at most; if not given, half of them; 0 ends the work at the first",
-    )
+    meaning = "damaged records to leave out at most; if not given, half of them; 0 ends the work at the first"
+    option(parser, "--max-bad", meaning, type=int)
     option(parser, "--force", "replace a corpus of other settings, and throw away what was begun", False)
     option(parser, "--quiet")
     add_fields(parser, PrepareConfig)

@@ -5,12 +5,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._options import option
 from xfm.config.load import RECIPE_ENV, read_recipe, recipe_names
 from xfm.config.next_command import command_line
-from xfm.config.options import add_fields, assemble, new_parser, parse
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser, parse
 from xfm.config.recipe import Recipe
 from xfm.config.training import Change
 from xfm.errors import UserError

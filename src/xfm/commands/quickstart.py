@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._options import option
-from xfm.config.options import new_parser
+from xfm.config.options import ArgumentParser, Namespace, new_parser
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:

@@ -5,11 +5,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._options import option
 from xfm.config.bad_rows import add_max_bad
-from xfm.config.options import new_parser
+from xfm.config.options import ArgumentParser, Namespace, new_parser
 from xfm.errors import UserError
 
 Choice = TypeVar("Choice", bound=StrEnum)

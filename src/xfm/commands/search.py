@@ -7,13 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.boxed import DEFAULT
 from xfm.commands._options import option
 from xfm.config.bad_rows import add_max_bad
 from xfm.config.index import SearchOptions
-from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 from xfm.errors import UserError, amount, printable
 from xfm.results_folder import free_name
 

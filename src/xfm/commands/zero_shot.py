@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
-
 from xfm.commands._labelled import TABLES, add_table_options, read_labelled_table, require_own_folder, say
 from xfm.commands._options import option
 from xfm.config.linear import FeatureConfig
-from xfm.config.options import add_fields, assemble, new_parser
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:

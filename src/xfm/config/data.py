@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xfm.config.members import settle_members
 from xfm.config.ranges import MAX_BATCH, check_range, check_ranges
+from xfm.config.typed import settle_members
 from xfm.paths import SECRET, holds_secret
 
 

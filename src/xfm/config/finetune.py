@@ -8,11 +8,11 @@ from xfm.config.adapter import MOST_RANK
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.labels import ClassWeights, LabelKind, class_weights_of
-from xfm.config.members import settle_members
 from xfm.config.pixels import Colours, Framing
 from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range, check_ranges
 from xfm.config.task import ImageHead
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
+from xfm.config.typed import settle_members
 
 MOST_FOLDS = 100
 _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|minutes?|h|hours?|)\s*")

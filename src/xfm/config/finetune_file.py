@@ -7,14 +7,13 @@ from typing import Any
 
 import yaml
 
-from xfm.config.fields import check_fields
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.load import read_yaml
 from xfm.config.plain import to_plain
 from xfm.config.task_checks import chosen_settings
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_specs
-from xfm.errors import UserError, excerpt
+from xfm.config.typed import build
 
 RESOLVED = "finetune.yaml"
 """What a run's folder keeps; `--config` reads it."""
@@ -63,11 +62,8 @@ def read_finetune(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
     columns = content.get("columns")
     if isinstance(columns, Mapping):
         content["columns"] = ",".join(f"{field}={column or ''}" for field, column in columns.items())
-    check_fields(FinetuneFile, content, source)
-    told = {name: content.pop(name) for name in COMMAND if name in content}
-    told = {name: value for name, value in told.items() if value is not None}
-    if wrong := [name for name, value in told.items() if not isinstance(value, str)]:
-        raise UserError(f"{source}: {wrong[0]} must be a text, not {excerpt(repr(told[wrong[0]]))}")
+    build(FinetuneFile, content, source)
+    told = {name: value for name in COMMAND if (value := content.pop(name, None)) is not None}
     return told, content
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xfm.config.members import settle_members
 from xfm.config.ranges import check_range, check_ranges
+from xfm.config.typed import settle_members
 
 
 class Operations(StrEnum):

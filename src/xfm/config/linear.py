@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xfm.config.members import settle_members
 from xfm.config.pixels import Colours, Framing
 from xfm.config.ranges import MAX_SEED, check_range, check_ranges
 from xfm.config.training import Precision
+from xfm.config.typed import settle_members
 
 LARGEST_EXPONENT = 12.0
 

@@ -13,11 +13,10 @@ from typing import Any
 
 import yaml
 
-from xfm.config.fields import check_fields
-from xfm.config.options import merge, parse
+from xfm.config.options import merge, parse, with_underscores
 from xfm.config.plain import check_value_count, to_plain, yaml_value
 from xfm.config.recipe import Recipe
-from xfm.config.spelling import with_underscores
+from xfm.config.typed import check_names
 from xfm.errors import UserError, suggest
 from xfm.files import read_text
 from xfm.paths import at_home
@@ -86,11 +85,8 @@ def read_recipe(recipe: str | Path, kind: type = Recipe, family: str = "") -> di
         seen.append(real)
         folder = path.parent if isinstance(path, Path) else folder
         base = content.pop("base", None)
-        try:
-            check_fields(kind, content, f"recipe {name}")
-            values = merge(content, values)
-        except RecursionError:
-            raise UserError(f"recipe {name}: a value holds itself (see its `&` and `*`): mend it") from None
+        check_names(kind, content, f"recipe {name}")
+        values = merge(content, values)
         if (count := _listed(content)) > MOST_LISTED:
             raise UserError(
                 f"recipe {name} lists {count} phases and corpora, more than {MOST_LISTED}: take fewer, "
@@ -146,7 +142,4 @@ def read_yaml(path: Path | Traversable, source: str = "") -> dict[str, Any]:
         raise UserError(f"{source}: a value {error} (see its `&` and `*`): mend it") from None
     if not isinstance(content, dict):
         raise UserError(f"{source} must be a mapping of fields, such as `training:`; see `xfm info nano`")
-    try:
-        return with_underscores(content)
-    except RecursionError:
-        raise UserError(f"{source}: a value holds itself (see its `&` and `*`): mend it") from None
+    return with_underscores(content)

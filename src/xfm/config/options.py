@@ -1,29 +1,126 @@
-"""Options for every field of a configuration, through jsonargparse: help, types, environment, messages."""
+"""The command line: options for every field of a configuration, with help, environment and messages.
+
+The rules of every command, in one place:
+
+- `--batch-size` and `--batch_size` are one option; help shows dashes.
+- What a command needs most may stand without its name: `xfm evaluate MODEL` is `xfm evaluate --model MODEL`.
+- One thing has one name in all commands; the names of `ALSO` are understood, too.
+- A switch alone is true (`--validation`).
+- A list of names needs no brackets (`--parts vqa,hard`, `--candidate-labels "cat, big dog"`).
+- Every option has an environment variable, `XFM_EVALUATE_BATCH_SIZE`.
+- `~` is the home folder in what `PATHS` names, wherever it is written: options, environment, recipes.
+"""
 
 import argparse
+import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import partial
-from operator import attrgetter
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
-from jsonargparse.typing import register_type
+import docstring_parser
+import yaml
 
-from xfm.config.fields import WANTED, check_fields, dataclass_of
-from xfm.config.help import HelpFormatter, field_texts, is_extra
-from xfm.config.members import member_of
-from xfm.config.plain import check_text
-from xfm.config.spelling import PATHS, Parser, paths_at_home, respell
-from xfm.config.variants import chosen_variants, original, plain_defaults
+from xfm.config.plain import check_value_count, to_plain, yaml_value
+from xfm.config.typed import build, default_of, variant
 from xfm.errors import UserError, suggest
+from xfm.paths import at_home
 
 C = TypeVar("C")
 
-_PROBLEMS = (ArgumentError, ValueError, TypeError, KeyError)
+ALSO = {"valid": "validation", "folder": "out", "to": "out"}
+"""Other names of options, and what they are called here."""
+
+_PATHS = """adapter base cache config data draw evaluation file from gallery image images index init input
+    json keys language model names out path pictures recipe replay root split templates test tokenizer train
+    validation vision world"""
+PATHS = frozenset(_PATHS.split())
+"""Options and fields that are paths, or may be one; a parser may know more (`Parser.paths`)."""
+
+_BOOLEANS = frozenset({"true", "false", "yes", "no"})
+
+
+class Namespace(argparse.Namespace):
+    """The options of a command by their names; also by `[]`."""
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of an option; `default` where there is none of that name."""
+        return getattr(self, name, default)
+
+    def __getattr__(self, name: str) -> Any:  # for type checkers: argparse sets what there is
+        raise AttributeError(name)
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Line breaks of descriptions and examples are kept; defaults are shown as they are written."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = re.sub(r",? see `[A-Z]\w+`", "", action.help or "")
+        text = text if text.endswith("...") else text.removesuffix(".")
+        value = getattr(action, "shown", action.default)
+        if value in (None, "", argparse.SUPPRESS):
+            return text.replace("%", "%%")
+        shown = _shown(value)
+        return f"{text} (default: {shown})".replace("%", "%%") if shown else text.replace("%", "%%")
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        shown = super()._format_action_invocation(action)
+        return f"{action.dest.upper()}, {shown}" if getattr(action, "is_word", False) else shown
+
+
+def _shown(value: Any) -> str:
+    value = to_plain(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, list):
+        return str(value)
+    if all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    text = yaml.safe_dump(value, default_flow_style=True, width=10**6).strip()
+    return text if len(text) < 200 else f"{len(value)} entries, shown by `xfm info`"
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """A configuration whose fields are options, and what stands in place of its defaults."""
+
+    kind: type
+    values: Mapping[str, Any]
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """A parser that raises UserError, and whose first options may stand without their names.
+
+    Attributes:
+        words: those options, in the order in which their values are written.
+        paths: options that are paths, or may be one.
+        repeated: options of lists that are given once for each item, which may hold commas.
+        prefix: of the environment variables; empty where none is read.
+        configs: the configurations whose fields are options.
+    """
+
+    def __init__(self, words: Sequence[str] = (), prefix: str = "", **texts: Any) -> None:
+        super().__init__(allow_abbrev=False, exit_on_error=False, formatter_class=_HelpFormatter, **texts)
+        self.words, self.prefix = tuple(words), prefix
+        self.paths: frozenset[str] = PATHS
+        self.repeated: frozenset[str] = frozenset()
+        self.configs: list[_Fields] = []
+
+    def error(self, message: str) -> Any:
+        """Raise what would end the process."""
+        raise UserError(message)
+
+    def format_help(self) -> str:
+        """The help, in which what may stand without its name has both forms."""
+        for action in self._actions:
+            action.is_word = action.dest in self.words  # pyright: ignore[reportAttributeAccessIssue]
+        return super().format_help()
 
 
 def parse(
@@ -51,7 +148,7 @@ def parse(
     return assemble(kind, parse_options(parser, options))
 
 
-def new_parser(env_prefix: str | None = None, words: Sequence[str] = (), **texts: Any) -> Parser:
+def new_parser(env_prefix: str | None = None, words: Sequence[str] = (), **texts: Any) -> ArgumentParser:
     """A parser that raises instead of exiting; `add_fields` gives it a configuration.
 
     Args:
@@ -60,18 +157,10 @@ def new_parser(env_prefix: str | None = None, words: Sequence[str] = (), **texts
         words: options whose values may stand without their names, in that order.
         texts: texts of the parser (`prog`, `usage`, `description`, `epilog`).
     """
-    if env_prefix is None and "prog" in texts:
-        env_prefix = re.sub(r"\W", "_", texts["prog"]).upper()
-    parser = Parser(
-        exit_on_error=False,
-        allow_abbrev=False,
-        formatter_class=HelpFormatter,
-        env_prefix=env_prefix or False,
-        default_env=bool(env_prefix),
-        **texts,
-    )
-    parser.words = tuple(words)
-    return parser
+    if env_prefix is None:
+        env_prefix = re.sub(r"\W", "_", texts["prog"]).upper() if "prog" in texts else ""
+    texts = {name: text.replace("%", "%%") if name == "usage" else text for name, text in texts.items()}
+    return ArgumentParser(words, env_prefix, **texts)
 
 
 def add_fields(
@@ -88,27 +177,61 @@ def add_fields(
     Raises:
         UserError: the values do not fit the dataclass.
     """
-    for enum in _enums(kind):
-        register_type(enum, attrgetter("value"), _enum_reader(enum), fail_already_registered=False)
     if values:
-        check_fields(kind, values, source)
-    shape = chosen_variants(kind, values or {})
-    parser.add_class_arguments(shape, as_group=False)
-    _document_shared(parser, shape)
-    complete = plain_defaults(shape)
-    if values:
-        complete = merge(complete, values)
-        for name, text in _texts(values):
-            check_text(f"{source}: {name}", text)
-        alone = new_parser()  # what else a command needs is not among the values
-        alone.add_class_arguments(shape, as_group=False)
-        try:
-            alone.parse_object(complete, env=False)
-        except _PROBLEMS as error:
-            raise UserError(f"{source}: {_sentence(error)}") from error
-    parser.set_defaults(dict(_flatten(shape, complete)))
-    if isinstance(parser, Parser):
-        parser.kinds += (kind,)
+        build(kind, values, source)
+    parser.configs.append(_Fields(kind, values or {}))
+    _add_fields(parser, parser, kind, values or {}, None, "")
+
+
+def _add_fields(
+    parser: ArgumentParser, group: Any, kind: type, values: Mapping[str, Any], default: Any, name: str
+) -> None:
+    types, texts = get_type_hints(kind), field_texts(kind)
+    for f in fields(kind):
+        if not f.init:
+            continue
+        own = getattr(default, f.name) if isinstance(default, kind) else default_of(f)
+        own = values.get(f.name, own)
+        narrow, dest = variant(types[f.name], own), f"{name}{f.name}"
+        if is_dataclass(narrow) and own is not None:
+            heading = parser.add_argument_group(
+                f"{dest} - {' '.join(texts.get(f.name, '').split()).removesuffix('.')}"
+            )
+            below = own if isinstance(own, Mapping) else {}
+            of_field = default_of(f) if isinstance(own, Mapping) else own
+            _add_fields(parser, heading, narrow, below, of_field, f"{dest}.")  # pyright: ignore
+            continue
+        add_option(
+            group,
+            f"--{dest.replace('_', '-')}",
+            types[f.name],
+            dest=dest,
+            default=argparse.SUPPRESS,
+            help=texts.get(f.name, ""),
+        ).shown = None if own is MISSING else own  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def add_option(group: Any, name: str, kind: Any, **more: Any) -> argparse.Action:
+    """Add an option whose value is of a type, see `build`.
+
+    Args:
+        group: a parser, or a group of its options.
+        name: with its dashes.
+        kind: the type.
+        more: what else argparse takes.
+    """
+    plain = variant(kind, None)
+    if isinstance(plain, type) and issubclass(plain, Enum):
+        more = {"metavar": "{" + ",".join(str(member.value) for member in plain) + "}", **more}
+    elif plain is bool:
+        more = {"metavar": "{true,false}", **more}
+    elif get_origin(plain) in (list, tuple):
+        more = {"metavar": list_form(get_args(plain)[0]), **more}
+    elif "dest" in more:
+        more = {"metavar": more["dest"].rpartition(".")[2].upper(), **more}
+    action = group.add_argument(name, **more)
+    action.kind, action.type = kind, partial(_from_text, kind, action.dest)
+    return action
 
 
 def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
@@ -117,73 +240,49 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
     Raises:
         UserError: unknown option, wrong value, or values that do not go together.
     """
-    for before, option in zip(("", *options), options, strict=False):
-        name, equals, value = option.partition("=")
-        check_text(name if equals else before, value if equals else option)
-    for name, value in os.environ.items() if parser.default_env else ():
-        if name.startswith(f"{parser.env_prefix}_"):
-            check_text(name, value)
+    words, given = respelled(parser, options), set[str]()
+    given = {word.partition("=")[0] for word in words}
+    before = [word for word in _from_environment(parser) if word.partition("=")[0] not in given]
     try:
-        given = parser.parse_args(respell(parser, options, check_fields))
-        parsed = parser.instantiate(paths_at_home(given, getattr(parser, "paths", PATHS)))
-    except _PROBLEMS as error:
-        message = _sentence(error, known_options(parser))
-        example = re.search(r"^  (xfm .*)", parser.epilog or "", re.MULTILINE)
-        if example and "arguments are required" in message:
-            message += f"; for example: {example[1]}"
-        raise UserError(message) from error
-    for kind in getattr(parser, "kinds", ()):
-        assemble(kind, parsed)
-    return parsed
+        found = vars(parser.parse_args([*before, *words]))
+    except argparse.ArgumentError as error:
+        raise UserError(_sentence(parser, str(error))) from error
+    except UserError as error:
+        raise UserError(_sentence(parser, str(error))) from error
+    result = Namespace()
+    for one in parser.configs:
+        nested: dict[str, Any] = {}
+        for name in [name for name in found if name.partition(".")[0] in get_type_hints(one.kind)]:
+            _put(nested, name.split("."), found.pop(name))
+        built = build(one.kind, paths_at_home(merge(one.values, nested), parser.paths))
+        for f in fields(one.kind):
+            setattr(result, f.name, getattr(built, f.name))
+    for name, value in found.items():
+        setattr(result, name, paths_at_home(value, parser.paths, name))
+    return result
 
 
 def assemble(kind: type[C], parsed: Namespace) -> C:
     """The dataclass from its fields in the result of `parse_options`."""
     try:
-        return kind(**{f.name: original(parsed[f.name]) for f in fields(kind) if f.init})  # pyright: ignore
+        return kind(**{f.name: parsed[f.name] for f in fields(kind) if f.init})  # pyright: ignore
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
-def known_options(parser: ArgumentParser) -> list[str]:
-    """Every long option of a parser that stands in its help."""
-    return [
-        option.replace("_", "-")
-        for action in parser._actions
-        if action.help != argparse.SUPPRESS and not is_extra(action)
-        for option in action.option_strings
-        if option.startswith("--") and not option.endswith("+")
-    ]
+def known_options(parser: argparse.ArgumentParser) -> list[str]:
+    """Every long option of a parser."""
+    options = (option for action in parser._actions for option in action.option_strings)
+    return [option for option in options if option.startswith("--")]
 
 
-def _document_shared(parser: ArgumentParser, kind: type, name: str = "") -> None:
-    """Help for fields that share a line of their docstring (`train_rows, test_rows: ...`)."""
-    texts = field_texts(kind)
-    for field, type_ in get_type_hints(kind).items():
-        if inner := dataclass_of(type_):
-            _document_shared(parser, inner, f"{name}{field}.")
-        else:
-            for action in parser._actions:
-                if action.dest == f"{name}{field}" and not action.help:
-                    action.help = texts.get(field)
-
-
-def _sentence(error: BaseException, options: Sequence[str] = ()) -> str:
-    """One line from jsonargparse's messages; unknown options get close matches."""
-    text = re.sub(r"\s*\n\s*", " ", str(error)).strip()
-    if match := re.search(r"unrecognized arguments: (\S+)", text):
-        option = match[1].split("=")[0]
-        return f"unknown option {match[1]}; {suggest(option, options, 'see --help')}"
-    text = re.sub(r"Not of type \w+: ", "", text)
-    text = re.sub(r"Expected a <class '(\w+)'>\. Got value: ", _wanted, text)
-    text = re.sub(r"Problem with given class_path '[^']*': Parser key \"(\w+)\": ", r"\1: ", text)
-    text = re.sub(r"Problem with given class_path ('[^']*').*", r"give fields in braces, not \1", text)
-    return re.sub(r'Parser key "([^"]+)":', r"\1:", text)
-
-
-def _wanted(found: re.Match[str]) -> str:
-    # Lists in the environment come here; those among the options are checked before.
-    return f"give {WANTED[found[1]]}, not " if found[1] in WANTED else found[0]
+def field_texts(kind: type) -> dict[str, str]:
+    """What a dataclass's docstring says of each field; several may share a line: `left, right: ...`."""
+    found: dict[str, str] = {}
+    for one in reversed(kind.__mro__):
+        for p in docstring_parser.parse(one.__doc__ or "").params:
+            found |= dict.fromkeys(p.arg_name.split(", "), p.description or "")
+    return found
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,30 +296,177 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _texts(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(values, str):
-        yield name, values
-    for key, value in values.items() if isinstance(values, Mapping) else ():
-        yield from _texts(value, f"{name}.{key}" if name else str(key))
-    for place, value in enumerate(values) if isinstance(values, list | tuple) else ():
-        yield from _texts(value, f"{name}.{place}")
+def early_word(options: Sequence[str], name: str, known: Sequence[str]) -> str | None:
+    """The value of an option that decides which options there are, before there is a parser.
+
+    Args:
+        options: as they were written.
+        name: the option, such as task, whose value may stand without its name.
+        known: its values; of words that do not come first, only these are taken for it.
+    """
+    for place, option in enumerate(options):
+        if option == f"--{name}":
+            return next(iter(options[place + 1 :]), None)
+        if option.startswith(f"--{name}="):
+            return option.partition("=")[2]
+    if options and not options[0].startswith("-"):
+        return options[0]
+    return next((option for option in options if option in known), None)
 
 
-def _flatten(kind: type, values: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:
-    types = get_type_hints(kind)
-    for key, value in values.items():
-        if is_dataclass(types[key]) and isinstance(value, Mapping):
-            yield from _flatten(types[key], value, f"{name}{key}.")  # pyright: ignore
-        else:
-            yield f"{name}{key}", value
+def paths_at_home(values: Any, paths: Set[str], name: str = "") -> Any:
+    """Plain values with the home folder for `~` in every one of the paths."""
+    if isinstance(values, Mapping):
+        return {key: paths_at_home(value, paths, str(key)) for key, value in values.items()}
+    if isinstance(values, list):
+        return [paths_at_home(value, paths, name) for value in values]
+    return at_home(values) if isinstance(values, str) and name in paths else values
 
 
-def _enums(kind: Any) -> set[type[Enum]]:
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return {kind}
-    parts = get_type_hints(kind).values() if is_dataclass(kind) else get_args(kind)
-    return {enum for part in parts for enum in _enums(part)}
+def with_underscores(values: Any) -> Any:
+    """The mapping of a YAML file, whose fields may be spelled with dashes, too."""
+    if isinstance(values, Mapping):
+        return {
+            key.replace("-", "_") if isinstance(key, str) else key: with_underscores(value)
+            for key, value in values.items()
+        }
+    return [with_underscores(value) for value in values] if isinstance(values, list) else values
 
 
-def _enum_reader(enum: type[Enum]) -> Any:
-    return partial(member_of, enum)
+def list_form(item: Any) -> str:
+    """How a list of these items is written, for help and messages."""
+    if not (isinstance(item, type) and is_dataclass(item)):
+        return "NAME,..."
+    needed = [f.name for f in fields(item) if default_of(f) is MISSING]
+    return "[{" + ", ".join(f"{name}: {name.upper()}" for name in needed) + "}]"
+
+
+def names_in(text: str) -> list[str]:
+    """The names that a text with commas holds; a sentence with {} for a name is one, whatever its commas."""
+    if "{}" in text:
+        return [text]
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
+# ---------------------------------------------------------------- words of a line
+def respelled(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
+    """Options as argparse takes them: `--name=value` each, and the words that stand alone behind.
+
+    Raises:
+        UserError: a word has no place.
+    """
+    actions = {option: action for action in parser._actions for option in action.option_strings}
+    found, words, items = list[str](), list[str](), dict[str, list[str]]()
+    rest, unknown = list(options), False
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if not name.startswith("-") or name == "-":
+            words.append(f"{name}{equals}{value}")
+            continue
+        name = _spelled(name, actions)
+        action = actions.get(name)
+        unknown = unknown or action is None
+        takes = action is not None and action.nargs is None
+        kind = variant(getattr(action, "kind", None), None)
+        if name.removeprefix("--") in parser.repeated and (equals or rest):
+            value = value if equals else rest.pop(0)
+            items.setdefault(name, []).extend(_names(value) if value.strip().startswith("[") else [value])
+            continue
+        if kind is bool and not equals:
+            equals, value = "=", rest.pop(0) if rest and rest[0].lower() in _BOOLEANS else "true"
+        elif takes and not equals and rest and not _is_option(rest[0], actions):
+            equals, value = "=", rest.pop(0)
+        found.append(f"{name}{equals}{value}")
+    found += [f"{name}={json.dumps(several)}" for name, several in items.items()]
+    given = {option.partition("=")[0] for option in found}
+    open_places = [name for word in parser.words if (name := f"--{word}") not in given]
+    found += [f"{name}={word}" for name, word in zip(open_places, words, strict=False)]
+    words = words[len(open_places) :]
+    if words and not unknown and all(action.option_strings for action in parser._actions):
+        raise UserError(f"there is no place for {words[0]!r} here; the names of options begin with --")
+    return found + words
+
+
+def _spelled(name: str, actions: Mapping[str, argparse.Action]) -> str:
+    dashed = name.replace("_", "-") if name.startswith("--") else name
+    also = f"--{ALSO.get(dashed.removeprefix('--'), '')}"
+    return also if dashed not in actions and also in actions else dashed if dashed in actions else name
+
+
+def _is_option(word: str, actions: Mapping[str, argparse.Action]) -> bool:
+    return word.startswith("--") and _spelled(word.partition("=")[0], actions) in actions
+
+
+def _from_environment(parser: ArgumentParser) -> Iterator[str]:
+    if not parser.prefix:
+        return
+    also = {name: [other for other, own in ALSO.items() if own == name] for name in ALSO.values()}
+    for action in parser._actions:
+        option = next((one for one in action.option_strings if one.startswith("--")), "--help")
+        for name in () if option == "--help" else (action.dest, *also.get(action.dest, ())):
+            value = os.environ.get(f"{parser.prefix}_{name.replace('.', '__').upper()}")
+            if value is not None:
+                if action.nargs != 0:
+                    yield f"{option}={value}"
+                elif build(bool, value, f"{parser.prefix}_{name.upper()}"):
+                    yield option
+                break
+
+
+def _put(nested: dict[str, Any], names: Sequence[str], value: Any) -> None:
+    for name in names[:-1]:
+        nested = nested.setdefault(name, {})
+    nested[names[-1]] = value
+
+
+def _from_text(kind: Any, name: str, text: str) -> Any:
+    if text == "null" and type(None) in get_args(kind):
+        return None
+    plain = variant(kind, None)
+    if plain is str:
+        return text
+    origin = get_origin(plain)
+    if origin in (list, tuple) and get_args(plain)[0] is str:
+        return origin(_names(text))
+    if origin in (list, tuple, dict) or is_dataclass(plain):
+        try:
+            value = yaml_value(text)
+        except ValueError:
+            value = text
+        try:
+            check_value_count(value)
+        except ValueError as error:
+            raise UserError(f"{name}: the value {error} (see its `&` and `*`): mend it") from None
+        item = next(iter(get_args(plain)), None)
+        if origin in (list, tuple) and is_dataclass(item):
+            value = [value] if isinstance(value, Mapping) else value
+            if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
+                raise UserError(f"{name}: give a list in quotes such as '{list_form(item)}', not {text}")
+        elif origin in (list, tuple) and not isinstance(value, list):
+            value = names_in(text)
+        return value if is_dataclass(plain) or is_dataclass(item) else build(kind, value, name=name)
+    return build(kind, text, name=name)
+
+
+def _names(value: str) -> list[str]:
+    """As `names_in`; YAML's brackets and quotes are understood, too.
+
+    What YAML would read as something else than texts (yes, 12, a: b) is a text here.
+    """
+    inner = value.strip()
+    inner = inner[1:-1] if inner.startswith("[") and inner.endswith("]") else inner
+    try:
+        content: Any = yaml_value(f"[{inner}]")
+    except ValueError:
+        content = None
+    texts = isinstance(content, list) and all(isinstance(one, str) for one in content)
+    return content if texts else names_in(inner)
+
+
+def _sentence(parser: ArgumentParser, text: str) -> str:
+    if match := re.search(r"unrecognized arguments: (\S+)", text):
+        option = match[1].split("=")[0]
+        return f"unknown option {match[1]}; {suggest(option, known_options(parser), 'see --help')}"
+    text = re.sub(r"^argument (--\S+): ", r"\1: ", " ".join(text.split()))
+    example = re.search(r"^  (xfm .*)", parser.epilog or "", re.MULTILINE)
+    return f"{text}; for example: {example[1]}" if example and "arguments are required" in text else text

@@ -7,8 +7,6 @@ from typing import Any
 
 import yaml
 
-from xfm.errors import UserError
-
 MOST_VALUES, DEEPEST_VALUE = 100_000, 50
 """Values and levels of settings, far above any."""
 
@@ -113,16 +111,11 @@ def check_value_count(value: Any, left: int = MOST_VALUES, depth: int = 0) -> in
     return left
 
 
-class MistypedYamlError(ValueError):
-    """A value in YAML is not of the type that is written before it, such as `!!bool x`."""
-
-
 def yaml_value(text: str) -> Any:
     """What a text is as YAML.
 
     Raises:
-        ValueError: it is none; the message says why, on one line. Where it is a type that does not fit,
-            MistypedYamlError, which the library does not count among the errors of YAML.
+        ValueError: it is none; the message says why, on one line.
     """
     try:
         return yaml.safe_load(text)
@@ -131,30 +124,4 @@ def yaml_value(text: str) -> Any:
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
     except (AttributeError, KeyError, IndexError, TypeError) as error:
-        raise MistypedYamlError("a value is not of the type that stands before it as `!!`") from error
-
-
-def check_text(name: str, text: str) -> None:
-    """Refuse a text that is out of all proportion as YAML, as which options, variables and fields are read.
-
-    What is wrong with a value is said with the value, which nobody could write.
-
-    Args:
-        name: of the option, for the message.
-        text: what it was given.
-
-    Raises:
-        UserError: it is.
-    """
-    if not ("&" in text and "*" in text) and "!!" not in text:
-        return
-    try:
-        value = yaml_value(text)
-    except MistypedYamlError as error:
-        raise UserError(f"{name}: {error}; leave `!!` and the type out") from None
-    except ValueError:  # it is a text, or what reads it says so
-        return
-    try:
-        check_value_count(value)
-    except ValueError as error:
-        raise UserError(f"{name}: the value {error} (see its `&` and `*`): mend it") from None
+        raise ValueError("a value is not of the type that stands before it as `!!`") from error

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from xfm.config.calibration import MatchCalibration
 from xfm.config.evaluation import EvaluationConfig, Part
-from xfm.config.restore import from_plain
+from xfm.config.typed import from_plain
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.context import Context

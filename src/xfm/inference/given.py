@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xfm.config.spelling import names_in
+from xfm.config.options import names_in
 from xfm.config.task_spec import Field, Holds
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.data.tables.embedded import pictures_in

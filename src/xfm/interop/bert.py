@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xfm.config.encoders import LanguageConfig
 from xfm.config.plain import to_plain
-from xfm.config.restore import from_plain
+from xfm.config.typed import from_plain
 from xfm.errors import UserError
 from xfm.interop.parts import LanguagePart
 from xfm.interop.sources import filled, read_licence, read_settings, read_weights, renamed, weights_file

@@ -21,7 +21,7 @@ from xfm.config.adapter import AdapterConfig
 from xfm.config.model import ModelConfig
 from xfm.config.next_command import command_line
 from xfm.config.plain import to_plain
-from xfm.config.restore import from_plain
+from xfm.config.typed import from_plain
 from xfm.errors import UserError
 from xfm.files import read_json_object, write_text
 from xfm.modeling.belongings import Belongings, Preprocessing

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from xfm.config.model import ModelConfig
-from xfm.config.restore import from_plain
 from xfm.config.self_check import Arithmetic, CheckValues, SelfCheck
+from xfm.config.typed import from_plain
 from xfm.files import read_json_object
 from xfm.modeling.belongings import Belongings
 from xfm.modeling.composition import Backbone

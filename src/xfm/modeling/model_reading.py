@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from xfm.config.calibration import MatchCalibration
 from xfm.config.exported import MANIFEST
 from xfm.config.model import ModelConfig
-from xfm.config.restore import from_plain
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import task_spec
+from xfm.config.typed import from_plain
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError, excerpt
 from xfm.files import read_json_object

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xfm.config.help import field_texts
+from xfm.config.options import field_texts
 from xfm.config.training import LossConfig
 from xfm.metrics.calibration import CALIBRATION
 from xfm.reports.scores import Score

@@ -12,7 +12,7 @@ import torch
 
 from xfm.config.exported import Format
 from xfm.config.plain import to_plain
-from xfm.config.restore import from_plain
+from xfm.config.typed import from_plain
 from xfm.errors import UserError
 from xfm.files import read_json_object, write_text
 from xfm.modeling.self_check import SELF_CHECK

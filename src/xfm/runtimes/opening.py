@@ -7,9 +7,9 @@ from pathlib import Path
 from torch import Tensor
 
 from xfm.config.exported import MANIFEST, Format, Manifest
-from xfm.config.restore import from_plain
 from xfm.config.self_check import Arithmetic
 from xfm.config.task import TaskConfig
+from xfm.config.typed import from_plain
 from xfm.errors import UserError
 from xfm.files import read_json_object
 from xfm.modeling.checking import verify_here

@@ -88,7 +88,7 @@ def _lost(error: BaseException) -> str:
 
 def why_skipped(results: Sequence[Losses], norm: Tensor) -> str:
     """What is NaN or infinite of a step's losses, or of the norm of its gradient, in words."""
-    values = {name: value.item() for result in results for name, value in result.parts.items()}
+    values = {name: value.item() for result in results for name, value in result.terms.items()}
     broken = [f"{name} {value}" for name, value in values.items() if value - value != 0]
     return ", ".join(broken) or f"gradient norm {norm.item()}"
 

@@ -59,7 +59,7 @@ class Window:
         """Add what a step gave."""
         for result, scale in zip(output.losses, output.scales, strict=True):
             self.add({"loss": result.total}, scale)
-            self.add({f"losses/{name}": value for name, value in result.parts.items()}, scale)
+            self.add({f"losses/{name}": value for name, value in result.terms.items()}, scale)
             self.add({f"metrics/{name}": value for name, value in result.metrics.items()}, scale)
         self.add({"grad_norm": output.grad_norm})
         self.samples += output.samples

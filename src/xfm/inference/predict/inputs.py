@@ -10,9 +10,7 @@ from xfm.config.task_spec import Field, Holds, TaskSpec
 from xfm.errors import UserError
 
 if TYPE_CHECKING:
-    from jsonargparse import Namespace
-
-    from xfm.config.spelling import Parser
+    from xfm.config.options import Namespace, Parser
     from xfm.inference.predict.reading import Reading, RowSource
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from xfm.config.model import ModelConfig
-from xfm.config.restore import from_plain
 from xfm.config.task import TaskConfig
+from xfm.config.typed import from_plain
 from xfm.errors import UserError
 from xfm.interop.published.fates import Fate, FateLine, Report, lines
 from xfm.interop.published.file import PublishedFile, read_published

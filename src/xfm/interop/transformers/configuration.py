@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig
 
 from xfm.config.model import ModelConfig, lacks
 from xfm.config.plain import to_plain
-from xfm.config.restore import from_plain
+from xfm.config.typed import from_plain
 from xfm.errors import UserError
 from xfm.modeling.shared_format import LABEL_FIELDS, MODEL_TYPE
 

@@ -9,8 +9,8 @@ from typing import Any
 from transformers import PreTrainedModel
 from transformers.utils.hub import cached_file
 
-from xfm.config.restore import from_plain
 from xfm.config.task import HeadKind, ImageHead, TaskConfig
+from xfm.config.typed import from_plain
 from xfm.errors import UserError
 from xfm.interop.sources import read_settings
 from xfm.modeling.model_files import TASK, TASK_WEIGHTS

@@ -17,7 +17,7 @@ from transformers.tokenization_utils_base import LARGE_INTEGER
 
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
-from xfm.config.restore import from_plain
+from xfm.config.typed import from_plain
 from xfm.data.in_memory import Picture, to_uint8
 from xfm.data.tokenizer import Tokenizer
 from xfm.interop.sources import read_settings

@@ -1,0 +1,251 @@
+"""Dataclasses from plain values: of YAML, JSON, options and model folders. Nothing here imports torch.
+
+A field that is one of several dataclasses, such as the native encoder or one of another library, is the one
+that has all keys of the mapping that is given.
+"""
+
+import functools
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import MISSING, Field, fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from xfm.errors import UserError, excerpt, suggest
+
+E = TypeVar("E", bound=Enum)
+T = TypeVar("T")
+
+WANTED: dict[Any, str] = {
+    bool: "true or false",
+    float: "a number",
+    int: "a whole number",
+    list: "a list such as [a, b]",
+    str: "a text, in quotes",
+}
+_BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
+
+
+def build(kind: Any, values: Any, source: str = "", name: str = "", default: Any = None) -> Any:
+    """The value of a type that plain values describe: the inverse of `to_plain`.
+
+    Args:
+        kind: a dataclass, an enumeration, bool, int, float, str, a list, tuple or dict of such, or a union of
+            dataclasses or with None.
+        values: the plain value; a number may be a text.
+        source: where it is from, which begins every message.
+        name: its dotted name there.
+        default: the value in whose place it is: a dataclass keeps those of its fields that are not given.
+
+    Raises:
+        UserError: an unknown field, one that must be given and is not, or a value that cannot stand there.
+    """
+    if not name:
+        check_names(kind, values, source)
+    before = f"{source}: " if source else ""
+    place = f"{before}{name or 'the file'}"
+    if values is None:
+        if kind is Any or type(None) in get_args(kind):
+            return None
+        raise UserError(f"{place} is empty; give its value, or leave it out")
+    kind = variant(kind, values)
+    if is_dataclass(kind):
+        return _built(kind, values, source, name, default)
+    origin, parts = get_origin(kind) or kind, get_args(kind)
+    if origin in (list, tuple):
+        if not isinstance(values, list | tuple):
+            words = (
+                f"a list of {', '.join(_words(parts[0]))}, in brackets" if _words(parts[0]) else WANTED[list]
+            )
+            raise UserError(f"{place} is {excerpt(repr(values))}: give {words}")
+        if origin is tuple and parts[-1] is not Ellipsis and len(parts) != len(values):
+            raise UserError(f"{place} is {excerpt(repr(values))}: give {len(parts)} values")
+        kinds = parts if origin is tuple and parts[-1] is not Ellipsis else [parts[0]] * len(values)
+        numbered = enumerate(zip(kinds, values, strict=True))
+        return origin(build(one, item, source, f"{name}.{number}") for number, (one, item) in numbered)
+    if origin in (dict, Mapping) and isinstance(values, Mapping):
+        return {key: build(parts[1], value, source, f"{name}.{key}") for key, value in values.items()}
+    if origin in (Union, UnionType):
+        for part in parts:
+            with suppress(UserError):
+                return build(part, values, source, name)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        try:
+            return member_of(kind, values)
+        except ValueError as error:
+            raise UserError(f"{place}: {error}") from None
+    if kind is Any:
+        return values
+    found = _scalar(kind, values)
+    if found is None:
+        raise UserError(f"{place} is {excerpt(repr(values))}: give {WANTED.get(kind, 'a mapping of fields')}")
+    return found
+
+
+def check_names(kind: Any, values: Any, source: str, name: str = "") -> None:
+    """Refuse names of fields that a dataclass does not have, at any depth.
+
+    Args:
+        kind, values, source, name: see `build`.
+
+    Raises:
+        UserError: names the field and the closest ones that exist.
+    """
+    kind = variant(kind, values)
+    if is_dataclass(kind) and isinstance(values, Mapping):
+        types, known = get_type_hints(kind), [f.name for f in fields(kind) if f.init]
+        for key, value in values.items():
+            below = f"{name}.{key}" if name else str(key)
+            if key not in known:
+                before = f"{source}: " if source else ""
+                raise UserError(f"{before}unknown field {excerpt(below)}; {suggest(str(key), known)}")
+            check_names(types[key], value, source, below)
+    elif get_origin(kind) in (list, tuple) and isinstance(values, list | tuple):
+        for number, value in enumerate(values):
+            check_names(get_args(kind)[0], value, source, f"{name}.{number}")
+
+
+def _built(kind: Any, values: Any, source: str, name: str, default: Any) -> Any:
+    before = f"{source}: " if source else ""
+    if isinstance(values, kind):
+        return values
+    if not isinstance(values, Mapping):
+        raise UserError(
+            f"{before}{name or 'the file'} must be a mapping of fields, not {excerpt(repr(values))}"
+        )
+    types, known = get_type_hints(kind), {f.name: f for f in fields(kind) if f.init}
+    prefix = f"{name}." if name else ""
+    given: dict[str, Any] = {}
+    for key, field in known.items():
+        own = getattr(default, key) if isinstance(default, kind) else default_of(field)
+        if key in values:
+            given[key] = build(types[key], values[key], source, f"{prefix}{key}", own)
+        elif own is not MISSING:
+            given[key] = own
+        else:
+            raise UserError(f"{before}{prefix}{key} is missing: give its value")
+    try:
+        return kind(**given)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise UserError(f"{before}{error}") from error
+
+
+def _scalar(kind: Any, value: Any) -> Any:
+    if kind is bool and isinstance(value, str):
+        return _BOOLEANS.get(value.lower())
+    if kind in (int, float) and not isinstance(value, bool):
+        try:
+            number = kind(
+                value.replace(".nan", "nan").replace(".inf", "inf") if isinstance(value, str) else value
+            )
+        except (ValueError, TypeError, OverflowError):
+            return None
+        return number if isinstance(value, str) or number == value or value != value else None
+    return value if type(value) is kind else None
+
+
+def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
+    """What `to_plain` made a plain value of, from the file of a model folder.
+
+    A field that is not there takes its default, so that folders of older versions stay readable.
+
+    Args:
+        kind: see `build`.
+        values: the plain value.
+        path: the file.
+        name: dotted name of the value in it.
+
+    Raises:
+        UserError: an unknown field, or a value of another type or out of range.
+    """
+    try:
+        return build(kind, values, str(path), name)
+    except UserError as error:
+        raise UserError(
+            f"{error}; the file is damaged, or of another version of xfm: copy it again, or upgrade"
+        ) from error
+
+
+def variant(kind: Any, values: Any) -> Any:
+    """The dataclass of a union that has every key of a mapping; the first one if none has.
+
+    Args:
+        kind: a union of dataclasses or with None; anything else is returned as it is.
+        values: the plain value.
+    """
+    if get_origin(kind) not in (Union, UnionType):
+        return kind
+    parts = [part for part in get_args(kind) if part is not type(None)]
+    members = [part for part in parts if is_dataclass(part)]
+    if not members:
+        return parts[0] if len(parts) == 1 else kind
+    if any(isinstance(values, part) for part in members):
+        return type(values)
+    keys = set(values) if isinstance(values, Mapping) else set()
+    return next((part for part in members if keys <= {f.name for f in fields(part)}), members[0])
+
+
+def default_of(field: Field[Any]) -> Any:
+    """The default of a dataclass's field; MISSING where it has none."""
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def _words(kind: Any) -> list[str]:
+    return [str(one.value) for one in kind] if isinstance(kind, type) and issubclass(kind, Enum) else []
+
+
+def member_of(kind: type[E], word: object) -> E:
+    """The member of an enumeration that has a value.
+
+    Raises:
+        ValueError: none has; names those that there are, and the nearest.
+    """
+    try:
+        return kind(word)
+    except ValueError:
+        near = suggest(str(word)[:100], _words(kind), "")
+        raise ValueError(f"{word!r} is none of {', '.join(_words(kind))}{near and f'; {near}'}") from None
+
+
+def settle_members(config: object, place: str = "") -> None:
+    """Put the members where a program gave their words, in place: `FinetuneConfig(preset="fast")`.
+
+    Every `is` of the code behind would be false for a word, and nothing would say so.
+
+    Args:
+        config: a frozen dataclass, in its `__post_init__`.
+        place: begins the names of its fields in messages.
+
+    Raises:
+        ValueError: an enumeration has no such member, or a part is something else than its dataclass.
+    """
+    for name, kind in kinds_of(type(config)).items():
+        value = getattr(config, name)
+        if value is None:
+            continue
+        if is_dataclass(kind):
+            if isinstance(value, Mapping | str):
+                example = f"{getattr(kind, '__name__', kind)}(...)"
+                raise ValueError(f"{place}{name} is of type {type(value).__name__}: give a {example}")
+            continue
+        try:
+            found = (
+                [member_of(kind, one) for one in value] if isinstance(value, list) else member_of(kind, value)
+            )
+        except ValueError as error:
+            raise ValueError(f"{place}{name}: {error}") from None
+        object.__setattr__(config, name, found)
+
+
+@functools.cache
+def kinds_of(kind: type) -> dict[str, Any]:
+    """The enumeration or dataclass of each field that has one, alone, in a list or beside None."""
+    found: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind).items():
+        parts = get_args(hint) if get_origin(hint) not in (None, dict) else (hint,)
+        own = [one for one in parts if isinstance(one, type) and (issubclass(one, Enum) or is_dataclass(one))]
+        if len(own) == 1:
+            found[name] = own[0]
+    return found
