@@ -4,8 +4,8 @@ Nothing heavy is imported before it is used.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # type checkers know the name; its import would be the first place that a Ctrl-C finds
 if TYPE_CHECKING:
     from xfm.config.boxes import BoxFormat as BoxFormat
     from xfm.config.boxes import BoxUnit as BoxUnit

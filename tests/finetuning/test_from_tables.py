@@ -188,6 +188,13 @@ def test_labels_that_cannot_be_learned_are_named(
         on_table(model, text_table(tmp_path, table), tmp_path / "out", **given)
 
 
+def test_a_run_is_not_put_among_pictures(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.JPG").touch()
+    with expect_refusal("pictures holds pictures", "--out"):
+        on_table(model, text_table(tmp_path, ["a,b"]), tmp_path / "pictures")
+
+
 def test_a_finished_run_is_not_overwritten(model: Path, tmp_path: Path) -> None:
     on_sample(TEXT[0], model, tmp_path)
     before = content(tmp_path)

@@ -1,9 +1,11 @@
 """Collections: what is taken, left out, replaced, taken out, and found again."""
 
 import fcntl
+import json
 import uuid
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from PIL import Image
 from tests.evaluation.tiny import COLOURS, draw, save_tiny_model
 from tests.index.conftest import postgres_address
 from tests.refusals import expect_refusal
+from xfm.cli import main
 from xfm.config.index import SearchOptions
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
@@ -386,3 +389,16 @@ def test_pictures_that_come_one_by_one_leave_few_files(model: Path, tmp_path: Pa
         index.compact()
         assert index.store.stats().parts == 1
         assert sum(path.is_file() for path in folder.rglob("*")) < 20
+
+
+def test_a_table_of_which_too_little_is_taken_is_no_success(model: Path, tmp_path: Path, capsys: Any) -> None:
+    for number in range(4):
+        draw("red", "blue", number).save(tmp_path / f"{number}.png")
+    words = ["index", "build", "--model", str(model), "--quiet"]
+    for good, said in ((0, "none of the 4 rows"), (1, "more than half")):
+        names = ("_rowid",) * (4 - good) + ("id",) * good
+        rows = [{"image": f"{n}.png", name: f"k{n}"} for n, name in enumerate(names)]
+        (tmp_path / f"{good}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        given = ["--images", str(tmp_path / f"{good}.jsonl"), "--out", str(tmp_path / f"o{good}")]
+        assert main([*words, *given]) == 2
+        assert said in capsys.readouterr().err

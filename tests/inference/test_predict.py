@@ -341,6 +341,12 @@ def test_two_runs_do_not_write_one_file(classify: Pipe, tmp_path: Path) -> None:
         predict(classify, source, out)
 
 
+def test_a_file_that_goes_while_it_is_written_is_no_success(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    with expect_refusal(str(out), "removed or replaced"), open_answers(out, {}, False, by_name=False):
+        out.unlink()
+
+
 def test_pictures_of_rows_lie_where_they_may(embed: Pipe, tmp_path: Path) -> None:
     photos(tmp_path / "elsewhere", 1)
     (tmp_path / "data").mkdir()

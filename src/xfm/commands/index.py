@@ -120,7 +120,7 @@ def _work(chosen: Namespace, model: str, placed: Callable[[Path], Path] = lambda
 def _take(chosen: Namespace) -> None:
     from xfm.data.left_out import LeftOut
     from xfm.index.column_kinds import require_same
-    from xfm.index.filling import fill, said, tell_bad
+    from xfm.index.filling import TakenCounts, fill, said, tell_bad
 
     if is_shared(chosen):
         _take_together(chosen)
@@ -132,6 +132,7 @@ def _take(chosen: Namespace) -> None:
         left_out = LeftOut(chosen.max_bad)
         taken = fill(index, sources, left_out, not chosen.quiet)
         tell_bad(index.folder, left_out)
+        left_out.check_share(chosen.images, TakenCounts.of(taken).offered, len(taken.bad))
         _filled(chosen, index, said(taken))
 
 

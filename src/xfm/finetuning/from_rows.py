@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.data.left_out import BAD_FILE
+from xfm.data.pictures import PICTURE_SUFFIXES
 from xfm.errors import UserError
 from xfm.finetuning.budget import Budget
 from xfm.finetuning.cross import FOLDS_FOLDER, cross_validate
@@ -178,7 +179,7 @@ def _train(run: Session, resume: bool) -> Trained:
 
 
 def check_folder(out: Path, resume: bool) -> None:
-    """Refuse a folder that holds results, a model, or a run that is not to be continued.
+    """Refuse a folder that holds results, a model, pictures, or a run that is not to be continued.
 
     Raises:
         UserError: it does; names a folder that is free.
@@ -191,3 +192,6 @@ def check_folder(out: Path, resume: bool) -> None:
         require_new(out)
     if found is not None and not (ours and resume):
         raise UserError(f"{out} holds {found.what}; choose another folder, such as --out {free}")
+    lying = out.iterdir() if found is None and out.is_dir() else ()
+    if any(path.suffix.lower() in PICTURE_SUFFIXES for path in lying):
+        raise UserError(f"{out} holds pictures; choose another folder, such as --out {free}")

@@ -118,6 +118,11 @@ class TakenCounts:
         left_out = len(taken.duplicates), len(taken.bad)
         return cls(taken.new, taken.replaced, taken.known, *left_out, taken.displaced, taken.clashing)
 
+    @property
+    def offered(self) -> int:
+        """How many pictures there were."""
+        return sum(asdict(self).values())
+
     def __add__(self, other: "TakenCounts") -> "TakenCounts":
         ours, theirs = asdict(self), asdict(other)
         return TakenCounts(**{name: count + theirs[name] for name, count in ours.items()})

@@ -159,6 +159,8 @@ def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name:
             answers = Answers(out, file, bad, by_name)
         try:
             yield answers
+            if not out.exists() or not os.path.samestat(os.fstat(file.fileno()), out.stat()):
+                raise UserError(f"{out} was removed or replaced while it was written: run the command again")
         finally:
             answers.flush()
             os.fsync(file.fileno())
