@@ -78,7 +78,7 @@ def test_batches_of_tokens_take_what_texts_of_that_length_take(base: Pretraining
     for rung, other in zip(found.ladder, base.ladder, strict=True):
         assert rung.memory.total == pytest.approx(other.memory.total), rung.name
         assert rung.flops == pytest.approx(other.flops), rung.name
-    accumulated = next(rung for rung in found.ladder if rung.name.endswith("gradient_accumulation_steps 4"))
+    accumulated = next(rung for rung in found.ladder if rung.name.endswith("accumulation 4"))
     assert accumulated.options[accumulated.options.index("--data.text.tokens") + 1] == str(2048 * 128)
     assert "--data.text.batch_size" not in accumulated.options
 
@@ -94,7 +94,7 @@ def test_a_larger_gpu_fits_earlier_and_a_small_one_never() -> None:
 
 def test_what_the_ladder_cannot_offer_is_said() -> None:
     found = plan(load_recipe("nano"), PlanConfig(gpus=2, gpu="l4"))
-    assert not any("fsdp" in rung.name or "gradient_accumulation_steps" in rung.name for rung in found.ladder)
+    assert not any("fsdp" in rung.name or "accumulation" in rung.name for rung in found.ladder)
     assert [note.split()[0] for note in found.notes] == ["phases", "fsdp"]
 
 
@@ -199,10 +199,7 @@ def test_what_a_small_recipe_computes_is_more_than_nothing(capsys: pytest.Captur
 def test_batches_that_do_not_divide_are_said_to_lose_samples() -> None:
     found = plan(load_recipe("base", ["--data.pair.batch_size", "1026"]), PlanConfig(gpus=1, gpu="h100"))
     said = [note for note in found.notes if "data.pair.batch_size" in note]
-    assert (
-        "with gradient_accumulation_steps 4 a step takes 1024 of 1026 (data.pair.batch_size is rounded down)"
-        in said
-    )
+    assert "with accumulation 4 a step takes 1024 of 1026 (data.pair.batch_size is rounded down)" in said
     assert len(said) == 3, "2 divides it; 4, 8, 16 do not"
 
 

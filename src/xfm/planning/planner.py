@@ -20,9 +20,9 @@ PARTS = (2, 4, 8, 16)
 HOUR = 3600.0
 _WORDS = {
     "strategy": "{}",
-    "activation_checkpointing": "activation_checkpointing {}",
+    "activation_checkpointing": "checkpointing {}",
     "sequential_sources": "by source",
-    "gradient_accumulation_steps": "gradient_accumulation_steps {}",
+    "gradient_accumulation_steps": "accumulation {}",
 }
 """Settings of the ladder's rungs, in words."""
 
@@ -238,4 +238,4 @@ def _rounded(recipe: Recipe, config: PlanConfig) -> Iterator[str]:
                     recipe.training.gradient_accumulation_steps * parts,
                 )
                 lost = f"a step takes {taken} of {whole} ({setting} is rounded down)"
-                yield f"with gradient_accumulation_steps {accumulation} {lost}"
+                yield f"with accumulation {accumulation} {lost}"
