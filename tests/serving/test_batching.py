@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -81,6 +82,24 @@ def test_lanes_are_not_mixed_and_the_oldest_comes_first() -> None:
         others = [asyncio.create_task(ask(batcher, computer, n, lane="ab"[n % 2])) for n in range(2, 8)]
         await asyncio.gather(first, *others)
         assert computer.batches == [[1], [2, 4, 6], [3, 5, 7]]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_requests_take_turns() -> None:
+    """One of many items is computed a batch at a time, and who comes later waits for no more than two."""
+
+    async def run() -> None:
+        batcher, computer = await started(), Computer(0.02)
+        many = asyncio.create_task(ask(batcher, computer, *range(100, 120)))
+        await asyncio.sleep(0.03)
+        few = [asyncio.create_task(ask(batcher, computer, n, lane="ab"[n])) for n in range(2)]
+        await asyncio.gather(many, *few)
+        firsts = [batch[0] for batch in computer.batches]
+        assert firsts.index(0) <= 3
+        assert firsts.index(1) <= 4
+        assert sum(map(len, computer.batches)) == 22
         await batcher.close()
 
     asyncio.run(run())
@@ -253,8 +272,13 @@ def test_who_would_wait_longer_than_may_be_is_refused_though_few_wait() -> None:
         some = [asyncio.create_task(ask(batcher, quick, n, lane="quick")) for n in range(40)]
         await asyncio.sleep(0)
         batcher.check_room(1)
-        with batcher.expecting("slow", 4), pytest.raises(Full):  # nothing of it waits yet
+        with batcher.expecting("slow", 4):  # of which one item has its turn before a newer request
             batcher.check_room(1)
+        with ExitStack() as stack:
+            for _ in range(4):
+                stack.enter_context(batcher.expecting("slow"))  # nothing of it waits yet
+            with pytest.raises(Full):
+                batcher.check_room(1)
         batcher.check_room(1)
         await asyncio.gather(*some)
         await batcher.close()

@@ -1,7 +1,7 @@
 """Requests of many clients, answered together: lanes of like items, one thread that computes.
 
 What arrives while a batch is computed makes up the next one: nobody waits for a timer, and the busier the
-server is, the larger batches become.
+server is, the larger batches become. Requests take turns, a batch each: one of many items holds up nobody.
 """
 
 import asyncio
@@ -50,13 +50,20 @@ class Closed(Exception):
 
 
 @dataclass(eq=False)
+class _Request:
+    """Whose items wait; `since` is when it came, or had its last turn."""
+
+    since: float
+
+
+@dataclass(eq=False)
 class _Job:
     """An item that waits, and where its answer is awaited."""
 
     item: Any
     length: int
     answer: asyncio.Future[Any]
-    since: float
+    request: _Request
 
 
 @dataclass(eq=False)
@@ -124,7 +131,8 @@ class Batcher:
         """
         if self._closed:
             raise Closed
-        wait, before = self._forecast.seconds(), self._forecast.items
+        turns = self._batch * max(1, math.ceil(items / self._batch))
+        wait, before = self._forecast.seconds(turns), self._forecast.items
         if before and (before + items > self._room or wait > self._patience):
             raise Full(max(1.0, wait))
 
@@ -133,7 +141,8 @@ class Batcher:
         """Count items in the forecast that come when what they need is read or looked up."""
         self._forecast.add(work, items)
         try:
-            yield
+            with self._forecast.request(work):
+                yield
         finally:
             self._forecast.add(work, -items)
             self._arrived.set()  # the worker may be waiting for these alone
@@ -170,16 +179,17 @@ class Batcher:
             return []
         loop = asyncio.get_running_loop()
         place = self._lanes.setdefault(lane, _Queue(compute))
-        began = time.perf_counter() if since is None else since
+        request = _Request(time.perf_counter() if since is None else since)
         jobs = [
-            _Job(item, length, loop.create_future(), began)
+            _Job(item, length, loop.create_future(), request)
             for item, length in zip(items, lengths, strict=True)
         ]
         place.waiting.extend(jobs)
         self._forecast.add(lane.work, len(jobs))
         self._arrived.set()
         try:
-            return list(await asyncio.gather(*(job.answer for job in jobs)))
+            with self._forecast.request(lane.work):
+                return list(await asyncio.gather(*(job.answer for job in jobs)))
         finally:
             for job in jobs:
                 if not job.answer.done():
@@ -204,17 +214,18 @@ class Batcher:
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            # The lane whose first item has waited longest.
-            lane = min(self._lanes, key=lambda name: min(job.since for job in self._lanes[name].waiting))
+            # The lane of whoever came, or had a turn, longest ago.
+            lane = min(self._lanes, key=lambda name: min(map(_since, self._lanes[name].waiting)))
             compute, jobs = self._next(lane)
             await self._compute(lane, compute, jobs)
 
     def _next(self, lane: Lane) -> tuple[Compute, list[_Job]]:
         """A batch of a lane: the first item, and those nearest to its length."""
         place = self._lanes[lane]
-        first = min(place.waiting, key=lambda job: job.since)
-        place.waiting.sort(key=lambda job: (job is not first, abs(job.length - first.length), job.since))
+        first = min(place.waiting, key=_since)
+        place.waiting.sort(key=lambda job: (job is not first, abs(job.length - first.length), _since(job)))
         jobs, place.waiting = place.waiting[: self._batch], place.waiting[self._batch :]
+        first.request.since = time.perf_counter()
         self._forecast.add(lane.work, -len(jobs))
         if not place.waiting:
             del self._lanes[lane]
@@ -234,6 +245,10 @@ class Batcher:
                 job.answer.set_exception(result.error)
             else:
                 job.answer.set_result(result)
+
+
+def _since(job: _Job) -> float:
+    return job.request.since
 
 
 @dataclass(frozen=True)

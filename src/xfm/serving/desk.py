@@ -3,10 +3,12 @@
 import asyncio
 import itertools
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -17,6 +19,7 @@ from xfm.data.pictures import PictureError, picture_size
 from xfm.errors import UserError
 from xfm.index.searching import Searcher
 from xfm.index.store import StoreError
+from xfm.inference.classifiers import ZeroShotImageClassification
 from xfm.inference.items import Item
 from xfm.inference.picture_inputs import Picture
 from xfm.serving.batching import Batcher, Compute, Lane
@@ -97,22 +100,44 @@ class Desk:
         check_options(task, chosen, self.config.characters)
         with self.batcher.expecting(task, len(given)):
             read = await self._items(served, task, given)
+            ready = await self._ready(served, task, chosen)
         good = {place: item for place, item in enumerate(read) if isinstance(item, Item)}
         found: list[Any] = [one if isinstance(one, UserError) else None for one in read]
         if good:
             # What can be computed together: the same task of the same model with the same options.
             lane = Lane(task, id(served), json.dumps(asdict(chosen), sort_keys=True, default=str))
             lengths = [_length(item) for item in good.values()]
-            compute = served.compute(task, chosen)
+            compute = served.compute(task, chosen, ready)
             answers = await self.batcher.answers(lane, compute, list(good.values()), lengths)
             for place, answer in zip(good, answers, strict=True):
                 found[place] = answer
         return found
 
-    async def compute(self, name: str, work: Callable[[], Any]) -> Any:
-        """Work that needs a model and is no item of a batch, in turn with the batches, one at a time."""
+    async def _ready(self, served: Served, task: str, options: Any) -> Any:
+        """Vectors of classes that are more than a batch, in turn with batches of others."""
+        pipe, size = served.pipeline(task), self.config.batch
+        if not isinstance(pipe, ZeroShotImageClassification):
+            return None
+        said = await self.in_thread(lambda: pipe.sentences(options))
+        if len(said) <= size:
+            return None
+        parts = [said[start : start + size] for start in range(0, len(said), size)]
+        vectors = [
+            await self.compute(f"{task}: labels", partial(pipe.encode, part), time.perf_counter())
+            for part in parts
+        ]
+        return pipe.named(options, vectors)
+
+    async def compute(self, name: str, work: Callable[[], Any], since: float | None = None) -> Any:
+        """Work that needs a model and is no item of a batch, in turn with the batches, one at a time.
+
+        Args:
+            name: in the measures.
+            work: what is done.
+            since: see `together`.
+        """
         alone = Lane(name, how=next(self._numbers))
-        return await self.together(alone, lambda jobs: [job() for job in jobs], work, 0)
+        return await self.together(alone, lambda jobs: [job() for job in jobs], work, 0, since)
 
     async def together(
         self, lane: Lane, compute: Compute, item: Any, length: int, since: float | None = None

@@ -1,5 +1,6 @@
 """How long what waits will probably take: what each kind of work has cost lately, times its items."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -38,7 +39,8 @@ class Forecast:
 
     def __init__(self, observe: Callable[[str, int, float], None] = lambda *_: None) -> None:
         self._observe = observe
-        self._waiting, self._costs, self._all = Counter[str](), dict[str, _Cost](), _Cost()
+        self._waiting, self._requests = Counter[str](), Counter[str]()
+        self._costs, self._all = dict[str, _Cost](), _Cost()
         self._ends = 0.0  # when the batch that is being computed probably does
 
     def add(self, work: str, items: int) -> None:
@@ -52,10 +54,20 @@ class Forecast:
         """How many wait."""
         return sum(self._waiting.values())
 
-    def seconds(self) -> float:
-        """Until everything that waits now will probably be computed."""
+    @contextmanager
+    def request(self, work: str) -> Iterator[None]:
+        """Count a request whose items wait."""
+        self._requests[work] += 1
+        try:
+            yield
+        finally:
+            self._requests[work] -= 1
+
+    def seconds(self, turn: float = math.inf) -> float:
+        """Until everything that waits now will probably be computed, of each request `turn` items at most."""
         running = max(0.0, self._ends - time.perf_counter())
-        return running + sum(self._cost(work) * items for work, items in self._waiting.items())
+        first = {work: min(n, turn * max(1, self._requests[work])) for work, n in self._waiting.items()}
+        return running + sum(self._cost(work) * items for work, items in first.items())
 
     @contextmanager
     def computing(self, work: str, items: int) -> Iterator[None]:
