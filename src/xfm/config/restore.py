@@ -1,6 +1,6 @@
 """Configurations from plain values: the inverse of `to_plain`."""
 
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from types import UnionType
@@ -41,6 +41,9 @@ def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
                 f"{path}: unknown field {prefix}{excerpt(unknown[0])}; the model is of another version of "
                 "xfm, upgrade or save it again"
             )
+        needed = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+        if missing := [one for one in needed if one not in values]:
+            raise UserError(f"{path}: the field {prefix}{missing[0]} is missing; copy the file again")
         arguments = {key: from_plain(known[key], value, path, prefix + key) for key, value in values.items()}
         try:
             return kind(**arguments)

@@ -136,18 +136,19 @@ class Tokenizer:
             UserError: when the file is missing or is not a tokenizer.
         """
         path = Path(path)
-        if not path.is_file():
-            raise UserError(f"{path}: no such tokenizer file; give the path of a tokenizer.json.")
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise UserError(f"{path} has {size} bytes, more than the limit of {MAX_BYTES}; copy it again.")
         try:
             backend = parse_tokenizer(read_text(path, MAX_BYTES))
             backend.encode("")
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such tokenizer file; give the path of a tokenizer.json.") from None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror}); copy it again.") from error
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # the Rust side raises bare Exception; its panics are not even that
+            what = str(error).partition("; use sys.")[0]
             raise UserError(
-                f"{path}: not a tokenizer.json ({error}); write it again or restore it."
+                f"{path}: not a tokenizer.json ({what}); write it again or restore it."
             ) from error
         return cls(backend, str(path))
 
