@@ -23,6 +23,7 @@ import torch
 from tests.evaluation.tiny import COLOURS
 from tests.inference.models import TASKS, save, tuned
 from tests.refusals import expect_refusal
+from tests.serving.attacks import flat_png
 from tests.serving.client import shown
 from tests.serving.conftest import Running, png
 from xfm.config.labels import LabelKind
@@ -322,6 +323,44 @@ def test_bounds(serving: Start) -> None:
     assert ask(running.address, "/nothing")[0] == 404
     assert ask(running.address, "/v1/embeddings")[0] == 405
     assert ask(running.address, "/health")[0] == 200
+
+
+LARGE = (
+    "input 0: the bytes of the picture: the picture has 9000 x 9000 pixels, more than the limit of 64000000: "
+    "shrink it"
+)
+CUT = "input 0: the picture's file ends early: 40% of its rows are there: send all of it"
+PAIR = [{"image": shown(png(jitter=number)), "text": "a"} for number in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("route", "told", "status", "said"),
+    [
+        ("/v1/embeddings", b"", 422, "the body is missing: send a JSON object, see /openapi.json"),
+        ("/v1/embeddings", b"{'a'", 422, "the body is no JSON: Expecting property name"),
+        ("/v1/embeddings", b"\xff{", 400, "the body is no JSON in UTF-8"),
+        ("/v1/embeddings", b'{"input": ' + b"1" * 5000 + b"}", 400, "the body is no JSON in UTF-8"),
+        ("/v1/embeddings", {}, 422, "input: Field required"),
+        ("/nothing", {}, 404, "/nothing is no route of this server: see /docs"),
+        ("/health", {}, 405, "/health is not asked by POST: see /docs"),
+        ("/", {}, 404, "/ is no route of this server: see /docs"),
+        ("/v1/embeddings", {"input": shown(flat_png(9000, 9000))}, 422, LARGE),
+        ("/v1/embeddings", {"input": shown(flat_png(100, 100, 40))}, 422, CUT),
+        ("/v1/tasks/grounding", {"input": PAIR}, 422, "the pictures of a request may have 1000 pixels"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_is_said(serving: Start, route: str, told: Any, status: int, said: str) -> None:
+    found = ask(serving(pixels=1000 if "tasks" in route else 64_000_000).address, route, told)
+    assert (found[0], found[1]["error"]["message"][: len(said)]) == (status, said)
+    assert not any(word in found[1]["error"]["message"] for word in ("set_int", "XFM_MAX"))
+
+
+def test_every_route_that_is_read_is_asked_for_its_head_too(serving: Start) -> None:
+    connection = http.client.HTTPConnection(urlsplit(serving().address).netloc, timeout=30)
+    for route, status in (("/health", 200), ("/", 307), ("/nothing", 404)):
+        connection.request("HEAD", route)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (status, b"")
 
 
 @pytest.mark.parametrize(

@@ -148,11 +148,12 @@ async def _explained(request: Request, error: Exception) -> Response:
             return problem(422, str(error), "invalid_input")
         case RequestValidationError():
             return problem(422, _said(error), "invalid_request")
-        case HTTPException() if request.url.path == "/":  # where no page has it, as that of `xfm demo` does
-            return RedirectResponse("/docs")
+        case HTTPException(status_code=404) if (request.method, request.url.path) == ("GET", "/"):
+            return RedirectResponse("/docs")  # where no page has it, as that of `xfm demo` does
         case HTTPException():
-            code = {400: "invalid_request", 405: "wrong_method"}.get(error.status_code, "not_found")
-            return problem(error.status_code, str(error.detail), code, dict(error.headers or {}))
+            code, message = _WRONG.get(error.status_code, ("not_found", "{detail}"))
+            asked = {"method": request.method, "path": excerpt(request.url.path), "detail": error.detail}
+            return problem(error.status_code, message.format(**asked), code, dict(error.headers or {}))
         case Full():
             return problem(429, *BUSY, {"retry-after": str(math.ceil(error.seconds))})
         case Closed():
@@ -161,8 +162,23 @@ async def _explained(request: Request, error: Exception) -> Response:
     return problem(500, "the server failed at this request", "internal")
 
 
+_WRONG = {
+    400: (
+        "invalid_request",
+        "the body is no JSON in UTF-8, nested too deep, or has a number that is too long",
+    ),
+    404: ("not_found", "{path} is no route of this server: see /docs"),
+    405: ("wrong_method", "{path} is not asked by {method}: see /docs"),
+}
+"""Codes and messages of what is refused before a route is reached."""
+
+
 def _said(error: RequestValidationError) -> str:
     first: Any = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return f"the body is no JSON: {first['ctx']['error']} (character {first['loc'][-1]})"
+    if first["loc"] == ("body",) and first["type"] == "missing":
+        return "the body is missing: send a JSON object, see /openapi.json"
     where = ".".join(excerpt(str(part)) for part in first["loc"] if part != "body")
     if first["type"] == "extra_forbidden":
         return f"{where} is no field of this request: leave it out, or see /openapi.json for its name"

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from xfm.config.pipelines import UrlRules
 from xfm.config.serving import ServeConfig
 from xfm.data.fetch import fetch
-from xfm.data.pictures import PictureError, picture_size
+from xfm.data.pictures import LIMIT_VARIABLE, PictureError, picture_size
 from xfm.errors import UserError
 from xfm.index.searching import Searcher
 from xfm.index.store import StoreError
@@ -190,15 +190,19 @@ class Desk:
     async def _pictures(self, read: Read, sent: Sequence[Sent]) -> dict[Sent, Picture | UserError]:
         loop, left = asyncio.get_running_loop(), Pixels(self.config.pixels)
         distinct, share = list(dict.fromkeys(sent)), asyncio.Semaphore(_SHARE)
+        inside = [one for one in distinct if is_data(one.value)]
+        # Before one of them is decoded; what is fetched is counted as it comes.
+        opened = await self.in_thread(lambda: {one: _opened(one, left) for one in inside})
 
         async def one(which: Sent) -> Picture | UserError:
             try:
-                data: Any = which
-                if not is_data(which.value):
+                if which in opened:
+                    return await loop.run_in_executor(self._readers, _picture, read, opened[which])
+                async with share:
                     threads = self._fetchers[host_of(which.value)]
-                    async with share:
-                        data = await loop.run_in_executor(threads, fetch, which.value, self._urls)
-                return await loop.run_in_executor(self._readers, _picture, read, data, left)
+                    data = await loop.run_in_executor(threads, fetch, which.value, self._urls)
+                _count(data, left)
+                return await loop.run_in_executor(self._readers, _picture, read, data)
             except UserError as error:
                 return error
 
@@ -218,11 +222,30 @@ class Desk:
         return await self.light(size, items)
 
 
-def _picture(read: Read, data: bytes | Sent, left: Pixels) -> Picture:
-    data = decoded(data) if isinstance(data, Sent) else data
+def _opened(sent: Sent, left: Pixels) -> bytes | UserError:
+    try:
+        data = decoded(sent)
+    except UserError as error:
+        return error
+    _count(data, left)
+    return data
+
+
+def _count(data: bytes, left: Pixels) -> None:
     with suppress(PictureError):  # the reader says what is wrong with it
         left.take(*picture_size(data))
-    return read(data)
+
+
+def _picture(read: Read, data: bytes | UserError) -> Picture:
+    if isinstance(data, UserError):
+        raise data
+    try:
+        picture = read(data)
+    except UserError as error:  # limits of the server are nothing that its clients could lift
+        raise UserError(str(error).partition(f", or set {LIMIT_VARIABLE}")[0]) from None
+    if picture.flaw is not None:
+        raise UserError(f"{picture.flaw}: send all of it")
+    return picture
 
 
 def _attempt(
