@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -155,7 +154,7 @@ async def _explained(request: Request, error: Exception) -> Response:
             asked = {"method": request.method, "path": excerpt(request.url.path), "detail": error.detail}
             return problem(error.status_code, message.format(**asked), code, dict(error.headers or {}))
         case Full():
-            return problem(429, *BUSY, {"retry-after": str(math.ceil(error.seconds))})
+            return problem(429, *BUSY, {"retry-after": "1"})
         case Closed():
             return problem(503, "the server is shutting down", "closing", {"retry-after": "5"})
     LOG.error("%s failed", printable(request.url.path), exc_info=error)

@@ -50,7 +50,7 @@ class Desk:
         self.models, self.config = models, config
         hosts = frozenset(host.lower() for host in config.fetch_from)
         self.inputs, self._urls = Inputs(hosts), UrlRules(hosts=tuple(sorted(hosts)))
-        self.batcher = Batcher(config.batch, config.room, observe, config.patience)
+        self.batcher = Batcher(config.batch, config.room, observe)
         self._readers = ThreadPoolExecutor(config.workers, thread_name_prefix="reading")
         self._numbers = itertools.count()
         self._fetchers = {host: ThreadPoolExecutor(_FETCHERS, f"fetching from {host}") for host in hosts}
@@ -98,7 +98,7 @@ class Desk:
             self.check_count(len(given))
         chosen = served.pipeline(task).options(options or {})
         check_options(task, chosen, self.config.characters)
-        with self.batcher.expecting(task, len(given)):
+        with self.batcher.expecting(len(given)):
             read = await self._items(served, task, given)
             ready = await self._ready(served, task, chosen)
         good = {place: item for place, item in enumerate(read) if isinstance(item, Item)}

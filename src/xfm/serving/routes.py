@@ -181,7 +181,7 @@ def _add_search(router: APIRouter, desk: Desk, searches: Searches) -> None:
         options = SearchOptions(asked.top_k, asked.rerank, asked.least, asked.where)
         ask, match = Lane("search: ask", id(searcher)), Lane("search: match", id(searcher))
         began, image = time.perf_counter(), None
-        with desk.batcher.expecting(match.work):
+        with desk.batcher.expecting():
             if asked.image is not None:
                 given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
                 image = await desk.picture(searcher.read, desk.inputs.picture(given))
