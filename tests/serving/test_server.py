@@ -213,7 +213,7 @@ def test_searches_of_many_clients_are_computed_together(
     running = serving(index=collection)
     texts = [f"a {colour} square {'left ' * number}".strip() for number in range(6) for colour in COLOURS]
     alone = [running.client().search(text) for text in texts]
-    searcher, waiting = running.server.searches.of(None), lambda: running.server.desk.batcher.waiting
+    searcher, waiting = running.server.searches.of(None), lambda: running.server.dispatcher.batcher.waiting
     queries, shortlist, answers = searcher.queries, searcher.shortlist, searcher.answers
     asked, answered = list[int](), list[int]()
 
@@ -409,7 +409,7 @@ def test_slow_addresses_starve_nobody(serving: Start) -> None:
         def log_message(self, *_: Any) -> None: ...
 
     running, pictures = serving(fetch_from=["127.0.0.1"]), ThreadingHTTPServer(("127.0.0.1", 0), Pictures)
-    running.server.desk._urls = UrlRules(seconds=100, private=True)
+    running.server.dispatcher._urls = UrlRules(seconds=100, private=True)
     threading.Thread(target=pictures.serve_forever, daemon=True).start()
     place = f"http://127.0.0.1:{pictures.server_port}"
 
@@ -477,7 +477,7 @@ def test_what_takes_too_long_and_who_leaves_free_their_places(serving: Start, mo
         )
         time.sleep(0.2)
     time.sleep(0.2)
-    assert running.server.desk.batcher.waiting == 0
+    assert running.server.dispatcher.batcher.waiting == 0
     release.set()
     assert ask(running.address, "/v1/embeddings", {"input": "last"})[0] == 200
     assert computed in (
@@ -501,7 +501,7 @@ def test_an_error_of_ours_tells_nothing(serving: Start, monkeypatch) -> None:
 
 def test_a_server_whose_worker_is_gone_says_so(serving: Start) -> None:
     running = serving()
-    batcher = running.server.desk.batcher
+    batcher = running.server.dispatcher.batcher
     assert ask(running.address, "/health")[:2] == (200, {"status": "ok"})
     batcher._worker.get_loop().call_soon_threadsafe(batcher._worker.cancel)
     while batcher.alive:

@@ -16,14 +16,14 @@ from xfm.config.serving import ServeConfig
 from xfm.errors import UserError, excerpt, printable
 from xfm.index.store import StoreError
 from xfm.serving.batching import Closed, Full
-from xfm.serving.desk import Desk
-from xfm.serving.guards import BUSY, App, Guard
-from xfm.serving.measures import Measures
+from xfm.serving.dispatcher import Dispatcher
+from xfm.serving.metrics import Metrics
+from xfm.serving.middleware import BUSY, App, Guard
 from xfm.serving.models import Models, UnknownModel
-from xfm.serving.replies import description, errors, problem, reply
+from xfm.serving.responses import description, errors, problem, reply
 from xfm.serving.routes import routes
+from xfm.serving.schemas import Health, Readiness
 from xfm.serving.searches import Searches
-from xfm.serving.shapes import Health, Readiness
 
 LOG = logging.getLogger("xfm.serving")
 _LOOK_SECONDS = 1.0
@@ -44,8 +44,8 @@ class Server:
         self, models: Models, searches: Searches, config: ServeConfig, keys: Sequence[str] = ()
     ) -> None:
         self.models, self.searches, self.config = models, searches, config
-        self.measures = Measures(lambda: self.desk.batcher.waiting)
-        self.desk = Desk(models, config, self.measures.batch)
+        self.metrics = Metrics(lambda: self.dispatcher.batcher.waiting)
+        self.dispatcher = Dispatcher(models, config, self.metrics.batch)
         self.ready, self._reloading = False, asyncio.Lock()
         self.app = FastAPI(
             title="xfm",
@@ -57,19 +57,19 @@ class Server:
             redirect_slashes=False,  # the address would be made of what the request says of the host
             responses=errors(),
         )
-        self.app.include_router(routes(self.desk, searches))
+        self.app.include_router(routes(self.dispatcher, searches))
         self._add_watching()
         for kind in (UserError, RequestValidationError, HTTPException, Full, Closed, Exception):
             self.app.add_exception_handler(kind, _explained)
-        self.guarded: App = Guard(self.app, config, keys, self.measures)
+        self.guarded: App = Guard(self.app, config, keys, self.metrics)
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        self.desk.batcher.start()
+        self.dispatcher.batcher.start()
         self.ready = True
         yield
         self.ready = False
-        await self.desk.close()
+        await self.dispatcher.close()
         self.searches.close()
 
     def _add_watching(self) -> None:
@@ -78,7 +78,7 @@ class Server:
         @app.get("/health", tags=["watching"], response_model=Health, responses=errors(503))
         async def health() -> Response:
             """That the process lives, and computes what it is asked."""
-            if not self.desk.batcher.alive:
+            if not self.dispatcher.batcher.alive:
                 return problem(503, "nothing is computed any more: start the server again", "broken")
             return reply({"status": "ok"})
 
@@ -90,13 +90,13 @@ class Server:
         )
         async def ready() -> Response:
             """Whether requests are taken, and what there is to ask."""
-            ready = self.ready and self.desk.batcher.alive
+            ready = self.ready and self.dispatcher.batcher.alive
             told = {"ready": ready, "models": [one.name for one in self.models]}
             names = self.searches.names
             found = await asyncio.gather(*map(self._look, names), return_exceptions=True)
             gone = [name for name, error in zip(names, found, strict=True) if error is not None]
             told |= {"collections": [name for name in names if name not in gone], "unavailable": gone}
-            told |= {"waiting": self.desk.batcher.waiting}
+            told |= {"waiting": self.dispatcher.batcher.waiting}
             return reply(told, 200 if ready else 503)
 
         @app.get("/docs", include_in_schema=False)
@@ -107,12 +107,12 @@ class Server:
         @app.get("/metrics", tags=["watching"], response_class=PlainTextResponse)
         async def metrics() -> Response:
             """Counts and times, for Prometheus."""
-            return Response(self.measures.text(), media_type="text/plain; version=0.0.4")
+            return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def _look(self, name: str) -> None:
         """Whether a collection answers; what is wrong is raised."""
         searcher = self.searches.of(name)
-        await self.desk.look_up(searcher, searcher.check, _LOOK_SECONDS)
+        await self.dispatcher.look_up(searcher, searcher.check, _LOOK_SECONDS)
 
     async def reload(self) -> None:
         """Load the models again, and go over to them; requests that run are answered by the old ones."""

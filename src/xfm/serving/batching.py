@@ -20,7 +20,7 @@ class Lane(NamedTuple):
     """What can be computed together.
 
     Attributes:
-        work: its name in the measures; items of one work cost alike.
+        work: its name in the metrics; items of one work cost alike.
         of: the model or the collection.
         how: the options.
     """

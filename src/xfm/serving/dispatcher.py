@@ -23,8 +23,8 @@ from xfm.inference.classifiers import ZeroShotImageClassification
 from xfm.inference.items import Item
 from xfm.inference.picture_inputs import Picture
 from xfm.serving.batching import Batcher, Compute, Lane
-from xfm.serving.bounds import Pixels, check_options, check_texts
 from xfm.serving.inputs import Inputs, Sent, decoded, host_of, is_data, sent_in, with_pictures
+from xfm.serving.limits import Pixels, check_options, check_texts
 from xfm.serving.models import Models, Served
 
 PICTURE_LENGTH = 64
@@ -37,7 +37,7 @@ Read = Callable[[bytes], Picture]
 Kind = TypeVar("Kind")
 
 
-class Desk:
+class Dispatcher:
     """Takes inputs of requests and gives their answers.
 
     Args:
@@ -132,7 +132,7 @@ class Desk:
         """Work that needs a model and is no item of a batch, in turn with the batches, one at a time.
 
         Args:
-            name: in the measures.
+            name: in the metrics.
             work: what is done.
             since: see `together`.
         """
