@@ -180,6 +180,7 @@ COMMANDS = {
         Command("reproduce", "run the benchmarks of the paper"),
         Command("convert", "read a published checkpoint"),
         Command("export", "write a model for other runtimes, or a published checkpoint"),
+        Command("bench", "choose the fastest way to run a model here"),
         Command("completion", "complete words at Tab, for a shell", shows=lambda _: True),
         Command("info", "describe a model, checkpoint, run or recipe", shows=lambda _: True),
     )

@@ -5,17 +5,20 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
+import platform
 import signal
 import sys
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import FrameType
 
 from xfm.errors import UserError
 
 _PR_SET_PDEATHSIG = 1
+_CPUINFO = Path("/proc/cpuinfo")
 _undisturbed = threading.Lock()
 _helpers: "weakref.WeakSet[BaseProcess]" = weakref.WeakSet()
 
@@ -23,6 +26,20 @@ _helpers: "weakref.WeakSet[BaseProcess]" = weakref.WeakSet()
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The name of the processor, with family and model: virtual machines say "AMD EPYC" of any year."""
+    try:
+        first = _CPUINFO.read_text(errors="replace").partition("\n\n")[0]
+    except OSError:
+        first = ""
+    lines = (line.partition(":") for line in first.splitlines())
+    found = {name.strip(): value.strip() for name, _, value in lines}
+    name = found.get("model name") or platform.processor() or platform.machine()
+    keys = {"family": "cpu family", "model": "model"}
+    numbers = [f"{word} {found[key]}" for word, key in keys.items() if key in found]
+    return f"{name} ({', '.join(numbers)})" if numbers else name
 
 
 # ---------------------------------------------------------------- in the helper

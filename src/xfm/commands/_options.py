@@ -22,7 +22,9 @@ _SHARED: dict[str, tuple[str, Any]] = {
     "--quiet": ("no progress bars", False),
 }
 """What an option of several commands means, and its default."""
-PRECISION = "fp32, bf16, or auto: bf16 where it is faster; fp32 if not given"
+PRECISION = (
+    "fp32, bf16, or auto: bf16 where it is faster; if not given, fp32 or what xfm bench backends chose"
+)
 """Of the commands that use a model."""
 
 

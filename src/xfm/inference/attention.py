@@ -90,7 +90,8 @@ def maps_of(
     model, tokenizer = pretrained.model, pretrained.tokenizer
     if isinstance(model, RuntimeModel):
         raise UserError(
-            "maps of attention need gradients, which an exported model has none of: take the model folder"
+            "maps of attention need gradients, which an exported model has none of: take the model folder, "
+            "with --precision fp32 where xfm bench backends chose otherwise"
         )
     read = normalise_caption(text)
     if not read:

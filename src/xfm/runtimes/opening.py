@@ -1,4 +1,4 @@
-"""Exported models from their folders, run by the runtime of their graphs."""
+"""Models from folders, whoever runs them: torch, or the runtime of an exported model."""
 
 import os
 from dataclasses import replace
@@ -13,10 +13,11 @@ from xfm.config.task import TaskConfig
 from xfm.errors import UserError
 from xfm.files import read_json_object
 from xfm.modeling.checking import verify_here
-from xfm.modeling.folder import Pretrained
+from xfm.modeling.folder import Pretrained, load_model
 from xfm.modeling.libraries import explained
 from xfm.modeling.model_files import TASK
 from xfm.modeling.model_reading import read_belongings, read_config
+from xfm.modeling.named import model_folder
 from xfm.modeling.task_models import Answerer, Captioner, TaskModel, build_task_model
 from xfm.modeling.weights import read_tensors, without_weights
 from xfm.runtimes.backends import RUNTIMES
@@ -33,6 +34,21 @@ UNUSED_HERE = (DECODER, HEAD)
 def is_exported(folder: Path) -> bool:
     """Whether a folder holds an exported model."""
     return (folder / MANIFEST).is_file()
+
+
+def open_model(reference: Path | str, half: bool = False) -> Pretrained:
+    """A model folder, or an exported one, compared with its self-check.
+
+    Args:
+        reference: a folder, a run, or the name of a model of the package.
+        half: let the runtime of an exported model compute in bfloat16; torch has its own way to.
+
+    Raises:
+        UserError: a file is missing, damaged or of another model, or the model is not what it was when it
+            was saved.
+    """
+    folder = model_folder(reference)
+    return open_exported(folder, half=half) if is_exported(folder) else load_model(folder)
 
 
 def read_manifest(folder: Path) -> Manifest:
