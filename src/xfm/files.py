@@ -126,7 +126,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}); copy it again") from error
+        what = str(error).partition("; use sys.")[0]  # advice for programs, of numbers of 5,000 digits
+        raise UserError(f"{path} is not valid JSON ({what}); copy it again") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} must hold a JSON object; copy it again")
     level: list[Any] = [value]

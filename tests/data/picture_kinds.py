@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps
 from pillow_heif import HeifImageFile, register_heif_opener
 
+from xfm.data.picture_pieces import png_chunks
+
 WIDTH, HEIGHT = 60, 40
 CUT = "header is broken|does not decode"
 TURNS = {
@@ -257,6 +259,13 @@ def _cut() -> dict[str, Kind]:
         shown = None if words else np.array(picture)
         found[f"cut at {place} %"] = Kind("a.jpg", data, shown, words, flaw, tolerance=np.inf)
     found["cut in its header"] = Kind("a.jpg", whole[:400], words=CUT)
+    for mode in ("RGB", "RGBA", "P", "L"):
+        data, shown = saved(picture.convert(mode), "PNG"), np.array(picture.convert(mode).convert("RGB"))
+        rows = zlib.decompress(b"".join(body for kind, body in png_chunks(data) if kind == b"IDAT"))
+        less = zlib.compress(rows[: len(rows) * 3 // 4])
+        chunks = [(kind, body) for kind, body in png_chunks(data) if kind != b"IDAT"]
+        cut = png(*chunks[:-1], (b"IDAT", less), chunks[-1])
+        found[f"png of missing rows, {mode}"] = Kind("a.png", cut, shown, "", "75% of its rows", np.inf)
     slow = saved(picture, "JPEG", progressive=True, quality=90)
     found["progressive, cut"] = Kind(
         "a.jpg", slow[: len(slow) * 7 // 10], np.array(picture), "", "ends early", 8

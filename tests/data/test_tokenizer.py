@@ -159,6 +159,18 @@ def test_a_book_in_one_cell_is_not_made_into_tokens(tokenizer):
     assert torch.equal(pairs.ids[:1], tokenizer.encode_pairs([words * 40], ["a cat"], 40).ids)
 
 
+@pytest.mark.parametrize("text", ["a red  cat, sits; ", "qwerty", " ", "\u0301a", "<mask> ", "a" + 700 * " "])
+@pytest.mark.parametrize("longest", [5, 40, 512])
+def test_the_beginning_of_a_text_gives_its_first_tokens(
+    tokenizer: Tokenizer, text: str, longest: int
+) -> None:
+    long = text * (60_000 // len(text))
+    with pytest.MonkeyPatch.context() as whole:
+        whole.setattr(Tokenizer, "_beginnings", lambda self, texts, _: list(texts))
+        expected = tokenizer.encode_lists([long, "a cat"], longest)
+    assert tokenizer.encode_lists([long, "a cat"], longest) == expected
+
+
 def test_tokens_are_counted_as_they_are_encoded() -> None:
     tokenizer = train_tokenizer(["a red square left of a blue square"] * 5, 300)
     texts = ["a red square", "", "blue " * 50]

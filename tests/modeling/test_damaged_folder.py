@@ -4,6 +4,7 @@ import functools
 import itertools
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,11 @@ def become_a_folder(path: Path) -> None:
     path.mkdir()
 
 
+def become_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 CUTS = {"empty": cut(0), "cut at 40 %": cut(0.4), "cut at 99 %": cut(0.99)}
 DAMAGE = {"missing": Path.unlink, "a folder": become_a_folder, **CUTS}
 OF_JSON = {
@@ -64,6 +70,26 @@ def test_a_damaged_file_is_named(tuned: Path, name: str, damage: str) -> None:
     (DAMAGE | OF_JSON)[damage](tuned / name)
     with expect_refusal(str(tuned / name)):
         load_model(tuned)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "words"),
+    [
+        ("calibration.json", holding(b"{}"), "the field "),
+        ("config.json", holding(b'{"temperature": ' + b"1" * 5000 + b"}"), "is not valid JSON"),
+        ("tokenizer.json", holding(b'{"temperature": ' + b"1" * 5000 + b"}"), "not a tokenizer.json"),
+        ("tokenizer.json", become_a_pipe, "it is a pipe or a device, not a file"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_to_a_user(
+    saved: Path, name: str, damage: Callable[[Path], object], words: str
+) -> None:
+    damage(saved / name)
+    with pytest.raises(UserError) as caught:
+        load_model(saved)
+    assert str(saved / name) in str(caught.value)
+    assert words in str(caught.value)
+    assert not any(word in str(caught.value) for word in ("set_int", "__init__", "no such"))
 
 
 def test_what_is_no_folder_of_a_model_is_named(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from xfm.index.opening import open_index
 from xfm.index.sources import FolderSupply
 from xfm.serving.app import Server
 from xfm.serving.models import Models
-from xfm.serving.running import listener
 from xfm.serving.searches import Searches
+from xfm.serving.server import listener
 
 
 class Running:

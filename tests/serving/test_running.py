@@ -16,7 +16,7 @@ def test_a_busy_port_is_a_sentence(verb: str) -> None:
         place = other.getsockname()
         ended = run([*XFM, verb, "small", "--port", str(place[1])], 600)
     assert ended.status == 2
-    (sentence,) = ended.said()
+    (sentence,) = [line for line in ended.err.splitlines() if line]
     assert f"127.0.0.1:{place[1]} cannot be listened at" in sentence
     assert "address already in use" in sentence
 

@@ -23,6 +23,7 @@ import torch
 from tests.evaluation.tiny import COLOURS
 from tests.inference.models import TASKS, save, tuned
 from tests.refusals import expect_refusal
+from tests.serving.attacks import flat_png
 from tests.serving.client import shown
 from tests.serving.conftest import Running, png
 from xfm.config.labels import LabelKind
@@ -212,7 +213,7 @@ def test_searches_of_many_clients_are_computed_together(
     running = serving(index=collection)
     texts = [f"a {colour} square {'left ' * number}".strip() for number in range(6) for colour in COLOURS]
     alone = [running.client().search(text) for text in texts]
-    searcher, waiting = running.server.searches.of(None), lambda: running.server.desk.batcher.waiting
+    searcher, waiting = running.server.searches.of(None), lambda: running.server.dispatcher.batcher.waiting
     queries, shortlist, answers = searcher.queries, searcher.shortlist, searcher.answers
     asked, answered = list[int](), list[int]()
 
@@ -324,6 +325,44 @@ def test_bounds(serving: Start) -> None:
     assert ask(running.address, "/health")[0] == 200
 
 
+LARGE = (
+    "input 0: the bytes of the picture: the picture has 9000 x 9000 pixels, more than the limit of 64000000: "
+    "shrink it"
+)
+CUT = "input 0: the picture's file ends early: 40% of its rows are there: send all of it"
+PAIR = [{"image": shown(png(jitter=number)), "text": "a"} for number in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("route", "told", "status", "said"),
+    [
+        ("/v1/embeddings", b"", 422, "the body is missing: send a JSON object, see /openapi.json"),
+        ("/v1/embeddings", b"{'a'", 422, "the body is no JSON: Expecting property name"),
+        ("/v1/embeddings", b"\xff{", 400, "the body is no JSON in UTF-8"),
+        ("/v1/embeddings", b'{"input": ' + b"1" * 5000 + b"}", 400, "the body is no JSON in UTF-8"),
+        ("/v1/embeddings", {}, 422, "input: Field required"),
+        ("/nothing", {}, 404, "/nothing is no route of this server: see /docs"),
+        ("/health", {}, 405, "/health is not asked by POST: see /docs"),
+        ("/", {}, 404, "/ is no route of this server: see /docs"),
+        ("/v1/embeddings", {"input": shown(flat_png(9000, 9000))}, 422, LARGE),
+        ("/v1/embeddings", {"input": shown(flat_png(100, 100, 40))}, 422, CUT),
+        ("/v1/tasks/grounding", {"input": PAIR}, 422, "the pictures of a request may have 1000 pixels"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_is_said(serving: Start, route: str, told: Any, status: int, said: str) -> None:
+    found = ask(serving(pixels=1000 if "tasks" in route else 64_000_000).address, route, told)
+    assert (found[0], found[1]["error"]["message"][: len(said)]) == (status, said)
+    assert not any(word in found[1]["error"]["message"] for word in ("set_int", "XFM_MAX"))
+
+
+def test_every_route_that_is_read_is_asked_for_its_head_too(serving: Start) -> None:
+    connection = http.client.HTTPConnection(urlsplit(serving().address).netloc, timeout=30)
+    for route, status in (("/health", 200), ("/", 307), ("/nothing", 404)):
+        connection.request("HEAD", route)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (status, b"")
+
+
 @pytest.mark.parametrize(
     ("route", "told"),
     [
@@ -370,7 +409,7 @@ def test_slow_addresses_starve_nobody(serving: Start) -> None:
         def log_message(self, *_: Any) -> None: ...
 
     running, pictures = serving(fetch_from=["127.0.0.1"]), ThreadingHTTPServer(("127.0.0.1", 0), Pictures)
-    running.server.desk._urls = UrlRules(seconds=100, private=True)
+    running.server.dispatcher._urls = UrlRules(seconds=100, private=True)
     threading.Thread(target=pictures.serve_forever, daemon=True).start()
     place = f"http://127.0.0.1:{pictures.server_port}"
 
@@ -438,7 +477,7 @@ def test_what_takes_too_long_and_who_leaves_free_their_places(serving: Start, mo
         )
         time.sleep(0.2)
     time.sleep(0.2)
-    assert running.server.desk.batcher.waiting == 0
+    assert running.server.dispatcher.batcher.waiting == 0
     release.set()
     assert ask(running.address, "/v1/embeddings", {"input": "last"})[0] == 200
     assert computed in (
@@ -462,7 +501,7 @@ def test_an_error_of_ours_tells_nothing(serving: Start, monkeypatch) -> None:
 
 def test_a_server_whose_worker_is_gone_says_so(serving: Start) -> None:
     running = serving()
-    batcher = running.server.desk.batcher
+    batcher = running.server.dispatcher.batcher
     assert ask(running.address, "/health")[:2] == (200, {"status": "ok"})
     batcher._worker.get_loop().call_soon_threadsafe(batcher._worker.cancel)
     while batcher.alive:

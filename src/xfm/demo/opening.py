@@ -21,7 +21,7 @@ from xfm.index.opening import open_index
 from xfm.modeling.folder import Pretrained
 from xfm.paths import home_path
 from xfm.serving.app import Server
-from xfm.serving.guards import Guard
+from xfm.serving.middleware import Guard
 from xfm.serving.models import Models, Served
 from xfm.serving.searches import Searches
 
@@ -82,7 +82,7 @@ def open_demo(
         told = about(models, sources.models, examples, lacking, gallery)
     server = Server(models, searches, config, keys)
     server.app.include_router(page_routes(told, examples))
-    guard = Guard(server.app, config, keys, server.measures, free_paths(examples), has_page=True)
+    guard = Guard(server.app, config, keys, server.metrics, free_paths(examples), has_page=True)
     server.guarded = PageHeaders(guard)
     return server
 

@@ -49,8 +49,10 @@ def prompt(template: str, name: str) -> str:
     own = _any_article(name)
     for after in rest:
         before = _any_article(text)
-        twice = max((n for n in range(1, len(own)) if before[-n:] == own[:n]), default=0)
-        text = re.sub(rf"(\S+\s+){{{twice}}}$", "", text) + name + after
+        most = min(len(own) - 1, len(before)) if text[-1:].isspace() else 0
+        if twice := max((n for n in range(1, most + 1) if before[-n:] == own[:n]), default=0):
+            text = text[: [word.start() for word in re.finditer(r"\S+", text)][-twice]]
+        text += name + after
     return text
 
 

@@ -86,10 +86,12 @@ class Served:
         """An input of a task, decoded and checked; raises UserError."""
         return self.pipeline(task).read(given, self.reader)
 
-    def compute(self, task: str, options: Any) -> Callable[[Sequence[Item]], Sequence[Any]]:
-        """Answers of a task to items that were read; what all of them need is made once a batch."""
+    def compute(
+        self, task: str, options: Any, ready: Any = None
+    ) -> Callable[[Sequence[Item]], Sequence[Any]]:
+        """Answers of a task to items that were read; what all need is made once a batch, or is `ready`."""
         pipe = self.pipeline(task)
-        return lambda items: pipe.answers(items, self.encoded, pipe.begin(options))
+        return lambda items: pipe.answers(items, self.encoded, ready or pipe.begin(options))
 
 
 class Models:

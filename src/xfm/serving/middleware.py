@@ -12,8 +12,8 @@ from starlette.types import ASGIApp as App
 from starlette.types import Message, Receive, Scope, Send
 
 from xfm.config.serving import ServeConfig
-from xfm.serving.measures import Measures
-from xfm.serving.replies import problem
+from xfm.serving.metrics import Metrics
+from xfm.serving.responses import problem
 
 OPEN = frozenset({"/health", "/ready"})
 """Routes that need no key: whoever watches a process has none."""
@@ -34,7 +34,7 @@ class Guard:
         app: what answers the others.
         config: the limits.
         keys: of clients; none asks nobody.
-        measures: counts every request.
+        metrics: counts every request.
         free: paths that need no key.
         has_page: whether there is a page of its own, which alone may ask in a browser, with a key too.
     """
@@ -44,11 +44,11 @@ class Guard:
         app: App,
         config: ServeConfig,
         keys: Sequence[str],
-        measures: Measures,
+        metrics: Metrics,
         free: frozenset[str] = OPEN,
         has_page: bool = False,
     ) -> None:
-        self._app, self._config, self._measures, self._free = app, config, measures, free
+        self._app, self._config, self._metrics, self._free = app, config, metrics, free
         self._has_page = has_page
         self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
         self._names = frozenset(name.lower() for name in ("localhost", config.host, *config.names))
@@ -59,6 +59,8 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # uvicorn leaves out the body
+            scope = {**scope, "method": "GET"}
         began, status = time.perf_counter(), [500]
 
         async def sending(message: Message) -> None:
@@ -72,8 +74,8 @@ class Guard:
             status[0] = 499  # as others count them; nothing is sent
         finally:
             route = getattr(scope.get("route"), "path", "none")  # as it is declared, so that there are few
-            self._measures.requests.labels(route, str(status[0])).inc()
-            self._measures.seconds.labels(route).observe(time.perf_counter() - began)
+            self._metrics.requests.labels(route, str(status[0])).inc()
+            self._metrics.seconds.labels(route).observe(time.perf_counter() - began)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         held = [0]  # bytes of this request

@@ -1,6 +1,7 @@
 """A server that runs until it is asked to stop, and loads its models again at SIGHUP."""
 
 import asyncio
+import logging
 import signal
 import socket
 import threading
@@ -72,9 +73,10 @@ class Listener(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen; raises OSError where that cannot be."""
+        logging.getLogger("uvicorn.error").addFilter(lambda record: not isinstance(record.msg, OSError))
         try:
             await super().startup(sockets)
-        except SystemExit as end:  # it was logged; in a task of asyncio it would be logged again
+        except SystemExit as end:  # in a task of asyncio it would be logged
             raise end.__context__ or end from None
         if self.started:
             # A name may stand for an address of each family: any of them will do.

@@ -3,25 +3,28 @@
 import asyncio
 import itertools
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from xfm.config.pipelines import UrlRules
 from xfm.config.serving import ServeConfig
 from xfm.data.fetch import fetch
-from xfm.data.pictures import PictureError, picture_size
+from xfm.data.pictures import LIMIT_VARIABLE, PictureError, picture_size
 from xfm.errors import UserError
 from xfm.index.searching import Searcher
 from xfm.index.store import StoreError
+from xfm.inference.classifiers import ZeroShotImageClassification
 from xfm.inference.items import Item
 from xfm.inference.picture_inputs import Picture
 from xfm.serving.batching import Batcher, Compute, Lane
-from xfm.serving.bounds import Pixels, check_options, check_texts
 from xfm.serving.inputs import Inputs, Sent, decoded, host_of, is_data, sent_in, with_pictures
+from xfm.serving.limits import Pixels, check_options, check_texts
 from xfm.serving.models import Models, Served
 
 PICTURE_LENGTH = 64
@@ -34,7 +37,7 @@ Read = Callable[[bytes], Picture]
 Kind = TypeVar("Kind")
 
 
-class Desk:
+class Dispatcher:
     """Takes inputs of requests and gives their answers.
 
     Args:
@@ -47,7 +50,7 @@ class Desk:
         self.models, self.config = models, config
         hosts = frozenset(host.lower() for host in config.fetch_from)
         self.inputs, self._urls = Inputs(hosts), UrlRules(hosts=tuple(sorted(hosts)))
-        self.batcher = Batcher(config.batch, config.room, observe, config.patience)
+        self.batcher = Batcher(config.batch, config.room, observe)
         self._readers = ThreadPoolExecutor(config.workers, thread_name_prefix="reading")
         self._numbers = itertools.count()
         self._fetchers = {host: ThreadPoolExecutor(_FETCHERS, f"fetching from {host}") for host in hosts}
@@ -95,24 +98,46 @@ class Desk:
             self.check_count(len(given))
         chosen = served.pipeline(task).options(options or {})
         check_options(task, chosen, self.config.characters)
-        with self.batcher.expecting(task, len(given)):
+        with self.batcher.expecting(len(given)):
             read = await self._items(served, task, given)
+            ready = await self._ready(served, task, chosen)
         good = {place: item for place, item in enumerate(read) if isinstance(item, Item)}
         found: list[Any] = [one if isinstance(one, UserError) else None for one in read]
         if good:
             # What can be computed together: the same task of the same model with the same options.
             lane = Lane(task, id(served), json.dumps(asdict(chosen), sort_keys=True, default=str))
             lengths = [_length(item) for item in good.values()]
-            compute = served.compute(task, chosen)
+            compute = served.compute(task, chosen, ready)
             answers = await self.batcher.answers(lane, compute, list(good.values()), lengths)
             for place, answer in zip(good, answers, strict=True):
                 found[place] = answer
         return found
 
-    async def compute(self, name: str, work: Callable[[], Any]) -> Any:
-        """Work that needs a model and is no item of a batch, in turn with the batches, one at a time."""
+    async def _ready(self, served: Served, task: str, options: Any) -> Any:
+        """Vectors of classes that are more than a batch, in turn with batches of others."""
+        pipe, size = served.pipeline(task), self.config.batch
+        if not isinstance(pipe, ZeroShotImageClassification):
+            return None
+        said = await self.in_thread(lambda: pipe.sentences(options))
+        if len(said) <= size:
+            return None
+        parts = [said[start : start + size] for start in range(0, len(said), size)]
+        vectors = [
+            await self.compute(f"{task}: labels", partial(pipe.encode, part), time.perf_counter())
+            for part in parts
+        ]
+        return pipe.named(options, vectors)
+
+    async def compute(self, name: str, work: Callable[[], Any], since: float | None = None) -> Any:
+        """Work that needs a model and is no item of a batch, in turn with the batches, one at a time.
+
+        Args:
+            name: in the metrics.
+            work: what is done.
+            since: see `together`.
+        """
         alone = Lane(name, how=next(self._numbers))
-        return await self.together(alone, lambda jobs: [job() for job in jobs], work, 0)
+        return await self.together(alone, lambda jobs: [job() for job in jobs], work, 0, since)
 
     async def together(
         self, lane: Lane, compute: Compute, item: Any, length: int, since: float | None = None
@@ -165,15 +190,19 @@ class Desk:
     async def _pictures(self, read: Read, sent: Sequence[Sent]) -> dict[Sent, Picture | UserError]:
         loop, left = asyncio.get_running_loop(), Pixels(self.config.pixels)
         distinct, share = list(dict.fromkeys(sent)), asyncio.Semaphore(_SHARE)
+        inside = [one for one in distinct if is_data(one.value)]
+        # Before one of them is decoded; what is fetched is counted as it comes.
+        opened = await self.in_thread(lambda: {one: _opened(one, left) for one in inside})
 
         async def one(which: Sent) -> Picture | UserError:
             try:
-                data: Any = which
-                if not is_data(which.value):
+                if which in opened:
+                    return await loop.run_in_executor(self._readers, _picture, read, opened[which])
+                async with share:
                     threads = self._fetchers[host_of(which.value)]
-                    async with share:
-                        data = await loop.run_in_executor(threads, fetch, which.value, self._urls)
-                return await loop.run_in_executor(self._readers, _picture, read, data, left)
+                    data = await loop.run_in_executor(threads, fetch, which.value, self._urls)
+                _count(data, left)
+                return await loop.run_in_executor(self._readers, _picture, read, data)
             except UserError as error:
                 return error
 
@@ -193,11 +222,30 @@ class Desk:
         return await self.light(size, items)
 
 
-def _picture(read: Read, data: bytes | Sent, left: Pixels) -> Picture:
-    data = decoded(data) if isinstance(data, Sent) else data
+def _opened(sent: Sent, left: Pixels) -> bytes | UserError:
+    try:
+        data = decoded(sent)
+    except UserError as error:
+        return error
+    _count(data, left)
+    return data
+
+
+def _count(data: bytes, left: Pixels) -> None:
     with suppress(PictureError):  # the reader says what is wrong with it
         left.take(*picture_size(data))
-    return read(data)
+
+
+def _picture(read: Read, data: bytes | UserError) -> Picture:
+    if isinstance(data, UserError):
+        raise data
+    try:
+        picture = read(data)
+    except UserError as error:  # limits of the server are nothing that its clients could lift
+        raise UserError(str(error).partition(f", or set {LIMIT_VARIABLE}")[0]) from None
+    if picture.flaw is not None:
+        raise UserError(f"{picture.flaw}: send all of it")
+    return picture
 
 
 def _attempt(

@@ -9,7 +9,7 @@ import orjson
 from fastapi.responses import Response
 
 from xfm.errors import printable
-from xfm.serving.shapes import ErrorAnswer
+from xfm.serving.schemas import ErrorAnswer
 
 _REASONS = {
     400: "The body is no JSON.",

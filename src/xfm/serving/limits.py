@@ -61,7 +61,8 @@ def check_options(task: str, options: Any, longest: int) -> None:
     """
     lists = {name: value for name, value in vars(options).items() if isinstance(value, list)}
     for name, value in lists.items():
-        check_texts({f"{name}.{place}": one for place, one in enumerate(value)}, longest)
+        if (size := sum(map(len, value))) > longest:
+            raise UserError(f"{name} has {size} characters together, and may have {longest}: cut it")
         if not all(map(is_text, value)):
             raise UserError(f"{name} holds what is not Unicode; mend it")
     if prod(max(1, len(value)) for value in lists.values()) > LISTED:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xfm.serving.bounds import TOP
+from xfm.serving.limits import TOP
 
 Given = str | dict[str, Any]
 """A text, a data URL, or an object with `text` or `image`."""
