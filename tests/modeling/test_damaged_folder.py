@@ -75,7 +75,7 @@ def test_a_damaged_file_is_named(tuned: Path, name: str, damage: str) -> None:
 @pytest.mark.parametrize(
     ("name", "damage", "words"),
     [
-        ("calibration.json", holding(b"{}"), "the field "),
+        ("calibration.json", holding(b"{}"), "slope is missing"),
         ("config.json", holding(b'{"temperature": ' + b"1" * 5000 + b"}"), "is not valid JSON"),
         ("tokenizer.json", holding(b'{"temperature": ' + b"1" * 5000 + b"}"), "not a tokenizer.json"),
         ("tokenizer.json", become_a_pipe, "it is a pipe or a device, not a file"),
@@ -105,9 +105,9 @@ def test_what_is_no_folder_of_a_model_is_named(tmp_path: Path) -> None:
     [
         ("config.json", {"vision.colour": 3}, "unknown field vision.colour"),
         ("config.json", {"decoder": {}}, "unknown field decoder"),
-        ("config.json", {"vision.width": "32"}, "vision.width cannot be '32'"),
-        ("config.json", {"language.depth": True}, "language.depth cannot be True"),
-        ("config.json", {"vision.positions": "rotary"}, "vision.positions cannot be 'rotary'"),
+        ("config.json", {"vision.width": "32"}, "vision.width is '32'"),
+        ("config.json", {"language.depth": True}, "language.depth is True"),
+        ("config.json", {"vision.positions": "rotary"}, "vision.positions: 'rotary' is none of"),
         ("config.json", {"vision.patch_size": 7}, "patch_size must divide"),
         ("config.json", {"vision.heads": 0}, "vision.heads is 0"),
         ("config.json", {"language.vocab_size": 10**13}, "language.vocab_size is 1"),
@@ -118,7 +118,7 @@ def test_what_is_no_folder_of_a_model_is_named(tmp_path: Path) -> None:
         ("config.json", {"temperature": 3}, "temperature must lie in"),
         ("config.json", {"model_type": "bert"}, "of the kind bert"),
         ("config.json", {"fusion": None}, "vision and fusion are there together"),
-        ("config.json", {"fusion": []}, "fusion must be an object"),
+        ("config.json", {"fusion": []}, "fusion must be a mapping"),
         ("preprocessing.json", {"colour": "grey"}, "colour"),
         ("preprocessing.json", {"mean": [0.5, 0.5]}, "mean"),
         ("preprocessing.json", {"std": [0.5, "0.5", 0.5]}, "std"),

@@ -168,7 +168,7 @@ class Poisoned(Line):
             return result
         if self.gradient:  # sqrt(0) is finite, its gradient is not
             zero = (self.layer.weight - self.layer.weight).square().sum()
-            return Losses(result.total + zero.sqrt(), result.parts)
+            return Losses(result.total + zero.sqrt(), result.terms)
         return Losses(result.total * self.value, {"square": result.total * self.value})
 
 

@@ -25,7 +25,7 @@ import docstring_parser
 import yaml
 
 from xfm.config.plain import check_value_count, to_plain, yaml_value
-from xfm.config.typed import build, default_of, variant
+from xfm.config.typed import build, default_of, number_of, variant
 from xfm.errors import UserError, suggest
 from xfm.paths import at_home
 
@@ -408,7 +408,7 @@ def _from_environment(parser: ArgumentParser) -> Iterator[str]:
             if value is not None:
                 if action.nargs != 0:
                     yield f"{option}={value}"
-                elif build(bool, value, f"{parser.prefix}_{name.upper()}"):
+                elif build(bool, number_of(bool, value), f"{parser.prefix}_{name.upper()}"):
                     yield option
                 break
 
@@ -442,10 +442,11 @@ def _from_text(kind: Any, name: str, text: str) -> Any:
             value = [value] if isinstance(value, Mapping) else value
             if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
                 raise UserError(f"{name}: give a list in quotes such as '{list_form(item)}', not {text}")
-        elif origin in (list, tuple) and not isinstance(value, list):
-            value = names_in(text)
+        elif origin in (list, tuple):
+            several = value if isinstance(value, list) else names_in(text)
+            value = [number_of(item, one) if isinstance(one, str) and item else one for one in several]
         return value if is_dataclass(plain) or is_dataclass(item) else build(kind, value, name=name)
-    return build(kind, text, name=name)
+    return build(kind, number_of(plain, text), name=name)
 
 
 def _names(value: str) -> list[str]:

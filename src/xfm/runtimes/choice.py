@@ -124,9 +124,8 @@ def keep(folder: Path, choice: ChosenWay) -> Path:
 
 def chosen(folder: Path) -> Way | None:
     """The way that was chosen for a model on this machine, with these libraries; None where none was."""
-    path = _file(folder)
     try:
-        if not (folder / SELF_CHECK).is_file() or not path.is_file():
+        if not (folder / SELF_CHECK).is_file() or not (path := _file(folder)).is_file():
             return None
         way = WAYS[from_plain(ChosenWay, read_json_object(path), path).way]
     except (UserError, OSError) as error:
