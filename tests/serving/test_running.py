@@ -1,6 +1,7 @@
 """How a server begins and ends as a command: where it cannot listen, and by which signal it is asked."""
 
 import signal
+import time
 import socket
 from pathlib import Path
 
@@ -30,10 +31,16 @@ def test_an_unknown_host_is_a_sentence(tmp_path: Path) -> None:
     assert "no.such.host.invalid:8000 cannot be listened at" in sentence
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_the_status_says_which_signal_ended_it(tmp_path: Path, number: signal.Signals, status: int) -> None:
+@pytest.mark.parametrize(
+    ("numbers", "status"), [([signal.SIGINT], 130), ([signal.SIGTERM], 0), ([signal.SIGINT] * 3, 130)]
+)
+def test_the_status_says_which_signal_ended_it(
+    tmp_path: Path, numbers: list[signal.Signals], status: int
+) -> None:
     with Served("small", tmp_path) as server:
-        server.signal(number)
+        for number in numbers:
+            server.signal(number)
+            time.sleep(0.02)
         assert server.process.wait(600) == status
         lines = server.said().splitlines()
         assert lines[1:] == (["", "xfm: stopped"] if status else [])

@@ -83,6 +83,12 @@ class Listener(uvicorn.Server):
             host, port = next(sock.getsockname()[:2] for one in self.servers for sock in one.sockets)
             self._tell(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn; what the app began ends, too, where a second signal asks not to wait for requests."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
     @property
     def interrupted(self) -> bool:
         """Whether it was ended by SIGINT."""
