@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "xfm"
 # A room imports only rooms before it.
 ORDER = (
-    *("errors", "failures", "paths", "boxed", "processes", "files", "terminal", "locks", "results_folder"),
+    *("errors", "sandbox", "failures"),
+    *("paths", "boxed", "processes", "files", "terminal", "locks", "results_folder"),
     *("config", "engines", "data", "world", "corpora", "metrics"),
     *("modeling", "method", "runtimes", "interop", "objectives", "training", "planning"),
     *(

@@ -16,7 +16,7 @@ OPTIONAL |= {"prometheus_client", "starlette", "pydantic", "sentence_transformer
 OPTIONAL |= {"ray", "py3langid"}
 OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "openvino", "openpyxl", "pandas"}
 ADAPTERS = ("xfm.interop.transformers", "xfm.index.lance", "xfm.index.postgres", "xfm.serving", "xfm.demo")
-ADAPTERS += ("xfm.inference.sentence_transformers", "xfm.data.tables.workbook_parts")
+ADAPTERS += ("xfm.inference.sentence_transformers",)
 """Modules that are nothing without an extra; nobody else imports them at the top."""
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "transformers", "matplotlib", "PIL", "tokenizers"}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")

@@ -15,8 +15,9 @@ from tests.official import corpora
 from tests.official.corpora import written
 from tests.official.glue import write_glue, write_parquet
 from xfm.data.tables import TableRow
+from xfm.data.tables.parquet import read_footer
 from xfm.errors import UserError
-from xfm.reproduce.files.readers import integer, parquet_files, parquet_footer, parquet_rows
+from xfm.reproduce.files.readers import integer, parquet_files, parquet_rows
 from xfm.reproduce.files.unpacked import unpacked
 from xfm.reproduce.read.glue import GlueTask, read_glue
 from xfm.reproduce.read.imagenet import read_imagenet
@@ -144,7 +145,7 @@ def test_a_footer_that_is_no_text_is_named(tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
     parquet.write_table(arrow.table({"label": ["a"]}), path, store_schema=False)
     path.write_bytes(path.read_bytes().replace(b"label", b"\xff\xfe\xfd\xfc\xfb"))
-    for read in (parquet_footer, lambda path: [*parquet_rows(path, ("a",))]):
+    for read in (read_footer, lambda path: [*parquet_rows(path, ("a",))]):
         with pytest.raises(UserError, match=r"train\.parquet is not a Parquet file"):
             read(path)
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from xfm.corpora import known_as
 from xfm.corpora.gathered import GatheredReader
-from xfm.corpora.json_stream import listed_items
 from xfm.corpora.source_record import Box, PhraseBox, SourceRecord
+from xfm.data.tables.json_list import listed_items
 from xfm.errors import UserError
 from xfm.files import path_below
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from xfm.data.records import is_text
 from xfm.data.tables import TableRow
 from xfm.data.tables.lines import read_json_lines
-from xfm.data.tables.parquet import open_parquet, read_parquet, stored_class_names
+from xfm.data.tables.parquet import read_parquet
 from xfm.errors import UserError
 from xfm.files import MAX_OFFICIAL, read_text
 
@@ -261,9 +261,3 @@ def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
             raise UserError(f"{path}: there is no column {name}, only {known}; is it the official file?")
     for raw in records.rows(frozenset(columns)):
         yield TableRow(raw.checked(path), path, raw.number)
-
-
-def parquet_footer(path: Path) -> tuple[int, dict[str, list[str]]]:
-    """Number of rows, and by column the names of its classes in their order, where `datasets` kept them."""
-    file = open_parquet(path)
-    return file.metadata.num_rows, stored_class_names(file.schema_arrow.metadata or {})

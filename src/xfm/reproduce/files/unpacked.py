@@ -8,9 +8,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from xfm.data.pictures import picture_suffix
+from xfm.data.tables.parquet import read_footer
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, writing
-from xfm.reproduce.files.readers import need_parquet, parquet_footer, parquet_rows, picture_below, read_lines
+from xfm.reproduce.files.readers import need_parquet, parquet_rows, picture_below, read_lines
 from xfm.tasks.rows import Labelled
 
 CACHE, INDEX = "xfm-pictures", "index.jsonl"
@@ -87,7 +88,7 @@ def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labell
             are a picture shows when it is read.
     """
     files = need_parquet(folder, split)
-    counts, classes = zip(*map(parquet_footer, files), strict=True)
+    footers = [*map(read_footer, files)]
 
     def pictures() -> Iterable[StoredPicture]:
         for file in files:
@@ -100,4 +101,5 @@ def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labell
                     raise row.error("label", "names no class")
                 yield StoredPicture(data, str(row["label"]))
 
-    return unpacked(cache / split, pictures, sum(counts)), tuple(classes[0].get("label", ()))
+    total = sum(sum(footer.rows) for footer in footers)
+    return unpacked(cache / split, pictures, total), tuple(footers[0].classes.get("label", ()))
