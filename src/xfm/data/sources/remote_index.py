@@ -2,63 +2,44 @@
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from tqdm import tqdm
 
 from xfm.data.sources.base import digest_of_samples
 from xfm.data.sources.remote import PIECE, RemoteReader
-from xfm.data.sources.scanned import fresh_index, warn_of_scan
-from xfm.data.sources.shard_index import SavedIndex, open_index, write_index
-from xfm.data.sources.shard_table import IndexedShard
+from xfm.data.sources.scanned import cached_index, index_place, warn_of_scan
+from xfm.data.sources.shard_index import IndexedShard, ShardIndex, open_index
 from xfm.data.sources.stores import RemoteFile
 from xfm.data.sources.tar import members_of, spans_of
 from xfm.errors import UserError
-from xfm.files import writing
+from xfm.files import replacing, writing
 from xfm.locks import in_turn
-from xfm.paths import cache_folder
 
 _REMEDY = "or set XFM_CACHE to another folder"
 
 
-def fetched_index(file: RemoteFile, reader: RemoteReader) -> SavedIndex:
+def fetched_index(file: RemoteFile, reader: RemoteReader) -> ShardIndex:
     """The index at an address, fetched whole to the cache of this machine: 48 bytes a record.
 
     Raises:
         UserError: it is damaged, was changed meanwhile, or the store does not answer.
     """
-    path = _place(f"{file.url}\n{file.size}\n{file.version}")
+    path = index_place(file.url, str(file.size), file.version)
     with writing(path, _REMEDY), in_turn(path):
         if not path.exists():
-            _download(file, path, reader)
+            bar = tqdm(None, "fetching", file.size, unit="B", unit_scale=True, disable=None, delay=2.0)
+            with bar, replacing(path) as stream:
+                for place in range(0, file.size, PIECE):
+                    with _told(file):
+                        bar.update(stream.write(reader.fetch(file, place, min(place + PIECE, file.size))))
     try:
         return replace(open_index(path), place=file.url)
     except UserError as error:
         path.unlink(missing_ok=True)
         said = str(error).replace(str(path), file.url).replace(str(path.parent), "FOLDER")
         raise UserError(f"{said}, and upload it") from error
-
-
-def _place(what: str) -> Path:
-    return cache_folder() / "indexed" / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.xfm"
-
-
-def _download(file: RemoteFile, path: Path, reader: RemoteReader) -> None:
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    with tqdm(None, "fetching", file.size, unit="B", unit_scale=True, disable=None, delay=2.0) as bar:
-        try:
-            with partial.open("wb") as stream:
-                for place in range(0, file.size, PIECE):
-                    with _told(file):
-                        data = reader.fetch(file, place, min(place + PIECE, file.size))
-                    stream.write(data)
-                    bar.update(len(data))
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -69,23 +50,22 @@ def _told(file: RemoteFile) -> Iterator[None]:
         raise UserError(f"{file.url}: cannot be read ({error.strerror}); check the address") from error
 
 
-def read_index(folder: str, files: Sequence[RemoteFile], reader: RemoteReader) -> SavedIndex:
+def read_index(folder: str, files: Sequence[RemoteFile], reader: RemoteReader) -> ShardIndex:
     """The index of shards without one: all of them are read once on a machine, and it is kept in the cache.
 
     Raises:
         UserError: one is truncated, no tar, gone or was changed meanwhile; the store does not answer, or the
             cache cannot be written.
     """
-    path = _place("\n".join(file.url for file in files))
-    known = [(_name(file), file.size, _stamp(file)) for file in files]
-    with writing(path, _REMEDY), in_turn(path):
-        found = fresh_index(path, known)
-        if found is None:
-            warn_of_scan(folder, len(files))
-            shown = tqdm(files, "reading", unit="shard", disable=None, delay=2.0)
-            write_index(path.parent, (_indexed(file, reader) for file in shown), path.name)
-            found = open_index(path)
-    return replace(found, place=None)
+
+    def scan() -> Iterator[IndexedShard]:
+        warn_of_scan(folder, len(files))
+        shown = tqdm(files, "reading", unit="shard", disable=None, delay=2.0)
+        return (_indexed(file, reader) for file in shown)
+
+    path = index_place(*(file.url for file in files))
+    with writing(path, _REMEDY):
+        return cached_index(path, [(_name(file), file.size, _stamp(file)) for file in files], scan)
 
 
 def _name(file: RemoteFile) -> str:

@@ -6,29 +6,29 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import translate
 from glob import has_magic
+from typing import ClassVar
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from xfm.config.data import RemoteConfig
 from xfm.data.sources.asking import RefusedError, asked, store_of
+from xfm.data.sources.base import StaleError
 from xfm.data.sources.names import RANGE, check_numbers, check_ranges, expanded
 from xfm.data.sources.remote import RemoteReader, reader_of
 from xfm.data.sources.remote_index import fetched_index, read_index
-from xfm.data.sources.shard_index import COMMAND, INDEX, SavedIndex
-from xfm.data.sources.shard_table import ShardTable
-from xfm.data.sources.storage import StaleError
+from xfm.data.sources.shard_index import COMMAND, INDEX, ShardIndex, ShardTable
 from xfm.data.sources.stores import RemoteFile
 from xfm.errors import UserError
 from xfm.paths import SECRET, holds_secret
 
-_TAR = ".tar"
+TAR = ".tar"
 _LOOKED_AT = 1000
 """So many shards of a server that lists none are looked at as soon as they are opened."""
 _TOGETHER = 16
 
 
 @dataclass(frozen=True, eq=False)
-class RemoteCorpus:
+class RemoteShards:
     """Some shards at an address, as they were when they were opened.
 
     Attributes:
@@ -41,57 +41,45 @@ class RemoteCorpus:
 
     folder: str
     names: Sequence[str]
-    index: SavedIndex
+    index: ShardIndex
     files: dict[str, RemoteFile]
     reader: RemoteReader
-
-
-class RemoteShards:
-    """Shards at an address.
-
-    Args:
-        corpus: the shards.
-    """
-
-    distant = True
-
-    def __init__(self, corpus: RemoteCorpus) -> None:
-        self._corpus = corpus
+    distant: ClassVar[bool] = True
 
     @property
     def remedy(self) -> str:
-        """See `ShardStorage.remedy`."""
-        if self._corpus.index.place is None:
+        """See `LocalShards.remedy`."""
+        if self.index.place is None:
             return "start again"
         return f"write the index anew where the shards lie as files (`{COMMAND} FOLDER`), and upload both"
 
     def name(self, shard: str) -> str:
-        """See `ShardStorage.name`."""
-        return f"{self._corpus.folder}/{shard}"
+        """See `LocalShards.name`."""
+        return f"{self.folder}/{shard}"
 
     def file(self, table: ShardTable, shard: int) -> RemoteFile:
-        """See `ShardStorage.file`; the size alone is compared with the index, lest all be fetched."""
+        """See `LocalShards.file`; the size alone is compared with the index, lest all be fetched."""
         name, size = table.names[shard], int(table.sizes[shard])
-        file = self._corpus.files.get(name) or self._corpus.reader.find(self.name(name))
-        self._corpus.files[name] = file  # that version, from now on
+        file = self.files.get(name) or self.reader.find(self.name(name))
+        self.files[name] = file  # that version, from now on
         if file.size != size:
             raise StaleError(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
         return file
 
     def read(self, file: RemoteFile, offset: int, size: int) -> bytes:
-        """See `ShardStorage.read`."""
-        return self._corpus.reader.read(file, offset, size)
+        """See `LocalShards.read`."""
+        return self.reader.read(file, offset, size)
 
     def expect(self, file: RemoteFile, offset: int, size: int) -> None:
-        """See `ShardStorage.expect`."""
-        self._corpus.reader.expect(file, offset, size)
+        """See `LocalShards.expect`."""
+        self.reader.expect(file, offset, size)
 
 
-_open: WeakValueDictionary[tuple[str, RemoteConfig], RemoteCorpus] = WeakValueDictionary()
+_open: WeakValueDictionary[tuple[str, RemoteConfig], RemoteShards] = WeakValueDictionary()
 """What is in use: streams and phases of a run read the same shards, in the same version."""
 
 
-def remote_corpus(address: str, settings: RemoteConfig) -> RemoteCorpus:
+def remote_shards(address: str, settings: RemoteConfig) -> RemoteShards:
     """The shards that an address stands for: one, a pattern, a numbered range, or all of a folder.
 
     Args:
@@ -111,14 +99,14 @@ def remote_corpus(address: str, settings: RemoteConfig) -> RemoteCorpus:
     return found
 
 
-def _opened(address: str, settings: RemoteConfig) -> RemoteCorpus:
+def _opened(address: str, settings: RemoteConfig) -> RemoteShards:
     folder, last = _parted(address)
     reader = reader_of(settings)
     if not store_of(address).lists:
         return _of_server(address, folder, last, reader)
     listed = asked(folder, lambda store: store.folder(folder), settings.patience)
     index = fetched_index(listed[INDEX], reader) if INDEX in listed else None
-    names = _named(last, [name for name in listed if name.endswith(_TAR)])
+    names = _named(last, [name for name in listed if name.endswith(TAR)])
     wanted = {*names, *(_named(last, index.table.names) if index else ()), *_spelt(last)}
     if gone := wanted.difference(listed):
         raise UserError(
@@ -131,10 +119,10 @@ def _opened(address: str, settings: RemoteConfig) -> RemoteCorpus:
     if index is None and not _spelt(last):
         check_numbers(address, names)
     files = {name: listed[name] for name in names}
-    return RemoteCorpus(folder, names, index or read_index(folder, [*files.values()], reader), files, reader)
+    return RemoteShards(folder, names, index or read_index(folder, [*files.values()], reader), files, reader)
 
 
-def _of_server(address: str, folder: str, last: str, reader: RemoteReader) -> RemoteCorpus:
+def _of_server(address: str, folder: str, last: str, reader: RemoteReader) -> RemoteShards:
     try:
         index = fetched_index(reader.find(f"{folder}/{INDEX}"), reader)
     except (FileNotFoundError, RefusedError):  # some servers say neither what is there nor what is not
@@ -143,7 +131,7 @@ def _of_server(address: str, folder: str, last: str, reader: RemoteReader) -> Re
     if not names and index is None:
         raise UserError(
             f"{address}: a web server does not list its files, and there is no {INDEX} beside them; give "
-            f"a numbered range (part-{{00000..00012}}{_TAR}), or upload what `{COMMAND} FOLDER` writes"
+            f"a numbered range (part-{{00000..00012}}{TAR}), or upload what `{COMMAND} FOLDER` writes"
         )
     if not names:
         raise UserError(f"{address}: {folder}/{INDEX} has no such shard; check the address")
@@ -152,7 +140,7 @@ def _of_server(address: str, folder: str, last: str, reader: RemoteReader) -> Re
         with ThreadPoolExecutor(_TOGETHER) as pool:
             found = pool.map(lambda name: _found(f"{folder}/{name}", reader), names)
             files = dict(zip(names, found, strict=True))
-    return RemoteCorpus(folder, names, index or read_index(folder, [*files.values()], reader), files, reader)
+    return RemoteShards(folder, names, index or read_index(folder, [*files.values()], reader), files, reader)
 
 
 def _found(url: str, reader: RemoteReader) -> RemoteFile:
@@ -192,11 +180,11 @@ def _parted(address: str) -> tuple[str, str]:
         raise UserError(f"{address.partition('://')[0]}://...: {SECRET}")
     _check(address)
     folder, _, last = address.rpartition("/")
-    if last.endswith(_TAR):
+    if last.endswith(TAR):
         if RANGE.search(folder) or has_magic(folder.partition("://")[2]):
             raise UserError(f"{address}: a pattern may stand in the names of shards only, behind the last /")
         check_ranges(last)
         return folder, last
     if re.search(r"\.(jsonl?|parquet|csv|tgz|gz|zip)$", last):
-        raise UserError(f"{address}: of addresses, {_TAR} shards are read; `xfm prepare` makes them")
-    return address.rstrip("/"), f"*{_TAR}"
+        raise UserError(f"{address}: of addresses, {TAR} shards are read; `xfm prepare` makes them")
+    return address.rstrip("/"), f"*{TAR}"
