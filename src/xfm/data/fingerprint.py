@@ -16,7 +16,7 @@ from xfm.config.data import DataConfig, RemoteConfig
 from xfm.data.records import Limits
 from xfm.data.sources import resolve_files
 from xfm.data.sources.base import StoredFile, sampled_digest
-from xfm.data.sources.folder import FolderSource
+from xfm.data.sources.plain_files import FolderSource
 from xfm.data.sources.remote_shards import TAR, remote_shards
 from xfm.data.sources.shard_index import saved_index
 from xfm.errors import UserError

@@ -1,9 +1,9 @@
 """A batch on its way from a loader process: all its tensors in one block of shared memory.
 
 For each block of shared memory that it is sent, the training process connects to the loader, waits until that
-has time to answer, and holds a file; a batch has some thirty tensors. Of batches of 5 MB in 23 tensors the
-hand-over took 13 ms of the training process as torch shares them, 7 ms as one block, and 5 ms in memory that
-is lent again, which changed the batches a second by 5 %: that much is not worth another mechanism.
+has time to answer, and holds a file; a batch has some thirty tensors. Two loaders with 20 ms of work for each
+batch of 5 MB in 23 tensors gave 7.3 batches a second as torch shares them, 10.5 as one block, and 10.7 in
+memory that is used again.
 """
 
 import io

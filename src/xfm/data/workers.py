@@ -20,10 +20,9 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from xfm.data import whereabouts
 from xfm.data.schema import TensorFields
 from xfm.data.shared_batch import SharedBatch
-from xfm.data.streams import Met, UnusableError
+from xfm.data.streams import Met, UnusableError, tell_reading
 from xfm.errors import UserError, first_line
 from xfm.processes import end_with_parent, kill, kill_at_exit
 
@@ -262,4 +261,4 @@ def _start_worker(worker: int) -> None:
     info = get_worker_info()
     assert info is not None
     slots: _Slots = info.dataset.slots  # type: ignore[attr-defined]
-    whereabouts.tell(lambda what: slots.write(worker, what))
+    tell_reading(lambda what: slots.write(worker, what))

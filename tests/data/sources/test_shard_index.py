@@ -12,7 +12,6 @@ from tests.data.conftest import region_members, write_tar
 from tests.data.sources.forging import forge
 from tests.refusals import expect_refusal
 from xfm.data.sources.shard_index import (
-    HEADER,
     INDEX,
     index_folder,
     index_shard,
@@ -88,26 +87,6 @@ def test_what_cannot_be_indexed_leaves_the_old_index(folder):
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "words"),
-    [
-        (0, b"Y", ["damaged"]),
-        (8, b"x", ["damaged"]),
-        (HEADER - 1, b"\0", ["damaged"]),
-        (-1, b"x", ["its header is another one"]),
-        (-100, b"\x7f\x7f", ["its header is another one"]),
-    ],
-)
-def test_damaged_indexes_are_named_with_what_to_do(folder, place, value, words):
-    path = index_folder(folder, shards_of(folder))
-    data = bytearray(path.read_bytes())
-    place %= len(data)
-    data[place : place + len(value)] = value
-    path.write_bytes(data)
-    with expect_refusal(str(path), *words, f"xfm data index {folder}"):
-        open_index(path)
-
-
-@pytest.mark.parametrize(
     "change",
     [
         {"names": ["../a", "b"]},
@@ -149,7 +128,8 @@ def test_any_damage_is_one_sentence(tmp_path_factory, data):
     try:
         assert open_index(path).table.records == 2
     except UserError as error:
-        assert INDEX in str(error)  # noqa: PT017
+        assert str(path) in str(error)  # noqa: PT017
+        assert "xfm data index" in str(error)  # noqa: PT017
     shutil.rmtree(folder)
 
 

@@ -13,9 +13,8 @@ from pathlib import Path
 from xfm.config.data import RemoteConfig
 from xfm.data.records import Limits, SampleKind
 from xfm.data.sources.base import ConcatSource, RecordSource
-from xfm.data.sources.folder import FolderSource
-from xfm.data.sources.jsonl import JsonLinesSource
 from xfm.data.sources.names import check_numbers, expanded
+from xfm.data.sources.plain_files import FolderSource, JsonLinesSource
 from xfm.data.sources.remote_shards import TAR, remote_shards
 from xfm.data.sources.scanned import scanned_index
 from xfm.data.sources.shard_index import COMMAND, ShardIndex, saved_index

@@ -1,30 +1,38 @@
-"""Corpora of shards in object stores and on web servers."""
+"""Shards in object stores and on web servers, with the index beside them or one made by reading them."""
 
+import contextlib
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import translate
 from glob import has_magic
 from typing import ClassVar
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
+from tqdm import tqdm
+
 from xfm.config.data import RemoteConfig
 from xfm.data.sources.asking import RefusedError, asked, store_of
-from xfm.data.sources.base import StaleError
+from xfm.data.sources.base import StaleError, digest_of_samples
 from xfm.data.sources.names import RANGE, check_numbers, check_ranges, expanded
-from xfm.data.sources.remote import RemoteReader, reader_of
-from xfm.data.sources.remote_index import fetched_index, read_index
-from xfm.data.sources.shard_index import COMMAND, INDEX, ShardIndex, ShardTable
+from xfm.data.sources.remote import PIECE, RemoteReader, reader_of
+from xfm.data.sources.scanned import cached_index, index_place, warn_of_scan
+from xfm.data.sources.shard_index import COMMAND, INDEX, IndexedShard, ShardIndex, ShardTable, open_index
 from xfm.data.sources.stores import RemoteFile
+from xfm.data.sources.tar import members_of, spans_of
 from xfm.errors import UserError
+from xfm.files import replacing, writing
+from xfm.locks import in_turn
 from xfm.paths import SECRET, holds_secret
 
 TAR = ".tar"
 _LOOKED_AT = 1000
 """So many shards of a server that lists none are looked at as soon as they are opened."""
 _TOGETHER = 16
+_REMEDY = "or set XFM_CACHE to another folder"
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +113,7 @@ def _opened(address: str, settings: RemoteConfig) -> RemoteShards:
     if not store_of(address).lists:
         return _of_server(address, folder, last, reader)
     listed = asked(folder, lambda store: store.folder(folder), settings.patience)
-    index = fetched_index(listed[INDEX], reader) if INDEX in listed else None
+    index = _fetched_index(listed[INDEX], reader) if INDEX in listed else None
     names = _named(last, [name for name in listed if name.endswith(TAR)])
     wanted = {*names, *(_named(last, index.table.names) if index else ()), *_spelt(last)}
     if gone := wanted.difference(listed):
@@ -119,12 +127,12 @@ def _opened(address: str, settings: RemoteConfig) -> RemoteShards:
     if index is None and not _spelt(last):
         check_numbers(address, names)
     files = {name: listed[name] for name in names}
-    return RemoteShards(folder, names, index or read_index(folder, [*files.values()], reader), files, reader)
+    return RemoteShards(folder, names, index or _read_index(folder, [*files.values()], reader), files, reader)
 
 
 def _of_server(address: str, folder: str, last: str, reader: RemoteReader) -> RemoteShards:
     try:
-        index = fetched_index(reader.find(f"{folder}/{INDEX}"), reader)
+        index = _fetched_index(reader.find(f"{folder}/{INDEX}"), reader)
     except (FileNotFoundError, RefusedError):  # some servers say neither what is there nor what is not
         index = None
     names = _spelt(last) or _named(last, index.table.names if index else ())
@@ -140,7 +148,7 @@ def _of_server(address: str, folder: str, last: str, reader: RemoteReader) -> Re
         with ThreadPoolExecutor(_TOGETHER) as pool:
             found = pool.map(lambda name: _found(f"{folder}/{name}", reader), names)
             files = dict(zip(names, found, strict=True))
-    return RemoteShards(folder, names, index or read_index(folder, [*files.values()], reader), files, reader)
+    return RemoteShards(folder, names, index or _read_index(folder, [*files.values()], reader), files, reader)
 
 
 def _found(url: str, reader: RemoteReader) -> RemoteFile:
@@ -188,3 +196,82 @@ def _parted(address: str) -> tuple[str, str]:
     if re.search(r"\.(jsonl?|parquet|csv|tgz|gz|zip)$", last):
         raise UserError(f"{address}: of addresses, {TAR} shards are read; `xfm prepare` makes them")
     return address.rstrip("/"), f"*{TAR}"
+
+
+# ---------------------------------------------------------------- the index
+def _fetched_index(file: RemoteFile, reader: RemoteReader) -> ShardIndex:
+    """The index at an address, fetched whole to the cache of this machine: 48 bytes a record.
+
+    Raises:
+        UserError: it is damaged, was changed meanwhile, or the store does not answer.
+    """
+    path = index_place(file.url, str(file.size), file.version)
+    with writing(path, _REMEDY), in_turn(path):
+        if not path.exists():
+            bar = tqdm(None, "fetching", file.size, unit="B", unit_scale=True, disable=None, delay=2.0)
+            with bar, replacing(path) as stream:
+                for place in range(0, file.size, PIECE):
+                    with _told(file):
+                        bar.update(stream.write(reader.fetch(file, place, min(place + PIECE, file.size))))
+    try:
+        return replace(open_index(path), place=file.url)
+    except UserError as error:
+        path.unlink(missing_ok=True)
+        said = str(error).replace(str(path), file.url).replace(str(path.parent), "FOLDER")
+        raise UserError(f"{said}, and upload it") from error
+
+
+@contextlib.contextmanager
+def _told(file: RemoteFile) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{file.url}: cannot be read ({error.strerror}); check the address") from error
+
+
+def _read_index(folder: str, files: Sequence[RemoteFile], reader: RemoteReader) -> ShardIndex:
+    """The index of shards without one: all of them are read once on a machine, and it is kept in the cache.
+
+    Raises:
+        UserError: one is truncated, no tar, gone or was changed meanwhile; the store does not answer, or the
+            cache cannot be written.
+    """
+
+    def scan() -> Iterator[IndexedShard]:
+        warn_of_scan(folder, len(files))
+        shown = tqdm(files, "reading", unit="shard", disable=None, delay=2.0)
+        return (_indexed(file, reader) for file in shown)
+
+    path = index_place(*(file.url for file in files))
+    with writing(path, _REMEDY):
+        return cached_index(path, [(_name(file), file.size, _stamp(file)) for file in files], scan)
+
+
+def _name(file: RemoteFile) -> str:
+    return file.url.rpartition("/")[2]
+
+
+def _stamp(file: RemoteFile) -> int:
+    """What stands for the time of a shard: it changes with its version."""
+    return int.from_bytes(hashlib.sha256(file.version.encode()).digest()[:8], "little", signed=True)
+
+
+def _indexed(file: RemoteFile, reader: RemoteReader) -> IndexedShard:
+    with _told(file):
+        spans = spans_of(file.url, members_of(file.url, _Pieces(file, reader), file.size))
+        sample = digest_of_samples(file.size, lambda place, size: reader.read(file, place, size))
+    return IndexedShard(_name(file), file.size, _stamp(file), sample, bytes(32), spans)
+
+
+class _Pieces:
+    def __init__(self, file: RemoteFile, reader: RemoteReader) -> None:
+        self._file, self._reader = file, reader
+        self._start, self._data = 0, b""
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        start, stop = part.start, min(part.stop, self._file.size)
+        if not self._start <= start <= stop <= self._start + len(self._data):
+            self._start = start // PIECE * PIECE
+            end = min(max(stop, self._start + PIECE), self._file.size)
+            self._data = self._reader.read(self._file, self._start, end - self._start)
+        return self._data[start - self._start : stop - self._start]
