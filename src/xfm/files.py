@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from xfm.errors import UserError
 from xfm.failures import FULL, limit, refused
@@ -207,12 +207,24 @@ def write_data(path: Path, data: bytes, lasting: bool = True) -> None:
         lasting: wait until they are on the disk, so that not even a power failure takes them. Not for
             thousands of files that can be made again.
     """
+    with replacing(path, lasting) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
+    """A file, open for writing, that has the name `path` after the block, unless this raises.
+
+    Args:
+        path: the file.
+        lasting: see `write_data`.
+    """
     number = threading.get_native_id()  # of the first thread that of the process
     partial = path.with_name(f".{path.name}.partial-{number}")
     try:
         partial.unlink(missing_ok=True)  # of a process with this id that was killed
         with partial.open("xb") as stream:
-            stream.write(data)
+            yield stream
             if lasting:
                 stream.flush()
                 os.fsync(stream.fileno())

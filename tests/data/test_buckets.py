@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfm.data.buckets import TokenBuckets
-from xfm.data.lengths import LengthClasses
+from xfm.data.buckets import LengthClasses, TokenBuckets
 from xfm.data.order import Runs
 
 SEEDS = st.integers(0, 2**31)

@@ -19,7 +19,7 @@ from xfm.data.records import BadRecordError, Limits, SampleKind
 from xfm.data.schema import ImageSample, PairSample, RegionSample, TextSample
 from xfm.data.sources import open_source, resolve_files
 from xfm.data.sources.base import FilePool, StoredFile
-from xfm.data.sources.folder import FolderSource
+from xfm.data.sources.plain_files import FolderSource
 from xfm.data.sources.tar import key_and_extension, scan_members
 
 REGION = {"captions": ["a cat"], "regions": [{"phrase": "cat", "box": [0, 0, 9, 9]}]}

@@ -14,7 +14,7 @@ from tests.data.conftest import Corpus, batches, write_tar
 from tests.refusals import expect_refusal
 from xfm.config.data import CorpusConfig, DataConfig, Order, StreamConfig, TokenMaskConfig
 from xfm.data import token_counts
-from xfm.data.lengths import LengthClasses
+from xfm.data.buckets import LengthClasses
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import Batch
 from xfm.data.sources import open_source

@@ -12,8 +12,7 @@ from dataclasses import replace
 from xfm.corpora.corpus_manifest import NAME, CorpusManifest
 from xfm.corpora.preparation import Preparation
 from xfm.corpora.shard_units import ShardMark, ShardUnits
-from xfm.data.sources.shard_index import open_index, write_index
-from xfm.data.sources.shard_table import IndexedShard
+from xfm.data.sources.shard_index import IndexedShard, open_index, write_index
 from xfm.errors import UserError
 from xfm.files import replace_folder, sync_folder, write_text
 

@@ -18,8 +18,7 @@ from xfm.corpora.preparation import Preparation
 from xfm.corpora.source_record import SourceRecord
 from xfm.data.picture_formats import PictureError
 from xfm.data.pictures import picture_suffix
-from xfm.data.sources.shard_index import write_index
-from xfm.data.sources.shard_table import index_shard
+from xfm.data.sources.shard_index import index_shard, write_index
 from xfm.errors import UserError, printable
 from xfm.files import read_json_object, write_text, writing
 from xfm.world.storage import ShardWriter, to_json

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xfm.data.folders import FolderReport
-from xfm.data.left_out import BAD_FILE, bad_rows_of
+from xfm.data.left_out import BAD_FILE, read_bad_rows
 from xfm.data.schema import Batch
 from xfm.errors import amount, printable
 from xfm.training import distributed
@@ -39,7 +39,7 @@ class BadLog:
 
     def _write(self, key: str, content: dict[str, object]) -> None:
         if self._known is None:  # not before the run's folder is known to be free
-            self._known = set(bad_rows_of(self._path)) if self._resume else set()
+            self._known = set(read_bad_rows(self._path.parent, self._path.name)) if self._resume else set()
             if not self._resume:
                 self._path.unlink(missing_ok=True)
         if key not in self._known:
@@ -70,7 +70,7 @@ def _files(folder: Path) -> list[Path]:
 
 def bad_records(folder: Path) -> str:
     """How many records a run left out, in a sentence with the first of them; empty where it left out none."""
-    kept = {file: rows for file in _files(folder) if (rows := bad_rows_of(file))}
+    kept = {file: rows for file in _files(folder) if (rows := read_bad_rows(file.parent, file.name))}
     found = {place: reason for rows in kept.values() for place, reason in rows.items()}
     if not found:
         return ""

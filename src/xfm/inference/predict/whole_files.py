@@ -116,7 +116,7 @@ def predict(
     candidates, said = LeftOut(max_bad), ""
     if isinstance(pipe, Retrieval) and gallery is not None:
         pipe.searched = read_gallery(pipe, Path(gallery), reading.root, candidates)
-        candidates.write_to(gallery_file(out))
+        candidates.write(out.parent, gallery_file(out).name)
         said = candidates.sentence(gallery_file(out))
     pipe.begin(options)  # refuses what cannot be, before anything is written
     if draw is not None:

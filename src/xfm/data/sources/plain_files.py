@@ -1,4 +1,4 @@
-"""JSON lines, with pictures in a folder beside them."""
+"""Files as they lie: JSON lines with pictures in a folder beside them, and folders of pictures alone."""
 
 import mmap
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xfm.data.folders import scan_folder
 from xfm.data.pictures import PictureError, read_picture
 from xfm.data.records import BadRecordError, Limits, Record, SampleKind, parse_annotation
 from xfm.data.schema import Origin
@@ -66,10 +67,34 @@ class JsonLinesSource(RecordSource):
         path = path_below(self.path.parent, name)
         if path is None:
             raise BadRecordError(origin, 'the field "image" is not a path below the folder of the file')
-        return picture_bytes(path, origin, self.limits.picture_bytes)
+        return _picture_bytes(path, origin, self.limits.picture_bytes)
 
 
-def picture_bytes(path: Path, origin: Origin, limit: int) -> bytes:
+class FolderSource(RecordSource):
+    """Every picture below a folder, in the order of their paths.
+
+    Attributes:
+        names: paths of the pictures from the folder, in order.
+        report: what else the folder holds.
+    """
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        super().__init__(SampleKind.IMAGE, limits)
+        self.folder = folder
+        scan = scan_folder(folder)
+        self.names, self.report = scan.pictures, scan.report(folder)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def record(self, index: int) -> Record:
+        """The record at `index`; raises BadRecordError."""
+        name = self.names[index]
+        origin = Origin(str(self.folder), name)
+        return Record(origin, _picture_bytes(self.folder / name, origin, self.limits.picture_bytes), {})
+
+
+def _picture_bytes(path: Path, origin: Origin, limit: int) -> bytes:
     """The bytes of a picture file; raises BadRecordError where `read_picture` raises PictureError."""
     try:
         return read_picture(path, limit)

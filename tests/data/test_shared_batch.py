@@ -1,6 +1,5 @@
 """Batches that travel between processes: what comes out is what went in."""
 
-import os
 import resource
 from dataclasses import dataclass
 
@@ -9,9 +8,8 @@ import torch
 from torch import Tensor
 
 from tests.data.conftest import batches
-from xfm.data.block import BatchBlock
-from xfm.data.lent_memory import LentMemory
 from xfm.data.schema import Batch, TensorFields
+from xfm.data.shared_batch import SharedBatch
 from xfm.data.workers import load_steps
 
 TYPES = (torch.uint8, torch.bool, torch.bfloat16, torch.float64, torch.int64, torch.complex64)
@@ -44,7 +42,7 @@ def test_what_comes_out_is_what_went_in(room: bool) -> None:
     given, limits = odd(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, limits if room else (100, limits[1]))
     try:
-        sent = BatchBlock.of(given)
+        sent = SharedBatch.of(given)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert isinstance(sent.block, Tensor) == room
@@ -68,7 +66,7 @@ def numbered(step: int) -> Odd:
 
 
 def test_batches_that_are_kept_stay_as_they_are() -> None:
-    """More of them than there are blocks to lend; where there is no other shared memory, either."""
+    """Where there is no shared memory, either."""
 
     def build(step: int) -> Odd:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
@@ -79,34 +77,3 @@ def test_batches_that_are_kept_stay_as_they_are() -> None:
         assert isinstance(batch, Odd)
         assert batch.other == step
         assert torch.equal(batch.tensors[0], numbered(step).tensors[0])
-
-
-def test_a_block_is_lent_again_once_its_batch_is_gone() -> None:
-    places, parts = set(), []
-    for batch in load_steps(numbered, range(40), workers=1, timeout=20, pin=False):
-        assert isinstance(batch, Odd)
-        (tensor,) = batch.tensors
-        places.add(tensor.untyped_storage().data_ptr())
-        parts.append(tensor[:3].clone())
-        del batch, tensor
-    assert len(places) <= 4
-    assert [part.tolist() for part in parts] == [[step] * 3 for step in range(40)]
-
-
-def test_a_part_of_a_batch_holds_its_block() -> None:
-    memory = LentMemory(2)
-    (part,) = BatchBlock.of(numbered(7), memory, loader=1).unpacked(memory).tensors
-    part = part[-5:].numpy()
-    others = [memory.lend(1, 100) for _ in range(4)]
-    assert [one is None for one in others] == [False, False, False, True]
-    child = os.fork()
-    if not child:  # what it lets go of is still in use here
-        del part
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert memory.lend(1, 100) is None
-    assert part.tolist() == [7] * 5
-    del part
-    assert memory.lend(1, 100) is not None
-    assert memory.lend(0, 100) is not None  # another loader's are its own
-    assert memory.lend(0, 1 << 40) is None
