@@ -17,7 +17,7 @@ SOURCE = ROOT / "src" / "xfm"
 # A room imports only rooms before it.
 ORDER = (
     *("errors", "failures", "paths", "boxed", "processes", "files", "terminal", "locks", "results_folder"),
-    *("config", "engines", "data", "world", "corpora", "metrics"),
+    *("config", "executors", "data", "world", "corpora", "metrics"),
     *("modeling", "method", "runtimes", "interop", "objectives", "training", "planning"),
     *(
         "retrieval",

@@ -225,14 +225,6 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path, place: s
         build_world(tmp_path / place, replace(SMALL, scale=0.002), progress=False)
 
 
-def test_a_dead_process_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "_start", int)  # raises, with which the processes end
-    monkeypatch.setattr(build, "IN_PROCESS", 0)
-    with pytest.raises(UserError, match=r"died.*--workers 1"):
-        build_world(tmp_path / "w", replace(SMALL, scale=0.002, workers=2), progress=False)
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(
     ("number", "sentence"), [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "cannot be written")]
 )

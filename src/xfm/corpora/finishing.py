@@ -5,16 +5,16 @@ It can be ended at any moment and begun again: a shard lies under its old name o
 
 import json
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from xfm.corpora.corpus_manifest import NAME, CorpusManifest
 from xfm.corpora.preparation import Preparation
-from xfm.corpora.shard_units import ShardMark, ShardUnits
+from xfm.corpora.shard_units import ShardMark
 from xfm.data.sources.shard_index import open_index, write_index
-from xfm.data.sources.shard_table import IndexedShard
 from xfm.errors import UserError
+from xfm.executors.sharded_map import ShardedMap
 from xfm.files import replace_folder, sync_folder, write_text
 
 DAMAGED = "damaged.json"
@@ -29,42 +29,45 @@ def shard_names(preparation: Preparation, marks: Sequence[ShardMark]) -> list[st
 
 
 def put_in_place(
-    shards: ShardUnits, marks: Sequence[ShardMark], names: Sequence[str], manifest: CorpusManifest
+    shards: ShardedMap[ShardMark],
+    marks: Sequence[ShardMark],
+    names: Sequence[str],
+    manifest: CorpusManifest,
+    target: Path,
 ) -> None:
-    """Move the shards into a folder that then becomes the target, and remove what the work has left.
+    """Move the shards into a folder that then becomes the target.
 
     Args:
         shards: the units of work.
-        marks: their markers.
+        marks: theirs.
         names: of the shards of those that have one.
         manifest: of all.
+        target: folder of the corpus.
 
     Raises:
-        UserError: a shard is not what its marker says.
+        UserError: a shard is not what its mark says.
     """
-    ready = shards.preparation.work / "ready"
+    ready = shards.work / "ready"
     ready.mkdir(exist_ok=True)
     units = [number for number, mark in enumerate(marks) if mark.written]
     for number, name in zip(units, names, strict=True):
-        if shards.shard(number).exists():
-            os.replace(shards.shard(number), ready / name)
+        if (made := shards.file(number, ".tar")).exists():
+            os.replace(made, ready / name)
         path = ready / name
         if not path.exists() or path.stat().st_size != marks[number].bytes:
-            for damaged in (path, shards.marker(number)):
+            for damaged in (path, shards.mark_file(number)):
                 damaged.unlink(missing_ok=True)
             raise UserError(
                 f"{path} is not as it was written: run the same command again, which makes it anew"
             )
-    write_index(ready, _indexed(shards, units, names))
+    entries = (
+        replace(entry, name=name)
+        for number, name in zip(units, names, strict=True)
+        for entry in open_index(shards.file(number, ".xfm")).shards()
+    )
+    write_index(ready, entries)
     if damaged := [row for mark in marks for row in mark.bad]:
         write_text(ready / DAMAGED, json.dumps(damaged, indent=0, ensure_ascii=False) + "\n")
     write_text(ready / NAME, manifest.to_json())
     sync_folder(ready)
-    replace_folder(ready, shards.preparation.target)
-    shutil.rmtree(shards.preparation.work, ignore_errors=True)
-
-
-def _indexed(shards: ShardUnits, units: Sequence[int], names: Sequence[str]) -> Iterator[IndexedShard]:
-    for number, name in zip(units, names, strict=True):
-        for entry in open_index(shards.index(number)).shards():
-            yield replace(entry, name=name)
+    replace_folder(ready, target)

@@ -1,11 +1,8 @@
 """Builds a world: plans the units, runs them in processes, writes the files, and puts the folder in place."""
 
 import hashlib
-import multiprocessing
-import signal
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +11,10 @@ from tqdm import tqdm
 from xfm.config.plain import first_difference
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
+from xfm.executors.executor import LocalPool
 from xfm.files import drafting, file_digest, replace_folder, write_text, writing
 from xfm.locks import locked
-from xfm.processes import cores, end_with_parent
+from xfm.processes import cores
 from xfm.world.catalog import ART_LICENCE, Catalog, ObjectType, package_versions
 from xfm.world.manifest import FORMAT, NAME, FileEntry, WorldManifest, fingerprint
 from xfm.world.plan import plan
@@ -30,8 +28,6 @@ _FACTS_LICENCE = "randfacts, MIT licence"
 
 WHOLE = frozenset({NAME, "tasks", "pretrain", "tokenizer.json"})
 """What a world's folder holds."""
-
-_studio: Studio | None = None
 
 
 def build_world(
@@ -117,54 +113,38 @@ def _present(folder: Path) -> WorldManifest | None:
 
 
 # ---------------------------------------------------------------- running
-def _start(config: WorldConfig, folder: Path) -> None:
-    global _studio
-    end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent stops the pool, in one voice
-    _studio = Studio(config, folder)
+@lru_cache(maxsize=1)
+def _studio(config: WorldConfig, folder: Path) -> Studio:
+    return Studio(config, folder)
 
 
-def _run(unit: Unit) -> Made:
-    assert _studio is not None
-    return MAKERS[unit.part](_studio, unit)
+def _make(config: WorldConfig, folder: Path, unit: Unit) -> Made:
+    return MAKERS[unit.part](_studio(config, folder), unit)
 
 
-def _made(units: list[Unit], studio: Studio, progress: bool) -> list[Made]:
-    """Run the units, in processes if the configuration wants several; results in the order of the units."""
-    config = studio.config
-    workers = config.workers or min(8, cores())
+def _made(config: WorldConfig, folder: Path, progress: bool) -> list[Made]:
+    units = plan(config)
     total = sum(unit.rows for unit in units)
-    bar = tqdm(total=total, unit="record", unit_scale=True, desc="building the world", disable=not progress)
-    done: dict[Unit, Made] = {}
-    with bar:
-        if workers == 1 or total < IN_PROCESS:
-            for unit in units:
-                done[unit] = MAKERS[unit.part](studio, unit)
-                bar.update(unit.rows)
-            return [done[unit] for unit in units]
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, context, _start, (config, studio.folder))
-        try:
-            for future in as_completed([pool.submit(_run, unit) for unit in units]):
-                made = future.result()
-                done[made.unit] = made
-                bar.update(made.unit.rows)
-        except BrokenProcessPool:
-            raise UserError(
-                "a process that was building the world died, perhaps for lack of memory; "
-                "build with --workers 1."
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return [done[unit] for unit in units]
+    workers = 1 if total < IN_PROCESS else config.workers or min(8, cores())
+    made: dict[Unit, Made] = {}
+    with tqdm(
+        total=total, unit="record", unit_scale=True, desc="building the world", disable=not progress
+    ) as bar:
+
+        def done(unit: Unit, result: Made) -> None:
+            made[unit] = result
+            bar.update(unit.rows)
+
+        LocalPool(workers).run(partial(_make, config, folder), units, done)
+    return [made[unit] for unit in units]
 
 
 # ---------------------------------------------------------------- the files
 def _fill(
     draft: Path, config: WorldConfig, packages: dict[str, str], mark: str, progress: bool
 ) -> WorldManifest:
-    studio = Studio(config, draft)
-    made = _made(plan(config), studio, progress)
+    made, catalog = _made(config, draft, progress), _studio(config, draft).catalog
+    _studio.cache_clear()
     counts: dict[str, int] = {}
     rows: dict[str, list[dict[str, Any]]] = {}
     for result in made:
@@ -189,10 +169,10 @@ def _fill(
         packages=packages,
         licences={"pictures": ART_LICENCE, "facts": _FACTS_LICENCE},
         objects={
-            "seen": [_entry(o) for o in studio.catalog.seen],
-            "heldout": [_entry(o) for o in studio.catalog.heldout],
+            "seen": [_entry(o) for o in catalog.seen],
+            "heldout": [_entry(o) for o in catalog.heldout],
         },
-        heldout_pairs=_count_pairs(studio.catalog),
+        heldout_pairs=_count_pairs(catalog),
         counts=counts,
         files=_entries(draft),
         pictures={
