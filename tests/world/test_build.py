@@ -22,7 +22,6 @@ from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.errors import UserError
 from xfm.world import WorldManifest, build, build_world
 from xfm.world.manifest import fingerprint
-from xfm.world.plan import plan
 from xfm.world.units import Made, Part, Studio, Unit
 
 World = tuple[Path, WorldManifest]
@@ -269,7 +268,7 @@ def test_scale_and_fingerprint() -> None:
 
 def test_plan_covers_every_row_once() -> None:
     config = WorldConfig()
-    units = plan(config)
+    units = build.plan(config)
     assert len(set(units)) == len(units)
     scenes = [u for u in units if u.part is Part.SCENES]
     assert sum(u.rows for u in scenes) == config.scenes

@@ -50,7 +50,7 @@ class Preparation:
         config: how.
         columns: what the columns of a table or of texts are called.
         pictures: folder that paths of a table start from, if not its own.
-        max_bad: records that may be damaged; None for the rule of `xfm.corpora.left_out`.
+        max_bad: records that may be damaged; None for the rule of `BadRecords`.
     """
 
     corpus: CorpusName

@@ -5,22 +5,27 @@ there, so that whatever ends them, the same command goes on. The target appears 
 done.
 """
 
+import json
+import os
 import shutil
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from xfm.corpora.bad_records import BadRecords
 from xfm.corpora.corpus_manifest import NAME, CorpusManifest, manifest_of, prepared_mark
-from xfm.corpora.finishing import DAMAGED, put_in_place, shard_names
 from xfm.corpora.looking import join, looks_of
 from xfm.corpora.plan import PreparationPlan, plan_of
 from xfm.corpora.preparation import Preparation
-from xfm.corpora.shard_units import shards_of
-from xfm.data.sources.shard_index import INDEX
+from xfm.corpora.shard_units import BadRecords, ShardMark, shards_of
+from xfm.data.sources.shard_index import INDEX, open_index, write_index
 from xfm.errors import UserError, amount, printable
 from xfm.executors.executor import Executor
-from xfm.executors.sharded_map import AGAIN, complete, read_record
-from xfm.files import writing
+from xfm.executors.sharded_map import AGAIN, ShardedMap, complete, read_record
+from xfm.files import replace_folder, sync_folder, write_text, writing
+
+DAMAGED = "damaged.json"
+"""Beside the shards: name and flaw of each damaged record. No corpus, whose files end in .tar or .jsonl."""
 
 
 def prepare(
@@ -125,7 +130,7 @@ def _finish(plan: PreparationPlan, mark: str, licence: str) -> CorpusManifest:
     for one in marks:
         bad.add(one)
     bad.check_share()
-    names = shard_names(preparation, marks)
+    names = _shard_names(preparation, marks)
     manifest = manifest_of(preparation, licence, mark, marks, names)
     if not names:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in manifest.left_out.items())
@@ -134,5 +139,48 @@ def _finish(plan: PreparationPlan, mark: str, licence: str) -> CorpusManifest:
             "check the options"
         )
     with writing(preparation.target, AGAIN):
-        put_in_place(shards, marks, names, manifest, preparation.target)
+        _put_in_place(shards, marks, names, manifest, preparation.target)
     return manifest
+
+
+def _shard_names(preparation: Preparation, marks: Sequence[ShardMark]) -> list[str]:
+    # Numbered without gaps: a piece of which nothing was left has none.
+    count = sum(mark.written > 0 for mark in marks)
+    width = max(5, len(str(count - 1)))
+    return [f"{preparation.corpus.value}-{number:0{width}d}.tar" for number in range(count)]
+
+
+def _put_in_place(
+    shards: ShardedMap[ShardMark],
+    marks: Sequence[ShardMark],
+    names: Sequence[str],
+    manifest: CorpusManifest,
+    target: Path,
+) -> None:
+    """Move the shards into a folder that then becomes the target. It can be ended at any moment and begun
+    again: a shard lies under its old name or under its new one.
+    """
+    ready = shards.work / "ready"
+    ready.mkdir(exist_ok=True)
+    units = [number for number, mark in enumerate(marks) if mark.written]
+    for number, name in zip(units, names, strict=True):
+        if (made := shards.file(number, ".tar")).exists():
+            os.replace(made, ready / name)
+        path = ready / name
+        if not path.exists() or path.stat().st_size != marks[number].bytes:
+            for damaged in (path, shards.mark_file(number)):
+                damaged.unlink(missing_ok=True)
+            raise UserError(
+                f"{path} is not as it was written: run the same command again, which makes it anew"
+            )
+    entries = (
+        replace(entry, name=name)
+        for number, name in zip(units, names, strict=True)
+        for entry in open_index(shards.file(number, ".xfm")).shards()
+    )
+    write_index(ready, entries)
+    if damaged := [row for mark in marks for row in mark.bad]:
+        write_text(ready / DAMAGED, json.dumps(damaged, indent=0, ensure_ascii=False) + "\n")
+    write_text(ready / NAME, manifest.to_json())
+    sync_folder(ready)
+    replace_folder(ready, target)

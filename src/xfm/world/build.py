@@ -17,7 +17,6 @@ from xfm.locks import locked
 from xfm.processes import cores
 from xfm.world.catalog import ART_LICENCE, Catalog, ObjectType, package_versions
 from xfm.world.manifest import FORMAT, NAME, FileEntry, WorldManifest, fingerprint
-from xfm.world.plan import plan
 from xfm.world.splits import Split
 from xfm.world.storage import write_lines
 from xfm.world.task_units import MAKERS
@@ -26,6 +25,18 @@ from xfm.world.units import Made, Part, Studio, Unit
 IN_PROCESS = 2000  # fewer records than this are made in this process: others take a second to start
 _FACTS_LICENCE = "randfacts, MIT licence"
 
+TEXT_SLICE = 5000  # lines per unit
+TASK_SLICE = 1000  # rows per unit
+VALIDATED = (
+    Part.RETRIEVAL,
+    Part.VQA,
+    Part.REASONING,
+    Part.GROUNDING,
+    Part.ENTAILMENT,
+    Part.PARAPHRASE,
+    Part.MASKED_TOKEN,
+    Part.ABSENCE,
+)
 WHOLE = frozenset({NAME, "tasks", "pretrain", "tokenizer.json"})
 """What a world's folder holds."""
 
@@ -112,7 +123,48 @@ def _present(folder: Path) -> WorldManifest | None:
         return None
 
 
-# ---------------------------------------------------------------- running
+# ---------------------------------------------------------------- units
+def plan(config: WorldConfig) -> list[Unit]:
+    """All units of a resolved configuration, the longest first."""
+    tasks, train = config.tasks, Split.TRAIN
+    rows: list[tuple[Part, Split, int, int]] = [
+        (Part.SCENES, train, config.scenes, config.shard_size),
+        (Part.SINGLES, train, config.singles, config.shard_size),
+        (Part.TWINS, train, config.twins, config.shard_size),
+        (Part.PICTURES, train, config.pictures, config.shard_size),
+        (Part.TEXT, train, config.text_lines, TEXT_SLICE),
+        # The captions of a retrieval split are distinct: one unit makes them all.
+        *(
+            (Part.RETRIEVAL, s, tasks.retrieval, 10**9)
+            for s in (Split.SEEN, Split.COMBINATIONS, Split.OBJECTS)
+        ),
+        (Part.RETRIEVAL, Split.HARD, tasks.hard, TASK_SLICE),
+        (Part.RETRIEVAL, Split.HARD_VALIDATION, tasks.validation, TASK_SLICE),
+    ]
+    for part, trained, tested in (
+        (Part.VQA, tasks.vqa_train, tasks.vqa_test),
+        (Part.REASONING, tasks.reasoning_train, tasks.reasoning_test),
+        (Part.GROUNDING, tasks.grounding_train, tasks.grounding_test),
+    ):
+        rows.append((part, train, trained, TASK_SLICE))
+        rows += [(part, split, tested, TASK_SLICE) for split in (Split.SEEN, Split.COMBINATIONS)]
+    for part, trained, tested in (
+        (Part.ENTAILMENT, tasks.entailment_train, tasks.entailment_test),
+        (Part.PARAPHRASE, tasks.paraphrase_train, tasks.paraphrase_test),
+        (Part.CATEGORY, tasks.category_train, tasks.category_test),
+    ):
+        rows += [(part, train, trained, TASK_SLICE), (part, Split.TEST, tested, TASK_SLICE)]
+    rows.append((Part.MASKED_TOKEN, Split.TEST, tasks.masked_token, 10**9))
+    rows.append((Part.ABSENCE, Split.TEST, tasks.absence, TASK_SLICE))
+    # One unit each: the captions of a retrieval split are distinct, wrong pictures are another row's.
+    rows += [(part, Split.VALIDATION, tasks.validation, 10**9) for part in VALIDATED]
+    return [
+        Unit(part, split, index, min(size, total - index * size))
+        for part, split, total, size in rows
+        for index in range(-(-total // size))
+    ]
+
+
 @lru_cache(maxsize=1)
 def _studio(config: WorldConfig, folder: Path) -> Studio:
     return Studio(config, folder)
