@@ -16,7 +16,7 @@ import numpy as np
 from xfm.config.corpora import Duplicates
 from xfm.corpora.judging import ALIKE, BAD, DUPLICATE, EVALUATED, Judge
 from xfm.corpora.likeness import near_any, near_earlier, perceptual_hash
-from xfm.corpora.plan import PreparationPlan
+from xfm.corpora.preparation import PreparationPlan
 from xfm.corpora.source_record import SourceRecord
 from xfm.data.picture_formats import PictureError
 from xfm.errors import UserError

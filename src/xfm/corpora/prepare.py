@@ -15,8 +15,7 @@ from pathlib import Path
 
 from xfm.corpora.corpus_manifest import NAME, CorpusManifest, manifest_of, prepared_mark
 from xfm.corpora.looking import join, looks_of
-from xfm.corpora.plan import PreparationPlan, plan_of
-from xfm.corpora.preparation import Preparation
+from xfm.corpora.preparation import Preparation, PreparationPlan, plan_of
 from xfm.corpora.shard_units import BadRecords, ShardMark, shards_of
 from xfm.data.sources.shard_index import INDEX, open_index, write_index
 from xfm.errors import UserError, amount, printable

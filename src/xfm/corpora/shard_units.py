@@ -10,7 +10,7 @@ import numpy as np
 
 from xfm.corpora.judging import BAD, Judge, Judgement
 from xfm.corpora.looking import DROPPED, REASONS, dropped_rows
-from xfm.corpora.plan import PreparationPlan
+from xfm.corpora.preparation import PreparationPlan
 from xfm.corpora.source_record import SourceRecord
 from xfm.data.picture_formats import PictureError
 from xfm.data.pictures import picture_suffix
