@@ -18,7 +18,7 @@ SOURCE = ROOT / "src" / "xfm"
 ORDER = (
     *("errors", "sandbox", "failures"),
     *("paths", "boxed", "processes", "files", "terminal", "locks", "results_folder"),
-    *("config", "engines", "data", "world", "corpora", "metrics"),
+    *("config", "executors", "data", "world", "corpora", "metrics"),
     *("modeling", "method", "runtimes", "interop", "objectives", "training", "planning"),
     *(
         "retrieval",

@@ -7,8 +7,7 @@ from xfm.config.corpora import CorpusName, Duplicates, PrepareConfig
 from xfm.corpora.corpus_manifest import CorpusManifest
 from xfm.corpora.preparation import Preparation
 from xfm.corpora.prepare import prepare
-from xfm.engines.base import Executor
-from xfm.engines.local import LocalPool
+from xfm.executors.executor import Executor, LocalPool
 
 
 def preparation(corpus: str, source: Path, target: Path, **settings: Any) -> Preparation:
@@ -23,12 +22,12 @@ def prepared(
     corpus: str,
     source: Path,
     target: Path,
-    engine: Executor | None = None,
+    executor: Executor | None = None,
     force: bool = False,
     **settings: Any,
 ) -> CorpusManifest:
     """The manifest of a corpus that was prepared."""
     asked = preparation(corpus, source, target, **settings)
-    found = prepare(asked, engine or LocalPool(1), progress=False, force=force)
+    found = prepare(asked, executor or LocalPool(1), progress=False, force=force)
     assert found is not None
     return found

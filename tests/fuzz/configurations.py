@@ -22,11 +22,13 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.finetune_file import dump_finetune, read_finetune
 from xfm.config.load import load_recipe, read_recipe
 from xfm.config.options import parse
+from xfm.config.plain import to_plain
 from xfm.config.tasks import task_spec
 from xfm.corpora.corpus_manifest import NAME, CorpusManifest, prepared_mark
 from xfm.corpora.prepare import load_manifest
 from xfm.corpora.shard_units import ShardMark
 from xfm.data.tokenizer import Tokenizer
+from xfm.executors.sharded_map import read_record
 from xfm.files import read_log
 from xfm.finetuning.split_file import read_split
 from xfm.frozen.prompt_templates import load_templates, read_names
@@ -142,7 +144,8 @@ def read_manifest(folder: Path) -> None:
 
 
 def _mark(folder: Path) -> None:
-    ShardMark(3, 2, 10240, "0" * 64, bad=[{"place": "a", "error": "b"}]).save(folder / "a.json")
+    mark = ShardMark(3, 2, 10240, "0" * 64, bad=[{"place": "a", "error": "b"}])
+    (folder / "a.json").write_text(json.dumps(to_plain(mark)))
 
 
 def _json(name: str, content: Any, read: Callable[[Path], object], change: Change = change_json) -> Target:
@@ -233,7 +236,13 @@ TARGETS = (
     ),
     _of("safetensors", _weights, "a.safetensors", change_tensors, read_weights, 2),
     _of("corpus-manifest", _manifest, NAME, change_json, read_manifest, 2),
-    _of("shard-mark", _mark, "a.json", change_json, lambda folder: ShardMark.load(folder / "a.json")),
+    _of(
+        "shard-mark",
+        _mark,
+        "a.json",
+        change_json,
+        lambda folder: read_record(folder / "a.json", ShardMark, ""),
+    ),
     _of(
         "index-about",
         lambda folder: write(folder / "index.json", {**_ABOUT, "probe": [0.5, 0.25]}),

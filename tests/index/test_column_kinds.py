@@ -12,8 +12,8 @@ from tests.index.conftest import postgres_address
 from tests.refusals import expect_refusal
 from xfm.config.index import SearchOptions
 from xfm.data.left_out import LeftOut
-from xfm.engines.local import LocalPool
 from xfm.errors import UserError
+from xfm.executors.executor import LocalPool
 from xfm.index.conditions import Kind
 from xfm.index.encoding import IndexWork
 from xfm.index.filling import fill

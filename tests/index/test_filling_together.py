@@ -1,7 +1,6 @@
 """Collections that many fill: the same rows whoever encodes, nothing read twice, nothing lost by a kill."""
 
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,7 @@ from tests.evaluation.tiny import COLOURS, draw
 from tests.index.conftest import photos as photos
 from tests.refusals import expect_refusal
 from xfm.data.left_out import LeftOut
-from xfm.engines.array import ArrayMember, ArrayPlace
-from xfm.engines.base import Executor, Units
-from xfm.engines.local import LocalPool
+from xfm.executors.executor import ArrayTask, Executor, LocalPool
 from xfm.index.encoding import IndexWork
 from xfm.index.filling import TakenCounts, fill
 from xfm.index.filling_together import fill_together
@@ -28,14 +25,16 @@ pytest.importorskip("lancedb")
 SIZE = 3
 
 
-def filled(place: Path, work: IndexWork, engine: Executor | None = None, **limits: Any) -> TakenCounts | None:
+def filled(
+    place: Path, work: IndexWork, executor: Executor | None = None, **limits: Any
+) -> TakenCounts | None:
     """What was taken in; None of a member of an array that was not the last one."""
     told: list[TakenCounts] = []
     done = fill_together(
         place,
         work,
         lambda: open_index(place, work.model, make=True, device="cpu"),
-        engine or LocalPool(1),
+        executor or LocalPool(1),
         lambda _, counts: told.append(counts),
         unit_rows=SIZE,
         **limits,
@@ -59,7 +58,7 @@ def work_of(model: Path, *sources: Path, **more: Any) -> IndexWork:
 def test_rows_are_the_same_whoever_encodes(model: Path, photos: Path, tmp_path: Path) -> None:
     asked = work_of(model, photos)
     assert filled(tmp_path / "one", asked) == TakenCounts(12, 0, 0, 1, 1)
-    members = [ArrayMember(ArrayPlace(place, 2), LocalPool(1)) for place in (1, 0)]
+    members = [ArrayTask(f"{place}/2", LocalPool(1)) for place in (1, 0)]
     shares = [filled(tmp_path / "array", asked, member) for member in members]
     assert shares == [None, TakenCounts(12, 0, 0, 1, 1)]
     assert rows(tmp_path / "array") == rows(tmp_path / "one")
@@ -100,8 +99,8 @@ class _Stopping(LocalPool):
         super().__init__(1)
         self.after = after
 
-    def run(self, units: Units, numbers: Sequence[int], after: Callable[[int], None]) -> None:
-        super().run(units, numbers[: self.after], after)
+    def run(self, function: Any, units: Any, done: Any) -> None:
+        super().run(function, units[: self.after], done)
         raise KeyboardInterrupt
 
 
@@ -162,6 +161,6 @@ def test_other_work_that_is_under_way_is_not_mixed(model: Path, photos: Path, tm
     asked = work_of(model, photos)
     with pytest.raises(KeyboardInterrupt):
         filled(tmp_path / "index", asked, _Stopping(1))
-    with expect_refusal(".index.working holds what was encoded", "remove the folder"):
+    with expect_refusal(".index.working holds what was done so far", "or remove"):
         filled(tmp_path / "index", replace(asked, sources=(photos / "more",)))
     assert open_supply(photos).total == 14

@@ -10,7 +10,7 @@ import pytest
 
 from tests.evaluation.tiny import COLOURS, draw
 from xfm.data.left_out import LeftOut
-from xfm.engines.local import LocalPool
+from xfm.executors.executor import LocalPool
 from xfm.index.encoding import IndexWork
 from xfm.index.filling import TakenCounts, fill, said
 from xfm.index.filling_together import fill_together

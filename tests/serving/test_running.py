@@ -1,8 +1,8 @@
 """How a server begins and ends as a command: where it cannot listen, and by which signal it is asked."""
 
 import signal
-import time
 import socket
+import time
 from pathlib import Path
 
 import pytest

@@ -62,9 +62,9 @@ def run(chosen: Namespace) -> None:
     keep = tuple(names_in(chosen.keep))
     if taken := [name for name in keep if name in _TAKEN]:
         raise UserError(f"--keep {taken[0]}: vectors have a column of that name; rename yours")
-    from xfm.inference.in_units.part_files import PartForm
-    from xfm.inference.in_units.targets import VectorsFolder
-    from xfm.inference.in_units.together import answer_together
+    from xfm.inference.distributed.part_files import PartForm
+    from xfm.inference.distributed.targets import VectorsFolder
+    from xfm.inference.distributed.together import answer_together
 
     work = row_work(chosen, EMBED.name, EMBED.options(), keep)
     engine = sharing_engine(chosen, chosen.device, chosen.restart)

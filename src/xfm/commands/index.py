@@ -147,7 +147,7 @@ def _take_together(chosen: Namespace) -> None:
     from xfm.index.about import AboutIndex
     from xfm.index.filling import is_index, said
     from xfm.index.filling_together import fill_together
-    from xfm.inference.in_units.row_work import everywhere
+    from xfm.inference.distributed.row_work import everywhere
 
     place = home_path(chosen.out).absolute()
     if chosen.action == "add":

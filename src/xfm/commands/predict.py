@@ -166,9 +166,9 @@ def run(chosen: Namespace) -> None:
 def _together(
     chosen: Namespace, task: TaskSpec, source: "RowSource | Path", options: Any, keep: tuple[str, ...]
 ) -> None:
-    from xfm.inference.in_units.row_work import require_shareable
-    from xfm.inference.in_units.targets import AnswersFile
-    from xfm.inference.in_units.together import answer_together
+    from xfm.inference.distributed.row_work import require_shareable
+    from xfm.inference.distributed.targets import AnswersFile
+    from xfm.inference.distributed.together import answer_together
 
     require_shareable(task, source, getattr(chosen, "draw", None))
     if chosen.out is None:

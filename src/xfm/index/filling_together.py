@@ -6,43 +6,42 @@ its pictures are in the collection, so that few lie there where units and taking
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from xfm.data.left_out import LeftOut
 from xfm.data.tables.stored import stored_size
-from xfm.engines.array import ArrayMember
-from xfm.engines.base import Executor, missing
-from xfm.engines.running import run_missing
-from xfm.engines.whole import found_or_made
 from xfm.errors import UserError
-from xfm.files import MAX_LOG, read_json_or_nothing, read_text, write_text, writing
+from xfm.executors.executor import Executor
+from xfm.executors.sharded_map import AGAIN, ShardedMap, find_plan
+from xfm.files import read_json_or_nothing, write_text, writing
 from xfm.index.about import AboutIndex
 from xfm.index.column_kinds import require_same
 from xfm.index.conditions import Kind
 from xfm.index.encoding import (
+    PART,
     EncodedPart,
+    EncodingMark,
     IndexUnit,
-    IndexUnits,
     IndexWork,
     UnreadKnown,
     cut_file,
+    index_units,
     known_file,
-)  # fmt: skip
+)
 from xfm.index.filling import TakenCounts, is_index, tell_bad, tell_clash, tell_left_out, tell_numbers
 from xfm.index.index import Index
 from xfm.index.journal import Journal
 from xfm.index.offers import Offer
-from xfm.inference.in_units.row_work import model_of, settings_mark
+from xfm.inference.distributed.row_work import model_of, settings_mark
 from xfm.inference.predict.reading import known_path
 
 UNIT_PICTURES = 256
 """Pictures of a unit where nobody said how many."""
-_PLAN, _TAKEN = "plan.json", "taken.json"
+_TAKEN = "taken.json"
 
 Filled = Callable[[Index, TakenCounts], None]
 """Is told of a collection that is filled, and open for writing, what was taken in."""
@@ -52,7 +51,7 @@ def fill_together(
     place: Path,
     work: IndexWork,
     opening: Callable[[], AbstractContextManager[Index]],
-    engine: Executor,
+    executor: Executor,
     filled: Filled,
     *,
     unit_rows: int = 0,
@@ -65,7 +64,7 @@ def fill_together(
         place: folder of the collection.
         work: the sources, and the model.
         opening: opens the collection for writing.
-        engine: who encodes. Of a member of an array, the share is done, and whoever comes when all is made
+        executor: who encodes. Of a task of an array, the share is done, and whoever comes when all is done
             takes it in.
         filled: is called at the end.
         unit_rows: pictures of a unit; 0 takes `UNIT_PICTURES`.
@@ -73,41 +72,31 @@ def fill_together(
         progress: show a bar.
 
     Returns:
-        Whether all is done: not, where other members of an array have not done their share.
+        Whether all is done: not, where other tasks of an array have not done their share.
 
     Raises:
         UserError: too many pictures cannot be read, or something cannot be read or written.
     """
     folder, size = place.with_name(f".{place.name}.working"), unit_rows or UNIT_PICTURES
-    settings = _settings(work, size)
-    if isinstance(engine, ArrayMember):
-        if not is_index(place):
-            units = _found_units(folder, work, size, settings, {}, None)
-        else:
-            with closing(Journal(place, readonly=True)) as journal:
-                fields = AboutIndex.read(place).fields
-                units = _found_units(folder, work, size, settings, fields, journal)
-        run_missing(units, len(units.units), engine, "pictures", progress)
-        if missing(units, len(units.units)):
+    with ExitStack() as stack:
+        index = None if executor.is_array_task else stack.enter_context(opening())
+        parts = _planned(folder, work, size, place, index)
+        units = index_units(work, folder, parts)
+        taking = None if index is None else _Taking(index, units, folder / _TAKEN, LeftOut(max_bad))
+        ready = _nothing if taking is None else taking.ready
+        ready()
+        if not units.run(executor, "pictures", progress, ready):
             return False
-        with opening() as index:
-            taking = _Taking(index, units, folder / _TAKEN, LeftOut(max_bad))
+        if taking is None:
+            taking = _Taking(stack.enter_context(opening()), units, folder / _TAKEN, LeftOut(max_bad))
             taking.ready()
-            taking.end(filled)
-    else:
-        with opening() as index:
-            units = _found_units(folder, work, size, settings, index.about.fields, index.journal)
-            taking = _Taking(index, units, folder / _TAKEN, LeftOut(max_bad))
-            taking.ready()
-            try:
-                run_missing(units, len(units.units), engine, "pictures", progress, taking.ready)
-            except UserError:
-                if not units.made.exists():  # it cannot be done so: the next command may be another
-                    shutil.rmtree(folder, ignore_errors=True)
-                raise
-            taking.end(filled)
+        taking.end(filled)
     shutil.rmtree(folder, ignore_errors=True)
     return True
+
+
+def _nothing(number: int = 0, mark: EncodingMark | None = None) -> None:
+    pass
 
 
 def _settings(work: IndexWork, size: int) -> str:
@@ -124,44 +113,29 @@ def _known_source(path: Path) -> dict[str, Any]:
     return known_path(path) | ({} if path.is_dir() else {"bytes": stored_size(path)})
 
 
-def _found_units(
-    folder: Path,
-    work: IndexWork,
-    size: int,
-    mark: str,
-    fields: Mapping[str, Kind],
-    journal: Journal | None,
-) -> IndexUnits:
+def _planned(folder: Path, work: IndexWork, size: int, place: Path, index: Index | None) -> list[IndexUnit]:
     """The units as they are planned.
 
     Raises:
         UserError: other ones are under way there, a source cannot be read, or a column of numbers is one of
             texts elsewhere.
     """
-    with writing(folder, "and run the command again"):
-        found_or_made(folder / "plan", partial(_make_plan, work, size, mark, fields, journal))
-    path = folder / "plan" / _PLAN
-    try:
-        told = json.loads(read_text(path, MAX_LOG))
-        units = tuple(IndexUnit(*one) for one in told["units"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); remove {folder}, and run the command again") from None
-    if told.get("mark") != mark:
-        raise UserError(
-            f"{folder} holds what was encoded so far of other pictures, with another model or in units of "
-            "another size: finish that, or remove the folder"
-        )
-    return IndexUnits(work, folder / "plan", folder / "made", units)
+
+    def make(draft: Path) -> dict[str, Any]:
+        if index is not None:
+            return _plan(work, size, index.about.fields, index.journal, draft)
+        if not is_index(place):
+            return _plan(work, size, {}, None, draft)
+        with closing(Journal(place, readonly=True)) as journal:
+            return _plan(work, size, AboutIndex.read(place).fields, journal, draft)
+
+    told = find_plan(folder, _settings(work, size), make, f"remove {folder}")
+    return [IndexUnit(*one) for one in told["units"]]
 
 
-def _make_plan(
-    work: IndexWork,
-    size: int,
-    mark: str,
-    fields: Mapping[str, Kind],
-    journal: Journal | None,
-    draft: Path,
-) -> None:
+def _plan(
+    work: IndexWork, size: int, fields: Mapping[str, Kind], journal: Journal | None, draft: Path
+) -> dict[str, Any]:
     units, supplies = list[IndexUnit](), [work.supply(source) for source in range(len(work.sources))]
     require_same(fields, (supply.columns() for supply in supplies))
     for source, supply in enumerate(supplies):
@@ -171,10 +145,8 @@ def _make_plan(
         cut = supply.cut(size)
         told = {"names": cut.names, "twice": dict(cut.twice), "numbers": list(cut.numbers)}
         write_text(cut_file(draft, source), json.dumps(told))
-        ends: Sequence[int | None] = [*cut.starts[1:], None]
-        own = [
-            IndexUnit(source, first, last) for first, last in zip(cut.starts, ends, strict=bool(cut.starts))
-        ]
+        ends: list[int | None] = [*cut.starts[1:], None]
+        own = [IndexUnit(source, *both) for both in zip(cut.starts, ends[: len(cut.starts)], strict=True)]
         if journal is not None and any(journal.counts().values()):
             reader = work.supply(source, cut)
             for number, unit in enumerate(own, start=len(units)):
@@ -182,8 +154,7 @@ def _make_plan(
         units += own
     if not units:
         raise UserError(f"{', '.join(map(str, work.sources))}: there are no pictures; check the path")
-    plain = [[one.source, one.first, one.last] for one in units]
-    write_text(draft / _PLAN, json.dumps({"mark": mark, "units": plain}))
+    return {"units": units}
 
 
 def _note_known(path: Path, offers: Any, journal: Journal) -> None:
@@ -203,7 +174,7 @@ class _Taking:
     """Takes the files of units into a collection, in their order; `path` says how far that is."""
 
     index: Index
-    units: IndexUnits
+    units: ShardedMap[EncodingMark]
     path: Path
     left_out: LeftOut
     next: int = 0
@@ -218,9 +189,10 @@ class _Taking:
             for place, reason in told["bad"].items():
                 self.left_out.add(place, reason)
 
-    def ready(self, _: int = 0) -> None:
-        while self.next < len(self.units.units) and self.units.is_made(self.next):
-            part = EncodedPart.read(self.units.part(self.next))
+    def ready(self, number: int = 0, mark: EncodingMark | None = None) -> None:
+        while self.next < self.units.count and self.units.is_done(self.next):
+            path = self.units.file(self.next, PART)
+            part = EncodedPart.read(path)
             # What somebody has taken out meanwhile comes with the next run.
             offers = [
                 one for one in part.offers if not isinstance(one.picture, UnreadKnown) or self._knows(one)
@@ -233,9 +205,9 @@ class _Taking:
                 self.fields[name] = self.fields.get(name, 0) + rows
             self.next += 1
             told = {"next": self.next, "counts": asdict(self.counts), "fields": self.fields}
-            with writing(self.path, "and run the same command again"):
+            with writing(self.path, AGAIN):
                 write_text(self.path, json.dumps({**told, "bad": self.left_out.rows}))
-            self.units.part(self.next - 1).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
     def _knows(self, one: Offer) -> bool:
         return _is_known(one, self.index.journal)

@@ -19,8 +19,8 @@ from xfm.index.journal import Journal, State
 from xfm.index.server_address import without_password
 from xfm.index.store import Store
 from xfm.index.trust import require_trusted, tell_model
+from xfm.inference.distributed.row_work import everywhere
 from xfm.inference.engine import Engine
-from xfm.inference.in_units.row_work import everywhere
 from xfm.inference.pipeline import pipeline
 from xfm.locks import locked
 from xfm.modeling.folder import Pretrained

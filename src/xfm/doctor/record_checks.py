@@ -10,12 +10,12 @@ import torch
 from xfm.config.doctor import DoctorConfig
 from xfm.data.records import BadRecordError, Limits, SampleKind, is_text, to_sample
 from xfm.data.tokenizer import Tokenizer
-from xfm.doctor.boxes import box_flaw, in_pixels, share
-from xfm.doctor.cases import PatientCase
-from xfm.doctor.findings import MEANINGS, Finding, Harm, Symptom
-from xfm.doctor.looks import PictureBounds, PictureLook, look_at, look_at_file, short_digest
-from xfm.doctor.tally import Tally
-from xfm.doctor.wording import text_flaws
+from xfm.doctor.box_checks import box_flaw, in_pixels, share
+from xfm.doctor.findings import EXPLANATIONS, Finding, Issue, Severity
+from xfm.doctor.image_checks import ImageCheck, check_image, check_image_file, short_digest
+from xfm.doctor.records import DataRecord
+from xfm.doctor.statistics import Statistics
+from xfm.doctor.text_checks import text_flaws
 from xfm.errors import excerpt
 
 _LONGEST, _LABEL = 1 << 20, 200
@@ -23,7 +23,7 @@ _LONGEST, _LABEL = 1 << 20, 200
 
 
 @dataclass
-class Examined:
+class CheckedRecord:
     """What an examination says of a record.
 
     Attributes:
@@ -34,22 +34,22 @@ class Examined:
         said: 64 bits of each caption or text.
     """
 
-    found: dict[Finding, list[Symptom]] = field(default_factory=dict)
+    found: dict[Finding, list[Issue]] = field(default_factory=dict)
     key: int = 0
     asked: int = 0
     looks: list[tuple[int, int]] = field(default_factory=list)
     said: list[int] = field(default_factory=list)
 
-    def add(self, one: Symptom) -> None:
+    def add(self, one: Issue) -> None:
         """Note a finding."""
         self.found.setdefault(one.finding, []).append(one)
 
-    def has(self, harm: Harm) -> bool:
+    def has(self, harm: Severity) -> bool:
         """Whether something of that harm was found."""
-        return any(MEANINGS[finding].harm is harm for finding in self.found)
+        return any(EXPLANATIONS[finding].harm is harm for finding in self.found)
 
 
-class Examiner:
+class RecordChecker:
     """Examines records of one kind.
 
     Args:
@@ -61,18 +61,20 @@ class Examiner:
     def __init__(self, config: DoctorConfig, kind: SampleKind | None, tokenizer: Tokenizer | None) -> None:
         self._config, self._kind, self._tokenizer = config, kind, tokenizer
         self._limits = Limits()
-        self._bounds = PictureBounds(config.least_side, config.most_aspect)
 
-    def __call__(self, case: PatientCase, tally: Tally) -> Examined:
+    def __call__(self, case: DataRecord, tally: Statistics) -> CheckedRecord:
         """Examine a record, and count its sizes and lengths.
 
         Raises:
             UserError: a setting of the environment is wrong.
         """
-        done = Examined()
+        done = CheckedRecord()
         for one in case.found:
             done.add(one)
-        looks = [self._look(one) for one in case.pictures]
+        looks = [
+            check_image_file(one, self._config) if isinstance(one, Path) else check_image(one, self._config)
+            for one in case.pictures
+        ]
         for look in looks:
             for one in look.found:
                 done.add(one)
@@ -89,12 +91,7 @@ class Examiner:
         self._keys(case, looks, done)
         return done
 
-    def _look(self, picture: bytes | Path) -> PictureLook:
-        if isinstance(picture, Path):
-            return look_at_file(picture, self._bounds)
-        return look_at(picture, self._bounds)
-
-    def _texts(self, case: PatientCase, done: Examined, tally: Tally) -> None:
+    def _texts(self, case: DataRecord, done: CheckedRecord, tally: Statistics) -> None:
         for name, text, caption in case.texts:
             for one in text_flaws(text, caption, self._config.most_words):
                 done.add(one._replace(detail=f"{name}: {one.detail}"))
@@ -113,7 +110,7 @@ class Examiner:
             return len(text.split())
         return max(0, self._tokenizer.count([text], _LONGEST) - 2)
 
-    def _boxes(self, case: PatientCase, look: PictureLook, done: Examined, tally: Tally) -> None:
+    def _boxes(self, case: DataRecord, look: ImageCheck, done: CheckedRecord, tally: Statistics) -> None:
         size = look.width, look.height
         for phrase, told in case.boxes:
             box = told
@@ -125,9 +122,9 @@ class Examiner:
             if (covered := share(box, size)) is not None:
                 tally.measure("percent of the picture in a box", covered)
 
-    def _training(self, case: PatientCase, looks: list[PictureLook], done: Examined) -> None:
+    def _training(self, case: DataRecord, looks: list[ImageCheck], done: CheckedRecord) -> None:
         """Ask the rule of training what is left out; pixels are not looked at again."""
-        if case.record is None or self._kind is None or done.has(Harm.LEFT_OUT):
+        if case.record is None or self._kind is None or done.has(Severity.LEFT_OUT):
             return
         decoded = None
         if looks:
@@ -135,9 +132,9 @@ class Examiner:
         try:
             to_sample(replace(case.record, decoded=decoded), self._kind, self._limits)
         except BadRecordError as error:
-            done.add(Symptom(Finding.RECORD, error.reason))
+            done.add(Issue(Finding.RECORD, error.reason))
 
-    def _keys(self, case: PatientCase, looks: list[PictureLook], done: Examined) -> None:
+    def _keys(self, case: DataRecord, looks: list[ImageCheck], done: CheckedRecord) -> None:
         if any(not look.digest for look in looks) or case.found:
             return
         if self._kind is not None and looks:

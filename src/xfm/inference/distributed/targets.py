@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from xfm.errors import UserError
+from xfm.executors.sharded_map import AGAIN, ShardedMap, whole_file
 from xfm.files import clear_leftovers, drafting, read_json_or_nothing, replace_folder, write_text, writing
-from xfm.inference.in_units.part_files import PartForm
-from xfm.inference.in_units.row_units import RowUnits
+from xfm.inference.distributed.part_files import PartForm
+from xfm.inference.distributed.row_units import RowMark
 from xfm.inference.predict.output import bad_file, earlier_settings, is_of_answers, settings_file
 from xfm.results_folder import free_name
 
 VECTORS = "_vectors.json"
 BAD = "_bad.jsonl"
 """Readers of folders of Parquet files pass over names that begin so."""
-_AGAIN = "and run the same command again: it goes on where it stopped"
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,13 @@ class PartsTarget(ABC):
         """
 
     @abstractmethod
-    def finish(self, units: RowUnits, logged: list[str], rows: list[int], told: dict[str, Any]) -> None:
+    def finish(
+        self, units: ShardedMap[RowMark], logged: list[str], rows: list[int], told: dict[str, Any]
+    ) -> None:
         """Put the parts in place.
 
         Args:
-            units: all of them made.
+            units: all of them done.
             logged: a line of JSON for each row that could not be answered.
             rows: answered in each unit.
             told: settings, `mark` and `totals`.
@@ -125,27 +127,22 @@ class AnswersFile(PartsTarget):
                 f"{self.path} holds answers of other settings, or of a run without units: name another file, "
                 "or begin again with --restart"
             )
-        with writing(self.path, _AGAIN):
+        with writing(self.path, AGAIN):
             for path in (self.path, settings_file(self.path), self.bad):
                 path.unlink(missing_ok=True)
 
-    def finish(self, units: RowUnits, logged: list[str], rows: list[int], told: dict[str, Any]) -> None:
+    def finish(
+        self, units: ShardedMap[RowMark], logged: list[str], rows: list[int], told: dict[str, Any]
+    ) -> None:
         """See `PartsTarget.finish`."""
-        partial = self.path.with_name(f".{self.path.name}.partial-{os.getpid()}")
-        with writing(self.path, _AGAIN):
-            try:
-                with partial.open("wb") as out:
-                    for number in range(len(units.starts)):
-                        with units.part(number, ".jsonl").open("rb") as part:
-                            shutil.copyfileobj(part, out, 1 << 20)
-                    out.flush()
-                    os.fsync(out.fileno())
-                if logged:
-                    write_text(self.bad, "".join(f"{line}\n" for line in logged))
-                write_text(settings_file(self.path), _told(told))
-                os.replace(partial, self.path)
-            finally:
-                partial.unlink(missing_ok=True)
+        with writing(self.path, AGAIN), whole_file(self.path) as draft:
+            with draft.open("wb") as out:
+                for number in range(units.count):
+                    with units.file(number, ".part.jsonl").open("rb") as part:
+                        shutil.copyfileobj(part, out, 1 << 20)
+            if logged:
+                write_text(self.bad, "".join(f"{line}\n" for line in logged))
+            write_text(settings_file(self.path), _told(told))
 
 
 class VectorsFolder(PartsTarget):
@@ -190,17 +187,19 @@ class VectorsFolder(PartsTarget):
                 f"{self.path} holds vectors of other settings: choose another folder, or begin again with "
                 "--restart"
             )
-        with writing(self.path, _AGAIN):
+        with writing(self.path, AGAIN):
             shutil.rmtree(self.path)
 
-    def finish(self, units: RowUnits, logged: list[str], rows: list[int], told: dict[str, Any]) -> None:
+    def finish(
+        self, units: ShardedMap[RowMark], logged: list[str], rows: list[int], told: dict[str, Any]
+    ) -> None:
         """See `PartsTarget.finish`."""
-        with writing(self.path, _AGAIN), drafting(self.path) as draft:
+        with writing(self.path, AGAIN), drafting(self.path) as draft:
             files: dict[str, int] = {}
             for number, count in enumerate(rows):
-                for suffix in units.form.suffixes:
+                for suffix in self.form.suffixes:
                     name = f"{number:06d}{suffix}"
-                    shutil.copyfile(units.part(number, suffix), draft / name)
+                    shutil.copyfile(units.file(number, f".part{suffix}"), draft / name)
                     files[name] = count
             if logged:
                 write_text(draft / BAD, "".join(f"{line}\n" for line in logged))

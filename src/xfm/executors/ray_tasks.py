@@ -4,11 +4,12 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
-from xfm.engines.base import Executor, Units
 from xfm.errors import UserError, first_line, import_extra
+from xfm.executors.executor import Executor, R, U
 
 _AHEAD = 2
 """Units a core (or GPU) that are handed out: what waits can still go to a machine that joins."""
@@ -27,36 +28,30 @@ class RayTasks(Executor):
     def __init__(self, workers: int = 0, gpus: bool = False) -> None:
         self.workers, self.gpus = workers, gpus
 
-    def run(self, units: Units, numbers: Sequence[int], after: Callable[[int], None]) -> None:
+    def run(self, function: Callable[[U], R], units: Iterable[U], done: Callable[[U, R], None]) -> None:
         """See `Executor.run`. A unit whose machine is lost is done again on another."""
         ray = import_extra("ray", "--engine ray")
         own = not ray.is_initialized()
         if own:
             _begin(ray)
+        waiting: dict[Any, U] = {}
         try:
-            self._run(ray, units, numbers, after)
-        finally:
-            if own:
-                ray.shutdown()
-
-    def _run(self, ray: Any, units: Units, numbers: Sequence[int], after: Callable[[int], None]) -> None:
-        kind = "GPU" if self.gpus and ray.cluster_resources().get("GPU") else "CPU"
-        task = ray.remote(num_cpus=1, num_gpus=int(kind == "GPU"), max_retries=_TRIES)(_make)
-        shared, rest, waiting = ray.put(units), iter(numbers), list[Any]()
-        try:
-            while True:
+            kind = "GPU" if self.gpus and ray.cluster_resources().get("GPU") else "CPU"
+            task = ray.remote(num_cpus=1, num_gpus=int(kind == "GPU"), max_retries=_TRIES)(_call)
+            shared, rest, some = ray.put(function), iter(units), True
+            while some or waiting:
                 places = int(ray.cluster_resources().get(kind, 1))
-                most = self.workers or max(1, _AHEAD * places)
-                while len(waiting) < most and (number := next(rest, None)) is not None:
-                    waiting.append(task.remote(shared, number))
-                if not waiting:
-                    return
-                done, waiting = ray.wait(waiting, num_returns=1)
-                for one in done:
-                    after(_outcome(ray, one))
+                limit = self.workers or max(1, _AHEAD * places)
+                for unit in islice(rest, limit - len(waiting)) if len(waiting) < limit else ():
+                    waiting[task.remote(shared, unit)] = unit
+                some = bool(waiting)
+                for one in ray.wait([*waiting], num_returns=1)[0] if waiting else ():
+                    done(waiting.pop(one), _outcome(ray, one))
         finally:
             for one in waiting:
                 ray.cancel(one, force=True)
+            if own:
+                ray.shutdown()
 
 
 def _begin(ray: Any) -> None:
@@ -82,7 +77,7 @@ def _begin(ray: Any) -> None:
             signal.signal(signal.SIGTERM, ours)
 
 
-def _outcome(ray: Any, task: Any) -> int:
+def _outcome(ray: Any, task: Any) -> Any:
     try:
         return ray.get(task)
     except ray.exceptions.RayTaskError as error:
@@ -96,6 +91,5 @@ def _outcome(ray: Any, task: Any) -> int:
         ) from error
 
 
-def _make(units: Units, number: int) -> int:
-    units.make(number)
-    return number
+def _call(function: Callable[[Any], Any], unit: Any) -> Any:
+    return function(unit)

@@ -9,14 +9,18 @@ import numpy as np
 from xfm.config.doctor import DoctorConfig
 from xfm.corpora.likeness import first_near, near_earlier
 from xfm.doctor.findings import Finding
-from xfm.doctor.tally import ticket
+from xfm.doctor.statistics import ticket
 
+RECORD = np.dtype([("key", "<u8"), ("asked", "<u8"), ("harm", "u1")])
+PICTURE = np.dtype([("record", "<u4"), ("digest", "<u8"), ("hash", "<u8")])
+SAID = np.dtype([("record", "<u4"), ("digest", "<u8")])
+"""What is compared: keys of records, looks of pictures, and texts; see `CheckedRecord`."""
 _COMMON, _COMMON_SHARE = 10, 0.01
 """Records, and their share of all, that have a text from which on it is common."""
 _MOST_CLASSES = 1000
 
 
-class Together(NamedTuple):
+class GroupFinding(NamedTuple):
     """A finding among all records.
 
     Attributes:
@@ -32,11 +36,11 @@ class Together(NamedTuple):
 
 def found_together(
     records: np.ndarray, pictures: np.ndarray, said: np.ndarray, config: DoctorConfig
-) -> Iterator[Together]:
+) -> Iterator[GroupFinding]:
     """What the records are to one another.
 
     Args:
-        records, pictures, said: of `ExaminingUnits.seen`.
+        records, pictures, said: [N] `RECORD`, [P] `PICTURE` and [T] `SAID`.
         config: distance of hashes, examples and seed.
     """
     places = np.flatnonzero(records["key"])
@@ -69,9 +73,9 @@ def _repeated(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return firsts, np.flatnonzero(firsts != np.arange(len(keys)))
 
 
-def _paired(finding: Finding, found: np.ndarray, others: np.ndarray, config: DoctorConfig) -> Together:
+def _paired(finding: Finding, found: np.ndarray, others: np.ndarray, config: DoctorConfig) -> GroupFinding:
     chosen = _drawn(found, config)
-    return Together(finding, found, [(int(found[place]), int(others[place])) for place in chosen])
+    return GroupFinding(finding, found, [(int(found[place]), int(others[place])) for place in chosen])
 
 
 def _drawn(found: np.ndarray, config: DoctorConfig) -> list[int]:
@@ -80,7 +84,7 @@ def _drawn(found: np.ndarray, config: DoctorConfig) -> list[int]:
     return sorted(range(len(tickets)), key=tickets.__getitem__)[: config.examples]
 
 
-def _contradicting(records: np.ndarray, config: DoctorConfig) -> Together:
+def _contradicting(records: np.ndarray, config: DoctorConfig) -> GroupFinding:
     places = np.flatnonzero(records["asked"])
     firsts, again = _repeated(records["asked"][places])
     first = places[firsts[again]]
@@ -88,7 +92,7 @@ def _contradicting(records: np.ndarray, config: DoctorConfig) -> Together:
     return _paired(Finding.CONTRADICTION, places[again][differ], first[differ], config)
 
 
-def _alike(pictures: np.ndarray, config: DoctorConfig) -> Together:
+def _alike(pictures: np.ndarray, config: DoctorConfig) -> GroupFinding:
     """Pictures that look like an earlier one; equal bytes are one picture."""
     _, first = np.unique(pictures["digest"], return_index=True)
     own = pictures[np.sort(first)]
@@ -99,10 +103,10 @@ def _alike(pictures: np.ndarray, config: DoctorConfig) -> Together:
     for chosen in _drawn(numbers, config):
         other = first_near(hashes, int(places[chosen]), config.distance)
         examples.append((int(numbers[chosen]), int(own["record"][other or 0])))
-    return Together(Finding.ALIKE, np.unique(numbers), examples)
+    return GroupFinding(Finding.ALIKE, np.unique(numbers), examples)
 
 
-def _common(said: np.ndarray, total: int, config: DoctorConfig) -> Together:
+def _common(said: np.ndarray, total: int, config: DoctorConfig) -> GroupFinding:
     own = np.unique(said)  # a record says a text once
     _, inverse, counts = np.unique(own["digest"], return_inverse=True, return_counts=True)
     often = counts[inverse] >= max(_COMMON, _COMMON_SHARE * total)

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from xfm.config.doctor import DoctorConfig
 from xfm.corpora.judging import looks_whole
 from xfm.corpora.likeness import hash_of
 from xfm.corpora.recoding import drafted
 from xfm.data.picture_formats import Header, PictureError
 from xfm.data.picture_pixels import rows_there
 from xfm.data.pictures import checked_header, decode, read_picture
-from xfm.doctor.findings import Finding, Symptom
+from xfm.doctor.findings import Finding, Issue
 
 _SCALE = (64, 64)
 """A JPEG is decoded no smaller: as for the perceptual hash of `xfm prepare`, which is the same."""
@@ -23,7 +24,7 @@ _GREY, _FLAT = 128, 4
 _LEAST_GREY = 2
 
 
-class PictureLook(NamedTuple):
+class ImageCheck(NamedTuple):
     """What a picture is.
 
     Attributes:
@@ -37,17 +38,10 @@ class PictureLook(NamedTuple):
     width: int = 0
     height: int = 0
     likeness: int | None = None
-    found: tuple[Symptom, ...] = ()
+    found: tuple[Issue, ...] = ()
 
 
-class PictureBounds(NamedTuple):
-    """Pixels of the shorter side, and how much longer the longer one may be."""
-
-    least_side: int
-    most_aspect: float
-
-
-def look_at(data: bytes, bounds: PictureBounds) -> PictureLook:
+def check_image(data: bytes, config: DoctorConfig) -> ImageCheck:
     """Look at the bytes of a picture.
 
     All of a JPEG's code is read, so that a scan that ends early is found; its pixels are made at a smaller
@@ -58,21 +52,21 @@ def look_at(data: bytes, bounds: PictureBounds) -> PictureLook:
         header = checked_header(data)
         picture, flaw = _decoded(data, header)
     except PictureError as error:
-        return PictureLook(digest, found=(Symptom(Finding.PICTURE, str(error)),))
-    found = [Symptom(Finding.CUT, flaw)] if flaw else []
-    found += _odd_sides(header, bounds)
+        return ImageCheck(digest, found=(Issue(Finding.PICTURE, str(error)),))
+    found = [Issue(Finding.CUT, flaw)] if flaw else []
+    found += _odd_sides(header, config)
     if flat := all(high - low <= _FLAT for low, high in _extremes(picture)):
-        found.append(Symptom(Finding.FLAT, "all of it has one colour"))
-    return PictureLook(digest, header.width, header.height, None if flat else hash_of(picture), tuple(found))
+        found.append(Issue(Finding.FLAT, "all of it has one colour"))
+    return ImageCheck(digest, header.width, header.height, None if flat else hash_of(picture), tuple(found))
 
 
 @lru_cache(maxsize=256)  # rows of one picture follow one another
-def look_at_file(path: Path, bounds: PictureBounds) -> PictureLook:
+def check_image_file(path: Path, config: DoctorConfig) -> ImageCheck:
     """Look at a file; one that cannot be read does not decode."""
     try:
-        return look_at(read_picture(path), bounds)
+        return check_image(read_picture(path), config)
     except PictureError as error:
-        return PictureLook(0, found=(Symptom(Finding.PICTURE, str(error)),))
+        return ImageCheck(0, found=(Issue(Finding.PICTURE, str(error)),))
 
 
 def short_digest(data: bytes) -> int:
@@ -101,13 +95,13 @@ def _grey_end(picture: Image.Image) -> str | None:
     return f"the picture ends early: {there / height:.0%} of its rows are there, the others are grey"
 
 
-def _odd_sides(header: Header, bounds: PictureBounds) -> list[Symptom]:
+def _odd_sides(header: Header, config: DoctorConfig) -> list[Issue]:
     short, long = sorted((header.width, header.height))
-    shown, found = f"{header.width} x {header.height} pixels", list[Symptom]()
-    if short < bounds.least_side:
-        found.append(Symptom(Finding.SMALL, shown, -short))
-    if long > bounds.most_aspect * short:
-        found.append(Symptom(Finding.LONG, shown, long / short))
+    shown, found = f"{header.width} x {header.height} pixels", list[Issue]()
+    if short < config.least_side:
+        found.append(Issue(Finding.SMALL, shown, -short))
+    if long > config.most_aspect * short:
+        found.append(Issue(Finding.LONG, shown, long / short))
     return found
 
 

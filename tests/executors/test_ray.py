@@ -13,23 +13,22 @@ import xfm
 from tests.alike import thorough
 from tests.corpora.miniature import coco
 from tests.corpora.preparing import preparation, prepared
-from tests.engines.counting import Devices, Squares, done
 from tests.evaluation.tiny import COLOURS, draw
+from tests.executors.counting import Squares, done, squares
 from tests.folders import content
 from tests.refusals import expect_refusal
 from xfm.config.tasks import EMBED
 from xfm.corpora.prepare import prepare
 from xfm.data.sources.shard_index import INDEX
-from xfm.engines.base import missing
-from xfm.engines.local import LocalPool
-from xfm.engines.ray_tasks import RayTasks
+from xfm.executors.executor import LocalPool
+from xfm.executors.ray_tasks import RayTasks
 from xfm.index.encoding import IndexWork
 from xfm.index.filling import TakenCounts
 from xfm.index.filling_together import fill_together
 from xfm.index.opening import open_index
-from xfm.inference.in_units.row_work import RowWork
-from xfm.inference.in_units.targets import AnswersFile
-from xfm.inference.in_units.together import answer_together
+from xfm.inference.distributed.row_work import RowWork
+from xfm.inference.distributed.targets import AnswersFile
+from xfm.inference.distributed.together import answer_together
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -60,16 +59,15 @@ def cluster(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 @thorough
 def test_without_a_cluster_one_is_started_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert done(RayTasks(2), Squares(tmp_path), 6) == [*range(6)]
+    assert done(RayTasks(2), squares(tmp_path, 6)) == [*range(6)]
 
 
 def test_what_a_unit_refuses_and_what_dies(cluster: Any, tmp_path: Path) -> None:
     """A unit whose process is killed is tried again; what it refuses is one sentence."""
-    units = Squares(tmp_path, deadly=3, deaths=2)
-    assert done(RayTasks(), units, 12) == [*range(12)]
-    assert len([*tmp_path.glob("death-*")]) == 2
+    assert done(RayTasks(), squares(tmp_path, 12, Squares(deadly=3, deaths=2))) == [*range(12)]
+    assert len([*tmp_path.glob("made/death-*")]) == 2
     with expect_refusal("number 13 is wrong"):
-        done(RayTasks(), Squares(tmp_path, wrong=13), 20)
+        done(RayTasks(), squares(tmp_path / "other", 20, Squares(wrong=13)))
     assert not ray.is_initialized()
 
 
@@ -88,19 +86,19 @@ def test_a_node_that_is_killed_changes_nothing(cluster: Any, tmp_path: Path) -> 
 
         killed = False
 
-        def run(self, units, numbers, after):
+        def run(self, units, numbers, done):
             told: list[int] = []
 
-            def then(number: int) -> None:
+            def then(number: int, mark: Any) -> None:
                 told.append(number)
                 if len(told) == 5 and not self.killed:
                     self.killed = True
                     cluster.remove_node(second, allow_graceful=False)
-                after(number)
+                done(number, mark)
 
             super().run(units, numbers, then)
             assert sorted(told) == [*numbers]
-            assert not missing(units, len(numbers))
+            assert not units.missing
 
     engine = Losing()
     assert prepare(asked, engine, progress=False) is not None
@@ -112,17 +110,17 @@ def test_a_node_that_is_killed_changes_nothing(cluster: Any, tmp_path: Path) -> 
 def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with expect_refusal("Ray cannot be reached or started", "RAY_ADDRESS"):
-        done(RayTasks(), Squares(tmp_path), 3)
+        done(RayTasks(), squares(tmp_path, 3))
 
 
 @thorough
 def test_a_unit_takes_a_gpu_where_there_are_some(cluster: Any, tmp_path: Path) -> None:
-    (tmp_path / "without").mkdir()
-    assert done(RayTasks(gpus=True), Devices(tmp_path / "without"), 2) == [0, 1]
+    assert done(RayTasks(gpus=True), squares(tmp_path / "without", 2)) == [0, 1]
     node = cluster.add_node(num_cpus=1, num_gpus=1)
     cluster.wait_for_nodes()
-    assert done(RayTasks(gpus=True), Devices(tmp_path), 2) == [0, 1]
-    assert [(tmp_path / f"{number}.txt").read_text() for number in range(2)] == ["0", "0"]
+    units = squares(tmp_path / "with", 2)
+    assert done(RayTasks(gpus=True), units) == [0, 1]
+    assert [units.file(number, ".gpu").read_text() for number in range(2)] == ["0", "0"]
     cluster.remove_node(node)
 
 

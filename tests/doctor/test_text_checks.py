@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from xfm.data.tokenizer import normalise_caption
 from xfm.doctor.findings import Finding
-from xfm.doctor.wording import text_flaws
+from xfm.doctor.text_checks import text_flaws
 
 GOOD = [
     "A plate of food.",

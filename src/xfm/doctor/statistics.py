@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from xfm.doctor.findings import Finding, Symptom
+from xfm.doctor.findings import Finding, Issue
 
 _STEPS = (12, 15, 20, 25, 30, 40, 50, 60, 80, 100)
 EDGES = (*range(11), *(step * 10**power for power in range(9) for step in _STEPS))
@@ -50,17 +50,6 @@ class Distribution:
         self.thousandths += other.thousandths
         self.bins.update(other.bins)
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON."""
-        bins = {str(place): self.bins[place] for place in sorted(self.bins)}
-        own = {"count": self.count, "thousandths": self.thousandths, "low": self.low, "high": self.high}
-        return {**own, "bins": bins}
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "Distribution":
-        """Of `plain`."""
-        return cls(**{**plain, "bins": Counter({int(name): n for name, n in plain["bins"].items()})})
-
     def by_edge(self) -> dict[str, int]:
         """Counts from the first bin that has any to the last, by the edge where they begin."""
         if not self.bins:
@@ -95,7 +84,7 @@ class KeptExample(NamedTuple):
 
 
 @dataclass
-class Tally:
+class Statistics:
     """Counts.
 
     Attributes:
@@ -118,7 +107,7 @@ class Tally:
         """Count a value of a distribution."""
         self.spreads.setdefault(name, Distribution()).add(value)
 
-    def find(self, found: Mapping[Finding, list[Symptom]], number: int, seed: int, most: int) -> None:
+    def find(self, found: Mapping[Finding, list[Issue]], number: int, seed: int, most: int) -> None:
         """Count what is wrong with a record.
 
         Args:
@@ -146,7 +135,7 @@ class Tally:
     def _trim(self, name: str, most: int) -> None:
         self.examples[name] = sorted(self.examples[name], key=lambda one: (-one.badness, one.ticket))[:most]
 
-    def join(self, other: "Tally", most: int) -> None:
+    def join(self, other: "Statistics", most: int) -> None:
         """Take in the counts of other records, in any order."""
         self.read += other.read
         self.parts.update(other.parts)
@@ -159,31 +148,6 @@ class Tally:
         for name, kept in other.examples.items():
             self.examples.setdefault(name, []).extend(kept)
             self._trim(name, most)
-
-    def plain(self, most: int) -> dict[str, Any]:
-        """As JSON."""
-        for name in [*self.examples]:
-            self._trim(name, most)
-        return {
-            "read": self.read,
-            "parts": self.parts,
-            "records": self.records,
-            "spreads": {name: one.plain() for name, one in self.spreads.items()},
-            "labels": self.labels,
-            "examples": self.examples,
-        }
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "Tally":
-        """Of `plain`."""
-        return cls(
-            plain["read"],
-            Counter(plain["parts"]),
-            Counter(plain["records"]),
-            {name: Distribution.from_plain(one) for name, one in plain["spreads"].items()},
-            Counter(plain["labels"]),
-            {name: [KeptExample(*one) for one in kept] for name, kept in plain["examples"].items()},
-        )
 
 
 def ticket(number: int, seed: int) -> int:

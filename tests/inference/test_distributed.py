@@ -3,9 +3,10 @@
 import json
 import os
 import signal
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,13 +21,12 @@ from xfm.config.tasks import EMBED
 from xfm.data.tables.lines import read_json_lines
 from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.parts import TableParts, part_starts
-from xfm.engines.array import ArrayMember, ArrayPlace
-from xfm.engines.base import Executor, Units
-from xfm.engines.local import LocalPool
-from xfm.inference.in_units.part_files import PartForm
-from xfm.inference.in_units.row_work import RowWork
-from xfm.inference.in_units.targets import AnswersFile, PartsTarget, VectorsFolder
-from xfm.inference.in_units.together import answer_together
+from xfm.executors.executor import ArrayTask, Executor, LocalPool
+from xfm.executors.sharded_map import ShardedMap
+from xfm.inference.distributed.part_files import PartForm
+from xfm.inference.distributed.row_work import RowWork
+from xfm.inference.distributed.targets import AnswersFile, PartsTarget, VectorsFolder
+from xfm.inference.distributed.together import answer_together
 from xfm.inference.predict.output import bad_file, settings_file
 
 SIZE = 4
@@ -63,7 +63,7 @@ def test_the_same_bytes_whoever_does_it(model: Path, table: Path, tmp_path: Path
     if kind == "lines":
         answer_together(asked, target("pool"), LocalPool(2), SIZE)
         assert content(tmp_path / "pool") == content(tmp_path / "one")
-    members = [ArrayMember(ArrayPlace(place, 3), LocalPool(1)) for place in (2, 0, 1)]
+    members = [ArrayTask(f"{place}/3", LocalPool(1)) for place in (2, 0, 1)]
     shares = [answer_together(asked, target("array"), member, SIZE) for member in members]
     assert [share is None for share in shares] == [True, True, False]
     assert content(tmp_path / "array") == content(tmp_path / "one")
@@ -76,8 +76,8 @@ def test_the_same_bytes_whoever_does_it(model: Path, table: Path, tmp_path: Path
 class _Nobody(Executor):
     """An engine that must not be asked."""
 
-    def run(self, units: Units, numbers: Sequence[int], after: Callable[[int], None]) -> None:
-        raise AssertionError(numbers)
+    def run(self, function: Any, units: Any, done: Any) -> None:
+        raise AssertionError(units)
 
 
 def test_the_numbers_are_those_of_one_row_after_the_other(model: Path, table: Path, tmp_path: Path) -> None:
@@ -112,22 +112,12 @@ def test_pictures_of_a_folder_are_told_by_their_names(model: Path, tmp_path: Pat
     np.testing.assert_allclose([row["prediction"] for row in written], expected, atol=1e-6)
 
 
-@dataclass(frozen=True)
-class _Dying:
-    """Units of which one kills its process, the first time that it is done."""
-
-    units: Units
-    deadly: int
-    mark: Path
-
-    def make(self, number: int) -> None:
-        if number == self.deadly and not self.mark.exists():
-            self.mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        self.units.make(number)
-
-    def is_made(self, number: int) -> bool:
-        return self.units.is_made(number)
+def _dying(units: ShardedMap[Any], deadly: int, mark: Path, number: int) -> Any:
+    """A unit, of which one kills its process, the first time that it is done."""
+    if number == deadly and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return units(number)
 
 
 class _DyingPool(LocalPool):
@@ -137,8 +127,8 @@ class _DyingPool(LocalPool):
         super().__init__(2)
         self.deadly, self.mark = deadly, mark
 
-    def run(self, units: Units, numbers: Sequence[int], after: Callable[[int], None]) -> None:
-        super().run(_Dying(units, self.deadly, self.mark), numbers, after)
+    def run(self, function: Any, units: Any, done: Any) -> None:
+        super().run(partial(_dying, function, self.deadly, self.mark), units, done)
 
 
 def test_what_was_killed_goes_on_with_what_is_missing(model: Path, table: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.data.boxes import Boxes
 from xfm.data.records import check_box
-from xfm.doctor.findings import Finding, Symptom
+from xfm.doctor.findings import Finding, Issue
 from xfm.errors import excerpt
 
 _LEAST, _WHOLE = 2.0, 0.99
@@ -25,7 +25,7 @@ def in_pixels(box: object, size: tuple[int, int], format: BoxFormat, unit: BoxUn
     return told.to_format(BoxFormat.XYWH).to_unit(BoxUnit.PIXEL, *size).data[0].tolist()
 
 
-def box_flaw(box: object, size: tuple[int, int]) -> Symptom | None:
+def box_flaw(box: object, size: tuple[int, int]) -> Issue | None:
     """What is wrong with a box [left, top, width, height] in pixels; None where nothing is.
 
     Args:
@@ -37,17 +37,17 @@ def box_flaw(box: object, size: tuple[int, int]) -> Symptom | None:
     except ValueError as error:
         detail = f"the box {error}"
         if not _four_numbers(box):
-            return Symptom(Finding.BOX_WRONG, f"{detail}: {excerpt(repr(box))}")
+            return Issue(Finding.BOX_WRONG, f"{detail}: {excerpt(repr(box))}")
         left, top, width, height = map(float, box)
         if width <= 0 or height <= 0:
-            return Symptom(Finding.BOX_EMPTY, detail)
+            return Issue(Finding.BOX_EMPTY, detail)
         beyond = max(-left, -top, left + width - size[0], top + height - size[1]) / max(size)
-        return Symptom(Finding.BOX_OUTSIDE, detail, min(beyond, 1e9))
+        return Issue(Finding.BOX_OUTSIDE, detail, min(beyond, 1e9))
     shown = f"{width:g} x {height:g} of {size[0]} x {size[1]} pixels"
     if min(width, height) < min(_LEAST, *size):
-        return Symptom(Finding.BOX_TINY, shown, -min(width, height))
+        return Issue(Finding.BOX_TINY, shown, -min(width, height))
     if width * height >= _WHOLE * size[0] * size[1]:
-        return Symptom(Finding.BOX_WHOLE, shown)
+        return Issue(Finding.BOX_WHOLE, shown)
     return None
 
 

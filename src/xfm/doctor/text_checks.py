@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from xfm.data.records import is_text
 from xfm.data.tokenizer import normalise_caption
-from xfm.doctor.findings import Finding, Symptom
+from xfm.doctor.findings import Finding, Issue
 from xfm.errors import excerpt
 
 CAPTION_WORDS, TEXT_WORDS = 200, 100_000
@@ -31,7 +31,7 @@ _LOOKED, _REPEATED, _VARIED = 300, 10, 0.3
 """Of so many words, if there are as many as the second, this share must be different."""
 
 
-def text_flaws(text: object, caption: bool, most_words: int = 0) -> Iterator[Symptom]:
+def text_flaws(text: object, caption: bool, most_words: int = 0) -> Iterator[Issue]:
     """What is wrong with a text.
 
     Args:
@@ -43,23 +43,23 @@ def text_flaws(text: object, caption: bool, most_words: int = 0) -> Iterator[Sym
         return  # the rule of training says so
     bare = text.strip()
     if not (normalise_caption(text, 1) if caption else bare):
-        yield Symptom(Finding.EMPTY_TEXT, f"the text is {excerpt(text)!r}")
+        yield Issue(Finding.EMPTY_TEXT, f"the text is {excerpt(text)!r}")
         return
     shown = excerpt(bare, 200)
     words = bare.split()
     if len(words) > (most := most_words or (CAPTION_WORDS if caption else TEXT_WORDS)):
-        yield Symptom(Finding.LONG_TEXT, f"{len(words):,} words, more than {most:,}: {shown}", len(words))
+        yield Issue(Finding.LONG_TEXT, f"{len(words):,} words, more than {most:,}: {shown}", len(words))
     if len(bare) == 1:
-        yield Symptom(Finding.ONE_CHARACTER, shown)
+        yield Issue(Finding.ONE_CHARACTER, shown)
     elif not any(map(str.isalpha, bare)):
-        yield Symptom(Finding.NO_LETTERS, shown, len(bare))
+        yield Issue(Finding.NO_LETTERS, shown, len(bare))
     head = words[:_LOOKED]
     if (len(head) >= _REPEATED and len(set(head)) < _VARIED * len(head)) or _RUN.search(bare):
-        yield Symptom(Finding.REPEATING, shown, len(bare))
+        yield Issue(Finding.REPEATING, shown, len(bare))
     if found := _HTML.search(bare):
-        yield Symptom(Finding.HTML, _around(bare, found.start()), len(_HTML.findall(bare[:10_000])))
+        yield Issue(Finding.HTML, _around(bare, found.start()), len(_HTML.findall(bare[:10_000])))
     if found := _GARBLED.search(bare):
-        yield Symptom(Finding.ENCODING, _around(bare, found.start()), len(_GARBLED.findall(bare[:10_000])))
+        yield Issue(Finding.ENCODING, _around(bare, found.start()), len(_GARBLED.findall(bare[:10_000])))
 
 
 def _around(text: str, place: int) -> str:

@@ -1,19 +1,19 @@
-"""Rows of a table as cases: with the fields of a task, or with whatever fields of tasks it has."""
+"""Rows of a table as records: with the fields of a task, or with whatever fields of tasks it has."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from xfm.config.task_spec import Field, Holds, TextRule
 from xfm.config.tasks import task_spec
 from xfm.data.tables import ColumnMap, TableRow, open_table
 from xfm.data.tables.embedded import PictureStore
 from xfm.data.tables.records import RawRow, Records
-from xfm.doctor.cases import PART, Boxed, PatientCase, Told, spread
-from xfm.doctor.findings import Finding, Symptom
+from xfm.doctor.findings import Finding, Issue
+from xfm.doctor.records import PART, BoxField, DataRecord, Part, TextField, spread
 from xfm.errors import UserError
-from xfm.files import writing
 
 _FIELDS = (
     Field("image", holds=Holds.PICTURE, optional=True),
@@ -38,41 +38,59 @@ def fields_of(task: str) -> tuple[Field, ...]:
     return task_spec(task).fields if task else _FIELDS
 
 
-def list_rows(
-    source: str, folder: Path, task: str, columns: ColumnMap, pictures: Path | None, sample: int, seed: int
-) -> int:
-    """Write the rows of a table into a listing, and return how many there are.
+@dataclass(frozen=True)
+class TableData:
+    """Rows of a table, which one process reads and others examine.
 
-    Args:
-        source: as of `xfm.data.tables.open_table`.
-        folder: of the listing, and of pictures that stand in the table.
+    Attributes:
+        path: as of `xfm.data.tables.open_table`.
+        folder: of pictures that stand in the table.
         task: for which they are meant; empty for the fields of any.
         columns: what the columns are called.
         pictures: folder that paths of pictures start from, if not the table's.
         sample: so many rows; 0 for all.
         seed: of the sample.
-
-    Raises:
-        UserError: the table cannot be read, or lacks a column.
     """
-    fields, table = fields_of(task), open_table(source)
-    columns.check_fields(fields)
-    if table.columns is not None:
-        columns.check_columns(fields, table.columns, source)
-        _require_any(source, fields, columns, table.columns)
-    caption = bool(task) and task_spec(task).text is not TextRule.WRITTEN
-    reader = _RowReader(Path(source), fields, columns, pictures, PictureStore(folder / "pictures"), caption)
-    count, rows = 0, map(reader.case, _chosen(table, columns.wanted(fields), sample, seed))
-    with writing(folder, "and run the same command again"):
-        folder.mkdir(parents=True)
+
+    path: str
+    folder: Path
+    task: str
+    columns: ColumnMap
+    pictures: Path | None
+    sample: int
+    seed: int
+    kind: None = None
+    total: None = None
+
+    def rows(self) -> Iterator[DataRecord]:
+        """The rows; raises UserError where the table cannot be read, or lacks a column."""
+        fields, table = fields_of(self.task), open_table(self.path)
+        self.columns.check_fields(fields)
+        if table.columns is not None:
+            self.columns.check_columns(fields, table.columns, self.path)
+            _require_any(self.path, fields, self.columns, table.columns)
+        caption = bool(self.task) and task_spec(self.task).text is not TextRule.WRITTEN
+        store = PictureStore(self.folder)
+        reader = _RowReader(Path(self.path), fields, self.columns, self.pictures, store, caption)
+        return map(reader.record, _chosen(table, self.columns.wanted(fields), self.sample, self.seed))
+
+    def parts(self) -> Iterator[Part]:
+        """The rows in parts."""
+        rows, first = self.rows(), 0
         while part := [*islice(rows, PART)]:
-            path = folder / f"{count // PART:06d}.jsonl"
-            with path.open("w", encoding="utf-8", newline="\n") as file:
-                file.writelines(case.to_line() for case in part)
-            count += len(part)
-    if not count:
-        raise UserError(f"{source} holds no rows; check the path")
-    return count
+            yield first, part
+            first += len(part)
+        if not first:
+            raise UserError(f"{self.path} holds no rows; check the path")
+
+    def records(self, part: Part) -> Iterable[DataRecord]:
+        """The rows of a part."""
+        return cast("list[DataRecord]", part[1])
+
+    def pick(self, numbers: Set[int]) -> dict[int, DataRecord]:
+        """Some rows by their numbers: the table is read once more."""
+        last = max(numbers, default=-1)
+        return {number: row for number, row in enumerate(islice(self.rows(), last + 1)) if number in numbers}
 
 
 def _chosen(table: Records, wanted: frozenset[str], sample: int, seed: int) -> Iterator[RawRow]:
@@ -92,7 +110,7 @@ def _require_any(source: str, fields: tuple[Field, ...], columns: ColumnMap, the
 
 
 class _RowReader:
-    """Makes cases of rows.
+    """Makes records of rows.
 
     Args:
         source: the table.
@@ -115,8 +133,8 @@ class _RowReader:
         self._source, self._fields, self._columns = source, fields, columns
         self._pictures, self._store, self._caption = pictures, store, caption
 
-    def case(self, raw: RawRow) -> PatientCase:
-        """The case of a row; what is wrong with a cell is found with the row."""
+    def record(self, raw: RawRow) -> DataRecord:
+        """The record of a row; what is wrong with a cell is found with the row."""
         place = f"{self._source}:{raw.number}"
         try:
             cells = raw.checked(self._source)
@@ -126,16 +144,16 @@ class _RowReader:
             row = row.unpacked(self._fields, self._store)
         except UserError as error:
             detail = str(error).removeprefix(f"{place}: ")
-            return PatientCase(place, found=(Symptom(Finding.RECORD, detail),))
+            return DataRecord(place, found=(Issue(Finding.RECORD, detail),))
         parts: dict[str, list[Any]] = {"pictures": [], "texts": [], "boxes": [], "labels": [], "found": []}
         for one in self._fields:
             try:
                 self._add(row, one, parts)
             except UserError as error:
                 kind = _UNREADABLE.get(one.holds, Finding.RECORD)
-                parts["found"].append(Symptom(kind, str(error).removeprefix(f"{place}: ")))
+                parts["found"].append(Issue(kind, str(error).removeprefix(f"{place}: ")))
         pictures, texts, boxes, labels, found = map(tuple, parts.values())
-        return PatientCase(place, pictures, texts, boxes, labels, found)
+        return DataRecord(place, pictures, texts, boxes, labels, found)
 
     def _add(self, row: TableRow, one: Field, parts: dict[str, list[Any]]) -> None:
         """What a field holds; raises UserError."""
@@ -152,18 +170,18 @@ class _RowReader:
             parts["pictures"] += [each.path(one.name) for each in row.two(one)]
         elif one.holds is Holds.BOX:
             phrase = next((told.text for told in parts["texts"]), "")
-            parts["boxes"] += [Boxed(phrase, box) for box in row.number_lists(given[0])]
+            parts["boxes"] += [BoxField(phrase, box) for box in row.number_lists(given[0])]
         else:
             texts = row.votes(given[0]) if one.holds is Holds.TEXTS else [row.text(given[0])]
             caption = self._caption and not one.target
-            parts["texts"] += [Told(given[0], text, caption) for text in texts]
+            parts["texts"] += [TextField(given[0], text, caption) for text in texts]
 
     def _absent(self, one: Field, parts: dict[str, list[Any]]) -> None:
         if one.optional:
             return
         if one.holds is Holds.LABEL:
-            parts["found"].append(Symptom(Finding.NO_LABEL, "there is no label"))
+            parts["found"].append(Issue(Finding.NO_LABEL, "there is no label"))
         elif one.holds in (Holds.TEXT, Holds.TEXTS):
-            parts["texts"].append(Told(one.name, "", self._caption))
+            parts["texts"].append(TextField(one.name, "", self._caption))
         else:
-            parts["found"].append(Symptom(_UNREADABLE[one.holds], f"there is no {one.name}"))
+            parts["found"].append(Issue(_UNREADABLE[one.holds], f"there is no {one.name}"))

@@ -1,32 +1,34 @@
 """Counts are the same however the records are parted; examples are the worst ones."""
 
+import pickle
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xfm.doctor.findings import Finding, Symptom
-from xfm.doctor.tally import EDGES, SHOWN, Distribution, Tally
+from xfm.doctor.findings import Finding, Issue
+from xfm.doctor.statistics import EDGES, SHOWN, Distribution, Statistics
 
 MOST = 3
 
 
-def tallied(numbers: list[int], values: list[int]) -> Tally:
-    tally = Tally()
+def tallied(numbers: list[int], values: list[int]) -> Statistics:
+    tally = Statistics()
     for number in numbers:
         value = values[number]
         tally.read += 1
         tally.measure("value", value)
         tally.labels[str(value % 3)] += 1
         tally.find(
-            {Finding.SMALL: [Symptom(Finding.SMALL, str(value), value)]} if value % 2 else {}, number, 0, MOST
+            {Finding.SMALL: [Issue(Finding.SMALL, str(value), value)]} if value % 2 else {}, number, 0, MOST
         )
-    return Tally.from_plain(tally.plain(MOST))
+    return pickle.loads(pickle.dumps(tally))
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=80), st.data())
 def test_parts_in_any_order_give_the_same(values: list[int], data: st.DataObject) -> None:
     numbers = data.draw(st.permutations(range(len(values))))
     edge = data.draw(st.integers(0, len(values)))
-    whole, joined = Tally(), Tally()
+    whole, joined = Statistics(), Statistics()
     whole.join(tallied([*range(len(values))], values), MOST)
     for part in (numbers[edge:], numbers[:edge]):
         joined.join(tallied([*part], values), MOST)
@@ -39,11 +41,12 @@ def test_parts_in_any_order_give_the_same(values: list[int], data: st.DataObject
 def test_examples_that_are_equally_bad_are_drawn_by_lot() -> None:
     shown = [0] * 100
     for seed in range(600):
-        tally = Tally()
+        tally = Statistics()
         for number in range(100):
             tally.find({}, number, seed, 5)
-        tally.plain(5)
-        for one in tally.examples[SHOWN]:
+        joined = Statistics()
+        joined.join(tally, 5)
+        for one in joined.examples[SHOWN]:
             shown[one.number] += 1
     assert sum(shown) == 3000
     assert 10 < min(shown) <= max(shown) < 60  # 30 each, give or take

@@ -16,8 +16,8 @@ from xfm.data.sources import open_source, resolve_files
 from xfm.data.sources.base import RecordSource
 from xfm.data.tables import ColumnMap
 from xfm.data.tables.hub import PREFIX
-from xfm.doctor.cases import Opening, spread
-from xfm.doctor.rows import list_rows
+from xfm.doctor.records import SourceData, spread
+from xfm.doctor.table_rows import TableData
 from xfm.errors import UserError
 from xfm.files import open_regular
 from xfm.modeling.named import model_folder
@@ -31,15 +31,17 @@ _OF_TASKS = frozenset({"label", "question", "answer", "anchor", "positive", "box
 _OF_RECORDS = frozenset({"captions", "regions"})
 
 
-def opening_of(path: str, config: DoctorConfig, columns: str, pictures: Path | None, folder: Path) -> Opening:
-    """How the records at a path are opened; rows of a table are listed.
+def data_of(
+    path: str, config: DoctorConfig, columns: str, pictures: Path | None, folder: Path
+) -> SourceData | TableData:
+    """What lies at a path.
 
     Args:
         path: as of `open_source` or `xfm.data.tables.open_table`.
         config: says what they are, or that it is to be guessed.
         columns: what the columns of a table are called.
         pictures: folder that the paths of a table start from.
-        folder: for the listing.
+        folder: for pictures that stand in a table.
 
     Raises:
         UserError: nothing is there, or it cannot be read as what it is said to be.
@@ -50,11 +52,10 @@ def opening_of(path: str, config: DoctorConfig, columns: str, pictures: Path | N
     if asked and named:
         raise UserError(f"--kind is for records, --{named[0]} for tables: leave one of them out")
     if named or (not asked and _is_table(path)):
-        listing = folder / "rows"
-        list_rows(path, listing, config.task, ColumnMap.parse(columns), pictures, config.sample, config.seed)
-        return Opening(path, listing=listing)
+        told = ColumnMap.parse(columns), pictures, config.sample, config.seed
+        return TableData(path, folder / "pictures", config.task, *told)
     kind = SampleKind(config.kind.value) if asked else _guessed(path)
-    return Opening(path, kind, sample=config.sample, seed=config.seed)
+    return SourceData(path, kind, config.sample, config.seed)
 
 
 def _is_table(path: str) -> bool:
