@@ -75,7 +75,12 @@ def new_parser(env_prefix: str | None = None, words: Sequence[str] = (), **texts
 
 
 def add_fields(
-    parser: ArgumentParser, kind: type, *, values: Mapping[str, Any] | None = None, source: str = ""
+    parser: ArgumentParser,
+    kind: type,
+    *,
+    values: Mapping[str, Any] | None = None,
+    source: str = "",
+    shared: bool = False,
 ) -> None:
     """Add one dotted option for every field of a dataclass, documented from its docstring.
 
@@ -84,6 +89,7 @@ def add_fields(
         kind: the dataclass.
         values: nested mapping that replaces the dataclass's defaults.
         source: where the values are from, for messages.
+        shared: fields of which the parser has an option already, of another dataclass, have that one.
 
     Raises:
         UserError: the values do not fit the dataclass.
@@ -93,7 +99,8 @@ def add_fields(
     if values:
         check_fields(kind, values, source)
     shape = chosen_variants(kind, values or {})
-    parser.add_class_arguments(shape, as_group=False)
+    there = {action.dest for action in parser._actions} if shared else set[str]()
+    parser.add_class_arguments(shape, as_group=False, skip={f.name for f in fields(shape)} & there)
     _document_shared(parser, shape)
     complete = plain_defaults(shape)
     if values:

@@ -12,7 +12,7 @@ from xfm.doctor.boxes import Sides, box_flaw, in_pixels
 from xfm.doctor.cases import PatientCase
 from xfm.doctor.findings import MEANINGS, Harm
 from xfm.errors import excerpt
-from xfm.reports.thumbnails import thumbnail
+from xfm.reports.page import thumbnail
 
 _BOXES, _TEXTS, _LONGEST = 40, 6, 300
 

@@ -13,9 +13,8 @@ from xfm.doctor.diagnosis import Diagnosis
 from xfm.doctor.findings import MEANINGS, Finding, Meaning
 from xfm.doctor.tally import SHOWN
 from xfm.reports.charts import histograms
-from xfm.reports.page import page_template
+from xfm.reports.page import Thumbnails, page_template
 from xfm.reports.scores import write_output
-from xfm.reports.thumbnails import Thumbnails
 
 _CLASSES = 30
 

@@ -18,7 +18,7 @@ from xfm.data.tables import parquet_pages
 from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.parquet_footer import check_footer
 from xfm.errors import UserError
-from xfm.reproduce.files.readers import parquet_rows
+from xfm.evaluation.benchmarks.read.readers import parquet_rows
 
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
