@@ -61,7 +61,9 @@ def presence(
     for size in sizes:
         rows = everything.pictures == size
         own = GallerySearches(
-            *(part[rows] for part in (everything.contrast, everything.odds, everything.there)),
+            everything.contrast[rows],
+            everything.odds[rows],
+            everything.there[rows],
             everything.pictures[rows],
             everything.groups[rows],
         )

@@ -100,7 +100,9 @@ def add_fields(
         check_fields(kind, values, source)
     shape = chosen_variants(kind, values or {})
     there = {action.dest for action in parser._actions} if shared else set[str]()
-    parser.add_class_arguments(shape, as_group=False, skip={f.name for f in fields(shape)} & there)
+    parser.add_class_arguments(
+        shape, as_group=False, skip={*there.intersection(f.name for f in fields(shape))}
+    )
     _document_shared(parser, shape)
     complete = plain_defaults(shape)
     if values:

@@ -44,8 +44,9 @@ class Featuriser:
     """A vision encoder, whose slot 0 is a picture's features, and what these depend on.
 
     Attributes:
-        vision: in evaluation mode on `device`; its vectors have D numbers.
+        vision: in evaluation mode on `device`.
         weights: digest of the model's weights.
+        width: D of its vectors.
         preprocessing: how pictures become pixels.
         config: batch size, workers and arithmetic.
         device: where the encoder is.
@@ -53,6 +54,7 @@ class Featuriser:
 
     vision: VisionLike
     weights: str
+    width: int
     preprocessing: Preprocessing
     config: FrozenConfig
     device: torch.device
@@ -173,7 +175,7 @@ def _encode(
     featuriser: Featuriser, rows: Sequence[Labelled], path: Path, name: str, progress: bool, bad: Bad | None
 ) -> None:
     part, note = path.with_suffix(".part.npy"), path.with_suffix(".part.json")
-    shape = (len(rows), featuriser.vision.config.width)
+    shape = (len(rows), featuriser.width)
     done = _done(part, note, shape)
     mode = "r+" if done else "w+"
     features = np.lib.format.open_memmap(part, mode=mode, dtype=np.float32, shape=None if done else shape)

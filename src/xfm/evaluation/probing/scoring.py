@@ -223,7 +223,7 @@ def build_featuriser(pretrained: Pretrained, weights: str, config: FrozenConfig)
     device = pick_device(config.device)
     vision = pretrained.model.vision.to(device).eval()
     preprocessing = pretrained.preprocessing.seen_as(config.framing, config.colours)
-    return Featuriser(vision, weights, preprocessing, config, device)
+    return Featuriser(vision, weights, vision.config.width, preprocessing, config, device)
 
 
 def _check_rows(data: LabelledSplits, config: FrozenConfig | None = None) -> None:
