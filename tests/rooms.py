@@ -20,19 +20,8 @@ ORDER = (
     *("paths", "boxed", "processes", "files", "terminal", "locks", "results_folder"),
     *("config", "executors", "data", "world", "corpora", "metrics"),
     *("modeling", "method", "runtimes", "interop", "objectives", "training", "planning"),
-    *(
-        "retrieval",
-        "tasks",
-        "reports",
-        "doctor",
-        "frozen",
-        "finetuning",
-        "evaluation",
-        "ablation",
-        "inference",
-        "index",
-    ),
-    *("serving", "demo", "reproduce", "quickstart", "info", "commands", "cli", "__main__"),
+    *("tasks", "reports", "doctor", "finetuning", "evaluation", "inference", "index"),
+    *("serving", "demo", "quickstart", "info", "commands", "cli", "__main__"),
 )
 
 Spot = tuple[str, ...]  # a room, or the point at which an arrow crosses a row

@@ -105,7 +105,7 @@ def test_python_of_image_classification(pets, capsys, monkeypatch):
 
 def test_commands_of_image_classification(pets):
     found = commands(DOCS / "image-classification.md", "xfm")
-    assert [words[0] for words in found] == ["probe", "probe", "zero-shot", "finetune"]
+    assert [words[0] for words in found] == ["evaluate", "evaluate", "finetune"]
     for words in found:
         short = ["--steps", "2", "--batch-size", "4"] if words[0] == "finetune" else []
         assert main([*words, *short]) == 0

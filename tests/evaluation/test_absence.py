@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from xfm.config.evaluation import AbsenceConfig, EvaluationConfig
-from xfm.evaluation import galleries
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts import absence, calibration
+from xfm.evaluation.parts import absence as galleries
 from xfm.evaluation.parts.absence import run_absence
 from xfm.evaluation.parts.calibration import run_matching
 from xfm.modeling.folder import Pretrained
-from xfm.reports.results import PartResult
+from xfm.reports.scores import PartResult
 from xfm.tasks.pictures import Pictures
 
 

@@ -7,8 +7,7 @@ import torch
 
 from xfm.config.evaluation import EvaluationConfig, RetrievalConfig
 from xfm.evaluation import context as module
-from xfm.evaluation.context import Context
-from xfm.evaluation.encoded import EncodedSplits
+from xfm.evaluation.context import Context, EncodedSplits
 from xfm.evaluation.parts import absence, calibration, retrieval
 from xfm.tasks.pictures import Pictures
 

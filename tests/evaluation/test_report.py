@@ -13,14 +13,14 @@ from tests.evaluation.conftest import HOSTILE
 from tests.reports.written import Page, page_of
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.errors import UserError
-from xfm.evaluation.examples import pick_examples
+from xfm.evaluation.context import pick_examples
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import phase_ends, small_run, write_report
 from xfm.evaluation.suite import evaluate
 from xfm.reports.charts import read_curves, read_validation
 from xfm.reports.labels import loss_name
+from xfm.reports.lines import summary
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
-from xfm.reports.summary import summary
 
 
 @pytest.fixture

@@ -32,9 +32,9 @@ from xfm.config.evaluation import (
 from xfm.config.training import Precision
 from xfm.config.typed import from_plain
 from xfm.evaluation import suite
-from xfm.evaluation.kept_models import kept_models, listing
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.parts.tuned import TUNED
+from xfm.evaluation.saved_models import listing, saved_models
 from xfm.evaluation.suite import evaluate
 from xfm.modeling.folder import load_model
 from xfm.modeling.precision import resolve
@@ -199,7 +199,9 @@ def test_an_evaluation_by_the_clock_goes_on(
         evaluated(tmp_path, tiny_world, model, parts=parts, minutes=5.0)
     monkeypatch.undo()
     told: list[tuple[Part, float]] = []
-    monkeypatch.setattr(suite.Timetable, "was_done", lambda self, part, seconds: told.append((part, seconds)))
+    monkeypatch.setattr(
+        suite.TimeBudget, "was_done", lambda self, part, seconds: told.append((part, seconds))
+    )
     evaluated(tmp_path, tiny_world, model, parts=parts, minutes=5.0)
     took = details_of(tmp_path)["seconds"]["retrieval"]
     assert told == [(Part.RETRIEVAL, pytest.approx(took, abs=0.01))]
@@ -346,7 +348,7 @@ def test_the_models_of_the_fine_tunings_are_kept(
     results: Path, tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each answers by the command that is shown, as the scores say, and may be scored on other rows."""
-    models = kept_models(results, tiny_world)
+    models = saved_models(results, tiny_world)
     assert [one.part for one in models] == [*TUNED]
     details = details_of(results)
     page = page_of(results)
@@ -372,8 +374,8 @@ def test_paraphrase_begins_with_what_entailment_has_learned(
     still = replace(CONFIG.paraphrase, lr=1e-12, muon_lr=1e-12, new_lr_multiplier=1.0)
     settings: dict[str, Any] = {"parts": [Part.PARAPHRASE], "paraphrase": still}
     evaluated(tmp_path / "alone", tiny_world, results / "model", **settings)
-    kept = {one.part: load_model(one.folder) for one in kept_models(results, tiny_world)}
-    (alone,) = (load_model(one.folder) for one in kept_models(tmp_path / "alone", tiny_world))
+    kept = {one.part: load_model(one.folder) for one in saved_models(results, tiny_world)}
+    (alone,) = (load_model(one.folder) for one in saved_models(tmp_path / "alone", tiny_world))
     assert alone.task is not None
     assert kept[Part.ENTAILMENT].task is not None
     learned = kept[Part.ENTAILMENT].task.shared_state()
@@ -401,7 +403,7 @@ def test_a_part_is_of_the_settings_of_the_one_before_it(results: Path, tiny_worl
 def test_nothing_is_kept_that_nobody_wants(results: Path, tiny_world: Path, tmp_path: Path) -> None:
     model = results / "model"
     evaluated(tmp_path / "out", tiny_world, model, parts=[Part.PARAPHRASE], keep_models=False)
-    assert kept_models(tmp_path / "out", tiny_world) == []
+    assert saved_models(tmp_path / "out", tiny_world) == []
     assert not (tmp_path / "out" / "tasks").exists()
     assert "Models to ask" not in page_of(tmp_path / "out")
 
@@ -409,7 +411,7 @@ def test_nothing_is_kept_that_nobody_wants(results: Path, tiny_world: Path, tmp_
 def test_a_part_from_the_cache_keeps_its_model(
     copy: Path, tiny_world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    weights = [one.folder / "task.safetensors" for one in kept_models(copy, tiny_world)]
+    weights = [one.folder / "task.safetensors" for one in saved_models(copy, tiny_world)]
     before = [path.stat().st_mtime_ns for path in weights]
     evaluated(copy, tiny_world)
     assert [path.stat().st_mtime_ns for path in weights] == before

@@ -36,7 +36,7 @@ from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.finetuning.baselines.strong import baselines_of
 from xfm.finetuning.from_rows import finetune_rows
-from xfm.finetuning.leaderboard import Leaderboard, Sort
+from xfm.finetuning.leaderboard import Leaderboard, SystemKind
 from xfm.modeling.model_reading import read_provenance
 from xfm.reports.scores import read_scores
 from xfm.tasks.splits import SplitRows
@@ -70,7 +70,7 @@ def test_every_task_from_its_sample(kind: str, model: Path, tmp_path: Path) -> N
     assert board == Leaderboard.from_json(details["leaderboards"]["test"])
     assert board.model.value == pytest.approx(scores[primary].value)
     assert [place.value for place in board.places] == sorted((p.value for p in board.places), reverse=True)
-    strong = {place.name: place.value for place in board.places if place.sort is Sort.STRONG}
+    strong = {place.name: place.value for place in board.places if place.sort is SystemKind.STRONG}
     assert set(strong) == set(baselines_of(done.task))
     assert board.missing == {}
     assert {name: details["baselines"][primary][name] for name in strong} == pytest.approx(strong)

@@ -28,10 +28,10 @@ from xfm.corpora.corpus_manifest import NAME, CorpusManifest, prepared_mark
 from xfm.corpora.prepare import load_manifest
 from xfm.corpora.shard_units import ShardMark
 from xfm.data.tokenizer import Tokenizer
+from xfm.evaluation.probing.prompt_templates import load_templates, read_names
 from xfm.executors.sharded_map import read_record
 from xfm.files import read_log
 from xfm.finetuning.split_file import read_split
-from xfm.frozen.prompt_templates import load_templates, read_names
 from xfm.index.about import AboutIndex
 from xfm.info import describe
 from xfm.modeling.checking import read_check

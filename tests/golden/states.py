@@ -27,8 +27,8 @@ from xfm.objectives.duplicates import same_identity
 from xfm.objectives.itm import sampling_weights
 from xfm.objectives.sequences import sequence_losses
 from xfm.objectives.text_rows import TextRows, pair_rows, region_rows
-from xfm.retrieval.ranks import match_both
 from xfm.tasks.answers import rank_as_published
+from xfm.tasks.ranking import match_both
 
 Arrays = Iterator[tuple[str, Tensor]]
 NOT_LISTED = -100

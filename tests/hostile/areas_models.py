@@ -157,7 +157,7 @@ PROVENANCE = [
     for verb, command, source in (
         ("score", "evaluate m --test {rows} --out out --quiet", "{tuned}/model"),
         ("evaluate", "evaluate m --world {world} --scale 0.02 --parts retrieval --out out --quiet", "{model}"),
-        ("probe", "probe m --train {pictures} --test {pictures} --out out", "{model}"),
+        ("probe", "evaluate m --train {pictures} --test {pictures} --out out", "{model}"),
     )
     for name, file, content in (
         ("fifo", "model.safetensors", fifo),

@@ -15,7 +15,7 @@ WRITERS = {
     "embed": "embed {lines} --model {model} --quiet --out",
     "pretrain": PRETRAIN,
     "evaluate": EVALUATE,
-    "probe": "probe {model} --train {pictures} --test {pictures} --out",
+    "probe": "evaluate {model} --train {pictures} --test {pictures} --out",
     "convert": "convert {published}",
     "merge": "export {apart}/model --format merged --out",
     "folds": "finetune text-classification --model {model} --train {rows} --folds 2 --steps 1 --quiet --out",

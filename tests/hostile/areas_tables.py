@@ -100,9 +100,9 @@ TEXT_BOMB = {"a.parquet": parquet("x", 40_000_000, 250, "text")}
 BOMBS = [
     Situation("predict-parquet-bomb", f"{EMBED} a.parquet", IMAGE_BOMB, ("a.parquet",), quick=True, seconds=240),
     Situation("finetune-parquet-bomb", f"{PICTURES} a.parquet", IMAGE_BOMB, ("a.parquet",), seconds=240),
-    Situation("probe-parquet-bomb", "probe {model} --train a.parquet --test a.parquet --out out", IMAGE_BOMB,
+    Situation("probe-parquet-bomb", "evaluate {model} --train a.parquet --test a.parquet --out out", IMAGE_BOMB,
         ("picture",), seconds=240),
-    Situation("zero-shot-parquet-bomb", "zero-shot {model} --test a.parquet --out out", IMAGE_BOMB, ("picture",),
+    Situation("zero-shot-parquet-bomb", "evaluate {model} --test a.parquet --out out", IMAGE_BOMB, ("picture",),
         seconds=240),
     Situation("finetune-parquet-text-bomb", f"{TUNE} a.parquet", TEXT_BOMB, ("a.parquet:1", "text", "40000000")),
     Situation("predict-parquet-text-bomb", f"{PREDICT} a.parquet", TEXT_BOMB, ("a.parquet:1", "40000000")),

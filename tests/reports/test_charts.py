@@ -12,9 +12,8 @@ from tests.evaluation.tiny import write_world
 from xfm.metrics.intervals import Interval
 from xfm.reports.charts import PALETTE, forest, histograms, running_mean, small_multiples, thin
 from xfm.reports.lines import line_of
-from xfm.reports.page import page_template
+from xfm.reports.page import Thumbnails, page_template
 from xfm.reports.scores import Score
-from xfm.reports.thumbnails import Thumbnails
 
 
 def test_charts_are_fragments_in_the_pages_colour() -> None:

@@ -1,9 +1,8 @@
-"""`xfm bench backends` measures, keeps what is fastest, and pipelines follow it and say so."""
+"""`xfm evaluate --backends` measures, keeps what is fastest, and pipelines follow it and say so."""
 
 import json
 import shutil
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,8 @@ from tests.inference.models import inputs
 from tests.refusals import expect_refusal
 from tests.runtimes.conftest import Exported, Native, needs
 from xfm.cli import main
-from xfm.config.bench import BenchConfig
 from xfm.config.exported import Format
-from xfm.runtimes import backends
+from xfm.runtimes import backends, measuring
 from xfm.runtimes import choice as module
 from xfm.runtimes.choice import WAYS, ChosenWay, Figure, chosen, keep, kept_for, machine
 from xfm.runtimes.measuring import _best
@@ -52,10 +50,11 @@ def test_measured_shown_and_kept(
     if not THOROUGH:
         there = backends.find_spec
         monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "openvino" else there(name))
-    line = ["bench", "backends", str(folder), "--batches", "1,2", "--rounds", "2", "--exact"]
-    assert main([*line, "--json", str(tmp_path / "f.json")]) == 0
+    monkeypatch.setattr(measuring, "BATCHES", (1, 2))
+    monkeypatch.setattr(measuring, "ROUNDS", 2)
+    assert main(["evaluate", str(folder), "--backends", "exact", "--out", str(tmp_path / "f")]) == 0
     said = capsys.readouterr().out
-    found = json.loads((tmp_path / "f.json").read_text())
+    found = json.loads((tmp_path / "f" / "backends.json").read_text())
     ways = {"torch", "torch-bf16", "onnxruntime"} | ({"openvino"} if THOROUGH else set())
     assert ways <= {one["way"] for one in found["figures"]}
     assert {(one["work"], one["batch"]) for one in found["figures"]} == {
@@ -79,7 +78,7 @@ def test_pipelines_and_servers_follow_it_and_say_so(native: Native, exported: Ex
     rows = inputs("embed", 4)
     wanted = xfm.pipeline("embed", folder)(rows)
     take(folder, "onnxruntime")
-    with pytest.warns(UserWarning, match="runs on onnxruntime, which xfm bench backends chose"):
+    with pytest.warns(UserWarning, match="runs on onnxruntime, which xfm evaluate --backends chose"):
         pipe = xfm.pipeline("embed", folder)
     assert isinstance(pipe.engine.model, RuntimeModel)
     assert pipe(rows) == pytest.approx(wanted, abs=1e-4)
@@ -140,16 +139,14 @@ def test_without_a_self_check_there_is_nothing_to_compare_with(tmp_path: Path) -
     (folder / "self_check.json").unlink()
     with expect_refusal("self_check.json", "save the model again"):
         kept_for(folder)
-    assert main(["bench", "backends", str(folder)]) == 2
+    assert main(["evaluate", str(folder), "--backends", "choose"]) == 2
     assert chosen(folder) is None
 
 
 def test_what_is_asked_for_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "frontends", "small"]) == 2
-    assert "backends" in capsys.readouterr().err
-    for wrong in ({"rounds": 0}, {"batches": []}, {"batches": [0]}, {"tokens": 1}):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
-            replace(BenchConfig(), **wrong)
+    for wrong in (["fastest"], ["choose", "--scale", "0.1"], ["choose", "--train", "a"]):
+        assert main(["evaluate", "small", "--backends", *wrong]) == 2
+        assert (wrong[1] if wrong[1:] else "backends") in capsys.readouterr().err
     with pytest.raises(ValueError, match="no way"):
         ChosenWay("abacus", "here", ())
 

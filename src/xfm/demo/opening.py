@@ -13,7 +13,7 @@ from xfm.demo.about import about
 from xfm.demo.examples import EXAMPLES, Examples, draw_examples
 from xfm.demo.pages import PageHeaders, free_paths, page_routes
 from xfm.errors import UserError
-from xfm.evaluation.kept_models import kept_models
+from xfm.evaluation.saved_models import saved_models
 from xfm.index.about import HIDDEN
 from xfm.index.filling import folder_index, is_index
 from xfm.index.offers import Offer
@@ -49,7 +49,7 @@ def with_tuned(references: list[str]) -> list[str]:
     found: list[str] = []
     for reference in references:
         place = home_path(reference)
-        kept = [str(one.folder) for one in kept_models(place, Path("worlds"))] if place.is_dir() else []
+        kept = [str(one.folder) for one in saved_models(place, Path("worlds"))] if place.is_dir() else []
         own = not kept or any((place / name).exists() for name in ("config.json", "model", "config.yaml"))
         found += [*([reference] if own else []), *kept]
     return list(dict.fromkeys(found))

@@ -18,9 +18,8 @@ from xfm.doctor.records import DataRecord
 from xfm.doctor.statistics import SHOWN
 from xfm.errors import excerpt
 from xfm.reports.charts import histograms
-from xfm.reports.page import page_template
+from xfm.reports.page import Thumbnails, page_template, thumbnail
 from xfm.reports.scores import write_output
-from xfm.reports.thumbnails import Thumbnails, thumbnail
 
 _CLASSES = 30
 

@@ -12,9 +12,8 @@ from tqdm import tqdm
 from xfm.config.finetune import Preset
 from xfm.finetuning.baselines.frozen import PROBE
 from xfm.finetuning.baselines.strong import BaselineResult, scored
-from xfm.finetuning.compare import compare, strong_of, systems_of
 from xfm.finetuning.folds import fold_data, fold_rows, kept_together, strata_of
-from xfm.finetuning.leaderboard import Leaderboard, Sort, System
+from xfm.finetuning.leaderboard import Leaderboard, System, SystemKind, compare, strong_of, systems_of
 from xfm.finetuning.probing import has_probe
 from xfm.finetuning.session import AnyTask, Session, clear
 from xfm.finetuning.tuning_run import TuningRun
@@ -225,7 +224,7 @@ def _chosen(
         strong.pop(PROBE, None)
     systems = systems_of(made[best.name], strong, {})
     if best.name == PROBE and TUNED in made:
-        systems.append(System("the fine-tuning, which was not chosen", Sort.ABLATION, made[TUNED]))
+        systems.append(System("the fine-tuning, which was not chosen", SystemKind.ABLATION, made[TUNED]))
     boards = compare(task, tests, systems, {**missing, **(SPARED if run.type.single(rows) else {})})
     others = {name: found.metrics[CROSS] for name, found in strong.items()}
     final, how = _final(run, best)

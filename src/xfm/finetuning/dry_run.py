@@ -33,7 +33,7 @@ from xfm.finetuning.timing import amounts_of, baseline_seconds, fresh_task, spee
 from xfm.finetuning.watch import require_metric
 from xfm.metrics.numbers import readable_seconds
 from xfm.paths import home_path
-from xfm.reports.results import PartResult
+from xfm.reports.scores import PartResult
 from xfm.tasks.class_task import ClassTask
 
 MEASURED, SHOWN_CLASSES = 1000, 12

@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from math import inf
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xfm.finetuning.baselines.frozen import PROBE
-from xfm.finetuning.baselines.strong import BaselineResult
+from xfm.finetuning.baselines.material import LEAST_BUDGET, Material
+from xfm.finetuning.baselines.strong import BaselineResult, scored, strong_baselines
+from xfm.finetuning.session import Session
+from xfm.finetuning.split_scores import groups_of
 from xfm.metrics.intervals import (
     FEWEST_DIFFERENT,
     differ,
@@ -25,7 +29,7 @@ from xfm.tasks.base import Task
 THIS_MODEL = "this model"
 
 
-class Sort(StrEnum):
+class SystemKind(StrEnum):
     """What stands in a place: the model, a strong baseline, a constant guess, a training without a modality,
     or random guesses. The first three can be used."""
 
@@ -36,7 +40,7 @@ class Sort(StrEnum):
     CHANCE = "chance"
 
 
-class Use(StrEnum):
+class Advice(StrEnum):
     """What a verdict says: use the model, a baseline, the simpler one of two equals, or that it is open."""
 
     MODEL = "model"
@@ -51,7 +55,7 @@ class Contender:
 
     Attributes:
         name: in words.
-        sort: see `Sort`.
+        sort: see `SystemKind`.
         value: its primary metric.
         low, high: 95 % interval, None where the rows' own scores are not known.
         gain, gain_low, gain_high: value minus the model's on the same rows, and its 95 % interval.
@@ -61,7 +65,7 @@ class Contender:
     """
 
     name: str
-    sort: Sort
+    sort: SystemKind
     value: float
     low: float | None = None
     high: float | None = None
@@ -95,13 +99,13 @@ class Leaderboard:
     seed: int
     places: tuple[Contender, ...]
     missing: Mapping[str, str]
-    use: Use
+    use: Advice
     verdict: str
 
     @property
     def model(self) -> Contender:
         """The fine-tuned model's place."""
-        return next(place for place in self.places if place.sort is Sort.MODEL)
+        return next(place for place in self.places if place.sort is SystemKind.MODEL)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for `evaluation.json`."""
@@ -110,8 +114,8 @@ class Leaderboard:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Leaderboard":
         """What `as_json` gave."""
-        places = tuple(Contender(**{**one, "sort": Sort(one["sort"])}) for one in values["places"])
-        return cls(**{**values, "places": places, "use": Use(values["use"])})
+        places = tuple(Contender(**{**one, "sort": SystemKind(one["sort"])}) for one in values["places"])
+        return cls(**{**values, "places": places, "use": Advice(values["use"])})
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ class System:
     """What is to be placed: a name, a sort, and its results."""
 
     name: str
-    sort: Sort
+    sort: SystemKind
     found: BaselineResult
 
 
@@ -163,13 +167,15 @@ def leaderboard(
                 shown=(paired.low > 0 or paired.high < 0) and _enough(found, model, split, rows, groups),
             )
         places.append(place)
-    order = sorted(places, key=lambda place: (-place.value, place.sort is Sort.MODEL))
+    order = sorted(places, key=lambda place: (-place.value, place.sort is SystemKind.MODEL))
     size = int(groups.max()) + 1
     use, sentence = verdict(order, len(rows), split, missing)
     return Leaderboard(split, primary, len(rows), size, seed, tuple(order), missing, use, sentence)
 
 
-def verdict(places: Sequence[Contender], n: int, split: str, missing: Mapping[str, str]) -> tuple[Use, str]:
+def verdict(
+    places: Sequence[Contender], n: int, split: str, missing: Mapping[str, str]
+) -> tuple[Advice, str]:
     """Which system to use, in a sentence.
 
     Args:
@@ -179,8 +185,10 @@ def verdict(places: Sequence[Contender], n: int, split: str, missing: Mapping[st
         missing: baselines that could not be run, with the reason.
     """
     use, sentence = _verdict(places, n, split, missing)
-    chance = next((place for place in places if place.sort is Sort.CHANCE), None)
-    usable = [place for place in places if place.sort in (Sort.MODEL, Sort.STRONG, Sort.CONSTANT)]
+    chance = next((place for place in places if place.sort is SystemKind.CHANCE), None)
+    usable = [
+        place for place in places if place.sort in (SystemKind.MODEL, SystemKind.STRONG, SystemKind.CONSTANT)
+    ]
     if gained := _over_fast(places):
         sentence += f"; {gained}"
     lows = [place.low for place in usable if place.low is not None]
@@ -189,29 +197,34 @@ def verdict(places: Sequence[Contender], n: int, split: str, missing: Mapping[st
     return use, sentence
 
 
-def _verdict(places: Sequence[Contender], n: int, split: str, missing: Mapping[str, str]) -> tuple[Use, str]:
+def _verdict(
+    places: Sequence[Contender], n: int, split: str, missing: Mapping[str, str]
+) -> tuple[Advice, str]:
     where = f"on n={n:,} {split} rows"
-    strong = [place for place in places if place.sort is Sort.STRONG]
-    rivals = [place for place in places if place.sort in (Sort.STRONG, Sort.CONSTANT)]
+    strong = [place for place in places if place.sort is SystemKind.STRONG]
+    rivals = [place for place in places if place.sort in (SystemKind.STRONG, SystemKind.CONSTANT)]
     without = f" (without {'; '.join(f'{name}: {why}' for name, why in missing.items())})" if missing else ""
     if not rivals:
-        return Use.OPEN, f"Nothing to compare the model with {where}{without}"
+        return Advice.OPEN, f"Nothing to compare the model with {where}{without}"
     best = rivals[0]
     if not strong:
         differs = f"{_gain(-best.gain, best)} than" if best.shown else "not shown to differ from"
         text = f"No strong simple baseline was run{without}: this model is {differs} {best.name} {where}"
-        return Use.OPEN, text
+        return Advice.OPEN, text
     if not best.shown:
         low, high = points(-(best.gain_high or 0.0)), points(-(best.gain_low or 0.0))
         between = f"this model {points(-best.gain)} points, 95 % {low} to {high}"
         if (best.gain_low or 0.0) > 0 or (best.gain_high or 0.0) < 0:
             between += f"; but fewer than {FEWEST_DIFFERENT} cases differ, which shows nothing"
         text = f"No difference shown {where} ({between}): take the simpler one, {best.name}{without}"
-        return Use.SIMPLER, text
+        return Advice.SIMPLER, text
     if best.gain > 0:
-        return Use.BASELINE, f"Use {best.name}: {_gain(best.gain, best)} than this model {where}{without}"
+        return (
+            Advice.BASELINE,
+            f"Use {best.name}: {_gain(best.gain, best)} than this model {where}{without}",
+        )
     better = f"{_gain(-best.gain, best)} than the best simple baseline, {best.name}"
-    return Use.MODEL, f"Use this model: {better}, {where}{without}"
+    return Advice.MODEL, f"Use this model: {better}, {where}{without}"
 
 
 def over_fast(board: Leaderboard) -> str:
@@ -220,7 +233,7 @@ def over_fast(board: Leaderboard) -> str:
 
 
 def _over_fast(places: Sequence[Contender]) -> str:
-    probe = next((one for one in places if one.name == PROBE and one.sort is Sort.STRONG), None)
+    probe = next((one for one in places if one.name == PROBE and one.sort is SystemKind.STRONG), None)
     if probe is None:
         return ""
     which = f"--preset fast ({PROBE})"
@@ -271,3 +284,67 @@ def _enough(
     if first is None or second is None:
         return len(rows) >= FEWEST_DIFFERENT
     return differ(first, second, groups) >= FEWEST_DIFFERENT
+
+
+SWITCHED_OFF = {"strong simple baselines": "switched off by --baseline false"}
+
+
+def strong_of(
+    run: Session,
+    task: Task[Any, Any, Any],
+    tests: Mapping[str, Sequence[Any]],
+    seconds: float,
+    left: float = inf,
+) -> tuple[dict[str, BaselineResult], Mapping[str, str]]:
+    """The strong baselines by name, unless they are switched off, and why others are missing.
+
+    Args:
+        run: model, rows and settings.
+        task: with the fine-tuned model.
+        tests: rows by split.
+        seconds: of the training.
+        left: seconds until everything must be done.
+    """
+    if not run.config.baseline:
+        return {}, SWITCHED_OFF
+    data, budget = run.data, min(max(LEAST_BUDGET, seconds), left)
+    material = Material(task, run.pretrained, run.pictures, data.train, data.valid, tests, budget)
+    return strong_baselines(material, run.progress, without={PROBE} if run.probed else set(), left=left)
+
+
+def compare(
+    task: Task[Any, Any, Any],
+    tests: Mapping[str, Sequence[Any]],
+    systems: Sequence[System],
+    missing: Mapping[str, str],
+) -> dict[str, Leaderboard]:
+    """Place systems, constant guesses and chance on every split.
+
+    Args:
+        task: scores.
+        tests: rows by split.
+        systems: the model first.
+        missing: why others are absent.
+    """
+    boards: dict[str, Leaderboard] = {}
+    for name, rows in tests.items():
+        own = [*systems]
+        for constant, guessed in task.constants(rows).items():
+            found = scored(task, {name: rows}, {name: guessed}, 0.0)
+            own.append(System(constant, SystemKind.CONSTANT, found))
+        chance = task.chance(rows, task.settings.seed)
+        if task.primary in chance:
+            own.append(System("chance", SystemKind.CHANCE, BaselineResult({name: chance}, {}, {})))
+        boards[name] = leaderboard(task, name, rows, own, groups_of(task, rows), missing)
+    return boards
+
+
+def systems_of(
+    model: BaselineResult, strong: Mapping[str, BaselineResult], single: Mapping[str, BaselineResult]
+) -> list[System]:
+    """The model, strong baselines, and the same training without one modality."""
+    return [
+        System(THIS_MODEL, SystemKind.MODEL, model),
+        *(System(name, SystemKind.STRONG, found) for name, found in strong.items()),
+        *(System(f"this fine-tuning, {name}", SystemKind.ABLATION, found) for name, found in single.items()),
+    ]

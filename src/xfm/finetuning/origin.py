@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from xfm.data.left_out import LeftOut
-from xfm.data.picture_check import Looked
 from xfm.finetuning.data import Tables
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.pictures import Pictures
@@ -27,7 +26,7 @@ class RowOrigin:
         left_out: rows that were left out by then.
         tables: where rows of tables lie, for the configuration that the run's folder keeps.
         folds: that were decided, where nobody gave any.
-        looked: what is known of all pictures without `base`, so that few are decoded before the training.
+        lazily: without `base`, only the training pictures that fit into memory are decoded before it.
     """
 
     places: Mapping[Path, str] = field(default_factory=dict)
@@ -41,7 +40,7 @@ class RowOrigin:
     left_out: LeftOut | None = None
     tables: Tables | None = None
     folds: int = 0
-    looked: Looked | None = None
+    lazily: bool = False
 
     def place_of(self, row: Any, pictures: Sequence[Path]) -> str:
         """File and row of a typed row, or those that first name its picture; empty where not known."""

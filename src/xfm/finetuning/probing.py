@@ -17,8 +17,8 @@ from torch import Tensor
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import HeadKind, ImageHead
 from xfm.config.task_spec import TaskSpec
+from xfm.finetuning.logistic import LinearClassifier, Regression
 from xfm.finetuning.watch import require_metric
-from xfm.frozen.logistic import LinearClassifier, Regression
 from xfm.metrics.classification import Array
 from xfm.modeling.encoded import Encoded
 from xfm.modeling.precision import autocast

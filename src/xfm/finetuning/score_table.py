@@ -30,8 +30,7 @@ from xfm.finetuning.usable import few, partial_pictures, require_texts, say_part
 from xfm.modeling.named import stand_in
 from xfm.modeling.precision import resolve
 from xfm.paths import home_path
-from xfm.reports.results import PartResult
-from xfm.reports.scores import Score, write_json, write_output, write_scores
+from xfm.reports.scores import PartResult, Score, write_json, write_output, write_scores
 from xfm.reports.stored import DETAILS, METRICS
 from xfm.results_folder import Maker, digest, model_mark, require_free, sign, unused
 from xfm.tasks.pictures import Pictures

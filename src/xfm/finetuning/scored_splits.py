@@ -6,9 +6,8 @@ from math import inf
 from typing import Any
 
 from xfm.finetuning.baselines.strong import BaselineResult, scored
-from xfm.finetuning.compare import compare, strong_of, systems_of
 from xfm.finetuning.cross import CROSS, CrossValidated
-from xfm.finetuning.leaderboard import Leaderboard
+from xfm.finetuning.leaderboard import Leaderboard, compare, strong_of, systems_of
 from xfm.finetuning.session import AnyTask, Session
 
 

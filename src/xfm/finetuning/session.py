@@ -115,7 +115,7 @@ class Session:
             pretrained = in_turn(lambda: prepared_base(model, config, spec))
             pictures = Pictures(pretrained.preprocessing)
             data, left_out = first_reads(
-                lambda: (usable_rows(task, data, pictures, left_out, progress, origin.looked), left_out),
+                lambda: (usable_rows(task, data, pictures, left_out, progress, origin.lazily), left_out),
                 pictures,
             )
         else:

@@ -17,8 +17,7 @@ from xfm.metrics.intervals import (
     row_groups,
     too_many,
 )
-from xfm.reports.results import PartResult
-from xfm.reports.scores import floors_of
+from xfm.reports.scores import PartResult, floors_of
 from xfm.tasks.base import BatchT, Prediction, Row, Task
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.sampling import components

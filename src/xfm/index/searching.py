@@ -28,7 +28,7 @@ from xfm.inference.engine import EncodedPictures
 from xfm.inference.matching import PixelBox
 from xfm.inference.picture_inputs import Picture, PictureReader, PictureSource
 from xfm.modeling.card import limits_of
-from xfm.retrieval.search import match_odds, rerank_scores
+from xfm.tasks.ranking import match_odds, rerank_scores
 
 _ATTEMPTS = 4
 _MARK = re.compile(r"[0-9a-f]{32}")

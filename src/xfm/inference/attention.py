@@ -91,7 +91,7 @@ def maps_of(
     if isinstance(model, RuntimeModel):
         raise UserError(
             "maps of attention need gradients, which an exported model has none of: take the model folder, "
-            "with --precision fp32 where xfm bench backends chose otherwise"
+            "with --precision fp32 where xfm evaluate --backends chose otherwise"
         )
     read = normalise_caption(text)
     if not read:

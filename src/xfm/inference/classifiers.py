@@ -10,7 +10,7 @@ from torch import Tensor
 from xfm.config.labels import LabelKind
 from xfm.config.pipelines import Best, ZeroShotOptions
 from xfm.errors import UserError
-from xfm.frozen.prompt_templates import prompt
+from xfm.evaluation.probing.prompt_templates import prompt
 from xfm.inference.base import Pipeline
 from xfm.inference.batches import InputBatch, as_captions
 from xfm.inference.items import Item

@@ -39,7 +39,7 @@ class ToRun:
 def read_to_run(
     model: Path | str, device: str | torch.device | None = None, precision: Precision | None = None
 ) -> ToRun:
-    """Read a model, an exported one, or the one that `xfm bench backends` wrote for this machine.
+    """Read a model, an exported one, or the one that `xfm evaluate --backends` wrote for this machine.
 
     Args:
         model: a folder, a run, the name of a model of the package, or of a repository of the hub.
@@ -61,7 +61,7 @@ def read_to_run(
     if way is None or way is WAYS["torch"]:
         return ToRun(open_model(folder), str(model), asked, way)
     warnings.warn(
-        f"{model} runs on {way.name}, which xfm bench backends chose for this machine; --precision fp32 "
+        f"{model} runs on {way.name}, which xfm evaluate --backends chose for this machine; --precision fp32 "
         "keeps to torch",
         stacklevel=4,
     )

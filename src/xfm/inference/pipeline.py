@@ -47,7 +47,7 @@ def pipeline(
             GPU if there is one.
         precision: fp32, in which an answer does not depend on what else is in its batch (within 1e-5); bf16;
             or auto, which takes bf16 where that is faster. If not given, it is fp32 by torch, or what
-            `xfm bench backends` chose for this model on this machine, which a warning says.
+            `xfm evaluate --backends` chose for this model on this machine, which a warning says.
         batch_size: rows per pass.
         allow_urls: whether pictures may be addresses (http and https, public ones only, bounded in size and
             time), their hosts (`["*.example.org"]`), or the rules for them.

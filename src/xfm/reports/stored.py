@@ -9,8 +9,7 @@ from xfm.config.plain import completed, first_difference, to_plain
 from xfm.errors import UserError
 from xfm.files import read_json_or_nothing as read_object
 from xfm.files import read_text
-from xfm.reports.results import PartResult
-from xfm.reports.scores import Score
+from xfm.reports.scores import PartResult, Score
 from xfm.results_folder import DETAILS as DETAILS
 from xfm.results_folder import free_name
 from xfm.training.flags import Flag, read_flags

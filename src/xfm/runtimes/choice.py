@@ -1,4 +1,4 @@
-"""The fastest way to run a model on this machine: what `xfm bench backends` measured, in the cache."""
+"""The fastest way to run a model on this machine: what `xfm evaluate --backends` measured, in the cache."""
 
 import functools
 import hashlib
@@ -130,7 +130,7 @@ def chosen(folder: Path) -> Way | None:
         way = WAYS[from_plain(ChosenWay, read_json_object(path), path).way]
     except (UserError, OSError) as error:
         warnings.warn(
-            f"{error}; xfm bench backends makes it anew, and until then torch runs it", stacklevel=2
+            f"{error}; xfm evaluate --backends makes it anew, and until then torch runs it", stacklevel=2
         )
         return None
     return way if way.form is None or (kept_for(folder) / way.form.value).is_dir() else None

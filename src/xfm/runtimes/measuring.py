@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 
-from xfm.config.bench import BenchConfig
 from xfm.config.exported import Format
 from xfm.config.self_check import Arithmetic
 from xfm.config.training import Precision
@@ -26,7 +25,9 @@ from xfm.runtimes.choice import WAYS, ChosenWay, Figure, Way, kept_for, machine
 from xfm.runtimes.opening import open_exported, read_manifest
 from xfm.runtimes.writing import export
 
-WORK = ("image", "text", "matching")
+WORK, BATCHES = ("image", "text", "matching"), (1, 8, 32)
+ROUNDS, TOKENS = 7, 14
+"""Passes of each way, taken in turn, of which the median counts; and tokens of a text."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,12 @@ class Measurable:
         return autocast(Precision.BF16, "cpu") if bf16 else nullcontext()
 
 
-def measure_ways(folder: Path, config: BenchConfig, say: Callable[[str], None]) -> ChosenWay:
+def measure_ways(folder: Path, exact: bool, say: Callable[[str], None]) -> ChosenWay:
     """Measure the ways to run a model, each compared with the self-check before.
 
     Args:
         folder: of the model.
-        config: how much is measured.
+        exact: choose among those that compute in float32.
         say: told what is being done.
 
     Raises:
@@ -69,8 +70,8 @@ def measure_ways(folder: Path, config: BenchConfig, say: Callable[[str], None]) 
                 raise
             left_out.append(f"{way.name}: {error}")
     say(f"measuring {', '.join(one.way.name for one in found)} in turn")
-    figures = tuple(_figures(found, pretrained, config))
-    allowed = [one.way for one in found if not (config.exact and one.way.half)]
+    figures = tuple(_figures(found, pretrained))
+    allowed = [one.way for one in found if not (exact and one.way.half)]
     return ChosenWay(_best(figures, allowed), machine(), figures, tuple(left_out))
 
 
@@ -112,12 +113,12 @@ def _exported(form: Format, pretrained: Pretrained, place: Path, say: Callable[[
     export(pretrained, folder, form)
 
 
-def _figures(found: list[Measurable], pretrained: Pretrained, config: BenchConfig) -> Iterator[Figure]:
-    for batch in config.batches:
+def _figures(found: list[Measurable], pretrained: Pretrained) -> Iterator[Figure]:
+    for batch in BATCHES:
         for work in WORK:
-            jobs = [(one, _job(one, work, batch, pretrained, config)) for one in found]
+            jobs = [(one, _job(one, work, batch, pretrained)) for one in found]
             times = defaultdict[str, list[float]](list)
-            for turn in range(config.rounds + 1):
+            for turn in range(ROUNDS + 1):
                 for one, job in jobs:
                     began = time.perf_counter()
                     with torch.inference_mode(), one.arithmetic():
@@ -128,13 +129,11 @@ def _figures(found: list[Measurable], pretrained: Pretrained, config: BenchConfi
                 yield Figure(name, work, batch, round(statistics.median(taken), 3))
 
 
-def _job(
-    one: Measurable, work: str, batch: int, pretrained: Pretrained, config: BenchConfig
-) -> Callable[[], object]:
+def _job(one: Measurable, work: str, batch: int, pretrained: Pretrained) -> Callable[[], object]:
     """A pass: pictures to vectors, texts to vectors, or texts matched with one picture, all encoded."""
     model, language = one.model, pretrained.model.config.language
     generator = torch.Generator().manual_seed(0)
-    length = min(config.tokens, language.longest)
+    length = min(TOKENS, language.longest)
     ids = torch.randint(0, language.vocab_size, (batch, length), generator=generator)
     ids[ids == language.pad] = (language.pad + 1) % language.vocab_size
     mask = torch.ones(batch, length, dtype=torch.bool)

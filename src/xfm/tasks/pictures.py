@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
@@ -39,8 +39,8 @@ class Pictures:
         flaws: what is wrong with the pictures of which a part only could be decoded so far.
         marks: a digest of each file as it was when it was first read.
         blank_for: the pictures that cannot be read any more and are blank since then, and why.
-        lost: counts pictures that were there when they were looked through (`unreadable`, `look_through`) and
-            cannot be read now. Such a picture is blank from then on, so that a training of hours goes on.
+        lost: counts pictures that cannot be read now, and were not found unreadable before (`unreadable`).
+            Such a picture is blank from then on, so that a training of hours goes on.
             None: it raises.
     """
 
@@ -114,13 +114,9 @@ class Pictures:
         if path not in self.blank_for:
             assert self.lost is not None
             self.blank_for[path] = reason
-            self.lost.add(str(path), f"{reason} (it could be read before; blank since then)")
+            self.lost.add(str(path), f"{reason} (blank since then)")
         mean = torch.tensor(self.preprocessing.mean).mul(255).round().to(torch.uint8)  # [3]
         return mean[:, None, None].expand(3, *self.preprocessing.shape)
-
-    def hide(self, paths: Iterable[Path]) -> None:
-        """Show blanks for pictures that cannot be read: for answers that must not be missing."""
-        self.blank_for.update(dict.fromkeys(paths, "it cannot be read"))
 
     def unreadable(self, paths: Sequence[Path], progress: bool = False) -> dict[Path, str]:
         """Why pictures cannot be read: each is decoded once, and as many as fit are kept.

@@ -16,7 +16,7 @@ from tests.processes import limited, run
 from tests.refusals import expect_refusal
 from xfm.data.tables.parquet import read_parquet
 from xfm.errors import UserError
-from xfm.reproduce.files.readers import parquet_rows
+from xfm.evaluation.benchmarks.read.readers import parquet_rows
 
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

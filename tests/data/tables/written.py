@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.data.picture_kinds import saved
-from xfm.commands._labelled import read_labelled_table
+from xfm.commands.evaluate import _read_labelled
 from xfm.config.task_spec import Holds
 from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
@@ -47,10 +47,8 @@ def _predict(path: Path) -> None:
 
 
 def _probe(path: Path) -> None:
-    options: Any = SimpleNamespace(
-        columns="image=text", pictures=None, allow_urls=None, out=path.parent / "out"
-    )
-    read_labelled_table(str(path), options, LeftOut())
+    options: Any = SimpleNamespace(columns="image=text", pictures=None, allow_urls=None)
+    _read_labelled(str(path), path.parent / "out", options, LeftOut())
 
 
 ROADS: dict[str, Callable[[Path], object]] = {"fine-tuning": _fine_tune, "predict": _predict, "probe": _probe}

@@ -12,7 +12,7 @@ from xfm.data.tokenizer import normalise_caption
 from xfm.finetuning.baselines.linear import LabelledRows, logistic
 from xfm.finetuning.baselines.material import BaselinePredictions, Material, TooSlow, both_notes
 from xfm.finetuning.baselines.texts import TextFeatures
-from xfm.frozen.neighbours import unit
+from xfm.finetuning.neighbours import unit
 from xfm.tasks.rows import Corners
 from xfm.tasks.splits import SplitRows
 

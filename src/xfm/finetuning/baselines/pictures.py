@@ -8,7 +8,7 @@ import numpy as np
 from xfm.finetuning.baselines.labels import class_task, fit_labels
 from xfm.finetuning.baselines.material import BaselinePredictions, Material, both_notes
 from xfm.finetuning.baselines.texts import TextFeatures
-from xfm.frozen.neighbours import neighbour_shares
+from xfm.finetuning.neighbours import neighbour_shares
 from xfm.metrics.classification import Array
 
 PROBE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
