@@ -142,8 +142,23 @@ def workbook_rows(path: str, sheet: str | None, columns: int) -> Iterator[bytes]
 
 def _sheet(path: str, sheet: str | None) -> tuple[list[str], Any]:
     """Sheets have values alone: no macro, formula or link is followed."""
+    import openpyxl.worksheet._read_only as reading
     from openpyxl import load_workbook
 
+    class Rising(reading.WorkSheetParser):
+        """openpyxl leaves out rows that do not follow one another, and takes errors for texts."""
+
+        def parse_row(self, row: Any) -> tuple[int, list[dict[str, Any]]]:
+            before = self.row_counter
+            number, cells = super().parse_row(row)
+            if not before < number <= MAX_ROWS:
+                raise ValueError(f"row {number} stands behind row {before}")
+            for cell in cells:
+                if cell["data_type"] == "e":
+                    cell["value"] = {"error": cell["value"]}
+            return number, cells
+
+    reading.WorkSheetParser = Rising
     tables: list[Any] = load_workbook(path, read_only=True, data_only=True, keep_links=False).worksheets
     names = [table.title for table in tables]
     if not tables:
@@ -163,4 +178,4 @@ def _plain(cell: Any) -> Any:
         return int(cell)
     if isinstance(cell, date | datetime | time):
         return cell.isoformat()
-    return cell if cell is None or isinstance(cell, str | int | float) else str(cell)
+    return cell if cell is None or isinstance(cell, str | int | float | dict) else str(cell)

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from tests.data.tables.written import PICTURES, ROADS, png, read, row, write_parquet
 from tests.refusals import expect_refusal
+from xfm.config.task_spec import Field
 from xfm.data.parsers import parquet_batches
 from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.errors import UserError
@@ -209,3 +211,29 @@ def test_rows_with_pictures_are_read_a_few_at_a_time(tmp_path: Path) -> None:
         assert max(pieces) < 40 << 20
         found = read(tmp_path / "a.parquet", PICTURES)
         assert [row.label("label") for row in found] == [*map(str, range(100))]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('<row r="3"', '<row r="7"', "row 4 stands behind row 7"),
+        ('<row r="4"', '<row r="3"', "row 3 stands behind row 3"),
+        ('<row r="4"', '<row r="1048577"', "row 1048577 stands behind row 3"),
+        ('t="n"><v>2</v>', 't="e"><v>#N/A</v>', "2: "),
+    ],
+)
+def test_rows_of_a_workbook_are_neither_lost_nor_errors(
+    old: str, new: str, words: str, tmp_path: Path
+) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for cells in (["number"], [2], [3], [4]):
+        book.active.append(cells)
+    book.save(tmp_path / "good.xlsx")
+    with zipfile.ZipFile(tmp_path / "good.xlsx") as good, zipfile.ZipFile(tmp_path / "t.xlsx", "w") as made:
+        for name in good.namelist():
+            text = good.read(name)
+            made.writestr(name, text.replace(old.encode(), new.encode()) if "sheet1" in name else text)
+    with expect_refusal("t.xlsx", words):
+        for one in read(tmp_path / "t.xlsx", (Field("number"),)):
+            one.value("number")
