@@ -259,11 +259,7 @@ def test_an_evaluation_is_not_replaced_by_another(
     assert content(copy) == before
 
 
-@pytest.mark.parametrize("signed", [True, False])
-def test_another_model_or_world_replaces_nothing(copy: Path, tiny_world: Path, signed: bool) -> None:
-    """Nor those of an older version, which did not sign its results."""
-    if not signed:
-        (copy / "made_by.json").unlink()
+def test_another_model_or_world_replaces_nothing(copy: Path, tiny_world: Path) -> None:
     assert evaluated(copy, tiny_world)
     world = Path(shutil.copytree(tiny_world, copy.with_name("other")))
     (world / "world.json").write_text("{}")
