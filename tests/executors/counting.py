@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +26,13 @@ class Squares:
         wrong: a number that is refused.
         deadly: a number that kills its process, the first `deaths` times.
         deaths: how often.
+        slow: a number that takes two minutes.
     """
 
     wrong: int | None = None
     deadly: int | None = None
     deaths: int = 1000
+    slow: int | None = None
 
     def __call__(self, number: int, stem: Path) -> SquareMark:
         if number == self.wrong:
@@ -37,6 +40,8 @@ class Squares:
         if number == self.deadly and len([*stem.parent.glob("death-*")]) < self.deaths:
             (stem.parent / f"death-{os.getpid()}").touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if number == self.slow:
+            time.sleep(120)
         stem.with_suffix(".txt").write_text(str(number * number))
         stem.with_suffix(".gpu").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "none"))
         return SquareMark(number)

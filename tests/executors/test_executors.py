@@ -1,6 +1,8 @@
 """Every executor does its share of the units, each once, and says what went wrong in one sentence."""
 
+import multiprocessing
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.executors.counting import Squares, done, squares
+from tests.executors.counting import SquareMark, Squares, done, squares
 from tests.processes import XFM, Running
 from tests.refusals import expect_refusal
+from xfm.errors import UserError
 from xfm.executors.executor import ArrayTask, LocalPool
 from xfm.executors.sharded_map import find_plan
 
@@ -82,6 +85,21 @@ def test_ctrl_c_is_the_parent_s_alone(model: Path, tmp_path: Path, helper: str) 
     assert ended.status == 130
     assert len(ended.said()) == 1
     assert not ended.left
+
+
+@pytest.mark.parametrize("wrong", [None, 1])
+def test_who_stops_waits_for_no_unit(tmp_path: Path, wrong: int | None) -> None:
+    units, begun = squares(tmp_path, 8, Squares(slow=0, wrong=wrong)), time.monotonic()
+
+    def stop(number: int, mark: SquareMark) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt if wrong is None else UserError):
+        units.run(LocalPool(2), "squares", False, stop)
+    assert time.monotonic() - begun < 60
+    assert not units.is_done(0)
+    assert not [one for one in multiprocessing.active_children() if one.is_alive()]
+    assert 0 in done(LocalPool(2), squares(tmp_path, 8))
 
 
 @given(st.integers(1, 9), st.integers(0, 40), st.sets(st.integers(0, 39)))

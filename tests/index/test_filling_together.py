@@ -164,3 +164,21 @@ def test_other_work_that_is_under_way_is_not_mixed(model: Path, photos: Path, tm
     with expect_refusal(".index.working holds what was done so far", "or remove"):
         filled(tmp_path / "index", replace(asked, sources=(photos / "more",)))
     assert open_supply(photos).total == 14
+
+
+@pytest.mark.parametrize(("good", "told"), [(0, "none of the 3 rows"), (1, "3 of the 4 rows")])
+def test_a_source_of_which_little_is_left_is_refused(
+    model: Path, tmp_path: Path, good: int, told: str
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        (tmp_path / "photos" / f"{number}.png").write_bytes(b"broken")
+    for number in range(good):
+        draw("red", "blue", jitter=number).save(tmp_path / "photos" / f"good{number}.png")
+    with expect_refusal(told, "mend them" if not good else "--max-bad 3"):
+        filled(tmp_path / "index", work_of(model, tmp_path / "photos"))
+    for number in range(3):
+        draw("green", "blue", jitter=number).save(tmp_path / "photos" / f"{number}.png")
+    mended = filled(tmp_path / "index", work_of(model, tmp_path / "photos"))
+    assert mended is not None
+    assert (mended.bad, mended.known) == (0, good)

@@ -13,7 +13,7 @@ from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
 from xfm.errors import UserError
-from xfm.processes import end_with_parent, undisturbed
+from xfm.processes import end_with_parent, kill, undisturbed
 
 _AHEAD = 4
 """Units a process that wait for it: of a million, none is queued before its turn."""
@@ -78,11 +78,15 @@ class LocalPool(Executor):
                     _take(waiting, done)
             while waiting:
                 _take(waiting, done)
-        except BrokenProcessPool:
-            raise UserError(
-                "a process that did a part of the work died, perhaps for lack of memory: run the same "
-                "command again, which goes on, with fewer --workers"
-            ) from None
+        except BaseException as error:
+            # A unit is done whole or not at all: nobody waits for those that are under way.
+            kill([*(pool._processes or {}).values()])  # pyright: ignore[reportPrivateUsage]
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(
+                    "a process that did a part of the work died, perhaps for lack of memory: run the same "
+                    "command again, which goes on, with fewer --workers"
+                ) from None
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -90,8 +90,12 @@ def fill_together(
         if taking is None:
             taking = _Taking(stack.enter_context(opening()), units, folder / _TAKEN, LeftOut(max_bad))
             taking.ready()
-        taking.end(filled)
-    shutil.rmtree(folder, ignore_errors=True)
+        tell_left_out(taking.fields)
+        tell_bad(taking.index.folder, taking.left_out)
+        shutil.rmtree(folder, ignore_errors=True)
+        sources, counts = ", ".join(map(str, work.sources)), taking.counts
+        taking.left_out.check_share(sources, counts.offered, counts.bad)
+        filled(taking.index, counts)
     return True
 
 
@@ -211,8 +215,3 @@ class _Taking:
 
     def _knows(self, one: Offer) -> bool:
         return _is_known(one, self.index.journal)
-
-    def end(self, filled: Filled) -> None:
-        tell_left_out(self.fields)
-        tell_bad(self.index.folder, self.left_out)
-        filled(self.index, self.counts)

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 from xfm.config.task_spec import Field, Holds
 from xfm.data.pictures import PictureError, picture_size, read_picture
+from xfm.data.records import Limits
 from xfm.data.tables.lines import Line, json_row, numbered_lines
 from xfm.data.tables.records import RawRow
 from xfm.errors import UserError
@@ -82,9 +83,13 @@ class StandardInput(RowSource):
         reading.columns.check_fields(reading.fields)
         self.reading = reading
         self._rest = numbered_lines(file)
-        self._head = list(islice(self._rest, 2))
+        self._head = list(islice(self._rest, 1))
         if not self._head:
             raise UserError(f"{self.name} holds no rows; give {example(reading.fields)}, one a line")
+        if self._head[0].too_long:  # it may have no end, as /dev/zero
+            limit = Limits().annotation_bytes >> 20
+            raise UserError(f"{self.name}: the first line is longer than {limit} MiB; give one input a line")
+        self._head += islice(self._rest, 1)
         is_json = self._head[0].data.lstrip(b"\xef\xbb\xbf \t").startswith(b"{")
         fitting = [] if is_json else alone(reading.fields)
         if not is_json and not fitting:
