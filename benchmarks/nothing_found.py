@@ -33,7 +33,7 @@ from xfm.data.left_out import LeftOut
 from xfm.evaluation.context import Context, EncodedCaptions
 from xfm.evaluation.parts.absence import search_galleries
 from xfm.files import write_text
-from xfm.index.filling import fill
+from xfm.index.ingest import fill
 from xfm.index.opening import open_index
 from xfm.index.searching import Searcher
 from xfm.index.sources import FolderSupply

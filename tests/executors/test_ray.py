@@ -23,12 +23,11 @@ from xfm.data.sources.shard_index import INDEX
 from xfm.executors.executor import LocalPool
 from xfm.executors.ray_tasks import RayTasks
 from xfm.index.encoding import IndexWork
-from xfm.index.filling import TakenCounts
-from xfm.index.filling_together import fill_together
+from xfm.index.index import Taken
 from xfm.index.opening import open_index
+from xfm.index.shared_ingest import fill_together
 from xfm.inference.distributed.row_work import RowWork
-from xfm.inference.distributed.targets import AnswersFile
-from xfm.inference.distributed.together import answer_together
+from xfm.inference.distributed.together import PartsTarget, answer_together
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -141,11 +140,11 @@ def test_rows_and_pictures_are_what_one_process_makes_of_them(model: Path, tmp_p
         draw(left, right, jitter=number).save(tmp_path / "photos" / f"{number}.png")
     (tmp_path / "photos" / "broken.png").write_bytes(b"none")
     rows = RowWork("embed", str(model), tmp_path / "photos", EMBED.options(), device="cpu")
-    found, taken = dict[str, list[Any]](), list[TakenCounts]()
+    found, taken = dict[str, list[Any]](), list[Taken]()
     for name, engine in (("one", LocalPool(1)), ("ray", RayTasks())):
         place = tmp_path / name
         place.mkdir()
-        outcome = answer_together(rows, AnswersFile(place / "out.jsonl"), engine, 2)
+        outcome = answer_together(rows, PartsTarget(place / "out.jsonl"), engine, 2)
         assert outcome is not None
         assert (outcome.answered, outcome.skipped) == (7, 1)
         work = IndexWork(str(model), (tmp_path / "photos",), device="cpu")
@@ -154,7 +153,7 @@ def test_rows_and_pictures_are_what_one_process_makes_of_them(model: Path, tmp_p
         stored = lance.connect(place / "index" / "lance").open_table("pictures").to_arrow().to_pylist()
         found[name] = [(place / "out.jsonl").read_bytes(), sorted(stored, key=lambda row: row["key"])]
     assert found["one"] == found["ray"]
-    assert taken == [TakenCounts(7, 0, 0, 0, 1)] * 2
+    assert taken == [Taken(7, 0, 0, 0, 1)] * 2
 
 
 @thorough

@@ -32,7 +32,7 @@ from xfm.evaluation.probing.prompt_templates import load_templates, read_names
 from xfm.executors.sharded_map import read_record
 from xfm.files import read_log
 from xfm.finetuning.split_file import read_split
-from xfm.index.about import AboutIndex
+from xfm.index.manifest import AboutIndex
 from xfm.info import describe
 from xfm.modeling.checking import read_check
 from xfm.modeling.headers import tensor_shapes

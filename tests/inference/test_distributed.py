@@ -23,10 +23,9 @@ from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.parts import TableParts, part_starts
 from xfm.executors.executor import ArrayTask, Executor, LocalPool
 from xfm.executors.sharded_map import ShardedMap
-from xfm.inference.distributed.part_files import PartForm
+from xfm.inference.distributed.row_units import PartForm
 from xfm.inference.distributed.row_work import RowWork
-from xfm.inference.distributed.targets import AnswersFile, PartsTarget, VectorsFolder
-from xfm.inference.distributed.together import answer_together
+from xfm.inference.distributed.together import PartsTarget, answer_together
 from xfm.inference.predict.output import bad_file, settings_file
 
 SIZE = 4
@@ -46,15 +45,15 @@ def work(model: Path, source: Path) -> RowWork:
     return RowWork("embed", str(model), source, EMBED.options(), keep=keep, device="cpu", batch_size=2)
 
 
-def parquet(path: Path) -> VectorsFolder:
-    return VectorsFolder(path, PartForm.PARQUET)
+def parquet(path: Path) -> PartsTarget:
+    return PartsTarget(path, PartForm.PARQUET)
 
 
 @pytest.mark.parametrize("kind", ["lines", "parquet", "npy"])
 def test_the_same_bytes_whoever_does_it(model: Path, table: Path, tmp_path: Path, kind: str) -> None:
     def target(name: str) -> PartsTarget:
         path = tmp_path / name / "out"
-        return AnswersFile(path) if kind == "lines" else VectorsFolder(path, PartForm(kind))
+        return PartsTarget(path) if kind == "lines" else PartsTarget(path, PartForm(kind))
 
     asked = work(model, table)
     one = answer_together(asked, target("one"), LocalPool(1), SIZE)
@@ -83,7 +82,7 @@ class _Nobody(Executor):
 def test_the_numbers_are_those_of_one_row_after_the_other(model: Path, table: Path, tmp_path: Path) -> None:
     arrow = pytest.importorskip("pyarrow.parquet")
     answer_together(work(model, table), parquet(tmp_path / "v"), LocalPool(1), SIZE)
-    answer_together(work(model, table), VectorsFolder(tmp_path / "n", PartForm.NPY), LocalPool(1), SIZE)
+    answer_together(work(model, table), PartsTarget(tmp_path / "n", PartForm.NPY), LocalPool(1), SIZE)
     good = [row for row in lines(table) if row["text"]]
     expected = xfm.pipeline("embed", model)([row["text"] for row in good])
     found = arrow.read_table(tmp_path / "v").to_pydict()
@@ -102,7 +101,7 @@ def test_the_numbers_are_those_of_one_row_after_the_other(model: Path, table: Pa
 def test_pictures_of_a_folder_are_told_by_their_names(model: Path, tmp_path: Path) -> None:
     names = photos(tmp_path / "photos", 7)
     (tmp_path / "photos" / "zz.png").write_bytes(b"broken")
-    out = AnswersFile(tmp_path / "out.jsonl")
+    out = PartsTarget(tmp_path / "out.jsonl")
     found = answer_together(work(model, tmp_path / "photos"), out, LocalPool(1), 3)
     assert found is not None
     assert (found.answered, found.skipped) == (7, 1)
@@ -133,7 +132,7 @@ class _DyingPool(LocalPool):
 
 def test_what_was_killed_goes_on_with_what_is_missing(model: Path, table: Path, tmp_path: Path) -> None:
     asked = work(model, table)
-    out = AnswersFile(tmp_path / "a" / "out.jsonl")
+    out = PartsTarget(tmp_path / "a" / "out.jsonl")
     with expect_refusal("died"):
         answer_together(asked, out, _DyingPool(3, tmp_path / "killed"), SIZE)
     assert not out.path.exists()
@@ -143,13 +142,13 @@ def test_what_was_killed_goes_on_with_what_is_missing(model: Path, table: Path, 
     assert found is not None
     assert found.answered + found.before == 28
     assert found.answered < 28
-    whole = AnswersFile(tmp_path / "b" / "out.jsonl")
+    whole = PartsTarget(tmp_path / "b" / "out.jsonl")
     answer_together(asked, whole, LocalPool(1), SIZE)
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
 def test_bad_rows_are_counted_over_all_units_and_runs(model: Path, table: Path, tmp_path: Path) -> None:
-    asked, out = work(model, table), AnswersFile(tmp_path / "out.jsonl")
+    asked, out = work(model, table), PartsTarget(tmp_path / "out.jsonl")
     for _ in range(2):
         with expect_refusal("rows.jsonl:10", "2 rows cannot be used", "--max-bad"):
             answer_together(asked, out, LocalPool(1), SIZE, max_bad=1)
@@ -161,7 +160,7 @@ def test_bad_rows_are_counted_over_all_units_and_runs(model: Path, table: Path, 
 
 
 def test_other_settings_and_other_files_are_not_mixed(model: Path, table: Path, tmp_path: Path) -> None:
-    asked, out = work(model, table), AnswersFile(tmp_path / "out.jsonl")
+    asked, out = work(model, table), PartsTarget(tmp_path / "out.jsonl")
     with expect_refusal("cannot be used"):
         answer_together(asked, out, LocalPool(1), SIZE, max_bad=0)
     with expect_refusal("with other settings", "--restart"):

@@ -26,8 +26,8 @@ from xfm.config.tasks import TEXT_CLASSIFICATION, task_spec
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
 from xfm.inference.predict.output import bad_file, gallery_file, open_answers, settings_file
+from xfm.inference.predict.prediction import predict
 from xfm.inference.predict.reading import Reading
-from xfm.inference.predict.whole_files import predict
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "semicolons", "parquet"])

@@ -18,8 +18,8 @@ from tests.refusals import expect_refusal
 from xfm.cli import main
 from xfm.config.task_spec import Holds
 from xfm.config.tasks import task_spec
-from xfm.inference.predict.direct import StandardInput
 from xfm.inference.predict.reading import Reading
+from xfm.inference.predict.sources import StandardInput
 
 Stdin = Callable[[str | bytes], None]
 TEXT, LOOK = "text-classification", "image-classification"

@@ -9,9 +9,9 @@ import pytest
 from tests.evaluation.tiny import draw
 from tests.refusals import expect_refusal
 from xfm.config.index import SearchOptions
-from xfm.index.about import HIDDEN
-from xfm.index.offers import Offer
+from xfm.index.manifest import HIDDEN
 from xfm.index.opening import open_index
+from xfm.index.sources import Offer
 from xfm.index.store import StoreError
 from xfm.serving import searches
 from xfm.serving.searches import Searches, shown_source

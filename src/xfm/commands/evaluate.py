@@ -16,7 +16,7 @@ from xfm.errors import UserError, amount
 
 if TYPE_CHECKING:
     from xfm.data.left_out import LeftOut
-    from xfm.runtimes.choice import ChosenWay
+    from xfm.runtimes.backend_choice import ChosenWay
     from xfm.tasks.rows import Labelled
 
 SHOWN = 8
@@ -282,8 +282,8 @@ def _read_labelled(source: str, store: Path, chosen: Namespace, left_out: "LeftO
 
 def _backends(chosen: Namespace, model: Path) -> None:
     from xfm.files import write_text
-    from xfm.runtimes.choice import keep
-    from xfm.runtimes.measuring import measure_ways
+    from xfm.runtimes.backend_choice import keep
+    from xfm.runtimes.benchmarking import measure_ways
 
     exact = chosen.backends == Backends.EXACT
     choice = measure_ways(model, exact, lambda text: print(f"... {text}", flush=True))

@@ -14,10 +14,10 @@ from xfm.demo.examples import EXAMPLES, Examples, draw_examples
 from xfm.demo.pages import PageHeaders, free_paths, page_routes
 from xfm.errors import UserError
 from xfm.evaluation.saved_models import saved_models
-from xfm.index.about import HIDDEN
-from xfm.index.filling import folder_index, is_index
-from xfm.index.offers import Offer
+from xfm.index.ingest import folder_index, is_index
+from xfm.index.manifest import HIDDEN
 from xfm.index.opening import open_index
+from xfm.index.sources import Offer
 from xfm.modeling.folder import Pretrained
 from xfm.paths import home_path
 from xfm.serving.app import Server

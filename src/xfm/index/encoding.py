@@ -3,7 +3,7 @@
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,14 +16,12 @@ from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
 from xfm.executors.sharded_map import PLAN, ShardedMap, plan_id
 from xfm.files import MAX_LOG, read_text, write_text
-from xfm.index.offers import EncodedPicture, Offer, PictureSupply, SupplyCut
-from xfm.index.rows import to_png
-from xfm.index.sources import open_supply
+from xfm.index.sources import EncodedPicture, Offer, PictureSupply, SupplyCut, open_supply
+from xfm.index.store import to_png
 from xfm.inference.base import Pipeline
-from xfm.inference.engine import Engine
+from xfm.inference.engine import Engine, one_thread
 from xfm.inference.picture_inputs import Picture, PictureReader
 from xfm.inference.pipeline import pipeline
-from xfm.inference.threads import one_thread
 from xfm.modeling.pixels import model_pixels
 
 _PLAIN, _MOST = ("key", "source", "stamp", "table", "replaces"), 64 << 30
@@ -57,57 +55,47 @@ class IndexWork:
         return open_supply(self.sources[source], *given, known, self.root)
 
 
-class UnreadKnown(UserError):
-    """Stands for a picture that was known as it is when the work was planned, and was not read."""
+def write_part(path: Path, offers: Sequence[Offer], left_out: Mapping[str, int]) -> None:
+    """Write the pictures of a part of a source, whole or not at all.
 
-
-@dataclass(frozen=True)
-class EncodedPart:
-    """Pictures of a part of a source, in its order.
-
-    Attributes:
-        offers: encoded, or why not.
+    Args:
+        path: of the file.
+        offers: in the order of the source; encoded, or why not.
         left_out: fields that cannot be metadata, and in how many rows.
     """
+    rows = list[dict[str, Any]]()
+    for one in offers:
+        row = {name: getattr(one, name) for name in _PLAIN} | {"metadata": dict(one.metadata)}
+        if isinstance(made := one.picture, EncodedPicture):
+            png, numbers = b64encode(made.pixels).decode(), made.vector.tolist()
+            row["picture"] = [png, made.width, made.height, made.key.hex(), numbers]
+        else:
+            row["error"] = None if made is None else str(made)
+        rows.append(row)
+    write_text(path, json.dumps({"rows": rows, "left_out": dict(left_out)}))
 
-    offers: Sequence[Offer]
-    left_out: Mapping[str, int] = field(default_factory=dict)
 
-    def write(self, path: Path) -> None:
-        """Write it, whole or not at all."""
-        rows = list[dict[str, Any]]()
-        for one in self.offers:
-            row = {name: getattr(one, name) for name in _PLAIN} | {"metadata": dict(one.metadata)}
-            if isinstance(made := one.picture, EncodedPicture):
-                png, numbers = b64encode(made.pixels).decode(), made.vector.tolist()
-                row["picture"] = [png, made.width, made.height, made.key.hex(), numbers]
-            else:
-                row["error"] = None if isinstance(made, UnreadKnown) else str(made)
-            rows.append(row)
-        write_text(path, json.dumps({"rows": rows, "left_out": dict(self.left_out)}))
+def read_part(path: Path) -> tuple[list[Offer], Mapping[str, int]]:
+    """The pictures of `write_part`, and the fields that cannot be metadata.
 
-    @classmethod
-    def read(cls, path: Path) -> "EncodedPart":
-        """Read it.
-
-        Raises:
-            UserError: it is damaged.
-        """
-        try:
-            told, offers = json.loads(read_text(path, _MOST)), list[Offer]()
-            for row in told["rows"]:
-                picture: Any = UnreadKnown() if row.get("error") is None else UserError(row["error"])
-                if "picture" in row:
-                    png, width, height, key, numbers = row["picture"]
-                    vector = np.array(numbers, np.float32)
-                    picture = EncodedPicture(b64decode(png), width, height, bytes.fromhex(key), vector)
-                plain = {name: row[name] for name in _PLAIN}
-                offers.append(Offer(picture=picture, metadata=row["metadata"], **plain))
-            return cls(offers, told["left_out"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path} is damaged ({error}); remove it and its mark, and run the same command again"
-            ) from None
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        told, offers = json.loads(read_text(path, _MOST)), list[Offer]()
+        for row in told["rows"]:
+            picture: Any = None if row.get("error") is None else UserError(row["error"])
+            if "picture" in row:
+                png, width, height, key, numbers = row["picture"]
+                vector = np.array(numbers, np.float32)
+                picture = EncodedPicture(b64decode(png), width, height, bytes.fromhex(key), vector)
+            plain = {name: row[name] for name in _PLAIN}
+            offers.append(Offer(picture=picture, metadata=row["metadata"], **plain))
+        return offers, told["left_out"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}); remove it and its mark, and run the same command again"
+        ) from None
 
 
 @dataclass
@@ -127,7 +115,7 @@ class IndexUnit(NamedTuple):
 
 
 def index_units(work: IndexWork, folder: Path, units: Sequence[IndexUnit]) -> ShardedMap[EncodingMark]:
-    """The encoding of some parts, each into a file of `EncodedPart`, until it is taken in.
+    """The encoding of some parts, each into a file of `write_part`, until it is taken in.
 
     Args:
         work: what is encoded.
@@ -148,7 +136,7 @@ def _encode(
     known: Mapping[str, str] = json.loads(read_text(path, MAX_LOG)) if path.exists() else {}
     with one_thread(pipe.engine.device):
         offers = [*_encoded(pipe.engine, supply.part(unit.first, unit.last), known)]
-    EncodedPart(offers, supply.left_out).write(stem.with_suffix(PART))
+    write_part(stem.with_suffix(PART), offers, supply.left_out)
     return EncodingMark(len(offers))
 
 
@@ -200,7 +188,7 @@ def _encoded(engine: Engine, offers: Iterator[Offer], known: Mapping[str, str]) 
 
 def _read(offer: Offer, reader: PictureReader, known: Mapping[str, str]) -> Picture | Offer:
     if offer.stamp and known.get(offer.key) == offer.stamp:
-        return replace(offer, picture=UnreadKnown())
+        return replace(offer, picture=None)
     try:
         if isinstance(offer.picture, UserError):
             raise offer.picture

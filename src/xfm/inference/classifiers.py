@@ -12,8 +12,8 @@ from xfm.config.pipelines import Best, ZeroShotOptions
 from xfm.errors import UserError
 from xfm.evaluation.probing.prompt_templates import prompt
 from xfm.inference.base import Pipeline
-from xfm.inference.batches import InputBatch, as_captions
-from xfm.inference.items import Item
+from xfm.inference.engine import InputBatch, as_captions
+from xfm.inference.input_parsing import Item
 from xfm.modeling.heads import class_probabilities
 from xfm.modeling.task_models import Classifier
 

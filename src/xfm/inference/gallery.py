@@ -16,10 +16,9 @@ from xfm.config.task_spec import TaskSpec
 from xfm.data.schema import Tokens
 from xfm.errors import UserError
 from xfm.inference.base import Bad, Pipeline
-from xfm.inference.batches import InputBatch, as_captions, cut
-from xfm.inference.engine import EncodedPictures, Engine
-from xfm.inference.given import ABSENT, gallery_of
-from xfm.inference.items import InputError, Told, warned_once
+from xfm.inference.engine import EncodedPictures, Engine, InputBatch, as_captions, cut
+from xfm.inference.input_parsing import InputError, Told, warned_once
+from xfm.inference.inputs import ABSENT, gallery_of
 from xfm.inference.picture_inputs import Picture, PictureReader
 from xfm.modeling.features import Encoder
 from xfm.modeling.states import States

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from xfm.data.schema import Tokens
 from xfm.errors import UserError
-from xfm.inference.items import Item, warned_once
+from xfm.inference.input_parsing import Item, warned_once
 from xfm.inference.picture_inputs import Picture, PictureReader, is_picture
 from xfm.inference.pipeline import AnyPipeline, pipeline
 from xfm.modeling.card import CARD

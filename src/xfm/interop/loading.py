@@ -18,7 +18,7 @@ from xfm.modeling.model_files import FRESH
 from xfm.modeling.model_reading import check_vocabulary
 from xfm.modeling.named import model_folder
 from xfm.paths import home_path
-from xfm.runtimes.opening import is_exported, open_exported
+from xfm.runtimes.loading import is_exported, open_exported
 
 
 def load(

@@ -20,7 +20,7 @@ from xfm.errors import UserError
 from xfm.index.searching import Searcher
 from xfm.index.store import StoreError
 from xfm.inference.classifiers import ZeroShotImageClassification
-from xfm.inference.items import Item
+from xfm.inference.input_parsing import Item
 from xfm.inference.picture_inputs import Picture
 from xfm.serving.batching import Batcher, Compute, Lane
 from xfm.serving.inputs import Inputs, Sent, decoded, host_of, is_data, sent_in, with_pictures

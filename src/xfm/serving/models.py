@@ -14,10 +14,9 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError, excerpt, suggest
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import EncodedPictures
-from xfm.inference.items import Item
-from xfm.inference.loaded import read_to_run
+from xfm.inference.input_parsing import Item
 from xfm.inference.picture_inputs import PictureReader
-from xfm.inference.pipeline import pipeline
+from xfm.inference.pipeline import pipeline, read_to_run
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.precision import hold
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from xfm.config.index import SearchOptions
 from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
 from xfm.errors import UserError
+from xfm.index.candidates import SearchQuery, Shortlist
 from xfm.index.searching import Searcher, SearchQuestion
-from xfm.index.shortlists import SearchQuery, Shortlist
 from xfm.inference.attention import default_layer, maps_of
 from xfm.serving.batching import Lane
 from xfm.serving.dispatcher import PICTURE_LENGTH, Dispatcher

@@ -16,7 +16,7 @@ from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
 from xfm.errors import UserError
-from xfm.inference.items import Unreadable
+from xfm.inference.input_parsing import Unreadable
 from xfm.inference.predict.reading import Reading
 from xfm.inference.predict.sources import open_rows
 

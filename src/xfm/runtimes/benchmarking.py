@@ -21,8 +21,8 @@ from xfm.modeling.folder import Pretrained, load_model, require_seeing
 from xfm.modeling.precision import autocast, bf16_is_fast, hold
 from xfm.modeling.task_models import Answerer, Captioner
 from xfm.modeling.xfm import XFM
-from xfm.runtimes.choice import WAYS, ChosenWay, Figure, Way, kept_for, machine
-from xfm.runtimes.opening import open_exported, read_manifest
+from xfm.runtimes.backend_choice import WAYS, ChosenWay, Figure, Way, kept_for, machine
+from xfm.runtimes.loading import open_exported, read_manifest
 from xfm.runtimes.writing import export
 
 WORK, BATCHES = ("image", "text", "matching"), (1, 8, 32)

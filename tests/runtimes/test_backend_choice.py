@@ -15,10 +15,10 @@ from tests.refusals import expect_refusal
 from tests.runtimes.conftest import Exported, Native, needs
 from xfm.cli import main
 from xfm.config.exported import Format
-from xfm.runtimes import backends, measuring
-from xfm.runtimes import choice as module
-from xfm.runtimes.choice import WAYS, ChosenWay, Figure, chosen, keep, kept_for, machine
-from xfm.runtimes.measuring import _best
+from xfm.runtimes import backend_choice as module
+from xfm.runtimes import backends, benchmarking
+from xfm.runtimes.backend_choice import WAYS, ChosenWay, Figure, chosen, keep, kept_for, machine
+from xfm.runtimes.benchmarking import _best
 from xfm.runtimes.parts import RuntimeModel
 from xfm.serving.models import Models
 
@@ -50,8 +50,8 @@ def test_measured_shown_and_kept(
     if not THOROUGH:
         there = backends.find_spec
         monkeypatch.setattr(backends, "find_spec", lambda name: None if name == "openvino" else there(name))
-    monkeypatch.setattr(measuring, "BATCHES", (1, 2))
-    monkeypatch.setattr(measuring, "ROUNDS", 2)
+    monkeypatch.setattr(benchmarking, "BATCHES", (1, 2))
+    monkeypatch.setattr(benchmarking, "ROUNDS", 2)
     assert main(["evaluate", str(folder), "--backends", "exact", "--out", str(tmp_path / "f")]) == 0
     said = capsys.readouterr().out
     found = json.loads((tmp_path / "f" / "backends.json").read_text())

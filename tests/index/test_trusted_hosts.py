@@ -7,7 +7,7 @@ import pytest
 
 from tests.refusals import expect_refusal
 from xfm.index.opening import open_index
-from xfm.index.trust import HOSTS
+from xfm.index.trusted_hosts import HOSTS
 
 pytest.importorskip("lancedb")
 pytest.importorskip("psycopg")

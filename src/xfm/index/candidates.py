@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.index import SearchOptions
-from xfm.index.rows import Near, digest, from_png
+from xfm.index.store import Near, digest, from_png
 from xfm.inference.engine import EncodedPictures, Engine
 from xfm.inference.picture_inputs import Picture
 
@@ -53,42 +53,41 @@ class Shortlist:
     searched: int
 
 
-class ListMatcher:
-    """Matches the texts of searches with the pictures on their lists.
+@torch.inference_mode()
+def match_lists(
+    engine: Engine, encoded: EncodedPictures, lists: Sequence[Shortlist]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The texts of searches matched with the pictures on their lists.
 
     Args:
         engine: the model.
         encoded: pictures that were encoded lately.
+        lists: of the searches.
+
+    Yields:
+        For each search [N, 2] logits of a match and [N, 4] boxes of its pictures.
     """
-
-    def __init__(self, engine: Engine, encoded: EncodedPictures) -> None:
-        self._engine, self._encoded = engine, encoded
-
-    @torch.inference_mode()
-    def match(self, lists: Sequence[Shortlist]) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each search, [N, 2] logits of a match and [N, 4] boxes of its pictures."""
-        model, engine = self._engine.model, self._engine
-        for part in _parts(lists):
-            pictures = [self._picture(near, data) for one in part for near, data in _with_pixels(one)]
-            self._encoded.need(pictures)
-            states, index = self._encoded.stack([one.key for one in pictures])
-            texts, mask = _stacked([one.query.words for one in part if one.query.words is not None])
-            sizes = [len(one.pixels) for one in part]
-            said = torch.arange(len(part), device=states.device).repeat_interleave(
-                torch.tensor(sizes, device=states.device)
-            )
-            with engine.arithmetic():
-                fused = model.fuse_first(texts, mask, states, index, said)
-                logits, boxes = model.match_logits(fused).cpu(), model.boxes(fused).cpu()
-            yield from zip(logits.split(sizes), boxes.split(sizes), strict=True)
-
-    def _picture(self, near: Near, data: bytes) -> Picture:
-        """A picture as the model sees it; one whose encoding is remembered is not decoded again."""
-        key = digest(data)
-        pixels = (
-            _ENCODED if key in self._encoded else from_png(data, self._engine.pretrained.preprocessing.shape)
+    model, shape = engine.model, engine.pretrained.preprocessing.shape
+    for part in _parts(lists):
+        pictures = [_picture(near, data, encoded, shape) for one in part for near, data in _with_pixels(one)]
+        encoded.need(pictures)
+        states, index = encoded.stack([one.key for one in pictures])
+        texts, mask = _stacked([one.query.words for one in part if one.query.words is not None])
+        sizes = [len(one.pixels) for one in part]
+        said = torch.arange(len(part), device=states.device).repeat_interleave(
+            torch.tensor(sizes, device=states.device)
         )
-        return Picture(pixels, near.entry.width, near.entry.height, key)
+        with engine.arithmetic():
+            fused = model.fuse_first(texts, mask, states, index, said)
+            logits, boxes = model.match_logits(fused).cpu(), model.boxes(fused).cpu()
+        yield from zip(logits.split(sizes), boxes.split(sizes), strict=True)
+
+
+def _picture(near: Near, data: bytes, encoded: EncodedPictures, shape: tuple[int, int]) -> Picture:
+    """A picture as the model sees it; one whose encoding is remembered is not decoded again."""
+    key = digest(data)
+    pixels = _ENCODED if key in encoded else from_png(data, shape)
+    return Picture(pixels, near.entry.width, near.entry.height, key)
 
 
 def _parts(lists: Sequence[Shortlist]) -> Iterator[Sequence[Shortlist]]:

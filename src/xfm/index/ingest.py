@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,12 @@ from tqdm import tqdm
 
 from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.errors import UserError, amount, printable
-from xfm.index.about import FILE as ABOUT
-from xfm.index.about import HIDDEN
-from xfm.index.column_kinds import require_same
-from xfm.index.conditions import Kind
+from xfm.index.filters import Kind, require_same
 from xfm.index.index import Index, Taken
-from xfm.index.offers import Offer, PictureSupply
+from xfm.index.manifest import FILE as ABOUT
+from xfm.index.manifest import HIDDEN
 from xfm.index.opening import open_index
-from xfm.index.sources import FolderSupply
+from xfm.index.sources import FolderSupply, Offer, PictureSupply
 from xfm.locks import InUse
 
 
@@ -100,45 +97,16 @@ def _watched(candidates: Iterator[Offer], bar: Any) -> Iterator[Offer]:
         bar.update(one.read - bar.n)
 
 
-@dataclass(frozen=True)
-class TakenCounts:
-    """How many pictures became what, see `Taken`."""
-
-    new: int = 0
-    replaced: int = 0
-    known: int = 0
-    duplicates: int = 0
-    bad: int = 0
-    displaced: int = 0
-    clashing: int = 0
-
-    @classmethod
-    def of(cls, taken: Taken) -> "TakenCounts":
-        """The counts of what was taken."""
-        left_out = len(taken.duplicates), len(taken.bad)
-        return cls(taken.new, taken.replaced, taken.known, *left_out, taken.displaced, taken.clashing)
-
-    @property
-    def offered(self) -> int:
-        """How many pictures there were."""
-        return sum(asdict(self).values())
-
-    def __add__(self, other: "TakenCounts") -> "TakenCounts":
-        ours, theirs = asdict(self), asdict(other)
-        return TakenCounts(**{name: count + theirs[name] for name, count in ours.items()})
-
-
-def said(taken: Taken | TakenCounts) -> str:
+def said(taken: Taken) -> str:
     """What became of the pictures, in a sentence."""
-    counts = TakenCounts.of(taken) if isinstance(taken, Taken) else taken
-    parts = [f"{counts.new:,} new"]
+    parts = [f"{taken.new:,} new"]
     for count, what in (
-        (counts.replaced, "changed and taken again"),
-        (counts.displaced, "in the place of those of another table with the same name"),
-        (counts.known, "known"),
-        (counts.duplicates, "exactly like another one, left out"),
-        (counts.clashing, "with the name of one of another table, left out"),
-        (counts.bad, "that cannot be read, left out"),
+        (taken.replaced, "changed and taken again"),
+        (taken.displaced, "in the place of those of another table with the same name"),
+        (taken.known, "known"),
+        (taken.duplicates, "exactly like another one, left out"),
+        (taken.clashing, "with the name of one of another table, left out"),
+        (taken.bad, "that cannot be read, left out"),
     ):
         if count:
             parts.append(f"{count:,} {what}")

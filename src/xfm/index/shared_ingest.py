@@ -18,24 +18,22 @@ from xfm.errors import UserError
 from xfm.executors.executor import Executor
 from xfm.executors.sharded_map import AGAIN, ShardedMap, find_plan
 from xfm.files import read_json_or_nothing, write_text, writing
-from xfm.index.about import AboutIndex
-from xfm.index.column_kinds import require_same
-from xfm.index.conditions import Kind
 from xfm.index.encoding import (
     PART,
-    EncodedPart,
     EncodingMark,
     IndexUnit,
     IndexWork,
-    UnreadKnown,
     cut_file,
     index_units,
     known_file,
+    read_part,
 )
-from xfm.index.filling import TakenCounts, is_index, tell_bad, tell_clash, tell_left_out, tell_numbers
-from xfm.index.index import Index
+from xfm.index.filters import Kind, require_same
+from xfm.index.index import Index, Taken
+from xfm.index.ingest import is_index, tell_bad, tell_clash, tell_left_out, tell_numbers
 from xfm.index.journal import Journal
-from xfm.index.offers import Offer
+from xfm.index.manifest import AboutIndex
+from xfm.index.sources import Offer
 from xfm.inference.distributed.row_work import model_of, settings_mark
 from xfm.inference.predict.reading import known_path
 
@@ -43,7 +41,7 @@ UNIT_PICTURES = 256
 """Pictures of a unit where nobody said how many."""
 _TAKEN = "taken.json"
 
-Filled = Callable[[Index, TakenCounts], None]
+Filled = Callable[[Index, Taken], None]
 """Is told of a collection that is filled, and open for writing, what was taken in."""
 
 
@@ -182,30 +180,28 @@ class _Taking:
     path: Path
     left_out: LeftOut
     next: int = 0
-    counts: TakenCounts = field(default_factory=TakenCounts)
+    counts: Taken = field(default_factory=Taken)
     fields: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         told = read_json_or_nothing(self.path)
         if told:
             self.next, self.fields = told["next"], told["fields"]
-            self.counts = TakenCounts(**told["counts"])
+            self.counts = Taken(**told["counts"])
             for place, reason in told["bad"].items():
                 self.left_out.add(place, reason)
 
     def ready(self, number: int = 0, mark: EncodingMark | None = None) -> None:
         while self.next < self.units.count and self.units.is_done(self.next):
             path = self.units.file(self.next, PART)
-            part = EncodedPart.read(path)
+            read, left_out = read_part(path)
             # What somebody has taken out meanwhile comes with the next run.
-            offers = [
-                one for one in part.offers if not isinstance(one.picture, UnreadKnown) or self._knows(one)
-            ]
-            taken = self.index.add_encoded(offers, self.left_out)
-            if taken.clash is not None and not self.counts.clashing:
-                tell_clash(*taken.clash)
-            self.counts += TakenCounts.of(taken)
-            for name, rows in part.left_out.items():
+            offers = [one for one in read if one.picture is not None or self._knows(one)]
+            before = self.counts.clash
+            self.index.add_encoded(offers, self.left_out, self.counts)
+            if before is None and self.counts.clash is not None:
+                tell_clash(*self.counts.clash)
+            for name, rows in left_out.items():
                 self.fields[name] = self.fields.get(name, 0) + rows
             self.next += 1
             told = {"next": self.next, "counts": asdict(self.counts), "fields": self.fields}

@@ -1,28 +1,33 @@
 """Answers for every row of a file or folder."""
 
 import hashlib
+import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from xfm.config.table_kinds import sheet_of
+from xfm.config.task_spec import Holds
 from xfm.config.tasks import EMBED
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import InMemory, Table, as_table
-from xfm.errors import UserError, refuse_none
+from xfm.errors import UserError, amount, printable, refuse_none
+from xfm.files import writing
 from xfm.inference.base import Pipeline
+from xfm.inference.drawing import draw_boxes
 from xfm.inference.gallery import Gallery, Retrieval
-from xfm.inference.predict.answering import answered_rows, claim
-from xfm.inference.predict.direct import OneRow
+from xfm.inference.input_parsing import InputError
+from xfm.inference.picture_inputs import read_original
 from xfm.inference.predict.output import (
     ANSWER,
     ROW,
     WARNING,
-    Answers,
+    answer_line,
     bad_file,
     gallery_file,
     open_answers,
@@ -30,7 +35,8 @@ from xfm.inference.predict.output import (
     tell_partial,
 )
 from xfm.inference.predict.reading import InputRow, Reading, RowSource, known_path
-from xfm.inference.predict.sources import FolderRows, open_rows
+from xfm.inference.predict.sources import FolderRows, OneRow, open_rows
+from xfm.results_folder import Maker, digest, free_name, sign, signed_by, unused
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,9 @@ def predict(
     out = Path(out)
     reading = reading or Reading(pipe.spec.inputs, urls=pipe.engine.urls is not None)
     table = None if isinstance(source, RowSource) else as_table(source, "source")
-    rows = _opened(table, reading) if table is not None else source
+    rows = source
+    if table is not None:
+        rows = open_rows(table if isinstance(table, InMemory) else Path(table), reading)
     assert isinstance(rows, RowSource)
     options = pipe.spec.options() if options is None else options
     if taken := {ROW, ANSWER, WARNING} & set(reading.keep):
@@ -124,13 +132,36 @@ def predict(
     with open_answers(out, settings, restart, isinstance(rows, FolderRows)) as answers:
         if isinstance(rows, FolderRows) and rows.report:
             answers.log_folder(rows.report)
-        done = _answer(pipe, rows, options, answers, max_bad, None if draw is None else Path(draw), progress)
-    _require_half(done, out, max_bad)
-    return replace(done, gallery=said)
+        done, limit = answers.done, candidates.limit
 
+        def skip(row: InputRow, reason: str) -> bool:
+            if answers.skipped >= limit:
+                return False
+            answers.log(row.number, row.says(reason))
+            return True
 
-def _opened(table: str | Path | InMemory, reading: Reading) -> RowSource:
-    return open_rows(table if isinstance(table, InMemory) else Path(table), reading)
+        def refused(reason: str) -> UserError:
+            others = f"{answers.skipped} others are passed over; " if answers.skipped else ""
+            return UserError(
+                f"{reason} (the rows before it are answered; {others}a larger --max-bad than {limit} passes "
+                "over more such rows)"
+            )
+
+        answered = partial = 0
+        waiting, error = rows.rows(done.last, done.names), UserError if isinstance(rows, OneRow) else refused
+        place = None if draw is None else Path(draw)
+        with _bar(rows, progress) as bar:
+            for row, answer, warning in answered_rows(pipe, waiting, options, skip, place, error):
+                answers.write(row.number, row.kept, answer, warning)
+                answered += 1
+                partial += warning is not None
+                if answered % pipe.engine.window == 0:
+                    answers.flush()
+                bar.update(row.read - bar.n)
+                bar.set_postfix(rows=done.lines + answered, skipped=answers.skipped, refresh=False)
+        found = Outcome(answered, done.lines, answers.skipped, partial, answers.first_bad, said)
+    _require_half(found, out, max_bad)
+    return found
 
 
 def _require_half(done: Outcome, out: Path, max_bad: int | None) -> None:
@@ -151,44 +182,6 @@ def refuse_to_overwrite(sources: Sequence[Path], out: Path) -> None:
         for source in sources:
             if os.path.exists(written) and os.path.exists(source) and written.samefile(source):
                 raise UserError(f"{source} is read, and {written} would be written; choose another --out")
-
-
-def _answer(
-    pipe: Pipeline[Any, Any],
-    rows: RowSource,
-    options: Any,
-    answers: Answers,
-    max_bad: int | None,
-    draw: Path | None,
-    progress: bool,
-) -> Outcome:
-    done, limit = answers.done, LeftOut(max_bad).limit
-
-    def skip(row: InputRow, reason: str) -> bool:
-        if answers.skipped >= limit:
-            return False
-        answers.log(row.number, row.says(reason))
-        return True
-
-    def refused(reason: str) -> UserError:
-        others = f"{answers.skipped} others are passed over; " if answers.skipped else ""
-        return UserError(
-            f"{reason} (the rows before it are answered; {others}a larger --max-bad than {limit} passes "
-            "over more such rows)"
-        )
-
-    answered = partial = 0
-    waiting, error = rows.rows(done.last, done.names), UserError if isinstance(rows, OneRow) else refused
-    with _bar(rows, progress) as bar:
-        for row, answer, warning in answered_rows(pipe, waiting, options, skip, draw, error):
-            answers.write(row.number, row.kept, answer, warning)
-            answered += 1
-            partial += warning is not None
-            if answered % pipe.engine.window == 0:
-                answers.flush()
-            bar.update(row.read - bar.n)
-            bar.set_postfix(rows=done.lines + answered, skipped=answers.skipped, refresh=False)
-    return Outcome(answered, done.lines, answers.skipped, partial, answers.first_bad)
 
 
 def _bar(rows: RowSource, progress: bool) -> Any:
@@ -256,3 +249,125 @@ def _fingerprint_of(pipe: Pipeline[Any, Any]) -> str:
         few = tensor.detach().flatten()[:64].float().cpu().numpy()
         digest.update(f"{name} {[*tensor.shape]}".encode() + few.tobytes())
     return digest.hexdigest()[:16]
+
+
+def answered_rows(
+    pipe: Pipeline[Any, Any],
+    rows: Iterable[InputRow],
+    options: Any,
+    skip: Callable[[InputRow, str], bool],
+    draw: Path | None,
+    refused: Callable[[str], UserError] = UserError,
+) -> Iterator[tuple[InputRow, Any, str | None]]:
+    """Rows with their answers, and what is to be said against these, in order.
+
+    Args:
+        pipe: the pipeline.
+        rows: what is answered.
+        options: of the task.
+        skip: asked whether a row that cannot be answered, and why, may be passed over.
+        draw: folder for the pictures of a grounding with their boxes.
+        refused: what is raised where a row may not be passed over.
+    """
+    waiting: dict[int, InputRow] = {}
+    warnings: dict[int, str] = {}
+
+    def given() -> Iterator[Any]:
+        for number, row in enumerate(rows):
+            waiting[number] = row
+            yield row.given
+
+    def bad(number: int, reason: str) -> bool:
+        return skip(waiting[number], reason) and waiting.pop(number) is not None
+
+    try:
+        for number, answer in pipe.numbered(given(), options, bad, warnings.__setitem__):
+            row = waiting.pop(number)
+            if draw is not None:
+                _draw(pipe, row, answer, draw)
+            yield row, answer, warnings.pop(number, None)
+    except InputError as error:
+        raise refused(waiting[error.number].says(error.reason)) from error
+
+
+def claim(draw: Path, answers: str, about: str) -> None:
+    """Keep the pictures of others, which may be called 1.jpg too, from being drawn over.
+
+    Args:
+        draw: folder for the pictures.
+        answers: tells the answers from others.
+        about: them, in words.
+
+    Raises:
+        UserError: the folder holds something else; names one that is free.
+    """
+    maker, before = Maker("predict", {"answers": answers}, about), signed_by(draw)
+    if draw != unused(draw) and not (before and before.made(maker)):
+        raise UserError(
+            f"--draw {draw} holds something else than the pictures of {about}; name another folder, such as "
+            f"{free_name(draw)}"
+        )
+    sign(draw, maker)
+
+
+def _draw(pipe: Pipeline[Any, Any], row: InputRow, answer: Any, folder: Path) -> None:
+    assert isinstance(row.given, Mapping)
+    shown = next(field.name for field in pipe.spec.inputs if field.holds is Holds.PICTURE)
+    drawn = draw_boxes(read_original(row.given[shown], pipe.engine.urls).pixels, [answer])
+    path = folder / f"{row.number}.jpg"
+    with writing(path, "and run the same command again"):
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn.save(path, quality=90)
+
+
+def print_answers(
+    pipe: Pipeline[Any, Any],
+    rows: RowSource,
+    options: Any,
+    max_bad: int | None = None,
+    draw: Path | None = None,
+) -> None:
+    """Print a JSON line for every row; rows that are passed over are named on standard error.
+
+    Args:
+        pipe: the pipeline.
+        rows: what is answered.
+        options: of the task.
+        max_bad: rows to pass over at most because they cannot be answered; None is the rule of `LeftOut`.
+        draw: folder for the pictures of a grounding with their boxes.
+
+    Raises:
+        UserError: too many rows cannot be answered (those before the last of them are printed), or `draw`
+            holds something else.
+    """
+    answered, left_out = 0, LeftOut(max_bad)
+
+    def skip(row: InputRow, reason: str) -> bool:
+        if len(left_out.rows) >= left_out.limit:
+            return False
+        left_out.note(row.place or str(row.number), reason)
+        print(f"xfm: {printable(row.says(reason))}", file=sys.stderr)
+        return True
+
+    if draw is not None:
+        claim(draw, f"printed: {digest([rows.known_by()])}", "these answers, which are printed")
+    if isinstance(rows, FolderRows) and rows.report:
+        print(f"xfm: {rows.report.sentence}", file=sys.stderr)
+    for row, answer, warning in answered_rows(pipe, rows.rows(0, frozenset()), options, skip, draw):
+        shown = None if isinstance(rows, FolderRows) else row.number
+        _print(answer_line(shown, row.kept, answer, warning))
+        answered += 1
+    if skipped := len(left_out.rows):
+        of = amount(answered + skipped, "row")
+        print(f"xfm: {skipped:,} of {of} could not be answered", file=sys.stderr)
+        left_out.check_share("the input", answered + skipped, skipped)
+
+
+def _print(line: bytes) -> None:
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    text = line.decode()
+    if encoding != "utf8":
+        text = json.dumps(json.loads(text))
+    elif not text.isprintable():
+        text = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+    print(text, flush=True)

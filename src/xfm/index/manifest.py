@@ -9,7 +9,7 @@ from typing import Any
 
 from xfm.errors import UserError
 from xfm.files import read_json_object, write_text
-from xfm.index.conditions import Kind
+from xfm.index.filters import Kind
 
 FILE, FORMAT = "index.json", 2
 _SERVER = "address", "table", "id"

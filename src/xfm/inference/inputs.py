@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from xfm.config.task_spec import Field, Holds
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.data.tables.embedded import pictures_in
 from xfm.errors import UserError
-from xfm.inference.items import by_field, call, field_names, is_single
+from xfm.inference.input_parsing import by_field, call, field_names, is_single
 from xfm.inference.picture_inputs import is_picture
 from xfm.inference.predict.reading import Reading
 from xfm.inference.predict.sources import FolderRows
@@ -23,28 +22,21 @@ ABSENT: Any = object()
 """Stands for an input that was not given; None is one that was, by mistake."""
 
 
-@dataclass(frozen=True)
-class One:
-    """A single input."""
+class Inputs(NamedTuple):
+    """Inputs of a pipeline.
 
-    value: object
+    Attributes:
+        rows: the inputs.
+        single: whether there is one, whose answer stands alone.
+        endless: whether their number is not known: they are answered as the answers are asked for.
+    """
 
-
-@dataclass(frozen=True)
-class Many:
-    """Inputs whose answers are a list."""
-
-    rows: Iterable[object]
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Inputs without an end that is known: they are answered as the answers are asked for."""
-
-    rows: Iterable[object]
+    rows: Iterable[Any]
+    single: bool = False
+    endless: bool = False
 
 
-def sort_out(given: Any, fields: Sequence[Field]) -> One | Many | Stream:
+def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
     """Tell one input from several; tables, columns and folders become inputs.
 
     Libraries are told by what their objects can do: none of them has to be installed.
@@ -62,28 +54,32 @@ def sort_out(given: Any, fields: Sequence[Field]) -> One | Many | Stream:
     if isinstance(given, Mapping):
         return _of_mapping(given, fields)
     if folder := _folder(given, fields):
-        return Many(_pictures_of(folder, fields))
+        return Inputs(_pictures_of(folder, fields))
     if (columns := _column_names(given)) is not None:
         rows = _rows_of_table(given, columns, fields)
-        return Many(rows) if hasattr(given, "__len__") else Stream(rows)
+        return Inputs(rows, endless=not hasattr(given, "__len__"))
     return _of_values(given)
 
 
-def _of_values(given: Any) -> One | Many | Stream:
+def _of_values(given: Any) -> Inputs:
     if isinstance(given, np.ndarray) and not is_picture(given):
-        return Many(given.tolist()) if given.ndim else One(given.item())
+        return Inputs(given.tolist()) if given.ndim else _one(given.item())
     if is_single(given):
-        return One(given)
+        return _one(given)
     refuse_set(given, "")
     as_list = getattr(given, "to_pylist", None)  # of pyarrow, whose columns hold scalars of its own
     if as_list is not None:
-        return Many(as_list())
+        return Inputs(as_list())
     methods = {*dir(type(given))}  # a class has those of its objects, and is no list
     if "__iter__" in methods:
-        return Many(given) if "__len__" in methods else Stream(given)
+        return Inputs(given, endless="__len__" not in methods)
     if {"__len__", "__getitem__"} <= methods:  # as torch's data sets
-        return Many(given[place] for place in range(len(given)))
-    return One(given)
+        return Inputs(given[place] for place in range(len(given)))
+    return _one(given)
+
+
+def _one(given: object) -> Inputs:
+    return Inputs([given], single=True)
 
 
 def refuse_set(given: object, name: str) -> None:
@@ -118,13 +114,13 @@ def _pictures_of(folder: Path, fields: Sequence[Field]) -> list[Mapping[str, Any
 
 
 # ---------------------------------------------------------------- columns by name
-def _of_mapping(given: Mapping[Any, Any], fields: Sequence[Field]) -> One | Many:
+def _of_mapping(given: Mapping[Any, Any], fields: Sequence[Field]) -> Inputs:
     kinds = field_names(fields)
     columns = {
         name: value for name, value in given.items() if name in kinds and _is_column(name, kinds[name], value)
     }
     if not columns:
-        return One(given)
+        return _one(given)
     rest = [name for name in given if name not in columns and given[name] is not None]
     for name in columns:
         refuse_set(given[name], f"{name}: ")
@@ -135,18 +131,20 @@ def _of_mapping(given: Mapping[Any, Any], fields: Sequence[Field]) -> One | Many
         )
     if rest:
         by_field(given, fields)  # names the field that is not known
-    list_option = {name: list(_of_values(value).rows) for name, value in columns.items()}  # pyright: ignore
+    list_option = {name: list(_of_values(value).rows) for name, value in columns.items()}
     (first, length), *others = ((name, len(values)) for name, values in list_option.items())
     for name, count in others:
         if count != length:
             raise UserError(f"there are {length} of {first}, but {count} of {name}; give as many of each")
-    return Many([dict(zip(list_option, row, strict=True)) for row in zip(*list_option.values(), strict=True)])
+    return Inputs(
+        [dict(zip(list_option, row, strict=True)) for row in zip(*list_option.values(), strict=True)]
+    )
 
 
 def _is_column(name: str, field: Field, value: Any) -> bool:
     if isinstance(value, Set):
         return True  # refused by its name
-    if isinstance(value, Mapping) or isinstance(_of_values(value), One):
+    if isinstance(value, Mapping) or _of_values(value).single:
         return False
     if field.holds is not Holds.TWO_PICTURES or name in field.parts:
         return True
@@ -245,7 +243,7 @@ def gallery_of(given: Any, name: str) -> Iterable[Any]:
     if name == "images" and isinstance(given, str | Path) and os.path.isdir(given):
         fields = IMAGE_CLASSIFICATION.inputs
         return [row["image"] for row in _pictures_of(Path(given), fields)]
-    if isinstance(found := _of_values(given), One):
+    if (found := _of_values(given)).single:
         what = "a list of pictures or a folder" if name == "images" else "a list such as ['a dog', 'a cat']"
         raise UserError(f"the {name} of a gallery are {what}, not {type(given).__name__}")
     return found.rows
