@@ -22,7 +22,7 @@ from xfm.cli import main
 from xfm.errors import UserError
 from xfm.interop.published.convert import convert
 from xfm.interop.published.file import write_published
-from xfm.interop.published.spare import spare
+from xfm.interop.published.names import spare
 
 FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

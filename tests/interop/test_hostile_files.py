@@ -23,7 +23,7 @@ from xfm.errors import UserError
 from xfm.interop.compose import read_language, read_vision
 from xfm.interop.published.convert import convert
 from xfm.interop.sources import read_licence, read_weights
-from xfm.modeling.transformers_text import safe_settings
+from xfm.modeling.library_encoders import safe_settings
 
 Copy = Callable[[str], Path]
 READERS = [read_weights, lambda path: convert(path, choices())]

@@ -30,7 +30,7 @@ from xfm.config.task import TaskConfig
 from xfm.errors import UserError
 from xfm.interop.published.convert import canonical, convert
 from xfm.interop.published.export import export
-from xfm.interop.published.fates import Fate
+from xfm.interop.published.key_report import Fate
 from xfm.interop.published.names import layout
 from xfm.modeling.folder import load_model
 from xfm.modeling.task_models import ImageClassifier

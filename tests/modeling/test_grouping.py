@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.modeling.build import gradients, losses_of, random_batch, tiny_model
-from xfm.modeling import fusion, grouping
+from xfm.modeling import fusion, shared_kv
+from xfm.modeling.attention_layout import Joined
 from xfm.modeling.fusion import CrossAttention
-from xfm.modeling.grids import Joined
-from xfm.modeling.grouping import Memories, Memory, RowsOfTexts, copied, joined
+from xfm.modeling.shared_kv import Memories, Memory, RowsOfTexts, copied, joined
 
 WIDTH, SOURCE, HEADS = 8, 6, 2
 MANY = st.integers(1, 400)
@@ -105,7 +105,7 @@ def test_a_step_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
         return dict(found.terms), gradients(model)
 
     monkeypatch.setattr(fusion, "leaves_padding_out", lambda mask, needed: False)
-    ours, theirs = step(noted), step(grouping.copied)
+    ours, theirs = step(noted), step(shared_kv.copied)
     assert any(isinstance(one.grid, Joined) for one in made)
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 

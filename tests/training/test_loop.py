@@ -31,8 +31,8 @@ from xfm.files import replace_folder
 from xfm.objectives.losses import Losses
 from xfm.training.atomic_folder import MANIFEST, write_folder
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
+from xfm.training.failures import Interrupted
 from xfm.training.logging import RunLog
-from xfm.training.signals import Interrupted
 
 OWN = [{}, {"muon_lr": 0.02}, {"published": True, "weight_decay": 0.1}]
 

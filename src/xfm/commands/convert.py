@@ -62,7 +62,7 @@ def run(chosen: Namespace) -> None:
     from xfm.interop.loading import provenance
     from xfm.interop.published.convert import Choices
     from xfm.interop.published.convert import convert as read
-    from xfm.interop.vocabularies import read_tokenizer
+    from xfm.interop.sources import read_tokenizer
     from xfm.modeling.folder import save_model
     from xfm.modeling.model_reading import check_vocabulary
     from xfm.results_folder import require_new_model

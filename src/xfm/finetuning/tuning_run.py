@@ -18,17 +18,16 @@ from xfm.finetuning.adapt import adapt, is_low_rank
 from xfm.finetuning.plan import training_config
 from xfm.finetuning.probing import LinearFit
 from xfm.finetuning.watch import Look, Watch
-from xfm.modeling.low_rank import LowRank
+from xfm.modeling.lora import LowRank
 from xfm.objectives.losses import Losses, StepLoss
 from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
 from xfm.tasks.reading import Portion
 from xfm.training import distributed
 from xfm.training.callbacks import AfterUpdate, Checkpoints, EarlyStopping
-from xfm.training.clock import TrainingClock
+from xfm.training.clock import SCHEDULE, TrainingClock, read_schedule
 from xfm.training.ema import WeightAverage
 from xfm.training.logging import RunLog
 from xfm.training.run_folder import RunFolder
-from xfm.training.schedule_log import SCHEDULE, read_schedule
 from xfm.training.trainer import Trainer
 
 

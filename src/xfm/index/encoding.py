@@ -24,7 +24,7 @@ from xfm.inference.engine import Engine
 from xfm.inference.picture_inputs import Picture, PictureReader
 from xfm.inference.pipeline import pipeline
 from xfm.inference.threads import one_thread
-from xfm.modeling.pixels import model_pixels
+from xfm.modeling.artifacts import model_pixels
 
 _PLAIN, _MOST = ("key", "source", "stamp", "table", "replaces"), 64 << 30
 PART = ".part"

@@ -19,7 +19,7 @@ from xfm.index.store import Store, StoreStats
 from xfm.inference.batches import as_captions
 from xfm.inference.engine import Engine
 from xfm.inference.picture_inputs import PictureReader
-from xfm.modeling.pixels import model_pixels
+from xfm.modeling.artifacts import model_pixels
 
 TOGETHER = 256
 """Pictures whose vectors are computed, and whose rows are stored, together."""

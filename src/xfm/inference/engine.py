@@ -14,10 +14,10 @@ from xfm.config.self_check import Arithmetic
 from xfm.config.training import Precision
 from xfm.data.tokenizer import Tokenizer
 from xfm.inference.picture_inputs import Picture
-from xfm.modeling.checking import verify_here
+from xfm.modeling.artifacts import model_pixels
 from xfm.modeling.folder import Pretrained
-from xfm.modeling.pixels import model_pixels
 from xfm.modeling.precision import autocast, resolve
+from xfm.modeling.self_check import verify_here
 from xfm.modeling.xfm import XFM
 
 KEPT = 256 << 20  # bytes of encoded pictures that are kept for later rows

@@ -21,8 +21,7 @@ from xfm.inference.engine import EncodedPictures, Engine
 from xfm.inference.given import ABSENT, gallery_of
 from xfm.inference.items import InputError, Told, warned_once
 from xfm.inference.picture_inputs import Picture, PictureReader
-from xfm.modeling.features import Encoder
-from xfm.modeling.states import States
+from xfm.modeling.features import Encoder, States
 from xfm.tasks.ranking import match, rerank_scores, shortlist
 
 GALLERY_KEPT = 512 << 20  # bytes of a gallery's encoded pictures that are kept for re-ranking

@@ -11,8 +11,8 @@ from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.model_reading import read_calibration, read_provenance
-from xfm.modeling.named import find_model
 from xfm.modeling.precision import resolve
+from xfm.modeling.resolve import find_model
 from xfm.modeling.task_models import Answerer, Captioner
 from xfm.runtimes.choice import WAYS, Way, chosen, kept_for
 from xfm.runtimes.opening import is_exported, open_exported, open_model

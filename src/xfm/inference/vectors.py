@@ -12,7 +12,7 @@ from xfm.inference.batches import cut
 from xfm.inference.items import InputError, Item, by_field, warned_once
 from xfm.inference.matching import Embed
 from xfm.inference.picture_inputs import Picture, PictureReader
-from xfm.modeling.pixels import model_pixels
+from xfm.modeling.artifacts import model_pixels
 
 MANY = 256
 """Inputs from which encoding them has a bar."""

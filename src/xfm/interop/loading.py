@@ -9,14 +9,14 @@ from xfm.config.load import load_recipe
 from xfm.config.tasks import task_spec
 from xfm.errors import UserError
 from xfm.interop.published.convert import Choices, Converted, convert
-from xfm.interop.published.fates import Fate
-from xfm.interop.vocabularies import read_tokenizer
-from xfm.modeling.belongings import CODE_LICENCE
-from xfm.modeling.checking import verify_here
+from xfm.interop.published.key_report import Fate
+from xfm.interop.sources import read_tokenizer
+from xfm.modeling.artifacts import CODE_LICENCE
 from xfm.modeling.folder import Pretrained, load_model
 from xfm.modeling.model_files import FRESH
 from xfm.modeling.model_reading import check_vocabulary
-from xfm.modeling.named import model_folder
+from xfm.modeling.resolve import model_folder
+from xfm.modeling.self_check import verify_here
 from xfm.paths import home_path
 from xfm.runtimes.opening import is_exported, open_exported
 

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 
 from xfm.config.exported import Format
 from xfm.data.tokenizer import normalise_caption
+from xfm.modeling.artifacts import framed, model_pixels
 from xfm.modeling.folder import Pretrained
-from xfm.modeling.pixels import framed, model_pixels
 from xfm.runtimes.backends import RUNTIMES, Runner
 from xfm.runtimes.graphs import IMAGE, TEXT
 

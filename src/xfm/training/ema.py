@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from xfm.errors import UserError
 from xfm.modeling.weights import read_tensors
-from xfm.training.dtensor import fill
+from xfm.training.distributed import fill
 
 RAMP = 10.0
 """In the first steps the average follows faster: after n steps its decay is (1 + n) / (RAMP + n) at most."""

@@ -1,6 +1,7 @@
 """A published file as a model: every tensor is used, ignored for a stated reason, or the file is refused."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,16 +11,16 @@ import torch
 from torch import Tensor
 
 from xfm.config.model import ModelConfig
+from xfm.config.plain import to_plain
 from xfm.config.task import TaskConfig
 from xfm.config.typed import from_plain
 from xfm.errors import UserError
-from xfm.interop.published.fates import Fate, FateLine, Report, lines
 from xfm.interop.published.file import PublishedFile, read_published
-from xfm.interop.published.names import TASK_PREFIX, Entry, layout
+from xfm.interop.published.key_report import Fate, FateLine, Report, lines, part_of
+from xfm.interop.published.names import TASK_PREFIX, Entry, Spare, layout, spare
 from xfm.interop.published.sizes import model_config, task_candidates
-from xfm.interop.published.spare import Spare, spare
 from xfm.modeling.folder import Preprocessing
-from xfm.modeling.libraries import explained
+from xfm.modeling.library_encoders import explained
 from xfm.modeling.task_models import TaskModel, build_task_model
 from xfm.modeling.weights import require_finite, without_weights
 from xfm.modeling.xfm import XFM
@@ -292,3 +293,33 @@ def _fill(model: XFM, task: TaskModel | None, native: Mapping[str, Tensor]) -> N
         added = {n.removeprefix(TASK_PREFIX): t for n, t in native.items() if n.startswith(TASK_PREFIX)}
         task.load_state_dict({**task.state_dict(), **added}, assign=True)
         task.eval()
+
+
+def describe_published(path: Path) -> dict[str, Any]:
+    """Kind, numbers by part, sizes and settings of a published file, as plain values.
+
+    Raises:
+        UserError: see `read_published`; also a file of another architecture.
+    """
+    file = read_published(path)
+    state = {canonical(name): tensor for name, tensor in file.state.items()}
+    # One attention head fits every width: no tensor shows how many there are.
+    config = model_config(str(path), state, ModelConfig(), heads=1)
+    counts = Counter[str]()
+    for name, tensor in state.items():
+        counts[part_of(name)] += tensor.numel()
+    sizes = {
+        "vision": ("image_size", "image_width", "patch_size", "width", "depth", "heads"),
+        "language": ("vocab_size", "width", "depth", "mlp_width", "max_positions"),
+        "fusion": ("depth", "mlp_width"),
+    }
+    plain = to_plain(config)
+    return {
+        "layout": " or ".join(
+            "pre-training" if task is None else str(task.kind)
+            for task in task_candidates(str(path), state, config)
+        ),
+        "values": {**counts, "total": sum(counts.values())},
+        "sizes": {part: {name: plain[part][name] for name in names} for part, names in sizes.items()},
+        "config": file.config,
+    }

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.modeling.attention import padding_bias
-from xfm.modeling.grids import STEP, Grid, Joined, Whole, lay_ragged, rounded, sort_by_length
+from xfm.modeling.attention_layout import STEP, Grid, Joined, Whole, lay_ragged, rounded, sort_by_length
 from xfm.modeling.precision import working_dtype
 
 
