@@ -75,7 +75,7 @@ class Belongings:
         task: what the model was fine-tuned for, sharing its parts; None before fine-tuning.
         calibration: makes the matching head's odds a probability; None where nobody fitted it to these
             weights. What trains a model further must leave it out.
-        check: what the model made of a text and a picture when it was saved; None in older folders.
+        check: what the model made of a text and a picture when it was saved; None where that is no number.
     """
 
     given_tokenizer: Tokenizer | None

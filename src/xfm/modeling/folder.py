@@ -35,8 +35,8 @@ class Pretrained:
         provenance: where the model comes from.
         task: what the model was fine-tuned for, sharing the parts of `model`; None before fine-tuning.
         calibration: of the matching head, see `match_probability`; None where nobody fitted it.
-        check: what the model made of a text and a picture when it was saved; None in older folders, and of a
-            model that was changed since.
+        check: what the model made of a text and a picture when it was saved; None of a model that was
+            changed since.
     """
 
     model: XFM

@@ -6,7 +6,7 @@ folder also has `task.json`, what it is for, and `task.safetensors`, what the ta
 
 These are their names; `xfm.modeling.model_writing` writes the files, `xfm.modeling.model_reading` reads them.
 
-transformers' auto classes read the same folder, so that no second copy can fall behind. It takes three things:
+transformers' auto classes read the same folder, so that no second copy can fall behind. It takes:
 
 - Tensors have the same names in both, with no prefix. The Trainer of transformers loads checkpoints by bare
   names and passes over those that it does not know: a translation of names would lose weights silently.

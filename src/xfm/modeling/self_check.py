@@ -277,7 +277,7 @@ def _check_of(
 
 
 def read_check(path: Path) -> SelfCheck | None:
-    """The self-check of a folder; older ones have none."""
+    """The self-check of a folder; None where it has none."""
     return from_plain(SelfCheck, read_json_object(path), path) if path.exists() else None
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -98,8 +99,8 @@ class EarlyStopping(Callback):
 
     Args:
         finished: asked after every step but the last, given the steps done, whether that was enough; the
-            first process's answer counts. It may look at the model, and must leave its mode and every random
-            state as they are.
+            first process's answer counts. It may look at the model, which has the average of its weights
+            then if one is kept, and must leave its mode and every random state as they are.
     """
 
     def __init__(self, finished: Callable[[int], bool]) -> None:
@@ -108,19 +109,9 @@ class EarlyStopping(Callback):
     def on_step(self, trainer: Any, output: StepOutput) -> None:
         """Ask."""
         if not trainer.ended:
-            trainer.enough = distributed.from_first(self.finished(trainer.step))
-
-
-class AfterUpdate(Callback):
-    """Calls a function after every step that changed the weights, such as `WeightAverage.update`."""
-
-    def __init__(self, function: Callable[[], None]) -> None:
-        self.function = function
-
-    def on_step(self, trainer: Any, output: StepOutput) -> None:
-        """Call it."""
-        if not output.skipped:
-            self.function()
+            with trainer.ema.applied() if trainer.ema is not None else nullcontext():
+                enough = self.finished(trainer.step)
+            trainer.enough = distributed.from_first(enough)
 
 
 TRAINED, UNTRAINED = "trained", "untrained"

@@ -81,7 +81,7 @@ def arithmetic_of(config: TrainingConfig, followed: Path | None) -> TrainingConf
     if followed is None or config.precision is not Precision.AUTO:
         return config
     said = read_json_or_nothing(followed / PROVENANCE).get("precision")
-    if said not in [Precision.FP32.value, Precision.BF16.value]:  # of an older version, or its schedule alone
+    if said not in [Precision.FP32.value, Precision.BF16.value]:  # where its schedule alone was kept
         _log.warning("%s does not say in which arithmetic it was trained; it is chosen anew", followed)
         return config
     return replace(config, precision=Precision(said))

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import yaml
 from torch import Tensor
 
-from xfm.config.plain import completed, first_difference, to_plain
+from xfm.config.plain import first_difference, to_plain
 from xfm.config.training import Change, Precision
 from xfm.data.fingerprint import data_changes
 from xfm.data.records import is_text
@@ -63,7 +63,6 @@ MAY_CHANGE = frozenset(
         "training.validate_steps",
         "finetune.device",
         "finetune.workers",
-        "finetune.image.workers",  # its name in earlier versions
         "finetune.max_bad",
         "finetune.folds",  # the rows say it
     }
@@ -101,21 +100,18 @@ def changes_since(state: CheckpointState, world: int, data: Mapping[str, str]) -
     return found
 
 
-def require_same_settings(run: Path, checkpoint: Path, config: Any, settings: Mapping[str, Any]) -> None:
+def require_same_settings(run: Path, checkpoint: Path, settings: Mapping[str, Any]) -> None:
     """Refuse to go on with other settings than those of a checkpoint.
 
     Args:
         run: folder of the run.
         checkpoint: its folder.
-        config: the run's resolved configuration now.
-        settings: the same as plain values.
+        settings: the run's resolved configuration now, as plain values.
 
     Raises:
         UserError: names the first setting that is otherwise, and may not be.
     """
-    stored = completed(read_state(checkpoint).settings, config)
-    unknown = {SHOWN} - stored.keys()  # to earlier versions
-    difference = first_difference(stored, settings, MAY_CHANGE | unknown)
+    difference = first_difference(read_state(checkpoint).settings, settings, MAY_CHANGE)
     if difference is None:
         return
     name, old, new = difference
@@ -286,7 +282,7 @@ class RunFolder:
         if path is None:
             self._write_settings()
             return None, notes
-        require_same_settings(self.path, path, self.config, self.settings)
+        require_same_settings(self.path, path, self.settings)
         state = read_state(path)
         self.changes = distributed.on_first(
             lambda: allowed_changes(self.path, state, distributed.world(), self.data, self.allowed)
