@@ -8,7 +8,7 @@ from xfm.boxed import boxed_names
 from xfm.config.load import load_recipe
 from xfm.config.tasks import task_spec
 from xfm.errors import UserError
-from xfm.interop.published.convert import Choices, Converted, convert
+from xfm.interop.published.convert import Converted, convert
 from xfm.interop.published.key_report import Fate
 from xfm.interop.sources import read_tokenizer
 from xfm.modeling.artifacts import CODE_LICENCE
@@ -60,7 +60,7 @@ def load(
         found = open_exported(path, check=check) if exported else load_model(path, check=check, base=base)
     else:
         kind = None if task is None else task_spec(task).name
-        result = convert(path, Choices(load_recipe(recipe).model, kind, heads))
+        result = convert(path, load_recipe(recipe).model, kind, heads)
         found = Pretrained(result.model, None, result.preprocessing, provenance(result), result.task)
     if image_size is not None:
         found = found.resized(path, image_size, image_width)

@@ -108,8 +108,7 @@ class FusionQuery:
         return states[torch.arange(len(states), device=states.device)[:, None], self.read]
 
 
-def by_identity(banks: Iterable[object]) -> dict[int, list[int]]:
-    """The places of each object, by its `id`, in the order in which the objects first occur."""
+def _by_identity(banks: Iterable[object]) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for place, bank in enumerate(banks):
         found.setdefault(id(bank), []).append(place)
@@ -228,11 +227,11 @@ class FusionEncoder(nn.Module):
         """
         everything = any(query.read is None for query in queries)
         if leaves_padding_out(queries[0].texts.mask, needed=everything and not self.training):
-            places = [place for some in by_identity(q.images for q in queries).values() for place in some]
+            places = [place for some in _by_identity(q.images for q in queries).values() for place in some]
             answers = self._packed([queries[place] for place in places])
             return [answer for _, answer in sorted(zip(places, answers, strict=True), key=lambda x: x[0])]
         found: dict[int, Tensor] = {}
-        for places in by_identity(query.images for query in queries).values():
+        for places in _by_identity(query.images for query in queries).values():
             asked = [queries[place] for place in places]
             states = self._padded(asked).split([len(query.text) for query in asked])
             found.update({p: q.answer(s) for p, q, s in zip(places, asked, states, strict=True)})
@@ -252,7 +251,7 @@ class FusionEncoder(nn.Module):
         partly = len(reads) == len(queries) and len(self.layers) > 1
         kinds = [int(read.shape[1] > 1) for read in reads] if partly else None
         layout = pack_texts([query.texts.mask.index_select(0, query.text) for query in queries], kinds)
-        on_banks = by_identity(query.images for query in queries).values()
+        on_banks = _by_identity(query.images for query in queries).values()
         images = [memory_of([queries[place] for place in places]) for places in on_banks]
         memories = side_by_side(images, layout.text, layout.tokens)
         states = self._begin(queries, layout, memories)
@@ -275,7 +274,7 @@ class FusionEncoder(nn.Module):
         """
         first = self.layers[0]
         assert isinstance(first, FusionLayer)
-        by_bank = by_identity(query.texts for query in queries)
+        by_bank = _by_identity(query.texts for query in queries)
         banks = [queries[places[0]].texts for places in by_bank.values()]
         own = pack_texts([bank.mask for bank in banks])
         states = first.attention(own.outside.collect([self.place(bank.states) for bank in banks]), own.texts)

@@ -36,13 +36,12 @@ def explained(what: str, remedy: str, *kinds: type[Exception]) -> Iterator[None]
         raise UserError(f"{what} ({first_line(error)}); {remedy}") from error
 
 
-def find_layers(trunk: nn.Module) -> list[nn.Module]:
-    """Members of the outermost lists of more than one module of the same class."""
+def _find_layers(trunk: nn.Module) -> list[nn.Module]:
     for child in trunk.children():
         members = list(child.children()) if isinstance(child, nn.ModuleList | nn.Sequential) else []
         if len(members) > 1 and len({type(member) for member in members}) == 1:
             return members
-    return [layer for child in trunk.children() for layer in find_layers(child)]
+    return [layer for child in trunk.children() for layer in _find_layers(child)]
 
 
 def last_norms(trunk: nn.Module, layers: Iterable[nn.Module]) -> list[nn.Module]:
@@ -63,7 +62,7 @@ class TimmVision(nn.Module):
     def __init__(self, config: TimmVisionConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = create_timm_trunk(config)
+        self.trunk = _create_timm_trunk(config)
         self.mask_vector = nn.Parameter(torch.zeros(config.width))
         nn.init.trunc_normal_(self.mask_vector, std=0.02)
         self._patch_mask: Tensor | None = None
@@ -88,7 +87,7 @@ class TimmVision(nn.Module):
     @torch.no_grad()
     def compute_buffers(self) -> None:
         """Compute what no file of weights holds: indices of positions, or rotations."""
-        fresh, stored = create_timm_trunk(self.config), self.trunk.state_dict().keys()
+        fresh, stored = _create_timm_trunk(self.config), self.trunk.state_dict().keys()
         for name, buffer in fresh.named_buffers():
             if name not in stored:
                 self.trunk.get_buffer(name).copy_(buffer)
@@ -130,12 +129,7 @@ class TimmVision(nn.Module):
         return torch.cat([pooled[:, None], patches], dim=1)
 
 
-def create_timm_trunk(config: TimmVisionConfig) -> Any:
-    """The model of a configuration without a classifier, randomly initialised.
-
-    Raises:
-        UserError: timm is not installed, does not have the architecture, or cannot build it like that.
-    """
+def _create_timm_trunk(config: TimmVisionConfig) -> Any:
     timm = import_extra("timm", "this model")
     if not timm.is_model(config.architecture):  # names of the hub or of folders would be read from there
         raise UserError(
@@ -183,12 +177,12 @@ class TransformersText(nn.Module):
     def __init__(self, config: TransformersTextConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = create_text_trunk(config.settings)
+        self.trunk = _create_text_trunk(config.settings)
 
     @property
     def layers(self) -> list[nn.Module]:
         """The members of the model's list of layers."""
-        return find_layers(self.trunk)
+        return _find_layers(self.trunk)
 
     @property
     def last_norms(self) -> list[nn.Module]:
@@ -217,20 +211,13 @@ class TransformersText(nn.Module):
         return self.trunk(input_ids=ids, attention_mask=mask.long()).last_hidden_state
 
 
-def create_text_trunk(settings: str) -> Any:
-    """The model that transformers' settings describe, randomly initialised; no code of other places is run.
-
-    Args:
-        settings: the content of a `config.json` of transformers.
-
-    Raises:
-        UserError: transformers is not installed, or cannot build it.
-    """
+def _create_text_trunk(settings: str) -> Any:
+    """The model that transformers' settings describe, randomly initialised; no code of elsewhere is run."""
     transformers = import_extra("transformers", "this model")
     failing = f"transformers {transformers.__version__} cannot build the text encoder"
     with explained(failing, "upgrade transformers, or take another model"):
         config = checked_config(json.loads(settings))
-        return checked_trunk(transformers.AutoModel.from_config(config, trust_remote_code=False))
+        return _checked_trunk(transformers.AutoModel.from_config(config, trust_remote_code=False))
 
 
 def safe_settings(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,12 +246,8 @@ def checked_config(values: Mapping[str, Any]) -> Any:
     return config
 
 
-def checked_trunk(trunk: Any) -> Any:
-    """The model without its pooler, whose weights nothing would train.
-
-    Raises:
-        UserError: it is no encoder of text alone.
-    """
+def _checked_trunk(trunk: Any) -> Any:
+    """The model without its pooler, whose weights nothing would train."""
     config = trunk.config
     if config.is_encoder_decoder or getattr(config, "is_decoder", False):
         raise UserError(

@@ -9,7 +9,7 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,19 +37,6 @@ DIGITS = 6  # of what is stored, after the point
 PARTS = 4
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """The text and the picture as a model takes them.
-
-    Attributes:
-        pixels: [1, 3, H, W] float32; None without a picture.
-        tokens: [1, T]; None without a tokenizer.
-    """
-
-    pixels: Tensor | None
-    tokens: Tokens | None
-
-
 def check_picture() -> bytes:
     """A picture of some colours and sizes of things, not square, with edges finer than a model's pixels."""
     picture = Image.new("RGB", (320, 240), (236, 231, 214))
@@ -66,16 +53,16 @@ def check_picture() -> bytes:
 
 def prepare(
     check: SelfCheck, tokenizer: Tokenizer | None, preprocessing: Preprocessing, longest: int
-) -> Prepared:
-    """The text and the picture of a check, read as pipelines read captions and pictures.
+) -> tuple[Tensor | None, Tokens | None]:
+    """Picture [1, 3, H, W] float32 and text [1, T] of a check, as pipelines read them; None without.
 
     Raises:
         UserError: the picture is damaged.
     """
     pixels = None if check.picture is None else _prepared_picture(check.picture, preprocessing)
     if tokenizer is None:
-        return Prepared(pixels, None)
-    return Prepared(pixels, tokenizer.encode_batch([normalise_caption(check.text)], longest).tokens)
+        return pixels, None
+    return pixels, tokenizer.encode_batch([normalise_caption(check.text)], longest).tokens
 
 
 def _prepared_picture(picture: str, preprocessing: Preprocessing) -> Tensor:
@@ -89,9 +76,11 @@ def _prepared_picture(picture: str, preprocessing: Preprocessing) -> Tensor:
 
 
 @torch.no_grad()
-def measure(model: Composition, task: TaskModel | None, prepared: Prepared) -> CheckValues:
+def measure(
+    model: Composition, task: TaskModel | None, pixels: Tensor | None, tokens: Tokens | None
+) -> CheckValues:
     """What a model in evaluation mode makes of the prepared text and picture, where and as it runs now."""
-    pixels, tokens, here = prepared.pixels, prepared.tokens, model.device
+    here = model.device
     if not model.sees or pixels is None:
         return _measure_language(model, task, None if tokens is None else tokens.to(here))
     coarse = F.adaptive_avg_pool2d(pixels.float(), PARTS)
@@ -154,7 +143,7 @@ def record(
     """The self-check of a model in evaluation mode; None where it does not give numbers."""
     picture = base64.b64encode(check_picture()).decode("ascii") if model.sees else None
     check = SelfCheck(TEXT, picture, CheckValues((), ()))
-    values = measure(model, task, prepare(check, tokenizer, preprocessing, longest))
+    values = measure(model, task, *prepare(check, tokenizer, preprocessing, longest))
     numbers = [*values.image, *values.text, *values.box, *values.answer, values.match or 0.0]
     return replace(check, values=values) if all(map(math.isfinite, numbers)) else None
 
@@ -298,6 +287,6 @@ def verify_here(
     longest = model.config.language.longest
 
     def measured(check: SelfCheck) -> CheckValues:
-        return measure(model, own.task, prepare(check, own.given_tokenizer, own.preprocessing, longest))
+        return measure(model, own.task, *prepare(check, own.given_tokenizer, own.preprocessing, longest))
 
     verify(name, own.check, measured, arithmetic)

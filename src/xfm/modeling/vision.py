@@ -101,7 +101,7 @@ def relative_position_index(grid: Grid) -> Tensor:
     return index
 
 
-def relative_bias(table: Tensor, index: Tensor) -> Tensor:
+def _relative_bias(table: Tensor, index: Tensor) -> Tensor:
     """[rows, H] and the [L, L] rows -> [H, L, L].
 
     On a CPU a gradient takes its way back a head at a time: gathered a row at a time it takes ten times as
@@ -154,7 +154,7 @@ class VisionAttention(nn.Module):
         """[B, 1 + P, D] and the [1 + P, 1 + P] table rows -> [B, 1 + P, D]."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         query, key, value = split_all(self.qkv(states, bias), self.heads, 3)
-        relative = relative_bias(self.relative_position_table, index)
+        relative = _relative_bias(self.relative_position_table, index)
         attended = attend(query, key, value, bias=relative[None])
         return self.out(join_heads(attended))
 

@@ -114,10 +114,10 @@ def pretraining_losses(
     images = encode_unmasked(model, batch.pair, batch.region)
     texts = encode_texts(model, batch, policy, weights)
     if batch.text is not None and texts.plain is not None and weights.mlm:
-        learned = text_losses(model, batch.text, texts.plain, policy)
+        learned = _text_losses(model, batch.text, texts.plain, policy)
         found.append(LossDict.merge([learned.weighed(whole.loss_scale("text/tokens_masked"))], "text/"))
     if weights.mim:
-        found.append(mim_losses(model, batch, images.get("pair"), policy, whole, target))
+        found.append(_mim_losses(model, batch, images.get("pair"), policy, whole, target))
     sources = sources_of(batch, images, texts)
     found.append(vision_text_losses(model, sources, policy, weights, generator, whole))
     named = LossDict.merge(found)
@@ -197,7 +197,7 @@ def _encoded(model: Backbone, texts: dict[tuple[str, str], Tokens]) -> dict[tupl
     return dict(zip(texts, model.encode_texts(list(texts.values())), strict=True)) if texts else {}
 
 
-def text_losses(model: Backbone, batch: TextBatch, states: Tensor, policy: GradientPolicy) -> LossDict:
+def _text_losses(model: Backbone, batch: TextBatch, states: Tensor, policy: GradientPolicy) -> LossDict:
     """MLM on plain text, given its states [R, T, Dt]: the language encoder alone."""
     states = policy.gate(Objective.MLM, EncoderName.LANGUAGE, states)
     loss, right = masked_token_loss(states, batch.masked, model.language_logits)
@@ -213,7 +213,7 @@ def encode_unmasked(model: Backbone, pair: PairBatch | None, region: RegionBatch
     return dict(zip(pixels, states.split([len(p) for p in pixels.values()]), strict=True))
 
 
-def mim_losses(
+def _mim_losses(
     model: Backbone,
     batch: Batch,
     pair_states: Tensor | None,

@@ -13,7 +13,7 @@ COUNT_STEP = 64
 """The head takes a multiple of this many tokens, so that few shapes occur: kernels are built per shape."""
 
 
-def masked_places(masked: MaskedTokens) -> Tensor:
+def _masked_places(masked: MaskedTokens) -> Tensor:
     """[N] int64, see `MaskedTokens.places`."""
     if masked.places is not None:
         return masked.places
@@ -36,7 +36,7 @@ def masked_token_loss(
     Returns:
         The mean over masked tokens (0 without any) and the share predicted right.
     """
-    places = masked_places(masked)
+    places = _masked_places(masked)
     count = len(places)
     places = F.pad(places, (0, -count % COUNT_STEP))
     labels = masked.labels.flatten()[places]

@@ -99,7 +99,7 @@ def memory_of(held: HeldStates, costs: Sequence[StepCost], accumulation: int = 1
     return MemoryForecast({name: size for name, size in (always | most).items() if size}, moment)
 
 
-def step_flops(costs: Sequence[StepCost], accumulation: int = 1) -> float:
+def _step_flops(costs: Sequence[StepCost], accumulation: int = 1) -> float:
     """Operations of a step of several batches; all but a single one are encoded twice."""
     return accumulation * sum(cost.flops + (cost.encoding if accumulation > 1 else 0.0) for cost in costs)
 
@@ -136,7 +136,7 @@ def forecast(
         held = held_states(parts, training, learning(parts, one, training.mim_target), ever, world)
         memory = memory_of(held, costs, training.gradient_accumulation_steps)
         worst = memory if worst is None or memory.total > worst.total else worst
-        flops += (one.until - start) * step_flops(costs, training.gradient_accumulation_steps)
+        flops += (one.until - start) * _step_flops(costs, training.gradient_accumulation_steps)
         start = one.until
     assert worst is not None
     return StepForecast(worst, flops / start)

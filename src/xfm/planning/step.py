@@ -10,7 +10,7 @@ from xfm.config.model import ModelConfig
 from xfm.config.training import ActivationCheckpointing, LossConfig, NegativesConfig, TrainingConfig
 from xfm.errors import UserError
 from xfm.modeling.attention_layout import rounded
-from xfm.modeling.shared_kv import RowsOfTexts
+from xfm.modeling.shared_kv import rows_of_texts
 from xfm.objectives.tokens import COUNT_STEP
 from xfm.planning.layers import (
     STATISTICS,
@@ -229,8 +229,9 @@ class StepModel:
         found, t = Demand(), self.fused
         for one, memory in zip(looking, memories, strict=True):
             length, pictures = one.source.texts.length, one.source.pictures
-            tokens, sizes = one.queries * length, RowsOfTexts.least(one.queries, length, pictures, one.keys)
-            row = sizes.rows, sizes.each * length, one.keys
+            tokens = one.queries * length
+            each, rows = rows_of_texts(one.queries, length, pictures, one.keys)
+            row = rows, each * length, one.keys
             own = t.attention(tokens, [(one.queries, length, length)])
             looked = t.cross(tokens, [row], [memory], self.vision.width)
             found += t.layer(tokens, own, looked, t.feed_forward(tokens)).times(self.fusion.depth)

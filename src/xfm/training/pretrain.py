@@ -46,7 +46,7 @@ _OF_THE_START = ("recipe", "steps", "seed", "composed", "licences", "began_with"
 _OF_THE_WORLD = ("seed", "licences", "fingerprint", "packages", "counts")
 
 
-def checkpoint_describer(
+def _checkpoint_describer(
     config: ModelConfig,
     tokenizer: Tokenizer,
     preprocessing: Preprocessing,
@@ -61,7 +61,7 @@ def checkpoint_describer(
     return describe
 
 
-def origin_of(model: str | None) -> dict[str, Any]:
+def _origin_of(model: str | None) -> dict[str, Any]:
     """What stays true of the model folder that a run begins with: its training, its parts, their licences."""
     if model is None:
         return {}
@@ -69,14 +69,10 @@ def origin_of(model: str | None) -> dict[str, Any]:
     return {key: provenance[key] for key in _OF_THE_START if key in provenance}
 
 
-def arithmetic_of(config: TrainingConfig, followed: Path | None) -> TrainingConfig:
+def _arithmetic_of(config: TrainingConfig, followed: Path | None) -> TrainingConfig:
     """The settings of a run with the arithmetic of the run that it replays, where it would choose its own.
 
     What `auto` is follows from the machine, and may differ between two processes on one.
-
-    Args:
-        config: as the recipe has it.
-        followed: folder of the model that came of that run; None where none is replayed.
     """
     if followed is None or config.precision is not Precision.AUTO:
         return config
@@ -87,7 +83,7 @@ def arithmetic_of(config: TrainingConfig, followed: Path | None) -> TrainingConf
     return replace(config, precision=Precision(said))
 
 
-def describe_run(
+def _describe_run(
     recipe: Recipe,
     steps: int,
     precision: Precision,
@@ -97,14 +93,6 @@ def describe_run(
 ) -> dict[str, Any]:
     """Provenance of the trained model: recipe, position, arithmetic, data, policy, seeds and versions, and
     licences.
-
-    Args:
-        recipe: of the run.
-        steps: steps done; where every data stream stands follows from it.
-        precision: arithmetic of the passes, decided: where the recipe has `auto`, it tells which.
-        origin: from `origin_of`.
-        changes: what was otherwise, and allowed, when the run was resumed.
-        average: decay of the moving average that the weights are; 0 where they are those of the last step.
     """
     world = read_json_or_nothing(Path(recipe.root) / "world.json")  # other data has none
     described: dict[str, Any] = {
@@ -199,7 +187,7 @@ def pretrain(
     asked = recipe
     recipe, preprocessing, fresh = begin(recipe)
     new, policies = new_parts(recipe.init, recipe.training.optim.published, fresh), policies_of(recipe)
-    provenance = partial(describe_run, recipe, origin=origin_of(recipe.init.model))
+    provenance = partial(_describe_run, recipe, origin=_origin_of(recipe.init.model))
     said, minutes = explaining_failures(lambda: saved_of(folder)), recipe.training.timeout
     with distributed.processes(device, minutes) as process, held(folder, process), said:
         if any(distributed.collect(resume)) and not resume:  # torchrun counts restarts by machine
@@ -219,12 +207,12 @@ def pretrain(
         validation = [Validation(recipe, process, preprocessing)] if looks else []
         bad = BadLog(folder, process, resume)
         files = data.fingerprint() if process.is_first else {}
-        describe = checkpoint_describer(model.config, data.tokenizer, preprocessing, provenance)
+        describe = _checkpoint_describer(model.config, data.tokenizer, preprocessing, provenance)
         trainer = Trainer(
             model,
             loss,
             lambda start, stop: bad.watched(data.batches(start, stop)),
-            arithmetic_of(recipe.training, replay and home_path(replay) / MODEL_FOLDER),
+            _arithmetic_of(recipe.training, replay and home_path(replay) / MODEL_FOLDER),
             RunFolder(folder, recipe, describe, files, allowed),
             clock=clock,
             is_new=lambda name: name.startswith(new),
@@ -235,7 +223,7 @@ def pretrain(
         bad.close()
         if trainer.ema is not None:
             trainer.ema.give()
-        model = unsharded(model)
+        model = _unsharded(model)
         if process.is_first:
             for report in data.reports:
                 bad.folder(report)
@@ -320,7 +308,7 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
     return model
 
 
-def unsharded(model: XFM) -> XFM:
+def _unsharded(model: XFM) -> XFM:
     """The model, or a whole one on the CPU where processes have parts of it; all of them must ask."""
     state = model.state_dict()
     if not any(hasattr(tensor, "full_tensor") for tensor in state.values()):

@@ -4,12 +4,11 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 from torch import Tensor
@@ -70,27 +69,15 @@ MAY_CHANGE = frozenset(
 """Settings that a resumed run may change: none of them alters what is computed."""
 
 
-def other_data(name: str, old: object) -> str:
-    """The data of a fine-tuning of which a setting is a digest; empty for any other setting.
-
-    Args:
-        name: dotted, of the setting.
-        old: its value.
-    """
+def _other_data(name: str, old: object) -> str:
+    """The data of a fine-tuning of which a setting is a digest; empty for any other setting."""
     if name == SHOWN:
         return "pictures: files of these names"
     of_rows = name.startswith("data.") and _DIGEST.fullmatch(str(old))
     return f"rows: those of {name.removeprefix('data.')}" if of_rows else ""
 
 
-def changes_since(state: CheckpointState, world: int, data: Mapping[str, str]) -> dict[Change, str]:
-    """What is otherwise than when a checkpoint was written, in words.
-
-    Args:
-        state: the checkpoint's.
-        world: processes now.
-        data: the files of the data now; nothing is compared where the checkpoint has none.
-    """
+def _changes_since(state: CheckpointState, world: int, data: Mapping[str, str]) -> dict[Change, str]:
     found: dict[Change, str] = {}
     if state.data and (files := data_changes(dict(state.data), dict(data))):
         more = f" and {len(files) - 3} more files" if len(files) > 3 else ""
@@ -100,17 +87,7 @@ def changes_since(state: CheckpointState, world: int, data: Mapping[str, str]) -
     return found
 
 
-def require_same_settings(run: Path, checkpoint: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse to go on with other settings than those of a checkpoint.
-
-    Args:
-        run: folder of the run.
-        checkpoint: its folder.
-        settings: the run's resolved configuration now, as plain values.
-
-    Raises:
-        UserError: names the first setting that is otherwise, and may not be.
-    """
+def _require_same_settings(run: Path, checkpoint: Path, settings: Mapping[str, Any]) -> None:
     difference = first_difference(read_state(checkpoint).settings, settings, MAY_CHANGE)
     if difference is None:
         return
@@ -120,7 +97,7 @@ def require_same_settings(run: Path, checkpoint: Path, settings: Mapping[str, An
             f"{run} is a run of {old} steps, and its schedule with it; it cannot have {new}. "
             f"Train on in another folder from its weights: --init.model {run}/model"
         )
-    if what := other_data(name, old):
+    if what := _other_data(name, old):
         raise UserError(
             f"{checkpoint} was trained on other {what} have changed since; put the old ones back, or start "
             "a new run in another folder"
@@ -131,21 +108,10 @@ def require_same_settings(run: Path, checkpoint: Path, settings: Mapping[str, An
     )
 
 
-def allowed_changes(
+def _allowed_changes(
     run: Path, state: CheckpointState, world: int, data: Mapping[str, str], allowed: frozenset[Change]
 ) -> tuple[str, ...]:
-    """What was otherwise at this and earlier resumptions, in words.
-
-    Args:
-        run: folder of the run.
-        state: the checkpoint's.
-        world, data: as in `changes_since`.
-        allowed: what may be otherwise.
-
-    Raises:
-        UserError: something else is.
-    """
-    found = changes_since(state, world, data)
+    found = _changes_since(state, world, data)
     if refused := {kind: words for kind, words in found.items() if kind not in allowed}:
         raise UserError(
             f"{run} cannot go on as it was: {'; '.join(refused.values())}; put it back, or go "
@@ -221,12 +187,8 @@ def farewell(step: int, folder: Path | None) -> str:
     )
 
 
-class Describe(Protocol):
-    """Writes further files into a checkpoint."""
-
-    def __call__(self, folder: Path, steps: int, precision: Precision) -> None:
-        """Write them into its folder, given the steps done and in which arithmetic."""
-        ...
+Describe = Callable[[Path, int, Precision], None]
+"""Writes further files into the folder of a checkpoint, given the steps done and in which arithmetic."""
 
 
 class RunFolder:
@@ -282,10 +244,10 @@ class RunFolder:
         if path is None:
             self._write_settings()
             return None, notes
-        require_same_settings(self.path, path, self.settings)
+        _require_same_settings(self.path, path, self.settings)
         state = read_state(path)
         self.changes = distributed.on_first(
-            lambda: allowed_changes(self.path, state, distributed.world(), self.data, self.allowed)
+            lambda: _allowed_changes(self.path, state, distributed.world(), self.data, self.allowed)
         )
         notes += [f"Allowed to differ {words}." for words in self.changes[len(state.changes) :]]
         return path, [*notes, f"Resuming from {path} at step {state.step}."]
@@ -325,7 +287,7 @@ class RunFolder:
         describe = self.describe
 
         def write() -> None:
-            also = None if describe is None else partial(describe, steps=step, precision=precision)
+            also = None if describe is None else lambda folder: describe(folder, step, precision)
             write_checkpoint(path, tensors, states, state, also)
             prune_checkpoints(self.path, keep)
 
