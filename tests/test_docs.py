@@ -181,7 +181,7 @@ def test_the_page_on_extending_has_examples_and_names_files_of_the_package():
         ("objectives/losses.py", "class StepLoss("),
         ("objectives/step.py", "NEEDED_BY = {"),
         ("modeling/composition.py", "HEADS = ("),
-        ("training/lr_schedule.py", "LR_SCHEDULES: dict"),
+        ("training/optim.py", "LR_SCHEDULES: dict"),
         ("objectives/step.py", 'getattr(weights, name.rpartition("/")[2])'),
         ("modeling/gradients.py", "INPUTS: Mapping"),
         ("modeling/gradients.py", "PRETRAINING = GradientPolicy.of("),

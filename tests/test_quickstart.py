@@ -43,9 +43,8 @@ from xfm.quickstart import (
 )
 from xfm.reports.scores import REQUIRED_KEYS, read_scores, write_json
 from xfm.results_folder import Maker, sign
-from xfm.training.clock import Moment
+from xfm.training.clock import SCHEDULE, Moment, ScheduleFile, read_schedule
 from xfm.training.flags import Flag, plain_flags, recommended_steps
-from xfm.training.schedule_log import SCHEDULE, ScheduleFile, read_schedule
 
 MODULE = import_module("xfm.quickstart")
 PLAN = Plan(budget=5, smoke=False, world="worlds/emoji", before=0.5, training=2.5)

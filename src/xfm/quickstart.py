@@ -215,7 +215,7 @@ def foretelling(folder: Path) -> Iterator[None]:
     import numpy as np
     from tqdm import tqdm
 
-    from xfm.training.schedule_log import SCHEDULE, read_schedule
+    from xfm.training.clock import SCHEDULE, read_schedule
 
     over = Event()
 
@@ -241,7 +241,7 @@ def _minutes_since(began: float) -> float:
 
 
 def _recorded(folder: Path) -> tuple[int, float]:
-    from xfm.training.schedule_log import SCHEDULE, read_schedule
+    from xfm.training.clock import SCHEDULE, read_schedule
 
     record = read_schedule(folder / SCHEDULE)
     return (len(record) - 1, record[-1].seconds) if record else (0, 0.0)

@@ -10,9 +10,8 @@ from xfm.evaluation.report import flags_of, phase_ends
 from xfm.evaluation.suite import evaluate
 from xfm.reports.scores import REQUIRED_KEYS, Score
 from xfm.reports.stored import stored_flags
-from xfm.training.clock import Moment
+from xfm.training.clock import Moment, written
 from xfm.training.flags import Flag, FlagKind
-from xfm.training.schedule_log import written
 
 WHOLE = {key: Score(0.5, 0.1, None, 500, 0) for key in REQUIRED_KEYS}
 

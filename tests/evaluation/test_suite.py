@@ -40,7 +40,7 @@ from xfm.modeling.folder import load_model
 from xfm.modeling.precision import resolve
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
 from xfm.reports.stored import read_part
-from xfm.training.signals import Interrupted
+from xfm.training.failures import Interrupted
 
 
 def evaluated(folder: Path, world: Path, model: Path | None = None, **changes: Any) -> dict[str, Score]:

@@ -27,9 +27,9 @@ from xfm.objectives.losses import Losses
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.tasks.text_search import Nearest
 from xfm.training import distributed
+from xfm.training.failures import Interrupted
 from xfm.training.logging import log_lines
 from xfm.training.run_folder import LOG_FILE
-from xfm.training.signals import Interrupted
 
 VALUES, SEVERAL, WEIGHTED = "regression", "several labels", "class weights"
 KINDS = (*FILES, VALUES, SEVERAL, WEIGHTED)

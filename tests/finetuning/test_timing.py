@@ -39,8 +39,7 @@ from xfm.finetuning.presets import decided
 from xfm.finetuning.speed import Amounts, TuningSpeed, estimate, line, measured
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask
-from xfm.training.clock import TrainingClock
-from xfm.training.schedule_log import SCHEDULE, read_schedule
+from xfm.training.clock import SCHEDULE, TrainingClock, read_schedule
 
 TEXTS = "text-classification"
 

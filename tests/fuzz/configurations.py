@@ -34,15 +34,15 @@ from xfm.files import read_log
 from xfm.finetuning.split_file import read_split
 from xfm.index.manifest import AboutIndex
 from xfm.info import describe
-from xfm.modeling.checking import read_check
-from xfm.modeling.headers import tensor_shapes
 from xfm.modeling.model_reading import read_calibration, read_config, read_provenance
+from xfm.modeling.safetensors_header import tensor_shapes
+from xfm.modeling.self_check import read_check
 from xfm.modeling.weights import read_tensors
 from xfm.training.atomic_folder import damage
 from xfm.training.checkpoint import read_state
 from xfm.training.checkpoint_list import verified
+from xfm.training.clock import read_finished
 from xfm.training.flags import recipe_steps
-from xfm.training.schedule_log import read_finished
 
 _MODEL = ("config.json", "preprocessing.json", "provenance.json", "self_check.json", "calibration.json")
 _PICTURES = "finetune/recommended/pictures.yaml"

@@ -32,7 +32,7 @@ from xfm.index.store import from_png
 from xfm.inference.picture_inputs import PictureReader
 from xfm.inference.pipeline import pipeline
 from xfm.locks import LOCK_FILE
-from xfm.modeling.grids import TOKENS_STEP
+from xfm.modeling.attention_layout import TOKENS_STEP
 
 pytest.importorskip("lancedb")
 

@@ -15,7 +15,7 @@ from tests.evaluation.tiny import COLOURS, tiny_pretrained
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.metrics.recalls import Rule, own_captions, with_equal_captions
-from xfm.modeling import states
+from xfm.modeling import features
 from xfm.modeling.features import EncodedItems, Encoder, encode_images, encode_texts, tokenize_captions
 from xfm.tasks import ranking as ranks
 from xfm.tasks.ranking import (
@@ -153,7 +153,7 @@ def test_states_are_kept_in_bf16_in_bf16_arithmetic() -> None:
 
 def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = Path("/dev/full").open("wb")  # noqa: SIM115
-    monkeypatch.setattr(states, "TemporaryFile", lambda dir: full)
+    monkeypatch.setattr(features, "TemporaryFile", lambda dir: full)
     with pytest.raises(UserError, match="disk is full"):
         encode_texts(ENCODER, CAPTIONS[:2], folder=tmp_path)
 
@@ -184,7 +184,7 @@ def test_states_come_back_as_they_were(tmp_path_factory, lengths, dtype, in_file
     torch.manual_seed(seed)
     values = torch.randn(len(lengths), max(lengths), 5).to(dtype)
     mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    kept = states.States(tmp_path_factory.mktemp("states") if in_file else None)
+    kept = features.States(tmp_path_factory.mktemp("states") if in_file else None)
     half = len(lengths) // 2
     for part in (slice(0, half), slice(half, None)):
         if len(values[part]):

@@ -115,7 +115,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
 
 def run(chosen: Namespace) -> None:
     """Evaluate a model, show the scores and say where they are."""
-    from xfm.modeling.named import model_folder
+    from xfm.modeling.resolve import model_folder
 
     model = model_folder(chosen.model)
     _USES[_mode(chosen, model)](chosen, model)
@@ -179,7 +179,7 @@ def _results_folder(model: Path, config: EvaluationConfig, world: Path) -> Path:
 
     Beside a model of the package or of the hub nothing is written: a folder in `runs` stands for its run.
     """
-    from xfm.modeling.named import stand_in
+    from xfm.modeling.resolve import stand_in
     from xfm.results_folder import run_of
 
     run, other = stand_in(model) or run_of(model), []

@@ -20,7 +20,7 @@ from xfm.doctor.records import SourceData, spread
 from xfm.doctor.table_rows import TableData
 from xfm.errors import UserError
 from xfm.files import open_regular
-from xfm.modeling.named import model_folder
+from xfm.modeling.resolve import model_folder
 from xfm.paths import home_path, is_url
 
 _LOOKED = 64

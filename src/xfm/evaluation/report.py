@@ -18,8 +18,8 @@ from xfm.reports.page import Thumbnails, page_template
 from xfm.reports.scores import OWN, REQUIRED_KEYS, PartResult, Score, read_scores, write_output
 from xfm.reports.stored import DETAILS, METRICS, PARTS_FOLDER, read_object, read_part
 from xfm.results_folder import run_of
+from xfm.training.clock import SCHEDULE, phase_starts, read_schedule
 from xfm.training.flags import ENOUGH_STEPS, Flag, FlagKind, of_pretraining, read_flags, recommended_steps
-from xfm.training.schedule_log import SCHEDULE, phase_starts, read_schedule
 
 REPORT = "report.html"
 

@@ -29,9 +29,9 @@ from xfm.locks import holds
 from xfm.modeling.adapters import require_whole
 from xfm.modeling.folder import load_model, require_seeing
 from xfm.modeling.model_writing import write_calibration
-from xfm.modeling.named import model_folder as folder_of
-from xfm.modeling.named import stand_in
 from xfm.modeling.precision import resolve
+from xfm.modeling.resolve import model_folder as folder_of
+from xfm.modeling.resolve import stand_in
 from xfm.paths import home_path
 from xfm.reports.scores import PartResult, Score, write_json, write_scores
 from xfm.reports.stored import DETAILS, MAY_CHANGE, METRICS, part_path, parts_to_keep, read_part
@@ -39,8 +39,8 @@ from xfm.results_folder import Maker, model_digest, require_free, sign, world_ma
 from xfm.tasks.pictures import Pictures
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device
+from xfm.training.failures import Interrupted
 from xfm.training.flags import Flag, plain_flags
-from xfm.training.signals import Interrupted
 
 CACHE_FORMAT = 7  # raise it when a part starts to compute something else
 _TASKS = {

@@ -25,7 +25,7 @@ from xfm.paths import home_path
 from xfm.processes import is_first_process
 from xfm.tasks.pictures import Pictures
 from xfm.training import distributed
-from xfm.training.run_on_one_rank import in_turn
+from xfm.training.collectives import in_turn
 
 
 def finetune(

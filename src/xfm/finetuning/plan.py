@@ -83,4 +83,5 @@ def training_config(config: FinetuneConfig, settings: TaskSettings, minutes: flo
         save_every=max(config.evaluate_every, config.steps // 10),
         keep=1,
         log_every=max(1, config.steps // 100),
+        ema=config.average or 0.0,
     )

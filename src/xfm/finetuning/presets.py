@@ -9,7 +9,7 @@ from xfm.finetuning.plan import LENGTH, epochs
 from xfm.finetuning.probing import has_probe
 
 AVERAGE = 0.999
-"""Of `best`: the average follows faster in the first steps, see `WeightAverage`."""
+"""Of `best`: the average follows faster in the first steps, see `EMA`."""
 FOLDS, SMALL = 5, 500
 """Folds of `best`, and the rows below which a table is small."""
 

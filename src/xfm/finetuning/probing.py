@@ -20,7 +20,7 @@ from xfm.config.task_spec import TaskSpec
 from xfm.finetuning.logistic import LinearClassifier, Regression
 from xfm.finetuning.watch import require_metric
 from xfm.metrics.classification import Array
-from xfm.modeling.encoded import Encoded
+from xfm.modeling.heads import Encoded
 from xfm.modeling.precision import autocast
 from xfm.modeling.task_models import Classifier
 from xfm.tasks.base import Task

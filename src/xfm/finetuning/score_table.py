@@ -27,8 +27,8 @@ from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.start import load_base, local_model
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.finetuning.usable import few, partial_pictures, require_texts, say_partial
-from xfm.modeling.named import stand_in
 from xfm.modeling.precision import resolve
+from xfm.modeling.resolve import stand_in
 from xfm.paths import home_path
 from xfm.reports.scores import PartResult, Score, write_json, write_output, write_scores
 from xfm.reports.stored import DETAILS, METRICS

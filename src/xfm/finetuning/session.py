@@ -39,8 +39,8 @@ from xfm.tasks.pictures import Pictures
 from xfm.tasks.splits import SplitRows
 from xfm.training import distributed
 from xfm.training.checkpoint import list_checkpoints
-from xfm.training.resume_checks import SHOWN
-from xfm.training.run_on_one_rank import in_turn
+from xfm.training.collectives import in_turn
+from xfm.training.run_folder import SHOWN
 
 BASELINES_FOLDER, BASELINE_SCORES, BASELINE_ROWS = "baselines", "scores.json", "rows.json"
 AnyTask = Task[Any, Any, Any]

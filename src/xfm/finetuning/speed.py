@@ -17,8 +17,8 @@ from xfm.finetuning.plan import training_config
 from xfm.finetuning.probing import encoded
 from xfm.modeling.weights import write_tensors
 from xfm.tasks.base import Task, seeded
+from xfm.training.checkpoint import unique_state
 from xfm.training.clock import TrainingClock
-from xfm.training.snapshot import unique_state
 from xfm.training.trainer import Trainer
 
 STEPS, ROWS = 6, 64

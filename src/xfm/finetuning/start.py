@@ -13,7 +13,7 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.interop.loading import load
 from xfm.modeling.folder import Pretrained
-from xfm.modeling.named import model_folder
+from xfm.modeling.resolve import model_folder
 from xfm.tasks.base import Task
 
 LONGEST, STEP = 512, 8

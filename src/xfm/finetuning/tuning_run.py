@@ -1,8 +1,7 @@
 """The training of one task: in a run folder, resumable and watched, or without any file."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -18,17 +17,15 @@ from xfm.finetuning.adapt import adapt, is_low_rank
 from xfm.finetuning.plan import training_config
 from xfm.finetuning.probing import LinearFit
 from xfm.finetuning.watch import Look, Watch
-from xfm.modeling.low_rank import LowRank
+from xfm.modeling.lora import LowRank
 from xfm.objectives.losses import Losses, StepLoss
 from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
 from xfm.tasks.reading import Portion
 from xfm.training import distributed
-from xfm.training.callbacks import AfterUpdate, Checkpoints, EarlyStopping
-from xfm.training.clock import TrainingClock
-from xfm.training.ema import WeightAverage
+from xfm.training.callbacks import Checkpoints, EarlyStopping
+from xfm.training.clock import SCHEDULE, TrainingClock, read_schedule
 from xfm.training.logging import RunLog
 from xfm.training.run_folder import RunFolder
-from xfm.training.schedule_log import SCHEDULE, read_schedule
 from xfm.training.trainer import Trainer
 
 
@@ -101,7 +98,6 @@ def tune(
     def is_new(name: str) -> bool:
         return task.is_new(name) or is_low_rank(name)
 
-    averaged = WeightAverage(task.module, config.average) if config.average else None
     if resume:
         watch.resume()
     else:
@@ -109,25 +105,24 @@ def tune(
     step, seconds, limited, precision = max(watch.looks, default=0), 0.0, False, None
     totals: list[tuple[float, Tensor]] = []
     if not (resume and watch.enough):
-        allowed, average = frozenset({Change.PROCESSES}), [AfterUpdate(averaged.update)] if averaged else []
-        ending = EarlyStopping(_finished(watch, averaged))
+        allowed = frozenset({Change.PROCESSES})
         trainer = Trainer(
-            averaged or task.module,
+            task.module,
             TaskLoss(task, None if folder else totals),
             lambda start, stop: task.portions(start, stop, config.gradient_accumulation_steps),
             training_config(config, task.settings, minutes),
             RunFolder(folder, settings, allowed=allowed) if folder else None,
             clock=clock,
-            is_new=averaged.by_own_name(is_new) if averaged else is_new,
-            callbacks=[*average, RunLog(progress), ending, Checkpoints()],
+            is_new=is_new,
+            callbacks=[RunLog(progress), EarlyStopping(watch.finished), Checkpoints()],
             device=task.settings.device,
         ).fit(resume)
         step, seconds, precision = trainer.step, trainer.seconds, trainer.precision
         limited = limit > 0 and step < config.steps and not watch.enough
         if progress and step < config.steps and (limited or not minutes):
             _say_end(step, limited, config.patience)
-        if averaged:
-            averaged.keep()
+        if trainer.ema is not None:
+            trainer.ema.give()
         if step not in watch.looks:
             watch.look(step)
     distributed.barrier()  # the first process has written what all of them read
@@ -178,13 +173,3 @@ def _step_losses(totals: Sequence[tuple[float, Tensor]], accumulation: int) -> t
     losses = torch.stack([total for _, total in totals]).view(-1, accumulation).cpu()
     counts = torch.tensor([float(count) for count, _ in totals]).view(-1, accumulation)
     return tuple((losses * (counts / counts.sum(1, keepdim=True))).sum(1).tolist())
-
-
-def _finished(watch: Watch[Row, BatchT, Prediction], averaged: WeightAverage | None) -> Callable[[int], bool]:
-    """The watch's question; it looks at the average of the weights where there is one."""
-
-    def finished(done: int) -> bool:
-        with averaged.applied() if averaged else nullcontext():
-            return watch.finished(done)
-
-    return finished

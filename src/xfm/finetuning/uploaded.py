@@ -7,8 +7,8 @@ from tqdm import tqdm
 from xfm.config.finetune import FinetuneConfig
 from xfm.errors import UserError
 from xfm.finetuning.finished import FinetuneResult
-from xfm.modeling.hub import check_repository, push_to_hub
-from xfm.modeling.named import LOG_IN, hub_library
+from xfm.modeling.resolve import LOG_IN, hub_library
+from xfm.modeling.xfm import check_repository, push_to_hub
 from xfm.processes import is_first_process
 
 

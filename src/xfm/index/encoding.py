@@ -22,7 +22,7 @@ from xfm.inference.base import Pipeline
 from xfm.inference.engine import Engine, one_thread
 from xfm.inference.picture_inputs import Picture, PictureReader
 from xfm.inference.pipeline import pipeline
-from xfm.modeling.pixels import model_pixels
+from xfm.modeling.artifacts import model_pixels
 
 _PLAIN, _MOST = ("key", "source", "stamp", "table", "replaces"), 64 << 30
 PART = ".part"

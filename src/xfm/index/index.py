@@ -17,7 +17,7 @@ from xfm.index.sources import EncodedPicture, Offer
 from xfm.index.store import IndexedPicture, Row, Store, StoreStats, digest, from_png, to_png
 from xfm.inference.engine import Engine, as_captions
 from xfm.inference.picture_inputs import PictureReader
-from xfm.modeling.pixels import model_pixels
+from xfm.modeling.artifacts import model_pixels
 
 TOGETHER = 256
 """Pictures whose vectors are computed, and whose rows are stored, together."""

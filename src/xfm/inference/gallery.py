@@ -20,8 +20,7 @@ from xfm.inference.engine import EncodedPictures, Engine, InputBatch, as_caption
 from xfm.inference.input_parsing import InputError, Told, warned_once
 from xfm.inference.inputs import ABSENT, gallery_of
 from xfm.inference.picture_inputs import Picture, PictureReader
-from xfm.modeling.features import Encoder
-from xfm.modeling.states import States
+from xfm.modeling.features import Encoder, States
 from xfm.tasks.ranking import match, rerank_scores, shortlist
 
 GALLERY_KEPT = 512 << 20  # bytes of a gallery's encoded pictures that are kept for re-ranking

@@ -24,8 +24,8 @@ from xfm.inference.matching import Embed
 from xfm.inference.picture_inputs import Picture, PictureReader
 from xfm.inference.pipeline import pipeline
 from xfm.interop import loading
+from xfm.modeling.artifacts import model_pixels
 from xfm.modeling.folder import Pretrained
-from xfm.modeling.pixels import model_pixels
 
 MANY = 256
 """Inputs from which encoding them has a bar."""

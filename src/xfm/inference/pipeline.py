@@ -20,8 +20,8 @@ from xfm.inference.engine import Engine
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.model_files import FRESH
 from xfm.modeling.model_reading import read_calibration, read_provenance
-from xfm.modeling.named import find_model
 from xfm.modeling.precision import hold, resolve
+from xfm.modeling.resolve import find_model
 from xfm.modeling.task_models import Answerer, Captioner
 from xfm.runtimes.backend_choice import WAYS, Way, chosen, kept_for
 from xfm.runtimes.loading import is_exported, open_exported, open_model

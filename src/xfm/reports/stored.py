@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.evaluation import EvaluationConfig, Part
-from xfm.config.plain import completed, first_difference, to_plain
+from xfm.config.plain import first_difference, to_plain
 from xfm.errors import UserError
 from xfm.files import read_json_or_nothing as read_object
 from xfm.files import read_text
@@ -44,7 +44,7 @@ def parts_to_keep(out: Path, config: EvaluationConfig) -> list[Part]:
     """
     try:
         details = read_object(out / DETAILS)
-        old, parts = completed(details["config"], config), [Part(name) for name in details["seconds"]]
+        old, parts = dict(details["config"]), [Part(name) for name in details["seconds"]]
     except (ValueError, KeyError, TypeError):
         return []
     if difference := first_difference(old, to_plain(config), MAY_CHANGE):

@@ -16,9 +16,9 @@ from xfm.config.exported import Format
 from xfm.config.self_check import Arithmetic
 from xfm.config.training import Precision
 from xfm.errors import UserError
-from xfm.modeling.checking import verify_here
 from xfm.modeling.folder import Pretrained, load_model, require_seeing
 from xfm.modeling.precision import autocast, bf16_is_fast, hold
+from xfm.modeling.self_check import verify_here
 from xfm.modeling.task_models import Answerer, Captioner
 from xfm.modeling.xfm import XFM
 from xfm.runtimes.backend_choice import WAYS, ChosenWay, Figure, Way, kept_for, machine

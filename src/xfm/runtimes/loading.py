@@ -12,12 +12,12 @@ from xfm.config.task import TaskConfig
 from xfm.config.typed import from_plain
 from xfm.errors import UserError
 from xfm.files import read_json_object
-from xfm.modeling.checking import verify_here
 from xfm.modeling.folder import Pretrained, load_model
-from xfm.modeling.libraries import explained
+from xfm.modeling.library_encoders import explained
 from xfm.modeling.model_files import TASK
 from xfm.modeling.model_reading import read_belongings, read_config
-from xfm.modeling.named import model_folder
+from xfm.modeling.resolve import model_folder
+from xfm.modeling.self_check import verify_here
 from xfm.modeling.task_models import Answerer, Captioner, TaskModel, build_task_model
 from xfm.modeling.weights import read_tensors, without_weights
 from xfm.runtimes.backends import RUNTIMES

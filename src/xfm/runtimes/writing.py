@@ -19,10 +19,10 @@ from xfm.config.self_check import Arithmetic
 from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError
 from xfm.files import drafting, replace_folder, sync_folder, write_text, writing
+from xfm.modeling.artifacts import framed, model_pixels
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.model_files import TASK
 from xfm.modeling.model_writing import write_description
-from xfm.modeling.pixels import framed, model_pixels
 from xfm.modeling.self_check import SELF_CHECK, record
 from xfm.modeling.weights import write_tensors
 from xfm.paths import home_path

@@ -35,7 +35,7 @@ from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.tasks.splits import SplitRows
 from xfm.tasks.varied import Sight, Varying, shown_pictures
 from xfm.training import distributed
-from xfm.training.run_on_one_rank import in_order, own_part
+from xfm.training.collectives import in_order, own_part
 
 BatchT = TypeVar("BatchT", bound=TensorFields)
 

@@ -26,7 +26,7 @@ from xfm.metrics.recalls import Ranks, Rule, ranks_of_best_positive
 from xfm.modeling.features import EncodedItems, Encoder
 from xfm.modeling.precision import autocast
 from xfm.training import distributed
-from xfm.training.run_on_one_rank import own_part
+from xfm.training.collectives import own_part
 
 MATCHING_WEIGHT = 1.0
 """Of the log-odds in the sum: also where the true candidates of 500 validation scenes are likeliest, with the
@@ -38,7 +38,7 @@ PICTURE_STEP = 16
 
 
 class StateReader(Protocol):
-    """Encoded pictures or texts by number, such as `xfm.modeling.states.States`."""
+    """Encoded pictures or texts by number, such as `xfm.modeling.features.States`."""
 
     def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """States [N, T, D] and a mask [N, T] bool of the real ones."""

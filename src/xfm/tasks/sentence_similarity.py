@@ -24,8 +24,7 @@ from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.rows import MatchedTexts
 from xfm.tasks.text_search import Nearest, TextSearch
 from xfm.training import distributed
-from xfm.training.collectives import gather_rows, rows_before
-from xfm.training.run_on_one_rank import own_part
+from xfm.training.collectives import gather_rows, own_part, rows_before
 
 MOST_NEGATIVES = 256
 """Of a row."""

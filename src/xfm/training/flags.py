@@ -172,7 +172,7 @@ def plain_flags(flags: Iterable[Flag]) -> list[dict[str, str]]:
 
 
 def read_flags(details: Mapping[str, Any]) -> list[Flag]:
-    """The flags of a folder's `evaluation.json`; those of an older version has none."""
+    """The flags of a folder's `evaluation.json`."""
     return [Flag(str(one["what"]), str(one["sentence"])) for one in details.get("flags") or ()]
 
 

@@ -36,7 +36,7 @@ from xfm.reports.scores import Score, read_scores
 from xfm.tasks.classes import OneLabel
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import Labelled
-from xfm.training import signals
+from xfm.training import failures
 
 RUNS = [
     (name, protocol, benchmark.editions(protocol)[-1])
@@ -279,7 +279,7 @@ def test_an_interrupted_training_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(ReasoningTask, "loss", loss)
-        with pytest.raises(signals.Interrupted):
+        with pytest.raises(failures.Interrupted):
             start(tmp_path / "broken")
     assert not (tmp_path / "broken" / job.name / OFFICIAL).exists()
     assert values(start(tmp_path / "broken")) == values(whole)

@@ -29,7 +29,7 @@ from xfm.evaluation.benchmarks.readable import note_reports
 from xfm.evaluation.benchmarks.registry import BENCHMARKS, names_with_files
 from xfm.evaluation.benchmarks.submissions import glue_note
 from xfm.locks import holds
-from xfm.modeling.named import model_folder
+from xfm.modeling.resolve import model_folder
 from xfm.reports.scores import Score, write_json, write_output, write_scores
 from xfm.results_folder import Maker, model_mark, require_free, sign
 

@@ -22,8 +22,8 @@ from xfm.finetuning.frozen_features import LabelledFeatures, chosen_rows, raw_pi
 from xfm.finetuning.neighbours import nearest_neighbours
 from xfm.metrics.classification import Array, accuracy, chance_of_classes, majority_accuracy
 from xfm.metrics.intervals import row_groups
+from xfm.modeling.artifacts import framed, model_pixels
 from xfm.modeling.features import Encoder
-from xfm.modeling.pixels import framed, model_pixels
 from xfm.modeling.precision import autocast
 from xfm.modeling.xfm import XFM
 from xfm.reports.scores import OWN, PartResult

@@ -27,14 +27,7 @@ from xfm.reports.scores import OWN, SPLITS, PartResult, floors_of
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.reasoning import ReasoningTask
-from xfm.tasks.rows import (
-    TRUTH,
-    Corners,
-    LabelledText,
-    PicturePair,
-    Question,
-    Reference,
-)
+from xfm.tasks.rows import TRUTH, Corners, LabelledText, PicturePair, Question, Reference
 from xfm.tasks.splits import SplitRows
 from xfm.tasks.text_classification import TextClassificationTask, tokenize_rows
 from xfm.tasks.vqa import VqaTask

@@ -26,9 +26,9 @@ from xfm.data.picture_files import load_image
 from xfm.errors import UserError
 from xfm.files import read_text, write_text, writing
 from xfm.finetuning.frozen_features import LabelledFeatures, chosen_rows
+from xfm.modeling.artifacts import framed, model_pixels
 from xfm.modeling.encoders import VisionLike
 from xfm.modeling.folder import Preprocessing
-from xfm.modeling.pixels import framed, model_pixels
 from xfm.modeling.precision import autocast, resolve
 from xfm.tasks.rows import Labelled
 

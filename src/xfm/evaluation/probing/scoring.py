@@ -38,8 +38,8 @@ from xfm.modeling.adapters import require_whole
 from xfm.modeling.features import Encoder, tokenize_captions
 from xfm.modeling.folder import Pretrained, load_model, require_seeing, save_model
 from xfm.modeling.model_files import WEIGHTS
-from xfm.modeling.named import model_folder
 from xfm.modeling.precision import autocast
+from xfm.modeling.resolve import model_folder
 from xfm.modeling.task_models import ImageClassifier
 from xfm.reports.scores import PartResult, Score, write_json, write_scores
 from xfm.reports.stored import METRICS

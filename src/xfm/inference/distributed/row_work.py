@@ -17,7 +17,7 @@ from xfm.inference.base import Pipeline
 from xfm.inference.pipeline import pipeline
 from xfm.inference.predict.reading import CutRows, Reading, known_path
 from xfm.inference.predict.sources import FolderRows, open_rows
-from xfm.modeling.named import find_model
+from xfm.modeling.resolve import find_model
 from xfm.paths import home_path
 from xfm.results_folder import digest, model_mark
 

@@ -10,12 +10,7 @@ from tqdm import tqdm
 from xfm.data.pictures import picture_suffix
 from xfm.data.tables.parquet import read_footer
 from xfm.errors import UserError
-from xfm.evaluation.benchmarks.read.readers import (
-    need_parquet,
-    parquet_rows,
-    picture_below,
-    read_lines,
-)
+from xfm.evaluation.benchmarks.read.readers import need_parquet, parquet_rows, picture_below, read_lines
 from xfm.files import drafting, replace_folder, writing
 from xfm.tasks.rows import Labelled
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.modeling.attention import padding_bias
-from xfm.modeling.grids import STEP, Grid, Joined, Whole, lay_ragged, rounded, sort_by_length
+from xfm.modeling.attention_layout import STEP, Grid, Joined, Whole, lay_ragged, rounded, sort_by_length
 from xfm.modeling.precision import working_dtype
 
 
@@ -76,34 +76,22 @@ def copied(memory: Memory, tokens: int) -> Memories:
     return Memories([memory.states], grid, [(0, memory.index)], [bias])
 
 
-@dataclass(frozen=True)
-class RowsOfTexts:
-    """How many rows hold the texts that attend to memories, whichever text attends to which.
+def rows_of_texts(texts: int, tokens: int, memories: int, keys: int) -> tuple[int, int]:
+    """Most texts in a row, G, and rows in all, in which keys, values, queries and results take least.
 
-    Attributes:
-        each: G, texts in a row at most.
-        rows: R, as many as there can be with all texts of a row on one memory.
+    A memory has a row that is not full at most. So G texts a row take M + (Q - M) / G copies of keys and
+    values, and Q + M (G - 1) padded texts: the sum is least where its derivative by G is 0. The rows are as
+    many as there can be with all texts of a row on one memory, whichever text attends to which.
+
+    Args:
+        texts: Q.
+        tokens: of each text.
+        memories: M.
+        keys: of each memory.
     """
-
-    each: int
-    rows: int
-
-    @staticmethod
-    def least(texts: int, tokens: int, memories: int, keys: int) -> "RowsOfTexts":
-        """Those in which keys, values, queries and results take least.
-
-        A memory has a row that is not full at most. So G texts a row take M + (Q - M) / G copies of keys and
-        values, and Q + M (G - 1) padded texts: the sum is least where its derivative by G is 0.
-
-        Args:
-            texts: Q.
-            tokens: of each text.
-            memories: M.
-            keys: of each memory.
-        """
-        used = min(texts, memories)
-        each = max(1, round(sqrt((texts - used) * keys / (used * tokens)))) if used else 1
-        return RowsOfTexts(each, (texts + used * (each - 1)) // each)
+    used = min(texts, memories)
+    each = max(1, round(sqrt((texts - used) * keys / (used * tokens)))) if used else 1
+    return each, (texts + used * (each - 1)) // each
 
 
 def joined(memory: Memory, tokens: int) -> Memories:
@@ -113,21 +101,21 @@ def joined(memory: Memory, tokens: int) -> Memories:
     """
     count, keys = memory.states.shape[:2]
     index = memory.index
-    sizes = RowsOfTexts.least(len(index), tokens, count, keys)
-    if sizes.each == 1:
+    each, rows = rows_of_texts(len(index), tokens, count, keys)
+    if each == 1:
         return copied(memory, tokens)
     order = index.argsort(stable=True)
     ordered, numbers = index[order], torch.arange(len(index), device=index.device)
-    place = (numbers - torch.searchsorted(ordered, ordered)) % sizes.each  # in its row
+    place = (numbers - torch.searchsorted(ordered, ordered)) % each  # in its row
     row = place.eq(0).cumsum(0) - 1
-    place = index.new_zeros(len(index)).index_copy(0, order, row * sizes.each + place)
-    of_row = index.new_zeros(sizes.rows).scatter(0, row, ordered)
-    bias = None if memory.visible is None else _joined_bias(memory.visible, place, sizes, tokens)
-    grid = Joined(place, (sizes.rows, sizes.each, tokens))
+    place = index.new_zeros(len(index)).index_copy(0, order, row * each + place)
+    of_row = index.new_zeros(rows).scatter(0, row, ordered)
+    bias = None if memory.visible is None else _joined_bias(memory.visible, place, rows, each, tokens)
+    grid = Joined(place, (rows, each, tokens))
     return Memories([memory.states], grid, [(0, of_row)], [bias])
 
 
-def _joined_bias(visible: Tensor, place: Tensor, sizes: RowsOfTexts, tokens: int) -> Tensor:
+def _joined_bias(visible: Tensor, place: Tensor, rows: int, each: int, tokens: int) -> Tensor:
     """[R, 1, G * T, K] of texts that see [Q, K]: made once for all layers, in the dtype that they work in.
 
     Kernels want rows that begin at multiples of some numbers, and would copy others in every layer.
@@ -135,8 +123,8 @@ def _joined_bias(visible: Tensor, place: Tensor, sizes: RowsOfTexts, tokens: int
     keys = visible.shape[1]
     seen = working_dtype(padding_bias(visible)[:, 0, 0])
     seen = F.pad(seen, (0, rounded(keys, STEP) - keys))
-    laid = seen.new_zeros(sizes.rows * sizes.each, seen.shape[1]).index_copy(0, place, seen)
-    laid = laid[:, None].expand(-1, tokens, -1).reshape(sizes.rows, 1, sizes.each * tokens, -1)
+    laid = seen.new_zeros(rows * each, seen.shape[1]).index_copy(0, place, seen)
+    laid = laid[:, None].expand(-1, tokens, -1).reshape(rows, 1, each * tokens, -1)
     return laid[..., :keys]
 
 

@@ -8,7 +8,7 @@ little of what attention computes is padding.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,20 +23,8 @@ TOKENS_STEP = 64
 """And so are numbers of tokens of this."""
 
 
-class Grid(Protocol):
-    """N tokens in rows, in one part or several of different lengths."""
-
-    def spread(self, states: Tensor) -> list[Tensor]:
-        """[N, D], or a shape of as many tokens -> a [B, L, D] for each part; what fills rows up is finite."""
-        ...
-
-    def collect(self, parts: Sequence[Tensor]) -> Tensor:
-        """Undoes `spread`: [N, D]."""
-        ...
-
-
 @dataclass(frozen=True)
-class Whole(Grid):
+class Whole:
     """Tokens that lie in R rows of T already."""
 
     rows: int
@@ -52,7 +40,7 @@ class Whole(Grid):
 
 
 @dataclass(frozen=True)
-class Joined(Grid):
+class Joined:
     """Padded texts of T tokens, up to G of them in a row; places that no text takes are zero.
 
     Attributes:
@@ -78,7 +66,7 @@ class Joined(Grid):
 
 
 @dataclass(frozen=True)
-class Ragged(Grid):
+class Ragged:
     """N tokens, the last of which may be spare, in rows that may have holes: neither gets a gradient.
 
     Attributes:
@@ -106,6 +94,10 @@ class Ragged(Grid):
         """A [B, L, D] for each part -> [N, D]."""
         flat = torch.cat([part.flatten(0, 1) for part in parts])
         return _Select.apply(flat, self.place, self.token, self.holes)
+
+
+Grid = Whole | Joined | Ragged
+"""N tokens in rows: `spread` gives a [B, L, D] for each part of one length, `collect` undoes it."""
 
 
 class _Select(torch.autograd.Function):

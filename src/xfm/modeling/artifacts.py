@@ -1,13 +1,18 @@
-"""What belongs to a model: tokenizer, preprocessing, provenance, and the task that it was fine-tuned for."""
+"""What belongs to a model: tokenizer, preprocessing (and what it does to a picture), provenance, task."""
 
 import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2.functional import center_crop, resize, rgb_to_grayscale
+
 from xfm.config.calibration import MatchCalibration
 from xfm.config.pixels import CLIP_MEAN, CLIP_STD, Colours, Framing
 from xfm.config.self_check import SelfCheck
 from xfm.data.tokenizer import Tokenizer
+from xfm.data.transforms import Normalisation, View, normalise, show
 from xfm.errors import UserError
 from xfm.modeling.task_models import TaskModel
 
@@ -70,7 +75,7 @@ class Belongings:
         task: what the model was fine-tuned for, sharing its parts; None before fine-tuning.
         calibration: makes the matching head's odds a probability; None where nobody fitted it to these
             weights. What trains a model further must leave it out.
-        check: what the model made of a text and a picture when it was saved; None in older folders.
+        check: what the model made of a text and a picture when it was saved; None where that is no number.
     """
 
     given_tokenizer: Tokenizer | None
@@ -93,3 +98,45 @@ class Belongings:
                 "(in Python, tokenizer=), for published weights RoBERTa's"
             )
         return self.given_tokenizer
+
+
+STRIP = 16
+"""Sides of longer strips have this ratio at most when their middle is cut out."""
+
+
+def framed(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """A picture in the model's shape: squashed to it or its centre, in grey where the model was trained so.
+
+    Args:
+        picture: [3, H, W] uint8.
+        preprocessing: of the model.
+
+    Returns:
+        [3, S, S] uint8, resized by antialiased bicubic interpolation.
+    """
+    if preprocessing.grey:
+        picture = rgb_to_grayscale(picture, 3)
+    if (enlarged := preprocessing.framing.enlarged) is not None:
+        return _centre(picture, preprocessing.shape, *enlarged)
+    return show(picture, View(0, 0, picture.shape[2], picture.shape[1]), preprocessing.shape)
+
+
+def _centre(picture: Tensor, shape: tuple[int, int], times: int, of: int) -> Tensor:
+    """The centre of a picture whose shorter side was resized to `times / of` of the shape's: [3, S, S]."""
+    height, width = shape
+    tall, wide = picture.shape[1:]
+    # Of a long strip only the middle is seen; the whole of it in that width would take all memory.
+    picture = center_crop(picture, [min(tall, STRIP * wide), min(wide, STRIP * tall)])
+    tall, wide = picture.shape[1:]
+    if wide * height <= tall * width:  # the width is what is scarce
+        across = round(width * times / of)
+        size = [across * tall // wide, across]
+    else:
+        down = round(height * times / of)
+        size = [down, down * wide // tall]
+    return center_crop(resize(picture, size, InterpolationMode.BICUBIC, antialias=True), [height, width])
+
+
+def model_pixels(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """[N, 3, S, S] uint8 -> float32 pixels as the model takes them."""
+    return normalise(pictures, Normalisation(preprocessing.mean, preprocessing.std))

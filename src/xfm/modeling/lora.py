@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from xfm.config.adapter import AdapterConfig
 from xfm.errors import UserError
-from xfm.modeling.headers import tensor_shapes
+from xfm.modeling.safetensors_header import tensor_shapes
 from xfm.modeling.weights import read_tensors, require_finite, write_tensors
 
 LOW_RANK, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
