@@ -15,7 +15,6 @@ thorough = pytest.mark.skipif(not THOROUGH, reason="others like it run: `make th
 
 
 def chosen(cases: Iterable[Any], every: int) -> list[Any]:
-    """Of cases those that `some` does not leave out."""
     return [case for place, case in enumerate(cases) if THOROUGH or place % every == 0]
 
 

@@ -98,7 +98,6 @@ class Running:
         return found
 
     def children(self) -> list[psutil.Process]:
-        """Everything that the command started and that still runs."""
         return [process for process in self.all() if process.pid != self.process.pid]
 
     def left(self, seconds: float) -> list[str]:
@@ -113,7 +112,6 @@ class Running:
         return names
 
     def wait_until(self, condition: Callable[[], object], seconds: float = 120) -> object:
-        """Wait for something that happens while the command runs."""
         deadline = time.monotonic() + seconds
         while not condition():
             if self.process.poll() is not None:
@@ -165,7 +163,6 @@ class Ended:
     left: list[str]
 
     def said(self) -> list[str]:
-        """The sentences for the user; a traceback fails."""
         assert "Traceback" not in self.err, self.err
         return [line for line in self.err.splitlines() if line.startswith("xfm: ")]
 
@@ -176,7 +173,6 @@ def can_unshare() -> bool:
 
 
 def limited(gib: int, code: str, *arguments: object) -> str:
-    """What a Python program prints whose address space has some GiB."""
     words = ["bash", "-c", f'ulimit -v {gib << 20}; exec "$@"', "-", sys.executable, "-c", code]
     done = run([*words, *map(str, arguments)])
     assert not done.status, done.err[-2000:]
@@ -190,6 +186,5 @@ def run(
     fresh: bool = False,
     **extra: str | None,
 ) -> Ended:
-    """Run a command to its end, within a time."""
     with Running(command, cwd, extra, fresh=fresh) as running:
         return running.end(seconds)

@@ -25,7 +25,6 @@ DEPLOY = ROOT / "deploy"
 
 
 def instructions() -> list[tuple[str, str]]:
-    """The instructions of the Dockerfile, their continued lines joined."""
     lines = [line for line in (DEPLOY / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ")
     return [(name, rest) for line in joined.splitlines() if line for name, _, rest in [line.partition(" ")]]
@@ -40,7 +39,6 @@ def words(value: str) -> list[str]:
 
 
 def served(arguments: list[str]) -> Any:
-    """The options that `xfm serve` gets of the image's entry point and these words."""
     program, verb, *fixed = words(last("ENTRYPOINT"))
     assert (program, verb) == ("xfm", "serve")
     given = [*fixed, *arguments]
@@ -198,7 +196,6 @@ def test_the_service_finds_the_pods() -> None:
 
 # ---------------------------------------------------------------- the page
 def commands() -> Iterator[list[str]]:
-    """What docs and comments tell users to run."""
     texts = [path.read_text() for path in (ROOT / "docs" / "deployment.md", *DEPLOY.iterdir())]
     for text in texts:
         for line in text.replace("\\\n", " ").splitlines():

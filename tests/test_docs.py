@@ -64,7 +64,6 @@ UNSAID = re.compile("required|cannot be read|expected one argument")
 
 
 def check_mention(arguments: list[str]) -> None:
-    """An example may leave out what a command needs, and say something in its place."""
     words = [PLACES.get(word, word) for word in arguments if word != "..."]
     if not words or words[0].startswith("-") or words[0].endswith(",") or "--help" in words:
         return
@@ -95,7 +94,6 @@ def test_make_targets_exist(page):
 
 
 def missing_names(code):
-    """What code imports from the package, and the package does not have."""
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "xfm":
             module = import_module(node.module)

@@ -38,13 +38,11 @@ def container() -> Any:
 
 
 def operator() -> Any:
-    """The PyTorchJob of the page."""
     (told,) = [yaml.safe_load(block) for block in blocks(PAGE, "yaml") if "PyTorchJob" in block]
     return told["spec"]
 
 
 def launched(words: list[str]) -> Namespace:
-    """What torchrun reads of a command, whose own command must parse."""
     assert words[0] == "torchrun"
     told = get_args_parser().parse_args(words[1:])
     assert (told.module, told.training_script) == (True, "xfm")

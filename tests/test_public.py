@@ -19,7 +19,6 @@ HEAVY = {"torch", "torchvision", "numpy", "scipy", "tokenizers", "safetensors", 
 
 
 def run(program: str) -> list:
-    """What a fresh interpreter prints as JSON."""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 

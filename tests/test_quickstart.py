@@ -105,7 +105,6 @@ class Stages:
 
 
 def record(folder: Path, seconds: float, share: float = 1.0, steps: int = 400) -> None:
-    """The schedule of a run of even steps."""
     moments = [Moment(share * step / steps, seconds * step / steps, 0) for step in range(steps + 1)]
     ScheduleFile(folder, moments).close()
 
@@ -121,7 +120,6 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
 
 
 def stop(folder: Path, stages: Stages) -> None:
-    """A quickstart that is stopped in its training."""
     stages.failing = 1
     with pytest.raises(KeyboardInterrupt):
         quickstart(folder, 5)
@@ -332,7 +330,6 @@ def notes(run: Path) -> None:
 
 
 def a_fine_tuning(run: Path) -> None:
-    """It has a config.yaml, too, but is another command's run."""
     (run / "config.yaml").write_text("finetune:\n")
     (run / "metrics.json").write_text("{}")
     sign(run, Maker("finetune", about="vqa"))

@@ -36,7 +36,6 @@ def called(node: ast.AST) -> Iterator[str]:
 
 
 def asserts(node: ast.AST, helpers: set[str]) -> bool:
-    """Whether a function holds an assertion, or calls a helper that does."""
     known = {"raises", "warns", "approx", *helpers}
     return any(isinstance(inner, ast.Assert) for inner in ast.walk(node)) or any(
         name in known or name.startswith(ASSERTING) for name in called(node)

@@ -17,7 +17,6 @@ def run(tmp_path):
 
 
 def entries(capsys, *words: str) -> tuple[int, list[dict]]:
-    """The exit status, and what is listed as JSON."""
     status = main(["info", "--checkpoints", *words, "--json"])
     return status, json.loads(capsys.readouterr().out)
 

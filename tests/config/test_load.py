@@ -23,7 +23,6 @@ from xfm.modeling.xfm import XFM
 
 
 def write(path: Path, **fields: object) -> str:
-    """A recipe's file of some fields."""
     path.write_text(yaml.safe_dump(fields))
     return str(path)
 
@@ -351,7 +350,6 @@ def test_a_phase_may_do_without_groups(tmp_path):
 
 
 def read_phases(path, corpora):
-    """A recipe whose first phase leaves groups out."""
     phases = [{"until": 0.5, "pair": {"grouped": False}}]
     data = {"pair": {"corpora": corpora, "batch_size": 4}}
     return load_recipe(write(path, base="nano", curriculum=phases, data=data))

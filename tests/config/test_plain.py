@@ -48,7 +48,6 @@ def test_difference_names_the_field():
 
 
 def places(value, above=()):
-    """Every field of nested mappings, as the keys that lead to it."""
     for key, inner in value.items() if isinstance(value, dict) else ():
         yield (*above, key)
         yield from places(inner, (*above, key))

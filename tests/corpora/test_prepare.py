@@ -43,13 +43,11 @@ EVERYTHING = {"longest": 40, "duplicates": "alike", "least_words": 2, "most_aspe
 
 
 def without_times(folder: Path) -> dict[str, bytes]:
-    """All files but the index, which holds the shards' times of change."""
     return {name: data for name, data in content(folder).items() if name != INDEX}
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """COCO with two pictures that are there twice."""
     found = coco(tmp_path / "coco", pictures=7)
     for number in (5, 6):
         write(found / "train2014" / f"COCO_train2014_{number:012d}.jpg", jpeg(1))

@@ -82,8 +82,6 @@ def test_truncated_shards_are_named(tmp_path, keep):
 
 
 def with_pax(path, fields: bytes, kind: bytes = b"x"):
-    """A tar of one member, "abc", after a header with fields."""
-
     def member(name: str, data: bytes, kind: bytes) -> bytes:
         info = tarfile.TarInfo(name)
         info.size, info.type = len(data), kind

@@ -167,13 +167,11 @@ def directory(*entries: tuple[int, int, int, int]) -> bytes:
 
 
 def tiff(*entries: tuple[int, int, int, int], more: int = 0) -> bytes:
-    """A TIFF of one directory, grey, 60 x 40 pixels, and `more` empty bytes."""
     plain = ((256, 4, 1, 60), (257, 4, 1, 40), (258, 3, 1, 8 << 16), (262, 3, 1, 1 << 16))
     return directory(*plain, *entries) + bytes(4 + more)
 
 
 def tiled(width: int, height: int, across: int, down: int, tiles: int) -> bytes:
-    """A TIFF whose tiles are all the same few kilobytes."""
     body = zlib.compress(bytes(across * down))
     tags = [(256, width), (257, height), (258, 8), (259, 8), (262, 1), (277, 1), (322, across), (323, down)]
     first = 8 + 2 + 12 * 10 + 4

@@ -27,7 +27,6 @@ from xfm.data.transforms import (
 
 
 def contains(view: View, box) -> bool:
-    """Whether a box (left, top, width, height) lies in a view."""
     x, y, w, h = box
     across = view.left <= x <= x + w <= view.left + view.width
     return across and view.top <= y <= y + h <= view.top + view.height

@@ -23,12 +23,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*may have changed the parts")
 
 @pytest.fixture(scope="module")
 def tiny(opened: Open, runs: dict[str, Path]) -> Running:
-    """A page on which all tabs are answered, by models of their own."""
     return opened(*runs.values())
 
 
 def percent(share: float) -> str:
-    """How the page writes a share."""
     value = 100 * share
     if 99.5 < value < 100:
         return "over 99 %"
@@ -36,7 +34,6 @@ def percent(share: float) -> str:
 
 
 def near(shown: str, share: float) -> bool:
-    """Whether a text shows a share, whose last digit may be rounded otherwise."""
     return any(percent(min(1, max(0, share + by))) in shown for by in (-2e-4, 0, 2e-4))
 
 
@@ -53,7 +50,6 @@ def bars(panel: Any) -> list[tuple[str, str]]:
 
 
 def pictured(panel: Any, shown: list[Example]) -> Example:
-    """The example that is chosen."""
     label = panel.locator(".thumb[aria-pressed=true]").get_attribute("aria-label")
     return shown[int(label.split()[1]) - 1]
 

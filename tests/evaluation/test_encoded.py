@@ -21,7 +21,6 @@ def context(pretrained, tiny_world):
 
 @pytest.fixture
 def encoded_texts(monkeypatch):
-    """How many texts were encoded for whole splits."""
     found, real = [], module.encode_texts
 
     def counting(encoder, texts):

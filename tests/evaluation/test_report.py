@@ -30,7 +30,6 @@ def page(results: Path) -> str:
 
 @contextmanager
 def changed(file: Path) -> Iterator[Any]:
-    """What a file of JSON holds, to be changed."""
     content = json.loads(file.read_text())
     yield content
     file.write_text(json.dumps(content))
@@ -104,7 +103,6 @@ def test_text_from_data_is_escaped(copy: Path, tiny_world: Path) -> None:
 
 
 def _poisoned(value: object) -> object:
-    """Examples with every text replaced."""
     if isinstance(value, str):
         return HOSTILE
     if isinstance(value, list):

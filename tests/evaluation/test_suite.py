@@ -44,7 +44,6 @@ from xfm.training.signals import Interrupted
 
 
 def evaluated(folder: Path, world: Path, model: Path | None = None, **changes: Any) -> dict[str, Score]:
-    """Results in a folder, of the model in it if no other is given."""
     return evaluate(model or folder / "model", world, folder, replace(CONFIG, **changes), progress=False)
 
 

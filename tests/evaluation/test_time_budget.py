@@ -13,7 +13,6 @@ SCRATCH = {part: work.with_scratch() for part, work in WORK.items()}
 
 
 def nominal(plan: Mapping[Part, Work]) -> float:
-    """Seconds of a whole evaluation."""
     return AFTERWARDS + sum(work.rest + sum(work.tunings) for work in plan.values())
 
 

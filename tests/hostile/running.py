@@ -25,14 +25,12 @@ class Watched(Running):
     peak: int = 0
 
     def family(self) -> list[psutil.Process]:
-        """The leader and its descendants."""
         with suppress(psutil.Error):
             leader = psutil.Process(self.process.pid)
             return [leader, *leader.children(recursive=True)]
         return []
 
     def measure(self) -> None:
-        """Bring `peak` up to date."""
         total = 0
         for one in self.family():
             with suppress(psutil.Error):
@@ -40,7 +38,6 @@ class Watched(Running):
         self.peak = max(self.peak, total)
 
     def wait_until(self, condition: Callable[[], object], seconds: float = 60.0) -> object:
-        """Wait for something, while the command runs; whether it came."""
         end = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < end:
             self.measure()
@@ -50,11 +47,9 @@ class Watched(Running):
         return condition()
 
     def has(self, name: str) -> Callable[[], object]:
-        """Whether there are files of that pattern in its folder by now."""
         return lambda: [*(self.cwd or Path()).glob(name)]
 
     def says(self, text: str) -> Callable[[], bool]:
-        """Whether the output has a text by now."""
         return lambda: self.output is not None and text.encode() in self.output.read_bytes()
 
 
@@ -106,7 +101,6 @@ def run(situation: Situation, names: Names, here: Path, output: Path) -> Ending:
 
 
 def _watch(running: Watched, end: float) -> str:
-    """Wait for the end; the reason not to wait longer, or nothing."""
     while running.process.poll() is None:
         running.measure()
         if running.peak > MEMORY:
@@ -118,8 +112,6 @@ def _watch(running: Watched, end: float) -> str:
 
 
 def interrupt(text: str, number: int = signal.SIGINT, group: bool = True) -> Callable[[Watched], None]:
-    """Send a signal once the output has a text (at once for an empty one)."""
-
     def act(running: Watched) -> None:
         if running.wait_until(running.says(text)):
             running.signal(number, group)

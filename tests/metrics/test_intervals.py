@@ -28,12 +28,10 @@ def test_groups_are_rows_that_share() -> None:
 
 
 def interval_of(values: np.ndarray, groups: np.ndarray) -> Interval:
-    """Of the mean, from resamples."""
     return mean_interval(values, resampled_means(values[:, None], groups)[:, 0], groups)
 
 
 def scipys(*samples: np.ndarray, statistic=np.mean, **options) -> tuple[float, float]:
-    """SciPy's percentile interval of the rows of samples."""
     found = scipy_bootstrap(samples, statistic, method="percentile", rng=1, **options).confidence_interval
     return found.low, found.high
 

@@ -18,7 +18,6 @@ Item = str | bytes | Path
 
 
 def shown(item: Item) -> str:
-    """A text as it is, a picture as a data URL."""
     if isinstance(item, str):
         return item
     data = item.read_bytes() if isinstance(item, Path) else item

@@ -54,31 +54,25 @@ class Served(Running):
         return bool(found)
 
     def said(self) -> str:
-        """What it printed so far."""
         assert self.output is not None
         return self.output.read_text("utf-8", "replace")
 
     @property
     def place(self) -> tuple[str, int]:
-        """Host and port."""
         parts = urlsplit(self.address)
         return parts.hostname or "", parts.port or 0
 
     def memory(self) -> int:
-        """Bytes that it takes."""
         return psutil.Process(self.process.pid).memory_info().rss
 
     def alive(self) -> bool:
-        """Whether it runs and says so."""
         return self.process.poll() is None and self.ask("/health")[0] == 200
 
     def kill(self) -> None:
-        """End it as a machine that fails does."""
         self.signal(signal.SIGKILL)
         self.process.wait()
 
     def stop(self, seconds: float = 60) -> int:
-        """Ask it to end; its status."""
         self.signal(signal.SIGTERM)
         try:
             return self.process.wait(seconds)

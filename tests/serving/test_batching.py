@@ -132,7 +132,6 @@ def test_one_bad_item_breaks_no_other() -> None:
 
 
 def panicking(items: Sequence[Any]) -> list[Any]:
-    """As a library in Rust fails: by what is no Exception."""
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex("(a|aa)+#"), "isolated")
     return [len(backend.encode(item)) for item in items]

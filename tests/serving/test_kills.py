@@ -66,7 +66,6 @@ class Asking:
             number += 1
 
     def end(self) -> set[int]:
-        """Stop asking; the statuses that came."""
         self._stop.set()
         for thread in self._threads:
             thread.join(60)
@@ -121,7 +120,6 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def taken(index: Path) -> set[str]:
-    """The pictures that a collection has acknowledged, as another process sees them."""
     if not (index / FILE).exists():
         return set()
     try:

@@ -39,7 +39,6 @@ Start = Callable[..., Running]
 
 
 def ask(address: str, route: str, told: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
-    """Status, body and headers of an answer."""
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
     body = told if isinstance(told, bytes) else None if told is None else json.dumps(told).encode()
     method = "GET" if body is None else "POST"

@@ -23,7 +23,6 @@ pytest.importorskip("psycopg")
 
 
 def ask(address: str, told: Any = None) -> tuple[int, Any]:
-    """Status of an answer, and what it holds if that is JSON."""
     body = None if told is None else json.dumps(told).encode()
     try:
         with urllib.request.urlopen(

@@ -20,7 +20,6 @@ def rows(studio: Studio, part: Part, split: Split, count: int) -> list[dict[str,
 
 
 def told(rows: list[dict[str, Any]], text: str, answer: str = "label") -> tuple[list[str], list[Any]]:
-    """What a model without pictures reads, and what it is to say."""
     return [row[text] for row in rows], [row[answer] for row in rows]
 
 

@@ -44,7 +44,6 @@ class Bucket:
 
     @property
     def environment(self) -> dict[str, str]:
-        """By which programs find it."""
         return {**KEYS, "AWS_ENDPOINT_URL": self.endpoint}
 
     def put(self, key: str, data: bytes) -> None:
@@ -54,7 +53,6 @@ class Bucket:
         self._ask("DELETE", key)
 
     def upload(self, folder: Path, prefix: str) -> str:
-        """Put the files of a folder below a prefix; the address of the folder there."""
         for path in sorted(folder.iterdir()):
             self.put(f"{prefix}/{path.name}", path.read_bytes())
         return f"s3://{self.name}/{prefix}"
@@ -70,7 +68,6 @@ class Bucket:
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """The address of moto's server, a process of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -147,7 +144,6 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _say_of_hub(self, path: str) -> None:
-        """What the hub's API says of a data set: its commit, or its files."""
         said: Any = {"id": "owner/name", "sha": self.server.commit, "private": False, "downloads": 0}
         if "/tree/" in path:
             files = sorted(self.server.folder.iterdir())
@@ -193,7 +189,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def web_store(folder: Path, port: int = 0) -> Iterator[WebStore]:
-    """A running server of the files of a folder."""
     server = WebStore(folder, port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -15,7 +15,6 @@ from xfm.data.sources.base import StoredFile
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Three shards that count as many."""
     monkeypatch.setattr(scanned, "SMALL", 0)
     monkeypatch.setenv("XFM_CACHE", str(tmp_path / "cache"))
     place = tmp_path / "shards"

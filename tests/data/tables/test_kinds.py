@@ -173,7 +173,6 @@ def test_sheets_of_a_workbook(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def changed(path: Path, change: Callable[[str, bytes], bytes]) -> Path:
-    """A copy of a workbook with other parts."""
     target = path.with_name("changed.xlsx")
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
         for part in old.infolist():

@@ -67,7 +67,6 @@ SMOKE = {"smoke": True, "device": "cpu", "progress": False}
 
 
 def run(name: str, protocol: Protocol, model: Path, data: Path, out: Path, edition: Edition | None = None):
-    """The last edition of those that it has, if none is named."""
     edition = edition or BENCHMARKS[name].editions(protocol)[-1]
     jobs = find_jobs(data, [name], [protocol], smoke=True, editions=[edition])
     return run_jobs(jobs, str(model), data, out, **SMOKE)
@@ -75,7 +74,6 @@ def run(name: str, protocol: Protocol, model: Path, data: Path, out: Path, editi
 
 @pytest.fixture(scope="session")
 def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with a set of linear evaluation."""
     WRITERS[ImageSet.PETS](folder := tmp_path_factory.mktemp("pets"))
     return folder
 

@@ -45,7 +45,6 @@ def corpus(root: Path, train: int = 12, test: int = 6) -> Corpus[Labelled]:
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The pictures that are decoded from now on."""
     decoded, load = list[Path](), task_pictures.load_decoded
 
     def noted(path):

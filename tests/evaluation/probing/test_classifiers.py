@@ -20,7 +20,6 @@ from xfm.finetuning.neighbours import nearest_neighbours, neighbour_shares, unit
 
 
 def problem(rows: int, width: int, classes: int, seed: int):
-    """Correlated features with a mean and directions of very different spread."""
     rng = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(classes), rng.integers(classes, size=rows - classes)])
     centres = rng.normal(size=(classes, width))

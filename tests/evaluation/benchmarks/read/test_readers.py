@@ -97,7 +97,6 @@ def test_refcoco(tmp_path: Path, split_by: str, scored: list[str], protocol: int
 
 
 def refer(folder: Path, change) -> Callable[[], Corpus[Reference]]:
-    """RefCOCO after a change of `instances.json`."""
     read, path = written("refcoco", folder), folder / "instances.json"
     content = json.loads(path.read_text())
     change(content)
