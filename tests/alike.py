@@ -19,12 +19,7 @@ def chosen(cases: Iterable[Any], every: int) -> list[Any]:
 
 
 def some(cases: Iterable[Any], every: int) -> list[Any]:
-    """Cases for `pytest.mark.parametrize`, of which all but the first of each `every` are left out.
-
-    Args:
-        cases: a value, or a tuple of values, each.
-        every: 2 takes half of them.
-    """
+    """Cases for `pytest.mark.parametrize`, of which all but the first of each `every` are left out."""
     return [
         case
         if THOROUGH or place % every == 0

@@ -39,16 +39,7 @@ _MARK = "XFM_TEST_MARK"
 
 @dataclass
 class Running:
-    """A command that runs; as a context it is gone at the end, with everything that it started.
-
-    Args:
-        command: with its arguments.
-        cwd: where.
-        extra: environment variables besides this process's; None takes one away.
-        output: file that gets its output and its errors, in place of pipes.
-        fresh: it begins from nothing, and is not forked from a process that has loaded libraries: for tests
-            of its first seconds.
-    """
+    """A command that runs; as a context it is gone at the end, with everything that it started."""
 
     command: Sequence[str]
     cwd: Path | None = None
@@ -149,13 +140,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended.
-
-    Attributes:
-        status: its exit status, minus the number of the signal that killed it.
-        out, err: what it wrote.
-        left: command lines of the processes that it left behind.
-    """
+    """How a command ended."""
 
     status: int
     out: str

@@ -102,11 +102,6 @@ def test_what_is_needed_and_none_is_named(
     assert not [*tmp_path.iterdir()]
 
 
-def test_names_stay_the_same_object() -> None:
-    same = "[getattr(xfm, n) is getattr(xfm, n) for n in xfm.__all__]"
-    assert all(run(f"import json, xfm; print(json.dumps({same}))"))
-
-
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = xfm.nothing  # type: ignore[attr-defined]

@@ -263,37 +263,6 @@ def test_impossible_phases_are_refused_as_they_are_read(tmp_path: Path, phase: s
         load_recipe(str(tmp_path / "own.yaml"))
 
 
-def test_the_phases_of_nano():
-    """Contrast and masked text first, then fusion with ever harder negatives, at last all six objectives."""
-    first, *middle, last = load_recipe("nano").phases()
-    assert (first.weights.mlm, first.weights.itc) == (1, 1)
-    fusion = ("itm", "imlm", "mim", "box_l1", "box_giou")
-    assert not any(getattr(first.weights, name) for name in fusion)
-    assert all(getattr(last.weights, name) for name in fusion)
-    assert [phase.init_fusion_embeddings_from_language for phase in (first, *middle, last)] == [
-        False,
-        True,
-        False,
-        False,
-        False,
-    ]
-    into_language = [EncoderName.LANGUAGE in phase.gradients.itm for phase in (first, *middle, last)]
-    assert into_language == [False, False, False, True, True]
-    assert {type(phase.negatives.queue_size) for phase in (first, *middle, last)} == {int}
-    floors = [phase.negatives.min_probability for phase in (*middle, last)]
-    assert floors == sorted(floors, reverse=True)
-    for phase in (first, *middle, last):
-        data = phase.data
-        assert (data.image.batch_size > 0) == bool(phase.weights.mim)
-        for stream, shards in zip(
-            (data.text, data.image, data.pair, data.region),
-            ("text.jsonl", "pictures-*", "scenes-*", "scenes-*"),
-            strict=True,
-        ):
-            assert shards in stream.corpora[0].path
-            assert stream.augmentation is Augmentation.NONE or stream is data.text
-
-
 def test_options_hold_in_every_phase_that_does_not_set_them_itself():
     options = ["--data.pair.corpora", '[{"path": "/own.tar"}]', "--training.weights.itc", "3"]
     options += ["--data.pair.batch_size", "4", "--data.pair.augmentation", "mild"]

@@ -45,13 +45,6 @@ def test_sizes_from_headers(width, height, kind, other):
     assert picture_size(data) == (width, height) == Image.open(io.BytesIO(data)).size
 
 
-def test_the_upper_of_sixteen_bits_are_taken():
-    values = np.arange(64, dtype=np.uint16) * 1000
-    pixels = decode(saved(Image.fromarray(values.reshape(8, 8)), "PNG")).pixels
-    assert pixels.dtype == torch.uint8
-    assert pixels[0].flatten().tolist() == (values >> 8).tolist()
-
-
 def test_too_large_is_refused_before_decoding():
     bomb = png(size_chunk(100_000, 100_000), (b"IDAT", zlib.compress(bytes(10**6))))
     with expect_refusal("100000 x 100000 pixels, more than the limit", kind=PictureError):

@@ -174,15 +174,6 @@ def test_mild_colour_equals_torchvision_on_brightness():
     assert torch.equal(mild_colour(generator(9), pixels), expected)
 
 
-@pytest.mark.parametrize("operation", COLOUR | GEOMETRIC)
-def test_operations_keep_shape_and_type(operation):
-    pixels = noise(0, 24, 24)
-    for sign in (-1.0, 1.0):
-        out = (COLOUR | GEOMETRIC)[operation](pixels, 0.7, sign)
-        assert out.shape == pixels.shape
-        assert out.dtype == torch.uint8
-
-
 def test_geometric_operations_move_the_way_they_say():
     dot = torch.full((3, 21, 21), 128, dtype=torch.uint8)
     dot[:, 10, 10] = 255

@@ -1,7 +1,5 @@
 """A demo that is served in a thread, with tiny models or the one of the package, and a browser for it."""
 
-import http.client
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -74,26 +72,8 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-def ask(address: str, route: str, told: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
-    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
-    body = None if told is None else json.dumps(told).encode()
-    method = "GET" if body is None else "POST"
-    connection.request(method, route, body, {"content-type": "application/json", **headers})
-    answer = connection.getresponse()
-    data, named = answer.read(), {name.lower(): value for name, value in answer.getheaders()}
-    connection.close()
-    plain = named.get("content-type", "").startswith("application/json")
-    return answer.status, json.loads(data) if plain else data, named
-
-
 class Visit:
-    """A page that is open, which reaches nothing but its own address.
-
-    Attributes:
-        page: of Playwright.
-        strangers: addresses elsewhere that it asked for, in vain.
-        faults: what its scripts and its security policy complain of.
-    """
+    """A page that is open, which reaches nothing but its own address."""
 
     def __init__(self, browser: Any, address: str, **settings: Any) -> None:
         self.strangers: list[str] = []

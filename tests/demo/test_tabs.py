@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.demo.conftest import TUNED, Open, Visit, ask
+from tests.demo.conftest import TUNED, Open, Visit
+from tests.serving.client import ask
 from tests.serving.conftest import Running
 from xfm.demo.examples import ABSENT, Example, Examples
 from xfm.inference.attention import attention_maps

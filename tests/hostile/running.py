@@ -55,16 +55,7 @@ class Watched(Running):
 
 @dataclass(frozen=True)
 class Ending:
-    """How a command ended.
-
-    Attributes:
-        status: as `subprocess` has it, negative for a signal; None where it had to be killed.
-        seconds: that it ran.
-        peak: most bytes of all its processes together.
-        output: all that it printed.
-        left: command lines of processes that outlived it.
-        why: why it was killed.
-    """
+    """How a command ended."""
 
     status: int | None
     seconds: float
@@ -75,14 +66,7 @@ class Ending:
 
 
 def run(situation: Situation, names: Names, here: Path, output: Path) -> Ending:
-    """Run the command of a situation in a folder, until it ends or has taken too long or too much.
-
-    Args:
-        situation: its files are there.
-        names: paths of what is ready-made.
-        here: folder to run in.
-        output: file for what it prints.
-    """
+    """Run the command of a situation in a folder, until it ends or has taken too long or too much."""
     command = [*XFM, *situation.arguments(names)]
     if situation.shell is not None:
         command = ["bash", "-c", situation.shell, "hostile", *command]

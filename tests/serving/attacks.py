@@ -15,16 +15,7 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Attack:
-    """A request.
-
-    Attributes:
-        name: what is wrong, in lower case with hyphens.
-        told: the body: a value that is sent as JSON, bytes that are sent as they are, or what makes one.
-        statuses: that are right.
-        route: that is asked.
-        says: what the message must name.
-        headers: more of them.
-    """
+    """A request."""
 
     name: str
     told: Any

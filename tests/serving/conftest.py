@@ -24,12 +24,7 @@ from xfm.serving.server import listener
 
 
 class Running:
-    """A server that listens.
-
-    Attributes:
-        server: its state.
-        address: where.
-    """
+    """A server that listens."""
 
     def __init__(self, server: Server) -> None:
         self.server = server

@@ -33,11 +33,7 @@ PICTURES = 60
 
 
 class Asking:
-    """Threads that ask a server of everything until they are told to stop.
-
-    Attributes:
-        found: of each request when it was sent, and its status; 0 where the connection broke.
-    """
+    """Threads that ask a server of everything until they are told to stop."""
 
     def __init__(self, server: Served, threads: int = 8) -> None:
         self.found: list[tuple[float, int]] = []

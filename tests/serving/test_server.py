@@ -1,6 +1,5 @@
 """The API over HTTP: answers are the pipelines', bounds hold, and errors tell nothing of the inside."""
 
-import base64
 import http.client
 import json
 import shutil
@@ -24,7 +23,7 @@ from tests.evaluation.tiny import COLOURS
 from tests.inference.models import TASKS, save, tuned
 from tests.refusals import expect_refusal
 from tests.serving.attacks import flat_png
-from tests.serving.client import shown
+from tests.serving.client import ask, shown
 from tests.serving.conftest import Running, png
 from xfm.config.labels import LabelKind
 from xfm.config.pipelines import UrlRules
@@ -36,19 +35,6 @@ from xfm.serving.models import Models
 from xfm.serving.searches import Searches
 
 Start = Callable[..., Running]
-
-
-def ask(address: str, route: str, told: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
-    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
-    body = told if isinstance(told, bytes) else None if told is None else json.dumps(told).encode()
-    method = "GET" if body is None else "POST"
-    connection.request(method, route, body, {"content-type": "application/json", **headers})
-    answer = connection.getresponse()
-    data = answer.read()
-    connection.close()
-    plain = answer.headers.get("content-type", "").startswith("application/json")
-    named = {name.lower(): value for name, value in answer.getheaders()}
-    return answer.status, json.loads(data) if plain else data.decode(), named
 
 
 def test_vectors_are_those_of_the_pipeline(serving: Start, model: Path) -> None:
@@ -263,7 +249,7 @@ def test_requests_of_many_clients_are_computed_together(serving: Start, model: P
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(lambda text: running.client().embed([text])[0], texts))
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    told = ask(running.address, "/metrics")[1]
+    told = ask(running.address, "/metrics")[1].decode()
     counts = {
         line.split(" ")[0]: float(line.split(" ")[1])
         for line in told.splitlines()
@@ -291,34 +277,11 @@ def test_keys_are_asked_for(serving: Start) -> None:
 
 
 def test_bounds(serving: Start) -> None:
-    running = serving(body_bytes=2048, items=3, body_seconds=0.5)
+    running = serving(body_bytes=2048, items=3)
     assert ask(running.address, "/v1/embeddings", {"input": "x" * 3000})[0] == 413
     status, told, _ = ask(running.address, "/v1/embeddings", {"input": ["a"] * 4})
     assert status == 422
     assert "3 inputs" in told["error"]["message"]
-    host, port = urlsplit(running.address).netloc.split(":")
-    with socket.create_connection((host, int(port))) as slow:
-        slow.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
-        assert slow.recv(100).startswith(b"HTTP/1.1 408")
-    with socket.create_connection((host, int(port))) as chunked:
-        chunked.sendall(
-            b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-        )
-        for _ in range(5):
-            chunked.sendall(b"400\r\n" + b"x" * 1024 + b"\r\n")
-        assert chunked.recv(100).startswith(b"HTTP/1.1 413")
-    for body in (
-        b"",
-        b"{",
-        b"[]",
-        b"null",
-        b'{"input": 3}',
-        b'{"input": []}',
-        b"\xff\xfe",
-        b'{"input": "\\ud800"}',
-    ):
-        status, told, _ = ask(running.address, "/v1/embeddings", body)
-        assert status == 200 if body.endswith(b"[]}") else status in (400, 422), (body, told)
     assert ask(running.address, "/nothing")[0] == 404
     assert ask(running.address, "/v1/embeddings")[0] == 405
     assert ask(running.address, "/health")[0] == 200
@@ -561,8 +524,6 @@ def test_the_description_names_every_route(serving: Start) -> None:
     assert {"/v1/embeddings", "/v2/rerank", "/score", "/search", "/v1/tasks/{task}", "/health"} <= told[
         "paths"
     ].keys()
-    vector = base64.b64encode(np.zeros(2, "<f4").tobytes())
-    assert len(vector) == 12
 
 
 def test_models_of_a_server_alone_keep_their_matrices_in_half(model: Path) -> None:

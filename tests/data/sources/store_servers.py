@@ -31,12 +31,7 @@ HUB = re.compile(r"^/datasets/owner/name/resolve/\w{40}/shards")
 
 
 class Bucket:
-    """A bucket of a running S3 server.
-
-    Attributes:
-        endpoint: address of the server.
-        name: of the bucket.
-    """
+    """A bucket of a running S3 server."""
 
     def __init__(self, endpoint: str, name: str) -> None:
         self.endpoint, self.name = endpoint, name
@@ -90,16 +85,7 @@ def s3_server() -> Iterator[str]:
 
 
 class WebStore(ThreadingHTTPServer):
-    """The files of a folder, in ranges.
-
-    Attributes:
-        folder: what is served.
-        asked: the paths and ranges that were asked for, in order.
-        fault: of the number of a request, from 0, what goes wrong with it: an HTTP status, `cut`, `hung up`,
-            `drip`, `whole` (no ranges), an address to redirect to; None for nothing.
-        tags, conditions: whether entity tags are sent, and kept where a request has one.
-        commit: at which the folder stands as that of a data set on the hub.
-    """
+    """The files of a folder, in ranges."""
 
     daemon_threads = True
     allow_reuse_address = True
