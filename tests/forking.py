@@ -33,7 +33,6 @@ _LIBRARIES = (
     *("peft", "fastapi", "uvicorn", "prometheus_client"),
 )
 """What commands take longest to import; those that are not installed are left out."""
-_LONGEST = 1 << 20
 _STREAMS = 4  # of a request: where the status goes; standard input, output, error
 
 

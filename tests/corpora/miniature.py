@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tests.data.conftest import write_tar as write_members
+
 SIZE = (64, 48)
 
 
@@ -32,12 +34,7 @@ def write(path: Path, content: bytes | str | Any) -> Path:
 
 def write_tar(path: Path, members: Sequence[tuple[str, bytes]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return path
+    return write_members(path, dict(members))
 
 
 def coco(root: Path, pictures: int = 5, split: str = "train2014") -> Path:

@@ -1,6 +1,5 @@
 """Data sets in which some things are wrong, each of them known."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from tests.corpora.miniature import jpeg, write, write_tar
+from tests.data.picture_kinds import saved
 from xfm.config.doctor import DoctorConfig
 from xfm.doctor.diagnosis import Diagnosis
 from xfm.doctor.examination import examine
@@ -26,15 +26,11 @@ def mended(seed: int) -> bytes:
 
 
 def flat(colour: int = 128) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", SIZE, (colour, colour, colour)).save(buffer, "JPEG")
-    return buffer.getvalue()
+    return saved(Image.new("RGB", SIZE, (colour, colour, colour)), "JPEG")
 
 
 def bomb() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("L", (8, 8)).save(buffer, "PNG")
-    data = bytearray(buffer.getvalue())
+    data = bytearray(saved(Image.new("L", (8, 8)), "PNG"))
     data[16:24] = (40_000).to_bytes(4, "big") + (40_000).to_bytes(4, "big")
     return bytes(data)
 

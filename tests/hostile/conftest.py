@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.hostile.checks import snapshot
 from tests.hostile.ready import ready
 
 _RESULTS = pytest.StashKey["_Collector"]()
@@ -24,6 +25,11 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
     return ready(shared / "hostile-ready")
+
+
+@pytest.fixture(scope="session")
+def kept(names: dict[str, str]) -> dict[str, str]:
+    return snapshot(Path(names["ready"]))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -31,12 +31,12 @@ def accuracy(train: tuple[Sequence[str], Sequence[Any]], test: tuple[Sequence[st
 
 
 @pytest.mark.parametrize("part", [Part.ENTAILMENT, Part.PARAPHRASE])
-@pytest.mark.parametrize("view", ["text_a", "text_b", "both"])
-def test_pairs_of_texts(studio: Studio, part: Part, view: str) -> None:
+def test_pairs_of_texts(studio: Studio, part: Part) -> None:
     train, test = rows(studio, part, Split.TRAIN, 3000), rows(studio, part, Split.TEST, 1000)
     for row in (*train, *test):
         row["both"] = f"{row['text_a']} | {row['text_b']}"
-    assert 0.44 < accuracy(told(train, view), told(test, view)) < 0.56
+    for view in ("text_a", "text_b", "both"):
+        assert 0.44 < accuracy(told(train, view), told(test, view)) < 0.56, view
 
 
 def test_statements(studio: Studio) -> None:

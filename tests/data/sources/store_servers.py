@@ -10,12 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 from urllib.request import Request, urlopen
+
+from tests.data.web_server import Server, served
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "mykeyid",
@@ -84,10 +86,9 @@ def s3_server() -> Iterator[str]:
             process.kill()
 
 
-class WebStore(ThreadingHTTPServer):
+class WebStore(Server):
     """The files of a folder, in ranges."""
 
-    daemon_threads = True
     allow_reuse_address = True
 
     def __init__(self, folder: Path, port: int = 0) -> None:
@@ -99,9 +100,6 @@ class WebStore(ThreadingHTTPServer):
         self.commit = "a" * 40
         self.lock = threading.Lock()
         self.address = f"http://127.0.0.1:{self.server_address[1]}"
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A reader that has hung up is what some tests are about."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -173,14 +171,5 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@contextmanager
-def web_store(folder: Path, port: int = 0) -> Iterator[WebStore]:
-    server = WebStore(folder, port)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def web_store(folder: Path, port: int = 0) -> AbstractContextManager[WebStore]:
+    return served(WebStore(folder, port))
