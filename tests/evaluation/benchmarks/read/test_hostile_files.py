@@ -35,20 +35,6 @@ def test_numbers_of_any_length_in_a_pickle_are_named(tmp_path: Path) -> None:
         read()
 
 
-@pytest.mark.parametrize(
-    ("name", "file", "field"),
-    [("vqa", "v2_mscoco_train2014_annotations.json", "answer"), ("coco", "dataset_coco.json", "raw")],
-)
-def test_half_characters_are_named_before_any_training(
-    tmp_path: Path, name: str, file: str, field: str
-) -> None:
-    """No tokenizer takes them: votes and captions alike."""
-    read, path = written(name, tmp_path), tmp_path / file
-    path.write_text(path.read_text().replace(f'"{field}": "', f'"{field}": "\\ud83d', 1))
-    with pytest.raises(UserError, match=rf'{file}:1: the column "{field}" is not Unicode'):
-        read()
-
-
 @pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", "1e999", "five"])
 def test_scores_of_pairs_are_finite(tmp_path: Path, value: str) -> None:
     write_glue(tmp_path, GlueTask.STSB)
