@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.data.web_server import served
 from tests.evaluation.tiny import COLOURS
 from tests.inference.models import TASKS, save, tuned
 from tests.refusals import expect_refusal
@@ -370,16 +371,14 @@ def test_slow_addresses_starve_nobody(serving: Start) -> None:
 
         def log_message(self, *_: Any) -> None: ...
 
-    running, pictures = serving(fetch_from=["127.0.0.1"]), ThreadingHTTPServer(("127.0.0.1", 0), Pictures)
+    running = serving(fetch_from=["127.0.0.1"])
     running.server.dispatcher._urls = UrlRules(seconds=100, private=True)
-    threading.Thread(target=pictures.serve_forever, daemon=True).start()
-    place = f"http://127.0.0.1:{pictures.server_port}"
+    with served(ThreadingHTTPServer(("127.0.0.1", 0), Pictures)) as pictures, ThreadPoolExecutor(11) as pool:
 
-    def embed(*names: str) -> int:
-        given = [{"image": f"{place}/{name}"} for name in names]
-        return ask(running.address, "/v1/embeddings", {"input": given})[0]
+        def embed(*names: str) -> int:
+            given = [{"image": f"http://127.0.0.1:{pictures.server_port}/{name}"} for name in names]
+            return ask(running.address, "/v1/embeddings", {"input": given})[0]
 
-    with ThreadPoolExecutor(11) as pool:
         slow = [pool.submit(embed, *(f"slow-{number}" for number in range(10)))]
         slow += [pool.submit(embed, f"slow-alone-{number}") for number in range(10)]
         while len(asked) < 8:
@@ -390,7 +389,6 @@ def test_slow_addresses_starve_nobody(serving: Start) -> None:
             assert not any(one.done() for one in slow)
         finally:
             release.set()
-            pictures.shutdown()
 
 
 def test_a_busy_server_says_when_to_come_again(serving: Start, monkeypatch: pytest.MonkeyPatch) -> None:
