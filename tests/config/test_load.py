@@ -138,7 +138,7 @@ def test_a_wrong_option_is_named(option: str, words: str) -> None:
         ("training: {steps: 3", "line 1, column 20"),
         ("- 1", "must be a mapping of fields"),
         ("name: 2020-13-45", "not valid YAML (month must be in 1..12)"),
-        pytest.param("[" * 5000, "not valid YAML (it is nested too deep)", id="deep"),
+        pytest.param("[" * 2000, "not valid YAML (it is nested too deep)", id="deep"),
         ("name: !!timestamp x", "not valid YAML (a value is not of the type"),
         ("name: !!bool x", "not valid YAML (a value is not of the type"),
         ("name: !!int ''", "not valid YAML (a value is not of the type"),
