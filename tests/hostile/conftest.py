@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.hostile.checks import snapshot
 from tests.hostile.ready import ready
 
 _RESULTS = pytest.StashKey["_Collector"]()
@@ -27,12 +26,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return ready(shared / "hostile-ready")
 
 
-@pytest.fixture(scope="session")
-def kept(names: dict[str, str]) -> dict[str, str]:
-    return snapshot(Path(names["ready"]))
-
-
 def pytest_configure(config: pytest.Config) -> None:
+    """Collect results in the process that reports."""
     config.stash[_RESULTS] = _Collector()
     config.pluginmanager.register(config.stash[_RESULTS], "hostile-results")
 
@@ -43,6 +38,7 @@ class _Collector:
         self.skipped: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what a situation recorded."""
         found = dict(report.user_properties).get("situation")
         if found and report.when == "call":
             self.results.append(json.loads(str(found)))
@@ -51,6 +47,7 @@ class _Collector:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    """Write the table and its JSON, where all situations were asked for."""
     found = config.stash.get(_RESULTS, None)
     target = config.getoption("--hostile-all", default=None)
     if os.environ.get("PYTEST_XDIST_WORKER") or not target or found is None or not found.results:
@@ -74,6 +71,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Generator[Path]:
+    """The situation's folder, which must be removable afterwards."""
     folder = tmp_path / "here"
     folder.mkdir()
     yield folder

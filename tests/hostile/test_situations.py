@@ -29,14 +29,14 @@ SITUATIONS = [situation for area in AREAS for situation in area.SITUATIONS]
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.name)
 @pytest.mark.slow
-def test_situation(situation, names, kept, here, tmp_path, request, record_property):
+def test_situation(situation, names, here, tmp_path, request, record_property):
     if not (situation.quick or request.config.getoption("--hostile-all", default=None)):
         pytest.skip("make hostile runs it")
     if situation.unshare and not can_unshare():
         pytest.skip("needs root, for name spaces of its own")
     names = {**names, "here": str(here), "space": " ", "python": sys.executable}
     situation.place(here, names)
-    before = snapshot(here)
+    before, kept = snapshot(here), snapshot(Path(names["ready"]))
     ending = run(situation, names, here, tmp_path / "output.txt")
     found = faults(situation, ending, before, snapshot(here))
     if snapshot(Path(names["ready"])) != kept:
