@@ -31,7 +31,6 @@ every_tutorial = pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: pag
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """The folder in which a reader works, with the model of a quickstart."""
     monkeypatch.chdir(tmp_path)
     save_tiny_model(Path("runs/quickstart/model"))
     return tmp_path
@@ -39,7 +38,6 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pets(place):
-    """Pictures in folders of their classes."""
     noisy_colours(place / "pets", train=6, test=3)
 
 

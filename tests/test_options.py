@@ -32,7 +32,6 @@ GONE = {"--valid", "--readers", "--folder", "--output", "--checkpoint", "--data-
 
 
 def parsed(line: str):
-    """What a line of words is understood as."""
     return parse_command(line.split())[1]
 
 
@@ -41,7 +40,6 @@ def parser_of(command: str):
 
 
 def plain_actions(command: str) -> dict[str, argparse.Action]:
-    """The options of a command by name, those of nested fields left out."""
     parser = parser_of(command)
     return {
         option: action

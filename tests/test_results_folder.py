@@ -38,7 +38,6 @@ def run(words: Sequence[str | Path]) -> int:
 
 
 def refused(words: Sequence[str | Path], folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one sentence of a command that leaves what is in a folder as it is."""
     before = content(folder)
     capsys.readouterr()
     assert run(words) == 2
@@ -89,7 +88,6 @@ ONLY_REFUSED = {
 
 
 def words_of(command: str, model: Path, out: Path) -> list[str]:
-    """A command on a model and what lies beside it."""
     file = min((path for path in out.glob("*") if path.is_file()), default=out)
     places = {"MODEL": model, "ROOT": model.parent, "OUT": out, "FILE": file, "REVIEWS": REVIEWS}
     for name, place in (places | {"SHAPES": SHAPES, "SHORT": "--quiet --device cpu"}).items():
@@ -99,7 +97,6 @@ def words_of(command: str, model: Path, out: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def made(given: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The folder of every command."""
     root = tmp_path_factory.mktemp("made")
     found = {name: root / name for name in COMMANDS}
     for name, command in COMMANDS.items():

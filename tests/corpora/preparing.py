@@ -11,7 +11,6 @@ from xfm.executors.executor import Executor, LocalPool
 
 
 def preparation(corpus: str, source: Path, target: Path, **settings: Any) -> Preparation:
-    """What is asked; settings are of `PrepareConfig`, or of `Preparation` itself."""
     own = {name: settings.pop(name) for name in ("columns", "pictures", "max_bad") if name in settings}
     settings |= {"duplicates": Duplicates(settings.get("duplicates", "keep"))}
     config = PrepareConfig(**{"shard_size": 2, "workers": 1, **settings})
@@ -26,7 +25,6 @@ def prepared(
     force: bool = False,
     **settings: Any,
 ) -> CorpusManifest:
-    """The manifest of a corpus that was prepared."""
     asked = preparation(corpus, source, target, **settings)
     found = prepare(asked, executor or LocalPool(1), progress=False, force=force)
     assert found is not None

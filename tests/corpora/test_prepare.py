@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import tarfile
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -21,35 +20,21 @@ from tests.refusals import expect_refusal
 from xfm.cli import main
 from xfm.config.load import load_recipe
 from xfm.corpora.corpus_manifest import prepared_mark
-from xfm.corpora.prepare import load_manifest, prepare
-from xfm.corpora.shard_units import ShardMark
+from xfm.corpora.prepare import prepare
 from xfm.data.sources import open_source
 from xfm.data.sources.shard_index import INDEX, open_index
 from xfm.executors.executor import ArrayTask, LocalPool
-from xfm.executors.sharded_map import read_record
 from xfm.files import file_digest
 
-DAMAGED_MANIFESTS: list[tuple[str, object]] = [
-    *(
-        ("counts", {"pictures": "x"}),
-        ("left_out", []),
-        ("read", True),
-        ("written", "3"),
-        ("parts", {"a": [1]}),
-    ),
-    *(("shards", 5), ("shards", [5]), ("licence", None), ("settings", [])),
-]
 EVERYTHING = {"longest": 40, "duplicates": "alike", "least_words": 2, "most_aspect": 3.0}
 
 
 def without_times(folder: Path) -> dict[str, bytes]:
-    """All files but the index, which holds the shards' times of change."""
     return {name: data for name, data in content(folder).items() if name != INDEX}
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """COCO with two pictures that are there twice."""
     found = coco(tmp_path / "coco", pictures=7)
     for number in (5, 6):
         write(found / "train2014" / f"COCO_train2014_{number:012d}.jpg", jpeg(1))
@@ -377,32 +362,10 @@ def test_a_member_that_comes_after_the_last_one_finds_the_corpus(source: Path, t
     assert not asked.work.exists()
 
 
-@pytest.mark.parametrize(("name", "value"), DAMAGED_MANIFESTS)
-def test_a_manifest_with_other_values_is_one_sentence(name: str, value: object, tmp_path: Path) -> None:
-    prepared("folder", folder(tmp_path / "from"), tmp_path / "to")
-    path = tmp_path / "to" / "corpus.json"
-    assert load_manifest(tmp_path / "to").written == 4
-    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
-    with expect_refusal(str(path), name, "prepare the corpus again"):
-        load_manifest(tmp_path / "to")
-
-
 @pytest.mark.parametrize("name", ["a\0b", 5, "x" * 5000])
 def test_a_manifest_that_names_no_shard_is_of_no_corpus(name: object, tmp_path: Path) -> None:
     write(tmp_path / "corpus.json", {"mark": "0", "shards": [{"name": name, "bytes": 1}]})
     assert prepared_mark(tmp_path) is None
-
-
-@pytest.mark.parametrize(
-    "changed", [{"read": "3"}, {"counts": {"a": "b"}}, {"bad": 1}, {"parts": 5}, {"bytes": None}]
-)
-def test_a_mark_with_other_values_is_one_sentence(changed: dict[str, object], tmp_path: Path) -> None:
-    kept = {"read": 3, "written": 2, "bytes": 10, "sha256": "0", "counts": {"a": 2}}
-    path = write(tmp_path / "a.json", kept)
-    assert read_record(path, ShardMark, "mend it") == ShardMark(3, 2, 10, "0", Counter(a=2))
-    write(path, kept | changed)
-    with expect_refusal("a.json", "damaged", "mend it"):
-        read_record(path, ShardMark, "mend it")
 
 
 @pytest.mark.parametrize("longest", [0, 160])

@@ -101,7 +101,6 @@ def test_a_setting_out_of_range_is_named(name, value):
 
 
 def _generators() -> tuple[object, bytes, bytes]:
-    """The states of the global generators: Python's, NumPy's, torch's."""
     numbers: Any = np.random.get_state()  # noqa: NPY002
     return random.getstate(), numbers[1].tobytes(), torch.get_rng_state().numpy().tobytes()
 

@@ -141,12 +141,6 @@ def test_scan_equals_tarfile(tmp_path_factory, members):
     assert found == expected
 
 
-def test_split_name():
-    assert key_and_extension("000001.jpg") == ("000001", "jpg")
-    assert key_and_extension("dir/b.c.JPG") == ("dir/b", "c.jpg")
-    assert key_and_extension("./a.json") == ("a", "json")
-
-
 @given(MEMBER_NAMES)
 def test_names_are_split_as_paths(name):
     *folders, base = PurePosixPath(name.lstrip("/")).parts or ("",)

@@ -13,19 +13,12 @@ SCRATCH = {part: work.with_scratch() for part, work in WORK.items()}
 
 
 def nominal(plan: Mapping[Part, Work]) -> float:
-    """Seconds of a whole evaluation."""
     return AFTERWARDS + sum(work.rest + sum(work.tunings) for work in plan.values())
 
 
 @dataclass
 class Machine:
-    """Seconds pass by what is done on it.
-
-    Attributes:
-        slowness: how much longer than `WORK` things take, by the second.
-        plan: what there is to do.
-        tuned: seconds of each fine-tuning by part.
-    """
+    """Seconds pass by what is done on it."""
 
     slowness: Callable[[float], float]
     plan: Mapping[Part, Work] = field(default_factory=lambda: WORK)
@@ -77,15 +70,6 @@ def test_as_planned_every_fine_tuning_has_its_seconds(scratch: bool) -> None:
     assert len(machine.tuned[Part.VQA]) == 2 + scratch
     for part, seconds in machine.tuned.items():
         assert seconds == pytest.approx(plan[part].tunings, rel=0.1), part
-
-
-def test_a_part_of_few_is_given_all_there_is() -> None:
-    machine = Machine(lambda now: 1.0)
-    machine.evaluates(TimeBudget(2, [Part.VQA], clock=lambda: machine.now), [Part.VQA])
-    first, second = machine.tuned[Part.VQA]
-    assert machine.now == pytest.approx(120, abs=3)
-    own, baseline = WORK[Part.VQA].tunings
-    assert first / second == pytest.approx(own / baseline, rel=0.1)
 
 
 def test_a_stopped_evaluation_has_what_is_left() -> None:
@@ -140,14 +124,3 @@ def test_a_fine_tuning_of_another_part_takes_from_those_to_come(scratch: bool) -
     assert second < own
     assert of_scratch == pytest.approx([first, own] if scratch else [], rel=0.15)
     assert machine.now + AFTERWARDS == pytest.approx(nominal(plan), abs=15)
-
-
-def test_by_steps_no_clock_decides() -> None:
-    time_budget = TimeBudget()
-    with time_budget.part(Part.VQA):
-        assert time_budget.minutes() == 0.0
-
-
-def test_every_part_has_its_work() -> None:
-    assert set(WORK) == set(Part)
-    assert all(seconds > 0 for work in WORK.values() for seconds in work.tunings)

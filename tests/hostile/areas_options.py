@@ -11,7 +11,6 @@ EVALUATE = "evaluate {model} --world {world} --out out --quiet"
 def _values(
     verb: str, command: str, option: str, values: tuple[str, ...], quick: str = ""
 ) -> list[Situation]:
-    """The command with each value; the message names the option's last part."""
     return [
         Situation(
             f"{verb}-{option.strip('-')}-{value[:12] or 'empty'}",

@@ -30,12 +30,10 @@ SMALL = 'mount -t tmpfs -o size=200k tmpfs out && exec "$@"'
 
 
 def unshared(script: str) -> str:
-    """A script in a mount name space of its own."""
     return f"unshare -m bash -c '{script}' hostile \"$@\""
 
 
 def _out(verb: str) -> str:
-    """Where the verb writes, inside the folder `out`."""
     return f"{WRITERS[verb]} out/{'a.jsonl' if verb in FILE_OUT else 'a'}"
 
 

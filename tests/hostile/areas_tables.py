@@ -45,7 +45,6 @@ def parquet(unit: bytes | str, length: int, rows: int, column: str) -> Any:
 
 
 def one_line(path: Path, names: Names) -> None:
-    """A CSV file whose only row has no end for 70 megabytes."""
     path.write_bytes(b"text,label\n" + b"x" * 70_000_000)
 
 
@@ -74,13 +73,10 @@ def workbook(*parts: tuple[str, bytes, int]) -> Any:
 
 
 def packed(unit: bytes, times: int) -> Any:
-    """A CSV file of a unit so many times, packed."""
     return lambda path, names: path.write_bytes(gzip.compress(b"text,label\n" + unit * times, 9))
 
 
 def shard(name: str, claims: int) -> Any:
-    """A tar of a member that claims more bytes than there are."""
-
     def make(path: Path, names: Names) -> None:
         info = tarfile.TarInfo(name)
         info.size = claims
@@ -90,7 +86,6 @@ def shard(name: str, claims: int) -> Any:
 
 
 def png(width: int, height: int, rows: int) -> bytes:
-    """A PNG that claims a size; its rows are black."""
     data = zlib.compress(bytes((3 * width + 1) * rows), 9)
     return picture_kinds.png(picture_kinds.size_chunk(width, height), (b"IDAT", data), (b"IEND", b""))
 

@@ -59,13 +59,11 @@ TINY = "base: {recipe}\nroot: w\n"
 def world(
     name: str, *edits: Callable[[Path, Names], object], says: tuple[str, ...], status: int = 2
 ) -> Situation:
-    """Pre-training on a copy of the world that has been changed."""
     files = {"w": copied("{world}", *edits), "a.yaml": TINY}
     return Situation(f"pretrain-{name}", PRETRAIN, files, says, status=(status,))
 
 
 def members(**contents: bytes) -> bytes:
-    """A tar of members; `__` stands for a dot, `_up_` for a way out."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         for name, content in contents.items():
@@ -149,7 +147,6 @@ KNOWN = b"xfm: pictures that were found whole, 1\n"
 
 
 def bomb(path: Path, names: Names) -> None:
-    """Two gigabytes in two megabytes, in place of what is known of pictures."""
     packer = zlib.compressobj(1)
     path.write_bytes(KNOWN + b"".join(packer.compress(bytes(1 << 20)) for _ in range(2048)) + packer.flush())
 

@@ -46,7 +46,6 @@ def columns(rows: list[tuple[Any, Any]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def quietly(function, *arguments, **options):
-    """scikit-learn and SciPy warn of constants and of classes that no target has."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return function(*arguments, **options)

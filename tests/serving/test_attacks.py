@@ -29,7 +29,6 @@ def server(model: Path, kept_collection: Path, tmp_path_factory: pytest.TempPath
 
 
 def peak(server: Served) -> int:
-    """The most bytes that a process has taken."""
     status = Path(f"/proc/{server.process.pid}/status")
     if not status.exists():
         return server.memory()

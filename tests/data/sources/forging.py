@@ -18,7 +18,6 @@ def forge(
     modified: Sequence[int] = (),
     samples: bytes = b"",
 ) -> None:
-    """Write an index whose digest fits whatever it holds."""
     count = len(sizes)
     numbers = {"sizes": sizes, "modified": modified or [0] * count, "ends": ends, "text_ends": text_ends}
     digests = {"samples": samples or bytes(8 * count), "checksums": bytes(32 * count)}

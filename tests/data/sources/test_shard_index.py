@@ -1,12 +1,9 @@
 """The file beside the shards: what is written is read again, and nothing else is taken for it."""
 
 import os
-import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.data.conftest import region_members, write_tar
 from tests.data.sources.forging import forge
@@ -19,7 +16,6 @@ from xfm.data.sources.shard_index import (
     saved_index,
     write_index,
 )
-from xfm.errors import UserError
 
 
 @pytest.fixture
@@ -113,24 +109,6 @@ def test_tables_that_no_writer_writes(tmp_path, change):
     forge(tmp_path, np.ones((2, 3, 2)), **sound | change)
     with expect_refusal(INDEX, "damaged", "xfm data index"):
         open_index(tmp_path / INDEX)
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.data())
-def test_any_damage_is_one_sentence(tmp_path_factory, data):
-    folder = tmp_path_factory.mktemp("damaged")
-    write_tar(folder / "a.tar", {"a.txt": b"one", "b.txt": b"two"})
-    path = index_folder(folder, shards_of(folder))
-    content = bytearray(path.read_bytes())
-    for _ in range(data.draw(st.integers(1, 6))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-    try:
-        assert open_index(path).table.records == 2
-    except UserError as error:
-        assert str(path) in str(error)  # noqa: PT017
-        assert "xfm data index" in str(error)  # noqa: PT017
-    shutil.rmtree(folder)
 
 
 def test_endless_files_and_pipes_are_refused(folder):

@@ -24,8 +24,6 @@ GOOD = '{"text": "a", "label": "b"}\n'
 
 
 def parquet(columns: dict[str, Any], change: Callable[[bytes], bytes] = bytes, **options: Any) -> Written:
-    """Writes a file of columns, and changes its bytes."""
-
     def write(path: Path) -> None:
         arrow, files = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
         arrays = {name: arrow.array(*values) for name, values in columns.items()}

@@ -1,10 +1,8 @@
 """The same rows from JSON, packed texts, workbooks and shards; what is damaged in them is named."""
 
 import gzip
-import io
 import json
 import re
-import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -15,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.data.conftest import write_tar
 from tests.data.tables.written import PICTURES, ROADS, png, read
 from tests.refusals import expect_refusal
 from xfm.config.table_kinds import PACKED, PLAIN, TABLES, sheet_of, table_kind
@@ -173,7 +172,6 @@ def test_sheets_of_a_workbook(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def changed(path: Path, change: Callable[[str, bytes], bytes]) -> Path:
-    """A copy of a workbook with other parts."""
     target = path.with_name("changed.xlsx")
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
         for part in old.infolist():
@@ -275,15 +273,6 @@ def test_a_row_far_away_takes_no_time(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- shards
-def shard(path: Path, members: Mapping[str, bytes]) -> Path:
-    with tarfile.open(path, "w") as archive:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
-
-
 def test_members_of_a_key_are_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     members = {
         "a/0.png": png(1), "a/0.txt": b"a cat", "a/0.cls": b"3\n", "a/0.json": 
@@ -291,14 +280,14 @@ def test_members_of_a_key_are_a_row(tmp_path: Path, capsys: pytest.CaptureFixtur
         "a/1.left.png": png(2), "a/1.right.png": png(3), "a/1.caption.txt": b"two", "a/1.npy": b"-",
         "notes.md": b"",
     }  # fmt: skip
-    path = shard(tmp_path / "a.tar", members)
+    path = write_tar(tmp_path / "a.tar", members)
     records = read_shard(path)
     first, second = (row.cells for row in records.rows(frozenset()))
     assert first == {"key": "own", "image": png(1), "text": "a cat", "label": "3", "box": [1, 2]}
     assert second == {"key": "a/1", "left": png(2), "right": png(3), "caption": "two"}
     assert records.size == 2
     (row,) = read(
-        shard(tmp_path / "b.tar", {name: members[name] for name in ("a/0.png", "a/0.cls", "a/0.txt")}),
+        write_tar(tmp_path / "b.tar", {name: members[name] for name in ("a/0.png", "a/0.cls", "a/0.txt")}),
         PICTURES,
     )
     assert row.path("image").parent == tmp_path / "store"
@@ -344,11 +333,11 @@ SHARDS: dict[str, tuple[dict[str, bytes], list[str]]] = {
 def test_what_is_wrong_in_a_shard_is_named(tmp_path: Path, what: str) -> None:
     members, words = SHARDS[what]
     with expect_refusal(*words):
-        read(shard(tmp_path / "a.tar", members))
+        read(write_tar(tmp_path / "a.tar", members))
 
 
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
-    path = shard(tmp_path / "a.tar", {"a.txt": b"x" * 5000, "a.cls": b"1"})
+    path = write_tar(tmp_path / "a.tar", {"a.txt": b"x" * 5000, "a.cls": b"1"})
     whole = path.read_bytes()
     for content, words in (
         (whole[:3000], "truncated"),
@@ -362,6 +351,6 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
 
 def test_a_picture_that_is_too_large_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xfm.data.tables.shard.byte_limit", lambda: 10)
-    (row,) = read(shard(tmp_path / "a.tar", {"a.png": png(1), "a.cls": b"1"}), PICTURES)
+    (row,) = read(write_tar(tmp_path / "a.tar", {"a.png": png(1), "a.cls": b"1"}), PICTURES)
     with pytest.raises(UnreadablePicture, match=r"a\.tar:1"):
         row.path("image")

@@ -2,20 +2,16 @@
 
 import base64
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.data.tables.written import PICTURES, png, read, write_parquet, write_repeated
 from tests.processes import limited, run
 from tests.refusals import expect_refusal
 from xfm.data.tables.parquet import read_parquet
-from xfm.errors import UserError
 from xfm.evaluation.benchmarks.read.readers import parquet_rows
 
 arrow = pytest.importorskip("pyarrow")
@@ -107,51 +103,6 @@ def test_every_layout_of_a_cell_is_read_as_pyarrow_reads_it(tmp_path: Path) -> N
     )
     parquet.write_table(table, tmp_path / "a.parquet", row_group_size=2)
     assert cells_of(tmp_path / "a.parquet", *table.column_names) == table.to_pylist()
-
-
-@settings(deadline=None, max_examples=60)
-@given(place=st.integers(0, 600))
-def test_damaged_pages_are_sentences(tmp_path_factory: pytest.TempPathFactory, place: int) -> None:
-    path = tmp_path_factory.mktemp("damaged") / "a.parquet"
-    parquet.write_table(arrow.table({"text": ["a", "b"] * 50, "label": ["a", "b"] * 50}), path)
-    data = bytearray(path.read_bytes())
-    data[place % len(data)] ^= 0xFF
-    path.write_bytes(data)
-    try:
-        said = f"a.parquet has {len(cells_of(path, 'text', 'label'))} rows"
-    except UserError as error:
-        said = str(error)
-    assert re.search(r"a\.parquet( has 100 rows|.*;)", said)
-
-
-FLIPS = """
-import sys
-from pathlib import Path
-from xfm.data.tables import open_table
-from xfm.errors import UserError
-path, read, refused = Path(sys.argv[1]), 0, 0
-valid = path.read_bytes()
-size = int.from_bytes(valid[-8:-4], "little")
-for at in range(len(valid) - 8 - size, len(valid) - 8):
-    for mask in (1, 0x10):
-        path.write_bytes(valid[:at] + bytes([valid[at] ^ mask]) + valid[at + 1 :])
-        try:
-            read += len([*open_table(path).rows(frozenset(("text", "tags")))])
-        except UserError:
-            refused += 1
-print(read, refused)
-"""
-
-
-def test_no_byte_of_a_footer_ends_the_process(tmp_path: Path) -> None:
-    """pyarrow does so where sizes of a column do not fit its kind."""
-    table = arrow.table({"text": ["a", "b"], "tags": [[1], [2, 3]]})
-    parquet.write_table(table, tmp_path / "a.parquet", store_schema=False)
-    ended = run([sys.executable, "-c", FLIPS, str(tmp_path / "a.parquet")], 240)
-    assert ended.status == 0, ended.err[-2000:]
-    read, refused = map(int, ended.out.split())
-    assert read > 200
-    assert refused > 100
 
 
 class KeysInMemory:

@@ -56,7 +56,6 @@ ROADS: dict[str, Callable[[Path], object]] = {"fine-tuning": _fine_tune, "predic
 
 
 def write_parquet(path: Path, rows: list[dict[str, Any]], features: Any = None, **options: Any) -> None:
-    """A Parquet file of rows, with what the hub's data sets say of its columns."""
     arrow, parquet = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
     said = {"huggingface": json.dumps({"info": {"features": features}})} if features else None
     parquet.write_table(arrow.Table.from_pylist(rows).replace_schema_metadata(said), path, **options)

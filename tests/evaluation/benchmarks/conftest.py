@@ -7,5 +7,4 @@ from tests.official.corpora import write_data_folder
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every benchmark in miniature, in the official layout."""
     return write_data_folder(tmp_path_factory.mktemp("data"))

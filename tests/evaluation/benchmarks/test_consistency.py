@@ -10,7 +10,6 @@ from xfm.evaluation.benchmarks.scorers import consistency, sentence_id
 
 
 def by_the_book(rows: list[tuple[str, bool]]) -> float:
-    """Each sentence again over all rows."""
     of_rows = [identifier.replace(f"-{identifier.split('-')[2]}-", "-@-", 1) for identifier, _ in rows]
     wrong = {sentence for sentence, (_, ok) in zip(of_rows, rows, strict=True) if not ok}
     return 1 - len(wrong) / len(set(of_rows))

@@ -49,7 +49,6 @@ NAMES = {
 
 
 def section(heading: str) -> str:
-    """What stands below a heading that begins so."""
     return TEXT.partition(f"## {heading}")[2].partition("\n## ")[0]
 
 
@@ -229,7 +228,6 @@ def test_linear_evaluation(name: str, cells: list[str]) -> None:
 
 
 def _is_row(recipe: BenchmarkRecipe, cells: list[str]) -> None:
-    """What every row of the table says, and what stands above it."""
     settings = recipe.settings
     _is_plain(recipe)
     rate, least = re.fullmatch(r"(\S+?)(?: \(least (\S+)\))?", cells[0]).groups()  # pyright: ignore

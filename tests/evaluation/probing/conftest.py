@@ -7,14 +7,12 @@ from xfm.cli import main
 
 @pytest.fixture
 def folder(tmp_path):
-    """A model, and pictures of four colours in folders of their classes."""
     save_tiny_model(tmp_path / "model")
     noisy_colours(tmp_path, train=10, test=5)
     return tmp_path
 
 
 def run(folder, *options):
-    """`xfm evaluate` on both folders, unless the options name others."""
     paths = {"--train": folder / "train", "--test": folder / "test", "--out": folder / "out"}
     given = [str(word) for option in paths.items() for word in option]
     return main(["evaluate", str(folder / "model"), *given, "--precision", "fp32", *options])

@@ -14,13 +14,12 @@ from xfm.errors import UserError
 from xfm.evaluation.probing.linear_probe import Trial, best, binary_search, fit_each, fit_probe, held_out
 from xfm.finetuning import frozen_features as places
 from xfm.finetuning import logistic
-from xfm.finetuning.frozen_features import LabelledFeatures, concatenated, raw_pixels
+from xfm.finetuning.frozen_features import LabelledFeatures, concatenated
 from xfm.finetuning.logistic import LinearClassifier, Regression
-from xfm.finetuning.neighbours import nearest_neighbours, neighbour_shares, unit
+from xfm.finetuning.neighbours import nearest_neighbours, neighbour_shares
 
 
 def problem(rows: int, width: int, classes: int, seed: int):
-    """Correlated features with a mean and directions of very different spread."""
     rng = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(classes), rng.integers(classes, size=rows - classes)])
     centres = rng.normal(size=(classes, width))
@@ -303,14 +302,3 @@ def test_ties_go_to_the_nearer_class() -> None:
     test = LabelledFeatures(np.array([[1.0, 0.5], [0.5, 1.0]]), np.array([0, 1]))
     for k in (4, 99):
         assert nearest_neighbours(train, test, k).tolist() == [0, 1]
-
-
-def test_unit_rows() -> None:
-    rows = unit(np.array([[3.0, 4.0], [0.0, 0.0]]))
-    assert rows.tolist() == [[0.6, 0.8], [0.0, 0.0]]
-
-
-def test_raw_pixels_are_shrunk_pictures() -> None:
-    flat = torch.full((2, 3, 32, 32), 7, dtype=torch.uint8)
-    assert raw_pixels(flat, 4).shape == (2, 48)
-    assert np.allclose(raw_pixels(flat, 4), 7)

@@ -61,24 +61,6 @@ def test_the_others_have_the_features_that_they_have_alone(spoilt: Path) -> None
     assert not (spoilt / "b" / BAD_FILE).exists() or not read_bad_rows(spoilt / "b")
 
 
-@pytest.mark.parametrize(
-    ("limit", "named"),
-    [("2", r"3 rows .*--max-bad leaves out 2"), ("0", r"train:4: .*3\.png.*leaves out 0")],
-)
-def test_more_than_may_be_left_out_are_refused(
-    spoilt: Path, capsys: pytest.CaptureFixture[str], limit: str, named: str
-) -> None:
-    assert run(spoilt, *ALL, "--max-bad", limit) == 2
-    assert re.search(named, capsys.readouterr().err)
-
-
-def test_half_of_a_split_is_too_many(spoilt: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for path in (spoilt / "test").glob("*/*.png"):
-        path.write_bytes(b"") if path.stem != "0" else None
-    assert run(spoilt, *ALL) == 2
-    assert re.search(r"16 of the 20 rows of test .*--max-bad 18", capsys.readouterr().err)
-
-
 def test_zero_shot_goes_on_without_them(spoilt: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = spoilt / "zero"
     given = ["evaluate", str(spoilt / "model"), "--test", str(spoilt / "test"), "--templates", "plain"]

@@ -6,7 +6,6 @@ import pytest
 
 from tests.failing import sentence_of
 from tests.official.glue import write_diagnostic, write_glue, write_glue_parquet
-from tests.official.pictures import damages
 from xfm.errors import UserError
 from xfm.evaluation.benchmarks.read.glue import FORMATS, GlueTask, read_glue
 
@@ -106,12 +105,3 @@ def test_what_is_wrong_is_named(
         path.write_text(path.read_text().replace(old, new) if old else path.read_text() + new + "\n")
     with pytest.raises(UserError, match=message):
         read_glue(tmp_path, task)
-
-
-def test_damage_ends_in_one_sentence(tmp_path: Path) -> None:
-    """Whatever bytes a file holds, either rows come out or a sentence."""
-    path = write_glue(tmp_path, GlueTask.SST2) / "dev.tsv"
-    for data in damages(path.read_bytes(), 300):
-        path.write_bytes(data)
-        said = sentence_of(read_glue, tmp_path, GlueTask.SST2)
-        assert said is None or "dev.tsv" in said

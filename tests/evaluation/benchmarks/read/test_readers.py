@@ -97,7 +97,6 @@ def test_refcoco(tmp_path: Path, split_by: str, scored: list[str], protocol: int
 
 
 def refer(folder: Path, change) -> Callable[[], Corpus[Reference]]:
-    """RefCOCO after a change of `instances.json`."""
     read, path = written("refcoco", folder), folder / "instances.json"
     content = json.loads(path.read_text())
     change(content)
@@ -281,6 +280,12 @@ def test_missing_files_are_named(tmp_path: Path, name: str, gone: str, message: 
         ("memes", "train.jsonl", '"label": 1', '"label": 2', r'train.jsonl:2: .*"label"'),
         ("memes", "train.jsonl", "img/00101", "../../../00101", "leaves the folder"),
         ("refcoco", "instances.json", "[4.5, 2.25, 10.5", "[9, 9, 500", r'json:3: .*"bbox" \[9, 9'),
+        # Half a character, which no tokenizer takes, is named before any training.
+        ("coco", "dataset_coco.json", '"raw": "', '"raw": "\\ud83d', r'json:1: .*"raw" is not Unicode'),
+        (
+            *("vqa", "v2_mscoco_train2014_annotations.json", '"answer": "', '"answer": "\\ud83d'),
+            r'json:1: .*"answer" is not Unicode',
+        ),
     ],
 )
 def test_wrong_rows_are_named(tmp_path: Path, name: str, file: str, old: str, new: str, message: str) -> None:
