@@ -31,7 +31,7 @@ from xfm.config.finetune import FinetuneConfig, Preset, minutes_of
 from xfm.config.finetune_file import dump_finetune, read_finetune
 from xfm.config.options import parse
 from xfm.config.tasks import task_spec, task_specs
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.finetuning.budget import BUDGET_FILE, Budget, kept_share
 from xfm.finetuning.dry_run import dry_run
 from xfm.finetuning.plan import fitted

@@ -15,7 +15,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.data.tables import TableRow
 from xfm.finetuning.folds import kept_together
 from xfm.finetuning.tuning_run import tune
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 from xfm.tasks.cases import CellMeaning
 from xfm.tasks.rows import MatchedTexts
 from xfm.tasks.sentence_similarity import SentenceSimilarityTask

@@ -7,7 +7,7 @@ from xfm.config.finetune_file import special_settings
 from xfm.config.image import ImageTrainingConfig, Operations, Sides
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_specs
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 
 _DEFAULTS = FinetuneConfig()
 

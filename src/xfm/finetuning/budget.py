@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from math import inf
 from pathlib import Path
 
-from xfm.errors import UserError
-from xfm.files import read_json_or_nothing
+from xfm.core.errors import UserError
+from xfm.core.files import read_json_or_nothing
 from xfm.finetuning.speed import Amounts, TuningSpeed
 from xfm.reports.scores import write_json
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.core.errors import UserError, amount, excerpt
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
-from xfm.errors import UserError, amount, excerpt
 from xfm.finetuning.folds import kept_together, require_folds, strata_of, with_all_labels
 from xfm.finetuning.presets import chosen_folds
 from xfm.finetuning.split_file import part_as, read_split, write_split

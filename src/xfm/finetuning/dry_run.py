@@ -15,9 +15,10 @@ import numpy as np
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.pipelines import UrlRules
 from xfm.config.tasks import task_spec
+from xfm.core.errors import refuse_none
+from xfm.core.paths import home_path
 from xfm.data.left_out import BAD_FILE
 from xfm.data.tables import Table
-from xfm.errors import refuse_none
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.budget import Budget, TimeShare
 from xfm.finetuning.flags import few_rows_hint
@@ -32,7 +33,6 @@ from xfm.finetuning.start import local_model
 from xfm.finetuning.timing import amounts_of, baseline_seconds, fresh_task, speed_of, with_share
 from xfm.finetuning.watch import require_metric
 from xfm.metrics.numbers import readable_seconds
-from xfm.paths import home_path
 from xfm.reports.scores import PartResult
 from xfm.tasks.class_task import ClassTask
 

@@ -9,8 +9,9 @@ from typing import Any
 from xfm.config.labels import BALANCED
 from xfm.config.next_command import next_command
 from xfm.config.plain import to_plain
+from xfm.core.errors import amount
+from xfm.core.results_folder import Maker
 from xfm.data.left_out import BAD_FILE
-from xfm.errors import amount
 from xfm.finetuning.baselines.strong import BaselineResult
 from xfm.finetuning.budget import Budget
 from xfm.finetuning.cross import CrossValidated, clear_folds
@@ -37,7 +38,6 @@ from xfm.finetuning.usable import partial_pictures
 from xfm.metrics.calibration import FEWEST
 from xfm.reports.scores import PartResult, Score, write_json, write_scores
 from xfm.reports.stored import DETAILS, METRICS
-from xfm.results_folder import Maker
 from xfm.tasks.base import Blanked
 from xfm.tasks.class_task import ClassTask
 from xfm.training.flags import Flag, FlagKind, plain_flags

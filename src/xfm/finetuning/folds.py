@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+from xfm.core.errors import UserError
 from xfm.data.tables import split_rows
 from xfm.data.tables.split import drawn_units
-from xfm.errors import UserError
 from xfm.finetuning.presets import can_fold
 from xfm.tasks.base import Task
 from xfm.tasks.sampling import components

@@ -10,9 +10,11 @@ from typing import Any
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.core.errors import UserError
+from xfm.core.locks import locked
+from xfm.core.results_folder import Maker, digest, free_name, holding, sign
 from xfm.data.left_out import BAD_FILE
 from xfm.data.pictures import PICTURE_SUFFIXES
-from xfm.errors import UserError
 from xfm.finetuning.budget import Budget
 from xfm.finetuning.cross import FOLDS_FOLDER, cross_validate
 from xfm.finetuning.finished import FinetuneResult, Trained, finish
@@ -21,9 +23,7 @@ from xfm.finetuning.resolved import write_resolved
 from xfm.finetuning.session import Session
 from xfm.finetuning.timing import limited
 from xfm.finetuning.usable import partial_pictures, require_same_left_out, say_partial
-from xfm.locks import locked
 from xfm.reports.stored import METRICS
-from xfm.results_folder import Maker, digest, free_name, holding, sign
 from xfm.tasks.base import Blanked
 from xfm.tasks.splits import SplitRows
 from xfm.training import distributed

@@ -8,10 +8,12 @@ from typing import Any
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.pipelines import UrlRules
 from xfm.config.tasks import task_spec
+from xfm.core.errors import UserError, refuse_none
+from xfm.core.paths import home_path
+from xfm.core.processes import is_first_process
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut, read_bad_rows
 from xfm.data.tables import ColumnMap, InMemory, Table, as_splits
-from xfm.errors import UserError, refuse_none
 from xfm.finetuning.applicable import check_applicable
 from xfm.finetuning.budget import Budget
 from xfm.finetuning.data import OwnData, Tables, read_data
@@ -21,8 +23,6 @@ from xfm.finetuning.origin import RowOrigin
 from xfm.finetuning.session import Session, first_reads
 from xfm.finetuning.start import local_model, prepared_base
 from xfm.finetuning.uploaded import check_upload, upload
-from xfm.paths import home_path
-from xfm.processes import is_first_process
 from xfm.tasks.pictures import Pictures
 from xfm.training import distributed
 from xfm.training.collectives import in_turn

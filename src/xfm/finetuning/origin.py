@@ -7,7 +7,7 @@ from typing import Any
 
 from xfm.data.left_out import LeftOut
 from xfm.finetuning.data import Tables
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 from xfm.tasks.pictures import Pictures
 
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from xfm.config.finetune_file import RESOLVED, dump_finetune
+from xfm.core.files import write_text
 from xfm.data.tables import InMemory
-from xfm.files import write_text
 from xfm.finetuning.origin import RowOrigin
 from xfm.finetuning.session import Session
 

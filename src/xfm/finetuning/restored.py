@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.task import TaskConfig
+from xfm.core.errors import UserError, excerpt
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import TableRow
-from xfm.errors import UserError, excerpt
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.start import LONGEST, fitting_length, text_limit
 from xfm.finetuning.usable import few, first_places, readable_rows
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 from xfm.tasks.base import Task, TaskSettings
 from xfm.tasks.cases import CellMeaning
 from xfm.tasks.pictures import Pictures

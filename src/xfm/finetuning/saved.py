@@ -8,10 +8,10 @@ import torch
 
 from xfm.config.finetune import TuningConfig
 from xfm.finetuning.tuning_run import TuningRun
-from xfm.modeling.adapters import save_adapter
-from xfm.modeling.folder import Belongings, Pretrained, save_model
-from xfm.modeling.model_files import FRESH
-from xfm.modeling.precision import resolve
+from xfm.models.adapters import save_adapter
+from xfm.models.folder import Belongings, Pretrained, save_model
+from xfm.models.model_files import FRESH
+from xfm.models.precision import resolve
 from xfm.tasks.base import Task
 
 REMEMBERED = 16

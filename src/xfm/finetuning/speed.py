@@ -15,7 +15,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.finetuning.adapt import adapt
 from xfm.finetuning.plan import training_config
 from xfm.finetuning.probing import encoded
-from xfm.modeling.weights import write_tensors
+from xfm.models.weights import write_tensors
 from xfm.tasks.base import Task, seeded
 from xfm.training.checkpoint import unique_state
 from xfm.training.clock import TrainingClock

@@ -5,9 +5,9 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xfm.core.errors import UserError
+from xfm.core.files import read_text
 from xfm.data.tables import TableRow
-from xfm.errors import UserError
-from xfm.files import read_text
 from xfm.reports.scores import write_json
 from xfm.training.checkpoint import list_checkpoints
 

@@ -5,15 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xfm.boxed import boxed_names
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task_spec import TaskSpec
+from xfm.core.errors import UserError
 from xfm.data.shapes import round_up
 from xfm.data.tokenizer import Tokenizer
-from xfm.errors import UserError
-from xfm.interop.loading import load
-from xfm.modeling.folder import Pretrained
-from xfm.modeling.resolve import model_folder
+from xfm.models.folder import Pretrained
+from xfm.models.interop.loading import load
+from xfm.models.resolve import model_folder
+from xfm.models.shipped import boxed_names
 from xfm.tasks.base import Task
 
 LONGEST, STEP = 512, 8

@@ -17,7 +17,7 @@ from xfm.finetuning.adapt import adapt, is_low_rank
 from xfm.finetuning.plan import training_config
 from xfm.finetuning.probing import LinearFit
 from xfm.finetuning.watch import Look, Watch
-from xfm.modeling.lora import LowRank
+from xfm.models.lora import LowRank
 from xfm.objectives.losses import Losses, StepLoss
 from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
 from xfm.tasks.reading import Portion

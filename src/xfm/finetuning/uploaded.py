@@ -5,11 +5,11 @@ import sys
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
+from xfm.core.processes import is_first_process
 from xfm.finetuning.finished import FinetuneResult
-from xfm.modeling.resolve import LOG_IN, hub_library
-from xfm.modeling.xfm import check_repository, push_to_hub
-from xfm.processes import is_first_process
+from xfm.models.resolve import LOG_IN, hub_library
+from xfm.models.xfm import check_repository, push_to_hub
 
 
 def check_upload(name: str, config: FinetuneConfig) -> None:

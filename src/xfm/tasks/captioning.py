@@ -20,9 +20,9 @@ from xfm.data.shapes import padded_tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.classification import share
 from xfm.metrics.words import best_word_f1, word_scores
-from xfm.modeling.folder import Pretrained
-from xfm.modeling.generation import Marks, generate
-from xfm.modeling.task_models import Captioner
+from xfm.models.folder import Pretrained
+from xfm.models.generation import Marks, generate
+from xfm.models.task_models import Captioner
 from xfm.objectives.losses import Losses
 from xfm.objectives.tokens import smoothed_losses
 from xfm.tasks.cases import Case

@@ -5,9 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from xfm.core.files import file_digest
 from xfm.data.schema import TensorFields
 from xfm.data.tables import TableRow
-from xfm.files import file_digest
 from xfm.tasks.base import Prediction, Task
 from xfm.tasks.cases import CellMeaning
 from xfm.tasks.rows import Described

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from xfm.core.errors import printable
 from xfm.data.left_out import LeftOut, UnreadablePicture
 from xfm.data.picture_files import load_decoded
 from xfm.data.shapes import round_up
-from xfm.errors import printable
-from xfm.modeling.artifacts import framed, model_pixels
-from xfm.modeling.folder import Preprocessing
+from xfm.models.artifacts import framed, model_pixels
+from xfm.models.folder import Preprocessing
 
 COUNT_STEP = 4  # pictures of a batch: few numbers of them, because kernels are built per shape
 MANY = 100  # pictures from which looking through them has a bar

@@ -10,8 +10,8 @@ from torch import nn
 from xfm.config.task import TaskConfig
 from xfm.data.tables import TableRow
 from xfm.metrics.classification import value_scores
-from xfm.modeling.folder import Pretrained
-from xfm.modeling.task_models import TextClassifier
+from xfm.models.folder import Pretrained
+from xfm.models.task_models import TextClassifier
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Task
 from xfm.tasks.cases import Case, CellMeaning

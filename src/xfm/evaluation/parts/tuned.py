@@ -21,8 +21,8 @@ from xfm.finetuning.split_scores import add_scores, groups_of
 from xfm.finetuning.tuning_run import TuningRun, tune
 from xfm.metrics.boxes import best_iou
 from xfm.metrics.classification import ClassPrediction
-from xfm.modeling.features import text_features
-from xfm.modeling.folder import Pretrained
+from xfm.models.features import text_features
+from xfm.models.folder import Pretrained
 from xfm.reports.scores import OWN, SPLITS, PartResult, floors_of
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.grounding import GroundingTask
