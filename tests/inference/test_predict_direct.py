@@ -208,8 +208,8 @@ def test_one_input_goes_into_a_file(photo: str, command: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("embed", "required: model"),
-        ("", "required: task"),
+        ("embed", "required: --model"),
+        ("", "required: --task"),
         ("captioning --beam 3 --model m", "unknown option --beam; did you mean --beams"),
         ("captioning --model m --input i --out o --beams 0", "beams is 0"),
         ("embed --model m", "give --input FILE, or one of --text 'a text' or --image a.png"),

@@ -403,9 +403,9 @@ def respelled(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
 
 
 def _spelled(name: str, actions: Mapping[str, argparse.Action]) -> str:
-    dashed = name.replace("_", "-") if name.startswith("--") else name
-    also = f"--{ALSO.get(dashed.removeprefix('--'), '')}"
-    return also if dashed not in actions and also in actions else dashed if dashed in actions else name
+    known = {option.replace("_", "-"): option for option in actions}
+    dashed = name.replace("_", "-")
+    return known.get(dashed) or known.get(f"--{ALSO.get(dashed.removeprefix('--'), '')}") or name
 
 
 def _is_option(word: str, actions: Mapping[str, argparse.Action]) -> bool:

@@ -187,7 +187,7 @@ def variant(kind: Any, values: Any) -> Any:
     members = [part for part in parts if is_dataclass(part)]
     if not members:
         return parts[0] if len(parts) == 1 else kind
-    if any(isinstance(values, part) for part in members):
+    if type(values) in members:
         return type(values)
     keys = set(values) if isinstance(values, Mapping) else set()
     return next((part for part in members if keys <= {f.name for f in fields(part)}), members[0])

@@ -145,7 +145,7 @@ def _sheet(path: str, sheet: str | None) -> tuple[list[str], Any]:
     import openpyxl.worksheet._read_only as reading
     from openpyxl import load_workbook
 
-    class Rising(reading.WorkSheetParser):
+    class Rising(reading.WorkSheetParser):  # pyright: ignore[reportAttributeAccessIssue]
         """openpyxl leaves out rows that do not follow one another, and takes errors for texts."""
 
         def parse_row(self, row: Any) -> tuple[int, list[dict[str, Any]]]:
@@ -158,7 +158,7 @@ def _sheet(path: str, sheet: str | None) -> tuple[list[str], Any]:
                     cell["value"] = {"error": cell["value"]}
             return number, cells
 
-    reading.WorkSheetParser = Rising
+    reading.WorkSheetParser = Rising  # pyright: ignore[reportAttributeAccessIssue]
     tables: list[Any] = load_workbook(path, read_only=True, data_only=True, keep_links=False).worksheets
     names = [table.title for table in tables]
     if not tables:

@@ -287,7 +287,7 @@ class RunFolder:
         describe = self.describe
 
         def write() -> None:
-            also = None if describe is None else lambda folder: describe(folder, step, precision)
+            also = describe and (lambda folder, tell=describe: tell(folder, step, precision))
             write_checkpoint(path, tensors, states, state, also)
             prune_checkpoints(self.path, keep)
 
