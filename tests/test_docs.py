@@ -178,7 +178,7 @@ def test_the_page_on_extending_has_examples_and_names_files_of_the_package():
     ("file", "words"),
     [
         ("data/sources/__init__.py", "_READERS = {"),
-        ("cli.py", "COMMANDS = {"),
+        ("cli/main.py", "COMMANDS = {"),
         ("config/training.py", "class LossConfig"),
         ("objectives/fusion_losses.py", "def matching_query("),
         ("objectives/losses.py", "class StepLoss("),

@@ -122,9 +122,9 @@ HUGE = {"hidden_size": 65536, "num_hidden_layers": 12, "num_attention_heads": 1}
     ("kind", "changes", "words"),
     [
         ("roberta", {"model_type": []}, "has no native encoder"),
-        ("roberta", {"hidden_size": 32.0}, "width cannot be 32.0"),
-        ("roberta", {"num_attention_heads": True}, "heads cannot be True"),
-        ("roberta", {"max_position_embeddings": 66.5}, "max_positions cannot be 66.5"),
+        ("roberta", {"hidden_size": 32.0}, "width is 32.0"),
+        ("roberta", {"num_attention_heads": True}, "heads is True"),
+        ("roberta", {"max_position_embeddings": 66.5}, "max_positions is 66.5"),
         ("roberta", HUGE, "expected [65536]"),
         ("roberta", {"model_type": "deberta-v2"}, "through hf:NAME"),
         ("roberta", {"hidden_act": "relu"}, "hidden_act is relu"),
