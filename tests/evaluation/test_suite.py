@@ -231,15 +231,6 @@ def test_a_part_alone_joins_the_others(copy: Path, tiny_world: Path, monkeypatch
     assert read_scores(copy / "metrics.json") == before
 
 
-def test_a_part_joins_those_of_an_older_version(copy: Path, tiny_world: Path) -> None:
-    """A setting that was not there yet had its default."""
-    before = read_scores(copy / "metrics.json")
-    details = details_of(copy)
-    del details["config"]["masked_share"], details["config"]["vqa"]["muon_lr"]
-    (copy / "evaluation.json").write_text(json.dumps(details))
-    assert evaluated(copy, tiny_world, parts=[Part.HARD]) == before
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
