@@ -3,13 +3,13 @@
     python -m benchmarks.box half runs/small --out runs/box
     xfm evaluate runs/box --world worlds/emoji
     python -m benchmarks.box install runs/box small results/small.sh
-    python -m benchmarks.box check src/xfm/boxed/small
+    python -m benchmarks.box check src/xfm/models/shipped/small
     python -m benchmarks.box positions runs/small --out runs/placed
     python -m benchmarks.box presence runs/box --world worlds/galleries
 
 `half` stores a model in half precision, so that what is evaluated is what is loaded. `install` copies the
-evaluated model of a run to `src/xfm/boxed/NAME` with a card of its scores and of the commands that made it,
-which are in a file; more than 30 MB are refused. `check` writes the self-check of a folder that has none.
+evaluated model of a run to `src/xfm/models/shipped/NAME` with a card of its scores and of the commands that
+made it, which are in a file; more than 30 MB are refused. `check` writes the self-check of a folder that has none.
 `positions` gives a model that was trained without them fixed positions in its fusion encoder, to be trained
 on with: they hold no weights. `presence` fits anew when a search has found nothing, on the galleries that a
 world with more validation scenes has room for.
@@ -115,7 +115,7 @@ def install(run: Path, name: str, commands: Path) -> Path:
     told = read_text(commands).strip()
     details, scores = (read_json_object(run / file) for file in ("evaluation.json", "metrics.json"))
     found = load_model(run / MODEL_FOLDER)
-    folder = ROOT / "src" / "xfm" / "boxed" / name
+    folder = ROOT / "src" / "xfm" / "models" / "shipped" / name
     with drafting(folder) as draft:
         _save(draft / name, found, described(found, name, details, scores, told))
         if weights_digest(draft / name) != details["weights_sha256"]:

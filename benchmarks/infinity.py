@@ -38,7 +38,7 @@ def infinity(python: str, folder: Path, seconds: float = 180) -> Iterator[str]:
     """
     import xfm
 
-    tokenizer = Path(xfm.__file__).parent / "boxed" / "small" / "tokenizer.json"
+    tokenizer = Path(xfm.__file__).parent / "models" / "shipped" / "small" / "tokenizer.json"
     place = folder / "peer"
     subprocess.run([python, "-c", _MAKE, str(place), str(tokenizer)], check=True)
     with socket.socket() as free:

@@ -16,6 +16,7 @@ from tests.evaluation.tiny import write_world
 from tests.finetuning import conftest
 from tests.finetuning.conftest import FILES, SAMPLES, Cli, answers, on_sample, on_table, text_table
 from tests.folders import content
+from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
@@ -178,8 +179,9 @@ def test_what_is_wrong_is_named(given: str, words: list[str], tuned: Path, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_that_was_not_fine_tuned_is_named(model: Path, cli: Cli) -> None:
-    cli.expect_refusal([f"{model} was not fine-tuned"], "evaluate", model, "--test", SAMPLES / "reviews.csv")
+def test_a_model_that_was_not_fine_tuned_is_named(model: Path, tmp_path: Path) -> None:
+    with expect_refusal(f"{model} was not fine-tuned"):
+        xfm.score(model, SAMPLES / "reviews.csv", tmp_path / "out")
 
 
 def test_results_of_something_else_are_not_replaced(tuned: Path, tmp_path: Path, cli: Cli) -> None:

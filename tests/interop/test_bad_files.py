@@ -87,9 +87,9 @@ def test_the_command_line_refuses_it_too(tmp_path: Path, capsys: pytest.CaptureF
         ({"a": {1, 2}}, "config.a is a set"),
         ({"a": [torch.ones(2)]}, "config.a.0 is a Tensor"),
         ({"a": torch.float16}, "config.a is a dtype"),
-        ({"xfm": {"model": {"vision": {"width": "wide"}}}}, "config.xfm.model.vision.width cannot be 'wide'"),
+        ({"xfm": {"model": {"vision": {"width": "wide"}}}}, "config.xfm.model.vision.width is 'wide'"),
         ({"xfm": {"model": {"colour": 1}}}, "config.xfm.model.colour"),
-        ({"xfm": {"model": 3}}, "config.xfm.model must be an object"),
+        ({"xfm": {"model": 3}}, "config.xfm.model must be a mapping"),
     ],
 )
 def test_settings_are_plain(tmp_path: Path, config: Any, words: str) -> None:

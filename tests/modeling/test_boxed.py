@@ -141,7 +141,7 @@ def test_an_evaluated_model_goes_into_the_package_with_its_scores(
 ) -> None:
     run = a_run(tmp_path, monkeypatch)
     folder = box.install(run, "mine", tmp_path / "made.sh")
-    assert folder == tmp_path / "root" / "src" / "xfm" / "boxed" / "mine"
+    assert folder == tmp_path / "root" / "src" / "xfm" / "models" / "shipped" / "mine"
     assert (folder / "model.safetensors").read_bytes() == (run / "model" / "model.safetensors").read_bytes()
     card = (folder / "README.md").read_text()
     assert "50.0 % (95 %: 25.0 to 75.0); chance 10.0 %; n 1,200" in card
@@ -159,4 +159,4 @@ def test_scores_of_other_weights_and_models_too_large_stay_out(
     (run / "evaluation.json").write_text(json.dumps(details | {"weights_sha256": "another's"}))
     with expect_refusal("of other weights"):
         box.install(run, "mine", tmp_path / "made.sh")
-    assert not (tmp_path / "root" / "src" / "xfm" / "boxed" / "mine").exists()
+    assert not (tmp_path / "root" / "src" / "xfm" / "models" / "shipped" / "mine").exists()

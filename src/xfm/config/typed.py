@@ -167,6 +167,7 @@ def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
         UserError: an unknown field, or a value of another type or out of range.
     """
     try:
+        check_names(kind, values, str(path), name)
         return build(kind, values, str(path), name)
     except UserError as error:
         raise UserError(
