@@ -9,10 +9,10 @@
 
 `half` stores a model in half precision, so that what is evaluated is what is loaded. `install` copies the
 evaluated model of a run to `src/xfm/models/shipped/NAME` with a card of its scores and of the commands that
-made it, which are in a file; more than 30 MB are refused. `check` writes the self-check of a folder that has
-none. `positions` gives a model that was trained without them fixed positions in its fusion encoder, to be trained
-on with: they hold no weights. `presence` fits anew when a search has found nothing, on the galleries that a
-world with more validation scenes has room for.
+made it, which are in a file; more than 30 MB are refused. `check` writes the self-check of a folder that
+has none. `positions` gives a model that was trained without them fixed positions in its fusion encoder, to
+be trained on with: they hold no weights. `presence` fits anew when a search has found nothing, on the
+galleries that a world with more validation scenes has room for.
 """
 
 import argparse
