@@ -17,7 +17,7 @@ from xfm.models.shipped import boxed_names
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "build" / "docs"
-CARDS = {f"src/xfm/boxed/{name}/README.md": f"{name}.md" for name in boxed_names()}
+CARDS = {f"src/xfm/models/shipped/{name}/README.md": f"{name}.md" for name in boxed_names()}
 PROJECT = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",

@@ -153,5 +153,5 @@ def test_what_is_asked_for_is_checked(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_a_cache_that_cannot_be_read_chooses_nothing(native: Native, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XFM_CACHE", "x" * 300)
-    with pytest.warns(UserWarning, match="xfm bench backends"):
+    with pytest.warns(UserWarning, match="xfm evaluate --backends"):
         assert chosen(native(None)) is None
