@@ -40,7 +40,7 @@ def tables(tmp_path: Path) -> list[Path]:
 
 def filled(index: Index, tables: list[Path], key: str | None = None) -> Taken:
     sources = [open_supply(path, key=key) for path in tables]
-    return Taken.of(fill(index, sources, LeftOut(), progress=False))
+    return fill(index, sources, LeftOut(), progress=False)
 
 
 def sources(index: Index) -> dict[str, str]:

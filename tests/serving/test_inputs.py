@@ -5,14 +5,14 @@ from pathlib import Path
 
 from tests.refusals import expect_refusal
 from xfm.config.tasks import task_spec
-from xfm.serving.inputs import Inputs, Sent, decoded, sent_in, with_pictures
+from xfm.serving.inputs import RequestImages, Sent, decoded, sent_in, with_pictures
 
 DATA = "data:image/png;base64," + base64.b64encode(b"bytes").decode()
 SENT = Sent(DATA)
 
 
 def test_texts_and_pictures_in_every_shape() -> None:
-    inputs = Inputs(frozenset())
+    inputs = RequestImages(frozenset())
     for given in (
         DATA,
         {"image": DATA},
@@ -25,7 +25,7 @@ def test_texts_and_pictures_in_every_shape() -> None:
 
 
 def test_addresses_of_allowed_hosts_alone() -> None:
-    inputs = Inputs(frozenset({"images.example.org"}))
+    inputs = RequestImages(frozenset({"images.example.org"}))
     assert inputs.picture("https://images.example.org/a.png") == Sent("https://images.example.org/a.png")
     for url in (
         "https://example.org/a.png",
@@ -37,7 +37,7 @@ def test_addresses_of_allowed_hosts_alone() -> None:
 
 
 def test_fields_of_a_task() -> None:
-    inputs = Inputs(frozenset())
+    inputs = RequestImages(frozenset())
     reasoning, vqa = task_spec("reasoning").inputs, task_spec("vqa").inputs
     assert inputs.of_task({"images": [DATA, DATA], "text": "x"}, reasoning)["images"] == [SENT, SENT]
     assert inputs.of_task({"left": DATA, "right": DATA, "text": "x"}, reasoning)["left"] == SENT
@@ -55,7 +55,7 @@ def test_pictures_are_decoded_later_and_take_their_place() -> None:
     assert decoded(SENT) == b"bytes"
     for damaged in ("data:image/png;base64,@@", "data:image/png;base64,Y"):
         with expect_refusal("damaged"):
-            decoded(Inputs(frozenset()).picture(damaged))
+            decoded(RequestImages(frozenset()).picture(damaged))
     given = {"images": [SENT, SENT], "text": "x", "left": SENT}
     assert list(sent_in(given)) == [SENT] * 3
     assert with_pictures(given, {SENT: 1}) == {"images": [1, 1], "text": "x", "left": 1}

@@ -23,7 +23,7 @@ from xfm.inference.picture_inputs import Picture
 from xfm.search.searching import Searcher
 from xfm.search.store import StoreError
 from xfm.serving.batching import Batcher, Compute, Lane
-from xfm.serving.inputs import Inputs, Sent, decoded, host_of, is_data, sent_in, with_pictures
+from xfm.serving.inputs import RequestImages, Sent, decoded, host_of, is_data, sent_in, with_pictures
 from xfm.serving.limits import Pixels, check_options, check_texts
 from xfm.serving.models import Models, Served
 
@@ -49,7 +49,7 @@ class Dispatcher:
     def __init__(self, models: Models, config: ServeConfig, observe: Callable[..., None]) -> None:
         self.models, self.config = models, config
         hosts = frozenset(host.lower() for host in config.fetch_from)
-        self.inputs, self._urls = Inputs(hosts), UrlRules(hosts=tuple(sorted(hosts)))
+        self.inputs, self._urls = RequestImages(hosts), UrlRules(hosts=tuple(sorted(hosts)))
         self.batcher = Batcher(config.batch, config.room, observe)
         self._readers = ThreadPoolExecutor(config.workers, thread_name_prefix="reading")
         self._numbers = itertools.count()

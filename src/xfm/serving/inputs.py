@@ -45,7 +45,7 @@ def with_pictures(given: Mapping[str, Any], read: Mapping[Sent, Any]) -> dict[st
     }
 
 
-class Inputs:
+class RequestImages:
     """Turns values of requests into inputs of pipelines.
 
     Args:
