@@ -105,7 +105,7 @@ HANGS = (
 )
 def test_a_hanging_record_does_not_keep_a_run_from_ending(corpus, tmp_path, number, workers):
     words = arguments(corpus, tmp_path, workers=workers, steps=30)
-    fault = f"{HANGS}from xfm.training import signals\nsignals.PATIENCE = 1.0\n"
+    fault = f"{HANGS}from xfm.training import failures\nfailures.PATIENCE = 1.0\n"
     with Running(with_fault(fault, words)) as running:
         running.wait_until(lambda: trains(tmp_path))
         before = 0
