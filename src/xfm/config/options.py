@@ -253,20 +253,19 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
     Raises:
         UserError: unknown option, wrong value, or values that do not go together.
     """
-    words, given = respelled(parser, options), set[str]()
+    words = respelled(parser, options)
     given = {word.partition("=")[0] for word in words}
     before = [word for word in _from_environment(parser) if word.partition("=")[0] not in given]
     try:
         found = vars(parser.parse_args([*before, *words]))
-    except argparse.ArgumentError as error:
-        raise UserError(_sentence(parser, str(error))) from error
-    except UserError as error:
+    except (argparse.ArgumentError, UserError) as error:
         raise UserError(_sentence(parser, str(error))) from error
     result = Namespace()
     for one in parser.configs:
-        nested: dict[str, Any] = {}
-        for name in [name for name in found if name.partition(".")[0] in get_type_hints(one.kind)]:
-            _put(nested, name.split("."), found[name])
+        nested, own = dict[str, Any](), {f.name for f in fields(one.kind)}
+        for name in found:
+            if name.partition(".")[0] in own:
+                _put(nested, name.split("."), found[name])
         built = build(one.kind, paths_at_home(merge(one.values, nested), parser.paths))
         for f in fields(one.kind):
             if not hasattr(result, f.name):
@@ -371,6 +370,7 @@ def respelled(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
         UserError: a word has no place.
     """
     actions = {option: action for action in parser._actions for option in action.option_strings}
+    known = {option.replace("_", "-"): option for option in actions}
     found, words, items = list[str](), list[str](), dict[str, list[str]]()
     rest, unknown = list(options), False
     while rest:
@@ -378,7 +378,7 @@ def respelled(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
         if not name.startswith("-") or name == "-":
             words.append(f"{name}{equals}{value}")
             continue
-        name = _spelled(name, actions)
+        name = _spelled(name, known)
         action = actions.get(name)
         unknown = unknown or action is None
         takes = action is not None and action.nargs is None
@@ -389,7 +389,12 @@ def respelled(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
             continue
         if kind is bool and not equals:
             equals, value = "=", rest.pop(0) if rest and rest[0].lower() in _BOOLEANS else "true"
-        elif takes and not equals and rest and not _is_option(rest[0], actions):
+        elif (
+            takes
+            and not equals
+            and rest
+            and not (rest[0].startswith("--") and _spelled(rest[0].partition("=")[0], known) in actions)
+        ):
             equals, value = "=", rest.pop(0)
         found.append(f"{name}{equals}{value}")
     found += [f"{name}={json.dumps(several)}" for name, several in items.items()]
@@ -402,14 +407,9 @@ def respelled(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
     return found + words
 
 
-def _spelled(name: str, actions: Mapping[str, argparse.Action]) -> str:
-    known = {option.replace("_", "-"): option for option in actions}
+def _spelled(name: str, known: Mapping[str, str]) -> str:
     dashed = name.replace("_", "-")
     return known.get(dashed) or known.get(f"--{ALSO.get(dashed.removeprefix('--'), '')}") or name
-
-
-def _is_option(word: str, actions: Mapping[str, argparse.Action]) -> bool:
-    return word.startswith("--") and _spelled(word.partition("=")[0], actions) in actions
 
 
 def _from_environment(parser: ArgumentParser) -> Iterator[str]:

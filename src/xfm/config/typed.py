@@ -31,7 +31,7 @@ _EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 _BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 
 
-def build(kind: Any, values: Any, source: str = "", name: str = "", default: Any = None) -> Any:
+def build(kind: Any, values: Any, source: str = "", name: str = "") -> Any:
     """The value of a type that plain values describe: the inverse of `to_plain`.
 
     Args:
@@ -40,13 +40,15 @@ def build(kind: Any, values: Any, source: str = "", name: str = "", default: Any
         values: the plain value.
         source: where it is from, which begins every message.
         name: its dotted name there.
-        default: the value in whose place it is: a dataclass keeps those of its fields that are not given.
 
     Raises:
         UserError: an unknown field, one that must be given and is not, or a value that cannot stand there.
     """
-    if not name:
-        check_names(kind, values, source)
+    check_names(kind, values, source, name)
+    return _build(kind, values, source, name)
+
+
+def _build(kind: Any, values: Any, source: str, name: str, default: Any = None) -> Any:
     before = f"{source}: " if source else ""
     place = f"{before}{name or 'the file'}"
     if values is None:
@@ -67,13 +69,13 @@ def build(kind: Any, values: Any, source: str = "", name: str = "", default: Any
             raise UserError(f"{place} is {excerpt(repr(values))}: give {len(parts)} values")
         kinds = parts if origin is tuple and parts[-1] is not Ellipsis else [parts[0]] * len(values)
         numbered = enumerate(zip(kinds, values, strict=True))
-        return origin(build(one, item, source, f"{name}.{number}") for number, (one, item) in numbered)
+        return origin(_build(one, item, source, f"{name}.{number}") for number, (one, item) in numbered)
     if origin in (dict, Mapping) and isinstance(values, Mapping):
-        return {key: build(parts[1], value, source, f"{name}.{key}") for key, value in values.items()}
+        return {key: _build(parts[1], value, source, f"{name}.{key}") for key, value in values.items()}
     if origin in (Union, UnionType):
         for part in parts:
             with suppress(UserError):
-                return build(part, values, source, name)
+                return _build(part, values, source, name)
     if isinstance(kind, type) and issubclass(kind, Enum):
         try:
             return member_of(kind, values)
@@ -124,7 +126,7 @@ def _built(kind: Any, values: Any, source: str, name: str, default: Any) -> Any:
     for key, field in known.items():
         own = getattr(default, key) if isinstance(default, kind) else default_of(field)
         if key in values:
-            given[key] = build(types[key], values[key], source, f"{prefix}{key}", own)
+            given[key] = _build(types[key], values[key], source, f"{prefix}{key}", own)
         elif own is not MISSING:
             given[key] = own
         else:
@@ -167,7 +169,6 @@ def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
         UserError: an unknown field, or a value of another type or out of range.
     """
     try:
-        check_names(kind, values, str(path), name)
         return build(kind, values, str(path), name)
     except UserError as error:
         raise UserError(
