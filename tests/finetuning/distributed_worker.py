@@ -24,8 +24,8 @@ from xfm.metrics.classes import Choice
 from xfm.metrics.labels import LabelSet
 from xfm.modeling.folder import save_model
 from xfm.objectives.losses import Losses
+from xfm.tasks.sentence_similarity import Nearest
 from xfm.tasks.text_classification import TextClassificationTask
-from xfm.tasks.text_search import Nearest
 from xfm.training import distributed
 from xfm.training.logging import log_lines
 from xfm.training.run_folder import LOG_FILE

@@ -12,8 +12,7 @@ from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.leaderboard import Contender, Leaderboard, Sort, System, Use, leaderboard, verdict
 from xfm.tasks.base import Task
 from xfm.tasks.rows import LabelledText
-from xfm.tasks.text_classification import TextClassificationTask
-from xfm.tasks.text_regression import TextRegressionTask
+from xfm.tasks.text_classification import TextClassificationTask, TextRegressionTask
 
 LABELS = ("bad", "good")
 

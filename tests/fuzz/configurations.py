@@ -28,7 +28,7 @@ from xfm.corpora.prepare import load_manifest
 from xfm.corpora.shard_units import ShardMark
 from xfm.data.tokenizer import Tokenizer
 from xfm.files import read_log
-from xfm.finetuning.split_file import read_split
+from xfm.finetuning.splits import read_split
 from xfm.frozen.prompt_templates import load_templates, read_names
 from xfm.index.about import AboutIndex
 from xfm.info import describe

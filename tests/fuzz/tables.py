@@ -22,7 +22,7 @@ from xfm.data.tables import ColumnMap, open_table, read_table
 from xfm.doctor.cases import ListedCases
 from xfm.doctor.rows import list_rows
 from xfm.errors import UserError
-from xfm.tasks.cases import CellMeaning
+from xfm.tasks.rows import CellMeaning
 
 CAPTIONS = ("a red square", "two birds, at a lake", 'she said "yes"')
 ROWS: list[dict[str, Any]] = [

@@ -25,7 +25,7 @@ from xfm.objectives.itm import Negatives
 from xfm.objectives.mim import mim_loss
 from xfm.objectives.sequences import sequence_losses
 from xfm.objectives.step import pretraining_losses
-from xfm.tasks.class_losses import classification_losses, regression_losses
+from xfm.tasks.labelling import classification_losses, regression_losses
 
 LEAKY = GradientPolicy({**PRETRAINING.reaches, Objective.IMLM: frozenset(EncoderName)})
 SOURCES = {"image": "pair", "region": "region", "imagenet": "image", "text": "text"}

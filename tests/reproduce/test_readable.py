@@ -12,8 +12,8 @@ from xfm.config.benchmark import BenchmarkRecipe
 from xfm.data.folders import FolderReport
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
+from xfm.finetuning.row_filter import usable_rows
 from xfm.finetuning.start import load_base
-from xfm.finetuning.usable import usable_rows
 from xfm.modeling.folder import Preprocessing
 from xfm.reproduce.files.unpacked import CACHE
 from xfm.reproduce.found import Setting
@@ -23,8 +23,7 @@ from xfm.tasks import pictures as task_pictures
 from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.lazy_rows import ClassFolders
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import Labelled
-from xfm.tasks.splits import SplitRows
+from xfm.tasks.rows import Labelled, SplitRows
 
 LOOKS_WHOLE = png(size_chunk(40, 30), (b"IDAT", b"broken"), (b"IEND", b""))
 

@@ -21,10 +21,10 @@ from xfm.data.left_out import LeftOut, UnreadablePicture
 from xfm.data.schema import TensorFields
 from xfm.data.tables import ColumnMap
 from xfm.finetuning.data import Tables, read_data
-from xfm.finetuning.plan import task_settings
+from xfm.finetuning.presets import task_settings
 from xfm.tasks.base import Task
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.splits import SplitRows
+from xfm.tasks.rows import SplitRows
 from xfm.training.failures import explaining_failures
 
 VARIED = {

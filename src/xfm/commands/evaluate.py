@@ -113,7 +113,7 @@ def _score_rows(chosen: Namespace, model: Path, config: "EvaluationConfig") -> N
     if useless or chosen.world is not None:
         name = useless[0] if useless else "world"
         raise UserError(f"--{name.replace('_', '-')} belongs to an evaluation on a world, not to --test")
-    from xfm.finetuning.score_table import score
+    from xfm.finetuning.rescoring import score
     from xfm.reports.summary import table
 
     options = {name: value for name in _OF_TEST if (value := getattr(chosen, name))}

@@ -60,17 +60,17 @@ def _matrix(of_peft: Any) -> Tensor:
     return part.weight.detach().float().cpu().clone()
 
 
-def check_apart(spec: TaskSpec, config: FinetuneConfig, model: Path | str) -> None:
-    """Refuse to keep apart what cannot be: an encoder that learns whole is as large as the model.
+def check_adapter(spec: TaskSpec, config: FinetuneConfig, model: Path | str) -> None:
+    """Refuse to save an adapter of what can be none: an encoder that learns whole is as large as the model.
 
     Raises:
         UserError: an encoder learns whole, or the model is no folder that an adapter can be made over.
     """
-    if not config.tune.apart:
+    if not config.tune.save_adapter_only:
         return
     if whole := [name for name in spec.encoders if getattr(config.tune, name) is Tuning.FULL]:
         raise UserError(
-            f"tune.apart keeps small additions apart, and the {whole[0]} encoder learns whole: give "
+            f"tune.save_adapter_only keeps small additions, and the {whole[0]} encoder learns whole: give "
             f"--tune.{whole[0]} lora, or freeze"
         )
     require_base(model)

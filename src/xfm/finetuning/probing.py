@@ -17,15 +17,14 @@ from torch import Tensor
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import HeadKind, ImageHead
 from xfm.config.task_spec import TaskSpec
-from xfm.finetuning.watch import require_metric
+from xfm.finetuning.early_stopping import require_metric
 from xfm.frozen.logistic import LinearClassifier, Regression
 from xfm.metrics.classification import Array
 from xfm.modeling.encoded import Encoded
 from xfm.modeling.precision import autocast
 from xfm.modeling.task_models import Classifier
-from xfm.tasks.base import Task
+from xfm.tasks.base import Task, TaskSettings
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.settings import TaskSettings
 
 PENALTIES = tuple(10.0**exponent for exponent in range(-5, 2))
 """Values of C for classes, as scikit-learn has it, of standardised features; the ridge takes their inverses.

@@ -1,7 +1,7 @@
 """Scores of a fine-tuned task on a split, each with its interval, beside chance and its best baseline."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,35 @@ from xfm.tasks.class_task import ClassTask
 from xfm.tasks.sampling import components
 
 Metrics = Mapping[str, float]
+LARGEST_MATRIX, CONFUSIONS = 16, 10
+
+
+@dataclass(frozen=True)
+class ClassLine:
+    """A class in the table: rows in the training and test splits, precision, recall and F1 on the latter."""
+
+    name: str
+    train: int
+    test: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Classes:
+    """How each class fared in a split.
+
+    Attributes:
+        matrix: counts, true class by predicted class; empty where there are too many classes to look at, and
+            where rows have several labels.
+        confusions: true class, predicted class and count of the most frequent errors.
+    """
+
+    lines: list[ClassLine]
+    names: list[str]
+    matrix: list[list[int]]
+    confusions: list[tuple[str, str, int]]
 
 
 def add_scores(
@@ -111,3 +140,29 @@ def calibration_of(
     if not isinstance(task, ClassTask) or task.labels.threshold or not rows:
         return None
     return calibration(*task.labels.sure_and_right(task.truths_of(rows), predictions))
+
+
+def classes_of(task: ClassTask[Any], rows: Sequence[Any], predictions: Sequence[Any]) -> Classes:
+    """The table of classes or labels; of one class a row the confusion matrix and the frequent errors."""
+    table = task.labels.table(task.truths_of(rows), predictions)
+    names, known = table.names, task.labels.counts(task.truths_of(task.train_rows))
+    lines = [
+        ClassLine(name, known.get(name, 0), int(count), *map(float, values))
+        for name, count, values in zip(names, table.rows, table.scores, strict=True)
+    ]
+    if table.matrix is None:
+        return Classes(lines, [*names], [], [])
+    errors = table.matrix.copy()
+    np.fill_diagonal(errors, 0)
+    order = np.argsort(-errors, axis=None, kind="stable")[:CONFUSIONS]
+    pairs = [divmod(int(place), len(names)) for place in order]
+    return Classes(
+        lines,
+        [*names],
+        table.matrix.tolist() if len(names) <= LARGEST_MATRIX else [],
+        [
+            (names[true], names[guess], int(errors[true, guess]))
+            for true, guess in pairs
+            if errors[true, guess]
+        ],
+    )

@@ -1,9 +1,10 @@
-"""The training of one task: in a run folder, resumable and watched, or without any file."""
+"""The training of one task, in a run folder (resumable, watched) or without any file; and its saved model."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,13 +13,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from xfm.config.finetune import FinetuneConfig
+from xfm.config.finetune import FinetuneConfig, TuningConfig
 from xfm.config.training import Change, Precision
 from xfm.finetuning.adapt import adapt, is_low_rank
-from xfm.finetuning.plan import training_config
+from xfm.finetuning.early_stopping import Look, Watch
+from xfm.finetuning.presets import training_config
 from xfm.finetuning.probing import LinearFit
-from xfm.finetuning.watch import Look, Watch
+from xfm.modeling.adapters import save_adapter
+from xfm.modeling.folder import Belongings, Pretrained, save_model
 from xfm.modeling.low_rank import LowRank
+from xfm.modeling.model_files import FRESH
+from xfm.modeling.precision import resolve
 from xfm.objectives.losses import Losses, StepLoss
 from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
 from xfm.tasks.reading import Portion
@@ -30,6 +35,9 @@ from xfm.training.logging import RunLog
 from xfm.training.run_folder import RunFolder
 from xfm.training.schedule_log import SCHEDULE, read_schedule
 from xfm.training.trainer import Trainer
+
+REMEMBERED = 16
+"""Models that a model began with, one from the other, of which its provenance tells."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ def tune(
 
     Args:
         task: has batch size, seed, precision and device.
-        config: fitted (see `plan.fitted`): no step, rate or batch size is 0.
+        config: fitted (see `presets.fitted`): no step, rate or batch size is 0.
         valid: validation rows, possibly none; they need a folder.
         folder: run folder; None keeps nothing.
         settings: what a resumed run must agree with; values are plain, or dataclasses.
@@ -94,12 +102,16 @@ def tune(
     with seeded(task.settings.seed):  # LoRA's additions begin with draws
         adapt(task.module, config.tune)
     clock = TrainingClock(config.steps, limit) if limit else None
-    watch = Watch(task, valid, config, folder, progress, clock and (lambda step: clock.at(step).share))
+    watch = Watch(task, valid, config, folder, progress, clock)
     if clock and resume and folder:
         clock.begin(kept=read_schedule(folder / SCHEDULE))
 
     def is_new(name: str) -> bool:
         return task.is_new(name) or is_low_rank(name)
+
+    def finished(done: int) -> bool:
+        with averaged.applied() if averaged else nullcontext():
+            return watch.finished(done)
 
     averaged = WeightAverage(task.module, config.average) if config.average else None
     if resume:
@@ -110,7 +122,7 @@ def tune(
     totals: list[tuple[float, Tensor]] = []
     if not (resume and watch.enough):
         allowed, average = frozenset({Change.PROCESSES}), [AfterUpdate(averaged.update)] if averaged else []
-        ending = EarlyStopping(_finished(watch, averaged))
+
         trainer = Trainer(
             averaged or task.module,
             TaskLoss(task, None if folder else totals),
@@ -119,13 +131,15 @@ def tune(
             RunFolder(folder, settings, allowed=allowed) if folder else None,
             clock=clock,
             is_new=averaged.by_own_name(is_new) if averaged else is_new,
-            callbacks=[*average, RunLog(progress), ending, Checkpoints()],
+            callbacks=[*average, RunLog(progress), EarlyStopping(finished), Checkpoints()],
             device=task.settings.device,
         ).fit(resume)
         step, seconds, precision = trainer.step, trainer.seconds, trainer.precision
         limited = limit > 0 and step < config.steps and not watch.enough
         if progress and step < config.steps and (limited or not minutes):
-            _say_end(step, limited, config.patience)
+            enough = f"enough, {config.patience} looks brought no better model"
+            said = "the time for the training is over" if limited else enough
+            tqdm.write(f"step {step}: {said}", file=sys.stderr)
         if averaged:
             averaged.keep()
         if step not in watch.looks:
@@ -138,17 +152,10 @@ def tune(
     return TuningRun(step, watch.best, looks, losses, seconds, limited=limited, precision=precision)
 
 
-def _say_end(step: int, limited: bool, patience: int) -> None:
-    enough = f"enough, {patience} looks brought no better model"
-    tqdm.write(f"step {step}: {'the time for the training is over' if limited else enough}", file=sys.stderr)
-
-
 class TaskLoss(StepLoss[Portion[BatchT]]):
     """The losses of a task, as the mean over what its portions count.
 
-    Args:
-        task: the task, whose module is trained.
-        totals: receives count and loss of each portion, on the device until all are read; None keeps none.
+    `totals` receives count and loss of each portion, on the device until all are read; None keeps none.
     """
 
     def __init__(
@@ -180,11 +187,65 @@ def _step_losses(totals: Sequence[tuple[float, Tensor]], accumulation: int) -> t
     return tuple((losses * (counts / counts.sum(1, keepdim=True))).sum(1).tolist())
 
 
-def _finished(watch: Watch[Row, BatchT, Prediction], averaged: WeightAverage | None) -> Callable[[int], bool]:
-    """The watch's question; it looks at the average of the weights where there is one."""
+def save_tuned(
+    folder: Path,
+    task: Task[Any, Any, Any],
+    pretrained: Pretrained,
+    began_from: str,
+    run: TuningRun,
+    valid: int = 0,
+    adapter: TuningConfig | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Write the model of a fine-tuning, whole or not at all, and say where it comes from.
 
-    def finished(done: int) -> bool:
-        with averaged.applied() if averaged else nullcontext():
-            return watch.finished(done)
+    Args:
+        folder: of the model.
+        task: fine-tuned and finished.
+        pretrained: what it began with.
+        began_from: where that lies, as it was said.
+        run: how the training went.
+        valid: number of validation rows.
+        adapter: write what was learned alone, an adapter, of which this says rank and scale.
+        settings: everything else that its numbers depend on, by name.
 
-    return finished
+    Returns:
+        The provenance that the model's folder holds.
+
+    Raises:
+        UserError: the disk is full, or the place is not writable.
+    """
+    before = pretrained.provenance
+    trained_on = bool(task.spec.uses)  # what only stands beside the new head stays as it began
+    fresh = None if trained_on else before.get(FRESH)
+    provenance = {
+        "task": task.spec.name,
+        "fine_tuned_from": began_from,
+        "steps": run.step,
+        "best_step": run.best.step if run.best else None,
+        "precision": (run.precision or resolve(task.settings.precision, task.settings.device)).value,
+        "seed": task.settings.seed,
+        "rows": {"train": len(task.train_rows), "valid": valid},
+        "licences": before.get("licences", {}),
+        "versions": {"xfm": version("xfm"), "torch": torch.__version__},
+        **settings,
+        **({FRESH: fresh} if fresh else {}),
+        "began_with": _remembered({key: value for key, value in before.items() if key != "settings"}),
+    }
+    model, tokenizer = pretrained.model, pretrained.given_tokenizer
+    if adapter is None:
+        save_model(folder, model, tokenizer, pretrained.preprocessing, provenance, task.module)
+        return provenance
+    own = Belongings(tokenizer, pretrained.preprocessing, provenance, task.module)
+    scale = adapter.rank, adapter.alpha
+    save_adapter(folder, began_from, model.state_dict(), model.config, own, run.additions, scale)
+    return provenance
+
+
+def _remembered(before: dict[str, Any], models: int = REMEMBERED) -> dict[str, Any]:
+    """The provenance of the models before, the first of many left out: who tunes a model daily goes on."""
+    inner = before.get("began_with")
+    if not isinstance(inner, dict):
+        return before
+    others = {key: value for key, value in before.items() if key != "began_with"}
+    return {**others, "began_with": _remembered(inner, models - 1)} if models > 1 else others

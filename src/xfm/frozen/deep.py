@@ -14,7 +14,7 @@ from xfm.frozen.features import LabelledFeatures, blocks
 from xfm.metrics.classification import Array
 from xfm.modeling.heads import DeepHead
 from xfm.objectives.losses import Losses
-from xfm.tasks.class_losses import classification_losses
+from xfm.tasks.labelling import classification_losses
 from xfm.tasks.sampling import seeded
 from xfm.training.logging import RunLog
 from xfm.training.trainer import Trainer

@@ -25,13 +25,11 @@ from xfm.modeling.generation import Marks, generate
 from xfm.modeling.task_models import Captioner
 from xfm.objectives.losses import Losses
 from xfm.objectives.sequences import smoothed_losses
-from xfm.tasks.cases import Case
 from xfm.tasks.classes import most_frequent_label
 from xfm.tasks.described import DescribedTask
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import Described
+from xfm.tasks.rows import Case, Described, SplitRows
 from xfm.tasks.settings import Blanked, TaskSettings
-from xfm.tasks.splits import SplitRows
 
 BEAMS = 3
 

@@ -16,13 +16,12 @@ from xfm.metrics.calibration import FEWEST, fitted_temperature, tempered
 from xfm.modeling.folder import Pretrained
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Task
-from xfm.tasks.cases import Case
 from xfm.tasks.classes import OneLabel
 from xfm.tasks.labelling import Labelling, Truth
 from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import Case, SplitRows
 from xfm.tasks.settings import TaskSettings
 from xfm.tasks.several_labels import SeveralLabels
-from xfm.tasks.splits import SplitRows
 
 
 class Classified(Protocol):

@@ -15,8 +15,7 @@ from xfm.errors import UserError, amount
 from xfm.metrics.classes import Choice, class_hits, class_metrics, with_unknown
 from xfm.metrics.classification import TOP, Array, chance_of_classes, confusion_matrix, precision_recall_f1
 from xfm.objectives.losses import Losses
-from xfm.tasks.class_losses import classification_losses
-from xfm.tasks.labelling import Floats, Labelling, LabelTable, Truth, Verdict
+from xfm.tasks.labelling import Floats, Labelling, LabelTable, Truth, Verdict, classification_losses
 
 L = TypeVar("L", str, Truth)
 

@@ -9,8 +9,7 @@ from xfm.data.schema import TensorFields
 from xfm.data.tables import TableRow
 from xfm.files import file_digest
 from xfm.tasks.base import Prediction, Task
-from xfm.tasks.cases import CellMeaning
-from xfm.tasks.rows import Described
+from xfm.tasks.rows import CellMeaning, Described
 
 BatchT = TypeVar("BatchT", bound=TensorFields)
 

@@ -20,11 +20,10 @@ from xfm.evaluation.examples import (
     plain_examples,
 )
 from xfm.evaluation.parts.text_pairs import add_probe_score
-from xfm.finetuning.plan import task_settings
-from xfm.finetuning.saved import save_tuned
+from xfm.finetuning.presets import task_settings
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores
-from xfm.finetuning.tuning_run import TuningRun, tune
+from xfm.finetuning.tuning_run import TuningRun, save_tuned, tune
 from xfm.metrics.boxes import best_iou
 from xfm.metrics.classes import Choice
 from xfm.modeling.folder import Pretrained
@@ -40,8 +39,8 @@ from xfm.tasks.rows import (
     PicturePair,
     Question,
     Reference,
+    SplitRows,
 )
-from xfm.tasks.splits import SplitRows
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.tasks.vqa import VqaTask
 from xfm.tasks.world_files import PAIR_COLUMNS, read_picture_pairs, read_text_pairs

@@ -13,7 +13,7 @@ from typing import Any
 
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
-from xfm.finetuning.usable import few
+from xfm.finetuning.row_filter import few
 from xfm.reproduce.files.readers import chosen, need_parquet, parquet_files, parquet_rows, read_tsv, string
 from xfm.reproduce.read.corpus import Corpus
 from xfm.tasks.rows import LabelledText

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from xfm.data.records import is_text
 from xfm.data.tables import TableRow
 from xfm.errors import UserError
-from xfm.finetuning.usable import few
+from xfm.finetuning.row_filter import few
 from xfm.metrics.vqa import normalise_answer
 from xfm.reproduce.files.readers import inner_rows, integer, need, read_json, read_json_rows, string
 from xfm.reproduce.read.corpus import Corpus, check_picture
