@@ -40,7 +40,7 @@ def rows(kind: str, folder: Path = SAMPLES) -> SplitRows[Any]:
     file, columns = FILES[kind]
     table = folder / file
     tables = Tables(table, table, table, ColumnMap.parse(columns))
-    return read_data(task_spec(kind).task_class(), tables, SHORT, Path(mkdtemp()) / "out").rows
+    return read_data(task_spec(kind).task_class(), tables, SHORT, Path(mkdtemp()) / "out")[0]
 
 
 def build(kind: str, workers: int, limit: int = KEEPS, folder: Path = SAMPLES) -> Task[Any, Any, Any]:

@@ -1,5 +1,6 @@
 """What of a model learns: every encoder whole, not at all, or by low-rank additions (LoRA)."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +90,8 @@ def _add_lora(encoder: nn.Module, config: TuningConfig) -> None:
 
 
 def _lora_layers(module: nn.Module) -> "list[tuple[str, BaseTunerLayer]]":
-    try:
-        from peft.tuners.tuners_utils import BaseTunerLayer
-    except ImportError:  # then nothing can have been added
+    if "peft" not in sys.modules:  # then nothing has been added; its import takes seconds
         return []
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     return [(name, part) for name, part in module.named_modules() if isinstance(part, BaseTunerLayer)]

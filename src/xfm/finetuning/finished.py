@@ -92,16 +92,10 @@ class FinetuneResult:
 
 @dataclass(frozen=True)
 class Trained:
-    """What the processes of a run have made together.
+    """What the processes of a run have made together; of a cross-validation the run is the one of all rows.
 
-    Attributes:
-        run: that made the model: of a cross-validation the one of all rows.
-        task: with the fine-tuned model.
-        tuned: how the training went.
-        predictions: by test split.
-        single: the same training without one modality, by name.
-        crossed: the cross-validation, if there was one.
-        seconds: that training and baselines took.
+    `predictions` are those of the test splits, `single` the same training without one modality by name, and
+    `seconds` what training and baselines took.
     """
 
     run: Session

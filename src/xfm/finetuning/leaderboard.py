@@ -122,12 +122,7 @@ def strong_of(
 ) -> tuple[dict[str, BaselineResult], Mapping[str, str]]:
     """The strong baselines by name, unless they are switched off, and why others are missing.
 
-    Args:
-        run: model, rows and settings.
-        task: with the fine-tuned model.
-        tests: rows by split.
-        seconds: of the training.
-        left: seconds until everything must be done.
+    They may take as long as the training's `seconds`; there are `left` until everything must be done.
     """
     if not run.config.baseline:
         return {}, SWITCHED_OFF

@@ -57,14 +57,9 @@ class Session:
     """A model, rows and settings; makes and trains tasks of them.
 
     Attributes:
-        type: the task.
         model: where the model comes from, as it was said.
-        pretrained: the model.
         pictures: shared by all trainings, so that each picture is decoded once.
-        data: the rows.
         config: fitted.
-        out: the run's folder.
-        progress: show bars.
         left_out: rows without which it goes, and pictures that get lost on the way.
         fitting: steps that fit the rows, whatever was asked for.
         shown: a digest of what the rows' pictures were when they were looked through; empty without any.

@@ -71,13 +71,11 @@ def add_scores(
     Args:
         result: takes the scores.
         task: with the fine-tuned model.
-        place: begins the keys.
-        rows: of the split.
-        predictions: one for each row.
+        place, suffix: begins and ends the keys.
+        rows, predictions: of the split.
         others: metrics of the same split by the name of a baseline; constant guesses are added here.
         only: metrics that become scores; all of them, and how well probabilities are calibrated, if empty.
         scratch: metrics of a randomly initialised model after the same training.
-        suffix: ends the keys.
     """
     seed, counts = task.settings.seed, task.counts(rows)
     chance = task.chance(rows, seed)
@@ -89,7 +87,7 @@ def add_scores(
         result.add(key, found, chance.get(metric), n, seed, floors, untrained)
     if only or not isinstance(task, ClassTask) or not rows:
         return
-    stated = {CALIBRATION: predictions}
+    stated: dict[str, Any] = {CALIBRATION: predictions}
     if task.module.task.temperature != 1:
         stated[f"{CALIBRATION}_before"] = task.warmed(predictions)
     for name, own in stated.items():

@@ -45,9 +45,7 @@ class TuningRun:
     """How a training went.
 
     Attributes:
-        step: steps done.
         best: the look that chose the model, None without validation rows.
-        looks: every look, in the order of the steps.
         losses: total loss of each step of a run without a folder, as far as this process has computed it; the
             others have them in their log.
         seconds: of the training, since it began or was continued.
@@ -202,8 +200,7 @@ def save_tuned(
     Args:
         folder: of the model.
         task: fine-tuned and finished.
-        pretrained: what it began with.
-        began_from: where that lies, as it was said.
+        pretrained, began_from: what it began with, and where that lies, as it was said.
         run: how the training went.
         valid: number of validation rows.
         adapter: write what was learned alone, an adapter, of which this says rank and scale.

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,20 @@ class OneLabel(Labelling[Choice]):
 
     kind: ClassVar[LabelKind] = LabelKind.ONE
     primary: ClassVar[str] = "accuracy"
+    threshold: ClassVar[float] = 0.0
+    settles: ClassVar[bool] = False
+
+    def anew(self, said: Sequence[Choice]) -> Any:
+        """The same predictions: nothing but the likeliest class is chosen."""
+        return said
+
+    def settled(self, truths: Sequence[Truth], said: Sequence[Choice]) -> "OneLabel":
+        """The same: rows that were not learned from choose nothing."""
+        return self
+
+    def cooled(self, temperature: float) -> "OneLabel":
+        """The same: the likeliest class stays the likeliest."""
+        return self
 
     def targets(self, truths: Sequence[Truth]) -> Tensor:
         """[R] int64 places of class names; a name that there is not is class 0 (the rows of a test without

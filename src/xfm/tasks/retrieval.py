@@ -33,7 +33,7 @@ from xfm.modeling.task_models import Retriever
 from xfm.objectives.itc_itm import retrieval_losses
 from xfm.objectives.losses import Losses
 from xfm.retrieval.ranks import rank
-from xfm.tasks.described import DescribedTask
+from xfm.tasks.captioning import DescribedTask
 from xfm.tasks.reading import picture_batch, read_ahead
 from xfm.tasks.rows import Case, Described
 from xfm.training.collectives import gather_rows, rows_before

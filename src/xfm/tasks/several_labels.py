@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -78,7 +78,7 @@ class SeveralLabels(Labelling[LabelSet]):
             for own, row in zip(given, probabilities.tolist(), strict=True)
         ]
 
-    def anew(self, said: Sequence[LabelSet]) -> list[LabelSet]:
+    def anew(self, said: Sequence[LabelSet]) -> Any:
         """With this threshold."""
         return self.said(np.array([one.probabilities for one in said])) if said else []
 

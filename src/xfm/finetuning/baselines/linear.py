@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from xfm.finetuning.baselines.features import Material
 from xfm.metrics.classification import Array, pearson
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.labelling import Labelling
+from xfm.tasks.classes import OneLabel
+from xfm.tasks.several_labels import SeveralLabels
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
 """Values of C that are tried; the ridge takes their inverses."""
@@ -108,7 +109,7 @@ class FittedLabels:
     """A fitted model of scikit-learn, what its outputs mean, and how its penalty was found, in words."""
 
     model: Any
-    labels: Labelling[Any]
+    labels: OneLabel | SeveralLabels
     note: str
 
     def predictions(self, features: Any) -> list[Any]:
