@@ -212,12 +212,9 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
     @cached_property
     def _varying(self) -> ImageVariation | None:
         """What varies the pictures; made when it is first needed, as a task may have a way of its own."""
+        image = self.settings.image
         sees = self.spec.has_pictures and self.settings.blanked is not Blanked.PICTURE
-        return (
-            ImageVariation(self.settings.image, self.pictures)
-            if sees and self.settings.image.varies
-            else None
-        )
+        return ImageVariation(image, self.pictures) if sees and image.varies else None
 
     def training_batch(self, drawn: Drawn[Row]) -> BatchT:
         """The batch of drawn rows: as `collate` makes it, of pictures that are varied as the settings say.
