@@ -79,7 +79,7 @@ docs: $(DEV) ## the documentation as a site, build/site: broken links and anchor
 	$(BIN)/python docs/make_site.py
 	$(BIN)/zensical build --clean --strict
 
-map: $(DEV) ## draw the rooms of docs/architecture.md anew, from the imports
+map: $(DEV) ## write the table of rooms of docs/architecture.md anew, from the imports
 	$(BIN)/python -m tests.rooms
 
 tables: $(DEV) ## write the tables of results in README.md and docs anew, from results/*.csv

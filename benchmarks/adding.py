@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from xfm.files import write_text
-from xfm.index.offers import Offer
 from xfm.index.opening import open_index
+from xfm.index.sources import Offer
 
 TURN, SIDE = 500, 96
 

@@ -27,8 +27,8 @@ from xfm.config.model import ModelConfig
 from xfm.config.training import Precision
 from xfm.interop.published.names import native_parts
 from xfm.modeling import fusion
-from xfm.modeling.grouping import Memories, Memory, copied, remember
 from xfm.modeling.precision import autocast
+from xfm.modeling.shared_kv import Memories, Memory, copied, remember
 from xfm.modeling.xfm import XFM
 from xfm.training.cpu_runtime import prepare_process
 

@@ -20,7 +20,7 @@ import xfm
 from xfm.config.training import Precision
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.precision import autocast, hold
-from xfm.retrieval.search import cosines, shortlist
+from xfm.tasks.ranking import cosines, shortlist
 from xfm.training.cpu_runtime import prepare_process
 
 Run = Callable[[], object]

@@ -22,8 +22,7 @@ import numpy as np
 from benchmarks.loader import SETTINGS, write_corpus
 
 from xfm.data.sources import open_source
-from xfm.data.sources.shard_index import INDEX, write_index
-from xfm.data.sources.shard_table import IndexedShard, index_shard
+from xfm.data.sources.shard_index import INDEX, IndexedShard, index_shard, write_index
 from xfm.data.sources.shards import ShardSource
 
 READS = 1000

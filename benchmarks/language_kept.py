@@ -28,17 +28,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xfm.ablation.averages import ScoredRun
-from xfm.ablation.runs import Run, as_csv, machine, recipe_of
-from xfm.ablation.tables import cell
 from xfm.config.ablation import FULL, VARIANTS
-from xfm.config.linear import RegressionConfig
+from xfm.config.frozen import RegressionConfig
 from xfm.config.load import load_recipe
 from xfm.config.training import Precision
 from xfm.errors import UserError
+from xfm.evaluation.ablation import Run, ScoredRun, as_csv, cell, machine, recipe_of
+from xfm.evaluation.probing.linear_probe import fit_probe
 from xfm.files import open_regular, write_text
-from xfm.frozen.features import LabelledFeatures
-from xfm.frozen.linear_probe import fit_probe
+from xfm.finetuning.frozen_features import LabelledFeatures
 from xfm.interop.compose import compose
 from xfm.metrics.classification import Array
 from xfm.metrics.intervals import bootstrap

@@ -26,7 +26,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from xfm.frozen.logistic import LinearClassifier, Regression
+from xfm.finetuning.logistic import LinearClassifier, Regression
 from xfm.metrics.classification import accuracy
 
 MAX_ITERATIONS = 1000

@@ -24,7 +24,7 @@ import torch
 import xfm
 from xfm.config.load import load_recipe
 from xfm.interop.published.export import export
-from xfm.interop.published.spare import spare
+from xfm.interop.published.names import spare
 from xfm.modeling.folder import Preprocessing, Pretrained, save_model
 from xfm.modeling.xfm import XFM
 

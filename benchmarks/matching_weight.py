@@ -5,7 +5,7 @@
 For each weight: the mean log-likelihood (nats) of the true candidates, with the softmax of the combined
 scores over the shortlist as their probability, and the gain in R@1 over contrast alone, both directions
 pooled. Queries whose shortlist lacks every true candidate have no likelihood.
-`xfm.retrieval.search.MATCHING_WEIGHT` was chosen by the likelihood.
+`xfm.tasks.ranking.MATCHING_WEIGHT` was chosen by the likelihood.
 """
 
 import argparse
@@ -22,15 +22,15 @@ from xfm.evaluation.context import Context
 from xfm.metrics.recalls import with_equal_captions
 from xfm.modeling.features import encode_texts
 from xfm.modeling.folder import load_model
-from xfm.retrieval.ranks import Matched, match_both
 from xfm.tasks.pictures import Pictures
+from xfm.tasks.ranking import MatchedSearch, match_both
 from xfm.tasks.world_files import read_captioned
 from xfm.training.cpu_runtime import prepare_process
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 
 
-def log_likelihoods(matched: Matched, weight: float) -> NDArray[np.float64]:
+def log_likelihoods(matched: MatchedSearch, weight: float) -> NDArray[np.float64]:
     """Of the true candidates, for each query that has one on its shortlist."""
     shown, positive = matched.scores(weight), matched.found.positive
     asked = positive.any(axis=1)
@@ -38,7 +38,7 @@ def log_likelihoods(matched: Matched, weight: float) -> NDArray[np.float64]:
     return logsumexp(true[asked], axis=1) - logsumexp(shown[asked], axis=1)
 
 
-def match_validation(context: Context) -> tuple[Matched, Matched]:
+def match_validation(context: Context) -> tuple[MatchedSearch, MatchedSearch]:
     """Texts for the pictures of the validation scenes, and pictures for their texts."""
     rows = context.rows(read_captioned, "retrieval", "validation", 0)
     images, index = context.encode([row.image for row in rows])

@@ -30,19 +30,18 @@ import torch
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.index import SearchOptions
 from xfm.data.left_out import LeftOut
-from xfm.evaluation.context import Context
-from xfm.evaluation.encoded import EncodedCaptions
-from xfm.evaluation.galleries import search_galleries
+from xfm.evaluation.context import Context, EncodedCaptions
+from xfm.evaluation.parts.absence import search_galleries
 from xfm.files import write_text
-from xfm.index.filling import fill
+from xfm.index.ingest import fill
 from xfm.index.opening import open_index
 from xfm.index.searching import Searcher
 from xfm.index.sources import FolderSupply
 from xfm.metrics.intervals import bootstrap
-from xfm.metrics.presence import refused_where_answered, told_apart
+from xfm.metrics.presence import GallerySearches, told_apart
 from xfm.modeling.folder import load_model
-from xfm.retrieval.search import cosines, match, rerank_scores
 from xfm.tasks.pictures import Pictures
+from xfm.tasks.ranking import cosines, match, rerank_scores
 
 RELATION = re.compile(
     r"\b(left of|right of|above|below|higher than|lower than|between|to its (left|right)|above it|below it)\b"
@@ -60,13 +59,20 @@ def presence(
     found: list[dict[str, Any]] = []
     everything = search_galleries(context, encoded, sizes, queries)
     for size in sizes:
-        own = everything.of_size(size)
+        rows = everything.pictures == size
+        own = GallerySearches(
+            everything.contrast[rows],
+            everything.odds[rows],
+            everything.there[rows],
+            everything.pictures[rows],
+            everything.groups[rows],
+        )
         answered, heights = told_apart(own, fitted)
         found.append(
             {
                 "pictures": size,
                 "searches": len(own),
-                "refused_at_95": refused_where_answered(heights, own.there),
+                "refused_at_95": float((heights[~own.there] < np.quantile(heights[own.there], 0.05)).mean()),
                 "answered": float(answered[own.there].mean()),
                 "refused": float((~answered[~own.there]).mean()),
             }

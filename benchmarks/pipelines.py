@@ -31,8 +31,8 @@ from xfm.config.load import load_recipe
 from xfm.config.task import TaskConfig
 from xfm.data.picture_files import load_image
 from xfm.data.tokenizer import normalise_caption, train_tokenizer
+from xfm.modeling.artifacts import framed, model_pixels
 from xfm.modeling.folder import Preprocessing, Pretrained
-from xfm.modeling.pixels import framed, model_pixels
 from xfm.modeling.task_models import Answerer, TextClassifier, build_task_model
 from xfm.modeling.xfm import XFM
 from xfm.tasks.answers import AnswerList, likeliest_answers

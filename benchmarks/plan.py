@@ -27,7 +27,7 @@ from xfm.config.recipe import Recipe
 from xfm.config.training import ActivationCheckpointing
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.modeling.xfm import XFM
-from xfm.planning.forecast import StepForecast, forecast
+from xfm.planning.planner import StepForecast, forecast
 from xfm.planning.sizes import CaptionedSizes, StepSizes, TextSizes, sizes_of
 from xfm.planning.states import parts_of
 from xfm.training.pretrain import policies_of

@@ -27,9 +27,8 @@ import numpy as np
 from PIL import Image
 
 from xfm.config.corpora import CorpusName, PrepareConfig
-from xfm.corpora.plan import find_plan
-from xfm.corpora.preparation import Preparation
-from xfm.corpora.shard_units import ShardUnits
+from xfm.corpora.preparation import Preparation, plan_of
+from xfm.corpora.shard_units import shards_of
 
 LONGEST, QUALITY = 256, 90
 
@@ -112,8 +111,12 @@ def prepared(source: Path, target: Path, longest: int) -> Callable[[], None]:
     """What writes the shard of the only piece of a corpus."""
     asked = Preparation(CorpusName.CC3M, source, target, PrepareConfig(longest=longest, workers=1))
     reader = asked.reader()
-    units = ShardUnits(asked, find_plan(asked, reader, asked.mark(reader)))
-    return lambda: units.make(0)
+    units = shards_of(plan_of(asked, reader, asked.mark(reader)))
+
+    def write() -> None:
+        units(0)
+
+    return write
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ def work(options: argparse.Namespace) -> None:
     from xfm.modeling.gradients import PRETRAINING
     from xfm.objectives.step import pretraining_losses
     from xfm.training import distributed
-    from xfm.training.callbacks import AfterUpdate
+    from xfm.training.callbacks import Callback, StepOutput
     from xfm.training.cpu_runtime import prepare_process
     from xfm.training.pretrain import CurriculumData, build_model
     from xfm.training.trainer import Trainer
@@ -75,8 +75,11 @@ def work(options: argparse.Namespace) -> None:
         def losses(model: Any, batch: Any, generator: torch.Generator) -> Any:
             return pretraining_losses(model, batch, PRETRAINING, first.weights, generator)
 
-        after = AfterUpdate(lambda: next(turns))
-        Trainer(model, losses, data.batches, training, callbacks=[after], device="cpu").fit()
+        class Turn(Callback):
+            def on_step(self, trainer: Any, output: StepOutput) -> None:
+                next(turns)
+
+        Trainer(model, losses, data.batches, training, callbacks=[Turn()], device="cpu").fit()
 
 
 def timed_turns() -> Iterator[None]:

@@ -22,8 +22,8 @@ from xfm.evaluation.context import Context
 from xfm.files import write_text
 from xfm.modeling.features import encode_texts
 from xfm.modeling.folder import load_model
-from xfm.retrieval.search import match, match_odds
 from xfm.tasks.pictures import Pictures
+from xfm.tasks.ranking import match, match_odds
 from xfm.training.cpu_runtime import prepare_process
 from xfm.world.grammar import joined, with_article
 from xfm.world.relations import RELATION_PHRASES, Relation, excluded, relation_between

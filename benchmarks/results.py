@@ -23,16 +23,14 @@ import csv
 import io
 import re
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.language_kept import kept_table
 
-from xfm.ablation.averages import ScoredRun
-from xfm.ablation.runs import as_csv, machine, scored_runs
-from xfm.ablation.tables import average_chart, average_table, score_table
 from xfm.errors import UserError
+from xfm.evaluation.ablation import ScoredRun, as_csv, average_chart, average_table, machine, score_table
 from xfm.files import read_json_object, write_text
 from xfm.metrics.numbers import percent
 from xfm.reports.charts import read_curves
@@ -112,6 +110,19 @@ MARKS = re.compile(
 )
 PARTS = ("value", "low", "high", "chance", "baseline", "n")
 """What is kept of every score."""
+
+
+def scored_runs(rows: Iterable[Mapping[str, str]]) -> list[ScoredRun]:
+    """The runs of a `results.csv`, of which some may lack scores that others have."""
+    about = ("recipe", "variant", "seed", "steps", "machine", "minutes")
+    return [
+        ScoredRun(
+            row["variant"],
+            int(row["seed"]),
+            {key: float(cell) for key, cell in row.items() if key not in about and cell},
+        )
+        for row in rows
+    ]
 
 
 def row_of(run: Path) -> dict[str, Any]:

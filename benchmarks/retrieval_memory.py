@@ -25,7 +25,7 @@ from xfm.data.tokenizer import train_tokenizer
 from xfm.metrics.recalls import own_captions, summarise
 from xfm.modeling.features import Encoder, encode_images, encode_texts
 from xfm.modeling.xfm import XFM
-from xfm.retrieval.ranks import rank
+from xfm.tasks.ranking import rank
 from xfm.training.cpu_runtime import prepare_process
 
 WORDS = 400

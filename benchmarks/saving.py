@@ -22,10 +22,10 @@ from xfm.config.load import load_recipe
 from xfm.config.training import OptimConfig, Precision, TrainingConfig
 from xfm.modeling.xfm import XFM
 from xfm.training import distributed
+from xfm.training.checkpoint import HostCopies, snapshot
 from xfm.training.optim import build_optimizer
 from xfm.training.randomness import random_state, seeded_generator
 from xfm.training.run_folder import RunFolder
-from xfm.training.snapshot import HostCopies, snapshot
 
 
 class Saver:

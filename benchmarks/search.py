@@ -29,9 +29,8 @@ from benchmarks.results import ROOT
 from numpy.typing import NDArray
 
 from xfm.files import write_text
-from xfm.index.conditions import Condition, Kind, Relation
-from xfm.index.rows import IndexedPicture, Row
-from xfm.index.store import Store
+from xfm.index.filters import Condition, Kind, Relation
+from xfm.index.store import IndexedPicture, Row, Store
 
 HIDDEN, THEMES, PER_CENTRE, BLOCK = 48, 40, 200, 10_000
 PASSING = 100

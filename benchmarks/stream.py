@@ -28,7 +28,7 @@ from xfm.modeling.gradients import PRETRAINING
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
 from xfm.training import distributed
-from xfm.training.callbacks import AfterUpdate
+from xfm.training.callbacks import Callback, StepOutput
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.curriculum import CurriculumData
 from xfm.training.pretrain import build_model
@@ -100,8 +100,11 @@ def main() -> None:
         def losses(model: Any, batch: Any, generator: torch.Generator) -> Losses:
             return pretraining_losses(model, batch, PRETRAINING, phase.weights, generator)
 
-        after = AfterUpdate(turns.step)
-        Trainer(model, losses, lambda *_: turns.batches(), training, callbacks=[after], device="cpu").fit()
+        class Turn(Callback):
+            def on_step(self, trainer: Any, output: StepOutput) -> None:
+                turns.step()
+
+        Trainer(model, losses, lambda *_: turns.batches(), training, callbacks=[Turn()], device="cpu").fit()
     added = statistics.median(loaded / kept for loaded, kept in turns.times) - 1
     print(f"loading adds {added:.1%} to a step (median of {len(turns.times)} pairs of turns)")
     if options.json:

@@ -15,17 +15,11 @@ thorough = pytest.mark.skipif(not THOROUGH, reason="others like it run: `make th
 
 
 def chosen(cases: Iterable[Any], every: int) -> list[Any]:
-    """Of cases those that `some` does not leave out."""
     return [case for place, case in enumerate(cases) if THOROUGH or place % every == 0]
 
 
 def some(cases: Iterable[Any], every: int) -> list[Any]:
-    """Cases for `pytest.mark.parametrize`, of which all but the first of each `every` are left out.
-
-    Args:
-        cases: a value, or a tuple of values, each.
-        every: 2 takes half of them.
-    """
+    """Cases for `pytest.mark.parametrize`, of which all but the first of each `every` are left out."""
     return [
         case
         if THOROUGH or place % every == 0

@@ -22,7 +22,6 @@ class Trap:
 
 
 def refusal(place: Path, function: Callable[..., Any], *arguments: Any) -> str:
-    """The one line of the UserError of a call, which names a place."""
     with pytest.raises(UserError) as found:
         function(*arguments)
     assert str(place) in str(found.value)
@@ -31,7 +30,6 @@ def refusal(place: Path, function: Callable[..., Any], *arguments: Any) -> str:
 
 
 def sentence_of(function: Callable[..., Any], *arguments: Any) -> str | None:
-    """What a UserError of the call says, None where it ends well; other errors pass."""
     try:
         function(*arguments)
     except UserError as error:

@@ -4,6 +4,5 @@ from pathlib import Path
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """The bytes of all its files, by their paths in it."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}

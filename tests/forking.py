@@ -33,12 +33,10 @@ _LIBRARIES = (
     *("peft", "fastapi", "uvicorn", "prometheus_client"),
 )
 """What commands take longest to import; those that are not installed are left out."""
-_LONGEST = 1 << 20
 _STREAMS = 4  # of a request: where the status goes; standard input, output, error
 
 
 def can_fork(command: Sequence[str], extra: Mapping[str, str | None]) -> bool:
-    """Whether a command may be forked."""
     python = list(command[:1]) == [sys.executable] and command[1] in ("-m", "-c")
     fresh = os.environ.get("XFM_TEST_FRESH") or any(name.startswith(_READ_AT_IMPORT) for name in extra)
     return python and not fresh and hasattr(os, "fork")
@@ -67,13 +65,11 @@ class Forked:
         self._readers: list[tuple[threading.Thread, list[str]]] = []
 
     def poll(self) -> int | None:
-        """The exit status, once there is one."""
         with suppress(subprocess.TimeoutExpired):
             return self.wait(0)
         return None
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit status, minus the number of a signal."""
         if self.returncode is None:
             if not select.select([self._status], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
@@ -82,7 +78,6 @@ class Forked:
         return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[Any, Any]:
-        """All that is left of output and error, until both end and the command has."""
         end = None if timeout is None else time.monotonic() + timeout
         if not self._readers:
             for stream in (self.stdout, self.stderr):
@@ -99,14 +94,12 @@ class Forked:
         return (out, err) if self.stdout is not None else (None, None)
 
     def kill(self) -> None:
-        """End it at once."""
         if self.poll() is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
 
 def _streams(output: IO[bytes] | int) -> tuple[IO[str] | None, IO[str] | None, list[int]]:
-    """Our ends of output and error, if they are pipes, and the ends of the command."""
     if not isinstance(output, int):
         return None, None, [output.fileno(), output.fileno()]
     (out, theirs), (err, also_theirs) = os.pipe(), os.pipe()
@@ -137,7 +130,6 @@ class _Parent:
         theirs.close()
 
     def ask(self, told: Mapping[str, Any], streams: Sequence[int]) -> None:
-        """Have a command forked with these streams."""
         data = json.dumps(told).encode()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", streams))]
         self._socket.sendmsg([len(data).to_bytes(4, "little")], rights)
@@ -167,7 +159,6 @@ def _exactly(control: socket.socket, size: int) -> bytes:
 
 
 def _serve(control: socket.socket) -> dict[str, Any]:
-    """Fork for each request; returns in what is forked, as the command."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # those that wait for commands are not waited for
     while True:
         size = array.array("i").itemsize * _STREAMS
@@ -185,7 +176,6 @@ def _serve(control: socket.socket) -> dict[str, Any]:
 
 
 def _become(streams: list[int]) -> bool:
-    """True in the command; what waits for it and tells its status ends here."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     status = streams[0]
     child = os.fork()

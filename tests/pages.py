@@ -16,29 +16,24 @@ BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def name_of(page: Path) -> str:
-    """The page's path in the repository."""
     return str(page.relative_to(ROOT))
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
-    """The page's blocks of code in some languages."""
     return [code for language, code in BLOCK.findall(page.read_text()) if language in languages]
 
 
 def files(page: Path) -> dict[str, str]:
-    """Files that the page shows: YAML blocks that begin with a name."""
     found = {block.partition("\n")[0]: block for block in blocks(page, "yaml")}
     return {name.removeprefix("# "): block for name, block in found.items() if name.endswith(".yaml")}
 
 
 def commands(page: Path, program: str) -> list[list[str]]:
-    """Arguments of a program in the page's shell blocks."""
     shown = blocks(page, "bash", "sh", "shell", "console")
     return [words for block in shown for words in commands_in(block, program)]
 
 
 def mentions(page: Path, program: str) -> list[list[str]]:
-    """Arguments of a program in the page's sentences: `xfm info MODEL`."""
     spans = SPAN.findall(BLOCK.sub("", page.read_text()))
     return [words for span in spans for words in commands_in(" ".join(span.split()), program)]
 

@@ -39,16 +39,7 @@ _MARK = "XFM_TEST_MARK"
 
 @dataclass
 class Running:
-    """A command that runs; as a context it is gone at the end, with everything that it started.
-
-    Args:
-        command: with its arguments.
-        cwd: where.
-        extra: environment variables besides this process's; None takes one away.
-        output: file that gets its output and its errors, in place of pipes.
-        fresh: it begins from nothing, and is not forked from a process that has loaded libraries: for tests
-            of its first seconds.
-    """
+    """A command that runs; as a context it is gone at the end, with everything that it started."""
 
     command: Sequence[str]
     cwd: Path | None = None
@@ -98,7 +89,6 @@ class Running:
         return found
 
     def children(self) -> list[psutil.Process]:
-        """Everything that the command started and that still runs."""
         return [process for process in self.all() if process.pid != self.process.pid]
 
     def left(self, seconds: float) -> list[str]:
@@ -113,7 +103,6 @@ class Running:
         return names
 
     def wait_until(self, condition: Callable[[], object], seconds: float = 120) -> object:
-        """Wait for something that happens while the command runs."""
         deadline = time.monotonic() + seconds
         while not condition():
             if self.process.poll() is not None:
@@ -151,13 +140,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended.
-
-    Attributes:
-        status: its exit status, minus the number of the signal that killed it.
-        out, err: what it wrote.
-        left: command lines of the processes that it left behind.
-    """
+    """How a command ended."""
 
     status: int
     out: str
@@ -165,7 +148,6 @@ class Ended:
     left: list[str]
 
     def said(self) -> list[str]:
-        """The sentences for the user; a traceback fails."""
         assert "Traceback" not in self.err, self.err
         return [line for line in self.err.splitlines() if line.startswith("xfm: ")]
 
@@ -176,7 +158,6 @@ def can_unshare() -> bool:
 
 
 def limited(gib: int, code: str, *arguments: object) -> str:
-    """What a Python program prints whose address space has some GiB."""
     words = ["bash", "-c", f'ulimit -v {gib << 20}; exec "$@"', "-", sys.executable, "-c", code]
     done = run([*words, *map(str, arguments)])
     assert not done.status, done.err[-2000:]
@@ -190,6 +171,5 @@ def run(
     fresh: bool = False,
     **extra: str | None,
 ) -> Ended:
-    """Run a command to its end, within a time."""
     with Running(command, cwd, extra, fresh=fresh) as running:
         return running.end(seconds)

@@ -10,7 +10,6 @@ def names(spec: TaskSpec) -> str:
 
 
 def given(spec: TaskSpec) -> str:
-    """An input, as one writes it."""
     required = [field for field in spec.inputs if not field.optional]
     whole = "`{" + ", ".join(f'"{field.name}"' for field in spec.inputs) + "}`"
     if not required:
@@ -39,7 +38,6 @@ def pipelines() -> str:
 
 
 def _own(spec: TaskSpec) -> list[str]:
-    """Its settings, those of varied pictures by their first."""
     others = [name for name in spec.settings if name not in VIEW]
     return others if len(others) == len(spec.settings) else ["image.crop` ... `image.operations", *others]
 

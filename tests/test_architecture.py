@@ -1,4 +1,4 @@
-"""The map is true: its drawing and table are those of the code, and what it names exists."""
+"""The map is true: its table is that of the code, and what it names exists."""
 
 import re
 from pkgutil import resolve_name

@@ -31,7 +31,6 @@ every_tutorial = pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: pag
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """The folder in which a reader works, with the model of a quickstart."""
     monkeypatch.chdir(tmp_path)
     save_tiny_model(Path("runs/quickstart/model"))
     return tmp_path
@@ -39,7 +38,6 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pets(place):
-    """Pictures in folders of their classes."""
     noisy_colours(place / "pets", train=6, test=3)
 
 
@@ -105,7 +103,7 @@ def test_python_of_image_classification(pets, capsys, monkeypatch):
 
 def test_commands_of_image_classification(pets):
     found = commands(DOCS / "image-classification.md", "xfm")
-    assert [words[0] for words in found] == ["probe", "probe", "zero-shot", "finetune"]
+    assert [words[0] for words in found] == ["evaluate", "evaluate", "finetune"]
     for words in found:
         short = ["--steps", "2", "--batch-size", "4"] if words[0] == "finetune" else []
         assert main([*words, *short]) == 0

@@ -6,8 +6,6 @@ from collections.abc import Collection
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
-
 from tests.rooms import ORDER, SOURCE, imported, room_of
 
 OPTIONAL = {"timm", "transformers", "peft", "pyarrow", "datasets", "jinja2", "matplotlib", "sklearn"}
@@ -16,39 +14,39 @@ OPTIONAL |= {"prometheus_client", "starlette", "pydantic", "sentence_transformer
 OPTIONAL |= {"ray", "py3langid"}
 OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "openvino", "openpyxl", "pandas"}
 ADAPTERS = ("xfm.interop.transformers", "xfm.index.lance", "xfm.index.postgres", "xfm.serving", "xfm.demo")
-ADAPTERS += ("xfm.inference.sentence_transformers", "xfm.data.tables.workbook_parts")
+ADAPTERS += ("xfm.inference.sentence_transformers",)
 """Modules that are nothing without an extra; nobody else imports them at the top."""
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "transformers", "matplotlib", "PIL", "tokenizers"}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_a_room_imports_only_rooms_before_it(path):
-    own = room_of(path)
-    assert own in ORDER, f"say in tests/rooms.py where {own} stands"
-    others = {name.split(".")[1] for name in imported(path) if name.startswith("xfm.")} - {own}
-    assert others <= {*ORDER[: ORDER.index(own)]}, f"{own} imports a room that stands after it"
+def test_a_room_imports_only_rooms_before_it():
+    for path in FILES:
+        own = room_of(path)
+        assert own in ORDER, f"say in tests/rooms.py where {own} stands"
+        others = {name.split(".")[1] for name in imported(path) if name.startswith("xfm.")} - {own}
+        assert others <= {*ORDER[: ORDER.index(own)]}, f"{path} imports a room that stands after {own}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_optional_libraries_are_imported_late(path):
+def test_optional_libraries_are_imported_late():
     """What an extra brings is imported by the function that needs it, so that the core works without it.
 
     Adapters are written in the classes of their library, and are imported late themselves.
     """
-    if module_of(path).startswith(ADAPTERS):
-        return
-    top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
-    names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
-    assert not {name.split(".")[0] for name in names} & OPTIONAL
-    assert not [name for name in names if name.startswith(ADAPTERS)]
+    for path in FILES:
+        if module_of(path).startswith(ADAPTERS):
+            continue
+        top = ast.parse(path.read_text()).body
+        names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
+        assert not {name.split(".")[0] for name in names} & OPTIONAL, path
+        assert not [name for name in names if name.startswith(ADAPTERS)], path
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_configuration_is_light(path):
-    if room_of(path) in {"config", "errors"}:
-        assert not {module.split(".")[0] for module in imported(path)} & HEAVY
+def test_configuration_is_light():
+    for path in FILES:
+        if room_of(path) in {"config", "errors"}:
+            assert not {module.split(".")[0] for module in imported(path)} & HEAVY, path
 
 
 def module_of(path: Path) -> str:

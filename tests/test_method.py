@@ -67,7 +67,6 @@ def drawn() -> torch.Generator:
 
 
 def gradients(model: XFM) -> dict[str, Tensor]:
-    """Of every parameter; zeros where a loss does not reach it."""
     named = model.named_parameters()
     return {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in named}
 

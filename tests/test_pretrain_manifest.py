@@ -7,7 +7,6 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from torch.distributed.run import get_args_parser
 
@@ -38,13 +37,11 @@ def container() -> Any:
 
 
 def operator() -> Any:
-    """The PyTorchJob of the page."""
     (told,) = [yaml.safe_load(block) for block in blocks(PAGE, "yaml") if "PyTorchJob" in block]
     return told["spec"]
 
 
 def launched(words: list[str]) -> Namespace:
-    """What torchrun reads of a command, whose own command must parse."""
     assert words[0] == "torchrun"
     told = get_args_parser().parse_args(words[1:])
     assert (told.module, told.training_script) == (True, "xfm")
@@ -116,15 +113,6 @@ def test_what_is_saved_outlives_the_pods(tmp_path: Path) -> None:
     assert shared["emptyDir"]["medium"] == "Memory"
 
 
-def test_pods_that_end_are_started_again(tmp_path: Path) -> None:
-    assert pod()["restartPolicy"] == "Never"  # the Job replaces them; a failure policy asks for it
-    (rule,) = job()["podFailurePolicy"]["rules"]
-    assert rule["action"] == "Ignore"
-    assert job()["backoffLimit"] > 0
-    assert launched(ran(tmp_path, container())).max_restarts > 0
-    assert "exec torchrun" in container()["args"][0]  # which then gets SIGTERM itself
-
-
 def test_the_pods_have_no_rights() -> None:
     rights, own = pod()["securityContext"], container()["securityContext"]
     (user,) = [line.split()[1] for line in (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
@@ -147,8 +135,3 @@ def test_the_operators_job_says_the_same(tmp_path: Path) -> None:
     told = launched(ran(tmp_path, only))
     assert str(told.chosen.recipe) == str(other.chosen.recipe)
     assert {one["mountPath"] for one in only["volumeMounts"]} >= {"/data", "/runs", "/dev/shm"}
-
-
-@pytest.mark.parametrize("text", [PAGE.read_text(), (ROOT / "docs" / "deployment.md").read_text()])
-def test_the_pages_name_the_file(text: str) -> None:
-    assert "pretrain.yaml" in text

@@ -11,8 +11,6 @@ from time import sleep
 
 import pytest
 from benchmarks.results import read_rows
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.alike import thorough
 from tests.folders import content
@@ -32,7 +30,6 @@ from xfm.quickstart import (
     PLAN_FILE,
     SMOKE_BUDGET,
     Plan,
-    _move_aside,
     _recipe,
     _unfinished,
     evaluation_minutes,
@@ -43,9 +40,8 @@ from xfm.quickstart import (
 )
 from xfm.reports.scores import REQUIRED_KEYS, read_scores, write_json
 from xfm.results_folder import Maker, sign
-from xfm.training.clock import Moment
+from xfm.training.clock import SCHEDULE, Moment, ScheduleFile, read_schedule
 from xfm.training.flags import Flag, plain_flags, recommended_steps
-from xfm.training.schedule_log import SCHEDULE, ScheduleFile, read_schedule
 
 MODULE = import_module("xfm.quickstart")
 PLAN = Plan(budget=5, smoke=False, world="worlds/emoji", before=0.5, training=2.5)
@@ -105,7 +101,6 @@ class Stages:
 
 
 def record(folder: Path, seconds: float, share: float = 1.0, steps: int = 400) -> None:
-    """The schedule of a run of even steps."""
     moments = [Moment(share * step / steps, seconds * step / steps, 0) for step in range(steps + 1)]
     ScheduleFile(folder, moments).close()
 
@@ -121,7 +116,6 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
 
 
 def stop(folder: Path, stages: Stages) -> None:
-    """A quickstart that is stopped in its training."""
     stages.failing = 1
     with pytest.raises(KeyboardInterrupt):
         quickstart(folder, 5)
@@ -332,7 +326,6 @@ def notes(run: Path) -> None:
 
 
 def a_fine_tuning(run: Path) -> None:
-    """It has a config.yaml, too, but is another command's run."""
     (run / "config.yaml").write_text("finetune:\n")
     (run / "metrics.json").write_text("{}")
     sign(run, Maker("finetune", about="vqa"))
@@ -392,34 +385,6 @@ def test_the_stages_themselves(tmp_path, monkeypatch, capsys):
 
 
 # ---------------------------------------------------------------- parts
-def test_a_plan_reads_as_it_was_written(tmp_path: Path) -> None:
-    assert _unfinished(tmp_path, 5, False) is None
-    PLAN.write(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [PLAN_FILE]
-    assert _unfinished(tmp_path, 5, False) == PLAN
-    assert _unfinished(tmp_path, 5, True) is None
-    assert _unfinished(tmp_path, 7, False) is None
-    (tmp_path / "report.html").touch()
-    assert _unfinished(tmp_path, 5, False) is None
-
-
-@given(st.lists(st.integers(1, 6), max_size=4), st.integers(1, 4))
-@settings(max_examples=20, deadline=None)
-def test_moving_aside_loses_nothing(tmp_path_factory, taken, moves):
-    root = tmp_path_factory.mktemp("runs")
-    for number in set(taken):
-        (root / f"run.{number}").mkdir()
-        (root / f"run.{number}" / "mark").write_text(f"older {number}")
-    for number in range(moves):
-        (root / "run").mkdir()
-        (root / "run" / "mark").write_text(f"run {number}")
-        _move_aside(root / "run")
-        assert not (root / "run").exists()
-    (root / "run").mkdir()
-    _move_aside(root / "run")  # nothing is no reason to move
-    assert (root / "run").exists()
-    kept = sorted(path.read_text() for path in root.glob("run.*/mark"))
-    assert kept == sorted([f"older {n}" for n in set(taken)] + [f"run {n}" for n in range(moves)])
 
 
 @pytest.mark.parametrize(

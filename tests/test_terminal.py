@@ -21,7 +21,6 @@ from xfm.failures import explain
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
     place = tmp_path / "small"
     place.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]).returncode:
@@ -31,7 +30,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What a line of bash says, `xfm` being the one that is tested."""
     script = f'xfm() {{ "{sys.executable}" -m xfm "$@"; }}\n{line}'
     variables = os.environ | environment
     words = {"capture_output": True, "text": True, "errors": "surrogateescape", "timeout": 300}
@@ -44,14 +42,12 @@ def one_sentence(said: str) -> str:
 
 
 def refused(line: str, **environment: str) -> str:
-    """The one sentence of a line that ends with status 2."""
     done = shell(line, **environment)
     assert done.returncode == 2
     return one_sentence(done.stderr)
 
 
 def written(line: str, **environment: str) -> str:
-    """What a line prints that ends well."""
     done = shell(line, **environment)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -130,7 +126,6 @@ def test_streams_are_given_back(capsys: pytest.CaptureFixture[str]) -> None:
 
 # ---------------------------------------------------------------- Ctrl-C
 def interrupted(command: list[str], library: str, seconds: float = 0.0) -> Ended:
-    """Ctrl-C so long after a library has been loaded."""
     with Running(command, fresh=True) as running:
         maps = Path(f"/proc/{running.process.pid}/maps")
         while running.process.poll() is None and library not in maps.read_text():

@@ -36,15 +36,16 @@ def called(node: ast.AST) -> Iterator[str]:
 
 
 def asserts(node: ast.AST, helpers: set[str]) -> bool:
-    """Whether a function holds an assertion, or calls a helper that does."""
     known = {"raises", "warns", "approx", *helpers}
     return any(isinstance(inner, ast.Assert) for inner in ast.walk(node)) or any(
         name in known or name.startswith(ASSERTING) for name in called(node)
     )
 
 
-def functions(path: Path) -> Iterator[ast.FunctionDef]:
-    return (node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef))
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (
+        node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
 
 
 @cache

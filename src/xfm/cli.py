@@ -172,12 +172,9 @@ COMMANDS = {
         Command("search", "find pictures by a text, a picture, or both", shows=lambda _: True),
         Command("serve", "answer requests over HTTP"),
         Command("demo", "try models in the browser"),
-        Command("probe", "linear evaluation of frozen features"),
-        Command("zero-shot", "classify pictures by the names of their classes"),
         Command("reproduce", "run the benchmarks of the paper"),
         Command("convert", "read a published checkpoint"),
         Command("export", "write a model for other runtimes, or a published checkpoint"),
-        Command("bench", "choose the fastest way to run a model here"),
         Command("completion", "complete words at Tab, for a shell", shows=lambda _: True),
         Command("info", "describe a model, checkpoint, run or recipe", shows=lambda _: True),
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from xfm.errors import UserError
 from xfm.failures import FULL, limit, refused
@@ -126,7 +126,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}); copy it again") from error
+        what = str(error).partition("; use sys.")[0]  # advice for programs, of numbers of 5,000 digits
+        raise UserError(f"{path} is not valid JSON ({what}); copy it again") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} must hold a JSON object; copy it again")
     level: list[Any] = [value]
@@ -206,12 +207,24 @@ def write_data(path: Path, data: bytes, lasting: bool = True) -> None:
         lasting: wait until they are on the disk, so that not even a power failure takes them. Not for
             thousands of files that can be made again.
     """
+    with replacing(path, lasting) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
+    """A file, open for writing, that has the name `path` after the block, unless this raises.
+
+    Args:
+        path: the file.
+        lasting: see `write_data`.
+    """
     number = threading.get_native_id()  # of the first thread that of the process
     partial = path.with_name(f".{path.name}.partial-{number}")
     try:
         partial.unlink(missing_ok=True)  # of a process with this id that was killed
         with partial.open("xb") as stream:
-            stream.write(data)
+            yield stream
             if lasting:
                 stream.flush()
                 os.fsync(stream.fileno())

@@ -14,7 +14,7 @@ from xfm.boxed import boxed_model
 from xfm.config.exported import MANIFEST
 from xfm.errors import UserError
 from xfm.files import file_digest, folder_size, read_json_object, read_log
-from xfm.modeling.headers import tensor_shapes
+from xfm.modeling.safetensors_header import tensor_shapes
 
 PUBLISHED = (".th", ".pt", ".pth", ".safetensors")
 """Ends of the names of published files; other files are recipes."""
@@ -32,7 +32,7 @@ def describe(path: str) -> str:
     """
     folder = Path(path)
     if folder.is_file() and folder.suffix in PUBLISHED:
-        from xfm.interop.published.describe import describe_published
+        from xfm.interop.published.convert import describe_published
 
         return _yaml({"published": path, "bytes": folder.stat().st_size, **describe_published(folder)})
     if not folder.is_dir():

@@ -99,11 +99,11 @@ def quickstart(folder: Path, budget: float = FULL_BUDGET, smoke: bool = False) -
 
 def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     from xfm.config.next_command import command_line
-    from xfm.evaluation.kept_models import kept_models, listing, use_command
+    from xfm.evaluation.saved_models import listing, saved_models, use_command
     from xfm.evaluation.suite import evaluate
+    from xfm.reports.lines import summary
     from xfm.reports.stored import stored_flags
-    from xfm.reports.summary import summary
-    from xfm.training.flags import Flag, What, last_lines
+    from xfm.training.flags import Flag, FlagKind, last_lines
     from xfm.training.pretrain import MODEL_FOLDER, pretrain
     from xfm.world import build_world
 
@@ -133,7 +133,7 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     steps, seconds = _recorded(folder)
     flags = plan_flags(plan, steps, seconds)
     if not smoke:
-        flags.insert(0, Flag(What.PACE, f"{steps:,} steps: {outlook(steps)}"))
+        flags.insert(0, Flag(FlagKind.PACE, f"{steps:,} steps: {outlook(steps)}"))
     scores = evaluate(model, world, folder, _evaluation(plan), flags=flags)
     report = folder / "report.html"
     print(
@@ -142,7 +142,7 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     )
     print(f"    Scores:  {folder / 'metrics.json'}\n    Model:   {model}")
     print(f"    Use it:  {use_command(model, world, folder)}")
-    if models := listing(kept_models(folder, world)):
+    if models := listing(saved_models(folder, world)):
         print(models)
     print(f"    Open it: {command_line('demo', folder, '--open')}")
     print(last_lines(stored_flags(folder)), end="")
@@ -179,11 +179,11 @@ def plan_flags(plan: Plan, steps: int, seconds: float) -> "list[Flag]":
         steps: that were made.
         seconds: that they took.
     """
-    from xfm.training.flags import Flag, What, recommended_steps, shortened
+    from xfm.training.flags import Flag, FlagKind, recommended_steps, shortened
 
     if plan.smoke:
         text = f"{steps} steps on a tiny world show that everything works, and no more"
-        return [Flag(What.SMOKE, text)]
+        return [Flag(FlagKind.SMOKE, text)]
     wanted = recommended_steps(RECIPE)
     share = PRETRAINING_SHARE if plan.budget < FULL_BUDGET else 1.0
     more = math.ceil(plan.budget + (wanted - steps) * seconds / max(1, steps) / 60 / share)
@@ -215,7 +215,7 @@ def foretelling(folder: Path) -> Iterator[None]:
     import numpy as np
     from tqdm import tqdm
 
-    from xfm.training.schedule_log import SCHEDULE, read_schedule
+    from xfm.training.clock import SCHEDULE, read_schedule
 
     over = Event()
 
@@ -241,7 +241,7 @@ def _minutes_since(began: float) -> float:
 
 
 def _recorded(folder: Path) -> tuple[int, float]:
-    from xfm.training.schedule_log import SCHEDULE, read_schedule
+    from xfm.training.clock import SCHEDULE, read_schedule
 
     record = read_schedule(folder / SCHEDULE)
     return (len(record) - 1, record[-1].seconds) if record else (0, 0.0)

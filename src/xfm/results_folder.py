@@ -18,7 +18,7 @@ from xfm.files import file_digest, open_regular, read_json_or_nothing, read_text
 
 MADE_BY = "made_by.json"
 DETAILS = "evaluation.json"
-RESULTS = ("metrics.json", "report.html", DETAILS, "probe.json", "reproduce.json", "results.md", "parts")
+RESULTS = ("metrics.json", "report.html", DETAILS, "probe.json", "results.md", "parts")
 RESULTS += ("doctor.json",)
 """What commands write about a model or data, beside one another's if nobody kept them apart."""
 
@@ -47,7 +47,7 @@ class Maker:
         return [name for name in self.subject if name in common and self.subject[name] != other.subject[name]]
 
     def __str__(self) -> str:
-        made = f"`xfm {self.command}`" if self.command else "an earlier version"
+        made = f"`xfm {self.command}`" if self.command else "an unknown command"
         return f"{made} ({self.about})" if self.about else made
 
 
@@ -97,7 +97,7 @@ def holding(out: Path) -> Holding | None:
     """What a folder holds; None where it holds neither results nor a run, a model or a world."""
     signed = signed_by(out)
     if any((out / name).exists() for name in RESULTS):
-        maker = signed or _unsigned(out)
+        maker = signed or Maker("")
         return Holding(f"results of {maker}", maker)
     if (out / "world.json").exists():
         return Holding("a world of `xfm prepare`", Maker("prepare"))
@@ -228,17 +228,6 @@ def signed_by(out: Path) -> Maker | None:
     if not isinstance(command, str) or not isinstance(subject, dict):
         return None
     return Maker(command, {str(n): str(value) for n, value in subject.items()}, str(found.get("about", "")))
-
-
-def _unsigned(out: Path) -> Maker:
-    details = read_json_or_nothing(out / DETAILS)
-    weights, world, provenance = (details.get(name) for name in ("weights_sha256", "world", "provenance"))
-    if isinstance(weights, str) and isinstance(world, str):
-        subject = {"model": weights, "data": world_mark(Path(world))}
-        return Maker("evaluate", subject, f"{details.get('model')} on {world}")
-    if isinstance(provenance, dict) and "fine_tuned_from" in provenance:
-        return Maker("finetune", about=f"{provenance.get('task')} from {provenance['fine_tuned_from']}")
-    return Maker("reproduce") if (out / "reproduce.json").is_file() else Maker("")
 
 
 def _trained_by(run: Path) -> str:

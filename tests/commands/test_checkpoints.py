@@ -10,14 +10,18 @@ from xfm.cli import main
 from xfm.training.checkpoint import checkpoint_path
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    run_line(folder := tmp_path_factory.mktemp("trained") / "run", config(9, save_every=3, keep=9))
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path):
-    run_line(tmp_path / "run", config(9, save_every=3, keep=9))
-    return tmp_path / "run"
+def run(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def entries(capsys, *words: str) -> tuple[int, list[dict]]:
-    """The exit status, and what is listed as JSON."""
     status = main(["info", "--checkpoints", *words, "--json"])
     return status, json.loads(capsys.readouterr().out)
 

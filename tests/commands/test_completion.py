@@ -17,7 +17,6 @@ pytest.importorskip("argcomplete")
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """A folder with `xfm`, as an installation has it."""
     path = tmp_path / "bin" / "xfm"
     path.parent.mkdir()
     path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m xfm "$@"\n')
@@ -26,7 +25,6 @@ def program(tmp_path: Path) -> Path:
 
 
 def complete(program: Path, line: str) -> set[str]:
-    """What bash offers at the end of a line."""
     script = f"""
         PATH="{program}:$PATH"
         source <(xfm completion bash)

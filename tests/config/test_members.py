@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xfm.config.finetune import FinetuneConfig, TuningConfig
+from xfm.config.frozen import FrozenConfig, Method
 from xfm.config.image import ImageTrainingConfig
-from xfm.config.linear import FeatureConfig, LinearEvaluationConfig, Method, RegressionConfig
 from xfm.config.typed import kinds_of
 
-KINDS: list[Any] = [FinetuneConfig, TuningConfig, ImageTrainingConfig, FeatureConfig, RegressionConfig]
+KINDS: list[Any] = [FinetuneConfig, TuningConfig, ImageTrainingConfig, FrozenConfig]
 WORDS = [
     (kind, name, member)
     for kind in KINDS
@@ -39,7 +39,7 @@ def test_every_such_field_is_tried() -> None:
 
 
 def test_lists_are_taken_and_what_is_wrong_is_named() -> None:
-    (method,) = LinearEvaluationConfig(methods=["knn"]).methods  # pyright: ignore[reportArgumentType]
+    (method,) = FrozenConfig(methods=["knn"]).methods  # pyright: ignore[reportArgumentType]
     assert method is Method.KNN
     cases: list[tuple[Any, str, Any, str]] = [
         (
@@ -55,7 +55,7 @@ def test_lists_are_taken_and_what_is_wrong_is_named() -> None:
             r"tune.language: 'Lora' is none of full, freeze, lora; did you mean lora\?",
         ),
         (FinetuneConfig, "tune", {"language": "lora"}, r"tune is of type dict: give a TuningConfig\(...\)"),
-        (LinearEvaluationConfig, "methods", ["svm"], "methods: 'svm' is none of linear, head, knn"),
+        (FrozenConfig, "methods", ["svm"], "methods: 'svm' is none of linear, knn, zero-shot"),
         (FinetuneConfig, "steps", "ten", "steps is 'ten': give a number"),
         (FinetuneConfig, "lr", [1e-4], r"lr is \[0.0001\]: give a number"),
     ]

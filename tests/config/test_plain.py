@@ -1,13 +1,8 @@
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xfm.config.data import Augmentation, CorpusConfig, StreamConfig
-from xfm.config.phases import PhaseConfig, PhaseWeights
-from xfm.config.plain import completed, first_difference, to_plain
-from xfm.config.recipe import Recipe
-from xfm.config.training import OptimConfig, TrainingConfig
+from xfm.config.plain import first_difference, to_plain
 
 plain = st.recursive(
     st.none() | st.integers() | st.text(max_size=3),
@@ -45,38 +40,3 @@ def test_difference_names_the_field():
     assert first_difference(old, new, frozenset({"training", "name"})) is None
     assert first_difference({"a": 1}, {"a": 1, "b": 2}) == ("b", None, 2)
     assert first_difference({"a": 1}, {"a": 1, "b": None}) is None  # a field added later, and not used
-
-
-def places(value, above=()):
-    """Every field of nested mappings, as the keys that lead to it."""
-    for key, inner in value.items() if isinstance(value, dict) else ():
-        yield (*above, key)
-        yield from places(inner, (*above, key))
-
-
-@given(st.sets(st.sampled_from(list(places(to_plain(Recipe())))), max_size=12))
-def test_fields_that_were_not_stored_have_their_defaults(unknown):
-    stored = to_plain(Recipe())
-    for *above, last in sorted(unknown, key=len, reverse=True):
-        inner = stored
-        for key in above:
-            inner = inner[key]
-        del inner[last]
-    assert completed(stored, Recipe()) == to_plain(Recipe())
-
-
-def test_what_a_new_field_is_used_for_makes_the_difference():
-    recipe = Recipe(
-        training=TrainingConfig(optim=OptimConfig(lr=0.5)),
-        curriculum=[PhaseConfig(0.5, weights=PhaseWeights(itc=2.0)), PhaseConfig(0.75)],
-    )
-    given = {"recipe": recipe, "rows": "12ab"}
-    stored = to_plain(given)
-    del stored["recipe"]["curriculum"][1]["weights"], stored["recipe"]["curriculum"][0]["weights"]["mlm"]
-    assert completed(stored, given) == to_plain(given)
-    del stored["recipe"]["training"]["optim"]["lr"]
-    difference = first_difference(completed(stored, given), to_plain(given))
-    assert difference == ("recipe.training.optim.lr", OptimConfig().lr, 0.5)
-    longer = {**given, "recipe": replace(recipe, curriculum=[*recipe.curriculum, PhaseConfig(0.9)])}
-    assert first_difference(completed(to_plain(given), longer), to_plain(longer)) is not None
-    assert first_difference(completed(to_plain(longer), given), to_plain(given)) is not None

@@ -7,18 +7,12 @@ import pytest
 from xfm.config.evaluation import EvaluationConfig, ShortTuning
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.ranges import LARGEST, MAX_BATCH, check_range
-from xfm.config.training import TrainingConfig
 
 
 @pytest.mark.parametrize("value", [-1, -0.5, math.nan, math.inf, -math.inf, LARGEST + 1, 10**400, 1e300])
 def test_what_lies_outside_is_named(value: float) -> None:
     with pytest.raises(ValueError, match=r"^a is .*: choose a number (at least 0|from 0 to 9\.22337e\+18)$"):
         check_range("a", value, 0)
-
-
-@pytest.mark.parametrize("value", [0, 0.5, LARGEST])
-def test_what_lies_inside_passes(value: float) -> None:
-    check_range("a", value, 0)
 
 
 def evaluation_of_questions(**fields: Any) -> EvaluationConfig:
@@ -35,10 +29,3 @@ def test_a_batch_of_absurdly_many_rows_is_refused(kind: Callable[..., object]) -
 def test_a_seed_that_no_generator_takes_is_named() -> None:
     with pytest.raises(ValueError, match="seed is 18446744073709551616"):
         FinetuneConfig(seed=1 << 64)
-
-
-@pytest.mark.parametrize("name", ["steps", "gradient_accumulation_steps", "log_every"])
-@pytest.mark.parametrize("value", [0, -1, 10**400])
-def test_counts_of_a_training_are_named_whatever_their_size(name, value):
-    with pytest.raises(ValueError, match=rf"training\.{name} is "):
-        TrainingConfig(**{name: value})

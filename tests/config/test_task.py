@@ -21,7 +21,7 @@ from xfm.config.tasks import task_names, task_specs
 from xfm.config.typed import from_plain
 from xfm.finetuning.presets import check_applicable
 
-names = st.lists(st.text(max_size=5), min_size=1, max_size=5, unique=True).map(tuple)
+names = st.lists(st.text(max_size=5).filter(str.strip), min_size=1, max_size=5, unique=True).map(tuple)
 
 
 @given(names, st.integers(0, 600))
@@ -37,6 +37,9 @@ def test_labels_answers_and_length_come_back(texts: tuple[str, ...], length: int
         ({"labels": ["a"]}, "1 labels do not suit 2 classes"),
         ({"labels": ["a", "a"]}, "differ from one another"),
         ({"labels": ["a", 1]}, "labels.1 is 1"),
+        ({"labels": ["a", ""]}, "the label '' is blank"),
+        ({"labels": ["a", " \t"]}, "is blank"),
+        ({"labels": ["a", "\ud800b"]}, "is blank, or not Unicode"),
         ({"max_tokens": -1}, "cannot be negative"),
     ],
 )

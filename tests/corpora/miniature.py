@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tests.data.conftest import write_tar as write_members
+
 SIZE = (64, 48)
 
 
 def jpeg(seed: int, size: tuple[int, int] = SIZE, quality: int = 90) -> bytes:
-    """A picture of smooth colours, another one for each seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=quality)
@@ -24,7 +25,6 @@ def jpeg(seed: int, size: tuple[int, int] = SIZE, quality: int = 90) -> bytes:
 
 
 def write(path: Path, content: bytes | str | Any) -> Path:
-    """A file with its folders: bytes, a text, or anything else as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not isinstance(content, bytes):
         content = (content if isinstance(content, str) else json.dumps(content)).encode()
@@ -33,14 +33,8 @@ def write(path: Path, content: bytes | str | Any) -> Path:
 
 
 def write_tar(path: Path, members: Sequence[tuple[str, bytes]]) -> Path:
-    """A tar of some members."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return path
+    return write_members(path, dict(members))
 
 
 def coco(root: Path, pictures: int = 5, split: str = "train2014") -> Path:
@@ -140,7 +134,6 @@ def img2dataset(root: Path, tars: int = 2, pictures: int = 3) -> Path:
 
 
 def img2dataset_files(root: Path) -> Path:
-    """The same in the format `files`."""
     for number in range(3):
         write(root / "00000" / f"{number:09d}.jpg", jpeg(200 + number))
         write(root / "00000" / f"{number:09d}.txt", f"caption {number}")
@@ -182,7 +175,6 @@ def openimages(root: Path) -> Path:
 
 
 def imagenet(root: Path) -> Path:
-    """ImageNet: a folder a class."""
     for place, name in enumerate(("n01440764", "n01443537")):
         for number in range(3):
             write(root / "train" / name / f"{name}_{number}.JPEG", jpeg(500 + 10 * place + number))
@@ -193,7 +185,6 @@ TEXTS = [f"Text number {number} of some, with words in it." for number in range(
 
 
 def texts(root: Path) -> Path:
-    """Texts in every kind of file that is read."""
     from pyarrow import Table
     from pyarrow.parquet import write_table
 
@@ -209,7 +200,6 @@ def texts(root: Path) -> Path:
 
 
 def folder(root: Path) -> Path:
-    """Own pictures with texts beside them."""
     for number in range(3):
         write(root / "a" / f"{number}.jpg", jpeg(600 + number))
         write(root / "a" / f"{number}.txt", f"first of {number}\n\nsecond of {number}\n")
@@ -220,7 +210,6 @@ def folder(root: Path) -> Path:
 
 
 def table(root: Path) -> Path:
-    """A table with a caption a row, and several rows a picture."""
     for number in range(3):
         write(root / "photos" / f"{number}.jpg", jpeg(700 + number))
     rows = [f"photos/{number // 2}.jpg|said {number}" for number in range(6)]
@@ -242,7 +231,6 @@ MAKERS: Mapping[str, Any] = {
 
 
 def members(folder: Path) -> dict[str, bytes]:
-    """The members of all shards of a folder, by their names."""
     found: dict[str, bytes] = {}
     for path in sorted(folder.glob("*.tar")):
         with tarfile.open(path) as tar:

@@ -7,12 +7,10 @@ from xfm.config.corpora import CorpusName, Duplicates, PrepareConfig
 from xfm.corpora.corpus_manifest import CorpusManifest
 from xfm.corpora.preparation import Preparation
 from xfm.corpora.prepare import prepare
-from xfm.engines.base import Executor
-from xfm.engines.local import LocalPool
+from xfm.executors.executor import Executor, LocalPool
 
 
 def preparation(corpus: str, source: Path, target: Path, **settings: Any) -> Preparation:
-    """What is asked; settings are of `PrepareConfig`, or of `Preparation` itself."""
     own = {name: settings.pop(name) for name in ("columns", "pictures", "max_bad") if name in settings}
     settings |= {"duplicates": Duplicates(settings.get("duplicates", "keep"))}
     config = PrepareConfig(**{"shard_size": 2, "workers": 1, **settings})
@@ -23,12 +21,11 @@ def prepared(
     corpus: str,
     source: Path,
     target: Path,
-    engine: Executor | None = None,
+    executor: Executor | None = None,
     force: bool = False,
     **settings: Any,
 ) -> CorpusManifest:
-    """The manifest of a corpus that was prepared."""
     asked = preparation(corpus, source, target, **settings)
-    found = prepare(asked, engine or LocalPool(1), progress=False, force=force)
+    found = prepare(asked, executor or LocalPool(1), progress=False, force=force)
     assert found is not None
     return found

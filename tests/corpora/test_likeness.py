@@ -20,7 +20,6 @@ from xfm.data.pictures import checked_header
 
 
 def changed(seed: int, **how: float) -> bytes:
-    """A picture that was shrunk, brightened and saved anew."""
     picture = Image.open(io.BytesIO(jpeg(seed, (320, 240))))
     picture = picture.resize((int(320 * how.get("scale", 1)), int(240 * how.get("scale", 1))))
     buffer = io.BytesIO()

@@ -20,35 +20,21 @@ from tests.refusals import expect_refusal
 from xfm.cli import main
 from xfm.config.load import load_recipe
 from xfm.corpora.corpus_manifest import prepared_mark
-from xfm.corpora.prepare import load_manifest, prepare
-from xfm.corpora.shard_units import ShardMark, ShardUnits
+from xfm.corpora.prepare import prepare
 from xfm.data.sources import open_source
 from xfm.data.sources.shard_index import INDEX, open_index
-from xfm.engines.array import ArrayMember, ArrayPlace
-from xfm.engines.local import LocalPool
+from xfm.executors.executor import ArrayTask, LocalPool
 from xfm.files import file_digest
 
-DAMAGED_MANIFESTS: list[tuple[str, object]] = [
-    *(
-        ("counts", {"pictures": "x"}),
-        ("left_out", []),
-        ("read", True),
-        ("written", "3"),
-        ("parts", {"a": [1]}),
-    ),
-    *(("shards", 5), ("shards", [5]), ("licence", None), ("settings", [])),
-]
 EVERYTHING = {"longest": 40, "duplicates": "alike", "least_words": 2, "most_aspect": 3.0}
 
 
 def without_times(folder: Path) -> dict[str, bytes]:
-    """All files but the index, which holds the shards' times of change."""
     return {name: data for name, data in content(folder).items() if name != INDEX}
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """COCO with two pictures that are there twice."""
     found = coco(tmp_path / "coco", pictures=7)
     for number in (5, 6):
         write(found / "train2014" / f"COCO_train2014_{number:012d}.jpg", jpeg(1))
@@ -60,7 +46,7 @@ def test_the_processes_do_not_change_a_byte(source: Path, tmp_path: Path) -> Non
     prepared("coco", source, tmp_path / "two", LocalPool(2), workers=2, **EVERYTHING)
     for place in (2, 0, 1, 2, 0, 1):
         asked = preparation("coco", source, tmp_path / "array", **EVERYTHING)
-        member = ArrayMember(ArrayPlace(place, 3), LocalPool(1))
+        member = ArrayTask(f"{place}/3", LocalPool(1))
         last = prepare(asked, member, progress=False)
     assert last is not None
     one = without_times(tmp_path / "one")
@@ -71,7 +57,7 @@ def test_the_processes_do_not_change_a_byte(source: Path, tmp_path: Path) -> Non
 
 def test_the_members_of_an_array_leave_each_other_their_shares(source: Path, tmp_path: Path) -> None:
     asked = preparation("coco", source, tmp_path / "to")
-    members = [ArrayMember(ArrayPlace(place, 2), LocalPool(1)) for place in range(2)]
+    members = [ArrayTask(f"{place}/2", LocalPool(1)) for place in range(2)]
     assert prepare(asked, members[1], progress=False) is None
     assert len([*(asked.work / "made").glob("*.json")]) == 2
     assert not asked.target.exists()
@@ -115,15 +101,14 @@ def test_what_is_stopped_goes_on_to_the_same_bytes(
     class Stopping(LocalPool):
         """Ends after some units."""
 
-        def run(self, units, numbers, after):
+        def run(self, units, numbers, done):
             for turn, number in enumerate(numbers):
                 if turn >= self.left:
-                    if torn and isinstance(units, ShardUnits):  # killed within a shard
+                    if torn and units.name == "made":  # killed within a shard
                         units.folder.mkdir(exist_ok=True)
-                        units.shard(number).write_bytes(b"half")
+                        units.file(number, ".tar").write_bytes(b"half")
                     raise Stop
-                units.make(number)
-                after(number)
+                done(number, units(number))
             self.left -= len(numbers)
 
     for stop in stops:
@@ -167,7 +152,7 @@ def test_killed_processes_are_gone_on_with(tmp_path: Path) -> None:
 
 def test_a_shard_that_was_lost_before_the_end_is_made_again(source: Path, tmp_path: Path) -> None:
     asked = preparation("coco", source, tmp_path / "to")
-    engine = ArrayMember(ArrayPlace(0, 2), LocalPool(1))
+    engine = ArrayTask("0/2", LocalPool(1))
     assert prepare(asked, engine, progress=False) is None
     shard = asked.work / "made" / "000000.tar"
     os.truncate(shard, 100)
@@ -196,7 +181,7 @@ def test_a_corpus_is_kept_or_replaced_as_one_says(source: Path, tmp_path: Path) 
 
 def test_other_settings_do_not_go_on_with_what_was_begun(source: Path, tmp_path: Path) -> None:
     asked = preparation("coco", source, tmp_path / "to")
-    prepare(asked, ArrayMember(ArrayPlace(0, 2), LocalPool(1)), progress=False)
+    prepare(asked, ArrayTask("0/2", LocalPool(1)), progress=False)
     with expect_refusal(".to.preparing", "with other settings", "--force"):
         prepared("coco", source, tmp_path / "to", longest=20)
     assert prepared("coco", source, tmp_path / "to", longest=20, force=True).written == 7
@@ -370,38 +355,17 @@ def test_a_member_that_comes_after_the_last_one_finds_the_corpus(source: Path, t
     asked = preparation("coco", source, tmp_path / "to")
 
     class Slow(LocalPool):
-        def run(self, units, numbers, after):
-            assert prepare(asked, ArrayMember(ArrayPlace(0, 1), LocalPool(1)), progress=False) is not None
+        def run(self, units, numbers, done):
+            assert prepare(asked, ArrayTask("0/1", LocalPool(1)), progress=False) is not None
 
-    assert prepare(asked, ArrayMember(ArrayPlace(1, 2), Slow(1)), progress=False) is not None
+    assert prepare(asked, ArrayTask("1/2", Slow(1)), progress=False) is not None
     assert not asked.work.exists()
-
-
-@pytest.mark.parametrize(("name", "value"), DAMAGED_MANIFESTS)
-def test_a_manifest_with_other_values_is_one_sentence(name: str, value: object, tmp_path: Path) -> None:
-    prepared("folder", folder(tmp_path / "from"), tmp_path / "to")
-    path = tmp_path / "to" / "corpus.json"
-    assert load_manifest(tmp_path / "to").written == 4
-    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
-    with expect_refusal(str(path), name, "prepare the corpus again"):
-        load_manifest(tmp_path / "to")
 
 
 @pytest.mark.parametrize("name", ["a\0b", 5, "x" * 5000])
 def test_a_manifest_that_names_no_shard_is_of_no_corpus(name: object, tmp_path: Path) -> None:
     write(tmp_path / "corpus.json", {"mark": "0", "shards": [{"name": name, "bytes": 1}]})
     assert prepared_mark(tmp_path) is None
-
-
-@pytest.mark.parametrize(
-    "changed", [{"read": "3"}, {"counts": {"a": "b"}}, {"bad": 1}, {"parts": 5}, {"bytes": None}]
-)
-def test_a_marker_with_other_values_is_one_sentence(changed: dict[str, object], tmp_path: Path) -> None:
-    ShardMark(3, 2, 10, "0").save(tmp_path / "a.json")
-    assert ShardMark.load(tmp_path / "a.json") == ShardMark(3, 2, 10, "0")
-    write(tmp_path / "a.json", {**json.loads((tmp_path / "a.json").read_text()), **changed})
-    with expect_refusal("a.json", "damaged"):
-        ShardMark.load(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize("longest", [0, 160])

@@ -257,7 +257,7 @@ def test_of_a_tar_that_was_cut_what_is_whole_is_read(tmp_path: Path) -> None:
     [
         ("{", "damaged near character"),
         ('{"images": [{"id": 1}', "damaged near character"),
-        ('{"images": [1 2]}', "a comma is missing"),
+        ('{"images": [1 2]}', "a comma or the end of the list is missing"),
         ('{"images": [' + "[" * 100_000, "nested too deeply"),
         (b"\xff\xfe{", "not UTF-8"),
         ("[]", "an object is missing"),

@@ -32,7 +32,6 @@ COLOURS = ["red", "green", "blue", "yellow"]
 
 
 def generator(seed: int) -> np.random.Generator:
-    """A generator as the loader makes them."""
     return np.random.Generator(np.random.Philox(key=seed))
 
 
@@ -43,13 +42,11 @@ def masked_row(
     config: TokenMaskConfig,
     tokenizer: Tokenizer,
 ) -> tuple[list[int], list[int], list[int]]:
-    """What `mask_tokens` makes of a row whose words are told token by token."""
     words = maskable(ids, word_ids, config.whole_word, tokenizer)
     return mask_tokens(rng, ids, words, config, tokenizer)
 
 
 def noise(seed: int, width: int, height: int) -> Tensor:
-    """[3, H, W] uint8."""
     return torch.from_numpy(generator(seed).integers(0, 256, (3, height, width), dtype=np.uint8))
 
 
@@ -98,12 +95,10 @@ def region_members(
 
 
 def unaugmented(path: Path | str, batch_size: int) -> StreamConfig:
-    """A stream of one corpus whose pictures stay as they are."""
     return StreamConfig(batch_size, [CorpusConfig(str(path))], Augmentation.NONE)
 
 
 def batches(config: DataConfig, start: int, stop: int, **options: Any) -> list[Batch]:
-    """Batches of pictures of 96 x 96 pixels with patches of 12."""
     return list(PretrainingData(config, 96, 12, **{"seed": 3, **options}).batches(start, stop))
 
 
@@ -116,12 +111,10 @@ class Corpus:
 
     @classmethod
     def of(cls, folder: Path, tokenizer: Tokenizer) -> "Corpus":
-        """A folder in which the tokenizer is written."""
         tokenizer.save(folder / "tokenizer.json")
         return cls(folder, tokenizer)
 
     def only(self, **settings: Any) -> DataConfig:
-        """The configuration of some streams alone."""
         return DataConfig(**{"tokenizer": str(self.folder / "tokenizer.json"), "workers": 0, **settings})
 
     def config(self, **changes: object) -> DataConfig:

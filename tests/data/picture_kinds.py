@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps
 from pillow_heif import HeifImageFile, register_heif_opener
 
+from xfm.data.picture_pieces import png_chunks
+
 WIDTH, HEIGHT = 60, 40
 CUT = "header is broken|does not decode"
 TURNS = {
@@ -46,27 +48,23 @@ class Kind:
 
 
 def base(width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
-    """A smooth picture of many colours, none of whose turns looks like another."""
     noise = np.random.default_rng(3).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def saved(picture: Image.Image, kind: str, **options: object) -> bytes:
-    """The bytes of a file."""
     buffer = io.BytesIO()
     picture.copy().save(buffer, kind, **options)  # a copy, as saving leaves traces in a picture
     return buffer.getvalue()
 
 
 def exif(orientation: int) -> bytes:
-    """A block of EXIF that holds an orientation only."""
     found = Image.Exif()
     found[0x0112] = orientation
     return found.tobytes()
 
 
 def reference(data: bytes) -> np.ndarray:
-    """What Pillow makes of a file, over white."""
     picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     layer = picture.convert("RGBA")
     page = Image.new("RGBA", layer.size, "white")
@@ -74,24 +72,20 @@ def reference(data: bytes) -> np.ndarray:
 
 
 def turned(orientation: int) -> np.ndarray:
-    """The base picture as a viewer shows it."""
     picture = base()
     return np.array(picture.transpose(TURNS[orientation]) if orientation in TURNS else picture)
 
 
 def heic(picture: Image.Image, **options: object) -> bytes:
-    """A HEIC file."""
     register_heif_opener()  # for writing: what is read here is read by classes
     return saved(picture, "HEIF", quality=100, chroma=444, **options)
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
-    """A piece of a PNG."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
 def png(*chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of chunks."""
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, body) for name, body in chunks)
 
 
@@ -100,14 +94,12 @@ def size_chunk(width: int, height: int, bits: int = 8) -> tuple[bytes, bytes]:
 
 
 def sixteen_bit_png(values: np.ndarray) -> bytes:
-    """A PNG of [H, W, 3] uint16, which Pillow does not write."""
     height, width, _ = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     return png(size_chunk(width, height, 16), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
 
 
 def big_endian_tiff(pixels: np.ndarray) -> bytes:
-    """An uncompressed TIFF of [H, W, 3] uint8 with its numbers in the other order."""
     height, width, _ = pixels.shape
     size, start = pixels.size, 8 + 2 + 12 * 9 + 4
     entries = [
@@ -120,13 +112,11 @@ def big_endian_tiff(pixels: np.ndarray) -> bytes:
 
 
 def late_exif(orientation: int) -> bytes:
-    """A PNG whose EXIF stands behind its pixels."""
     plain, body = saved(base(), "PNG"), exif(orientation).removeprefix(b"Exif\0\0")
     return plain[:-12] + png((b"eXIf", body))[8:] + plain[-12:]
 
 
 def alike(name: str, data: bytes, tolerance: float = 0.5) -> Kind:
-    """A kind that is read as Pillow reads it."""
     return Kind(name, data, reference(data), tolerance=tolerance)
 
 
@@ -257,6 +247,13 @@ def _cut() -> dict[str, Kind]:
         shown = None if words else np.array(picture)
         found[f"cut at {place} %"] = Kind("a.jpg", data, shown, words, flaw, tolerance=np.inf)
     found["cut in its header"] = Kind("a.jpg", whole[:400], words=CUT)
+    for mode in ("RGB", "RGBA", "P", "L"):
+        data, shown = saved(picture.convert(mode), "PNG"), np.array(picture.convert(mode).convert("RGB"))
+        rows = zlib.decompress(b"".join(body for kind, body in png_chunks(data) if kind == b"IDAT"))
+        less = zlib.compress(rows[: len(rows) * 3 // 4])
+        chunks = [(kind, body) for kind, body in png_chunks(data) if kind != b"IDAT"]
+        cut = png(*chunks[:-1], (b"IDAT", less), chunks[-1])
+        found[f"png of missing rows, {mode}"] = Kind("a.png", cut, shown, "", "75% of its rows", np.inf)
     slow = saved(picture, "JPEG", progressive=True, quality=90)
     found["progressive, cut"] = Kind(
         "a.jpg", slow[: len(slow) * 7 // 10], np.array(picture), "", "ends early", 8
@@ -266,6 +263,5 @@ def _cut() -> dict[str, Kind]:
 
 @cache
 def kinds() -> dict[str, Kind]:
-    """All of them, by what they are called."""
     assert HeifImageFile.format == "HEIF"
     return _oriented() | _modes() | _animated() | _misnamed() | _unusable() | _cut()

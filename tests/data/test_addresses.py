@@ -2,15 +2,15 @@
 
 import json
 import shutil
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 import xfm
 from tests.data.tables.written import PICTURES, png, read
+from tests.data.web_server import Server, served
 from tests.processes import XFM, run
 from tests.refusals import expect_refusal
 from xfm.config.finetune import FinetuneConfig
@@ -25,10 +25,8 @@ FIELDS = (Field("image", "a picture", Holds.PICTURE), Field("label", "a class"))
 PAIRS = (Field("images", "two", Holds.TWO_PICTURES, parts=("left", "right")),)
 
 
-class Photos(ThreadingHTTPServer):
+class Photos(Server):
     """Pictures by number; counts what it is asked for."""
-
-    daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -61,13 +59,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def photos() -> Iterator[Photos]:
-    server = Photos()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served(Photos()) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,6 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def spoilt(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
-    """Twenty records, four of them bad."""
     folder = tmp_path_factory.mktemp("spoilt")
     members = region_members(np.random.default_rng(7), 20)
     members["00003.jpg"] = members["00003.jpg"][:500]

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfm.data.buckets import TokenBuckets
-from xfm.data.lengths import LengthClasses
+from xfm.data.buckets import LengthClasses, TokenBuckets
 from xfm.data.order import Runs
 
 SEEDS = st.integers(0, 2**31)
@@ -19,7 +18,6 @@ RUNS = st.none() | st.builds(Runs, st.integers(1, 400), st.integers(1, 5))
 
 @st.composite
 def classes(draw: st.DrawFn, most: int = 1500) -> LengthClasses:
-    """Texts of one to five lengths, each of which some have."""
     longest = sorted(draw(st.sets(st.integers(1, 40), min_size=1, max_size=5)))
     size = draw(st.integers(len(longest), most))
     of = np.random.default_rng(draw(SEEDS)).integers(0, len(longest), size)

@@ -14,8 +14,8 @@ from tests.data.conftest import noise
 from xfm.config.image import STRONG, ImageTrainingConfig, Operations
 from xfm.data.classification import Mixer, Variation
 from xfm.data.transforms import Normalisation
+from xfm.modeling.artifacts import framed, model_pixels
 from xfm.modeling.folder import Preprocessing
-from xfm.modeling.pixels import framed, model_pixels
 
 PREPROCESSING = Preprocessing(32)
 MODEL = PREPROCESSING.shape, Normalisation(PREPROCESSING.mean, PREPROCESSING.std)
@@ -101,7 +101,6 @@ def test_a_setting_out_of_range_is_named(name, value):
 
 
 def _generators() -> tuple[object, bytes, bytes]:
-    """The states of the global generators: Python's, NumPy's, torch's."""
     numbers: Any = np.random.get_state()  # noqa: NPY002
     return random.getstate(), numbers[1].tobytes(), torch.get_rng_state().numpy().tobytes()
 

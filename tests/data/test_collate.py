@@ -14,7 +14,6 @@ from xfm.data.collate import (
     box_targets,
     collate_tokens,
     patch_span,
-    stack_pixels,
     visible_patches,
 )
 from xfm.data.known_texts import KnownTexts
@@ -44,13 +43,6 @@ def test_patch_span_forgives_rounding():
     assert patch_span(24 - 1e-9, 12, 12, 8) == (2, 3)
 
 
-def test_visible_patches():
-    visible = visible_patches([None, (0, 0, 12, 12), (11, 23, 2, 26)], 12, 8).view(3, 8, 8)
-    assert visible[0].all()
-    assert visible[1].nonzero().tolist() == [[0, 0]]
-    assert visible[2].nonzero().tolist() == [[r, c] for r in (1, 2, 3, 4) for c in (0, 1)]
-
-
 def test_collate_tokens_pads(tokenizer):
     rows = [TextRow(text, np.random.default_rng(0)) for text in ("a", "a red cat sits here", "", "cat " * 90)]
     tokens, masked = collate_tokens(rows, TokenMaskConfig(0.5, 15, 30), KnownTexts(tokenizer))
@@ -68,14 +60,6 @@ def test_collate_tokens_pads(tokenizer):
         assert torch.equal(tokens.ids[row][untouched], masked.ids[row][untouched])
     assert (masked.labels[2] == -100).all()
     assert (masked.labels != -100).sum(1).tolist()[3] == 15
-
-
-def test_stack_pixels_copies_any_layout():
-    picture = torch.randint(0, 256, (8, 8, 3), dtype=torch.uint8)
-    stacked = stack_pixels([picture.permute(2, 0, 1), picture.permute(2, 0, 1).flip(-1)])
-    assert stacked.is_contiguous()
-    assert torch.equal(stacked[0], picture.permute(2, 0, 1))
-    assert torch.equal(stacked[1].flip(-1), stacked[0])
 
 
 def test_no_rows_at_all(tokenizer):

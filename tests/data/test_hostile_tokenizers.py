@@ -15,7 +15,7 @@ from tests.processes import limited
 from tests.refusals import expect_refusal
 from xfm.data.tokenizer import SPECIAL_TOKENS, Tokenizer
 from xfm.data.tokenizer_file import KNOWN_PATTERNS
-from xfm.interop.vocabularies import read_tokenizer
+from xfm.interop.sources import read_tokenizer
 
 LACKING = {
     "type": "TemplateProcessing",

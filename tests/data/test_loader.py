@@ -20,7 +20,6 @@ from xfm.data.schema import TensorFields, TextBatch
 
 
 def same(a: object, b: object) -> bool:
-    """Whether two batches agree bit for bit."""
     if isinstance(a, Tensor):
         return isinstance(b, Tensor) and a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, TensorFields):
@@ -76,7 +75,6 @@ def test_ranks_share_the_batch_of_one_process(corpus, workers):
 
 
 def in_words(text: TextBatch) -> list[tuple[list[int], list[int]]]:
-    """The tokens of each row without padding, and the labels of what is masked."""
     rows = zip(text.tokens.ids, text.tokens.mask, text.masked.labels, strict=True)
     return [(ids[: int(mask.sum())].tolist(), labels[labels != -100].tolist()) for ids, mask, labels in rows]
 

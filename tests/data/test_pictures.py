@@ -45,13 +45,6 @@ def test_sizes_from_headers(width, height, kind, other):
     assert picture_size(data) == (width, height) == Image.open(io.BytesIO(data)).size
 
 
-def test_the_upper_of_sixteen_bits_are_taken():
-    values = np.arange(64, dtype=np.uint16) * 1000
-    pixels = decode(saved(Image.fromarray(values.reshape(8, 8)), "PNG")).pixels
-    assert pixels.dtype == torch.uint8
-    assert pixels[0].flatten().tolist() == (values >> 8).tolist()
-
-
 def test_too_large_is_refused_before_decoding():
     bomb = png(size_chunk(100_000, 100_000), (b"IDAT", zlib.compress(bytes(10**6))))
     with expect_refusal("100000 x 100000 pixels, more than the limit", kind=PictureError):
@@ -167,13 +160,11 @@ def directory(*entries: tuple[int, int, int, int]) -> bytes:
 
 
 def tiff(*entries: tuple[int, int, int, int], more: int = 0) -> bytes:
-    """A TIFF of one directory, grey, 60 x 40 pixels, and `more` empty bytes."""
     plain = ((256, 4, 1, 60), (257, 4, 1, 40), (258, 3, 1, 8 << 16), (262, 3, 1, 1 << 16))
     return directory(*plain, *entries) + bytes(4 + more)
 
 
 def tiled(width: int, height: int, across: int, down: int, tiles: int) -> bytes:
-    """A TIFF whose tiles are all the same few kilobytes."""
     body = zlib.compress(bytes(across * down))
     tags = [(256, width), (257, height), (258, 8), (259, 8), (262, 1), (277, 1), (322, across), (323, down)]
     first = 8 + 2 + 12 * 10 + 4

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.failing import Trap, sentence_of
-from tests.official.pictures import damages
 from xfm.data.safe_pickle import read_plain_pickle
 from xfm.errors import UserError
 
@@ -97,14 +96,6 @@ def test_what_a_file_claims_takes_no_memory(path: Path, data: bytes, said: str |
     finally:
         tracemalloc.stop()
     assert found == said or said in found
-
-
-def test_damage_ends_in_one_sentence(path: Path) -> None:
-    good = pickle.dumps([{"sent": f"dog {n}", "box": [n, 2.5], "ids": (1, 2)} for n in range(5)], 2)
-    for data in damages(good, 500):
-        path.write_bytes(data)
-        said = sentence_of(read_plain_pickle, path)
-        assert said is None or ("refs.p" in said and "\n" not in said)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from xfm.data.records import BadRecordError, Limits, SampleKind
 from xfm.data.schema import ImageSample, PairSample, RegionSample, TextSample
 from xfm.data.sources import open_source, resolve_files
 from xfm.data.sources.base import FilePool, StoredFile
-from xfm.data.sources.folder import FolderSource
+from xfm.data.sources.plain_files import FolderSource
 from xfm.data.sources.tar import key_and_extension, scan_members
 
 REGION = {"captions": ["a cat"], "regions": [{"phrase": "cat", "box": [0, 0, 9, 9]}]}
@@ -139,12 +139,6 @@ def test_scan_equals_tarfile(tmp_path_factory, members):
         expected = [(m.name.strip("/"), m.offset_data, m.size) for m in tar]
     found = [(m.name.strip("/"), m.offset, m.size) for m in scan_members(StoredFile.of(path))]
     assert found == expected
-
-
-def test_split_name():
-    assert key_and_extension("000001.jpg") == ("000001", "jpg")
-    assert key_and_extension("dir/b.c.JPG") == ("dir/b", "c.jpg")
-    assert key_and_extension("./a.json") == ("a", "json")
 
 
 @given(MEMBER_NAMES)

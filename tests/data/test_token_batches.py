@@ -14,7 +14,7 @@ from tests.data.conftest import Corpus, batches, write_tar
 from tests.refusals import expect_refusal
 from xfm.config.data import CorpusConfig, DataConfig, Order, StreamConfig, TokenMaskConfig
 from xfm.data import token_counts
-from xfm.data.lengths import LengthClasses
+from xfm.data.buckets import LengthClasses
 from xfm.data.loader import PretrainingData
 from xfm.data.schema import Batch
 from xfm.data.sources import open_source
@@ -49,7 +49,6 @@ def folder(corpus: Corpus, texts: list[str], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def config(corpus: Corpus, folder: Path) -> DataConfig:
-    """Two weighted corpora, one in runs."""
     corpora = [
         CorpusConfig(str(folder / "rows.jsonl"), 2),
         CorpusConfig(str(folder / "indexed"), 1, order=Order.RUNS, run=100, window=2),
@@ -59,7 +58,6 @@ def config(corpus: Corpus, folder: Path) -> DataConfig:
 
 
 def rows(batch: Batch) -> list[tuple[list[int], list[int]]]:
-    """Tokens and labels of each text, without padding."""
     assert batch.text is not None
     parts = zip(batch.text.tokens.ids, batch.text.tokens.mask, batch.text.masked.labels, strict=True)
     return [(ids[mask].tolist(), labels[labels != -100].tolist()) for ids, mask, labels in parts]

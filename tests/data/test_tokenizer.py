@@ -102,12 +102,6 @@ def test_word_ids(tokenizer):
     assert sorted(set(pair.word_ids[0].tolist())) == [-1, 0, 1, 2]
 
 
-def test_longer_text_is_cut_first(tokenizer):
-    pair = tokenizer.encode_pairs(["zebra " * 9], ["a"], 12)
-    assert pair.ids.shape == (1, 12)
-    assert pair.ids[0, -2] == tokenizer.encode_batch(["a"], 9).ids[0, 1]
-
-
 def test_training_is_deterministic_and_files_round_trip(tokenizer, tmp_path):
     again = train_tokenizer(["a red cat sits left of a dog"] * 9, 300)
     assert again.to_json() == train_tokenizer(["a red cat sits left of a dog"] * 9, 300).to_json()
@@ -157,6 +151,18 @@ def test_a_book_in_one_cell_is_not_made_into_tokens(tokenizer):
     assert time.process_time() - began < 10
     assert torch.equal(ours.ids[:1], tokenizer.encode_batch([words * 40], 40).ids)
     assert torch.equal(pairs.ids[:1], tokenizer.encode_pairs([words * 40], ["a cat"], 40).ids)
+
+
+@pytest.mark.parametrize("text", ["a red  cat, sits; ", "qwerty", " ", "\u0301a", "<mask> ", "a" + 700 * " "])
+@pytest.mark.parametrize("longest", [5, 40, 512])
+def test_the_beginning_of_a_text_gives_its_first_tokens(
+    tokenizer: Tokenizer, text: str, longest: int
+) -> None:
+    long = text * (60_000 // len(text))
+    with pytest.MonkeyPatch.context() as whole:
+        whole.setattr(Tokenizer, "_beginnings", lambda self, texts, _: list(texts))
+        expected = tokenizer.encode_lists([long, "a cat"], longest)
+    assert tokenizer.encode_lists([long, "a cat"], longest) == expected
 
 
 def test_tokens_are_counted_as_they_are_encoded() -> None:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TypeVar
 
 PICTURE = b"picture " * 100
+Served = TypeVar("Served", bound=ThreadingHTTPServer)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -57,6 +59,18 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
+def served(server: Served) -> Iterator[Served]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
 def serving(certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
     """The address of a running server; with a certificate and its key, one that speaks TLS."""
     server = Server(("127.0.0.1", 0), Handler)
@@ -64,11 +78,5 @@ def serving(certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with served(server):
         yield f"http{'s' if certificate else ''}://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

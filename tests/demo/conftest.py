@@ -1,7 +1,5 @@
 """A demo that is served in a thread, with tiny models or the one of the package, and a browser for it."""
 
-import http.client
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -29,13 +27,11 @@ Open = Callable[..., Running]
 
 @pytest.fixture(scope="session")
 def examples() -> Examples:
-    """What the page offers, drawn once."""
     return draw_examples()
 
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of tiny models by task; of the pre-trained one under the name of none."""
     home = tmp_path_factory.mktemp("runs")
     found: dict[str, Path] = {}
     for task, name in {"": "plain", **TUNED}.items():
@@ -45,7 +41,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def opened() -> Iterator[Open]:
-    """Opens demos that end with the module."""
     with ExitStack() as stack:
 
         def start(
@@ -77,27 +72,8 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-def ask(address: str, route: str, told: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
-    """Status, body (JSON read, else bytes) and headers of an answer."""
-    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
-    body = None if told is None else json.dumps(told).encode()
-    method = "GET" if body is None else "POST"
-    connection.request(method, route, body, {"content-type": "application/json", **headers})
-    answer = connection.getresponse()
-    data, named = answer.read(), {name.lower(): value for name, value in answer.getheaders()}
-    connection.close()
-    plain = named.get("content-type", "").startswith("application/json")
-    return answer.status, json.loads(data) if plain else data, named
-
-
 class Visit:
-    """A page that is open, which reaches nothing but its own address.
-
-    Attributes:
-        page: of Playwright.
-        strangers: addresses elsewhere that it asked for, in vain.
-        faults: what its scripts and its security policy complain of.
-    """
+    """A page that is open, which reaches nothing but its own address."""
 
     def __init__(self, browser: Any, address: str, **settings: Any) -> None:
         self.strangers: list[str] = []
@@ -120,7 +96,6 @@ class Visit:
         self.page.goto(address)
 
     def tab(self, name: str) -> Any:
-        """The panel of a tab, which is opened."""
         self.page.wait_for_selector("body[data-ready=true]")
         self.page.click(f"#tab-{name}", force=True)  # one that is off is pressed, too
         panel = self.page.locator(f"#panel-{name}")
@@ -138,7 +113,6 @@ class Visit:
         return panel, text
 
     def answered(self, panel: Any) -> None:
-        """Wait for an answer."""
         panel.locator(".answer[aria-busy=false] .foot, .answer[aria-busy=false] .verdict").first.wait_for()
 
     def close(self) -> None:
@@ -147,7 +121,6 @@ class Visit:
 
 @pytest.fixture
 def visit(chromium: Any) -> Iterator[Callable[..., Visit]]:
-    """Opens pages that end with the test."""
     visits: list[Visit] = []
 
     def go(address: str, **settings: Any) -> Visit:

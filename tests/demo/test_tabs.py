@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.demo.conftest import TUNED, Open, Visit, ask
+from tests.alike import some
+from tests.demo.conftest import TUNED, Open, Visit
+from tests.serving.client import ask
 from tests.serving.conftest import Running
 from xfm.demo.examples import ABSENT, Example, Examples
 from xfm.inference.attention import attention_maps
@@ -23,12 +25,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*may have changed the parts")
 
 @pytest.fixture(scope="module")
 def tiny(opened: Open, runs: dict[str, Path]) -> Running:
-    """A page on which all tabs are answered, by models of their own."""
     return opened(*runs.values())
 
 
 def percent(share: float) -> str:
-    """How the page writes a share."""
     value = 100 * share
     if 99.5 < value < 100:
         return "over 99 %"
@@ -36,7 +36,6 @@ def percent(share: float) -> str:
 
 
 def near(shown: str, share: float) -> bool:
-    """Whether a text shows a share, whose last digit may be rounded otherwise."""
     return any(percent(min(1, max(0, share + by))) in shown for by in (-2e-4, 0, 2e-4))
 
 
@@ -53,7 +52,6 @@ def bars(panel: Any) -> list[tuple[str, str]]:
 
 
 def pictured(panel: Any, shown: list[Example]) -> Example:
-    """The example that is chosen."""
     label = panel.locator(".thumb[aria-pressed=true]").get_attribute("aria-label")
     return shown[int(label.split()[1]) - 1]
 
@@ -319,11 +317,14 @@ def test_an_own_picture_by_file(tiny: Running, visit: Go, runs: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "data", "words"),
-    [
-        ("no.png", b"no picture", ("cannot show this file",)),
-        ("wide.png", None, ("40000 x 40000 pixels", "the limit of 64000000")),
-        ("heavy.png", bytes(21 << 20), ("21 MB", "20 may be sent")),
-    ],
+    some(
+        [
+            ("no.png", b"no picture", ("cannot show this file",)),
+            ("wide.png", None, ("40000 x 40000 pixels", "the limit of 64000000")),
+            ("heavy.png", bytes(21 << 20), ("21 MB", "20 may be sent")),
+        ],
+        3,
+    ),
 )
 def test_a_picture_that_cannot_be_taken(
     tiny: Running, visit: Go, name: str, data: bytes | None, words: tuple[str, ...]

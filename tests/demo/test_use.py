@@ -228,17 +228,16 @@ def test_the_model_in_the_box(opened: Open, visit: Go) -> None:
     assert (gone.strangers, gone.faults) == ([], [])
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("kind", ["image-classification", "grounding"])
 def test_contrast_of_a_fine_tuning_report(
-    chromium: Any, runs: dict[str, Path], tmp_path: Path, kind: str, scheme: str
+    chromium: Any, runs: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
-    test = SAMPLES / FILES[kind][0]
-    on_sample(kind, runs[""], tmp_path / "out", test=test)
-    context = chromium.new_context(color_scheme=scheme, viewport={"width": 1240, "height": 2000})
-    page = context.new_page()
-    page.goto((tmp_path / "out" / "report.html").as_uri())
-    for details in page.locator("details").all():
-        details.evaluate("one => { one.open = true; }")
-    assert page.evaluate(CONTRAST) == []
-    context.close()
+    on_sample(kind, runs[""], tmp_path / "out", test=SAMPLES / FILES[kind][0])
+    for scheme in ("light", "dark"):
+        context = chromium.new_context(color_scheme=scheme, viewport={"width": 1240, "height": 2000})
+        page = context.new_page()
+        page.goto((tmp_path / "out" / "report.html").as_uri())
+        for details in page.locator("details").all():
+            details.evaluate("one => { one.open = true; }")
+        assert page.evaluate(CONTRAST) == [], scheme
+        context.close()

@@ -1,6 +1,5 @@
 """Data sets in which some things are wrong, each of them known."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from tests.corpora.miniature import jpeg, write, write_tar
+from tests.data.picture_kinds import saved
 from xfm.config.doctor import DoctorConfig
 from xfm.doctor.diagnosis import Diagnosis
 from xfm.doctor.examination import examine
@@ -17,28 +17,20 @@ SIZE = (120, 90)
 
 
 def cut(seed: int, share: float = 0.6) -> bytes:
-    """A picture whose file ends early."""
     data = jpeg(seed, SIZE)
     return data[: int(len(data) * share)]
 
 
 def mended(seed: int) -> bytes:
-    """A picture that was cut, and got an end all the same."""
     return cut(seed) + b"\xff\xd9"
 
 
 def flat(colour: int = 128) -> bytes:
-    """A picture of one colour."""
-    buffer = io.BytesIO()
-    Image.new("RGB", SIZE, (colour, colour, colour)).save(buffer, "JPEG")
-    return buffer.getvalue()
+    return saved(Image.new("RGB", SIZE, (colour, colour, colour)), "JPEG")
 
 
 def bomb() -> bytes:
-    """A PNG of a few hundred bytes that claims a thousand million pixels."""
-    buffer = io.BytesIO()
-    Image.new("L", (8, 8)).save(buffer, "PNG")
-    data = bytearray(buffer.getvalue())
+    data = bytearray(saved(Image.new("L", (8, 8)), "PNG"))
     data[16:24] = (40_000).to_bytes(4, "big") + (40_000).to_bytes(4, "big")
     return bytes(data)
 
@@ -55,7 +47,6 @@ def write_lines(folder: Path, rows: Sequence[tuple[bytes | None, Mapping[str, An
 
 
 def write_shards(folder: Path, rows: Sequence[tuple[bytes, Mapping[str, Any]]], size: int = 3) -> Path:
-    """The same as tar shards."""
     for start in range(0, len(rows), size):
         members = []
         for number, (picture, fields) in enumerate(rows[start : start + size], start):
@@ -65,21 +56,17 @@ def write_shards(folder: Path, rows: Sequence[tuple[bytes, Mapping[str, Any]]], 
 
 
 def good(seed: int, **fields: Any) -> tuple[bytes, dict[str, Any]]:
-    """A record with nothing wrong."""
     return jpeg(seed, SIZE), {"captions": [f"a smooth picture of colours, number {seed}"], **fields}
 
 
 def boxed(*boxes: object) -> dict[str, Any]:
-    """Regions with these boxes."""
     return {"regions": [{"phrase": f"part {place}", "box": box} for place, box in enumerate(boxes)]}
 
 
 def examined(path: Path, out: Path | None = None, columns: str = "", **settings: Any) -> Diagnosis:
-    """What is wrong with a data set; one process unless the settings say otherwise."""
     config = DoctorConfig(**{"workers": 1, **settings})
     return examine(path, out or path.parent / "doctor", config, columns)
 
 
 def counts(found: Diagnosis) -> dict[str, tuple[int, int]]:
-    """Number and records of each finding, by name."""
     return {finding.value: (found.parts[finding], found.records[finding]) for finding in found.parts}

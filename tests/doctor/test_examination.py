@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.corpora.miniature import jpeg, write, write_tar
+from tests.data.picture_kinds import saved
 from tests.data.sources.store_servers import web_store
 from tests.doctor.planted import (
     SIZE,
@@ -32,12 +33,6 @@ from xfm.data.records import BadRecordError
 from xfm.data.sources import open_source
 from xfm.data.tokenizer import normalise_caption, train_tokenizer
 from xfm.doctor.examination import examine
-
-
-def saved(picture: Image.Image, kind: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind)
-    return buffer.getvalue()
 
 
 def image(size: tuple[int, int], seed: int = 1) -> Image.Image:
@@ -72,14 +67,14 @@ PICTURES = {
     "undecodable_picture": [b"no picture", jpeg(1, SIZE)[:40], b"", bomb()],
     "truncated_picture": [cut(2), mended(3)],
     "picture_of_one_colour": [flat(), flat(40)],
-    "small_picture": [jpeg(4, (40, 20)), saved(image((20, 40)))],
+    "small_picture": [jpeg(4, (40, 20)), saved(image((20, 40)), "PNG")],
     "long_picture": [jpeg(5, (700, 50))],
 }
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_damaged_or_odd_picture_is_found(name: str, tmp_path: Path) -> None:
-    for number, data in enumerate([jpeg(100, SIZE), *PICTURES[name], saved(image(SIZE, 101))]):
+    for number, data in enumerate([jpeg(100, SIZE), *PICTURES[name], saved(image(SIZE, 101), "PNG")]):
         write(tmp_path / "data" / f"{number}.jpg", data)
     found = examined(tmp_path / "data", alike=False)
     wrong = len(PICTURES[name])
@@ -182,7 +177,7 @@ def test_kinds_are_guessed(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- duplicates and classes
 def test_duplicates_and_pictures_that_look_alike(tmp_path: Path) -> None:
-    again = saved(image((320, 240), 1).resize((160, 120)))
+    again = saved(image((320, 240), 1).resize((160, 120)), "PNG")
     datas = [jpeg(1, (320, 240)), jpeg(2, (320, 240)), jpeg(1, (320, 240)), again, jpeg(2, (320, 240))]
     rows = [(data, {"captions": [f"number {place} of them"]}) for place, data in enumerate(datas)]
     found = examined(write_shards(tmp_path / "data", rows))

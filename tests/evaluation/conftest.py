@@ -42,5 +42,4 @@ def results(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(results: Path, tmp_path: Path) -> Path:
-    """Of these results, to be changed."""
     return shutil.copytree(results, tmp_path / "run")

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from xfm.config.evaluation import AbsenceConfig, EvaluationConfig
-from xfm.evaluation import galleries
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts import absence, calibration
+from xfm.evaluation.parts import absence as galleries
 from xfm.evaluation.parts.absence import run_absence
 from xfm.evaluation.parts.calibration import run_matching
 from xfm.modeling.folder import Pretrained
-from xfm.reports.results import PartResult
+from xfm.reports.scores import PartResult
 from xfm.tasks.pictures import Pictures
 
 
@@ -25,8 +25,6 @@ def context_of(pretrained: Pretrained, world: Path, **changes: AbsenceConfig) ->
 
 
 def oracle(texts_fit: NDArray[np.bool_]):
-    """A matching head that knows which [I, R] texts fit, and is a little unsure."""
-
     def match(encoder, images, texts, image_rows, text_rows) -> NDArray[np.float32]:
         odds = np.where(texts_fit[image_rows, text_rows], 3.0, -3.0) + 0.01 * (text_rows % 7)
         return np.stack([-odds, odds], axis=1).astype(np.float32) / 2

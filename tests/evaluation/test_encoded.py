@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from xfm.config.evaluation import EvaluationConfig, RetrievalConfig
+from xfm.config.evaluation import EvaluationConfig
 from xfm.evaluation import context as module
-from xfm.evaluation.context import Context
-from xfm.evaluation.encoded import EncodedSplits
+from xfm.evaluation.context import Context, EncodedSplits
 from xfm.evaluation.parts import absence, calibration, retrieval
 from xfm.tasks.pictures import Pictures
 
@@ -22,7 +21,6 @@ def context(pretrained, tiny_world):
 
 @pytest.fixture
 def encoded_texts(monkeypatch):
-    """How many texts were encoded for whole splits."""
     found, real = [], module.encode_texts
 
     def counting(encoder, texts):
@@ -40,13 +38,6 @@ def test_parts_share_what_they_encode(context, encoded_texts):
     calibration.run_matching(context)
     assert absence.run_absence(context).scores == alone
     assert encoded_texts == [12]
-
-
-def test_other_rows_are_encoded(context, encoded_texts):
-    whole = context.captions("seen")
-    limited = replace(context, config=replace(context.config, retrieval=RetrievalConfig(rows=5)))
-    assert (len(whole.texts), len(limited.captions("seen").texts)) == (12, 5)
-    assert encoded_texts == [12, 5]
 
 
 def test_what_has_no_room_is_encoded_again(context, encoded_texts):

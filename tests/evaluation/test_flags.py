@@ -6,14 +6,12 @@ from pathlib import Path
 from tests.evaluation.tiny import save_tiny_model, write_world
 from tests.reports.written import page_of
 from xfm.config.evaluation import EvaluationConfig, Part
-from xfm.evaluation.flags import flags_of
-from xfm.evaluation.report import phase_ends
+from xfm.evaluation.report import flags_of, phase_ends
 from xfm.evaluation.suite import evaluate
 from xfm.reports.scores import REQUIRED_KEYS, Score
 from xfm.reports.stored import stored_flags
-from xfm.training.clock import Moment
-from xfm.training.flags import Flag, What
-from xfm.training.schedule_log import written
+from xfm.training.clock import Moment, written
+from xfm.training.flags import Flag, FlagKind
 
 WHOLE = {key: Score(0.5, 0.1, None, 500, 0) for key in REQUIRED_KEYS}
 
@@ -24,13 +22,13 @@ def test_the_models_run_is_read(tmp_path: Path) -> None:
     details = {"provenance": {"recipe": "nano", "steps": 10}}
     for model in (tmp_path / "model", tmp_path / "checkpoints" / "step-00000010"):
         found = [flag.what for flag in flags_of(model, details, WHOLE)]
-        assert found == [What.SHORTENED, What.SKIPPED, What.LEFT_OUT]
+        assert found == [FlagKind.SHORTENED, FlagKind.SKIPPED, FlagKind.LEFT_OUT]
     assert flags_of(tmp_path / "model", {"provenance": {"recipe": "hostile", "steps": "many"}}, WHOLE) == []
-    more = [Flag(What.SHORTENED, "a better sentence")]
+    more = [Flag(FlagKind.SHORTENED, "a better sentence")]
     found = flags_of(tmp_path / "model", details, WHOLE, more)
-    assert [flag.sentence for flag in found if flag.what == What.SHORTENED] == ["a better sentence"]
-    found = flags_of(tmp_path / "model", details, WHOLE, [Flag(What.SMOKE, "a tiny world")])
-    assert [flag.what for flag in found] == [What.SMOKE, What.SKIPPED, What.LEFT_OUT]
+    assert [flag.sentence for flag in found if flag.what == FlagKind.SHORTENED] == ["a better sentence"]
+    found = flags_of(tmp_path / "model", details, WHOLE, [Flag(FlagKind.SMOKE, "a tiny world")])
+    assert [flag.what for flag in found] == [FlagKind.SMOKE, FlagKind.SKIPPED, FlagKind.LEFT_OUT]
 
 
 def test_where_the_phases_of_a_run_by_the_clock_ended(tmp_path: Path) -> None:
@@ -45,8 +43,12 @@ def test_where_the_phases_of_a_run_by_the_clock_ended(tmp_path: Path) -> None:
 def test_flags_are_kept_and_shown(tmp_path: Path) -> None:
     model, world = save_tiny_model(tmp_path / "run" / "model"), write_world(tmp_path / "world")
     config = EvaluationConfig(parts=(Part.HARD,))
-    evaluate(model, world, tmp_path / "out", config, False, [Flag(What.SMOKE, "a tiny <world>")])
-    assert [flag.what for flag in stored_flags(tmp_path / "out")] == [What.SMOKE, What.ROUGH, What.INCOMPLETE]
+    evaluate(model, world, tmp_path / "out", config, False, [Flag(FlagKind.SMOKE, "a tiny <world>")])
+    assert [flag.what for flag in stored_flags(tmp_path / "out")] == [
+        FlagKind.SMOKE,
+        FlagKind.ROUGH,
+        FlagKind.INCOMPLETE,
+    ]
     page = page_of(tmp_path / "out")
     assert "a tiny &lt;world&gt;." in page
     assert page.count("Read the scores with this in mind") == 1

@@ -12,8 +12,7 @@ from xfm.config.evaluation import EvaluationConfig
 from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.evaluation.context import Context
-from xfm.evaluation.parts.probes import digits, run_category
-from xfm.evaluation.probing import FOLDS, PictureView, folds_of, patch_views, probe
+from xfm.evaluation.parts.probes import FOLDS, PictureView, digits, folds_of, patch_views, probe, run_category
 from xfm.modeling.features import Encoder, image_features
 from xfm.modeling.folder import Pretrained
 from xfm.tasks.pictures import Pictures

@@ -1,7 +1,6 @@
 import json
 import re
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +12,13 @@ from tests.evaluation.conftest import HOSTILE
 from tests.reports.written import Page, page_of
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.errors import UserError
-from xfm.evaluation.examples import pick_examples
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import phase_ends, small_run, write_report
 from xfm.evaluation.suite import evaluate
 from xfm.reports.charts import read_curves, read_validation
 from xfm.reports.labels import loss_name
+from xfm.reports.lines import summary
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
-from xfm.reports.summary import summary
 
 
 @pytest.fixture
@@ -30,7 +28,6 @@ def page(results: Path) -> str:
 
 @contextmanager
 def changed(file: Path) -> Iterator[Any]:
-    """What a file of JSON holds, to be changed."""
     content = json.loads(file.read_text())
     yield content
     file.write_text(json.dumps(content))
@@ -104,7 +101,6 @@ def test_text_from_data_is_escaped(copy: Path, tiny_world: Path) -> None:
 
 
 def _poisoned(value: object) -> object:
-    """Examples with every text replaced."""
     if isinstance(value, str):
         return HOSTILE
     if isinstance(value, list):
@@ -204,11 +200,3 @@ def test_a_validation_report_says_so(results: Path, tiny_world: Path, tmp_path: 
     assert "on test cases" not in page
     assert "Retrieval: validation" in page
     assert re.search("Masked words: given the right picture +[0-9]", summary(scores))
-
-
-def test_examples_show_right_and_wrong_cases() -> None:
-    for right, wrong, shown_right, shown_wrong in ((30, 30, 5, 5), (30, 2, 8, 2), (0, 3, 0, 3)):
-        cases = [True] * right + [False] * wrong
-        places = pick_examples(cases, 10, seed=0)
-        shown = Counter(cases[place] for place in places)
-        assert (shown[True], shown[False], len(set(places))) == (shown_right, shown_wrong, len(places))

@@ -32,19 +32,18 @@ from xfm.config.evaluation import (
 from xfm.config.training import Precision
 from xfm.config.typed import from_plain
 from xfm.evaluation import suite
-from xfm.evaluation.kept_models import kept_models, listing
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.parts.tuned import TUNED
+from xfm.evaluation.saved_models import listing, saved_models
 from xfm.evaluation.suite import evaluate
 from xfm.modeling.folder import load_model
 from xfm.modeling.precision import resolve
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
 from xfm.reports.stored import read_part
-from xfm.training.signals import Interrupted
+from xfm.training.failures import Interrupted
 
 
 def evaluated(folder: Path, world: Path, model: Path | None = None, **changes: Any) -> dict[str, Score]:
-    """Results in a folder, of the model in it if no other is given."""
     return evaluate(model or folder / "model", world, folder, replace(CONFIG, **changes), progress=False)
 
 
@@ -199,7 +198,9 @@ def test_an_evaluation_by_the_clock_goes_on(
         evaluated(tmp_path, tiny_world, model, parts=parts, minutes=5.0)
     monkeypatch.undo()
     told: list[tuple[Part, float]] = []
-    monkeypatch.setattr(suite.Timetable, "was_done", lambda self, part, seconds: told.append((part, seconds)))
+    monkeypatch.setattr(
+        suite.TimeBudget, "was_done", lambda self, part, seconds: told.append((part, seconds))
+    )
     evaluated(tmp_path, tiny_world, model, parts=parts, minutes=5.0)
     took = details_of(tmp_path)["seconds"]["retrieval"]
     assert told == [(Part.RETRIEVAL, pytest.approx(took, abs=0.01))]
@@ -257,11 +258,7 @@ def test_an_evaluation_is_not_replaced_by_another(
     assert content(copy) == before
 
 
-@pytest.mark.parametrize("signed", [True, False])
-def test_another_model_or_world_replaces_nothing(copy: Path, tiny_world: Path, signed: bool) -> None:
-    """Nor those of an older version, which did not sign its results."""
-    if not signed:
-        (copy / "made_by.json").unlink()
+def test_another_model_or_world_replaces_nothing(copy: Path, tiny_world: Path) -> None:
     assert evaluated(copy, tiny_world)
     world = Path(shutil.copytree(tiny_world, copy.with_name("other")))
     (world / "world.json").write_text("{}")
@@ -282,34 +279,28 @@ def test_scale_shrinks_steps_and_rows() -> None:
     assert EvaluationConfig().resolved() == EvaluationConfig()
 
 
-WHOLE = ("scale", "batch_size", "masked_rows", "masked_share", "seed", "minutes")
-OF_PARTS: list[tuple[type[Any], tuple[str, ...]]] = [
-    (EvaluationConfig, WHOLE),
-    (RetrievalConfig, ("rows", "shortlist", "hard_rows")),
-    (AbsenceConfig, ("rows", "queries", "gallery")),
-    (ProbeConfig, ("neighbours", "pixel_side", "train_rows", "test_rows")),
+IMPOSSIBLE: list[tuple[Any, str]] = [
+    *(
+        (EvaluationConfig, name)
+        for name in ("scale", "batch_size", "masked_rows", "masked_share", "seed", "minutes")
+    ),
+    *((RetrievalConfig, name) for name in ("rows", "shortlist", "hard_rows")),
+    *((AbsenceConfig, name) for name in ("rows", "queries", "gallery")),
+    *((ProbeConfig, name) for name in ("neighbours", "pixel_side", "train_rows", "test_rows")),
 ]
 
 
-@pytest.mark.parametrize(("config", "name"), [(one, name) for one, names in OF_PARTS for name in names])
-@pytest.mark.parametrize("wrong", [-1, math.nan, math.inf])
-def test_impossible_settings_are_refused(config: type[Any], name: str, wrong: float) -> None:
-    with pytest.raises(ValueError, match=name):
-        config(**{name: wrong})
-
-
-@pytest.mark.parametrize("part", ["entailment", "paraphrase", "vqa", "reasoning", "grounding"])
-@pytest.mark.parametrize("name", ["steps", "batch_size", "train_rows", "test_rows", "lr", "warmup"])
-@pytest.mark.parametrize("wrong", [-1, math.nan, math.inf])
-def test_impossible_settings_of_a_fine_tuning_name_its_part(part: str, name: str, wrong: float) -> None:
-    with pytest.raises(ValueError, match=rf"^{part}\.{name} is "):
-        EvaluationConfig(**{part: ShortTuning(**{name: wrong})})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("wrong", [{"scale": 0.0}, {"batch_size": 0}, {"masked_share": 1.5}])
-def test_nothing_and_too_much_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        EvaluationConfig(**wrong)  # type: ignore[arg-type]
+def test_impossible_settings_are_refused() -> None:
+    told = [(config, name, wrong) for config, name in IMPOSSIBLE for wrong in (-1, math.nan, math.inf)]
+    told += [(EvaluationConfig, *one) for one in (("scale", 0.0), ("batch_size", 0), ("masked_share", 1.5))]
+    for config, name, wrong in told:
+        with pytest.raises(ValueError, match=name):
+            config(**{name: wrong})
+    for part in ("entailment", "paraphrase", "vqa", "reasoning", "grounding"):
+        for name in ("steps", "batch_size", "train_rows", "test_rows", "lr", "warmup"):
+            for wrong in (-1, math.nan, math.inf):
+                with pytest.raises(ValueError, match=rf"^{part}\.{name} is "):
+                    EvaluationConfig(**{part: ShortTuning(**{name: wrong})})  # type: ignore[arg-type]
 
 
 def test_validation_scores_no_test_split(results: Path, tiny_world: Path, tmp_path: Path) -> None:
@@ -346,7 +337,7 @@ def test_the_models_of_the_fine_tunings_are_kept(
     results: Path, tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each answers by the command that is shown, as the scores say, and may be scored on other rows."""
-    models = kept_models(results, tiny_world)
+    models = saved_models(results, tiny_world)
     assert [one.part for one in models] == [*TUNED]
     details = details_of(results)
     page = page_of(results)
@@ -372,8 +363,8 @@ def test_paraphrase_begins_with_what_entailment_has_learned(
     still = replace(CONFIG.paraphrase, lr=1e-12, muon_lr=1e-12, new_lr_multiplier=1.0)
     settings: dict[str, Any] = {"parts": [Part.PARAPHRASE], "paraphrase": still}
     evaluated(tmp_path / "alone", tiny_world, results / "model", **settings)
-    kept = {one.part: load_model(one.folder) for one in kept_models(results, tiny_world)}
-    (alone,) = (load_model(one.folder) for one in kept_models(tmp_path / "alone", tiny_world))
+    kept = {one.part: load_model(one.folder) for one in saved_models(results, tiny_world)}
+    (alone,) = (load_model(one.folder) for one in saved_models(tmp_path / "alone", tiny_world))
     assert alone.task is not None
     assert kept[Part.ENTAILMENT].task is not None
     learned = kept[Part.ENTAILMENT].task.shared_state()
@@ -401,7 +392,7 @@ def test_a_part_is_of_the_settings_of_the_one_before_it(results: Path, tiny_worl
 def test_nothing_is_kept_that_nobody_wants(results: Path, tiny_world: Path, tmp_path: Path) -> None:
     model = results / "model"
     evaluated(tmp_path / "out", tiny_world, model, parts=[Part.PARAPHRASE], keep_models=False)
-    assert kept_models(tmp_path / "out", tiny_world) == []
+    assert saved_models(tmp_path / "out", tiny_world) == []
     assert not (tmp_path / "out" / "tasks").exists()
     assert "Models to ask" not in page_of(tmp_path / "out")
 
@@ -409,7 +400,7 @@ def test_nothing_is_kept_that_nobody_wants(results: Path, tiny_world: Path, tmp_
 def test_a_part_from_the_cache_keeps_its_model(
     copy: Path, tiny_world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    weights = [one.folder / "task.safetensors" for one in kept_models(copy, tiny_world)]
+    weights = [one.folder / "task.safetensors" for one in saved_models(copy, tiny_world)]
     before = [path.stat().st_mtime_ns for path in weights]
     evaluated(copy, tiny_world)
     assert [path.stat().st_mtime_ns for path in weights] == before

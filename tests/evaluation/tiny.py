@@ -32,7 +32,6 @@ MANIFEST = {
 
 
 def tiny_pretrained(seed: int = 1) -> Pretrained:
-    """A randomly initialised model of a few thousand parameters."""
     tokenizer = tiny_tokenizer()
     config = ModelConfig(
         vision=VisionConfig(SIDE, 8, 32, 2, 4, drop_path=0.0, layer_scale=1.0),
@@ -47,7 +46,6 @@ def tiny_pretrained(seed: int = 1) -> Pretrained:
 def tiny_task(
     kind: type[T], rows: Sequence[Any] | SplitRows[Any], labels: tuple[str, ...] = (), **settings: Any
 ) -> T:
-    """A task of the tiny model, on training rows if these are not split."""
     pretrained = tiny_pretrained()
     data = rows if isinstance(rows, SplitRows) else SplitRows(rows, labels=labels)
     return kind(pretrained, Pictures(pretrained.preprocessing), data, TaskSettings(**settings))
@@ -70,7 +68,6 @@ def save_tiny_model(folder: Path, seed: int = 1) -> Path:
 
 
 def draw(left: str, right: str, jitter: int = 0) -> Image.Image:
-    """Two squares on a pale ground; `jitter` makes otherwise equal scenes differ."""
     pixels = np.full((SIDE, SIDE, 3), 235, dtype=np.uint8)
     pixels[8:24, 1:13] = COLOURS[left]
     pixels[8:24, 19:31] = COLOURS[right]
@@ -82,7 +79,6 @@ BOXES = {"left": [1.0, 8.0, 12.0, 16.0], "right": [19.0, 8.0, 12.0, 16.0]}
 
 
 def write_world(folder: Path) -> Path:
-    """Write `tasks/` and a manifest; every split holds the same twelve scenes."""
     images = folder / "tasks" / "images"
     images.mkdir(parents=True)
     scenes = list(permutations(COLOURS, 2))

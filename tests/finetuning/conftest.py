@@ -16,7 +16,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
 from xfm.finetuning.early_stopping import Watch
 from xfm.finetuning.finished import FinetuneResult
-from xfm.training.signals import Interrupted
+from xfm.training.failures import Interrupted
 
 SAMPLES = Path(__file__).parents[2] / "docs" / "tutorials" / "samples"
 FILES = {

@@ -20,16 +20,16 @@ from xfm.config.finetune import Tuning, TuningConfig
 from xfm.config.image import ImageTrainingConfig
 from xfm.errors import UserError
 from xfm.finetuning.finished import FinetuneResult
-from xfm.metrics.classes import Choice
+from xfm.metrics.classification import ClassPrediction
 from xfm.metrics.labels import LabelSet
 from xfm.modeling.folder import save_model
 from xfm.objectives.losses import Losses
 from xfm.tasks.sentence_similarity import Nearest
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.training import distributed
+from xfm.training.failures import Interrupted
 from xfm.training.logging import log_lines
 from xfm.training.run_folder import LOG_FILE
-from xfm.training.signals import Interrupted
 
 VALUES, SEVERAL, WEIGHTED = "regression", "several labels", "class weights"
 KINDS = (*FILES, VALUES, SEVERAL, WEIGHTED)
@@ -85,7 +85,7 @@ def losses(out: Path) -> dict[str, list[float]]:
 
 def plain(prediction: Any) -> Any:
     """A prediction as JSON holds it: numbers where there are some, classes as their probabilities."""
-    if isinstance(prediction, Choice | LabelSet):
+    if isinstance(prediction, ClassPrediction | LabelSet):
         return list(prediction.probabilities)
     if isinstance(prediction, Nearest):
         return [prediction.rank, prediction.score]

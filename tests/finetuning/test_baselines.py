@@ -20,7 +20,7 @@ from xfm.finetuning.baselines import features
 from xfm.finetuning.baselines.features import Material, TextFeatures, TooSlow
 from xfm.finetuning.baselines.linear import PENALTIES, LabelledRows, logistic, ridge
 from xfm.finetuning.baselines.strong import PROBE, strong_baselines
-from xfm.finetuning.leaderboard import Sort, Use
+from xfm.finetuning.leaderboard import Advice, SystemKind
 from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.rows import Labelled, LabelledText
 from xfm.tasks.text_classification import TextClassificationTask
@@ -45,7 +45,7 @@ def packages(rows: int = 240) -> Iterator[str]:
 def test_an_untrained_model_loses_to_tf_idf_and_everything_says_so(model: Path, tmp_path: Path) -> None:
     done = on_table(model, text_table(tmp_path, packages()), tmp_path / "out")
     board = done.leaderboards["test"]
-    assert (board.use, board.places[0].name) == (Use.BASELINE, "TF-IDF + logistic regression")
+    assert (board.use, board.places[0].name) == (Advice.BASELINE, "TF-IDF + logistic regression")
     assert done.verdict.startswith("Use TF-IDF + logistic regression: ")
     assert "chosen on the validation rows" in board.places[0].note
     score = done.scores["text-classification/test/accuracy"]
@@ -152,8 +152,8 @@ def test_pictures_that_take_too_long_are_left_out_or_refused(tmp_path: Path) -> 
 def test_they_can_be_switched_off(model: Path, tmp_path: Path) -> None:
     done = on_sample("text-classification", model, tmp_path / "out", replace(SHORT, baseline=False))
     board = done.leaderboards["test"]
-    assert not [place for place in board.places if place.sort in (Sort.STRONG, Sort.ABLATION)]
-    assert board.use is Use.OPEN
+    assert not [place for place in board.places if place.sort in (SystemKind.STRONG, SystemKind.ABLATION)]
+    assert board.use is Advice.OPEN
     assert "--baseline false" in board.verdict
     assert "--baseline false" in page_of(tmp_path / "out")
 

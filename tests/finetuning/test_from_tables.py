@@ -3,8 +3,6 @@
 import json
 import shlex
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,12 +34,11 @@ from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.finetuning.baselines.strong import baselines_of
 from xfm.finetuning.finetune import finetune_rows
-from xfm.finetuning.leaderboard import Leaderboard, Sort
+from xfm.finetuning.leaderboard import Leaderboard, SystemKind
 from xfm.modeling.model_reading import read_provenance
 from xfm.reports.scores import read_scores
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
-from xfm.training.atomic_folder import MANIFEST, write_folder
 
 SINGLE = {
     "image-text-classification": {"text only", "picture only"},
@@ -70,7 +67,7 @@ def test_every_task_from_its_sample(kind: str, model: Path, tmp_path: Path) -> N
     assert board == Leaderboard.from_json(details["leaderboards"]["test"])
     assert board.model.value == pytest.approx(scores[primary].value)
     assert [place.value for place in board.places] == sorted((p.value for p in board.places), reverse=True)
-    strong = {place.name: place.value for place in board.places if place.sort is Sort.STRONG}
+    strong = {place.name: place.value for place in board.places if place.sort is SystemKind.STRONG}
     assert set(strong) == set(baselines_of(done.task))
     assert board.missing == {}
     assert {name: details["baselines"][primary][name] for name in strong} == pytest.approx(strong)
@@ -204,20 +201,6 @@ def test_a_finished_run_is_not_overwritten(model: Path, tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- resuming
-@contextmanager
-def settings_of(out: Path) -> Iterator[dict[str, Any]]:
-    """The settings in a run's checkpoint, to be made those of an older version."""
-    (path,) = (out / "checkpoints").iterdir()
-    state = json.loads((path / "state.json").read_text())
-    yield state["settings"]
-
-    def rewrite(draft: Path) -> None:
-        shutil.copytree(path, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-        (draft / "state.json").write_text(json.dumps(state))
-
-    write_folder(path, rewrite)
-
-
 @pytest.mark.parametrize("stop", some([3, 5], 2))
 def test_a_stopped_run_goes_on_exactly(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
@@ -309,7 +292,7 @@ def test_a_model_remembers_so_many_others_that_it_began_with(model: Path, tmp_pa
 def test_what_a_resumed_run_must_agree_with(
     model: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same rows and settings; a setting that an older version did not have yet had its default."""
+    """The same rows and settings."""
     out, table = tmp_path / "out", samples / "reviews.csv"
 
     def run(resume: bool = True, **changes: Any) -> None:
@@ -319,9 +302,6 @@ def test_what_a_resumed_run_must_agree_with(
         run()
     with killed_at_the_end(monkeypatch):
         run(resume=False)
-    with settings_of(out) as settings:
-        for name in ("choose_by", "image_head"):
-            del settings["finetune"][name]
     with pytest.raises(UserError, match=r"finetune\.lr was [\d.e-]+ and is now 0.5"):
         run(lr=0.5)
     with pytest.raises(UserError, match=r"finetune\.choose_by was  and is now mcc"):
@@ -338,7 +318,7 @@ def test_what_a_resumed_run_must_agree_with(
 def test_a_resumed_run_has_the_same_pictures(
     model: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file of the same name with another picture is other data; a run of an earlier version goes on."""
+    """A file of the same name with another picture is other data."""
     out, table = tmp_path / "out", samples / "shapes.csv"
 
     def run(resume: bool = True) -> None:
@@ -352,8 +332,6 @@ def test_a_resumed_run_has_the_same_pictures(
     with pytest.raises(UserError, match="trained on other pictures: files of these names have changed"):
         run()
     picture.write_bytes(content)
-    with settings_of(out) as settings:
-        assert settings.pop("pictures")
     run()
     assert (out / "metrics.json").exists()
 

@@ -83,7 +83,7 @@ def test_drop_path_of_a_timm_encoder():
     from timm.layers.drop import DropPath
 
     from xfm.config.encoders import TimmVisionConfig
-    from xfm.modeling.timm_vision import TimmVision
+    from xfm.modeling.library_encoders import TimmVision
 
     vision = TimmVision(TimmVisionConfig(32, 16, 192, 12, 3, architecture="vit_tiny_patch16_224"))
     vision.set_drop_path(0.11)

@@ -9,7 +9,15 @@ from scipy.stats import bootstrap
 
 from tests.evaluation.tiny import tiny_task
 from xfm.finetuning.baselines.strong import BaselineResult, scored
-from xfm.finetuning.leaderboard import Contender, Leaderboard, Sort, System, Use, leaderboard, verdict
+from xfm.finetuning.leaderboard import (
+    Advice,
+    Contender,
+    Leaderboard,
+    System,
+    SystemKind,
+    leaderboard,
+    verdict,
+)
 from xfm.tasks.base import Task
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask, TextRegressionTask
@@ -41,7 +49,7 @@ def board_of(
     groups: np.ndarray | None = None,
 ) -> Leaderboard:
     """The board of two systems that guess so."""
-    named = (("this model", Sort.MODEL, model), ("simple", Sort.STRONG, rival))
+    named = (("this model", SystemKind.MODEL, model), ("simple", SystemKind.STRONG, rival))
     systems = [
         System(name, sort, scored(task, {"test": rows}, {"test": guesses})) for name, sort, guesses in named
     ]
@@ -58,7 +66,7 @@ def test_the_difference_is_paired() -> None:
     reference = bootstrap((gains,), np.mean, method="percentile", rng=1).confidence_interval
     assert (place.gain_low, place.gain_high) == pytest.approx((reference.low, reference.high), abs=0.015)
     assert place.gain == pytest.approx(gains.mean())
-    assert (place.name, place.shown, board.use) == ("simple", True, Use.BASELINE)
+    assert (place.name, place.shown, board.use) == ("simple", True, Advice.BASELINE)
     assert board.verdict.startswith(f"Use simple: {100 * gains.mean():.1f} points better (95 % ")
     assert board.verdict.endswith("than this model on n=150 test rows")
 
@@ -67,7 +75,7 @@ def test_a_better_model_is_used() -> None:
     rng = np.random.default_rng(0)
     rival = rng.random(200) < 0.4
     board = placed([True] * 200, rival.tolist())
-    assert board.use is Use.MODEL
+    assert board.use is Advice.MODEL
     assert board.verdict.startswith("Use this model: ")
     assert "than the best simple baseline, simple, on n=200 test rows" in board.verdict
 
@@ -75,7 +83,7 @@ def test_a_better_model_is_used() -> None:
 def test_no_difference_means_the_simpler_one() -> None:
     rng = np.random.default_rng(0)
     board = placed((rng.random(60) < 0.7).tolist(), (rng.random(60) < 0.7).tolist())
-    assert board.use is Use.SIMPLER
+    assert board.use is Advice.SIMPLER
     assert board.verdict.startswith("No difference shown on n=60 test rows")
     assert "take the simpler one, simple" in board.verdict
 
@@ -84,15 +92,15 @@ def test_a_handful_of_rows_shows_nothing() -> None:
     """All five agree, and the bootstrap has no spread: still no sign test could tell them from chance."""
     board = placed([True] * 5, [False] * 5)
     assert board.model.value == 1
-    assert board.use is Use.SIMPLER
+    assert board.use is Advice.SIMPLER
     assert "+100.0 points, 95 % +100.0 to +100.0; but fewer than 6 cases differ, which shows" in board.verdict
-    assert placed([True] * 6, [False] * 6).use is Use.MODEL
+    assert placed([True] * 6, [False] * 6).use is Advice.MODEL
 
 
 def test_rows_of_a_picture_count_once() -> None:
     model, rival = [True] * 40, [False] * 40
-    assert placed(model, rival).use is Use.MODEL
-    assert placed(model, rival, np.repeat(np.arange(5), 8)).use is Use.SIMPLER
+    assert placed(model, rival).use is Advice.MODEL
+    assert placed(model, rival, np.repeat(np.arange(5), 8)).use is Advice.SIMPLER
 
 
 def test_metrics_that_are_no_means_are_paired_too() -> None:
@@ -101,17 +109,17 @@ def test_metrics_that_are_no_means_are_paired_too() -> None:
     rows = [LabelledText(str(place), float(value)) for place, value in enumerate(values)]
     model, simple = values + 3 * rng.normal(size=80), values + 0.1 * rng.normal(size=80)
     board = board_of(tiny_task(TextRegressionTask, rows), rows, model.tolist(), simple.tolist())
-    assert board.use is Use.BASELINE
+    assert board.use is Advice.BASELINE
     assert board.places[0].value == pytest.approx(np.corrcoef(values, simple)[0, 1])
     assert board.places[0].low is not None
     assert (board.places[0].gain_low or 0) > 0
 
 
 def test_without_strong_baselines_it_is_open() -> None:
-    model = Contender("this model", Sort.MODEL, 0.7)
-    usual = Contender("usual class", Sort.CONSTANT, 0.2, None, None, -0.5, -0.6, -0.4, shown=True)
+    model = Contender("this model", SystemKind.MODEL, 0.7)
+    usual = Contender("usual class", SystemKind.CONSTANT, 0.2, None, None, -0.5, -0.6, -0.4, shown=True)
     use, sentence = verdict([model, usual], 100, "test", {"TF-IDF": "no scikit-learn"})
-    assert use is Use.OPEN
+    assert use is Advice.OPEN
     for part in ("No strong simple baseline was run", "TF-IDF: no scikit-learn", "50.0 points better"):
         assert part in sentence
 
@@ -121,7 +129,7 @@ def test_scores_without_rows_have_no_interval() -> None:
     task = tiny_task(TextClassificationTask, rows, LABELS)
     model = scored(task, {"test": rows}, {"test": [task.labels.certain((label,)) for label in labels]})
     older = BaselineResult({"test": {"accuracy": 0.3}}, {}, {})
-    systems = [System("this model", Sort.MODEL, model), System("older", Sort.ABLATION, older)]
+    systems = [System("this model", SystemKind.MODEL, model), System("older", SystemKind.ABLATION, older)]
     board = leaderboard(task, "test", rows, systems, np.arange(10), {})
     last = board.places[-1]
     assert (last.name, last.low, last.gain_low, last.shown) == ("older", None, None, False)
@@ -129,10 +137,10 @@ def test_scores_without_rows_have_no_interval() -> None:
 
 
 def test_what_is_no_better_than_chance_is_said() -> None:
-    model = Contender("this model", Sort.MODEL, 0.1, 0.03, 0.3)
-    pixels = Contender("pixels", Sort.STRONG, 0.15, 0.05, 0.36, 0.05, -0.1, 0.25)
-    chance = Contender("chance", Sort.CHANCE, 0.125)
+    model = Contender("this model", SystemKind.MODEL, 0.1, 0.03, 0.3)
+    pixels = Contender("pixels", SystemKind.STRONG, 0.15, 0.05, 0.36, 0.05, -0.1, 0.25)
+    chance = Contender("chance", SystemKind.CHANCE, 0.125)
     _, sentence = verdict([pixels, chance, model], 20, "test", {})
     assert sentence.endswith("one, pixels; none of them is shown to be better than chance (0.125)")
-    better = Contender("pixels", Sort.STRONG, 0.5, 0.3, 0.7, 0.4, 0.2, 0.6, shown=True)
+    better = Contender("pixels", SystemKind.STRONG, 0.5, 0.3, 0.7, 0.4, 0.2, 0.6, shown=True)
     assert "chance" not in verdict([better, chance, model], 20, "test", {})[1]

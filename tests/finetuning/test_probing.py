@@ -27,7 +27,7 @@ from xfm.finetuning.baselines.strong import PROBE
 from xfm.finetuning.probing import Features, encoded, fit_linear, fit_task, has_probe
 from xfm.interop.published.export import export
 from xfm.modeling.heads import ProbeHead
-from xfm.runtimes.opening import TRUST
+from xfm.runtimes.loading import TRUST
 from xfm.runtimes.writing import export as write_graphs
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask, TextRegressionTask

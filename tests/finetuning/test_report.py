@@ -15,7 +15,7 @@ from tests.finetuning.conftest import SAMPLES, SHORT, Cli, answers, on_sample, o
 from tests.reports.written import Page, details_of, page_of
 from xfm.finetuning.early_stopping import Look
 from xfm.finetuning.flags import SplitValue, few_rows, flags_of, joined_labels, seen_rows, unfinished
-from xfm.finetuning.leaderboard import Sort
+from xfm.finetuning.leaderboard import SystemKind
 from xfm.finetuning.report import classes_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.intervals import wilson_interval
@@ -24,7 +24,7 @@ from xfm.reports.scores import read_scores
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask
-from xfm.training.flags import What
+from xfm.training.flags import FlagKind
 
 NASTY = "<script>alert('x')</script>"
 
@@ -102,7 +102,7 @@ def test_values_have_no_classes(model: Path, tmp_path: Path) -> None:
     assert "correlation (Pearson)" in page.text
     assert "Confusion matrix" not in page.text
     score = done.scores["text-classification/test/pearson"]
-    strong = [place.value for place in done.leaderboards["test"].places if place.sort is Sort.STRONG]
+    strong = [place.value for place in done.leaderboards["test"].places if place.sort is SystemKind.STRONG]
     assert len(strong) == 2
     assert score.baseline == pytest.approx(max(0.0, *strong))
     loaded = xfm.load_model(tmp_path / "out" / "model")
@@ -126,7 +126,7 @@ def tuned(*values: float, step: int = 0) -> TuningRun:
 def test_a_model_that_was_still_getting_better() -> None:
     found = unfinished(tuned(0.2, 0.4, 0.5, 0.6), 40, "accuracy")
     assert found is not None
-    assert found.what == What.UNFINISHED
+    assert found.what == FlagKind.UNFINISHED
     assert "--steps 80" in found.sentence
     assert unfinished(tuned(0.2, 0.6, 0.5, 0.6), 40, "accuracy") is None  # as good before
     assert unfinished(tuned(0.2, 0.6, 0.5), 30, "accuracy") is None
@@ -160,7 +160,7 @@ def test_classes_with_a_separator_are_told_and_not_guessed(model: Path, tmp_path
     assert joined_labels(["a", "b c", "|", "b|"], "|") is None
     rows = [f"text {n},{('red', 'blue', 'red|blue')[n % 3]}" for n in range(30)]
     done = on_table(model, text_table(tmp_path, rows), tmp_path / "out", replace(SHORT, baseline=False))
-    (said,) = [flag.sentence for flag in done.flags if flag.what == What.JOINED]
+    (said,) = [flag.sentence for flag in done.flags if flag.what == FlagKind.JOINED]
     for word in ("1 of 3 classes", "'red|blue'", "--multi-label"):
         assert word in said
 
@@ -173,7 +173,7 @@ def test_questions_whose_answer_is_unknown_are_counted(model: Path, tmp_path: Pa
     train, test = tables
     more = {"valid": test, "test": test, "pictures": SAMPLES / "pictures"}
     done = on_table(model, train, tmp_path / "out", replace(SHORT, baseline=False), "vqa", **more)
-    (said,) = [flag.sentence for flag in done.flags if flag.what == What.UNKNOWN]
+    (said,) = [flag.sentence for flag in done.flags if flag.what == FlagKind.UNKNOWN]
     assert said.startswith("4 of 4 validation rows and 4 of 4 test rows have an answer that is none of the 1")
 
 
@@ -190,7 +190,7 @@ def test_few_rows_are_those_of_wide_intervals() -> None:
 
 def test_rows_left_out_are_counted() -> None:
     (found,) = flags_of(tuned(0.9, 0.9), 20, 20, ("accuracy", "accuracy"), {}, [], left_out=3)
-    assert (found.what, "3 rows" in found.sentence) == (What.LEFT_OUT, True)
+    assert (found.what, "3 rows" in found.sentence) == (FlagKind.LEFT_OUT, True)
 
 
 def test_a_shortened_run_is_flagged_in_the_report_and_last(model: Path, tmp_path: Path, cli: Cli) -> None:

@@ -35,8 +35,7 @@ from xfm.finetuning.presets import decided, fitted
 from xfm.finetuning.time_limit import TimeLimit
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask
-from xfm.training.clock import TrainingClock
-from xfm.training.schedule_log import SCHEDULE, read_schedule
+from xfm.training.clock import SCHEDULE, TrainingClock, read_schedule
 
 TEXTS = "text-classification"
 

@@ -17,7 +17,7 @@ from xfm.config.corpora import CorpusName, PrepareConfig
 from xfm.corpora.evaluation import evaluated
 from xfm.corpora.judging import Judge
 from xfm.corpora.preparation import Preparation
-from xfm.reproduce.read.glue import GlueTask, read_glue
+from xfm.evaluation.benchmarks.read.glue import GlueTask, read_glue
 
 
 def read_corpus(root: Path, corpus: CorpusName, source: str = "", **more: Any) -> int:

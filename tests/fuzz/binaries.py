@@ -1,16 +1,17 @@
 """Changes of files with lengths and checksums in them, which are put right, lest a reader stop there."""
 
-import hashlib
 import io
+import json
 import pickle
 import random
-import struct
 import tarfile
 import zipfile
 from typing import Any
 
+import numpy as np
+
 from tests.fuzz.changes import DEEP, change_bytes, change_json, change_text, change_tree
-from xfm.data.sources.shard_index import SPAN
+from xfm.data.sources.shard_index import HEADER, header
 
 _BLOCK = 512
 _FIELDS = ((0, 100), (100, 8), (124, 12), (136, 12), (148, 8), (156, 1), (157, 100), (257, 6), (345, 155))
@@ -68,7 +69,6 @@ _PAX = (
         b"9" * 400,
     ),
 )
-_HEADER, _TABLE_AT = struct.Struct("<8sIIQQQ32s56x"), 128
 
 
 def change_tar(data: bytes, rng: random.Random) -> bytes:
@@ -139,20 +139,24 @@ def _other_members(data: bytes, rng: random.Random) -> bytes:
 def change_index(data: bytes, rng: random.Random) -> bytes:
     """A saved index of shards, its digest computed anew mostly."""
     found = bytearray(change_bytes(data, rng) if rng.random() < 0.3 else data)
-    if rng.random() < 0.6 and len(found) > _TABLE_AT + 8:
-        at = (
-            rng.randrange(_TABLE_AT, len(found) - 8)
-            if rng.random() < 0.3
-            else rng.randrange(16, len(found) - 8)
-        )
+    if rng.random() < 0.6 and len(found) > HEADER + 8:
+        at = rng.randrange(HEADER if rng.random() < 0.9 else 0, len(found) - 8)
         at -= at % 8 if rng.random() < 0.7 else 0
         number = rng.choice((0, 1, 2**15, 2**31, 2**48 - 1, 2**48, 2**63 - 1, 2**64 - 1, 512, 1024, 1536))
         found[at : at + 8] = number.to_bytes(8, "little")
-    if rng.random() < 0.8 and len(found) >= _HEADER.size:
-        magic, version, unused, *counts, _ = _HEADER.unpack(found[: _HEADER.size])
-        table = bytes(found[_HEADER.size + counts[1] * SPAN :]) if counts[1] < 1 << 30 else b""
-        digest = hashlib.sha256(struct.pack("<QQQ", *counts) + table).digest()
-        found[: _HEADER.size] = _HEADER.pack(magic, version, unused, *counts, digest)
+    if rng.random() < 0.8 and len(found) == len(data):
+        said = json.loads(data[8:HEADER])
+        records = said.pop("spans")["shape"][0]
+        columns = {
+            name: np.frombuffer(
+                found[HEADER + start : HEADER + end], "<i8" if one["dtype"] == "I64" else "u1"
+            )
+            for name, one in said.items()
+            for start, end in [one.get("data_offsets", (0, 0))]
+            if end
+        }
+        columns = {name: column.reshape(said[name]["shape"]) for name, column in columns.items()}
+        found[:HEADER] = header(columns, records)
     return bytes(found)
 
 

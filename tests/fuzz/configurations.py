@@ -22,25 +22,27 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.finetune_file import dump_finetune, read_finetune
 from xfm.config.load import load_recipe, read_recipe
 from xfm.config.options import parse
+from xfm.config.plain import to_plain
 from xfm.config.tasks import task_spec
 from xfm.corpora.corpus_manifest import NAME, CorpusManifest, prepared_mark
 from xfm.corpora.prepare import load_manifest
 from xfm.corpora.shard_units import ShardMark
 from xfm.data.tokenizer import Tokenizer
+from xfm.evaluation.probing.prompt_templates import load_templates, read_names
+from xfm.executors.sharded_map import read_record
 from xfm.files import read_log
 from xfm.finetuning.splits import read_split
-from xfm.frozen.prompt_templates import load_templates, read_names
-from xfm.index.about import AboutIndex
+from xfm.index.manifest import AboutIndex
 from xfm.info import describe
-from xfm.modeling.checking import read_check
-from xfm.modeling.headers import tensor_shapes
 from xfm.modeling.model_reading import read_calibration, read_config, read_provenance
+from xfm.modeling.safetensors_header import tensor_shapes
+from xfm.modeling.self_check import read_check
 from xfm.modeling.weights import read_tensors
 from xfm.training.atomic_folder import damage
 from xfm.training.checkpoint import read_state
 from xfm.training.checkpoint_list import verified
+from xfm.training.clock import read_finished
 from xfm.training.flags import recipe_steps
-from xfm.training.schedule_log import read_finished
 
 _MODEL = ("config.json", "preprocessing.json", "provenance.json", "self_check.json", "calibration.json")
 _PICTURES = "finetune/recommended/pictures.yaml"
@@ -142,7 +144,8 @@ def read_manifest(folder: Path) -> None:
 
 
 def _mark(folder: Path) -> None:
-    ShardMark(3, 2, 10240, "0" * 64, bad=[{"place": "a", "error": "b"}]).save(folder / "a.json")
+    mark = ShardMark(3, 2, 10240, "0" * 64, bad=[{"place": "a", "error": "b"}])
+    (folder / "a.json").write_text(json.dumps(to_plain(mark)))
 
 
 def _json(name: str, content: Any, read: Callable[[Path], object], change: Change = change_json) -> Target:
@@ -233,7 +236,13 @@ TARGETS = (
     ),
     _of("safetensors", _weights, "a.safetensors", change_tensors, read_weights, 2),
     _of("corpus-manifest", _manifest, NAME, change_json, read_manifest, 2),
-    _of("shard-mark", _mark, "a.json", change_json, lambda folder: ShardMark.load(folder / "a.json")),
+    _of(
+        "shard-mark",
+        _mark,
+        "a.json",
+        change_json,
+        lambda folder: read_record(folder / "a.json", ShardMark, ""),
+    ),
     _of(
         "index-about",
         lambda folder: write(folder / "index.json", {**_ABOUT, "probe": [0.5, 0.25]}),

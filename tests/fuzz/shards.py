@@ -13,7 +13,7 @@ from xfm.data.records import BadRecordError, SampleKind
 from xfm.data.sources import open_source
 from xfm.data.sources.shard_index import index_folder
 from xfm.data.tables import open_table
-from xfm.doctor.cases import RecordCases
+from xfm.doctor.records import SourceData, close_source
 from xfm.errors import UserError
 
 SHARD = "00000.tar"
@@ -72,11 +72,12 @@ def read_both_kinds(folder: Path) -> None:
         raise refused[0]
 
 
-def read_cases(folder: Path) -> None:
+def read_doctor(folder: Path) -> None:
     """As `xfm doctor` does."""
-    cases = RecordCases(str(folder), SampleKind.REGION)
-    for number in range(len(cases)):
-        cases.case(number)
+    close_source()
+    data = SourceData(str(folder), SampleKind.REGION)
+    for part in data.parts():
+        assert [*data.records(part)]
 
 
 def read_rows(folder: Path) -> None:
@@ -113,7 +114,7 @@ def _of_member(name: str, content: bytes, change, kind: SampleKind) -> Target:
 
 TARGETS = (
     Target(Family.SHARDS, "tar", write_shard, SHARD, change_tar, read_both_kinds, 3),
-    Target(Family.SHARDS, "tar-doctor", write_shard, SHARD, change_tar, read_cases),
+    Target(Family.SHARDS, "tar-doctor", write_shard, SHARD, change_tar, read_doctor),
     Target(Family.SHARDS, "tar-table", write_shard, SHARD, change_tar, read_rows, 2),
     Target(Family.SHARDS, "tar-img2dataset", write_shard, SHARD, change_tar, read_downloaded, 2),
     Target(Family.SHARDS, "index", write_indexed, "index.xfm", change_index, read_both_kinds, 3),

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -19,8 +18,7 @@ from tests.fuzz.target import Family, Target
 from xfm.config.corpora import CorpusName
 from xfm.config.tasks import task_spec
 from xfm.data.tables import ColumnMap, open_table, read_table
-from xfm.doctor.cases import ListedCases
-from xfm.doctor.rows import list_rows
+from xfm.doctor.table_rows import TableData
 from xfm.errors import UserError
 from xfm.tasks.rows import CellMeaning
 
@@ -120,14 +118,10 @@ def read_of_tasks(folder: Path, file: str, tasks: Sequence[str]) -> None:
         raise refused[0]
 
 
-def read_listed(folder: Path, file: str) -> None:
-    """As `xfm doctor` lists them."""
-    listing = folder / "listing"
-    shutil.rmtree(listing, ignore_errors=True)
-    list_rows(str(folder / file), listing, "", ColumnMap(), None, 0, 0)
-    cases = ListedCases(listing)
-    for number in range(len(cases)):
-        cases.case(number)
+def read_records(folder: Path, file: str) -> None:
+    """As `xfm doctor` does."""
+    for _ in TableData(str(folder / file), folder / "pictures", "", ColumnMap(), None, 0, 0).parts():
+        pass
 
 
 TASKS = ("vqa", "grounding", "reasoning", "text-classification", "sentence-similarity")
@@ -147,7 +141,7 @@ def _table(
             prepare,
             file,
             change,
-            partial(read_listed, file=file),
+            partial(read_records, file=file),
             weight / 2,
         ),
     )

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from tests.golden.recorded import TASKS, Recorded
 from xfm.config.model import ModelConfig
-from xfm.interop.published.names import layout, to_published
-from xfm.interop.published.spare import spare
+from xfm.interop.published.names import layout, spare, to_published
 from xfm.modeling.task_models import ADDED, TaskModel
 
 STATE = 2e-5

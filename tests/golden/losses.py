@@ -22,9 +22,8 @@ from xfm.modeling.task_models import (
 from xfm.objectives.bbox import box_losses
 from xfm.objectives.itc_itm import retrieval_losses
 from xfm.objectives.itm import Negatives
-from xfm.objectives.mim import mim_loss
-from xfm.objectives.sequences import sequence_losses
-from xfm.objectives.step import pretraining_losses
+from xfm.objectives.step import mim_loss, pretraining_losses
+from xfm.objectives.tokens import sequence_losses
 from xfm.tasks.labelling import classification_losses, regression_losses
 
 LEAKY = GradientPolicy({**PRETRAINING.reaches, Objective.IMLM: frozenset(EncoderName)})

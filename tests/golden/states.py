@@ -17,18 +17,18 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.metrics.recalls import own_captions
 from xfm.modeling.decoder import Decoder
 from xfm.modeling.features import Encoder, encode_images, encode_tokens
+from xfm.modeling.fusion import FusionQuery, TextBank
 from xfm.modeling.gradients import PRETRAINING
-from xfm.modeling.queries import FusionQuery, TextBank
 from xfm.modeling.task_models import Answerer, Grounder, Retriever
 from xfm.modeling.xfm import XFM
 from xfm.objectives import fusion_losses
 from xfm.objectives.bbox import generalised_iou
-from xfm.objectives.duplicates import same_identity
+from xfm.objectives.embeddings import same_identity
 from xfm.objectives.itm import sampling_weights
-from xfm.objectives.sequences import sequence_losses
 from xfm.objectives.text_rows import TextRows, pair_rows, region_rows
-from xfm.retrieval.ranks import match_both
+from xfm.objectives.tokens import sequence_losses
 from xfm.tasks.answers import rank_as_published
+from xfm.tasks.ranking import match_both
 
 Arrays = Iterator[tuple[str, Tensor]]
 NOT_LISTED = -100

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 
 from tests.golden.recorded import Recorded
-from xfm.interop.published.names import layout, to_published
-from xfm.interop.published.spare import spare
+from xfm.interop.published.names import layout, spare, to_published
 from xfm.modeling.xfm import XFM
 
 

@@ -12,17 +12,14 @@ from tests.golden.compare import is_rounding, native_name, published_names
 from tests.golden.recorded import Recorded
 from xfm.config.recipe import InitConfig
 from xfm.config.training import LossConfig, OptimConfig
-from xfm.interop.published.names import layout
-from xfm.interop.published.spare import spare
+from xfm.interop.published.names import layout, spare
 from xfm.modeling.gradients import PRETRAINING
 from xfm.modeling.task_models import TaskModel
 from xfm.objectives import vision_text
 from xfm.objectives.step import pretraining_losses
 from xfm.training.clock import TrainingClock
-from xfm.training.lr_schedule import lr_factor, set_lr
-from xfm.training.optim import build_optimizer, parameter_groups
+from xfm.training.optim import EPS, build_optimizer, lr_factor, parameter_groups, set_lr
 from xfm.training.pretrain import new_parts as pretraining_parts
-from xfm.training.published_optim import EPS
 
 PARTS = {"loss_itc": "pair/itc", "loss_itm": "pair/itm", "loss_mlm": "pair/imlm", "loss_mim": "pair/mim"}
 

@@ -21,8 +21,6 @@ def _coco(path: Path, names: Names) -> None:
 
 
 def _tar(*members: tuple[str, bytes, int, str]) -> Callable[[Path, Names], None]:
-    """A tar of members of any kind: name, type, claimed size, link."""
-
     def make(path: Path, names: Names) -> None:
         img2dataset(path.parent, tars=1)
         with tarfile.open(path, "a") as tar:
@@ -35,7 +33,6 @@ def _tar(*members: tuple[str, bytes, int, str]) -> Callable[[Path, Names], None]
 
 
 def packed_line(beginning: bytes) -> Make:
-    """A line of 900 MB, packed when the situation is tried: that takes seconds."""
     return lambda path, names: path.write_bytes(gzip.compress(beginning + b"x" * 900_000_000, 9))
 
 

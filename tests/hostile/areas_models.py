@@ -34,7 +34,6 @@ GIB = 1 << 30
 def of_model(
     name: str, *edits: Any, says: tuple[str, ...], command: str = INFO, source: str = "{model}", **more: Any
 ) -> Situation:
-    """A command on a copy of a model that has been changed."""
     files = {"m": copied(source, *edits), "in.csv": TEXTS}
     return Situation(name, command, files, says, **more)
 
@@ -87,14 +86,12 @@ DAMAGED = [
 
 
 def bomb_header(count: int) -> bytes:
-    """Safetensors of many empty tensors."""
     header = {f"t{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(count)}
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text
 
 
 def replacement(pattern: str, content: str) -> dict[str, Any]:
-    """A normalizer."""
     return {"type": "Replace", "pattern": {"String": pattern}, "content": content}
 
 
@@ -126,13 +123,11 @@ BOMBS = [
 
 
 def grid_of_256(path: Path, names: Names) -> None:
-    """Pictures whose pairs of patches would take 34 GB, whatever the weights are."""
     change("config.json", vision__image_size=4096, vision__patch_size=16)(path, names)
     change("preprocessing.json", image_size=4096)(path, names)
 
 
 def other_patches(path: Path, names: Names) -> None:
-    """Pictures of a size that no patch of the base divides."""
     change("config.json", vision__image_size=40, vision__patch_size=8)(path, names)
     change("preprocessing.json", image_size=40)(path, names)
 
@@ -157,7 +152,7 @@ PROVENANCE = [
     for verb, command, source in (
         ("score", "evaluate m --test {rows} --out out --quiet", "{tuned}/model"),
         ("evaluate", "evaluate m --world {world} --scale 0.02 --parts retrieval --out out --quiet", "{model}"),
-        ("probe", "probe m --train {pictures} --test {pictures} --out out", "{model}"),
+        ("probe", "evaluate m --train {pictures} --test {pictures} --out out", "{model}"),
     )
     for name, file, content in (
         ("fifo", "model.safetensors", fifo),

@@ -11,7 +11,6 @@ EVALUATE = "evaluate {model} --world {world} --out out --quiet"
 def _values(
     verb: str, command: str, option: str, values: tuple[str, ...], quick: str = ""
 ) -> list[Situation]:
-    """The command with each value; the message names the option's last part."""
     return [
         Situation(
             f"{verb}-{option.strip('-')}-{value[:12] or 'empty'}",
@@ -81,7 +80,7 @@ VALUES = [
 ]
 WORDS = [
     Situation("no-such-command", "finetunes", says=("finetune",), quick=True),
-    Situation("no-such-template", "zero-shot {model} --test {pictures} --templates nothing --out out",
+    Situation("no-such-template", "evaluate {model} --test {pictures} --templates nothing --out out",
         says=("nothing",)),
     Situation("nothing-at-all", "", says=("COMMAND",), status=(0,), words=()),
     Situation("unicode-in-a-name", "", says=("nowhere",), words=("info", "nowhere/\u202e\u0000"[:-1])),
@@ -97,8 +96,8 @@ WORDS = [
         words=(*PRETRAIN.split(), "--training.optim.betas=&a [*a, *a]")),
     *[
         Situation(f"help-{verb}", f"{verb} --help", says=("usage",), status=(0,), quick=verb == "finetune")
-        for verb in ("quickstart", "prepare", "init", "pretrain", "finetune", "evaluate", "predict", "embed", "probe",
-            "zero-shot", "reproduce", "convert", "export", "info")
+        for verb in ("quickstart", "prepare", "init", "pretrain", "finetune", "evaluate", "predict", "embed",
+            "reproduce", "convert", "export", "info")
     ],
 ]  # fmt: skip
 SITUATIONS = [*VALUES, *WORDS]

@@ -15,7 +15,7 @@ WRITERS = {
     "embed": "embed {lines} --model {model} --quiet --out",
     "pretrain": PRETRAIN,
     "evaluate": EVALUATE,
-    "probe": "probe {model} --train {pictures} --test {pictures} --out",
+    "probe": "evaluate {model} --train {pictures} --test {pictures} --out",
     "convert": "convert {published}",
     "merge": "export {apart}/model --format merged --out",
     "folds": "finetune text-classification --model {model} --train {rows} --folds 2 --steps 1 --quiet --out",
@@ -30,12 +30,10 @@ SMALL = 'mount -t tmpfs -o size=200k tmpfs out && exec "$@"'
 
 
 def unshared(script: str) -> str:
-    """A script in a mount name space of its own."""
     return f"unshare -m bash -c '{script}' hostile \"$@\""
 
 
 def _out(verb: str) -> str:
-    """Where the verb writes, inside the folder `out`."""
     return f"{WRITERS[verb]} out/{'a.jsonl' if verb in FILE_OUT else 'a'}"
 
 

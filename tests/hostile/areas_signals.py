@@ -21,8 +21,6 @@ ENDED = (0, 2, 130, -signal.SIGTERM)
 
 
 def after(seconds: float, number: int, group: bool = True) -> Callable[[Watched], None]:
-    """A signal so long after the beginning."""
-
     def act(running: Watched) -> None:
         running.wait_until(lambda: False, seconds)
         running.signal(number, group)
@@ -31,8 +29,6 @@ def after(seconds: float, number: int, group: bool = True) -> Callable[[Watched]
 
 
 def when(name: str, number: int, group: bool = True, wait: float = 0.5) -> Callable[[Watched], None]:
-    """A signal once a file is there."""
-
     def act(running: Watched) -> None:
         running.wait_until(running.has(name), 90)
         running.wait_until(lambda: False, wait)
@@ -42,7 +38,6 @@ def when(name: str, number: int, group: bool = True, wait: float = 0.5) -> Calla
 
 
 def kill_worker(running: Watched) -> None:
-    """Kill a child of the command, as a machine does that is out of memory."""
     running.wait_until(lambda: running.has("out/log.jsonl")() and len(running.family()) > 1, 90)
     running.wait_until(lambda: False, 1.0)
     for one in running.family()[1:]:
@@ -70,7 +65,6 @@ def second(*words: str) -> Callable[[Watched], None]:
 
 
 def twice(running: Watched) -> None:
-    """Ctrl-C by somebody who does not want to wait."""
     running.wait_until(running.has("out/log.jsonl"), 90)
     time.sleep(0.5)
     running.signal(signal.SIGINT, group=True)

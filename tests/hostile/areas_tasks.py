@@ -11,7 +11,6 @@ BOXES = "finetune grounding --model {model} --steps 1 --out out --quiet --train"
 
 
 def lines(rows: list[dict[str, Any]]) -> str:
-    """JSON lines; a number that JSON does not have is written as Python has it."""
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 

@@ -59,13 +59,11 @@ TINY = "base: {recipe}\nroot: w\n"
 def world(
     name: str, *edits: Callable[[Path, Names], object], says: tuple[str, ...], status: int = 2
 ) -> Situation:
-    """Pre-training on a copy of the world that has been changed."""
     files = {"w": copied("{world}", *edits), "a.yaml": TINY}
     return Situation(f"pretrain-{name}", PRETRAIN, files, says, status=(status,))
 
 
 def members(**contents: bytes) -> bytes:
-    """A tar of members; `__` stands for a dot, `_up_` for a way out."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         for name, content in contents.items():
@@ -137,9 +135,9 @@ CHECKPOINTS = [
         status=(0,)),
     Situation("init-from-damaged", "pretrain --recipe {recipe} --folder out --quiet --init.model m",
         {"m": copied("{model}", cut("model.safetensors"))}, ("model.safetensors",)),
-    Situation("templates-device", "zero-shot {model} --test {pictures} --templates t.txt --out out",
+    Situation("templates-device", "evaluate {model} --test {pictures} --templates t.txt --out out",
         {"t.txt": ENDLESS}, ("t.txt",)),
-    Situation("names-fifo", "zero-shot {model} --test {pictures} --names n.txt --out out", {"n.txt": fifo}, ("n.txt",)),
+    Situation("names-fifo", "evaluate {model} --test {pictures} --names n.txt --out out", {"n.txt": fifo}, ("n.txt",)),
     Situation("resume-model-changed", "finetune text-classification --model {model} --train {rows} --out o --resume",
         {"o": copied("{tuned}", put("config.yaml", fifo))}, ("o",), changes=("o",), status=(0, 2)),
     Situation("reproduce-data-fifo", "reproduce cola --model {model} --data d --out out --smoke --quiet",
@@ -149,7 +147,6 @@ KNOWN = b"xfm: pictures that were found whole, 1\n"
 
 
 def bomb(path: Path, names: Names) -> None:
-    """Two gigabytes in two megabytes, in place of what is known of pictures."""
     packer = zlib.compressobj(1)
     path.write_bytes(KNOWN + b"".join(packer.compress(bytes(1 << 20)) for _ in range(2048)) + packer.flush())
 

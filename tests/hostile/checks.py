@@ -40,7 +40,6 @@ def _look(path: Path) -> str:
 
 
 def faults(situation: Situation, ending: Ending, before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """Sentences about everything that is wrong; empty where nothing is."""
     found = [ending.why] if ending.why else []
     if "Traceback (most recent" in ending.output:
         found.append("a traceback")

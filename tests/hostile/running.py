@@ -25,14 +25,12 @@ class Watched(Running):
     peak: int = 0
 
     def family(self) -> list[psutil.Process]:
-        """The leader and its descendants."""
         with suppress(psutil.Error):
             leader = psutil.Process(self.process.pid)
             return [leader, *leader.children(recursive=True)]
         return []
 
     def measure(self) -> None:
-        """Bring `peak` up to date."""
         total = 0
         for one in self.family():
             with suppress(psutil.Error):
@@ -40,7 +38,6 @@ class Watched(Running):
         self.peak = max(self.peak, total)
 
     def wait_until(self, condition: Callable[[], object], seconds: float = 60.0) -> object:
-        """Wait for something, while the command runs; whether it came."""
         end = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < end:
             self.measure()
@@ -50,26 +47,15 @@ class Watched(Running):
         return condition()
 
     def has(self, name: str) -> Callable[[], object]:
-        """Whether there are files of that pattern in its folder by now."""
         return lambda: [*(self.cwd or Path()).glob(name)]
 
     def says(self, text: str) -> Callable[[], bool]:
-        """Whether the output has a text by now."""
         return lambda: self.output is not None and text.encode() in self.output.read_bytes()
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a command ended.
-
-    Attributes:
-        status: as `subprocess` has it, negative for a signal; None where it had to be killed.
-        seconds: that it ran.
-        peak: most bytes of all its processes together.
-        output: all that it printed.
-        left: command lines of processes that outlived it.
-        why: why it was killed.
-    """
+    """How a command ended."""
 
     status: int | None
     seconds: float
@@ -80,14 +66,7 @@ class Ending:
 
 
 def run(situation: Situation, names: Names, here: Path, output: Path) -> Ending:
-    """Run the command of a situation in a folder, until it ends or has taken too long or too much.
-
-    Args:
-        situation: its files are there.
-        names: paths of what is ready-made.
-        here: folder to run in.
-        output: file for what it prints.
-    """
+    """Run the command of a situation in a folder, until it ends or has taken too long or too much."""
     command = [*XFM, *situation.arguments(names)]
     if situation.shell is not None:
         command = ["bash", "-c", situation.shell, "hostile", *command]
@@ -106,7 +85,6 @@ def run(situation: Situation, names: Names, here: Path, output: Path) -> Ending:
 
 
 def _watch(running: Watched, end: float) -> str:
-    """Wait for the end; the reason not to wait longer, or nothing."""
     while running.process.poll() is None:
         running.measure()
         if running.peak > MEMORY:
@@ -118,8 +96,6 @@ def _watch(running: Watched, end: float) -> str:
 
 
 def interrupt(text: str, number: int = signal.SIGINT, group: bool = True) -> Callable[[Watched], None]:
-    """Send a signal once the output has a text (at once for an empty one)."""
-
     def act(running: Watched) -> None:
         if running.wait_until(running.says(text)):
             running.signal(number, group)

@@ -11,8 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.evaluation.tiny import COLOURS, draw
-from xfm.index.rows import IndexedPicture, Row
-from xfm.index.store import Store
+from xfm.index.store import IndexedPicture, Row, Store
 
 SERVER = "XFM_TEST_POSTGRES"
 """Of the environment: the address of a PostgreSQL server with pgvector, for the tests that need one."""

@@ -12,15 +12,15 @@ from tests.index.conftest import postgres_address
 from tests.refusals import expect_refusal
 from xfm.config.index import SearchOptions
 from xfm.data.left_out import LeftOut
-from xfm.engines.local import LocalPool
 from xfm.errors import UserError
-from xfm.index.conditions import Kind
+from xfm.executors.executor import LocalPool
 from xfm.index.encoding import IndexWork
-from xfm.index.filling import fill
-from xfm.index.filling_together import fill_together
+from xfm.index.filters import Kind
 from xfm.index.index import Index
+from xfm.index.ingest import fill
 from xfm.index.opening import open_index
 from xfm.index.searching import Searcher
+from xfm.index.shared_ingest import fill_together
 from xfm.index.sources import open_supply
 
 PAIRS = [(left, right) for left in COLOURS for right in COLOURS if left != right]

@@ -19,12 +19,12 @@ from PIL import Image
 from tests.evaluation.tiny import draw
 from xfm.config.index import SearchOptions
 from xfm.errors import UserError
-from xfm.index.about import AboutIndex
 from xfm.index.journal import FILE, Journal
-from xfm.index.offers import Offer
+from xfm.index.manifest import AboutIndex
 from xfm.index.opening import LANCE, open_index
-from xfm.index.rows import IndexedPicture, Row
 from xfm.index.searching import Searcher
+from xfm.index.sources import Offer
+from xfm.index.store import IndexedPicture, Row
 
 lance = pytest.importorskip("lancedb") and pytest.importorskip("xfm.index.lance")
 Damage = Callable[[Path], Any]

@@ -11,7 +11,7 @@ import pytest
 from tests.processes import can_unshare, run
 from tests.refusals import expect_refusal
 from xfm.index.journal import FILE, Journal, State
-from xfm.index.rows import IndexedPicture
+from xfm.index.store import IndexedPicture
 
 
 def entry(key: str, **metadata) -> IndexedPicture:

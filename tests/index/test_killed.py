@@ -14,9 +14,9 @@ from PIL import Image
 
 from xfm.config.index import SearchOptions
 from xfm.index.journal import Journal, State
-from xfm.index.offers import Offer
 from xfm.index.opening import open_index
 from xfm.index.searching import Searcher
+from xfm.index.sources import Offer
 
 pytest.importorskip("lancedb")
 KILLS = int(os.environ.get("XFM_KILLS", "2"))

@@ -10,12 +10,12 @@ import pytest
 
 from tests.evaluation.tiny import COLOURS, draw
 from xfm.data.left_out import LeftOut
-from xfm.engines.local import LocalPool
+from xfm.executors.executor import LocalPool
 from xfm.index.encoding import IndexWork
-from xfm.index.filling import TakenCounts, fill, said
-from xfm.index.filling_together import fill_together
-from xfm.index.index import Index
+from xfm.index.index import Index, Taken
+from xfm.index.ingest import fill, said
 from xfm.index.opening import open_index
+from xfm.index.shared_ingest import fill_together
 from xfm.index.sources import open_supply
 
 pytest.importorskip("lancedb")
@@ -38,9 +38,9 @@ def tables(tmp_path: Path) -> list[Path]:
     return [table(tmp_path / "a.jsonl", 0, 1, 2, 3), table(tmp_path / "b.jsonl", 3, 2, 3, 4)]
 
 
-def filled(index: Index, tables: list[Path], key: str | None = None) -> TakenCounts:
+def filled(index: Index, tables: list[Path], key: str | None = None) -> Taken:
     sources = [open_supply(path, key=key) for path in tables]
-    return TakenCounts.of(fill(index, sources, LeftOut(), progress=False))
+    return Taken.of(fill(index, sources, LeftOut(), progress=False))
 
 
 def sources(index: Index) -> dict[str, str]:
@@ -59,13 +59,13 @@ def test_the_id_of_another_table_is_left_out_and_counted(
 ) -> None:
     with open_index(tmp_path / "index", model, make=True) as index:
         counts = filled(index, tables)
-        assert counts == TakenCounts(new=4, clashing=2)
+        assert counts == Taken(new=4, clashing=2)
         assert "2 with the name of one of another table, left out" in said(counts)
         assert f"Note: 2 is the id of a picture of {tables[0]}, too" in capsys.readouterr().err
         assert sources(index) == OWN
-        assert filled(index, tables) == TakenCounts(known=4, clashing=2)
+        assert filled(index, tables) == Taken(known=4, clashing=2)
         table(tables[0], 6, 1, 2, 3)  # a table may change its own
-        assert filled(index, tables) == TakenCounts(replaced=3, known=1, clashing=2)
+        assert filled(index, tables) == Taken(replaced=3, known=1, clashing=2)
 
 
 def test_what_a_key_names_takes_the_place_of_others_and_is_counted(
@@ -73,15 +73,15 @@ def test_what_a_key_names_takes_the_place_of_others_and_is_counted(
 ) -> None:
     with open_index(tmp_path / "index", model, make=True) as index:
         counts = filled(index, tables, key="id")
-        assert counts == TakenCounts(new=4, displaced=2)
+        assert counts == Taken(new=4, displaced=2)
         assert "2 in the place of those of another table" in said(counts)
         assert sources(index) == TAKEN_OVER
         (tmp_path / "2.png").write_bytes(b"no picture")
-        assert filled(index, tables[:1], key="id") == TakenCounts(displaced=1, known=1, bad=1)
+        assert filled(index, tables[:1], key="id") == Taken(displaced=1, known=1, bad=1)
         assert sources(index) == {**TAKEN_OVER, "2": "1.png"}  # what cannot be read takes no place
     with open_index(tmp_path / "both", model, make=True) as index:
         table(tables[0], 0, 1, 2, 3)
-        assert filled(index, tables, key="image") == TakenCounts(new=6)
+        assert filled(index, tables, key="image") == Taken(new=6)
 
 
 def test_many_that_encode_follow_the_same_rule(
@@ -89,15 +89,15 @@ def test_many_that_encode_follow_the_same_rule(
 ) -> None:
     work = IndexWork(str(model), tuple(tables), device="cpu")
     for name, asked, expected in (
-        ("left", work, TakenCounts(new=4, clashing=2)),
-        ("taken", replace(work, key="id"), TakenCounts(new=4, displaced=2)),
+        ("left", work, Taken(new=4, clashing=2)),
+        ("taken", replace(work, key="id"), Taken(new=4, displaced=2)),
     ):
-        told = list[TakenCounts]()
+        told = list[Taken]()
 
         def opening(place: Path = tmp_path / name) -> Any:
             return open_index(place, model, make=True, device="cpu")
 
-        def done(_: Index, counts: TakenCounts, told: list[TakenCounts] = told) -> None:
+        def done(_: Index, counts: Taken, told: list[Taken] = told) -> None:
             told.append(counts)
 
         fill_together(tmp_path / name, asked, opening, LocalPool(1), done, unit_rows=1)

@@ -16,16 +16,16 @@ from tests.evaluation.tiny import draw
 from tests.index.conftest import WIDTH, postgres_address, rows_of, unit
 from tests.refusals import expect_refusal
 from xfm.errors import UserError
-from xfm.index.conditions import Condition, Relation
-from xfm.index.offers import Offer
+from xfm.index.filters import Condition, Relation
 from xfm.index.opening import open_index
-from xfm.index.rows import Row
-from xfm.index.server_address import without_password
+from xfm.index.sources import Offer
+from xfm.index.store import Row
+from xfm.index.trusted_hosts import without_password
 
 psycopg = pytest.importorskip("psycopg")
 conninfo_to_dict = psycopg.conninfo.conninfo_to_dict
 postgres = pytest.importorskip("xfm.index.postgres")
-postgres_connection = pytest.importorskip("xfm.index.postgres_connection")
+postgres_connection = pytest.importorskip("xfm.index.postgres")
 
 
 @pytest.fixture

@@ -19,17 +19,16 @@ from tests.index.conftest import WIDTH, postgres_address, rows_of, unit
 from tests.index.proxy import Proxy
 from tests.processes import XFM, Running, run
 from tests.refusals import expect_refusal
-from xfm.index.offers import Offer
 from xfm.index.opening import open_index
-from xfm.index.rows import Row
-from xfm.index.store import StoreError
+from xfm.index.sources import Offer
+from xfm.index.store import Row, StoreError
 
 if TYPE_CHECKING:
     from xfm.index.postgres import PostgresStore
 
 psycopg = pytest.importorskip("psycopg")
 postgres = pytest.importorskip("xfm.index.postgres")
-postgres_connection = pytest.importorskip("xfm.index.postgres_connection")
+postgres_connection = pytest.importorskip("xfm.index.postgres")
 
 
 @pytest.fixture

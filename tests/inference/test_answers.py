@@ -20,12 +20,12 @@ from xfm.config.task import TaskConfig
 from xfm.data.in_memory import to_uint8
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
+from xfm.modeling.artifacts import framed, model_pixels
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.generation import Marks, generate
-from xfm.modeling.pixels import framed, model_pixels
 from xfm.modeling.task_models import build_task_model
-from xfm.retrieval.search import rerank_scores
 from xfm.tasks.answers import AnswerList
+from xfm.tasks.ranking import rerank_scores
 
 WIDE = {"rtol": 0.0, "atol": 1e-5}
 

@@ -19,10 +19,9 @@ from tests.refusals import expect_refusal
 from xfm.config.tasks import task_specs
 from xfm.data.in_memory import to_uint8
 from xfm.data.tokenizer import normalise_caption
-from xfm.inference.loading import Loaded
-from xfm.inference.vectors import MANY
+from xfm.inference.loading import MANY, Loaded
+from xfm.modeling.artifacts import framed, model_pixels
 from xfm.modeling.folder import Pretrained
-from xfm.modeling.pixels import framed, model_pixels
 
 
 @pytest.fixture(scope="session")

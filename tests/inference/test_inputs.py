@@ -1,135 +1,281 @@
-"""Pictures and mappings as users give them."""
+"""What people have at hand as inputs: tables, columns, arrays, folders, sets, nothing at all."""
 
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image
 
-from tests.data.picture_kinds import saved
-from tests.inference.models import pictures
-from tests.inference.support import Pipe
-from xfm.data.in_memory import to_uint8
+import xfm
+from tests.inference.models import NEEDS, pictures, texts
+from tests.inference.support import Models, Pipe, photos, same
+from tests.refusals import expect_refusal
 from xfm.errors import UserError
-from xfm.inference.picture_inputs import read_original
 
-FORMS: dict[str, Callable[[Image.Image, Path], Any]] = {
-    "pil": lambda picture, path: picture,
-    "path": lambda picture, path: path,
-    "text path": lambda picture, path: {"image": str(path)},
-    "bytes": lambda picture, path: saved(picture, "PNG"),
-    "array": lambda picture, path: np.array(picture),
-    "array in another order": lambda picture, path: np.asfortranarray(np.array(picture)),
-    "tensor": lambda picture, path: torch.from_numpy(np.array(picture)).permute(2, 0, 1),
-    "transparent": lambda picture, path: picture.convert("RGBA"),
-    "transparent array": lambda picture, path: np.array(picture.convert("RGBA")),
-    "palette": lambda picture, path: picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=256),
-    "pil of a file": lambda picture, path: Image.open(path),
+SAID = texts(5)
+
+
+def library(name: str) -> Any:
+    return pytest.importorskip(name)
+
+
+TABLE = {"id": [*range(5)], "text": SAID, "label": ["x"] * 5}
+MANY: dict[str, Callable[[], Any]] = {
+    "list": lambda: SAID,
+    "tuple": lambda: tuple(SAID),
+    "dict of lists": lambda: {"text": SAID},
+    "dict of arrays": lambda: {"text": np.array(SAID)},
+    "keys": lambda: dict.fromkeys(SAID).keys(),
+    "array of strings": lambda: np.array(SAID),
+    "array of objects": lambda: np.array(SAID, dtype=object),
+    "array of variable strings": lambda: np.array(SAID, dtype=np.dtypes.StringDType()),
+    "Series": lambda: library("pandas").Series(SAID, index=range(7, 12)),
+    "Series of categories": lambda: library("pandas").Series(SAID, dtype="category"),
+    "Index": lambda: library("pandas").Index(SAID),
+    "DataFrame": lambda: library("pandas").DataFrame(TABLE),
+    "Dataset": lambda: library("datasets").Dataset.from_dict(TABLE),
+    "column of a Dataset": lambda: library("datasets").Dataset.from_dict(TABLE)["text"],
+    "polars frame": lambda: library("polars").DataFrame(TABLE),
+    "polars column": lambda: library("polars").Series(SAID),
+    "pyarrow table": lambda: library("pyarrow").table(TABLE),
+    "pyarrow column": lambda: library("pyarrow").array(SAID),
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_all_forms_of_a_picture_are_the_same(embed: Pipe, tmp_path: Path, form: str) -> None:
-    picture = pictures(1)[0].resize((40, 30), Image.Resampling.NEAREST)
-    path = tmp_path / "a.png"
-    path.write_bytes(saved(picture, "PNG"))
-    np.testing.assert_allclose(embed(FORMS[form](picture, path)), embed(picture), atol=1e-6)
+@pytest.mark.parametrize("form", MANY)
+def test_all_forms_of_several_texts_give_a_list(classify: Pipe, form: str) -> None:
+    found = classify(MANY[form]())
+    assert isinstance(found, list)
+    same(found, [classify(text) for text in SAID])
 
 
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
-def test_arrays_tensors_and_pil_pictures_are_the_same_pixels(width: int, height: int, seed: int) -> None:
-    array = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    expected = torch.from_numpy(array).permute(2, 0, 1)
-    for form in (
-        array,
-        expected,
-        Image.fromarray(array),
-        np.dstack([array, np.full_like(array[..., :1], 255)]),
+STREAMS: dict[str, Callable[[], Any]] = {
+    "iterator": lambda: iter(SAID),
+    "generator": lambda: (one for one in SAID),
+    "stream of a Dataset": lambda: library("datasets").Dataset.from_dict(TABLE).to_iterable_dataset(),
+}
+
+
+@pytest.mark.parametrize("form", STREAMS)
+def test_a_stream_is_answered_as_it_goes(classify: Pipe, form: str) -> None:
+    found = classify(STREAMS[form]())
+    assert isinstance(found, Iterator)
+    same(list(found), classify(SAID))
+
+
+def test_columns_by_name_of_two_fields(ask: Pipe) -> None:
+    shown = pictures(3)
+    expected = [ask(image=one, question=text) for one, text in zip(shown, SAID, strict=False)]
+    same(ask(image=shown, question=SAID[:3]), expected)
+    same(ask({"image": np.array([*shown, None], dtype=object)[:3], "question": tuple(SAID[:3])}), expected)
+    with pytest.raises(UserError, match="3 of image, but 2 of question; give as many of each"):
+        ask(image=shown, question=SAID[:2])
+    with pytest.raises(UserError, match="image is one and question several; give lists of the same length"):
+        ask(image=shown[0], question=SAID[:2])
+
+
+def test_a_table_of_pictures_and_texts(ask: Pipe, tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in photos(tmp_path, 3)]
+    expected = [ask(image=one, question=text) for one, text in zip(paths, SAID, strict=False)]
+    columns = {"question": SAID[:3], "image": paths}
+    same(ask(library("pandas").DataFrame(columns)), expected)
+    table = library("datasets").Dataset.from_dict(columns)
+    same(ask(table), expected)
+    kind = library("datasets").Image
+    same(ask(table.cast_column("image", kind())), expected)
+    same(ask(table.cast_column("image", kind(decode=False))), expected)
+
+
+def test_two_pictures_in_two_columns(judge: Pipe) -> None:
+    shown = pictures(4)
+    expected = [judge(images=shown[n : n + 2], text=SAID[n]) for n in range(3)]
+    same(judge(left=shown[:3], right=shown[1:], text=SAID[:3]), expected)
+    same(judge(images=[shown[n : n + 2] for n in range(3)], text=SAID[:3]), expected)
+    same(judge(left=shown[0], right=shown[1], text=SAID[0]), expected[0])
+    frame = library("pandas").DataFrame({"left": shown[:3], "right": shown[1:], "text": SAID[:3]})
+    same(judge(frame), expected)
+    with pytest.raises(UserError, match="right is missing; give left and right, or images"):
+        judge(left=shown[0], text=SAID[0])
+    with pytest.raises(UserError, match="images is given twice"):
+        judge(left=shown[0], right=shown[1], images=shown[:2], text=SAID[0])
+
+
+def test_empty_cells_of_an_optional_column_are_no_field(classify: Pipe) -> None:
+    frame = library("pandas").DataFrame({"text": SAID[:3], "text_pair": ["red", None, float("nan")]})
+    expected = [classify(text=SAID[0], text_pair="red"), *classify(SAID[1:3])]
+    same(classify(frame), expected)
+    frame["text_pair"] = frame["text_pair"].astype("string")  # pandas.NA
+    same(classify(frame), expected)
+    frame["text"] = ["a", None, "b"]
+    with pytest.raises(UserError, match="input 1: the field text is missing"):
+        classify(frame)
+
+
+@pytest.mark.parametrize("names", [("text_pair", "second"), ("second", "text_pair")])
+def test_null_is_no_value_of_a_field_whatever_its_name(classify: Pipe, names: tuple[str, str]) -> None:
+    full, empty = names
+    expected = classify(text=SAID[0], text_pair=SAID[1])
+    for given in ({full: SAID[1], empty: None}, {empty: None, full: SAID[1]}):
+        same(classify({"text": SAID[0], **given}), expected)
+    with pytest.raises(UserError, match="text_pair is given twice"):
+        classify({"text": SAID[0], full: "a", empty: "b"})
+
+
+def test_a_table_without_the_column_is_told_which_there_are(ask: Pipe) -> None:
+    for table in (
+        library("pandas").DataFrame({"photo": ["a.png"], "question": ["what"]}),
+        library("datasets").Dataset.from_dict({"photo": ["a.png"], "question": ["what"]}),
     ):
-        assert torch.equal(to_uint8(form), expected)
-    grey = torch.from_numpy(array[..., 0]).expand(3, -1, -1)
-    for form in (array[..., 0], array[..., :1], grey[:1], Image.fromarray(array[..., 0])):
-        assert torch.equal(to_uint8(form), grey)
+        with pytest.raises(UserError, match="has no column 'image', only photo, question; rename one"):
+            ask(table)
 
 
-def test_what_is_transparent_shows_white() -> None:
-    array = np.zeros((2, 2, 4), dtype=np.uint8)
-    array[0, :, 3] = 255
-    for form in (
-        array,
-        torch.from_numpy(array).permute(2, 0, 1),
-        Image.fromarray(array),
-        saved(Image.fromarray(array), "PNG"),
-    ):
-        assert read_original(form).pixels[0].tolist() == [[0, 0], [255, 255]]
-
-
-def test_sixteen_bits_keep_their_upper_half() -> None:
-    values = np.array([[0, 255, 256, 65535]], dtype=np.uint16)
-    assert to_uint8(Image.fromarray(values))[0].tolist() == [[0, 0, 1, 255]]
-
-
-def test_stacks_are_lists(embed: Pipe) -> None:
-    stack = np.stack([np.array(picture.resize((20, 20))) for picture in pictures(3)])
-    expected = embed([*stack])
-    assert expected.shape == (3, 16)
-    np.testing.assert_array_equal(embed(stack), expected)
-    np.testing.assert_array_equal(embed(torch.from_numpy(stack).permute(0, 3, 1, 2)), expected)
-
-
-@pytest.mark.parametrize(
-    ("picture", "words"),
-    [
-        (np.zeros((4, 4, 3)), r"uint8 array.*not float64 \[4, 4, 3\]"),
-        (np.zeros((4, 4, 2), np.uint8), r"\[4, 4, 2\]"),
-        (torch.zeros(3, 4, 4), r"not torch.float32 \[3, 4, 4\]"),
-        (torch.zeros(5, 4, 3, dtype=torch.uint8), r"\[5, 4, 3\]"),
-        (np.zeros((0, 4, 3), np.uint8), r"\[0, 4, 3\]"),
-        (Path("no/where.png"), "^the picture no/where.png cannot be read"),
-        (b"no picture", "not a JPEG, PNG, WebP"),
-        (Path(__file__), "not a JPEG, PNG, WebP"),
-    ],
-)
-def test_what_is_no_picture_is_named(embed: Pipe, picture: Any, words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        embed(picture)
-
-
-def test_a_pil_picture_that_does_not_decode_is_named(embed: Pipe) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)
-    whole = saved(Image.fromarray(noise), "PNG")
-    with pytest.raises(UserError, match="the PIL picture does not decode"):
-        embed(Image.open(io.BytesIO(whole[: len(whole) // 2])))
-
-
-def test_a_picture_that_is_too_large_is_named(embed: Pipe) -> None:
-    with pytest.raises(UserError, match="20000 x 20000 pixels, more than the limit"):
-        embed(Image.new("L", (20000, 20000)))
-
-
-@pytest.mark.parametrize("scheme", ["http", "https", "ftp", "file"])
-def test_addresses_need_leave(embed: Pipe, scheme: str) -> None:
-    with pytest.raises(
-        UserError, match=f"{scheme}://host/a.png: addresses are not fetched unless allow_urls"
-    ):
-        embed(image=f"{scheme}://host/a.png")
-
-
-def test_a_path_that_comes_again_is_read_once(
-    embed: Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+# ---------------------------------------------------------------- folders
+def test_a_folder_is_its_pictures_in_the_order_of_their_names(
+    models: Models, embed: Pipe, tmp_path: Path
 ) -> None:
-    import xfm.inference.picture_inputs as module
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    names = ["10.png", "2.png", "below/1.png"]
+    for name, picture in zip(names, pictures(3), strict=True):
+        picture.save(folder / name)
+    look = xfm.pipeline("image-classification", model=models["image-classification"])
+    expected = [look(folder / name) for name in names]
+    same(look(folder), expected)
+    same(look(str(folder)), expected)  # where only a picture can be meant
+    np.testing.assert_allclose(embed(folder), [embed(folder / name) for name in names], atol=1e-6)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty holds no pictures"):
+        look(tmp_path / "empty")
+    match = xfm.pipeline("image-text-matching", model=models[None])
+    with pytest.raises(UserError, match=r"photos is a folder of pictures, and .* also needs a text \(text\)"):
+        match(folder)
 
-    path = tmp_path / "a.png"
-    path.write_bytes(saved(pictures(1)[0], "PNG"))
-    reads: list[Any] = []
-    load = module.load_decoded
-    monkeypatch.setattr(module, "load_decoded", lambda source: reads.append(source) or load(source))
-    embed([path] * 5)
-    assert len(reads) == 1
+
+def test_a_gallery_may_be_a_folder(search: Pipe, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in photos(tmp_path, 3)]
+    expected = search("a red square", images=paths)
+    same(search("a red square", images=tmp_path), expected)
+    same(search("a red square", images=str(tmp_path)), expected)
+
+
+# ---------------------------------------------------------------- what cannot be meant
+MEANT_BY_NOBODY: list[tuple[str, Any, str]] = [
+    ("text-classification", frozenset({"a"}), "a set has no order; give a list"),
+    ("text-classification", None, r"the input is None; give .*, such as pipe\('a text'\)"),
+    ("text-classification", 3, r"text must be a text, not int"),
+    ("text-classification", True, "text must be a text, not bool"),
+    ("text-classification", [None], r"input 0: the input is None"),
+    ("text-classification", [3], "input 0: text must be a text, not int"),
+    ("text-classification", [["a", "b"]], r'input 0: .* \{"text": "a text", "text_pair": .*\}, not a list'),
+    ("text-classification", np.array([["a", "b"]]), r"input 0: .*not a list"),
+    ("text-classification", np.array([1, 2]), "text must be a text, not ndarray"),
+    ("text-classification", range(2), "input 0: text must be a text, not int"),
+    ("text-classification", np.array(["a", None], dtype=object), "input 1: the input is None"),
+    ("text-classification", [float("nan")], r"input 0: text must be a text, not float"),
+    ("image-classification", None, "the input is None"),
+    ("image-classification", 3, "a picture must be .* not int"),
+    ("image-classification", "", "the path of the picture is empty"),
+    ("image-classification", [3], "input 0: a picture must be .* not int"),
+    ("image-classification", {"a.png"}, "a set has no order"),
+    ("image-classification", np.array([1, 2, 3]), "a picture must be"),
+    ("image-classification", [["a.png"]], r'input 0: an input is \{"image": "a.png"\}, not a list'),
+    ("image-classification", np.array(["no.png"]), "input 0: the picture no.png cannot be read"),
+    ("image-text-matching", {"image": "a.png"}, "the field text is missing; an input has image, text"),
+    ("image-text-matching", {"image": "a.png", "txt": "b"}, "no field 'txt'; did you mean text"),
+    ("image-text-matching", "a text", r'give {"image": "a.png", "text": "a text"}, not a bare str'),
+    ("grounding", {"image": "a.png", "text": "b", "phrase": "c"}, "the field text is given twice"),
+    ("grounding", {"image": pictures(1)[0], "text": 3}, "text must be a text, not int"),
+    ("grounding", {"image": pictures(1)[0], "text": "a \ud83d"}, "text is not Unicode"),
+    ("embed", {"text": "a", "image": "b.png"}, "takes either text or image"),
+    ("embed", {}, "takes either text or image"),
+    ("embed", {"text": None}, "takes either text or image"),
+    ("reasoning", {"images": pictures(3), "text": "a"}, "a list of two pictures, not a list of 3"),
+    ("reasoning", {"images": "a.png", "text": "a"}, "a list of two pictures, not str"),
+]
+
+
+@pytest.mark.parametrize(("task", "given", "words"), MEANT_BY_NOBODY)
+def test_what_cannot_be_meant_is_named(models: Models, task: str, given: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        xfm.pipeline(task, model=models[NEEDS[task]])(given)
+
+
+ONE = pictures(1)
+ZERO_SHOT = "zero-shot-image-classification"
+REFUSED: list[tuple[str, list[Any], dict[str, Any], str]] = [
+    ("text-classification", [], {}, "give an input, such as pipe('a text')"),
+    ("text-classification", [], {"top_k": 1}, "give an input, such as pipe('a text')"),
+    ("vqa", [], {}, "such as pipe(image='a.png', question='a text')"),
+    ("vqa", ["what is it"], {}, 'several parts: give {"image": "a.png", "question": "a text"}'),
+    ("vqa", [], {"image": "a.png", "question": "it", "topk": 3}, "no field 'topk'; did you mean top_k"),
+    ("embed", [["a"]], {"top_k": 3}, "unknown option top_k; embed has none"),
+    ("text-classification", [{}], {"top_k": "3"}, "top_k must be a whole number such as 5, not '3'"),
+    ("text-classification", [{}], {"top_k": None}, "top_k must be a whole number such as 5, not None"),
+    ("text-classification", [{}], {"top_k": True}, "top_k must be a whole number such as 5, not True"),
+    ("vqa", [{}], {"free": "no"}, "free must be True or False such as False, not 'no'"),
+    ("captioning", [{}], {"temperature": "hot"}, "temperature must be a number such as 1.0, not 'hot'"),
+    ("captioning", [ONE], {"max_tokens": 200}, "max_tokens is 200, but the model writes at most 129"),
+    ("fill-mask", [["a <mask>", "a square"]], {}, "input 1: the text has no <mask> among its first 128"),
+    ("fill-mask", ["word " * 200 + "<mask>"], {}, "no <mask>"),  # beyond what is read
+    (ZERO_SHOT, [ONE], {}, "needs candidate_labels"),
+    (ZERO_SHOT, [ONE], {"candidate_label": ["a"]}, "unknown option candidate_label; did"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": ["a"], "top_k": -1}, "top_k is -1"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": ["a"], "hypothesis_template": "a photo"}, "must hold {} once"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": ["a", "a"]}, "names 'a' twice"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": "red, blue, red"}, "candidate_labels names 'red' twice"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": " , "}, "candidate_labels names nothing"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": {"red"}}, "candidate_labels: a set has no order; give a list"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": 3}, "a list of texts, such as ['red', 'blue'], not int"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": [1, 2]}, "not a list with int"),
+    ("retrieval", ["red"], {}, "something to search in"),
+    ("retrieval", ["red"], {"images": []}, "nothing to search in"),
+    ("retrieval", ["red"], {"images": ["a"], "texts": ["a"]}, "either images or texts"),
+    ("retrieval", ["red"], {"texts": [3]}, "texts must be texts, not int"),
+    ("retrieval", ["red"], {"texts": "a dog, a cat"}, "are a list such as ['a dog', 'a cat'], not"),
+    ("retrieval", ["red"], {"images": ONE[0]}, "are a list of pictures or a folder, not"),
+    ("retrieval", ["red"], {"images": __file__}, "are a list of pictures or a folder, not"),
+    ("retrieval", ["red"], {"images": [__file__]}, "input 0: (of the gallery)"),
+]
+
+
+@pytest.mark.parametrize(("task", "given", "named", "words"), REFUSED)
+def test_wrong_calls_are_named(
+    models: Models, task: str, given: list[Any], named: dict[str, Any], words: str
+) -> None:
+    pipe = xfm.pipeline(task, model=models[NEEDS[task]])
+    with expect_refusal(words):
+        pipe(*given, **named)
+
+
+def test_numbers_of_numpy_are_options(classify: Pipe) -> None:
+    assert len(classify("a red square", top_k=np.int64(2))) == 2
+
+
+# ---------------------------------------------------------------- lists as texts
+def test_names_with_commas_are_several(models: Models) -> None:
+    look = xfm.pipeline("zero-shot-image-classification", model=models[None])
+    picture = pictures(1)[0]
+    names = ["red", "dark blue", "green"]
+    for given in ("red, dark blue ,green", tuple(names), np.array(names)):
+        same(look(picture, candidate_labels=given), look(picture, candidate_labels=names))
+    (one,) = look(picture, candidate_labels="red,")
+    assert one["label"] == "red"
+    (kept,) = look(picture, candidate_labels=["red, blue"])  # a list is taken as it is
+    assert kept["label"] == "red, blue"
+
+
+def test_a_sentence_with_a_comma_stays_one(models: Models) -> None:
+    look = xfm.pipeline("zero-shot-image-classification", model=models[None])
+    given = {"candidate_labels": ["red", "blue"]}
+    template = "a photo, not a drawing, of {}"
+    same(
+        look(pictures(1)[0], hypothesis_template=template, **given),
+        look(pictures(1)[0], hypothesis_template=[template], **given),
+    )
+
+
+def test_answers_with_commas_are_several(ask: Pipe) -> None:
+    given = {"image": pictures(1)[0], "question": "what is it"}
+    same(ask(**given, answers="red, dark blue"), ask(**given, answers=["red", "dark blue"]))

@@ -24,7 +24,7 @@ from xfm.data.transforms import Normalisation, View, show
 from xfm.errors import UserError
 from xfm.finetuning.row_filter import partial_pictures
 from xfm.inference.predict.output import bad_file
-from xfm.inference.predict.whole_files import predict
+from xfm.inference.predict.prediction import predict
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.pictures import Pictures
 

@@ -26,8 +26,8 @@ from xfm.config.tasks import TEXT_CLASSIFICATION, task_spec
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
 from xfm.inference.predict.output import bad_file, gallery_file, open_answers, settings_file
+from xfm.inference.predict.prediction import predict
 from xfm.inference.predict.reading import Reading
-from xfm.inference.predict.whole_files import predict
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "semicolons", "parquet"])
@@ -370,12 +370,6 @@ def test_the_command_line(tmp_path: Path, command: Command) -> None:
     assert re.search(r"5 of 20 rows were left out: .*rows\.jsonl:4: .*all in .*out\.jsonl\.bad\.jsonl", shown)
     assert all(len(row["prediction"]) == 1 for row in lines(out))
     assert "options.top_k 1, this run has 5" in command(*given).refusal
-    told = settings_file(out)
-    stored = json.loads(told.read_text())
-    assert stored["options"].pop("top_k") == 1  # as if an older version had not known the option
-    told.write_text(json.dumps(stored))
-    assert command(*given).status == 0
-    assert "options.top_k 5, this run has 1" in command(*given, "--top-k", 1).refusal
     assert "there is no field 'words'" in command(*given, "--restart", "--columns", "words=a").refusal
     assert len(lines(out)) == 15
 

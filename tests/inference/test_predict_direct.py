@@ -14,9 +14,12 @@ import pytest
 import xfm
 from tests.inference.models import EVERY, NEEDS, texts
 from tests.inference.support import Command, Folders, Models, lines, photos, same
+from tests.refusals import expect_refusal
 from xfm.cli import main
 from xfm.config.task_spec import Holds
 from xfm.config.tasks import task_spec
+from xfm.inference.predict.reading import Reading
+from xfm.inference.predict.sources import StandardInput
 
 Stdin = Callable[[str | bytes], None]
 TEXT, LOOK = "text-classification", "image-classification"
@@ -267,3 +270,10 @@ def test_a_terminal_obeys_nothing_that_a_row_holds(tmp_path: Path, command: Comm
     (line,) = found.out.splitlines()
     assert line.isprintable()
     assert found.rows[0]["id"] == odd
+
+
+def test_a_first_line_without_end_is_not_read_on() -> None:
+    endless = io.BytesIO(bytes(64 << 20))
+    with expect_refusal("standard input", "4 MiB"):
+        StandardInput(endless, Reading(task_spec(TEXT).inputs))
+    assert endless.tell() < 8 << 20

@@ -10,7 +10,7 @@ from tests.modeling.build import tiny_config
 from xfm.config.model import ModelConfig
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.config.tasks import task_spec, task_specs
-from xfm.interop.published.convert import Choices, Converted
+from xfm.interop.published.convert import Converted
 from xfm.interop.published.export import export
 from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.modeling.task_models import build_task_model
@@ -63,9 +63,11 @@ def write(path: Path, state: dict[str, Tensor], config: Any = None, **options: A
     torch.save({"model": state, "config": {} if config is None else config}, path, **options)
 
 
-def choices(kind: str | None = None, **changes: Any) -> Choices:
-    """For the tiny models: heads and projection are the recipe's."""
-    return Choices(tiny_config(), kind, **changes)
+def choices(
+    kind: str | None = None, heads: int | None = None, ignore: tuple[str, ...] = ()
+) -> tuple[Any, ...]:
+    """Of `convert`, for the tiny models: heads and projection are the recipe's."""
+    return tiny_config(), kind, heads, ignore
 
 
 def native_state(pretrained: Pretrained | Converted) -> dict[str, Tensor]:

@@ -22,8 +22,8 @@ from tests.processes import run
 from xfm.config.encoders import Positions, TimmVisionConfig
 from xfm.errors import UserError
 from xfm.interop.compose import read_language
+from xfm.modeling.artifacts import framed, model_pixels
 from xfm.modeling.folder import Pretrained, load_model, save_model
-from xfm.modeling.pixels import framed, model_pixels
 from xfm.modeling.xfm import XFM
 
 TEXTS = ["a red square left of a blue square", "no", "what colour is the <mask> square"]

@@ -22,14 +22,14 @@ from xfm.cli import main
 from xfm.errors import UserError
 from xfm.interop.published.convert import convert
 from xfm.interop.published.file import write_published
-from xfm.interop.published.spare import spare
+from xfm.interop.published.names import spare
 
 FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def sentence(path: Path, kind: str | None = None) -> str:
     """What converting a file is refused with."""
-    message = refusal(path, convert, path, choices(kind))
+    message = refusal(path, convert, path, *choices(kind))
     assert len(message) < 400
     return message
 
@@ -125,7 +125,7 @@ def test_damaged_bytes(tmp_path: Path, places: list[tuple[float, int]], pickled:
     for share, value in places:
         content[min(int(share * len(content)), len(content) - 1)] ^= value
     (tmp_path / "a.th").write_bytes(content)
-    assert "\n" not in (sentence_of(convert, tmp_path / "a.th", choices()) or "")
+    assert "\n" not in (sentence_of(convert, tmp_path / "a.th", *choices()) or "")
 
 
 @given(st.binary(max_size=200))
@@ -203,7 +203,7 @@ def test_copies_and_constants_are_checked(tmp_path: Path, kind: str | None, data
     state[name] = state[name] + 1
     write(tmp_path / "a.th", state)
     assert "--ignore" in sentence(tmp_path / "a.th", kind)
-    assert convert(tmp_path / "a.th", choices(kind, ignore=(name,))).model is not None
+    assert convert(tmp_path / "a.th", *choices(kind, ignore=(name,))).model is not None
 
 
 def test_tied_copies_that_are_no_numbers_do_not_differ(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ from xfm.errors import UserError
 from xfm.interop.compose import read_language, read_vision
 from xfm.interop.published.convert import convert
 from xfm.interop.sources import read_licence, read_weights
-from xfm.modeling.transformers_text import safe_settings
+from xfm.modeling.library_encoders import safe_settings
 
 Copy = Callable[[str], Path]
-READERS = [read_weights, lambda path: convert(path, choices())]
+READERS = [read_weights, lambda path: convert(path, *choices())]
 
 
 # ---------------------------------------------------------------- pickled weights
@@ -67,7 +67,7 @@ def test_tensors_that_are_not_in_the_file(
 def test_names_are_texts(tmp_path: Path) -> None:
     path = tmp_path / "a.th"
     write(path, tiny_file(path) | {("temp",): torch.ones(1)})  # type: ignore[dict-item]
-    assert "a tuple as a name" in refusal(path, convert, path, choices())
+    assert "a tuple as a name" in refusal(path, convert, path, *choices())
 
 
 def shared(levels: int) -> list[Any]:
@@ -85,7 +85,7 @@ def test_settings_that_never_end(tmp_path: Path) -> None:
     state = tiny_file(path)
     for config in ({"a": shared(12)}, {"a": own}):
         write(path, state, config)
-        assert "too large or too deep" in refusal(path, convert, path, choices())
+        assert "too large or too deep" in refusal(path, convert, path, *choices())
 
 
 # ---------------------------------------------------------------- other models' folders

@@ -171,7 +171,7 @@ def test_a_changed_folder_is_found_out(alone: Path) -> None:
     with torch.no_grad():
         for block in stored.model.language.parameters():
             block.add_(torch.randn_like(block))
-    from xfm.modeling.checking import verify_here
+    from xfm.modeling.self_check import verify_here
 
     with expect_refusal("the vectors of its texts differ"):
         verify_here("it", stored.model, stored.belongings)

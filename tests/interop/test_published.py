@@ -30,7 +30,7 @@ from xfm.config.task import TaskConfig
 from xfm.errors import UserError
 from xfm.interop.published.convert import canonical, convert
 from xfm.interop.published.export import export
-from xfm.interop.published.fates import Fate
+from xfm.interop.published.key_report import Fate
 from xfm.interop.published.names import layout
 from xfm.modeling.folder import load_model
 from xfm.modeling.task_models import ImageClassifier
@@ -109,7 +109,7 @@ def test_sizes_are_read_off_the_tensors(tmp_path: Path, config: ModelConfig, kin
     (tmp_path / "a.th").unlink(missing_ok=True)  # an export replaces no file
     export(old, tmp_path / "a.th")
     write(tmp_path / "a.th", torch.load(tmp_path / "a.th", weights_only=True)["model"])
-    new = convert(tmp_path / "a.th", choices(kind, heads=4)).model.config
+    new = convert(tmp_path / "a.th", *choices(kind, heads=4)).model.config
     unseen = {"layer_scale": 0.1, "drop_path": 0.1, "mlp_ratio": 4.0}
     shown = replace(new, vision=replace(new.vision, **unseen))
     expected = replace(
@@ -153,7 +153,7 @@ VARIANTS = {
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_variant_is_the_same_model(tmp_path: Path, kind, variant, dropped, legacy, bare) -> None:
     state = tiny_file(tmp_path / "a.th", kind)
-    expected = convert(tmp_path / "a.th", choices(kind))
+    expected = convert(tmp_path / "a.th", *choices(kind))
     kept = (name for name in state if not any(part in name for part in dropped))
     state = {respelt(name, **variant): state[name] for name in kept}
     options = {"_use_new_zipfile_serialization": not legacy}
@@ -161,7 +161,7 @@ def test_every_variant_is_the_same_model(tmp_path: Path, kind, variant, dropped,
         torch.save(state, tmp_path / "b.th", **options)
     else:
         write(tmp_path / "b.th", state, {"epoch": 3, "sizes": [1, 2.5, None]}, **options)
-    found = convert(tmp_path / "b.th", choices(kind))
+    found = convert(tmp_path / "b.th", *choices(kind))
     assert same(native_state(found), native_state(expected))
     assert found.report.layout == expected.report.layout
 
@@ -170,8 +170,8 @@ def test_the_report_accounts_for_every_tensor(tmp_path: Path) -> None:
     state = tiny_file(tmp_path / "a.th", "reasoning")
     write(tmp_path / "a.th", state | {"extra.weight": torch.ones(3)})
     with pytest.raises(UserError, match=r"extra\.weight"):
-        convert(tmp_path / "a.th", choices())
-    report = convert(tmp_path / "a.th", choices(ignore=("extra.",))).report
+        convert(tmp_path / "a.th", *choices())
+    report = convert(tmp_path / "a.th", *choices(ignore=("extra.",))).report
     read = [line for line in report.lines if line.fate is not Fate.MISSING]
     assert sum(line.tensors for line in read) == len(state) + 1
     assert sum(line.values for line in read) == sum(t.numel() for t in state.values()) + 3
@@ -188,9 +188,9 @@ def test_the_report_accounts_for_every_tensor(tmp_path: Path) -> None:
 def test_what_is_missing_starts_the_same_every_time(tmp_path: Path) -> None:
     tiny_file(tmp_path / "a.th", "grounding")
     torch.manual_seed(3)
-    first = convert(tmp_path / "a.th", choices())
+    first = convert(tmp_path / "a.th", *choices())
     state = torch.get_rng_state()
-    second = convert(tmp_path / "a.th", choices())
+    second = convert(tmp_path / "a.th", *choices())
     assert torch.equal(torch.get_rng_state(), state)
     assert same(first.model.state_dict(), second.model.state_dict())
     assert first.model.vision_proj.weight.any()
@@ -200,7 +200,7 @@ def test_half_precision_becomes_single(tmp_path: Path) -> None:
     state = tiny_file(tmp_path / "a.th")
     half = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
     write(tmp_path / "a.th", half)
-    model = convert(tmp_path / "a.th", choices()).model
+    model = convert(tmp_path / "a.th", *choices()).model
     assert all(p.dtype is torch.float32 for p in model.parameters())
     assert torch.equal(model.itm_head[0].weight, half["itm_head.0.weight"].float())
 
@@ -214,7 +214,7 @@ def test_parameters_never_share_memory(tmp_path: Path) -> None:
     state["text_proj.bias"] = state["vision_proj.bias"]
     state["itm_head.0.bias"] = torch.cat([state["itm_head.0.bias"], torch.ones(9)])[:-9]
     write(tmp_path / "a.th", state)
-    model = convert(tmp_path / "a.th", choices()).model
+    model = convert(tmp_path / "a.th", *choices()).model
     places = [p.untyped_storage().data_ptr() for p in model.parameters()]
     assert len(places) == len(set(places))
     assert all(p.untyped_storage().nbytes() == p.nbytes for p in model.parameters())
@@ -223,7 +223,7 @@ def test_parameters_never_share_memory(tmp_path: Path) -> None:
 def test_safetensors_with_published_names(tmp_path: Path) -> None:
     state = tiny_file(tmp_path / "a.th")
     save_file({name: t.clone() for name, t in state.items()}, tmp_path / "a.safetensors")
-    found = [convert(tmp_path / name, choices()).model.state_dict() for name in ("a.th", "a.safetensors")]
+    found = [convert(tmp_path / name, *choices()).model.state_dict() for name in ("a.th", "a.safetensors")]
     assert same(*found)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.alike import thorough
 from xfm.errors import UserError
-from xfm.metrics.captions import WordCutter, available_cutter, caption_scores
+from xfm.metrics.captions import CaptionTokenizer, available_tokenizer, caption_scores
 
 pytest.importorskip("pycocoevalcap")
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="needs Java")
@@ -55,17 +55,19 @@ def official_scores(candidates, references) -> dict[str, float]:
 def test_scores_are_those_of_the_official_scorers(seed: int) -> None:
     """Plain words need no cutting, so that the scorers can be called directly."""
     predicted, given = corpus(seed)
-    found = caption_scores(predicted, given, WordCutter.PLAIN, meteor=False)
+    found = caption_scores(predicted, given, CaptionTokenizer.PLAIN, meteor=False)
     expected = official_scores({key: [text] for key, text in predicted.items()}, given)
     assert dict(found.values) == pytest.approx(expected, abs=1e-12)
-    assert found.cutter is WordCutter.PLAIN
+    assert found.cutter is CaptionTokenizer.PLAIN
     assert not found.is_official
 
 
 def test_the_order_of_pictures_does_not_matter() -> None:
     predicted, given = corpus(7)
     turned = {key: predicted[key] for key in reversed(list(predicted))}
-    both = [caption_scores(one, given, WordCutter.PLAIN, meteor=False).values for one in (predicted, turned)]
+    both = [
+        caption_scores(one, given, CaptionTokenizer.PLAIN, meteor=False).values for one in (predicted, turned)
+    ]
     assert both[0] == pytest.approx(dict(both[1]))
 
 
@@ -88,7 +90,7 @@ def test_the_whole_official_path() -> None:
 @needs_java
 def test_both_cutters_agree_on_ordinary_captions() -> None:
     scores = []
-    for cutter in WordCutter:
+    for cutter in CaptionTokenizer:
         values = []
         for seed in range(20):
             predicted, given = corpus(seed, plain=False)
@@ -99,12 +101,12 @@ def test_both_cutters_agree_on_ordinary_captions() -> None:
 
 def test_without_java_the_plain_cutter_is_taken_and_meteor_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    assert available_cutter() is WordCutter.PLAIN
+    assert available_tokenizer() is CaptionTokenizer.PLAIN
     predicted, given = corpus(1)
     found = caption_scores(predicted, given).values
     assert found.keys() == {"bleu1", "bleu2", "bleu3", "bleu4", "cider_d", "rouge_l"}
     with pytest.raises(UserError, match="needs Java"):
-        caption_scores(predicted, given, WordCutter.OFFICIAL)
+        caption_scores(predicted, given, CaptionTokenizer.OFFICIAL)
 
 
 @pytest.mark.parametrize(("predicted", "given"), [({1: "a"}, {2: ["a"]}), ({}, {})])

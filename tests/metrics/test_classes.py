@@ -21,7 +21,7 @@ from xfm.metrics.calibration import (
     sure_and_right,
     tempered,
 )
-from xfm.metrics.classes import class_hits, class_metrics
+from xfm.metrics.classification import class_hits, class_metrics
 from xfm.tasks.classes import OneLabel
 
 

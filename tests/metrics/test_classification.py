@@ -11,6 +11,8 @@ from scipy import stats
 from sklearn import metrics
 from sklearn.dummy import DummyClassifier
 
+from xfm.evaluation.benchmarks.read.glue import FORMATS, GlueTask
+from xfm.evaluation.benchmarks.scorers import glue_metrics
 from xfm.metrics.classification import (
     accuracy,
     area_under_roc,
@@ -28,8 +30,6 @@ from xfm.metrics.classification import (
     precision_recall_f1,
     spearman,
 )
-from xfm.reproduce.read.glue import FORMATS, GlueTask
-from xfm.reproduce.score.glue import glue_metrics
 
 LABELS = st.integers(2, 5).flatmap(
     lambda classes: st.lists(
@@ -46,7 +46,6 @@ def columns(rows: list[tuple[Any, Any]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def quietly(function, *arguments, **options):
-    """scikit-learn and SciPy warn of constants and of classes that no target has."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return function(*arguments, **options)

@@ -10,7 +10,6 @@ from scipy.stats import bootstrap as scipy_bootstrap
 from xfm.metrics.intervals import (
     Interval,
     bootstrap,
-    differ,
     mean_interval,
     percentiles,
     resampled,
@@ -28,12 +27,10 @@ def test_groups_are_rows_that_share() -> None:
 
 
 def interval_of(values: np.ndarray, groups: np.ndarray) -> Interval:
-    """Of the mean, from resamples."""
     return mean_interval(values, resampled_means(values[:, None], groups)[:, 0], groups)
 
 
 def scipys(*samples: np.ndarray, statistic=np.mean, **options) -> tuple[float, float]:
-    """SciPy's percentile interval of the rows of samples."""
     found = scipy_bootstrap(samples, statistic, method="percentile", rng=1, **options).confidence_interval
     return found.low, found.high
 
@@ -77,11 +74,6 @@ def test_metrics_that_are_no_means() -> None:
     options = {"paired": True, "vectorized": False, "n_resamples": 500}
     reference = scipys(first, second, statistic=correlation, **options)
     assert (found.low, found.high) == pytest.approx(reference, abs=0.03)
-
-
-def test_differences_are_counted_by_group() -> None:
-    groups = np.array([0, 0, 1, 2])
-    assert differ(np.array([1.0, 0, 1, 0]), np.array([0.0, 1, 0, 0]), groups) == 1
 
 
 def test_bootstrap_agrees_with_scipy() -> None:

@@ -5,10 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from xfm.evaluation.benchmarks.scorers import consistency
 from xfm.metrics.calibration import calibration
-from xfm.metrics.classification import share
-from xfm.metrics.consistency import consistency
-from xfm.metrics.guesses import mean_scores
+from xfm.metrics.classification import mean_scores, share
 from xfm.metrics.intervals import bootstrap
 from xfm.metrics.vqa import answer_accuracy, vqa_score
 

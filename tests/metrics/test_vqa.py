@@ -1,7 +1,6 @@
 """The official scorer's answers on generated inputs are recorded in golden/scorers/vqa.json."""
 
 import json
-import random
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,6 @@ from hypothesis import strategies as st
 
 from xfm.metrics.vqa import (
     ARTICLES,
-    CONTRACTIONS,
-    DIGITS,
     PUNCTUATION,
     answer_accuracy,
     normalise_answer,
@@ -40,38 +37,10 @@ def test_300_questions_are_scored_as_the_official_scorer_does() -> None:
     assert by_type == pytest.approx(RECORDED["by_answer_type"], abs=1e-8)
 
 
-# ---------------------------------------------------------------- the published rules, one by one
-@pytest.mark.parametrize(
-    ("answer", "normalised"),
-    [
-        *(("Two dogs", "2 dogs"), ("none", "0"), ("ten", "10"), ("eleven", "eleven")),
-        *(("a dog and the cat", "dog and cat"), ("An Apple", "apple"), ("the", "")),
-        *(("dont know", "don't know"), ("its", "its"), ("it's", "it's")),
-        *(("left/right", "left right"), ("left / right", "left right")),
-        *(("t-shirt", "t shirt"), ("t- shirt", "t shirt"), ("1,000 t-shirts", "1000 tshirts")),
-        *(("1,000", "1000"), ("red, blue", "red blue"), ("red,blue", "red blue")),
-        *(("U.S.A.", "usa"), ("3.5", "3.5"), ("3.", "3"), ("no.5", "no.5")),
-        *(("what?!", "what"), ("x\ny", "x y")),
-    ],
-)
-def test_rules(answer: str, normalised: str) -> None:
-    assert normalise_answer(answer) == normalised
-
-
 @pytest.mark.parametrize("sign", PUNCTUATION)
 def test_every_sign_becomes_a_space_or_vanishes(sign: str) -> None:
     assert {strip_punctuation(f"a{middle}b") for middle in (sign, f"{sign} ", f" {sign}")} == {"a b"}
     assert strip_punctuation(f"1,2{sign}b") == "12b"
-
-
-def test_tables() -> None:
-    assert len(PUNCTUATION) == 21
-    assert DIGITS["none"] == DIGITS["zero"] == "0"
-    assert len(DIGITS) == 12
-    assert {"a", "an", "the"} == ARTICLES
-    apostrophes = {short: word for short, word in CONTRACTIONS.items() if short != "somebody'd"}
-    assert all(short.replace("'", "") == word.replace("'", "") for short, word in apostrophes.items())
-    assert all(word.count("'") > short.count("'") for short, word in apostrophes.items())
 
 
 @settings(max_examples=300, deadline=None)
@@ -95,14 +64,3 @@ def test_ten_ways_to_leave_one_person_out(agreeing: int) -> None:
 def test_answers_of_people_who_agree_are_compared_as_they_are() -> None:
     assert answer_accuracy("t-shirt", ["t-shirt"] * 10) == 0  # the prediction became `t shirt`
     assert answer_accuracy("t-shirt", ["t-shirt"] * 9 + ["shirt"]) == 1
-
-
-def test_order_of_people_and_questions_does_not_matter() -> None:
-    rows = RECORDED["questions"]
-    shuffled = random.Random(3).sample(rows, len(rows))
-    scores = []
-    for order in (rows, shuffled):
-        types, given_answers, predicted, _ = zip(*order, strict=True)
-        scores.append(vqa_score(predicted, [sorted(answers) for answers in given_answers], types))
-    assert scores[0].overall == pytest.approx(scores[1].overall)
-    assert scores[0].by_answer_type == pytest.approx(scores[1].by_answer_type)

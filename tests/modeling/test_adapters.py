@@ -21,7 +21,7 @@ from xfm.config.finetune import Tuning, TuningConfig
 from xfm.data.schema import Tokens
 from xfm.modeling.adapters import merge, save_adapter
 from xfm.modeling.folder import Pretrained, load_model
-from xfm.modeling.low_rank import LOW_RANK
+from xfm.modeling.lora import LOW_RANK
 from xfm.modeling.task_models import Classifier, TaskModel, build_task_model
 
 pytest.importorskip("peft")

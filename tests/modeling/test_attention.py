@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from tests.modeling.build import gradients, random_tokens, tiny_model
 from xfm.modeling import fusion
 from xfm.modeling.attention import attend, attend_plain, padding_bias
-from xfm.modeling.grids import Ragged, Whole
-from xfm.modeling.grouping import Memories, Memory, copied, remember, side_by_side
+from xfm.modeling.attention_layout import Ragged, Whole
+from xfm.modeling.shared_kv import Memories, Memory, copied, remember, side_by_side
 
 
 @pytest.mark.parametrize("with_bias", [True, False])

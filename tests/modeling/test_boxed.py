@@ -19,7 +19,7 @@ from xfm.evaluation.suite import _keep_calibration, weights_digest
 from xfm.info import describe
 from xfm.modeling.folder import load_model
 from xfm.modeling.model_writing import save_model
-from xfm.modeling.named import model_folder
+from xfm.modeling.resolve import model_folder
 from xfm.modeling.weights import read_tensors
 
 

@@ -4,6 +4,7 @@ import functools
 import itertools
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,11 @@ def become_a_folder(path: Path) -> None:
     path.mkdir()
 
 
+def become_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 CUTS = {"empty": cut(0), "cut at 40 %": cut(0.4), "cut at 99 %": cut(0.99)}
 DAMAGE = {"missing": Path.unlink, "a folder": become_a_folder, **CUTS}
 OF_JSON = {
@@ -66,6 +72,26 @@ def test_a_damaged_file_is_named(tuned: Path, name: str, damage: str) -> None:
         load_model(tuned)
 
 
+@pytest.mark.parametrize(
+    ("name", "damage", "words"),
+    [
+        ("calibration.json", holding(b"{}"), "slope is missing"),
+        ("config.json", holding(b'{"temperature": ' + b"1" * 5000 + b"}"), "is not valid JSON"),
+        ("tokenizer.json", holding(b'{"temperature": ' + b"1" * 5000 + b"}"), "not a tokenizer.json"),
+        ("tokenizer.json", become_a_pipe, "it is a pipe or a device, not a file"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_to_a_user(
+    saved: Path, name: str, damage: Callable[[Path], object], words: str
+) -> None:
+    damage(saved / name)
+    with pytest.raises(UserError) as caught:
+        load_model(saved)
+    assert str(saved / name) in str(caught.value)
+    assert words in str(caught.value)
+    assert not any(word in str(caught.value) for word in ("set_int", "__init__", "no such"))
+
+
 def test_what_is_no_folder_of_a_model_is_named(tmp_path: Path) -> None:
     with expect_refusal(str(tmp_path / "nowhere" / "config.json"), "missing"):
         load_model(tmp_path / "nowhere")
@@ -79,9 +105,9 @@ def test_what_is_no_folder_of_a_model_is_named(tmp_path: Path) -> None:
     [
         ("config.json", {"vision.colour": 3}, "unknown field vision.colour"),
         ("config.json", {"decoder": {}}, "unknown field decoder"),
-        ("config.json", {"vision.width": "32"}, "vision.width cannot be '32'"),
-        ("config.json", {"language.depth": True}, "language.depth cannot be True"),
-        ("config.json", {"vision.positions": "rotary"}, "vision.positions cannot be 'rotary'"),
+        ("config.json", {"vision.width": "32"}, "vision.width is '32'"),
+        ("config.json", {"language.depth": True}, "language.depth is True"),
+        ("config.json", {"vision.positions": "rotary"}, "vision.positions: 'rotary' is none of"),
         ("config.json", {"vision.patch_size": 7}, "patch_size must divide"),
         ("config.json", {"vision.heads": 0}, "vision.heads is 0"),
         ("config.json", {"language.vocab_size": 10**13}, "language.vocab_size is 1"),
@@ -92,7 +118,7 @@ def test_what_is_no_folder_of_a_model_is_named(tmp_path: Path) -> None:
         ("config.json", {"temperature": 3}, "temperature must lie in"),
         ("config.json", {"model_type": "bert"}, "of the kind bert"),
         ("config.json", {"fusion": None}, "vision and fusion are there together"),
-        ("config.json", {"fusion": []}, "fusion must be an object"),
+        ("config.json", {"fusion": []}, "fusion must be a mapping"),
         ("preprocessing.json", {"colour": "grey"}, "colour"),
         ("preprocessing.json", {"mean": [0.5, 0.5]}, "mean"),
         ("preprocessing.json", {"std": [0.5, "0.5", 0.5]}, "std"),

@@ -11,11 +11,9 @@ from tests.evaluation.tiny import tiny_pretrained
 from tests.modeling.build import VOCAB, random_batch, tiny_config
 from xfm.config.encoders import PictureConfig
 from xfm.config.image import ImageTrainingConfig
-from xfm.config.linear import LinearEvaluationConfig
 from xfm.config.model import ModelConfig
 from xfm.config.training import LossConfig, Precision
 from xfm.finetuning.start import text_limit
-from xfm.frozen.scoring import build_featuriser
 from xfm.inference.engine import Engine
 from xfm.modeling.composition import Backbone
 from xfm.modeling.encoders import LANGUAGE, VISION
@@ -130,11 +128,6 @@ def test_it_is_saved_and_described(toy: Pretrained, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="without a self-check"):  # the tokenizer has more words than it
         toy.model.save_pretrained(tmp_path / "model", toy.belongings)
     assert "vision: ToyVision, width 24" in (tmp_path / "model" / "README.md").read_text()
-
-
-def test_its_features_are_slot_0_beside_the_mean(toy: Pretrained) -> None:
-    featuriser = build_featuriser(toy, "digest", LinearEvaluationConfig(), both=True)
-    assert featuriser.both
 
 
 def test_its_texts_are_cut_where_it_says(toy: Pretrained) -> None:

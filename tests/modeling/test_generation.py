@@ -21,9 +21,8 @@ from tests.modeling.build import memories, roberta_config, spread, tiny_config
 from xfm.config.generation import BeamSearch, Sampling
 from xfm.config.task import TaskConfig
 from xfm.interop.published.names import to_published
-from xfm.modeling.decoder import Decoder
+from xfm.modeling.decoder import CachedDecoder, Decoder
 from xfm.modeling.generation import Generated, Marks, choose, generate, narrow
-from xfm.modeling.incremental import CachedDecoder
 from xfm.modeling.xfm import XFM
 
 BEGIN, PAD, END = 0, 1, 2

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.modeling.build import gradients, losses_of, random_batch, tiny_model
-from xfm.modeling import fusion, grouping
+from xfm.modeling import fusion, shared_kv
+from xfm.modeling.attention_layout import Joined
 from xfm.modeling.fusion import CrossAttention
-from xfm.modeling.grids import Joined
-from xfm.modeling.grouping import Memories, Memory, RowsOfTexts, copied, joined
+from xfm.modeling.shared_kv import Memories, Memory, copied, joined, rows_of_texts
 
 WIDTH, SOURCE, HEADS = 8, 6, 2
 MANY = st.integers(1, 400)
@@ -65,25 +65,24 @@ def test_rows_are_enough_and_take_about_the_least(
     texts: int, tokens: int, memories: int, keys: int, seed: int
 ) -> None:
     """Whichever text attends to which memory, all of them to one included."""
-    sizes, used = RowsOfTexts.least(texts, tokens, memories, keys), min(texts, memories)
+    (most, rows), used = rows_of_texts(texts, tokens, memories, keys), min(texts, memories)
     torch.manual_seed(seed)
-    for most in (memories, 1 + seed % memories):
-        counts = torch.bincount(torch.randint(most, (texts,)), minlength=memories)
-        assert (counts + sizes.each - 1).div(sizes.each, rounding_mode="floor").sum() <= sizes.rows
-    assert sizes.rows * sizes.each <= texts + used * (sizes.each - 1)
+    for places in (memories, 1 + seed % memories):
+        counts = torch.bincount(torch.randint(places, (texts,)), minlength=memories)
+        assert (counts + most - 1).div(most, rounding_mode="floor").sum() <= rows
+    assert rows * most <= texts + used * (most - 1)
 
     def taken(each: int) -> float:
         return (texts + used * (each - 1)) * (keys / each + tokens)
 
-    assert taken(sizes.each) <= 1.06 * min(map(taken, range(1, 2 * sizes.each + 2)))
-    assert sizes.rows * (keys + sizes.each * tokens) <= texts * (keys + tokens)
+    assert taken(most) <= 1.06 * min(map(taken, range(1, 2 * most + 2)))
+    assert rows * (keys + most * tokens) <= texts * (keys + tokens)
 
 
 def test_what_the_recipe_base_copies() -> None:
     """96 pairs, of which four texts each look at pictures, and five regions of each of 96 pictures."""
-    pairs, regions = RowsOfTexts.least(384, 30, 96, 197), RowsOfTexts.least(2400, 30, 96, 202)
-    assert (pairs.each, pairs.rows) == (4, 168)
-    assert (regions.each, regions.rows) == (13, 273)
+    assert rows_of_texts(384, 30, 96, 197) == (4, 168)
+    assert rows_of_texts(2400, 30, 96, 202) == (13, 273)
 
 
 def test_a_step_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +104,7 @@ def test_a_step_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
         return dict(found.terms), gradients(model)
 
     monkeypatch.setattr(fusion, "leaves_padding_out", lambda mask, needed: False)
-    ours, theirs = step(noted), step(grouping.copied)
+    ours, theirs = step(noted), step(shared_kv.copied)
     assert any(isinstance(one.grid, Joined) for one in made)
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 

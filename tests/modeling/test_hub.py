@@ -17,9 +17,8 @@ from tests.processes import ROOT, run
 from tests.refusals import expect_refusal
 from xfm.modeling.card import model_card
 from xfm.modeling.folder import Belongings, load_model
-from xfm.modeling.hub import push_to_hub
 from xfm.modeling.model_files import TASK, TASK_WEIGHTS
-from xfm.modeling.xfm import XFM
+from xfm.modeling.xfm import XFM, push_to_hub
 
 
 def python(code: str, endpoint: str, home: Path) -> str:
@@ -194,7 +193,7 @@ def test_an_upload_takes_the_models_files_and_nothing_else(
         sent.append({path.name for path in folder.iterdir()})
         return "the address"
 
-    monkeypatch.setattr("xfm.modeling.hub.push", push)
+    monkeypatch.setattr("xfm.modeling.xfm.push", push)
     assert push_to_hub(saved, "me/tiny") == "the address"
     assert sent == [{path.name for path in saved.iterdir()} - {"notes.json", ".env"} | {"README.md"}]
     assert "2 of" in (said := capsys.readouterr().err)

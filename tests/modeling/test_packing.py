@@ -9,7 +9,7 @@ from torch import Tensor
 from tests.modeling.build import VOCAB, fuse, gradients, losses_of, random_batch, tiny_model
 from xfm.config.encoders import TextPositions
 from xfm.data.schema import Tokens
-from xfm.modeling import grids
+from xfm.modeling import attention_layout
 from xfm.modeling.gradients import FINE_TUNING, PRETRAINING, GradientPolicy
 from xfm.modeling.packing import leaves_padding_out, pack_texts
 from xfm.modeling.xfm import XFM
@@ -29,10 +29,10 @@ def test_unpacking_undoes_packing(batches: list[list[int]]) -> None:
     packed = pack_texts(masks)
     tokens = packed.outside.collect(states)
     real = torch.cat([state[mask] for state, mask in zip(states, masks, strict=True)])
-    assert len(tokens) % grids.TOKENS_STEP == 0
+    assert len(tokens) % attention_layout.TOKENS_STEP == 0
     assert torch.equal(tokens[: len(real)], real)
     rows = packed.texts.grid.spread(tokens)
-    assert all(len(part) % grids.STEP == 0 for part in rows)
+    assert all(len(part) % attention_layout.STEP == 0 for part in rows)
     back = packed.outside.spread(packed.texts.grid.collect(rows))
     weights = [torch.randn_like(state) for state in states]
     torch.stack([(b * w).sum() for b, w in zip(back, weights, strict=True)]).sum().backward()

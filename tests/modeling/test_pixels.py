@@ -8,9 +8,9 @@ import torch
 from torchvision.transforms import InterpolationMode, v2
 
 from xfm.config.pixels import Colours, Framing
-from xfm.modeling import pixels
+from xfm.modeling import artifacts
+from xfm.modeling.artifacts import framed
 from xfm.modeling.folder import Preprocessing
-from xfm.modeling.pixels import framed
 
 SIDES = {Framing.CENTRE: 256, Framing.CLOSE_CENTRE: 288}
 
@@ -44,8 +44,8 @@ def test_the_middle_of_a_strip_takes_no_more_memory_than_a_picture(
         sizes.append(size[0] * size[1])
         return resize(picture, size, *options, **more)
 
-    resize = pixels.resize
-    monkeypatch.setattr(pixels, "resize", watched)
+    resize = artifacts.resize
+    monkeypatch.setattr(artifacts, "resize", watched)
     picture = torch.randint(0, 256, shape, dtype=torch.uint8)
     assert framed(picture, Preprocessing(32, framing=Framing.CENTRE)).shape == (3, 32, 32)
     assert max(sizes) <= 37 * 37 * 16

@@ -11,8 +11,7 @@ from tests.modeling.build import tiny_model
 from tests.refusals import expect_refusal
 from xfm.config.encoders import Positions
 from xfm.modeling.folder import load_model
-from xfm.modeling.resample import resample_table
-from xfm.modeling.vision import relative_position_index, sine_positions
+from xfm.modeling.vision import relative_position_index, resample_table, sine_positions
 
 sides = st.integers(1, 9)
 grids = st.tuples(sides, sides)

@@ -18,8 +18,8 @@ from tests.modeling.build import tiny_config
 from tests.refusals import expect_refusal
 from xfm.config.encoders import Positions, TextPositions
 from xfm.info import parameter_counts
-from xfm.modeling import headers
-from xfm.modeling.headers import tensor_shapes
+from xfm.modeling import safetensors_header
+from xfm.modeling.safetensors_header import tensor_shapes
 from xfm.modeling.vision import relative_position_index, sine_positions
 from xfm.modeling.weights import read_tensors, without_weights
 from xfm.modeling.xfm import XFM
@@ -168,7 +168,7 @@ def test_headers_and_files_out_of_proportion(
     with expect_refusal("a header of 94371840 bytes, more than the limit"):
         read(path)
     save_file({"weight": torch.zeros(2, 2), "bias": torch.zeros(2)}, path)
-    monkeypatch.setattr(headers.os, "sysconf", lambda name: 10)
+    monkeypatch.setattr(safetensors_header.os, "sysconf", lambda name: 10)
     with expect_refusal("of memory here; take a machine with more"):
         read(path)
 

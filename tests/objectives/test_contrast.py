@@ -6,10 +6,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from xfm.objectives import itm
-from xfm.objectives.contrast import compare
-from xfm.objectives.duplicates import same_identity
-from xfm.objectives.embeddings import PairEmbeddings
-from xfm.objectives.itc import contrastive_loss
+from xfm.objectives.contrast import compare, contrastive_loss
+from xfm.objectives.embeddings import PairEmbeddings, same_identity
 from xfm.objectives.itm import Block, Negatives, blocks_of, draw_negatives, sampling_weights
 
 

@@ -15,10 +15,10 @@ from tests.modeling.build import losses_of, random_batch, tiny_model
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, MaskedTokens
 from xfm.objectives.bbox import box_losses, corners, generalised_iou
-from xfm.objectives.duplicates import same_identity
-from xfm.objectives.itc import contrastive_loss, multi_positive_loss
+from xfm.objectives.contrast import contrastive_loss, multi_positive_loss
+from xfm.objectives.embeddings import same_identity
 from xfm.objectives.itm import draw_negatives, matching_loss, sampling_weights
-from xfm.objectives.mim import mim_loss, patch_pixels, pixel_loss
+from xfm.objectives.step import mim_loss, patch_pixels, pixel_loss
 from xfm.objectives.tokens import masked_token_loss
 
 

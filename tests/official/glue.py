@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.official.pictures import sentence
-from xfm.reproduce.read.glue import FORMATS, GlueTask
+from xfm.evaluation.benchmarks.read.glue import FORMATS, GlueTask
 
 _HEADERS = {
     GlueTask.SST2: ("sentence", "label"),

@@ -12,8 +12,8 @@ import pytest
 from torchvision import datasets
 
 from tests.official.pictures import picture, write_json
-from xfm.reproduce.files.unpacked import CACHE
-from xfm.reproduce.read.image_sets import ImageSet
+from xfm.evaluation.benchmarks.read.image_sets import ImageSet
+from xfm.evaluation.benchmarks.read.unpacked import CACHE
 
 SIZE = (24, 20)
 

@@ -2,7 +2,6 @@
 
 import json
 import random
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -49,13 +48,3 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
-
-
-def damages(good: bytes, count: int) -> Iterator[bytes]:
-    """The bytes of a file with a few of them changed, and now and then without its end."""
-    rng = random.Random(0)
-    for _ in range(count):
-        data = bytearray(good)
-        for _ in range(rng.randint(1, 5)):
-            data[rng.randrange(len(data))] = rng.randrange(256)
-        yield bytes(data[: rng.randint(1, len(data))] if rng.random() < 0.3 else data)

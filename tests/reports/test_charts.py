@@ -10,11 +10,10 @@ import pytest
 
 from tests.evaluation.tiny import write_world
 from xfm.metrics.intervals import Interval
-from xfm.reports.charts import PALETTE, forest, histograms, running_mean, small_multiples, thin
+from xfm.reports.charts import PALETTE, forest, histograms, small_multiples
 from xfm.reports.lines import line_of
-from xfm.reports.page import page_template
+from xfm.reports.page import Thumbnails, page_template
 from xfm.reports.scores import Score
-from xfm.reports.thumbnails import Thumbnails
 
 
 def test_charts_are_fragments_in_the_pages_colour() -> None:
@@ -41,16 +40,6 @@ def test_bars_are_as_high_as_their_counts() -> None:
     assert tops[2] == pytest.approx(2 * tops[0], rel=1e-3)
 
 
-def test_a_bin_is_named_where_it_begins() -> None:
-    """Its name stands left of its bar, the next one's right of it: pictures of 96 pixels are none of 80."""
-    chart = histograms({"sides": {"80": 1, "100": 4}})
-    outlines = re.findall(rf'<path d="([^"]*)"[^>]*style="fill: {PALETTE[0]}"', chart)
-    bars = [[float(x) for x in re.findall(r"[ML] ([\d.]+) ", outline)] for outline in outlines]
-    marks = [float(x) for x in re.findall(r'<use [^>]*x="([\d.]+)"', chart)][:2]
-    assert marks[0] < min(bars[0])
-    assert max(bars[0]) < marks[1] < min(bars[1])
-
-
 def test_differences_are_drawn_in_their_order_and_hollow_without_an_interval() -> None:
     """A larger difference is farther to the right, and each line is lower than the one before."""
     found = {
@@ -67,26 +56,6 @@ def test_differences_are_drawn_in_their_order_and_hollow_without_an_interval() -
     assert [hollow for *_, hollow in (a, b, c)] == [False, True, False]
     assert (a[0] + b[0]) / 2 < c[0]  # 0 is nearer to 1 than to -2
     assert "points more than full" in picture
-
-
-def test_long_curves_are_thinned_to_means() -> None:
-    steps, values = thin((list(range(10_000)), [1.0] * 10_000))
-    assert len(steps) == len(values) == 400
-    assert set(values) == {1.0}
-    assert np.mean(steps) == pytest.approx(4999.5)
-
-
-def test_running_mean_keeps_constants_and_length() -> None:
-    assert running_mean([2.0] * 50) == pytest.approx([2.0] * 50)
-    assert running_mean([1.0, 3.0]) == [1.0, 3.0]
-    values = list(range(101))
-    assert running_mean(values)[50] == pytest.approx(50)
-
-
-def test_a_curve_of_one_point_is_visible() -> None:
-    point = f"fill: {PALETTE[0]}"  # lines are stroked, points filled
-    assert point in small_multiples({"a": {"a": ([7.0], [2.0])}})
-    assert point not in small_multiples({"a": {"a": (list(range(50)), [1.0] * 50)}})
 
 
 def test_panels_share_their_steps_and_show_whole_ones() -> None:

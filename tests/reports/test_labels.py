@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from xfm.metrics.numbers import percent, points, readable_seconds, rough
 from xfm.reports.labels import GROUPS, grouped, metric_name
+from xfm.reports.lines import summary
 from xfm.reports.scores import REQUIRED_KEYS, Score
-from xfm.reports.summary import summary
 
 
 def test_the_summary_lines_up() -> None:

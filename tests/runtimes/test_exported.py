@@ -18,7 +18,7 @@ from xfm.cli import main
 from xfm.config.exported import MANIFEST, Format
 from xfm.config.self_check import Arithmetic
 from xfm.modeling.folder import load_model
-from xfm.runtimes.opening import TRUST, open_exported, read_manifest
+from xfm.runtimes.loading import TRUST, open_exported, read_manifest
 from xfm.runtimes.parts import RuntimeModel
 from xfm.runtimes.writing import export
 from xfm.serving.models import Models

@@ -16,7 +16,7 @@ from xfm.errors import UserError
 from xfm.modeling.task_models import Answerer, Captioner, Classifier, Encoded, ImageClassifier, Reasoner
 from xfm.runtimes.backends import RUNTIMES
 from xfm.runtimes.graphs import DECODER, HEAD, Graph, graphs_of
-from xfm.runtimes.parity import CLOSE, SIZES, differences_of, random_inputs, require_parity
+from xfm.runtimes.writing import CLOSE, SIZES, differences_of, random_inputs, require_parity
 
 OF_ALL = ("image", "text", "fusion", "words", "fused_words")
 
@@ -148,10 +148,11 @@ def test_a_graph_that_differs_is_refused() -> None:
 SIGNALLED = """
 import faulthandler, os, signal, sys, threading
 from pathlib import Path
-from xfm.runtimes.openvino_runtime import RUNTIME
+from xfm.config.exported import Format
+from xfm.runtimes.backends import RUNTIMES
 faulthandler.enable()
 signal.signal(signal.SIGUSR1, lambda *given: print("handled", flush=True))
-held = [RUNTIME.open(Path(sys.argv[1]))]
+held = [RUNTIMES[Format.OPENVINO].open(Path(sys.argv[1]))]
 thread = threading.Thread(target=held.clear)
 thread.start()
 thread.join()

@@ -15,16 +15,7 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Attack:
-    """A request.
-
-    Attributes:
-        name: what is wrong, in lower case with hyphens.
-        told: the body: a value that is sent as JSON, bytes that are sent as they are, or what makes one.
-        statuses: that are right.
-        route: that is asked.
-        says: what the message must name.
-        headers: more of them.
-    """
+    """A request."""
 
     name: str
     told: Any
@@ -34,7 +25,6 @@ class Attack:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def body(self) -> Any:
-        """What is sent."""
         return self.told() if callable(self.told) else self.told
 
 
@@ -43,7 +33,6 @@ def data_url(data: bytes, kind: str = "image/png") -> str:
 
 
 def encoded(form: str, picture: Image.Image | None = None, **options: Any) -> bytes:
-    """A picture as a file."""
     out = io.BytesIO()
     (picture or noise(40)).save(out, form, **options)
     return out.getvalue()
@@ -70,13 +59,11 @@ def flat_png(width: int, height: int, rows: int | None = None, before: bytes = b
 
 
 def zeros(size: int) -> bytes:
-    """So many zeros, packed."""
     packed, part = zlib.compressobj(1), bytes(1 << 20)
     return b"".join(packed.compress(part) for _ in range(size >> 20)) + packed.flush()
 
 
 def with_zip(data: bytes) -> bytes:
-    """A picture that is an archive, too."""
     out = io.BytesIO(data)
     with zipfile.ZipFile(out, "a") as archive:
         archive.writestr("../../evil.py", "import os")
@@ -89,7 +76,6 @@ def animation(form: str, frames: int = 60) -> bytes:
 
 
 def scans(count: int) -> bytes:
-    """A progressive JPEG with its last scan many times over."""
     data = encoded("JPEG", noise(600), progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * count + data[-2:]
@@ -116,9 +102,10 @@ FILES: Mapping[str, tuple[Callable[[], bytes], tuple[int, ...]]] = {
     "text-bomb": (lambda: flat_png(8, 8, before=chunk(b"zTXt", b"a\0\0" + zeros(256 << 20))), (200, 422)),
     "profile-bomb": (lambda: flat_png(8, 8, before=chunk(b"iCCP", b"a\0\0" + zeros(256 << 20))), (200, 422)),
     "wrong-checksum": (lambda: flat_png(8, 8)[:-6] + b"xx" + flat_png(8, 8)[-4:], (200, 422)),
+    "png-of-missing-rows": (lambda: flat_png(100, 100, 40), (422,)),
     "png-cut": (lambda: encoded("PNG")[:500], (422,)),
     "png-of-a-header": (lambda: encoded("PNG")[:33], (422,)),
-    "jpeg-cut": (lambda: encoded("JPEG", noise(200))[:9000], (200, 422)),
+    "jpeg-cut": (lambda: encoded("JPEG", noise(200))[:9000], (422,)),
     "gif-cut": (lambda: encoded("GIF")[:500], (200, 422)),
     "webp-cut": (lambda: encoded("WEBP")[:200], (422,)),
     "jpeg-of-many-scans": (lambda: scans(400), (200, 422)),

@@ -1,12 +1,12 @@
 """Requests as a client sends them."""
 
 import base64
+import http.client
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,24 @@ Item = str | bytes | Path
 
 
 def shown(item: Item) -> str:
-    """A text as it is, a picture as a data URL."""
     if isinstance(item, str):
         return item
     data = item.read_bytes() if isinstance(item, Path) else item
     kind = (format_of(data) or ".png").removeprefix(".")
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def ask(address: str, route: str, told: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
+    """Status, body (JSON read, else bytes) and headers of an answer; bytes are sent as they are."""
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
+    body = told if isinstance(told, bytes) else None if told is None else json.dumps(told).encode()
+    method = "GET" if body is None else "POST"
+    connection.request(method, route, body, {"content-type": "application/json", **headers})
+    answer = connection.getresponse()
+    data, named = answer.read(), {name.lower(): value for name, value in answer.getheaders()}
+    connection.close()
+    plain = named.get("content-type", "").startswith("application/json")
+    return answer.status, json.loads(data) if plain else data, named
 
 
 class Client:
@@ -47,13 +59,10 @@ class Client:
         return self._post("/search", {"text": text, "image": image and shown(image), **options})
 
     def _post(self, route: str, told: dict[str, Any]) -> Any:
-        headers = {"content-type": "application/json", "authorization": f"Bearer {self.key}"}
-        request = urllib.request.Request(self.address + route, json.dumps(told).encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise UserError(json.load(error)["error"]["message"]) from error
+        status, found, _ = ask(self.address, route, told, authorization=f"Bearer {self.key}")
+        if status != 200:
+            raise UserError(found["error"]["message"])
+        return found
 
 
 def _field(value: Any) -> Any:

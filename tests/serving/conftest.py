@@ -19,17 +19,12 @@ from xfm.index.opening import open_index
 from xfm.index.sources import FolderSupply
 from xfm.serving.app import Server
 from xfm.serving.models import Models
-from xfm.serving.running import listener
 from xfm.serving.searches import Searches
+from xfm.serving.server import listener
 
 
 class Running:
-    """A server that listens.
-
-    Attributes:
-        server: its state.
-        address: where.
-    """
+    """A server that listens."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -54,7 +49,6 @@ class Running:
 
 @pytest.fixture
 def serving(model: Path) -> Iterator[Callable[..., Running]]:
-    """Starts servers that end with the test."""
     running: list[Running] = []
 
     def start(*, index: Path | list[Path] = [], keys: tuple[str, ...] = (), **config: Any) -> Running:  # noqa: B006
@@ -76,7 +70,6 @@ def png(left: str = "red", right: str = "blue", jitter: int = 0) -> bytes:
 
 
 def make_collection(model: Path, folder: Path) -> Path:
-    """A collection of three pictures."""
     pictures = folder / "pictures"
     pictures.mkdir()
     for number, (left, right) in enumerate((("red", "blue"), ("green", "red"), ("blue", "yellow"))):
@@ -88,11 +81,9 @@ def make_collection(model: Path, folder: Path) -> Path:
 
 @pytest.fixture
 def collection(model: Path, tmp_path: Path) -> Path:
-    """A collection of three pictures."""
     return make_collection(model, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def kept_collection(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, for tests that leave it as it is."""
     return make_collection(model, tmp_path_factory.mktemp("kept"))

@@ -1,7 +1,5 @@
 """`xfm serve` as a process of its own: started, asked over sockets, measured, killed."""
 
-import http.client
-import json
 import re
 import signal
 import subprocess
@@ -14,19 +12,13 @@ from urllib.parse import urlsplit
 import psutil
 
 from tests.processes import XFM, Running
+from tests.serving.client import ask
 
 _LISTENS = re.compile(r"Serving .* at (http://\S+);")
 
 
 class Served(Running):
-    """A server that listens, as a context; at its end it is gone.
-
-    Args:
-        model: folder, or name.
-        folder: for what it prints.
-        options: of `xfm serve`.
-        extra: environment variables.
-    """
+    """A server that listens, as a context; at its end it is gone."""
 
     def __init__(
         self,
@@ -54,31 +46,25 @@ class Served(Running):
         return bool(found)
 
     def said(self) -> str:
-        """What it printed so far."""
         assert self.output is not None
         return self.output.read_text("utf-8", "replace")
 
     @property
     def place(self) -> tuple[str, int]:
-        """Host and port."""
         parts = urlsplit(self.address)
         return parts.hostname or "", parts.port or 0
 
     def memory(self) -> int:
-        """Bytes that it takes."""
         return psutil.Process(self.process.pid).memory_info().rss
 
     def alive(self) -> bool:
-        """Whether it runs and says so."""
         return self.process.poll() is None and self.ask("/health")[0] == 200
 
     def kill(self) -> None:
-        """End it as a machine that fails does."""
         self.signal(signal.SIGKILL)
         self.process.wait()
 
     def stop(self, seconds: float = 60) -> int:
-        """Ask it to end; its status."""
         self.signal(signal.SIGTERM)
         try:
             return self.process.wait(seconds)
@@ -87,14 +73,4 @@ class Served(Running):
 
     def ask(self, route: str, told: Any = None, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
         """Status and content of an answer; bytes are sent as they are, other values as JSON."""
-        connection = http.client.HTTPConnection(*self.place, timeout=60)
-        try:
-            body = told if isinstance(told, bytes) else None if told is None else json.dumps(told).encode()
-            kinds = {"content-type": "application/json", **(headers or {})}
-            connection.request("GET" if body is None else "POST", route, body, kinds)
-            answer = connection.getresponse()
-            data = answer.read()
-            plain = (answer.headers.get("content-type") or "").startswith("application/json")
-            return answer.status, json.loads(data) if plain else data
-        finally:
-            connection.close()
+        return ask(self.address, route, told, **(headers or {}))[:2]

@@ -2,12 +2,14 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.serving.attacks import ATTACKS, Attack
+from tests.serving.attacks import ATTACKS, Attack, data_url, encoded
 from tests.serving.process import Served
 
 MEMORY = 2 << 30
@@ -27,7 +29,6 @@ def server(model: Path, kept_collection: Path, tmp_path_factory: pytest.TempPath
 
 
 def peak(server: Served) -> int:
-    """The most bytes that a process has taken."""
     status = Path(f"/proc/{server.process.pid}/status")
     if not status.exists():
         return server.memory()
@@ -48,6 +49,39 @@ def test_a_bad_request_harms_nobody(server: Served, attack: Attack, request: pyt
         assert told["error"]["message"]
     assert server.alive()
     assert peak(server) < MEMORY
+
+
+LONG = [f"{n} " + f"qwert{n} lorem ipsum " * 4000 for n in range(256)]
+PICTURE = data_url(encoded("PNG"))
+GREEDY = {
+    "texts": ("/v1/embeddings", {"input": [one[:65_536] for one in LONG]}),
+    "words": ("/v1/embeddings", {"input": [one.replace(" ", "")[:65_536] for one in LONG]}),
+    "documents": ("/v2/rerank", {"query": PICTURE, "documents": [one[:65_536] for one in LONG[:250]]}),
+    "labels": (
+        "/v1/tasks/zero-shot-image-classification",
+        {"input": {"image": PICTURE}, "options": {"candidate_labels": [f"a cat {n}" for n in range(4000)]}},
+    ),
+    "long-labels": (
+        "/v1/tasks/zero-shot-image-classification",
+        {"input": {"image": PICTURE}, "options": {"candidate_labels": [str(n) * 900 for n in range(4000)]}},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_a_request_of_much_work_makes_nobody_else_wait(server: Served, name: str) -> None:
+    def small() -> float:
+        began = time.monotonic()
+        assert server.ask("/v1/embeddings", {"input": "a red square"})[0] == 200
+        return time.monotonic() - began
+
+    quiet, waits = max(small() for _ in range(5)), list[float]()
+    with ThreadPoolExecutor(1) as pool:
+        greedy = pool.submit(server.ask, *GREEDY[name])
+        while not greedy.done():
+            waits.append(small())
+    assert greedy.result()[0] in (200, 422, 504)
+    assert max(waits) < 2 + 20 * quiet, waits
 
 
 def test_names_are_distinct() -> None:

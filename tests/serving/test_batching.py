@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,6 @@ import tokenizers
 from tokenizers import models, pre_tokenizers
 
 from xfm.serving.batching import Batcher, Closed, Full, Lane
-from xfm.serving.forecast import Forecast
 
 
 class Computer:
@@ -29,270 +28,197 @@ class Computer:
         return [2 * item for item in items]
 
 
-async def started(batch: int = 4, room: int = 100) -> Batcher:
-    batcher = Batcher(batch, room)
-    batcher.start()
-    return batcher
+def with_batcher(
+    batch: int = 4, room: int = 100, seconds: float = 0.0
+) -> Callable[[Any], Callable[[], None]]:
+    async def run(test: Any) -> None:
+        batcher = Batcher(batch, room)
+        batcher.start()
+        await test(batcher, Computer(seconds))
+        await asyncio.wait_for(batcher.close(), 5)
+
+    return lambda test: lambda: asyncio.run(run(test))
 
 
 async def ask(batcher: Batcher, computer: Computer, *items: Any, lane: str = "a") -> list[Any]:
     return await batcher.answers(Lane(lane), computer, items, [len(str(item)) for item in items])
 
 
-def test_answers_come_to_whom_they_belong() -> None:
-    async def run() -> None:
-        batcher, computer = await started(), Computer(0.01)
-        found = await asyncio.gather(*(ask(batcher, computer, n, n + 100) for n in range(20)))
-        assert found == [[2 * n, 2 * n + 200] for n in range(20)]
-        assert max(map(len, computer.batches)) == 4
-        assert len(computer.batches) < 15
-        await batcher.close()
-
-    asyncio.run(run())
+@with_batcher(seconds=0.01)
+async def test_answers_come_to_whom_they_belong(batcher, computer):
+    found = await asyncio.gather(*(ask(batcher, computer, n, n + 100) for n in range(20)))
+    assert found == [[2 * n, 2 * n + 200] for n in range(20)]
+    assert max(map(len, computer.batches)) == 4
+    assert len(computer.batches) < 15
 
 
-def test_a_later_step_comes_before_what_is_newer_and_is_never_refused() -> None:
-    async def run() -> None:
-        batcher, computer = Batcher(4, 3, patience=1e-6), Computer(0.02)
-        batcher.start()
-        began = time.perf_counter()
-        first = asyncio.create_task(ask(batcher, computer, 1))
-        await asyncio.sleep(0.005)
-        newer = asyncio.create_task(ask(batcher, computer, 2, 3, lane="b"))
-        await asyncio.sleep(0.005)
-        with pytest.raises(Full):  # there is something that waits, and nobody may wait for anything
-            await ask(batcher, computer, 4, lane="c")
-        steps = [
-            asyncio.create_task(batcher.answers(Lane(lane), computer, [number], [1], began))
-            for lane, number in (("b", 5), ("c", 6))
-        ]
-        assert await asyncio.gather(first, newer, *steps) == [[2], [4, 6], [10], [12]]
-        assert computer.batches == [[1], [5, 2, 3], [6]]
-        await batcher.close()
-
-    asyncio.run(run())
+@with_batcher(batch=4, room=3, seconds=0.02)
+async def test_a_later_step_comes_before_what_is_newer_and_is_never_refused(batcher, computer):
+    began = time.perf_counter()
+    first = asyncio.create_task(ask(batcher, computer, 1))
+    await asyncio.sleep(0.005)
+    newer = asyncio.create_task(ask(batcher, computer, 2, 3, lane="b"))
+    await asyncio.sleep(0.005)
+    with pytest.raises(Full):
+        await ask(batcher, computer, 4, 4, lane="c")  # two wait, and three may
+    steps = [
+        asyncio.create_task(batcher.answers(Lane(lane), computer, [number], [1], began))
+        for lane, number in (("b", 5), ("c", 6))
+    ]
+    assert await asyncio.gather(first, newer, *steps) == [[2], [4, 6], [10], [12]]
+    assert computer.batches == [[1], [5, 2, 3], [6]]
 
 
-def test_lanes_are_not_mixed_and_the_oldest_comes_first() -> None:
-    async def run() -> None:
-        batcher, computer = await started(), Computer(0.02)
-        first = asyncio.create_task(ask(batcher, computer, 1))
-        await asyncio.sleep(0.005)
-        others = [asyncio.create_task(ask(batcher, computer, n, lane="ab"[n % 2])) for n in range(2, 8)]
-        await asyncio.gather(first, *others)
-        assert computer.batches == [[1], [2, 4, 6], [3, 5, 7]]
-        await batcher.close()
-
-    asyncio.run(run())
+@with_batcher(seconds=0.02)
+async def test_lanes_are_not_mixed_and_the_oldest_comes_first(batcher, computer):
+    first = asyncio.create_task(ask(batcher, computer, 1))
+    await asyncio.sleep(0.005)
+    others = [asyncio.create_task(ask(batcher, computer, n, lane="ab"[n % 2])) for n in range(2, 8)]
+    await asyncio.gather(first, *others)
+    assert computer.batches == [[1], [2, 4, 6], [3, 5, 7]]
 
 
-def test_items_of_like_length_are_computed_together() -> None:
-    async def run() -> None:
-        batcher, computer = await started(batch=3), Computer(0.02)
-        first = asyncio.create_task(ask(batcher, computer, "x"))
-        await asyncio.sleep(0.005)
-        await asyncio.gather(first, ask(batcher, computer, "aaaa", "b", "cccc", "d", "eeee", "f"))
-        assert computer.batches == [["x"], ["aaaa", "cccc", "eeee"], ["b", "d", "f"]]
-        await batcher.close()
+@with_batcher(seconds=0.02)
+async def test_requests_take_turns(batcher, computer):
+    """One of many items is computed a batch at a time, and who comes later waits for no more than two."""
+    many = asyncio.create_task(ask(batcher, computer, *range(100, 120)))
+    await asyncio.sleep(0.03)
+    few = [asyncio.create_task(ask(batcher, computer, n, lane="ab"[n])) for n in range(2)]
+    await asyncio.gather(many, *few)
+    firsts = [batch[0] for batch in computer.batches]
+    assert firsts.index(0) <= 3
+    assert firsts.index(1) <= 4
+    assert sum(map(len, computer.batches)) == 22
 
-    asyncio.run(run())
+
+@with_batcher(batch=3, seconds=0.02)
+async def test_items_of_like_length_are_computed_together(batcher, computer):
+    first = asyncio.create_task(ask(batcher, computer, "x"))
+    await asyncio.sleep(0.005)
+    await asyncio.gather(first, ask(batcher, computer, "aaaa", "b", "cccc", "d", "eeee", "f"))
+    assert computer.batches == [["x"], ["aaaa", "cccc", "eeee"], ["b", "d", "f"]]
 
 
-def test_one_bad_item_breaks_no_other() -> None:
-    async def run() -> None:
-        batcher, computer = await started(), Computer(0.01)
-        found = await asyncio.gather(
-            ask(batcher, computer, 1), ask(batcher, computer, "bad"), ask(batcher, computer, 3),
-            return_exceptions=True,
-        )  # fmt: skip
-        assert found[0] == [2]
-        assert isinstance(found[1], ValueError)
-        assert found[2] == [6]
-        assert await ask(batcher, computer, 5) == [10]
-        await batcher.close()
-
-    asyncio.run(run())
+@with_batcher(seconds=0.01)
+async def test_one_bad_item_breaks_no_other(batcher, computer):
+    found = await asyncio.gather(
+        ask(batcher, computer, 1), ask(batcher, computer, "bad"), ask(batcher, computer, 3),
+        return_exceptions=True,
+    )  # fmt: skip
+    assert found[0] == [2]
+    assert isinstance(found[1], ValueError)
+    assert found[2] == [6]
+    assert await ask(batcher, computer, 5) == [10]
 
 
 def panicking(items: Sequence[Any]) -> list[Any]:
-    """As a library in Rust fails: by what is no Exception."""
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex("(a|aa)+#"), "isolated")
     return [len(backend.encode(item)) for item in items]
 
 
-def test_a_panic_breaks_its_own_item_and_the_worker_lives() -> None:
-    async def run() -> None:
-        batcher, computer = await started(), Computer()
-        lane, hostile = Lane("panic"), "a" * 1000
-        bad = batcher.answers(lane, panicking, [hostile], [1])
-        good = batcher.answers(lane, panicking, [""], [1])
+@with_batcher()
+async def test_a_panic_breaks_its_own_item_and_the_worker_lives(batcher, computer):
+    lane, hostile = Lane("panic"), "a" * 1000
+    bad = batcher.answers(lane, panicking, [hostile], [1])
+    good = batcher.answers(lane, panicking, [""], [1])
+    async with asyncio.timeout(60):
+        found = await asyncio.gather(bad, good, return_exceptions=True)
+    assert isinstance(found[0], RuntimeError)
+    assert "PanicException" in str(found[0])
+    assert found[1] == [0]
+    assert batcher.alive
+    assert await ask(batcher, computer, 5) == [10]
+
+
+@with_batcher()
+async def test_a_thread_that_cannot_be_started_breaks_its_batch_alone(batcher, computer):
+    with pytest.MonkeyPatch.context() as scarce:
+        scarce.setattr(threading.Thread, "start", refused_thread)
         async with asyncio.timeout(60):
-            found = await asyncio.gather(bad, good, return_exceptions=True)
-        assert isinstance(found[0], RuntimeError)
-        assert "PanicException" in str(found[0])
-        assert found[1] == [0]
-        assert batcher.alive
-        assert await ask(batcher, computer, 5) == [10]
-        await batcher.close()
-
-    asyncio.run(run())
-
-
-def test_a_thread_that_cannot_be_started_breaks_its_batch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run() -> None:
-        batcher, computer = await started(), Computer()
-        with monkeypatch.context() as scarce:
-            scarce.setattr(threading.Thread, "start", refused_thread)
-            async with asyncio.timeout(60):
-                with pytest.raises(RuntimeError, match="new thread"):
-                    await ask(batcher, computer, 1)
-        assert await ask(batcher, computer, 5) == [10]
-        await batcher.close()
-
-    asyncio.run(run())
+            with pytest.raises(RuntimeError, match="new thread"):
+                await ask(batcher, computer, 1)
+    assert await ask(batcher, computer, 5) == [10]
 
 
 def refused_thread(*_: Any) -> None:
     raise RuntimeError("can't start new thread")
 
 
-def test_what_has_no_room_is_refused_at_once() -> None:
-    async def run() -> None:
-        batcher, computer = await started(batch=1, room=3), Computer(0.05)
-        running = [asyncio.create_task(ask(batcher, computer, 0))]
-        await asyncio.sleep(0.01)  # it is computed, and waits no more
-        running += [asyncio.create_task(ask(batcher, computer, n)) for n in range(1, 4)]
-        await asyncio.sleep(0.01)
-        assert batcher.waiting == 3
-        with pytest.raises(Full) as refused:
-            await ask(batcher, computer, 9)
-        assert refused.value.seconds >= 1
-        assert await asyncio.gather(*running) == [[0], [2], [4], [6]]
-        assert await ask(batcher, computer, *range(5)) == [0, 2, 4, 6, 8]  # an empty queue takes any request
-        await batcher.close()
-
-    asyncio.run(run())
+@with_batcher(batch=1, room=3, seconds=0.05)
+async def test_what_has_no_room_is_refused_at_once(batcher, computer):
+    running = [asyncio.create_task(ask(batcher, computer, 0))]
+    await asyncio.sleep(0.01)  # it is computed, and waits no more
+    running += [asyncio.create_task(ask(batcher, computer, n)) for n in range(1, 4)]
+    await asyncio.sleep(0.01)
+    assert batcher.waiting == 3
+    with pytest.raises(Full):
+        await ask(batcher, computer, 9)
+    assert await asyncio.gather(*running) == [[0], [2], [4], [6]]
+    assert await ask(batcher, computer, *range(5)) == [0, 2, 4, 6, 8]  # an empty queue takes any request
 
 
-def test_who_leaves_frees_the_place() -> None:
-    async def run() -> None:
-        batcher, computer = await started(batch=1, room=3), Computer(0.05)
-        running = asyncio.create_task(ask(batcher, computer, 1))
-        await asyncio.sleep(0.01)
-        leaving = [asyncio.create_task(ask(batcher, computer, n)) for n in (7, 8, 9)]
-        await asyncio.sleep(0.01)
-        for task in leaving:
-            task.cancel()
-        await asyncio.gather(*leaving, return_exceptions=True)
-        assert batcher.waiting == 0
-        assert await ask(batcher, computer, 3) == [6]
-        assert await running == [2]
-        assert [item for batch in computer.batches for item in batch] == [1, 3]
-        await batcher.close()
-
-    asyncio.run(run())
+@with_batcher(batch=1, room=3, seconds=0.05)
+async def test_who_leaves_frees_the_place(batcher, computer):
+    running = asyncio.create_task(ask(batcher, computer, 1))
+    await asyncio.sleep(0.01)
+    leaving = [asyncio.create_task(ask(batcher, computer, n)) for n in (7, 8, 9)]
+    await asyncio.sleep(0.01)
+    for task in leaving:
+        task.cancel()
+    await asyncio.gather(*leaving, return_exceptions=True)
+    assert batcher.waiting == 0
+    assert await ask(batcher, computer, 3) == [6]
+    assert await running == [2]
+    assert [item for batch in computer.batches for item in batch] == [1, 3]
 
 
-def test_cancelling_everything_hangs_nothing() -> None:
-    async def run() -> None:
-        batcher, computer = await started(), Computer(0.02)
-        tasks = [asyncio.create_task(ask(batcher, computer, n)) for n in range(50)]
-        await asyncio.sleep(0.03)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert await asyncio.wait_for(ask(batcher, computer, 1), 5) == [2]
-        await asyncio.wait_for(batcher.close(), 5)
-
-    asyncio.run(run())
+@with_batcher(seconds=0.02)
+async def test_cancelling_everything_hangs_nothing(batcher, computer):
+    tasks = [asyncio.create_task(ask(batcher, computer, n)) for n in range(50)]
+    await asyncio.sleep(0.03)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert await asyncio.wait_for(ask(batcher, computer, 1), 5) == [2]
+    await asyncio.wait_for(batcher.close(), 5)
 
 
-def test_what_was_taken_is_answered_at_the_end() -> None:
-    async def run() -> None:
-        batcher, computer = await started(batch=1), Computer(0.02)
-        tasks = [asyncio.create_task(ask(batcher, computer, n)) for n in range(5)]
-        await asyncio.sleep(0.01)
-        closing = asyncio.create_task(batcher.close())
-        await asyncio.sleep(0)
-        with pytest.raises(Closed):
-            await ask(batcher, computer, 9)
-        assert await asyncio.gather(*tasks) == [[0], [2], [4], [6], [8]]
-        await closing
-
-    asyncio.run(run())
+@with_batcher(batch=1, seconds=0.02)
+async def test_what_was_taken_is_answered_at_the_end(batcher, computer):
+    tasks = [asyncio.create_task(ask(batcher, computer, n)) for n in range(5)]
+    await asyncio.sleep(0.01)
+    closing = asyncio.create_task(batcher.close())
+    await asyncio.sleep(0)
+    with pytest.raises(Closed):
+        await ask(batcher, computer, 9)
+    assert await asyncio.gather(*tasks) == [[0], [2], [4], [6], [8]]
+    await closing
 
 
-def test_a_forecast_counts_each_work_at_its_own_cost() -> None:
-    forecast = Forecast()
-    assert forecast.seconds() == 0
-    for work, items, seconds in (("texts", 8, 0.008), ("search", 2, 0.08)):
-        for _ in range(3):
-            with forecast.computing(work, items):
-                time.sleep(seconds)
-    forecast.add("texts", 10)
-    texts = forecast.seconds()
-    forecast.add("texts", -10)
-    forecast.add("search", 10)
-    assert forecast.seconds() > 10 * texts
-    forecast.add("search", -10)
-    forecast.add("unknown", 10)  # as the average of all
-    assert texts < forecast.seconds() < 0.4
-    forecast.add("unknown", -10)
-    with forecast.computing("search", 10):
-        assert forecast.seconds() > 0
-
-
-def test_who_would_wait_longer_than_may_be_is_refused_though_few_wait() -> None:
-    async def run() -> None:
-        batcher, slow, quick = Batcher(1, 100, patience=0.15), Computer(0.05), Computer()
-        batcher.start()
-        for _ in range(3):
-            await ask(batcher, slow, 1, lane="slow")
-            await ask(batcher, quick, 1, lane="quick")
-        some = [asyncio.create_task(ask(batcher, quick, n, lane="quick")) for n in range(40)]
-        await asyncio.sleep(0)
+@with_batcher(batch=4, room=3)
+async def test_what_is_read_counts_as_waiting(batcher, computer):
+    batcher.check_room(100)  # nobody else is there
+    with batcher.expecting(2):
         batcher.check_room(1)
-        with batcher.expecting("slow", 4), pytest.raises(Full):  # nothing of it waits yet
-            batcher.check_room(1)
-        batcher.check_room(1)
-        await asyncio.gather(*some)
-        await batcher.close()
-
-    asyncio.run(run())
+        with pytest.raises(Full):
+            batcher.check_room(2)
 
 
-def test_what_is_read_counts_as_waiting() -> None:
-    async def run() -> None:
-        batcher = Batcher(4, 3)
-        batcher.start()
-        batcher.check_room(100)  # nobody else is there
-        with batcher.expecting("a", 2):
-            batcher.check_room(1)
-            with pytest.raises(Full):
-                batcher.check_room(2)
-        await batcher.close()
+@with_batcher()
+async def test_a_later_step_is_computed_though_the_server_closes_between(batcher, computer):
+    began = time.perf_counter()
 
-    asyncio.run(run())
+    async def two_steps() -> list[Any]:
+        with batcher.expecting():
+            (first,) = await ask(batcher, computer, 1)
+            await asyncio.sleep(0.05)  # a look-up
+            return await batcher.answers(Lane("b"), computer, [first], [1], began)
 
-
-def test_a_later_step_is_computed_though_the_server_closes_between() -> None:
-    async def run() -> None:
-        batcher, computer = await started(), Computer()
-        began = time.perf_counter()
-
-        async def two_steps() -> list[Any]:
-            with batcher.expecting("b"):
-                (first,) = await ask(batcher, computer, 1)
-                await asyncio.sleep(0.05)  # a look-up
-                return await batcher.answers(Lane("b"), computer, [first], [1], began)
-
-        asked = asyncio.create_task(two_steps())
-        await asyncio.sleep(0.01)
-        await batcher.close()
-        assert await asked == [4]
-        assert not batcher.alive
-        with pytest.raises(Closed):
-            await batcher.answers(Lane("b"), computer, [1], [1], began)
-
-    asyncio.run(run())
+    asked = asyncio.create_task(two_steps())
+    await asyncio.sleep(0.01)
+    await batcher.close()
+    assert await asked == [4]
+    assert not batcher.alive
+    with pytest.raises(Closed):
+        await batcher.answers(Lane("b"), computer, [1], [1], began)

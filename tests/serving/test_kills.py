@@ -33,11 +33,7 @@ PICTURES = 60
 
 
 class Asking:
-    """Threads that ask a server of everything until they are told to stop.
-
-    Attributes:
-        found: of each request when it was sent, and its status; 0 where the connection broke.
-    """
+    """Threads that ask a server of everything until they are told to stop."""
 
     def __init__(self, server: Served, threads: int = 8) -> None:
         self.found: list[tuple[float, int]] = []
@@ -66,7 +62,6 @@ class Asking:
             number += 1
 
     def end(self) -> set[int]:
-        """Stop asking; the statuses that came."""
         self._stop.set()
         for thread in self._threads:
             thread.join(60)
@@ -121,7 +116,6 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def taken(index: Path) -> set[str]:
-    """The pictures that a collection has acknowledged, as another process sees them."""
     if not (index / FILE).exists():
         return set()
     try:

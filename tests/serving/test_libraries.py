@@ -29,7 +29,6 @@ _watching: list[bool] = []
 
 
 def _watch(event: str, told: tuple[Any, ...]) -> None:
-    """Notes whom sockets connect to, and which names are looked up."""
     if _watching and event in ("socket.connect", "socket.getaddrinfo"):
         _asked.append(str(told[1][0] if event == "socket.connect" else told[0]))
 
@@ -51,7 +50,6 @@ def only_here() -> Iterator[None]:
 
 @pytest.fixture
 def expected(model: Path) -> np.ndarray:
-    """Vectors of the texts, and of a picture."""
     return pipeline("embed", model)([*({"text": text} for text in SAID), {"image": png()}])
 
 

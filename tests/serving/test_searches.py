@@ -9,9 +9,9 @@ import pytest
 from tests.evaluation.tiny import draw
 from tests.refusals import expect_refusal
 from xfm.config.index import SearchOptions
-from xfm.index.about import HIDDEN
-from xfm.index.offers import Offer
+from xfm.index.manifest import HIDDEN
 from xfm.index.opening import open_index
+from xfm.index.sources import Offer
 from xfm.index.store import StoreError
 from xfm.serving import searches
 from xfm.serving.searches import Searches, shown_source
@@ -78,7 +78,6 @@ def test_pictures_have_names_of_their_own_that_any_server_knows(model: Path, tmp
 
 
 def first_hit(served: Searches, name: str | None = None) -> tuple[str, bool]:
-    """The source of the best picture, and the kind of what is shown of it."""
     searcher = served.of(name)
     answer = searcher.search("a square", options=SearchOptions(rerank=0, top_k=1))
     (hit,) = served.told(searcher, answer, searcher.marks([answer.hits[0]["key"]]))["hits"]

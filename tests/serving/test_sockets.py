@@ -33,7 +33,6 @@ def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 @pytest.fixture(scope="module")
 def locked(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server that wants a key."""
     with Served(model, tmp_path_factory.mktemp("locked"), extra={"XFM_API_KEYS": KEY}) as running:
         yield running
 
@@ -184,7 +183,6 @@ def test_connections_beyond_the_limit_are_closed(server: Served) -> None:
 
 
 def is_closed(one: socket.socket) -> bool:
-    """Whether the other side has ended it."""
     one.setblocking(False)
     try:
         return one.recv(1) == b""

@@ -1,38 +1,22 @@
 """A server one of whose collections lies in a PostgreSQL that falls silent."""
 
-import json
 import time
-import urllib.request
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
 
 import pytest
 
 from tests.index.conftest import postgres_address
 from tests.index.proxy import Proxy
-from tests.serving.client import shown
+from tests.serving.client import ask, shown
 from tests.serving.conftest import Running, png
 from xfm.index.opening import open_index
 from xfm.index.sources import FolderSupply
 
 pytest.importorskip("psycopg")
-
-
-def ask(address: str, told: Any = None) -> tuple[int, Any]:
-    """Status of an answer, and what it holds if that is JSON."""
-    body = None if told is None else json.dumps(told).encode()
-    try:
-        with urllib.request.urlopen(
-            urllib.request.Request(address, body, {"content-type": "application/json"}), timeout=60
-        ) as answer:
-            is_json = answer.headers["content-type"].startswith("application/json")
-            return answer.status, json.load(answer) if is_json else None
-    except HTTPError as error:
-        return error.code, None
 
 
 def test_a_stalled_store_stops_the_searches_of_its_own_collection_alone(
@@ -45,13 +29,13 @@ def test_a_stalled_store_stops_the_searches_of_its_own_collection_alone(
         running = serving(index=[collection, tmp_path / "pg"], workers=1)
 
         def search(name: str) -> tuple[int, Any]:
-            return ask(f"{running.address}/search", {"text": "a square", "index": name})
+            return ask(running.address, "/search", {"text": "a square", "index": name})[:2]
 
         def picture(key: str) -> int:
-            return ask(f"{running.address}/search/picture?index=pg&key={key}")[0]
+            return ask(running.address, f"/search/picture?index=pg&key={key}")[0]
 
         def ready() -> tuple[Any, ...]:
-            status, told = ask(f"{running.address}/ready")
+            status, told, _ = ask(running.address, "/ready")
             return status, told["ready"], told["collections"], told.get("unavailable")
 
         key = search("pg")[1]["hits"][0]["key"]
@@ -65,7 +49,7 @@ def test_a_stalled_store_stops_the_searches_of_its_own_collection_alone(
             time.sleep(0.5)
             assert search("shop")[0] == 200
             pictures = {"input": [{"image": shown(png())}]}
-            assert ask(f"{running.address}/v1/embeddings", pictures)[0] == 200
+            assert ask(running.address, "/v1/embeddings", pictures)[0] == 200
             assert ready() == (200, True, ["shop"], ["pg"])
             assert not any(one.done() for one in stalled)
             ended = [one.result() for one in stalled]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xfm.errors import UserError
-from xfm.metrics.classes import Choice, class_metrics
+from xfm.metrics.classification import ClassPrediction, class_metrics
 from xfm.tasks.classes import OneLabel, class_names, most_frequent_label, require_classes
 
 
@@ -27,7 +27,7 @@ def test_choices_have_the_probabilities_of_all_classes() -> None:
     assert found[0].best == ("y", "z", "x")
     torch.testing.assert_close(torch.tensor([one.probabilities for one in found]), logits.softmax(-1))
     assert known.probability(found[0], "z") == pytest.approx(float(logits[0].softmax(-1)[2]))
-    assert known.probability(Choice("x", (1.0, 0.0, 0.0)), "nowhere") == 0
+    assert known.probability(ClassPrediction("x", (1.0, 0.0, 0.0)), "nowhere") == 0
     assert known.targets([("z",), ("x",)]).tolist() == [2, 0]
 
 

@@ -21,10 +21,10 @@ from xfm.metrics.recalls import Rule, own_captions, ranks_of_best_positive
 from xfm.metrics.words import word_f1
 from xfm.modeling.features import Encoder, encode_images, encode_texts
 from xfm.modeling.folder import Pretrained
-from xfm.objectives.itc import multi_positive_loss
-from xfm.objectives.sequences import sequence_losses, smoothed_losses
-from xfm.retrieval.ranks import rank
+from xfm.objectives.contrast import multi_positive_loss
+from xfm.objectives.tokens import sequence_losses, smoothed_losses
 from xfm.tasks.captioning import CaptioningTask
+from xfm.tasks.ranking import rank
 from xfm.tasks.retrieval import SHORTLIST, Ranks, RetrievalBatch, RetrievalTask, owners, right_pairs
 from xfm.tasks.rows import Described
 

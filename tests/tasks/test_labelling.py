@@ -18,7 +18,7 @@ from xfm.tasks.labelling import Truth
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.several_labels import SeveralLabels
 from xfm.tasks.text_classification import TextClassificationTask
-from xfm.training.run_on_one_rank import balanced, part
+from xfm.training.collectives import balanced, part
 
 NAMES = ("a", "b", "c")
 SETS = st.lists(st.lists(st.sampled_from(NAMES), unique=True).map(tuple), min_size=1, max_size=20)

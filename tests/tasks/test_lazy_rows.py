@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xfm.tasks.lazy_rows import ChosenRows, ClassFolders, files_of
-from xfm.tasks.rows import Labelled, PicturePair, pictures_of
+from xfm.tasks.lazy_rows import ChosenRows, ClassFolders
+from xfm.tasks.rows import Labelled
 
 NAMES = st.lists(
     st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1), min_size=1
@@ -38,24 +38,3 @@ def test_some_of_them_are_those_of_a_list(classes: dict[str, list[str]], data: s
     assert list(chosen) == [rows[place] for place in places]
     assert [row.image for row in chosen] == [rows[place].image for place in places]
     assert len(chosen) == len(places)
-
-
-@given(CLASSES)
-def test_their_files_are_those_of_any_rows(classes: dict[str, list[str]]) -> None:
-    rows = ClassFolders(Path("/data/train"), classes)
-
-    def named(splits) -> set[Path]:
-        files = files_of(splits, pictures_of)
-        return {Path(folder) / name for folder, names in files.items() for name in names.split("\0")}
-
-    assert (
-        named([rows]) == named([list(rows)]) == named([rows, list(rows), rows]) == {row.image for row in rows}
-    )
-
-
-def test_files_of_paths_of_any_kind() -> None:
-    pairs = [
-        PicturePair((Path("a.png"), Path("/b.png")), "x", True),
-        PicturePair((Path("c/d.png"),) * 2, "x", True),
-    ]
-    assert files_of([pairs, []], pictures_of) == {".": "a.png", "/": "b.png", "c": "d.png"}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.modeling.build import random_batch, spread, tiny_model
-from tests.training.support import config, train
+from tests.training.support import AfterUpdate, config, train
 from xfm.config.data import DataConfig
 from xfm.config.gradients import MimTarget
 from xfm.config.phases import Phase
@@ -23,10 +23,9 @@ from xfm.config.training import (
 )
 from xfm.data.schema import Batch, MaskedTokens, PairBatch, RegionBatch, TensorFields, Tokens
 from xfm.modeling.gradients import PRETRAINING, EncoderName, GradientPolicy, Objective
-from xfm.training.callbacks import AfterUpdate
-from xfm.training.dtensor import whole
+from xfm.training.collectives import part
+from xfm.training.distributed import whole
 from xfm.training.pretraining_step import PretrainingStep
-from xfm.training.run_on_one_rank import part
 from xfm.training.trainer import Trainer
 
 PAIRS, PICTURES, ROWS, TEXTS = 5, 5, 9, 7

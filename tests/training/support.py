@@ -17,7 +17,7 @@ from xfm.modeling.xfm import XFM
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
 from xfm.training.atomic_folder import damage
-from xfm.training.callbacks import Callback, Checkpoints, EarlyStopping
+from xfm.training.callbacks import Callback, Checkpoints, EarlyStopping, StepOutput
 from xfm.training.checkpoint import list_checkpoints
 from xfm.training.logging import RunLog
 from xfm.training.run_folder import LOG_FILE, RunFolder
@@ -38,6 +38,17 @@ def numbers(start: int, stop: int) -> Iterator[Numbers]:
         generator = torch.Generator().manual_seed(step)
         x = torch.randn(8, 3, generator=generator)
         yield Numbers(x, x.sum(1, keepdim=True), tuple(f"shard.tar:{step}-{row}" for row in range(8)))
+
+
+class AfterUpdate(Callback):
+    """Calls a function after every step that changed the weights."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self.function = function
+
+    def on_step(self, trainer: Trainer[Any], output: StepOutput) -> None:
+        if not output.skipped:
+            self.function()
 
 
 class Line(nn.Module):

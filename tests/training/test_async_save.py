@@ -14,17 +14,23 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tests.training.support import Line, assert_same_checkpoints, config, numbers, run_line, run_model
+from tests.training.support import (
+    AfterUpdate,
+    Line,
+    assert_same_checkpoints,
+    config,
+    numbers,
+    run_line,
+    run_model,
+)
 from xfm.config.training import OptimConfig, Precision
 from xfm.errors import UserError
 from xfm.training import run_folder
 from xfm.training.atomic_folder import damage
-from xfm.training.callbacks import AfterUpdate
-from xfm.training.checkpoint import list_checkpoints
+from xfm.training.checkpoint import HostCopies, list_checkpoints, snapshot
+from xfm.training.failures import Interrupted
 from xfm.training.optim import build_optimizer
 from xfm.training.run_folder import RunFolder
-from xfm.training.signals import Interrupted
-from xfm.training.snapshot import HostCopies, snapshot
 
 
 # ------------------------------------------------------------------ copies

@@ -8,7 +8,7 @@ from tests.training.clock import Clock
 from xfm.config.training import OptimConfig, Schedule, TrainingConfig
 from xfm.errors import UserError
 from xfm.training.clock import Moment, TrainingClock
-from xfm.training.lr_schedule import lr_factor
+from xfm.training.optim import lr_factor
 
 ENDS = (0.4, 0.57, 0.87)
 

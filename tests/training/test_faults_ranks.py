@@ -11,7 +11,7 @@ from tests.alike import thorough
 from tests.processes import ROOT, TORCHRUN, XFM, Running, run
 from tests.training.corpus import write_corpus
 from tests.training.faults import command, sentence, trains
-from xfm.data.left_out import bad_rows_of
+from xfm.data.left_out import read_bad_rows
 from xfm.errors import UserError
 from xfm.training import distributed
 from xfm.training.checkpoint import latest_checkpoint
@@ -122,7 +122,7 @@ def test_every_rank_writes_down_what_it_left_out(tmp_path):
     ended = run([*TORCHRUN, "2", *words], 200)
     assert ended.status == 0, ended.err
     assert sorted(path.name for path in folder.glob("bad*")) == ["bad-1.jsonl", "bad.jsonl"]
-    places = {one: set(bad_rows_of(folder / one)) for one in ("bad.jsonl", "bad-1.jsonl")}
+    places = {one: set(read_bad_rows(folder, one)) for one in ("bad.jsonl", "bad-1.jsonl")}
     assert len(places["bad.jsonl"] | places["bad-1.jsonl"]) == 4
     assert all(place.startswith(str(shard)) for found in places.values() for place in found)
     said = next(line for line in ended.out.splitlines() if f"4 records were left out: {shard}" in line)

@@ -9,7 +9,7 @@ import pytest
 from xfm.config.load import load_recipe
 from xfm.training.flags import (
     Flag,
-    What,
+    FlagKind,
     last_lines,
     of_log,
     of_pretraining,
@@ -30,7 +30,7 @@ def timed(seconds: Sequence[float], every: int = 10) -> list[dict[str, float | i
 def test_fewer_steps_than_wanted() -> None:
     found = shortened(5, 400, "fit so many rows", "leave --steps out")
     assert found is not None
-    assert found.what == What.SHORTENED
+    assert found.what == FlagKind.SHORTENED
     for part in ("5 steps", "400", "fit so many rows", "leave --steps out"):
         assert part in found.sentence
     assert shortened(400, 400, "fit") is None
@@ -72,10 +72,10 @@ def test_events_of_a_log(tmp_path: Path) -> None:
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 6, "lo')
     found = {flag.what: flag.sentence for flag in of_log(log_lines(path))}
-    assert set(found) == {What.SKIPPED, What.LEFT_OUT, What.RESUMED}
-    assert "1 step had" in found[What.SKIPPED]
-    assert "2 records" in found[What.LEFT_OUT]
-    assert "times" not in found[What.RESUMED].partition(":")[0]
+    assert set(found) == {FlagKind.SKIPPED, FlagKind.LEFT_OUT, FlagKind.RESUMED}
+    assert "1 step had" in found[FlagKind.SKIPPED]
+    assert "2 records" in found[FlagKind.LEFT_OUT]
+    assert "times" not in found[FlagKind.RESUMED].partition(":")[0]
     assert of_log(log_lines(tmp_path / "none.jsonl")) == []
 
 
@@ -91,11 +91,11 @@ def test_the_packages_recipes_say_how_long(name: str, tmp_path: Path) -> None:
 def test_own_recipes_are_measured_by_themselves(tmp_path: Path) -> None:
     assert recommended_steps("mine") == 0
     assert of_pretraining("mine", 5, tmp_path) == []
-    assert [flag.what for flag in of_pretraining("mine", 5, tmp_path, fallback=100)] == [What.SHORTENED]
+    assert [flag.what for flag in of_pretraining("mine", 5, tmp_path, fallback=100)] == [FlagKind.SHORTENED]
 
 
 def test_flags_survive_json() -> None:
-    flags = [Flag(What.SMOKE, "a sentence"), Flag(What.ROUGH, "another")]
+    flags = [Flag(FlagKind.SMOKE, "a sentence"), Flag(FlagKind.ROUGH, "another")]
     assert read_flags(json.loads(json.dumps({"flags": plain_flags(flags)}))) == flags
     assert read_flags({}) == []
     assert last_lines(flags) == "Flagged: smoke run: a sentence.\nFlagged: few rows: another.\n"

@@ -19,7 +19,7 @@ from tests.processes import TORCHRUN, XFM, Running, run
 from tests.training.corpus import write_corpus
 from tests.training.faults import arguments, blemished, command, sentence, trains, unaccounted, with_fault
 from tests.training.support import logged, logged_losses
-from xfm.data.left_out import bad_rows_of
+from xfm.data.left_out import read_bad_rows
 from xfm.training.atomic_folder import damage
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
 
@@ -225,7 +225,7 @@ def test_a_shard_changes_under_a_running_job(tmp_path, happens):
         ended = running.end()
     steps = [line for line in logged(log.parent) if "event" not in line]
     assert set(unaccounted(steps[-1]["samples"]).values()) == {0}
-    bad = bad_rows_of(tmp_path / "run" / "bad.jsonl")
+    bad = read_bad_rows(tmp_path / "run")
     assert all(place.startswith(f"{shard}:") for place in bad)
     if happens in (replaced, Path.unlink):
         assert sentence(ended, 130)

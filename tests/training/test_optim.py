@@ -11,15 +11,17 @@ from transformers import get_linear_schedule_with_warmup
 
 from tests.modeling.build import tiny_model
 from xfm.config.training import Grouping, OptimConfig, Precision, Schedule
+from xfm.modeling.library_encoders import TimmVision
 from xfm.modeling.precision import autocast
-from xfm.modeling.timm_vision import TimmVision
 from xfm.training.clock import TrainingClock
-from xfm.training.lr_schedule import LR_SCHEDULES, lr_factor, set_lr
 from xfm.training.optim import (
+    LR_SCHEDULES,
     build_optimizer,
     is_decayed,
     layer_factors,
+    lr_factor,
     parameter_groups,
+    set_lr,
 )
 
 

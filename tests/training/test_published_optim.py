@@ -8,9 +8,7 @@ from xfm.config.load import load_recipe
 from xfm.config.training import OptimConfig
 from xfm.errors import UserError
 from xfm.training.clock import TrainingClock
-from xfm.training.lr_schedule import set_lr
-from xfm.training.optim import build_optimizer
-from xfm.training.published_optim import PublishedAdamW
+from xfm.training.optim import PublishedAdamW, build_optimizer, set_lr
 
 
 def reference(start: Tensor, gradients: list[Tensor], lr: float, decay: float) -> Tensor:

@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 import pytest
 from benchmarks.results import curve, read_rows
 
-from xfm.ablation.runs import as_csv
 from xfm.config.load import load_recipe
 from xfm.config.world import WorldConfig
+from xfm.evaluation.ablation import as_csv
 from xfm.files import write_text
 from xfm.training.pretrain import pretrain
 

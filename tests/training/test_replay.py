@@ -21,11 +21,10 @@ from xfm.config.training import Precision
 from xfm.errors import UserError
 from xfm.modeling.folder import load_model
 from xfm.training.checkpoint import list_checkpoints
-from xfm.training.clock import Moment, TrainingClock
+from xfm.training.clock import REPLAYED, SCHEDULE, Moment, TrainingClock, phase_starts, read_schedule
 from xfm.training.curriculum import CurriculumData
 from xfm.training.distributed import Process
 from xfm.training.pretrain import pretrain
-from xfm.training.schedule_log import REPLAYED, SCHEDULE, phase_starts, read_schedule
 
 MINUTE = 60.0
 UNEVEN = [4.0, 9.0, 2.0, 11.0, 3.0, 5.0, 8.0, 20.0]

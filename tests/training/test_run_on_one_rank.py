@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xfm.errors import UserError
-from xfm.training.run_on_one_rank import balanced, in_order, in_turn, own_part, part
+from xfm.training.collectives import balanced, in_order, in_turn, own_part, part
 
 
 @given(st.integers(0, 200), st.integers(1, 9))

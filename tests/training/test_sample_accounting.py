@@ -16,9 +16,9 @@ from tests.training.faults import blemished, command, unaccounted
 from tests.training.support import logged
 from xfm.config.recipe import Recipe
 from xfm.data.schema import Batch, StreamReads, TextBatch, Tokens
+from xfm.training.callbacks import SampleCounts
 from xfm.training.checkpoint import checkpoint_path, read_state
 from xfm.training.pretrain import pretrain
-from xfm.training.sample_accounting import SampleCounts
 
 STEPS = 12
 

@@ -24,7 +24,7 @@ from xfm.modeling.folder import Preprocessing, load_model
 from xfm.training.checkpoint import AVERAGE, checkpoint_path
 from xfm.training.distributed import Process
 from xfm.training.pretrain import pretrain
-from xfm.training.validation import Validation
+from xfm.training.pretraining_step import Validation
 
 ALONE = Process(0, 1, torch.device("cpu"))
 OFTEN = {"validate_every": 2, "validate_steps": 2, "ema": 0.5, "save_every": 3, "keep": 9}

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training.corpus import tiny_recipe, write_corpus
-from xfm.modeling import fusion, grouping, language
+from xfm.modeling import fusion, language, shared_kv
 from xfm.training.callbacks import StepOutput
 from xfm.training.pretrain import pretrain
 from xfm.training.trainer import Trainer
@@ -84,7 +84,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], list[str]]
     monkeypatch.setattr(Trainer, "train_step", watching)
     for module in (language, fusion):
         monkeypatch.setattr(module, "leaves_padding_out", lambda mask, needed: False)
-    monkeypatch.setattr(fusion, "remember", grouping.joined)
+    monkeypatch.setattr(fusion, "remember", shared_kv.joined)
     return steps
 
 

@@ -15,7 +15,6 @@ from xfm.world.units import Part, Studio, Unit
 
 
 def truth(grammar: Grammar, view: View, phrase: str) -> bool:
-    """Whether a phrase is clearly true of a scene, or clearly false."""
     if found := re.match(rf"^the ({grammar.name}) ({RELATION}) the ({grammar.name})$", phrase):
         a, b, relation = view.only(found[1]), view.only(found[3]), direction(found[2])
         assert view.clearly(a, relation, b) or view.never(a, relation, b), phrase

@@ -20,7 +20,6 @@ def rows(studio: Studio, part: Part, split: Split, count: int) -> list[dict[str,
 
 
 def told(rows: list[dict[str, Any]], text: str, answer: str = "label") -> tuple[list[str], list[Any]]:
-    """What a model without pictures reads, and what it is to say."""
     return [row[text] for row in rows], [row[answer] for row in rows]
 
 
@@ -32,12 +31,12 @@ def accuracy(train: tuple[Sequence[str], Sequence[Any]], test: tuple[Sequence[st
 
 
 @pytest.mark.parametrize("part", [Part.ENTAILMENT, Part.PARAPHRASE])
-@pytest.mark.parametrize("view", ["text_a", "text_b", "both"])
-def test_pairs_of_texts(studio: Studio, part: Part, view: str) -> None:
+def test_pairs_of_texts(studio: Studio, part: Part) -> None:
     train, test = rows(studio, part, Split.TRAIN, 3000), rows(studio, part, Split.TEST, 1000)
     for row in (*train, *test):
         row["both"] = f"{row['text_a']} | {row['text_b']}"
-    assert 0.44 < accuracy(told(train, view), told(test, view)) < 0.56
+    for view in ("text_a", "text_b", "both"):
+        assert 0.44 < accuracy(told(train, view), told(test, view)) < 0.56, view
 
 
 def test_statements(studio: Studio) -> None:

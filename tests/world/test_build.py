@@ -22,7 +22,6 @@ from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.errors import UserError
 from xfm.world import WorldManifest, build, build_world
 from xfm.world.manifest import fingerprint
-from xfm.world.plan import plan
 from xfm.world.units import Made, Part, Studio, Unit
 
 World = tuple[Path, WorldManifest]
@@ -225,14 +224,6 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path, place: s
         build_world(tmp_path / place, replace(SMALL, scale=0.002), progress=False)
 
 
-def test_a_dead_process_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "_start", int)  # raises, with which the processes end
-    monkeypatch.setattr(build, "IN_PROCESS", 0)
-    with pytest.raises(UserError, match=r"died.*--workers 1"):
-        build_world(tmp_path / "w", replace(SMALL, scale=0.002, workers=2), progress=False)
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(
     ("number", "sentence"), [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "cannot be written")]
 )
@@ -277,7 +268,7 @@ def test_scale_and_fingerprint() -> None:
 
 def test_plan_covers_every_row_once() -> None:
     config = WorldConfig()
-    units = plan(config)
+    units = build.plan(config)
     assert len(set(units)) == len(units)
     scenes = [u for u in units if u.part is Part.SCENES]
     assert sum(u.rows for u in scenes) == config.scenes

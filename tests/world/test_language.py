@@ -37,7 +37,6 @@ def test_every_caption_is_true_and_complete(studio: Studio, grammar: Grammar, co
 
 
 def referred(grammar: Grammar, view: View, phrase: str, item: SceneObject) -> str:
-    """The way in which a phrase refers to an object, and to it alone."""
     return check_reference(grammar, view, phrase, next(b for b in view.boxes[item.name] if b == item.box))
 
 

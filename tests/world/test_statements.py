@@ -14,7 +14,6 @@ ONE = "the (left|right) picture"
 
 
 def truth(grammar: Grammar, left: View, right: View, text: str) -> bool:
-    """Whether a statement holds of two pictures; an unknown form is an error."""
     n, views = grammar.name, {"left": left, "right": right}
     number = "|".join(k for k in NUMBERS if k not in ("a", "an", "only one"))
     others = {"left": right, "right": left}

@@ -9,8 +9,8 @@ from xfm.errors import UserError
 from xfm.paths import home_path
 
 if TYPE_CHECKING:
-    from xfm.engines.base import Executor
-    from xfm.inference.in_units.row_work import RowWork
+    from xfm.executors.executor import Executor
+    from xfm.inference.distributed.row_work import RowWork
 
 ARRAY = "PLACE/COUNT, from 0: do a share of the work, as one of several processes"
 
@@ -58,7 +58,7 @@ def row_work(
         keep: columns that are carried along.
         readers: threads of a process that read pictures ahead.
     """
-    from xfm.inference.in_units.row_work import RowWork, everywhere
+    from xfm.inference.distributed.row_work import RowWork, everywhere
 
     return RowWork(
         task,
@@ -99,9 +99,8 @@ def chosen_engine(
     Raises:
         UserError: the options do not go together.
     """
-    from xfm.engines.array import ArrayMember, ArrayPlace
-    from xfm.engines.local import LocalPool
-    from xfm.engines.ray_tasks import RayTasks
+    from xfm.executors.executor import ArrayTask, LocalPool
+    from xfm.executors.ray_tasks import RayTasks
     from xfm.processes import cores
 
     if array is not None and (engine is EngineName.RAY or anew):
@@ -110,7 +109,7 @@ def chosen_engine(
     if engine is EngineName.RAY:
         return RayTasks(workers, gpus)
     pool = LocalPool(workers or cores())
-    return pool if array is None else ArrayMember(ArrayPlace.parse(array), pool)
+    return pool if array is None else ArrayTask(array, pool)
 
 
 def others_have_not(array: str) -> str:

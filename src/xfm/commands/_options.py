@@ -23,7 +23,7 @@ _SHARED: dict[str, tuple[str, Any]] = {
 }
 """What an option of several commands means, and its default."""
 PRECISION = (
-    "fp32, bf16, or auto: bf16 where it is faster; if not given, fp32 or what xfm bench backends chose"
+    "fp32, bf16, or auto: bf16 where it is faster; if not given, fp32 or what xfm evaluate --backends chose"
 )
 """Of the commands that use a model."""
 

@@ -38,8 +38,7 @@ def run(chosen: Namespace) -> None:
     """Run what is missing of the ablation, and say where the tables are."""
     config = assemble(AblationConfig, chosen)
     out = Path(chosen.out or f"runs/ablation-{Path(chosen.recipe).stem}")
-    from xfm.ablation.runs import RESULTS, ablate
-    from xfm.ablation.tables import PAGE
+    from xfm.evaluation.ablation import PAGE, RESULTS, ablate
 
     more = [] if chosen.steps is None else ["--training.steps", str(chosen.steps)]
     ablate(chosen.recipe, out, Path(chosen.world), config, more, chosen.device, not chosen.quiet)

@@ -131,13 +131,12 @@ def _known(verb: str, name: str) -> Iterable[str]:
     if name == "task":
         return task_names(tunable=verb != "predict")
     if name == "templates":
-        from xfm.frozen.prompt_templates import template_names
+        from xfm.evaluation.probing.prompt_templates import template_names
 
         return template_names()
     known = {
         "recipe": recipe_names(),
         "path": recipe_names(),
         "precision": [*Precision],
-        "what": ["backends"],
     }
     return known.get(name, ["auto", "cpu", "cuda"] if name == "device" else [])

@@ -60,24 +60,18 @@ def run(chosen: Namespace) -> None:
     """`xfm convert`."""
     from xfm.files import file_digest
     from xfm.interop.loading import provenance
-    from xfm.interop.published.convert import Choices
     from xfm.interop.published.convert import convert as read
-    from xfm.interop.vocabularies import read_tokenizer
+    from xfm.interop.sources import read_tokenizer
     from xfm.modeling.folder import save_model
     from xfm.modeling.model_reading import check_vocabulary
     from xfm.results_folder import require_new_model
 
     file, out = Path(chosen.file), Path(chosen.out)
     tokenizer = None if chosen.tokenizer is None else read_tokenizer(Path(chosen.tokenizer))
-    choices = Choices(
-        load_recipe(chosen.recipe).model,
-        chosen.task,
-        chosen.heads,
-        tuple(filter(None, chosen.ignore.split(","))),
-    )
     mark = {"sha256": file_digest(file)} if file.is_file() else {}
     require_new_model(out, {"published": file.name, **mark})
-    found = read(file, choices)
+    ignore = tuple(filter(None, chosen.ignore.split(",")))
+    found = read(file, load_recipe(chosen.recipe).model, chosen.task, chosen.heads, ignore)
     check_vocabulary(tokenizer, found.model.config, Path(chosen.tokenizer or ""))
     preprocessing = found.preprocessing
     if chosen.normalisation is not None:

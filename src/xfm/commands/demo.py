@@ -53,7 +53,7 @@ def run(chosen: Namespace) -> None:
         raise UserError("give --index or --images: the page searches one collection")
     try:
         from xfm.demo.opening import DemoSources, open_demo
-        from xfm.serving.running import serve
+        from xfm.serving.server import serve
     except ImportError as error:
         raise UserError(f"the page needs FastAPI and uvicorn ({error}): pip install 'xfm[demo]'") from error
 

@@ -55,11 +55,11 @@ def run(chosen: Namespace) -> int:
 
 def table(found: "Diagnosis") -> str:
     """The findings, a line each, the worst harm first."""
-    from xfm.doctor.findings import MEANINGS
+    from xfm.doctor.findings import EXPLANATIONS
 
     lines = [f"{amount(found.read, 'record')} of {found.path}, read as {found.kind}"]
     for finding, parts in found.parts.items():
-        meaning, records = MEANINGS[finding], found.records[finding]
+        meaning, records = EXPLANATIONS[finding], found.records[finding]
         of = f" in {amount(records, 'record')}" if records != parts else ""
         lines.append(f"{meaning.harm.value:<15}{parts:>9,} {meaning.title}{of}")
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from xfm.errors import UserError, amount
 from xfm.paths import home_path
 
 if TYPE_CHECKING:
-    from xfm.inference.predict.whole_files import Outcome
+    from xfm.inference.predict.prediction import Outcome
 
 _TAKEN = ("row", "image", "warning", "vector")
 """Columns of the files of vectors."""
@@ -62,15 +62,14 @@ def run(chosen: Namespace) -> None:
     keep = tuple(names_in(chosen.keep))
     if taken := [name for name in keep if name in _TAKEN]:
         raise UserError(f"--keep {taken[0]}: vectors have a column of that name; rename yours")
-    from xfm.inference.in_units.part_files import PartForm
-    from xfm.inference.in_units.targets import VectorsFolder
-    from xfm.inference.in_units.together import answer_together
+    from xfm.inference.distributed.row_units import PartForm
+    from xfm.inference.distributed.together import PartsTarget, answer_together
 
     work = row_work(chosen, EMBED.name, EMBED.options(), keep)
     engine = sharing_engine(chosen, chosen.device, chosen.restart)
     out, size = home_path(chosen.out).absolute(), assemble(SharingConfig, chosen).rows
     limits = {"max_bad": chosen.max_bad, "restart": chosen.restart, "progress": not chosen.quiet}
-    target = VectorsFolder(out, PartForm(assemble(EmbedConfig, chosen).format.value))
+    target = PartsTarget(out, PartForm(assemble(EmbedConfig, chosen).format.value))
     try:
         found = answer_together(work, target, engine, size, **limits)
     except KeyboardInterrupt:

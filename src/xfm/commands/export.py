@@ -72,7 +72,7 @@ def run(chosen: Namespace) -> None:
     from xfm.interop.published.export import export as write
     from xfm.modeling.folder import load_model
     from xfm.modeling.model_files import UNUSED
-    from xfm.modeling.named import model_folder
+    from xfm.modeling.resolve import model_folder
     from xfm.modeling.weights import read_tensors
 
     folder, out = model_folder(chosen.model), Path(chosen.out)
@@ -85,7 +85,7 @@ def run(chosen: Namespace) -> None:
 def _merge(chosen: Namespace) -> None:
     from xfm.files import folder_size
     from xfm.modeling.adapters import merge
-    from xfm.modeling.named import model_folder
+    from xfm.modeling.resolve import model_folder
     from xfm.results_folder import require_new_model
 
     adapter, out = model_folder(chosen.model), Path(chosen.out)

@@ -97,7 +97,7 @@ def run(chosen: Namespace) -> None:
 
 
 def _opened(chosen: Namespace, make: bool = False, writing: bool = True) -> "AbstractContextManager[Index]":
-    from xfm.index.filling import is_index
+    from xfm.index.ingest import is_index
     from xfm.index.opening import open_index
 
     out = home_path(chosen.out)
@@ -119,8 +119,8 @@ def _work(chosen: Namespace, model: str, placed: Callable[[Path], Path] = lambda
 
 def _take(chosen: Namespace) -> None:
     from xfm.data.left_out import LeftOut
-    from xfm.index.column_kinds import require_same
-    from xfm.index.filling import TakenCounts, fill, said, tell_bad
+    from xfm.index.filters import require_same
+    from xfm.index.ingest import fill, said, tell_bad
 
     if is_shared(chosen):
         _take_together(chosen)
@@ -132,7 +132,7 @@ def _take(chosen: Namespace) -> None:
         left_out = LeftOut(chosen.max_bad)
         taken = fill(index, sources, left_out, not chosen.quiet)
         tell_bad(index.folder, left_out)
-        left_out.check_share(chosen.images, TakenCounts.of(taken).offered, len(taken.bad))
+        left_out.check_share(chosen.images, taken.offered, taken.bad)
         _filled(chosen, index, said(taken))
 
 
@@ -144,10 +144,10 @@ def _filled(chosen: Namespace, index: "Index", said: str) -> None:
 
 
 def _take_together(chosen: Namespace) -> None:
-    from xfm.index.about import AboutIndex
-    from xfm.index.filling import is_index, said
-    from xfm.index.filling_together import fill_together
-    from xfm.inference.in_units.row_work import everywhere
+    from xfm.index.ingest import is_index, said
+    from xfm.index.manifest import AboutIndex
+    from xfm.index.shared_ingest import fill_together
+    from xfm.inference.distributed.row_work import everywhere
 
     place = home_path(chosen.out).absolute()
     if chosen.action == "add":
@@ -170,7 +170,7 @@ def _take_together(chosen: Namespace) -> None:
 
 
 def _remove(chosen: Namespace) -> None:
-    from xfm.index.conditions import checked, parse_condition
+    from xfm.index.filters import checked, parse_condition
 
     conditions = [parse_condition(one) for one in chosen.where]
     with _opened(chosen) as index:

@@ -1,5 +1,6 @@
 """`xfm predict`: options and work. torch is imported when the command runs."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -11,16 +12,15 @@ from xfm.commands._options import PRECISION, option
 from xfm.config.bad_rows import add_max_bad
 from xfm.config.engines import SharingConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
-from xfm.config.task_spec import TaskSpec
+from xfm.config.task_spec import Field, Holds, TaskSpec
 from xfm.config.tasks import task_names, task_spec, task_specs
 from xfm.errors import UserError, amount, printable
-from xfm.inference.predict.inputs import add_inputs, chosen_source
 from xfm.paths import home_path
 
 if TYPE_CHECKING:
     from xfm.inference.base import Pipeline
-    from xfm.inference.predict.reading import RowSource
-    from xfm.inference.predict.whole_files import Outcome
+    from xfm.inference.predict.prediction import Outcome
+    from xfm.inference.predict.reading import Reading, RowSource
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -118,9 +118,9 @@ def run(chosen: Namespace) -> None:
     _check(chosen, task)
     from xfm.data.tables import ColumnMap
     from xfm.inference.pipeline import pipeline
+    from xfm.inference.predict.prediction import predict
     from xfm.inference.predict.reading import Reading
     from xfm.inference.predict.sources import open_rows
-    from xfm.inference.predict.whole_files import predict
 
     keep = tuple(filter(None, (name.strip() for name in chosen.keep.split(","))))
     root = None if chosen.pictures is None else Path(chosen.pictures)
@@ -166,9 +166,8 @@ def run(chosen: Namespace) -> None:
 def _together(
     chosen: Namespace, task: TaskSpec, source: "RowSource | Path", options: Any, keep: tuple[str, ...]
 ) -> None:
-    from xfm.inference.in_units.row_work import require_shareable
-    from xfm.inference.in_units.targets import AnswersFile
-    from xfm.inference.in_units.together import answer_together
+    from xfm.inference.distributed.row_work import require_shareable
+    from xfm.inference.distributed.together import PartsTarget, answer_together
 
     require_shareable(task, source, getattr(chosen, "draw", None))
     if chosen.out is None:
@@ -178,7 +177,7 @@ def _together(
     out, size = home_path(chosen.out).absolute(), assemble(SharingConfig, chosen).rows
     limits = {"max_bad": chosen.max_bad, "restart": chosen.restart, "progress": not chosen.quiet}
     try:
-        found = answer_together(work, AnswersFile(out), engine, size, **limits)
+        found = answer_together(work, PartsTarget(out), engine, size, **limits)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the same command goes on with {out}") from None
     if found is None:
@@ -192,9 +191,8 @@ def _print(
 ) -> None:
     from xfm.data.left_out import LeftOut, left_out_lines
     from xfm.inference.gallery import Retrieval
-    from xfm.inference.predict.direct import OneRow
-    from xfm.inference.predict.printed import print_answers
-    from xfm.inference.predict.whole_files import read_gallery
+    from xfm.inference.predict.prediction import print_answers, read_gallery
+    from xfm.inference.predict.sources import OneRow
 
     gallery, draw = getattr(chosen, "gallery", None), getattr(chosen, "draw", None)
     if isinstance(pipe, Retrieval) and gallery is not None:
@@ -218,3 +216,107 @@ def _say(found: "Outcome", out: Path) -> None:
         print(said_left_out(found.skipped, found.skipped + answered, found.first_bad, bad_file(out)))
     if found.gallery:
         print(f"Of the gallery, {found.gallery}")
+
+
+def add_inputs(task: TaskSpec | None, parser: ArgumentParser) -> None:
+    """`--input`, and the fields of one input of the task by their names."""
+    parser.add_argument(
+        "--input",
+        type=str,
+        default=None,
+        help="a table as finetune takes it, a picture, a folder of pictures, or - (standard input):\n"
+        "JSON lines, or lines of text or paths of pictures where one is a whole input",
+    )
+    for field in task.inputs if task else ():
+        if field.holds is not Holds.TEXT:
+            parser.paths |= {field.name, *field.parts}
+        holds = Holds.PICTURE if field.parts else field.holds
+        needed = ", may be missing" if field.optional else ""
+        for name in field.parts or field.names:
+            other = "" if name in field.parts or name == field.name else f", as --{field.name}"
+            parser.add_argument(
+                f"--{name}", type=str, default=None, help=f"{holds} of one input{needed}{other}"
+            )
+
+
+def _one_input(chosen: Namespace, fields: Sequence[Field]) -> dict[str, str]:
+    """The fields of one input that were given as options; empty where there is another input.
+
+    Raises:
+        UserError: some are missing, or there are two inputs.
+    """
+    from xfm.paths import is_url
+
+    holds = {name: field.holds for field in fields for name in field.parts or field.names}
+    given = {name: value for name in holds if (value := chosen.get(name)) is not None}
+    if twice := [ways for field in fields if len(ways := field.ways(given)) > 1]:
+        raise UserError(
+            f"{' and '.join(f'--{name}' for (name,) in twice[0])} are one field; give one of them"
+        )
+    if chosen.input is not None and given:
+        raise UserError(f"give either --input or --{next(iter(given))}, not both")
+    if chosen.input is not None and not chosen.input.strip():
+        raise UserError("--input is empty; give a file or folder, or - for standard input")
+    if chosen.input is not None:
+        return {}
+    needed = [
+        way
+        for field in fields
+        if not field.optional
+        for way in field.ways(given) or [field.parts or (field.name,)]
+    ]
+    if lacking := [name for way in needed for name in way if name not in given]:
+        begun = f"--{lacking[0]} is missing: " if given else ""
+        raise UserError(f"{begun}give --input FILE, or {_as_options(fields)}")
+    if not needed and len(given) != 1:
+        either = " or ".join(_as_options([field]) for field in fields)
+        raise UserError(f"give --input FILE, or one of {either}")
+    for name, value in given.items():
+        if not value.strip():
+            raise UserError(
+                f"--{name} is empty; give {'a text' if holds[name] is Holds.TEXT else 'a picture'}"
+            )
+        if holds[name] is not Holds.TEXT and is_url(value) and not chosen.allow_urls:
+            raise UserError(f"--{name}: {value} is an address, and these are fetched with --allow-urls only")
+    own = {name: field.name for field in fields for name in field.names}
+    return {own.get(name, name): value for name, value in given.items()}
+
+
+def _as_options(fields: Sequence[Field]) -> str:
+    needed = [field for field in fields if not field.optional] or fields
+    words = {Holds.TEXT: "'a text'", Holds.PICTURE: "a.png"}
+    return " ".join(
+        " ".join(f"--{part} {part}.png" for part in field.parts) or f"--{field.name} {words[field.holds]}"
+        for field in needed
+    )
+
+
+def chosen_source(chosen: Namespace, task: TaskSpec, reading: "Reading") -> "RowSource | None":
+    """What is to be answered, unless it is the table or folder that --input names.
+
+    Raises:
+        UserError: it cannot be read, or options do not suit it.
+    """
+    from xfm.config.table_kinds import LISTED, table_kind
+    from xfm.inference.predict.sources import OneRow, StandardInput, alone, is_picture_file
+
+    given = _one_input(chosen, reading.fields)
+    path, found = Path(chosen.input or ""), None
+    if given:
+        found = OneRow(given)
+    elif chosen.input == "-":
+        found = StandardInput(sys.stdin.buffer, reading)
+        print(f"Note: standard input is read as {found.form}.", file=sys.stderr)
+    elif not os.path.isdir(path) and table_kind(path) is None and is_picture_file(path):
+        fitting = [field for field in alone(reading.fields) if field.holds is Holds.PICTURE]
+        if not fitting:
+            example = _as_options(reading.fields).replace("a.png", chosen.input)
+            raise UserError(f"{path} is a picture, which is not all that {task.name} needs; give {example}")
+        found = OneRow({fitting[0].name: chosen.input})
+    elif table_kind(path) is None and path.is_file():
+        raise UserError(f"{path} is neither a picture nor a file of {LISTED}; convert it")
+    if isinstance(found, OneRow) or (found is not None and found.plain is not None):
+        for option in ("keep", "columns"):
+            if chosen[option]:
+                raise UserError(f"--{option} is for tables and JSON lines; leave it out")
+    return found

@@ -78,7 +78,7 @@ def run(chosen: Namespace) -> None:
     first = os.environ.get("RANK", "0") == "0"
     for sentence in _notes(recipe, chosen) if first else ():
         print(f"Note: {sentence}.", flush=True)
-    from xfm.training.bad_log import bad_records
+    from xfm.training.logging import bad_records
     from xfm.training.pretrain import pretrain
 
     model = pretrain(
@@ -103,8 +103,8 @@ def run(chosen: Namespace) -> None:
 
 def _flagged(recipe: "Recipe", source: str, folder: Path) -> str:
     """The last lines: what was out of the ordinary."""
+    from xfm.training.clock import SCHEDULE, phase_starts, read_schedule
     from xfm.training.flags import last_lines, of_pretraining, recipe_steps
-    from xfm.training.schedule_log import SCHEDULE, phase_starts, read_schedule
 
     record = read_schedule(folder / SCHEDULE)
     steps, ends, minutes = len(record) - 1, phase_starts(record), recipe.training.minutes

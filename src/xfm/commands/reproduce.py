@@ -68,11 +68,10 @@ def run(chosen: Namespace) -> None:
     if chosen.model is not None:
         _run(chosen, names)
     if names:  # the whole table needs nothing of what they import
-        from xfm.reproduce.benchmarks import known_names
+        from xfm.evaluation.benchmarks.registry import known_names
 
         names = known_names(names)
-    from xfm.reproduce.results import left_out_notes, read_all
-    from xfm.reproduce.table import as_text, table_lines
+    from xfm.evaluation.benchmarks.published import as_text, left_out_notes, read_all, table_lines
 
     ours = {key: score.value for key, score in read_all(Path(chosen.out)).items()}
     print(as_text(table_lines(ours, names)))
@@ -85,8 +84,8 @@ def run(chosen: Namespace) -> None:
 
 def _run(chosen: Namespace, names: Sequence[str]) -> None:
     from xfm.config.benchmark import Edition
-    from xfm.reproduce.jobs import find_jobs, run_jobs
-    from xfm.reproduce.published import Protocol
+    from xfm.evaluation.benchmarks.jobs import find_jobs, run_jobs
+    from xfm.evaluation.benchmarks.published import Protocol
 
     changes = [f"--{change.strip()}" for change in chosen.set.split(",") if change.strip()]
     protocols = _named("--protocols", chosen.protocols.upper(), Protocol)
@@ -116,7 +115,7 @@ def _named(option: str, given: str, kind: type[Choice]) -> list[Choice]:
 
 
 def _listing(data: Path, names: Sequence[str]) -> str:
-    from xfm.reproduce.benchmarks import BENCHMARKS, known_names
+    from xfm.evaluation.benchmarks.registry import BENCHMARKS, known_names
 
     names = known_names(names)
     shown = [benchmark for name, benchmark in BENCHMARKS.items() if not names or name in names]

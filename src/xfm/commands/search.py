@@ -78,7 +78,7 @@ def run(chosen: Namespace) -> None:
 
 
 def _check(text: str | None, image: Path | None, options: SearchOptions) -> None:
-    from xfm.index.conditions import parse_condition
+    from xfm.index.filters import parse_condition
     from xfm.index.searching import SearchQuestion, searched_text
     from xfm.inference.picture_inputs import read_original
 
@@ -91,8 +91,8 @@ def _check(text: str | None, image: Path | None, options: SearchOptions) -> None
 
 def _opened(chosen: Namespace) -> "AbstractContextManager[Index]":
     from xfm.data.left_out import LeftOut
-    from xfm.index.about import HIDDEN
-    from xfm.index.filling import folder_index, is_index
+    from xfm.index.ingest import folder_index, is_index
+    from xfm.index.manifest import HIDDEN
     from xfm.index.opening import open_index
 
     folder = Path(chosen.index)

@@ -50,8 +50,8 @@ def run(chosen: Namespace) -> None:
     except ImportError as error:
         raise UserError(f"serving needs FastAPI and uvicorn ({error}): pip install 'xfm[serve]'") from error
     from xfm.serving.models import Models
-    from xfm.serving.running import serve
     from xfm.serving.searches import Searches
+    from xfm.serving.server import serve
 
     running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.batch}
     models = Models(names_in(chosen.models), alone=True, **running)

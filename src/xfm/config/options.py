@@ -25,7 +25,7 @@ import docstring_parser
 import yaml
 
 from xfm.config.plain import check_value_count, to_plain, yaml_value
-from xfm.config.typed import build, default_of, variant
+from xfm.config.typed import build, default_of, number_of, variant
 from xfm.errors import UserError, suggest
 from xfm.paths import at_home
 
@@ -36,7 +36,7 @@ ALSO = {"valid": "validation", "folder": "out", "to": "out"}
 
 _PATHS = """adapter base cache config data draw evaluation file from gallery image images index init input
     json keys language model names out path pictures recipe replay root split templates test tokenizer train
-    validation vision world"""
+    validation validation_rows vision world"""
 PATHS = frozenset(_PATHS.split())
 """Options and fields that are paths, or may be one; a parser may know more (`Parser.paths`)."""
 
@@ -164,7 +164,12 @@ def new_parser(env_prefix: str | None = None, words: Sequence[str] = (), **texts
 
 
 def add_fields(
-    parser: ArgumentParser, kind: type, *, values: Mapping[str, Any] | None = None, source: str = ""
+    parser: ArgumentParser,
+    kind: type,
+    *,
+    values: Mapping[str, Any] | None = None,
+    source: str = "",
+    shared: bool = False,
 ) -> None:
     """Add one dotted option for every field of a dataclass, documented from its docstring.
 
@@ -173,6 +178,7 @@ def add_fields(
         kind: the dataclass.
         values: nested mapping that replaces the dataclass's defaults.
         source: where the values are from, for messages.
+        shared: fields of which the parser has an option already, of another dataclass, have that one.
 
     Raises:
         UserError: the values do not fit the dataclass.
@@ -180,15 +186,22 @@ def add_fields(
     if values:
         build(kind, values, source)
     parser.configs.append(_Fields(kind, values or {}))
-    _add_fields(parser, parser, kind, values or {}, None, "")
+    there = {action.dest for action in parser._actions} if shared else set[str]()
+    _add_fields(parser, parser, kind, values or {}, None, "", there)
 
 
 def _add_fields(
-    parser: ArgumentParser, group: Any, kind: type, values: Mapping[str, Any], default: Any, name: str
+    parser: ArgumentParser,
+    group: Any,
+    kind: type,
+    values: Mapping[str, Any],
+    default: Any,
+    name: str,
+    there: Set[str],
 ) -> None:
     types, texts = get_type_hints(kind), field_texts(kind)
     for f in fields(kind):
-        if not f.init:
+        if not f.init or f"{name}{f.name}" in there:
             continue
         own = getattr(default, f.name) if isinstance(default, kind) else default_of(f)
         own = values.get(f.name, own)
@@ -199,7 +212,7 @@ def _add_fields(
             )
             below = own if isinstance(own, Mapping) else {}
             of_field = default_of(f) if isinstance(own, Mapping) else own
-            _add_fields(parser, heading, narrow, below, of_field, f"{dest}.")  # pyright: ignore
+            _add_fields(parser, heading, narrow, below, of_field, f"{dest}.", there)  # pyright: ignore
             continue
         add_option(
             group,
@@ -253,12 +266,14 @@ def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
     for one in parser.configs:
         nested: dict[str, Any] = {}
         for name in [name for name in found if name.partition(".")[0] in get_type_hints(one.kind)]:
-            _put(nested, name.split("."), found.pop(name))
+            _put(nested, name.split("."), found[name])
         built = build(one.kind, paths_at_home(merge(one.values, nested), parser.paths))
         for f in fields(one.kind):
-            setattr(result, f.name, getattr(built, f.name))
+            if not hasattr(result, f.name):
+                setattr(result, f.name, getattr(built, f.name))
     for name, value in found.items():
-        setattr(result, name, paths_at_home(value, parser.paths, name))
+        if "." not in name and not hasattr(result, name):
+            setattr(result, name, paths_at_home(value, parser.paths, name))
     return result
 
 
@@ -408,7 +423,7 @@ def _from_environment(parser: ArgumentParser) -> Iterator[str]:
             if value is not None:
                 if action.nargs != 0:
                     yield f"{option}={value}"
-                elif build(bool, value, f"{parser.prefix}_{name.upper()}"):
+                elif build(bool, number_of(bool, value), f"{parser.prefix}_{name.upper()}"):
                     yield option
                 break
 
@@ -442,10 +457,11 @@ def _from_text(kind: Any, name: str, text: str) -> Any:
             value = [value] if isinstance(value, Mapping) else value
             if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
                 raise UserError(f"{name}: give a list in quotes such as '{list_form(item)}', not {text}")
-        elif origin in (list, tuple) and not isinstance(value, list):
-            value = names_in(text)
+        elif origin in (list, tuple):
+            several = value if isinstance(value, list) else names_in(text)
+            value = [number_of(item, one) if isinstance(one, str) and item else one for one in several]
         return value if is_dataclass(plain) or is_dataclass(item) else build(kind, value, name=name)
-    return build(kind, text, name=name)
+    return build(kind, number_of(plain, text), name=name)
 
 
 def _names(value: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Configurations as plain values for YAML and JSON, and where two of them differ."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
@@ -22,41 +22,6 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     return value
-
-
-def completed(stored: Any, config: Any, default: Any = None) -> Any:
-    """Plain values that an older version stored, with the defaults of the fields that it did not have yet.
-
-    Args:
-        stored: a result of `to_plain`.
-        config: the configuration of this version that it is compared with; dataclasses may stand in mappings
-            and lists.
-        default: what `config` is by default, where that is more than the defaults of its fields.
-    """
-    if isinstance(stored, list) and isinstance(config, list | tuple):
-        known = [*config, *[None] * len(stored)]  # what one side has more of is compared as it is
-        return [completed(value, one) for value, one in zip(stored, known, strict=False)]
-    if not isinstance(stored, Mapping):
-        return stored
-    if not is_dataclass(config) or isinstance(config, type):
-        own: Mapping[str, Any] = config if isinstance(config, Mapping) else {}
-        return {name: completed(value, own.get(name)) for name, value in stored.items()}
-    defaults = {
-        f.name: getattr(default, f.name) if type(default) is type(config) else _default(f)
-        for f in fields(config)
-        if f.init
-    }
-    return {name: to_plain(value) for name, value in defaults.items()} | {
-        name: completed(value, getattr(config, name, None), defaults.get(name))
-        for name, value in stored.items()
-    }
-
-
-def _default(field: Field[Any]) -> Any:
-    """The default of a field, None where it has none."""
-    if field.default_factory is not MISSING:
-        return field.default_factory()
-    return None if field.default is MISSING else field.default
 
 
 def first_difference(

@@ -13,11 +13,8 @@ class ServeConfig:
         host: address that is listened at; the default takes requests of this machine only.
         port: of it; 0 takes a free one.
         batch: most items that are computed together.
-        room: most items that wait; what is beyond is refused with status 429 and a time to try again.
+        room: most items that wait; what is beyond is refused with status 429.
         seconds: for one request, all included, after which it is given up with status 504.
-        wait: seconds for which a request may probably wait for its turn, else it is refused at once with
-            status 429; half of `seconds` if not given. The forecast is what
-            each kind of work has lately cost, times its items in front.
         header_seconds: in which the head of a request must have arrived, else the connection is closed.
         body_seconds: in which a request must have arrived.
         body_bytes: largest request.
@@ -39,7 +36,6 @@ class ServeConfig:
     batch: int = 32
     room: int = 512
     seconds: float = 30.0
-    wait: float | None = None
     header_seconds: float = 10.0
     body_seconds: float = 20.0
     body_bytes: int = 32 << 20
@@ -65,11 +61,5 @@ class ServeConfig:
         check_range("pixels", self.pixels, 1)
         check_range("body_bytes", self.body_bytes, 1 << 10)
         check_range("held_bytes", self.held_bytes, self.body_bytes)
-        check_range("wait", self.patience, 0.01, 3600)
         for name in ("seconds", "header_seconds", "body_seconds", "drain_seconds"):
             check_range(name, getattr(self, name), 0.1, 3600)
-
-    @property
-    def patience(self) -> float:
-        """Seconds for which a request may probably wait."""
-        return self.seconds / 2 if self.wait is None else self.wait

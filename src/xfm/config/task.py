@@ -71,6 +71,10 @@ class TaskConfig:
             raise ValueError(f"{len(self.labels)} labels do not suit {self.classes} classes")
         if len(set(self.labels)) < len(self.labels) or len(set(self.answers)) < len(self.answers):
             raise ValueError("labels and answers must differ from one another")
+        if bad := [
+            one for one in self.labels if not one.strip() or any("\ud800" <= c <= "\udfff" for c in one)
+        ]:
+            raise ValueError(f"the label {bad[0]!r} is blank, or not Unicode")
         if self.max_tokens < 0:
             raise ValueError("max_tokens cannot be negative")
         check_range("texts", self.texts, 0, 2)

@@ -140,7 +140,7 @@ VQA = TaskSpec(
     options=AnswerOptions,
     head=f"{_HEADS}:Answerer",
     task="xfm.tasks.vqa:VqaTask",
-    pipeline=f"{_INFERENCE}.writing:Answering",
+    pipeline=f"{_INFERENCE}.generation:Answering",
 )
 GROUNDING = TaskSpec(
     "grounding",
@@ -173,7 +173,7 @@ CAPTIONING = TaskSpec(
     options=CaptionOptions,
     head=f"{_HEADS}:Captioner",
     task="xfm.tasks.captioning:CaptioningTask",
-    pipeline=f"{_INFERENCE}.writing:Captioning",
+    pipeline=f"{_INFERENCE}.generation:Captioning",
 )
 ZERO_SHOT = TaskSpec(
     "zero-shot-image-classification",
@@ -191,7 +191,7 @@ FILL_MASK = TaskSpec(
     '`[{"score", "token", "token_str", "sequence"}]`; a list of these for each of several masks',
     options=Best,
     uses=("language_head.",),
-    pipeline=f"{_INFERENCE}.writing:FillMask",
+    pipeline=f"{_INFERENCE}.generation:FillMask",
 )
 EMBED = TaskSpec(
     "embed",

@@ -5,6 +5,7 @@ that has all keys of the mapping that is given.
 """
 
 import functools
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -25,6 +26,8 @@ WANTED: dict[Any, str] = {
     list: "a list such as [a, b]",
     str: "a text, in quotes",
 }
+_EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
+"""Numbers that YAML takes for texts."""
 _BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 
 
@@ -34,7 +37,7 @@ def build(kind: Any, values: Any, source: str = "", name: str = "", default: Any
     Args:
         kind: a dataclass, an enumeration, bool, int, float, str, a list, tuple or dict of such, or a union of
             dataclasses or with None.
-        values: the plain value; a number may be a text.
+        values: the plain value.
         source: where it is from, which begins every message.
         name: its dotted name there.
         default: the value in whose place it is: a dataclass keeps those of its fields that are not given.
@@ -133,17 +136,20 @@ def _built(kind: Any, values: Any, source: str, name: str, default: Any) -> Any:
 
 
 def _scalar(kind: Any, value: Any) -> Any:
-    if kind is bool and isinstance(value, str):
-        return _BOOLEANS.get(value.lower())
-    if kind in (int, float) and not isinstance(value, bool):
-        try:
-            number = kind(
-                value.replace(".nan", "nan").replace(".inf", "inf") if isinstance(value, str) else value
-            )
-        except (ValueError, TypeError, OverflowError):
-            return None
-        return number if isinstance(value, str) or number == value or value != value else None
+    if kind is float and (type(value) is int or (isinstance(value, str) and _EXPONENT.fullmatch(value))):
+        with suppress(OverflowError):
+            return float(value)
     return value if type(value) is kind else None
+
+
+def number_of(kind: type, text: str) -> Any:
+    """The bool, int or float that a text of the command line is; the text itself where it is none."""
+    if kind is bool:
+        return _BOOLEANS.get(text.lower(), text)
+    try:
+        return kind(text.replace(".nan", "nan").replace(".inf", "inf")) if kind in (int, float) else text
+    except (ValueError, OverflowError):
+        return text
 
 
 def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
@@ -206,7 +212,9 @@ def member_of(kind: type[E], word: object) -> E:
         return kind(word)
     except ValueError:
         near = suggest(str(word)[:100], _words(kind), "")
-        raise ValueError(f"{word!r} is none of {', '.join(_words(kind))}{near and f'; {near}'}") from None
+        raise ValueError(
+            f"{excerpt(repr(word))} is none of {', '.join(_words(kind))}{near and f'; {near}'}"
+        ) from None
 
 
 def settle_members(config: object, place: str = "") -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from xfm.corpora import known_as
-from xfm.corpora.json_stream import is_list, listed_items
 from xfm.corpora.likeness import perceptual_hash
 from xfm.data.folders import scan_folder
 from xfm.data.picture_formats import PictureError
 from xfm.data.pictures import PICTURE_SUFFIXES, checked_header, read_picture
 from xfm.data.safe_pickle import read_plain_pickle
+from xfm.data.tables.json_list import is_list, listed_items
 from xfm.errors import UserError, excerpt
 from xfm.files import read_text, write_data
 from xfm.paths import home_path

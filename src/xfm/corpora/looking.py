@@ -1,28 +1,29 @@
 """The pass before the writing: what each record looks like, and from all of them which are there twice.
 
 Units of work look at a piece each; whoever comes when all are done joins what they saw. What is dropped
-follows from
-the order of the corpus, not from who looked at what: of pictures that are equal or alike the first one stays.
+follows from the order of the corpus, not from who looked at what: of pictures that are equal or alike the
+first one stays.
 """
 
 import hashlib
-import os
-import socket
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from xfm.config.corpora import Duplicates
 from xfm.corpora.judging import ALIKE, BAD, DUPLICATE, EVALUATED, Judge
 from xfm.corpora.likeness import near_any, near_earlier, perceptual_hash
-from xfm.corpora.plan import PreparationPlan, load_evaluated
-from xfm.corpora.preparation import Preparation
+from xfm.corpora.preparation import PreparationPlan
 from xfm.corpora.source_record import SourceRecord
 from xfm.data.picture_formats import PictureError
 from xfm.errors import UserError
+from xfm.executors.sharded_map import AGAIN, ShardedMap, whole_file
 from xfm.files import writing
 
-LOOKED, DROPPED = "looked", "dropped"
+DROPPED = "dropped"
 REASONS = ("", EVALUATED, DUPLICATE, ALIKE, BAD)
 """By the codes of dropped rows."""
 _SEEN = np.dtype([("digest", "S16"), ("hash", "<u8"), ("state", "u1")])
@@ -30,38 +31,27 @@ _OUT, _FIT, _EVALUATED, _BROKEN = range(4)
 # Left out anyway; fit; known by its name as a picture of an evaluation; looks whole and does not decode.
 
 
-class LookUnits:
-    """Looks at the records of each piece; see `xfm.engines.base.Units`."""
+@dataclass
+class LookMark:
+    """That the records of a piece were looked at, and how many there are."""
 
-    def __init__(self, preparation: Preparation, plan: PreparationPlan) -> None:
-        self.preparation, self.plan = preparation, plan
-        self.folder = preparation.work / LOOKED
+    records: int = 0
 
-    def seen(self, number: int) -> Path:
-        """What was seen in a piece; it is the marker, too."""
-        return self.folder / f"{number:06d}.npy"
 
-    def is_made(self, number: int) -> bool:
-        """Whether a piece was looked at."""
-        return self.seen(number).exists()
+def looks_of(plan: PreparationPlan) -> ShardedMap[LookMark]:
+    """The pass that looks at all pieces."""
+    return ShardedMap(plan.preparation.work, "looked", len(plan.pieces), LookMark, partial(_look_at, plan))
 
-    def make(self, number: int) -> None:
-        """Look at a piece.
 
-        Raises:
-            UserError: the folder cannot be written, or the corpus cannot be read.
-        """
-        config, reader = self.preparation.config, self.preparation.reader()
-        judge = Judge(config, reader.needs_text)
-        names = load_evaluated(self.plan).names if config.evaluation else frozenset[str]()
-        hashes = bool(config.evaluation) or config.duplicates is Duplicates.ALIKE
-        found = [
-            _look(record, judge, names, hashes)
-            for record in reader.records(self.plan.pieces[number], self.plan.listings)
-        ]
-        with writing(self.folder, "and run the same command again"):
-            self.folder.mkdir(exist_ok=True)
-            _save(self.seen(number), np.array(found, dtype=_SEEN))
+def _look_at(plan: PreparationPlan, number: int, stem: Path) -> LookMark:
+    config, reader = plan.preparation.config, plan.preparation.reader()
+    judge = Judge(config, reader.needs_text)
+    names = plan.evaluated().names if config.evaluation else frozenset[str]()
+    hashes = bool(config.evaluation) or config.duplicates is Duplicates.ALIKE
+    records = reader.records(plan.pieces[number], plan.listings)
+    seen = [_look(record, judge, names, hashes) for record in records]
+    _save(stem.with_suffix(".npy"), seen, _SEEN)
+    return LookMark(len(seen))
 
 
 def _look(record: SourceRecord, judge: Judge, names: frozenset[str], hashes: bool) -> tuple[bytes, int, int]:
@@ -80,34 +70,33 @@ def _look(record: SourceRecord, judge: Judge, names: frozenset[str], hashes: boo
 
 
 # ---------------------------------------------------------------- joining
-def join(preparation: Preparation, plan: PreparationPlan) -> None:
+def join(looks: ShardedMap[LookMark], plan: PreparationPlan) -> None:
     """Decide from what was seen in all pieces what of each is dropped; done once, whoever is first."""
-    folder = preparation.work / DROPPED
+    folder = plan.preparation.work / DROPPED
     if (folder / "all").exists():
         return
-    units = LookUnits(preparation, plan)
-    parts = [np.load(units.seen(number), allow_pickle=False) for number in range(len(plan.pieces))]
+    parts = [np.load(looks.file(number, ".npy"), allow_pickle=False) for number in range(looks.count)]
     if any(part.dtype != _SEEN for part in parts):
-        raise UserError(f"{units.folder} is damaged; begin anew with --force")
+        raise UserError(f"{looks.folder} is damaged; begin anew with --force")
     seen = np.concatenate(parts) if parts else np.empty(0, dtype=_SEEN)
-    codes = _codes(seen, preparation, plan)
-    with writing(folder, "and run the same command again"):
+    codes = _codes(seen, plan)
+    with writing(folder, AGAIN):
         folder.mkdir(exist_ok=True)
         ends = np.cumsum([len(part) for part in parts])
         for number, part in enumerate(np.split(codes, ends[:-1]) if parts else ()):
-            _save(folder / f"{number:06d}.npy", part)
-        _save(folder / "all", np.bincount(codes, minlength=len(REASONS)))
+            _save(folder / f"{number:06d}.npy", part, np.uint8)
+        _save(folder / "all", np.bincount(codes, minlength=len(REASONS)), np.int64)
 
 
-def _codes(seen: np.ndarray, preparation: Preparation, plan: PreparationPlan) -> np.ndarray:
+def _codes(seen: np.ndarray, plan: PreparationPlan) -> np.ndarray:
     """[N] uint8 places in `REASONS`, of all records of the corpus."""
-    config = preparation.config
+    config = plan.preparation.config
     codes = np.zeros(len(seen), dtype=np.uint8)
     codes[seen["state"] == _EVALUATED] = 1
     codes[seen["state"] == _BROKEN] = 4
     if config.evaluation:
         fit = np.flatnonzero(seen["state"] == _FIT)
-        leaks = near_any(seen["hash"][fit], load_evaluated(plan).hashes, config.distance)
+        leaks = near_any(seen["hash"][fit], plan.evaluated().hashes, config.distance)
         codes[fit[leaks]] = 1
     if config.duplicates is Duplicates.KEEP:
         return codes
@@ -134,13 +123,6 @@ def dropped_rows(folder: Path, number: int) -> np.ndarray:
         raise UserError(f"{folder} cannot be read ({error}); begin anew with --force") from error
 
 
-def _save(path: Path, found: np.ndarray) -> None:
-    partial = path.with_name(f".{path.name}.partial-{socket.gethostname()}-{os.getpid()}")
-    try:
-        with partial.open("wb") as stream:
-            np.save(stream, found, allow_pickle=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+def _save(path: Path, values: Any, kind: Any) -> None:
+    with whole_file(path) as draft, draft.open("wb") as stream:
+        np.save(stream, np.array(values, dtype=kind), allow_pickle=False)

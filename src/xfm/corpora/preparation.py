@@ -1,4 +1,4 @@
-"""A preparation: which corpus, from where, to where, how, and the folder in which it is under way."""
+"""A preparation (which corpus, from where, to where, how) and its plan: the pieces, one a shard."""
 
 import hashlib
 import json
@@ -10,6 +10,7 @@ from typing import Any
 
 from xfm.config.corpora import CorpusName, Duplicates, PrepareConfig
 from xfm.config.plain import to_plain
+from xfm.corpora.evaluation import Evaluated, evaluated
 from xfm.corpora.readers.coco import CocoReader, Objects365Reader
 from xfm.corpora.readers.folder import FolderReader
 from xfm.corpora.readers.imagenet import ImageNetReader
@@ -18,12 +19,14 @@ from xfm.corpora.readers.openimages import OpenImagesReader
 from xfm.corpora.readers.table import TableReader
 from xfm.corpora.readers.text import TextReader
 from xfm.corpora.readers.visual_genome import VisualGenomeReader
-from xfm.corpora.source_record import CorpusReader
+from xfm.corpora.source_record import CorpusReader, Piece
 from xfm.data.folders import scan_folder
 from xfm.data.tables import ColumnMap
 from xfm.errors import UserError
+from xfm.executors.sharded_map import PLAN, find_plan
 from xfm.paths import home_path
 
+_LISTINGS, _EVALUATED = "listings", "evaluated.json"
 FORMAT = 1
 """Of the shards; another one makes everything anew."""
 TEXTS = frozenset((CorpusName.TEXT, CorpusName.WIKIPEDIA, CorpusName.C4, CorpusName.OPENWEBTEXT))
@@ -50,7 +53,7 @@ class Preparation:
         config: how.
         columns: what the columns of a table or of texts are called.
         pictures: folder that paths of a table start from, if not its own.
-        max_bad: records that may be damaged; None for the rule of `xfm.corpora.left_out`.
+        max_bad: records that may be damaged; None for the rule of `BadRecords`.
     """
 
     corpus: CorpusName
@@ -161,3 +164,42 @@ _READERS: dict[CorpusName, Callable[[Preparation], CorpusReader]] = {
         p.source, p.config.shard_size, ColumnMap.parse(p.columns), p.pictures
     ),
 }
+
+
+# ---------------------------------------------------------------- the plan
+@dataclass(frozen=True)
+class PreparationPlan:
+    """What is to be done; small, and can be pickled.
+
+    Attributes:
+        preparation: what was asked.
+        pieces: of the corpus; a unit of work is the number of one.
+    """
+
+    preparation: Preparation
+    pieces: tuple[Piece, ...]
+
+    @property
+    def listings(self) -> Path:
+        """The folder of what a reader has listed."""
+        return self.preparation.work / PLAN / _LISTINGS
+
+    def evaluated(self) -> Evaluated:
+        """The pictures of evaluations."""
+        return Evaluated.load(self.preparation.work / PLAN / _EVALUATED)
+
+
+def plan_of(preparation: Preparation, reader: CorpusReader, mark: str) -> PreparationPlan:
+    """The plan of a preparation, found or made.
+
+    Raises:
+        UserError: one of other settings or inputs is under way there, or the corpus is damaged.
+    """
+
+    def make(draft: Path) -> dict[str, list[Piece]]:
+        if preparation.config.evaluation:
+            evaluated(preparation.config.evaluation).save(draft / _EVALUATED)
+        return {"pieces": [*reader.pieces(draft / _LISTINGS)]}
+
+    plan = find_plan(preparation.work, mark, make, "begin anew with --force")
+    return PreparationPlan(preparation, tuple(Piece(*piece) for piece in plan["pieces"]))

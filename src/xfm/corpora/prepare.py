@@ -1,82 +1,74 @@
 """From a published corpus to shards in place: plan, look, join, write, finish.
 
-Everything is made beside the target, in a hidden folder that all processes share: units of work leave
-    markers there,
-so that whatever ends them, the same command goes on. The target appears at once, when the last unit is made.
+Everything is made beside the target, in a hidden folder that all processes share: units of work leave marks
+there, so that whatever ends them, the same command goes on. The target appears at once, when the last unit is
+done.
 """
 
+import json
+import os
 import shutil
 import sys
-from contextlib import nullcontext
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from xfm.corpora.bad_records import BadRecords
 from xfm.corpora.corpus_manifest import NAME, CorpusManifest, manifest_of, prepared_mark
-from xfm.corpora.finishing import DAMAGED, put_in_place, shard_names
-from xfm.corpora.kept import require_kept
-from xfm.corpora.looking import LookUnits, join
-from xfm.corpora.plan import PreparationPlan, find_plan, load_evaluated
-from xfm.corpora.preparation import Preparation
-from xfm.corpora.shard_units import ShardMark, ShardUnits
-from xfm.data.sources.shard_index import INDEX
-from xfm.engines.array import ArrayMember
-from xfm.engines.base import Executor, missing
-from xfm.engines.running import run_missing
+from xfm.corpora.looking import join, looks_of
+from xfm.corpora.preparation import Preparation, PreparationPlan, plan_of
+from xfm.corpora.shard_units import BadRecords, ShardMark, shards_of
+from xfm.data.sources.shard_index import INDEX, open_index, write_index
 from xfm.errors import UserError, amount, printable
-from xfm.files import read_json_object, writing
-from xfm.locks import locked
+from xfm.executors.executor import Executor
+from xfm.executors.sharded_map import AGAIN, ShardedMap, complete, read_record
+from xfm.files import replace_folder, sync_folder, write_text, writing
+
+DAMAGED = "damaged.json"
+"""Beside the shards: name and flaw of each damaged record. No corpus, whose files end in .tar or .jsonl."""
 
 
 def prepare(
-    preparation: Preparation, engine: Executor, progress: bool = True, force: bool = False
+    preparation: Preparation, executor: Executor, progress: bool = True, force: bool = False
 ) -> CorpusManifest | None:
     """Prepare a corpus, or go on with it.
 
     Args:
         preparation: what is to be made.
-        engine: who does the work. Of a member of an array, the share is done, and whoever comes when all is
-            made puts it in place.
+        executor: who does the work; see `complete`.
         progress: show bars.
         force: throw away what other settings have made, in the target, too.
 
     Returns:
-        The manifest; None where other members of an array have not done their share.
+        The manifest; None where other tasks of an array have not done their share.
 
     Raises:
         UserError: the corpus is not there or damaged, the target holds something else, or cannot be written.
     """
     preparation.check()
-    reader = preparation.reader()
-    mark = preparation.mark(reader)
-    shared = isinstance(engine, ArrayMember)
-    with nullcontext() if shared else locked(preparation.target, beside=True):
-        if prepared_mark(preparation.target) == mark:
-            shutil.rmtree(preparation.work, ignore_errors=True)  # of a run that was killed at its very end
-            return load_manifest(preparation.target)
-        require_target(preparation.target, force)
-        if force and not shared:
+    reader, target = preparation.reader(), preparation.target
+    mark, licence = preparation.mark(reader), reader.licence
+    plans: list[PreparationPlan] = []
+
+    def finished() -> CorpusManifest | None:
+        return load_manifest(target) if prepared_mark(target) == mark else None
+
+    def run() -> bool:
+        require_target(target, force)
+        if force:
             shutil.rmtree(preparation.work, ignore_errors=True)
-        plan = find_plan(preparation, reader, mark)
-        _tell_unread(preparation, plan)
-        if not _worked(preparation, plan, engine, progress):
-            # Another member may have put it in place meanwhile, and cleared the markers away.
-            return load_manifest(preparation.target) if prepared_mark(preparation.target) == mark else None
-        with locked(preparation.target, beside=True) if shared else nullcontext():
-            if prepared_mark(preparation.target) == mark:  # another member was faster
-                return load_manifest(preparation.target)
-            return _finished(preparation, plan, reader.licence)
+        plans.append(plan_of(preparation, reader, mark))
+        _tell_unread(plans[0])
+        return _run(plans[0], executor, progress)
+
+    def finish() -> CorpusManifest:
+        return _finish(plans[0], mark, licence)
+
+    return complete(target, preparation.work, executor, finished, run, finish)
 
 
 def load_manifest(folder: Path) -> CorpusManifest:
     """The manifest of a prepared corpus; raises UserError."""
-    try:
-        found = CorpusManifest(**read_json_object(folder / NAME))
-        require_kept(found)
-    except TypeError as error:
-        raise UserError(
-            f"{folder / NAME} is damaged, or of another version ({error}); prepare the corpus again"
-        ) from None
-    return found
+    return read_record(folder / NAME, CorpusManifest, "prepare the corpus again")
 
 
 def require_target(target: Path, force: bool) -> None:
@@ -105,9 +97,9 @@ def require_target(target: Path, force: bool) -> None:
         )
 
 
-def _tell_unread(preparation: Preparation, plan: PreparationPlan) -> None:
+def _tell_unread(plan: PreparationPlan) -> None:
     """Say which pictures of evaluations could not be read, so that nobody takes them for left out."""
-    unread = load_evaluated(plan).unread if preparation.config.evaluation else {}
+    unread = plan.evaluated().unread if plan.preparation.config.evaluation else {}
     if unread:
         first, reason = next(iter(unread.items()))
         print(
@@ -118,40 +110,76 @@ def _tell_unread(preparation: Preparation, plan: PreparationPlan) -> None:
         )
 
 
-def _worked(preparation: Preparation, plan: PreparationPlan, engine: Executor, progress: bool) -> bool:
-    """Do this engine's share of all passes; whether every unit is made."""
-    if preparation.config.looks_first:
-        looks = LookUnits(preparation, plan)
-        run_missing(looks, len(plan.pieces), engine, "looking at records", progress, unit="shard")
-        if missing(looks, len(plan.pieces)):
+def _run(plan: PreparationPlan, executor: Executor, progress: bool) -> bool:
+    """Do the executor's share of all passes; whether every unit is done."""
+    if plan.preparation.config.looks_first:
+        looks = looks_of(plan)
+        if not looks.run(executor, "looking at records", progress, unit="shard"):
             return False
-        join(preparation, plan)
-    shards, bad = ShardUnits(preparation, plan), BadRecords(preparation.max_bad)
-    for number in range(len(plan.pieces)):
-        if shards.is_made(number):
-            bad.add(ShardMark.load(shards.marker(number)))
-
-    def after(number: int) -> None:
-        bad.add(ShardMark.load(shards.marker(number)))
-
-    run_missing(shards, len(plan.pieces), engine, "writing shards", progress, after, "shard")
-    return not missing(shards, len(plan.pieces))
-
-
-def _finished(preparation: Preparation, plan: PreparationPlan, licence: str) -> CorpusManifest:
-    shards, bad = ShardUnits(preparation, plan), BadRecords(preparation.max_bad)
-    marks = [ShardMark.load(shards.marker(number)) for number in range(len(plan.pieces))]
-    for mark in marks:
+        join(looks, plan)
+    shards, bad = shards_of(plan), BadRecords(plan.preparation.max_bad)
+    for mark in shards.marks():
         bad.add(mark)
+    return shards.run(executor, "writing shards", progress, lambda _, mark: bad.add(mark), "shard")
+
+
+def _finish(plan: PreparationPlan, mark: str, licence: str) -> CorpusManifest:
+    preparation, shards = plan.preparation, shards_of(plan)
+    marks, bad = [*shards.marks()], BadRecords(preparation.max_bad)
+    for one in marks:
+        bad.add(one)
     bad.check_share()
-    names = shard_names(preparation, marks)
-    manifest = manifest_of(preparation, licence, plan.mark, marks, names)
+    names = _shard_names(preparation, marks)
+    manifest = manifest_of(preparation, licence, mark, marks, names)
     if not names:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in manifest.left_out.items())
         raise UserError(
             f"{preparation.source}: nothing is left of the corpus ({reasons or 'it holds no records'}); "
             "check the options"
         )
-    with writing(preparation.target, "and run the same command again"):
-        put_in_place(shards, marks, names, manifest)
+    with writing(preparation.target, AGAIN):
+        _put_in_place(shards, marks, names, manifest, preparation.target)
     return manifest
+
+
+def _shard_names(preparation: Preparation, marks: Sequence[ShardMark]) -> list[str]:
+    # Numbered without gaps: a piece of which nothing was left has none.
+    count = sum(mark.written > 0 for mark in marks)
+    width = max(5, len(str(count - 1)))
+    return [f"{preparation.corpus.value}-{number:0{width}d}.tar" for number in range(count)]
+
+
+def _put_in_place(
+    shards: ShardedMap[ShardMark],
+    marks: Sequence[ShardMark],
+    names: Sequence[str],
+    manifest: CorpusManifest,
+    target: Path,
+) -> None:
+    """Move the shards into a folder that then becomes the target. It can be ended at any moment and begun
+    again: a shard lies under its old name or under its new one.
+    """
+    ready = shards.work / "ready"
+    ready.mkdir(exist_ok=True)
+    units = [number for number, mark in enumerate(marks) if mark.written]
+    for number, name in zip(units, names, strict=True):
+        if (made := shards.file(number, ".tar")).exists():
+            os.replace(made, ready / name)
+        path = ready / name
+        if not path.exists() or path.stat().st_size != marks[number].bytes:
+            for damaged in (path, shards.mark_file(number)):
+                damaged.unlink(missing_ok=True)
+            raise UserError(
+                f"{path} is not as it was written: run the same command again, which makes it anew"
+            )
+    entries = (
+        replace(entry, name=name)
+        for number, name in zip(units, names, strict=True)
+        for entry in open_index(shards.file(number, ".xfm")).shards()
+    )
+    write_index(ready, entries)
+    if damaged := [row for mark in marks for row in mark.bad]:
+        write_text(ready / DAMAGED, json.dumps(damaged, indent=0, ensure_ascii=False) + "\n")
+    write_text(ready / NAME, manifest.to_json())
+    sync_folder(ready)
+    replace_folder(ready, target)

@@ -1,30 +1,24 @@
 """The writing of shards, a unit of work each: a piece of the corpus becomes a tar and a marker beside it."""
 
-import json
-import os
-import socket
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xfm.corpora.judging import BAD, Judge, Judgement, counted
-from xfm.corpora.kept import require_kept
+from xfm.corpora.judging import BAD, Judge, Judgement
 from xfm.corpora.looking import DROPPED, REASONS, dropped_rows
-from xfm.corpora.plan import PreparationPlan
-from xfm.corpora.preparation import Preparation
+from xfm.corpora.preparation import PreparationPlan
 from xfm.corpora.source_record import SourceRecord
 from xfm.data.picture_formats import PictureError
 from xfm.data.pictures import picture_suffix
-from xfm.data.sources.shard_index import write_index
-from xfm.data.sources.shard_table import index_shard
+from xfm.data.sources.shard_index import index_shard, write_index
 from xfm.errors import UserError, printable
-from xfm.files import read_json_object, write_text, writing
+from xfm.executors.sharded_map import ShardedMap, whole_file
 from xfm.world.storage import ShardWriter, to_json
 
-MADE = "made"
 NAMED = 100
 """Damaged records of a piece whose names and flaws are kept; all are counted."""
 
@@ -53,24 +47,6 @@ class ShardMark:
     parts: Counter[str] = field(default_factory=Counter)
     bad: list[dict[str, str]] = field(default_factory=list)
 
-    def save(self, path: Path) -> None:
-        """Write the marker."""
-        plain = asdict(self) | {
-            name: counted(getattr(self, name)) for name in ("counts", "left_out", "parts")
-        }
-        write_text(path, json.dumps(plain, indent=1) + "\n")
-
-    @classmethod
-    def load(cls, path: Path) -> "ShardMark":
-        """Read a marker; raises UserError."""
-        plain = read_json_object(path)
-        try:
-            counters = {name: Counter(plain[name]) for name in ("counts", "left_out", "parts")}
-            require_kept(found := cls(**{**plain, **counters}))
-        except (TypeError, KeyError) as error:
-            raise UserError(f"{path} is damaged ({error}); remove it, and run the command again") from None
-        return found
-
     def leave_out(self, record: SourceRecord, verdict: Judgement) -> None:
         """Count a record that is left out."""
         self.left_out[verdict.reason] += 1
@@ -85,100 +61,114 @@ class ShardMark:
             self.counts[f"pictures with {name}"] += bool(annotation.get(name))
 
 
-class ShardUnits:
-    """Writes the shard of each piece; see `xfm.engines.base.Units`."""
+class BadRecords:
+    """Counts damaged records as shards are made.
 
-    def __init__(self, preparation: Preparation, plan: PreparationPlan) -> None:
-        self.preparation, self.plan = preparation, plan
-        self.folder = preparation.work / MADE
+    Where nobody said how many may be left out: half of them, and from a thousand on that ends the work as
+    soon as it shows, since then it is the path that is wrong, or the download.
 
-    def marker(self, number: int) -> Path:
-        """The marker of a unit."""
-        return self.folder / f"{number:06d}.json"
+    Args:
+        most: that may be left out; None for this rule.
 
-    def shard(self, number: int) -> Path:
-        """The shard of a unit, until it is put in place."""
-        return self.folder / f"{number:06d}.tar"
+    Raises:
+        UserError: `most` is negative.
+    """
 
-    def index(self, number: int) -> Path:
-        """The index of that shard alone."""
-        return self.folder / f"{number:06d}.xfm"
+    def __init__(self, most: int | None) -> None:
+        if most is not None and most < 0:
+            raise UserError(f"--max-bad is {most}: choose 0 or more")
+        self.most, self.bad, self.read = most, 0, 0
+        self._first: dict[str, str] | None = None
 
-    def is_made(self, number: int) -> bool:
-        """Whether the marker is there, which is written last."""
-        return self.marker(number).exists()
-
-    def make(self, number: int) -> None:
-        """Read a piece and write its shard.
+    def add(self, mark: ShardMark) -> None:
+        """Take in a shard.
 
         Raises:
-            UserError: the folder cannot be written, or the corpus cannot be read.
+            UserError: these are too many; names the first.
         """
-        if not self.plan.folder.is_dir():
-            raise UserError(
-                f"{self.plan.folder} is not there: the folders of a preparation must be seen by all machines "
-                "that work on it under the same paths"
-            )
-        with writing(self.folder, "and run the same command again"):
-            self.folder.mkdir(exist_ok=True)
-            shard = self.shard(number)
-            partial = shard.with_name(f".{shard.name}.partial-{socket.gethostname()}-{os.getpid()}")
-            try:
-                mark = self._write(number, partial)
-                if mark.written:
-                    os.replace(partial, shard)
-                    indexed = index_shard(shard)
-                    write_index(self.folder, [indexed], self.index(number).name)
-                    mark.bytes, mark.sha256 = indexed.size, indexed.sha256.hex()
-            finally:
-                partial.unlink(missing_ok=True)
-            mark.save(self.marker(number))
+        self.read += mark.read
+        self.bad += mark.left_out[BAD]
+        self._first = self._first or next(iter(mark.bad), None)
+        if self.most is not None and self.bad > self.most:
+            raise self._refusal(f"--max-bad leaves out {self.most} at most")
+        if self.most is None and self.read > 1000:
+            self.check_share()
 
-    def _write(self, number: int, path: Path) -> ShardMark:
-        reader = self.preparation.reader()
-        judge = Judge(self.preparation.config, reader.needs_text)
-        dropped = None
-        if self.preparation.config.looks_first:
-            dropped = dropped_rows(self.preparation.work / DROPPED, number)
-        mark = ShardMark()
-        with ShardWriter(path) as shard:
-            for row, record in enumerate(reader.records(self.plan.pieces[number], self.plan.listings)):
-                mark.read += 1
-                verdict = judge(record)
-                if not verdict.reason and dropped is not None:
-                    verdict = _dropped(verdict, dropped, row)
-                if not verdict.reason:
-                    verdict = self._add(shard, f"{number:06d}{row:07d}", judge, verdict, mark)
-                if verdict.reason:
-                    mark.leave_out(record, verdict)
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
+    def check_share(self) -> None:
+        """Refuse when more than half is damaged and nobody asked for that.
+
+        Raises:
+            UserError: it is.
+        """
+        if self.most is None and 2 * self.bad > self.read:
+            raise self._refusal("that is more than half")
+
+    def _refusal(self, rule: str) -> UserError:
+        first = self._first or {"place": "", "error": "?"}
+        return UserError(
+            f"{first['place']}: {first['error']}; {self.bad:,} of {self.read:,} records are damaged, and "
+            f"{rule}: check --from and the download, or give a larger --max-bad"
+        )
+
+
+def shards_of(plan: PreparationPlan) -> ShardedMap[ShardMark]:
+    """The pass that writes all shards."""
+    return ShardedMap(plan.preparation.work, "made", len(plan.pieces), ShardMark, partial(_write_shard, plan))
+
+
+def _write_shard(plan: PreparationPlan, number: int, stem: Path) -> ShardMark:
+    shard = stem.with_suffix(".tar")
+    with whole_file(shard) as draft:
+        mark = _write(plan, number, draft)
+    if not mark.written:
+        shard.unlink()
         return mark
+    indexed = index_shard(shard)
+    write_index(shard.parent, [indexed], f"{stem.name}.xfm")
+    mark.bytes, mark.sha256 = indexed.size, indexed.sha256.hex()
+    return mark
 
-    def _add(
-        self, shard: ShardWriter, key: str, judge: Judge, verdict: Judgement, mark: ShardMark
-    ) -> Judgement:
-        """Write a record; the verdict on one whose picture turns out damaged."""
-        if verdict.header is None:
-            shard.add(f"{key}.txt", verdict.data)
-            mark.counts.update({"texts": 1, "bytes of text": len(verdict.data)})
-        else:
-            data, header, partial = verdict.data, verdict.header, verdict.partial
-            if judge.recoding.touches(header.width, header.height):
-                try:
-                    data, lost = judge.recoding.encoded(data, header)
-                    partial = partial or lost
-                except PictureError as error:
-                    return Judgement(BAD, str(error))
-                mark.counts["pictures encoded anew"] += 1
-            shard.add(f"{key}{picture_suffix(data)}", data)
-            shard.add(f"{key}.json", to_json(verdict.annotation).encode())
-            if partial:
-                mark.counts["pictures of which a part is lost"] += 1
-            mark.describe(verdict.annotation)
-        mark.parts.update(verdict.parts)
-        mark.written += 1
-        return verdict
+
+def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
+    config, reader = plan.preparation.config, plan.preparation.reader()
+    judge, dropped, mark = Judge(config, reader.needs_text), None, ShardMark()
+    if config.looks_first:
+        dropped = dropped_rows(plan.preparation.work / DROPPED, number)
+    with ShardWriter(path) as shard:
+        for row, record in enumerate(reader.records(plan.pieces[number], plan.listings)):
+            mark.read += 1
+            verdict = judge(record)
+            if not verdict.reason and dropped is not None:
+                verdict = _dropped(verdict, dropped, row)
+            if not verdict.reason:
+                verdict = _add(shard, f"{number:06d}{row:07d}", judge, verdict, mark)
+            if verdict.reason:
+                mark.leave_out(record, verdict)
+    return mark
+
+
+def _add(shard: ShardWriter, key: str, judge: Judge, verdict: Judgement, mark: ShardMark) -> Judgement:
+    """Write a record; the verdict on one whose picture turns out damaged."""
+    if verdict.header is None:
+        shard.add(f"{key}.txt", verdict.data)
+        mark.counts.update({"texts": 1, "bytes of text": len(verdict.data)})
+    else:
+        data, header, partial = verdict.data, verdict.header, verdict.partial
+        if judge.recoding.touches(header.width, header.height):
+            try:
+                data, lost = judge.recoding.encoded(data, header)
+                partial = partial or lost
+            except PictureError as error:
+                return Judgement(BAD, str(error))
+            mark.counts["pictures encoded anew"] += 1
+        shard.add(f"{key}{picture_suffix(data)}", data)
+        shard.add(f"{key}.json", to_json(verdict.annotation).encode())
+        if partial:
+            mark.counts["pictures of which a part is lost"] += 1
+        mark.describe(verdict.annotation)
+    mark.parts.update(verdict.parts)
+    mark.written += 1
+    return verdict
 
 
 def _dropped(verdict: Judgement, dropped: np.ndarray, row: int) -> Judgement:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from xfm.errors import UserError, excerpt
+
 Box = tuple[float, float, float, float]
 """Left, top, width, height in pixels of the upright picture, or of the size that its annotations say."""
 
@@ -63,6 +65,24 @@ class SourceRecord:
         if "size" in plain:
             plain["size"] = tuple(plain["size"])
         return cls(**plain)
+
+
+def number_or_nan(value: object) -> float:
+    """A number of annotations, NaN for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e30 < value < 1e30:
+        return float("nan")
+    return float(value)
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """The object of the JSON beside a picture; raises UserError."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"the JSON is invalid ({excerpt(str(error))})") from None
+    if not isinstance(found, dict):
+        raise UserError("the JSON is no object")
+    return found
 
 
 class Piece(NamedTuple):

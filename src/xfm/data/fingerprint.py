@@ -16,11 +16,9 @@ from xfm.config.data import DataConfig, RemoteConfig
 from xfm.data.records import Limits
 from xfm.data.sources import resolve_files
 from xfm.data.sources.base import StoredFile, sampled_digest
-from xfm.data.sources.folder import FolderSource
-from xfm.data.sources.indexed import TAR
-from xfm.data.sources.remote_shards import remote_corpus
+from xfm.data.sources.plain_files import FolderSource
+from xfm.data.sources.remote_shards import TAR, remote_shards
 from xfm.data.sources.shard_index import saved_index
-from xfm.data.sources.shard_table import numbers_of
 from xfm.errors import UserError
 from xfm.paths import is_url
 
@@ -93,9 +91,9 @@ def _indexed(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 def _remote(address: str, settings: RemoteConfig) -> dict[str, str]:
-    corpus = remote_corpus(address, settings)
+    corpus = remote_shards(address, settings)
     table, files = corpus.index.table, corpus.files
-    numbers = numbers_of(table, corpus.names).tolist()
+    numbers = table.numbers(corpus.names).tolist()
     lines = {}
     for name, number in zip(corpus.names, numbers, strict=True):
         version = f", {files[name].version}" if name in files and files[name].version else ""

@@ -159,17 +159,13 @@ class LeftOut:
             self.by_split[split] = self.by_split.get(split, 0) + bad
         self.total += plain["total"]
 
-    def write(self, folder: Path) -> None:
-        """Write `BAD_FILE` into a folder, or remove that of an earlier run where nothing was left out.
+    def write(self, folder: Path, name: str = BAD_FILE) -> None:
+        """Write a file into a folder, or remove that of an earlier run where nothing was left out.
 
         Raises:
             UserError: it cannot be written.
         """
-        self.write_to(folder / BAD_FILE)
-
-    def write_to(self, path: Path) -> None:
-        """The same into a file of another name."""
-        plain = self.plain()
+        path, plain = folder / name, self.plain()
         lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in (*plain["rows"], *plain["folders"])]
         with writing(path, "or choose another folder"):
             if lines:
@@ -185,16 +181,11 @@ def said_left_out(bad: int, total: int, first: str, file: Path | str) -> str:
     return f"{bad:,} of {amount(total, 'row')} {were} left out: {printable(first)}; all in {file}"
 
 
-def read_bad_rows(folder: Path) -> dict[str, str]:
-    """Why rows were left out, by place, from the `BAD_FILE` of a folder; empty where there is none."""
-    return bad_rows_of(folder / BAD_FILE)
-
-
-def bad_rows_of(path: Path) -> dict[str, str]:
-    """The same of a file of another name."""
+def read_bad_rows(folder: Path, name: str = BAD_FILE) -> dict[str, str]:
+    """Why rows were left out, by place, from a file of a folder; empty where there is none."""
     found: dict[str, str] = {}
     try:
-        lines = read_text(path, MAX_LOG).split("\n")  # other line breaks may stand in a place
+        lines = read_text(folder / name, MAX_LOG).split("\n")  # other line breaks may stand in a place
     except (OSError, UnicodeDecodeError):
         return found
     for line in lines:

@@ -10,9 +10,8 @@ import torch
 
 from xfm.config.data import DataConfig, Order, StreamConfig
 from xfm.config.ranges import MAX_BATCH
-from xfm.data.buckets import TokenBuckets
+from xfm.data.buckets import LengthClasses, TokenBuckets
 from xfm.data.builder import BatchBuilder, Share
-from xfm.data.lengths import LengthClasses
 from xfm.data.mixture import Mixture
 from xfm.data.order import Runs
 from xfm.data.picture_cache import PictureCache
@@ -21,7 +20,7 @@ from xfm.data.rng import mix
 from xfm.data.schema import BadRecord, Batch
 from xfm.data.sources import open_source
 from xfm.data.sources.base import RecordSource
-from xfm.data.sources.folder import FolderSource
+from xfm.data.sources.plain_files import FolderSource
 from xfm.data.streams import CorpusStream, Met, UnusableError
 from xfm.data.token_counts import text_lengths
 from xfm.data.tokenizer import Tokenizer

@@ -1,11 +1,16 @@
 """From a picture's header and bytes to upright RGB."""
 
+import struct
+import zlib
+from contextlib import suppress
+
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from xfm.data.picture_formats import BROKEN, Header, PictureError, PictureFormat, open_with_pillow
+from xfm.data.picture_pieces import png_chunks
 from xfm.errors import first_line
 
 AT_ONCE = 1 << 20
@@ -15,6 +20,8 @@ LEAST_SHARE = 0.1
 _END = b"\xff\xd9"
 _MISSING = {"CMYK": 64}  # what a decoder of JPEG gives where the file has ended; of other modes
 _GREY = 128
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Of a pixel, by a PNG's kind of colour."""
 
 
 def decode_pixels(data: bytes, header: Header) -> tuple[Tensor, str | None]:
@@ -37,6 +44,10 @@ def decode_pixels(data: bytes, header: Header) -> tuple[Tensor, str | None]:
         pixels = _with_torchvision(data, header)
     else:
         pixels = _with_pillow(data, header)
+        missing = 0 if header.mode in ("L", "RGB") else pixels[:, -1, :1]  # else the colour of transparent
+        if header.format is PictureFormat.PNG and (pixels[:, -1] == missing).all():
+            share = _png_share(data)
+            flaw = _early_end(share) if share < 1 else None
     pixels = upright(pixels, header.orientation)
     if tuple(pixels.shape[1:]) != (header.height, header.width):
         raise PictureError(
@@ -144,12 +155,27 @@ def _jpeg(data: bytes, header: Header) -> tuple[Tensor, str | None]:
             except PictureError:
                 continue
             share = rows_there(pixels, _MISSING.get(header.mode, _GREY)) / pixels.shape[1]
-            if share < LEAST_SHARE:
-                raise PictureError(
-                    f"the picture's file ends early, with {share:.0%} of its rows, too little to use"
-                ) from None
-            return pixels, f"the picture's file ends early: {share:.0%} of its rows are there"
+            return pixels, _early_end(share)
         raise
+
+
+def _early_end(share: float) -> str:
+    if share < LEAST_SHARE:
+        raise PictureError(f"the picture's file ends early, with {share:.0%} of its rows, too little to use")
+    return f"the picture's file ends early: {share:.0%} of its rows are there"
+
+
+def _png_share(data: bytes) -> float:
+    """How much of its rows a PNG has: those that are missing, Pillow leaves empty without a word."""
+    width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
+    whole = height * (1 + (width * depth * _SAMPLES[colour] + 7) // 8)  # interlaced, it has some bytes more
+    unpacking, found = zlib.decompressobj(), 0
+    with suppress(zlib.error):
+        for kind, body in png_chunks(data):
+            while kind == b"IDAT" and body and found < whole:
+                found += len(unpacking.decompress(body, 1 << 20))
+                body = unpacking.unconsumed_tail
+    return found / whole
 
 
 def _last_segment(data: bytes) -> int:

@@ -1,14 +1,13 @@
 """A stream of samples: its corpora in a deterministic order, with bad records replaced."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from xfm.config.data import Augmentation
-from xfm.data import whereabouts
 from xfm.data.buckets import TokenBuckets
 from xfm.data.collate import identity
 from xfm.data.mixture import Mixture
@@ -25,6 +24,20 @@ REGIONLESS = 1000
 
 _RUNS = 1024
 """Runs that are remembered as begun."""
+
+
+_told: Callable[[str], None] | None = None
+
+
+def tell_reading(receiver: Callable[[str], None]) -> None:
+    """From now on, say to `receiver` what this process reads, for messages about records that hang."""
+    global _told
+    _told = receiver
+
+
+def _tell(what: object) -> None:
+    if _told is not None:
+        _told(str(what))
 
 
 class UnusableError(Exception):
@@ -150,11 +163,11 @@ class CorpusStream:
         attempts = self.attempts + (REGIONLESS if self.needs_regions else 0)
         for attempt in range(min(attempts, len(source))):
             number = (index + attempt) % len(source)
-            whereabouts.at(f"record {number} of data.{self.kind.value}.corpora[{corpus}]")
+            _tell(f"record {number} of data.{self.kind.value}.corpora[{corpus}]")
             met.read += 1
             try:
                 record = source.record(number)
-                whereabouts.at(record.origin)
+                _tell(record.origin)
                 if self.needs_regions and record.annotation.get("regions", []) == []:
                     met.regionless += 1
                     continue

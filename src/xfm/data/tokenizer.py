@@ -27,6 +27,8 @@ SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 MASK_TOKEN = "<mask>"
 LONGEST_TOKEN = 256
 """Characters of a token at most: a book in one cell then costs no more memory than what is read of it."""
+_SLACK = 128
+"""Tokens beyond those that are kept which a text's beginning must have: what is cut through lies in them."""
 _SIGNS = ",.'!?\"()*#:;~-/"
 _SPACED = str.maketrans(dict.fromkeys(_SIGNS, " "))
 _WORD = re.compile(rf"[^\s{re.escape(_SIGNS)}]")
@@ -134,18 +136,19 @@ class Tokenizer:
             UserError: when the file is missing or is not a tokenizer.
         """
         path = Path(path)
-        if not path.is_file():
-            raise UserError(f"{path}: no such tokenizer file; give the path of a tokenizer.json.")
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise UserError(f"{path} has {size} bytes, more than the limit of {MAX_BYTES}; copy it again.")
         try:
             backend = parse_tokenizer(read_text(path, MAX_BYTES))
             backend.encode("")
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such tokenizer file; give the path of a tokenizer.json.") from None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror}); copy it again.") from error
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # the Rust side raises bare Exception; its panics are not even that
+            what = str(error).partition("; use sys.")[0]
             raise UserError(
-                f"{path}: not a tokenizer.json ({error}); write it again or restore it."
+                f"{path}: not a tokenizer.json ({what}); write it again or restore it."
             ) from error
         return cls(backend, str(path))
 
@@ -172,13 +175,15 @@ class Tokenizer:
         Returns:
             ids, mask and word ids, each [len(texts), longest].
         """
-        return self._encode(_cut(texts, max_tokens), max_tokens)
+        with self._lock:
+            return self._encode(self._beginnings(texts, max_tokens), max_tokens)
 
     def count(self, texts: Sequence[str], max_tokens: int) -> int:
         """How many tokens `encode_batch` gives the texts together, without the tokens."""
         with self._lock:
+            beginnings = self._beginnings(texts, max_tokens)
             self._truncate(max_tokens)
-            return sum(map(len, self._backend.encode_batch_fast(_cut(texts, max_tokens))))
+            return sum(map(len, self._backend.encode_batch_fast(beginnings)))
 
     def encode_pairs(self, a: Sequence[str], b: Sequence[str], max_tokens: int) -> EncodedBatch:
         """`<s>a</s></s>b</s>` (or `[CLS]a[SEP]b[SEP]`) for every pair.
@@ -188,13 +193,16 @@ class Tokenizer:
         Returns:
             ids, mask and word ids, each [len(a), longest].
         """
-        return self._encode(list(zip(_cut(a, max_tokens), _cut(b, max_tokens), strict=True)), max_tokens)
+        with self._lock:
+            first, second = (self._beginnings(texts, max_tokens) for texts in (a, b))
+            return self._encode(list(zip(first, second, strict=True)), max_tokens)
 
     def encode_lists(self, texts: Sequence[str], max_tokens: int) -> list[tuple[list[int], list[int | None]]]:
         """Ids and word ids of every text as lists, not padded: what masking works on."""
         with self._lock:
+            beginnings = self._beginnings(texts, max_tokens)
             self._truncate(max_tokens)
-            encodings = self._backend.encode_batch(_cut(texts, max_tokens))
+            encodings = self._backend.encode_batch(beginnings)
         return [(encoding.ids, encoding.word_ids) for encoding in encodings]
 
     def decode(self, ids: Tensor | Sequence[int]) -> str:
@@ -209,10 +217,25 @@ class Tokenizer:
     def _truncate(self, max_tokens: int) -> None:
         self._backend.enable_truncation(max_length=max_tokens, strategy="longest_first")
 
+    def _beginnings(self, texts: Sequence[str], max_tokens: int) -> list[str]:
+        """The parts of texts that hold their first tokens; the library would make tokens of everything."""
+        needed, most = max_tokens + _SLACK, max(1 << 16, LONGEST_TOKEN * max_tokens)
+        size = 8 * needed  # characters; of few texts is a token longer on average
+        found = [text[:size] for text in texts]
+        places = [place for place, text in enumerate(texts) if len(text) > size]
+        self._truncate(needed)
+        while places and size < most:
+            encoded = self._backend.encode_batch_fast([found[place] for place in places])
+            places = [place for place, one in zip(places, encoded, strict=True) if len(one) < needed]
+            size = min(4 * size, most)
+            for place in places:
+                found[place] = texts[place][:size]
+            places = [place for place in places if len(texts[place]) > size]
+        return found
+
     def _encode(self, inputs: list, max_tokens: int) -> EncodedBatch:
-        with self._lock:
-            self._truncate(max_tokens)
-            encodings = self._backend.encode_batch(inputs)
+        self._truncate(max_tokens)
+        encodings = self._backend.encode_batch(inputs)
         longest = max((len(encoding) for encoding in encodings), default=0)
         ids = np.full((len(encodings), longest), self.pad, dtype=np.int64)
         words = np.full((len(encodings), longest), -1, dtype=np.int64)
@@ -223,12 +246,6 @@ class Tokenizer:
         lengths = np.array([len(encoding) for encoding in encodings], dtype=np.int64)
         mask = np.arange(longest)[None, :] < lengths[:, None]
         return EncodedBatch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(words))
-
-
-def _cut(texts: Sequence[str], max_tokens: int) -> list[str]:
-    """The beginnings of texts, where the first tokens are; the library would make tokens of everything."""
-    most = max(1 << 16, LONGEST_TOKEN * max_tokens)
-    return [text[:most] for text in texts]
 
 
 def _flat_words(encoding: tokenizers.Encoding) -> list[int]:

@@ -20,11 +20,9 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from xfm.data import whereabouts
-from xfm.data.block import BatchBlock
-from xfm.data.lent_memory import LentMemory
 from xfm.data.schema import TensorFields
-from xfm.data.streams import Met, UnusableError
+from xfm.data.shared_batch import SharedBatch
+from xfm.data.streams import Met, UnusableError, tell_reading
 from xfm.errors import UserError, first_line
 from xfm.processes import end_with_parent, kill, kill_at_exit
 
@@ -84,12 +82,11 @@ class _Slots:
 class _Steps(Dataset[Any], Generic[B]):
     """Step -> batch. A failure travels as a value: exceptions would lose their fields between processes."""
 
-    def __init__(self, build: Callable[[int], B], workers: int, pin: bool) -> None:
+    def __init__(self, build: Callable[[int], B], workers: int) -> None:
         self.build = build
         self.slots = _Slots(workers)
-        self.memory = None if pin else LentMemory(workers)  # torch copies what is pinned, and knows no places
 
-    def __getitem__(self, step: int) -> B | Failure | _Refused | BatchBlock[B]:
+    def __getitem__(self, step: int) -> B | Failure | _Refused | SharedBatch[B]:
         worker = get_worker_info()
         try:
             batch = self.build(step)
@@ -100,7 +97,7 @@ class _Steps(Dataset[Any], Generic[B]):
         if worker is None:
             return batch
         self.slots.write(worker.id, "")
-        return BatchBlock.of(batch, self.memory, worker.id)
+        return SharedBatch.of(batch)
 
 
 def load_steps(
@@ -122,7 +119,7 @@ def load_steps(
     if workers:
         # Workers are forked; a tokenizer that has used threads before would complain or hang.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    dataset = _Steps(build, workers, pin)
+    dataset = _Steps(build, workers)
     loader = DataLoader(
         dataset,
         batch_size=None,
@@ -151,14 +148,14 @@ def load_steps(
                 raise (_gone(processes, error) or error) from error
             if isinstance(found, _Refused):
                 raise UserError(found.said)
-            if isinstance(found, BatchBlock):
+            if isinstance(found, SharedBatch):
                 if isinstance(found.block, bytes):
                     _warn_once(
                         "too little shared memory (/dev/shm) for a batch: batches go through pipes, which is "
                         "slower; give it more (docker run --shm-size 8g), or lower %s",
                         SETTING,
                     )
-                found = found.unpacked(dataset.memory)
+                found = found.unpacked()
             yield found
     finally:
         _end(iterator, processes)
@@ -264,4 +261,4 @@ def _start_worker(worker: int) -> None:
     info = get_worker_info()
     assert info is not None
     slots: _Slots = info.dataset.slots  # type: ignore[attr-defined]
-    whereabouts.tell(lambda what: slots.write(worker, what))
+    tell_reading(lambda what: slots.write(worker, what))

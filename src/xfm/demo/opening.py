@@ -13,15 +13,15 @@ from xfm.demo.about import about
 from xfm.demo.examples import EXAMPLES, Examples, draw_examples
 from xfm.demo.pages import PageHeaders, free_paths, page_routes
 from xfm.errors import UserError
-from xfm.evaluation.kept_models import kept_models
-from xfm.index.about import HIDDEN
-from xfm.index.filling import folder_index, is_index
-from xfm.index.offers import Offer
+from xfm.evaluation.saved_models import saved_models
+from xfm.index.ingest import folder_index, is_index
+from xfm.index.manifest import HIDDEN
 from xfm.index.opening import open_index
+from xfm.index.sources import Offer
 from xfm.modeling.folder import Pretrained
 from xfm.paths import home_path
 from xfm.serving.app import Server
-from xfm.serving.guards import Guard
+from xfm.serving.middleware import Guard
 from xfm.serving.models import Models, Served
 from xfm.serving.searches import Searches
 
@@ -49,7 +49,7 @@ def with_tuned(references: list[str]) -> list[str]:
     found: list[str] = []
     for reference in references:
         place = home_path(reference)
-        kept = [str(one.folder) for one in kept_models(place, Path("worlds"))] if place.is_dir() else []
+        kept = [str(one.folder) for one in saved_models(place, Path("worlds"))] if place.is_dir() else []
         own = not kept or any((place / name).exists() for name in ("config.json", "model", "config.yaml"))
         found += [*([reference] if own else []), *kept]
     return list(dict.fromkeys(found))
@@ -82,7 +82,7 @@ def open_demo(
         told = about(models, sources.models, examples, lacking, gallery)
     server = Server(models, searches, config, keys)
     server.app.include_router(page_routes(told, examples))
-    guard = Guard(server.app, config, keys, server.measures, free_paths(examples), has_page=True)
+    guard = Guard(server.app, config, keys, server.metrics, free_paths(examples), has_page=True)
     server.guarded = PageHeaders(guard)
     return server
 

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from xfm.demo.examples import Examples
-from xfm.serving.guards import OPEN, App, Receive, Scope, Send
+from xfm.serving.middleware import OPEN, App, Receive, Scope, Send
 
 PAGE, PICTURES = "/page", "/page/examples"
 _KINDS = {

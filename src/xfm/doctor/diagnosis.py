@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from xfm.doctor.findings import MEANINGS, Finding
-from xfm.doctor.tally import Distribution
+from xfm.doctor.findings import EXPLANATIONS, Finding
+from xfm.doctor.statistics import Distribution
 from xfm.errors import amount
 
 TABLE = "table"
@@ -13,7 +13,7 @@ TABLE = "table"
 
 
 @dataclass(frozen=True)
-class Shown:
+class FindingExample:
     """A record that is an example of a finding.
 
     Attributes:
@@ -61,7 +61,7 @@ class Diagnosis:
     spreads: Mapping[str, Distribution]
     labels: Mapping[str, int]
     rare: Mapping[str, int]
-    examples: Mapping[str, list[Shown]] = field(repr=False)
+    examples: Mapping[str, list[FindingExample]] = field(repr=False)
     tolerate: float = 0.0
 
     @property
@@ -93,13 +93,13 @@ class Diagnosis:
         """
         found = {
             finding.value: {
-                "title": MEANINGS[finding].title,
-                "harm": MEANINGS[finding].harm.value,
+                "title": EXPLANATIONS[finding].title,
+                "harm": EXPLANATIONS[finding].harm.value,
                 "count": self.parts[finding],
                 "records": self.records[finding],
                 "examples": [_plain(one, places) for one in self.examples.get(finding, ())],
             }
-            for finding in MEANINGS
+            for finding in EXPLANATIONS
             if self.parts.get(finding)
         }
         return {
@@ -114,6 +114,6 @@ class Diagnosis:
         }
 
 
-def _plain(one: Shown, places: Mapping[int, str]) -> dict[str, Any]:
+def _plain(one: FindingExample, places: Mapping[int, str]) -> dict[str, Any]:
     other = {} if one.other is None else {"other": places[one.other]}
     return {"place": places[one.number], "detail": one.detail, **other}

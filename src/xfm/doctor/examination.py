@@ -2,6 +2,8 @@
 
 import shutil
 from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +12,18 @@ from tqdm import tqdm
 from xfm.config.doctor import DoctorConfig
 from xfm.config.plain import to_plain
 from xfm.data.tables.hub import PREFIX
-from xfm.doctor.cards import card_of
-from xfm.doctor.cases import PART, Cases, opened
-from xfm.doctor.diagnosis import TABLE, Diagnosis, Shown
-from xfm.doctor.findings import MEANINGS, Finding, Harm
-from xfm.doctor.opening import opening_of, tokenizer_of
-from xfm.doctor.page import write_page
-from xfm.doctor.tally import Tally
-from xfm.doctor.twins import Together, found_together, rare_classes
-from xfm.doctor.units import HURT, OUT, ExaminingUnits, forget
-from xfm.engines.local import LocalPool
+from xfm.data.tokenizer import Tokenizer
+from xfm.doctor.diagnosis import TABLE, Diagnosis, FindingExample
+from xfm.doctor.duplicates import PICTURE, RECORD, SAID, GroupFinding, found_together, rare_classes
+from xfm.doctor.findings import EXPLANATIONS, Finding, Severity
+from xfm.doctor.image_checks import check_image_file
+from xfm.doctor.kinds import data_of, tokenizer_of
+from xfm.doctor.page import card_of, write_page
+from xfm.doctor.record_checks import CheckedRecord, RecordChecker
+from xfm.doctor.records import Part, SourceData, close_source
+from xfm.doctor.statistics import Statistics
+from xfm.doctor.table_rows import TableData
+from xfm.executors.executor import LocalPool
 from xfm.files import writing
 from xfm.locks import locked
 from xfm.paths import home_path, is_url
@@ -29,6 +33,16 @@ from xfm.results_folder import Maker, require_free, sign
 
 COUNTS, PAGE = "doctor.json", "report.html"
 _WORK = ".examining"
+_OUT, _HURT = 1, 2
+"""Bits of `harm` of a record."""
+
+
+@dataclass(frozen=True)
+class _PartReport:
+    """What is told of a part: counts, and `RECORD`, `PICTURE` and `SAID` of its records."""
+
+    counts: Statistics
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def examine(
@@ -67,75 +81,113 @@ def examine(
         try:
             with writing(work, "and run the same command again"):
                 work.mkdir(parents=True)
-            opening = opening_of(path, config, columns, home_path(pictures) if pictures else None, work)
-            cases = opened(opening)
-            units = ExaminingUnits(opening, config, tokenizer_of(config.tokenizer), work)
-            tally = _examined(units, len(cases), progress)
-            found = _diagnosis(shown, units, tally, len(cases))
-            _write(found, cases, out, maker, config)
+                data = data_of(path, config, columns, home_path(pictures) if pictures else None, work)
+                found = _diagnosis(shown, data, config, *_examined(data, config, progress))
+            _write(found, data, out, maker, config)
         finally:
-            forget()
+            for cache in (close_source, check_image_file.cache_clear, _tokenizer.cache_clear):
+                cache()
             shutil.rmtree(work, ignore_errors=True)
     return found
 
 
-def _examined(units: ExaminingUnits, count: int, progress: bool) -> Tally:
-    tally, most = Tally(), units.config.examples
-    engine = LocalPool(units.config.workers or cores())
-    with tqdm(total=count, unit="record", desc="examining", disable=not progress) as bar:
+def _examined(
+    data: SourceData | TableData, config: DoctorConfig, progress: bool
+) -> tuple[Statistics, tuple[np.ndarray, ...]]:
+    """Counts of all records, and what is compared of them."""
+    counts, arrays = Statistics(), dict[int, tuple[np.ndarray, ...]]()
+    executor = LocalPool(config.workers or cores())
+    with tqdm(total=data.total, unit="record", desc="examining", disable=not progress) as bar:
 
-        def after(number: int) -> None:
-            one = units.load(number)
-            tally.join(one, most)
-            bar.update(one.read)
+        def done(part: Part, report: _PartReport) -> None:
+            counts.join(report.counts, config.examples)
+            arrays[part[0]] = report.arrays
+            bar.update(report.counts.read)
 
-        engine.run(units, range(-(-count // PART)), after)
-    return tally
+        function = partial(_examine_part, data, config, tokenizer_of(config.tokenizer))
+        executor.run(function, data.parts(), done)
+    kinds = (RECORD, PICTURE, SAID)
+    parts = zip(*(arrays[first] for first in sorted(arrays)), strict=True) if arrays else ((), (), ())
+    return counts, tuple(
+        np.concatenate([np.empty(0, kind), *part]) for kind, part in zip(kinds, parts, strict=True)
+    )
 
 
-def _diagnosis(path: str, units: ExaminingUnits, tally: Tally, count: int) -> Diagnosis:
-    config, kind = units.config, units.opening.kind
-    records, pictures, said = units.seen(range(-(-count // PART)))
+def _examine_part(
+    data: SourceData | TableData, config: DoctorConfig, tokenizer: Path | None, part: Part
+) -> _PartReport:
+    counts, found, first = Statistics(), list[CheckedRecord](), part[0]
+    check = RecordChecker(config, data.kind, _tokenizer(tokenizer))
+    for number, record in enumerate(data.records(part), first):
+        done = check(record, counts)
+        counts.read += 1
+        counts.find(done.found, number, config.seed, config.examples)
+        found.append(done)
+    records = [
+        (one.key, one.asked, _OUT * one.has(Severity.LEFT_OUT) | _HURT * one.has(Severity.HURTS))
+        for one in found
+    ]
+    looks = [(number, *look) for number, one in enumerate(found, first) for look in one.looks]
+    said = [(number, text) for number, one in enumerate(found, first) for text in one.said]
+    return _PartReport(counts, (np.array(records, RECORD), np.array(looks, PICTURE), np.array(said, SAID)))
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(path: Path | None) -> Tokenizer | None:
+    return None if path is None else Tokenizer.load(path)
+
+
+def _diagnosis(
+    path: str,
+    data: SourceData | TableData,
+    config: DoctorConfig,
+    counts: Statistics,
+    compared: tuple[np.ndarray, ...],
+) -> Diagnosis:
+    records, pictures, said = compared
     harm = records["harm"].copy()
     examples = {
-        name: [Shown(one.number, one.detail) for one in kept] for name, kept in tally.examples.items()
+        name: [FindingExample(one.number, one.detail) for one in kept]
+        for name, kept in counts.examples.items()
     }
-    parts, numbers = Counter(tally.parts), Counter(tally.records)
+    parts, numbers = Counter(counts.parts), Counter(counts.records)
     for one in found_together(records, pictures, said, config):
         if len(one.records):
             parts[one.finding] = numbers[one.finding] = len(one.records)
             examples[one.finding] = _shown(one)
-            if MEANINGS[one.finding].harm is Harm.HURTS:
-                harm[one.records] |= HURT
-    rare = rare_classes(tally.labels, config.few)
+            if EXPLANATIONS[one.finding].harm is Severity.HURTS:
+                harm[one.records] |= _HURT
+    rare = rare_classes(counts.labels, config.few)
     if rare:
         parts[Finding.FEW], numbers[Finding.FEW] = len(rare), sum(rare.values())
-    out = (harm & OUT) > 0
+    out = (harm & _OUT) > 0
     return Diagnosis(
         path,
-        TABLE if kind is None else kind.value,
-        tally.read,
+        TABLE if data.kind is None else data.kind.value,
+        counts.read,
         int(np.count_nonzero(out)),
         int(np.count_nonzero(~out & (harm > 0))),
-        {finding: parts[finding] for finding in MEANINGS if parts[finding]},
-        {finding: numbers[finding] for finding in MEANINGS if parts[finding]},
-        tally.spreads,
-        dict(sorted(tally.labels.items(), key=lambda one: (-one[1], one[0]))),
+        {finding: parts[finding] for finding in EXPLANATIONS if parts[finding]},
+        {finding: numbers[finding] for finding in EXPLANATIONS if parts[finding]},
+        counts.spreads,
+        dict(sorted(counts.labels.items(), key=lambda one: (-one[1], one[0]))),
         rare,
         examples,
         config.tolerate,
     )
 
 
-def _shown(one: Together) -> list[Shown]:
+def _shown(one: GroupFinding) -> list[FindingExample]:
     alone = one.finding is Finding.COMMON
-    return [Shown(number, "", None if alone else other) for number, other in one.examples]
+    return [FindingExample(number, "", None if alone else other) for number, other in one.examples]
 
 
-def _write(found: Diagnosis, cases: Cases, out: Path, maker: Maker, config: DoctorConfig) -> None:
+def _write(
+    found: Diagnosis, data: SourceData | TableData, out: Path, maker: Maker, config: DoctorConfig
+) -> None:
     wanted = {number for kept in found.examples.values() for one in kept for number in one.numbers}
-    table = found.kind == TABLE
-    cards = {number: card_of(cases.case(number), table, config) for number in sorted(wanted)}
+    records = data.pick(wanted)
+    cards = {number: card_of(one, found.kind == TABLE, config) for number, one in records.items()}
     sign(out, maker)
     places = {number: card.place for number, card in cards.items()}
     write_json(out / COUNTS, found.plain(places) | {"config": to_plain(config)})

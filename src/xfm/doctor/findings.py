@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
-class Harm(StrEnum):
+class Severity(StrEnum):
     """What a finding does to training; the worst stands first."""
 
     LEFT_OUT = "left out"
@@ -43,7 +43,7 @@ class Finding(StrEnum):
 
 
 @dataclass(frozen=True)
-class Meaning:
+class Explanation:
     """A finding in words.
 
     Attributes:
@@ -52,12 +52,12 @@ class Meaning:
         advice: what to do about it.
     """
 
-    harm: Harm
+    harm: Severity
     title: str
     advice: str
 
 
-class Symptom(NamedTuple):
+class Issue(NamedTuple):
     """Something that is wrong with a record.
 
     Attributes:
@@ -71,51 +71,51 @@ class Symptom(NamedTuple):
     badness: float = 0.0
 
 
-_OUT, _HURTS, _NOTE = Harm.LEFT_OUT, Harm.HURTS, Harm.NOTE
-MEANINGS = {
-    Finding.RECORD: Meaning(_OUT, "records that cannot be read", "Mend or remove them."),
-    Finding.PICTURE: Meaning(_OUT, "pictures that do not decode", "Fetch them again, or remove them."),
-    Finding.EMPTY_TEXT: Meaning(_OUT, "empty texts", "Remove the text; a record without any goes, too."),
-    Finding.NO_LABEL: Meaning(_OUT, "rows without a label", "Fill in the label, or remove the row."),
-    Finding.BOX_WRONG: Meaning(
+_OUT, _HURTS, _NOTE = Severity.LEFT_OUT, Severity.HURTS, Severity.NOTE
+EXPLANATIONS = {
+    Finding.RECORD: Explanation(_OUT, "records that cannot be read", "Mend or remove them."),
+    Finding.PICTURE: Explanation(_OUT, "pictures that do not decode", "Fetch them again, or remove them."),
+    Finding.EMPTY_TEXT: Explanation(_OUT, "empty texts", "Remove the text; a record without any goes, too."),
+    Finding.NO_LABEL: Explanation(_OUT, "rows without a label", "Fill in the label, or remove the row."),
+    Finding.BOX_WRONG: Explanation(
         _OUT, "boxes that are not four numbers", "A box is [left, top, width, height]."
     ),
-    Finding.BOX_OUTSIDE: Meaning(
+    Finding.BOX_OUTSIDE: Explanation(
         _OUT, "boxes outside their picture", "Is the format right? `xfm prepare` clips what sticks out."
     ),
-    Finding.BOX_EMPTY: Meaning(_OUT, "boxes without area", "Remove them."),
-    Finding.CUT: Meaning(
+    Finding.BOX_EMPTY: Explanation(_OUT, "boxes without area", "Remove them."),
+    Finding.CUT: Explanation(
         _HURTS, "pictures that end early", "Training uses the part that is there: fetch them again."
     ),
-    Finding.FLAT: Meaning(
+    Finding.FLAT: Explanation(
         _HURTS, "pictures of one colour", "They show nothing: often what a site sends in place of a picture."
     ),
-    Finding.SMALL: Meaning(_HURTS, "small pictures", "`xfm prepare --least-side` leaves them out."),
-    Finding.LONG: Meaning(
+    Finding.SMALL: Explanation(_HURTS, "small pictures", "`xfm prepare --least-side` leaves them out."),
+    Finding.LONG: Explanation(
         _HURTS, "long or wide pictures", "Banners, mostly: `xfm prepare --most-aspect` leaves them out."
     ),
-    Finding.BOX_TINY: Meaning(_HURTS, "boxes of less than two pixels", "Nothing can be seen there."),
-    Finding.LONG_TEXT: Meaning(_HURTS, "texts that are too long", "Their ends are never read."),
-    Finding.ONE_CHARACTER: Meaning(_HURTS, "texts of one character", "They say nothing."),
-    Finding.NO_LETTERS: Meaning(_HURTS, "texts without letters", "Numbers and file names, mostly."),
-    Finding.REPEATING: Meaning(_HURTS, "texts that repeat themselves", "Remove them."),
-    Finding.HTML: Meaning(_HURTS, "texts with HTML", "Take out tags and entities."),
-    Finding.ENCODING: Meaning(
+    Finding.BOX_TINY: Explanation(_HURTS, "boxes of less than two pixels", "Nothing can be seen there."),
+    Finding.LONG_TEXT: Explanation(_HURTS, "texts that are too long", "Their ends are never read."),
+    Finding.ONE_CHARACTER: Explanation(_HURTS, "texts of one character", "They say nothing."),
+    Finding.NO_LETTERS: Explanation(_HURTS, "texts without letters", "Numbers and file names, mostly."),
+    Finding.REPEATING: Explanation(_HURTS, "texts that repeat themselves", "Remove them."),
+    Finding.HTML: Explanation(_HURTS, "texts with HTML", "Take out tags and entities."),
+    Finding.ENCODING: Explanation(
         _HURTS, "texts whose encoding went wrong", "They were read as another encoding: convert them anew."
     ),
-    Finding.TWICE: Meaning(
+    Finding.TWICE: Explanation(
         _HURTS, "duplicates", "`xfm prepare --duplicates exact` keeps the first; keep them in one split."
     ),
-    Finding.CONTRADICTION: Meaning(
+    Finding.CONTRADICTION: Explanation(
         _HURTS, "rows with the input of another and another label", "One of the two is wrong."
     ),
-    Finding.FEW: Meaning(_HURTS, "classes with few rows", "Collect more, or put classes together."),
-    Finding.ALIKE: Meaning(
+    Finding.FEW: Explanation(_HURTS, "classes with few rows", "Collect more, or put classes together."),
+    Finding.ALIKE: Explanation(
         _NOTE, "pictures that look like another", "`xfm prepare --duplicates alike` keeps the first."
     ),
-    Finding.COMMON: Meaning(
+    Finding.COMMON: Explanation(
         _NOTE, "records with a text that many have", "Boilerplate? It teaches little, and is a poor caption."
     ),
-    Finding.BOX_WHOLE: Meaning(_NOTE, "boxes of the whole picture", "Should the phrase be a caption?"),
+    Finding.BOX_WHOLE: Explanation(_NOTE, "boxes of the whole picture", "Should the phrase be a caption?"),
 }
 """Of every finding, the worst first: the order of the page."""

@@ -1,1 +1,1 @@
-"""The suite that scores a pre-trained model: retrieval, masked words, probes, fine-tunings, the report."""
+"""Evaluation: the suite for pre-trained models, probes of frozen features, ablations, benchmarks."""

@@ -7,20 +7,75 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
-from xfm.evaluation.encoded import EncodedCaptions, EncodedSplits
-from xfm.evaluation.timetable import Timetable
+from xfm.evaluation.time_budget import TimeBudget
+from xfm.metrics.recalls import with_equal_captions
 from xfm.modeling.features import EncodedItems, Encoder, encode_images, encode_texts
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.xfm import XFM
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import pictures_of
+from xfm.tasks.rows import Captioned, pictures_of
 from xfm.tasks.sampling import seeded
 from xfm.tasks.world_files import read_captioned
+
+KEPT = 1 << 28
+"""Bytes of states that are kept at most for a part to come; what does not fit is encoded again."""
+
+
+@dataclass(frozen=True)
+class EncodedCaptions:
+    """R captions and their I pictures.
+
+    Attributes:
+        rows: the captions with their pictures' paths.
+        images: the I distinct pictures, in the order in which the rows name them.
+        texts: the R captions.
+        owner: [R] int64, the picture of each caption.
+    """
+
+    rows: Sequence[Captioned]
+    images: EncodedItems
+    texts: EncodedItems
+    owner: NDArray[np.int64]
+
+    @property
+    def captions(self) -> list[str]:
+        """The R captions."""
+        return [row.caption for row in self.rows]
+
+    def fits(self) -> csr_array:
+        """[I, R] bool: the caption is the picture's own, or equal to one of its own."""
+        return with_equal_captions(self.owner, self.captions, len(self.images))
+
+
+@dataclass
+class EncodedSplits:
+    """Splits that were encoded, as long as there is room for them."""
+
+    limit: int = KEPT
+    _kept: dict[tuple[tuple[Path, str], ...], EncodedCaptions] = field(default_factory=dict)
+
+    def find(self, rows: Sequence[Captioned]) -> EncodedCaptions | None:
+        """These rows, if they were encoded and kept."""
+        return self._kept.get(_key(rows))
+
+    def keep(self, encoded: EncodedCaptions) -> None:
+        """Keep a split if it fits beside the others."""
+        splits = [*self._kept.values(), encoded]
+        items = [items for split in splits for items in (split.images, split.texts)]
+        if sum(one.states.bytes_in_memory for one in items) <= self.limit:
+            self._kept[_key(encoded.rows)] = encoded
+
+
+def _key(rows: Sequence[Captioned]) -> tuple[tuple[Path, str], ...]:
+    return tuple((row.image, row.caption) for row in rows)
+
 
 T = TypeVar("T")
 
@@ -37,8 +92,8 @@ class Context:
         pictures: shared by all parts, so that each picture is decoded once.
         progress: show bars.
         left_out: told of rows of which a picture cannot be read.
-        kept: folder for the models of the fine-tunings, see `kept_models`; None keeps none.
-        timetable: says how long a fine-tuning may take.
+        kept: folder for the models of the fine-tunings, see `saved_models`; None keeps none.
+        time_budget: says how long a fine-tuning may take.
         origin: where the model lies, for their provenance.
         encoded: retrieval splits that a part has encoded, for the parts after it.
         learned: what a part's fine-tuning has made of the model's tensors, for the parts that begin with it;
@@ -53,7 +108,7 @@ class Context:
     progress: bool = False
     left_out: LeftOut = field(default_factory=LeftOut)
     kept: Path | None = None
-    timetable: Timetable = field(default_factory=Timetable)
+    time_budget: TimeBudget = field(default_factory=TimeBudget)
     origin: str = ""
     encoded: EncodedSplits = field(default_factory=EncodedSplits)
     learned: dict[tuple[Part, bool], Mapping[str, Tensor]] = field(default_factory=dict)
@@ -139,3 +194,14 @@ class Context:
         """A picture's path relative to the world, for examples."""
         world = self.world.absolute()
         return path.relative_to(world).as_posix() if path.is_relative_to(world) else str(path)
+
+
+def pick_examples(right: Sequence[bool], count: int, seed: int) -> list[int]:
+    """Places of half right and half wrong cases, drawn by the seed; more of one where the other lacks."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(right)).tolist()
+    good = [place for place in order if right[place]]
+    bad = [place for place in order if not right[place]]
+    half = count // 2
+    good_count = min(len(good), max(count - half, count - len(bad)))
+    return good[:good_count] + bad[: count - good_count]

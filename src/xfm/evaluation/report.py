@@ -14,18 +14,16 @@ from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, read_validation, small_multiples
 from xfm.reports.labels import Group, grouped, headlines, is_headline, loss_name, part_name
 from xfm.reports.lines import ScoreLine, line_of
-from xfm.reports.page import page_template
-from xfm.reports.results import OWN, PartResult
-from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores, write_output
+from xfm.reports.page import Thumbnails, page_template
+from xfm.reports.scores import OWN, REQUIRED_KEYS, PartResult, Score, read_scores, write_output
 from xfm.reports.stored import DETAILS, METRICS, PARTS_FOLDER, read_object, read_part
-from xfm.reports.thumbnails import Thumbnails
 from xfm.results_folder import run_of
-from xfm.training.flags import ENOUGH_STEPS, What, read_flags, recommended_steps
-from xfm.training.schedule_log import SCHEDULE, phase_starts, read_schedule
+from xfm.training.clock import SCHEDULE, phase_starts, read_schedule
+from xfm.training.flags import ENOUGH_STEPS, Flag, FlagKind, of_pretraining, read_flags, recommended_steps
 
 REPORT = "report.html"
 
-_OWN_CARDS = (What.ROUGH, What.INCOMPLETE)
+_OWN_CARDS = (FlagKind.ROUGH, FlagKind.INCOMPLETE)
 
 ENOUGH = 200
 
@@ -141,7 +139,7 @@ def facts(
         "Objects": _world_in_words(manifest),
         "Evaluation": f"{len(scores)} scores in {readable_seconds(total)}, seed {config.get('seed', 0)}, "
         f"scale {config.get('scale', 1):g}",
-        "Fine-tunings": tunings_in_words(details),
+        "Fine-tunings": _tunings_in_words(details),
         "Linear probes": _probes_in_words(details.get("probes") or {}),
         "Probability of a match": _match_in_words(
             details.get("calibration") or {}, kept=details.get("calibration_kept", True)
@@ -195,13 +193,8 @@ def phase_ends(details: Mapping[str, Any]) -> list[int]:
     return [end for end in dict.fromkeys(ends) if 0 < end < steps]
 
 
-def tunings_in_words(details: Mapping[str, Any], least: float = math.inf) -> str:
-    """The fine-tunings of an evaluation by the clock, with the steps of each and those that it has without.
-
-    Args:
-        details: of `evaluation.json`.
-        least: share of the steps from which one is not named.
-    """
+def _tunings_in_words(details: Mapping[str, Any], least: float = math.inf) -> str:
+    """Fine-tunings by the clock, with the steps of each and those that it has without."""
     if not (details.get("config") or {}).get("minutes"):
         return ""
     found: list[str] = []
@@ -219,9 +212,8 @@ def _probes_in_words(probes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> s
     )
 
 
-def shorter_tunings(details: Mapping[str, Any]) -> str:
-    """The fine-tunings that the clock gave fewer steps than a whole evaluation does; empty without any."""
-    return tunings_in_words(details, ENOUGH_STEPS)
+def _shorter_tunings(details: Mapping[str, Any]) -> str:
+    return _tunings_in_words(details, ENOUGH_STEPS)
 
 
 def small_run(scores: Mapping[str, Score], scale: float) -> str:
@@ -271,3 +263,35 @@ def _tuning_chart(parts: Mapping[Part, PartResult]) -> str:
             label = (which if of == part.value else name) or "task"
             panels.setdefault(part_name(part.value), {})[label] = (list(range(1, len(values) + 1)), values)
     return small_multiples(panels, smooth=True) if panels else ""
+
+
+def flags_of(
+    model: Path, details: Mapping[str, Any], scores: Mapping[str, Score], more: Sequence[Flag] = ()
+) -> list[Flag]:
+    """Flags of the model's training and of the evaluation.
+
+    Args:
+        model: folder of the model, in that of its run.
+        details: of `evaluation.json`: provenance and configuration.
+        scores: what was computed.
+        more: those of the command around it, which come first; one of a kind takes the place of others.
+    """
+    provenance: Mapping[str, Any] = details.get("provenance") or {}
+    recipe, steps = provenance.get("recipe"), provenance.get("steps")
+    found = [*more]
+    if isinstance(recipe, str) and isinstance(steps, int):
+        minutes = (provenance.get("position") or {}).get("minutes", 0.0)
+        found += of_pretraining(recipe, steps, run_of(model), phase_ends(details), minutes=minutes)
+    config: Mapping[str, Any] = details.get("config") or {}
+    if short := _shorter_tunings(details):
+        text = f"the {config['minutes']:.3g} minutes of the evaluation gave {short}: these scores are too low"
+        found.append(Flag(FlagKind.TUNED_SHORTER, text))
+    if small := small_run(scores, config.get("scale", 1.0)):
+        found.append(Flag(FlagKind.ROUGH, f"the scores are rough: {small}"))
+    if missing := sum(key not in scores for key in REQUIRED_KEYS):
+        text = f"{missing} of the {len(REQUIRED_KEYS)} scores of a whole evaluation were not computed"
+        found.append(Flag(FlagKind.INCOMPLETE, text))
+    kinds = {flag.what for flag in more}
+    if FlagKind.SMOKE in kinds:  # is short by its name, and not for want of --training.steps
+        kinds.add(FlagKind.SHORTENED)
+    return [flag for place, flag in enumerate(found) if place < len(more) or flag.what not in kinds]

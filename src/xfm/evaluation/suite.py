@@ -19,30 +19,28 @@ from xfm.config.typed import from_plain
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
 from xfm.evaluation.context import Context
-from xfm.evaluation.flags import flags_of
-from xfm.evaluation.kept_models import TASKS_FOLDER, kept_models, without_model
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.parts.tuned import TUNED
-from xfm.evaluation.report import write_report
-from xfm.evaluation.timetable import Timetable
+from xfm.evaluation.report import flags_of, write_report
+from xfm.evaluation.saved_models import TASKS_FOLDER, saved_models, without_model
+from xfm.evaluation.time_budget import TimeBudget
 from xfm.files import file_digest
 from xfm.locks import holds
 from xfm.modeling.adapters import require_whole
 from xfm.modeling.folder import load_model, require_seeing
 from xfm.modeling.model_writing import write_calibration
-from xfm.modeling.named import model_folder as folder_of
-from xfm.modeling.named import stand_in
 from xfm.modeling.precision import resolve
+from xfm.modeling.resolve import model_folder as folder_of
+from xfm.modeling.resolve import stand_in
 from xfm.paths import home_path
-from xfm.reports.results import PartResult
-from xfm.reports.scores import Score, write_json, write_scores
+from xfm.reports.scores import PartResult, Score, write_json, write_scores
 from xfm.reports.stored import DETAILS, MAY_CHANGE, METRICS, part_path, parts_to_keep, read_part
 from xfm.results_folder import Maker, model_digest, require_free, sign, world_mark
 from xfm.tasks.pictures import Pictures
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device
+from xfm.training.failures import Interrupted
 from xfm.training.flags import Flag, plain_flags
-from xfm.training.signals import Interrupted
 
 CACHE_FORMAT = 7  # raise it when a part starts to compute something else
 _TASKS = {
@@ -90,10 +88,10 @@ def evaluate(
         Interrupted: SIGINT or SIGTERM came; finished parts are kept.
     """
     model_folder, world, out = folder_of(model_folder), home_path(world), home_path(out)
-    require_packages()
+    _require_packages()
     prepare_process()
     resolved = config.resolved()
-    times = Timetable(resolved.minutes, resolved.parts, resolved.scratch)
+    times = TimeBudget(resolved.minutes, resolved.parts, resolved.scratch)
     if not any((world / name).exists() for name in ("world.json", "tasks")):
         raise UserError(f"{world} is no world (no world.json): give the folder that `xfm prepare` wrote")
     require_seeing(model_folder, "the evaluation")
@@ -115,7 +113,7 @@ def evaluate(
         pictures,
         bars,
         kept=kept,
-        timetable=times,
+        time_budget=times,
         origin=str(model_folder),
     )
     keys = {part: part_fingerprint(part, weights, world, resolved) for part in Part}
@@ -129,7 +127,7 @@ def evaluate(
     with tqdm(resolved.parts, unit="part", disable=not bars) as bar:
         for part in bar:
             bar.set_description(part.value)
-            results[part] = run_part(context, part, paths[part], keys[part])
+            results[part] = _run_part(context, part, paths[part], keys[part])
             if progress:
                 bar.write(f"evaluated {part.value} in {results[part].seconds:.1f} s", file=sys.stderr)
             results = {part: results[part] for part in Part if part in results}  # in one order
@@ -143,7 +141,7 @@ def evaluate(
         tqdm.write(
             f"No model was kept when these were evaluated; remove them for one: {note}", file=sys.stderr
         )
-    models = {one.part.value: one.command for one in kept_models(out, world, config.validation)}
+    models = {one.part.value: one.command for one in saved_models(out, world, config.validation)}
     files = {part.value: paths[part].name for part in results}
     details |= {"files": files, "models": models, "made_by": signature}
     scores = _scores(results)
@@ -162,14 +160,27 @@ def _described(
     results: Mapping[Part, PartResult],
 ) -> dict[str, Any]:
     """What was run, how long it took, and what was fitted; a calibration is stored beside the model."""
-    seconds = {part.value: round(found.seconds, 2) for part, found in results.items()}
-    run = replace(config, parts=list(results))
-    details = describe_evaluation(context, model_folder, weights, run, seconds)
-    details["tunings"] = {name: one for found in results.values() for name, one in found.tunings.items()}
-    details["probes"] = {name: one for found in results.values() for name, one in found.probes.items()}
-    found = results[Part.MATCHING].calibration if Part.MATCHING in results else {}
-    kept = bool(found) and _keep_calibration(model_folder, found)
-    return details | {"calibration": found, "calibration_kept": kept}
+    pretrained, found = context.pretrained, results.values()
+    fitted = results[Part.MATCHING].calibration if Part.MATCHING in results else {}
+    return {
+        "model": str(model_folder),
+        "world": str(context.world),
+        "weights_sha256": weights,
+        "provenance": pretrained.provenance,
+        "model_config": asdict(pretrained.model.config),
+        "parameters": sum(p.numel() for p in pretrained.model.parameters()),
+        "config": asdict(replace(config, parts=list(results))),
+        "device": str(context.device),
+        "precision": resolve(config.precision, context.device).value,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        # Of a part from the cache, when it was run.
+        "seconds": {part.value: round(one.seconds, 2) for part, one in results.items()},
+        "tunings": {name: one for result in found for name, one in result.tunings.items()},
+        "probes": {name: one for result in found for name, one in result.probes.items()},
+        "calibration": fitted,
+        "calibration_kept": bool(fitted) and _keep_calibration(model_folder, fitted),
+    }
 
 
 def _keep_calibration(folder: Path, found: Mapping[str, Any]) -> bool:
@@ -212,54 +223,23 @@ def _left_out(results: Mapping[Part, PartResult], config: EvaluationConfig) -> L
     return found
 
 
-def require_packages() -> None:
-    """Say at once, not after minutes, which package of the evaluation is missing."""
+def _require_packages() -> None:
     needed = {"sklearn": "scikit-learn", "jinja2": "jinja2", "matplotlib": "matplotlib"}
     missing = [name for module, name in needed.items() if find_spec(module) is None]
     if missing:
         raise UserError(f"the evaluation needs {', '.join(missing)}: pip install 'xfm[report]'")
 
 
-def describe_evaluation(
-    context: Context, model_folder: Path, weights: str, config: EvaluationConfig, seconds: Mapping[str, float]
-) -> dict[str, Any]:
-    """What was run, for `evaluation.json` and the report.
-
-    Args:
-        context: the evaluation.
-        model_folder: the model's folder.
-        weights: from `weights_digest`.
-        config: as it was given, before its scale was worked in.
-        seconds: wall-clock time of each part; of a part from the cache, when it was run.
-    """
-    pretrained = context.pretrained
-    return {
-        "model": str(model_folder),
-        "world": str(context.world),
-        "weights_sha256": weights,
-        "provenance": pretrained.provenance,
-        "model_config": asdict(pretrained.model.config),
-        "parameters": sum(p.numel() for p in pretrained.model.parameters()),
-        "config": asdict(config),
-        "device": str(context.device),
-        "precision": resolve(config.precision, context.device).value,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "seconds": dict(seconds),
-    }
-
-
-def run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
-    """One part, from its file if it was run with the same fingerprint before."""
+def _run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
     cached = read_part(path, key)
     if cached is not None and _is_whole(cached):
-        context.timetable.was_done(part, cached.seconds)
+        context.time_budget.was_done(part, cached.seconds)
         return cached
     began = time.perf_counter()
     context = replace(context, left_out=LeftOut(context.config.max_bad))
     context.pictures.lost = context.left_out
     try:
-        with context.timetable.part(part):
+        with context.time_budget.part(part):
             result = PARTS[part](context)
     except KeyboardInterrupt as interrupt:
         done = any(path.parent.glob("*.json"))

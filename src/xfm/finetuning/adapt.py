@@ -10,7 +10,7 @@ from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
 from xfm.config.task_spec import TaskSpec
 from xfm.errors import UserError
 from xfm.modeling.adapters import require_base
-from xfm.modeling.low_rank import LowRank
+from xfm.modeling.lora import LowRank
 
 if TYPE_CHECKING:
     from peft.tuners.tuners_utils import BaseTunerLayer

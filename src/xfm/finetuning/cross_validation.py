@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from xfm.config.finetune import Preset
 from xfm.finetuning.baselines.strong import PROBE, BaselineResult, scored
-from xfm.finetuning.leaderboard import Leaderboard, Sort, System, compare, strong_of, systems_of
+from xfm.finetuning.leaderboard import Leaderboard, System, SystemKind, compare, strong_of, systems_of
 from xfm.finetuning.probing import has_probe
 from xfm.finetuning.session import AnyTask, Session, clear
 from xfm.finetuning.splits import fold_data, fold_rows, kept_together, strata_of
@@ -119,7 +119,7 @@ def cross_validate(run: Session, resume: bool) -> CrossValidation:
         joined.pop(PROBE, None)
     systems = systems_of(made[best], joined, {})
     if best == PROBE and TUNED in made:
-        systems.append(System("the fine-tuning, which was not chosen", Sort.ABLATION, made[TUNED]))
+        systems.append(System("the fine-tuning, which was not chosen", SystemKind.ABLATION, made[TUNED]))
     if run.type.single(rows):
         missing["trainings without one modality"] = "cross-validation leaves them out"
     boards = compare(task, tests, systems, missing)

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from xfm.config.finetune import FinetuneConfig
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut
-from xfm.data.picture_check import Looked
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
 from xfm.errors import UserError, amount, excerpt
 from xfm.finetuning.presets import chosen_folds
@@ -75,7 +74,7 @@ class RowOrigin:
         base: the model and its pictures, of which every one was looked through; None loads and looks through.
         left_out: rows that were left out by then.
         folds: parts of the training rows that are to be cross-validated; then no split was drawn.
-        looked: what is known of all pictures without `base`, so that few are decoded before the training.
+        lazily: without `base`, only the training pictures that fit into memory are decoded before it.
     """
 
     places: Mapping[Path, str] = field(default_factory=dict)
@@ -85,7 +84,7 @@ class RowOrigin:
     base: tuple[Pretrained, Pictures] | None = None
     left_out: LeftOut | None = None
     folds: int = 0
-    looked: Looked | None = None
+    lazily: bool = False
 
     def place_of(self, row: Any, pictures: Sequence[Path]) -> str:
         """File and row of a typed row, or those that first name its picture; empty where not known."""

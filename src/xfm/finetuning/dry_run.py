@@ -32,7 +32,7 @@ from xfm.finetuning.start import local_model
 from xfm.finetuning.time_limit import STATES, TimeLimit, amounts_of, fresh_task, limited, speed_of
 from xfm.metrics.numbers import readable_seconds
 from xfm.paths import home_path
-from xfm.reports.results import PartResult
+from xfm.reports.scores import PartResult
 from xfm.tasks.class_task import ClassTask
 
 SAMPLES = (64, 192)

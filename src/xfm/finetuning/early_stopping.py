@@ -18,9 +18,8 @@ from xfm.modeling.weights import write_tensors
 from xfm.tasks.base import BatchT, Prediction, Row, Task
 from xfm.training import distributed
 from xfm.training.atomic_folder import saved_before, write_folder
-from xfm.training.checkpoint import load_weights
+from xfm.training.checkpoint import load_weights, unique_state
 from xfm.training.clock import TrainingClock
-from xfm.training.snapshot import unique_state
 
 LOOKS_FILE, BEST_FOLDER = "validation.jsonl", "best"
 LOOKING = 0.3

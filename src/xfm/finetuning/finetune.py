@@ -26,8 +26,8 @@ from xfm.finetuning.session import Session
 from xfm.finetuning.start import finetune_config, local_model, opened, tables_of
 from xfm.finetuning.time_limit import TimeLimit, limited
 from xfm.locks import locked
-from xfm.modeling.hub import check_repository, push_to_hub
-from xfm.modeling.named import LOG_IN, hub_library
+from xfm.modeling.resolve import LOG_IN, hub_library
+from xfm.modeling.xfm import check_repository, push_to_hub
 from xfm.paths import home_path
 from xfm.processes import is_first_process
 from xfm.reports.stored import METRICS
@@ -36,10 +36,10 @@ from xfm.tasks.base import Blanked
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
 from xfm.training.checkpoint import list_checkpoints
+from xfm.training.collectives import in_turn
 from xfm.training.failures import explaining_failures
 from xfm.training.pretrain import MODEL_FOLDER
 from xfm.training.run_folder import require_new, restarted, saved_of
-from xfm.training.run_on_one_rank import in_turn
 
 Begin = Callable[[bool, bool], tuple[Session, RowOrigin]]
 """Reads everything, given whether to show bars, and whether the run goes on; every process calls it."""

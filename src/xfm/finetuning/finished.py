@@ -35,13 +35,12 @@ from xfm.finetuning.split_scores import add_scores, groups_of
 from xfm.finetuning.time_limit import TimeLimit
 from xfm.finetuning.tuning_run import TuningRun, save_tuned
 from xfm.metrics.calibration import FEWEST
-from xfm.reports.results import PartResult
-from xfm.reports.scores import Score, write_json, write_scores
+from xfm.reports.scores import PartResult, Score, write_json, write_scores
 from xfm.reports.stored import DETAILS, METRICS
 from xfm.results_folder import Maker
 from xfm.tasks.base import Blanked
 from xfm.tasks.class_task import ClassTask
-from xfm.training.flags import Flag, What, plain_flags
+from xfm.training.flags import Flag, FlagKind, plain_flags
 from xfm.training.logging import log_lines
 from xfm.training.pretrain import MODEL_FOLDER
 from xfm.training.run_folder import LOG_FILE
@@ -165,7 +164,7 @@ def _flags(
     hint = few_rows_hint(run.type.spec, run.data, tables)
     if hint and not crossed:
         found = [
-            replace(one, sentence=one.sentence + hint) if one.what == What.ROUGH else one for one in found
+            replace(one, sentence=one.sentence + hint) if one.what == FlagKind.ROUGH else one for one in found
         ]
     splits = {"validation": valid, **run.data.tests}
     several = config.multi_label or not run.type.spec.classes

@@ -13,7 +13,7 @@ from xfm.metrics.intervals import wilson_interval
 from xfm.reports.labels import is_share, metric_name
 from xfm.tasks.base import Task
 from xfm.tasks.rows import SplitRows
-from xfm.training.flags import Flag, What, of_log, shortened
+from xfm.training.flags import Flag, FlagKind, of_log, shortened
 from xfm.training.logging import LogLine
 
 WIDEST = 0.10
@@ -50,7 +50,7 @@ def flags_of(
     ]
     if left_out:
         text = f"{amount(left_out, 'row')} could not be used; the report lists them"
-        found.append(Flag(What.LEFT_OUT, text))
+        found.append(Flag(FlagKind.LEFT_OUT, text))
     return [*(flag for flag in found if flag), *of_log(lines)]
 
 
@@ -64,7 +64,7 @@ def unfinished(tuned: TuningRun, planned: int, metric: str) -> Flag | None:
         return None
     name = metric_name(f"_/_/{metric}")
     return Flag(
-        What.UNFINISHED,
+        FlagKind.UNFINISHED,
         f"the last look at the validation rows was the best ({name} {values[-1]:.3f}, before it at most "
         f"{max(values[:-1]):.3f}): more steps may give a better model, such as --steps {2 * planned}",
     )
@@ -85,7 +85,7 @@ def few_rows(metric: str, cases: Mapping[str, SplitValue]) -> Flag | None:
     if not few:
         return None
     rows = " and ".join(few)
-    return Flag(What.ROUGH, f"{rows} rows give intervals wider than 10 points to each side")
+    return Flag(FlagKind.ROUGH, f"{rows} rows give intervals wider than 10 points to each side")
 
 
 def seen_rows(
@@ -104,7 +104,7 @@ def seen_rows(
         return None
     what = "pictures" if task.spec.has_pictures else "texts"
     text = f"{' and '.join(shown)} have {what} of training rows, which flatters the scores"
-    return Flag(What.SEEN, f"{text}: take such rows out of one of the tables")
+    return Flag(FlagKind.SEEN, f"{text}: take such rows out of one of the tables")
 
 
 def unknown_answers(task: Task[Any, Any, Any], splits: Mapping[str, Sequence[Any]]) -> Flag | None:
@@ -115,7 +115,7 @@ def unknown_answers(task: Task[Any, Any, Any], splits: Mapping[str, Sequence[Any
         return None
     first = excerpt(next(own[0] for own in said.values() if own))
     text = f"{' and '.join(shown)} have an answer that is none of the {len(task.known):,} of the model"
-    return Flag(What.UNKNOWN, f"{text}, such as {first!r}: they count as wrong")
+    return Flag(FlagKind.UNKNOWN, f"{text}, such as {first!r}: they count as wrong")
 
 
 def joined_labels(labels: Sequence[str], separator: str) -> Flag | None:
@@ -125,7 +125,7 @@ def joined_labels(labels: Sequence[str], separator: str) -> Flag | None:
         return None
     text = f"{len(joined):,} of {len(labels):,} classes have a {separator} in their names, such as"
     hint = "if these are several labels of a row, give --multi-label"
-    return Flag(What.JOINED, f"{text} {excerpt(joined[0])!r}: {hint}")
+    return Flag(FlagKind.JOINED, f"{text} {excerpt(joined[0])!r}: {hint}")
 
 
 def few_rows_hint(spec: TaskSpec, data: SplitRows[Any], tables: Tables | None) -> str:
@@ -143,4 +143,4 @@ def out_of_time(tuned: TuningRun, config: FinetuneConfig) -> Flag | None:
     if not tuned.limited:
         return None
     text = f"the time limit of {config.minutes:.3g} minutes ended the training after {tuned.step:,} of"
-    return Flag(What.SHORTENED, f"{text} {config.steps:,} steps")
+    return Flag(FlagKind.SHORTENED, f"{text} {config.steps:,} steps")

@@ -28,7 +28,7 @@ THIS_MODEL = "this model"
 SWITCHED_OFF = {"strong simple baselines": "switched off by --baseline false"}
 
 
-class Sort(StrEnum):
+class SystemKind(StrEnum):
     """What stands in a place: the model, a strong baseline, a constant guess, a training without a modality,
     or random guesses. The first three can be used."""
 
@@ -39,7 +39,7 @@ class Sort(StrEnum):
     CHANCE = "chance"
 
 
-class Use(StrEnum):
+class Advice(StrEnum):
     """What a verdict says: use the model, a baseline, the simpler one of two equals, or that it is open."""
 
     MODEL = "model"
@@ -62,7 +62,7 @@ class Contender:
     """
 
     name: str
-    sort: Sort
+    sort: SystemKind
     value: float
     low: float | None = None
     high: float | None = None
@@ -93,19 +93,19 @@ class Leaderboard:
     seed: int
     places: tuple[Contender, ...]
     missing: Mapping[str, str]
-    use: Use
+    use: Advice
     verdict: str
 
     @property
     def model(self) -> Contender:
         """The fine-tuned model's place."""
-        return next(place for place in self.places if place.sort is Sort.MODEL)
+        return next(place for place in self.places if place.sort is SystemKind.MODEL)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Leaderboard":
         """What `asdict` gave."""
-        places = tuple(Contender(**{**one, "sort": Sort(one["sort"])}) for one in values["places"])
-        return cls(**{**values, "places": places, "use": Use(values["use"])})
+        places = tuple(Contender(**{**one, "sort": SystemKind(one["sort"])}) for one in values["places"])
+        return cls(**{**values, "places": places, "use": Advice(values["use"])})
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class System:
     """What is to be placed: a name, a sort, and its results."""
 
     name: str
-    sort: Sort
+    sort: SystemKind
     found: BaselineResult
 
 
@@ -136,9 +136,9 @@ def systems_of(
 ) -> list[System]:
     """The model, strong baselines, and the same training without one modality."""
     return [
-        System(THIS_MODEL, Sort.MODEL, model),
-        *(System(name, Sort.STRONG, found) for name, found in strong.items()),
-        *(System(f"this fine-tuning, {name}", Sort.ABLATION, found) for name, found in single.items()),
+        System(THIS_MODEL, SystemKind.MODEL, model),
+        *(System(name, SystemKind.STRONG, found) for name, found in strong.items()),
+        *(System(f"this fine-tuning, {name}", SystemKind.ABLATION, found) for name, found in single.items()),
     ]
 
 
@@ -150,10 +150,12 @@ def compare(
     for name, rows in tests.items():
         own = [*systems]
         for constant, guessed in task.constants(rows).items():
-            own.append(System(constant, Sort.CONSTANT, scored(task, {name: rows}, {name: guessed}, 0.0)))
+            own.append(
+                System(constant, SystemKind.CONSTANT, scored(task, {name: rows}, {name: guessed}, 0.0))
+            )
         chance = task.chance(rows, task.settings.seed)
         if task.primary in chance:
-            own.append(System("chance", Sort.CHANCE, BaselineResult({name: chance}, {}, {})))
+            own.append(System("chance", SystemKind.CHANCE, BaselineResult({name: chance}, {}, {})))
         boards[name] = leaderboard(task, name, rows, own, groups_of(task, rows), missing)
     return boards
 
@@ -194,17 +196,21 @@ def leaderboard(
                 shown=(paired.low > 0 or paired.high < 0) and _enough(found, model, split, rows, groups),
             )
         places.append(place)
-    order = sorted(places, key=lambda place: (-place.value, place.sort is Sort.MODEL))
+    order = sorted(places, key=lambda place: (-place.value, place.sort is SystemKind.MODEL))
     size = int(groups.max()) + 1
     use, sentence = verdict(order, len(rows), split, missing)
     return Leaderboard(split, primary, len(rows), size, seed, tuple(order), missing, use, sentence)
 
 
-def verdict(places: Sequence[Contender], n: int, split: str, missing: Mapping[str, str]) -> tuple[Use, str]:
+def verdict(
+    places: Sequence[Contender], n: int, split: str, missing: Mapping[str, str]
+) -> tuple[Advice, str]:
     """Which of the systems, the best first, to use on `n` rows of a split, in a sentence."""
     use, sentence = _verdict(places, n, split, missing)
-    chance = next((place for place in places if place.sort is Sort.CHANCE), None)
-    usable = [place for place in places if place.sort in (Sort.MODEL, Sort.STRONG, Sort.CONSTANT)]
+    chance = next((place for place in places if place.sort is SystemKind.CHANCE), None)
+    usable = [
+        place for place in places if place.sort in (SystemKind.MODEL, SystemKind.STRONG, SystemKind.CONSTANT)
+    ]
     if gained := over_fast(places):
         sentence += f"; {gained}"
     lows = [place.low for place in usable if place.low is not None]
@@ -213,34 +219,39 @@ def verdict(places: Sequence[Contender], n: int, split: str, missing: Mapping[st
     return use, sentence
 
 
-def _verdict(places: Sequence[Contender], n: int, split: str, missing: Mapping[str, str]) -> tuple[Use, str]:
+def _verdict(
+    places: Sequence[Contender], n: int, split: str, missing: Mapping[str, str]
+) -> tuple[Advice, str]:
     where = f"on n={n:,} {split} rows"
-    strong = [place for place in places if place.sort is Sort.STRONG]
-    rivals = [place for place in places if place.sort in (Sort.STRONG, Sort.CONSTANT)]
+    strong = [place for place in places if place.sort is SystemKind.STRONG]
+    rivals = [place for place in places if place.sort in (SystemKind.STRONG, SystemKind.CONSTANT)]
     without = f" (without {'; '.join(f'{name}: {why}' for name, why in missing.items())})" if missing else ""
     if not rivals:
-        return Use.OPEN, f"Nothing to compare the model with {where}{without}"
+        return Advice.OPEN, f"Nothing to compare the model with {where}{without}"
     best = rivals[0]
     if not strong:
         differs = f"{_gain(-best.gain, best)} than" if best.shown else "not shown to differ from"
         text = f"No strong simple baseline was run{without}: this model is {differs} {best.name} {where}"
-        return Use.OPEN, text
+        return Advice.OPEN, text
     if not best.shown:
         low, high = points(-(best.gain_high or 0.0)), points(-(best.gain_low or 0.0))
         between = f"this model {points(-best.gain)} points, 95 % {low} to {high}"
         if (best.gain_low or 0.0) > 0 or (best.gain_high or 0.0) < 0:
             between += f"; but fewer than {FEWEST_DIFFERENT} cases differ, which shows nothing"
         text = f"No difference shown {where} ({between}): take the simpler one, {best.name}{without}"
-        return Use.SIMPLER, text
+        return Advice.SIMPLER, text
     if best.gain > 0:
-        return Use.BASELINE, f"Use {best.name}: {_gain(best.gain, best)} than this model {where}{without}"
+        return (
+            Advice.BASELINE,
+            f"Use {best.name}: {_gain(best.gain, best)} than this model {where}{without}",
+        )
     better = f"{_gain(-best.gain, best)} than the best simple baseline, {best.name}"
-    return Use.MODEL, f"Use this model: {better}, {where}{without}"
+    return Advice.MODEL, f"Use this model: {better}, {where}{without}"
 
 
 def over_fast(places: Sequence[Contender]) -> str:
     """What the model gained over the probe of `--preset fast`, in words; empty without that."""
-    probe = next((one for one in places if one.name == PROBE and one.sort is Sort.STRONG), None)
+    probe = next((one for one in places if one.name == PROBE and one.sort is SystemKind.STRONG), None)
     if probe is None:
         return ""
     which = f"--preset fast ({PROBE})"

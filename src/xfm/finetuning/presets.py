@@ -86,13 +86,14 @@ def training_config(config: FinetuneConfig, settings: TaskSettings, minutes: flo
         optim=config.optim(config.steps),
         save_every=max(config.evaluate_every, config.steps // 10),
         keep=1,
+        ema=config.average or 0.0,
         log_every=max(1, config.steps // 100),
     )
 
 
 # ---------------------------------------------------------------- presets
 AVERAGE = 0.999
-"""Of `best`: the average follows faster in the first steps, see `WeightAverage`."""
+"""Of `best`: the average follows faster in the first steps, see `EMA`."""
 FOLDS, SMALL = 5, 500
 """Folds of `best`, and the rows below which a table is small."""
 

@@ -18,9 +18,9 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import HeadKind, ImageHead
 from xfm.config.task_spec import TaskSpec
 from xfm.finetuning.early_stopping import require_metric
-from xfm.frozen.logistic import LinearClassifier, Regression
+from xfm.finetuning.logistic import LinearClassifier, Regression
 from xfm.metrics.classification import Array
-from xfm.modeling.encoded import Encoded
+from xfm.modeling.heads import Encoded
 from xfm.modeling.precision import autocast
 from xfm.modeling.task_models import Classifier
 from xfm.tasks.base import Task, TaskSettings

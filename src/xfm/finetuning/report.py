@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from xfm.data.left_out import left_out_lines
-from xfm.finetuning.leaderboard import Contender, Leaderboard, Sort
+from xfm.finetuning.leaderboard import Contender, Leaderboard, SystemKind
 from xfm.finetuning.split_scores import Classes, calibration_of, classes_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.calibration import CALIBRATION, Calibration
@@ -18,9 +18,8 @@ from xfm.metrics.numbers import percent, points, readable_seconds, rough
 from xfm.reports.charts import Curve, read_curves, small_multiples
 from xfm.reports.labels import is_headline, less_is_better, metric_name
 from xfm.reports.lines import ScoreLine, line_of
-from xfm.reports.page import page_template
+from xfm.reports.page import Thumbnails, page_template
 from xfm.reports.scores import Score, write_output
-from xfm.reports.thumbnails import Thumbnails
 from xfm.tasks.base import Task
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import Case
@@ -72,7 +71,7 @@ class SplitSection:
     worst: list[tuple[Case, str]]
     wrong: int
     n: int
-    cards: list[Card]
+    cards: "list[Card]"
     board: Leaderboard | None
     calibration: Calibration | None
     before: float | None = None
@@ -217,7 +216,7 @@ def _cards(
     main = sorted(lines, key=lambda line: not line.key.endswith(f"/{primary}"))[: 1 + MORE]
     cards = [_score_card(line) for line in main]
     if board:
-        rivals = [place for place in board.places if place.sort in (Sort.STRONG, Sort.CONSTANT)]
+        rivals = [place for place in board.places if place.sort in (SystemKind.STRONG, SystemKind.CONSTANT)]
         cards[1:1] = [_rival_card(place) for place in rivals[:1]]
     if calibration:
         off = not calibration.low <= calibration.confidence <= calibration.high
@@ -261,3 +260,65 @@ def _chart(out: Path, task: Task[Any, Any, Any], tuned: TuningRun) -> str:
             panels[f"validation: {metric_name(f'{task.spec.name}/_/{name}')}"] = {name: (steps, values)}
     marks = [float(tuned.best.step)] if tuned.best else []
     return small_multiples(panels, columns=3, last=float(tuned.step), marks=marks) if panels else ""
+
+
+MORE = 2
+"""Further metrics beside the primary one."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A number.
+
+    Attributes:
+        title, value: the large ones.
+        range: 95 % interval in words.
+        notes: small lines below.
+        line: the score's, for a bar; None for none.
+        tone: `up`, `down` or `level`.
+    """
+
+    title: str
+    value: str
+    range: str = ""
+    notes: tuple[str, ...] = ()
+    line: ScoreLine | None = None
+    tone: str = "level"
+
+
+def cards_of(
+    lines: Sequence[ScoreLine], primary: str, board: Leaderboard | None, calibration: Calibration | None
+) -> list[Card]:
+    """The primary score, the best simple baseline, further scores, and calibration."""
+    main = sorted(lines, key=lambda line: not line.key.endswith(f"/{primary}"))[: 1 + MORE]
+    cards = [_score(line) for line in main]
+    if board:
+        rivals = [place for place in board.places if place.sort in (SystemKind.STRONG, SystemKind.CONSTANT)]
+        cards[1:1] = [_rival(place) for place in rivals[:1]]
+    if calibration:
+        off = not calibration.low <= calibration.confidence <= calibration.high
+        notes = (f"{percent(calibration.confidence, 0)} sure", f"{percent(calibration.accuracy, 0)} right")
+        title = "calibration error"
+        cards.append(Card(title, percent(calibration.error), "", notes, tone="down" if off else "level"))
+    return cards
+
+
+def _score(line: ScoreLine) -> Card:
+    notes = (f"chance {rough(line.score.chance)}", f"{line.score.n:,} cases")
+    return Card(line.metric, percent(line.score.value), _ends(line.score), notes, line)
+
+
+def _ends(shown: Score | Contender) -> str:
+    """The interval in words; empty where there is none."""
+    if shown.low is None or shown.high is None:
+        return ""
+    return f"{percent(shown.low)} to {percent(shown.high)}"
+
+
+def _rival(place: Contender) -> Card:
+    notes = [place.name]
+    if place.gain_low is not None and place.gain_high is not None:
+        ends = f"{points(-place.gain_high)} to {points(-place.gain_low)}"
+        notes.append(f"this model: {points(-place.gain)} points ({ends})")
+    tone = "level" if not place.shown else "down" if place.gain > 0 else "up"
+    return Card("best simple baseline", percent(place.value), _ends(place), tuple(notes), tone=tone)

@@ -33,11 +33,10 @@ from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.start import load_base, local_model, restored, task_of
 from xfm.finetuning.tuning_run import TuningRun
-from xfm.modeling.named import stand_in
 from xfm.modeling.precision import resolve
+from xfm.modeling.resolve import stand_in
 from xfm.paths import home_path
-from xfm.reports.results import PartResult
-from xfm.reports.scores import Score, write_json, write_output, write_scores
+from xfm.reports.scores import PartResult, Score, write_json, write_output, write_scores
 from xfm.reports.stored import DETAILS, METRICS
 from xfm.results_folder import Maker, digest, model_mark, require_free, sign, unused
 from xfm.tasks.base import Task

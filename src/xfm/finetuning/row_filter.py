@@ -9,12 +9,11 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from xfm.data.left_out import LeftOut, UnreadablePicture, read_bad_rows
-from xfm.data.picture_check import Looked
 from xfm.data.tables import TableRow
 from xfm.errors import UserError, amount
 from xfm.reports.stored import DETAILS
 from xfm.tasks.base import Task
-from xfm.tasks.lazy_rows import ChosenRows, LazyRows, files_of
+from xfm.tasks.lazy_rows import ChosenRows, LazyRows
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import CellMeaning, SplitRows
 
@@ -116,7 +115,7 @@ def usable_rows(
     pictures: Pictures,
     left_out: LeftOut,
     progress: bool = False,
-    looked: Looked | None = None,
+    lazily: bool = False,
 ) -> SplitRows[Any]:
     """The rows without those of which a picture cannot be read; every picture is read once.
 
@@ -126,8 +125,8 @@ def usable_rows(
         pictures: read them; as many as fit stay in memory.
         left_out: told of the rows.
         progress: show a bar.
-        looked: what was found out about all of these pictures without decoding them; then of the training
-            rows only those are read that stay in memory. What else is broken shows when it is trained on.
+        lazily: of the training rows only those are read that stay in memory. What else is broken shows when
+            it is trained on, and is blank from then on.
 
     Raises:
         UserError: too many rows would be left out; names the first few.
@@ -135,31 +134,13 @@ def usable_rows(
     own = {"train": data.train, "valid": data.valid, "test": data.test}
     splits: dict[str, Sequence[Any]] = {**own, **data.others}
     order = (data.train, *(rows for name, rows in splits.items() if name != "train"))
-    if looked is None:
-        bad = pictures.unreadable(_distinct(task, order), progress)
-    else:
-        bad = _bad_of(task, order, pictures, progress, looked)
+    bad = pictures.unreadable(_distinct(task, order[1:] if lazily else order), progress)
+    if lazily:
+        bad |= pictures.unreadable(_distinct(task, order[:1], pictures.room), progress)
     kept = {name: _without(rows, bad, task, name, left_out) for name, rows in splits.items()}
     left_out.check()
     others = {name: kept[name] for name in data.others}
     return replace(data, **{name: kept[name] for name in own}, others=others)
-
-
-def _bad_of(
-    task: type[Task[Any, Any, Any]],
-    splits: Sequence[Sequence[Any]],
-    pictures: Pictures,
-    progress: bool,
-    looked: Looked,
-) -> dict[Path, str]:
-    train, *tests = splits
-    bad = pictures.unreadable(_distinct(task, tests), progress)
-    bad |= pictures.unreadable(_distinct(task, [train], pictures.room), progress)
-    for path, flaw in looked.flaws.items():
-        pictures.note_flaw(path, flaw)
-    trained = map(Path, files_of([train], task.pictures_of))
-    pictures.marks |= {folder: looked.marks[folder] for folder in trained if folder in looked.marks}
-    return {**looked.bad, **bad}
 
 
 def _distinct(

@@ -45,8 +45,8 @@ from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
 from xfm.training.checkpoint import list_checkpoints
-from xfm.training.resume_checks import SHOWN
-from xfm.training.run_on_one_rank import in_turn
+from xfm.training.collectives import in_turn
+from xfm.training.run_folder import SHOWN
 
 BASELINES_FOLDER, BASELINE_SCORES = "baselines", "scores.json"
 AnyTask = Task[Any, Any, Any]
@@ -115,7 +115,7 @@ class Session:
             pretrained = in_turn(lambda: prepared_base(model, config, spec))
             pictures = Pictures(pretrained.preprocessing)
             data, left_out = first_reads(
-                lambda: (usable_rows(task, data, pictures, left_out, progress, origin.looked), left_out),
+                lambda: (usable_rows(task, data, pictures, left_out, progress, origin.lazily), left_out),
                 pictures,
             )
         else:

@@ -8,17 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.metrics.calibration import CALIBRATION, Calibration, calibration, error_interval
-from xfm.metrics.intervals import (
-    Interval,
-    bootstrap,
-    percentiles,
-    resampled,
-    resamples,
-    row_groups,
-    too_many,
-)
-from xfm.reports.results import PartResult
-from xfm.reports.scores import floors_of
+from xfm.metrics.intervals import Interval, bootstrap, percentiles, resampled, resamples, row_groups, too_many
+from xfm.reports.scores import PartResult, floors_of
 from xfm.tasks.base import BatchT, Prediction, Row, Task
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.sampling import components

@@ -20,13 +20,13 @@ from xfm.errors import UserError
 from xfm.finetuning.data import RowOrigin, Tables, read_data
 from xfm.interop.loading import load
 from xfm.modeling.folder import Pretrained
-from xfm.modeling.named import model_folder
+from xfm.modeling.resolve import model_folder
 from xfm.paths import home_path
 from xfm.tasks.base import Task, TaskSettings
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
-from xfm.training.run_on_one_rank import in_turn
+from xfm.training.collectives import in_turn
 
 LONGEST, STEP = 512, 8
 """Texts are cut there unless more is asked for; lengths are multiples of the step."""

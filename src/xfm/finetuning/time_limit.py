@@ -22,8 +22,8 @@ from xfm.finetuning.session import AnyTask, Session
 from xfm.finetuning.splits import fold_data, fold_rows, kept_together, strata_of
 from xfm.modeling.weights import write_tensors
 from xfm.tasks.base import seeded
+from xfm.training.checkpoint import unique_state
 from xfm.training.clock import TrainingClock
-from xfm.training.snapshot import unique_state
 from xfm.training.trainer import Trainer
 
 STEPS, ROWS = 6, 64

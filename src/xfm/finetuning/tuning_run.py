@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -21,19 +20,17 @@ from xfm.finetuning.presets import training_config
 from xfm.finetuning.probing import LinearFit
 from xfm.modeling.adapters import save_adapter
 from xfm.modeling.folder import Belongings, Pretrained, save_model
-from xfm.modeling.low_rank import LowRank
+from xfm.modeling.lora import LowRank
 from xfm.modeling.model_files import FRESH
 from xfm.modeling.precision import resolve
 from xfm.objectives.losses import Losses, StepLoss
 from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
 from xfm.tasks.reading import Portion
 from xfm.training import distributed
-from xfm.training.callbacks import AfterUpdate, Checkpoints, EarlyStopping
-from xfm.training.clock import TrainingClock
-from xfm.training.ema import WeightAverage
+from xfm.training.callbacks import Checkpoints, EarlyStopping
+from xfm.training.clock import SCHEDULE, TrainingClock, read_schedule
 from xfm.training.logging import RunLog
 from xfm.training.run_folder import RunFolder
-from xfm.training.schedule_log import SCHEDULE, read_schedule
 from xfm.training.trainer import Trainer
 
 REMEMBERED = 16
@@ -107,11 +104,6 @@ def tune(
     def is_new(name: str) -> bool:
         return task.is_new(name) or is_low_rank(name)
 
-    def finished(done: int) -> bool:
-        with averaged.applied() if averaged else nullcontext():
-            return watch.finished(done)
-
-    averaged = WeightAverage(task.module, config.average) if config.average else None
     if resume:
         watch.resume()
     else:
@@ -119,17 +111,16 @@ def tune(
     step, seconds, limited, precision = max(watch.looks, default=0), 0.0, False, None
     totals: list[tuple[float, Tensor]] = []
     if not (resume and watch.enough):
-        allowed, average = frozenset({Change.PROCESSES}), [AfterUpdate(averaged.update)] if averaged else []
-
+        allowed = frozenset({Change.PROCESSES})
         trainer = Trainer(
-            averaged or task.module,
+            task.module,
             TaskLoss(task, None if folder else totals),
             lambda start, stop: task.portions(start, stop, config.gradient_accumulation_steps),
             training_config(config, task.settings, minutes),
             RunFolder(folder, settings, allowed=allowed) if folder else None,
             clock=clock,
-            is_new=averaged.by_own_name(is_new) if averaged else is_new,
-            callbacks=[*average, RunLog(progress), EarlyStopping(finished), Checkpoints()],
+            is_new=is_new,
+            callbacks=[RunLog(progress), EarlyStopping(watch.finished), Checkpoints()],
             device=task.settings.device,
         ).fit(resume)
         step, seconds, precision = trainer.step, trainer.seconds, trainer.precision
@@ -138,8 +129,8 @@ def tune(
             enough = f"enough, {config.patience} looks brought no better model"
             said = "the time for the training is over" if limited else enough
             tqdm.write(f"step {step}: {said}", file=sys.stderr)
-        if averaged:
-            averaged.keep()
+        if trainer.ema is not None:
+            trainer.ema.give()
         if step not in watch.looks:
             watch.look(step)
     distributed.barrier()  # the first process has written what all of them read

@@ -10,16 +10,14 @@ from numpy.typing import NDArray
 
 from xfm.data.left_out import LeftOut
 from xfm.errors import UserError
-from xfm.index.about import AboutIndex
-from xfm.index.conditions import Condition, merged
+from xfm.index.filters import Condition, merged
 from xfm.index.journal import Journal, JournalItem, State
-from xfm.index.offers import EncodedPicture, Offer
-from xfm.index.rows import IndexedPicture, Row, digest, from_png, to_png
-from xfm.index.store import Store, StoreStats
-from xfm.inference.batches import as_captions
-from xfm.inference.engine import Engine
+from xfm.index.manifest import AboutIndex
+from xfm.index.sources import EncodedPicture, Offer
+from xfm.index.store import IndexedPicture, Row, Store, StoreStats, digest, from_png, to_png
+from xfm.inference.engine import Engine, as_captions
 from xfm.inference.picture_inputs import PictureReader
-from xfm.modeling.pixels import model_pixels
+from xfm.modeling.artifacts import model_pixels
 
 TOGETHER = 256
 """Pictures whose vectors are computed, and whose rows are stored, together."""
@@ -33,8 +31,8 @@ class Taken:
     Attributes:
         new, replaced: pictures that were taken in, and those whose earlier form went.
         known: pictures that are there as they are.
-        duplicates: pictures that look exactly like another one, whose key is the value.
-        bad: pictures that cannot be read, and why.
+        duplicates: pictures that look exactly like another one.
+        bad: pictures that cannot be read.
         displaced: pictures that took the place of one that another table has named so.
         clashing: pictures that are left out because another table has named one so.
         clash: such a name, and the table.
@@ -43,11 +41,16 @@ class Taken:
     new: int = 0
     replaced: int = 0
     known: int = 0
-    duplicates: dict[str, str] = field(default_factory=dict)
-    bad: dict[str, str] = field(default_factory=dict)
+    duplicates: int = 0
+    bad: int = 0
     displaced: int = 0
     clashing: int = 0
-    clash: tuple[str, str] | None = None
+    clash: tuple[str, str] | None = field(default=None, compare=False)
+
+    @property
+    def offered(self) -> int:
+        """How many pictures there were."""
+        return sum(count for count in vars(self).values() if isinstance(count, int))
 
 
 @dataclass(frozen=True)
@@ -107,20 +110,19 @@ class Index:
             self.flush(TOGETHER)
         return taken
 
-    def add_encoded(self, offers: Sequence[Offer], left_out: LeftOut | None = None) -> Taken:
+    def add_encoded(self, offers: Sequence[Offer], left_out: LeftOut, taken: Taken) -> None:
         """Take in pictures of which others have computed the vectors, and put all of them into the store.
 
         Args:
             offers: the pictures; some may be known, or cannot be read.
-            left_out: see `add`, which also says what is raised.
+            left_out, taken: see `add`, which also says what is raised.
         """
         # Some may wait already, where a process was killed that took them in.
         pictures = [one.picture for one in offers if isinstance(one.picture, EncodedPicture)]
         self._given = {digest(one.pixels): one.vector for one in pictures}
-        taken = self.add(offers, left_out)
+        self.add(offers, left_out, taken)
         self.flush()
         self._given = {}
-        return taken
 
     def _offer(self, given: Offer, taken: Taken, left_out: LeftOut | None) -> None:
         known = self.journal.item(given.key)
@@ -128,7 +130,7 @@ class Index:
             if known.state is State.BAD:
                 self._pass_over(given, known.told or "", taken, left_out)
             elif known.state is State.DUPLICATE:
-                taken.duplicates[given.key] = known.told or ""
+                taken.duplicates += 1
             else:
                 taken.known += 1
             return
@@ -154,7 +156,7 @@ class Index:
         taken.displaced += bool(other)
         holder = self.journal.holder(picture.key)
         if holder not in (None, given.key):
-            taken.duplicates[given.key] = holder
+            taken.duplicates += 1
             self._gone([given.key] if known else [])
             self.journal.pass_over(given.key, given.stamp, State.DUPLICATE, holder)
             return
@@ -170,7 +172,7 @@ class Index:
     def _pass_over(self, given: Offer, reason: str, taken: Taken, left_out: LeftOut | None) -> None:
         if left_out is None:
             raise UserError(reason if given.source in reason else f"{given.source}: {reason}")
-        taken.bad[given.key] = reason
+        taken.bad += 1
         left_out.add(given.source, reason)
 
     def _know(self, given: Offer) -> None:

@@ -16,8 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from xfm.files import open_regular
-from xfm.index.rows import IndexedPicture
-from xfm.index.store import guarded
+from xfm.index.store import IndexedPicture, guarded
 
 FILE = "journal.sqlite"
 _TABLES = """

@@ -14,9 +14,8 @@ from lancedb.index import BTree, IvfPq, IvfRq
 from lancedb.query import LanceVectorQueryBuilder
 from numpy.typing import NDArray
 
-from xfm.index.conditions import Condition, Kind, Relation, Value
-from xfm.index.rows import IndexedPicture, Near, Row
-from xfm.index.store import EXACT_BELOW, StoreStats, guarded
+from xfm.index.filters import Condition, Kind, Relation, Value
+from xfm.index.store import EXACT_BELOW, IndexedPicture, Near, Row, StoreStats, guarded
 
 TABLE = "pictures"
 T = TypeVar("T")

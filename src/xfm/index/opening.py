@@ -11,16 +11,15 @@ import numpy as np
 from xfm.config.model import lacks
 from xfm.config.next_command import command_line
 from xfm.errors import UserError, amount
-from xfm.index.about import FILE as ABOUT
-from xfm.index.about import HIDDEN, AboutIndex
 from xfm.index.index import Index, probe_of
 from xfm.index.journal import FILE as JOURNAL
 from xfm.index.journal import Journal, State
-from xfm.index.server_address import without_password
+from xfm.index.manifest import FILE as ABOUT
+from xfm.index.manifest import HIDDEN, AboutIndex
 from xfm.index.store import Store
-from xfm.index.trust import require_trusted, tell_model
+from xfm.index.trusted_hosts import require_trusted, tell_model, without_password
+from xfm.inference.distributed.row_work import everywhere
 from xfm.inference.engine import Engine
-from xfm.inference.in_units.row_work import everywhere
 from xfm.inference.pipeline import pipeline
 from xfm.locks import locked
 from xfm.modeling.folder import Pretrained

@@ -19,20 +19,19 @@ from xfm.config.index import SURE, UNFITTED_LEAST, SearchOptions
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.records import is_text
 from xfm.errors import UserError
-from xfm.index.conditions import Condition, Value, checked, parse_condition
+from xfm.index.candidates import SearchQuery, Shortlist, match_lists
+from xfm.index.filters import Condition, Value, checked, parse_condition
 from xfm.index.index import Index
-from xfm.index.rows import IndexedPicture, Near, digest
-from xfm.index.shortlists import ListMatcher, SearchQuery, Shortlist
-from xfm.inference.batches import as_captions, cut
-from xfm.inference.engine import EncodedPictures
-from xfm.inference.matching import PixelBox
+from xfm.index.store import Near, digest
+from xfm.inference.engine import EncodedPictures, as_captions, cut
+from xfm.inference.matching import PixelBox, pixel_box
 from xfm.inference.picture_inputs import Picture, PictureReader, PictureSource
 from xfm.modeling.card import limits_of
-from xfm.retrieval.search import match_odds, rerank_scores
+from xfm.tasks.ranking import match_odds, rerank_scores
 
 _ATTEMPTS = 4
 _MARK = re.compile(r"[0-9a-f]{32}")
-"""A digest of `xfm.index.rows.digest`."""
+"""A digest of `xfm.index.store.digest`."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,6 @@ class Searcher:
     def __init__(self, index: Index) -> None:
         self._index, self._engine = index, index.engine
         self._encoded = EncodedPictures(index.engine)
-        self._matcher = ListMatcher(index.engine, self._encoded)
         self._reader = PictureReader(index.engine.pretrained.preprocessing, None, recent=0)
 
     @property
@@ -244,7 +242,7 @@ class Searcher:
     def answers(self, lists: Sequence[Shortlist]) -> list[Answer]:
         """What searches found: texts and pictures are matched in few passes of the fusion encoder."""
         matched = [one for one in lists if one.pixels]
-        scored = iter(self._matcher.match(matched))
+        scored = match_lists(self._engine, self._encoded, matched)
         return [self._answer(one, next(scored) if one.pixels else None) for one in lists]
 
     def _conditions(self, options: SearchOptions) -> Sequence[Condition]:
@@ -306,7 +304,10 @@ class Searcher:
         for place in order.tolist():
             one = near[place]
             found = _hit(one, float(scores[place]))
-            found["match"], found["box"] = matches[place], _pixel_box(corners[place], one.entry)
+            found["match"], found["box"] = (
+                matches[place],
+                pixel_box(corners[place], one.entry.width, one.entry.height),
+            )
             hits.append(found)
         return hits, match_odds(logits.numpy())[order]
 
@@ -339,10 +340,3 @@ def _hit(one: Near, score: float) -> FoundPicture:
         "similarity": one.similarity,
         "metadata": dict(entry.metadata),
     }
-
-
-def _pixel_box(fractions: Tensor, entry: IndexedPicture) -> PixelBox:
-    """[4] left, top, right and bottom as parts of a picture, in its pixels."""
-    box = Boxes(fractions[None].double(), BoxFormat.XYXY, BoxUnit.FRACTION)
-    left, top, right, bottom = box.to_unit(BoxUnit.PIXEL, entry.width, entry.height).data[0].tolist()
-    return {"xmin": left, "ymin": top, "xmax": right, "ymax": bottom}

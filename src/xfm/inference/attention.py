@@ -19,11 +19,11 @@ from xfm.data.tokenizer import normalise_caption
 from xfm.errors import UserError
 from xfm.inference.drawing import draw_heat, sheet
 from xfm.inference.picture_inputs import Picture, PictureReader
+from xfm.modeling.artifacts import model_pixels
 from xfm.modeling.attention import join_heads, split_heads
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.fusion import CrossAttention, FusionLayer
 from xfm.modeling.packing import padded
-from xfm.modeling.pixels import model_pixels
 from xfm.modeling.xfm import XFM
 from xfm.runtimes.parts import RuntimeModel
 
@@ -91,7 +91,7 @@ def maps_of(
     if isinstance(model, RuntimeModel):
         raise UserError(
             "maps of attention need gradients, which an exported model has none of: take the model folder, "
-            "with --precision fp32 where xfm bench backends chose otherwise"
+            "with --precision fp32 where xfm evaluate --backends chose otherwise"
         )
     read = normalise_caption(text)
     if not read:

@@ -15,10 +15,8 @@ from xfm.config.task_spec import TaskSpec, TextRule
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import as_read
 from xfm.errors import UserError, suggest
-from xfm.inference.batches import InputBatch, cut
-from xfm.inference.engine import EncodedPictures, Engine
-from xfm.inference.given import ABSENT, Many, One, Stream, checked_option, sort_out
-from xfm.inference.items import (
+from xfm.inference.engine import EncodedPictures, Engine, InputBatch, cut
+from xfm.inference.input_parsing import (
     InputError,
     Item,
     Told,
@@ -28,6 +26,7 @@ from xfm.inference.items import (
     read_field,
     warned_once,
 )
+from xfm.inference.inputs import ABSENT, checked_option, sort_out
 from xfm.inference.picture_inputs import PictureReader
 
 Answer = TypeVar("Answer")
@@ -105,24 +104,21 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             inputs = fields
         elif fields:
             raise self._unknown(next(iter(fields)))
-        match sort_out(inputs, self.spec.inputs):
-            case One(value):
-                return self._one(value, options)
-            case Many(rows):
-                return self.collected([answer for _, answer in self.numbered(rows, options)])
-            case Stream(rows):
-                return (answer for _, answer in self.numbered(rows, options))
+        rows, single, endless = sort_out(inputs, self.spec.inputs)
+        answers = (answer for _, answer in self.numbered(rows, options))
+        if endless:
+            return answers
+        if not single:
+            return self.collected([*answers])
+        try:
+            (answer,) = answers
+        except InputError as error:
+            raise UserError(error.reason) from error
+        return answer
 
     def collected(self, answers: list[Answer]) -> Any:
         """The answers of a list."""
         return answers
-
-    def _one(self, given: object, options: Any) -> Answer:
-        try:
-            ((_, answer),) = self.numbered([given], options)
-        except InputError as error:
-            raise UserError(error.reason) from error
-        return answer
 
     def _options(self, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         kind = self.spec.options
@@ -260,14 +256,10 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         answers: dict[int, Answer] = {}
         for places in groups.values():
             for rows, batch in self._batches([items[place] for place in places], encoded):
-                found = self._pass(batch, ready)
+                with torch.inference_mode(), self.engine.arithmetic():
+                    found = self.answer(batch, ready)
                 answers |= {places[row]: answer for row, answer in zip(rows, found, strict=True)}
         return [answers[place] for place in range(len(items))]
-
-    @torch.inference_mode()
-    def _pass(self, batch: InputBatch, ready: Ready) -> list[Answer]:
-        with self.engine.arithmetic():
-            return self.answer(batch, ready)
 
     def _batches(
         self, items: Sequence[Item], encoded: EncodedPictures

@@ -10,10 +10,10 @@ from torch import Tensor
 from xfm.config.labels import LabelKind
 from xfm.config.pipelines import Best, ZeroShotOptions
 from xfm.errors import UserError
-from xfm.frozen.prompt_templates import prompt
+from xfm.evaluation.probing.prompt_templates import prompt
 from xfm.inference.base import Pipeline
-from xfm.inference.batches import InputBatch, as_captions
-from xfm.inference.items import Item
+from xfm.inference.engine import InputBatch, as_captions
+from xfm.inference.input_parsing import Item
 from xfm.modeling.heads import class_probabilities
 from xfm.modeling.task_models import Classifier
 
@@ -106,19 +106,31 @@ class ZeroShotImageClassification(Pipeline[ClassVectors, list[ScoredClass]]):
     with {} in the label's place, or several; "a photo of a {}" and "a dog" make "a photo of a dog".
     """
 
-    @torch.inference_mode()
-    def begin(self, options: ZeroShotOptions) -> ClassVectors:
-        """Encode the names of the classes, once a call."""
+    def sentences(self, options: ZeroShotOptions) -> list[str]:
+        """What is encoded of the names of the classes: each in all templates."""
         if not options.candidate_labels:
             raise UserError(f"{self.spec.name} needs candidate_labels, such as 'cat, dog'")
-        engine, names = self.engine, options.candidate_labels
-        sentences = [prompt(template, name) for name in names for template in options.hypothesis_template]
-        vectors: list[Tensor] = []
-        for start in range(0, len(sentences), engine.batch_size):
-            tokens = as_captions(engine, sentences[start : start + engine.batch_size]).to(engine.device)
-            with engine.arithmetic():
-                vectors.append(engine.model.embed_text(tokens.ids, tokens.mask))
-        means = torch.cat(vectors).view(len(names), len(options.hypothesis_template), -1).mean(dim=1)
+        return [
+            prompt(form, name) for name in options.candidate_labels for form in options.hypothesis_template
+        ]
+
+    @torch.inference_mode()
+    def encode(self, sentences: Sequence[str]) -> Tensor:
+        """[N, E] vectors of as many sentences as make a batch."""
+        tokens = as_captions(self.engine, sentences).to(self.engine.device)
+        with self.engine.arithmetic():
+            return self.engine.model.embed_text(tokens.ids, tokens.mask)
+
+    def begin(self, options: ZeroShotOptions) -> ClassVectors:
+        """Encode the names of the classes, once a call."""
+        sentences, size = self.sentences(options), self.engine.batch_size
+        parts = [sentences[start : start + size] for start in range(0, len(sentences), size)]
+        return self.named(options, [*map(self.encode, parts)])
+
+    def named(self, options: ZeroShotOptions, vectors: Sequence[Tensor]) -> ClassVectors:
+        """The classes by the vectors of all of their `sentences`, in parts."""
+        names, templates = options.candidate_labels, len(options.hypothesis_template)
+        means = torch.cat([*vectors]).view(len(names), templates, -1).mean(dim=1)
         return ClassVectors(tuple(names), torch.nn.functional.normalize(means, dim=-1), options.top_k)
 
     def answer(self, batch: InputBatch, ready: ClassVectors) -> list[list[ScoredClass]]:

@@ -13,7 +13,7 @@ from xfm.data.tables.embedded import pictures_in
 from xfm.data.tables.objects import plain_cell
 from xfm.errors import UserError, excerpt
 from xfm.inference.gallery import Retrieval
-from xfm.inference.items import Unreadable
+from xfm.inference.input_parsing import Unreadable
 from xfm.inference.pipeline import pipeline
 
 REASON, PARTIAL = "error", "warning"

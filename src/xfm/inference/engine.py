@@ -1,5 +1,6 @@
 """A model with what running it needs, and pictures encoded once."""
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -12,12 +13,17 @@ from torch import Tensor
 from xfm.config.pipelines import UrlRules
 from xfm.config.self_check import Arithmetic
 from xfm.config.training import Precision
-from xfm.data.tokenizer import Tokenizer
+from xfm.data.collate import LENGTH_STEP
+from xfm.data.schema import Tokens
+from xfm.data.shapes import round_up
+from xfm.data.tokenizer import Tokenizer, normalise_caption
+from xfm.inference.input_parsing import Item
 from xfm.inference.picture_inputs import Picture
-from xfm.modeling.checking import verify_here
+from xfm.modeling.artifacts import model_pixels
 from xfm.modeling.folder import Pretrained
-from xfm.modeling.pixels import model_pixels
+from xfm.modeling.heads import Encoded
 from xfm.modeling.precision import autocast, resolve
+from xfm.modeling.self_check import verify_here
 from xfm.modeling.xfm import XFM
 
 KEPT = 256 << 20  # bytes of encoded pictures that are kept for later rows
@@ -182,3 +188,47 @@ class EncodedPictures:
         device, order = self._block.device, {key: place for place, key in enumerate(dict.fromkeys(keys))}
         states = self._block[torch.tensor([self._places[key] for key in order], device=device)]
         return states, torch.tensor([order[key] for key in keys], device=device)
+
+
+@dataclass(frozen=True)
+class InputBatch(Encoded):
+    """Rows that are answered in one pass.
+
+    Attributes:
+        items: R rows of the same number of texts and of pictures.
+        keys: identities of the I distinct pictures.
+    """
+
+    items: Sequence[Item] = ()
+    keys: Sequence[bytes] = ()
+
+
+def as_captions(engine: Engine, texts: Sequence[str]) -> Tokens:
+    """[R, T] texts as the model reads captions."""
+    return engine.tokenizer.encode_batch([normalise_caption(text) for text in texts], engine.longest).tokens
+
+
+def cut(tokens: Tokens, rows: Sequence[int], longest: int) -> Tokens:
+    """Some rows without padding that none of them needs, but for few different lengths."""
+    index = torch.tensor(rows)
+    mask = tokens.mask[index]
+    length = min(round_up(int(mask.sum(dim=1).max()), LENGTH_STEP), mask.shape[1], longest)
+    return Tokens(tokens.ids[index, :length], mask[:, :length])
+
+
+@contextlib.contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """Compute on one thread of a CPU during the block.
+
+    Sums are split among threads, and rounded accordingly; with one, numbers are the same however many
+    processes share a machine.
+    """
+    before = torch.get_num_threads()
+    if device.type != "cpu":
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

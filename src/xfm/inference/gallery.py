@@ -16,14 +16,12 @@ from xfm.config.task_spec import TaskSpec
 from xfm.data.schema import Tokens
 from xfm.errors import UserError
 from xfm.inference.base import Bad, Pipeline
-from xfm.inference.batches import InputBatch, as_captions, cut
-from xfm.inference.engine import EncodedPictures, Engine
-from xfm.inference.given import ABSENT, gallery_of
-from xfm.inference.items import InputError, Told, warned_once
+from xfm.inference.engine import EncodedPictures, Engine, InputBatch, as_captions, cut
+from xfm.inference.input_parsing import InputError, Told, warned_once
+from xfm.inference.inputs import ABSENT, gallery_of
 from xfm.inference.picture_inputs import Picture, PictureReader
-from xfm.modeling.features import Encoder
-from xfm.modeling.states import States
-from xfm.retrieval.search import match, rerank_scores, shortlist
+from xfm.modeling.features import Encoder, States
+from xfm.tasks.ranking import match, rerank_scores, shortlist
 
 GALLERY_KEPT = 512 << 20  # bytes of a gallery's encoded pictures that are kept for re-ranking
 
@@ -135,7 +133,7 @@ class Gallery:
         return cut(found, range(len(texts)), self.engine.longest).to(self.engine.device)
 
     def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """States [R, T, D] of some candidates and their mask, see `xfm.retrieval.search.StateReader`."""
+        """States [R, T, D] of some candidates and their mask, see `xfm.tasks.ranking.StateReader`."""
         chosen, owner = np.unique(rows, return_inverse=True)
         if self.texts:
             tokens = self.tokens([self.given[place] for place in chosen.tolist()])

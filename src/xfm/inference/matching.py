@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from xfm.config.task import TaskConfig
 from xfm.config.task_spec import NoOptions, TaskSpec
@@ -14,8 +15,8 @@ from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import as_read
 from xfm.inference.base import Answer, Pipeline
-from xfm.inference.batches import InputBatch, cut
-from xfm.inference.items import Item
+from xfm.inference.engine import InputBatch, cut
+from xfm.inference.input_parsing import Item
 from xfm.modeling.task_models import Grounder
 
 
@@ -134,6 +135,13 @@ class PixelBox(TypedDict):
     ymax: float
 
 
+def pixel_box(fractions: Tensor, width: int, height: int) -> PixelBox:
+    """[4] left, top, right and bottom as parts of a picture, in its pixels."""
+    box = Boxes(fractions[None].double(), BoxFormat.XYXY, BoxUnit.FRACTION)
+    left, top, right, bottom = box.to_unit(BoxUnit.PIXEL, width, height).data[0].tolist()
+    return {"xmin": left, "ymin": top, "xmax": right, "ymax": bottom}
+
+
 class Located(TypedDict):
     """A phrase and the box that it refers to.
 
@@ -165,9 +173,6 @@ class Grounding(Pipeline[NoOptions, Located]):
         found: list[Located] = []
         for item, score, fractions in zip(batch.items, scores, corners.data.clamp(0, 1), strict=True):
             picture = item.pictures[0]
-            box = Boxes(fractions[None].double(), BoxFormat.XYXY, BoxUnit.FRACTION)
-            size = picture.width, picture.height
-            left, top, right, bottom = box.to_unit(BoxUnit.PIXEL, *size).data[0].tolist()
-            pixels = PixelBox(xmin=left, ymin=top, xmax=right, ymax=bottom)
-            found.append({"label": item.shown, "score": score, "box": pixels})
+            box = pixel_box(fractions, picture.width, picture.height)
+            found.append({"label": item.shown, "score": score, "box": box})
         return found

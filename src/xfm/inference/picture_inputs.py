@@ -16,8 +16,8 @@ from xfm.data.in_memory import to_uint8
 from xfm.data.picture_files import load_decoded
 from xfm.data.pictures import Decoded, PictureError, decode
 from xfm.errors import UserError
+from xfm.modeling.artifacts import framed
 from xfm.modeling.folder import Preprocessing
-from xfm.modeling.pixels import framed
 from xfm.paths import home_path, is_url
 
 PictureSource = str | Path | bytes | Image.Image | np.ndarray | Tensor

@@ -25,13 +25,13 @@ from torch import Tensor
 
 from xfm.data.schema import Tokens
 from xfm.errors import UserError
-from xfm.inference.items import Item, warned_once
+from xfm.inference.input_parsing import Item, warned_once
 from xfm.inference.picture_inputs import Picture, PictureReader, is_picture
 from xfm.inference.pipeline import AnyPipeline, pipeline
+from xfm.modeling.artifacts import model_pixels
 from xfm.modeling.card import CARD
 from xfm.modeling.folder import Pretrained, load_model
-from xfm.modeling.named import find_model
-from xfm.modeling.pixels import model_pixels
+from xfm.modeling.resolve import find_model
 
 _LONGEST = "model_max_length"
 _TRAINED = "sentence-transformers"

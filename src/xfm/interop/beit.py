@@ -15,8 +15,16 @@ from torch import Tensor
 
 from xfm.config.encoders import MAX_DEPTH, VisionConfig
 from xfm.errors import UserError
-from xfm.interop.parts import VisionPart, preprocessing
-from xfm.interop.sources import filled, read_licence, read_settings, read_weights, renamed, weights_file
+from xfm.interop.sources import (
+    VisionPart,
+    filled,
+    preprocessing,
+    read_licence,
+    read_settings,
+    read_weights,
+    renamed,
+    weights_file,
+)
 from xfm.modeling.folder import Preprocessing
 from xfm.modeling.vision import VisionEncoder
 

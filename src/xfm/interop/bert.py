@@ -12,9 +12,16 @@ from xfm.config.encoders import LanguageConfig
 from xfm.config.plain import to_plain
 from xfm.config.typed import from_plain
 from xfm.errors import UserError
-from xfm.interop.parts import LanguagePart
-from xfm.interop.sources import filled, read_licence, read_settings, read_weights, renamed, weights_file
-from xfm.interop.vocabularies import read_tokenizer
+from xfm.interop.sources import (
+    LanguagePart,
+    filled,
+    read_licence,
+    read_settings,
+    read_tokenizer,
+    read_weights,
+    renamed,
+    weights_file,
+)
 from xfm.modeling.language import LanguageEncoder
 
 _PREFIX = re.compile(r"^(?:roberta|bert|xlm_roberta|camembert)\.")

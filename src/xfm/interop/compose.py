@@ -25,9 +25,8 @@ from xfm.errors import UserError
 from xfm.interop.beit import read_beit
 from xfm.interop.bert import read_bert
 from xfm.interop.foreign import read_timm, read_transformers
-from xfm.interop.parts import LanguagePart, VisionPart
-from xfm.interop.sources import SETTING_FILES, TOKENIZER_FILES, fetch_repository
-from xfm.modeling.belongings import CODE_LICENCE, UNSEEN
+from xfm.interop.sources import SETTING_FILES, TOKENIZER_FILES, LanguagePart, VisionPart, fetch_repository
+from xfm.modeling.artifacts import CODE_LICENCE, UNSEEN
 from xfm.modeling.composition import HEADS
 from xfm.modeling.folder import Preprocessing, Pretrained
 from xfm.modeling.model_files import FRESH

@@ -10,20 +10,27 @@ from torch import nn
 from xfm.config.encoders import MAX_DEPTH, TimmVisionConfig, TransformersTextConfig
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError, first_line, import_extra
-from xfm.interop.parts import LanguagePart, VisionPart, preprocessing
 from xfm.interop.pickles import read_pickle, refuse_bomb
 from xfm.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
+    LanguagePart,
+    VisionPart,
     fetch_repository,
     filled,
+    preprocessing,
     read_licence,
     read_settings,
+    read_tokenizer,
 )
-from xfm.interop.vocabularies import read_tokenizer
-from xfm.modeling.libraries import explained
-from xfm.modeling.timm_vision import TimmVision, check_trunk
-from xfm.modeling.transformers_text import TransformersText, checked_config, safe_settings
+from xfm.modeling.library_encoders import (
+    TimmVision,
+    TransformersText,
+    check_trunk,
+    checked_config,
+    explained,
+    safe_settings,
+)
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".tar")
 

@@ -8,17 +8,17 @@ from xfm.boxed import boxed_names
 from xfm.config.load import load_recipe
 from xfm.config.tasks import task_spec
 from xfm.errors import UserError
-from xfm.interop.published.convert import Choices, Converted, convert
-from xfm.interop.published.fates import Fate
-from xfm.interop.vocabularies import read_tokenizer
-from xfm.modeling.belongings import CODE_LICENCE
-from xfm.modeling.checking import verify_here
+from xfm.interop.published.convert import Converted, convert
+from xfm.interop.published.key_report import Fate
+from xfm.interop.sources import read_tokenizer
+from xfm.modeling.artifacts import CODE_LICENCE
 from xfm.modeling.folder import Pretrained, load_model
 from xfm.modeling.model_files import FRESH
 from xfm.modeling.model_reading import check_vocabulary
-from xfm.modeling.named import model_folder
+from xfm.modeling.resolve import model_folder
+from xfm.modeling.self_check import verify_here
 from xfm.paths import home_path
-from xfm.runtimes.opening import is_exported, open_exported
+from xfm.runtimes.loading import is_exported, open_exported
 
 
 def load(
@@ -60,7 +60,7 @@ def load(
         found = open_exported(path, check=check) if exported else load_model(path, check=check, base=base)
     else:
         kind = None if task is None else task_spec(task).name
-        result = convert(path, Choices(load_recipe(recipe).model, kind, heads))
+        result = convert(path, load_recipe(recipe).model, kind, heads)
         found = Pretrained(result.model, None, result.preprocessing, provenance(result), result.task)
     if image_size is not None:
         found = found.resized(path, image_size, image_width)

@@ -38,11 +38,11 @@ def named_tensors(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
     """The tensors of a mapping that have a name; others are left out.
 
     Raises:
-        UserError: see `check_dense`.
+        UserError: see `_check_dense`.
     """
     found = {name: t for name, t in content.items() if isinstance(name, str) and isinstance(t, Tensor)}
     for name, tensor in found.items():
-        check_dense(path, name, tensor)
+        _check_dense(path, name, tensor)
     return found
 
 
@@ -83,12 +83,8 @@ def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is truncated or no checkpoint ({first_line(error)}); get it again")
 
 
-def check_dense(path: Path, name: str, tensor: Tensor) -> None:
-    """Every number must be in the file: a few bytes could otherwise stand for terabytes.
-
-    Raises:
-        UserError: names the tensor.
-    """
+def _check_dense(path: Path, name: str, tensor: Tensor) -> None:
+    """Every number must be in the file: a few bytes could otherwise stand for terabytes."""
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
         raise UserError(f"{path}: {name} is sparse, quantised or without values; save a dense tensor")
     if tensor.nbytes > tensor.untyped_storage().nbytes():

@@ -3,17 +3,24 @@
 import argparse
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import tokenizers
 import torch
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 from torch import Tensor, nn
 
+from xfm.config.encoders import AnyLanguageConfig, AnyVisionConfig
 from xfm.config.plain import yaml_value
+from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.files import read_json_object, read_text
 from xfm.interop.pickles import named_tensors, read_stored
-from xfm.modeling.libraries import explained
+from xfm.modeling.encoders import AnyLanguage, AnyVision
+from xfm.modeling.folder import Preprocessing
+from xfm.modeling.library_encoders import explained
 from xfm.modeling.weights import require_finite
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -171,3 +178,140 @@ def filled(
     module = build()
     module.load_state_dict(dict(state), strict=not optional)
     return module
+
+
+@dataclass(frozen=True)
+class VisionPart:
+    """A vision encoder with weights.
+
+    Attributes:
+        encoder: the encoder, in evaluation mode.
+        preprocessing: how pictures become its pixels.
+        fresh: names of its parameters that the source does not have.
+        source: where it comes from, for the provenance.
+        ignored: names of the source that it has no place for.
+    """
+
+    encoder: AnyVision
+    preprocessing: Preprocessing
+    source: dict[str, Any]
+    fresh: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> AnyVisionConfig:
+        """Its configuration."""
+        return self.encoder.config
+
+
+@dataclass(frozen=True)
+class LanguagePart:
+    """A language encoder with weights.
+
+    Attributes:
+        encoder: the encoder, in evaluation mode.
+        tokenizer: its vocabulary.
+        head: tensors of the MLM head by the names in `TokenHead`, empty where the source has none.
+        source: where it comes from, for the provenance.
+        ignored: names of the source that it has no place for.
+    """
+
+    encoder: AnyLanguage
+    tokenizer: Tokenizer
+    source: dict[str, Any]
+    head: dict[str, Tensor] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> AnyLanguageConfig:
+        """Its configuration."""
+        return self.encoder.config
+
+
+def preprocessing(
+    source: Path | str | None, image_size: int, mean: Any, std: Any, image_width: int | None = None
+) -> Preprocessing:
+    """How pictures become pixels, by the numbers of another model's settings.
+
+    Args:
+        source: where they stand.
+        image_size, image_width: see `Preprocessing`.
+        mean, std: three numbers each, as the settings have them.
+
+    Raises:
+        UserError: they are something else.
+    """
+    try:
+        red, green, blue = (float(number) for number in mean)
+        deviation = tuple(float(number) for number in std)
+        return Preprocessing(image_size, (red, green, blue), deviation, image_width=image_width)  # pyright: ignore[reportArgumentType]
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise UserError(
+            f"{source}: mean and deviation of the pixels must be three numbers each ({error}); copy it again"
+        ) from error
+
+
+_SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a model's folder, or of a `tokenizer.json`.
+
+    In a folder `tokenizer.json` is taken where there is one; else `vocab.json` with `merges.txt` (RoBERTa) or
+    `vocab.txt` (BERT) make the same tokenizer.
+
+    Raises:
+        UserError: none of them is there, or they are damaged.
+    """
+    if not folder.is_dir():
+        return Tokenizer.load(folder)
+    if (folder / "tokenizer.json").is_file():
+        return Tokenizer.load(folder / "tokenizer.json")
+    with explained(f"{folder}: the vocabulary cannot be read", "copy it again"):
+        if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+            return Tokenizer(_byte_level_bpe(folder), str(folder / "vocab.json"))
+        if (folder / "vocab.txt").is_file():
+            return Tokenizer(_word_piece(folder), str(folder / "vocab.txt"))
+    hint = "give a folder that has one"
+    if any((folder / name).is_file() for name in _SENTENCEPIECE):
+        hint = "write one with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+    raise UserError(f"{folder} has no tokenizer.json; {hint}")
+
+
+def _byte_level_bpe(folder: Path) -> tokenizers.Tokenizer:
+    prefix = bool(read_settings(folder / "tokenizer_config.json").get("add_prefix_space", False))
+    backend = tokenizers.Tokenizer(
+        models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    )
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>"])
+    # It swallows the space in front: in "a <mask> dog" it stands where " red" would.
+    backend.add_special_tokens([AddedToken("<mask>", lstrip=True, normalized=False, special=True)])
+    last, first = _placed(backend, "</s>"), _placed(backend, "<s>")
+    backend.post_processor = processors.RobertaProcessing(
+        last, first, trim_offsets=True, add_prefix_space=prefix
+    )
+    return backend
+
+
+def _word_piece(folder: Path) -> tokenizers.Tokenizer:
+    settings = read_settings(folder / "tokenizer_config.json")
+    backend = tokenizers.Tokenizer(models.WordPiece.from_file(str(folder / "vocab.txt"), unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+        strip_accents=settings.get("strip_accents"),
+        lowercase=settings.get("do_lower_case", True),
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece(prefix="##")
+    backend.add_special_tokens(["[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"])
+    backend.post_processor = processors.BertProcessing(_placed(backend, "[SEP]"), _placed(backend, "[CLS]"))
+    return backend
+
+
+def _placed(backend: tokenizers.Tokenizer, token: str) -> tuple[str, int]:
+    index = backend.token_to_id(token)
+    assert index is not None
+    return token, index

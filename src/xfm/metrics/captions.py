@@ -20,7 +20,7 @@ from xfm.metrics.words import caption_words
 Captions = Mapping[int | str, Sequence[str]]
 
 
-class WordCutter(StrEnum):
+class CaptionTokenizer(StrEnum):
     """What cuts captions into words.
 
     official: Stanford's PTBTokenizer through Java, as the COCO server has it.
@@ -31,12 +31,12 @@ class WordCutter(StrEnum):
     PLAIN = "plain"
 
 
-def available_cutter() -> WordCutter:
+def available_tokenizer() -> CaptionTokenizer:
     """The official one where Java is there and its wrapper may write beside itself, as it does."""
     spec = find_spec("pycocoevalcap")
     places = list(spec.submodule_search_locations or ()) if spec else []
     writable = bool(places) and all(os.access(place, os.W_OK) for place in places)
-    return WordCutter.OFFICIAL if shutil.which("java") and writable else WordCutter.PLAIN
+    return CaptionTokenizer.OFFICIAL if shutil.which("java") and writable else CaptionTokenizer.PLAIN
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,19 @@ class CaptionScores:
     """
 
     values: Mapping[str, float]
-    cutter: WordCutter
+    cutter: CaptionTokenizer
 
     @property
     def is_official(self) -> bool:
         """Whether the official tokenizer cut the words, so that the numbers compare with published ones."""
-        return self.cutter is WordCutter.OFFICIAL
+        return self.cutter is CaptionTokenizer.OFFICIAL
 
 
 def caption_scores(
-    predicted: Mapping[int | str, str], given: Captions, cutter: WordCutter | None = None, meteor: bool = True
+    predicted: Mapping[int | str, str],
+    given: Captions,
+    cutter: CaptionTokenizer | None = None,
+    meteor: bool = True,
 ) -> CaptionScores:
     """Score one caption for each picture against the captions that people wrote.
 
@@ -78,7 +81,7 @@ def caption_scores(
         raise ValueError("there must be one predicted caption for each picture that has captions")
     if find_spec("pycocoevalcap") is None:
         raise UserError("caption metrics need pycocoevalcap: pip install 'xfm[captions]'")
-    cutter = cutter or available_cutter()
+    cutter = cutter or available_tokenizer()
     cut = _CUTTERS[cutter]
     references = cut(given)
     candidates = cut({key: [caption] for key, caption in predicted.items()})
@@ -104,9 +107,9 @@ def _official(captions: Captions) -> dict[int | str, list[str]]:
     return PTBTokenizer().tokenize(rows)
 
 
-_CUTTERS: Mapping[WordCutter, Callable[[Captions], dict[int | str, list[str]]]] = {
-    WordCutter.OFFICIAL: _official,
-    WordCutter.PLAIN: _plain,
+_CUTTERS: Mapping[CaptionTokenizer, Callable[[Captions], dict[int | str, list[str]]]] = {
+    CaptionTokenizer.OFFICIAL: _official,
+    CaptionTokenizer.PLAIN: _plain,
 }
 
 

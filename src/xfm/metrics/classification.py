@@ -1,7 +1,8 @@
 """Metrics of classes and of values, as pure functions of arrays. Shares are fractions from 0 to 1."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -103,13 +104,13 @@ def confusion_matrix(
 
 def precision_recall_f1(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
     """Precision, recall and F1 of each class, [C, 3]; 0 where a share of nothing is asked for."""
-    right = np.diag(matrix).astype(np.float64)
-    found, there = matrix.sum(axis=0), matrix.sum(axis=1)
+    return shares_of(np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1))
 
-    def of(part: NDArray[np.float64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
-    return np.stack([of(right, found), of(right, there), of(2 * right, found + there)], axis=1)
+def shares_of(right: Array, found: Array, there: Array) -> NDArray[np.float64]:
+    """[C, 3] precision, recall and F1 of [C] counts: rightly found, found, and there."""
+    parts = ((right, found), (right, there), (2 * right, found + there))
+    return np.stack([np.divide(a, b, out=np.zeros(len(a)), where=b > 0) for a, b in parts], axis=1)
 
 
 def macro_f1(matrix: NDArray[np.int64]) -> float:
@@ -219,3 +220,66 @@ def value_scores(predictions: Array, targets: Array) -> dict[str, float]:
         "spearman": spearman(predictions, targets),
         "r2": explained_variance(predictions, targets),
     }
+
+
+@dataclass(frozen=True)
+class ClassPrediction:
+    """A predicted class.
+
+    Attributes:
+        label: the likeliest class.
+        probabilities: of every class, in the order of the labels.
+        best: the likeliest classes, `TOP` of them at most.
+    """
+
+    label: str
+    probabilities: tuple[float, ...]
+    best: tuple[str, ...] = ()
+
+
+def with_unknown(names: Sequence[str], truth: Sequence[str]) -> tuple[str, ...]:
+    """The names, and after them the true classes that the model does not know."""
+    return (*names, *sorted(set(truth) - set(names)))
+
+
+def class_metrics(
+    truth: Sequence[str], predicted: Sequence[ClassPrediction], names: Sequence[str]
+) -> dict[str, float]:
+    """Accuracy, Matthews' correlation, F1 as the mean over the classes that occur; of two classes AUROC.
+
+    A class that the model does not know is always missed. Of `FEWEST_FOR_TOP` classes or more top-5 accuracy.
+    AUROC is that of the second class's probability, ties counted half; 0.5 where a class is absent.
+    """
+    labels, everything = [choice.label for choice in predicted], with_unknown(names, truth)
+    numbers = {
+        name: number for number, name in enumerate(everything)
+    }  # texts would all be as wide as the longest
+    guessed, true = (np.array([numbers[label] for label in own]) for own in (labels, truth))
+    scores = {
+        "accuracy": share(guessed == true),
+        "f1_macro": macro_f1(confusion_matrix(truth, labels, everything)),
+        "mcc": matthews(guessed, true),
+    }
+    if len(names) >= FEWEST_FOR_TOP:
+        scores["top5"] = listed_accuracy(truth, [one.best for one in predicted])
+    if len(names) == 2:
+        second = np.array([label == names[1] for label in truth])
+        scores["auroc"] = area_under_roc(np.array([one.probabilities[1] for one in predicted]), second)
+    return scores
+
+
+def class_hits(truth: Sequence[str], predicted: Sequence[ClassPrediction]) -> NDArray[np.float64]:
+    """[R] 1 where the class is right, else 0: their mean is the accuracy."""
+    return np.array([float(true == one.label) for true, one in zip(truth, predicted, strict=True)])
+
+
+Scores = Mapping[str, float]
+
+
+def mean_scores(scored: Sequence[Scores]) -> dict[str, float]:
+    """The mean of each metric over those that have it, such as of random guesses: chance."""
+    values: dict[str, list[float]] = {}
+    for one in scored:
+        for name, value in one.items():
+            values.setdefault(name, []).append(value)
+    return {name: float(np.mean(found)) for name, found in values.items()}

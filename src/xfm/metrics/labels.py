@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.metrics.classification import Array
+from xfm.metrics.classification import Array, shares_of
 
 Flags = NDArray[np.bool_]
 SMALLEST = 1e-9
@@ -47,17 +47,10 @@ def micro_f1(truth: Flags, given: Flags) -> float:
 
 def precision_recall_f1_of_labels(truth: Flags, given: Flags) -> NDArray[np.float64]:
     """Precision, recall and F1 of each label, [C, 3]; 0 where a share of nothing is asked for."""
-    right = (truth & given).sum(axis=0).astype(np.float64)
-    there, found = truth.sum(axis=0), given.sum(axis=0)
-
-    def of(part: NDArray[np.float64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-
-    return np.stack([of(right, found), of(right, there), of(2 * right, found + there)], axis=1)
+    return shares_of((truth & given).sum(axis=0), given.sum(axis=0), truth.sum(axis=0))
 
 
-def macro_f1_of_labels(truth: Flags, given: Flags) -> float:
-    """The mean F1 of the labels that occur, truly or predicted; 0 where none does."""
+def _macro_f1_of_labels(truth: Flags, given: Flags) -> float:
     occurs = truth.any(axis=0) | given.any(axis=0)
     return float(precision_recall_f1_of_labels(truth, given)[occurs, 2].mean()) if occurs.any() else 0.0
 
@@ -79,8 +72,7 @@ def average_precision(scores: Array, positive: Flags) -> float:
     return float((found / listed).mean())
 
 
-def mean_average_precision(scores: Array, truth: Flags) -> float:
-    """The mean average precision of the labels that some row has, of [N, C] scores; 0 where none has any."""
+def _mean_average_precision(scores: Array, truth: Flags) -> float:
     there = np.flatnonzero(truth.any(axis=0))
     return (
         float(np.mean([average_precision(scores[:, at], truth[:, at]) for at in there]))
@@ -124,7 +116,7 @@ def label_metrics(truth: Flags, given: Flags, scores: Array) -> dict[str, float]
     """
     return {
         "f1_micro": micro_f1(truth, given),
-        "f1_macro": macro_f1_of_labels(truth, given),
-        "mean_ap": mean_average_precision(scores, truth),
+        "f1_macro": _macro_f1_of_labels(truth, given),
+        "mean_ap": _mean_average_precision(scores, truth),
         "exact_match": float(exact_matches(truth, given).mean()),
     }

@@ -34,13 +34,6 @@ class GallerySearches:
     def __len__(self) -> int:
         return len(self.there)
 
-    def of_size(self, pictures: int) -> "GallerySearches":
-        """Those in galleries of so many pictures."""
-        own = self.pictures == pictures
-        return GallerySearches(
-            self.contrast[own], self.odds[own], self.there[own], self.pictures[own], self.groups[own]
-        )
-
     def highest(self, contrast: float, matching: float) -> tuple[Floats, Floats]:
         """[S] the two scores of the picture that is highest by the weights."""
         best = (contrast * self.contrast + matching * self.odds).argmax(1)[:, None]
@@ -116,13 +109,3 @@ def told_apart(searches: GallerySearches, fitted: PresenceFit) -> tuple[NDArray[
     heights = searches.heights(fitted.contrast, fitted.matching)
     logs = np.log(np.maximum(searches.pictures, fitted.smallest))
     return heights >= fitted.floor + fitted.floor_per_log * logs, heights
-
-
-def refused_where_answered(heights: Floats, there: NDArray[np.bool_], answered: float = ANSWERED) -> float:
-    """Share of searches for what is not there that are refused, where `answered` of the others are not.
-
-    Args:
-        heights: [S] of the best picture.
-        there: [S] whether something fits.
-    """
-    return float((heights[~there] < np.quantile(heights[there], 1 - answered)).mean())

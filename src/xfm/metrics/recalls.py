@@ -147,7 +147,7 @@ def summarise(text: Ranks, image: Ranks, positives: csr_array, seed: int = 0) ->
             directions of a pair fail together.
     """
     gain = _pooled_gain(text, image, positives, seed)
-    return RetrievalResult(recalls(text, image), chance_recalls(positives), gain)
+    return RetrievalResult(recalls(text, image), _chance_recalls(positives), gain)
 
 
 def recalls(text: Ranks, image: Ranks) -> dict[str, float]:
@@ -165,8 +165,7 @@ def hits(text: Ranks, image: Ranks) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def chance_recalls(positives: csr_array) -> dict[str, float]:
-    """R@1/5/10 of both directions that a random order is expected to have, by key without suffix."""
+def _chance_recalls(positives: csr_array) -> dict[str, float]:
     pictures, texts = sides(positives)
     return {
         f"{direction}_r{k}": chance_recall(np.asarray(positives.sum(axis=axis)), candidates, k)
@@ -186,7 +185,7 @@ def tuned_recalls(text: Ranks, image: Ranks) -> dict[str, float]:
 
 def tuned_chance(positives: csr_array, rules: Sequence[Rule]) -> dict[str, float]:
     """What `tuned_recalls` of a random order are expected to be: the same by every rule."""
-    random = chance_recalls(positives)
+    random = _chance_recalls(positives)
     random["mean_r1"] = (random["text_r1"] + random["image_r1"]) / 2
     return {f"{name}{rule}": value for rule in rules for name, value in random.items()}
 

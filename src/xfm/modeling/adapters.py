@@ -24,11 +24,9 @@ from xfm.config.plain import to_plain
 from xfm.config.typed import from_plain
 from xfm.errors import UserError
 from xfm.files import read_json_object, write_text
-from xfm.modeling.belongings import Belongings, Preprocessing
-from xfm.modeling.checking import check_of, read_check, verify_here
+from xfm.modeling.artifacts import Belongings, Preprocessing
 from xfm.modeling.composition import Backbone
-from xfm.modeling.headers import tensor_shapes
-from xfm.modeling.low_rank import LowRank, add_low_rank, write_low_rank
+from xfm.modeling.lora import LowRank, add_low_rank, write_low_rank
 from xfm.modeling.model_files import CONFIG, WEIGHTS
 from xfm.modeling.model_reading import B, read_config, read_provenance, read_task, read_whole
 from xfm.modeling.model_writing import (
@@ -39,8 +37,9 @@ from xfm.modeling.model_writing import (
     write_self_check,
     write_task,
 )
-from xfm.modeling.named import model_folder
-from xfm.modeling.self_check import SELF_CHECK
+from xfm.modeling.resolve import model_folder
+from xfm.modeling.safetensors_header import tensor_shapes
+from xfm.modeling.self_check import SELF_CHECK, check_of, read_check, verify_here
 from xfm.modeling.weights import read_tensors, require_finite, write_tensors
 from xfm.paths import home_path
 from xfm.results_folder import model_digest

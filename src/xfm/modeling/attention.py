@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xfm.modeling.dropping import dropout as drop_out
+from xfm.modeling.dropout import dropout as drop_out
 
 MASKED = -1e9  # a masked score; underflows to exactly zero after the softmax
 _MOST = 2**28

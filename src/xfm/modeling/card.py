@@ -7,7 +7,7 @@ import yaml
 
 from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
-from xfm.modeling.belongings import Belongings
+from xfm.modeling.artifacts import Belongings
 
 CARD = "README.md"
 NOT_STATED = "not stated"

@@ -2,20 +2,42 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xfm.config.model import ModelConfig
+from xfm.config.model import ModelConfig, lacks
 from xfm.data.schema import Tokens
-from xfm.modeling.absent import Absent
-from xfm.modeling.encoded import mean_of_tokens
+from xfm.errors import UserError
 from xfm.modeling.encoders import AnyLanguage, AnyVision, build_language, build_vision, encode_first
-from xfm.modeling.fusion import FusionEncoder
-from xfm.modeling.heads import MLPHead, TokenHead
+from xfm.modeling.fusion import FusionEncoder, FusionQuery, ImageBank, TextBank
+from xfm.modeling.heads import MLPHead, TokenHead, mean_of_tokens
 from xfm.modeling.precision import at_least_float32
-from xfm.modeling.queries import FusionQuery, ImageBank, TextBank
+
+
+class AbsentPartError(UserError, AttributeError):
+    """A part is asked for that is not there; to `hasattr` and `copy` it is a missing attribute."""
+
+
+class Absent(nn.Module):
+    """Holds no weights; whatever asks it for something is refused in one sentence."""
+
+    def forward(self, *given: Any, **named: Any) -> NoReturn:
+        """Refused.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(lacks())
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError as error:
+            raise AbsentPartError(lacks()) from error
+
 
 TEMPERATURE_RANGE = (0.001, 0.5)
 PAIR_HEADS = ("vision_proj.", "text_proj.", "temperature", "itm_head.", "bbox_head.")

@@ -15,8 +15,7 @@ from xfm.config.encoders import (
 )
 from xfm.modeling.language import LanguageEncoder
 from xfm.modeling.layers import Embeddings
-from xfm.modeling.timm_vision import TimmVision
-from xfm.modeling.transformers_text import TransformersText
+from xfm.modeling.library_encoders import TimmVision, TransformersText
 from xfm.modeling.vision import VisionEncoder
 
 AnyVision = VisionEncoder | TimmVision

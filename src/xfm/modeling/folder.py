@@ -12,15 +12,14 @@ from xfm.config.self_check import SelfCheck
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.modeling.adapters import read_model
-from xfm.modeling.belongings import Belongings as Belongings
-from xfm.modeling.belongings import Preprocessing as Preprocessing
-from xfm.modeling.checking import check_of
+from xfm.modeling.artifacts import Belongings as Belongings
+from xfm.modeling.artifacts import Preprocessing as Preprocessing
 from xfm.modeling.composition import Backbone
 from xfm.modeling.model_reading import read_config
 from xfm.modeling.model_writing import save_model as save_model
 from xfm.modeling.model_writing import write_self_check
-from xfm.modeling.named import model_folder
-from xfm.modeling.self_check import SELF_CHECK
+from xfm.modeling.resolve import model_folder
+from xfm.modeling.self_check import SELF_CHECK, check_of
 from xfm.modeling.task_models import TaskModel
 from xfm.modeling.xfm import XFM
 
@@ -36,8 +35,8 @@ class Pretrained:
         provenance: where the model comes from.
         task: what the model was fine-tuned for, sharing the parts of `model`; None before fine-tuning.
         calibration: of the matching head, see `match_probability`; None where nobody fitted it.
-        check: what the model made of a text and a picture when it was saved; None in older folders, and of a
-            model that was changed since.
+        check: what the model made of a text and a picture when it was saved; None of a model that was
+            changed since.
     """
 
     model: XFM

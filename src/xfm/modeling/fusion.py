@@ -1,7 +1,7 @@
-"""Fusion encoder: text states attend to themselves and to pictures (paper section 3.1)."""
+"""Fusion encoder: text states attend to themselves and to pictures (paper section 3.1); and its queries."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -11,12 +11,116 @@ from xfm.config.encoders import AnyLanguageConfig, FusionConfig, TextPositions
 from xfm.data.collate import LENGTH_STEP
 from xfm.data.shapes import round_up
 from xfm.modeling.attention import attend, join_heads, split_all, split_heads
-from xfm.modeling.dropping import Dropout
-from xfm.modeling.grouping import Memories, remember, side_by_side
-from xfm.modeling.layers import EPS, Embeddings, FeedForward, SelfAttention, initialise_normal
+from xfm.modeling.dropout import Dropout
+from xfm.modeling.layers import (
+    EPS,
+    Embeddings,
+    FeedForward,
+    SelfAttention,
+    fix,
+    initialise_normal,
+    sine_table,
+)
 from xfm.modeling.packing import Packed, Texts, leaves_padding_out, pack_texts, padded
-from xfm.modeling.positions import fix, sine_table
-from xfm.modeling.queries import FusionQuery, by_identity, memory_of
+from xfm.modeling.shared_kv import Memories, Memory, remember, side_by_side
+
+
+@dataclass(frozen=True)
+class ImageBank:
+    """Picture states that fusion queries point into: each is encoded, and turned to keys and values, once.
+
+    Attributes:
+        slots: [I, S, Dv] slot-0 vectors of each picture: of the whole in column 0, of regions in the others.
+        patches: [I, P, Dv] patch vectors.
+    """
+
+    slots: Tensor
+    patches: Tensor
+
+    @property
+    def keys(self) -> Tensor:
+        """[I, S + P, Dv] everything that can be attended to."""
+        return torch.cat([self.slots, self.patches], dim=1)
+
+    def detach(self) -> "ImageBank":
+        """The same states without their gradient."""
+        return ImageBank(self.slots.detach(), self.patches.detach())
+
+
+@dataclass(frozen=True)
+class TextBank:
+    """Text states that fusion queries point into: what does not depend on the picture is computed once.
+
+    Attributes:
+        states: [R, T, Dt] of the language encoder.
+        mask: [R, T] bool.
+    """
+
+    states: Tensor
+    mask: Tensor
+
+    def detach(self) -> "TextBank":
+        """The same states without their gradient."""
+        return TextBank(self.states.detach(), self.mask)
+
+
+@dataclass(frozen=True)
+class FusionQuery:
+    """Q texts of a bank, each fused with one picture of another or with a region of it.
+
+    Queries that share a bank should have the same object: it is known by that.
+
+    Attributes:
+        texts: the texts.
+        images: the pictures.
+        text: [Q] int64, the text.
+        image: [Q] int64, the picture.
+        slot: [Q] int64, which of the picture's slots stands in slot 0; None for the whole picture's.
+        visible: [Q, P] bool, the patches that may be attended to; None for all.
+        read: [Q, m] int64, the positions in the texts whose states are wanted; None for all.
+    """
+
+    texts: TextBank
+    images: ImageBank
+    text: Tensor
+    image: Tensor
+    slot: Tensor | None = None
+    visible: Tensor | None = None
+    read: Tensor | None = None
+
+    @property
+    def visible_keys(self) -> Tensor | None:
+        """[Q, S + P] bool keys that each query sees, or None where it sees all."""
+        slots, patches = self.images.slots.shape[1], self.images.patches.shape[1]
+        if slots == 1 and self.visible is None:
+            return None
+        queries = len(self.image)
+        keys = self.image.new_zeros(queries, slots + patches, dtype=torch.bool)
+        slot = torch.zeros_like(self.image) if self.slot is None else self.slot
+        keys[torch.arange(queries, device=slot.device), slot] = True
+        keys[:, slots:] = True if self.visible is None else self.visible
+        return keys
+
+    def answer(self, states: Tensor) -> Tensor:
+        """[Q, T, Dt] states -> [Q, m, Dt] those that are wanted."""
+        if self.read is None:
+            return states
+        return states[torch.arange(len(states), device=states.device)[:, None], self.read]
+
+
+def _by_identity(banks: Iterable[object]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for place, bank in enumerate(banks):
+        found.setdefault(id(bank), []).append(place)
+    return found
+
+
+def memory_of(queries: Sequence[FusionQuery]) -> Memory:
+    """What the texts of queries on one image bank attend to, all or none of which are on regions."""
+    keys = [keys for query in queries if (keys := query.visible_keys) is not None]
+    index = torch.cat([query.image for query in queries])
+    return Memory(queries[0].images.keys, index, torch.cat(keys) if keys else None)
+
 
 LONGEST_WAVE = 512.0
 """Tokens of the longest wave of positions, whatever the longest text: they stay the same where it changes."""
@@ -123,11 +227,11 @@ class FusionEncoder(nn.Module):
         """
         everything = any(query.read is None for query in queries)
         if leaves_padding_out(queries[0].texts.mask, needed=everything and not self.training):
-            places = [place for some in by_identity(q.images for q in queries).values() for place in some]
+            places = [place for some in _by_identity(q.images for q in queries).values() for place in some]
             answers = self._packed([queries[place] for place in places])
             return [answer for _, answer in sorted(zip(places, answers, strict=True), key=lambda x: x[0])]
         found: dict[int, Tensor] = {}
-        for places in by_identity(query.images for query in queries).values():
+        for places in _by_identity(query.images for query in queries).values():
             asked = [queries[place] for place in places]
             states = self._padded(asked).split([len(query.text) for query in asked])
             found.update({p: q.answer(s) for p, q, s in zip(places, asked, states, strict=True)})
@@ -147,7 +251,7 @@ class FusionEncoder(nn.Module):
         partly = len(reads) == len(queries) and len(self.layers) > 1
         kinds = [int(read.shape[1] > 1) for read in reads] if partly else None
         layout = pack_texts([query.texts.mask.index_select(0, query.text) for query in queries], kinds)
-        on_banks = by_identity(query.images for query in queries).values()
+        on_banks = _by_identity(query.images for query in queries).values()
         images = [memory_of([queries[place] for place in places]) for places in on_banks]
         memories = side_by_side(images, layout.text, layout.tokens)
         states = self._begin(queries, layout, memories)
@@ -170,7 +274,7 @@ class FusionEncoder(nn.Module):
         """
         first = self.layers[0]
         assert isinstance(first, FusionLayer)
-        by_bank = by_identity(query.texts for query in queries)
+        by_bank = _by_identity(query.texts for query in queries)
         banks = [queries[places[0]].texts for places in by_bank.values()]
         own = pack_texts([bank.mask for bank in banks])
         states = first.attention(own.outside.collect([self.place(bank.states) for bank in banks]), own.texts)

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from xfm.config.generation import MOST, BeamSearch, Generation, Sampling
 from xfm.data.tokenizer import Tokenizer
-from xfm.modeling.decoder import Decoder
-from xfm.modeling.incremental import CachedDecoder
+from xfm.modeling.decoder import CachedDecoder, Decoder
 
 
 @dataclass(frozen=True)

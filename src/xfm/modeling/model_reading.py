@@ -17,8 +17,7 @@ from xfm.config.typed import from_plain
 from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError, excerpt
 from xfm.files import read_json_object
-from xfm.modeling.belongings import UNSEEN, Belongings, Preprocessing
-from xfm.modeling.checking import read_check, verify_here
+from xfm.modeling.artifacts import UNSEEN, Belongings, Preprocessing
 from xfm.modeling.composition import Backbone
 from xfm.modeling.model_files import (
     CALIBRATION,
@@ -30,18 +29,12 @@ from xfm.modeling.model_files import (
     TASK_WEIGHTS,
     TOKENIZER,
     WEIGHTS,
+    own_fields,
 )
-from xfm.modeling.named import model_folder
-from xfm.modeling.self_check import SELF_CHECK
-from xfm.modeling.shared_format import own_fields
+from xfm.modeling.resolve import model_folder
+from xfm.modeling.self_check import SELF_CHECK, read_check, verify_here
 from xfm.modeling.task_models import TaskModel, build_task_model
-from xfm.modeling.weights import (
-    WithoutMemory,
-    read_tensors,
-    require_finite,
-    require_same,
-    without_weights,
-)
+from xfm.modeling.weights import WithoutMemory, read_tensors, require_finite, require_same, without_weights
 
 _READ_LATER = {
     "init": dict,

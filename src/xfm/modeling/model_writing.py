@@ -19,12 +19,13 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError
 from xfm.failures import FULL, refused
 from xfm.files import drafting, replace_folder, sync_folder, write_text
-from xfm.modeling.belongings import Belongings, Preprocessing
-from xfm.modeling.checking import check_of
+from xfm.modeling.artifacts import Belongings, Preprocessing
 from xfm.modeling.composition import Backbone
 from xfm.modeling.model_files import (
     CALIBRATION,
+    CLASSES,
     CONFIG,
+    INPUT_CLASSES,
     PREPROCESSING,
     PROVENANCE,
     TASK,
@@ -32,9 +33,9 @@ from xfm.modeling.model_files import (
     TOKENIZER,
     UNUSED,
     WEIGHTS,
+    plain_config,
 )
-from xfm.modeling.self_check import SELF_CHECK
-from xfm.modeling.shared_format import CLASSES, INPUT_CLASSES, plain_config
+from xfm.modeling.self_check import SELF_CHECK, check_of
 from xfm.modeling.task_models import TaskModel
 from xfm.modeling.weights import write_tensors
 from xfm.paths import home_path

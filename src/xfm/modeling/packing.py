@@ -15,7 +15,16 @@ import torch
 from torch import Tensor
 
 from xfm.modeling.attention import padding_bias
-from xfm.modeling.grids import TOKENS_STEP, Grid, Parts, Ragged, Whole, lay_ragged, rounded, sort_by_length
+from xfm.modeling.attention_layout import (
+    TOKENS_STEP,
+    Grid,
+    Parts,
+    Ragged,
+    Whole,
+    lay_ragged,
+    rounded,
+    sort_by_length,
+)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ tokenizer or an arithmetic that the model does not bear is an error with a name 
 import base64
 import io
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,33 +18,23 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from xfm.config.model import ModelConfig
 from xfm.config.self_check import PIXELS, TOLERANCES, Arithmetic, CheckValues, SelfCheck, Tolerance
+from xfm.config.typed import from_plain
 from xfm.data.pictures import PictureError, decode
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.errors import UserError
-from xfm.modeling.belongings import Preprocessing
-from xfm.modeling.composition import Composition
-from xfm.modeling.pixels import framed, model_pixels
-from xfm.modeling.task_models import Answerer, Captioner, Classifier, Encoded, TaskModel
+from xfm.files import read_json_object
+from xfm.modeling.artifacts import Belongings, Preprocessing, framed, model_pixels
+from xfm.modeling.composition import Backbone, Composition
+from xfm.modeling.task_models import Answerer, Captioner, Classifier, Encoded, TaskModel, build_task_model
+from xfm.modeling.weights import without_weights
 
 SELF_CHECK = "self_check.json"
 TEXT = "A red disc left of two green squares, and stripes (blue) below!"
 DIGITS = 6  # of what is stored, after the point
 PARTS = 4
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The text and the picture as a model takes them.
-
-    Attributes:
-        pixels: [1, 3, H, W] float32; None without a picture.
-        tokens: [1, T]; None without a tokenizer.
-    """
-
-    pixels: Tensor | None
-    tokens: Tokens | None
 
 
 def check_picture() -> bytes:
@@ -61,16 +53,16 @@ def check_picture() -> bytes:
 
 def prepare(
     check: SelfCheck, tokenizer: Tokenizer | None, preprocessing: Preprocessing, longest: int
-) -> Prepared:
-    """The text and the picture of a check, read as pipelines read captions and pictures.
+) -> tuple[Tensor | None, Tokens | None]:
+    """Picture [1, 3, H, W] float32 and text [1, T] of a check, as pipelines read them; None without.
 
     Raises:
         UserError: the picture is damaged.
     """
     pixels = None if check.picture is None else _prepared_picture(check.picture, preprocessing)
     if tokenizer is None:
-        return Prepared(pixels, None)
-    return Prepared(pixels, tokenizer.encode_batch([normalise_caption(check.text)], longest).tokens)
+        return pixels, None
+    return pixels, tokenizer.encode_batch([normalise_caption(check.text)], longest).tokens
 
 
 def _prepared_picture(picture: str, preprocessing: Preprocessing) -> Tensor:
@@ -84,9 +76,11 @@ def _prepared_picture(picture: str, preprocessing: Preprocessing) -> Tensor:
 
 
 @torch.no_grad()
-def measure(model: Composition, task: TaskModel | None, prepared: Prepared) -> CheckValues:
+def measure(
+    model: Composition, task: TaskModel | None, pixels: Tensor | None, tokens: Tokens | None
+) -> CheckValues:
     """What a model in evaluation mode makes of the prepared text and picture, where and as it runs now."""
-    pixels, tokens, here = prepared.pixels, prepared.tokens, model.device
+    here = model.device
     if not model.sees or pixels is None:
         return _measure_language(model, task, None if tokens is None else tokens.to(here))
     coarse = F.adaptive_avg_pool2d(pixels.float(), PARTS)
@@ -149,7 +143,7 @@ def record(
     """The self-check of a model in evaluation mode; None where it does not give numbers."""
     picture = base64.b64encode(check_picture()).decode("ascii") if model.sees else None
     check = SelfCheck(TEXT, picture, CheckValues((), ()))
-    values = measure(model, task, prepare(check, tokenizer, preprocessing, longest))
+    values = measure(model, task, *prepare(check, tokenizer, preprocessing, longest))
     numbers = [*values.image, *values.text, *values.box, *values.answer, values.match or 0.0]
     return replace(check, values=values) if all(map(math.isfinite, numbers)) else None
 
@@ -236,3 +230,63 @@ def verify(
         raise UserError(
             f"{name} is not{way} what it was when it was saved: {', and '.join(told[:2])}{more}; {mend}"
         )
+
+
+def check_of(
+    config: ModelConfig, own: Belongings, state: Mapping[str, Tensor], half: bool
+) -> SelfCheck | None:
+    """The self-check of what is saved, computed on the CPU by a model that shares these tensors.
+
+    None, with a warning, of a model that its configuration does not build, as one with parts of one's own;
+    and of one that cannot read what its tokenizer gives.
+    """
+    try:
+        return _check_of(config, own, state, half)
+    except (RuntimeError, IndexError) as error:  # of torch: names, shapes, a vocabulary that is too small
+        told = f"saved without a self-check, which cannot be computed: {str(error).splitlines()[0]}"
+        warnings.warn(told, stacklevel=3)
+        return None
+
+
+def _check_of(
+    config: ModelConfig, own: Belongings, state: Mapping[str, Tensor], half: bool
+) -> SelfCheck | None:
+    stored = {name: t.detach().cpu() for name, t in state.items()}
+    if half:
+        stored = {n: t.half().float() if t.dtype is torch.float32 else t for n, t in stored.items()}
+    with without_weights():
+        model = Backbone(config)
+        task = build_task_model(own.task.task, model) if own.task else None
+    model.load_state_dict(stored, assign=True)
+    if task is not None and own.task is not None:
+        added = {name: t.detach().cpu() for name, t in own.task.added_state().items()}
+        task.load_state_dict({**task.state_dict(), **added}, assign=True)
+        task.eval()
+    return record(model.eval(), task, own.given_tokenizer, own.preprocessing, config.language.longest)
+
+
+def read_check(path: Path) -> SelfCheck | None:
+    """The self-check of a folder; None where it has none."""
+    return from_plain(SelfCheck, read_json_object(path), path) if path.exists() else None
+
+
+def verify_here(
+    name: object, model: Backbone, own: Belongings, arithmetic: Arithmetic = Arithmetic.FLOAT32
+) -> None:
+    """Compare a model with its self-check, where and as it runs now.
+
+    Args:
+        name: of the model, for the message.
+        model: in evaluation mode.
+        own: what belongs to it, the self-check and the task among them.
+        arithmetic: of the context of the call.
+
+    Raises:
+        UserError: it is not what it was when it was saved.
+    """
+    longest = model.config.language.longest
+
+    def measured(check: SelfCheck) -> CheckValues:
+        return measure(model, own.task, *prepare(check, own.given_tokenizer, own.preprocessing, longest))
+
+    verify(name, own.check, measured, arithmetic)

@@ -13,9 +13,8 @@ from xfm.config.task import HeadKind, ImageHead, TaskConfig
 from xfm.data.schema import Tokens
 from xfm.modeling.composition import Backbone
 from xfm.modeling.decoder import Decoder
-from xfm.modeling.encoded import Encoded
 from xfm.modeling.encoders import encode_first
-from xfm.modeling.heads import DeepHead, MLPHead, ProbeHead
+from xfm.modeling.heads import DeepHead, Encoded, MLPHead, ProbeHead
 
 ADDED = ("head.", "decoder.")
 

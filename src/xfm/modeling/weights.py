@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from xfm.errors import UserError
 from xfm.files import open_regular
-from xfm.modeling.headers import damaged, read_header, tensor_shapes
+from xfm.modeling.safetensors_header import damaged, read_header, tensor_shapes
 
 _DTYPES = {
     "F64": torch.float64,

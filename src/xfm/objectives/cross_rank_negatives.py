@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from xfm.modeling.queries import TextBank
+from xfm.modeling.fusion import TextBank
 from xfm.objectives.global_batch import GlobalBatch
 from xfm.objectives.itm import Negatives
 from xfm.objectives.text_rows import TextRows, longer, with_others
@@ -28,25 +28,13 @@ class Loan:
     counts_received: Sequence[int]
     place: Tensor
 
-    @property
-    def borrowed(self) -> int:
-        """How many rows this process gets."""
-        return sum(self.counts_received)
-
     def exchange(self, rows: Tensor, whole: GlobalBatch) -> Tensor:
         """[n, ...] the own rows that are sent, in their order -> [m, ...] those of others, with gradient."""
         return whole.peers.exchange(rows, self.counts_sent, self.counts_received)
 
 
-def loan_of(wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, device: torch.device) -> Loan:
-    """Who sends what to whom; every process comes to the same.
-
-    Args:
-        wanted: of every process the rows of the batch that it needs.
-        counts: of every process, how many rows it has.
-        rank: this process.
-        device: of the rows.
-    """
+def _loan_of(wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, device: torch.device) -> Loan:
+    """Who sends what to whom, by the rows of the batch that every process needs; all come to the same."""
     starts = [sum(counts[:place]) for place in range(len(counts) + 1)]
     own = range(starts[rank], starts[rank + 1])
 
@@ -90,7 +78,7 @@ def with_borrowed(
     drawn = whole.gather(source, torch.stack([negatives.image, negatives.text], dim=1)).t().tolist()
     shares = [slice(sum(counts[:one]), sum(counts[: one + 1])) for one in range(len(counts))]
     images, texts = (
-        loan_of([of_all[share] for share in shares], counts, whole.peers.rank, device) for of_all in drawn
+        _loan_of([of_all[share] for share in shares], counts, whole.peers.rank, device) for of_all in drawn
     )
     moved = Negatives(images.place[negatives.image], texts.place[negatives.text], negatives.valid)
     seen, read = images.sent, texts.sent

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from xfm.modeling.composition import Backbone
+from xfm.modeling.fusion import FusionQuery, TextBank
 from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
-from xfm.modeling.queries import FusionQuery, TextBank
 from xfm.objectives.bbox import box_losses
 from xfm.objectives.itm import Negatives, matching_loss
 from xfm.objectives.losses import LossDict

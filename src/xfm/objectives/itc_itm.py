@@ -8,14 +8,14 @@ from torch import Tensor
 
 from xfm.data.schema import MaskedTokens, Tokens
 from xfm.modeling.composition import Backbone
+from xfm.modeling.fusion import ImageBank, TextBank
 from xfm.modeling.gradients import FINE_TUNING
-from xfm.modeling.queries import ImageBank, TextBank
-from xfm.objectives.duplicates import same_identity
+from xfm.objectives.contrast import multi_positive_loss
+from xfm.objectives.embeddings import same_identity
 from xfm.objectives.fusion_losses import FusionLoss, matching_query, run_fusion
-from xfm.objectives.itc import multi_positive_loss
+from xfm.objectives.global_batch import Gather
 from xfm.objectives.itm import Negatives, draw_negatives
 from xfm.objectives.losses import LossDict
-from xfm.objectives.process_group import Gather
 from xfm.objectives.text_rows import TextRows
 
 

@@ -13,9 +13,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from xfm.modeling.queries import TextBank
-from xfm.objectives.duplicates import same_identity
-from xfm.objectives.embeddings import PairEmbeddings
+from xfm.modeling.fusion import TextBank
+from xfm.objectives.embeddings import PairEmbeddings, same_identity
 from xfm.objectives.itm import Negatives, sampling_weights
 from xfm.objectives.text_rows import TextRows, longer, padded, with_others
 

@@ -10,12 +10,68 @@ from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.modeling.composition import Backbone
 from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
+from xfm.modeling.precision import at_least_float32
 from xfm.objectives.global_batch import GlobalBatch, single
 from xfm.objectives.losses import LossDict, Losses
-from xfm.objectives.mim import mim_loss, pixel_loss
 from xfm.objectives.text_rows import pair_rows, region_rows
 from xfm.objectives.tokens import masked_token_loss
 from xfm.objectives.vision_text import Source, vision_text_losses
+
+
+def mim_loss(
+    predicted: Tensor,
+    target: Tensor,
+    patch_mask: Tensor,
+    slot0: bool = True,
+    factors: tuple[float, float] = (1.0, 1.0),
+) -> Tensor:
+    """Mean squared error on the masked patches, plus the same for slot 0, weights 1:1.
+
+    Args:
+        predicted: [B, 1 + P, D] output for the masked picture.
+        target: [B, 1 + P, D] output of the same encoder for the unmasked picture; no gradient flows into it.
+        patch_mask: [B, P] bool, True at masked patches.
+        slot0: include the term of slot 0.
+        factors: what the two means count for, over patches and over pictures.
+    """
+    error = at_least_float32(predicted - target.detach()).square()
+    weight = patch_mask.unsqueeze(-1).to(error.dtype)
+    loss = (error[:, 1:] * weight).sum() / (weight.sum() * error.shape[-1]).clamp(min=1)
+    loss = loss * factors[0]
+    return loss + error[:, 0].mean() * factors[1] if slot0 else loss
+
+
+def patch_pixels(pixels: Tensor, size: int) -> Tensor:
+    """Patches as vectors of pixels, each of mean 0 and deviation 1.
+
+    Args:
+        pixels: [B, 3, H, W].
+        size: side of a patch in pixels; divides H and W.
+
+    Returns:
+        [B, P, 3 * size * size] float32, the patches row by row.
+    """
+    batch, channels, height, width = pixels.shape
+    cut = pixels.float().view(batch, channels, height // size, size, width // size, size)
+    flat = cut.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * size * size)
+    variance, mean = torch.var_mean(flat, dim=-1, keepdim=True)
+    return (flat - mean) / (variance + 1e-6).sqrt()
+
+
+def pixel_loss(predicted: Tensor, pixels: Tensor, patch_mask: Tensor, size: int) -> Tensor:
+    """Mean squared error on the normalised pixels of the masked patches: MIM without guidance.
+
+    Args:
+        predicted: [B, P, 3 * size * size].
+        pixels: [B, 3, H, W], the whole picture.
+        patch_mask: [B, P] bool, True at masked patches.
+        size: side of a patch in pixels.
+
+    Source: He et al. (2021), "Masked autoencoders are scalable vision learners", section 3.
+    """
+    error = (predicted.float() - patch_pixels(pixels, size)).square().mean(-1)
+    return (error * patch_mask).sum() / patch_mask.sum().clamp(min=1)
+
 
 NEEDED_BY = {"text": ("mlm",), "image": ("mim",)}
 """The weights of the losses that need a batch's plain texts, and its pictures without texts."""
@@ -58,10 +114,10 @@ def pretraining_losses(
     images = encode_unmasked(model, batch.pair, batch.region)
     texts = encode_texts(model, batch, policy, weights)
     if batch.text is not None and texts.plain is not None and weights.mlm:
-        learned = text_losses(model, batch.text, texts.plain, policy)
+        learned = _text_losses(model, batch.text, texts.plain, policy)
         found.append(LossDict.merge([learned.weighed(whole.loss_scale("text/tokens_masked"))], "text/"))
     if weights.mim:
-        found.append(mim_losses(model, batch, images.get("pair"), policy, whole, target))
+        found.append(_mim_losses(model, batch, images.get("pair"), policy, whole, target))
     sources = sources_of(batch, images, texts)
     found.append(vision_text_losses(model, sources, policy, weights, generator, whole))
     named = LossDict.merge(found)
@@ -141,7 +197,7 @@ def _encoded(model: Backbone, texts: dict[tuple[str, str], Tokens]) -> dict[tupl
     return dict(zip(texts, model.encode_texts(list(texts.values())), strict=True)) if texts else {}
 
 
-def text_losses(model: Backbone, batch: TextBatch, states: Tensor, policy: GradientPolicy) -> LossDict:
+def _text_losses(model: Backbone, batch: TextBatch, states: Tensor, policy: GradientPolicy) -> LossDict:
     """MLM on plain text, given its states [R, T, Dt]: the language encoder alone."""
     states = policy.gate(Objective.MLM, EncoderName.LANGUAGE, states)
     loss, right = masked_token_loss(states, batch.masked, model.language_logits)
@@ -157,7 +213,7 @@ def encode_unmasked(model: Backbone, pair: PairBatch | None, region: RegionBatch
     return dict(zip(pixels, states.split([len(p) for p in pixels.values()]), strict=True))
 
 
-def mim_losses(
+def _mim_losses(
     model: Backbone,
     batch: Batch,
     pair_states: Tensor | None,

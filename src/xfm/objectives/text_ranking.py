@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xfm.objectives.global_batch import Gather
 from xfm.objectives.losses import LossDict
-from xfm.objectives.process_group import Gather
 
 
 def contrasted(similarity: Tensor, own: Tensor, left_out: Tensor) -> Tensor:

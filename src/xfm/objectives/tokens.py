@@ -1,11 +1,11 @@
-"""MLM and IMLM: cross-entropy of masked tokens (paper section 3.2)."""
+"""Cross-entropy of tokens: masked ones (MLM, IMLM: paper section 3.2), and next ones (answers, captions)."""
 
 from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from xfm.data.schema import MaskedTokens
+from xfm.data.schema import MaskedTokens, Tokens
 from xfm.modeling.precision import at_least_float32
 
 IGNORED = -100
@@ -13,7 +13,7 @@ COUNT_STEP = 64
 """The head takes a multiple of this many tokens, so that few shapes occur: kernels are built per shape."""
 
 
-def masked_places(masked: MaskedTokens) -> Tensor:
+def _masked_places(masked: MaskedTokens) -> Tensor:
     """[N] int64, see `MaskedTokens.places`."""
     if masked.places is not None:
         return masked.places
@@ -36,7 +36,7 @@ def masked_token_loss(
     Returns:
         The mean over masked tokens (0 without any) and the share predicted right.
     """
-    places = masked_places(masked)
+    places = _masked_places(masked)
     count = len(places)
     places = F.pad(places, (0, -count % COUNT_STEP))
     labels = masked.labels.flatten()[places]
@@ -46,3 +46,42 @@ def masked_token_loss(
     loss = F.cross_entropy(predicted, labels, reduction="sum", ignore_index=IGNORED) / max(count, 1)
     right = (predicted.detach().argmax(-1) == labels).float().sum() / max(count, 1)
     return loss, right
+
+
+def sequence_losses(logits: Tensor, tokens: Tokens) -> Tensor:
+    """Cross-entropy of each sequence's tokens after the first, summed; padding does not count.
+
+    Args:
+        logits: [N, L, V] or [N, L - 1, V]; position l predicts token l + 1.
+        tokens: [N, L].
+
+    Returns:
+        [N] float32.
+    """
+    targets = tokens.ids[:, 1:].masked_fill(~tokens.mask[:, 1:], IGNORED)
+    predicted = logits[:, : targets.shape[1]].float().transpose(1, 2)  # [N, V, L - 1]
+    return F.cross_entropy(predicted, targets, ignore_index=IGNORED, reduction="none").sum(1)
+
+
+def smoothed_losses(
+    logits: Tensor, tokens: Tokens, smoothing: float, given: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy with label smoothing of the tokens after the first, averaged over all of them.
+
+    Args:
+        logits: [N, L, V] or [N, L - 1, V]; position l predicts token l + 1.
+        tokens: [N, L].
+        smoothing: share of the target that is spread evenly over the vocabulary.
+        given: so many tokens after the first are not predicted: a prompt.
+
+    Returns:
+        The mean, and the share of the tokens that were predicted, without gradient.
+    """
+    targets = tokens.ids[:, 1:].masked_fill(~tokens.mask[:, 1:], IGNORED)  # [N, L - 1]
+    targets[:, :given] = IGNORED
+    predicted = logits[:, : targets.shape[1]].float()
+    loss = F.cross_entropy(
+        predicted.transpose(1, 2), targets, ignore_index=IGNORED, label_smoothing=smoothing
+    )
+    real = targets.ne(IGNORED)
+    return loss, predicted.detach().argmax(-1).eq(targets)[real].float().mean()

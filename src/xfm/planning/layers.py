@@ -142,7 +142,7 @@ def scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int, dropou
     )
 
 
-def between_scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int) -> Between:
+def _between_scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int) -> Between:
     """What `scores` leaves: its result, or, where that is more, the scores themselves."""
     if a.fused:
         queries = sum(rows * count for rows, count, _ in parts)
@@ -220,7 +220,7 @@ class TextLayers:
         return whole(self.a.norm * self.width * tokens, parts, self.mode)
 
     def _between(self, results: float, parts: Sequence[Part]) -> Between:
-        looked = between_scores(self.a, parts, self.heads, self.width)
+        looked = _between_scores(self.a, parts, self.heads, self.width)
         return Between(self.a.work * self.width * results + looked.kept, looked.again)
 
     def _unit(self, kept: float, flops: float, tokens: float, passing: float, between: Between) -> Demand:
@@ -246,7 +246,7 @@ def vision_block(
     flops = linear(tokens, width, 3 * width) + linear(tokens, width, width)
     flops += 2 * linear(tokens, width, hidden) + looked.flops
     passing = max(looked.inside, a.work * tokens * hidden)
-    own = between_scores(a, [(pictures, slots, slots)], heads, width)
+    own = _between_scores(a, [(pictures, slots, slots)], heads, width)
     between = Between(own.kept + a.work * tokens * (5 * width + hidden), own.again)
     given = a.work * tokens * width
     return whole(given, [unit(kept + looked.kept, flops, given, passing, between, mode)], mode)

@@ -81,7 +81,7 @@ def learning(parts: ModelParts, phase: Phase, target: MimTarget) -> list[str]:
     return [name for name in parts.sizes if next(on for start, on in used.items() if name.startswith(start))]
 
 
-def by_encoder(names: Iterable[str]) -> dict[EncoderName, list[str]]:
+def _by_encoder(names: Iterable[str]) -> dict[EncoderName, list[str]]:
     """Parameters by the encoder in whose backward pass their gradients come; heads with theirs."""
     found: dict[EncoderName, list[str]] = {encoder: [] for encoder in EncoderName}
     for name in names:
@@ -143,7 +143,7 @@ def held_states(
         gathered = unit * (2 * (2 if half else BYTES) + BYTES) + 2 * BYTES * parts.count(root)
     return HeldStates(
         BYTES * parts.count() * share,
-        {encoder: BYTES * parts.count(names) * share for encoder, names in by_encoder(now).items()},
+        {encoder: BYTES * parts.count(names) * share for encoder, names in _by_encoder(now).items()},
         moments * share,
         BYTES * parts.count(now) if world > 1 and not sharded else 0.0,
         gathered,

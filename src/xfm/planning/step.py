@@ -2,17 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from xfm.config.encoders import LanguageConfig, VisionConfig
 from xfm.config.gradients import EncoderName, GradientConfig, MimTarget
 from xfm.config.model import ModelConfig
 from xfm.config.training import ActivationCheckpointing, LossConfig, NegativesConfig, TrainingConfig
 from xfm.errors import UserError
-from xfm.modeling.grids import rounded
-from xfm.modeling.grouping import RowsOfTexts
+from xfm.modeling.attention_layout import rounded
+from xfm.modeling.shared_kv import rows_of_texts
 from xfm.objectives.tokens import COUNT_STEP
-from xfm.planning.cost import ModelPass, StepCost
 from xfm.planning.layers import (
     STATISTICS,
     Demand,
@@ -25,8 +24,50 @@ from xfm.planning.layers import (
     total,
     vision_block,
 )
-from xfm.planning.layout import Looking, packed, text_parts
-from xfm.planning.sizes import StepSizes, TextSizes
+from xfm.planning.sizes import Looking, StepSizes, TextSizes, packed, text_parts
+
+
+@dataclass(frozen=True)
+class ModelPass:
+    """A pass through an encoder, or through the heads on it.
+
+    Attributes:
+        encoder: whose gradients are there when its backward pass is done.
+        kept: bytes that the forward pass keeps, by what they are.
+        inside: bytes that come and go in its backward pass: gradients of the largest layer, with the layer
+            where it is computed again, or those of logits.
+    """
+
+    encoder: EncoderName
+    kept: Mapping[str, float]
+    inside: float
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """A part of a step.
+
+    Attributes:
+        passes: in the order in which the backward pass comes to them, the reverse of the forward pass.
+        flops: operations of forward and backward pass, recomputing included.
+        encoding: operations of what is encoded once more, without gradient, where a step has several parts.
+        batch: bytes of the batch itself.
+        contrast: bytes that comparing own rows with all rows keeps.
+        remembered: bytes of the pairs of earlier steps among which negatives are drawn.
+    """
+
+    passes: Sequence[ModelPass]
+    flops: float
+    encoding: float
+    batch: float
+    contrast: float
+    remembered: float = 0.0
+
+    @property
+    def kept(self) -> float:
+        """Bytes that the forward pass keeps."""
+        return sum(size for one in self.passes for size in one.kept.values())
+
 
 CONTRAST = 14
 """Bytes a pair of rows: cosines, their masks, the logarithms of both directions."""
@@ -188,8 +229,9 @@ class StepModel:
         found, t = Demand(), self.fused
         for one, memory in zip(looking, memories, strict=True):
             length, pictures = one.source.texts.length, one.source.pictures
-            tokens, sizes = one.queries * length, RowsOfTexts.least(one.queries, length, pictures, one.keys)
-            row = sizes.rows, sizes.each * length, one.keys
+            tokens = one.queries * length
+            each, rows = rows_of_texts(one.queries, length, pictures, one.keys)
+            row = rows, each * length, one.keys
             own = t.attention(tokens, [(one.queries, length, length)])
             looked = t.cross(tokens, [row], [memory], self.vision.width)
             found += t.layer(tokens, own, looked, t.feed_forward(tokens)).times(self.fusion.depth)

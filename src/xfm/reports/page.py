@@ -1,14 +1,60 @@
-"""Pages from templates: the one place that sets jinja up."""
+"""Pages from templates, and the pictures inside them: small data URIs, each written once."""
 
+import base64
+import io
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
+from torch import Tensor
+
+from xfm.data.picture_files import load_image
+from xfm.errors import UserError
+from xfm.files import path_below
 from xfm.metrics.numbers import percent, points, readable_seconds, rough
 from xfm.reports.labels import SPLIT_NAMES, metric_name, part_name
-from xfm.reports.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from jinja2 import Template
+
+
+MAX_SIDE = 224  # larger pictures are shrunk: the report shows thumbnails
+
+
+class Thumbnails:
+    """Pictures of a world as data URIs.
+
+    Args:
+        world: folder that relative paths start from.
+    """
+
+    def __init__(self, world: Path) -> None:
+        self.world = world
+        self._known: dict[str, str] = {}
+
+    def uri(self, path: str) -> str:
+        """A JPEG data URI, empty where the world holds no such picture: the page then shows its path."""
+        if path not in self._known:
+            file = path_below(self.world, path)
+            self._known[path] = "" if file is None else _encode(file)
+        return self._known[path]
+
+
+def _encode(path: Path) -> str:
+    try:
+        return thumbnail(load_image(path))
+    except UserError:
+        return ""
+
+
+def thumbnail(pixels: Tensor) -> str:
+    """A picture [3, H, W] uint8 as the data URI of a small JPEG."""
+    small = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    small.thumbnail((MAX_SIDE, MAX_SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, format="JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def page_template(name: str, thumbnails: Thumbnails) -> "Template":

@@ -1,13 +1,17 @@
-"""Scores: a value beside chance and a baseline; how they are stored."""
+"""Scores: a value beside chance and a baseline; how they are found and stored."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xfm.errors import UserError
 from xfm.files import read_text, write_text
+from xfm.metrics.intervals import Interval, bootstrap
 
 SPLITS_RETRIEVAL = ("seen", "combinations", "objects")
 SPLITS = ("seen", "combinations")
@@ -115,3 +119,65 @@ def read_scores(path: Path) -> dict[str, Score]:
         raise UserError(f"{path} does not exist; run `xfm evaluate` first") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is not a metrics file ({error}); run `xfm evaluate` again") from error
+
+
+OWN = "model"
+"""The evaluated model among the baselines of a probe."""
+
+
+@dataclass
+class PartResult:
+    """What a part of an evaluation found.
+
+    Attributes:
+        scores: by key `task/split/metric`.
+        baselines: for a key, every baseline by name; the best of them is the score's `baseline`.
+        examples: cases for the report by name, as plain JSON values (see `examples`).
+        curves: training losses of fine-tunings by name, one value a step.
+        tunings: of each of them the `steps` made, how many a whole evaluation makes (`of`), and `seconds`.
+        probes: of each linear probe, what the training rows chose for the model (`OWN`) and each baseline.
+        calibration: of the matching head (`MatchCalibration` as plain values); empty where none was fitted.
+        seconds: wall-clock time, filled in by the runner.
+        left_out: rows whose pictures could not be read (`LeftOut.plain`), filled in by the runner.
+    """
+
+    scores: dict[str, Score] = field(default_factory=dict)
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+    examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    tunings: dict[str, dict[str, float]] = field(default_factory=dict)
+    probes: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    left_out: dict[str, Any] = field(default_factory=dict)
+
+    def add(
+        self,
+        key: str,
+        found: Interval | float,
+        chance: float | None,
+        n: int,
+        seed: int,
+        baselines: dict[str, float] | None = None,
+        scratch: float | None = None,
+    ) -> None:
+        """Record a score; the best of the named baselines becomes its baseline."""
+        chance, best = None if chance is None else float(chance), best_of(baselines or {})
+        value, low, high = (
+            (found.value, found.low, found.high) if isinstance(found, Interval) else (found, None, None)
+        )
+        self.scores[key] = Score(float(value), chance, best, n, seed, low, high, scratch)
+        if baselines:
+            self.baselines[key] = {name: float(number) for name, number in baselines.items()}
+
+    def add_rows(
+        self,
+        key: str,
+        rows: NDArray[np.float64],
+        groups: NDArray[np.int64],
+        chance: float | None,
+        seed: int,
+        baselines: dict[str, float] | None = None,
+    ) -> None:
+        """Record the mean of [N] rows, of which those of a group are not independent, see `bootstrap`."""
+        self.add(key, bootstrap(rows, groups, seed), chance, len(rows), seed, baselines)

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.evaluation import EvaluationConfig, Part
-from xfm.config.plain import completed, first_difference, to_plain
+from xfm.config.plain import first_difference, to_plain
 from xfm.errors import UserError
 from xfm.files import read_json_or_nothing as read_object
 from xfm.files import read_text
-from xfm.reports.results import PartResult
-from xfm.reports.scores import Score
+from xfm.reports.scores import PartResult, Score
 from xfm.results_folder import DETAILS as DETAILS
 from xfm.results_folder import free_name
 from xfm.training.flags import Flag, read_flags
@@ -45,7 +44,7 @@ def parts_to_keep(out: Path, config: EvaluationConfig) -> list[Part]:
     """
     try:
         details = read_object(out / DETAILS)
-        old, parts = completed(details["config"], config), [Part(name) for name in details["seconds"]]
+        old, parts = dict(details["config"]), [Part(name) for name in details["seconds"]]
     except (ValueError, KeyError, TypeError):
         return []
     if difference := first_difference(old, to_plain(config), MAY_CHANGE):

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from xfm.config.model import ModelConfig
 from xfm.config.task import ImageHead
 from xfm.modeling.attention import MASKED, padding_bias
+from xfm.modeling.attention_layout import Whole
 from xfm.modeling.composition import Backbone
 from xfm.modeling.decoder import Decoder
-from xfm.modeling.encoded import mean_of_tokens
 from xfm.modeling.fusion import FusionLayer
-from xfm.modeling.grids import Whole
-from xfm.modeling.grouping import Memories
+from xfm.modeling.heads import mean_of_tokens
 from xfm.modeling.layers import Embeddings
 from xfm.modeling.packing import Texts, padded
+from xfm.modeling.shared_kv import Memories
 from xfm.modeling.task_models import Answerer, Captioner, Classifier, ImageClassifier, Reasoner, TaskModel
 
 IMAGE, TEXT, FUSION, WORDS, FUSED_WORDS = "image", "text", "fusion", "words", "fused_words"

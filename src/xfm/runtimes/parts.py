@@ -10,8 +10,8 @@ from xfm.config.encoders import AnyLanguageConfig, AnyVisionConfig
 from xfm.config.model import ModelConfig
 from xfm.errors import UserError
 from xfm.modeling.composition import PAIR_HEADS
+from xfm.modeling.fusion import FusionQuery
 from xfm.modeling.heads import MLPHead
-from xfm.modeling.queries import FusionQuery
 from xfm.modeling.task_models import TaskModel
 from xfm.modeling.xfm import XFM
 from xfm.runtimes.backends import Runner

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -17,14 +16,14 @@ from xfm.config.serving import ServeConfig
 from xfm.errors import UserError, excerpt, printable
 from xfm.index.store import StoreError
 from xfm.serving.batching import Closed, Full
-from xfm.serving.desk import Desk
-from xfm.serving.guards import BUSY, App, Guard
-from xfm.serving.measures import Measures
+from xfm.serving.dispatcher import Dispatcher
+from xfm.serving.metrics import Metrics
+from xfm.serving.middleware import BUSY, App, Guard
 from xfm.serving.models import Models, UnknownModel
-from xfm.serving.replies import description, errors, problem, reply
+from xfm.serving.responses import description, errors, problem, reply
 from xfm.serving.routes import routes
+from xfm.serving.schemas import Health, Readiness
 from xfm.serving.searches import Searches
-from xfm.serving.shapes import Health, Readiness
 
 LOG = logging.getLogger("xfm.serving")
 _LOOK_SECONDS = 1.0
@@ -45,8 +44,8 @@ class Server:
         self, models: Models, searches: Searches, config: ServeConfig, keys: Sequence[str] = ()
     ) -> None:
         self.models, self.searches, self.config = models, searches, config
-        self.measures = Measures(lambda: self.desk.batcher.waiting)
-        self.desk = Desk(models, config, self.measures.batch)
+        self.metrics = Metrics(lambda: self.dispatcher.batcher.waiting)
+        self.dispatcher = Dispatcher(models, config, self.metrics.batch)
         self.ready, self._reloading = False, asyncio.Lock()
         self.app = FastAPI(
             title="xfm",
@@ -58,19 +57,19 @@ class Server:
             redirect_slashes=False,  # the address would be made of what the request says of the host
             responses=errors(),
         )
-        self.app.include_router(routes(self.desk, searches))
+        self.app.include_router(routes(self.dispatcher, searches))
         self._add_watching()
         for kind in (UserError, RequestValidationError, HTTPException, Full, Closed, Exception):
             self.app.add_exception_handler(kind, _explained)
-        self.guarded: App = Guard(self.app, config, keys, self.measures)
+        self.guarded: App = Guard(self.app, config, keys, self.metrics)
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        self.desk.batcher.start()
+        self.dispatcher.batcher.start()
         self.ready = True
         yield
         self.ready = False
-        await self.desk.close()
+        await self.dispatcher.close()
         self.searches.close()
 
     def _add_watching(self) -> None:
@@ -79,7 +78,7 @@ class Server:
         @app.get("/health", tags=["watching"], response_model=Health, responses=errors(503))
         async def health() -> Response:
             """That the process lives, and computes what it is asked."""
-            if not self.desk.batcher.alive:
+            if not self.dispatcher.batcher.alive:
                 return problem(503, "nothing is computed any more: start the server again", "broken")
             return reply({"status": "ok"})
 
@@ -91,13 +90,13 @@ class Server:
         )
         async def ready() -> Response:
             """Whether requests are taken, and what there is to ask."""
-            ready = self.ready and self.desk.batcher.alive
+            ready = self.ready and self.dispatcher.batcher.alive
             told = {"ready": ready, "models": [one.name for one in self.models]}
             names = self.searches.names
             found = await asyncio.gather(*map(self._look, names), return_exceptions=True)
             gone = [name for name, error in zip(names, found, strict=True) if error is not None]
             told |= {"collections": [name for name in names if name not in gone], "unavailable": gone}
-            told |= {"waiting": self.desk.batcher.waiting}
+            told |= {"waiting": self.dispatcher.batcher.waiting}
             return reply(told, 200 if ready else 503)
 
         @app.get("/docs", include_in_schema=False)
@@ -108,12 +107,12 @@ class Server:
         @app.get("/metrics", tags=["watching"], response_class=PlainTextResponse)
         async def metrics() -> Response:
             """Counts and times, for Prometheus."""
-            return Response(self.measures.text(), media_type="text/plain; version=0.0.4")
+            return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def _look(self, name: str) -> None:
         """Whether a collection answers; what is wrong is raised."""
         searcher = self.searches.of(name)
-        await self.desk.look_up(searcher, searcher.check, _LOOK_SECONDS)
+        await self.dispatcher.look_up(searcher, searcher.check, _LOOK_SECONDS)
 
     async def reload(self) -> None:
         """Load the models again, and go over to them; requests that run are answered by the old ones."""
@@ -148,21 +147,37 @@ async def _explained(request: Request, error: Exception) -> Response:
             return problem(422, str(error), "invalid_input")
         case RequestValidationError():
             return problem(422, _said(error), "invalid_request")
-        case HTTPException() if request.url.path == "/":  # where no page has it, as that of `xfm demo` does
-            return RedirectResponse("/docs")
+        case HTTPException(status_code=404) if (request.method, request.url.path) == ("GET", "/"):
+            return RedirectResponse("/docs")  # where no page has it, as that of `xfm demo` does
         case HTTPException():
-            code = {400: "invalid_request", 405: "wrong_method"}.get(error.status_code, "not_found")
-            return problem(error.status_code, str(error.detail), code, dict(error.headers or {}))
+            code, message = _WRONG.get(error.status_code, ("not_found", "{detail}"))
+            asked = {"method": request.method, "path": excerpt(request.url.path), "detail": error.detail}
+            return problem(error.status_code, message.format(**asked), code, dict(error.headers or {}))
         case Full():
-            return problem(429, *BUSY, {"retry-after": str(math.ceil(error.seconds))})
+            return problem(429, *BUSY, {"retry-after": "1"})
         case Closed():
             return problem(503, "the server is shutting down", "closing", {"retry-after": "5"})
     LOG.error("%s failed", printable(request.url.path), exc_info=error)
     return problem(500, "the server failed at this request", "internal")
 
 
+_WRONG = {
+    400: (
+        "invalid_request",
+        "the body is no JSON in UTF-8, nested too deep, or has a number that is too long",
+    ),
+    404: ("not_found", "{path} is no route of this server: see /docs"),
+    405: ("wrong_method", "{path} is not asked by {method}: see /docs"),
+}
+"""Codes and messages of what is refused before a route is reached."""
+
+
 def _said(error: RequestValidationError) -> str:
     first: Any = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return f"the body is no JSON: {first['ctx']['error']} (character {first['loc'][-1]})"
+    if first["loc"] == ("body",) and first["type"] == "missing":
+        return "the body is missing: send a JSON object, see /openapi.json"
     where = ".".join(excerpt(str(part)) for part in first["loc"] if part != "body")
     if first["type"] == "extra_forbidden":
         return f"{where} is no field of this request: leave it out, or see /openapi.json for its name"

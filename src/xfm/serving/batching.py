@@ -1,19 +1,16 @@
 """Requests of many clients, answered together: lanes of like items, one thread that computes.
 
 What arrives while a batch is computed makes up the next one: nobody waits for a timer, and the busier the
-server is, the larger batches become.
+server is, the larger batches become. Requests take turns, a batch each: one of many items holds up nobody.
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-
-from xfm.serving.forecast import Forecast
 
 Compute = Callable[[Sequence[Any]], Sequence[Any]]
 """Answers to items, in their order, computed together."""
@@ -23,7 +20,7 @@ class Lane(NamedTuple):
     """What can be computed together.
 
     Attributes:
-        work: its name in the measures; items of one work cost alike.
+        work: its name in the metrics; items of one work cost alike.
         of: the model or the collection.
         how: the options.
     """
@@ -34,19 +31,18 @@ class Lane(NamedTuple):
 
 
 class Full(Exception):
-    """There is no room for more.
-
-    Attributes:
-        seconds: after which there probably is.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__("the server is busy")
-        self.seconds = seconds
+    """There is no room for more."""
 
 
 class Closed(Exception):
     """The server is shutting down."""
+
+
+@dataclass(eq=False)
+class _Request:
+    """Whose items wait; `since` is when it came, or had its last turn."""
+
+    since: float
 
 
 @dataclass(eq=False)
@@ -56,7 +52,7 @@ class _Job:
     item: Any
     length: int
     answer: asyncio.Future[Any]
-    since: float
+    request: _Request
 
 
 @dataclass(eq=False)
@@ -73,8 +69,7 @@ class Batcher:
     Args:
         batch: most items of a batch.
         room: most items that wait, or for which is read what they need; more are refused.
-        patience: seconds after which an answer is too late; what would probably wait longer is refused, too.
-        observe: see `Forecast`.
+        observe: told the work of each batch, its items, and the seconds it took.
 
     All methods are for the event loop's thread; what computes runs in one thread of its own.
     """
@@ -84,11 +79,10 @@ class Batcher:
         batch: int,
         room: int,
         observe: Callable[[str, int, float], None] = lambda *_: None,
-        patience: float = math.inf,
     ) -> None:
-        self._batch, self._room, self._patience = batch, room, patience
+        self._batch, self._room, self._observe = batch, room, observe
         self._lanes: dict[Lane, _Queue] = {}
-        self._closed, self._forecast = False, Forecast(observe)
+        self._closed, self._expected = False, 0  # items for which is read what they need
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self._arrived = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -124,18 +118,18 @@ class Batcher:
         """
         if self._closed:
             raise Closed
-        wait, before = self._forecast.seconds(), self._forecast.items
-        if before and (before + items > self._room or wait > self._patience):
-            raise Full(max(1.0, wait))
+        before = self._expected + self.waiting
+        if before and before + items > self._room:
+            raise Full
 
     @contextmanager
-    def expecting(self, work: str, items: int = 1) -> Iterator[None]:
-        """Count items in the forecast that come when what they need is read or looked up."""
-        self._forecast.add(work, items)
+    def expecting(self, items: int = 1) -> Iterator[None]:
+        """Keep room for items that come when what they need is read or looked up."""
+        self._expected += items
         try:
             yield
         finally:
-            self._forecast.add(work, -items)
+            self._expected -= items
             self._arrived.set()  # the worker may be waiting for these alone
 
     async def answers(
@@ -170,13 +164,12 @@ class Batcher:
             return []
         loop = asyncio.get_running_loop()
         place = self._lanes.setdefault(lane, _Queue(compute))
-        began = time.perf_counter() if since is None else since
+        request = _Request(time.perf_counter() if since is None else since)
         jobs = [
-            _Job(item, length, loop.create_future(), began)
+            _Job(item, length, loop.create_future(), request)
             for item, length in zip(items, lengths, strict=True)
         ]
         place.waiting.extend(jobs)
-        self._forecast.add(lane.work, len(jobs))
         self._arrived.set()
         try:
             return list(await asyncio.gather(*(job.answer for job in jobs)))
@@ -190,43 +183,42 @@ class Batcher:
         place = self._lanes.get(lane)
         if place is None:
             return
-        left = [job for job in place.waiting if not job.answer.cancelled()]
-        self._forecast.add(lane.work, len(left) - len(place.waiting))
-        place.waiting = left
-        if not left:
+        place.waiting = [job for job in place.waiting if not job.answer.cancelled()]
+        if not place.waiting:
             del self._lanes[lane]
 
     async def _work(self) -> None:
         while True:
             if not self._lanes:
-                if self._closed and not self._forecast.items:
+                if self._closed and not self._expected:
                     return
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            # The lane whose first item has waited longest.
-            lane = min(self._lanes, key=lambda name: min(job.since for job in self._lanes[name].waiting))
+            # The lane of whoever came, or had a turn, longest ago.
+            lane = min(self._lanes, key=lambda name: min(map(_since, self._lanes[name].waiting)))
             compute, jobs = self._next(lane)
             await self._compute(lane, compute, jobs)
 
     def _next(self, lane: Lane) -> tuple[Compute, list[_Job]]:
         """A batch of a lane: the first item, and those nearest to its length."""
         place = self._lanes[lane]
-        first = min(place.waiting, key=lambda job: job.since)
-        place.waiting.sort(key=lambda job: (job is not first, abs(job.length - first.length), job.since))
+        first = min(place.waiting, key=_since)
+        place.waiting.sort(key=lambda job: (job is not first, abs(job.length - first.length), _since(job)))
         jobs, place.waiting = place.waiting[: self._batch], place.waiting[self._batch :]
-        self._forecast.add(lane.work, -len(jobs))
+        first.request.since = time.perf_counter()
         if not place.waiting:
             del self._lanes[lane]
         return place.compute, jobs
 
     async def _compute(self, lane: Lane, compute: Compute, jobs: list[_Job]) -> None:
         items, loop = [job.item for job in jobs], asyncio.get_running_loop()
+        began = time.perf_counter()
         try:
-            with self._forecast.computing(lane.work, len(jobs)):
-                results = await loop.run_in_executor(self._threads, _safely, compute, items)
+            results = await loop.run_in_executor(self._threads, _safely, compute, items)
         except Exception as error:  # no thread could be started: this batch fails, and the next is tried
             results = [_Failure(error)] * len(jobs)
+        self._observe(lane.work, len(jobs), time.perf_counter() - began)
         for job, result in zip(jobs, results, strict=True):
             if job.answer.done():  # nobody waits for it any more
                 continue
@@ -234,6 +226,10 @@ class Batcher:
                 job.answer.set_exception(result.error)
             else:
                 job.answer.set_result(result)
+
+
+def _since(job: _Job) -> float:
+    return job.request.since
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError, excerpt, suggest
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import EncodedPictures
-from xfm.inference.items import Item
-from xfm.inference.loaded import read_to_run
+from xfm.inference.input_parsing import Item
 from xfm.inference.picture_inputs import PictureReader
-from xfm.inference.pipeline import pipeline
+from xfm.inference.pipeline import pipeline, read_to_run
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.precision import hold
 
@@ -86,10 +85,12 @@ class Served:
         """An input of a task, decoded and checked; raises UserError."""
         return self.pipeline(task).read(given, self.reader)
 
-    def compute(self, task: str, options: Any) -> Callable[[Sequence[Item]], Sequence[Any]]:
-        """Answers of a task to items that were read; what all of them need is made once a batch."""
+    def compute(
+        self, task: str, options: Any, ready: Any = None
+    ) -> Callable[[Sequence[Item]], Sequence[Any]]:
+        """Answers of a task to items that were read; what all need is made once a batch, or is `ready`."""
         pipe = self.pipeline(task)
-        return lambda items: pipe.answers(items, self.encoded, pipe.begin(options))
+        return lambda items: pipe.answers(items, self.encoded, ready or pipe.begin(options))
 
 
 class Models:

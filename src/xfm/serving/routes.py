@@ -4,6 +4,7 @@ import base64
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,17 +16,16 @@ from numpy.typing import NDArray
 from xfm.config.index import SearchOptions
 from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
 from xfm.errors import UserError
+from xfm.index.candidates import SearchQuery, Shortlist
 from xfm.index.searching import Searcher, SearchQuestion
-from xfm.index.shortlists import SearchQuery, Shortlist
 from xfm.inference.attention import default_layer, maps_of
 from xfm.serving.batching import Lane
-from xfm.serving.bounds import check_texts
-from xfm.serving.desk import PICTURE_LENGTH, Desk
+from xfm.serving.dispatcher import PICTURE_LENGTH, Dispatcher
 from xfm.serving.inputs import Sent
+from xfm.serving.limits import check_texts
 from xfm.serving.models import Served
-from xfm.serving.replies import ASKING, reply
-from xfm.serving.searches import Searches
-from xfm.serving.shapes import (
+from xfm.serving.responses import ASKING, reply
+from xfm.serving.schemas import (
     AttentionAnswer,
     AttentionRequest,
     EmbeddingAnswer,
@@ -41,57 +41,64 @@ from xfm.serving.shapes import (
     TaskAnswer,
     TaskRequest,
 )
+from xfm.serving.searches import Searches
 
 TaskName = Annotated[str, Parameter(json_schema_extra={"enum": [one.name for one in task_specs()]})]
 Input = dict[str, Any]
 """`{"text": str}` or `{"image": Sent}`."""
 
 
-def routes(desk: Desk, searches: Searches) -> APIRouter:
+def routes(dispatcher: Dispatcher, searches: Searches) -> APIRouter:
     """All routes that ask a model."""
     router = APIRouter()
-    _add_models(router, desk)
-    _add_embeddings(router, desk)
-    _add_rerank(router, desk)
-    _add_tasks(router, desk)
-    _add_attention(router, desk)
-    _add_search(router, desk, searches)
+    _add_models(router, dispatcher)
+    _add_embeddings(router, dispatcher)
+    _add_rerank(router, dispatcher)
+    _add_tasks(router, dispatcher)
+    _add_attention(router, dispatcher)
+    _add_search(router, dispatcher, searches)
     return router
 
 
-def _add_models(router: APIRouter, desk: Desk) -> None:
+def _add_models(router: APIRouter, dispatcher: Dispatcher) -> None:
     @router.get("/v1/models", tags=["models"], response_model=ModelList)
     async def models() -> Response:
         """The models that are served, as OpenAI lists them, with the tasks that each answers."""
         data = [
-            {"id": one.name, "object": "model", "owned_by": "xfm", "tasks": one.tasks} for one in desk.models
+            {"id": one.name, "object": "model", "owned_by": "xfm", "tasks": one.tasks}
+            for one in dispatcher.models
         ]
         return reply({"object": "list", "data": data})
 
 
-def _add_embeddings(router: APIRouter, desk: Desk) -> None:
+def _add_embeddings(router: APIRouter, dispatcher: Dispatcher) -> None:
     @router.post("/v1/embeddings", tags=["embeddings"], response_model=EmbeddingAnswer, responses=ASKING)
     async def embeddings(asked: EmbeddingRequest) -> Response:
         """Unit vectors of texts and pictures, in one space: their products are cosines."""
-        served = desk.models.model(asked.model)
+        served = dispatcher.models.model(asked.model)
         width = served.pretrained.model.config.vector_width
         if asked.dimensions not in (None, width):
             raise UserError(
                 f"dimensions is {asked.dimensions}, and the model's vectors have {width}: leave it out"
             )
-        given = _inputs(desk, asked.input if isinstance(asked.input, list) else [asked.input])
-        vectors = _all_good(await desk.ask(served, EMBED.name, given))
+        given = _inputs(dispatcher, asked.input if isinstance(asked.input, list) else [asked.input])
+        vectors = _all_good(await dispatcher.ask(served, EMBED.name, given))
         coded = asked.encoding_format == "base64"
         data = [
             {"object": "embedding", "index": place, "embedding": _coded(vector) if coded else vector}
             for place, vector in enumerate(vectors)
         ]
         return reply(
-            {"object": "list", "data": data, "model": served.name, "usage": await _usage(desk, served, given)}
+            {
+                "object": "list",
+                "data": data,
+                "model": served.name,
+                "usage": await _usage(dispatcher, served, given),
+            }
         )
 
 
-def _add_rerank(router: APIRouter, desk: Desk) -> None:
+def _add_rerank(router: APIRouter, dispatcher: Dispatcher) -> None:
     @router.post("/v1/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
     @router.post("/v2/rerank", tags=["rerank"], response_model=RerankAnswer, responses=ASKING)
     async def rerank(asked: RerankRequest) -> Response:
@@ -99,10 +106,10 @@ def _add_rerank(router: APIRouter, desk: Desk) -> None:
 
         Between a text and a picture that is the calibrated probability of a match, else (1 + cosine) / 2.
         """
-        served = desk.models.model(asked.model)
-        desk.check_count(len(asked.documents))
-        (query,), documents = _inputs(desk, [asked.query]), _inputs(desk, asked.documents)
-        scores = await _scores(desk, served, [query] * len(documents), documents)
+        served = dispatcher.models.model(asked.model)
+        dispatcher.check_count(len(asked.documents))
+        (query,), documents = _inputs(dispatcher, [asked.query]), _inputs(dispatcher, asked.documents)
+        scores = await _scores(dispatcher, served, [query] * len(documents), documents)
         order = sorted(range(len(scores)), key=lambda place: -scores[place])[: asked.top_n]
         results = [
             {
@@ -113,55 +120,56 @@ def _add_rerank(router: APIRouter, desk: Desk) -> None:
             for place in order
         ]
         told = {"id": uuid.uuid4().hex, "model": served.name, "results": results}
-        told |= {"usage": await _usage(desk, served, [query, *documents])}
+        told |= {"usage": await _usage(dispatcher, served, [query, *documents])}
         return reply(told | {"meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}})
 
     @router.post("/score", tags=["rerank"], response_model=ScoreAnswer, responses=ASKING)
     async def score(asked: ScoreRequest) -> Response:
         """Scores of pairs; one `text_1` stands for as many as there are `text_2`."""
-        served = desk.models.model(asked.model)
+        served = dispatcher.models.model(asked.model)
         first, second = (
-            _inputs(desk, one if isinstance(one, list) else [one]) for one in (asked.text_1, asked.text_2)
+            _inputs(dispatcher, one if isinstance(one, list) else [one])
+            for one in (asked.text_1, asked.text_2)
         )
         every = [*first, *second]
         if len(first) == 1:
             first = first * len(second)
         if len(first) != len(second):
             raise UserError(f"text_1 has {len(first)} and text_2 {len(second)}: give one, or as many")
-        scores = await _scores(desk, served, first, second)
+        scores = await _scores(dispatcher, served, first, second)
         data = [{"index": place, "object": "score", "score": value} for place, value in enumerate(scores)]
-        usage = await _usage(desk, served, every)
+        usage = await _usage(dispatcher, served, every)
         return reply({"object": "list", "data": data, "model": served.name, "usage": usage})
 
 
-def _add_tasks(router: APIRouter, desk: Desk) -> None:
+def _add_tasks(router: APIRouter, dispatcher: Dispatcher) -> None:
     @router.post("/v1/tasks/{task}", tags=["tasks"], response_model=TaskAnswer, responses=ASKING)
     async def answer(task: TaskName, asked: TaskRequest) -> Response:
         """Answers of a task that the model was trained for, see `GET /v1/models`."""
-        spec, served = task_spec(task), desk.models.model(asked.model)
+        spec, served = task_spec(task), dispatcher.models.model(asked.model)
         if spec.gallery:
             raise UserError(f"{spec.name} searches in a gallery: POST /search, or /v2/rerank with documents")
         several = asked.input if isinstance(asked.input, list) else [asked.input]
-        desk.check_count(len(several))
-        given = [desk.inputs.of_task(one, spec.inputs) for one in several]
-        found = await desk.ask(served, spec.name, given, asked.options)
+        dispatcher.check_count(len(several))
+        given = [dispatcher.inputs.of_task(one, spec.inputs) for one in several]
+        found = await dispatcher.ask(served, spec.name, given, asked.options)
         if all(isinstance(one, UserError) for one in found) and found:
             raise found[0]
         answers = [{"error": str(one)} if isinstance(one, UserError) else one for one in found]
         return reply({"model": served.name, "task": spec.name, "answers": answers})
 
 
-def _add_attention(router: APIRouter, desk: Desk) -> None:
+def _add_attention(router: APIRouter, dispatcher: Dispatcher) -> None:
     @router.post("/v1/attention", tags=["tasks"], response_model=AttentionAnswer, responses=ASKING)
     async def attention(asked: AttentionRequest) -> Response:
         """Where the fusion encoder looks for a text, and for each of its words (Grad-CAM)."""
-        served = desk.models.model(asked.model)
-        check_texts({"text": asked.text}, desk.config.characters)
-        desk.batcher.check_room(1)
+        served = dispatcher.models.model(asked.model)
+        check_texts({"text": asked.text}, dispatcher.config.characters)
+        dispatcher.batcher.check_room(1)
         given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
         served.pipeline(MATCHING.name)  # refuses a model that does not answer it
-        shown = await desk.picture(served.reader.read, desk.inputs.picture(given))
-        maps = await desk.compute(
+        shown = await dispatcher.picture(served.reader.read, dispatcher.inputs.picture(given))
+        maps = await dispatcher.compute(
             f"attention of {served.name}", lambda: maps_of(served.pretrained, shown, asked.text, asked.layer)
         )
         layers = len(served.pretrained.model.fusion.layers)
@@ -170,34 +178,34 @@ def _add_attention(router: APIRouter, desk: Desk) -> None:
         return reply({**told, "whole": maps.whole, "words": list(maps.words), "maps": maps.maps})
 
 
-def _add_search(router: APIRouter, desk: Desk, searches: Searches) -> None:
+def _add_search(router: APIRouter, dispatcher: Dispatcher, searches: Searches) -> None:
     @router.post("/search", tags=["search"], response_model=SearchAnswer, responses=ASKING)
     async def search(asked: SearchRequest) -> Response:
         """Pictures of a collection by a text, a picture or both; `fits` false says that nothing was found."""
-        searcher = await desk.in_thread(lambda: searches.of(asked.index))
-        check_texts({"text": asked.text}, desk.config.characters)
-        desk.batcher.check_room(1)
+        searcher = await dispatcher.in_thread(lambda: searches.of(asked.index))
+        check_texts({"text": asked.text}, dispatcher.config.characters)
+        dispatcher.batcher.check_room(1)
         options = SearchOptions(asked.top_k, asked.rerank, asked.least, asked.where)
         ask, match = Lane("search: ask", id(searcher)), Lane("search: match", id(searcher))
         began, image = time.perf_counter(), None
-        with desk.batcher.expecting(match.work):
+        with dispatcher.batcher.expecting():
             if asked.image is not None:
                 given = asked.image.get("image") if isinstance(asked.image, dict) else asked.image
-                image = await desk.picture(searcher.read, desk.inputs.picture(given))
+                image = await dispatcher.picture(searcher.read, dispatcher.inputs.picture(given))
             length = len(asked.text or "") + PICTURE_LENGTH * (image is not None)
             question = SearchQuestion(asked.text, image)
-            query = await desk.together(ask, searcher.queries, question, length, began)
-            listed, marks = await desk.look_up(searcher, lambda: _listed(searcher, query, options))
-        found = await desk.together(match, searcher.answers, listed, len(listed.near), began)
+            query = await dispatcher.together(ask, searcher.queries, question, length, began)
+            listed, marks = await dispatcher.look_up(searcher, lambda: _listed(searcher, query, options))
+        found = await dispatcher.together(match, searcher.answers, listed, len(listed.near), began)
         return reply(searches.told(searcher, found, marks))
 
     @router.get("/search/picture", tags=["search"], responses=ASKING)
     async def picture(key: str, index: str | None = None) -> Response:
         """A picture of a collection, by the key that a search gave, made smaller where it is large."""
-        searcher = await desk.in_thread(lambda: searches.of(index))
-        data, kind = await desk.in_thread(lambda: searches.picture(searcher, key)), "image/jpeg"
+        searcher = await dispatcher.in_thread(lambda: searches.of(index))
+        data, kind = await dispatcher.in_thread(lambda: searches.picture(searcher, key)), "image/jpeg"
         if data is None:
-            data = await desk.look_up(searcher, lambda: searcher.pixels(searcher.key_of(key)))
+            data = await dispatcher.look_up(searcher, lambda: searcher.pixels(searcher.key_of(key)))
             kind = "image/png"
         return Response(data, media_type=kind, headers={"cache-control": "private, max-age=300"})
 
@@ -209,13 +217,13 @@ def _listed(
     return listed, searcher.marks([one.entry.key for one in listed.near])
 
 
-def _inputs(desk: Desk, given: Sequence[Given]) -> list[Input]:
+def _inputs(dispatcher: Dispatcher, given: Sequence[Given]) -> list[Input]:
     """Texts and pictures; the first that is neither is refused with its place."""
-    desk.check_count(len(given))
+    dispatcher.check_count(len(given))
     found: list[Input] = []
     for place, one in enumerate(given):
         try:
-            found.append(desk.inputs.text_or_picture(one))
+            found.append(dispatcher.inputs.text_or_picture(one))
         except UserError as error:
             raise UserError(f"input {place}: {error}") from None
     return found
@@ -229,7 +237,9 @@ def _all_good(found: list[Any]) -> list[Any]:
     return found
 
 
-async def _scores(desk: Desk, served: Served, first: Sequence[Input], second: Sequence[Input]) -> list[float]:
+async def _scores(
+    dispatcher: Dispatcher, served: Served, first: Sequence[Input], second: Sequence[Input]
+) -> list[float]:
     crossed = [
         place for place, (one, other) in enumerate(zip(first, second, strict=True)) if {*one} != {*other}
     ]
@@ -237,7 +247,7 @@ async def _scores(desk: Desk, served: Served, first: Sequence[Input], second: Se
     scores = [0.0] * len(first)
     if crossed:
         found = _all_good(
-            await desk.ask(served, MATCHING.name, [first[place] | second[place] for place in crossed])
+            await dispatcher.ask(served, MATCHING.name, [first[place] | second[place] for place in crossed])
         )
         for place, one in zip(crossed, found, strict=True):
             scores[place] = one["score"]
@@ -245,7 +255,7 @@ async def _scores(desk: Desk, served: Served, first: Sequence[Input], second: Se
         sides = [side[place] for side in (first, second) for place in alike]
         distinct = list({_key(one): one for one in sides}.values())
         places = {_key(one): place for place, one in enumerate(distinct)}
-        vectors = _all_good(await desk.ask(served, EMBED.name, distinct, counted=True))
+        vectors = _all_good(await dispatcher.ask(served, EMBED.name, distinct, counted=True))
         for place in alike:
             one, other = (vectors[places[_key(side[place])]] for side in (first, second))
             scores[place] = min(1.0, max(0.0, (1 + float(one @ other)) / 2))
@@ -261,10 +271,12 @@ def _coded(vector: NDArray[np.float32]) -> str:
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()
 
 
-async def _usage(desk: Desk, served: Served, given: Sequence[Input]) -> dict[str, int]:
+async def _usage(dispatcher: Dispatcher, served: Served, given: Sequence[Input]) -> dict[str, int]:
     """Tokens of the texts; a picture counts its patches."""
     texts = [one["text"] for one in given if "text" in one]
-    read = await desk.light(sum(map(len, texts)), lambda: served.count(texts, len(given) - len(texts)))
+    read = served.count([], len(given) - len(texts))
+    for text in texts:  # one by one: who counts a short text waits for no long ones
+        read += await dispatcher.light(len(text), partial(served.count, [text], 0))
     return {"prompt_tokens": read, "total_tokens": read}
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from xfm.errors import UserError, excerpt, suggest
 from xfm.files import path_below
-from xfm.index.about import HIDDEN
+from xfm.index.manifest import HIDDEN
 from xfm.index.opening import open_index
 from xfm.index.searching import Answer, FoundPicture, Searcher
 from xfm.index.store import StoreError

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer
-from xfm.modeling.decoder import Decoder
-from xfm.modeling.incremental import CachedDecoder
-from xfm.objectives.sequences import sequence_losses
+from xfm.modeling.decoder import CachedDecoder, Decoder
+from xfm.objectives.tokens import sequence_losses
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from xfm.tasks.sampling import Drawn, RowOrder, TrainingRows, seeded
 from xfm.tasks.scored import Prediction, Row, ScoredTask
 from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.training import distributed
-from xfm.training.run_on_one_rank import in_order, own_part
+from xfm.training.collectives import in_order, own_part
 
 BatchT = TypeVar("BatchT", bound=TensorFields)
 

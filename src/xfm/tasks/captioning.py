@@ -29,7 +29,7 @@ from xfm.modeling.folder import Pretrained
 from xfm.modeling.generation import Marks, generate
 from xfm.modeling.task_models import Captioner
 from xfm.objectives.losses import Losses
-from xfm.objectives.sequences import smoothed_losses
+from xfm.objectives.tokens import smoothed_losses
 from xfm.tasks.base import Prediction, Task
 from xfm.tasks.classes import most_frequent_label
 from xfm.tasks.pictures import Pictures

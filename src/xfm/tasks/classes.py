@@ -12,8 +12,17 @@ from torch import Tensor
 
 from xfm.config.labels import LabelKind
 from xfm.errors import UserError, amount
-from xfm.metrics.classes import Choice, class_hits, class_metrics, with_unknown
-from xfm.metrics.classification import TOP, Array, chance_of_classes, confusion_matrix, precision_recall_f1
+from xfm.metrics.classification import (
+    TOP,
+    Array,
+    ClassPrediction,
+    chance_of_classes,
+    class_hits,
+    class_metrics,
+    confusion_matrix,
+    precision_recall_f1,
+    with_unknown,
+)
 from xfm.objectives.losses import Losses
 from xfm.tasks.labelling import Floats, Labelling, LabelTable, Truth, Verdict, classification_losses
 
@@ -21,7 +30,7 @@ L = TypeVar("L", str, Truth)
 
 
 @dataclass(frozen=True)
-class OneLabel(Labelling[Choice]):
+class OneLabel(Labelling[ClassPrediction]):
     """A row is of one of the classes."""
 
     kind: ClassVar[LabelKind] = LabelKind.ONE
@@ -29,11 +38,11 @@ class OneLabel(Labelling[Choice]):
     threshold: ClassVar[float] = 0.0
     settles: ClassVar[bool] = False
 
-    def anew(self, said: Sequence[Choice]) -> Any:
+    def anew(self, said: Sequence[ClassPrediction]) -> Any:
         """The same predictions: nothing but the likeliest class is chosen."""
         return said
 
-    def settled(self, truths: Sequence[Truth], said: Sequence[Choice]) -> "OneLabel":
+    def settled(self, truths: Sequence[Truth], said: Sequence[ClassPrediction]) -> "OneLabel":
         """The same: rows that were not learned from choose nothing."""
         return self
 
@@ -61,19 +70,19 @@ class OneLabel(Labelling[Choice]):
         """In inverse proportion to the rows of a class; 1 in the mean over the rows."""
         return rows / (len(self.names) * count)
 
-    def said(self, probabilities: Array) -> list[Choice]:
+    def said(self, probabilities: Array) -> list[ClassPrediction]:
         """The likeliest class of each row."""
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
         return [
-            Choice(self.names[order[0]], tuple(row), tuple(self.names[place] for place in order))
+            ClassPrediction(self.names[order[0]], tuple(row), tuple(self.names[place] for place in order))
             for row, order in zip(probabilities.tolist(), best.tolist(), strict=True)
         ]
 
-    def certain(self, truth: Truth) -> Choice:
+    def certain(self, truth: Truth) -> ClassPrediction:
         """A guess that leaves no doubt."""
-        return Choice(truth[0], tuple(float(name == truth[0]) for name in self.names), truth)
+        return ClassPrediction(truth[0], tuple(float(name == truth[0]) for name in self.names), truth)
 
-    def guess(self, rows: int, rng: np.random.Generator) -> list[Choice]:
+    def guess(self, rows: int, rng: np.random.Generator) -> list[ClassPrediction]:
         """Classes drawn uniformly; the next ones of the list are second to fifth."""
         count = len(self.names)
         return [
@@ -84,15 +93,15 @@ class OneLabel(Labelling[Choice]):
             for place in rng.integers(count, size=rows).tolist()
         ]
 
-    def usual(self, truths: Sequence[Truth]) -> dict[str, Choice]:
+    def usual(self, truths: Sequence[Truth]) -> dict[str, ClassPrediction]:
         """The most frequent class."""
         return {"most frequent class": self.certain(most_frequent_label(truths))}
 
-    def metrics(self, truths: Sequence[Truth], said: Sequence[Choice]) -> dict[str, float]:
+    def metrics(self, truths: Sequence[Truth], said: Sequence[ClassPrediction]) -> dict[str, float]:
         """Accuracy, mean F1 and more, see `class_metrics`."""
         return class_metrics(_only(truths), said, self.names)
 
-    def row_scores(self, truths: Sequence[Truth], said: Sequence[Choice]) -> dict[str, Floats]:
+    def row_scores(self, truths: Sequence[Truth], said: Sequence[ClassPrediction]) -> dict[str, Floats]:
         """Whether each class is right."""
         return {"accuracy": class_hits(_only(truths), said)}
 
@@ -100,29 +109,29 @@ class OneLabel(Labelling[Choice]):
         """The accuracies."""
         return chance_of_classes(len(self.names))
 
-    def probability(self, choice: Choice, label: str) -> float:
+    def probability(self, choice: ClassPrediction, label: str) -> float:
         """The probability that a choice gives to a class, 0 to a class that there is not."""
         return choice.probabilities[self.names.index(label)] if label in self.names else 0.0
 
-    def likelihood(self, truths: Sequence[Truth], said: Sequence[Choice]) -> float:
+    def likelihood(self, truths: Sequence[Truth], said: Sequence[ClassPrediction]) -> float:
         """Of the rows' classes."""
         own = [self.probability(one, label) for (label,), one in zip(truths, said, strict=True)]
         return float(np.log(np.maximum(own, 1e-12)).mean())
 
     def sure_and_right(
-        self, truths: Sequence[Truth], said: Sequence[Choice]
+        self, truths: Sequence[Truth], said: Sequence[ClassPrediction]
     ) -> tuple[Floats, NDArray[np.bool_]]:
         """[R] the probability of each row's class, and whether it is right."""
         right = class_hits(_only(truths), said) > 0
         return np.array([max(one.probabilities) for one in said]), right
 
-    def verdict(self, truth: Truth, said: Choice) -> Verdict:
+    def verdict(self, truth: Truth, said: ClassPrediction) -> Verdict:
         """The wrong classes that the model was surest of are the worst."""
         (label,) = truth
         badness = 1 - self.probability(said, label)
         return Verdict(label, said.label, said.label == label, badness, max(said.probabilities))
 
-    def table(self, truths: Sequence[Truth], said: Sequence[Choice]) -> LabelTable:
+    def table(self, truths: Sequence[Truth], said: Sequence[ClassPrediction]) -> LabelTable:
         """With the confusion matrix."""
         names = with_unknown(self.names, _only(truths))
         matrix = confusion_matrix(_only(truths), [one.label for one in said], names)

@@ -1,13 +1,12 @@
 """Rows that are made when they are asked for: a million pictures as a few megabytes of names."""
 
-import os
 from abc import abstractmethod
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TypeVar, overload
 
 from xfm.tasks.rows import Labelled
 
@@ -63,12 +62,6 @@ class ClassFolders(LazyRows[Labelled]):
             for name in names.split("\0") if names else ():
                 yield Labelled(below / name, label)
 
-    def files(self) -> dict[str, str]:
-        """Names by folder, as of `files_of`."""
-        return {
-            str(self.folder / label): names for label, names in zip(self.labels, self._names, strict=True)
-        }
-
     def _name(self, number: int, own: int) -> str:
         ends = self._ends[number]
         if ends is None:  # where each name ends, and the NUL behind it: not before a class is asked for
@@ -94,22 +87,3 @@ class ChosenRows(LazyRows[T]):
     def at(self, place: int) -> T:
         """The row at a place among the chosen."""
         return self._rows[self._places[place]]
-
-
-def files_of(
-    splits: Iterable[Sequence[Any]], pictures_of: Callable[[Any], tuple[Path, ...]]
-) -> dict[str, str]:
-    """The pictures of rows by folder, for `xfm.data.picture_check.look_through`: names, parted by NUL."""
-    found: dict[str, str] = {}
-    named: dict[str, set[str]] = {}
-    for rows in splits:
-        if isinstance(rows, ClassFolders) and found.keys().isdisjoint(own := rows.files()):
-            found |= own
-            continue
-        for row in rows:
-            for path in pictures_of(row):
-                folder, name = os.path.split(path)
-                named.setdefault(folder or ".", set()).add(name)
-    for folder, names in named.items():
-        found[folder] = "\0".join(sorted(names.union(found[folder].split("\0") if folder in found else ())))
-    return found

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
@@ -21,8 +21,8 @@ from xfm.data.shapes import round_up
 from xfm.data.transforms import Box, View, names_a_side, show
 from xfm.data.variation import augmentation, training_view
 from xfm.errors import printable
+from xfm.modeling.artifacts import framed, model_pixels
 from xfm.modeling.folder import Preprocessing
-from xfm.modeling.pixels import framed, model_pixels
 from xfm.tasks.sampling import Drawn, seeded
 
 COUNT_STEP = 4  # pictures of a batch: few numbers of them, because kernels are built per shape
@@ -48,8 +48,8 @@ class Pictures:
         flaws: what is wrong with the pictures of which a part only could be decoded so far.
         marks: a digest of each file as it was when it was first read.
         blank_for: the pictures that cannot be read any more and are blank since then, and why.
-        lost: counts pictures that were there when they were looked through (`unreadable`, `look_through`) and
-            cannot be read now. Such a picture is blank from then on, so that a training of hours goes on.
+        lost: counts pictures that cannot be read now, and were not found unreadable before (`unreadable`).
+            Such a picture is blank from then on, so that a training of hours goes on.
             None: it raises.
     """
 
@@ -123,13 +123,9 @@ class Pictures:
         if path not in self.blank_for:
             assert self.lost is not None
             self.blank_for[path] = reason
-            self.lost.add(str(path), f"{reason} (it could be read before; blank since then)")
+            self.lost.add(str(path), f"{reason} (blank since then)")
         mean = torch.tensor(self.preprocessing.mean).mul(255).round().to(torch.uint8)  # [3]
         return mean[:, None, None].expand(3, *self.preprocessing.shape)
-
-    def hide(self, paths: Iterable[Path]) -> None:
-        """Show blanks for pictures that cannot be read: for answers that must not be missing."""
-        self.blank_for.update(dict.fromkeys(paths, "it cannot be read"))
 
     def unreadable(self, paths: Sequence[Path], progress: bool = False) -> dict[Path, str]:
         """Why pictures cannot be read: each is decoded once, and as many as fit are kept.

@@ -32,8 +32,8 @@ from xfm.modeling.features import Encoder, encode_images, encode_texts
 from xfm.modeling.task_models import Retriever
 from xfm.objectives.itc_itm import retrieval_losses
 from xfm.objectives.losses import Losses
-from xfm.retrieval.ranks import rank
 from xfm.tasks.captioning import DescribedTask
+from xfm.tasks.ranking import rank
 from xfm.tasks.reading import picture_batch, read_ahead
 from xfm.tasks.rows import Case, Described
 from xfm.training.collectives import gather_rows, rows_before

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 
-from xfm.training.run_on_one_rank import part
+from xfm.training.collectives import part
 
 Row = TypeVar("Row")
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.metrics.guesses import mean_scores
+from xfm.metrics.classification import mean_scores
 from xfm.tasks.rows import Case
 
 Row = TypeVar("Row")

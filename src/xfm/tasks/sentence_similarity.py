@@ -24,8 +24,7 @@ from xfm.objectives.text_ranking import text_ranking_losses
 from xfm.tasks.base import Task
 from xfm.tasks.rows import Case, CellMeaning, MatchedTexts
 from xfm.training import distributed
-from xfm.training.collectives import gather_rows, rows_before
-from xfm.training.run_on_one_rank import own_part
+from xfm.training.collectives import gather_rows, own_part, rows_before
 
 MOST_NEGATIVES = 256
 """Of a row."""

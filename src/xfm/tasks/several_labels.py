@@ -11,8 +11,7 @@ from torch import Tensor
 
 from xfm.config.labels import HALF, LabelKind
 from xfm.metrics.calibration import tempered
-from xfm.metrics.classes import with_unknown
-from xfm.metrics.classification import Array
+from xfm.metrics.classification import Array, with_unknown
 from xfm.metrics.labels import (
     Flags,
     LabelSet,

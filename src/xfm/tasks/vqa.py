@@ -21,7 +21,7 @@ from xfm.metrics.vqa import voted_accuracy
 from xfm.modeling.folder import Pretrained
 from xfm.modeling.task_models import Answerer
 from xfm.objectives.losses import Losses
-from xfm.objectives.sequences import sequence_losses
+from xfm.objectives.tokens import sequence_losses
 from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
 from xfm.tasks.base import Task
 from xfm.tasks.classes import most_frequent_label

@@ -1,13 +1,14 @@
 """Rows of a batch that several processes share, gathered and exchanged with their gradients."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from xfm.objectives.process_group import ProcessGroup
+from xfm.objectives.global_batch import ProcessGroup
+from xfm.training import distributed
 from xfm.training.distributed import collective, rank, world
 
 
@@ -112,3 +113,53 @@ def gather_rows(rows: Tensor, counts: Sequence[int] | None = None) -> Tensor:
         return rows
     counts = _row_counts(rows) if counts is None else counts
     return _Gather.apply(rows, tuple(counts))  # pyright: ignore[reportReturnType]
+
+
+T = TypeVar("T")
+
+
+def part(count: int, place: int, parts: int) -> slice:
+    """Those of `count` things that are the part `place` of `parts`; their sizes differ by one at most."""
+    return slice(place * count // parts, (place + 1) * count // parts)
+
+
+def own_part(count: int) -> slice:
+    """This process's part of `count` things."""
+    return part(count, distributed.rank(), distributed.world())
+
+
+def in_order(values: Sequence[T]) -> list[T]:
+    """What all processes made of their parts, as one list in the order of the things; picklable values."""
+    return [value for own in distributed.collect(list(values)) for value in own]
+
+
+def in_turn(work: Callable[[], T]) -> T:
+    """What the work gives, which every process does, the first one before the others.
+
+    What is wrong for all of them is then said once.
+
+    Raises:
+        UserError: the work raised it, in the first process for all.
+    """
+    own: list[T] = []
+    distributed.on_first(lambda: own.append(work()))
+    return own[0] if own else work()
+
+
+def balanced(counts: Sequence[float], device: torch.device) -> list[Tensor | float]:
+    """Factors for the losses of this process's batches of a step, whose mean is then that of the whole batch.
+
+    The mean over processes and batches of `factor * loss` is the mean of the losses over what they count.
+
+    Args:
+        counts: how much (rows, tokens) each of them is the mean of.
+        device: where the losses are.
+
+    Returns:
+        Factors, 1 in the mean over all processes and batches.
+    """
+    if distributed.world() == 1:
+        return [len(counts) * count / sum(counts) for count in counts]
+    own = torch.tensor(counts, dtype=torch.float64, device=device)
+    mean = distributed.mean(own.mean())
+    return list((own / mean).float())

@@ -19,9 +19,8 @@ from xfm.files import write_text, writing
 from xfm.modeling.folder import Preprocessing
 from xfm.paths import home_path
 from xfm.training import distributed
-from xfm.training.clock import Moment, TrainingClock
+from xfm.training.clock import REPLAYED, SCHEDULE, Moment, TrainingClock, read_finished, written
 from xfm.training.run_folder import require_new
-from xfm.training.schedule_log import REPLAYED, SCHEDULE, read_finished, written
 
 _log = logging.getLogger(__name__)
 

@@ -1,7 +1,12 @@
-"""What ends a training, or skips a step, in a sentence: little memory, lost loaders or processes, NaN."""
+"""What ends a training, or skips a step: signals, and in a sentence lack of memory, lost processes, NaN."""
 
 import contextlib
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import Any, Self
 
 import torch.distributed as dist
 from torch import Tensor
@@ -11,7 +16,77 @@ from xfm.errors import UserError, first_line
 from xfm.failures import chain, out_of_memory
 from xfm.objectives.losses import Losses
 from xfm.training import distributed
-from xfm.training.signals import Interrupted
+
+PATIENCE = 20.0
+"""Seconds that data may still take to come once a run is to stop."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training stopped on request after saving; the message says how to go on."""
+
+
+class StalledError(KeyboardInterrupt):
+    """A wait was given up because the run is to stop. Nobody on the way may take it for a bad record."""
+
+
+class StopRequest:
+    """While active, the first SIGINT or SIGTERM sets `received`; a second SIGINT interrupts at once.
+
+    Loader processes pass over the signals: the training process ends them when it is done. Outside the main
+    thread signals cannot be handled, and nothing is changed.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+        self._waiting = False
+        self._owner = os.getpid()
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
+            self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._give_up)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Inside, a wait for something that may never come ends `PATIENCE` seconds after the request.
+
+        Raises:
+            StalledError: it did.
+        """
+        self._waiting = True
+        if self.received:
+            self._set_alarm()
+        try:
+            yield
+        finally:
+            self._waiting = False
+            if self.received and self._previous:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _set_alarm(self) -> None:
+        if self._previous:
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+
+    def _give_up(self, number: int, frame: FrameType | None) -> None:
+        if self._waiting and os.getpid() == self._owner:
+            raise StalledError
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._owner:
+            return
+        if self.received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not self.received and self._waiting:
+            self._set_alarm()
+        self.received = True
+
 
 SHOWN = 5
 """Samples that a message names."""

@@ -21,7 +21,7 @@ TENTHS, SLOWER, LEAST_SECONDS, LEAST_LINES = 10, 1.5, 30.0, 30
 before that, a machine that does something else for a moment looks like one that became slower."""
 
 
-class What(StrEnum):
+class FlagKind(StrEnum):
     """What a flag is about."""
 
     SMOKE = "smoke run"
@@ -45,7 +45,7 @@ class Flag:
     """Something that a reader of the scores must know.
 
     Attributes:
-        what: in a few words, see `What`.
+        what: in a few words, see `FlagKind`.
         sentence: what it means for the run.
     """
 
@@ -66,7 +66,7 @@ def shortened(done: int, wanted: int, wanted_by: str, remedy: str = "") -> Flag 
         return None
     share = f"{100 * done / wanted:.2g} %"
     text = f"only {amount(done, 'step')}, {share} of the {wanted:,} that {wanted_by}"
-    return Flag(What.SHORTENED, text + (f"; {remedy}" if remedy else ""))
+    return Flag(FlagKind.SHORTENED, text + (f"; {remedy}" if remedy else ""))
 
 
 def of_log(lines: Sequence[LogLine], ends: Iterable[int] = ()) -> list[Flag]:
@@ -82,14 +82,14 @@ def of_log(lines: Sequence[LogLine], ends: Iterable[int] = ()) -> list[Flag]:
     if resumed := sum(note.startswith("Resuming from") for note in notes):
         times = "" if resumed == 1 else f" {resumed} times"
         text = f"the run was stopped and resumed{times}: its times are no single run's"
-        found.append(Flag(What.RESUMED, text))
+        found.append(Flag(FlagKind.RESUMED, text))
     if skipped := events.count("skipped_step"):
         text = f"{amount(skipped, 'step')} had a NaN or infinite loss and changed nothing; log.jsonl has them"
-        found.append(Flag(What.SKIPPED, text))
+        found.append(Flag(FlagKind.SKIPPED, text))
     # A line for every time that a record was met; each counts once.
     if bad := len({line.get("key") for line in lines if line.get("event") == "bad_record"}):
         text = f"{amount(bad, 'record')} could not be read; log.jsonl says which and why"
-        found.append(Flag(What.LEFT_OUT, text))
+        found.append(Flag(FlagKind.LEFT_OUT, text))
     found.append(slowed(lines, ends))
     return [flag for flag in found if flag]
 
@@ -156,7 +156,7 @@ def slowed(lines: Sequence[LogLine], ends: Iterable[int] = ()) -> Flag | None:
     if ratio <= SLOWER:
         return None
     return Flag(
-        What.SLOWED,
+        FlagKind.SLOWED,
         f"steps {start:,} to {stop:,} took {ratio:.1f} times as long as the fastest tenth of the run: other "
         "work was on the machine, or it throttled; do not compare this run's times",
     )
@@ -172,7 +172,7 @@ def plain_flags(flags: Iterable[Flag]) -> list[dict[str, str]]:
 
 
 def read_flags(details: Mapping[str, Any]) -> list[Flag]:
-    """The flags of a folder's `evaluation.json`; those of an older version has none."""
+    """The flags of a folder's `evaluation.json`."""
     return [Flag(str(one["what"]), str(one["sentence"])) for one in details.get("flags") or ()]
 
 

@@ -1,16 +1,74 @@
-"""AdamW with decay groups and rates of new parts and layers, by choice Muon for matrices."""
+"""AdamW with decay groups and rates of new parts and layers, Muon by choice, and learning-rate schedules.
 
+How the published AdamW differs is said in docs/differences.md.
+"""
+
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from xfm.config.training import Grouping, OptimConfig
+from xfm.config.training import Grouping, OptimConfig, Schedule
 from xfm.modeling.encoders import layered_parts
+from xfm.training.clock import TrainingClock
 from xfm.training.muon import BatchedMuon
-from xfm.training.published_optim import PublishedAdamW, is_decayed_as_published
+
+_NOT_DECAYED = re.compile(r"(bias|relative_position_table|norm\d?\.weight)$")
+EPS = 1e-8
+
+
+def is_decayed_as_published(name: str) -> bool:
+    """Whether the published code decays a parameter.
+
+    It goes by parts of names: biases (the relative-position tables have one in their published name) and the
+    LayerNorms of the encoders are not decayed; temperature, cls and mask vectors, LayerScale, position tables
+    and the LayerNorms of the heads are.
+
+    Args:
+        name: the parameter's name in its model here, `vision.blocks.0.gamma1`.
+    """
+    return not _NOT_DECAYED.search(name)
+
+
+class PublishedAdamW(torch.optim.Optimizer):
+    """AdamW whose decay comes after the step, and whose epsilon is added before the bias correction.
+
+    p <- p - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + 1e-8), then p <- p - lr wd p.
+
+    Args:
+        params: groups with `params` and `weight_decay`.
+        lr: learning rate of groups without their own.
+        betas: b1 and b2.
+    """
+
+    def __init__(self, params: Iterable[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step; parameters without gradient stay as they are."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, parameter.grad, group)
+
+    def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["step"] = torch.tensor(0.0)
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        state["step"] += 1
+        (first, second), step = group["betas"], state["step"].item()
+        state["exp_avg"].lerp_(gradient, 1 - first)
+        state["exp_avg_sq"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        size = group["lr"] * (1 - second**step) ** 0.5 / (1 - first**step)
+        parameter.addcdiv_(state["exp_avg"], state["exp_avg_sq"].sqrt().add_(EPS), value=-size)
+        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+
 
 _TABLE = re.compile(r"(^|\.)(positions?|pos_embed|position_embeddings?|relative_position\w*)(\.weight)?$")
 
@@ -153,3 +211,36 @@ def _groups(
         }
         for (decayed, new, factor), group in sorted(members.items(), key=lambda item: item[0])
     ]
+
+
+LR_SCHEDULES: dict[str, Callable[[float], float]] = {
+    Schedule.LINEAR: lambda left: left,
+    Schedule.COSINE: lambda left: (1 - math.cos(math.pi * left)) / 2,
+}
+"""Share of the peak rate, given the share of the decay that is left: 1 at the peak, 0 at the end."""
+
+
+def lr_factor(step: int, clock: TrainingClock, config: OptimConfig) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, the peak, then the decay.
+
+    The first step already moves (factor 1 / warmup); the published code starts at 0.
+
+    Args:
+        step: index of the step, from 0.
+        clock: how far the run has come.
+        config: `warmup`, `hold`, `schedule`, `least_lr` and `published`.
+    """
+    if step < config.warmup:
+        return (step + (not config.published)) / config.warmup
+    falling = (1 - config.hold) * clock.left(config.warmup)
+    left = min(1.0, max(0.0, clock.left(step) / falling)) if falling > 0 else 1.0
+    factor = LR_SCHEDULES[config.schedule](left)
+    return factor + (1 - factor) * config.least_lr / config.lr if config.least_lr else factor
+
+
+def set_lr(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, clock: TrainingClock) -> float:
+    """Set every group's learning rate for a step and return that of the known parts."""
+    rate = config.lr * lr_factor(step, clock, config) * clock.lr_scale(step)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+    return rate

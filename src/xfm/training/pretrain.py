@@ -1,40 +1,140 @@
 """Pre-training of a recipe: model, data, losses and the loop put together."""
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
 from xfm.config.gradients import MimTarget
+from xfm.config.model import ModelConfig
 from xfm.config.plain import differences, to_plain
 from xfm.config.recipe import InitConfig, Recipe
-from xfm.config.training import Change
+from xfm.config.training import Change, Precision, TrainingConfig
+from xfm.data.tokenizer import Tokenizer
 from xfm.errors import UserError, amount
+from xfm.files import read_json_or_nothing
 from xfm.modeling.adapters import require_whole
+from xfm.modeling.artifacts import CODE_LICENCE
 from xfm.modeling.composition import HEADS, PAIR_HEADS
-from xfm.modeling.folder import Preprocessing, load_model, save_model
+from xfm.modeling.folder import Belongings, Preprocessing, load_model, save_model
 from xfm.modeling.gradients import GradientPolicy
-from xfm.modeling.model_files import FRESH, TOKENIZER, WEIGHTS
+from xfm.modeling.model_files import FRESH, PROVENANCE, TOKENIZER, WEIGHTS
 from xfm.modeling.model_reading import read_config, read_provenance
+from xfm.modeling.model_writing import write_description
 from xfm.modeling.xfm import XFM
 from xfm.paths import home_path
 from xfm.results_folder import require_run_folder
 from xfm.training import distributed
-from xfm.training.bad_log import BadLog
 from xfm.training.callbacks import Checkpoints
 from xfm.training.checkpoint import load_weights
 from xfm.training.curriculum import CurriculumData, clock_of
-from xfm.training.dtensor import whole as whole_tensor
+from xfm.training.distributed import whole as whole_tensor
 from xfm.training.failures import explaining_failures
-from xfm.training.logging import RunLog
-from xfm.training.pretraining_step import PretrainingStep
-from xfm.training.provenance import arithmetic_of, checkpoint_describer, describe_run, origin_of
+from xfm.training.logging import BadLog, RunLog
+from xfm.training.pretraining_step import PretrainingStep, Validation
 from xfm.training.randomness import seed_all
-from xfm.training.run_folder import LOG_FILE, RunFolder, held, require_run, restarted, saved_of
+from xfm.training.run_folder import LOG_FILE, Describe, RunFolder, held, require_run, restarted, saved_of
 from xfm.training.trainer import Trainer
-from xfm.training.validation import Validation
+
+_OF_THE_START = ("recipe", "steps", "seed", "composed", "licences", "began_with")
+_OF_THE_WORLD = ("seed", "licences", "fingerprint", "packages", "counts")
+
+
+def _checkpoint_describer(
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    preprocessing: Preprocessing,
+    provenance: Callable[[int, Precision], dict[str, Any]],
+) -> Describe:
+    """Writes what makes a checkpoint a model folder; `provenance` takes steps done and arithmetic."""
+
+    def describe(folder: Path, steps: int, precision: Precision) -> None:
+        made = provenance(steps, precision)
+        write_description(folder, config, Belongings(tokenizer, preprocessing, made))
+
+    return describe
+
+
+def _origin_of(model: str | None) -> dict[str, Any]:
+    """What stays true of the model folder that a run begins with: its training, its parts, their licences."""
+    if model is None:
+        return {}
+    provenance = read_provenance(model)
+    return {key: provenance[key] for key in _OF_THE_START if key in provenance}
+
+
+def _arithmetic_of(config: TrainingConfig, followed: Path | None) -> TrainingConfig:
+    """The settings of a run with the arithmetic of the run that it replays, where it would choose its own.
+
+    What `auto` is follows from the machine, and may differ between two processes on one.
+    """
+    if followed is None or config.precision is not Precision.AUTO:
+        return config
+    said = read_json_or_nothing(followed / PROVENANCE).get("precision")
+    if said not in [Precision.FP32.value, Precision.BF16.value]:  # where its schedule alone was kept
+        _log.warning("%s does not say in which arithmetic it was trained; it is chosen anew", followed)
+        return config
+    return replace(config, precision=Precision(said))
+
+
+def _describe_run(
+    recipe: Recipe,
+    steps: int,
+    precision: Precision,
+    origin: Mapping[str, Any] = MappingProxyType({}),
+    changes: Sequence[str] = (),
+    average: float = 0.0,
+) -> dict[str, Any]:
+    """Provenance of the trained model: recipe, position, arithmetic, data, policy, seeds and versions, and
+    licences.
+    """
+    world = read_json_or_nothing(Path(recipe.root) / "world.json")  # other data has none
+    described: dict[str, Any] = {
+        "recipe": recipe.name,
+        "steps": steps,
+        "position": _position(recipe.training, steps),
+        "precision": precision.value,
+        "seed": recipe.training.seed,
+        "init": to_plain(recipe.init),
+        "gradients": _reached(recipe),
+        "data": _corpora(recipe),
+        "licences": {"code": CODE_LICENCE, "weights": recipe.licence, "data": world.get("licences")},
+        "versions": {"xfm": version("xfm"), "torch": torch.__version__},
+        "settings": to_plain(recipe),
+    }
+    if world:
+        described["world"] = {key: world[key] for key in _OF_THE_WORLD if key in world}
+    if average:
+        described["weights"] = f"exponential moving average of decay {average:g}, not those of the last step"
+    if changes:
+        described["changed_on_resuming"] = list(changes)
+    return described | ({"began_with": dict(origin)} if origin else {})
+
+
+def _reached(recipe: Recipe) -> dict[str, list[str]]:
+    tables = [GradientPolicy.of(phase.gradients).table for phase in recipe.phases()]
+    return {name: sorted({encoder for table in tables for encoder in table[name]}) for name in tables[0]}
+
+
+def _position(config: TrainingConfig, steps: int) -> dict[str, Any]:
+    length = {"minutes": config.minutes} if config.minutes else {"of": config.steps}
+    return {"steps": steps, **length, "batches": steps * config.gradient_accumulation_steps}
+
+
+def _corpora(recipe: Recipe) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for phase in recipe.phases():
+        for name, stream in phase.data.streams.items():
+            paths = [corpus.path for corpus in stream.corpora] if stream.taken else []
+            found[name] = [*dict.fromkeys([*found.get(name, []), *paths])]
+    return {name: paths for name, paths in found.items() if paths}
+
 
 MODEL_FOLDER = "model"
 _log = logging.getLogger(__name__)
@@ -87,7 +187,7 @@ def pretrain(
     asked = recipe
     recipe, preprocessing, fresh = begin(recipe)
     new, policies = new_parts(recipe.init, recipe.training.optim.published, fresh), policies_of(recipe)
-    provenance = partial(describe_run, recipe, origin=origin_of(recipe.init.model))
+    provenance = partial(_describe_run, recipe, origin=_origin_of(recipe.init.model))
     said, minutes = explaining_failures(lambda: saved_of(folder)), recipe.training.timeout
     with distributed.processes(device, minutes) as process, held(folder, process), said:
         if any(distributed.collect(resume)) and not resume:  # torchrun counts restarts by machine
@@ -107,12 +207,12 @@ def pretrain(
         validation = [Validation(recipe, process, preprocessing)] if looks else []
         bad = BadLog(folder, process, resume)
         files = data.fingerprint() if process.is_first else {}
-        describe = checkpoint_describer(model.config, data.tokenizer, preprocessing, provenance)
+        describe = _checkpoint_describer(model.config, data.tokenizer, preprocessing, provenance)
         trainer = Trainer(
             model,
             loss,
             lambda start, stop: bad.watched(data.batches(start, stop)),
-            arithmetic_of(recipe.training, replay and home_path(replay) / MODEL_FOLDER),
+            _arithmetic_of(recipe.training, replay and home_path(replay) / MODEL_FOLDER),
             RunFolder(folder, recipe, describe, files, allowed),
             clock=clock,
             is_new=lambda name: name.startswith(new),
@@ -123,7 +223,7 @@ def pretrain(
         bad.close()
         if trainer.ema is not None:
             trainer.ema.give()
-        model = unsharded(model)
+        model = _unsharded(model)
         if process.is_first:
             for report in data.reports:
                 bad.folder(report)
@@ -208,7 +308,7 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
     return model
 
 
-def unsharded(model: XFM) -> XFM:
+def _unsharded(model: XFM) -> XFM:
     """The model, or a whole one on the CPU where processes have parts of it; all of them must ask."""
     state = model.state_dict()
     if not any(hasattr(tensor, "full_tensor") for tensor in state.values()):

@@ -1,14 +1,19 @@
-"""The losses of a pre-training step, shared by processes and, with accumulation, taken in several batches."""
+"""The losses of a pre-training step, of one or several batches and processes; and those of validation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xfm.config.gradients import MimTarget
+from xfm.config.recipe import Recipe
 from xfm.config.training import LossConfig
+from xfm.data.rng import mix
 from xfm.data.schema import Batch, TensorFields
+from xfm.errors import UserError
+from xfm.modeling.folder import Preprocessing
 from xfm.modeling.gradients import GradientPolicy
 from xfm.modeling.xfm import XFM
 from xfm.objectives.embeddings import PairEmbeddings
@@ -17,10 +22,14 @@ from xfm.objectives.grad_cache import cache_contrast, contrasted_vectors
 from xfm.objectives.losses import Losses, NoGrad, StepLoss
 from xfm.objectives.negative_queue import NegativeQueue
 from xfm.objectives.step import is_needed, pretraining_losses
+from xfm.training import distributed
+from xfm.training.callbacks import Callback, StepOutput
 from xfm.training.collectives import DistributedGroup
 from xfm.training.curriculum import CurriculumData
-from xfm.training.dtensor import whole as whole_tensor
-from xfm.training.randomness import DeviceRandom
+from xfm.training.distributed import whole as whole_tensor
+from xfm.training.logging import Window
+from xfm.training.randomness import DeviceRandom, seeded_generator
+from xfm.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -130,3 +139,52 @@ class PretrainingStep(StepLoss[Batch]):
 
     def _learned(self, batch: Batch) -> tuple[LossConfig, GradientPolicy]:
         return self.data.phase(batch.step).weights, self.policies[self.stage(batch)]
+
+
+_SEED = 0x76616C  # of its own, so that no batch is drawn as one of the training is
+
+
+class Validation(Callback):
+    """Logs the recipe's losses on `data.validation`, weighed as the recipe's last phase weighs them.
+
+    It does every `training.validate_every` steps and at the end. What the batches hold, and the negatives
+    that are drawn for them, follows from the seed alone.
+
+    Args:
+        recipe: the recipe.
+        process: this process; batches go to its device.
+        preprocessing: mean and deviation of the pixels.
+
+    Raises:
+        UserError: a corpus is missing or damaged, or a batch cannot be shared.
+    """
+
+    def __init__(self, recipe: Recipe, process: distributed.Process, preprocessing: Preprocessing) -> None:
+        self.steps, self.seed = recipe.training.validate_steps, mix(recipe.training.seed, _SEED) >> 2
+        self.device = process.device
+        policy = GradientPolicy.of(recipe.training.gradients)  # nothing is learned of it
+        try:
+            self.data = CurriculumData(recipe.validating(self.seed), process, preprocessing)
+        except UserError as error:
+            raise UserError(f"data.validation: {error}") from error
+        self.loss = PretrainingStep([policy], recipe.training.mim_target, self.data)
+
+    def on_step(self, trainer: Trainer[Any], output: StepOutput) -> None:
+        """Look when it is time to, with the weights and with their average."""
+        if trainer.step % trainer.config.validate_every and not trainer.ended:
+            return
+        losses, average = trainer.validate(self.look)
+        kinds = {"losses": losses} | ({} if average is None else {"average": average})
+        also = "" if average is None else f", of the average of the weights {average['loss']:.4g}"
+        message = f"Validation after step {trainer.step}: loss {losses['loss']:.4g}{also}"
+        trainer.event(trainer.step, "validation", message, **kinds)
+
+    def look(self, model: nn.Module, no_grad: NoGrad) -> dict[str, float]:
+        """`loss` and the losses by name, means over batches and processes; see `Trainer.validate`."""
+        window = Window()
+        for number, batch in enumerate(self.data.batches(0, self.steps)):
+            generator = seeded_generator(mix(self.seed, number), self.device)
+            ((part,),) = self.loss.split(model, [batch], generator, no_grad)
+            found = no_grad(self.loss, part, generator)
+            window.add({"loss": found.total, **found.terms})
+        return window.means()

@@ -3,18 +3,19 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 from torch import Tensor
 
-from xfm.config.plain import to_plain
+from xfm.config.plain import first_difference, to_plain
 from xfm.config.training import Change, Precision
+from xfm.data.fingerprint import data_changes
 from xfm.data.records import is_text
 from xfm.errors import UserError
 from xfm.files import write_text, writing
@@ -22,6 +23,7 @@ from xfm.locks import locked
 from xfm.training import distributed
 from xfm.training.checkpoint import (
     CheckpointState,
+    Snapshot,
     checkpoint_path,
     latest_checkpoint,
     list_checkpoints,
@@ -29,11 +31,94 @@ from xfm.training.checkpoint import (
     read_state,
     write_checkpoint,
 )
-from xfm.training.clock import Moment
-from xfm.training.resume_checks import allowed_changes, require_same_settings
-from xfm.training.schedule_log import SCHEDULE, read_schedule
-from xfm.training.signals import Interrupted
-from xfm.training.snapshot import Snapshot
+from xfm.training.clock import SCHEDULE, Moment, read_schedule
+from xfm.training.failures import Interrupted
+
+SHOWN = "pictures"
+"""Of the settings of a fine-tuning: a digest of the files of its pictures."""
+_DIGEST = re.compile("[0-9a-f]{16}")
+
+MAY_CHANGE = frozenset(
+    {
+        "name",
+        "description",
+        "licence",
+        "root",
+        "data.workers",
+        "data.cache_mb",  # pictures in memory are the bytes that decoding gives
+        "data.remote.cache_mb",
+        "data.remote.patience",
+        "data.timeout",
+        "data.max_bad",
+        "training.save_every",
+        "training.save_async",
+        "training.keep",
+        "training.log_every",
+        "training.max_bad_steps",
+        "training.strategy",
+        "training.activation_checkpointing",
+        "training.timeout",
+        "training.validate_every",
+        "training.validate_steps",
+        "finetune.device",
+        "finetune.workers",
+        "finetune.max_bad",
+        "finetune.folds",  # the rows say it
+    }
+)
+"""Settings that a resumed run may change: none of them alters what is computed."""
+
+
+def _other_data(name: str, old: object) -> str:
+    """The data of a fine-tuning of which a setting is a digest; empty for any other setting."""
+    if name == SHOWN:
+        return "pictures: files of these names"
+    of_rows = name.startswith("data.") and _DIGEST.fullmatch(str(old))
+    return f"rows: those of {name.removeprefix('data.')}" if of_rows else ""
+
+
+def _changes_since(state: CheckpointState, world: int, data: Mapping[str, str]) -> dict[Change, str]:
+    found: dict[Change, str] = {}
+    if state.data and (files := data_changes(dict(state.data), dict(data))):
+        more = f" and {len(files) - 3} more files" if len(files) > 3 else ""
+        found[Change.DATA] = f"its data has changed ({', '.join(files[:3])}{more})"
+    if state.world != world:
+        found[Change.PROCESSES] = f"it had {state.world} processes and now has {world}"
+    return found
+
+
+def _require_same_settings(run: Path, checkpoint: Path, settings: Mapping[str, Any]) -> None:
+    difference = first_difference(read_state(checkpoint).settings, settings, MAY_CHANGE)
+    if difference is None:
+        return
+    name, old, new = difference
+    if name == "training.steps":
+        raise UserError(
+            f"{run} is a run of {old} steps, and its schedule with it; it cannot have {new}. "
+            f"Train on in another folder from its weights: --init.model {run}/model"
+        )
+    if what := _other_data(name, old):
+        raise UserError(
+            f"{checkpoint} was trained on other {what} have changed since; put the old ones back, or start "
+            "a new run in another folder"
+        )
+    raise UserError(
+        f"{checkpoint} belongs to another configuration: {name} was {old} and is now {new}; "
+        "use the old value, or start a new run in another folder"
+    )
+
+
+def _allowed_changes(
+    run: Path, state: CheckpointState, world: int, data: Mapping[str, str], allowed: frozenset[Change]
+) -> tuple[str, ...]:
+    found = _changes_since(state, world, data)
+    if refused := {kind: words for kind, words in found.items() if kind not in allowed}:
+        raise UserError(
+            f"{run} cannot go on as it was: {'; '.join(refused.values())}; put it back, or go "
+            f"on with --allow-changed {','.join(refused)}, which is noted in the run"
+        )
+    return (*state.changes, *(f"from step {state.step}: {words}" for words in found.values()))
+
 
 CONFIG_FILE, LOG_FILE = "config.yaml", "log.jsonl"
 
@@ -102,12 +187,8 @@ def farewell(step: int, folder: Path | None) -> str:
     )
 
 
-class Describe(Protocol):
-    """Writes further files into a checkpoint."""
-
-    def __call__(self, folder: Path, steps: int, precision: Precision) -> None:
-        """Write them into its folder, given the steps done and in which arithmetic."""
-        ...
+Describe = Callable[[Path, int, Precision], None]
+"""Writes further files into the folder of a checkpoint, given the steps done and in which arithmetic."""
 
 
 class RunFolder:
@@ -163,10 +244,10 @@ class RunFolder:
         if path is None:
             self._write_settings()
             return None, notes
-        require_same_settings(self.path, path, self.config, self.settings)
+        _require_same_settings(self.path, path, self.settings)
         state = read_state(path)
         self.changes = distributed.on_first(
-            lambda: allowed_changes(self.path, state, distributed.world(), self.data, self.allowed)
+            lambda: _allowed_changes(self.path, state, distributed.world(), self.data, self.allowed)
         )
         notes += [f"Allowed to differ {words}." for words in self.changes[len(state.changes) :]]
         return path, [*notes, f"Resuming from {path} at step {state.step}."]
@@ -206,7 +287,7 @@ class RunFolder:
         describe = self.describe
 
         def write() -> None:
-            also = None if describe is None else partial(describe, steps=step, precision=precision)
+            also = None if describe is None else lambda folder: describe(folder, step, precision)
             write_checkpoint(path, tensors, states, state, also)
             prune_checkpoints(self.path, keep)
 

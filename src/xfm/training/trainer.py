@@ -19,15 +19,22 @@ from xfm.objectives.losses import Losses, NoGrad, StepLoss
 from xfm.training import distributed
 from xfm.training.activation_checkpointing import activation_checkpointing
 from xfm.training.atomic_folder import saved_before
-from xfm.training.callbacks import Callback, Stateful, StepOutput
-from xfm.training.checkpoint import AVERAGE, load_checkpoint, random_states
+from xfm.training.callbacks import Callback, SampleCounts, Stateful, StepOutput
+from xfm.training.checkpoint import AVERAGE, HostCopies, load_checkpoint, random_states, snapshot
 from xfm.training.clock import ENDLESS, Moment, TrainingClock
+from xfm.training.collectives import balanced
 from xfm.training.cpu_runtime import prepare_process
-from xfm.training.dtensor import whole
+from xfm.training.distributed import whole
 from xfm.training.ema import EMA
-from xfm.training.failures import explaining_failures, shown_keys, why_skipped
-from xfm.training.lr_schedule import set_lr
-from xfm.training.optim import build_optimizer
+from xfm.training.failures import (
+    Interrupted,
+    StalledError,
+    StopRequest,
+    explaining_failures,
+    shown_keys,
+    why_skipped,
+)
+from xfm.training.optim import build_optimizer, set_lr
 from xfm.training.randomness import (
     random_state,
     restore_generator,
@@ -36,10 +43,6 @@ from xfm.training.randomness import (
     seeded_generator,
 )
 from xfm.training.run_folder import LOG_FILE, RunFolder, farewell, saved_of
-from xfm.training.run_on_one_rank import balanced
-from xfm.training.sample_accounting import SampleCounts
-from xfm.training.signals import Interrupted, StalledError, StopRequest
-from xfm.training.snapshot import HostCopies, snapshot
 from xfm.training.strategy import strategy_of
 
 B = TypeVar("B", bound=TensorFields)

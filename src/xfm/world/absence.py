@@ -16,7 +16,7 @@ from xfm.world.statements import PairMaker
 TRIES = 40
 
 
-class Told(NamedTuple):
+class AbsenceExample(NamedTuple):
     """Two scenes, a phrase that is true of the first alone, and one that is true of the second alone."""
 
     scenes: tuple[Scene, Scene]
@@ -24,7 +24,7 @@ class Told(NamedTuple):
     kind: str
 
 
-def absent_objects(rng: Rng, maker: PairMaker) -> Told:
+def absent_objects(rng: Rng, maker: PairMaker) -> AbsenceExample:
     """An object of each scene whose name the other gives no cause for."""
     catalog = maker.sampler.catalog
     while True:
@@ -33,10 +33,10 @@ def absent_objects(rng: Rng, maker: PairMaker) -> Told:
         strange = ((first, scenes[1]), (second, scenes[0]))
         if not any(catalog.confusable(kind, other) for kind, scene in strange for other in scene.groups):
             article = rng.pick((with_article, "the {}".format))
-            return Told(scenes, (article(first.name), article(second.name)), "object")
+            return AbsenceExample(scenes, (article(first.name), article(second.name)), "object")
 
 
-def absent_relations(rng: Rng, maker: PairMaker) -> Told:
+def absent_relations(rng: Rng, maker: PairMaker) -> AbsenceExample:
     """Two objects that both scenes show among the same others, in one the other way round."""
     catalog = maker.sampler.catalog
     while True:
@@ -54,7 +54,7 @@ def absent_relations(rng: Rng, maker: PairMaker) -> Told:
                     f"the {pair[0].name} {RELATION_PHRASES[one][style]} the {pair[1].name}"
                     for one in (relation, relation.inverse)
                 ]
-                return Told((there[0], turned[0]), (phrases[0], phrases[1]), "relation")
+                return AbsenceExample((there[0], turned[0]), (phrases[0], phrases[1]), "relation")
 
 
 def _is(scene: Scene, pair: tuple[ObjectType, ObjectType], relation: Relation) -> bool:

@@ -1,11 +1,8 @@
 """Builds a world: plans the units, runs them in processes, writes the files, and puts the folder in place."""
 
 import hashlib
-import multiprocessing
-import signal
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +11,12 @@ from tqdm import tqdm
 from xfm.config.plain import first_difference
 from xfm.config.world import WorldConfig
 from xfm.errors import UserError
+from xfm.executors.executor import LocalPool
 from xfm.files import drafting, file_digest, replace_folder, write_text, writing
 from xfm.locks import locked
-from xfm.processes import cores, end_with_parent
+from xfm.processes import cores
 from xfm.world.catalog import ART_LICENCE, Catalog, ObjectType, package_versions
 from xfm.world.manifest import FORMAT, NAME, FileEntry, WorldManifest, fingerprint
-from xfm.world.plan import plan
 from xfm.world.splits import Split
 from xfm.world.storage import write_lines
 from xfm.world.task_units import MAKERS
@@ -28,10 +25,20 @@ from xfm.world.units import Made, Part, Studio, Unit
 IN_PROCESS = 2000  # fewer records than this are made in this process: others take a second to start
 _FACTS_LICENCE = "randfacts, MIT licence"
 
+TEXT_SLICE = 5000  # lines per unit
+TASK_SLICE = 1000  # rows per unit
+VALIDATED = (
+    Part.RETRIEVAL,
+    Part.VQA,
+    Part.REASONING,
+    Part.GROUNDING,
+    Part.ENTAILMENT,
+    Part.PARAPHRASE,
+    Part.MASKED_TOKEN,
+    Part.ABSENCE,
+)
 WHOLE = frozenset({NAME, "tasks", "pretrain", "tokenizer.json"})
 """What a world's folder holds."""
-
-_studio: Studio | None = None
 
 
 def build_world(
@@ -116,55 +123,80 @@ def _present(folder: Path) -> WorldManifest | None:
         return None
 
 
-# ---------------------------------------------------------------- running
-def _start(config: WorldConfig, folder: Path) -> None:
-    global _studio
-    end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent stops the pool, in one voice
-    _studio = Studio(config, folder)
+# ---------------------------------------------------------------- units
+def plan(config: WorldConfig) -> list[Unit]:
+    """All units of a resolved configuration, the longest first."""
+    tasks, train = config.tasks, Split.TRAIN
+    rows: list[tuple[Part, Split, int, int]] = [
+        (Part.SCENES, train, config.scenes, config.shard_size),
+        (Part.SINGLES, train, config.singles, config.shard_size),
+        (Part.TWINS, train, config.twins, config.shard_size),
+        (Part.PICTURES, train, config.pictures, config.shard_size),
+        (Part.TEXT, train, config.text_lines, TEXT_SLICE),
+        # The captions of a retrieval split are distinct: one unit makes them all.
+        *(
+            (Part.RETRIEVAL, s, tasks.retrieval, 10**9)
+            for s in (Split.SEEN, Split.COMBINATIONS, Split.OBJECTS)
+        ),
+        (Part.RETRIEVAL, Split.HARD, tasks.hard, TASK_SLICE),
+        (Part.RETRIEVAL, Split.HARD_VALIDATION, tasks.validation, TASK_SLICE),
+    ]
+    for part, trained, tested in (
+        (Part.VQA, tasks.vqa_train, tasks.vqa_test),
+        (Part.REASONING, tasks.reasoning_train, tasks.reasoning_test),
+        (Part.GROUNDING, tasks.grounding_train, tasks.grounding_test),
+    ):
+        rows.append((part, train, trained, TASK_SLICE))
+        rows += [(part, split, tested, TASK_SLICE) for split in (Split.SEEN, Split.COMBINATIONS)]
+    for part, trained, tested in (
+        (Part.ENTAILMENT, tasks.entailment_train, tasks.entailment_test),
+        (Part.PARAPHRASE, tasks.paraphrase_train, tasks.paraphrase_test),
+        (Part.CATEGORY, tasks.category_train, tasks.category_test),
+    ):
+        rows += [(part, train, trained, TASK_SLICE), (part, Split.TEST, tested, TASK_SLICE)]
+    rows.append((Part.MASKED_TOKEN, Split.TEST, tasks.masked_token, 10**9))
+    rows.append((Part.ABSENCE, Split.TEST, tasks.absence, TASK_SLICE))
+    # One unit each: the captions of a retrieval split are distinct, wrong pictures are another row's.
+    rows += [(part, Split.VALIDATION, tasks.validation, 10**9) for part in VALIDATED]
+    return [
+        Unit(part, split, index, min(size, total - index * size))
+        for part, split, total, size in rows
+        for index in range(-(-total // size))
+    ]
 
 
-def _run(unit: Unit) -> Made:
-    assert _studio is not None
-    return MAKERS[unit.part](_studio, unit)
+@lru_cache(maxsize=1)
+def _studio(config: WorldConfig, folder: Path) -> Studio:
+    return Studio(config, folder)
 
 
-def _made(units: list[Unit], studio: Studio, progress: bool) -> list[Made]:
-    """Run the units, in processes if the configuration wants several; results in the order of the units."""
-    config = studio.config
-    workers = config.workers or min(8, cores())
+def _make(config: WorldConfig, folder: Path, unit: Unit) -> Made:
+    return MAKERS[unit.part](_studio(config, folder), unit)
+
+
+def _made(config: WorldConfig, folder: Path, progress: bool) -> list[Made]:
+    units = plan(config)
     total = sum(unit.rows for unit in units)
-    bar = tqdm(total=total, unit="record", unit_scale=True, desc="building the world", disable=not progress)
-    done: dict[Unit, Made] = {}
-    with bar:
-        if workers == 1 or total < IN_PROCESS:
-            for unit in units:
-                done[unit] = MAKERS[unit.part](studio, unit)
-                bar.update(unit.rows)
-            return [done[unit] for unit in units]
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, context, _start, (config, studio.folder))
-        try:
-            for future in as_completed([pool.submit(_run, unit) for unit in units]):
-                made = future.result()
-                done[made.unit] = made
-                bar.update(made.unit.rows)
-        except BrokenProcessPool:
-            raise UserError(
-                "a process that was building the world died, perhaps for lack of memory; "
-                "build with --workers 1."
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return [done[unit] for unit in units]
+    workers = 1 if total < IN_PROCESS else config.workers or min(8, cores())
+    made: dict[Unit, Made] = {}
+    with tqdm(
+        total=total, unit="record", unit_scale=True, desc="building the world", disable=not progress
+    ) as bar:
+
+        def done(unit: Unit, result: Made) -> None:
+            made[unit] = result
+            bar.update(unit.rows)
+
+        LocalPool(workers).run(partial(_make, config, folder), units, done)
+    return [made[unit] for unit in units]
 
 
 # ---------------------------------------------------------------- the files
 def _fill(
     draft: Path, config: WorldConfig, packages: dict[str, str], mark: str, progress: bool
 ) -> WorldManifest:
-    studio = Studio(config, draft)
-    made = _made(plan(config), studio, progress)
+    made, catalog = _made(config, draft, progress), _studio(config, draft).catalog
+    _studio.cache_clear()
     counts: dict[str, int] = {}
     rows: dict[str, list[dict[str, Any]]] = {}
     for result in made:
@@ -189,10 +221,10 @@ def _fill(
         packages=packages,
         licences={"pictures": ART_LICENCE, "facts": _FACTS_LICENCE},
         objects={
-            "seen": [_entry(o) for o in studio.catalog.seen],
-            "heldout": [_entry(o) for o in studio.catalog.heldout],
+            "seen": [_entry(o) for o in catalog.seen],
+            "heldout": [_entry(o) for o in catalog.heldout],
         },
-        heldout_pairs=_count_pairs(studio.catalog),
+        heldout_pairs=_count_pairs(catalog),
         counts=counts,
         files=_entries(draft),
         pictures={

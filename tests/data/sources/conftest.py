@@ -10,7 +10,6 @@ from tests.data.sources.store_servers import Bucket, WebStore, s3_server, web_st
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    """A real S3 server."""
     pytest.importorskip("moto")
     with s3_server() as endpoint:
         yield endpoint
@@ -18,7 +17,6 @@ def s3_endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """An empty bucket, which this process finds by its environment."""
     found = Bucket(s3_endpoint, f"bucket-{abs(hash(tmp_path))}")
     for name, value in found.environment.items():
         monkeypatch.setenv(name, value)
@@ -29,21 +27,18 @@ def bucket(s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of this test alone."""
     monkeypatch.setenv("XFM_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @pytest.fixture
 def web(tmp_path: Path, cache: Path) -> Iterator[WebStore]:
-    """A web server with an empty folder."""
     (tmp_path / "served").mkdir()
     with web_store(tmp_path / "served") as server:
         yield server
 
 
 def _forget() -> None:
-    """Open stores know the environment as it was."""
     from xfm.data.sources import asking
 
     asking._opened.cache_clear()

@@ -1,11 +1,11 @@
 """Indexes that no writer of ours has written."""
 
-import hashlib
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
+from xfm.data.sources.shard_index import header
 
 
 def forge(
@@ -18,13 +18,11 @@ def forge(
     modified: Sequence[int] = (),
     samples: bytes = b"",
 ) -> None:
-    """Write an index, byte by byte as its format says, whose digest fits whatever it holds."""
     count = len(sizes)
-    encoded = b"".join(name.encode() + b"\0" for name in names)
-    times = np.array(list(modified) or [0] * count, "<i8")
-    columns = [np.array(sizes, "<i8"), times, np.array(ends, "<i8"), np.array(text_ends, "<i8")]
-    table = b"".join(column.tobytes() for column in columns)
-    table += (samples or bytes(8 * count)) + bytes(32 * count) + encoded
-    counts = struct.pack("<QQQ", count, len(spans), len(encoded))
-    head = b"XFMINDEX" + struct.pack("<II", 1, 0) + counts + hashlib.sha256(counts + table).digest()
-    (folder / "index.xfm").write_bytes(head.ljust(128, b"\0") + spans.astype("<i8").tobytes() + table)
+    numbers = {"sizes": sizes, "modified": modified or [0] * count, "ends": ends, "text_ends": text_ends}
+    digests = {"samples": samples or bytes(8 * count), "checksums": bytes(32 * count)}
+    columns = {name: np.array(column, "<i8") for name, column in numbers.items()}
+    columns |= {name: np.frombuffer(one, "u1").reshape(count, -1) for name, one in digests.items()}
+    columns["names"] = np.frombuffer(b"".join(name.encode() + b"\0" for name in names), "u1")
+    parts = [spans.astype("<i8"), *columns.values()]
+    (folder / "index.xfm").write_bytes(header(columns, len(spans)) + b"".join(one.tobytes() for one in parts))

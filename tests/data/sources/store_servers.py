@@ -10,12 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 from urllib.request import Request, urlopen
+
+from tests.data.web_server import Server, served
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "mykeyid",
@@ -31,12 +33,7 @@ HUB = re.compile(r"^/datasets/owner/name/resolve/\w{40}/shards")
 
 
 class Bucket:
-    """A bucket of a running S3 server.
-
-    Attributes:
-        endpoint: address of the server.
-        name: of the bucket.
-    """
+    """A bucket of a running S3 server."""
 
     def __init__(self, endpoint: str, name: str) -> None:
         self.endpoint, self.name = endpoint, name
@@ -44,7 +41,6 @@ class Bucket:
 
     @property
     def environment(self) -> dict[str, str]:
-        """By which programs find it."""
         return {**KEYS, "AWS_ENDPOINT_URL": self.endpoint}
 
     def put(self, key: str, data: bytes) -> None:
@@ -54,7 +50,6 @@ class Bucket:
         self._ask("DELETE", key)
 
     def upload(self, folder: Path, prefix: str) -> str:
-        """Put the files of a folder below a prefix; the address of the folder there."""
         for path in sorted(folder.iterdir()):
             self.put(f"{prefix}/{path.name}", path.read_bytes())
         return f"s3://{self.name}/{prefix}"
@@ -70,7 +65,6 @@ class Bucket:
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """The address of moto's server, a process of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -92,19 +86,9 @@ def s3_server() -> Iterator[str]:
             process.kill()
 
 
-class WebStore(ThreadingHTTPServer):
-    """The files of a folder, in ranges.
+class WebStore(Server):
+    """The files of a folder, in ranges."""
 
-    Attributes:
-        folder: what is served.
-        asked: the paths and ranges that were asked for, in order.
-        fault: of the number of a request, from 0, what goes wrong with it: an HTTP status, `cut`, `hung up`,
-            `drip`, `whole` (no ranges), an address to redirect to; None for nothing.
-        tags, conditions: whether entity tags are sent, and kept where a request has one.
-        commit: at which the folder stands as that of a data set on the hub.
-    """
-
-    daemon_threads = True
     allow_reuse_address = True
 
     def __init__(self, folder: Path, port: int = 0) -> None:
@@ -116,9 +100,6 @@ class WebStore(ThreadingHTTPServer):
         self.commit = "a" * 40
         self.lock = threading.Lock()
         self.address = f"http://127.0.0.1:{self.server_address[1]}"
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A reader that has hung up is what some tests are about."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -147,7 +128,6 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _say_of_hub(self, path: str) -> None:
-        """What the hub's API says of a data set: its commit, or its files."""
         said: Any = {"id": "owner/name", "sha": self.server.commit, "private": False, "downloads": 0}
         if "/tree/" in path:
             files = sorted(self.server.folder.iterdir())
@@ -191,15 +171,5 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@contextmanager
-def web_store(folder: Path, port: int = 0) -> Iterator[WebStore]:
-    """A running server of the files of a folder."""
-    server = WebStore(folder, port)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def web_store(folder: Path, port: int = 0) -> AbstractContextManager[WebStore]:
+    return served(WebStore(folder, port))

@@ -99,7 +99,9 @@ def test_what_was_read_ahead_is_not_asked_for_again(address, cache, web):
     mine = reader(cache)
     file = mine.find(address)
     mine.expect(file, 1000, len(DATA) - 1000)
-    wait_until(lambda: bytes_asked(web) >= len(DATA) and not mine._fetching)
+    wait_until(
+        lambda: bytes_asked(web) >= len(DATA) and all(future.done() for future in [*mine._blocks.values()])
+    )
     before = len(web.asked)
     assert mine.read(file, 0, len(DATA)) == DATA
     assert len(web.asked) == before <= 4

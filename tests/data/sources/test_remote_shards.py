@@ -161,8 +161,8 @@ def test_an_index_that_does_not_fit(folder, bucket):
     bucket.put("shards/scenes-00003.tar", (folder / "scenes-00001.tar").read_bytes())
     with expect_refusal(f"{address}/scenes-00003.tar: the shard is not in {address}/{INDEX}", "upload both"):
         opened(address)
-    bucket.put(f"shards/{INDEX}", b"XFMINDEX" + bytes(500))
-    with expect_refusal(f"{address}/{INDEX}", "version"):
+    bucket.put(f"shards/{INDEX}", b"no index" + bytes(500))
+    with expect_refusal(f"{address}/{INDEX}", "damaged"):
         opened(address)
 
 
@@ -218,7 +218,7 @@ def test_a_shard_that_is_replaced(folder, bucket):
     bucket.put("shards/scenes-00001.tar", other.read_bytes())
     bucket.delete("shards/scenes-00002.tar")
     assert records_of(source) == local
-    reader_of(RemoteConfig(cache_mb=0, patience=5.0))._memory.clear()
+    reader_of(RemoteConfig(cache_mb=0, patience=5.0))._blocks.clear()
     reasons = failures_of(fresh)
     assert ["changed after it had been opened" in reason for reason in reasons] == [True] * 4 + [False] * 4
     assert all("No such file" in reason for reason in reasons[4:])

@@ -10,12 +10,10 @@ import pytest
 from tests.data.conftest import region_members, write_tar
 from tests.refusals import expect_refusal
 from xfm.data.sources import open_source, scanned
-from xfm.data.sources.base import StoredFile
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Three shards that count as many."""
     monkeypatch.setattr(scanned, "SMALL", 0)
     monkeypatch.setenv("XFM_CACHE", str(tmp_path / "cache"))
     place = tmp_path / "shards"
@@ -83,13 +81,3 @@ def test_a_damaged_shard_is_named_and_nothing_is_kept(folder, tmp_path):
     with expect_refusal("scenes-00001.tar: the shard is truncated"):
         open_source(folder, "pair")
     assert [path.suffix for path in (tmp_path / "cache" / "indexed").iterdir()] == [".lock"]
-
-
-def test_streams_of_a_run_share_what_was_scanned(folder, monkeypatch):
-    monkeypatch.setattr(scanned, "SMALL", 1 << 30)
-    names = [path.name for path in sorted(folder.iterdir())]
-    first = scanned.scanned_index(folder, names)
-    assert scanned.scanned_index(folder, names) is first
-    files = tuple(StoredFile.of(folder / name) for name in names)
-    del first
-    assert files not in scanned._known

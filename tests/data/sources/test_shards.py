@@ -166,7 +166,6 @@ def test_an_index_that_is_cut_while_it_is_used(folder):
 
 # ------------------------------------------------------------------ an index that lies
 def lying(folder, spans):
-    """An index of `a.tar` with spans as somebody likes them."""
     file = StoredFile.of(folder / "a.tar")
     count = len(spans)
     forge(folder, spans, ["a.tar"], [file.size], [count], [count], [file.modified])

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ import pytest
 
 from tests.data.tables.written import PICTURES, ROADS, png, read, row, write_parquet
 from tests.refusals import expect_refusal
+from xfm.config.task_spec import Field
+from xfm.data.parsers import parquet_batches
 from xfm.data.tables import ColumnMap, TableRow, read_table
-from xfm.data.tables.parquet import open_parquet
-from xfm.data.tables.parquet_pages import plan_group
 from xfm.errors import UserError
 
 Written = str | bytes | Callable[[Path], object] | None
@@ -23,8 +24,6 @@ GOOD = '{"text": "a", "label": "b"}\n'
 
 
 def parquet(columns: dict[str, Any], change: Callable[[bytes], bytes] = bytes, **options: Any) -> Written:
-    """Writes a file of columns, and changes its bytes."""
-
     def write(path: Path) -> None:
         arrow, files = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
         arrays = {name: arrow.array(*values) for name, values in columns.items()}
@@ -197,18 +196,42 @@ def test_a_local_folder_of_pictures_as_a_data_set(tmp_path: Path, monkeypatch: p
         found[0].path("image")
 
 
-def batch_rows(path: Path, column: str) -> int:
-    return plan_group(path, open_parquet(path).metadata, 0, frozenset({column})).rows
-
-
 def test_rows_with_pictures_are_read_a_few_at_a_time(tmp_path: Path) -> None:
-    """256 rows with large pictures would be gigabytes."""
+    """All at once they would be gigabytes; a dictionary of all of them stays where the file is read."""
     rng = np.random.default_rng(0)
     rows = [{"image": rng.bytes(1 << 20), "label": f"{n}"} for n in range(100)]
-    write_parquet(tmp_path / "a.parquet", rows)
-    assert batch_rows(tmp_path / "a.parquet", "image") == 1  # all in one dictionary
-    write_parquet(tmp_path / "c.parquet", rows, use_dictionary=False)
-    assert 50 <= batch_rows(tmp_path / "c.parquet", "image") <= 64
-    assert [row.label("label") for row in read(tmp_path / "a.parquet", PICTURES)] == [*map(str, range(100))]
-    write_parquet(tmp_path / "b.parquet", [{"text": "a"}] * 9)
-    assert batch_rows(tmp_path / "b.parquet", "text") == 256
+    for options in ({}, {"use_dictionary": False}):
+        write_parquet(tmp_path / "a.parquet", rows, **options)
+        pieces = [
+            len(piece) for piece in parquet_batches(str(tmp_path / "a.parquet"), [0], ["image", "label"])
+        ]
+        assert len(pieces) > 2
+        assert max(pieces) < 40 << 20
+        found = read(tmp_path / "a.parquet", PICTURES)
+        assert [row.label("label") for row in found] == [*map(str, range(100))]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('<row r="3"', '<row r="7"', "row 4 stands behind row 7"),
+        ('<row r="4"', '<row r="3"', "row 3 stands behind row 3"),
+        ('<row r="4"', '<row r="1048577"', "row 1048577 stands behind row 3"),
+        ('t="n"><v>2</v>', 't="e"><v>#N/A</v>', "2: "),
+    ],
+)
+def test_rows_of_a_workbook_are_neither_lost_nor_errors(
+    old: str, new: str, words: str, tmp_path: Path
+) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for cells in (["number"], [2], [3], [4]):
+        book.active.append(cells)
+    book.save(tmp_path / "good.xlsx")
+    with zipfile.ZipFile(tmp_path / "good.xlsx") as good, zipfile.ZipFile(tmp_path / "t.xlsx", "w") as made:
+        for name in good.namelist():
+            text = good.read(name)
+            made.writestr(name, text.replace(old.encode(), new.encode()) if "sheet1" in name else text)
+    with expect_refusal("t.xlsx", words):
+        for one in read(tmp_path / "t.xlsx", (Field("number"),)):
+            one.value("number")

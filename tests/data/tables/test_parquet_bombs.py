@@ -2,23 +2,17 @@
 
 import base64
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.data.tables.written import PICTURES, png, read, write_parquet, write_repeated
 from tests.processes import limited, run
 from tests.refusals import expect_refusal
-from xfm.data.tables import parquet_pages
 from xfm.data.tables.parquet import read_parquet
-from xfm.data.tables.parquet_footer import check_footer
-from xfm.errors import UserError
-from xfm.reproduce.files.readers import parquet_rows
+from xfm.evaluation.benchmarks.read.readers import parquet_rows
 
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -42,7 +36,6 @@ def peak_of(program: str, *arguments: object) -> tuple[int, dict[str, Any]]:
 
 READ = """
 from xfm.data.tables.parquet import read_parquet
-from xfm.data.tables.parquet_footer import check_footer
 rows, size = 0, 0
 for row in read_parquet(Path(sys.argv[1])).rows(frozenset(["image"])):
     cell = row.cells["image"]["bytes"] if isinstance(row.cells["image"], dict) else row.cells["image"]
@@ -66,26 +59,11 @@ def test_pictures_in_many_rows_are_written_once(tmp_path: Path) -> None:
     assert len({row.path("image") for row in rows}) == 1
 
 
-@pytest.mark.parametrize("lies", [False, True])
-def test_a_page_beyond_the_limit_is_refused_unread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lies: bool
-) -> None:
-    """The sizes of the footer may lie; the page's own header decides how much would be expanded."""
-    monkeypatch.setattr(parquet_pages, "MAX_PAGE", 30 * MIB)
-    path = write_repeated(tmp_path / "a.parquet", b"\0" * 40_000_000, 10)
-    if lies:
-        told = parquet.ParquetFile(path).metadata.row_group(0).column(0).total_uncompressed_size
-        data = path.read_bytes()
-        footer = data.rindex(_varint(told))
-        path.write_bytes(data[:footer] + _varint(1 << 25)[: len(_varint(told))] + data[footer + 4 :])
-    with expect_refusal("a.parquet", '"image"', "40000", "smaller pages"):
+def test_a_page_beyond_the_limit_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xfm.sandbox.MEMORY", 512 * MIB)
+    path = write_repeated(tmp_path / "a.parquet", b"\0" * 400_000_000, 2)
+    with expect_refusal("a.parquet", "memory", "smaller parts"):
         cells_of(path, "image")
-
-
-def _varint(value: int) -> bytes:
-    """A number of 4 bytes as the footer has it."""
-    value <<= 1
-    return bytes([value & 127 | 128, value >> 7 & 127 | 128, value >> 14 & 127 | 128, value >> 21 & 127])
 
 
 def test_rows_and_lists_out_of_all_proportion(tmp_path: Path) -> None:
@@ -94,7 +72,7 @@ def test_rows_and_lists_out_of_all_proportion(tmp_path: Path) -> None:
         cells_of(tmp_path / "rows.parquet", "text")
     values = arrow.ListArray.from_arrays(arrow.array([0, 3_000_000], "int32"), arrow.nulls(3_000_000, "int8"))
     parquet.write_table(arrow.table({"box": values}), tmp_path / "lists.parquet", data_page_version="2.0")
-    with expect_refusal("lists.parquet", '"box"', "3000000 values"):
+    with expect_refusal("lists.parquet", "3000000 values"):
         cells_of(tmp_path / "lists.parquet", "box")
 
 
@@ -125,71 +103,6 @@ def test_every_layout_of_a_cell_is_read_as_pyarrow_reads_it(tmp_path: Path) -> N
     )
     parquet.write_table(table, tmp_path / "a.parquet", row_group_size=2)
     assert cells_of(tmp_path / "a.parquet", *table.column_names) == table.to_pylist()
-
-
-@settings(deadline=None, max_examples=60)
-@given(place=st.integers(0, 600))
-def test_damaged_pages_are_sentences(tmp_path_factory: pytest.TempPathFactory, place: int) -> None:
-    path = tmp_path_factory.mktemp("damaged") / "a.parquet"
-    parquet.write_table(arrow.table({"text": ["a", "b"] * 50, "label": ["a", "b"] * 50}), path)
-    data = bytearray(path.read_bytes())
-    data[place % len(data)] ^= 0xFF
-    path.write_bytes(data)
-    try:
-        said = f"a.parquet has {len(cells_of(path, 'text', 'label'))} rows"
-    except UserError as error:
-        said = str(error)
-    assert re.search(r"a\.parquet( has 100 rows|.*;)", said)
-
-
-FLIPS = """
-import sys
-from pathlib import Path
-from xfm.data.tables import open_table
-from xfm.errors import UserError
-path, read, refused = Path(sys.argv[1]), 0, 0
-valid = path.read_bytes()
-size = int.from_bytes(valid[-8:-4], "little")
-for at in range(len(valid) - 8 - size, len(valid) - 8):
-    for mask in (1, 0x10):
-        path.write_bytes(valid[:at] + bytes([valid[at] ^ mask]) + valid[at + 1 :])
-        try:
-            read += len([*open_table(path).rows(frozenset(("text", "tags")))])
-        except UserError:
-            refused += 1
-print(read, refused)
-"""
-
-
-def test_no_byte_of_a_footer_ends_the_process(tmp_path: Path) -> None:
-    """pyarrow does so where sizes of a column do not fit its kind."""
-    table = arrow.table({"text": ["a", "b"], "tags": [[1], [2, 3]]})
-    parquet.write_table(table, tmp_path / "a.parquet", store_schema=False)
-    ended = run([sys.executable, "-c", FLIPS, str(tmp_path / "a.parquet")], 240)
-    assert ended.status == 0, ended.err[-2000:]
-    read, refused = map(int, ended.out.split())
-    assert read > 200
-    assert refused > 100
-
-
-def test_a_list_that_lies_about_its_items_hides_nothing(tmp_path: Path) -> None:
-    """pyarrow reads what the format has there: it understands the footer as if nothing had been changed."""
-    path = tmp_path / "a.parquet"
-    table = arrow.table({"text": ["a", "b"], "tags": [[1], [2, 3]]})
-    parquet.write_table(table, path, store_schema=False)
-    data, whole, lies = path.read_bytes(), parquet.read_metadata(path), 0
-    for place in range(len(data) - 8 - int.from_bytes(data[-8:-4], "little"), len(data) - 8):
-        for kind in {1, 3, 5, 8, 12} - {data[place] & 15}:
-            path.write_bytes(data[:place] + bytes([data[place] & 0xF0 | kind]) + data[place + 1 :])
-            try:
-                found = parquet.read_metadata(path)
-            except (OSError, arrow.ArrowInvalid):
-                continue
-            if found.equals(whole) and data[place] >> 4:  # a list of nothing hides nothing
-                lies += 1
-                with pytest.raises(UserError, match="damaged"):
-                    check_footer(path, found)
-    assert lies > 20
 
 
 class KeysInMemory:
@@ -228,4 +141,5 @@ def test_encrypted_columns_are_one_sentence(tmp_path: Path) -> None:
         "except UserError as error:\n    print(error)\n"
     )
     ended = run([sys.executable, "-c", code, str(path)], 120)
-    assert f"{path} has encrypted columns, which are not read; write it without encryption" in ended.out
+    assert ended.out.startswith(f"{path} cannot be read")
+    assert "write it anew" in ended.out

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from tests.data.picture_kinds import saved
-from xfm.commands._labelled import read_labelled_table
+from xfm.commands.evaluate import _read_labelled
 from xfm.config.task_spec import Holds
 from xfm.config.tasks import task_spec
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
 from xfm.errors import UserError
-from xfm.inference.items import Unreadable
+from xfm.inference.input_parsing import Unreadable
 from xfm.inference.predict.reading import Reading
 from xfm.inference.predict.sources import open_rows
 
@@ -47,10 +47,8 @@ def _predict(path: Path) -> None:
 
 
 def _probe(path: Path) -> None:
-    options: Any = SimpleNamespace(
-        columns="image=text", pictures=None, allow_urls=None, out=path.parent / "out"
-    )
-    read_labelled_table(str(path), options, LeftOut())
+    options: Any = SimpleNamespace(columns="image=text", pictures=None, allow_urls=None)
+    _read_labelled(str(path), path.parent / "out", options, LeftOut())
 
 
 ROADS: dict[str, Callable[[Path], object]] = {"fine-tuning": _fine_tune, "predict": _predict, "probe": _probe}
@@ -58,7 +56,6 @@ ROADS: dict[str, Callable[[Path], object]] = {"fine-tuning": _fine_tune, "predic
 
 
 def write_parquet(path: Path, rows: list[dict[str, Any]], features: Any = None, **options: Any) -> None:
-    """A Parquet file of rows, with what the hub's data sets say of its columns."""
     arrow, parquet = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
     said = {"huggingface": json.dumps({"info": {"features": features}})} if features else None
     parquet.write_table(arrow.Table.from_pylist(rows).replace_schema_metadata(said), path, **options)

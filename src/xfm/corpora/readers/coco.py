@@ -8,7 +8,8 @@ picture: half a GB for COCO, 1.5 GB for the 25 M boxes of Objects365.
 import os
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -18,8 +19,8 @@ import numpy as np
 
 from xfm.corpora import known_as
 from xfm.corpora.gathered import GatheredReader
-from xfm.corpora.json_stream import listed_items
-from xfm.corpora.source_record import Box, PhraseBox, SourceRecord
+from xfm.corpora.source_record import PhraseBox, SourceRecord, number_or_nan
+from xfm.data.tables.json_list import listed_items
 from xfm.errors import UserError
 from xfm.files import path_below
 
@@ -65,11 +66,18 @@ class SortedBoxes:
     labels: np.ndarray
     boxes: np.ndarray
 
-    def of(self, owner: int) -> Iterator[tuple[int, Box]]:
-        """Class and box of each of a picture, as they were added."""
+    def regions(self, owner: int, classes: Mapping[int, str]) -> tuple[tuple[PhraseBox, ...], dict[str, int]]:
+        """Boxes of a picture with the names of their classes as phrases; what was left out, by reason."""
+        found, left_out = list[PhraseBox](), Counter[str]()
         first, last = np.searchsorted(self.owners, [owner, owner + 1])
         for label, box in zip(self.labels[first:last].tolist(), self.boxes[first:last].tolist(), strict=True):
-            yield label, tuple(round(value, 3) for value in box)  # pyright: ignore[reportReturnType]
+            name = classes.get(label, "")
+            if label == _CROWD or not name:
+                left_out[CROWD if label == _CROWD else NO_CLASS] += 1
+            else:
+                left, top, width, height = (round(value, 3) for value in box)
+                found.append(PhraseBox(name, (left, top, width, height)))
+        return tuple(found), dict(left_out)
 
 
 @dataclass
@@ -95,7 +103,7 @@ class _Split:
                 self._annotation(item)
 
     def _picture(self, number: int, item: dict[str, Any]) -> None:
-        width, height = _number(item.get("width")), _number(item.get("height"))
+        width, height = number_or_nan(item.get("width")), number_or_nan(item.get("height"))
         names = known_as.by_address(item.get("flickr_url"))
         self.pictures.setdefault(number, (str(item.get("file_name") or ""), width, height, names))
 
@@ -111,15 +119,8 @@ class _Split:
             box = item["bbox"]
             given = isinstance(box, list) and len(box) == 4
             self.boxes.add(
-                owner, _CROWD if item.get("iscrowd") else label, map(_number, box) if given else _NO_BOX
+                owner, _CROWD if item.get("iscrowd") else label, map(number_or_nan, box) if given else _NO_BOX
             )
-
-
-def _number(value: object) -> float:
-    """A number, NaN for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return float("nan")
-    return float(value) if -1e30 < value < 1e30 else float("nan")
 
 
 class CocoReader(GatheredReader):
@@ -181,7 +182,7 @@ class CocoReader(GatheredReader):
         place = self._place(split, [name for name, _ in islice(shown, _TRIED)])
         for name, number in shown:
             _, width, height, names = found.pictures[number]
-            regions, left_out = self._regions(boxes.of(number), found.classes)
+            regions, left_out = boxes.regions(number, found.classes)
             path = path_below(self._source, place(name)) if name else None
             yield SourceRecord(
                 f"{split}/{name or number}",
@@ -199,19 +200,6 @@ class CocoReader(GatheredReader):
         odd += int((~np.isin(boxes.owners, np.array([*found.pictures], dtype=np.int64))).sum())
         if odd:
             yield SourceRecord(split, flaw=f"{odd} annotations are of no picture, or without number")
-
-    def _regions(
-        self, boxes: Iterable[tuple[int, Box]], classes: dict[int, str]
-    ) -> tuple[tuple[PhraseBox, ...], dict[str, int]]:
-        found, left_out = [], dict[str, int]()
-        for label, box in boxes:
-            name = classes.get(label, "")
-            if label == _CROWD or not name:
-                reason = CROWD if label == _CROWD else NO_CLASS
-                left_out[reason] = left_out.get(reason, 0) + 1
-            else:
-                found.append(PhraseBox(name, box))
-        return tuple(found), left_out
 
     def _place(self, split: str, names: list[str]) -> "_Place":
         """Where pictures lie: the first of the usual places that holds one of some."""

@@ -1,6 +1,5 @@
 """A folder of pictures with texts beside them: `a/1.jpg`, and `a/1.txt` or `a/1.json`."""
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.corpora.gathered import GatheredReader
-from xfm.corpora.source_record import PhraseBox, Piece, SourceRecord
+from xfm.corpora.source_record import PhraseBox, Piece, SourceRecord, json_object
 from xfm.data.folders import scan_folder
 from xfm.data.records import Limits, is_text
 from xfm.errors import UserError
@@ -65,13 +64,7 @@ def _beside(picture: Path) -> dict[str, Any]:
     limit = Limits().annotation_bytes
     text, annotation = picture.with_suffix(".txt"), picture.with_suffix(".json")
     if annotation.exists():
-        try:
-            found = json.loads(read_bytes(annotation, limit))
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"the JSON is invalid ({error})") from None
-        if not isinstance(found, dict):
-            raise UserError("the JSON is no object")
-        return described(found)
+        return described(json_object(read_bytes(annotation, limit)))
     if not text.exists():
         return {}
     try:

@@ -1,17 +1,16 @@
 """What img2dataset writes: tar shards or folders, in which KEY.jpg, KEY.txt and KEY.json lie side by side."""
 
-import json
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 
 from xfm.corpora import known_as
-from xfm.corpora.source_record import Piece, SourceRecord
+from xfm.corpora.source_record import Piece, SourceRecord, json_object
 from xfm.data.pictures import byte_limit, too_many_bytes
 from xfm.data.records import Limits
 from xfm.data.sources.base import FILES, StoredFile
 from xfm.data.sources.tar import PICTURES, Member, key_and_extension, scan_members
-from xfm.errors import UserError, excerpt
+from xfm.errors import UserError
 from xfm.files import read_bytes
 
 _KINDS = {**dict.fromkeys(PICTURES, "picture"), "json": "json", "txt": "text"}
@@ -132,7 +131,7 @@ def _record(name: str, parts: dict[str, Part], twice: bool) -> SourceRecord:
     if size > (limit := byte_limit()):
         return SourceRecord(name, flaw=f"the picture {too_many_bytes(size, limit)}")
     try:
-        said = _said(parts)
+        said = json_object(_small(parts, "json")) if "json" in parts else {}
         return SourceRecord(
             name, read(), _captions(said, parts), known_as=known_as.by_address(said.get("url"))
         )
@@ -147,19 +146,6 @@ def _small(parts: dict[str, Part], kind: str) -> bytes:
     if size > (limit := Limits().annotation_bytes):
         raise UserError(f"the {kind} has {size} bytes, more than the limit of {limit}")
     return read()
-
-
-def _said(parts: dict[str, Part]) -> dict[str, object]:
-    """The object of the JSON beside a picture; empty where there is none."""
-    if "json" not in parts:
-        return {}
-    try:
-        found = json.loads(_small(parts, "json"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"the JSON is invalid ({excerpt(str(error))})") from None
-    if not isinstance(found, dict):
-        raise UserError("the JSON is no object")
-    return found
 
 
 def _captions(said: dict[str, object], parts: dict[str, Part]) -> tuple[str, ...]:

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xfm.corpora.gathered import GatheredReader
-from xfm.corpora.readers.coco import BoxTable, SortedBoxes
-from xfm.corpora.source_record import PhraseBox, SourceRecord
+from xfm.corpora.readers.coco import BoxTable
+from xfm.corpora.source_record import SourceRecord
 from xfm.data.tables.lines import numbered_lines
 from xfm.data.tables.stored import open_stored
 from xfm.errors import UserError
 
 BOXES = "-annotations-bbox"
-NO_CLASS = "region of a class without name"
 SPLITS = ("train", "validation", "test")
 _COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
 
@@ -78,12 +77,12 @@ class OpenImagesReader(GatheredReader):
         captions: dict[str, list[str]] = {}
         for path in self._narratives(split):
             odd += _read_narratives(path, captions, pictures)
-        boxes = table.sort()
+        boxes, named = table.sort(), dict(enumerate(labels))
         folder = next(
             (f for f in (f"{split}", f"images/{split}", "images") if (self._source / f).is_dir()), split
         )
         for name in sorted(pictures):
-            regions, left_out = _regions(boxes, pictures[name], labels)
+            regions, left_out = boxes.regions(pictures[name], named)
             yield SourceRecord(
                 f"{split}/{name}",
                 self._source / folder / f"{name}.jpg",
@@ -94,14 +93,6 @@ class OpenImagesReader(GatheredReader):
             )
         if odd:
             yield SourceRecord(split, flaw=f"{odd} rows are damaged, or of no picture")
-
-
-def _regions(
-    boxes: SortedBoxes, owner: int, labels: list[str]
-) -> tuple[tuple[PhraseBox, ...], dict[str, int]]:
-    found = [PhraseBox(labels[label], box) for label, box in boxes.of(owner) if label < len(labels)]
-    nameless = sum(label >= len(labels) for label, _ in boxes.of(owner))
-    return tuple(found), {NO_CLASS: nameless} if nameless else {}
 
 
 def _is_name(name: object) -> bool:

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from xfm.corpora.json_stream import is_list
 from xfm.corpora.source_record import Piece, SourceRecord
 from xfm.data.records import is_text
-from xfm.data.tables.json_list import read_json
+from xfm.data.tables.json_list import is_list, read_json
 from xfm.data.tables.lines import Line, json_row, numbered_lines
-from xfm.data.tables.parquet import open_parquet, read_parquet
+from xfm.data.tables.parquet import read_footer, read_parquet
 from xfm.data.tables.records import RawRow
 from xfm.data.tables.stored import is_packed, open_stored
 from xfm.errors import UserError, excerpt
@@ -103,16 +102,15 @@ class TextReader:
         return SourceRecord(name, text=text)
 
     def _groups(self, path: Path) -> Iterator[tuple[int, int]]:
-        told = open_parquet(path).metadata
         start, size = 0, 0
-        for group in range(told.num_row_groups):
-            own = told.row_group(group).total_byte_size
+        sizes = read_footer(path).sizes
+        for group, own in enumerate(sizes):
             if group > start and size + own > self._most:
                 yield start, group
                 start, size = group, 0
             size += own
-        if told.num_row_groups:
-            yield start, told.num_row_groups
+        if sizes:
+            yield start, len(sizes)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -11,8 +11,8 @@ from typing import Any
 
 from xfm.corpora import known_as
 from xfm.corpora.gathered import GatheredReader
-from xfm.corpora.json_stream import listed_items
-from xfm.corpora.source_record import Box, PhraseBox, SourceRecord
+from xfm.corpora.source_record import Box, PhraseBox, SourceRecord, number_or_nan
+from xfm.data.tables.json_list import listed_items
 from xfm.errors import UserError
 
 PICTURES, REGIONS, OBJECTS, ATTRIBUTES = (
@@ -80,7 +80,7 @@ class VisualGenomeReader(GatheredReader):
         ]
         named = _by_number(objects, left_out) | _by_number(described, left_out)
         things = [PhraseBox(_thing(one), _box(one, "w", "h")) for one in named.values()]
-        size = (_side(picture.get("width")), _side(picture.get("height")))
+        size = (number_or_nan(picture.get("width")), number_or_nan(picture.get("height")))
         path = self._picture(number, picture)
         names = [known_as.genome(number)]
         names += [known_as.coco(picture["coco_id"])] if picture.get("coco_id") else []
@@ -122,14 +122,12 @@ def _thing(one: dict[str, Any]) -> str:
 
 
 def _box(one: dict[str, Any], width: str, height: str) -> Box:
-    return (_side(one.get("x")), _side(one.get("y")), _side(one.get(width)), _side(one.get(height)))
-
-
-def _side(value: object) -> float:
-    """A number, NaN for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e30 < value < 1e30:
-        return float("nan")
-    return float(value)
+    return (
+        number_or_nan(one.get("x")),
+        number_or_nan(one.get("y")),
+        number_or_nan(one.get(width)),
+        number_or_nan(one.get(height)),
+    )
 
 
 def _listed(value: Any) -> list[Any]:

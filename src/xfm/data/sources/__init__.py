@@ -3,23 +3,22 @@
 import glob
 import json
 import os
+import re
 from collections.abc import Iterator
-from fnmatch import fnmatch
+from dataclasses import dataclass
+from fnmatch import fnmatch, translate
 from itertools import groupby
 from pathlib import Path
 
 from xfm.config.data import RemoteConfig
 from xfm.data.records import Limits, SampleKind
 from xfm.data.sources.base import ConcatSource, RecordSource
-from xfm.data.sources.folder import FolderSource
-from xfm.data.sources.indexed import TAR, IndexedShards, indexed_shards
-from xfm.data.sources.jsonl import JsonLinesSource
 from xfm.data.sources.names import check_numbers, expanded
-from xfm.data.sources.remote_shards import RemoteShards, remote_corpus
+from xfm.data.sources.plain_files import FolderSource, JsonLinesSource
+from xfm.data.sources.remote_shards import TAR, remote_shards
 from xfm.data.sources.scanned import scanned_index
-from xfm.data.sources.shard_index import saved_index
-from xfm.data.sources.shards import ShardSource
-from xfm.data.sources.storage import LocalShards
+from xfm.data.sources.shard_index import COMMAND, ShardIndex, saved_index
+from xfm.data.sources.shards import LocalShards, ShardSource
 from xfm.errors import UserError
 from xfm.files import read_text
 from xfm.paths import is_url
@@ -43,7 +42,7 @@ def open_source(
         path: a tar shard, a JSON-lines file, a pattern (`dir/*.tar`), a numbered range
             (`dir/part-{00000..00012}.tar`, of which every shard must be there), or a folder holding shards or
             JSON-lines files. For images also a folder of pictures. Shards may lie at an address, see
-            `remote_corpus`.
+            `remote_shards`.
         kind: what to read the records as.
         limits: largest record that is read.
         remote: how shards at an address are read.
@@ -53,8 +52,8 @@ def open_source(
     """
     kind, limits = SampleKind(kind), limits or Limits()
     if is_url(str(path)):
-        corpus = remote_corpus(str(path), remote or RemoteConfig())
-        return ShardSource(RemoteShards(corpus), corpus.names, corpus.index, kind, limits)
+        shards = remote_shards(str(path), remote or RemoteConfig())
+        return ShardSource(shards, shards.names, shards.index, kind, limits)
     if (found := indexed_shards(path)) is not None and not _others(path):
         storage = LocalShards(found.folder, indexed=True)
         return ShardSource(storage, found.names, found.index, kind, limits)
@@ -70,6 +69,41 @@ def open_source(
         )
     parts = list(_parts(files, kind, limits))
     return parts[0] if len(parts) == 1 else ConcatSource(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class IndexedShards:
+    """Some shards of a folder, in order, and the index of the folder."""
+
+    folder: Path
+    names: list[str]
+    index: ShardIndex
+
+
+def indexed_shards(path: Path | str) -> IndexedShards | None:
+    """The shards that a path stands for, if it is a folder with an index, or a pattern in one.
+
+    Raises:
+        UserError: the index is damaged, or has a shard that is not there.
+    """
+    text = str(path)
+    place = Path(text)
+    if os.path.isdir(place):
+        folder, pattern = place, "*"
+    elif not os.path.exists(place) and glob.has_magic(place.name) and os.path.isdir(place.parent):
+        folder, pattern = place.parent, place.name
+    else:
+        return None
+    if (index := saved_index(folder)) is None:
+        return None
+    fits = re.compile(translate(pattern)).match
+    names = sorted(name for name in os.listdir(folder) if name.endswith(TAR) and fits(name))
+    if gone := {name for name in index.table.names if fits(name)}.difference(names):
+        raise UserError(
+            f"{folder / min(gone)}: the shard is missing, which {index.place} has; download or prepare it "
+            f"again, or run `{COMMAND} {folder}` to go on without it."
+        )
+    return IndexedShards(folder, names, index) if names else None
 
 
 def _others(path: Path | str) -> bool:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from traceback import clear_frames
 from typing import TypeVar
 
-from xfm.data.sources.storage import StaleError
+from xfm.data.sources.base import StaleError
 from xfm.data.sources.stores import S3, SECONDS, Hub, RemoteStore, Web
 from xfm.errors import UserError, first_line
 

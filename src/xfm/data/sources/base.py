@@ -13,6 +13,14 @@ from pathlib import Path
 from xfm.data.records import Limits, Record, Sample, SampleKind, to_sample
 
 
+class StaleError(OSError):
+    """A shard is not the one that was indexed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.strerror = reason
+
+
 class RecordSource:
     """Records with random access by index; safe to use after a fork and to pickle.
 

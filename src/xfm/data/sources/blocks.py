@@ -17,8 +17,6 @@ _SHARE = 32
 """A process looks whether there is too much whenever it has written one part in so many of the room."""
 _KEPT = 7 / 8
 """Share of the room that is left filled when some is made."""
-_LEFT = 3600.0
-"""Seconds after which nobody is still writing a block."""
 _SPARE = 1 << 30
 """Bytes of the disk that are left to others, such as checkpoints."""
 
@@ -115,14 +113,13 @@ class DiskBlocks:
         return self._folder / digest[:2] / f"{digest}.block"
 
     def _make_room(self) -> bool:
-        """Remove what was used longest ago; one process at a time. Whether this one has looked."""
+        """Remove what was used or left longest ago; one process at a time. Whether this one has looked."""
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._clear_leftovers(handle)
-                found = sorted((s.st_mtime_ns, s.st_size, path) for path, s in self._blocks())
+                found = sorted((s.st_mtime_ns, s.st_size, path) for path, s in self._files())
                 total = sum(size for _, size, _ in found)
                 room = min(self._room, total + shutil.disk_usage(self._folder).free - _SPARE)
                 for _, size, path in found if total > room - self._room // _SHARE else ():
@@ -135,16 +132,7 @@ class DiskBlocks:
                 os.close(handle)
         return False
 
-    def _clear_leftovers(self, lock: int) -> None:
-        """Remove what processes that were killed have left; the disk's own clock says how old it is."""
-        os.utime(lock)
-        now = os.fstat(lock).st_mtime
-        for path in (*self._folder.glob("*/*.claim"), *self._folder.glob("*/.*.partial-*")):
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_mtime < now - _LEFT:
-                    path.unlink()
-
-    def _blocks(self) -> Iterator[tuple[Path, os.stat_result]]:
-        for path in self._folder.glob("*/*.block"):
+    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        for path in self._folder.glob("*/*"):
             with contextlib.suppress(FileNotFoundError):
                 yield path, path.stat()

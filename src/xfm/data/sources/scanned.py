@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -17,8 +17,14 @@ from weakref import WeakValueDictionary
 from tqdm import tqdm
 
 from xfm.data.sources.base import StoredFile
-from xfm.data.sources.shard_index import COMMAND, SavedIndex, open_index, write_index
-from xfm.data.sources.shard_table import IndexedShard, ScannedIndex, index_shard
+from xfm.data.sources.shard_index import (
+    COMMAND,
+    IndexedShard,
+    ShardIndex,
+    index_shard,
+    open_index,
+    write_index,
+)
 from xfm.errors import UserError
 from xfm.locks import in_turn
 from xfm.paths import cache_folder
@@ -26,11 +32,11 @@ from xfm.paths import cache_folder
 SMALL = 256 << 20
 """Bytes of shards that a process scans for itself."""
 _log = logging.getLogger(__name__)
-_known: WeakValueDictionary[tuple[StoredFile, ...], SavedIndex | ScannedIndex] = WeakValueDictionary()
+_known: WeakValueDictionary[tuple[StoredFile, ...], ShardIndex] = WeakValueDictionary()
 """What is in use: streams and phases of a run read the same shards."""
 
 
-def scanned_index(folder: Path, names: Sequence[str]) -> SavedIndex | ScannedIndex:
+def scanned_index(folder: Path, names: Sequence[str]) -> ShardIndex:
     """Where the records of some shards lie.
 
     Args:
@@ -41,11 +47,9 @@ def scanned_index(folder: Path, names: Sequence[str]) -> SavedIndex | ScannedInd
         UserError: a shard is missing, truncated, not a tar, or a key has two pictures, JSONs or texts.
     """
     files = tuple(_stored(folder / name) for name in names)
-    found = _known.get(files)
-    if found is None:
+    if (found := _known.get(files)) is None:
         small = sum(file.size for file in files) <= SMALL
-        found = ScannedIndex.of(_scan(files)) if small else _of_machine(folder, files)
-        _known[files] = found
+        found = _known[files] = ShardIndex.of(_scan(files)) if small else _of_machine(folder, files)
     return found
 
 
@@ -60,25 +64,41 @@ def _scan(files: Iterable[StoredFile]) -> Iterator[IndexedShard]:
     return (index_shard(file.path, checksum=False) for file in files)
 
 
-def _of_machine(folder: Path, files: Sequence[StoredFile]) -> SavedIndex | ScannedIndex:
-    mark = hashlib.sha256(b"\0".join(os.fsencode(file.path.absolute()) for file in files)).hexdigest()[:32]
-    place = cache_folder() / "indexed" / f"{mark}.xfm"
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(in_turn(place))
-        except OSError as error:
-            _log.warning("%s cannot be written (%s): every process scans the shards", place, error.strerror)
-            return ScannedIndex.of(_shown(folder, files))
-        found = fresh_index(place, [(file.path.name, file.size, file.modified) for file in files])
-        if found is None:
-            write_index(place.parent, _shown(folder, files), place.name)
+def _of_machine(folder: Path, files: Sequence[StoredFile]) -> ShardIndex:
+    def scan() -> Iterator[IndexedShard]:
+        warn_of_scan(folder, len(files))
+        yield from tqdm(_scan(files), "scanning", len(files), unit="shard", disable=None, delay=2.0)
+
+    place = index_place(*(file.path.absolute() for file in files))
+    try:
+        return cached_index(place, [(file.path.name, file.size, file.modified) for file in files], scan)
+    except OSError as error:
+        _log.warning("%s cannot be written (%s): every process scans the shards", place, error.strerror)
+        return ShardIndex.of(scan())
+
+
+def index_place(*names: Path | str) -> Path:
+    """Where an index of what has these names is kept on this machine."""
+    digest = hashlib.sha256(b"\0".join(map(os.fsencode, names)))
+    return cache_folder() / "indexed" / f"{digest.hexdigest()[:32]}.xfm"
+
+
+def cached_index(
+    place: Path, known: Sequence[tuple[str, int, int]], scan: Callable[[], Iterator[IndexedShard]]
+) -> ShardIndex:
+    """The index of some shards (name, size, time), kept at a place; one process at a time scans.
+
+    Raises:
+        OSError: the place cannot be locked.
+        UserError: a shard is damaged, or the index cannot be written.
+    """
+    with in_turn(place):
+        with contextlib.suppress(UserError):
             found = open_index(place)
-    return replace(found, place=None)
-
-
-def _shown(folder: Path, files: Sequence[StoredFile]) -> Iterator[IndexedShard]:
-    warn_of_scan(folder, len(files))
-    yield from tqdm(_scan(files), "scanning", len(files), unit="shard", disable=None, delay=2.0)
+            table = found.table
+            if [*zip(table.names, table.sizes.tolist(), table.modified.tolist(), strict=True)] == list(known):
+                return replace(found, place=None)
+        return replace(open_index(write_index(place.parent, scan(), place.name)), place=None)
 
 
 def warn_of_scan(folder: Path | str, shards: int) -> None:
@@ -88,15 +108,3 @@ def warn_of_scan(folder: Path | str, shards: int) -> None:
         "machine that reads them",
         *(folder, shards, COMMAND, folder if isinstance(folder, Path) else "FOLDER"),
     )
-
-
-def fresh_index(place: Path, known: Sequence[tuple[str, int, int]]) -> SavedIndex | None:
-    """The index at a place, if it is of these shards (name, size, time) as they are now."""
-    if not place.exists():
-        return None
-    with contextlib.suppress(UserError):
-        found = open_index(place)
-        table = found.table
-        if [*zip(table.names, table.sizes.tolist(), table.modified.tolist(), strict=True)] == list(known):
-            return found
-    return None

@@ -1,89 +1,221 @@
-"""The saved index of a folder of tar shards: one file beside them, by which they open without being scanned.
+"""The index of tar shards: where their records lie, found by scanning or read from a file beside them.
 
-`index.xfm` holds, little-endian and without padding: a header of 128 bytes; `[N, 3, 2]` int64 spans (offset
-of the picture, the JSON and the text of every record, 0 where there is none; its size in the lower 48 bits,
-and above them how many blocks of headers stand before it); a table of the shards (`ShardTable`: names, sizes,
-times, counts, checksums). The spans lie first and the header is written last, so
-that the file is written in one go however many records there are. Where everything lies follows from the
-counts in the header alone, and the digest of the table is in it. Nothing in the file is unpickled.
-
-Keys of records are not kept: they stand in the shard before each member, see `xfm.data.sources.tar`.
+`index.xfm` is a safetensors file: `spans` ([N, 3, 2] int64, see `spans_of`) first, so that any number of
+records is written in one go; then the columns of `ShardTable`, the names ended by zeros. A digest of all but
+the spans is in its metadata. Keys of records are not kept: they stand in the shard before each member, see
+`xfm.data.sources.tar`. The spans are read at their place rather than mapped: a map of a file that is cut ends
+the process.
 
 An index is a hint: what it says of a shard is checked when that is opened, and of a record when it is read.
 """
 
 import hashlib
+import json
 import os
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
-from typing import BinaryIO
 from weakref import WeakValueDictionary
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from xfm.data.sources.base import FILES, StoredFile
-from xfm.data.sources.shard_table import IndexedShard, ShardRows, ShardTable, index_shard, table_size
+from xfm.data.sources.base import FILES, StoredFile, sampled_digest
+from xfm.data.sources.tar import scan_spans, text_rows
 from xfm.errors import UserError
-from xfm.files import open_regular, writing
+from xfm.files import file_digest, open_regular, replacing, writing
 
 INDEX = "index.xfm"
 """Name of the file: no other tool takes it for its own, and no pattern of shards takes it for one."""
 COMMAND = "xfm data index"
 """What writes it."""
-SPAN = 48
-"""Bytes of the spans of a record."""
-_MAGIC, _VERSION = b"XFMINDEX", 1
-_HEADER = struct.Struct("<8sIIQQQ32s56x")
-_COUNTS = struct.Struct("<QQQ")
-_MOST_SHARDS, _MOST_RECORDS, _LONGEST_NAME = 1 << 22, 1 << 40, 256
-"""Beyond them a header is nonsense, and a table would not fit into memory."""
+HEADER = 1024
+"""Bytes before the spans."""
+_SPAN = 48
+_VERSION = "2"
+_TYPES = {np.dtype("<i8"): "I64", np.dtype("u1"): "U8"}
 
 
 @dataclass(frozen=True, eq=False)
-class SavedIndex:
-    """An index that was opened; its spans stay in the file.
-
-    They are read at their place rather than mapped: a map of a file that is cut ends the process.
+class IndexedShard:
+    """A shard and where its records lie.
 
     Attributes:
-        place: the file, or the address that it was fetched from; None where nobody has written it beside
-            the shards.
-        table: the shards.
+        name: of the file in its folder.
+        size: bytes.
+        modified: time of the last change in nanoseconds.
+        sample: digest of its size and of 64 blocks, by which a copy is known again: 8 bytes.
+        sha256: digest of the whole: 32 bytes, zeros where nobody has computed it.
+        spans: [N, 3, 2] int64 of picture, JSON and text of each record, see `scan_spans`.
     """
 
-    place: Path | str | None
+    name: str
+    size: int
+    modified: int
+    sample: bytes
+    sha256: bytes
+    spans: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class ShardTable:
+    """Some shards, without their records.
+
+    Attributes:
+        names: of the files.
+        sizes: [S] int64 bytes.
+        modified: [S] int64 nanoseconds.
+        ends: [S] int64, how many records the shards up to and with this one have.
+        text_ends: [S] int64, the same for records with a JSON or a text.
+        samples, checksums: [S, 8] and [S, 32] uint8, see `IndexedShard`.
+    """
+
+    names: tuple[str, ...]
+    sizes: np.ndarray
+    modified: np.ndarray
+    ends: np.ndarray
+    text_ends: np.ndarray
+    samples: np.ndarray
+    checksums: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def records(self) -> int:
+        """How many records there are."""
+        return int(self.ends[-1])
+
+    def start(self, shard: int) -> int:
+        """The number of a shard's first record."""
+        return int(self.ends[shard - 1]) if shard else 0
+
+    def counts(self, texts: bool = False) -> np.ndarray:
+        """[S] how many records each shard has, or how many with a JSON or a text."""
+        return np.diff(self.text_ends if texts else self.ends, prepend=0)
+
+    def numbers(self, names: Sequence[str]) -> np.ndarray:
+        """[M] places of the shards of these names; -1 where one is not here."""
+        known = {name: number for number, name in enumerate(self.names)}
+        return np.array([known.get(name, -1) for name in names], np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class ShardIndex:
+    """Where the records of some shards lie.
+
+    Attributes:
+        table: the shards.
+        place: the file or address that says so and can be written again; None where the shards were scanned
+            for this run.
+    """
+
     table: ShardTable
-    _file: StoredFile = field(repr=False)
+    place: Path | str | None
+    _spans: np.ndarray | StoredFile = field(repr=False)
+
+    @classmethod
+    def of(cls, shards: Iterable[IndexedShard]) -> "ShardIndex":
+        """The index of these shards, in this order, in memory."""
+        rows, spans = _Rows(), list[np.ndarray]()
+        for shard in shards:
+            rows.add(shard)
+            spans.append(shard.spans)
+        return cls(rows.table(), None, np.concatenate(spans))
 
     def spans(self, start: int, stop: int) -> np.ndarray:
-        """See `ShardIndex.spans`."""
-        data = FILES.read(self._file, _HEADER.size + start * SPAN, (stop - start) * SPAN)
+        """[stop - start, 3, 2] int64 spans of the records from `start` on; raises OSError."""
+        if isinstance(self._spans, np.ndarray):
+            return self._spans[start:stop]
+        data = FILES.read(self._spans, HEADER + start * _SPAN, (stop - start) * _SPAN)
         return np.frombuffer(data, "<i8").reshape(-1, 3, 2)
 
     def shards(self) -> Iterator[IndexedShard]:
         """Its shards, to be written into another index; raises OSError."""
-        table, start = self.table, 0
+        table = self.table
         for number, name in enumerate(table.names):
-            end = int(table.ends[number])
             size, modified = int(table.sizes[number]), int(table.modified[number])
             digests = table.samples[number].tobytes(), table.checksums[number].tobytes()
-            yield IndexedShard(name, size, modified, *digests, self.spans(start, end))
-            start = end
+            spans = self.spans(table.start(number), int(table.ends[number]))
+            yield IndexedShard(name, size, modified, *digests, spans)
 
 
 # ---------------------------------------------------------------- writing
+def index_shard(path: Path, checksum: bool = True) -> IndexedShard:
+    """Read a whole shard for its entry; give it as soon as the shard has its last bytes and its name.
+
+    Args:
+        path: of the shard.
+        checksum: whether to compute its sha256, for which all of it is read.
+
+    Raises:
+        UserError: the shard is missing, truncated, not a tar, or a key has two pictures, JSONs or texts.
+    """
+    try:
+        file = StoredFile.of(path)
+        spans = scan_spans(file)
+        sha256 = bytes.fromhex(file_digest(path)) if checksum else bytes(32)
+        return IndexedShard(path.name, file.size, file.modified, sampled_digest(file), sha256, spans)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the shard ({error.strerror}); check the path.") from error
+
+
+class _Rows:
+    """A table that grows by a shard at a time; the spans of the shards are not kept."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._rows: list[tuple[int, int, int, int]] = []
+        self._digests = [bytearray(), bytearray()]
+        self._records = self._texts = 0
+
+    def add(self, shard: IndexedShard) -> None:
+        self._records += len(shard.spans)
+        self._texts += len(text_rows(shard.spans))
+        self.names.append(shard.name)
+        self._rows.append((shard.size, shard.modified, self._records, self._texts))
+        for digests, digest in zip(self._digests, (shard.sample, shard.sha256), strict=True):
+            digests += digest
+
+    def table(self) -> ShardTable:
+        numbers = np.array(self._rows, "<i8").reshape(-1, 4).T.copy()
+        digests = [np.frombuffer(one, "u1").reshape(len(self.names), -1) for one in self._digests]
+        return ShardTable(tuple(self.names), *numbers, *digests)
+
+
+def _columns(table: ShardTable) -> dict[str, np.ndarray]:
+    columns = {name: column for name, column in vars(table).items() if name != "names"}
+    names = b"".join(os.fsencode(name) + b"\0" for name in table.names)
+    return {**columns, "names": np.frombuffer(names, "u1")}
+
+
+def header(columns: dict[str, np.ndarray], records: int) -> bytes:
+    """The header of an index with these columns behind so many spans."""
+    digest, said, end = hashlib.sha256(), dict[str, object](), records * _SPAN
+    said["spans"] = {"dtype": "I64", "shape": [records, 3, 2], "data_offsets": [0, end]}
+    for name, column in columns.items():
+        start, end = end, end + column.nbytes
+        said[name] = {
+            "dtype": _TYPES[column.dtype],
+            "shape": [*column.shape],
+            "data_offsets": [start, end],
+        }
+        digest.update(column.tobytes())
+    digest.update(json.dumps(said).encode())
+    said["__metadata__"] = {"xfm": _VERSION, "sha256": digest.hexdigest()}
+    return (HEADER - 8).to_bytes(8, "little") + json.dumps(said).encode().ljust(HEADER - 8)
+
+
 def write_index(folder: Path, shards: Iterable[IndexedShard], name: str = INDEX) -> Path:
     """Write the index of a folder; the file holds the old or the new bytes, never half.
 
     Args:
         folder: where it is written, that of the shards.
-        shards: their entries, of `index_shard` or of `SavedIndex.shards`, in the order of their names. They
+        shards: their entries, of `index_shard` or of `ShardIndex.shards`, in the order of their names. They
             are taken one at a time, so that the spans of one are in memory.
         name: of the file; another one than `INDEX` for a part of the shards, such as those that one process
             of several has made.
@@ -94,38 +226,23 @@ def write_index(folder: Path, shards: Iterable[IndexedShard], name: str = INDEX)
     Raises:
         UserError: the folder cannot be written, there are no shards, or two have one name.
     """
-    path = folder / name
-    partial = path.with_name(f".{name}.partial-{os.getpid()}")
-    with writing(path, "and run the command again"):
-        try:
-            with partial.open("wb") as stream:
-                _write(stream, shards, path)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+    path, rows = folder / name, _Rows()
+    with writing(path, "and run the command again"), replacing(path) as stream:
+        stream.write(bytes(HEADER))
+        for shard in shards:
+            stream.write(np.ascontiguousarray(shard.spans, "<i8").tobytes())
+            rows.add(shard)
+        if not rows.names:
+            raise UserError(f"{path}: there are no shards to index; check the folder")
+        if len(set(rows.names)) != len(rows.names):
+            raise UserError(f"{path}: two shards have one name; give every shard once")
+        table = rows.table()
+        columns = _columns(table)
+        for column in columns.values():
+            stream.write(column.tobytes())
+        stream.seek(0)
+        stream.write(header(columns, table.records))
     return path
-
-
-def _write(stream: BinaryIO, shards: Iterable[IndexedShard], path: Path) -> None:
-    stream.write(bytes(_HEADER.size))
-    rows = ShardRows()
-    for shard in shards:
-        stream.write(np.ascontiguousarray(shard.spans, "<i8").tobytes())
-        rows.add(shard)
-    if not rows.names:
-        raise UserError(f"{path}: there are no shards to index; check the folder")
-    if len(set(rows.names)) != len(rows.names):
-        raise UserError(f"{path}: two shards have one name; give every shard once")
-    stream.write(table := rows.encoded())
-    counts = len(rows.names), rows.records, len(rows.encoded_names())
-    stream.seek(0)
-    stream.write(_HEADER.pack(_MAGIC, _VERSION, 0, *counts, _digest(counts, table)))
-
-
-def _digest(counts: tuple[int, int, int], table: bytes) -> bytes:
-    return hashlib.sha256(_COUNTS.pack(*counts) + table).digest()
 
 
 def index_folder(
@@ -160,11 +277,11 @@ def _indexed(shards: Sequence[Path], workers: int, checksums: bool) -> Iterator[
 
 
 # ---------------------------------------------------------------- reading
-_opened: WeakValueDictionary[StoredFile, SavedIndex] = WeakValueDictionary()
+_opened: WeakValueDictionary[StoredFile, ShardIndex] = WeakValueDictionary()
 """What is in use: streams and phases of a run read the same shards."""
 
 
-def saved_index(folder: Path) -> SavedIndex | None:
+def saved_index(folder: Path) -> ShardIndex | None:
     """The index of a folder, if it has one; raises as `open_index`."""
     try:
         file = StoredFile.of(folder / INDEX)
@@ -175,49 +292,44 @@ def saved_index(folder: Path) -> SavedIndex | None:
     return found
 
 
-def open_index(path: Path) -> SavedIndex:
+def open_index(path: Path) -> ShardIndex:
     """Open an index: its table is read and checked, its spans stay where they are.
 
     Raises:
         UserError: it cannot be read, is of another version, damaged, or not what a writer would write.
     """
+    remedy = f"write it again with `{COMMAND} {path.parent}`, or remove it"
     try:
         file = StoredFile.of(path)
         with open_regular(path) as stream:
-            counts, digest = _header(path, stream.read(_HEADER.size), file.size)
-            stream.seek(_HEADER.size + counts[1] * SPAN)
-            data = stream.read(table_size(counts[0], counts[2]))
+            head = stream.read(HEADER)
+        with safe_open(path, "numpy") as stored:
+            version = (stored.metadata() or {}).get("xfm")
+            if version is not None and version != _VERSION:
+                raise UserError(f"{path}: an index of version {version}, not {_VERSION}; {remedy}")
+            columns = {name: stored.get_tensor(name) for name in stored.offset_keys() if name != "spans"}
+            records = stored.get_slice("spans").get_shape()[0]
+        if head != header(columns, records):
+            raise ValueError("its header is another one")
+        return ShardIndex(_table(columns, records), path, file)
     except OSError as error:
-        raise UserError(f"{path}: cannot read the index ({error.strerror}); {_remedy(path)}") from error
-    return SavedIndex(path, _read_table(path, data, counts, digest), file)
+        raise UserError(f"{path}: cannot read the index ({error.strerror}); {remedy}") from error
+    except (SafetensorError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path}: the index of the shards is damaged ({error}); {remedy}") from None
 
 
-def _header(path: Path, head: bytes, size: int) -> tuple[tuple[int, int, int], bytes]:
-    if len(head) < _HEADER.size or head[:8] != _MAGIC:
-        raise _damaged(path, "it does not begin as one")
-    _, version, unused, shards, records, names, digest = _HEADER.unpack(head)
-    if version != _VERSION or unused:
-        raise UserError(f"{path}: an index of version {version}, not {_VERSION}; {_remedy(path)}")
-    if not 0 < shards <= _MOST_SHARDS or records > _MOST_RECORDS or names > shards * _LONGEST_NAME:
-        raise _damaged(path, "its counts are impossible")
-    expected = _HEADER.size + records * SPAN + table_size(shards, names)
-    if size != expected:
-        raise _damaged(path, f"it has {size} bytes in place of {expected}")
-    return (shards, records, names), digest
-
-
-def _read_table(path: Path, data: bytes, counts: tuple[int, int, int], digest: bytes) -> ShardTable:
-    if _digest(counts, data) != digest:
-        raise _damaged(path, "its digest is another one")
-    try:
-        return ShardTable.decoded(data, *counts[:2])
-    except ValueError as error:
-        raise _damaged(path, str(error)) from None
-
-
-def _damaged(path: Path, why: str) -> UserError:
-    return UserError(f"{path}: the index of the shards is damaged ({why}); {_remedy(path)}")
-
-
-def _remedy(path: Path) -> str:
-    return f"write it again with `{COMMAND} {path.parent}`, or remove it"
+def _table(columns: dict[str, np.ndarray], records: int) -> ShardTable:
+    """The table of an index with a sound digest, which anybody may compute; raises ValueError."""
+    data = columns.pop("names").tobytes()
+    names = os.fsdecode(data).split("\0")
+    table = ShardTable(tuple(names[:-1]), **columns)
+    shards = len(table.names)
+    if not shards or any(len(column) != shards for column in columns.values()) or len({*names}) <= shards:
+        raise ValueError("its names are not one for each shard")
+    if b"/" in data or not {"", ".", ".."}.isdisjoint(table.names):
+        raise ValueError("a name in it is none of a file beside it")
+    counts, texts = table.counts(), table.counts(texts=True)
+    falls = [ends[0] < 0 or (ends[1:] < ends[:-1]).any() for ends in (table.ends, table.text_ends)]
+    if any(falls) or table.records != records or (texts > counts).any() or (table.sizes < 0).any():
+        raise ValueError("its counts do not fit together")
+    return table

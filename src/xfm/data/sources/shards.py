@@ -1,6 +1,6 @@
 """Tar shards of one folder as a source: an index says where records lie, and what it says is checked.
 
-A shard is compared with the index when it is first used (`xfm.data.sources.storage`). A member is read
+A shard is compared with the index when it is first used. A member is read
 together with the header before it, which must be that of such a member. So neither a stale index nor one made
 to mislead gives anything but bad records.
 """
@@ -9,6 +9,7 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ import numpy as np
 from xfm.data.pictures import too_many_bytes
 from xfm.data.records import BadRecordError, Limits, NoAnnotation, Record, SampleKind, parse_annotation
 from xfm.data.schema import Origin
-from xfm.data.sources.base import RecordSource
-from xfm.data.sources.shard_table import ShardIndex, numbers_of, records_of
-from xfm.data.sources.storage import ShardStorage
+from xfm.data.sources.base import FILES, RecordSource, StaleError, StoredFile, sampled_digest
+from xfm.data.sources.remote_shards import RemoteShards
+from xfm.data.sources.shard_index import COMMAND, ShardIndex, ShardTable
 from xfm.data.sources.tar import JSON, PICTURE, TEXT, stored_key, text_rows, unpacked
 from xfm.errors import UserError
 
@@ -27,6 +28,57 @@ _KNOWN = 8192
 _LOOKED_AT = 1000
 """So many shards are looked at as soon as they are opened."""
 _COLUMN_NAMES = {PICTURE: "picture", JSON: "JSON", TEXT: "text"}
+
+
+class LocalShards:
+    """Shards in a folder of this machine, or of one that is mounted; safe to use after a fork and to pickle.
+
+    Attributes:
+        distant: whether they lie on other machines, which answer late and several questions at a time.
+
+    Args:
+        folder: of the shards.
+        indexed: whether a user has written their index.
+    """
+
+    distant = False
+
+    def __init__(self, folder: Path, indexed: bool) -> None:
+        self.folder, self._indexed = folder, indexed
+        self._before = str(folder / "-").removesuffix("-")  # paths are slow to join, a time for each record
+
+    @property
+    def remedy(self) -> str:
+        """What to do where the shards are not those of their index."""
+        if not self._indexed:
+            return "start again"
+        return f"run `{COMMAND} {self.folder}`, or download or prepare the shard again"
+
+    def name(self, shard: str) -> str:
+        """The whole name of a shard, for people."""
+        return self._before + shard
+
+    def file(self, table: ShardTable, shard: int) -> StoredFile:
+        """A shard of a table as `read` takes it; a copy has another time, and is known by its sampled digest.
+
+        Raises:
+            OSError: it is gone, cannot be reached, or is not the one that was indexed.
+        """
+        file, size = StoredFile.of(self.folder / table.names[shard]), int(table.sizes[shard])
+        if file.size != size:
+            raise StaleError(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
+        if file.modified != table.modified[shard] and sampled_digest(file) != table.samples[shard].tobytes():
+            before = "indexed" if self._indexed else "opened"
+            raise StaleError(f"it was changed after it had been {before}; {self.remedy}")
+        return file
+
+    def read(self, file: StoredFile, offset: int, size: int) -> bytes:
+        """Exactly `size` bytes at `offset`; raises OSError."""
+        return FILES.read(file, offset, size)
+
+    def expect(self, file: StoredFile, offset: int, size: int) -> None:
+        """Hear what will be read soon; raises OSError."""
+        FILES.expect(file, offset, size)
 
 
 class ShardSource(RecordSource):
@@ -44,21 +96,27 @@ class ShardSource(RecordSource):
     """
 
     def __init__(
-        self, storage: ShardStorage, names: Sequence[str], index: ShardIndex, kind: SampleKind, limits: Limits
+        self,
+        storage: LocalShards | RemoteShards,
+        names: Sequence[str],
+        index: ShardIndex,
+        kind: SampleKind,
+        limits: Limits,
     ) -> None:
         super().__init__(kind, limits)
         self._storage, self._index, self._table = storage, index, index.table
         self.distant = storage.distant
-        self._numbers = numbers_of(index.table, names)
+        self._numbers = index.table.numbers(names)
         if (self._numbers < 0).any():
             lost = storage.name(names[int(np.argmax(self._numbers < 0))])
             raise UserError(f"{lost}: the shard is not in {index.place}; {storage.remedy}.")
-        counts = records_of(index.table, texts=kind is SampleKind.TEXT)[self._numbers]
+        counts = index.table.counts(texts=kind is SampleKind.TEXT)[self._numbers]
         if not counts.all():
             empty = storage.name(names[int(np.argmin(counts))])
             raise UserError(
                 f"{empty}: the shard holds no {kind} records; check the path and the names in it."
             )
+        self._all_texts = index.table.counts() == index.table.counts(texts=True)
         self._ends = np.cumsum(counts)
         self._files: OrderedDict[int, Any] = OrderedDict()
         for number in self._numbers.tolist() if len(names) <= _LOOKED_AT else ():
@@ -115,8 +173,7 @@ class ShardSource(RecordSource):
     def _located(self, index: int) -> tuple[int, int]:
         turn = int(self._ends.searchsorted(index, "right"))
         shard, row = int(self._numbers[turn]), index - (int(self._ends[turn - 1]) if turn else 0)
-        table, as_text = self._table, self.kind is SampleKind.TEXT
-        if as_text and table.counts(shard) != table.counts(shard, texts=True):
+        if self.kind is SampleKind.TEXT and not self._all_texts[shard]:
             row = int(_texts_among(self._index, shard)[row])
         return shard, row
 
@@ -150,7 +207,13 @@ class _Stored:
     """
 
     def __init__(
-        self, storage: ShardStorage, name: str, file: Any, spans: np.ndarray, row: int, limits: Limits
+        self,
+        storage: LocalShards | RemoteShards,
+        name: str,
+        file: Any,
+        spans: np.ndarray,
+        row: int,
+        limits: Limits,
     ) -> None:
         self._storage, self._name, self._file, self._row, self._limits = storage, name, file, row, limits
         self._spans = [unpacked(span) for span in spans.tolist()]
@@ -216,5 +279,4 @@ def _reach(spans: np.ndarray) -> tuple[int, int]:
 
 @lru_cache(maxsize=16)
 def _texts_among(index: ShardIndex, shard: int) -> np.ndarray:
-    start = index.table.start(shard)
-    return text_rows(index.spans(start, start + index.table.counts(shard)))
+    return text_rows(index.spans(index.table.start(shard), int(index.table.ends[shard])))

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from xfm.data.sources.storage import StaleError
+from xfm.data.sources.base import StaleError
 from xfm.errors import UserError
 
 SECONDS = 120.0

@@ -23,13 +23,15 @@ def rows_of(batch: "RecordBatch") -> list[dict[str, Any]]:
 
 def cells_of(array: Any) -> list[Any]:
     """The values of an Arrow array, None where there is none."""
-    from pyarrow import BaseExtensionType, types
+    import pyarrow
+    from pyarrow import types
 
     if types.is_dictionary(array.type):
-        found: dict[int, Any] = {}
         indices = array.indices.to_pylist()
-        for index in {*indices} - {None}:
-            found[index] = _value(array.dictionary[index])
+        used = sorted({*indices} - {None})
+        found = dict(
+            zip(used, cells_of(array.dictionary.take(pyarrow.array(used, pyarrow.int64()))), strict=True)
+        )
         return [None if index is None else found[index] for index in indices]
     if types.is_struct(array.type):
         names = [array.type.field(number).name for number in range(array.type.num_fields)]
@@ -46,9 +48,11 @@ def cells_of(array: Any) -> list[Any]:
         starts = [size * (array.offset + number) for number in range(len(array))]
         lists = [_checked(values[start : start + size]) for start in starts]
         return [one if there else None for one, there in zip(lists, _valid(array), strict=True)]
-    if isinstance(array.type, BaseExtensionType):
+    if isinstance(array.type, pyarrow.BaseExtensionType):
         return cells_of(array.storage)
-    return [_value(one) for one in array] if _is_content(array.type) else array.to_pylist()
+    if _is_content(array.type) and array.nbytes > _largest(array.type):
+        return [_value(one) for one in array]
+    return array.to_pylist()
 
 
 def _is_content(kind: "DataType") -> bool:
@@ -73,16 +77,16 @@ def _valid(array: Any) -> list[bool]:
     return array.is_valid().to_pylist()
 
 
-def _value(scalar: Any) -> Any:
-    """The value of a scalar, unless it is a text or bytes beyond the limits."""
+def _largest(kind: "DataType") -> int:
     from pyarrow import types
 
-    content = scalar.as_buffer() if hasattr(scalar, "as_buffer") else None
-    if content is None:
-        return scalar.as_py()
-    binary = types.is_binary(scalar.type) or types.is_large_binary(scalar.type)
-    limit = Limits().picture_bytes if binary else Limits().annotation_bytes
-    if content.size > limit:
+    binary = types.is_binary(kind) or types.is_large_binary(kind)
+    return Limits().picture_bytes if binary else Limits().annotation_bytes
+
+
+def _value(scalar: Any) -> Any:
+    content = scalar.as_buffer()
+    if content is not None and content.size > (limit := _largest(scalar.type)):
         return TooLargeError(f"has {content.size} bytes, more than the limit of {limit}")
     return scalar.as_py()
 

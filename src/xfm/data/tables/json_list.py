@@ -1,19 +1,26 @@
-"""JSON: a list of objects, read one after the other; a file that begins with an object has one a line."""
+"""JSON files of any size, of which no more is held than the item at hand: tables, and published annotations.
+
+At the speed of Python's own decoder.
+"""
 
 import codecs
 import json
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 from xfm.data.records import Limits
 from xfm.data.tables.lines import NO_OBJECT, each_once, json_row, numbered_lines
-from xfm.data.tables.piecewise import PiecewiseText
 from xfm.data.tables.records import RawRow, Records
 from xfm.data.tables.stored import open_stored, stored_size
 from xfm.errors import UserError
 
 _PIECE = 1 << 16
+_LONGEST = 256 << 20
+"""Characters of a published item at most: one of the longest has a few million."""
+_NEAR = 16
+"""Characters before the end of what is read at which a number, a word or an escape may have been cut."""
 
 
 def read_json(path: Path) -> Records:
@@ -25,67 +32,155 @@ def read_json(path: Path) -> Records:
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
         with open_stored(path) as file:
-            begin = file.peek(_PIECE)
-            if begin.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
-                yield from map(json_row, numbered_lines(file))
-            else:
-                yield from _Listed(path, file).rows()
+            match _begin(file):
+                case b"{":
+                    yield from map(json_row, numbered_lines(file))
+                case b"[":
+                    yield from _listed_rows(path, file)
+                case _:
+                    raise UserError(
+                        f"{path} holds neither a list of objects nor an object a line; write one of the two"
+                    )
 
     return Records(None, rows, stored_size(path), "B")
 
 
-class _Listed(PiecewiseText):
-    def __init__(self, path: Path, file: BufferedReader) -> None:
-        super().__init__(file, _PIECE)
-        self._path, self._json = path, json.JSONDecoder(object_pairs_hook=each_once)
-
-    def rows(self) -> Iterator[RawRow]:
-        """The rows; raises UserError where the list is damaged: what stands behind cannot be found."""
-        if self.next() != "[":
-            raise UserError(
-                f"{self._path} holds neither a list of objects nor an object a line; write one of the two"
-            )
-        self.place += 1
-        number, mark = 0, self.next()
-        while mark != "]":
+def _listed_rows(path: Path, file: BufferedReader) -> Iterator[RawRow]:
+    most, number = Limits().annotation_bytes, 0
+    text = _Text(file, most, json.JSONDecoder(object_pairs_hook=each_once))
+    try:
+        for value in text.items():
             number += 1
-            if not mark:
-                raise self._damaged(number, "the list has no end")
-            yield self._row(number)
-            mark = self.next()
-            if mark == ",":
-                self.place += 1
-                mark = self.next()
-                if mark == "]":
-                    raise self._damaged(number, "a comma stands between it and the end")
-            elif mark and mark != "]":
-                raise self._damaged(number, "no comma stands between it and the next one")
-        self.place += 1
-        if self.next():
-            raise self._damaged(number, "something stands behind the list")
+            flaw = None if isinstance(value, dict) else NO_OBJECT
+            if text.length > most:
+                flaw = f"the row is longer than {most} characters; mend the row"
+            yield RawRow(number, {} if flaw else value, text.read, flaw)
+        text.expect("", "the end of the file")
+    except UnicodeDecodeError:
+        raise
+    except ValueError as error:  # what stands behind cannot be found
+        raise UserError(f"{path}:{number + 1}: the row cannot be read: {error}; mend the file") from None
 
-    def _row(self, number: int) -> RawRow:
-        most = Limits().annotation_bytes
+
+def listed_items(path: Path, *names: str) -> Iterator[tuple[str, Any]]:
+    """The items of lists in a JSON file, each with the name of its list; other fields are passed over.
+
+    Args:
+        path: of a `.json`, or `.json.gz`.
+        names: fields of the object whose lists are read; none where the file is a list itself, whose name is
+            "".
+
+    Raises:
+        UserError: the file is missing or damaged, or is no such object or list.
+    """
+    with open_stored(path) as file:
+        text = _Text(file, _LONGEST, json.JSONDecoder())
+        try:
+            yield from text.fields(names) if names else (("", item) for item in text.items())
+        except UnicodeDecodeError:
+            raise
+        except ValueError as error:
+            place = text.passed + text.place
+            raise UserError(f"{path} is damaged near character {place} ({error}); copy it again") from None
+
+
+def is_list(path: Path) -> bool:
+    """Whether a JSON file begins with a list."""
+    with open_stored(path, ahead=False) as file:
+        return _begin(file) == b"["
+
+
+def _begin(file: BufferedReader) -> bytes:
+    return file.peek(_PIECE).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+
+
+class _Text:
+    """UTF-8 of which no more is held than what stands behind the reader's place.
+
+    Its methods raise ValueError where something else stands than they read.
+    """
+
+    def __init__(self, file: BufferedReader, longest: int, decoder: json.JSONDecoder) -> None:
+        self._file, self._longest, self._scan = file, longest, decoder.raw_decode
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+        self.text, self.place, self._ended = "", 0, False
+        self.passed = self.read = self.length = 0  # characters, bytes, characters of the last value
+
+    def next(self) -> str:
+        """The next character that is no space, which stays where it is; empty at the end of the file."""
+        while True:
+            while self.place < len(self.text):
+                if (found := self.text[self.place]) not in " \t\r\n":
+                    return found
+                self.place += 1
+            if not self._more():
+                return ""
+
+    def expect(self, characters: str, what: str) -> str:
+        """Go past one of some characters, and say which it was."""
+        if (found := self.next()) not in [*characters] and characters + found:
+            raise ValueError(f"{what} is missing" if found else "it has no end")
+        self.place += len(found)
+        return found
+
+    def value(self) -> Any:
+        self.next()
         while True:
             try:
-                value, end = self._json.raw_decode(self.text, self.place)
-            except (ValueError, RecursionError) as error:
-                if len(self.text) - self.place > most:
-                    raise self._damaged(
-                        number, f"it is longer than {most} bytes, or not valid JSON"
-                    ) from None
-                if isinstance(error, RecursionError) or not self.more():
-                    raise self._damaged(number, f"it is not valid JSON ({error})") from None
+                value, end = self._scan(self.text, self.place)
+            except RecursionError:
+                raise ValueError("it is nested too deeply") from None
+            except json.JSONDecodeError as error:
+                # Of what only goes on, the decoder stops at its end, or names where a text begins.
+                goes_on = error.pos > len(self.text) - _NEAR or error.msg.startswith("Unterminated")
+                waiting = len(self.text) - self.place
+                if goes_on and waiting > self._longest:
+                    raise ValueError(f"it is longer than {self._longest} characters") from None
+                if not goes_on or not self._more():
+                    problem = f"it is not valid JSON: {error.msg}" if waiting else "it has no end"
+                    raise ValueError(problem) from None
                 continue
-            if end == len(self.text) and not isinstance(value, dict) and self.more():
+            if end == len(self.text) and not isinstance(value, dict | list | str) and self._more():
                 continue  # a number may go on
-            start, self.place = self.place, end
-            if end - start > most:
-                flaw = f"the row is longer than {most} characters; mend the row"
-                return RawRow(number, read=self.read, flaw=flaw)
-            if isinstance(value, dict):
-                return RawRow(number, value, self.read)
-            return RawRow(number, read=self.read, flaw=NO_OBJECT)
+            self.length, self.place = end - self.place, end
+            return value
 
-    def _damaged(self, number: int, problem: str) -> UserError:
-        return UserError(f"{self._path}:{number}: the row cannot be read: {problem}; mend the file")
+    def items(self) -> Iterator[Any]:
+        """The items of a list."""
+        self.expect("[", "a list")
+        if self.next() == "]":
+            self.place += 1
+            return
+        while True:
+            yield self.value()
+            if self.expect(",]", "a comma or the end of the list") == "]":
+                return
+
+    def fields(self, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+        """The items of those fields of an object that are lists."""
+        self.expect("{", "an object")
+        if self.next() == "}":
+            return
+        while True:
+            name = self.value()
+            self.expect(":", "a colon")
+            if self.next() != "[":
+                self.value()
+            else:
+                for item in self.items():
+                    if name in names:
+                        yield name, item
+            if self.expect(",}", "a comma or the end of the object") == "}":
+                return
+
+    def _more(self) -> bool:
+        """Read on, as much again as is waiting; False at the end of the file."""
+        if self._ended:
+            return False
+        waiting = self.text[self.place :]
+        data = self._file.read(max(_PIECE, len(waiting)))
+        self._ended = not data
+        self.read += len(data)
+        self.passed += self.place
+        self.text, self.place = waiting + self._decode(data, self._ended), 0
+        return not self._ended

@@ -187,15 +187,14 @@ def _polars(frame: Any, wanted: list[str]) -> Iterator[Mapping[str, Any]]:
 
 def _arrow(table: InMemory, given: Any) -> Records:
     from xfm.data.tables.arrow_cells import rows_of
-    from xfm.data.tables.parquet import stored_class_names
+    from xfm.data.tables.parquet import class_names
 
     def read(wanted: list[str]) -> Iterator[Mapping[str, Any]]:
         for batch in given.select(wanted).to_batches(max_chunksize=_PART):
             yield from rows_of(batch) if wanted else [{}] * len(batch)
 
-    return _known(
-        table, given.schema.names, read, len(given), stored_class_names(given.schema.metadata or {})
-    )
+    classes = class_names((given.schema.metadata or {}).get(b"huggingface", b""))
+    return _known(table, given.schema.names, read, len(given), classes)
 
 
 def _data_set(table: InMemory, given: Any, names: Sequence[str]) -> Records:

@@ -1,20 +1,65 @@
-"""Parquet files; whole numbers that the hub's data sets give names to become those names."""
+"""Parquet files; whole numbers that the hub's data sets give names to become those names.
+
+pyarrow reads them in a process of its own, see `xfm.sandbox`.
+"""
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from xfm.data.tables.arrow_cells import rows_of
-from xfm.data.tables.parquet_footer import check_footer
-from xfm.data.tables.parquet_pages import ROWS, check_rows, plan_group
 from xfm.data.tables.records import RawRow, Records, named_row, unreadable
 from xfm.errors import UserError, excerpt, first_line
+from xfm.sandbox import ParsingError, parsed
 
-if TYPE_CHECKING:
-    from pyarrow import RecordBatch
-    from pyarrow.parquet import ParquetFile
+_FREE = 1_000_000
+"""Rows that any file may have; a run of one value takes no bytes for each."""
+_ROWS = 256  # that are Python's objects at a time
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What the footer of a Parquet file says.
+
+    Attributes:
+        columns: their names.
+        rows, sizes: rows and bytes of each group of rows.
+        classes: names of the classes of each column, from what the hub's data sets write.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[int]
+    sizes: list[int]
+    classes: dict[str, list[str]]
+
+
+def read_footer(path: Path) -> Footer:
+    """The footer of a Parquet file.
+
+    Raises:
+        UserError: pyarrow is not installed, or the file is missing or damaged.
+    """
+    if find_spec("pyarrow") is None:
+        raise UserError(f"{path}: Parquet needs pyarrow; install it with pip install 'xfm[tables]'")
+    with unreadable(path), path.open("rb") as file:
+        size = file.seek(0, 2)
+    try:
+        [data] = parsed("xfm.data.parsers:parquet_footer", str(path))
+        found = json.loads(data)
+    except ParsingError as error:
+        raise UserError(
+            f"{path} is not a Parquet file ({error}); {error.remedy or 'copy it again'}"
+        ) from None
+    if (rows := sum(found["rows"])) > max(_FREE, size):
+        raise UserError(
+            f"{path} claims {rows} rows in {size} bytes, more than will be read; write a file of fewer rows"
+        )
+    columns, classes = tuple(found["columns"]), class_names(found["features"])
+    return Footer(columns, found["rows"], found["bytes"], classes)
 
 
 def read_parquet(path: Path, groups: range | None = None) -> Records:
@@ -27,80 +72,49 @@ def read_parquet(path: Path, groups: range | None = None) -> Records:
     Raises:
         UserError: pyarrow is not installed, or the file is missing or damaged.
     """
-    file = open_parquet(path)
-    from pyarrow import ArrowException
-
-    names = tuple(file.schema_arrow.names)
-    told = file.metadata
-    groups = range(told.num_row_groups) if groups is None else groups
-    total = sum(told.row_group(group).num_rows for group in groups)
-    classes = stored_class_names(file.schema_arrow.metadata or {})
+    footer = read_footer(path)
+    chosen = range(len(footer.rows)) if groups is None else groups
+    total = sum(footer.rows[group] for group in chosen)
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
-        if twice := sorted(name for name, count in Counter(names).items() if count > 1 and name in wanted):
+        names = [name for name in footer.columns if name in wanted]
+        if twice := sorted(name for name, count in Counter(names).items() if count > 1):
             raise UserError(f"{path}: the column {excerpt(twice[0])!r} is there twice; rename one of them")
-        number = 0
+        if not names:  # they are counted nevertheless
+            yield from (RawRow(number, {}, number) for number in range(1, total + 1))
+            return
+        number, remedy = 0, ""
         try:
-            for batch in _batches(path, file, frozenset(names) & wanted, groups):
-                for cells in rows_of(batch):
+            for data in parsed("xfm.data.parsers:parquet_batches", str(path), [*chosen], names):
+                for cells in _rows_of(data):
                     number += 1
-                    yield named_row(number, cells, classes)
+                    yield named_row(number, cells, footer.classes)
             if number != total:
                 raise ValueError(f"it claims {total} rows")
-        except (ArrowException, ArithmeticError, LookupError, OSError, ValueError) as error:
+        except (ArithmeticError, LookupError, OSError, ValueError) as error:  # of pyarrow, too
+            remedy = getattr(error, "remedy", "") or "copy it again"
             raise UserError(
-                f"{path} cannot be read after row {number} ({first_line(error)}); copy it again"
+                f"{path} cannot be read after row {number} ({first_line(error)}); {remedy}"
             ) from None
 
-    return Records(names, rows)
+    return Records(footer.columns, rows)
 
 
-def open_parquet(path: Path) -> "ParquetFile":
-    """A Parquet file of which the footer has been read.
+def _rows_of(data: bytes) -> Iterator[dict[str, Any]]:
+    from pyarrow import ipc
 
-    Raises:
-        UserError: pyarrow is not installed, or the file is missing or damaged.
-    """
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ImportError:
-        raise UserError(f"{path}: Parquet needs pyarrow; install it with pip install 'xfm[tables]'") from None
-    with unreadable(path):
-        try:
-            file = parquet.ParquetFile(path)
-            check_rows(path, file.metadata)
-            check_footer(path, file.metadata)
-            return file
-        except (arrow.ArrowException, ValueError) as error:  # a name that is no text is a ValueError
-            raise UserError(f"{path} is not a Parquet file ({first_line(error)}); copy it again") from None
+    with ipc.open_stream(data) as stream:
+        for batch in stream:
+            batch.validate(full=True)
+            for start in range(0, len(batch), _ROWS):
+                yield from rows_of(batch.slice(start, _ROWS))
 
 
-def _batches(
-    path: Path, file: "ParquetFile", columns: frozenset[str], groups: range
-) -> "Iterator[RecordBatch]":
-    from pyarrow.parquet import ParquetFile
-
-    if not columns:  # rows are counted nevertheless
-        yield from file.iter_batches(ROWS, [*groups], columns=[])
-        return
-    wanted = [name for name in file.schema_arrow.names if name in columns]
-    for group in groups:
-        plan = plan_group(path, file.metadata, group, columns)
-        # Chunks of columns are read piece by piece, not whole.
-        with ParquetFile(
-            path, metadata=file.metadata, read_dictionary=plan.once, buffer_size=1 << 20
-        ) as part:
-            yield from part.iter_batches(plan.rows, [group], wanted)
-
-
-def stored_class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+def class_names(features: str | bytes) -> dict[str, list[str]]:
     """Names of the classes of each column, from what the hub's data sets write into a Parquet file."""
     try:
-        features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        found = {
-            name: feature.get("names") for name, feature in features.items() if isinstance(feature, dict)
-        }
+        columns = json.loads(features)["info"]["features"]
+        found = {name: feature.get("names") for name, feature in columns.items() if isinstance(feature, dict)}
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
     return {

@@ -11,7 +11,7 @@ from xfm.evaluation.parts.masked_tokens import run_masked_tokens
 from xfm.evaluation.parts.probes import run_category, run_digits
 from xfm.evaluation.parts.retrieval import run_hard, run_retrieval
 from xfm.evaluation.parts.tuned import TUNED, run_tuned
-from xfm.reports.results import PartResult
+from xfm.reports.scores import PartResult
 
 PARTS: dict[Part, Callable[[Context], PartResult]] = {
     Part.RETRIEVAL: run_retrieval,

@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from xfm.config.calibration import MatchCalibration, PresenceFit
 from xfm.evaluation.context import Context
-from xfm.evaluation.galleries import search_galleries
+from xfm.evaluation.parts.absence import search_galleries
 from xfm.metrics.calibration import CALIBRATION, error_interval, platt, sure_and_right
 from xfm.metrics.classification import area_under_roc
 from xfm.metrics.intervals import Floats, bootstrap
 from xfm.metrics.presence import fit_presence
-from xfm.reports.results import PartResult
-from xfm.retrieval.search import CONTRAST, cosines, match, match_odds
+from xfm.reports.scores import PartResult
+from xfm.tasks.ranking import CONTRAST, cosines, match, match_odds
 
 GALLERIES = (30, 100, 300, 1000, 3000)
 """Pictures in the galleries on which "nothing found" is fitted, as far as the split has so many."""

@@ -1,19 +1,128 @@
-"""Masked words of captions, given the right picture, a wrong one, a blank one, none."""
+"""Masked-token accuracy of captions, given the right picture, a wrong one, a blank one, and none.
 
+All pieces of some content words are replaced by the mask token, the same for every condition. With a picture
+the fusion encoder and its token head predict them (IMLM); with none the language encoder and its own head do
+(MLM).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from xfm.evaluation.context import Context
-from xfm.evaluation.examples import MaskedExample, pick_examples, plain_examples
-from xfm.evaluation.masked_tokens import MaskedCaptions, mask_captions, predict_masked
+from xfm.data.masking import IGNORED
+from xfm.data.schema import Tokens
+from xfm.data.tokenizer import Tokenizer, normalise_caption
+from xfm.evaluation.context import Context, pick_examples
 from xfm.metrics.classification import Array, chance_of_classes, majority_accuracy
 from xfm.metrics.intervals import row_groups
-from xfm.modeling.features import encode_images
-from xfm.reports.results import PartResult
+from xfm.modeling.features import EncodedItems, Encoder, encode_images
+from xfm.modeling.precision import autocast
+from xfm.reports.scores import PartResult
 from xfm.tasks.rows import MaskedRow
 from xfm.tasks.world_files import read_masked
+
+_FUNCTION_WORDS = """
+a an and are as at be by can for from has have in is it its just of on onto or s see sits so some that the
+their them there these they this to up we which while with you
+"""
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
+"""Words that are never masked: they can be guessed from grammar alone."""
+
+
+@dataclass(frozen=True)
+class MaskedCaptions:
+    """Captions with masked words.
+
+    Attributes:
+        tokens: [R, T], masked.
+        labels: [R, T] int64: the true id at masked positions, -100 elsewhere.
+    """
+
+    tokens: Tokens
+    labels: Tensor
+
+    @property
+    def targets(self) -> Tensor:
+        """[M] true ids of all masked positions, row by row."""
+        return self.labels[self.labels != IGNORED]
+
+    def rows_of_targets(self) -> Tensor:
+        """[M] int64 row of each masked position."""
+        return (self.labels != IGNORED).nonzero()[:, 0]
+
+
+def mask_captions(
+    tokenizer: Tokenizer, captions: Sequence[str], share: float, seed: int, max_tokens: int = 40
+) -> MaskedCaptions:
+    """Mask content words of captions, whole words at a time, without random replacements.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        captions: R captions.
+        share: share of a caption's content words that is masked, at least one word where there is any.
+        seed: of the choice; row r depends on the seed, r and its caption only.
+        max_tokens: longest caption in tokens.
+    """
+    encoded = tokenizer.encode_batch([normalise_caption(caption) for caption in captions], max_tokens)
+    chosen = torch.zeros_like(encoded.mask)
+    for row, (ids, words) in enumerate(zip(encoded.ids, encoded.word_ids, strict=True)):
+        content = [
+            word
+            for word in words.unique().tolist()
+            if word >= 0 and _is_content(tokenizer, ids[words == word])
+        ]
+        if content:
+            count = max(1, round(share * len(content)))
+            picked = np.random.default_rng((seed, row)).choice(content, count, replace=False)
+            chosen[row] = torch.isin(words, torch.from_numpy(picked))
+    labels = torch.where(chosen, encoded.ids, IGNORED)
+    return MaskedCaptions(Tokens(torch.where(chosen, tokenizer.mask, encoded.ids), encoded.mask), labels)
+
+
+def _is_content(tokenizer: Tokenizer, pieces: Tensor) -> bool:
+    word = tokenizer.decode(pieces).strip()
+    return bool(word) and word not in FUNCTION_WORDS
+
+
+@torch.inference_mode()
+def predict_masked(
+    encoder: Encoder, masked: MaskedCaptions, pictures: Sequence[tuple[EncodedItems, Tensor] | None]
+) -> list[NDArray[np.int64]]:
+    """Predicted ids of all masked positions under several conditions; texts are encoded once for all of them.
+
+    Args:
+        encoder: the model.
+        masked: R masked captions.
+        pictures: of each condition the encoded pictures, and [R] int64 the picture of each caption; None asks
+            the language encoder alone.
+
+    Returns:
+        [M] int64 for each condition, in the order of `masked.targets`.
+    """
+    model, device = encoder.model, encoder.device
+    found: list[list[Tensor]] = [[] for _ in pictures]
+    with autocast(encoder.precision, device):
+        for part in encoder.chunks(len(masked.labels), encoder.batch_size, "masked tokens"):
+            mask, places = masked.tokens.mask[part].to(device), masked.labels[part].to(device) != IGNORED
+            text = model.encode_text(masked.tokens.ids[part].to(device), mask)
+            for predicted, shown in zip(found, pictures, strict=True):
+                states, head = text, model.language_logits
+                if shown is not None:
+                    images, index = shown
+                    picture, place = index[part].unique(return_inverse=True)
+                    image, _ = images.states.read(picture.numpy())
+                    states, head = model.fuse(text, mask, image, place.to(device)), model.fusion_logits
+                with encoder.heads():
+                    logits = head(states[places].float())
+                predicted.append(logits.argmax(-1).cpu())
+    return [torch.cat(predicted).numpy() for predicted in found]
+
 
 SHOWN = 8
 
@@ -55,34 +164,35 @@ def run_masked_tokens(context: Context) -> PartResult:
     for name, own in right.items():
         floors = usual | (others if name == "right_image" else {})
         result.add_rows(f"masked_token/{split}/accuracy_{name}", own, groups, chance, config.seed, floors)
-    result.examples["masked_token"] = plain_examples(_examples(context, rows, masked, predicted))
+    result.examples["masked_token"] = _examples(context, rows, masked, predicted)
     return result
 
 
 def _examples(
     context: Context, rows: list[MaskedRow], masked: MaskedCaptions, predicted: dict[str, Array]
-) -> list[MaskedExample]:
+) -> list[dict[str, Any]]:
     tokenizer = context.pretrained.tokenizer
     owners, targets = masked.rows_of_targets().numpy(), masked.targets.numpy()
 
     def words(ids: Array) -> list[str]:
         return [tokenizer.decode([token]).strip() for token in ids.tolist()]
 
-    examples: list[MaskedExample] = []
+    examples: list[dict[str, Any]] = []
     right = [bool((predicted["right_image"] == targets)[owners == row].all()) for row in range(len(rows))]
     for place in pick_examples(right, SHOWN, context.config.seed):
         ids, mask = masked.tokens.ids[place], masked.tokens.mask[place]
         here = owners == place
         examples.append(
-            MaskedExample(
-                image=context.relative(rows[place].image),
-                wrong_image=context.relative(rows[place].wrong_image),
-                caption=_with_gaps(context, ids[mask]),
-                words=words(targets[here]),
-                right_image_words=words(predicted["right_image"][here]),
-                wrong_image_words=words(predicted["wrong_image"][here]),
-                no_image_words=words(predicted["no_image"][here]),
-            )
+            {
+                "image": context.relative(rows[place].image),
+                "wrong_image": context.relative(rows[place].wrong_image),
+                "caption": _with_gaps(context, ids[mask]),
+                "words": words(targets[here]),
+                **{
+                    f"{name}_words": words(predicted[name][here])
+                    for name in ("right_image", "wrong_image", "no_image")
+                },
+            }
         )
     return examples
 

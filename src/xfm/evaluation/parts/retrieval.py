@@ -1,25 +1,17 @@
 """Zero-shot retrieval over unseen scenes, and against hard distractors."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
-from xfm.evaluation.context import Context
-from xfm.evaluation.encoded import EncodedCaptions
-from xfm.evaluation.examples import Candidate, RetrievalExample, pick_examples, plain_examples
+from xfm.evaluation.context import Context, EncodedCaptions, pick_examples
 from xfm.metrics.classification import Array
 from xfm.metrics.intervals import row_groups
-from xfm.metrics.recalls import (
-    Rule,
-    hits,
-    preference_chance,
-    prefers_first,
-    summarise,
-)
+from xfm.metrics.recalls import Rule, hits, preference_chance, prefers_first, summarise
 from xfm.modeling.features import encode_texts
-from xfm.reports.results import PartResult
-from xfm.reports.scores import SPLITS_RETRIEVAL
-from xfm.retrieval.ranks import Ranked, rank
-from xfm.retrieval.search import match, rerank_scores
+from xfm.reports.scores import SPLITS_RETRIEVAL, PartResult
+from xfm.tasks.ranking import Ranking, match, rank, rerank_scores
 from xfm.tasks.world_files import read_captioned
 
 SHOWN = 6  # examples of each direction
@@ -52,20 +44,24 @@ def _retrieve(context: Context, result: PartResult, split: str, encoded: Encoded
     result.add(f"retrieval/{split}/rerank_gain", found.gain, 0.0, len(images) + len(rows), seed)
     paths = list(dict.fromkeys(context.relative(row.image) for row in rows))
     captions, right = encoded.captions, positives.toarray()
-    result.examples[f"{split}/image"] = plain_examples(_examples(image, right.T, captions, paths, seed))
-    result.examples[f"{split}/text"] = plain_examples(_examples(text, right, paths, captions, seed))
+    result.examples[f"{split}/image"] = _examples(image, right.T, captions, paths, seed)
+    result.examples[f"{split}/text"] = _examples(text, right, paths, captions, seed)
 
 
 def _examples(
-    ranked: Ranked, positives: Array, queries: list[str], candidates: list[str], seed: int
-) -> list[RetrievalExample]:
-    examples: list[RetrievalExample] = []
+    ranked: Ranking, positives: Array, queries: list[str], candidates: list[str], seed: int
+) -> list[dict[str, Any]]:
+    examples: list[dict[str, Any]] = []
     ranks = ranked.ranks[Rule.RERANK]
     for query in pick_examples((ranks == 0).tolist(), SHOWN, seed):
         best = ranked.order[query, :SHOWN_CANDIDATES].tolist()
-        shown = [Candidate(candidates[place], bool(positives[query, place])) for place in best]
-        examples.append(RetrievalExample(queries[query], shown, int(ranks[query]) + 1))
+        shown = [_candidate(candidates[place], positives[query, place]) for place in best]
+        examples.append({"query": queries[query], "candidates": shown, "rank": int(ranks[query]) + 1})
     return examples
+
+
+def _candidate(content: str, right: bool) -> dict[str, Any]:
+    return {"content": content, "right": bool(right)}
 
 
 def run_hard(context: Context) -> PartResult:
@@ -105,9 +101,8 @@ def run_hard(context: Context) -> PartResult:
         scores = reranked[place]
         row, order = rows[place], np.argsort(-scores)
         options = (row.caption, *row.distractors)
-        shown = [Candidate(options[option], bool(option == 0)) for option in order[:SHOWN_CANDIDATES]]
+        shown = [_candidate(options[option], option == 0) for option in order[:SHOWN_CANDIDATES]]
         rank = int((scores[1:] >= scores[0]).sum()) + 1
-        result.examples.setdefault(HARD, []).extend(
-            plain_examples([RetrievalExample(context.relative(row.image), shown, rank)])
-        )
+        example = {"query": context.relative(row.image), "candidates": shown, "rank": rank}
+        result.examples.setdefault(HARD, []).append(example)
     return result

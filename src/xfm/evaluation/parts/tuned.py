@@ -7,29 +7,23 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.evaluation import Part, ShortTuning
-from xfm.evaluation.context import Context
-from xfm.evaluation.examples import (
-    GroundingExample,
-    QuestionExample,
-    ReasoningExample,
-    TextPairExample,
-    pick_examples,
-    plain_examples,
-)
-from xfm.evaluation.parts.text_pairs import add_probe_score
+from xfm.evaluation.context import Context, pick_examples
+from xfm.evaluation.parts.probes import ProbeResult, folds_of, probe
 from xfm.finetuning.presets import task_settings
 from xfm.finetuning.session import AnyTask
-from xfm.finetuning.split_scores import add_scores
+from xfm.finetuning.split_scores import add_scores, groups_of
 from xfm.finetuning.tuning_run import TuningRun, save_tuned, tune
 from xfm.metrics.boxes import best_iou
-from xfm.metrics.classes import Choice
+from xfm.metrics.classification import ClassPrediction
+from xfm.modeling.features import text_features
 from xfm.modeling.folder import Pretrained
-from xfm.reports.results import PartResult
-from xfm.reports.scores import SPLITS
-from xfm.tasks.base import Blanked
+from xfm.reports.scores import OWN, SPLITS, PartResult, floors_of
+from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import (
@@ -41,32 +35,68 @@ from xfm.tasks.rows import (
     Reference,
     SplitRows,
 )
-from xfm.tasks.text_classification import TextClassificationTask
+from xfm.tasks.text_classification import TextClassificationTask, tokenize_rows
 from xfm.tasks.vqa import VqaTask
 from xfm.tasks.world_files import PAIR_COLUMNS, read_picture_pairs, read_text_pairs
 from xfm.training.pretrain import MODEL_FOLDER
 
+
+def _add_probe_score(
+    context: Context, result: PartResult, task: AnyTask, place: str, rows: Sequence[LabelledText]
+) -> None:
+    seed, train = task.settings.seed, task.train_rows
+    floors = floors_of("accuracy", task.constant_scores(rows))
+    for blanked, name in task.single(train).items():
+        floors[name] = float(_right(_probe(context, task, rows, blanked), rows).mean())
+    own = _probe(context, task, rows, Blanked.NOTHING)
+    chance, right = task.chance(rows, seed).get("accuracy"), _right(own, rows)
+    result.probes[place.partition("/")[0]] = {OWN: own.chosen}
+    result.add_rows(f"{place}/probe_accuracy", right, groups_of(task, rows), chance, seed, floors)
+
+
+def _probe(context: Context, task: AnyTask, test: Sequence[LabelledText], blanked: Blanked) -> ProbeResult:
+    config, size = context.config.probe, context.config.batch_size
+    train = list(task.train_rows)[: config.train_rows or None]
+    rows, settings = [*train, *test], TaskSettings(blanked=blanked)
+    parts = (rows[at : at + size] for at in range(0, len(rows), size))
+    tokens = (tokenize_rows(part, context.pretrained.tokenizer, settings) for part in parts)
+    views = {"token 0": text_features(context.encoder, tokens)}
+    folds = folds_of(groups_of(task, train), context.config.seed)
+    return probe(views, np.array([row.label for row in train]), folds, config.inverse_penalties)
+
+
+def _right(found: ProbeResult, rows: Sequence[LabelledText]) -> NDArray[np.float64]:
+    return (found.labels == np.array([row.label for row in rows])).astype(np.float64)
+
+
 Relative = Callable[[Path], str]
+Example = dict[str, Any]
 
 
 # ---------------------------------------------------------------- what the report shows of a row
-def _question(relative: Relative, row: Question, predicted: str, right: bool) -> QuestionExample:
-    return QuestionExample(relative(row.image), row.question, row.kind, row.answer, predicted, right)
+def _question(relative: Relative, row: Question, predicted: str, right: bool) -> Example:
+    image, kind = relative(row.image), row.kind
+    shown = {"image": image, "question": row.question, "kind": kind, "answer": row.answer}
+    return {**shown, "predicted": predicted, "right": right}
 
 
-def _sentence(relative: Relative, row: PicturePair, predicted: Choice, right: bool) -> ReasoningExample:
+def _sentence(relative: Relative, row: PicturePair, predicted: ClassPrediction, right: bool) -> Example:
     left, other = (relative(image) for image in row.images)
-    return ReasoningExample(left, other, row.text, bool(row.label), predicted.label == TRUTH[True])
+    answer = predicted.label == TRUTH[True]
+    shown = {"left": left, "right_image": other, "text": row.text}
+    return {**shown, "label": bool(row.label), "predicted": answer}
 
 
-def _phrase(relative: Relative, row: Reference, predicted: Corners, right: bool) -> GroundingExample:
+def _phrase(relative: Relative, row: Reference, predicted: Corners, right: bool) -> Example:
+    """Boxes are (left, top, right, bottom) as fractions."""
     (iou,) = best_iou([predicted], [row.boxes]).tolist()
-    return GroundingExample(relative(row.image), row.phrase, row.boxes[0], predicted, iou)
+    shown = {"image": relative(row.image), "phrase": row.phrase, "true_box": row.boxes[0]}
+    return {**shown, "predicted_box": predicted, "iou": iou}
 
 
-def _pair(relative: Relative, row: LabelledText, predicted: Choice, right: bool) -> TextPairExample:
-    true = TRUTH[True]
-    return TextPairExample(row.text, row.second or "", row.label == true, predicted.label == true)
+def _pair(relative: Relative, row: LabelledText, predicted: ClassPrediction, right: bool) -> Example:
+    true, shown = TRUTH[True], {"text_a": row.text, "text_b": row.second or ""}
+    return {**shown, "label": row.label == true, "predicted": predicted.label == true}
 
 
 # ---------------------------------------------------------------- what differs
@@ -97,7 +127,7 @@ class TunedPart:
 
     task: type[AnyTask]
     reader: Callable[[Context], Callable[[Path], list[Any]]]
-    show: Callable[[Relative, Any, Any, bool], Any]
+    show: Callable[[Relative, Any, Any, bool], Example]
     shown: int
     tests: tuple[str, ...] = SPLITS
     labels: tuple[str, ...] = ()
@@ -115,7 +145,7 @@ _TEXT_PAIRS = TunedPart(
     tests=("test",),
     labels=TRUTH,
     only=("accuracy",),
-    also=add_probe_score,
+    also=_add_probe_score,
     columns=PAIR_COLUMNS,
 )
 TUNED: Mapping[Part, TunedPart] = MappingProxyType(
@@ -190,12 +220,10 @@ def run_tuned(part: Part, context: Context) -> PartResult:
             own.also(context, result, task, place, rows)
         cases = list(zip(rows, predictions[split], strict=True))
         right = [task.case(row, predicted).right for row, predicted in cases]
-        result.examples[split] = plain_examples(
-            [
-                own.show(context.relative, *cases[number], right[number])
-                for number in pick_examples(right, own.shown, context.config.seed)
-            ]
-        )
+        result.examples[split] = [
+            own.show(context.relative, *cases[number], right[number])
+            for number in pick_examples(right, own.shown, context.config.seed)
+        ]
     for key in [(first, scratch) for first, scratch in context.learned if first is own.after]:
         del context.learned[key]
     return result
@@ -217,7 +245,7 @@ def _beginning(context: Context, result: PartResult, part: Part, scratch: bool =
         if scratch:
             steps = int(result.tunings[first.value + which]["steps"])
         else:
-            context.timetable.one_more(first)
+            context.time_budget.one_more(first)
         begins = _beginning(context, result, first, scratch)
         rows = _training_rows(context, first)
         which += FROM_SCRATCH if scratch else ""
@@ -252,12 +280,12 @@ def _tuned(
     task = TUNED[part].task(beginning.model, context.pictures, data, task_settings(config, blanked))
     if beginning.learned:
         task.module.load_state_dict({**beginning.learned, **task.module.added_state()})
-    minutes = context.timetable.minutes()
+    minutes = context.time_budget.minutes()
     if steps:
         config = replace(config, steps=steps)
     by_clock, limit = (0.0, 60 * minutes) if steps else (minutes, 0.0)
     run = tune(task, config, progress=context.progress, minutes=by_clock, limit=limit)
-    context.timetable.tuned(run.seconds)
+    context.time_budget.tuned(run.seconds)
     result.curves[part.value + which] = list(run.losses)
     made = {"steps": run.step, "of": steps or short.steps, "seconds": round(run.seconds, 2)}
     result.tunings[part.value + which] = made

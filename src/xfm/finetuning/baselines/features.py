@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from xfm.frozen.features import raw_pixels
+from xfm.finetuning.frozen_features import raw_pixels
 from xfm.metrics.classification import Array
 from xfm.modeling.features import Encoder, image_features
 from xfm.modeling.folder import Pretrained

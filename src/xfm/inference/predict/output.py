@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from xfm.config.plain import completed, first_difference, to_plain
+from xfm.config.plain import first_difference, to_plain
 from xfm.config.table_kinds import table_kind
 from xfm.config.tasks import task_spec
 from xfm.data.folders import FolderReport
@@ -173,7 +173,7 @@ def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None
     if not begun:
         write_text(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
         return
-    if found := first_difference(completed(earlier_settings(out), settings), plain):
+    if found := first_difference(earlier_settings(out), plain):
         name, old, new = found
         raise UserError(
             f"{out} holds answers with {name} {old}, this run has {new}; name another file, or begin again "

@@ -16,7 +16,7 @@ from xfm.data.tables.columns import listed
 from xfm.data.tables.records import RawRow
 from xfm.data.tables.stored import open_stored
 from xfm.errors import UserError
-from xfm.inference.items import Unreadable
+from xfm.inference.input_parsing import Unreadable
 from xfm.paths import is_url
 
 _HEAD = 1 << 16

@@ -1,6 +1,7 @@
 """A published file as a model: every tensor is used, ignored for a stated reason, or the file is refused."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,39 +11,22 @@ import torch
 from torch import Tensor
 
 from xfm.config.model import ModelConfig
+from xfm.config.plain import to_plain
 from xfm.config.task import TaskConfig
 from xfm.config.typed import from_plain
 from xfm.errors import UserError
-from xfm.interop.published.fates import Fate, FateLine, Report, lines
-from xfm.interop.published.file import PublishedFile, read_published
-from xfm.interop.published.names import TASK_PREFIX, Entry, layout
+from xfm.interop.published.file import read_published
+from xfm.interop.published.key_report import Fate, FateLine, Report, lines, part_of
+from xfm.interop.published.names import TASK_PREFIX, Entry, Spare, layout, spare
 from xfm.interop.published.sizes import model_config, task_candidates
-from xfm.interop.published.spare import Spare, spare
 from xfm.modeling.folder import Preprocessing
-from xfm.modeling.libraries import explained
+from xfm.modeling.library_encoders import explained
 from xfm.modeling.task_models import TaskModel, build_task_model
 from xfm.modeling.weights import require_finite, without_weights
 from xfm.modeling.xfm import XFM
 
 OWN = "xfm"
 """Key of the pickled config under which `xfm export` keeps what the tensors do not show."""
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What a file does not say and the user may.
-
-    Attributes:
-        like: gives what no tensor shows, see `model_config`.
-        kind: the task, where several have the same tensors.
-        heads: attention heads of the language and fusion encoders.
-        ignore: beginnings of names of tensors to leave out.
-    """
-
-    like: ModelConfig
-    kind: str | None = None
-    heads: int | None = None
-    ignore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,22 +59,35 @@ def canonical(name: str) -> str:
     return re.sub(r"^(text_encoder|fusion_encoder|text_decoder)\.roberta\.", r"\1.", name)
 
 
-def convert(path: Path, choices: Choices) -> Converted:
+def convert(
+    path: Path,
+    like: ModelConfig,
+    kind: str | None = None,
+    heads: int | None = None,
+    ignore: tuple[str, ...] = (),
+) -> Converted:
     """Read a published file.
+
+    Args:
+        path: the file.
+        like: gives what no tensor shows, see `model_config`.
+        kind: the task, where several have the same tensors.
+        heads: attention heads of the language and fusion encoders.
+        ignore: beginnings of names of tensors to leave out.
 
     Raises:
         UserError: see `read_published`; also a tensor that is missing, unknown, of another shape, or not the
             copy or constant that it should be.
     """
-    file = read_published(path)
-    ignored = {name for name in file.state if name.startswith(choices.ignore)} if choices.ignore else set()
-    state = _canonical_state(file, ignored)
-    like, own_task, preprocessing = _own_settings(file, choices.like)
-    heads = choices.heads
-    if heads is None and like is choices.like:  # not an export of ours
-        heads = _heads_in(file.config)
+    stored, settings = read_published(path)
+    ignored = {name for name in stored if name.startswith(ignore)} if ignore else set()
+    state = _canonical_state(path, stored, ignored)
+    own, own_task, preprocessing = _own_settings(path, settings)
+    if heads is None and own is None:  # not an export of ours
+        heads = _heads_in(settings)
+    like = own or like
     config = model_config(str(path), state, like, heads)
-    task = _choose(path, task_candidates(str(path), state, config), choices.kind, own_task)
+    task = _choose(path, task_candidates(str(path), state, config), kind, own_task)
 
     entries = [Entry(e.native, tuple(map(canonical, e.published)), e.leading) for e in layout(config, task)]
     leftover = _canonical_spare(config, task)
@@ -103,9 +100,9 @@ def convert(path: Path, choices: Choices) -> Converted:
     require_finite(path, state)  # before copies are compared: what is no number equals nothing
     _check_spare(path, state, leftover)
 
-    report = _report(file, state, entries, leftover, ignored, task, shapes)
+    report = _report(path, stored, state, entries, leftover, ignored, task, shapes)
     unused = {name: state[name] for name in leftover.unused if name in state}
-    file.state.clear()  # only `state` holds the tensors now: each goes when it has been packed
+    stored.clear()  # only `state` holds the tensors now: each goes when it has been packed
     native = _native(entries, state)
     _fill(model, task_model, native)
     vision = config.seeing
@@ -113,30 +110,28 @@ def convert(path: Path, choices: Choices) -> Converted:
     return Converted(model, task_model, preprocessing, report, unused)
 
 
-def _canonical_state(file: PublishedFile, ignored: set[str]) -> dict[str, Tensor]:
+def _canonical_state(path: Path, stored: Mapping[str, Tensor], ignored: set[str]) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
-    for name, tensor in file.state.items():
+    for name, tensor in stored.items():
         if name in ignored:
             continue
         if canonical(name) in state:
-            raise UserError(
-                f"{file.path} holds {canonical(name)} under two names; leave one out with --ignore"
-            )
+            raise UserError(f"{path} holds {canonical(name)} under two names; leave one out with --ignore")
         state[canonical(name)] = tensor
     return state
 
 
 def _own_settings(
-    file: PublishedFile, like: ModelConfig
-) -> tuple[ModelConfig, TaskConfig | None, Preprocessing | None]:
-    own = file.config.get(OWN)
+    path: Path, settings: Mapping[str, Any]
+) -> tuple[ModelConfig | None, TaskConfig | None, Preprocessing | None]:
+    own = settings.get(OWN)
     if not isinstance(own, dict) or "model" not in own:
-        return like, None, None
-    model = from_plain(ModelConfig, own["model"], file.path, f"config.{OWN}.model")
+        return None, None, None
+    model = from_plain(ModelConfig, own["model"], path, f"config.{OWN}.model")
     kept = own.get("task")
-    task = from_plain(TaskConfig, kept, file.path, f"config.{OWN}.task") if kept else None
+    task = from_plain(TaskConfig, kept, path, f"config.{OWN}.task") if kept else None
     kept = own.get("preprocessing")
-    shown = from_plain(Preprocessing, kept, file.path, f"config.{OWN}.preprocessing") if kept else None
+    shown = from_plain(Preprocessing, kept, path, f"config.{OWN}.preprocessing") if kept else None
     return model, task, shown
 
 
@@ -240,7 +235,8 @@ def _equal(first: Tensor, second: Tensor) -> bool:
 
 
 def _report(
-    file: PublishedFile,
+    path: Path,
+    stored: Mapping[str, Tensor],
     state: Mapping[str, Tensor],
     entries: Sequence[Entry],
     leftover: Spare,
@@ -254,11 +250,11 @@ def _report(
     reasons |= dict.fromkeys(leftover.unused, "caption head, used by no published code")
     found: list[FateLine] = [*lines(Fate.USED, state, places)]
     found += lines(Fate.IGNORED, state, {name: why for name, why in reasons.items() if name in state})
-    found += lines(Fate.IGNORED, file.state, dict.fromkeys(sorted(ignored), "as asked"))
+    found += lines(Fate.IGNORED, stored, dict.fromkeys(sorted(ignored), "as asked"))
     given = {entry.native for entry in entries}
     fresh = dict.fromkeys(sorted(own.keys() - given), "not in such files: initialised at random")
     found += lines(Fate.MISSING, own, fresh)
-    return Report(str(file.path), "pre-training" if task is None else str(task.kind), tuple(found))
+    return Report(str(path), "pre-training" if task is None else str(task.kind), tuple(found))
 
 
 def _place(native: str) -> str:
@@ -292,3 +288,33 @@ def _fill(model: XFM, task: TaskModel | None, native: Mapping[str, Tensor]) -> N
         added = {n.removeprefix(TASK_PREFIX): t for n, t in native.items() if n.startswith(TASK_PREFIX)}
         task.load_state_dict({**task.state_dict(), **added}, assign=True)
         task.eval()
+
+
+def describe_published(path: Path) -> dict[str, Any]:
+    """Kind, numbers by part, sizes and settings of a published file, as plain values.
+
+    Raises:
+        UserError: see `read_published`; also a file of another architecture.
+    """
+    stored, settings = read_published(path)
+    state = {canonical(name): tensor for name, tensor in stored.items()}
+    # One attention head fits every width: no tensor shows how many there are.
+    config = model_config(str(path), state, ModelConfig(), heads=1)
+    counts = Counter[str]()
+    for name, tensor in state.items():
+        counts[part_of(name)] += tensor.numel()
+    sizes = {
+        "vision": ("image_size", "image_width", "patch_size", "width", "depth", "heads"),
+        "language": ("vocab_size", "width", "depth", "mlp_width", "max_positions"),
+        "fusion": ("depth", "mlp_width"),
+    }
+    plain = to_plain(config)
+    return {
+        "layout": " or ".join(
+            "pre-training" if task is None else str(task.kind)
+            for task in task_candidates(str(path), state, config)
+        ),
+        "values": {**counts, "total": sum(counts.values())},
+        "sizes": {part: {name: plain[part][name] for name in names} for part, names in sizes.items()},
+        "config": settings,
+    }

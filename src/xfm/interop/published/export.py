@@ -14,8 +14,7 @@ from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.errors import UserError
 from xfm.interop.published.convert import OWN
 from xfm.interop.published.file import write_published
-from xfm.interop.published.names import TASK_PREFIX, native_parts, to_published
-from xfm.interop.published.spare import spare
+from xfm.interop.published.names import TASK_PREFIX, native_parts, spare, to_published
 from xfm.modeling.folder import Pretrained
 from xfm.results_folder import free_name
 

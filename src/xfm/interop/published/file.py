@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +17,11 @@ from xfm.interop.pickles import named_tensors, read_stored
 _PLAIN = (str, int, float, bool, type(None))
 
 
-@dataclass(frozen=True)
-class PublishedFile:
-    """What a published file holds.
-
-    Attributes:
-        path: the file.
-        state: tensors by the names in the file.
-        config: the settings that were pickled with them: plain containers, numbers and texts.
-    """
-
-    path: Path
-    state: dict[str, Tensor]
-    config: dict[str, Any]
-
-
-def read_published(path: Path) -> PublishedFile:
+def read_published(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a `.th` or `.pt` file, or safetensors with the same names, without running anything in it.
+
+    Returns:
+        Tensors by the names in the file, and the settings that were pickled with them: plain values.
 
     Raises:
         UserError: missing, truncated or another kind of file, or one that would run code.
@@ -55,12 +42,12 @@ def read_published(path: Path) -> PublishedFile:
         raise UserError(f"{path}: {named} is no tensor, but `model` must hold nothing else")
     config = content.get("config") if "model" in content else None
     if not isinstance(config, Mapping):
-        return PublishedFile(path, state, {})
+        return state, {}
     try:  # a pickle may hold one list in many places, or in itself: a few bytes could stand for any size
         check_value_count(config)
     except ValueError as error:
         raise UserError(f"{path}: the config {error}; save it without") from error
-    return PublishedFile(path, state, _plain(config, path))
+    return state, _plain(config, path)
 
 
 def write_published(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from xfm.config.model import ModelConfig
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.errors import UserError
 from xfm.interop.published.names import native_parts
-from xfm.modeling.libraries import explained
+from xfm.modeling.library_encoders import explained
 
 State = Mapping[str, Tensor]
 MOST_PATCHES = 64

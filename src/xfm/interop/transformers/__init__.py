@@ -6,7 +6,7 @@ Afterwards a model folder, local or on the hub, loads with transformers' auto cl
     AutoModelForSequenceClassification, AutoModelForImageClassification
     AutoModelForMaskedLM, AutoModelForZeroShotImageClassification
 
-The folder is the one that `save_model` writes; `xfm.modeling.shared_format` says how both sides read it.
+The folder is the one that `save_model` writes; `xfm.modeling.model_files` says how both sides read it.
 """
 
 from xfm.errors import UserError, import_extra
@@ -16,15 +16,14 @@ if int(import_extra("transformers", "this module").__version__.split(".")[0]) < 
 
 import transformers
 
-from xfm.interop.transformers.configuration import XFMConfig
-from xfm.interop.transformers.model import XFMModel, XFMOutput, XFMPreTrainedModel
+from xfm.interop.transformers.model import XFMConfig, XFMModel, XFMOutput, XFMPreTrainedModel
 from xfm.interop.transformers.processing import XFMImageProcessor, XFMProcessor, XFMTokenizer
 from xfm.interop.transformers.tasks import (
     XFMForImageClassification,
     XFMForMaskedLM,
     XFMForSequenceClassification,
 )
-from xfm.modeling.shared_format import MODEL_TYPE
+from xfm.modeling.model_files import MODEL_TYPE
 
 __all__ = [
     "XFMConfig",

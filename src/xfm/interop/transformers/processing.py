@@ -22,10 +22,9 @@ from xfm.data.in_memory import Picture, to_uint8
 from xfm.data.tokenizer import Tokenizer
 from xfm.interop.sources import read_settings
 from xfm.interop.transformers.heads import OF_THE_HUB, find, read_task
+from xfm.modeling.artifacts import framed, model_pixels
 from xfm.modeling.folder import Preprocessing
-from xfm.modeling.model_files import CONFIG, PREPROCESSING
-from xfm.modeling.pixels import framed, model_pixels
-from xfm.modeling.shared_format import CLASSES, own_fields
+from xfm.modeling.model_files import CLASSES, CONFIG, PREPROCESSING, own_fields
 
 
 class XFMTokenizer(PreTrainedTokenizerFast):

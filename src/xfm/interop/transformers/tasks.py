@@ -8,8 +8,7 @@ from transformers.modeling_outputs import ImageClassifierOutput, MaskedLMOutput,
 from transformers.utils.generic import can_return_tuple
 
 from xfm.config.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
-from xfm.interop.transformers.configuration import XFMConfig
-from xfm.interop.transformers.model import XFMPreTrainedModel, XFMWithLanguage, refuse_unused
+from xfm.interop.transformers.model import XFMConfig, XFMPreTrainedModel, XFMWithLanguage, refuse_unused
 from xfm.modeling.encoders import build_language, build_vision
 from xfm.modeling.heads import MLPHead, TokenHead
 

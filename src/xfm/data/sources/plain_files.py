@@ -1,0 +1,125 @@
+"""Files as they lie: JSON lines with pictures in a folder beside them, and folders of pictures alone."""
+
+import mmap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xfm.data.folders import scan_folder
+from xfm.data.pictures import PictureError, read_picture
+from xfm.data.records import BadRecordError, Limits, Record, SampleKind, parse_annotation
+from xfm.data.schema import Origin
+from xfm.data.sources.base import FILES, RecordSource, StoredFile
+from xfm.errors import UserError
+from xfm.files import path_below
+
+_CHUNK, _LONGEST = 1 << 24, 1 << 30
+_NEWLINE = 10
+_SHORTEST_ROW = 16
+
+
+class JsonLinesSource(RecordSource):
+    """One JSON-lines file; `"image"` is a path relative to it that stays below its folder.
+
+    Raises:
+        UserError: when the file is missing or holds no rows.
+    """
+
+    def __init__(self, path: Path, kind: SampleKind, limits: Limits) -> None:
+        super().__init__(kind, limits)
+        self.path = path
+        try:
+            self._file = StoredFile.of(path)
+            self._starts, self._ends, self._lines = _index(self._file)
+        except OSError as error:
+            raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
+        if not len(self._starts):
+            raise UserError(f"{path}: the file holds no rows; check the path or prepare it again.")
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def record(self, index: int) -> Record:
+        """The record at `index`; raises BadRecordError."""
+        origin = Origin(str(self.path), str(self._lines[index]))
+        start, end = int(self._starts[index]), int(self._ends[index])
+        limit = self.limits.annotation_bytes
+        if end - start > limit:
+            raise BadRecordError(origin, f"the row has {end - start} bytes, more than the limit of {limit}")
+        try:
+            data = FILES.read(self._file, start, end - start)
+        except OSError as error:
+            raise BadRecordError(origin, f"the file cannot be read ({error.strerror})") from None
+        annotation = parse_annotation(data, origin)
+        picture = None if self.kind is SampleKind.TEXT else self._picture(annotation, origin)
+        return Record(origin, picture, annotation)
+
+    def version(self) -> str:
+        """See `RecordSource.version`."""
+        return f"{self.path.absolute()} {self._file.size} {self._file.modified}"
+
+    def _picture(self, annotation: Mapping[str, Any], origin: Origin) -> bytes:
+        name = annotation.get("image")
+        if not isinstance(name, str) or not name:
+            raise BadRecordError(origin, 'the field "image" is missing or not a path')
+        path = path_below(self.path.parent, name)
+        if path is None:
+            raise BadRecordError(origin, 'the field "image" is not a path below the folder of the file')
+        return _picture_bytes(path, origin, self.limits.picture_bytes)
+
+
+class FolderSource(RecordSource):
+    """Every picture below a folder, in the order of their paths.
+
+    Attributes:
+        names: paths of the pictures from the folder, in order.
+        report: what else the folder holds.
+    """
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        super().__init__(SampleKind.IMAGE, limits)
+        self.folder = folder
+        scan = scan_folder(folder)
+        self.names, self.report = scan.pictures, scan.report(folder)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def record(self, index: int) -> Record:
+        """The record at `index`; raises BadRecordError."""
+        name = self.names[index]
+        origin = Origin(str(self.folder), name)
+        return Record(origin, _picture_bytes(self.folder / name, origin, self.limits.picture_bytes), {})
+
+
+def _picture_bytes(path: Path, origin: Origin, limit: int) -> bytes:
+    """The bytes of a picture file; raises BadRecordError where `read_picture` raises PictureError."""
+    try:
+        return read_picture(path, limit)
+    except PictureError as error:
+        raise BadRecordError(origin, str(error)) from None
+
+
+def _index(file: StoredFile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    size = file.size
+    if size == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    with file.path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        breaks, last = [], 0
+        for at in range(0, size, _CHUNK):
+            found = np.flatnonzero(np.frombuffer(data[at : at + _CHUNK], np.uint8) == _NEWLINE) + at
+            last = int(found[-1]) if len(found) else last
+            if at - last > _LONGEST:  # a file of holes, say, which would be read for hours
+                raise UserError(f"{file.path}: no line ends in {_LONGEST} bytes; is it a file of JSON lines?")
+            breaks.append(found)
+        ends = np.concatenate(breaks).astype(np.int64)
+        if not len(ends) or ends[-1] != size - 1:
+            ends = np.append(ends, size)
+        starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])
+        # Rows of a few bytes only can be blank, unless somebody means harm: then they are bad records.
+        short = np.flatnonzero(ends - starts < _SHORTEST_ROW).tolist()
+        keep = np.ones(len(starts), bool)
+        keep[[row for row in short if not data[int(starts[row]) : int(ends[row])].strip()]] = False
+    return starts[keep], ends[keep], np.flatnonzero(keep) + 1

@@ -1,0 +1,301 @@
+"""Ablations: a recipe and its variants trained and scored alike, compared seed by seed.
+
+The runs are made one at a time; one that was stopped goes on.
+"""
+
+import csv
+import io
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from xfm.config.ablation import AVERAGES, FULL, AblationConfig, Variant
+from xfm.config.evaluation import EvaluationConfig
+from xfm.config.load import load_recipe
+from xfm.config.phases import PhaseConfig
+from xfm.config.recipe import Recipe
+from xfm.config.training import LossConfig
+from xfm.errors import UserError, amount
+from xfm.evaluation.suite import evaluate
+from xfm.files import read_json_or_nothing, write_text
+from xfm.locks import locked
+from xfm.metrics.intervals import Interval
+from xfm.metrics.numbers import percent
+from xfm.modeling.model_reading import read_provenance
+from xfm.paths import home_path
+from xfm.processes import cores, processor
+from xfm.reports.charts import forest
+from xfm.reports.scores import Score
+from xfm.results_folder import free_name
+from xfm.training.pretrain import MODEL_FOLDER, pretrain
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A finished run: its variant, seed and scores by key."""
+
+    variant: str
+    seed: int
+    scores: Mapping[str, float]
+
+
+def averages(scores: Mapping[str, float], validation: bool = False) -> dict[str, float]:
+    """The mean of the tasks of each group that were scored; a group of which none was is absent."""
+    names = {"text": "validation", "seen": "validation"} if validation else {"text": "test", "seen": "seen"}
+    found = {
+        group: [scores[key] for key in (one.format(**names) for one in keys) if key in scores]
+        for group, keys in AVERAGES.items()
+    }
+    return {group: float(np.mean(values)) for group, values in found.items() if values}
+
+
+def differences(runs: Sequence[ScoredRun], metric: str, variant: str) -> Interval | None:
+    """What a variant scores more than `full`, over the seeds that both have.
+
+    Returns:
+        The mean and its 95 % interval by Student's t over seeds; of one seed the interval is infinite. None
+        where no seed has both.
+    """
+    by_seed = {name: {r.seed: r.scores for r in runs if r.variant == name} for name in (FULL, variant)}
+    gains = [
+        scores[metric] - by_seed[FULL][seed][metric]
+        for seed, scores in by_seed[variant].items()
+        if metric in scores and metric in by_seed[FULL].get(seed, {})
+    ]
+    if not gains:
+        return None
+    mean = float(np.mean(gains))
+    if len(gains) == 1:
+        return Interval(mean, -np.inf, np.inf)
+    half = float(stats.t.ppf(0.975, len(gains) - 1) * np.std(gains, ddof=1) / np.sqrt(len(gains)))
+    return Interval(mean, mean - half, mean + half)
+
+
+PAGE, CHART = "ablation.md", "ablation.svg"
+
+
+def _write_tables(out: Path, recipe: str, config: AblationConfig, runs: Sequence[ScoredRun]) -> None:
+    meanings = "\n".join(f"- `{one.name}`: {one.meaning}" for one in config.chosen)
+    split = "validation splits" if config.validation else "test splits"
+    chart = average_chart(runs)
+    picture = f"\n![Differences of the averages from {FULL}]({CHART})\n" if chart else ""
+    text = f"""# What parts of the method are worth: {recipe}
+
+{len(runs)} runs, {config.seeds} seeds a variant, {split}. Means over seeds; in brackets the difference from
+`{FULL}`, paired by seed, with its 95 % interval by Student's t. A bold difference's interval leaves zero out.
+
+{meanings}
+
+## Averages
+
+{average_table(runs)}
+{picture}
+## Every score
+
+{score_table(runs)}
+"""
+    if chart:
+        write_text(out / CHART, chart)
+    write_text(out / PAGE, text)
+
+
+def average_table(runs: Sequence[ScoredRun]) -> str:
+    """A row a variant, a column a group of `AVERAGES`."""
+    groups = [group for group in AVERAGES if any(group in run.scores for run in runs)]
+    rows = [[f"`{name}`", *(cell(group, name, runs) for group in groups)] for name in _variants(runs)]
+    return _markdown(["", *groups], rows)
+
+
+def average_chart(runs: Sequence[ScoredRun]) -> str:
+    """The differences of the averages from `full` with their intervals, as an SVG file; empty without any."""
+    variants = [name for name in _variants(runs) if name != FULL]
+    panels = {
+        group: {name: gain for name in variants if (gain := _points(runs, group, name)) is not None}
+        for group in AVERAGES
+    }
+    panels = {group: found for group, found in panels.items() if found}
+    return forest(panels, f"points more than {FULL}") if panels else ""
+
+
+def _points(runs: Sequence[ScoredRun], metric: str, variant: str) -> Interval | None:
+    gain = differences(runs, metric, variant)
+    return gain and Interval(*(100 * value for value in (gain.value, gain.low, gain.high)))
+
+
+def score_table(runs: Sequence[ScoredRun]) -> str:
+    """A row a score, a column a variant; averages are not among them."""
+    keys = dict.fromkeys(key for run in runs for key in run.scores if key not in AVERAGES)
+    names = _variants(runs)
+    rows = [[key, *(cell(key, name, runs) for name in names)] for key in keys]
+    return _markdown(["", *(f"`{name}`" for name in names)], rows)
+
+
+def _variants(runs: Sequence[ScoredRun]) -> list[str]:
+    return list(dict.fromkeys(run.variant for run in runs))
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def cell(metric: str, variant: str, runs: Sequence[ScoredRun]) -> str:
+    """The mean over seeds, and the difference from `full` in brackets."""
+    values = [run.scores[metric] for run in runs if run.variant == variant and metric in run.scores]
+    if not values:
+        return "-"
+    mean, gain = percent(float(np.mean(values))), differences(runs, metric, variant)
+    if variant == FULL or gain is None:
+        return mean
+    more = f"{100 * gain.value:+.1f}"
+    shown = f"**{more}**" if gain.low > 0 or gain.high < 0 else more
+    ends = f", {100 * gain.low:+.1f} to {100 * gain.high:+.1f}" if np.isfinite(gain.low) else ""
+    return f"{mean} ({shown}{ends})"
+
+
+RUNS, RESULTS, SETTINGS, ABOUT = "runs", "results.csv", "ablation.json", "about.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A variant with a seed."""
+
+    variant: Variant
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return f"{self.variant.name}-{self.seed}"
+
+
+def recipe_of(recipe: str, run: Run, options: Sequence[str] = ()) -> Recipe:
+    """The recipe of a run: with the seed, the variant's settings, and no weight for what it leaves out.
+
+    Args:
+        recipe: name or path of the recipe.
+        run: the run.
+        options: further options, the same for every run.
+    """
+    made = load_recipe(recipe, [*options, *run.variant.options, "--training.seed", str(run.seed)])
+    absent = dict.fromkeys(run.variant.unweighted, 0.0)
+    if not absent:
+        return made
+    phases = [replace(phase, weights=_without(phase, absent)) for phase in made.curriculum]
+    training = replace(made.training, weights=replace(made.training.weights, **absent))
+    return replace(made, training=training, curriculum=phases)
+
+
+def _without(phase: PhaseConfig, absent: Mapping[str, float]) -> LossConfig | None:
+    return None if phase.weights is None else replace(phase.weights, **absent)
+
+
+def ablate(
+    recipe: str,
+    out: Path,
+    world: Path,
+    config: AblationConfig,
+    options: Sequence[str] = (),
+    device: str = "auto",
+    progress: bool = True,
+) -> list[ScoredRun]:
+    """Train and score every variant with every seed, and write the tables.
+
+    Args:
+        recipe: name or path of a recipe.
+        out: folder; holds a folder a run in `runs/`, `results.csv` with a row a run, and `ablation.md`. What
+            is finished there is kept, so that the same command goes on where it was stopped.
+        world: the embedded world that is trained and scored on.
+        config: variants, seeds, and how they are scored.
+        options: options of the recipe, the same for every run.
+        device: `auto`, or a torch device.
+        progress: show bars, and a line before each run.
+
+    Raises:
+        UserError: `out` holds an ablation of another recipe, options or scale, or a run failed.
+    """
+    out, world = home_path(out), home_path(world)
+    options = ["--root", str(world), *options]
+    runs = [Run(variant, seed) for seed in range(config.seeds) for variant in config.chosen]
+    settings = {"recipe": recipe, "options": options, "scale": config.scale, "validation": config.validation}
+    with locked(out, beside=True):
+        _require_same(out, settings)
+        rows: list[dict[str, str]] = []
+        scored: list[ScoredRun] = []
+        for number, run in enumerate(runs, 1):
+            if progress:
+                said = f"{run.variant.name}, seed {run.seed}: {run.variant.meaning}"
+                print(f"{number}/{len(runs)} {said}", flush=True)
+            made, folder = recipe_of(recipe, run, options), out / RUNS / run.name
+            found = _finished(made, folder, world, config, device, progress)
+            values = {key: score.value for key, score in found.items()}
+            scored.append(ScoredRun(run.variant.name, run.seed, values | averages(values, config.validation)))
+            rows.append(_about(made, run, folder) | {k: f"{v:.5f}" for k, v in scored[-1].scores.items()})
+            write_text(out / RESULTS, as_csv(rows))
+            _write_tables(out, recipe, config, scored)
+    return scored
+
+
+def _require_same(out: Path, settings: dict[str, object]) -> None:
+    held = read_json_or_nothing(out / SETTINGS)
+    if held and held != settings:
+        name = next(name for name, value in settings.items() if held.get(name) != value)
+        raise UserError(
+            f"{out} holds an ablation with {name} {held.get(name)}, not {settings[name]}: "
+            f"give another folder, such as --out {free_name(out)}"
+        )
+    if not held and out.exists() and any(out.iterdir()):
+        raise UserError(
+            f"{out} holds something else than an ablation: give another folder, as --out {free_name(out)}"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / SETTINGS, json.dumps(settings, indent=2) + "\n")
+
+
+def _finished(
+    recipe: Recipe, folder: Path, world: Path, config: AblationConfig, device: str, progress: bool
+) -> dict[str, Score]:
+    began = time.perf_counter()
+    if not (folder / MODEL_FOLDER).exists():
+        pretrain(recipe, folder, (folder / "config.yaml").exists(), progress, device)
+    evaluation = EvaluationConfig(
+        seed=recipe.training.seed,
+        device=device,
+        scale=config.scale,
+        validation=config.validation,
+        scratch=False,  # runs are compared with each other
+        keep_models=False,
+    )
+    scores = evaluate(folder / MODEL_FOLDER, world, folder, evaluation, progress)
+    if not (folder / ABOUT).exists():
+        about = {"machine": machine(), "minutes": f"{(time.perf_counter() - began) / 60:.1f}"}
+        write_text(folder / ABOUT, json.dumps(about) + "\n")
+    return scores
+
+
+def machine() -> str:
+    """The processor and how many of its cores there are, in words."""
+    return f"{processor()}, {amount(cores(), 'core')}"
+
+
+def _about(recipe: Recipe, run: Run, folder: Path) -> dict[str, str]:
+    """What a row of `results.csv` says of a finished run; its minutes are those of the last start."""
+    told = {"recipe": recipe.name, "variant": run.variant.name}
+    steps = read_provenance(folder / MODEL_FOLDER)["steps"]  # by the clock, the recipe does not say them
+    told |= {"seed": str(run.seed), "steps": str(steps)}
+    return told | {name: str(value) for name, value in read_json_or_nothing(folder / ABOUT).items()}
+
+
+def as_csv(rows: Sequence[Mapping[str, str]]) -> str:
+    """Rows as CSV with the columns of all of them, in the order in which they come up."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

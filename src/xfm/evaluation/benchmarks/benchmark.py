@@ -1,0 +1,149 @@
+"""What a benchmark is: where its official files belong, how they are read, and how predictions are scored;
+and what an evaluation on it is given, and finds.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xfm.config.benchmark import BenchmarkRecipe, Edition, benchmark_recipes
+from xfm.data.left_out import LeftOut
+from xfm.evaluation.benchmarks.published import Protocol
+from xfm.evaluation.benchmarks.read.corpus import Corpus
+from xfm.evaluation.benchmarks.scorers import Metrics
+from xfm.reports.scores import Score
+from xfm.tasks.scored import Scorer
+
+Submit = Callable[[Path, str, Sequence[Any], Sequence[Any]], Path]
+"""Folder, split, rows and predictions -> the file for the benchmark's server."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark.
+
+    Attributes:
+        name: its name on the command line.
+        kind: the task that it is fine-tuned as.
+        marker: file or folder below the data folder by which it is known to be there.
+        layout: what belongs where below the data folder, for people.
+        read: its rows from the data folder.
+        score: metrics of predictions; None for those of pictures and texts that are ranked together.
+        protocols: how models are evaluated on it.
+        summary: further splits made of the others, such as MNLI's mean.
+        submit: writes the file for its server; None where there is no server.
+        submits_all: the file has the form that the official scorer reads, so that it is written for the
+            splits with answers too.
+        templates: prompts of zero-shot classification, see `xfm.evaluation.probing.prompt_templates`.
+        names: what classes are called in prompts, from the data folder; None where their names are missing.
+        score_guesses: metrics of random guesses, where `score` is too slow for them.
+        published: its rows as X-FM's code splits them, where they are others than those of `read`.
+    """
+
+    name: str
+    kind: str
+    marker: Callable[[Path], Path | None]
+    layout: str
+    read: Callable[[Path], Corpus[Any]]
+    score: Scorer | None = None
+    protocols: tuple[Protocol, ...] = (Protocol.FINE_TUNED,)
+    summary: Callable[[Mapping[str, Metrics]], dict[str, Metrics]] = lambda splits: {}
+    submit: Submit | None = None
+    submits_all: bool = False
+    templates: str = "general"
+    names: Callable[[Path], Mapping[str, str] | None] = lambda data: {}
+    score_guesses: Scorer | None = None
+    published: Callable[[Path], Corpus[Any]] | None = None
+
+    def rows(self, data: Path, edition: Edition) -> Corpus[Any]:
+        """Its rows as an edition splits them."""
+        read = self.published if edition is Edition.PUBLISHED and self.published else self.read
+        return read(data)
+
+    def editions(self, protocol: Protocol) -> tuple[Edition, ...]:
+        """In which editions it can be evaluated so.
+
+        X-FM's code ranks pictures and texts without training, and classifies none by prompts.
+        """
+        if protocol is Protocol.ZERO_SHOT:
+            return (Edition.PUBLISHED,) if self.score is None else (Edition.RECOMMENDED,)
+        has = recipe_of(self.name, protocol) in benchmark_recipes(Edition.PUBLISHED)
+        return (Edition.PUBLISHED, Edition.RECOMMENDED) if has else (Edition.RECOMMENDED,)
+
+    def is_there(self, data: Path) -> bool:
+        """Whether the data folder holds its files."""
+        return self.marker(data) is not None
+
+
+def recipe_of(name: str, protocol: Protocol) -> str:
+    """Name of the recipe of a benchmark."""
+    return f"{name}-linear" if protocol is Protocol.LINEAR else name
+
+
+def at(place: str) -> Callable[[Path], Path | None]:
+    """The marker of a file or folder below the data folder."""
+    return lambda data: data / place if (data / place).exists() else None
+
+
+RUN = "run"
+"""Folder of a fine-tuning or of an evaluation on frozen features, inside the benchmark's."""
+
+
+@dataclass
+class JobResult:
+    """What an evaluation found.
+
+    Attributes:
+        splits: metrics by split.
+        chance, baseline: what random and constant guesses score, by split; see `Score`.
+        rows: test cases by split.
+        submissions: files for the benchmark's server.
+        details: what else is worth knowing.
+    """
+
+    splits: dict[str, Metrics] = field(default_factory=dict)
+    chance: dict[str, Metrics] = field(default_factory=dict)
+    baseline: dict[str, Metrics] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    submissions: list[Path] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def scores(self, prefix: str, seed: int) -> dict[str, Score]:
+        """The metrics under `PREFIX/SPLIT/METRIC`."""
+        return {
+            f"{prefix}/{split}/{name}": Score(
+                value,
+                self.chance.get(split, {}).get(name),
+                self.baseline.get(split, {}).get(name),
+                self.rows.get(split, 0),
+                seed,
+            )
+            for split, metrics in self.splits.items()
+            for name, value in metrics.items()
+        }
+
+
+@dataclass(frozen=True)
+class JobSetting:
+    """What every evaluation needs.
+
+    Attributes:
+        model: folder of the model, or a published file.
+        data: the data folder.
+        folder: where the evaluation may write.
+        recipe: settings; of the small version already, if that is wanted.
+        smoke: the small version.
+        device: auto takes the GPU where there is one.
+        progress: show bars.
+        left_out: told of the rows whose pictures cannot be read, the training's of a fine-tuning excepted.
+    """
+
+    model: str
+    data: Path
+    folder: Path
+    recipe: BenchmarkRecipe
+    smoke: bool = False
+    device: str = "auto"
+    progress: bool = True
+    left_out: LeftOut = field(default_factory=LeftOut)

@@ -1,0 +1,218 @@
+"""Running benchmarks: one folder each, skipped when finished, resumed when not."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from xfm.config.benchmark import BenchmarkRecipe, Edition, benchmark_recipes, load_benchmark
+from xfm.config.options import parse
+from xfm.config.plain import to_plain
+from xfm.data.left_out import BAD_FILE, LeftOut
+from xfm.errors import UserError, printable
+from xfm.evaluation.benchmarks.benchmark import Benchmark, JobResult, JobSetting, recipe_of
+from xfm.evaluation.benchmarks.fine_tuned import evaluate_fine_tuned
+from xfm.evaluation.benchmarks.frozen import evaluate_by_prompts, evaluate_on_features
+from xfm.evaluation.benchmarks.published import (
+    DETAILS,
+    LEFT_OUT,
+    OFFICIAL,
+    Protocol,
+    as_markdown,
+    left_out_notes,
+    read_all,
+    table_lines,
+)
+from xfm.evaluation.benchmarks.ranking import evaluate_zero_shot_retrieval
+from xfm.evaluation.benchmarks.readable import note_reports
+from xfm.evaluation.benchmarks.registry import BENCHMARKS, names_with_files
+from xfm.evaluation.benchmarks.submissions import glue_note
+from xfm.locks import holds
+from xfm.modeling.resolve import model_folder
+from xfm.reports.scores import Score, write_json, write_output, write_scores
+from xfm.results_folder import Maker, model_mark, require_free, sign
+
+TABLE = "results.md"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One evaluation of a model on a benchmark.
+
+    Attributes:
+        benchmark: what to run.
+        protocol: how.
+        edition: by whose rules.
+        recipe: settings.
+    """
+
+    benchmark: Benchmark
+    protocol: Protocol
+    edition: Edition
+    recipe: BenchmarkRecipe
+
+    @property
+    def name(self) -> str:
+        """Begins the keys of its scores, and is its folder."""
+        return f"{self.benchmark.name}/{self.protocol.value}/{self.edition.value}"
+
+
+def find_jobs(
+    data: Path,
+    names: Sequence[str] = (),
+    protocols: Sequence[Protocol] = (),
+    options: Sequence[str] = (),
+    smoke: bool = False,
+    editions: Sequence[Edition] = tuple(Edition),
+) -> list[Job]:
+    """The evaluations whose official files are there.
+
+    Args:
+        data: the data folder.
+        names: benchmarks or groups of them; without, all whose files are found.
+        protocols: how to evaluate; without, in every way that the benchmark has.
+        options: dotted options of the recipes, such as `["--settings.lr", "1e-5"]`.
+        smoke: the small version of every recipe.
+        editions: by whose rules.
+
+    Raises:
+        UserError: an unknown benchmark, one whose files are missing, or nothing to run.
+    """
+    names = names_with_files(names, data)
+    jobs: list[Job] = []
+    for name, benchmark in BENCHMARKS.items():
+        if (names and name not in names) or not benchmark.is_there(data):
+            continue
+        for protocol in _possible(benchmark, data):
+            for edition in benchmark.editions(protocol):
+                if edition in editions and (not protocols or protocol in protocols):
+                    recipe = _recipe(name, protocol, edition, options)
+                    jobs.append(Job(benchmark, protocol, edition, recipe.small() if smoke else recipe))
+    if not jobs:
+        raise UserError(
+            f"{data} holds the files of no benchmark that was asked for; `xfm reproduce --list` says what "
+            "belongs where"
+        )
+    return jobs
+
+
+def _recipe(name: str, protocol: Protocol, edition: Edition, options: Sequence[str]) -> BenchmarkRecipe:
+    found = recipe_of(name, protocol)
+    if found in benchmark_recipes(edition):
+        return load_benchmark(found, options, edition)
+    values = {"name": name, "benchmark": name, "settings": {"baseline": False}}
+    return parse(BenchmarkRecipe, options, values=values, source="the options")
+
+
+def _possible(benchmark: Benchmark, data: Path) -> list[Protocol]:
+    """How a benchmark can be evaluated: zero-shot classification needs the names of the classes."""
+    named = benchmark.names(data) is not None
+    return [p for p in benchmark.protocols if named or p is not Protocol.ZERO_SHOT]
+
+
+@holds("out")
+def run_jobs(
+    jobs: Sequence[Job],
+    model: str,
+    data: Path,
+    out: Path,
+    *,
+    smoke: bool = False,
+    device: str = "auto",
+    progress: bool = True,
+    max_bad: int | None = None,
+) -> dict[str, Score]:
+    """Run what is not finished yet, and write the table after every evaluation.
+
+    Args:
+        jobs: from `find_jobs`.
+        model: folder of the model to begin with, or a published file.
+        data: the data folder.
+        out: gets a folder for each evaluation, and the table as `results.md`.
+        smoke: few rows, a few steps.
+        device: auto takes the GPU where there is one.
+        progress: show bars and a line for each evaluation.
+        max_bad: rows with an unreadable picture that each evaluation may leave out (see `xfm.data.left_out`).
+
+    Returns:
+        All scores in `out` by key `benchmark/protocol/edition/split/metric`.
+
+    Raises:
+        UserError: `out` is of another model, or something is wrong with the model or the data.
+        Interrupted: SIGINT or SIGTERM came; run the same again to go on.
+    """
+    model = str(model_folder(model))
+    _claim(out, model, smoke)
+    for job in jobs:
+        folder = out / job.name
+        if (folder / OFFICIAL).is_file():
+            continue
+        began = time.perf_counter()
+        left_out = LeftOut(max_bad)
+        found = _run(job, JobSetting(model, data, folder, job.recipe, smoke, device, progress, left_out))
+        scores = found.scores(job.name, job.recipe.settings.seed)
+        details = {
+            "recipe": to_plain(job.recipe),
+            "seconds": round(time.perf_counter() - began, 1),
+            "submissions": [str(path) for path in found.submissions],
+            **found.details,
+            LEFT_OUT: left_out.plain(),
+        }
+        left_out.write(folder)
+        write_json(folder / DETAILS, details)
+        write_scores(folder / OFFICIAL, scores)  # last: it says that the job is finished
+        _write_table(out)
+        if progress:
+            print(f"{job.name}: {_in_words(scores)}", flush=True)
+        for path in found.submissions:
+            print(f"{job.name}: for the server: {path}", flush=True)
+        if said := left_out.sentence(folder / BAD_FILE):
+            print(f"{job.name}: {said}", flush=True)
+    for edition in [] if smoke else Edition:
+        if said := glue_note(out, {job.benchmark.name for job in jobs if job.edition is edition}, edition):
+            print(said, flush=True)
+    return read_all(out)
+
+
+def _run(job: Job, setting: JobSetting) -> JobResult:
+    corpus = job.benchmark.rows(setting.data, job.edition)
+    if setting.smoke:
+        corpus = corpus.thinned(job.recipe.smoke.train_rows, job.recipe.smoke.test_rows)
+    for note in corpus.notes.values():  # they stand in the details, too, and hours lie between
+        print(printable(f"{job.name}: {note}"), flush=True)
+    note_reports(corpus, setting.left_out)
+    ranked = job.benchmark.score is None
+    zero_shot = evaluate_zero_shot_retrieval if ranked else evaluate_by_prompts
+    is_probed = job.edition is Edition.RECOMMENDED  # the published head learns on varied pictures
+    evaluations: Mapping[Protocol, Callable[[Benchmark, Any, JobSetting], JobResult]] = {
+        Protocol.FINE_TUNED: evaluate_fine_tuned,
+        Protocol.LINEAR: evaluate_on_features if is_probed else evaluate_fine_tuned,
+        Protocol.ZERO_SHOT: zero_shot,
+    }
+    found = evaluations[job.protocol](job.benchmark, corpus, setting)
+    return replace(found, details={**corpus.notes, **found.details})
+
+
+def _claim(out: Path, model: str, smoke: bool) -> None:
+    """Take a folder, unless it holds results of another model, or of another number of rows."""
+    if not (mark := model_mark(Path(model))):
+        raise UserError(
+            f"{model} holds no model; give --model the folder of one, such as runs/quickstart/model"
+        )
+    maker = Maker("reproduce", {"model": mark, "number of rows": "few" if smoke else "all"}, model)
+    require_free(out, maker)
+    sign(out, maker)
+    _write_table(out)
+
+
+def _write_table(out: Path) -> None:
+    ours = {key: score.value for key, score in read_all(out).items()}
+    notes = "".join(f"\n{note}\n" for note in left_out_notes(out))
+    write_output(out / TABLE, as_markdown(table_lines(ours)) + notes)
+
+
+def _in_words(scores: Mapping[str, Score]) -> str:
+    return ", ".join(
+        f"{'/'.join(key.split('/')[3:])} {score.value:.3f}" for key, score in list(scores.items())[:4]
+    )

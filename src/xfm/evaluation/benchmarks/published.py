@@ -1,0 +1,255 @@
+"""The published results of X-FM base (arXiv 2301.05065), ours, and the table of both.
+
+Nothing here imports torch, so that the table comes at once.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+
+from xfm.config.benchmark import Edition
+from xfm.errors import amount
+from xfm.files import read_text
+from xfm.reports.scores import Score, read_scores
+
+
+class Protocol(StrEnum):
+    """How a model is evaluated: fine-tuned, by a head on the frozen encoder, or as it is."""
+
+    FINE_TUNED = "FT"
+    LINEAR = "LE"
+    ZERO_SHOT = "ZS"
+
+
+@dataclass(frozen=True)
+class PublishedResult:
+    """One published number, in per cent.
+
+    Attributes:
+        benchmark: name of the benchmark.
+        protocol: how the model was evaluated.
+        split: the split.
+        metric: the metric, by the name that our scores have.
+        recommended_metric: what the field reports there today.
+        xfm_4m, xfm_13b: X-FM base pre-trained on 4 million and on 1.3 billion pairs; None where not
+            published.
+        other: the best other model of base size that the paper quotes.
+        other_model: which model that is.
+        note: what to know about the number.
+    """
+
+    benchmark: str
+    protocol: Protocol
+    split: str
+    metric: str
+    recommended_metric: str
+    xfm_4m: float | None
+    xfm_13b: float | None
+    other: float | None
+    other_model: str
+    note: str
+
+    def key(self, edition: Edition = Edition.PUBLISHED) -> str:
+        """The key of our score of the same kind: `benchmark/protocol/edition/split/metric`."""
+        metric = self.metric if edition is Edition.PUBLISHED else self.recommended_metric
+        return f"{self.benchmark}/{self.protocol.value}/{edition.value}/{self.split}/{metric}"
+
+
+def published_results() -> list[PublishedResult]:
+    """All published numbers, in the order of the paper's tables."""
+    text = (resources.files("xfm.evaluation.benchmarks") / "published.csv").read_text(encoding="utf-8")
+    return [
+        PublishedResult(
+            row["benchmark"],
+            Protocol(row["evaluation"]),
+            row["split"],
+            row["metric"],
+            row["recommended_metric"] or row["metric"],
+            _number(row["xfm_4m"]),
+            _number(row["xfm_13b"]),
+            _number(row["other"]),
+            row["other_model"],
+            row["note"],
+        )
+        for row in csv.DictReader(text.splitlines())
+    ]
+
+
+def _number(cell: str) -> float | None:
+    return float(cell) if cell else None
+
+
+OFFICIAL = "official.json"
+"""A benchmark's scores, in a folder `BENCHMARK/PROTOCOL/EDITION`."""
+DETAILS, LEFT_OUT = "details.json", "left_out"
+"""What was run for a benchmark, beside its scores, and where it says which rows they miss."""
+
+
+def read_all(out: Path) -> dict[str, Score]:
+    """All scores in a folder of `xfm reproduce`: the published benchmarks first; empty where there is none.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    names = list(dict.fromkeys(row.benchmark for row in published_results()))
+    places = {name: place for place, name in enumerate(names)}
+    paths = sorted(out.glob(f"*/*/*/{OFFICIAL}"))
+    paths.sort(key=lambda path: places.get(path.parts[-4], len(places)))
+    found: dict[str, Score] = {}
+    for path in paths:
+        found |= read_scores(path)
+    return found
+
+
+def left_out_notes(out: Path) -> list[str]:
+    """A sentence for each evaluation whose scores are not of all rows, because pictures could not be read."""
+    notes: list[str] = []
+    for path in sorted(out.glob(f"*/*/*/{DETAILS}")):
+        try:
+            missing = json.loads(read_text(path))[LEFT_OUT]["by_split"]
+            rows = ", ".join(f"{amount(count, 'row')} of {split}" for split, count in missing.items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        if rows:
+            name = "/".join(path.parts[-4:-1])
+            notes.append(f"{name} is without {rows}, whose pictures cannot be read: see {path}")
+    return notes
+
+
+_METRICS = {
+    "accuracy": "accuracy",
+    "mcc": "MCC",
+    "accuracy_f1": "acc / F1 mean",
+    "pearson": "Pearson",
+    "mean_per_class": "mean per class",
+    "top5": "top 5",
+    "acc50": "accuracy at IoU 0.5",
+    "mean_iou": "mean IoU",
+    "cider_d": "CIDEr-D",
+    "bleu4": "BLEU-4",
+    "rouge_l": "ROUGE-L",
+    "meteor": "METEOR",
+    "auroc": "AUROC",
+    "text_r1": "text R@1 / 5 / 10",
+    "image_r1": "image R@1 / 5 / 10",
+}
+HEAD = (
+    *("benchmark", "eval", "split", "metric", "X-FM 4M", "X-FM 1.3B", "best other"),
+    *("ours, published rules", "ours, recommended"),
+)
+NOTHING = "-"
+_HEAD_NOTE = "published: a head of five layers, not a linear one"
+"""Why the published numbers cannot stand beside the literature's."""
+_DETAILS = ("_contrast", "_rerank", "official_words", "bleu1", "bleu2", "bleu3")
+"""Ends of metrics that are in the files and not in the table."""
+
+
+@dataclass(frozen=True)
+class TableLine:
+    """A line of the table: one number, or several that are read together.
+
+    Attributes:
+        cells: in the order of `HEAD`.
+        note: what to know about it.
+    """
+
+    cells: tuple[str, ...]
+    note: str = ""
+
+
+def table_lines(ours: Mapping[str, float], names: Sequence[str] = ()) -> list[TableLine]:
+    """The lines of the table.
+
+    Args:
+        ours: our scores as fractions, by key `benchmark/protocol/edition/split/metric`.
+        names: benchmarks to show; all if empty.
+    """
+    published = published_results()
+    shown = [row for row in published if not names or row.benchmark in names]
+    known = {(row.benchmark, row.protocol.value) for row in published}
+    return [*(_line(rows, ours) for rows in _groups(shown)), *_unpublished(ours, known, names)]
+
+
+def _unpublished(
+    ours: Mapping[str, float], known: Set[tuple[str, str]], names: Sequence[str]
+) -> Iterator[TableLine]:
+    groups: dict[tuple[str, str, str], dict[str, dict[Edition, float]]] = {}
+    for key, value in ours.items():
+        benchmark, protocol, edition, split, metric = key.split("/")
+        if (benchmark, protocol) not in known and (not names or benchmark in names):
+            splits = groups.setdefault((benchmark, protocol, metric), {})
+            splits.setdefault(split, {})[Edition(edition)] = value
+    for (benchmark, protocol, metric), splits in groups.items():
+        if not metric.endswith(_DETAILS):
+            shown = _METRICS.get(metric, metric)
+            numbers = (_ours([found.get(edition) for found in splits.values()]) for edition in Edition)
+            yield TableLine((benchmark, protocol, " / ".join(splits), shown, *[NOTHING] * 3, *numbers))
+
+
+def _groups(rows: Sequence[PublishedResult]) -> Iterator[list[PublishedResult]]:
+    """Numbers that are read together: the splits of a benchmark, the recalls of a direction."""
+    groups: dict[tuple[str, str, str], list[PublishedResult]] = {}
+    for row in rows:
+        groups.setdefault((row.benchmark, row.protocol.value, row.metric.split("_r")[0]), []).append(row)
+    yield from groups.values()
+
+
+def _line(rows: Sequence[PublishedResult], ours: Mapping[str, float]) -> TableLine:
+    first = rows[0]
+    splits = " / ".join(dict.fromkeys(row.split for row in rows))
+    cells = (
+        first.benchmark,
+        first.protocol.value,
+        splits,
+        _METRICS.get(first.metric, first.metric),
+        _numbers([row.xfm_4m for row in rows]),
+        _numbers([row.xfm_13b for row in rows]),
+        f"{first.other_model} {_numbers([row.other for row in rows])}".strip(),
+        *(_ours([ours.get(row.key(edition)) for row in rows]) for edition in Edition),
+    )
+    other = _METRICS.get(first.recommended_metric, first.recommended_metric)
+    notes = [first.note] if first.note else []
+    if first.protocol is Protocol.LINEAR:
+        notes.append(_HEAD_NOTE)
+    if first.recommended_metric != first.metric:
+        notes.append(f"recommended: {other}")
+    return TableLine(cells, "; ".join(notes))
+
+
+def _ours(values: Sequence[float | None]) -> str:
+    return _numbers([None if value is None else 100 * value for value in values])
+
+
+def _numbers(values: Sequence[float | None]) -> str:
+    if all(value is None for value in values):
+        return NOTHING
+    return " / ".join(NOTHING if value is None else f"{value:.1f}" for value in values)
+
+
+def as_text(lines: Sequence[TableLine]) -> str:
+    """The table for a terminal; numbers in per cent."""
+    rows = [HEAD, *(line.cells for line in lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    notes = [""] + [f"  ({line.note})" if line.note else "" for line in lines]
+    written = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + note
+        for row, note in zip(rows, notes, strict=True)
+    ]
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([written[0], rule, *written[1:]])
+
+
+def as_markdown(lines: Sequence[TableLine]) -> str:
+    """The table for a document; numbers in per cent."""
+    head = f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}\n"
+    rows = ["| " + " | ".join(_noted(line)) + " |\n" for line in lines]
+    return head + "".join(rows)
+
+
+def _noted(line: TableLine) -> tuple[str, ...]:
+    name, *rest = line.cells
+    return (f"{name} ({line.note})" if line.note else name, *rest)

@@ -1,0 +1,291 @@
+"""The data sets of linear evaluation, through torchvision's readers of the official files.
+
+Data sets that keep every picture in a file of its own are read where they are. The others (arrays of CIFAR,
+MNIST, STL-10, PCam and FER2013, and GTSRB's PPM files) are unpacked into PNG files once, below
+`xfm-pictures/` in the data folder. torchvision checks the pickles of CIFAR against the published digests
+before it loads them.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Subset
+from torchvision import datasets
+
+from xfm.config.benchmark import Edition
+from xfm.errors import UserError
+from xfm.evaluation.benchmarks.read.corpus import Corpus
+from xfm.evaluation.benchmarks.read.unpacked import CACHE, StoredPicture, unpacked
+from xfm.files import read_text
+from xfm.tasks.rows import Labelled
+
+Opened = tuple[list[Labelled], tuple[str, ...]]
+"""Rows of a split, and the names of the classes."""
+TRAINED = 0.8
+"""Share of the pictures that X-FM's code trains on, where it splits at random."""
+_CALTECH_TRAIN = 30
+_USAGES = {"public": "PublicTest", "private": "PrivateTest"}
+
+
+# ---------------------------------------------------------------- pictures in files of their own
+def _files(dataset: Any) -> Opened:
+    names = tuple(map(str, dataset.classes))
+    pairs = (dataset[place] for place in range(len(dataset)))
+    return [Labelled(Path(path), names[int(label)]) for path, label in pairs], names
+
+
+def by_split(reader: Callable[..., Any], **options: Any) -> Callable[[Path, str], Opened]:
+    """The opener of a reader that takes the name of a split and gives paths."""
+    return lambda root, split: _files(reader(root, split=split, loader=Path, **options))
+
+
+def pets(root: Path, split: str) -> Opened:
+    """Oxford-IIIT Pets, `trainval` or `test`, by its lists: torchvision's reader decodes the pictures."""
+    dataset = datasets.OxfordIIITPet(root, split=split)  # it checks the layout and names the classes
+    folder = root / "oxford-iiit-pet"
+    lines = read_text(folder / "annotations" / f"{split}.txt").splitlines()
+    cells = [line.split() for line in lines if line.strip()]
+    names = tuple(dataset.classes)
+    return [Labelled(folder / "images" / f"{c[0]}.jpg", names[int(c[1]) - 1]) for c in cells], names
+
+
+def caltech(root: Path, split: str) -> Opened:
+    """30 pictures of every class are trained on, the others tested; the literature draws the 30 at random."""
+    dataset = datasets.Caltech101(root)
+    folder, names = Path(dataset.root) / "101_ObjectCategories", tuple(dataset.categories)
+    return [
+        Labelled(folder / names[label] / f"image_{number:04d}.jpg", names[label])
+        for number, label in zip(dataset.index, dataset.y, strict=True)
+        if (number <= _CALTECH_TRAIN) == (split == "train")
+    ], names
+
+
+def sun397(root: Path, split: str) -> Opened:
+    """The first of the ten official partitions: `Training_01.txt` and `Testing_01.txt` beside the classes.
+
+    Raises:
+        UserError: the partition is missing, or a row of it is of no class.
+    """
+    dataset = datasets.SUN397(root, loader=Path)
+    names = tuple(dataset.classes)
+    folder = root / "SUN397"
+    name = {"train": "Training_01.txt", "test": "Testing_01.txt"}[split]
+    listed = next(
+        (place / name for place in (folder, folder / "Partitions") if (place / name).is_file()), None
+    )
+    if listed is None:
+        raise UserError(f"{folder / name} does not exist; put the official partitions of SUN397 there")
+    rows: list[Labelled] = []
+    known = set(names)
+    for number, line in enumerate(read_text(listed).splitlines(), start=1):
+        parts = line.strip().lstrip("/").split("/")  # /a/abbey/sun_aaaulhwrhqgejnyt.jpg
+        label = "/".join(parts[1:-1])
+        if line.strip() and label not in known:
+            raise UserError(
+                f"{listed}:{number}: {line.strip()} is of no class of ClassName.txt; mend the row."
+            )
+        if line.strip():
+            rows.append(Labelled(folder.joinpath(*parts), label))
+    return rows, names
+
+
+def _every_sun(root: Path) -> Opened:
+    return _files(datasets.SUN397(root, loader=Path))
+
+
+def _at_random(opened: Callable[[Path], Opened]) -> Callable[[Path, str], Opened]:
+
+    def drawn(root: Path, split: str) -> Opened:
+        rows, names = opened(root)
+        order = np.random.default_rng(0).permutation(len(rows))
+        part = (
+            order[: round(TRAINED * len(rows))] if split == "train" else order[round(TRAINED * len(rows)) :]
+        )
+        return [rows[place] for place in sorted(part.tolist())], names
+
+    return drawn
+
+
+def whole(opened: Callable[[Path, str], Opened]) -> Callable[[Path], Opened]:
+    """Both splits of a data set together."""
+
+    def joined(root: Path) -> Opened:
+        (train, names), (test, _) = opened(root, "train"), opened(root, "test")
+        return [*train, *test], names
+
+    return joined
+
+
+# ---------------------------------------------------------------- pictures in arrays
+def packed(
+    name: str, reader: Callable[[Path, str], Any], classes: Sequence[str] | None = None
+) -> Callable[[Path, str], Opened]:
+    """Rows of a data set whose pictures are unpacked at the first call."""
+
+    def opened(root: Path, split: str) -> Opened:
+        dataset = reader(root, split)
+        names = tuple(str(c) for c in (classes or dataset.classes))
+        place = root / CACHE / name / split
+        return unpacked(place, lambda: _encoded(dataset, names), len(dataset)), names
+
+    return opened
+
+
+def _encoded(dataset: Any, names: Sequence[str]) -> Iterator[StoredPicture]:
+    for place in range(len(dataset)):
+        picture, label = dataset[place]
+        file = io.BytesIO()
+        picture.save(file, format="PNG")
+        yield StoredPicture(file.getvalue(), names[int(label)])
+
+
+def _by_train(reader: Callable[..., Any]) -> Callable[[Path, str], Any]:
+    return lambda root, split: reader(root, train=split == "train")
+
+
+def _split_of(reader: Callable[..., Any]) -> Callable[[Path, str], Any]:
+    return lambda root, split: reader(root, split=split)
+
+
+def fer2013(root: Path, split: str) -> Any:
+    """FER2013: `train`, or one of the two test sets, `public` and `private`.
+
+    Raises:
+        UserError: its file has no labels for them.
+    """
+    dataset: Any = datasets.FER2013(root, split="train" if split == "train" else "test")
+    if len(dataset) and dataset[0][1] is None:
+        raise UserError(
+            f"{root / 'fer2013' / 'test.csv'} holds no labels; put fer2013.csv or icml_face_data.csv there"
+        )
+    return dataset if split == "train" else Subset(dataset, _of_usage(root / "fer2013", _USAGES[split]))
+
+
+def _of_usage(folder: Path, usage: str) -> list[int]:
+    path = next(path for path in (folder / "fer2013.csv", folder / "icml_face_data.csv") if path.is_file())
+    with path.open(newline="", encoding="utf-8") as file:
+        usages = [row[next(name for name in row if name.strip() == "Usage")] for row in csv.DictReader(file)]
+    return [place for place, one in enumerate(u for u in usages if u != "Training") if one == usage]
+
+
+class ImageSet(StrEnum):
+    """The data sets, as reports name them."""
+
+    FOOD101 = "food101"
+    CIFAR10 = "cifar10"
+    CIFAR100 = "cifar100"
+    CARS = "stanford-cars"
+    AIRCRAFT = "fgvc-aircraft"
+    DTD = "dtd"
+    PETS = "oxford-pets"
+    FLOWERS = "flowers102"
+    MNIST = "mnist"
+    STL10 = "stl10"
+    COUNTRY211 = "country211"
+    SUN397 = "sun397"
+    RENDERED_SST2 = "rendered-sst2"
+    CALTECH101 = "caltech101"
+    GTSRB = "gtsrb"
+    PCAM = "pcam"
+    FER2013 = "fer2013"
+
+
+PER_CLASS = frozenset({ImageSet.AIRCRAFT, ImageSet.PETS, ImageSet.FLOWERS, ImageSet.CALTECH101})
+"""Where the literature reports the mean over the classes instead of the share of all pictures."""
+
+_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+_TISSUE = ("no tumour", "tumour")
+_SIGNS = tuple(f"{number:05d}" for number in range(43))
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a data set is opened and split.
+
+    Attributes:
+        place: folder or file below the data folder that must be there.
+        open: rows and class names of a split.
+        train: the split that is trained on.
+        validation: the split that chooses the penalty of a probe, which is then fitted to it, too.
+        test: the split that is tested.
+        drawn: opens `train` and `test` as X-FM's code draws them from all rows; None where it does not.
+    """
+
+    place: str
+    open: Callable[[Path, str], Opened]
+    train: str = "train"
+    validation: str | None = None
+    test: str = "test"
+    drawn: Callable[[Path, str], Opened] | None = None
+
+
+def read_image_set(root: Path, kind: ImageSet, edition: Edition = Edition.RECOMMENDED) -> Corpus[Labelled]:
+    """A data set with its official splits, or as X-FM's code splits it. No rows choose between epochs.
+
+    Args:
+        root: the data folder; torchvision expects the files in a folder of its own below it, see `place_of`.
+        kind: which data set.
+        edition: by whose rules it is split.
+
+    Raises:
+        UserError: the files are missing, damaged or not those that torchvision expects.
+    """
+    layout = _LAYOUTS[kind]
+    if edition is Edition.PUBLISHED:  # X-FM's code trains on the training split alone
+        layout = replace(layout, validation=None, open=layout.drawn or layout.open)
+    if not (root / layout.place).exists():
+        raise UserError(f"{root / layout.place} does not exist; put {kind} there as torchvision lays it out")
+    try:
+        named = [name for name in (layout.train, layout.validation, layout.test) if name]
+        opened = {name: layout.open(root, name) for name in named}
+    except UserError:
+        raise
+    except Exception as error:  # the readers raise whatever their parsers do
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{root / layout.place}: torchvision cannot read {kind} ({reason[:200]}); "
+            "download the official files again"
+        ) from error
+    folder = os.path.join(os.path.abspath(root), "")
+    for row in (row for rows, _ in opened.values() for row in rows):
+        if not os.path.abspath(row.image).startswith(folder):
+            raise UserError(f"{root / layout.place}: a list of {kind} names {row.image}; mend the list")
+    train, classes = opened[layout.train]
+    validation = opened[layout.validation][0] if layout.validation else ()
+    scored = {"test": opened[layout.test][0]}
+    return Corpus(train, scored, classes=classes, chooses=False, validation=validation)
+
+
+def place_of(kind: ImageSet) -> str:
+    """Folder or file below the data folder where the official files belong."""
+    return _LAYOUTS[kind].place
+
+
+_LAYOUTS: Mapping[ImageSet, _Layout] = {
+    ImageSet.FOOD101: _Layout("food-101", by_split(datasets.Food101)),
+    ImageSet.CIFAR10: _Layout("cifar-10-batches-py", packed("cifar10", _by_train(datasets.CIFAR10))),
+    ImageSet.CIFAR100: _Layout("cifar-100-python", packed("cifar100", _by_train(datasets.CIFAR100))),
+    ImageSet.CARS: _Layout("stanford_cars", by_split(datasets.StanfordCars)),
+    ImageSet.AIRCRAFT: _Layout("fgvc-aircraft-2013b", by_split(datasets.FGVCAircraft), validation="val"),
+    ImageSet.DTD: _Layout("dtd", by_split(datasets.DTD), validation="val"),
+    ImageSet.PETS: _Layout("oxford-iiit-pet", pets, "trainval"),
+    ImageSet.FLOWERS: _Layout("flowers-102", by_split(datasets.Flowers102), validation="val"),
+    ImageSet.MNIST: _Layout("MNIST", packed("mnist", _by_train(datasets.MNIST))),
+    ImageSet.STL10: _Layout("stl10_binary", packed("stl10", _split_of(datasets.STL10))),
+    ImageSet.COUNTRY211: _Layout("country211", by_split(datasets.Country211), validation="valid"),
+    ImageSet.SUN397: _Layout("SUN397", sun397, drawn=_at_random(_every_sun)),
+    ImageSet.RENDERED_SST2: _Layout("rendered-sst2", by_split(datasets.RenderedSST2), validation="val"),
+    ImageSet.CALTECH101: _Layout("caltech101", caltech, drawn=_at_random(whole(caltech))),
+    ImageSet.GTSRB: _Layout("gtsrb", packed("gtsrb", _split_of(datasets.GTSRB), _SIGNS)),
+    ImageSet.PCAM: _Layout("pcam", packed("pcam", _split_of(datasets.PCAM), _TISSUE), validation="val"),
+    ImageSet.FER2013: _Layout(
+        "fer2013", packed("fer2013", fer2013, _EMOTIONS), validation="public", test="private"
+    ),
+}

@@ -1,0 +1,263 @@
+"""JSON, JSON-lines, TSV and Parquet files of benchmarks, as rows that know where they stand."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from xfm.data.records import is_text
+from xfm.data.tables import TableRow
+from xfm.data.tables.lines import read_json_lines
+from xfm.data.tables.parquet import read_parquet
+from xfm.errors import UserError
+from xfm.files import MAX_OFFICIAL, read_text
+
+T = TypeVar("T")
+_DIGITS = re.compile(r"-?[0-9]{1,18}")
+
+
+def need(folder: Path, *names: str) -> Path:
+    """The first of several files or folders below `folder` that exists.
+
+    Raises:
+        UserError: none exists; the message names the first.
+    """
+    for name in names:
+        if (folder / name).exists():
+            return folder / name
+    raise UserError(f"{folder / names[0]} does not exist; put the official file there")
+
+
+def picture_below(folder: Path, name: str, row: TableRow, field: str) -> Path:
+    """The picture that a row names below a folder.
+
+    Names alone are looked at: people link the folders of their pictures to where they are, and an official
+    file cannot make links.
+
+    Raises:
+        UserError: the name would leave the folder; the message names the field.
+    """
+    if "\0" in name or name.startswith("/") or ".." in name.split("/") or ":" in name or "\\" in name:
+        raise row.error(field, "leaves the folder of the pictures")
+    return folder / name
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        UserError: the file cannot be read or is not JSON.
+    """
+    try:
+        return json.loads(read_text(path, MAX_OFFICIAL, encoding="utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}); download it again.") from None
+
+
+def read_json_rows(path: Path, *fields: str, required: Sequence[str] = ()) -> list[TableRow]:
+    """Rows of a list of objects inside a JSON file.
+
+    Args:
+        path: the file.
+        fields: names that lead from the top of the file to the list; none for a file that is a list.
+        required: fields that every object must have.
+
+    Raises:
+        UserError: the file is no JSON, there is no such list, or an object lacks a field. Rows are counted
+            from 1.
+    """
+    content = read_json(path)
+    for field in fields:
+        content = content.get(field) if isinstance(content, Mapping) else None
+    where = f' at "{".".join(fields)}"' if fields else ""
+    if not isinstance(content, list) or not content:
+        raise UserError(f"{path}: there is no list of objects{where}; is it the official file?")
+    return [as_row(value, path, number, required) for number, value in enumerate(content, start=1)]
+
+
+def read_lines(path: Path, required: Sequence[str] = ()) -> list[TableRow]:
+    """The rows of a JSON-lines file, whatever it is called.
+
+    Args:
+        path: the file.
+        required: fields that every row must have.
+
+    Raises:
+        UserError: the file is missing or empty, or a row is no JSON object or lacks a field.
+    """
+    lines = read_json_lines(path).rows(frozenset())
+    rows = [as_row(line.checked(path), path, line.number, required) for line in lines]
+    if not rows:
+        raise UserError(f"{path}: the file holds no rows; check the path, or download it again")
+    return rows
+
+
+def as_row(value: object, path: Path, number: int, required: Sequence[str] = ()) -> TableRow:
+    """An object of a file as a row.
+
+    Raises:
+        UserError: it is no object, or lacks a field.
+    """
+    if not isinstance(value, Mapping):
+        raise UserError(f"{path}:{number}: the entry is not an object; download the file again.")
+    row = TableRow(value, path, number)
+    for field in required:
+        if field not in value:
+            raise row.error(field, "is missing")
+    return row
+
+
+def inner_rows(row: TableRow, field: str, required: Sequence[str] = ()) -> list[TableRow]:
+    """The objects in a list field of a row; they report the row's number.
+
+    Raises:
+        UserError: the field is no list of objects with these fields.
+    """
+    value = row.get(field)
+    if not isinstance(value, list):
+        raise row.error(field, "is not a list")
+    return [as_row(item, row.file, row.number, required) for item in value]
+
+
+def integer(row: TableRow, field: str) -> int:
+    """A whole number; a string of digits counts.
+
+    Raises:
+        UserError: it is none.
+    """
+    value = row.get(field)
+    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 1 << 63:
+        raise row.error(field, "is not a whole number")
+    return value
+
+
+def string(row: TableRow, field: str) -> str:
+    """A string, which may be blank; a number is taken as it is written.
+
+    Raises:
+        UserError: it is neither.
+    """
+    value = row.get(field)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise row.error(field, "is missing or not a string")
+    text = str(integer(row, field) if isinstance(value, int) else value)
+    if not is_text(text):
+        raise row.error(field, "is not Unicode")
+    return text
+
+
+def chosen(row: TableRow, field: str, options: Mapping[Any, T]) -> T:
+    """What an option stands for.
+
+    Raises:
+        UserError: the field holds none of the options.
+    """
+    value = row.get(field)
+    try:
+        return options[value]
+    except (KeyError, TypeError):
+        known = ", ".join(str(option) for option in options)
+        raise row.error(field, f"is {value!r}, none of {known}") from None
+
+
+# ---------------------------------------------------------------- tables
+def read_tsv(
+    path: Path, columns: Sequence[str] | None = None, short: list[str] | None = None
+) -> list[TableRow]:
+    """Rows of a tab-separated file, in which quotes mean nothing.
+
+    Args:
+        path: the file.
+        columns: names of the columns; without, the first line holds them.
+        short: gets file and line of the rows with fewer cells than columns, of which published files have a
+            few, and which are left out; None refuses them.
+
+    Raises:
+        UserError: the file cannot be read, is not UTF-8, or a row has another number of cells.
+    """
+    try:
+        lines = read_text(path, MAX_OFFICIAL, encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: the file is not UTF-8 ({error.reason}); download it again.") from None
+    first = 1
+    if columns is None:
+        columns, lines, first = lines[0].rstrip("\r").split("\t"), lines[1:], 2
+    rows: list[TableRow] = []
+    for number, line in enumerate(lines, start=first):
+        if not line.rstrip("\r"):
+            continue
+        cells = line.rstrip("\r").split("\t")
+        if len(cells) != len(columns):
+            if short is not None and len(cells) < len(columns):
+                short.append(f"{path}:{number}")
+                continue
+            raise UserError(
+                f"{path}:{number}: {len(cells)} cells for {len(columns)} columns; download the file again."
+            )
+        rows.append(TableRow(dict(zip(columns, cells, strict=True)), path, number))
+    if not rows:
+        raise UserError(f"{path}: the file holds no rows; download it again.")
+    return rows
+
+
+def parquet_files(folder: Path, split: str) -> list[Path]:
+    """The files of a split as the hub names them: `SPLIT-00000-of-00001.parquet`, here or in `data/`.
+
+    Returns:
+        The files in the order of their rows; empty where there are none.
+
+    Raises:
+        UserError: some of the numbered files are missing.
+    """
+    for below in (folder, folder / "data"):
+        numbered = re.compile(rf"{re.escape(split)}-[0-9]{{1,9}}-of-([0-9]{{1,9}})\.parquet")
+        matches = [
+            one for path in below.glob(f"{split}-*-of-*.parquet") if (one := numbered.fullmatch(path.name))
+        ]
+        found = sorted(below / one[0] for one in matches)
+        if found:
+            total = int(matches[0][1])
+            if len(found) != total:
+                raise UserError(
+                    f"{below}: {len(found)} of the {total} files of {split} are there; get the rest"
+                )
+            return found
+        if (below / f"{split}.parquet").is_file():
+            return [below / f"{split}.parquet"]
+    return []
+
+
+def need_parquet(folder: Path, split: str) -> list[Path]:
+    """The files of a split, see `parquet_files`; one at least.
+
+    Raises:
+        UserError: there are none, or some of them are missing.
+    """
+    return parquet_files(folder, split) or [need(folder, f"{split}-00000-of-00001.parquet")]
+
+
+def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
+    """Rows of a Parquet file; class numbers with names in the file become these names, -1 becomes None.
+
+    Args:
+        path: the file.
+        columns: the columns that are needed.
+
+    Raises:
+        UserError: pyarrow is missing, or the file is broken or lacks a column. Rows are counted from 1.
+    """
+    records = read_parquet(path)
+    there = records.columns or ()
+    for name in columns:
+        if name not in there:
+            known = ", ".join(there)
+            raise UserError(f"{path}: there is no column {name}, only {known}; is it the official file?")
+    for raw in records.rows(frozenset(columns)):
+        yield TableRow(raw.checked(path), path, raw.number)

@@ -1,0 +1,188 @@
+"""VQA v2 (Goyal et al., 2017) and Visual Genome's questions (Krishna et al., 2017) as published."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from xfm.data.records import is_text
+from xfm.data.tables import TableRow
+from xfm.errors import UserError
+from xfm.evaluation.benchmarks.read.corpus import Corpus, check_picture
+from xfm.evaluation.benchmarks.read.readers import (
+    inner_rows,
+    integer,
+    need,
+    read_json,
+    read_json_rows,
+    string,
+)
+from xfm.finetuning.row_filter import few
+from xfm.metrics.vqa import normalise_answer
+from xfm.tasks.rows import Question
+
+VG_WEIGHT = 0.5
+"""Weight of a Visual Genome answer, which one person gave, beside the votes of ten."""
+LEAST_QUESTIONS = 9
+"""To so many questions an answer must be the most frequent one to be on the list that is built."""
+MINIVAL = 40
+"""One of so many validation pictures is held out where the others are trained on: 1,013 of them."""
+_QUESTIONS = "v2_OpenEnded_mscoco_{}_questions.json"
+_ANNOTATIONS = "v2_mscoco_{}_annotations.json"
+
+
+def read_vqa(folder: Path, coco: Path, genome: Path | None = None, minival: bool = True) -> Corpus[Question]:
+    """VQA v2: questions, annotations and, where it is there, `answer_list.json`.
+
+    Args:
+        folder: holds `v2_OpenEnded_mscoco_train2014_questions.json` and
+            `v2_mscoco_train2014_annotations.json`, the same of `val2014`, and perhaps the questions of
+            `test-dev2015` and `test2015`.
+        coco: holds `train2014/`, `val2014/` and `test2015/`.
+        genome: folder of Visual Genome (see `_read_genome`), whose questions are trained on too; None:
+            without.
+        minival: whether the validation questions of every 40th picture are the split `minival`, which chooses
+            between epochs; X-FM's code trains on all of them, and only the server can test then.
+
+    Raises:
+        UserError: a file is missing, or a row is not as published.
+    """
+    train, val = (_annotated(folder, coco, year) for year in ("train2014", "val2014"))
+    answers, note = _answer_list(folder, [*train, *val])
+    check_picture(train[0].image, "put COCO's train2014, val2014 and test2015 there")
+    chosen = set(sorted({row.image for row in val})[::MINIVAL] if minival else ())
+    scored = {"minival": [row for row in val if row.image in chosen]} if chosen else {}
+    train = [*train, *(row for row in val if row.image not in chosen)]
+    hidden = {
+        name: _hidden(folder / _QUESTIONS.format(file), coco)
+        for name, file in (("test-dev", "test-dev2015"), ("test-std", "test2015"))
+        if (folder / _QUESTIONS.format(file)).is_file()
+    }
+    more = _read_genome(genome) if genome else GenomeQuestions([], {}, ())
+    notes = {"answer_list": note}
+    if blank := more.blank:
+        why = "questions of Visual Genome without text or answer were skipped"
+        notes["blank"] = f"{why}: {len(blank):,} ({few(blank, 3)})"
+    rows = [*train, *more.rows]
+    return Corpus(rows, scored, hidden, answers=answers, left_out=more.absent, notes=notes)
+
+
+def built_answers(questions: Iterable[Question]) -> tuple[str, ...]:
+    """The answers to rank on, by the rule that gave the field its lists of 3,129.
+
+    An answer is on the list if it is the one that most people gave (`multiple_choice_answer`) to at least
+    nine questions of train and val, after the normalisation of the official scorer. Published lists were
+    normalised by code that differs from it in details, so that a few answers may differ.
+
+    Returns:
+        The answers, most frequent first and those of equal number by name; empty where none is so frequent.
+    """
+    counts = Counter(normalise_answer(question.answer) for question in questions)
+    often = [(-count, answer) for answer, count in counts.items() if count >= LEAST_QUESTIONS and answer]
+    return tuple(answer for _, answer in sorted(often))
+
+
+def _answer_list(folder: Path, questions: Iterable[Question]) -> tuple[tuple[str, ...], str]:
+    path = folder / "answer_list.json"
+    if not path.is_file():
+        answers = built_answers(questions)
+        if not answers:
+            return (), (
+                f"{path} is missing, and no answer was given to {LEAST_QUESTIONS} questions: the most "
+                "frequent ones of the training rows are ranked"
+            )
+        return answers, (
+            f"the list of answers was built, as {path} is missing: the {len(answers):,} answers that most "
+            f"people gave to at least {LEAST_QUESTIONS} questions of train and val; the published list may "
+            "differ"
+        )
+    answers = read_json(path)
+    if not isinstance(answers, list) or not answers or not all(is_text(a) and a for a in answers):
+        raise UserError(f"{path}: not a list of answers; is it the official file?")
+    return tuple(dict.fromkeys(answers)), f"the answers that are ranked are those of {path}"
+
+
+def _annotated(folder: Path, coco: Path, year: str) -> list[Question]:
+    questions = {
+        integer(row, "question_id"): row.text("question")
+        for row in read_json_rows(need(folder, _QUESTIONS.format(year)), "questions")
+    }
+    rows = read_json_rows(need(folder, _ANNOTATIONS.format(year)), "annotations")
+    return [_answered(row, questions, coco, year) for row in rows]
+
+
+def _answered(row: TableRow, questions: Mapping[int, str], coco: Path, year: str) -> Question:
+    key = integer(row, "question_id")
+    if key not in questions:
+        raise row.error("question_id", f"is {key}, which the questions do not have")
+    given = _given(row)
+    if not given:
+        raise row.error("answers", "is empty")
+    votes = tuple((answer, count / len(given)) for answer, count in Counter(given).items())
+    image = coco / year / f"COCO_{year}_{integer(row, 'image_id'):012d}.jpg"
+    common = string(row, "multiple_choice_answer") if "multiple_choice_answer" in row else votes[0][0]
+    return Question(image, questions[key], common, string(row, "answer_type"), votes, key)
+
+
+def _given(row: TableRow) -> list[str]:
+    """The people's answers. Millions of them are read: what is wrong with one is found out only then."""
+    try:
+        given: list[Any] = [answer["answer"] for answer in row["answers"]]
+    except (KeyError, TypeError):
+        given = [None]
+    if all(map(is_text, given)):
+        return given
+    return [string(answer, "answer") for answer in inner_rows(row, "answers", ("answer",))]
+
+
+def _hidden(path: Path, coco: Path) -> list[Question]:
+    return [
+        Question(
+            coco / "test2015" / f"COCO_test2015_{integer(row, 'image_id'):012d}.jpg",
+            row.text("question"),
+            "",
+            "all",
+            key=integer(row, "question_id"),
+        )
+        for row in read_json_rows(path, "questions")
+    ]
+
+
+class GenomeQuestions(NamedTuple):
+    """Visual Genome's questions.
+
+    Attributes:
+        rows: that can be trained on.
+        absent: those whose picture is in neither folder: why by file, row and question.
+        blank: file, row and question of those without text or answer.
+    """
+
+    rows: Sequence[Question]
+    absent: Mapping[str, str]
+    blank: Sequence[str]
+
+
+def _read_genome(folder: Path) -> GenomeQuestions:
+    """Visual Genome: `question_answers.json` beside `VG_100K/` and `VG_100K_2/`."""
+    pictures: dict[str, Path] = {}
+    for name in ("VG_100K", "VG_100K_2"):
+        if (folder / name).is_dir():
+            pictures |= {path.stem: path for path in (folder / name).iterdir()}
+    rows = read_json_rows(need(folder, "question_answers.json"), required=("qas",))
+    if not pictures:
+        raise UserError(f"{folder} holds no pictures; put Visual Genome's VG_100K and VG_100K_2 there")
+    found, absent, blank = list[Question](), dict[str, str](), list[str]()
+    for row in rows:
+        for number, pair in enumerate(inner_rows(row, "qas", ("question", "answer", "image_id")), start=1):
+            place = f"{pair.place}, question {number}"
+            question, answer = (string(pair, field).strip() for field in ("question", "answer"))
+            answer = answer.rstrip(".").lower()
+            key = integer(pair, "qa_id") if "qa_id" in pair else None
+            image = pictures.get(str(integer(pair, "image_id")))
+            if not (question and answer):  # a few are
+                blank.append(place)
+            elif image is None:
+                absent[place] = f"the picture {pair['image_id']} is in neither VG_100K nor VG_100K_2"
+            else:
+                found.append(Question(image, question, answer, "genome", ((answer, VG_WEIGHT),), key))
+    return GenomeQuestions(found, absent, blank)

@@ -1,0 +1,282 @@
+"""Every benchmark: where its official files belong, how they are read, and how predictions are scored."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xfm.config.benchmark import Edition
+from xfm.config.tasks import (
+    CAPTIONING,
+    GROUNDING,
+    IMAGE_CLASSIFICATION,
+    IMAGE_TEXT_CLASSIFICATION,
+    REASONING,
+    RETRIEVAL,
+    TEXT_CLASSIFICATION,
+    VQA,
+)
+from xfm.errors import UserError
+from xfm.evaluation.benchmarks.benchmark import Benchmark, at
+from xfm.evaluation.benchmarks.published import Protocol
+from xfm.evaluation.benchmarks.read.corpus import Corpus
+from xfm.evaluation.benchmarks.read.easy_vqa import read_easy_vqa
+from xfm.evaluation.benchmarks.read.glue import FORMATS, GlueTask, glue_folder, read_glue
+from xfm.evaluation.benchmarks.read.image_sets import PER_CLASS, ImageSet, place_of, read_image_set
+from xfm.evaluation.benchmarks.read.imagenet import read_imagenet, synset_names
+from xfm.evaluation.benchmarks.read.karpathy import coco_pictures, flickr_pictures, read_coco, read_flickr30k
+from xfm.evaluation.benchmarks.read.nlvr import read_nlvr, read_nlvr2
+from xfm.evaluation.benchmarks.read.pairs import ENTAILMENT, HATEFUL, read_memes, read_snli_ve
+from xfm.evaluation.benchmarks.read.refcoco import read_refcoco
+from xfm.evaluation.benchmarks.read.vqa import read_vqa
+from xfm.evaluation.benchmarks.scorers import (
+    Metrics,
+    glue_scorer,
+    name_of,
+    pair_scorer,
+    score_answers,
+    score_captions,
+    score_captions_briefly,
+    score_classes,
+    score_single_answers,
+    score_truth,
+)
+from xfm.evaluation.benchmarks.submissions import (
+    caption_submission,
+    glue_submission,
+    nlvr2_submission,
+    vqa_submission,
+)
+from xfm.metrics.classification import mean_scores
+from xfm.tasks.grounding import box_metrics
+
+IMAGENET = "imagenet"
+_TEMPLATES = {
+    ImageSet.FOOD101: "food",
+    ImageSet.CARS: "vehicles",
+    ImageSet.AIRCRAFT: "aircraft",
+    ImageSet.DTD: "textures",
+    ImageSet.PETS: "pets",
+    ImageSet.FLOWERS: "plants",
+    ImageSet.MNIST: "digits",
+    ImageSet.SUN397: "scenes",
+    ImageSet.FER2013: "faces",
+}
+_WITHOUT_NAMES = frozenset({ImageSet.COUNTRY211, ImageSet.GTSRB})
+"""Their classes are codes and numbers, which no prompt can name."""
+
+
+def _image_set(kind: ImageSet) -> Benchmark:
+    named = kind not in _WITHOUT_NAMES
+    mean = "; the mean over the classes is reported" if kind in PER_CLASS else ""
+    return Benchmark(
+        name=kind.value,
+        kind=IMAGE_CLASSIFICATION.name,
+        protocols=(Protocol.LINEAR, Protocol.ZERO_SHOT) if named else (Protocol.LINEAR,),
+        marker=at(place_of(kind)),
+        layout=f"{place_of(kind)}/ as torchvision lays it out{mean}",
+        read=lambda data: read_image_set(data, kind),
+        published=lambda data: read_image_set(data, kind, Edition.PUBLISHED),
+        score=score_classes,
+        templates=_TEMPLATES.get(kind, "general"),
+    )
+
+
+_IMAGENET = Benchmark(
+    name=IMAGENET,
+    kind=IMAGE_CLASSIFICATION.name,
+    protocols=(Protocol.FINE_TUNED, Protocol.LINEAR, Protocol.ZERO_SHOT),
+    marker=at("imagenet"),
+    layout="imagenet/train/ and imagenet/val/ of class folders, for zero-shot LOC_synset_mapping.txt; or "
+    "imagenet/data/*.parquet of the hub",
+    read=lambda data: read_imagenet(data / "imagenet"),
+    score=score_classes,
+    names=lambda data: synset_names(data / "imagenet"),
+)
+
+IMAGE_BENCHMARKS = [_IMAGENET, *(_image_set(kind) for kind in ImageSet)]
+
+
+# ---------------------------------------------------------------- text
+def _glue(task: GlueTask) -> Benchmark:
+    layout = FORMATS[task]
+    archive = ", ".join(dict.fromkeys(["train.tsv", *(f for _, f, _ in (*layout.scored, *layout.hidden))]))
+    diagnostic = (
+        "; for the server the diagnostic set glue/diagnostic/diagnostic.tsv, glue/AX/AX.tsv or the hub's "
+        "glue/ax/test-*.parquet"
+    )
+    return Benchmark(
+        name=task.value,
+        kind=TEXT_CLASSIFICATION.name,
+        marker=lambda data: glue_folder(data / "glue", task),
+        layout=f"glue/{layout.folder}/ with {archive}; or glue/{task.value}/ with the hub's *.parquet"
+        + (diagnostic if task is GlueTask.MNLI else ""),
+        read=lambda data: read_glue(data / "glue", task),
+        score=glue_scorer(task),
+        summary=_mnli_mean if task is GlueTask.MNLI else lambda splits: {},
+        submit=lambda folder, split, rows, predictions: glue_submission(
+            folder / f"{split}.tsv", task, [name_of(p) if layout.classes else float(p) for p in predictions]
+        ),
+    )
+
+
+def _mnli_mean(splits: Mapping[str, Metrics]) -> dict[str, Metrics]:
+    return {"mean": {"accuracy": mean_scores([*splits.values()])["accuracy"]}}
+
+
+# ---------------------------------------------------------------- pictures with texts
+def _grounding(name: str, split_by: Sequence[str]) -> Benchmark:
+    files = " or ".join(f"refs({who}).p" for who in split_by)
+    return Benchmark(
+        name=name,
+        kind=GROUNDING.name,
+        marker=at(f"refer/{name}"),
+        layout=f"refer/{name}/ with {files} and instances.json; coco/train2014/",
+        read=lambda data: read_refcoco(
+            data / "refer" / name, coco_pictures(data / "coco") / "train2014", split_by
+        ),
+        score=box_metrics,
+    )
+
+
+def _read_vqa(data: Path, minival: bool = True) -> Corpus[Any]:
+    genome = data / "vg"
+    has_genome = (genome / "question_answers.json").is_file()
+    return read_vqa(data / "vqa", coco_pictures(data / "coco"), genome if has_genome else None, minival)
+
+
+_RETRIEVAL = (Protocol.FINE_TUNED, Protocol.ZERO_SHOT)
+_COCO = "coco/dataset_coco.json, coco/train2014/, coco/val2014/"
+
+_WITH_TEXTS = [
+    Benchmark(
+        "vqa",
+        VQA.name,
+        at("vqa/v2_OpenEnded_mscoco_train2014_questions.json"),
+        "vqa/ with v2_OpenEnded_mscoco_{train2014,val2014,test-dev2015,test2015}_questions.json, "
+        "v2_mscoco_{train2014,val2014}_annotations.json; coco/train2014/, coco/val2014/, coco/test2015/; by "
+        "choice vqa/answer_list.json of X-VLM's data (not of VQA's; it is built if it is missing) and "
+        "vg/question_answers.json, vg/VG_100K/, vg/VG_100K_2/",
+        _read_vqa,
+        score_answers,
+        submit=lambda folder, split, rows, answers: vqa_submission(
+            folder / f"vqa_{split}.json", rows, answers
+        ),
+        submits_all=True,
+        published=lambda data: _read_vqa(data, minival=False),
+    ),
+    Benchmark(
+        "easy-vqa",
+        VQA.name,
+        at("easy-vqa"),
+        "easy-vqa/{train,test}/ with questions.json and images/: the folder data of the package easy-vqa",
+        lambda data: read_easy_vqa(data / "easy-vqa"),
+        score_single_answers,
+    ),
+    Benchmark(
+        "nlvr2",
+        REASONING.name,
+        at("nlvr2"),
+        "nlvr2/data/{train,dev,test1}.json; train/, dev/, test1/ of pictures below nlvr2/images/ or nlvr2/",
+        lambda data: read_nlvr2(data / "nlvr2"),
+        score_truth,
+        submit=lambda folder, split, rows, given: nlvr2_submission(
+            folder / f"nlvr2_{split}.csv", rows, [name_of(p) == "true" for p in given]
+        ),
+        submits_all=True,
+    ),
+    Benchmark(
+        "nlvr",
+        IMAGE_TEXT_CLASSIFICATION.name,
+        at("nlvr"),
+        "nlvr/{train,dev,test}/{train,dev,test}.json, each beside images/",
+        lambda data: read_nlvr(data / "nlvr"),
+        score_truth,
+    ),
+    _grounding("refcoco", ("unc", "google")),
+    _grounding("refcoco+", ("unc",)),
+    _grounding("refcocog", ("umd", "google")),
+    Benchmark(
+        "flickr30k",
+        RETRIEVAL.name,
+        at("flickr30k/dataset_flickr30k.json"),
+        "flickr30k/dataset_flickr30k.json, flickr30k/flickr30k-images/",
+        lambda data: read_flickr30k(data / "flickr30k"),
+        protocols=_RETRIEVAL,
+    ),
+    Benchmark(
+        "coco",
+        RETRIEVAL.name,
+        at("coco/dataset_coco.json"),
+        _COCO,
+        lambda data: read_coco(data / "coco"),
+        protocols=_RETRIEVAL,
+    ),
+    Benchmark(
+        "coco-captions",
+        CAPTIONING.name,
+        at("coco/dataset_coco.json"),
+        _COCO,
+        lambda data: read_coco(data / "coco"),
+        score_captions,
+        score_guesses=score_captions_briefly,
+        submit=lambda folder, split, rows, texts: caption_submission(
+            folder / f"captions_{split}_results.json", rows, texts
+        ),
+        submits_all=True,
+    ),
+    Benchmark(
+        "snli-ve",
+        IMAGE_TEXT_CLASSIFICATION.name,
+        at("snli-ve"),
+        "snli-ve/snli_ve_{train,dev,test}.jsonl; flickr30k/flickr30k-images/",
+        lambda data: read_snli_ve(data / "snli-ve", flickr_pictures(data / "flickr30k")),
+        pair_scorer(ENTAILMENT),
+    ),
+    Benchmark(
+        "hateful-memes",
+        IMAGE_TEXT_CLASSIFICATION.name,
+        at("hateful-memes"),
+        "hateful-memes/{train,dev_seen,test_seen}.jsonl, hateful-memes/img/",
+        lambda data: read_memes(data / "hateful-memes"),
+        pair_scorer(HATEFUL),
+    ),
+]
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    benchmark.name: benchmark
+    for benchmark in (*(_glue(task) for task in GlueTask), *IMAGE_BENCHMARKS, *_WITH_TEXTS)
+}
+
+
+GROUPS: dict[str, tuple[str, ...]] = {"glue": tuple(task.value for task in GlueTask)}
+"""Benchmarks that one name stands for."""
+
+
+def known_names(names: Sequence[str]) -> list[str]:
+    """Names of benchmarks, each once, with those that the name of a group stands for.
+
+    Raises:
+        UserError: there is none of a name; says which names there are.
+    """
+    found = [one for name in names for one in GROUPS.get(name, (name,))]
+    if unknown := [name for name in found if name not in BENCHMARKS]:
+        raise UserError(f"unknown benchmark {unknown[0]}; known: {', '.join((*GROUPS, *BENCHMARKS))}")
+    return list(dict.fromkeys(found))
+
+
+def names_with_files(names: Sequence[str], data: Path) -> list[str]:
+    """The same, and of a group those whose files are there.
+
+    Raises:
+        UserError: there is none of a name, or its files are not there; says what belongs where.
+    """
+    known_names(names)
+    found: list[str] = []
+    for name in names:
+        there = [one for one in GROUPS.get(name, (name,)) if BENCHMARKS[one].is_there(data)]
+        if not there:
+            layout = BENCHMARKS[GROUPS.get(name, (name,))[0]].layout
+            raise UserError(f"{name}: its files are not below {data}; put there {layout}")
+        found += there
+    return list(dict.fromkeys(found))

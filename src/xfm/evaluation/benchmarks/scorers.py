@@ -1,0 +1,207 @@
+"""From the predictions of a task to the official metrics of a benchmark."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from xfm.config.labels import label_name
+from xfm.evaluation.benchmarks.read.glue import GlueTask
+from xfm.metrics.captions import CaptionTokenizer, caption_scores
+from xfm.metrics.classification import (
+    TOP,
+    ClassPrediction,
+    accuracy,
+    area_under_roc,
+    f1,
+    listed_accuracy,
+    matthews,
+    mean_class_accuracy,
+    pearson,
+    share,
+    spearman,
+)
+from xfm.metrics.vqa import vqa_score
+from xfm.tasks.rows import Described, Labelled, LabelledPictureText, LabelledText, PicturePair, Question
+from xfm.tasks.scored import Metrics, Scorer
+from xfm.tasks.vqa import kind_key
+
+
+def sentence_id(identifier: str) -> str:
+    """The sentence that a row is about: its identifier without the number of the pictures.
+
+    `dev-850-0-1` (split, set, pictures, sentence) of NLVR2 and `4055-3` (sentence, picture) of NLVR.
+
+    Raises:
+        ValueError: the identifier has neither form.
+    """
+    parts = identifier.split("-")
+    match parts:
+        case [split, pictures, _, sentence]:
+            return f"{split}-{pictures}-{sentence}"
+        case [sentence, _]:
+            return sentence
+        case _:
+            raise ValueError(f"{identifier!r} is neither SPLIT-SET-PAIR-SENTENCE nor SENTENCE-PICTURE")
+
+
+def consistency(identifiers: Sequence[str], right: Sequence[bool]) -> float:
+    """Share of sentences all of whose rows are right.
+
+    Args:
+        identifiers: of the rows, in the official form.
+        right: whether each row is judged rightly.
+
+    Raises:
+        ValueError: there is no row, or an identifier has another form.
+    """
+    if not identifiers:
+        raise ValueError("consistency of nothing is undefined")
+    sentences: dict[str, bool] = {}
+    for identifier, correct in zip(identifiers, right, strict=True):
+        sentence = sentence_id(identifier)
+        sentences[sentence] = sentences.get(sentence, True) and correct
+    return sum(sentences.values()) / len(sentences)
+
+
+Labels = Sequence[str | float]
+
+
+def glue_metrics(task: GlueTask, predictions: Labels, labels: Labels) -> Metrics:
+    """The official metrics of a task on one split.
+
+    CoLA has Matthews' correlation, STS-B Pearson's and Spearman's, MRPC and QQP accuracy and F1 of the
+    class of equal meaning, the others accuracy. MRPC also has `accuracy_f1`, STS-B `pearson_spearman`: the
+    means that leaderboards print.
+
+    Args:
+        task: the task.
+        predictions, labels: names of classes as `xfm.evaluation.benchmarks.read.glue` gives them, or values.
+
+    Raises:
+        ValueError: there is no row.
+    """
+    return _METRICS.get(task, _accuracy)(predictions, labels)
+
+
+def _accuracy(predictions: Labels, labels: Labels) -> Metrics:
+    return {"accuracy": accuracy(np.array(predictions), np.array(labels))}
+
+
+def _matthews(predictions: Labels, labels: Labels) -> Metrics:
+    return {"mcc": matthews(np.array(predictions), np.array(labels))}
+
+
+def _equal_meaning(name: str) -> Callable[[Labels, Labels], Metrics]:
+    def metrics(predictions: Labels, labels: Labels) -> Metrics:
+        found = _accuracy(predictions, labels)
+        found["f1"] = f1(np.array(predictions) == name, np.array(labels) == name)
+        return found | {"accuracy_f1": (found["accuracy"] + found["f1"]) / 2}
+
+    return metrics
+
+
+def _correlations(predictions: Labels, labels: Labels) -> Metrics:
+    values, targets = np.array(predictions, dtype=float), np.array(labels, dtype=float)
+    found = {"pearson": pearson(values, targets), "spearman": spearman(values, targets)}
+    return found | {"pearson_spearman": (found["pearson"] + found["spearman"]) / 2}
+
+
+_METRICS: Mapping[GlueTask, Callable[[Labels, Labels], Metrics]] = {
+    GlueTask.COLA: _matthews,
+    GlueTask.MRPC: _equal_meaning("equivalent"),
+    GlueTask.QQP: _equal_meaning("duplicate"),
+    GlueTask.STSB: _correlations,
+}
+
+
+_VOTES = 10
+
+
+def name_of(prediction: ClassPrediction | str | bool | float) -> str:
+    """The predicted class by name; true and false have these names."""
+    return label_name(prediction.label if isinstance(prediction, ClassPrediction) else prediction)
+
+
+def glue_scorer(task: GlueTask) -> Scorer:
+    """The metrics of a task of GLUE."""
+
+    def score(rows: Sequence[LabelledText], predictions: Sequence[ClassPrediction | float]) -> Metrics:
+        given = [p.label if isinstance(p, ClassPrediction) else float(p) for p in predictions]
+        labels = [row.label if isinstance(row.label, float) else str(row.label) for row in rows]
+        return glue_metrics(task, given, labels)
+
+    return score
+
+
+def score_truth(
+    rows: Sequence[PicturePair | LabelledPictureText], predictions: Sequence[ClassPrediction | bool]
+) -> Metrics:
+    """Accuracy, and consistency: the share of sentences judged rightly on all of their pictures."""
+    truth = [row.label if isinstance(row.label, bool) else str(row.label) for row in rows]
+    right = [name_of(p) == label_name(label) for label, p in zip(truth, predictions, strict=True)]
+    found = {"accuracy": share(right)}
+    if all(row.key is not None for row in rows):
+        found["consistency"] = consistency([str(row.key) for row in rows], right)
+    return found
+
+
+def pair_scorer(classes: Sequence[str]) -> Scorer:
+    """Accuracy and, of two classes, the area under the ROC curve of the second one's probability."""
+
+    def score(rows: Sequence[LabelledPictureText], predictions: Sequence[ClassPrediction]) -> Metrics:
+        labels = np.array([row.label for row in rows])
+        found = {"accuracy": accuracy(np.array([p.label for p in predictions]), labels)}
+        if len(classes) == 2:
+            probabilities = np.array([p.probabilities[1] for p in predictions])
+            found["auroc"] = area_under_roc(probabilities, labels == classes[1])
+        return found
+
+    return score
+
+
+def given_answers(row: Question) -> list[str]:
+    """The answers of the ten people, from the votes: each distinct one as often as it was given."""
+    return [answer for answer, weight in row.votes for _ in range(round(weight * _VOTES))]
+
+
+def score_answers(rows: Sequence[Question], predictions: Sequence[str]) -> Metrics:
+    """The official VQA accuracy, over all questions and by the type of their answer."""
+    found = vqa_score(predictions, [given_answers(row) for row in rows], [row.kind for row in rows])
+    by_type = {f"accuracy_{kind_key(kind)}": value for kind, value in found.by_answer_type.items()}
+    return {"accuracy": found.overall, **by_type}
+
+
+def score_single_answers(rows: Sequence[Question], predictions: Sequence[str]) -> Metrics:
+    """Accuracy of questions with one right answer each, over all of them and by kind."""
+    right = {"accuracy": [row.answer == given for row, given in zip(rows, predictions, strict=True)]}
+    for row, one in zip(rows, right["accuracy"], strict=True):
+        right.setdefault(f"accuracy_{kind_key(row.kind)}", []).append(one)
+    return {name: share(found) for name, found in right.items()}
+
+
+def score_captions(rows: Sequence[Described], predictions: Sequence[str]) -> Metrics:
+    """BLEU, CIDEr-D, ROUGE-L and METEOR; `official_words` is 1 where the official tokenizer cut the words."""
+    found = caption_scores(*_by_place(rows, predictions))
+    return {**found.values, "official_words": float(found.is_official)}
+
+
+def score_captions_briefly(rows: Sequence[Described], predictions: Sequence[str]) -> Metrics:
+    """The same without Java, for guesses."""
+    return dict(caption_scores(*_by_place(rows, predictions), CaptionTokenizer.PLAIN, meteor=False).values)
+
+
+def _by_place(
+    rows: Sequence[Described], predictions: Sequence[str]
+) -> tuple[dict[int | str, str], dict[int | str, Sequence[str]]]:
+    predicted: dict[int | str, str] = dict(enumerate(predictions))
+    given: dict[int | str, Sequence[str]] = {place: row.captions for place, row in enumerate(rows)}
+    return predicted, given
+
+
+def score_classes(rows: Sequence[Labelled], predictions: Sequence[ClassPrediction]) -> Metrics:
+    """Accuracy, its mean over the classes and, of more than five classes, top 5."""
+    labels, given = np.array([row.label for row in rows]), np.array([p.label for p in predictions])
+    found = {"accuracy": accuracy(given, labels), "mean_per_class": mean_class_accuracy(given, labels)}
+    if len(predictions[0].probabilities) > TOP:
+        found["top5"] = listed_accuracy([str(row.label) for row in rows], [one.best for one in predictions])
+    return found

@@ -1,0 +1,1 @@
+"""Evaluation of frozen picture features: cached once, then a linear probe, neighbours, or prompts."""

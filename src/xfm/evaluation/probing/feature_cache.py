@@ -1,0 +1,280 @@
+"""Features of labelled pictures, computed once and kept on disk as a memory map.
+
+A file holds the features of one model (its weights, its preprocessing, its arithmetic) for one list of
+pictures, and its name says which: `features-<fingerprint>.npy`, [N, D] float32, as NumPy opens it with
+`mmap_mode`. Encoding that was interrupted goes on where it stopped.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from xfm.config.frozen import FrozenConfig
+from xfm.data.left_out import LeftOut, UnreadablePicture
+from xfm.data.picture_files import load_image
+from xfm.errors import UserError
+from xfm.files import read_text, write_text, writing
+from xfm.finetuning.frozen_features import LabelledFeatures, chosen_rows
+from xfm.modeling.artifacts import framed, model_pixels
+from xfm.modeling.encoders import VisionLike
+from xfm.modeling.folder import Preprocessing
+from xfm.modeling.precision import autocast, resolve
+from xfm.tasks.rows import Labelled
+
+FORMAT = 1  # raise it when features of the same model and pictures become other numbers
+SAVED_EVERY = 50  # batches after which an interrupted run does not start again
+
+Bad = Callable[[int, str], None]
+"""Told the index of a picture that cannot be read, and why."""
+
+
+@dataclass(frozen=True)
+class Featuriser:
+    """A vision encoder, whose slot 0 is a picture's features, and what these depend on.
+
+    Attributes:
+        vision: in evaluation mode on `device`.
+        weights: digest of the model's weights.
+        width: D of its vectors.
+        preprocessing: how pictures become pixels.
+        config: batch size, workers and arithmetic.
+        device: where the encoder is.
+    """
+
+    vision: VisionLike
+    weights: str
+    width: int
+    preprocessing: Preprocessing
+    config: FrozenConfig
+    device: torch.device
+
+    def fingerprint(self, rows: Sequence[Labelled]) -> str:
+        """What names the features of a list of pictures."""
+        says: dict[str, Any] = {
+            "format": FORMAT,
+            "weights": self.weights,
+            "shape": self.preprocessing.shape,
+            "normalisation": [self.preprocessing.mean, self.preprocessing.std],
+            "interpolation": self.preprocessing.interpolation,
+            "framing": self.preprocessing.framing.value,
+            "grey": self.preprocessing.grey,
+            "precision": resolve(self.config.precision, self.device).value,
+            "pictures": _digest(rows),
+        }
+        return hashlib.sha256(json.dumps(says, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _digest(rows: Sequence[Labelled]) -> str:
+    """Of names, sizes and times of change of the files; their bytes are not read."""
+    digest = hashlib.sha256()
+    for row in rows:
+        try:
+            status = row.image.stat()
+            says = f"{row.image.name}\0{status.st_size}\0{status.st_mtime_ns}\n"
+        except (OSError, ValueError):  # whoever reads it is told
+            says = f"{row.image.name}\0is not there\n"
+        digest.update(says.encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def usable_features(
+    featuriser: Featuriser,
+    rows: Sequence[Labelled],
+    folder: Path,
+    split: str,
+    left_out: LeftOut,
+    progress: bool = False,
+) -> tuple[NDArray[np.float32], Sequence[Labelled]]:
+    """Features of the rows whose picture can be read, as of `cached_features`, and these rows.
+
+    Args:
+        featuriser: the encoder.
+        rows: N labelled pictures.
+        folder: of the cache.
+        split: what the rows are called in the bar and in messages.
+        left_out: told of the rows whose picture cannot be read.
+        progress: show a bar.
+
+    Returns:
+        [K, D] float32 and K rows.
+
+    Raises:
+        UserError: too many pictures cannot be read, or the disk is full; what is done by then is kept.
+    """
+
+    def bad(index: int, reason: str) -> None:
+        left_out.add(rows[index].place or str(rows[index].image), reason)
+
+    values = cached_features(featuriser, rows, folder, f"{split} pictures", progress, bad)
+    absent = np.flatnonzero(np.isnan(values[:, 0]))
+    for index in absent.tolist():  # of an earlier run, too, which the cache remembers
+        bad(index, _why(rows[index]))
+    left_out.count(split, split, len(rows), len(absent))
+    if not len(absent):
+        return values, rows
+    kept = chosen_rows(LabelledFeatures(values, np.arange(len(rows))), ~np.isnan(values[:, 0]), folder)
+    return kept.features, [rows[place] for place in kept.labels.tolist()]
+
+
+def _why(row: Labelled) -> str:
+    try:
+        _picture(row)
+    except UnreadablePicture as error:
+        return str(error)
+    raise UserError(
+        f"{row.shown}: the model makes no numbers of this picture, but NaN; choose another precision, or "
+        "look at the model"
+    )
+
+
+def cached_features(
+    featuriser: Featuriser,
+    rows: Sequence[Labelled],
+    folder: Path,
+    name: str,
+    progress: bool = False,
+    bad: Bad | None = None,
+) -> NDArray[np.float32]:
+    """Features of pictures, from the cache if they are there.
+
+    Args:
+        featuriser: the encoder.
+        rows: N pictures.
+        folder: of the cache; it is made.
+        name: what the pictures are called in the bar.
+        progress: show a bar.
+        bad: told of a picture that cannot be read; its features are NaN then, in the cache too. None raises.
+
+    Returns:
+        [N, D] float32, a memory map: it takes no memory until it is read, and what is written to it stays in
+        memory.
+
+    Raises:
+        UserError: a picture cannot be read, or the disk is full; what is done by then is kept.
+    """
+    path = folder / f"features-{featuriser.fingerprint(rows)}.npy"
+    if not path.exists():
+        with writing(folder, "or choose another folder"):
+            folder.mkdir(parents=True, exist_ok=True)
+            _encode(featuriser, rows, path, name, progress, bad)
+    return np.load(path, mmap_mode="c", allow_pickle=False)
+
+
+def _encode(
+    featuriser: Featuriser, rows: Sequence[Labelled], path: Path, name: str, progress: bool, bad: Bad | None
+) -> None:
+    part, note = path.with_suffix(".part.npy"), path.with_suffix(".part.json")
+    shape = (len(rows), featuriser.width)
+    done = _done(part, note, shape)
+    mode = "r+" if done else "w+"
+    features = np.lib.format.open_memmap(part, mode=mode, dtype=np.float32, shape=None if done else shape)
+    batches = enumerate(_vectors(featuriser, rows, done, bad), start=1)
+    with tqdm(total=len(rows), initial=done, desc=name, unit="picture", disable=not progress) as bar:
+        for number, batch in batches:
+            features[done : done + len(batch)] = batch
+            done += len(batch)
+            bar.update(len(batch))
+            if number % SAVED_EVERY == 0:
+                features.flush()
+                write_text(note, json.dumps({"done": done}))
+    features.flush()
+    del features
+    part.replace(path)
+    note.unlink(missing_ok=True)
+
+
+def _done(part: Path, note: Path, shape: tuple[int, int]) -> int:
+    try:
+        done = int(json.loads(read_text(note))["done"])
+        found = np.load(part, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+    return done if found.shape == shape and found.dtype == np.float32 and 0 <= done <= shape[0] else 0
+
+
+@torch.inference_mode()
+def _vectors(
+    featuriser: Featuriser, rows: Sequence[Labelled], start: int, bad: Bad | None
+) -> Iterator[NDArray[np.float32]]:
+    """Batches [B, D] of the pictures from `start`."""
+    config, device = featuriser.config, featuriser.device
+    for pixels in pixel_batches(rows, featuriser.preprocessing, config, start, bad):
+        with autocast(config.precision, device):
+            states = featuriser.vision(pixels.to(device)).float()  # [B, 1 + P, D]
+        yield states[:, 0].cpu().numpy()
+
+
+def pixel_batches(
+    rows: Sequence[Labelled],
+    preprocessing: Preprocessing,
+    config: FrozenConfig,
+    start: int = 0,
+    bad: Bad | None = None,
+) -> Iterator[Tensor]:
+    """Batches [B, 3, S, S] float32 of the pictures from `start`, in their order.
+
+    Args:
+        rows: the pictures.
+        preprocessing: how they become pixels.
+        config: batch size and workers.
+        start: the first picture.
+        bad: told of a picture that cannot be read, which is NaN then; None raises.
+
+    Raises:
+        UnreadablePicture: a picture cannot be read.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        _Framed(rows, partial(framed, preprocessing=preprocessing), start, preprocessing.shape),
+        config.batch_size,
+        num_workers=config.workers,
+        collate_fn=_stack,
+        pin_memory=torch.cuda.is_available(),
+    )
+    for number, (batch, reasons) in enumerate(loader):
+        pixels = model_pixels(batch, preprocessing)
+        for place, reason in enumerate(reasons):
+            if reason and bad is None:
+                raise UnreadablePicture(reason)
+            if reason and bad is not None:
+                bad(start + number * config.batch_size + place, reason)
+                pixels[place] = torch.nan
+        yield pixels
+
+
+class _Framed(Dataset[tuple[Tensor, str]]):
+    def __init__(
+        self, rows: Sequence[Labelled], frame: Callable[[Tensor], Tensor], start: int, shape: tuple[int, int]
+    ) -> None:
+        self.rows, self.frame, self.start, self.shape = rows, frame, start, shape
+
+    def __len__(self) -> int:
+        return len(self.rows) - self.start
+
+    def __getitem__(self, index: int) -> tuple[Tensor, str]:
+        try:
+            return self.frame(_picture(self.rows[self.start + index])), ""
+        except UnreadablePicture as error:
+            return torch.zeros(3, *self.shape, dtype=torch.uint8), str(error)
+
+
+def _picture(row: Labelled) -> Tensor:
+    try:
+        return load_image(row.image)  # [3, H, W] uint8
+    except UnreadablePicture as error:
+        raise UnreadablePicture(f"{row.place}: {error}" if row.place else str(error)) from error
+
+
+def _stack(items: Sequence[tuple[Tensor, str]]) -> tuple[Tensor, list[str]]:
+    pictures, reasons = zip(*items, strict=True)
+    return torch.stack(pictures), list(reasons)

@@ -1,0 +1,219 @@
+"""The linear probe: logistic regression on frozen features with one penalty, or with one that is chosen.
+
+CLIP's protocol chooses: the penalty from validation rows, then a fit of all rows.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from xfm.config.frozen import RegressionConfig
+from xfm.errors import UserError
+from xfm.finetuning.frozen_features import LabelledFeatures, chosen_rows, concatenated, deviations_of
+from xfm.finetuning.logistic import Fit, LinearClassifier, Regression
+from xfm.metrics.classification import Array, accuracy
+
+COARSE = 2.0
+"""Decades between the values of the first round."""
+FINEST = 0.125
+"""Decades between the values of the last round: eight values a decade."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A value of C and what it scored on the validation rows."""
+
+    exponent: float
+    score: float
+
+    @property
+    def value(self) -> float:
+        """C itself."""
+        return 10.0**self.exponent
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A linear classifier on frozen features.
+
+    Attributes:
+        classifier: its weights.
+        classes: [C] label of each output.
+        trials: the values of C that were tried, with their accuracy on the validation rows.
+        chosen: the value that the classifier was fitted with.
+        converged: whether the last fit reached its tolerance.
+    """
+
+    classifier: LinearClassifier
+    classes: Array
+    trials: list[Trial]
+    chosen: float
+    converged: bool
+
+    def predict(self, features: Array) -> Array:
+        """[N, D] -> [N] labels."""
+        return self.classes[self.classifier.predict(features).numpy()]
+
+
+def fit_probe(
+    train: LabelledFeatures,
+    validation: LabelledFeatures | None,
+    config: RegressionConfig,
+    *,
+    share: float = 0.2,
+    seed: int = 0,
+    scratch: Path | None = None,
+    progress: bool = False,
+) -> LinearProbe:
+    """Choose C on validation rows, then fit training and validation rows together with it.
+
+    Args:
+        train: rows to fit.
+        validation: rows that choose C; None takes a share of the training rows.
+        config: the range of C, and when a fit is finished.
+        share: the share taken, of every class alike.
+        seed: which rows are taken.
+        scratch: folder for features that are too many to be copied into memory.
+        progress: show a bar.
+
+    Raises:
+        UserError: the training rows have one class only.
+    """
+    if validation is None:
+        held = held_out(train.labels, share, seed)
+        # Where no class has two rows, none can be spared, and the rows choose that are fitted.
+        validation = chosen_rows(train, held if held.any() else ~held, scratch)
+        fitted = chosen_rows(train, ~held, scratch)
+        everything = train
+    else:
+        fitted, everything = train, concatenated(train, validation, scratch)
+    classes, codes = _classes(everything.labels)
+    known = {label: code for code, label in enumerate(classes.tolist())}
+    targets = np.array([known[label] for label in fitted.labels.tolist()])
+    trials, fits = _search(
+        _regression(fitted.features, targets, len(classes), config),
+        lambda classifier: accuracy(
+            classes[classifier.predict(validation.features).numpy()], validation.labels
+        ),
+        config,
+        progress,
+    )
+    chosen = best(trials)
+    regression = _regression(everything.features, codes, len(classes), config)
+    last = _fit(regression, chosen.value, fits[chosen.exponent].classifier, config)
+    return LinearProbe(last.classifier, classes, trials, chosen.value, last.converged)
+
+
+def fit_each(train: LabelledFeatures, values: Sequence[float], config: RegressionConfig) -> list[LinearProbe]:
+    """Fit the rows with each value of C, one after the other; what the fits share is computed once.
+
+    Raises:
+        UserError: the rows have one class only.
+    """
+    classes, codes = _classes(train.labels)
+    regression, start = _regression(train.features, codes, len(classes), config), None
+    found = []
+    for value in values:
+        fit = _fit(regression, value, start, config)
+        start = fit.classifier
+        found.append(LinearProbe(fit.classifier, classes, [], value, fit.converged))
+    return found
+
+
+def _classes(labels: Array) -> tuple[Array, NDArray[np.int64]]:
+    """[C] distinct labels and [N] the place of each row's."""
+    classes, codes = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise UserError(
+            f"all rows to fit have the label {str(classes[0])!r}: a probe needs two classes at least"
+        )
+    return classes, codes.astype(np.int64)
+
+
+def held_out(labels: Array, share: float, seed: int) -> NDArray[np.bool_]:
+    """[N] bool: a random share of the rows of every class, one of two rows or more at least, never all.
+
+    Args:
+        labels: [N] of any kind.
+        share: in (0, 1).
+        seed: of the draw.
+    """
+    rng, chosen = np.random.default_rng(seed), np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        chosen[rows[: min(max(1, round(share * len(rows))), len(rows) - 1)]] = True
+    return chosen
+
+
+def _search(
+    regression: Regression,
+    score: Callable[[LinearClassifier], float],
+    config: RegressionConfig,
+    progress: bool,
+) -> tuple[list[Trial], dict[float, Fit]]:
+    """Trials and fits by exponent; each fit begins at that of the nearest exponent."""
+    fits: dict[float, Fit] = {}
+    with tqdm(desc="penalties", unit="fit", leave=False, disable=not progress) as bar:
+
+        def attempt(exponent: float) -> float:
+            nearest = min(fits, key=lambda other: abs(other - exponent), default=None)
+            start = None if nearest is None else fits[nearest].classifier
+            fits[exponent] = _fit(regression, 10.0**exponent, start, config)
+            value = score(fits[exponent].classifier)
+            bar.set_postfix(C=f"{10**exponent:.2g}", accuracy=f"{value:.4f}")
+            bar.update()
+            return value
+
+        return binary_search(attempt, config.lowest, config.highest), fits
+
+
+def _fit(
+    regression: Regression, value: float, start: LinearClassifier | None, config: RegressionConfig
+) -> Fit:
+    return regression.fit(value, start, config.tolerance, config.max_iterations)
+
+
+def _regression(features: Array, codes: Array, classes: int, config: RegressionConfig) -> Regression:
+    deviations = deviations_of(features) if config.standardise else None
+    return Regression(features, codes, classes, deviations)
+
+
+def binary_search(score: Callable[[float], float], lowest: float, highest: float) -> list[Trial]:
+    """CLIP's search: a grid over the whole range, then the interval around its peak halved again and again.
+
+    Learning Transferable Visual Models From Natural Language Supervision (arXiv 2103.00020), appendix A.3.
+
+    Args:
+        score: validation score of an exponent of ten; greater is better.
+        lowest, highest: range of the exponents.
+
+    Returns:
+        Every value that was tried, in the order of trying.
+    """
+    trials: dict[float, Trial] = {}
+
+    def attempt(exponent: float) -> None:
+        exponent = min(max(exponent, lowest), highest)
+        if exponent not in trials:
+            trials[exponent] = Trial(exponent, score(exponent))
+
+    rounds = int((highest - lowest) / COARSE)
+    for place in range(rounds + 1):
+        attempt(lowest + place * COARSE)
+    attempt(highest)
+    step = COARSE
+    while step > FINEST:
+        step /= 2
+        peak = best(list(trials.values())).exponent
+        attempt(peak - step)
+        attempt(peak + step)
+    return list(trials.values())
+
+
+def best(trials: Sequence[Trial]) -> Trial:
+    """The trial of the highest score; of equal ones that of the stronger penalty."""
+    return max(trials, key=lambda trial: (trial.score, -trial.exponent))

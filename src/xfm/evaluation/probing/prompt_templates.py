@@ -1,0 +1,91 @@
+"""Templates of prompts: the lists of the package, or a text file. Nothing here imports torch."""
+
+import re
+from importlib import resources
+from pathlib import Path
+
+import yaml
+
+from xfm.errors import UserError
+from xfm.files import read_text
+
+SLOT = "{}"
+
+
+def template_names() -> list[str]:
+    """Names of the lists of templates that come with the package."""
+    return list(_shipped())
+
+
+def load_templates(name: str) -> list[str]:
+    """Templates by the name of a list, or from a text file with a template a line.
+
+    Raises:
+        UserError: there is no such list or file, or a template has no place for the class.
+    """
+    path, shipped = Path(name), _shipped()
+    if name in shipped:
+        return shipped[name]
+    if not path.suffix and not path.is_file():
+        known = ", ".join(shipped)
+        raise UserError(f"there are no templates {name!r}: take {known}, or name a text file")
+    templates = _lines(path, "templates")
+    for number, template in templates.items():
+        if SLOT not in template:
+            raise UserError(f"{path}:{number}: the template has no {SLOT} for the name of the class; add it")
+    if not templates:
+        raise UserError(f"{path} holds no templates; write one a line, such as 'a photo of a {SLOT}'")
+    return [*templates.values()]
+
+
+def prompt(template: str, name: str) -> str:
+    """A template with a class's name; words before the place that the name brings along stand once.
+
+    Example:
+        >>> prompt("a photo of a {}", "an owl"), prompt("This is a photo of {}.", "a photo of an owl")
+        ('a photo of an owl', 'This is a photo of an owl.')
+    """
+    text, *rest = template.split(SLOT)
+    own = _any_article(name)
+    for after in rest:
+        before = _any_article(text)
+        most = min(len(own) - 1, len(before)) if text[-1:].isspace() else 0
+        if twice := max((n for n in range(1, most + 1) if before[-n:] == own[:n]), default=0):
+            text = text[: [word.start() for word in re.finditer(r"\S+", text)][-twice]]
+        text += name + after
+    return text
+
+
+def _any_article(text: str) -> list[str]:
+    return ["a" if word in ("an", "the") else word for word in text.casefold().split()]
+
+
+def _lines(path: Path, what: str) -> dict[int, str]:
+    try:
+        lines = read_text(path, encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the {what} ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: the {what} are not UTF-8 ({error.reason}); save them as UTF-8") from error
+    return {number: line.strip() for number, line in enumerate(lines, start=1) if line.strip()}
+
+
+def _shipped() -> dict[str, list[str]]:
+    return yaml.safe_load(
+        (resources.files("xfm.evaluation.probing") / "prompts" / "prompts.yaml").read_text("utf-8")
+    )
+
+
+def read_names(path: Path) -> dict[str, str]:
+    """What labels are called in prompts, from lines LABEL=NAME.
+
+    Raises:
+        UserError: the file cannot be read, or a line is none.
+    """
+    names: dict[str, str] = {}
+    for number, line in _lines(path, "names").items():
+        label, equals, name = (part.strip() for part in line.partition("="))
+        if not (equals and label and name):
+            raise UserError(f"{path}:{number}: not a line LABEL=NAME; mend it")
+        names[label] = name
+    return names

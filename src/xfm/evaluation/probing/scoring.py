@@ -1,0 +1,359 @@
+"""Evaluation of a model's frozen picture features on labelled pictures."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xfm.config.frozen import FrozenConfig, Method
+from xfm.config.plain import to_plain
+from xfm.config.task import TaskConfig
+from xfm.config.tasks import IMAGE_CLASSIFICATION
+from xfm.data.left_out import LeftOut
+from xfm.errors import UserError, excerpt
+from xfm.evaluation.probing.feature_cache import Featuriser, usable_features
+from xfm.evaluation.probing.linear_probe import LinearProbe, fit_probe
+from xfm.evaluation.probing.prompt_templates import load_templates, prompt
+from xfm.finetuning.frozen_features import LabelledFeatures, blocks, concatenated
+from xfm.finetuning.neighbours import nearest_neighbours
+from xfm.locks import holds
+from xfm.metrics.classification import (
+    FEWEST_FOR_TOP,
+    TOP,
+    Array,
+    chance_of_classes,
+    in_top_k,
+    majority_accuracy,
+    mean_class_accuracy,
+    most_frequent,
+)
+from xfm.metrics.intervals import bootstrap
+from xfm.modeling.adapters import require_whole
+from xfm.modeling.features import Encoder, tokenize_captions
+from xfm.modeling.folder import Pretrained, load_model, require_seeing, save_model
+from xfm.modeling.model_files import WEIGHTS
+from xfm.modeling.precision import autocast
+from xfm.modeling.resolve import model_folder
+from xfm.modeling.task_models import ImageClassifier
+from xfm.reports.scores import PartResult, Score, write_json, write_scores
+from xfm.reports.stored import METRICS
+from xfm.results_folder import Maker, digest, model_digest, require_free, sign
+from xfm.tasks.rows import Labelled
+from xfm.training.cpu_runtime import prepare_process
+from xfm.training.distributed import pick_device
+
+
+def prompts(name: str, templates: Sequence[str]) -> list[str]:
+    """The prompts of a class; underscores of its name are spaces."""
+    return [prompt(template, name.replace("_", " ")) for template in templates]
+
+
+@torch.inference_mode()
+def class_vectors(encoder: Encoder, names: Sequence[str], templates: Sequence[str]) -> Tensor:
+    """The mean of the unit vectors of each class's prompts, scaled to length 1.
+
+    Args:
+        encoder: the model.
+        names: C class names.
+        templates: at least one.
+
+    Returns:
+        [C, E] float32, on the CPU.
+    """
+    model, found = encoder.model, []
+    at_once = max(1, encoder.batch_size // len(templates))
+    with autocast(encoder.precision, encoder.device):
+        for part in encoder.chunks(len(names), at_once, "classes"):
+            texts = [text for name in names[part] for text in prompts(name, templates)]
+            tokens = tokenize_captions(encoder.tokenizer, texts)
+            first = model.encode_first(tokens.ids.to(encoder.device), tokens.mask.to(encoder.device))
+            with encoder.heads():
+                vectors = model.project_text(first.float())  # [c T, E]
+            found.append(F.normalize(vectors.unflatten(0, (-1, len(templates))).mean(1), dim=-1).cpu())
+    return torch.cat(found)
+
+
+@torch.inference_mode()
+def zero_shot_logits(encoder: Encoder, features: np.ndarray, classes: Tensor) -> Tensor:
+    """Cosines over the temperature.
+
+    Args:
+        encoder: the model.
+        features: [N, Dv] slot 0 of pictures, such as `cached_features` gives.
+        classes: [C, E] from `class_vectors`.
+
+    Returns:
+        [N, C] float32, on the CPU.
+    """
+    found = []
+    for rows in blocks(len(features)):
+        block = torch.from_numpy(np.array(features[rows], dtype=np.float32))
+        with encoder.heads():
+            vectors = encoder.model.project_image(block.to(encoder.device)).cpu()
+        found.append(vectors @ classes.T / encoder.model.temperature.item())
+    return torch.cat(found)
+
+
+CACHE, DETAILS, MODEL = "features", "probe.json", "model"
+
+
+@dataclass(frozen=True)
+class LabelledSplits:
+    """Rows of a data set.
+
+    Attributes:
+        test: rows that are scored.
+        train: rows that are fitted; zero-shot classification needs none.
+        validation: rows that choose the penalty; None takes a share of the training rows.
+        names: what labels are called in prompts; others are called by their label. Every label in it is a
+            candidate, whether a picture has it or not: few pictures do not make the task easier.
+    """
+
+    test: Sequence[Labelled]
+    train: Sequence[Labelled] = ()
+    validation: Sequence[Labelled] | None = None
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass
+class FrozenResult:
+    """What an evaluation found.
+
+    Attributes:
+        scores: by key `image-classification/test/METHOD_METRIC`.
+        details: what else is worth knowing: the penalties that were tried, seconds, the configuration.
+        probe: the linear probe, if it was asked for.
+    """
+
+    scores: dict[str, Score] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    probe: LinearProbe | None = None
+
+
+@holds("out")
+def evaluate_frozen(
+    model: Path,
+    data: LabelledSplits,
+    out: Path,
+    config: FrozenConfig,
+    cache: Path | None = None,
+    progress: bool = True,
+    save: bool = False,
+    left_out: LeftOut | None = None,
+) -> FrozenResult:
+    """Evaluate frozen features, and write `metrics.json` and `probe.json`.
+
+    Args:
+        model: a folder written by `save_model`, or that of a finished run.
+        data: labelled pictures.
+        out: folder for the results.
+        config: what to run.
+        cache: folder of the cached features; `out/features` if not given. Evaluations share what they have in
+            common.
+        progress: show bars.
+        save: write the linear probe as a model folder, `out/model`, which `xfm predict` takes.
+        left_out: told of the rows whose picture cannot be read; they are written to `out/bad.jsonl`.
+
+    Returns:
+        Accuracy, mean per class and, of ten classes or more, top 5 by every method.
+
+    Raises:
+        UserError: the model, a picture or the templates cannot be read, a test row has a class that no
+            training row has, `out` holds other results, or the disk is full.
+    """
+    prepare_process()
+    _check_rows(data, config)
+    if save and Method.LINEAR not in config.methods:
+        raise UserError("only the linear probe can be saved: add linear to --methods")
+    templates = load_templates(config.templates) if Method.ZERO_SHOT in config.methods else []
+    folder = model_folder(model)
+    maker = frozen_maker(folder, data.train, data.validation, data.test)
+    require_free(out, maker)
+    require_seeing(folder, "an evaluation of frozen picture features")
+    pretrained = load_model(folder)
+    featuriser = build_featuriser(pretrained, maker.subject["model"], config)
+    signature = sign(out, maker)
+    began = time.perf_counter()
+    left_out = left_out or LeftOut()
+    job = _Job.begin(data, pretrained, featuriser, templates, cache or out / CACHE, progress, left_out)
+    left_out.write(out)
+    result = FrozenResult(details={"config": to_plain(config), "seconds": {}, "made_by": signature})
+    result.details["left_out"] = left_out.plain()
+    seconds: dict[str, float] = result.details["seconds"]
+    seconds["features"] = time.perf_counter() - began
+    for method in dict.fromkeys(config.methods):
+        began = time.perf_counter()
+        scores, classes = _METHODS[method](job, config, result)
+        seconds[method.value] = time.perf_counter() - began
+        seen = None if method is Method.ZERO_SHOT else job.train.labels
+        result.scores |= _class_scores(method, scores, classes, job.test.labels, config.seed, seen)
+        write_scores(out / METRICS, result.scores)
+        write_json(out / DETAILS, result.details)
+    if save and result.probe is not None:
+        _save_probe(pretrained, featuriser, result.probe, out / MODEL)
+    return result
+
+
+def frozen_maker(folder: Path, *splits: Sequence[Labelled] | None) -> Maker:
+    """An evaluation of a model folder's frozen features; it names the rows too if they are known.
+
+    Raises:
+        UserError: the folder has no weights.
+    """
+    if not (require_whole(folder) / WEIGHTS).is_file():
+        raise UserError(f"{folder} is not a model folder: {WEIGHTS} is missing; give one that was trained")
+    data = {"data": digest(splits)} if splits else {}
+    return Maker("evaluate", {"model": model_digest(folder / WEIGHTS), **data}, str(folder))
+
+
+def build_featuriser(pretrained: Pretrained, weights: str, config: FrozenConfig) -> Featuriser:
+    """The vision encoder on its device.
+
+    Args:
+        pretrained: the model.
+        weights: digest of its weights.
+        config: arithmetic and pixels.
+    """
+    device = pick_device(config.device)
+    vision = pretrained.model.vision.to(device).eval()
+    preprocessing = pretrained.preprocessing.seen_as(config.framing, config.colours)
+    return Featuriser(vision, weights, vision.config.width, preprocessing, config, device)
+
+
+def _check_rows(data: LabelledSplits, config: FrozenConfig | None = None) -> None:
+    fits = config is None or {*config.methods} != {Method.ZERO_SHOT}
+    if not data.test or (fits and not data.train):
+        raise UserError("the training or the test rows are empty; check their files")
+    known = {row.label for row in data.train}
+    for row in (*(data.validation or ()), *data.test) if fits else ():
+        if row.label not in known:
+            raise UserError(
+                f"{row.shown}: no training row has the label {excerpt(str(row.label))!r}; add one, or "
+                "leave it out"
+            )
+
+
+_Scored = tuple[Array, Array]  # [N, C] scores of the test rows, and the label of each column
+
+
+@dataclass(frozen=True)
+class _Job:
+    train: LabelledFeatures
+    validation: LabelledFeatures | None
+    test: LabelledFeatures
+    names: Mapping[str, str]
+    templates: Sequence[str]
+    pretrained: Pretrained
+    featuriser: Featuriser
+    cache: Path
+    progress: bool
+
+    @classmethod
+    def begin(
+        cls,
+        data: LabelledSplits,
+        pretrained: Pretrained,
+        featuriser: Featuriser,
+        templates: Sequence[str],
+        cache: Path,
+        progress: bool,
+        left_out: LeftOut,
+    ) -> "_Job":
+        """With features of every split, computed where the cache lacks them; without unreadable pictures."""
+        kept: dict[str, Sequence[Labelled]] = {}
+
+        def split(name: str, rows: Sequence[Labelled]) -> LabelledFeatures:
+            values, kept[name] = usable_features(featuriser, rows, cache, name, left_out, progress)
+            return LabelledFeatures(values, np.array([row.label for row in kept[name]]))
+
+        nothing = LabelledFeatures(np.empty((0, 0), dtype=np.float32), np.empty(0))
+        train = split("training", data.train) if data.train else nothing
+        test = split("test", data.test)
+        validation = None if data.validation is None else split("validation", data.validation)
+        if data.train:
+            _check_rows(LabelledSplits(kept["test"], kept["training"], kept.get("validation")))
+        return cls(train, validation, test, data.names, templates, pretrained, featuriser, cache, progress)
+
+
+def _linear(job: _Job, config: FrozenConfig, result: FrozenResult) -> _Scored:
+    probe = fit_probe(
+        job.train,
+        job.validation,
+        config.regression,
+        share=config.validation_share,
+        seed=config.seed,
+        scratch=job.cache,
+        progress=job.progress,
+    )
+    result.probe = probe
+    trials = [{"C": trial.value, "validation_accuracy": trial.score} for trial in probe.trials]
+    result.details["linear"] = {"C": probe.chosen, "converged": probe.converged, "trials": trials}
+    return probe.classifier.logits(job.test.features).numpy(), probe.classes
+
+
+def _knn(job: _Job, config: FrozenConfig, result: FrozenResult) -> _Scored:
+    """Nothing is chosen, so that validation rows are neighbours, too."""
+    known = job.train if job.validation is None else concatenated(job.train, job.validation, job.cache)
+    classes = np.unique(known.labels)
+    found = nearest_neighbours(known, job.test, config.neighbours)
+    return (found[:, None] == classes).astype(np.float32), classes
+
+
+def _zero_shot(job: _Job, config: FrozenConfig, result: FrozenResult) -> _Scored:
+    device = job.featuriser.device
+    model = job.pretrained.model.to(device).eval()
+    tokenizer = job.pretrained.tokenizer
+    encoder = Encoder(model, tokenizer, config.precision, device, config.batch_size, job.progress)
+    classes = np.unique([*job.test.labels.tolist(), *job.names])
+    called = [job.names.get(str(label), str(label)) for label in classes.tolist()]
+    vectors = class_vectors(encoder, called, job.templates)
+    return zero_shot_logits(encoder, job.test.features, vectors).numpy(), classes
+
+
+_METHODS = {Method.LINEAR: _linear, Method.KNN: _knn, Method.ZERO_SHOT: _zero_shot}
+
+
+def _class_scores(
+    method: Method, scores: Array, classes: Array, labels: Array, seed: int, seen: Array | None
+) -> dict[str, Score]:
+    """Scores beside chance and the guess of the most frequent classes, of `seen` labels or of the rows'."""
+    places = {label: place for place, label in enumerate(classes.tolist())}
+    targets = np.array([places.get(label, -1) for label in labels.tolist()])
+    predicted = classes[scores.argmax(axis=1)]
+    result, alone, chance = PartResult(), np.arange(len(labels)), chance_of_classes(len(classes))
+    place = f"{IMAGE_CLASSIFICATION.name}/test/{method.replace('-', '_')}"
+    guess = "most frequent classes"
+    right = 1.0 * (predicted == labels)
+    floors = {guess: majority_accuracy(labels, seen)}
+    result.add_rows(f"{place}_accuracy", right, alone, chance["accuracy"], seed, floors)
+    usual = most_frequent(labels if seen is None else seen)
+    floors = {guess: mean_class_accuracy(usual.repeat(len(labels)), labels)}
+    found = bootstrap(lambda rows: mean_class_accuracy(predicted[rows], labels[rows]), alone, seed)
+    result.add(f"{place}_mean_per_class", found, chance["mean_per_class"], len(labels), seed, floors)
+    if method is not Method.KNN and len(classes) >= FEWEST_FOR_TOP:  # neighbours order no classes
+        floors = {guess: majority_accuracy(labels, seen, TOP)}
+        hits = in_top_k(scores, targets, TOP).astype(np.float64)
+        result.add_rows(f"{place}_top5", hits, alone, chance["top5"], seed, floors)
+    return result.scores
+
+
+def _save_probe(pretrained: Pretrained, featuriser: Featuriser, probe: LinearProbe, folder: Path) -> None:
+    labels = tuple(str(label) for label in probe.classes.tolist())
+    task = TaskConfig(IMAGE_CLASSIFICATION.name, len(labels), labels=labels)
+    module = ImageClassifier(pretrained.model, task)
+    module.head.load_state_dict({"weight": probe.classifier.weight.T, "bias": probe.classifier.bias})
+    provenance = {
+        "task": task.kind,
+        "probe_of": featuriser.weights,
+        "C": probe.chosen,
+        "licences": pretrained.provenance.get("licences", {}),
+        "began_with": pretrained.provenance,
+    }
+    tokenizer, preprocessing = pretrained.given_tokenizer, featuriser.preprocessing
+    save_model(folder, pretrained.model.cpu(), tokenizer, preprocessing, provenance, module.cpu())

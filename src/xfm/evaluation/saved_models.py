@@ -1,0 +1,66 @@
+"""The models that an evaluation fine-tunes on its way: kept, so that one can ask them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from xfm.config.evaluation import Part
+from xfm.config.next_command import command_line
+from xfm.evaluation.parts.tuned import TUNED
+from xfm.training.pretrain import MODEL_FOLDER
+
+TASKS_FOLDER = "tasks"
+"""Models lie in OUT/tasks/PART/model."""
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A fine-tuned model of an evaluation.
+
+    Attributes:
+        part: the part that made it.
+        folder: the model's folder.
+        command: asks it the rows of the world, as a line for a shell.
+        size: bytes on the disk.
+    """
+
+    part: Part
+    folder: Path
+    command: str
+    size: int
+
+
+def saved_models(out: Path, world: Path, validation: bool = False) -> list[SavedModel]:
+    """The models that an evaluation in a folder has kept, each with a command that asks it."""
+    found = []
+    for part, own in TUNED.items():
+        folder = out / TASKS_FOLDER / part.value / MODEL_FOLDER
+        if not (folder / "task.json").exists():
+            continue
+        split = "validation" if validation else own.tests[0]
+        rows, answers = world / "tasks" / part.value / f"{split}.jsonl", f"{part.value}-answers.jsonl"
+        asked = own.task.spec.name
+        command = command_line("predict", asked, model=folder, input=rows, out=answers, columns=own.columns)
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        found.append(SavedModel(part, folder, command, size))
+    return found
+
+
+def without_model(out: Path, parts: Iterable[Part]) -> list[Part]:
+    """Those of the parts that fine-tune whose model was not kept."""
+    return [p for p in parts if p in TUNED and not (out / TASKS_FOLDER / p.value / MODEL_FOLDER).exists()]
+
+
+def listing(models: list[SavedModel]) -> str:
+    """The models as lines for a terminal; empty where there are none."""
+    if not models:
+        return ""
+    size = sum(model.size for model in models) / 1e6
+    lines = [f"Fine-tuned on the way, {size:,.0f} MB; each answers the test rows by its command:"]
+    return "\n".join([*lines, *(f"  {model.command}" for model in models)])
+
+
+def use_command(model: Path, world: Path, out: Path) -> str:
+    """A line for a shell that asks a pre-trained model: the vectors of a world's pictures."""
+    photos, answers = world / "tasks" / "images", out / "vectors.jsonl"
+    return command_line("predict", "embed", model=model, input=photos, out=answers)

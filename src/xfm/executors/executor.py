@@ -1,0 +1,163 @@
+"""Units of work in this process, in processes of this machine, or as one of the tasks of an array."""
+
+import multiprocessing
+import re
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import chain, islice
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import BaseContext
+from typing import Any, TypeVar
+
+from xfm.errors import UserError
+from xfm.processes import end_with_parent, kill, undisturbed
+
+_AHEAD = 4
+"""Units a process that wait for it: of a million, none is queued before its turn."""
+_MAX_TASKS = 1_000_000
+
+U = TypeVar("U")
+R = TypeVar("R")
+
+
+class Executor(ABC):
+    """Does units of work.
+
+    Attributes:
+        is_array_task: whether other processes, that somebody else starts, do the other units.
+    """
+
+    is_array_task = False
+
+    def share(self, numbers: Sequence[int]) -> Sequence[int]:
+        """Those of some numbered units that are done by this executor."""
+        return numbers
+
+    @abstractmethod
+    def run(self, function: Callable[[U], R], units: Iterable[U], done: Callable[[U, R], None]) -> None:
+        """Call a function with each unit.
+
+        Args:
+            function: can be pickled, and is small: each process is given it once.
+            units: what it is called with, in any order.
+            done: told each unit and its result, in this process; what it raises ends the work.
+
+        Raises:
+            UserError: a unit raised it, or its process died.
+        """
+
+
+class LocalPool(Executor):
+    """Processes of this machine, which end with this one.
+
+    Args:
+        workers: how many; one does the work in this process.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def run(self, function: Callable[[U], R], units: Iterable[U], done: Callable[[U, R], None]) -> None:
+        """See `Executor.run`."""
+        rest = iter(units)
+        first = [*islice(rest, 2)]
+        if self.workers == 1 or len(first) < 2:
+            for unit in chain(first, rest):
+                done(unit, function(unit))
+            return
+        pool = ProcessPoolExecutor(self.workers, _context(function), _start, (function,))
+        waiting: dict[Future[Any], U] = {}
+        try:
+            for unit in chain(first, rest):
+                with undisturbed():
+                    waiting[pool.submit(_call, unit)] = unit
+                if len(waiting) >= _AHEAD * self.workers:
+                    _take(waiting, done)
+            while waiting:
+                _take(waiting, done)
+        except BaseException as error:
+            # A unit is done whole or not at all: nobody waits for those that are under way.
+            kill([*(pool._processes or {}).values()])  # pyright: ignore[reportPrivateUsage]
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(
+                    "a process that did a part of the work died, perhaps for lack of memory: run the same "
+                    "command again, which goes on, with fewer --workers"
+                ) from None
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class ArrayTask(Executor):
+    """Does every n-th unit, by the unit's number, so that shares do not depend on what is done already.
+
+    Args:
+        text: `3/16`, the fourth of sixteen: counted from 0, as `$SLURM_ARRAY_TASK_ID` is with --array=0-15.
+        inner: does the share.
+
+    Raises:
+        UserError: it is no place in an array.
+    """
+
+    is_array_task = True
+
+    def __init__(self, text: str, inner: Executor) -> None:
+        found = re.fullmatch(r"(\d{1,7})/(\d{1,7})", text.strip())
+        if not found or not int(found[1]) < int(found[2]) <= _MAX_TASKS:
+            raise UserError(
+                f"--array is {text!r}: give PLACE/COUNT with places from 0, such as 0/16 to 15/16 "
+                '(--array "$SLURM_ARRAY_TASK_ID/16" with #SBATCH --array=0-15)'
+            )
+        self.place, self.count, self.inner = int(found[1]), int(found[2]), inner
+
+    def share(self, numbers: Sequence[int]) -> Sequence[int]:
+        """See `Executor.share`."""
+        return [number for number in numbers if number % self.count == self.place]
+
+    def run(self, function: Callable[[U], R], units: Iterable[U], done: Callable[[U, R], None]) -> None:
+        """See `Executor.run`."""
+        self.inner.run(function, units, done)
+
+
+def _take(waiting: dict[Future[Any], Any], done: Callable[[Any, Any], None]) -> None:
+    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+        done(waiting.pop(future), future.result())
+
+
+def _context(function: Any) -> BaseContext:
+    """Processes are started anew, where that can be from one that has imported what the function needs."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([_module(function)])
+    resource_tracker.ensure_running()  # it is started with signals let in, whatever holds here
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        forkserver.ensure_running()  # it inherits that, as what it forks does: Ctrl-C is the parent's alone
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
+def _module(function: Any) -> str:
+    """Where a function is defined that may stand in a partial one, or in a map."""
+    inner = getattr(function, "func", getattr(function, "function", None))
+    return function.__module__ if inner is None else _module(inner)
+
+
+_function: Callable[[Any], Any] | None = None
+
+
+def _start(function: Callable[[Any], Any]) -> None:
+    global _function
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent stops the pool, in one voice
+    _function = function
+
+
+def _call(unit: Any) -> Any:
+    assert _function is not None
+    return _function(unit)

@@ -1,0 +1,294 @@
+"""A function over numbered units of work, whose files and completion marks lie in a folder of all processes.
+
+What a unit makes depends on its number and on nothing else, and its mark is written when its files are whole:
+a unit that is done twice, by whomever, is done once. So nobody keeps lists of who does what, and whatever is
+killed, the missing units are done when the same work is run again.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+
+from tqdm import tqdm
+
+from xfm.config.plain import to_plain
+from xfm.errors import UserError
+from xfm.executors.executor import Executor
+from xfm.files import MAX_LOG, read_json_object, read_text, sync_folder, write_text, writing
+from xfm.locks import locked
+
+AGAIN = "and run the same command again: it goes on where it stopped"
+PLAN = "plan"
+_PLAN_FILE = "plan.json"
+
+M = TypeVar("M")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ShardedMap(Generic[M]):
+    """Units of work.
+
+    Attributes:
+        work: the folder of the work; the plan lies in `PLAN` of it.
+        name: of the folder below it that holds files and marks.
+        count: of the units.
+        mark: dataclass of what is told of a unit that is done; see `read_record`.
+        function: does a unit: called with its number and the path of its files without suffix, which it
+            writes whole or not at all.
+    """
+
+    work: Path
+    name: str
+    count: int
+    mark: type[M]
+    function: Callable[[int, Path], M]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of files and marks."""
+        return self.work / self.name
+
+    def file(self, number: int, suffix: str) -> Path:
+        """A file of a unit."""
+        return self.folder / f"{number:06d}{suffix}"
+
+    def mark_file(self, number: int) -> Path:
+        """The completion mark of a unit."""
+        return self.file(number, ".json")
+
+    def is_done(self, number: int) -> bool:
+        """Whether a unit's mark is there."""
+        return self.mark_file(number).exists()
+
+    @property
+    def missing(self) -> list[int]:
+        """The units that are not done."""
+        return [number for number in range(self.count) if not self.is_done(number)]
+
+    def read_mark(self, number: int) -> M:
+        """The mark of a unit that is done; raises UserError."""
+        return read_record(self.mark_file(number), self.mark, "remove it, and run the command again")
+
+    def marks(self) -> Iterator[M]:
+        """The marks of the units that are done, in order."""
+        return (self.read_mark(number) for number in range(self.count) if self.is_done(number))
+
+    def __call__(self, number: int) -> M:
+        """Do a unit.
+
+        Raises:
+            UserError: its function raised it, or the folder cannot be written, or is not seen by this
+                machine.
+        """
+        if not (self.work / PLAN).is_dir():
+            raise UserError(
+                f"{self.work / PLAN} is not there: what is read and written must be seen by all machines "
+                "that work on it under the same paths"
+            )
+        with writing(self.folder, AGAIN):
+            self.folder.mkdir(exist_ok=True)
+            mark = self.function(number, self.file(number, ""))
+            write_text(self.mark_file(number), json.dumps(to_plain(mark), sort_keys=True) + "\n")
+        return mark
+
+    def run(
+        self,
+        executor: Executor,
+        title: str,
+        progress: bool,
+        done: Callable[[int, M], None] = lambda number, mark: None,
+        unit: str = "part",
+    ) -> bool:
+        """Do the executor's share of the units that are missing.
+
+        Args:
+            executor: who does them.
+            title: of the bar.
+            progress: show the bar.
+            done: see `Executor.run`.
+            unit: what the bar counts.
+
+        Returns:
+            Whether all units are done.
+
+        Raises:
+            UserError: see `Executor.run`.
+        """
+        numbers = executor.share(self.missing)
+        with tqdm(total=len(numbers), unit=unit, desc=title, disable=not progress or not numbers) as bar:
+
+            def count(number: int, mark: M) -> None:
+                done(number, mark)
+                bar.update()
+
+            try:
+                executor.run(self, numbers, count)
+            except UserError:
+                begun = {path.name for path in self.work.iterdir()} if self.work.is_dir() else set()
+                if (
+                    not executor.is_array_task
+                    and begun <= {PLAN, self.name}
+                    and len(self.missing) == self.count
+                ):
+                    shutil.rmtree(self.work, ignore_errors=True)  # the next command may be another
+                raise
+        return not self.missing
+
+
+def complete(
+    target: Path,
+    work: Path,
+    executor: Executor,
+    finished: Callable[[], T | None],
+    run: Callable[[], bool],
+    finish: Callable[[], T],
+    anew: bool = False,
+) -> T | None:
+    """Do work whose target appears when the last unit is done, or go on with it.
+
+    Of a task of an array, the share is done, and whoever comes when all is done finishes.
+
+    Args:
+        target: of the work.
+        work: the hidden folder beside it of what is not finished; removed at the end.
+        executor: who does the units.
+        finished: what the target is where it is there and of these settings; else None.
+        run: plans the work and does the units; whether all are done.
+        finish: puts the target in place.
+        anew: do not ask at first whether it is finished.
+
+    Returns:
+        What the target is; None where other tasks of an array have not done their share.
+
+    Raises:
+        UserError: a unit or the target cannot be made.
+    """
+
+    def held(now: bool) -> AbstractContextManager[None]:
+        return locked(target, beside=True) if now else nullcontext()
+
+    with held(not executor.is_array_task):
+        if not anew and (found := finished()) is not None:
+            shutil.rmtree(work, ignore_errors=True)  # of a run that was killed at its very end
+            return found
+        try:
+            if not run():
+                return finished()
+        except UserError:
+            # Another task of an array may have finished meanwhile, and cleared the marks away.
+            if executor.is_array_task and (found := finished()) is not None:
+                return found
+            raise
+        with held(executor.is_array_task):
+            if executor.is_array_task and (found := finished()) is not None:  # another task was faster
+                return found
+            made = finish()
+            shutil.rmtree(work, ignore_errors=True)
+            return made
+
+
+def find_plan(work: Path, mark: str, make: Callable[[Path], dict[str, Any]], discard: str) -> dict[str, Any]:
+    """The plan of some work, found or made: a folder that appears whole, so that several may make it at once.
+
+    Args:
+        work: the folder of the work.
+        mark: of settings and inputs, from which alone the plan follows.
+        make: given a draft of the folder `PLAN`, which it may fill with more files; the plan as plain values.
+        discard: how the plan is thrown away.
+
+    Raises:
+        UserError: one of other settings is under way there, or it cannot be read or written.
+    """
+    folder = work / PLAN
+    if not folder.is_dir():
+        with writing(work, "and run the command again"):
+            _make_plan(folder, mark, make)
+    path = folder / _PLAN_FILE
+    try:
+        plan = json.loads(read_text(path, MAX_LOG))
+        found = plan["mark"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}): {discard}") from None
+    if found != mark:
+        raise UserError(
+            f"{work} holds what was done so far with other settings, another model or other files: "
+            f"finish that, or {discard}"
+        )
+    return plan
+
+
+def _make_plan(folder: Path, mark: str, make: Callable[[Path], dict[str, Any]]) -> None:
+    draft = folder.with_name(f"{folder.name}.{socket.gethostname()}-{os.getpid()}")
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        write_text(draft / _PLAN_FILE, json.dumps({"mark": mark, **make(draft)}))
+        sync_folder(draft)
+        with contextlib.suppress(OSError):  # another process was faster
+            os.rename(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def plan_id(work: Path) -> tuple[str, int, int]:
+    """What tells a plan from another one that was there before it, for processes that outlive both."""
+    found = (work / PLAN).stat()
+    return str(work), found.st_ino, found.st_mtime_ns
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file that is written beside `path`, and has its name when it is whole and on the disk."""
+    partial = path.with_name(f".{path.name}.partial-{socket.gethostname()}-{os.getpid()}")
+    try:
+        yield partial
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_record(path: Path, kind: type[T], remedy: str) -> T:
+    """The dataclass that a JSON file holds: its fields are numbers, texts, and mappings and lists of such.
+
+    Raises:
+        UserError: the file cannot be read, or a field is of another type.
+    """
+    plain = read_json_object(path)
+    try:
+        hints = get_type_hints(kind)
+        if wrong := [name for name, value in plain.items() if not _is(value, hints.get(name, Any))]:
+            raise TypeError(f"{wrong[0]} is of another kind")
+        counters = {
+            one.name: Counter(plain[one.name])
+            for one in fields(kind)  # pyright: ignore[reportArgumentType]
+            if get_origin(hints[one.name]) is Counter and one.name in plain
+        }
+        return kind(**{**plain, **counters})
+    except TypeError as error:
+        raise UserError(f"{path} is damaged, or of another version ({error}); {remedy}") from None
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a plain value is of a type such as `int` or `dict[str, int]`; a `Counter[str]` counts."""
+    if kind is Any:
+        return True
+    outer, inner = get_origin(kind) or kind, get_args(kind)
+    if outer is Counter:
+        outer, inner = dict, (*inner, int)
+    if not isinstance(value, outer) or (outer is int and isinstance(value, bool)):
+        return False
+    if isinstance(value, dict):
+        return all(_is(key, inner[0]) and _is(item, inner[1]) for key, item in value.items())
+    return all(_is(item, inner[0]) for item in value) if isinstance(value, list) else True

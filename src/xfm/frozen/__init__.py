@@ -1,1 +1,0 @@
-"""Evaluation of frozen picture features: cached once, then a linear probe, the published head, neighbours."""

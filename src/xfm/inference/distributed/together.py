@@ -1,0 +1,261 @@
+"""Rows answered by whoever does the units, and put together when all are done.
+
+Everything is made beside the target, in a hidden folder that all processes share. The target appears whole,
+when the last unit is done.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from xfm.data.left_out import LeftOut
+from xfm.errors import UserError
+from xfm.executors.executor import Executor
+from xfm.executors.sharded_map import AGAIN, ShardedMap, complete, find_plan, whole_file
+from xfm.files import clear_leftovers, drafting, read_json_or_nothing, replace_folder, write_text, writing
+from xfm.inference.distributed.row_units import NAMES, PartForm, RowMark, row_units
+from xfm.inference.distributed.row_work import RowWork, settings_mark
+from xfm.inference.predict.output import ROW, bad_file, earlier_settings, is_of_answers, settings_file
+from xfm.inference.predict.prediction import Outcome, refuse_to_overwrite
+from xfm.inference.predict.sources import FolderRows
+from xfm.results_folder import free_name
+
+VECTORS = "_vectors.json"
+BAD = "_bad.jsonl"
+"""Readers of folders of Parquet files pass over names that begin so."""
+
+
+class PartsTarget:
+    """What the parts are put together to: a file of answers as `predict` writes it, or a folder of vectors.
+
+    Args:
+        path: of the file, with settings and log beside it; or of the folder, in which they are.
+        form: of the parts; lines become a file.
+    """
+
+    def __init__(self, path: Path, form: PartForm = PartForm.LINES) -> None:
+        self.path, self.form, self._is_file = path, form, form is PartForm.LINES
+
+    @property
+    def work(self) -> Path:
+        """The folder of what is not finished, beside the target: hidden, of one name for all processes."""
+        return self.path.with_name(f".{self.path.name}.working")
+
+    @property
+    def bad(self) -> Path:
+        """The file of rows that could not be answered."""
+        return bad_file(self.path) if self._is_file else self.path / BAD
+
+    def finished(self, mark: str) -> Outcome | None:
+        """What became of the rows, where the target is there and of these settings; nobody did it now."""
+        if self._is_file:
+            told = earlier_settings(self.path) if self.path.exists() else {}
+        else:
+            told = read_json_or_nothing(self.path / VECTORS)
+        with contextlib.suppress(TypeError, KeyError, AttributeError):  # somebody has changed it
+            if (found := told.get("units", {})).get("mark") == mark:
+                totals = {"rows": 0, **found["totals"]}
+                del totals["rows"]
+                return Outcome(before=totals.pop("answered"), answered=0, **totals)
+        return None
+
+    def require_free(self, restart: bool) -> None:
+        """Refuse a target that would be lost; with `restart`, remove one that may be.
+
+        Raises:
+            UserError: it holds something else, or nobody wants to replace it.
+        """
+        (_free_file if self._is_file else _free_folder)(self.path, restart)
+
+    def finish(
+        self, units: ShardedMap[RowMark], logged: list[str], rows: list[int], told: dict[str, Any]
+    ) -> None:
+        """Put the parts in place.
+
+        Args:
+            units: all of them done.
+            logged: a line of JSON for each row that could not be answered.
+            rows: answered in each unit.
+            told: settings, `mark` and `totals`.
+        """
+        log = "".join(f"{line}\n" for line in logged)
+        with writing(self.path, AGAIN):
+            if self._is_file:
+                with whole_file(self.path) as draft, draft.open("wb") as out:
+                    for number in range(units.count):
+                        with units.file(number, ".part.jsonl").open("rb") as part:
+                            shutil.copyfileobj(part, out, 1 << 20)
+                    out.flush()
+                    if logged:
+                        write_text(self.bad, log)
+                    write_text(settings_file(self.path), _told(told))
+                return
+            with drafting(self.path) as draft:
+                files: dict[str, int] = {}
+                for number, count in enumerate(rows):
+                    for suffix in self.form.suffixes:
+                        name = f"{number:06d}{suffix}"
+                        shutil.copyfile(units.file(number, f".part{suffix}"), draft / name)
+                        files[name] = count
+                if logged:
+                    write_text(draft / BAD, log)
+                write_text(draft / VECTORS, _told({"files": files, **told}))
+                replace_folder(draft, self.path)
+
+
+def _free_file(path: Path, restart: bool) -> None:
+    if not os.path.lexists(path):
+        return
+    if path.is_symlink() or not path.is_file():  # the file is renamed to, and would replace it
+        raise UserError(f"{path} is a folder, a link or a pipe: choose a file for the answers")
+    if path.stat().st_size and not (earlier_settings(path) and is_of_answers(path)):
+        raise UserError(
+            f"{path} holds something, but {settings_file(path).name} beside it does not say "
+            f"that `predict` made it; name another file, such as {free_name(path)}"
+        )
+    if not restart:
+        raise UserError(
+            f"{path} holds answers of other settings, or of a run without units: name another file, "
+            "or begin again with --restart"
+        )
+    with writing(path, AGAIN):
+        for one in (path, settings_file(path), bad_file(path)):
+            one.unlink(missing_ok=True)
+
+
+def _free_folder(path: Path, restart: bool) -> None:
+    if path.parent.is_dir():
+        clear_leftovers(path.parent, path.name)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is a file: choose a folder for the vectors")
+    names = {one.name for one in path.iterdir()} if path.exists() else set[str]()
+    if not names:
+        return
+    own = {VECTORS, BAD, *read_json_or_nothing(path / VECTORS).get("files", {})}
+    if VECTORS not in names or names - own:
+        other = min(names - own) if names - own else min(names)
+        raise UserError(
+            f"{path} holds {other}, which is none of `xfm embed`'s files: choose another folder, "
+            f"such as {free_name(path)}"
+        )
+    if not restart:
+        raise UserError(
+            f"{path} holds vectors of other settings: choose another folder, or begin again with --restart"
+        )
+    with writing(path, AGAIN):
+        shutil.rmtree(path)
+
+
+def _told(told: dict[str, Any]) -> str:
+    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+
+
+def answer_together(
+    work: RowWork,
+    target: PartsTarget,
+    executor: Executor,
+    unit_rows: int,
+    *,
+    max_bad: int | None = None,
+    restart: bool = False,
+    progress: bool = False,
+) -> Outcome | None:
+    """Answer rows, or go on with that.
+
+    Args:
+        work: what is answered.
+        target: where the answers end.
+        executor: who does the units; see `complete`.
+        unit_rows: rows of a unit.
+        max_bad: rows that may have no answer, see `LeftOut`.
+        restart: throw away what is there.
+        progress: show a bar.
+
+    Returns:
+        What was done; None where other tasks of an array have not done their share.
+
+    Raises:
+        UserError: too many rows cannot be answered, the target holds something else, or something cannot be
+            read or written.
+    """
+    settings = {"unit_rows": unit_rows, "form": target.form.value, **work.settings()}
+    mark = settings_mark(settings)
+    refuse_to_overwrite([work.source], target.path)
+    plans: list[dict[str, Any]] = []
+    bad, now = LeftOut(max_bad), 0
+
+    def note(_: int, one: RowMark) -> None:
+        nonlocal now
+        now += one.answered
+        _note(bad, one)
+
+    def units() -> ShardedMap[RowMark]:
+        return row_units(work, target.work, plans[0]["starts"], target.form)
+
+    def run() -> bool:
+        target.require_free(restart)
+        if restart:
+            shutil.rmtree(target.work, ignore_errors=True)
+        discard = "throw it away with --restart, without --array"
+        plans.append(find_plan(target.work, mark, partial(_make_plan, work, unit_rows), discard))
+        for one in units().marks():
+            _note(bad, one)
+        return units().run(executor, work.task, progress, note)
+
+    def finish() -> Outcome:
+        return _finish(units(), plans[0]["rows"], work.source, target, bad, settings, mark)
+
+    finished = partial(target.finished, mark)
+    found = complete(target.path, target.work, executor, finished, run, finish, anew=restart)
+    return None if found is None else replace(found, answered=now, before=found.before - now)
+
+
+def _make_plan(work: RowWork, unit_rows: int, draft: Path) -> dict[str, Any]:
+    rows = work.rows()
+    starts, total = rows.starts(unit_rows)
+    if not total:
+        raise UserError(f"{work.source} holds no rows; check the path")
+    if isinstance(rows, FolderRows):
+        if rows.report:
+            LeftOut().folder(rows.report)
+        write_text(draft / NAMES, json.dumps(rows.names))
+    return {"rows": total, "starts": starts}
+
+
+def _note(bad: LeftOut, mark: RowMark) -> None:
+    for _, place, reason in mark.bad:
+        bad.add(place, reason)
+
+
+def _finish(
+    units: ShardedMap[RowMark],
+    rows: int,
+    source: Path,
+    target: PartsTarget,
+    bad: LeftOut,
+    settings: dict[str, Any],
+    mark: str,
+) -> Outcome:
+    marks = [*units.marks()]
+    flaws = [one for each in marks for one in each.bad]
+    for each in marks:
+        _note(bad, each)
+    bad.check_share(str(source), rows, len(flaws))
+    first = f"{flaws[0][1]}: {flaws[0][2]}" if flaws else ""
+    answered, partly = sum(each.answered for each in marks), sum(each.partial for each in marks)
+    totals = {
+        "rows": rows,
+        "answered": answered,
+        "skipped": len(flaws),
+        "partial": partly,
+        "first_bad": first,
+    }
+    logged = [json.dumps({ROW: number, "error": f"{place}: {reason}"}) for number, place, reason in flaws]
+    told = {**settings, "units": {"mark": mark, "totals": totals}}
+    target.finish(units, logged, [each.answered for each in marks], told)
+    return Outcome(0, answered, len(flaws), partly, first)

@@ -1,0 +1,196 @@
+"""Pipelines that give words: answers, captions, and what stands behind a mask."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xfm.config.generation import Sampling
+from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions
+from xfm.data.tokenizer import normalise_caption
+from xfm.errors import UserError
+from xfm.inference.base import Pipeline
+from xfm.inference.engine import InputBatch
+from xfm.inference.input_parsing import Item
+from xfm.modeling.generation import Marks, generate, prompt_ids
+from xfm.modeling.task_models import Answerer, Captioner
+from xfm.tasks.answers import AnswerList, likeliest_answers
+
+
+class ScoredAnswer(TypedDict):
+    """An answer and its probability: of the whole sequence of its tokens, end token included."""
+
+    score: float
+    answer: str
+
+
+@dataclass(frozen=True)
+class AnswerRule:
+    """How questions are answered: by a list, or freely where there is none."""
+
+    options: AnswerOptions
+    listed: AnswerList | None
+
+
+class Answering(Pipeline[AnswerRule, list[ScoredAnswer]]):
+    """`{"image", "question"}` -> `[{"score", "answer"}]`, best first.
+
+    Answers are ranked from the list of the fine-tuning, or from `answers=[...]`; with `free=True`, and where
+    the model has no list, they are written by beam search.
+    """
+
+    def begin(self, options: AnswerOptions) -> AnswerRule:
+        """Tokenise the list of answers, once a call."""
+        task, engine = self.engine.pretrained.task, self.engine
+        assert task is not None, "made with a model of its kind"
+        listed = list(dict.fromkeys(map(normalise_caption, options.answers))) or list(task.task.answers)
+        if options.free or not listed:
+            _check_length(options.max_tokens, engine.longest_written)
+            return AnswerRule(options, None)
+        if "" in listed:
+            raise UserError("an answer of the list holds nothing but signs; leave it out")
+        return AnswerRule(options, AnswerList(listed, engine.tokenizer).to(engine.device))
+
+    def answer(self, batch: InputBatch, ready: AnswerRule) -> list[list[ScoredAnswer]]:
+        """The likeliest answers to each question."""
+        model, options = self.engine.pretrained.task, ready.options
+        assert isinstance(model, Answerer)
+        memory, asked = model.fused(batch), batch.text.mask
+        if ready.listed is None:
+            marks = Marks.of(self.engine.tokenizer)
+            found = generate(model.decoder, memory, asked, marks, options.writing())
+            texts = [[self.engine.tokenizer.decode(ids).strip() for ids in rows] for rows in found.ids]
+            return [_scored(row, scores) for row, scores in zip(texts, found.scores, strict=True)]
+        best = likeliest_answers(model.decoder, ready.listed, memory, asked, options.top_k)
+        names = ready.listed.answers
+        return [
+            _scored([names[place] for place in places], scores)
+            for places, scores in zip(best.index.tolist(), best.log_likelihood, strict=True)
+        ]
+
+
+def _scored(answers: list[str], log_likelihoods: Tensor) -> list[ScoredAnswer]:
+    scores = log_likelihoods.double().exp().tolist()
+    return [{"score": s, "answer": a} for s, a in zip(scores, answers, strict=True) if s > 0]
+
+
+class Caption(TypedDict):
+    """A caption."""
+
+    generated_text: str
+
+
+class Captioning(Pipeline[CaptionOptions, list[Caption]]):
+    """A picture -> `[{"generated_text"}]`, as many as `texts` says, best first."""
+
+    def begin(self, options: CaptionOptions) -> CaptionOptions:
+        """Check that the model can write texts that long."""
+        task, engine = self.engine.pretrained.task, self.engine
+        assert task is not None, "made with a model of its kind"
+        given = len(prompt_ids(engine.tokenizer, task.task.prompt))
+        _check_length(options.max_tokens, engine.longest_written - given)
+        return options
+
+    def answer(self, batch: InputBatch, ready: CaptionOptions) -> list[list[Caption]]:
+        """Captions of each picture; equal pictures are described once."""
+        model = self.engine.pretrained.task
+        assert isinstance(model, Captioner)
+        memory, seen = model.remember(batch.pictures)
+        how, tokenizer = ready.writing(), self.engine.tokenizer
+        draws = _draws(how, batch.keys) if isinstance(how, Sampling) else None
+        found = generate(model.decoder, memory, seen, Marks.of(tokenizer, model.task.prompt), how, draws)
+        captions: list[list[Caption]] = [
+            [
+                {"generated_text": tokenizer.decode(ids).strip()}
+                for ids, real in zip(rows, kept, strict=True)
+                if real
+            ]
+            for rows, kept in zip(found.ids, found.mask.any(-1).tolist(), strict=True)
+        ]
+        return [captions[place] for place in batch.of_rows(torch.arange(len(captions))).tolist()]
+
+
+def _draws(how: Sampling, keys: Sequence[bytes]) -> Tensor:
+    """[I, n, L - 1] draws of each picture from the seed and the picture alone, whatever is in its batch."""
+    shape = (how.texts, how.max_tokens - 1)
+    rows = [np.random.default_rng((how.seed, int.from_bytes(key))).random(shape, np.float32) for key in keys]
+    return torch.from_numpy(np.stack(rows))
+
+
+def _check_length(wanted: int, longest: int) -> None:
+    if wanted > longest:
+        raise UserError(f"max_tokens is {wanted}, but the model writes at most {longest}; choose less")
+
+
+class Filled(TypedDict):
+    """A token for a mask: its probability, id and text, and the whole text with it."""
+
+    score: float
+    token: int
+    token_str: str
+    sequence: str
+
+
+class FillMask(Pipeline[Best, list[Filled] | list[list[Filled]]]):
+    """A text with <mask> in it, or `{"text", "image"}` -> `[{"score", "token", "token_str", "sequence"}]`.
+
+    With a picture the fusion encoder predicts, without one the language encoder alone. A text with several
+    masks gives a list for each of them. The mask is written as the tokenizer writes it (`pipe.mask`). With a
+    picture, the text is read as captions are: lower-case, without punctuation.
+    """
+
+    @property
+    def mask(self) -> str:
+        """How the mask is written: `<mask>`, or `[MASK]` for a tokenizer of BERT's kind."""
+        tokenizer = self.engine.tokenizer
+        return tokenizer.id_to_token(tokenizer.mask) or ""
+
+    def as_read(self, text: str, pictures: int) -> str:
+        """With a picture as a caption; the mask stays as it is."""
+        if not pictures:
+            return text
+        return f" {self.mask} ".join(map(normalise_caption, text.split(self.mask))).strip()
+
+    def check(self, item: Item) -> None:
+        """A text needs a mask within the tokens that the model reads."""
+        ids = self.engine.tokenizer.encode_batch(list(item.texts), self.engine.longest).ids
+        if not (ids == self.engine.tokenizer.mask).any():
+            raise UserError(
+                f"the text has no {self.mask} among its first {self.engine.longest} tokens; put one where a "
+                "word is to be predicted"
+            )
+
+    def answer(self, batch: InputBatch, ready: Best) -> list[list[Filled] | list[list[Filled]]]:
+        """The likeliest tokens of each mask of each row."""
+        model, tokenizer = self.engine.model, self.engine.tokenizer
+        tokens = batch.text
+        states = model.encode_text(tokens.ids, tokens.mask)
+        head = model.language_logits
+        if batch.image is not None:
+            states, head = model.fuse(states, tokens.mask, batch.image, batch.first), model.fusion_logits
+        places = tokens.ids.eq(tokenizer.mask) & tokens.mask
+        logits = head(states[places]).float()[:, : tokenizer.vocab_size]
+        scores, best = logits.softmax(-1).topk(min(ready.top_k or logits.shape[-1], logits.shape[-1]))
+        answers: list[list[list[Filled]]] = [[] for _ in batch.items]
+        for place, (row, column) in enumerate(places.nonzero().tolist()):
+            ids = tokens.ids[row][tokens.mask[row]]
+            answers[row].append(
+                [
+                    self._filled(ids, column, score, token)
+                    for score, token in zip(scores[place].tolist(), best[place].tolist(), strict=True)
+                ]
+            )
+        return [row[0] if len(row) == 1 else row for row in answers]
+
+    def _filled(self, ids: Tensor, column: int, score: float, token: int) -> Filled:
+        tokenizer, whole = self.engine.tokenizer, ids.clone()
+        whole[column] = token
+        return {
+            "score": score,
+            "token": token,
+            "token_str": tokenizer.decode([token]),
+            "sequence": tokenizer.decode(whole),
+        }

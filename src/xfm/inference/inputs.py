@@ -1,0 +1,249 @@
+"""What is handed to a pipeline, sorted out: one input, several, or a stream of them."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xfm.config.options import names_in
+from xfm.config.task_spec import Field, Holds
+from xfm.config.tasks import IMAGE_CLASSIFICATION
+from xfm.data.tables.embedded import pictures_in
+from xfm.errors import UserError
+from xfm.inference.input_parsing import by_field, call, field_names, is_single
+from xfm.inference.picture_inputs import is_picture
+from xfm.inference.predict.reading import Reading
+from xfm.inference.predict.sources import FolderRows
+
+ABSENT: Any = object()
+"""Stands for an input that was not given; None is one that was, by mistake."""
+
+
+class Inputs(NamedTuple):
+    """Inputs of a pipeline.
+
+    Attributes:
+        rows: the inputs.
+        single: whether there is one, whose answer stands alone.
+        endless: whether their number is not known: they are answered as the answers are asked for.
+    """
+
+    rows: Iterable[Any]
+    single: bool = False
+    endless: bool = False
+
+
+def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
+    """Tell one input from several; tables, columns and folders become inputs.
+
+    Libraries are told by what their objects can do: none of them has to be installed.
+
+    Args:
+        given: an input, or a sequence, array, Series, DataFrame, data set, mapping of columns, folder of
+            pictures or iterator with inputs.
+        fields: of the task.
+
+    Raises:
+        UserError: it cannot be meant, or a table lacks a column.
+    """
+    if given is ABSENT:
+        raise UserError(f"give an input, such as {call(fields)}")
+    if isinstance(given, Mapping):
+        return _of_mapping(given, fields)
+    if folder := _folder(given, fields):
+        return Inputs(_pictures_of(folder, fields))
+    if (columns := _column_names(given)) is not None:
+        rows = _rows_of_table(given, columns, fields)
+        return Inputs(rows, endless=not hasattr(given, "__len__"))
+    return _of_values(given)
+
+
+def _of_values(given: Any) -> Inputs:
+    if isinstance(given, np.ndarray) and not is_picture(given):
+        return Inputs(given.tolist()) if given.ndim else _one(given.item())
+    if is_single(given):
+        return _one(given)
+    refuse_set(given, "")
+    as_list = getattr(given, "to_pylist", None)  # of pyarrow, whose columns hold scalars of its own
+    if as_list is not None:
+        return Inputs(as_list())
+    methods = {*dir(type(given))}  # a class has those of its objects, and is no list
+    if "__iter__" in methods:
+        return Inputs(given, endless="__len__" not in methods)
+    if {"__len__", "__getitem__"} <= methods:  # as torch's data sets
+        return Inputs(given[place] for place in range(len(given)))
+    return _one(given)
+
+
+def _one(given: object) -> Inputs:
+    return Inputs([given], single=True)
+
+
+def refuse_set(given: object, name: str) -> None:
+    """Refuse what has no order: nobody could tell which answer belongs to what.
+
+    Raises:
+        UserError: it is a set.
+    """
+    if isinstance(given, Set) and not hasattr(given, "mapping"):  # the keys of a mapping have an order
+        raise UserError(f"{name}a set has no order; give a list")
+
+
+def _folder(given: object, fields: Sequence[Field]) -> Path | None:
+    required = [field for field in fields if not field.optional]
+    only_picture = len(required) == 1 and required[0].holds is Holds.PICTURE
+    if isinstance(given, Path) or (isinstance(given, str) and only_picture):
+        try:
+            return Path(given) if os.path.isdir(given) else None
+        except ValueError:  # a NUL; what reads pictures says so
+            return None
+    return None
+
+
+def _pictures_of(folder: Path, fields: Sequence[Field]) -> list[Mapping[str, Any]]:
+    """The pictures of a folder as inputs, in the order of their names.
+
+    Raises:
+        UserError: it holds none, or they are no whole inputs.
+    """
+    rows = FolderRows(folder, Reading(fields)).rows(0, frozenset())
+    return [row.given for row in rows if isinstance(row.given, Mapping)]
+
+
+# ---------------------------------------------------------------- columns by name
+def _of_mapping(given: Mapping[Any, Any], fields: Sequence[Field]) -> Inputs:
+    kinds = field_names(fields)
+    columns = {
+        name: value for name, value in given.items() if name in kinds and _is_column(name, kinds[name], value)
+    }
+    if not columns:
+        return _one(given)
+    rest = [name for name in given if name not in columns and given[name] is not None]
+    for name in columns:
+        refuse_set(given[name], f"{name}: ")
+    if rest and rest[0] in kinds:
+        raise UserError(
+            f"{rest[0]} is one and {next(iter(columns))} several; give lists of the same length, or a "
+            "list of inputs"
+        )
+    if rest:
+        by_field(given, fields)  # names the field that is not known
+    list_option = {name: list(_of_values(value).rows) for name, value in columns.items()}
+    (first, length), *others = ((name, len(values)) for name, values in list_option.items())
+    for name, count in others:
+        if count != length:
+            raise UserError(f"there are {length} of {first}, but {count} of {name}; give as many of each")
+    return Inputs(
+        [dict(zip(list_option, row, strict=True)) for row in zip(*list_option.values(), strict=True)]
+    )
+
+
+def _is_column(name: str, field: Field, value: Any) -> bool:
+    if isinstance(value, Set):
+        return True  # refused by its name
+    if isinstance(value, Mapping) or _of_values(value).single:
+        return False
+    if field.holds is not Holds.TWO_PICTURES or name in field.parts:
+        return True
+    return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], list | tuple)
+
+
+# ---------------------------------------------------------------- tables
+def _column_names(given: Any) -> list[str] | None:
+    if hasattr(given, "to_dicts") or (hasattr(given, "to_dict") and hasattr(given, "columns")):
+        return [*map(str, given.columns)]
+    names = getattr(given, "column_names", None)
+    return None if names is None or isinstance(names, Mapping) else [*names]
+
+
+def _rows_of_table(given: Any, columns: Sequence[str], fields: Sequence[Field]) -> Iterator[object]:
+    known = field_names(fields)
+    wanted = [name for name in columns if name in known]
+    for field in fields:
+        if not field.optional and not {field.name, *field.also, *field.parts} & {*wanted}:
+            raise UserError(_without(field.name, columns))
+    if not wanted:
+        raise UserError(_without("' or '".join(field.name for field in fields), columns))
+    return ({name: _cell(row[name]) for name in wanted} for row in _records(given, wanted))
+
+
+def _without(name: str, columns: Sequence[str]) -> str:
+    return f"the table has no column '{name}', only {', '.join(columns)}; rename one"
+
+
+def _records(given: Any, wanted: list[str]) -> Iterable[Any]:
+    if hasattr(given, "notna"):  # pandas; its empty cells are of many kinds
+        part = given[wanted].astype(object)
+        return part.where(part.notna(), None).to_dict("records")
+    if hasattr(given, "to_dicts"):
+        return given.to_dicts()
+    if hasattr(given, "to_pylist"):
+        return given.to_pylist()
+    return given.select_columns(wanted) if hasattr(given, "select_columns") else given
+
+
+def _cell(value: Any) -> Any:
+    value = pictures_in(value)
+    return None if isinstance(value, float) and value != value else value
+
+
+# ---------------------------------------------------------------- lists beside the input
+def checked_option(name: str, value: Any, default: Any) -> Any:
+    """The value of an option, of the kind of its default.
+
+    Raises:
+        UserError: it is of another kind.
+    """
+    if isinstance(default, list):
+        return list_option(name, value)
+    kinds: dict[type, tuple[type, str]] = {
+        bool: (bool, "True or False"), int: (Integral, "a whole number"), float: (Real, "a number"),
+    }  # fmt: skip
+    kind, words = kinds[type(default)]
+    if not isinstance(value, kind) or isinstance(value, bool) > isinstance(default, bool):
+        raise UserError(f"{name} must be {words} such as {default}, not {value!r}")
+    return value
+
+
+def list_option(name: str, value: Any) -> list[str]:
+    """The value of an option that is a list of texts; a text with commas names several.
+
+    Raises:
+        UserError: it is something else.
+    """
+    refuse_set(value, f"{name}: ")
+    if isinstance(value, str):
+        found = names_in(value)
+        if not found:
+            raise UserError(f"{name} names nothing; give a list such as ['red', 'blue']")
+        return found
+    wanted = f"{name} must be a list of texts, such as ['red', 'blue'], not"
+    if not isinstance(value, Iterable) or isinstance(value, Mapping | bytes):
+        raise UserError(f"{wanted} {type(value).__name__}")
+    texts = list(value)
+    if odd := [one for one in texts if not isinstance(one, str)]:
+        raise UserError(f"{wanted} a list with {type(odd[0]).__name__}")
+    return texts
+
+
+def gallery_of(given: Any, name: str) -> Iterable[Any]:
+    """The candidates of a gallery.
+
+    Args:
+        given: what was given for them.
+        name: images or texts.
+
+    Raises:
+        UserError: it is one candidate, or none at all.
+    """
+    refuse_set(given, f"{name}: ")
+    if name == "images" and isinstance(given, str | Path) and os.path.isdir(given):
+        fields = IMAGE_CLASSIFICATION.inputs
+        return [row["image"] for row in _pictures_of(Path(given), fields)]
+    if (found := _of_values(given)).single:
+        what = "a list of pictures or a folder" if name == "images" else "a list such as ['a dog', 'a cat']"
+        raise UserError(f"the {name} of a gallery are {what}, not {type(given).__name__}")
+    return found.rows

@@ -1,0 +1,269 @@
+"""Between routes and models: pictures read in threads, items answered in batches of many requests."""
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from xfm.config.pipelines import UrlRules
+from xfm.config.serving import ServeConfig
+from xfm.data.fetch import fetch
+from xfm.data.pictures import LIMIT_VARIABLE, PictureError, picture_size
+from xfm.errors import UserError
+from xfm.index.searching import Searcher
+from xfm.index.store import StoreError
+from xfm.inference.classifiers import ZeroShotImageClassification
+from xfm.inference.input_parsing import Item
+from xfm.inference.picture_inputs import Picture
+from xfm.serving.batching import Batcher, Compute, Lane
+from xfm.serving.inputs import Inputs, Sent, decoded, host_of, is_data, sent_in, with_pictures
+from xfm.serving.limits import Pixels, check_options, check_texts
+from xfm.serving.models import Models, Served
+
+PICTURE_LENGTH = 64
+"""What a picture counts when batches are filled with items of like length."""
+_LOOK_UP_SECONDS = 10.0
+_FETCHERS, _SHARE = 32, 2
+"""Pictures that are fetched at once from a host, and for a request: most of the time, a thread waits."""
+_LIGHT = 20_000  # characters of texts that are made ready at once; more of them take a thread
+Read = Callable[[bytes], Picture]
+Kind = TypeVar("Kind")
+
+
+class Dispatcher:
+    """Takes inputs of requests and gives their answers.
+
+    Args:
+        models: that answer.
+        config: the limits.
+        observe: told of every batch.
+    """
+
+    def __init__(self, models: Models, config: ServeConfig, observe: Callable[..., None]) -> None:
+        self.models, self.config = models, config
+        hosts = frozenset(host.lower() for host in config.fetch_from)
+        self.inputs, self._urls = Inputs(hosts), UrlRules(hosts=tuple(sorted(hosts)))
+        self.batcher = Batcher(config.batch, config.room, observe)
+        self._readers = ThreadPoolExecutor(config.workers, thread_name_prefix="reading")
+        self._numbers = itertools.count()
+        self._fetchers = {host: ThreadPoolExecutor(_FETCHERS, f"fetching from {host}") for host in hosts}
+        self._stores = WeakKeyDictionary[Searcher, ThreadPoolExecutor]()
+
+    async def close(self) -> None:
+        """Answer what was taken, and end."""
+        await self.batcher.close()
+        for pool in (self._readers, *self._fetchers.values(), *self._stores.values()):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def check_count(self, items: int) -> None:
+        """Refuse more items than a request may have, or than there is room for, before they are looked at.
+
+        Raises:
+            UserError: a request may have fewer.
+            Full, Closed: see `Batcher.check_room`.
+        """
+        if items > self.config.items:
+            raise UserError(f"a request may have {self.config.items} inputs, and this one has {items}")
+        self.batcher.check_room(items)
+
+    async def ask(
+        self,
+        served: Served,
+        task: str,
+        given: Sequence[Mapping[str, Any]],
+        options: Mapping[str, Any] | None = None,
+        counted: bool = False,
+    ) -> list[Any]:
+        """Answers of a task to inputs, in their order; of one that cannot be used, its UserError.
+
+        Args:
+            served: the model.
+            task: its name.
+            given: inputs of the pipeline, with pictures as they were sent.
+            options: of the task.
+            counted: there are no more than the request may have, though they are not its inputs one by one.
+
+        Raises:
+            UserError: an option is wrong, there are too many inputs, or the model does not answer the task.
+            Full, Closed: see `Batcher.answers`.
+        """
+        if not counted:
+            self.check_count(len(given))
+        chosen = served.pipeline(task).options(options or {})
+        check_options(task, chosen, self.config.characters)
+        with self.batcher.expecting(len(given)):
+            read = await self._items(served, task, given)
+            ready = await self._ready(served, task, chosen)
+        good = {place: item for place, item in enumerate(read) if isinstance(item, Item)}
+        found: list[Any] = [one if isinstance(one, UserError) else None for one in read]
+        if good:
+            # What can be computed together: the same task of the same model with the same options.
+            lane = Lane(task, id(served), json.dumps(asdict(chosen), sort_keys=True, default=str))
+            lengths = [_length(item) for item in good.values()]
+            compute = served.compute(task, chosen, ready)
+            answers = await self.batcher.answers(lane, compute, list(good.values()), lengths)
+            for place, answer in zip(good, answers, strict=True):
+                found[place] = answer
+        return found
+
+    async def _ready(self, served: Served, task: str, options: Any) -> Any:
+        """Vectors of classes that are more than a batch, in turn with batches of others."""
+        pipe, size = served.pipeline(task), self.config.batch
+        if not isinstance(pipe, ZeroShotImageClassification):
+            return None
+        said = await self.in_thread(lambda: pipe.sentences(options))
+        if len(said) <= size:
+            return None
+        parts = [said[start : start + size] for start in range(0, len(said), size)]
+        vectors = [
+            await self.compute(f"{task}: labels", partial(pipe.encode, part), time.perf_counter())
+            for part in parts
+        ]
+        return pipe.named(options, vectors)
+
+    async def compute(self, name: str, work: Callable[[], Any], since: float | None = None) -> Any:
+        """Work that needs a model and is no item of a batch, in turn with the batches, one at a time.
+
+        Args:
+            name: in the metrics.
+            work: what is done.
+            since: see `together`.
+        """
+        alone = Lane(name, how=next(self._numbers))
+        return await self.together(alone, lambda jobs: [job() for job in jobs], work, 0, since)
+
+    async def together(
+        self, lane: Lane, compute: Compute, item: Any, length: int, since: float | None = None
+    ) -> Any:
+        """The answer to an item, computed together with those of other requests in its lane.
+
+        Args:
+            lane: of what can be computed together.
+            compute: how.
+            item: of this request.
+            length: by which batches are filled with like ones.
+            since: from when the request has waited, where this is its second step.
+
+        Raises:
+            Full, Closed, Exception: see `Batcher.answers`.
+        """
+        (answer,) = await self.batcher.answers(lane, compute, [item], [length], since)
+        return answer
+
+    async def look_up(
+        self, searcher: Searcher, work: Callable[[], Kind], seconds: float = _LOOK_UP_SECONDS
+    ) -> Kind:
+        """Work that waits for a collection, each in turn, while the models compute.
+
+        Raises:
+            StoreError: it was not done in so many seconds.
+        """
+        thread = self._stores.setdefault(searcher, ThreadPoolExecutor(1, thread_name_prefix="looking up"))
+        try:
+            done = asyncio.get_running_loop().run_in_executor(thread, work)
+            return await asyncio.wait_for(done, seconds)
+        except TimeoutError:
+            raise StoreError(f"the collection gives no answer in {seconds:g} seconds") from None
+
+    async def in_thread(self, work: Callable[[], Kind]) -> Kind:
+        """Work of a thread that reads pictures."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+
+    async def light(self, size: int, work: Callable[[], Kind]) -> Kind:
+        """Work on texts of so many letters in all: at once where it is little, else in a thread."""
+        return work() if size <= _LIGHT else await self.in_thread(work)
+
+    async def picture(self, read: Read, sent: Sent) -> Picture:
+        """One picture; raises UserError where it cannot be used."""
+        (found,) = (await self._pictures(read, [sent])).values()
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    async def _pictures(self, read: Read, sent: Sequence[Sent]) -> dict[Sent, Picture | UserError]:
+        loop, left = asyncio.get_running_loop(), Pixels(self.config.pixels)
+        distinct, share = list(dict.fromkeys(sent)), asyncio.Semaphore(_SHARE)
+        inside = [one for one in distinct if is_data(one.value)]
+        # Before one of them is decoded; what is fetched is counted as it comes.
+        opened = await self.in_thread(lambda: {one: _opened(one, left) for one in inside})
+
+        async def one(which: Sent) -> Picture | UserError:
+            try:
+                if which in opened:
+                    return await loop.run_in_executor(self._readers, _picture, read, opened[which])
+                async with share:
+                    threads = self._fetchers[host_of(which.value)]
+                    data = await loop.run_in_executor(threads, fetch, which.value, self._urls)
+                _count(data, left)
+                return await loop.run_in_executor(self._readers, _picture, read, data)
+            except UserError as error:
+                return error
+
+        return dict(zip(distinct, await asyncio.gather(*map(one, distinct)), strict=True))
+
+    async def _items(
+        self, served: Served, task: str, given: Sequence[Mapping[str, Any]]
+    ) -> list[Item | UserError]:
+        sent = [one for each in given for one in sent_in(each)]
+        pictures = await self._pictures(lambda data: served.reader.read(data), sent) if sent else {}
+        longest = self.config.characters
+
+        def items() -> list[Item | UserError]:
+            return [_attempt(served, task, one, pictures, longest) for one in given]
+
+        size = sum(len(value) for each in given for value in each.values() if isinstance(value, str))
+        return await self.light(size, items)
+
+
+def _opened(sent: Sent, left: Pixels) -> bytes | UserError:
+    try:
+        data = decoded(sent)
+    except UserError as error:
+        return error
+    _count(data, left)
+    return data
+
+
+def _count(data: bytes, left: Pixels) -> None:
+    with suppress(PictureError):  # the reader says what is wrong with it
+        left.take(*picture_size(data))
+
+
+def _picture(read: Read, data: bytes | UserError) -> Picture:
+    if isinstance(data, UserError):
+        raise data
+    try:
+        picture = read(data)
+    except UserError as error:  # limits of the server are nothing that its clients could lift
+        raise UserError(str(error).partition(f", or set {LIMIT_VARIABLE}")[0]) from None
+    if picture.flaw is not None:
+        raise UserError(f"{picture.flaw}: send all of it")
+    return picture
+
+
+def _attempt(
+    served: Served,
+    task: str,
+    given: Mapping[str, Any],
+    pictures: Mapping[Sent, Picture | UserError],
+    longest: int,
+) -> Item | UserError:
+    try:
+        check_texts(given, longest)
+        for one in sent_in(given):
+            if isinstance(found := pictures[one], UserError):
+                raise found
+        return served.read(task, with_pictures(given, pictures))
+    except UserError as error:
+        return error
+
+
+def _length(item: Item) -> int:
+    return sum(map(len, item.texts)) + PICTURE_LENGTH * len(item.pictures)

@@ -1,0 +1,217 @@
+"""What stands before every route: names, keys, sizes, deadlines, counts; in ASGI, to see all bytes."""
+
+import asyncio
+import hashlib
+import hmac
+import ipaddress
+import time
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp as App
+from starlette.types import Message, Receive, Scope, Send
+
+from xfm.config.serving import ServeConfig
+from xfm.serving.metrics import Metrics
+from xfm.serving.responses import problem
+
+OPEN = frozenset({"/health", "/ready"})
+"""Routes that need no key: whoever watches a process has none."""
+
+
+class _Refused(Exception):
+    """A request that is not answered by the app: status, message, code, headers."""
+
+
+class _Left(Exception):
+    """Whoever asked is gone."""
+
+
+class Guard:
+    """Refuses requests without a key, too large ones, and those that do not arrive or take too long.
+
+    Args:
+        app: what answers the others.
+        config: the limits.
+        keys: of clients; none asks nobody.
+        metrics: counts every request.
+        free: paths that need no key.
+        has_page: whether there is a page of its own, which alone may ask in a browser, with a key too.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        config: ServeConfig,
+        keys: Sequence[str],
+        metrics: Metrics,
+        free: frozenset[str] = OPEN,
+        has_page: bool = False,
+    ) -> None:
+        self._app, self._config, self._metrics, self._free = app, config, metrics, free
+        self._has_page = has_page
+        self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
+        self._names = frozenset(name.lower() for name in ("localhost", config.host, *config.names))
+        self._held = 0  # bytes of the bodies of all requests that are under way
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if scope["method"] == "HEAD":  # uvicorn leaves out the body
+            scope = {**scope, "method": "GET"}
+        began, status = time.perf_counter(), [500]
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                status[0] = message["status"]
+            await send(message)
+
+        try:
+            await self._guarded(scope, receive, sending)
+        except _Left:
+            status[0] = 499  # as others count them; nothing is sent
+        finally:
+            route = getattr(scope.get("route"), "path", "none")  # as it is declared, so that there are few
+            self._metrics.requests.labels(route, str(status[0])).inc()
+            self._metrics.seconds.labels(route).observe(time.perf_counter() - began)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        held = [0]  # bytes of this request
+        try:
+            try:
+                self._check_head(scope)
+                body = await self._body(receive, held)
+            except _Refused as refused:
+                await problem(*refused.args)(scope, receive, send)
+                return
+            await self._answered(scope, body, receive, send)
+        finally:
+            self._held -= held[0]
+
+    def _check_head(self, scope: Scope) -> None:
+        """Refuse by what the head of a request says; raises _Refused."""
+        if scope["path"] not in OPEN:
+            self._check_page(scope)
+        if self._keys and scope["path"] not in self._free and not self._known(scope):
+            message = "the key is missing or wrong: send Authorization: Bearer KEY"
+            raise _Refused(401, message, "invalid_api_key", {"www-authenticate": "Bearer"})
+        names = {name for name, _ in scope["headers"]}
+        if {b"content-length", b"transfer-encoding"} <= names:  # two ends: proxies may see another one
+            raise _Refused(400, "a request has a length or is chunked, not both", "invalid_request", _CLOSE)
+        length = _single(scope, b"content-length") or "0"
+        if not length.isdecimal() or len(length) > 18 or int(length) > self._config.body_bytes:
+            raise self._too_large()
+
+    def _check_page(self, scope: Scope) -> None:
+        """Refuse what pages of other sites send: their browser is on this machine, and nobody needs a key."""
+        host = _single(scope, b"host")
+        if not self._keys and not self._named(host):  # a name that was made to mean this machine
+            message = "the server is not asked by this name: use its address, or start it with --names"
+            raise _Refused(403, message, "host", _CLOSE)
+        origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
+        asks_alone = not self._keys or self._has_page
+        if asks_alone and any(_netloc(one) != host.lower() for one in origins):
+            raise _Refused(403, "a page of another address may not ask here", "forbidden")
+
+    def _too_large(self) -> _Refused:
+        return _Refused(413, f"a request may have {self._config.body_bytes} bytes", "too_large")
+
+    def _named(self, host: str) -> bool:
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        except ValueError:
+            return False
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return not host or name in self._names
+        return True
+
+    def _known(self, scope: Scope) -> bool:
+        """Whether the request has one of the keys; all are compared, in constant time."""
+        scheme, _, given = _single(scope, b"authorization").partition(" ")
+        given = given.strip() if scheme.lower() == "bearer" else _single(scope, b"x-api-key")
+        digest = hashlib.sha256(given.encode("utf-8", "replace")).digest()
+        return sum(hmac.compare_digest(digest, key) for key in self._keys) > 0
+
+    async def _body(self, receive: Receive, held: list[int]) -> bytes:
+        """The whole body, of which `held` counts the bytes; raises _Refused or _Left."""
+        parts: list[bytes] = []
+        try:
+            async with asyncio.timeout(self._config.body_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _Left
+                    part = message.get("body", b"")
+                    if held[0] + len(part) > self._config.body_bytes:
+                        raise self._too_large()
+                    if self._held + len(part) > self._config.held_bytes:
+                        raise _Refused(429, *BUSY, {"retry-after": "1"})
+                    held[0] += len(part)
+                    self._held += len(part)
+                    parts.append(part)
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+        except TimeoutError:
+            message = f"the request did not arrive within {self._config.body_seconds:g} s"
+            raise _Refused(408, message, "timeout", _CLOSE) from None
+
+    async def _answered(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        given = [False]
+        started = [False]
+
+        async def receiving() -> Message:
+            if not given[0]:
+                given[0] = True
+                return {"type": "http.request", "body": body, "more_body": False}
+            return await asyncio.get_running_loop().create_future()  # the watcher below sees who leaves
+
+        async def sending(message: Message) -> None:
+            started[0] = True
+            await send(message)
+
+        async def left() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        answer = asyncio.ensure_future(self._app(scope, receiving, sending))
+        watcher = asyncio.ensure_future(left())
+        try:
+            done, _ = await asyncio.wait(
+                {answer, watcher}, timeout=self._config.seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if answer in done:
+                await answer
+            elif not done and not started[0]:
+                answer.cancel()
+                await asyncio.gather(answer, return_exceptions=True)
+                late = problem(504, f"not answered within {self._config.seconds:g} s", "timeout")
+                await late(scope, receive, send)
+        finally:
+            for task in (answer, watcher):
+                task.cancel()
+            await asyncio.gather(answer, watcher, return_exceptions=True)
+        if not started[0] and watcher in done:
+            raise _Left
+
+
+_CLOSE = {"connection": "close"}
+BUSY = ("the server is busy: try again later", "busy")
+"""Message and code of what is refused for want of room."""
+
+
+def _netloc(address: str) -> str:
+    """Host and port of an address; nothing where it has none."""
+    try:
+        return urlsplit(address.lower()).netloc
+    except ValueError:
+        return ""
+
+
+def _single(scope: Scope, name: bytes) -> str:
+    """A header that may be there once; nothing where it is not, or more than once."""
+    found = [value for key, value in scope["headers"] if key == name]
+    return found[0].decode("latin-1") if len(found) == 1 else ""

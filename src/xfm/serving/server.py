@@ -1,0 +1,186 @@
+"""A server that runs until it is asked to stop, and loads its models again at SIGHUP."""
+
+import asyncio
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from xfm.config.serving import ServeConfig
+from xfm.errors import UserError
+from xfm.serving.app import Server
+
+_HEAD_BYTES = 64 << 10
+_KEEP_ALIVE = 30  # seconds for which a connection without a request stays open
+
+
+def serve(server: Server, started: Callable[[str], None] = lambda _: None) -> None:
+    """Listen until SIGINT or SIGTERM; what was taken is answered first.
+
+    Args:
+        server: the server.
+        started: told the address when requests are taken.
+
+    Raises:
+        UserError: the address cannot be listened at.
+        KeyboardInterrupt: it was ended by SIGINT.
+    """
+    try:
+        interrupted = asyncio.run(_serve(server, started))
+    except OSError as error:
+        place = f"{server.config.host}:{server.config.port}"
+        raise UserError(f"{place} cannot be listened at ({error}); take another --host or --port") from error
+    if interrupted:
+        raise KeyboardInterrupt("stopped")
+
+
+def listener(server: Server, started: Callable[[str], None] = lambda _: None) -> "Listener":
+    """What listens for a server, by its configuration; `started` is told the address."""
+    config = server.config
+    return Listener(
+        uvicorn.Config(
+            server.guarded,
+            host=config.host,
+            port=config.port,
+            http=partial(Connection, limits=config),  # pyright: ignore[reportArgumentType]
+            ws="none",
+            log_level="warning",
+            lifespan="on",
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=int(config.drain_seconds),
+            h11_max_incomplete_event_size=_HEAD_BYTES,
+            server_header=False,
+            proxy_headers=False,
+        ),
+        started,
+    )
+
+
+class Listener(uvicorn.Server):
+    """uvicorn's server, which neither ends the process nor signals itself after it was asked to end."""
+
+    def __init__(self, config: uvicorn.Config, tell: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._tell = tell
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; raises OSError where that cannot be."""
+        logging.getLogger("uvicorn.error").addFilter(lambda record: not isinstance(record.msg, OSError))
+        try:
+            await super().startup(sockets)
+        except SystemExit as end:  # in a task of asyncio it would be logged
+            raise end.__context__ or end from None
+        if self.started:
+            # A name may stand for an address of each family: any of them will do.
+            host, port = next(sock.getsockname()[:2] for one in self.servers for sock in one.sockets)
+            self._tell(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn; what the app began ends, too, where a second signal asks not to wait for requests."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was ended by SIGINT."""
+        return signal.SIGINT in self._captured_signals
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End at SIGINT and SIGTERM, where this is the main thread."""
+        main = threading.current_thread() is threading.main_thread()
+        loop, kinds = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM) if main else ()
+        for kind in kinds:
+            loop.add_signal_handler(kind, self.handle_exit, kind, None)
+        try:
+            yield
+        finally:
+            for kind in kinds:
+                loop.remove_signal_handler(kind)
+
+
+class Connection(H11Protocol):
+    """A connection that is closed where a request's head does not arrive, or its answer is not taken.
+
+    Args:
+        given: what uvicorn hands over.
+        limits: of seconds, and of connections.
+    """
+
+    def __init__(self, *given: Any, limits: ServeConfig, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._limits = limits
+        self._late: asyncio.TimerHandle | None = None
+        self._stuck: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore
+        """See asyncio: one too many is closed at once, the others must ask soon."""
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.connections:
+            transport.abort()
+        else:
+            self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio."""
+        self._late, self._stuck = _stopped(self._late), _stopped(self._stuck)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio. Between requests nothing arrives, and uvicorn closes what is idle for long."""
+        super().data_received(data)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Wait for a head, or for the rest of a body that was refused, no longer than allowed.
+
+        Bytes that trickle in gain no time. What is left of a refused body is read and thrown away, since a
+        client that cannot send all of it never reads the answer.
+        """
+        refused = self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
+        if self.conn.their_state is not h11.IDLE and not refused:
+            self._late = _stopped(self._late)
+        elif self._late is None:
+            self._late = self.loop.call_later(self._limits.header_seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        self.transport.abort()
+
+    def pause_writing(self) -> None:
+        """See asyncio: the other side does not take what was sent, and has a while to begin."""
+        super().pause_writing()
+        self._stuck = _stopped(self._stuck) or self.loop.call_later(self._limits.seconds, self._give_up)
+
+    def resume_writing(self) -> None:
+        """See asyncio."""
+        super().resume_writing()
+        self._stuck = _stopped(self._stuck)
+
+
+def _stopped(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
+
+
+async def _serve(server: Server, started: Callable[[str], None]) -> bool:
+    running = listener(server, started)
+    loop = asyncio.get_running_loop()
+    reloading: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(server.reload())
+        reloading.add(task)
+        task.add_done_callback(reloading.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    await running.serve()
+    return running.interrupted

@@ -1,0 +1,305 @@
+"""A search in two steps: the nearest candidates by contrast, then the matching head orders them again.
+
+Whoever searches encodes a gallery once (`xfm.modeling.features`), takes the `shortlist` of a block of
+queries, has the pairs on it matched (`match`), and orders them by one of two rules:
+
+- `rerank`: similarity over temperature plus the log-odds of a match. ITM's negatives are drawn in proportion
+  to the softmax of the similarities, so that the log-odds say how much likelier a pair is than ITC believes;
+  the sum is the logarithm of the corrected probability, up to a constant of the query.
+- `matching`: the matching logit alone (column 1, spec: retrieval score), as published.
+
+Below the shortlist the contrastive order stays.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from xfm.data.collate import LENGTH_STEP
+from xfm.data.shapes import round_up
+from xfm.metrics.recalls import Ranks, Rule, ranks_of_best_positive
+from xfm.modeling.features import EncodedItems, Encoder
+from xfm.modeling.precision import autocast
+from xfm.training import distributed
+from xfm.training.collectives import own_part
+
+MATCHING_WEIGHT = 1.0
+"""Of the log-odds in the sum: also where the true candidates of 500 validation scenes are likeliest, with the
+softmax of the sum over the shortlist as their probability; docs/differences.md has the numbers."""
+CONTRAST = "contrast alone"
+"""The baseline of everything that asks the matching head."""
+PICTURE_STEP = 16
+"""Pictures of a large pass are rounded up to a multiple: kernels are built per shape."""
+
+
+class StateReader(Protocol):
+    """Encoded pictures or texts by number, such as `xfm.modeling.features.States`."""
+
+    def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """States [N, T, D] and a mask [N, T] bool of the real ones."""
+        ...
+
+
+def cosines(first: Tensor, second: Tensor) -> Tensor:
+    """Products of unit vectors, the same numbers whatever rows are multiplied together.
+
+    Computed in float64 and rounded to float32: a product in float32 has other last digits in a block of other
+    shape, which would break ties between equal captions by chance.
+
+    Args:
+        first: [N, E] float32.
+        second: [M, E] float32.
+
+    Returns:
+        [N, M] float32.
+    """
+    return (first.double() @ second.double().T).float()
+
+
+def shortlist(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The best candidates of each query.
+
+    Args:
+        scores: [Q, C] contrastive scores.
+        count: how many; all candidates if there are fewer.
+
+    Returns:
+        Scores and places [Q, K], the best first.
+    """
+    return scores.topk(min(count, scores.shape[1]), dim=1)
+
+
+@torch.inference_mode()
+def match(
+    encoder: Encoder,
+    images: StateReader,
+    texts: StateReader,
+    image_rows: NDArray[np.integer],
+    text_rows: NDArray[np.integer],
+) -> NDArray[np.float32]:
+    """Matching logits of chosen pairs.
+
+    Args:
+        encoder: the model.
+        images, texts: states.
+        image_rows, text_rows: [N] the picture and the text of each pair. Pairs of one picture should stand
+            together: a pass turns its few pictures into keys and values once, for many texts. It is as long
+            as its longest text, so that texts of about one length should stand together, too.
+
+    Returns:
+        [N, 2] float32 (unmatched, matched).
+    """
+    logits = np.empty((len(image_rows), 2), dtype=np.float32)
+    with autocast(encoder.precision, encoder.device):
+        for part in encoder.chunks(len(image_rows), 4 * encoder.batch_size, "re-ranking"):
+            distinct, place = np.unique(image_rows[part], return_inverse=True)
+            fused = encoder.model.fuse_first(
+                *_texts(encoder, texts, text_rows[part]),
+                _pictures(encoder, images, distinct),
+                torch.from_numpy(place).to(encoder.device),
+            )
+            with encoder.heads():
+                logits[part] = encoder.model.match_logits(fused.float()).cpu().numpy()
+    return logits
+
+
+def _texts(encoder: Encoder, texts: StateReader, rows: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
+    """States and mask, their length rounded up so that there are few shapes."""
+    states, mask = texts.read(rows.astype(np.int64))
+    extra = round_up(states.shape[1], LENGTH_STEP) - states.shape[1]
+    states, mask = (
+        torch.nn.functional.pad(states, (0, 0, 0, extra)),
+        torch.nn.functional.pad(mask, (0, extra)),
+    )
+    return states.to(encoder.device), mask.to(encoder.device)
+
+
+def _pictures(encoder: Encoder, images: StateReader, rows: NDArray[np.integer]) -> Tensor:
+    """States of distinct pictures, and of the last one again where there would be many shapes."""
+    extra = -len(rows) % PICTURE_STEP if len(rows) > PICTURE_STEP else 0
+    states, _ = images.read(np.pad(rows.astype(np.int64), (0, extra), mode="edge"))
+    return states.to(encoder.device)
+
+
+def rerank_scores(
+    contrast: NDArray[np.float64],
+    logits: NDArray[np.float64],
+    temperature: float,
+    weight: float = MATCHING_WEIGHT,
+) -> NDArray[np.float64]:
+    """The rule `rerank` (see the module) of [N] cosines and [N, 2] matching logits: [N]."""
+    return contrast / temperature + weight * match_odds(logits)
+
+
+def match_odds(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """[...] log-odds of a match, of [..., 2] logits; they do not saturate, as probabilities do."""
+    return logits[..., 1].astype(np.float64) - logits[..., 0]
+
+
+BLOCK = 2 << 20  # scores of a block of queries
+
+
+@dataclass(frozen=True)
+class ContrastiveSearch:
+    """The contrastive search of one direction, Q queries among C candidates.
+
+    Attributes:
+        shortlist: [Q, K] int32, candidates that are re-ranked, in ascending order.
+        contrast: [Q, K] float32, their cosines.
+        positive: [Q, K] bool, which of them belong to the query.
+        ranks: [Q] rank of the best positive by contrast.
+        below: [Q] rank of the best positive among the candidates beyond the shortlist.
+    """
+
+    shortlist: NDArray[np.int32]
+    contrast: NDArray[np.float32]
+    positive: NDArray[np.bool_]
+    ranks: NDArray[np.int64]
+    below: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class MatchedSearch:
+    """One direction with the matching logits of its shortlists.
+
+    Attributes:
+        found: the shortlists.
+        logits: [Q, K, 2] float32.
+        temperature: of the contrast.
+    """
+
+    found: ContrastiveSearch
+    logits: NDArray[np.float32]
+    temperature: float
+
+    def scores(self, weight: float = MATCHING_WEIGHT) -> NDArray[np.float64]:
+        """[Q, K] by the rule `rerank`."""
+        exact = self.logits.astype(np.float64)
+        return rerank_scores(self.found.contrast.astype(np.float64), exact, self.temperature, weight)
+
+    def ranks(self, scores: NDArray[np.floating]) -> NDArray[np.int64]:
+        """[Q] ranks of the best positive where [Q, K] scores order the shortlists."""
+        positive = self.found.positive
+        best = np.where(positive, scores, -np.inf).max(axis=1, keepdims=True)
+        within = ((scores >= best) & ~positive).sum(axis=1)
+        # All of a shortlist without a positive stands before the positives beyond it.
+        beyond = positive.shape[1] + self.found.below
+        return np.where(positive.any(axis=1), within, beyond)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Q queries of one direction.
+
+    Attributes:
+        ranks: [Q] of each query's best positive, by rule.
+        order: [Q, K] int32, the shortlist as re-ranked, the best first.
+    """
+
+    ranks: Ranks
+    order: NDArray[np.int32]
+
+
+def rank(
+    encoder: Encoder, images: EncodedItems, texts: EncodedItems, positives: csr_array, size: int
+) -> tuple[Ranking, Ranking]:
+    """Search in both directions.
+
+    Args:
+        encoder: the model.
+        images: I pictures.
+        texts: R texts.
+        positives: [I, R] bool, see `own_captions`; every picture and every text has one at least.
+        size: candidates K of each query that the matching head re-ranks.
+
+    Returns:
+        Texts for the I pictures, and pictures for the R texts.
+    """
+    text, image = (_ranked(one) for one in match_both(encoder, images, texts, positives, size))
+    return text, image
+
+
+def match_both(
+    encoder: Encoder, images: EncodedItems, texts: EncodedItems, positives: csr_array, size: int
+) -> tuple[MatchedSearch, MatchedSearch]:
+    """Shortlists and matching logits of both directions; arguments as of `rank`.
+
+    A pair that is on the shortlist of its picture and of its text is fused once. Of several processes, all of
+    which have the same pictures and texts, each fuses a part of the pairs.
+    """
+    count, temperature = len(texts), encoder.model.temperature.item()
+    for_images, for_texts = distributed.on_first(  # whose last digits decide
+        lambda: (
+            _search(encoder, images.vectors, texts.vectors, positives, size, "pictures"),
+            _search(encoder, texts.vectors, images.vectors, positives.T.tocsr(), size, "texts"),
+        )
+    )
+    keys = (
+        np.arange(len(images))[:, None] * count + for_images.shortlist,  # [I, K]
+        for_texts.shortlist.astype(np.int64) * count + np.arange(count)[:, None],  # [R, K]
+    )
+    wanted = np.unique(np.concatenate([part.ravel() for part in keys]))
+    rows = ((wanted // count).astype(np.int32), (wanted % count).astype(np.int32))
+    # Texts of about one length together, as a pass is as long as its longest; then the pairs of a picture.
+    order = np.lexsort((wanted, -(-texts.states.lengths // LENGTH_STEP)[rows[1]]))
+    own = order[own_part(len(order))]
+    matched = match(encoder, images.states, texts.states, rows[0][own], rows[1][own])
+    logits = np.empty((len(wanted), 2), dtype=np.float32)
+    logits[order] = np.concatenate(distributed.collect(matched))
+    text, image = (
+        MatchedSearch(found, logits[np.searchsorted(wanted, part)], temperature)
+        for found, part in zip((for_images, for_texts), keys, strict=True)
+    )
+    return text, image
+
+
+def _search(
+    encoder: Encoder, queries: Tensor, candidates: Tensor, positives: csr_array, size: int, what: str
+) -> ContrastiveSearch:
+    """Shortlists and ranks by contrast, a block of queries at a time.
+
+    Args:
+        encoder: for its bar.
+        queries: [Q, E] unit vectors.
+        candidates: [C, E] unit vectors.
+        positives: [Q, C] bool.
+        size: length of the lists.
+        what: name of the queries in the bar.
+    """
+    parts = [
+        _search_block(cosines(queries[block], candidates), positives[block].toarray(), size)
+        for block in encoder.chunks(len(queries), max(1, BLOCK // len(candidates)), f"shortlists of {what}")
+    ]
+    fields = zip(*((p.shortlist, p.contrast, p.positive, p.ranks, p.below) for p in parts), strict=True)
+    return ContrastiveSearch(*(np.concatenate(values) for values in fields))
+
+
+def _search_block(contrast: Tensor, positives: NDArray[np.bool_], size: int) -> ContrastiveSearch:
+    """`_search` of [B, C] scores and positives."""
+    short = np.sort(shortlist(contrast, size)[1].numpy(), axis=1)  # [B, K]
+    scores, beyond = contrast.numpy(), np.ones(positives.shape, dtype=bool)
+    np.put_along_axis(beyond, short, False, axis=1)
+    best = np.where(positives, scores, -np.inf).max(axis=1, keepdims=True)
+    return ContrastiveSearch(
+        short.astype(np.int32),
+        np.take_along_axis(scores, short, axis=1),
+        np.take_along_axis(positives, short, axis=1),
+        ranks_of_best_positive(scores, positives),
+        ((scores >= best) & ~positives & beyond).sum(axis=1),
+    )
+
+
+def _ranked(matched: MatchedSearch) -> Ranking:
+    found, scores = matched.found, matched.scores()
+    ranks = {
+        Rule.CONTRAST: found.ranks,
+        Rule.RERANK: matched.ranks(scores),
+        Rule.MATCHING: matched.ranks(matched.logits[..., 1]),
+    }
+    places = np.argsort(-scores, axis=1, kind="stable")
+    return Ranking(ranks, np.take_along_axis(found.shortlist, places, axis=1))

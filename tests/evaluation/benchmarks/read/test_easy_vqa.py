@@ -1,0 +1,81 @@
+"""easy-VQA's files as its package has them."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.official.easy_vqa import write_easy_vqa
+from xfm.errors import UserError
+from xfm.evaluation.benchmarks.read.easy_vqa import HELD_OUT, read_easy_vqa
+
+ROWS = [
+    ["what color is the shape?", "teal", 0],
+    ["is no red shape present?", "yes", 0],
+    ["what is the blue shape?", "rectangle", 1],
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for split in ("train", "test"):
+        write_easy_vqa(tmp_path, split, [(0, 0, 0)] * 2, ROWS)
+    return tmp_path
+
+
+def test_questions_with_kinds_and_keys(folder):
+    corpus = read_easy_vqa(folder)
+    rows = corpus.scored["test"]
+    assert [(row.key, row.kind) for row in rows] == [(0, "colour"), (1, "presence"), (2, "shape")]
+    assert rows[2].image == folder / "test" / "images" / "1.png"
+    assert (rows[0].question, rows[0].answer) == ("what color is the shape?", "teal")
+
+
+@pytest.mark.parametrize("count", [2, 61, 90])
+def test_validation_has_pictures_of_its_own(folder, count):
+    rows = [["is it red?", "yes", number // 3] for number in range(3 * count)]
+    (folder / "train" / "questions.json").write_text(json.dumps(rows))
+    corpus = read_easy_vqa(folder)
+    train, valid = ({row.image for row in part} for part in (corpus.train, corpus.valid))
+    assert train.isdisjoint(valid)
+    assert (len(train) + len(valid), len(valid)) == (count, min(HELD_OUT, count - 1))
+
+
+def test_the_official_numbers_of_questions():
+    """Of the package, where it is installed; none of its code runs."""
+    found = find_spec("easy_vqa") or pytest.skip("easy-vqa is not installed")
+    corpus = read_easy_vqa(Path(next(iter(found.submodule_search_locations))) / "data")
+    assert len(corpus.train) + len(corpus.valid) == 38575
+    assert len(corpus.scored["test"]) == 9673
+    assert sum(row.kind == "presence" for row in corpus.scored["test"]) == 7136
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (["what?", "teal"], "is not"),
+        ("what?", "is not"),
+        ([3, "teal", 0], "text"),
+        (["", "teal", 0], "text"),
+        (["what?", "teal", "0"], "number"),
+        (["what?", "teal", True], "number"),
+        (["what?", "pink", 0], "13 answers"),
+    ],
+)
+def test_a_wrong_row_is_named(folder, row, said):
+    (folder / "train" / "questions.json").write_text(json.dumps([*ROWS, row]))
+    with pytest.raises(UserError, match=f"row 4.*{said}"):
+        read_easy_vqa(folder)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "no json", "[" * 100_000])
+def test_a_wrong_file_is_named(folder, content):
+    (folder / "test" / "questions.json").write_text(content)
+    with pytest.raises(UserError, match=r"test.questions\.json"):
+        read_easy_vqa(folder)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="package easy-vqa"):
+        read_easy_vqa(tmp_path)

@@ -1,0 +1,297 @@
+"""Every corpus in miniature, in its official layout."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.official import corpora
+from tests.official.corpora import CORPORA, written
+from tests.official.pictures import picture
+from xfm.errors import UserError
+from xfm.evaluation.benchmarks.read.corpus import Corpus
+from xfm.evaluation.benchmarks.read.imagenet import read_imagenet, synset_names
+from xfm.evaluation.benchmarks.read.karpathy import read_coco
+from xfm.evaluation.benchmarks.read.nlvr import read_nlvr2
+from xfm.evaluation.benchmarks.read.refcoco import read_refcoco
+from xfm.evaluation.benchmarks.read.vqa import VG_WEIGHT, built_answers, read_vqa
+from xfm.tasks.rows import Question, Reference, pictures_of
+
+ROWS = {
+    "coco": {"train": 8, "val": 4, "test": 4},  # trained on restval, too
+    "flickr30k": {"train": 6, "val": 3, "test": 4},
+    "vqa": {"train": 8 + 5 + 4, "minival": 1, "test-dev": 3, "test-std": 3},  # both years and Genome
+    "nlvr2": {"train": 8, "dev": 4, "test-P": 4},
+    "nlvr": {"train": 7, "dev": 4, "test": 4},  # trained on all orders, tested on one
+    "refcoco": {"train": 12, "val": 6, "testA": 6, "testB": 6},  # two sentences each
+    "snli-ve": {"train": 5, "dev": 5, "test": 5},  # without the row on which people did not agree
+    "memes": {"train": 8, "dev_seen": 8, "test_seen": 8},
+    "imagenet": {"train": 12, "val": 6},
+}
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_every_corpus_is_read_whole(tmp_path: Path, name: str) -> None:
+    corpus = written(name, tmp_path)()
+    splits = {"train": corpus.train, **corpus.scored, **corpus.hidden}
+    assert {split: len(rows) for split, rows in splits.items()} == ROWS[name]
+    for rows in splits.values():
+        assert all(image.is_file() for row in rows for image in pictures_of(row))
+    for row in [*corpus.train, *(row for rows in corpus.scored.values() for row in rows)]:
+        assert not corpus.classes or row.label in corpus.classes
+
+
+def test_coco_keeps_every_caption(tmp_path: Path) -> None:
+    last = written("coco", tmp_path)().scored["test"][-1]
+    assert (len(last.captions), last.key, last.image.name) == (6, 16, "COCO_val2014_000000000016.jpg")
+    assert {len(row.captions) for row in written("flickr30k", tmp_path / "flickr")().train} == {5}
+
+
+def test_vqa_keeps_votes_kinds_and_what_is_held_out(tmp_path: Path) -> None:
+    corpus = written("vqa", tmp_path)()
+    assert [row.image.name for row in corpus.scored["minival"]] == ["COCO_val2014_000000000009.jpg"]
+    assert not {row.image for row in corpus.train} & {row.image for row in corpus.scored["minival"]}
+    assert corpus.answers == ("yes", "no", "2", "red", "blue")
+    for row in corpus.train[:13]:
+        assert sum(weight for _, weight in row.votes) == pytest.approx(1)
+        assert max(row.votes, key=lambda vote: vote[1])[0] == row.answer
+    genome_row = corpus.train[-1]
+    assert (genome_row.answer, genome_row.votes) == ("the car", (("the car", VG_WEIGHT),))
+    assert {row.kind for row in corpus.train[:13]} <= {"yes/no", "number", "other"}
+    assert f": 4 ({tmp_path / 'vg' / 'question_answers.json'}" in corpus.notes["blank"]
+
+
+def test_labels_are_those_of_the_files(tmp_path: Path) -> None:
+    agreed = written("snli-ve", tmp_path / "snli")()
+    assert agreed.notes["skipped"].endswith("as published: 1 of train, 1 of dev, 1 of test")
+    assert [row.label for row in written("nlvr2", tmp_path / "2")().train[:4]] == [False, True, True, False]
+    assert written("nlvr", tmp_path / "1")().classes == ("false", "true")
+    memes = written("memes", tmp_path / "memes")()
+    assert [row.label for row in memes.train[:2]] == ["not_hateful", "hateful"]
+    assert list(memes.hidden) == ["test_seen"]
+    imagenet = written("imagenet", tmp_path / "imagenet")()
+    assert all(row.image.parent.name == row.label for row in imagenet.train)
+    assert len(imagenet.classes) == 3
+
+
+@pytest.mark.parametrize(
+    ("split_by", "scored"), [("unc", ["val", "testA", "testB"]), ("umd", ["val", "test"])]
+)
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_refcoco(tmp_path: Path, split_by: str, scored: list[str], protocol: int) -> None:
+    folder = corpora.write_refcoco(tmp_path / "refcoco", tmp_path / "coco", split_by, protocol)
+    corpus = read_refcoco(folder, tmp_path / "coco" / "train2014", ("unc", "umd", "google"))
+    assert list(corpus.scored) == scored
+    assert len(corpus.train) == 12  # two sentences each
+    width, height = corpora.SIZE
+    box = corpus.train[0].boxes[0]
+    assert box == pytest.approx((1.5 / width, 2.25 / height, 12 / width, 22.25 / height))
+    assert corpus.scored[scored[-1]][-1].boxes[0] == pytest.approx(
+        (30 / width, 9.6 / height, 1, 1)
+    )  # clipped
+    assert corpus.train[0].image.is_file()
+
+
+def refer(folder: Path, change) -> Callable[[], Corpus[Reference]]:
+    read, path = written("refcoco", folder), folder / "instances.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return read
+
+
+WRONG_BOXES = ([1, 2, 0, 5], [1, 2, 5, 0.0], [1, 2, -1, 3], [1, 2, 3], None, [900, 1, 5, 5])
+
+
+@pytest.mark.parametrize("box", WRONG_BOXES, ids=str)
+def test_only_annotations_that_are_needed_must_be_right(tmp_path: Path, box: list | None) -> None:
+    """COCO has two boxes without area."""
+    right = written("refcoco", tmp_path / "right")().train
+
+    def add(content) -> None:
+        content["annotations"] += [
+            {"id": 9000, "image_id": 1, "bbox": box},
+            {"id": 9001, "image_id": 4711, "bbox": [1, 1, 2, 2]},
+            {"id": 9002, "image_id": 77, "bbox": [1, 1, 2, 2]},
+            {"image_id": 1, "bbox": [1, 1, 2, 2]},
+        ]
+        content["images"].append({"id": 77, "file_name": "../x.jpg", "width": 0, "height": None})
+
+    corpus = refer(tmp_path / "wrong", add)()
+    assert [row.boxes for row in corpus.train] == [row.boxes for row in right]
+
+    def spoil(content) -> None:
+        content["annotations"][2]["bbox"] = box
+
+    with pytest.raises(UserError, match=r'instances\.json:3: .*"bbox"'):
+        refer(tmp_path / "needed", spoil)()
+
+
+def test_questions_without_their_picture_are_left_out(tmp_path: Path) -> None:
+    """A few of Visual Genome's are in neither folder."""
+    whole = written("vqa", tmp_path)()
+    assert whole.left_out == {}
+    (tmp_path / "vg" / "VG_100K" / "3.jpg").unlink()
+    corpus = read_vqa(tmp_path, tmp_path / "coco", tmp_path / "vg")
+    assert len(corpus.train) == len(whole.train) - 1
+    reason = "the picture 3 is in neither VG_100K nor VG_100K_2"
+    assert corpus.left_out == {f"{tmp_path}/vg/question_answers.json:3, question 1": reason}
+    shutil.rmtree(tmp_path / "vg" / "VG_100K")
+    shutil.rmtree(tmp_path / "vg" / "VG_100K_2")
+    with pytest.raises(UserError, match="put Visual Genome's VG_100K and VG_100K_2 there"):
+        read_vqa(tmp_path, tmp_path / "coco", tmp_path / "vg")
+
+
+@given(st.lists(st.sampled_from(["yes", "Yes.", "two", "2", "a dog", "dog", "the", "t-shirt"]), max_size=80))
+def test_the_list_of_answers_has_what_nine_questions_have(answers: list[str]) -> None:
+    built = built_answers(Question(Path("a"), "?", answer, "other") for answer in answers)
+    same = {"Yes.": "yes", "two": "2", "a dog": "dog", "the": "", "t-shirt": "t shirt"}
+    told = [same.get(answer, answer) for answer in answers]
+    assert set(built) == {answer for answer in told if told.count(answer) >= 9 and answer}
+    assert list(built) == sorted(built, key=lambda answer: (-told.count(answer), answer))
+
+
+def test_a_list_of_answers_is_built_where_there_is_none(tmp_path: Path) -> None:
+    written("vqa", tmp_path)
+    path = tmp_path / "v2_mscoco_train2014_annotations.json"
+    content = json.loads(path.read_text())
+    for row in content["annotations"]:
+        row["multiple_choice_answer"] = "a Dog"
+    path.write_text(json.dumps(content))
+    (note,) = read_vqa(tmp_path, tmp_path / "coco").notes.values()
+    assert note.endswith(f"those of {tmp_path / 'answer_list.json'}")
+    (tmp_path / "answer_list.json").unlink()
+    assert read_vqa(tmp_path, tmp_path / "coco").answers == ()  # eight questions only
+    other = tmp_path / "v2_mscoco_val2014_annotations.json"
+    old, new = (f'"multiple_choice_answer": "{answer}"' for answer in ("red", "dog"))
+    other.write_text(other.read_text().replace(old, new))
+    corpus = read_vqa(tmp_path, tmp_path / "coco")
+    assert corpus.answers == ("dog",)
+    assert "the 1 answers that most people gave to at least 9 questions" in corpus.notes["answer_list"]
+
+
+@pytest.mark.parametrize("beside", [(), ("dev", "test1"), ("train", "dev", "test1")], ids=str)
+def test_nlvr2_is_read_as_it_was_unpacked(tmp_path: Path, beside: tuple[str, ...]) -> None:
+    corpora.write_nlvr2(tmp_path, beside)
+    corpus = read_nlvr2(tmp_path)
+    for rows in (corpus.train, *corpus.scored.values()):
+        assert all(image.is_file() for row in rows for image in row.images)
+    (tmp_path / "test1").mkdir(exist_ok=True)
+    for folder in (tmp_path / "dev", tmp_path / "images" / "dev"):
+        shutil.rmtree(folder, ignore_errors=True)
+    with pytest.raises(UserError, match=rf"dev/dev-0-0-img0\.png do not exist.*{tmp_path} holds data, "):
+        read_nlvr2(tmp_path)
+
+
+def test_where_nlvr2_lies_otherwise_that_is_said(tmp_path: Path) -> None:
+    corpora.write_nlvr2(tmp_path)
+    for place in sorted((tmp_path / "images" / "train").glob("*/*.png")):
+        place.rename(tmp_path / "images" / "train" / place.name)
+    for place in (tmp_path / "images" / "train").glob("[0-9]"):
+        place.rmdir()
+    with pytest.raises(UserError, match=r"images/train holds train-0-0-img0\.png, .*, \.\.\.;"):
+        read_nlvr2(tmp_path)
+
+
+def test_what_else_lies_in_imagenet_s_folders_is_told(tmp_path: Path) -> None:
+    corpora.write_imagenet(tmp_path)
+    (tmp_path / "train" / "n01440764" / "notes.txt").write_text("x")
+    (tmp_path / "val" / "empty").mkdir()
+    said = [report.sentence for report in read_imagenet(tmp_path).reports]
+    assert "1 .txt (n01440764/notes.txt)" in said[0]
+    assert "1 without pictures (empty/)" in said[1]
+
+
+def test_folders_of_pictures_may_be_links(tmp_path: Path) -> None:
+    """Many people keep the pictures of all data sets in one place."""
+    corpora.write_coco(tmp_path / "elsewhere")
+    folder = tmp_path / "data" / "coco"
+    folder.mkdir(parents=True)
+    (folder / "dataset_coco.json").write_text((tmp_path / "elsewhere" / "dataset_coco.json").read_text())
+    for year in ("train2014", "val2014"):
+        (folder / year).symlink_to(tmp_path / "elsewhere" / year)
+    assert all(row.image.is_file() for row in read_coco(folder).train)
+
+
+def test_names_of_imagenet_s_classes(tmp_path: Path) -> None:
+    corpora.write_imagenet(tmp_path)
+    names = synset_names(tmp_path)
+    assert names == {"n01440764": "tench", "n01443537": "goldfish", "n01484850": "great white shark"}
+    (tmp_path / "LOC_synset_mapping.txt").write_text("n01440764\n")
+    with pytest.raises(UserError, match=r"LOC_synset_mapping\.txt:1: 'n01440764'"):
+        synset_names(tmp_path)
+    (tmp_path / "LOC_synset_mapping.txt").unlink()
+    assert synset_names(tmp_path) is None
+
+
+def test_imagenet_parquet_is_unpacked_once_byte_for_byte(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    corpora.write_imagenet_parquet(tmp_path)
+    corpus = read_imagenet(tmp_path)
+    assert [row.label for row in corpus.train] == ["tench", "goldfish"] * 4
+    assert corpus.train[5].image.read_bytes() == (tmp_path / "raw" / "train11.jpg").read_bytes()
+    written = corpus.train[0].image.stat().st_mtime_ns
+    assert read_imagenet(tmp_path).train[0].image.stat().st_mtime_ns == written
+    (tmp_path / "data" / "train-00001-of-00002.parquet").unlink()
+    with pytest.raises(UserError, match="1 of the 2 files of train"):
+        read_imagenet(tmp_path)
+
+
+def test_flat_validation_pictures_are_told_apart(tmp_path: Path) -> None:
+    corpora.write_imagenet(tmp_path)
+    for folder in (tmp_path / "val").iterdir():
+        shutil.rmtree(folder)
+    picture(tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG", 0)
+    with pytest.raises(UserError, match=r"torchvision\.datasets\.ImageNet"):
+        read_imagenet(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "gone", "message"),
+    [
+        ("coco", "dataset_coco.json", r"dataset_coco\.json does not exist"),
+        ("coco", "train2014", "put COCO's train2014"),
+        ("flickr30k", "dataset_flickr30k.json", "does not exist"),
+        ("nlvr2", "data/dev.json", r"dev\.json"),
+        ("nlvr2", "images/train", r"put NLVR2's folder train of pictures there .*images holds dev, test1"),
+        ("nlvr", "test/test.json", r"test/test\.json does not exist"),
+        ("memes", "train.jsonl", r"train\.jsonl does not exist"),
+        ("memes", "dev_seen.jsonl", r"dev_seen\.jsonl does not exist"),
+    ],
+)
+def test_missing_files_are_named(tmp_path: Path, name: str, gone: str, message: str) -> None:
+    read = written(name, tmp_path)
+    shutil.rmtree(tmp_path / gone) if (tmp_path / gone).is_dir() else (tmp_path / gone).unlink()
+    with pytest.raises(UserError, match=message):
+        read()
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "old", "new", "message"),
+    [
+        ("coco", "dataset_coco.json", '"restval"', '"rest"', r':7: .*"split" is \'rest\''),
+        ("coco", "dataset_coco.json", "COCO_train2014_000000000002.jpg", "../../../p", "leaves the folder"),
+        ("nlvr2", "data/train.json", '"False"', '"Maybe"', r'train.json:1: .*"label"'),
+        ("nlvr2", "data/dev.json", "dev-0-1-0", "x-../../../y-0-0", "leaves the folder"),
+        ("memes", "train.jsonl", '"label": 1', '"label": 2', r'train.jsonl:2: .*"label"'),
+        ("memes", "train.jsonl", "img/00101", "../../../00101", "leaves the folder"),
+        ("refcoco", "instances.json", "[4.5, 2.25, 10.5", "[9, 9, 500", r'json:3: .*"bbox" \[9, 9'),
+        # Half a character, which no tokenizer takes, is named before any training.
+        ("coco", "dataset_coco.json", '"raw": "', '"raw": "\\ud83d', r'json:1: .*"raw" is not Unicode'),
+        (
+            *("vqa", "v2_mscoco_train2014_annotations.json", '"answer": "', '"answer": "\\ud83d'),
+            r'json:1: .*"answer" is not Unicode',
+        ),
+    ],
+)
+def test_wrong_rows_are_named(tmp_path: Path, name: str, file: str, old: str, new: str, message: str) -> None:
+    read = written(name, folder := tmp_path / "one" / "two")
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=message):
+        read()

@@ -1,0 +1,356 @@
+"""Every benchmark runs on its miniature, in every way that it is evaluated."""
+
+import json
+import os
+import signal
+import zipfile
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.alike import some
+from tests.evaluation.tiny import save_tiny_model
+from tests.official.corpora import write_data_folder
+from tests.official.image_sets import WRITERS
+from tests.official.pictures import picture, write_lines
+from xfm.config.benchmark import BenchmarkRecipe, Edition
+from xfm.config.generation import BeamSearch
+from xfm.config.pixels import Framing
+from xfm.config.task import ImageHead
+from xfm.errors import UserError
+from xfm.evaluation.benchmarks.benchmark import RUN, JobSetting
+from xfm.evaluation.benchmarks.fine_tuned import evaluate_fine_tuned, fine_tuned_task
+from xfm.evaluation.benchmarks.frozen import evaluate_on_features
+from xfm.evaluation.benchmarks.jobs import TABLE, find_jobs, run_jobs
+from xfm.evaluation.benchmarks.published import DETAILS, OFFICIAL, Protocol, read_all
+from xfm.evaluation.benchmarks.read.corpus import Corpus
+from xfm.evaluation.benchmarks.read.glue import GlueTask
+from xfm.evaluation.benchmarks.read.image_sets import ImageSet
+from xfm.evaluation.benchmarks.registry import BENCHMARKS
+from xfm.modeling.folder import load_model
+from xfm.reports.scores import Score, read_scores
+from xfm.tasks.classes import OneLabel
+from xfm.tasks.reasoning import ReasoningTask
+from xfm.tasks.rows import Labelled
+from xfm.training import failures
+
+RUNS = [
+    (name, protocol, benchmark.editions(protocol)[-1])
+    for name, benchmark in BENCHMARKS.items()
+    for protocol in benchmark.protocols
+    if name not in list(ImageSet)
+]
+RUNS += [
+    (name, Protocol.FINE_TUNED, Edition.PUBLISHED)
+    for name in ("stsb", "vqa", "nlvr2", "refcoco+", "flickr30k", "coco-captions")
+]
+RUNS += [("imagenet", protocol, Edition.PUBLISHED) for protocol in (Protocol.FINE_TUNED, Protocol.LINEAR)]
+FILES = {
+    "mnli": {"MNLI-m.tsv", "MNLI-mm.tsv", "AX.tsv"},
+    "cola": {"CoLA.tsv"},
+    "vqa": {"vqa_minival.json", "vqa_test-dev.json", "vqa_test-std.json"},
+    "nlvr2": {"nlvr2_dev.csv", "nlvr2_test-P.csv"},
+    "coco-captions": {"captions_val_results.json", "captions_test_results.json"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _without_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")  # METEOR takes many seconds to start
+
+
+SMOKE = {"smoke": True, "device": "cpu", "progress": False}
+
+
+def run(name: str, protocol: Protocol, model: Path, data: Path, out: Path, edition: Edition | None = None):
+    edition = edition or BENCHMARKS[name].editions(protocol)[-1]
+    jobs = find_jobs(data, [name], [protocol], smoke=True, editions=[edition])
+    return run_jobs(jobs, str(model), data, out, **SMOKE)
+
+
+@pytest.fixture(scope="session")
+def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    WRITERS[ImageSet.PETS](folder := tmp_path_factory.mktemp("pets"))
+    return folder
+
+
+@pytest.mark.parametrize(("name", "protocol", "edition"), some(RUNS, 3), ids=str)
+def test_every_benchmark_runs(
+    name: str, protocol: Protocol, edition: Edition, model: Path, data: Path, tmp_path: Path
+) -> None:
+    if name == "coco-captions":
+        pytest.importorskip("pycocoevalcap")
+    scores = run(name, protocol, model, data, tmp_path, edition)
+    only_by_the_server = name == "vqa" and edition is Edition.PUBLISHED
+    assert bool(scores) != only_by_the_server
+    assert {tuple(key.split("/")[:3]) for key in scores} <= {(name, protocol.value, edition.value)}
+    # METEOR and CIDEr-D apart, every metric is a share or a correlation.
+    assert all(-1 <= score.value <= 1 for key, score in scores.items() if "cider" not in key)
+    assert all(score.n > 0 for score in scores.values())
+    folder = tmp_path / name / protocol.value / edition.value
+    wanted = {file for file in FILES.get(name, ()) if not (only_by_the_server and "minival" in file)}
+    assert wanted <= {path.name for path in folder.iterdir()}
+    assert (tmp_path / TABLE).read_text().startswith("| benchmark |")
+    details = json.loads((folder / "details.json").read_text())
+    assert all(Path(path).is_file() for path in details["submissions"])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "edition", "metrics"),
+    [
+        (Protocol.LINEAR, Edition.RECOMMENDED, {"accuracy", "mean_per_class", "knn_accuracy"}),
+        (Protocol.LINEAR, Edition.PUBLISHED, {"accuracy", "mean_per_class"}),
+        (Protocol.ZERO_SHOT, Edition.RECOMMENDED, {"accuracy", "mean_per_class"}),
+    ],
+)
+def test_a_set_of_linear_evaluation_runs(
+    protocol: Protocol, edition: Edition, metrics: set[str], model: Path, pets: Path, tmp_path: Path
+) -> None:
+    scores = run("oxford-pets", protocol, model, pets, tmp_path, edition)
+    begin = f"oxford-pets/{protocol.value}/{edition.value}/test"
+    assert {f"{begin}/{metric}" for metric in metrics} <= set(scores)
+
+
+def test_the_published_linear_evaluation_leaves_the_encoder_alone(
+    model: Path, pets: Path, tmp_path: Path
+) -> None:
+    """Five layers learn; the model's folder says how it saw pictures, for whoever asks it later."""
+    run("oxford-pets", Protocol.LINEAR, model, pets, tmp_path, Edition.PUBLISHED)
+    folder = tmp_path / "oxford-pets" / "LE" / "published" / RUN / "model"
+    before, after = load_model(model), load_model(folder)
+    old, new = before.model.vision.state_dict(), after.model.vision.state_dict()
+    assert all(torch.equal(new[name], value) for name, value in old.items())
+    assert after.preprocessing.framing is Framing.CLOSE_CENTRE
+    assert after.preprocessing.mean == (0.5, 0.5, 0.5)
+    assert after.task is not None
+    assert after.task.task.image_head is ImageHead.PUBLISHED
+
+
+def test_few_rows_of_many_classes(model: Path, tmp_path: Path) -> None:
+    """The rows of a smoke run may share no class with those that it tests, as in Stanford Cars."""
+    rows = [Labelled(picture(tmp_path / f"{n}.png", n), label) for n, label in enumerate("abcdwxyz")]
+    setting = JobSetting(str(model), tmp_path, tmp_path / "out", BenchmarkRecipe(), **SMOKE)
+    corpus = Corpus(rows[:4], {"test": rows[4:]}, classes=tuple("abcdwxyz"))
+    found = evaluate_on_features(BENCHMARKS["stanford-cars"], corpus, setting)
+    assert found.rows["test"] == 4
+    assert 0 <= found.splits["test"]["accuracy"] <= 1
+
+
+def test_validation_rows_of_a_set_choose_its_penalty(model: Path, tmp_path: Path) -> None:
+    """They are no training rows before; a test row of a class that no training row has ends it."""
+    rows = [Labelled(picture(tmp_path / f"{n}.png", n), "ab"[n % 2]) for n in range(15)]
+    corpus = Corpus(rows[:4], {"test": rows[4:9]}, classes=("a", "b"), validation=rows[9:])
+    setting = JobSetting(
+        str(model), tmp_path, tmp_path / "out", BenchmarkRecipe(), device="cpu", progress=False
+    )
+    found = evaluate_on_features(BENCHMARKS["dtd"], corpus, setting)
+    assert found.rows["test"] == 5
+    features = (tmp_path / "out" / RUN / "features").glob("*.npy")
+    assert sorted(len(np.load(path)) for path in features) == [4, 5, 6]
+    strange = replace(corpus, scored={"test": [replace(rows[4], label="c")]})
+    with pytest.raises(UserError, match="no training row has the label 'c'"):
+        evaluate_on_features(BENCHMARKS["dtd"], strange, replace(setting, folder=tmp_path / "other"))
+
+
+@pytest.mark.slow
+def test_all_of_glue_ends_with_one_file_for_its_server(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the small recipes, but with all rows; it comes with the last task, whichever that is."""
+    every = {"device": "cpu", "progress": False}
+    jobs = find_jobs(data, ["glue"], smoke=True, editions=[Edition.RECOMMENDED])
+    assert [job.benchmark.name for job in jobs] == list(GlueTask)
+    run_jobs(jobs[:5], str(model), data, tmp_path, **every)
+    lacking = ", ".join(f"mnli/FT/recommended/{name}.tsv" for name in ("MNLI-m", "MNLI-mm", "AX"))
+    assert f"still lacks {lacking}" in capsys.readouterr().out
+    run_jobs(jobs, str(model), data, tmp_path, **every)
+    assert f"{tmp_path / 'glue-recommended.zip'} is the file for the GLUE server" in capsys.readouterr().out
+    with zipfile.ZipFile(tmp_path / "glue-recommended.zip") as archive:
+        counts = {name: len(archive.read(name).splitlines()) - 1 for name in archive.namelist()}
+    assert len(counts) == 11
+    assert {counts.pop("AX.tsv")} == {7}
+    assert set(counts.values()) == {5}
+
+
+def test_what_a_reader_decides_and_leaves_out_is_told(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_data_folder(tmp_path / "data"), tmp_path / "out"
+    (data / "vqa" / "answer_list.json").unlink()
+    (data / "vg" / "VG_100K_2" / "4.jpg").unlink()
+    run("vqa", Protocol.FINE_TUNED, model, data, out)
+    details = json.loads((out / "vqa" / "FT" / "recommended" / DETAILS).read_text())
+    assert "answer_list.json is missing" in details["answer_list"]
+    said = capsys.readouterr().out
+    assert f"for the server: {out / 'vqa' / 'FT' / 'recommended' / 'vqa_test-std.json'}" in said
+    for note in ("answer_list", "blank"):
+        assert f"vqa/FT/recommended: {details[note]}" in said
+    assert details["left_out"]["by_split"] == {"train": 1}
+    assert "VG_100K_2" in details["left_out"]["rows"][0]["error"]
+
+
+def test_captions_are_written_as_the_recipe_says(model: Path, data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pycocoevalcap")
+    (job,) = find_jobs(data, ["coco-captions"], smoke=True, editions=[Edition.RECOMMENDED])
+    job = replace(job, recipe=replace(job.recipe, writing=BeamSearch(max_tokens=2)))
+    scores = run_jobs([job], str(model), data, tmp_path, **SMOKE)
+    of_val = {key.rsplit("/", 1)[1]: score.chance for key, score in scores.items() if "/val/" in key}
+    assert of_val["official_words"] is None  # no score of the captions
+    assert of_val["bleu1"] is not None
+    written = json.loads((tmp_path / job.name / "captions_val_results.json").read_text())
+    assert written
+    assert all(len(row["caption"].split()) <= 1 for row in written)
+
+
+def test_what_is_finished_is_read_back_and_not_run_again(model: Path, data: Path, tmp_path: Path) -> None:
+    """Results of another model are kept apart from it."""
+    scores = run("coco", Protocol.ZERO_SHOT, model, data, tmp_path)
+    path = tmp_path / "coco" / "ZS" / "published" / OFFICIAL
+    assert read_scores(path) == scores == read_all(tmp_path)
+    assert scores["coco/ZS/published/test/text_r10"].value == 1.0  # four pictures
+    assert all(score.chance for score in scores.values())
+    written = path.stat().st_mtime_ns
+    assert run("coco", Protocol.ZERO_SHOT, model, data, tmp_path) == scores
+    assert path.stat().st_mtime_ns == written
+    other = save_tiny_model(tmp_path / "other", seed=2)
+    with pytest.raises(UserError, match=r"holds results of `xfm reproduce` .*, of another model"):
+        run("coco", Protocol.ZERO_SHOT, other, data, tmp_path)
+
+
+def values(scores: dict[str, Score]) -> dict[str, float]:
+    return {key: score.value for key, score in scores.items()}
+
+
+CHANCES = {"rte": 1 / 2, "snli-ve": 1 / 3, "nlvr2": 1 / 2}
+"""Exactly as in every other command."""
+
+
+@pytest.mark.parametrize(
+    "name", some(["rte", "stsb", "vqa", "imagenet", "refcoco+", "nlvr2", "flickr30k", "snli-ve"], 2)
+)
+def test_a_finished_training_is_scored_again_alike(
+    name: str, model: Path, data: Path, tmp_path: Path
+) -> None:
+    """When the process dies between training and scores, the saved model gives the same scores."""
+    folder = tmp_path / name / "FT" / "recommended"
+
+    def submitted() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in folder.glob("*.[tjc]s*") if path.name != DETAILS}
+
+    def saved() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in (folder / RUN / "model").iterdir()}
+
+    scores = run(name, Protocol.FINE_TUNED, model, data, tmp_path)
+    guessed = {score.chance for key, score in scores.items() if key.endswith("/accuracy")}
+    assert name not in CHANCES or guessed == {CHANCES[name]}
+    first = values(scores)
+    files, weights = submitted(), saved()
+    (folder / OFFICIAL).unlink()
+    again = values(run(name, Protocol.FINE_TUNED, model, data, tmp_path))
+    assert "task.safetensors" in weights or name in ("refcoco+", "flickr30k")
+    assert saved() == weights
+    assert again == pytest.approx(first, abs=1e-6)
+    assert submitted() == files
+
+
+def test_an_interrupted_training_goes_on(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after a step, the run saves; the same command then ends with the weights of an unbroken run."""
+    (job,) = find_jobs(data, ["nlvr2"], smoke=True, editions=[Edition.RECOMMENDED])
+    settings = replace(job.recipe.settings, steps=6, evaluate_every=3)
+    job = replace(job, recipe=replace(job.recipe, settings=settings))
+
+    def start(out: Path):
+        return run_jobs([job], str(model), data, out, **SMOKE)
+
+    whole, calls, original = start(tmp_path / "whole"), count(1), ReasoningTask.loss
+
+    def loss(self, batch, generator):
+        if next(calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, batch, generator)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ReasoningTask, "loss", loss)
+        with pytest.raises(failures.Interrupted):
+            start(tmp_path / "broken")
+    assert not (tmp_path / "broken" / job.name / OFFICIAL).exists()
+    assert values(start(tmp_path / "broken")) == values(whole)
+
+
+def test_answers_are_submitted_as_the_official_list_writes_them(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    """The model ranks normalised answers (`don t know`); the server compares with its own spelling."""
+    corpus = BENCHMARKS["vqa"].read(data).thinned(8, 4)
+    corpus = replace(corpus, answers=("t-shirt", "don't know", "t shirt"))
+    (job,) = find_jobs(data, ["vqa"], smoke=True, editions=[Edition.RECOMMENDED])
+    setting = JobSetting(str(model), data, tmp_path / "vqa", job.recipe, progress=False)
+    task = fine_tuned_task("vqa", corpus, ("don t know", "t shirt"), setting)
+    assert set(task.predict(corpus.hidden["test-dev"])) <= {"don t know", "t shirt"}
+    found = evaluate_fine_tuned(BENCHMARKS["vqa"], corpus, setting)
+    given = [row["answer"] for path in found.submissions for row in json.loads(path.read_text())]
+    assert set(given) <= {"t-shirt", "don't know"}
+
+
+def test_the_share_of_right_predictions_is_what_the_official_metric_says(data: Path) -> None:
+    """Scores of the truth itself are 1 for every benchmark that has one."""
+    for benchmark in BENCHMARKS.values():
+        if benchmark.score is None or benchmark.kind in ("captioning", "image-classification"):
+            continue
+        corpus = benchmark.read(data)
+        for rows in corpus.scored.values():
+            scores = benchmark.score(rows, [perfect(benchmark.kind, row, corpus.classes) for row in rows])
+            shares = [value for key, value in scores.items() if "accuracy" in key or key == "mcc"]
+            assert shares == pytest.approx([1] * len(shares))
+
+
+def perfect(kind: str, row, classes: tuple[str, ...]):
+    match kind:
+        case "vqa":
+            return row.answer
+        case "grounding":
+            return row.boxes[0]
+        case "reasoning":
+            return row.label
+    return OneLabel(classes).certain((row.label,)) if classes else float(row.label)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("glu", [], "unknown benchmark glu; known: glue, cola"),
+        ("glue", [], r"glue: its files are not below .*; put there glue/CoLA/"),
+        ("food101", [], r"food101: its files are not below .*; put there food-101/"),
+        ("oxford-pets", ["--learning", "1"], "unknown option"),
+    ],
+)
+def test_what_cannot_be_run_is_said(pets: Path, name: str, options: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        find_jobs(pets, [name], options=options)
+
+
+def test_without_files_or_a_model_nothing_is_run(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds the files of no benchmark"):
+        find_jobs(tmp_path)
+    with pytest.raises(UserError, match="holds no model"):
+        run("rte", Protocol.FINE_TUNED, tmp_path, data, tmp_path / "out")
+    assert read_all(tmp_path) == {}
+
+
+def test_the_benchmark_that_the_documentation_adds(model: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "benchmarks.md").read_text()
+    code = page.rpartition("```python\n")[2].partition("```")[0]
+    exec(compile(code, "docs/benchmarks.md", "exec"), {})
+    shown = [picture(tmp_path / "data" / "boxes" / f"{n}.png", n).name for n in range(8)]
+    rows = [{"image": name, "phrase": "dog", "box": [2, 3, 9, 8]} for name in shown]
+    for split in ("train", "test"):
+        write_lines(tmp_path / "data" / "boxes" / f"{split}.jsonl", rows)
+    scores = run("boxes", Protocol.FINE_TUNED, model, tmp_path / "data", tmp_path / "out")
+    del BENCHMARKS["boxes"]
+    assert set(scores) == {f"boxes/FT/recommended/test/{metric}" for metric in ("acc50", "mean_iou")}

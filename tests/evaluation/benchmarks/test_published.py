@@ -1,0 +1,85 @@
+import re
+from collections import Counter
+
+import pytest
+
+from xfm.config.benchmark import Edition
+from xfm.evaluation.benchmarks.published import HEAD, as_markdown, as_text, published_results, table_lines
+from xfm.evaluation.benchmarks.registry import BENCHMARKS
+
+ROWS = {row.key(): row for row in published_results()}
+
+
+def test_numbers_are_those_of_the_paper() -> None:
+    """One of each table, read off the paper again."""
+    for key, numbers in {
+        "mnli/FT/published/mean/accuracy": (87.7, 87.7, 87.6, "RoBERTa"),
+        "qnli/FT/published/dev/accuracy": (92.9, 92.8, 93.2, "mPLUG-2"),
+        "imagenet/LE/published/val/accuracy": (81.0, 81.2, 80.6, "SimVLM"),
+        "fgvc-aircraft/LE/published/test/accuracy": (None, 47.4, 59.5, "CLIP"),
+        "vqa/FT/published/test-std/accuracy": (79.2, 80.4, 80.2, "X2-VLM"),
+        "nlvr2/FT/published/test-P/accuracy": (86.5, 88.4, 87.0, "X2-VLM"),
+        "refcoco+/FT/published/testB/acc50": (79.1, 79.8, 78.4, "X2-VLM"),
+        "flickr30k/ZS/published/test/text_r1": (90.1, 93.4, 90.5, "ALBEF"),
+        "coco/FT/published/test/image_r10": (91.6, 92.4, 92.2, "X2-VLM"),
+    }.items():
+        row = ROWS[key]
+        assert (row.xfm_4m, row.xfm_13b, row.other, row.other_model) == numbers
+    assert len(ROWS) == 58
+
+
+def test_every_row_is_a_benchmark_that_can_be_run_so() -> None:
+    for row in ROWS.values():
+        assert row.protocol in BENCHMARKS[row.benchmark].protocols
+        assert Edition.PUBLISHED in BENCHMARKS[row.benchmark].editions(row.protocol)
+        assert all(n is None or 0 < n <= 100 for n in (row.xfm_4m, row.xfm_13b, row.other))
+    assert Counter(row.protocol.value for row in ROWS.values()) == {"FT": 28, "LE": 18, "ZS": 12}
+
+
+def test_ours_stands_beside_what_was_published() -> None:
+    ours = {"cola/FT/published/dev/mcc": 0.6543, "refcoco+/FT/published/testA/acc50": 0.5}
+    ours |= {"coco/ZS/published/test/text_r5": 0.25, "cola/FT/recommended/dev/mcc": 0.7}
+    ours |= {"oxford-pets/LE/published/test/accuracy": 0.91, "oxford-pets/LE/recommended/test/accuracy": 0.92}
+    ours |= {"oxford-pets/LE/recommended/test/mean_per_class": 0.93}
+    lines = {(line.cells[0], line.cells[1], line.cells[3]): line for line in table_lines(ours)}
+    found = {key: line.cells[-2:] for key, line in lines.items()}
+    assert found["cola", "FT", "MCC"] == ("65.4", "70.0")
+    assert found["refcoco+", "FT", "accuracy at IoU 0.5"] == ("- / 50.0 / -", "-")
+    assert found["oxford-pets", "LE", "accuracy"] == ("91.0", "93.0")
+    five = "published: a head of five layers, not a linear one"
+    assert lines["oxford-pets", "LE", "accuracy"].note == f"{five}; recommended: mean per class"
+    assert lines["coco", "ZS", "text R@1 / 5 / 10"].cells[4:] == (
+        *("73.8 / 93.9 / 97.2", "77.6 / 94.8 / 97.7"),
+        *("X2-VLM 71.7 / 93.4 / 97.5", "- / 25.0 / -", "-"),
+    )
+    assert found["vqa", "FT", "accuracy"] == ("-", "-")
+
+
+def test_both_forms_hold_every_line() -> None:
+    lines = table_lines({})
+    text, markdown = as_text(lines).splitlines(), as_markdown(lines).splitlines()
+    assert len(lines) + 2 == len(text) == len(markdown) == 40
+    assert re.split(r"\s{2,}", text[0]) == list(HEAD)
+    assert all(line.count("|") == len(HEAD) + 1 for line in markdown)
+    assert "93.9 in another table" in next(line for line in text if line.startswith("sun397"))
+    for line in table_lines({}):  # what makes a published number incomparable stands beside it
+        assert ("a head of five layers" in line.note) == (line.cells[1] == "LE")
+        assert ("a random 80/20 split" in line.note) == (line.cells[0] in ("sun397", "caltech101"))
+
+
+def test_benchmarks_without_published_numbers_have_lines_of_their_own() -> None:
+    shares = {"refcoco/val/acc50": 0.5, "refcoco/testA/acc50": 0.25, "refcoco/val/mean_iou": 0.4}
+    shares |= {"coco-captions/test/cider_d": 1.387, "coco-captions/test/bleu1": 0.8, "cola/dev/mcc": 0.5}
+    ours = {key.replace("/", "/FT/recommended/", 1): value for key, value in shares.items()}
+    ours["coco-captions/FT/published/test/cider_d"] = 1.2
+    extra = table_lines(ours)[len(table_lines({})) :]
+    assert [line.cells for line in extra] == [
+        ("refcoco", "FT", "val / testA", "accuracy at IoU 0.5", "-", "-", "-", "-", "50.0 / 25.0"),
+        ("refcoco", "FT", "val", "mean IoU", "-", "-", "-", "-", "40.0"),
+        ("coco-captions", "FT", "test", "CIDEr-D", "-", "-", "-", "120.0", "138.7"),
+    ]
+
+
+@pytest.mark.parametrize("names", [["rte"], ["coco", "vqa"]])
+def test_the_table_can_be_narrowed(names: list[str]) -> None:
+    assert {line.cells[0] for line in table_lines({}, names)} == set(names)

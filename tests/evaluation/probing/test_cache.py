@@ -1,0 +1,136 @@
+"""Features are computed once, are the encoder's, and survive an interruption."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.evaluation.tiny import COLOURS, draw, tiny_pretrained
+from xfm.config.frozen import Colours, Framing, FrozenConfig
+from xfm.config.training import Precision
+from xfm.errors import UserError
+from xfm.evaluation.probing import feature_cache as cache
+from xfm.evaluation.probing.feature_cache import cached_features, pixel_batches
+from xfm.evaluation.probing.scoring import build_featuriser
+from xfm.modeling.folder import Preprocessing
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import Labelled
+
+CONFIG = FrozenConfig(batch_size=3, precision=Precision.FP32, device="cpu")
+
+
+@pytest.fixture
+def rows(tmp_path):
+    names = list(COLOURS)
+    found = []
+    for number in range(8):
+        path = tmp_path / f"{number}.png"
+        draw(names[number % 4], names[(number + 1) % 4], number).save(path)
+        found.append(Labelled(path, names[number % 4]))
+    return found
+
+
+def encoded(rows, folder):
+    return cached_features(featuriser(), rows, folder, "")
+
+
+def featuriser(config=CONFIG, weights="a"):
+    return build_featuriser(tiny_pretrained(), weights, config)
+
+
+def test_features_are_slot_0_of_the_encoder(rows, tmp_path):
+    pretrained = tiny_pretrained()
+    found = encoded(rows, tmp_path / "cache")
+    pixels = Pictures(pretrained.preprocessing).pixels([row.image for row in rows])
+    with torch.no_grad():
+        expected = pretrained.model.vision(pixels)[:, 0]
+    assert isinstance(found, np.memmap)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
+def test_a_second_time_nothing_is_encoded(rows, tmp_path, monkeypatch):
+    first = encoded(rows, tmp_path / "cache")
+    monkeypatch.setattr(cache, "_vectors", None)
+    again = encoded(rows, tmp_path / "cache")
+    assert np.array_equal(first, again)
+
+
+def test_what_features_depend_on_names_them(rows):
+    def name(chosen=rows, weights="a", **changes):
+        return featuriser(replace(CONFIG, **changes), weights).fingerprint(chosen)
+
+    names = [
+        name(),
+        name(weights="b"),
+        name(precision=Precision.BF16),
+        name(colours=Colours.HALF),
+        name(framing=Framing.CENTRE),
+        name(rows[1:]),
+        name(rows[::-1]),
+    ]
+    rows[0].image.write_bytes(rows[1].image.read_bytes() + b"\0")
+    names.append(name())
+    assert len(set(names)) == len(names)
+    assert name(batch_size=5) == names[-1]
+
+
+def test_an_interrupted_run_goes_on(rows, tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    expected = np.array(encoded(rows, tmp_path / "whole"))
+    monkeypatch.setattr(cache, "SAVED_EVERY", 1)
+    read: list[int] = []
+    picture = cache._picture
+
+    def breaking(row: Labelled) -> torch.Tensor:
+        index = rows.index(row)
+        if index == 4 and not read.count(-1):
+            read.append(-1)
+            raise KeyboardInterrupt
+        read.append(index)
+        return picture(row)
+
+    monkeypatch.setattr(cache, "_picture", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        cached_features(featuriser(), rows, folder, "")
+    assert not [*folder.glob("features-????????????????.npy")]
+    found = cached_features(featuriser(), rows, folder, "")
+    assert read.count(0) == 1, "the first batch was encoded twice"
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert [path.suffix for path in folder.iterdir()] == [".npy"]
+
+
+def test_a_broken_picture_is_named(rows, tmp_path):
+    for spoil in (lambda path: path.write_bytes(b"no picture"), Path.unlink):
+        spoil(rows[5].image)
+        with pytest.raises(UserError, match=r"5\.png"):
+            encoded(rows, tmp_path / "cache")
+
+
+def test_workers_give_the_same_pixels(rows):
+    config = FrozenConfig(batch_size=3, workers=1)
+    for ours, theirs in zip(
+        pixel_batches(rows, Preprocessing(32), config, 2),
+        pixel_batches(rows, Preprocessing(32), CONFIG, 2),
+        strict=True,
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_pictures_of_any_mode_and_size(tmp_path):
+    Image.new("L", (7, 50), 9).save(tmp_path / "a.png")
+    Image.new("RGBA", (90, 11), (1, 2, 3, 4)).save(tmp_path / "b.png")
+    found = [Labelled(tmp_path / name, "x") for name in ("a.png", "b.png")]
+    for framing in Framing:
+        preprocessing = Preprocessing(32, framing=framing)
+        (batch,) = pixel_batches(found, preprocessing, FrozenConfig(batch_size=2))
+        assert batch.shape == (2, 3, 32, 32)
+
+
+def test_names_that_are_no_text_are_known_again(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    path.write_bytes(b"x")
+    assert cache._digest([Labelled(path, "a")]) == cache._digest([Labelled(path, "b")])

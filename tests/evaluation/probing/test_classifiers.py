@@ -1,0 +1,304 @@
+"""The linear probe and the nearest neighbours are scikit-learn's; a penalty is chosen as CLIP does."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+from sklearn.preprocessing import StandardScaler
+
+from xfm.config.frozen import RegressionConfig
+from xfm.errors import UserError
+from xfm.evaluation.probing.linear_probe import Trial, best, binary_search, fit_each, fit_probe, held_out
+from xfm.finetuning import frozen_features as places
+from xfm.finetuning import logistic
+from xfm.finetuning.frozen_features import LabelledFeatures, concatenated
+from xfm.finetuning.logistic import LinearClassifier, Regression
+from xfm.finetuning.neighbours import nearest_neighbours, neighbour_shares
+
+
+def problem(rows: int, width: int, classes: int, seed: int):
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(classes), rng.integers(classes, size=rows - classes)])
+    centres = rng.normal(size=(classes, width))
+    spread = 10 ** rng.uniform(-1.5, 0.5, size=width)
+    mixing = rng.normal(size=(width, width)) / width**0.5
+    values = ((centres[labels] + 2 * rng.normal(size=(rows, width))) * spread) @ mixing
+    return (values + 3 * rng.normal(size=width)).astype(np.float32), labels
+
+
+def converged(value: float, features: np.ndarray, labels: np.ndarray, tol: float) -> LogisticRegression:
+    """scikit-learn's solver with steps enough; with 1,000 it ends far from the optimum of these features."""
+    return LogisticRegression(C=value, tol=tol, max_iter=20_000).fit(features, labels)
+
+
+def same_answers(ours: LinearClassifier, value: float, features: np.ndarray, labels: np.ndarray) -> None:
+    exact = features.astype(np.float64)
+    theirs = converged(value, exact, labels, 1e-9).predict_proba(exact)
+    np.testing.assert_allclose(ours.logits(features).double().softmax(1).numpy(), theirs, atol=3e-3)
+
+
+def fitted(
+    features: np.ndarray, labels: np.ndarray, value: float, tolerance: float = 1e-6
+) -> LinearClassifier:
+    return Regression(features, labels, 3).fit(value, tolerance=tolerance).classifier
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    rows=st.integers(40, 300),
+    width=st.integers(1, 24),
+    classes=st.integers(2, 6),
+    exponent=st.floats(-4, 2),
+    seed=st.integers(0, 2**16),
+)
+def test_the_optimum_is_scikit_learns(rows, width, classes, exponent, seed):
+    features, labels = problem(rows, width, classes, seed)
+    found = Regression(features, labels, classes).fit(10**exponent, tolerance=1e-6, max_iterations=3000)
+    same_answers(found.classifier, 10**exponent, features, labels)
+
+
+@settings(deadline=None, max_examples=10)
+@given(exponent=st.floats(-3, 1), seed=st.integers(0, 2**16))
+def test_weighted_classes_have_scikit_learns_optimum(exponent, seed):
+    features, labels = problem(150, 8, 3, seed)
+    weights = np.random.default_rng(seed).uniform(0.2, 5, 3)
+    found = Regression(features, labels, 3, weights=weights).fit(
+        10**exponent, tolerance=1e-6, max_iterations=3000
+    )
+    exact, given = features.astype(np.float64), dict(enumerate(weights.tolist()))
+    model = LogisticRegression(C=10**exponent, tol=1e-9, max_iter=20_000, class_weight=given)
+    theirs = model.fit(exact, labels).predict_proba(exact)
+    ours = found.classifier.logits(features).double().softmax(1).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=3e-3)
+
+
+@settings(deadline=None, max_examples=10)
+@given(exponent=st.floats(-3, 1), seed=st.integers(0, 2**16))
+def test_several_labels_have_the_optimum_of_each(exponent, seed):
+    features, labels = problem(150, 8, 3, seed)
+    flags = np.stack([labels == 0, labels != 1, np.arange(150) % 2 == 0], axis=1).astype(np.float32)
+    weights = np.array([1.0, 3.0, 0.5])
+    found = Regression(features, flags, 3, weights=weights).fit(
+        10**exponent, tolerance=1e-6, max_iterations=3000
+    )
+    ours, exact = found.classifier.logits(features).double().sigmoid().numpy(), features.astype(np.float64)
+    for place, weight in enumerate(weights.tolist()):
+        model = LogisticRegression(C=10**exponent, tol=1e-9, max_iter=20_000, class_weight={0: 1, 1: weight})
+        theirs = model.fit(exact, flags[:, place]).predict_proba(exact)[:, 1]
+        np.testing.assert_allclose(ours[:, place], theirs, atol=3e-3)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_many_rows_in_blocks_have_the_optimum_of_few_that_are_held(several, monkeypatch):
+    """Of one loss: turned to the axes once, or pass by pass; with weights and deviations."""
+    features, labels = problem(90, 7, 3, seed=5)
+    targets = np.eye(3, dtype=np.float32)[labels] if several else labels
+    more = {"deviations": features.std(0), "weights": np.array([1.0, 2.0, 0.5])}
+    held = Regression(features, targets, 3, **more).fit(0.3, tolerance=1e-6).classifier
+    monkeypatch.setattr(logistic, "ROWS", 16)
+    by_block = Regression(features, targets, 3, **more).fit(0.3, tolerance=1e-6).classifier
+    torch.testing.assert_close(by_block.logits(features), held.logits(features), atol=2e-3, rtol=0)
+
+
+def test_fits_of_several_penalties_are_those_of_each():
+    features, labels = problem(120, 9, 3, seed=6)
+    rows, config = LabelledFeatures(features, labels), RegressionConfig(standardise=True, tolerance=1e-6)
+    several = fit_each(rows, [1.0, 0.01], config)
+    for value, found in zip([1.0, 0.01], several, strict=True):
+        (alone,) = fit_each(rows, [value], config)
+        logits = [probe.classifier.logits(features) for probe in (found, alone)]
+        torch.testing.assert_close(*logits, atol=2e-3, rtol=0)
+
+
+def test_starting_elsewhere_changes_nothing():
+    features, labels = problem(200, 12, 4, seed=1)
+    regression = Regression(features, labels, 4)
+    start = LinearClassifier(torch.randn(12, 4), torch.randn(4))
+    cold, warm = (regression.fit(0.1, begin, tolerance=1e-5) for begin in (None, start))
+    assert cold.converged
+    assert warm.converged
+    ours, theirs = (fit.classifier.logits(features).softmax(1) for fit in (cold, warm))
+    torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)
+    again = regression.fit(0.1, warm.classifier, tolerance=1e-4)
+    assert again.iterations == 0
+
+
+def test_a_memory_map_of_half_precision_is_read_in_blocks(tmp_path):
+    features, labels = problem(9000, 8, 3, seed=2)
+    np.save(tmp_path / "features.npy", features.astype(np.float16))
+    mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
+    rounded = features.astype(np.float16).astype(np.float32)
+    ours, whole = (fitted(each, labels, 1.0, 1e-5) for each in (mapped, rounded))
+    torch.testing.assert_close(ours.logits(mapped), whole.logits(rounded), atol=1e-2, rtol=0)
+    assert (ours.predict(mapped) == ours.logits(mapped).argmax(1)).all()
+
+
+def test_deviations_standardise():
+    features, labels = problem(300, 10, 3, seed=3)
+    deviations = features.std(axis=0)
+    divided, regression = features / deviations, Regression(features, labels, 3, deviations)
+    ours = regression.fit(0.05, tolerance=1e-6).classifier
+    expected = fitted(divided, labels, 0.05).logits(divided)
+    torch.testing.assert_close(ours.logits(features), expected, atol=1e-2, rtol=0)
+    assert regression.fit(0.05, ours, tolerance=1e-4).iterations == 0
+
+
+def test_constant_and_repeated_features_do_no_harm():
+    features, labels = problem(100, 5, 3, seed=4)
+    doubled = np.concatenate([features, features, np.ones((100, 1), np.float32)], axis=1)
+    same_answers(fitted(doubled, labels, 0.5), 0.5, doubled, labels)
+
+
+def test_the_limit_of_steps_is_kept_and_told():
+    features, labels = problem(200, 12, 4, seed=1)
+    found = Regression(features, labels, 4).fit(10.0, tolerance=0.0, max_iterations=3)
+    assert found.iterations == 3
+    assert not found.converged
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "classes"),
+    [((3, 2), [0, 1], 2), ((2, 2), [0, 2], 2), ((2, 2), [0, 0], 1), ((0, 2), [], 2), ((2,), [0, 1], 2)],
+)
+def test_what_does_not_belong_together_is_refused(shape, labels, classes):
+    with pytest.raises(ValueError, match="labels"):
+        Regression(np.zeros(shape, np.float32), np.array(labels, dtype=np.int64), classes)
+
+
+@settings(deadline=None)
+@given(peak=st.floats(-6, 6), sharpness=st.floats(0.1, 10))
+def test_binary_search_finds_the_peak_to_an_eighth_of_a_decade(peak, sharpness):
+    trials = binary_search(lambda exponent: -sharpness * abs(exponent - peak), -6, 6)
+    assert abs(best(trials).exponent - peak) <= 0.125 / 2 + 1e-9
+    assert len(trials) <= 7 + 2 * 4
+    assert all(-6 <= trial.exponent <= 6 for trial in trials)
+
+
+def test_of_equal_scores_the_stronger_penalty_wins():
+    assert best([Trial(exponent, 0.5) for exponent in (3.0, -1.0, 2.0)]).value == pytest.approx(0.1)
+
+
+@settings(deadline=None)
+@given(
+    labels=st.lists(st.sampled_from("abcd"), min_size=2, max_size=60),
+    share=st.floats(0.05, 0.8),
+    seed=st.integers(0, 99),
+)
+def test_every_class_is_held_out_alike_and_never_whole(labels, share, seed):
+    names = np.array(labels)
+    held = held_out(names, share, seed)
+    for name in set(labels):
+        rows, taken = int((names == name).sum()), int(held[names == name].sum())
+        assert taken < rows
+        assert taken == min(max(1, round(share * rows)), rows - 1)
+
+
+def test_a_probe_of_one_penalty_is_scikit_learns():
+    """And that of the suite: a strong penalty on standardised features, few steps."""
+    features, labels = problem(400, 20, 4, seed=7)
+    names, scaler = np.array(["ant", "bee", "cat", "dog"])[labels], StandardScaler().fit(features[:250])
+    reference = LogisticRegression(C=0.01, max_iter=300).fit(scaler.transform(features[:250]), names[:250])
+    rows = LabelledFeatures(features[:250], names[:250])
+    (probe,) = fit_each(rows, [0.01], RegressionConfig(standardise=True))
+    assert (probe.predict(features[250:]) == reference.predict(scaler.transform(features[250:]))).all()
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_a_probe_scores_what_scikit_learn_scores(standardise):
+    features, labels = problem(4000, 30, 5, seed=5)
+    names = np.array(["e", "d", "c", "b", "a"])[labels]
+    train, validation, test = (
+        LabelledFeatures(features[part], names[part])
+        for part in (slice(0, 1500), slice(1500, 2000), slice(2000, None))
+    )
+    config = RegressionConfig(lowest=-3, highest=-1, standardise=standardise)
+    ours = fit_probe(train, validation, config)
+
+    def theirs(value: float, fitted: LabelledFeatures, scored: LabelledFeatures) -> float:
+        scaler = StandardScaler(with_mean=standardise, with_std=standardise).fit(fitted.features)
+        reference = converged(value, scaler.transform(fitted.features), fitted.labels, 1e-6)
+        return reference.score(scaler.transform(scored.features), scored.labels)
+
+    for trial in ours.trials:
+        assert abs(trial.score - theirs(trial.value, train, validation)) <= 0.004  # two of 500 rows
+    accuracy = (ours.predict(test.features) == test.labels).mean()
+    assert abs(accuracy - theirs(ours.chosen, concatenated(train, validation, None), test)) <= 0.002
+    assert ours.chosen == best(ours.trials).value
+    assert ours.classes.tolist() == ["a", "b", "c", "d", "e"]
+
+
+def test_without_validation_rows_a_share_chooses_and_all_are_fitted(tmp_path, monkeypatch):
+    features, labels = problem(300, 6, 3, seed=6)
+    train = LabelledFeatures(features, labels)
+    config = RegressionConfig(lowest=-2, highest=0)
+    ours = fit_probe(train, None, config, share=0.25, seed=3)
+    held = held_out(labels, 0.25, 3)
+    whole = fit_probe(
+        LabelledFeatures(features[~held], labels[~held]),
+        LabelledFeatures(features[held], labels[held]),
+        config,
+    )
+    assert [trial.score for trial in ours.trials] == [trial.score for trial in whole.trials]
+    assert (ours.predict(features) == whole.predict(features)).mean() > 0.99
+    monkeypatch.setattr(places, "IN_MEMORY", 0)  # as with features that do not fit
+    mapped = fit_probe(train, None, config, share=0.25, seed=3, scratch=tmp_path)
+    assert (mapped.predict(features) == ours.predict(features)).all()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_one_row_a_class_chooses_for_itself():
+    names = np.array(["a", "b", "c"])
+    probe = fit_probe(LabelledFeatures(np.eye(3, dtype=np.float32), names), None, RegressionConfig())
+    assert max(trial.score for trial in probe.trials) == 1.0
+    assert (probe.predict(np.eye(3)) == names).all()
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda rows: fit_probe(rows, None, RegressionConfig()),
+        lambda rows: fit_each(rows, [1.0], RegressionConfig()),
+    ],
+)
+def test_one_class_is_no_task(fit):
+    with pytest.raises(UserError, match="'a'"):
+        fit(LabelledFeatures(np.ones((4, 2)), np.array(["a"] * 4)))
+
+
+# ---------------------------------------------------------------- neighbours
+@pytest.mark.parametrize("k", [1, 7])
+def test_neighbours_are_scikit_learns(k: int) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 300)
+    features = (1.5 * rng.normal(size=(4, 10))[labels] + rng.normal(size=(300, 10))).astype(np.float32)
+    names = np.array(["ant", "bee", "cat", "dog"])[labels]
+    train, test = LabelledFeatures(features[:200], names[:200]), LabelledFeatures(features[200:], names[200:])
+    reference = KNeighborsClassifier(k, metric="cosine").fit(train.features, train.labels)
+    # scikit-learn breaks ties of votes by the label's order, we by the larger sum of cosines.
+    votes = reference.predict_proba(test.features)
+    clear = (votes == votes.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    ours = nearest_neighbours(train, test, k)
+    assert clear.mean() > 0.8
+    assert (ours[clear] == reference.predict(test.features)[clear]).all()
+
+
+@pytest.mark.parametrize("k", [1, 4, 300])
+def test_shares_of_neighbours_are_scikit_learns(k: int) -> None:
+    """But for the thousandth part that nearer ones weigh more."""
+    rng = np.random.default_rng(0)
+    train, test, flags = rng.normal(size=(120, 6)), rng.normal(size=(40, 6)), rng.random((120, 3)) < 0.4
+    found = neighbour_shares(train, flags, test, k)
+    near = NearestNeighbors(n_neighbors=min(k, 120), metric="cosine").fit(train).kneighbors(test)[1]
+    np.testing.assert_allclose(found, flags[near].mean(axis=1), atol=2e-3)
+
+
+def test_ties_go_to_the_nearer_class() -> None:
+    train = LabelledFeatures(
+        np.array([[1.0, 0.0], [1.0, 0.2], [0.0, 1.0], [0.2, 1.0]]), np.array([0, 0, 1, 1])
+    )
+    test = LabelledFeatures(np.array([[1.0, 0.5], [0.5, 1.0]]), np.array([0, 1]))
+    for k in (4, 99):
+        assert nearest_neighbours(train, test, k).tolist() == [0, 1]

@@ -1,0 +1,126 @@
+"""An evaluation by the clock on simulated machines: it ends in time, and its fine-tunings fill that."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from xfm.config.evaluation import AFTERWARDS, WORK, Part, Work
+from xfm.evaluation.time_budget import TimeBudget
+
+PARTS = list(Part)
+SCRATCH = {part: work.with_scratch() for part, work in WORK.items()}
+
+
+def nominal(plan: Mapping[Part, Work]) -> float:
+    return AFTERWARDS + sum(work.rest + sum(work.tunings) for work in plan.values())
+
+
+@dataclass
+class Machine:
+    """Seconds pass by what is done on it."""
+
+    slowness: Callable[[float], float]
+    plan: Mapping[Part, Work] = field(default_factory=lambda: WORK)
+    now: float = 0.0
+    tuned: dict[Part, list[float]] = field(default_factory=dict)
+
+    def works(self, seconds: float) -> None:
+        self.now += seconds * self.slowness(self.now)
+
+    def evaluates(self, time_budget: TimeBudget, parts: list[Part]) -> None:
+        for part in parts:
+            work = self.plan[part]
+            with time_budget.part(part):
+                self.works(work.rest / 10 if work.tunings else work.rest)
+                for _ in work.tunings:
+                    seconds = 60 * time_budget.minutes()
+                    assert seconds > 0
+                    self.now += seconds
+                    self.tuned.setdefault(part, []).append(seconds)
+                    time_budget.tuned(seconds)
+                    self.works(0.9 * work.rest / len(work.tunings))
+        self.works(AFTERWARDS)
+
+
+@pytest.mark.parametrize("minutes", [8, 12, 30])
+@pytest.mark.parametrize(
+    "slowness",
+    [
+        lambda now: 0.5,
+        lambda now: 1.0,
+        lambda now: 2.0,
+        lambda now: 2.0 if 100 < now < 300 else 1.0,
+        lambda now: 1.6 if now < 200 else 1.0,
+    ],
+    ids=["fast", "as planned", "slow", "slow for a while", "slow at first"],
+)
+def test_the_time_is_used_and_no_more(slowness, minutes: float) -> None:
+    machine = Machine(slowness)
+    time_budget = TimeBudget(minutes, PARTS, clock=lambda: machine.now)
+    machine.evaluates(time_budget, PARTS)
+    assert machine.now / 60 == pytest.approx(minutes, abs=0.35)
+
+
+@pytest.mark.parametrize("scratch", [False, True])
+def test_as_planned_every_fine_tuning_has_its_seconds(scratch: bool) -> None:
+    plan = SCRATCH if scratch else WORK
+    machine = Machine(lambda now: 1.0, plan)
+    machine.evaluates(TimeBudget(nominal(plan) / 60, PARTS, scratch, lambda: machine.now), PARTS)
+    assert len(machine.tuned[Part.VQA]) == 2 + scratch
+    for part, seconds in machine.tuned.items():
+        assert seconds == pytest.approx(plan[part].tunings, rel=0.1), part
+
+
+def test_a_stopped_evaluation_has_what_is_left() -> None:
+    """Finished parts have used their seconds; the pause has used none."""
+    whole = Machine(lambda now: 1.0)
+    time_budget = TimeBudget(9, PARTS, clock=lambda: whole.now)
+    seconds: dict[Part, float] = {}
+    for part in PARTS[:6]:
+        began = whole.now
+        whole.evaluates(time_budget, [part])
+        seconds[part] = whole.now - began - AFTERWARDS
+    rest = Machine(lambda now: 1.0, now=70_000.0)
+    time_budget = TimeBudget(9, PARTS, clock=lambda: rest.now)
+    for part in PARTS[:6]:
+        time_budget.was_done(part, seconds[part])
+    rest.evaluates(time_budget, PARTS[6:])
+    assert rest.now - 70_000.0 == pytest.approx(9 * 60 - sum(seconds.values()), abs=10)
+
+
+def test_too_late_is_not_without_steps() -> None:
+    machine = Machine(lambda now: 1.0)
+    time_budget = TimeBudget(0.5, PARTS, clock=lambda: machine.now)
+    machine.now = 4000.0
+    with time_budget.part(Part.GROUNDING):
+        assert 0 < time_budget.minutes() < 0.02
+
+
+@pytest.mark.parametrize("scratch", [False, True])
+def test_a_fine_tuning_of_another_part_takes_from_those_to_come(scratch: bool) -> None:
+    """The time is used as well as without it, and the other one gets its own share, from scratch, too."""
+    plan = SCRATCH if scratch else WORK
+    machine = Machine(lambda now: 1.0, plan)
+    time_budget = TimeBudget(nominal(plan) / 60, PARTS, scratch, lambda: machine.now)
+    for part in PARTS:
+        if part is Part.ENTAILMENT:
+            time_budget.was_done(part, 0.0)  # whose model nobody has any more
+        elif part is Part.PARAPHRASE:
+            with time_budget.part(part):
+                time_budget.one_more(Part.ENTAILMENT)
+                machine.works(plan[part].rest)
+                for _ in range(5 if scratch else 3):
+                    seconds = 60 * time_budget.minutes()
+                    machine.now += seconds
+                    machine.tuned.setdefault(part, []).append(seconds)
+                    time_budget.tuned(seconds)
+        else:
+            machine.evaluates(time_budget, [part])
+            machine.now -= AFTERWARDS
+    first, own, second, *of_scratch = machine.tuned[Part.PARAPHRASE]
+    ratio = plan[Part.ENTAILMENT].tunings[0] / plan[Part.PARAPHRASE].tunings[0]
+    assert first / own == pytest.approx(ratio, 0.1)
+    assert second < own
+    assert of_scratch == pytest.approx([first, own] if scratch else [], rel=0.15)
+    assert machine.now + AFTERWARDS == pytest.approx(nominal(plan), abs=15)

@@ -1,0 +1,182 @@
+"""Collections that many fill: the same rows whoever encodes, nothing read twice, nothing lost by a kill."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.evaluation.tiny import COLOURS, draw
+from tests.index.conftest import photos as photos
+from tests.refusals import expect_refusal
+from xfm.data.left_out import LeftOut
+from xfm.executors.executor import ArrayTask, Executor, LocalPool
+from xfm.index.encoding import IndexWork
+from xfm.index.index import Index, Taken
+from xfm.index.ingest import fill
+from xfm.index.journal import State
+from xfm.index.opening import open_index
+from xfm.index.shared_ingest import fill_together
+from xfm.index.sources import FolderSupply, open_supply
+
+pytest.importorskip("lancedb")
+SIZE = 3
+
+
+def filled(place: Path, work: IndexWork, executor: Executor | None = None, **limits: Any) -> Taken | None:
+    """What was taken in; None of a member of an array that was not the last one."""
+    told: list[Taken] = []
+    done = fill_together(
+        place,
+        work,
+        lambda: open_index(place, work.model, make=True, device="cpu"),
+        executor or LocalPool(1),
+        lambda _, counts: told.append(counts),
+        unit_rows=SIZE,
+        **limits,
+    )
+    return told[0] if done else None
+
+
+def rows(place: Path) -> dict[str, tuple[Any, ...]]:
+    """The rows of a collection by their keys, with vectors as bytes."""
+    import lancedb
+
+    (table,) = (lancedb.connect(place / "lance").open_table(name) for name in ["pictures"])
+    found = table.to_arrow().to_pylist()
+    return {row["key"]: tuple((name, str(value)) for name, value in sorted(row.items())) for row in found}
+
+
+def work_of(model: Path, *sources: Path, **more: Any) -> IndexWork:
+    return IndexWork(str(model), sources, device="cpu", **more)
+
+
+def test_rows_are_the_same_whoever_encodes(model: Path, photos: Path, tmp_path: Path) -> None:
+    asked = work_of(model, photos)
+    assert filled(tmp_path / "one", asked) == Taken(12, 0, 0, 1, 1)
+    members = [ArrayTask(f"{place}/2", LocalPool(1)) for place in (1, 0)]
+    shares = [filled(tmp_path / "array", asked, member) for member in members]
+    assert shares == [None, Taken(12, 0, 0, 1, 1)]
+    assert rows(tmp_path / "array") == rows(tmp_path / "one")
+    assert not [*tmp_path.glob(".*.working")]
+    with open_index(tmp_path / "plain", model, make=True) as index:
+        fill(index, [FolderSupply(photos)], LeftOut(), progress=False)
+        plain = {row.entry.key: row for row in index.store.nearest(np.ones(16, np.float32), 50)}
+    with open_index(tmp_path / "one") as index:
+        assert index.journal.counts() == {
+            State.STORED: 12,
+            State.WAITING: 0,
+            State.DUPLICATE: 1,
+            State.BAD: 1,
+        }
+        for row in index.store.nearest(np.ones(16, np.float32), 50):
+            assert row.entry == plain[row.entry.key].entry
+            assert row.similarity == pytest.approx(plain[row.entry.key].similarity, abs=1e-5)
+            assert index.store.pixels([row.entry.key])
+
+
+def test_what_is_known_is_not_read(model: Path, photos: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    asked = work_of(model, photos)
+    filled(tmp_path / "index", asked)
+    draw("red", "red").save(photos / "new.png")
+    read: list[object] = []
+    from xfm.inference.picture_inputs import PictureReader
+
+    reads = PictureReader.read
+    monkeypatch.setattr(PictureReader, "read", lambda self, one: read.append(one) or reads(self, one))
+    assert filled(tmp_path / "index", asked) == Taken(1, 0, 12, 1, 1)
+    assert read == [photos / "new.png"]
+
+
+class _Stopping(LocalPool):
+    """Ends when some units are taken in."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(1)
+        self.after = after
+
+    def run(self, function: Any, units: Any, done: Any) -> None:
+        super().run(function, units[: self.after], done)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("where", ["between units", "while a unit is taken in"])
+def test_a_run_that_is_stopped_goes_on(
+    model: Path, photos: Path, tmp_path: Path, where: str, monkeypatch: Any
+) -> None:
+    asked = work_of(model, photos)
+    filled(tmp_path / "whole", asked)
+    if where == "between units":
+        with pytest.raises(KeyboardInterrupt):
+            filled(tmp_path / "index", asked, _Stopping(2))
+    else:
+        flush, calls = Index.flush, list[int]()
+
+        def stopping(self: Index, least: int = 1) -> None:
+            calls.append(least)
+            if len(calls) == 6:  # two of the second unit's pictures wait in the journal
+                raise KeyboardInterrupt
+            flush(self, least)
+
+        monkeypatch.setattr(Index, "flush", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            filled(tmp_path / "index", asked)
+        monkeypatch.undo()
+    told = json.loads((tmp_path / ".index.working" / "taken.json").read_text())
+    assert told["next"] == (2 if where == "between units" else 1)
+    found = filled(tmp_path / "index", asked)
+    assert found is not None
+    assert (found.new + found.known, found.duplicates, found.bad) == (12, 1, 1)
+    assert rows(tmp_path / "index") == rows(tmp_path / "whole")
+
+
+def test_pictures_of_a_table_keep_names_and_metadata(model: Path, tmp_path: Path) -> None:
+    pairs = [(left, right) for left in COLOURS for right in COLOURS][:8]
+    lines = []
+    for number, pair in enumerate(pairs):
+        draw(*pair, jitter=number).save(tmp_path / f"{number}.png")
+        name = "p2" if number == 6 else f"p{number}"
+        lines.append({"image": f"{number}.png", "id": name, "price": number, "tags": ["a"]})
+    (tmp_path / "shop.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    asked = work_of(model, tmp_path / "shop.jsonl")
+    assert filled(tmp_path / "one", asked) == Taken(7, 0, 0, 0, 1)
+    with open_index(tmp_path / "one") as index:
+        told = index.store.nearest(np.ones(16, np.float32), 50)
+        assert {one.entry.key: dict(one.entry.metadata)["price"] for one in told} == {
+            f"p{number}": float(number) for number in range(8) if number != 6
+        }
+        item = index.journal.item(f"{tmp_path / 'shop.jsonl'}:7")
+        assert item is not None
+        assert "as in row 3" in str(item.told)
+    assert open_supply(tmp_path / "shop.jsonl").cut(3).twice == {7: 3}
+    with expect_refusal("as in row 3", "--max-bad"):
+        filled(tmp_path / "none", asked, max_bad=0)
+
+
+def test_other_work_that_is_under_way_is_not_mixed(model: Path, photos: Path, tmp_path: Path) -> None:
+    asked = work_of(model, photos)
+    with pytest.raises(KeyboardInterrupt):
+        filled(tmp_path / "index", asked, _Stopping(1))
+    with expect_refusal(".index.working holds what was done so far", "or remove"):
+        filled(tmp_path / "index", replace(asked, sources=(photos / "more",)))
+    assert open_supply(photos).total == 14
+
+
+@pytest.mark.parametrize(("good", "told"), [(0, "none of the 3 rows"), (1, "3 of the 4 rows")])
+def test_a_source_of_which_little_is_left_is_refused(
+    model: Path, tmp_path: Path, good: int, told: str
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        (tmp_path / "photos" / f"{number}.png").write_bytes(b"broken")
+    for number in range(good):
+        draw("red", "blue", jitter=number).save(tmp_path / "photos" / f"good{number}.png")
+    with expect_refusal(told, "mend them" if not good else "--max-bad 3"):
+        filled(tmp_path / "index", work_of(model, tmp_path / "photos"))
+    for number in range(3):
+        draw("green", "blue", jitter=number).save(tmp_path / "photos" / f"{number}.png")
+    mended = filled(tmp_path / "index", work_of(model, tmp_path / "photos"))
+    assert mended is not None
+    assert (mended.bad, mended.known) == (0, good)

@@ -1,0 +1,99 @@
+"""A collection that comes from elsewhere: whom it would have asked, and which model it names."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.refusals import expect_refusal
+from xfm.index.opening import open_index
+from xfm.index.trusted_hosts import HOSTS
+
+pytest.importorskip("lancedb")
+pytest.importorskip("psycopg")
+
+
+@pytest.fixture(autouse=True)
+def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (HOSTS, "PGHOST", "PGHOSTADDR", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def found(model: Path, tmp_path: Path) -> Path:
+    """A collection that somebody has made."""
+    with open_index(tmp_path / "found", model, make=True):
+        return tmp_path / "found"
+
+
+def naming(folder: Path, address: str) -> Path:
+    told = json.loads((folder / "index.json").read_text())
+    told["store"] = {"address": address, "table": "pictures"}
+    (folder / "index.json").write_text(json.dumps(told))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("postgresql://elsewhere.example/shop", "elsewhere.example"),
+        ("postgresql://localhost,elsewhere.example/shop", "elsewhere.example"),
+        ("postgresql:///shop?host=elsewhere.example", "elsewhere.example"),
+        ("postgresql://localhost/shop?hostaddr=192.0.2.1", "192.0.2.1"),
+        ("postgresql://[2001:db8::1]/shop", "2001:db8::1"),
+        ("postgresql:///shop?service=elsewhere", "elsewhere"),
+    ],
+)
+def test_another_machine_is_asked_by_those_who_name_it(found: Path, address: str, host: str) -> None:
+    with (
+        expect_refusal(str(found), f"at {host}, another machine", f"{HOSTS}={host}"),
+        open_index(naming(found, address)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("address", ["postgresql://LOCALHOST:1/x", "postgresql://127.0.0.2:1/x", "postgresql://[::1]:1/x",
+                                     "postgresql://%2Fnowhere:1/x"])  # fmt: skip
+def test_this_machine_is_asked_at_once(found: Path, address: str) -> None:
+    with expect_refusal("no connection to PostgreSQL"), open_index(naming(found, address)):
+        pass
+
+
+def test_a_host_is_named_by_the_environment_or_the_address(
+    found: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = "postgresql://db.example:1/shop?hostaddr=127.0.0.1"  # no name is looked up
+    naming(found, address)
+    with (
+        expect_refusal("no connection to PostgreSQL at host db.example, port 1"),
+        open_index(found, address=address),
+    ):
+        pass
+    monkeypatch.setenv(HOSTS, "other.example, DB.example")
+    with expect_refusal("no connection to PostgreSQL at host db.example, port 1"), open_index(found):
+        pass
+    monkeypatch.setenv(HOSTS, "other.example")
+    with expect_refusal(f"{HOSTS}=db.example"), open_index(found):
+        pass
+
+
+def test_what_is_no_address_is_refused(found: Path) -> None:
+    with expect_refusal("cannot be read"), open_index(naming(found, "postgresql://x/y?nothing=1")):
+        pass
+    told = json.loads((found / "index.json").read_text())
+    for wrong in ({"model": ["small"]}, {"store": {"address": 3, "table": "x"}}):
+        (found / "index.json").write_text(json.dumps(told | wrong))
+        with expect_refusal("damaged"), open_index(found):
+            pass
+
+
+def test_the_model_that_a_collection_names_is_said(
+    found: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    with open_index(found):
+        assert f"Note: {found} names its model: {model}" in capsys.readouterr().err
+    with open_index(found, model):
+        assert "names its model" not in capsys.readouterr().err
+    with open_index(tmp_path / "own", "small", make=True), open_index(tmp_path / "own", writing=False):
+        assert "names its model" not in capsys.readouterr().err
