@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from xfm.files import write_text
-from xfm.index.opening import open_index
-from xfm.index.sources import Offer
+from xfm.core.files import write_text
+from xfm.search.opening import open_index
+from xfm.search.sources import Offer
 
 TURN, SIDE = 500, 96
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 import xfm
-from xfm.files import write_text
+from xfm.core.files import write_text
 from xfm.metrics.boxes import paired_iou
 
 COLUMNS, SIDE, GAP, MARGIN, LINE = 4, 176, 20, 28, 17

@@ -25,16 +25,16 @@ from benchmarks.results import EVERYTHING, PARTS, ROOT
 
 from xfm.config.encoders import TextPositions
 from xfm.config.evaluation import EvaluationConfig, RetrievalConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
+from xfm.core.files import drafting, read_json_object, read_text, replace_folder, write_text
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts.calibration import gallery_fit
 from xfm.evaluation.suite import weights_digest
-from xfm.files import drafting, read_json_object, read_text, replace_folder, write_text
 from xfm.metrics.numbers import percent
-from xfm.modeling.card import CARD, model_card
-from xfm.modeling.folder import Pretrained, load_model, write_check
-from xfm.modeling.model_writing import save_model
-from xfm.modeling.xfm import XFM
+from xfm.models.card import CARD, model_card
+from xfm.models.folder import Pretrained, load_model, write_check
+from xfm.models.model_writing import save_model
+from xfm.models.xfm import XFM
 from xfm.tasks.pictures import Pictures
 from xfm.training.pretrain import MODEL_FOLDER
 

@@ -28,8 +28,8 @@ from xfm.config.model import FusionConfig, LanguageConfig, ModelConfig, VisionCo
 from xfm.config.phases import Phase
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, MaskedTokens, PairBatch, Tokens
-from xfm.modeling.gradients import PRETRAINING
-from xfm.modeling.xfm import XFM
+from xfm.models.gradients import PRETRAINING
+from xfm.models.xfm import XFM
 from xfm.objectives.contrast import PairEmbeddings, compare
 from xfm.training.pretraining_step import PretrainingStep
 

@@ -25,11 +25,11 @@ from transformers import RobertaConfig, RobertaModel
 from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.model import ModelConfig
 from xfm.config.training import Precision
-from xfm.interop.published.names import native_parts
-from xfm.modeling import fusion
-from xfm.modeling.precision import autocast
-from xfm.modeling.shared_kv import Memories, Memory, copied, remember
-from xfm.modeling.xfm import XFM
+from xfm.models import fusion
+from xfm.models.interop.published.names import native_parts
+from xfm.models.precision import autocast
+from xfm.models.shared_kv import Memories, Memory, copied, remember
+from xfm.models.xfm import XFM
 from xfm.training.cpu_runtime import prepare_process
 
 Run = Callable[[], Tensor]

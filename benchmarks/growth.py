@@ -18,8 +18,8 @@ from benchmarks.encoders import seconds
 
 import xfm
 from xfm.config.training import Precision
-from xfm.modeling.folder import Pretrained
-from xfm.modeling.precision import autocast, hold
+from xfm.models.folder import Pretrained
+from xfm.models.precision import autocast, hold
 from xfm.tasks.ranking import cosines, shortlist
 from xfm.training.cpu_runtime import prepare_process
 

@@ -39,9 +39,9 @@ from xfm.config.model import ModelConfig
 from xfm.config.training import Precision
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer
-from xfm.modeling.decoder import Decoder
-from xfm.modeling.precision import autocast, hold, resolve
-from xfm.modeling.xfm import XFM
+from xfm.models.decoder import Decoder
+from xfm.models.precision import autocast, hold, resolve
+from xfm.models.xfm import XFM
 from xfm.tasks.answers import AnswerList, likeliest_answers
 from xfm.training.cpu_runtime import prepare_process
 

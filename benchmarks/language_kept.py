@@ -32,16 +32,16 @@ from xfm.config.ablation import FULL, VARIANTS
 from xfm.config.frozen import RegressionConfig
 from xfm.config.load import load_recipe
 from xfm.config.training import Precision
-from xfm.errors import UserError
+from xfm.core.errors import UserError
+from xfm.core.files import open_regular, write_text
 from xfm.evaluation.ablation import Run, ScoredRun, as_csv, cell, machine, recipe_of
 from xfm.evaluation.probing.linear_probe import fit_probe
-from xfm.files import open_regular, write_text
 from xfm.finetuning.frozen_features import LabelledFeatures
-from xfm.interop.compose import compose
 from xfm.metrics.classification import Array
 from xfm.metrics.intervals import bootstrap
-from xfm.modeling.folder import Pretrained, load_model, save_model
-from xfm.modeling.precision import autocast
+from xfm.models.folder import Pretrained, load_model, save_model
+from xfm.models.interop.compose import compose
+from xfm.models.precision import autocast
 from xfm.training.pretrain import MODEL_FOLDER, pretrain
 
 SOURCES = {

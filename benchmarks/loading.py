@@ -23,10 +23,10 @@ import torch
 
 import xfm
 from xfm.config.load import load_recipe
-from xfm.interop.published.export import export
-from xfm.interop.published.names import spare
-from xfm.modeling.folder import Preprocessing, Pretrained, save_model
-from xfm.modeling.xfm import XFM
+from xfm.models.folder import Preprocessing, Pretrained, save_model
+from xfm.models.interop.published.export import export
+from xfm.models.interop.published.names import spare
+from xfm.models.xfm import XFM
 
 MIB = 2**20
 

@@ -20,8 +20,8 @@ from scipy.special import logsumexp
 from xfm.config.evaluation import EvaluationConfig
 from xfm.evaluation.context import Context
 from xfm.metrics.recalls import with_equal_captions
-from xfm.modeling.features import encode_texts
-from xfm.modeling.folder import load_model
+from xfm.models.features import encode_texts
+from xfm.models.folder import load_model
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.ranking import MatchedSearch, match_both
 from xfm.tasks.world_files import read_captioned

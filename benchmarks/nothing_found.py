@@ -29,17 +29,17 @@ import torch
 
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.index import SearchOptions
+from xfm.core.files import write_text
 from xfm.data.left_out import LeftOut
 from xfm.evaluation.context import Context, EncodedCaptions
 from xfm.evaluation.parts.absence import search_galleries
-from xfm.files import write_text
-from xfm.index.ingest import fill
-from xfm.index.opening import open_index
-from xfm.index.searching import Searcher
-from xfm.index.sources import FolderSupply
 from xfm.metrics.intervals import bootstrap
 from xfm.metrics.presence import GallerySearches, told_apart
-from xfm.modeling.folder import load_model
+from xfm.models.folder import load_model
+from xfm.search.ingest import fill
+from xfm.search.opening import open_index
+from xfm.search.searching import Searcher
+from xfm.search.sources import FolderSupply
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.ranking import cosines, match, rerank_scores
 

@@ -28,10 +28,10 @@ from pathlib import Path
 
 from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.model import ModelConfig
+from xfm.core.files import write_text
 from xfm.data.tokenizer import train_tokenizer
-from xfm.files import write_text
-from xfm.modeling.folder import Preprocessing, save_model
-from xfm.modeling.xfm import XFM
+from xfm.models.folder import Preprocessing, save_model
+from xfm.models.xfm import XFM
 
 TASK = "text-classification"
 HINTS: dict[str, tuple[str, ...]] = {

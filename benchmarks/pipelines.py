@@ -31,10 +31,10 @@ from xfm.config.load import load_recipe
 from xfm.config.task import TaskConfig
 from xfm.data.picture_files import load_image
 from xfm.data.tokenizer import normalise_caption, train_tokenizer
-from xfm.modeling.artifacts import framed, model_pixels
-from xfm.modeling.folder import Preprocessing, Pretrained
-from xfm.modeling.task_models import Answerer, TextClassifier, build_task_model
-from xfm.modeling.xfm import XFM
+from xfm.models.artifacts import framed, model_pixels
+from xfm.models.folder import Preprocessing, Pretrained
+from xfm.models.task_models import Answerer, TextClassifier, build_task_model
+from xfm.models.xfm import XFM
 from xfm.tasks.answers import AnswerList, likeliest_answers
 
 WORDS = "a the two red blue green small big dog cat tree house car left right of above below and with".split()  # noqa: SIM905

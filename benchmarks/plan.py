@@ -26,10 +26,10 @@ from xfm.config.phases import Phase
 from xfm.config.recipe import Recipe
 from xfm.config.training import ActivationCheckpointing
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
-from xfm.modeling.xfm import XFM
-from xfm.planning.planner import StepForecast, forecast
-from xfm.planning.sizes import CaptionedSizes, StepSizes, TextSizes, sizes_of
-from xfm.planning.states import parts_of
+from xfm.models.xfm import XFM
+from xfm.training.planning.planner import StepForecast, forecast
+from xfm.training.planning.sizes import CaptionedSizes, StepSizes, TextSizes, sizes_of
+from xfm.training.planning.states import parts_of
 from xfm.training.pretrain import policies_of
 from xfm.training.pretraining_step import PretrainingStep
 from xfm.training.trainer import Trainer

@@ -53,7 +53,7 @@ def work(options: argparse.Namespace) -> None:
     import torch
 
     from xfm.config.load import load_recipe
-    from xfm.modeling.gradients import PRETRAINING
+    from xfm.models.gradients import PRETRAINING
     from xfm.objectives.step import pretraining_losses
     from xfm.training import distributed
     from xfm.training.callbacks import Callback, StepOutput

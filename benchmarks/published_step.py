@@ -19,10 +19,10 @@ from transformers.models.roberta.modeling_roberta import RobertaEmbeddings, Robe
 from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.model import ModelConfig
 from xfm.data.schema import PairBatch
-from xfm.modeling.composition import TEMPERATURE_RANGE
-from xfm.modeling.heads import MLPHead
-from xfm.modeling.vision import VisionBlock
-from xfm.modeling.xfm import XFM
+from xfm.models.composition import TEMPERATURE_RANGE
+from xfm.models.heads import MLPHead
+from xfm.models.vision import VisionBlock
+from xfm.models.xfm import XFM
 
 FLOOR = 1e-5
 """Added to the probability of every negative."""

@@ -18,10 +18,10 @@ import torch
 
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.world import WorldConfig
+from xfm.core.files import write_text
 from xfm.evaluation.context import Context
-from xfm.files import write_text
-from xfm.modeling.features import encode_texts
-from xfm.modeling.folder import load_model
+from xfm.models.features import encode_texts
+from xfm.models.folder import load_model
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.ranking import match, match_odds
 from xfm.training.cpu_runtime import prepare_process

@@ -29,9 +29,9 @@ from typing import Any
 
 from benchmarks.language_kept import kept_table
 
-from xfm.errors import UserError
+from xfm.core.errors import UserError
+from xfm.core.files import read_json_object, write_text
 from xfm.evaluation.ablation import ScoredRun, as_csv, average_chart, average_table, machine, score_table
-from xfm.files import read_json_object, write_text
 from xfm.metrics.numbers import percent
 from xfm.reports.charts import read_curves
 from xfm.training.run_folder import LOG_FILE

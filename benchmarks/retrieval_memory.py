@@ -23,8 +23,8 @@ from xfm.config.load import load_recipe
 from xfm.config.training import Precision
 from xfm.data.tokenizer import train_tokenizer
 from xfm.metrics.recalls import own_captions, summarise
-from xfm.modeling.features import Encoder, encode_images, encode_texts
-from xfm.modeling.xfm import XFM
+from xfm.models.features import Encoder, encode_images, encode_texts
+from xfm.models.xfm import XFM
 from xfm.tasks.ranking import rank
 from xfm.training.cpu_runtime import prepare_process
 

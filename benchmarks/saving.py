@@ -20,7 +20,7 @@ import torch
 
 from xfm.config.load import load_recipe
 from xfm.config.training import OptimConfig, Precision, TrainingConfig
-from xfm.modeling.xfm import XFM
+from xfm.models.xfm import XFM
 from xfm.training import distributed
 from xfm.training.checkpoint import HostCopies, snapshot
 from xfm.training.optim import build_optimizer

@@ -28,9 +28,9 @@ import numpy as np
 from benchmarks.results import ROOT
 from numpy.typing import NDArray
 
-from xfm.files import write_text
-from xfm.index.filters import Condition, Kind, Relation
-from xfm.index.store import IndexedPicture, Row, Store
+from xfm.core.files import write_text
+from xfm.search.filters import Condition, Kind, Relation
+from xfm.search.store import IndexedPicture, Row, Store
 
 HIDDEN, THEMES, PER_CENTRE, BLOCK = 48, 40, 200, 10_000
 PASSING = 100
@@ -137,10 +137,10 @@ def asked(store: Store, queries: Vectors, truth: list[set[str]], where: list[Con
 def opened(backend: str, folder: Path, width: int) -> Store:
     """An empty store."""
     if backend == "lance":
-        from xfm.index.lance import LanceStore
+        from xfm.search.lance import LanceStore
 
         return LanceStore(folder / "lance", width)
-    from xfm.index.postgres import PostgresStore
+    from xfm.search.postgres import PostgresStore
 
     told = ROOT / "build" / "services.env"
     lines = told.read_text().splitlines() if told.exists() else []
@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     if given.exact_below is not None:
-        from xfm.index import lance, postgres
+        from xfm.search import lance, postgres
 
         lance.EXACT_BELOW = postgres.EXACT_BELOW = given.exact_below
     points = Points(given.rows, given.width)

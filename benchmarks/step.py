@@ -40,9 +40,9 @@ from xfm.config.load import load_recipe
 from xfm.config.model import ModelConfig
 from xfm.config.training import ActivationCheckpointing, LossConfig, Precision
 from xfm.data.schema import Batch, MaskedTokens, PairBatch, Tokens
-from xfm.modeling.gradients import PRETRAINING
-from xfm.modeling.precision import autocast
-from xfm.modeling.xfm import XFM
+from xfm.models.gradients import PRETRAINING
+from xfm.models.precision import autocast
+from xfm.models.xfm import XFM
 from xfm.objectives.step import pretraining_losses
 from xfm.training.activation_checkpointing import activation_checkpointing
 from xfm.training.cpu_runtime import prepare_process

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from xfm.config.load import load_recipe
-from xfm.modeling.gradients import PRETRAINING
+from xfm.models.gradients import PRETRAINING
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
 from xfm.training import distributed

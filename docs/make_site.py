@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import xfm
-from xfm.boxed import boxed_names
+from xfm.models.shipped import boxed_names
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "build" / "docs"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 
 
 class Trap:

@@ -28,7 +28,7 @@ HOLD = [
     "-c",
     "import sys, time\n"
     "from pathlib import Path\n"
-    "from xfm.locks import locked\n"
+    "from xfm.core.locks import locked\n"
     "with locked(Path(sys.argv[1]), beside=len(sys.argv) > 2):\n"
     "    Path(sys.argv[1] + '.ready').touch()\n"
     "    time.sleep(100)\n",

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 
 
 @contextmanager

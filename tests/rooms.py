@@ -13,12 +13,20 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "xfm"
 # A room imports only rooms before it.
 ORDER = (
-    *("errors", "sandbox", "failures"),
-    *("paths", "boxed", "processes", "files", "terminal", "locks", "results_folder"),
-    *("config", "executors", "data", "world", "corpora", "metrics"),
-    *("modeling", "method", "runtimes", "interop", "objectives", "training", "planning"),
-    *("tasks", "reports", "doctor", "finetuning", "evaluation", "inference", "index"),
-    *("serving", "demo", "quickstart", "info", "commands", "cli", "__main__"),
+    *(
+        "core",
+        "config",
+        "data",
+        "executors",
+        "metrics",
+        "world",
+        "models",
+        "method",
+        "objectives",
+        "training",
+    ),
+    *("tasks", "reports", "corpora", "finetuning", "evaluation", "inference", "search", "serving"),
+    *("cli", "__main__"),
 )
 
 

@@ -13,7 +13,7 @@ import yaml
 from tests.evaluation.tiny import save_tiny_model, write_world
 from tests.processes import XFM, run
 from tests.training.corpus import tiny_recipe, write_corpus
-from xfm.cli import COMMANDS, main
+from xfm.cli.main import COMMANDS, main
 from xfm.config.load import dump_recipe
 
 
@@ -36,7 +36,7 @@ def test_help_starts_quickly():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_teaches_without_importing_torch(command):
     code = (
-        "import sys; from xfm.cli import main\n"
+        "import sys; from xfm.cli.main import main\n"
         f"try: main([{command!r}, '--help'])\n"
         "finally: assert 'torch' not in sys.modules"
     )

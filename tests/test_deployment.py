@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from xfm.commands import index as index_command
-from xfm.commands import serve as serve_command
+from xfm.cli import index as index_command
+from xfm.cli import serve as serve_command
 from xfm.config.options import parse_options
 from xfm.config.serving import ServeConfig
-from xfm.index.trusted_hosts import HOSTS
+from xfm.search.trusted_hosts import HOSTS
 from xfm.serving.middleware import OPEN
 
 ROOT = Path(__file__).parents[1]

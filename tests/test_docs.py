@@ -14,9 +14,9 @@ import yaml
 
 from tests.pages import PAGES, ROOT, blocks, commands, commands_in, files, mentions, name_of
 from tests.task_tables import fine_tuning, pipelines
-from xfm.cli import COMMANDS, parse_command
+from xfm.cli.main import COMMANDS, parse_command
 from xfm.config.options import known_options
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 
 PLACES = {"CORPUS": "coco", "RECIPE": "nano", "TASK": "vqa", "N": "1"}
 """What a name in capitals stands for, where not everything may."""
@@ -183,19 +183,19 @@ def test_the_page_on_extending_has_examples_and_names_files_of_the_package():
         ("objectives/fusion_losses.py", "def matching_query("),
         ("objectives/losses.py", "class StepLoss("),
         ("objectives/step.py", "NEEDED_BY = {"),
-        ("modeling/composition.py", "HEADS = ("),
+        ("models/composition.py", "HEADS = ("),
         ("training/optim.py", "LR_SCHEDULES: dict"),
         ("objectives/step.py", 'getattr(weights, name.rpartition("/")[2])'),
-        ("modeling/gradients.py", "INPUTS: Mapping"),
-        ("modeling/gradients.py", "PRETRAINING = GradientPolicy.of("),
+        ("models/gradients.py", "INPUTS: Mapping"),
+        ("models/gradients.py", "PRETRAINING = GradientPolicy.of("),
         ("config/evaluation.py", "class Part(StrEnum)"),
         ("config/evaluation.py", "class ShortTuning("),
         ("evaluation/parts/__init__.py", "PARTS: dict"),
         ("evaluation/parts/tuned.py", "TUNED: Mapping"),
         ("finetuning/tuning_run.py", "def tune("),
-        ("modeling/encoders.py", "class VisionLike(Layered, Protocol)"),
-        ("modeling/encoders.py", "class LanguageLike(Layered, Protocol)"),
-        ("modeling/encoders.py", "def build_vision("),
+        ("models/encoders.py", "class VisionLike(Layered, Protocol)"),
+        ("models/encoders.py", "class LanguageLike(Layered, Protocol)"),
+        ("models/encoders.py", "def build_vision("),
         ("config/encoders.py", "AnyVisionConfig = VisionConfig |"),
         ("config/encoders.py", "AnyLanguageConfig = LanguageConfig |"),
     ],

@@ -13,11 +13,11 @@ from tests.evaluation.tiny import save_tiny_model
 from tests.inference.models import pictures, save, tuned
 from tests.official.pictures import noisy_colours
 from tests.pages import ROOT, blocks, commands, files, run_python
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config import tasks
 from xfm.config.tasks import task_specs
 from xfm.config.world import WorldConfig
-from xfm.modeling.folder import load_model
+from xfm.models.folder import load_model
 from xfm.reports.scores import read_scores
 from xfm.world.splits import Split
 from xfm.world.task_units import MAKERS

@@ -2,7 +2,7 @@
 
 import pytest
 
-from xfm.errors import amount
+from xfm.core.errors import amount
 
 
 @pytest.mark.parametrize(

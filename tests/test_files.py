@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.failing import fail_rename
-from xfm.errors import UserError
-from xfm.files import (
+from xfm.core.errors import UserError
+from xfm.core.files import (
     drafting,
     file_digest,
     path_below,

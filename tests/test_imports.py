@@ -13,7 +13,13 @@ OPTIONAL |= {"pycocoevalcap", "h5py", "pillow_heif", "lancedb", "psycopg", "pgve
 OPTIONAL |= {"prometheus_client", "starlette", "pydantic", "sentence_transformers"}
 OPTIONAL |= {"ray", "py3langid"}
 OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "openvino", "openpyxl", "pandas"}
-ADAPTERS = ("xfm.interop.transformers", "xfm.index.lance", "xfm.index.postgres", "xfm.serving", "xfm.demo")
+ADAPTERS = (
+    "xfm.models.interop.transformers",
+    "xfm.search.lance",
+    "xfm.search.postgres",
+    "xfm.serving",
+    "xfm.serving.page",
+)
 ADAPTERS += ("xfm.inference.sentence_transformers",)
 """Modules that are nothing without an extra; nobody else imports them at the top."""
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "transformers", "matplotlib", "PIL", "tokenizers"}

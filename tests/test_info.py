@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from xfm.errors import UserError
-from xfm.info import describe
+from xfm.cli.describe import describe
+from xfm.core.errors import UserError
 
 
 def test_a_torn_log(tmp_path: Path) -> None:

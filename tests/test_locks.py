@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.processes import HOLD, ROOT, Running, run
-from xfm.errors import UserError
+from xfm.core.errors import UserError
+from xfm.core.locks import LOCK_FILE, holds, locked
 from xfm.inference.predict.output import open_answers
-from xfm.locks import LOCK_FILE, holds, locked
 
 
 @pytest.mark.parametrize("beside", [False, True])
@@ -77,8 +77,8 @@ def test_many_that_come_and_go(tmp_path):
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from xfm.errors import UserError\n"
-        "from xfm.locks import locked\n"
+        "from xfm.core.errors import UserError\n"
+        "from xfm.core.locks import locked\n"
         "folder, done = Path(sys.argv[1]), 0\n"
         "while done < 60:\n"
         "    try:\n"

@@ -18,8 +18,8 @@ from xfm.config.load import load_recipe
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch
 from xfm.method import xfm_losses
-from xfm.modeling.gradients import FINE_TUNING, INPUTS, PRETRAINING, EncoderName, GradientPolicy, Objective
-from xfm.modeling.xfm import XFM
+from xfm.models.gradients import FINE_TUNING, INPUTS, PRETRAINING, EncoderName, GradientPolicy, Objective
+from xfm.models.xfm import XFM
 from xfm.objectives.step import pretraining_losses
 from xfm.training.pretraining_step import PretrainingStep
 
@@ -167,4 +167,4 @@ def test_it_is_one_page_of_torch_and_the_model() -> None:
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             modules.add(node.module)
-    assert {name for name in modules if not str(name).startswith(("torch", "xfm.modeling."))} == {"typing"}
+    assert {name for name in modules if not str(name).startswith(("torch", "xfm.models."))} == {"typing"}

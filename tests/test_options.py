@@ -9,7 +9,7 @@ from PIL import Image
 
 import xfm
 from tests.evaluation.tiny import save_tiny_model
-from xfm.cli import COMMANDS, parse_command
+from xfm.cli.main import COMMANDS, parse_command
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.options import ALSO, PATHS, known_options, respelled
 from xfm.config.tasks import task_names

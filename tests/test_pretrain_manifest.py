@@ -11,7 +11,7 @@ import yaml
 from torch.distributed.run import get_args_parser
 
 from tests.pages import blocks
-from xfm.cli import parse_command
+from xfm.cli.main import parse_command
 from xfm.training.run_folder import LOG_FILE
 
 ROOT = Path(__file__).parents[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from xfm import processes
+from xfm.core import processes
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,7 @@ from benchmarks.results import read_rows
 
 from tests.alike import thorough
 from tests.folders import content
-from xfm.config.encoders import FusionConfig, VisionConfig
-from xfm.config.evaluation import EvaluationConfig
-from xfm.config.load import load_recipe
-from xfm.config.model import ModelConfig
-from xfm.config.recipe import Recipe
-from xfm.config.world import WorldConfig
-from xfm.errors import UserError
-from xfm.modeling.folder import load_model
-from xfm.quickstart import (
+from xfm.cli.quickstart_steps import (
     FULL_BUDGET,
     KEPT_RUNS,
     KEPT_SCORE,
@@ -38,12 +30,20 @@ from xfm.quickstart import (
     plan_flags,
     quickstart,
 )
+from xfm.config.encoders import FusionConfig, VisionConfig
+from xfm.config.evaluation import EvaluationConfig
+from xfm.config.load import load_recipe
+from xfm.config.model import ModelConfig
+from xfm.config.recipe import Recipe
+from xfm.config.world import WorldConfig
+from xfm.core.errors import UserError
+from xfm.core.results_folder import Maker, sign
+from xfm.models.folder import load_model
 from xfm.reports.scores import REQUIRED_KEYS, read_scores, write_json
-from xfm.results_folder import Maker, sign
 from xfm.training.clock import SCHEDULE, Moment, ScheduleFile, read_schedule
 from xfm.training.flags import Flag, plain_flags, recommended_steps
 
-MODULE = import_module("xfm.quickstart")
+MODULE = import_module("xfm.cli.quickstart_steps")
 PLAN = Plan(budget=5, smoke=False, world="worlds/emoji", before=0.5, training=2.5)
 
 

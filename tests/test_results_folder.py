@@ -19,15 +19,15 @@ from tests.interop.published_files import tiny
 from tests.official.glue import write_glue
 from tests.refusals import expect_refusal
 from tests.training.corpus import tiny_recipe, write_corpus
-from xfm.cli import main
-from xfm.commands import evaluate
+from xfm.cli import evaluate
+from xfm.cli.main import main
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.finetune import FinetuneConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
+from xfm.core.results_folder import MADE_BY, Maker, free_name, holding, model_mark, require_free, sign, unused
 from xfm.evaluation.benchmarks.read.glue import GlueTask
-from xfm.interop.published.export import export
+from xfm.models.interop.published.export import export
 from xfm.reports.stored import left_out_sentence, stored_flags
-from xfm.results_folder import MADE_BY, Maker, free_name, holding, model_mark, require_free, sign, unused
 
 SAMPLES = Path(__file__).parents[1] / "docs" / "tutorials" / "samples"
 REVIEWS, SHAPES = SAMPLES / "reviews.csv", SAMPLES / "shapes.csv"

@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from tests.processes import run
-from xfm import sandbox
-from xfm.errors import UserError
-from xfm.sandbox import ParsingError, parsed
+from xfm.core import sandbox
+from xfm.core.errors import UserError
+from xfm.core.sandbox import ParsingError, parsed
 
 
 def echo(*texts: str) -> Iterator[bytes]:
@@ -102,7 +102,7 @@ def test_threads_and_forked_processes_have_processes_of_their_own() -> None:
 
 PROGRAM = """
 import os, sys
-from xfm.sandbox import parsed
+from xfm.core.sandbox import parsed
 [found] = parsed("tests.test_sandbox:process")
 print(found.decode(), flush=True)
 if sys.argv[1] == "killed":
@@ -120,6 +120,6 @@ def test_nothing_stays_behind(how: str) -> None:
 
 
 def test_it_begins_with_little() -> None:
-    code = "import sys, xfm.sandbox, xfm.data.parsers; print(sorted(sys.modules))"
+    code = "import sys, xfm.core.sandbox, xfm.data.parsers; print(sorted(sys.modules))"
     said = run([sys.executable, "-c", code], 120, fresh=True).out
     assert not {"torch", "numpy", "PIL", "pyarrow"} & {*map(str, eval(said))}

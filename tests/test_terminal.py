@@ -14,9 +14,9 @@ import pytest
 
 from tests.alike import some, thorough
 from tests.processes import XFM, Ended, Running, run
-from xfm.cli import main
-from xfm.errors import LONGEST_MESSAGE, UserError
-from xfm.failures import explain
+from xfm.cli.main import main
+from xfm.core.errors import LONGEST_MESSAGE, UserError
+from xfm.core.failures import explain
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_ctrl_c_while_options_are_read(seconds: float) -> None:
 def test_a_signal_while_the_process_ends_is_not_its_status(model: Path, number: signal.Signals) -> None:
     """torch is taken apart for a second or more, in which the work is done and its lines are printed."""
     code = (
-        "import sys, torch\nfrom xfm.cli import main\nsys.argv = ['xfm', 'info', sys.argv[1]]\n"
+        "import sys, torch\nfrom xfm.cli.main import main\nsys.argv = ['xfm', 'info', sys.argv[1]]\n"
         "status = main()\nprint('done', flush=True)\nsys.exit(status)"
     )
     for seconds in (0.0, 0.05, 0.1):
@@ -169,7 +169,7 @@ def test_a_signal_while_the_process_ends_is_not_its_status(model: Path, number: 
 def test_an_interrupt_while_torch_is_imported_waits_for_it(model: Path) -> None:
     """An exception in that moment aborts the process in C++."""
     code = (
-        "import os, signal, sys, threading\nfrom xfm.cli import main\n"
+        "import os, signal, sys, threading\nfrom xfm.cli.main import main\n"
         "def strike():\n"
         "    begun = lambda: getattr(sys.modules.get('torch'), '__spec__', None)\n"
         "    while not getattr(begun(), '_initializing', False):\n"

@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from xfm.config.recipe import Recipe as Recipe
     from xfm.config.task_spec import TaskSpec as TaskSpec
     from xfm.config.tasks import register_task as register_task
+    from xfm.core.errors import UserError as UserError
     from xfm.data.boxes import Boxes as Boxes
     from xfm.data.tokenizer import Tokenizer as Tokenizer
-    from xfm.errors import UserError as UserError
     from xfm.evaluation.suite import evaluate as evaluate
     from xfm.finetuning.finetune import finetune as finetune
     from xfm.finetuning.rescoring import score as score
     from xfm.inference.columns import ColumnPipeline as ColumnPipeline
     from xfm.inference.loading import load as load
     from xfm.inference.pipeline import pipeline as pipeline
-    from xfm.modeling.folder import load_model as load_model
-    from xfm.modeling.gradients import GradientPolicy as GradientPolicy
-    from xfm.modeling.model_writing import save_model as save_model
-    from xfm.modeling.xfm import XFM as XFM
+    from xfm.models.folder import load_model as load_model
+    from xfm.models.gradients import GradientPolicy as GradientPolicy
+    from xfm.models.model_writing import save_model as save_model
+    from xfm.models.xfm import XFM as XFM
     from xfm.training.pretrain import pretrain as pretrain
 
 _HOMES = {
@@ -34,22 +34,22 @@ _HOMES = {
     "BoxFormat": "xfm.config.boxes",
     "BoxUnit": "xfm.config.boxes",
     "ColumnPipeline": "xfm.inference.columns",
-    "GradientPolicy": "xfm.modeling.gradients",
+    "GradientPolicy": "xfm.models.gradients",
     "ModelConfig": "xfm.config.model",
     "Recipe": "xfm.config.recipe",
     "TaskSpec": "xfm.config.task_spec",
     "Tokenizer": "xfm.data.tokenizer",
-    "UserError": "xfm.errors",
-    "XFM": "xfm.modeling.xfm",
+    "UserError": "xfm.core.errors",
+    "XFM": "xfm.models.xfm",
     "evaluate": "xfm.evaluation.suite",
     "finetune": "xfm.finetuning.finetune",
     "load": "xfm.inference.loading",
-    "load_model": "xfm.modeling.folder",
+    "load_model": "xfm.models.folder",
     "load_recipe": "xfm.config.load",
     "pipeline": "xfm.inference.pipeline",
     "pretrain": "xfm.training.pretrain",
     "register_task": "xfm.config.tasks",
-    "save_model": "xfm.modeling.model_writing",
+    "save_model": "xfm.models.model_writing",
     "score": "xfm.finetuning.rescoring",
 }
 

@@ -9,7 +9,7 @@ def program() -> int:
     Nor is one before `main` listens, or after.
     """
     try:
-        from xfm.cli import main
+        from xfm.cli.main import main
 
         return main()
     except KeyboardInterrupt:

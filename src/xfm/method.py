@@ -10,7 +10,7 @@ A language, a vision and a fusion encoder (section 3.1) learn together from six 
     BBP   regions         the box of what a phrase names, given the image       vision, fusion
     MIM   images, pairs   the unmasked image's states, given the masked image   vision
 
-The last column is the gradient policy (`xfm.modeling.gradients`) and holds the first idea of the paper: the
+The last column is the gradient policy (`xfm.models.gradients`) and holds the first idea of the paper: the
 losses behind the fusion encoder stop before the language encoder, which stays as good as one of language
 alone. The second idea is the target of MIM: the states that the same vision encoder gives the unmasked image.
 ITC, ITM, IMLM and BBP shape these states, and so guide masked image modelling.
@@ -33,13 +33,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xfm.modeling.gradients import PRETRAINING, EncoderName, GradientPolicy, Objective
+from xfm.models.gradients import PRETRAINING, EncoderName, GradientPolicy, Objective
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from xfm.data.schema import Batch, MaskedTokens, PairBatch, RegionBatch
-    from xfm.modeling.xfm import XFM
+    from xfm.models.xfm import XFM
 
 LANGUAGE, VISION, FUSION = EncoderName.LANGUAGE, EncoderName.VISION, EncoderName.FUSION
 

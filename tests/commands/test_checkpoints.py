@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from tests.training.support import config, run_line
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.training.checkpoint import checkpoint_path
 
 

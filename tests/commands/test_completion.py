@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.alike import thorough
-from xfm.cli import COMMANDS, main
-from xfm.commands.completion import SHELLS
+from xfm.cli.completion import SHELLS
+from xfm.cli.main import COMMANDS, main
 from xfm.config.tasks import task_names
 
 pytest.importorskip("argcomplete")

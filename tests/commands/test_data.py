@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.data.conftest import region_members, write_tar
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.data.sources.shard_index import INDEX, open_index
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.finetuning.conftest import Cli
 from tests.finetuning.conftest import cli as cli
 from tests.index.conftest import photos as photos
-from xfm.index.ingest import HIDDEN
+from xfm.search.ingest import HIDDEN
 
 pytest.importorskip("lancedb")
 

@@ -19,7 +19,7 @@ from xfm.config.options import parse
 from xfm.config.phases import PhaseConfig
 from xfm.config.training import Precision
 from xfm.config.world import WorldConfig
-from xfm.modeling.xfm import XFM
+from xfm.models.xfm import XFM
 
 
 def write(path: Path, **fields: object) -> str:

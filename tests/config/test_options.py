@@ -11,7 +11,7 @@ from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.config.options import add_fields, new_parser, parse, parse_options
 from xfm.config.recipe import Recipe
 from xfm.config.world import WorldConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 
 KINDS = [Recipe, WorldConfig, EvaluationConfig]
 

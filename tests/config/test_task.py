@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.refusals import expect_refusal
-from xfm.cli import parse_command
-from xfm.commands.predict import parser
+from xfm.cli.main import parse_command
+from xfm.cli.predict import parser
 from xfm.config import tasks
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.plain import to_plain

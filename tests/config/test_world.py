@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from xfm.cli import parse_command
+from xfm.cli.main import parse_command
 from xfm.config.world import WorldConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,14 @@ from tests.folders import content
 from tests.pages import ROOT, commands
 from tests.processes import XFM, Running, run
 from tests.refusals import expect_refusal
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.load import load_recipe
+from xfm.core.files import file_digest
 from xfm.corpora.corpus_manifest import prepared_mark
 from xfm.corpora.prepare import prepare
 from xfm.data.sources import open_source
 from xfm.data.sources.shard_index import INDEX, open_index
 from xfm.executors.executor import ArrayTask, LocalPool
-from xfm.files import file_digest
 
 EVERYTHING = {"longest": 40, "duplicates": "alike", "least_words": 2, "most_aspect": 3.0}
 

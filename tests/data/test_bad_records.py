@@ -11,10 +11,10 @@ import torch
 from tests.data.conftest import Corpus, batches, region_members, unaugmented, write_tar
 from tests.refusals import expect_refusal
 from xfm.config.data import DataConfig
+from xfm.core.errors import UserError
 from xfm.data.loader import PretrainingData
 from xfm.data.records import SampleKind
 from xfm.data.sources import open_source
-from xfm.errors import UserError
 
 BAD = {
     "00003": "header is broken",

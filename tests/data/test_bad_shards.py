@@ -9,10 +9,10 @@ import pytest
 
 from tests.data.conftest import PICTURE, region_members, write_tar
 from tests.refusals import expect_refusal
+from xfm.core.errors import UserError
 from xfm.data.records import BadRecordError
 from xfm.data.sources import open_source, resolve_files
 from xfm.data.sources.tar import BLOCK
-from xfm.errors import UserError
 
 
 @pytest.mark.parametrize(

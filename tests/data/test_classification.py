@@ -14,8 +14,8 @@ from tests.data.conftest import noise
 from xfm.config.image import STRONG, ImageTrainingConfig, Operations
 from xfm.data.classification import Mixer, Variation
 from xfm.data.transforms import Normalisation
-from xfm.modeling.artifacts import framed, model_pixels
-from xfm.modeling.folder import Preprocessing
+from xfm.models.artifacts import framed, model_pixels
+from xfm.models.folder import Preprocessing
 
 PREPROCESSING = Preprocessing(32)
 MODEL = PREPROCESSING.shape, Normalisation(PREPROCESSING.mean, PREPROCESSING.std)

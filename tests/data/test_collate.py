@@ -9,13 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xfm.config.data import TokenMaskConfig
-from xfm.data.collate import (
-    TextRow,
-    box_targets,
-    collate_tokens,
-    patch_span,
-    visible_patches,
-)
+from xfm.data.collate import TextRow, box_targets, collate_tokens, patch_span, visible_patches
 from xfm.data.known_texts import KnownTexts
 from xfm.data.tokenizer import train_tokenizer
 

@@ -18,9 +18,9 @@ import xfm.data.fetch as module
 from tests.data.web_server import PICTURE, serving
 from tests.refusals import expect_refusal
 from xfm.config.pipelines import UrlRules
+from xfm.core.errors import UserError
+from xfm.core.paths import is_url
 from xfm.data.fetch import fetch, is_public
-from xfm.errors import UserError
-from xfm.paths import is_url
 
 HERE = UrlRules(seconds=5, private=True)
 

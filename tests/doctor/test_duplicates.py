@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xfm.config.doctor import DoctorConfig
-from xfm.doctor.duplicates import PICTURE, RECORD, SAID, found_together, rare_classes
-from xfm.doctor.findings import Finding
+from xfm.corpora.doctor.duplicates import PICTURE, RECORD, SAID, found_together, rare_classes
+from xfm.corpora.doctor.findings import Finding
 
 keys = st.integers(0, 4)
 WORDS = (0, 3, 0xFF, 0xFF00FF, 2**64 - 1)

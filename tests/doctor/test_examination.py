@@ -26,13 +26,13 @@ from tests.doctor.planted import (
     write_shards,
 )
 from tests.refusals import expect_refusal
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.doctor import RecordKind
+from xfm.corpora.doctor.examination import examine
 from xfm.data.records import BadRecordError
 from xfm.data.sources import open_source
 from xfm.data.tokenizer import normalise_caption, train_tokenizer
-from xfm.doctor.examination import examine
 
 
 def image(size: tuple[int, int], seed: int = 1) -> Image.Image:

@@ -5,8 +5,8 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xfm.doctor.findings import Finding, Issue
-from xfm.doctor.statistics import EDGES, SHOWN, Distribution, Statistics
+from xfm.corpora.doctor.findings import Finding, Issue
+from xfm.corpora.doctor.statistics import EDGES, SHOWN, Distribution, Statistics
 
 MOST = 3
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xfm.corpora.doctor.findings import Finding
+from xfm.corpora.doctor.text_checks import text_flaws
 from xfm.data.tokenizer import normalise_caption
-from xfm.doctor.findings import Finding
-from xfm.doctor.text_checks import text_flaws
 
 GOOD = [
     "A plate of food.",

@@ -8,7 +8,7 @@ from tests.evaluation.tiny import save_tiny_model, tiny_pretrained, write_world
 from tests.finetuning.conftest import cli
 from xfm.config.evaluation import EvaluationConfig
 from xfm.evaluation.suite import evaluate
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 
 __all__ = ["cli"]
 CONFIG = EvaluationConfig(scale=0.01)

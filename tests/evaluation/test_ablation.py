@@ -11,7 +11,7 @@ from tests.alike import some, thorough
 from xfm.config.ablation import AVERAGES, VARIANTS, AblationConfig
 from xfm.config.gradients import EncoderName, MimTarget
 from xfm.config.world import WorldConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.evaluation.ablation import (
     CHART,
     PAGE,

@@ -14,7 +14,7 @@ from xfm.evaluation.parts import absence, calibration
 from xfm.evaluation.parts import absence as galleries
 from xfm.evaluation.parts.absence import run_absence
 from xfm.evaluation.parts.calibration import run_matching
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 from xfm.reports.scores import PartResult
 from xfm.tasks.pictures import Pictures
 

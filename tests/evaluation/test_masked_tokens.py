@@ -4,8 +4,8 @@ import torch
 
 from xfm.config.training import Precision
 from xfm.evaluation.parts.masked_tokens import FUNCTION_WORDS, IGNORED, mask_captions, predict_masked
-from xfm.modeling.features import Encoder, encode_images
-from xfm.modeling.folder import Pretrained
+from xfm.models.features import Encoder, encode_images
+from xfm.models.folder import Pretrained
 
 CAPTIONS = [
     "a red square left of a blue square",

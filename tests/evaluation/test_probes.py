@@ -10,11 +10,11 @@ import torch
 from tests.alike import thorough
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.training import Precision
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts.probes import FOLDS, PictureView, digits, folds_of, patch_views, probe, run_category
-from xfm.modeling.features import Encoder, image_features
-from xfm.modeling.folder import Pretrained
+from xfm.models.features import Encoder, image_features
+from xfm.models.folder import Pretrained
 from xfm.tasks.pictures import Pictures
 
 

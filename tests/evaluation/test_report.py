@@ -11,7 +11,7 @@ import pytest
 from tests.evaluation.conftest import HOSTILE
 from tests.reports.written import Page, page_of
 from xfm.config.evaluation import EvaluationConfig, Part
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import phase_ends, small_run, write_report
 from xfm.evaluation.suite import evaluate

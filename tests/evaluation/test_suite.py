@@ -36,8 +36,8 @@ from xfm.evaluation.parts import PARTS
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.saved_models import listing, saved_models
 from xfm.evaluation.suite import evaluate
-from xfm.modeling.folder import load_model
-from xfm.modeling.precision import resolve
+from xfm.models.folder import load_model
+from xfm.models.precision import resolve
 from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
 from xfm.reports.stored import read_part
 from xfm.training.failures import Interrupted

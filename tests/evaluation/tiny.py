@@ -13,8 +13,8 @@ from PIL import Image
 from xfm.config.encoders import FusionConfig, LanguageConfig, TextPositions, VisionConfig
 from xfm.config.model import ModelConfig
 from xfm.data.tokenizer import Tokenizer, train_tokenizer
-from xfm.modeling.folder import Preprocessing, Pretrained, save_model
-from xfm.modeling.xfm import XFM
+from xfm.models.folder import Preprocessing, Pretrained, save_model
+from xfm.models.xfm import XFM
 from xfm.tasks.base import Task, TaskSettings
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import SplitRows

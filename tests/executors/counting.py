@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.executors.executor import Executor
 from xfm.executors.sharded_map import PLAN, ShardedMap
 

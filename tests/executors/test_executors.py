@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.executors.counting import SquareMark, Squares, done, squares
 from tests.processes import XFM, Running
 from tests.refusals import expect_refusal
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.executors.executor import ArrayTask, LocalPool
 from xfm.executors.sharded_map import find_plan
 

@@ -22,12 +22,12 @@ from xfm.corpora.prepare import prepare
 from xfm.data.sources.shard_index import INDEX
 from xfm.executors.executor import LocalPool
 from xfm.executors.ray_tasks import RayTasks
-from xfm.index.encoding import IndexWork
-from xfm.index.index import Taken
-from xfm.index.opening import open_index
-from xfm.index.shared_ingest import fill_together
 from xfm.inference.distributed.row_work import RowWork
 from xfm.inference.distributed.together import PartsTarget, answer_together
+from xfm.search.encoding import IndexWork
+from xfm.search.index import Taken
+from xfm.search.opening import open_index
+from xfm.search.shared_ingest import fill_together
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 
 import xfm
 from tests.reports.written import json_lines
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
 from xfm.finetuning.early_stopping import Watch

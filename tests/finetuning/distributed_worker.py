@@ -18,11 +18,11 @@ from tests.evaluation.tiny import tiny_pretrained
 from tests.finetuning.conftest import FILES, SAMPLES, SHORT, TEXTS, on_sample, on_table
 from xfm.config.finetune import Tuning, TuningConfig
 from xfm.config.image import ImageTrainingConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.finetuning.finished import FinetuneResult
 from xfm.metrics.classification import ClassPrediction
 from xfm.metrics.labels import LabelSet
-from xfm.modeling.folder import save_model
+from xfm.models.folder import save_model
 from xfm.objectives.losses import Losses
 from xfm.tasks.sentence_similarity import Nearest
 from xfm.tasks.text_classification import TextClassificationTask

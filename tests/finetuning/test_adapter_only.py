@@ -10,11 +10,11 @@ import torch
 import xfm
 from tests.finetuning.conftest import SAMPLES, SHORT, on_sample
 from tests.refusals import expect_refusal
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.finetune import FinetuneConfig, Preset, Tuning, TuningConfig
-from xfm.files import folder_size
-from xfm.modeling.adapters import is_adapter, merge
-from xfm.modeling.folder import load_model
+from xfm.core.files import folder_size
+from xfm.models.adapters import is_adapter, merge
+from xfm.models.folder import load_model
 
 pytest.importorskip("peft")
 

@@ -162,7 +162,7 @@ def test_they_can_be_switched_off(model: Path, tmp_path: Path) -> None:
 def test_without_scikit_learn_the_run_is_saved_and_says_what_to_install(model: Path, tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['sklearn'] = None\n"
-        "from xfm.cli import main\n"
+        "from xfm.cli.main import main\n"
         f"sys.exit(main(['finetune', 'text-classification', '--model', {str(model)!r}, '--train',"
         f" {str(SAMPLES / 'reviews.csv')!r}, '--out', {str(tmp_path / 'out')!r}, '--steps', '2', '--quiet']))"
     )

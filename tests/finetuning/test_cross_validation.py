@@ -12,7 +12,7 @@ from tests.finetuning.conftest import SAMPLES, Cli, on_sample, on_table, stopped
 from tests.reports.written import details_of, page_of
 from xfm.config.finetune import FinetuneConfig, Preset
 from xfm.config.training import Precision
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.finetuning.cross_validation import CROSS
 from xfm.finetuning.splits import fold_rows
 from xfm.reports.scores import read_scores

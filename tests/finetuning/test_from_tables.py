@@ -31,11 +31,11 @@ from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.finetune import Tuning, TuningConfig
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.finetuning.baselines.strong import baselines_of
 from xfm.finetuning.finetune import finetune_rows
 from xfm.finetuning.leaderboard import Leaderboard, SystemKind
-from xfm.modeling.model_reading import read_provenance
+from xfm.models.model_reading import read_provenance
 from xfm.reports.scores import read_scores
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
@@ -249,10 +249,10 @@ def test_a_model_says_the_arithmetic_in_which_it_was_trained(
 ) -> None:
     """A resumed run keeps that of its beginning, whatever the process that ends it would choose."""
     config, out = replace(SHORT, baseline=False, precision=Precision.AUTO), tmp_path / "out"
-    monkeypatch.setattr("xfm.modeling.precision._cpu_gain", lambda: 2.0)
+    monkeypatch.setattr("xfm.models.precision._cpu_gain", lambda: 2.0)
     with stopped(monkeypatch, out, 3):
         on_sample("text-classification", model, out, config)
-    monkeypatch.setattr("xfm.modeling.precision._cpu_gain", lambda: 1.0)
+    monkeypatch.setattr("xfm.models.precision._cpu_gain", lambda: 1.0)
     resumed = on_sample("text-classification", model, out, config, resume=True)
     begun = on_sample("text-classification", model, tmp_path / "begun", config)
     assert [read_provenance(one.model)["precision"] for one in (resumed, begun)] == ["bf16", "fp32"]

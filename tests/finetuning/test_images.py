@@ -20,7 +20,7 @@ from xfm.config.task import ImageHead
 from xfm.config.training import Grouping, Precision, Schedule
 from xfm.data.classification import Mixer
 from xfm.finetuning.finetune import finetune_rows
-from xfm.modeling.folder import load_model
+from xfm.models.folder import load_model
 from xfm.tasks.base import Blanked
 from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.pictures import Pictures
@@ -83,7 +83,7 @@ def test_drop_path_of_a_timm_encoder():
     from timm.layers.drop import DropPath
 
     from xfm.config.encoders import TimmVisionConfig
-    from xfm.modeling.library_encoders import TimmVision
+    from xfm.models.library_encoders import TimmVision
 
     vision = TimmVision(TimmVisionConfig(32, 16, 192, 12, 3, architecture="vit_tiny_patch16_224"))
     vision.set_drop_path(0.11)

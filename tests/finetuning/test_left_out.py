@@ -14,8 +14,8 @@ from tests.finetuning.conftest import FILES, SHORT, Cli, after_step, on_sample, 
 from tests.reports.written import details_of, page_of
 from xfm.config.image import UNVARIED, ImageTrainingConfig
 from xfm.config.tasks import task_spec
+from xfm.core.errors import UserError
 from xfm.data.left_out import BAD_FILE, read_bad_rows
-from xfm.errors import UserError
 from xfm.reports.scores import read_scores
 
 WITH_PICTURES = [kind for kind in FILES if task_spec(kind).has_pictures]

@@ -24,7 +24,7 @@ from xfm.finetuning.early_stopping import Look, Watch
 from xfm.finetuning.presets import batch_size, epochs, fitted
 from xfm.finetuning.start import fitting_length, text_limit
 from xfm.finetuning.tuning_run import tune
-from xfm.modeling.task_models import build_task_model
+from xfm.models.task_models import build_task_model
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask

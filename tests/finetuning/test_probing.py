@@ -22,13 +22,13 @@ from xfm.config.finetune import FinetuneConfig, Preset
 from xfm.config.task import HeadKind
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.finetuning.baselines.strong import PROBE
 from xfm.finetuning.probing import Features, encoded, fit_linear, fit_task, has_probe
-from xfm.interop.published.export import export
-from xfm.modeling.heads import ProbeHead
-from xfm.runtimes.loading import TRUST
-from xfm.runtimes.writing import export as write_graphs
+from xfm.models.heads import ProbeHead
+from xfm.models.interop.published.export import export
+from xfm.models.runtimes.loading import TRUST
+from xfm.models.runtimes.writing import export as write_graphs
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask, TextRegressionTask
 

@@ -68,7 +68,7 @@ def test_it_is_fitted_and_told_and_changes_no_answer(model: Path, tmp_path: Path
 
 def test_transformers_and_an_evaluation_give_the_same(model: Path, tmp_path: Path, cli: Cli) -> None:
     transformers = pytest.importorskip("transformers")
-    pytest.importorskip("xfm.interop.transformers")
+    pytest.importorskip("xfm.models.interop.transformers")
     tables = {"valid": noisy(60, 1), "test": noisy(60, 2)}
     done = on_table(model, noisy(90, 0), tmp_path / "out", SURE, **tables)
     folder = tmp_path / "out" / "model"

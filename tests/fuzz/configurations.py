@@ -17,6 +17,7 @@ from tests.evaluation.tiny import save_tiny_model, tiny_tokenizer
 from tests.fuzz.binaries import change_tensors
 from tests.fuzz.changes import Change, change_json, change_json_lines, change_text, change_yaml
 from tests.fuzz.target import Family, Target
+from xfm.cli.describe import describe
 from xfm.config.benchmark import BenchmarkRecipe, load_benchmark
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.finetune_file import dump_finetune, read_finetune
@@ -24,20 +25,19 @@ from xfm.config.load import load_recipe, read_recipe
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
 from xfm.config.tasks import task_spec
+from xfm.core.files import read_log
 from xfm.corpora.corpus_manifest import NAME, CorpusManifest, prepared_mark
 from xfm.corpora.prepare import load_manifest
 from xfm.corpora.shard_units import ShardMark
 from xfm.data.tokenizer import Tokenizer
 from xfm.evaluation.probing.prompt_templates import load_templates, read_names
 from xfm.executors.sharded_map import read_record
-from xfm.files import read_log
 from xfm.finetuning.splits import read_split
-from xfm.index.manifest import AboutIndex
-from xfm.info import describe
-from xfm.modeling.model_reading import read_calibration, read_config, read_provenance
-from xfm.modeling.safetensors_header import tensor_shapes
-from xfm.modeling.self_check import read_check
-from xfm.modeling.weights import read_tensors
+from xfm.models.model_reading import read_calibration, read_config, read_provenance
+from xfm.models.safetensors_header import tensor_shapes
+from xfm.models.self_check import read_check
+from xfm.models.weights import read_tensors
+from xfm.search.manifest import AboutIndex
 from xfm.training.atomic_folder import damage
 from xfm.training.checkpoint import read_state
 from xfm.training.checkpoint_list import verified
@@ -51,7 +51,7 @@ _STATE = {
     **{"data": {"pair": "abc"}, "changes": ["step 10: lr 0.1 in place of 0.2"]},
     "samples": {"pair": {"read": 160, "skipped": 2, "trained": 158}},
 }
-_CALIBRATION = resources.files("xfm.boxed") / "small" / "calibration.json"
+_CALIBRATION = resources.files("xfm.models.shipped") / "small" / "calibration.json"
 _TOLD = {"task": "vqa", "model": "small", "train": "a.csv", "out": "runs/a", "columns": "image=photo"}
 
 

@@ -10,7 +10,7 @@ from tests.fuzz import running
 from tests.fuzz.all import TARGETS
 from tests.fuzz.changes import change_bytes
 from tests.fuzz.target import Family, Target
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 
 VALID = b"valid"
 

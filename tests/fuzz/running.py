@@ -21,7 +21,7 @@ from typing import TextIO
 
 from tests.fuzz.all import TARGETS
 from tests.fuzz.target import Target
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 
 SECONDS, ASLEEP = 10, 120
 """Of a core that an input may take, and of the clock."""

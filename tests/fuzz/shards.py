@@ -8,13 +8,13 @@ from tests.corpora.miniature import jpeg, write, write_tar
 from tests.fuzz.binaries import change_index, change_tar
 from tests.fuzz.changes import change_bytes, change_json, change_text
 from tests.fuzz.target import Family, Target
+from xfm.core.errors import UserError
+from xfm.corpora.doctor.records import SourceData, close_source
 from xfm.corpora.readers.img2dataset import Img2DatasetReader
 from xfm.data.records import BadRecordError, SampleKind
 from xfm.data.sources import open_source
 from xfm.data.sources.shard_index import index_folder
 from xfm.data.tables import open_table
-from xfm.doctor.records import SourceData, close_source
-from xfm.errors import UserError
 
 SHARD = "00000.tar"
 SIZE = (24, 16)

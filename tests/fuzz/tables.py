@@ -17,9 +17,9 @@ from tests.fuzz.shards import SIZE, read_both_kinds
 from tests.fuzz.target import Family, Target
 from xfm.config.corpora import CorpusName
 from xfm.config.tasks import task_spec
+from xfm.core.errors import UserError
+from xfm.corpora.doctor.table_rows import TableData
 from xfm.data.tables import ColumnMap, open_table, read_table
-from xfm.doctor.table_rows import TableData
-from xfm.errors import UserError
 from xfm.tasks.rows import CellMeaning
 
 CAPTIONS = ("a red square", "two birds, at a lake", 'she said "yes"')

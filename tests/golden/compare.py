@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from tests.golden.recorded import TASKS, Recorded
 from xfm.config.model import ModelConfig
-from xfm.interop.published.names import layout, spare, to_published
-from xfm.modeling.task_models import ADDED, TaskModel
+from xfm.models.interop.published.names import layout, spare, to_published
+from xfm.models.task_models import ADDED, TaskModel
 
 STATE = 2e-5
 RESAMPLED, ROUNDING = "upres/rel_pos_table", 1e-6

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from tests.golden.recorded import TASKS, Recorded
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch
-from xfm.modeling.gradients import PRETRAINING, EncoderName, GradientPolicy, Objective
-from xfm.modeling.task_models import (
+from xfm.models.gradients import PRETRAINING, EncoderName, GradientPolicy, Objective
+from xfm.models.task_models import (
     Answerer,
     Grounder,
     ImageClassifier,

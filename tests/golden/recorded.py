@@ -16,9 +16,9 @@ from xfm.config.model import ModelConfig
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.config.tasks import task_spec
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
-from xfm.interop.published.names import layout
-from xfm.modeling.task_models import TaskModel, build_task_model
-from xfm.modeling.xfm import XFM
+from xfm.models.interop.published.names import layout
+from xfm.models.task_models import TaskModel, build_task_model
+from xfm.models.xfm import XFM
 from xfm.objectives.itm import Negatives
 
 CLASSES = "cls_targets"

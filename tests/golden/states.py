@@ -15,12 +15,12 @@ from xfm.config.training import Precision
 from xfm.data.schema import MaskedTokens
 from xfm.data.tokenizer import Tokenizer
 from xfm.metrics.recalls import own_captions
-from xfm.modeling.decoder import Decoder
-from xfm.modeling.features import Encoder, encode_images, encode_tokens
-from xfm.modeling.fusion import FusionQuery, TextBank
-from xfm.modeling.gradients import PRETRAINING
-from xfm.modeling.task_models import Answerer, Grounder, Retriever
-from xfm.modeling.xfm import XFM
+from xfm.models.decoder import Decoder
+from xfm.models.features import Encoder, encode_images, encode_tokens
+from xfm.models.fusion import FusionQuery, TextBank
+from xfm.models.gradients import PRETRAINING
+from xfm.models.task_models import Answerer, Grounder, Retriever
+from xfm.models.xfm import XFM
 from xfm.objectives import fusion_losses
 from xfm.objectives.bbox import generalised_iou
 from xfm.objectives.embeddings import same_identity

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from tests.golden.recorded import Recorded
-from xfm.interop.published.names import layout, spare, to_published
-from xfm.modeling.xfm import XFM
+from xfm.models.interop.published.names import layout, spare, to_published
+from xfm.models.xfm import XFM
 
 
 def test_layout_covers_the_checkpoint_and_round_trips(recorded: Recorded) -> None:

@@ -12,9 +12,9 @@ from tests.golden.compare import is_rounding, native_name, published_names
 from tests.golden.recorded import Recorded
 from xfm.config.recipe import InitConfig
 from xfm.config.training import LossConfig, OptimConfig
-from xfm.interop.published.names import layout, spare
-from xfm.modeling.gradients import PRETRAINING
-from xfm.modeling.task_models import TaskModel
+from xfm.models.gradients import PRETRAINING
+from xfm.models.interop.published.names import layout, spare
+from xfm.models.task_models import TaskModel
 from xfm.objectives import vision_text
 from xfm.objectives.step import pretraining_losses
 from xfm.training.clock import TrainingClock

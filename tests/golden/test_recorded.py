@@ -11,7 +11,7 @@ from tests.golden.losses import compute as compute_loss
 from tests.golden.losses import negatives_of
 from tests.golden.recorded import Recorded
 from tests.golden.states import compute
-from xfm.modeling.vision import progression_ratio, resample_table
+from xfm.models.vision import progression_ratio, resample_table
 from xfm.objectives import itc_itm, vision_text
 
 KNOWN = {"src_side", "dst_side", "q", "src_coord_max", "dst_coord_max", "clamped"}

@@ -13,7 +13,7 @@ from tests.golden.compare import gradients
 from tests.golden.recorded import Recorded
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, PairBatch
-from xfm.modeling.gradients import PRETRAINING
+from xfm.models.gradients import PRETRAINING
 from xfm.objectives.global_batch import global_batches_of
 from xfm.objectives.text_rows import pair_rows
 from xfm.objectives.vision_text import Source, vision_text_losses

@@ -75,7 +75,7 @@ def twice(running: Watched) -> None:
 LATE = {"seconds": 200.0, "changes": ("out",)}
 SITUATIONS = [
     # Once the program imports its own: before that, Python itself shows where it is.
-    Situation("finetune-interrupted-at-once", f"{TUNE} --quiet", during=interrupt("xfm.commands"), status=(130,),
+    Situation("finetune-interrupted-at-once", f"{TUNE} --quiet", during=interrupt("xfm.cli"), status=(130,),
         env={"PYTHONPROFILEIMPORTTIME": "1"}, quick=True),
     Situation("finetune-interrupted-loading", TUNE, during=after(1.5, signal.SIGINT), status=(0, 130), **LATE),
     Situation("finetune-interrupted", TUNE, during=when("out/log.jsonl", signal.SIGINT), status=(0, 130), **LATE,

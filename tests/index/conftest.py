@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.evaluation.tiny import COLOURS, draw
-from xfm.index.store import IndexedPicture, Row, Store
+from xfm.search.store import IndexedPicture, Row, Store
 
 SERVER = "XFM_TEST_POSTGRES"
 """Of the environment: the address of a PostgreSQL server with pgvector, for the tests that need one."""
@@ -34,11 +34,11 @@ def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callab
     """Opens the same store, empty at first, each time that it is called."""
     opened: list[Store] = []
     if request.param == "lance":
-        lance = pytest.importorskip("xfm.index.lance")
+        lance = pytest.importorskip("xfm.search.lance")
         make: Any = lambda: lance.LanceStore(tmp_path / "lance", WIDTH)  # noqa: E731
     else:
         address, name = postgres_address(), f"t{uuid.uuid4().hex[:12]}"
-        postgres = pytest.importorskip("xfm.index.postgres")
+        postgres = pytest.importorskip("xfm.search.postgres")
         make = lambda: postgres.PostgresStore(address, name, WIDTH)  # noqa: E731
 
     def opening() -> Store:

@@ -11,17 +11,17 @@ from tests.evaluation.tiny import COLOURS, draw
 from tests.index.conftest import postgres_address
 from tests.refusals import expect_refusal
 from xfm.config.index import SearchOptions
+from xfm.core.errors import UserError
 from xfm.data.left_out import LeftOut
-from xfm.errors import UserError
 from xfm.executors.executor import LocalPool
-from xfm.index.encoding import IndexWork
-from xfm.index.filters import Kind
-from xfm.index.index import Index
-from xfm.index.ingest import fill
-from xfm.index.opening import open_index
-from xfm.index.searching import Searcher
-from xfm.index.shared_ingest import fill_together
-from xfm.index.sources import open_supply
+from xfm.search.encoding import IndexWork
+from xfm.search.filters import Kind
+from xfm.search.index import Index
+from xfm.search.ingest import fill
+from xfm.search.opening import open_index
+from xfm.search.searching import Searcher
+from xfm.search.shared_ingest import fill_together
+from xfm.search.sources import open_supply
 
 PAIRS = [(left, right) for left in COLOURS for right in COLOURS if left != right]
 ROWS = [

@@ -18,15 +18,15 @@ from PIL import Image
 
 from tests.evaluation.tiny import draw
 from xfm.config.index import SearchOptions
-from xfm.errors import UserError
-from xfm.index.journal import FILE, Journal
-from xfm.index.manifest import AboutIndex
-from xfm.index.opening import LANCE, open_index
-from xfm.index.searching import Searcher
-from xfm.index.sources import Offer
-from xfm.index.store import IndexedPicture, Row
+from xfm.core.errors import UserError
+from xfm.search.journal import FILE, Journal
+from xfm.search.manifest import AboutIndex
+from xfm.search.opening import LANCE, open_index
+from xfm.search.searching import Searcher
+from xfm.search.sources import Offer
+from xfm.search.store import IndexedPicture, Row
 
-lance = pytest.importorskip("lancedb") and pytest.importorskip("xfm.index.lance")
+lance = pytest.importorskip("lancedb") and pytest.importorskip("xfm.search.lance")
 Damage = Callable[[Path], Any]
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
 PAIRS = [("red", "blue"), ("green", "red"), ("blue", "yellow")]
@@ -240,7 +240,7 @@ def test_what_is_damaged_is_told_in_a_sentence(name: str, whole: Path, tmp_path:
 def test_a_journal_that_another_holds_is_not_called_damaged(
     tmp_path: Path, readonly: bool, monkeypatch
 ) -> None:
-    from xfm.index import journal as module
+    from xfm.search import journal as module
 
     monkeypatch.setattr(module, "_SECONDS", 0.1)
     Journal(tmp_path).close()

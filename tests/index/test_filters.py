@@ -3,7 +3,7 @@
 import pytest
 
 from tests.refusals import expect_refusal
-from xfm.index.filters import (
+from xfm.search.filters import (
     Condition,
     Kind,
     Relation,

@@ -15,24 +15,24 @@ from PIL import Image
 from tests.evaluation.tiny import COLOURS, draw, save_tiny_model
 from tests.index.conftest import postgres_address
 from tests.refusals import expect_refusal
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.index import SearchOptions
+from xfm.core.errors import UserError
+from xfm.core.locks import LOCK_FILE
 from xfm.data.left_out import LeftOut
-from xfm.errors import UserError
-from xfm.index import candidates as shortlisting
-from xfm.index import index as module
-from xfm.index import searching
-from xfm.index.index import Index
-from xfm.index.ingest import HIDDEN, fill, folder_index
-from xfm.index.journal import State
-from xfm.index.opening import open_index
-from xfm.index.searching import Searcher, SearchQuestion
-from xfm.index.sources import FolderSupply, Offer
-from xfm.index.store import from_png
 from xfm.inference.picture_inputs import PictureReader
 from xfm.inference.pipeline import pipeline
-from xfm.locks import LOCK_FILE
-from xfm.modeling.attention_layout import TOKENS_STEP
+from xfm.models.attention_layout import TOKENS_STEP
+from xfm.search import candidates as shortlisting
+from xfm.search import index as module
+from xfm.search import searching
+from xfm.search.index import Index
+from xfm.search.ingest import HIDDEN, fill, folder_index
+from xfm.search.journal import State
+from xfm.search.opening import open_index
+from xfm.search.searching import Searcher, SearchQuestion
+from xfm.search.sources import FolderSupply, Offer
+from xfm.search.store import from_png
 
 pytest.importorskip("lancedb")
 
@@ -137,7 +137,7 @@ def test_pictures_go_by_key_and_by_condition(model: Path, tmp_path: Path) -> Non
         assert index.remove(["p0", "p1", "nothing"]) == 2
         searcher = Searcher(index)
         assert len(searcher.search("a square", options=SearchOptions(top_k=50)).hits) == 6
-        from xfm.index.filters import checked, parse_condition
+        from xfm.search.filters import checked, parse_condition
 
         where = checked([parse_condition("number>=6")], index.about.fields)
         assert index.remove(where=where) == 2
@@ -376,7 +376,7 @@ def test_rows_may_lie_in_a_server(model: Path, tmp_path: Path) -> None:
 
 def test_pictures_that_come_one_by_one_leave_few_files(model: Path, tmp_path: Path, monkeypatch) -> None:
     """A row is stored for every two, 150 times; the files are joined before there are many."""
-    from xfm.index import lance
+    from xfm.search import lance
 
     monkeypatch.setattr(module, "TOGETHER", 2)
     monkeypatch.setattr(lance, "_PARTS", 16)

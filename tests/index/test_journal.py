@@ -10,8 +10,8 @@ import pytest
 
 from tests.processes import can_unshare, run
 from tests.refusals import expect_refusal
-from xfm.index.journal import FILE, Journal, State
-from xfm.index.store import IndexedPicture
+from xfm.search.journal import FILE, Journal, State
+from xfm.search.store import IndexedPicture
 
 
 def entry(key: str, **metadata) -> IndexedPicture:
@@ -60,7 +60,7 @@ def test_what_was_taken_outlives_a_process_that_is_killed(tmp_path: Path) -> Non
         "import sys\n"
         "from pathlib import Path\n"
         "from tests.index.test_journal import entry\n"
-        "from xfm.index.journal import Journal\n"
+        "from xfm.search.journal import Journal\n"
         f"journal = Journal(Path({str(tmp_path)!r}))\n"
         "for number in range(10 ** 6):\n"
         "    journal.take(entry(str(number)), '', str(number).encode())\n"
@@ -94,7 +94,7 @@ def test_a_file_system_that_is_read_only_is_read(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from xfm.index.journal import Journal\n"
+        "from xfm.search.journal import Journal\n"
         "print(Journal(Path(sys.argv[1]), readonly=True).waiting_keys())\n"
     )
     mount = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && exec "$2" -c "$3" "$1"'

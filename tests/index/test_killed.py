@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from xfm.config.index import SearchOptions
-from xfm.index.journal import Journal, State
-from xfm.index.opening import open_index
-from xfm.index.searching import Searcher
-from xfm.index.sources import Offer
+from xfm.search.journal import Journal, State
+from xfm.search.opening import open_index
+from xfm.search.searching import Searcher
+from xfm.search.sources import Offer
 
 pytest.importorskip("lancedb")
 KILLS = int(os.environ.get("XFM_KILLS", "2"))
@@ -32,8 +32,8 @@ def offer(number: int) -> Offer:
 
 def write(folder: Path, model: Path, first: int, told: Connection) -> None:
     """Take pictures in, one of four out again, and make compact now and then; tell what is done."""
-    from xfm.index import index as module
-    from xfm.index import lance
+    from xfm.search import index as module
+    from xfm.search import lance
 
     module.TOGETHER, lance._PARTS = 4, 6
     with open_index(folder, model if first == 0 else None, make=True) as index:
@@ -60,7 +60,7 @@ def acknowledged(told: Connection) -> list[tuple[str, int]]:
 def test_nothing_that_was_acknowledged_is_lost(model: Path, tmp_path: Path) -> None:
     folder, rng, expected = tmp_path / "index", random.Random(0), set[int]()
     started = multiprocessing.get_context("forkserver")
-    started.set_forkserver_preload(["xfm.index.index", "xfm.inference.pipeline"])
+    started.set_forkserver_preload(["xfm.search.index", "xfm.inference.pipeline"])
     searches = 0
     for kill in range(KILLS):
         told, telling = started.Pipe(duplex=False)

@@ -11,12 +11,12 @@ import pytest
 from tests.evaluation.tiny import COLOURS, draw
 from xfm.data.left_out import LeftOut
 from xfm.executors.executor import LocalPool
-from xfm.index.encoding import IndexWork
-from xfm.index.index import Index, Taken
-from xfm.index.ingest import fill, said
-from xfm.index.opening import open_index
-from xfm.index.shared_ingest import fill_together
-from xfm.index.sources import open_supply
+from xfm.search.encoding import IndexWork
+from xfm.search.index import Index, Taken
+from xfm.search.ingest import fill, said
+from xfm.search.opening import open_index
+from xfm.search.shared_ingest import fill_together
+from xfm.search.sources import open_supply
 
 pytest.importorskip("lancedb")
 PAIRS = [(left, right) for left in COLOURS for right in COLOURS if left != right]

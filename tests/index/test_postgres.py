@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from tests.evaluation.tiny import draw
 from tests.index.conftest import WIDTH, postgres_address, rows_of, unit
 from tests.refusals import expect_refusal
-from xfm.errors import UserError
-from xfm.index.filters import Condition, Relation
-from xfm.index.opening import open_index
-from xfm.index.sources import Offer
-from xfm.index.store import Row
-from xfm.index.trusted_hosts import without_password
+from xfm.core.errors import UserError
+from xfm.search.filters import Condition, Relation
+from xfm.search.opening import open_index
+from xfm.search.sources import Offer
+from xfm.search.store import Row
+from xfm.search.trusted_hosts import without_password
 
 psycopg = pytest.importorskip("psycopg")
 conninfo_to_dict = psycopg.conninfo.conninfo_to_dict
-postgres = pytest.importorskip("xfm.index.postgres")
-postgres_connection = pytest.importorskip("xfm.index.postgres")
+postgres = pytest.importorskip("xfm.search.postgres")
+postgres_connection = pytest.importorskip("xfm.search.postgres")
 
 
 @pytest.fixture

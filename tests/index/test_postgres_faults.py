@@ -19,16 +19,16 @@ from tests.index.conftest import WIDTH, postgres_address, rows_of, unit
 from tests.index.proxy import Proxy
 from tests.processes import XFM, Running, run
 from tests.refusals import expect_refusal
-from xfm.index.opening import open_index
-from xfm.index.sources import Offer
-from xfm.index.store import Row, StoreError
+from xfm.search.opening import open_index
+from xfm.search.sources import Offer
+from xfm.search.store import Row, StoreError
 
 if TYPE_CHECKING:
-    from xfm.index.postgres import PostgresStore
+    from xfm.search.postgres import PostgresStore
 
 psycopg = pytest.importorskip("psycopg")
-postgres = pytest.importorskip("xfm.index.postgres")
-postgres_connection = pytest.importorskip("xfm.index.postgres")
+postgres = pytest.importorskip("xfm.search.postgres")
+postgres_connection = pytest.importorskip("xfm.search.postgres")
 
 
 @pytest.fixture

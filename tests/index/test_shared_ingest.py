@@ -13,13 +13,13 @@ from tests.index.conftest import photos as photos
 from tests.refusals import expect_refusal
 from xfm.data.left_out import LeftOut
 from xfm.executors.executor import ArrayTask, Executor, LocalPool
-from xfm.index.encoding import IndexWork
-from xfm.index.index import Index, Taken
-from xfm.index.ingest import fill
-from xfm.index.journal import State
-from xfm.index.opening import open_index
-from xfm.index.shared_ingest import fill_together
-from xfm.index.sources import FolderSupply, open_supply
+from xfm.search.encoding import IndexWork
+from xfm.search.index import Index, Taken
+from xfm.search.ingest import fill
+from xfm.search.journal import State
+from xfm.search.opening import open_index
+from xfm.search.shared_ingest import fill_together
+from xfm.search.sources import FolderSupply, open_supply
 
 pytest.importorskip("lancedb")
 SIZE = 3

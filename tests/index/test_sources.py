@@ -10,9 +10,9 @@ import pytest
 
 from tests.evaluation.tiny import draw
 from tests.refusals import expect_refusal
+from xfm.core.errors import UserError
 from xfm.data.tables import ColumnMap
-from xfm.errors import UserError
-from xfm.index.sources import FolderSupply, open_supply
+from xfm.search.sources import FolderSupply, open_supply
 
 
 def png(number: int) -> bytes:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.index.conftest import WIDTH, rows_of, unit
-from xfm.index.filters import Condition, Kind, Relation, kind_of
-from xfm.index.store import Row, Store
+from xfm.search.filters import Condition, Kind, Relation, kind_of
+from xfm.search.store import Row, Store
 
 FIELDS = {"number": Kind.NUMBER, "even": Kind.BOOLEAN, "name": Kind.TEXT}
 CONDITIONS = [

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.refusals import expect_refusal
-from xfm.index.opening import open_index
-from xfm.index.trusted_hosts import HOSTS
+from xfm.search.opening import open_index
+from xfm.search.trusted_hosts import HOSTS
 
 pytest.importorskip("lancedb")
 pytest.importorskip("psycopg")

@@ -6,7 +6,7 @@ import pytest
 import xfm
 from tests.inference.models import NEEDS, TASKS, pictures, save, tuned
 from tests.inference.support import Folders, Models, Pipe, Said
-from xfm.cli import main
+from xfm.cli.main import main
 
 
 @pytest.fixture(scope="session")

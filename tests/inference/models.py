@@ -12,8 +12,8 @@ from PIL import Image
 from tests.evaluation.tiny import COLOURS, draw, tiny_pretrained
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import task_specs
-from xfm.modeling.folder import Pretrained, save_model
-from xfm.modeling.task_models import build_task_model
+from xfm.models.folder import Pretrained, save_model
+from xfm.models.task_models import build_task_model
 
 TASKS = {
     "text-classification": TaskConfig(

@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.inference.models import pictures
 from xfm.inference.base import Pipeline
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 
 Models = dict[str | None, Pretrained]
 Folders = dict[str | None, Path]

@@ -20,10 +20,10 @@ from xfm.config.task import TaskConfig
 from xfm.data.in_memory import to_uint8
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
-from xfm.modeling.artifacts import framed, model_pixels
-from xfm.modeling.folder import Pretrained
-from xfm.modeling.generation import Marks, generate
-from xfm.modeling.task_models import build_task_model
+from xfm.models.artifacts import framed, model_pixels
+from xfm.models.folder import Pretrained
+from xfm.models.generation import Marks, generate
+from xfm.models.task_models import build_task_model
 from xfm.tasks.answers import AnswerList
 from xfm.tasks.ranking import rerank_scores
 

@@ -13,7 +13,7 @@ from tests.modeling.build import fuse
 from tests.refusals import expect_refusal
 from xfm.data.schema import Tokens
 from xfm.inference.attention import attention_maps, default_layer, grad_cam
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 
 LAYERS = (0, 1)
 

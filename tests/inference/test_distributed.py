@@ -16,7 +16,7 @@ from tests.folders import content
 from tests.inference.models import texts
 from tests.inference.support import Command, lines, photos, same, write_lines
 from tests.refusals import expect_refusal
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.tasks import EMBED
 from xfm.data.tables.lines import read_json_lines
 from xfm.data.tables.parquet import read_parquet

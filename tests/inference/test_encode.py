@@ -20,8 +20,8 @@ from xfm.config.tasks import task_specs
 from xfm.data.in_memory import to_uint8
 from xfm.data.tokenizer import normalise_caption
 from xfm.inference.loading import MANY, Loaded
-from xfm.modeling.artifacts import framed, model_pixels
-from xfm.modeling.folder import Pretrained
+from xfm.models.artifacts import framed, model_pixels
+from xfm.models.folder import Pretrained
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ from PIL import Image
 from tests.data.picture_kinds import saved
 from tests.inference.models import pictures
 from tests.inference.support import Pipe
+from xfm.core.errors import UserError
 from xfm.data.in_memory import to_uint8
-from xfm.errors import UserError
 from xfm.inference.picture_inputs import read_original
 
 FORMS: dict[str, Callable[[Image.Image, Path], Any]] = {

@@ -11,7 +11,7 @@ import xfm
 from tests.inference.models import NEEDS, pictures, texts
 from tests.inference.support import Models, Pipe, photos, same
 from tests.refusals import expect_refusal
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 
 SAID = texts(5)
 

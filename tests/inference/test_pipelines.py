@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import xfm
 from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures, texts, tuned
 from tests.inference.support import Models, Pipe, same
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.inference.engine import EncodedPictures
 from xfm.inference.input_parsing import InputError
 from xfm.inference.picture_inputs import PictureReader

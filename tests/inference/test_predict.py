@@ -20,11 +20,11 @@ from tests.inference.models import EVERY, pictures, texts, tuned
 from tests.inference.support import Command, Folders, Pipe, lines, photos, same, write_lines
 from tests.processes import XFM, Running, run
 from tests.refusals import expect_refusal
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.pipelines import Best
 from xfm.config.tasks import TEXT_CLASSIFICATION, task_spec
+from xfm.core.errors import UserError
 from xfm.data.tables import ColumnMap
-from xfm.errors import UserError
 from xfm.inference.predict.output import bad_file, gallery_file, open_answers, settings_file
 from xfm.inference.predict.prediction import predict
 from xfm.inference.predict.reading import Reading

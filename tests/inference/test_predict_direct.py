@@ -15,7 +15,7 @@ import xfm
 from tests.inference.models import EVERY, NEEDS, texts
 from tests.inference.support import Command, Folders, Models, lines, photos, same
 from tests.refusals import expect_refusal
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.task_spec import Holds
 from xfm.config.tasks import task_spec
 from xfm.inference.predict.reading import Reading

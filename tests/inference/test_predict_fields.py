@@ -12,8 +12,8 @@ from tests.data.picture_kinds import saved
 from tests.inference.models import pictures, texts
 from tests.inference.support import Models, Pipe, lines, photos, same, write_lines
 from tests.refusals import expect_refusal
+from xfm.core.errors import UserError
 from xfm.data.tables import ColumnMap
-from xfm.errors import UserError
 from xfm.inference.predict.prediction import predict
 from xfm.inference.predict.reading import Reading
 

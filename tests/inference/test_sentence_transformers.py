@@ -16,11 +16,11 @@ from tests.evaluation.tiny import tiny_pretrained
 from tests.inference.models import pictures, texts
 from tests.inference.support import Folders
 from tests.refusals import expect_refusal
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.calibration import MatchCalibration
 from xfm.inference import sentence_folder
 from xfm.inference.loading import Loaded
-from xfm.modeling.model_writing import write_calibration
+from xfm.models.model_writing import write_calibration
 
 pytest.importorskip("sentence_transformers", minversion="6")
 

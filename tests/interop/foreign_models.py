@@ -12,7 +12,7 @@ from tests.evaluation.tiny import tiny_pretrained
 from tests.interop.foreign import randomise, unigram_pieces, write_byte_level, write_word_piece
 from xfm.config.encoders import FusionConfig
 from xfm.config.model import ModelConfig
-from xfm.modeling.xfm import XFM
+from xfm.models.xfm import XFM
 
 
 def text_tokenizer(kind: str, folder: Path) -> Any:

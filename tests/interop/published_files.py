@@ -10,11 +10,11 @@ from tests.modeling.build import tiny_config
 from xfm.config.model import ModelConfig
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.config.tasks import task_spec, task_specs
-from xfm.interop.published.convert import Converted
-from xfm.interop.published.export import export
-from xfm.modeling.folder import Preprocessing, Pretrained
-from xfm.modeling.task_models import build_task_model
-from xfm.modeling.xfm import XFM
+from xfm.models.folder import Preprocessing, Pretrained
+from xfm.models.interop.published.convert import Converted
+from xfm.models.interop.published.export import export
+from xfm.models.task_models import build_task_model
+from xfm.models.xfm import XFM
 
 UNPUBLISHED = {
     "captioning": "cannot write captions",

@@ -14,17 +14,17 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-import xfm.interop.transformers as adapter
+import xfm.models.interop.transformers as adapter
 from tests.evaluation.tiny import SIDE, draw, tiny_pretrained
 from tests.interop.foreign import edit_json, randomise, sizes
 from tests.interop.foreign_models import with_language, write_text_model
 from tests.processes import run
 from xfm.config.encoders import Positions, TimmVisionConfig
-from xfm.errors import UserError
-from xfm.interop.compose import read_language
-from xfm.modeling.artifacts import framed, model_pixels
-from xfm.modeling.folder import Pretrained, load_model, save_model
-from xfm.modeling.xfm import XFM
+from xfm.core.errors import UserError
+from xfm.models.artifacts import framed, model_pixels
+from xfm.models.folder import Pretrained, load_model, save_model
+from xfm.models.interop.compose import read_language
+from xfm.models.xfm import XFM
 
 TEXTS = ["a red square left of a blue square", "no", "what colour is the <mask> square"]
 
@@ -297,8 +297,8 @@ def test_the_masked_language_model_is_tied(folder: Path, tmp_path: Path) -> None
 def test_without_the_library_a_sentence_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['transformers'] = None\n"
-        "from xfm.errors import UserError\n"
-        "try: import xfm.interop.transformers\n"
+        "from xfm.core.errors import UserError\n"
+        "try: import xfm.models.interop.transformers\n"
         "except UserError as error: print(error)"
     )
     assert "pip install 'xfm[transformers]'" in run([sys.executable, "-c", code]).out

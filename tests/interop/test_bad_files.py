@@ -18,11 +18,11 @@ from tests.alike import thorough
 from tests.failing import Trap, refusal, sentence_of
 from tests.interop.published_files import KINDS, choices, tiny_file, write
 from tests.modeling.build import tiny_config
-from xfm.cli import main
-from xfm.errors import UserError
-from xfm.interop.published.convert import convert
-from xfm.interop.published.file import write_published
-from xfm.interop.published.names import spare
+from xfm.cli.main import main
+from xfm.core.errors import UserError
+from xfm.models.interop.published.convert import convert
+from xfm.models.interop.published.file import write_published
+from xfm.models.interop.published.names import spare
 
 FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

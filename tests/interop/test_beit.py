@@ -11,7 +11,7 @@ from transformers import BeitConfig, BeitForImageClassification, BeitForMaskedIm
 from tests.interop.foreign import assert_equal, edit_json, randomise, sizes
 from tests.interop.foreign_models import write_timm
 from tests.refusals import expect_refusal
-from xfm.interop.compose import beit_repository, read_vision
+from xfm.models.interop.compose import beit_repository, read_vision
 
 SIZES = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 4}
 DTYPES = [torch.float64, torch.float32]

@@ -10,8 +10,8 @@ from transformers import AutoModelForMaskedLM
 from tests.alike import some
 from tests.interop.foreign import assert_equal, sizes, texts
 from tests.interop.foreign_models import write_text_model
-from xfm.interop.compose import read_language
-from xfm.modeling.heads import TokenHead
+from xfm.models.heads import TokenHead
+from xfm.models.interop.compose import read_language
 
 SIZES = sizes(3, 4, 80) | {"max_position_embeddings": 60}
 KINDS = {

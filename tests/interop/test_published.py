@@ -23,17 +23,17 @@ from tests.interop.published_files import (
     write,
 )
 from tests.modeling.build import tiny_config
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.encoders import FusionConfig, LanguageConfig, Positions, VisionConfig
 from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
-from xfm.errors import UserError
-from xfm.interop.published.convert import canonical, convert
-from xfm.interop.published.export import export
-from xfm.interop.published.key_report import Fate
-from xfm.interop.published.names import layout
-from xfm.modeling.folder import load_model
-from xfm.modeling.task_models import ImageClassifier
+from xfm.core.errors import UserError
+from xfm.models.folder import load_model
+from xfm.models.interop.published.convert import canonical, convert
+from xfm.models.interop.published.export import export
+from xfm.models.interop.published.key_report import Fate
+from xfm.models.interop.published.names import layout
+from xfm.models.task_models import ImageClassifier
 
 TEXT_LIKE = ("text-classification", "image-text-classification")
 

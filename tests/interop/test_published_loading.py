@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tests.interop.published_files import KINDS, tiny_file
-from xfm.cli import main
-from xfm.errors import UserError
-from xfm.interop.loading import load
-from xfm.modeling.model_files import FRESH
+from xfm.cli.main import main
+from xfm.core.errors import UserError
+from xfm.models.interop.loading import load
+from xfm.models.model_files import FRESH
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,9 +11,9 @@ from tests.interop.foreign_models import write_timm
 from tests.refusals import expect_refusal
 from xfm.config.encoders import TimmVisionConfig
 from xfm.config.model import ModelConfig
-from xfm.interop.compose import read_vision
-from xfm.modeling.folder import Preprocessing, load_model, save_model
-from xfm.modeling.xfm import XFM
+from xfm.models.folder import Preprocessing, load_model, save_model
+from xfm.models.interop.compose import read_vision
+from xfm.models.xfm import XFM
 
 SIZES = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3}
 # Absolute positions with a cls token; rotary ones and registers; attention pooling; a norm in front;

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 pytest.importorskip("accelerate", reason="the Trainer needs accelerate: pip install 'xfm[transformers]'")
 
-import xfm.interop.transformers as adapter
+import xfm.models.interop.transformers as adapter
 from tests.alike import some, thorough
 from tests.evaluation.tiny import COLOURS, draw, save_tiny_model
 

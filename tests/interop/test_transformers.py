@@ -12,9 +12,9 @@ from tests.interop.foreign_models import with_language, write_text_model
 from tests.refusals import expect_refusal
 from xfm.config.encoders import TransformersTextConfig
 from xfm.config.model import ModelConfig
-from xfm.interop.compose import read_language
-from xfm.modeling.folder import load_model, save_model
-from xfm.modeling.xfm import XFM
+from xfm.models.folder import load_model, save_model
+from xfm.models.interop.compose import read_language
+from xfm.models.xfm import XFM
 
 COMMON = sizes(2, 3, 64) | {"max_position_embeddings": 60}
 SETTINGS = {

@@ -12,14 +12,14 @@ import transformers
 from PIL import Image
 
 import xfm
-import xfm.interop.transformers
+import xfm.models.interop.transformers
 from tests.inference.models import TASKS, pictures, save, texts, tuned
 from xfm.config.labels import LabelKind
 from xfm.config.task import ImageHead
 from xfm.config.tasks import task_specs
-from xfm.errors import UserError
-from xfm.modeling.folder import Pretrained, load_model
-from xfm.modeling.model_files import CONFIG
+from xfm.core.errors import UserError
+from xfm.models.folder import Pretrained, load_model
+from xfm.models.model_files import CONFIG
 
 AUTO = {
     "text-classification": transformers.AutoModelForSequenceClassification,

@@ -10,8 +10,8 @@ from transformers import BertTokenizerFast, RobertaTokenizerFast
 from tests.alike import some
 from tests.interop.foreign import texts, write_byte_level, write_word_piece
 from tests.interop.foreign_models import text_tokenizer
-from xfm.errors import UserError
-from xfm.interop.sources import read_tokenizer
+from xfm.core.errors import UserError
+from xfm.models.interop.sources import read_tokenizer
 
 COUNT = 10_000
 

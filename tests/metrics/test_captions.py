@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.alike import thorough
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.metrics.captions import CaptionTokenizer, available_tokenizer, caption_scores
 
 pytest.importorskip("pycocoevalcap")

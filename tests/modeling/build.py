@@ -9,8 +9,8 @@ from xfm.config.encoders import FusionConfig, LanguageConfig, Positions, TextPos
 from xfm.config.model import ModelConfig
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
-from xfm.modeling.gradients import PRETRAINING, GradientPolicy
-from xfm.modeling.xfm import XFM
+from xfm.models.gradients import PRETRAINING, GradientPolicy
+from xfm.models.xfm import XFM
 from xfm.objectives.step import Losses, pretraining_losses
 
 VOCAB = 50

@@ -7,7 +7,7 @@ import pytest
 from tests.evaluation.tiny import save_tiny_model, tiny_pretrained
 from tests.inference.models import save
 from xfm.config.task import TaskConfig
-from xfm.modeling.task_models import build_task_model
+from xfm.models.task_models import build_task_model
 
 FILES = ("model.safetensors", "config.json", "tokenizer.json", "preprocessing.json", "provenance.json")
 

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from tests.evaluation.tiny import tiny_pretrained
 from tests.inference.models import TASKS, save
 from tests.refusals import expect_refusal
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.finetune import Tuning, TuningConfig
 from xfm.data.schema import Tokens
-from xfm.modeling.adapters import merge, save_adapter
-from xfm.modeling.folder import Pretrained, load_model
-from xfm.modeling.lora import LOW_RANK
-from xfm.modeling.task_models import Classifier, TaskModel, build_task_model
+from xfm.models.adapters import merge, save_adapter
+from xfm.models.folder import Pretrained, load_model
+from xfm.models.lora import LOW_RANK
+from xfm.models.task_models import Classifier, TaskModel, build_task_model
 
 pytest.importorskip("peft")
 
@@ -237,7 +237,7 @@ def test_what_needs_the_files_of_a_model_says_how_to_have_them(
 
 def test_transformers_classes_say_how_to_have_a_whole_model(learned: Learned) -> None:
     transformers = pytest.importorskip("transformers")
-    import xfm.interop.transformers  # noqa: F401
+    import xfm.models.interop.transformers  # noqa: F401
 
     with expect_refusal(str(learned.folder), "is an adapter", "--format merged"):
         transformers.AutoModel.from_pretrained(learned.folder)

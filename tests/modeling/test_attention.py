@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.modeling.build import gradients, random_tokens, tiny_model
-from xfm.modeling import fusion
-from xfm.modeling.attention import attend, attend_plain, padding_bias
-from xfm.modeling.attention_layout import Ragged, Whole
-from xfm.modeling.shared_kv import Memories, Memory, copied, remember, side_by_side
+from xfm.models import fusion
+from xfm.models.attention import attend, attend_plain, padding_bias
+from xfm.models.attention_layout import Ragged, Whole
+from xfm.models.shared_kv import Memories, Memory, copied, remember, side_by_side
 
 
 @pytest.mark.parametrize("with_bias", [True, False])

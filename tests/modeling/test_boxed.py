@@ -12,15 +12,15 @@ from benchmarks import box
 import xfm
 from tests.evaluation.tiny import save_tiny_model, tiny_pretrained
 from tests.refusals import expect_refusal
-from xfm import boxed
-from xfm.commands import evaluate as command
+from xfm.cli import evaluate as command
+from xfm.cli.describe import describe
 from xfm.config.evaluation import EvaluationConfig
 from xfm.evaluation.suite import _keep_calibration, weights_digest
-from xfm.info import describe
-from xfm.modeling.folder import load_model
-from xfm.modeling.model_writing import save_model
-from xfm.modeling.resolve import model_folder
-from xfm.modeling.weights import read_tensors
+from xfm.models import shipped
+from xfm.models.folder import load_model
+from xfm.models.model_writing import save_model
+from xfm.models.resolve import model_folder
+from xfm.models.weights import read_tensors
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package with one model, "tiny", and an empty working folder."""
     home, here = tmp_path / "package", tmp_path / "here"
     here.mkdir()
-    monkeypatch.setattr(boxed, "_HOME", home)
+    monkeypatch.setattr(shipped, "_HOME", home)
     monkeypatch.chdir(here)
     return save_tiny_model(home / "tiny")
 
@@ -42,7 +42,7 @@ def test_every_reader_takes_the_name(packaged: Path) -> None:
     ):
         words = model.language.embeddings.words.weight
         assert torch.equal(words, load_model(packaged).model.language.embeddings.words.weight)
-    assert boxed.boxed_names() == ("tiny",)
+    assert shipped.boxed_names() == ("tiny",)
 
 
 def test_a_path_that_exists_comes_before_the_name(packaged: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_path_that_exists_comes_before_the_name(packaged: Path) -> None:
 
 def test_names_are_no_paths_into_the_package(packaged: Path) -> None:
     for name in ("../package/tiny", "tiny/..", "", ".", "nothing"):
-        assert boxed.boxed_model(name) is None
+        assert shipped.boxed_model(name) is None
     Path("link").symlink_to("gone")
     for path in ("./tiny", "tiny/", "link"):  # paths, which must not become a model that nobody asked for
         assert model_folder(path) == Path(path)
@@ -76,8 +76,8 @@ def test_nothing_is_written_beside_it(packaged: Path) -> None:
     assert sorted(packaged.iterdir()) == before
     out = command._results_folder(packaged, EvaluationConfig(), Path("world"))
     assert out == Path("runs/boxed-tiny")
-    assert boxed.is_boxed(packaged)
-    assert not boxed.is_boxed(Path("tiny"))
+    assert shipped.is_boxed(packaged)
+    assert not shipped.is_boxed(Path("tiny"))
 
 
 def test_half_precision_takes_half_the_space(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_number_too_large_for_half_precision_is_refused(tmp_path: Path) -> Non
 def test_the_model_that_is_in_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`xfm.load("small")`: small enough, with a card of its scores, and it answers."""
     monkeypatch.chdir(tmp_path)
-    folder = boxed.boxed_model("small")
+    folder = shipped.boxed_model("small")
     assert folder is not None
     assert sum(path.stat().st_size for path in folder.iterdir()) <= box.MOST
     card = (folder / "README.md").read_text()

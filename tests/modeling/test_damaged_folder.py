@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.modeling.conftest import FILES
 from tests.refusals import expect_refusal
+from xfm.cli.describe import describe
+from xfm.core.errors import UserError
 from xfm.data.tokenizer import train_tokenizer
-from xfm.errors import UserError
-from xfm.info import describe
-from xfm.modeling.folder import load_model
+from xfm.models.folder import load_model
 
 
 def edit(path: Path, changes: dict[str, Any]) -> None:

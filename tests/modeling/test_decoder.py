@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.modeling.build import VOCAB, fuse, memories, random_tokens, tiny_model
-from xfm.modeling.decoder import Decoder
-from xfm.modeling.fusion import FusionLayer
+from xfm.models.decoder import Decoder
+from xfm.models.fusion import FusionLayer
 
 WIDTH, IMAGE_WIDTH = 32, 24
 EXACT = {"rtol": 0.0, "atol": 1e-6}

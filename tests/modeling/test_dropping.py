@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from xfm.modeling.dropout import Dropout, DropPath, dropout
+from xfm.models.dropout import Dropout, DropPath, dropout
 
 RATES = (0.1, 0.5, 0.9)
 

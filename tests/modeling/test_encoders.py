@@ -15,12 +15,12 @@ from xfm.config.model import ModelConfig
 from xfm.config.training import LossConfig, Precision
 from xfm.finetuning.start import text_limit
 from xfm.inference.engine import Engine
-from xfm.modeling.composition import Backbone
-from xfm.modeling.encoders import LANGUAGE, VISION
-from xfm.modeling.folder import Preprocessing, Pretrained
-from xfm.modeling.gradients import PRETRAINING
-from xfm.modeling.layers import Embeddings
-from xfm.modeling.xfm import XFM
+from xfm.models.composition import Backbone
+from xfm.models.encoders import LANGUAGE, VISION
+from xfm.models.folder import Preprocessing, Pretrained
+from xfm.models.gradients import PRETRAINING
+from xfm.models.layers import Embeddings
+from xfm.models.xfm import XFM
 from xfm.objectives.step import pretraining_losses
 from xfm.tasks.base import TaskSettings
 from xfm.tasks.image_classification import ImageClassificationTask

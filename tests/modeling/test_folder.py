@@ -23,11 +23,11 @@ from xfm.config.calibration import MatchCalibration
 from xfm.config.encoders import Positions
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.config.tasks import task_spec, task_specs
-from xfm.modeling import model_writing
-from xfm.modeling import weights as weights_module
-from xfm.modeling.folder import Preprocessing, load_model, save_model
-from xfm.modeling.task_models import build_task_model
-from xfm.modeling.xfm import XFM
+from xfm.models import model_writing
+from xfm.models import weights as weights_module
+from xfm.models.folder import Preprocessing, load_model, save_model
+from xfm.models.task_models import build_task_model
+from xfm.models.xfm import XFM
 
 WRITTEN = sorted([*FILES, "self_check.json", "preprocessor_config.json"])  # the last is for transformers
 

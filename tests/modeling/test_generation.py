@@ -20,10 +20,10 @@ from transformers import (
 from tests.modeling.build import memories, roberta_config, spread, tiny_config
 from xfm.config.generation import BeamSearch, Sampling
 from xfm.config.task import TaskConfig
-from xfm.interop.published.names import to_published
-from xfm.modeling.decoder import CachedDecoder, Decoder
-from xfm.modeling.generation import Generated, Marks, choose, generate, narrow
-from xfm.modeling.xfm import XFM
+from xfm.models.decoder import CachedDecoder, Decoder
+from xfm.models.generation import Generated, Marks, choose, generate, narrow
+from xfm.models.interop.published.names import to_published
+from xfm.models.xfm import XFM
 
 BEGIN, PAD, END = 0, 1, 2
 MARKS = Marks(BEGIN, END, PAD, (0, 1, 3))

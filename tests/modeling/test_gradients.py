@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tests.modeling.build import gradients, losses_of, random_batch, tiny_model
-from xfm.modeling.gradients import FINE_TUNING, INPUTS, PRETRAINING, EncoderName, GradientPolicy, Objective
+from xfm.models.gradients import FINE_TUNING, INPUTS, PRETRAINING, EncoderName, GradientPolicy, Objective
 
 PARTS = {
     Objective.MLM: ["text/mlm"],

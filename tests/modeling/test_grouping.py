@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.modeling.build import gradients, losses_of, random_batch, tiny_model
-from xfm.modeling import fusion, shared_kv
-from xfm.modeling.attention_layout import Joined
-from xfm.modeling.fusion import CrossAttention
-from xfm.modeling.shared_kv import Memories, Memory, copied, joined, rows_of_texts
+from xfm.models import fusion, shared_kv
+from xfm.models.attention_layout import Joined
+from xfm.models.fusion import CrossAttention
+from xfm.models.shared_kv import Memories, Memory, copied, joined, rows_of_texts
 
 WIDTH, SOURCE, HEADS = 8, 6, 2
 MANY = st.integers(1, 400)

@@ -15,10 +15,10 @@ from tests.evaluation.tiny import SIDE, tiny_pretrained
 from tests.modeling.hub_server import running_hub
 from tests.processes import ROOT, run
 from tests.refusals import expect_refusal
-from xfm.modeling.card import model_card
-from xfm.modeling.folder import Belongings, load_model
-from xfm.modeling.model_files import TASK, TASK_WEIGHTS
-from xfm.modeling.xfm import XFM, push_to_hub
+from xfm.models.card import model_card
+from xfm.models.folder import Belongings, load_model
+from xfm.models.model_files import TASK, TASK_WEIGHTS
+from xfm.models.xfm import XFM, push_to_hub
 
 
 def python(code: str, endpoint: str, home: Path) -> str:
@@ -65,7 +65,7 @@ def test_there_and_back_over_http(saved: Path, tmp_path: Path) -> None:
         "print(float(vector[0, 0]), model.belongings.provenance)"
     )
     both = (
-        "import torch, transformers, xfm.interop.transformers\n"
+        "import torch, transformers, xfm.models.interop.transformers\n"
         "model = transformers.AutoModel.from_pretrained('me/tiny', trust_remote_code=False).eval()\n"
         f"pixels = torch.ones(1, 3, {SIDE}, {SIDE})\n"
         "transformers.AutoProcessor.from_pretrained('me/tiny')\n"
@@ -92,7 +92,7 @@ def test_there_and_back_over_http(saved: Path, tmp_path: Path) -> None:
 def test_what_is_nowhere_is_one_sentence(saved: Path, tmp_path: Path) -> None:
     code = (
         "import xfm\n"
-        "from xfm.errors import UserError\n"
+        "from xfm.core.errors import UserError\n"
         f"model = xfm.XFM.from_pretrained({str(saved)!r})\n"
         "for act in (lambda: xfm.XFM.from_pretrained('me/nothing'), lambda: model.push_to_hub('me/x')):\n"
         "    try: act()\n"
@@ -193,7 +193,7 @@ def test_an_upload_takes_the_models_files_and_nothing_else(
         sent.append({path.name for path in folder.iterdir()})
         return "the address"
 
-    monkeypatch.setattr("xfm.modeling.xfm.push", push)
+    monkeypatch.setattr("xfm.models.xfm.push", push)
     assert push_to_hub(saved, "me/tiny") == "the address"
     assert sent == [{path.name for path in saved.iterdir()} - {"notes.json", ".env"} | {"README.md"}]
     assert "2 of" in (said := capsys.readouterr().err)

@@ -11,8 +11,8 @@ from tests.alike import thorough
 from tests.modeling.hub_server import Hub, running_hub
 from tests.processes import XFM, Ended, run
 from tests.refusals import expect_refusal
-from xfm.modeling.folder import load_model
-from xfm.modeling.resolve import find_model, hub_name, model_folder, stand_in
+from xfm.models.folder import load_model
+from xfm.models.resolve import find_model, hub_name, model_folder, stand_in
 
 ROWS = "text,label\n" + "".join(f"the {c} square {n},{c}\n" for n in range(12) for c in ("red", "blue"))
 

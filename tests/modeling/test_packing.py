@@ -9,10 +9,10 @@ from torch import Tensor
 from tests.modeling.build import VOCAB, fuse, gradients, losses_of, random_batch, tiny_model
 from xfm.config.encoders import TextPositions
 from xfm.data.schema import Tokens
-from xfm.modeling import attention_layout
-from xfm.modeling.gradients import FINE_TUNING, PRETRAINING, GradientPolicy
-from xfm.modeling.packing import leaves_padding_out, pack_texts
-from xfm.modeling.xfm import XFM
+from xfm.models import attention_layout
+from xfm.models.gradients import FINE_TUNING, PRETRAINING, GradientPolicy
+from xfm.models.packing import leaves_padding_out, pack_texts
+from xfm.models.xfm import XFM
 
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=20).filter(any)
 
@@ -100,7 +100,7 @@ def test_a_whole_step_agrees(
             return packs
 
         for module in ("language", "fusion"):
-            monkeypatch.setattr(f"xfm.modeling.{module}.leaves_padding_out", choose)
+            monkeypatch.setattr(f"xfm.models.{module}.leaves_padding_out", choose)
         model.zero_grad()
         found = losses_of(model, batch, policy)
         found.total.backward()

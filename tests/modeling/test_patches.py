@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from xfm.modeling.vision import PatchEmbedding
+from xfm.models.vision import PatchEmbedding
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (8, 24), (4, 4)])

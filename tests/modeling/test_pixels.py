@@ -8,9 +8,9 @@ import torch
 from torchvision.transforms import InterpolationMode, v2
 
 from xfm.config.pixels import Colours, Framing
-from xfm.modeling import artifacts
-from xfm.modeling.artifacts import framed
-from xfm.modeling.folder import Preprocessing
+from xfm.models import artifacts
+from xfm.models.artifacts import framed
+from xfm.models.folder import Preprocessing
 
 SIDES = {Framing.CENTRE: 256, Framing.CLOSE_CENTRE: 288}
 

@@ -8,8 +8,8 @@ import torch
 
 from tests.modeling.build import VOCAB, gradients, losses_of, random_batch, tiny_model
 from xfm.config.training import Precision
-from xfm.modeling import precision
-from xfm.modeling.precision import autocast, bf16_is_fast, hold, working_dtype
+from xfm.models import precision
+from xfm.models.precision import autocast, bf16_is_fast, hold, working_dtype
 
 
 @pytest.fixture(params=[False, True], ids=["slow bf16", "fast bf16"])

@@ -10,8 +10,8 @@ from tests.inference.models import save
 from tests.modeling.build import tiny_model
 from tests.refusals import expect_refusal
 from xfm.config.encoders import Positions
-from xfm.modeling.folder import load_model
-from xfm.modeling.vision import relative_position_index, resample_table, sine_positions
+from xfm.models.folder import load_model
+from xfm.models.vision import relative_position_index, resample_table, sine_positions
 
 sides = st.integers(1, 9)
 grids = st.tuples(sides, sides)

@@ -18,8 +18,8 @@ from tests.inference.models import TASKS, save, tuned
 from tests.refusals import expect_refusal
 from xfm.config.self_check import Arithmetic, CheckValues, SelfCheck
 from xfm.data.tokenizer import train_tokenizer
-from xfm.modeling.folder import load_model, write_check
-from xfm.modeling.self_check import SELF_CHECK, check_picture, cosine, differences, verify_here
+from xfm.models.folder import load_model, write_check
+from xfm.models.self_check import SELF_CHECK, check_picture, cosine, differences, verify_here
 from xfm.serving.models import Models
 
 

@@ -16,13 +16,13 @@ from torch import nn
 from tests.failing import refusal, sentence_of
 from tests.modeling.build import tiny_config
 from tests.refusals import expect_refusal
+from xfm.cli.describe import parameter_counts
 from xfm.config.encoders import Positions, TextPositions
-from xfm.info import parameter_counts
-from xfm.modeling import safetensors_header
-from xfm.modeling.safetensors_header import tensor_shapes
-from xfm.modeling.vision import relative_position_index, sine_positions
-from xfm.modeling.weights import read_tensors, without_weights
-from xfm.modeling.xfm import XFM
+from xfm.models import safetensors_header
+from xfm.models.safetensors_header import tensor_shapes
+from xfm.models.vision import relative_position_index, sine_positions
+from xfm.models.weights import read_tensors, without_weights
+from xfm.models.xfm import XFM
 from xfm.training.checkpoint import load_weights
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int32, torch.bool)

@@ -10,8 +10,8 @@ from tests.training.support import called, model_with_dropout
 from xfm.config.gradients import MimTarget
 from xfm.config.training import LossConfig, NegativesConfig
 from xfm.data.schema import MaskedTokens, Tokens
-from xfm.modeling.fusion import ImageBank, TextBank
-from xfm.modeling.gradients import PRETRAINING
+from xfm.models.fusion import ImageBank, TextBank
+from xfm.models.gradients import PRETRAINING
 from xfm.objectives.embeddings import PairEmbeddings
 from xfm.objectives.itm import Negatives
 from xfm.objectives.negative_queue import SHARE, NegativeQueue

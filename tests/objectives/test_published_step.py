@@ -15,7 +15,7 @@ from tests.alike import THOROUGH
 from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
 from xfm.config.model import ModelConfig
 from xfm.config.training import ActivationCheckpointing
-from xfm.modeling.xfm import XFM
+from xfm.models.xfm import XFM
 from xfm.training.activation_checkpointing import activation_checkpointing
 
 TINY = ModelConfig(

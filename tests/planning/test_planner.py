@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.refusals import expect_refusal
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.encoders import TimmVisionConfig
 from xfm.config.load import load_recipe
 from xfm.config.planning import PlanConfig
 from xfm.config.training import Strategy
-from xfm.planning.devices import GPUS
-from xfm.planning.planner import PretrainingPlan, plan
+from xfm.training.planning.devices import GPUS
+from xfm.training.planning.planner import PretrainingPlan, plan
 
 DRIVER = {
     **{"a10": 23_028, "a100": 81_920, "b200": 183_359, "h100": 81_559, "h200": 143_771, "l4": 23_034},

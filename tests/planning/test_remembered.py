@@ -7,9 +7,9 @@ from tests.training.ranks import OnePhase, global_batch
 from tests.training.support import called, model_with_dropout
 from xfm.config.gradients import MimTarget
 from xfm.config.training import LossConfig, NegativesConfig, Precision, TrainingConfig
-from xfm.modeling.gradients import PRETRAINING
-from xfm.planning.sizes import CaptionedSizes, StepSizes, TextSizes
-from xfm.planning.step import StepModel
+from xfm.models.gradients import PRETRAINING
+from xfm.training.planning.sizes import CaptionedSizes, StepSizes, TextSizes
+from xfm.training.planning.step import StepModel
 from xfm.training.pretraining_step import PretrainingStep
 
 WEIGHTS, NEGATIVES = LossConfig(), NegativesConfig(queue_size=12)

@@ -7,8 +7,8 @@ import pytest
 
 from tests.inference.models import save, tuned
 from xfm.config.exported import Format
-from xfm.modeling.folder import load_model
-from xfm.runtimes.writing import export
+from xfm.models.folder import load_model
+from xfm.models.runtimes.writing import export
 
 LIBRARIES = {Format.ONNX: "onnxruntime", Format.OPENVINO: "openvino"}
 

@@ -13,13 +13,13 @@ from tests.evaluation.tiny import save_tiny_model
 from tests.inference.models import inputs
 from tests.refusals import expect_refusal
 from tests.runtimes.conftest import Exported, Native, needs
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.exported import Format
-from xfm.runtimes import backend_choice as module
-from xfm.runtimes import backends, benchmarking
-from xfm.runtimes.backend_choice import WAYS, ChosenWay, Figure, chosen, keep, kept_for, machine
-from xfm.runtimes.benchmarking import _best
-from xfm.runtimes.parts import RuntimeModel
+from xfm.models.runtimes import backend_choice as module
+from xfm.models.runtimes import backends, benchmarking
+from xfm.models.runtimes.backend_choice import WAYS, ChosenWay, Figure, chosen, keep, kept_for, machine
+from xfm.models.runtimes.benchmarking import _best
+from xfm.models.runtimes.parts import RuntimeModel
 from xfm.serving.models import Models
 
 

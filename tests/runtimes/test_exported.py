@@ -14,13 +14,13 @@ from tests.folders import content
 from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures, tuned
 from tests.refusals import expect_refusal
 from tests.runtimes.conftest import Exported, Native, needs
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.exported import MANIFEST, Format
 from xfm.config.self_check import Arithmetic
-from xfm.modeling.folder import load_model
-from xfm.runtimes.loading import TRUST, open_exported, read_manifest
-from xfm.runtimes.parts import RuntimeModel
-from xfm.runtimes.writing import export
+from xfm.models.folder import load_model
+from xfm.models.runtimes.loading import TRUST, open_exported, read_manifest
+from xfm.models.runtimes.parts import RuntimeModel
+from xfm.models.runtimes.writing import export
 from xfm.serving.models import Models
 
 RUNNING = [
@@ -217,7 +217,7 @@ def test_what_needs_the_model_itself_is_refused(exported: Exported, native: Nati
 
 
 def test_a_missing_library_is_named(native: Native, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xfm.runtimes.backends.find_spec", lambda name: None)
+    monkeypatch.setattr("xfm.models.runtimes.backends.find_spec", lambda name: None)
     with expect_refusal("onnxruntime needs onnx", "pip install 'xfm[onnx]'"):
         export(load_model(native(None)), tmp_path / "out", Format.ONNX)
     assert not (tmp_path / "out").exists()

@@ -11,12 +11,12 @@ from tests.inference.models import TASKS, tuned
 from tests.processes import run
 from tests.runtimes.conftest import needs
 from xfm.config.exported import Format
+from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
-from xfm.errors import UserError
-from xfm.modeling.task_models import Answerer, Captioner, Classifier, Encoded, ImageClassifier, Reasoner
-from xfm.runtimes.backends import RUNTIMES
-from xfm.runtimes.graphs import DECODER, HEAD, Graph, graphs_of
-from xfm.runtimes.writing import CLOSE, SIZES, differences_of, random_inputs, require_parity
+from xfm.models.runtimes.backends import RUNTIMES
+from xfm.models.runtimes.graphs import DECODER, HEAD, Graph, graphs_of
+from xfm.models.runtimes.writing import CLOSE, SIZES, differences_of, random_inputs, require_parity
+from xfm.models.task_models import Answerer, Captioner, Classifier, Encoded, ImageClassifier, Reasoner
 
 OF_ALL = ("image", "text", "fusion", "words", "fused_words")
 
@@ -149,7 +149,7 @@ SIGNALLED = """
 import faulthandler, os, signal, sys, threading
 from pathlib import Path
 from xfm.config.exported import Format
-from xfm.runtimes.backends import RUNTIMES
+from xfm.models.runtimes.backends import RUNTIMES
 faulthandler.enable()
 signal.signal(signal.SIGUSR1, lambda *given: print("handled", flush=True))
 held = [RUNTIMES[Format.OPENVINO].open(Path(sys.argv[1]))]

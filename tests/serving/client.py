@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from xfm.core.errors import UserError
 from xfm.data.picture_formats import format_of
-from xfm.errors import UserError
 
 Item = str | bytes | Path
 

@@ -15,8 +15,8 @@ pytest.importorskip("prometheus_client")
 from tests.evaluation.tiny import draw
 from tests.serving.client import Client
 from xfm.config.serving import ServeConfig
-from xfm.index.opening import open_index
-from xfm.index.sources import FolderSupply
+from xfm.search.opening import open_index
+from xfm.search.sources import FolderSupply
 from xfm.serving.app import Server
 from xfm.serving.models import Models
 from xfm.serving.searches import Searches

@@ -23,8 +23,8 @@ from tests.processes import XFM, Running, run
 from tests.serving.client import shown
 from tests.serving.conftest import png
 from tests.serving.process import Served
-from xfm.errors import UserError
-from xfm.index.journal import FILE, Journal
+from xfm.core.errors import UserError
+from xfm.search.journal import FILE, Journal
 
 KILLS = int(os.environ.get("XFM_KILLS", "1"))
 AGAIN = 5.0

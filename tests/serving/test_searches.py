@@ -9,10 +9,10 @@ import pytest
 from tests.evaluation.tiny import draw
 from tests.refusals import expect_refusal
 from xfm.config.index import SearchOptions
-from xfm.index.manifest import HIDDEN
-from xfm.index.opening import open_index
-from xfm.index.sources import Offer
-from xfm.index.store import StoreError
+from xfm.search.manifest import HIDDEN
+from xfm.search.opening import open_index
+from xfm.search.sources import Offer
+from xfm.search.store import StoreError
 from xfm.serving import searches
 from xfm.serving.searches import Searches, shown_source
 

@@ -13,8 +13,8 @@ from tests.index.conftest import postgres_address
 from tests.index.proxy import Proxy
 from tests.serving.client import ask, shown
 from tests.serving.conftest import Running, png
-from xfm.index.opening import open_index
-from xfm.index.sources import FolderSupply
+from xfm.search.opening import open_index
+from xfm.search.sources import FolderSupply
 
 pytest.importorskip("psycopg")
 

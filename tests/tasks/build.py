@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from xfm.config.training import Precision
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 from xfm.tasks.base import Task, TaskSettings
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import LabelledText, SplitRows

@@ -8,8 +8,8 @@ import torch
 from tests.official.pictures import picture
 from tests.tasks.build import build
 from xfm.data.schema import Tokens
-from xfm.modeling.decoder import Decoder
-from xfm.modeling.folder import Pretrained
+from xfm.models.decoder import Decoder
+from xfm.models.folder import Pretrained
 from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
 from xfm.tasks.rows import Question
 from xfm.tasks.vqa import VqaTask

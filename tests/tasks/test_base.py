@@ -14,10 +14,10 @@ from torchvision.transforms import v2
 from tests.evaluation.tiny import tiny_pretrained
 from tests.tasks.build import build
 from xfm.config.finetune import FinetuneConfig
+from xfm.core.errors import UserError
 from xfm.data.picture_files import load_image
-from xfm.errors import UserError
 from xfm.finetuning.tuning_run import tune
-from xfm.modeling.folder import Preprocessing, Pretrained
+from xfm.models.folder import Preprocessing, Pretrained
 from xfm.tasks.base import seeded
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.image_classification import ImageClassificationTask

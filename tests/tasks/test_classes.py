@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.metrics.classification import ClassPrediction, class_metrics
 from xfm.tasks.classes import OneLabel, class_names, most_frequent_label, require_classes
 

@@ -19,8 +19,8 @@ from xfm.data.tokenizer import normalise_caption
 from xfm.finetuning.tuning_run import tune
 from xfm.metrics.recalls import Rule, own_captions, ranks_of_best_positive
 from xfm.metrics.words import word_f1
-from xfm.modeling.features import Encoder, encode_images, encode_texts
-from xfm.modeling.folder import Pretrained
+from xfm.models.features import Encoder, encode_images, encode_texts
+from xfm.models.folder import Pretrained
 from xfm.objectives.contrast import multi_positive_loss
 from xfm.objectives.tokens import sequence_losses, smoothed_losses
 from xfm.tasks.captioning import CaptioningTask

@@ -18,11 +18,11 @@ from tests.inference.models import TASKS, tuned
 from xfm.config.task_spec import Field, Holds
 from xfm.config.tasks import task_spec, task_specs
 from xfm.config.training import Precision
+from xfm.core.errors import UserError
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, TableRow, read_table
-from xfm.errors import UserError
 from xfm.finetuning.row_filter import readable_rows, require_texts
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 from xfm.tasks.base import Blanked, Task, TaskSettings
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.pictures import Pictures

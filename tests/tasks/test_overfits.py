@@ -9,7 +9,7 @@ from tests.tasks.build import PAIRS, SINGLE, build
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.tasks import task_spec
 from xfm.finetuning.tuning_run import tune
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 from xfm.tasks.base import Task
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask

@@ -12,9 +12,9 @@ from torchvision.ops import box_iou, generalized_box_iou_loss
 
 from tests.tasks.build import build
 from xfm.config.image import UNVARIED, ImageTrainingConfig
+from xfm.core.errors import UserError
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
-from xfm.errors import UserError
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 from xfm.tasks.grounding import GroundingBatch, GroundingTask
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import PicturePair, Question, Reference

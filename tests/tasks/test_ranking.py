@@ -13,10 +13,10 @@ from torch import Tensor
 
 from tests.evaluation.tiny import COLOURS, tiny_pretrained
 from xfm.config.training import Precision
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.metrics.recalls import Rule, own_captions, with_equal_captions
-from xfm.modeling import features
-from xfm.modeling.features import EncodedItems, Encoder, encode_images, encode_texts, tokenize_captions
+from xfm.models import features
+from xfm.models.features import EncodedItems, Encoder, encode_images, encode_texts, tokenize_captions
 from xfm.tasks import ranking as ranks
 from xfm.tasks.ranking import (
     MATCHING_WEIGHT,

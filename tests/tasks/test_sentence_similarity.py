@@ -15,7 +15,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.data.tables import TableRow
 from xfm.finetuning.splits import kept_together
 from xfm.finetuning.tuning_run import tune
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 from xfm.tasks.rows import CellMeaning, MatchedTexts
 from xfm.tasks.sentence_similarity import Nearest, SentenceSimilarityTask, TextSearch
 

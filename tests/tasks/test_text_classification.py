@@ -11,10 +11,10 @@ from scipy.stats import pearsonr, spearmanr
 
 from tests.tasks.build import COLOURS, PAIRS, SINGLE, build
 from xfm.config.finetune import FinetuneConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.finetuning.split_scores import groups_of
 from xfm.finetuning.tuning_run import tune
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 from xfm.tasks.base import Blanked
 from xfm.tasks.rows import TRUTH, LabelledText
 from xfm.tasks.text_classification import TextClassificationTask, TextRegressionTask

@@ -13,10 +13,10 @@ from PIL import Image
 import xfm
 from tests.evaluation.tiny import COLOURS, save_tiny_model
 from tests.processes import ROOT, XFM, run
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config import tasks
 from xfm.config.finetune import FinetuneConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.tasks.build import build
 from xfm.config.image import ImageTrainingConfig, Operations, Sides
 from xfm.data.transforms import names_a_side
-from xfm.modeling.folder import Preprocessing, Pretrained
+from xfm.models.folder import Preprocessing, Pretrained
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.pictures import ImageVariation, Pictures
 from xfm.tasks.rows import Corners, Reference

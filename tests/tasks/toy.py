@@ -10,8 +10,8 @@ from xfm.config.pipelines import Best
 from xfm.config.task import TaskConfig
 from xfm.config.task_spec import Field, Holds, TextRule
 from xfm.data.tables import TableRow
-from xfm.modeling.task_models import Classifier, Encoded, WithModel
-from xfm.modeling.xfm import XFM
+from xfm.models.task_models import Classifier, Encoded, WithModel
+from xfm.models.xfm import XFM
 from xfm.tasks.base import Blanked
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import CellMeaning, LabelledPictureText

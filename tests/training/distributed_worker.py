@@ -16,10 +16,10 @@ from tests.modeling.build import random_batch, tiny_model
 from tests.training.clock import Clock
 from tests.training.support import Line, Numbers, config, numbers, train
 from xfm.config.training import LossConfig
+from xfm.core.errors import UserError
 from xfm.data.schema import Batch
-from xfm.errors import UserError
-from xfm.modeling.gradients import PRETRAINING
-from xfm.modeling.xfm import XFM
+from xfm.models.gradients import PRETRAINING
+from xfm.models.xfm import XFM
 from xfm.objectives.global_batch import global_batches_of
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses

@@ -40,7 +40,7 @@ def command(corpus: Path, folder: Path, *options: str, **settings: object) -> li
 
 def with_fault(fault: str, words: list[str]) -> list[str]:
     """`xfm` with some arguments in a process that runs some lines of Python first."""
-    code = f"import sys\n{fault}\nfrom xfm.cli import main\nsys.exit(main(sys.argv[1:]))"
+    code = f"import sys\n{fault}\nfrom xfm.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     return [sys.executable, "-c", code, *words]
 
 

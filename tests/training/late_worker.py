@@ -5,7 +5,7 @@ import time
 
 import torch
 
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.training import distributed
 from xfm.training.collectives import gather_rows
 from xfm.training.failures import explaining_failures

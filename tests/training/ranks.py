@@ -22,7 +22,7 @@ from xfm.config.training import (
     Strategy,
 )
 from xfm.data.schema import Batch, MaskedTokens, PairBatch, RegionBatch, TensorFields, Tokens
-from xfm.modeling.gradients import PRETRAINING, EncoderName, GradientPolicy, Objective
+from xfm.models.gradients import PRETRAINING, EncoderName, GradientPolicy, Objective
 from xfm.training.collectives import part
 from xfm.training.distributed import whole
 from xfm.training.pretraining_step import PretrainingStep

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from tests.modeling.build import random_batch, tiny_config
 from xfm.config.training import Change, LossConfig, OptimConfig, Precision, TrainingConfig
 from xfm.data.schema import Batch, Origin, TensorFields
-from xfm.modeling.gradients import PRETRAINING
-from xfm.modeling.xfm import XFM
+from xfm.models.gradients import PRETRAINING
+from xfm.models.xfm import XFM
 from xfm.objectives.losses import Losses
 from xfm.objectives.step import pretraining_losses
 from xfm.training.atomic_folder import damage

@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.modeling.build import gradients, losses_of, random_batch, spread, tiny_config
 from xfm.config.encoders import VisionConfig
 from xfm.config.training import ActivationCheckpointing, Precision
-from xfm.modeling.encoders import layers_of, units_of
-from xfm.modeling.precision import autocast
-from xfm.modeling.xfm import XFM
+from xfm.models.encoders import layers_of, units_of
+from xfm.models.precision import autocast
+from xfm.models.xfm import XFM
 from xfm.training import activation_checkpointing as again
 from xfm.training.activation_checkpointing import activation_checkpointing
 

@@ -24,7 +24,7 @@ from tests.training.support import (
     run_model,
 )
 from xfm.config.training import OptimConfig, Precision
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.training import run_folder
 from xfm.training.atomic_folder import damage
 from xfm.training.checkpoint import HostCopies, list_checkpoints, snapshot

@@ -15,7 +15,7 @@ from torch import nn
 
 from tests.modeling.build import tiny_model
 from xfm.config.training import OptimConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.training.atomic_folder import damage
 from xfm.training.checkpoint import (
     CheckpointState,
@@ -211,7 +211,7 @@ def test_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch, when):
     usage = shutil.disk_usage(tmp_path)
     place, answer = {
         "before": ("shutil.disk_usage", {"return_value": usage._replace(free=10)}),
-        "while writing": ("xfm.modeling.weights.save_file", {"side_effect": in_rust}),
+        "while writing": ("xfm.models.weights.save_file", {"side_effect": in_rust}),
         "while syncing": ("os.fsync", {"side_effect": full}),
         "at the rename": ("os.replace", {"side_effect": full}),
     }[when]

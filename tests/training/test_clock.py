@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.training.clock import Clock
 from xfm.config.training import OptimConfig, Schedule, TrainingConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.training.clock import Moment, TrainingClock
 from xfm.training.optim import lr_factor
 

@@ -13,7 +13,7 @@ from tests.training.corpus import tiny_recipe, write_corpus
 from tests.training.distributed_worker import contrastive_gradient
 from tests.training.support import config, logged_losses, run_line
 from xfm.config.training import Change
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.training import curriculum, distributed
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
 from xfm.training.collectives import gather_rows, rows_before

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from timm.utils import ModelEmaV3
 
 from tests.training.support import Line, config, run_line
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.training.checkpoint import AVERAGE, checkpoint_path
 from xfm.training.ema import EMA, RAMP
 

@@ -13,7 +13,7 @@ from tests.processes import HOLD, XFM, Running, run
 from tests.training.corpus import write_corpus
 from tests.training.faults import ADVANCE, arguments, command, mounted, sentence, trains, with_fault
 from tests.training.support import logged
-from xfm.modeling.model_reading import read_provenance
+from xfm.models.model_reading import read_provenance
 from xfm.training.checkpoint import latest_checkpoint, list_checkpoints
 
 

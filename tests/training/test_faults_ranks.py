@@ -11,8 +11,8 @@ from tests.alike import thorough
 from tests.processes import ROOT, TORCHRUN, XFM, Running, run
 from tests.training.corpus import write_corpus
 from tests.training.faults import command, sentence, trains
+from xfm.core.errors import UserError
 from xfm.data.left_out import read_bad_rows
-from xfm.errors import UserError
 from xfm.training import distributed
 from xfm.training.checkpoint import latest_checkpoint
 from xfm.training.failures import explaining_failures

@@ -7,7 +7,7 @@ import pytest
 
 from tests.refusals import expect_refusal
 from tests.training.corpus import tiny_recipe, write_corpus
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.load import dump_recipe
 from xfm.data.schema import Batch
 from xfm.training.curriculum import open_phase

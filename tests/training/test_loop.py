@@ -24,8 +24,8 @@ from tests.training.support import (
     run_model,
 )
 from xfm.config.training import OptimConfig, Precision
+from xfm.core.errors import UserError
 from xfm.data.schema import BadRecord, Batch, Origin
-from xfm.errors import UserError
 from xfm.objectives.losses import Losses
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
 from xfm.training.failures import Interrupted
@@ -69,7 +69,7 @@ def test_resume_is_bit_for_bit(tmp_path, precision, own):
 @pytest.mark.parametrize("decided", [Precision.FP32, Precision.BF16])
 def test_a_resumed_run_keeps_the_precision_that_was_decided(tmp_path, decided, monkeypatch):
     def decide(fast: bool) -> None:
-        monkeypatch.setattr("xfm.modeling.precision.bf16_is_fast", lambda device: fast)
+        monkeypatch.setattr("xfm.models.precision.bf16_is_fast", lambda device: fast)
 
     training = config(12, precision=Precision.AUTO, save_every=4)
     decide(decided is Precision.BF16)

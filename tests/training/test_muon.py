@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xfm.config.training import Precision
-from xfm.modeling.precision import autocast
+from xfm.models.precision import autocast
 from xfm.training.muon import BatchedMuon, orthogonalised
 
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)

@@ -16,15 +16,15 @@ from tests.processes import Running
 from tests.training.corpus import tiny_recipe, write_corpus
 from tests.training.faults import command, sentence, trains
 from tests.training.support import files_of, logged, logged_losses
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.data import CorpusConfig
 from xfm.config.encoders import LanguageConfig, TextPositions
 from xfm.config.load import dump_recipe
 from xfm.config.phases import PhaseConfig, PhaseStream, PhaseWeights
 from xfm.config.recipe import InitConfig
 from xfm.config.training import NegativesConfig, Precision
-from xfm.errors import UserError
-from xfm.modeling.folder import load_model, save_model
+from xfm.core.errors import UserError
+from xfm.models.folder import load_model, save_model
 from xfm.training.checkpoint import checkpoint_path, load_checkpoint
 from xfm.training.curriculum import CurriculumData
 from xfm.training.distributed import Process
@@ -55,7 +55,7 @@ def test_run_folder(run):
 
 @pytest.mark.parametrize(("gain", "resolved"), [(1.0, "fp32"), (2.0, "bf16")])
 def test_a_model_says_what_auto_became(gain, resolved, corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr("xfm.modeling.precision._cpu_gain", lambda: gain)
+    monkeypatch.setattr("xfm.models.precision._cpu_gain", lambda: gain)
     pretrain(tiny_recipe(corpus, steps=1, save_every=1, precision=Precision.AUTO), tmp_path, progress=False)
     for folder in (tmp_path / "model", checkpoint_path(tmp_path, 1)):
         assert load_model(folder).provenance["precision"] == resolved

@@ -9,8 +9,8 @@ from tests.training.ranks import LEAKY, OnePhase, global_batch
 from tests.training.support import called, model_with_dropout
 from xfm.config.gradients import MimTarget
 from xfm.config.training import LossConfig
-from xfm.modeling.gradients import PRETRAINING
-from xfm.modeling.xfm import XFM
+from xfm.models.gradients import PRETRAINING
+from xfm.models.xfm import XFM
 from xfm.objectives.contrast import compare, vectors_of
 from xfm.objectives.embeddings import PairEmbeddings
 from xfm.objectives.step import encode_texts, encode_unmasked, sources_of

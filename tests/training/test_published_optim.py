@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from xfm.config.load import load_recipe
 from xfm.config.training import OptimConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.training.clock import TrainingClock
 from xfm.training.optim import PublishedAdamW, build_optimizer, set_lr
 

@@ -11,8 +11,8 @@ from benchmarks.results import curve, read_rows
 
 from xfm.config.load import load_recipe
 from xfm.config.world import WorldConfig
+from xfm.core.files import write_text
 from xfm.evaluation.ablation import as_csv
-from xfm.files import write_text
 from xfm.training.pretrain import pretrain
 
 FOLDER = Path(__file__).parent.parent / "golden" / "curves"

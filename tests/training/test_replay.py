@@ -13,13 +13,13 @@ import torch
 from tests.training.clock import Clock
 from tests.training.corpus import tiny_recipe
 from tests.training.support import logged, logged_losses
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.load import load_recipe
 from xfm.config.phases import PhaseConfig, PhaseWeights
 from xfm.config.recipe import Recipe
 from xfm.config.training import Precision
-from xfm.errors import UserError
-from xfm.modeling.folder import load_model
+from xfm.core.errors import UserError
+from xfm.models.folder import load_model
 from xfm.training.checkpoint import list_checkpoints
 from xfm.training.clock import REPLAYED, SCHEDULE, Moment, TrainingClock, phase_starts, read_schedule
 from xfm.training.curriculum import CurriculumData
@@ -98,9 +98,9 @@ def assert_same_training(one: Path, other: Path) -> None:
 @pytest.mark.parametrize(("ours", "theirs"), [(1.0, 2.0), (2.0, 1.0)])
 def test_a_replay_has_the_arithmetic_of_the_run_that_it_follows(ours, theirs, corpus, tmp_path, monkeypatch):
     recipe = tiny_recipe(corpus, steps=2, precision=Precision.AUTO)
-    monkeypatch.setattr("xfm.modeling.precision._cpu_gain", lambda: ours)
+    monkeypatch.setattr("xfm.models.precision._cpu_gain", lambda: ours)
     pretrain(recipe, tmp_path / "run", progress=False)
-    monkeypatch.setattr("xfm.modeling.precision._cpu_gain", lambda: theirs)
+    monkeypatch.setattr("xfm.models.precision._cpu_gain", lambda: theirs)
     pretrain(recipe, tmp_path / "again", replay=tmp_path / "run", progress=False)
     assert_same_training(tmp_path / "run", tmp_path / "again")
     assert load_recipe(tmp_path / "again" / "config.yaml").training.precision is Precision.AUTO

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.training.collectives import balanced, in_order, in_turn, own_part, part
 
 

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training.corpus import tiny_recipe, write_corpus
-from xfm.modeling import fusion, language, shared_kv
+from xfm.models import fusion, language, shared_kv
 from xfm.training.callbacks import StepOutput
 from xfm.training.pretrain import pretrain
 from xfm.training.trainer import Trainer

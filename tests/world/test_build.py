@@ -14,12 +14,12 @@ from tests.folders import content
 from tests.world.conftest import SMALL
 from xfm.config.data import Augmentation, CorpusConfig, DataConfig, PatchMaskConfig, StreamConfig
 from xfm.config.world import TaskSizes, WorldConfig
+from xfm.core.errors import UserError
 from xfm.data.loader import PretrainingData
 from xfm.data.records import SampleKind
 from xfm.data.schema import RegionSample
 from xfm.data.sources import open_source
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.errors import UserError
 from xfm.world import WorldManifest, build, build_world
 from xfm.world.manifest import fingerprint
 from xfm.world.units import Made, Part, Studio, Unit

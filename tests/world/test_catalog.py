@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.world import catalog as catalog_module
 from xfm.world.catalog import load_objects, package_versions
 from xfm.world.grammar import plural, with_article

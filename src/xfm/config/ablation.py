@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from xfm.config.ranges import check_range
-from xfm.errors import UserError, suggest
+from xfm.core.errors import UserError, suggest
 
 
 @dataclass(frozen=True)

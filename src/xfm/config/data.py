@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from xfm.config.ranges import MAX_BATCH, check_range, check_ranges
 from xfm.config.typed import settle_members
-from xfm.paths import SECRET, holds_secret
+from xfm.core.paths import SECRET, holds_secret
 
 
 class Augmentation(StrEnum):

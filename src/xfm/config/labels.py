@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from xfm.config.plain import yaml_value
-from xfm.errors import UserError, excerpt, suggest
+from xfm.core.errors import UserError, excerpt, suggest
 
 BALANCED, MOST = "balanced", 1_000_000
 ClassWeights = str | dict[str, float]

@@ -17,9 +17,9 @@ from xfm.config.options import merge, parse, with_underscores
 from xfm.config.plain import check_value_count, to_plain, yaml_value
 from xfm.config.recipe import Recipe
 from xfm.config.typed import check_names
-from xfm.errors import UserError, suggest
-from xfm.files import read_text
-from xfm.paths import at_home
+from xfm.core.errors import UserError, suggest
+from xfm.core.files import read_text
+from xfm.core.paths import at_home
 
 RECIPE_ENV = "XFM_PRETRAIN"
 MAX_RECIPE = 1 << 20

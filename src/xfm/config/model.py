@@ -12,7 +12,7 @@ from xfm.config.encoders import (
     require,
 )
 from xfm.config.ranges import check_range
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 
 
 def lacks(name: object = "the model") -> str:

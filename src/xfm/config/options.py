@@ -26,8 +26,8 @@ import yaml
 
 from xfm.config.plain import check_value_count, to_plain, yaml_value
 from xfm.config.typed import build, default_of, number_of, variant
-from xfm.errors import UserError, suggest
-from xfm.paths import at_home
+from xfm.core.errors import UserError, suggest
+from xfm.core.paths import at_home
 
 C = TypeVar("C")
 

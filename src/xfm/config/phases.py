@@ -8,7 +8,7 @@ from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
 from xfm.config.gradients import GradientConfig
 from xfm.config.ranges import check_range
 from xfm.config.training import LossConfig, NegativesConfig, TrainingConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 
 
 @dataclass(frozen=True)

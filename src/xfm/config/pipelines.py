@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from xfm.config.generation import BeamSearch, Generation, Sampling
 from xfm.config.ranges import check_range, check_ranges
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 
 _HOST = re.compile(r"\*|(\*\.)?[\w:-]+(\.[\w:-]+)*")
 

@@ -9,7 +9,7 @@ from xfm.config.model import ModelConfig, lacks
 from xfm.config.phases import Phase, PhaseConfig, given
 from xfm.config.plain import to_plain
 from xfm.config.training import TrainingConfig
-from xfm.paths import home_path, is_url
+from xfm.core.paths import home_path, is_url
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import MISSING, fields, is_dataclass
 
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.task_spec import TaskSpec
-from xfm.errors import suggest
+from xfm.core.errors import suggest
 
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 

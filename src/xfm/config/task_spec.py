@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from xfm.config.model import ModelConfig, lacks
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -116,7 +116,7 @@ class TaskSpec:
         options: what its pipeline may be asked besides the input.
         uses: beginnings of the names of pre-trained parameters that its pipeline uses; with them it needs no
             fine-tuning, and a fine-tuning trains them on.
-        head: the `xfm.modeling.task_models.TaskModel` that is fine-tuned.
+        head: the `xfm.models.task_models.TaskModel` that is fine-tuned.
         task: the `xfm.tasks.base.Task` that fine-tunes it.
         values: likewise, where labels are values (`--regression`).
         pipeline: the `xfm.inference.base.Pipeline` that answers.

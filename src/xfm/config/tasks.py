@@ -9,12 +9,12 @@ import warnings
 from xfm.config.image import BOX_VIEW, VIEW
 from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions, RetrievalOptions, ZeroShotOptions
 from xfm.config.task_spec import Field, Holds, TaskSpec, TextRule
-from xfm.errors import UserError, excerpt, suggest
+from xfm.core.errors import UserError, excerpt, suggest
 
 GROUP = "xfm.tasks"
 """Entry points by which installed packages add tasks."""
 
-_HEADS, _INFERENCE = "xfm.modeling.task_models", "xfm.inference"
+_HEADS, _INFERENCE = "xfm.models.task_models", "xfm.inference"
 _ALL = ("language", "vision", "fusion")
 _IMAGE = Field("image", holds=Holds.PICTURE)
 _CAPTIONS = Field(

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from xfm.errors import UserError, excerpt, suggest
+from xfm.core.errors import UserError, excerpt, suggest
 
 E = TypeVar("E", bound=Enum)
 T = TypeVar("T")

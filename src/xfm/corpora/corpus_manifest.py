@@ -10,11 +10,11 @@ from typing import Any
 
 import PIL
 
+from xfm.core.errors import amount
+from xfm.core.files import read_json_or_nothing
 from xfm.corpora.judging import BAD, counted
 from xfm.corpora.preparation import FORMAT, Preparation
 from xfm.corpora.shard_units import ShardMark
-from xfm.errors import amount
-from xfm.files import read_json_or_nothing
 
 NAME = "corpus.json"
 

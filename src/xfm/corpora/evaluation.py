@@ -9,6 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from xfm.core.errors import UserError, excerpt
+from xfm.core.files import read_text, write_data
+from xfm.core.paths import home_path
+from xfm.core.processes import cores
 from xfm.corpora import known_as
 from xfm.corpora.likeness import perceptual_hash
 from xfm.data.folders import scan_folder
@@ -16,10 +20,6 @@ from xfm.data.picture_formats import PictureError
 from xfm.data.pictures import PICTURE_SUFFIXES, checked_header, read_picture
 from xfm.data.safe_pickle import read_plain_pickle
 from xfm.data.tables.json_list import is_list, listed_items
-from xfm.errors import UserError, excerpt
-from xfm.files import read_text, write_data
-from xfm.paths import home_path
-from xfm.processes import cores
 
 _TRAINED_ON = frozenset(("train", "restval"))
 """Splits of the files of Karpathy and of `refer` that are no evaluation."""

@@ -7,8 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from xfm.core.files import open_regular
 from xfm.corpora.source_record import Piece, SourceRecord
-from xfm.files import open_regular
 
 T = TypeVar("T")
 

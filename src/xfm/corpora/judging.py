@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.corpora import PrepareConfig
+from xfm.core.errors import UserError
 from xfm.corpora.boxes import fitted_regions
 from xfm.corpora.recoding import Recoding
 from xfm.corpora.source_record import SourceRecord
@@ -18,7 +19,6 @@ from xfm.data.picture_formats import Header, PictureError, PictureFormat
 from xfm.data.pictures import byte_limit, checked_header, decode, read_picture, too_many_bytes
 from xfm.data.records import is_text
 from xfm.data.tokenizer import normalise_caption
-from xfm.errors import UserError
 
 BAD = "damaged"
 """The one reason that counts against --max-bad; all others were asked for."""

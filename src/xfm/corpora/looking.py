@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from xfm.config.corpora import Duplicates
+from xfm.core.errors import UserError
+from xfm.core.files import writing
 from xfm.corpora.judging import ALIKE, BAD, DUPLICATE, EVALUATED, Judge
 from xfm.corpora.likeness import near_any, near_earlier, perceptual_hash
 from xfm.corpora.preparation import PreparationPlan
 from xfm.corpora.source_record import SourceRecord
 from xfm.data.picture_formats import PictureError
-from xfm.errors import UserError
 from xfm.executors.sharded_map import AGAIN, ShardedMap, whole_file
-from xfm.files import writing
 
 DROPPED = "dropped"
 REASONS = ("", EVALUATED, DUPLICATE, ALIKE, BAD)

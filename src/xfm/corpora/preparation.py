@@ -10,6 +10,8 @@ from typing import Any
 
 from xfm.config.corpora import CorpusName, Duplicates, PrepareConfig
 from xfm.config.plain import to_plain
+from xfm.core.errors import UserError
+from xfm.core.paths import home_path
 from xfm.corpora.evaluation import Evaluated, evaluated
 from xfm.corpora.readers.coco import CocoReader, Objects365Reader
 from xfm.corpora.readers.folder import FolderReader
@@ -22,9 +24,7 @@ from xfm.corpora.readers.visual_genome import VisualGenomeReader
 from xfm.corpora.source_record import CorpusReader, Piece
 from xfm.data.folders import scan_folder
 from xfm.data.tables import ColumnMap
-from xfm.errors import UserError
 from xfm.executors.sharded_map import PLAN, find_plan
-from xfm.paths import home_path
 
 _LISTINGS, _EVALUATED = "listings", "evaluated.json"
 FORMAT = 1

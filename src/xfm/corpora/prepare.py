@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from xfm.core.errors import UserError, amount, printable
+from xfm.core.files import replace_folder, sync_folder, write_text, writing
 from xfm.corpora.corpus_manifest import NAME, CorpusManifest, manifest_of, prepared_mark
 from xfm.corpora.looking import join, looks_of
 from xfm.corpora.preparation import Preparation, PreparationPlan, plan_of
 from xfm.corpora.shard_units import BadRecords, ShardMark, shards_of
 from xfm.data.sources.shard_index import INDEX, open_index, write_index
-from xfm.errors import UserError, amount, printable
 from xfm.executors.executor import Executor
 from xfm.executors.sharded_map import AGAIN, ShardedMap, complete, read_record
-from xfm.files import replace_folder, sync_folder, write_text, writing
 
 DAMAGED = "damaged.json"
 """Beside the shards: name and flaw of each damaged record. No corpus, whose files end in .tar or .jsonl."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xfm.core.errors import UserError, printable
 from xfm.corpora.judging import BAD, Judge, Judgement
 from xfm.corpora.looking import DROPPED, REASONS, dropped_rows
 from xfm.corpora.preparation import PreparationPlan
@@ -15,7 +16,6 @@ from xfm.corpora.source_record import SourceRecord
 from xfm.data.picture_formats import PictureError
 from xfm.data.pictures import picture_suffix
 from xfm.data.sources.shard_index import index_shard, write_index
-from xfm.errors import UserError, printable
 from xfm.executors.sharded_map import ShardedMap, whole_file
 from xfm.world.storage import ShardWriter, to_json
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from xfm.errors import UserError, excerpt
+from xfm.core.errors import UserError, excerpt
 
 Box = tuple[float, float, float, float]
 """Left, top, width, height in pixels of the upright picture, or of the size that its annotations say."""

@@ -10,11 +10,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from xfm.config.pipelines import UrlRules
+from xfm.core.errors import UserError
+from xfm.core.files import write_data, writing
+from xfm.core.paths import cache_folder
 from xfm.data.fetch import check_address, fetch
 from xfm.data.pictures import PictureError, picture_size, picture_suffix
-from xfm.errors import UserError
-from xfm.files import write_data, writing
-from xfm.paths import cache_folder
 
 FETCHED = "fetched"
 """Folder of the cache."""

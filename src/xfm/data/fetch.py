@@ -15,7 +15,7 @@ import time
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from xfm.config.pipelines import UrlRules
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 
 _CHUNK = 1 << 16
 _SIGNS = "%/?:@!$&'()*+,;=~[]"  # stand as they are in an address; other letters are escaped

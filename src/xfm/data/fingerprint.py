@@ -13,14 +13,14 @@ from itertools import groupby
 from pathlib import Path
 
 from xfm.config.data import DataConfig, RemoteConfig
+from xfm.core.errors import UserError
+from xfm.core.paths import is_url
 from xfm.data.records import Limits
 from xfm.data.sources import resolve_files
 from xfm.data.sources.base import StoredFile, sampled_digest
 from xfm.data.sources.plain_files import FolderSource
 from xfm.data.sources.remote_shards import TAR, remote_shards
 from xfm.data.sources.shard_index import saved_index
-from xfm.errors import UserError
-from xfm.paths import is_url
 
 _PICTURES = 64
 _MANY = 1000

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xfm.core.errors import printable
 from xfm.data.pictures import PICTURE_SUFFIXES
-from xfm.errors import printable
 
 HIDDEN, LINKS, CLOSED = "hidden", "linked", "not to be opened"
 OUTSIDE, EMPTY = "outside the folders of classes", "without pictures"

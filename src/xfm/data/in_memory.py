@@ -5,11 +5,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from xfm.core.errors import UserError, first_line
 from xfm.data.exif import orientation_of
 from xfm.data.picture_formats import BROKEN, PictureError
 from xfm.data.picture_pixels import on_white, rgb_of, upright
 from xfm.data.pictures import check_size
-from xfm.errors import UserError, first_line
 
 Picture = Image.Image | np.ndarray | Tensor
 

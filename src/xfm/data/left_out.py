@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.bad_rows import MAX_BAD
+from xfm.core.errors import UserError, amount, printable
+from xfm.core.files import MAX_LOG, read_text, write_text, writing
 from xfm.data.folders import FolderReport
-from xfm.errors import UserError, amount, printable
-from xfm.files import MAX_LOG, read_text, write_text, writing
 
 BAD_FILE = "bad.jsonl"
 """In the folder of a run: a JSON line for each row that was left out, and each folder with other files."""

@@ -10,6 +10,7 @@ import torch
 
 from xfm.config.data import DataConfig, Order, StreamConfig
 from xfm.config.ranges import MAX_BATCH
+from xfm.core.errors import UserError
 from xfm.data.buckets import LengthClasses, TokenBuckets
 from xfm.data.builder import BatchBuilder, Share
 from xfm.data.mixture import Mixture
@@ -26,7 +27,6 @@ from xfm.data.token_counts import text_lengths
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, normalise
 from xfm.data.workers import Failure, load_steps
-from xfm.errors import UserError
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What reads files that nobody has checked, in the process of `xfm.sandbox`: libraries, and little beside."""
+"""Readers of files that nobody has checked, in the process of `xfm.core.sandbox`."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from datetime import date, datetime, time
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
-from xfm.errors import UserError, excerpt
+from xfm.core.errors import UserError, excerpt
 
 if TYPE_CHECKING:
     from pyarrow import Array, RecordBatch

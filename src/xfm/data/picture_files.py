@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from xfm.core.errors import printable
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.pictures import Decoded, PictureError, decode, picture_size, read_picture
-from xfm.errors import printable
 
 T = TypeVar("T")
 

@@ -21,6 +21,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from xfm.core.errors import first_line
 from xfm.data.exif import (
     DNG_VERSION,
     HEIGHT,
@@ -33,7 +34,6 @@ from xfm.data.exif import (
     orientation_of,
 )
 from xfm.data.picture_pieces import gif_excess, jpeg_excess, plain_jpeg, png_chunks, png_excess, webp_exif
-from xfm.errors import first_line
 
 BROKEN = (
     OSError,

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from xfm.core.errors import first_line
 from xfm.data.picture_formats import BROKEN, Header, PictureError, PictureFormat, open_with_pillow
 from xfm.data.picture_pieces import png_chunks
-from xfm.errors import first_line
 
 AT_ONCE = 1 << 20
 """Pixels that Pillow converts at a time: of a large picture each further copy is hundreds of megabytes."""

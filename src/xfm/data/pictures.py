@@ -11,9 +11,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from xfm.core.errors import UserError
 from xfm.data.picture_formats import Header, PictureError, PictureFormat, format_of, read_picture_header
 from xfm.data.picture_pixels import decode_pixels
-from xfm.errors import UserError
 
 MAX_PIXELS = 64_000_000
 LIMIT_VARIABLE = "XFM_MAX_PIXELS"

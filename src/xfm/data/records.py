@@ -14,10 +14,10 @@ from typing import Any, TypeGuard
 
 from torch import Tensor
 
+from xfm.core.errors import excerpt, printable
 from xfm.data.pictures import Decoded, PictureError, byte_limit, decode, pixel_limit
 from xfm.data.schema import ImageSample, Origin, PairSample, RegionAnnotation, RegionSample, TextSample
 from xfm.data.tokenizer import has_words
-from xfm.errors import excerpt, printable
 
 Sample = TextSample | ImageSample | PairSample | RegionSample
 # A box may stick out this far (rounding by annotation tools) and is then clipped.

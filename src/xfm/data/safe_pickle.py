@@ -9,8 +9,8 @@ import pickle
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-from xfm.errors import UserError
-from xfm.files import MAX_OFFICIAL, read_bytes
+from xfm.core.errors import UserError
+from xfm.core.files import MAX_OFFICIAL, read_bytes
 
 MAX_BYTES = 512 << 20
 _PLAIN = (dict, list, tuple, str, int, float, bool, bytes, type(None))

@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from xfm.errors import printable
+from xfm.core.errors import printable
 
 
 # ---------------------------------------------------------------- samples

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from xfm.core.files import open_regular, write_data
+from xfm.core.locks import in_turn
+from xfm.core.paths import cache_folder
 from xfm.data.builder import SHORT
 from xfm.data.collate import LENGTH_STEP
 from xfm.data.records import BadRecordError
@@ -19,9 +22,6 @@ from xfm.data.schema import TensorFields, TextSample
 from xfm.data.sources.base import RecordSource
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.workers import Failure, load_steps
-from xfm.files import open_regular, write_data
-from xfm.locks import in_turn
-from xfm.paths import cache_folder
 
 SMALL = 4096
 """Texts that every process counts for itself."""

@@ -18,10 +18,10 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor
 
 from xfm.config.task_spec import TextRule
+from xfm.core.errors import UserError
+from xfm.core.files import read_text, write_text
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer_file import MAX_BYTES, checked_tokenizer
-from xfm.errors import UserError
-from xfm.files import read_text, write_text
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 MASK_TOKEN = "<mask>"

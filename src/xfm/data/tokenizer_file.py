@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from xfm.errors import excerpt
+from xfm.core.errors import excerpt
 
 MAX_BYTES = 64 << 20
 """Bytes of the file."""

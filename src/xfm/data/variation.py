@@ -14,9 +14,9 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from xfm.config.image import ImageTrainingConfig, Operations
+from xfm.core.errors import UserError
 from xfm.data.augment import COLOUR, GEOMETRIC, Operation, rand_augment
 from xfm.data.transforms import Box, View, crop_around, random_crop
-from xfm.errors import UserError
 
 LEVELS = 11
 """Magnitudes from 0 to 10."""

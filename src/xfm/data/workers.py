@@ -20,11 +20,11 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from xfm.core.errors import UserError, first_line
+from xfm.core.processes import end_with_parent, kill, kill_at_exit
 from xfm.data.schema import TensorFields
 from xfm.data.shared_batch import SharedBatch
 from xfm.data.streams import Met, UnusableError, tell_reading
-from xfm.errors import UserError, first_line
-from xfm.processes import end_with_parent, kill, kill_at_exit
 
 B = TypeVar("B", bound=TensorFields)
 SETTING = "data.workers (--workers of a fine-tuning)"

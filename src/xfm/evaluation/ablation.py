@@ -20,18 +20,18 @@ from xfm.config.load import load_recipe
 from xfm.config.phases import PhaseConfig
 from xfm.config.recipe import Recipe
 from xfm.config.training import LossConfig
-from xfm.errors import UserError, amount
+from xfm.core.errors import UserError, amount
+from xfm.core.files import read_json_or_nothing, write_text
+from xfm.core.locks import locked
+from xfm.core.paths import home_path
+from xfm.core.processes import cores, processor
+from xfm.core.results_folder import free_name
 from xfm.evaluation.suite import evaluate
-from xfm.files import read_json_or_nothing, write_text
-from xfm.locks import locked
 from xfm.metrics.intervals import Interval
 from xfm.metrics.numbers import percent
-from xfm.modeling.model_reading import read_provenance
-from xfm.paths import home_path
-from xfm.processes import cores, processor
+from xfm.models.model_reading import read_provenance
 from xfm.reports.charts import forest
 from xfm.reports.scores import Score
-from xfm.results_folder import free_name
 from xfm.training.pretrain import MODEL_FOLDER, pretrain
 
 

@@ -12,13 +12,13 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from xfm.config.evaluation import EvaluationConfig, Part
+from xfm.core.errors import UserError
 from xfm.data.left_out import LeftOut
-from xfm.errors import UserError
 from xfm.evaluation.time_budget import TimeBudget
 from xfm.metrics.recalls import with_equal_captions
-from xfm.modeling.features import EncodedItems, Encoder, encode_images, encode_texts
-from xfm.modeling.folder import Pretrained
-from xfm.modeling.xfm import XFM
+from xfm.models.features import EncodedItems, Encoder, encode_images, encode_texts
+from xfm.models.folder import Pretrained
+from xfm.models.xfm import XFM
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Captioned, pictures_of
 from xfm.tasks.sampling import seeded

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.evaluation import Part
+from xfm.core.errors import UserError
+from xfm.core.results_folder import run_of
 from xfm.data.left_out import left_out_lines
-from xfm.errors import UserError
 from xfm.metrics.numbers import readable_seconds
 from xfm.reports.charts import Curve, read_curves, read_validation, small_multiples
 from xfm.reports.labels import Group, grouped, headlines, is_headline, loss_name, part_name
@@ -17,7 +18,6 @@ from xfm.reports.lines import ScoreLine, line_of
 from xfm.reports.page import Thumbnails, page_template
 from xfm.reports.scores import OWN, REQUIRED_KEYS, PartResult, Score, read_scores, write_output
 from xfm.reports.stored import DETAILS, METRICS, PARTS_FOLDER, read_object, read_part
-from xfm.results_folder import run_of
 from xfm.training.clock import SCHEDULE, phase_starts, read_schedule
 from xfm.training.flags import ENOUGH_STEPS, Flag, FlagKind, of_pretraining, read_flags, recommended_steps
 

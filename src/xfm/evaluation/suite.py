@@ -16,26 +16,26 @@ from tqdm import tqdm
 from xfm.config.calibration import MatchCalibration
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.config.typed import from_plain
+from xfm.core.errors import UserError
+from xfm.core.files import file_digest
+from xfm.core.locks import holds
+from xfm.core.paths import home_path
+from xfm.core.results_folder import Maker, model_digest, require_free, sign, world_mark
 from xfm.data.left_out import LeftOut
-from xfm.errors import UserError
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import flags_of, write_report
 from xfm.evaluation.saved_models import TASKS_FOLDER, saved_models, without_model
 from xfm.evaluation.time_budget import TimeBudget
-from xfm.files import file_digest
-from xfm.locks import holds
-from xfm.modeling.adapters import require_whole
-from xfm.modeling.folder import load_model, require_seeing
-from xfm.modeling.model_writing import write_calibration
-from xfm.modeling.precision import resolve
-from xfm.modeling.resolve import model_folder as folder_of
-from xfm.modeling.resolve import stand_in
-from xfm.paths import home_path
+from xfm.models.adapters import require_whole
+from xfm.models.folder import load_model, require_seeing
+from xfm.models.model_writing import write_calibration
+from xfm.models.precision import resolve
+from xfm.models.resolve import model_folder as folder_of
+from xfm.models.resolve import stand_in
 from xfm.reports.scores import PartResult, Score, write_json, write_scores
 from xfm.reports.stored import DETAILS, MAY_CHANGE, METRICS, part_path, parts_to_keep, read_part
-from xfm.results_folder import Maker, model_digest, require_free, sign, world_mark
 from xfm.tasks.pictures import Pictures
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device

@@ -12,8 +12,8 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
-from xfm.errors import UserError
-from xfm.processes import end_with_parent, kill, undisturbed
+from xfm.core.errors import UserError
+from xfm.core.processes import end_with_parent, kill, undisturbed
 
 _AHEAD = 4
 """Units a process that wait for it: of a million, none is queued before its turn."""

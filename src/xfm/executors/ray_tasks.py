@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
-from xfm.errors import UserError, first_line, import_extra
+from xfm.core.errors import UserError, first_line, import_extra
 from xfm.executors.executor import Executor, R, U
 
 _AHEAD = 2

@@ -20,10 +20,10 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 from tqdm import tqdm
 
 from xfm.config.plain import to_plain
-from xfm.errors import UserError
+from xfm.core.errors import UserError
+from xfm.core.files import MAX_LOG, read_json_object, read_text, sync_folder, write_text, writing
+from xfm.core.locks import locked
 from xfm.executors.executor import Executor
-from xfm.files import MAX_LOG, read_json_object, read_text, sync_folder, write_text, writing
-from xfm.locks import locked
 
 AGAIN = "and run the same command again: it goes on where it stopped"
 PLAN = "plan"

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
 from xfm.config.task_spec import TaskSpec
-from xfm.errors import UserError
-from xfm.modeling.adapters import require_base
-from xfm.modeling.lora import LowRank
+from xfm.core.errors import UserError
+from xfm.models.adapters import require_base
+from xfm.models.lora import LowRank
 
 if TYPE_CHECKING:
     from peft.tuners.tuners_utils import BaseTunerLayer

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.core.errors import UserError, amount, excerpt
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
-from xfm.errors import UserError, amount, excerpt
 from xfm.finetuning.presets import chosen_folds
 from xfm.finetuning.row_filter import few, first_places, readable_rows
 from xfm.finetuning.splits import (
@@ -21,7 +21,7 @@ from xfm.finetuning.splits import (
     with_all_labels,
     write_split,
 )
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 from xfm.tasks.base import Task
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.classes import class_names, require_classes

@@ -16,9 +16,10 @@ import numpy as np
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.pipelines import UrlRules
 from xfm.config.tasks import task_spec
+from xfm.core.errors import refuse_none
+from xfm.core.paths import home_path
 from xfm.data.left_out import BAD_FILE
 from xfm.data.tables import Table
-from xfm.errors import refuse_none
 from xfm.finetuning.baselines.features import LEAST_BUDGET, Material
 from xfm.finetuning.baselines.strong import strong_baselines
 from xfm.finetuning.data import RowOrigin
@@ -31,7 +32,6 @@ from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.start import local_model
 from xfm.finetuning.time_limit import STATES, TimeLimit, amounts_of, fresh_task, limited, speed_of
 from xfm.metrics.numbers import readable_seconds
-from xfm.paths import home_path
 from xfm.reports.scores import PartResult
 from xfm.tasks.class_task import ClassTask
 

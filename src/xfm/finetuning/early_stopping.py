@@ -11,10 +11,10 @@ from typing import Any, Generic
 from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.errors import UserError
-from xfm.files import read_log, write_text, writing
-from xfm.modeling.model_files import WEIGHTS
-from xfm.modeling.weights import write_tensors
+from xfm.core.errors import UserError
+from xfm.core.files import read_log, write_text, writing
+from xfm.models.model_files import WEIGHTS
+from xfm.models.weights import write_tensors
 from xfm.tasks.base import BatchT, Prediction, Row, Task
 from xfm.training import distributed
 from xfm.training.atomic_folder import saved_before, write_folder

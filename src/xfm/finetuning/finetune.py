@@ -13,10 +13,14 @@ from tqdm import tqdm
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.pipelines import UrlRules
 from xfm.config.tasks import task_spec
+from xfm.core.errors import UserError, refuse_none
+from xfm.core.locks import locked
+from xfm.core.paths import home_path
+from xfm.core.processes import is_first_process
+from xfm.core.results_folder import Maker, digest, free_name, holding, sign
 from xfm.data.left_out import BAD_FILE
 from xfm.data.pictures import PICTURE_SUFFIXES
 from xfm.data.tables import Table
-from xfm.errors import UserError, refuse_none
 from xfm.finetuning.cross_validation import FOLDS_FOLDER, cross_validate
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.finished import FinetuneResult, Trained, finish, write_resolved
@@ -25,13 +29,9 @@ from xfm.finetuning.row_filter import partial_pictures, require_same_left_out, s
 from xfm.finetuning.session import Session
 from xfm.finetuning.start import finetune_config, local_model, opened, tables_of
 from xfm.finetuning.time_limit import TimeLimit, limited
-from xfm.locks import locked
-from xfm.modeling.resolve import LOG_IN, hub_library
-from xfm.modeling.xfm import check_repository, push_to_hub
-from xfm.paths import home_path
-from xfm.processes import is_first_process
+from xfm.models.resolve import LOG_IN, hub_library
+from xfm.models.xfm import check_repository, push_to_hub
 from xfm.reports.stored import METRICS
-from xfm.results_folder import Maker, digest, free_name, holding, sign
 from xfm.tasks.base import Blanked
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed

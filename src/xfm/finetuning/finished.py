@@ -10,10 +10,11 @@ from xfm.config.finetune_file import RESOLVED, dump_finetune
 from xfm.config.labels import BALANCED
 from xfm.config.next_command import next_command
 from xfm.config.plain import to_plain
+from xfm.core.errors import amount
+from xfm.core.files import write_text
+from xfm.core.results_folder import Maker
 from xfm.data.left_out import BAD_FILE
 from xfm.data.tables import InMemory
-from xfm.errors import amount
-from xfm.files import write_text
 from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.cross_validation import CROSS, CrossValidation, clear_folds
 from xfm.finetuning.data import RowOrigin, Tables
@@ -37,7 +38,6 @@ from xfm.finetuning.tuning_run import TuningRun, save_tuned
 from xfm.metrics.calibration import FEWEST
 from xfm.reports.scores import PartResult, Score, write_json, write_scores
 from xfm.reports.stored import DETAILS, METRICS
-from xfm.results_folder import Maker
 from xfm.tasks.base import Blanked
 from xfm.tasks.class_task import ClassTask
 from xfm.training.flags import Flag, FlagKind, plain_flags

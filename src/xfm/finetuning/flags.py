@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task_spec import TaskSpec
-from xfm.errors import amount, excerpt
+from xfm.core.errors import amount, excerpt
 from xfm.finetuning.data import Tables
 from xfm.finetuning.presets import FOLDS, SMALL, can_fold
 from xfm.finetuning.tuning_run import TuningRun

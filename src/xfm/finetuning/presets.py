@@ -11,7 +11,7 @@ from xfm.config.image import ImageTrainingConfig, Operations, Sides
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_specs
 from xfm.config.training import TrainingConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.finetuning.probing import has_probe
 from xfm.tasks.base import Blanked, TaskSettings
 

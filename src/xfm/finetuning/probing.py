@@ -20,9 +20,9 @@ from xfm.config.task_spec import TaskSpec
 from xfm.finetuning.early_stopping import require_metric
 from xfm.finetuning.logistic import LinearClassifier, Regression
 from xfm.metrics.classification import Array
-from xfm.modeling.heads import Encoded
-from xfm.modeling.precision import autocast
-from xfm.modeling.task_models import Classifier
+from xfm.models.heads import Encoded
+from xfm.models.precision import autocast
+from xfm.models.task_models import Classifier
 from xfm.tasks.base import Task, TaskSettings
 from xfm.tasks.class_task import ClassTask
 

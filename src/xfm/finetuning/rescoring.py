@@ -14,10 +14,12 @@ from xfm.config.next_command import next_command
 from xfm.config.pipelines import UrlRules
 from xfm.config.task import TaskConfig
 from xfm.config.training import Precision
+from xfm.core.errors import UserError, amount, excerpt, refuse_none
+from xfm.core.paths import home_path
+from xfm.core.results_folder import Maker, digest, model_mark, require_free, sign, unused
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, InMemory, Table, TableRow, as_table, read_table
-from xfm.errors import UserError, amount, excerpt, refuse_none
 from xfm.finetuning.data import PICTURES_FOLDER, reading
 from xfm.finetuning.presets import check_applicable, task_settings
 from xfm.finetuning.report import candidate_facts, candidates_of, write_report
@@ -33,12 +35,10 @@ from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.start import load_base, local_model, restored, task_of
 from xfm.finetuning.tuning_run import TuningRun
-from xfm.modeling.precision import resolve
-from xfm.modeling.resolve import stand_in
-from xfm.paths import home_path
+from xfm.models.precision import resolve
+from xfm.models.resolve import stand_in
 from xfm.reports.scores import PartResult, Score, write_json, write_output, write_scores
 from xfm.reports.stored import DETAILS, METRICS
-from xfm.results_folder import Maker, digest, model_mark, require_free, sign, unused
 from xfm.tasks.base import Task
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import CellMeaning

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from xfm.core.errors import UserError, amount
 from xfm.data.left_out import LeftOut, UnreadablePicture, read_bad_rows
 from xfm.data.tables import TableRow
-from xfm.errors import UserError, amount
 from xfm.reports.stored import DETAILS
 from xfm.tasks.base import Task
 from xfm.tasks.lazy_rows import ChosenRows, LazyRows

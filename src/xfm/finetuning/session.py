@@ -16,9 +16,10 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.labels import require_labels
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
+from xfm.core.errors import UserError
+from xfm.core.files import read_json_object
+from xfm.core.results_folder import digest
 from xfm.data.left_out import LeftOut
-from xfm.errors import UserError
-from xfm.files import read_json_object
 from xfm.finetuning.adapt import check_adapter, merge_lora
 from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.data import RowOrigin
@@ -36,9 +37,8 @@ from xfm.finetuning.probing import fit_task, probe_settings
 from xfm.finetuning.row_filter import usable_rows
 from xfm.finetuning.start import LONGEST, first_reads, fitting_length, head_width, prepared_base, text_limit
 from xfm.finetuning.tuning_run import TuningRun, tune
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 from xfm.reports.scores import write_json
-from xfm.results_folder import digest
 from xfm.tasks.base import Blanked, Task
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.pictures import Pictures

@@ -5,23 +5,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from xfm.boxed import boxed_names
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.pipelines import UrlRules
 from xfm.config.task import TaskConfig
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
+from xfm.core.errors import UserError
+from xfm.core.paths import home_path
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut, read_bad_rows
 from xfm.data.shapes import round_up
 from xfm.data.tables import ColumnMap, Table, as_splits
 from xfm.data.tokenizer import Tokenizer
-from xfm.errors import UserError
 from xfm.finetuning.data import RowOrigin, Tables, read_data
-from xfm.interop.loading import load
-from xfm.modeling.folder import Pretrained
-from xfm.modeling.resolve import model_folder
-from xfm.paths import home_path
+from xfm.models.folder import Pretrained
+from xfm.models.interop.loading import load
+from xfm.models.resolve import model_folder
+from xfm.models.shipped import boxed_names
 from xfm.tasks.base import Task, TaskSettings
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import SplitRows

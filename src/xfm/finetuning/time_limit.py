@@ -20,7 +20,7 @@ from xfm.finetuning.presets import task_settings, training_config
 from xfm.finetuning.probing import encoded, probe_settings
 from xfm.finetuning.session import AnyTask, Session
 from xfm.finetuning.splits import fold_data, fold_rows, kept_together, strata_of
-from xfm.modeling.weights import write_tensors
+from xfm.models.weights import write_tensors
 from xfm.tasks.base import seeded
 from xfm.training.checkpoint import unique_state
 from xfm.training.clock import TrainingClock

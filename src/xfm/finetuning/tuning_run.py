@@ -18,11 +18,11 @@ from xfm.finetuning.adapt import adapt, is_low_rank
 from xfm.finetuning.early_stopping import Look, Watch
 from xfm.finetuning.presets import training_config
 from xfm.finetuning.probing import LinearFit
-from xfm.modeling.adapters import save_adapter
-from xfm.modeling.folder import Belongings, Pretrained, save_model
-from xfm.modeling.lora import LowRank
-from xfm.modeling.model_files import FRESH
-from xfm.modeling.precision import resolve
+from xfm.models.adapters import save_adapter
+from xfm.models.folder import Belongings, Pretrained, save_model
+from xfm.models.lora import LowRank
+from xfm.models.model_files import FRESH
+from xfm.models.precision import resolve
 from xfm.objectives.losses import Losses, StepLoss
 from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
 from xfm.tasks.reading import Portion

@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
-from xfm.errors import UserError
 from xfm.inference.drawing import draw_heat, sheet
 from xfm.inference.picture_inputs import Picture, PictureReader
-from xfm.modeling.artifacts import model_pixels
-from xfm.modeling.attention import join_heads, split_heads
-from xfm.modeling.folder import Pretrained
-from xfm.modeling.fusion import CrossAttention, FusionLayer
-from xfm.modeling.packing import padded
-from xfm.modeling.xfm import XFM
-from xfm.runtimes.parts import RuntimeModel
+from xfm.models.artifacts import model_pixels
+from xfm.models.attention import join_heads, split_heads
+from xfm.models.folder import Pretrained
+from xfm.models.fusion import CrossAttention, FusionLayer
+from xfm.models.packing import padded
+from xfm.models.runtimes.parts import RuntimeModel
+from xfm.models.xfm import XFM
 
 WHOLE = "(whole text)"
 

@@ -12,9 +12,9 @@ import torch
 
 from xfm.config.model import lacks
 from xfm.config.task_spec import TaskSpec, TextRule
+from xfm.core.errors import UserError, suggest
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import as_read
-from xfm.errors import UserError, suggest
 from xfm.inference.engine import EncodedPictures, Engine, InputBatch, cut
 from xfm.inference.input_parsing import (
     InputError,

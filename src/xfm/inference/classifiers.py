@@ -9,13 +9,13 @@ from torch import Tensor
 
 from xfm.config.labels import LabelKind
 from xfm.config.pipelines import Best, ZeroShotOptions
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.evaluation.probing.prompt_templates import prompt
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import InputBatch, as_captions
 from xfm.inference.input_parsing import Item
-from xfm.modeling.heads import class_probabilities
-from xfm.modeling.task_models import Classifier
+from xfm.models.heads import class_probabilities
+from xfm.models.task_models import Classifier
 
 
 class ScoredClass(TypedDict):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.inference.picture_inputs import read_original
 
 LEAST_SIDE = 480  # smaller pictures are enlarged, or no text would be readable beside their boxes

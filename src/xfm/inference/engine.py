@@ -19,12 +19,12 @@ from xfm.data.shapes import round_up
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.inference.input_parsing import Item
 from xfm.inference.picture_inputs import Picture
-from xfm.modeling.artifacts import model_pixels
-from xfm.modeling.folder import Pretrained
-from xfm.modeling.heads import Encoded
-from xfm.modeling.precision import autocast, resolve
-from xfm.modeling.self_check import verify_here
-from xfm.modeling.xfm import XFM
+from xfm.models.artifacts import model_pixels
+from xfm.models.folder import Pretrained
+from xfm.models.heads import Encoded
+from xfm.models.precision import autocast, resolve
+from xfm.models.self_check import verify_here
+from xfm.models.xfm import XFM
 
 KEPT = 256 << 20  # bytes of encoded pictures that are kept for later rows
 WINDOW = 4  # batches whose rows are sorted by length together

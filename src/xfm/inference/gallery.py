@@ -13,14 +13,14 @@ from torch import Tensor
 
 from xfm.config.pipelines import RetrievalOptions
 from xfm.config.task_spec import TaskSpec
+from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
-from xfm.errors import UserError
 from xfm.inference.base import Bad, Pipeline
 from xfm.inference.engine import EncodedPictures, Engine, InputBatch, as_captions, cut
 from xfm.inference.input_parsing import InputError, Told, warned_once
 from xfm.inference.inputs import ABSENT, gallery_of
 from xfm.inference.picture_inputs import Picture, PictureReader
-from xfm.modeling.features import Encoder, States
+from xfm.models.features import Encoder, States
 from xfm.tasks.ranking import match, rerank_scores, shortlist
 
 GALLERY_KEPT = 512 << 20  # bytes of a gallery's encoded pictures that are kept for re-ranking

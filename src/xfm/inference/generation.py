@@ -10,13 +10,13 @@ from torch import Tensor
 
 from xfm.config.generation import Sampling
 from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions
+from xfm.core.errors import UserError
 from xfm.data.tokenizer import normalise_caption
-from xfm.errors import UserError
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import InputBatch
 from xfm.inference.input_parsing import Item
-from xfm.modeling.generation import Marks, generate, prompt_ids
-from xfm.modeling.task_models import Answerer, Captioner
+from xfm.models.generation import Marks, generate, prompt_ids
+from xfm.models.task_models import Answerer, Captioner
 from xfm.tasks.answers import AnswerList, likeliest_answers
 
 

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from xfm.config.task_spec import Field, Holds
+from xfm.core.errors import UserError, excerpt, suggest
 from xfm.data.records import is_text
-from xfm.errors import UserError, excerpt, suggest
 from xfm.inference.picture_inputs import Picture, PictureReader, is_picture
 
 Told = Callable[[int, str], None]

@@ -11,8 +11,8 @@ import numpy as np
 from xfm.config.options import names_in
 from xfm.config.task_spec import Field, Holds
 from xfm.config.tasks import IMAGE_CLASSIFICATION
+from xfm.core.errors import UserError
 from xfm.data.tables.embedded import pictures_in
-from xfm.errors import UserError
 from xfm.inference.input_parsing import by_field, call, field_names, is_single
 from xfm.inference.picture_inputs import is_picture
 from xfm.inference.predict.reading import Reading

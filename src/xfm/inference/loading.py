@@ -16,16 +16,16 @@ from tqdm import tqdm
 from xfm.config.pipelines import UrlRules
 from xfm.config.task_spec import Field, Holds
 from xfm.config.tasks import EMBED
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.inference.engine import cut
 from xfm.inference.input_parsing import InputError, Item, by_field, warned_once
 from xfm.inference.inputs import sort_out
 from xfm.inference.matching import Embed
 from xfm.inference.picture_inputs import Picture, PictureReader
 from xfm.inference.pipeline import pipeline
-from xfm.interop import loading
-from xfm.modeling.artifacts import model_pixels
-from xfm.modeling.folder import Pretrained
+from xfm.models.artifacts import model_pixels
+from xfm.models.folder import Pretrained
+from xfm.models.interop import loading
 
 MANY = 256
 """Inputs from which encoding them has a bar."""

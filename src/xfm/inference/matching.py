@@ -17,7 +17,7 @@ from xfm.data.tokenizer import as_read
 from xfm.inference.base import Answer, Pipeline
 from xfm.inference.engine import InputBatch, cut
 from xfm.inference.input_parsing import Item
-from xfm.modeling.task_models import Grounder
+from xfm.models.task_models import Grounder
 
 
 class _OfVectors(Pipeline[NoOptions, Answer]):

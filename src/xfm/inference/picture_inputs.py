@@ -11,14 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from xfm.config.pipelines import UrlRules
+from xfm.core.errors import UserError
+from xfm.core.paths import home_path, is_url
 from xfm.data.fetch import fetch
 from xfm.data.in_memory import to_uint8
 from xfm.data.picture_files import load_decoded
 from xfm.data.pictures import Decoded, PictureError, decode
-from xfm.errors import UserError
-from xfm.modeling.artifacts import framed
-from xfm.modeling.folder import Preprocessing
-from xfm.paths import home_path, is_url
+from xfm.models.artifacts import framed
+from xfm.models.folder import Preprocessing
 
 PictureSource = str | Path | bytes | Image.Image | np.ndarray | Tensor
 """A path, an address, the bytes of a file, a PIL picture, a uint8 array [H, W, 3] or tensor [3, H, W]."""

@@ -8,24 +8,24 @@ from typing import Any
 
 import torch
 
-from xfm.boxed import DEFAULT, boxed_model
 from xfm.config.pipelines import UrlRules
 from xfm.config.ranges import MAX_BATCH, check_range
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
-from xfm.errors import UserError, refuse_none
+from xfm.core.errors import UserError, refuse_none
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import Engine
-from xfm.modeling.folder import Pretrained
-from xfm.modeling.model_files import FRESH
-from xfm.modeling.model_reading import read_calibration, read_provenance
-from xfm.modeling.precision import hold, resolve
-from xfm.modeling.resolve import find_model
-from xfm.modeling.task_models import Answerer, Captioner
-from xfm.runtimes.backend_choice import WAYS, Way, chosen, kept_for
-from xfm.runtimes.loading import is_exported, open_exported, open_model
-from xfm.runtimes.parts import RuntimeModel
+from xfm.models.folder import Pretrained
+from xfm.models.model_files import FRESH
+from xfm.models.model_reading import read_calibration, read_provenance
+from xfm.models.precision import hold, resolve
+from xfm.models.resolve import find_model
+from xfm.models.runtimes.backend_choice import WAYS, Way, chosen, kept_for
+from xfm.models.runtimes.loading import is_exported, open_exported, open_model
+from xfm.models.runtimes.parts import RuntimeModel
+from xfm.models.shipped import DEFAULT, boxed_model
+from xfm.models.task_models import Answerer, Captioner
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from xfm.errors import UserError
-from xfm.files import drafting, replace_folder, sync_folder, writing
+from xfm.core.errors import UserError
+from xfm.core.files import drafting, replace_folder, sync_folder, writing
+from xfm.core.results_folder import free_name, unused
 from xfm.inference.pipeline import pipeline
-from xfm.modeling.adapters import require_whole
-from xfm.modeling.card import CARD, model_card
-from xfm.modeling.folder import load_model
-from xfm.results_folder import free_name, unused
+from xfm.models.adapters import require_whole
+from xfm.models.card import CARD, model_card
+from xfm.models.folder import load_model
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 _HOME = "xfm.inference.sentence_transformers"

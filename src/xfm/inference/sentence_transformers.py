@@ -23,15 +23,15 @@ from sentence_transformers.base.modality import infer_modality
 from sentence_transformers.base.modules import InputModule
 from torch import Tensor
 
+from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
-from xfm.errors import UserError
 from xfm.inference.input_parsing import Item, warned_once
 from xfm.inference.picture_inputs import Picture, PictureReader, is_picture
 from xfm.inference.pipeline import AnyPipeline, pipeline
-from xfm.modeling.artifacts import model_pixels
-from xfm.modeling.card import CARD
-from xfm.modeling.folder import Pretrained, load_model
-from xfm.modeling.resolve import find_model
+from xfm.models.artifacts import model_pixels
+from xfm.models.card import CARD
+from xfm.models.folder import Pretrained, load_model
+from xfm.models.resolve import find_model
 
 _LONGEST = "model_max_length"
 _TRAINED = "sentence-transformers"

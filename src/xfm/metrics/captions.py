@@ -14,7 +14,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.metrics.words import caption_words
 
 Captions = Mapping[int | str, Sequence[str]]

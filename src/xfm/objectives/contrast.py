@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xfm.modeling.composition import Backbone
-from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
+from xfm.models.composition import Backbone
+from xfm.models.gradients import EncoderName, GradientPolicy, Objective
 from xfm.objectives.embeddings import PairEmbeddings, same_identity
 from xfm.objectives.global_batch import CachedContrast, ContrastOutput, GlobalBatch
 from xfm.objectives.text_rows import TextRows

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from xfm.modeling.fusion import TextBank
+from xfm.models.fusion import TextBank
 from xfm.objectives.global_batch import GlobalBatch
 from xfm.objectives.itm import Negatives
 from xfm.objectives.text_rows import TextRows, longer, with_others

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from xfm.modeling.composition import Backbone
-from xfm.modeling.fusion import FusionQuery, TextBank
-from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
+from xfm.models.composition import Backbone
+from xfm.models.fusion import FusionQuery, TextBank
+from xfm.models.gradients import EncoderName, GradientPolicy, Objective
 from xfm.objectives.bbox import box_losses
 from xfm.objectives.itm import Negatives, matching_loss
 from xfm.objectives.losses import LossDict

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from xfm.config.data import STREAMS
 from xfm.config.training import NegativesConfig
+from xfm.core.errors import UserError
 from xfm.data.schema import Batch, MaskedTokens
-from xfm.errors import UserError
 from xfm.objectives.itm import Block, Negatives, blocks_of
 from xfm.objectives.negative_queue import NegativeQueue
 from xfm.objectives.tokens import IGNORED

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch
-from xfm.modeling.composition import Backbone
-from xfm.modeling.gradients import GradientPolicy
+from xfm.models.composition import Backbone
+from xfm.models.gradients import GradientPolicy
 from xfm.objectives.contrast import Similarities, compare, gathered, judged_pairs, vectors_of
 from xfm.objectives.embeddings import PairEmbeddings
 from xfm.objectives.global_batch import CachedContrast, ContrastOutput, GlobalBatch

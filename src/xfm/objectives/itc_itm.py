@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.data.schema import MaskedTokens, Tokens
-from xfm.modeling.composition import Backbone
-from xfm.modeling.fusion import ImageBank, TextBank
-from xfm.modeling.gradients import FINE_TUNING
+from xfm.models.composition import Backbone
+from xfm.models.fusion import ImageBank, TextBank
+from xfm.models.gradients import FINE_TUNING
 from xfm.objectives.contrast import multi_positive_loss
 from xfm.objectives.embeddings import same_identity
 from xfm.objectives.fusion_losses import FusionLoss, matching_query, run_fusion

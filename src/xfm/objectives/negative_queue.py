@@ -13,7 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from xfm.modeling.fusion import TextBank
+from xfm.models.fusion import TextBank
 from xfm.objectives.embeddings import PairEmbeddings, same_identity
 from xfm.objectives.itm import Negatives, sampling_weights
 from xfm.objectives.text_rows import TextRows, longer, padded, with_others

@@ -8,9 +8,9 @@ from torch import Tensor
 from xfm.config.gradients import MimTarget
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, PairBatch, RegionBatch, TextBatch, Tokens
-from xfm.modeling.composition import Backbone
-from xfm.modeling.gradients import EncoderName, GradientPolicy, Objective
-from xfm.modeling.precision import at_least_float32
+from xfm.models.composition import Backbone
+from xfm.models.gradients import EncoderName, GradientPolicy, Objective
+from xfm.models.precision import at_least_float32
 from xfm.objectives.global_batch import GlobalBatch, single
 from xfm.objectives.losses import LossDict, Losses
 from xfm.objectives.text_rows import pair_rows, region_rows

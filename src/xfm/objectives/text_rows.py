@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.data.schema import MaskedTokens, PairBatch, RegionBatch, Tokens
-from xfm.modeling.fusion import ImageBank, TextBank
+from xfm.models.fusion import ImageBank, TextBank
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.data.schema import MaskedTokens, Tokens
-from xfm.modeling.precision import at_least_float32
+from xfm.models.precision import at_least_float32
 
 IGNORED = -100
 COUNT_STEP = 64

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.config.training import LossConfig
-from xfm.modeling.composition import Backbone
-from xfm.modeling.gradients import GradientPolicy
+from xfm.models.composition import Backbone
+from xfm.models.gradients import GradientPolicy
 from xfm.objectives.contrast import Similarities, compare, gathered, judged_pairs, replayed, vectors_of
 from xfm.objectives.cross_rank_negatives import padded_alike, with_borrowed
 from xfm.objectives.embeddings import PairEmbeddings

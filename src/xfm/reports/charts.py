@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xfm.files import read_log
+from xfm.core.files import read_log
 from xfm.metrics.intervals import Interval
 
 if TYPE_CHECKING:

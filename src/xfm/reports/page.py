@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from torch import Tensor
 
+from xfm.core.errors import UserError
+from xfm.core.files import path_below
 from xfm.data.picture_files import load_image
-from xfm.errors import UserError
-from xfm.files import path_below
 from xfm.metrics.numbers import percent, points, readable_seconds, rough
 from xfm.reports.labels import SPLIT_NAMES, metric_name, part_name
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.errors import UserError
-from xfm.files import read_text, write_text
+from xfm.core.errors import UserError
+from xfm.core.files import read_text, write_text
 from xfm.metrics.intervals import Interval, bootstrap
 
 SPLITS_RETRIEVAL = ("seen", "combinations", "objects")

@@ -6,12 +6,12 @@ from typing import Any
 
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.config.plain import first_difference, to_plain
-from xfm.errors import UserError
-from xfm.files import read_json_or_nothing as read_object
-from xfm.files import read_text
+from xfm.core.errors import UserError
+from xfm.core.files import read_json_or_nothing as read_object
+from xfm.core.files import read_text
+from xfm.core.results_folder import DETAILS as DETAILS
+from xfm.core.results_folder import free_name
 from xfm.reports.scores import PartResult, Score
-from xfm.results_folder import DETAILS as DETAILS
-from xfm.results_folder import free_name
 from xfm.training.flags import Flag, read_flags
 
 METRICS, PARTS_FOLDER = "metrics.json", "parts"

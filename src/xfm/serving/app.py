@@ -13,8 +13,8 @@ from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from xfm.config.serving import ServeConfig
-from xfm.errors import UserError, excerpt, printable
-from xfm.index.store import StoreError
+from xfm.core.errors import UserError, excerpt, printable
+from xfm.search.store import StoreError
 from xfm.serving.batching import Closed, Full
 from xfm.serving.dispatcher import Dispatcher
 from xfm.serving.metrics import Metrics

@@ -14,14 +14,14 @@ from weakref import WeakKeyDictionary
 
 from xfm.config.pipelines import UrlRules
 from xfm.config.serving import ServeConfig
+from xfm.core.errors import UserError
 from xfm.data.fetch import fetch
 from xfm.data.pictures import LIMIT_VARIABLE, PictureError, picture_size
-from xfm.errors import UserError
-from xfm.index.searching import Searcher
-from xfm.index.store import StoreError
 from xfm.inference.classifiers import ZeroShotImageClassification
 from xfm.inference.input_parsing import Item
 from xfm.inference.picture_inputs import Picture
+from xfm.search.searching import Searcher
+from xfm.search.store import StoreError
 from xfm.serving.batching import Batcher, Compute, Lane
 from xfm.serving.inputs import Inputs, Sent, decoded, host_of, is_data, sent_in, with_pictures
 from xfm.serving.limits import Pixels, check_options, check_texts

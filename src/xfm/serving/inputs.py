@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from xfm.config.task_spec import Field, Holds
-from xfm.errors import UserError, excerpt
-from xfm.paths import is_url
+from xfm.core.errors import UserError, excerpt
+from xfm.core.paths import is_url
 
 _DATA = "data:"
 _HEAD = 200  # characters in which a data URL comes to its comma

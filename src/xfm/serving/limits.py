@@ -6,8 +6,8 @@ from math import prod
 from typing import Any
 
 from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions
+from xfm.core.errors import UserError
 from xfm.data.records import is_text
-from xfm.errors import UserError
 
 TOP, WRITTEN, LISTED = 100, 16, 4096
 """Most candidates of an answer; most texts that are written, and beams; most entries of an option's lists."""

@@ -10,15 +10,15 @@ from typing import Any
 
 from xfm.config.tasks import task_specs
 from xfm.config.training import Precision
+from xfm.core.errors import UserError, excerpt, suggest
 from xfm.data.tokenizer import Tokenizer
-from xfm.errors import UserError, excerpt, suggest
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import EncodedPictures
 from xfm.inference.input_parsing import Item
 from xfm.inference.picture_inputs import PictureReader
 from xfm.inference.pipeline import pipeline, read_to_run
-from xfm.modeling.folder import Pretrained
-from xfm.modeling.precision import hold
+from xfm.models.folder import Pretrained
+from xfm.models.precision import hold
 
 AnyPipeline = Pipeline[Any, Any]
 ENCODED = 64 << 20

@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 from fastapi.responses import Response
 
-from xfm.errors import printable
+from xfm.core.errors import printable
 from xfm.serving.schemas import ErrorAnswer
 
 _REASONS = {

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from xfm.config.index import SearchOptions
 from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
-from xfm.errors import UserError
-from xfm.index.candidates import SearchQuery, Shortlist
-from xfm.index.searching import Searcher, SearchQuestion
+from xfm.core.errors import UserError
 from xfm.inference.attention import default_layer, maps_of
+from xfm.search.candidates import SearchQuery, Shortlist
+from xfm.search.searching import Searcher, SearchQuestion
 from xfm.serving.batching import Lane
 from xfm.serving.dispatcher import PICTURE_LENGTH, Dispatcher
 from xfm.serving.inputs import Sent

@@ -11,15 +11,15 @@ from typing import Any
 
 from PIL import Image
 
-from xfm.errors import UserError, excerpt, suggest
-from xfm.files import path_below
-from xfm.index.manifest import HIDDEN
-from xfm.index.opening import open_index
-from xfm.index.searching import Answer, FoundPicture, Searcher
-from xfm.index.store import StoreError
+from xfm.core.errors import UserError, excerpt, suggest
+from xfm.core.files import path_below
+from xfm.core.paths import home_path
 from xfm.inference.picture_inputs import read_original
-from xfm.modeling.folder import Pretrained
-from xfm.paths import home_path
+from xfm.models.folder import Pretrained
+from xfm.search.manifest import HIDDEN
+from xfm.search.opening import open_index
+from xfm.search.searching import Answer, FoundPicture, Searcher
+from xfm.search.store import StoreError
 
 LARGEST = 640
 """Pixels of the longer side of a picture that is shown."""

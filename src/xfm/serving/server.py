@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from xfm.config.serving import ServeConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.serving.app import Server
 
 _HEAD_BYTES = 64 << 10

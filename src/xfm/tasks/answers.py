@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer
-from xfm.modeling.decoder import CachedDecoder, Decoder
+from xfm.models.decoder import CachedDecoder, Decoder
 from xfm.objectives.tokens import sequence_losses
 
 

@@ -20,9 +20,9 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.data.shapes import padded_tokens
 from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.data.tokenizer import as_read
-from xfm.modeling.folder import Pretrained
-from xfm.modeling.precision import autocast
-from xfm.modeling.task_models import ADDED, build_task_model
+from xfm.models.folder import Pretrained
+from xfm.models.precision import autocast
+from xfm.models.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
 from xfm.tasks.lazy_rows import LazyRows
 from xfm.tasks.pictures import ImageVariation, ImageView, Pictures

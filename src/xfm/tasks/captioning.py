@@ -17,17 +17,17 @@ from xfm.config.generation import BeamSearch
 from xfm.config.task import TaskConfig
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import CAPTIONING
+from xfm.core.files import file_digest
 from xfm.data.collate import LENGTH_STEP
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.shapes import padded_tokens
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
-from xfm.files import file_digest
 from xfm.metrics.classification import share
 from xfm.metrics.words import best_word_f1, word_scores
-from xfm.modeling.folder import Pretrained
-from xfm.modeling.generation import Marks, generate
-from xfm.modeling.task_models import Captioner
+from xfm.models.folder import Pretrained
+from xfm.models.generation import Marks, generate
+from xfm.models.task_models import Captioner
 from xfm.objectives.losses import Losses
 from xfm.objectives.tokens import smoothed_losses
 from xfm.tasks.base import Prediction, Task

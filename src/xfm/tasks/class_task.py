@@ -13,7 +13,7 @@ from xfm.config.labels import BALANCED, HALF, LabelKind, label_name
 from xfm.config.task import TaskConfig
 from xfm.data.schema import TensorFields, Tokens
 from xfm.metrics.calibration import FEWEST, fitted_temperature, tempered
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Task
 from xfm.tasks.classes import OneLabel

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.labels import LabelKind
-from xfm.errors import UserError, amount
+from xfm.core.errors import UserError, amount
 from xfm.metrics.classification import (
     TOP,
     Array,

@@ -12,8 +12,8 @@ from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.data.classification import Mixer, Variation
 from xfm.data.tables import TableRow
 from xfm.data.transforms import Normalisation
-from xfm.modeling.folder import Pretrained
-from xfm.modeling.task_models import ImageClassifier
+from xfm.models.folder import Pretrained
+from xfm.models.task_models import ImageClassifier
 from xfm.objectives.losses import Losses
 from xfm.tasks.class_task import ClassBatch, ClassTask
 from xfm.tasks.pictures import Pictures

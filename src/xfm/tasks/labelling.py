@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from xfm.config.labels import BALANCED, ClassWeights, LabelKind, require_labels
 from xfm.metrics.classification import Array
 from xfm.metrics.labels import Flags, label_flags
-from xfm.modeling.heads import class_probabilities
+from xfm.models.heads import class_probabilities
 from xfm.objectives.losses import Losses
 
 Truth = tuple[str, ...]

@@ -15,14 +15,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from xfm.config.image import ImageTrainingConfig, Sides
+from xfm.core.errors import printable
 from xfm.data.left_out import LeftOut, UnreadablePicture
 from xfm.data.picture_files import load_decoded
 from xfm.data.shapes import round_up
 from xfm.data.transforms import Box, View, names_a_side, show
 from xfm.data.variation import augmentation, training_view
-from xfm.errors import printable
-from xfm.modeling.artifacts import framed, model_pixels
-from xfm.modeling.folder import Preprocessing
+from xfm.models.artifacts import framed, model_pixels
+from xfm.models.folder import Preprocessing
 from xfm.tasks.sampling import Drawn, seeded
 
 COUNT_STEP = 4  # pictures of a batch: few numbers of them, because kernels are built per shape

@@ -1,6 +1,6 @@
 """A search in two steps: the nearest candidates by contrast, then the matching head orders them again.
 
-Whoever searches encodes a gallery once (`xfm.modeling.features`), takes the `shortlist` of a block of
+Whoever searches encodes a gallery once (`xfm.models.features`), takes the `shortlist` of a block of
 queries, has the pairs on it matched (`match`), and orders them by one of two rules:
 
 - `rerank`: similarity over temperature plus the log-odds of a match. ITM's negatives are drawn in proportion
@@ -23,8 +23,8 @@ from torch import Tensor
 from xfm.data.collate import LENGTH_STEP
 from xfm.data.shapes import round_up
 from xfm.metrics.recalls import Ranks, Rule, ranks_of_best_positive
-from xfm.modeling.features import EncodedItems, Encoder
-from xfm.modeling.precision import autocast
+from xfm.models.features import EncodedItems, Encoder
+from xfm.models.precision import autocast
 from xfm.training import distributed
 from xfm.training.collectives import own_part
 
@@ -38,7 +38,7 @@ PICTURE_STEP = 16
 
 
 class StateReader(Protocol):
-    """Encoded pictures or texts by number, such as `xfm.modeling.features.States`."""
+    """Encoded pictures or texts by number, such as `xfm.models.features.States`."""
 
     def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """States [N, T, D] and a mask [N, T] bool of the real ones."""

@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
+from xfm.core.errors import UserError
 from xfm.data.schema import TensorFields
 from xfm.data.workers import Failure, load_steps
-from xfm.errors import UserError
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.sampling import TrainingRows
 

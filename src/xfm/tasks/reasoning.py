@@ -7,7 +7,7 @@ from typing import ClassVar
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import REASONING
 from xfm.data.tables import TableRow
-from xfm.modeling.folder import Pretrained
+from xfm.models.folder import Pretrained
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import TRUTH, CellMeaning, PicturePair, SplitRows

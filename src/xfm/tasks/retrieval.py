@@ -28,8 +28,8 @@ from xfm.metrics.recalls import (
     tuned_recalls,
     with_equal_captions,
 )
-from xfm.modeling.features import Encoder, encode_images, encode_texts
-from xfm.modeling.task_models import Retriever
+from xfm.models.features import Encoder, encode_images, encode_texts
+from xfm.models.task_models import Retriever
 from xfm.objectives.itc_itm import retrieval_losses
 from xfm.objectives.losses import Losses
 from xfm.tasks.captioning import DescribedTask

@@ -17,8 +17,8 @@ from xfm.data.collate import identity
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
 from xfm.metrics.recalls import rank_chances, rank_scores, ranks_of_best_positive
-from xfm.modeling.precision import autocast
-from xfm.modeling.task_models import TextEmbedder
+from xfm.models.precision import autocast
+from xfm.models.task_models import TextEmbedder
 from xfm.objectives.losses import Losses
 from xfm.objectives.text_ranking import text_ranking_losses
 from xfm.tasks.base import Task

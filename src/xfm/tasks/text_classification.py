@@ -16,8 +16,8 @@ from xfm.data.shapes import padded_tokens
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import Tokenizer, as_read
 from xfm.metrics.classification import value_scores
-from xfm.modeling.folder import Pretrained
-from xfm.modeling.task_models import TextClassifier
+from xfm.models.folder import Pretrained
+from xfm.models.task_models import TextClassifier
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Task
 from xfm.tasks.class_task import ClassBatch, ClassTask

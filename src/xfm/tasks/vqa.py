@@ -18,8 +18,8 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.vqa import voted_accuracy
-from xfm.modeling.folder import Pretrained
-from xfm.modeling.task_models import Answerer
+from xfm.models.folder import Pretrained
+from xfm.models.task_models import Answerer
 from xfm.objectives.losses import Losses
 from xfm.objectives.tokens import sequence_losses
 from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published

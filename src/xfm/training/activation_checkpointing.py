@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.checkpoint import checkpoint
 
 from xfm.config.training import ActivationCheckpointing
-from xfm.modeling.encoders import layers_of, units_of
+from xfm.models.encoders import layers_of, units_of
 from xfm.training.randomness import DeviceRandom
 
 _ATEN = torch.ops.aten

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Set
 from pathlib import Path
 
-from xfm.errors import printable
-from xfm.files import drafting, file_digest, path_below, read_text, replace_folder, sync_folder, writing
+from xfm.core.errors import printable
+from xfm.core.files import drafting, file_digest, path_below, read_text, replace_folder, sync_folder, writing
 
 MANIFEST = "manifest.json"
 

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.training import Precision
-from xfm.errors import UserError
-from xfm.files import clear_leftovers, delete_folder, read_text
-from xfm.modeling.weights import read_tensors, write_tensors
+from xfm.core.errors import UserError
+from xfm.core.files import clear_leftovers, delete_folder, read_text
+from xfm.models.weights import read_tensors, write_tensors
 from xfm.training.atomic_folder import damage, write_folder
 from xfm.training.distributed import fill, part_like, whole
 from xfm.training.ema import EMA

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xfm.errors import UserError
-from xfm.files import folder_size, read_json_or_nothing
+from xfm.core.errors import UserError
+from xfm.core.files import folder_size, read_json_or_nothing
 from xfm.training.atomic_folder import MANIFEST, damage
 from xfm.training.checkpoint import REQUIRED, list_checkpoints, read_state
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xfm.config.training import TrainingConfig
-from xfm.errors import UserError
-from xfm.files import read_text, write_text
+from xfm.core.errors import UserError
+from xfm.core.files import read_text, write_text
 from xfm.training import distributed
 
 ENDLESS = 1 << 32

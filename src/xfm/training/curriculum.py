@@ -7,6 +7,9 @@ from pathlib import Path
 
 from xfm.config.phases import Phase
 from xfm.config.recipe import Recipe
+from xfm.core.errors import UserError
+from xfm.core.files import write_text, writing
+from xfm.core.paths import home_path
 from xfm.data.fingerprint import data_fingerprint, remote_digest
 from xfm.data.loader import PretrainingData
 from xfm.data.picture_cache import PictureCache, picture_cache
@@ -14,10 +17,7 @@ from xfm.data.rng import mix
 from xfm.data.schema import Batch
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation
-from xfm.errors import UserError
-from xfm.files import write_text, writing
-from xfm.modeling.folder import Preprocessing
-from xfm.paths import home_path
+from xfm.models.folder import Preprocessing
 from xfm.training import distributed
 from xfm.training.clock import REPLAYED, SCHEDULE, Moment, TrainingClock, read_finished, written
 from xfm.training.run_folder import require_new

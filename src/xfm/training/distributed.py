@@ -21,8 +21,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from xfm.errors import SaidElsewhere, UserError, first_line
-from xfm.processes import process_count
+from xfm.core.errors import SaidElsewhere, UserError, first_line
+from xfm.core.processes import process_count
 from xfm.training.rendezvous import name_of_round, patiently
 
 T = TypeVar("T")

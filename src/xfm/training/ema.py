@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from xfm.errors import UserError
-from xfm.modeling.weights import read_tensors
+from xfm.core.errors import UserError
+from xfm.models.weights import read_tensors
 from xfm.training.distributed import fill
 
 RAMP = 10.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.load import read_recipe, recipe_names
-from xfm.errors import amount
+from xfm.core.errors import amount
 from xfm.training.logging import LogLine, log_lines
 from xfm.training.run_folder import LOG_FILE
 

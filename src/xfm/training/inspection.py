@@ -14,10 +14,10 @@ from torch import Tensor
 
 from xfm.config.data import STREAMS
 from xfm.config.recipe import Recipe
+from xfm.core.errors import UserError
+from xfm.core.files import write_text, writing
 from xfm.data.schema import Batch, ImageBatch, MaskedTokens, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.data.tokenizer import Tokenizer
-from xfm.errors import UserError
-from xfm.files import write_text, writing
 from xfm.training.curriculum import open_phase
 
 _COLOURS = ("#e6194b", "#1f77d0", "#1a9850", "#d95f02", "#7b3fb5", "#00838f", "#b8860b", "#ad1457")

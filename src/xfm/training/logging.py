@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from xfm.core.errors import amount, printable
+from xfm.core.files import read_log, write_text
 from xfm.data.folders import FolderReport
 from xfm.data.left_out import BAD_FILE, read_bad_rows
 from xfm.data.schema import Batch
-from xfm.errors import amount, printable
-from xfm.files import read_log, write_text
 from xfm.training import distributed
 from xfm.training.callbacks import Callback, StepOutput
 from xfm.training.clock import Moment, ScheduleFile

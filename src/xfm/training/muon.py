@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xfm.modeling.precision import working_dtype
+from xfm.models.precision import working_dtype
 
 
 class BatchedMuon(torch.optim.Muon):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.training import Grouping, OptimConfig, Schedule
-from xfm.modeling.encoders import layered_parts
+from xfm.models.encoders import layered_parts
 from xfm.training.clock import TrainingClock
 from xfm.training.muon import BatchedMuon
 

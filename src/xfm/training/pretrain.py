@@ -16,20 +16,20 @@ from xfm.config.model import ModelConfig
 from xfm.config.plain import differences, to_plain
 from xfm.config.recipe import InitConfig, Recipe
 from xfm.config.training import Change, Precision, TrainingConfig
+from xfm.core.errors import UserError, amount
+from xfm.core.files import read_json_or_nothing
+from xfm.core.paths import home_path
+from xfm.core.results_folder import require_run_folder
 from xfm.data.tokenizer import Tokenizer
-from xfm.errors import UserError, amount
-from xfm.files import read_json_or_nothing
-from xfm.modeling.adapters import require_whole
-from xfm.modeling.artifacts import CODE_LICENCE
-from xfm.modeling.composition import HEADS, PAIR_HEADS
-from xfm.modeling.folder import Belongings, Preprocessing, load_model, save_model
-from xfm.modeling.gradients import GradientPolicy
-from xfm.modeling.model_files import FRESH, PROVENANCE, TOKENIZER, WEIGHTS
-from xfm.modeling.model_reading import read_config, read_provenance
-from xfm.modeling.model_writing import write_description
-from xfm.modeling.xfm import XFM
-from xfm.paths import home_path
-from xfm.results_folder import require_run_folder
+from xfm.models.adapters import require_whole
+from xfm.models.artifacts import CODE_LICENCE
+from xfm.models.composition import HEADS, PAIR_HEADS
+from xfm.models.folder import Belongings, Preprocessing, load_model, save_model
+from xfm.models.gradients import GradientPolicy
+from xfm.models.model_files import FRESH, PROVENANCE, TOKENIZER, WEIGHTS
+from xfm.models.model_reading import read_config, read_provenance
+from xfm.models.model_writing import write_description
+from xfm.models.xfm import XFM
 from xfm.training import distributed
 from xfm.training.callbacks import Checkpoints
 from xfm.training.checkpoint import load_weights

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from xfm.config.gradients import MimTarget
 from xfm.config.recipe import Recipe
 from xfm.config.training import LossConfig
+from xfm.core.errors import UserError
 from xfm.data.rng import mix
 from xfm.data.schema import Batch, TensorFields
-from xfm.errors import UserError
-from xfm.modeling.folder import Preprocessing
-from xfm.modeling.gradients import GradientPolicy
-from xfm.modeling.xfm import XFM
+from xfm.models.folder import Preprocessing
+from xfm.models.gradients import GradientPolicy
+from xfm.models.xfm import XFM
 from xfm.objectives.embeddings import PairEmbeddings
 from xfm.objectives.global_batch import GlobalBatch, global_batches_of
 from xfm.objectives.grad_cache import cache_contrast, contrasted_vectors

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from xfm.config.plain import first_difference, to_plain
 from xfm.config.training import Change, Precision
+from xfm.core.errors import UserError
+from xfm.core.files import write_text, writing
+from xfm.core.locks import locked
 from xfm.data.fingerprint import data_changes
 from xfm.data.records import is_text
-from xfm.errors import UserError
-from xfm.files import write_text, writing
-from xfm.locks import locked
 from xfm.training import distributed
 from xfm.training.checkpoint import (
     CheckpointState,
@@ -157,7 +157,7 @@ def held(folder: Path, process: distributed.Process) -> Iterator[None]:
     """Hold a run's folder for the block: the first process does, for all.
 
     Raises:
-        UserError: another run holds it (on every process), see `xfm.locks.locked`.
+        UserError: another run holds it (on every process), see `xfm.core.locks.locked`.
         Interrupted: Ctrl-C or SIGTERM came where no step was to be finished; says what is saved.
     """
     with contextlib.ExitStack() as stack:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from xfm.config.training import Precision, Strategy, TrainingConfig
-from xfm.modeling.encoders import units_of
-from xfm.modeling.fusion import CrossAttention
+from xfm.models.encoders import units_of
+from xfm.models.fusion import CrossAttention
 from xfm.training import distributed
 
 

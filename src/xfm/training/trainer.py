@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.training import TrainingConfig
+from xfm.core.errors import SaidElsewhere, UserError
+from xfm.core.files import writing
 from xfm.data.rng import mix
 from xfm.data.schema import TensorFields
-from xfm.errors import SaidElsewhere, UserError
-from xfm.files import writing
-from xfm.modeling.precision import autocast, resolve
+from xfm.models.precision import autocast, resolve
 from xfm.objectives.losses import Losses, NoGrad, StepLoss
 from xfm.training import distributed
 from xfm.training.activation_checkpointing import activation_checkpointing

@@ -10,11 +10,11 @@ from tqdm import tqdm
 
 from xfm.config.plain import first_difference
 from xfm.config.world import WorldConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
+from xfm.core.files import drafting, file_digest, replace_folder, write_text, writing
+from xfm.core.locks import locked
+from xfm.core.processes import cores
 from xfm.executors.executor import LocalPool
-from xfm.files import drafting, file_digest, replace_folder, write_text, writing
-from xfm.locks import locked
-from xfm.processes import cores
 from xfm.world.catalog import ART_LICENCE, Catalog, ObjectType, package_versions
 from xfm.world.manifest import FORMAT, NAME, FileEntry, WorldManifest, fingerprint
 from xfm.world.splits import Split

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.world import palette
 from xfm.world.names import CATEGORIES, COLOURLESS, DROPPED, OTHER, RECATEGORISED, RENAMED
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from xfm.config.world import WorldConfig
-from xfm.errors import UserError
-from xfm.files import read_text
+from xfm.core.errors import UserError
+from xfm.core.files import read_text
 
 FORMAT = 1
 NAME = "world.json"

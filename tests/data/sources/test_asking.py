@@ -9,10 +9,10 @@ import pytest
 
 from tests.data.sources.store_servers import web_store
 from tests.refusals import expect_refusal
+from xfm.core.errors import UserError
 from xfm.data.sources import asking, stores
 from xfm.data.sources.asking import RefusedError, asked
 from xfm.data.sources.base import StaleError
-from xfm.errors import UserError
 
 DATA = random.Random(0).randbytes(50_000)
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xfm.config.data import RemoteConfig
+from xfm.core.errors import UserError
 from xfm.data.sources.remote import BLOCK, RemoteReader
-from xfm.errors import UserError
 
 DATA = random.Random(0).randbytes(40 * BLOCK + 12_345)
 SETTINGS = RemoteConfig(cache_mb=64, patience=20.0)

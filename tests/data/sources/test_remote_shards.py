@@ -11,11 +11,11 @@ from tests.data.conftest import region_members, write_tar
 from tests.processes import run
 from tests.refusals import expect_refusal
 from xfm.config.data import CorpusConfig, RemoteConfig
+from xfm.core.errors import UserError
 from xfm.data.records import BadRecordError
 from xfm.data.sources import open_source
 from xfm.data.sources.remote import reader_of
 from xfm.data.sources.shard_index import INDEX, index_folder
-from xfm.errors import UserError
 
 REMOTE = RemoteConfig(cache_mb=64, patience=5.0)
 NAMES = (".", "*.tar", "scenes-00001.tar", "scenes-{00001..00002}.tar", "scenes-0000[12].tar")

@@ -15,9 +15,9 @@ import pytest
 from tests.data.tables.written import PICTURES, ROADS, png, read, row, write_parquet
 from tests.refusals import expect_refusal
 from xfm.config.task_spec import Field
+from xfm.core.errors import UserError
 from xfm.data.parsers import parquet_batches
 from xfm.data.tables import ColumnMap, TableRow, read_table
-from xfm.errors import UserError
 
 Written = str | bytes | Callable[[Path], object] | None
 GOOD = '{"text": "a", "label": "b"}\n'

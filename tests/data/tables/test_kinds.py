@@ -210,7 +210,7 @@ WORKBOOKS: dict[str, tuple[Callable[[str, bytes], bytes], list[str]]] = {
 @pytest.mark.parametrize("what", WORKBOOKS)
 def test_what_workbooks_can_do_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     change, words = WORKBOOKS[what]
-    monkeypatch.setattr("xfm.sandbox.MEMORY", 64 << 20)
+    monkeypatch.setattr("xfm.core.sandbox.MEMORY", 64 << 20)
     good = workbook(tmp_path / "a.xlsx", {"A": [["text", "label"], ["a", "b"]]})
     with expect_refusal("changed.xlsx", *words):
         read(changed(good, change))

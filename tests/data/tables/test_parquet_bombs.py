@@ -60,7 +60,7 @@ def test_pictures_in_many_rows_are_written_once(tmp_path: Path) -> None:
 
 
 def test_a_page_beyond_the_limit_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xfm.sandbox.MEMORY", 512 * MIB)
+    monkeypatch.setattr("xfm.core.sandbox.MEMORY", 512 * MIB)
     path = write_repeated(tmp_path / "a.parquet", b"\0" * 400_000_000, 2)
     with expect_refusal("a.parquet", "memory", "smaller parts"):
         cells_of(path, "image")
@@ -136,7 +136,7 @@ def test_encrypted_columns_are_one_sentence(tmp_path: Path) -> None:
         writer.write_table(table)
     code = (
         "import sys\nfrom pathlib import Path\nfrom xfm.data.tables import open_table\n"
-        "from xfm.errors import UserError\n"
+        "from xfm.core.errors import UserError\n"
         "try:\n    [*open_table(Path(sys.argv[1])).rows(frozenset(['text']))]\n"
         "except UserError as error:\n    print(error)\n"
     )

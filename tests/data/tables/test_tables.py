@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from tests.data.tables.written import FIELDS, PICTURES, png, read, row, write_parquet
 from tests.refusals import expect_refusal
 from xfm.config.task_spec import Holds
+from xfm.core.errors import UserError
 from xfm.data.left_out import LeftOut
 from xfm.data.pictures import PICTURE_SUFFIXES, decode
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
-from xfm.errors import UserError
 
 cell = st.text(
     st.characters(exclude_categories=("Cs", "Cc"), include_characters='",;\t\n'), min_size=1, max_size=12

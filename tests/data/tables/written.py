@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from tests.data.picture_kinds import saved
-from xfm.commands.evaluate import _read_labelled
+from xfm.cli.evaluate import _read_labelled
 from xfm.config.task_spec import Holds
 from xfm.config.tasks import task_spec
+from xfm.core.errors import UserError
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
-from xfm.errors import UserError
 from xfm.inference.input_parsing import Unreadable
 from xfm.inference.predict.reading import Reading
 from xfm.inference.predict.sources import open_rows

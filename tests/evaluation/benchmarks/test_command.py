@@ -11,9 +11,9 @@ from tests.alike import some
 from tests.data.picture_kinds import png, size_chunk
 from tests.official.corpora import write_data_folder
 from tests.official.image_sets import WRITERS
-from xfm.cli import main
+from xfm.cli.main import main
+from xfm.core.errors import amount
 from xfm.data.left_out import BAD_FILE
-from xfm.errors import amount
 from xfm.evaluation.benchmarks.published import DETAILS, OFFICIAL
 from xfm.evaluation.benchmarks.read.image_sets import ImageSet
 from xfm.evaluation.benchmarks.registry import BENCHMARKS

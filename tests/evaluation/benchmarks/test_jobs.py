@@ -21,7 +21,7 @@ from xfm.config.benchmark import BenchmarkRecipe, Edition
 from xfm.config.generation import BeamSearch
 from xfm.config.pixels import Framing
 from xfm.config.task import ImageHead
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.benchmark import RUN, JobSetting
 from xfm.evaluation.benchmarks.fine_tuned import evaluate_fine_tuned, fine_tuned_task
 from xfm.evaluation.benchmarks.frozen import evaluate_on_features
@@ -31,7 +31,7 @@ from xfm.evaluation.benchmarks.read.corpus import Corpus
 from xfm.evaluation.benchmarks.read.glue import GlueTask
 from xfm.evaluation.benchmarks.read.image_sets import ImageSet
 from xfm.evaluation.benchmarks.registry import BENCHMARKS
-from xfm.modeling.folder import load_model
+from xfm.models.folder import load_model
 from xfm.reports.scores import Score, read_scores
 from xfm.tasks.classes import OneLabel
 from xfm.tasks.reasoning import ReasoningTask

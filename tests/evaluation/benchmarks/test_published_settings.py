@@ -27,8 +27,8 @@ from xfm.evaluation.benchmarks.benchmark import recipe_of
 from xfm.evaluation.benchmarks.published import Protocol, published_results
 from xfm.evaluation.benchmarks.read.image_sets import ImageSet
 from xfm.evaluation.benchmarks.registry import BENCHMARKS
-from xfm.modeling.folder import Preprocessing
-from xfm.modeling.task_models import Answerer
+from xfm.models.folder import Preprocessing
+from xfm.models.task_models import Answerer
 
 TEXT = (Path(__file__).parents[2] / "golden" / "published-settings.md").read_text()
 NAMES = {

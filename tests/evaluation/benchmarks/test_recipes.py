@@ -7,7 +7,7 @@ import pytest
 from xfm.config.benchmark import BenchmarkRecipe, Edition, benchmark_recipes, load_benchmark
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.benchmark import recipe_of
 from xfm.evaluation.benchmarks.published import Protocol, published_results
 from xfm.evaluation.benchmarks.registry import BENCHMARKS

@@ -2,12 +2,7 @@
 
 from pathlib import Path
 
-from xfm.evaluation.benchmarks.scorers import (
-    given_answers,
-    name_of,
-    score_answers,
-    score_truth,
-)
+from xfm.evaluation.benchmarks.scorers import given_answers, name_of, score_answers, score_truth
 from xfm.metrics.classification import ClassPrediction
 from xfm.tasks.rows import PicturePair, Question
 

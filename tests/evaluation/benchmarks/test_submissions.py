@@ -9,7 +9,7 @@ import pytest
 
 from tests.official.glue import write_diagnostic, write_glue
 from xfm.config.benchmark import Edition
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.read.glue import GlueTask, read_glue
 from xfm.evaluation.benchmarks.submissions import (
     caption_submission,

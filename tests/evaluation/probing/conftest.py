@@ -2,7 +2,7 @@ import pytest
 
 from tests.evaluation.tiny import save_tiny_model
 from tests.official.pictures import noisy_colours
-from xfm.cli import main
+from xfm.cli.main import main
 
 
 @pytest.fixture

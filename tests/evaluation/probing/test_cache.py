@@ -12,11 +12,11 @@ from PIL import Image
 from tests.evaluation.tiny import COLOURS, draw, tiny_pretrained
 from xfm.config.frozen import Colours, Framing, FrozenConfig
 from xfm.config.training import Precision
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.evaluation.probing import feature_cache as cache
 from xfm.evaluation.probing.feature_cache import cached_features, pixel_batches
 from xfm.evaluation.probing.scoring import build_featuriser
-from xfm.modeling.folder import Preprocessing
+from xfm.models.folder import Preprocessing
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Labelled
 

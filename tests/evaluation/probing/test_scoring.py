@@ -9,7 +9,7 @@ import xfm
 from tests.evaluation.probing.conftest import run
 from tests.evaluation.tiny import COLOURS
 from tests.official.pictures import write_lines
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.reports.scores import read_scores
 
 

@@ -6,13 +6,13 @@ import torch.nn.functional as F
 from PIL import Image
 
 from tests.evaluation.tiny import COLOURS, save_tiny_model, tiny_pretrained
-from xfm.cli import main
+from xfm.cli.main import main
 from xfm.config.training import Precision
+from xfm.core.errors import UserError
 from xfm.data.tokenizer import normalise_caption
-from xfm.errors import UserError
 from xfm.evaluation.probing.prompt_templates import load_templates, template_names
 from xfm.evaluation.probing.scoring import class_vectors, prompts, zero_shot_logits
-from xfm.modeling.features import Encoder
+from xfm.models.features import Encoder
 from xfm.reports.scores import read_scores
 
 TEMPLATES = ["a {} square", "it is a {}", "where is the {} square no"]

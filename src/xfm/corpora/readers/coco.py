@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from xfm.core.errors import UserError
+from xfm.core.files import path_below
 from xfm.corpora import known_as
 from xfm.corpora.gathered import GatheredReader
 from xfm.corpora.source_record import PhraseBox, SourceRecord, number_or_nan
 from xfm.data.tables.json_list import listed_items
-from xfm.errors import UserError
-from xfm.files import path_below
 
 CROWD, NO_CLASS = "region of a crowd", "region of a class without name"
 _CROWD = -1  # in place of a class

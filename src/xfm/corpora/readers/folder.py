@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from xfm.core.errors import UserError
+from xfm.core.files import read_bytes
 from xfm.corpora.gathered import GatheredReader
 from xfm.corpora.source_record import PhraseBox, Piece, SourceRecord, json_object
 from xfm.data.folders import scan_folder
 from xfm.data.records import Limits, is_text
-from xfm.errors import UserError
-from xfm.files import read_bytes
 
 _BESIDE = (".txt", ".json")
 NO_TEXT = "there is no text beside the picture"

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from xfm.core.errors import UserError
 from xfm.corpora.gathered import GatheredReader
 from xfm.corpora.source_record import SourceRecord
 from xfm.data.tables.folder import open_folder
-from xfm.errors import UserError
 
 
 class ImageNetReader(GatheredReader):

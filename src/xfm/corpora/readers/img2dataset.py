@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 
+from xfm.core.errors import UserError
+from xfm.core.files import read_bytes
 from xfm.corpora import known_as
 from xfm.corpora.source_record import Piece, SourceRecord, json_object
 from xfm.data.pictures import byte_limit, too_many_bytes
 from xfm.data.records import Limits
 from xfm.data.sources.base import FILES, StoredFile
 from xfm.data.sources.tar import PICTURES, Member, key_and_extension, scan_members
-from xfm.errors import UserError
-from xfm.files import read_bytes
 
 _KINDS = {**dict.fromkeys(PICTURES, "picture"), "json": "json", "txt": "text"}
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.task_spec import Field, Holds
+from xfm.core.errors import UserError
+from xfm.core.paths import is_url
 from xfm.corpora.gathered import GatheredReader
 from xfm.corpora.readers.folder import described
 from xfm.corpora.source_record import SourceRecord
 from xfm.data.tables import ColumnMap, TableRow, open_table
 from xfm.data.tables.embedded import BadPicture, PictureStore
 from xfm.data.tables.records import RawRow
-from xfm.errors import UserError
-from xfm.paths import is_url
 
 FIELDS = (
     Field("image", holds=Holds.PICTURE),

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from xfm.core.errors import UserError
 from xfm.corpora import known_as
 from xfm.corpora.gathered import GatheredReader
 from xfm.corpora.source_record import Box, PhraseBox, SourceRecord, number_or_nan
 from xfm.data.tables.json_list import listed_items
-from xfm.errors import UserError
 
 PICTURES, REGIONS, OBJECTS, ATTRIBUTES = (
     "image_data.json", "region_descriptions.json", "objects.json", "attributes.json"

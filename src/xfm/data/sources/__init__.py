@@ -11,6 +11,9 @@ from itertools import groupby
 from pathlib import Path
 
 from xfm.config.data import RemoteConfig
+from xfm.core.errors import UserError
+from xfm.core.files import read_text
+from xfm.core.paths import is_url
 from xfm.data.records import Limits, SampleKind
 from xfm.data.sources.base import ConcatSource, RecordSource
 from xfm.data.sources.names import check_numbers, expanded
@@ -19,9 +22,6 @@ from xfm.data.sources.remote_shards import TAR, remote_shards
 from xfm.data.sources.scanned import scanned_index
 from xfm.data.sources.shard_index import COMMAND, ShardIndex, saved_index
 from xfm.data.sources.shards import LocalShards, ShardSource
-from xfm.errors import UserError
-from xfm.files import read_text
-from xfm.paths import is_url
 
 _READERS = {".jsonl": JsonLinesSource}
 _ENDINGS = (TAR, *_READERS)

@@ -16,9 +16,9 @@ from functools import lru_cache
 from traceback import clear_frames
 from typing import TypeVar
 
+from xfm.core.errors import UserError, first_line
 from xfm.data.sources.base import StaleError
 from xfm.data.sources.stores import S3, SECONDS, Hub, RemoteStore, Web
-from xfm.errors import UserError, first_line
 
 T = TypeVar("T")
 SCHEMES = {"s3": "s3fs", "hf": "huggingface_hub", "https": "aiohttp", "http": "aiohttp"}

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from xfm.files import write_data
+from xfm.core.files import write_data
 
 _log = logging.getLogger(__name__)
 _SHARE = 32

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from itertools import pairwise
 
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 
 _NUMBERED = re.compile(r"^(.*?)(\d+)(\.[a-z]+)$")
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")

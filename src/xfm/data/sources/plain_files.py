@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from xfm.core.errors import UserError
+from xfm.core.files import path_below
 from xfm.data.folders import scan_folder
 from xfm.data.pictures import PictureError, read_picture
 from xfm.data.records import BadRecordError, Limits, Record, SampleKind, parse_annotation
 from xfm.data.schema import Origin
 from xfm.data.sources.base import FILES, RecordSource, StoredFile
-from xfm.errors import UserError
-from xfm.files import path_below
 
 _CHUNK, _LONGEST = 1 << 24, 1 << 30
 _NEWLINE = 10

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.data import RemoteConfig
+from xfm.core.errors import UserError
+from xfm.core.paths import cache_folder
 from xfm.data.sources.asking import asked
 from xfm.data.sources.blocks import DiskBlocks
 from xfm.data.sources.stores import RemoteFile
-from xfm.errors import UserError
-from xfm.paths import cache_folder
 
 BLOCK = 256 << 10
 """Bytes of a block: pictures of some 100 kB, with what lies beside them, come in one or two."""

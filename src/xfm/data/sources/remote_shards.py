@@ -15,6 +15,10 @@ from weakref import WeakValueDictionary
 from tqdm import tqdm
 
 from xfm.config.data import RemoteConfig
+from xfm.core.errors import UserError
+from xfm.core.files import replacing, writing
+from xfm.core.locks import in_turn
+from xfm.core.paths import SECRET, holds_secret
 from xfm.data.sources.asking import RefusedError, asked, store_of
 from xfm.data.sources.base import StaleError, digest_of_samples
 from xfm.data.sources.names import RANGE, check_numbers, check_ranges, expanded
@@ -23,10 +27,6 @@ from xfm.data.sources.scanned import cached_index, index_place, warn_of_scan
 from xfm.data.sources.shard_index import COMMAND, INDEX, IndexedShard, ShardIndex, ShardTable, open_index
 from xfm.data.sources.stores import RemoteFile
 from xfm.data.sources.tar import members_of, spans_of
-from xfm.errors import UserError
-from xfm.files import replacing, writing
-from xfm.locks import in_turn
-from xfm.paths import SECRET, holds_secret
 
 TAR = ".tar"
 _LOOKED_AT = 1000

@@ -16,6 +16,9 @@ from weakref import WeakValueDictionary
 
 from tqdm import tqdm
 
+from xfm.core.errors import UserError
+from xfm.core.locks import in_turn
+from xfm.core.paths import cache_folder
 from xfm.data.sources.base import StoredFile
 from xfm.data.sources.shard_index import (
     COMMAND,
@@ -25,9 +28,6 @@ from xfm.data.sources.shard_index import (
     open_index,
     write_index,
 )
-from xfm.errors import UserError
-from xfm.locks import in_turn
-from xfm.paths import cache_folder
 
 SMALL = 256 << 20
 """Bytes of shards that a process scans for itself."""

@@ -24,10 +24,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
+from xfm.core.errors import UserError
+from xfm.core.files import file_digest, open_regular, replacing, writing
 from xfm.data.sources.base import FILES, StoredFile, sampled_digest
 from xfm.data.sources.tar import scan_spans, text_rows
-from xfm.errors import UserError
-from xfm.files import file_digest, open_regular, replacing, writing
 
 INDEX = "index.xfm"
 """Name of the file: no other tool takes it for its own, and no pattern of shards takes it for one."""

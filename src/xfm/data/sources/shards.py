@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from xfm.core.errors import UserError
 from xfm.data.pictures import too_many_bytes
 from xfm.data.records import BadRecordError, Limits, NoAnnotation, Record, SampleKind, parse_annotation
 from xfm.data.schema import Origin
@@ -21,7 +22,6 @@ from xfm.data.sources.base import FILES, RecordSource, StaleError, StoredFile, s
 from xfm.data.sources.remote_shards import RemoteShards
 from xfm.data.sources.shard_index import COMMAND, ShardIndex, ShardTable
 from xfm.data.sources.tar import JSON, PICTURE, TEXT, stored_key, text_rows, unpacked
-from xfm.errors import UserError
 
 _KNOWN = 8192
 """Shards whose files are known at a time; of others that are met again, size and time are asked again."""

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+from xfm.core.errors import UserError
 from xfm.data.sources.base import StaleError
-from xfm.errors import UserError
 
 SECONDS = 120.0
 """Of a request: a server that sends a byte a second would hold it for ever."""

@@ -11,9 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
+from xfm.core.errors import UserError
 from xfm.data.pictures import PICTURE_SUFFIXES
 from xfm.data.sources.base import StoredFile
-from xfm.errors import UserError
 
 BLOCK = 512
 PICTURES = frozenset(suffix.removeprefix(".") for suffix in PICTURE_SUFFIXES)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xfm.config.task_spec import Field
-from xfm.errors import UserError, excerpt
+from xfm.core.errors import UserError, excerpt
 
 
 @dataclass(frozen=True)

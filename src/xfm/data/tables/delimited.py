@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TextIO
 
 from xfm.config.table_kinds import table_kind
+from xfm.core.errors import UserError, excerpt
 from xfm.data.pictures import MAX_BYTES
 from xfm.data.records import Limits
 from xfm.data.tables.records import RawRow, Records
 from xfm.data.tables.stored import open_stored, stored_size
-from xfm.errors import UserError, excerpt
 
 LONGEST_LINE = MAX_BYTES
 """Characters of a line, or of a row of several, at most: a file without line breaks, or with all of them

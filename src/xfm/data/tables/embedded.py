@@ -9,11 +9,11 @@ from typing import Any
 
 from PIL import Image
 
+from xfm.core.errors import UserError
+from xfm.core.files import write_data, writing
 from xfm.data.in_memory import Picture as DecodedPicture
 from xfm.data.in_memory import to_uint8
 from xfm.data.pictures import byte_limit, picture_suffix, too_many_bytes
-from xfm.errors import UserError
-from xfm.files import write_data, writing
 
 
 @dataclass(frozen=True)

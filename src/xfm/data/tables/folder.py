@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from xfm.core.errors import UserError
 from xfm.data.folders import FolderReport, scan_classes
 from xfm.data.pictures import PICTURE_SUFFIXES
 from xfm.data.tables.records import RawRow, Records
-from xfm.errors import UserError
 
 COLUMNS = ("image", "label")
 

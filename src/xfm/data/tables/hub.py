@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from xfm.core.errors import UserError, first_line
+from xfm.core.files import path_below
 from xfm.data.tables.records import RawRow, Records, named_row
-from xfm.errors import UserError, first_line
-from xfm.files import path_below
 
 PREFIX = "hub:"
 _REFERENCE = re.compile(r"hub:(?P<name>[^:@]+)(:(?P<config>[^:@]+))?(@(?P<split>[^@]+))?")

@@ -10,11 +10,11 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from xfm.core.errors import UserError
 from xfm.data.records import Limits
 from xfm.data.tables.lines import NO_OBJECT, each_once, json_row, numbered_lines
 from xfm.data.tables.records import RawRow, Records
 from xfm.data.tables.stored import open_stored, stored_size
-from xfm.errors import UserError
 
 _PIECE = 1 << 16
 _LONGEST = 256 << 20

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from xfm.core.errors import UserError, excerpt
 from xfm.data.tables.records import RawRow, Records, named_row
-from xfm.errors import UserError, excerpt
 
 Table: TypeAlias = str | Path | object
 """What Python functions take for a table: a path or a name as commands do, or rows in memory."""

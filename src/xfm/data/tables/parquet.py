@@ -1,6 +1,6 @@
 """Parquet files; whole numbers that the hub's data sets give names to become those names.
 
-pyarrow reads them in a process of its own, see `xfm.sandbox`.
+pyarrow reads them in a process of its own, see `xfm.core.sandbox`.
 """
 
 import json
@@ -11,10 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from xfm.core.errors import UserError, excerpt, first_line
+from xfm.core.sandbox import ParsingError, parsed
 from xfm.data.tables.arrow_cells import rows_of
 from xfm.data.tables.records import RawRow, Records, named_row, unreadable
-from xfm.errors import UserError, excerpt, first_line
-from xfm.sandbox import ParsingError, parsed
 
 _FREE = 1_000_000
 """Rows that any file may have; a run of one value takes no bytes for each."""

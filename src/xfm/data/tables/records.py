@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xfm.core.errors import UserError, first_line
 from xfm.data.folders import FolderReport
 from xfm.data.tables.arrow_cells import TooLargeError
-from xfm.errors import UserError, first_line
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import Any
 
 from xfm.config.labels import label_name
 from xfm.config.task_spec import Field, Holds
+from xfm.core.errors import UserError, excerpt
+from xfm.core.files import path_below
+from xfm.core.paths import home_path, is_url
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.records import is_text
 from xfm.data.tables.embedded import BadPicture, PictureStore, pictures_in
-from xfm.errors import UserError, excerpt
-from xfm.files import path_below
-from xfm.paths import home_path, is_url
 
 _MOST_LISTS, _MOST_LABELS, _MOST_TEXTS = 256, 1000, 10_000
 """Lists of numbers, such as boxes, and labels and texts, in a cell."""

@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from xfm.core.errors import UserError, excerpt
 from xfm.data.folders import FolderReport
 from xfm.data.pictures import byte_limit, too_many_bytes
 from xfm.data.records import Limits
@@ -19,7 +20,6 @@ from xfm.data.sources.tar import PICTURES, Member, key_and_extension, scan_membe
 from xfm.data.tables.embedded import BadPicture
 from xfm.data.tables.lines import each_once
 from xfm.data.tables.records import RawRow, Records, unreadable
-from xfm.errors import UserError, excerpt
 
 KEY, FIELDS = "key", "json"
 _COLUMNS = {**dict.fromkeys(PICTURES, "image"), "txt": "text", "cls": "label", FIELDS: ""}

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.table_kinds import PACKED
+from xfm.core.errors import UserError
+from xfm.core.files import open_regular
 from xfm.data.sources.base import StoredFile
 from xfm.data.tables.records import size_of, unreadable
-from xfm.errors import UserError
-from xfm.files import open_regular
 
 FREE = 8 << 20
 """Bytes that any packed file may expand to."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from xfm.config.table_kinds import LISTED, table_kind
 from xfm.config.task_spec import Holds
+from xfm.core.errors import UserError
+from xfm.core.paths import at_home
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut
 from xfm.data.tables.columns import ColumnMap, Field
@@ -22,8 +24,6 @@ from xfm.data.tables.records import Records
 from xfm.data.tables.rows import TableRow
 from xfm.data.tables.shard import read_shard
 from xfm.data.tables.workbook import read_workbook
-from xfm.errors import UserError
-from xfm.paths import at_home
 
 _READERS: dict[str, Callable[[Path], Records]] = {
     ".jsonl": read_json_lines,

@@ -1,6 +1,6 @@
 """Sheets of Excel workbooks (`.xlsx`): values alone. No macro, formula or link of a workbook is followed.
 
-openpyxl reads them in a process of its own, see `xfm.sandbox`.
+openpyxl reads them in a process of its own, see `xfm.core.sandbox`.
 """
 
 import json
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.table_kinds import sheet_of
+from xfm.core.errors import UserError, excerpt, printable
+from xfm.core.sandbox import ParsingError, parsed
 from xfm.data.records import Limits
 from xfm.data.tables.columns import listed
 from xfm.data.tables.records import RawRow, Records, unreadable
-from xfm.errors import UserError, excerpt, printable
-from xfm.sandbox import ParsingError, parsed
 
 
 def read_workbook(path: Path) -> Records:

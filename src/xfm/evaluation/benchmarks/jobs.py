@@ -9,8 +9,10 @@ from typing import Any
 from xfm.config.benchmark import BenchmarkRecipe, Edition, benchmark_recipes, load_benchmark
 from xfm.config.options import parse
 from xfm.config.plain import to_plain
+from xfm.core.errors import UserError, printable
+from xfm.core.locks import holds
+from xfm.core.results_folder import Maker, model_mark, require_free, sign
 from xfm.data.left_out import BAD_FILE, LeftOut
-from xfm.errors import UserError, printable
 from xfm.evaluation.benchmarks.benchmark import Benchmark, JobResult, JobSetting, recipe_of
 from xfm.evaluation.benchmarks.fine_tuned import evaluate_fine_tuned
 from xfm.evaluation.benchmarks.frozen import evaluate_by_prompts, evaluate_on_features
@@ -28,10 +30,8 @@ from xfm.evaluation.benchmarks.ranking import evaluate_zero_shot_retrieval
 from xfm.evaluation.benchmarks.readable import note_reports
 from xfm.evaluation.benchmarks.registry import BENCHMARKS, names_with_files
 from xfm.evaluation.benchmarks.submissions import glue_note
-from xfm.locks import holds
-from xfm.modeling.resolve import model_folder
+from xfm.models.resolve import model_folder
 from xfm.reports.scores import Score, write_json, write_output, write_scores
-from xfm.results_folder import Maker, model_mark, require_free, sign
 
 TABLE = "results.md"
 

@@ -12,8 +12,8 @@ from importlib import resources
 from pathlib import Path
 
 from xfm.config.benchmark import Edition
-from xfm.errors import amount
-from xfm.files import read_text
+from xfm.core.errors import amount
+from xfm.core.files import read_text
 from xfm.reports.scores import Score, read_scores
 
 

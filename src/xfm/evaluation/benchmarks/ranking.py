@@ -9,7 +9,7 @@ from xfm.evaluation.benchmarks.read.corpus import Corpus
 from xfm.evaluation.benchmarks.readable import answered
 from xfm.finetuning.start import load_base
 from xfm.metrics.recalls import CUTOFFS, Rule, own_captions, summarise
-from xfm.modeling.features import CAPTION_TOKENS, EncodedItems, Encoder, encode_images, encode_texts
+from xfm.models.features import CAPTION_TOKENS, EncodedItems, Encoder, encode_images, encode_texts
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.ranking import rank
 from xfm.tasks.retrieval import RetrievalTask, owners

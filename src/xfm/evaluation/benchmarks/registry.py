@@ -15,7 +15,7 @@ from xfm.config.tasks import (
     TEXT_CLASSIFICATION,
     VQA,
 )
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.benchmark import Benchmark, at
 from xfm.evaluation.benchmarks.published import Protocol
 from xfm.evaluation.benchmarks.read.corpus import Corpus

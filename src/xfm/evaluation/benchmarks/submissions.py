@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from xfm.config.benchmark import Edition, benchmark_recipes
-from xfm.errors import UserError
+from xfm.core.errors import UserError
+from xfm.core.files import write_data, writing
 from xfm.evaluation.benchmarks.published import OFFICIAL, Protocol
 from xfm.evaluation.benchmarks.read.glue import DIAGNOSTIC, FORMATS, GlueTask
-from xfm.files import write_data, writing
 from xfm.reports.scores import write_json, write_output
 from xfm.tasks.rows import Described, PicturePair, Question
 

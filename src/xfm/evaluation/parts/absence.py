@@ -10,7 +10,7 @@ from xfm.metrics.classification import area_under_roc
 from xfm.metrics.intervals import Floats, bootstrap, row_groups
 from xfm.metrics.presence import GallerySearches
 from xfm.metrics.recalls import Rule
-from xfm.modeling.features import encode_texts
+from xfm.models.features import encode_texts
 from xfm.reports.scores import PartResult
 from xfm.tasks.ranking import CONTRAST, MATCHING_WEIGHT, cosines, match, match_odds, rerank_scores
 from xfm.tasks.rows import Presence

@@ -21,8 +21,8 @@ from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.evaluation.context import Context, pick_examples
 from xfm.metrics.classification import Array, chance_of_classes, majority_accuracy
 from xfm.metrics.intervals import row_groups
-from xfm.modeling.features import EncodedItems, Encoder, encode_images
-from xfm.modeling.precision import autocast
+from xfm.models.features import EncodedItems, Encoder, encode_images
+from xfm.models.precision import autocast
 from xfm.reports.scores import PartResult
 from xfm.tasks.rows import MaskedRow
 from xfm.tasks.world_files import read_masked

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.frozen import RegressionConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.evaluation.context import Context
 from xfm.evaluation.probing.linear_probe import fit_each
 from xfm.finetuning.frozen_features import LabelledFeatures, chosen_rows, raw_pixels
 from xfm.finetuning.neighbours import nearest_neighbours
 from xfm.metrics.classification import Array, accuracy, chance_of_classes, majority_accuracy
 from xfm.metrics.intervals import row_groups
-from xfm.modeling.artifacts import framed, model_pixels
-from xfm.modeling.features import Encoder
-from xfm.modeling.precision import autocast
-from xfm.modeling.xfm import XFM
+from xfm.models.artifacts import framed, model_pixels
+from xfm.models.features import Encoder
+from xfm.models.precision import autocast
+from xfm.models.xfm import XFM
 from xfm.reports.scores import OWN, PartResult
 from xfm.tasks.world_files import read_categories
 

@@ -9,7 +9,7 @@ from xfm.evaluation.context import Context, EncodedCaptions, pick_examples
 from xfm.metrics.classification import Array
 from xfm.metrics.intervals import row_groups
 from xfm.metrics.recalls import Rule, hits, preference_chance, prefers_first, summarise
-from xfm.modeling.features import encode_texts
+from xfm.models.features import encode_texts
 from xfm.reports.scores import SPLITS_RETRIEVAL, PartResult
 from xfm.tasks.ranking import Ranking, match, rank, rerank_scores
 from xfm.tasks.world_files import read_captioned

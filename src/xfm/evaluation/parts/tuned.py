@@ -20,21 +20,13 @@ from xfm.finetuning.split_scores import add_scores, groups_of
 from xfm.finetuning.tuning_run import TuningRun, save_tuned, tune
 from xfm.metrics.boxes import best_iou
 from xfm.metrics.classification import ClassPrediction
-from xfm.modeling.features import text_features
-from xfm.modeling.folder import Pretrained
+from xfm.models.features import text_features
+from xfm.models.folder import Pretrained
 from xfm.reports.scores import OWN, SPLITS, PartResult, floors_of
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.reasoning import ReasoningTask
-from xfm.tasks.rows import (
-    TRUTH,
-    Corners,
-    LabelledText,
-    PicturePair,
-    Question,
-    Reference,
-    SplitRows,
-)
+from xfm.tasks.rows import TRUTH, Corners, LabelledText, PicturePair, Question, Reference, SplitRows
 from xfm.tasks.text_classification import TextClassificationTask, tokenize_rows
 from xfm.tasks.vqa import VqaTask
 from xfm.tasks.world_files import PAIR_COLUMNS, read_picture_pairs, read_text_pairs

@@ -21,15 +21,15 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from xfm.config.frozen import FrozenConfig
+from xfm.core.errors import UserError
+from xfm.core.files import read_text, write_text, writing
 from xfm.data.left_out import LeftOut, UnreadablePicture
 from xfm.data.picture_files import load_image
-from xfm.errors import UserError
-from xfm.files import read_text, write_text, writing
 from xfm.finetuning.frozen_features import LabelledFeatures, chosen_rows
-from xfm.modeling.artifacts import framed, model_pixels
-from xfm.modeling.encoders import VisionLike
-from xfm.modeling.folder import Preprocessing
-from xfm.modeling.precision import autocast, resolve
+from xfm.models.artifacts import framed, model_pixels
+from xfm.models.encoders import VisionLike
+from xfm.models.folder import Preprocessing
+from xfm.models.precision import autocast, resolve
 from xfm.tasks.rows import Labelled
 
 FORMAT = 1  # raise it when features of the same model and pictures become other numbers

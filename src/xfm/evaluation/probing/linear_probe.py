@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from xfm.config.frozen import RegressionConfig
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.finetuning.frozen_features import LabelledFeatures, chosen_rows, concatenated, deviations_of
 from xfm.finetuning.logistic import Fit, LinearClassifier, Regression
 from xfm.metrics.classification import Array, accuracy

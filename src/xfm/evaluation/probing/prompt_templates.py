@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from xfm.errors import UserError
-from xfm.files import read_text
+from xfm.core.errors import UserError
+from xfm.core.files import read_text
 
 SLOT = "{}"
 

@@ -15,14 +15,15 @@ from xfm.config.frozen import FrozenConfig, Method
 from xfm.config.plain import to_plain
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import IMAGE_CLASSIFICATION
+from xfm.core.errors import UserError, excerpt
+from xfm.core.locks import holds
+from xfm.core.results_folder import Maker, digest, model_digest, require_free, sign
 from xfm.data.left_out import LeftOut
-from xfm.errors import UserError, excerpt
 from xfm.evaluation.probing.feature_cache import Featuriser, usable_features
 from xfm.evaluation.probing.linear_probe import LinearProbe, fit_probe
 from xfm.evaluation.probing.prompt_templates import load_templates, prompt
 from xfm.finetuning.frozen_features import LabelledFeatures, blocks, concatenated
 from xfm.finetuning.neighbours import nearest_neighbours
-from xfm.locks import holds
 from xfm.metrics.classification import (
     FEWEST_FOR_TOP,
     TOP,
@@ -34,16 +35,15 @@ from xfm.metrics.classification import (
     most_frequent,
 )
 from xfm.metrics.intervals import bootstrap
-from xfm.modeling.adapters import require_whole
-from xfm.modeling.features import Encoder, tokenize_captions
-from xfm.modeling.folder import Pretrained, load_model, require_seeing, save_model
-from xfm.modeling.model_files import WEIGHTS
-from xfm.modeling.precision import autocast
-from xfm.modeling.resolve import model_folder
-from xfm.modeling.task_models import ImageClassifier
+from xfm.models.adapters import require_whole
+from xfm.models.features import Encoder, tokenize_captions
+from xfm.models.folder import Pretrained, load_model, require_seeing, save_model
+from xfm.models.model_files import WEIGHTS
+from xfm.models.precision import autocast
+from xfm.models.resolve import model_folder
+from xfm.models.task_models import ImageClassifier
 from xfm.reports.scores import PartResult, Score, write_json, write_scores
 from xfm.reports.stored import METRICS
-from xfm.results_folder import Maker, digest, model_digest, require_free, sign
 from xfm.tasks.rows import Labelled
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device

@@ -12,8 +12,8 @@ import torch
 
 from xfm.finetuning.frozen_features import raw_pixels
 from xfm.metrics.classification import Array
-from xfm.modeling.features import Encoder, image_features
-from xfm.modeling.folder import Pretrained
+from xfm.models.features import Encoder, image_features
+from xfm.models.folder import Pretrained
 from xfm.tasks.base import Task
 from xfm.tasks.pictures import Pictures
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from xfm.errors import UserError, printable
+from xfm.core.errors import UserError, printable
+from xfm.core.files import MAX_LOG, read_text, write_data
 from xfm.executors.sharded_map import PLAN, ShardedMap, plan_id
-from xfm.files import MAX_LOG, read_text, write_data
 from xfm.inference.base import Pipeline
 from xfm.inference.distributed.row_work import RowWork
 from xfm.inference.engine import one_thread

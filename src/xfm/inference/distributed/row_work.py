@@ -10,16 +10,16 @@ from typing import Any
 from xfm.config.plain import to_plain
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
+from xfm.core.errors import UserError
+from xfm.core.paths import home_path
+from xfm.core.results_folder import digest, model_mark
 from xfm.data.tables import ColumnMap
 from xfm.data.tables.stored import stored_size
-from xfm.errors import UserError
 from xfm.inference.base import Pipeline
 from xfm.inference.pipeline import pipeline
 from xfm.inference.predict.reading import CutRows, Reading, known_path
 from xfm.inference.predict.sources import FolderRows, open_rows
-from xfm.modeling.resolve import find_model
-from xfm.paths import home_path
-from xfm.results_folder import digest, model_mark
+from xfm.models.resolve import find_model
 
 
 @dataclass(frozen=True)

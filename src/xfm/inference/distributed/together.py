@@ -13,17 +13,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from xfm.core.errors import UserError
+from xfm.core.files import (
+    clear_leftovers,
+    drafting,
+    read_json_or_nothing,
+    replace_folder,
+    write_text,
+    writing,
+)
+from xfm.core.results_folder import free_name
 from xfm.data.left_out import LeftOut
-from xfm.errors import UserError
 from xfm.executors.executor import Executor
 from xfm.executors.sharded_map import AGAIN, ShardedMap, complete, find_plan, whole_file
-from xfm.files import clear_leftovers, drafting, read_json_or_nothing, replace_folder, write_text, writing
 from xfm.inference.distributed.row_units import NAMES, PartForm, RowMark, row_units
 from xfm.inference.distributed.row_work import RowWork, settings_mark
 from xfm.inference.predict.output import ROW, bad_file, earlier_settings, is_of_answers, settings_file
 from xfm.inference.predict.prediction import Outcome, refuse_to_overwrite
 from xfm.inference.predict.sources import FolderRows
-from xfm.results_folder import free_name
 
 VECTORS = "_vectors.json"
 BAD = "_bad.jsonl"

@@ -14,11 +14,11 @@ from tqdm import tqdm
 from xfm.config.plain import first_difference, to_plain
 from xfm.config.table_kinds import table_kind
 from xfm.config.tasks import task_spec
+from xfm.core.errors import UserError, amount, printable
+from xfm.core.files import open_regular, read_json_or_nothing, write_text, writing
+from xfm.core.locks import lock_file
+from xfm.core.results_folder import free_name
 from xfm.data.folders import FolderReport
-from xfm.errors import UserError, amount, printable
-from xfm.files import open_regular, read_json_or_nothing, write_text, writing
-from xfm.locks import lock_file
-from xfm.results_folder import free_name
 
 ROW, ANSWER, IMAGE, WARNING = "row", "prediction", "image", "warning"
 _TAIL = 1 << 16

@@ -14,10 +14,11 @@ from tqdm import tqdm
 from xfm.config.table_kinds import sheet_of
 from xfm.config.task_spec import Holds
 from xfm.config.tasks import EMBED
+from xfm.core.errors import UserError, amount, printable, refuse_none
+from xfm.core.files import writing
+from xfm.core.results_folder import Maker, digest, free_name, sign, signed_by, unused
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import InMemory, Table, as_table
-from xfm.errors import UserError, amount, printable, refuse_none
-from xfm.files import writing
 from xfm.inference.base import Pipeline
 from xfm.inference.drawing import draw_boxes
 from xfm.inference.gallery import Gallery, Retrieval
@@ -36,7 +37,6 @@ from xfm.inference.predict.output import (
 )
 from xfm.inference.predict.reading import InputRow, Reading, RowSource, known_path
 from xfm.inference.predict.sources import FolderRows, OneRow, open_rows
-from xfm.results_folder import Maker, digest, free_name, sign, signed_by, unused
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from typing import Any
 
 from xfm.config.table_kinds import sheet_of
 from xfm.config.task_spec import Field, Holds
+from xfm.core.errors import UserError
+from xfm.core.paths import is_url
 from xfm.data.in_memory import Picture as DecodedPicture
 from xfm.data.tables import ColumnMap, TableRow
 from xfm.data.tables.columns import listed
 from xfm.data.tables.records import RawRow
 from xfm.data.tables.stored import open_stored
-from xfm.errors import UserError
 from xfm.inference.input_parsing import Unreadable
-from xfm.paths import is_url
 
 _HEAD = 1 << 16
 """Most bytes of a line by which a file is known again."""

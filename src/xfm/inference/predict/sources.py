@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from xfm.config.table_kinds import LISTED, table_kind
 from xfm.config.task_spec import Field, Holds
+from xfm.core.errors import UserError, printable
 from xfm.data.folders import Scan, scan_folder
 from xfm.data.pictures import PICTURE_SUFFIXES, PictureError, picture_size, read_picture
 from xfm.data.records import Limits
@@ -19,7 +20,6 @@ from xfm.data.tables.lines import Line, json_row, numbered_lines
 from xfm.data.tables.objects import beginning
 from xfm.data.tables.parts import TableParts, part_starts
 from xfm.data.tables.records import RawRow
-from xfm.errors import UserError, printable
 from xfm.inference.input_parsing import example
 from xfm.inference.predict.reading import CutRows, InputRow, Reading, RowSource, known_head, known_path
 

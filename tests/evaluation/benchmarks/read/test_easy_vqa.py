@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.official.easy_vqa import write_easy_vqa
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.read.easy_vqa import HELD_OUT, read_easy_vqa
 
 ROWS = [

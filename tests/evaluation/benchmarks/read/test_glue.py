@@ -6,7 +6,7 @@ import pytest
 
 from tests.failing import sentence_of
 from tests.official.glue import write_diagnostic, write_glue, write_glue_parquet
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.read.glue import FORMATS, GlueTask, read_glue
 
 ALL = list(GlueTask)

@@ -9,9 +9,9 @@ import pytest
 from tests.official import corpora
 from tests.official.corpora import written
 from tests.official.glue import write_glue, write_parquet
+from xfm.core.errors import UserError
 from xfm.data.tables import TableRow
 from xfm.data.tables.parquet import read_footer
-from xfm.errors import UserError
 from xfm.evaluation.benchmarks.read.glue import GlueTask, read_glue
 from xfm.evaluation.benchmarks.read.imagenet import read_imagenet
 from xfm.evaluation.benchmarks.read.readers import integer, parquet_files, parquet_rows

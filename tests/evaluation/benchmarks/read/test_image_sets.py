@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.official.image_sets import FER_LEVELS, WRITERS, know_digests
+from xfm.core.errors import UserError
 from xfm.data.picture_files import load_image
-from xfm.errors import UserError
 from xfm.evaluation.benchmarks.read.image_sets import ImageSet, place_of, read_image_set
 from xfm.evaluation.benchmarks.read.unpacked import CACHE
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.official import corpora
 from tests.official.corpora import CORPORA, written
 from tests.official.pictures import picture
-from xfm.errors import UserError
+from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.read.corpus import Corpus
 from xfm.evaluation.benchmarks.read.imagenet import read_imagenet, synset_names
 from xfm.evaluation.benchmarks.read.karpathy import read_coco

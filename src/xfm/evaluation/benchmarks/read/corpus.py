@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from xfm.core.errors import UserError
 from xfm.data.folders import FolderReport
-from xfm.errors import UserError
 
 R = TypeVar("R")
 _SHOWN = 5

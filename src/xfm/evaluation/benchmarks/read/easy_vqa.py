@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from xfm.core.errors import UserError
 from xfm.data.records import is_text
-from xfm.errors import UserError
 from xfm.evaluation.benchmarks.read.corpus import Corpus
 from xfm.evaluation.benchmarks.read.readers import read_json
 from xfm.tasks.rows import Question

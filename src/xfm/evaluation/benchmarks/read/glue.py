@@ -11,8 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from xfm.core.errors import UserError
 from xfm.data.tables import TableRow
-from xfm.errors import UserError
 from xfm.evaluation.benchmarks.read.corpus import Corpus
 from xfm.evaluation.benchmarks.read.readers import (
     chosen,

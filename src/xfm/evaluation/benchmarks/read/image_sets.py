@@ -20,10 +20,10 @@ from torch.utils.data import Subset
 from torchvision import datasets
 
 from xfm.config.benchmark import Edition
-from xfm.errors import UserError
+from xfm.core.errors import UserError
+from xfm.core.files import read_text
 from xfm.evaluation.benchmarks.read.corpus import Corpus
 from xfm.evaluation.benchmarks.read.unpacked import CACHE, StoredPicture, unpacked
-from xfm.files import read_text
 from xfm.tasks.rows import Labelled
 
 Opened = tuple[list[Labelled], tuple[str, ...]]

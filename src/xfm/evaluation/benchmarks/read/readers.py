@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from xfm.core.errors import UserError
+from xfm.core.files import MAX_OFFICIAL, read_text
 from xfm.data.records import is_text
 from xfm.data.tables import TableRow
 from xfm.data.tables.lines import read_json_lines
 from xfm.data.tables.parquet import read_parquet
-from xfm.errors import UserError
-from xfm.files import MAX_OFFICIAL, read_text
 
 T = TypeVar("T")
 _DIGITS = re.compile(r"-?[0-9]{1,18}")

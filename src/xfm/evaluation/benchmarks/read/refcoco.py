@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from xfm.core.errors import UserError
 from xfm.data.records import check_box
 from xfm.data.safe_pickle import read_plain_pickle
 from xfm.data.tables import TableRow
-from xfm.errors import UserError
 from xfm.evaluation.benchmarks.read.corpus import Corpus, check_picture
 from xfm.evaluation.benchmarks.read.readers import (
     as_row,

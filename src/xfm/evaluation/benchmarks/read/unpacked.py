@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from xfm.core.errors import UserError
+from xfm.core.files import drafting, replace_folder, writing
 from xfm.data.pictures import picture_suffix
 from xfm.data.tables.parquet import read_footer
-from xfm.errors import UserError
 from xfm.evaluation.benchmarks.read.readers import need_parquet, parquet_rows, picture_below, read_lines
-from xfm.files import drafting, replace_folder, writing
 from xfm.tasks.rows import Labelled
 
 CACHE, INDEX = "xfm-pictures", "index.jsonl"

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from xfm.core.errors import UserError
 from xfm.data.records import is_text
 from xfm.data.tables import TableRow
-from xfm.errors import UserError
 from xfm.evaluation.benchmarks.read.corpus import Corpus, check_picture
 from xfm.evaluation.benchmarks.read.readers import (
     inner_rows,

@@ -1,0 +1,120 @@
+"""Who does the work of a command: its options, and the engine that they mean."""
+
+from typing import TYPE_CHECKING
+
+from xfm.cli._options import option
+from xfm.config.engines import EngineName, SharingConfig
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble
+from xfm.core.errors import UserError
+from xfm.core.paths import home_path
+
+if TYPE_CHECKING:
+    from xfm.executors.executor import Executor
+    from xfm.inference.distributed.row_work import RowWork
+
+ARRAY = "PLACE/COUNT, from 0: do a share of the work, as one of several processes"
+
+
+def add_sharing(parser: ArgumentParser) -> None:
+    """Options of a command whose rows processes and machines can share."""
+    option(parser, "--array", ARRAY)
+    add_fields(parser, SharingConfig)
+
+
+def is_shared(chosen: Namespace) -> bool:
+    """Whether any of those options was given."""
+    return chosen.array is not None or assemble(SharingConfig, chosen).asked
+
+
+def sharing_engine(chosen: Namespace, device: str, anew: bool = False) -> "Executor":
+    """Who does the work that those options share.
+
+    Args:
+        chosen: the options.
+        device: where models are to run, of the option.
+        anew: whether `--restart` was given.
+
+    Raises:
+        UserError: the options do not go together.
+    """
+    config = assemble(SharingConfig, chosen)
+    on_gpu = _takes_gpu(device)
+    processes = config.processes
+    if config.engine is not EngineName.RAY and not processes and on_gpu:
+        processes = 1
+    restart = "restart" if anew else None
+    return chosen_engine(config.engine, processes, chosen.array, restart, device != "cpu")
+
+
+def row_work(
+    chosen: Namespace, task: str, options: object, keep: tuple[str, ...], readers: int | None = None
+) -> "RowWork":
+    """What the options of a command say of its rows.
+
+    Args:
+        chosen: the options.
+        task: its name.
+        options: of the task.
+        keep: columns that are carried along.
+        readers: threads of a process that read pictures ahead.
+    """
+    from xfm.inference.distributed.row_work import RowWork, everywhere
+
+    return RowWork(
+        task,
+        everywhere(chosen.model),
+        home_path(chosen.input).absolute(),
+        options,
+        chosen.columns,
+        keep,
+        None if chosen.pictures is None else home_path(chosen.pictures).absolute(),
+        chosen.device,
+        chosen.precision,
+        chosen.batch_size,
+        tuple(chosen.allow_urls),
+        readers,
+    )
+
+
+def _takes_gpu(device: str) -> bool:
+    if device != "auto":
+        return device != "cpu"
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def chosen_engine(
+    engine: EngineName, workers: int, array: str | None, anew: str | None, gpus: bool = False
+) -> "Executor":
+    """Who does the work.
+
+    Args:
+        engine: as it was chosen.
+        workers: processes; 0 is one a core.
+        array: which of how many processes this one is.
+        anew: the option by which what was begun is thrown away, where that was given.
+        gpus: whether a unit takes a GPU of a Ray cluster that has some.
+
+    Raises:
+        UserError: the options do not go together.
+    """
+    from xfm.core.processes import cores
+    from xfm.executors.executor import ArrayTask, LocalPool
+    from xfm.executors.ray_tasks import RayTasks
+
+    if array is not None and (engine is EngineName.RAY or anew):
+        other = f"--{anew}" if anew else "--engine ray"
+        raise UserError(f"--array is for processes that others start, {other} is not: leave one out")
+    if engine is EngineName.RAY:
+        return RayTasks(workers, gpus)
+    pool = LocalPool(workers or cores())
+    return pool if array is None else ArrayTask(array, pool)
+
+
+def others_have_not(array: str) -> str:
+    """What is said where a share is done, and others are not."""
+    return (
+        f"The share {array} is done as far as it can be: others are not. When they have ended, run the array "
+        "once more, or the same command without --array, which does what is left."
+    )

@@ -1,0 +1,322 @@
+"""`xfm evaluate`: its options, and what it checks and says around the work."""
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xfm.cli._options import option
+from xfm.config.boxes import BoxFormat, BoxUnit
+from xfm.config.evaluation import EvaluationConfig
+from xfm.config.frozen import FrozenConfig, Method
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
+from xfm.config.plain import to_plain
+from xfm.core.errors import UserError, amount
+
+if TYPE_CHECKING:
+    from xfm.data.left_out import LeftOut
+    from xfm.models.runtimes.backend_choice import ChosenWay
+    from xfm.tasks.rows import Labelled
+
+SHOWN = 8
+"""Labels that a terminal shows."""
+
+
+class Backends(StrEnum):
+    """What becomes of the measured ways to run a model: shown alone, or the fastest one kept."""
+
+    MEASURE = "measure"
+    CHOOSE = "choose"
+    EXACT = "exact"
+
+
+class _Mode(StrEnum):
+    WORLD = "an evaluation on a world"
+    TUNED = "--test of a fine-tuned model"
+    FROZEN = "--test of a pre-trained model"
+    BACKENDS = "--backends"
+
+
+_TABLE = {"test", "columns", "pictures", "allow_urls", "out", "max_bad", "seed", "precision", "device"}
+_FROZEN = {*to_plain(FrozenConfig()), "train", "validation_rows", "names", "cache", "save"}
+_ONLY: Mapping[_Mode, set[str]] = {
+    _Mode.WORLD: {*to_plain(EvaluationConfig()), "world", "out"},
+    _Mode.TUNED: {*_TABLE, "box_format", "box_unit", "label_separator"},
+    _Mode.FROZEN: {*_TABLE, *_FROZEN},
+    _Mode.BACKENDS: {"backends", "out"},
+}
+"""The options that each use of the command has."""
+
+
+def parser(options: Sequence[str]) -> ArgumentParser:
+    """The options of `xfm evaluate`."""
+    parser = new_parser(
+        words=["model"],
+        prog="xfm evaluate",
+        usage="xfm evaluate MODEL [--world FOLDER] [--out FOLDER] [--FIELD VALUE ...]\n"
+        "       xfm evaluate MODEL --test FILE [--columns FIELD=COLUMN,...] [--out FOLDER]\n"
+        "       xfm evaluate MODEL --test DATA [--train DATA] [--methods linear,knn,zero-shot]\n"
+        "       xfm evaluate MODEL --backends choose",
+        description="Evaluate a pre-trained model on a world, every number beside chance and a baseline of\n"
+        "one modality: retrieval, probes, masked tokens, questions, reasoning, grounding. Writes\n"
+        "metrics.json and report.html; the last lines have a command that asks the model. With --test\n"
+        "- a fine-tuned model is scored on new labelled rows of its task, in predictions.jsonl one by one;\n"
+        "- frozen picture features of a pre-trained one are evaluated on labelled pictures: a table, a\n"
+        "  folder with a folder a class, or hub:OWNER/NAME. With --train by a linear probe whose penalty\n"
+        "  validation rows choose, and by nearest neighbours; without, by the names of the classes alone\n"
+        "  (zero-shot). Features are computed once and kept.\n"
+        "With --backends torch (float32, bf16), ONNX Runtime and OpenVINO are measured on this machine,\n"
+        "each compared with the model's self-check before. The fastest (exact: in float32) is kept in the\n"
+        "user's cache (XFM_CACHE), and pipelines, `xfm predict` and `xfm serve` follow it, and say so.",
+        epilog="examples:\n"
+        "  xfm evaluate runs/quickstart/model --world worlds/emoji\n"
+        "  xfm evaluate runs/quickstart/model --parts retrieval,vqa --scale 0.2\n"
+        "  xfm evaluate runs/reviews/model --test new.csv --columns text=review,label=stars\n"
+        "  xfm evaluate runs/quickstart/model --train pets/train --test pets/test --out runs/pets\n"
+        "  xfm evaluate runs/quickstart/model --test pets/test --templates pets\n"
+        "  xfm evaluate small --backends choose\n"
+        "  XFM_EVALUATE_SCALE=0.2 xfm evaluate runs/quickstart/model      any option from the environment",
+    )
+    option(parser, "--model", required=True)
+    option(parser, "--world", "folder that `xfm prepare` wrote; worlds/emoji if not given")
+    option(parser, "--test", "labelled rows that are scored")
+    option(parser, "--train", "labelled pictures that are fitted")
+    option(parser, "--validation-rows", "labelled pictures that choose the penalty of the linear probe")
+    option(parser, "--columns")
+    option(parser, "--pictures")
+    option(parser, "--allow-urls", type=list[str])
+    for name, known, meaning in (
+        ("--box-format", BoxFormat, "what the four numbers of a box are; xywh if not given"),
+        ("--box-unit", BoxUnit, "the unit of boxes; pixel if not given"),
+        ("--backends", Backends, "measure the ways to run the model here, and keep the fastest"),
+    ):
+        option(parser, name, meaning, choices=[one.value for one in known])
+    option(parser, "--label-separator", "what stands between the labels of a cell; | if not given")
+    option(
+        parser,
+        "--names",
+        "text file with LABEL=NAME lines: what labels are called in prompts, and classes that no picture has",
+    )
+    option(parser, "--cache")
+    option(parser, "--save", "write the linear probe as a model folder, OUT/model", False)
+    option(
+        parser,
+        "--out",
+        "folder for the results; if not given, the run's, or one below it such as evaluation-validation "
+        "for another split or scale, and evaluation-NAME for rows of a table or a model that was fine-tuned; "
+        "of --backends none",
+    )
+    option(parser, "--quiet")
+    add_fields(parser, EvaluationConfig)
+    add_fields(parser, FrozenConfig, shared=True)
+    return parser
+
+
+def run(chosen: Namespace) -> None:
+    """Evaluate a model, show the scores and say where they are."""
+    from xfm.models.resolve import model_folder
+
+    model = model_folder(chosen.model)
+    _USES[_mode(chosen, model)](chosen, model)
+
+
+def _mode(chosen: Namespace, model: Path) -> _Mode:
+    """What the command is used for.
+
+    Raises:
+        UserError: an option belongs to another use.
+    """
+    tuned = (model / "task.json").exists()
+    if chosen.backends is not None:
+        mode = _Mode.BACKENDS
+    elif chosen.test is not None:
+        mode = _Mode.TUNED if tuned else _Mode.FROZEN
+    else:
+        mode = _Mode.WORLD
+    values, defaults = dict(vars(chosen)), dict[str, Any]()
+    for kind in (EvaluationConfig, FrozenConfig):
+        values |= to_plain(assemble(kind, chosen))
+        defaults |= to_plain(kind())
+    known = set[str]().union(*_ONLY.values())
+    given = {name for name in known if (values[name] or None) != (defaults.get(name) or None)}
+    if useless := sorted(given - _ONLY[mode]):
+        name = useless[0]
+        others = " or ".join(other for other, own in _ONLY.items() if name in own)
+        advice = "; give --test, too" if "--test" in others and mode is _Mode.WORLD else ""
+        raise UserError(f"--{name.replace('_', '-')} belongs to {others}, not to {mode}{advice}")
+    if mode is _Mode.WORLD and tuned and chosen.world is None:
+        raise UserError(
+            f"{model} was fine-tuned: score it on labelled rows of its task with --test FILE, or evaluate "
+            "what is left of the pre-trained model on the embedded data with --world worlds/emoji"
+        )
+    return mode
+
+
+def _on_world(chosen: Namespace, model: Path) -> None:
+    config, world = assemble(EvaluationConfig, chosen), Path(chosen.world or "worlds/emoji")
+    out = Path(chosen.out or _results_folder(model, config, world))
+    from xfm.evaluation.report import REPORT
+    from xfm.evaluation.saved_models import listing, saved_models, use_command
+    from xfm.evaluation.suite import evaluate
+    from xfm.reports.lines import summary
+    from xfm.reports.stored import METRICS, left_out_sentence, stored_flags
+    from xfm.training.flags import last_lines
+
+    scores = evaluate(model, world, out, config, progress=not chosen.quiet)
+    print(f"{summary(scores)}\nReport:  {out / REPORT}\nScores:  {out / METRICS}")
+    if said := left_out_sentence(out):
+        print(f"Note:    {said}")
+    if not (model / "task.json").exists():
+        print(f"Use it:  {use_command(model, world, out)}")
+    if models := listing(saved_models(out, world, config.validation)):
+        print(models)
+    print(last_lines(stored_flags(out)), end="")
+
+
+def _results_folder(model: Path, config: EvaluationConfig, world: Path) -> Path:
+    """Where results go by default: only the full evaluation on the tests beside the model.
+
+    Beside a model of the package or of the hub nothing is written: a folder in `runs` stands for its run.
+    """
+    from xfm.core.results_folder import run_of
+    from xfm.models.resolve import stand_in
+
+    run, other = stand_in(model) or run_of(model), []
+    if (model / "task.json").exists():  # beside it stands what its fine-tuning scored
+        other += [world.resolve().name]
+    if run_of(model) != model.parent:  # a checkpoint, one of several, whose results would replace one another
+        other = [model.name]
+    other += ["validation"] if config.validation else []
+    other += [] if config.scale == 1 else [f"scale-{config.scale:g}"]
+    other += [f"minutes-{config.minutes:g}"] if config.minutes else _whole(run)
+    return run / "-".join(["evaluation", *other]) if other else run
+
+
+def _whole(run: Path) -> list[str]:
+    from xfm.reports.stored import DETAILS, read_object
+
+    config = read_object(run / DETAILS).get("config")
+    return ["whole"] if isinstance(config, dict) and config.get("minutes") else []
+
+
+def _on_rows(chosen: Namespace, model: Path) -> None:
+    from xfm.finetuning.rescoring import score
+    from xfm.reports.lines import table
+
+    used = _ONLY[_Mode.TUNED] - {"test", "out", "max_bad"}
+    options: dict[str, Any] = {name: value for name in used if (value := getattr(chosen, name))}
+    progress = not chosen.quiet
+    found = score(model, chosen.test, chosen.out, **options, max_bad=chosen.max_bad, progress=progress)
+    print(table(found.scores, list(found.scores)))
+    if found.unknown:
+        count = len(found.unknown)
+        rows, labels = amount(sum(map(len, found.unknown.values())), "row"), amount(count, "label")
+        print(f"Unknown to the model, counted as wrong: {rows} of {labels}")
+        for label, places in list(found.unknown.items())[:SHOWN]:
+            print(f"  {label!r}: {len(places)}, first {places[0]}")
+        if count > SHOWN:
+            print(f"  and {count - SHOWN} more, see {found.out / 'evaluation.json'}")
+    if found.left_out:
+        print(f"Note:    {found.left_out}")
+    for what, name in (("Report", "report.html"), ("Scores", "metrics.json"), ("Rows", "predictions.jsonl")):
+        print(f"{what + ':':<9}{found.out / name}")
+    print(f"Use it:  {found.next_command}")
+
+
+def _on_frozen(chosen: Namespace, model: Path) -> None:
+    if chosen.train is None and chosen.methods == FrozenConfig().methods:
+        chosen.methods = [Method.ZERO_SHOT]
+    if chosen.train is None and {*chosen.methods} != {Method.ZERO_SHOT}:
+        raise UserError("linear and knn learn from labelled pictures: give --train, too")
+    config = assemble(FrozenConfig, chosen)
+    from xfm.core.results_folder import require_free
+    from xfm.data.left_out import BAD_FILE, LeftOut
+    from xfm.evaluation.probing.prompt_templates import read_names
+    from xfm.evaluation.probing.scoring import MODEL, LabelledSplits, evaluate_frozen, frozen_maker
+    from xfm.finetuning.rescoring import default_folder
+    from xfm.reports.lines import table
+    from xfm.reports.stored import METRICS
+
+    out = default_folder(model, chosen.test) if chosen.out is None else Path(chosen.out)
+    require_free(out, frozen_maker(model))  # before pictures that a table holds are written there
+    left_out = LeftOut(chosen.max_bad)
+    train, validation, test = (
+        None if source is None else _read_labelled(source, out / "pictures", chosen, left_out)
+        for source in (chosen.train, chosen.validation_rows, chosen.test)
+    )
+    names = {} if chosen.names is None else read_names(Path(chosen.names))
+    cache, progress = None if chosen.cache is None else Path(chosen.cache), not chosen.quiet
+    data = LabelledSplits(test or (), train or (), validation, names)
+    result = evaluate_frozen(model, data, out, config, cache, progress, chosen.save, left_out)
+    print(f"{table(result.scores, list(result.scores))}\nScores:  {out / METRICS}")
+    if said := left_out.sentence(out / BAD_FILE):
+        print(f"Note:    {said}")
+    if chosen.save:
+        print(f"Model:   {out / MODEL}")
+
+
+def _read_labelled(source: str, store: Path, chosen: Namespace, left_out: "LeftOut") -> "list[Labelled]":
+    """Labelled pictures of a table, a folder or a hub data set; `store` gets those that a table holds."""
+    from xfm.config.pipelines import UrlRules
+    from xfm.config.task_spec import Holds
+    from xfm.data.addresses import AddressBook
+    from xfm.data.left_out import UnreadablePicture
+    from xfm.data.tables import ColumnMap, Field, read_table
+    from xfm.tasks.rows import Labelled
+
+    picture = Field("image", "path of the picture, or the picture", Holds.PICTURE)
+    fields = (picture, Field("label", "name of the class"))
+    root = None if chosen.pictures is None else Path(chosen.pictures)
+    found: list[Labelled] = []
+    rules, mapped = UrlRules.of(chosen.allow_urls), ColumnMap.parse(chosen.columns or "")
+    addresses = AddressBook.of(rules, source)
+    for row in read_table(source, fields, mapped, store, root, left_out, addresses):
+        try:
+            found.append(Labelled(row.path("image"), row.label("label"), row.place))
+        except UnreadablePicture as error:
+            left_out.add(row.place, str(error))
+            left_out.total += 1
+    return found
+
+
+def _backends(chosen: Namespace, model: Path) -> None:
+    from xfm.core.files import write_text
+    from xfm.models.runtimes.backend_choice import keep
+    from xfm.models.runtimes.benchmarking import measure_ways
+
+    exact = chosen.backends == Backends.EXACT
+    choice = measure_ways(model, exact, lambda text: print(f"... {text}", flush=True))
+    print(_times(choice))
+    for reason in choice.left_out:
+        print(f"Left out: {reason}")
+    if chosen.out is not None:
+        (out := Path(chosen.out)).mkdir(parents=True, exist_ok=True)
+        write_text(out / "backends.json", json.dumps(to_plain(choice), indent=2) + "\n")
+        print(f"Figures: {out / 'backends.json'}")
+    if chosen.backends == Backends.MEASURE:
+        print(f"The fastest is {choice.way}; nothing was kept.")
+    else:
+        place = keep(model, choice)
+        print(f"{chosen.model} runs on {choice.way} from now on, on this machine ({place}).")
+
+
+def _times(choice: "ChosenWay") -> str:
+    """The figures, a row for each work and batch: times, and how often each fits into the first way's."""
+    ways = list(dict.fromkeys(one.way for one in choice.figures))
+    rows = list(dict.fromkeys((one.work, one.batch) for one in choice.figures))
+    times = {(one.way, one.work, one.batch): one.milliseconds for one in choice.figures}
+    lines = [f"{'ms a pass':<16}" + "".join(f"{way:>20}" for way in ways)]
+    for work, batch in rows:
+        first = times[ways[0], work, batch]
+        cells = (f"{(ms := times[way, work, batch]):.1f} ({first / ms:.2f} x)" for way in ways)
+        lines.append(f"{work + ' ' + str(batch):<16}" + "".join(f"{cell:>20}" for cell in cells))
+    return "\n".join(lines)
+
+
+_USES = {
+    _Mode.WORLD: _on_world,
+    _Mode.TUNED: _on_rows,
+    _Mode.FROZEN: _on_frozen,
+    _Mode.BACKENDS: _backends,
+}

@@ -1,0 +1,107 @@
+"""`xfm export`: write a model in another program's format."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from xfm.cli._options import option
+from xfm.config.exported import Format
+from xfm.config.options import ArgumentParser, Namespace, new_parser
+from xfm.core.errors import UserError
+
+MERGED, PUBLISHED = "merged", "published"
+WRITTEN = (".th", ".pt", ".pth")
+"""Ends of the names of published checkpoints."""
+FOLDERS = ("sentence-transformers", "cross-encoder")
+"""Formats that are folders of sentence-transformers."""
+
+
+def parser(options: Sequence[str]) -> ArgumentParser:
+    """The options of `xfm export`."""
+    parser = new_parser(
+        words=["model", "out"],
+        prog="xfm export",
+        usage="xfm export MODEL OUT --format FORMAT [--int8]",
+        description="Write a model folder in another program's format. `published` is the checkpoint that\n"
+        "the published X-FM code reads, a file; `xfm convert` reads it back to the bit.\n"
+        "`sentence-transformers` and `cross-encoder` are folders that sentence-transformers loads, for\n"
+        "vectors of texts and pictures, and for matching a text with a picture. `onnx`, `openvino` and\n"
+        "`torch-export` are folders of graphs, one for each encoder and head, of any batch and length, that\n"
+        "pipelines, `xfm predict` and `xfm serve` run as they run a model: by ONNX Runtime, by OpenVINO, by\n"
+        "torch. What was written is compared with the model before it counts. `merged` is the whole model\n"
+        "folder of an adapter, which `xfm finetune --tune.save_adapter_only true` wrote.",
+        epilog="examples:\n"
+        "  xfm export runs/quickstart/model nano.th --format published\n"
+        "  xfm export small models/small-st --format sentence-transformers\n"
+        "  xfm export small runs/small-onnx --format onnx\n"
+        "  xfm export small runs/small-int8 --format onnx --int8\n"
+        "  xfm serve runs/small-onnx\n"
+        "  xfm export runs/reviews models/reviews --format merged",
+    )
+    option(parser, "--model", required=True)
+    option(parser, "--out", "file to write (.th, .pt or .pth), or folder", required=True)
+    option(parser, "--format", "the format", PUBLISHED, choices=[PUBLISHED, MERGED, *FOLDERS, *Format])
+    option(parser, "--base", "the model that an adapter was made over, if that lies elsewhere now (merged)")
+    option(parser, "--int8", "weights of eight bits for texts and pictures (onnx)", False)
+    return parser
+
+
+def run(chosen: Namespace) -> None:
+    """`xfm export`."""
+    if chosen.format in [*Format]:
+        _write_graphs(chosen)
+        return
+    if chosen.int8:
+        raise UserError(f"--int8 is for --format {Format.ONNX}; give that, or leave it out")
+    if chosen.base is not None and chosen.format != MERGED:
+        raise UserError(f"--base is for --format {MERGED}; give that, or leave it out")
+    if chosen.format == MERGED:
+        _merge(chosen)
+        return
+    if chosen.format in FOLDERS:
+        from xfm.inference.sentence_folder import write_sentence_folder
+
+        use = write_sentence_folder(chosen.model, Path(chosen.out), chosen.format)
+        print(f"The folder is {chosen.out}. With sentence-transformers:\n\n{use}")
+        return
+    if Path(chosen.out).suffix.lower() not in WRITTEN:
+        raise UserError(
+            f"{chosen.out}: export writes a checkpoint of the published code, whose name ends in "
+            f"{', '.join(WRITTEN)}; name it so, or give another --format: "
+            f"{', '.join([MERGED, *FOLDERS, *Format])}"
+        )
+    from xfm.models.folder import load_model
+    from xfm.models.interop.published.export import export as write
+    from xfm.models.model_files import UNUSED
+    from xfm.models.resolve import model_folder
+    from xfm.models.weights import read_tensors
+
+    folder, out = model_folder(chosen.model), Path(chosen.out)
+    unused = read_tensors(folder / UNUSED) if (folder / UNUSED).exists() else {}
+    for difference in write(load_model(folder), out, unused):
+        print(f"Note: {difference}.")
+    print(f"The checkpoint is in {out}.")
+
+
+def _merge(chosen: Namespace) -> None:
+    from xfm.core.files import folder_size
+    from xfm.core.results_folder import require_new_model
+    from xfm.models.adapters import merge
+    from xfm.models.resolve import model_folder
+
+    adapter, out = model_folder(chosen.model), Path(chosen.out)
+    made = {"merged": str(chosen.model)}
+    require_new_model(out, made)
+    merge(adapter, out, chosen.base, made)
+    print(f"The model is in {out} ({folder_size(out):,} bytes; the adapter has {folder_size(adapter):,}).")
+
+
+def _write_graphs(chosen: Namespace) -> None:
+    from xfm.models.folder import load_model
+    from xfm.models.runtimes.writing import export as write
+
+    manifest = write(load_model(chosen.model), chosen.out, Format(chosen.format), chosen.int8, chosen.model)
+    for graph in manifest.graphs:
+        print(f"  {graph.file:<16} {graph.about}")
+    if manifest.measured:
+        print(f"Eight bits, on composed pairs: {manifest.measured}.")
+    print(f"The exported model is in {chosen.out}; it gives what {chosen.model} gives.")

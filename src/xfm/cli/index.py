@@ -1,0 +1,206 @@
+"""`xfm index`: its options, and what it says around the work."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xfm.cli._engines import add_sharing, is_shared, others_have_not, sharing_engine
+from xfm.cli._options import option
+from xfm.config.bad_rows import add_max_bad
+from xfm.config.engines import SharingConfig
+from xfm.config.options import ArgumentParser, Namespace, assemble, names_in, new_parser
+from xfm.core.errors import UserError, amount, suggest
+from xfm.core.paths import home_path
+from xfm.models.shipped import DEFAULT
+
+if TYPE_CHECKING:
+    from xfm.search.encoding import IndexWork
+    from xfm.search.index import Index
+
+ACTIONS = {
+    "build": "make a collection of pictures, or go on with one that was stopped",
+    "add": "take more pictures in",
+    "remove": "take pictures out, by --keys or --where",
+    "stats": "say how large a collection is, and what its pictures have",
+    "compact": "join what was added bit by bit, and build an index of many vectors",
+}
+
+
+def parser(options: Sequence[str]) -> ArgumentParser:
+    """The options of `xfm index`."""
+    actions = "\n".join(f"  {name:<8} {meaning}" for name, meaning in ACTIONS.items())
+    parser = new_parser(
+        words=["action", "out"],
+        prog="xfm index",
+        usage="xfm index ACTION [--out] FOLDER [--images SOURCE,...] [--model MODEL] [--OPTION VALUE ...]",
+        description="Collections of pictures for `xfm search`. A source is a folder, a table (as\n"
+        "finetune takes it) with a column image, or tar shards; other columns, and the JSON beside a\n"
+        "picture of a shard, can be asked for in conditions. What is known is not read again, pictures\n"
+        "that look exactly alike are taken once; the same command goes on where a run was stopped.\n"
+        "With --processes, --engine ray or --array, processes and machines encode units of pictures, and\n"
+        "one process takes them in.\n\n"
+        f"actions:\n{actions}",
+        epilog="examples:\n"
+        "  xfm index build --model small --images photos/ --out runs/photos\n"
+        "  xfm index build --images shop.jsonl --columns image=file --key sku --out runs/shop\n"
+        "  xfm index build --images shop.jsonl --out runs/shop --store postgresql://db/shop\n"
+        "  xfm index build --images photos/ --out runs/photos --engine ray\n"
+        "  xfm index add runs/photos --images more/\n"
+        "  xfm index remove runs/shop --where 'price>100' --where kind=hat,scarf\n"
+        "  xfm index stats runs/shop",
+    )
+    option(parser, "--action", f"one of {', '.join(ACTIONS)}", required=True)
+    option(parser, "--out", "folder of the collection", required=True)
+    parser.add_argument("--images", default="", help="folders, tables or tar shards, with commas")
+    option(
+        parser,
+        "--model",
+        "of a new collection: a model folder or run, or a model of the package or of the hub; "
+        f"{DEFAULT} if not given",
+    )
+    option(parser, "--store", "postgresql://HOST/DATABASE in place of LanceDB; a password by PGPASSWORD")
+    option(parser, "--table", "in that database; pictures if not given")
+    option(parser, "--columns", default="")
+    option(parser, "--pictures")
+    option(parser, "--key", "column that names pictures; id where there is one, else file and row do")
+    option(parser, "--keep", "columns that conditions can be about, with commas; all if not given")
+    option(parser, "--as-text", "columns of CSV that stay texts though they hold numbers, with commas", "")
+    option(parser, "--keys", "of remove: names of pictures, with commas", "")
+    option(parser, "--where", "of remove: a condition; all must hold", [], type=list[str])
+    parser.repeated = frozenset({"where"})  # whose commas are those of values
+    add_max_bad(parser, "pictures that cannot be read")
+    option(parser, "--device")
+    option(parser, "--quiet")
+    add_sharing(parser)
+    return parser
+
+
+def run(chosen: Namespace) -> None:
+    """Do what the action says."""
+    if chosen.action not in ACTIONS:
+        raise UserError(f"there is no {chosen.action}; {suggest(chosen.action, [*ACTIONS], 'see --help')}")
+    if chosen.action in ("build", "add") and not chosen.images:
+        raise UserError(f"{chosen.action} needs --images: a folder, a table or a tar shard")
+    if chosen.action not in ("build", "add") and is_shared(chosen):
+        raise UserError(
+            f"{chosen.action} is done by one process: leave out --engine, --array and --processes"
+        )
+    if chosen.action == "remove" and not (chosen["keys"] or chosen.where):
+        raise UserError("remove needs --keys or --where: it says which pictures go")
+    {"build": _take, "add": _take, "remove": _remove, "stats": _stats, "compact": _compact}[chosen.action](
+        chosen
+    )
+
+
+def _opened(chosen: Namespace, make: bool = False, writing: bool = True) -> "AbstractContextManager[Index]":
+    from xfm.search.ingest import is_index
+    from xfm.search.opening import open_index
+
+    out = home_path(chosen.out)
+    model = chosen.model or (DEFAULT if make and not is_index(out) else None)
+    return open_index(
+        out, model, make=make, writing=writing, address=chosen.store, table=chosen.table, device=chosen.device
+    )
+
+
+def _work(chosen: Namespace, model: str, placed: Callable[[Path], Path] = lambda path: path) -> "IndexWork":
+    from xfm.search.encoding import IndexWork
+
+    sources = tuple(placed(home_path(one)) for one in names_in(chosen.images))
+    keep = None if chosen.keep is None else tuple(names_in(chosen.keep))
+    root = None if chosen.pictures is None else placed(home_path(chosen.pictures))
+    told = chosen.columns, chosen.key, keep, chosen.device, tuple(names_in(chosen.as_text)), root
+    return IndexWork(model, sources, *told)
+
+
+def _take(chosen: Namespace) -> None:
+    from xfm.data.left_out import LeftOut
+    from xfm.search.filters import require_same
+    from xfm.search.ingest import fill, said, tell_bad
+
+    if is_shared(chosen):
+        _take_together(chosen)
+        return
+    work = _work(chosen, "")
+    sources = [work.supply(number) for number in range(len(work.sources))]
+    require_same({}, (source.columns() for source in sources))  # before a new collection is made
+    with _opened(chosen, make=chosen.action == "build") as index:
+        left_out = LeftOut(chosen.max_bad)
+        taken = fill(index, sources, left_out, not chosen.quiet)
+        tell_bad(index.folder, left_out)
+        left_out.check_share(chosen.images, taken.offered, taken.bad)
+        _filled(chosen, index, said(taken))
+
+
+def _filled(chosen: Namespace, index: "Index", said: str) -> None:
+    if chosen.action == "build" or index.store.is_scattered():
+        index.store.compact()
+    there = amount(len(index), "picture is", "pictures are")
+    print(f"{said}\n{there} in {chosen.out}; search there with `xfm search`.")
+
+
+def _take_together(chosen: Namespace) -> None:
+    from xfm.inference.distributed.row_work import everywhere
+    from xfm.search.ingest import is_index, said
+    from xfm.search.manifest import AboutIndex
+    from xfm.search.shared_ingest import fill_together
+
+    place = home_path(chosen.out).absolute()
+    if chosen.action == "add":
+        AboutIndex.read(place)  # says where there is none
+    made_by = AboutIndex.read(place).model if is_index(place) else DEFAULT
+    work = _work(chosen, everywhere(chosen.model or made_by), Path.absolute)
+    engine = sharing_engine(chosen, chosen.device)
+    done = fill_together(
+        place,
+        work,
+        lambda: _opened(chosen, make=chosen.action == "build"),
+        engine,
+        lambda index, counts: _filled(chosen, index, said(counts)),
+        unit_rows=assemble(SharingConfig, chosen).unit_size,
+        max_bad=chosen.max_bad,
+        progress=not chosen.quiet,
+    )
+    if not done:
+        print(others_have_not(chosen.array))
+
+
+def _remove(chosen: Namespace) -> None:
+    from xfm.search.filters import checked, parse_condition
+
+    conditions = [parse_condition(one) for one in chosen.where]
+    with _opened(chosen) as index:
+        gone = index.remove(names_in(chosen["keys"]), checked(conditions, index.about.fields))
+        taken = amount(gone, "picture is", "pictures are")
+        print(f"{taken} taken out of {chosen.out}, which has {len(index):,}.")
+
+
+def _stats(chosen: Namespace) -> None:
+    with _opened(chosen, writing=False) as index:
+        found = index.stats()
+        told = {
+            "pictures": len(index) - found.lost,
+            **{state.value: count for state, count in found.counts.items()},
+            "store": asdict(found.store),
+            "model": index.about.model,
+            "width": index.about.width,
+            "fields": {name: kind.value for name, kind in index.about.fields.items()},
+        }
+    json.dump(told, sys.stdout, indent=1)
+    print()
+    if found.lost:
+        lost = amount(found.lost, "picture has", "pictures have")
+        print(f"Note: {lost} no row any more: `xfm index compact {chosen.out}` forgets them", file=sys.stderr)
+
+
+def _compact(chosen: Namespace) -> None:
+    with _opened(chosen) as index:
+        before = index.store.stats()
+        index.compact()
+        after = index.store.stats()
+    parts = amount(before.parts, "part")
+    print(f"{before.bytes:,} bytes in {parts} became {after.bytes:,} in {after.parts:,}; {after.search}.")

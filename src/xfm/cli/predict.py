@@ -1,0 +1,322 @@
+"""`xfm predict`: options and work. torch is imported when the command runs."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xfm.cli._engines import add_sharing, is_shared, others_have_not, row_work, sharing_engine
+from xfm.cli._options import PRECISION, option
+from xfm.config.bad_rows import add_max_bad
+from xfm.config.engines import SharingConfig
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
+from xfm.config.task_spec import Field, Holds, TaskSpec
+from xfm.config.tasks import task_names, task_spec, task_specs
+from xfm.core.errors import UserError, amount, printable
+from xfm.core.paths import home_path
+
+if TYPE_CHECKING:
+    from xfm.inference.base import Pipeline
+    from xfm.inference.predict.prediction import Outcome
+    from xfm.inference.predict.reading import Reading, RowSource
+
+
+def parser(options: Sequence[str]) -> ArgumentParser:
+    """The options of `xfm predict`; the task that they begin with adds its own."""
+    first = early_word(options, "task", task_names())
+    task = None if first is None else task_spec(first)  # without one, help is about all of them
+    what = f"The task reads {_columns(task)}.\n" if task else f"Tasks:\n{_tasks()}\n"
+    parser = new_parser(
+        words=["task", "model", "input"],
+        prog="xfm predict",
+        usage=f"xfm predict {task.name if task else 'TASK'} --model MODEL INPUT [--out FILE] "
+        "[--OPTION VALUE ...]",
+        description="Answer one input, every row of a table or of standard input, or every picture of a\n"
+        "folder: a JSON line for each with its number, the columns of --keep, and the prediction.\n"
+        "Without --out they are printed. A file of --out is only appended to: the same command goes\n"
+        "on where a run was stopped. With --processes, --engine ray or --array it is shared: units of\n"
+        f"rows are answered by several processes or machines, and put together at the end.\n{what}"
+        "`xfm predict TASK --help` shows the columns and options of a task.",
+        epilog="examples:\n"
+        "  xfm predict text-classification --model runs/my/model --text 'what a film'\n"
+        "  xfm predict vqa --model runs/vqa --image cat.jpg --question 'what is it?'\n"
+        "  xfm predict image-classification --model runs/my/model --input cat.jpg\n"
+        "  cat reviews.txt | xfm predict text-classification --model runs/my/model --input -\n"
+        "  xfm predict text-classification --model runs/my/model --input rows.csv --out preds.jsonl\n"
+        "  xfm predict embed --model runs/quickstart/model --input photos/ --out vectors.jsonl\n"
+        "  xfm predict vqa --model runs/vqa --input rows.jsonl --out preds.jsonl \\\n"
+        "      --columns image=photo,question=q --keep id --max-bad 20\n"
+        "  xfm predict captioning --model runs/captions --input photos --out said.jsonl --engine ray",
+    )
+    option(parser, "--task", "what to answer", required=True)
+    option(
+        parser,
+        "--model",
+        "model folder, run, model of the package (small), or owner/name[@revision] of the hub",
+        required=True,
+    )
+    add_inputs(task, parser)
+    option(parser, "--out", "JSON-lines file to write or to go on with, instead of printing")
+    option(parser, "--columns", default="")
+    option(parser, "--keep", "columns to copy to the answers, with commas", "")
+    option(parser, "--pictures", "folder that paths start from, if not the input's")
+    add_max_bad(parser, "rows that cannot be answered (logged in OUT.bad.jsonl)")
+    option(parser, "--resume", "go on with what OUT holds, as happens without it, too", False)
+    option(parser, "--restart", "throw away what OUT holds", False)
+    option(parser, "--allow-urls", type=list[str])
+    option(parser, "--batch-size", "rows per pass", 32)
+    option(parser, "--precision", PRECISION)
+    option(parser, "--device")
+    option(parser, "--workers", "threads that read pictures; four with a GPU, none without", type=int)
+    option(parser, "--quiet")
+    add_sharing(parser)
+    if task is not None:
+        _add_options_of(task, parser)
+    return parser
+
+
+def _add_options_of(task: TaskSpec, parser: ArgumentParser) -> None:
+    if task.gallery:
+        option(parser, "--gallery", "candidates: a folder of pictures, or a table (text or image)")
+    if task.draws:
+        option(parser, "--draw", "folder for the pictures, each with its box, by row number")
+    if fields(task.options):
+        add_fields(parser, task.options)
+
+
+def _columns(task: TaskSpec) -> str:
+    missing = {True: ", may be missing", False: ""}
+    return ", ".join(f"{one.name} ({one.meaning}{missing[one.optional]})" for one in task.inputs)
+
+
+def _tasks() -> str:
+    specs = task_specs()
+    width = max(len(spec.name) for spec in specs)
+    return "\n".join(f"  {spec.name:<{width}}  {spec.summary}" for spec in specs)
+
+
+def _check(chosen: Namespace, task: TaskSpec) -> None:
+    if chosen.resume and chosen.restart:
+        raise UserError("--resume goes on with what OUT holds, --restart throws it away; give one of them")
+    if chosen.out is None and (chosen.resume or chosen.restart):
+        option = "--resume" if chosen.resume else "--restart"
+        raise UserError(f"{option} is for a file of answers; give --out, or leave it out")
+    if chosen.out is not None:
+        from xfm.inference.predict.output import require_lines
+
+        require_lines(Path(chosen.out))
+    if task.gallery and chosen.gallery is None:
+        raise UserError(f"{task.name} searches in a gallery: give --gallery, a folder of pictures or a table")
+
+
+def run(chosen: Namespace) -> None:
+    """Answer the rows, and say how many there were where they are not printed."""
+    task = task_spec(chosen.task)
+    options = assemble(task.options, chosen)
+    _check(chosen, task)
+    from xfm.data.tables import ColumnMap
+    from xfm.inference.pipeline import pipeline
+    from xfm.inference.predict.prediction import predict
+    from xfm.inference.predict.reading import Reading
+    from xfm.inference.predict.sources import open_rows
+
+    keep = tuple(filter(None, (name.strip() for name in chosen.keep.split(","))))
+    root = None if chosen.pictures is None else Path(chosen.pictures)
+    reading = Reading(task.inputs, ColumnMap.parse(chosen.columns), keep, root, bool(chosen.allow_urls))
+    source = chosen_source(chosen, task, reading) or Path(chosen.input)
+    if is_shared(chosen):
+        _together(chosen, task, source, options, keep)
+        return
+    if chosen.out is None and isinstance(source, Path):
+        source = open_rows(source, reading)
+    pipe = pipeline(
+        task.name,
+        chosen.model,
+        device=chosen.device,
+        precision=chosen.precision,
+        batch_size=chosen.batch_size,
+        allow_urls=chosen.allow_urls,
+        readers=chosen.workers,
+    )
+    if chosen.out is None:
+        assert not isinstance(source, Path)
+        _print(chosen, pipe, source, options, root)
+        return
+    out = Path(chosen.out)
+    try:
+        found = predict(
+            pipe,
+            source,
+            out,
+            options,
+            reading=reading,
+            gallery=getattr(chosen, "gallery", None),
+            max_bad=chosen.max_bad,
+            restart=chosen.restart,
+            draw=getattr(chosen, "draw", None),
+            progress=not chosen.quiet,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; the same command goes on with {out}") from None
+    _say(found, out)
+
+
+def _together(
+    chosen: Namespace, task: TaskSpec, source: "RowSource | Path", options: Any, keep: tuple[str, ...]
+) -> None:
+    from xfm.inference.distributed.row_work import require_shareable
+    from xfm.inference.distributed.together import PartsTarget, answer_together
+
+    require_shareable(task, source, getattr(chosen, "draw", None))
+    if chosen.out is None:
+        raise UserError("several processes write a file: give --out, or leave out --engine and --array")
+    engine = sharing_engine(chosen, chosen.device, chosen.restart)
+    work = row_work(chosen, task.name, options, keep, chosen.workers)
+    out, size = home_path(chosen.out).absolute(), assemble(SharingConfig, chosen).rows
+    limits = {"max_bad": chosen.max_bad, "restart": chosen.restart, "progress": not chosen.quiet}
+    try:
+        found = answer_together(work, PartsTarget(out), engine, size, **limits)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; the same command goes on with {out}") from None
+    if found is None:
+        print(others_have_not(chosen.array))
+    else:
+        _say(found, out)
+
+
+def _print(
+    chosen: Namespace, pipe: "Pipeline[Any, Any]", source: "RowSource", options: Any, root: Path | None
+) -> None:
+    from xfm.data.left_out import LeftOut, left_out_lines
+    from xfm.inference.gallery import Retrieval
+    from xfm.inference.predict.prediction import print_answers, read_gallery
+    from xfm.inference.predict.sources import OneRow
+
+    gallery, draw = getattr(chosen, "gallery", None), getattr(chosen, "draw", None)
+    if isinstance(pipe, Retrieval) and gallery is not None:
+        left_out = LeftOut(chosen.max_bad)
+        pipe.searched = read_gallery(pipe, Path(gallery), root, left_out)
+        for line in left_out_lines(left_out.plain()):
+            print(f"xfm: of the gallery, {printable(line)} is left out", file=sys.stderr)
+    max_bad = 0 if isinstance(source, OneRow) else chosen.max_bad
+    print_answers(pipe, source, options, max_bad, None if draw is None else Path(draw))
+
+
+def _say(found: "Outcome", out: Path) -> None:
+    from xfm.data.left_out import said_left_out
+    from xfm.inference.predict.output import bad_file
+
+    before = f" ({found.before} of them by earlier runs)" if found.before else ""
+    partial = f'; {found.partial} by a part of a picture, see "warning"' if found.partial else ""
+    answered = found.before + found.answered
+    print(f"{amount(answered, 'row is', 'rows are')} answered in {out}{before}{partial}.")
+    if found.skipped:
+        print(said_left_out(found.skipped, found.skipped + answered, found.first_bad, bad_file(out)))
+    if found.gallery:
+        print(f"Of the gallery, {found.gallery}")
+
+
+def add_inputs(task: TaskSpec | None, parser: ArgumentParser) -> None:
+    """`--input`, and the fields of one input of the task by their names."""
+    parser.add_argument(
+        "--input",
+        type=str,
+        default=None,
+        help="a table as finetune takes it, a picture, a folder of pictures, or - (standard input):\n"
+        "JSON lines, or lines of text or paths of pictures where one is a whole input",
+    )
+    for field in task.inputs if task else ():
+        if field.holds is not Holds.TEXT:
+            parser.paths |= {field.name, *field.parts}
+        holds = Holds.PICTURE if field.parts else field.holds
+        needed = ", may be missing" if field.optional else ""
+        for name in field.parts or field.names:
+            other = "" if name in field.parts or name == field.name else f", as --{field.name}"
+            parser.add_argument(
+                f"--{name}", type=str, default=None, help=f"{holds} of one input{needed}{other}"
+            )
+
+
+def _one_input(chosen: Namespace, fields: Sequence[Field]) -> dict[str, str]:
+    """The fields of one input that were given as options; empty where there is another input.
+
+    Raises:
+        UserError: some are missing, or there are two inputs.
+    """
+    from xfm.core.paths import is_url
+
+    holds = {name: field.holds for field in fields for name in field.parts or field.names}
+    given = {name: value for name in holds if (value := chosen.get(name)) is not None}
+    if twice := [ways for field in fields if len(ways := field.ways(given)) > 1]:
+        raise UserError(
+            f"{' and '.join(f'--{name}' for (name,) in twice[0])} are one field; give one of them"
+        )
+    if chosen.input is not None and given:
+        raise UserError(f"give either --input or --{next(iter(given))}, not both")
+    if chosen.input is not None and not chosen.input.strip():
+        raise UserError("--input is empty; give a file or folder, or - for standard input")
+    if chosen.input is not None:
+        return {}
+    needed = [
+        way
+        for field in fields
+        if not field.optional
+        for way in field.ways(given) or [field.parts or (field.name,)]
+    ]
+    if lacking := [name for way in needed for name in way if name not in given]:
+        begun = f"--{lacking[0]} is missing: " if given else ""
+        raise UserError(f"{begun}give --input FILE, or {_as_options(fields)}")
+    if not needed and len(given) != 1:
+        either = " or ".join(_as_options([field]) for field in fields)
+        raise UserError(f"give --input FILE, or one of {either}")
+    for name, value in given.items():
+        if not value.strip():
+            raise UserError(
+                f"--{name} is empty; give {'a text' if holds[name] is Holds.TEXT else 'a picture'}"
+            )
+        if holds[name] is not Holds.TEXT and is_url(value) and not chosen.allow_urls:
+            raise UserError(f"--{name}: {value} is an address, and these are fetched with --allow-urls only")
+    own = {name: field.name for field in fields for name in field.names}
+    return {own.get(name, name): value for name, value in given.items()}
+
+
+def _as_options(fields: Sequence[Field]) -> str:
+    needed = [field for field in fields if not field.optional] or fields
+    words = {Holds.TEXT: "'a text'", Holds.PICTURE: "a.png"}
+    return " ".join(
+        " ".join(f"--{part} {part}.png" for part in field.parts) or f"--{field.name} {words[field.holds]}"
+        for field in needed
+    )
+
+
+def chosen_source(chosen: Namespace, task: TaskSpec, reading: "Reading") -> "RowSource | None":
+    """What is to be answered, unless it is the table or folder that --input names.
+
+    Raises:
+        UserError: it cannot be read, or options do not suit it.
+    """
+    from xfm.config.table_kinds import LISTED, table_kind
+    from xfm.inference.predict.sources import OneRow, StandardInput, alone, is_picture_file
+
+    given = _one_input(chosen, reading.fields)
+    path, found = Path(chosen.input or ""), None
+    if given:
+        found = OneRow(given)
+    elif chosen.input == "-":
+        found = StandardInput(sys.stdin.buffer, reading)
+        print(f"Note: standard input is read as {found.form}.", file=sys.stderr)
+    elif not os.path.isdir(path) and table_kind(path) is None and is_picture_file(path):
+        fitting = [field for field in alone(reading.fields) if field.holds is Holds.PICTURE]
+        if not fitting:
+            example = _as_options(reading.fields).replace("a.png", chosen.input)
+            raise UserError(f"{path} is a picture, which is not all that {task.name} needs; give {example}")
+        found = OneRow({fitting[0].name: chosen.input})
+    elif table_kind(path) is None and path.is_file():
+        raise UserError(f"{path} is neither a picture nor a file of {LISTED}; convert it")
+    if isinstance(found, OneRow) or (found is not None and found.plain is not None):
+        for option in ("keep", "columns"):
+            if chosen[option]:
+                raise UserError(f"--{option} is for tables and JSON lines; leave it out")
+    return found

@@ -1,0 +1,129 @@
+"""`xfm pretrain`: its options, and what it checks and says around the work."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from xfm.cli._options import option
+from xfm.config.load import RECIPE_ENV, read_recipe, recipe_names
+from xfm.config.next_command import command_line
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser, parse
+from xfm.config.recipe import Recipe
+from xfm.config.training import Change
+from xfm.core.errors import UserError
+from xfm.core.paths import home_path
+
+
+def parser(options: Sequence[str]) -> ArgumentParser:
+    """The options of `xfm pretrain`; their defaults are the values of the recipe that the options name."""
+    recipe = _chosen_recipe(options)
+    parser = new_parser(
+        RECIPE_ENV,
+        prog="xfm pretrain",
+        usage="xfm pretrain [--recipe NAME] [--out FOLDER] [--resume] [--FIELD VALUE ...]",
+        description="Pre-train a recipe: text, pictures, pairs and regions in, one model out. The run\n"
+        "folder holds the resolved config.yaml, schedule.csv, log.jsonl, tensorboard/, checkpoints/ and the\n"
+        f"finished model/. The values below are those of the recipe {recipe}.",
+        epilog="examples:\n"
+        "  xfm pretrain --recipe nano\n"
+        "  xfm pretrain --recipe small --out runs/mine --root /data/emoji --training.optim.lr 3e-4\n"
+        "  xfm pretrain --recipe nano --training.minutes 20      the clock decides when phases and run end\n"
+        "  xfm pretrain --replay runs/nano --out runs/again      the same steps again, without a clock\n"
+        "  xfm pretrain --out runs/mine --resume\n"
+        "  torchrun --nproc-per-node 8 -m xfm pretrain --recipe base\n"
+        f"  {RECIPE_ENV}_TRAINING__STEPS=100 xfm pretrain      any option from the environment",
+    )
+    known = ", ".join(recipe_names())
+    option(parser, "--recipe", f"one of {known}, or a YAML file", recipe)
+    option(parser, "--out", "run folder; runs/NAME if not given")
+    option(parser, "--resume")
+    option(parser, "--replay", "a finished run, of which configuration and schedule are taken step for step")
+    option(
+        parser,
+        "--allow-changed",
+        "with --resume, what may be otherwise than before: data, processes, or both with a comma",
+        "",
+    )
+    option(parser, "--device")
+    option(parser, "--compile", "run the encoders through torch.compile (for GPUs)", False)
+    option(parser, "--quiet")
+    add_fields(parser, Recipe, values=read_recipe(recipe), source=f"recipe {recipe}")
+    return parser
+
+
+def _chosen_recipe(options: Sequence[str]) -> str:
+    """The recipe that the options name; to resume or replay, the configuration that a run's folder keeps."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--recipe", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_RECIPE"))
+    place = os.environ.get(f"{RECIPE_ENV}_OUT", os.environ.get(f"{RECIPE_ENV}_FOLDER"))
+    first.add_argument("--out", "--folder", nargs="?", default=place)
+    first.add_argument("--resume", action="store_true")
+    first.add_argument("--replay", nargs="?", default=os.environ.get(f"{RECIPE_ENV}_REPLAY"))
+    known = first.parse_known_args(options)[0]
+    recipe = known.recipe or "nano"
+    if known.replay and not known.resume:
+        return str(home_path(known.replay) / "config.yaml")
+    if not known.resume:
+        return recipe
+    folder = home_path(known.out or Path("runs") / read_recipe(recipe).get("name", "custom"))
+    kept = folder / "config.yaml"
+    return str(kept) if os.path.lexists(kept) else recipe
+
+
+def run(chosen: Namespace) -> None:
+    """Pre-train what the options say, or resume."""
+    recipe, allowed = assemble(Recipe, chosen), _changes(chosen.allow_changed)
+    folder = Path(chosen.out or Path("runs") / recipe.name)
+    first = os.environ.get("RANK", "0") == "0"
+    for sentence in _notes(recipe, chosen) if first else ():
+        print(f"Note: {sentence}.", flush=True)
+    from xfm.training.logging import bad_records
+    from xfm.training.pretrain import pretrain
+
+    model = pretrain(
+        recipe,
+        folder,
+        resume=chosen.resume,
+        progress=not chosen.quiet,
+        device=chosen.device,
+        compiled=chosen.compile,
+        allowed=allowed,
+        replay=None if chosen.replay is None else Path(chosen.replay),
+    )
+    if first:
+        has_tasks = (Path(recipe.root) / "tasks").is_dir()
+        line = command_line("evaluate", model, world=recipe.root)
+        hint = f"; evaluate it with `{line}`" if has_tasks else ""
+        print(f"The model is in {model}{hint}.")
+        if said := bad_records(folder):
+            print(f"Note: {said}")
+        print(_flagged(recipe, chosen.recipe, folder), end="")
+
+
+def _flagged(recipe: "Recipe", source: str, folder: Path) -> str:
+    """The last lines: what was out of the ordinary."""
+    from xfm.training.clock import SCHEDULE, phase_starts, read_schedule
+    from xfm.training.flags import last_lines, of_pretraining, recipe_steps
+
+    record = read_schedule(folder / SCHEDULE)
+    steps, ends, minutes = len(record) - 1, phase_starts(record), recipe.training.minutes
+    return last_lines(of_pretraining(recipe.name, steps, folder, ends, recipe_steps(source), minutes))
+
+
+def _changes(names: str) -> "frozenset[Change]":
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if unknown := [name for name in wanted if name not in [*Change]]:
+        raise UserError(f"--allow-changed {unknown[0]}: unknown; known: {', '.join(Change)}")
+    return frozenset(map(Change, wanted))
+
+
+def _notes(recipe: "Recipe", chosen: Namespace) -> list[str]:
+    """What to know before a run: options that do not hold in every phase, a recipe that is not read."""
+    options = ["--recipe", chosen.recipe, *(["--out", chosen.out] if chosen.out else [])]
+    options += ["--replay", chosen.replay] if chosen.replay else []
+    source = _chosen_recipe([*options, "--resume"] if chosen.resume else options)
+    notes = recipe.overruled(parse(type(recipe), values=read_recipe(source), source=f"recipe {source}"))
+    if source != chosen.recipe:
+        notes.append(f"the run goes on with its own {source}; --recipe {chosen.recipe} is not read")
+    return notes

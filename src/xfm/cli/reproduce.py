@@ -1,0 +1,128 @@
+"""`xfm reproduce`: its options, and what it says."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from xfm.cli._options import option
+from xfm.config.bad_rows import add_max_bad
+from xfm.config.options import ArgumentParser, Namespace, new_parser
+from xfm.core.errors import UserError
+
+Choice = TypeVar("Choice", bound=StrEnum)
+_LAYOUT = """\
+The data folder holds the official files as their authors publish them, unpacked and otherwise untouched:
+  glue/        CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI, RTE, WNLI and diagnostic with their *.tsv, or
+               the hub's Parquet
+  coco/        dataset_coco.json (Karpathy), train2014, val2014, test2015
+  flickr30k/   dataset_flickr30k.json (Karpathy), flickr30k-images
+  vqa/         v2_*_questions.json, v2_*_annotations.json, answer_list.json (X-VLM's; else it is built)
+  vg/          question_answers.json, VG_100K, VG_100K_2 (by choice, for vqa)
+  nlvr2/       data, images/train, images/dev, images/test1     nlvr/    train, dev, test
+  refer/       refcoco, refcoco+, refcocog, each with refs(..).p and instances.json
+  snli-ve/     snli_ve_*.jsonl       hateful-memes/   *.jsonl, img
+  imagenet/    train and val of class folders, or data/*.parquet
+and the data sets of linear evaluation as torchvision lays them out. --list says it of each benchmark."""
+
+
+def parser(options: Sequence[str]) -> ArgumentParser:
+    """The options of `xfm reproduce`."""
+    parser = new_parser(
+        prog="xfm reproduce",
+        usage="xfm reproduce [BENCHMARK ...] [--list] [--model MODEL --data FOLDER] [--out FOLDER] [--smoke]",
+        description="Without a model: print the published results, beside them ours where --out has any.\n"
+        "With one: run every benchmark whose official files are below the data folder (or those that are\n"
+        "named), fine-tuned (FT), on frozen features (LE) and without training (ZS), and fill in the table:\n"
+        "by the rules of X-FM's code to the letter (published), and as the field does today (recommended).\n"
+        "What is finished is skipped, what was interrupted goes on.\n\n" + _LAYOUT,
+        epilog="examples:\n"
+        "  xfm reproduce                                        the published table\n"
+        "  xfm reproduce --list --data /data                    what belongs where, and what is there\n"
+        "  xfm reproduce cola rte --model M --data /data        two tasks of GLUE\n"
+        "  xfm reproduce glue --model M --data /data            all of GLUE, and the file for its server\n"
+        "  xfm reproduce --model M --data /data --smoke         everything that is there, briefly\n"
+        "  xfm reproduce nlvr2 --model M --data /data --set settings.batch_size=4",
+    )
+    parser.add_argument("benchmarks", type=str, nargs="*", metavar="BENCHMARK", help="see --list")
+    option(parser, "--list", "what belongs where in the data folder", False)
+    option(parser, "--model", "folder of the model, its name on the hub, or a published file")
+    option(parser, "--data", "folder of the official files", "data")
+    option(parser, "--out", "folder for results and runs", "runs/reproduce")
+    option(parser, "--protocols", "FT, LE, ZS or several: FT,ZS; all if not given", "")
+    option(parser, "--editions", "by whose rules: published, recommended; both if not given", "")
+    option(parser, "--smoke", "few rows and steps, to try the path", False)
+    option(parser, "--set", "change recipes: settings.lr=1e-5,epochs=3 (see src/xfm/recipes/finetune)", "")
+    add_max_bad(parser)
+    option(parser, "--device")
+    option(parser, "--quiet")
+    return parser
+
+
+def run(chosen: Namespace) -> None:
+    """Print the table, list what belongs where, or run benchmarks and print the table."""
+    names: list[str] = list(chosen.benchmarks or [])
+    if chosen.list:
+        print(_listing(Path(chosen.data), names))
+        return
+    if chosen.model is not None:
+        _run(chosen, names)
+    if names:  # the whole table needs nothing of what they import
+        from xfm.evaluation.benchmarks.registry import known_names
+
+        names = known_names(names)
+    from xfm.evaluation.benchmarks.published import as_text, left_out_notes, read_all, table_lines
+
+    ours = {key: score.value for key, score in read_all(Path(chosen.out)).items()}
+    print(as_text(table_lines(ours, names)))
+    print("\nIn per cent. FT fine-tuned, LE linear evaluation, ZS zero-shot; X-FM base, arXiv 2301.05065.")
+    for note in left_out_notes(Path(chosen.out)):
+        print(f"{note}.")
+    if chosen.model is not None:
+        print(f"Every score is in {chosen.out}/BENCHMARK/PROTOCOL/EDITION/official.json.")
+
+
+def _run(chosen: Namespace, names: Sequence[str]) -> None:
+    from xfm.config.benchmark import Edition
+    from xfm.evaluation.benchmarks.jobs import find_jobs, run_jobs
+    from xfm.evaluation.benchmarks.published import Protocol
+
+    changes = [f"--{change.strip()}" for change in chosen.set.split(",") if change.strip()]
+    protocols = _named("--protocols", chosen.protocols.upper(), Protocol)
+    editions = _named("--editions", chosen.editions.lower(), Edition) or list(Edition)
+    data = Path(chosen.data)
+    jobs = find_jobs(data, names, protocols, changes, chosen.smoke, editions)
+    print(f"To run: {', '.join(job.name for job in jobs)}", flush=True)
+    run_jobs(
+        jobs,
+        chosen.model,
+        data,
+        Path(chosen.out),
+        smoke=chosen.smoke,
+        device=chosen.device,
+        progress=not chosen.quiet,
+        max_bad=chosen.max_bad,
+    )
+
+
+def _named(option: str, given: str, kind: type[Choice]) -> list[Choice]:
+    """The members of an enumeration that an option names; none where it names nothing."""
+    known = {member.value: member for member in kind}
+    wanted = [name.strip() for name in given.split(",") if name.strip()]
+    if unknown := [name for name in wanted if name not in known]:
+        raise UserError(f"{option}: unknown {unknown[0]}; known: {', '.join(known)}")
+    return [known[name] for name in wanted]
+
+
+def _listing(data: Path, names: Sequence[str]) -> str:
+    from xfm.evaluation.benchmarks.registry import BENCHMARKS, known_names
+
+    names = known_names(names)
+    shown = [benchmark for name, benchmark in BENCHMARKS.items() if not names or name in names]
+    width = max(len(benchmark.name) for benchmark in shown)
+    lines = [f"Below {data}:"]
+    for benchmark in shown:
+        mark = "there  " if benchmark.is_there(data) else "missing"
+        protocols = "/".join(protocol.value for protocol in benchmark.protocols)
+        lines.append(f"  {benchmark.name:<{width}}  {mark}  {protocols:<8}  {benchmark.layout}")
+    return "\n".join(lines)

@@ -1,0 +1,147 @@
+"""`xfm search`: its options, and how answers are printed."""
+
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xfm.cli._options import option
+from xfm.config.bad_rows import add_max_bad
+from xfm.config.index import SearchOptions
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
+from xfm.core.errors import UserError, amount, printable
+from xfm.core.results_folder import free_name
+from xfm.models.shipped import DEFAULT
+
+if TYPE_CHECKING:
+    from xfm.search.index import Index
+    from xfm.search.searching import Answer, FoundPicture
+
+
+def parser(options: Sequence[str]) -> ArgumentParser:
+    """The options of `xfm search`."""
+    parser = new_parser(
+        words=["index", "text"],
+        prog="xfm search",
+        usage="xfm search FOLDER TEXT [--image FILE] [--where CONDITION] [--OPTION VALUE ...]",
+        description="Find pictures by a text, a picture, or both. FOLDER is a collection (`xfm index\n"
+        "build`), or a folder of pictures: that becomes one at first, and only what is new is read later.\n"
+        "The nearest pictures are looked at again by the fusion encoder, which says how well the text\n"
+        "fits, and where. Where it fits none, the answer is that nothing was found.",
+        epilog="examples:\n"
+        "  xfm search photos/ 'a cat left of a dog'\n"
+        "  xfm search runs/shop 'a red hat' --where 'price<20' --where kind=hat,cap\n"
+        "  xfm search runs/photos --image like-this.jpg --top-k 3\n"
+        "  xfm search runs/photos 'a dog' --draw found/ --json",
+    )
+    option(parser, "--index", "folder of a collection, or of pictures", required=True)
+    option(parser, "--text", "what is to be found")
+    option(parser, "--image", "a picture that the found ones should be like")
+    option(
+        parser,
+        "--model",
+        f"model for a folder of pictures that is searched for the first time, {DEFAULT} if not given; else\n"
+        "the one that made the collection",
+    )
+    add_fields(parser, SearchOptions)
+    parser.repeated = frozenset({"where"})  # whose commas are those of values
+    option(parser, "--json", "print the answer as JSON", False)
+    option(parser, "--draw", "folder for the found pictures, each with the box of what was searched")
+    add_max_bad(parser, "pictures that cannot be read")
+    option(parser, "--device")
+    option(parser, "--quiet")
+    return parser
+
+
+def run(chosen: Namespace) -> None:
+    """Search, print, and draw."""
+    options = assemble(SearchOptions, chosen)
+    if chosen.text is None and chosen.image is None:
+        raise UserError("a search needs a text, or a picture by --image")
+    draw = None if chosen.draw is None else Path(chosen.draw)
+    if draw is not None and draw.exists() and (not draw.is_dir() or any(draw.iterdir())):
+        raise UserError(f"--draw {draw} holds something: name another folder, such as {free_name(draw)}")
+    from xfm.search.searching import Searcher
+
+    image = None if chosen.image is None else Path(chosen.image)
+    _check(chosen.text, image, options)
+    with _opened(chosen) as index:
+        answer = Searcher(index).search(chosen.text, image, options)
+    if chosen.json:
+        print(json.dumps(asdict(answer), indent=1))
+    else:
+        _print(answer, chosen.text)
+    if draw is not None:
+        _draw(answer, chosen.text or "", draw)
+
+
+def _check(text: str | None, image: Path | None, options: SearchOptions) -> None:
+    from xfm.inference.picture_inputs import read_original
+    from xfm.search.filters import parse_condition
+    from xfm.search.searching import SearchQuestion, searched_text
+
+    for one in options.where:
+        parse_condition(one)
+    searched_text(SearchQuestion(text, image))
+    if image is not None:
+        read_original(image, None)
+
+
+def _opened(chosen: Namespace) -> "AbstractContextManager[Index]":
+    from xfm.data.left_out import LeftOut
+    from xfm.search.ingest import folder_index, is_index
+    from xfm.search.manifest import HIDDEN
+    from xfm.search.opening import open_index
+
+    folder = Path(chosen.index)
+    if is_index(folder):
+        return open_index(folder, chosen.model, writing=False, device=chosen.device)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is neither a collection nor a folder of pictures; check the path")
+    model = chosen.model or (None if is_index(folder / HIDDEN) else DEFAULT)
+    return folder_index(folder, model, LeftOut(chosen.max_bad), not chosen.quiet, device=chosen.device)
+
+
+def _print(answer: "Answer", text: str | None) -> None:
+    if answer.fits is False:
+        sure = f" {_sure(answer)}" if answer.best is not None else ""
+        near = " The nearest all the same:" if answer.hits else ""
+        among = amount(answer.searched, "picture")
+        print(f"Nothing found among {among} for {printable(text or '')!r}.{sure}{near}")
+    for number, hit in enumerate(answer.hits, start=1):
+        match = f"  fits {hit['match']:4.0%}  cosine {hit['similarity']:5.2f}" if "match" in hit else ""
+        print(f"{number:3}.  score {hit['score']:6.2f}{match}  {printable(hit['source'])}{_told(hit)}")
+    if answer.limits:
+        print(f"What the model knows: {printable(answer.limits)}")
+
+
+def _sure(answer: "Answer") -> str:
+    if answer.fitted:
+        return f"That something fits is {answer.best:.0%} sure, less than {answer.least:.0%}."
+    return (
+        f"The best fits with {answer.best:.0%}, less than {answer.least:.0%}; that is no measure of this "
+        "model: `xfm evaluate` fits one."
+    )
+
+
+def _told(hit: "FoundPicture") -> str:
+    own = {name: value for name, value in hit["metadata"].items() if str(value) not in hit["source"]}
+    return "".join(f"  {name}={printable(str(value))}" for name, value in own.items())
+
+
+def _draw(answer: "Answer", text: str, folder: Path) -> None:
+    from xfm.inference.drawing import draw_boxes
+
+    drawn = 0
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, hit in enumerate(answer.hits, start=1):
+        source = Path(hit["source"])
+        if "box" in hit and source.is_file():
+            located = {"label": text, "box": hit["box"], "score": hit.get("match")}
+            draw_boxes(source, [located]).save(folder / f"{number:02}.png")
+            drawn += 1
+    left = len(answer.hits) - drawn
+    less = f" {amount(left, 'has', 'have')} no file or no box." if left else ""
+    print(f"{amount(drawn, 'picture with a box is', 'pictures with boxes are')} in {folder}.{less}")

@@ -1,0 +1,87 @@
+"""`xfm serve`: its options, and what it says when it listens."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from xfm.cli._options import PRECISION, option
+from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
+from xfm.config.serving import ServeConfig
+from xfm.core.errors import UserError
+from xfm.core.files import read_text
+from xfm.models.shipped import DEFAULT
+
+KEYS = "XFM_API_KEYS"
+
+
+def parser(options: Sequence[str]) -> ArgumentParser:
+    """The options of `xfm serve`."""
+    parser = new_parser(
+        words=["models"],
+        prog="xfm serve",
+        usage="xfm serve [MODEL,...] [--index FOLDER,...] [--OPTION VALUE ...]",
+        description="Serve models over HTTP: vectors as OpenAI's clients ask for them (/v1/embeddings),\n"
+        "ranking as Cohere's and Jina's do (/v1/rerank, /v2/rerank), every task (/v1/tasks/NAME), search in\n"
+        "collections (/search), /health, /ready, /metrics for Prometheus; described at /openapi.json.\n"
+        "Requests are answered in batches. It listens to this machine only unless --host says otherwise.\n"
+        "SIGHUP loads the models again, but for those of collections; SIGTERM answers what was taken, and\n"
+        "ends.",
+        epilog="examples:\n"
+        "  xfm serve small\n"
+        "  xfm serve runs/quickstart/model,runs/vqa --index runs/photos --port 9000\n"
+        f"  export {KEYS}=$(openssl rand -hex 24); xfm serve small --host 0.0.0.0\n"
+        "  xfm serve small --keys keys.txt --fetch-from '[images.example.org]'",
+    )
+    option(parser, "--models", "model folders, runs, models of the package or the hub, with commas", DEFAULT)
+    option(parser, "--index", "collections, or folders that `xfm search` has searched, with commas", "")
+    option(parser, "--keys", f"file of keys that clients must send, one a line; or {KEYS}, with commas")
+    option(parser, "--precision", PRECISION)
+    option(parser, "--device")
+    add_fields(parser, ServeConfig)
+    return parser
+
+
+def run(chosen: Namespace) -> None:
+    """Load, listen, and say where."""
+    config, keys = assemble(ServeConfig, chosen), read_keys(chosen["keys"])
+    check_host(config, keys)
+    try:
+        from xfm.serving.app import Server
+    except ImportError as error:
+        raise UserError(f"serving needs FastAPI and uvicorn ({error}): pip install 'xfm[serve]'") from error
+    from xfm.serving.models import Models
+    from xfm.serving.searches import Searches
+    from xfm.serving.server import serve
+
+    running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.batch}
+    models = Models(names_in(chosen.models), alone=True, **running)
+    folders = [Path(one) for one in names_in(chosen.index)]
+    searches = Searches(folders, show_from=config.show_from, device=chosen.device)
+    names = ", ".join(one.name for one in models)
+
+    def started(address: str) -> None:
+        print(f"Serving {names} at {address}; what can be asked: {address}/openapi.json", flush=True)
+
+    serve(Server(models, searches, config, keys), started)
+
+
+def check_host(config: ServeConfig, keys: Sequence[str]) -> None:
+    """Refuse to listen to other machines without a key."""
+    if not keys and config.host not in ("127.0.0.1", "localhost", "::1"):
+        raise UserError(
+            f"--host {config.host} takes requests of other machines, and no key is asked for: give --keys, "
+            f"or {KEYS} in the environment"
+        )
+
+
+def read_keys(file: str | None) -> list[str]:
+    """The keys of the file, or of the environment."""
+    text = read_text(Path(file)).splitlines() if file else os.environ.get(KEYS, "").split(",")
+    keys = [line.strip() for line in text if line.strip() and not line.startswith("#")]
+    if file and not keys:
+        raise UserError(f"{file} holds no key: write one a line")
+    if short := next((key for key in keys if len(key) < 16), None):
+        raise UserError(
+            f"a key has {len(short)} characters: take 16 at least, such as those of `openssl rand -hex 24`"
+        )
+    return keys

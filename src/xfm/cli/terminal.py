@@ -1,0 +1,271 @@
+"""What surrounds every command: its streams, interrupts, and one sentence in place of a traceback."""
+
+import atexit
+import contextlib
+import errno
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from xfm.core.errors import SaidElsewhere, UserError, first_line, printable
+from xfm.core.failures import beneath, chain, explain
+from xfm.core.processes import put_off
+
+FAILED, INTERRUPTED = 2, 130
+
+
+@dataclass
+class Ending:
+    """How a command ends.
+
+    Attributes:
+        status: 0, 2 for what the user can mend, 130 interrupted, or one that the command has of its own.
+    """
+
+    status: int = 0
+
+
+@contextlib.contextmanager
+def guarded(place: Callable[[], str], shows: Callable[[], bool], debug: bool = False) -> Iterator[Ending]:
+    """Surround a command's work: errors become one sentence and a status, which the block may set, too.
+
+    Args:
+        place: names what the command writes, as far as that is known when something goes wrong.
+        shows: whether the command is there for what it prints; it ends where nobody reads that any more.
+            Other commands go on: what they write does not depend on it.
+        debug: show the tracebacks of errors.
+
+    Raises:
+        SystemExit: help was printed.
+    """
+    ending, interrupts = Ending(), list[int]()
+    with _streams(shows) as streams, _quiet_hooks(debug):
+        try:
+            with _noting_interrupts(interrupts):
+                yield ending
+        except SystemExit as stop:  # help, or the version
+            if _flushed(streams, 0, shows) == 0:
+                raise
+            raise SystemExit(FAILED) from stop
+        except BaseException as error:
+            if debug:
+                streams.complain(_traceback(error))
+            before = next((one for one in chain(error) if isinstance(one, UserError)), None)
+            said = str(error) if isinstance(error, KeyboardInterrupt) else ""
+            if isinstance(before, SaidElsewhere):
+                ending.status = INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
+            elif before and said and not interrupts:  # torchrun's SIGTERM, while a failure was cleared up
+                streams.complain(f"xfm: {before}")
+                ending.status = FAILED
+            elif interrupts or any(isinstance(one, KeyboardInterrupt) for one in chain(error)):
+                streams.complain(f"\nxfm: {said or 'interrupted'}")
+                ending.status = INTERRUPTED
+            else:
+                lost = streams.lost()
+                if lost is None:
+                    streams.complain(f"xfm: {_sentence(error, place(), debug)}")
+                ending.status = 0 if isinstance(error, BrokenPipeError) and lost is error else FAILED
+        ending.status = _flushed(streams, ending.status, shows)
+
+
+def require_folder() -> None:
+    """Refuse to work where no relative path leads anywhere; the libraries would end the process.
+
+    Raises:
+        UserError: the current folder was deleted.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the current folder does not exist any more: change to another (`cd`)") from None
+
+
+def leaving() -> None:
+    """For a process that is about to end: a late signal ends it, without traceback or that status."""
+    exec("")  # CPython remembers an interrupt of code in a text, and would end by that signal: forget it
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _end_at_once)
+
+
+def _end_at_once(number: int, frame: Any) -> None:
+    os._exit(INTERRUPTED)
+
+
+@atexit.register  # before what libraries register, hence called after that
+def _pass_over() -> None:
+    """The interpreter gives signals their first meaning again while it takes itself apart, for seconds."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is _end_at_once:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _sentence(error: BaseException, place: str, debug: bool) -> str:
+    if found := error if isinstance(error, UserError) else beneath(error):
+        return str(found)
+    if found := explain(error, place):
+        return printable(found)
+    name = type(error).__name__
+    what = f"{name}: {first_line(error)}" if str(error).strip() else name
+    where = "the traceback is above" if debug else _kept(error)
+    return f"internal error: {printable(what)}; {where}; please report it"
+
+
+def _traceback(error: BaseException) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(error))
+
+
+def _kept(error: BaseException) -> str:
+    import tempfile
+
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="xfm-error-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(f"xfm {' '.join(sys.argv[1:])}\n\n{_traceback(error)}")
+    except OSError:
+        return "run again with --debug to see the traceback"
+    return f"the traceback is in {file.name}, or run again with --debug"
+
+
+# ---------------------------------------------------------------- streams
+class _Stream(io.FileIO):
+    """A standard stream that fails once at most: after that, nobody reads it, and clearing up must not fail.
+
+    Attributes:
+        lost: why it cannot be written any more.
+    """
+
+    def __init__(self, handle: int, raises: Callable[[], bool]) -> None:
+        super().__init__(handle, "w", closefd=False)
+        self.lost: OSError | None = None
+        self._raises = raises
+
+    def write(self, data: Any, /) -> int | None:
+        size = memoryview(data).nbytes
+        if self.lost is not None:
+            return size
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.lost = error
+            if self._raises():
+                raise
+            return size
+
+
+class _Streams:
+    def __init__(self, out: _Stream | None, closed: set[str]) -> None:
+        self._out, self.closed = out, closed
+
+    def lost(self) -> OSError | None:
+        return self._out.lost if self._out else None
+
+    def complain(self, message: str) -> None:
+        """Say what went wrong; where standard error is closed, on standard output."""
+        stream = sys.stdout if "stderr" in self.closed else sys.stderr
+        with contextlib.suppress(OSError, ValueError):
+            print(message, file=stream, flush=True)
+
+
+@contextlib.contextmanager
+def _streams(shows: Callable[[], bool]) -> Iterator[_Streams]:
+    """Streams that take every character and may be closed; the process's own, not a caller's replacement.
+
+    A number that is free would be given to the next file that is opened, and what a library prints
+    would end up in it.
+    """
+    for handle in (0, 1, 2):
+        try:
+            os.fstat(handle)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    before = sys.stdout, sys.stderr
+    out = None
+    closed = {name for name in ("stdout", "stderr") if getattr(sys, name) is None}
+    if sys.stderr is None or sys.stderr is sys.__stderr__:
+        sys.stderr = _text(_Stream(2, raises=lambda: False), before[1], lines=True)
+    if sys.stdout is None or sys.stdout is sys.__stdout__:
+        if before[0] is not None:
+            with contextlib.suppress(OSError, ValueError):
+                before[0].flush()
+        out = _Stream(1, raises=shows)
+        at_once = getattr(before[0], "write_through", False)  # PYTHONUNBUFFERED
+        sys.stdout = _text(out, before[0], lines=at_once or out.isatty())
+    streams = _Streams(out, closed)
+    if "stdout" in closed:
+        streams.complain("xfm: standard output is closed: what would be printed there is lost")
+    try:
+        yield streams
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _text(raw: _Stream, before: TextIO | None, lines: bool) -> TextIO:
+    """A text stream in the encoding of the one before; what that lacks is written as an escape."""
+    encoding = before.encoding if before is not None else "utf-8"
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=lines
+    )
+
+
+def _flushed(streams: _Streams, status: int, shows: Callable[[], bool]) -> int:
+    """The status after what is left was printed; a reader that has gone, such as `head`, is no failure."""
+    if "stdout" in streams.closed and shows():  # which was said at the beginning
+        return status or FAILED
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
+    lost = streams.lost()
+    if lost is None or lost.errno == errno.EPIPE:
+        return status
+    remedy = "what was saved before stays: send the output elsewhere"
+    streams.complain(f"xfm: standard output cannot be written ({lost.strerror}); {remedy}")
+    return FAILED
+
+
+# ---------------------------------------------------------------- hooks
+@contextlib.contextmanager
+def _noting_interrupts(noted: list[int]) -> Iterator[None]:
+    """Note every Ctrl-C: a library that is being imported may turn it into an error of its own."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        if put_off(number):
+            return
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    main = threading.current_thread() is threading.main_thread()
+    ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if ours and signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def _quiet_hooks(debug: bool) -> Iterator[None]:
+    """Errors of threads and of clearing up, which nobody could act on, are shown for --debug only."""
+    before = threading.excepthook, sys.unraisablehook
+    if not debug:
+        threading.excepthook = _thread_failed
+        sys.unraisablehook = lambda _: None
+    try:
+        yield
+    finally:
+        threading.excepthook, sys.unraisablehook = before
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_value is not None and not isinstance(failure.exc_value, SystemExit):
+        what = explain(failure.exc_value) or f"{failure.exc_type.__name__}: {first_line(failure.exc_value)}"
+        print(f"xfm: beside the command: {printable(what)}", file=sys.stderr)

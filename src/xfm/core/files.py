@@ -1,0 +1,332 @@
+"""Files and folders that are replaced whole or not at all, and paths that other files name."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from xfm.core.errors import UserError
+from xfm.core.failures import FULL, limit, refused
+
+MAX_SETTINGS = 64 << 20
+"""Bytes of a file of settings, or of results, that is read whole."""
+
+DEEPEST = 100
+"""Levels of a file of settings, more than any of ours has: JSON and YAML are not written of any depth."""
+MAX_OFFICIAL = 2 << 30
+"""Bytes of a published file of annotations."""
+MAX_LOG = 1 << 30
+"""Bytes of the log of a run."""
+
+
+def file_digest(path: Path, told: Callable[[int], object] = lambda read: None) -> str:
+    """Sha256 of a regular file as hexadecimal digits; `told` hears how many more bytes were read."""
+    found = hashlib.sha256()
+    with open_regular(path) as stream:
+        while part := stream.read(1 << 20):
+            found.update(part)
+            told(len(part))
+    return found.hexdigest()
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of the files in a folder, those of folders in it left out."""
+    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+
+
+# ---------------------------------------------------------------- paths that a file names
+def path_below(folder: Path, name: str, within: Path | None = None) -> Path | None:
+    """`folder`/`name`, or None where that is no path, or leaves `within` (the folder) by `..` or a link.
+
+    Whoever may write a list of pictures must not choose among all files of the machine.
+    """
+    try:
+        outer = _real(os.path.join(os.getcwd(), within or folder))  # the working folder may change
+        inside = Path(os.path.realpath(folder / name)).is_relative_to(outer)
+    except ValueError:  # a NUL, or half a surrogate pair
+        return None
+    return folder / name if inside else None
+
+
+@lru_cache(maxsize=64)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+# ---------------------------------------------------------------- reading
+def open_regular(path: Path | str) -> BufferedReader:
+    """A regular file, opened for reading: a pipe would block, a device has no end.
+
+    Raises:
+        OSError: there is none, or it is something else; `strerror` says what.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_bytes(path: Path | str, limit: int = MAX_SETTINGS) -> bytes:
+    """Content of a regular file of at most `limit` bytes, which is looked at before anything is read.
+
+    Raises:
+        OSError: there is none, it is something else, or larger; `strerror` says what.
+    """
+    with open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        # A file may grow meanwhile, or not say its size; room for the limit is taken by no reader at once.
+        content = stream.read(size + 1) if size <= limit else b""
+        while size < len(content) <= limit and (more := stream.read(min(1 << 20, limit + 1 - len(content)))):
+            content += more
+    if (size := max(size, len(content))) > limit:
+        raise OSError(errno.EFBIG, f"it has {size} bytes, more than the limit of {limit}", str(path))
+    return content
+
+
+def read_text(
+    path: Path | str, limit: int = MAX_SETTINGS, encoding: str = "utf-8", errors: str = "strict"
+) -> str:
+    """Text of a regular file of at most `limit` bytes, its lines ended by `\\n`.
+
+    Raises:
+        OSError: as `read_bytes`.
+        UnicodeDecodeError: it is of another encoding.
+    """
+    text = read_bytes(path, limit).decode(encoding, errors)
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The object that a file of a model folder holds.
+
+    Raises:
+        UserError: the file is missing, cannot be read, holds no JSON object, or one that is nested too deep.
+    """
+    try:
+        value = json.loads(read_text(path))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; point to a folder that holds a saved model") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
+    except (ValueError, RecursionError) as error:
+        what = str(error).partition("; use sys.")[0]  # advice for programs, of numbers of 5,000 digits
+        raise UserError(f"{path} is not valid JSON ({what}); copy it again") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} must hold a JSON object; copy it again")
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [item for items in inner for item in items if isinstance(item, dict | list)]
+    if level:
+        raise UserError(f"{path} is nested more than {DEEPEST} levels deep; copy it again")
+    return value
+
+
+def read_json_or_nothing(path: Path) -> dict[str, Any]:
+    """The object that a file holds; empty where there is none that can be read."""
+    try:
+        value = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The objects of a log of JSON lines; torn and foreign lines are left out, a missing file has none.
+
+    Raises:
+        OSError: as `read_bytes`.
+    """
+    found: list[dict[str, Any]] = []
+    for text in read_text(path, MAX_LOG, errors="replace").splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError, RecursionError):
+            found += [line] if isinstance(line := json.loads(text), dict) else []
+    return found
+
+
+# ---------------------------------------------------------------- writing
+@contextlib.contextmanager
+def writing(place: Path, remedy: str | Callable[[], str]) -> Iterator[None]:
+    """Turn what keeps `place` from being written into one sentence.
+
+    Args:
+        place: file or folder that the block writes.
+        remedy: what to do when the disk is full, besides making room.
+
+    Raises:
+        UserError: the disk is full, something is in the way, or the place is not writable.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        number = refused(error)
+        if number is not None and number in (*FULL, errno.EFBIG):
+            what, mend = limit(number)
+            remedy = remedy if isinstance(remedy, str) else remedy()
+            mend = f"free some space {remedy}" if number in FULL else mend
+            raise UserError(f"{place}: {what}; {mend}") from error
+        if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
+            reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+            raise UserError(f"{place} cannot be written ({reason}); choose another folder") from error
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, the same bytes on every system; `path` holds the old or the new text, never half.
+
+    Names of files need not be Unicode: their odd bytes are written as escapes, as JSON has them too.
+    """
+    write_data(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_data(path: Path, data: bytes, lasting: bool = True) -> None:
+    """Write a file; `path` holds the old or the new bytes, never half.
+
+    Args:
+        path: the file.
+        data: its bytes.
+        lasting: wait until they are on the disk, so that not even a power failure takes them. Not for
+            thousands of files that can be made again.
+    """
+    with replacing(path, lasting) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
+    """A file, open for writing, that has the name `path` after the block, unless this raises.
+
+    Args:
+        path: the file.
+        lasting: see `write_data`.
+    """
+    number = threading.get_native_id()  # of the first thread that of the process
+    partial = path.with_name(f".{path.name}.partial-{number}")
+    try:
+        partial.unlink(missing_ok=True)  # of a process with this id that was killed
+        with partial.open("xb") as stream:
+            yield stream
+            if lasting:
+                stream.flush()
+                os.fsync(stream.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def drafting(target: Path) -> Iterator[Path]:
+    """An empty folder beside `target` for a new version of it, which `replace_folder` puts in place.
+
+    What killed processes left of earlier versions is cleared away first; the draft goes at the end, whatever
+    happens.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(target.parent, re.escape(target.name))
+    draft = _draft_of(target)
+    try:
+        draft.mkdir()
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _draft_of(target: Path) -> Path:
+    """What this process has of a folder besides it; `clear_leftovers` knows it by its name."""
+    return target.with_name(f".{target.name}.partial-{os.getpid()}")
+
+
+def clear_leftovers(parent: Path, names: str) -> None:
+    """Remove the drafts of killed processes; a folder that one of them had moved aside comes back.
+
+    Args:
+        parent: the folder that holds the targets.
+        names: regular expression of the targets' names.
+    """
+    pattern = re.compile(rf"\.(?P<name>{names})\.(?P<what>partial|old)-(?P<process>\d+)")
+    for path in [*parent.iterdir()]:
+        if not (match := pattern.fullmatch(path.name)) or _is_running(int(match["process"])):
+            continue
+        target = parent / match["name"]
+        if match["what"] == "old" and not target.exists():
+            os.replace(path, target)
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    if process == os.getpid():  # in a container, the killed process often had the same id
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def replace_folder(draft: Path, target: Path) -> None:
+    """Rename `draft` to `target`; a folder cannot be replaced in one call, so an old one steps aside first.
+
+    Both must have the same parent. If the process dies in between, the old folder is found beside the target
+    as `.NAME.old-PID`; the next `drafting` of the target brings it back.
+    """
+    aside = target.with_name(f".{target.name}.old-{os.getpid()}")
+    if target.exists():
+        os.replace(target, aside)
+    try:
+        os.replace(draft, target)
+    except BaseException:
+        if aside.exists():
+            os.rename(aside, target)
+        raise
+    _sync_path(target.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def delete_folder(path: Path) -> None:
+    """Delete a folder, as far as the system lets us; it has its name as a whole or not at all.
+
+    What is left counts as a draft, which `clear_leftovers` removes.
+    """
+    doomed = _draft_of(path)
+    shutil.rmtree(doomed, ignore_errors=True)  # of a process with this id that was killed
+    with contextlib.suppress(OSError):  # somebody else was faster, or it may not be deleted
+        os.replace(path, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Force files and directory entries to the disk, so that a later rename never outlives their content."""
+    for path in [*folder.rglob("*"), folder]:
+        _sync_path(path)
+
+
+def _sync_path(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,188 @@
+"""One process at a time in a folder, by a lock that the kernel releases when its holder ends."""
+
+import contextlib
+import errno
+import fcntl
+import functools
+import inspect
+import json
+import os
+import socket
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from xfm.core.errors import UserError, printable, refuse_none
+from xfm.core.files import writing
+from xfm.core.paths import home_path
+
+LOCK_FILE = ".xfm-lock"
+_F = TypeVar("_F", bound=Callable[..., Any])
+_held: set[str] = set()
+"""Real paths of the lock files that this process holds: what it calls may lock the same folder again."""
+
+
+class InUse(UserError):
+    """Another process holds a folder."""
+
+
+@contextlib.contextmanager
+def locked(folder: Path, beside: bool = False) -> Iterator[None]:
+    """Hold a folder for the block; other processes are refused, and touch nothing.
+
+    The lock is a file that goes at the end, with the folders that were made for it if nothing else is in
+    them. Where the file system knows no locks, a note says so, and the block runs.
+
+    Args:
+        folder: made if it does not exist.
+        beside: put the lock file beside the folder instead of into it, for a folder that is replaced.
+
+    Raises:
+        InUse: another process holds it (names process and host).
+        UserError: the folder cannot be written.
+    """
+    path = folder.parent / f".{folder.name}{LOCK_FILE}" if beside else folder / LOCK_FILE
+    real = os.path.realpath(path)
+    if real in _held:
+        yield
+        return
+    folder.exists()  # a name that is too long is told by the command line, in fewer characters
+    with writing(folder, "and run again"):
+        made = _make(path.parent)
+        handle = _lock(path, folder)
+    _held.add(real)
+    try:
+        yield
+    finally:
+        _held.discard(real)
+        with contextlib.suppress(OSError):
+            if _is_same(handle, path):  # not the one of another, where somebody has removed ours
+                path.unlink()  # while it is locked: see `_lock`
+        os.close(handle)
+        with contextlib.suppress(OSError):
+            for place in made:
+                place.rmdir()
+
+
+def holds(argument: str) -> Callable[[_F], _F]:
+    """A function that holds the folder that an argument names while it runs, see `locked`."""
+
+    def decorate(function: _F) -> _F:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def holding(*args: Any, **kwargs: Any) -> Any:
+            folder = signature.bind(*args, **kwargs).arguments[argument]
+            refuse_none(**{argument: folder})
+            with locked(home_path(folder)):
+                return function(*args, **kwargs)
+
+        return cast("_F", holding)
+
+    return decorate
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder; those that were made for it, the innermost first."""
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return new
+
+
+def _lock(path: Path, folder: Path) -> int:
+    while True:
+        handle = _open(path)
+        mine = lock_file(handle, folder)
+        if mine is False:
+            holder = _holder(handle)
+            os.close(handle)
+            raise InUse(f"{folder} is in use by {holder}: wait until that ends, or choose another folder")
+        if mine is None or _is_same(handle, path):
+            break
+        os.close(handle)  # its holder has removed the file in between: others would lock another one
+    who = {"process": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, json.dumps(who).encode(), 0)
+    return handle
+
+
+def lock_file(handle: int, place: Path) -> bool | None:
+    """Lock an open file until it is closed; False where another process holds it.
+
+    Where the file system knows no locks, a note says so, and None is returned.
+
+    Args:
+        handle: descriptor of the file.
+        place: what is locked, for the note.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        print(
+            f"Note: {place} lies on a file system without locks ({error.strerror}): nothing keeps a "
+            "second run out of it, so do not start one.",
+            file=sys.stderr,
+            flush=True,
+        )
+        return None
+    return True
+
+
+@contextlib.contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Hold the lock of a file that several processes would make, after whoever holds it; raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        while lock_file(handle, path) is False:
+            time.sleep(0.2)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _open(path: Path) -> int:
+    """A descriptor of the lock file, which is made if it is not there.
+
+    A folder may come from anybody, and its lock file is written and removed: a link would lead to a file
+    elsewhere, a second name is one of another file, and a pipe or device cannot be locked.
+
+    Raises:
+        UserError: something else stands in its place.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        handle = os.open(path, flags, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise
+    else:
+        found = os.fstat(handle)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1:  # 0 where its holder has just removed it
+            return handle
+        os.close(handle)
+    raise UserError(
+        f"{path} is a link, a folder or a pipe, where the folder's lock file belongs: remove it, or choose "
+        "another folder"
+    )
+
+
+def _is_same(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _holder(handle: int) -> str:
+    try:
+        found: dict[str, Any] = json.loads(os.pread(handle, 1000, 0))
+        said = f"process {found['process']} on {found['host']} since {found['since']}"
+        return printable(said)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # it is about to write it
+        return "another process"

@@ -1,0 +1,195 @@
+"""Processes that end with their parent, and commands that one process runs alone."""
+
+import atexit
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
+
+from xfm.core.errors import UserError
+
+_PR_SET_PDEATHSIG = 1
+_CPUINFO = Path("/proc/cpuinfo")
+_undisturbed = threading.Lock()
+_helpers: "weakref.WeakSet[BaseProcess]" = weakref.WeakSet()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The name of the processor, with family and model: virtual machines say "AMD EPYC" of any year."""
+    try:
+        first = _CPUINFO.read_text(errors="replace").partition("\n\n")[0]
+    except OSError:
+        first = ""
+    lines = (line.partition(":") for line in first.splitlines())
+    found = {name.strip(): value.strip() for name, _, value in lines}
+    name = found.get("model name") or platform.processor() or platform.machine()
+    keys = {"family": "cpu family", "model": "model"}
+    numbers = [f"{word} {found[key]}" for word, key in keys.items() if key in found]
+    return f"{name} ({', '.join(numbers)})" if numbers else name
+
+
+# ---------------------------------------------------------------- in the helper
+def end_with_parent() -> None:
+    """Let this process end as soon as its parent does, however that ends; call it first in a helper process.
+
+    On Linux the kernel sees to it, whatever this process is doing. Elsewhere a thread does, which needs the
+    interpreter now and then. A process that multiprocessing has not started is left alone.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    # A helper of a fork server has another parent than the process that it works for.
+    if sys.platform.startswith("linux") and os.getppid() == parent.pid:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent.pid:  # it ended in between
+            os._exit(1)
+        return
+    threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+# ---------------------------------------------------------------- in the parent
+def kill_at_exit(helpers: Iterable[BaseProcess]) -> None:
+    """Kill these helpers when the interpreter ends.
+
+    multiprocessing asks its children by SIGTERM to end and waits for them without limit; helpers that a
+    scheduler's SIGTERM must not end would never do so.
+    """
+    _helpers.update(helpers)
+
+
+def kill(helpers: Iterable[BaseProcess]) -> None:
+    """Kill helpers and wait until they are gone."""
+    helpers = list(helpers)
+    for helper in helpers:
+        helper.kill()
+    for helper in helpers:
+        helper.join()
+
+
+@atexit.register  # after multiprocessing's own, hence called before it
+def _kill_helpers() -> None:
+    mine = [helper for helper in _helpers if helper.is_alive()]
+    if mine and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would raise for a loader that was killed
+    with contextlib.suppress(OSError):
+        kill(mine)
+
+
+# ---------------------------------------------------------------- signals
+def put_off(number: int) -> bool:
+    """Whether a signal comes at a bad moment; it is sent again a little later.
+
+    While torch is being imported, an exception that a handler raises aborts the process; see `undisturbed`.
+    """
+    spec = getattr(sys.modules.get("torch"), "__spec__", None)
+    if not _undisturbed.locked() and not getattr(spec, "_initializing", False):
+        return False
+    again = threading.Timer(0.1, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+    return True
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, signals are put off: a helper that begins after this process finds nothing that they share."""
+    with _undisturbed:
+        yield
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Inside, SIGTERM interrupts as Ctrl-C does: what is half-written is cleared away, helpers are ended.
+
+    Only in the main thread, and where SIGTERM has its usual meaning.
+    """
+    usual = threading.current_thread() is threading.main_thread()
+    if not usual or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    owner = os.getpid()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if put_off(number):
+            return
+        if os.getpid() != owner:  # a child that was forked from here ends as it would without this
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        signal.signal(number, signal.SIG_IGN)  # once: a scheduler may repeat it while things are cleared
+        raise KeyboardInterrupt("stopped by SIGTERM")
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+# ---------------------------------------------------------------- alone
+def is_first_process() -> bool:
+    """Whether this is the first of the processes that torchrun has started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def process_count() -> int:
+    """How many processes torchrun has started for this command.
+
+    Raises:
+        UserError: the environment names no number.
+    """
+    said, mine = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK", "0")
+    if not said.isdecimal() or int(said) < 1:
+        raise UserError(f"WORLD_SIZE is {said!r}, no number of processes: unset it, or start with torchrun")
+    if not mine.isdecimal() or int(mine) >= int(said):
+        raise UserError(
+            f"RANK is {mine!r}, none of the processes 0 to {int(said) - 1} of WORLD_SIZE: unset both, or "
+            "start with torchrun"
+        )
+    return int(said)
+
+
+def is_alone(what: str) -> bool:
+    """Whether this is the only process; of several, the first one says for all that it is not.
+
+    Raises:
+        UserError: see `require_alone`.
+    """
+    if process_count() > 1 and is_first_process():
+        require_alone(what)
+    return process_count() == 1
+
+
+def require_alone(what: str) -> None:
+    """Refuse to do in each of several processes what one is to do.
+
+    Args:
+        what: the command, for the message.
+
+    Raises:
+        UserError: torchrun has started several.
+    """
+    if (count := process_count()) > 1:
+        raise UserError(
+            f"{what} runs in one process, and torchrun has started {count}, which would all do the same "
+            "work: start it without torchrun (xfm pretrain and xfm finetune are for several processes)"
+        )

@@ -1,0 +1,239 @@
+"""Whose results a folder holds: no command replaces those of another command, model or data.
+
+A command asks with `require_free` before any work, and signs the folder with `sign` before its first result.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from xfm.core.errors import UserError
+from xfm.core.failures import require_memory
+from xfm.core.files import file_digest, open_regular, read_json_or_nothing, read_text, write_text, writing
+
+MADE_BY = "made_by.json"
+DETAILS = "evaluation.json"
+RESULTS = ("metrics.json", "report.html", DETAILS, "probe.json", "results.md", "parts")
+RESULTS += ("doctor.json",)
+"""What commands write about a model or data, beside one another's if nobody kept them apart."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A command and what it works on.
+
+    Attributes:
+        command: the verb of the command line; empty where results do not say it.
+        subject: digest or name by what it is of (`model`, `data`); only what two makers name is compared.
+        about: the subject in words, for messages.
+    """
+
+    command: str
+    subject: Mapping[str, str] = field(default_factory=dict)
+    about: str = ""
+
+    def made(self, other: "Maker") -> bool:
+        """Whether the other one is the same command on the same subject."""
+        return bool(self.command) and self.command == other.command and not self.differences(other)
+
+    def differences(self, other: "Maker") -> list[str]:
+        """What of the subject both name, and differently."""
+        common = self.subject.keys() & other.subject.keys()
+        return [name for name in self.subject if name in common and self.subject[name] != other.subject[name]]
+
+    def __str__(self) -> str:
+        made = f"`xfm {self.command}`" if self.command else "an unknown command"
+        return f"{made} ({self.about})" if self.about else made
+
+
+PRETRAINED = Maker("pretrain")
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a folder holds.
+
+    Attributes:
+        what: in words.
+        maker: who made it, None where it is a model folder, which shows nothing but its files.
+        results: whether it is results, and not only a run beside which results may stand.
+    """
+
+    what: str
+    maker: Maker | None
+    results: bool = True
+
+
+def require_free(out: Path, maker: Maker, model: Path | None = None) -> None:
+    """Refuse a folder that holds what another command, or the same one on another subject, has made.
+
+    Args:
+        out: folder that results shall be written to.
+        maker: who wants to.
+        model: folder of the model that is looked at: results may stand beside it, in the folder of its run.
+
+    Raises:
+        UserError: it does; names a folder that is free.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; give a folder, such as --out {free_name(out)}")
+    found = holding(out)
+    if found is None or (found.maker is not None and found.maker.made(maker)):
+        return
+    beside = found.maker == PRETRAINED and model is not None and out.resolve() in model.resolve().parents
+    if beside and not found.results:
+        return
+    same = found.maker is not None and found.maker.command == maker.command
+    other = f", of another {' and '.join(found.maker.differences(maker))}" if same and found.maker else ""
+    raise UserError(f"{out} holds {found.what}{other}: give another folder, such as --out {free_name(out)}")
+
+
+def holding(out: Path) -> Holding | None:
+    """What a folder holds; None where it holds neither results nor a run, a model or a world."""
+    signed = signed_by(out)
+    if any((out / name).exists() for name in RESULTS):
+        maker = signed or Maker("")
+        return Holding(f"results of {maker}", maker)
+    if (out / "world.json").exists():
+        return Holding("a world of `xfm prepare`", Maker("prepare"))
+    if (out / "corpus.json").exists():
+        return Holding("a corpus of `xfm prepare`", Maker("prepare"))
+    if (out / "config.json").exists():
+        return Holding("a model", None)
+    if not any((out / name).is_dir() and any((out / name).iterdir()) for name in ("checkpoints", "model")):
+        return None
+    maker = signed if signed and signed.command == "finetune" else Maker(_trained_by(out))
+    return Holding(f"a run of {maker}", maker, results=False)
+
+
+def run_of(model: Path) -> Path:
+    """The folder of the run that a model folder, or a checkpoint, belongs to."""
+    return model.parent.parent if model.parent.name == "checkpoints" else model.parent
+
+
+def require_new_model(folder: Path, made: Mapping[str, Any]) -> None:
+    """Refuse to write a model over something else; only the same command on the same input may do it again.
+
+    Args:
+        folder: model folder that shall be written.
+        made: what the provenance of the new model will say of its command and input.
+
+    Raises:
+        UserError: a model is there whose provenance says otherwise; names a folder that is free.
+    """
+    if folder == unused(folder):
+        return
+    before, is_model = read_json_or_nothing(folder / "provenance.json"), (folder / "config.json").exists()
+    if is_model and all(before.get(name) == made[name] for name in made):
+        return
+    what = "another model" if is_model else "something else than a model"
+    raise UserError(f"{folder} holds {what}: name another folder, such as {free_name(folder)}")
+
+
+def require_run_folder(folder: Path, resume: bool) -> None:
+    """Refuse to pre-train in a folder that holds anything but a pre-training and the evaluation beside it.
+
+    A run with checkpoints is left to those who resume; without any, its model is not replaced by a new run's.
+
+    Raises:
+        UserError: it does; names a folder that is free.
+    """
+    found = holding(folder)
+    if found is None:
+        return
+    evaluated = found.maker is not None and found.maker.command == "evaluate"
+    ours = found.maker == PRETRAINED or (evaluated and (folder / "config.yaml").exists())
+    if not ours or not (resume or (folder / "checkpoints").exists()):
+        raise UserError(
+            f"{folder} holds {found.what}: give another folder, such as --out {free_name(folder)}"
+        )
+
+
+def sign(out: Path, maker: Maker) -> dict[str, Any]:
+    """Write down who makes the results of a folder, and return it for the details."""
+    signature = asdict(maker)
+    with writing(out, "or choose another folder"):
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / MADE_BY, json.dumps(signature, indent=2, ensure_ascii=False) + "\n")
+    return signature
+
+
+def free_name(out: Path) -> Path:
+    """A folder or file beside `out` that does not exist, named after it."""
+    ending = out.suffix if out.is_file() else ""
+    number = 2
+    while (found := out.with_name(f"{out.name.removesuffix(ending)}-{number}{ending}")).exists():
+        number += 1
+    return found
+
+
+def unused(out: Path) -> Path:
+    """The folder itself if it is not there or empty, else one beside it."""
+    taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    return free_name(out) if taken else out
+
+
+def digest(rows: Iterable[Any]) -> str:
+    """A short digest of typed rows, by which data are known again."""
+    found = sha256()
+    for row in rows:
+        found.update(repr(row).encode("utf-8", "surrogatepass"))
+    return found.hexdigest()[:16]
+
+
+def model_mark(model: Path) -> str:
+    """By what a model is known again: a digest of its weights; empty where there are none.
+
+    Args:
+        model: folder of a model, or a published file.
+
+    Raises:
+        UserError: as `model_digest`.
+    """
+    if model.is_file():
+        return model_digest(model)[:16]
+    files = sorted(model.glob("*.safetensors"))
+    return sha256("".join(map(model_digest, files)).encode()).hexdigest()[:16] if files else ""
+
+
+def model_digest(path: Path) -> str:
+    """Sha256 of a file of a model as hexadecimal digits.
+
+    Raises:
+        UserError: there is none, it is no file, or it has more than the machine's memory.
+    """
+    try:
+        with open_regular(path) as file:
+            require_memory(path, os.fstat(file.fileno()).st_size)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); copy it again") from error
+
+
+def world_mark(world: Path) -> str:
+    """By what a world is known again: the digest of its manifest, else its place."""
+    manifest = world / "world.json"
+    return file_digest(manifest) if manifest.is_file() else str(world.absolute())
+
+
+def signed_by(out: Path) -> Maker | None:
+    """Who signed a folder; None if nobody did."""
+    found = read_json_or_nothing(out / MADE_BY)
+    command, subject = found.get("command"), found.get("subject")
+    if not isinstance(command, str) or not isinstance(subject, dict):
+        return None
+    return Maker(command, {str(n): str(value) for n, value in subject.items()}, str(found.get("about", "")))
+
+
+def _trained_by(run: Path) -> str:
+    try:
+        settings = read_text(run / "config.yaml").splitlines()
+    except (OSError, ValueError):
+        settings = []
+    tuned = (run / "model" / "task.json").exists() or "finetune:" in settings
+    return "finetune" if tuned else PRETRAINED.command

@@ -1,0 +1,194 @@
+"""The examination of a data set: all records are looked at, the findings become counts and a page."""
+
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from xfm.config.doctor import DoctorConfig
+from xfm.config.plain import to_plain
+from xfm.core.files import writing
+from xfm.core.locks import locked
+from xfm.core.paths import home_path, is_url
+from xfm.core.processes import cores
+from xfm.core.results_folder import Maker, require_free, sign
+from xfm.corpora.doctor.diagnosis import TABLE, Diagnosis, FindingExample
+from xfm.corpora.doctor.duplicates import PICTURE, RECORD, SAID, GroupFinding, found_together, rare_classes
+from xfm.corpora.doctor.findings import EXPLANATIONS, Finding, Severity
+from xfm.corpora.doctor.image_checks import check_image_file
+from xfm.corpora.doctor.kinds import data_of, tokenizer_of
+from xfm.corpora.doctor.page import card_of, write_page
+from xfm.corpora.doctor.record_checks import CheckedRecord, RecordChecker
+from xfm.corpora.doctor.records import Part, SourceData, close_source
+from xfm.corpora.doctor.statistics import Statistics
+from xfm.corpora.doctor.table_rows import TableData
+from xfm.data.tables.hub import PREFIX
+from xfm.data.tokenizer import Tokenizer
+from xfm.executors.executor import LocalPool
+from xfm.reports.scores import write_json
+
+COUNTS, PAGE = "doctor.json", "report.html"
+_WORK = ".examining"
+_OUT, _HURT = 1, 2
+"""Bits of `harm` of a record."""
+
+
+@dataclass(frozen=True)
+class _PartReport:
+    """What is told of a part: counts, and `RECORD`, `PICTURE` and `SAID` of its records."""
+
+    counts: Statistics
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def examine(
+    path: Path | str,
+    out: Path | str,
+    config: DoctorConfig | None = None,
+    columns: str = "",
+    pictures: Path | str | None = None,
+    progress: bool = False,
+) -> Diagnosis:
+    """Read a data set, and write what is wrong with it into a folder: `doctor.json` and `report.html`.
+
+    Args:
+        path: shards, JSON lines or a folder of pictures, as of `xfm.data.sources.open_source`; or a table, as
+            of `xfm.data.tables.open_table`.
+        out: folder of the results.
+        config: how it is examined.
+        columns: what the columns of a table are called, FIELD=COLUMN,...
+        pictures: folder that the paths of a table start from, if not its own.
+        progress: show a bar.
+
+    Raises:
+        UserError: it cannot be read at all, or the folder holds other results or cannot be written.
+    """
+    config, out = config or DoctorConfig(), home_path(out)
+    shown = str(path)
+    # Absolute: processes that help may be in another folder.
+    named = shown.startswith(PREFIX) or is_url(shown)
+    path = shown if named else str(home_path(path).absolute())
+    about = {"data": path, "kind": config.task or config.kind.value, "sample": str(config.sample)}
+    maker = Maker("doctor", about, shown)
+    require_free(out, maker)
+    work = out.absolute() / _WORK
+    with locked(out):
+        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+        try:
+            with writing(work, "and run the same command again"):
+                work.mkdir(parents=True)
+                data = data_of(path, config, columns, home_path(pictures) if pictures else None, work)
+                found = _diagnosis(shown, data, config, *_examined(data, config, progress))
+            _write(found, data, out, maker, config)
+        finally:
+            for cache in (close_source, check_image_file.cache_clear, _tokenizer.cache_clear):
+                cache()
+            shutil.rmtree(work, ignore_errors=True)
+    return found
+
+
+def _examined(
+    data: SourceData | TableData, config: DoctorConfig, progress: bool
+) -> tuple[Statistics, tuple[np.ndarray, ...]]:
+    """Counts of all records, and what is compared of them."""
+    counts, arrays = Statistics(), dict[int, tuple[np.ndarray, ...]]()
+    executor = LocalPool(config.workers or cores())
+    with tqdm(total=data.total, unit="record", desc="examining", disable=not progress) as bar:
+
+        def done(part: Part, report: _PartReport) -> None:
+            counts.join(report.counts, config.examples)
+            arrays[part[0]] = report.arrays
+            bar.update(report.counts.read)
+
+        function = partial(_examine_part, data, config, tokenizer_of(config.tokenizer))
+        executor.run(function, data.parts(), done)
+    kinds = (RECORD, PICTURE, SAID)
+    parts = zip(*(arrays[first] for first in sorted(arrays)), strict=True) if arrays else ((), (), ())
+    return counts, tuple(
+        np.concatenate([np.empty(0, kind), *part]) for kind, part in zip(kinds, parts, strict=True)
+    )
+
+
+def _examine_part(
+    data: SourceData | TableData, config: DoctorConfig, tokenizer: Path | None, part: Part
+) -> _PartReport:
+    counts, found, first = Statistics(), list[CheckedRecord](), part[0]
+    check = RecordChecker(config, data.kind, _tokenizer(tokenizer))
+    for number, record in enumerate(data.records(part), first):
+        done = check(record, counts)
+        counts.read += 1
+        counts.find(done.found, number, config.seed, config.examples)
+        found.append(done)
+    records = [
+        (one.key, one.asked, _OUT * one.has(Severity.LEFT_OUT) | _HURT * one.has(Severity.HURTS))
+        for one in found
+    ]
+    looks = [(number, *look) for number, one in enumerate(found, first) for look in one.looks]
+    said = [(number, text) for number, one in enumerate(found, first) for text in one.said]
+    return _PartReport(counts, (np.array(records, RECORD), np.array(looks, PICTURE), np.array(said, SAID)))
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(path: Path | None) -> Tokenizer | None:
+    return None if path is None else Tokenizer.load(path)
+
+
+def _diagnosis(
+    path: str,
+    data: SourceData | TableData,
+    config: DoctorConfig,
+    counts: Statistics,
+    compared: tuple[np.ndarray, ...],
+) -> Diagnosis:
+    records, pictures, said = compared
+    harm = records["harm"].copy()
+    examples = {
+        name: [FindingExample(one.number, one.detail) for one in kept]
+        for name, kept in counts.examples.items()
+    }
+    parts, numbers = Counter(counts.parts), Counter(counts.records)
+    for one in found_together(records, pictures, said, config):
+        if len(one.records):
+            parts[one.finding] = numbers[one.finding] = len(one.records)
+            examples[one.finding] = _shown(one)
+            if EXPLANATIONS[one.finding].harm is Severity.HURTS:
+                harm[one.records] |= _HURT
+    rare = rare_classes(counts.labels, config.few)
+    if rare:
+        parts[Finding.FEW], numbers[Finding.FEW] = len(rare), sum(rare.values())
+    out = (harm & _OUT) > 0
+    return Diagnosis(
+        path,
+        TABLE if data.kind is None else data.kind.value,
+        counts.read,
+        int(np.count_nonzero(out)),
+        int(np.count_nonzero(~out & (harm > 0))),
+        {finding: parts[finding] for finding in EXPLANATIONS if parts[finding]},
+        {finding: numbers[finding] for finding in EXPLANATIONS if parts[finding]},
+        counts.spreads,
+        dict(sorted(counts.labels.items(), key=lambda one: (-one[1], one[0]))),
+        rare,
+        examples,
+        config.tolerate,
+    )
+
+
+def _shown(one: GroupFinding) -> list[FindingExample]:
+    alone = one.finding is Finding.COMMON
+    return [FindingExample(number, "", None if alone else other) for number, other in one.examples]
+
+
+def _write(
+    found: Diagnosis, data: SourceData | TableData, out: Path, maker: Maker, config: DoctorConfig
+) -> None:
+    wanted = {number for kept in found.examples.values() for one in kept for number in one.numbers}
+    records = data.pick(wanted)
+    cards = {number: card_of(one, found.kind == TABLE, config) for number, one in records.items()}
+    sign(out, maker)
+    places = {number: card.place for number, card in cards.items()}
+    write_json(out / COUNTS, found.plain(places) | {"config": to_plain(config)})
+    write_page(out / PAGE, found, cards, config)

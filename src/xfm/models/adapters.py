@@ -1,0 +1,263 @@
+"""Adapters: folders of what a fine-tuning learned, read over the model that it began with.
+
+    adapter.json               the base, its fingerprint, rank and scale
+    adapter_model.safetensors  LoRA's additions, with adapter_config.json as peft has them
+    changed.safetensors        other parts of the model that learned, whole: projections, matching head
+    task.json, task.safetensors, config.json, preprocessing.json, provenance.json, self_check.json
+
+To everything that loads a model it is one: the additions are worked into the matrices as it is read.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xfm.config.adapter import AdapterConfig
+from xfm.config.model import ModelConfig
+from xfm.config.next_command import command_line
+from xfm.config.plain import to_plain
+from xfm.config.typed import from_plain
+from xfm.core.errors import UserError
+from xfm.core.files import read_json_object, write_text
+from xfm.core.paths import home_path
+from xfm.core.results_folder import model_digest
+from xfm.models.artifacts import Belongings, Preprocessing
+from xfm.models.composition import Backbone
+from xfm.models.lora import LowRank, add_low_rank, write_low_rank
+from xfm.models.model_files import CONFIG, WEIGHTS
+from xfm.models.model_reading import B, read_config, read_provenance, read_task, read_whole
+from xfm.models.model_writing import (
+    as_json,
+    save_model,
+    saving,
+    write_description,
+    write_self_check,
+    write_task,
+)
+from xfm.models.resolve import model_folder
+from xfm.models.safetensors_header import tensor_shapes
+from xfm.models.self_check import SELF_CHECK, check_of, read_check, verify_here
+from xfm.models.weights import read_tensors, require_finite, write_tensors
+
+ADAPTER, CHANGED = "adapter.json", "changed.safetensors"
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter."""
+    return (folder / ADAPTER).exists()  # what it is, reading says
+
+
+def require_whole(folder: Path | str) -> Path:
+    """The folder of a model, for what needs its files and not only the model.
+
+    Raises:
+        UserError: it holds an adapter.
+    """
+    place = model_folder(folder)
+    if is_adapter(place):
+        anew = f"xfm export {folder} OUT --format merged"
+        raise UserError(f"{folder} is an adapter; make a whole model of it first: {anew}")
+    return place
+
+
+def require_base(model: Path | str) -> Path:
+    """The folder of a model that adapters can be made over.
+
+    Raises:
+        UserError: it is an adapter itself, or no folder with weights.
+    """
+    place = require_whole(model)
+    if not (place / WEIGHTS).is_file():
+        raise UserError(f"{model}: an adapter is kept apart from a model folder, and this is none")
+    return place
+
+
+def read_model(
+    folder: Path | str,
+    build: Callable[[ModelConfig], B],
+    check: bool = True,
+    base: Path | str | None = None,
+) -> tuple[B, Belongings]:
+    """Read a model folder, or an adapter and the model that it is for.
+
+    Args:
+        folder: a folder written by `save_model` or `save_adapter`, or the name of a model of the package.
+        build: makes the model of a configuration.
+        check: compare what it makes of a text and a picture with its self-check.
+        base: where the model lies that an adapter is for, if not where it lay.
+
+    Returns:
+        The model in evaluation mode on the CPU, and what belongs to it.
+
+    Raises:
+        UserError: a file is missing, truncated or of another model, or the model is not what it was when it
+            was saved.
+    """
+    place = model_folder(folder)
+    if not is_adapter(place):
+        if base is not None:
+            raise UserError(f"{folder} is a whole model and stands on no base; leave the base out")
+        return read_whole(place, build, check)
+    model, own = _over_base(place, build, base)
+    if check:
+        verify_here(place, model, own)
+    return model, own
+
+
+def _over_base(
+    folder: Path, build: Callable[[ModelConfig], B], base: Path | str | None
+) -> tuple[B, Belongings]:
+    """The model of an adapter, and what belongs to it.
+
+    Raises:
+        UserError: the base is not there or another one, or a file does not fit it.
+    """
+    about = from_plain(AdapterConfig, read_json_object(folder / ADAPTER), folder / ADAPTER)
+    config, shown = read_config(folder)
+    model, own = read_whole(_base_of(folder, about, base), build, check=False)
+    if _resized(model.config, shown) != config:  # compared first: what does not fit takes no memory
+        raise UserError(f"{folder / CONFIG} describes another model than its base; use the files of one save")
+    if model.config != config:
+        model.resize(shown.image_size, shown.image_width)
+    add_low_rank(folder, model, about)
+    _replace_changed(folder / CHANGED, model)
+    provenance = {key: value for key, value in read_provenance(folder).items() if key != "tokenizer"}
+    check = read_check(folder / SELF_CHECK)
+    found = Belongings(own.given_tokenizer, shown, provenance, read_task(folder, model), None, check)
+    return model.eval(), found
+
+
+def _resized(config: ModelConfig, shown: Preprocessing) -> ModelConfig | None:
+    if not config.sees:
+        return config
+    try:
+        vision = replace(config.seeing, image_size=shown.image_size, image_width=shown.image_width)
+    except ValueError:
+        return None
+    return replace(config, vision=vision)
+
+
+def _base_of(folder: Path, about: AdapterConfig, base: Path | str | None) -> Path:
+    """The folder of the base, which must be the very one.
+
+    Raises:
+        UserError: it is not there, or has other weights.
+    """
+    said = about.base if base is None else base
+    anew = command_line("export", folder, "OUT", format="merged", base="FOLDER")
+    elsewhere = (
+        f"name the folder where its base lies now: `{anew}` "
+        f"makes a whole model of the two; in Python xfm.load({str(folder)!r}, base=FOLDER)"
+    )
+    try:
+        place = model_folder(said)
+    except UserError as error:  # of the hub
+        raise UserError(f"{folder} is an adapter over {said}: {error}; or {elsewhere}") from error
+    if is_adapter(place):
+        raise UserError(f"{folder} stands on {said}, which is an adapter itself; {elsewhere}")
+    if not (place / WEIGHTS).is_file():
+        raise UserError(f"{folder} is an adapter over {said}, where no model is; {elsewhere}")
+    if (mark := model_digest(place / WEIGHTS)) != about.weights:
+        raise UserError(
+            f"{folder} was made over other weights than those of {said} ({about.weights[:12]}..., not "
+            f"{mark[:12]}...); {elsewhere}"
+        )
+    return place
+
+
+@torch.no_grad()
+def _replace_changed(path: Path, model: torch.nn.Module) -> None:
+    """Give a model the tensors that are stored whole.
+
+    Raises:
+        UserError: one of them is not the model's, of another shape, or holds no numbers.
+    """
+    if not path.exists():
+        return
+    own = model.state_dict()
+    for name, shape in tensor_shapes(path).items():
+        if name not in own or list(own[name].shape) != shape:
+            raise UserError(
+                f"{path}: {name} of shape {shape} does not fit the model; use the files of one save"
+            )
+    stored = read_tensors(path)
+    require_finite(path, stored)
+    for name, tensor in stored.items():
+        own[name].copy_(tensor)
+
+
+def save_adapter(
+    folder: Path | str,
+    base: Path | str,
+    before: Mapping[str, Tensor],
+    config: ModelConfig,
+    own: Belongings,
+    additions: Mapping[str, LowRank],
+    scale: tuple[int, int],
+) -> None:
+    """Write an adapter; one that lies there, or a model, is replaced whole or not at all.
+
+    Args:
+        folder: of the adapter.
+        base: folder or name of the model that it is for.
+        before: the tensors of that model, by their names in `Backbone`.
+        config: of the model.
+        own: what belongs to it; its task has learned, and the additions are worked into its matrices.
+        additions: LoRA's, by the names of their layers in `Backbone`.
+        scale: rank and alpha of the additions.
+
+    Raises:
+        UserError: the base is no folder with weights; the disk is full, or the place is not writable.
+    """
+    place, task, before = require_base(base), own.task, _on_cpu(before)
+    named = str(place.resolve()) if home_path(base).exists() else str(base)
+    about = AdapterConfig(named, model_digest(place / WEIGHTS), *scale)
+    after = before | (_on_cpu(task.shared_state()) if task else {})
+    changed = {
+        name: tensor
+        for name, tensor in after.items()
+        if name.removesuffix(".weight") not in additions and not torch.equal(tensor, before[name])
+    }
+    with saving(folder) as part:
+        write_text(part / ADAPTER, as_json(to_plain(about)))
+        if additions:
+            write_low_rank(part, additions, about)
+        if changed:
+            write_tensors(part / CHANGED, changed)
+        write_description(part, config, replace(own, given_tokenizer=None))
+        write_self_check(part, check_of(config, own, after, half=False))
+        if task is not None:
+            write_task(part, task)
+
+
+def merge(
+    adapter: Path | str,
+    out: Path | str,
+    base: Path | str | None = None,
+    made: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Write a whole model folder of an adapter and its base.
+
+    Args:
+        adapter: folder of the adapter.
+        out: folder of the model.
+        base: where the base lies, if not where it lay.
+        made: more for the provenance of the model.
+
+    Raises:
+        UserError: the folder is no adapter, see `read_model`; or the model cannot be written.
+    """
+    place = model_folder(adapter)
+    if not is_adapter(place):
+        raise UserError(f"{adapter} is no adapter (it has no {ADAPTER}), so that there is nothing to merge")
+    model, own = read_model(place, Backbone, base=base)
+    save_model(out, model, own.given_tokenizer, own.preprocessing, {**own.provenance, **made}, own.task)
+
+
+def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu() for name, tensor in state.items()}

@@ -1,0 +1,91 @@
+"""Scaled dot-product attention, computed by what the device does well.
+
+Both ways give the same numbers but for rounding (tests compare them; in bfloat16 plain scores are rounded,
+too, which makes an error of .2 % one of .6 to 1.5 %): the fused kernel on GPUs, and on a CPU in inference;
+plain matrix products where a backward pass runs on a CPU, because the fused backward is about twice as slow
+there, and in inference in bfloat16, for which the fused kernel is that slow, too. With dropout a CPU has
+plain products alone: a step in parts draws the same numbers with and without gradients (GradCache).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xfm.models.dropout import dropout as drop_out
+
+MASKED = -1e9  # a masked score; underflows to exactly zero after the softmax
+_MOST = 2**28
+"""Bytes of scores, and of their softmax, in inference: more go through the fused kernel, which holds none."""
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, dropout: float = 0.0
+) -> Tensor:
+    """Softmax(query key^T / sqrt(d) + bias) value.
+
+    Args:
+        query: [B, H, Q, d] float.
+        key, value: [B, H, K, d] float.
+        bias: broadcastable to [B, H, Q, K], added to the scaled scores; None adds nothing.
+        dropout: probability of dropping an attention weight.
+
+    Returns:
+        [B, H, Q, d], of the queries' dtype.
+    """
+    plain = torch.is_grad_enabled() or dropout > 0 or _plain_is_faster(query, key)
+    if query.is_cuda or not plain:
+        bias = None if bias is None else bias.to(query.dtype)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
+    return attend_plain(query, key, value, bias, dropout)
+
+
+def _plain_is_faster(query: Tensor, key: Tensor) -> bool:
+    """Whether plain products win in inference: in bfloat16 on a CPU without tiles, which the kernel uses."""
+    if (
+        not query.is_cpu
+        or query.dtype is not torch.bfloat16
+        or torch.cpu._is_amx_tile_supported()
+        or torch.compiler.is_compiling()
+    ):
+        return False
+    return query.numel() // query.shape[-1] * key.shape[-2] * query.itemsize <= _MOST
+
+
+def attend_plain(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
+    """`attend` as three matrix operations; arguments and result as there."""
+    with torch.autocast(query.device.type, enabled=False):  # it would run the softmax in a slower float32
+        scale, keys = query.shape[-1] ** -0.5, key.transpose(-1, -2)
+        if bias is None or query.dtype is torch.float16:  # whose largest number unscaled scores would pass
+            scores = torch.matmul(query * scale, keys)  # [B, H, Q, K]
+            scores = scores if bias is None else scores + bias.to(scores.dtype)
+        else:  # scaled while the bias is added: no scaled queries are kept beside the queries
+            scores = torch.add(bias.to(query.dtype), torch.matmul(query, keys), alpha=scale)
+        weights = torch.softmax(scores, dim=-1)
+        return torch.matmul(drop_out(weights, dropout), value)
+
+
+def split_heads(states: Tensor, heads: int) -> Tensor:
+    """[B, L, H * d] -> [B, H, L, d]."""
+    batch, length, width = states.shape
+    return states.view(batch, length, heads, width // heads).transpose(1, 2)
+
+
+def split_all(states: Tensor, heads: int, count: int) -> tuple[Tensor, ...]:
+    """[B, L, count * H * d], such as queries, keys and values -> [B, H, L, d] each.
+
+    Matrix products on a CPU copy what does not lie in one piece: here all of it is copied at once.
+    """
+    batch, length, width = states.shape
+    parts = states.view(batch, length, count, heads, width // count // heads).permute(2, 0, 3, 1, 4)
+    return (parts if states.is_cuda else parts.contiguous()).unbind(0)
+
+
+def join_heads(states: Tensor) -> Tensor:
+    """[B, H, L, d] -> [B, L, H * d]."""
+    batch, heads, length, width = states.shape
+    return states.transpose(1, 2).reshape(batch, length, heads * width)
+
+
+def padding_bias(mask: Tensor) -> Tensor:
+    """[B, K] bool, True at visible keys -> [B, 1, 1, K] float32 to add to scores."""
+    return torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, MASKED)[:, None, None, :]

@@ -1,0 +1,283 @@
+"""The composition: three encoders, projections, temperature and heads."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xfm.config.model import ModelConfig, lacks
+from xfm.core.errors import UserError
+from xfm.data.schema import Tokens
+from xfm.models.encoders import AnyLanguage, AnyVision, build_language, build_vision, encode_first
+from xfm.models.fusion import FusionEncoder, FusionQuery, ImageBank, TextBank
+from xfm.models.heads import MLPHead, TokenHead, mean_of_tokens
+from xfm.models.precision import at_least_float32
+
+
+class AbsentPartError(UserError, AttributeError):
+    """A part is asked for that is not there; to `hasattr` and `copy` it is a missing attribute."""
+
+
+class Absent(nn.Module):
+    """Holds no weights; whatever asks it for something is refused in one sentence."""
+
+    def forward(self, *given: Any, **named: Any) -> NoReturn:
+        """Refused.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(lacks())
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError as error:
+            raise AbsentPartError(lacks()) from error
+
+
+TEMPERATURE_RANGE = (0.001, 0.5)
+PAIR_HEADS = ("vision_proj.", "text_proj.", "temperature", "itm_head.", "bbox_head.")
+"""Beginnings of the names of projections, temperature and heads of pairs: the published code's own."""
+HEADS = (*PAIR_HEADS, "language_head.", "fusion_head.", "pixel_head.")
+"""Beginnings of the names of everything that is in no encoder."""
+
+
+class Composition:
+    """What the parts compute together, whoever holds them: `XFM`, or the adapter of transformers.
+
+    In the shapes, B counts pictures, R texts, Q fused pairs; P is the number of patches, T a text's length,
+    Dv and Dt are the vision and language widths, E is the projection's.
+    """
+
+    vision: AnyVision
+    language: AnyLanguage
+    fusion: FusionEncoder
+    vision_proj: nn.Linear
+    text_proj: nn.Linear
+    temperature: nn.Parameter
+    itm_head: MLPHead
+    bbox_head: MLPHead
+    language_head: TokenHead
+    fusion_head: TokenHead
+    pixel_head: nn.Linear | None
+
+    def build(self, config: ModelConfig) -> None:
+        """Set every part, randomly initialised; what the model lacks is `Absent`."""
+        if not config.sees:
+            self.language = build_language(config.language)
+            self.lack_pictures()
+        else:
+            self.vision = build_vision(config.seeing)
+            self.language = build_language(config.language)
+            self.fusion = FusionEncoder(config.fusing, config.language, config.seeing.width)
+        self.reset_heads(config)
+
+    def lack_pictures(self) -> None:
+        """Put `Absent` in the place of all that only a model of pictures and texts has."""
+        kept = ("temperature", "language_head.", "pixel_head.")
+        for name in ("vision.", "fusion.", *(head for head in HEADS if head not in kept)):
+            setattr(self, name.removesuffix("."), Absent())
+        self.pixel_head = None
+
+    @property
+    def sees(self) -> bool:
+        """Whether there are encoders of pictures and fusion."""
+        return not isinstance(self.vision, Absent)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is; one of graphs alone is on the CPU."""
+        assert isinstance(self, nn.Module)
+        return next((one.device for one in self.parameters()), torch.device("cpu"))
+
+    def reset_heads(self, config: ModelConfig) -> None:
+        """Set projections, temperature and heads as a new model has them."""
+        width = config.language.width
+        if config.sees:
+            image_width = config.seeing.width
+            self.vision_proj = nn.Linear(image_width, config.projection)
+            self.text_proj = nn.Linear(width, config.projection)
+            self.itm_head = MLPHead(width, 2)
+            self.bbox_head = MLPHead(width, 4)
+        self.temperature = nn.Parameter(torch.tensor([config.temperature]))
+        self.language_head = TokenHead(width, self.language.words, config.language.norm_eps)
+        if config.sees:
+            self.fusion_head = TokenHead(width, self.fusion.embeddings.words)
+            pixels = 3 * config.seeing.patch_size**2
+            self.pixel_head = nn.Linear(config.seeing.width, pixels) if config.pixel_head else None
+
+    def encode_image(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+        """[B, 3, H, W] float (and [B, P] bool masked patches) -> [B, 1 + P, Dv]."""
+        return self.vision(pixels, patch_mask)
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """[R, T] int64 ids and [R, T] bool mask -> [R, T, Dt]."""
+        return self.language(ids, mask)
+
+    def encode_first(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """[R, T] ids and mask -> [R, Dt] token 0 alone, which is cheaper to have than all tokens."""
+        return encode_first(self.language, ids, mask)
+
+    def encode_texts(self, batches: Sequence[Tokens]) -> list[Tensor]:
+        """Batches [R, T] of texts -> a [R, T, Dt] for each; together if the encoder has `encode_all`.
+
+        Unlike those of `encode_text`, states of padding mean nothing, and are not computed on a CPU.
+        """
+        together = getattr(self.language, "encode_all", None)
+        return together(batches) if together else [self.language(one.ids, one.mask) for one in batches]
+
+    def fuse(
+        self,
+        text: Tensor,
+        text_mask: Tensor,
+        image: Tensor,
+        image_index: Tensor | None = None,
+        visible: Tensor | None = None,
+    ) -> Tensor:
+        """Fuse texts with pictures.
+
+        Args:
+            text: [Q, T, Dt] from `encode_text`.
+            text_mask: [Q, T] bool.
+            image: [B, 1 + P, Dv] from `encode_image`.
+            image_index: [Q] int64, the picture of each text; by default text q goes with picture q.
+            visible: [Q, P] bool, the patches that may be attended to; by default all. Slot 0 always may.
+
+        Returns:
+            [Q, T, Dt]; token 0 stands for the pair.
+        """
+        own = torch.arange(len(text), device=text.device)
+        texts, images = _banks(text, text_mask, image)
+        shown = own if image_index is None else image_index
+        return self.fusion([FusionQuery(texts, images, own, shown, visible=visible)])[0]
+
+    def fuse_first(
+        self,
+        text: Tensor,
+        text_mask: Tensor,
+        image: Tensor,
+        image_index: Tensor | None = None,
+        text_index: Tensor | None = None,
+    ) -> Tensor:
+        """Token 0 of pairs alone, which stands for them and is cheaper to have than all of `fuse`.
+
+        Args:
+            text: [R, T, Dt] from `encode_text`, or `encode_texts`.
+            text_mask: [R, T] bool.
+            image: [B, 1 + P, Dv] from `encode_image`.
+            image_index: [Q] int64, the picture of each pair; by default pair q has picture q.
+            text_index: [Q] int64, the text of each pair; by default pair q has text q.
+
+        Returns:
+            [Q, 1, Dt].
+        """
+        count = len(text) if text_index is None else len(text_index)
+        own, read = torch.arange(count, device=text.device), text_mask.new_zeros(count, 1, dtype=torch.int64)
+        texts, images = _banks(text, text_mask, image)
+        said, shown = (own if index is None else index for index in (text_index, image_index))
+        return self.fusion([FusionQuery(texts, images, said, shown, read=read)])[0]
+
+    def project_image(self, slot0: Tensor) -> Tensor:
+        """[..., Dv] -> unit vectors [..., E] (float32)."""
+        return F.normalize(at_least_float32(self.vision_proj(_dense(slot0))), dim=-1)
+
+    def project_text(self, token0: Tensor) -> Tensor:
+        """[..., Dt] -> unit vectors [..., E] (float32)."""
+        return F.normalize(at_least_float32(self.text_proj(_dense(token0))), dim=-1)
+
+    def embed_image(self, pixels: Tensor) -> Tensor:
+        """[B, 3, H, W] -> unit vectors [B, E]."""
+        return self.project_image(self.encode_image(pixels)[:, 0])
+
+    def text_vectors(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """[R, T] ids and mask -> [R, E] vectors of texts, not of unit length.
+
+        They are projections of token 0 into the space that texts share with pictures. A language-only model,
+        of which no projection was trained, gives the mean of its tokens' states [R, Dt], as
+        sentence-transformers' models do.
+        """
+        if self.sees:
+            return self.text_proj(self.encode_first(ids, mask))
+        return mean_of_tokens(self.language(ids, mask), mask)
+
+    def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """[R, T] ids and mask -> unit vectors [R, E] (float32), see `text_vectors`."""
+        return F.normalize(self.text_vectors(ids, mask).float(), dim=-1)
+
+    def language_logits(self, states: Tensor) -> Tensor:
+        """[N, Dt] states of the language encoder -> [N, V] token logits (MLM head)."""
+        return self.language_head(states, self.language.words)
+
+    def fusion_logits(self, states: Tensor) -> Tensor:
+        """[N, Dt] states of the fusion encoder -> [N, V] token logits (IMLM head)."""
+        return self.fusion_head(states, self.fusion.embeddings.words)
+
+    def match_logits(self, fused: Tensor) -> Tensor:
+        """[Q, T, Dt] fused states -> [Q, 2] matching logits; column 1 is "matched"."""
+        return at_least_float32(self.itm_head(fused[:, 0]))
+
+    def boxes(self, fused: Tensor) -> Tensor:
+        """[Q, T, Dt] fused states -> [Q, 4] boxes (cx, cy, w, h) as fractions of the picture's sides."""
+        return at_least_float32(self.bbox_head(fused[:, 0])).sigmoid()
+
+    @torch.no_grad()
+    def clamp_temperature(self) -> None:
+        """Keep the temperature in [0.001, 0.5]; called once before every step."""
+        self.temperature.clamp_(*TEMPERATURE_RANGE)
+
+
+def _dense(states: Tensor) -> Tensor:
+    """States side by side: token 0 lies T states apart, and oneDNN keeps a kernel for each such distance."""
+    return states if states.is_cuda else states.contiguous()
+
+
+def _banks(text: Tensor, text_mask: Tensor, image: Tensor) -> tuple[TextBank, ImageBank]:
+    return TextBank(text, text_mask), ImageBank(slots=image[:, :1], patches=image[:, 1:])
+
+
+class Backbone(Composition, nn.Module):
+    """The composition as one module: what a task's head stands on.
+
+    Attributes:
+        config: the configuration.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.build(config)
+
+    def resize(self, image_size: int, image_width: int | None = None) -> None:
+        """Take pictures of another size from now on; relative-position tables, or positions, are resampled.
+
+        Args:
+            image_size: side of the square in pixels, or the height.
+            image_width: the width of pictures that are not square.
+
+        Raises:
+            ValueError: the patch size does not divide it.
+        """
+        vision = replace(self.config.seeing, image_size=image_size, image_width=image_width)
+        self.vision.resize(image_size, image_width)
+        self.config = replace(self.config, vision=vision)
+
+    @torch.no_grad()
+    def init_fusion_embeddings_from_language(self) -> None:
+        """Copy the language encoder's words and token head to the fusion encoder's.
+
+        Raises:
+            ValueError: its words have another width than its states.
+        """
+        if not self.words_fit:
+            raise ValueError("the language encoder's words have another width than its states")
+        self.language.copy_words(self.fusion.embeddings)
+        self.fusion_head.load_state_dict(self.language_head.state_dict())
+
+    @property
+    def words_fit(self) -> bool:
+        """Whether `init_fusion_embeddings_from_language` is possible."""
+        return self.language.words.embedding_dim == self.config.language.width

@@ -1,0 +1,155 @@
+"""Causal decoder for answers and captions, started from the fusion encoder; with its key-value cache."""
+
+import copy
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from xfm.models.attention import MASKED, attend, join_heads, padding_bias, split_heads
+from xfm.models.attention_layout import Whole
+from xfm.models.composition import Backbone
+from xfm.models.fusion import CrossAttention, FusionLayer
+from xfm.models.layers import SelfAttention, initialise_normal
+from xfm.models.packing import padded
+from xfm.models.shared_kv import Memories, Memory, remember
+
+
+class Decoder(nn.Module):
+    """The fusion encoder's layers, embeddings and token head, run causally over a memory.
+
+    For answers the memory is the fused question, for captions it is the picture.
+    """
+
+    last_norms: tuple[nn.Module, ...] = ()  # every layer ends with its own
+
+    def __init__(self, model: Backbone, memory_width: int) -> None:
+        """Copy the parts of `model`; a memory of another width gets fresh keys and values."""
+        super().__init__()
+        self.embeddings = copy.deepcopy(model.fusion.embeddings)
+        self.layers = copy.deepcopy(model.fusion.layers)
+        self.head = copy.deepcopy(model.fusion_head)
+        if memory_width != model.config.seeing.width:
+            for layer in self.layers:
+                assert isinstance(layer, FusionLayer)
+                layer.cross_attention.key_value = nn.Linear(memory_width, 2 * model.config.language.width)
+                initialise_normal(layer.cross_attention.key_value)
+
+    @classmethod
+    def from_fusion(cls, model: Backbone, memory_width: int | None = None) -> Self:
+        """A decoder over memories of the language width (fused questions) unless another is given."""
+        return cls(model, model.config.language.width if memory_width is None else memory_width)
+
+    def forward(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        memory: Tensor,
+        memory_mask: Tensor,
+        memory_index: Tensor | None = None,
+    ) -> Tensor:
+        """Next-token logits.
+
+        Args:
+            ids: [N, L] int64, starting with the begin token.
+            mask: [N, L] bool, True at real tokens.
+            memory: [M, S, D] states to attend to.
+            memory_mask: [M, S] bool.
+            memory_index: [N] int64, the memory of each row; by default row n has memory n.
+
+        Returns:
+            [N, L, V]; position l predicts token l + 1.
+        """
+        length = ids.shape[1]
+        if memory_index is None:
+            memory_index = torch.arange(len(ids), device=ids.device)
+        later = torch.ones(length, length, dtype=torch.bool, device=ids.device).triu(1)
+        texts = padded(mask, padding_bias(mask).masked_fill(later, MASKED))  # [N, 1, L, L]
+        visible = memory_mask.index_select(0, memory_index)
+        memories = remember(Memory(memory, memory_index, visible), length)
+        states = self.embeddings(ids)
+        for layer in self.layers:
+            states = layer(states, texts, memories)
+        return self.head(states, self.embeddings.words)
+
+
+class CachedDecoder:
+    """Texts on memories that grow by a token a step.
+
+    The logits are those of `Decoder.forward` at the last token (a test compares them). A memory's keys and
+    values are computed once, and its texts attend to them where they are.
+
+    Args:
+        decoder: in evaluation mode.
+        memory: [M, S, D] states to attend to.
+        memory_mask: [M, S] bool.
+        each: K, texts on each memory: N = M K of them, those of a memory in a row.
+    """
+
+    def __init__(self, decoder: Decoder, memory: Tensor, memory_mask: Tensor, each: int = 1) -> None:
+        self._decoder, self._memory, self._mask = decoder, memory, memory_mask
+        self._index = torch.arange(len(memory), device=memory.device).repeat_interleave(each)
+        grid = Whole(len(memory), each)
+        self._memories = Memories([memory], grid, [(0, None)], [padding_bias(memory_mask)])
+        layers = (layer for layer in decoder.layers if isinstance(layer, FusionLayer))
+        self._layers = [_CachedLayer(layer, memory) for layer in layers]
+
+    def step(self, ids: Tensor) -> Tensor:
+        """Read the last token of every text.
+
+        Args:
+            ids: [N, L] int64, the texts so far; all but the last token have been read.
+
+        Returns:
+            [N, V] logits of the next token.
+        """
+        # The whole texts are looked up, which costs next to nothing: a token's position and type depend on
+        # those before it.
+        states = self._decoder.embeddings(ids)[:, -1:]  # [N, 1, D]
+        for layer in self._layers:
+            states = layer.step(states, self._memories)
+        return self._decoder.head(states[:, 0], self._decoder.embeddings.words)
+
+    def reorder(self, rows: Tensor) -> None:
+        """Go on with other texts: [N] int64, which text each place takes, of the same memory."""
+        for layer in self._layers:
+            layer.select(rows)
+
+    def branch(self, rows: Tensor) -> Self:
+        """[n] int64 -> the texts that go on from these, some of them several times; this stays as it is."""
+        other = copy.copy(self)
+        other._index = self._index[rows]
+        seen = self._mask.index_select(0, other._index)
+        other._memories = remember(Memory(self._memory, other._index, seen), 1)
+        other._layers = [copy.copy(layer) for layer in self._layers]
+        other.reorder(rows)
+        return other
+
+
+class _CachedLayer:
+    def __init__(self, layer: FusionLayer, memory: Tensor) -> None:
+        self._layer = layer
+        cross = layer.cross_attention
+        pair = cross.key_value(memory).unflatten(-1, (2, cross.heads, -1))  # [M, S, 2, H, d]
+        self._cross = pair.permute(0, 2, 3, 1, 4).contiguous()
+        self._own: Tensor | None = None  # keys and values [2, N, H, L, d]
+
+    def step(self, states: Tensor, memories: Memories) -> Tensor:
+        """[N, 1, D] the last tokens -> [N, 1, D]."""
+        states = self._attend_to_text(self._layer.attention, states)
+        return self._layer.feed_forward(self._look(self._layer.cross_attention, states, memories))
+
+    def _attend_to_text(self, part: SelfAttention, states: Tensor) -> Tensor:
+        query, *new = (split_heads(t, part.heads) for t in part.qkv(states).chunk(3, dim=-1))  # [N, H, 1, d]
+        read = torch.stack(new)
+        self._own = read if self._own is None else torch.cat([self._own, read], dim=3)
+        key, value = self._own
+        return part.norm(states + part.out(join_heads(attend(query, key, value))))
+
+    def _look(self, part: CrossAttention, states: Tensor, memories: Memories) -> Tensor:
+        shared = memories.share([self._cross])
+        return part.look(states, [(pair[:, 0], pair[:, 1]) for pair in shared], memories)
+
+    def select(self, rows: Tensor) -> None:
+        if self._own is not None:
+            self._own = self._own.index_select(1, rows)

@@ -1,0 +1,258 @@
+"""Pictures and texts encoded once, in batches, for everything that is evaluated without training."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from xfm.config.training import Precision
+from xfm.core.files import writing
+from xfm.data.schema import Tokens
+from xfm.data.shapes import padded_tokens
+from xfm.data.tokenizer import Tokenizer, normalise_caption
+from xfm.models.composition import Backbone
+from xfm.models.precision import autocast
+
+_AS_INTEGERS = {torch.bfloat16: np.int16, torch.float16: np.int16, torch.float32: np.int32}
+"""NumPy has no bfloat16: bits are kept as they are."""
+
+
+class States:
+    """Rows of states, each of a length of its own; without padding, so that any number of rows fits.
+
+    Args:
+        folder: where they lie in a file without a name that goes with this object. Reading copies the rows
+            asked for and maps nothing for longer, so that the process does not grow by what it has read.
+            None keeps them in memory, on the device that they come from.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self._file = None if folder is None else TemporaryFile(dir=folder)  # noqa: SIM115
+        self._parts: list[Tensor] = []  # what is in memory; of a file only a row of none, for dtype and width
+        self._ends: list[int] = [0]
+        self._starts: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[N] states of each row."""
+        return np.diff(np.asarray(self._ends, dtype=np.int64))
+
+    @property
+    def bytes_in_memory(self) -> int:
+        """What the rows take; next to nothing where they lie in a file."""
+        return sum(part.nbytes for part in self._parts)
+
+    def append(self, states: Tensor, mask: Tensor | None = None) -> None:
+        """Add rows.
+
+        Args:
+            states: [N, T, D] bfloat16, float16 or float32, dtype and width the same for all rows.
+            mask: [N, T] bool, the real ones, which stand first; None keeps all T.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        if self._parts and states.dtype != self._parts[0].dtype:
+            raise ValueError(f"states of {states.dtype} among those of {self._parts[0].dtype}")
+        lengths = [states.shape[1]] * len(states) if mask is None else mask.sum(dim=1).tolist()
+        kept = states.flatten(0, 1) if mask is None else states[mask]  # [sum of lengths, D]
+        if self._file is None or self.folder is None:
+            self._parts.append(kept)
+        else:
+            self._parts = self._parts or [kept[:0].cpu()]
+            with writing(self.folder, "or name another folder"):
+                self._file.write(kept.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+                self._file.flush()
+        for length in lengths:
+            self._ends.append(self._ends[-1] + length)
+        self._starts = None
+
+    def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Some rows.
+
+        Args:
+            rows: [N] int64.
+
+        Returns:
+            States [N, T, D], T the length of the longest, and a mask [N, T] bool of the real ones; what the
+            mask leaves out is repeated from the row's last.
+        """
+        assert self._parts, "nothing was appended"
+        if self._starts is None:
+            self._starts = np.asarray(self._ends, dtype=np.int64)
+        first, lengths = self._starts[rows], self._starts[rows + 1] - self._starts[rows]
+        steps = np.arange(lengths.max())
+        places = first[:, None] + np.minimum(steps, lengths[:, None] - 1)  # [N, T]
+        found = self._in_memory(places) if self._file is None else self._on_disk(self._file, places)
+        return found, torch.from_numpy(steps < lengths[:, None]).to(found.device)
+
+    def _in_memory(self, places: NDArray[np.int64]) -> Tensor:
+        if len(self._parts) > 1:
+            self._parts = [torch.cat(self._parts)]
+        return self._parts[0][torch.from_numpy(places).to(self._parts[0].device)]
+
+    def _on_disk(self, file: IO[bytes], places: NDArray[np.int64]) -> Tensor:
+        dtype, shape = self._parts[0].dtype, (self._ends[-1], self._parts[0].shape[1])
+        everything = np.memmap(file, dtype=_AS_INTEGERS[dtype], mode="r", shape=shape)
+        return torch.from_numpy(np.asarray(everything[places])).view(dtype)
+
+
+CAPTION_TOKENS = 40
+"""Most tokens of a caption where nothing else is said, as the published fine-tunings read them."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A model in evaluation mode with what encoding needs.
+
+    Attributes:
+        model: on `device`.
+        tokenizer: the model's tokenizer.
+        precision: arithmetic of the forward passes.
+        device: where the model is.
+        batch_size: pictures or texts per pass; fused pairs per pass are four times as many.
+        progress: show bars.
+    """
+
+    model: Backbone
+    tokenizer: Tokenizer
+    precision: Precision = Precision.AUTO
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    batch_size: int = 128
+    progress: bool = False
+
+    def heads(self) -> AbstractContextManager[object]:
+        """Context for projections and heads: always float32.
+
+        They cost next to nothing, and scores rounded to bf16 would tie with each other.
+        """
+        return torch.autocast(self.device.type, enabled=False)
+
+    def chunks(self, count: int, size: int, what: str) -> Iterator[slice]:
+        """Slices of at most `size` that cover `count` items, with a bar."""
+        starts = range(0, count, size)
+        for start in tqdm(starts, desc=what, unit="batch", leave=False, disable=not self.progress):
+            yield slice(start, min(start + size, count))
+
+    def counted(self, pixels: Iterable[Tensor], count: int) -> Iterator[Tensor]:
+        """Batches of `count` pictures in all, with a bar."""
+        bar = tqdm(total=count, desc="pictures", unit="picture", leave=False, disable=not self.progress)
+        with bar:
+            for batch in pixels:
+                yield batch
+                bar.update(len(batch))
+
+
+@dataclass(frozen=True)
+class EncodedItems:
+    """Encoded pictures or texts.
+
+    Attributes:
+        states: what fusion takes of the N pictures or texts: [1 + P, Dv] each, or [T, Dt] without padding;
+            bfloat16 in bf16 arithmetic, else float32.
+        vectors: [N, E] float32 unit vectors, on the CPU.
+    """
+
+    states: States
+    vectors: Tensor
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+def tokenize_captions(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int = CAPTION_TOKENS) -> Tokens:
+    """Captions as the model reads them: normalised, [R, T]."""
+    encoded = tokenizer.encode_batch([normalise_caption(text) for text in texts], max_tokens)
+    return padded_tokens(encoded, tokenizer)
+
+
+def encode_images(
+    encoder: Encoder, pixels: Iterable[Tensor], count: int, folder: Path | None = None
+) -> EncodedItems:
+    """Encode pictures that come in batches.
+
+    Args:
+        encoder: the model.
+        pixels: batches [B, 3, H, W] float32, normalised.
+        count: number of pictures in all.
+        folder: where the states lie, see `States`; None keeps them in memory.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    model = encoder.model
+    batches = (batch.to(encoder.device) for batch in encoder.counted(pixels, count))
+    return _encode(encoder, ((model.encode_image(b), None) for b in batches), model.project_image, folder)
+
+
+def encode_texts(
+    encoder: Encoder, texts: Sequence[str], max_tokens: int = CAPTION_TOKENS, folder: Path | None = None
+) -> EncodedItems:
+    """Encode captions of at most so many tokens; the rest as of `encode_images`."""
+    parts = encoder.chunks(len(texts), encoder.batch_size, "texts")
+    return encode_tokens(
+        encoder, (tokenize_captions(encoder.tokenizer, texts[part], max_tokens) for part in parts), folder
+    )
+
+
+def encode_tokens(encoder: Encoder, batches: Iterable[Tokens], folder: Path | None = None) -> EncodedItems:
+    """Encode texts that come as batches of tokens [B, T]; the rest as of `encode_images`."""
+    model, device = encoder.model, encoder.device
+    placed = (tokens.to(device) for tokens in batches)
+    states = ((model.encode_texts([tokens])[0], tokens.mask) for tokens in placed)
+    return _encode(encoder, states, model.project_text, folder)
+
+
+@torch.inference_mode()
+def _encode(
+    encoder: Encoder,
+    batches: Iterable[tuple[Tensor, Tensor | None]],
+    project: Callable[[Tensor], Tensor],
+    folder: Path | None,
+) -> EncodedItems:
+    """States [B, T, D] and masks, computed as they are asked for, with the unit vectors of their slot 0."""
+    states, vectors = States(folder), []
+    with autocast(encoder.precision, encoder.device):
+        for encoded, mask in batches:
+            with encoder.heads():
+                vectors.append(project(encoded[:, 0].float()).cpu())
+            states.append(encoded.to(storage_dtype()), mask)
+    return EncodedItems(states, torch.cat(vectors))
+
+
+@torch.inference_mode()
+def image_features(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> NDArray[np.float32]:
+    """Slot 0 of the vision encoder (the mean of the patch vectors), [N, Dv] float32; takes what
+    `encode_images` takes."""
+    batches = (batch.to(encoder.device) for batch in encoder.counted(pixels, count))
+    with autocast(encoder.precision, encoder.device):
+        slots = (encoder.model.encode_image(batch)[:, 0].to(storage_dtype()) for batch in batches)
+        return torch.cat([slot.float().cpu() for slot in slots]).numpy()
+
+
+@torch.inference_mode()
+def text_features(encoder: Encoder, batches: Iterable[Tokens]) -> NDArray[np.float32]:
+    """Token 0 of the language encoder, [N, Dt] float32, of batches of tokens [B, T]."""
+    model, device = encoder.model, encoder.device
+    pairs = ((tokens.ids.to(device), tokens.mask.to(device)) for tokens in batches)
+    with autocast(encoder.precision, device):
+        return torch.cat([model.encode_first(*pair).float().cpu() for pair in pairs]).numpy()
+
+
+def storage_dtype() -> torch.dtype:
+    """Dtype in which states wait for fusion inside `autocast`: what a matrix product would turn them into."""
+    if torch.is_autocast_enabled("cuda"):
+        return torch.get_autocast_dtype("cuda")
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32

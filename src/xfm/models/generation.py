@@ -1,0 +1,240 @@
+"""Texts written by a causal decoder: beam search, and sampling by temperature, top-k and top-p."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from xfm.config.generation import MOST, BeamSearch, Generation, Sampling
+from xfm.data.tokenizer import Tokenizer
+from xfm.models.decoder import CachedDecoder, Decoder
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The tokens that frame a text.
+
+    Attributes:
+        begin, end: first and last token.
+        pad: fills what is shorter than the longest.
+        banned: tokens that are never written.
+        prompt: tokens that every text goes on from; they count in no length and no score, and are not given.
+    """
+
+    begin: int
+    end: int
+    pad: int
+    banned: tuple[int, ...] = ()
+    prompt: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, prompt: str = "") -> Self:
+        """Those of a tokenizer; no special token but the end is written."""
+        banned = tuple(sorted(tokenizer.special_ids - {tokenizer.eos}))
+        return cls(tokenizer.bos, tokenizer.eos, tokenizer.pad, banned, prompt_ids(tokenizer, prompt))
+
+
+def prompt_ids(tokenizer: Tokenizer, prompt: str) -> tuple[int, ...]:
+    """The tokens of a prompt, without begin and end."""
+    if not prompt:
+        return ()
+    ((ids, _),) = tokenizer.encode_lists([prompt], MOST)
+    return tuple(ids[1:-1])
+
+
+@dataclass(frozen=True)
+class Generated:
+    """n texts for each of M memories, best first.
+
+    Attributes:
+        ids: [M, n, L] int64 from the begin token on, padded.
+        mask: [M, n, L] bool, True at real tokens.
+        scores: [M, n] float32: of beam search the score, of sampling the log-likelihood under the model as it
+            is, without temperature and cuts. -inf where the search found fewer texts than were asked for.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    scores: Tensor
+
+
+@torch.inference_mode()
+def generate(
+    decoder: Decoder,
+    memory: Tensor,
+    memory_mask: Tensor,
+    marks: Marks,
+    how: Generation,
+    draws: Tensor | None = None,
+) -> Generated:
+    """Write texts.
+
+    Args:
+        decoder: in evaluation mode.
+        memory: [M, S, D] states to attend to: pictures, or fused questions.
+        memory_mask: [M, S] bool.
+        marks: the tokens that frame a text.
+        how: beam search or sampling.
+        draws: [M, n, L - 1] float in [0, 1) that sampling takes its tokens by; drawn from the seed if not
+            given.
+
+    Raises:
+        ValueError: the decoder has no positions for texts that long.
+    """
+    rows = decoder.embeddings.positions.num_embeddings - decoder.embeddings.first - len(marks.prompt)
+    if how.max_tokens - 1 > rows:  # the last token is written, not read
+        raise ValueError(f"max_tokens is {how.max_tokens}, but the decoder reads {rows} tokens")
+    match how:
+        case BeamSearch():
+            return beam_search(decoder, memory, memory_mask, marks, how)
+        case Sampling():
+            if draws is None:
+                generator = torch.Generator().manual_seed(how.seed)
+                draws = torch.rand(len(memory), how.texts, how.max_tokens - 1, generator=generator)
+            return sample(decoder, memory, memory_mask, marks, how, draws.to(memory.device))
+
+
+class _Prompted:
+    def __init__(self, cached: CachedDecoder, marks: Marks, device: torch.device) -> None:
+        self._cached, self._read = cached, False
+        self._prompt = torch.tensor([marks.prompt], dtype=torch.int64, device=device)  # [1, P]
+
+    def step(self, ids: Tensor) -> Tensor:
+        prompt = self._prompt.expand(len(ids), -1)
+        if not self._read:
+            self._read = True
+            for length in range(prompt.shape[1]):
+                self._cached.step(torch.cat([ids[:, :1], prompt[:, :length]], dim=1))
+        return self._cached.step(torch.cat([ids[:, :1], prompt, ids[:, 1:]], dim=1))
+
+    def reorder(self, rows: Tensor) -> None:
+        self._cached.reorder(rows)
+
+
+# ---------------------------------------------------------------- beam search
+def beam_search(
+    decoder: Decoder, memory: Tensor, memory_mask: Tensor, marks: Marks, how: BeamSearch
+) -> Generated:
+    """The best texts that the beams lead to; arguments as of `generate`.
+
+    A text that ends counts only if it is among the `beams` best continuations of its step. The search stops
+    when no unfinished text can still reach the n-th best finished one.
+    """
+    count, beams = len(memory), how.beams
+    cached = _Prompted(CachedDecoder(decoder, memory, memory_mask, beams), marks, memory.device)
+    ids = torch.full((count, beams, 1), marks.begin, device=memory.device)
+    scores = torch.full((count, beams), -torch.inf, device=memory.device)
+    scores[:, 0] = 0  # all beams begin alike: one of them is enough
+    found = _Found(count, how, marks, memory.device)
+    for length in range(2, how.max_tokens + 1):
+        logits = cached.step(ids.flatten(0, 1)).float()
+        likelihood = _permitted(logits.log_softmax(-1), marks, length >= how.min_tokens)
+        vocabulary = likelihood.shape[-1]
+        total = (scores[..., None] + likelihood.view(count, beams, -1)).flatten(1)  # [M, K * V]
+        best, place = total.topk(2 * beams)  # at most K of them end
+        origin, token = place // vocabulary, place % vocabulary
+        grown = torch.cat([_pick(ids, origin), token[..., None]], dim=-1)  # [M, 2K, length]
+        ends = token.eq(marks.end) if length < how.max_tokens else torch.ones_like(token, dtype=torch.bool)
+        found.add(grown[:, :beams], best[:, :beams].masked_fill(~ends[:, :beams], -torch.inf))
+        scores, chosen = best.masked_fill(ends, -torch.inf).topk(beams)
+        if found.is_final(scores[:, 0]):
+            break
+        ids, origin = _pick(grown, chosen), origin.gather(1, chosen)
+        first = torch.arange(0, count * beams, beams, device=origin.device)
+        cached.reorder((first[:, None] + origin).flatten())
+    return found.texts()
+
+
+class _Found:
+    def __init__(self, count: int, how: BeamSearch, marks: Marks, device: torch.device) -> None:
+        self._how, self._marks, self._length = how, marks, 1
+        self._ids = torch.full((count, how.texts, how.max_tokens), marks.pad, device=device)
+        self._sizes = torch.zeros(count, how.texts, dtype=torch.int64, device=device)
+        self._scores = torch.full((count, how.texts), -torch.inf, device=device)
+
+    def add(self, ids: Tensor, likelihood: Tensor) -> None:
+        """[M, K, L] texts with their [M, K] log-likelihoods; -inf stands for none."""
+        self._length = length = ids.shape[-1]
+        scores = torch.cat([self._scores, likelihood / (length - 1) ** self._how.length_penalty], dim=1)
+        padded = torch.nn.functional.pad(ids, (0, self._how.max_tokens - length), value=self._marks.pad)
+        sizes = torch.cat([self._sizes, torch.full_like(likelihood, length, dtype=torch.int64)], dim=1)
+        self._scores, chosen = scores.topk(self._how.texts)
+        self._ids = _pick(torch.cat([self._ids, padded], dim=1), chosen)
+        self._sizes = sizes.gather(1, chosen)
+
+    def is_final(self, likelihood: Tensor) -> bool:
+        """Whether no unfinished text, of which [M] are the best log-likelihoods, can get among the best."""
+        # A longer text is less likely, but the penalty may forgive that.
+        penalty = self._how.length_penalty
+        longest = (self._how.max_tokens if penalty > 0 else self._length) - 1
+        return bool((likelihood / longest**penalty <= self._scores[:, -1]).all())
+
+    def texts(self) -> Generated:
+        sizes = self._sizes.masked_fill(self._scores.isinf(), 0)
+        longest = int(sizes.max()) if sizes.numel() else 0
+        mask = torch.arange(longest, device=sizes.device) < sizes[..., None]
+        ids = self._ids[..., :longest].masked_fill(~mask, self._marks.pad)
+        return Generated(ids, mask, self._scores)
+
+
+def _pick(rows: Tensor, index: Tensor) -> Tensor:
+    return rows.gather(1, index[..., None].expand(-1, -1, rows.shape[-1]))
+
+
+# ---------------------------------------------------------------- sampling
+def sample(
+    decoder: Decoder, memory: Tensor, memory_mask: Tensor, marks: Marks, how: Sampling, draws: Tensor
+) -> Generated:
+    """Texts of drawn tokens; arguments as of `generate`."""
+    count, texts = len(memory), how.texts
+    cached = _Prompted(CachedDecoder(decoder, memory, memory_mask, texts), marks, memory.device)
+    ids = torch.full((count * texts, 1), marks.begin, device=memory.device)
+    going = torch.ones(count * texts, dtype=torch.bool, device=memory.device)
+    mask = going[:, None]
+    scores = torch.zeros(count * texts, device=memory.device)
+    for length in range(2, how.max_tokens + 1):
+        logits = cached.step(ids).float()
+        permitted = _permitted(logits, marks, length >= how.min_tokens)
+        token = choose(narrow(permitted, how).softmax(-1), draws[..., length - 2].flatten())
+        likelihood = logits.log_softmax(-1).gather(1, token[:, None])[:, 0]
+        scores = scores + likelihood.masked_fill(~going, 0)
+        ids = torch.cat([ids, token.masked_fill(~going, marks.pad)[:, None]], dim=1)
+        mask = torch.cat([mask, going[:, None]], dim=1)
+        going = going & token.ne(marks.end)
+        if not going.any():
+            break
+    order = scores.view(count, texts).argsort(dim=1, descending=True)
+    shaped = (tensor.view(count, texts, -1) for tensor in (ids, mask))
+    ids, mask = (_pick(tensor, order) for tensor in shaped)
+    return Generated(ids, mask, scores.view(count, texts).gather(1, order))
+
+
+def narrow(logits: Tensor, how: Sampling) -> Tensor:
+    """[N, V] logits over the temperature, -inf at the tokens that top_k and then top_p leave out."""
+    logits = logits / how.temperature
+    if 0 < how.top_k < logits.shape[-1]:
+        least = logits.topk(how.top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if how.top_p < 1:
+        ordered, order = logits.sort(dim=-1, descending=True)
+        share = ordered.softmax(-1)
+        before = share.cumsum(-1) - share  # probability of all likelier tokens
+        surplus = (before >= how.top_p).scatter(-1, order, before >= how.top_p)
+        logits = logits.masked_fill(surplus, -torch.inf)
+    return logits
+
+
+def choose(probabilities: Tensor, draws: Tensor) -> Tensor:
+    """[N, V] probabilities and [N] draws in [0, 1) -> [N] int64 tokens, each with its probability."""
+    reached = probabilities.double().cumsum(-1)
+    goal = draws.double()[:, None] * reached[:, -1:]
+    return (reached <= goal).sum(-1)
+
+
+def _permitted(scores: Tensor, marks: Marks, may_end: bool) -> Tensor:
+    unwanted = [*marks.banned, *([] if may_end else [marks.end])]
+    if not unwanted:
+        return scores
+    places = torch.tensor(unwanted, device=scores.device)
+    return scores.index_fill(-1, places, -torch.inf)

@@ -1,0 +1,124 @@
+"""Heads on top of the encoders, and the rows that they take."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from xfm.config.labels import LabelKind
+from xfm.data.schema import Tokens
+from xfm.models.layers import EPS
+
+
+def class_probabilities(kind: LabelKind, logits: Tensor) -> Tensor:
+    """[R, C] logits -> float32 probabilities: of the classes a row may be of, or of each label alone."""
+    logits = logits.float()
+    return logits.sigmoid() if kind is LabelKind.SEVERAL else logits.softmax(-1)
+
+
+class MLPHead(nn.Sequential):
+    """Linear(D, 2D), LayerNorm, GELU, Linear(2D, out): matching, boxes and every classification head."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__(
+            nn.Linear(width, 2 * width),
+            nn.LayerNorm(2 * width, eps=EPS),
+            nn.GELU(),
+            nn.Linear(2 * width, out),
+        )
+
+
+class ProbeHead(nn.Linear):
+    """One linear layer on frozen features, in float32 whatever the arithmetic around it.
+
+    It was fitted to standardised features, whose means and deviations stand in its weights: in bfloat16 what
+    they cancel would be lost.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[R, F] -> [R, C] float32."""
+        if not torch.is_autocast_enabled(input.device.type):  # exporters must see nothing more
+            return super().forward(input.to(self.weight.dtype))
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.to(self.weight.dtype))
+
+
+class DeepHead(nn.Sequential):
+    """Four times (Linear, LayerNorm, GELU) of widths 2E, 4E, 2E and E, then Linear(E, out).
+
+    The published head of image classification.
+    """
+
+    def __init__(self, width: int, out: int) -> None:
+        widths = (width, 2 * width, 4 * width, 2 * width, width)
+        stages = [
+            part
+            for before, after in pairwise(widths)
+            for part in (nn.Linear(before, after), nn.LayerNorm(after, eps=EPS), nn.GELU())
+        ]
+        super().__init__(*stages, nn.Linear(width, out))
+
+
+class TokenHead(nn.Module):
+    """Dense, GELU, LayerNorm, then the product with the word embeddings (shared, not copied) plus a bias."""
+
+    def __init__(self, width: int, words: nn.Embedding, eps: float = EPS) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, words.embedding_dim)
+        self.norm = nn.LayerNorm(words.embedding_dim, eps=eps)
+        self.bias = nn.Parameter(torch.zeros(words.num_embeddings))
+
+    def hidden(self, states: Tensor) -> Tensor:
+        """[..., D] states -> [..., D], what is compared with the words."""
+        return self.norm(nn.functional.gelu(self.dense(states)))
+
+    def forward(self, states: Tensor, words: nn.Embedding) -> Tensor:
+        """[N, D] states and the tied embedding -> [N, V] logits."""
+        return nn.functional.linear(self.hidden(states), words.weight, self.bias)
+
+
+def mean_of_tokens(states: Tensor, mask: Tensor) -> Tensor:
+    """[R, T, D] states of texts and [R, T] bool, which tokens are there -> [R, D] their mean over those."""
+    there = mask[..., None]
+    return states.masked_fill(~there, 0.0).sum(dim=1) / there.sum(dim=1).clamp(min=1)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows as a head takes them: texts as tokens, and each distinct picture encoded once.
+
+    Attributes:
+        tokens: [R, T] the text of each row, a pair as one sequence; None where rows have no texts.
+        image: [I, 1 + P, Dv] encoded pictures; None where rows have none.
+        index: [R, K] int64, the K pictures of each row; None where row r has picture r.
+    """
+
+    tokens: Tokens | None = None
+    image: Tensor | None = None
+    index: Tensor | None = None
+
+    @property
+    def text(self) -> Tokens:
+        """The texts, of rows that have some."""
+        assert self.tokens is not None
+        return self.tokens
+
+    @property
+    def pictures(self) -> Tensor:
+        """The encoded pictures, of rows that have some."""
+        assert self.image is not None
+        return self.image
+
+    @property
+    def first(self) -> Tensor | None:
+        """[R] int64, the first picture of each row; None where row r has picture r."""
+        return None if self.index is None else self.index[:, 0]
+
+    def mean_text(self, states: Tensor) -> Tensor:
+        """[R, T, D] states of the texts -> [R, D] their mean over the words that are there."""
+        return mean_of_tokens(states, self.text.mask)
+
+    def of_rows(self, values: Tensor) -> Tensor:
+        """[I, ...] one value a picture -> [R, ...] those of each row's first picture."""
+        return values if self.first is None else values[self.first]

@@ -1,0 +1,163 @@
+"""A model composed of other models' encoders and a fresh fusion encoder, or of language alone (`xfm init`).
+
+The one place where a reference becomes an encoder with weights, tokenizer and preprocessing:
+
+    roberta-base, FOLDER       native language encoder: RoBERTa, XLM-R, BERT
+    hf:NAME, hf:FOLDER         any text encoder of transformers
+    beitv2_base_patch16_224,
+    FOLDER, FILE.pth           native vision encoder: BEiT, BEiT-2
+    timm:NAME, timm:FOLDER     any vision transformer of timm
+    fresh                      a vision encoder as the recipe says, that nobody has trained yet
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xfm.config.model import ModelConfig
+from xfm.config.plain import to_plain
+from xfm.config.recipe import Recipe
+from xfm.core.errors import UserError
+from xfm.models.artifacts import CODE_LICENCE, UNSEEN
+from xfm.models.composition import HEADS
+from xfm.models.folder import Preprocessing, Pretrained
+from xfm.models.interop.beit import read_beit
+from xfm.models.interop.bert import read_bert
+from xfm.models.interop.foreign import read_timm, read_transformers
+from xfm.models.interop.sources import (
+    SETTING_FILES,
+    TOKENIZER_FILES,
+    LanguagePart,
+    VisionPart,
+    fetch_repository,
+)
+from xfm.models.model_files import FRESH
+from xfm.models.xfm import XFM
+
+TIMM, TRANSFORMERS, FRESH_VISION = "timm:", "hf:", "fresh"
+# timm's names of BEiTs without a tag stand for the weights that timm takes then.
+_DEFAULT_TAGS = {
+    "beit_base_patch16_224": "in22k_ft_in22k_in1k",
+    "beit_large_patch16_224": "in22k_ft_in22k_in1k",
+    "beitv2_base_patch16_224": "in1k_ft_in22k_in1k",
+    "beitv2_large_patch16_224": "in1k_ft_in22k_in1k",
+}
+
+
+def read_vision(reference: str) -> VisionPart:
+    """The vision encoder that a reference names.
+
+    Args:
+        reference: `timm:` and a name or folder for a vision transformer of timm; else a BEiT for the native
+            encoder: a file of weights, a folder, timm's name of it, or the name of a repository of the hub.
+
+    Raises:
+        UserError: nothing is found there, or something else.
+    """
+    if reference.startswith(TIMM):
+        return read_timm(reference.removeprefix(TIMM), reference)
+    name = reference if Path(reference).exists() else beit_repository(reference)
+    return read_beit(fetch_repository(name, SETTING_FILES), reference)
+
+
+def beit_repository(name: str) -> str:
+    """The hub's repository of a BEiT that is called by timm's name, with a tag or without; others stay."""
+    if "/" in name or not name.startswith("beit"):
+        return name
+    return f"timm/{name}.{_DEFAULT_TAGS[name]}" if name in _DEFAULT_TAGS else f"timm/{name}"
+
+
+def read_language(reference: str) -> LanguagePart:
+    """The language encoder that a reference names.
+
+    Args:
+        reference: `hf:` and a name or folder for any text encoder of transformers; else a RoBERTa, XLM-R or
+            BERT for the native encoder: a folder, or the name of a repository of the hub.
+
+    Raises:
+        UserError: nothing is found there, or something else.
+    """
+    if reference.startswith(TRANSFORMERS):
+        return read_transformers(reference.removeprefix(TRANSFORMERS), reference)
+    return read_bert(fetch_repository(reference, [*SETTING_FILES, *TOKENIZER_FILES]), reference)
+
+
+def compose(language: str, vision: str | None, recipe: Recipe) -> Pretrained:
+    """A model of encoders with weights, and everything else fresh; or of a language encoder alone.
+
+    Args:
+        language: a reference, see `read_language`.
+        vision: a reference, see `read_vision`; "fresh" for a fresh vision encoder, of the recipe; None for a
+            model of language alone, without vision and fusion encoders.
+        recipe: says how large the fusion encoder and the projections are, the vision encoder's drop-path, and
+            the seed.
+
+    Returns:
+        The model with the tokenizer of its language encoder and the preprocessing of its vision encoder. Its
+        provenance says where they come from, and which parameters are fresh.
+
+    Raises:
+        UserError: a reference cannot be read, or the recipe's fusion encoder does not fit the widths.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        words = read_language(language)
+        eyes = None if vision in (None, FRESH_VISION) else read_vision(vision)
+        try:
+            config = _config(words, eyes, vision is not None, recipe)
+        except ValueError as error:
+            named = language if vision is None else f"{language} and {vision}"
+            raise UserError(f"{named} and the recipe {recipe.name} do not fit together: {error}") from error
+        model = XFM(config)
+    if eyes is not None:
+        model.vision.load_state_dict(eyes.encoder.state_dict())
+    model.language.load_state_dict(words.encoder.state_dict())
+    if words.head:
+        model.language_head.load_state_dict(words.head)
+    parts = {"language": words} if eyes is None else {"language": words, "vision": eyes}
+    sources = {name: part.source for name, part in parts.items()}
+    fresh: list[str] = []
+    if config.sees:
+        own = tuple(model.state_dict())
+        heads = [head for head in HEADS if any(name.startswith(head) for name in own)]
+        fresh = ["fusion.", *(head for head in heads if head != "language_head.")]
+        fresh += ["vision."] if eyes is None else [f"vision.{name}" for name in eyes.fresh]
+    provenance = {
+        "composed": {**sources, **({"recipe": recipe.name} if config.sees else {})},
+        "licences": {"code": CODE_LICENCE, "weights": _licence(*sources.values()), "data": None},
+        "ignored": {name: part.ignored for name, part in parts.items()},
+        FRESH: fresh if words.head else [*fresh, "language_head."],
+        "seed": recipe.training.seed,
+        "versions": {"xfm": version("xfm"), "torch": torch.__version__},
+        "settings": to_plain(config),
+    }
+    return Pretrained(model.eval(), words.tokenizer, _preprocessing(config, eyes), provenance)
+
+
+def _config(words: LanguagePart, eyes: VisionPart | None, sees: bool, recipe: Recipe) -> ModelConfig:
+    """The configuration of parts that were read, and of what the recipe adds.
+
+    Raises:
+        ValueError: they do not fit together.
+    """
+    if not sees:
+        return replace(recipe.model, vision=None, language=words.config, fusion=None, pixel_head=False)
+    own = recipe.model.seeing
+    vision = own if eyes is None else replace(eyes.config, drop_path=own.drop_path)
+    return replace(recipe.model, vision=vision, language=words.config)
+
+
+def _preprocessing(config: ModelConfig, eyes: VisionPart | None) -> Preprocessing:
+    if eyes is not None:
+        return eyes.preprocessing
+    return Preprocessing(config.seeing.image_size) if config.sees else UNSEEN
+
+
+def _licence(*sources: Mapping[str, Any]) -> str | None:
+    """The licence of all parts, None where one is not known or they differ: then each part has its own."""
+    found = {source.get("licence") for source in sources}
+    return found.pop() if len(found) == 1 else None

@@ -1,0 +1,181 @@
+"""Encoders that other libraries compute: vision transformers of timm, text encoders of transformers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from xfm.config.encoders import MAX_DEPTH, TimmVisionConfig, TransformersTextConfig
+from xfm.core.errors import UserError, first_line, import_extra
+from xfm.data.tokenizer import Tokenizer
+from xfm.models.interop.pickles import read_pickle, refuse_bomb
+from xfm.models.interop.sources import (
+    SETTING_FILES,
+    TOKENIZER_FILES,
+    LanguagePart,
+    VisionPart,
+    fetch_repository,
+    filled,
+    preprocessing,
+    read_licence,
+    read_settings,
+    read_tokenizer,
+)
+from xfm.models.library_encoders import (
+    TimmVision,
+    TransformersText,
+    check_trunk,
+    checked_config,
+    explained,
+    safe_settings,
+)
+
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".tar")
+
+
+def read_timm(name: str, reference: str) -> VisionPart:
+    """A vision transformer of timm with its weights.
+
+    Args:
+        name: timm's name, such as `vit_base_patch16_dinov3` (with a tag or without), or a folder that timm's
+            `save_for_hf` wrote.
+        reference: what the user called it.
+
+    Raises:
+        UserError: timm is not installed, has no such model, cannot get the weights, or it is no plain vision
+            transformer.
+    """
+    timm = import_extra("timm", "this model")
+    source = f"local-dir:{name}" if Path(name).is_dir() else name
+    if source is name and not timm.is_model(name):
+        raise UserError(
+            f"timm {timm.__version__} has no model {name}; see timm.list_models(), or upgrade timm"
+        )
+    remedy = "check the name and the connection, or give a folder with its config.json and model.safetensors"
+    with explained(f"timm cannot load {name}", remedy):
+        with torch.device("meta"):  # before anything is downloaded, and without the memory that it claims
+            if source is not name:
+                _check_pickles(Path(name))
+                _check_depth(Path(name))
+            shapes = timm.create_model(source, pretrained=False, num_classes=0)
+        check_trunk(shapes, name)
+        if source is not name:
+            _check_size(Path(name), shapes)
+        trunk = timm.create_model(source, pretrained=True, num_classes=0)
+    check_trunk(trunk, name)
+    cfg = trunk.pretrained_cfg
+    encoder = TimmVision(_timm_config(trunk, cfg["architecture"]))
+    own, wanted = trunk.state_dict(), encoder.trunk.state_dict()
+    for key, tensor in wanted.items():
+        if key not in own or own[key].shape != tensor.shape:
+            raise UserError(f"{name} is no plain {cfg['architecture']}: {key} differs; take a standard model")
+    encoder.trunk.load_state_dict(own)
+    shown = preprocessing(
+        name, encoder.config.image_size, cfg.get("mean"), cfg.get("std"), encoder.config.image_width
+    )
+    provenance = {"reference": reference, "licence": cfg.get("license"), "timm": timm.__version__}
+    return VisionPart(encoder.eval(), shown, provenance, fresh=("mask_vector",))
+
+
+def _check_pickles(folder: Path) -> None:
+    """Refuse pickled files that would run code: older versions of timm run that of a folder's."""
+    for file in folder.iterdir():
+        if file.suffix in _PICKLED:
+            read_pickle(file)
+
+
+def _check_depth(folder: Path) -> None:
+    arguments = read_settings(folder / "config.json").get("model_args")
+    depth = arguments.get("depth") if isinstance(arguments, dict) else None
+    if isinstance(depth, int) and depth > MAX_DEPTH:
+        raise UserError(f"{folder / 'config.json'} asks for {depth} blocks; it is damaged, copy it again")
+
+
+def _check_size(folder: Path, shapes: nn.Module) -> None:
+    """A value takes at least a byte: settings that claim more than the files hold are not the files'."""
+    claimed = sum(parameter.numel() for parameter in shapes.parameters())
+    if claimed > max(file.stat().st_size for file in folder.iterdir()):
+        raise UserError(
+            f"{folder / 'config.json'} describes {claimed:,} values, and no file of the folder holds so "
+            "many; copy it again"
+        )
+
+
+def _timm_config(trunk: Any, architecture: str) -> TimmVisionConfig:
+    height, width = trunk.patch_embed.img_size
+    return TimmVisionConfig(
+        architecture=architecture,
+        image_size=height,
+        image_width=None if width == height else width,
+        patch_size=trunk.patch_embed.patch_size[0],
+        width=trunk.embed_dim,
+        depth=len(trunk.blocks),
+        heads=trunk.blocks[0].attn.num_heads,
+    )
+
+
+def read_transformers(name: str, reference: str) -> LanguagePart:
+    """A text encoder of transformers with its weights and tokenizer.
+
+    Args:
+        name: a folder, or a name of the hub, such as `answerdotai/ModernBERT-base`.
+        reference: what the user called it.
+
+    Raises:
+        UserError: transformers is not installed, does not know the model without running its own code, or it
+            is no text encoder.
+    """
+    transformers = import_extra("transformers", "this model")
+    folder = fetch_repository(name, [*SETTING_FILES, *TOKENIZER_FILES])
+    # transformers would load the model that it names, from wherever that lies
+    if (folder / "adapter_config.json").exists():
+        raise UserError(f"{folder} holds an adapter; merge it into its model and give that one's folder")
+    for file in folder.glob("*.bin"):
+        refuse_bomb(file)
+    with explained(f"transformers cannot load {name}", "check the folder, or upgrade it"):
+        trunk, loaded = transformers.AutoModel.from_pretrained(
+            folder,
+            config=checked_config(read_settings(folder / "config.json")),
+            trust_remote_code=False,
+            dtype="float32",
+            output_loading_info=True,
+        )
+    if missing := sorted(name for name in loaded["missing_keys"] if not name.startswith("pooler.")):
+        raise UserError(f"{name} lacks the weights of {missing[0]}; give the folder of a whole encoder")
+    tokenizer = _tokenizer(folder, transformers)
+    config = TransformersTextConfig(
+        settings=json.dumps(safe_settings(trunk.config.to_dict()), sort_keys=True),
+        vocab_size=trunk.get_input_embeddings().num_embeddings,
+        width=trunk.config.hidden_size,
+        max_positions=_longest(trunk),
+        pad=tokenizer.pad,
+    )
+    pooled = tuple(key for key in trunk.state_dict() if key.startswith("pooler."))
+    state = {f"trunk.{key}": t for key, t in trunk.state_dict().items() if key not in pooled}
+    encoder = filled(lambda: TransformersText(config), state, folder)
+    provenance = {
+        "reference": reference,
+        "licence": read_licence(folder),
+        "transformers": transformers.__version__,
+    }
+    return LanguagePart(encoder.eval(), tokenizer, provenance)
+
+
+def _longest(trunk: Any) -> int:
+    """Longest text in tokens; RoBERTa's position tables begin with rows that no token takes."""
+    table = getattr(getattr(trunk, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    return trunk.config.max_position_embeddings - (0 if padding is None else padding + 1)
+
+
+def _tokenizer(folder: Path, transformers: Any) -> Tokenizer:
+    """As for native encoders; where the folder has no `tokenizer.json`, transformers builds it."""
+    if (folder / "tokenizer.json").is_file():
+        return read_tokenizer(folder)
+    try:
+        found = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return Tokenizer(found.backend_tokenizer, str(folder))
+    except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
+        raise UserError(f"{folder}: transformers finds no fast tokenizer ({first_line(error)})") from error

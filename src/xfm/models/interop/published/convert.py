@@ -1,0 +1,320 @@
+"""A published file as a model: every tensor is used, ignored for a stated reason, or the file is refused."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xfm.config.model import ModelConfig
+from xfm.config.plain import to_plain
+from xfm.config.task import TaskConfig
+from xfm.config.typed import from_plain
+from xfm.core.errors import UserError
+from xfm.models.folder import Preprocessing
+from xfm.models.interop.published.file import read_published
+from xfm.models.interop.published.key_report import Fate, FateLine, Report, lines, part_of
+from xfm.models.interop.published.names import TASK_PREFIX, Entry, Spare, layout, spare
+from xfm.models.interop.published.sizes import model_config, task_candidates
+from xfm.models.library_encoders import explained
+from xfm.models.task_models import TaskModel, build_task_model
+from xfm.models.weights import require_finite, without_weights
+from xfm.models.xfm import XFM
+
+OWN = "xfm"
+"""Key of the pickled config under which `xfm export` keeps what the tensors do not show."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A model read from a published file.
+
+    Attributes:
+        model: in evaluation mode.
+        task: what it was fine-tuned for; None for a pre-training file.
+        preprocessing: the exported one, else the published one for its picture size.
+        report: what became of every tensor.
+        unused: tensors that the published code never uses either, by their published names.
+    """
+
+    model: XFM
+    task: TaskModel | None
+    preprocessing: Preprocessing
+    report: Report
+    unused: Mapping[str, Tensor]
+
+
+def canonical(name: str) -> str:
+    """One name for all variants of a key.
+
+    Left out are `module.` of data-parallel training and the `roberta.` level; `visual_encoder` is
+    `vision_encoder`.
+    """
+    name = re.sub(r"^(module\.)+", "", name)
+    name = re.sub(r"^visual_encoder\.", "vision_encoder.", name)
+    return re.sub(r"^(text_encoder|fusion_encoder|text_decoder)\.roberta\.", r"\1.", name)
+
+
+def convert(
+    path: Path,
+    like: ModelConfig,
+    kind: str | None = None,
+    heads: int | None = None,
+    ignore: tuple[str, ...] = (),
+) -> Converted:
+    """Read a published file.
+
+    Args:
+        path: the file.
+        like: gives what no tensor shows, see `model_config`.
+        kind: the task, where several have the same tensors.
+        heads: attention heads of the language and fusion encoders.
+        ignore: beginnings of names of tensors to leave out.
+
+    Raises:
+        UserError: see `read_published`; also a tensor that is missing, unknown, of another shape, or not the
+            copy or constant that it should be.
+    """
+    stored, settings = read_published(path)
+    ignored = {name for name in stored if name.startswith(ignore)} if ignore else set()
+    state = _canonical_state(path, stored, ignored)
+    own, own_task, preprocessing = _own_settings(path, settings)
+    if heads is None and own is None:  # not an export of ours
+        heads = _heads_in(settings)
+    like = own or like
+    config = model_config(str(path), state, like, heads)
+    task = _choose(path, task_candidates(str(path), state, config), kind, own_task)
+
+    entries = [Entry(e.native, tuple(map(canonical, e.published)), e.leading) for e in layout(config, task)]
+    leftover = _canonical_spare(config, task)
+    model, task_model = _build(path, config, task)
+    shapes = dict(model.state_dict())
+    if task_model is not None:
+        shapes |= {f"{TASK_PREFIX}{name}": t for name, t in task_model.added_state().items()}
+    _check_names(path, state, entries, leftover)
+    _check_shapes(path, state, entries, shapes)
+    require_finite(path, state)  # before copies are compared: what is no number equals nothing
+    _check_spare(path, state, leftover)
+
+    report = _report(path, stored, state, entries, leftover, ignored, task, shapes)
+    unused = {name: state[name] for name in leftover.unused if name in state}
+    stored.clear()  # only `state` holds the tensors now: each goes when it has been packed
+    native = _native(entries, state)
+    _fill(model, task_model, native)
+    vision = config.seeing
+    preprocessing = preprocessing or Preprocessing(vision.image_size, image_width=vision.image_width)
+    return Converted(model, task_model, preprocessing, report, unused)
+
+
+def _canonical_state(path: Path, stored: Mapping[str, Tensor], ignored: set[str]) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    for name, tensor in stored.items():
+        if name in ignored:
+            continue
+        if canonical(name) in state:
+            raise UserError(f"{path} holds {canonical(name)} under two names; leave one out with --ignore")
+        state[canonical(name)] = tensor
+    return state
+
+
+def _own_settings(
+    path: Path, settings: Mapping[str, Any]
+) -> tuple[ModelConfig | None, TaskConfig | None, Preprocessing | None]:
+    own = settings.get(OWN)
+    if not isinstance(own, dict) or "model" not in own:
+        return None, None, None
+    model = from_plain(ModelConfig, own["model"], path, f"config.{OWN}.model")
+    kept = own.get("task")
+    task = from_plain(TaskConfig, kept, path, f"config.{OWN}.task") if kept else None
+    kept = own.get("preprocessing")
+    shown = from_plain(Preprocessing, kept, path, f"config.{OWN}.preprocessing") if kept else None
+    return model, task, shown
+
+
+def _heads_in(config: Any) -> int | None:
+    found: set[int] = set()
+
+    def visit(value: Any) -> None:
+        if isinstance(value, dict):
+            heads = value.get("num_attention_heads")
+            if type(heads) is int:
+                found.add(heads)
+        for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            visit(item)
+
+    visit(config)
+    return found.pop() if len(found) == 1 else None
+
+
+def _choose(
+    path: Path, candidates: Sequence[TaskConfig | None], kind: str | None, own: TaskConfig | None
+) -> TaskConfig | None:
+    names = " or ".join("pre-training" if task is None else str(task.kind) for task in candidates)
+    bare = own and replace(own, labels=(), answers=(), max_tokens=0, texts=0)  # what tensors can show
+    if bare in candidates and kind in (None, bare and bare.kind):
+        return own
+    fitting = [task for task in candidates if kind is None or (task is not None and task.kind == kind)]
+    if not fitting:
+        raise UserError(f"{path} holds the tensors of {names}, not of {kind}; leave --task out or change it")
+    if len(fitting) > 1:
+        raise UserError(f"{path} holds the tensors of {names}, which are alike; say which with --task")
+    return fitting[0]
+
+
+def _canonical_spare(config: ModelConfig, task: TaskConfig | None) -> Spare:
+    found = spare(config, task)
+    return Spare(
+        {canonical(name): canonical(source) for name, source in found.copies.items()},
+        {canonical(name): value for name, value in found.constants.items()},
+        frozenset(map(canonical, found.unused)),
+    )
+
+
+def _build(path: Path, config: ModelConfig, task: TaskConfig | None) -> tuple[XFM, TaskModel | None]:
+    kinds = (RuntimeError, ValueError, OverflowError)
+    with explained(f"{path} does not describe a model", "is it of X-FM?", *kinds), without_weights():
+        model = XFM(config)
+        return model, None if task is None else build_task_model(task, model)
+
+
+def _check_names(path: Path, state: Mapping[str, Tensor], entries: Sequence[Entry], leftover: Spare) -> None:
+    wanted = {name for entry in entries for name in entry.published}
+    known = wanted | leftover.copies.keys() | leftover.constants.keys() | leftover.unused
+    missing, unknown = sorted(wanted - state.keys()), sorted(state.keys() - known)
+    if missing:
+        beside = f", and {len(unknown)} are unknown (first: {unknown[0]})" if unknown else ""
+        raise UserError(
+            f"{path} lacks {len(missing)} tensors (first: {missing[0]}){beside}; "
+            "it is incomplete or of another architecture"
+        )
+    if unknown:
+        raise UserError(
+            f"{path} holds {len(unknown)} tensors that X-FM does not have (first: {unknown[0]}); "
+            "leave them out with --ignore if they are not needed"
+        )
+
+
+def _check_shapes(
+    path: Path, state: Mapping[str, Tensor], entries: Sequence[Entry], own: Mapping[str, Tensor]
+) -> None:
+    for entry in entries:
+        for name, like in entry.to_published(own[entry.native]):
+            if state[name].shape != like.shape:
+                raise UserError(
+                    f"{path}: {name} has shape {list(state[name].shape)}, but the other tensors ask for "
+                    f"{list(like.shape)}; the file is damaged or of another architecture"
+                )
+            if not state[name].is_floating_point():
+                raise UserError(f"{path}: {name} is of type {state[name].dtype}, not of floating point")
+
+
+def _check_spare(path: Path, state: Mapping[str, Tensor], leftover: Spare) -> None:
+    """Copies must be copies and constants what is computed here, or the model would compute other numbers."""
+    for name, source in leftover.copies.items():
+        if name in state and not _equal(state[name], state[source]):
+            raise UserError(
+                f"{path}: {name} differs from {source}, but X-FM ties the two; leave it out with --ignore "
+                "if the latter is right"
+            )
+    for name, value in leftover.constants.items():
+        if name in state and not _equal(state[name], value):
+            raise UserError(
+                f"{path}: {name} is not the constant that X-FM computes; leave it out with --ignore to take "
+                "the computed one"
+            )
+
+
+def _equal(first: Tensor, second: Tensor) -> bool:
+    if first.shape != second.shape or first.dtype != second.dtype:
+        return False
+    return first.data_ptr() == second.data_ptr() or torch.equal(first, second)
+
+
+def _report(
+    path: Path,
+    stored: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    entries: Sequence[Entry],
+    leftover: Spare,
+    ignored: set[str],
+    task: TaskConfig | None,
+    own: Mapping[str, Tensor],
+) -> Report:
+    places = {name: f"as {_place(entry.native)}" for entry in entries for name in entry.published}
+    reasons = {name: f"tied copy in {_place(name)}" for name in leftover.copies}
+    reasons |= dict.fromkeys(leftover.constants, "integer constant, computed here")
+    reasons |= dict.fromkeys(leftover.unused, "caption head, used by no published code")
+    found: list[FateLine] = [*lines(Fate.USED, state, places)]
+    found += lines(Fate.IGNORED, state, {name: why for name, why in reasons.items() if name in state})
+    found += lines(Fate.IGNORED, stored, dict.fromkeys(sorted(ignored), "as asked"))
+    given = {entry.native for entry in entries}
+    fresh = dict.fromkeys(sorted(own.keys() - given), "not in such files: initialised at random")
+    found += lines(Fate.MISSING, own, fresh)
+    return Report(str(path), "pre-training" if task is None else str(task.kind), tuple(found))
+
+
+def _place(native: str) -> str:
+    return ".".join(native.split(".")[: 2 if native.startswith(TASK_PREFIX) else 1])
+
+
+def _native(entries: Sequence[Entry], state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The native tensors, each in memory of its own; the published ones leave `state` as they are used."""
+    native: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for entry in entries:
+        tensor = entry.to_native([state.pop(name) for name in entry.published]).float().contiguous()
+        memory = tensor.untyped_storage()
+        # Tensors that were tied or cut from one when the file was written come back so.
+        if memory.data_ptr() in taken or memory.nbytes() > tensor.nbytes:
+            tensor = tensor.clone()
+        taken.add(tensor.untyped_storage().data_ptr())
+        native[entry.native] = tensor
+    return native
+
+
+def _fill(model: XFM, task: TaskModel | None, native: Mapping[str, Tensor]) -> None:
+    """Give the models their tensors; heads that are not among them start at random, always the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model.reset_heads(model.config)
+    shared = {name: tensor for name, tensor in native.items() if not name.startswith(TASK_PREFIX)}
+    model.load_state_dict({**model.state_dict(), **shared}, assign=True)
+    model.eval()
+    if task is not None:
+        added = {n.removeprefix(TASK_PREFIX): t for n, t in native.items() if n.startswith(TASK_PREFIX)}
+        task.load_state_dict({**task.state_dict(), **added}, assign=True)
+        task.eval()
+
+
+def describe_published(path: Path) -> dict[str, Any]:
+    """Kind, numbers by part, sizes and settings of a published file, as plain values.
+
+    Raises:
+        UserError: see `read_published`; also a file of another architecture.
+    """
+    stored, settings = read_published(path)
+    state = {canonical(name): tensor for name, tensor in stored.items()}
+    # One attention head fits every width: no tensor shows how many there are.
+    config = model_config(str(path), state, ModelConfig(), heads=1)
+    counts = Counter[str]()
+    for name, tensor in state.items():
+        counts[part_of(name)] += tensor.numel()
+    sizes = {
+        "vision": ("image_size", "image_width", "patch_size", "width", "depth", "heads"),
+        "language": ("vocab_size", "width", "depth", "mlp_width", "max_positions"),
+        "fusion": ("depth", "mlp_width"),
+    }
+    plain = to_plain(config)
+    return {
+        "layout": " or ".join(
+            "pre-training" if task is None else str(task.kind)
+            for task in task_candidates(str(path), state, config)
+        ),
+        "values": {**counts, "total": sum(counts.values())},
+        "sizes": {part: {name: plain[part][name] for name in names} for part, names in sizes.items()},
+        "config": settings,
+    }

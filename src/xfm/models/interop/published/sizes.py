@@ -1,0 +1,155 @@
+"""Sizes of a model from the shapes of its published tensors."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from xfm.config import tasks
+from xfm.config.encoders import Grid
+from xfm.config.model import ModelConfig
+from xfm.config.task import ImageHead, TaskConfig
+from xfm.core.errors import UserError
+from xfm.models.interop.published.names import native_parts
+from xfm.models.library_encoders import explained
+
+State = Mapping[str, Tensor]
+MOST_PATCHES = 64
+"""Along a side: what attention over all pairs of patches can still hold."""
+
+
+class _Shapes:
+    """Shapes by name; a tensor that is not there, or of another rank, is said in a sentence."""
+
+    def __init__(self, source: str, state: State) -> None:
+        self.source, self.state = source, state
+
+    def of(self, name: str, rank: int) -> tuple[int, ...]:
+        tensor = self.state.get(name)
+        if tensor is None:
+            raise UserError(f"{self.source} has no tensor {name}, so it is no published X-FM checkpoint")
+        if tensor.ndim != rank or 0 in tensor.shape:
+            raise UserError(
+                f"{self.source}: {name} has shape {list(tensor.shape)} and should have {rank} axes; "
+                "the file is damaged or of another architecture"
+            )
+        return tuple(tensor.shape)
+
+    def depth(self, layers: str) -> int:
+        pattern = re.compile(re.escape(layers) + r"\.(\d+)\.")
+        return len({match[1] for name in self.state if (match := pattern.match(name))})
+
+
+def model_config(source: str, state: State, like: ModelConfig, heads: int | None) -> ModelConfig:
+    """The configuration of a published state.
+
+    Args:
+        source: the file, for messages.
+        state: under canonical names (see `canonical`).
+        like: gives what no tensor shows: dropout, drop-path, the heads of text and fusion where its width is
+            the file's, and a grid that is not square where it has as many relative positions.
+        heads: attention heads of the language and fusion encoders; None takes those of `like`.
+
+    Raises:
+        UserError: a tensor is missing or its shape makes no sense, or the number of heads is not known.
+    """
+    if heads is not None and heads < 1:
+        raise UserError(f"{source}: it cannot have {heads} attention heads; give at least 1 as --heads")
+    shapes = _Shapes(source, state)
+    width, _, patch, _ = shapes.of("vision_encoder.patch_embed.proj.weight", 4)
+    rows, vision_heads = shapes.of("vision_encoder.blocks.0.attn.relative_position_bias_table", 2)
+    like_vision, like_language = native_parts(like)
+    grid = _grid(source, rows, like_vision.grid)
+    hidden, _ = shapes.of("vision_encoder.blocks.0.mlp.fc1.weight", 2)
+    vocab, text_width = shapes.of("text_encoder.embeddings.word_embeddings.weight", 2)
+    positions, _ = shapes.of("text_encoder.embeddings.position_embeddings.weight", 2)
+    text_hidden, _ = shapes.of("text_encoder.encoder.layer.0.intermediate.dense.weight", 2)
+    fusion_hidden, _ = shapes.of("fusion_encoder.encoder.layer.0.intermediate.dense.weight", 2)
+    if heads is None and text_width != like_language.width:
+        raise UserError(
+            f"{source}: the tensors do not tell the number of attention heads, and a text width of "
+            f"{text_width} is not that of the recipe; give it with --heads (in Python, heads=)"
+        )
+    projection = shapes.of("vision_proj.weight", 2)[0] if "vision_proj.weight" in state else like.projection
+    with explained(f"{source} does not describe a model", "is it of X-FM?", ValueError, ArithmeticError):
+        return replace(
+            like,
+            vision=replace(
+                like_vision,
+                image_size=grid[0] * patch,
+                image_width=None if grid[0] == grid[1] else grid[1] * patch,
+                patch_size=patch,
+                width=width,
+                depth=shapes.depth("vision_encoder.blocks"),
+                heads=vision_heads,
+                mlp_ratio=_ratio(hidden, width, like_vision.mlp_ratio),
+            ),
+            language=replace(
+                like_language,
+                vocab_size=vocab,
+                width=text_width,
+                depth=shapes.depth("text_encoder.encoder.layer"),
+                heads=heads or like_language.heads,
+                mlp_width=text_hidden,
+                max_positions=positions,
+            ),
+            fusion=replace(
+                like.fusing,
+                depth=shapes.depth("fusion_encoder.encoder.layer"),
+                heads=heads or like.fusing.heads,
+                mlp_width=fusion_hidden,
+            ),
+            projection=projection,
+        )
+
+
+def _ratio(hidden: int, width: int, like: float) -> float:
+    if int(width * like) == hidden:
+        return like
+    ratio = hidden / width
+    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
+
+
+def _grid(source: str, rows: int, like: Grid) -> Grid:
+    """The grid whose relative-position table has that many rows: `like` if it is one, else a square."""
+    if rows == (2 * like[0] - 1) * (2 * like[1] - 1) + 3:
+        return like
+    side = math.isqrt(max(rows - 3, 0))
+    if side**2 + 3 != rows or side % 2 == 0 or side > 2 * MOST_PATCHES:
+        raise UserError(
+            f"{source}: a relative-position table of {rows} rows belongs to no square grid "
+            f"of at most {MOST_PATCHES} patches a side; "
+            "the file is damaged or of another architecture"
+        )
+    return (side + 1) // 2, (side + 1) // 2
+
+
+def task_candidates(source: str, state: State, config: ModelConfig) -> list[TaskConfig | None]:
+    """What the file may have been trained for, judged by its heads; None stands for pre-training."""
+    if any(name.startswith("text_decoder.") for name in state):
+        return [TaskConfig(tasks.VQA.name)]
+    if any(name.startswith("cls_head.") for name in state):
+        return list(_classifiers(source, state, config))
+    if any(name.startswith("text_encoder.lm_head.") for name in state):
+        return [None]
+    if any(name.startswith("itm_head.") for name in state):
+        return [TaskConfig(tasks.RETRIEVAL.name)]
+    if any(name.startswith("bbox_head.") for name in state):
+        return [TaskConfig(tasks.GROUNDING.name)]
+    raise UserError(f"{source} has encoders but no head of X-FM, neither of pre-training nor of a task")
+
+
+def _classifiers(source: str, state: State, config: ModelConfig) -> list[TaskConfig]:
+    shapes = _Shapes(source, state)
+    if "cls_head.12.weight" in state:
+        classes = shapes.of("cls_head.12.weight", 2)[0]
+        return [TaskConfig(tasks.IMAGE_CLASSIFICATION.name, classes, ImageHead.PUBLISHED)]
+    classes, taken = shapes.of("cls_head.3.weight", 2)[0], shapes.of("cls_head.0.weight", 2)[1]
+    if taken == 2 * config.language.width:
+        return [TaskConfig(tasks.REASONING.name, classes)]
+    return [
+        TaskConfig(tasks.TEXT_CLASSIFICATION.name, classes),
+        TaskConfig(tasks.IMAGE_TEXT_CLASSIFICATION.name, classes),
+    ]

@@ -1,0 +1,318 @@
+"""The whole model for transformers, and what its classes share."""
+
+import json
+import logging
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn, Self
+
+import transformers
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils.generic import ModelOutput, can_return_tuple
+
+from xfm.config.model import ModelConfig, lacks
+from xfm.config.plain import to_plain
+from xfm.config.typed import from_plain
+from xfm.core.errors import UserError
+from xfm.models.adapters import ADAPTER
+from xfm.models.composition import Composition
+from xfm.models.encoders import AnyLanguage
+from xfm.models.interop.sources import read_settings
+from xfm.models.interop.transformers.heads import HEAD, OF_THE_HUB, fill_head, find, report_held
+from xfm.models.model_files import LABEL_FIELDS, MODEL_TYPE, PROVENANCE
+from xfm.models.self_check import SELF_CHECK
+
+_READ = "_labels_read"
+
+
+class XFMConfig(PreTrainedConfig):
+    """`ModelConfig` for transformers: the same fields, as plain values, and transformers' own.
+
+    Attributes:
+        vision, language, fusion: the parts, as in a model folder's `config.json`; what is left out takes its
+            default.
+        projection: width E of the contrastive space.
+        temperature: initial contrastive temperature.
+        pixel_head: whether there is a head for the pixels of masked patches.
+        tie_word_embeddings: whether the MLM head shares the word matrix, as X-FM's does.
+
+    Raises:
+        UserError: an unknown field of a part, or a value that it cannot have.
+    """
+
+    model_type = MODEL_TYPE
+
+    vision: dict[str, Any] | None = None
+    language: dict[str, Any] | None = None
+    fusion: dict[str, Any] | None = None
+    projection: int = 256
+    temperature: float = 0.07
+    pixel_head: bool = False
+    tie_word_embeddings: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        for name, value in to_plain(self._read(kwargs.get("name_or_path", ""))).items():
+            setattr(self, name, value)
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As transformers' method; another number of labels than the stored one gives new labels.
+
+        Raises:
+            UserError: the model is of language alone.
+        """
+        if config_dict.get("vision", {}) is None:  # left out, the vision encoder is the default one
+            raise UserError(f"transformers' classes of X-FM take models of texts and pictures, and {lacks()}")
+        wanted, stored = kwargs.get("num_labels"), config_dict.get("id2label")
+        if wanted is not None and stored is not None and len(stored) != wanted:
+            config_dict = {key: value for key, value in config_dict.items() if key not in LABEL_FIELDS}
+        answer: Any = super().from_dict(config_dict, **kwargs)
+        config = answer[0] if isinstance(answer, tuple) else answer
+        if wanted is None and kwargs.get("id2label") is None:
+            setattr(config, _READ, dict(config.id2label))
+        return answer
+
+    @property
+    def chosen_labels(self) -> bool:
+        """Whether who loads chose the labels or their number: they are neither read nor a default."""
+        return self.id2label != getattr(self, _READ, None)
+
+    def forget_labels(self) -> None:
+        """Number the labels, as those of a new head."""
+        count = self.num_labels or 2
+        self.id2label = {place: f"LABEL_{place}" for place in range(count)}
+        self.label2id = {label: place for place, label in self.id2label.items()}
+        self.problem_type = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `config.json` holds."""
+        return {key: value for key, value in super().to_dict().items() if key != _READ}
+
+    @property
+    def native(self) -> ModelConfig:
+        """The configuration as the rest of this package takes it."""
+        return self._read(self.name_or_path or "")
+
+    def _read(self, name: str) -> ModelConfig:
+        values = {f.name: getattr(self, f.name) for f in fields(ModelConfig)}
+        given = {field: value for field, value in values.items() if value is not None}
+        return from_plain(ModelConfig, given, Path(name) / "config.json")
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens."""
+        return self.native.language.vocab_size
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the text states."""
+        return self.native.language.width
+
+
+class XFMPreTrainedModel(PreTrainedModel):
+    """What all classes share: parts under the names of a model folder, strict loading, provenance.
+
+    Attributes:
+        provenance: where the weights come from; saved with them.
+    """
+
+    config: XFMConfig
+    config_class = XFMConfig
+    task_kind: ClassVar[str | None] = None  # whose fine-tuned heads the class can take
+    base_model_prefix = "xfm"  # of no attribute: every class holds the parts themselves
+    # The losses are means over a batch. Otherwise the Trainer, which sees **kwargs, would take them for sums
+    # over all accumulated batches and forget to divide.
+    accepts_loss_kwargs = False
+    _no_split_modules: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
+        "LanguageLayer",
+        "VisionBlock",
+        "FusionLayer",
+    ]
+
+    def __init__(self, config: XFMConfig) -> None:
+        super().__init__(config)
+        self.provenance: dict[str, Any] = {}
+
+    @classmethod
+    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, pretrained_model_name_or_path: str | Path | None, *args: Any, **kwargs: Any
+    ) -> Self:
+        """As transformers' method, but every weight except those of a task's new head must be there.
+
+        A folder that was fine-tuned in this package for the task of the class gives its head and its labels.
+        A new head begins only where `num_labels` or `id2label` asks for one.
+
+        Raises:
+            UserError: weights are missing, or a head that was not asked to begin anew; or the folder holds an
+                adapter.
+        """
+        wants_report = kwargs.pop("output_loading_info", False)
+        place = {key: kwargs[key] for key in OF_THE_HUB if kwargs.get(key) is not None}
+        if find(pretrained_model_name_or_path, ADAPTER, place) is not None:
+            raise UserError(
+                f"{pretrained_model_name_or_path} is an adapter; make a whole model of it first: xfm export "
+                f"{pretrained_model_name_or_path} OUT --format merged"
+            )
+        with report_held() as held:
+            loaded: Any = super().from_pretrained(
+                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+            )
+        model, report = loaded
+        if lacking := sorted(name for name in report["missing_keys"] if not name.startswith(HEAD)):
+            raise UserError(
+                f"{pretrained_model_name_or_path} lacks {len(lacking)} tensors of {cls.__name__} (first: "
+                f"{lacking[0]}); load it as the class that saved it, or name a folder of the whole model"
+            )
+        if cls.task_kind is not None:
+            fill_head(model, cls.task_kind, report, pretrained_model_name_or_path, place)
+        if report["missing_keys"] or report["unexpected_keys"] or report["mismatched_keys"]:
+            for record in held:
+                logging.getLogger(record.name).handle(record)
+        # transformers builds models without memory, and fills weights only
+        for part in (getattr(model, name, None) for name in ("vision", "fusion")):
+            if part is not None:
+                part.compute_buffers()
+        model.provenance = _read_provenance(pretrained_model_name_or_path, place)
+        answer: Any = (model, report) if wants_report else model  # as transformers types it
+        return answer
+
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, save_directory: str | Path, is_main_process: bool = True, **kwargs: Any
+    ) -> None:
+        """As transformers' method; the folder also says where the weights come from."""
+        if is_main_process:
+            folder = Path(save_directory)
+            folder.mkdir(parents=True, exist_ok=True)
+            saved = {"class": type(self).__name__, "transformers": transformers.__version__}
+            text = json.dumps({**self.provenance, "saved": saved}, indent=2, sort_keys=True, default=str)
+            (folder / SELF_CHECK).unlink(missing_ok=True)  # of another model that lay there
+            (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
+        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+
+    def init_weights(self) -> None:
+        """The parts initialise themselves when they are built; what remains is to tie."""
+        self.tie_weights(recompute_mapping=False)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.LayerNorm):
+            module.reset_parameters()
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused: the vocabulary belongs to two encoders and to the tokenizer of the folder.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            "the vocabulary of an X-FM model cannot change its size; compose a model with another tokenizer "
+            "by `xfm init --language REFERENCE`"
+        )
+
+
+def _read_provenance(name: str | Path | None, place: dict[str, Any]) -> dict[str, Any]:
+    path = find(name, PROVENANCE, place)
+    return {} if path is None else read_settings(path)
+
+
+def refuse_unused(given: dict[str, Any]) -> None:
+    """Wrappers such as peft's pass arguments of other models; they may, as long as nothing is asked for.
+
+    Raises:
+        UserError: one of them has a value.
+    """
+    if asked := [name for name, value in given.items() if value is not None and value is not False]:
+        raise UserError(f"X-FM's classes for transformers do not take {asked[0]}; leave it out")
+
+
+class XFMWithLanguage(XFMPreTrainedModel):
+    """What the classes with a language encoder share."""
+
+    language: AnyLanguage
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The word matrix of the language encoder."""
+        return self.language.words
+
+    def text_mask(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """[R, T] bool, True at real tokens; all that are not padding where no mask is given."""
+        return input_ids.ne(self.language.config.pad) if attention_mask is None else attention_mask.bool()
+
+
+@dataclass
+class XFMOutput(ModelOutput):
+    """What `XFMModel` returns; what was not asked for is None.
+
+    Attributes:
+        logits_per_image: [B, R] similarities of every picture with every text, over the temperature.
+        logits_per_text: [R, B], its transpose.
+        text_states: [R, T, Dt] of the language encoder.
+        image_states: [B, 1 + P, Dv] of the vision encoder, the pooled vector first.
+        text_embeds: [R, E] unit vectors.
+        image_embeds: [B, E] unit vectors.
+    """
+
+    logits_per_image: Tensor | None = None
+    logits_per_text: Tensor | None = None
+    text_states: Tensor | None = None
+    image_states: Tensor | None = None
+    text_embeds: Tensor | None = None
+    image_embeds: Tensor | None = None
+
+
+class XFMModel(XFMWithLanguage, Composition):
+    """The three encoders with all pre-training heads; every method of `XFM` that computes is here too."""
+
+    main_input_name = "input_ids"
+
+    def __init__(self, config: XFMConfig) -> None:
+        super().__init__(config)
+        self.build(config.native)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        **unused: Any,
+    ) -> XFMOutput:
+        """Encode texts, pictures or both, and compare them if there are both.
+
+        Fusion takes a decision that this call cannot take, which text goes with which picture: give the
+        states to `fuse`, and what it returns to `match_logits` or `boxes`.
+
+        Args:
+            input_ids: [R, T] int64.
+            attention_mask: [R, T], 1 at real tokens.
+            pixel_values: [B, 3, H, W] float.
+            unused: what wrappers pass; must be None or False.
+        """
+        refuse_unused(unused)
+        text = image = text_embeds = image_embeds = logits = None
+        if input_ids is not None:
+            text = self.encode_text(input_ids, self.text_mask(input_ids, attention_mask))
+            text_embeds = self.project_text(text[:, 0])
+        if pixel_values is not None:
+            image = self.encode_image(pixel_values)
+            image_embeds = self.project_image(image[:, 0])
+        if text_embeds is not None and image_embeds is not None:
+            logits = image_embeds @ text_embeds.T / self.temperature
+        return XFMOutput(
+            logits_per_image=logits,
+            logits_per_text=None if logits is None else logits.T,
+            text_states=text,
+            image_states=image,
+            text_embeds=text_embeds,
+            image_embeds=image_embeds,
+        )
+
+    def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """[R, T] -> unit vectors [R, E]."""
+        return self.embed_text(input_ids, self.text_mask(input_ids, attention_mask))
+
+    def get_image_features(self, pixel_values: Tensor) -> Tensor:
+        """[B, 3, H, W] -> unit vectors [B, E]."""
+        return self.embed_image(pixel_values)

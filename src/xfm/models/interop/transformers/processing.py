@@ -1,0 +1,192 @@
+"""Tokenizer, image processor and processor for transformers, on the files of a model folder."""
+
+import copy
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
+from transformers.image_processing_utils import BaseImageProcessor
+from transformers.tokenization_utils_base import LARGE_INTEGER
+
+from xfm.config.model import ModelConfig
+from xfm.config.plain import to_plain
+from xfm.config.typed import from_plain
+from xfm.data.in_memory import Picture, to_uint8
+from xfm.data.tokenizer import Tokenizer
+from xfm.models.artifacts import framed, model_pixels
+from xfm.models.folder import Preprocessing
+from xfm.models.interop.sources import read_settings
+from xfm.models.interop.transformers.heads import OF_THE_HUB, find, read_task
+from xfm.models.model_files import CLASSES, CONFIG, PREPROCESSING, own_fields
+
+
+class XFMTokenizer(PreTrainedTokenizerFast):
+    """The tokenizer of a model folder; the roles of its special tokens are found in `tokenizer.json`.
+
+    Texts are cut to what the model reads (`model_max_length`), as everywhere in this package: without
+    `truncation=True`, too, which transformers' pipelines do not pass. `truncation=False` leaves them whole.
+    """
+
+    model_input_names: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
+        "input_ids",
+        "attention_mask",
+    ]
+
+    @classmethod
+    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any
+    ) -> Self:
+        """As transformers' method.
+
+        Raises:
+            UserError: the tokenizer lacks a special token that the model needs, or would do harm.
+        """
+        if (file := Path(pretrained_model_name_or_path) / "tokenizer.json").is_file():
+            Tokenizer.load(file)  # refuses what would harm, before transformers builds it
+        tokenizer = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        backend = copy.deepcopy(tokenizer.backend_tokenizer)
+        own = Tokenizer(backend, f"{pretrained_model_name_or_path}/tokenizer.json")
+        roles = {
+            "cls": own.bos,
+            "bos": own.bos,
+            "sep": own.eos,
+            "eos": own.eos,
+            "pad": own.pad,
+            "mask": own.mask,
+        }
+        for role, index in (roles | {"unk": own.unk}).items():
+            if index is not None and getattr(tokenizer, f"{role}_token") is None:
+                setattr(tokenizer, f"{role}_token", own.id_to_token(index))
+        place = {key: kwargs[key] for key in OF_THE_HUB if kwargs.get(key) is not None}
+        longest = _longest(pretrained_model_name_or_path, place)
+        tokenizer.model_max_length = min(tokenizer.model_max_length, longest or tokenizer.model_max_length)
+        return tokenizer
+
+    def __call__(self, *args: Any, truncation: Any = None, **kwargs: Any) -> Any:
+        """As transformers' method, but texts are cut unless `truncation` says otherwise."""
+        known = self.model_max_length < LARGE_INTEGER or kwargs.get("max_length") is not None
+        return super().__call__(*args, truncation=known if truncation is None else truncation, **kwargs)
+
+
+def _longest(name: str | Path, place: dict[str, Any]) -> int | None:
+    path = find(name, CONFIG, place)
+    if path is None:
+        return None
+    config = from_plain(ModelConfig, own_fields(read_settings(path), path), path)
+    task = read_task(name, place)
+    limit = config.language.longest
+    return min(limit, task.max_tokens) if task is not None and task.max_tokens else limit
+
+
+class XFMImageProcessor(BaseImageProcessor):
+    """Pictures to pixels, exactly as everywhere in this package.
+
+    A picture is resized to the model's shape by antialiased bicubic interpolation and normalised.
+
+    Attributes:
+        preprocessing: size, mean and deviation.
+    """
+
+    model_input_names: ClassVar[list[str]] = ["pixel_values"]
+
+    def __init__(self, **values: Any) -> None:
+        """Take the fields of `Preprocessing`; transformers passes them by name."""
+        values = {name: value for name, value in values.items() if name not in CLASSES}
+        super().__init__()
+        self.preprocessing = from_plain(Preprocessing, values, Path(PREPROCESSING))
+
+    @classmethod
+    def get_image_processor_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The content of `preprocessing.json`, and the arguments that are left."""
+        kwargs["image_processor_filename"] = PREPROCESSING
+        return super().get_image_processor_dict(pretrained_model_name_or_path, **kwargs)
+
+    @property
+    def size(self) -> dict[str, int]:
+        """Height and width of the pixels."""
+        height, width = self.preprocessing.shape
+        return {"height": height, "width": width}
+
+    @property
+    def image_mean(self) -> list[float]:
+        """Mean of the channels."""
+        return list(self.preprocessing.mean)
+
+    @property
+    def image_std(self) -> list[float]:
+        """Deviation of the channels."""
+        return list(self.preprocessing.std)
+
+    def preprocess(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, images: Picture | Sequence[Picture], return_tensors: str | None = "pt", **unused: Any
+    ) -> BatchFeature:
+        """Pixels of one picture or several.
+
+        Args:
+            images: PIL pictures, uint8 arrays [H, W, 3] or uint8 tensors [3, H, W].
+            return_tensors: as in transformers.
+            unused: settings of other models' processors; those of this one are the folder's.
+
+        Returns:
+            `pixel_values` [B, 3, H, W] float32.
+
+        Raises:
+            UserError: something that is no picture.
+        """
+        if isinstance(images, Image.Image):
+            pictures: Sequence[Picture] = [images]
+        else:  # an array or tensor of three axes is one picture
+            pictures = [images] if isinstance(images, np.ndarray | Tensor) and images.ndim < 4 else [*images]
+        shown = torch.stack([framed(to_uint8(picture), self.preprocessing) for picture in pictures])
+        return BatchFeature(
+            {"pixel_values": model_pixels(shown, self.preprocessing)}, tensor_type=return_tensors
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `preprocessor_config.json` says: the classes; the numbers are in `preprocessing.json`."""
+        return dict(CLASSES)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.preprocessing})"
+
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> list[str]:
+        """Write `preprocessing.json`, and the file by which transformers finds this class."""
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(to_plain(self.preprocessing), indent=2, sort_keys=True)
+        (folder / PREPROCESSING).write_text(text + "\n", encoding="utf-8")
+        written = super().save_pretrained(save_directory, push_to_hub, **kwargs)
+        return [*written, str(folder / PREPROCESSING)]
+
+
+class XFMProcessor(ProcessorMixin):
+    """Tokenizer and image processor in one.
+
+    Captions are used as they are given: what the model was pre-trained on had been through
+    `xfm.data.tokenizer.normalise_caption`.
+    """
+
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None) -> None:
+        super().__init__(image_processor, tokenizer)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `processor_config.json` says: the class; the parts have files of their own."""
+        return {"processor_class": type(self).__name__}
+
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> list[str]:
+        """Write the files of both parts."""
+        written = self.image_processor.save_pretrained(save_directory)
+        return [*written, *super().save_pretrained(save_directory, push_to_hub, **kwargs)]

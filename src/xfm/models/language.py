@@ -1,0 +1,94 @@
+"""RoBERTa language encoder; BERT is the same with other settings."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from xfm.config.encoders import LanguageConfig
+from xfm.data.schema import Tokens
+from xfm.models.layers import Embeddings, FeedForward, SelfAttention, initialise_normal
+from xfm.models.packing import Packed, Texts, leaves_padding_out, pack_texts, padded
+
+
+class LanguageLayer(nn.Module):
+    """Self-attention, then feed-forward; post-norm after each."""
+
+    def __init__(self, config: LanguageConfig) -> None:
+        super().__init__()
+        self.attention = SelfAttention(config.width, config.heads, config.dropout, config.norm_eps)
+        self.feed_forward = FeedForward(config.width, config.mlp_width, config.dropout, config.norm_eps)
+
+    @property
+    def units(self) -> tuple[nn.Module, ...]:
+        """Parts that are gathered alone."""
+        return self.attention, self.feed_forward
+
+    def forward(self, states: Tensor, texts: Texts) -> Tensor:
+        """[R, T, D], or the N tokens [N, D] of a packed layout -> the same shape."""
+        return self.feed_forward(self.attention(states, texts))
+
+
+class LanguageEncoder(nn.Module):
+    """Token ids to hidden states."""
+
+    last_norms: tuple[nn.Module, ...] = ()  # every layer ends with its own
+
+    def __init__(self, config: LanguageConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config, config.dropout, config.norm_eps)
+        self.layers = nn.ModuleList(LanguageLayer(config) for _ in range(config.depth))
+        initialise_normal(self, config.init_std)
+
+    @property
+    def words(self) -> nn.Embedding:
+        """The word matrix [V, D], to which the MLM head is tied."""
+        return self.embeddings.words
+
+    def copy_words(self, embeddings: Embeddings) -> None:
+        """Overwrite all embeddings with this encoder's."""
+        embeddings.load_state_dict(self.embeddings.state_dict())
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Encode text.
+
+        Args:
+            ids: [R, T] int64.
+            mask: [R, T] bool, True at real tokens.
+
+        Returns:
+            [R, T, D]; rows of padding mean nothing.
+        """
+        if leaves_padding_out(mask, needed=not self.training):
+            return self._packed([ids], [mask])[0]
+        states, texts = self.embeddings(ids), padded(mask)
+        for layer in self.layers:
+            states = layer(states, texts)
+        return states
+
+    def encode_all(self, batches: Sequence[Tokens]) -> list[Tensor]:
+        """Several batches of texts, in one pass where padding is left out -> a [R, T, D] for each."""
+        if leaves_padding_out(batches[0].mask, needed=False):
+            return self._packed([batch.ids for batch in batches], [batch.mask for batch in batches])
+        return [self(batch.ids, batch.mask) for batch in batches]
+
+    def encode_first(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """[R, T] ids and mask -> [R, D] token 0 alone, of which the last layer computes nothing else."""
+        if not leaves_padding_out(mask, needed=False):
+            return self(ids, mask)[:, 0]
+        layout = pack_texts([mask])
+        states = self._layers(layout, [ids], self.layers[:-1])
+        read = layout.read([ids.new_zeros(len(ids), 1)])
+        return self.layers[-1](states, replace(layout.texts, read=read))[: len(ids)]
+
+    def _packed(self, ids: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+        layout = pack_texts(masks)
+        return layout.outside.spread(self._layers(layout, ids, self.layers))
+
+    def _layers(self, layout: Packed, ids: Sequence[Tensor], layers: Iterable[nn.Module]) -> Tensor:
+        """[N, D] after some of the layers, the first ones."""
+        states = layout.outside.collect([self.embeddings(batch) for batch in ids])
+        for layer in layers:
+            states = layer(states, layout.texts)
+        return states

@@ -1,0 +1,258 @@
+"""Encoders that timm and transformers compute, behind the protocols of the native ones."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xfm.config.encoders import MAX_DEPTH, TimmVisionConfig, TransformersTextConfig
+from xfm.core.errors import UserError, first_line, import_extra
+from xfm.models.layers import Embeddings
+
+
+@contextmanager
+def explained(what: str, remedy: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn an error inside into a sentence: what failed, the beginning of what was said, and the remedy.
+
+    Args:
+        what: the beginning of the sentence.
+        remedy: its end.
+        kinds: of errors; all if none is given, as most libraries raise every kind.
+
+    Raises:
+        UserError: the sentence, or one that was raised inside.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if not isinstance(error, kinds or Exception):
+            raise
+        raise UserError(f"{what} ({first_line(error)}); {remedy}") from error
+
+
+def _find_layers(trunk: nn.Module) -> list[nn.Module]:
+    for child in trunk.children():
+        members = list(child.children()) if isinstance(child, nn.ModuleList | nn.Sequential) else []
+        if len(members) > 1 and len({type(member) for member in members}) == 1:
+            return members
+    return [layer for child in trunk.children() for layer in _find_layers(child)]
+
+
+def last_norms(trunk: nn.Module, layers: Iterable[nn.Module]) -> list[nn.Module]:
+    """Norms that are in no layer and no embedding."""
+    inside = {id(part) for layer in layers for part in layer.modules()}
+    named = {name: part for name, part in trunk.named_modules() if id(part) not in inside}
+    ends = ("norm", "fc_norm")
+    return [one for name, one in named.items() if name.rpartition(".")[2] in ends and "embed" not in name]
+
+
+class TimmVision(nn.Module):
+    """Pictures to patch vectors; slot 0 is what the model itself pools (cls, mean or attention pooling).
+
+    Patches of the input are masked behind the patch embedding, so that positions (absolute, relative or
+    rotary), registers and everything else stay timm's. Registers and the cls token are no patches.
+    """
+
+    def __init__(self, config: TimmVisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = _create_timm_trunk(config)
+        self.mask_vector = nn.Parameter(torch.zeros(config.width))
+        nn.init.trunc_normal_(self.mask_vector, std=0.02)
+        self._patch_mask: Tensor | None = None
+        self.trunk.patch_embed.register_forward_hook(self._replace_masked)
+
+    def _replace_masked(self, module: nn.Module, inputs: tuple[Tensor, ...], patches: Tensor) -> Tensor:
+        if self._patch_mask is None:
+            return patches
+        masked = self._patch_mask.view(*patches.shape[:-1], 1)
+        return torch.where(masked, self.mask_vector.to(patches.dtype), patches)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """timm's blocks."""
+        return self.trunk.blocks
+
+    @property
+    def last_norms(self) -> list[nn.Module]:
+        """Those before and after the pooling."""
+        return last_norms(self.trunk, self.layers)
+
+    @torch.no_grad()
+    def compute_buffers(self) -> None:
+        """Compute what no file of weights holds: indices of positions, or rotations."""
+        fresh, stored = _create_timm_trunk(self.config), self.trunk.state_dict().keys()
+        for name, buffer in fresh.named_buffers():
+            if name not in stored:
+                self.trunk.get_buffer(name).copy_(buffer)
+
+    def resize(self, image_size: int, image_width: int | None = None) -> None:
+        """Take pictures of another size from now on; timm resamples what depends on it."""
+        config = replace(self.config, image_size=image_size, image_width=image_width)
+        self.trunk.set_input_size(img_size=(image_size, image_width or image_size))
+        self.config = config
+
+    def set_drop_path(self, rate: float) -> None:
+        """Let the drop-path rate in training rise linearly over the blocks, from 0 to `rate` in [0, 1)."""
+        from timm.layers.drop import DropPath
+
+        for place, block in enumerate(self.trunk.blocks):
+            own = rate * place / max(1, len(self.trunk.blocks) - 1)
+            for name in ("drop_path1", "drop_path2"):
+                if hasattr(block, name):  # timm has an identity where a model was built with a rate of 0
+                    setattr(block, name, DropPath(own) if own > 0 else nn.Identity())
+
+    def forward(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+        """Encode pictures.
+
+        Args:
+            pixels: [B, 3, H, W] float, normalised.
+            patch_mask: [B, P] bool, True where the patch is replaced by the mask vector.
+
+        Returns:
+            [B, 1 + P, D]: the pooled vector, then the normalised patch vectors.
+        """
+        self._patch_mask = patch_mask
+        try:
+            states = self.trunk.forward_features(pixels)  # [B, prefix + P, D]
+        finally:
+            self._patch_mask = None
+        pooled = self.trunk.forward_head(states, pre_logits=True)  # [B, D]
+        # A model that normalises after pooling leaves the patches as they are: the same norm fits them.
+        patches = self.trunk.fc_norm(states[:, self.trunk.num_prefix_tokens :])
+        return torch.cat([pooled[:, None], patches], dim=1)
+
+
+def _create_timm_trunk(config: TimmVisionConfig) -> Any:
+    timm = import_extra("timm", "this model")
+    if not timm.is_model(config.architecture):  # names of the hub or of folders would be read from there
+        raise UserError(
+            f"timm {timm.__version__} has no model {config.architecture}; "
+            "see timm.list_models(), or upgrade it"
+        )
+    remedy = "take a vision transformer, such as vit_base_patch16_224"
+    with explained(f"timm cannot build {config.architecture} as described", remedy):
+        trunk = timm.create_model(
+            config.architecture,
+            pretrained=False,
+            num_classes=0,
+            img_size=(config.image_size, config.image_width or config.image_size),
+            patch_size=config.patch_size,
+            embed_dim=config.width,
+            depth=config.depth,
+            num_heads=config.heads,
+            drop_path_rate=config.drop_path,
+        )
+    check_trunk(trunk, config.architecture)
+    return trunk
+
+
+def check_trunk(trunk: Any, name: str) -> None:
+    """Refuse what is no plain vision transformer.
+
+    Raises:
+        UserError: the model lacks what the adapter needs.
+    """
+    needed = ("patch_embed", "blocks", "num_prefix_tokens", "fc_norm", "set_input_size", "forward_head")
+    if missing := [part for part in needed if not hasattr(trunk, part)]:
+        raise UserError(
+            f"{name} is no plain vision transformer (it has no {missing[0]}); "
+            "take one, such as vit_base_patch16_224"
+        )
+
+
+# What would load code or other weights, or belongs to the place where the file came from.
+_DROPPED = frozenset({"auto_map", "quantization_config", "dtype", "torch_dtype", "_name_or_path"})
+
+
+class TransformersText(nn.Module):
+    """Token ids to hidden states by any encoder of transformers; its pooler is left out."""
+
+    def __init__(self, config: TransformersTextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = _create_text_trunk(config.settings)
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The members of the model's list of layers."""
+        return _find_layers(self.trunk)
+
+    @property
+    def last_norms(self) -> list[nn.Module]:
+        """That of models that normalise before each layer."""
+        return last_norms(self.trunk, self.layers)
+
+    @property
+    def words(self) -> nn.Embedding:
+        """The word matrix [V, D], to which the MLM head is tied."""
+        return self.trunk.get_input_embeddings()
+
+    def copy_words(self, embeddings: Embeddings) -> None:
+        """Overwrite the word matrix with this encoder's; its positions are its own."""
+        embeddings.words.load_state_dict(self.words.state_dict())
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Encode text.
+
+        Args:
+            ids: [R, T] int64.
+            mask: [R, T] bool, True at real tokens.
+
+        Returns:
+            [R, T, D]; rows of padding are computed too and mean nothing.
+        """
+        return self.trunk(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+
+
+def _create_text_trunk(settings: str) -> Any:
+    """The model that transformers' settings describe, randomly initialised; no code of elsewhere is run."""
+    transformers = import_extra("transformers", "this model")
+    failing = f"transformers {transformers.__version__} cannot build the text encoder"
+    with explained(failing, "upgrade transformers, or take another model"):
+        config = checked_config(json.loads(settings))
+        return _checked_trunk(transformers.AutoModel.from_config(config, trust_remote_code=False))
+
+
+def safe_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a `config.json` without what asks for code of elsewhere, such as attention kernels.
+
+    The settings of a part are such settings, too.
+    """
+    return {
+        key: safe_settings(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if not isinstance(key, str) or (key not in _DROPPED and "_implementation" not in key)
+    }
+
+
+def checked_config(values: Mapping[str, Any]) -> Any:
+    """The configuration of transformers that the content of a `config.json` describes.
+
+    Raises:
+        UserError: it asks for more layers than any model has, which would be built for hours.
+        Exception: transformers' own, of any kind.
+    """
+    config = import_extra("transformers", "this model").AutoConfig.for_model(**safe_settings(values))
+    layers = getattr(config, "num_hidden_layers", None)
+    if isinstance(layers, int) and layers > MAX_DEPTH:
+        raise UserError(f"the text encoder's settings ask for {layers} layers; they are damaged")
+    return config
+
+
+def _checked_trunk(trunk: Any) -> Any:
+    """The model without its pooler, whose weights nothing would train."""
+    config = trunk.config
+    if config.is_encoder_decoder or getattr(config, "is_decoder", False):
+        raise UserError(
+            f"{config.model_type} is no text encoder; take one, such as answerdotai/ModernBERT-base"
+        )
+    if getattr(trunk, "pooler", None) is not None:
+        trunk.pooler = None
+    return trunk

@@ -1,0 +1,239 @@
+"""Reading a model folder, or single files of one; `xfm.models.model_files` has their names."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from xfm.config.calibration import MatchCalibration
+from xfm.config.exported import MANIFEST
+from xfm.config.model import ModelConfig
+from xfm.config.task import TaskConfig
+from xfm.config.tasks import task_spec
+from xfm.config.typed import from_plain
+from xfm.core.errors import UserError, excerpt
+from xfm.core.files import read_json_object
+from xfm.data.tokenizer import Tokenizer
+from xfm.models.artifacts import UNSEEN, Belongings, Preprocessing
+from xfm.models.composition import Backbone
+from xfm.models.model_files import (
+    CALIBRATION,
+    CONFIG,
+    FRESH,
+    PREPROCESSING,
+    PROVENANCE,
+    TASK,
+    TASK_WEIGHTS,
+    TOKENIZER,
+    WEIGHTS,
+    own_fields,
+)
+from xfm.models.resolve import model_folder
+from xfm.models.self_check import SELF_CHECK, read_check, verify_here
+from xfm.models.task_models import TaskModel, build_task_model
+from xfm.models.weights import WithoutMemory, read_tensors, require_finite, require_same, without_weights
+
+_READ_LATER = {
+    "init": dict,
+    "position": dict,
+    "settings": dict,
+    "began_with": dict,
+    FRESH: list,
+    "initialised": list,
+}
+"""Fields of the provenance that are more than shown, and their kinds; others may be anything."""
+B = TypeVar("B", bound=Backbone)
+
+
+def read_calibration(folder: Path) -> MatchCalibration | None:
+    """The calibration of the matching head; None of a model that nobody fitted it to.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / CALIBRATION
+    return from_plain(MatchCalibration, read_json_object(path), path) if path.exists() else None
+
+
+def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = True) -> tuple[B, Belongings]:
+    """Read a model folder that holds the whole model; `xfm.models.adapters.read_model` reads adapters, too.
+
+    Args:
+        folder: a folder written by `save_model`.
+        build: makes the model of a configuration.
+        check: compare what it makes of a text and a picture with its self-check.
+
+    Returns:
+        The model in evaluation mode on the CPU, and what belongs to it.
+
+    Raises:
+        UserError: a file is missing, truncated or of another model, or the model is not what it was when it
+            was saved.
+    """
+    config, preprocessing = read_config(folder)
+    if (folder / MANIFEST).is_file():
+        raise UserError(
+            f"{folder} holds an exported model, which is run by pipelines, `xfm predict` and `xfm serve`; "
+            "for anything else take the model folder that it was made from"
+        )
+    own = read_belongings(folder, config, preprocessing)
+    model, task = _load_weights(folder, config, build)
+    own = replace(own, task=task)
+    if check:
+        verify_here(folder, model.eval(), own)
+    return model.eval(), own
+
+
+def read_belongings(folder: Path, config: ModelConfig, preprocessing: Preprocessing) -> Belongings:
+    """What belongs to the model of a folder, its task left out.
+
+    Args:
+        folder: the model folder.
+        config, preprocessing: as `read_config` gives them.
+
+    Raises:
+        UserError: a file is missing, damaged or of another model.
+    """
+    provenance = read_provenance(folder)
+    absent = provenance.get("tokenizer", "") is None and not (folder / TOKENIZER).exists()
+    tokenizer = None if absent else Tokenizer.load(folder / TOKENIZER)
+    check_vocabulary(tokenizer, config, folder / TOKENIZER)
+    calibration, check = read_calibration(folder), read_check(folder / SELF_CHECK)
+    return Belongings(tokenizer, preprocessing, provenance, None, calibration, check)
+
+
+def read_config(folder: Path | str, image_size: int | None = None) -> tuple[ModelConfig, Preprocessing]:
+    """Configuration and preprocessing of a model folder, for square pictures of another size if one is given.
+
+    Raises:
+        UserError: a file is missing or of another model, or the model cannot take pictures of that size.
+    """
+    folder = model_folder(folder)
+    if folder.is_file():
+        raise UserError(
+            f"{folder} is a file, not a model folder; a published checkpoint is read by `xfm convert`, or in "
+            "Python by xfm.load"
+        )
+    values = own_fields(read_json_object(folder / CONFIG), folder / CONFIG)
+    config = from_plain(ModelConfig, values, folder / CONFIG)
+    if not config.sees and image_size is None:
+        return config, UNSEEN
+    vision = config.seeing
+    preprocessing = from_plain(
+        Preprocessing, read_json_object(folder / PREPROCESSING), folder / PREPROCESSING
+    )
+    for name in ("image_size", "image_width"):
+        ours, theirs = getattr(preprocessing, name), getattr(vision, name)
+        if ours != theirs:
+            raise UserError(
+                f"{folder / PREPROCESSING}: {name} is {ours}, but {CONFIG} says {theirs}; "
+                "use the files of one save"
+            )
+    if image_size is None:
+        return config, preprocessing
+    try:
+        vision = replace(vision, image_size=image_size, image_width=None)
+    except ValueError as error:
+        raise UserError(f"{folder} cannot take pictures of {image_size} pixels: {error}") from error
+    return replace(config, vision=vision), replace(preprocessing, image_size=image_size, image_width=None)
+
+
+def read_provenance(folder: Path | str) -> dict[str, Any]:
+    """Where a model comes from, as `save_model` was told.
+
+    Raises:
+        UserError: the file is missing or damaged, or a field that is read later is of another kind.
+    """
+    path = model_folder(folder) / PROVENANCE
+    found = read_json_object(path)
+    for name, kind in _READ_LATER.items():
+        if not isinstance(found.get(name), kind | None):
+            raise UserError(f"{path}: {name} cannot be {excerpt(repr(found[name]))}; copy it again")
+    if not isinstance((found.get("position") or {}).get("minutes"), int | float | None):
+        raise UserError(f"{path}: position.minutes must be a number; copy it again")
+    return found
+
+
+def check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, path: Path) -> None:
+    """Refuse a tokenizer that is not the model's.
+
+    Raises:
+        UserError: it knows more tokens than the model or pads with another; names the tokenizer's file.
+    """
+    if tokenizer is None:
+        return
+    for fits, wanted, what in (
+        (tokenizer.vocab_size <= config.language.vocab_size, config.language.vocab_size, "tokens"),
+        (tokenizer.pad == config.language.pad, config.language.pad, "as the padding token"),
+    ):
+        if not fits:
+            raise UserError(
+                f"{path} has {tokenizer.vocab_size} tokens and pads with {tokenizer.pad}, but the model has "
+                f"{wanted} {what}; use the tokenizer that the model was trained with"
+            )
+
+
+def _load_weights(
+    folder: Path, config: ModelConfig, build: Callable[[ModelConfig], B]
+) -> tuple[B, TaskModel | None]:
+    """Model and task model of a folder with its tensors, whose names and shapes must be theirs.
+
+    They are compared before memory is taken: a configuration may claim any size, a file has what it has.
+    """
+    with torch.device("meta"), WithoutMemory():
+        shapes = build(config)
+        require_same(folder / WEIGHTS, shapes.state_dict(), CONFIG)
+        if (described := _described_task(folder, shapes)) is not None:
+            require_same(folder / TASK_WEIGHTS, described.added_state(), TASK)
+    with without_weights():
+        model = build(config)
+        task = _described_task(folder, model)
+    _assign(model, model.state_dict(), folder / WEIGHTS)
+    if task is not None:
+        _assign(task, task.added_state(), folder / TASK_WEIGHTS)
+        task.eval()
+    return model, task
+
+
+def read_task(folder: Path, model: Backbone) -> TaskModel | None:
+    """The task model of a folder, with its tensors, on a model that has its own; None before fine-tuning.
+
+    Raises:
+        UserError: a file is missing, or of another task.
+    """
+    with without_weights():
+        task = _described_task(folder, model)
+    if task is None:
+        return None
+    require_same(folder / TASK_WEIGHTS, task.added_state(), TASK)
+    _assign(task, task.added_state(), folder / TASK_WEIGHTS)
+    return task.eval()
+
+
+def _described_task(folder: Path, model: Backbone) -> TaskModel | None:
+    if not (folder / TASK).exists():
+        return None
+    values = read_json_object(folder / TASK)
+    try:
+        if not task_spec(str(values.get("kind"))).tunable:
+            raise UserError(f"no model is fine-tuned for {values['kind']}")
+    except UserError as error:
+        raise UserError(
+            f"{folder / TASK}: {error}; install the package that adds the task, or call its "
+            "xfm.register_task first"
+        ) from error
+    return build_task_model(from_plain(TaskConfig, values, folder / TASK), model)
+
+
+def _assign(module: nn.Module, own: dict[str, Tensor], path: Path) -> None:
+    """Give the module the tensors of a file in the types of `own`; it keeps the others that it has."""
+    stored = read_tensors(path)
+    require_finite(path, stored)
+    for name, tensor in stored.items():
+        if tensor.is_floating_point() != own[name].is_floating_point():
+            raise UserError(f"{path}: {name} is of type {tensor.dtype}, not {own[name].dtype}; copy it again")
+        stored[name] = tensor.to(own[name].dtype)
+    module.load_state_dict({**module.state_dict(), **stored}, assign=True)

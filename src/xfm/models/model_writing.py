@@ -1,0 +1,163 @@
+"""Writing a model folder, or single files of one; `xfm.models.model_files` has their names."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from safetensors import SafetensorError
+from torch import Tensor
+
+from xfm.config.calibration import MatchCalibration
+from xfm.config.model import ModelConfig
+from xfm.config.plain import to_plain
+from xfm.config.self_check import SelfCheck
+from xfm.core.errors import UserError
+from xfm.core.failures import FULL, refused
+from xfm.core.files import drafting, replace_folder, sync_folder, write_text
+from xfm.core.paths import home_path
+from xfm.data.tokenizer import Tokenizer
+from xfm.models.artifacts import Belongings, Preprocessing
+from xfm.models.composition import Backbone
+from xfm.models.model_files import (
+    CALIBRATION,
+    CLASSES,
+    CONFIG,
+    INPUT_CLASSES,
+    PREPROCESSING,
+    PROVENANCE,
+    TASK,
+    TASK_WEIGHTS,
+    TOKENIZER,
+    UNUSED,
+    WEIGHTS,
+    plain_config,
+)
+from xfm.models.self_check import SELF_CHECK, check_of
+from xfm.models.task_models import TaskModel
+from xfm.models.weights import write_tensors
+
+
+def save_model(
+    folder: Path | str,
+    model: Backbone,
+    tokenizer: Tokenizer | None,
+    preprocessing: Preprocessing,
+    provenance: dict[str, Any],
+    task: TaskModel | None = None,
+    unused: Mapping[str, Tensor] = MappingProxyType({}),
+    calibration: MatchCalibration | None = None,
+    half: bool = False,
+) -> None:
+    """Write a model folder, replacing one that exists; the old one stays whole until the new one is.
+
+    Args:
+        folder: the model folder; a folder of something else is never replaced.
+        model, tokenizer, preprocessing: what belongs together; without a tokenizer, texts cannot be encoded.
+        provenance: where the model comes from, as JSON can hold it; anything else is written as text.
+        task: what the model was fine-tuned for; its parts take the place of the model's.
+        unused: tensors of a published file that no model uses, by their names there.
+        calibration: of the matching head, fitted to these very weights.
+        half: store the model's weights as float16, in half the space; they are read into its own types.
+
+    Raises:
+        ValueError: `half`, and a weight is too large for float16.
+        UserError: the disk is full, the place is not writable, or something else lies there. What was there
+            before is unharmed.
+    """
+    with saving(folder) as part:
+        state = model.state_dict() | (task.shared_state() if task else {})
+        write_tensors(part / WEIGHTS, state, half)
+        own = Belongings(tokenizer, preprocessing, provenance, task, calibration)
+        write_description(part, model.config, own)
+        write_self_check(part, check_of(model.config, own, state, half))
+        if task is not None:
+            write_task(part, task)
+        if unused:
+            write_tensors(part / UNUSED, {name: t.float().clone() for name, t in unused.items()})
+
+
+@contextmanager
+def saving(folder: Path | str) -> Iterator[Path]:
+    """An empty folder for the files of a model, which takes the place of an older one when the block is done.
+
+    Raises:
+        UserError: the disk is full, the place is not writable, or something else lies there. What was there
+            before is unharmed.
+    """
+    folder = home_path(folder)
+    _refuse_foreign(folder)
+    target = folder.resolve()  # through a link, so that the link stays
+    try:
+        with drafting(target) as part:
+            yield part
+            sync_folder(part)
+            replace_folder(part, target)
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
+        number = refused(error)
+        reason = "the disk is full" if number in FULL else getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            f"{folder}: the model could not be saved ({reason}); make room there or name another folder, "
+            "what was there before is unharmed"
+        ) from error
+
+
+def write_self_check(folder: Path, check: SelfCheck | None) -> None:
+    """Write what the model made of a text and a picture, where that could be computed."""
+    if check is not None:
+        write_text(folder / SELF_CHECK, as_json(to_plain(check), None))
+
+
+def write_task(folder: Path, task: TaskModel) -> None:
+    """Write what a model was fine-tuned for, and what that adds."""
+    write_tensors(folder / TASK_WEIGHTS, task.added_state())
+    _write_json(folder / TASK, to_plain(task.task))
+
+
+def write_description(folder: Path, config: ModelConfig, belongings: Belongings) -> None:
+    """Write every file of a model folder but the weights and those of the task."""
+    task = belongings.task
+    _write_json(folder / CONFIG, plain_config(config, task.task if task else None))
+    tokenizer, provenance = belongings.given_tokenizer, belongings.provenance
+    if tokenizer is not None:
+        tokenizer.save(folder / TOKENIZER)
+    if config.sees:
+        _write_json(folder / PREPROCESSING, to_plain(belongings.preprocessing))
+    # A tokenizer that was never there is told from one that was lost.
+    _write_json(folder / PROVENANCE, provenance | ({} if tokenizer else {"tokenizer": None}))
+    if config.sees:
+        _write_json(folder / INPUT_CLASSES, CLASSES)
+    if belongings.calibration is not None:
+        _write_json(folder / CALIBRATION, to_plain(belongings.calibration))
+
+
+def write_calibration(folder: Path, calibration: MatchCalibration) -> None:
+    """Give the model in a folder its calibration, in place of an older one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_text(folder / CALIBRATION, as_json(to_plain(calibration)))
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if not folder.exists():
+        if os.path.islink(os.path.realpath(folder)):  # a link to nothing is followed, one to itself is not
+            raise UserError(f"{folder} is a link to itself; remove it, or name another folder")
+        return
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; name another folder for the model")
+    if any(folder.iterdir()) and not (folder / CONFIG).exists():
+        raise UserError(f"{folder} holds something else than a model; name another folder for it")
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(as_json(value), encoding="utf-8")
+
+
+def as_json(value: Any, indent: int | None = 2) -> str:
+    """A value as the files of a model folder hold it."""
+    return json.dumps(value, indent=indent, sort_keys=True, default=str) + "\n"

@@ -1,0 +1,141 @@
+"""Texts of different lengths without their padding.
+
+Half of a batch's places are padding. On a CPU everything that treats each token by itself (linear layers,
+norms, activations) leaves it out, so that texts of any lengths go through an encoder together at no cost, and
+attention sees texts of like length in a grid each. Both ways give the same numbers at real tokens (a test
+compares them). Padding is computed where somebody may read it, which is what `encode_text` and `fuse` give
+back in evaluation mode, as the published model does, and on a GPU, where changing shapes cost more than it
+does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xfm.models.attention import padding_bias
+from xfm.models.attention_layout import (
+    TOKENS_STEP,
+    Grid,
+    Parts,
+    Ragged,
+    Whole,
+    lay_ragged,
+    rounded,
+    sort_by_length,
+)
+
+
+@dataclass(frozen=True)
+class Read:
+    """The n tokens whose states are wanted after a layer, so that it computes no others.
+
+    Attributes:
+        index: [n] int64 into the N tokens.
+        text: [n'] int64, the text of each; without the spare ones at the end.
+        grid: of these tokens, with the texts where `Texts.grid` has them.
+    """
+
+    index: Tensor
+    text: Tensor
+    grid: Grid
+
+    def pick(self, states: Tensor) -> Tensor:
+        """[N, D] -> [n, D]."""
+        return states.index_select(0, self.index)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """How texts attend to themselves.
+
+    Attributes:
+        grid: their tokens.
+        biases: what to add to the scores of each part, broadcastable to [B, H, L, L].
+        read: which tokens a layer gives back; None for all.
+    """
+
+    grid: Grid
+    biases: Sequence[Tensor]
+    read: Read | None = None
+
+
+def padded(mask: Tensor, bias: Tensor | None = None) -> Texts:
+    """Texts of the mask [R, T] as they are; the bias is that of their padding if not given."""
+    return Texts(Whole(*mask.shape), [padding_bias(mask) if bias is None else bias])
+
+
+def leaves_padding_out(mask: Tensor, needed: bool) -> bool:
+    """Whether texts of such a mask are packed: on a CPU, unless the states of their padding are needed."""
+    return not needed and not mask.is_cuda
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Texts of one or more padded batches as N tokens without padding.
+
+    Attributes:
+        outside: grid of the batches: `collect` packs them, `spread` gives them back, finite where padding is.
+        texts: how they attend.
+        parts: where the texts are in it.
+        text: [n] int64, the text of each token, counted through all batches; without spare tokens.
+        first: [R] int64, the first token of each text.
+    """
+
+    outside: Ragged
+    texts: Texts
+    parts: Parts
+    text: Tensor
+    first: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """N."""
+        return len(self.outside.place)
+
+    def places_in(self, other: "Packed", text: Tensor) -> Tensor:
+        """[N] the tokens of another layout at which these are found.
+
+        Args:
+            other: a layout whose texts these are, some of them more than once.
+            text: [R] int64, the text of the other layout that each of these is.
+        """
+        rank = torch.arange(len(self.text), device=text.device) - self.first[self.text]
+        places = other.first[text[self.text]] + rank
+        return torch.nn.functional.pad(places, (0, self.tokens - len(places)))
+
+    def read(self, positions: Sequence[Tensor]) -> Read:
+        """For each batch the positions [R, m] that are wanted of its texts."""
+        counts = torch.cat([p.new_full((len(p),), p.shape[1]) for p in positions])
+        text = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+        index = self.first[text] + torch.cat([p.flatten() for p in positions])
+        size = rounded(len(index), TOKENS_STEP)
+        grid = lay_ragged(text, len(counts), size, self.parts.with_lengths(counts))
+        return Read(torch.nn.functional.pad(index, (0, size - len(index))), text, grid)
+
+
+def pack_texts(masks: Sequence[Tensor], kinds: Sequence[int] | None = None) -> Packed:
+    """The layout of batches with the masks [R, T], all of one device.
+
+    Args:
+        masks: True at real tokens, which come first in each text.
+        kinds: a small number for each batch; texts of different kinds share no part of the grid.
+    """
+    lengths = torch.cat([mask.sum(1) for mask in masks])
+    flat = torch.cat([mask.flatten() for mask in masks])
+    real = flat.nonzero().squeeze(1)
+    size = rounded(max(1, len(real)), TOKENS_STEP)
+    place, token = real.new_zeros(size), real.new_zeros(len(flat))
+    place[: len(real)], token[real] = real, torch.arange(len(real), device=real.device)
+    spare, holes = torch.arange(len(real), size, device=real.device), (~flat).nonzero().squeeze(1)
+    outside = Ragged(place, token, spare, holes, tuple((m.shape[0], m.shape[1]) for m in masks))
+    text = torch.arange(len(lengths), device=real.device).repeat_interleave(lengths)
+    kind = [torch.full((len(m),), k) for m, k in zip(masks, kinds or [0] * len(masks), strict=True)]
+    parts = sort_by_length(lengths, torch.cat(kind).to(real.device))
+    grid = lay_ragged(text, len(lengths), size, parts)
+    biases = [
+        padding_bias(torch.arange(length, device=real.device) < counts[:, None])
+        for counts, (_, length) in zip(parts.filled(lengths), parts.shapes, strict=True)
+    ]
+    return Packed(outside, Texts(grid, biases), parts, text, lengths.cumsum(0) - lengths)

@@ -1,0 +1,150 @@
+"""Which model folder a name means: a path, a run, a model of the package, a repository of the hub.
+
+The one place that resolves names of models, for commands and Python alike. Nothing heavy is imported.
+"""
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+from xfm.core.errors import UserError, first_line
+from xfm.core.paths import home_path
+from xfm.models.shipped import boxed_model, boxed_names, is_boxed
+
+FROM_THE_HUB = ("*.safetensors", "*.json", "*.txt")
+"""What is downloaded, whatever else a repository holds: no code, no pickles."""
+LOG_IN = "run `hf auth login`, or put a token into HF_TOKEN"
+_HUB_NAME = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
+
+
+def hub_name(reference: Path | str) -> tuple[str, str | None] | None:
+    """Repository and revision of `owner/name` or `owner/name@revision`; None where it is no such name."""
+    match = _HUB_NAME.fullmatch(str(reference))
+    return (match[1], match[2]) if match else None
+
+
+def model_folder(reference: Path | str, revision: str | None = None) -> Path:
+    """The model folder that is meant.
+
+    The one at the path, or the model in the folder of a finished run; where no such path exists, the model
+    of the package that is called so, or the repository of the hub, `owner/name` or `owner/name@revision`,
+    which is downloaded once, into the hub's cache.
+
+    Args:
+        reference: path or name.
+        revision: branch, tag or commit of a repository, where the name has none.
+
+    Returns:
+        The folder or file; the path as it is where nothing is there and it is no name.
+
+    Raises:
+        UserError: the run in the folder is not finished, or the repository cannot be read.
+    """
+    path = home_path(reference)
+    if not path.exists() and not path.is_symlink():
+        # "./small" is a path whatever the package holds, "small" may be a name
+        if (boxed := boxed_model(reference)) is not None:
+            return boxed
+        if (named := hub_name(reference)) is None:
+            return path
+        return _downloaded(named[0], named[1] or revision)
+    if (path / "config.json").exists():
+        return path
+    if (path / "model").is_dir():
+        return path / "model"
+    if (path / "config.yaml").is_file():
+        raise UserError(f"{path} is not finished: the command that began it goes on, with --resume")
+    return path
+
+
+def find_model(reference: Path | str, revision: str | None = None) -> Path:
+    """The same, of a model that must be there.
+
+    Raises:
+        UserError: it is not.
+    """
+    place = model_folder(reference, revision)
+    if not place.exists():  # `read_model` says so of a file
+        raise UserError(
+            f"{reference} does not exist: name a model folder, a model of the package "
+            f"({', '.join(boxed_names())}), or a repository of the hub (owner/name)"
+        )
+    return place
+
+
+def stand_in(folder: Path) -> Path | None:
+    """The folder that stands for the run of a model beside which no command writes; None of all others.
+
+    Such are the models of the package and those in the hub's cache.
+    """
+    if is_boxed(folder):
+        return Path("runs") / f"boxed-{folder.name}"
+    if (cached := cached_repository(folder)) is not None:
+        return Path("runs") / f"hub-{cached.name.removeprefix('models--')}"
+    return None
+
+
+def cached_repository(folder: Path) -> Path | None:
+    """The hub's cache of the repository whose files a folder holds as links; None of all other folders."""
+    repository = folder.parent.parent
+    return (
+        repository if folder.parent.name == "snapshots" and repository.name.startswith("models--") else None
+    )
+
+
+# ---------------------------------------------------------------- the hub
+@functools.cache  # a command names its model several times, and asks the hub once
+def _downloaded(name: str, revision: str | None = None) -> Path:
+    """The model folder of a repository, in the hub's cache; without a connection, as the cache has it.
+
+    Raises:
+        UserError: there is no such repository or revision, it is gated or holds no model, or it is not in the
+            cache and the hub cannot be reached.
+    """
+    hub = hub_library(f"{name} is no model folder here, and models of the hub are read")
+    asked = name if revision is None else f"{name}@{revision}"
+    patterns = {"allow_patterns": [*FROM_THE_HUB], "ignore_patterns": ["*/*"]}
+    try:
+        folder = Path(hub.snapshot_download(name, revision=revision, **patterns))
+    except Exception as error:  # what its HTTP client raises has no base that all versions share
+        raise UserError(f"{asked} is no model folder here, and {_why_not(error)}") from error
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"{asked} is no model folder here, and the repository of the hub holds no model of xfm (it has "
+            "no config.json); name another"
+        )
+    return folder
+
+
+def hub_library(doing: str) -> Any:
+    """The package of the hub.
+
+    Args:
+        doing: what is done by it, as the beginning of a sentence.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise UserError(f"{doing} by the package huggingface_hub: pip install huggingface_hub") from error
+    return huggingface_hub
+
+
+def _why_not(error: Exception) -> str:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return f"the repository of the hub is gated: ask for access on its page, then {LOG_IN}"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "the repository of the hub has no such revision; check what stands after @"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"the hub has no such repository, or a private one; check the path or the name, or {LOG_IN}"
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled | ConnectionError):
+        return (
+            "the hub cannot be reached, nor is it in the hub's cache; check the path or the name, and the "
+            "connection"
+        )
+    return f"it cannot be read from the hub ({first_line(error)}); check the path or the name"

@@ -1,0 +1,227 @@
+"""What runs a model: torch itself, or a runtime that takes its graphs. One protocol, an entry each."""
+
+import logging
+import tempfile
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xfm.config.exported import Format
+from xfm.core.errors import UserError
+from xfm.models.runtimes.graphs import MOST, Graph
+
+Runner = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+"""A graph that runs: outputs by name, on the CPU in float32, of inputs by name."""
+_LARGEST = 1 << 30
+"""Bytes of weights from which they lie in a file of their own: an ONNX file may have 2 GB."""
+
+
+class Runtime(ABC):
+    """Writes and runs the graphs of one format.
+
+    Attributes:
+        name: by which people ask for it.
+        suffix: of the files of graphs.
+        writes, runs: libraries that write, and libraries that run.
+        extra: of this package that brings them.
+        libraries: that take part in what it computes.
+    """
+
+    name: str
+    suffix: str
+    writes: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    extra: str = ""
+    libraries: tuple[str, ...] = ()
+
+    def load(self, writing: bool = False) -> "Runtime":
+        """The runtime itself.
+
+        Raises:
+            UserError: a library is missing.
+        """
+        if missing := [name for name in (self.writes if writing else self.runs) if find_spec(name) is None]:
+            raise UserError(
+                f"{self.name} needs {missing[0]}, which is not installed: pip install 'xfm[{self.extra}]'"
+            )
+        return self
+
+    @abstractmethod
+    def write(self, graph: Graph, path: Path) -> None:
+        """Write a graph, whose module is in evaluation mode, with the sides of its `axes` left open."""
+
+    @abstractmethod
+    def open(self, path: Path, half: bool = False) -> Runner:
+        """A graph that was written, ready to run; `half` lets it compute in bfloat16 where it can."""
+
+    def versions(self) -> tuple[str, ...]:
+        """What takes part, as `NAME VERSION`."""
+        return tuple(f"{name} {version(name)}" for name in self.libraries)
+
+
+def traced(graph: Graph) -> Any:
+    """A graph as torch.export records it, with the sides of its axes left open.
+
+    Without gradients: with one, attention with a learned bias takes the way of training.
+    """
+    from torch.export import Dim
+
+    sides = {
+        name: Dim(name, min=2, max=graph.longest) if name == "length" else Dim(name, min=1, max=MOST)
+        for axes in graph.axes.values()
+        for name in axes.values()
+    }
+    shapes = tuple({place: sides[name] for place, name in graph.axes[one].items()} for one in graph.inputs)
+    if not graph.module.__dict__.get("forward") and isinstance(graph.module, torch.nn.Sequential):
+        shapes = {"input": shapes[0]}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own parts to one another
+        return torch.export.export(
+            graph.module.eval(),
+            graph.arguments(),
+            dynamic_shapes=shapes,
+            prefer_deferred_runtime_asserts_over_guards=True,  # the sides are proved by no solver
+        )
+
+
+class TorchExport(Runtime):
+    """Writes and runs `.pt2` files."""
+
+    name, suffix = "torch-export", ".pt2"
+
+    def write(self, graph: Graph, path: Path) -> None:
+        """See `Runtime`."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.export.save(traced(graph), path, extra_files={"outputs": ",".join(graph.outputs)})
+
+    def open(self, path: Path, half: bool = False) -> Runner:
+        """See `Runtime`; the file is read by torch.export.load, which is for files that one trusts."""
+        more: dict[str, Any] = {"outputs": ""}
+        program = torch.export.load(path, extra_files=more)
+        names = str(more["outputs"]).split(",")
+        module = program.module()
+
+        @torch.no_grad()
+        def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            found = module(*inputs.values())
+            found = found if isinstance(found, tuple | list) else (found,)
+            return dict(zip(names, found, strict=True))
+
+        return run
+
+    def versions(self) -> tuple[str, ...]:
+        """See `Runtime`."""
+        return (f"torch {torch.__version__}",)
+
+
+class OnnxRuntime(Runtime):
+    """Writes ONNX by torch's exporter, and runs it."""
+
+    name, suffix, extra = "onnxruntime", ".onnx", "onnx"
+    writes, runs = ("onnx", "onnxscript"), ("onnxruntime",)
+    libraries = "torch", "onnx", "onnxruntime"
+
+    def write(self, graph: Graph, path: Path) -> None:
+        """See `Runtime`."""
+        weights = sum(tensor.nbytes for tensor in graph.module.state_dict().values())
+        quiet = logging.getLogger("torch.onnx")
+        level = quiet.level
+        quiet.setLevel(logging.ERROR)
+        try:
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                torch.onnx.export(
+                    traced(graph),
+                    graph.arguments(),
+                    path,
+                    input_names=[*graph.inputs],
+                    output_names=[*graph.outputs],
+                    external_data=weights > _LARGEST,
+                    verbose=False,
+                )
+        finally:
+            quiet.setLevel(level)
+
+    def open(self, path: Path, half: bool = False) -> Runner:
+        """See `Runtime`; as many threads as torch has."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        names = [one.name for one in session.get_outputs()]
+
+        def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            found: Any = session.run(None, _arrays(inputs))
+            return {name: torch.from_numpy(array) for name, array in zip(names, found, strict=True)}
+
+        return run
+
+
+class OpenVino(Runtime):
+    """Writes `.xml` with `.bin`, and runs them."""
+
+    name, suffix, extra = "openvino", ".xml", "openvino"
+    writes, runs = ("openvino", "onnx", "onnxscript"), ("openvino",)
+    libraries = "torch", "openvino"
+
+    def write(self, graph: Graph, path: Path) -> None:
+        """See `Runtime`; weights stay in float32."""
+        import openvino
+
+        with tempfile.TemporaryDirectory() as place:
+            RUNTIMES[Format.ONNX].write(graph, Path(place) / "graph.onnx")
+            model = openvino.convert_model(Path(place) / "graph.onnx")
+            openvino.save_model(model, path, compress_to_fp16=False)
+
+    def open(self, path: Path, half: bool = False) -> Runner:
+        """See `Runtime`. The arithmetic is told: by itself OpenVINO takes bfloat16 where that is fast."""
+        config = {
+            "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        compiled = _core().compile_model(path, "CPU", config)
+        names = [one.get_any_name() for one in compiled.outputs]
+
+        def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            """A request at a time: calls of several threads need a lock of theirs."""
+            found = compiled(_arrays(inputs))
+            return {name: torch.from_numpy(found[place].copy()) for place, name in enumerate(names)}
+
+        return run
+
+
+@cache
+def _core() -> Any:
+    """One for the life of the process.
+
+    Its plugin gives the thread that makes it another stack for signals, where Python's faulthandler has given
+    it one, and unmaps that when it goes. Where it goes in another thread, such as at a server's reload, the
+    first one is left without, and the next signal ends the process.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
+def _arrays(inputs: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {name: tensor.detach().contiguous().numpy() for name, tensor in inputs.items()}
+
+
+RUNTIMES: dict[Format, Runtime] = {
+    Format.ONNX: OnnxRuntime(),
+    Format.OPENVINO: OpenVino(),
+    Format.TORCH_EXPORT: TorchExport(),
+}
+"""Who runs each format."""

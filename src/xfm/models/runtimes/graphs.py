@@ -1,0 +1,228 @@
+"""The graphs of a model: each encoder with its projection, the fusion encoder with its heads, a task's head.
+
+They are the padded way of the model: texts with a mask, pictures by an index, so that batches and lengths may
+be any. Every graph is a module with named inputs and outputs, which all formats are written from.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from xfm.config.model import ModelConfig
+from xfm.config.task import ImageHead
+from xfm.models.attention import MASKED, padding_bias
+from xfm.models.attention_layout import Whole
+from xfm.models.composition import Backbone
+from xfm.models.decoder import Decoder
+from xfm.models.fusion import FusionLayer
+from xfm.models.heads import mean_of_tokens
+from xfm.models.layers import Embeddings
+from xfm.models.packing import Texts, padded
+from xfm.models.shared_kv import Memories
+from xfm.models.task_models import Answerer, Captioner, Classifier, ImageClassifier, Reasoner, TaskModel
+
+IMAGE, TEXT, FUSION, WORDS, FUSED_WORDS = "image", "text", "fusion", "words", "fused_words"
+HEAD, DECODER = "head", "decoder"
+MOST = 1 << 16
+"""Rows of a batch at most."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A part of a model as a graph.
+
+    Attributes:
+        name: of the part.
+        module: takes the inputs in their order.
+        inputs: examples of them, by name.
+        axes: for each input the names of its sides that may be any, by their places.
+        outputs: names of the results, in order.
+        about: what goes in and what comes out.
+        longest: most of a side called `length`.
+        vocabulary: number of tokens that ids may name.
+    """
+
+    name: str
+    module: nn.Module
+    inputs: Mapping[str, Tensor]
+    axes: Mapping[str, Mapping[int, str]]
+    outputs: tuple[str, ...]
+    about: str
+    longest: int
+    vocabulary: int = 0
+
+    def arguments(self) -> tuple[Tensor, ...]:
+        """The examples in their order."""
+        return tuple(self.inputs.values())
+
+
+class ImageGraph(nn.Module):
+    """Pictures to states and unit vectors."""
+
+    def __init__(self, model: Backbone) -> None:
+        super().__init__()
+        self.vision, self.projection = model.vision, model.vision_proj
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, H, W] -> [B, 1 + P, Dv] and [B, E]."""
+        states = self.vision(pixels)
+        return states, nn.functional.normalize(self.projection(states[:, 0]), dim=-1)
+
+
+class TextGraph(nn.Module):
+    """Texts to states and unit vectors."""
+
+    def __init__(self, model: Backbone) -> None:
+        super().__init__()
+        self.language, self.projection = model.language, model.text_proj
+        self.sees = model.sees
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """[R, T] ids and mask -> [R, T, Dt] and [R, E]."""
+        states = self.language(ids, mask)
+        vectors = self.projection(states[:, 0]) if self.sees else mean_of_tokens(states, mask)
+        return states, nn.functional.normalize(vectors, dim=-1)
+
+
+class FusionGraph(nn.Module):
+    """Texts fused with pictures, whether they fit, and where the text is."""
+
+    def __init__(self, model: Backbone) -> None:
+        super().__init__()
+        self.fusion, self.match, self.box = model.fusion, model.itm_head, model.bbox_head
+
+    def forward(
+        self, text: Tensor, mask: Tensor, image: Tensor, index: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """[Q, T, Dt], [Q, T], [B, 1 + P, Dv] and [Q] -> [Q, T, Dt], [Q, 2] and [Q, 4]."""
+        text = self.fusion.place(text)
+        states = _fused(self.fusion.layers, text, padded(mask), image, index, None)
+        return states, self.match(states[:, 0]), self.box(states[:, 0]).sigmoid()
+
+
+class WordsGraph(nn.Module):
+    """States to logits over the vocabulary."""
+
+    def __init__(self, head: nn.Module, words: nn.Embedding) -> None:
+        super().__init__()
+        self.head, self.words = head, words
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[N, Dt] -> [N, V]."""
+        return self.head(states, self.words)
+
+
+class DecoderGraph(nn.Module):
+    """The causal decoder of answers or captions."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.embeddings: Embeddings = decoder.embeddings
+        self.layers, self.head = decoder.layers, decoder.head
+
+    def forward(self, ids: Tensor, mask: Tensor, memory: Tensor, seen: Tensor, index: Tensor) -> Tensor:
+        """[N, L] ids and mask, [M, S, D] memory and [M, S] mask, [N] -> [N, L, V]."""
+        place = torch.arange(ids.shape[1])
+        later = place[None, :] > place[:, None]  # [L, L]
+        texts = padded(mask, padding_bias(mask).masked_fill(later, MASKED))
+        bias = padding_bias(seen.index_select(0, index))
+        states = _fused(self.layers, self.embeddings(ids), texts, memory, index, bias)
+        return self.head(states, self.embeddings.words)
+
+
+def _fused(
+    layers: nn.ModuleList, states: Tensor, texts: Texts, memory: Tensor, index: Tensor, bias: Tensor | None
+) -> Tensor:
+    memories = Memories([memory], Whole(states.shape[0], states.shape[1]), [(0, index)], [bias])
+    for layer in layers:
+        assert isinstance(layer, FusionLayer)
+        states = layer(states, texts, memories)
+    return states
+
+
+def encoders_of(config: ModelConfig) -> tuple[str, ...]:
+    """Names of the graphs that every exported model of a configuration has."""
+    return (IMAGE, TEXT, FUSION) if config.sees else (TEXT,)
+
+
+def graphs_of(model: Backbone, task: TaskModel | None) -> list[Graph]:
+    """The graphs of a model, and of what a task adds to it."""
+    config, (ids, mask) = model.config, _example_texts(model.config)
+    longest, texts = config.language.longest, {0: "texts", 1: "length"}
+    text = Graph(
+        TEXT, TextGraph(model), {"ids": ids, "mask": mask}, {"ids": texts, "mask": texts},
+        ("states", "vector"), "tokens and which are real -> states, and unit vectors", longest,
+    )  # fmt: skip
+    words = _of_words(model, WORDS, model.language_head, model.language.words, "text")
+    found = [text, words] if not config.sees else _of_pictures(model, text, words)
+    return [replace(one, vocabulary=config.language.vocab_size) for one in found + _of_task(model, task)]
+
+
+def _example_texts(config: ModelConfig) -> tuple[Tensor, Tensor]:
+    ids, mask = torch.zeros(3, 7, dtype=torch.int64), torch.ones(3, 7, dtype=torch.bool)
+    ids[:, 1:] = config.language.pad + 1
+    return ids, mask
+
+
+def _of_words(model: Backbone, name: str, head: nn.Module, words: nn.Embedding, what: str) -> Graph:
+    states = {"states": torch.zeros(3, model.config.language.width)}
+    about, longest = f"{what} states -> logits of words", model.config.language.longest
+    return Graph(name, WordsGraph(head, words), states, {"states": {0: "rows"}}, ("logits",), about, longest)
+
+
+def _of_pictures(model: Backbone, text: Graph, words: Graph) -> list[Graph]:
+    config, seeing, (_, mask) = model.config, model.config.seeing, _example_texts(model.config)
+    height, width = seeing.image_size, seeing.image_width or seeing.image_size
+    wide, longest, texts = config.language.width, config.language.longest, {0: "texts", 1: "length"}
+    return [
+        Graph(
+            IMAGE, ImageGraph(model), {"pixels": torch.zeros(2, 3, height, width)},
+            {"pixels": {0: "pictures"}}, ("states", "vector"),
+            "prepared pixels -> states with the pooled one first, and unit vectors", longest,
+        ),
+        text,
+        Graph(
+            FUSION, FusionGraph(model),
+            {
+                "text": torch.zeros(3, 7, wide), "mask": mask,
+                "image": torch.zeros(2, 1 + seeing.patches, seeing.width), "index": torch.tensor([0, 1, 1]),
+            },
+            {"text": texts, "mask": texts, "image": {0: "pictures"}, "index": {0: "texts"}},
+            ("states", "match", "box"),
+            "states of texts and pictures, and the picture of each text -> fused states, logits (unmatched, "
+            "matched), boxes (cx, cy, w, h) as fractions",
+            longest,
+        ),
+        words,
+        _of_words(model, FUSED_WORDS, model.fusion_head, model.fusion.embeddings.words, "fused"),
+    ]  # fmt: skip
+
+
+def _of_task(model: Backbone, task: TaskModel | None) -> list[Graph]:
+    wide, longest = model.config.language.width, model.config.language.longest
+    if isinstance(task, Classifier) and type(task).__module__ == TaskModel.__module__:
+        head, size, about = task.get_submodule("head"), wide, "the state of the first token"
+        if isinstance(task, ImageClassifier):
+            published, width = task.task.image_head is ImageHead.PUBLISHED, model.config.seeing.width
+            size = 2 * width if published else width
+            about = "the pooled state" + (" and the mean of the others, side by side" if published else "")
+        elif isinstance(task, Reasoner):
+            size, about = 2 * wide, "the first fused states with the left and the right picture, side by side"
+        if task.probed and isinstance(head, nn.Linear):
+            size, about = head.in_features, "what the encoders say of a row, side by side"
+        inputs, axes = {"state": torch.zeros(3, size)}, {"state": {0: "rows"}}
+        return [Graph(HEAD, head, inputs, axes, ("logits",), f"{about} -> logits of the classes", longest)]
+    if not isinstance(task, Answerer | Captioner):
+        return []
+    memory = wide if isinstance(task, Answerer) else model.config.seeing.width
+    ids, mask = torch.full((3, 5), model.config.language.pad + 1), torch.ones(3, 5, dtype=torch.bool)
+    inputs = {
+        "ids": ids, "mask": mask, "memory": torch.zeros(2, 6, memory),
+        "seen": torch.ones(2, 6, dtype=torch.bool), "index": torch.tensor([0, 1, 1]),
+    }  # fmt: skip
+    texts, memories = {0: "texts", 1: "length"}, {0: "memories", 1: "slots"}
+    axes = {"ids": texts, "mask": texts, "memory": memories, "seen": memories, "index": {0: "texts"}}
+    about = "words so far, what they attend to, and the row of it of each -> logits of the words that follow"
+    return [Graph(DECODER, DecoderGraph(task.decoder), inputs, axes, ("logits",), about, longest)]

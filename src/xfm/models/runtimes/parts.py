@@ -1,0 +1,130 @@
+"""A model whose encoders are graphs of a runtime: to everything that uses a model, it is one."""
+
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from xfm.config.encoders import AnyLanguageConfig, AnyVisionConfig
+from xfm.config.model import ModelConfig
+from xfm.core.errors import UserError
+from xfm.models.composition import PAIR_HEADS
+from xfm.models.fusion import FusionQuery
+from xfm.models.heads import MLPHead
+from xfm.models.runtimes.backends import Runner
+from xfm.models.runtimes.graphs import FUSED_WORDS, FUSION, IMAGE, TEXT, WORDS
+from xfm.models.task_models import TaskModel
+from xfm.models.xfm import XFM
+
+
+class RunVision(nn.Module):
+    """The vision encoder as a graph."""
+
+    def __init__(self, config: AnyVisionConfig, run: Runner) -> None:
+        super().__init__()
+        self.config, self._run = config, run
+
+    def forward(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+        """[B, 3, H, W] -> [B, 1 + P, Dv]."""
+        if patch_mask is not None:
+            refuse("hide patches")
+        return self._run({"pixels": pixels.float()})["states"]
+
+
+class RunLanguage(nn.Module):
+    """The language encoder as a graph."""
+
+    def __init__(self, config: AnyLanguageConfig, run: Runner) -> None:
+        super().__init__()
+        self.config, self._run = config, run
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """[R, T] ids and mask -> [R, T, Dt]."""
+        if ids.shape[1] < 2:  # a text has a first and a last token, and the graphs count on it
+            ids, mask = (
+                nn.functional.pad(t, (0, 1), value=v) for t, v in ((ids, self.config.pad), (mask, 0))
+            )
+            return self._run({"ids": ids, "mask": mask})["states"][:, :1]
+        return self._run({"ids": ids, "mask": mask})["states"]
+
+
+class RunFusion(nn.Module):
+    """The fusion encoder as a graph."""
+
+    def __init__(self, run: Runner) -> None:
+        super().__init__()
+        self._run = run
+
+    def forward(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
+        """A [Q, T, Dt] for each query; regions of pictures are for training."""
+        return [query.answer(self._one(query)) for query in queries]
+
+    def _one(self, query: FusionQuery) -> Tensor:
+        if query.visible_keys is not None:
+            refuse("look at regions of pictures")
+        texts, mask = query.texts.states.float(), query.texts.mask
+        given = {
+            "text": texts.index_select(0, query.text),
+            "mask": mask.index_select(0, query.text),
+            "image": query.images.keys.float(),
+            "index": query.image,
+        }
+        return self._run(given)["states"]
+
+
+class RuntimeModel(XFM):
+    """A model of graphs; its projections and small heads are computed by torch.
+
+    Attributes:
+        graphs: those that it has, by name.
+    """
+
+    def __init__(
+        self, config: ModelConfig, graphs: Mapping[str, Runner], heads: Mapping[str, Tensor]
+    ) -> None:
+        nn.Module.__init__(self)
+        self.config, self.graphs, self.belongings = config, graphs, None
+        self.language = RunLanguage(  # pyright: ignore[reportAttributeAccessIssue]
+            config.language, graphs[TEXT]
+        )
+        if not config.sees:
+            self.lack_pictures()
+        else:
+            seeing, width = config.seeing, config.language.width
+            self.vision = RunVision(seeing, graphs[IMAGE])  # pyright: ignore[reportAttributeAccessIssue]
+            self.fusion = RunFusion(graphs[FUSION])  # pyright: ignore[reportAttributeAccessIssue]
+            self.vision_proj = nn.Linear(seeing.width, config.projection)
+            self.text_proj = nn.Linear(width, config.projection)
+            self.itm_head, self.bbox_head = MLPHead(width, 2), MLPHead(width, 4)
+        self.temperature = nn.Parameter(torch.tensor([config.temperature]))
+        self.load_state_dict({name: tensor.float() for name, tensor in heads.items()})
+
+    def language_logits(self, states: Tensor) -> Tensor:
+        """[N, Dt] states of the language encoder -> [N, V] token logits."""
+        return self.graphs[WORDS]({"states": states.float()})["logits"]
+
+    def fusion_logits(self, states: Tensor) -> Tensor:
+        """[N, Dt] states of the fusion encoder -> [N, V] token logits."""
+        return self.graphs[FUSED_WORDS]({"states": states.float()})["logits"]
+
+    def resize(self, image_size: int, image_width: int | None = None) -> NoReturn:
+        """Refused: a graph has the size that it was written with."""
+        raise ValueError("an exported model keeps its size; export it again with the other one")
+
+
+def refuse(what: str) -> NoReturn:
+    """Say that a graph cannot do something.
+
+    Raises:
+        UserError: always.
+    """
+    raise UserError(f"an exported model cannot {what}; take the model folder that it was made from")
+
+
+def small_heads(model: XFM, task: TaskModel | None) -> dict[str, Tensor]:
+    """What `RuntimeModel` computes by torch, and a task's head of classes, by their names."""
+    found = {name: t for name, t in model.state_dict().items() if name.startswith(PAIR_HEADS)}
+    if task is not None:
+        found |= {f"task.{name}": t for name, t in task.added_state().items() if name.startswith("head.")}
+    return found

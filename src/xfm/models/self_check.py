@@ -1,0 +1,292 @@
+"""The self-check of a model folder: what the model makes of one text and one picture, then and now.
+
+`save_model` writes it, and whatever runs a model is compared with it, so that another preprocessing, another
+tokenizer or an arithmetic that the model does not bear is an error with a name and no silent loss.
+"""
+
+import base64
+import io
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from xfm.config.model import ModelConfig
+from xfm.config.self_check import PIXELS, TOLERANCES, Arithmetic, CheckValues, SelfCheck, Tolerance
+from xfm.config.typed import from_plain
+from xfm.core.errors import UserError
+from xfm.core.files import read_json_object
+from xfm.data.pictures import PictureError, decode
+from xfm.data.schema import Tokens
+from xfm.data.tokenizer import Tokenizer, normalise_caption
+from xfm.models.artifacts import Belongings, Preprocessing, framed, model_pixels
+from xfm.models.composition import Backbone, Composition
+from xfm.models.task_models import Answerer, Captioner, Classifier, Encoded, TaskModel, build_task_model
+from xfm.models.weights import without_weights
+
+SELF_CHECK = "self_check.json"
+TEXT = "A red disc left of two green squares, and stripes (blue) below!"
+DIGITS = 6  # of what is stored, after the point
+PARTS = 4
+
+
+def check_picture() -> bytes:
+    """A picture of some colours and sizes of things, not square, with edges finer than a model's pixels."""
+    picture = Image.new("RGB", (320, 240), (236, 231, 214))
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse((20, 30, 120, 130), (214, 38, 40))
+    for left, top in ((160, 24), (240, 70)):
+        pen.rectangle((left, top, left + 60, top + 60), (44, 160, 70))
+    for row in range(160, 230, 5):
+        pen.line((10, row, 309, row), (30, 70, 190), 2)
+    written = io.BytesIO()
+    picture.save(written, "png", optimize=True)
+    return written.getvalue()
+
+
+def prepare(
+    check: SelfCheck, tokenizer: Tokenizer | None, preprocessing: Preprocessing, longest: int
+) -> tuple[Tensor | None, Tokens | None]:
+    """Picture [1, 3, H, W] float32 and text [1, T] of a check, as pipelines read them; None without.
+
+    Raises:
+        UserError: the picture is damaged.
+    """
+    pixels = None if check.picture is None else _prepared_picture(check.picture, preprocessing)
+    if tokenizer is None:
+        return pixels, None
+    return pixels, tokenizer.encode_batch([normalise_caption(check.text)], longest).tokens
+
+
+def _prepared_picture(picture: str, preprocessing: Preprocessing) -> Tensor:
+    try:
+        decoded = decode(base64.b64decode(picture, validate=True)).pixels
+    except (ValueError, PictureError) as error:
+        raise UserError(
+            f"{SELF_CHECK} holds a damaged picture ({error}); copy it again or remove it"
+        ) from error
+    return model_pixels(framed(decoded, preprocessing)[None], preprocessing)
+
+
+@torch.no_grad()
+def measure(
+    model: Composition, task: TaskModel | None, pixels: Tensor | None, tokens: Tokens | None
+) -> CheckValues:
+    """What a model in evaluation mode makes of the prepared text and picture, where and as it runs now."""
+    here = model.device
+    if not model.sees or pixels is None:
+        return _measure_language(model, task, None if tokens is None else tokens.to(here))
+    coarse = F.adaptive_avg_pool2d(pixels.float(), PARTS)
+    image = model.encode_image(pixels.to(here))
+    found = CheckValues(_plain(coarse), _plain(model.project_image(image[:, 0])))
+    if tokens is None:
+        return replace(found, answer=_answer(task, None, image))
+    tokens = tokens.to(here)
+    text = model.encode_text(tokens.ids, tokens.mask)
+    fused = model.fuse(text, tokens.mask, image)
+    unmatched, matched = model.match_logits(fused)[0].tolist()
+    return replace(
+        found,
+        tokens=tuple(tokens.ids[0].tolist()),
+        text=_plain(model.project_text(text[:, 0])),
+        match=round(matched - unmatched, DIGITS) if math.isfinite(matched - unmatched) else math.nan,
+        box=_plain(model.boxes(fused)),
+        answer=_answer(task, tokens, image),
+    )
+
+
+def _measure_language(model: Composition, task: TaskModel | None, tokens: Tokens | None) -> CheckValues:
+    if tokens is None:
+        return CheckValues((), ())
+    vector = _plain(model.embed_text(tokens.ids, tokens.mask))
+    return CheckValues((), (), tuple(tokens.ids[0].tolist()), vector, answer=_answer(task, tokens, None))
+
+
+def _answer(task: TaskModel | None, tokens: Tokens | None, image: Tensor | None) -> tuple[float, ...]:
+    """What a head that this package knows gives; others are not asked."""
+    if task is None or type(task).__module__ != TaskModel.__module__:
+        return ()
+    if image is None:
+        assert tokens is not None
+        return _plain(task.classify(Encoded(tokens))) if isinstance(task, Classifier) else ()
+    both = torch.zeros(1, 2, dtype=torch.int64, device=image.device)
+    if isinstance(task, Classifier) and (tokens is not None or not task.task.spec.has_texts):
+        return _plain(task.classify(Encoded(tokens, image, both)))
+    if tokens is None or not isinstance(task, Answerer | Captioner):
+        return ()
+    if isinstance(task, Answerer):
+        memory, seen = task.fused(Encoded(tokens, image, both)), tokens.mask
+    else:
+        memory, seen = task.remember(image)
+    said = task.decoder(tokens.ids, tokens.mask, memory, seen)[0, :-1].float().log_softmax(-1)  # [T - 1, V]
+    return _plain(said.gather(1, tokens.ids[0, 1:, None]))
+
+
+def _plain(values: Tensor) -> tuple[float, ...]:
+    return tuple(round(value, DIGITS) for value in values.float().flatten().tolist())
+
+
+def record(
+    model: Composition,
+    task: TaskModel | None,
+    tokenizer: Tokenizer | None,
+    preprocessing: Preprocessing,
+    longest: int,
+) -> SelfCheck | None:
+    """The self-check of a model in evaluation mode; None where it does not give numbers."""
+    picture = base64.b64encode(check_picture()).decode("ascii") if model.sees else None
+    check = SelfCheck(TEXT, picture, CheckValues((), ()))
+    values = measure(model, task, *prepare(check, tokenizer, preprocessing, longest))
+    numbers = [*values.image, *values.text, *values.box, *values.answer, values.match or 0.0]
+    return replace(check, values=values) if all(map(math.isfinite, numbers)) else None
+
+
+def differences(check: SelfCheck, found: CheckValues, arithmetic: Arithmetic) -> list[str]:
+    """In what a model differs from the one that was saved, as beginnings of sentences; the cause first."""
+    kept, most = check.values, TOLERANCES[arithmetic]
+    told = []
+    if kept.tokens and found.tokens and kept.tokens != found.tokens:
+        told.append(
+            "its tokenizer makes other tokens of the text of its self-check (was tokenizer.json changed?)"
+        )
+    worst = max((abs(a - b) for a, b in zip(kept.pixels, found.pixels, strict=False)), default=0.0)
+    if not worst <= PIXELS:
+        told.append(
+            f"its pictures are prepared otherwise, by {worst:.2f} deviations of a channel (was "
+            "preprocessing.json changed?)"
+        )
+    for what, then, now in (("pictures", kept.image, found.image), ("texts", kept.text, found.text)):
+        if then and now and not (same := cosine(then, now)) >= most.cosine:
+            told.append(
+                f"the vectors of its {what} differ from those it was saved with: cosine {same:.4f}, "
+                f"where at least {most.cosine} is asked for"
+            )
+    told += _numbers(kept, found, most)
+    return told
+
+
+def _numbers(kept: CheckValues, found: CheckValues, most: Tolerance) -> list[str]:
+    told = []
+    if kept.match is not None and found.match is not None and not _near(kept.match, found.match, most.odds):
+        told.append(
+            f"its log-odds of a match are {found.match:.3f}, and were {kept.match:.3f} when it was saved"
+        )
+    apart = max((abs(a - b) for a, b in zip(kept.box, found.box, strict=False)), default=0.0)
+    if not apart <= most.box:
+        told.append(f"its box of a phrase is {apart:.3f} of the picture's side from where it was when saved")
+    if kept.answer and found.answer:
+        alike = len(kept.answer) == len(found.answer) and all(
+            _near(then, now, most.odds) for then, now in zip(kept.answer, found.answer, strict=True)
+        )
+        if not alike:
+            told.append("the head of its task answers otherwise than when it was saved")
+    return told
+
+
+def _near(then: float, now: float, part: float) -> bool:
+    return abs(then - now) <= part * (1 + abs(then))
+
+
+def cosine(first: Sequence[float], second: Sequence[float]) -> float:
+    """Of two vectors; 0 where they are of different lengths."""
+    if len(first) != len(second):
+        return 0.0
+    one, other = np.array(first, dtype=np.float64), np.array(second, dtype=np.float64)
+    return float(one @ other / max(1e-12, float(np.linalg.norm(one) * np.linalg.norm(other))))
+
+
+def verify(
+    name: object, check: SelfCheck | None, found: Callable[[SelfCheck], CheckValues], arithmetic: Arithmetic
+) -> None:
+    """Refuse a model that does not give what it gave when it was saved.
+
+    Args:
+        name: of the model, for the message.
+        check: of its folder; None has nothing to compare with.
+        found: measures the model.
+        arithmetic: how it runs.
+
+    Raises:
+        UserError: names the difference and the remedy.
+    """
+    if check is None:
+        return
+    told = differences(check, found(check), arithmetic)
+    if told:
+        more = f" (and {len(told) - 2} more)" if len(told) > 2 else ""
+        mend = (
+            f"restore its files, or remove {SELF_CHECK} if the change is meant"
+            if arithmetic is Arithmetic.FLOAT32
+            else "run it in float32"
+        )
+        way = "" if arithmetic is Arithmetic.FLOAT32 else f" in {arithmetic} arithmetic"
+        raise UserError(
+            f"{name} is not{way} what it was when it was saved: {', and '.join(told[:2])}{more}; {mend}"
+        )
+
+
+def check_of(
+    config: ModelConfig, own: Belongings, state: Mapping[str, Tensor], half: bool
+) -> SelfCheck | None:
+    """The self-check of what is saved, computed on the CPU by a model that shares these tensors.
+
+    None, with a warning, of a model that its configuration does not build, as one with parts of one's own;
+    and of one that cannot read what its tokenizer gives.
+    """
+    try:
+        return _check_of(config, own, state, half)
+    except (RuntimeError, IndexError) as error:  # of torch: names, shapes, a vocabulary that is too small
+        told = f"saved without a self-check, which cannot be computed: {str(error).splitlines()[0]}"
+        warnings.warn(told, stacklevel=3)
+        return None
+
+
+def _check_of(
+    config: ModelConfig, own: Belongings, state: Mapping[str, Tensor], half: bool
+) -> SelfCheck | None:
+    stored = {name: t.detach().cpu() for name, t in state.items()}
+    if half:
+        stored = {n: t.half().float() if t.dtype is torch.float32 else t for n, t in stored.items()}
+    with without_weights():
+        model = Backbone(config)
+        task = build_task_model(own.task.task, model) if own.task else None
+    model.load_state_dict(stored, assign=True)
+    if task is not None and own.task is not None:
+        added = {name: t.detach().cpu() for name, t in own.task.added_state().items()}
+        task.load_state_dict({**task.state_dict(), **added}, assign=True)
+        task.eval()
+    return record(model.eval(), task, own.given_tokenizer, own.preprocessing, config.language.longest)
+
+
+def read_check(path: Path) -> SelfCheck | None:
+    """The self-check of a folder; None where it has none."""
+    return from_plain(SelfCheck, read_json_object(path), path) if path.exists() else None
+
+
+def verify_here(
+    name: object, model: Backbone, own: Belongings, arithmetic: Arithmetic = Arithmetic.FLOAT32
+) -> None:
+    """Compare a model with its self-check, where and as it runs now.
+
+    Args:
+        name: of the model, for the message.
+        model: in evaluation mode.
+        own: what belongs to it, the self-check and the task among them.
+        arithmetic: of the context of the call.
+
+    Raises:
+        UserError: it is not what it was when it was saved.
+    """
+    longest = model.config.language.longest
+
+    def measured(check: SelfCheck) -> CheckValues:
+        return measure(model, own.task, *prepare(check, own.given_tokenizer, own.preprocessing, longest))
+
+    verify(name, own.check, measured, arithmetic)

@@ -1,0 +1,308 @@
+"""BEiT-2 style vision encoder: relative positions per block, mean-pooled slot 0 (paper section 3.1)."""
+
+import math
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xfm.config.encoders import Grid, Positions, VisionConfig
+from xfm.models.attention import attend, join_heads, split_all
+from xfm.models.dropout import DropPath
+from xfm.models.layers import fix, sine_table
+from xfm.models.precision import working_dtype
+
+RATIO_RANGE = (1.01, 1.5)
+PRECISION = 1e-6
+_EXTRA = 3  # rows of cls -> patch, patch -> cls, cls -> cls
+
+
+def resample_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
+    """The relative-position table of a grid for another grid.
+
+    The old offsets are laid out on a geometric progression that spans the new window: the nearest ones keep
+    their distance of one patch, the outermost reach the new edge. Each head is interpolated by itself, by a
+    cubic spline per axis with not-a-knot ends; offsets beyond the progression's end take the value there. The
+    three rows of the cls slot stay.
+
+    Args:
+        table: [(2 n - 1)(2 m - 1) + 3, H] float, the rows of a grid of n rows and m columns of patches.
+        old: n and m.
+        new: rows and columns of the new grid.
+
+    Returns:
+        The table of the new grid, of the same dtype and device; the very values where the grids are equal.
+
+    Raises:
+        ValueError: the table's rows are not those of the old grid.
+
+    Source: BEiT (arXiv 2106.08254), as X-FM uses it for fine-tuning at 384 px.
+    """
+    (height, width), (new_height, new_width) = ((2 * n - 1, 2 * m - 1) for n, m in (old, new))
+    if len(table) != height * width + _EXTRA:
+        raise ValueError(f"a table of {len(table)} rows does not belong to a grid of {old[0]} x {old[1]}")
+    if old == new:
+        return table.clone()
+    offsets = table[:-_EXTRA].detach().to("cpu", torch.float64).view(height, width, -1).numpy()
+    down = _resample_axis(offsets, new_height, axis=0)
+    both = torch.from_numpy(_resample_axis(down, new_width, axis=1))  # [2 n' - 1, 2 m' - 1, H]
+    return torch.cat([both.flatten(0, 1).to(table), table[-_EXTRA:]])
+
+
+def progression_ratio(half: int, new_half: int) -> float:
+    """The ratio q, between 1.01 and 1.5, whose sum 1 + q + ... + q^(half - 1) is `new_half`, by bisection."""
+    low, high = RATIO_RANGE
+    ratio = low
+    while high - low > PRECISION:
+        ratio = (low + high) / 2
+        if (1 - ratio**half) / (1 - ratio) > new_half:
+            high = ratio
+        else:
+            low = ratio
+    return ratio
+
+
+def _resample_axis(values: np.ndarray, length: int, axis: int) -> np.ndarray:
+    """Values at the offsets of one axis for an axis of `length` offsets around 0; an equal length stays."""
+    old = values.shape[axis]
+    if old == length:
+        return values
+    half, new_half = old // 2, length // 2
+    if half == 0:  # one patch: there is nothing to interpolate between
+        return np.repeat(values, length, axis=axis)
+    distances = np.cumsum(progression_ratio(half, new_half) ** np.arange(half, dtype=np.float64))
+    places = np.concatenate([-distances[::-1], [0.0], distances])
+    wanted = np.clip(np.arange(-new_half, new_half + 1), places[0], places[-1])
+    from scipy.interpolate import make_interp_spline
+
+    # Three places carry a parabola, not a cubic: a grid of two patches.
+    return make_interp_spline(places, values, k=min(3, old - 1), axis=axis)(wanted)
+
+
+def relative_position_index(grid: Grid) -> Tensor:
+    """Rows of the relative-position table for every pair of slots, cls first.
+
+    Args:
+        grid: n rows and m columns of patches.
+
+    Returns:
+        [1 + P, 1 + P] int64, P = n m. For patches (r1, c1) -> (r2, c2) the row is
+        (r1 - r2 + n - 1)(2 m - 1) + (c1 - c2 + m - 1); then cls -> patch, patch -> cls, cls -> cls.
+    """
+    height, width = grid
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    place = (rows * (2 * width - 1) + columns).flatten()  # [P]; the row is a difference of two, from 0 on
+    index = torch.empty(1 + len(place), 1 + len(place), dtype=torch.int64)
+    torch.sub(place[:, None], place - place[-1], out=index[1:, 1:])  # without a second [P, P]
+    last = (2 * height - 1) * (2 * width - 1)
+    index[0, :], index[:, 0], index[0, 0] = last, last + 1, last + 2
+    return index
+
+
+def _relative_bias(table: Tensor, index: Tensor) -> Tensor:
+    """[rows, H] and the [L, L] rows -> [H, L, L].
+
+    On a CPU a gradient takes its way back a head at a time: gathered a row at a time it takes ten times as
+    long. A GPU sums what comes to one row in an order of its own unless it goes through an index.
+    """
+    if table.is_cpu:
+        return table.t().contiguous().index_select(1, index.flatten()).view(-1, *index.shape)
+    return table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)
+
+
+def sine_positions(grid: Grid, width: int) -> Tensor:
+    """Fixed 2-D sine positions: half of the channels code the row, half the column.
+
+    Returns:
+        [P, width] float32 in [-1, 1], row-major. Wavelengths run geometrically from 2 to 4 grids, so
+        that the lowest frequencies are monotone over the picture and a linear layer can read coordinates.
+    """
+    rows, columns = (sine_table(length, width // 2, 4.0 * length) for length in grid)
+    rows, columns = torch.broadcast_tensors(rows[:, None], columns[None])
+    return torch.cat([rows, columns], dim=-1).flatten(0, 1)
+
+
+class BiasedLinear(nn.Linear):
+    """A linear layer whose bias is given with its input.
+
+    Called as a layer, not through its weight, so that what wraps layers (LoRA) also reaches this one.
+    """
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input: Tensor, bias: Tensor
+    ) -> Tensor:
+        """[..., D] and [F] -> [..., F]."""
+        return nn.functional.linear(input, self.weight, bias)
+
+
+class VisionAttention(nn.Module):
+    """Self-attention with biases on queries and values only, and a relative-position table."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.qkv = BiasedLinear(config.width, 3 * config.width, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(config.width))
+        self.v_bias = nn.Parameter(torch.zeros(config.width))
+        rows = prod(2 * side - 1 for side in config.grid) + 3
+        self.relative_position_table = nn.Parameter(torch.zeros(rows, config.heads))
+        self.out = nn.Linear(config.width, config.width)
+
+    def forward(self, states: Tensor, index: Tensor) -> Tensor:
+        """[B, 1 + P, D] and the [1 + P, 1 + P] table rows -> [B, 1 + P, D]."""
+        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        query, key, value = split_all(self.qkv(states, bias), self.heads, 3)
+        relative = _relative_bias(self.relative_position_table, index)
+        attended = attend(query, key, value, bias=relative[None])
+        return self.out(join_heads(attended))
+
+
+class VisionBlock(nn.Module):
+    """Pre-norm block with LayerScale."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        hidden = int(config.width * config.mlp_ratio)
+        self.norm1 = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.attention = VisionAttention(config)
+        self.norm2 = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.fc1 = nn.Linear(config.width, hidden)
+        self.fc2 = nn.Linear(hidden, config.width)
+        self.gamma1 = nn.Parameter(torch.full((config.width,), config.layer_scale))
+        self.gamma2 = nn.Parameter(torch.full((config.width,), config.layer_scale))
+        self.drop_path = DropPath()
+
+    def forward(self, states: Tensor, index: Tensor) -> Tensor:
+        """[B, 1 + P, D] -> [B, 1 + P, D]."""
+        states = self.drop_path(states, lambda rows: self._attended(rows, index))
+        return self.drop_path(states, self._transformed)
+
+    def _attended(self, states: Tensor, index: Tensor) -> Tensor:
+        attended = self.attention(self.norm1(states), index)
+        return self.gamma1.to(attended.dtype) * attended
+
+    def _transformed(self, states: Tensor) -> Tensor:
+        hidden = self.fc2(nn.functional.gelu(self.fc1(self.norm2(states))))
+        return self.gamma2.to(hidden.dtype) * hidden
+
+
+class PatchEmbedding(nn.Conv2d):
+    """Patches to vectors: a convolution whose places do not overlap, computed as one product of matrices.
+
+    On a CPU forward and backward pass take a seventh of the convolution's time.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[B, 3, H, W] -> [B, P, D], row by row."""
+        (rows, columns), side = (length // self.stride[0] for length in input.shape[2:]), self.stride[0]
+        patches = working_dtype(input).unflatten(3, (columns, side)).unflatten(2, (rows, side))
+        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # [B, P, 3 * side * side]
+        return nn.functional.linear(patches, self.weight.flatten(1), self.bias)
+
+
+class VisionEncoder(nn.Module):
+    """Pictures to patch vectors with their mean in slot 0."""
+
+    index: Tensor
+    positions: Tensor | None
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_embed = PatchEmbedding(3, config.width, config.patch_size, stride=config.patch_size)
+        self.cls = nn.Parameter(torch.zeros(config.width))
+        self.mask_vector = nn.Parameter(torch.zeros(config.width))
+        self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.depth))
+        self.set_drop_path(config.drop_path)
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.compute_buffers()
+        self._initialise()
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The blocks."""
+        return self.blocks
+
+    @property
+    def last_norms(self) -> tuple[nn.Module, ...]:
+        """The norm of the patches."""
+        return (self.norm,)
+
+    def compute_buffers(self) -> None:
+        """Compute what the grid alone decides, and what no file of weights holds."""
+        grid = self.config.grid
+        with torch.device("cpu"):  # arithmetic without memory would import torch's compiler, for seconds
+            index = relative_position_index(grid)
+            sine = self.config.positions is Positions.SINE_2D
+            positions = sine_positions(grid, self.config.width) if sine else None
+        fix(self, "index", index, self.cls)
+        fix(self, "positions", positions, self.cls)
+
+    @torch.no_grad()
+    def resize(self, image_size: int, image_width: int | None = None) -> None:
+        """Take pictures of another size from now on; the relative-position tables are resampled.
+
+        Args:
+            image_size: side of the square picture in pixels, or its height.
+            image_width: its width if it is not square.
+
+        Raises:
+            ValueError: the patch size does not divide it.
+        """
+        config = replace(self.config, image_size=image_size, image_width=image_width)
+        if config.grid != self.config.grid:
+            for block in self.blocks:
+                assert isinstance(block, VisionBlock)
+                attention = block.attention
+                table = resample_table(attention.relative_position_table, self.config.grid, config.grid)
+                attention.relative_position_table = nn.Parameter(table)
+        self.config = config
+        self.compute_buffers()
+
+    def set_drop_path(self, rate: float) -> None:
+        """Let the drop-path rate in training rise linearly over the blocks, from 0 to `rate` in [0, 1)."""
+        for place, block in enumerate(self.blocks):
+            assert isinstance(block, VisionBlock)
+            block.drop_path.rate = rate * place / max(1, len(self.blocks) - 1)
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.trunc_normal_(module.weight, std=self.config.init_std)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for vector in (self.cls, self.mask_vector):
+            nn.init.trunc_normal_(vector, std=0.02)
+        for layer, block in enumerate(self.blocks, start=1):
+            assert isinstance(block, VisionBlock)
+            block.attention.out.weight.div_(math.sqrt(2 * layer))
+            block.fc2.weight.div_(math.sqrt(2 * layer))
+
+    def embed(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+        """[B, 3, H, W] pixels (and [B, P] bool masked patches) -> [B, 1 + P, D], cls first."""
+        patches = self.patch_embed(pixels)
+        if patch_mask is not None:
+            patches = torch.where(patch_mask[..., None], self.mask_vector.to(patches.dtype), patches)
+        if self.positions is not None:
+            patches = patches + self.positions
+        cls = self.cls.to(patches.dtype).expand(patches.shape[0], 1, -1)
+        return working_dtype(torch.cat([cls, patches], dim=1))
+
+    def forward(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+        """Encode pictures.
+
+        Args:
+            pixels: [B, 3, H, W] float, normalised.
+            patch_mask: [B, P] bool, True where the patch is replaced by the mask vector.
+
+        Returns:
+            [B, 1 + P, D]: slot 0 is the mean of the normalised patch vectors in the other slots.
+        """
+        states = self.embed(pixels, patch_mask)
+        for block in self.blocks:
+            states = block(states, self.index)
+        patches = self.norm(states[:, 1:])
+        return torch.cat([patches.mean(dim=1, keepdim=True), patches], dim=1)

@@ -1,0 +1,183 @@
+"""Tensors from safetensors files into modules, without a second copy of either."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from xfm.core.errors import UserError
+from xfm.core.files import open_regular
+from xfm.models.safetensors_header import damaged, read_header, tensor_shapes
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of a safetensors file, each in memory of its own.
+
+    Nothing stays mapped to the file, so that it may be replaced or truncated while a model lives. At no time
+    is there more than one copy of the tensors in memory.
+
+    Args:
+        path: the file.
+        prefix: only the tensors whose names begin so are read, and named without it.
+
+    Raises:
+        UserError: the file is missing, truncated or not safetensors, or holds numbers of another kind.
+    """
+    start, header = read_header(path)
+    if foreign := [name for name, entry in header.items() if entry["dtype"] not in _DTYPES]:
+        raise UserError(
+            f"{path}: {foreign[0]} is stored as {header[foreign[0]]['dtype']}, which is not read; "
+            "save it as float32, float16 or bfloat16"
+        )
+    wanted = [(name, entry) for name, entry in header.items() if name.startswith(prefix)]
+    tensors = {}
+    try:
+        with open_regular(path) as file:
+            for name, entry in sorted(wanted, key=lambda item: item[1]["data_offsets"]):
+                begin, end = entry["data_offsets"]
+                flat = torch.empty(end - begin, dtype=torch.uint8)
+                file.seek(start + begin)
+                _fill(file, flat)
+                tensors[name.removeprefix(prefix)] = flat.view(_DTYPES[entry["dtype"]]).view(entry["shape"])
+    except OSError as error:
+        raise damaged(path, error) from error
+    return tensors
+
+
+def _fill(file: BufferedReader, flat: Tensor) -> None:
+    view = memoryview(flat.numpy())  # pyright: ignore[reportArgumentType]
+    while view:
+        count = file.readinto(view)
+        if not count:
+            raise OSError("the file ends early")
+        view = view[count:]
+
+
+def require_same(path: Path, own: Mapping[str, Tensor], described: str) -> None:
+    """Refuse a file of other names or shapes, before any of its tensors is read.
+
+    Args:
+        path: a safetensors file.
+        own: tensors of the right names and shapes.
+        described: the file that says what they must be, for the message.
+
+    Raises:
+        UserError: names the first tensor that differs.
+    """
+    stored = tensor_shapes(path)
+    if differing := sorted(stored.keys() ^ own.keys()):
+        missing = sum(name in own for name in differing)
+        raise UserError(
+            f"{path} does not fit {described}: {missing} tensors are missing and {len(differing) - missing} "
+            f"are unknown (first: {differing[0]}); use the files of one save"
+        )
+    for name, tensor in own.items():
+        if list(tensor.shape) != stored[name]:
+            raise UserError(
+                f"{path}: {name} has shape {stored[name]}, but {described} says {list(tensor.shape)}; "
+                "use the files of one save"
+            )
+
+
+def require_finite(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not numbers: whatever the input, the model would give none.
+
+    Raises:
+        UserError: names the first such tensor.
+    """
+    for name, tensor in state.items():
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        values = tensor.float() if tensor.element_size() == 1 else tensor  # torch orders no float8
+        # The least and the greatest take no memory, unlike a mask of those that are finite.
+        if not torch.stack(values.aminmax()).isfinite().all():
+            raise UserError(
+                f"{path}: {name} holds values that are infinite or no numbers; the file is damaged or its "
+                "training diverged: take another copy, or an earlier checkpoint"
+            )
+
+
+def write_tensors(path: Path, state: Mapping[str, Tensor], half: bool = False) -> None:
+    """Write a safetensors file; a full disk is a `SafetensorError` or an `OSError`.
+
+    Args:
+        path: the file.
+        state: tensors by name.
+        half: write float32 as float16, in half the space.
+
+    Raises:
+        ValueError: a number is too large for float16.
+    """
+    stored = {name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}
+    for name, tensor in stored.items() if half else ():
+        if tensor.dtype is torch.float32:
+            stored[name] = tensor.half()
+            if not stored[name].isfinite().all():
+                raise ValueError(f"{name} holds numbers that are too large for float16")
+    save_file(stored, path, metadata={"format": "pt"})
+
+
+_BUILDING = threading.Lock()
+
+
+_IN_PLACE = frozenset(
+    {"normal_", "uniform_", "zero_", "fill_", "erfinv_", "clamp_", "div_", "mul_", "add_", "sub_", "copy_"}
+)
+
+
+class WithoutMemory(TorchFunctionMode):
+    """Initialisation of tensors without memory is left out: it changes nothing.
+
+    torch itself would import its compiler, with it some thousand modules, to find their shapes.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the function, or return the tensor that it would change."""
+        given = kwargs or {}
+        if getattr(func, "__name__", "") in _IN_PLACE:
+            changed = args[0] if args else given.get("tensor")
+            if isinstance(changed, Tensor) and changed.is_meta:
+                return changed
+        return func(*args, **given)
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Parameters of modules built inside have shapes but no memory; loading with `assign` gives them tensors.
+
+    Buffers are computed as always. Other threads may build modules meanwhile; they are not concerned.
+    """
+    here = threading.get_ident()
+
+    def on_meta(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        if param is not None and not param.is_meta and threading.get_ident() == here:
+            param = nn.Parameter(param.detach().to("meta"), param.requires_grad)
+        register(self, name, param)
+
+    with _BUILDING, WithoutMemory():
+        register = nn.Module.register_parameter  # a thread that waited would have read the other one's
+        nn.Module.register_parameter = on_meta
+        try:
+            yield
+        finally:
+            nn.Module.register_parameter = register

@@ -1,0 +1,205 @@
+"""X-FM as a model that is loaded, saved, and uploaded to the Hugging Face hub."""
+
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xfm.config.model import ModelConfig
+from xfm.core.errors import UserError, printable
+from xfm.core.files import path_below, write_text
+from xfm.models.adapters import read_model, require_whole
+from xfm.models.artifacts import Belongings
+from xfm.models.card import CARD, model_card
+from xfm.models.composition import Backbone
+from xfm.models.library_encoders import explained
+from xfm.models.model_files import CALIBRATION, MODEL_FILES, TASK, TASK_WEIGHTS, TOKENIZER, UNUSED
+from xfm.models.model_writing import save_model
+from xfm.models.resolve import LOG_IN, cached_repository, find_model, hub_library
+from xfm.models.self_check import SELF_CHECK
+
+MESSAGE = "Upload an X-FM model"
+_NOT_ALWAYS = [TASK, TASK_WEIGHTS, TOKENIZER, UNUSED, CALIBRATION, SELF_CHECK]
+_SHOWN = 4
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+def push_to_hub(
+    model: Path | str,
+    name: str,
+    *,
+    private: bool = True,
+    scores: Mapping[str, Any] | None = None,
+    message: str = MESSAGE,
+) -> str:
+    """Upload a model folder with its card to a repository of the hub, which is made if it does not exist.
+
+    Args:
+        model: a model folder, or the folder of a finished run.
+        name: of the repository: `owner/name`.
+        private: whether a new repository is private.
+        scores: for the card, by name, beside those of the model's provenance.
+        message: of the commit.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        UserError: there is no such model, no token, or the hub cannot be reached or refuses.
+
+    Example:
+        >>> push_to_hub("runs/reviews", "me/reviews")
+    """
+    check_repository(name)
+    folder = require_whole(find_model(model))
+    built, own = read_model(folder, Backbone, check=False)
+    stored = own.provenance.get("scores")
+    told = {**(stored if isinstance(stored, Mapping) else {}), **(scores or {})}
+    own = replace(own, provenance={**own.provenance, **({"scores": told} if told else {})})
+    with tempfile.TemporaryDirectory() as place:
+        for file in _own_files(folder):
+            (Path(place) / file.name).symlink_to(file.resolve())
+        write_text(Path(place) / CARD, model_card(built.config, own))
+        return push(Path(place), name, private, message)
+
+
+def _own_files(folder: Path) -> list[Path]:
+    """The files of a model in its folder; that another lies there is said, it is not for the world.
+
+    Raises:
+        UserError: one is a link that leads elsewhere: whoever made the folder must not choose among all files
+            of the machine.
+    """
+    within = cached_repository(folder) or folder
+    own = [folder / name for name in MODEL_FILES if (folder / name).is_file()]
+    for file in own:
+        if path_below(folder, file.name, within) is None:
+            raise UserError(f"{file} is a link that leads out of the folder; put the file there to upload it")
+    if others := sorted({one.name for one in folder.iterdir()} - {*MODEL_FILES, CARD}):
+        shown = printable(", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else ""))
+        print(
+            f"Note: {len(others)} of {folder} are no files of a model and stay here: {shown}", file=sys.stderr
+        )
+    return own
+
+
+def push(folder: Path, name: str, private: bool = True, message: str = MESSAGE) -> str:
+    """Upload a folder with a model and its card; arguments, result and errors are those of `push_to_hub`."""
+    check_repository(name)
+    hub = hub_library("models are uploaded")
+    if hub.get_token() is None:
+        raise UserError(f"{name}: the hub takes a model only from those whom it knows; {LOG_IN}")
+    remedy = "check the name, your rights there (`hf auth login`) and the connection"
+    # What its HTTP client raises has no base that all versions share.
+    with explained(f"{name}: the hub did not take the model", remedy):
+        api = hub.HfApi(library_name="xfm")
+        api.create_repo(name, private=private, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=name,
+            folder_path=folder,
+            commit_message=message,
+            # What an earlier model had and this one has not would be read as its own.
+            delete_patterns=_NOT_ALWAYS,
+        )
+        return str(commit)
+
+
+def check_repository(name: str) -> None:
+    """Refuse what can be no repository, before hours of work.
+
+    Raises:
+        UserError: it is not of the form `owner/name`, or the package of the hub is missing.
+    """
+    if not _REPOSITORY.fullmatch(name):
+        raise UserError(f"{name!r} is no repository of the hub; give owner/name, such as me/reviews")
+    hub_library("models are uploaded")
+
+
+class XFM(Backbone):
+    """X-FM (arXiv 2301.05065): language, vision and fusion encoders with their pre-training heads.
+
+    Attributes:
+        belongings: tokenizer, preprocessing, provenance and task, if the model came from `from_pretrained`.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.belongings: Belongings | None = None
+
+    @classmethod
+    def from_pretrained(cls, reference: Path | str, revision: str | None = None) -> "XFM":
+        """The model of a folder, or of a repository of the Hugging Face hub; nothing in it is executed.
+
+        Args:
+            reference: a model folder, or the name of a repository that holds one: `owner/name`, or
+                `owner/name@revision`.
+            revision: branch, tag or commit of the repository, where the name has none.
+
+        Returns:
+            The model in evaluation mode on the CPU; tokenizer, preprocessing and, of a fine-tuned model, its
+            task are its `belongings`.
+
+        Raises:
+            UserError: there is no such model, or its files are damaged.
+        """
+        model, belongings = read_model(find_model(reference, revision), cls)
+        model.belongings = belongings
+        return model
+
+    def save_pretrained(self, folder: Path | str, belongings: Belongings | None = None) -> None:
+        """Write a model folder with a model card.
+
+        Args:
+            folder: the folder; a model that lies there is replaced.
+            belongings: tokenizer, preprocessing and provenance; those that the model came with if not given.
+
+        Raises:
+            UserError: the folder cannot be written, or there are no belongings, or those of another model.
+        """
+        belongings = belongings or self.belongings
+        if belongings is None:
+            raise UserError(
+                "the model has no tokenizer and preprocessing to be saved with: give `belongings`, such as "
+                "those of the folder that it was loaded from (`load_model(FOLDER).belongings`)"
+            )
+        task = belongings.task
+        own = {name: tensor.data_ptr() for name, tensor in self.state_dict().items()}
+        shared = task.shared_state() if task else {}
+        if any(own.get(name) != tensor.data_ptr() for name, tensor in shared.items()):
+            raise UserError(
+                "the task of these `belongings` was built on another model, whose weights would be saved; "
+                "build it on this one, or leave it out (`dataclasses.replace(belongings, task=None)`)"
+            )
+        shown, provenance = belongings.preprocessing, belongings.provenance
+        fitted = belongings.calibration
+        save_model(folder, self, belongings.given_tokenizer, shown, provenance, task, calibration=fitted)
+        write_text(Path(folder) / CARD, model_card(self.config, belongings))
+
+    def push_to_hub(
+        self,
+        name: str,
+        belongings: Belongings | None = None,
+        private: bool = True,
+        message: str = MESSAGE,
+    ) -> str:
+        """Upload the model with its card to a repository of the hub, which is made if it does not exist.
+
+        Args:
+            name: of the repository: `owner/name`.
+            belongings: as for `save_pretrained`.
+            private: whether a new repository is private.
+            message: of the commit.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            UserError: there is no token, the hub cannot be reached or refuses, or there are no belongings.
+        """
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "model"
+            self.save_pretrained(folder, belongings)
+            return push(folder, name, private, message)

@@ -1,0 +1,204 @@
+"""What a collection has taken in: an SQLite file that outlives a process that is killed.
+
+A picture counts as taken as soon as it is here. Its vector is computed, and its row put into the store, with
+many others: so that adding one at a time is not slower than adding all at once.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from xfm.core.files import open_regular
+from xfm.search.store import IndexedPicture, guarded
+
+FILE = "journal.sqlite"
+_TABLES = """
+CREATE TABLE IF NOT EXISTS items (
+    key TEXT PRIMARY KEY, stamp TEXT NOT NULL, state TEXT NOT NULL, digest BLOB, told TEXT
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS pictures ON items (digest) WHERE state IN ('waiting', 'stored');
+CREATE INDEX IF NOT EXISTS others ON items (told) WHERE state = 'duplicate';
+CREATE TABLE IF NOT EXISTS waiting (
+    key TEXT PRIMARY KEY, source TEXT NOT NULL, width INT NOT NULL, height INT NOT NULL, pixels BLOB NOT NULL,
+    metadata TEXT NOT NULL
+);
+"""
+_SECONDS = 30.0
+"""For which a process waits while another one writes."""
+
+
+class State(StrEnum):
+    """What became of a picture that was offered."""
+
+    WAITING = "waiting"
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    BAD = "bad"
+
+
+@dataclass(frozen=True)
+class JournalItem:
+    """A picture that was offered once.
+
+    Attributes:
+        state: what became of it.
+        stamp: what tells its file from a changed one.
+        told: of a duplicate the key of the other, of a bad one what is wrong, of others the table that names
+            it, if one does.
+    """
+
+    state: State
+    stamp: str
+    told: str | None
+
+
+@guarded
+class Journal:
+    """The journal of a collection.
+
+    Args:
+        folder: of the collection.
+        readonly: whether another process may be writing it.
+
+    Raises:
+        StoreError: the file is damaged, or holds anything else than a journal; so does every method.
+    """
+
+    def __init__(self, folder: Path, readonly: bool = False) -> None:
+        self.place = folder / FILE
+        mode = "mode=ro" if readonly else "mode=rwc"
+        if readonly and not os.access(folder, os.W_OK) and not self.place.with_name(f"{FILE}-wal").exists():
+            mode += "&immutable=1"  # a file system that nobody writes to, where no lock can be made either
+        if readonly or self.place.exists():
+            open_regular(self.place).close()  # a pipe would never end
+        self._database = sqlite3.connect(
+            f"file:{quote(str(self.place))}?{mode}", uri=True, timeout=_SECONDS, isolation_level=None,
+            check_same_thread=False,
+        )  # fmt: skip
+        if not readonly:
+            # Each commit is in the file when it returns, and safe from anything but a power cut.
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.executescript(_TABLES)
+        with closing(sqlite3.connect(":memory:")) as other:
+            other.executescript(_TABLES)
+            if _schema(other) != _schema(self._database):
+                raise ValueError("it has other tables, or views, which may never end")
+        self._file = self.place.stat()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file is the one that was opened, and not gone, or that of a collection built anew."""
+        try:
+            return os.path.samestat(self.place.stat(), self._file)
+        except OSError:
+            return False
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield self._database
+
+    def item(self, key: str) -> JournalItem | None:
+        """What became of a picture; None if none of that key was offered."""
+        row = self._database.execute("SELECT state, stamp, told FROM items WHERE key = ?", [key]).fetchone()
+        return None if row is None else JournalItem(State(row[0]), row[1], row[2])
+
+    def holder(self, digest: bytes) -> str | None:
+        """The key of the picture with these pixels."""
+        query = "SELECT key FROM items WHERE digest = ? AND state IN ('waiting', 'stored')"
+        row = self._database.execute(query, [digest]).fetchone()
+        return None if row is None else row[0]
+
+    def digests(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """The digests of pictures by their keys; of others there are none."""
+        query = (
+            f"SELECT key, digest FROM items WHERE key IN ({', '.join('?' * len(keys))}) AND digest NOT NULL"
+        )
+        return dict(self._database.execute(query, keys))
+
+    def take(self, entry: IndexedPicture, stamp: str, digest: bytes, table: str = "") -> None:
+        """Take a picture in, which a table may have named; one of its key is replaced."""
+        with self._writing() as database:
+            self._forget([entry.key])
+            database.execute(
+                "INSERT INTO items VALUES (?, ?, ?, ?, ?)",
+                [entry.key, stamp, State.WAITING, digest, table or None],
+            )
+            cells = [entry.key, entry.source, entry.width, entry.height, entry.pixels]
+            database.execute(
+                "INSERT INTO waiting VALUES (?, ?, ?, ?, ?, ?)", [*cells, json.dumps(dict(entry.metadata))]
+            )
+
+    def pass_over(self, key: str, stamp: str, state: State, told: str) -> None:
+        """Note a picture that is not taken, so that it is not read again before it changes."""
+        with self._writing() as database:
+            self._forget([key])
+            database.execute("INSERT INTO items VALUES (?, ?, ?, NULL, ?)", [key, stamp, state, told])
+
+    def waiting(self, limit: int = -1) -> list[IndexedPicture]:
+        """Pictures that are taken and not in the store, the first ones first."""
+        query = "SELECT key, source, width, height, pixels, metadata FROM waiting ORDER BY rowid LIMIT ?"
+        rows = self._database.execute(query, [limit]).fetchall()
+        return [
+            IndexedPicture(key, source, width, height, pixels, json.loads(told))
+            for key, source, width, height, pixels, told in rows
+        ]
+
+    def waits(self) -> int:
+        """How many pictures wait."""
+        return self._database.execute("SELECT count(*) FROM waiting").fetchone()[0]
+
+    def waiting_keys(self) -> list[str]:
+        """Their keys."""
+        return [row[0] for row in self._database.execute("SELECT key FROM waiting ORDER BY rowid")]
+
+    def stored(self, keys: Sequence[str]) -> None:
+        """Note that pictures are in the store."""
+        with self._writing() as database:
+            rows = [(key,) for key in keys]
+            database.executemany("DELETE FROM waiting WHERE key = ?", rows)
+            database.executemany("UPDATE items SET state = 'stored' WHERE key = ?", rows)
+
+    def forget(self, keys: Iterable[str]) -> int:
+        """Forget pictures, and that others looked like them; how many of the keys were known."""
+        with self._writing():
+            return self._forget(keys)
+
+    def _forget(self, keys: Iterable[str]) -> int:
+        known = 0
+        for key in keys:
+            known += self._database.execute("DELETE FROM items WHERE key = ?", [key]).rowcount
+            self._database.execute("DELETE FROM waiting WHERE key = ?", [key])
+            self._database.execute("DELETE FROM items WHERE state = 'duplicate' AND told = ?", [key])
+        return known
+
+    def offered(self) -> list[str]:
+        """Every key that was offered and is not forgotten."""
+        return [row[0] for row in self._database.execute("SELECT key FROM items ORDER BY key")]
+
+    def counts(self) -> Mapping[State, int]:
+        """How many pictures are in which state."""
+        rows = self._database.execute("SELECT state, count(*) FROM items GROUP BY state").fetchall()
+        return {state: dict(rows).get(state, 0) for state in State}
+
+    def fold(self) -> None:
+        """Give back the room of what has gone."""
+        self._database.execute("VACUUM")
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+
+def _schema(database: sqlite3.Connection) -> list[Any]:
+    return sorted(database.execute("SELECT name, type, sql FROM sqlite_master"))

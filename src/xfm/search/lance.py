@@ -1,0 +1,266 @@
+"""Rows in a LanceDB table: a folder, and nothing to start."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+from lancedb.index import BTree, IvfPq, IvfRq
+from lancedb.query import LanceVectorQueryBuilder
+from numpy.typing import NDArray
+
+from xfm.search.filters import Condition, Kind, Relation, Value
+from xfm.search.store import EXACT_BELOW, IndexedPicture, Near, Row, StoreStats, guarded
+
+TABLE = "pictures"
+T = TypeVar("T")
+_PREFIX = "m_"
+"""Before the names of metadata, which would else meet our own columns."""
+_TYPES = {Kind.TEXT: pa.string(), Kind.NUMBER: pa.float64(), Kind.BOOLEAN: pa.bool_()}
+_PROBES, _SHARE, _REFINED = 40, 24, 4
+"""Lists of the index that are looked at: so many, or one in so many if that is more; and how many times the
+wanted rows are compared exactly."""
+_WIDER = 4
+"""Times as many lists under conditions: the nearest that pass are farther away."""
+_ROUNDS, _SAMPLED = 15, 64
+"""In which the lists are found, and rows a list that they are found with."""
+_FEW = 64
+"""Numbers of a vector, below which one bit for each says too little."""
+_NOW = timedelta(milliseconds=1)
+"""Files of earlier versions go at once: a process that was about to read one asks again (`_read`)."""
+_ATTEMPTS = 8
+_PARTS, _MOST_PARTS, _GROWTH = 64, 1024, 0.25
+"""Rows are scattered from so many files, beside the largest that share of its rows, or from the most."""
+_MANY = 10_000
+
+
+@guarded
+class LanceStore:
+    """See `xfm.search.store.Store`.
+
+    Args:
+        folder: of the table.
+        width: E, of the vectors.
+        make: make the table if it is not there.
+
+    Raises:
+        StoreError: it is damaged, or not there; so does every method.
+    """
+
+    def __init__(self, folder: Path, width: int, make: bool = True) -> None:
+        self.place, self._width = folder, width
+        self._known = (0, 0)  # a version of the table, and the lists that a search of it looks at
+        if odd := next((one for one in folder.rglob("*") if not (one.is_file() or one.is_dir())), None):
+            raise ValueError(f"{odd.name} is a pipe or a device")
+        # Every call sees what other processes have added before it.
+        self._database = lancedb.connect(str(folder), read_consistency_interval=timedelta(0))
+        if not make or (folder / f"{TABLE}.lance").exists():
+            self._table = self._database.open_table(TABLE)
+        else:
+            self._table = self._database.create_table(TABLE, schema=self._schema())
+
+    def _schema(self) -> pa.Schema:
+        return pa.schema(
+            [
+                pa.field("key", pa.string(), nullable=False),
+                pa.field("vector", pa.list_(pa.float32(), self._width), nullable=False),
+                pa.field("pixels", pa.large_binary()),
+                # All that a search shows of a row: each column that it reads costs some 2 ms.
+                pa.field("told", pa.string(), nullable=False),
+            ]
+        )
+
+    def add(self, rows: Sequence[Row], replacing: bool) -> None:
+        """See `Store.add`."""
+        if not rows:
+            return
+        table = self._as_table(rows)
+        if replacing:
+            merge = self._table.merge_insert("key").when_matched_update_all().when_not_matched_insert_all()
+            merge.execute(table)
+        else:
+            self._table.add(table)
+
+    def _as_table(self, rows: Sequence[Row]) -> pa.Table:
+        entries = [row.entry for row in rows]
+        vectors = np.concatenate([row.vector for row in rows]).astype(np.float32, copy=False)
+        columns: dict[str, Any] = {
+            "key": [one.key for one in entries],
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors), self._width),
+            "pixels": [one.pixels for one in entries],
+            "told": [_told(one) for one in entries],
+        }
+        schema = self._table.schema
+        for name in schema.names:
+            if name not in columns:
+                columns[name] = [one.metadata.get(name.removeprefix(_PREFIX)) for one in entries]
+        return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """See `Store.remove`."""
+        for start in range(0, len(keys), _MANY):
+            named = ", ".join(map(_literal, keys[start : start + _MANY]))
+            self._table.delete(f"key IN ({named})")
+
+    def require(self, fields: Mapping[str, Kind]) -> None:
+        """See `Store.require`."""
+        present = self._table.schema.names
+        new = [
+            pa.field(_PREFIX + name, _TYPES[kind])
+            for name, kind in fields.items()
+            if _PREFIX + name not in present
+        ]
+        if new:
+            self._table.add_columns(new)
+
+    def nearest(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition] = ()) -> list[Near]:
+        """See `Store.nearest`."""
+        probes = self._probes()
+        if not probes:
+            return self._nearest(vector, count, where, None)
+        found = self._nearest(vector, count, where, _WIDER * probes if where else probes)
+        if len(found) < count and len(found) < self.count(where):  # these lists held no more
+            return self._nearest(vector, count, where, None)
+        return found
+
+    def _probes(self) -> int:
+        """Lists that a search looks at; 0 where there is no index."""
+        version = self._read(lambda: self._table.version)
+        if version != self._known[0]:
+            rows = self.count() if self._index() else 0
+            self._known = version, max(_PROBES, _lists(rows) // _SHARE) if rows else 0
+        return self._known[1]
+
+    def _read(self, query: Callable[[], T]) -> T:
+        """What a query gives; asked again where another process has removed the version that it read."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return query()
+            except (RuntimeError, OSError, ValueError) as error:
+                if attempt + 1 == _ATTEMPTS or "not found" not in str(error).lower():
+                    raise
+                self._table.checkout_latest()
+        raise AssertionError
+
+    def _nearest(
+        self, vector: NDArray[np.float32], count: int, where: Sequence[Condition], probes: int | None
+    ) -> list[Near]:
+        query = self._table.search(vector, vector_column_name="vector", query_type="vector")
+        assert isinstance(query, LanceVectorQueryBuilder)
+        query = query.distance_type("cosine").select(["told", "_distance"]).limit(count)
+        query = query.nprobes(probes).refine_factor(_REFINED) if probes else query.bypass_vector_index()
+        if where:
+            query = query.where(_sql(where), prefilter=True)
+        rows = self._read(query.to_arrow).to_pylist()
+        return [Near(_entry(row["told"]), 1.0 - row["_distance"]) for row in rows]
+
+    def pixels(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """See `Store.pixels`."""
+        if not keys:
+            return {}
+        named = ", ".join(map(_literal, keys))
+        query = self._table.search().where(f"key IN ({named})").select(["key", "pixels"]).limit(len(keys))
+        return {row["key"]: row["pixels"] for row in self._read(query.to_arrow).to_pylist()}
+
+    def keys(self, where: Sequence[Condition] = ()) -> Iterator[str]:
+        """See `Store.keys`."""
+        query = self._table.search().select(["key"]).limit(None)
+        if where:
+            query = query.where(_sql(where))
+        return iter(self._read(query.to_arrow).column("key").to_pylist())
+
+    def count(self, where: Sequence[Condition] = ()) -> int:
+        """See `Store.count`."""
+        return self._read(lambda: self._table.count_rows(_sql(where) if where else None))
+
+    def is_scattered(self) -> bool:
+        """See `Store.is_scattered`."""
+        found: Any = self._table.stats()  # a dictionary, whatever its type says
+        parts, largest = found["fragment_stats"]["num_fragments"], found["fragment_stats"]["lengths"]["max"]
+        if found["num_rows"] >= EXACT_BELOW and not self._index():
+            return True
+        if parts < _PARTS:
+            return False
+        return parts >= _MOST_PARTS or found["num_rows"] - largest >= _GROWTH * largest
+
+    def compact(self) -> None:
+        """See `Store.compact`: joins fragments, and builds the index of many rows anew.
+
+        The table's own way to bring an index up to date rounds its codes a second time, and loses a twentieth
+        of the neighbours. Meanwhile searches compare every vector.
+        """
+        rows = self.count()
+        for one in self._table.list_indices():
+            if one.columns == ["vector"]:
+                self._table.drop_index(one.name)
+        if rows >= EXACT_BELOW and not any(one.columns == ["key"] for one in self._table.list_indices()):
+            self._table.create_index("key", config=BTree())
+        self._table.optimize(cleanup_older_than=_NOW)
+        if rows >= EXACT_BELOW:
+            self._table.create_index("vector", config=self._new_index(rows))
+
+    def _new_index(self, rows: int) -> IvfRq | IvfPq:
+        shape: Any = {"num_partitions": _lists(rows), "max_iterations": _ROUNDS, "sample_rate": _SAMPLED}
+        if self._width % 8 == 0 and self._width >= _FEW:
+            return IvfRq(distance_type="cosine", **shape)
+        return IvfPq(distance_type="cosine", num_sub_vectors=_sub_vectors(self._width), **shape)
+
+    def _index(self) -> bool:
+        return any(one.columns == ["vector"] for one in self._table.list_indices())
+
+    def stats(self) -> StoreStats:
+        """See `Store.stats`."""
+        size = sum(path.stat().st_size for path in self.place.rglob("*") if path.is_file())
+        parts = sum(1 for _ in (self.place / f"{TABLE}.lance" / "data").glob("*.lance"))
+        search = "an index of inverted lists (IVF), the best compared exactly" if self._index() else "exact"
+        return StoreStats(self.count(), size, parts, f"LanceDB, {search}")
+
+    def drop(self) -> None:
+        """See `Store.drop`."""
+        self._database.drop_table(TABLE)
+
+    def close(self) -> None:
+        """See `Store.close`."""
+
+
+def _lists(rows: int) -> int:
+    return round(math.sqrt(rows))
+
+
+def _sub_vectors(width: int) -> int:
+    """Parts that a vector is quantised in: of about four numbers each."""
+    return next(parts for parts in range(max(1, width // 4), 0, -1) if width % parts == 0)
+
+
+def _told(entry: IndexedPicture) -> str:
+    return json.dumps([entry.key, entry.source, entry.width, entry.height, dict(entry.metadata)])
+
+
+def _entry(told: str) -> IndexedPicture:
+    key, source, width, height, metadata = json.loads(told)
+    return IndexedPicture(key, source, width, height, b"", metadata)
+
+
+def _sql(where: Sequence[Condition]) -> str:
+    return " AND ".join(_condition(one) for one in where)
+
+
+def _condition(one: Condition) -> str:
+    column, values = f"`{_PREFIX}{one.field}`", [_literal(value) for value in one.values]
+    if one.relation is Relation.EQUAL:
+        return f"{column} IN ({', '.join(values)})"
+    if one.relation is Relation.OTHER:
+        return f"{column} NOT IN ({', '.join(values)})"
+    return f"{column} {one.relation} {values[0]}"
+
+
+def _literal(value: Value) -> str:
+    """A value in SQL; a quote inside a text is doubled, and nothing else has a meaning there."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)

@@ -1,0 +1,162 @@
+"""Collections are made and opened here: folder, journal, store and model together."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xfm.config.model import lacks
+from xfm.config.next_command import command_line
+from xfm.core.errors import UserError, amount
+from xfm.core.locks import locked
+from xfm.core.paths import home_path
+from xfm.inference.distributed.row_work import everywhere
+from xfm.inference.engine import Engine
+from xfm.inference.pipeline import pipeline
+from xfm.models.folder import Pretrained
+from xfm.search.index import Index, probe_of
+from xfm.search.journal import FILE as JOURNAL
+from xfm.search.journal import Journal, State
+from xfm.search.manifest import FILE as ABOUT
+from xfm.search.manifest import HIDDEN, AboutIndex
+from xfm.search.store import Store
+from xfm.search.trusted_hosts import require_trusted, tell_model, without_password
+
+LANCE = "lance"
+TABLE = "pictures"
+_NEAR = 1e-2
+"""Most that a number of the probe differs where the model is the same: bf16 and other machines round."""
+
+
+@contextmanager
+def open_index(
+    folder: Path | str,
+    model: Pretrained | Path | str | None = None,
+    *,
+    make: bool = False,
+    writing: bool = True,
+    address: str | None = None,
+    table: str | None = None,
+    **running: Any,
+) -> Iterator[Index]:
+    """A collection, open while the block runs.
+
+    Args:
+        folder: of the collection, or of pictures with one in it, to be searched.
+        model: that makes the vectors; of a collection that is there, the one that made them if not given.
+        make: make it if it is not there.
+        writing: whether pictures are taken in or out: one process at a time may. Without it the collection
+            can be searched while another process writes.
+        address: `postgresql://HOST/DATABASE`, for a new one whose rows a server keeps. Of one that is there,
+            the server that it names, where that is on another machine; or `XFM_STORE_HOSTS` names its host.
+        table: in that server; `pictures` if not given. A new collection takes an empty one that is nobody's,
+            or makes it.
+        running: how the model runs: `device`, `batch_size`, see `xfm.pipeline`. It computes in float32: the
+            vectors of a collection are compared with one another, whichever machine made them.
+
+    Raises:
+        UserError: there is none, another process writes it, the model is not the one that made it, it names
+            a server of another machine that nobody here has named, or its table is another collection's.
+    """
+    place = home_path(folder)
+    if not writing and not (place / ABOUT).exists() and (place / HIDDEN / ABOUT).exists():
+        place /= HIDDEN
+    there = (place / ABOUT).exists()
+    if not there and not make:
+        AboutIndex.read(place)  # says that there is none
+    if not there and place.exists() and any(path.name != ".xfm-lock" for path in place.iterdir()):
+        raise UserError(f"{place} holds something else than a collection: give another folder")
+    about = AboutIndex.read(place) if there else None
+    if about is not None and address is not None and about.address != _shown(address):
+        raise UserError(f"{place} keeps its rows in {about.address or 'the folder'}: give another --out")
+    if about is not None and table not in (None, about.table):
+        kept = f"the table {about.table}" if about.table else "the folder"
+        raise UserError(f"{place} keeps its rows in {kept}: give another --out, or leave out --table")
+    given = model if model is not None else about.model if about else None
+    if given is None:
+        raise UserError("a new collection needs a model: give a model folder, or small, the package's")
+    if about is not None and about.address is not None and address is None:
+        with _postgres_there():
+            require_trusted(place, about.address)
+    if about is not None and model is None:
+        tell_model(place, about.model)
+    engine = pipeline("embed", given, precision="fp32", **running).engine
+    if not engine.model.sees:
+        raise UserError(f"a collection holds pictures, and {lacks(engine.name)}")
+    probe = probe_of(engine)
+    if about is None:
+        name = "the model" if isinstance(given, Pretrained) else everywhere(str(given))
+        about = AboutIndex(name, probe.tolist(), _shown(address), (table or TABLE) if address else "")
+    elif len(probe) != about.width or not np.abs(probe - np.array(about.probe)).max() <= _NEAR:
+        name = engine.name if isinstance(given, Pretrained) else str(given)
+        images = place.parent if place.name == HIDDEN else "..."
+        anew = command_line("index", "build", model=name, images=images, out="FOLDER")
+        raise UserError(
+            f"{place} was made by another model than {name} (it says {about.model}): search it with that "
+            f"one, or build a new collection: `{anew}`"
+        )
+    if not writing:
+        with _opened(place, about, engine, readonly=True, address=address) as index:
+            yield index
+        return
+    with locked(place), ExitStack() as undo:
+        if not there:
+            about.write(place)
+            undo.callback(_clear, place)
+        with _opened(place, about, engine, readonly=False, address=address) as index:
+            undo.pop_all()
+            yield index
+            index.flush()
+
+
+def _shown(address: str | None) -> str | None:
+    with _postgres_there():
+        return None if address is None else without_password(address)
+
+
+@contextmanager
+def _opened(
+    place: Path, about: AboutIndex, engine: Engine, readonly: bool, address: str | None
+) -> Iterator[Index]:
+    with closing(Journal(place, readonly)) as journal:
+        new = not readonly and not journal.counts()[State.STORED]
+        with closing(_store(place, about, address, readonly, make=new)) as store:
+            if new and not any(journal.counts().values()) and store.count():
+                rows = amount(store.count(), "row")
+                raise UserError(
+                    f"{place} is damaged (its journal knows nothing of {rows}): remove it, and build the "
+                    "collection again"
+                )
+            yield Index(place, about, engine, store, journal)
+
+
+def _clear(place: Path) -> None:
+    """Leave nothing of a new collection that was refused, so that the next try finds an empty folder."""
+    for path in (place / ABOUT, *place.glob(f"{JOURNAL}*")):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(place / LANCE, ignore_errors=True)
+
+
+@contextmanager
+def _postgres_there() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(
+            f"PostgreSQL needs psycopg and pgvector ({error}): pip install 'xfm[postgres]'"
+        ) from error
+
+
+def _store(place: Path, about: AboutIndex, address: str | None, readonly: bool, make: bool) -> Store:
+    if about.address is None:
+        try:
+            from xfm.search.lance import LanceStore
+        except ImportError as error:
+            raise UserError(f"collections need LanceDB ({error}): pip install 'xfm[index]'") from error
+        return LanceStore(place / LANCE, about.width, make)
+    with _postgres_there():
+        from xfm.search.postgres import PostgresStore
+    return PostgresStore(address or about.address, about.table, about.width, about.id, not readonly)

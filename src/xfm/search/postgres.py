@@ -1,0 +1,434 @@
+"""Rows in a table of PostgreSQL with pgvector, for collections that several machines search."""
+
+import math
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from pgvector import HalfVector
+from pgvector.psycopg import register_vector
+from psycopg import sql, waiting
+from psycopg.abc import RV, PQGen
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from xfm.core.errors import UserError, amount, first_line
+from xfm.search.filters import Condition, Kind, Relation, kind_of
+from xfm.search.store import EXACT_BELOW, IndexedPicture, Near, Row, StoreError, StoreStats
+from xfm.search.trusted_hosts import read_address, without_password
+
+CONNECT_SECONDS = 10
+"""For which a server may take to answer where nobody said how long."""
+ANSWER_SECONDS = 10
+"""For which a search may take to be answered."""
+_CANCEL_SECONDS = 0.5
+_ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+"""By which a network that is gone is noticed where waiting has no bound."""
+_REMEDIES = (
+    (("57014",), "it took too long, or was cancelled: see that the server is not stalled, and do it again"),
+    (("08", "57"), "the connection was lost: see that the server runs, and do it again"),
+    (("53100",), "its disk is full: free space there, and do it again"),
+    (("53",), "it lacks memory or connections: wait, or raise its limits (max_connections)"),
+    (("25006",), "it is read-only: name its primary"),
+    (("42501",), "the role has no right to do this: let its owner GRANT it, or be asked as its owner"),
+    (("42P01",), "the table is not there: build the collection again"),
+    (("0A000", "58P01"), "pgvector is not installed there: install it (0.8 or newer)"),
+    (("22", "42"), "the table is not this collection's: build with another --table"),
+    (("23505",), "the table has rows that the collection does not know: do it again, which replaces them"),
+    (("40", "55"), "another process was at the table: do it again"),
+    (("XX",), "it is damaged: see its log, and restore it or build the collection again"),
+    (("",), "see its log"),
+)
+"""How SQLSTATE begins, and what that is and what to do; the first that fits is said."""
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that is given up where an answer does not come, or at Ctrl-C.
+
+    Attributes:
+        bounded: whether answers must come within `ANSWER_SECONDS`; a stalled server ends nothing by itself.
+        settings: that were made in it.
+    """
+
+    bounded = True
+    settings: dict[str, str]
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """See psycopg, whose own waits for the server to cancel."""
+        try:
+            answer = _within(gen, ANSWER_SECONDS) if self.bounded else gen
+            return waiting.wait(answer, self.pgconn.socket, interval=interval)
+        except (KeyboardInterrupt, psycopg.errors.ConnectionTimeout):
+            with suppress(psycopg.Error):
+                self.cancel_safe(timeout=_CANCEL_SECONDS)
+            self.close()
+            raise
+
+
+def _within(gen: PQGen[RV], seconds: float) -> PQGen[RV]:
+    end = time.monotonic() + seconds
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if time.monotonic() > end:
+                raise psycopg.errors.ConnectionTimeout(f"no answer in {seconds} seconds")
+            wanted = gen.send(ready)
+    except StopIteration as stop:
+        return stop.value
+
+
+def connected(address: str) -> BoundedConnection:
+    """A new connection.
+
+    Raises:
+        UserError: the address cannot be read.
+        StoreError: there is no connection; names host and port.
+    """
+    told = read_address(address)
+
+    def said(name: str, variable: str, otherwise: object) -> str:
+        return str(told.get(name) or os.environ.get(variable) or otherwise)
+
+    waited = said("connect_timeout", "PGCONNECT_TIMEOUT", CONNECT_SECONDS)
+    given: dict[str, Any] = {**_ALIVE, **told, "connect_timeout": waited}
+    try:
+        connection = BoundedConnection.connect(autocommit=True, **given)
+    except psycopg.OperationalError as error:
+        late = isinstance(error, psycopg.errors.ConnectionTimeout)
+        reason = f"no answer in {waited} seconds" if late else first_line(error)
+        host, port = said("host", "PGHOST", told.get("hostaddr") or "localhost"), said("port", "PGPORT", 5432)
+        raise StoreError(
+            f"{without_password(address)}: there is no connection to PostgreSQL at host {host}, port {port} "
+            f"({reason}); check that it runs there, and the user and the password (PGPASSWORD)"
+        ) from error
+    connection.settings = {}
+    return connection
+
+
+@contextmanager
+def explained(shown: str) -> Iterator[None]:
+    """A server that refuses, as one sentence; its address is shown as given."""
+    try:
+        yield
+    except psycopg.Error as error:
+        state = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
+        if isinstance(error, psycopg.errors.ConnectionTimeout):
+            state = "57014"
+        remedy = next(remedy for starts, remedy in _REMEDIES if state.startswith(starts))
+        raise StoreError(f"{shown}: the server cannot be used ({first_line(error)}); {remedy}") from error
+
+
+_LOWEST = (0, 8)
+"""Of pgvector: with it an index goes on searching until enough rows have passed the conditions."""
+_NEIGHBOURS, _TRIED = 16, 64
+"""Of the index: neighbours of each vector (`m`), and how many are tried for them (`ef_construction`)."""
+_LOOKED_AT, _MOST_LOOKED_AT = 50, 1000
+"""Neighbours that a search keeps (`hnsw.ef_search`) among `EXACT_BELOW` rows, and at most."""
+_REFINED = 2
+"""The index holds halves; so many times the wanted rows are compared exactly."""
+_SECONDS = 5.0
+"""For which a connection believes that there is an index, or none; both give right answers."""
+_MEMORY = 4 << 30
+"""Bytes at most for building the index; what does not fit makes it slow."""
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
+_CASTS = {Kind.TEXT: sql.SQL("text"), Kind.NUMBER: sql.SQL("float8"), Kind.BOOLEAN: sql.SQL("boolean")}
+_LOCK = 0x78666D
+"""Of the database, while a table is made or taken."""
+
+
+class PostgresStore:
+    """See `xfm.search.store.Store`. The table's comment says whose it is.
+
+    Args:
+        address: `postgresql://HOST/DATABASE`; what it leaves out comes from libpq's environment and files.
+        name: of the table.
+        width: E, of the vectors.
+        owner: the collection's id; empty for one that is older than ids, whose table nobody's name is on.
+        writing: make the table if it is not there, and take an empty one that is nobody's.
+
+    Raises:
+        UserError: the address is none, the name cannot be a table's, or pgvector is too old.
+        StoreError: the server cannot be reached or refuses, or the table is another collection's.
+    """
+
+    def __init__(self, address: str, name: str, width: int, owner: str = "", writing: bool = True) -> None:
+        if not _NAME.fullmatch(name):
+            raise UserError(
+                f"{name} cannot be a table: small letters, digits and _, a letter first, 48 at most"
+            )
+        self._name, self._table, self._width = name, sql.Identifier(name), width
+        self._address, self._shown, self._writes = address, without_password(address), writing
+        self._label = f"xfm collection {owner}" if owner else None
+        self._rows, self._looked = 0, -math.inf
+        self._open()
+
+    def _open(self) -> None:
+        self._opened = connected(self._address)
+        try:
+            if self._writes:
+                self._claim()
+            self._require_own()
+            register_vector(self._opened)
+        except BaseException:
+            self.close()
+            raise
+
+    def _claim(self) -> None:
+        """Make the table, or take an empty one that is nobody's: in turn, whoever asks this database."""
+        self._run("SELECT pg_advisory_lock({lock})", lock=_LOCK)
+        self._run(
+            "DO $$ BEGIN IF to_regclass({name}) IS NULL THEN CREATE EXTENSION IF NOT EXISTS vector; "
+            "CREATE TABLE {table} (key text PRIMARY KEY, vector vector({width}) NOT NULL, "
+            "pixels bytea NOT NULL, source text NOT NULL, width int NOT NULL, height int NOT NULL, "
+            "metadata jsonb NOT NULL); ELSIF obj_description(to_regclass({name}), 'pg_class') IS NOT NULL "
+            "OR EXISTS (SELECT FROM {table}) THEN RETURN; END IF; COMMENT ON TABLE {table} IS {label}; "
+            "END $$",
+        )
+        self._run("SELECT pg_advisory_unlock({lock})", lock=_LOCK)
+
+    def _require_own(self) -> None:
+        (row,) = self._run(
+            "SELECT to_regclass({name}) IS NOT NULL AS there, obj_description(to_regclass({name}), "
+            "'pg_class') AS label, (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS version"
+        )
+        if not row["there"]:
+            raise StoreError(f"{self._shown}: there is no table {self._name}: build the collection again")
+        if row["label"] != self._label:
+            raise StoreError(
+                f"the table {self._name} of {self._shown} is another collection's, with "
+                f"{amount(self.count(), 'row')}: build with another --table, or drop it if nobody needs it"
+            )
+        if tuple(int(part) for part in row["version"].split(".")[:2]) < _LOWEST:
+            raise UserError(
+                f"the server has pgvector {row['version']}, and {'.'.join(map(str, _LOWEST))} is needed: "
+                "upgrade it, then ALTER EXTENSION vector UPDATE"
+            )
+
+    @property
+    def _connection(self) -> BoundedConnection:
+        """The connection; a new one where the server has ended the last, as one that starts again does."""
+        with suppress(psycopg.OperationalError):
+            for _ in range(2):  # its last word, and the end
+                self._opened.pgconn.consume_input()
+        if self._opened.closed:
+            self._open()
+        return self._opened
+
+    @contextmanager
+    def _writing(self) -> Iterator[BoundedConnection]:
+        """A connection that waits as long as it takes, where the table is still this collection's."""
+        self._require_own()
+        connection = self._connection
+        connection.bounded = False
+        try:
+            with explained(self._shown):
+                yield connection
+        finally:
+            connection.bounded = True
+
+    def _run(self, query: str, values: Any = None, **parts: Any) -> list[dict[str, Any]]:
+        """The rows of a query; `{table}` in it is ours."""
+        with explained(self._shown), self._connection.cursor(row_factory=dict_row) as cursor:
+            cursor.execute(self._composed(query, **parts), values)
+            return cursor.fetchall() if cursor.description else []
+
+    def _composed(self, query: str, **parts: Any) -> sql.Composed:
+        given = {
+            "table": self._table,
+            "name": self._name,
+            "width": self._width,
+            "label": self._label,
+            **parts,
+        }
+        return sql.SQL(query).format(  # pyright: ignore[reportArgumentType]
+            **{
+                part: one if isinstance(one, sql.Composable) else sql.Literal(one)
+                for part, one in given.items()
+            }
+        )
+
+    def add(self, rows: Sequence[Row], replacing: bool) -> None:
+        """See `Store.add`."""
+        with self._writing() as connection, connection.transaction(), connection.cursor() as cursor:
+            if replacing:
+                self._run("DELETE FROM {table} WHERE key = ANY(%s)", [[row.entry.key for row in rows]])
+            query = "COPY {table} (key, vector, pixels, source, width, height, metadata) FROM STDIN "
+            with cursor.copy(self._composed(query + "(FORMAT BINARY)")) as copy:
+                copy.set_types(["text", "vector", "bytea", "text", "int4", "int4", "jsonb"])
+                for row in rows:
+                    one, told = row.entry, Jsonb(dict(row.entry.metadata))
+                    copy.write_row((one.key, row.vector, one.pixels, one.source, one.width, one.height, told))
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """See `Store.remove`."""
+        with self._writing():
+            self._run("DELETE FROM {table} WHERE key = ANY(%s)", [list(keys)])
+
+    def require(self, fields: Mapping[str, Kind]) -> None:
+        """See `Store.require`; a document takes any."""
+
+    def nearest(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition] = ()) -> list[Near]:
+        """See `Store.nearest`."""
+        if time.monotonic() - self._looked > _SECONDS:
+            self._rows, self._looked = self._indexed(), time.monotonic()
+        if not (rows := self._rows):
+            return self._exact(vector, count, where)
+        found = self._by_index(vector, count, where, rows)
+        if len(found) < count and len(found) < self.count(where):
+            return self._exact(vector, count, where)
+        return found
+
+    def _exact(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]) -> list[Near]:
+        passing, values = _passing(where)
+        self._set("enable_indexscan", "off")
+        return self._near(
+            "SELECT key, source, width, height, metadata, -(vector <#> %s) AS similarity FROM {table} "
+            "WHERE {passing} ORDER BY vector <#> %s LIMIT {count}",
+            [vector, *values, vector],
+            passing=passing,
+            count=count,
+        )
+
+    def _near(self, query: str, values: Any, **parts: Any) -> list[Near]:
+        found = self._run(query, values, **parts)
+        return [
+            Near(IndexedPicture(**row, pixels=b""), near) for row in found for near in [row.pop("similarity")]
+        ]
+
+    def _by_index(
+        self, vector: NDArray[np.float32], count: int, where: Sequence[Condition], rows: int
+    ) -> list[Near]:
+        """By the index, whose best are compared exactly; with conditions it goes on until enough passed."""
+        passing, values = _passing(where)
+        self._set("enable_indexscan", "on")
+        self._set("enable_seqscan", "off")
+        self._set("hnsw.ef_search", str(min(max(looked_at(rows), _REFINED * count), _MOST_LOOKED_AT)))
+        self._set("hnsw.iterative_scan", "relaxed_order" if where else "off")
+        return self._near(
+            "SELECT key, source, width, height, metadata, -(vector <#> %s) AS similarity FROM (SELECT key, "
+            "vector, source, width, height, metadata FROM {table} WHERE {passing} ORDER BY "
+            "(vector::halfvec({width})) <#> %s::halfvec({width}) LIMIT {several}) near "
+            "ORDER BY similarity DESC LIMIT {count}",
+            [vector, *values, HalfVector(vector)],
+            passing=passing,
+            several=_REFINED * count,
+            count=count,
+        )
+
+    def _set(self, name: str, value: str) -> None:
+        """A setting of the connection, which stays: a search is one question to the server."""
+        if (known := self._connection.settings).get(name) != value:
+            self._run("SELECT set_config(%s, %s, false)", [name, value])
+            known[name] = value
+
+    def pixels(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """See `Store.pixels`."""
+        rows = self._run("SELECT key, pixels FROM {table} WHERE key = ANY(%s)", [list(keys)])
+        return {row["key"]: bytes(row["pixels"]) for row in rows}
+
+    def keys(self, where: Sequence[Condition] = ()) -> Iterator[str]:
+        """See `Store.keys`."""
+        passing, values = _passing(where)
+        query = self._composed("SELECT key FROM {table} WHERE {passing}", passing=passing)
+        connection = self._connection
+        with explained(self._shown), connection.transaction(), connection.cursor("keys") as cursor:
+            for row in cursor.execute(query, values):
+                yield row[0]
+
+    def count(self, where: Sequence[Condition] = ()) -> int:
+        """See `Store.count`."""
+        passing, values = _passing(where)
+        (row,) = self._run("SELECT count(*) AS rows FROM {table} WHERE {passing}", values, passing=passing)
+        return row["rows"]
+
+    def is_scattered(self) -> bool:
+        """See `Store.is_scattered`; the server keeps its tables in order itself, if they have an index."""
+        return not self._indexed() and self.count() >= EXACT_BELOW
+
+    def compact(self) -> None:
+        """See `Store.compact`: builds an index of many rows, and cleans up after removals."""
+        with self._writing():
+            rows = self.count()
+            if rows >= EXACT_BELOW and not self._indexed():
+                self._build(rows)
+            self._run("VACUUM (ANALYZE) {table}")
+        self._looked = -math.inf
+
+    def _build(self, rows: int) -> None:
+        each = 2 * self._width + 32 * _NEIGHBOURS + 400  # bytes of a vector in the graph, rather too many
+        size = f"{max(64, min(rows * each, _MEMORY) >> 20)}MB"
+        self._run("SET maintenance_work_mem = {size}", size=size)
+        for workers in ("4", "0"):
+            self._run("SET max_parallel_maintenance_workers = {workers}", workers=workers)
+            try:
+                self._run(
+                    "CREATE INDEX {index} ON {table} USING hnsw ((vector::halfvec({width})) halfvec_ip_ops) "
+                    "WITH (m = {neighbours}, ef_construction = {tried})",
+                    index=sql.Identifier(f"{self._name}_vector"),
+                    neighbours=_NEIGHBOURS,
+                    tried=_TRIED,
+                )
+                return
+            except StoreError as error:  # workers share memory, of which a container may have little
+                if workers == "0" or not isinstance(error.__cause__, psycopg.errors.DiskFull):
+                    raise
+
+    def _indexed(self) -> int:
+        """About how many rows there are, where they have an index; else 0."""
+        (row,) = self._run(
+            "SELECT (SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid) "
+            "AS there, (SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)) AS rows",
+            [f"{self._name}_vector", self._name],
+        )
+        return max(1, int(row["rows"])) if row["there"] else 0
+
+    def stats(self) -> StoreStats:
+        """See `Store.stats`."""
+        (row,) = self._run("SELECT pg_total_relation_size(%s::regclass) AS size", [self._name])
+        index = "an index of neighbours (HNSW of halves, iterative scan), the best compared exactly"
+        search = index if self._indexed() else "exact"
+        return StoreStats(self.count(), row["size"], 1, f"PostgreSQL, {search}")
+
+    def drop(self) -> None:
+        """See `Store.drop`."""
+        with self._writing():
+            self._run("DROP TABLE {table}")
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._opened.close()
+
+
+def looked_at(rows: int) -> int:
+    """Neighbours that a search keeps among so many rows: a sixth more each time that these double."""
+    doublings = max(0.0, math.log2(rows / EXACT_BELOW))
+    return round(_LOOKED_AT * (1 + doublings / 6))
+
+
+def _passing(where: Sequence[Condition]) -> tuple[sql.Composable, list[Any]]:
+    """Conditions on metadata as SQL, whose text never holds the values, and these values."""
+    if not where:
+        return sql.SQL("true"), []
+    parts: list[sql.Composable] = []
+    values: list[Any] = []
+    for one in where:
+        cast = _CASTS[kind_of(one.values[0])]
+        cell = sql.SQL("(metadata ->> {})::{}").format(sql.Literal(one.field), cast)
+        if one.relation in (Relation.EQUAL, Relation.OTHER):
+            compared = "{} = ANY(%s)" if one.relation is Relation.EQUAL else "{} <> ALL(%s)"
+            parts.append(sql.SQL(compared).format(cell))
+            values.append(list(one.values))
+        else:
+            relation = sql.SQL(one.relation.value)  # pyright: ignore[reportArgumentType]
+            # By code points as elsewhere, whatever the order of the database's language.
+            order = sql.SQL(' COLLATE "C"' if isinstance(one.values[0], str) else "")
+            parts.append(sql.SQL("{}{} {} %s").format(cell, order, relation))
+            values.append(one.values[0])
+    return sql.Composed(parts).join(" AND "), values

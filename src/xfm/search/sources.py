@@ -1,0 +1,445 @@
+"""Pictures to take in: of folders, tables and tar shards, one after the other, with what is known of them."""
+
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfm.config.table_kinds import LISTED, table_kind
+from xfm.config.task_spec import Field, Holds
+from xfm.core.errors import UserError, excerpt, printable
+from xfm.core.paths import is_url
+from xfm.data.folders import FolderReport, Scan, scan_folder
+from xfm.data.records import BadRecordError, NoAnnotation, Record, SampleKind, is_text
+from xfm.data.schema import Origin
+from xfm.data.sources import RecordSource, open_source
+from xfm.data.tables import ColumnMap, TableRow, open_table
+from xfm.data.tables.parts import TableParts, part_starts
+from xfm.data.tables.records import RawRow
+from xfm.inference.picture_inputs import PictureSource
+from xfm.search.filters import ColumnKind, Kind, Metadata, can_be_kept, columns_seen, number_in, read_metadata
+
+
+@dataclass(frozen=True)
+class EncodedPicture:
+    """A picture that another process has read and encoded.
+
+    Attributes:
+        pixels: as the model sees it, a PNG of `xfm.search.store.to_png`.
+        width, height: of the picture as it was given, in pixels.
+        key: equal for equal pixels, see `xfm.inference.picture_inputs.Picture`.
+        vector: [E] float32 of length one.
+    """
+
+    pixels: bytes = field(repr=False)
+    width: int
+    height: int
+    key: bytes
+    vector: NDArray[np.float32] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A picture that may be taken in.
+
+    Attributes:
+        key: its name in the collection.
+        source: where it is, for people.
+        picture: as pipelines take pictures, or encoded already; an error where there is none; None of one
+            that was known as it is when shared work was planned, and was not read.
+        stamp: changes when the picture, or what is known of it, does.
+        metadata: what conditions can be about.
+        read: how far the source is read up to its end, for a progress bar.
+        table: whose column names the picture, so that another one may have the name, too; else empty.
+        replaces: whether it then takes the place of the other's picture.
+    """
+
+    key: str
+    source: str
+    picture: PictureSource | EncodedPicture | UserError | None
+    stamp: str = ""
+    metadata: Metadata = field(default_factory=dict)
+    read: int = 0
+    table: str = ""
+    replaces: bool = False
+
+
+@dataclass(frozen=True)
+class SupplyCut:
+    """How a source is cut into parts.
+
+    Attributes:
+        starts: number of the first picture of each part.
+        names: of a folder, the pictures.
+        twice: of a table, rows whose key an earlier row has, and which that is.
+        numbers: of a table of texts, columns that hold numbers.
+    """
+
+    starts: list[int]
+    names: list[str] | None = None
+    twice: Mapping[int, int] = field(default_factory=dict)
+    numbers: Sequence[str] = ()
+
+
+class PictureSupply(ABC):
+    """Pictures in a fixed order.
+
+    Attributes:
+        total: length in the unit of `Offer.read`, None where it is not known.
+        unit: of a progress bar.
+        report: what else is in a folder, None where there is nothing to say.
+        left_out: fields of rows that cannot be metadata, such as lists, and in how many rows.
+    """
+
+    total: int | None = None
+    unit: str = "picture"
+    report: FolderReport | None = None
+
+    def __init__(self) -> None:
+        self.left_out: dict[str, int] = {}
+
+    def candidates(self) -> Iterator[Offer]:
+        """The pictures; raises UserError where the source cannot be read on."""
+        return self.part(0, None)
+
+    @abstractmethod
+    def cut(self, size: int) -> "SupplyCut":
+        """Cut the pictures into parts of so many; raises UserError where the source cannot be read."""
+
+    @abstractmethod
+    def part(self, first: int, last: int | None) -> Iterator[Offer]:
+        """The pictures from one number up to another, which is not among them; None is the end."""
+
+    def columns(self) -> Mapping[str, ColumnKind]:
+        """What the columns of a table of texts hold, as all rows tell; empty where cells say it themselves.
+
+        Raises:
+            UserError: the source cannot be read.
+        """
+        return {}
+
+    def metadata(self, cells: Mapping[str, Any]) -> Metadata:
+        """What of some cells can be metadata; the others are counted."""
+        found, others = read_metadata(cells)
+        for name in others:
+            self.left_out[name] = self.left_out.get(name, 0) + 1
+        return found
+
+
+def file_stamp(path: Path) -> str:
+    """What tells a file from a changed one; empty where it cannot be seen."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_size}-{found.st_mtime_ns}"
+
+
+def told_stamp(stamp: str, told: Metadata) -> str:
+    """The stamp of a file together with what is known of a picture in it."""
+    whole = json.dumps([stamp, dict(told)], sort_keys=True).encode()
+    return hashlib.blake2b(whole, digest_size=16).hexdigest()
+
+
+IMAGE = Field("image", holds=Holds.PICTURE)
+KEY = "id"
+"""The column that names pictures, where a table has one and nothing else was said."""
+
+
+def open_supply(
+    path: Path,
+    columns: ColumnMap | None = None,
+    key: str | None = None,
+    keep: Sequence[str] | None = None,
+    as_text: Sequence[str] = (),
+    known: SupplyCut | None = None,
+    root: Path | None = None,
+) -> PictureSupply:
+    """The pictures of a folder, a table (see `xfm.config.table_kinds`) or tar shards.
+
+    Args:
+        path: of it.
+        columns: what the columns of a table are called.
+        key: the column that names pictures; `id` where there is one, else file and row do.
+        keep: columns of a table, or fields of a shard's JSON, that become metadata; None takes all others.
+        as_text: columns of a CSV or TSV file that stay texts though they hold nothing but numbers.
+        known: how it was cut, where parts of it are read.
+        root: folder that paths in a table start from, and do not leave; its own if not given.
+
+    Raises:
+        UserError: there is no such file or folder, it is of an unknown kind, or lacks a column.
+    """
+    if os.path.isdir(path):
+        folder = FolderSupply(path, None if known is None else known.names)
+        shards = not folder.total and any(name.endswith(".tar") for name in os.listdir(path))
+        return ShardSupply(path, keep) if shards else folder
+    if path.suffix.lower() == ".tar":
+        return ShardSupply(path, keep)
+    if table_kind(path) is not None:
+        return TableSupply(path, columns or ColumnMap(), key, keep, as_text, known, root)
+    if not os.path.lexists(path):
+        raise UserError(f"{path} does not exist; check the path")
+    raise UserError(f"{path} is neither a folder of pictures nor a file of {LISTED}; rename or convert it")
+
+
+class FolderSupply(PictureSupply):
+    """The pictures of a folder and those below it, in the order of their paths, which are their keys.
+
+    Args:
+        path: of the folder.
+        names: of its pictures, where they are known.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str] | None = None) -> None:
+        super().__init__()
+        self._folder = Path(os.path.abspath(path))
+        scan = scan_folder(self._folder) if names is None else Scan([*names])
+        self._names = scan.pictures
+        self.report = scan.report(path) if scan.passed else None
+        self.total = len(self._names)
+
+    def keys(self) -> list[str]:
+        """The keys of all pictures; none is looked at."""
+        return [_named(self._folder / name) for name in self._names]
+
+    def cut(self, size: int) -> SupplyCut:
+        """See `PictureSupply.cut`."""
+        return SupplyCut([*range(1, len(self._names) + 1, size)], self._names)
+
+    def part(self, first: int, last: int | None) -> Iterator[Offer]:
+        """See `PictureSupply.part`; the metadata are name and folder."""
+        for number in range(max(first, 1), len(self._names) + 1 if last is None else last):
+            name = self._names[number - 1]
+            path = self._folder / name
+            if not is_text(str(path)):  # nothing that keeps rows could hold it
+                told = UserError(f"{path}: the name is not UTF-8; rename the file")
+                yield Offer(_named(path), _named(path), told, file_stamp(path), {}, number)
+                continue
+            metadata = {"name": path.name, "folder": str(Path(name).parent)}
+            yield Offer(str(path), str(path), path, file_stamp(path), metadata, number)
+
+
+def _named(path: Path) -> str:
+    """A path as a key; with escapes where it is not UTF-8."""
+    return str(path) if is_text(str(path)) else printable(str(path))
+
+
+class ShardSupply(PictureSupply):
+    """The pictures of tar shards in the WebDataset layout; what JSON is beside one is its metadata.
+
+    Args:
+        path: of a shard, of a folder of them, or a pattern or range as corpora have it, which ends in .tar.
+        keep: fields of the JSON that become metadata; None takes all.
+    """
+
+    def __init__(self, path: Path, keep: Sequence[str] | None = None) -> None:
+        super().__init__()
+        self._path, self._keep, self._pairs = path, keep, open_source(path, SampleKind.PAIR)
+        self.total = len(self._pairs)
+
+    def cut(self, size: int) -> SupplyCut:
+        """See `PictureSupply.cut`."""
+        return SupplyCut([*range(0, len(self._pairs), size)])
+
+    def part(self, first: int, last: int | None) -> Iterator[Offer]:
+        """See `PictureSupply.part`."""
+        stamp = cache(lambda shard: file_stamp(Path(shard)))  # of this time
+        for number in range(first, len(self._pairs) if last is None else last):
+            try:
+                record = self._record(number)
+            except BadRecordError as error:
+                of = stamp(error.origin.shard)
+                yield self._offer(error.origin, UserError(str(error)), of, {}, number)
+                continue
+            assert record.picture is not None
+            try:
+                told = self.metadata(self._kept(record.annotation))
+            except UserError as error:
+                yield self._offer(record.origin, UserError(f"{record.origin}: {error}"), "", {}, number)
+                continue
+            of = told_stamp(stamp(record.origin.shard), told)
+            yield self._offer(record.origin, record.picture, of, told, number)
+
+    @cached_property
+    def _pictures(self) -> RecordSource:
+        return open_source(self._path, SampleKind.IMAGE)
+
+    def _record(self, number: int) -> Record:
+        try:
+            return self._pairs.record(number)
+        except NoAnnotation:
+            return self._pictures.record(number)
+
+    def _offer(
+        self, origin: Origin, picture: bytes | UserError, stamp: str, told: Metadata, number: int
+    ) -> Offer:
+        # Other folders, and other shards of this one, may have pictures of the same name.
+        key = f"{os.path.abspath(origin.shard)}/{origin.key}"
+        return Offer(key, f"{origin.shard}/{origin.key}", picture, stamp, told, number + 1)
+
+    def _kept(self, cells: Mapping[str, Any]) -> Mapping[str, Any]:
+        return cells if self._keep is None else {name: cells[name] for name in self._keep if name in cells}
+
+
+class TableSupply(PictureSupply):
+    """The pictures that a table names or holds.
+
+    Args:
+        path, columns, key, keep, as_text, root: see `open_supply`.
+        known: how it was cut; then parts can be read.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        columns: ColumnMap,
+        key: str | None,
+        keep: Sequence[str] | None,
+        as_text: Sequence[str] = (),
+        known: SupplyCut | None = None,
+        root: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self._path, self._columns, self._key, self._keep = path, columns, key, keep
+        self._as_text, self._known, self._root = as_text, known, root
+        self._whole = os.path.abspath(path)  # other folders may have tables of the same name
+        columns.check_fields([IMAGE])
+        self._table = open_table(path)
+        self.total, self.unit = self._table.size, self._table.unit
+        if (present := self._table.columns) is not None:
+            columns.check_columns([IMAGE], present, path)
+            for name in [*(keep or ()), *([key] if key else ()), *as_text]:
+                if name not in present:
+                    raise UserError(f"{path} has no column {name}, only {', '.join(present)}")
+        self._named = dict[str, int]()
+        self._parts = TableParts(self._table, frozenset(self._table.columns or ()))
+
+    def candidates(self) -> Iterator[Offer]:
+        """See `PictureSupply.candidates`."""
+        return map(self._candidate, self._table.rows(frozenset(self._table.columns or ())))
+
+    def cut(self, size: int) -> SupplyCut:
+        """See `PictureSupply.cut`; the table is read once, its column of keys alone where it can be."""
+        column, twice, named = self._key or KEY, dict[int, int](), dict[str, int]()
+
+        def looked_at() -> Iterator[RawRow]:
+            for raw in self._table.rows(frozenset([column]) & frozenset(self._table.columns or [column])):
+                value = raw.cells.get(column)
+                if isinstance(value, str | int) and not isinstance(value, bool):
+                    before = named.setdefault(str(value), raw.number)
+                    if before != raw.number:
+                        twice[raw.number] = before
+                yield raw
+
+        return SupplyCut(part_starts(looked_at(), size)[0], twice=twice, numbers=sorted(self._numbers))
+
+    def columns(self) -> Mapping[str, ColumnKind]:
+        """See `PictureSupply.columns`."""
+        return self._seen
+
+    @cached_property
+    def _seen(self) -> Mapping[str, ColumnKind]:
+        present = self._table.columns
+        if self._table.typed or present is None:
+            return {}
+        images = self._columns.places([IMAGE], present)
+        told = [name for name in present if self._is_told(name, images)]
+        return columns_seen(self._path, self._table.rows(frozenset(told)), told, self._as_text)
+
+    @cached_property
+    def _numbers(self) -> frozenset[str]:
+        if self._known is not None:
+            return frozenset(self._known.numbers)
+        return frozenset(name for name, one in self._seen.items() if one.kind is Kind.NUMBER)
+
+    def part(self, first: int, last: int | None) -> Iterator[Offer]:
+        """See `PictureSupply.part`."""
+        return map(self._candidate, self._parts.part(first, last))
+
+    def _candidate(self, raw: RawRow) -> Offer:
+        place = f"{self._path}:{raw.number}"
+        try:
+            cells = raw.checked(self._path)
+            self._columns.check_columns([IMAGE], cells, place, others=True)
+            names = self._columns.places([IMAGE], cells)
+            row = TableRow.picked(cells, self._path, raw.number, names, self._root)
+            picture, stamp = self._picture(row)
+            key = self._name(cells, raw.number)
+            others = {
+                name: self._told(name, value, place)
+                for name, value in cells.items()
+                if self._is_told(name, names)
+            }
+            told = self.metadata(others)
+        except UserError as error:
+            return Offer(self._place(raw.number), place, error, "", {}, raw.read)
+        shown = str(picture) if isinstance(picture, Path) else place
+        table = "" if key == self._place(raw.number) else self._whole
+        stamp = told_stamp(stamp, told)
+        return Offer(key, shown, picture, stamp, told, raw.read, table, replaces=self._key is not None)
+
+    def _place(self, number: int) -> str:
+        return f"{self._whole}:{number}"
+
+    def _told(self, name: str, cell: Any, place: str) -> Any:
+        """A cell as metadata: a number where its column holds such."""
+        if not cell or name not in self._numbers:
+            return cell
+        if (number := number_in(cell)) is None:
+            raise UserError(
+                f"{place}: {name} held numbers when the table was looked through, and is {excerpt(cell)!r} "
+                "now: run the command again when nobody writes the table"
+            )
+        return number
+
+    def _is_told(self, name: str, names: Mapping[str, str]) -> bool:
+        if name in names.values():
+            return False
+        return name in self._keep if self._keep is not None else True
+
+    def _picture(self, row: TableRow) -> tuple[PictureSource, str]:
+        value = row.get(IMAGE.name)
+        if isinstance(value, bytes):
+            return value, hashlib.blake2b(value, digest_size=16).hexdigest()
+        if isinstance(value, str) and is_url(value):
+            raise row.error(IMAGE.name, "is an address, and a collection takes files only; download it")
+        path = row.path(IMAGE.name)
+        return path, file_stamp(path)
+
+    def _name(self, cells: Mapping[str, Any], number: int) -> str:
+        column = self._key or KEY
+        value = cells.get(column)
+        if value is None and self._key is None:
+            return self._place(number)
+        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+            raise UserError(
+                f'{self._path}:{number}: the column "{column}" names the picture, and is no text or whole '
+                "number; mend the row, or take another column with --key"
+            )
+        key = str(value)
+        if not can_be_kept(key):
+            raise UserError(
+                f'{self._path}:{number}: the column "{column}" names the picture, and is not Unicode, or has '
+                "a zero byte; mend the row"
+            )
+        before = self._before(key, number)
+        if before != number:
+            raise UserError(
+                f'{self._path}:{number}: the column "{column}" is {key}, as in row {before}; names must '
+                "differ"
+            )
+        return key
+
+    def _before(self, key: str, number: int) -> int:
+        """The first row of a key: of rows that are read all, or as a cut has found it."""
+        if self._known is None:
+            return self._named.setdefault(key, number)
+        return self._known.twice.get(number, number)

@@ -1,0 +1,256 @@
+"""What the page says of the models: their tabs, what they were trained on, how sure they can be."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+from xfm.config.next_command import command_line
+from xfm.config.tasks import MATCHING, task_spec
+from xfm.core.errors import UserError
+from xfm.models.card import NOT_STATED, model_card, trained_on
+from xfm.models.shipped import boxed_names
+from xfm.serving.models import Models, Served
+from xfm.serving.page.examples import EXAMPLES, Example, Examples
+
+SEARCH = "search"
+
+
+@dataclass(frozen=True)
+class TabSpec:
+    """A tab of the page.
+
+    Attributes:
+        name: of it, and of its module.
+        title: on it.
+        does: what it does, in a sentence.
+        task: that a model must answer.
+        lacks: what no model does where the tab is disabled.
+        columns: of a table that trains such a model.
+    """
+
+    name: str
+    title: str
+    does: str
+    task: str
+    lacks: str = ""
+    columns: str = ""
+
+
+TABS = (
+    TabSpec(
+        SEARCH,
+        "Search",
+        "Find pictures by what you write. The nearest are looked at again: where none fits, it says so.",
+        "embed",
+        "no served model has text and pictures in one space",
+    ),
+    TabSpec(
+        "ask",
+        "Ask",
+        "Ask a question about a picture.",
+        "vqa",
+        "no served model answers questions about pictures",
+        "image, question, answer",
+    ),
+    TabSpec(
+        "find",
+        "Find",
+        "Write what to look for, and see where it is.",
+        "grounding",
+        "no served model draws boxes",
+    ),
+    TabSpec(
+        "compare",
+        "Compare",
+        "Say something about two pictures, and see whether it is true.",
+        "reasoning",
+        "no served model compares two pictures",
+        "left, right, text, label",
+    ),
+    TabSpec(
+        "caption",
+        "Caption",
+        "Have a picture described.",
+        "captioning",
+        "no served model writes captions",
+        "image, caption",
+    ),
+    TabSpec(
+        "classify",
+        "Classify",
+        "Sort a picture into classes of your own: write their names, no training is needed.",
+        "zero-shot-image-classification",
+        "no served model has text and pictures in one space",
+    ),
+    TabSpec(
+        "fill",
+        "Fill in",
+        "Leave a word out: the model guesses it from the text alone, and again with the picture.",
+        "fill-mask",
+        "no served model guesses words",
+    ),
+    TabSpec(
+        "look",
+        "Attention",
+        "See which parts of a picture the fusion encoder looks at, for a text and for each of its words.",
+        MATCHING.name,
+        "no served model matches texts and pictures",
+    ),
+)
+
+
+def about(
+    models: Models,
+    references: Sequence[str],
+    examples: Examples | None,
+    lacking: str,
+    gallery: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything that the page is built from, as JSON has it.
+
+    Args:
+        models: that are served.
+        references: as they were given, for commands.
+        examples: to click; None where they cannot be drawn.
+        lacking: why there are none.
+        gallery: what can be searched: its `name`, `pictures`, `kind`; and `lacking`, why nothing can.
+    """
+    served = {one.name: one for one in models}
+    tasks = {name: one.tasks for name, one in served.items()}
+    offered = None
+    if examples is not None:
+        offered = {
+            "licence": examples.licence,
+            "captions": examples.gallery,
+            "tabs": {name: [asdict(one) for one in tab] for name, tab in examples.tabs.items()},
+        }
+        if gallery.get("kind") == EXAMPLES:
+            asked = Example([], [*examples.queries], [*examples.queries.values()])
+            offered["tabs"][SEARCH] = [asdict(asked)]
+    return {
+        "version": version("xfm"),
+        "models": [_described(one, tasks[name]) for name, one in served.items()],
+        "tabs": [_tab(one, served, tasks, gallery, references) for one in TABS],
+        "gallery": dict(gallery),
+        "examples": offered,
+        "lacking": lacking,
+        "matching": _chosen(MATCHING.name, served, tasks),
+    }
+
+
+def _tab(
+    tab: TabSpec,
+    served: Mapping[str, Served],
+    tasks: Mapping[str, Sequence[str]],
+    gallery: Mapping[str, Any],
+    references: Sequence[str],
+) -> dict[str, Any]:
+    model = _chosen(tab.task, served, tasks)
+    told = {"name": tab.name, "title": tab.title, "does": tab.does, "task": tab.task, "model": model}
+    if model is None:
+        main = next((one for one in served.values() if one.pretrained.task is None), None)
+        began = references[0] if main is None else main.reference
+        return told | {"why": _why(tab), "commands": commands(tab, began, references)}
+    if tab.name == SEARCH and gallery.get("lacking"):
+        return told | {"model": None, "why": gallery["lacking"], "commands": []}
+    return told
+
+
+def _why(tab: TabSpec) -> str:
+    if tab.columns:
+        return (
+            f"This tab is off: {tab.lacks}. The first command trains one on a table of yours with the "
+            f"columns {tab.columns}, and the second opens this page with both."
+        )
+    return f"This tab is off: {tab.lacks}. The first command trains one, and the second opens it."
+
+
+def commands(tab: TabSpec, model: str, references: Sequence[str]) -> list[str]:
+    """What to type so that a tab is answered.
+
+    Args:
+        tab: the tab.
+        model: that a fine-tuning begins with.
+        references: of the models that are served already.
+    """
+    if not tab.columns:
+        return [command_line("quickstart"), command_line("demo", "runs/quickstart")]
+    out = f"runs/{tab.name}"
+    return [
+        command_line("finetune", tab.task, model=model, train="my.jsonl", out=out),
+        command_line("demo", ",".join([*references, out])),
+    ]
+
+
+def _chosen(task: str, served: Mapping[str, Served], tasks: Mapping[str, Sequence[str]]) -> str | None:
+    """The model that is asked: the one fine-tuned for the task, else the first one that is for none.
+
+    A fine-tuning changes the parts of the other tasks: such a model answers them only where no other does.
+    """
+
+    def rank(name: str) -> int:
+        own = served[name].pretrained.task
+        return 0 if own is not None and own.task.spec == task_spec(task) else 1 if own is None else 2
+
+    able = [name for name in served if task in tasks[name]]
+    return min(able, key=rank, default=None)
+
+
+def _described(one: Served, tasks: Sequence[str]) -> dict[str, Any]:
+    found = one.pretrained
+    provenance = found.provenance
+    own = None if found.task is None else found.task.task.spec.name
+    rows, columns = found.preprocessing.shape
+    return {
+        "name": one.name,
+        "tasks": list(tasks),
+        "task": own,
+        "calibrated": found.calibration is not None,
+        "mask": _mask(one),
+        "boxed": one.reference in boxed_names(),
+        "facts": facts(found, own, f"{rows} x {columns}"),
+        "limits": str(provenance.get("limits") or "").replace("\n", " "),
+        "card": model_card(found.model.config, found.belongings),
+    }
+
+
+def _mask(one: Served) -> str | None:
+    try:
+        tokenizer = one.pretrained.tokenizer
+    except UserError:
+        return None
+    return tokenizer.id_to_token(tokenizer.mask) or None
+
+
+def facts(found: Any, own: str | None, size: str) -> list[tuple[str, str]]:
+    """What a model is and was trained on, as names and texts, from its provenance.
+
+    Args:
+        found: the `Pretrained`.
+        own: the task that it was fine-tuned for.
+        size: of its pictures.
+    """
+    provenance = found.provenance
+    before = provenance if own is None else _mapping(provenance.get("began_with"))
+    parameters = sum(parameter.numel() for parameter in found.model.parameters())
+    told = [("Parameters", f"{parameters:,}"), ("Sees pictures at", f"{size} pixels")]
+    if own is not None:
+        rows = _mapping(provenance.get("rows")).get("train")
+        trained = f"{own}, on {rows:,} rows" if isinstance(rows, int) else own
+        told.append(("Fine-tuned for", trained))
+    told.append(("Trained on", trained_on(before)))
+    if isinstance(steps := before.get("steps"), int):
+        earlier = _mapping(before.get("began_with")).get("steps")
+        more = f", after {earlier:,} of an earlier run" if isinstance(earlier, int) else ""
+        told.append(("Steps", f"{steps:,}{more}"))
+    licences = _mapping(before.get("licences"))
+    data = licences.get("data")
+    listed = "; ".join(map(str, data.values())) if isinstance(data, Mapping) else data
+    told.append(("Licence of the weights", str(licences.get("weights") or NOT_STATED)))
+    told.append(("Licences of the data", str(listed or NOT_STATED)))
+    return told
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

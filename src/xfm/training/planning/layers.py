@@ -1,0 +1,264 @@
+"""What a layer keeps for its backward pass, and its operations, by formula from its sizes.
+
+Kept is what autograd saves of each operation, every piece of memory once: the inputs of linear layers, of
+LayerNorms and of GELU, what attention needs, what dropout remembers. Which tensors these are follows from
+`xfm.models`, and a change there is a change here: tests compare both with what torch keeps in a real step.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+from xfm.config.training import ActivationCheckpointing, Precision
+
+STATISTICS = 8
+"""Bytes that a LayerNorm keeps of a token: mean and deviation."""
+NOISE = 1
+"""Bytes that dropout remembers of a number: whether it was dropped."""
+
+Part = tuple[float, float, float]
+"""Rows of a part of attention, the queries of each and the keys of each."""
+
+
+@dataclass(frozen=True)
+class NumberBytes:
+    """How numbers are kept, in bytes.
+
+    Attributes:
+        work: inputs and results of matrix products.
+        norm: inputs and results of LayerNorms: autocast keeps them in float32 on a GPU.
+        fused: a GPU's way: attention keeps no scores, texts are padded. Else that of a CPU.
+    """
+
+    work: int
+    norm: int
+    fused: bool
+
+    @staticmethod
+    def of(precision: Precision, fused: bool = True) -> "NumberBytes":
+        """That of a precision; `auto` is bfloat16."""
+        work = 4 if precision is Precision.FP32 else 2
+        return NumberBytes(work, 4 if fused else work, fused)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a part of a forward pass takes.
+
+    Attributes:
+        kept: bytes that stay until the backward pass.
+        flops: operations (a multiplication and an addition are two).
+        again: those of them that are done again in the backward pass.
+        inside: bytes of the gradients inside the largest layer, and of the layer itself where it is computed
+            again.
+        redone: those of them that are computed again, where `whole` makes a layer of several parts.
+    """
+
+    kept: float = 0.0
+    flops: float = 0.0
+    again: float = 0.0
+    inside: float = 0.0
+    redone: float = 0.0
+
+    def __add__(self, other: "Demand") -> "Demand":
+        kept, flops, again = self.kept + other.kept, self.flops + other.flops, self.again + other.again
+        return Demand(kept, flops, again, max(self.inside, other.inside))
+
+    def times(self, count: int) -> "Demand":
+        """So many of them."""
+        return Demand(self.kept * count, self.flops * count, self.again * count, self.inside)
+
+    def without_gradient(self) -> "Demand":
+        """The same pass, of which nothing is kept."""
+        return Demand(flops=self.flops)
+
+
+def total(demands: Iterable[Demand]) -> Demand:
+    """All of them together."""
+    return sum(demands, Demand())
+
+
+@dataclass(frozen=True)
+class Between:
+    """What `ActivationCheckpointing.SELECTIVE` leaves of a part of a layer, beside the layer's input.
+
+    Attributes:
+        kept: bytes of the results of products of matrices.
+        again: operations of those that are computed again.
+    """
+
+    kept: float
+    again: float = 0.0
+
+
+def unit(
+    kept: float, flops: float, given: float, passing: float, between: Between, mode: ActivationCheckpointing
+) -> Demand:
+    """A part that may keep less than it needs, see `xfm.training.activation_checkpointing`.
+
+    Args:
+        kept: bytes of all that its backward pass needs.
+        flops: operations of its forward pass.
+        given: bytes of its input; in the middle way that of its layer is counted there.
+        passing: bytes of the largest gradients that it has at once.
+        between: what it keeps in the middle way.
+        mode: what is computed again.
+    """
+    if mode is ActivationCheckpointing.NONE:
+        return Demand(kept, flops, inside=passing)
+    if mode is ActivationCheckpointing.FULL:
+        return Demand(given, flops, flops, kept + passing)
+    redone = max(kept - between.kept, 0.0)
+    return Demand(between.kept, flops, between.again, redone + passing, redone)
+
+
+def whole(given: float, parts: Sequence[Demand], mode: ActivationCheckpointing) -> Demand:
+    """A layer of parts that follow one another.
+
+    In the middle way it keeps its input, of `given` bytes, and is computed again as one: when the backward
+    pass comes to a part, those before it are there, too.
+    """
+    if mode is not ActivationCheckpointing.SELECTIVE:
+        return total(parts)
+    before = accumulate((part.redone for part in parts), initial=0.0)
+    inside = max(there + part.inside for there, part in zip(before, parts, strict=False))
+    return replace(total(parts), inside=inside) + Demand(given)
+
+
+def linear(tokens: float, width: float, out: float) -> float:
+    """Operations of a linear layer."""
+    return 2 * tokens * width * out
+
+
+def scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int, dropout: float) -> Demand:
+    """Softmax(Q K^T) V of every part."""
+    pairs = sum(rows * queries * keys for rows, queries, keys in parts)
+    if a.fused:  # of each query the logarithm of its sum
+        return Demand(4.0 * heads * sum(rows * queries for rows, queries, _ in parts), 4 * pairs * width)
+    weights = heads * pairs  # kept; and what dropout left of them, and why
+    largest = heads * a.work * max((rows * queries * keys for rows, queries, keys in parts), default=0.0)
+    return Demand(
+        weights * (2 * a.work + NOISE if dropout else a.work), 4 * pairs * width, inside=2 * largest
+    )
+
+
+def _between_scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int) -> Between:
+    """What `scores` leaves: its result, or, where that is more, the scores themselves."""
+    if a.fused:
+        queries = sum(rows * count for rows, count, _ in parts)
+        return Between(queries * (a.work * width + 4.0 * heads))
+    kept = again = 0.0
+    for rows, queries, keys in parts:
+        kept += a.work * heads * rows * queries * min(keys, width / heads)
+        again += 2 * rows * queries * keys * width
+    return Between(kept, again)
+
+
+def residual(a: NumberBytes, tokens: float, width: int, dropout: float) -> float:
+    """Bytes of dropout, sum and LayerNorm at the end of a layer of a text."""
+    return tokens * (width * (a.norm + (NOISE if dropout else 0)) + STATISTICS)
+
+
+@dataclass(frozen=True)
+class TextLayers:
+    """Layers of texts: their sizes, and whether they are computed again.
+
+    Attributes:
+        a: how numbers are kept.
+        width, heads, hidden: of the layers.
+        dropout: in (0, 1), or 0.
+        mode: what is computed again.
+    """
+
+    a: NumberBytes
+    width: int
+    heads: int
+    hidden: int
+    dropout: float
+    mode: ActivationCheckpointing
+
+    def attention(self, tokens: float, parts: Sequence[Part], out: float | None = None) -> Demand:
+        """Tokens that attend to one another, of which `out` (all) have a result."""
+        a, d, out = self.a, self.width, tokens if out is None else out
+        looked = scores(a, parts, self.heads, d, self.dropout)
+        keys = sum(rows * count for rows, _, count in parts)
+        inside = tokens + 3 * (tokens if a.fused else keys) + out  # input; queries, keys and values; result
+        kept = a.work * d * inside + looked.kept + residual(a, out, d, self.dropout)
+        flops = linear(tokens, d, 3 * d) + linear(out, d, d) + looked.flops
+        passing = looked.inside + 3 * a.work * d * tokens
+        return self._unit(kept, flops, tokens, passing, self._between(3 * tokens + out, parts))
+
+    def cross(
+        self, tokens: float, parts: Sequence[Part], memories: Sequence[tuple[float, float]], source: int
+    ) -> Demand:
+        """Tokens that look at memories: rows and keys of each, of the width `source`."""
+        a, d = self.a, self.width
+        looked = scores(a, parts, self.heads, d, self.dropout)
+        queries = sum(rows * count for rows, count, _ in parts)
+        copied = 2 * sum(rows * keys for rows, _, keys in parts)  # keys and values, a copy for each row
+        inside = tokens + queries + tokens + copied
+        if a.fused and queries > tokens:  # texts share rows: what attention gives is kept there, too
+            inside += queries
+        made = sum(rows * keys for rows, keys in memories)
+        kept = a.work * d * inside + looked.kept + residual(a, tokens, d, self.dropout)
+        if a.norm != a.work:
+            kept += a.work * made * source  # what keys and values are made of, converted in every layer
+        flops = linear(made, source, 2 * d) + 2 * linear(tokens, d, d) + looked.flops
+        passing = looked.inside + a.work * d * (tokens + copied)
+        return self._unit(kept, flops, tokens, passing, self._between(2 * tokens + 2 * made, parts))
+
+    def feed_forward(self, tokens: float) -> Demand:
+        """Two linear layers with GELU between."""
+        a, d = self.a, self.width
+        kept = a.work * tokens * (d + 2 * self.hidden) + residual(a, tokens, d, self.dropout)
+        passing = a.work * tokens * self.hidden  # another follows when what GELU gave is gone
+        between = Between(a.work * tokens * (self.hidden + d))
+        return self._unit(kept, 2 * linear(tokens, d, self.hidden), tokens, passing, between)
+
+    def layer(self, tokens: float, *parts: Demand) -> Demand:
+        """A layer of these parts, which is given so many tokens."""
+        return whole(self.a.norm * self.width * tokens, parts, self.mode)
+
+    def _between(self, results: float, parts: Sequence[Part]) -> Between:
+        looked = _between_scores(self.a, parts, self.heads, self.width)
+        return Between(self.a.work * self.width * results + looked.kept, looked.again)
+
+    def _unit(self, kept: float, flops: float, tokens: float, passing: float, between: Between) -> Demand:
+        return unit(kept, flops, self.a.norm * self.width * tokens, passing, between, self.mode)
+
+
+def vision_block(
+    a: NumberBytes,
+    pictures: int,
+    slots: int,
+    width: int,
+    heads: int,
+    hidden: int,
+    mode: ActivationCheckpointing,
+) -> Demand:
+    """A block of the vision encoder."""
+    tokens = pictures * slots
+    looked = scores(a, [(pictures, slots, slots)], heads, width, 0.0)
+    # results of both norms, queries, keys, values, result of attention, both branches before their scales
+    kept = tokens * (width * (8 * a.work + 2 * a.norm) + 2 * hidden * a.work + 2 * STATISTICS)
+    if a.fused:
+        kept += a.work * heads * slots * slots  # the relative positions
+    flops = linear(tokens, width, 3 * width) + linear(tokens, width, width)
+    flops += 2 * linear(tokens, width, hidden) + looked.flops
+    passing = max(looked.inside, a.work * tokens * hidden)
+    own = _between_scores(a, [(pictures, slots, slots)], heads, width)
+    between = Between(own.kept + a.work * tokens * (5 * width + hidden), own.again)
+    given = a.work * tokens * width
+    return whole(given, [unit(kept + looked.kept, flops, given, passing, between, mode)], mode)
+
+
+def token_head(a: NumberBytes, tokens: float, width: int, words: int, vocabulary: int) -> Demand:
+    """The head of masked tokens, with its loss: the logarithms of all probabilities stay, in float32."""
+    kept = tokens * (a.work * (width + 2 * words) + a.norm * words + STATISTICS + 4 * vocabulary)
+    return Demand(kept, linear(tokens, width, words) + linear(tokens, words, vocabulary))
+
+
+def small_head(a: NumberBytes, rows: float, width: int, out: int) -> Demand:
+    """`MLPHead`."""
+    kept = rows * (a.work * 3 * width + a.norm * 4 * width + STATISTICS)
+    return Demand(kept, linear(rows, width, 2 * width) + linear(rows, 2 * width, out))

@@ -1,0 +1,368 @@
+"""The plan of a pre-training: memory and operations of a step on every rung of the memory ladder."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from xfm.config.data import DataConfig, StreamConfig
+from xfm.config.gradients import EncoderName
+from xfm.config.model import ModelConfig
+from xfm.config.phases import Phase
+from xfm.config.planning import PlanConfig
+from xfm.config.recipe import Recipe
+from xfm.config.training import ActivationCheckpointing, Precision, Strategy, TrainingConfig
+from xfm.core.errors import UserError
+from xfm.training.planning.devices import Gpu, gpu_of
+from xfm.training.planning.sizes import StepSizes, sizes_of, smaller
+from xfm.training.planning.states import HeldStates, ModelParts, held_states, learning, parts_of
+from xfm.training.planning.step import StepCost, StepModel
+from xfm.training.pretrain import begin
+
+BACKWARD, STEPPING = "as the backward pass begins", "in the optimiser's step"
+COMPARING = "as contrast compares the parts of a step"
+
+
+@dataclass(frozen=True)
+class MemoryForecast:
+    """Bytes of a process when it needs the most.
+
+    Attributes:
+        parts: what they are for.
+        moment: when that is.
+    """
+
+    parts: Mapping[str, float]
+    moment: str
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return sum(self.parts.values())
+
+    @property
+    def largest(self) -> str:
+        """The part that takes most."""
+        return max(self.parts, key=lambda name: self.parts[name])
+
+
+@dataclass(frozen=True)
+class StepForecast:
+    """A step of a process.
+
+    Attributes:
+        memory: of it, in the phase of the run that needs the most.
+        flops: operations of a step of this process, the mean over the run.
+    """
+
+    memory: MemoryForecast
+    flops: float
+
+
+def memory_of(held: HeldStates, costs: Sequence[StepCost], accumulation: int = 1) -> MemoryForecast:
+    """The peak of a step: somewhere in the backward pass, or when the optimiser steps.
+
+    As the backward pass goes on, activations go and gradients come.
+
+    Args:
+        held: through the run.
+        costs: of a batch, all of it or a source at a time.
+        accumulation: batches of a step; their gradients add up, and all of them wait on the device.
+    """
+    always = {
+        "parameters": held.parameters,
+        "moments": held.moments,
+        "gradients being sent": held.sent,
+        "average of the weights": held.average,
+        "batch": sum(cost.batch for cost in costs) * accumulation,
+        "remembered pairs": sum(cost.remembered for cost in costs),
+    }
+    gradients = sum(held.gradients.values())
+    moments = [(STEPPING, {"gradients": gradients, "the optimiser's step": held.stepping})]
+    if accumulation > 1:  # contrast compares the rows of all parts with all rows before any part learns
+        contrast = sum(cost.contrast for cost in costs)
+        moments.append((COMPARING, {"activations: contrast": contrast * accumulation**2}))
+    done = set(held.gradients) if accumulation > 1 else set[EncoderName]()
+    for cost in costs:
+        for place, one in enumerate(cost.passes):
+            left = [kept for later in cost.passes[place:] for kept in later.kept.items()]
+            there = {
+                "gradients": sum(held.gradients[encoder] for encoder in done),
+                **{f"activations: {name}": size for name, size in left},
+                "inside the largest layer": one.inside,
+                "matrices in bfloat16": held.converted,
+                "parameters of others": held.gathered,
+            }
+            moments.append((f"in the backward pass of {next(iter(one.kept))}" if place else BACKWARD, there))
+            if any(one.kept.values()):
+                done.add(one.encoder)
+    moment, most = max(moments, key=lambda one: sum(one[1].values()))
+    return MemoryForecast({name: size for name, size in (always | most).items() if size}, moment)
+
+
+def _step_flops(costs: Sequence[StepCost], accumulation: int = 1) -> float:
+    """Operations of a step of several batches; all but a single one are encoded twice."""
+    return accumulation * sum(cost.flops + (cost.encoding if accumulation > 1 else 0.0) for cost in costs)
+
+
+def forecast(
+    model: ModelConfig,
+    training: TrainingConfig,
+    phases: Sequence[Phase],
+    world: int,
+    parts: ModelParts,
+    fused: bool = True,
+) -> StepForecast:
+    """What a run takes.
+
+    Args:
+        model: of the recipe.
+        training: likewise; each phase has its own weights of the losses.
+        phases: phases of the run.
+        world: processes.
+        parts: parameters of the model.
+        fused: a GPU's way to compute; else a CPU's.
+
+    Raises:
+        UserError: an encoder is another library's.
+    """
+    names = {name for one in phases for name in learning(parts, one, training.mim_target)}
+    ever = [name for name in parts.sizes if name in names]
+    worst: MemoryForecast | None = None
+    flops = start = 0.0
+    for one in phases:
+        sizes: StepSizes = sizes_of(one.data, one.weights, world)
+        step = StepModel(model, training, one.weights, one.negatives, one.gradients, fused)
+        costs = [step.cost(part) for part in (sizes.by_source if training.sequential_sources else [sizes])]
+        held = held_states(parts, training, learning(parts, one, training.mim_target), ever, world)
+        memory = memory_of(held, costs, training.gradient_accumulation_steps)
+        worst = memory if worst is None or memory.total > worst.total else worst
+        flops += (one.until - start) * _step_flops(costs, training.gradient_accumulation_steps)
+        start = one.until
+    assert worst is not None
+    return StepForecast(worst, flops / start)
+
+
+PARTS = (2, 4, 8, 16)
+"""Into how many parts the ladder cuts a batch."""
+HOUR = 3600.0
+_WORDS = {
+    "strategy": "{}",
+    "activation_checkpointing": "checkpointing {}",
+    "sequential_sources": "by source",
+    "gradient_accumulation_steps": "accumulation {}",
+}
+"""Settings of the ladder's rungs, in words."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Settings, and what a run with them takes.
+
+    Attributes:
+        name: what they are.
+        options: of `xfm pretrain`, which make them of the recipe.
+        memory: of a process.
+        flops: operations of a step of a process.
+        seconds: of a step.
+        hours: of the run.
+        cost: of the run; None without a price.
+        fits: whether the memory, with its margin, is enough.
+    """
+
+    name: str
+    options: tuple[str, ...]
+    memory: MemoryForecast
+    flops: float
+    seconds: float
+    hours: float
+    cost: float | None
+    fits: bool
+
+
+@dataclass(frozen=True)
+class PretrainingPlan:
+    """What a pre-training takes.
+
+    Attributes:
+        recipe: its name.
+        config: what was asked.
+        gpu: what the GPU has.
+        precision: of the run.
+        parameters: numbers in the model.
+        steps: of the run; None where the clock decides.
+        ladder: the recipe as it is, and with settings that take less memory and more time.
+        notes: what the ladder leaves out, in sentences.
+    """
+
+    recipe: str
+    config: PlanConfig
+    gpu: Gpu
+    precision: Precision
+    parameters: int
+    steps: int | None
+    ladder: list[Rung]
+    notes: list[str]
+
+    @property
+    def room(self) -> float:
+        """Bytes that may be taken: the memory without its margin."""
+        return _room(self.gpu, self.config)
+
+    @property
+    def chosen(self) -> Rung | None:
+        """The fastest rung that fits; of several the first."""
+        return min((rung for rung in self.ladder if rung.fits), key=lambda rung: rung.seconds, default=None)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON; sizes are bytes."""
+        chosen = self.chosen
+        return {
+            "recipe": self.recipe,
+            "gpus": self.config.gpus,
+            "gpu": self.gpu.name,
+            "gpu_memory": self.gpu.bytes,
+            "room": self.room,
+            "peak_flops": self.gpu.peak(self.precision) * 1e12,
+            "share": self.config.share,
+            "precision": self.precision.value,
+            "parameters": self.parameters,
+            "steps": self.steps,
+            "take": None if chosen is None else chosen.name,
+            "ladder": [_plain(rung) for rung in self.ladder],
+            "notes": self.notes,
+        }
+
+
+def _plain(rung: Rung) -> dict[str, Any]:
+    memory = rung.memory
+    return {
+        "name": rung.name,
+        "options": list(rung.options),
+        "fits": rung.fits,
+        "memory": memory.total,
+        "moment": memory.moment,
+        "largest": memory.largest,
+        "parts": dict(memory.parts),
+        "flops": rung.flops,
+        "seconds": rung.seconds,
+        "hours": rung.hours,
+        "cost": rung.cost,
+    }
+
+
+def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
+    """Predict what a pre-training takes, by formulas alone: nothing is trained, and no data is read.
+
+    Memory counts parameters, gradients, moments, activations, the batch and the largest tensors that come and
+    go. Time is the operations of matrix products at a share of the GPU's peak.
+
+    Args:
+        recipe: of the pre-training.
+        config: on what it is to run.
+
+    Raises:
+        UserError: nobody knows the GPU; `init.model` is no model; encoders are another library's; or there
+            are more GPUs than samples in a batch.
+    """
+    config = config or PlanConfig()
+    gpu, recipe = gpu_of(config), begin(recipe)[0]
+    training = replace(recipe.training, precision=_decided(recipe.training.precision))
+    recipe = replace(recipe, training=training)
+    if smaller(recipe.data, 1, config.gpus) is None:
+        raise UserError(
+            f"a batch of the recipe {recipe.name} has fewer samples than there are GPUs ({config.gpus}): "
+            "raise data.*.batch_size (or data.text.tokens), or lower --gpus"
+        )
+    parts = parts_of(recipe.model)
+    ladder, notes = [], _notes(recipe, config)
+    for name, options, one in _rungs(recipe, config):
+        found = forecast(one.model, one.training, one.phases(), config.gpus, parts)
+        seconds = found.flops / (gpu.peak(training.precision) * 1e12 * config.share)
+        hours = training.minutes / 60 if training.minutes else training.steps * seconds / HOUR
+        cost = hours * config.gpus * config.price if config.price else None
+        fits = found.memory.total <= _room(gpu, config)
+        ladder.append(Rung(name, options, found.memory, found.flops, seconds, hours, cost, fits))
+    steps = None if training.minutes else training.steps
+    return PretrainingPlan(recipe.name, config, gpu, training.precision, parts.count(), steps, ladder, notes)
+
+
+def _room(gpu: Gpu, config: PlanConfig) -> float:
+    return gpu.bytes * (1 - config.margin)
+
+
+def _decided(precision: Precision) -> Precision:
+    return Precision.BF16 if precision is Precision.AUTO else precision
+
+
+def _rungs(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[str, tuple[str, ...], Recipe]]:
+    given = recipe.training
+    strategies = [given.strategy]
+    if strategies == [Strategy.DDP] and config.gpus > 1 and not given.optim.muon_lr:
+        strategies.append(Strategy.FSDP)
+    levels = [*ActivationCheckpointing]
+    kept = [
+        {"activation_checkpointing": again, "sequential_sources": apart}
+        for again in levels[levels.index(given.activation_checkpointing) :]
+        for apart in sorted({given.sequential_sources, True})
+    ]
+    for strategy in strategies:
+        settings = [replace(given, strategy=strategy, **changed) for changed in kept]
+        for training in settings:
+            yield *_told(given, training), replace(recipe, training=training)
+        for parts, data in _cuts(recipe, config):
+            training = replace(
+                settings[-1], gradient_accumulation_steps=given.gradient_accumulation_steps * parts
+            )
+            sizes = [word for stream, one in data.streams.items() if one.taken for word in _size(stream, one)]
+            name, options = _told(given, training)
+            yield name, (*options, *sizes), replace(recipe, training=training, data=data)
+
+
+def _told(given: TrainingConfig, taken: TrainingConfig) -> tuple[str, tuple[str, ...]]:
+    changed = {name: getattr(taken, name) for name in _WORDS if getattr(taken, name) != getattr(given, name)}
+    words = ", ".join(_WORDS[name].format(value) for name, value in changed.items())
+    options = [(f"--training.{name}", str(value).lower()) for name, value in changed.items()]
+    return words or "as it is", tuple(word for option in options for word in option)
+
+
+def _cuts(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[int, DataConfig]]:
+    """Numbers of parts that a batch is cut into, and the data of one; each leaves every process a sample."""
+    for parts in PARTS if _may_accumulate(recipe) else ():
+        data = smaller(recipe.data, parts, config.gpus)
+        if data is None:
+            return
+        yield parts, data
+
+
+def _may_accumulate(recipe: Recipe) -> bool:
+    """Whether options can cut every batch: phases with sizes of their own would keep them."""
+    streams = [getattr(phase, name) for phase in recipe.curriculum for name in recipe.data.streams]
+    return not any(stream is not None and (stream.batch_size or stream.tokens) for stream in streams)
+
+
+def _size(name: str, stream: StreamConfig) -> tuple[str, str]:
+    if stream.tokens:
+        return f"--data.{name}.tokens", str(stream.tokens)
+    return f"--data.{name}.batch_size", str(stream.batch_size)
+
+
+def _notes(recipe: Recipe, config: PlanConfig) -> list[str]:
+    found = []
+    if not _may_accumulate(recipe):
+        found.append("phases of the curriculum have batch sizes of their own, which options do not cut")
+    if config.gpus > 1 and recipe.training.optim.muon_lr and recipe.training.strategy is Strategy.DDP:
+        found.append("fsdp is left out: Muon needs whole matrices (training.optim.muon_lr)")
+    return [*found, *_rounded(recipe, config)]
+
+
+def _rounded(recipe: Recipe, config: PlanConfig) -> Iterator[str]:
+    for parts, data in _cuts(recipe, config):
+        for name, stream in recipe.data.streams.items():
+            (option, part), (_, whole) = _size(name, data.streams[name]), _size(name, stream)
+            if (taken := int(part) * parts) != int(whole):
+                setting, accumulation = (
+                    option.removeprefix("--"),
+                    recipe.training.gradient_accumulation_steps * parts,
+                )
+                lost = f"a step takes {taken} of {whole} ({setting} is rounded down)"
+                yield f"with accumulation {accumulation} {lost}"
