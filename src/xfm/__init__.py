@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from xfm.data.boxes import Boxes as Boxes
     from xfm.data.tokenizer import Tokenizer as Tokenizer
     from xfm.evaluation.suite import evaluate as evaluate
-    from xfm.finetuning.from_tables import finetune as finetune
-    from xfm.finetuning.score_table import score as score
+    from xfm.finetuning.finetune import finetune as finetune
+    from xfm.finetuning.rescoring import score as score
     from xfm.inference.columns import ColumnPipeline as ColumnPipeline
     from xfm.inference.loading import load as load
     from xfm.inference.pipeline import pipeline as pipeline
@@ -42,7 +42,7 @@ _HOMES = {
     "UserError": "xfm.core.errors",
     "XFM": "xfm.models.xfm",
     "evaluate": "xfm.evaluation.suite",
-    "finetune": "xfm.finetuning.from_tables",
+    "finetune": "xfm.finetuning.finetune",
     "load": "xfm.inference.loading",
     "load_model": "xfm.models.folder",
     "load_recipe": "xfm.config.load",
@@ -50,7 +50,7 @@ _HOMES = {
     "pretrain": "xfm.training.pretrain",
     "register_task": "xfm.config.tasks",
     "save_model": "xfm.models.model_writing",
-    "score": "xfm.finetuning.score_table",
+    "score": "xfm.finetuning.rescoring",
 }
 
 __all__ = sorted(_HOMES)

@@ -19,7 +19,7 @@ from xfm.config.task_checks import PREDICT, check_task
 from xfm.config.task_spec import Field, Holds, TaskSpec
 from xfm.config.tasks import task_names, task_specs
 from xfm.config.typed import from_plain
-from xfm.finetuning.applicable import check_applicable
+from xfm.finetuning.presets import check_applicable
 
 names = st.lists(st.text(max_size=5).filter(str.strip), min_size=1, max_size=5, unique=True).map(tuple)
 

@@ -17,7 +17,7 @@ from xfm.models.folder import Preprocessing, Pretrained, save_model
 from xfm.models.xfm import XFM
 from xfm.tasks.base import Task, TaskSettings
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.splits import SplitRows
+from xfm.tasks.rows import SplitRows
 
 T = TypeVar("T", bound=Task[Any, Any, Any])
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 220), "yellow": (230, 210, 40)}

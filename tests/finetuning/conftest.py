@@ -14,8 +14,8 @@ from tests.reports.written import json_lines
 from xfm.cli.main import main
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
+from xfm.finetuning.early_stopping import Watch
 from xfm.finetuning.finished import FinetuneResult
-from xfm.finetuning.watch import Watch
 from xfm.training.failures import Interrupted
 
 SAMPLES = Path(__file__).parents[2] / "docs" / "tutorials" / "samples"

@@ -24,8 +24,8 @@ from xfm.metrics.classification import ClassPrediction
 from xfm.metrics.labels import LabelSet
 from xfm.models.folder import save_model
 from xfm.objectives.losses import Losses
+from xfm.tasks.sentence_similarity import Nearest
 from xfm.tasks.text_classification import TextClassificationTask
-from xfm.tasks.text_search import Nearest
 from xfm.training import distributed
 from xfm.training.failures import Interrupted
 from xfm.training.logging import log_lines

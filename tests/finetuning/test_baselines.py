@@ -16,12 +16,10 @@ from tests.evaluation.tiny import draw, tiny_pretrained, tiny_task
 from tests.finetuning.conftest import SAMPLES, SHORT, on_sample, on_table, text_table
 from tests.processes import run
 from tests.reports.written import page_of
-from xfm.finetuning.baselines import material, texts
-from xfm.finetuning.baselines.frozen import PROBE
+from xfm.finetuning.baselines import features
+from xfm.finetuning.baselines.features import Material, TextFeatures, TooSlow
 from xfm.finetuning.baselines.linear import PENALTIES, LabelledRows, logistic, ridge
-from xfm.finetuning.baselines.material import Material, TooSlow
-from xfm.finetuning.baselines.strong import strong_baselines
-from xfm.finetuning.baselines.texts import TextFeatures
+from xfm.finetuning.baselines.strong import PROBE, strong_baselines
 from xfm.finetuning.leaderboard import Advice, SystemKind
 from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.rows import Labelled, LabelledText
@@ -93,7 +91,7 @@ def test_a_baseline_that_fails_is_named_with_the_reason() -> None:
 
 
 def test_many_rows_are_drawn_from_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(material, "LIMIT", 30)
+    monkeypatch.setattr(features, "LIMIT", 30)
     rows = [LabelledText(f"{'fine' if n % 2 else 'poor'} {n}", "ab"[n % 2]) for n in range(40)]
     first, second = text_material(rows), text_material(rows)
     assert len(first.train) == 30
@@ -109,7 +107,7 @@ def test_many_classes_leave_room_for_fewer_ngrams() -> None:
     assert TextFeatures(rows, 2).cut == ""
     many = TextFeatures(rows, 500)
     assert "most frequent n-grams" in many.cut
-    assert many(rows[:1]).shape[1] * 500 <= texts.NUMBERS
+    assert many(rows[:1]).shape[1] * 500 <= features.NUMBERS
 
 
 def picture_material(tmp_path: Path, budget: float) -> Material:

@@ -19,13 +19,12 @@ from xfm.config.image import STRONG, ImageTrainingConfig
 from xfm.config.task import ImageHead
 from xfm.config.training import Grouping, Precision, Schedule
 from xfm.data.classification import Mixer
-from xfm.finetuning.from_rows import finetune_rows
+from xfm.finetuning.finetune import finetune_rows
 from xfm.models.folder import load_model
 from xfm.tasks.base import Blanked
 from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import Labelled
-from xfm.tasks.splits import SplitRows
+from xfm.tasks.rows import Labelled, SplitRows
 
 LABELS = tuple(sorted(COLOURS))
 LIGHT = ImageTrainingConfig(crop=0.35, aspect=4 / 3, flip=0.5)

@@ -20,8 +20,7 @@ from xfm.finetuning.leaderboard import (
 )
 from xfm.tasks.base import Task
 from xfm.tasks.rows import LabelledText
-from xfm.tasks.text_classification import TextClassificationTask
-from xfm.tasks.text_regression import TextRegressionTask
+from xfm.tasks.text_classification import TextClassificationTask, TextRegressionTask
 
 LABELS = ("bad", "good")
 

@@ -20,10 +20,10 @@ from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
 from xfm.finetuning.adapt import adapt, merge_lora
 from xfm.finetuning.data import Tables, read_data
-from xfm.finetuning.plan import batch_size, epochs, fitted
+from xfm.finetuning.early_stopping import Look, Watch
+from xfm.finetuning.presets import batch_size, epochs, fitted
 from xfm.finetuning.start import fitting_length, text_limit
 from xfm.finetuning.tuning_run import tune
-from xfm.finetuning.watch import Look, Watch
 from xfm.models.task_models import build_task_model
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.rows import LabelledText
@@ -211,8 +211,8 @@ def test_texts_fit() -> None:
 def test_a_box_however_it_is_written(samples: Path, layout: BoxFormat, scale: BoxUnit, text: str) -> None:
     table, config = samples / "b.csv", FinetuneConfig(box_format=layout, box_unit=scale)
     table.write_text(f"image,phrase,box\npictures/1.png,it,{text}\n")
-    data = read_data(GroundingTask, Tables(table, table, table), config, samples / "out")
-    assert data.rows.train[0].boxes[0] == pytest.approx((6 / 64, 17 / 64, 26 / 64, 37 / 64))
+    data, _ = read_data(GroundingTask, Tables(table, table, table), config, samples / "out")
+    assert data.train[0].boxes[0] == pytest.approx((6 / 64, 17 / 64, 26 / 64, 37 / 64))
 
 
 @pytest.mark.parametrize("kind", ["claims.csv", "captions.csv"])
@@ -221,8 +221,8 @@ def test_no_picture_is_in_two_splits(samples: Path, kind: str) -> None:
     head, *rows = (samples / kind).read_text().splitlines()
     twice = [row for number, row in enumerate(rows) for _ in range(1 + number % 3)]
     (samples / "t.csv").write_text("\n".join([head, *twice]) + "\n")
-    data = read_data(task, Tables(samples / "t.csv"), FinetuneConfig(), samples / "out")
-    parts = [{row.image for row in part} for part in (data.rows.train, data.rows.valid, data.rows.test)]
+    data, _ = read_data(task, Tables(samples / "t.csv"), FinetuneConfig(), samples / "out")
+    parts = [{row.image for row in part} for part in (data.train, data.valid, data.test)]
     assert not any(one & other for one in parts for other in parts if one is not other)
     assert sum(map(len, parts)) == 10
     numbers = json.loads((samples / "out" / "split.json").read_text())["rows"]
@@ -232,12 +232,12 @@ def test_no_picture_is_in_two_splits(samples: Path, kind: str) -> None:
 def test_given_splits_stay(samples: Path) -> None:
     table = samples / "reviews.csv"
     config = FinetuneConfig()
-    data = read_data(TextClassificationTask, Tables(table, valid=table), config, samples / "out")
-    assert (len(data.rows.train), len(data.rows.valid), len(data.rows.test)) == (10, 10, 0)
+    data, _ = read_data(TextClassificationTask, Tables(table, valid=table), config, samples / "out")
+    assert (len(data.train), len(data.valid), len(data.test)) == (10, 10, 0)
     assert not (samples / "out").exists()
-    data = read_data(TextClassificationTask, Tables(table, test=table), config, samples / "out")
-    assert (len(data.rows.train), len(data.rows.valid), len(data.rows.test)) == (8, 2, 10)
-    assert data.rows.labels == ("bad", "good")
+    data, _ = read_data(TextClassificationTask, Tables(table, test=table), config, samples / "out")
+    assert (len(data.train), len(data.valid), len(data.test)) == (8, 2, 10)
+    assert data.labels == ("bad", "good")
 
 
 @pytest.mark.parametrize(("choose_by", "chosen"), [("", 2), ("mcc", 1)])

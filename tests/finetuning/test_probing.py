@@ -23,15 +23,14 @@ from xfm.config.task import HeadKind
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
 from xfm.core.errors import UserError
-from xfm.finetuning.baselines.frozen import PROBE
+from xfm.finetuning.baselines.strong import PROBE
 from xfm.finetuning.probing import Features, encoded, fit_linear, fit_task, has_probe
 from xfm.models.heads import ProbeHead
 from xfm.models.interop.published.export import export
 from xfm.models.runtimes.loading import TRUST
 from xfm.models.runtimes.writing import export as write_graphs
 from xfm.tasks.rows import LabelledText
-from xfm.tasks.text_classification import TextClassificationTask
-from xfm.tasks.text_regression import TextRegressionTask
+from xfm.tasks.text_classification import TextClassificationTask, TextRegressionTask
 
 FAST = FinetuneConfig(preset=Preset.FAST, device="cpu", precision=Precision.FP32)
 PROBED = ("text-classification", "image-classification", "image-text-classification", "reasoning")

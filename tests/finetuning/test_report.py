@@ -13,11 +13,11 @@ from torchmetrics.classification import MulticlassCalibrationError
 import xfm
 from tests.finetuning.conftest import SAMPLES, SHORT, Cli, answers, on_sample, on_table, text_table
 from tests.reports.written import Page, details_of, page_of
+from xfm.finetuning.early_stopping import Look
 from xfm.finetuning.flags import SplitValue, few_rows, flags_of, joined_labels, seen_rows, unfinished
 from xfm.finetuning.leaderboard import SystemKind
 from xfm.finetuning.report import classes_of
 from xfm.finetuning.tuning_run import TuningRun
-from xfm.finetuning.watch import Look
 from xfm.metrics.intervals import wilson_interval
 from xfm.metrics.numbers import percent
 from xfm.reports.scores import read_scores
@@ -203,10 +203,3 @@ def test_a_shortened_run_is_flagged_in_the_report_and_last(model: Path, tmp_path
     assert "only 5 steps, 8.3 % of the 60 that fit so many rows" in page_of(out)
     assert [flag["what"] for flag in details_of(out)["flags"]] == ["shortened", "few rows"]
     assert "leave --steps out" in last[0]
-
-
-def test_steps_that_the_clock_took_are_no_matter_of_an_option_that_nobody_gave() -> None:
-    steps = {"remedy": "a longer --time-limit, or none, has them"}
-    (found,) = flags_of(tuned(0.9), 5, 60, ("accuracy", "accuracy"), {}, [], **steps)
-    assert "--steps" not in found.sentence
-    assert "--time-limit" in found.sentence

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from tests.evaluation.tiny import tiny_pretrained, tiny_task
 from tests.finetuning.conftest import SHORT, on_table
 from tests.reports.written import details_of, page_of
-from xfm.finetuning.baselines.material import Material, TooSlow
-from xfm.finetuning.baselines.text_searches import K1, B, bm25, bm25_scores, tf_idf
+from xfm.finetuning.baselines.features import Material, TooSlow
+from xfm.finetuning.baselines.others import K1, B, bm25, bm25_scores, tf_idf
 from xfm.tasks.rows import MatchedTexts
-from xfm.tasks.sentence_similarity import SentenceSimilarityTask
-from xfm.tasks.text_search import TextSearch
+from xfm.tasks.sentence_similarity import SentenceSimilarityTask, TextSearch
 
 WORDS = st.lists(st.sampled_from(["parcel", "lamp", "Oslo", "the", "is", "!"]), min_size=1, max_size=7).map(
     " ".join

@@ -32,7 +32,7 @@ from xfm.corpora.shard_units import ShardMark
 from xfm.data.tokenizer import Tokenizer
 from xfm.evaluation.probing.prompt_templates import load_templates, read_names
 from xfm.executors.sharded_map import read_record
-from xfm.finetuning.split_file import read_split
+from xfm.finetuning.splits import read_split
 from xfm.models.model_reading import read_calibration, read_config, read_provenance
 from xfm.models.safetensors_header import tensor_shapes
 from xfm.models.self_check import read_check

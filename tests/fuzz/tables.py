@@ -20,7 +20,7 @@ from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
 from xfm.corpora.doctor.table_rows import TableData
 from xfm.data.tables import ColumnMap, open_table, read_table
-from xfm.tasks.cases import CellMeaning
+from xfm.tasks.rows import CellMeaning
 
 CAPTIONS = ("a red square", "two birds, at a lake", 'she said "yes"')
 ROWS: list[dict[str, Any]] = [

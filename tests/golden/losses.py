@@ -24,7 +24,7 @@ from xfm.objectives.itc_itm import retrieval_losses
 from xfm.objectives.itm import Negatives
 from xfm.objectives.step import mim_loss, pretraining_losses
 from xfm.objectives.tokens import sequence_losses
-from xfm.tasks.class_losses import classification_losses, regression_losses
+from xfm.tasks.labelling import classification_losses, regression_losses
 
 LEAKY = GradientPolicy({**PRETRAINING.reaches, Objective.IMLM: frozenset(EncoderName)})
 SOURCES = {"image": "pair", "region": "region", "imagenet": "image", "text": "text"}

@@ -69,7 +69,7 @@ def _build(folder: Path) -> None:
     _photos(folder)
     tune = "finetune text-classification --model run/model --train tables/rows.csv"
     _xfm(folder, f"{tune} --out tuned --steps 2 --quiet")
-    _xfm(folder, f"{tune} --out apart --steps 2 --quiet --tune.language lora --tune.apart true")
+    _xfm(folder, f"{tune} --out apart --steps 2 --quiet --tune.language lora --tune.save_adapter_only true")
     many = tune.replace("rows.csv", "labelled.csv")
     _xfm(folder, f"{many} --out several --steps 2 --quiet --multi-label")
     _xfm(folder, "export run/model published.th")

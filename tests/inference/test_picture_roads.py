@@ -22,7 +22,7 @@ from xfm.data.in_memory import to_uint8
 from xfm.data.loader import PretrainingData
 from xfm.data.pictures import decode
 from xfm.data.transforms import Normalisation, View, show
-from xfm.finetuning.usable import partial_pictures
+from xfm.finetuning.row_filter import partial_pictures
 from xfm.inference.predict.output import bad_file
 from xfm.inference.predict.prediction import predict
 from xfm.tasks.grounding import GroundingTask

@@ -30,7 +30,7 @@ from xfm.finetuning.adapt import adapt, merge_lora
 
 MERGE = "export", "--format", "merged"
 EVERY = TuningConfig(
-    language=Tuning.LORA, vision=Tuning.LORA, fusion=Tuning.LORA, rank=3, alpha=5, apart=True
+    language=Tuning.LORA, vision=Tuning.LORA, fusion=Tuning.LORA, rank=3, alpha=5, save_adapter_only=True
 )
 
 
@@ -120,7 +120,7 @@ def test_read_over_the_base_and_merged_it_gives_what_it_gave(kind: str, tmp_path
 
 
 def test_frozen_encoders_leave_a_head_alone(tmp_path: Path) -> None:
-    frozen = TuningConfig(language=Tuning.FREEZE, apart=True)
+    frozen = TuningConfig(language=Tuning.FREEZE, save_adapter_only=True)
     made = learn("text-classification", tmp_path, frozen)
     names = {path.name for path in made.folder.iterdir() if path.suffix == ".safetensors"}
     assert names == {"task.safetensors"}

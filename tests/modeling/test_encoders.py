@@ -25,7 +25,7 @@ from xfm.objectives.step import pretraining_losses
 from xfm.tasks.base import TaskSettings
 from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.splits import SplitRows
+from xfm.tasks.rows import SplitRows
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from xfm.config.training import Precision
 from xfm.models.folder import Pretrained
 from xfm.tasks.base import Task, TaskSettings
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import LabelledText
-from xfm.tasks.splits import SplitRows
+from xfm.tasks.rows import LabelledText, SplitRows
 
 TaskT = TypeVar("TaskT", bound=Task[Any, Any, Any])
 

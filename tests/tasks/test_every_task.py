@@ -21,14 +21,13 @@ from xfm.config.training import Precision
 from xfm.core.errors import UserError
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, TableRow, read_table
-from xfm.finetuning.usable import readable_rows, require_texts
+from xfm.finetuning.row_filter import readable_rows, require_texts
 from xfm.models.folder import Pretrained
 from xfm.tasks.base import Blanked, Task, TaskSettings
-from xfm.tasks.cases import CellMeaning
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.retrieval import SHORTLIST
-from xfm.tasks.splits import SplitRows
+from xfm.tasks.rows import CellMeaning, SplitRows
 
 LONGEST = 128
 """Tokens that the tiny model has positions for."""

@@ -163,7 +163,7 @@ def test_a_task_of_several_labels_says_so_to_its_model() -> None:
 
 def test_pictures_that_vary_in_their_own_way_build_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Image classification crops each picture by itself, and nothing else that varies them is made."""
-    monkeypatch.setattr("xfm.tasks.base.Varying", None)
+    monkeypatch.setattr("xfm.tasks.base.ImageVariation", None)
     from xfm.config.image import ImageTrainingConfig
 
     task = tiny_task(ImageClassificationTask, [], ("a", "b"), image=ImageTrainingConfig(crop=0.35, flip=0.5))

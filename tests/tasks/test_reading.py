@@ -21,10 +21,10 @@ from xfm.data.left_out import LeftOut, UnreadablePicture
 from xfm.data.schema import TensorFields
 from xfm.data.tables import ColumnMap
 from xfm.finetuning.data import Tables, read_data
-from xfm.finetuning.plan import task_settings
+from xfm.finetuning.presets import task_settings
 from xfm.tasks.base import Task
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.splits import SplitRows
+from xfm.tasks.rows import SplitRows
 from xfm.training.failures import explaining_failures
 
 VARIED = {
@@ -40,7 +40,7 @@ def rows(kind: str, folder: Path = SAMPLES) -> SplitRows[Any]:
     file, columns = FILES[kind]
     table = folder / file
     tables = Tables(table, table, table, ColumnMap.parse(columns))
-    return read_data(task_spec(kind).task_class(), tables, SHORT, Path(mkdtemp()) / "out").rows
+    return read_data(task_spec(kind).task_class(), tables, SHORT, Path(mkdtemp()) / "out")[0]
 
 
 def build(kind: str, workers: int, limit: int = KEEPS, folder: Path = SAMPLES) -> Task[Any, Any, Any]:

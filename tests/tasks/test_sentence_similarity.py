@@ -13,13 +13,11 @@ from tests.refusals import expect_refusal
 from tests.tasks.build import COLOURS, build
 from xfm.config.finetune import FinetuneConfig
 from xfm.data.tables import TableRow
-from xfm.finetuning.folds import kept_together
+from xfm.finetuning.splits import kept_together
 from xfm.finetuning.tuning_run import tune
 from xfm.models.folder import Pretrained
-from xfm.tasks.cases import CellMeaning
-from xfm.tasks.rows import MatchedTexts
-from xfm.tasks.sentence_similarity import SentenceSimilarityTask
-from xfm.tasks.text_search import Nearest, TextSearch
+from xfm.tasks.rows import CellMeaning, MatchedTexts
+from xfm.tasks.sentence_similarity import Nearest, SentenceSimilarityTask, TextSearch
 
 ROWS = [
     MatchedTexts(

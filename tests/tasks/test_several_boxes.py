@@ -18,7 +18,7 @@ from tests.reports.written import json_lines, page_of
 from tests.tasks.build import build
 from xfm.config.finetune import FinetuneConfig
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
-from xfm.finetuning.score_table import score
+from xfm.finetuning.rescoring import score
 from xfm.finetuning.tuning_run import tune
 from xfm.models.folder import Pretrained
 from xfm.objectives.bbox import box_losses, nearest_boxes

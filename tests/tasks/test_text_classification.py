@@ -17,8 +17,7 @@ from xfm.finetuning.tuning_run import tune
 from xfm.models.folder import Pretrained
 from xfm.tasks.base import Blanked
 from xfm.tasks.rows import TRUTH, LabelledText
-from xfm.tasks.text_classification import TextClassificationTask
-from xfm.tasks.text_regression import TextRegressionTask
+from xfm.tasks.text_classification import TextClassificationTask, TextRegressionTask
 from xfm.tasks.world_files import read_text_pairs
 
 

@@ -17,11 +17,10 @@ from xfm.config.image import ImageTrainingConfig, Operations, Sides
 from xfm.data.transforms import names_a_side
 from xfm.models.folder import Preprocessing, Pretrained
 from xfm.tasks.grounding import GroundingTask
-from xfm.tasks.pictures import Pictures
+from xfm.tasks.pictures import ImageVariation, Pictures
 from xfm.tasks.rows import Corners, Reference
 from xfm.tasks.sampling import Drawn
 from xfm.tasks.settings import TaskSettings
-from xfm.tasks.varied import Varying
 
 SIDE = 64
 PICTURES = Pictures(Preprocessing(SIDE))
@@ -87,15 +86,15 @@ def test_phrases_and_boxes_stay_true(scene, sides: Sides, step: int, crops: bool
         painted(size, blocks, path)
         rows = rows_of(size, blocks, path)
         task = grounding(rows, config)
-        sights = Varying(config, Pictures(Preprocessing(SIDE))).sights(
+        views = ImageVariation(config, Pictures(Preprocessing(SIDE))).views(
             Drawn(rows, rows, 0, step, 0), task.pictures_of, task.texts_of, task.boxes_of
         )
-    sight = sights[path]
-    assert not (sight.view.flip and sides is Sides.KEEP)
-    shown = [task.as_shown(row, sights) for row in rows]
+    view = views[path]
+    assert not (view.view.flip and sides is Sides.KEEP)
+    shown = [task.as_shown(row, views) for row in rows]
     for name, row in zip(blocks, shown, strict=True):
-        thick = max(1 / (sight.view.width), 1 / sight.view.height) + 1.6 / SIDE
-        assert np.abs(np.array(found(sight.pixels, name)) - np.array(row.boxes[0])).max() <= thick
+        thick = max(1 / (view.view.width), 1 / view.view.height) + 1.6 / SIDE
+        assert np.abs(np.array(found(view.pixels, name)) - np.array(row.boxes[0])).max() <= thick
         others = [one for one in shown if one is not row]
         centre = row.boxes[0][0] + row.boxes[0][2]
         assert all(("left" in row.phrase) == (centre < one.boxes[0][0] + one.boxes[0][2]) for one in others)
@@ -113,17 +112,17 @@ def test_every_box_of_a_phrase_stays_true(scene, step: int, crops: bool) -> None
         boxes = tuple(row.boxes[0] for row in rows_of(size, blocks, path))
         rows = [Reference(path, "a block", boxes)]
         task = grounding(rows, config)
-        sights = Varying(config, Pictures(Preprocessing(SIDE))).sights(
+        views = ImageVariation(config, Pictures(Preprocessing(SIDE))).views(
             Drawn(rows, rows, 0, step, 0), task.pictures_of, task.texts_of, task.boxes_of
         )
-    sight = sights[path]
-    (shown,) = (task.as_shown(row, sights) for row in rows)
+    view = views[path]
+    (shown,) = (task.as_shown(row, views) for row in rows)
     assert len(shown.boxes) == len(blocks)
-    thick = max(1 / sight.view.width, 1 / sight.view.height) + 1.6 / SIDE
+    thick = max(1 / view.view.width, 1 / view.view.height) + 1.6 / SIDE
     for name, box in zip(blocks, shown.boxes, strict=True):
-        assert np.abs(np.array(found(sight.pixels, name)) - np.array(box)).max() <= thick
-    sides = [(box[2] - box[0]) * sight.view.width for box in shown.boxes]
-    before = [(box[2] - box[0]) * sight.size[0] for box in boxes]
+        assert np.abs(np.array(found(view.pixels, name)) - np.array(box)).max() <= thick
+    sides = [(box[2] - box[0]) * view.view.width for box in shown.boxes]
+    before = [(box[2] - box[0]) * view.size[0] for box in boxes]
     assert sides == pytest.approx(before)  # nothing is cut off
 
 
@@ -145,10 +144,10 @@ def test_a_crop_shows_the_least_share(scene, least: float, step: int) -> None:
         rows = rows_of(size, blocks, path)
         config = ImageTrainingConfig(crop=least)
         task = grounding(rows, config)
-        sights = Varying(config, Pictures(Preprocessing(SIDE))).sights(
+        views = ImageVariation(config, Pictures(Preprocessing(SIDE))).views(
             Drawn(rows, rows, 0, step, 0), task.pictures_of, task.texts_of, task.boxes_of
         )
-    view = sights[path].view
+    view = views[path].view
     assert view.width * view.height >= least * size[0] * size[1] - 1e-6
     assert view.left >= 0 <= view.top
     assert view.left + view.width <= size[0]
@@ -197,9 +196,9 @@ def test_parts_of_a_batch_see_what_the_whole_sees(picture: Path, pretrained: Pre
     ],
 )
 def test_who_is_mirrored(picture: Path, sides: Sides, phrase: str, mirrored: bool) -> None:
-    varying = Varying(ImageTrainingConfig(flip=1.0, sides=sides), Pictures(Preprocessing(SIDE)))
+    varying = ImageVariation(ImageTrainingConfig(flip=1.0, sides=sides), Pictures(Preprocessing(SIDE)))
     row = Reference(picture, phrase, ((0.0, 0.0, 1.0, 1.0),))
     texts: Callable[[Reference], tuple[str, ...]] = GroundingTask.texts_of
-    sights = varying.sights(Drawn([row], [row], 0, 0, 0), GroundingTask.pictures_of, texts, lambda row: ())
-    assert sights[picture].view.flip == mirrored
+    views = varying.views(Drawn([row], [row], 0, 0, 0), GroundingTask.pictures_of, texts, lambda row: ())
+    assert views[picture].view.flip == mirrored
     assert names_a_side([phrase]) == ("left" in phrase)

@@ -13,9 +13,8 @@ from xfm.data.tables import TableRow
 from xfm.models.task_models import Classifier, Encoded, WithModel
 from xfm.models.xfm import XFM
 from xfm.tasks.base import Blanked
-from xfm.tasks.cases import CellMeaning
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.rows import LabelledPictureText
+from xfm.tasks.rows import CellMeaning, LabelledPictureText
 
 SPEC = xfm.TaskSpec(
     name="colour-match",

@@ -201,7 +201,7 @@ def _whole(run: Path) -> list[str]:
 
 
 def _on_rows(chosen: Namespace, model: Path) -> None:
-    from xfm.finetuning.score_table import score
+    from xfm.finetuning.rescoring import score
     from xfm.reports.lines import table
 
     used = _ONLY[_Mode.TUNED] - {"test", "out", "max_bad"}
@@ -234,7 +234,7 @@ def _on_frozen(chosen: Namespace, model: Path) -> None:
     from xfm.data.left_out import BAD_FILE, LeftOut
     from xfm.evaluation.probing.prompt_templates import read_names
     from xfm.evaluation.probing.scoring import MODEL, LabelledSplits, evaluate_frozen, frozen_maker
-    from xfm.finetuning.score_table import default_folder
+    from xfm.finetuning.rescoring import default_folder
     from xfm.reports.lines import table
     from xfm.reports.stored import METRICS
 

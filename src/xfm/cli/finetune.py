@@ -94,13 +94,13 @@ def fields_of(spec: "TaskSpec") -> str:
 def run(chosen: Namespace) -> None:
     """Fine-tune, show the scores and say where everything is."""
     config = assemble(FinetuneConfig, chosen)
-    from xfm.finetuning.uploaded import check_upload, upload
+    from xfm.finetuning.finetune import check_upload, upload
 
     if chosen.push_to_hub is not None:
         check_upload(chosen.push_to_hub, config)
     if chosen.dry_run:
         return _show_plan(chosen, config)
-    from xfm.finetuning.from_tables import finetune
+    from xfm.finetuning.finetune import finetune
     from xfm.finetuning.report import REPORT
     from xfm.reports.lines import table
     from xfm.training.flags import last_lines

@@ -53,8 +53,8 @@ class TuningConfig:
         rank: rank of LoRA's additions.
         alpha: LoRA's scale; its additions are multiplied by alpha / rank.
         dropout: of LoRA's inputs.
-        apart: keep what was learned apart: the folder of the model then holds LoRA's additions and the head,
-            and is read over the model that it began with; no encoder may learn whole.
+        save_adapter_only: save what was learned alone: the folder of the model then holds LoRA's additions
+            and the head, and is read over the model that it began with; no encoder may learn whole.
     """
 
     language: Tuning | None = None
@@ -63,7 +63,7 @@ class TuningConfig:
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.0
-    apart: bool = False
+    save_adapter_only: bool = False
 
     def __post_init__(self) -> None:
         settle_members(self, "tune.")

@@ -46,7 +46,7 @@ TEXT_CLASSIFICATION = TaskSpec(
     options=Best,
     head=f"{_HEADS}:TextClassifier",
     task="xfm.tasks.text_classification:TextClassificationTask",
-    values="xfm.tasks.text_regression:TextRegressionTask",
+    values="xfm.tasks.text_classification:TextRegressionTask",
 )
 SENTENCE_SIMILARITY = TaskSpec(
     "sentence-similarity",

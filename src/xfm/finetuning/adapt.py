@@ -1,5 +1,6 @@
 """What of a model learns: every encoder whole, not at all, or by low-rank additions (LoRA)."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,17 +61,17 @@ def _matrix(of_peft: Any) -> Tensor:
     return part.weight.detach().float().cpu().clone()
 
 
-def check_apart(spec: TaskSpec, config: FinetuneConfig, model: Path | str) -> None:
-    """Refuse to keep apart what cannot be: an encoder that learns whole is as large as the model.
+def check_adapter(spec: TaskSpec, config: FinetuneConfig, model: Path | str) -> None:
+    """Refuse to save an adapter of what can be none: an encoder that learns whole is as large as the model.
 
     Raises:
         UserError: an encoder learns whole, or the model is no folder that an adapter can be made over.
     """
-    if not config.tune.apart:
+    if not config.tune.save_adapter_only:
         return
     if whole := [name for name in spec.encoders if getattr(config.tune, name) is Tuning.FULL]:
         raise UserError(
-            f"tune.apart keeps small additions apart, and the {whole[0]} encoder learns whole: give "
+            f"tune.save_adapter_only keeps small additions, and the {whole[0]} encoder learns whole: give "
             f"--tune.{whole[0]} lora, or freeze"
         )
     require_base(model)
@@ -89,8 +90,8 @@ def _add_lora(encoder: nn.Module, config: TuningConfig) -> None:
 
 
 def _lora_layers(module: nn.Module) -> "list[tuple[str, BaseTunerLayer]]":
-    try:
-        from peft.tuners.tuners_utils import BaseTunerLayer
-    except ImportError:  # then nothing can have been added
+    if "peft" not in sys.modules:  # then nothing has been added; its import takes seconds
         return []
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     return [(name, part) for name, part in module.named_modules() if isinstance(part, BaseTunerLayer)]

@@ -1,25 +1,32 @@
-"""Tables of one task as typed rows: read, parted where no split is given, checked."""
+"""Tables of one task as typed rows: read, parted where no split is given, checked; their origin."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.core.errors import UserError, amount, excerpt
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
-from xfm.finetuning.folds import kept_together, require_folds, strata_of, with_all_labels
 from xfm.finetuning.presets import chosen_folds
-from xfm.finetuning.split_file import part_as, read_split, write_split
-from xfm.finetuning.usable import few, first_places, readable_rows
+from xfm.finetuning.row_filter import few, first_places, readable_rows
+from xfm.finetuning.splits import (
+    kept_together,
+    part_as,
+    read_split,
+    require_folds,
+    strata_of,
+    with_all_labels,
+    write_split,
+)
+from xfm.models.folder import Pretrained
 from xfm.tasks.base import Task
-from xfm.tasks.cases import CellMeaning
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.classes import class_names, require_classes
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.splits import SplitRows
+from xfm.tasks.rows import CellMeaning, SplitRows
 
 Row = TypeVar("Row")
 
@@ -56,22 +63,32 @@ class Tables:
 
 
 @dataclass(frozen=True)
-class OwnData(Generic[Row]):
-    """Typed rows and where they come from.
+class RowOrigin:
+    """Where rows come from.
 
     Attributes:
-        rows: by split.
-        places: file and row in which each picture is first named.
-        sources: what each split was made of, in words.
-        row_places: file and row of each typed row; of equal rows that of the first.
+        places: file and row that first name each picture, for messages.
+        sources: what each split was made of, in words, for the report.
+        rows: file and row of each typed row, for the report; of equal rows that of the first.
+        tables: where rows of tables lie.
+        base: the model and its pictures, of which every one was looked through; None loads and looks through.
+        left_out: rows that were left out by then.
         folds: parts of the training rows that are to be cross-validated; then no split was drawn.
+        lazily: without `base`, only the training pictures that fit into memory are decoded before it.
     """
 
-    rows: SplitRows[Row]
-    places: Mapping[Path, str]
-    sources: Mapping[str, str]
-    row_places: Mapping[Row, str]
+    places: Mapping[Path, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    rows: Mapping[Any, str] = field(default_factory=dict)
+    tables: Tables | None = None
+    base: tuple[Pretrained, Pictures] | None = None
+    left_out: LeftOut | None = None
     folds: int = 0
+    lazily: bool = False
+
+    def place_of(self, row: Any, pictures: Sequence[Path]) -> str:
+        """File and row of a typed row, or those that first name its picture; empty where not known."""
+        return self.rows.get(row) or next((self.places[one] for one in pictures if one in self.places), "")
 
 
 def reading(config: FinetuneConfig) -> CellMeaning:
@@ -89,7 +106,7 @@ def read_data(
     pictures: Pictures | None = None,
     left_out: LeftOut | None = None,
     progress: bool = False,
-) -> OwnData[Row]:
+) -> tuple[SplitRows[Row], RowOrigin]:
     """Read tables, leave out unreadable pictures, part the rows where a split is missing, and check labels.
 
     Which rows became which split is written to `split.json`.
@@ -138,15 +155,10 @@ def read_data(
     split = SplitRows(plain["train"], plain.get("valid", ()), plain.get("test", ()), labels=labels)
     every = [pair for rows in typed.values() for pair in rows]
     row_places = {converted: row.place for row, converted in reversed(every)}
-    return OwnData(split, first_places(task, every), sources, row_places, folds)
+    return split, RowOrigin(first_places(task, every), sources, row_places, folds=folds)
 
 
 def _folds(task: type[Task[Any, Any, Any]], tables: Tables, config: FinetuneConfig, rows: int) -> int:
-    """How many folds there are to be.
-
-    Raises:
-        UserError: rows are given that folds have no use for.
-    """
     given = {"--validation": tables.valid, "--split": tables.split}
     named = [name for name, one in given.items() if one is not None]
     folds = chosen_folds(config, task.spec, rows, bool(named))
@@ -222,11 +234,6 @@ def _part(
 def _labels(
     task: type[Task[Row, Any, Any]], typed: Mapping[str, list[tuple[TableRow, Row]]]
 ) -> tuple[str, ...]:
-    """The classes, or labels, of the training rows; the other splits may have no others.
-
-    Raises:
-        UserError: there are fewer than two, they look like values, or a row has another; names the row.
-    """
     if not issubclass(task, ClassTask):
         return ()
     found = [task.labels_of(row) for _, row in typed["train"]]

@@ -6,16 +6,18 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from xfm.config.finetune_file import RESOLVED, dump_finetune
 from xfm.config.labels import BALANCED
 from xfm.config.next_command import next_command
 from xfm.config.plain import to_plain
 from xfm.core.errors import amount
+from xfm.core.files import write_text
 from xfm.core.results_folder import Maker
 from xfm.data.left_out import BAD_FILE
-from xfm.finetuning.baselines.strong import BaselineResult
-from xfm.finetuning.budget import Budget
-from xfm.finetuning.cross import CrossValidated, clear_folds
-from xfm.finetuning.data import Tables
+from xfm.data.tables import InMemory
+from xfm.finetuning.baselines.strong import BaselineResult, scored
+from xfm.finetuning.cross_validation import CROSS, CrossValidation, clear_folds
+from xfm.finetuning.data import RowOrigin, Tables
 from xfm.finetuning.flags import (
     SplitValue,
     few_rows_hint,
@@ -25,16 +27,14 @@ from xfm.finetuning.flags import (
     seen_rows,
     unknown_answers,
 )
-from xfm.finetuning.leaderboard import Leaderboard, over_fast
-from xfm.finetuning.origin import RowOrigin
+from xfm.finetuning.leaderboard import Leaderboard, compare, over_fast, strong_of, systems_of
 from xfm.finetuning.presets import Decision
 from xfm.finetuning.report import candidates_of, write_report
-from xfm.finetuning.saved import save_tuned
-from xfm.finetuning.scored_splits import scored_splits
+from xfm.finetuning.row_filter import partial_pictures
 from xfm.finetuning.session import AnyTask, Session, clear
 from xfm.finetuning.split_scores import add_scores, groups_of
-from xfm.finetuning.tuning_run import TuningRun
-from xfm.finetuning.usable import partial_pictures
+from xfm.finetuning.time_limit import TimeLimit
+from xfm.finetuning.tuning_run import TuningRun, save_tuned
 from xfm.metrics.calibration import FEWEST
 from xfm.reports.scores import PartResult, Score, write_json, write_scores
 from xfm.reports.stored import DETAILS, METRICS
@@ -80,7 +80,7 @@ class FinetuneResult:
     flags: tuple[Flag, ...] = ()
     next_command: str = ""
     decisions: tuple[Decision, ...] = ()
-    crossed: CrossValidated | None = None
+    crossed: CrossValidation | None = None
     uploaded: str = ""
 
     @property
@@ -91,16 +91,10 @@ class FinetuneResult:
 
 @dataclass(frozen=True)
 class Trained:
-    """What the processes of a run have made together.
+    """What the processes of a run have made together; of a cross-validation the run is the one of all rows.
 
-    Attributes:
-        run: that made the model: of a cross-validation the one of all rows.
-        task: with the fine-tuned model.
-        tuned: how the training went.
-        predictions: by test split.
-        single: the same training without one modality, by name.
-        crossed: the cross-validation, if there was one.
-        seconds: that training and baselines took.
+    `predictions` are those of the test splits, `single` the same training without one modality by name, and
+    `seconds` what training and baselines took.
     """
 
     run: Session
@@ -108,36 +102,44 @@ class Trained:
     tuned: TuningRun
     predictions: dict[str, list[Any]]
     single: dict[str, BaselineResult]
-    crossed: CrossValidated | None
+    crossed: CrossValidation | None
     seconds: dict[str, float]
 
 
-def finish(origin: RowOrigin, trained: Trained, maker: Maker, budget: Budget) -> FinetuneResult:
+def finish(origin: RowOrigin, trained: Trained, maker: Maker, limit: TimeLimit) -> FinetuneResult:
     """Compare, write everything down, and say what came of it."""
     began, run, task, crossed = time.perf_counter(), trained.run, trained.task, trained.crossed
-    seconds = dict(trained.seconds)
-    compared = scored_splits(run, task, trained.predictions, trained.single, seconds["training"], budget.left)
+    seconds, tests, predictions = dict(trained.seconds), run.tests, trained.predictions
+    boards: dict[str, Leaderboard] = {}
+    others: dict[str, dict[str, Mapping[str, float]]] = {}
+    if tests:
+        strong, missing = strong_of(run, task, tests, seconds["training"], limit.left)
+        model = scored(task, tests, predictions, seconds["training"])
+        boards = compare(task, tests, systems_of(model, strong, trained.single), missing)
+        both = {**trained.single, **strong}
+        others = {name: {one: found.metrics[name] for one, found in both.items()} for name in tests}
     seconds["baselines"] += time.perf_counter() - began
-    compared = compared.after(crossed) if crossed else compared
+    if crossed:
+        tests, predictions = {CROSS: crossed.rows, **tests}, {CROSS: crossed.predictions, **predictions}
+        boards, others = {**crossed.boards, **boards}, {CROSS: crossed.others, **others}
     result = PartResult()
-    for name, rows in compared.tests.items():
-        metrics = compared.others[name]
-        add_scores(result, task, f"{run.name}/{name}", rows, compared.predictions[name], metrics)
+    for name, rows in tests.items():
+        add_scores(result, task, f"{run.name}/{name}", rows, predictions[name], others[name])
     path = run.out / MODEL_FOLDER
     found = FinetuneResult(
         path,
         result.scores,
         task,
-        compared.predictions,
+        predictions,
         trained.tuned,
         run.left_out.sentence(run.out / BAD_FILE),
-        compared.boards,
-        tuple(_flags(run, task, trained.tuned, compared.boards, crossed, origin.tables)),
+        boards,
+        tuple(_flags(run, task, trained.tuned, boards, crossed, origin.tables)),
         _next(run, path, origin),
         run.decisions,
         crossed,
     )
-    _save(run, found, result, compared.tests, origin, {**seconds, "everything": budget.used}, maker)
+    _save(run, found, result, tests, origin, {**seconds, "everything": limit.used}, maker)
     return found
 
 
@@ -146,7 +148,7 @@ def _flags(
     task: AnyTask,
     tuned: TuningRun,
     boards: Mapping[str, Leaderboard],
-    crossed: CrossValidated | None,
+    crossed: CrossValidation | None,
     tables: Tables | None,
 ) -> list[Flag]:
     metric, best = run.config.choose_by or task.primary, tuned.best
@@ -158,9 +160,7 @@ def _flags(
     lines = log_lines(run.out / LOG_FILE)
     left_out, config = len(run.left_out.rows), run.config
     fitting = 0 if crossed or run.probed else run.fitting
-    decided = any(one.name == "steps" for one in run.decisions)  # then it was the clock that took some
-    remedy = {"remedy": "a longer --time-limit, or none, has them"} if decided else {}
-    found = flags_of(tuned, config.steps, fitting, (metric, task.primary), cases, lines, left_out, **remedy)
+    found = flags_of(tuned, config.steps, fitting, (metric, task.primary), cases, lines, left_out)
     hint = few_rows_hint(run.type.spec, run.data, tables)
     if hint and not crossed:
         found = [
@@ -189,9 +189,9 @@ def _save(
     settings = to_plain(run.settings(Blanked.NOTHING))
     valid = len(run.data.valid)
     task, tuned = found.task, found.tuned
-    apart = run.config.tune if run.config.tune.apart else None
+    adapter = run.config.tune if run.config.tune.save_adapter_only else None
     began = run.pretrained, run.model
-    provenance = save_tuned(found.model, task, *began, tuned, valid, apart, settings=settings)
+    provenance = save_tuned(found.model, task, *began, tuned, valid, adapter, settings=settings)
     counts = {name: len(rows) for name, rows in run.data.tests.items()}
     details = {
         "provenance": provenance,
@@ -205,11 +205,11 @@ def _save(
         "partial_pictures": partial_pictures(run.pictures, origin.places),
         "left_out": run.left_out.kept_in(run.out),
         "made_by": asdict(maker),
-        "leaderboards": {name: board.as_json() for name, board in found.leaderboards.items()},
+        "leaderboards": {name: asdict(board) for name, board in found.leaderboards.items()},
         "flags": plain_flags(found.flags),
         "next": found.next_command,
         "decisions": [asdict(one) for one in found.decisions],
-        "over_fast": {name: over_fast(board) for name, board in found.leaderboards.items()},
+        "over_fast": {name: over_fast(board.places) for name, board in found.leaderboards.items()},
         **_more(found, valid),
     }
     write_json(run.out / DETAILS, details)
@@ -255,5 +255,28 @@ def _next(run: Session, model: Path, origin: RowOrigin) -> str:
     """A command that can be pasted: the model's answers to the table that it was tested on."""
     rows = [*run.data.train, *run.data.valid, *(row for test in run.data.tests.values() for row in test)]
     shown = {picture for row in rows for picture in run.type.pictures_of(row)}
-    task, table = run.type.spec.name, origin.table or "new.csv"
-    return next_command(task, model, table, run.out, origin.columns, origin.pictures, shown, origin.hosts)
+    task, tables = run.type.spec.name, origin.tables
+    if tables is None:
+        return next_command(task, model, "new.csv", run.out, "", None, shown, "")
+    table = next(one for one in (tables.test, tables.valid, tables.train) if one is not None)
+    named = "new.csv" if isinstance(table, InMemory) else str(table)
+    hosts = "" if tables.addresses is None else tables.addresses.rules.option
+    return next_command(task, model, named, run.out, tables.columns.option, tables.pictures, shown, hosts)
+
+
+def write_resolved(out: Path, run: Session, tables: Tables | None) -> None:
+    """Write `finetune.yaml`, which `xfm finetune --config` reads back: what was told, and what was decided.
+
+    Rows in memory have no tables, which the file then lacks.
+    """
+    told: dict[str, str | None] = {"task": run.type.spec.name, "model": run.model, "out": str(out)}
+    if tables is not None:
+        named = {"train": tables.train, "validation": tables.valid, "test": tables.test}
+        named |= {"split": tables.split, "pictures": tables.pictures}
+        lie = {name: one for name, one in named.items() if one is not None and not isinstance(one, InMemory)}
+        told |= {name: str(one) for name, one in lie.items()}
+        told["columns"] = tables.columns.option or None
+    config = run.config
+    if run.probed:  # what a training would have; another preset is to decide it anew
+        config = replace(config, steps=0, batch_size=0, lr=0.0, evaluate_every=0)
+    write_text(out / RESOLVED, dump_finetune(told, config, run.type.spec))

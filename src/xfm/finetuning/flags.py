@@ -12,7 +12,7 @@ from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.intervals import wilson_interval
 from xfm.reports.labels import is_share, metric_name
 from xfm.tasks.base import Task
-from xfm.tasks.splits import SplitRows
+from xfm.tasks.rows import SplitRows
 from xfm.training.flags import Flag, FlagKind, of_log, shortened
 from xfm.training.logging import LogLine
 
@@ -37,22 +37,14 @@ def flags_of(
     cases: Mapping[str, SplitValue],
     lines: Sequence[LogLine],
     left_out: int = 0,
-    remedy: str = "leave --steps out to have them",
 ) -> list[Flag]:
-    """All flags of a fine-tuning.
+    """All flags of a fine-tuning; that patience ended it early is none.
 
-    Args:
-        tuned: how the training went; that patience ended it early is no flag.
-        planned: most steps of the run.
-        fitting: steps that fit the rows.
-        metrics: the one that chose the model, and that of `cases`.
-        cases: by split, for `few_rows`.
-        lines: of its log.
-        left_out: rows that could not be used.
-        remedy: what brings the steps that fit.
+    `planned` are the most steps of the run, `fitting` those that fit the rows; `metrics` are the one that
+    chose the model, and that of `cases`, by split.
     """
     found = [
-        shortened(planned, fitting, "fit so many rows", remedy),
+        shortened(planned, fitting, "fit so many rows", "leave --steps out to have them"),
         unfinished(tuned, planned, metrics[0]),
         few_rows(metrics[1], cases),
     ]
@@ -81,9 +73,7 @@ def unfinished(tuned: TuningRun, planned: int, metric: str) -> Flag | None:
 def few_rows(metric: str, cases: Mapping[str, SplitValue]) -> Flag | None:
     """Splits of so few rows that the interval of a share is wider than ten points to each side.
 
-    Args:
-        metric: that of the scores.
-        cases: by split; a score that is no share counts as 50 %.
+    A score that is no share counts as 50 %.
     """
     few: list[str] = []
     for split, case in cases.items():
@@ -104,11 +94,6 @@ def seen_rows(
     """Rows that choose or score a model, and have something in common with rows that it learned from.
 
     Tables that are parted here have none, see `kept_together`; tables of one's own may.
-
-    Args:
-        task: knows what of a row may not be in two splits.
-        train: training rows.
-        splits: the others by name.
     """
     own = {name: [frozenset(task.together(row)) for row in rows] for name, rows in splits.items()}
     asked = frozenset[Any]().union(*(things for rows in own.values() for things in rows))
@@ -123,12 +108,7 @@ def seen_rows(
 
 
 def unknown_answers(task: Task[Any, Any, Any], splits: Mapping[str, Sequence[Any]]) -> Flag | None:
-    """Rows whose answer is none of those that the model can give.
-
-    Args:
-        task: with its answers.
-        splits: rows that choose or score the model, by name.
-    """
+    """Rows whose answer is none of those that the model can give."""
     said = {name: [own[0] for row in rows if (own := task.unknown(row))] for name, rows in splits.items()}
     shown = [f"{len(own):,} of {len(splits[name]):,} {name} rows" for name, own in said.items() if own]
     if not shown:
@@ -139,12 +119,7 @@ def unknown_answers(task: Task[Any, Any, Any], splits: Mapping[str, Sequence[Any
 
 
 def joined_labels(labels: Sequence[str], separator: str) -> Flag | None:
-    """Classes that look like several labels in one cell, which are never guessed.
-
-    Args:
-        labels: of rows of one class each.
-        separator: what stands between several labels.
-    """
+    """Classes that look like several labels in one cell, which are never guessed."""
     joined = [name for name in labels if separator in name.strip(separator)]
     if not joined:
         return None
@@ -154,13 +129,7 @@ def joined_labels(labels: Sequence[str], separator: str) -> Flag | None:
 
 
 def few_rows_hint(spec: TaskSpec, data: SplitRows[Any], tables: Tables | None) -> str:
-    """How small tables have closer intervals, as the end of a sentence; empty where they have not.
-
-    Args:
-        spec: of the task.
-        data: rows by split.
-        tables: where they come from; folds part the training table alone.
-    """
+    """How small tables have closer intervals, as the end of a sentence; empty where they have not."""
     rows = len(data.train)
     rows += 0 if tables and tables.valid is not None else len(data.valid)
     rows += 0 if tables and tables.test is not None else len(data.test)

@@ -1,7 +1,7 @@
 """A fine-tuned model among simple baselines, and a sentence that says which to use."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import inf
 from typing import Any
@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.finetuning.baselines.frozen import PROBE
-from xfm.finetuning.baselines.material import LEAST_BUDGET, Material
-from xfm.finetuning.baselines.strong import BaselineResult, scored, strong_baselines
-from xfm.finetuning.session import Session
+from xfm.finetuning.baselines.features import LEAST_BUDGET, Material
+from xfm.finetuning.baselines.strong import PROBE, BaselineResult, scored, strong_baselines
+from xfm.finetuning.session import AnyTask, Session
 from xfm.finetuning.split_scores import groups_of
 from xfm.metrics.intervals import (
     FEWEST_DIFFERENT,
@@ -24,9 +23,9 @@ from xfm.metrics.intervals import (
     resamples,
 )
 from xfm.metrics.numbers import points
-from xfm.tasks.base import Task
 
 THIS_MODEL = "this model"
+SWITCHED_OFF = {"strong simple baselines": "switched off by --baseline false"}
 
 
 class SystemKind(StrEnum):
@@ -54,8 +53,6 @@ class Contender:
     """A system on the test rows.
 
     Attributes:
-        name: in words.
-        sort: see `SystemKind`.
         value: its primary metric.
         low, high: 95 % interval, None where the rows' own scores are not known.
         gain, gain_low, gain_high: value minus the model's on the same rows, and its 95 % interval.
@@ -82,14 +79,11 @@ class Leaderboard:
     """Systems on one test split, the best first.
 
     Attributes:
-        split, metric: where, and by what they are sorted.
-        n: rows.
-        groups: independent groups of them (rows of one picture are one).
+        metric: by what they are sorted.
+        n, groups: rows, and independent groups of them (rows of one picture are one).
         seed: of the resamples.
-        places: the systems.
         missing: why others are absent, by name.
-        use: what the verdict says.
-        verdict: in a sentence.
+        use, verdict: which to use, as a word and in a sentence.
     """
 
     split: str
@@ -107,13 +101,9 @@ class Leaderboard:
         """The fine-tuned model's place."""
         return next(place for place in self.places if place.sort is SystemKind.MODEL)
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain values for `evaluation.json`."""
-        return {**asdict(self), "places": [asdict(place) for place in self.places]}
-
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Leaderboard":
-        """What `as_json` gave."""
+        """What `asdict` gave."""
         places = tuple(Contender(**{**one, "sort": SystemKind(one["sort"])}) for one in values["places"])
         return cls(**{**values, "places": places, "use": Advice(values["use"])})
 
@@ -127,26 +117,65 @@ class System:
     found: BaselineResult
 
 
+def strong_of(
+    run: Session, task: AnyTask, tests: Mapping[str, Sequence[Any]], seconds: float, left: float = inf
+) -> tuple[dict[str, BaselineResult], Mapping[str, str]]:
+    """The strong baselines by name, unless they are switched off, and why others are missing.
+
+    They may take as long as the training's `seconds`; there are `left` until everything must be done.
+    """
+    if not run.config.baseline:
+        return {}, SWITCHED_OFF
+    data, budget = run.data, min(max(LEAST_BUDGET, seconds), left)
+    material = Material(task, run.pretrained, run.pictures, data.train, data.valid, tests, budget)
+    return strong_baselines(material, run.progress, without={PROBE} if run.probed else set(), left=left)
+
+
+def systems_of(
+    model: BaselineResult, strong: Mapping[str, BaselineResult], single: Mapping[str, BaselineResult]
+) -> list[System]:
+    """The model, strong baselines, and the same training without one modality."""
+    return [
+        System(THIS_MODEL, SystemKind.MODEL, model),
+        *(System(name, SystemKind.STRONG, found) for name, found in strong.items()),
+        *(System(f"this fine-tuning, {name}", SystemKind.ABLATION, found) for name, found in single.items()),
+    ]
+
+
+def compare(
+    task: AnyTask, tests: Mapping[str, Sequence[Any]], systems: Sequence[System], missing: Mapping[str, str]
+) -> dict[str, Leaderboard]:
+    """Place systems (the model first), constant guesses and chance on every split."""
+    boards: dict[str, Leaderboard] = {}
+    for name, rows in tests.items():
+        own = [*systems]
+        for constant, guessed in task.constants(rows).items():
+            own.append(
+                System(constant, SystemKind.CONSTANT, scored(task, {name: rows}, {name: guessed}, 0.0))
+            )
+        chance = task.chance(rows, task.settings.seed)
+        if task.primary in chance:
+            own.append(System("chance", SystemKind.CHANCE, BaselineResult({name: chance}, {}, {})))
+        boards[name] = leaderboard(task, name, rows, own, groups_of(task, rows), missing)
+    return boards
+
+
 def leaderboard(
-    task: Task[Any, Any, Any],
+    task: AnyTask,
     split: str,
     rows: Sequence[Any],
     systems: Sequence[System],
     groups: NDArray[np.int64],
     missing: Mapping[str, str],
 ) -> Leaderboard:
-    """Place systems on a split, with paired differences to the model.
+    """Place systems (the model first) on a split, with paired differences to the model.
 
-    Args:
-        task: scores.
-        split: its name.
-        rows: of the split.
-        systems: the model first.
-        groups: [N] of the rows, see `row_groups`.
-        missing: why others are absent.
+    `groups` [N] are those of the rows (`groups_of`); `missing` says why others are absent.
     """
     seed, primary = task.settings.seed, task.primary
-    known = [one for one in systems if _is_known(one.found, split)]
+    known = [
+        one for one in systems if one.found.per_row.get(split) is not None or one.found.predictions.get(split)
+    ]
     samples = _samples(task, split, rows, [one.found for one in known], groups)  # [B, S]
     model, places = systems[0].found, []
     for system in systems:
@@ -176,20 +205,13 @@ def leaderboard(
 def verdict(
     places: Sequence[Contender], n: int, split: str, missing: Mapping[str, str]
 ) -> tuple[Advice, str]:
-    """Which system to use, in a sentence.
-
-    Args:
-        places: the best first.
-        n: rows.
-        split: their name.
-        missing: baselines that could not be run, with the reason.
-    """
+    """Which of the systems, the best first, to use on `n` rows of a split, in a sentence."""
     use, sentence = _verdict(places, n, split, missing)
     chance = next((place for place in places if place.sort is SystemKind.CHANCE), None)
     usable = [
         place for place in places if place.sort in (SystemKind.MODEL, SystemKind.STRONG, SystemKind.CONSTANT)
     ]
-    if gained := _over_fast(places):
+    if gained := over_fast(places):
         sentence += f"; {gained}"
     lows = [place.low for place in usable if place.low is not None]
     if chance is not None and lows and max(lows) <= chance.value:
@@ -227,12 +249,8 @@ def _verdict(
     return Advice.MODEL, f"Use this model: {better}, {where}{without}"
 
 
-def over_fast(board: Leaderboard) -> str:
+def over_fast(places: Sequence[Contender]) -> str:
     """What the model gained over the probe of `--preset fast`, in words; empty without that."""
-    return _over_fast(board.places)
-
-
-def _over_fast(places: Sequence[Contender]) -> str:
     probe = next((one for one in places if one.name == PROBE and one.sort is SystemKind.STRONG), None)
     if probe is None:
         return ""
@@ -251,12 +269,8 @@ def _gain(gain: float, place: Contender) -> str:
     return f"{100 * abs(gain):.1f} points {word} (95 % {100 * ends[0]:.1f} to {100 * ends[1]:.1f})"
 
 
-def _is_known(found: BaselineResult, split: str) -> bool:
-    return found.per_row.get(split) is not None or bool(found.predictions.get(split))
-
-
 def _samples(
-    task: Task[Any, Any, Any],
+    task: AnyTask,
     split: str,
     rows: Sequence[Any],
     systems: Sequence[BaselineResult],
@@ -284,67 +298,3 @@ def _enough(
     if first is None or second is None:
         return len(rows) >= FEWEST_DIFFERENT
     return differ(first, second, groups) >= FEWEST_DIFFERENT
-
-
-SWITCHED_OFF = {"strong simple baselines": "switched off by --baseline false"}
-
-
-def strong_of(
-    run: Session,
-    task: Task[Any, Any, Any],
-    tests: Mapping[str, Sequence[Any]],
-    seconds: float,
-    left: float = inf,
-) -> tuple[dict[str, BaselineResult], Mapping[str, str]]:
-    """The strong baselines by name, unless they are switched off, and why others are missing.
-
-    Args:
-        run: model, rows and settings.
-        task: with the fine-tuned model.
-        tests: rows by split.
-        seconds: of the training.
-        left: seconds until everything must be done.
-    """
-    if not run.config.baseline:
-        return {}, SWITCHED_OFF
-    data, budget = run.data, min(max(LEAST_BUDGET, seconds), left)
-    material = Material(task, run.pretrained, run.pictures, data.train, data.valid, tests, budget)
-    return strong_baselines(material, run.progress, without={PROBE} if run.probed else set(), left=left)
-
-
-def compare(
-    task: Task[Any, Any, Any],
-    tests: Mapping[str, Sequence[Any]],
-    systems: Sequence[System],
-    missing: Mapping[str, str],
-) -> dict[str, Leaderboard]:
-    """Place systems, constant guesses and chance on every split.
-
-    Args:
-        task: scores.
-        tests: rows by split.
-        systems: the model first.
-        missing: why others are absent.
-    """
-    boards: dict[str, Leaderboard] = {}
-    for name, rows in tests.items():
-        own = [*systems]
-        for constant, guessed in task.constants(rows).items():
-            found = scored(task, {name: rows}, {name: guessed}, 0.0)
-            own.append(System(constant, SystemKind.CONSTANT, found))
-        chance = task.chance(rows, task.settings.seed)
-        if task.primary in chance:
-            own.append(System("chance", SystemKind.CHANCE, BaselineResult({name: chance}, {}, {})))
-        boards[name] = leaderboard(task, name, rows, own, groups_of(task, rows), missing)
-    return boards
-
-
-def systems_of(
-    model: BaselineResult, strong: Mapping[str, BaselineResult], single: Mapping[str, BaselineResult]
-) -> list[System]:
-    """The model, strong baselines, and the same training without one modality."""
-    return [
-        System(THIS_MODEL, SystemKind.MODEL, model),
-        *(System(name, SystemKind.STRONG, found) for name, found in strong.items()),
-        *(System(f"this fine-tuning, {name}", SystemKind.ABLATION, found) for name, found in single.items()),
-    ]

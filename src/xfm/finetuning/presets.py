@@ -1,13 +1,97 @@
-"""What a preset decides of the settings that nobody gave, and what every setting was derived from."""
+"""The settings of a fine-tuning: those that fit rows and model, what a preset decides, what is refused."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from xfm.config.finetune import FinetuneConfig, Preset, Tuning
+from xfm.config.finetune_file import special_settings
+from xfm.config.image import ImageTrainingConfig, Operations, Sides
 from xfm.config.task_spec import TaskSpec
-from xfm.finetuning.plan import LENGTH, epochs
+from xfm.config.tasks import task_specs
+from xfm.config.training import TrainingConfig
+from xfm.core.errors import UserError
 from xfm.finetuning.probing import has_probe
+from xfm.tasks.base import Blanked, TaskSettings
 
+FEW, MANY = 300, 30_000
+"""Rows between which the number of epochs falls from `EPOCHS[0]` to `EPOCHS[1]`."""
+EPOCHS = (30.0, 3.0)
+LENGTH = {Preset.FAST: 1 / 3, Preset.GOOD: 1.0, Preset.BEST: 2.0}
+"""What a preset makes of that number."""
+LOOKS = 20
+BASE_RATE, BASE_WIDTH = 4e-5, 768
+"""Learning rate of a model of that width; narrower ones take a proportionally larger one."""
+
+
+def fitted(config: FinetuneConfig, rows: int, width: int) -> FinetuneConfig:
+    """The configuration with a number in place of every 0 that means "fits".
+
+    Few rows are seen often in small batches, many rows a few times in large ones. The rules were chosen so
+    that a fine-tuning of a few hundred rows takes some hundred steps; `docs/finetuning.md` has measurements.
+    `width` is that of the encoder that is tuned.
+    """
+    batch = config.batch_size or batch_size(rows)
+    steps = config.steps or max(60, math.ceil(rows / batch * epochs(rows) * LENGTH[config.preset]))
+    return replace(
+        config,
+        batch_size=batch,
+        steps=steps,
+        lr=config.lr or BASE_RATE * BASE_WIDTH / width,
+        evaluate_every=config.evaluate_every or max(1, math.ceil(steps / LOOKS)),
+    )
+
+
+def batch_size(rows: int) -> int:
+    """A power of two from 8 to 64, about a thirtieth of the rows."""
+    return 2 ** min(6, max(3, round(math.log2(max(1, rows) / 30))))
+
+
+def epochs(rows: int) -> float:
+    """How often every row is seen: falls with the logarithm of their number."""
+    place = math.log(max(1, rows) / FEW) / math.log(MANY / FEW)
+    return EPOCHS[0] * (EPOCHS[1] / EPOCHS[0]) ** min(1.0, max(0.0, place))
+
+
+def task_settings(config: FinetuneConfig, blanked: Blanked = Blanked.NOTHING) -> TaskSettings:
+    """What the task is told of a fitted configuration."""
+    return TaskSettings(
+        blanked=blanked,
+        batch_size=config.batch_size,
+        rows_per_picture=config.rows_per_picture,
+        max_tokens=config.max_tokens,
+        label_smoothing=config.label_smoothing,
+        image=config.image,
+        image_head=config.image_head,
+        prompt=config.prompt,
+        label_kind=config.label_kind,
+        threshold=config.threshold,
+        class_weights=config.class_weights,
+        seed=config.seed,
+        workers=config.workers,
+        precision=config.precision,
+        device=config.device,
+    )
+
+
+def training_config(config: FinetuneConfig, settings: TaskSettings, minutes: float = 0.0) -> TrainingConfig:
+    """What the loop is told of a fitted configuration, of the task's settings, and of a clock."""
+    return TrainingConfig(
+        steps=config.steps,
+        minutes=minutes,
+        seed=settings.seed,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        precision=settings.precision,
+        optim=config.optim(config.steps),
+        save_every=max(config.evaluate_every, config.steps // 10),
+        keep=1,
+        ema=config.average or 0.0,
+        log_every=max(1, config.steps // 100),
+    )
+
+
+# ---------------------------------------------------------------- presets
 AVERAGE = 0.999
 """Of `best`: the average follows faster in the first steps, see `EMA`."""
 FOLDS, SMALL = 5, 500
@@ -16,13 +100,7 @@ FOLDS, SMALL = 5, 500
 
 @dataclass(frozen=True)
 class Decision:
-    """A setting that was not given, and where its value is from.
-
-    Attributes:
-        name: of the setting.
-        value: in words.
-        why: what it was derived from.
-    """
+    """A setting that was not given, its value in words, and what that was derived from."""
 
     name: str
     value: str
@@ -40,7 +118,7 @@ def is_probe(config: FinetuneConfig, spec: TaskSpec) -> bool:
 def decided(config: FinetuneConfig, spec: TaskSpec) -> FinetuneConfig:
     """The configuration with what the preset decides in place of what nobody gave.
 
-    What is 0 because it "fits" is left to `plan.fitted`, and `folds` to `chosen_folds`, which know the rows.
+    What is 0 because it "fits" is left to `fitted`, and `folds` to `chosen_folds`, which know the rows.
     """
     read = [name for name in TUNED if spec.reads(f"tune.{name}") and not is_probe(config, spec)]
     tune = {name: getattr(config.tune, name) or _tuning(config.preset, name) for name in read}
@@ -59,14 +137,7 @@ def _tuning(preset: Preset, name: str) -> Tuning:
 
 
 def chosen_folds(config: FinetuneConfig, spec: TaskSpec, rows: int, parted: bool) -> int:
-    """Into how many folds a training table is parted; 0 for none.
-
-    Args:
-        config: as it was given.
-        spec: of the task.
-        rows: of the table.
-        parted: whether validation rows, or a split, are given.
-    """
+    """Into how many folds a table of so many rows is parted, 0 for none; it may be parted by the user."""
     if config.folds is not None:
         return config.folds
     wanted = config.preset is Preset.BEST and 2 * FOLDS <= rows < SMALL
@@ -79,13 +150,9 @@ def can_fold(spec: TaskSpec) -> bool:
 
 
 def decisions(given: FinetuneConfig, fit: FinetuneConfig, spec: TaskSpec, rows: int) -> list[Decision]:
-    """What was decided, setting by setting.
+    """What was decided, setting by setting, of a configuration as it was given and as it is run.
 
-    Args:
-        given: the configuration as it was given.
-        fit: as it is run.
-        spec: of the task.
-        rows: training rows, as an epoch has them.
+    `rows` are the training rows as an epoch has them.
     """
     return [*_probed(spec)] if is_probe(fit, spec) else [*_of_training(given, fit, spec, rows)]
 
@@ -127,3 +194,42 @@ def _of_training(given: FinetuneConfig, fit: FinetuneConfig, spec: TaskSpec, row
         yield Decision("average", f"{fit.average:g}", f"{preset}: weights of many steps are averaged")
     if given.folds is None and fit.folds:
         yield Decision("folds", f"{fit.folds}", f"{preset}: fewer than {SMALL} rows")
+
+
+# ---------------------------------------------------------------- what a task reads
+_DEFAULTS = FinetuneConfig()
+
+
+def check_applicable(spec: TaskSpec, config: FinetuneConfig) -> None:
+    """Refuse settings that differ from their defaults and that the task would not read, or cannot do with.
+
+    So nobody believes that they did something.
+
+    Raises:
+        UserError: there is one; names it, and the tasks that read it.
+    """
+    _check_image(spec, config.image)
+    for name in special_settings():
+        read = attrgetter(name)
+        if spec.reads(name) or read(config) == read(_DEFAULTS):
+            continue
+        tasks = ", ".join(one.name for one in task_specs(tunable=True) if one.reads(name))
+        raise UserError(f"{name} is of no use in {spec.name}, only in {tasks}; leave it out")
+    if config.gradient_accumulation_steps > 1 and not spec.task_class(config.regression).in_parts:
+        raise UserError(
+            f"gradient_accumulation_steps: {spec.name} contrasts all rows of a batch with one another, so "
+            "that they must be there at once; leave it out, and for larger batches share them among "
+            "processes (torchrun)"
+        )
+
+
+def _check_image(spec: TaskSpec, image: ImageTrainingConfig) -> None:
+    if image.sides is Sides.SWAP and not spec.draws:
+        raise UserError(
+            "image.sides swap changes phrases that have a box, and no other texts: choose keep or ignore"
+        )
+    if spec.draws and image.rand_augment and image.operations is not Operations.COLOUR:
+        raise UserError(
+            f"image.operations {image.operations} move pixels, after which no box of {spec.name} "
+            "is true: choose colour"
+        )

@@ -17,15 +17,14 @@ from torch import Tensor
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.task import HeadKind, ImageHead
 from xfm.config.task_spec import TaskSpec
+from xfm.finetuning.early_stopping import require_metric
 from xfm.finetuning.logistic import LinearClassifier, Regression
-from xfm.finetuning.watch import require_metric
 from xfm.metrics.classification import Array
 from xfm.models.heads import Encoded
 from xfm.models.precision import autocast
 from xfm.models.task_models import Classifier
-from xfm.tasks.base import Task
+from xfm.tasks.base import Task, TaskSettings
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.settings import TaskSettings
 
 PENALTIES = tuple(10.0**exponent for exponent in range(-5, 2))
 """Values of C for classes, as scikit-learn has it, of standardised features; the ridge takes their inverses.
@@ -49,11 +48,8 @@ class Features(NamedTuple):
 class LinearFit:
     """A linear layer on features as they are, not standardised.
 
-    Attributes:
-        weight: [C, F] float32.
-        bias: [C] float32.
-        penalty: C of the logistic regression; of the ridge the inverse of its penalty.
-        note: how it was found, and which rows were left out, in words.
+    Weight [C, F] and bias [C], float32; the penalty is C of the logistic regression, and of the ridge the
+    inverse of its penalty; the note says how it was found, and which rows were left out.
     """
 
     weight: Tensor
@@ -85,14 +81,10 @@ def fit_task(
     penalty: float = 0.0,
     budget: float = inf,
 ) -> LinearFit:
-    """Fit the probe of a task in place.
+    """Fit the probe of a task, which was made with `probe_settings`, in place.
 
-    Args:
-        task: made with `probe_settings`.
-        valid: rows that choose the penalty.
-        config: names the metric that chooses.
-        penalty: C, if it is known; 0 chooses.
-        budget: seconds that the training rows may be encoded.
+    The validation rows choose the penalty (C) unless it is given; the training rows may be encoded for
+    `budget` seconds.
 
     Raises:
         UserError: the task has no metric of the name that shall choose.
@@ -128,12 +120,7 @@ def encoded(task: Task[Any, Any, Any], rows: Sequence[Any], budget: float = inf)
     """What a task's encoders say of rows.
 
     Rows of one picture, and texts of like lengths, are encoded together. Where that takes longer than the
-    budget, the rest is left out: rows that were drawn at random, of which one batch is encoded at least.
-
-    Args:
-        task: with its module in evaluation mode.
-        rows: any number.
-        budget: seconds.
+    budget (seconds), the rest is left out: rows that were drawn at random, one batch is encoded at least.
     """
     order = list(range(len(rows)))
     if budget < inf:
@@ -174,12 +161,8 @@ def fit_linear(
 ) -> LinearFit:
     """Fit a linear layer for each penalty, and take the best on the validation rows.
 
-    Args:
-        task: has the classes, or values, of rows, and the metric.
-        train: rows to fit, one at least.
-        valid: rows that choose; without any the penalty is `DEFAULT`.
-        choose_by: metric that chooses; empty for the task's. Of equal ones the surer of the truth wins.
-        penalty: C, if it is known; 0 chooses.
+    Without validation rows the penalty is `DEFAULT`, or the one that is given. The task's metric chooses, or
+    another (`choose_by`); of equal ones the surer of the truth wins.
 
     Raises:
         UserError: the task has no metric of that name.

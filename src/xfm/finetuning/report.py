@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from xfm.data.left_out import left_out_lines
 from xfm.finetuning.leaderboard import Contender, Leaderboard, SystemKind
-from xfm.finetuning.split_scores import calibration_of
+from xfm.finetuning.split_scores import Classes, calibration_of, classes_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.calibration import CALIBRATION, Calibration
 from xfm.metrics.numbers import percent, points, readable_seconds, rough
@@ -22,44 +21,31 @@ from xfm.reports.lines import ScoreLine, line_of
 from xfm.reports.page import Thumbnails, page_template
 from xfm.reports.scores import Score, write_output
 from xfm.tasks.base import Task
-from xfm.tasks.cases import Case
 from xfm.tasks.class_task import ClassTask
+from xfm.tasks.rows import Case
 from xfm.training.flags import read_flags
 from xfm.training.run_folder import LOG_FILE
 
 REPORT = "report.html"
-WORST, LARGEST_MATRIX, CONFUSIONS = 18, 16, 10
+WORST = 18
+MORE = 2
+"""Headlines of further metrics beside the primary one."""
 PlaceOf = Callable[[Any, Sequence[Path]], str]
 
 
 @dataclass(frozen=True)
-class ClassLine:
-    """A class in the table: rows in the training and test splits, precision, recall and F1 on the latter."""
+class Card:
+    """A headline: a number with its 95 % interval in words, small notes, and the score's line, for a bar.
 
-    name: str
-    train: int
-    test: int
-    precision: float
-    recall: float
-    f1: float
-
-
-@dataclass(frozen=True)
-class Classes:
-    """How each class fared in a split.
-
-    Attributes:
-        lines: one a class.
-        names: of the matrix's rows and columns.
-        matrix: counts, true class by predicted class; empty where there are too many classes to look at, and
-            where rows have several labels.
-        confusions: true class, predicted class and count of the most frequent errors.
+    The tone is `up`, `down` or `level`.
     """
 
-    lines: list[ClassLine]
-    names: list[str]
-    matrix: list[list[int]]
-    confusions: list[tuple[str, str, int]]
+    title: str
+    value: str
+    range: str = ""
+    notes: tuple[str, ...] = ()
+    line: ScoreLine | None = None
+    tone: str = "level"
 
 
 @dataclass(frozen=True)
@@ -71,8 +57,7 @@ class SplitSection:
         lines, more: rows of the score table: the main ones, and those that fold away.
         classes: None for tasks without classes.
         worst: the cases that went most wrong, each with its file and row.
-        wrong: number of cases that count as wrong.
-        n: number of cases.
+        wrong, n: number of cases that count as wrong, and of all.
         cards: the headlines.
         board: the model among baselines, None where these were not compared.
         calibration: of classifiers.
@@ -102,18 +87,9 @@ def write_report(
     details: Mapping[str, Any],
     places: PlaceOf = lambda row, pictures: "",
 ) -> None:
-    """Write the page; a note on stderr says which package it lacks.
+    """Write the page of a run's folder; a note on stderr says which package it lacks.
 
-    Args:
-        out: the run's folder, with the logs.
-        task: with the fine-tuned model.
-        tests: rows by split.
-        predictions: likewise.
-        scores: of all splits.
-        tuned: how the training went.
-        details: what `evaluation.json` holds; its leaderboards, flags, left-out rows and next command
-            may be missing.
-        places: file and row of a typed row, given its pictures, too; empty where not known.
+    `details` are what `evaluation.json` holds; `places` gives file and row of a typed row and its pictures.
     """
     splits = [
         _split(task, name, rows, predictions[name], scores, details, places) for name, rows in tests.items()
@@ -125,7 +101,7 @@ def write_report(
         return tqdm.write(note, file=sys.stderr)
     page = template.render(
         task=task.spec.name,
-        facts=details.get("facts") or facts(details, tuned, task.primary),
+        facts=details.get("facts") or _facts(details, tuned, task.primary),
         new_rows="facts" in details,
         splits=splits,
         few=min((split.n for split in splits), default=0),
@@ -144,8 +120,7 @@ def write_report(
     write_output(out / REPORT, page)
 
 
-def facts(details: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tuple[str, str]]:
-    """What was run, as label and text."""
+def _facts(details: Mapping[str, Any], tuned: TuningRun, primary: str) -> list[tuple[str, str]]:
     config, rows, tokens = details["config"], details["rows"], details["tokens"]
     decided = [f"{one['name']} {one['value']} ({one['why']})" for one in details.get("decisions", ())]
     more = {
@@ -227,37 +202,49 @@ def _split(
         [(case, places(row, task.pictures_of(row))) for case, row in wrong[:WORST]],
         len(wrong),
         len(cases),
-        cards_of(main if len(main) > 1 else [*lines.values()], task.primary, board, found),
+        _cards(main if len(main) > 1 else [*lines.values()], task.primary, board, found),
         board,
         found,
         before.value if before else None,
     )
 
 
-def classes_of(task: ClassTask[Any], rows: Sequence[Any], predictions: Sequence[Any]) -> Classes:
-    """The table of classes or labels; of one class a row the confusion matrix and the frequent errors."""
-    table = task.labels.table(task.truths_of(rows), predictions)
-    names, known = table.names, task.labels.counts(task.truths_of(task.train_rows))
-    lines = [
-        ClassLine(name, known.get(name, 0), int(count), *map(float, values))
-        for name, count, values in zip(names, table.rows, table.scores, strict=True)
-    ]
-    if table.matrix is None:
-        return Classes(lines, [*names], [], [])
-    errors = table.matrix.copy()
-    np.fill_diagonal(errors, 0)
-    order = np.argsort(-errors, axis=None, kind="stable")[:CONFUSIONS]
-    pairs = [divmod(int(place), len(names)) for place in order]
-    return Classes(
-        lines,
-        [*names],
-        table.matrix.tolist() if len(names) <= LARGEST_MATRIX else [],
-        [
-            (names[true], names[guess], int(errors[true, guess]))
-            for true, guess in pairs
-            if errors[true, guess]
-        ],
-    )
+def _cards(
+    lines: Sequence[ScoreLine], primary: str, board: Leaderboard | None, calibration: Calibration | None
+) -> list[Card]:
+    """The primary score, the best simple baseline, further scores, and calibration."""
+    main = sorted(lines, key=lambda line: not line.key.endswith(f"/{primary}"))[: 1 + MORE]
+    cards = [_score_card(line) for line in main]
+    if board:
+        rivals = [place for place in board.places if place.sort in (SystemKind.STRONG, SystemKind.CONSTANT)]
+        cards[1:1] = [_rival_card(place) for place in rivals[:1]]
+    if calibration:
+        off = not calibration.low <= calibration.confidence <= calibration.high
+        notes = (f"{percent(calibration.confidence, 0)} sure", f"{percent(calibration.accuracy, 0)} right")
+        title = "calibration error"
+        cards.append(Card(title, percent(calibration.error), "", notes, tone="down" if off else "level"))
+    return cards
+
+
+def _score_card(line: ScoreLine) -> Card:
+    notes = (f"chance {rough(line.score.chance)}", f"{line.score.n:,} cases")
+    return Card(line.metric, percent(line.score.value), _ends(line.score), notes, line)
+
+
+def _ends(shown: Score | Contender) -> str:
+    """The interval in words; empty where there is none."""
+    if shown.low is None or shown.high is None:
+        return ""
+    return f"{percent(shown.low)} to {percent(shown.high)}"
+
+
+def _rival_card(place: Contender) -> Card:
+    notes = [place.name]
+    if place.gain_low is not None and place.gain_high is not None:
+        ends = f"{points(-place.gain_high)} to {points(-place.gain_low)}"
+        notes.append(f"this model: {points(-place.gain)} points ({ends})")
+    tone = "level" if not place.shown else "down" if place.gain > 0 else "up"
+    return Card("best simple baseline", percent(place.value), _ends(place), tuple(notes), tone=tone)
 
 
 def _chart(out: Path, task: Task[Any, Any, Any], tuned: TuningRun) -> str:

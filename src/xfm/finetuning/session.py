@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -20,31 +20,36 @@ from xfm.core.errors import UserError
 from xfm.core.files import read_json_object
 from xfm.core.results_folder import digest
 from xfm.data.left_out import LeftOut
-from xfm.finetuning.adapt import check_apart, merge_lora
-from xfm.finetuning.applicable import check_applicable
+from xfm.finetuning.adapt import check_adapter, merge_lora
 from xfm.finetuning.baselines.strong import BaselineResult, scored
-from xfm.finetuning.origin import RowOrigin
-from xfm.finetuning.plan import fitted, task_settings
-from xfm.finetuning.presets import Decision, decided, decisions, is_probe
+from xfm.finetuning.data import RowOrigin
+from xfm.finetuning.early_stopping import BEST_FOLDER
+from xfm.finetuning.presets import (
+    Decision,
+    check_applicable,
+    decided,
+    decisions,
+    fitted,
+    is_probe,
+    task_settings,
+)
 from xfm.finetuning.probing import fit_task, probe_settings
-from xfm.finetuning.start import LONGEST, fitting_length, head_width, prepared_base, text_limit
+from xfm.finetuning.row_filter import usable_rows
+from xfm.finetuning.start import LONGEST, first_reads, fitting_length, head_width, prepared_base, text_limit
 from xfm.finetuning.tuning_run import TuningRun, tune
-from xfm.finetuning.usable import usable_rows
-from xfm.finetuning.watch import BEST_FOLDER
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import write_json
 from xfm.tasks.base import Blanked, Task
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.splits import SplitRows
+from xfm.tasks.rows import SplitRows
 from xfm.training import distributed
 from xfm.training.checkpoint import list_checkpoints
 from xfm.training.collectives import in_turn
 from xfm.training.run_folder import SHOWN
 
-BASELINES_FOLDER, BASELINE_SCORES, BASELINE_ROWS = "baselines", "scores.json", "rows.json"
+BASELINES_FOLDER, BASELINE_SCORES = "baselines", "scores.json"
 AnyTask = Task[Any, Any, Any]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,14 +57,9 @@ class Session:
     """A model, rows and settings; makes and trains tasks of them.
 
     Attributes:
-        type: the task.
         model: where the model comes from, as it was said.
-        pretrained: the model.
         pictures: shared by all trainings, so that each picture is decoded once.
-        data: the rows.
         config: fitted.
-        out: the run's folder.
-        progress: show bars.
         left_out: rows without which it goes, and pictures that get lost on the way.
         fitting: steps that fit the rows, whatever was asked for.
         shown: a digest of what the rows' pictures were when they were looked through; empty without any.
@@ -110,7 +110,7 @@ class Session:
         in_turn(lambda: _check(spec, data, config))
         task, given = spec.task_class(config.regression), config
         config = decided(config if config.folds is not None else replace(config, folds=origin.folds), spec)
-        in_turn(lambda: check_apart(spec, config, model))
+        in_turn(lambda: check_adapter(spec, config, model))
         if origin.base is None:
             pretrained = in_turn(lambda: prepared_base(model, config, spec))
             pictures = Pictures(pretrained.preprocessing)
@@ -256,45 +256,23 @@ def _check_parts(config: FinetuneConfig) -> None:
         )
 
 
-def first_reads(read: Callable[[], tuple[T, LeftOut]], pictures: Pictures) -> tuple[T, LeftOut]:
-    """What the first process reads, for all; the others then know and keep the same pictures.
-
-    Args:
-        read: gives rows, and what was left out of them.
-        pictures: this process's, through which it looks pictures through.
-
-    Raises:
-        UserError: reading raised it.
-    """
-    found = distributed.on_first(lambda: (*read(), pictures.looked))
-    if distributed.rank():
-        pictures.follow(found[2])
-    return found[0], found[1]
-
-
 def _keep(folder: Path, made: Callable[[], BaselineResult]) -> None:
     found = made()
     rows = {split: None if own is None else own.tolist() for split, own in found.per_row.items()}
-    write_json(folder / BASELINE_ROWS, {"seconds": found.seconds, "rows": rows})
-    write_json(folder / BASELINE_SCORES, found.metrics)
+    kept = {"seconds": found.seconds, "rows": rows, "metrics": found.metrics}
+    write_json(folder / BASELINE_SCORES, kept)
     clear(folder)
 
 
 def _kept(folder: Path) -> BaselineResult:
-    """The scores of a baseline; those of an older version lack what each row adds to them.
-
-    Raises:
-        UserError: its files are damaged.
-    """
-    path = folder / BASELINE_ROWS
-    metrics = read_json_object(folder / BASELINE_SCORES)
-    kept = read_json_object(path) if path.exists() else {"seconds": None, "rows": {}}
+    path = folder / BASELINE_SCORES
+    kept = read_json_object(path)
     try:
         rows = {
             split: None if own is None else np.array(own, dtype=np.float64)
             for split, own in kept["rows"].items()
         }
-        return BaselineResult(metrics, {}, rows, kept["seconds"])
+        return BaselineResult(kept["metrics"], {}, rows, kept["seconds"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged; remove {folder}, and the baseline is made again") from error
 

@@ -1,7 +1,7 @@
 """Scores of a fine-tuned task on a split, each with its interval, beside chance and its best baseline."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,35 @@ from xfm.tasks.class_task import ClassTask
 from xfm.tasks.sampling import components
 
 Metrics = Mapping[str, float]
+LARGEST_MATRIX, CONFUSIONS = 16, 10
+
+
+@dataclass(frozen=True)
+class ClassLine:
+    """A class in the table: rows in the training and test splits, precision, recall and F1 on the latter."""
+
+    name: str
+    train: int
+    test: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Classes:
+    """How each class fared in a split.
+
+    Attributes:
+        matrix: counts, true class by predicted class; empty where there are too many classes to look at, and
+            where rows have several labels.
+        confusions: true class, predicted class and count of the most frequent errors.
+    """
+
+    lines: list[ClassLine]
+    names: list[str]
+    matrix: list[list[int]]
+    confusions: list[tuple[str, str, int]]
 
 
 def add_scores(
@@ -33,13 +62,11 @@ def add_scores(
     Args:
         result: takes the scores.
         task: with the fine-tuned model.
-        place: begins the keys.
-        rows: of the split.
-        predictions: one for each row.
+        place, suffix: begins and ends the keys.
+        rows, predictions: of the split.
         others: metrics of the same split by the name of a baseline; constant guesses are added here.
         only: metrics that become scores; all of them, and how well probabilities are calibrated, if empty.
         scratch: metrics of a randomly initialised model after the same training.
-        suffix: ends the keys.
     """
     seed, counts = task.settings.seed, task.counts(rows)
     chance = task.chance(rows, seed)
@@ -51,7 +78,7 @@ def add_scores(
         result.add(key, found, chance.get(metric), n, seed, floors, untrained)
     if only or not isinstance(task, ClassTask) or not rows:
         return
-    stated = {CALIBRATION: predictions}
+    stated: dict[str, Any] = {CALIBRATION: predictions}
     if task.module.task.temperature != 1:
         stated[f"{CALIBRATION}_before"] = task.warmed(predictions)
     for name, own in stated.items():
@@ -102,3 +129,29 @@ def calibration_of(
     if not isinstance(task, ClassTask) or task.labels.threshold or not rows:
         return None
     return calibration(*task.labels.sure_and_right(task.truths_of(rows), predictions))
+
+
+def classes_of(task: ClassTask[Any], rows: Sequence[Any], predictions: Sequence[Any]) -> Classes:
+    """The table of classes or labels; of one class a row the confusion matrix and the frequent errors."""
+    table = task.labels.table(task.truths_of(rows), predictions)
+    names, known = table.names, task.labels.counts(task.truths_of(task.train_rows))
+    lines = [
+        ClassLine(name, known.get(name, 0), int(count), *map(float, values))
+        for name, count, values in zip(names, table.rows, table.scores, strict=True)
+    ]
+    if table.matrix is None:
+        return Classes(lines, [*names], [], [])
+    errors = table.matrix.copy()
+    np.fill_diagonal(errors, 0)
+    order = np.argsort(-errors, axis=None, kind="stable")[:CONFUSIONS]
+    pairs = [divmod(int(place), len(names)) for place in order]
+    return Classes(
+        lines,
+        [*names],
+        table.matrix.tolist() if len(names) <= LARGEST_MATRIX else [],
+        [
+            (names[true], names[guess], int(errors[true, guess]))
+            for true, guess in pairs
+            if errors[true, guess]
+        ],
+    )

@@ -1,23 +1,36 @@
-"""The model that a fine-tuning starts from, and what its size means for the plan."""
+"""What a fine-tuning starts from: the model, what its size means for the plan, and the rows of tables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.pipelines import UrlRules
+from xfm.config.task import TaskConfig
 from xfm.config.task_spec import TaskSpec
+from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
+from xfm.core.paths import home_path
+from xfm.data.addresses import AddressBook
+from xfm.data.left_out import LeftOut, read_bad_rows
 from xfm.data.shapes import round_up
+from xfm.data.tables import ColumnMap, Table, as_splits
 from xfm.data.tokenizer import Tokenizer
+from xfm.finetuning.data import RowOrigin, Tables, read_data
 from xfm.models.folder import Pretrained
 from xfm.models.interop.loading import load
 from xfm.models.resolve import model_folder
 from xfm.models.shipped import boxed_names
-from xfm.tasks.base import Task
+from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import SplitRows
+from xfm.training import distributed
+from xfm.training.collectives import in_turn
 
 LONGEST, STEP = 512, 8
 """Texts are cut there unless more is asked for; lengths are multiples of the step."""
+T = TypeVar("T")
 SAMPLED = 20_000
 """Training rows whose texts are measured."""
 
@@ -88,3 +101,120 @@ def fitting_length(
         return min(limit, LONGEST)
     longest = max(len(ids) for ids, _ in tokenizer.encode_lists(texts, LONGEST))
     return min(limit, LONGEST, round_up(longest + 2, STEP))
+
+
+def task_of(base: Pretrained, path: Path) -> TaskConfig:
+    """What the model was fine-tuned for.
+
+    Raises:
+        UserError: nothing, or its answers have no list.
+    """
+    if base.task is None:
+        raise UserError(
+            f"{path} was not fine-tuned for a task: do that with `xfm finetune TASK --model {path} ...`, or "
+            "evaluate it on the embedded data, with --world in place of --test"
+        )
+    told = base.task.task
+    if told.spec.reads("max_answers") and not told.answers:
+        raise UserError(f"{path} has no list of answers to rank; fine-tune it on questions of your own first")
+    return told
+
+
+def restored(
+    kind: type[Task[Any, Any, Any]],
+    base: Pretrained,
+    pictures: Pictures,
+    rows: Sequence[Any],
+    settings: TaskSettings,
+) -> Task[Any, Any, Any]:
+    """The task of a fine-tuned model as it was when it was saved; the longest text is the model's.
+
+    Chance and constant guesses are drawn from `rows`, in the place of training rows.
+    """
+    assert base.task is not None
+    told = base.task.task
+    labels = told.labels or tuple(str(number) for number in range(told.classes))
+    limit = text_limit(base)
+    fitting = fitting_length(kind, rows, base.given_tokenizer, min(limit, LONGEST))
+    kept = {"head": told.head, "label_kind": told.label_kind, "threshold": told.threshold}
+    settings = replace(settings, max_tokens=told.max_tokens or fitting, **kept)
+    data = SplitRows(rows, labels=labels, answers=told.answers)
+    task = kind(base, pictures, data, settings)
+    task.finish()
+    task.module.load_state_dict(base.task.state_dict())
+    task.module.task = replace(task.module.task, temperature=told.temperature)
+    task.module.eval()
+    return task
+
+
+def first_reads(read: Callable[[], tuple[T, LeftOut]], pictures: Pictures) -> tuple[T, LeftOut]:
+    """What the first process reads, for all; the others then know and keep the same pictures.
+
+    Args:
+        read: gives rows, and what was left out of them.
+        pictures: this process's, through which it looks pictures through.
+
+    Raises:
+        UserError: reading raised it.
+    """
+    found = distributed.on_first(lambda: (*read(), pictures.looked))
+    if distributed.rank():
+        pictures.follow(found[2])
+    return found[0], found[1]
+
+
+def finetune_config(given: FinetuneConfig | None) -> FinetuneConfig:
+    """The configuration that a program gave, or the one of defaults.
+
+    Raises:
+        UserError: it is something else, such as a dictionary.
+    """
+    if given is not None and not isinstance(given, FinetuneConfig):
+        raise UserError(
+            f"config is of type {type(given).__name__}; give a FinetuneConfig (xfm.config.finetune), "
+            'such as FinetuneConfig(preset="fast")'
+        )
+    return given or FinetuneConfig()
+
+
+def tables_of(
+    train: Table,
+    valid: Table | None,
+    test: Table | None,
+    columns: Mapping[str, str] | str,
+    pictures: Path | str | None,
+    split: Path | str | None,
+    allow_urls: bool | Sequence[str] | UrlRules = False,
+    before: Path | None = None,
+) -> Tables:
+    """Where rows lie, by what `finetune` was told.
+
+    Addresses that failed in the run that goes on (`before`, its folder) are not asked again.
+    """
+    root, parted = (None if place is None else home_path(place) for place in (pictures, split))
+    splits, rules = as_splits(train, valid, test), UrlRules.of(allow_urls)
+    failed = None if before is None else read_bad_rows(before)
+    named = (splits["train"], splits.get("validation"), splits.get("test"))
+    addresses = AddressBook.of(rules, splits["train"], failed)
+    return Tables(*named, ColumnMap.parse(columns), root, parted, addresses)
+
+
+def opened(
+    task: str, model: Path | str, tables: Tables, config: FinetuneConfig, out: Path, progress: bool
+) -> tuple[SplitRows[Any], RowOrigin]:
+    """The rows of tables, and where they come from, with the model that they are for.
+
+    Of several processes each does it, with the same outcome; the first one looks the pictures through.
+
+    `out` is the folder that pictures in cells, and the split, are written to.
+
+    Raises:
+        UserError: something is wrong with tables, columns, rows or model; names the file, row and column.
+    """
+    spec, left_out = task_spec(task), LeftOut(config.max_bad)
+    pretrained = in_turn(lambda: prepared_base(model, config, spec))
+    decoded, kind = Pictures(pretrained.preprocessing), spec.task_class(config.regression)
+    (data, origin), left_out = first_reads(
+        lambda: (read_data(kind, tables, config, out, decoded, left_out, progress), left_out), decoded
+    )
+    return data, replace(origin, tables=tables, base=(pretrained, decoded), left_out=left_out)

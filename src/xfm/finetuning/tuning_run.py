@@ -1,8 +1,9 @@
-"""The training of one task: in a run folder, resumable and watched, or without any file."""
+"""The training of one task, in a run folder (resumable, watched) or without any file; and its saved model."""
 
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,13 +12,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from xfm.config.finetune import FinetuneConfig
+from xfm.config.finetune import FinetuneConfig, TuningConfig
 from xfm.config.training import Change, Precision
 from xfm.finetuning.adapt import adapt, is_low_rank
-from xfm.finetuning.plan import training_config
+from xfm.finetuning.early_stopping import Look, Watch
+from xfm.finetuning.presets import training_config
 from xfm.finetuning.probing import LinearFit
-from xfm.finetuning.watch import Look, Watch
+from xfm.models.adapters import save_adapter
+from xfm.models.folder import Belongings, Pretrained, save_model
 from xfm.models.lora import LowRank
+from xfm.models.model_files import FRESH
+from xfm.models.precision import resolve
 from xfm.objectives.losses import Losses, StepLoss
 from xfm.tasks.base import BatchT, Prediction, Row, Task, seeded
 from xfm.tasks.reading import Portion
@@ -28,15 +33,16 @@ from xfm.training.logging import RunLog
 from xfm.training.run_folder import RunFolder
 from xfm.training.trainer import Trainer
 
+REMEMBERED = 16
+"""Models that a model began with, one from the other, of which its provenance tells."""
+
 
 @dataclass(frozen=True)
 class TuningRun:
     """How a training went.
 
     Attributes:
-        step: steps done.
         best: the look that chose the model, None without validation rows.
-        looks: every look, in the order of the steps.
         losses: total loss of each step of a run without a folder, as far as this process has computed it; the
             others have them in their log.
         seconds: of the training, since it began or was continued.
@@ -75,7 +81,7 @@ def tune(
 
     Args:
         task: has batch size, seed, precision and device.
-        config: fitted (see `plan.fitted`): no step, rate or batch size is 0.
+        config: fitted (see `presets.fitted`): no step, rate or batch size is 0.
         valid: validation rows, possibly none; they need a folder.
         folder: run folder; None keeps nothing.
         settings: what a resumed run must agree with; values are plain, or dataclasses.
@@ -91,7 +97,7 @@ def tune(
     with seeded(task.settings.seed):  # LoRA's additions begin with draws
         adapt(task.module, config.tune)
     clock = TrainingClock(config.steps, limit) if limit else None
-    watch = Watch(task, valid, config, folder, progress, clock and (lambda step: clock.at(step).share))
+    watch = Watch(task, valid, config, folder, progress, clock)
     if clock and resume and folder:
         clock.begin(kept=read_schedule(folder / SCHEDULE))
 
@@ -120,7 +126,9 @@ def tune(
         step, seconds, precision = trainer.step, trainer.seconds, trainer.precision
         limited = limit > 0 and step < config.steps and not watch.enough
         if progress and step < config.steps and (limited or not minutes):
-            _say_end(step, limited, config.patience)
+            enough = f"enough, {config.patience} looks brought no better model"
+            said = "the time for the training is over" if limited else enough
+            tqdm.write(f"step {step}: {said}", file=sys.stderr)
         if trainer.ema is not None:
             trainer.ema.give()
         if step not in watch.looks:
@@ -133,17 +141,10 @@ def tune(
     return TuningRun(step, watch.best, looks, losses, seconds, limited=limited, precision=precision)
 
 
-def _say_end(step: int, limited: bool, patience: int) -> None:
-    enough = f"enough, {patience} looks brought no better model"
-    tqdm.write(f"step {step}: {'the time for the training is over' if limited else enough}", file=sys.stderr)
-
-
 class TaskLoss(StepLoss[Portion[BatchT]]):
     """The losses of a task, as the mean over what its portions count.
 
-    Args:
-        task: the task, whose module is trained.
-        totals: receives count and loss of each portion, on the device until all are read; None keeps none.
+    `totals` receives count and loss of each portion, on the device until all are read; None keeps none.
     """
 
     def __init__(
@@ -173,3 +174,66 @@ def _step_losses(totals: Sequence[tuple[float, Tensor]], accumulation: int) -> t
     losses = torch.stack([total for _, total in totals]).view(-1, accumulation).cpu()
     counts = torch.tensor([float(count) for count, _ in totals]).view(-1, accumulation)
     return tuple((losses * (counts / counts.sum(1, keepdim=True))).sum(1).tolist())
+
+
+def save_tuned(
+    folder: Path,
+    task: Task[Any, Any, Any],
+    pretrained: Pretrained,
+    began_from: str,
+    run: TuningRun,
+    valid: int = 0,
+    adapter: TuningConfig | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Write the model of a fine-tuning, whole or not at all, and say where it comes from.
+
+    Args:
+        folder: of the model.
+        task: fine-tuned and finished.
+        pretrained, began_from: what it began with, and where that lies, as it was said.
+        run: how the training went.
+        valid: number of validation rows.
+        adapter: write what was learned alone, an adapter, of which this says rank and scale.
+        settings: everything else that its numbers depend on, by name.
+
+    Returns:
+        The provenance that the model's folder holds.
+
+    Raises:
+        UserError: the disk is full, or the place is not writable.
+    """
+    before = pretrained.provenance
+    trained_on = bool(task.spec.uses)  # what only stands beside the new head stays as it began
+    fresh = None if trained_on else before.get(FRESH)
+    provenance = {
+        "task": task.spec.name,
+        "fine_tuned_from": began_from,
+        "steps": run.step,
+        "best_step": run.best.step if run.best else None,
+        "precision": (run.precision or resolve(task.settings.precision, task.settings.device)).value,
+        "seed": task.settings.seed,
+        "rows": {"train": len(task.train_rows), "valid": valid},
+        "licences": before.get("licences", {}),
+        "versions": {"xfm": version("xfm"), "torch": torch.__version__},
+        **settings,
+        **({FRESH: fresh} if fresh else {}),
+        "began_with": _remembered({key: value for key, value in before.items() if key != "settings"}),
+    }
+    model, tokenizer = pretrained.model, pretrained.given_tokenizer
+    if adapter is None:
+        save_model(folder, model, tokenizer, pretrained.preprocessing, provenance, task.module)
+        return provenance
+    own = Belongings(tokenizer, pretrained.preprocessing, provenance, task.module)
+    scale = adapter.rank, adapter.alpha
+    save_adapter(folder, began_from, model.state_dict(), model.config, own, run.additions, scale)
+    return provenance
+
+
+def _remembered(before: dict[str, Any], models: int = REMEMBERED) -> dict[str, Any]:
+    """The provenance of the models before, the first of many left out: who tunes a model daily goes on."""
+    inner = before.get("began_with")
+    if not isinstance(inner, dict):
+        return before
+    others = {key: value for key, value in before.items() if key != "began_with"}
+    return {**others, "began_with": _remembered(inner, models - 1)} if models > 1 else others

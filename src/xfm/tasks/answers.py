@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -11,7 +12,65 @@ from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer
 from xfm.models.decoder import CachedDecoder, Decoder
 from xfm.objectives.tokens import sequence_losses
-from xfm.tasks.answer_tree import Level, prefix_tree
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """Where prefixes lead: those of prefix p are count[p] in a row, from start[p] on; both [P] int64."""
+
+    start: Tensor
+    count: Tensor
+
+    @classmethod
+    def of(cls, owner: Tensor, owners: int) -> Self:
+        """Of the prefix [E] that each edge leaves, which never falls."""
+        count = torch.bincount(owner, minlength=owners)
+        return cls(count.cumsum(0) - count, count)
+
+    def of_rows(self, prefix: Tensor) -> tuple[Tensor, Tensor]:
+        """[R] the prefix of each row -> for all its edges the row and the edge, both [n] int64."""
+        count = self.count[prefix]
+        row = torch.arange(len(prefix), device=prefix.device).repeat_interleave(count)
+        rank = torch.arange(len(row), device=prefix.device) - (count.cumsum(0) - count)[row]
+        return row, self.start[prefix][row] + rank
+
+
+@dataclass(frozen=True)
+class Level:
+    """The P distinct prefixes of L tokens of all longer answers, in lexicographic order.
+
+    Attributes:
+        ids: [P, L] int64.
+        longer: to the prefixes of the next level.
+        ends: to the answers that have one token more than the prefix.
+        answer, token: [E] int64, the number and the last token of each of those answers.
+    """
+
+    ids: Tensor
+    longer: _Edges
+    ends: _Edges
+    answer: Tensor
+    token: Tensor
+
+
+def prefix_tree(ids: Tensor, mask: Tensor) -> list[Level]:
+    """The levels of a list of answers [A, L] int64, padded by `mask` [A, L] bool, from the begin token on."""
+    lengths, levels = mask.sum(1), list[Level]()
+    parents = ids.new_zeros(len(ids))  # the prefix of each answer in the level before
+    for length in range(1, int(lengths.max())):
+        inside = (lengths > length).nonzero().squeeze(1)
+        prefixes, place = ids[inside, :length].unique(dim=0, return_inverse=True)
+        if levels:
+            before = prefixes.new_zeros(len(prefixes)).index_copy_(0, place, parents[inside])
+            last = levels[-1]
+            levels[-1] = Level(last.ids, _Edges.of(before, len(last.ids)), last.ends, last.answer, last.token)
+        parents = parents.index_copy(0, inside, place)
+        ending = (lengths == length + 1).nonzero().squeeze(1)
+        owner, order = parents[ending].sort(stable=True)
+        answer = ending[order]
+        none = _Edges.of(prefixes.new_zeros(0), len(prefixes))
+        levels.append(Level(prefixes, none, _Edges.of(owner, len(prefixes)), answer, ids[answer, length]))
+    return levels
 
 
 class AnswerList:
@@ -52,13 +111,8 @@ class AnswerList:
 
 @dataclass(frozen=True)
 class RankedAnswers:
-    """The best answers of each question, the best first.
-
-    Attributes:
-        index: [N, count] int64 into the answer list.
-        log_likelihood: the same shape, float, natural logarithm of the whole answer's probability, end token
-            included.
-    """
+    """The best answers of each question, the best first: places in the list [N, count] int64, and natural
+    logarithms of their probabilities, end token included, of the same shape."""
 
     index: Tensor
     log_likelihood: Tensor

@@ -4,7 +4,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
@@ -24,16 +24,13 @@ from xfm.models.folder import Pretrained
 from xfm.models.precision import autocast
 from xfm.models.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
-from xfm.tasks.cases import CellMeaning
 from xfm.tasks.lazy_rows import LazyRows
-from xfm.tasks.pictures import Pictures
-from xfm.tasks.reading import Collated, Portion, TrainingPortions, read_ahead
-from xfm.tasks.rows import FILE_REMEDY, Corners, pictures_of
+from xfm.tasks.pictures import ImageVariation, ImageView, Pictures
+from xfm.tasks.reading import Portion, collated, portion, read_ahead, reader
+from xfm.tasks.rows import FILE_REMEDY, CellMeaning, Corners, SplitRows, pictures_of
 from xfm.tasks.sampling import Drawn, RowOrder, TrainingRows, seeded
 from xfm.tasks.scored import Prediction, Row, ScoredTask
 from xfm.tasks.settings import Blanked, TaskSettings
-from xfm.tasks.splits import SplitRows
-from xfm.tasks.varied import Sight, Varying, shown_pictures
 from xfm.training import distributed
 from xfm.training.collectives import in_order, own_part
 
@@ -145,7 +142,7 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         """What a crop of the row's picture must keep: boxes as fractions of its sides."""
         return ()
 
-    def as_shown(self, row: Row, sights: Mapping[Path, Sight]) -> Row:
+    def as_shown(self, row: Row, views: Mapping[Path, ImageView]) -> Row:
         """A training row as it is of the varied pictures, for tasks whose targets move with them."""
         return row
 
@@ -213,10 +210,11 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         return pixels, index.view(len(columns), len(rows)).t().contiguous()
 
     @cached_property
-    def _varying(self) -> Varying | None:
+    def _varying(self) -> ImageVariation | None:
         """What varies the pictures; made when it is first needed, as a task may have a way of its own."""
+        image = self.settings.image
         sees = self.spec.has_pictures and self.settings.blanked is not Blanked.PICTURE
-        return Varying(self.settings.image, self.pictures) if sees and self.settings.image.varies else None
+        return ImageVariation(image, self.pictures) if sees and image.varies else None
 
     def training_batch(self, drawn: Drawn[Row]) -> BatchT:
         """The batch of drawn rows: as `collate` makes it, of pictures that are varied as the settings say.
@@ -226,10 +224,10 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         """
         if self._varying is None:
             return self.collate(drawn.rows)
-        sights = self._varying.sights(drawn, self.pictures_of, self.texts_of, self.boxes_of)
+        views = self._varying.views(drawn, self.pictures_of, self.texts_of, self.boxes_of)
         task = copy.copy(self)
-        task.pictures = shown_pictures(self.pictures, sights)
-        return task.collate([self.as_shown(row, sights) for row in drawn.rows])
+        task.pictures = self.pictures.showing({path: view.pixels for path, view in views.items()})
+        return task.collate([self.as_shown(row, views) for row in drawn.rows])
 
     def count(self, batch: BatchT, rows: Sequence[Row]) -> float:
         """Of how many things the losses of a batch are means: what a part of a step's batch counts for."""
@@ -248,7 +246,7 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
             start, stop: first portion and the one after the last, counted over the steps.
             accumulation: portions of each step.
         """
-        build = TrainingPortions(self, self.training_rows(accumulation))
+        build = partial(portion, reader(self), self.training_rows(accumulation))
         pin, workers = self.settings.device.startswith("cuda"), self.settings.workers
         return read_ahead(build, range(start, stop), self.pictures, workers, pin)
 
@@ -265,7 +263,7 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         All processes of a group must call it, with the same rows.
         """
         own, found = rows[own_part(len(rows))], list[Prediction]()
-        build, steps = Collated(self, own, batch_size), range(-(-len(own) // batch_size))
+        build, steps = partial(collated, reader(self), own, batch_size), range(-(-len(own) // batch_size))
         read = read_ahead(build, steps, self.pictures, self.settings.workers)
         with closing(read), self.predicting():
             for batch in read:

@@ -1,9 +1,12 @@
-"""Captioning: vision output -> causal decoder started from the fusion encoder (spec: COCO captions)."""
+"""Captioning: vision output -> causal decoder started from the fusion encoder (spec: COCO captions); and what
+retrieval shares with it: pictures with captions, one pair of them a training row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -14,9 +17,11 @@ from xfm.config.generation import BeamSearch
 from xfm.config.task import TaskConfig
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import CAPTIONING
+from xfm.core.files import file_digest
 from xfm.data.collate import LENGTH_STEP
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.shapes import padded_tokens
+from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.classification import share
 from xfm.metrics.words import best_word_f1, word_scores
@@ -25,15 +30,66 @@ from xfm.models.generation import Marks, generate
 from xfm.models.task_models import Captioner
 from xfm.objectives.losses import Losses
 from xfm.objectives.tokens import smoothed_losses
-from xfm.tasks.cases import Case
+from xfm.tasks.base import Prediction, Task
 from xfm.tasks.classes import most_frequent_label
-from xfm.tasks.described import DescribedTask
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import Described
+from xfm.tasks.rows import Case, CellMeaning, Described, SplitRows
 from xfm.tasks.settings import Blanked, TaskSettings
-from xfm.tasks.splits import SplitRows
 
+BatchT = TypeVar("BatchT", bound=TensorFields)
 BEAMS = 3
+
+
+class DescribedTask(Task[Described, BatchT, Prediction]):
+    """A task of pictures with captions: training draws pairs."""
+
+    @property
+    def cases(self) -> list[Described]:
+        """Every training caption as a row of its own."""
+        return [
+            Described(row.image, (caption,), row.key) for row in self.train_rows for caption in row.captions
+        ]
+
+    @classmethod
+    def from_row(cls, row: TableRow, meaning: CellMeaning) -> Described:
+        """Fields `image` and `caption`."""
+        return Described(row.path("image"), tuple(row.texts("caption")))
+
+    @classmethod
+    def merge(cls, rows: Sequence[Described]) -> list[Described]:
+        """One row a picture, with the captions of all its rows; files of equal bytes are one picture."""
+        captions: dict[Path, list[str]] = {}
+        first = equal_files(row.image for row in rows)
+        for row in rows:
+            captions.setdefault(first[row.image], []).extend(row.captions)
+        return [Described(image, tuple(dict.fromkeys(own))) for image, own in captions.items()]
+
+    @classmethod
+    def epoch(cls, rows: Sequence[Described]) -> int:
+        """Every caption is a case."""
+        return sum(len(row.captions) for row in rows)
+
+    @classmethod
+    def texts_of(cls, row: Described) -> tuple[str, ...]:
+        """The captions."""
+        return row.captions
+
+
+def equal_files(paths: Iterable[Path]) -> dict[Path, Path]:
+    """Each file, and the first of those that have its bytes; one that cannot be read is like no other."""
+    sizes: dict[int, list[Path]] = {}
+    first: dict[Path, Path] = {}
+    for path in paths:
+        if path not in first:
+            first[path] = path
+            with suppress(OSError):
+                sizes.setdefault(path.stat().st_size, []).append(path)
+    for same_size in sizes.values():
+        known: dict[str, Path] = {}
+        for path in same_size if len(same_size) > 1 else ():  # only what is as long can be equal
+            with suppress(OSError):
+                first[path] = known.setdefault(file_digest(path), path)
+    return first
 
 
 @dataclass(frozen=True)

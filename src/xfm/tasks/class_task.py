@@ -16,13 +16,12 @@ from xfm.metrics.calibration import FEWEST, fitted_temperature, tempered
 from xfm.models.folder import Pretrained
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Task
-from xfm.tasks.cases import Case
 from xfm.tasks.classes import OneLabel
-from xfm.tasks.labelling import Labelling, Truth
+from xfm.tasks.labelling import Truth
 from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import Case, SplitRows
 from xfm.tasks.settings import TaskSettings
 from xfm.tasks.several_labels import SeveralLabels
-from xfm.tasks.splits import SplitRows
 
 
 class Classified(Protocol):
@@ -104,7 +103,7 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         return self.module(batch.pixels, batch.tokens, batch.index)
 
     def loss(self, batch: ClassBatch, generator: torch.Generator) -> Losses:
-        """That of the kind of labels, see `Labelling.losses`."""
+        """That of the kind of labels, see `OneLabel.losses`."""
         return self.losses(self.logits(batch), batch.targets)
 
     def losses(self, logits: Tensor, targets: Tensor) -> Losses:
@@ -213,7 +212,7 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         return {} if self.weight is None else dict(zip(self.labels.names, self.weight.tolist(), strict=True))
 
 
-def labelling(names: tuple[str, ...], settings: TaskSettings) -> Labelling[Any]:
+def labelling(names: tuple[str, ...], settings: TaskSettings) -> OneLabel | SeveralLabels:
     """The labels of a task, as its settings have them."""
     if settings.label_kind is LabelKind.ONE:
         return OneLabel(names)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -24,8 +24,7 @@ from xfm.metrics.classification import (
     with_unknown,
 )
 from xfm.objectives.losses import Losses
-from xfm.tasks.class_losses import classification_losses
-from xfm.tasks.labelling import Floats, Labelling, LabelTable, Truth, Verdict
+from xfm.tasks.labelling import Floats, Labelling, LabelTable, Truth, Verdict, classification_losses
 
 L = TypeVar("L", str, Truth)
 
@@ -36,6 +35,20 @@ class OneLabel(Labelling[ClassPrediction]):
 
     kind: ClassVar[LabelKind] = LabelKind.ONE
     primary: ClassVar[str] = "accuracy"
+    threshold: ClassVar[float] = 0.0
+    settles: ClassVar[bool] = False
+
+    def anew(self, said: Sequence[ClassPrediction]) -> Any:
+        """The same predictions: nothing but the likeliest class is chosen."""
+        return said
+
+    def settled(self, truths: Sequence[Truth], said: Sequence[ClassPrediction]) -> "OneLabel":
+        """The same: rows that were not learned from choose nothing."""
+        return self
+
+    def cooled(self, temperature: float) -> "OneLabel":
+        """The same: the likeliest class stays the likeliest."""
+        return self
 
     def targets(self, truths: Sequence[Truth]) -> Tensor:
         """[R] int64 places of class names; a name that there is not is class 0 (the rows of a test without

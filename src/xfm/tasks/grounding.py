@@ -27,10 +27,9 @@ from xfm.models.task_models import Grounder
 from xfm.objectives.bbox import box_losses, nearest_boxes
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Task
-from xfm.tasks.cases import Case, CellMeaning
-from xfm.tasks.rows import Corners, Reference
+from xfm.tasks.pictures import ImageView
+from xfm.tasks.rows import Case, CellMeaning, Corners, Reference
 from xfm.tasks.settings import Blanked
-from xfm.tasks.varied import Sight
 
 SAMPLED = 2000  # training boxes behind the constant box
 
@@ -123,12 +122,12 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         """All of them."""
         return row.boxes
 
-    def as_shown(self, row: Reference, sights: Mapping[Path, Sight]) -> Reference:
+    def as_shown(self, row: Reference, views: Mapping[Path, ImageView]) -> Reference:
         """With the boxes in the view, and the phrase true of them where it is mirrored."""
-        sight = sights[row.image]
-        swaps = sight.view.flip and self.settings.image.sides is Sides.SWAP
+        shown = views[row.image]
+        swaps = shown.view.flip and self.settings.image.sides is Sides.SWAP
         phrase = swap_sides(row.phrase) if swaps else row.phrase
-        return replace(row, phrase=phrase, boxes=tuple(map(sight.moved, row.boxes)))
+        return replace(row, phrase=phrase, boxes=tuple(map(shown.moved, row.boxes)))
 
     def loss(self, batch: GroundingBatch, generator: torch.Generator) -> Losses:
         """L1 summed over the four numbers, plus 1 - GIoU, both averaged over the phrases.

@@ -7,9 +7,8 @@ from typing import ClassVar
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import IMAGE_TEXT_CLASSIFICATION
 from xfm.data.tables import TableRow
-from xfm.tasks.cases import CellMeaning
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.rows import LabelledPictureText
+from xfm.tasks.rows import CellMeaning, LabelledPictureText
 from xfm.tasks.settings import Blanked
 
 

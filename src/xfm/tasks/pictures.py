@@ -1,27 +1,36 @@
-"""Pictures of a task: decoded and resized once, encoded once per batch whatever number of rows share them."""
+"""Pictures of a task: decoded and resized once, encoded once per batch; varied once a batch in training."""
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from xfm.config.image import ImageTrainingConfig, Sides
 from xfm.core.errors import printable
 from xfm.data.left_out import LeftOut, UnreadablePicture
 from xfm.data.picture_files import load_decoded
 from xfm.data.shapes import round_up
+from xfm.data.transforms import Box, View, names_a_side, show
+from xfm.data.variation import augmentation, training_view
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Preprocessing
+from xfm.tasks.sampling import Drawn, seeded
 
 COUNT_STEP = 4  # pictures of a batch: few numbers of them, because kernels are built per shape
 MANY = 100  # pictures from which looking through them has a bar
 DEFAULT_LIMIT = 1 << 30  # bytes of decoded pictures that are kept
 NAMED = 5  # of the pictures that are used in part, this many are named as they come; all are in `flaws`
+Row = TypeVar("Row")
+_STREAM = 1  # keeps the draws of views apart from others that begin with the same seed and step
 _log = logging.getLogger(__name__)
 
 
@@ -205,3 +214,78 @@ class Pictures:
             Pixels [1, 3, S, S] (zeros after normalisation), and [N] int64 zeros.
         """
         return torch.zeros(1, 3, *self.preprocessing.shape), torch.zeros(rows, dtype=torch.int64)
+
+
+@dataclass(frozen=True)
+class ImageView:
+    """What a batch shows of a picture.
+
+    Attributes:
+        pixels: [3, S, S] uint8.
+        view: the part that is shown of a picture of `size`, and whether it is mirrored.
+        size: width and height of the picture.
+    """
+
+    pixels: Tensor
+    view: View
+    size: tuple[int, int]
+
+    def moved(self, box: Box) -> Box:
+        """A box (left, top, right, bottom as fractions of the picture's sides) in fractions of the view's."""
+        (width, height), view = self.size, self.view
+        left, right = ((x * width - view.left) / view.width for x in (box[0], box[2]))
+        top, bottom = ((y * height - view.top) / view.height for y in (box[1], box[3]))
+        if view.flip:
+            left, right = 1 - right, 1 - left
+        return max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0)
+
+
+class ImageVariation:
+    """Varies the pictures of training batches."""
+
+    def __init__(self, config: ImageTrainingConfig, pictures: Pictures) -> None:
+        self._config, self._pictures = config, pictures
+        self._augment = augmentation(config, pictures.preprocessing.shape)
+
+    def views(
+        self,
+        drawn: Drawn[Row],
+        pictures_of: Callable[[Row], Sequence[Path]],
+        texts_of: Callable[[Row], Sequence[str]],
+        boxes_of: Callable[[Row], Sequence[Box]],
+    ) -> dict[Path, ImageView]:
+        """What a step's batch shows of each distinct picture of the rows that are taken of it.
+
+        A picture's view follows from all rows of the batch that have it: what is said about it, and the boxes
+        that must stay in the view, as fractions of the picture's sides.
+        """
+        texts: dict[Path, list[str]] = {}
+        boxes: dict[Path, list[Box]] = {}
+        for row in drawn.batch:
+            for path in pictures_of(row):
+                texts.setdefault(path, []).extend(texts_of(row))
+                boxes.setdefault(path, []).extend(boxes_of(row))
+        wanted = {path for row in drawn.rows for path in pictures_of(row)}
+        keeps = self._config.sides is Sides.KEEP
+        found: dict[Path, ImageView] = {}
+        for place, (path, said) in enumerate(texts.items()):
+            if path in wanted:
+                may_flip = not (keeps and names_a_side(said))
+                found[path] = self._view(path, (drawn.seed, drawn.step, place), boxes[path], may_flip)
+        return found
+
+    def _view(
+        self, path: Path, place: tuple[int, int, int], boxes: Sequence[Box], may_flip: bool
+    ) -> ImageView:
+        shape = self._pictures.preprocessing.shape
+        # Without a crop the squashed picture is enough, which is read once for all steps.
+        picture = self._pictures.whole(path) if self._config.crops else self._pictures.uint8(path)
+        size = width, height = picture.shape[2], picture.shape[1]
+        rng = np.random.default_rng((*place, _STREAM))
+        kept = [(x * width, y * height, right * width, low * height) for x, y, right, low in boxes]
+        view = training_view(rng, self._config, size, kept, may_flip)
+        pixels = show(picture, view, shape)
+        if self._augment is not None:
+            with seeded(int(rng.integers(1 << 62))):
+                pixels = self._augment(pixels)
+        return ImageView(pixels, view, size)

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
@@ -17,9 +17,10 @@ from xfm.core.errors import UserError
 from xfm.data.schema import TensorFields
 from xfm.data.workers import Failure, load_steps
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.sampling import Drawn, TrainingRows
+from xfm.tasks.sampling import TrainingRows
 
 B = TypeVar("B", bound=TensorFields)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -97,58 +98,24 @@ def read_ahead(
 
 
 # ---------------------------------------------------------------- what is built
-class MakesBatches(Protocol[B]):
-    """A task, as far as batches are made of rows: see `xfm.tasks.base.Task`."""
-
-    def collate(self, rows: Sequence[Any]) -> B:
-        """One batch of the rows."""
-        ...
-
-    def training_batch(self, drawn: Drawn[Any]) -> B:
-        """The batch of drawn rows."""
-        ...
-
-    def count(self, batch: B, rows: Sequence[Any]) -> float:
-        """Of how many things its losses are means."""
-        ...
+def portion(task: Any, rows: TrainingRows[Any], index: int) -> Portion[Any]:
+    """This process's portion of a micro-batch of a task, see `TrainingRows`."""
+    drawn = rows(index)
+    batch = task.training_batch(drawn)
+    return Portion(batch, len(drawn.rows), task.count(batch, drawn.rows))
 
 
-class TrainingPortions(Generic[B]):
-    """Micro-batch -> this process's portion, of a task."""
-
-    def __init__(self, task: MakesBatches[B], rows: TrainingRows[Any]) -> None:
-        self._task, self._rows = reader(task), rows
-
-    def __call__(self, index: int) -> Portion[B]:
-        """Portion `index`, see `TrainingRows`."""
-        drawn = self._rows(index)
-        batch = self._task.training_batch(drawn)
-        return Portion(batch, len(drawn.rows), self._task.count(batch, drawn.rows))
+def collated(task: Any, rows: Sequence[Any], size: int, number: int) -> Any:
+    """The batch of a number, of rows in their order."""
+    return task.collate(rows[number * size : (number + 1) * size])
 
 
-class Collated(Generic[B]):
-    """Number -> the batch of that number, of rows in their order."""
-
-    def __init__(self, task: MakesBatches[B], rows: Sequence[Any], size: int) -> None:
-        self._task, self._rows, self._size = reader(task), rows, size
-
-    def __call__(self, number: int) -> B:
-        """Batch `number`."""
-        return self._task.collate(self._rows[number * self._size : (number + 1) * self._size])
+def picture_batch(pictures: Pictures, paths: Sequence[Path], size: int, number: int) -> PixelBatch:
+    """The batch of a number, of pictures in their order."""
+    return PixelBatch(pictures.pixels(paths[number * size : (number + 1) * size]))
 
 
-class PictureBatches:
-    """Number -> the batch of that number, of pictures in their order."""
-
-    def __init__(self, pictures: Pictures, paths: Sequence[Path], size: int) -> None:
-        self._pictures, self._paths, self._size = pictures, paths, size
-
-    def __call__(self, number: int) -> PixelBatch:
-        """Batch `number`."""
-        return PixelBatch(self._pictures.pixels(self._paths[number * self._size : (number + 1) * self._size]))
-
-
-def reader(task: MakesBatches[B]) -> MakesBatches[B]:
+def reader(task: T) -> T:
     """The task without its model, which readers do not need: where processes are not forked, it is sent."""
     copied = copy.copy(task)
     vars(copied).pop("module", None)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 from typing import ClassVar
@@ -31,11 +32,10 @@ from xfm.models.features import Encoder, encode_images, encode_texts
 from xfm.models.task_models import Retriever
 from xfm.objectives.itc_itm import retrieval_losses
 from xfm.objectives.losses import Losses
-from xfm.tasks.cases import Case
-from xfm.tasks.described import DescribedTask
+from xfm.tasks.captioning import DescribedTask
 from xfm.tasks.ranking import rank
-from xfm.tasks.reading import PictureBatches, read_ahead
-from xfm.tasks.rows import Described
+from xfm.tasks.reading import picture_batch, read_ahead
+from xfm.tasks.rows import Case, Described
 from xfm.training.collectives import gather_rows, rows_before
 
 RULES = (Rule.CONTRAST, Rule.RERANK)
@@ -129,7 +129,7 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
             self.module.model, self.tokenizer, settings.precision, torch.device(settings.device), batch_size
         )
         captions = [caption for row in rows for caption in row.captions]
-        build = PictureBatches(self.pictures, [row.image for row in rows], batch_size)
+        build = partial(picture_batch, self.pictures, [row.image for row in rows], batch_size)
         steps = range(-(-len(rows) // batch_size))
         read = read_ahead(build, steps, self.pictures, settings.workers)
         scratch = Path(gettempdir())  # states of many rows do not fit into memory

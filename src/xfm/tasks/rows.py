@@ -1,7 +1,15 @@
-"""Typed rows: what the tasks are trained and tested on, whatever file it came from."""
+"""Typed rows: what the tasks are trained and tested on, whatever file they came from."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
+
+from xfm.config.boxes import BoxFormat, BoxUnit
+from xfm.config.labels import LabelKind
+from xfm.data.tables import TableRow
+
+Row = TypeVar("Row")
 
 Corners = tuple[float, float, float, float]
 """Of a box: left, top, right, bottom."""
@@ -44,14 +52,7 @@ class MatchedTexts:
 
 @dataclass(frozen=True)
 class LabelledPictureText:
-    """A picture with a text, and the class of the two, or its labels.
-
-    Attributes:
-        image: the picture.
-        text: the text.
-        label: name of the class, or names of several labels.
-        key: the row's id in the official files.
-    """
+    """A picture with a text, the class of the two (or its labels), and the row's id in official files."""
 
     image: Path
     text: str
@@ -82,14 +83,7 @@ class Question:
 
 @dataclass(frozen=True)
 class PicturePair:
-    """A sentence about two pictures and whether it is true, or the class of the three.
-
-    Attributes:
-        images: the left and the right picture.
-        text: the sentence.
-        label: whether it is true, or the class.
-        key: the row's id in the official files.
-    """
+    """A sentence about two pictures, whether it is true (or the class of the three), and its id."""
 
     images: tuple[Path, Path]
     text: str
@@ -99,13 +93,8 @@ class PicturePair:
 
 @dataclass(frozen=True)
 class Reference:
-    """A phrase and what it refers to in a picture.
-
-    Attributes:
-        image: the picture.
-        phrase: the phrase.
-        boxes: one at least, each of which is right: left, top, right, bottom as fractions of its sides.
-    """
+    """A phrase and what it refers to in a picture: one box at least, each of which is right, as fractions of
+    the picture's sides."""
 
     image: Path
     phrase: str
@@ -114,14 +103,8 @@ class Reference:
 
 @dataclass(frozen=True)
 class Captioned:
-    """A picture with its caption and, in the hard split, captions that do not fit.
-
-    Attributes:
-        image: the picture.
-        caption: what fits it.
-        distractors: what does not.
-        edit: what the distractors have otherwise ("relation", "place", ...); empty if the file does not say.
-    """
+    """A picture with its caption and, in the hard split, captions that do not fit, and what these have
+    otherwise ("relation", "place", ...; empty if the file does not say)."""
 
     image: Path
     caption: str
@@ -131,13 +114,7 @@ class Captioned:
 
 @dataclass(frozen=True)
 class Described:
-    """A picture with all of its captions.
-
-    Attributes:
-        image: the picture.
-        captions: one at least.
-        key: the picture's id in the official files.
-    """
+    """A picture with all of its captions, one at least, and its id in official files."""
 
     image: Path
     captions: tuple[str, ...]
@@ -155,14 +132,8 @@ class Categorised:
 
 @dataclass(frozen=True)
 class Presence:
-    """A phrase and whether it is true of the picture.
-
-    Attributes:
-        image: the picture.
-        phrase: names an object, or a relation of two.
-        present: whether the picture shows it.
-        kind: groups the phrases in reports; empty if the file does not say.
-    """
+    """A phrase (an object, or a relation of two), whether it is true of the picture, and what groups it in
+    reports; empty if the file does not say."""
 
     image: Path
     phrase: str
@@ -181,13 +152,7 @@ class MaskedRow:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A picture and its category, or its labels.
-
-    Attributes:
-        image: the picture.
-        label: name of the class, or names of several labels.
-        place: file and row that name the picture, for messages.
-    """
+    """A picture, its class or labels, and file and row that name it, for messages."""
 
     image: Path
     label: str | tuple[str, ...]
@@ -203,3 +168,85 @@ def pictures_of(row: object) -> tuple[Path, ...]:
     """The pictures of a typed row of any task; none of a row of texts."""
     found = [getattr(row, name) for name in ("image", "wrong_image") if hasattr(row, name)]
     return (*found, *getattr(row, "images", ()))
+
+
+@dataclass(frozen=True)
+class SplitRows(Generic[Row]):
+    """Typed rows of one task (see `xfm.tasks.rows`) by split.
+
+    Attributes:
+        train: rows that are learned from; one at least.
+        valid: rows that choose the best model and stop the training; without any the last model is kept.
+        test: rows that only the final scores see.
+        others: further test splits by name, such as `testB` or `mismatched`.
+        labels: names of the classes, in the order of the outputs; empty for tasks without classes and for a
+            regression.
+        answers: the list of answers that questions are ranked over; empty takes the most frequent ones of the
+            training rows.
+    """
+
+    train: Sequence[Row]
+    valid: Sequence[Row] = ()
+    test: Sequence[Row] = ()
+    others: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+
+    @property
+    def tests(self) -> dict[str, Sequence[Row]]:
+        """Every test split that has rows, by its name; `test` comes first."""
+        return {name: rows for name, rows in {"test": self.test, **self.others}.items() if rows}
+
+
+@dataclass(frozen=True)
+class CellMeaning:
+    """How cells are meant where a table does not say it.
+
+    Attributes:
+        box_format: meaning of a box's four numbers.
+        box_unit: their unit.
+        regression: whether labels are values.
+        label_kind: whether a row is of one class, or has any number of labels.
+        separator: what stands between the labels of a cell.
+    """
+
+    box_format: BoxFormat = BoxFormat.XYWH
+    box_unit: BoxUnit = BoxUnit.PIXEL
+    regression: bool = False
+    label_kind: LabelKind = LabelKind.ONE
+    separator: str = "|"
+
+    def label(self, row: TableRow) -> str | tuple[str, ...]:
+        """The class of a table's row by its field `label`, or its labels.
+
+        Raises:
+            UserError: the cell holds neither; names file, row and column.
+        """
+        several = self.label_kind is LabelKind.SEVERAL
+        return row.labels("label", self.separator) if several else row.label("label")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row and what the model made of it, for people to look at.
+
+    Attributes:
+        truth, predicted: in words.
+        right: whether the prediction counts as right.
+        badness: how wrong it is; the worst cases have the most.
+        texts: the row's texts by what they are.
+        pictures: the row's pictures.
+        true_boxes: each right, (left, top, right, bottom) as fractions of the first picture's sides.
+        predicted_box: likewise.
+        confidence: probability of the prediction, None where there is none.
+    """
+
+    truth: str
+    predicted: str
+    right: bool
+    badness: float
+    texts: tuple[tuple[str, str], ...] = ()
+    pictures: tuple[Path, ...] = ()
+    true_boxes: tuple[Corners, ...] | None = None
+    predicted_box: Corners | None = None
+    confidence: float | None = None

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfm.metrics.classification import mean_scores
-from xfm.tasks.cases import Case
+from xfm.tasks.rows import Case
 
 Row = TypeVar("Row")
 Prediction = TypeVar("Prediction")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -22,9 +22,8 @@ from xfm.metrics.labels import (
     precision_recall_f1_of_labels,
 )
 from xfm.objectives.losses import Losses
-from xfm.tasks.class_losses import label_losses
 from xfm.tasks.classes import most_frequent_label
-from xfm.tasks.labelling import Floats, Labelling, LabelTable, Truth, Verdict
+from xfm.tasks.labelling import Floats, Labelling, LabelTable, Truth, Verdict, label_losses
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class SeveralLabels(Labelling[LabelSet]):
             for own, row in zip(given, probabilities.tolist(), strict=True)
         ]
 
-    def anew(self, said: Sequence[LabelSet]) -> list[LabelSet]:
+    def anew(self, said: Sequence[LabelSet]) -> Any:
         """With this threshold."""
         return self.said(np.array([one.probabilities for one in said])) if said else []
 

@@ -24,12 +24,10 @@ from xfm.objectives.losses import Losses
 from xfm.objectives.tokens import sequence_losses
 from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
 from xfm.tasks.base import Task
-from xfm.tasks.cases import Case, CellMeaning
 from xfm.tasks.classes import most_frequent_label
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import Question
+from xfm.tasks.rows import Case, CellMeaning, Question, SplitRows
 from xfm.tasks.settings import Blanked, TaskSettings
-from xfm.tasks.splits import SplitRows
 
 TOGETHER = 32  # questions whose shortlists are ranked at a time
 ANSWER_STEP = 4  # answers are short: padding them to a multiple of eight would double them

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from xfm.config.task_spec import Field
 from xfm.data.tables import ColumnMap, TableRow, read_table
-from xfm.tasks.cases import CellMeaning
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import (
     FILE_REMEDY,
     TRUTH,
     Captioned,
     Categorised,
+    CellMeaning,
     LabelledText,
     MaskedRow,
     PicturePair,

@@ -12,18 +12,17 @@ from xfm.evaluation.benchmarks.benchmark import RUN, Benchmark, JobResult, JobSe
 from xfm.evaluation.benchmarks.ranking import evaluate_retrieval
 from xfm.evaluation.benchmarks.read.corpus import Corpus
 from xfm.evaluation.benchmarks.readable import answered
-from xfm.finetuning.from_rows import finetune_rows
-from xfm.finetuning.origin import RowOrigin
-from xfm.finetuning.plan import task_settings
-from xfm.finetuning.restored import restored
+from xfm.finetuning.data import RowOrigin
+from xfm.finetuning.finetune import finetune_rows
+from xfm.finetuning.presets import task_settings
 from xfm.finetuning.session import AnyTask
-from xfm.finetuning.start import load_base
+from xfm.finetuning.start import load_base, restored
 from xfm.reports.scores import best_of, floors_of
 from xfm.reports.stored import METRICS
 from xfm.tasks.captioning import CaptioningTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.retrieval import RetrievalTask
-from xfm.tasks.splits import SplitRows
+from xfm.tasks.rows import SplitRows
 from xfm.tasks.vqa import VqaTask
 from xfm.training.checkpoint import list_checkpoints
 from xfm.training.distributed import pick_device
@@ -36,7 +35,7 @@ def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobS
     A run that was interrupted goes on from its last checkpoint; one that is finished is not run again.
 
     Raises:
-        UserError: see `xfm.finetuning.from_rows.finetune_rows`.
+        UserError: see `xfm.finetuning.finetune.finetune_rows`.
     """
     answers = {normalise_caption(answer): answer for answer in reversed(corpus.answers)}
     task = fine_tuned_task(benchmark.kind, corpus, tuple(answer for answer in answers if answer), setting)
@@ -80,7 +79,7 @@ def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], se
         setting: model, recipe and folder.
 
     Raises:
-        UserError: see `xfm.finetuning.from_rows.finetune_rows`.
+        UserError: see `xfm.finetuning.finetune.finetune_rows`.
     """
     run, recipe = setting.folder / RUN, setting.recipe
     valid = corpus.valid[: recipe.valid_rows or None]

@@ -14,11 +14,10 @@ from torch import Tensor
 from xfm.config.evaluation import Part, ShortTuning
 from xfm.evaluation.context import Context, pick_examples
 from xfm.evaluation.parts.probes import ProbeResult, folds_of, probe
-from xfm.finetuning.plan import task_settings
-from xfm.finetuning.saved import save_tuned
+from xfm.finetuning.presets import task_settings
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores, groups_of
-from xfm.finetuning.tuning_run import TuningRun, tune
+from xfm.finetuning.tuning_run import TuningRun, save_tuned, tune
 from xfm.metrics.boxes import best_iou
 from xfm.metrics.classification import ClassPrediction
 from xfm.models.features import text_features
@@ -27,8 +26,7 @@ from xfm.reports.scores import OWN, SPLITS, PartResult, floors_of
 from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.reasoning import ReasoningTask
-from xfm.tasks.rows import TRUTH, Corners, LabelledText, PicturePair, Question, Reference
-from xfm.tasks.splits import SplitRows
+from xfm.tasks.rows import TRUTH, Corners, LabelledText, PicturePair, Question, Reference, SplitRows
 from xfm.tasks.text_classification import TextClassificationTask, tokenize_rows
 from xfm.tasks.vqa import VqaTask
 from xfm.tasks.world_files import PAIR_COLUMNS, read_picture_pairs, read_text_pairs

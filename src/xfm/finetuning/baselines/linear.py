@@ -1,4 +1,4 @@
-"""Linear models whose penalty is chosen on the validation rows, from scikit-learn."""
+"""Linear models from scikit-learn, of classes, labels and values; validation rows choose the penalty."""
 
 import time
 import warnings
@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.metrics.classification import pearson
+from xfm.finetuning.baselines.features import Material
+from xfm.metrics.classification import Array, pearson
+from xfm.tasks.class_task import ClassTask
+from xfm.tasks.classes import OneLabel
+from xfm.tasks.several_labels import SeveralLabels
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
 """Values of C that are tried; the ridge takes their inverses."""
@@ -38,12 +42,7 @@ def logistic(
 ) -> Fitted:
     """Multinomial logistic regression; of equally accurate ones the more certain of the truth.
 
-    Args:
-        train: rows to fit.
-        valid: rows that choose C; without any it is `DEFAULT`.
-        seed: of the solver.
-        budget: seconds after which no further C is tried.
-        penalties: values of C.
+    Without validation rows C is `DEFAULT`; after `budget` seconds no further one is tried.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -60,7 +59,7 @@ def logistic(
         right = model.classes_[probabilities.argmax(axis=1)] == valid.labels
         return float(right.mean()), float(np.log(np.maximum(own, 1e-12)).mean())
 
-    return chosen(make, score, train, valid, budget, penalties)
+    return _chosen(make, score, train, valid, budget, penalties)
 
 
 def ridge(train: LabelledRows, valid: LabelledRows, budget: float) -> Fitted:
@@ -74,10 +73,10 @@ def ridge(train: LabelledRows, valid: LabelledRows, budget: float) -> Fitted:
         guessed = np.asarray(model.predict(valid.features), dtype=np.float64)
         return pearson(guessed, valid.labels), -float(np.mean((guessed - valid.labels) ** 2))
 
-    return chosen(make, score, train, valid, budget, PENALTIES)
+    return _chosen(make, score, train, valid, budget, PENALTIES)
 
 
-def chosen(
+def _chosen(
     make: Callable[[float], Any],
     score: Callable[[Any], tuple[float, float]],
     train: LabelledRows,
@@ -85,7 +84,6 @@ def chosen(
     budget: float,
     penalties: Sequence[float],
 ) -> Fitted:
-    """The model of the best penalty on the validation rows."""
     from sklearn.exceptions import ConvergenceWarning
 
     choosing = bool(len(valid.labels))
@@ -104,3 +102,98 @@ def chosen(
     untried = len(tried) - len(found)
     missing = f"; {untried} of {len(tried)} not tried for time" if untried else ""
     return Fitted(model, f"C = {penalty:g}, {how}{missing}")
+
+
+@dataclass(frozen=True)
+class FittedLabels:
+    """A fitted model of scikit-learn, what its outputs mean, and how its penalty was found, in words."""
+
+    model: Any
+    labels: OneLabel | SeveralLabels
+    note: str
+
+    def predictions(self, features: Any) -> list[Any]:
+        """Of [R, D] features, as the task's."""
+        return self.labels.said(_probabilities(self.model, features, len(self.labels.names)))
+
+
+class _EachLabel:
+    """A binary model of each label, of [C] weights; one that all rows have, or none, is as likely as that."""
+
+    def __init__(self, make: Any, weights: Array | None) -> None:
+        self._make, self._weights = make, weights
+        self._models: list[Any] = []
+
+    def fit(self, features: Any, flags: Array) -> "_EachLabel":
+        weights = np.ones(flags.shape[1]) if self._weights is None else self._weights
+        for own, weight in zip(flags.T > 0, weights.tolist(), strict=True):
+            constant = own.all() or not own.any()
+            estimator = self._make({False: 1.0, True: weight})
+            self._models.append(float(own[0]) if constant else estimator.fit(features, own))
+        return self
+
+    def predict_proba(self, features: Any) -> NDArray[np.float64]:
+        found = [
+            np.full(features.shape[0], one) if isinstance(one, float) else one.predict_proba(features)[:, 1]
+            for one in self._models
+        ]
+        return np.stack(found, axis=1)
+
+
+def fit_labels(
+    material: Material,
+    train: tuple[Any, Sequence[Any]],
+    valid: tuple[Any, Sequence[Any]],
+    penalties: Sequence[float] = PENALTIES,
+) -> FittedLabels:
+    """Logistic regression of the classes, or of each label; of equally good ones the surer of the truth.
+
+    `train` and `valid` are features [R, D], dense or sparse, with their rows; the latter choose the penalty,
+    and the threshold of several labels. The task's class weights hold here, too.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    task = class_task(material)
+    labels, truths = task.labels, task.truths_of(valid[1])
+    weights = None if task.weight is None else task.weight.numpy()
+    targets = [labels.targets(task.truths_of(rows)).numpy() for rows in (train[1], valid[1])]
+
+    def make(penalty: float) -> Any:
+        def weighed(own: Any) -> Any:
+            return LogisticRegression(
+                C=penalty, max_iter=ITERATIONS, random_state=material.seed, class_weight=own
+            )
+
+        if targets[0].ndim == 2:
+            return _EachLabel(weighed, weights)
+        return weighed(None if weights is None else dict(enumerate(weights.tolist())))
+
+    def said(model: Any) -> list[Any]:
+        return labels.said(_probabilities(model, valid[0], len(labels.names)))
+
+    def score(model: Any) -> tuple[float, float]:
+        found = said(model)
+        metrics = task.validation_metrics(valid[1], found)
+        return metrics[labels.primary], labels.likelihood(truths, found)
+
+    fit, choose = LabelledRows(train[0], targets[0]), LabelledRows(valid[0], targets[1])
+    fitted = _chosen(make, score, fit, choose, material.budget, penalties)
+    if len(truths):
+        labels = labels.settled(truths, said(fitted.model))
+    return FittedLabels(fitted.model, labels, fitted.note)
+
+
+def _probabilities(model: Any, features: Any, classes: int) -> NDArray[np.float64]:
+    own = model.predict_proba(features)
+    if isinstance(model, _EachLabel):
+        return own
+    found = np.zeros((features.shape[0], classes))
+    found[:, model.classes_] = own
+    return found
+
+
+def class_task(material: Material) -> ClassTask[Any]:
+    """The task of rows with classes or labels."""
+    task = material.task
+    assert isinstance(task, ClassTask)
+    return task

@@ -13,27 +13,34 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from xfm.config.tasks import CAPTIONING, GROUNDING, RETRIEVAL, SENTENCE_SIMILARITY, VQA
-from xfm.finetuning.baselines import frozen, others, pictures, text_searches, texts
-from xfm.finetuning.baselines.frozen import PROBE
-from xfm.finetuning.baselines.material import BaselinePredictions, Material, TooSlow
+from xfm.finetuning.baselines import classification, others
+from xfm.finetuning.baselines.features import BaselinePredictions, Material, TooSlow, both_notes
 from xfm.finetuning.probing import has_probe
 from xfm.tasks.base import Task
 from xfm.tasks.class_task import ClassTask
 
+PROBE = "linear probe of the frozen features"
+"""What `--preset fast` makes a model of."""
 Make = Callable[[Material], BaselinePredictions]
 _BOTH: Mapping[str, Make] = {
-    "text only: TF-IDF + logistic regression": texts.linear_texts,
-    "pictures only: linear probe of the frozen features": pictures.probe,
-    "TF-IDF beside frozen features + logistic regression": pictures.both,
-    PROBE: frozen.probe,
+    "text only: TF-IDF + logistic regression": classification.linear_texts,
+    "pictures only: linear probe of the frozen features": classification.linear_pictures,
+    "TF-IDF beside frozen features + logistic regression": classification.both,
+    PROBE: classification.probe,
 }
-_TEXTS: Mapping[str, Make] = {"TF-IDF + logistic regression": texts.linear_texts, PROBE: frozen.probe}
+_TEXTS: Mapping[str, Make] = {
+    "TF-IDF + logistic regression": classification.linear_texts,
+    PROBE: classification.probe,
+}
 _PICTURES: Mapping[str, Make] = {
-    PROBE: frozen.probe_of_pictures,
-    "k-NN of the frozen features": pictures.neighbours,
-    "pixels + logistic regression": pictures.pixels,
+    PROBE: classification.probe_of_pictures,
+    "k-NN of the frozen features": classification.neighbours,
+    "pixels + logistic regression": classification.pixels,
 }
-_VALUES: Mapping[str, Make] = {"TF-IDF + ridge regression": texts.linear_texts, PROBE: frozen.probe}
+_VALUES: Mapping[str, Make] = {
+    "TF-IDF + ridge regression": classification.linear_texts,
+    PROBE: classification.probe,
+}
 _OTHERS: Mapping[str, Mapping[str, Make]] = MappingProxyType(
     {
         VQA.name: {
@@ -46,8 +53,8 @@ _OTHERS: Mapping[str, Mapping[str, Make]] = MappingProxyType(
             "box of the nearest training phrase": others.box_of_phrase,
         },
         SENTENCE_SIMILARITY.name: {
-            "TF-IDF": text_searches.tf_idf,
-            "BM25": text_searches.bm25,
+            "TF-IDF": others.tf_idf,
+            "BM25": others.bm25,
             "the model before fine-tuning": others.before_fine_tuning,
         },
         RETRIEVAL.name: {"the model before fine-tuning": others.before_fine_tuning},
@@ -92,11 +99,7 @@ def strong_baselines(
 ) -> tuple[dict[str, BaselineResult], dict[str, str]]:
     """Baselines of the task by name, and why others are missing, by name.
 
-    Args:
-        material: rows and models.
-        progress: tell each on the terminal.
-        without: names that are not run, and not missed.
-        left: seconds after which no further one is begun.
+    Those of `without` are not run, and not missed; after `left` seconds no further one is begun.
     """
     start = time.perf_counter()
     made: dict[str, BaselineResult] = {}
@@ -112,8 +115,9 @@ def strong_baselines(
         try:
             encoded = "_seen" in vars(material)
             outcome = make(material)
+            note = both_notes(outcome.how, outcome.cut)
             seconds = time.perf_counter() - began + (outcome.shared if encoded else 0.0)
-            made[name] = scored(task, material.tests, outcome.predictions, seconds, outcome.note)
+            made[name] = scored(task, material.tests, outcome.predictions, seconds, note)
         except TooSlow as error:
             missing[name] = str(error)
         except ImportError as error:

@@ -22,7 +22,7 @@ from xfm.evaluation.benchmarks.read.readers import (
     read_tsv,
     string,
 )
-from xfm.finetuning.usable import few
+from xfm.finetuning.row_filter import few
 from xfm.tasks.rows import LabelledText
 
 

@@ -21,7 +21,7 @@ from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
 from xfm.core.errors import UserError
-from xfm.finetuning.score_table import Scored
+from xfm.finetuning.rescoring import Scored
 from xfm.metrics.numbers import percent
 from xfm.reports.scores import read_scores
 

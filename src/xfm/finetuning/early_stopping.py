@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable, Collection, Sequence
+import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -18,8 +19,11 @@ from xfm.tasks.base import BatchT, Prediction, Row, Task
 from xfm.training import distributed
 from xfm.training.atomic_folder import saved_before, write_folder
 from xfm.training.checkpoint import load_weights, unique_state
+from xfm.training.clock import TrainingClock
 
 LOOKS_FILE, BEST_FOLDER = "validation.jsonl", "best"
+LOOKING = 0.3
+"""Most of the time of a training with a limit that looks at the validation rows may take."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Watch(Generic[Row, BatchT, Prediction]):
         config: fitted; says how often to look, and when to stop.
         folder: of the run; None only where there is nothing to look at.
         progress: tell each look on the terminal.
-        share: of the run that is done before a step; by the configuration's steps if not given.
+        clock: of a training with a time limit, whose shares decide in place of the steps.
     """
 
     def __init__(
@@ -62,13 +66,13 @@ class Watch(Generic[Row, BatchT, Prediction]):
         config: FinetuneConfig,
         folder: Path | None,
         progress: bool,
-        share: Callable[[int], float] | None = None,
+        clock: TrainingClock | None = None,
     ) -> None:
         if rows and folder is None:
             raise ValueError("validation rows need a folder that keeps the best model")
         self.task, self.rows, self.config, self.progress = task, rows, config, progress
         self.folder = folder or Path()
-        self.share = share
+        self.clock, self._looking = clock, 0.0
         self.looks: dict[int, Look] = {}
 
     def resume(self) -> None:
@@ -97,10 +101,11 @@ class Watch(Generic[Row, BatchT, Prediction]):
         return self.enough
 
     def _due(self, done: int) -> bool:
-        if self.share is None:
+        if self.clock is None:
             return done % self.config.evaluate_every == 0
-        looks = self.config.steps / self.config.evaluate_every
-        return int(looks * self.share(done) + 1e-9) > int(looks * self.share(done - 1) + 1e-9)
+        looks, now = self.config.steps / self.config.evaluate_every, self.clock.at(done)
+        due = int(looks * now.share + 1e-9) > int(looks * self.clock.at(done - 1).share + 1e-9)
+        return due and self._looking <= LOOKING * now.seconds
 
     @property
     def metric(self) -> str:
@@ -114,7 +119,7 @@ class Watch(Generic[Row, BatchT, Prediction]):
         if best is None or not patience:
             return False
         last = max(self.looks)
-        if (last / self.config.steps if self.share is None else self.share(last)) < 1 / 2:
+        if (self.clock.at(last).share if self.clock else last / self.config.steps) < 1 / 2:
             return False
         top = best.metrics[self.metric]
         first = min(step for step, look in self.looks.items() if look.metrics[self.metric] == top)
@@ -131,11 +136,13 @@ class Watch(Generic[Row, BatchT, Prediction]):
         """Score the validation rows, and keep the weights if they are the best so far."""
         if not self.rows:
             return
+        began = time.perf_counter()
         look = Look(done, self._metrics())
         before, name = self.best, self.metric
         better = before is None or look.metrics[name] >= before.metrics[name] or before.step == done
         self.looks[done] = look
         distributed.on_first(lambda: self._save(better))
+        self._looking += time.perf_counter() - began
         if self.progress:
             mark = ", the best so far" if better else ""
             tqdm.write(f"step {done}: validation {name} {look.metrics[name]:.3f}{mark}", file=sys.stderr)
@@ -150,14 +157,8 @@ class Watch(Generic[Row, BatchT, Prediction]):
 
     def _save(self, better: bool) -> None:
         if better:
-            self._keep()
-        self._write()
-
-    def _keep(self) -> None:
-        state = unique_state(self.task.module)
-        write_folder(self.folder / BEST_FOLDER, lambda draft: write_tensors(draft / WEIGHTS, state))
-
-    def _write(self) -> None:
+            state = unique_state(self.task.module)
+            write_folder(self.folder / BEST_FOLDER, lambda draft: write_tensors(draft / WEIGHTS, state))
         looks = sorted(self.looks.values(), key=lambda look: look.step)
         lines = [json.dumps({"step": look.step, **look.metrics}) + "\n" for look in looks]
         with writing(self.folder, lambda: saved_before(self.folder)):

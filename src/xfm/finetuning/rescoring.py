@@ -1,5 +1,6 @@
-"""`xfm.score`: a fine-tuned model on new labelled rows of its task."""
+"""`xfm.score`: a fine-tuned model, as it was when it was saved, on new labelled rows of its task."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,27 +14,34 @@ from xfm.config.next_command import next_command
 from xfm.config.pipelines import UrlRules
 from xfm.config.task import TaskConfig
 from xfm.config.training import Precision
-from xfm.core.errors import amount, refuse_none
+from xfm.core.errors import UserError, amount, excerpt, refuse_none
 from xfm.core.paths import home_path
 from xfm.core.results_folder import Maker, digest, model_mark, require_free, sign, unused
 from xfm.data.addresses import AddressBook
 from xfm.data.left_out import LeftOut
-from xfm.data.tables import ColumnMap, InMemory, Table, as_table, read_table
-from xfm.finetuning.applicable import check_applicable
+from xfm.data.tables import ColumnMap, InMemory, Table, TableRow, as_table, read_table
 from xfm.finetuning.data import PICTURES_FOLDER, reading
-from xfm.finetuning.plan import task_settings
+from xfm.finetuning.presets import check_applicable, task_settings
 from xfm.finetuning.report import candidate_facts, candidates_of, write_report
-from xfm.finetuning.restored import NewRows, restored, task_of
+from xfm.finetuning.row_filter import (
+    few,
+    first_places,
+    partial_pictures,
+    readable_rows,
+    require_texts,
+    say_partial,
+)
 from xfm.finetuning.session import AnyTask
 from xfm.finetuning.split_scores import add_scores
-from xfm.finetuning.start import load_base, local_model
+from xfm.finetuning.start import load_base, local_model, restored, task_of
 from xfm.finetuning.tuning_run import TuningRun
-from xfm.finetuning.usable import few, partial_pictures, require_texts, say_partial
 from xfm.models.precision import resolve
 from xfm.models.resolve import stand_in
 from xfm.reports.scores import PartResult, Score, write_json, write_output, write_scores
 from xfm.reports.stored import DETAILS, METRICS
+from xfm.tasks.base import Task
 from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import CellMeaning
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device
 from xfm.training.pretrain import MODEL_FOLDER
@@ -130,7 +138,7 @@ def score(
     rules = UrlRules.of(allow_urls)
     addresses = AddressBook.of(rules, test)
     table = read_table(test, kind.spec.fields, mapped, out / PICTURES_FOLDER, root, left_out, addresses)
-    rows = NewRows.of(kind, table, reading(config), decoded, left_out, progress)
+    rows = _NewRows.of(kind, table, reading(config), decoded, left_out, progress)
     require_texts(kind, rows.table, told.texts)
     maker = replace(maker, subject={**maker.subject, "data": digest(rows.rows)})
     require_free(out, maker)
@@ -163,7 +171,7 @@ def _config_of(told: TaskConfig) -> FinetuneConfig:
 
 
 def _score(
-    out: Path, task: AnyTask, rows: NewRows, unknown: dict[str, list[str]], more: Mapping[str, Any]
+    out: Path, task: AnyTask, rows: "_NewRows", unknown: dict[str, list[str]], more: Mapping[str, Any]
 ) -> Scored:
     began = time.perf_counter()
     predictions = task.predict(rows.rows)
@@ -224,3 +232,64 @@ def _report(found: Scored, task: AnyTask, rows: Sequence[Any], details: Mapping[
     tuned, splits = TuningRun(steps if isinstance(steps, int) else 0), {SPLIT: rows}
     whole = {**details, "facts": facts}
     write_report(found.out, task, splits, {SPLIT: found.predictions}, found.scores, tuned, whole)
+
+
+@dataclass(frozen=True)
+class _NewRows:
+    """The rows of a table as they stand and typed; typed ones put together where the task does that; where
+    each picture is first named; and where each of `rows` stands in the table."""
+
+    table: list[tuple[TableRow, Any]]
+    rows: Sequence[Any]
+    places: dict[Path, str]
+    numbers: list[int]
+
+    @classmethod
+    def of(
+        cls,
+        kind: type[Task[Any, Any, Any]],
+        table: Sequence[TableRow],
+        how: CellMeaning,
+        pictures: Pictures,
+        left_out: LeftOut,
+        progress: bool = False,
+    ) -> "_NewRows":
+        """But for those of which a picture cannot be read."""
+        typed = readable_rows(kind, {"test": table}, how, left_out, pictures, progress)["test"]
+        left_out.count(str(table[0].file), "test", len(table), len(table) - len(typed))
+        merged = kind.merge([converted for _, converted in typed])
+        numbers = [row.number for row, _ in typed]
+        if len(merged) < len(typed):
+            first = {one: row.number for row, own in reversed(typed) for one in kind.pictures_of(own)}
+            numbers = [first[kind.pictures_of(row)[0]] for row in merged]
+        return cls(typed, merged, first_places(kind, typed), numbers)
+
+    def unknown_to(self, task: AnyTask) -> dict[str, list[str]]:
+        """The rows whose label or answer the model does not know, by that label; not all rows may be such."""
+        if not (known := set(task.known)):
+            return {}
+        found: dict[str, list[str]] = {}
+        for row, typed in self.table:
+            for said in task.unknown(typed):
+                found.setdefault(said, []).append(row.place)
+        if found and not any(known & set(task.truths(typed)) for _, typed in self.table):
+            row = self.table[0][0]
+            what = next(field.name for field in task.spec.fields if field.target)
+            raise UserError(
+                f'{row.file}: the column "{row.names.get(what, what)}" has no {what} that the model knows; '
+                f"it has {few(map(excerpt, found))}, and the model knows "
+                f"{few(map(excerpt, sorted(known)))}: give --columns {what}=COLUMN, or the model of this task"
+            )
+        return found
+
+    def answered(self, task: AnyTask, predictions: Sequence[Any]) -> str:
+        """A JSON line a row: its number, what is right, what the model says, and whether that is right."""
+        lines = []
+        for number, row, prediction in zip(self.numbers, self.rows, predictions, strict=True):
+            case = task.case(row, prediction)
+            line = {"row": number, "truth": case.truth, "prediction": case.predicted, "right": case.right}
+            boxes = {"true_boxes": case.true_boxes, "predicted_box": case.predicted_box}
+            more = {"confidence": case.confidence, **boxes, **dict(named for named in case.texts if named[0])}
+            line |= {name: value for name, value in more.items() if value is not None}
+            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+        return "".join(lines)

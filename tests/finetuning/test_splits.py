@@ -13,7 +13,7 @@ from tests.refusals import expect_refusal
 from xfm.config.finetune import FinetuneConfig
 from xfm.data.tables import TableRow
 from xfm.finetuning.data import Tables, read_data
-from xfm.finetuning.split_file import part_as, write_split
+from xfm.finetuning.splits import part_as, write_split
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.training.checkpoint import checkpoint_path
 
@@ -21,13 +21,13 @@ from xfm.training.checkpoint import checkpoint_path
 def test_the_rows_are_parted_as_before(samples: Path) -> None:
     """Whatever the seed and the shares; the new run saves the split, too."""
     table = samples / "reviews.csv"
-    first = read_data(TextClassificationTask, Tables(table), FinetuneConfig(seed=3), samples / "a")
+    first, _ = read_data(TextClassificationTask, Tables(table), FinetuneConfig(seed=3), samples / "a")
     other = FinetuneConfig(seed=4, valid_share=0.3)
-    assert read_data(TextClassificationTask, Tables(table), other, samples / "b").rows != first.rows
+    assert read_data(TextClassificationTask, Tables(table), other, samples / "b")[0] != first
     for split in (samples / "a", samples / "a" / "split.json"):
-        again = read_data(TextClassificationTask, Tables(table, split=split), other, samples / "c")
-        assert again.rows == first.rows
-        assert again.sources["test"] == f"{len(first.rows.test)} rows of {table}, as in {split}"
+        again, origin = read_data(TextClassificationTask, Tables(table, split=split), other, samples / "c")
+        assert again == first
+        assert origin.sources["test"] == f"{len(first.test)} rows of {table}, as in {split}"
     before, after = (json.loads((samples / name / "split.json").read_text()) for name in ("a", "c"))
     assert before["rows"] == after["rows"]
     assert (before["seed"], after["seed"]) == (3, None)
@@ -35,10 +35,10 @@ def test_the_rows_are_parted_as_before(samples: Path) -> None:
 
 def test_a_test_table_may_stand_beside_a_split(samples: Path) -> None:
     table = samples / "reviews.csv"
-    first = read_data(TextClassificationTask, Tables(table, test=table), FinetuneConfig(), samples / "a")
+    first, _ = read_data(TextClassificationTask, Tables(table, test=table), FinetuneConfig(), samples / "a")
     tables = Tables(table, test=table, split=samples / "a")
-    again = read_data(TextClassificationTask, tables, FinetuneConfig(seed=9), samples / "b")
-    assert again.rows == first.rows
+    again, _ = read_data(TextClassificationTask, tables, FinetuneConfig(seed=9), samples / "b")
+    assert again == first
 
 
 @given(st.sets(st.integers(1, 1000), min_size=1, max_size=30), st.integers(0, 1000))

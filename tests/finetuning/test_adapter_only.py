@@ -20,7 +20,7 @@ pytest.importorskip("peft")
 
 
 def lora(*encoders: str, **changes: Any) -> FinetuneConfig:
-    tune = TuningConfig(rank=2, apart=True, **dict.fromkeys(encoders, Tuning.LORA))
+    tune = TuningConfig(rank=2, save_adapter_only=True, **dict.fromkeys(encoders, Tuning.LORA))
     return replace(SHORT, lr=1e-2, tune=tune, baseline=False, **changes)
 
 
@@ -57,7 +57,16 @@ def test_the_command_says_its_size_and_the_way_to_a_whole_model(
 ) -> None:
     out = tmp_path / "run"
     given = ["--model", str(model), "--train", str(SAMPLES / "reviews.csv"), "--out", str(out), "--quiet"]
-    given += ["--tune.language", "lora", "--tune.apart", "true", "--steps", "2", "--baseline", "false"]
+    given += [
+        "--tune.language",
+        "lora",
+        "--tune.save_adapter_only",
+        "true",
+        "--steps",
+        "2",
+        "--baseline",
+        "false",
+    ]
     assert main(["finetune", "text-classification", *given]) == 0
     said = capsys.readouterr().out
     assert f"an adapter of {folder_size(out / 'model'):,} bytes over {model}" in said
@@ -70,9 +79,9 @@ def test_the_command_says_its_size_and_the_way_to_a_whole_model(
 def test_what_cannot_be_kept_apart_is_said_before_anything_is_read(model: Path, tmp_path: Path) -> None:
     published = tmp_path / "published.th"
     assert main(["export", str(model), str(published)]) == 0
-    with expect_refusal("tune.apart", "language encoder learns whole", "--tune.language lora"):
+    with expect_refusal("tune.save_adapter_only", "language encoder learns whole", "--tune.language lora"):
         on_sample("text-classification", model, tmp_path / "out", lora())
-    with expect_refusal("tune.apart", "fusion encoder learns whole"):
+    with expect_refusal("tune.save_adapter_only", "fusion encoder learns whole"):
         on_sample("retrieval", model, tmp_path / "out", lora("language", "vision"))
     with expect_refusal(str(published), "from a model folder"):
         on_sample("text-classification", published, tmp_path / "out", lora("language"))
@@ -84,10 +93,10 @@ def test_an_upload_is_refused_before_the_training(
 ) -> None:
     """It would end with a refusal when hours of training are over."""
     pytest.importorskip("huggingface_hub")
-    with expect_refusal("me/reviews", "push_to_hub", "tune.apart", "xfm export --format merged"):
+    with expect_refusal("me/reviews", "push_to_hub", "tune.save_adapter_only", "xfm export --format merged"):
         on_sample("text-classification", model, tmp_path / "out", lora("language"), push_to_hub="me/reviews")
     given = ["--model", str(model), "--train", str(SAMPLES / "reviews.csv"), "--tune.language", "lora"]
-    given += ["--tune.apart", "true", "--push-to-hub", "me/reviews"]
+    given += ["--tune.save_adapter_only", "true", "--push-to-hub", "me/reviews"]
     for more in (["--out", str(tmp_path / "out")], ["--dry-run"]):
         assert main(["finetune", "text-classification", *given, *more]) == 2
         assert "push_to_hub uploads a whole model" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What baselines are made of (rows, the task that scores, features that are computed once) and give."""
+"""What baselines are made of: rows, the task that scores, features of pictures and of texts; and give."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +22,11 @@ LIMIT = 50_000
 LEAST_BUDGET = 60.0
 """Seconds that all pictures may take where the training was shorter; else they may take as long as that."""
 SIDE, BATCH = 16, 64
+MOST, FEWEST, NUMBERS = 100_000, 1_000, 4_000_000
+"""Most and fewest n-grams of each sort, and numbers that a classifier of them may have: its solver holds
+twenty times as many, so that many classes leave room for fewer n-grams."""
+LONGEST = 20_000
+"""Characters of a text that are read."""
 
 
 class TooSlow(Exception):
@@ -35,24 +40,13 @@ def both_notes(*notes: str) -> str:
 
 @dataclass(frozen=True)
 class BaselinePredictions:
-    """Predictions of a baseline.
-
-    Attributes:
-        predictions: by test split, of the task's type, one for each row.
-        cut: which training rows or features were left out; empty for none.
-        how: settings that were chosen.
-        shared: seconds of the features that it shares with other baselines.
-    """
+    """Predictions of a baseline by test split, of the task's type; in words, which training rows or features
+    were left out, and which settings were chosen; and seconds of features shared with other baselines."""
 
     predictions: Mapping[str, list[Any]]
     cut: str = ""
     how: str = ""
     shared: float = 0.0
-
-    @property
-    def note(self) -> str:
-        """Both in words."""
-        return both_notes(self.how, self.cut)
 
 
 @dataclass
@@ -129,7 +123,6 @@ class SeenPictures:
         note: how many these are, where they are not all.
         frozen: [I, Dv] float32, slot 0 of the vision encoder that the fine-tuning began with.
         pixels: [I, 3 * 16 * 16] float32, the pictures at 16 x 16.
-        seconds: they took.
     """
 
     places: Mapping[Path, int]
@@ -184,3 +177,44 @@ class SeenPictures:
         """[R, D] features of the pictures of rows, one after the other where a row has several."""
         places = np.array([[self.places[path] for path in own] for own in pictures])  # [R, P]
         return features[places].reshape(len(places), -1)
+
+
+class TextFeatures:
+    """TF-IDF of words (1 and 2) and of letters inside words (2 to 5), fitted to texts.
+
+    Args:
+        texts: of the training rows, one or two a row.
+        classes: that are told apart by them.
+
+    Attributes:
+        cut: that only the most frequent n-grams are used, in words; empty where all are.
+    """
+
+    def __init__(self, texts: Sequence[Sequence[str]], classes: int = 1) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.pipeline import make_union
+
+        columns = 3 if len(texts[0]) == 2 else 1  # see below
+        limit = max(FEWEST, min(MOST, NUMBERS // (2 * columns * max(1, classes))))
+        words = TfidfVectorizer(
+            ngram_range=(1, 2), sublinear_tf=True, max_features=limit, token_pattern=r"(?u)\b\w+\b"
+        )
+        letters = TfidfVectorizer(
+            analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, max_features=limit
+        )
+        self.vectors = make_union(words, letters)
+        self.vectors.fit([text[:LONGEST] for own in texts for text in own])
+        full = max(len(words.vocabulary_), len(letters.vocabulary_)) >= limit
+        self.cut = f"the {limit:,} most frequent n-grams of each sort" if full else ""
+
+    def __call__(self, texts: Sequence[Sequence[str]]) -> Any:
+        """[R, D] sparse; of two texts both, and what they have in common."""
+        from scipy.sparse import csr_array, hstack
+
+        columns = [
+            csr_array(self.vectors.transform([own[place][:LONGEST] for own in texts]))
+            for place in range(len(texts[0]) if len(texts) else 0)
+        ]
+        if len(columns) == 2:
+            columns.append(columns[0].multiply(columns[1]))
+        return hstack(columns, format="csr") if len(columns) != 1 else columns[0]

@@ -1,22 +1,77 @@
-"""Pictures: the probe of them alone beside texts, neighbours, raw pixels; and both with the texts."""
+"""Baselines of classes, labels and values: TF-IDF, frozen features, neighbours and pixels."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from xfm.finetuning.baselines.labels import class_task, fit_labels
-from xfm.finetuning.baselines.material import BaselinePredictions, Material, both_notes
-from xfm.finetuning.baselines.texts import TextFeatures
+from xfm.config.finetune import FinetuneConfig
+from xfm.finetuning.baselines.features import BaselinePredictions, Material, TextFeatures, both_notes
+from xfm.finetuning.baselines.linear import LabelledRows, class_task, fit_labels, ridge
 from xfm.finetuning.neighbours import neighbour_shares
+from xfm.finetuning.probing import Features, fit_linear, fit_task, probe_settings
 from xfm.metrics.classification import Array
+from xfm.tasks.class_task import ClassTask
+from xfm.tasks.rows import SplitRows
 
 PROBE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
 """Dense standardised features need a stronger penalty than TF-IDF."""
 NEIGHBOURS = (1, 5, 10, 20)
 
 
+def linear_texts(material: Material) -> BaselinePredictions:
+    """TF-IDF with logistic regression, or with ridge regression for values."""
+    task, splits = material.task, material.splits
+    classes = len(task.labels.names) if isinstance(task, ClassTask) else 1
+    features = TextFeatures([task.texts_of(row) for row in material.train], classes)
+    seen = {
+        name: features([task.texts_of(row) for row in rows]) for name, rows in splits.items() if len(rows)
+    }
+    if isinstance(task, ClassTask):
+        own = fit_labels(material, (seen["train"], material.train), (seen.get("valid"), material.valid))
+        found, how = material.predicted(lambda name, rows: own.predictions(seen[name])), own.note
+    else:
+        values = (np.array([float(row.label) for row in splits[name]]) for name in ("train", "valid"))
+        train, valid = map(LabelledRows, (seen["train"], seen.get("valid")), values)
+        fitted = ridge(train, valid, material.budget)
+        found = material.predicted(lambda name, rows: fitted.model.predict(seen[name]).tolist())
+        how = fitted.note
+    return BaselinePredictions(found, both_notes(material.note, features.cut), how)
+
+
 def probe(material: Material) -> BaselinePredictions:
+    """Of texts, or of pictures with texts: fitted as `--preset fast` does it."""
+    task = material.task
+    labels = task.labels.names if isinstance(task, ClassTask) else ()
+    data = SplitRows(material.train, labels=labels)
+    own = type(task)(material.pretrained, material.pictures, data, probe_settings(task.settings))
+    fit = fit_task(own, material.valid, FinetuneConfig(), budget=material.budget)
+    return BaselinePredictions(
+        material.predicted(lambda name, rows: own.predict(rows)), material.note, fit.note
+    )
+
+
+def probe_of_pictures(material: Material) -> BaselinePredictions:
+    """Of pictures alone, whose features other baselines need, too."""
+    seen, task = material.seen, class_task(material)
+    labels, valid = task.labels, material.valid
+
+    def features(rows: Sequence[Any]) -> Features:
+        shown = [task.pictures_of(row) for row in rows]
+        return Features(rows, seen.rows(shown, seen.frozen) if shown else seen.frozen[:0])
+
+    fit = fit_linear(task, features(seen.train), features(valid))
+
+    def answer(rows: Sequence[Any]) -> Sequence[Any]:
+        return labels.anew(fit.predictions(task, features(rows).values))
+
+    if len(valid):
+        labels = labels.settled(task.truths_of(valid), answer(valid))
+    found = material.predicted(lambda name, rows: [*answer(rows)])
+    return BaselinePredictions(found, seen.note, fit.note, seen.seconds)
+
+
+def linear_pictures(material: Material) -> BaselinePredictions:
     """Logistic regression on frozen features."""
     return _linear(material, material.seen.frozen)
 

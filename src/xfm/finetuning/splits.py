@@ -1,16 +1,23 @@
-"""Folds of a table: parts of like size, alike in their classes, without a picture in two of them."""
+"""How a table is parted: rows that stay together, splits as `split.json` keeps them, folds."""
 
+import json
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from xfm.core.errors import UserError
-from xfm.data.tables import split_rows
+from xfm.core.files import read_text
+from xfm.data.tables import TableRow, split_rows
 from xfm.data.tables.split import drawn_units
 from xfm.finetuning.presets import can_fold
+from xfm.reports.scores import write_json
 from xfm.tasks.base import Task
+from xfm.tasks.rows import SplitRows
 from xfm.tasks.sampling import components
-from xfm.tasks.splits import SplitRows
+from xfm.training.checkpoint import list_checkpoints
+
+SPLIT_FILE, LEFT_OUT, SPLITS = "split.json", "left_out", ("train", "valid", "test")
 
 
 def kept_together(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[Hashable]:
@@ -43,10 +50,7 @@ def with_all_labels(
 ) -> dict[str, list[int]]:
     """The same parts, but for groups with a label that the rest would have no row of: they go to the rest.
 
-    Args:
-        labels: of each row.
-        groups: group of each row.
-        parts: row numbers of each part, as `split_rows` has them.
+    `labels` and `groups` are those of each row, `parts` row numbers as `split_rows` has them.
     """
     found = {name: list(rows) for name, rows in parts.items()}
     known = {name for row in found["rest"] for name in labels[row]}
@@ -61,6 +65,82 @@ def with_all_labels(
     return {name: sorted(rows) for name, rows in found.items()}
 
 
+def write_split(
+    out: Path,
+    table: str | Path,
+    seed: int | None,
+    rows: Mapping[str, Sequence[TableRow]],
+    left_out: Sequence[int] = (),
+) -> None:
+    """Write which rows of a table became which split, by the numbers that messages have.
+
+    The seed is None if nothing was drawn; rows that are in no split have an unreadable picture.
+    """
+    if (out / SPLIT_FILE).exists() and list_checkpoints(out):
+        return  # a run that is resumed has its own; if these rows are others, it says so later
+    numbers = {name: [row.number for row in own] for name, own in rows.items()}
+    content = {"file": str(table), "seed": seed, "rows": numbers}
+    write_json(out / SPLIT_FILE, {**content, **({LEFT_OUT: list(left_out)} if left_out else {})})
+
+
+def read_split(path: Path) -> tuple[dict[str, list[int]], frozenset[int]]:
+    """Row numbers by split, and those that were left out, of a split.json or the folder of a run.
+
+    Raises:
+        UserError: the file cannot be read, or is no split.
+    """
+    path = path / SPLIT_FILE if path.is_dir() else path
+    try:
+        content = json.loads(read_text(path))
+        found: Any = content["rows"]
+        absent = frozenset(content.get(LEFT_OUT, ()))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the file ({error.strerror or error}); check --split") from error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        found, absent = None, frozenset[int]()
+    if not isinstance(found, dict) or not all(map(_is_part, found.items())) or not found.get("train"):
+        raise UserError(
+            f'{path} is not a split: it must hold {{"rows": {{"train": [NUMBER, ...], "valid": [...], '
+            '"test": [...]}}, as the split.json of a fine-tuning does'
+        )
+    return found, absent
+
+
+def _is_part(item: tuple[object, object]) -> bool:
+    name, numbers = item
+    return name in SPLITS and isinstance(numbers, list) and all(type(one) is int for one in numbers)
+
+
+def part_as(
+    split: dict[str, list[int]], path: Path, rows: Sequence[TableRow], left_out: Container[str] = ()
+) -> dict[str, list[int]]:
+    """The places by split of a table's rows, of which some were left out.
+
+    Raises:
+        UserError: a row is in no split or in two, or a row of the split is not in the table; names it.
+    """
+    places = {row.number: place for place, row in enumerate(rows)}
+    parts: dict[str, list[int]] = {}
+    seen: dict[int, str] = {}
+    for name, numbers in split.items():
+        for number in numbers:
+            if number not in places:
+                if f"{rows[0].file}:{number}" in left_out:
+                    continue
+                raise UserError(f"{path}: {rows[0].file} has no row {number}; give the table of this split")
+            if number in seen:
+                raise UserError(
+                    f"{path}: row {number} is in {seen[number]} and in {name}; take it out of one"
+                )
+            seen[number] = name
+        parts[name] = [places[number] for number in numbers if number in places]
+    if absent := [row for row in rows if row.number not in seen]:
+        raise UserError(
+            f"{absent[0].place}: the row is in no split of {path}; add it there, or leave out --split"
+        )
+    return parts
+
+
 def fold_rows(
     groups: Sequence[Hashable], strata: Sequence[Hashable], folds: int, seed: int
 ) -> list[list[int]]:
@@ -69,12 +149,6 @@ def fold_rows(
     Rows of a group stay together. The groups of a stratum (those whose first row is of one class) go one by
     one, large ones first and equal ones in an order that is drawn, to the fold that has fewest rows of the
     stratum, and of those to the one that has fewest rows.
-
-    Args:
-        groups: group of each row.
-        strata: class of each row; all equal where there are no classes.
-        folds: number of parts, 2 at least.
-        seed: of the draw.
 
     Returns:
         Row numbers of each fold in rising order; some have none where there are fewer groups than folds.
@@ -112,15 +186,7 @@ def require_folds(task: type[Task[Any, Any, Any]], rows: Sequence[Any], folds: i
 def fold_data(
     task: type[Task[Any, Any, Any]], data: SplitRows[Any], held: Sequence[int], share: float, seed: int
 ) -> SplitRows[Any]:
-    """What the model of a fold learns from, chooses by and is scored on.
-
-    Args:
-        task: knows what may not be parted.
-        data: all rows as training rows.
-        held: places of the fold's.
-        share: of the other rows that choose the best step.
-        seed: of the draw.
-    """
+    """What the model of a fold learns from, chooses by (a share of the others) and is scored on (`held`)."""
     out = set(held)
     rest = [row for place, row in enumerate(data.train) if place not in out]
     parts = split_rows(kept_together(task, rest), strata_of(task, rest), {"valid": share}, seed)

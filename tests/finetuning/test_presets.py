@@ -16,9 +16,8 @@ from xfm.config.pixels import Colours, Framing
 from xfm.config.task import ImageHead
 from xfm.config.tasks import task_spec, task_specs
 from xfm.data.tables import ColumnMap
-from xfm.finetuning.applicable import check_applicable, special_settings
 from xfm.finetuning.data import Tables, read_data
-from xfm.finetuning.plan import task_settings
+from xfm.finetuning.presets import check_applicable, special_settings, task_settings
 from xfm.finetuning.session import Session
 from xfm.tasks.base import Blanked
 
@@ -90,8 +89,8 @@ def test_nothing_is_written_before_a_setting_is_refused(tmp_path: Path) -> None:
 def test_the_encoders_that_a_task_tunes_are_those_of_its_loss(kind: str, model: Path, tmp_path: Path) -> None:
     file, columns = FILES[kind]
     tables = Tables(SAMPLES / file, columns=ColumnMap.parse(columns))
-    data = read_data(task_spec(kind).task_class(), tables, SHORT, tmp_path)
-    session = Session.begin(kind, model, data.rows, SHORT, tmp_path, progress=False)
+    data, _ = read_data(task_spec(kind).task_class(), tables, SHORT, tmp_path)
+    session = Session.begin(kind, model, data, SHORT, tmp_path, progress=False)
     settings = task_settings(session.config, Blanked.NOTHING)
     task = session.type(session.pretrained, session.pictures, session.data, settings)
     assert (task.group(task.cases[0]) is not None) == task_spec(kind).reads("rows_per_picture")

@@ -13,10 +13,9 @@ from xfm.data.left_out import LeftOut, UnreadablePicture, read_bad_rows
 from xfm.data.tables import TableRow
 from xfm.reports.stored import DETAILS
 from xfm.tasks.base import Task
-from xfm.tasks.cases import CellMeaning
 from xfm.tasks.lazy_rows import ChosenRows, LazyRows
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.splits import SplitRows
+from xfm.tasks.rows import CellMeaning, SplitRows
 
 Row = TypeVar("Row")
 _SHOWN = 3
@@ -39,7 +38,6 @@ def readable_rows(
         how: how cells are meant.
         left_out: told of the others.
         pictures: read every picture once; None reads none but where a typed row depends on it.
-        progress: show a bar.
 
     Raises:
         UserError: a cell is wrong, or too many rows are left out.
@@ -57,10 +55,7 @@ def require_texts(
 ) -> None:
     """Refuse a row with another number of texts than the others, where a second text may be missing.
 
-    Args:
-        task: what the rows are for.
-        rows: of tables, with what the task makes of them.
-        texts: how many each must have; 0 takes those of the first.
+    Each must have so many `texts`; 0 takes the number of the first.
 
     Raises:
         UserError: names the row, and the field that it lacks or has.
@@ -142,7 +137,7 @@ def usable_rows(
     bad = pictures.unreadable(_distinct(task, order[1:] if lazily else order), progress)
     if lazily:
         bad |= pictures.unreadable(_distinct(task, order[:1], pictures.room), progress)
-    kept = {name: without(rows, bad, task, name, left_out) for name, rows in splits.items()}
+    kept = {name: _without(rows, bad, task, name, left_out) for name, rows in splits.items()}
     left_out.check()
     others = {name: kept[name] for name in data.others}
     return replace(data, **{name: kept[name] for name in own}, others=others)
@@ -159,18 +154,13 @@ def _distinct(
     return list(named)
 
 
-def without(
+def _without(
     rows: Sequence[Any],
     bad: Mapping[Path, str],
     task: type[Task[Any, Any, Any]],
     split: str,
     left_out: LeftOut,
 ) -> Sequence[Any]:
-    """The rows of a split without those that show one of the bad pictures.
-
-    Raises:
-        UserError: too little is left of the split.
-    """
     absent = set[int]()
     for place, row in enumerate(rows) if bad else ():
         for path in [path for path in task.pictures_of(row) if path in bad][:1]:
