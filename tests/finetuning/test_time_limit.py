@@ -286,11 +286,7 @@ def test_every_tasks_settings_are_read_back(spec: xfm.TaskSpec, tmp_path: Path) 
         ("tune: {visoin: full}", ["unknown field tune.visoin", "vision"]),
         ("steps: many", ["steps"]),
         ("preset: quick", ["preset", "fast, good, best"]),
-<<<<<<< tune2:tests/finetuning/test_time_limit.py
-        ("train: [a, b]", ["train is [", "give a text"]),
-=======
         ("train: [a, b]", ["train is", "a text"]),
->>>>>>> main:tests/finetuning/test_timing.py
         ("- a", ["must be a mapping"]),
         ("a: &x [*x]", ["holds itself"]),
         ("seed: !!python/object/apply:os.system ['touch pwned']", ["not valid YAML"]),
