@@ -82,7 +82,6 @@ MISTAKES = {
     "info": "for example: xfm info",
     "info nowhere.th": "nowhere.th does not exist",
     "info no/where": "no/where does not exist, and no recipe or model of the package has that name",
-    "completion tcsh": "bash",
     "export m m.onnx": "m.onnx: export writes a checkpoint of the published code, whose name ends in .th",
     "export m m.th.bak": "whose name ends in .th",
     "reproduce bert": "unknown benchmark bert; known: glue, cola",

@@ -13,8 +13,8 @@ from tests.modeling.build import random_batch, spread, tiny_model
 from tests.rooms import ROOT
 from tests.training.ranks import OnePhase
 from tests.training.support import called
-from xfm.config.gradients import GradientConfig, MimTarget
 from xfm.config.load import load_recipe
+from xfm.config.model import GradientConfig, MimTarget
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch
 from xfm.method import xfm_losses

@@ -14,7 +14,7 @@ from xfm.config.evaluation import EvaluationConfig
 from xfm.config.options import ALSO, PATHS, known_options, respelled
 from xfm.config.tasks import task_names
 
-BARE = {name: [] for name in COMMANDS} | {"predict": ["embed"], "completion": []}
+BARE = {name: [] for name in COMMANDS} | {"predict": ["embed"]}
 REQUIRED = {
     "finetune": ("vqa", "--train t.csv --out o"),
     "predict": ("embed", "--input i.csv --out o.jsonl"),

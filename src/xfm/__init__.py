@@ -7,11 +7,11 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # type checkers know the name; its import would be the first place that a Ctrl-C finds
 if TYPE_CHECKING:
-    from xfm.config.boxes import BoxFormat as BoxFormat
-    from xfm.config.boxes import BoxUnit as BoxUnit
     from xfm.config.load import load_recipe as load_recipe
     from xfm.config.model import ModelConfig as ModelConfig
     from xfm.config.recipe import Recipe as Recipe
+    from xfm.config.tables import BoxFormat as BoxFormat
+    from xfm.config.tables import BoxUnit as BoxUnit
     from xfm.config.task_spec import TaskSpec as TaskSpec
     from xfm.config.tasks import register_task as register_task
     from xfm.core.errors import UserError as UserError
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Boxes": "xfm.data.boxes",
-    "BoxFormat": "xfm.config.boxes",
-    "BoxUnit": "xfm.config.boxes",
+    "BoxFormat": "xfm.config.tables",
+    "BoxUnit": "xfm.config.tables",
     "ColumnPipeline": "xfm.inference.columns",
     "GradientPolicy": "xfm.models.gradients",
     "ModelConfig": "xfm.config.model",

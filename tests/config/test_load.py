@@ -13,8 +13,8 @@ from tests.refusals import expect_refusal
 from tests.training.corpus import tiny_recipe
 from xfm.config.data import Augmentation
 from xfm.config.encoders import Positions
-from xfm.config.gradients import EncoderName, GradientConfig
 from xfm.config.load import dump_recipe, load_recipe, read_recipe, recipe_names
+from xfm.config.model import EncoderName, GradientConfig
 from xfm.config.options import parse
 from xfm.config.phases import PhaseConfig
 from xfm.config.training import Precision

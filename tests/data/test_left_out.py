@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfm.config.bad_rows import MAX_BAD
+from xfm.config.tables import MAX_BAD
 from xfm.core.errors import UserError
 from xfm.data.left_out import BAD_FILE, LeftOut, read_bad_rows
 

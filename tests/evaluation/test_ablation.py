@@ -9,7 +9,7 @@ from scipy import stats
 
 from tests.alike import some, thorough
 from xfm.config.ablation import AVERAGES, VARIANTS, AblationConfig
-from xfm.config.gradients import EncoderName, MimTarget
+from xfm.config.model import EncoderName, MimTarget
 from xfm.config.world import WorldConfig
 from xfm.core.errors import UserError
 from xfm.evaluation.ablation import (

@@ -20,7 +20,6 @@ from tests.finetuning.conftest import answers
 from tests.folders import content
 from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines, page_of
-from xfm.config.calibration import MatchCalibration
 from xfm.config.evaluation import (
     AbsenceConfig,
     EvaluationConfig,
@@ -29,6 +28,7 @@ from xfm.config.evaluation import (
     RetrievalConfig,
     ShortTuning,
 )
+from xfm.config.labels import MatchCalibration
 from xfm.config.training import Precision
 from xfm.config.typed import from_plain
 from xfm.evaluation import suite

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tests.evaluation.tiny import tiny_pretrained, tiny_task
 from tests.refusals import expect_refusal
 from tests.reports.written import json_lines
-from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.evaluation import ShortTuning
 from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
+from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision

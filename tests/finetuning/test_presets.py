@@ -9,10 +9,9 @@ import torch
 
 from tests.finetuning.conftest import FILES, SAMPLES, SHORT, on_sample
 from tests.refusals import expect_refusal
-from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
-from xfm.config.image import ImageTrainingConfig, Operations, Sides
-from xfm.config.pixels import Colours, Framing
+from xfm.config.image import Colours, Framing, ImageTrainingConfig, Operations, Sides
+from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.task import ImageHead
 from xfm.config.tasks import task_spec, task_specs
 from xfm.data.tables import ColumnMap

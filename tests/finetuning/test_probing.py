@@ -17,7 +17,7 @@ from tests.evaluation.tiny import tiny_pretrained, tiny_task
 from tests.finetuning.conftest import FILES, SAMPLES, Cli, on_sample, text_table
 from tests.reports.written import details_of, json_lines
 from tests.tasks.build import SINGLE, build
-from xfm.config.exported import Format
+from xfm.config.artifacts import Format
 from xfm.config.finetune import FinetuneConfig, Preset
 from xfm.config.task import HeadKind
 from xfm.config.tasks import task_spec

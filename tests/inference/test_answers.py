@@ -14,8 +14,8 @@ import xfm
 from tests.evaluation.tiny import COLOURS
 from tests.inference.models import TASKS, pictures, texts
 from tests.inference.support import Models, Pipe, photos, same
-from xfm.config.calibration import MatchCalibration
-from xfm.config.generation import BeamSearch, Sampling
+from xfm.config.inference import BeamSearch, Sampling
+from xfm.config.labels import MatchCalibration
 from xfm.config.task import TaskConfig
 from xfm.data.in_memory import to_uint8
 from xfm.data.schema import Tokens

@@ -17,7 +17,7 @@ from tests.inference.models import pictures, texts
 from tests.inference.support import Folders
 from tests.refusals import expect_refusal
 from xfm.cli.main import main
-from xfm.config.calibration import MatchCalibration
+from xfm.config.labels import MatchCalibration
 from xfm.inference import sentence_folder
 from xfm.inference.loading import Loaded
 from xfm.models.model_writing import write_calibration

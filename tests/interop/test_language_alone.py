@@ -19,8 +19,8 @@ from tests.interop.foreign import assert_equal
 from tests.interop.foreign_models import write_text_model
 from tests.refusals import expect_refusal
 from xfm.cli.main import main
+from xfm.config.artifacts import Format
 from xfm.config.encoders import FusionConfig, LanguageConfig, VisionConfig
-from xfm.config.exported import Format
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.load import load_recipe
 from xfm.config.model import ModelConfig

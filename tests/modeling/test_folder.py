@@ -19,8 +19,8 @@ from tests.folders import content
 from tests.inference.models import save
 from tests.modeling.conftest import FILES
 from tests.refusals import expect_refusal
-from xfm.config.calibration import MatchCalibration
 from xfm.config.encoders import Positions
+from xfm.config.labels import MatchCalibration
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.config.tasks import task_spec, task_specs
 from xfm.models import model_writing

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from tests.modeling.build import memories, roberta_config, spread, tiny_config
-from xfm.config.generation import BeamSearch, Sampling
+from xfm.config.inference import BeamSearch, Sampling
 from xfm.config.task import TaskConfig
 from xfm.models.decoder import CachedDecoder, Decoder
 from xfm.models.generation import Generated, Marks, choose, generate, narrow

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.transforms import InterpolationMode, v2
 
-from xfm.config.pixels import Colours, Framing
+from xfm.config.image import Colours, Framing
 from xfm.models import artifacts
 from xfm.models.artifacts import framed
 from xfm.models.folder import Preprocessing

@@ -16,7 +16,7 @@ import xfm
 from tests.evaluation.tiny import save_tiny_model, tiny_pretrained
 from tests.inference.models import TASKS, save, tuned
 from tests.refusals import expect_refusal
-from xfm.config.self_check import Arithmetic, CheckValues, SelfCheck
+from xfm.config.artifacts import Arithmetic, CheckValues, SelfCheck
 from xfm.data.tokenizer import train_tokenizer
 from xfm.models.folder import load_model, write_check
 from xfm.models.self_check import SELF_CHECK, check_picture, cosine, differences, verify_here

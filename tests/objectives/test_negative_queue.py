@@ -7,7 +7,7 @@ import torch
 
 from tests.training.ranks import OnePhase, global_batch
 from tests.training.support import called, model_with_dropout
-from xfm.config.gradients import MimTarget
+from xfm.config.model import MimTarget
 from xfm.config.training import LossConfig, NegativesConfig
 from xfm.data.schema import MaskedTokens, Tokens
 from xfm.models.fusion import ImageBank, TextBank

@@ -7,8 +7,8 @@ import pytest
 from benchmarks.plan import measured, narrow, predicted
 
 from tests.alike import some
-from xfm.config.gradients import MimTarget
 from xfm.config.load import load_recipe
+from xfm.config.model import MimTarget
 from xfm.config.recipe import Recipe
 from xfm.config.training import ActivationCheckpointing, LossConfig, Precision
 

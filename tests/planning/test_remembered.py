@@ -5,7 +5,7 @@ import torch
 
 from tests.training.ranks import OnePhase, global_batch
 from tests.training.support import called, model_with_dropout
-from xfm.config.gradients import MimTarget
+from xfm.config.model import MimTarget
 from xfm.config.training import LossConfig, NegativesConfig, Precision, TrainingConfig
 from xfm.models.gradients import PRETRAINING
 from xfm.training.planning.sizes import CaptionedSizes, StepSizes, TextSizes

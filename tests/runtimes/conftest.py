@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.inference.models import save, tuned
-from xfm.config.exported import Format
+from xfm.config.artifacts import Format
 from xfm.models.folder import load_model
 from xfm.models.runtimes.writing import export
 

@@ -14,7 +14,7 @@ from tests.inference.models import inputs
 from tests.refusals import expect_refusal
 from tests.runtimes.conftest import Exported, Native, needs
 from xfm.cli.main import main
-from xfm.config.exported import Format
+from xfm.config.artifacts import Format
 from xfm.models.runtimes import backend_choice as module
 from xfm.models.runtimes import backends, benchmarking
 from xfm.models.runtimes.backend_choice import WAYS, ChosenWay, Figure, chosen, keep, kept_for, machine

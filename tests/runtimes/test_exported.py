@@ -15,8 +15,7 @@ from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures, tune
 from tests.refusals import expect_refusal
 from tests.runtimes.conftest import Exported, Native, needs
 from xfm.cli.main import main
-from xfm.config.exported import MANIFEST, Format
-from xfm.config.self_check import Arithmetic
+from xfm.config.artifacts import MANIFEST, Arithmetic, Format
 from xfm.models.folder import load_model
 from xfm.models.runtimes.loading import TRUST, open_exported, read_manifest
 from xfm.models.runtimes.parts import RuntimeModel

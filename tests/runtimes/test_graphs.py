@@ -10,7 +10,7 @@ from tests.alike import THOROUGH
 from tests.inference.models import TASKS, tuned
 from tests.processes import run
 from tests.runtimes.conftest import needs
-from xfm.config.exported import Format
+from xfm.config.artifacts import Format
 from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
 from xfm.models.runtimes.backends import RUNTIMES
@@ -148,7 +148,7 @@ def test_a_graph_that_differs_is_refused() -> None:
 SIGNALLED = """
 import faulthandler, os, signal, sys, threading
 from pathlib import Path
-from xfm.config.exported import Format
+from xfm.config.artifacts import Format
 from xfm.models.runtimes.backends import RUNTIMES
 faulthandler.enable()
 signal.signal(signal.SIGUSR1, lambda *given: print("handled", flush=True))

@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.modeling.build import random_batch, spread, tiny_model
 from tests.training.support import AfterUpdate, config, train
 from xfm.config.data import DataConfig
-from xfm.config.gradients import MimTarget
+from xfm.config.model import MimTarget
 from xfm.config.phases import Phase
 from xfm.config.training import (
     ActivationCheckpointing,

@@ -7,7 +7,7 @@ import torch
 from tests.modeling.build import gradients
 from tests.training.ranks import LEAKY, OnePhase, global_batch
 from tests.training.support import called, model_with_dropout
-from xfm.config.gradients import MimTarget
+from xfm.config.model import MimTarget
 from xfm.config.training import LossConfig
 from xfm.models.gradients import PRETRAINING
 from xfm.models.xfm import XFM

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from xfm.cli._options import option
-from xfm.config.engines import EngineName, SharingConfig
+from xfm.config.inference import EngineName, SharingConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path

@@ -1,4 +1,4 @@
-"""`xfm completion`, and what a shell asks at every Tab: verbs, options, values and paths.
+"""Completion of verbs, options, values and paths at Tab.
 
 argcomplete does the asking. The parser of the verb at hand is built as for a real command, so that the
 options of `xfm predict grounding` or of a recipe are those that it has.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 from xfm.core.errors import UserError
 
 if TYPE_CHECKING:
-    from xfm.config.options import ArgumentParser, Namespace
+    from xfm.config.options import ArgumentParser
 
 ASKED = "_ARGCOMPLETE"
 """The environment variable by which a shell asks."""
@@ -24,39 +24,19 @@ SHELLS = ("bash", "zsh", "fish")
 ParserOf = Callable[[Sequence[str]], "ArgumentParser"]
 
 
-def parser(options: Sequence[str]) -> "ArgumentParser":
-    """The options of `xfm completion`."""
-    from xfm.cli._options import option
-    from xfm.config.options import new_parser
+class CompletionAction(argparse.Action):
+    """Print the code that makes a shell complete words, and end."""
 
-    parser = new_parser(
-        words=["shell"],
-        prog="xfm completion",
-        usage="xfm completion SHELL",
-        description="Print what makes a shell complete verbs, options, values and paths at Tab. Put the\n"
-        "line of your shell into its start-up file.",
-        epilog="examples:\n"
-        "  source <(xfm completion bash)        in ~/.bashrc\n"
-        "  source <(xfm completion zsh)         in ~/.zshrc, after compinit\n"
-        "  xfm completion fish | source         in ~/.config/fish/config.fish",
-    )
-    option(parser, "--shell", "your shell", choices=list(SHELLS), required=True)
-    return parser
+    def __call__(self, parser: argparse.ArgumentParser, *found: Any) -> None:
+        """Nothing else of the line is done."""
+        from argcomplete.shell_integration import shellcode
 
-
-def run(chosen: "Namespace") -> None:
-    """Print the shell's code."""
-    from argcomplete.shell_integration import shellcode
-
-    print(shellcode(["xfm"], shell=chosen.shell))
+        print(shellcode(["xfm"], shell=found[1]))
+        parser.exit()
 
 
 def answer_shell(parsers: Mapping[str, ParserOf]) -> None:
-    """Answer a shell's question and end the process.
-
-    Args:
-        parsers: what builds the parser of each verb.
-    """
+    """Answer a shell's question by the parser of the verb at hand, and end the process."""
     from argcomplete.finders import CompletionFinder
     from argcomplete.lexers import split_line
 
@@ -82,7 +62,6 @@ def _parser(build: ParserOf, words: Sequence[str]) -> "ArgumentParser":
 
 
 def _plain(verb: str, parser: "ArgumentParser") -> argparse.ArgumentParser:
-
     paths = parser.paths
     plain = argparse.ArgumentParser(verb, allow_abbrev=False)
     for action in parser._actions:

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from xfm.cli._options import option
+from xfm.config.image import NORMALISATIONS
 from xfm.config.load import load_recipe, recipe_names
 from xfm.config.options import ArgumentParser, Namespace, new_parser
-from xfm.config.pixels import NORMALISATIONS
 from xfm.config.tasks import task_specs
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from xfm.config.exported import MANIFEST
+from xfm.config.artifacts import MANIFEST
 from xfm.core.errors import UserError
 from xfm.core.files import file_digest, folder_size, read_json_object, read_log
 from xfm.models.safetensors_header import tensor_shapes

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from xfm.cli._engines import add_sharing, others_have_not, row_work, sharing_engine
 from xfm.cli._options import option
-from xfm.config.bad_rows import add_max_bad
-from xfm.config.embedding import EmbedConfig
-from xfm.config.engines import SharingConfig
+from xfm.config.inference import EmbedConfig, SharingConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
+from xfm.config.tables import add_max_bad
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError, amount
 from xfm.core.paths import home_path

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xfm.cli._options import option
-from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.evaluation import EvaluationConfig
 from xfm.config.frozen import FrozenConfig, Method
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
 from xfm.config.plain import to_plain
+from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.core.errors import UserError, amount
 
 if TYPE_CHECKING:

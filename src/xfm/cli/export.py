@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xfm.cli._options import option
-from xfm.config.exported import Format
+from xfm.config.artifacts import Format
 from xfm.config.options import ArgumentParser, Namespace, new_parser
 from xfm.core.errors import UserError
 

@@ -10,7 +10,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.finetune_file import RESOLVED, read_finetune
 from xfm.config.next_command import command_line
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, new_parser
-from xfm.config.table_kinds import LISTED
+from xfm.config.tables import LISTED
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_specs
 from xfm.core.paths import home_path

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from xfm.cli._engines import add_sharing, is_shared, others_have_not, sharing_engine
 from xfm.cli._options import option
-from xfm.config.bad_rows import add_max_bad
-from xfm.config.engines import SharingConfig
+from xfm.config.inference import SharingConfig
 from xfm.config.options import ArgumentParser, Namespace, assemble, names_in, new_parser
+from xfm.config.tables import add_max_bad
 from xfm.core.errors import UserError, amount, suggest
 from xfm.core.paths import home_path
 from xfm.models.shipped import DEFAULT

@@ -148,6 +148,13 @@ def _top_parser() -> argparse.ArgumentParser:
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTION", help="see xfm COMMAND --help")
     parser.add_argument("--version", action="version", version=f"xfm {version('xfm')}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--completion",
+        action=completion.CompletionAction,
+        choices=completion.SHELLS,
+        help="print what makes a shell complete words at Tab, for its start-up file: "
+        "source <(xfm --completion bash), and after compinit zsh; xfm --completion fish | source",
+    )
     return parser
 
 
@@ -175,7 +182,6 @@ COMMANDS = {
         Command("reproduce", "run the benchmarks of the paper"),
         Command("convert", "read a published checkpoint"),
         Command("export", "write a model for other runtimes, or a published checkpoint"),
-        Command("completion", "complete words at Tab, for a shell", shows=lambda _: True),
         Command("info", "describe a model, checkpoint, run or recipe", shows=lambda _: True),
     )
 }

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from xfm.cli._engines import add_sharing, is_shared, others_have_not, row_work, sharing_engine
 from xfm.cli._options import PRECISION, option
-from xfm.config.bad_rows import add_max_bad
-from xfm.config.engines import SharingConfig
+from xfm.config.inference import SharingConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
+from xfm.config.tables import add_max_bad
 from xfm.config.task_spec import Field, Holds, TaskSpec
 from xfm.config.tasks import task_names, task_spec, task_specs
 from xfm.core.errors import UserError, amount, printable
@@ -297,7 +297,7 @@ def chosen_source(chosen: Namespace, task: TaskSpec, reading: "Reading") -> "Row
     Raises:
         UserError: it cannot be read, or options do not suit it.
     """
-    from xfm.config.table_kinds import LISTED, table_kind
+    from xfm.config.tables import LISTED, table_kind
     from xfm.inference.predict.sources import OneRow, StandardInput, alone, is_picture_file
 
     given = _one_input(chosen, reading.fields)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from xfm.cli._options import option
-from xfm.config.bad_rows import add_max_bad
 from xfm.config.options import ArgumentParser, Namespace, new_parser
+from xfm.config.tables import add_max_bad
 from xfm.core.errors import UserError
 
 Choice = TypeVar("Choice", bound=StrEnum)

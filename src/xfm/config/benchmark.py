@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from xfm.config.finetune import FinetuneConfig
-from xfm.config.generation import BeamSearch
+from xfm.config.inference import BeamSearch
 from xfm.config.load import read_recipe, recipe_names
 from xfm.config.options import parse
 from xfm.config.ranges import check_range, check_ranges

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xfm.config.engines import EngineName
+from xfm.config.inference import EngineName
 from xfm.config.ranges import check_range
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.ranges import check_range
+from xfm.config.tables import BoxFormat, BoxUnit
 
 
 class RecordKind(StrEnum):

@@ -4,12 +4,11 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xfm.config.adapter import MOST_RANK
-from xfm.config.boxes import BoxFormat, BoxUnit
-from xfm.config.image import ImageTrainingConfig
+from xfm.config.artifacts import MOST_RANK
+from xfm.config.image import Colours, Framing, ImageTrainingConfig
 from xfm.config.labels import ClassWeights, LabelKind, class_weights_of
-from xfm.config.pixels import Colours, Framing
 from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range, check_ranges
+from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.task import ImageHead
 from xfm.config.training import MAX_MINUTES, Precision, TuningRates
 from xfm.config.typed import settle_members

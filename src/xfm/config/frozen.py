@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from xfm.config.pixels import Colours, Framing
+from xfm.config.image import Colours, Framing
 from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range
 from xfm.config.training import Precision
 from xfm.config.typed import settle_members

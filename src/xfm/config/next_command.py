@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from xfm.config.table_kinds import table_kind
+from xfm.config.tables import table_kind
 from xfm.config.tasks import task_spec
 
 

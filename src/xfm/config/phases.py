@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, make_dataclass, replace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from xfm.config.data import Augmentation, CorpusConfig, DataConfig, StreamConfig
-from xfm.config.gradients import GradientConfig
+from xfm.config.model import GradientConfig
 from xfm.config.ranges import check_range
 from xfm.config.training import LossConfig, NegativesConfig, TrainingConfig
 from xfm.core.errors import UserError

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from xfm.config.generation import BeamSearch, Generation, Sampling
+from xfm.config.inference import BeamSearch, Generation, Sampling
 from xfm.config.ranges import check_range, check_ranges
 from xfm.core.errors import UserError
 

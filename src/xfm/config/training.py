@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
-from xfm.config.gradients import GradientConfig, MimTarget
+from xfm.config.model import GradientConfig, MimTarget
 from xfm.config.ranges import MAX_BATCH, MAX_SEED, check_range, check_ranges
 
 MAX_MINUTES = 366 * 24 * 60

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xfm.config.boxes import BoxFormat, BoxUnit
+from xfm.config.tables import BoxFormat, BoxUnit
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xfm.config.bad_rows import MAX_BAD
+from xfm.config.tables import MAX_BAD
 from xfm.core.errors import UserError, amount, printable
 from xfm.core.files import MAX_LOG, read_text, write_text, writing
 from xfm.data.folders import FolderReport

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from xfm.config.data import Augmentation
-from xfm.config.pixels import CLIP_MEAN, CLIP_STD
+from xfm.config.image import CLIP_MEAN, CLIP_STD
 
 _SIDES = re.compile(r"\b(?:left|right)(?:most|hand|wards?)?\b", re.IGNORECASE)
 _PUBLISHED_SCALE, _PUBLISHED_RATIO = (0.2, 1.0), (3 / 4, 4 / 3)

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from xfm.config.calibration import MatchCalibration
 from xfm.config.evaluation import EvaluationConfig, Part
+from xfm.config.labels import MatchCalibration
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
 from xfm.core.files import file_digest

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.labels import LabelKind
 from xfm.config.next_command import next_command
 from xfm.config.pipelines import UrlRules
+from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.task import TaskConfig
 from xfm.config.training import Precision
 from xfm.core.errors import UserError, amount, excerpt, refuse_none

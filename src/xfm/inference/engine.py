@@ -10,8 +10,8 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from xfm.config.artifacts import Arithmetic
 from xfm.config.pipelines import UrlRules
-from xfm.config.self_check import Arithmetic
 from xfm.config.training import Precision
 from xfm.data.collate import LENGTH_STEP
 from xfm.data.schema import Tokens

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xfm.config.generation import Sampling
+from xfm.config.inference import Sampling
 from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions
 from xfm.core.errors import UserError
 from xfm.data.tokenizer import normalise_caption

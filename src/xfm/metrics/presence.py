@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.config.calibration import PresenceFit
+from xfm.config.labels import PresenceFit
 from xfm.metrics.intervals import Floats
 
 ANSWERED = 0.95

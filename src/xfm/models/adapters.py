@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xfm.config.adapter import AdapterConfig
+from xfm.config.artifacts import AdapterConfig
 from xfm.config.model import ModelConfig
 from xfm.config.next_command import command_line
 from xfm.config.plain import to_plain

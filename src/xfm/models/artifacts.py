@@ -8,9 +8,9 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import center_crop, resize, rgb_to_grayscale
 
-from xfm.config.calibration import MatchCalibration
-from xfm.config.pixels import CLIP_MEAN, CLIP_STD, Colours, Framing
-from xfm.config.self_check import SelfCheck
+from xfm.config.artifacts import SelfCheck
+from xfm.config.image import CLIP_MEAN, CLIP_STD, Colours, Framing
+from xfm.config.labels import MatchCalibration
 from xfm.core.errors import UserError
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, View, normalise, show

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from xfm.config.calibration import MatchCalibration
+from xfm.config.artifacts import SelfCheck
+from xfm.config.labels import MatchCalibration
 from xfm.config.model import lacks
-from xfm.config.self_check import SelfCheck
 from xfm.core.errors import UserError
 from xfm.data.tokenizer import Tokenizer
 from xfm.models.adapters import read_model

@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from xfm.config.generation import MOST, BeamSearch, Generation, Sampling
+from xfm.config.inference import MOST, BeamSearch, Generation, Sampling
 from xfm.data.tokenizer import Tokenizer
 from xfm.models.decoder import CachedDecoder, Decoder
 

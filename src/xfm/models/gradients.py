@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from xfm.config.gradients import EncoderName, GradientConfig
+from xfm.config.model import EncoderName, GradientConfig
 
 
 class Objective(StrEnum):

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from xfm.config.adapter import AdapterConfig
+from xfm.config.artifacts import AdapterConfig
 from xfm.core.errors import UserError
 from xfm.models.safetensors_header import tensor_shapes
 from xfm.models.weights import read_tensors, require_finite, write_tensors

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from xfm.config.calibration import MatchCalibration
-from xfm.config.exported import MANIFEST
+from xfm.config.artifacts import MANIFEST
+from xfm.config.labels import MatchCalibration
 from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import task_spec

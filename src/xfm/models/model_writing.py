@@ -11,10 +11,10 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from xfm.config.calibration import MatchCalibration
+from xfm.config.artifacts import SelfCheck
+from xfm.config.labels import MatchCalibration
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
-from xfm.config.self_check import SelfCheck
 from xfm.core.errors import UserError
 from xfm.core.failures import FULL, refused
 from xfm.core.files import drafting, replace_folder, sync_folder, write_text

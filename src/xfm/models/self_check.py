@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from xfm.config.artifacts import PIXELS, TOLERANCES, Arithmetic, CheckValues, SelfCheck, Tolerance
 from xfm.config.model import ModelConfig
-from xfm.config.self_check import PIXELS, TOLERANCES, Arithmetic, CheckValues, SelfCheck, Tolerance
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_object

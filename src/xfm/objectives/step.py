@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xfm.config.gradients import MimTarget
+from xfm.config.model import MimTarget
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, PairBatch, RegionBatch, TextBatch, Tokens
 from xfm.models.composition import Backbone

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.config.table_kinds import LISTED, table_kind
+from xfm.config.tables import LISTED, table_kind
 from xfm.config.task_spec import Field, Holds
 from xfm.core.errors import UserError, excerpt, printable
 from xfm.core.paths import is_url
@@ -163,7 +163,7 @@ def open_supply(
     known: SupplyCut | None = None,
     root: Path | None = None,
 ) -> PictureSupply:
-    """The pictures of a folder, a table (see `xfm.config.table_kinds`) or tar shards.
+    """The pictures of a folder, a table (see `xfm.config.tables`) or tar shards.
 
     Args:
         path: of it.

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.labels import LabelKind
+from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.data.tables import TableRow
 
 Row = TypeVar("Row")

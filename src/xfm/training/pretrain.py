@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from xfm.config.gradients import MimTarget
-from xfm.config.model import ModelConfig
+from xfm.config.model import MimTarget, ModelConfig
 from xfm.config.plain import differences, to_plain
 from xfm.config.recipe import InitConfig, Recipe
 from xfm.config.training import Change, Precision, TrainingConfig

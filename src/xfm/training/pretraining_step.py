@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xfm.config.gradients import MimTarget
+from xfm.config.model import MimTarget
 from xfm.config.recipe import Recipe
 from xfm.config.training import LossConfig
 from xfm.core.errors import UserError

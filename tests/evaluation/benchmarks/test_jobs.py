@@ -18,8 +18,8 @@ from tests.official.corpora import write_data_folder
 from tests.official.image_sets import WRITERS
 from tests.official.pictures import picture, write_lines
 from xfm.config.benchmark import BenchmarkRecipe, Edition
-from xfm.config.generation import BeamSearch
-from xfm.config.pixels import Framing
+from xfm.config.image import Framing
+from xfm.config.inference import BeamSearch
 from xfm.config.task import ImageHead
 from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.benchmark import RUN, JobSetting

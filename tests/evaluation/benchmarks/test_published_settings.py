@@ -15,10 +15,9 @@ from tests.evaluation.tiny import tiny_pretrained
 from tests.official.image_sets import WRITERS, files_of_split, know_digests
 from xfm.config.benchmark import BenchmarkRecipe, Edition, load_benchmark
 from xfm.config.finetune import Preset, Tuning, TuningConfig
-from xfm.config.generation import BeamSearch
-from xfm.config.image import ImageTrainingConfig, Operations, Sides
+from xfm.config.image import CLIP_MEAN, CLIP_STD, Colours, Framing, ImageTrainingConfig, Operations, Sides
+from xfm.config.inference import BeamSearch
 from xfm.config.load import load_recipe
-from xfm.config.pixels import CLIP_MEAN, CLIP_STD, Colours, Framing
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.config.tasks import task_spec
 from xfm.config.training import Grouping, Schedule

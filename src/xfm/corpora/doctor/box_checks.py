@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 import torch
 
-from xfm.config.boxes import BoxFormat, BoxUnit
+from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.core.errors import excerpt
 from xfm.corpora.doctor.findings import Finding, Issue
 from xfm.data.boxes import Boxes

@@ -9,7 +9,7 @@ from typing import Any
 from xfm.config.doctor import DoctorConfig, RecordKind
 from xfm.config.load import load_recipe, recipe_names
 from xfm.config.recipe import resolve_paths
-from xfm.config.table_kinds import table_kind
+from xfm.config.tables import table_kind
 from xfm.core.errors import UserError
 from xfm.core.files import open_regular
 from xfm.core.paths import home_path, is_url

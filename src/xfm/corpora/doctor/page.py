@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from xfm.config.boxes import BoxFormat, BoxUnit
 from xfm.config.doctor import DoctorConfig
+from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.core.errors import excerpt
 from xfm.corpora.doctor.box_checks import Sides, box_flaw, in_pixels
 from xfm.corpora.doctor.diagnosis import Diagnosis

@@ -9,7 +9,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TextIO
 
-from xfm.config.table_kinds import table_kind
+from xfm.config.tables import table_kind
 from xfm.core.errors import UserError, excerpt
 from xfm.data.pictures import MAX_BYTES
 from xfm.data.records import Limits

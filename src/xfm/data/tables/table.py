@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from xfm.config.table_kinds import LISTED, table_kind
+from xfm.config.tables import LISTED, table_kind
 from xfm.config.task_spec import Holds
 from xfm.core.errors import UserError
 from xfm.core.paths import at_home
@@ -35,7 +35,7 @@ _READERS: dict[str, Callable[[Path], Records]] = {
     ".xlsx": read_workbook,
     ".tar": read_shard,
 }
-"""By the kinds of `xfm.config.table_kinds`."""
+"""By the kinds of `xfm.config.tables`."""
 
 
 def read_table(
@@ -50,7 +50,7 @@ def read_table(
     """The rows of a table with the fields of a task.
 
     Args:
-        source: a file (see `xfm.config.table_kinds`), a folder with a folder of pictures a class, or
+        source: a file (see `xfm.config.tables`), a folder with a folder of pictures a class, or
             `hub:OWNER/NAME[:CONFIG][@SPLIT]`; or a table in memory.
         fields: what the task reads.
         columns: what the columns are called.

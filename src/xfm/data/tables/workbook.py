@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from xfm.config.table_kinds import sheet_of
+from xfm.config.tables import sheet_of
 from xfm.core.errors import UserError, excerpt, printable
 from xfm.core.sandbox import ParsingError, parsed
 from xfm.data.records import Limits

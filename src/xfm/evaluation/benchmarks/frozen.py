@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xfm.config.frozen import FrozenConfig, Method
-from xfm.config.pixels import Framing
+from xfm.config.image import Framing
 from xfm.evaluation.benchmarks.benchmark import RUN, Benchmark, JobResult, JobSetting
 from xfm.evaluation.benchmarks.read.corpus import Corpus
 from xfm.evaluation.benchmarks.registry import IMAGENET

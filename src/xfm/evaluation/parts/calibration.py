@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xfm.config.calibration import MatchCalibration, PresenceFit
+from xfm.config.labels import MatchCalibration, PresenceFit
 from xfm.evaluation.context import Context
 from xfm.evaluation.parts.absence import search_galleries
 from xfm.metrics.calibration import CALIBRATION, error_interval, platt, sure_and_right

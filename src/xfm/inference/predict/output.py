@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 from xfm.config.plain import first_difference, to_plain
-from xfm.config.table_kinds import table_kind
+from xfm.config.tables import table_kind
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError, amount, printable
 from xfm.core.files import open_regular, read_json_or_nothing, write_text, writing

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from xfm.config.table_kinds import sheet_of
+from xfm.config.tables import sheet_of
 from xfm.config.task_spec import Holds
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError, amount, printable, refuse_none

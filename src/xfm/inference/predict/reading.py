@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xfm.config.table_kinds import sheet_of
+from xfm.config.tables import sheet_of
 from xfm.config.task_spec import Field, Holds
 from xfm.core.errors import UserError
 from xfm.core.paths import is_url

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xfm.config.table_kinds import LISTED, table_kind
+from xfm.config.tables import LISTED, table_kind
 from xfm.config.task_spec import Field, Holds
 from xfm.core.errors import UserError, printable
 from xfm.data.folders import Scan, scan_folder

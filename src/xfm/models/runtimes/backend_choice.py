@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from xfm.config.exported import Format
+from xfm.config.artifacts import Format
 from xfm.config.plain import to_plain
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xfm.config.exported import Format
+from xfm.config.artifacts import Format
 from xfm.core.errors import UserError
 from xfm.models.runtimes.graphs import MOST, Graph
 

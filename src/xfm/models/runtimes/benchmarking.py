@@ -12,8 +12,7 @@ from pathlib import Path
 
 import torch
 
-from xfm.config.exported import Format
-from xfm.config.self_check import Arithmetic
+from xfm.config.artifacts import Arithmetic, Format
 from xfm.config.training import Precision
 from xfm.core.errors import UserError
 from xfm.models.folder import Pretrained, load_model, require_seeing

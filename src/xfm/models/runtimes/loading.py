@@ -6,8 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from xfm.config.exported import MANIFEST, Format, Manifest
-from xfm.config.self_check import Arithmetic
+from xfm.config.artifacts import MANIFEST, Arithmetic, Format, Manifest
 from xfm.config.task import TaskConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError

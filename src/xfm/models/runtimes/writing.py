@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from xfm.config.exported import MANIFEST, Format, GraphFile, Manifest, TensorShape
+from xfm.config.artifacts import MANIFEST, Arithmetic, Format, GraphFile, Manifest, TensorShape
 from xfm.config.plain import to_plain
-from xfm.config.self_check import Arithmetic
 from xfm.core.errors import UserError
 from xfm.core.files import drafting, replace_folder, sync_folder, write_text, writing
 from xfm.core.paths import home_path

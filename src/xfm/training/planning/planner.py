@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from xfm.config.data import DataConfig, StreamConfig
-from xfm.config.gradients import EncoderName
-from xfm.config.model import ModelConfig
+from xfm.config.model import EncoderName, ModelConfig
 from xfm.config.phases import Phase
 from xfm.config.planning import PlanConfig
 from xfm.config.recipe import Recipe

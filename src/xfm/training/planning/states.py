@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from xfm.config.gradients import EncoderName, MimTarget
-from xfm.config.model import ModelConfig
+from xfm.config.model import EncoderName, MimTarget, ModelConfig
 from xfm.config.phases import Phase
 from xfm.config.training import Precision, Strategy, TrainingConfig
 from xfm.models.encoders import units_of

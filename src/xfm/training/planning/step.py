@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from xfm.config.encoders import LanguageConfig, VisionConfig
-from xfm.config.gradients import EncoderName, GradientConfig, MimTarget
-from xfm.config.model import ModelConfig
+from xfm.config.model import EncoderName, GradientConfig, MimTarget, ModelConfig
 from xfm.config.training import ActivationCheckpointing, LossConfig, NegativesConfig, TrainingConfig
 from xfm.core.errors import UserError
 from xfm.models.attention_layout import rounded

@@ -1,8 +1,75 @@
-"""How texts are written by a decoder. Nothing here imports torch."""
+"""Sharing of rows among processes, formats of vectors, and generation. Nothing here imports torch."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from xfm.config.ranges import MAX_SEED, check_range
+
+MOST_PROCESSES = 1024
+MOST_ROWS = 1_000_000
+UNIT_ROWS = 1000
+"""Rows of a unit of work where nobody said how many."""
+
+
+class EngineName(StrEnum):
+    """Who does the work: processes of this machine, or Ray tasks."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+@dataclass(frozen=True)
+class SharingConfig:
+    """How rows are shared among processes and machines, in units of work that can be done by any of them.
+
+    Attributes:
+        engine: who does the work. Does not change the result.
+        processes: that work, each with a model and, on a CPU, one thread; 0 takes one a core, with a GPU
+            one, of Ray all that the cluster has room for. Does not change the result.
+        unit_size: rows of a unit; 0 takes 1000, of a collection 256. A row is computed together with others
+            of its unit alone.
+    """
+
+    engine: EngineName = EngineName.LOCAL
+    processes: int = 0
+    unit_size: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("processes", self.processes, 0, MOST_PROCESSES)
+        check_range("unit_size", self.unit_size, 0, MOST_ROWS)
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything was."""
+        return self != SharingConfig()
+
+    @property
+    def rows(self) -> int:
+        """Of a unit."""
+        return self.unit_size or UNIT_ROWS
+
+
+class VectorFormat(StrEnum):
+    """Files of vectors.
+
+    parquet: the columns row (or image, of a folder), those of --keep, warning, and vector.
+    npy: arrays [N, E] of NumPy, and a file of JSON lines beside each that says whose they are.
+    """
+
+    PARQUET = "parquet"
+    NPY = "npy"
+
+
+@dataclass(frozen=True)
+class EmbedConfig:
+    """Which files `xfm embed` writes.
+
+    Attributes:
+        format: parquet, or npy: arrays of NumPy, with JSON lines that say whose the vectors are.
+    """
+
+    format: VectorFormat = VectorFormat.PARQUET
+
 
 MOST = 4096  # far above any caption: a typing error stops before memory is taken
 

@@ -1,0 +1,183 @@
+"""Manifests of models, of exported graphs and of adapters. Nothing here imports torch."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from xfm.config.ranges import check_range
+
+
+class Arithmetic(StrEnum):
+    """How closely a way to run a model must meet its self-check.
+
+    FLOAT32: rounding alone may differ.
+    BF16: products of matrices in half precision (bfloat16, float16).
+    INT8: weights of eight bits.
+    """
+
+    FLOAT32 = "float32"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a model that runs may be from what it was saved with.
+
+    Attributes:
+        cosine: least, of a vector with the stored one.
+        odds: most, of the log-odds of a match and of the numbers of a task's answer, as a part of the
+            number and one more; a difference of as much is nothing that a threshold notices.
+        box: most, of the sides of a box, as a fraction of the picture's.
+    """
+
+    cosine: float
+    odds: float
+    box: float
+
+
+TOLERANCES = {
+    Arithmetic.FLOAT32: Tolerance(0.9999, 0.01, 0.005),
+    Arithmetic.BF16: Tolerance(0.99, 0.25, 0.05),
+    Arithmetic.INT8: Tolerance(0.97, 0.5, 0.1),
+}
+PIXELS = 0.02
+"""Most difference of the mean of a part of the prepared picture, in deviations of its channel."""
+
+
+@dataclass(frozen=True)
+class CheckValues:
+    """What a model makes of a text and a picture.
+
+    Attributes:
+        pixels: [48] means of 4 x 4 parts of the three channels of the prepared picture; empty of a model of
+            language alone, as are image, match and box.
+        image: [E] the picture's unit vector.
+        tokens: [T] ids of the text; empty where the model has no tokenizer, as all below.
+        text: [E] the text's unit vector.
+        match: log-odds of a match, of the two.
+        box: of the text in the picture: (cx, cy, w, h) as fractions of its sides.
+        answer: of a fine-tuned head: the logits of its classes, or the log-likelihoods of the text's tokens
+            that its decoder gives; empty where the task adds no head.
+    """
+
+    pixels: tuple[float, ...]
+    image: tuple[float, ...]
+    tokens: tuple[int, ...] = ()
+    text: tuple[float, ...] = ()
+    match: float | None = None
+    box: tuple[float, ...] = ()
+    answer: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """A text and a picture with what the model made of them when it was saved.
+
+    Attributes:
+        text: as it was written; it is read as captions are.
+        picture: the bytes of a PNG, in base64; None of a model of language alone.
+        values: what the model made of the two, in float32 on a CPU.
+    """
+
+    text: str
+    picture: str | None
+    values: CheckValues
+
+
+MANIFEST = "exported.json"
+
+
+class Format(StrEnum):
+    """What the graphs of an exported model are written as.
+
+    ONNX: `.onnx`, for onnxruntime and others.
+    OPENVINO: `.xml` with `.bin`.
+    TORCH_EXPORT: `.pt2`, for `torch.export.load`.
+    """
+
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+    TORCH_EXPORT = "torch-export"
+
+
+@dataclass(frozen=True)
+class TensorShape:
+    """A tensor that goes into a graph or comes out of it.
+
+    Attributes:
+        name: of the tensor.
+        dtype: float32, int64 or bool.
+        shape: sides as numbers, or as the names of those that may be any.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GraphFile:
+    """A part of the model.
+
+    Attributes:
+        name: image, text, fusion, words, fused_words, head or decoder.
+        file: in the folder.
+        inputs, outputs: its tensors, in order.
+        about: what goes in and what comes out, in a sentence.
+    """
+
+    name: str
+    file: str
+    inputs: tuple[TensorShape, ...]
+    outputs: tuple[TensorShape, ...]
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An exported model.
+
+    Attributes:
+        format: of its graphs.
+        arithmetic: of its weights.
+        graphs: its parts.
+        source: the model that it was made of.
+        versions: of what wrote it, as `NAME VERSION`.
+        measured: what the graphs of lower precision lose, in words.
+    """
+
+    format: Format
+    arithmetic: Arithmetic
+    graphs: tuple[GraphFile, ...]
+    source: str = ""
+    versions: tuple[str, ...] = field(default_factory=tuple)
+    measured: str = ""
+
+
+MOST_RANK, MOST_ALPHA = 1 << 12, 1 << 20
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """An adapter: what a fine-tuning learned, without the model that it began with.
+
+    Attributes:
+        base: that model: an absolute path of its folder, or its name.
+        weights: Sha256 of its `model.safetensors`, by which it is known again.
+        rank: of LoRA's additions.
+        alpha: their scale; they are multiplied by alpha / rank.
+    """
+
+    base: str
+    weights: str
+    rank: int
+    alpha: int
+
+    def __post_init__(self) -> None:
+        check_range("rank", self.rank, 1, MOST_RANK)
+        check_range("alpha", self.alpha, 0, MOST_ALPHA)
+
+    @property
+    def scale(self) -> float:
+        """What the additions are multiplied by."""
+        return self.alpha / self.rank

@@ -1,0 +1,82 @@
+"""Files of tables, boxes in them, and rows that may be left out. Nothing here imports torch."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xfm.config.options import ArgumentParser
+
+
+PLAIN = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+"""Texts, which may also be packed: `.csv.gz`."""
+PACKED = ".gz"
+WORKBOOK = ".xlsx"
+TABLES = (*PLAIN, ".parquet", WORKBOOK, ".tar")
+LISTED = f"{', '.join(TABLES)} (texts also as {PACKED})"
+"""All of them, for messages."""
+
+
+def table_kind(path: Path | str) -> str | None:
+    """Which of `TABLES` a file is by its name; None where it is none."""
+    name = sheet_of(path)[0].name.lower()
+    plain = name.removesuffix(PACKED)
+    found = next((kind for kind in TABLES if plain.endswith(kind)), None)
+    return found if name == plain or found in PLAIN else None
+
+
+def sheet_of(path: Path | str) -> tuple[Path, str | None]:
+    """File and sheet of `book.xlsx@SHEET`; of everything else the path itself, and None."""
+    place = Path(path)
+    file, at, sheet = place.name.partition(f"{WORKBOOK}@")
+    return (place.with_name(file + WORKBOOK), sheet) if at and file and sheet else (place, None)
+
+
+class BoxFormat(StrEnum):
+    """The four numbers of a box, the origin being the picture's top left corner.
+
+    xywh: left, top, width, height.
+    xyxy: left, top, right, bottom.
+    cxcywh: centre x, centre y, width, height.
+    """
+
+    XYWH = "xywh"
+    XYXY = "xyxy"
+    CXCYWH = "cxcywh"
+
+    @property
+    def meaning(self) -> str:
+        """The four numbers in words."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    BoxFormat.XYWH: "left, top, width, height",
+    BoxFormat.XYXY: "left, top, right, bottom",
+    BoxFormat.CXCYWH: "centre x, centre y, width, height",
+}
+
+
+class BoxUnit(StrEnum):
+    """Pixels of the picture, or fractions of its width and height."""
+
+    PIXEL = "pixel"
+    FRACTION = "fraction"
+
+
+MAX_BAD = 100
+"""Rows that may be left out where nobody said how many; and never more than half of a split."""
+
+
+def add_max_bad(parser: "ArgumentParser", what: str = "rows with an unreadable picture") -> None:
+    """Add the option; None stands for the rule of `MAX_BAD`."""
+    from xfm.config.options import add_option
+
+    add_option(
+        parser,
+        "--max-bad",
+        int,
+        default=None,
+        help=f"{what} to leave out at most; if not given, {MAX_BAD} and half of the rows; 0 ends the run at "
+        "the first",
+    )
