@@ -262,6 +262,15 @@ def test_a_kept_column_that_no_row_has_is_told(tmp_path: Path, command: Command)
     assert "no row has nothing, which --keep names: it is null in every answer" in found.error
 
 
+def test_kept_numbers_that_json_does_not_have_are_empty(tmp_path: Path, command: Command) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"text": ["a", "b"], "x": [float("nan"), 0.5], "y": [[float("inf")], [1.0]]})
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "rows.parquet")
+    lines = command(TEXT, "--input", tmp_path / "rows.parquet", "--keep", "x,y").out.splitlines()
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    assert [(row["x"], row["y"]) for row in rows] == [(None, [None]), (0.5, [1.0])]
+
+
 def test_a_terminal_obeys_nothing_that_a_row_holds(tmp_path: Path, command: Command) -> None:
     """JSON escapes what begins with an escape; other letters steer a terminal, too, or turn what is read."""
     odd = "\u009b2J\u202egood\u2066\U000e0001 \u00e9\u4e2d"

@@ -1,6 +1,7 @@
 """What a row to answer is, and how tables are read as such rows."""
 
 import hashlib
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,7 +67,7 @@ class Reading:
 
     def row(self, path: Path, raw: RawRow, free: bool = False) -> InputRow:
         """A row of a table, see `TableRow.free`; one that is none, or that lacks something, is unreadable."""
-        place, kept = f"{path}:{raw.number}", {name: raw.cells.get(name) for name in self.keep}
+        place, kept = f"{path}:{raw.number}", {name: _json_value(raw.cells.get(name)) for name in self.keep}
         try:
             cells = raw.checked(path)
             self.columns.check_columns(self.fields, cells, place, others=True)
@@ -170,3 +171,12 @@ def known_path(path: Path) -> dict[str, Any]:
 def known_head(name: str, head: bytes) -> dict[str, Any]:
     """What tells a file from others: its name, and a digest of its first lines."""
     return {"file": name, "begins": hashlib.sha256(head).hexdigest()[:16]}
+
+
+def _json_value(value: Any) -> Any:
+    """A cell without NaN and infinities, which JSON does not have: they are empty, as in tables."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _json_value(one) for key, one in value.items()}
+    return [*map(_json_value, value)] if isinstance(value, list | tuple) else value
