@@ -27,16 +27,7 @@ def is_shared(chosen: Namespace) -> bool:
 
 
 def sharing_engine(chosen: Namespace, device: str, anew: bool = False) -> "Executor":
-    """Who does the work that those options share.
-
-    Args:
-        chosen: the options.
-        device: where models are to run, of the option.
-        anew: whether `--restart` was given.
-
-    Raises:
-        UserError: the options do not go together.
-    """
+    """The executor that the options of sharing name; `anew` is whether `--restart` was given."""
     config = assemble(SharingConfig, chosen)
     on_gpu = _takes_gpu(device)
     processes = config.processes
@@ -49,15 +40,7 @@ def sharing_engine(chosen: Namespace, device: str, anew: bool = False) -> "Execu
 def row_work(
     chosen: Namespace, task: str, options: object, keep: tuple[str, ...], readers: int | None = None
 ) -> "RowWork":
-    """What the options of a command say of its rows.
-
-    Args:
-        chosen: the options.
-        task: its name.
-        options: of the task.
-        keep: columns that are carried along.
-        readers: threads of a process that read pictures ahead.
-    """
+    """The work on rows that the options of a command describe."""
     from xfm.inference.distributed.row_work import RowWork, everywhere
 
     return RowWork(
@@ -87,18 +70,7 @@ def _takes_gpu(device: str) -> bool:
 def chosen_engine(
     engine: EngineName, workers: int, array: str | None, anew: str | None, gpus: bool = False
 ) -> "Executor":
-    """Who does the work.
-
-    Args:
-        engine: as it was chosen.
-        workers: processes; 0 is one a core.
-        array: which of how many processes this one is.
-        anew: the option by which what was begun is thrown away, where that was given.
-        gpus: whether a unit takes a GPU of a Ray cluster that has some.
-
-    Raises:
-        UserError: the options do not go together.
-    """
+    """The executor; 0 workers are one a core, `anew` is the option that throws begun work away."""
     from xfm.core.processes import cores
     from xfm.executors.executor import ArrayTask, LocalPool
     from xfm.executors.ray_tasks import RayTasks

@@ -29,15 +29,7 @@ PRECISION = (
 
 
 def option(parser: ArgumentParser, name: str, meaning: str = "", default: Any = None, **more: Any) -> None:
-    """Add an option to a command.
-
-    Args:
-        parser: the command's.
-        name: with its dashes.
-        meaning: its help; the shared one if not given.
-        default: decides the kind: a text where it is None, a switch where it is False.
-        more: what else argparse takes, such as `choices`.
-    """
+    """Add an option with its own or the shared help; a False default makes a switch, None a text."""
     if not meaning:
         meaning, default = _SHARED[name][0], default if default is not None else _SHARED[name][1]
     if default is False:

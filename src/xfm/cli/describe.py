@@ -21,15 +21,7 @@ PUBLISHED = (".th", ".pt", ".pth", ".safetensors")
 
 
 def describe(path: str) -> str:
-    """Configuration, parameters by part and provenance.
-
-    Args:
-        path: a model folder, a checkpoint, a run folder, a published checkpoint (`.th`, `.pt`), the name of a
-            model of the package, or the name or file of a recipe; both, where the two share a name.
-
-    Raises:
-        UserError: it is none of these.
-    """
+    """Configuration, parameters and provenance of a model, checkpoint, run or recipe, by path or name."""
     folder = Path(path)
     if folder.is_file() and folder.suffix in PUBLISHED:
         from xfm.models.interop.published.convert import describe_published
@@ -123,11 +115,7 @@ def _describe_run(folder: Path) -> str:
 
 
 def parameter_counts(file: Path) -> dict[str, int]:
-    """Numbers in a safetensors file by the first part of their names, and their total; reads the header only.
-
-    Raises:
-        UserError: the file is missing, truncated or not safetensors.
-    """
+    """Numbers in a safetensors file by the first part of their names, and their total, from its header."""
     counts = Counter[str]()
     for name, shape in tensor_shapes(file).items():
         counts[name.split(".")[0]] += prod(shape)

@@ -122,11 +122,6 @@ def run(chosen: Namespace) -> None:
 
 
 def _mode(chosen: Namespace, model: Path) -> _Mode:
-    """What the command is used for.
-
-    Raises:
-        UserError: an option belongs to another use.
-    """
     tuned = (model / "task.json").exists()
     if chosen.backends is not None:
         mode = _Mode.BACKENDS
@@ -175,10 +170,7 @@ def _on_world(chosen: Namespace, model: Path) -> None:
 
 
 def _results_folder(model: Path, config: EvaluationConfig, world: Path) -> Path:
-    """Where results go by default: only the full evaluation on the tests beside the model.
-
-    Beside a model of the package or of the hub nothing is written: a folder in `runs` stands for its run.
-    """
+    """Only a full evaluation on the tests lies beside its model, none beside the package's."""
     from xfm.core.results_folder import run_of
     from xfm.models.resolve import stand_in
 

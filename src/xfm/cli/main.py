@@ -106,12 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_command(arguments: Sequence[str]) -> "tuple[Command, Namespace]":
-    """The command that arguments name, and its options; nothing is run.
-
-    Raises:
-        UserError: unknown command or option, or wrong value.
-        SystemExit: help was asked for.
-    """
+    """The command that arguments name, and its options; nothing is run."""
     from xfm.config.options import parse_options
 
     verb = arguments[0]

@@ -240,11 +240,6 @@ def add_inputs(task: TaskSpec | None, parser: ArgumentParser) -> None:
 
 
 def _one_input(chosen: Namespace, fields: Sequence[Field]) -> dict[str, str]:
-    """The fields of one input that were given as options; empty where there is another input.
-
-    Raises:
-        UserError: some are missing, or there are two inputs.
-    """
     from xfm.core.paths import is_url
 
     holds = {name: field.holds for field in fields for name in field.parts or field.names}
@@ -292,11 +287,7 @@ def _as_options(fields: Sequence[Field]) -> str:
 
 
 def chosen_source(chosen: Namespace, task: TaskSpec, reading: "Reading") -> "RowSource | None":
-    """What is to be answered, unless it is the table or folder that --input names.
-
-    Raises:
-        UserError: it cannot be read, or options do not suit it.
-    """
+    """The input, unless it is the table or folder that --input names."""
     from xfm.config.tables import LISTED, table_kind
     from xfm.inference.predict.sources import OneRow, StandardInput, alone, is_picture_file
 

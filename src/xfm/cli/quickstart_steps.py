@@ -150,14 +150,7 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
 
 
 def make_plan(budget: float, smoke: bool, world: Path, before: float) -> Plan:
-    """How long the pre-training takes.
-
-    Args:
-        budget: minutes for everything.
-        smoke: whether this is a smoke run.
-        world: the world's folder.
-        before: minutes of the budget that are used.
-    """
+    """How long the pre-training takes, of a budget in minutes of which `before` are used."""
     above = 0.0 if smoke else max(0.0, budget - FULL_BUDGET)
     left = (SMOKE_BUDGET if smoke else budget) - before - above
     share = SMOKE_SHARE if smoke else PRETRAINING_SHARE
@@ -172,13 +165,7 @@ def evaluation_minutes(plan: Plan, used: float) -> float:
 
 
 def plan_flags(plan: Plan, steps: int, seconds: float) -> "list[Flag]":
-    """What is out of the ordinary in a pre-training: a smoke run, or fewer steps than the recipe has.
-
-    Args:
-        plan: the plan.
-        steps: that were made.
-        seconds: that they took.
-    """
+    """What is out of the ordinary: a smoke run, or fewer steps than the recipe has."""
     from xfm.training.flags import Flag, FlagKind, recommended_steps, shortened
 
     if plan.smoke:

@@ -34,14 +34,7 @@ class Ending:
 def guarded(place: Callable[[], str], shows: Callable[[], bool], debug: bool = False) -> Iterator[Ending]:
     """Surround a command's work: errors become one sentence and a status, which the block may set, too.
 
-    Args:
-        place: names what the command writes, as far as that is known when something goes wrong.
-        shows: whether the command is there for what it prints; it ends where nobody reads that any more.
-            Other commands go on: what they write does not depend on it.
-        debug: show the tracebacks of errors.
-
-    Raises:
-        SystemExit: help was printed.
+    `place` names what the command writes. One that `shows` ends where nobody reads its output.
     """
     ending, interrupts = Ending(), list[int]()
     with _streams(shows) as streams, _quiet_hooks(debug):
@@ -74,11 +67,7 @@ def guarded(place: Callable[[], str], shows: Callable[[], bool], debug: bool = F
 
 
 def require_folder() -> None:
-    """Refuse to work where no relative path leads anywhere; the libraries would end the process.
-
-    Raises:
-        UserError: the current folder was deleted.
-    """
+    """Refuse to work in a folder that was deleted: the libraries would end the process."""
     try:
         os.getcwd()
     except FileNotFoundError:
@@ -177,11 +166,7 @@ class _Streams:
 
 @contextlib.contextmanager
 def _streams(shows: Callable[[], bool]) -> Iterator[_Streams]:
-    """Streams that take every character and may be closed; the process's own, not a caller's replacement.
-
-    A number that is free would be given to the next file that is opened, and what a library prints
-    would end up in it.
-    """
+    """A closed stream's number would go to the next file, and a library's prints into it."""
     for handle in (0, 1, 2):
         try:
             os.fstat(handle)

@@ -85,11 +85,7 @@ class BenchmarkRecipe:
         check_range("shortlist", self.shortlist, 0)
 
     def planned(self, rows: int) -> FinetuneConfig:
-        """The settings with the steps that the epochs take.
-
-        Args:
-            rows: training rows.
-        """
+        """The settings, with the steps that the epochs take on a number of training rows."""
         settings = self.settings
         if not settings.batch_size or settings.steps:
             return settings

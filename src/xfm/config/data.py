@@ -241,11 +241,6 @@ class DataConfig:
 
 
 def _check_tokens(name: str, stream: StreamConfig, longest: int) -> None:
-    """Refuse batches of tokens into which a text does not fit, that would cut groups, or of pictures.
-
-    Raises:
-        ValueError: names the field.
-    """
     tokens = stream.tokens
     check_range(f"{name}.tokens", tokens, 0, MAX_BATCH * longest)
     if tokens and not name.endswith(".text"):

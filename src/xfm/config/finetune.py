@@ -228,11 +228,7 @@ class FinetuneConfig(TuningRates):
 
 
 def minutes_of(limit: float | str) -> float:
-    """A duration in minutes: a number of them, or a text such as 90s, 10m, 1.5h.
-
-    Raises:
-        ValueError: it is none; says how one is written.
-    """
+    """A duration in minutes, from a number of them or a text such as 90s, 10m, 1.5h; else a ValueError."""
     found = _DURATION.fullmatch(str(limit).lower())
     if found is None:
         raise ValueError(f"time_limit is {limit}: give minutes, such as 10, 10m or 2h")

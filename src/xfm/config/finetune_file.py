@@ -50,13 +50,7 @@ COMMAND = tuple(one.name for one in fields(FinetuneFile) if one.name not in _SET
 
 
 def read_finetune(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
-    """What a file says: of the command, and of its settings.
-
-    Paths in it start from where the command runs, as those of the command line do.
-
-    Raises:
-        UserError: it cannot be read, is no YAML, or has an unknown field or a field of the wrong kind.
-    """
+    """The command's own options and the settings of a file; its paths start from the current folder."""
     source = f"--config {path}"
     content = read_yaml(path, source)
     columns = content.get("columns")
@@ -68,13 +62,7 @@ def read_finetune(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 def dump_finetune(told: Mapping[str, str | None], config: FinetuneConfig, spec: TaskSpec) -> str:
-    """A fine-tuning as a file that `read_finetune` reads back.
-
-    Args:
-        told: what the command was told besides the settings; what is None is left out.
-        config: every setting; those that the task does not read are left out.
-        spec: of the task.
-    """
+    """A fine-tuning as a file for `read_finetune`, without settings that its task does not read."""
     settings = to_plain(config)
     for name in special_settings():
         if not spec.reads(name):

@@ -30,14 +30,7 @@ class LabelKind(StrEnum):
 
 
 def class_weights_of(given: str | Mapping[Any, float]) -> ClassWeights:
-    """What was given for class weights, checked: none, `balanced`, or weights by label.
-
-    Args:
-        given: a mapping, or a text: `balanced`, `spam=5,ham=1`, or a mapping as YAML has it.
-
-    Raises:
-        ValueError: it is none of these, or a weight is no positive number.
-    """
+    """Class weights from a mapping or a text: `balanced`, `spam=5,ham=1`, YAML; else a ValueError."""
     if given in ("", BALANCED):
         return str(given)
     found = {label_name(label): _weight(weight, label) for label, weight in _pairs(given)}
@@ -93,11 +86,7 @@ def _weight(given: object, label: object) -> float:
 
 
 def require_labels(weights: ClassWeights, names: Iterable[str]) -> None:
-    """Refuse weights of labels that there are not.
-
-    Raises:
-        UserError: names the label, and those that there are.
-    """
+    """Refuse weights of labels that do not exist."""
     known = [*names]
     for label in weights if isinstance(weights, dict) else ():
         if label not in known:

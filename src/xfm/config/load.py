@@ -29,11 +29,7 @@ MOST_LISTED = 128
 
 
 def recipe_names(family: str = "") -> list[str]:
-    """Names of the recipes that come with the package.
-
-    Args:
-        family: their folder, such as `finetune`; without, those of pre-training.
-    """
+    """Names of the package's recipes of a family such as `finetune`; of pre-training without one."""
     files = (p.name for p in _shipped(family).iterdir())
     return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
 
@@ -62,16 +58,7 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def read_recipe(recipe: str | Path, kind: type = Recipe, family: str = "") -> dict[str, Any]:
-    """The fields that a recipe and those it is based on set, as nested mappings.
-
-    Args:
-        recipe: name of a recipe of the package, or path of a YAML file.
-        kind: the dataclass whose fields it sets.
-        family: folder of the recipes that are known by name.
-
-    Raises:
-        UserError: unknown recipe or field, or a file that is not YAML.
-    """
+    """The fields that a recipe, by name or path, and its bases set, as nested mappings."""
     values: dict[str, Any] = {}
     seen: list[str] = []
     name: str | None = str(recipe)
@@ -119,15 +106,7 @@ def _locate(name: str, folder: Path, family: str) -> Path | Traversable:
 
 
 def read_yaml(path: Path | Traversable, source: str = "") -> dict[str, Any]:
-    """Content of a file of settings; its fields may be spelled with dashes.
-
-    Args:
-        path: the file.
-        source: what it is, for messages; a recipe if not given.
-
-    Raises:
-        UserError: it cannot be read, is no YAML, is no mapping, or is out of all proportion.
-    """
+    """A YAML mapping of settings, names with underscores; a UserError names `source`, else the recipe."""
     source = source or f"recipe {path}"
     try:
         text = read_text(path, MAX_RECIPE) if isinstance(path, Path) else path.read_text(encoding="utf-8")

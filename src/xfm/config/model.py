@@ -102,22 +102,14 @@ class ModelConfig:
 
     @property
     def seeing(self) -> AnyVisionConfig:
-        """The vision encoder.
-
-        Raises:
-            UserError: there is none.
-        """
+        """The vision encoder; a UserError where there is none."""
         if self.vision is None:
             raise UserError(lacks())
         return self.vision
 
     @property
     def fusing(self) -> FusionConfig:
-        """The fusion encoder.
-
-        Raises:
-            UserError: there is none.
-        """
+        """The fusion encoder; a UserError where there is none."""
         if self.fusion is None:
             raise UserError(lacks())
         return self.fusion

@@ -12,16 +12,7 @@ from xfm.config.tasks import task_spec
 
 
 def command_line(*words: str | Path, **options: str | Path | None) -> str:
-    """A command of xfm, quoted for a shell.
-
-    Args:
-        words: the verb and what stands without a name.
-        options: the others; what is None or empty is left out.
-
-    Example:
-        >>> command_line("evaluate", "my runs/model", world="worlds/emoji")
-        "xfm evaluate 'my runs/model' --world worlds/emoji"
-    """
+    """A command of xfm, quoted for a shell; options that are None or empty are left out."""
     named = [part for name, value in options.items() if value for part in (f"--{name}", str(value))]
     return shlex.join([program(), *map(str, words), *named])
 
@@ -44,18 +35,9 @@ def next_command(
     shown: Iterable[Path] = (),
     hosts: str = "",
 ) -> str:
-    """The command that answers with a fine-tuned model, on a table that is there.
+    """The command that answers with a fine-tuned model on its own table.
 
-    Args:
-        task: what it was fine-tuned for.
-        model: its folder.
-        table: rows such as it was trained on; of one that is no file here, the command names `new.csv`,
-            and `photos` for its pictures.
-        out: the run's folder.
-        columns: the column map of the table; what a question has in common with it is taken over.
-        pictures: the folder that the table's paths of pictures start from.
-        shown: the pictures of the rows: captions search in the folder that holds them.
-        hosts: from which the pictures of the table are fetched, with commas.
+    A table that is no file becomes `new.csv`, its pictures `photos`; captions search in that of `shown`.
     """
     pairs = (part.partition("=") for part in columns.split(",") if "=" in part)
     given = {name.strip(): column.strip() for name, _, column in pairs}

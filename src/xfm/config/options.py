@@ -131,18 +131,7 @@ def parse(
     source: str = "",
     env_prefix: str | None = None,
 ) -> C:
-    """A configuration from defaults, `values`, the environment and dotted options.
-
-    Args:
-        kind: the dataclass.
-        options: as on the command line.
-        values: nested mapping, such as a YAML file holds.
-        source: where the values are from, for messages.
-        env_prefix: prefix of the environment variables; None reads none.
-
-    Raises:
-        UserError: unknown field or wrong value.
-    """
+    """A configuration from defaults, nested `values`, the environment (by its prefix) and dotted options."""
     parser = new_parser(env_prefix)
     add_fields(parser, kind, values=values, source=source)
     return assemble(kind, parse_options(parser, options))
@@ -151,11 +140,7 @@ def parse(
 def new_parser(env_prefix: str | None = None, words: Sequence[str] = (), **texts: Any) -> ArgumentParser:
     """A parser that raises instead of exiting; `add_fields` gives it a configuration.
 
-    Args:
-        env_prefix: prefix of the environment variables; without, `prog` gives it (XFM_EVALUATE), and a parser
-            that is no command's reads none.
-        words: options whose values may stand without their names, in that order.
-        texts: texts of the parser (`prog`, `usage`, `description`, `epilog`).
+    `prog` names the environment variables (XFM_EVALUATE), or a prefix; `words` need no names.
     """
     if env_prefix is None:
         env_prefix = re.sub(r"\W", "_", texts["prog"]).upper() if "prog" in texts else ""
@@ -171,17 +156,9 @@ def add_fields(
     source: str = "",
     shared: bool = False,
 ) -> None:
-    """Add one dotted option for every field of a dataclass, documented from its docstring.
+    """Add a dotted option for every field of a dataclass, documented by its docstring.
 
-    Args:
-        parser: from `new_parser`.
-        kind: the dataclass.
-        values: nested mapping that replaces the dataclass's defaults.
-        source: where the values are from, for messages.
-        shared: fields of which the parser has an option already, of another dataclass, have that one.
-
-    Raises:
-        UserError: the values do not fit the dataclass.
+    `values` replace its defaults; with `shared`, a field of which there is an option already has that one.
     """
     if values:
         build(kind, values, source)
@@ -225,14 +202,7 @@ def _add_fields(
 
 
 def add_option(group: Any, name: str, kind: Any, **more: Any) -> argparse.Action:
-    """Add an option whose value is of a type, see `build`.
-
-    Args:
-        group: a parser, or a group of its options.
-        name: with its dashes.
-        kind: the type.
-        more: what else argparse takes.
-    """
+    """Add an option whose value is of a type, see `build`."""
     plain = variant(kind, None)
     if isinstance(plain, type) and issubclass(plain, Enum):
         more = {"metavar": "{" + ",".join(str(member.value) for member in plain) + "}", **more}
@@ -248,11 +218,7 @@ def add_option(group: Any, name: str, kind: Any, **more: Any) -> argparse.Action
 
 
 def parse_options(parser: ArgumentParser, options: Sequence[str]) -> Namespace:
-    """Environment and options with a parser of `new_parser`; nested dataclasses are built.
-
-    Raises:
-        UserError: unknown option, wrong value, or values that do not go together.
-    """
+    """Environment and options with a parser of `new_parser`; nested dataclasses are built."""
     words = respelled(parser, options)
     given = {word.partition("=")[0] for word in words}
     before = [word for word in _from_environment(parser) if word.partition("=")[0] not in given]
@@ -311,13 +277,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def early_word(options: Sequence[str], name: str, known: Sequence[str]) -> str | None:
-    """The value of an option that decides which options there are, before there is a parser.
-
-    Args:
-        options: as they were written.
-        name: the option, such as task, whose value may stand without its name.
-        known: its values; of words that do not come first, only these are taken for it.
-    """
+    """The value of an option that decides which options exist; after the first word only `known` ones."""
     for place, option in enumerate(options):
         if option == f"--{name}":
             return next(iter(options[place + 1 :]), None)
@@ -364,11 +324,7 @@ def names_in(text: str) -> list[str]:
 
 # ---------------------------------------------------------------- words of a line
 def respelled(parser: ArgumentParser, options: Sequence[str]) -> list[str]:
-    """Options as argparse takes them: `--name=value` each, and the words that stand alone behind.
-
-    Raises:
-        UserError: a word has no place.
-    """
+    """Options as argparse takes them, `--name=value` each, with the remaining words behind."""
     actions = {option: action for action in parser._actions for option in action.option_strings}
     known = {option.replace("_", "-"): option for option in actions}
     found, words, items = list[str](), list[str](), dict[str, list[str]]()
@@ -465,10 +421,6 @@ def _from_text(kind: Any, name: str, text: str) -> Any:
 
 
 def _names(value: str) -> list[str]:
-    """As `names_in`; YAML's brackets and quotes are understood, too.
-
-    What YAML would read as something else than texts (yes, 12, a: b) is a text here.
-    """
     inner = value.strip()
     inner = inner[1:-1] if inner.startswith("[") and inner.endswith("]") else inner
     try:

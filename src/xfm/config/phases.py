@@ -32,11 +32,7 @@ class PhaseStream:
     tokens: int | None = None
 
     def applied(self, stream: StreamConfig) -> StreamConfig:
-        """The stream with these changes.
-
-        Raises:
-            UserError: without groups there is nothing left of it.
-        """
+        """The stream with these changes; a UserError where no group is left."""
         counts = {"tokens": 0} if self.batch_size is not None else {}
         changed = replace(stream, **counts | dict(given(self)))
         if self.grouped:
@@ -105,11 +101,7 @@ class PhaseConfig:
     lr_scale: float = 1.0
 
     def check(self, place: str, training: TrainingConfig) -> None:
-        """Refuse what a phase cannot have of a recipe's training; `place` stands before the names of fields.
-
-        Raises:
-            ValueError: names the field.
-        """
+        """Refuse what a phase cannot change of a recipe's training; `place` begins the names of fields."""
         check_range(f"{place}.until", self.until, 0, 1)
         check_range(f"{place}.lr_scale", self.lr_scale, 0)
         try:

@@ -49,14 +49,7 @@ class UrlRules:
 
     @classmethod
     def of(cls, allowed: "bool | Sequence[str] | UrlRules | None") -> "UrlRules | None":
-        """The rules that are meant; None where nothing may be fetched.
-
-        Args:
-            allowed: rules, hosts, or whether any public host is asked.
-
-        Raises:
-            UserError: something is given that is no host.
-        """
+        """The rules of an argument: rules, hosts, or any public host; None where nothing may be fetched."""
         if isinstance(allowed, UrlRules):
             return allowed
         if isinstance(allowed, bool) or not allowed:

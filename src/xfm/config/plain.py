@@ -34,16 +34,7 @@ def first_difference(
 def differences(
     old: Any, new: Any, ignored: frozenset[str] = frozenset(), name: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    """The fields in which two plain values differ.
-
-    Args:
-        old, new: results of `to_plain`.
-        ignored: dotted names that may differ, with everything below them.
-        name: dotted name of the values themselves.
-
-    Yields:
-        Dotted name, old and new value. A field that one side lacks is None there.
-    """
+    """Dotted name, old and new value of each field that differs; None where one side lacks it."""
     if name in ignored or old == new:
         return
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
@@ -54,19 +45,7 @@ def differences(
 
 
 def check_value_count(value: Any, left: int = MOST_VALUES, depth: int = 0) -> int:
-    """Refuse what is out of all proportion for settings: YAML's `&` and `*` make much of a few lines.
-
-    Args:
-        value: of a YAML file, or another that may hold one value many times.
-        left: how many values there may be.
-        depth: levels above.
-
-    Returns:
-        How many more there may be.
-
-    Raises:
-        ValueError: it is too large or too deep; the message continues a sentence whose subject is the value.
-    """
+    """Refuse values out of proportion, as YAML's `&` and `*` make them; returns how many more may follow."""
     if depth > DEEPEST_VALUE or left <= 0:
         raise ValueError("holds itself, or is too large or too deep for settings")
     left -= 1
@@ -77,11 +56,7 @@ def check_value_count(value: Any, left: int = MOST_VALUES, depth: int = 0) -> in
 
 
 def yaml_value(text: str) -> Any:
-    """What a text is as YAML.
-
-    Raises:
-        ValueError: it is none; the message says why, on one line.
-    """
+    """A YAML text as a value; a ValueError says why it is none, on one line."""
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:  # a ValueError: the 45th of January

@@ -13,11 +13,7 @@ LARGEST = 2**63 - 1
 
 
 def check_range(name: str, value: float, low: float, high: float = LARGEST) -> None:
-    """Refuse a number that does not lie in [low, high]; NaN never does, infinity is never wanted.
-
-    Raises:
-        ValueError: names the field and what it may be.
-    """
+    """Refuse, by a ValueError, a number outside [low, high]; NaN is always outside, infinity never wanted."""
     if not isinstance(value, Real):
         raise ValueError(f"{name} is {value!r}: give a number")
     if low <= value <= high:

@@ -108,13 +108,7 @@ class Recipe:
         return found
 
     def validating(self, seed: int) -> "Recipe":
-        """The recipe whose batches are those of this one's validation, weighed as its last phase weighs them.
-
-        Nothing is remembered of them: what a look draws would depend on those before it.
-
-        Args:
-            seed: of what the batches hold.
-        """
+        """The recipe of validation batches, weighed as in the last phase, without a memory between looks."""
         data = replace(self.data, **self.data.validation.streams, validation=ValidationConfig(), cache_mb=0)
         steps = self.training.validate_steps
         last = self.phases()[-1]
@@ -135,11 +129,7 @@ class Recipe:
         return [phase.until for phase in self.phases()[:-1]]
 
     def overruled(self, before: "Recipe") -> list[str]:
-        """Sentences on settings that differ from those of `before` and yet not hold in every phase.
-
-        Args:
-            before: the recipe without the changes, such as those of the command line.
-        """
+        """Sentences on settings that differ from those of `before`, and yet not hold in every phase."""
         data, old = self.data, before.data
         found: list[str] = []
         for phase in self.curriculum:

@@ -27,16 +27,7 @@ def chosen_settings(specs: Iterable[TaskSpec]) -> tuple[str, ...]:
 
 
 def check_task(spec: object, own: Iterable[TaskSpec]) -> None:
-    """Refuse a task that could not be used.
-
-    Args:
-        spec: the task.
-        own: tasks of the package; what none of them has as a setting of its own, all tasks read.
-
-    Raises:
-        ValueError: it is no `TaskSpec`, names a setting, a module or options that there are not, or its
-            fields and options could not stand beside those of `xfm predict`.
-    """
+    """Refuse an unusable task by a ValueError; settings that no `own` task has, all tasks read."""
     if not isinstance(spec, TaskSpec):
         raise ValueError(f"{spec!r} is no TaskSpec")
     known = ["image", *chosen_settings(own)]

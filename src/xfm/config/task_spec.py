@@ -158,11 +158,6 @@ class TaskSpec:
             raise ValueError(f"{self.name}: what is fine-tuned has a head and a task, both or none")
 
     def _check_fields(self) -> None:
-        """Refuse what neither tables nor pipelines could read.
-
-        Raises:
-            ValueError: names the field.
-        """
         for fields in (self.fields, self.inputs):
             names = [name for one in fields for name in (*one.names, *one.parts)]
             if twice := [name for name in names if names.count(name) > 1]:
@@ -209,15 +204,7 @@ class TaskSpec:
         return any(one.holds in kinds and not one.optional for one in self.fields)
 
     def check_model(self, config: ModelConfig, name: object) -> None:
-        """Refuse a model that lacks the parts of the task.
-
-        Args:
-            config: of the model.
-            name: of the model, for the message.
-
-        Raises:
-            UserError: the task needs pictures, and the model is of language alone.
-        """
+        """Refuse a model without pictures where the task needs them."""
         if self.needs_pictures and not config.sees:
             raise UserError(f"{self.name} needs pictures, and {lacks(name)}")
 
@@ -251,11 +238,7 @@ class TaskSpec:
         return setting in self.settings or part in self.settings
 
     def task_class(self, regression: bool = False) -> type[Any]:
-        """The `Task` that fine-tunes for it.
-
-        Raises:
-            UserError: it cannot be fine-tuned for, or cannot learn values.
-        """
+        """The `Task` of its fine-tuning; a UserError where there is none, or none for values."""
         found = self.values if regression else self.task
         if not found:
             what = "learn values" if regression else "be fine-tuned for: it answers with what is pre-trained"
@@ -272,11 +255,7 @@ class TaskSpec:
 
 
 def load_named(reference: str) -> Any:
-    """What `module:name` names.
-
-    Raises:
-        UserError: the module has nothing of that name.
-    """
+    """The object of `module:name`; a UserError where the module has none."""
     module, _, name = reference.partition(":")
     if not hasattr(found := import_module(module), name):
         raise UserError(f"{module} has no {name}, which the TaskSpec of a task names; mend it there")

@@ -238,11 +238,7 @@ def register_task(spec: TaskSpec) -> TaskSpec:
 
 
 def task_spec(name: str) -> TaskSpec:
-    """The task of a name, one of its other names included.
-
-    Raises:
-        UserError: nobody has registered such a task.
-    """
+    """The task of a name, its other names included; a UserError for an unknown one."""
     if name not in _known:
         _ask_packages()
     if (found := _known.get(name)) is None:

@@ -151,15 +151,7 @@ class Rates:
     least_lr: float = 0.0
 
     def check_rates(self, place: str = "", least_decay: float = 0.01) -> None:
-        """Refuse what no training can have.
-
-        Args:
-            place: what stands before the names of the fields, such as `optim.`.
-            least_decay: the smallest `layer_decay`.
-
-        Raises:
-            ValueError: names the field.
-        """
+        """Refuse, by a ValueError, rates that no training can have; `place` begins the names of fields."""
         check_ranges(self, ("lr", "muon_lr", "new_lr_multiplier", "weight_decay", "least_lr"), 0, place=place)
         check_range(f"{place}least_lr", self.least_lr, 0, max(self.lr, 0) if self.lr else 1)
         check_range(f"{place}layer_decay", self.layer_decay, least_decay, 1)

@@ -32,17 +32,10 @@ _BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 
 
 def build(kind: Any, values: Any, source: str = "", name: str = "") -> Any:
-    """The value of a type that plain values describe: the inverse of `to_plain`.
+    """The value of a type from a plain value, the inverse of `to_plain`.
 
-    Args:
-        kind: a dataclass, an enumeration, bool, int, float, str, a list, tuple or dict of such, or a union of
-            dataclasses or with None.
-        values: the plain value.
-        source: where it is from, which begins every message.
-        name: its dotted name there.
-
-    Raises:
-        UserError: an unknown field, one that must be given and is not, or a value that cannot stand there.
+    Types are dataclasses, enumerations, scalars, lists, tuples and dicts of them, unions with None or of
+    dataclasses. A UserError begins with `source` and the dotted name.
     """
     check_names(kind, values, source, name)
     return _build(kind, values, source, name)
@@ -90,14 +83,7 @@ def _build(kind: Any, values: Any, source: str, name: str, default: Any = None) 
 
 
 def check_names(kind: Any, values: Any, source: str, name: str = "") -> None:
-    """Refuse names of fields that a dataclass does not have, at any depth.
-
-    Args:
-        kind, values, source, name: see `build`.
-
-    Raises:
-        UserError: names the field and the closest ones that exist.
-    """
+    """Refuse names of fields that a dataclass does not have, at any depth, with the closest ones."""
     kind = variant(kind, values)
     if is_dataclass(kind) and isinstance(values, Mapping):
         types, known = get_type_hints(kind), [f.name for f in fields(kind) if f.init]
@@ -155,19 +141,7 @@ def number_of(kind: type, text: str) -> Any:
 
 
 def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
-    """What `to_plain` made a plain value of, from the file of a model folder.
-
-    A field that is not there takes its default, so that folders of older versions stay readable.
-
-    Args:
-        kind: see `build`.
-        values: the plain value.
-        path: the file.
-        name: dotted name of the value in it.
-
-    Raises:
-        UserError: an unknown field, or a value of another type or out of range.
-    """
+    """As `build`, of a file of a model folder; absent fields take their defaults."""
     try:
         return build(kind, values, str(path), name)
     except UserError as error:
@@ -177,12 +151,7 @@ def from_plain(kind: type[T], values: Any, path: Path, name: str = "") -> T:
 
 
 def variant(kind: Any, values: Any) -> Any:
-    """The dataclass of a union that has every key of a mapping; the first one if none has.
-
-    Args:
-        kind: a union of dataclasses or with None; anything else is returned as it is.
-        values: the plain value.
-    """
+    """The dataclass of a union that has every key of a mapping, else the first; other types unchanged."""
     if get_origin(kind) not in (Union, UnionType):
         return kind
     parts = [part for part in get_args(kind) if part is not type(None)]
@@ -205,11 +174,7 @@ def _words(kind: Any) -> list[str]:
 
 
 def member_of(kind: type[E], word: object) -> E:
-    """The member of an enumeration that has a value.
-
-    Raises:
-        ValueError: none has; names those that there are, and the nearest.
-    """
+    """The member of an enumeration by its value; a ValueError names those that exist."""
     try:
         return kind(word)
     except ValueError:
@@ -220,16 +185,9 @@ def member_of(kind: type[E], word: object) -> E:
 
 
 def settle_members(config: object, place: str = "") -> None:
-    """Put the members where a program gave their words, in place: `FinetuneConfig(preset="fast")`.
+    """Replace the words of enumerations by members, in place: `FinetuneConfig(preset="fast")`.
 
-    Every `is` of the code behind would be false for a word, and nothing would say so.
-
-    Args:
-        config: a frozen dataclass, in its `__post_init__`.
-        place: begins the names of its fields in messages.
-
-    Raises:
-        ValueError: an enumeration has no such member, or a part is something else than its dataclass.
+    For a frozen dataclass's `__post_init__`: a word that stays would make every `is` false.
     """
     for name, kind in kinds_of(type(config)).items():
         value = getattr(config, name)

@@ -124,10 +124,7 @@ class WorldConfig:
             )
 
     def resolved(self) -> "WorldConfig":
-        """The same world with `scale` worked into the numbers and set to 1.
-
-        Every scaled number is a multiple of 4 and at least 8, except that 0 stays 0.
-        """
+        """The world with `scale` worked in: multiples of 4 and at least 8, except that 0 stays 0."""
 
         def scaled(count: int) -> int:
             return count if not count or self.scale == 1 else max(8, round(count * self.scale / 4) * 4)
