@@ -19,11 +19,8 @@ ENCODERS = ("language", "vision", "fusion")
 
 
 def adapt(module: nn.Module, config: TuningConfig) -> None:
-    """Freeze encoders of a task model, or add LoRA to the matrices of their linear layers, in place.
-
-    Raises:
-        UserError: LoRA is asked for and peft is not installed.
-    """
+    """Freeze encoders of a task model, or add LoRA to their linear layers, in place; UserError without
+    peft."""
     holder = getattr(module, "model", module)
     for name in ENCODERS:
         encoder, tuning = getattr(holder, name, None), getattr(config, name)
@@ -40,11 +37,8 @@ def is_low_rank(name: str) -> bool:
 
 
 def merge_lora(module: nn.Module) -> dict[str, LowRank]:
-    """Work LoRA's additions into the matrices and put the plain layers back, in place; outputs stay.
-
-    Returns:
-        The additions, by the names of their layers in `Backbone`; empty where there were none.
-    """
+    """Merge LoRA into the matrices, in place; gives what was added by the names of the layers, empty without
+    LoRA."""
     found: dict[str, LowRank] = {}
     for name, layer in _lora_layers(module):
         down, up = (_matrix(getattr(layer, part)) for part in ("lora_A", "lora_B"))
@@ -62,11 +56,7 @@ def _matrix(of_peft: Any) -> Tensor:
 
 
 def check_adapter(spec: TaskSpec, config: FinetuneConfig, model: Path | str) -> None:
-    """Refuse to save an adapter of what can be none: an encoder that learns whole is as large as the model.
-
-    Raises:
-        UserError: an encoder learns whole, or the model is no folder that an adapter can be made over.
-    """
+    """Refuse an adapter where an encoder learns as a whole, or the model is no folder."""
     if not config.tune.save_adapter_only:
         return
     if whole := [name for name in spec.encoders if getattr(config.tune, name) is Tuning.FULL]:

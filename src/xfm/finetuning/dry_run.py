@@ -46,16 +46,8 @@ REPORT = 4.0
 # ---------------------------------------------------------------- the plan
 @dataclass(frozen=True)
 class DryRun:
-    """The plan of a run.
-
-    Attributes:
-        rows: by split, after what cannot be read was left out.
-        classes: training rows by class; empty for tasks without classes.
-        lengths: tokens of the training texts: the median, the 95th percentile and the longest.
-        lines: everything that is shown, by name.
-        seconds: that its parts take, by name.
-        low: seconds if every training stops half-way, as patience may have it.
-    """
+    """Plan of a run: rows by split, training rows by class, token lengths (median, 95th percentile, longest),
+    lines to show, seconds by part, and the seconds if all trainings end half-way."""
 
     rows: Mapping[str, int]
     classes: Mapping[str, int]
@@ -95,13 +87,8 @@ def dry_run(
     split: Path | str | None = None,
     allow_urls: bool | Sequence[str] | UrlRules = False,
 ) -> DryRun:
-    """What `xfm.finetune` would do with the same arguments, and how long that would take here.
-
-    Tables are read and rows parted as the run does it, a few steps and predictions are done and thrown away.
-
-    Raises:
-        UserError: what the run would refuse.
-    """
+    """What `xfm.finetune` would do with these arguments, and how long; a few steps are taken and thrown
+    away."""
     refuse_none(task=task, model=model, train=train)
     config, spec = finetune_config(config), task_spec(task)
     limit = TimeLimit(config.minutes, began=time.perf_counter() - _process_age())
@@ -189,7 +176,7 @@ def _scoring_seconds(run: Session, task: AnyTask) -> float:
 
 
 def _baseline_seconds(run: Session, task: AnyTask) -> float:
-    """What the strong baselines take of all rows, along a line through two samples of them."""
+    """Seconds of the strong baselines on all rows, along a line through two samples."""
     if not run.config.baseline:
         return 0.0
     amounts = amounts_of(run)
@@ -211,7 +198,7 @@ def _timed_baselines(run: Session, task: AnyTask, size: int) -> float:
 
 
 def _process_age() -> float:
-    """Seconds since this process began, imports included; 0 where the system does not say."""
+    """Seconds since this process began, 0 if unknown."""
     with suppress(OSError, ValueError, IndexError):
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         uptime = float(Path("/proc/uptime").read_text().split()[0])

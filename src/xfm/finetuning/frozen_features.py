@@ -19,12 +19,7 @@ IN_MEMORY = 2 << 30
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """Features and labels.
-
-    Attributes:
-        features: [N, D] float.
-        labels: [N] of any kind.
-    """
+    """Features [N, D] float and labels [N]."""
 
     features: Array
     labels: Array
@@ -77,15 +72,7 @@ def deviations_of(features: Array) -> Array:
 
 
 def raw_pixels(pictures: torch.Tensor, side: int) -> NDArray[np.float32]:
-    """Pictures shrunk to `side` x `side` pixels and flattened: the baseline of the probes.
-
-    Args:
-        pictures: [N, 3, S, S] uint8 or float.
-        side: side of the shrunk picture.
-
-    Returns:
-        [N, 3 * side * side] float32.
-    """
+    """Pictures [N, 3, S, S] uint8 or float -> [N, 3 * side * side] float32."""
     small = [
         torch.nn.functional.interpolate(
             part.float(), size=(side, side), mode="bilinear", antialias=True, align_corners=False

@@ -15,18 +15,8 @@ NEIGHBOUR_BLOCK = 16 << 20
 
 
 def nearest_neighbours(train: LabelledFeatures, test: LabelledFeatures, k: int) -> Array:
-    """Labels by the majority of the `k` training rows of largest cosine.
-
-    Ties go to the class of the larger sum of cosines.
-
-    Args:
-        train: the reference rows.
-        test: rows to predict; their labels are not used.
-        k: neighbours; all training rows if there are fewer.
-
-    Returns:
-        [N] predicted labels of the test rows.
-    """
+    """Labels [N] by the majority of the `k` training rows of largest cosine; ties go to the larger sum of
+    cosines."""
     classes, codes = np.unique(train.labels, return_inverse=True)
     labels = csr_array((np.ones(len(codes)), (np.arange(len(codes)), codes)))
     found = [shares.argmax(axis=1) for shares in _shares(train.features, labels, test.features, k)]
@@ -34,24 +24,12 @@ def nearest_neighbours(train: LabelledFeatures, test: LabelledFeatures, k: int) 
 
 
 def neighbour_shares(train: Array, flags: NDArray[np.bool_], test: Array, k: int) -> NDArray[np.float64]:
-    """The share of the `k` training rows of largest cosine that have each label.
-
-    A nearer one weighs a little more.
-
-    Args:
-        train: [M, D] features of the reference rows.
-        flags: [M, C] which labels these have.
-        test: [N, D] features of the rows to predict.
-        k: neighbours; all training rows if there are fewer.
-
-    Returns:
-        [N, C].
-    """
+    """Share [N, C] of the `k` nearest of M rows [M, D] with each label (`flags` [M, C]), nearer ones a little
+    more."""
     return np.concatenate([*_shares(train, csr_array(flags.astype(np.float64)), test, k)])
 
 
 def _shares(train: Array, labels: csr_array, test: Array, k: int) -> Iterator[NDArray[np.float64]]:
-    """Of blocks of test rows [B, C]."""
     known, size = _unit_rows(train), max(1, NEIGHBOUR_BLOCK // len(train))
     for rows in blocks(len(test), size):
         nearest, votes = _nearest(known, _unit_rows(test[rows]), k)
@@ -62,12 +40,12 @@ def _shares(train: Array, labels: csr_array, test: Array, k: int) -> Iterator[ND
 
 
 def _unit_rows(features: Array) -> NDArray[np.float32]:
-    """Rows of a memory map scaled to length 1, in blocks that fit into memory as float64."""
+    """Rows of length 1, in blocks that fit into memory as float64."""
     return np.concatenate([unit(features[rows]).astype(np.float32) for rows in blocks(len(features))])
 
 
 def _nearest(known: Array, queries: Array, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """[N, k] places of the known unit vectors of largest cosine, and what the vote of each weighs."""
+    """Places [N, k] of largest cosine, and the weight of each vote."""
     similarity = queries @ known.T  # [N, M]
     k = min(k, similarity.shape[1])
     nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]

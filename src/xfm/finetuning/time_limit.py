@@ -37,13 +37,7 @@ comes unexpected, the third for strong baselines."""
 
 @dataclass(frozen=True)
 class TimeLimit:
-    """The clock of a command.
-
-    Attributes:
-        minutes: the limit; 0 for none.
-        clock: gives seconds.
-        began: what it showed when the command began.
-    """
+    """The clock of a command with a limit in minutes (0: none)."""
 
     minutes: float = 0.0
     clock: Callable[[], float] = time.perf_counter
@@ -60,21 +54,14 @@ class TimeLimit:
         return max(0.0, 60 * self.minutes - self.used) if self.minutes else inf
 
     def training(self, trainings: float, scoring: float, baselines: bool) -> float:
-        """Seconds of a training.
-
-        Args:
-            trainings: how many there are.
-            scoring: seconds of all predictions of test rows.
-            baselines: whether strong ones are run.
-        """
+        """Seconds of each training, when `scoring` seconds go to predictions."""
         whole = 60 * self.minutes
         kept = (RESERVED + (BASELINES if baselines else 0.0)) * whole
         return max(LEAST * whole, self.left - kept - scoring) / trainings
 
 
 class Speed(NamedTuple):
-    """Seconds of a step (0 where nothing is trained), of the prediction or encoding of a row, and of writing
-    the weights once; and the most bytes that the process, or its accelerator, had in use."""
+    """Seconds of a step, of the prediction of a row, of writing the weights; peak bytes in use."""
 
     step: float
     row: float

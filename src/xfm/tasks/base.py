@@ -38,27 +38,11 @@ BatchT = TypeVar("BatchT", bound=TensorFields)
 
 
 class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
-    """A model with a task's head, and how rows become batches, losses, predictions, metrics and cases.
+    """A model with a task's head, and how rows become batches, losses, predictions, metrics and cases. It
+    copies the parts of the pre-trained model that it needs.
 
-    It owns a copy of the parts of the pre-trained model that its head stands on, so that several tasks can
-    start from the same one.
-
-    Attributes:
-        spec: the task: its fields, the rule of its texts, its head.
-        hides: the inputs that a baseline may blank, and what the baseline of one modality is then called;
-            nothing where there is no such baseline.
-        in_parts: whether the losses of the parts of a batch add up to that of the batch, so that a step can
-            take it in several (`gradient_accumulation_steps`).
-        module: everything that is trained or used in prediction: the task's `TaskModel`.
-
-    Args:
-        pretrained: the model to begin with; it stays as it is.
-        pictures: as the model takes them.
-        data: rows, labels and answers; only the training rows are kept.
-        settings: how it is trained.
-
-    Raises:
-        ValueError: the settings blank what the task does not have.
+    `hides` names the baseline of each input that can be blanked; `in_parts` says whether losses of the parts
+    of a batch add up (`gradient_accumulation_steps`).
     """
 
     spec: ClassVar[TaskSpec]
@@ -89,23 +73,13 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
     @classmethod
     @abstractmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Row:
-        """The typed row of a table's row, which has the fields of `spec`.
-
-        Raises:
-            UserError: a cell is missing or wrong; names file, row and column.
-        """
+        """The typed row of a table's row, which has the fields of `spec`; UserError names file, row and
+        column."""
 
     @classmethod
     def read(cls, path: Path, bad: Callable[[str, str], None] | None = None) -> list[Row]:
-        """Rows of a table whose columns have the names of the fields.
-
-        Args:
-            path: the table.
-            bad: told of a row that cannot do without its picture, and why that cannot be read; None raises.
-
-        Raises:
-            UserError: the file is missing, or a row lacks a column or holds a wrong value.
-        """
+        """Rows of a table with columns named as the fields; `bad` is told of rows that need an unreadable
+        picture (None: raises)."""
         found: list[Row] = []
         columns = ColumnMap(remedy=FILE_REMEDY)
         for row in read_table(path, cls.spec.fields, columns, path.with_suffix(".pictures")):
@@ -167,10 +141,7 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         return {blanked: name for blanked, name in cls.hides.items() if name}
 
     def group(self, row: Row) -> Hashable:
-        """Rows with equal groups are put into the same batch, which encodes their picture once; None: alone.
-
-        Texts about one picture belong together (in a baseline too: it sees the same batches).
-        """
+        """Rows with equal groups share a batch, which encodes their picture once; None: alone."""
         return self.pictures_of(row) if self.spec.reads("rows_per_picture") else None
 
     # ------------------------------------------------------------ training and prediction
@@ -211,17 +182,13 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
 
     @cached_property
     def _varying(self) -> ImageVariation | None:
-        """What varies the pictures; made when it is first needed, as a task may have a way of its own."""
         image = self.settings.image
         sees = self.spec.has_pictures and self.settings.blanked is not Blanked.PICTURE
         return ImageVariation(image, self.pictures) if sees and image.varies else None
 
     def training_batch(self, drawn: Drawn[Row]) -> BatchT:
-        """The batch of drawn rows: as `collate` makes it, of pictures that are varied as the settings say.
-
-        It is called in worker processes and in several training processes: whatever it draws must follow from
-        `drawn` alone, and be the same however a step's batch is divided. The model is not there.
-        """
+        """The batch of drawn rows with varied pictures, in worker processes: what it draws must follow from
+        `drawn` alone."""
         if self._varying is None:
             return self.collate(drawn.rows)
         views = self._varying.views(drawn, self.pictures_of, self.texts_of, self.boxes_of)
@@ -240,12 +207,7 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
     def portions(
         self, start: int, stop: int, accumulation: int = 1
     ) -> Generator[Portion[BatchT], None, None]:
-        """This process's portions of the batches of steps, `accumulation` a step, read ahead by workers.
-
-        Args:
-            start, stop: first portion and the one after the last, counted over the steps.
-            accumulation: portions of each step.
-        """
+        """This process's portions, counted over the steps, `accumulation` a step, read ahead by workers."""
         build = partial(portion, reader(self), self.training_rows(accumulation))
         pin, workers = self.settings.device.startswith("cuda"), self.settings.workers
         return read_ahead(build, range(start, stop), self.pictures, workers, pin)
@@ -258,10 +220,8 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         return TrainingRows(cases, order, settings.batch_size, settings.seed, accumulation, rank, world)
 
     def predict(self, rows: Sequence[Row], batch_size: int = 256) -> list[Prediction]:
-        """Predictions of any number of rows, in their order; of several processes each makes a part of them.
-
-        All processes of a group must call it, with the same rows.
-        """
+        """Predictions of rows in their order; all processes must call it with the same rows, and share
+        them."""
         own, found = rows[own_part(len(rows))], list[Prediction]()
         build, steps = partial(collated, reader(self), own, batch_size), range(-(-len(own) // batch_size))
         read = read_ahead(build, steps, self.pictures, self.settings.workers)

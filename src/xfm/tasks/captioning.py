@@ -94,13 +94,7 @@ def equal_files(paths: Iterable[Path]) -> dict[Path, Path]:
 
 @dataclass(frozen=True)
 class CaptionBatch(TensorFields):
-    """Pictures with a caption each.
-
-    Attributes:
-        pixels: [I, 3, S, S] float32 distinct pictures.
-        image_index: [R] int64, the picture of each caption.
-        caption: [R, L] tokens with begin and end.
-    """
+    """I distinct pixels [I, 3, S, S] float32, image_index [R] int64 and captions [R, L] tokens."""
 
     pixels: Tensor
     image_index: Tensor
@@ -108,14 +102,8 @@ class CaptionBatch(TensorFields):
 
 
 class CaptioningTask(DescribedTask[CaptionBatch, str]):
-    """What does the picture show?
-
-    The baseline blanks the picture: it can only learn what captions are like.
-
-    Attributes:
-        writing: how captions are predicted: by default as long as those of the training.
-        prompt: words that a caption goes on from; empty where it begins with its own.
-    """
+    """Captions of pictures; the baseline blanks the picture. `writing` says how captions are predicted,
+    `prompt` what they go on from."""
 
     spec: ClassVar[TaskSpec] = CAPTIONING
     primary: ClassVar[str] = "word_f1"

@@ -38,14 +38,8 @@ RowT = TypeVar("RowT", bound=Classified)
 
 @dataclass(frozen=True)
 class ClassBatch(TensorFields):
-    """Rows with classes, labels or values.
-
-    Attributes:
-        targets: [R] int64 classes, [R, C] float32 of several labels, or [R] float32 values of a regression.
-        pixels: [I, 3, S, S] float32 distinct pictures; None where rows have none.
-        tokens: [R, T] texts, a pair as one sequence; None where rows have none.
-        index: [R, K] int64, the pictures of each row; None where row r has picture r, or none.
-    """
+    """targets [R] int64 classes, [R, C] float32 labels or [R] float32 values; pixels [I, 3, S, S] float32,
+    tokens [R, T], index [R, K] int64 of each row's pictures (None: picture r)."""
 
     targets: Tensor
     pixels: Tensor | None = None
@@ -54,14 +48,8 @@ class ClassBatch(TensorFields):
 
 
 class ClassTask(Task[RowT, ClassBatch, Any]):
-    """A task with a class, or several labels, a row: what it adds to this class is how rows are read.
-
-    Attributes:
-        labels: the classes or labels in the order of the head's outputs, and what follows from their kind.
-        weight: [C] what each weighs in the loss; None where all weigh the same.
-        smoothing: share of a target that is spread over all classes.
-        usual: names of the classes where the data has none.
-    """
+    """A task with a class, several labels or a value a row; subclasses say how rows are read. `weight` [C]
+    weighs the loss."""
 
     usual: ClassVar[tuple[str, ...]] = ()
     smoothing: float = 0.0

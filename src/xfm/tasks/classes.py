@@ -51,8 +51,7 @@ class OneLabel(Labelling[ClassPrediction]):
         return self
 
     def targets(self, truths: Sequence[Truth]) -> Tensor:
-        """[R] int64 places of class names; a name that there is not is class 0 (the rows of a test without
-        labels have one, and nothing but predictions is made of them)."""
+        """[R] int64; unknown names are class 0 (rows of an unlabelled test are only predicted)."""
         places = {name: place for place, name in enumerate(self.names)}
         return torch.tensor([places.get(label, 0) for (label,) in truths])
 
@@ -160,15 +159,7 @@ def most_frequent_label(labels: Sequence[L]) -> L:
 
 
 def require_classes(names: Sequence[str], where: str = "the training rows") -> None:
-    """Refuse to learn to tell one class from none.
-
-    Args:
-        names: of the classes.
-        where: they stand, for the message.
-
-    Raises:
-        UserError: there are fewer than two.
-    """
+    """Refuse fewer than two classes; `where` names their place."""
     if len(names) < 2:
         raise UserError(
             f"{where} have {amount(len(names), 'class', 'classes')}"

@@ -36,15 +36,8 @@ SAMPLED = 2000  # training boxes behind the constant box
 
 @dataclass(frozen=True)
 class GroundingBatch(TensorFields):
-    """Phrases with the boxes they refer to.
-
-    Attributes:
-        pixels: [I, 3, S, S] float32 distinct pictures.
-        image_index: [R] int64, the picture of each phrase.
-        tokens: [R, T] phrases.
-        boxes: [R, M, 4] float32 (cx, cy, w, h), fractions of the picture's sides; a phrase with fewer boxes
-            than another has its first one again.
-    """
+    """pixels [I, 3, S, S] float32, image_index [R] int64, tokens [R, T], boxes [R, M, 4] float32 (cx, cy, w,
+    h) as fractions, the first repeated."""
 
     pixels: Tensor
     image_index: Tensor
@@ -53,10 +46,8 @@ class GroundingBatch(TensorFields):
 
 
 class GroundingTask(Task[Reference, GroundingBatch, Corners]):
-    """Where is what the phrase refers to? Predictions are (left, top, right, bottom) as fractions.
-
-    The baseline blanks the phrase: the same training sees the picture only.
-    """
+    """The box that a phrase refers to, (left, top, right, bottom) as fractions; the baseline blanks the
+    phrase."""
 
     spec: ClassVar[TaskSpec] = GROUNDING
     primary: ClassVar[str] = "acc50"
@@ -130,10 +121,7 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         return replace(row, phrase=phrase, boxes=tuple(map(shown.moved, row.boxes)))
 
     def loss(self, batch: GroundingBatch, generator: torch.Generator) -> Losses:
-        """L1 summed over the four numbers, plus 1 - GIoU, both averaged over the phrases.
-
-        Of several boxes of a phrase the prediction is compared with the nearest, see `nearest_boxes`.
-        """
+        """L1 plus 1 - GIoU to the nearest box, averaged over the phrases."""
         predicted = self.module(batch.pixels, batch.tokens, batch.image_index)
         l1, giou, iou = box_losses(predicted, nearest_boxes(predicted, batch.boxes))
         return Losses(total=l1 + giou, terms={"box_l1": l1, "box_giou": giou}, metrics={"iou": iou})
@@ -157,19 +145,13 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
 
 def box_metrics(rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:
-    """Accuracy at IoU 0.5 and mean IoU; fractions of the sides have the IoU of pixels.
-
-    Of several boxes of a phrase that of largest IoU counts (the any-box protocol, see `best_iou`).
-    """
+    """Accuracy at IoU 0.5 and mean IoU, by the best of several boxes."""
     return iou_scores(best_iou(predictions, [row.boxes for row in rows]))
 
 
 def read_boxes(row: TableRow, meaning: CellMeaning, width: int, height: int) -> tuple[Corners, ...]:
-    """The boxes of a row as (left, top, right, bottom) fractions of a picture of `width` x `height` pixels.
-
-    Raises:
-        UserError: one is not four numbers, has no area, or leaves the picture by more than `OVERHANG` pixels.
-    """
+    """Boxes of a row as (left, top, right, bottom) fractions of a picture; UserError beyond `OVERHANG`
+    pixels."""
     given = row.number_lists("box")
     return tuple(
         _read_box(
@@ -182,7 +164,6 @@ def read_boxes(row: TableRow, meaning: CellMeaning, width: int, height: int) -> 
 def _read_box(
     row: TableRow, numbers: Sequence[float], which: str, meaning: CellMeaning, width: int, height: int
 ) -> Corners:
-    """One of them; `which` begins what is wrong with it."""
     if len(numbers) != 4:
         raise row.error("box", f"has {which}{len(numbers)} numbers, not four ({meaning.box_format.meaning})")
     given = Boxes(torch.tensor([numbers], dtype=torch.float64), meaning.box_format, meaning.box_unit)

@@ -13,10 +13,7 @@ from xfm.tasks.settings import Blanked
 
 
 class ImageTextClassificationTask(ClassTask[LabelledPictureText]):
-    """Which class are picture and text together of?
-
-    The baselines blank the picture, or the text, in the same training.
-    """
+    """The class of picture and text together; baselines blank one of them."""
 
     spec: ClassVar[TaskSpec] = IMAGE_TEXT_CLASSIFICATION
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType(

@@ -37,8 +37,8 @@ class Verdict(NamedTuple):
 
 
 class LabelTable(NamedTuple):
-    """How each label fared: names (unknown ones behind), how many rows have each [C], precision, recall and
-    F1 [C, 3], and, where a row has one class, counts [C, C], true class by predicted class."""
+    """Names (unknown behind), rows with each [C], precision, recall, F1 [C, 3]; counts [C, C], true by
+    predicted, of one class a row."""
 
     names: tuple[str, ...]
     rows: NDArray[np.int64]
@@ -48,24 +48,16 @@ class LabelTable(NamedTuple):
 
 @dataclass(frozen=True)
 class Labelling(Generic[Said]):
-    """The names of the labels in the order of a head's outputs, and what a row says of them.
-
-    Beside what is here, each kind of labels (`OneLabel`, `SeveralLabels`) has the same methods: targets and
-    losses, what is said by probabilities [R, C] and by guesses, and metrics. Weights are [C] float32.
-    """
+    """Labels in the order of a head's outputs; `OneLabel` and `SeveralLabels` have targets, losses, answers
+    by probabilities [R, C], guesses and metrics."""
 
     names: tuple[str, ...]
     kind: ClassVar[LabelKind]
     primary: ClassVar[str]
 
     def weight(self, asked: ClassWeights, truths: Sequence[Truth]) -> Tensor | None:
-        """[C] float32, what each label weighs in the loss; None where nobody asked for weights.
-
-        Balanced ones follow from the training rows.
-
-        Raises:
-            UserError: a weight is of a label that there is not.
-        """
+        """[C] float32 weights of labels in the loss, or None; balanced ones follow from the training rows.
+        UserError: an unknown label."""
         require_labels(asked, self.names)
         if isinstance(asked, dict):
             return torch.tensor([asked.get(name, 1.0) for name in self.names])
@@ -101,17 +93,8 @@ class Labelling(Generic[Said]):
 def classification_losses(
     logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, weight: Tensor | None = None
 ) -> Losses:
-    """Cross-entropy of a classification head, as torch has it.
-
-    With weights it is the mean weighted by the classes of the rows; of shares it is the mean over the rows,
-    as torch's is. The accuracy in the log has the same weights.
-
-    Args:
-        logits: [R, C] float.
-        labels: [R] int64 in [0, C), or [R, C] float shares of the classes.
-        label_smoothing: share of the target that is spread over all classes.
-        weight: [C] float of the classes; None weighs them alike.
-    """
+    """Cross-entropy of logits [R, C] with classes [R] int64 or shares [R, C]; weighted by class (`weight`
+    [C]) as torch does, the logged accuracy too."""
     logits = logits.float()
     loss = nn.functional.cross_entropy(logits, labels, weight, label_smoothing=label_smoothing)
     classes = labels if labels.ndim == 1 else labels.argmax(-1)
@@ -122,24 +105,13 @@ def classification_losses(
 
 
 def label_losses(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Losses:
-    """Binary cross-entropy of a head with several labels a row: the mean over rows and labels.
-
-    Args:
-        logits: [R, C] float.
-        labels: [R, C] float, 0 or 1.
-        weight: [C] float, what the rows that have a label count for in it (torch's `pos_weight`).
-    """
+    """Binary cross-entropy of logits [R, C] with labels [R, C]; `weight` [C] is torch's `pos_weight`."""
     loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels, pos_weight=weight)
     exact = ((logits.detach() > 0) == (labels > 0)).all(-1).float().mean()
     return Losses(total=loss, terms={"binary_cross_entropy": loss}, metrics={"exact_match": exact})
 
 
 def regression_losses(values: Tensor, targets: Tensor) -> Losses:
-    """Mean squared error of a head with one output.
-
-    Args:
-        values: [R, 1] float.
-        targets: [R] float.
-    """
+    """Mean squared error of values [R, 1] and targets [R]."""
     loss = nn.functional.mse_loss(values.float()[:, 0], targets.float())
     return Losses(total=loss, terms={"mse": loss})

@@ -34,12 +34,7 @@ class LazyRows(Sequence[T]):
 
 
 class ClassFolders(LazyRows[Labelled]):
-    """Labelled pictures of a folder with a folder a class.
-
-    Args:
-        folder: holds the folders of the classes.
-        classes: names of the pictures by class, sorted; one at least.
-    """
+    """Labelled pictures of a folder with a folder a class; names by class, sorted."""
 
     def __init__(self, folder: Path, classes: Mapping[str, Sequence[str]]) -> None:
         self.folder, self.labels = folder, tuple(classes)
@@ -71,12 +66,7 @@ class ClassFolders(LazyRows[Labelled]):
 
 
 class ChosenRows(LazyRows[T]):
-    """Some rows of others.
-
-    Args:
-        rows: the others.
-        places: of the rows among them.
-    """
+    """Rows of others by their places."""
 
     def __init__(self, rows: Sequence[T], places: Iterable[int]) -> None:
         self._rows, self._places = rows, array("Q", places)

@@ -18,10 +18,7 @@ IMAGES = REASONING.fields[0]
 
 
 class ReasoningTask(ClassTask[PicturePair]):
-    """Is the sentence true of the two pictures? Or, with other labels: which class are the three of?
-
-    The baseline blanks the pictures: the same training sees the text only.
-    """
+    """Whether a sentence is true of two pictures, or another class; the baseline blanks the pictures."""
 
     spec: ClassVar[TaskSpec] = REASONING
     usual: ClassVar[tuple[str, ...]] = TRUTH

@@ -10,13 +10,8 @@ from xfm.config.training import Precision
 
 
 class Blanked(StrEnum):
-    """What a task hides from its model: a baseline is the same fine-tuning with one input blanked.
-
-    nothing: the task itself.
-    picture: every picture is one blank picture of the mean colour.
-    text: every text is empty.
-    first_text: of two texts only the second is seen (hypothesis only).
-    """
+    """Input hidden from the model: a baseline is the same fine-tuning without it (`first_text`: hypothesis
+    only)."""
 
     NOTHING = "nothing"
     PICTURE = "picture"
@@ -26,27 +21,8 @@ class Blanked(StrEnum):
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """Settings that every task shares.
-
-    Attributes:
-        blanked: what is hidden from the model.
-        batch_size: rows per batch.
-        rows_per_picture: most rows of one picture in a row of the training order; the picture is encoded
-            once for all of them.
-        max_tokens: longest text in tokens, special tokens included.
-        label_smoothing: of captions.
-        image: how training pictures are varied, and those of image classification mixed.
-        image_head: the head of image classification.
-        prompt: words that every caption begins with.
-        head: what stands on the encoders of the other tasks with classes or values.
-        label_kind: whether a row is of one class, or has several labels.
-        threshold: probability from which one of several labels is given; 0 chooses it on the validation rows.
-        class_weights: what each class weighs in the loss: see `FinetuneConfig`.
-        seed: seed of the head and of the order of the rows.
-        workers: processes that read rows ahead of the model; 0 reads them in its own.
-        precision: arithmetic of predictions.
-        device: where the model runs.
-    """
+    """Settings that every task shares, as of `FinetuneConfig`; `rows_per_picture` rows of a picture follow
+    one another, so that it is encoded once; `threshold` 0 is chosen on validation rows."""
 
     blanked: Blanked = Blanked.NOTHING
     batch_size: int = 64

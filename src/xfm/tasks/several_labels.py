@@ -28,12 +28,8 @@ from xfm.tasks.labelling import Floats, Labelling, LabelTable, Truth, Verdict, l
 
 @dataclass(frozen=True)
 class SeveralLabels(Labelling[LabelSet]):
-    """A row has any number of labels, or none: those whose probability is at least the threshold.
-
-    Attributes:
-        least: the threshold.
-        fits: whether rows that were not learned from may choose another one, by micro-F1.
-    """
+    """Any number of labels a row: those of at least the probability `least`, which validation rows choose by
+    micro-F1 where `fits`."""
 
     kind: ClassVar[LabelKind] = LabelKind.SEVERAL
     primary: ClassVar[str] = "f1_micro"
@@ -157,7 +153,6 @@ class SeveralLabels(Labelling[LabelSet]):
     def _arrays(
         self, truths: Sequence[Truth], said: Sequence[LabelSet]
     ) -> tuple[Flags, Flags, Floats, tuple[str, ...]]:
-        """[R, C] truth, labels that are given, and probabilities; and the names, unknown ones behind."""
         names = with_unknown(self.names, [name for own in truths for name in own])
         scores = np.zeros((len(said), len(names)))
         scores[:, : len(self.names)] = [one.probabilities for one in said]

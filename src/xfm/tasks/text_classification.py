@@ -33,11 +33,8 @@ def tokenize_rows(
     settings: TaskSettings,
     rule: TextRule = TEXT_CLASSIFICATION.text,
 ) -> Tokens:
-    """Texts by the rule of their task, and pairs as one sequence each: [R, T].
-
-    Raises:
-        ValueError: some rows have a second text and others have not (`require_texts` refuses such tables).
-    """
+    """Texts by the rule of their task, pairs as one sequence: [R, T]; ValueError if only some rows have a
+    second text."""
     limit = settings.max_tokens
     texts = [as_read(rule, row.text, limit) for row in rows]
     seconds = [as_read(rule, row.second, limit) for row in rows if row.second is not None]
@@ -87,10 +84,7 @@ class TextTask(Task[LabelledText, Any, Any]):
 
 
 class TextClassificationTask(TextTask, ClassTask[LabelledText]):
-    """Which class is the text, or the pair of texts, of?
-
-    The baseline of pairs blanks the first text: it sees `<s>second</s>` only, in the same training.
-    """
+    """The class of a text or a pair; the baseline of pairs blanks the first text."""
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
@@ -100,11 +94,8 @@ class TextClassificationTask(TextTask, ClassTask[LabelledText]):
 
 
 class TextRegressionTask(TextTask, Task[LabelledText, ClassBatch, float]):
-    """What is the value of the text, or of the pair of texts?
-
-    It is learned on the scale on which the training rows have mean 0 and deviation 1; `finish` works that
-    into the last layer, so that the model gives the values themselves.
-    """
+    """The value of a text or a pair, learned with mean 0 and deviation 1; `finish` works the scale into the
+    last layer."""
 
     primary: ClassVar[str] = "pearson"
     module: TextClassifier

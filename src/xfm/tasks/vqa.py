@@ -35,16 +35,8 @@ ANSWER_STEP = 4  # answers are short: padding them to a multiple of eight would 
 
 @dataclass(frozen=True)
 class VqaBatch(TensorFields):
-    """Questions about pictures.
-
-    Attributes:
-        pixels: [I, 3, S, S] float32 distinct pictures.
-        image_index: [R] int64, the picture of each question.
-        question: [R, T] tokens.
-        answer: [N, L] tokens with begin and end.
-        answer_question: [N] int64, the question of each answer; None where answer r is that of question r.
-        weight: [N] float32, how much each answer counts; None where all count 1.
-    """
+    """pixels [I, 3, S, S] float32, image_index [R] int64, question [R, T], answer [N, L], answer_question [N]
+    int64, weight [N] float32 of each answer."""
 
     pixels: Tensor
     image_index: Tensor
@@ -55,14 +47,8 @@ class VqaBatch(TensorFields):
 
 
 class VqaTask(Task[Question, VqaBatch, str]):
-    """Answers questions from the list of answers that its training rows hold, or from a given one.
-
-    The baseline blanks the picture: the same training sees one grey picture.
-
-    Attributes:
-        shortlist: so many answers of likeliest first token are ranked, by the published rule; 0 ranks the
-            whole list exactly.
-    """
+    """Answers from the training rows' list or a given one; the baseline blanks the picture. `shortlist` ranks
+    by the published rule (0: exactly)."""
 
     spec: ClassVar[TaskSpec] = VQA
     primary: ClassVar[str] = "accuracy"
@@ -156,10 +142,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
         )
 
     def loss(self, batch: VqaBatch, generator: torch.Generator) -> Losses:
-        """Cross-entropy of the answer's tokens, summed over an answer, averaged over the questions.
-
-        Where several people answered, the answers of a question are summed with their weights.
-        """
+        """Cross-entropy summed over an answer, averaged over questions; several answers are weighted."""
         without_last = Tokens(batch.answer.ids[:, :-1], batch.answer.mask[:, :-1])
         module = self.module
         logits = module(
@@ -183,7 +166,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
         return [self.answers.answers[place] for place in best.index[:, 0].tolist()]
 
     def _as_published(self, memory: Tensor) -> list[str]:
-        """[N, S, D] fused questions -> answers, a few at a time: a shortlist each is much."""
+        """[N, S, D] fused questions -> answers, a few at a time: the shortlists are large."""
         count = min(self.shortlist, len(self.answers))
         tokens = Tokens(self.answers.ids, self.answers.mask)
         found = [

@@ -13,18 +13,8 @@ from xfm.training.checkpoint import REQUIRED, list_checkpoints, read_state
 
 @dataclass(frozen=True)
 class CheckpointEntry:
-    """What is known of a checkpoint.
-
-    Attributes:
-        step: steps done, by the name of its folder.
-        path: its folder.
-        written: when, as its manifest says; None where that is damaged.
-        size: bytes.
-        processes: of the run that wrote it; None where its state is damaged.
-        damage: what is wrong with it, None when it is whole.
-        changes: what was otherwise, and allowed, when the run was resumed: sentences.
-        samples: of each stream, what became of what was read so far.
-    """
+    """A checkpoint of a run; `written`, `size` (bytes) and `processes` are None where they are damaged or
+    unknown."""
 
     step: int
     path: str
@@ -37,11 +27,8 @@ class CheckpointEntry:
 
 
 def checkpoints_of(folder: Path) -> list[Path]:
-    """The checkpoints that a path names: those of a run, oldest first, or the one that it is.
-
-    Raises:
-        UserError: there are none.
-    """
+    """The checkpoints that a path names: those of a run, oldest first, or the one that it is; UserError if
+    none."""
     inside = folder.parent if folder.name == "checkpoints" else folder
     if found := list_checkpoints(inside):
         return found
@@ -58,12 +45,8 @@ def size_of(path: Path) -> int:
 
 
 def verified(path: Path, told: Callable[[int], object] = lambda read: None) -> CheckpointEntry | None:
-    """Read a checkpoint and compare checksums; None where its run has deleted it meanwhile.
-
-    Args:
-        path: its folder.
-        told: hears how many more bytes were read.
-    """
+    """Compare checksums of a checkpoint; None if its run has deleted it meanwhile. `told` hears bytes
+    read."""
     step = int(path.name.removeprefix("step-"))
     wrong, size = damage(path, REQUIRED, told), size_of(path)
     if not path.is_dir():

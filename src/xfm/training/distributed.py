@@ -40,13 +40,7 @@ _talk: list[dist.ProcessGroup] = []
 
 @dataclass(frozen=True)
 class Process:
-    """This process among its peers.
-
-    Attributes:
-        rank: index of the process.
-        world: number of processes.
-        device: where the process computes.
-    """
+    """This process among its peers: its rank, their number, and where it computes."""
 
     rank: int
     world: int
@@ -59,15 +53,8 @@ class Process:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device of a name.
-
-    Args:
-        name: `auto` (this process's GPU where there is one, and the CPU otherwise), `cpu`, `cuda` (this
-            process's GPU), or a numbered device such as `cuda:1`.
-
-    Raises:
-        UserError: there is no such device.
-    """
+    """Device of a name: `auto` (this process's GPU, or the CPU), `cpu`, `cuda`, `cuda:1`; UserError if there
+    is none."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -87,16 +74,9 @@ def pick_device(name: str = "auto") -> torch.device:
 
 @contextlib.contextmanager
 def processes(device: str = "auto", minutes: float = 30.0) -> Iterator[Process]:
-    """Join the process group that torchrun describes, and leave it at the end.
-
-    NCCL on GPUs, gloo on CPUs. Without torchrun, or inside a group that exists already, nothing is set up.
-    The group is always destroyed, and nothing may keep it alive afterwards: a thread of gloo that still holds
-    a tensor while the interpreter ends aborts the process ("terminate called without an active exception").
-
-    Args:
-        device: of this process, see `pick_device`.
-        minutes: how long a process waits in a step for the others.
-    """
+    """Join the process group that torchrun describes, and leave it: NCCL on GPUs, gloo on CPUs; `minutes` is
+    how long a process waits for the others in a step. The group is always destroyed: a thread of gloo that
+    still holds a tensor when the interpreter ends aborts the process."""
     where = pick_device(device)
     if where.type == "cuda":
         torch.cuda.set_device(where)
@@ -125,10 +105,8 @@ def processes(device: str = "auto", minutes: float = 30.0) -> Iterator[Process]:
 
 
 def _join(backend: str, timeout: timedelta) -> None:
-    """Join the group under a name of this round: torchrun's restarts share a store.
-
-    Otherwise a process finds addresses of those that have ended, and is refused there now and then.
-    """
+    """Join under a name of this round: torchrun's restarts share a store, in which ended processes' addresses
+    stay."""
     rendezvous, named = dist.rendezvous, dist.PrefixStore  # pyright: ignore[reportPrivateImportUsage]
 
     def meet() -> tuple[Any, int, int]:
@@ -140,11 +118,8 @@ def _join(backend: str, timeout: timedelta) -> None:
 
 
 def ended_peers(seconds: float = 2.0) -> list[str]:
-    """The other processes on this machine that have ended, in words.
-
-    Args:
-        seconds: how long to wait for one: a connection may break before its process is gone.
-    """
+    """Other processes on this machine that have ended; waits for one, as a connection may break before its
+    process ends."""
     others = [
         (number, pid)
         for number, (host, pid) in enumerate(_peers)
@@ -246,11 +221,8 @@ def from_first(value: Any) -> Any:
 
 
 def on_first(work: Callable[[], T]) -> T:
-    """What the first process's work gives, picklable, on every process; so is its UserError.
-
-    Raises:
-        UserError: the work raised it; the first process alone shows it.
-    """
+    """Picklable result of work that the first process does, on every process; so is its UserError, shown by
+    the first."""
     found: tuple[Any, str | None] = (None, None)
     if rank() == 0:
         try:
@@ -264,15 +236,8 @@ def on_first(work: Callable[[], T]) -> T:
 
 
 def check_alike(value: Any, problem: str) -> None:
-    """Refuse to go on where processes differ in something; all must ask.
-
-    Args:
-        value: of this process, picklable.
-        problem: the sentence for the user.
-
-    Raises:
-        UserError: the values are not all alike; the first process alone shows it.
-    """
+    """Refuse, with this sentence, to go on where a picklable value differs between processes; all must
+    ask."""
     if any(other != value for other in collect(value)):
         raise UserError(problem) if rank() == 0 else SaidElsewhere(problem)
 

@@ -10,17 +10,9 @@ from xfm.models.precision import working_dtype
 
 
 class BatchedMuon(torch.optim.Muon):
-    """torch's Muon with one batched product where it has one a matrix, and in the run's own arithmetic.
-
-    A small model has dozens of matrices of few shapes, each too small to keep a processor busy. A matrix and
-    the transpose of another count as one shape: the iteration turns every matrix so that it is wide. Within
-    an autocast of bfloat16 every number is torch's; outside it the iteration is in float32, where torch's is
-    in bfloat16 always, which takes more than twice as long on a processor without such products.
-
-    Args:
-        params: groups of matrices.
-        lr: learning rate; a step is as large as AdamW's would be at 0.2 of it (`match_rms_adamw`).
-    """
+    """torch's Muon with one batched product for all matrices of a shape (or its transpose), as a small model
+    has dozens of them. In bfloat16 its numbers are torch's; else it is float32, where torch's bfloat16 takes
+    over twice as long on some CPUs."""
 
     def __init__(self, params: list[dict[str, Any]], lr: float) -> None:
         super().__init__(params, lr=lr, adjust_lr_fn="match_rms_adamw")
@@ -55,18 +47,9 @@ class BatchedMuon(torch.optim.Muon):
 
 
 def orthogonalised(matrices: Tensor, polynomial: tuple[float, float, float], steps: int) -> Tensor:
-    """Matrices with singular values near 1: a Newton-Schulz iteration of the fifth order.
-
-    Args:
-        matrices: [N, R, C] bfloat16 or float32 with R at most C.
-        polynomial: coefficients of x, x^3 and x^5.
-        steps: iterations.
-
-    Returns:
-        [N, R, C] in the dtype of the matrices; of bfloat16 what torch's Muon computes of each.
-
-    Source: Jordan et al. (2024), "Muon: an optimizer for hidden layers in neural networks".
-    """
+    """[N, R, C] with singular values near 1, R at most C, by the Newton-Schulz iteration of fifth order of
+    Jordan et al. (2024), "Muon: an optimizer for hidden layers in neural networks"; `polynomial` has the
+    coefficients of x, x^3 and x^5."""
     norms = torch.stack([matrix.norm() for matrix in matrices])  # as one reduction each: same rounding as one
     found = matrices / norms.clamp(min=1e-7)[:, None, None].to(matrices.dtype)
     if matrices.dtype is torch.float32 and matrices.shape[2] >= 2 * matrices.shape[1]:
@@ -79,11 +62,8 @@ def orthogonalised(matrices: Tensor, polynomial: tuple[float, float, float], ste
 
 
 def _factor(gram: Tensor, polynomial: tuple[float, float, float], steps: int) -> Tensor:
-    """What the iteration multiplies a matrix X by, from X X^T alone: R x R products in place of R x C ones.
-
-    Every iteration is X <- P X with P = a + b G + c G^2 of G = X X^T, and so G <- P G P. Its rounding adds up
-    over the iterations, which bfloat16 does not stand.
-    """
+    """Factor of X from G = X X^T alone, for R x R products: P = a + b G + c G^2, X <- P X, G <- P G P.
+    Rounding adds up, which bfloat16 does not stand."""
     a, b, c = polynomial
     factor: Tensor | None = None
     for step in range(steps):

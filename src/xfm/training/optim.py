@@ -21,28 +21,15 @@ EPS = 1e-8
 
 
 def is_decayed_as_published(name: str) -> bool:
-    """Whether the published code decays a parameter.
-
-    It goes by parts of names: biases (the relative-position tables have one in their published name) and the
-    LayerNorms of the encoders are not decayed; temperature, cls and mask vectors, LayerScale, position tables
-    and the LayerNorms of the heads are.
-
-    Args:
-        name: the parameter's name in its model here, `vision.blocks.0.gamma1`.
-    """
+    """Whether the published code decays a parameter of this name: not biases, relative-position tables and
+    LayerNorms of the encoders, but temperature, cls, mask vectors, LayerScale, positions and LayerNorms of
+    the heads."""
     return not _NOT_DECAYED.search(name)
 
 
 class PublishedAdamW(torch.optim.Optimizer):
-    """AdamW whose decay comes after the step, and whose epsilon is added before the bias correction.
-
-    p <- p - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + 1e-8), then p <- p - lr wd p.
-
-    Args:
-        params: groups with `params` and `weight_decay`.
-        lr: learning rate of groups without their own.
-        betas: b1 and b2.
-    """
+    """AdamW whose decay comes after the step, and whose epsilon is added before the bias correction: p <- p -
+    lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + 1e-8), then p <- p - lr wd p."""
 
     def __init__(self, params: Iterable[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": 0.0})
@@ -74,29 +61,16 @@ _TABLE = re.compile(r"(^|\.)(positions?|pos_embed|position_embeddings?|relative_
 
 
 def is_decayed(name: str, parameter: Tensor) -> bool:
-    """Whether weight decay applies: matrices and filters, but no vector, scalar or table of positions.
-
-    Args:
-        name: the parameter's name in its model, `language.embeddings.positions.weight`.
-        parameter: the parameter, any shape.
-    """
+    """Whether weight decay applies: to matrices and filters, not to vectors, scalars and tables of
+    positions."""
     return parameter.ndim >= 2 and parameter.numel() > max(parameter.shape) and not _TABLE.search(name)
 
 
 def parameter_groups(
     model: nn.Module, config: OptimConfig, is_new: Callable[[str], bool] = lambda name: False
 ) -> list[dict[str, Any]]:
-    """Groups for torch's optimisers: decayed or not, by known or new parts, by layer.
-
-    Args:
-        model: frozen parameters (`requires_grad` False) are left out.
-        config: weight decay, multiplier, factor of the layers, or one group for all.
-        is_new: whether the parameter of that name learns at `new_lr_multiplier` times the rate.
-
-    Returns:
-        Groups, each with `params`, `names`, `weight_decay` and `lr_scale`: at most four without a factor of
-        the layers.
-    """
+    """Groups of the parameters that learn, with `params`, `names`, `weight_decay` and `lr_scale`: decayed or
+    not, known or new (`is_new`), and by layer with `layer_decay`."""
     return _groups(_trained(model), config, is_new, layer_factors(model, config.layer_decay))
 
 
@@ -104,10 +78,7 @@ FEWEST_OUTPUTS = 8
 
 
 def matrix_names(model: nn.Module) -> set[str]:
-    """Names of the weights that Muon can train: matrices of linear layers.
-
-    Not embeddings or filters, nor layers with few outputs: those are the last of a head.
-    """
+    """Names of the weights that Muon trains: linear layers but those with few outputs, the last of a head."""
     return {
         f"{name}.weight" if name else "weight"
         for name, module in model.named_modules()
@@ -118,10 +89,8 @@ def matrix_names(model: nn.Module) -> set[str]:
 def build_optimizer(
     model: nn.Module, config: OptimConfig, is_new: Callable[[str], bool] = lambda name: False
 ) -> torch.optim.Optimizer:
-    """AdamW over `parameter_groups`; with `config.muon_lr` Muon for the matrices of linear layers.
-
-    With `config.published` it is the published code's AdamW instead.
-    """
+    """AdamW over `parameter_groups`, with `config.muon_lr` Muon for matrices; PublishedAdamW with
+    `config.published`."""
     trained, factors = _trained(model), layer_factors(model, config.layer_decay)
     if config.published:
         return PublishedAdamW(_groups(trained, config, is_new, factors), config.lr, config.betas)
@@ -154,10 +123,7 @@ class Composite(torch.optim.Optimizer):
 
 
 def _adamw(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.AdamW:
-    """Fused where every parameter's device has it, multi-tensor otherwise.
-
-    torch chooses and supports the fused kernel on CUDA, CPU, MPS and XPU.
-    """
+    """Fused where the devices have it (CUDA, CPU, MPS, XPU), multi-tensor otherwise."""
     devices = {p.device.type for group in groups for p in group["params"]}
     fused = bool(devices) and devices <= {"cuda", "cpu", "mps", "xpu"}
     return torch.optim.AdamW(
@@ -170,15 +136,8 @@ def _trained(model: nn.Module) -> dict[str, Tensor]:
 
 
 def layer_factors(model: nn.Module, decay: float) -> dict[str, float]:
-    """Factor of the learning rate of each parameter of a model by the depth of its layer.
-
-    In an encoder of L layers, parameters of layer l (from 0) have `decay` to the power L - l, those in front
-    of the layers (patches, words, positions) L + 1. What comes after the layers of an encoder has 1.
-
-    Args:
-        model: a model or a task's model; frozen parameters are of layers, too.
-        decay: in (0, 1].
-    """
+    """Factor of the learning rate by name: `decay` to the power L - l in layer l (from 0) of L, L + 1 in
+    front of the layers, 1 behind them."""
     below_the_top: dict[int, int] = {}
     for name, encoder in layered_parts(model):
         if name.rpartition(".")[2] in ("vision", "language"):
@@ -221,15 +180,8 @@ LR_SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def lr_factor(step: int, clock: TrainingClock, config: OptimConfig) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, the peak, then the decay.
-
-    The first step already moves (factor 1 / warmup); the published code starts at 0.
-
-    Args:
-        step: index of the step, from 0.
-        clock: how far the run has come.
-        config: `warmup`, `hold`, `schedule`, `least_lr` and `published`.
-    """
+    """Share of the peak rate at a step from 0: warm-up (first step 1 / warmup; 0 in the published code),
+    peak, decay."""
     if step < config.warmup:
         return (step + (not config.published)) / config.warmup
     falling = (1 - config.hold) * clock.left(config.warmup)

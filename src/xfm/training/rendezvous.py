@@ -20,14 +20,8 @@ _PAUSE = 0.05
 
 
 def patiently(meet: Callable[[], T], timeout: timedelta) -> T:
-    """What a call gives that waits for the other processes; it says so when that takes long.
-
-    torch waits where Python hears no signal. So the call has a thread of its own, which Ctrl-C leaves behind.
-
-    Args:
-        meet: the call.
-        timeout: how long it waits itself.
-    """
+    """Result of a call that waits for the other processes, told when that takes long. The call has its own
+    thread, which Ctrl-C leaves behind: torch waits where Python hears no signal."""
     met: Future[T] = Future()
 
     def call() -> None:
@@ -56,23 +50,9 @@ def _waiting(timeout: timedelta) -> str:
 
 
 def name_of_round(store: Any, rank: int, count: int, timeout: timedelta) -> str:
-    """A name that the processes of this round share, and those of no other one.
-
-    The agents of torchrun keep a store over all rounds, in which addresses of processes that have ended are
-    left, and nothing that they tell their processes names the round: each agent counts the restarts that it
-    began by itself, so that one that comes in place of another one, or restarts because another one does,
-    counts fewer. So the first process chooses a name, and tells it whoever asks by a word that was never used
-    before: those that ended before they were told are answered, too, and do not hear it.
-
-    Args:
-        store: a `torch.distributed.Store`, that of the agents.
-        rank: of this process.
-        count: of the processes.
-        timeout: how long to wait for the others.
-
-    Raises:
-        RuntimeError: not all of them came.
-    """
+    """A name that the processes of this round of torchrun share. Its store keeps addresses of ended
+    processes, and agents count restarts differently, so the first process chooses a name and answers each
+    process under a new word. RuntimeError: not all came."""
     word = secrets.token_hex(8)
     store.append(_ASKED, f"{word} ")
     if rank:
