@@ -24,7 +24,7 @@ from xfm.finetuning.splits import (
 from xfm.models.folder import Pretrained
 from xfm.tasks.base import Task
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.classes import class_names, require_classes
+from xfm.tasks.labelling import class_names, require_classes
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import CellMeaning, SplitRows
 

@@ -13,9 +13,8 @@ from xfm.data.left_out import LeftOut, UnreadablePicture, read_bad_rows
 from xfm.data.tables import TableRow
 from xfm.reports.stored import DETAILS
 from xfm.tasks.base import Task
-from xfm.tasks.lazy_rows import ChosenRows, LazyRows
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import CellMeaning, SplitRows
+from xfm.tasks.rows import CellMeaning, ChosenRows, LazyRows, SplitRows
 
 Row = TypeVar("Row")
 _SHOWN = 3

@@ -20,7 +20,6 @@ from xfm.core.errors import UserError
 from xfm.core.files import read_json_object
 from xfm.core.results_folder import digest
 from xfm.data.left_out import LeftOut
-from xfm.finetuning.adapt import check_adapter, merge_lora
 from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.early_stopping import BEST_FOLDER
@@ -36,7 +35,7 @@ from xfm.finetuning.presets import (
 from xfm.finetuning.probing import fit_task, probe_settings
 from xfm.finetuning.row_filter import usable_rows
 from xfm.finetuning.start import LONGEST, first_reads, fitting_length, head_width, prepared_base, text_limit
-from xfm.finetuning.tuning_run import TuningRun, tune
+from xfm.finetuning.tuning_run import TuningRun, check_adapter, merge_lora, tune
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import write_json
 from xfm.tasks.base import Blanked, Task

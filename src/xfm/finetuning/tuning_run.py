@@ -6,19 +6,20 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from xfm.config.finetune import FinetuneConfig, TuningConfig
+from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
+from xfm.config.task_spec import TaskSpec
 from xfm.config.training import Change, Precision
-from xfm.finetuning.adapt import adapt, is_low_rank
+from xfm.core.errors import UserError
 from xfm.finetuning.early_stopping import Look, Watch
 from xfm.finetuning.presets import training_config
 from xfm.finetuning.probing import LinearFit
-from xfm.models.adapters import save_adapter
+from xfm.models.adapters import require_base, save_adapter
 from xfm.models.folder import Belongings, Pretrained, save_model
 from xfm.models.lora import LowRank
 from xfm.models.model_files import FRESH
@@ -32,6 +33,81 @@ from xfm.training.clock import SCHEDULE, TrainingClock, read_schedule
 from xfm.training.logging import RunLog
 from xfm.training.run_folder import RunFolder
 from xfm.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+ENCODERS = ("language", "vision", "fusion")
+
+
+def adapt(module: nn.Module, config: TuningConfig) -> None:
+    """Freeze encoders of a task model, or add LoRA to their linear layers, in place; UserError without
+    peft."""
+    holder = getattr(module, "model", module)
+    for name in ENCODERS:
+        encoder, tuning = getattr(holder, name, None), getattr(config, name)
+        if encoder is None or tuning in (None, Tuning.FULL):
+            continue
+        encoder.requires_grad_(False)
+        if tuning is Tuning.LORA:
+            _add_lora(encoder, config)
+
+
+def is_low_rank(name: str) -> bool:
+    """Whether the parameter of that name is one of LoRA's, which are new and learn at the larger rate."""
+    return ".lora_" in name
+
+
+def merge_lora(module: nn.Module) -> dict[str, LowRank]:
+    """Merge LoRA into the matrices, in place; gives what was added by the names of the layers, empty without
+    LoRA."""
+    found: dict[str, LowRank] = {}
+    for name, layer in _lora_layers(module):
+        down, up = (_matrix(getattr(layer, part)) for part in ("lora_A", "lora_B"))
+        found[name.removeprefix("model.")] = LowRank(down, up)
+        layer.merge()
+        parent, _, own = name.rpartition(".")
+        setattr(module.get_submodule(parent), own, layer.get_base_layer())
+    module.requires_grad_(True)
+    return found
+
+
+def _matrix(of_peft: Any) -> Tensor:
+    (part,) = of_peft.values()
+    return part.weight.detach().float().cpu().clone()
+
+
+def check_adapter(spec: TaskSpec, config: FinetuneConfig, model: Path | str) -> None:
+    """Refuse an adapter where an encoder learns as a whole, or the model is no folder."""
+    if not config.tune.save_adapter_only:
+        return
+    if whole := [name for name in spec.encoders if getattr(config.tune, name) is Tuning.FULL]:
+        raise UserError(
+            f"tune.save_adapter_only keeps small additions, and the {whole[0]} encoder learns whole: give "
+            f"--tune.{whole[0]} lora, or freeze"
+        )
+    require_base(model)
+
+
+def _add_lora(encoder: nn.Module, config: TuningConfig) -> None:
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise UserError("tuning with lora needs peft; install it with pip install 'xfm[lora]'") from None
+    matrices = [name for name, part in encoder.named_modules() if isinstance(part, nn.Linear)]
+    lora = LoraConfig(
+        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=matrices
+    )
+    inject_adapter_in_model(lora, encoder)
+
+
+def _lora_layers(module: nn.Module) -> "list[tuple[str, BaseTunerLayer]]":
+    if "peft" not in sys.modules:  # then nothing has been added; its import takes seconds
+        return []
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [(name, part) for name, part in module.named_modules() if isinstance(part, BaseTunerLayer)]
+
 
 REMEMBERED = 16
 """Models that a model began with, one from the other, of which its provenance tells."""

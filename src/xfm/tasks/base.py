@@ -4,6 +4,8 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -12,8 +14,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from xfm.config.task import TaskConfig
+from xfm.config.image import UNVARIED, ImageTrainingConfig
+from xfm.config.labels import ClassWeights, LabelKind
+from xfm.config.task import HeadKind, ImageHead, TaskConfig
 from xfm.config.task_spec import TaskSpec
+from xfm.config.training import Precision
 from xfm.data.collate import LENGTH_STEP
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.schema import TensorFields, Tokens
@@ -24,15 +29,47 @@ from xfm.models.folder import Pretrained
 from xfm.models.precision import autocast
 from xfm.models.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
-from xfm.tasks.lazy_rows import LazyRows
 from xfm.tasks.pictures import ImageVariation, ImageView, Pictures
 from xfm.tasks.reading import Portion, collated, portion, read_ahead, reader
-from xfm.tasks.rows import FILE_REMEDY, CellMeaning, Corners, SplitRows, pictures_of
+from xfm.tasks.rows import FILE_REMEDY, CellMeaning, Corners, LazyRows, SplitRows, pictures_of
 from xfm.tasks.sampling import Drawn, RowOrder, TrainingRows, seeded
 from xfm.tasks.scored import Prediction, Row, ScoredTask
-from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.training import distributed
 from xfm.training.collectives import in_order, own_part
+
+
+class Blanked(StrEnum):
+    """Input hidden from the model: a baseline is the same fine-tuning without it (`first_text`: hypothesis
+    only)."""
+
+    NOTHING = "nothing"
+    PICTURE = "picture"
+    TEXT = "text"
+    FIRST_TEXT = "first text"
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """Settings that every task shares, as of `FinetuneConfig`; `rows_per_picture` rows of a picture follow
+    one another, so that it is encoded once; `threshold` 0 is chosen on validation rows."""
+
+    blanked: Blanked = Blanked.NOTHING
+    batch_size: int = 64
+    rows_per_picture: int = 4
+    max_tokens: int = 64
+    label_smoothing: float = 0.1
+    image: ImageTrainingConfig = UNVARIED
+    image_head: ImageHead = ImageHead.LINEAR
+    prompt: str = ""
+    head: HeadKind = HeadKind.OWN
+    label_kind: LabelKind = LabelKind.ONE
+    threshold: float = 0.0
+    class_weights: ClassWeights = ""
+    seed: int = 0
+    workers: int = 0
+    precision: Precision = Precision.AUTO
+    device: str = "cpu"
+
 
 BatchT = TypeVar("BatchT", bound=TensorFields)
 

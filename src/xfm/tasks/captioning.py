@@ -30,11 +30,10 @@ from xfm.models.generation import Marks, generate
 from xfm.models.task_models import Captioner
 from xfm.objectives.losses import Losses
 from xfm.objectives.tokens import smoothed_losses
-from xfm.tasks.base import Prediction, Task
-from xfm.tasks.classes import most_frequent_label
+from xfm.tasks.base import Blanked, Prediction, Task, TaskSettings
+from xfm.tasks.labelling import most_frequent_label
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Case, CellMeaning, Described, SplitRows
-from xfm.tasks.settings import Blanked, TaskSettings
 
 BatchT = TypeVar("BatchT", bound=TensorFields)
 BEAMS = 3

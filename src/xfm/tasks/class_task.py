@@ -15,12 +15,10 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.metrics.calibration import FEWEST, fitted_temperature, tempered
 from xfm.models.folder import Pretrained
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Task
-from xfm.tasks.classes import OneLabel
-from xfm.tasks.labelling import Truth
+from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.labelling import OneLabel, Truth
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Case, SplitRows
-from xfm.tasks.settings import TaskSettings
 from xfm.tasks.several_labels import SeveralLabels
 
 

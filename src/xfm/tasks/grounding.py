@@ -26,10 +26,9 @@ from xfm.metrics.boxes import best_constant_box, best_iou, box_hits, iou_scores
 from xfm.models.task_models import Grounder
 from xfm.objectives.bbox import box_losses, nearest_boxes
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Task
+from xfm.tasks.base import Blanked, Task
 from xfm.tasks.pictures import ImageView
 from xfm.tasks.rows import Case, CellMeaning, Corners, Reference
-from xfm.tasks.settings import Blanked
 
 SAMPLED = 2000  # training boxes behind the constant box
 

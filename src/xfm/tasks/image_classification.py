@@ -15,11 +15,11 @@ from xfm.data.transforms import Normalisation
 from xfm.models.folder import Pretrained
 from xfm.models.task_models import ImageClassifier
 from xfm.objectives.losses import Losses
+from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.class_task import ClassBatch, ClassTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import CellMeaning, Labelled, SplitRows
 from xfm.tasks.sampling import Drawn
-from xfm.tasks.settings import Blanked, TaskSettings
 
 
 class ImageClassificationTask(ClassTask[Labelled]):

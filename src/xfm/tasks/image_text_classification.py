@@ -7,9 +7,9 @@ from typing import ClassVar
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import IMAGE_TEXT_CLASSIFICATION
 from xfm.data.tables import TableRow
+from xfm.tasks.base import Blanked
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import CellMeaning, LabelledPictureText
-from xfm.tasks.settings import Blanked
 
 
 class ImageTextClassificationTask(ClassTask[LabelledPictureText]):

@@ -8,11 +8,11 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import REASONING
 from xfm.data.tables import TableRow
 from xfm.models.folder import Pretrained
+from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import TRUTH, CellMeaning, PicturePair, SplitRows
 from xfm.tasks.sampling import components
-from xfm.tasks.settings import Blanked, TaskSettings
 
 IMAGES = REASONING.fields[0]
 

@@ -22,8 +22,15 @@ from xfm.metrics.labels import (
     precision_recall_f1_of_labels,
 )
 from xfm.objectives.losses import Losses
-from xfm.tasks.classes import most_frequent_label
-from xfm.tasks.labelling import Floats, Labelling, LabelTable, Truth, Verdict, label_losses
+from xfm.tasks.labelling import (
+    Floats,
+    Labelling,
+    LabelTable,
+    Truth,
+    Verdict,
+    label_losses,
+    most_frequent_label,
+)
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,11 @@ from xfm.metrics.classification import value_scores
 from xfm.models.folder import Pretrained
 from xfm.models.task_models import TextClassifier
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Task
+from xfm.tasks.base import Blanked, Task, TaskSettings
 from xfm.tasks.class_task import ClassBatch, ClassTask
 from xfm.tasks.labelling import regression_losses
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Case, CellMeaning, LabelledText, SplitRows
-from xfm.tasks.settings import Blanked, TaskSettings
 
 
 def tokenize_rows(

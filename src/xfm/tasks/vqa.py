@@ -23,11 +23,10 @@ from xfm.models.task_models import Answerer
 from xfm.objectives.losses import Losses
 from xfm.objectives.tokens import sequence_losses
 from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
-from xfm.tasks.base import Task
-from xfm.tasks.classes import most_frequent_label
+from xfm.tasks.base import Blanked, Task, TaskSettings
+from xfm.tasks.labelling import most_frequent_label
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Case, CellMeaning, Question, SplitRows
-from xfm.tasks.settings import Blanked, TaskSettings
 
 TOGETHER = 32  # questions whose shortlists are ranked at a time
 ANSWER_STEP = 4  # answers are short: padding them to a multiple of eight would double them

@@ -10,6 +10,7 @@ checkpoints/step-00001000/
   manifest.json            checksums
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,9 +23,9 @@ from torch import Tensor, nn
 
 from xfm.config.training import Precision
 from xfm.core.errors import UserError
-from xfm.core.files import clear_leftovers, delete_folder, read_text
+from xfm.core.files import clear_leftovers, delete_folder, folder_size, read_json_or_nothing, read_text
 from xfm.models.weights import read_tensors, write_tensors
-from xfm.training.atomic_folder import damage, write_folder
+from xfm.training.atomic_folder import MANIFEST, damage, write_folder
 from xfm.training.distributed import fill, part_like, whole
 from xfm.training.ema import EMA
 
@@ -167,18 +168,6 @@ def latest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     return None, notes
 
 
-def save_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    random_states: list[dict[str, Tensor]],
-    state: CheckpointState,
-    describe: Callable[[Path], None] | None = None,
-) -> None:
-    """Write a checkpoint of a model that one process has whole; see `snapshot` and `write_checkpoint`."""
-    write_checkpoint(path, snapshot(model, optimizer), random_states, state, describe)
-
-
 def write_checkpoint(
     path: Path,
     tensors: Snapshot,
@@ -305,3 +294,61 @@ def _load_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
         optimizer.state[parameter][kind] = (
             value if stays else part_like(value.to(parameter.device), parameter)
         )
+
+
+@dataclass(frozen=True)
+class CheckpointEntry:
+    """A checkpoint of a run; `written`, `size` (bytes) and `processes` are None where they are damaged or
+    unknown."""
+
+    step: int
+    path: str
+    written: str | None
+    size: int
+    processes: int | None = None
+    damage: str | None = None
+    changes: tuple[str, ...] = ()
+    samples: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+def checkpoints_of(folder: Path) -> list[Path]:
+    """The checkpoints that a path names: those of a run, oldest first, or the one that it is; UserError if
+    none."""
+    inside = folder.parent if folder.name == "checkpoints" else folder
+    if found := list_checkpoints(inside):
+        return found
+    if folder.resolve() in [path.resolve() for path in list_checkpoints(folder.parent.parent)]:
+        return [folder]
+    raise UserError(f"{folder} holds no checkpoints: name the folder of a run, such as runs/nano")
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a checkpoint; 0 where its run has deleted it meanwhile."""
+    with contextlib.suppress(OSError):
+        return folder_size(path)
+    return 0
+
+
+def verified(path: Path, told: Callable[[int], object] = lambda read: None) -> CheckpointEntry | None:
+    """Compare checksums of a checkpoint; None if its run has deleted it meanwhile. `told` hears bytes
+    read."""
+    step = int(path.name.removeprefix("step-"))
+    wrong, size = damage(path, REQUIRED, told), size_of(path)
+    if not path.is_dir():
+        return None
+    written = read_json_or_nothing(path / MANIFEST).get("written")
+    written = written if isinstance(written, str) else None
+    try:
+        state = read_state(path)
+    except UserError as error:
+        return CheckpointEntry(step, str(path), written, size, damage=wrong or str(error))
+    return CheckpointEntry(
+        step,
+        str(path),
+        written,
+        size,
+        state.world,
+        wrong,
+        tuple(map(str, state.changes)),
+        dict(state.samples),
+    )

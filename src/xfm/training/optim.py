@@ -5,7 +5,8 @@ How the published AdamW differs is said in docs/differences.md.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +14,80 @@ from torch import Tensor, nn
 
 from xfm.config.training import Grouping, OptimConfig, Schedule
 from xfm.models.encoders import layered_parts
+from xfm.models.precision import working_dtype
 from xfm.training.clock import TrainingClock
-from xfm.training.muon import BatchedMuon
+
+
+class BatchedMuon(torch.optim.Muon):
+    """torch's Muon with one batched product for all matrices of a shape (or its transpose), as a small model
+    has dozens of them. In bfloat16 its numbers are torch's; else it is float32, where torch's bfloat16 takes
+    over twice as long on some CPUs."""
+
+    def __init__(self, params: list[dict[str, Any]], lr: float) -> None:
+        super().__init__(params, lr=lr, adjust_lr_fn="match_rms_adamw")
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step of every matrix that has a gradient."""
+        for group in self.param_groups:
+            alike: dict[tuple[Any, ...], list[Tensor]] = {}
+            for matrix in group["params"]:
+                if matrix.grad is not None:
+                    key = (*sorted(matrix.shape), matrix.device, matrix.dtype)
+                    alike.setdefault(key, []).append(matrix)
+            for matrices in alike.values():
+                self._update(matrices, group)
+
+    def _update(self, matrices: Sequence[Tensor], group: dict[str, Any]) -> None:
+        lr, momentum = group["lr"], group["momentum"]
+        directions = []
+        for matrix in matrices:
+            gradient, state = matrix.grad, self.state[matrix]
+            assert gradient is not None
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(gradient)
+            buffer = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
+            directions.append(working_dtype(_wide(gradient.lerp(buffer, momentum))))
+        updates = orthogonalised(torch.stack(directions), group["ns_coefficients"], group["ns_steps"])
+        size = 0.2 * max(matrices[0].shape) ** 0.5
+        for matrix, update in zip(matrices, updates, strict=True):
+            matrix.mul_(1 - lr * group["weight_decay"])
+            _wide(matrix).add_(update, alpha=-lr * size)
+
+
+def orthogonalised(matrices: Tensor, polynomial: tuple[float, float, float], steps: int) -> Tensor:
+    """[N, R, C] with singular values near 1, R at most C, by the Newton-Schulz iteration of fifth order of
+    Jordan et al. (2024), "Muon: an optimizer for hidden layers in neural networks"; `polynomial` has the
+    coefficients of x, x^3 and x^5."""
+    norms = torch.stack([matrix.norm() for matrix in matrices])  # as one reduction each: same rounding as one
+    found = matrices / norms.clamp(min=1e-7)[:, None, None].to(matrices.dtype)
+    if matrices.dtype is torch.float32 and matrices.shape[2] >= 2 * matrices.shape[1]:
+        return _factor(found @ found.mT, polynomial, steps) @ found
+    a, b, c = polynomial
+    for _ in range(steps):
+        gram = found @ found.mT
+        found = torch.baddbmm(found, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), found, beta=a)
+    return found
+
+
+def _factor(gram: Tensor, polynomial: tuple[float, float, float], steps: int) -> Tensor:
+    """Factor of X from G = X X^T alone, for R x R products: P = a + b G + c G^2, X <- P X, G <- P G P.
+    Rounding adds up, which bfloat16 does not stand."""
+    a, b, c = polynomial
+    factor: Tensor | None = None
+    for step in range(steps):
+        power = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        power.diagonal(dim1=-2, dim2=-1).add_(a)
+        factor = power if factor is None else power @ factor
+        if step + 1 < steps:
+            gram = power @ gram @ power
+    assert factor is not None
+    return factor
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    return matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
+
 
 _NOT_DECAYED = re.compile(r"(bias|relative_position_table|norm\d?\.weight)$")
 EPS = 1e-8
@@ -66,14 +139,6 @@ def is_decayed(name: str, parameter: Tensor) -> bool:
     return parameter.ndim >= 2 and parameter.numel() > max(parameter.shape) and not _TABLE.search(name)
 
 
-def parameter_groups(
-    model: nn.Module, config: OptimConfig, is_new: Callable[[str], bool] = lambda name: False
-) -> list[dict[str, Any]]:
-    """Groups of the parameters that learn, with `params`, `names`, `weight_decay` and `lr_scale`: decayed or
-    not, known or new (`is_new`), and by layer with `layer_decay`."""
-    return _groups(_trained(model), config, is_new, layer_factors(model, config.layer_decay))
-
-
 FEWEST_OUTPUTS = 8
 
 
@@ -91,19 +156,18 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """AdamW over `parameter_groups`, with `config.muon_lr` Muon for matrices; PublishedAdamW with
     `config.published`."""
-    trained, factors = _trained(model), layer_factors(model, config.layer_decay)
+    groups = partial(parameter_groups, model, config, is_new)
     if config.published:
-        return PublishedAdamW(_groups(trained, config, is_new, factors), config.lr, config.betas)
+        return PublishedAdamW(groups(), config.lr, config.betas)
     if not config.muon_lr:
-        return _adamw(_groups(trained, config, is_new, factors), config)
-    matrices = {name: trained[name] for name in sorted(trained.keys() & matrix_names(model))}
-    others = {name: p for name, p in trained.items() if name not in matrices}
-    groups = _groups(matrices, config, is_new, factors)
-    for group in groups:
+        return _adamw(groups(), config)
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    matrices = matrix_names(model).intersection(trained)
+    of_matrices = groups(sorted(matrices))
+    for group in of_matrices:
         group["lr_scale"] *= config.muon_lr / config.lr
-    return Composite(
-        [_adamw(_groups(others, config, is_new, factors), config), BatchedMuon(groups, config.muon_lr)]
-    )
+    others = groups([name for name in trained if name not in matrices])
+    return Composite([_adamw(others, config), BatchedMuon(of_matrices, config.muon_lr)])
 
 
 class Composite(torch.optim.Optimizer):
@@ -131,10 +195,6 @@ def _adamw(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.Ada
     )
 
 
-def _trained(model: nn.Module) -> dict[str, Tensor]:
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
-
-
 def layer_factors(model: nn.Module, decay: float) -> dict[str, float]:
     """Factor of the learning rate by name: `decay` to the power L - l in layer l (from 0) of L, L + 1 in
     front of the layers, 1 behind them."""
@@ -148,12 +208,17 @@ def layer_factors(model: nn.Module, decay: float) -> dict[str, float]:
     return {name: decay ** below_the_top.get(id(p), 0) for name, p in model.named_parameters()}
 
 
-def _groups(
-    named: Mapping[str, Tensor],
+def parameter_groups(
+    model: nn.Module,
     config: OptimConfig,
-    is_new: Callable[[str], bool],
-    factors: Mapping[str, float],
+    is_new: Callable[[str], bool] = lambda name: False,
+    names: Iterable[str] | None = None,
 ) -> list[dict[str, Any]]:
+    """Groups of the parameters that learn (of these names), with `params`, `names`, `weight_decay` and
+    `lr_scale`: decayed or not, known or new (`is_new`), and by layer with `layer_decay`."""
+    factors = layer_factors(model, config.layer_decay)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    named = trained if names is None else {name: trained[name] for name in names}
     if config.grouping is Grouping.ONE:
         everything = {"params": list(named.values()), "names": list(named)}
         return [{**everything, "weight_decay": config.weight_decay, "lr_scale": 1.0}]

@@ -18,7 +18,7 @@ from xfm.finetuning.baselines.features import (
     both_notes,
 )
 from xfm.finetuning.baselines.linear import LabelledRows, logistic
-from xfm.finetuning.neighbours import unit
+from xfm.finetuning.frozen_features import unit
 from xfm.tasks.rows import Corners, SplitRows
 from xfm.tasks.sentence_similarity import Nearest, Scores, TextSearch
 
