@@ -55,7 +55,6 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Reference:
-        """Fields `image`, `text` and `box`; every box must lie in the picture."""
         image = row.path("image")
         try:
             size = image_size(image)
@@ -65,16 +64,13 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
     @classmethod
     def texts_of(cls, row: Reference) -> tuple[str, ...]:
-        """The phrase."""
         return (row.phrase,)
 
     def guess(self, rows: Sequence[Reference], rng: np.random.Generator) -> list[Corners]:
-        """Boxes of training rows drawn at random."""
         known = [box for row in self.train_rows for box in row.boxes]
         return [known[place] for place in rng.integers(len(known), size=len(rows)).tolist()]
 
     def constants(self, rows: Sequence[Reference]) -> dict[str, list[Corners]]:
-        """The one box that reaches an IoU of 0.5 with most boxes of training rows."""
         return {"best constant box": [self._usual_box] * len(rows)}
 
     @cached_property
@@ -84,7 +80,6 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         return left, top, right, bottom
 
     def case(self, row: Reference, prediction: Corners) -> Case:
-        """The less the predicted box overlaps a true one, the worse."""
         iou = float(best_iou([prediction], [row.boxes])[0])
         return Case(
             truth="the solid box" if len(row.boxes) == 1 else f"any of the {len(row.boxes)} solid boxes",
@@ -98,7 +93,6 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         )
 
     def collate(self, rows: Sequence[Reference]) -> GroundingBatch:
-        """Pictures, phrases and boxes of the rows."""
         pixels, index = self.pictures.distinct([row.image for row in rows])
         tokens = self.encode([row.phrase for row in rows])
         most = max(len(row.boxes) for row in rows)
@@ -109,7 +103,6 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
     @classmethod
     def boxes_of(cls, row: Reference) -> tuple[Corners, ...]:
-        """All of them."""
         return row.boxes
 
     def as_shown(self, row: Reference, views: Mapping[Path, ImageView]) -> Reference:
@@ -126,19 +119,16 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         return Losses(total=l1 + giou, terms={"box_l1": l1, "box_giou": giou}, metrics={"iou": iou})
 
     def predict_batch(self, batch: GroundingBatch) -> list[Corners]:
-        """Corner boxes as fractions of the picture's sides."""
         predicted = self.module(batch.pixels, batch.tokens, batch.image_index).float()
         boxes = Boxes(predicted, BoxFormat.CXCYWH, BoxUnit.FRACTION)
         return [tuple(box) for box in boxes.to_format(BoxFormat.XYXY).data.tolist()]
 
     def metrics(self, rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:
-        """Accuracy at IoU 0.5 and mean IoU."""
         return box_metrics(rows, predictions)
 
     def row_scores(
         self, rows: Sequence[Reference], predictions: Sequence[Corners]
     ) -> dict[str, NDArray[np.float64]]:
-        """Whether each box is right, and its IoU."""
         iou = best_iou(predictions, [row.boxes for row in rows])
         return {"acc50": box_hits(iou), "mean_iou": iou}
 

@@ -43,7 +43,6 @@ class ImageClassificationTask(ClassTask[Labelled]):
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Labelled:
-        """Fields `image` and `label`."""
         return Labelled(row.path("image"), meaning.label(row))
 
     def shown(self, rows: Sequence[Labelled]) -> tuple[Tensor, Tensor | None]:

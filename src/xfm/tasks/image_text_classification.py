@@ -22,10 +22,8 @@ class ImageTextClassificationTask(ClassTask[LabelledPictureText]):
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledPictureText:
-        """Fields `image`, `text` and `label`."""
         return LabelledPictureText(row.path("image"), row.text("text"), meaning.label(row))
 
     @classmethod
     def texts_of(cls, row: LabelledPictureText) -> tuple[str, ...]:
-        """The text."""
         return (row.text,)

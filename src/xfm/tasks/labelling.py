@@ -172,7 +172,6 @@ class OneLabel(Labelling[ClassPrediction]):
         return rows / (len(self.names) * count)
 
     def said(self, probabilities: Array) -> list[ClassPrediction]:
-        """The likeliest class of each row."""
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
         return [
             ClassPrediction(self.names[order[0]], tuple(row), tuple(self.names[place] for place in order))
@@ -184,7 +183,6 @@ class OneLabel(Labelling[ClassPrediction]):
         return ClassPrediction(truth[0], tuple(float(name == truth[0]) for name in self.names), truth)
 
     def guess(self, rows: int, rng: np.random.Generator) -> list[ClassPrediction]:
-        """Classes drawn uniformly; the next ones of the list are second to fifth."""
         count = len(self.names)
         return [
             replace(
@@ -199,15 +197,12 @@ class OneLabel(Labelling[ClassPrediction]):
         return {"most frequent class": self.certain(most_frequent_label(truths))}
 
     def metrics(self, truths: Sequence[Truth], said: Sequence[ClassPrediction]) -> dict[str, float]:
-        """Accuracy, mean F1 and more, see `class_metrics`."""
         return class_metrics(_only(truths), said, self.names)
 
     def row_scores(self, truths: Sequence[Truth], said: Sequence[ClassPrediction]) -> dict[str, Floats]:
-        """Whether each class is right."""
         return {"accuracy": class_hits(_only(truths), said)}
 
     def known_chance(self) -> dict[str, float]:
-        """The accuracies."""
         return chance_of_classes(len(self.names))
 
     def probability(self, choice: ClassPrediction, label: str) -> float:

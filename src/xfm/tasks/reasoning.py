@@ -32,13 +32,11 @@ class ReasoningTask(ClassTask[PicturePair]):
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> PicturePair:
-        """Fields `left`, `right`, `text` and `label`, or `images` with both pictures."""
         left, right = (one.path("images") for one in row.two(IMAGES))
         return PicturePair((left, right), row.text("text"), row.label("label"))
 
     @classmethod
     def texts_of(cls, row: PicturePair) -> tuple[str, ...]:
-        """The sentence."""
         return (row.text,)
 
     def group(self, row: PicturePair) -> Hashable:

@@ -146,23 +146,19 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         )
 
     def known_chance(self, rows: Sequence[Described]) -> dict[str, float]:
-        """Recalls of a random order."""
         return tuned_chance(right_pairs(rows), RULES)
 
     def row_scores(
         self, rows: Sequence[Described], predictions: Sequence[Ranks]
     ) -> dict[str, NDArray[np.float64]]:
-        """Hits of both directions, each caption's with its share of all captions."""
         text = [one.text_reranked for one in predictions]
         return {self.primary: first_hits(text, [one.image_reranked for one in predictions])}
 
     def counts(self, rows: Sequence[Described]) -> dict[str, int]:
-        """Pictures are searched by every caption."""
         captions = sum(len(row.captions) for row in rows)
         return {f"image_r{k}{suffix}": captions for k in CUTOFFS for suffix in ("", "_rerank")}
 
     def case(self, row: Described, prediction: Ranks) -> Case:
-        """The later the right caption or picture comes, the worse."""
         worst = max(prediction.text_reranked, *prediction.image_reranked)
         return Case(
             truth=row.captions[0],

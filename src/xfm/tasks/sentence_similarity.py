@@ -125,7 +125,6 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> MatchedTexts:
-        """Fields `anchor` and `positive`, and perhaps `negative`."""
         negatives = tuple(row.texts("negative")) if row.has("negative") else ()
         if len(negatives) > MOST_NEGATIVES:  # all of a batch are encoded at once
             raise row.error("negative", f"has {len(negatives)} texts, more than {MOST_NEGATIVES}")
@@ -136,7 +135,6 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
 
     @classmethod
     def texts_of(cls, row: MatchedTexts) -> tuple[str, ...]:
-        """Anchor, positive, negatives."""
         return (row.anchor, row.positive, *row.negatives)
 
     @classmethod
@@ -205,25 +203,20 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
         raise NotImplementedError("ranks are those among all rows: use predict")
 
     def metrics(self, rows: Sequence[MatchedTexts], predictions: Sequence[Nearest]) -> dict[str, float]:
-        """R@1/5/10 and MRR@10."""
         return {name: float(own.mean()) for name, own in self.row_scores(rows, predictions).items()}
 
     def row_scores(
         self, rows: Sequence[MatchedTexts], predictions: Sequence[Nearest]
     ) -> dict[str, NDArray[np.float64]]:
-        """Hits and reciprocal ranks."""
         return rank_scores(np.array([one.rank for one in predictions]))
 
     def known_chance(self, rows: Sequence[MatchedTexts]) -> dict[str, float]:
-        """Of a random order."""
         return TextSearch.of(rows).chances()
 
     def candidates(self, rows: Sequence[MatchedTexts]) -> int:
-        """Texts among which each positive is looked for."""
         return len(TextSearch.of(rows).candidates)
 
     def case(self, row: MatchedTexts, prediction: Nearest) -> Case:
-        """The later the right text comes, the worse."""
         return Case(
             truth=row.positive,
             predicted=prediction.best,

@@ -72,7 +72,6 @@ class SeveralLabels(Labelling[LabelSet]):
         return (rows - count) / count if count < rows else 1.0
 
     def said(self, probabilities: Array) -> list[LabelSet]:
-        """The labels of each row whose probability is at least the threshold."""
         names = np.array(self.names, dtype=object)
         given = np.asarray(probabilities) >= self.least
         return [
@@ -90,7 +89,6 @@ class SeveralLabels(Labelling[LabelSet]):
         return LabelSet(tuple(own), tuple(float(name in own) for name in self.names))
 
     def guess(self, rows: int, rng: np.random.Generator) -> list[LabelSet]:
-        """Every label of a row with even odds."""
         return replace(self, least=HALF).said(rng.random((rows, len(self.names))))
 
     def usual(self, truths: Sequence[Truth]) -> dict[str, LabelSet]:
@@ -119,17 +117,14 @@ class SeveralLabels(Labelling[LabelSet]):
         return replace(self, least=float(tempered(np.array([[self.least]]), temperature, several=True)[0, 0]))
 
     def metrics(self, truths: Sequence[Truth], said: Sequence[LabelSet]) -> dict[str, float]:
-        """F1, mean average precision and exact matches, see `label_metrics`."""
         truth, given, scores, _ = self._arrays(truths, said)
         return label_metrics(truth, given, scores)
 
     def row_scores(self, truths: Sequence[Truth], said: Sequence[LabelSet]) -> dict[str, Floats]:
-        """Whether all labels of a row are right."""
         truth, given, _, _ = self._arrays(truths, said)
         return {"exact_match": exact_matches(truth, given)}
 
     def known_chance(self) -> dict[str, float]:
-        """All labels of a row by even odds."""
         return {"exact_match": 0.5 ** len(self.names)}
 
     def likelihood(self, truths: Sequence[Truth], said: Sequence[LabelSet]) -> float:

@@ -59,7 +59,6 @@ class TextTask(Task[LabelledText, Any, Any]):
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.FIRST_TEXT: "second text only"})
 
     def described(self, data: SplitRows[LabelledText], **more: Any) -> TaskConfig:
-        """With the number of texts of a row."""
         return super().described(data, texts=len(self.texts_of(data.train[0])), **more)
 
     def tokens(self, rows: Sequence[LabelledText]) -> Tokens:
@@ -68,7 +67,6 @@ class TextTask(Task[LabelledText, Any, Any]):
 
     @classmethod
     def texts_of(cls, row: LabelledText) -> tuple[str, ...]:
-        """Its one or two texts."""
         return (row.text,) if row.second is None else (row.text, row.second)
 
     @classmethod
@@ -78,7 +76,6 @@ class TextTask(Task[LabelledText, Any, Any]):
 
     @classmethod
     def single(cls, train: Sequence[LabelledText]) -> dict[Blanked, str]:
-        """Pairs have a baseline that sees one text."""
         return dict(cls.hides) if train[0].second is not None else {}
 
 
@@ -87,7 +84,6 @@ class TextClassificationTask(TextTask, ClassTask[LabelledText]):
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
-        """Fields `text` and `label`, and for pairs `text_pair`."""
         text, second = _read_texts(row)
         return LabelledText(text, meaning.label(row), second)
 
@@ -111,17 +107,14 @@ class TextRegressionTask(TextTask, Task[LabelledText, ClassBatch, float]):
         self.mean, self.deviation = float(values.mean()), float(values.std()) or 1.0
 
     def described(self, data: SplitRows[LabelledText], **more: Any) -> TaskConfig:
-        """With one output, the value."""
         return super().described(data, classes=1, **more)
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
-        """Fields `text` and `label`, and for pairs `text_pair`."""
         text, second = _read_texts(row)
         return LabelledText(text, row.value("label"), second)
 
     def collate(self, rows: Sequence[LabelledText]) -> ClassBatch:
-        """Tokens and values of the rows."""
         targets = torch.tensor(_values_of(rows), dtype=torch.float32)
         return ClassBatch(targets, tokens=self.tokens(rows))
 
@@ -131,7 +124,6 @@ class TextRegressionTask(TextTask, Task[LabelledText, ClassBatch, float]):
         return regression_losses(self.module(tokens=batch.tokens), targets)
 
     def predict_batch(self, batch: ClassBatch) -> list[float]:
-        """The value of each text."""
         values = self.module(tokens=batch.tokens).float()[:, 0] * self.deviation + self.mean
         return values.tolist()
 
@@ -150,15 +142,12 @@ class TextRegressionTask(TextTask, Task[LabelledText, ClassBatch, float]):
         return value_scores(np.asarray(predictions, dtype=np.float64), _values_of(rows))
 
     def guess(self, rows: Sequence[LabelledText], rng: np.random.Generator) -> list[float]:
-        """Values of training rows drawn at random."""
         return rng.choice(_values_of(self.train_rows), size=len(rows)).tolist()
 
     def constants(self, rows: Sequence[LabelledText]) -> dict[str, list[float]]:
-        """The mean of the training rows."""
         return {"mean of the training rows": [float(_values_of(self.train_rows).mean())] * len(rows)}
 
     def case(self, row: LabelledText, prediction: float) -> Case:
-        """The farther away, the worse; within half a deviation of the truth counts as right."""
         truth = _value_of(row)
         distance = abs(truth - prediction)
         spread = float(_values_of(self.train_rows).std()) or 1.0

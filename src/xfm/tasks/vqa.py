@@ -64,12 +64,10 @@ class VqaTask(Task[Question, VqaBatch, str]):
         super().__init__(pretrained, pictures, data, settings)
 
     def described(self, data: SplitRows[Question], **more: Any) -> TaskConfig:
-        """With the list of answers."""
         return super().described(data, answers=self.answers.answers, **more)
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Question:
-        """Fields `image`, `question`, `answer` and perhaps `kind`; an answer must have a letter or digit."""
         counts: Counter[str] = Counter()
         for answer, count in row.votes("answer").items():
             counts[normalise_caption(answer)] += count
@@ -82,24 +80,19 @@ class VqaTask(Task[Question, VqaBatch, str]):
 
     @classmethod
     def texts_of(cls, row: Question) -> tuple[str, ...]:
-        """Question and answer."""
         return (row.question, row.answer)
 
     @classmethod
     def answer_list(cls, rows: Sequence[Question], limit: int) -> tuple[str, ...]:
-        """The most frequent answers."""
         return tuple(frequent_answers(rows, limit))
 
     def truths(self, row: Question) -> list[str]:
-        """The normalised answers of all people."""
         return [normalise_caption(one) for one, _ in row.votes or ((row.answer, 1.0),)]
 
     def guess(self, rows: Sequence[Question], rng: np.random.Generator) -> list[str]:
-        """Answers of the list drawn uniformly."""
         return [self.answers.answers[place] for place in rng.integers(len(self.answers), size=len(rows))]
 
     def constants(self, rows: Sequence[Question]) -> dict[str, list[str]]:
-        """The most frequent answer of each kind of question in the training rows."""
         by_kind: dict[str, list[str]] = defaultdict(list)
         for row in self.train_rows:
             by_kind[row.kind].append(normalise_caption(row.answer))
@@ -108,7 +101,6 @@ class VqaTask(Task[Question, VqaBatch, str]):
         return {"most frequent answer": [usual.get(row.kind, anything) for row in rows]}
 
     def case(self, row: Question, prediction: str) -> Case:
-        """Wrong answers are worse than right ones."""
         score = vote_accuracy(row, prediction)
         others = [answer for answer, _ in row.votes if answer != row.answer]
         return Case(
@@ -121,7 +113,6 @@ class VqaTask(Task[Question, VqaBatch, str]):
         )
 
     def collate(self, rows: Sequence[Question]) -> VqaBatch:
-        """Pictures, questions and answers of the rows."""
         hidden = self.settings.blanked is Blanked.PICTURE
         pixels, index = self.pictures.distinct([row.image for row in rows], hidden)
         votes = [row.votes or ((row.answer, 1.0),) for row in rows]
@@ -157,7 +148,6 @@ class VqaTask(Task[Question, VqaBatch, str]):
         return Losses(total=loss, terms={"answer": loss}, metrics={"answer_right": right})
 
     def predict_batch(self, batch: VqaBatch) -> list[str]:
-        """The likeliest answer of the list for each question."""
         memory = self.module.fuse(batch.pixels, batch.question, batch.image_index)
         if self.shortlist:
             return self._as_published(memory)
@@ -181,7 +171,6 @@ class VqaTask(Task[Question, VqaBatch, str]):
     def row_scores(
         self, rows: Sequence[Question], predictions: Sequence[str]
     ) -> dict[str, NDArray[np.float64]]:
-        """How right each answer is, of all questions and of each kind."""
         right = np.array([vote_accuracy(row, one) for row, one in zip(rows, predictions, strict=True)])
         kinds = np.array([kind_key(row.kind) for row in rows])
         names = [name for name in np.unique(kinds).tolist() if not (kinds == "all").all()]
@@ -190,7 +179,6 @@ class VqaTask(Task[Question, VqaBatch, str]):
         }
 
     def counts(self, rows: Sequence[Question]) -> dict[str, int]:
-        """The questions of each kind."""
         return dict(Counter(f"accuracy_{kind_key(row.kind)}" for row in rows))
 
 
