@@ -5,7 +5,7 @@ training, baselines, scores, report. Two cores are asked for, by `--threads`.
 
 - `first answers`: 200 sentences, the default preset, and then `xfm predict` for all of them.
 - `fast`: 4,000 sentences with `--preset fast`, on a language encoder of MiniLM's size (6 layers of 384).
-- `dry run`: what `--dry-run` predicts for the first line, and how far the run was from it.
+- `dry run`: what `--dry-run` predicts for the training of the first line, beside what the whole run took.
 
 Sentences are made by a seed, of words that hint at their class and of others that do not; the encoder of
 MiniLM's size has random weights: what is measured is time. Times of a machine that does other work, too, are

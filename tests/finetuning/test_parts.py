@@ -18,12 +18,11 @@ from xfm.config.tables import BoxFormat, BoxUnit
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
-from xfm.finetuning.adapt import adapt, merge_lora
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.early_stopping import Look, Watch
 from xfm.finetuning.presets import batch_size, epochs, fitted
 from xfm.finetuning.start import fitting_length, text_limit
-from xfm.finetuning.tuning_run import tune
+from xfm.finetuning.tuning_run import adapt, merge_lora, tune
 from xfm.models.task_models import build_task_model
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.rows import LabelledText

@@ -39,8 +39,7 @@ from xfm.models.self_check import read_check
 from xfm.models.weights import read_tensors
 from xfm.search.manifest import AboutIndex
 from xfm.training.atomic_folder import damage
-from xfm.training.checkpoint import read_state
-from xfm.training.checkpoint_list import verified
+from xfm.training.checkpoint import read_state, verified
 from xfm.training.clock import read_finished
 from xfm.training.flags import recipe_steps
 

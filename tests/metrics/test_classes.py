@@ -22,7 +22,7 @@ from xfm.metrics.calibration import (
     tempered,
 )
 from xfm.metrics.classification import class_hits, class_metrics
-from xfm.tasks.classes import OneLabel
+from xfm.tasks.labelling import OneLabel
 
 
 @settings(deadline=None, max_examples=50)

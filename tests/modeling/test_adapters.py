@@ -26,7 +26,7 @@ from xfm.models.task_models import Classifier, TaskModel, build_task_model
 
 pytest.importorskip("peft")
 
-from xfm.finetuning.adapt import adapt, merge_lora
+from xfm.finetuning.tuning_run import adapt, merge_lora
 
 MERGE = "export", "--format", "merged"
 EVERY = TuningConfig(

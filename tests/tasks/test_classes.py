@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from xfm.core.errors import UserError
 from xfm.metrics.classification import ClassPrediction, class_metrics
-from xfm.tasks.classes import OneLabel, class_names, most_frequent_label, require_classes
+from xfm.tasks.labelling import OneLabel, class_names, most_frequent_label, require_classes
 
 
 @given(st.lists(st.one_of(st.integers(-50, 50).map(str), st.text(max_size=3)), min_size=1, max_size=12))

@@ -12,9 +12,8 @@ from tests.evaluation.tiny import tiny_task
 from tests.refusals import expect_refusal
 from xfm.config.labels import LabelKind
 from xfm.metrics.labels import LabelSet
-from xfm.tasks.classes import OneLabel
 from xfm.tasks.image_classification import ImageClassificationTask
-from xfm.tasks.labelling import Truth
+from xfm.tasks.labelling import OneLabel, Truth
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.several_labels import SeveralLabels
 from xfm.tasks.text_classification import TextClassificationTask

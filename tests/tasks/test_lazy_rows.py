@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xfm.tasks.lazy_rows import ChosenRows, ClassFolders
-from xfm.tasks.rows import Labelled
+from xfm.tasks.rows import ChosenRows, ClassFolders, Labelled
 
 NAMES = st.lists(
     st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1), min_size=1

@@ -16,11 +16,11 @@ from tests.tasks.build import build
 from xfm.config.image import ImageTrainingConfig, Operations, Sides
 from xfm.data.transforms import names_a_side
 from xfm.models.folder import Preprocessing, Pretrained
+from xfm.tasks.base import TaskSettings
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.pictures import ImageVariation, Pictures
 from xfm.tasks.rows import Corners, Reference
 from xfm.tasks.sampling import Drawn
-from xfm.tasks.settings import TaskSettings
 
 SIDE = 64
 PICTURES = Pictures(Preprocessing(SIDE))

@@ -26,7 +26,8 @@ from xfm.training.checkpoint import (
     load_weights,
     prune_checkpoints,
     read_state,
-    save_checkpoint,
+    snapshot,
+    write_checkpoint,
 )
 from xfm.training.optim import build_optimizer
 from xfm.training.randomness import random_state, restore_random_state, seeded_generator
@@ -64,7 +65,7 @@ def save(folder, step: int = 1, model: nn.Module | None = None, optimizer=None):
         model, optimizer = trained()
     path = checkpoint_path(folder, step)
     state = random_state(seeded_generator(0, torch.device("cpu")))
-    save_checkpoint(path, model, optimizer, [state], CheckpointState(step, {"lr": 0.1}))
+    write_checkpoint(path, snapshot(model, optimizer), [state], CheckpointState(step, {"lr": 0.1}))
     return path
 
 

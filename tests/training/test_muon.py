@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from xfm.config.training import Precision
 from xfm.models.precision import autocast
-from xfm.training.muon import BatchedMuon, orthogonalised
+from xfm.training.optim import BatchedMuon, orthogonalised
 
 POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 SHAPES = ((16, 48), (48, 16), (16, 48), (24, 24), (24, 24), (8, 40))

@@ -12,8 +12,7 @@ from torch.distributed import TCPStore
 from tests.processes import Running, run
 from tests.training.faults import command
 from tests.training.support import logged_losses
-from xfm.training.distributed import RESTARTS
-from xfm.training.rendezvous import name_of_round, patiently
+from xfm.training.distributed import RESTARTS, name_of_round, patiently
 
 SECONDS = timedelta(seconds=20)
 
@@ -74,7 +73,7 @@ def of(rank: int, restarts: int) -> dict[str, str]:
 
 
 def test_a_wait_is_said_and_its_result_returned(monkeypatch, caplog):
-    monkeypatch.setattr("xfm.training.rendezvous.PATIENCE", 0.01)
+    monkeypatch.setattr("xfm.training.distributed.PATIENCE", 0.01)
     for name, value in {"RANK": "1", "WORLD_SIZE": "3", "MASTER_ADDR": "there", "MASTER_PORT": "5"}.items():
         monkeypatch.setenv(name, value)
     assert patiently(lambda: time.sleep(0.2) or "met", timedelta(minutes=2)) == "met"
@@ -94,7 +93,7 @@ def _nobody() -> None:
 
 def test_a_wait_hears_signals(monkeypatch):
     """Those of a call that holds no lock of Python and looks at no signal, as torch's."""
-    monkeypatch.setattr("xfm.training.rendezvous.PATIENCE", 0.01)
+    monkeypatch.setattr("xfm.training.distributed.PATIENCE", 0.01)
     threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
     began, forever = time.monotonic(), threading.Event()
     with pytest.raises(KeyboardInterrupt):

@@ -13,7 +13,7 @@ from xfm.core.paths import home_path
 from xfm.models.shipped import boxed_names
 
 if TYPE_CHECKING:
-    from xfm.training.checkpoint_list import CheckpointEntry
+    from xfm.training.checkpoint import CheckpointEntry
 
 DAMAGED = 1
 """Exit status where a checkpoint is damaged."""
@@ -68,7 +68,7 @@ def _show_checkpoints(runs: Sequence[str], as_json: bool, quiet: bool) -> int:
 
     from tqdm import tqdm
 
-    from xfm.training.checkpoint_list import checkpoints_of, size_of, verified
+    from xfm.training.checkpoint import checkpoints_of, size_of, verified
 
     found = [path for run in runs for path in checkpoints_of(home_path(run))]
     size = sum(map(size_of, found))

@@ -25,8 +25,8 @@ CROSS, FOLDS_FOLDER, TUNED = "cross-validation", "folds", "fine-tuning"
 
 @dataclass(frozen=True)
 class Fold:
-    """A fold of the table: its number from 1, rows that were scored, learned from, and chose the step; the
-    best step (0 for a probe), the metrics on its rows, and the primary metric of a probe beside it."""
+    """A fold, from 1: rows scored, learned from and choosing the step; best step (0: a probe), metrics, and a
+    probe's metric beside it."""
 
     number: int
     rows: int
@@ -39,17 +39,8 @@ class Fold:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """The folds of a table, and how the model of all rows is made.
-
-    Attributes:
-        rows: of the table.
-        predictions: of the chosen approach, one for each row.
-        boards: it among baselines, all of them out of fold.
-        others: metrics of the baselines.
-        folds: each by itself.
-        final: the run that makes the model of all rows.
-        chosen: what was chosen and why, in words.
-    """
+    """Out-of-fold predictions, one a row, boards and folds; `final` is the run on all rows, `chosen` says how
+    it is made."""
 
     rows: Sequence[Any]
     predictions: list[Any]
@@ -66,8 +57,8 @@ class CrossValidation:
 
 @dataclass
 class _Approach:
-    """A way to make a model (the fine-tuning, or a probe), out of fold: a prediction for each place, and of
-    every fold the best step or C of the probe, the temperature (1 for none) and the threshold (0)."""
+    """A fine-tuning or a probe, out of fold: predictions by place; of every fold the best step or C,
+    temperature (1: none) and threshold (0: none)."""
 
     predictions: dict[int, Any] = field(default_factory=dict)
     settled: list[float] = field(default_factory=list)
@@ -75,8 +66,6 @@ class _Approach:
 
 
 class _TrainedFold(NamedTuple):
-    """A fold, the task of its first approach, and its baselines, with why others are missing."""
-
     fold: Fold
     task: AnyTask
     strong: dict[str, BaselineResult]
@@ -84,15 +73,8 @@ class _TrainedFold(NamedTuple):
 
 
 def cross_validate(run: Session, resume: bool) -> CrossValidation:
-    """Train a model for each fold, and choose how the one of all rows is made.
-
-    Args:
-        run: with all rows as training rows, and the number of folds in its configuration.
-        resume: go on with folds that were begun; those that are done are predicted again.
-
-    Raises:
-        UserError: there is nothing to go on with.
-    """
+    """Train a model a fold, and choose how that of all rows is made. A resumed run predicts finished folds
+    again."""
     if resume and not run.probed and not (run.out / FOLDS_FOLDER).is_dir():
         require_run(run.out)
     config, rows, tests = run.config, run.data.train, {CROSS: run.data.train}

@@ -24,7 +24,7 @@ from xfm.finetuning.splits import (
 from xfm.models.folder import Pretrained
 from xfm.tasks.base import Task
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.classes import class_names, require_classes
+from xfm.tasks.labelling import class_names, require_classes
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import CellMeaning, SplitRows
 
@@ -42,16 +42,8 @@ MANY_CLASSES = 0.5
 
 @dataclass(frozen=True)
 class Tables:
-    """Where own data lies.
-
-    Attributes:
-        train: table of the training rows; see `xfm.data.tables.read_table` for what may be one.
-        valid, test: tables of the other splits; None takes a share of the training rows.
-        columns: column by field.
-        pictures: folder that paths of pictures start from; None takes each table's own.
-        addresses: fetches pictures that tables name by address; None fetches none.
-        split: split.json of an earlier run on the same training table, or the run's folder; None draws one.
-    """
+    """Own tables. None for `valid` and `test` takes a share of the training rows; `pictures` is where paths
+    start (None: at the table), `addresses` fetches addresses, `split` is an earlier run's split.json."""
 
     train: str | Path | InMemory
     valid: str | Path | InMemory | None = None
@@ -64,18 +56,8 @@ class Tables:
 
 @dataclass(frozen=True)
 class RowOrigin:
-    """Where rows come from.
-
-    Attributes:
-        places: file and row that first name each picture, for messages.
-        sources: what each split was made of, in words, for the report.
-        rows: file and row of each typed row, for the report; of equal rows that of the first.
-        tables: where rows of tables lie.
-        base: the model and its pictures, of which every one was looked through; None loads and looks through.
-        left_out: rows that were left out by then.
-        folds: parts of the training rows that are to be cross-validated; then no split was drawn.
-        lazily: without `base`, only the training pictures that fit into memory are decoded before it.
-    """
+    """Origin of rows for messages and reports: file and row by picture and by row (of equal rows the first).
+    With `folds` no split was drawn; `lazily` decodes only training pictures that fit into memory."""
 
     places: Mapping[Path, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -107,23 +89,8 @@ def read_data(
     left_out: LeftOut | None = None,
     progress: bool = False,
 ) -> tuple[SplitRows[Row], RowOrigin]:
-    """Read tables, leave out unreadable pictures, part the rows where a split is missing, and check labels.
-
-    Which rows became which split is written to `split.json`.
-
-    Args:
-        task: what the rows are for.
-        tables: where they are.
-        config: how cells are meant, shares of the splits, their seed.
-        out: folder of the run.
-        pictures: read every picture once; None reads none but where a typed row depends on it.
-        left_out: told of the rows of which a picture cannot be read; by the configuration if not given.
-        progress: show a bar.
-
-    Raises:
-        UserError: a table or cell is missing or wrong, too many rows are left out, there are too few rows or
-            classes, or a label is in no training row; names file, row and column.
-    """
+    """Read tables, leave out unreadable pictures, split the rows (written to `split.json`), check labels.
+    None for `pictures` reads only those that a typed row needs. UserError names file, row and column."""
     given = {"train": tables.train, "valid": tables.valid, "test": tables.test}
     left_out = left_out or LeftOut(config.max_bad)
     raw, typed = _read_all(task, tables, given, config, out, pictures, left_out, progress)
@@ -195,7 +162,7 @@ def _read_all(
 def _as_before(
     path: Path, typed: Mapping[str, list[tuple[TableRow, Row]]], left_out: LeftOut
 ) -> dict[str, list[tuple[TableRow, Row]]]:
-    """The same with the training rows parted as an earlier run did; what it left out stays out."""
+    """The same with the split of an earlier run."""
     (split, absent), rows = read_split(path), typed["train"]
     for row, _ in rows:
         if row.number in absent:

@@ -1,15 +1,11 @@
 """`xfm finetune --dry-run`: what a run would do, by its real rows and some real steps; nothing is written."""
 
 import math
-import os
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
@@ -20,64 +16,40 @@ from xfm.core.errors import refuse_none
 from xfm.core.paths import home_path
 from xfm.data.left_out import BAD_FILE
 from xfm.data.tables import Table
-from xfm.finetuning.baselines.features import LEAST_BUDGET, Material
-from xfm.finetuning.baselines.strong import strong_baselines
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.early_stopping import require_metric
 from xfm.finetuning.finetune import check_folder, finetune_config, opened, tables_of
 from xfm.finetuning.flags import few_rows_hint
-from xfm.finetuning.presets import check_applicable
+from xfm.finetuning.presets import check_applicable, training_config
 from xfm.finetuning.session import AnyTask, Session
-from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.start import local_model
-from xfm.finetuning.time_limit import STATES, TimeLimit, amounts_of, fresh_task, limited, speed_of
+from xfm.finetuning.time_limit import TimeLimit, amounts_of, fresh_task, limited, row_seconds
+from xfm.finetuning.tuning_run import adapt
 from xfm.metrics.numbers import readable_seconds
-from xfm.reports.scores import PartResult
-from xfm.tasks.class_task import ClassTask
+from xfm.tasks.base import seeded
+from xfm.training.clock import TrainingClock
+from xfm.training.trainer import Trainer
 
-SAMPLES = (64, 192)
-"""Training rows on which strong baselines are timed: what they take of all lies on a line through both."""
-MEASURED, SHOWN_CLASSES = 1000, 12
-"""Training texts whose lengths are told, and classes that are named."""
-REPORT = 4.0
-"""Seconds of the charts and the page, where they are drawn for the first time."""
+STEPS = 6
+"""Steps that are timed, after one that is not."""
+SAMPLED, SHOWN_CLASSES = 1000, 12
+"""Validation rows that are predicted for the names of the metrics, and classes that are named."""
 
 
-# ---------------------------------------------------------------- the plan
 @dataclass(frozen=True)
 class DryRun:
-    """The plan of a run.
-
-    Attributes:
-        rows: by split, after what cannot be read was left out.
-        classes: training rows by class; empty for tasks without classes.
-        lengths: tokens of the training texts: the median, the 95th percentile and the longest.
-        lines: everything that is shown, by name.
-        seconds: that its parts take, by name.
-        low: seconds if every training stops half-way, as patience may have it.
-    """
+    """Plan of a run: rows by split, training rows by class, lines to show, seconds by part."""
 
     rows: Mapping[str, int]
     classes: Mapping[str, int]
-    lengths: tuple[int, int, int] | None
     lines: Sequence[tuple[str, str]]
     seconds: Mapping[str, float]
-    low: float
-
-    @property
-    def minutes(self) -> float:
-        """What a run is predicted to take: between half of all steps and all, farther from neither."""
-        return (self.low * sum(self.seconds.values())) ** 0.5 / 60
 
     def __str__(self) -> str:
-        return "\n".join(f"{name + ':':<10}{text}" for name, text in (*self.lines, ("Time", self._time())))
-
-    def _time(self) -> str:
-        all_steps = sum(self.seconds.values())
-        own, low, high = (readable_seconds(one) for one in (60 * self.minutes, self.low, all_steps))
-        told = own if low == high else f"{own}: {low} if nothing gets better half-way, {high} at most"
         listed = ", ".join(f"{name} {readable_seconds(one)}" for name, one in self.seconds.items() if one)
-        return f"about {told} ({listed})"
+        told = f"about {readable_seconds(sum(self.seconds.values()))} at most ({listed}); "
+        time = ("Time", told + "the start, strong baselines and the report are not in it")
+        return "\n".join(f"{name + ':':<10}{text}" for name, text in (*self.lines, time))
 
 
 def dry_run(
@@ -95,16 +67,11 @@ def dry_run(
     split: Path | str | None = None,
     allow_urls: bool | Sequence[str] | UrlRules = False,
 ) -> DryRun:
-    """What `xfm.finetune` would do with the same arguments, and how long that would take here.
-
-    Tables are read and rows parted as the run does it, a few steps and predictions are done and thrown away.
-
-    Raises:
-        UserError: what the run would refuse.
-    """
+    """What `xfm.finetune` would do with these arguments, and how long; a few steps are taken and thrown
+    away."""
     refuse_none(task=task, model=model, train=train)
     config, spec = finetune_config(config), task_spec(task)
-    limit = TimeLimit(config.minutes, began=time.perf_counter() - _process_age())
+    limit = TimeLimit(config.minutes)
     check_applicable(spec, config)
     if out is not None:
         check_folder(home_path(out), False)
@@ -113,15 +80,16 @@ def dry_run(
     with TemporaryDirectory(prefix="xfm-dry-run-") as folder:
         data, origin = opened(task, model, tables, config, Path(folder), progress)
         run = Session.begin(spec.name, home_path(model), data, config, Path(folder), progress, origin)
-        return _planned(run, origin, limit)
+        return _planned(limited(run, limit), origin)
 
 
-def _planned(run: Session, origin: RowOrigin, limit: TimeLimit) -> DryRun:
-    start, data, config = limit.used, run.data, run.config
-    speed, amounts, run = speed_of(run), amounts_of(run), limited(run, limit)
-    task = fresh_task(run)
+def _planned(run: Session, origin: RowOrigin) -> DryRun:
+    data, config, task = run.data, run.config, fresh_task(run)
+    step = 0.0 if run.probed else _step_seconds(task, config)
+    task.module.eval()
+    row = row_seconds(task, run)
     if config.choose_by and data.valid:
-        rows = data.valid[:MEASURED]
+        rows = data.valid[:SAMPLED]
         guessed = task.guess(rows, np.random.default_rng(0))
         require_metric(task, config.choose_by, task.validation_metrics(rows, guessed or task.predict(rows)))
     counts = {"training": len(data.train), "validation": len(data.valid)}
@@ -136,84 +104,35 @@ def _planned(run: Session, origin: RowOrigin, limit: TimeLimit) -> DryRun:
         shown = [f"{name} {count:,}" for name, count in classes.most_common(SHOWN_CLASSES)]
         more = f", and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
         lines.append(("Classes", f"{len(classes)}: {', '.join(shown)}{more} (training rows)"))
-    if lengths := _lengths(run, task):
-        usual, long, longest = lengths
-        lines.append(("Texts", f"{usual} tokens in the middle, 95 % below {long}, at most {longest}"))
     lines.append(("Plan", run.summary()))
-    if limit.minutes:
-        lines.append(("Limit", f"{limit.minutes:.3g} minutes, of which {run.limit:.0f} s for each training"))
+    if run.limit:
+        lines.append(("Limit", f"{config.minutes:.3g} minutes, of which {run.limit:.0f} s for each training"))
     lines += [("Decided", str(one)) for one in run.decisions]
-    lines.append(("Memory", f"{speed.memory / 2**30:.1f} GiB at most so far, with real batches"))
-    # ---- seconds
-    steps, runs = 0 if run.probed else config.steps, max(1, config.folds or 0)
-    looks = math.ceil(steps / config.evaluate_every) if amounts.valid else 0
-    saves = steps // max(config.evaluate_every, config.steps // 10, 1)
-    training = speed.step * steps or speed.row * (amounts.train + amounts.valid)
-    looking = looks * (speed.row * amounts.valid + speed.save) + saves * STATES * speed.save
-    if run.limit and (asked := training + looking) > run.limit:
-        training, looking = (one * run.limit / asked for one in (training, looking))
-    modality = (training + looking) * amounts.share + speed.row * amounts.test
-    seconds = {
-        "start": start,
-        "training": training * (runs + bool(config.folds)),  # the model of all rows looks at none
-        "looks": looking * runs,
-        "without a modality": amounts.modalities * modality,
-        "baselines": runs * _baseline_seconds(run, task),
-        "scores and report": runs * speed.row * amounts.test + _scoring_seconds(run, task) + REPORT,
+    return DryRun(counts, dict(classes), lines, _seconds(run, step, row))
+
+
+def _seconds(run: Session, step: float, row: float) -> dict[str, float]:
+    """Seconds by part, of those of a step (0: a probe is fitted) and of the prediction of a row."""
+    config, amounts, runs = run.config, amounts_of(run), max(1, run.config.folds or 0)
+    looks = math.ceil(config.steps / config.evaluate_every) if step and amounts.valid else 0
+    training = step * config.steps or row * (amounts.train + amounts.valid)
+    training += looks * row * amounts.valid
+    training = min(training, run.limit or training)
+    predicted = row * amounts.test
+    return {
+        "training": training * (runs + bool(config.folds)),
+        "predictions": predicted * runs,
+        "without a modality": amounts.modalities * (training * amounts.share + predicted),
     }
-    sure = run.probed or not config.patience or not looks
-    spared = 0.0 if sure else sum(seconds[name] for name in ("training", "looks", "without a modality")) / 2
-    return DryRun(counts, dict(classes), lengths, lines, seconds, sum(seconds.values()) - spared)
 
 
-def _lengths(run: Session, task: AnyTask) -> tuple[int, int, int] | None:
-    texts = [" ".join(run.type.texts_of(row)) for row in run.data.train[:MEASURED]]
-    texts = [text for text in texts if text]
-    if not texts or not run.type.spec.has_texts or not hasattr(task, "tokenizer"):
-        return None
-    counts = [len(ids) + 2 for ids, _ in task.tokenizer.encode_lists(texts, run.config.max_tokens)]
-    median, long, longest = np.quantile(counts, [0.5, 0.95, 1.0])
-    return int(median), int(long), int(longest)
-
-
-def _scoring_seconds(run: Session, task: AnyTask) -> float:
-    tests = run.tests.values()
-    rows: Sequence[Any] = run.data.train if run.config.folds else [row for own in tests for row in own]
-    guessed = task.guess(rows, np.random.default_rng(0)) if rows else None
-    if guessed is None:
-        return 0.0
-    began = time.perf_counter()
-    add_scores(PartResult(), task, f"{run.type.spec.name}/test", rows, guessed, {})
-    seconds = time.perf_counter() - began
-    return 2 * seconds if isinstance(task, ClassTask) else seconds  # the leaderboard resamples, too
-
-
-def _baseline_seconds(run: Session, task: AnyTask) -> float:
-    """What the strong baselines take of all rows, along a line through two samples of them."""
-    if not run.config.baseline:
-        return 0.0
-    amounts = amounts_of(run)
-    small, large = (min(size, amounts.train) for size in SAMPLES)
-    first, second = (_timed_baselines(run, task, size) for size in (small, large))
-    slope = max(0.0, (second - first) / (large - small)) if large > small else 0.0
-    return second + slope * max(0, amounts.train - large)
-
-
-def _timed_baselines(run: Session, task: AnyTask, size: int) -> float:
-    amounts, order = amounts_of(run), np.random.default_rng(run.config.seed).permutation(len(run.data.train))
-    rows = [run.data.train[place] for place in order.tolist()]
-    share = size / max(1, amounts.train)
-    valid, test = (max(2, round(share * count)) for count in (amounts.valid, amounts.test))
-    parts = rows[:size], rows[-valid:], {"test": rows[-test:]}
-    began = time.perf_counter()
-    strong_baselines(Material(task, run.pretrained, run.pictures, *parts, LEAST_BUDGET), False)
-    return time.perf_counter() - began
-
-
-def _process_age() -> float:
-    """Seconds since this process began, imports included; 0 where the system does not say."""
-    with suppress(OSError, ValueError, IndexError):
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-        uptime = float(Path("/proc/uptime").read_text().split()[0])
-        return max(0.0, uptime - ticks / os.sysconf("SC_CLK_TCK"))
-    return 0.0
+def _step_seconds(task: AnyTask, config: FinetuneConfig) -> float:
+    with seeded(task.settings.seed):
+        adapt(task.module, config.tune)
+    short = replace(config, steps=STEPS + 1)
+    clock, settings = TrainingClock(short.steps), training_config(short, task.settings)
+    loss = lambda model, batch, generator: task.loss(batch, generator)  # noqa: E731
+    how = {"clock": clock, "is_new": task.is_new, "device": task.settings.device}
+    Trainer(task.module, loss, task.batches, settings, **how).fit()
+    ends = [moment.seconds for moment in clock.moments]
+    return (ends[-1] - ends[1]) / max(1, len(ends) - 2)

@@ -35,29 +35,15 @@ class Look:
 
 
 def require_metric(task: Task[Any, Any, Any], name: str, found: Collection[str]) -> None:
-    """Refuse a metric that a task does not have.
-
-    Raises:
-        UserError: it is not among those that were found; names them.
-    """
+    """Refuse a metric that a task does not have."""
     if name not in found:
         raise UserError(f"choose_by: {task.spec.name} has no {name}; choose by {', '.join(found)}")
 
 
 class Watch(Generic[Row, BatchT, Prediction]):
-    """Watches a task while it is trained.
-
-    The looks stand in `validation.jsonl`, the weights of the best in `best/`: a resumed run knows them. Of
-    several processes all look, each at a part of the rows, and see the same; the first one writes.
-
-    Args:
-        task: what is trained.
-        rows: validation rows; without any nothing is watched.
-        config: fitted; says how often to look, and when to stop.
-        folder: of the run; None only where there is nothing to look at.
-        progress: tell each look on the terminal.
-        clock: of a training with a time limit, whose shares decide in place of the steps.
-    """
+    """Scores validation rows while a task is trained: each look in `validation.jsonl`, the best weights in
+    `best/`. All processes look at a part of the rows; the first writes. Under a time limit the clock's shares
+    say when."""
 
     def __init__(
         self,
@@ -86,11 +72,7 @@ class Watch(Generic[Row, BatchT, Prediction]):
                 self.looks[look.step] = look
 
     def check(self) -> None:
-        """Refuse a metric that the task does not have, before anything is trained.
-
-        Raises:
-            UserError: names it, and those that there are.
-        """
+        """Refuse, before the training, a metric that the task does not have."""
         if self.rows and self.config.choose_by:
             require_metric(self.task, self.metric, self._metrics())
 

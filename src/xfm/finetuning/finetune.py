@@ -131,25 +131,7 @@ def finetune_rows(
     progress: bool = True,
     origin: RowOrigin | None = None,
 ) -> FinetuneResult:
-    """Fine-tune a model on typed rows; `xfm.finetune` is the same for tables.
-
-    Args:
-        kind: the task.
-        model: folder of the model to begin with, or a published file.
-        data: rows of the task (see `xfm.tasks.rows`) by split, with the names of the classes.
-        config: what is 0 is fitted to the rows.
-        out: run folder; gets `model/`, `metrics.json`, `evaluation.json`, `report.html` and the logs.
-        resume: continue the folder's run exactly.
-        progress: show bars and looks at the validation rows.
-        origin: where the rows come from.
-
-    Returns:
-        The model's folder, scores and predictions.
-
-    Raises:
-        UserError: no model, more pictures that cannot be read than may be, a folder that holds another run.
-        Interrupted: SIGINT or SIGTERM came; the run is saved.
-    """
+    """Fine-tune on typed rows (`xfm.tasks.rows`) as `xfm.finetune` does on tables; `kind` is the task."""
 
     def begin(shows: bool, resume: bool) -> tuple[Session, RowOrigin]:
         rows = origin or RowOrigin()
@@ -161,11 +143,7 @@ def finetune_rows(
 def _fine_tuned(
     begin: Begin, out: Path, config: FinetuneConfig, resume: bool, progress: bool, limit: TimeLimit
 ) -> FinetuneResult:
-    """A whole fine-tuning, in this process or in all that torchrun has started.
-
-    They train and predict together. Baselines that need no training, report and model folder are the work of
-    the first one, which is alone by then. If one process of the run goes on, all do.
-    """
+    """A fine-tuning by all processes; baselines, report and model folder are made by the first alone."""
     with contextlib.ExitStack() as lock:
         said = explaining_failures(lambda: saved_of(out))
         with distributed.processes(config.device) as process, said:
@@ -244,11 +222,7 @@ def _train(run: Session, resume: bool) -> Trained:
 
 
 def check_folder(out: Path, resume: bool) -> None:
-    """Refuse a folder that holds results, a model, pictures, or a run that is not to be continued.
-
-    Raises:
-        UserError: it does; names a folder that is free.
-    """
+    """Refuse a folder that holds results, a model, pictures, or a run that is not to be continued."""
     found, free = holding(out), free_name(out)
     ours = found is not None and found.maker is not None and found.maker.command == "finetune"
     if ours and (out / METRICS).exists():
@@ -263,11 +237,7 @@ def check_folder(out: Path, resume: bool) -> None:
 
 
 def check_upload(name: str, config: FinetuneConfig) -> None:
-    """Look before the training at what is to be uploaded, and where; where no token is there yet, say so.
-
-    Raises:
-        UserError: it can be no repository, or an adapter would be no model there.
-    """
+    """Check repository and adapter before the training, and warn without a token."""
     check_repository(name)
     if config.tune.save_adapter_only:
         raise UserError(
@@ -281,14 +251,7 @@ def check_upload(name: str, config: FinetuneConfig) -> None:
 
 
 def upload(done: FinetuneResult, name: str) -> str:
-    """Upload the model of a finished run, into a private repository if there is none yet.
-
-    Returns:
-        The address of the commit.
-
-    Raises:
-        UserError: the hub does not take it; names what stays, and how to upload it later.
-    """
+    """Upload the model of a finished run to a (new: private) repository; gives the commit's address."""
     scores = {key: f"{score.value:.4g}" for key, score in done.scores.items()}
     try:
         return push_to_hub(done.model, name, scores=scores, message=f"Fine-tuned: {done.task.spec.name}")

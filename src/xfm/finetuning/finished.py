@@ -51,24 +51,9 @@ SHOWN_WEIGHTS = 30
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """A finished fine-tuning.
-
-    Of several processes the first one has all of it, the others task, predictions and training alone.
-
-    Attributes:
-        model: the model's folder.
-        scores: by key, as in `metrics.json`.
-        task: with the fine-tuned model in evaluation mode.
-        predictions: by test split, one for each row; `validation` where there is no test split.
-        tuned: how the training went.
-        left_out: the rows that were left out, in a sentence; empty where none was.
-        leaderboards: by split, the model among simple baselines.
-        flags: what was out of the ordinary.
-        next_command: asks the model, as a line for a shell.
-        decisions: what was decided of the settings that nobody gave.
-        crossed: the cross-validation, if there was one; the model learned from all rows.
-        uploaded: address of the model on the hub; empty where nobody asked for that.
-    """
+    """A finished fine-tuning: folder, scores by key of `metrics.json`, the task, predictions of the first
+    test split (or `validation`), the training, leaderboards, flags and decisions. Processes but the first
+    have task, predictions and training alone."""
 
     model: Path
     scores: dict[str, Score]
@@ -91,11 +76,8 @@ class FinetuneResult:
 
 @dataclass(frozen=True)
 class Trained:
-    """What the processes of a run have made together; of a cross-validation the run is the one of all rows.
-
-    `predictions` are those of the test splits, `single` the same training without one modality by name, and
-    `seconds` what training and baselines took.
-    """
+    """Common work of all processes; `single` are trainings without a modality, `seconds` include
+    baselines."""
 
     run: Session
     task: AnyTask
@@ -252,7 +234,7 @@ def _of_labels(found: FinetuneResult, valid: int) -> dict[str, str]:
 
 
 def _next(run: Session, model: Path, origin: RowOrigin) -> str:
-    """A command that can be pasted: the model's answers to the table that it was tested on."""
+    """A command to paste: the model's answers to its test table."""
     rows = [*run.data.train, *run.data.valid, *(row for test in run.data.tests.values() for row in test)]
     shown = {picture for row in rows for picture in run.type.pictures_of(row)}
     task, tables = run.type.spec.name, origin.tables
@@ -265,10 +247,8 @@ def _next(run: Session, model: Path, origin: RowOrigin) -> str:
 
 
 def write_resolved(out: Path, run: Session, tables: Tables | None) -> None:
-    """Write `finetune.yaml`, which `xfm finetune --config` reads back: what was told, and what was decided.
-
-    Rows in memory have no tables, which the file then lacks.
-    """
+    """Write `finetune.yaml` for `xfm finetune --config`: what was given and decided; rows in memory have no
+    tables."""
     told: dict[str, str | None] = {"task": run.type.spec.name, "model": run.model, "out": str(out)}
     if tables is not None:
         named = {"train": tables.train, "validation": tables.valid, "test": tables.test}

@@ -38,11 +38,7 @@ def flags_of(
     lines: Sequence[LogLine],
     left_out: int = 0,
 ) -> list[Flag]:
-    """All flags of a fine-tuning; that patience ended it early is none.
-
-    `planned` are the most steps of the run, `fitting` those that fit the rows; `metrics` are the one that
-    chose the model, and that of `cases`, by split.
-    """
+    """Flags of a fine-tuning; `planned` are its most steps, `fitting` those that fit the rows."""
     found = [
         shortened(planned, fitting, "fit so many rows", "leave --steps out to have them"),
         unfinished(tuned, planned, metrics[0]),
@@ -71,10 +67,7 @@ def unfinished(tuned: TuningRun, planned: int, metric: str) -> Flag | None:
 
 
 def few_rows(metric: str, cases: Mapping[str, SplitValue]) -> Flag | None:
-    """Splits of so few rows that the interval of a share is wider than ten points to each side.
-
-    A score that is no share counts as 50 %.
-    """
+    """Splits with an interval wider than ten points to each side; other scores than shares count as 50 %."""
     few: list[str] = []
     for split, case in cases.items():
         share = case.value if is_share(f"_/_/{metric}") and 0 <= case.value <= 1 else 0.5
@@ -91,10 +84,8 @@ def few_rows(metric: str, cases: Mapping[str, SplitValue]) -> Flag | None:
 def seen_rows(
     task: type[Task[Any, Any, Any]], train: Sequence[Any], splits: Mapping[str, Sequence[Any]]
 ) -> Flag | None:
-    """Rows that choose or score a model, and have something in common with rows that it learned from.
-
-    Tables that are parted here have none, see `kept_together`; tables of one's own may.
-    """
+    """Rows of valid or test that have something in common with training rows; only tables of one's own
+    may."""
     own = {name: [frozenset(task.together(row)) for row in rows] for name, rows in splits.items()}
     asked = frozenset[Any]().union(*(things for rows in own.values() for things in rows))
     known = {thing for row in train for thing in task.together(row) if thing in asked} if asked else set()

@@ -29,8 +29,7 @@ SWITCHED_OFF = {"strong simple baselines": "switched off by --baseline false"}
 
 
 class SystemKind(StrEnum):
-    """What stands in a place: the model, a strong baseline, a constant guess, a training without a modality,
-    or random guesses. The first three can be used."""
+    """Kind of a system; only the first three can be used."""
 
     MODEL = "model"
     STRONG = "strong"
@@ -50,16 +49,8 @@ class Advice(StrEnum):
 
 @dataclass(frozen=True)
 class Contender:
-    """A system on the test rows.
-
-    Attributes:
-        value: its primary metric.
-        low, high: 95 % interval, None where the rows' own scores are not known.
-        gain, gain_low, gain_high: value minus the model's on the same rows, and its 95 % interval.
-        shown: whether that interval excludes 0 on enough rows that differ.
-        seconds: of its training and prediction, None where not known.
-        note: chosen settings and rows left out.
-    """
+    """A system's primary metric with its 95 % interval, and its difference to the model on the same rows with
+    its 95 % interval; `shown` if that excludes 0."""
 
     name: str
     sort: SystemKind
@@ -76,15 +67,8 @@ class Contender:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Systems on one test split, the best first.
-
-    Attributes:
-        metric: by what they are sorted.
-        n, groups: rows, and independent groups of them (rows of one picture are one).
-        seed: of the resamples.
-        missing: why others are absent, by name.
-        use, verdict: which to use, as a word and in a sentence.
-    """
+    """Systems on a test split, the best first; `groups` are independent groups of rows (of one picture),
+    `use` and `verdict` say which to use."""
 
     split: str
     metric: str
@@ -120,10 +104,8 @@ class System:
 def strong_of(
     run: Session, task: AnyTask, tests: Mapping[str, Sequence[Any]], seconds: float, left: float = inf
 ) -> tuple[dict[str, BaselineResult], Mapping[str, str]]:
-    """The strong baselines by name, unless they are switched off, and why others are missing.
-
-    They may take as long as the training's `seconds`; there are `left` until everything must be done.
-    """
+    """The strong baselines unless switched off; they may take as long as the training, and have `left`
+    seconds."""
     if not run.config.baseline:
         return {}, SWITCHED_OFF
     data, budget = run.data, min(max(LEAST_BUDGET, seconds), left)
@@ -168,10 +150,7 @@ def leaderboard(
     groups: NDArray[np.int64],
     missing: Mapping[str, str],
 ) -> Leaderboard:
-    """Place systems (the model first) on a split, with paired differences to the model.
-
-    `groups` [N] are those of the rows (`groups_of`); `missing` says why others are absent.
-    """
+    """Place systems (the model first), with paired differences to it over row groups [N]."""
     seed, primary = task.settings.seed, task.primary
     known = [
         one for one in systems if one.found.per_row.get(split) is not None or one.found.predictions.get(split)

@@ -30,12 +30,7 @@ SOLVER = {"maxcor": 20, "maxls": 10, "gtol": 0.0, "ftol": 1e-12}
 
 @dataclass(frozen=True)
 class LinearClassifier:
-    """A linear classifier.
-
-    Attributes:
-        weight: [D, C] float32.
-        bias: [C] float32.
-    """
+    """weight [D, C] and bias [C], float32."""
 
     weight: Tensor
     bias: Tensor
@@ -57,15 +52,8 @@ class LinearClassifier:
 
 @dataclass(frozen=True)
 class Fit:
-    """A finished fit.
-
-    Attributes:
-        classifier: the weights.
-        iterations: steps of L-BFGS.
-        gradient: largest entry of the gradient of the mean loss.
-        converged: whether the fit ended at the tolerance, or where float32 tells no lower point, and not at
-            the limit of steps.
-    """
+    """A finished fit: iterations of L-BFGS, largest entry of the mean loss's gradient, and whether it ended
+    at the tolerance or float32's limit."""
 
     classifier: LinearClassifier
     iterations: int
@@ -75,18 +63,9 @@ class Fit:
 
 @dataclass
 class Regression:
-    """Rows to fit, with what every value of C shares.
-
-    Args:
-        features: [N, D] of any float type; a memory map of many rows is read in blocks and never held whole.
-        labels: [N] int64 from 0 to classes - 1; or [N, C] 0 and 1, where a row may have several labels.
-        classes: number of classes C, at least 2.
-        deviations: [D] positive; features are divided by them before they are penalised alike. None: by 1.
-        weights: [C] what the rows of each class (of several labels: that have each) weigh. None: 1.
-
-    Raises:
-        ValueError: shapes that do not belong together, a label outside the classes, fewer than two classes.
-    """
+    """Logistic regression on features [N, D] (a memory map is read in blocks), labels [N] int64 or [N, C] 0
+    and 1. `deviations` [D] divide features, `weights` [C] weigh classes. ValueError: shapes or labels that do
+    not fit."""
 
     features: Array
     labels: Array
@@ -130,14 +109,7 @@ class Regression:
         tolerance: float = 1e-5,
         max_iterations: int = 1000,
     ) -> Fit:
-        """The classifier of a value of C.
-
-        Args:
-            inverse_penalty: C, positive: the penalty is |W|^2 / (2 C), as in scikit-learn.
-            start: where to begin, such as the classifier of the value of C beside it; zeros if not given.
-            tolerance: largest entry of the gradient of the mean loss.
-            max_iterations: steps of L-BFGS at most.
-        """
+        """The classifier of penalty |W|^2 / (2 C), as in scikit-learn, from `start` (zeros if None)."""
         # Of two classes scikit-learn fits one vector, the difference of ours: half of C is the same penalty.
         value = inverse_penalty / 2 if self.classes == 2 and not self.several else inverse_penalty
         objective = _Objective(self, 1.0 / (value * len(self.labels)))
@@ -206,11 +178,8 @@ class Regression:
 
 
 class _Objective:
-    """The loss at points [(R + 1) C]: scaled coordinates of the weights, the last row those of the bias.
-
-    Attributes:
-        steepest: largest entry of the gradient by weights and bias at the point evaluated last.
-    """
+    """Loss at points [(R + 1) C]: scaled weights, the last row the bias; `steepest` is the gradient's largest
+    entry."""
 
     def __init__(self, rows: Regression, penalty: float) -> None:
         self.rows, self.penalty = rows, penalty
@@ -222,7 +191,6 @@ class _Objective:
         self.steepest = float("inf")
 
     def point(self, start: LinearClassifier | None) -> NDArray[np.float64]:
-        """The point of a classifier; zeros without one."""
         point = torch.zeros(len(self.scale) + 1, self.rows.classes)
         if start is not None:
             point[:-1] = (self.rows.axes.T @ start.weight) / self.scale
@@ -243,7 +211,7 @@ class _Objective:
         return loss, gradient.double().numpy().ravel()
 
     def _along(self, point: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-        """The weights of a point along the axes, [R, C], and the logits of a row at the mean, [C]."""
+        """Weights along the axes [R, C], and logits of a row at the mean [C]."""
         rows = torch.from_numpy(point).float().view(-1, self.rows.classes)  # [R + 1, C]
         return self.scale * rows[:-1], self.bias_scale * rows[-1]
 
@@ -254,7 +222,7 @@ def _narrow(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _multinomial(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[float, Tensor]:
-    """Cross-entropy of rows with one class each, summed, and its gradient [B, C]; uses up the logits."""
+    """Summed cross-entropy and its gradient [B, C]; uses up the logits."""
     logits -= logits.amax(1, keepdim=True)
     right = logits.gather(1, labels[:, None])[:, 0]
     odds = logits.exp_()  # `right` is a copy
@@ -266,7 +234,7 @@ def _multinomial(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[float
 
 
 def _binary(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[float, Tensor]:
-    """Binary cross-entropy of every label, summed, and its gradient [B, C]."""
+    """Summed binary cross-entropy and its gradient [B, C]."""
     loss = (
         binary_cross_entropy_with_logits(logits, labels, pos_weight=weights, reduction="none").double().sum()
     )
@@ -275,7 +243,6 @@ def _binary(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[float, Ten
 
 
 def _block(features: Array, rows: slice) -> Tensor:
-    """Some rows as float32 [B, D]; a copy unless they are that already."""
     block = np.asarray(features[rows])
     if block.dtype != np.float32 or not block.flags.writeable:
         block = block.astype(np.float32)
@@ -283,7 +250,7 @@ def _block(features: Array, rows: slice) -> Tensor:
 
 
 def _moments(blocks: Iterable[Tensor], width: int) -> tuple[Tensor, Tensor]:
-    """Sum [D] and sum of outer products [D, D] of rows that come in blocks, float64."""
+    """Sum [D] and sum of outer products [D, D] of blocks of rows, float64."""
     total, square = torch.zeros(width, dtype=torch.float64), torch.zeros(width, width, dtype=torch.float64)
     for block in blocks:
         total += block.double().sum(0)

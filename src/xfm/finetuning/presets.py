@@ -26,12 +26,8 @@ BASE_RATE, BASE_WIDTH = 4e-5, 768
 
 
 def fitted(config: FinetuneConfig, rows: int, width: int) -> FinetuneConfig:
-    """The configuration with a number in place of every 0 that means "fits".
-
-    Few rows are seen often in small batches, many rows a few times in large ones. The rules were chosen so
-    that a fine-tuning of a few hundred rows takes some hundred steps; `docs/finetuning.md` has measurements.
-    `width` is that of the encoder that is tuned.
-    """
+    """Every 0 that means "fits" filled in: few rows are seen often in small batches, many a few times in
+    large ones (measured in `docs/finetuning.md`)."""
     batch = config.batch_size or batch_size(rows)
     steps = config.steps or max(60, math.ceil(rows / batch * epochs(rows) * LENGTH[config.preset]))
     return replace(
@@ -116,10 +112,7 @@ def is_probe(config: FinetuneConfig, spec: TaskSpec) -> bool:
 
 
 def decided(config: FinetuneConfig, spec: TaskSpec) -> FinetuneConfig:
-    """The configuration with what the preset decides in place of what nobody gave.
-
-    What is 0 because it "fits" is left to `fitted`, and `folds` to `chosen_folds`, which know the rows.
-    """
+    """What the preset decides in place of what nobody gave."""
     read = [name for name in TUNED if spec.reads(f"tune.{name}") and not is_probe(config, spec)]
     tune = {name: getattr(config.tune, name) or _tuning(config.preset, name) for name in read}
     average = config.average
@@ -132,7 +125,6 @@ TUNED = ("language", "vision", "fusion")
 
 
 def _tuning(preset: Preset, name: str) -> Tuning:
-    """How an encoder learns; of `fast` what joins the two is small, and learns in any case."""
     return Tuning.FREEZE if preset is Preset.FAST and name != "fusion" else Tuning.FULL
 
 
@@ -150,10 +142,7 @@ def can_fold(spec: TaskSpec) -> bool:
 
 
 def decisions(given: FinetuneConfig, fit: FinetuneConfig, spec: TaskSpec, rows: int) -> list[Decision]:
-    """What was decided, setting by setting, of a configuration as it was given and as it is run.
-
-    `rows` are the training rows as an epoch has them.
-    """
+    """Differences between the given and the run configuration, setting by setting."""
     return [*_probed(spec)] if is_probe(fit, spec) else [*_of_training(given, fit, spec, rows)]
 
 
@@ -201,13 +190,7 @@ _DEFAULTS = FinetuneConfig()
 
 
 def check_applicable(spec: TaskSpec, config: FinetuneConfig) -> None:
-    """Refuse settings that differ from their defaults and that the task would not read, or cannot do with.
-
-    So nobody believes that they did something.
-
-    Raises:
-        UserError: there is one; names it, and the tasks that read it.
-    """
+    """Refuse settings that the task would not read; UserError names the tasks that do."""
     _check_image(spec, config.image)
     for name in special_settings():
         read = attrgetter(name)

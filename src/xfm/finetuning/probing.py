@@ -46,11 +46,8 @@ class Features(NamedTuple):
 
 @dataclass(frozen=True)
 class LinearFit:
-    """A linear layer on features as they are, not standardised.
-
-    Weight [C, F] and bias [C], float32; the penalty is C of the logistic regression, and of the ridge the
-    inverse of its penalty; the note says how it was found, and which rows were left out.
-    """
+    """Weight [C, F] and bias [C] float32 on features as they are; `penalty` is C (of a ridge the inverse of
+    its penalty)."""
 
     weight: Tensor
     bias: Tensor
@@ -81,14 +78,7 @@ def fit_task(
     penalty: float = 0.0,
     budget: float = inf,
 ) -> LinearFit:
-    """Fit the probe of a task, which was made with `probe_settings`, in place.
-
-    The validation rows choose the penalty (C) unless it is given; the training rows may be encoded for
-    `budget` seconds.
-
-    Raises:
-        UserError: the task has no metric of the name that shall choose.
-    """
+    """Fit the probe of a task in place; validation rows choose the penalty unless given."""
     task.module.eval()
     chosen = encoded(task, valid)
     rows, note = drawn(task.train_rows, task.settings.seed)
@@ -117,11 +107,8 @@ def drawn(rows: Sequence[Any], seed: int) -> tuple[Sequence[Any], str]:
 
 
 def encoded(task: Task[Any, Any, Any], rows: Sequence[Any], budget: float = inf) -> Features:
-    """What a task's encoders say of rows.
-
-    Rows of one picture, and texts of like lengths, are encoded together. Where that takes longer than the
-    budget (seconds), the rest is left out: rows that were drawn at random, one batch is encoded at least.
-    """
+    """Features of rows, those of one picture and of like lengths together. Beyond the budget (seconds) rows
+    drawn at random are left out; one batch is encoded at least."""
     order = list(range(len(rows)))
     if budget < inf:
         order = np.random.default_rng(task.settings.seed).permutation(len(rows)).tolist()
@@ -159,14 +146,8 @@ def _features(task: Task[Any, Any, Any], rows: Sequence[Any]) -> Array:
 def fit_linear(
     task: Task[Any, Any, Any], train: Features, valid: Features, choose_by: str = "", penalty: float = 0.0
 ) -> LinearFit:
-    """Fit a linear layer for each penalty, and take the best on the validation rows.
-
-    Without validation rows the penalty is `DEFAULT`, or the one that is given. The task's metric chooses, or
-    another (`choose_by`); of equal ones the surer of the truth wins.
-
-    Raises:
-        UserError: the task has no metric of that name.
-    """
+    """Fit a layer for each penalty and take the best by the task's metric (or `choose_by`), of equal ones the
+    more certain; `DEFAULT` without validation rows."""
     tried = (penalty or DEFAULT,) if penalty or not len(valid.rows) else PENALTIES
     fits: list[tuple[tuple[float, float], LinearFit]] = []
     made = _fit_classes(task, train, tried) if isinstance(task, ClassTask) else _fit_values(train, tried)
@@ -244,7 +225,7 @@ def _fit_values(train: Features, penalties: Sequence[float]) -> "list[LinearFit]
 
 
 def _standardised(values: Array) -> tuple[NDArray[np.float64], NDArray[np.float64], Array]:
-    """[F] means and deviations (1 of features that never change) and [N, F] float32 features by them."""
+    """Means and deviations [F] (1 for constant features), and [N, F] float32 by them."""
     mean, deviation = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
     deviation[deviation < 1e-6 * np.maximum(1.0, np.abs(mean))] = 1.0
     return mean, deviation, ((values - mean) / deviation).astype(np.float32)

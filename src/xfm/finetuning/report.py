@@ -35,10 +35,7 @@ PlaceOf = Callable[[Any, Sequence[Path]], str]
 
 @dataclass(frozen=True)
 class Card:
-    """A headline: a number with its 95 % interval in words, small notes, and the score's line, for a bar.
-
-    The tone is `up`, `down` or `level`.
-    """
+    """A headline: number, interval, notes, score line; the tone is `up`, `down` or `level`."""
 
     title: str
     value: str
@@ -50,19 +47,8 @@ class Card:
 
 @dataclass(frozen=True)
 class SplitSection:
-    """A test split in the report.
-
-    Attributes:
-        name: in words.
-        lines, more: rows of the score table: the main ones, and those that fold away.
-        classes: None for tasks without classes.
-        worst: the cases that went most wrong, each with its file and row.
-        wrong, n: number of cases that count as wrong, and of all.
-        cards: the headlines.
-        board: the model among baselines, None where these were not compared.
-        calibration: of classifiers.
-        before: their calibration error before the temperature; None where none was fitted.
-    """
+    """A test split in the report: score lines (the rest folds away), classes, worst cases, cards, board,
+    calibration, and calibration error before the temperature."""
 
     name: str
     lines: list[ScoreLine]
@@ -87,10 +73,8 @@ def write_report(
     details: Mapping[str, Any],
     places: PlaceOf = lambda row, pictures: "",
 ) -> None:
-    """Write the page of a run's folder; a note on stderr says which package it lacks.
-
-    `details` are what `evaluation.json` holds; `places` gives file and row of a typed row and its pictures.
-    """
+    """Write the report of a run's folder; `details` is `evaluation.json`, `places` names a row and its
+    pictures."""
     splits = [
         _split(task, name, rows, predictions[name], scores, details, places) for name, rows in tests.items()
     ]
@@ -212,7 +196,6 @@ def _split(
 def _cards(
     lines: Sequence[ScoreLine], primary: str, board: Leaderboard | None, calibration: Calibration | None
 ) -> list[Card]:
-    """The primary score, the best simple baseline, further scores, and calibration."""
     main = sorted(lines, key=lambda line: not line.key.endswith(f"/{primary}"))[: 1 + MORE]
     cards = [_score_card(line) for line in main]
     if board:
@@ -232,7 +215,6 @@ def _score_card(line: ScoreLine) -> Card:
 
 
 def _ends(shown: Score | Contender) -> str:
-    """The interval in words; empty where there is none."""
     if shown.low is None or shown.high is None:
         return ""
     return f"{percent(shown.low)} to {percent(shown.high)}"

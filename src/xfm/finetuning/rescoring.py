@@ -52,16 +52,8 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Scored:
-    """A fine-tuned model on new rows.
-
-    Attributes:
-        out: folder with `metrics.json`, `report.html`, `predictions.jsonl` and `evaluation.json`.
-        scores: by key, as in `metrics.json`.
-        predictions: one for each row.
-        unknown: the rows whose label or answer the model does not know, by that label; they count as wrong.
-        left_out: which rows could not be used, in words; empty where all could.
-        next_command: asks the model, as a line for a shell.
-    """
+    """A fine-tuned model on new rows; `unknown` are rows of labels that it does not know, which count as
+    wrong."""
 
     out: Path
     scores: dict[str, Score]
@@ -236,8 +228,7 @@ def _report(found: Scored, task: AnyTask, rows: Sequence[Any], details: Mapping[
 
 @dataclass(frozen=True)
 class _NewRows:
-    """The rows of a table as they stand and typed; typed ones put together where the task does that; where
-    each picture is first named; and where each of `rows` stands in the table."""
+    """Rows of a table as they stand and typed (merged where the task merges), and the place of each in it."""
 
     table: list[tuple[TableRow, Any]]
     rows: Sequence[Any]
@@ -254,7 +245,6 @@ class _NewRows:
         left_out: LeftOut,
         progress: bool = False,
     ) -> "_NewRows":
-        """But for those of which a picture cannot be read."""
         typed = readable_rows(kind, {"test": table}, how, left_out, pictures, progress)["test"]
         left_out.count(str(table[0].file), "test", len(table), len(table) - len(typed))
         merged = kind.merge([converted for _, converted in typed])
@@ -265,7 +255,6 @@ class _NewRows:
         return cls(typed, merged, first_places(kind, typed), numbers)
 
     def unknown_to(self, task: AnyTask) -> dict[str, list[str]]:
-        """The rows whose label or answer the model does not know, by that label; not all rows may be such."""
         if not (known := set(task.known)):
             return {}
         found: dict[str, list[str]] = {}
@@ -283,7 +272,6 @@ class _NewRows:
         return found
 
     def answered(self, task: AnyTask, predictions: Sequence[Any]) -> str:
-        """A JSON line a row: its number, what is right, what the model says, and whether that is right."""
         lines = []
         for number, row, prediction in zip(self.numbers, self.rows, predictions, strict=True):
             case = task.case(row, prediction)

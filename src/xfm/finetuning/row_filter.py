@@ -13,9 +13,8 @@ from xfm.data.left_out import LeftOut, UnreadablePicture, read_bad_rows
 from xfm.data.tables import TableRow
 from xfm.reports.stored import DETAILS
 from xfm.tasks.base import Task
-from xfm.tasks.lazy_rows import ChosenRows, LazyRows
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import CellMeaning, SplitRows
+from xfm.tasks.rows import CellMeaning, ChosenRows, LazyRows, SplitRows
 
 Row = TypeVar("Row")
 _SHOWN = 3
@@ -30,18 +29,8 @@ def readable_rows(
     pictures: Pictures | None = None,
     progress: bool = False,
 ) -> dict[str, list[tuple[TableRow, Row]]]:
-    """Rows of tables with what a task makes of them, but for those of which a picture cannot be read.
-
-    Args:
-        task: what the rows are for.
-        raw: the rows as they stand, by split.
-        how: how cells are meant.
-        left_out: told of the others.
-        pictures: read every picture once; None reads none but where a typed row depends on it.
-
-    Raises:
-        UserError: a cell is wrong, or too many rows are left out.
-    """
+    """Rows of tables, raw and typed, without those with unreadable pictures; UserError: a wrong cell or too
+    many left out."""
     typed = {name: _typed(task, rows, how, left_out) for name, rows in raw.items()}
     if pictures is not None:
         typed = _readable(task, typed, pictures, left_out, progress)
@@ -53,13 +42,7 @@ def readable_rows(
 def require_texts(
     task: type[Task[Row, Any, Any]], rows: Sequence[tuple[TableRow, Row]], texts: int = 0
 ) -> None:
-    """Refuse a row with another number of texts than the others, where a second text may be missing.
-
-    Each must have so many `texts`; 0 takes the number of the first.
-
-    Raises:
-        UserError: names the row, and the field that it lacks or has.
-    """
+    """Refuse a row with another number of texts than `texts` (0: than the first row's)."""
     if (second := task.spec.second) is None:
         return
     like = "the rows that the model was fine-tuned on have" if texts else "the rows before it have"
@@ -117,20 +100,8 @@ def usable_rows(
     progress: bool = False,
     lazily: bool = False,
 ) -> SplitRows[Any]:
-    """The rows without those of which a picture cannot be read; every picture is read once.
-
-    Args:
-        task: knows the pictures of a row.
-        data: typed rows by split.
-        pictures: read them; as many as fit stay in memory.
-        left_out: told of the rows.
-        progress: show a bar.
-        lazily: of the training rows only those are read that stay in memory. What else is broken shows when
-            it is trained on, and is blank from then on.
-
-    Raises:
-        UserError: too many rows would be left out; names the first few.
-    """
+    """Typed rows without those with unreadable pictures. `lazily` looks only at training pictures that fit
+    into memory; others become blank when they fail."""
     own = {"train": data.train, "valid": data.valid, "test": data.test}
     splits: dict[str, Sequence[Any]] = {**own, **data.others}
     order = (data.train, *(rows for name, rows in splits.items() if name != "train"))
@@ -174,11 +145,7 @@ def _without(
 
 
 def require_same_left_out(out: Path, left_out: LeftOut) -> None:
-    """Refuse to resume a run with other rows than it began with.
-
-    Raises:
-        UserError: other rows were left out when it began; names one.
-    """
+    """Refuse to resume with other left-out rows than at the beginning."""
     before = read_bad_rows(out)
     for place in sorted(before.keys() ^ left_out.rows.keys()):
         was, now = before.get(place), left_out.rows.get(place)

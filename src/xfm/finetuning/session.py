@@ -20,7 +20,6 @@ from xfm.core.errors import UserError
 from xfm.core.files import read_json_object
 from xfm.core.results_folder import digest
 from xfm.data.left_out import LeftOut
-from xfm.finetuning.adapt import check_adapter, merge_lora
 from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.data import RowOrigin
 from xfm.finetuning.early_stopping import BEST_FOLDER
@@ -36,7 +35,7 @@ from xfm.finetuning.presets import (
 from xfm.finetuning.probing import fit_task, probe_settings
 from xfm.finetuning.row_filter import usable_rows
 from xfm.finetuning.start import LONGEST, first_reads, fitting_length, head_width, prepared_base, text_limit
-from xfm.finetuning.tuning_run import TuningRun, tune
+from xfm.finetuning.tuning_run import TuningRun, check_adapter, merge_lora, tune
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import write_json
 from xfm.tasks.base import Blanked, Task
@@ -54,20 +53,9 @@ AnyTask = Task[Any, Any, Any]
 
 @dataclass(frozen=True)
 class Session:
-    """A model, rows and settings; makes and trains tasks of them.
-
-    Attributes:
-        model: where the model comes from, as it was said.
-        pictures: shared by all trainings, so that each picture is decoded once.
-        config: fitted.
-        left_out: rows without which it goes, and pictures that get lost on the way.
-        fitting: steps that fit the rows, whatever was asked for.
-        shown: a digest of what the rows' pictures were when they were looked through; empty without any.
-        decisions: what was decided of the settings that nobody gave.
-        limit: seconds of each training; 0 for no limit.
-        penalty: of the probe, if it is known; 0 chooses.
-        temperature: of the head where no validation rows choose it; 0 where it is not known.
-    """
+    """Model, rows and fitted settings of the trainings of a command. `fitting` are steps that fit the rows,
+    `shown` a digest of their pictures, `limit` seconds of each training (0: none), `temperature` that of a
+    head without validation rows (0: unknown)."""
 
     type: type[AnyTask]
     model: str
@@ -96,14 +84,8 @@ class Session:
         progress: bool,
         origin: RowOrigin | None = None,
     ) -> "Session":
-        """Load the model, leave out rows with unreadable pictures, and fit the configuration to the rest.
-
-        Of several processes each does it, with the same outcome; the first looks the pictures through.
-
-        Raises:
-            UserError: there is no model or no row, too many rows would be left out, or a batch has too few
-                rows for the processes that share it.
-        """
+        """Load the model, leave out unreadable pictures, fit the configuration; each process does, the first
+        looks pictures through."""
         origin = origin or RowOrigin()
         left_out = origin.left_out or LeftOut(config.max_bad)
         spec = task_spec(kind)
@@ -200,11 +182,6 @@ class Session:
         return task
 
     def _fitted_probe(self, blanked: Blanked, folder: Path) -> tuple[AnyTask, TuningRun]:
-        """A task with a probe: it is fitted anew by a run that goes on, which takes no longer than before.
-
-        Raises:
-            UserError: the folder holds a training.
-        """
         if list_checkpoints(folder):
             raise UserError(f"{folder} holds a run of another preset; choose another folder")
         began = time.perf_counter()
@@ -245,7 +222,7 @@ def _check(spec: TaskSpec, data: SplitRows[Any], config: FinetuneConfig) -> None
 
 
 def _check_parts(config: FinetuneConfig) -> None:
-    """Refuse batches of which some process would get nothing."""
+    """Refuse batches that some process would get nothing of."""
     parts = config.gradient_accumulation_steps * distributed.world()
     if config.batch_size < parts:
         raise UserError(

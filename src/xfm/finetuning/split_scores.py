@@ -32,13 +32,8 @@ class ClassLine:
 
 @dataclass(frozen=True)
 class Classes:
-    """How each class fared in a split.
-
-    Attributes:
-        matrix: counts, true class by predicted class; empty where there are too many classes to look at, and
-            where rows have several labels.
-        confusions: true class, predicted class and count of the most frequent errors.
-    """
+    """Precision and recall by class; `matrix` counts true by predicted class, empty for many classes or
+    several labels."""
 
     lines: list[ClassLine]
     names: list[str]
@@ -57,17 +52,8 @@ def add_scores(
     scratch: Metrics | None = None,
     suffix: str = "",
 ) -> None:
-    """Score a split under `PLACE/METRIC`, where the place is `TASK/SPLIT`.
-
-    Args:
-        result: takes the scores.
-        task: with the fine-tuned model.
-        place, suffix: begins and ends the keys.
-        rows, predictions: of the split.
-        others: metrics of the same split by the name of a baseline; constant guesses are added here.
-        only: metrics that become scores; all of them, and how well probabilities are calibrated, if empty.
-        scratch: metrics of a randomly initialised model after the same training.
-    """
+    """Add the scores of a split under `TASK/SPLIT/METRIC` with those of baselines by name; `only` limits the
+    metrics."""
     seed, counts = task.settings.seed, task.counts(rows)
     chance = task.chance(rows, seed)
     baselines = task.constant_scores(rows) | dict(others)

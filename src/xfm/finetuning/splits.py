@@ -21,11 +21,7 @@ SPLIT_FILE, LEFT_OUT, SPLITS = "split.json", "left_out", ("train", "valid", "tes
 
 
 def kept_together(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[Hashable]:
-    """The group of each row: those that have something in common (`Task.together`) are not parted.
-
-    Where pictures, or texts of pairs, connect more than half of the rows, every row stands alone: no split
-    would be possible.
-    """
+    """Group of each row by `Task.together`; every row alone if that would connect more than half of them."""
     things = [task.together(row) for row in rows]
     numbers = components(things)
     groups: list[Hashable] = [numbers[own[0]] for own in things]
@@ -36,10 +32,7 @@ def kept_together(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[
 
 
 def strata_of(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[str | None]:
-    """What of each row is to be alike in all parts: its class; of several labels the rarest of the rows'.
-
-    A rare label is what a draw may miss, and what the frequent ones of the same rows do not help to part.
-    """
+    """The class of each row, or the rarest of its labels, which a draw may miss."""
     own = [task.labels_of(row) for row in rows]
     counts = Counter(name for labels in own for name in labels)
     return [min(labels, key=lambda name: (counts[name], name), default=None) for labels in own]
@@ -48,10 +41,7 @@ def strata_of(task: type[Task[Any, Any, Any]], rows: Sequence[Any]) -> list[str 
 def with_all_labels(
     labels: Sequence[Sequence[str]], groups: Sequence[Hashable], parts: Mapping[str, Sequence[int]]
 ) -> dict[str, list[int]]:
-    """The same parts, but for groups with a label that the rest would have no row of: they go to the rest.
-
-    `labels` and `groups` are those of each row, `parts` row numbers as `split_rows` has them.
-    """
+    """Parts of row numbers, but groups with a label that training rows would lack go to them."""
     found = {name: list(rows) for name, rows in parts.items()}
     known = {name for row in found["rest"] for name in labels[row]}
     for part, rows in parts.items():
@@ -72,10 +62,7 @@ def write_split(
     rows: Mapping[str, Sequence[TableRow]],
     left_out: Sequence[int] = (),
 ) -> None:
-    """Write which rows of a table became which split, by the numbers that messages have.
-
-    The seed is None if nothing was drawn; rows that are in no split have an unreadable picture.
-    """
+    """Write row numbers by split, as messages have them; `seed` is None if nothing was drawn."""
     if (out / SPLIT_FILE).exists() and list_checkpoints(out):
         return  # a run that is resumed has its own; if these rows are others, it says so later
     numbers = {name: [row.number for row in own] for name, own in rows.items()}
@@ -84,11 +71,7 @@ def write_split(
 
 
 def read_split(path: Path) -> tuple[dict[str, list[int]], frozenset[int]]:
-    """Row numbers by split, and those that were left out, of a split.json or the folder of a run.
-
-    Raises:
-        UserError: the file cannot be read, or is no split.
-    """
+    """Row numbers by split of a split.json or a run's folder, and those left out."""
     path = path / SPLIT_FILE if path.is_dir() else path
     try:
         content = json.loads(read_text(path))
@@ -114,11 +97,7 @@ def _is_part(item: tuple[object, object]) -> bool:
 def part_as(
     split: dict[str, list[int]], path: Path, rows: Sequence[TableRow], left_out: Container[str] = ()
 ) -> dict[str, list[int]]:
-    """The places by split of a table's rows, of which some were left out.
-
-    Raises:
-        UserError: a row is in no split or in two, or a row of the split is not in the table; names it.
-    """
+    """Places by split of a table's rows; UserError names a row in no split, in two, or not in the table."""
     places = {row.number: place for place, row in enumerate(rows)}
     parts: dict[str, list[int]] = {}
     seen: dict[int, str] = {}
@@ -144,15 +123,8 @@ def part_as(
 def fold_rows(
     groups: Sequence[Hashable], strata: Sequence[Hashable], folds: int, seed: int
 ) -> list[list[int]]:
-    """Part rows into folds.
-
-    Rows of a group stay together. The groups of a stratum (those whose first row is of one class) go one by
-    one, large ones first and equal ones in an order that is drawn, to the fold that has fewest rows of the
-    stratum, and of those to the one that has fewest rows.
-
-    Returns:
-        Row numbers of each fold in rising order; some have none where there are fewer groups than folds.
-    """
+    """Row numbers of each fold. Groups stay together; by stratum, large groups first, each goes to the fold
+    with fewest rows of it."""
     found: list[list[int]] = [[] for _ in range(folds)]
     for units in drawn_units(groups, strata, seed):
         own = [0] * folds
@@ -164,12 +136,7 @@ def fold_rows(
 
 
 def require_folds(task: type[Task[Any, Any, Any]], rows: Sequence[Any], folds: int, table: str) -> None:
-    """Refuse folds that a table cannot be parted into.
-
-    Raises:
-        UserError: the task's predictions are no predictions of rows, or there are fewer groups than twice the
-            folds; says what to do.
-    """
+    """Refuse folds of a task or table that cannot be parted so."""
     if not can_fold(task.spec):
         raise UserError(
             f"--folds: {task.spec.name} ranks all rows of a split together, so that folds could not be "

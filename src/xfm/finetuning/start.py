@@ -36,25 +36,14 @@ SAMPLED = 20_000
 
 
 def load_base(model: Path | str, image_size: int = 0) -> Pretrained:
-    """The model of a folder, of a run's folder, or of a published file.
-
-    Args:
-        model: folder or file.
-        image_size: side of the pictures that it is to take; 0 keeps its own.
-
-    Raises:
-        UserError: there is no model, or it cannot take pictures of that size.
-    """
+    """The model of a folder, a run's folder, or a published file, for pictures of `image_size` (0: its
+    own)."""
     path = local_model(model)
     return replace(load(path, image_size=image_size), task=None) if image_size else load(path)
 
 
 def prepared_base(model: Path | str, config: FinetuneConfig, spec: TaskSpec) -> Pretrained:
-    """The model that a fine-tuning starts from, which sees pictures as the settings say.
-
-    Raises:
-        UserError: see `load_base`; or the model lacks parts of the task.
-    """
+    """The model that a fine-tuning starts from, for pictures as the settings say."""
     found = load_base(model, config.image_size)
     spec.check_model(found.model.config, model)
     seen = found.preprocessing.seen_as(config.framing, config.colours)
@@ -63,11 +52,7 @@ def prepared_base(model: Path | str, config: FinetuneConfig, spec: TaskSpec) -> 
 
 
 def local_model(model: Path | str) -> Path:
-    """The folder or file of a model; that of a run stands for the model in it.
-
-    Raises:
-        UserError: it does not exist, or the run is not finished.
-    """
+    """Folder or file of a model; of a run's folder the model in it."""
     path = model_folder(model)
     if not path.exists():
         packaged = ", ".join(boxed_names())
@@ -104,11 +89,7 @@ def fitting_length(
 
 
 def task_of(base: Pretrained, path: Path) -> TaskConfig:
-    """What the model was fine-tuned for.
-
-    Raises:
-        UserError: nothing, or its answers have no list.
-    """
+    """Task configuration of a fine-tuned model; UserError for others."""
     if base.task is None:
         raise UserError(
             f"{path} was not fine-tuned for a task: do that with `xfm finetune TASK --model {path} ...`, or "
@@ -127,10 +108,7 @@ def restored(
     rows: Sequence[Any],
     settings: TaskSettings,
 ) -> Task[Any, Any, Any]:
-    """The task of a fine-tuned model as it was when it was saved; the longest text is the model's.
-
-    Chance and constant guesses are drawn from `rows`, in the place of training rows.
-    """
+    """The task of a fine-tuned model; constant guesses are drawn from `rows` in place of training rows."""
     assert base.task is not None
     told = base.task.task
     labels = told.labels or tuple(str(number) for number in range(told.classes))
@@ -148,15 +126,7 @@ def restored(
 
 
 def first_reads(read: Callable[[], tuple[T, LeftOut]], pictures: Pictures) -> tuple[T, LeftOut]:
-    """What the first process reads, for all; the others then know and keep the same pictures.
-
-    Args:
-        read: gives rows, and what was left out of them.
-        pictures: this process's, through which it looks pictures through.
-
-    Raises:
-        UserError: reading raised it.
-    """
+    """Rows that the first process reads, for all, with the decoded pictures."""
     found = distributed.on_first(lambda: (*read(), pictures.looked))
     if distributed.rank():
         pictures.follow(found[2])
@@ -164,11 +134,7 @@ def first_reads(read: Callable[[], tuple[T, LeftOut]], pictures: Pictures) -> tu
 
 
 def finetune_config(given: FinetuneConfig | None) -> FinetuneConfig:
-    """The configuration that a program gave, or the one of defaults.
-
-    Raises:
-        UserError: it is something else, such as a dictionary.
-    """
+    """The given configuration or defaults; UserError if it is of another type."""
     if given is not None and not isinstance(given, FinetuneConfig):
         raise UserError(
             f"config is of type {type(given).__name__}; give a FinetuneConfig (xfm.config.finetune), "
@@ -187,10 +153,8 @@ def tables_of(
     allow_urls: bool | Sequence[str] | UrlRules = False,
     before: Path | None = None,
 ) -> Tables:
-    """Where rows lie, by what `finetune` was told.
-
-    Addresses that failed in the run that goes on (`before`, its folder) are not asked again.
-    """
+    """Tables by the arguments of `finetune`; addresses that failed in the folder `before` are not asked
+    again."""
     root, parted = (None if place is None else home_path(place) for place in (pictures, split))
     splits, rules = as_splits(train, valid, test), UrlRules.of(allow_urls)
     failed = None if before is None else read_bad_rows(before)
@@ -202,15 +166,8 @@ def tables_of(
 def opened(
     task: str, model: Path | str, tables: Tables, config: FinetuneConfig, out: Path, progress: bool
 ) -> tuple[SplitRows[Any], RowOrigin]:
-    """The rows of tables, and where they come from, with the model that they are for.
-
-    Of several processes each does it, with the same outcome; the first one looks the pictures through.
-
-    `out` is the folder that pictures in cells, and the split, are written to.
-
-    Raises:
-        UserError: something is wrong with tables, columns, rows or model; names the file, row and column.
-    """
+    """Rows of tables with their origin and model, in all processes; pictures in cells and the split go to
+    `out`."""
     spec, left_out = task_spec(task), LeftOut(config.max_bad)
     pretrained = in_turn(lambda: prepared_base(model, config, spec))
     decoded, kind = Pictures(pretrained.preprocessing), spec.task_class(config.regression)

@@ -6,19 +6,20 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from xfm.config.finetune import FinetuneConfig, TuningConfig
+from xfm.config.finetune import FinetuneConfig, Tuning, TuningConfig
+from xfm.config.task_spec import TaskSpec
 from xfm.config.training import Change, Precision
-from xfm.finetuning.adapt import adapt, is_low_rank
+from xfm.core.errors import UserError
 from xfm.finetuning.early_stopping import Look, Watch
 from xfm.finetuning.presets import training_config
 from xfm.finetuning.probing import LinearFit
-from xfm.models.adapters import save_adapter
+from xfm.models.adapters import require_base, save_adapter
 from xfm.models.folder import Belongings, Pretrained, save_model
 from xfm.models.lora import LowRank
 from xfm.models.model_files import FRESH
@@ -33,24 +34,89 @@ from xfm.training.logging import RunLog
 from xfm.training.run_folder import RunFolder
 from xfm.training.trainer import Trainer
 
+if TYPE_CHECKING:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+ENCODERS = ("language", "vision", "fusion")
+
+
+def adapt(module: nn.Module, config: TuningConfig) -> None:
+    """Freeze encoders of a task model, or add LoRA to their linear layers, in place; UserError without
+    peft."""
+    holder = getattr(module, "model", module)
+    for name in ENCODERS:
+        encoder, tuning = getattr(holder, name, None), getattr(config, name)
+        if encoder is None or tuning in (None, Tuning.FULL):
+            continue
+        encoder.requires_grad_(False)
+        if tuning is Tuning.LORA:
+            _add_lora(encoder, config)
+
+
+def is_low_rank(name: str) -> bool:
+    """Whether the parameter of that name is one of LoRA's, which are new and learn at the larger rate."""
+    return ".lora_" in name
+
+
+def merge_lora(module: nn.Module) -> dict[str, LowRank]:
+    """Merge LoRA into the matrices, in place; gives what was added by the names of the layers, empty without
+    LoRA."""
+    found: dict[str, LowRank] = {}
+    for name, layer in _lora_layers(module):
+        down, up = (_matrix(getattr(layer, part)) for part in ("lora_A", "lora_B"))
+        found[name.removeprefix("model.")] = LowRank(down, up)
+        layer.merge()
+        parent, _, own = name.rpartition(".")
+        setattr(module.get_submodule(parent), own, layer.get_base_layer())
+    module.requires_grad_(True)
+    return found
+
+
+def _matrix(of_peft: Any) -> Tensor:
+    (part,) = of_peft.values()
+    return part.weight.detach().float().cpu().clone()
+
+
+def check_adapter(spec: TaskSpec, config: FinetuneConfig, model: Path | str) -> None:
+    """Refuse an adapter where an encoder learns as a whole, or the model is no folder."""
+    if not config.tune.save_adapter_only:
+        return
+    if whole := [name for name in spec.encoders if getattr(config.tune, name) is Tuning.FULL]:
+        raise UserError(
+            f"tune.save_adapter_only keeps small additions, and the {whole[0]} encoder learns whole: give "
+            f"--tune.{whole[0]} lora, or freeze"
+        )
+    require_base(model)
+
+
+def _add_lora(encoder: nn.Module, config: TuningConfig) -> None:
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise UserError("tuning with lora needs peft; install it with pip install 'xfm[lora]'") from None
+    matrices = [name for name, part in encoder.named_modules() if isinstance(part, nn.Linear)]
+    lora = LoraConfig(
+        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=matrices
+    )
+    inject_adapter_in_model(lora, encoder)
+
+
+def _lora_layers(module: nn.Module) -> "list[tuple[str, BaseTunerLayer]]":
+    if "peft" not in sys.modules:  # then nothing has been added; its import takes seconds
+        return []
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [(name, part) for name, part in module.named_modules() if isinstance(part, BaseTunerLayer)]
+
+
 REMEMBERED = 16
 """Models that a model began with, one from the other, of which its provenance tells."""
 
 
 @dataclass(frozen=True)
 class TuningRun:
-    """How a training went.
-
-    Attributes:
-        best: the look that chose the model, None without validation rows.
-        losses: total loss of each step of a run without a folder, as far as this process has computed it; the
-            others have them in their log.
-        seconds: of the training, since it began or was continued.
-        probe: what was fitted, where nothing else was trained.
-        limited: whether the clock ended it before its steps.
-        precision: arithmetic of its passes; None where nothing was trained here.
-        additions: LoRA's, which the matrices have been given, by the names of their layers.
-    """
+    """Result of a training: the best look, losses of a run without folder, seconds, probe, whether the clock
+    ended it, precision, and LoRA's additions by layer."""
 
     step: int
     best: Look | None = None
@@ -75,25 +141,8 @@ def tune(
     minutes: float = 0.0,
     limit: float = 0.0,
 ) -> TuningRun:
-    """Train a task in place; its module then has the weights of the best look, or the last.
-
-    The processes of a group share each batch, and the validation rows; a run may go on with another number.
-
-    Args:
-        task: has batch size, seed, precision and device.
-        config: fitted (see `presets.fitted`): no step, rate or batch size is 0.
-        valid: validation rows, possibly none; they need a folder.
-        folder: run folder; None keeps nothing.
-        settings: what a resumed run must agree with; values are plain, or dataclasses.
-        resume: continue the folder's run.
-        progress: show a bar and the looks.
-        minutes: time for the training, which then decides in place of the steps; 0: the steps do.
-        limit: seconds after which the training ends before its steps; 0 for none.
-
-    Raises:
-        UserError: see `xfm.training.trainer.Trainer.fit`.
-        Interrupted: SIGINT or SIGTERM came; the run is saved, if there is a folder.
-    """
+    """Train a task in place to the weights of the best look, or the last. `config` is fitted; with `minutes`
+    time decides in place of the steps; `limit` seconds may end it early."""
     with seeded(task.settings.seed):  # LoRA's additions begin with draws
         adapt(task.module, config.tune)
     clock = TrainingClock(config.steps, limit) if limit else None
@@ -142,10 +191,8 @@ def tune(
 
 
 class TaskLoss(StepLoss[Portion[BatchT]]):
-    """The losses of a task, as the mean over what its portions count.
-
-    `totals` receives count and loss of each portion, on the device until all are read; None keeps none.
-    """
+    """Losses of a task, as means over what its portions count; `totals` receives count and loss of each, on
+    the device."""
 
     def __init__(
         self, task: Task[Row, BatchT, Prediction], totals: list[tuple[float, Tensor]] | None
@@ -153,7 +200,7 @@ class TaskLoss(StepLoss[Portion[BatchT]]):
         self.task, self.totals = task, totals
 
     def __call__(self, model: nn.Module, part: Portion[BatchT], generator: torch.Generator) -> Losses:
-        """The losses of a portion."""
+        """Losses of a portion."""
         found = self.task.loss(part.batch, generator)
         if self.totals is not None:
             self.totals.append((part.count, found.total.detach().float()))
@@ -186,23 +233,8 @@ def save_tuned(
     adapter: TuningConfig | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Write the model of a fine-tuning, whole or not at all, and say where it comes from.
-
-    Args:
-        folder: of the model.
-        task: fine-tuned and finished.
-        pretrained, began_from: what it began with, and where that lies, as it was said.
-        run: how the training went.
-        valid: number of validation rows.
-        adapter: write what was learned alone, an adapter, of which this says rank and scale.
-        settings: everything else that its numbers depend on, by name.
-
-    Returns:
-        The provenance that the model's folder holds.
-
-    Raises:
-        UserError: the disk is full, or the place is not writable.
-    """
+    """Write the model of a fine-tuning, whole or not at all, with its provenance, or with `adapter` what was
+    learned alone."""
     before = pretrained.provenance
     trained_on = bool(task.spec.uses)  # what only stands beside the new head stays as it began
     fresh = None if trained_on else before.get(FRESH)
@@ -231,7 +263,7 @@ def save_tuned(
 
 
 def _remembered(before: dict[str, Any], models: int = REMEMBERED) -> dict[str, Any]:
-    """The provenance of the models before, the first of many left out: who tunes a model daily goes on."""
+    """Provenance of the models before, without the first of many."""
     inner = before.get("began_with")
     if not isinstance(inner, dict):
         return before

@@ -16,19 +16,18 @@ from xfm.objectives.tokens import sequence_losses
 
 @dataclass(frozen=True)
 class _Edges:
-    """Where prefixes lead: those of prefix p are count[p] in a row, from start[p] on; both [P] int64."""
+    """Edges of prefixes: those of prefix p are count[p] from start[p] on; both [P] int64."""
 
     start: Tensor
     count: Tensor
 
     @classmethod
     def of(cls, owner: Tensor, owners: int) -> Self:
-        """Of the prefix [E] that each edge leaves, which never falls."""
         count = torch.bincount(owner, minlength=owners)
         return cls(count.cumsum(0) - count, count)
 
     def of_rows(self, prefix: Tensor) -> tuple[Tensor, Tensor]:
-        """[R] the prefix of each row -> for all its edges the row and the edge, both [n] int64."""
+        """Prefixes [R] -> row and edge of all their edges, both [n] int64."""
         count = self.count[prefix]
         row = torch.arange(len(prefix), device=prefix.device).repeat_interleave(count)
         rank = torch.arange(len(row), device=prefix.device) - (count.cumsum(0) - count)[row]
@@ -37,14 +36,8 @@ class _Edges:
 
 @dataclass(frozen=True)
 class Level:
-    """The P distinct prefixes of L tokens of all longer answers, in lexicographic order.
-
-    Attributes:
-        ids: [P, L] int64.
-        longer: to the prefixes of the next level.
-        ends: to the answers that have one token more than the prefix.
-        answer, token: [E] int64, the number and the last token of each of those answers.
-    """
+    """P distinct prefixes [P, L] of longer answers, in order, with edges to longer prefixes and to answers
+    that end; answer and last token [E] int64."""
 
     ids: Tensor
     longer: _Edges
@@ -74,18 +67,7 @@ def prefix_tree(ids: Tensor, mask: Tensor) -> list[Level]:
 
 
 class AnswerList:
-    """The answers that a model may give.
-
-    Args:
-        answers: distinct answers, as normalised texts.
-        tokenizer: the model's tokenizer.
-        max_tokens: longest answer in tokens, begin and end token included.
-
-    Attributes:
-        answers: the answers.
-        ids: [A, L] int64 `<s> answer </s>`, padded.
-        mask: [A, L] bool.
-    """
+    """Distinct normalised answers as tokens: ids [A, L] int64 `<s> answer </s>`, padded, mask [A, L] bool."""
 
     def __init__(self, answers: Sequence[str], tokenizer: Tokenizer, max_tokens: int = 16) -> None:
         if not answers:
@@ -111,8 +93,8 @@ class AnswerList:
 
 @dataclass(frozen=True)
 class RankedAnswers:
-    """The best answers of each question, the best first: places in the list [N, count] int64, and natural
-    logarithms of their probabilities, end token included, of the same shape."""
+    """Places in the list [N, count] int64, best first, and natural logarithms of their probabilities with end
+    token."""
 
     index: Tensor
     log_likelihood: Tensor
@@ -128,28 +110,12 @@ def likeliest_answers(
     limit: int | None = 64,
     chunk: int = 2048,
 ) -> RankedAnswers:
-    """The `count` answers of highest sequence likelihood for each question, best first.
+    """Places and log-likelihoods [N, count] of the best answers for memory [N, S, D] and its mask, best
+    first.
 
-    The list is a tree of prefixes, each read once, whatever the number of answers that begin with it. First
-    the `shortlist` likeliest first tokens are followed to the ends of their answers. An answer is never
-    likelier than what it begins with, so that of the others only those prefixes are followed that are
-    likelier than the `count`-th best whole answer so far. The result is exact wherever at most `limit` first
-    tokens came into question, which a trained decoder stays far below; an untrained one, for which all
-    answers are alike, is cut off there. The first token counts once (the published code counts it twice).
-
-    Args:
-        decoder: in evaluation mode.
-        answers: on the memory's device.
-        memory: [N, S, D] fused questions.
-        memory_mask: [N, S] bool.
-        count: answers of each question, all of them at most.
-        shortlist: first tokens of each question that are followed in any case, `count` at least.
-        limit: first tokens of each question that are followed at most, the likeliest, but for those of the
-            shortlist; None for all.
-        chunk: prefixes that are read in one pass, of those of two tokens.
-
-    Returns:
-        Index and log-likelihood, both [N, count].
+    Prefixes of a tree are read once. The `shortlist` likeliest first tokens are followed to the end, then
+    only prefixes likelier than the `count`-th best answer: exact where at most `limit` first tokens come into
+    question (an untrained decoder is cut off there). `chunk` prefixes are read in a pass.
     """
     count = min(count, len(answers))
     kept = max(shortlist, count)
@@ -170,14 +136,8 @@ def likeliest_answers(
 
 @dataclass(frozen=True)
 class _Prefixes:
-    """R prefixes of one length, each of an answer to a question.
-
-    Attributes:
-        origin: [R] int64, which of those that were read before each goes on from.
-        question, prefix: [R] int64, of whom it is, and which of its level.
-        score: [R] float32 log-likelihood.
-        depth: their level.
-    """
+    """R prefixes of one length: origin [R] is the prefix before, question and prefix [R] whose they are,
+    score [R] float32 log-likelihood."""
 
     origin: Tensor
     question: Tensor
@@ -186,17 +146,12 @@ class _Prefixes:
     depth: int
 
     def at(self, rows: Tensor) -> "_Prefixes":
-        """Some of them: [R] bool or [n] int64."""
         kept = (self.origin[rows], self.question[rows], self.prefix[rows], self.score[rows])
         return _Prefixes(*kept, self.depth)
 
 
 class _TreeSearch:
-    """Log-likelihoods of the answers that can be among the best.
-
-    Attributes:
-        totals: [N, A] float32, -inf where an answer was not followed.
-    """
+    """Log-likelihoods [N, A] float32 of answers, -inf where not followed."""
 
     def __init__(self, answers: AnswerList, questions: int, count: int) -> None:
         self._levels, self._count = answers.levels, count
@@ -238,15 +193,8 @@ class _TreeSearch:
 
 @dataclass(frozen=True)
 class PublishedRanking:
-    """What the published code makes of A answers for N questions.
-
-    Attributes:
-        kept: [N, K] int64, the answers of likeliest first token, best first.
-        first: [N, A] probabilities of every answer's first token.
-        losses: [N, K] summed cross-entropy of each kept answer, its first token included.
-        order: [N, K] int64, the kept answers, best first.
-        probabilities: [N, K] softmax over the scores, in that order.
-    """
+    """The published ranking for N questions: kept and order [N, K], first tokens' probabilities [N, A],
+    summed losses and softmax probabilities [N, K]."""
 
     kept: Tensor
     first: Tensor
@@ -256,17 +204,8 @@ class PublishedRanking:
 
 
 def rank_as_published(decoder: Decoder, answers: Tokens, memory: Tensor, shortlist: int) -> PublishedRanking:
-    """The published ranking, to reproduce its scores; `likeliest_answers` is the right one.
-
-    It counts the first token twice (score: its log-probability minus the whole answer's loss), attends the
-    padding of the questions, and looks no further than the shortlist.
-
-    Args:
-        decoder: in evaluation mode.
-        answers: [A, L] the list.
-        memory: [N, S, D] fused questions.
-        shortlist: answers of each question that are scored whole, K.
-    """
+    """The published ranking, to reproduce its scores: the first token counts twice, the questions' padding is
+    attended, and only the shortlist is scored."""
     questions = memory.shape[0]
     seen = torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
     begin = answers.ids[:1, :1].expand(questions, 1)  # [N, 1]

@@ -4,6 +4,8 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -12,8 +14,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from xfm.config.task import TaskConfig
+from xfm.config.image import UNVARIED, ImageTrainingConfig
+from xfm.config.labels import ClassWeights, LabelKind
+from xfm.config.task import HeadKind, ImageHead, TaskConfig
 from xfm.config.task_spec import TaskSpec
+from xfm.config.training import Precision
 from xfm.data.collate import LENGTH_STEP
 from xfm.data.left_out import UnreadablePicture
 from xfm.data.schema import TensorFields, Tokens
@@ -24,41 +29,57 @@ from xfm.models.folder import Pretrained
 from xfm.models.precision import autocast
 from xfm.models.task_models import ADDED, build_task_model
 from xfm.objectives.losses import Losses
-from xfm.tasks.lazy_rows import LazyRows
 from xfm.tasks.pictures import ImageVariation, ImageView, Pictures
 from xfm.tasks.reading import Portion, collated, portion, read_ahead, reader
-from xfm.tasks.rows import FILE_REMEDY, CellMeaning, Corners, SplitRows, pictures_of
+from xfm.tasks.rows import FILE_REMEDY, CellMeaning, Corners, LazyRows, SplitRows, pictures_of
 from xfm.tasks.sampling import Drawn, RowOrder, TrainingRows, seeded
 from xfm.tasks.scored import Prediction, Row, ScoredTask
-from xfm.tasks.settings import Blanked, TaskSettings
 from xfm.training import distributed
 from xfm.training.collectives import in_order, own_part
+
+
+class Blanked(StrEnum):
+    """Input hidden from the model: a baseline is the same fine-tuning without it (`first_text`: hypothesis
+    only)."""
+
+    NOTHING = "nothing"
+    PICTURE = "picture"
+    TEXT = "text"
+    FIRST_TEXT = "first text"
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """Settings that every task shares, as of `FinetuneConfig`; `rows_per_picture` rows of a picture follow
+    one another, so that it is encoded once; `threshold` 0 is chosen on validation rows."""
+
+    blanked: Blanked = Blanked.NOTHING
+    batch_size: int = 64
+    rows_per_picture: int = 4
+    max_tokens: int = 64
+    label_smoothing: float = 0.1
+    image: ImageTrainingConfig = UNVARIED
+    image_head: ImageHead = ImageHead.LINEAR
+    prompt: str = ""
+    head: HeadKind = HeadKind.OWN
+    label_kind: LabelKind = LabelKind.ONE
+    threshold: float = 0.0
+    class_weights: ClassWeights = ""
+    seed: int = 0
+    workers: int = 0
+    precision: Precision = Precision.AUTO
+    device: str = "cpu"
+
 
 BatchT = TypeVar("BatchT", bound=TensorFields)
 
 
 class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
-    """A model with a task's head, and how rows become batches, losses, predictions, metrics and cases.
+    """A model with a task's head, and how rows become batches, losses, predictions, metrics and cases. It
+    copies the parts of the pre-trained model that it needs.
 
-    It owns a copy of the parts of the pre-trained model that its head stands on, so that several tasks can
-    start from the same one.
-
-    Attributes:
-        spec: the task: its fields, the rule of its texts, its head.
-        hides: the inputs that a baseline may blank, and what the baseline of one modality is then called;
-            nothing where there is no such baseline.
-        in_parts: whether the losses of the parts of a batch add up to that of the batch, so that a step can
-            take it in several (`gradient_accumulation_steps`).
-        module: everything that is trained or used in prediction: the task's `TaskModel`.
-
-    Args:
-        pretrained: the model to begin with; it stays as it is.
-        pictures: as the model takes them.
-        data: rows, labels and answers; only the training rows are kept.
-        settings: how it is trained.
-
-    Raises:
-        ValueError: the settings blank what the task does not have.
+    `hides` names the baseline of each input that can be blanked; `in_parts` says whether losses of the parts
+    of a batch add up (`gradient_accumulation_steps`).
     """
 
     spec: ClassVar[TaskSpec]
@@ -89,23 +110,13 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
     @classmethod
     @abstractmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Row:
-        """The typed row of a table's row, which has the fields of `spec`.
-
-        Raises:
-            UserError: a cell is missing or wrong; names file, row and column.
-        """
+        """The typed row of a table's row, which has the fields of `spec`; UserError names file, row and
+        column."""
 
     @classmethod
     def read(cls, path: Path, bad: Callable[[str, str], None] | None = None) -> list[Row]:
-        """Rows of a table whose columns have the names of the fields.
-
-        Args:
-            path: the table.
-            bad: told of a row that cannot do without its picture, and why that cannot be read; None raises.
-
-        Raises:
-            UserError: the file is missing, or a row lacks a column or holds a wrong value.
-        """
+        """Rows of a table with columns named as the fields; `bad` is told of rows that need an unreadable
+        picture (None: raises)."""
         found: list[Row] = []
         columns = ColumnMap(remedy=FILE_REMEDY)
         for row in read_table(path, cls.spec.fields, columns, path.with_suffix(".pictures")):
@@ -167,10 +178,7 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         return {blanked: name for blanked, name in cls.hides.items() if name}
 
     def group(self, row: Row) -> Hashable:
-        """Rows with equal groups are put into the same batch, which encodes their picture once; None: alone.
-
-        Texts about one picture belong together (in a baseline too: it sees the same batches).
-        """
+        """Rows with equal groups share a batch, which encodes their picture once; None: alone."""
         return self.pictures_of(row) if self.spec.reads("rows_per_picture") else None
 
     # ------------------------------------------------------------ training and prediction
@@ -211,17 +219,13 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
 
     @cached_property
     def _varying(self) -> ImageVariation | None:
-        """What varies the pictures; made when it is first needed, as a task may have a way of its own."""
         image = self.settings.image
         sees = self.spec.has_pictures and self.settings.blanked is not Blanked.PICTURE
         return ImageVariation(image, self.pictures) if sees and image.varies else None
 
     def training_batch(self, drawn: Drawn[Row]) -> BatchT:
-        """The batch of drawn rows: as `collate` makes it, of pictures that are varied as the settings say.
-
-        It is called in worker processes and in several training processes: whatever it draws must follow from
-        `drawn` alone, and be the same however a step's batch is divided. The model is not there.
-        """
+        """The batch of drawn rows with varied pictures, in worker processes: what it draws must follow from
+        `drawn` alone."""
         if self._varying is None:
             return self.collate(drawn.rows)
         views = self._varying.views(drawn, self.pictures_of, self.texts_of, self.boxes_of)
@@ -240,12 +244,7 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
     def portions(
         self, start: int, stop: int, accumulation: int = 1
     ) -> Generator[Portion[BatchT], None, None]:
-        """This process's portions of the batches of steps, `accumulation` a step, read ahead by workers.
-
-        Args:
-            start, stop: first portion and the one after the last, counted over the steps.
-            accumulation: portions of each step.
-        """
+        """This process's portions, counted over the steps, `accumulation` a step, read ahead by workers."""
         build = partial(portion, reader(self), self.training_rows(accumulation))
         pin, workers = self.settings.device.startswith("cuda"), self.settings.workers
         return read_ahead(build, range(start, stop), self.pictures, workers, pin)
@@ -258,10 +257,8 @@ class Task(ScoredTask[Row, Prediction], Generic[Row, BatchT, Prediction]):
         return TrainingRows(cases, order, settings.batch_size, settings.seed, accumulation, rank, world)
 
     def predict(self, rows: Sequence[Row], batch_size: int = 256) -> list[Prediction]:
-        """Predictions of any number of rows, in their order; of several processes each makes a part of them.
-
-        All processes of a group must call it, with the same rows.
-        """
+        """Predictions of rows in their order; all processes must call it with the same rows, and share
+        them."""
         own, found = rows[own_part(len(rows))], list[Prediction]()
         build, steps = partial(collated, reader(self), own, batch_size), range(-(-len(own) // batch_size))
         read = read_ahead(build, steps, self.pictures, self.settings.workers)

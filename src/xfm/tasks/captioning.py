@@ -30,11 +30,10 @@ from xfm.models.generation import Marks, generate
 from xfm.models.task_models import Captioner
 from xfm.objectives.losses import Losses
 from xfm.objectives.tokens import smoothed_losses
-from xfm.tasks.base import Prediction, Task
-from xfm.tasks.classes import most_frequent_label
+from xfm.tasks.base import Blanked, Prediction, Task, TaskSettings
+from xfm.tasks.labelling import most_frequent_label
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Case, CellMeaning, Described, SplitRows
-from xfm.tasks.settings import Blanked, TaskSettings
 
 BatchT = TypeVar("BatchT", bound=TensorFields)
 BEAMS = 3
@@ -45,14 +44,12 @@ class DescribedTask(Task[Described, BatchT, Prediction]):
 
     @property
     def cases(self) -> list[Described]:
-        """Every training caption as a row of its own."""
         return [
             Described(row.image, (caption,), row.key) for row in self.train_rows for caption in row.captions
         ]
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Described:
-        """Fields `image` and `caption`."""
         return Described(row.path("image"), tuple(row.texts("caption")))
 
     @classmethod
@@ -66,12 +63,10 @@ class DescribedTask(Task[Described, BatchT, Prediction]):
 
     @classmethod
     def epoch(cls, rows: Sequence[Described]) -> int:
-        """Every caption is a case."""
         return sum(len(row.captions) for row in rows)
 
     @classmethod
     def texts_of(cls, row: Described) -> tuple[str, ...]:
-        """The captions."""
         return row.captions
 
 
@@ -94,13 +89,7 @@ def equal_files(paths: Iterable[Path]) -> dict[Path, Path]:
 
 @dataclass(frozen=True)
 class CaptionBatch(TensorFields):
-    """Pictures with a caption each.
-
-    Attributes:
-        pixels: [I, 3, S, S] float32 distinct pictures.
-        image_index: [R] int64, the picture of each caption.
-        caption: [R, L] tokens with begin and end.
-    """
+    """I distinct pixels [I, 3, S, S] float32, image_index [R] int64 and captions [R, L] tokens."""
 
     pixels: Tensor
     image_index: Tensor
@@ -108,14 +97,8 @@ class CaptionBatch(TensorFields):
 
 
 class CaptioningTask(DescribedTask[CaptionBatch, str]):
-    """What does the picture show?
-
-    The baseline blanks the picture: it can only learn what captions are like.
-
-    Attributes:
-        writing: how captions are predicted: by default as long as those of the training.
-        prompt: words that a caption goes on from; empty where it begins with its own.
-    """
+    """Captions of pictures; the baseline blanks the picture. `writing` says how captions are predicted,
+    `prompt` what they go on from."""
 
     spec: ClassVar[TaskSpec] = CAPTIONING
     primary: ClassVar[str] = "word_f1"
@@ -131,11 +114,9 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         self._marks = Marks.of(self.tokenizer, self.prompt)
 
     def described(self, data: SplitRows[Described], **more: Any) -> TaskConfig:
-        """With the prompt, which is read as captions are."""
         return super().described(data, prompt=normalise_caption(self.settings.prompt), **more)
 
     def collate(self, rows: Sequence[Described]) -> CaptionBatch:
-        """The first caption of each row with its picture."""
         hidden = self.settings.blanked is Blanked.PICTURE
         pixels, index = self.pictures.distinct([row.image for row in rows], hidden)
         said = [f"{self.prompt} {self.as_read(row.captions[0])}".strip() for row in rows]
@@ -155,7 +136,6 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
         return Losses(total=loss, terms={"caption": loss}, metrics={"token_accuracy": right})
 
     def predict_batch(self, batch: CaptionBatch) -> list[str]:
-        """The best caption of each row's picture by beam search."""
         memory, seen = self.module.remember(self.module.encode_image(batch.pixels))
         written = generate(self.module.decoder, memory, seen, self._marks, self.writing)
         best = zip(written.ids[:, 0], written.mask[:, 0], strict=True)
@@ -169,21 +149,17 @@ class CaptioningTask(DescribedTask[CaptionBatch, str]):
     def row_scores(
         self, rows: Sequence[Described], predictions: Sequence[str]
     ) -> dict[str, NDArray[np.float64]]:
-        """F1 of the words of each caption, and whether it equals a reference."""
         return word_scores([row.captions for row in rows], predictions)
 
     def guess(self, rows: Sequence[Described], rng: np.random.Generator) -> list[str]:
-        """Captions of training rows drawn at random."""
         captions = [caption for row in self.train_rows for caption in row.captions]
         return [normalise_caption(captions[place]) for place in rng.integers(len(captions), size=len(rows))]
 
     def constants(self, rows: Sequence[Described]) -> dict[str, list[str]]:
-        """The most frequent caption of the training rows."""
         captions = [normalise_caption(caption) for row in self.train_rows for caption in row.captions]
         return {"most frequent caption": [most_frequent_label(captions)] * len(rows)}
 
     def case(self, row: Described, prediction: str) -> Case:
-        """The fewer words agree, the worse; half of them count as right."""
         score = best_word_f1(row.captions, prediction)
         return Case(
             truth=" / ".join(row.captions[:5]),

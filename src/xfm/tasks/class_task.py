@@ -15,12 +15,10 @@ from xfm.data.schema import TensorFields, Tokens
 from xfm.metrics.calibration import FEWEST, fitted_temperature, tempered
 from xfm.models.folder import Pretrained
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Task
-from xfm.tasks.classes import OneLabel
-from xfm.tasks.labelling import Truth
+from xfm.tasks.base import Task, TaskSettings
+from xfm.tasks.labelling import OneLabel, Truth
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Case, SplitRows
-from xfm.tasks.settings import TaskSettings
 from xfm.tasks.several_labels import SeveralLabels
 
 
@@ -38,14 +36,8 @@ RowT = TypeVar("RowT", bound=Classified)
 
 @dataclass(frozen=True)
 class ClassBatch(TensorFields):
-    """Rows with classes, labels or values.
-
-    Attributes:
-        targets: [R] int64 classes, [R, C] float32 of several labels, or [R] float32 values of a regression.
-        pixels: [I, 3, S, S] float32 distinct pictures; None where rows have none.
-        tokens: [R, T] texts, a pair as one sequence; None where rows have none.
-        index: [R, K] int64, the pictures of each row; None where row r has picture r, or none.
-    """
+    """targets [R] int64 classes, [R, C] float32 labels or [R] float32 values; pixels [I, 3, S, S] float32,
+    tokens [R, T], index [R, K] int64 of each row's pictures (None: picture r)."""
 
     targets: Tensor
     pixels: Tensor | None = None
@@ -54,14 +46,8 @@ class ClassBatch(TensorFields):
 
 
 class ClassTask(Task[RowT, ClassBatch, Any]):
-    """A task with a class, or several labels, a row: what it adds to this class is how rows are read.
-
-    Attributes:
-        labels: the classes or labels in the order of the head's outputs, and what follows from their kind.
-        weight: [C] what each weighs in the loss; None where all weigh the same.
-        smoothing: share of a target that is spread over all classes.
-        usual: names of the classes where the data has none.
-    """
+    """A task with a class, several labels or a value a row; subclasses say how rows are read. `weight` [C]
+    weighs the loss."""
 
     usual: ClassVar[tuple[str, ...]] = ()
     smoothing: float = 0.0
@@ -81,7 +67,6 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         return self.labels.primary
 
     def described(self, data: SplitRows[RowT], **more: Any) -> TaskConfig:
-        """With the labels and their kind."""
         names, kind = self.labels.names, self.labels.kind
         several = (
             {"label_kind": kind, "threshold": self.labels.threshold} if kind is not LabelKind.ONE else {}
@@ -89,7 +74,6 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         return super().described(data, classes=len(names), labels=names, **several, **more)
 
     def collate(self, rows: Sequence[RowT]) -> ClassBatch:
-        """Texts, pictures and labels of the rows."""
         pixels, index = self.shown(rows) if self.spec.has_pictures else (None, None)
         tokens = self.tokens(rows) if self.spec.has_texts else None
         return ClassBatch(self.labels.targets(self.truths_of(rows)), pixels, tokens, index)
@@ -116,7 +100,6 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         return len(rows) if self.weight is None else self.labels.weighed(batch.targets, self.weight)
 
     def predict_batch(self, batch: ClassBatch) -> list[Any]:
-        """The likeliest class of each row, or its labels."""
         return self.labels.predictions(self.logits(batch))
 
     def settle(self, valid: Sequence[RowT]) -> None:
@@ -149,7 +132,6 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
 
     @classmethod
     def labels_of(cls, row: RowT) -> Truth:
-        """The row's class, or its labels."""
         return row.label if isinstance(row.label, tuple) else (label_name(row.label),)
 
     @classmethod
@@ -158,15 +140,12 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         return [cls.labels_of(row) for row in rows]
 
     def truths(self, row: RowT) -> Truth:
-        """Its class, or its labels."""
         return self.labels_of(row)
 
     def unknown(self, row: RowT) -> Truth:
-        """Its class, or those of its labels, that the head has no output for."""
         return tuple(name for name in self.labels_of(row) if name not in self.known)
 
     def metrics(self, rows: Sequence[RowT], predictions: Sequence[Any]) -> dict[str, float]:
-        """Those of the kind of labels."""
         return self.labels.metrics(self.truths_of(rows), predictions)
 
     def validation_metrics(self, rows: Sequence[RowT], predictions: Sequence[Any]) -> dict[str, float]:
@@ -176,24 +155,19 @@ class ClassTask(Task[RowT, ClassBatch, Any]):
         return own.metrics(truths, own.anew(predictions))
 
     def row_scores(self, rows: Sequence[RowT], predictions: Sequence[Any]) -> dict[str, NDArray[np.float64]]:
-        """Whether each class, or all labels of a row, are right."""
         return self.labels.row_scores(self.truths_of(rows), predictions)
 
     def guess(self, rows: Sequence[RowT], rng: np.random.Generator) -> list[Any]:
-        """Classes drawn uniformly, labels with even odds."""
         return self.labels.guess(len(rows), rng)
 
     def known_chance(self, rows: Sequence[RowT]) -> dict[str, float]:
-        """The accuracies."""
         return self.labels.known_chance()
 
     def constants(self, rows: Sequence[RowT]) -> dict[str, list[Any]]:
-        """What is most frequent in the training rows."""
         usual = self.labels.usual(self.truths_of(self.train_rows))
         return {name: [one] * len(rows) for name, one in usual.items()}
 
     def case(self, row: RowT, prediction: Any) -> Case:
-        """The wrong predictions that the model was surest of are the worst."""
         texts = tuple(("", text) for text in self.texts_of(row))
         found = self.labels.verdict(self.labels_of(row), prediction)
         return Case(

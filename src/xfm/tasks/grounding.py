@@ -26,25 +26,17 @@ from xfm.metrics.boxes import best_constant_box, best_iou, box_hits, iou_scores
 from xfm.models.task_models import Grounder
 from xfm.objectives.bbox import box_losses, nearest_boxes
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Task
+from xfm.tasks.base import Blanked, Task
 from xfm.tasks.pictures import ImageView
 from xfm.tasks.rows import Case, CellMeaning, Corners, Reference
-from xfm.tasks.settings import Blanked
 
 SAMPLED = 2000  # training boxes behind the constant box
 
 
 @dataclass(frozen=True)
 class GroundingBatch(TensorFields):
-    """Phrases with the boxes they refer to.
-
-    Attributes:
-        pixels: [I, 3, S, S] float32 distinct pictures.
-        image_index: [R] int64, the picture of each phrase.
-        tokens: [R, T] phrases.
-        boxes: [R, M, 4] float32 (cx, cy, w, h), fractions of the picture's sides; a phrase with fewer boxes
-            than another has its first one again.
-    """
+    """pixels [I, 3, S, S] float32, image_index [R] int64, tokens [R, T], boxes [R, M, 4] float32 (cx, cy, w,
+    h) as fractions, the first repeated."""
 
     pixels: Tensor
     image_index: Tensor
@@ -53,10 +45,8 @@ class GroundingBatch(TensorFields):
 
 
 class GroundingTask(Task[Reference, GroundingBatch, Corners]):
-    """Where is what the phrase refers to? Predictions are (left, top, right, bottom) as fractions.
-
-    The baseline blanks the phrase: the same training sees the picture only.
-    """
+    """The box that a phrase refers to, (left, top, right, bottom) as fractions; the baseline blanks the
+    phrase."""
 
     spec: ClassVar[TaskSpec] = GROUNDING
     primary: ClassVar[str] = "acc50"
@@ -65,7 +55,6 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Reference:
-        """Fields `image`, `text` and `box`; every box must lie in the picture."""
         image = row.path("image")
         try:
             size = image_size(image)
@@ -75,16 +64,13 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
     @classmethod
     def texts_of(cls, row: Reference) -> tuple[str, ...]:
-        """The phrase."""
         return (row.phrase,)
 
     def guess(self, rows: Sequence[Reference], rng: np.random.Generator) -> list[Corners]:
-        """Boxes of training rows drawn at random."""
         known = [box for row in self.train_rows for box in row.boxes]
         return [known[place] for place in rng.integers(len(known), size=len(rows)).tolist()]
 
     def constants(self, rows: Sequence[Reference]) -> dict[str, list[Corners]]:
-        """The one box that reaches an IoU of 0.5 with most boxes of training rows."""
         return {"best constant box": [self._usual_box] * len(rows)}
 
     @cached_property
@@ -94,7 +80,6 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         return left, top, right, bottom
 
     def case(self, row: Reference, prediction: Corners) -> Case:
-        """The less the predicted box overlaps a true one, the worse."""
         iou = float(best_iou([prediction], [row.boxes])[0])
         return Case(
             truth="the solid box" if len(row.boxes) == 1 else f"any of the {len(row.boxes)} solid boxes",
@@ -108,7 +93,6 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         )
 
     def collate(self, rows: Sequence[Reference]) -> GroundingBatch:
-        """Pictures, phrases and boxes of the rows."""
         pixels, index = self.pictures.distinct([row.image for row in rows])
         tokens = self.encode([row.phrase for row in rows])
         most = max(len(row.boxes) for row in rows)
@@ -119,7 +103,6 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
 
     @classmethod
     def boxes_of(cls, row: Reference) -> tuple[Corners, ...]:
-        """All of them."""
         return row.boxes
 
     def as_shown(self, row: Reference, views: Mapping[Path, ImageView]) -> Reference:
@@ -130,46 +113,34 @@ class GroundingTask(Task[Reference, GroundingBatch, Corners]):
         return replace(row, phrase=phrase, boxes=tuple(map(shown.moved, row.boxes)))
 
     def loss(self, batch: GroundingBatch, generator: torch.Generator) -> Losses:
-        """L1 summed over the four numbers, plus 1 - GIoU, both averaged over the phrases.
-
-        Of several boxes of a phrase the prediction is compared with the nearest, see `nearest_boxes`.
-        """
+        """L1 plus 1 - GIoU to the nearest box, averaged over the phrases."""
         predicted = self.module(batch.pixels, batch.tokens, batch.image_index)
         l1, giou, iou = box_losses(predicted, nearest_boxes(predicted, batch.boxes))
         return Losses(total=l1 + giou, terms={"box_l1": l1, "box_giou": giou}, metrics={"iou": iou})
 
     def predict_batch(self, batch: GroundingBatch) -> list[Corners]:
-        """Corner boxes as fractions of the picture's sides."""
         predicted = self.module(batch.pixels, batch.tokens, batch.image_index).float()
         boxes = Boxes(predicted, BoxFormat.CXCYWH, BoxUnit.FRACTION)
         return [tuple(box) for box in boxes.to_format(BoxFormat.XYXY).data.tolist()]
 
     def metrics(self, rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:
-        """Accuracy at IoU 0.5 and mean IoU."""
         return box_metrics(rows, predictions)
 
     def row_scores(
         self, rows: Sequence[Reference], predictions: Sequence[Corners]
     ) -> dict[str, NDArray[np.float64]]:
-        """Whether each box is right, and its IoU."""
         iou = best_iou(predictions, [row.boxes for row in rows])
         return {"acc50": box_hits(iou), "mean_iou": iou}
 
 
 def box_metrics(rows: Sequence[Reference], predictions: Sequence[Corners]) -> dict[str, float]:
-    """Accuracy at IoU 0.5 and mean IoU; fractions of the sides have the IoU of pixels.
-
-    Of several boxes of a phrase that of largest IoU counts (the any-box protocol, see `best_iou`).
-    """
+    """Accuracy at IoU 0.5 and mean IoU, by the best of several boxes."""
     return iou_scores(best_iou(predictions, [row.boxes for row in rows]))
 
 
 def read_boxes(row: TableRow, meaning: CellMeaning, width: int, height: int) -> tuple[Corners, ...]:
-    """The boxes of a row as (left, top, right, bottom) fractions of a picture of `width` x `height` pixels.
-
-    Raises:
-        UserError: one is not four numbers, has no area, or leaves the picture by more than `OVERHANG` pixels.
-    """
+    """Boxes of a row as (left, top, right, bottom) fractions of a picture; UserError beyond `OVERHANG`
+    pixels."""
     given = row.number_lists("box")
     return tuple(
         _read_box(
@@ -182,7 +153,6 @@ def read_boxes(row: TableRow, meaning: CellMeaning, width: int, height: int) -> 
 def _read_box(
     row: TableRow, numbers: Sequence[float], which: str, meaning: CellMeaning, width: int, height: int
 ) -> Corners:
-    """One of them; `which` begins what is wrong with it."""
     if len(numbers) != 4:
         raise row.error("box", f"has {which}{len(numbers)} numbers, not four ({meaning.box_format.meaning})")
     given = Boxes(torch.tensor([numbers], dtype=torch.float64), meaning.box_format, meaning.box_unit)

@@ -15,11 +15,11 @@ from xfm.data.transforms import Normalisation
 from xfm.models.folder import Pretrained
 from xfm.models.task_models import ImageClassifier
 from xfm.objectives.losses import Losses
+from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.class_task import ClassBatch, ClassTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import CellMeaning, Labelled, SplitRows
 from xfm.tasks.sampling import Drawn
-from xfm.tasks.settings import Blanked, TaskSettings
 
 
 class ImageClassificationTask(ClassTask[Labelled]):
@@ -43,7 +43,6 @@ class ImageClassificationTask(ClassTask[Labelled]):
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Labelled:
-        """Fields `image` and `label`."""
         return Labelled(row.path("image"), meaning.label(row))
 
     def shown(self, rows: Sequence[Labelled]) -> tuple[Tensor, Tensor | None]:

@@ -7,16 +7,13 @@ from typing import ClassVar
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import IMAGE_TEXT_CLASSIFICATION
 from xfm.data.tables import TableRow
+from xfm.tasks.base import Blanked
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import CellMeaning, LabelledPictureText
-from xfm.tasks.settings import Blanked
 
 
 class ImageTextClassificationTask(ClassTask[LabelledPictureText]):
-    """Which class are picture and text together of?
-
-    The baselines blank the picture, or the text, in the same training.
-    """
+    """The class of picture and text together; baselines blank one of them."""
 
     spec: ClassVar[TaskSpec] = IMAGE_TEXT_CLASSIFICATION
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType(
@@ -25,10 +22,8 @@ class ImageTextClassificationTask(ClassTask[LabelledPictureText]):
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledPictureText:
-        """Fields `image`, `text` and `label`."""
         return LabelledPictureText(row.path("image"), row.text("text"), meaning.label(row))
 
     @classmethod
     def texts_of(cls, row: LabelledPictureText) -> tuple[str, ...]:
-        """The text."""
         return (row.text,)

@@ -35,22 +35,11 @@ _log = logging.getLogger(__name__)
 
 
 class Pictures:
-    """Pictures by path as the model takes them.
+    """Pictures by path in the model's square, kept as uint8 within `limit` bytes.
 
-    A picture is decoded and resized when it is first asked for, and kept as uint8 while all of them fit into
-    `limit` bytes; after that it is read again each time.
-
-    Args:
-        preprocessing: size, mean, deviation and interpolation of the model.
-        limit: bytes of pictures to keep.
-
-    Attributes:
-        flaws: what is wrong with the pictures of which a part only could be decoded so far.
-        marks: a digest of each file as it was when it was first read.
-        blank_for: the pictures that cannot be read any more and are blank since then, and why.
-        lost: counts pictures that cannot be read now, and were not found unreadable before (`unreadable`).
-            Such a picture is blank from then on, so that a training of hours goes on.
-            None: it raises.
+    `flaws` are partly decoded pictures, `marks` digests of files at their first reading. With `lost`,
+    pictures that fail later become blank (`blank_for`), so that a training of hours goes on; without, they
+    raise.
     """
 
     def __init__(self, preprocessing: Preprocessing, limit: int = DEFAULT_LIMIT) -> None:
@@ -71,12 +60,7 @@ class Pictures:
         return len(self._kept)
 
     def uint8(self, path: Path) -> Tensor:
-        """The picture in the model's square, [3, S, S] uint8.
-
-        Raises:
-            UnreadablePicture: the file is missing or does not decode, and none may be lost.
-            UserError: it is one too many.
-        """
+        """[3, S, S] uint8; UnreadablePicture if missing or damaged and none may be lost."""
         try:
             return self._read(path)
         except UnreadablePicture as error:
@@ -101,7 +85,6 @@ class Pictures:
         return kept
 
     def _decoded(self, path: Path) -> Tensor:
-        """The pixels of a file; what is wrong with one of which a part only is there, is noted."""
         found = load_decoded(path)
         self.marks.setdefault(path, found.mark)
         if found.flaw is not None:
@@ -115,11 +98,8 @@ class Pictures:
         self.flaws[path] = flaw
 
     def lose(self, path: Path, reason: str) -> Tensor:
-        """Note a picture that cannot be read any more; what stands in its place, [3, S, S] uint8.
-
-        Raises:
-            UserError: it is one too many.
-        """
+        """Note a picture that cannot be read any more; a blank [3, S, S] uint8. UserError: it is one too
+        many."""
         if path not in self.blank_for:
             assert self.lost is not None
             self.blank_for[path] = reason
@@ -128,12 +108,7 @@ class Pictures:
         return mean[:, None, None].expand(3, *self.preprocessing.shape)
 
     def unreadable(self, paths: Sequence[Path], progress: bool = False) -> dict[Path, str]:
-        """Why pictures cannot be read: each is decoded once, and as many as fit are kept.
-
-        Args:
-            paths: N distinct pictures.
-            progress: show a bar, of many pictures.
-        """
+        """Reasons of unreadable pictures; each is decoded once, and kept while there is room."""
 
         def problem(number: int) -> str | None:
             path = paths[number]
@@ -164,12 +139,7 @@ class Pictures:
         self.unreadable(list(self.marks)[: self._capacity])
 
     def whole(self, path: Path) -> Tensor:
-        """The picture as its file has it, [3, H, W] uint8, read anew; blank where `uint8` would be.
-
-        Raises:
-            UnreadablePicture: as of `uint8`.
-            UserError: it is one too many.
-        """
+        """The picture as in its file, [3, H, W] uint8, read anew; errors as of `uint8`."""
         try:
             if path not in self.blank_for:
                 return self._decoded(path)
@@ -189,16 +159,8 @@ class Pictures:
             yield self.pixels(paths[start : start + size])
 
     def distinct(self, paths: Sequence[Path], hidden: bool = False) -> tuple[Tensor, Tensor]:
-        """Each distinct picture once, in the order of first appearance, and where each row's picture is.
-
-        Args:
-            paths: the picture of each of N rows.
-            hidden: show `blank` in place of all of them.
-
-        Returns:
-            Pixels [I, 3, S, S] as from `pixels`, filled up with blank pictures to a multiple of `COUNT_STEP`;
-            and [N] int64 indices into them.
-        """
+        """Pixels [I, 3, S, S] of distinct pictures, filled up with blank ones to a multiple of `COUNT_STEP`,
+        and indices [N] int64."""
         if hidden:
             return self.blank(len(paths))
         places = {path: place for place, path in enumerate(dict.fromkeys(paths))}
@@ -208,23 +170,14 @@ class Pictures:
         return filled, torch.tensor([places[path] for path in paths], dtype=torch.int64)
 
     def blank(self, rows: int) -> tuple[Tensor, Tensor]:
-        """One picture of the mean colour for all `rows` rows: what a blanked baseline sees.
-
-        Returns:
-            Pixels [1, 3, S, S] (zeros after normalisation), and [N] int64 zeros.
-        """
+        """One picture of the mean colour [1, 3, S, S] (zeros when normalised) for all rows, and [N] int64
+        zeros."""
         return torch.zeros(1, 3, *self.preprocessing.shape), torch.zeros(rows, dtype=torch.int64)
 
 
 @dataclass(frozen=True)
 class ImageView:
-    """What a batch shows of a picture.
-
-    Attributes:
-        pixels: [3, S, S] uint8.
-        view: the part that is shown of a picture of `size`, and whether it is mirrored.
-        size: width and height of the picture.
-    """
+    """Pixels [3, S, S] uint8, and which part of the picture of `size` (width, height) they show."""
 
     pixels: Tensor
     view: View
@@ -254,11 +207,8 @@ class ImageVariation:
         texts_of: Callable[[Row], Sequence[str]],
         boxes_of: Callable[[Row], Sequence[Box]],
     ) -> dict[Path, ImageView]:
-        """What a step's batch shows of each distinct picture of the rows that are taken of it.
-
-        A picture's view follows from all rows of the batch that have it: what is said about it, and the boxes
-        that must stay in the view, as fractions of the picture's sides.
-        """
+        """Views of the distinct pictures of rows; each follows from all rows of the batch with it, their
+        texts and boxes."""
         texts: dict[Path, list[str]] = {}
         boxes: dict[Path, list[Box]] = {}
         for row in drawn.batch:

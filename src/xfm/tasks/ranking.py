@@ -46,31 +46,13 @@ class StateReader(Protocol):
 
 
 def cosines(first: Tensor, second: Tensor) -> Tensor:
-    """Products of unit vectors, the same numbers whatever rows are multiplied together.
-
-    Computed in float64 and rounded to float32: a product in float32 has other last digits in a block of other
-    shape, which would break ties between equal captions by chance.
-
-    Args:
-        first: [N, E] float32.
-        second: [M, E] float32.
-
-    Returns:
-        [N, M] float32.
-    """
+    """[N, E] and [M, E] unit vectors -> [N, M] float32, computed in float64: float32 products depend on the
+    block's shape, which would break ties by chance."""
     return (first.double() @ second.double().T).float()
 
 
 def shortlist(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The best candidates of each query.
-
-    Args:
-        scores: [Q, C] contrastive scores.
-        count: how many; all candidates if there are fewer.
-
-    Returns:
-        Scores and places [Q, K], the best first.
-    """
+    """Scores [Q, C] -> the best `count` scores and places [Q, K], best first."""
     return scores.topk(min(count, scores.shape[1]), dim=1)
 
 
@@ -82,18 +64,8 @@ def match(
     image_rows: NDArray[np.integer],
     text_rows: NDArray[np.integer],
 ) -> NDArray[np.float32]:
-    """Matching logits of chosen pairs.
-
-    Args:
-        encoder: the model.
-        images, texts: states.
-        image_rows, text_rows: [N] the picture and the text of each pair. Pairs of one picture should stand
-            together: a pass turns its few pictures into keys and values once, for many texts. It is as long
-            as its longest text, so that texts of about one length should stand together, too.
-
-    Returns:
-        [N, 2] float32 (unmatched, matched).
-    """
+    """Matching logits [N, 2] float32 (unmatched, matched) of pairs. Pairs of one picture, and texts of one
+    length, should stand together."""
     logits = np.empty((len(image_rows), 2), dtype=np.float32)
     with autocast(encoder.precision, encoder.device):
         for part in encoder.chunks(len(image_rows), 4 * encoder.batch_size, "re-ranking"):
@@ -109,7 +81,6 @@ def match(
 
 
 def _texts(encoder: Encoder, texts: StateReader, rows: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
-    """States and mask, their length rounded up so that there are few shapes."""
     states, mask = texts.read(rows.astype(np.int64))
     extra = round_up(states.shape[1], LENGTH_STEP) - states.shape[1]
     states, mask = (
@@ -120,7 +91,7 @@ def _texts(encoder: Encoder, texts: StateReader, rows: NDArray[np.integer]) -> t
 
 
 def _pictures(encoder: Encoder, images: StateReader, rows: NDArray[np.integer]) -> Tensor:
-    """States of distinct pictures, and of the last one again where there would be many shapes."""
+    """Distinct pictures, the last repeated for fewer shapes."""
     extra = -len(rows) % PICTURE_STEP if len(rows) > PICTURE_STEP else 0
     states, _ = images.read(np.pad(rows.astype(np.int64), (0, extra), mode="edge"))
     return states.to(encoder.device)
@@ -146,15 +117,8 @@ BLOCK = 2 << 20  # scores of a block of queries
 
 @dataclass(frozen=True)
 class ContrastiveSearch:
-    """The contrastive search of one direction, Q queries among C candidates.
-
-    Attributes:
-        shortlist: [Q, K] int32, candidates that are re-ranked, in ascending order.
-        contrast: [Q, K] float32, their cosines.
-        positive: [Q, K] bool, which of them belong to the query.
-        ranks: [Q] rank of the best positive by contrast.
-        below: [Q] rank of the best positive among the candidates beyond the shortlist.
-    """
+    """Q queries: shortlist [Q, K] int32 in ascending order, contrast [Q, K] float32, positive [Q, K] bool,
+    rank [Q] of the best positive, and its rank beyond the shortlist."""
 
     shortlist: NDArray[np.int32]
     contrast: NDArray[np.float32]
@@ -165,13 +129,7 @@ class ContrastiveSearch:
 
 @dataclass(frozen=True)
 class MatchedSearch:
-    """One direction with the matching logits of its shortlists.
-
-    Attributes:
-        found: the shortlists.
-        logits: [Q, K, 2] float32.
-        temperature: of the contrast.
-    """
+    """A direction with logits [Q, K, 2] float32 of its shortlists."""
 
     found: ContrastiveSearch
     logits: NDArray[np.float32]
@@ -194,12 +152,7 @@ class MatchedSearch:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Q queries of one direction.
-
-    Attributes:
-        ranks: [Q] of each query's best positive, by rule.
-        order: [Q, K] int32, the shortlist as re-ranked, the best first.
-    """
+    """Ranks [Q] of the best positive by rule, and the re-ranked shortlist [Q, K] int32."""
 
     ranks: Ranks
     order: NDArray[np.int32]
@@ -208,18 +161,8 @@ class Ranking:
 def rank(
     encoder: Encoder, images: EncodedItems, texts: EncodedItems, positives: csr_array, size: int
 ) -> tuple[Ranking, Ranking]:
-    """Search in both directions.
-
-    Args:
-        encoder: the model.
-        images: I pictures.
-        texts: R texts.
-        positives: [I, R] bool, see `own_captions`; every picture and every text has one at least.
-        size: candidates K of each query that the matching head re-ranks.
-
-    Returns:
-        Texts for the I pictures, and pictures for the R texts.
-    """
+    """Search I pictures and R texts in both directions; positives [I, R] bool, one in each row and column;
+    `size` candidates are re-ranked."""
     text, image = (_ranked(one) for one in match_both(encoder, images, texts, positives, size))
     return text, image
 
@@ -227,11 +170,8 @@ def rank(
 def match_both(
     encoder: Encoder, images: EncodedItems, texts: EncodedItems, positives: csr_array, size: int
 ) -> tuple[MatchedSearch, MatchedSearch]:
-    """Shortlists and matching logits of both directions; arguments as of `rank`.
-
-    A pair that is on the shortlist of its picture and of its text is fused once. Of several processes, all of
-    which have the same pictures and texts, each fuses a part of the pairs.
-    """
+    """Shortlists and matching logits of both directions, arguments as of `rank`. A pair on both lists is
+    fused once; each process fuses a part."""
     count, temperature = len(texts), encoder.model.temperature.item()
     for_images, for_texts = distributed.on_first(  # whose last digits decide
         lambda: (
@@ -261,16 +201,6 @@ def match_both(
 def _search(
     encoder: Encoder, queries: Tensor, candidates: Tensor, positives: csr_array, size: int, what: str
 ) -> ContrastiveSearch:
-    """Shortlists and ranks by contrast, a block of queries at a time.
-
-    Args:
-        encoder: for its bar.
-        queries: [Q, E] unit vectors.
-        candidates: [C, E] unit vectors.
-        positives: [Q, C] bool.
-        size: length of the lists.
-        what: name of the queries in the bar.
-    """
     parts = [
         _search_block(cosines(queries[block], candidates), positives[block].toarray(), size)
         for block in encoder.chunks(len(queries), max(1, BLOCK // len(candidates)), f"shortlists of {what}")
@@ -280,7 +210,6 @@ def _search(
 
 
 def _search_block(contrast: Tensor, positives: NDArray[np.bool_], size: int) -> ContrastiveSearch:
-    """`_search` of [B, C] scores and positives."""
     short = np.sort(shortlist(contrast, size)[1].numpy(), axis=1)  # [B, K]
     scores, beyond = contrast.numpy(), np.ones(positives.shape, dtype=bool)
     np.put_along_axis(beyond, short, False, axis=1)

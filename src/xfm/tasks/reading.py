@@ -25,13 +25,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Portion(TensorFields, Generic[B]):
-    """What a process takes of the batch of a step.
-
-    Attributes:
-        batch: as the task's loss takes it.
-        rows: how many rows it has.
-        count: of how many things (rows, tokens) the losses are means, see `Task.count`.
-    """
+    """A process's part of the batch of a step: rows, and the `count` (rows, tokens) of which losses are
+    means."""
 
     batch: B
     rows: int
@@ -47,8 +42,6 @@ class PixelBatch(TensorFields):
 
 @dataclass(frozen=True)
 class _Read(TensorFields):
-    """What a worker sends."""
-
     batch: TensorFields | None
     blank: Mapping[Path, str]
     problem: UserError | None = None
@@ -56,8 +49,6 @@ class _Read(TensorFields):
 
 @dataclass(frozen=True)
 class _InWorker:
-    """Builds in a worker process."""
-
     build: Callable[[int], TensorFields]
     pictures: Pictures
 
@@ -72,18 +63,8 @@ class _InWorker:
 def read_ahead(
     build: Callable[[int], B], steps: range, pictures: Pictures, workers: int, pin: bool = False
 ) -> Generator[B, None, None]:
-    """What `build` gives for some steps, in order; closing the generator ends the workers.
-
-    Args:
-        build: a pure function of the step and of the pictures; must need nothing but the CPU.
-        steps: which.
-        pictures: that it reads.
-        workers: processes that build; 0 builds in this one, when asked for.
-        pin: put tensors into page-locked memory.
-
-    Raises:
-        UserError: what `build` raises; a worker died.
-    """
+    """Results of `build(step)` in order, by worker processes (0: this one); closing the generator ends them.
+    `build` is pure and on the CPU."""
     if not workers:
         yield from map(build, steps)
         return

@@ -8,20 +8,17 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import REASONING
 from xfm.data.tables import TableRow
 from xfm.models.folder import Pretrained
+from xfm.tasks.base import Blanked, TaskSettings
 from xfm.tasks.class_task import ClassTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import TRUTH, CellMeaning, PicturePair, SplitRows
 from xfm.tasks.sampling import components
-from xfm.tasks.settings import Blanked, TaskSettings
 
 IMAGES = REASONING.fields[0]
 
 
 class ReasoningTask(ClassTask[PicturePair]):
-    """Is the sentence true of the two pictures? Or, with other labels: which class are the three of?
-
-    The baseline blanks the pictures: the same training sees the text only.
-    """
+    """Whether a sentence is true of two pictures, or another class; the baseline blanks the pictures."""
 
     spec: ClassVar[TaskSpec] = REASONING
     usual: ClassVar[tuple[str, ...]] = TRUTH
@@ -35,13 +32,11 @@ class ReasoningTask(ClassTask[PicturePair]):
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> PicturePair:
-        """Fields `left`, `right`, `text` and `label`, or `images` with both pictures."""
         left, right = (one.path("images") for one in row.two(IMAGES))
         return PicturePair((left, right), row.text("text"), row.label("label"))
 
     @classmethod
     def texts_of(cls, row: PicturePair) -> tuple[str, ...]:
-        """The sentence."""
         return (row.text,)
 
     def group(self, row: PicturePair) -> Hashable:

@@ -45,14 +45,8 @@ SHORTLIST = 16
 
 @dataclass(frozen=True)
 class RetrievalBatch(TensorFields):
-    """Pairs.
-
-    Attributes:
-        pixels: [B, 3, S, S] float32, a picture for each caption.
-        tokens: [B, T] captions.
-        identity: [B] int64, equal for equal pictures.
-        text_identity: [B] int64, equal for equal captions; of official rows that of the pictures.
-    """
+    """pixels [B, 3, S, S] float32, tokens [B, T]; identities [B] int64, equal for equal pictures or
+    captions."""
 
     pixels: Tensor
     tokens: Tokens
@@ -62,14 +56,8 @@ class RetrievalBatch(TensorFields):
 
 @dataclass(frozen=True)
 class Ranks:
-    """Where a picture's captions, and the picture for each of them, stand among all of the split, from 0.
-
-    Attributes:
-        text, text_reranked: rank of the picture's best caption, by contrast and ranked again by matching.
-        image, image_reranked: rank of the picture for each of its captions.
-        best_text: the caption that comes first for the picture.
-        best_image: the picture that comes first for its first caption.
-    """
+    """Ranks, from 0, of a picture's best caption and of the picture for each caption, by contrast and re-
+    ranked; and the first of each."""
 
     text: int
     image: tuple[int, ...]
@@ -80,12 +68,8 @@ class Ranks:
 
 
 class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
-    """Which caption belongs to the picture, and which picture to the caption?
-
-    Captions of one picture, and pictures of one caption, are right answers for one another: positives in
-    training, never negatives, and hits in the scores. Rows of official files keep the official rule, which
-    knows a picture's own captions alone.
-    """
+    """Retrieval in both directions. Captions of one picture, and pictures of one caption, are positives of
+    one another; official rows keep the official rule, a picture's own captions alone."""
 
     spec: ClassVar[TaskSpec] = RETRIEVAL
     primary: ClassVar[str] = "mean_r1_rerank"
@@ -93,10 +77,8 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
     module: Retriever
 
     def collate(self, rows: Sequence[Described]) -> RetrievalBatch:
-        """The first caption of each row with its picture.
-
-        Identities depend on path and text alone: of several processes, each sees other rows.
-        """
+        """The first caption of each row; identities depend on path and text alone, as each process sees other
+        rows."""
         texts = [row.captions[0] for row in rows]
         identity = torch.tensor([text_identity(str(row.image)) for row in rows])
         said = torch.tensor([text_identity(self.as_read(text)) for text in texts])
@@ -119,11 +101,8 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         return Losses(total, found.losses, found.metrics)
 
     def predict(self, rows: Sequence[Described], batch_size: int = 64) -> list[Ranks]:
-        """Ranks of each row's captions and picture among those of all the rows.
-
-        Rows of one picture share their captions: put them together first (`merge`). Every process encodes all
-        of them, and matches a part of the pairs.
-        """
+        """Ranks among all rows; merge rows of one picture first. Every process encodes all, and matches a
+        part."""
         settings = self.settings
         encoder = Encoder(
             self.module.model, self.tokenizer, settings.precision, torch.device(settings.device), batch_size
@@ -167,23 +146,19 @@ class RetrievalTask(DescribedTask[RetrievalBatch, Ranks]):
         )
 
     def known_chance(self, rows: Sequence[Described]) -> dict[str, float]:
-        """Recalls of a random order."""
         return tuned_chance(right_pairs(rows), RULES)
 
     def row_scores(
         self, rows: Sequence[Described], predictions: Sequence[Ranks]
     ) -> dict[str, NDArray[np.float64]]:
-        """Hits of both directions, each caption's with its share of all captions."""
         text = [one.text_reranked for one in predictions]
         return {self.primary: first_hits(text, [one.image_reranked for one in predictions])}
 
     def counts(self, rows: Sequence[Described]) -> dict[str, int]:
-        """Pictures are searched by every caption."""
         captions = sum(len(row.captions) for row in rows)
         return {f"image_r{k}{suffix}": captions for k in CUTOFFS for suffix in ("", "_rerank")}
 
     def case(self, row: Described, prediction: Ranks) -> Case:
-        """The later the right caption or picture comes, the worse."""
         worst = max(prediction.text_reranked, *prediction.image_reranked)
         return Case(
             truth=row.captions[0],
@@ -201,11 +176,8 @@ def is_official(rows: Sequence[Described]) -> bool:
 
 
 def right_pairs(rows: Sequence[Described]) -> csr_array:
-    """[I, R] bool: which captions are right for which pictures.
-
-    A caption is right for its picture and for every picture that has an equal one, after normalisation: the
-    model cannot tell them apart. Of official rows it is right for its own picture alone.
-    """
+    """[I, R] bool: a caption is right for pictures with an equal normalised caption; of official rows for its
+    own alone."""
     if is_official(rows):
         return own_captions(owners(rows), len(rows))
     captions = [normalise_caption(caption) for row in rows for caption in row.captions]

@@ -1,9 +1,13 @@
 """Typed rows: what the tasks are trained and tested on, whatever file they came from."""
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 from xfm.config.labels import LabelKind
 from xfm.config.tables import BoxFormat, BoxUnit
@@ -22,13 +26,7 @@ FILE_REMEDY = "rename one of them in the file, or build the world again with `xf
 
 @dataclass(frozen=True)
 class LabelledText:
-    """A text, or a pair of texts, and its class, its labels or its value.
-
-    Attributes:
-        text: the (first) text.
-        label: name of the class, names of several labels, or the value of a regression.
-        second: the second text of a pair.
-    """
+    """A text, or a pair, with a class, labels or a value."""
 
     text: str
     label: str | float | tuple[str, ...]
@@ -37,13 +35,7 @@ class LabelledText:
 
 @dataclass(frozen=True)
 class MatchedTexts:
-    """Two texts that belong together.
-
-    Attributes:
-        anchor: the one that the other is looked for by, such as a question.
-        positive: what belongs to it.
-        negatives: what does not, though it may seem to.
-    """
+    """Two texts that belong together, and negatives that do not."""
 
     anchor: str
     positive: str
@@ -62,16 +54,8 @@ class LabelledPictureText:
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a picture.
-
-    Attributes:
-        image: the picture.
-        question: the question.
-        answer: the answer, the most frequent one where several people answered.
-        kind: groups the questions in reports.
-        votes: answers of several people with their weights, as training weighs them; empty for one answer.
-        key: the question's id in the official files, for submissions.
-    """
+    """A question about a picture; `answer` is the most frequent, `votes` weigh several, `kind` groups
+    reports, `key` is the official id."""
 
     image: Path
     question: str
@@ -93,8 +77,7 @@ class PicturePair:
 
 @dataclass(frozen=True)
 class Reference:
-    """A phrase and what it refers to in a picture: one box at least, each of which is right, as fractions of
-    the picture's sides."""
+    """A phrase and at least one right box, fractions of the picture's sides."""
 
     image: Path
     phrase: str
@@ -103,8 +86,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Captioned:
-    """A picture with its caption and, in the hard split, captions that do not fit, and what these have
-    otherwise ("relation", "place", ...; empty if the file does not say)."""
+    """A picture with its caption; in the hard split captions that do not fit, and what they change."""
 
     image: Path
     caption: str
@@ -132,8 +114,7 @@ class Categorised:
 
 @dataclass(frozen=True)
 class Presence:
-    """A phrase (an object, or a relation of two), whether it is true of the picture, and what groups it in
-    reports; empty if the file does not say."""
+    """A phrase, whether it is true of the picture, and its group in reports."""
 
     image: Path
     phrase: str
@@ -172,18 +153,8 @@ def pictures_of(row: object) -> tuple[Path, ...]:
 
 @dataclass(frozen=True)
 class SplitRows(Generic[Row]):
-    """Typed rows of one task (see `xfm.tasks.rows`) by split.
-
-    Attributes:
-        train: rows that are learned from; one at least.
-        valid: rows that choose the best model and stop the training; without any the last model is kept.
-        test: rows that only the final scores see.
-        others: further test splits by name, such as `testB` or `mismatched`.
-        labels: names of the classes, in the order of the outputs; empty for tasks without classes and for a
-            regression.
-        answers: the list of answers that questions are ranked over; empty takes the most frequent ones of the
-            training rows.
-    """
+    """Typed rows by split; `others` are more test splits, `labels` the classes in order of the outputs,
+    `answers` those that are ranked (empty: the training rows' most frequent)."""
 
     train: Sequence[Row]
     valid: Sequence[Row] = ()
@@ -200,15 +171,7 @@ class SplitRows(Generic[Row]):
 
 @dataclass(frozen=True)
 class CellMeaning:
-    """How cells are meant where a table does not say it.
-
-    Attributes:
-        box_format: meaning of a box's four numbers.
-        box_unit: their unit.
-        regression: whether labels are values.
-        label_kind: whether a row is of one class, or has any number of labels.
-        separator: what stands between the labels of a cell.
-    """
+    """Meaning of cells that a table does not say: boxes, values, labels and their separator."""
 
     box_format: BoxFormat = BoxFormat.XYWH
     box_unit: BoxUnit = BoxUnit.PIXEL
@@ -217,29 +180,15 @@ class CellMeaning:
     separator: str = "|"
 
     def label(self, row: TableRow) -> str | tuple[str, ...]:
-        """The class of a table's row by its field `label`, or its labels.
-
-        Raises:
-            UserError: the cell holds neither; names file, row and column.
-        """
+        """The class or labels of a row; UserError names file, row and column."""
         several = self.label_kind is LabelKind.SEVERAL
         return row.labels("label", self.separator) if several else row.label("label")
 
 
 @dataclass(frozen=True)
 class Case:
-    """A row and what the model made of it, for people to look at.
-
-    Attributes:
-        truth, predicted: in words.
-        right: whether the prediction counts as right.
-        badness: how wrong it is; the worst cases have the most.
-        texts: the row's texts by what they are.
-        pictures: the row's pictures.
-        true_boxes: each right, (left, top, right, bottom) as fractions of the first picture's sides.
-        predicted_box: likewise.
-        confidence: probability of the prediction, None where there is none.
-    """
+    """A row and its prediction in words; the worst have most `badness`; boxes are fractions of the first
+    picture."""
 
     truth: str
     predicted: str
@@ -250,3 +199,72 @@ class Case:
     true_boxes: tuple[Corners, ...] | None = None
     predicted_box: Corners | None = None
     confidence: float | None = None
+
+
+T = TypeVar("T")
+
+
+class LazyRows(Sequence[T]):
+    """A sequence that never changes and keeps no row; a part of it is a list."""
+
+    @abstractmethod
+    def at(self, place: int) -> T:
+        """The row at a place from 0 on."""
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[T]: ...
+    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
+        if isinstance(place, slice):
+            return [self.at(one) for one in range(*place.indices(len(self)))]
+        where = place + len(self) if place < 0 else place
+        if not 0 <= where < len(self):
+            raise IndexError(place)
+        return self.at(where)
+
+
+class ClassFolders(LazyRows[Labelled]):
+    """Labelled pictures of a folder with a folder a class; names by class, sorted."""
+
+    def __init__(self, folder: Path, classes: Mapping[str, Sequence[str]]) -> None:
+        self.folder, self.labels = folder, tuple(classes)
+        self._names = ["\0".join(names) for names in classes.values()]
+        self._ends: list[array[int] | None] = [None] * len(self._names)
+        self._stops = array("Q", accumulate(map(len, classes.values())))
+
+    def __len__(self) -> int:
+        return self._stops[-1] if self._stops else 0
+
+    def at(self, place: int) -> Labelled:
+        """The picture at a place, in the order of the classes and of their names."""
+        number = bisect_right(self._stops, place)
+        own = place - (self._stops[number - 1] if number else 0)
+        return Labelled(self.folder / self.labels[number] / self._name(number, own), self.labels[number])
+
+    def __iter__(self) -> Iterator[Labelled]:
+        for label, names in zip(self.labels, self._names, strict=True):
+            below = self.folder / label
+            for name in names.split("\0") if names else ():
+                yield Labelled(below / name, label)
+
+    def _name(self, number: int, own: int) -> str:
+        ends = self._ends[number]
+        if ends is None:  # where each name ends, and the NUL behind it: not before a class is asked for
+            ends = array("Q", accumulate(len(name) + 1 for name in self._names[number].split("\0")))
+            self._ends[number] = ends
+        return self._names[number][ends[own - 1] if own else 0 : ends[own] - 1]
+
+
+class ChosenRows(LazyRows[T]):
+    """Rows of others by their places."""
+
+    def __init__(self, rows: Sequence[T], places: Iterable[int]) -> None:
+        self._rows, self._places = rows, array("Q", places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def at(self, place: int) -> T:
+        """The row at a place among the chosen."""
+        return self._rows[self._places[place]]

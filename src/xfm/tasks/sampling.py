@@ -15,14 +15,7 @@ Row = TypeVar("Row")
 
 
 def components(rows: Iterable[Sequence[Hashable]]) -> dict[Hashable, int]:
-    """Numbers of the groups of things that rows connect, directly or through other rows.
-
-    Args:
-        rows: the things (pictures) that each row uses.
-
-    Returns:
-        The group's number for each thing; rows share nothing with rows of other groups.
-    """
+    """Group of each thing (picture) that rows connect, directly or through others."""
     parent: dict[Hashable, Hashable] = {}
 
     def root(thing: Hashable) -> Hashable:
@@ -40,19 +33,8 @@ def components(rows: Iterable[Sequence[Hashable]]) -> dict[Hashable, int]:
 
 
 class RowOrder:
-    """Endless order of row numbers: each epoch is a permutation in which rows of a group stay together.
-
-    Rows of a group (questions about one picture) follow each other in chunks of at most `per_group`, so that
-    a batch encodes few pictures for many rows; the chunks are shuffled, and so are the rows of a group.
-
-    Args:
-        groups: group of each row; None stands alone.
-        seed: seed of the permutations.
-        per_group: longest chunk of a group.
-
-    Raises:
-        ValueError: there are no rows.
-    """
+    """Endless row numbers: each epoch shuffles chunks of at most `per_group` rows of a group (of one
+    picture), so that a batch encodes few pictures. ValueError without rows."""
 
     def __init__(self, groups: Sequence[Hashable], seed: int, per_group: int) -> None:
         if not groups:
@@ -95,18 +77,8 @@ def seeded(seed: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Drawn(Generic[Row]):
-    """The rows that a process takes of the batch of a step.
-
-    What is drawn for them must be the same however the batch is divided among processes and micro-batches:
-    by `seed_of` for a row, or, for what rows share (their picture), by its place in `batch`.
-
-    Attributes:
-        rows: that are taken, which follow one another in the batch.
-        batch: all rows of the batch.
-        first: place in the batch of the first that is taken.
-        step: number of the step.
-        seed: of the run.
-    """
+    """Rows of a process in the batch of a step. Draws must not depend on how it is divided: by `seed_of` of a
+    row, or a place in `batch`."""
 
     rows: Sequence[Row]
     batch: Sequence[Row]
@@ -121,19 +93,8 @@ class Drawn(Generic[Row]):
 
 
 class TrainingRows(Generic[Row]):
-    """Which training rows a process takes, micro-batch by micro-batch.
-
-    Args:
-        cases: the rows.
-        order: in which they come.
-        batch_size: rows of a step's batch, over all processes.
-        seed: of the run.
-        accumulation: micro-batches of each process in a step.
-        rank, world: the process, and their number.
-
-    Raises:
-        ValueError: some micro-batches would be empty.
-    """
+    """Training rows of a process by micro-batch, of `batch_size` rows over all processes; ValueError if one
+    would be empty."""
 
     def __init__(
         self,

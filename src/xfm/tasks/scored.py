@@ -20,12 +20,8 @@ DRAWS = 20
 
 
 class ScoredTask(ABC, Generic[Row, Prediction]):
-    """Rows and predictions as numbers and words.
-
-    Attributes:
-        primary: the metric that chooses between models; greater is better.
-        known: the labels or answers that it can give; empty where they are not limited to some.
-    """
+    """Rows and predictions as numbers and words; `primary` chooses between models, `known` are the possible
+    labels or answers."""
 
     primary: ClassVar[str]
     known: Sequence[str] = ()
@@ -64,17 +60,7 @@ class ScoredTask(ABC, Generic[Row, Prediction]):
         return {}
 
     def chance(self, rows: Sequence[Row], seed: int, score: Scorer | None = None) -> dict[str, float]:
-        """Chance of every command (see `xfm.reports.scores.Score`), by metric.
-
-        Args:
-            rows: that are scored.
-            seed: of the guesses.
-            score: metrics of rows and predictions, where they are others than `metrics`.
-
-        Returns:
-            Where a formula is known, what it says, else the mean over `DRAWS` guesses; a metric for which
-            neither can be had is absent.
-        """
+        """Chance by metric: a formula, or the mean over `DRAWS` guesses; absent without either."""
         rng, score, known = np.random.default_rng(seed), score or self.metrics, self.known_chance(rows)
         guesses = (self.guess(rows, rng) for _ in range(DRAWS))
         means = mean_scores([score(rows, guessed) for guessed in guesses if guessed is not None])

@@ -36,13 +36,7 @@ Scores = Callable[[slice], NDArray[np.floating]]
 
 @dataclass(frozen=True)
 class Nearest:
-    """Where the right text stands among the candidates of a split.
-
-    Attributes:
-        rank: of the best right one, from 0.
-        score: of the row's own positive; a cosine where vectors are compared.
-        best: the candidate that comes first.
-    """
+    """Rank of the best right text from 0, cosine of the row's positive, and the first candidate."""
 
     rank: int
     score: float
@@ -51,16 +45,8 @@ class Nearest:
 
 @dataclass(frozen=True)
 class TextSearch:
-    """Anchors, and the texts among which what belongs to them is looked for.
-
-    Attributes:
-        anchors: of R rows.
-        candidates: C distinct texts: all positives of the rows, and all negatives.
-        right: [R, C] bool: positives of the row, and of the rows with an equal anchor.
-        own: [R] int64, the place of the row's own positive.
-        itself: [R] int64, the place of a candidate that is the anchor's own text and none of its positives:
-            it is passed over; -1 where there is none.
-    """
+    """R anchors and C distinct candidates: right [R, C] bool (also of equal anchors), own [R] int64 the row's
+    positive, itself [R] int64 the anchor's own text, passed over (-1: none)."""
 
     anchors: Sequence[str]
     candidates: Sequence[str]
@@ -119,14 +105,8 @@ class TextSearch:
 
 @dataclass(frozen=True)
 class SimilarityBatch(TensorFields):
-    """Rows of texts.
-
-    Attributes:
-        anchors: [R, T].
-        candidates: [R + N, T]: the positives in the order of the rows, then all negatives of the rows.
-        anchor_identity: [R] int64, equal for equal texts, of candidates too.
-        candidate_identity: [R + N] int64.
-    """
+    """anchors [R, T]; candidates [R + N, T], positives first, then negatives; identities [R] and [R + N]
+    int64 of equal texts."""
 
     anchors: Tokens
     candidates: Tokens
@@ -135,12 +115,8 @@ class SimilarityBatch(TensorFields):
 
 
 class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
-    """Which text belongs to the anchor?
-
-    Each anchor's own positive is told from the other candidates of the batch: the positives of the other
-    rows, and the negatives of all rows. Texts that are right for an anchor by another row, and its own text,
-    are no negatives. Scores rank the positives and negatives of all rows of a split.
-    """
+    """The text that belongs to an anchor, told from positives and negatives of all rows in the batch but
+    other right ones."""
 
     spec: ClassVar[TaskSpec] = SENTENCE_SIMILARITY
     primary: ClassVar[str] = "mrr10"
@@ -149,7 +125,6 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> MatchedTexts:
-        """Fields `anchor` and `positive`, and perhaps `negative`."""
         negatives = tuple(row.texts("negative")) if row.has("negative") else ()
         if len(negatives) > MOST_NEGATIVES:  # all of a batch are encoded at once
             raise row.error("negative", f"has {len(negatives)} texts, more than {MOST_NEGATIVES}")
@@ -160,7 +135,6 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
 
     @classmethod
     def texts_of(cls, row: MatchedTexts) -> tuple[str, ...]:
-        """Anchor, positive, negatives."""
         return (row.anchor, row.positive, *row.negatives)
 
     @classmethod
@@ -201,10 +175,7 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
         return Losses(found.losses["ranking"], found.losses, found.metrics)
 
     def predict(self, rows: Sequence[MatchedTexts], batch_size: int = 256) -> list[Nearest]:
-        """Where each row's positive stands among the candidates of all the rows.
-
-        Of several processes each encodes a part of the texts.
-        """
+        """Ranks among the candidates of all rows; each process encodes a part."""
         search = TextSearch.of(rows)
         texts = list(dict.fromkeys([*search.anchors, *search.candidates]))
         places = {text: place for place, text in enumerate(texts)}
@@ -232,25 +203,20 @@ class SentenceSimilarityTask(Task[MatchedTexts, SimilarityBatch, Nearest]):
         raise NotImplementedError("ranks are those among all rows: use predict")
 
     def metrics(self, rows: Sequence[MatchedTexts], predictions: Sequence[Nearest]) -> dict[str, float]:
-        """R@1/5/10 and MRR@10."""
         return {name: float(own.mean()) for name, own in self.row_scores(rows, predictions).items()}
 
     def row_scores(
         self, rows: Sequence[MatchedTexts], predictions: Sequence[Nearest]
     ) -> dict[str, NDArray[np.float64]]:
-        """Hits and reciprocal ranks."""
         return rank_scores(np.array([one.rank for one in predictions]))
 
     def known_chance(self, rows: Sequence[MatchedTexts]) -> dict[str, float]:
-        """Of a random order."""
         return TextSearch.of(rows).chances()
 
     def candidates(self, rows: Sequence[MatchedTexts]) -> int:
-        """Texts among which each positive is looked for."""
         return len(TextSearch.of(rows).candidates)
 
     def case(self, row: MatchedTexts, prediction: Nearest) -> Case:
-        """The later the right text comes, the worse."""
         return Case(
             truth=row.positive,
             predicted=prediction.best,

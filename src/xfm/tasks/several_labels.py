@@ -22,18 +22,21 @@ from xfm.metrics.labels import (
     precision_recall_f1_of_labels,
 )
 from xfm.objectives.losses import Losses
-from xfm.tasks.classes import most_frequent_label
-from xfm.tasks.labelling import Floats, Labelling, LabelTable, Truth, Verdict, label_losses
+from xfm.tasks.labelling import (
+    Floats,
+    Labelling,
+    LabelTable,
+    Truth,
+    Verdict,
+    label_losses,
+    most_frequent_label,
+)
 
 
 @dataclass(frozen=True)
 class SeveralLabels(Labelling[LabelSet]):
-    """A row has any number of labels, or none: those whose probability is at least the threshold.
-
-    Attributes:
-        least: the threshold.
-        fits: whether rows that were not learned from may choose another one, by micro-F1.
-    """
+    """Any number of labels a row: those of at least the probability `least`, which validation rows choose by
+    micro-F1 where `fits`."""
 
     kind: ClassVar[LabelKind] = LabelKind.SEVERAL
     primary: ClassVar[str] = "f1_micro"
@@ -69,7 +72,6 @@ class SeveralLabels(Labelling[LabelSet]):
         return (rows - count) / count if count < rows else 1.0
 
     def said(self, probabilities: Array) -> list[LabelSet]:
-        """The labels of each row whose probability is at least the threshold."""
         names = np.array(self.names, dtype=object)
         given = np.asarray(probabilities) >= self.least
         return [
@@ -87,7 +89,6 @@ class SeveralLabels(Labelling[LabelSet]):
         return LabelSet(tuple(own), tuple(float(name in own) for name in self.names))
 
     def guess(self, rows: int, rng: np.random.Generator) -> list[LabelSet]:
-        """Every label of a row with even odds."""
         return replace(self, least=HALF).said(rng.random((rows, len(self.names))))
 
     def usual(self, truths: Sequence[Truth]) -> dict[str, LabelSet]:
@@ -116,17 +117,14 @@ class SeveralLabels(Labelling[LabelSet]):
         return replace(self, least=float(tempered(np.array([[self.least]]), temperature, several=True)[0, 0]))
 
     def metrics(self, truths: Sequence[Truth], said: Sequence[LabelSet]) -> dict[str, float]:
-        """F1, mean average precision and exact matches, see `label_metrics`."""
         truth, given, scores, _ = self._arrays(truths, said)
         return label_metrics(truth, given, scores)
 
     def row_scores(self, truths: Sequence[Truth], said: Sequence[LabelSet]) -> dict[str, Floats]:
-        """Whether all labels of a row are right."""
         truth, given, _, _ = self._arrays(truths, said)
         return {"exact_match": exact_matches(truth, given)}
 
     def known_chance(self) -> dict[str, float]:
-        """All labels of a row by even odds."""
         return {"exact_match": 0.5 ** len(self.names)}
 
     def likelihood(self, truths: Sequence[Truth], said: Sequence[LabelSet]) -> float:
@@ -157,7 +155,6 @@ class SeveralLabels(Labelling[LabelSet]):
     def _arrays(
         self, truths: Sequence[Truth], said: Sequence[LabelSet]
     ) -> tuple[Flags, Flags, Floats, tuple[str, ...]]:
-        """[R, C] truth, labels that are given, and probabilities; and the names, unknown ones behind."""
         names = with_unknown(self.names, [name for own in truths for name in own])
         scores = np.zeros((len(said), len(names)))
         scores[:, : len(self.names)] = [one.probabilities for one in said]

@@ -19,12 +19,11 @@ from xfm.metrics.classification import value_scores
 from xfm.models.folder import Pretrained
 from xfm.models.task_models import TextClassifier
 from xfm.objectives.losses import Losses
-from xfm.tasks.base import Task
+from xfm.tasks.base import Blanked, Task, TaskSettings
 from xfm.tasks.class_task import ClassBatch, ClassTask
 from xfm.tasks.labelling import regression_losses
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Case, CellMeaning, LabelledText, SplitRows
-from xfm.tasks.settings import Blanked, TaskSettings
 
 
 def tokenize_rows(
@@ -33,11 +32,8 @@ def tokenize_rows(
     settings: TaskSettings,
     rule: TextRule = TEXT_CLASSIFICATION.text,
 ) -> Tokens:
-    """Texts by the rule of their task, and pairs as one sequence each: [R, T].
-
-    Raises:
-        ValueError: some rows have a second text and others have not (`require_texts` refuses such tables).
-    """
+    """Texts by the rule of their task, pairs as one sequence: [R, T]; ValueError if only some rows have a
+    second text."""
     limit = settings.max_tokens
     texts = [as_read(rule, row.text, limit) for row in rows]
     seconds = [as_read(rule, row.second, limit) for row in rows if row.second is not None]
@@ -63,7 +59,6 @@ class TextTask(Task[LabelledText, Any, Any]):
     hides: ClassVar[Mapping[Blanked, str]] = MappingProxyType({Blanked.FIRST_TEXT: "second text only"})
 
     def described(self, data: SplitRows[LabelledText], **more: Any) -> TaskConfig:
-        """With the number of texts of a row."""
         return super().described(data, texts=len(self.texts_of(data.train[0])), **more)
 
     def tokens(self, rows: Sequence[LabelledText]) -> Tokens:
@@ -72,7 +67,6 @@ class TextTask(Task[LabelledText, Any, Any]):
 
     @classmethod
     def texts_of(cls, row: LabelledText) -> tuple[str, ...]:
-        """Its one or two texts."""
         return (row.text,) if row.second is None else (row.text, row.second)
 
     @classmethod
@@ -82,29 +76,21 @@ class TextTask(Task[LabelledText, Any, Any]):
 
     @classmethod
     def single(cls, train: Sequence[LabelledText]) -> dict[Blanked, str]:
-        """Pairs have a baseline that sees one text."""
         return dict(cls.hides) if train[0].second is not None else {}
 
 
 class TextClassificationTask(TextTask, ClassTask[LabelledText]):
-    """Which class is the text, or the pair of texts, of?
-
-    The baseline of pairs blanks the first text: it sees `<s>second</s>` only, in the same training.
-    """
+    """The class of a text or a pair; the baseline of pairs blanks the first text."""
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
-        """Fields `text` and `label`, and for pairs `text_pair`."""
         text, second = _read_texts(row)
         return LabelledText(text, meaning.label(row), second)
 
 
 class TextRegressionTask(TextTask, Task[LabelledText, ClassBatch, float]):
-    """What is the value of the text, or of the pair of texts?
-
-    It is learned on the scale on which the training rows have mean 0 and deviation 1; `finish` works that
-    into the last layer, so that the model gives the values themselves.
-    """
+    """The value of a text or a pair, learned with mean 0 and deviation 1; `finish` works the scale into the
+    last layer."""
 
     primary: ClassVar[str] = "pearson"
     module: TextClassifier
@@ -121,17 +107,14 @@ class TextRegressionTask(TextTask, Task[LabelledText, ClassBatch, float]):
         self.mean, self.deviation = float(values.mean()), float(values.std()) or 1.0
 
     def described(self, data: SplitRows[LabelledText], **more: Any) -> TaskConfig:
-        """With one output, the value."""
         return super().described(data, classes=1, **more)
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> LabelledText:
-        """Fields `text` and `label`, and for pairs `text_pair`."""
         text, second = _read_texts(row)
         return LabelledText(text, row.value("label"), second)
 
     def collate(self, rows: Sequence[LabelledText]) -> ClassBatch:
-        """Tokens and values of the rows."""
         targets = torch.tensor(_values_of(rows), dtype=torch.float32)
         return ClassBatch(targets, tokens=self.tokens(rows))
 
@@ -141,7 +124,6 @@ class TextRegressionTask(TextTask, Task[LabelledText, ClassBatch, float]):
         return regression_losses(self.module(tokens=batch.tokens), targets)
 
     def predict_batch(self, batch: ClassBatch) -> list[float]:
-        """The value of each text."""
         values = self.module(tokens=batch.tokens).float()[:, 0] * self.deviation + self.mean
         return values.tolist()
 
@@ -160,15 +142,12 @@ class TextRegressionTask(TextTask, Task[LabelledText, ClassBatch, float]):
         return value_scores(np.asarray(predictions, dtype=np.float64), _values_of(rows))
 
     def guess(self, rows: Sequence[LabelledText], rng: np.random.Generator) -> list[float]:
-        """Values of training rows drawn at random."""
         return rng.choice(_values_of(self.train_rows), size=len(rows)).tolist()
 
     def constants(self, rows: Sequence[LabelledText]) -> dict[str, list[float]]:
-        """The mean of the training rows."""
         return {"mean of the training rows": [float(_values_of(self.train_rows).mean())] * len(rows)}
 
     def case(self, row: LabelledText, prediction: float) -> Case:
-        """The farther away, the worse; within half a deviation of the truth counts as right."""
         truth = _value_of(row)
         distance = abs(truth - prediction)
         spread = float(_values_of(self.train_rows).std()) or 1.0

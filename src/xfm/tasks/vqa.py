@@ -23,11 +23,10 @@ from xfm.models.task_models import Answerer
 from xfm.objectives.losses import Losses
 from xfm.objectives.tokens import sequence_losses
 from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
-from xfm.tasks.base import Task
-from xfm.tasks.classes import most_frequent_label
+from xfm.tasks.base import Blanked, Task, TaskSettings
+from xfm.tasks.labelling import most_frequent_label
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Case, CellMeaning, Question, SplitRows
-from xfm.tasks.settings import Blanked, TaskSettings
 
 TOGETHER = 32  # questions whose shortlists are ranked at a time
 ANSWER_STEP = 4  # answers are short: padding them to a multiple of eight would double them
@@ -35,16 +34,8 @@ ANSWER_STEP = 4  # answers are short: padding them to a multiple of eight would 
 
 @dataclass(frozen=True)
 class VqaBatch(TensorFields):
-    """Questions about pictures.
-
-    Attributes:
-        pixels: [I, 3, S, S] float32 distinct pictures.
-        image_index: [R] int64, the picture of each question.
-        question: [R, T] tokens.
-        answer: [N, L] tokens with begin and end.
-        answer_question: [N] int64, the question of each answer; None where answer r is that of question r.
-        weight: [N] float32, how much each answer counts; None where all count 1.
-    """
+    """pixels [I, 3, S, S] float32, image_index [R] int64, question [R, T], answer [N, L], answer_question [N]
+    int64, weight [N] float32 of each answer."""
 
     pixels: Tensor
     image_index: Tensor
@@ -55,14 +46,8 @@ class VqaBatch(TensorFields):
 
 
 class VqaTask(Task[Question, VqaBatch, str]):
-    """Answers questions from the list of answers that its training rows hold, or from a given one.
-
-    The baseline blanks the picture: the same training sees one grey picture.
-
-    Attributes:
-        shortlist: so many answers of likeliest first token are ranked, by the published rule; 0 ranks the
-            whole list exactly.
-    """
+    """Answers from the training rows' list or a given one; the baseline blanks the picture. `shortlist` ranks
+    by the published rule (0: exactly)."""
 
     spec: ClassVar[TaskSpec] = VQA
     primary: ClassVar[str] = "accuracy"
@@ -79,12 +64,10 @@ class VqaTask(Task[Question, VqaBatch, str]):
         super().__init__(pretrained, pictures, data, settings)
 
     def described(self, data: SplitRows[Question], **more: Any) -> TaskConfig:
-        """With the list of answers."""
         return super().described(data, answers=self.answers.answers, **more)
 
     @classmethod
     def from_row(cls, row: TableRow, meaning: CellMeaning) -> Question:
-        """Fields `image`, `question`, `answer` and perhaps `kind`; an answer must have a letter or digit."""
         counts: Counter[str] = Counter()
         for answer, count in row.votes("answer").items():
             counts[normalise_caption(answer)] += count
@@ -97,24 +80,19 @@ class VqaTask(Task[Question, VqaBatch, str]):
 
     @classmethod
     def texts_of(cls, row: Question) -> tuple[str, ...]:
-        """Question and answer."""
         return (row.question, row.answer)
 
     @classmethod
     def answer_list(cls, rows: Sequence[Question], limit: int) -> tuple[str, ...]:
-        """The most frequent answers."""
         return tuple(frequent_answers(rows, limit))
 
     def truths(self, row: Question) -> list[str]:
-        """The normalised answers of all people."""
         return [normalise_caption(one) for one, _ in row.votes or ((row.answer, 1.0),)]
 
     def guess(self, rows: Sequence[Question], rng: np.random.Generator) -> list[str]:
-        """Answers of the list drawn uniformly."""
         return [self.answers.answers[place] for place in rng.integers(len(self.answers), size=len(rows))]
 
     def constants(self, rows: Sequence[Question]) -> dict[str, list[str]]:
-        """The most frequent answer of each kind of question in the training rows."""
         by_kind: dict[str, list[str]] = defaultdict(list)
         for row in self.train_rows:
             by_kind[row.kind].append(normalise_caption(row.answer))
@@ -123,7 +101,6 @@ class VqaTask(Task[Question, VqaBatch, str]):
         return {"most frequent answer": [usual.get(row.kind, anything) for row in rows]}
 
     def case(self, row: Question, prediction: str) -> Case:
-        """Wrong answers are worse than right ones."""
         score = vote_accuracy(row, prediction)
         others = [answer for answer, _ in row.votes if answer != row.answer]
         return Case(
@@ -136,7 +113,6 @@ class VqaTask(Task[Question, VqaBatch, str]):
         )
 
     def collate(self, rows: Sequence[Question]) -> VqaBatch:
-        """Pictures, questions and answers of the rows."""
         hidden = self.settings.blanked is Blanked.PICTURE
         pixels, index = self.pictures.distinct([row.image for row in rows], hidden)
         votes = [row.votes or ((row.answer, 1.0),) for row in rows]
@@ -156,10 +132,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
         )
 
     def loss(self, batch: VqaBatch, generator: torch.Generator) -> Losses:
-        """Cross-entropy of the answer's tokens, summed over an answer, averaged over the questions.
-
-        Where several people answered, the answers of a question are summed with their weights.
-        """
+        """Cross-entropy summed over an answer, averaged over questions; several answers are weighted."""
         without_last = Tokens(batch.answer.ids[:, :-1], batch.answer.mask[:, :-1])
         module = self.module
         logits = module(
@@ -175,7 +148,6 @@ class VqaTask(Task[Question, VqaBatch, str]):
         return Losses(total=loss, terms={"answer": loss}, metrics={"answer_right": right})
 
     def predict_batch(self, batch: VqaBatch) -> list[str]:
-        """The likeliest answer of the list for each question."""
         memory = self.module.fuse(batch.pixels, batch.question, batch.image_index)
         if self.shortlist:
             return self._as_published(memory)
@@ -183,7 +155,7 @@ class VqaTask(Task[Question, VqaBatch, str]):
         return [self.answers.answers[place] for place in best.index[:, 0].tolist()]
 
     def _as_published(self, memory: Tensor) -> list[str]:
-        """[N, S, D] fused questions -> answers, a few at a time: a shortlist each is much."""
+        """[N, S, D] fused questions -> answers, a few at a time: the shortlists are large."""
         count = min(self.shortlist, len(self.answers))
         tokens = Tokens(self.answers.ids, self.answers.mask)
         found = [
@@ -199,7 +171,6 @@ class VqaTask(Task[Question, VqaBatch, str]):
     def row_scores(
         self, rows: Sequence[Question], predictions: Sequence[str]
     ) -> dict[str, NDArray[np.float64]]:
-        """How right each answer is, of all questions and of each kind."""
         right = np.array([vote_accuracy(row, one) for row, one in zip(rows, predictions, strict=True)])
         kinds = np.array([kind_key(row.kind) for row in rows])
         names = [name for name in np.unique(kinds).tolist() if not (kinds == "all").all()]
@@ -208,7 +179,6 @@ class VqaTask(Task[Question, VqaBatch, str]):
         }
 
     def counts(self, rows: Sequence[Question]) -> dict[str, int]:
-        """The questions of each kind."""
         return dict(Counter(f"accuracy_{kind_key(row.kind)}" for row in rows))
 
 

@@ -103,11 +103,7 @@ def _rows(path: Path, *fields: Field, columns: str = "") -> list[TableRow]:
 
 
 def _with_truth(row: TableRow, field: str = "label") -> TableRow:
-    """The row, of which a field is true or false.
-
-    Raises:
-        UserError: it is something else.
-    """
+    """The row, of which a field is true or false."""
     if row.label(field) not in TRUTH:
         raise row.error(field, "is not true or false")
     return row

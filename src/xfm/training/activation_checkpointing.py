@@ -33,10 +33,8 @@ _PRODUCTS = frozenset(
 
 @contextmanager
 def activation_checkpointing(model: nn.Module, wanted: ActivationCheckpointing) -> Iterator[None]:
-    """Inside, the parts of a model keep no more than is wanted, and compute the rest again.
-
-    Dropout draws the same numbers again: losses and gradients are those of a pass that keeps all.
-    """
+    """Inside, the parts of a model keep no more than the mode says and compute the rest again. Dropout draws
+    the same numbers again, so losses and gradients are those of a pass that keeps all."""
     changed: list[nn.Module] = []
     contexts: dict[str, Any] = {}
     if wanted is ActivationCheckpointing.FULL:
@@ -53,11 +51,9 @@ def activation_checkpointing(model: nn.Module, wanted: ActivationCheckpointing) 
 
 
 class Product:
-    """The result of an operation: tensors that share its memory, outside of the graph.
-
-    Attention in one piece draws its own dropout. So the state of the device's random numbers is put aside,
-    too, as the operation has left it: what drops numbers behind it draws the same ones again.
-    """
+    """Tensors that share the memory of an operation's result, outside of the graph, and the state of the
+    device's random numbers after it: fused attention draws its own dropout, and later operations must draw
+    the same again."""
 
     def __init__(self, operation: Any, result: Any) -> None:
         self.operation, self._random = operation, None
@@ -72,11 +68,8 @@ class Product:
         return sum(part._version for part in _tensors(self.result))
 
     def again(self, operation: object) -> Any:
-        """The result, for the pass that comes to the same operation.
-
-        Raises:
-            RuntimeError: it is another operation, or the result was changed in place since.
-        """
+        """The result for the pass that repeats the operation; RuntimeError if it is another one or was
+        changed in place."""
         if operation is not self.operation:
             raise RuntimeError(f"computing again came to {operation} where {self.operation} was before")
         if self._changes() != self._version:
@@ -95,12 +88,7 @@ def _tensors(result: Any) -> list[Tensor]:
 
 
 class Products(TorchDispatchMode):
-    """A pass of which results of products of matrices are put aside, or the same pass again.
-
-    Args:
-        kept: what is put aside, in the order of the operations.
-        again: take these results in place of computing them.
-    """
+    """A pass whose matrix products are put aside in the order of the operations, or the same pass again."""
 
     def __init__(self, kept: deque[Product], again: bool) -> None:
         super().__init__()

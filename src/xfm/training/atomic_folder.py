@@ -21,18 +21,9 @@ def saved_before(folder: Path) -> str:
 
 
 def write_folder(target: Path, write: Callable[[Path], None], needed: int = 0) -> None:
-    """Write a folder beside its final name, add a manifest with checksums, sync it, and rename it.
-
-    Whatever happens, `target` is afterwards the complete new folder or what it was before.
-
-    Args:
-        target: the folder; one that exists is replaced.
-        write: writes the files into the folder it is given.
-        needed: bytes that will be written, to notice a full disk before starting; 0 skips the check.
-
-    Raises:
-        UserError: the disk is full, or the place cannot be written.
-    """
+    """Write a folder beside its final name with a manifest of checksums, sync it and rename it. Afterwards
+    `target` is the complete new folder or as before; `needed` bytes (0: unknown) notice a full disk first.
+    UserError: a full disk, or a place that cannot be written."""
     with writing(target, lambda: saved_before(target.parent)), drafting(target) as draft:
         free = shutil.disk_usage(target.parent).free
         if free < needed:
@@ -46,13 +37,8 @@ def write_folder(target: Path, write: Callable[[Path], None], needed: int = 0) -
 def damage(
     folder: Path, required: Set[str] = frozenset(), told: Callable[[int], object] = lambda read: None
 ) -> str | None:
-    """What is wrong with a folder written by `write_folder`, in a few words, or None when it is whole.
-
-    Args:
-        folder: the folder.
-        required: files without which it is not whole, whatever its manifest says.
-        told: hears how many more bytes were read.
-    """
+    """What is wrong with a folder of `write_folder`, None if it is whole; `told` hears how many more bytes
+    were read."""
     try:
         manifest = json.loads(read_text(folder / MANIFEST))
         files: dict[str, str] = dict(manifest["sha256"])

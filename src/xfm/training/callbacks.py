@@ -27,17 +27,9 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class StepOutput:
-    """What a step gave.
-
-    Attributes:
-        batches: the accumulated batches of this process.
-        losses: of each of them.
-        scales: what each counts for, 1 in the mean over those of the step.
-        grad_norm: of all parameters before clipping, a scalar.
-        lr: learning rate of the known parts.
-        samples: of all batches.
-        skipped: whether the weights are what they were, because a loss or a gradient was NaN or infinite.
-    """
+    """Result of a step: this process's batches, their losses and scales (1 in the mean over all batches of
+    the step), the norm of the gradient before clipping, and whether the step was skipped for NaN or
+    infinity."""
 
     batches: Sequence[Any]
     losses: Sequence[Losses]
@@ -95,13 +87,9 @@ class Checkpoints(Callback):
 
 
 class EarlyStopping(Callback):
-    """Ends a training before its last step.
-
-    Args:
-        finished: asked after every step but the last, given the steps done, whether that was enough; the
-            first process's answer counts. It may look at the model, which has the average of its weights
-            then if one is kept, and must leave its mode and every random state as they are.
-    """
+    """Ends a training early, when the first process's `finished(step, enough)` says so. It is asked after
+    every step but the last and sees the average of the weights if one is kept; it must leave mode and random
+    states as they are."""
 
     def __init__(self, finished: Callable[[int], bool]) -> None:
         self.finished = finished
@@ -118,13 +106,9 @@ TRAINED, UNTRAINED = "trained", "untrained"
 
 
 class SampleCounts:
-    """Counts of a run: what was read is what became of it, to the last sample.
-
-    `read` records are `trained` on, `skipped` (bad records), `passed_over` (pictures without regions, for a
-    stream that needs some) or `untrained` (of steps that were skipped, for a loss or a gradient that is no
-    number). What loaders have read ahead does not count before its step has come; a run that goes on counts
-    from its checkpoint on, so that a step that is done again counts once.
-    """
+    """Records by stream: `read` is the sum of `trained`, `skipped` (bad), `passed_over` (pictures without
+    regions) and `untrained` (of skipped steps). What loaders read ahead counts when its step comes; a resumed
+    run goes on from its checkpoint's counts."""
 
     def __init__(self) -> None:
         self._before: Counter[tuple[str, str]] = Counter()
@@ -136,12 +120,7 @@ class SampleCounts:
         self._before = Counter({(name, what): number for name, what, number in pairs})
 
     def add(self, batches: Sequence[TensorFields], trained: bool) -> None:
-        """Count the batches of a step; those of fine-tunings have no streams.
-
-        Args:
-            batches: this process's.
-            trained: whether the step changed the weights.
-        """
+        """Count this process's batches of a step; those of fine-tunings have no streams."""
         for batch in batches:
             if not isinstance(batch, Batch):
                 continue

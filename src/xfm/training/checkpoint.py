@@ -10,6 +10,7 @@ checkpoints/step-00001000/
   manifest.json            checksums
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,22 +23,17 @@ from torch import Tensor, nn
 
 from xfm.config.training import Precision
 from xfm.core.errors import UserError
-from xfm.core.files import clear_leftovers, delete_folder, read_text
+from xfm.core.files import clear_leftovers, delete_folder, folder_size, read_json_or_nothing, read_text
 from xfm.models.weights import read_tensors, write_tensors
-from xfm.training.atomic_folder import damage, write_folder
+from xfm.training.atomic_folder import MANIFEST, damage, write_folder
 from xfm.training.distributed import fill, part_like, whole
 from xfm.training.ema import EMA
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The tensors of a checkpoint, whole: copies where they were asked for, else the run's own where it can.
-
-    Attributes:
-        weights: parameters and buffers by name.
-        moments: the optimiser's, by name of the parameter.
-        average: of the weights, where one is kept.
-    """
+    """Whole tensors of a checkpoint: weights by name, the optimiser's moments by parameter, the average if
+    one is kept."""
 
     weights: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
@@ -50,10 +46,8 @@ class Snapshot:
 
 
 class HostCopies:
-    """Copies of tensors in the machine's memory, which stays: to be given new pages costs more than to copy.
-
-    Those of a GPU's tensors lie in page-locked memory, so that the GPU copies them by itself.
-    """
+    """Copies of tensors in memory that stays allocated: new pages cost more than the copy. Those of a GPU's
+    tensors are page-locked."""
 
     def __init__(self) -> None:
         self._held: dict[str, Tensor] = {}
@@ -95,16 +89,9 @@ def snapshot(
     copies: HostCopies | None = None,
     average: EMA | None = None,
 ) -> Snapshot:
-    """The tensors of a checkpoint. Of a sharded model every process must ask, at the same place.
-
-    Args:
-        model: the bare module (not wrapped for several processes).
-        optimizer: built by `build_optimizer` for this model.
-        kept: whether this process wants them: others help to gather them, and get none.
-        copies: where all of them are copied to, so that training may go on; without, only what was gathered
-            is a copy.
-        average: of the weights, if one is kept.
-    """
+    """The tensors of a checkpoint of a bare model. Of a sharded model all processes must ask; those that do
+    not keep them help to gather and get none. With `copies` training may go on, else only gathered tensors
+    are copies."""
 
     def gathered(named: Iterable[tuple[str, Tensor]], kind: str = "") -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
@@ -141,17 +128,8 @@ REQUIRED = frozenset({"model.safetensors", "optimizer.safetensors", "state.json"
 
 @dataclass(frozen=True)
 class CheckpointState:
-    """What `state.json` says.
-
-    Attributes:
-        step: steps done; the next step, and with it the position of the data streams.
-        settings: the run's resolved configuration.
-        world: processes of the run.
-        precision: arithmetic of the run, decided: a resumed run must not measure again and change it.
-        data: the files of the data with a digest each; empty where the run does not say.
-        changes: what was otherwise, and allowed, when the run was resumed: sentences.
-        samples: of each stream, what became of what was read so far, see `SampleCounts`.
-    """
+    """Content of `state.json`. `precision` is decided: a resumed run must not measure again. `data` has a
+    digest for each file, `changes` sentences about what was otherwise when the run was resumed."""
 
     step: int
     settings: Mapping[str, Any]
@@ -174,11 +152,8 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def latest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest whole checkpoint of a run folder, and a sentence for every damaged one that was passed over.
-
-    Raises:
-        UserError: there are checkpoints and all of them are damaged.
-    """
+    """The newest whole checkpoint, and a sentence for each damaged one passed over; UserError if all are
+    damaged."""
     notes: list[str] = []
     for path in reversed(list_checkpoints(folder)):
         reason = damage(path, REQUIRED)
@@ -193,18 +168,6 @@ def latest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     return None, notes
 
 
-def save_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    random_states: list[dict[str, Tensor]],
-    state: CheckpointState,
-    describe: Callable[[Path], None] | None = None,
-) -> None:
-    """Write a checkpoint of a model that one process has whole; see `snapshot` and `write_checkpoint`."""
-    write_checkpoint(path, snapshot(model, optimizer), random_states, state, describe)
-
-
 def write_checkpoint(
     path: Path,
     tensors: Snapshot,
@@ -212,18 +175,8 @@ def write_checkpoint(
     state: CheckpointState,
     describe: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write a checkpoint, whole or not at all; any number of processes and any strategy can go on with it.
-
-    Args:
-        path: its folder, from `checkpoint_path`.
-        tensors: of the model and its optimiser.
-        random_states: one for each process, in the order of the ranks.
-        state: step and settings.
-        describe: writes further files into the folder.
-
-    Raises:
-        UserError: the disk is full; older checkpoints stay as they are.
-    """
+    """Write a checkpoint, whole or not at all, for any number of processes and any strategy; `random_states`
+    by rank. UserError: the disk is full."""
     payload = {
         "format": FORMAT,
         "step": state.step,
@@ -260,11 +213,7 @@ def prune_checkpoints(folder: Path, keep: int) -> None:
 
 
 def read_state(path: Path) -> CheckpointState:
-    """Step and settings of a checkpoint.
-
-    Raises:
-        UserError: the folder is not a checkpoint of this program, or of a newer format.
-    """
+    """Step and settings of a checkpoint; UserError if it is none, or of a newer format."""
     try:
         payload = json.loads(read_text(path / "state.json"))
         step, written, settings = int(payload["step"]), int(payload["format"]), dict(payload["settings"])
@@ -287,20 +236,9 @@ def read_state(path: Path) -> CheckpointState:
 def load_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None, rank: int = 0
 ) -> tuple[CheckpointState, dict[str, Tensor] | None]:
-    """Load a checkpoint into a model and its optimiser.
-
-    Args:
-        path: a checkpoint's folder.
-        model: receives the weights; its names and shapes must be those of the checkpoint.
-        optimizer: receives the moments; None loads the weights only.
-        rank: the process whose random states are wanted.
-
-    Returns:
-        The state, and the random states of the rank (None if the run had fewer processes).
-
-    Raises:
-        UserError: damaged, foreign, or of another model; the message names the file or the parameter.
-    """
+    """Load a checkpoint into a model and, unless None, its optimiser; gives its state and the random states
+    of the rank (None if the run had fewer processes). UserError names the damaged or foreign file or
+    parameter."""
     state = read_state(path)
     if reason := damage(path, REQUIRED):
         raise UserError(f"{path} cannot be used: {reason}; take an older checkpoint of the same run")
@@ -318,16 +256,8 @@ def random_states(path: Path, rank: int) -> dict[str, Tensor] | None:
 
 @torch.no_grad()
 def load_weights(file: Path, module: nn.Module, prefix: str = "") -> None:
-    """Copy the tensors of a safetensors file into the module's parameters and buffers of the same names.
-
-    Args:
-        file: the file.
-        module: the receiver.
-        prefix: take only the tensors whose names start so, without the prefix: `vision.` for an encoder.
-
-    Raises:
-        UserError: unreadable file, or names or shapes that are not the module's.
-    """
+    """Copy the tensors of a safetensors file whose names begin with `prefix` into the parameters and buffers
+    of the same names without it. UserError: unreadable, or other names or shapes."""
     stored = read_tensors(file, prefix)
     own = unique_state(module)
     if differing := sorted(stored.keys() ^ own.keys()):
@@ -364,3 +294,61 @@ def _load_optimizer(file: Path, optimizer: torch.optim.Optimizer) -> None:
         optimizer.state[parameter][kind] = (
             value if stays else part_like(value.to(parameter.device), parameter)
         )
+
+
+@dataclass(frozen=True)
+class CheckpointEntry:
+    """A checkpoint of a run; `written`, `size` (bytes) and `processes` are None where they are damaged or
+    unknown."""
+
+    step: int
+    path: str
+    written: str | None
+    size: int
+    processes: int | None = None
+    damage: str | None = None
+    changes: tuple[str, ...] = ()
+    samples: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+def checkpoints_of(folder: Path) -> list[Path]:
+    """The checkpoints that a path names: those of a run, oldest first, or the one that it is; UserError if
+    none."""
+    inside = folder.parent if folder.name == "checkpoints" else folder
+    if found := list_checkpoints(inside):
+        return found
+    if folder.resolve() in [path.resolve() for path in list_checkpoints(folder.parent.parent)]:
+        return [folder]
+    raise UserError(f"{folder} holds no checkpoints: name the folder of a run, such as runs/nano")
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a checkpoint; 0 where its run has deleted it meanwhile."""
+    with contextlib.suppress(OSError):
+        return folder_size(path)
+    return 0
+
+
+def verified(path: Path, told: Callable[[int], object] = lambda read: None) -> CheckpointEntry | None:
+    """Compare checksums of a checkpoint; None if its run has deleted it meanwhile. `told` hears bytes
+    read."""
+    step = int(path.name.removeprefix("step-"))
+    wrong, size = damage(path, REQUIRED, told), size_of(path)
+    if not path.is_dir():
+        return None
+    written = read_json_or_nothing(path / MANIFEST).get("written")
+    written = written if isinstance(written, str) else None
+    try:
+        state = read_state(path)
+    except UserError as error:
+        return CheckpointEntry(step, str(path), written, size, damage=wrong or str(error))
+    return CheckpointEntry(
+        step,
+        str(path),
+        written,
+        size,
+        state.world,
+        wrong,
+        tuple(map(str, state.changes)),
+        dict(state.samples),
+    )

@@ -21,13 +21,8 @@ ENDLESS = 1 << 32
 
 
 class Moment(NamedTuple):
-    """What was decided before a step.
-
-    Attributes:
-        share: of the run that is done, from 0 to 1; at 1 it ends.
-        seconds: of training so far, without the time in which the run was stopped.
-        phase: number of the curriculum's phase, from 0.
-    """
+    """Decision before a step: share of the run done (1 ends it), seconds of training so far, the phase from
+    0."""
 
     share: float
     seconds: float
@@ -35,25 +30,10 @@ class Moment(NamedTuple):
 
 
 class TrainingClock:
-    """How far a run has come before each step: by its steps, by time, by what is over first, or as recorded.
-
-    By steps alone, a phase ends at the step nearest to its share of them, and `left` is a whole number: rates
-    are the same to the last bit on every machine. By time, a phase ends at the first step that finds its
-    share used, and of several processes the first one's clock decides.
-
-    Args:
-        steps: of the run; None where time alone decides.
-        seconds: of training; None where the steps alone decide.
-        ends: shares at which a phase ends, in ascending order; the last phase has none.
-        record: moments of another run, from step 0 to its end, which are followed in place of all that.
-        timer: gives seconds, like `time.perf_counter`.
-
-    Attributes:
-        moments: those that were decided, in the order of the steps.
-        lr_scales: factor of the learning rates in each phase; 1 where there is none.
-        planned: steps of the whole run; None where time alone decides.
-        keep: called with the step and the moment before it whenever one is decided.
-    """
+    """How far a run is before each step: by steps, by seconds, by the first of both to end, or as a record
+    says. By steps, rates are the same to the last bit on every machine; by time, the first process's clock
+    decides. `ends` are the shares at which phases end, `lr_scales` one factor a phase; `keep` hears each step
+    with its moment."""
 
     def __init__(
         self,
@@ -78,15 +58,8 @@ class TrainingClock:
         return cls(seconds=config.minutes * 60, ends=ends) if config.minutes else cls(config.steps, ends=ends)
 
     def begin(self, start: int = 0, kept: Sequence[Moment] = ()) -> None:
-        """Start, at what was recorded before the run was stopped.
-
-        Args:
-            start: step that the run goes on with.
-            kept: moments of the steps 0 to `start`, as far as they are known.
-
-        Raises:
-            UserError: time decides, and the record is missing or too short.
-        """
+        """Start at a step, with the moments recorded up to it; UserError if time decides and the record is
+        too short."""
         if self.planned is None and start and len(kept) <= start:
             raise UserError(
                 f"the run goes on with step {start} by the clock, but its schedule.csv ends before it: put "
@@ -121,7 +94,6 @@ class TrainingClock:
         return self.lr_scales[self.at(step).phase] if self.lr_scales else 1.0
 
     def _decide(self, step: int, seconds: float) -> Moment:
-        """The moment before the step, after so many seconds of training."""
         if self.record is not None:
             return self.record[step]._replace(seconds=seconds)
         done = 0.0 if self.steps is None else step / self.steps
@@ -137,12 +109,7 @@ MAX_SCHEDULE = 1 << 30
 
 
 class ScheduleFile:
-    """The file of a run that begins or goes on.
-
-    Args:
-        folder: of the run.
-        kept: moments of the steps that were done, and of the one that is next; later lines are cut.
-    """
+    """`schedule.csv` of a run; lines after the moments given are cut."""
 
     def __init__(self, folder: Path, kept: Sequence[Moment]) -> None:
         write_text(folder / SCHEDULE, written(kept))
@@ -189,14 +156,7 @@ def read_schedule(path: Path) -> list[Moment]:
 
 
 def read_finished(path: Path) -> list[Moment]:
-    """The moments of a run from its first step to its end.
-
-    Args:
-        path: the file.
-
-    Raises:
-        UserError: it is missing or damaged, or the run has not ended.
-    """
+    """The moments of a finished run from its first step; UserError: missing, damaged, or not ended."""
     record = read_schedule(path)
     if not record:
         raise UserError(f"{path} is missing or damaged: put it back, or name another run of `xfm pretrain`")

@@ -79,7 +79,6 @@ class _Exchange(torch.autograd.Function):
 
 
 def _all_to_all(rows: Tensor, sent: Sequence[int], received: Sequence[int]) -> Tensor:
-    """As bytes: not every library of collectives knows every kind of number."""
     found = rows.new_empty(sum(received), *rows.shape[1:])
     give, take = (tensor.contiguous().flatten(1).view(torch.uint8) for tensor in (rows, found))
     with collective("the exchange of rows (all_to_all)"):
@@ -98,17 +97,9 @@ def rows_before(rows: Tensor) -> int:
 
 
 def gather_rows(rows: Tensor, counts: Sequence[int] | None = None) -> Tensor:
-    """Rows of all processes in the order of the ranks, with the gradient of remote rows.
-
-    The published code drops that gradient, so that encoder gradients are 1 / world of the right value.
-
-    Args:
-        rows: [B, ...]; B may differ between processes, as it does for regions.
-        counts: B of every process, where it is known.
-
-    Returns:
-        [sum of B, ...]. The backward pass sums what every process computed for a row.
-    """
+    """Rows [B, ...] of all processes in the order of the ranks, [sum of B, ...]; B may differ (`counts`). The
+    backward pass sums the gradient of all processes; the published code drops it, so that encoder gradients
+    are 1 / world of the right value."""
     if world() == 1:
         return rows
     counts = _row_counts(rows) if counts is None else counts
@@ -134,30 +125,16 @@ def in_order(values: Sequence[T]) -> list[T]:
 
 
 def in_turn(work: Callable[[], T]) -> T:
-    """What the work gives, which every process does, the first one before the others.
-
-    What is wrong for all of them is then said once.
-
-    Raises:
-        UserError: the work raised it, in the first process for all.
-    """
+    """Result of work that all processes do, the first before the others; its UserError is raised in all, said
+    once."""
     own: list[T] = []
     distributed.on_first(lambda: own.append(work()))
     return own[0] if own else work()
 
 
 def balanced(counts: Sequence[float], device: torch.device) -> list[Tensor | float]:
-    """Factors for the losses of this process's batches of a step, whose mean is then that of the whole batch.
-
-    The mean over processes and batches of `factor * loss` is the mean of the losses over what they count.
-
-    Args:
-        counts: how much (rows, tokens) each of them is the mean of.
-        device: where the losses are.
-
-    Returns:
-        Factors, 1 in the mean over all processes and batches.
-    """
+    """Factors, 1 in the mean over all processes and batches, with which the mean of the scaled losses is the
+    mean over everything that `counts` (rows, tokens) number."""
     if distributed.world() == 1:
         return [len(counts) * count / sum(counts) for count in counts]
     own = torch.tensor(counts, dtype=torch.float64, device=device)

@@ -11,23 +11,15 @@ KERNEL_CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 
 def prepare_process() -> None:
-    """Keep freed memory, and the kernels of all shapes that occur: by default oneDNN forgets after 1,024.
-
-    Call it before the first computation; a capacity that is set already stays.
-    """
+    """Keep freed memory and oneDNN's kernels of all shapes (it forgets after 1,024); before the first
+    computation."""
     os.environ.setdefault(KERNEL_CACHE, "8192")
     keep_freed_memory()
 
 
 def keep_freed_memory() -> bool:
-    """Ask glibc to keep freed memory instead of giving it back to the system.
-
-    A CPU training step allocates and frees the same large tensors over and over. By default glibc maps each
-    one afresh, and the system zeroes its pages every time: a third of a small model's step went there.
-
-    Returns:
-        Whether the C library took the settings (only glibc has them).
-    """
+    """Ask glibc to keep freed memory; False without glibc. Mapping and zeroing it anew took a third of a
+    small model's step."""
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -26,17 +26,8 @@ _log = logging.getLogger(__name__)
 
 
 class CurriculumData:
-    """The batches of a whole run: every phase of the recipe has a data set of its own.
-
-    Args:
-        recipe: the recipe.
-        process: this process; batches go to its device.
-        preprocessing: mean and deviation of the pixels; CLIP's when None.
-        clock: decides which step belongs to which phase; by steps when None.
-
-    Raises:
-        UserError: a corpus of any phase is missing or damaged, or the tokenizer does not fit the model.
-    """
+    """The batches of a run, each phase with a data set of its own; pixels are CLIP's without `preprocessing`.
+    UserError: a missing or damaged corpus, or a tokenizer that does not fit the model."""
 
     def __init__(
         self,
@@ -82,11 +73,7 @@ class CurriculumData:
         return data_fingerprint([phase.data for phase in self.phases], self._root)
 
     def check_versions(self) -> None:
-        """Refuse shards at addresses that changed between their openings; all processes must ask.
-
-        Raises:
-            UserError: some process opened other ones than the first.
-        """
+        """Refuse shards at addresses that changed between their openings; all processes must ask."""
         if distributed.world() == 1:
             return
         distributed.check_alike(
@@ -118,10 +105,8 @@ class CurriculumData:
         return sum(data.regionless for data in self._sets)
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
-        """The batches `start` (included) to `stop` (excluded) of the run.
-
-        Which phase a batch is of is not asked before the batch is, when its step has begun.
-        """
+        """The batches `start` (included) to `stop` (excluded); the phase is asked for when the step has
+        begun."""
         batch = start
         while batch < stop:
             phase = self.phase_number(batch)
@@ -141,16 +126,7 @@ def open_phase(
     normalisation: Normalisation | None = None,
     cache: PictureCache | None = None,
 ) -> PretrainingData:
-    """The data of one phase of a recipe.
-
-    Args:
-        recipe: the recipe.
-        phase: number of the phase, from 0.
-        rank, world, normalisation, cache: see `PretrainingData`.
-
-    Raises:
-        UserError: a corpus is missing or damaged, or a setting cannot be met.
-    """
+    """The data of a phase (from 0) of a recipe; other arguments as of `PretrainingData`."""
     vision = recipe.model.seeing
     if vision.image_width not in (None, vision.image_size):
         raise UserError("pre-training takes square pictures: leave model.vision.image_width out")
@@ -167,17 +143,8 @@ def open_phase(
 
 
 def clock_of(recipe: Recipe, folder: Path, replay: Path | None = None, resume: bool = False) -> TrainingClock:
-    """How far a run is before each step: by its steps, by time, or as another run went.
-
-    Args:
-        recipe: of the run.
-        folder: of the run; a replay keeps there what it follows.
-        replay: folder of the run that is followed.
-        resume: whether a run of the folder goes on, a replay too.
-
-    Raises:
-        UserError: there is nothing to follow, or it was a run of another recipe.
-    """
+    """The clock of a run: by its steps, by time, or as the run in `replay` went. UserError: nothing to
+    follow, or a run of another recipe."""
     record = distributed.on_first(lambda: _followed(folder, replay, resume))
     ends, training = recipe.ends(), recipe.training
     by_time = bool(record and training.minutes)
@@ -193,7 +160,6 @@ def clock_of(recipe: Recipe, folder: Path, replay: Path | None = None, resume: b
 
 
 def _followed(folder: Path, replay: Path | None, resume: bool) -> list[Moment]:
-    """The moments of the run that is replayed; none where none is."""
     kept = folder / REPLAYED
     if resume and replay is not None:
         raise UserError(f"{folder} knows what it replays, if it does: leave out --replay with --resume")

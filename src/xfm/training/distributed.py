@@ -8,10 +8,14 @@ of a batch in `xfm.training.collectives`.
 import contextlib
 import gc
 import importlib
+import logging
 import os
+import secrets
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +27,80 @@ from torch import Tensor
 
 from xfm.core.errors import SaidElsewhere, UserError, first_line
 from xfm.core.processes import process_count
-from xfm.training.rendezvous import name_of_round, patiently
+
+T = TypeVar("T")
+PATIENCE = 15.0
+"""Seconds after which a process says that it waits for the others."""
+_log = logging.getLogger(__name__)
+_ASKED = "xfm-asked"
+_PAUSE = 0.05
+"""Seconds between two looks of the first process at who asks."""
+
+
+def patiently(meet: Callable[[], T], timeout: timedelta) -> T:
+    """Result of a call that waits for the other processes, told when that takes long. The call has its own
+    thread, which Ctrl-C leaves behind: torch waits where Python hears no signal."""
+    met: Future[T] = Future()
+
+    def call() -> None:
+        try:
+            met.set_result(meet())
+        except BaseException as error:
+            met.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()  # an executor's would be waited for at the end
+    if not wait([met], PATIENCE).done:
+        _log.warning("%s", _waiting(timeout))
+    while not wait([met], 1.0).done:  # a signal that another thread takes does not end a wait
+        pass
+    return met.result()
+
+
+def _waiting(timeout: timedelta) -> str:
+    own, count, host, port = (
+        os.environ.get(name, "?") for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    )
+    minutes = timeout.total_seconds() / 60
+    return (
+        f"process {own} waits at {host}:{port} for the others of {count}, for {minutes:g} minutes at most; a "
+        "run of one process is started without torchrun, and without RANK and WORLD_SIZE"
+    )
+
+
+def name_of_round(store: Any, rank: int, count: int, timeout: timedelta) -> str:
+    """A name that the processes of this round of torchrun share. Its store keeps addresses of ended
+    processes, and agents count restarts differently, so the first process chooses a name and answers each
+    process under a new word. RuntimeError: not all came."""
+    word = secrets.token_hex(8)
+    store.append(_ASKED, f"{word} ")
+    if rank:
+        name = store.get(_told(word)).decode()
+        store.add(_here(name), 1)
+        return name
+    told: set[str] = set()
+    end = time.monotonic() + timeout.total_seconds()
+    while (here := store.add(_here(word), 0)) < count - 1:
+        told |= _tell(store, word, told)
+        if time.monotonic() > end:
+            raise RuntimeError(f"{count - 1 - here} of {count} did not come")
+        time.sleep(_PAUSE)
+    return word
+
+
+def _tell(store: Any, name: str, told: Set[str]) -> set[str]:
+    new = set(store.get(_ASKED).decode().split()) - told
+    for word in new:
+        store.set(_told(word), name)
+    return new
+
+
+def _told(word: str) -> str:
+    return f"xfm-told-{word}"
+
+
+def _here(name: str) -> str:
+    return f"xfm-here-{name}"
+
 
 T = TypeVar("T")
 RESTARTS = "TORCHELASTIC_RESTART_COUNT"
@@ -40,13 +117,7 @@ _talk: list[dist.ProcessGroup] = []
 
 @dataclass(frozen=True)
 class Process:
-    """This process among its peers.
-
-    Attributes:
-        rank: index of the process.
-        world: number of processes.
-        device: where the process computes.
-    """
+    """This process among its peers: its rank, their number, and where it computes."""
 
     rank: int
     world: int
@@ -59,15 +130,8 @@ class Process:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device of a name.
-
-    Args:
-        name: `auto` (this process's GPU where there is one, and the CPU otherwise), `cpu`, `cuda` (this
-            process's GPU), or a numbered device such as `cuda:1`.
-
-    Raises:
-        UserError: there is no such device.
-    """
+    """Device of a name: `auto` (this process's GPU, or the CPU), `cpu`, `cuda`, `cuda:1`; UserError if there
+    is none."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -87,16 +151,9 @@ def pick_device(name: str = "auto") -> torch.device:
 
 @contextlib.contextmanager
 def processes(device: str = "auto", minutes: float = 30.0) -> Iterator[Process]:
-    """Join the process group that torchrun describes, and leave it at the end.
-
-    NCCL on GPUs, gloo on CPUs. Without torchrun, or inside a group that exists already, nothing is set up.
-    The group is always destroyed, and nothing may keep it alive afterwards: a thread of gloo that still holds
-    a tensor while the interpreter ends aborts the process ("terminate called without an active exception").
-
-    Args:
-        device: of this process, see `pick_device`.
-        minutes: how long a process waits in a step for the others.
-    """
+    """Join the process group that torchrun describes, and leave it: NCCL on GPUs, gloo on CPUs; `minutes` is
+    how long a process waits for the others in a step. The group is always destroyed: a thread of gloo that
+    still holds a tensor when the interpreter ends aborts the process."""
     where = pick_device(device)
     if where.type == "cuda":
         torch.cuda.set_device(where)
@@ -125,10 +182,8 @@ def processes(device: str = "auto", minutes: float = 30.0) -> Iterator[Process]:
 
 
 def _join(backend: str, timeout: timedelta) -> None:
-    """Join the group under a name of this round: torchrun's restarts share a store.
-
-    Otherwise a process finds addresses of those that have ended, and is refused there now and then.
-    """
+    """Join under a name of this round: torchrun's restarts share a store, in which ended processes' addresses
+    stay."""
     rendezvous, named = dist.rendezvous, dist.PrefixStore  # pyright: ignore[reportPrivateImportUsage]
 
     def meet() -> tuple[Any, int, int]:
@@ -140,11 +195,8 @@ def _join(backend: str, timeout: timedelta) -> None:
 
 
 def ended_peers(seconds: float = 2.0) -> list[str]:
-    """The other processes on this machine that have ended, in words.
-
-    Args:
-        seconds: how long to wait for one: a connection may break before its process is gone.
-    """
+    """Other processes on this machine that have ended; waits for one, as a connection may break before its
+    process ends."""
     others = [
         (number, pid)
         for number, (host, pid) in enumerate(_peers)
@@ -246,11 +298,8 @@ def from_first(value: Any) -> Any:
 
 
 def on_first(work: Callable[[], T]) -> T:
-    """What the first process's work gives, picklable, on every process; so is its UserError.
-
-    Raises:
-        UserError: the work raised it; the first process alone shows it.
-    """
+    """Picklable result of work that the first process does, on every process; so is its UserError, shown by
+    the first."""
     found: tuple[Any, str | None] = (None, None)
     if rank() == 0:
         try:
@@ -264,15 +313,8 @@ def on_first(work: Callable[[], T]) -> T:
 
 
 def check_alike(value: Any, problem: str) -> None:
-    """Refuse to go on where processes differ in something; all must ask.
-
-    Args:
-        value: of this process, picklable.
-        problem: the sentence for the user.
-
-    Raises:
-        UserError: the values are not all alike; the first process alone shows it.
-    """
+    """Refuse, with this sentence, to go on where a picklable value differs between processes; all must
+    ask."""
     if any(other != value for other in collect(value)):
         raise UserError(problem) if rank() == 0 else SaidElsewhere(problem)
 

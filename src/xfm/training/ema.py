@@ -18,16 +18,8 @@ _STEPS = "|steps"
 
 
 class EMA:
-    """The average of a model's weights, beside them: in float32, and sharded where they are (FSDP2).
-
-    Args:
-        model: what is trained, laid out as its processes hold it; its weights are the first average.
-        decay: share of the old average that stays with each step, in (0, 1).
-
-    Attributes:
-        decay: as given.
-        steps: how many steps it has followed.
-    """
+    """Exponential moving average of the weights, float32, sharded as they are; `decay` of it stays at each
+    step."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         if not 0 < decay < 1:
@@ -68,11 +60,7 @@ class EMA:
         return {**self._average, _STEPS: torch.tensor(self.steps)}
 
     def load(self, file: Path) -> None:
-        """Go on from the average of a checkpoint.
-
-        Raises:
-            UserError: unreadable, or of another model.
-        """
+        """Load the average of a checkpoint; UserError if unreadable or of another model."""
         stored = read_tensors(file)
         steps = stored.pop(_STEPS, None)
         shapes = {name: tensor.shape for name, tensor in self._average.items()}

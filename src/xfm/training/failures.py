@@ -30,11 +30,8 @@ class StalledError(KeyboardInterrupt):
 
 
 class StopRequest:
-    """While active, the first SIGINT or SIGTERM sets `received`; a second SIGINT interrupts at once.
-
-    Loader processes pass over the signals: the training process ends them when it is done. Outside the main
-    thread signals cannot be handled, and nothing is changed.
-    """
+    """While active, the first SIGINT or SIGTERM sets `received` and a second SIGINT interrupts. Loader
+    processes pass over them; outside the main thread nothing is handled."""
 
     def __init__(self) -> None:
         self.received = False
@@ -55,11 +52,7 @@ class StopRequest:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Inside, a wait for something that may never come ends `PATIENCE` seconds after the request.
-
-        Raises:
-            StalledError: it did.
-        """
+        """Inside, a wait ends with StalledError `PATIENCE` seconds after the request."""
         self._waiting = True
         if self.received:
             self._set_alarm()
@@ -104,14 +97,8 @@ _LOST_PEER = (
 
 @contextlib.contextmanager
 def explaining_failures(place: Callable[[], str]) -> Iterator[None]:
-    """Turn what a user can mend about machine and processes into one sentence.
-
-    Args:
-        place: says how far the run has come, and what is saved of it.
-
-    Raises:
-        UserError: memory is short, a loader process died, or another process of the run ended.
-    """
+    """Turn short memory, a dead loader and lost processes into a UserError that ends with `place()`, how far
+    the run is."""
     try:
         try:
             yield
@@ -128,7 +115,6 @@ def explaining_failures(place: Callable[[], str]) -> Iterator[None]:
 
 
 def _explained(error: MemoryError | RuntimeError) -> str | None:
-    """The sentence of an error; none where it is not about machine and processes."""
     if out_of_memory(error):
         return _no_memory(error)
     if found := loader_death(error):

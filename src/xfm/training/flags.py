@@ -42,26 +42,15 @@ class FlagKind(StrEnum):
 
 @dataclass(frozen=True)
 class Flag:
-    """Something that a reader of the scores must know.
-
-    Attributes:
-        what: in a few words, see `FlagKind`.
-        sentence: what it means for the run.
-    """
+    """Something that a reader of the scores must know: its kind (`FlagKind`) and a sentence."""
 
     what: str
     sentence: str
 
 
 def shortened(done: int, wanted: int, wanted_by: str, remedy: str = "") -> Flag | None:
-    """A run of fewer steps than it should have had.
-
-    Args:
-        done: steps of the run.
-        wanted: steps that it should have had; 0 where that is not known.
-        wanted_by: who says so.
-        remedy: what to do, as the end of the sentence.
-    """
+    """Flag of a run with fewer steps than wanted (0: not known) by `wanted_by`; `remedy` ends the
+    sentence."""
     if done >= ENOUGH_STEPS * wanted:
         return None
     share = f"{100 * done / wanted:.2g} %"
@@ -70,12 +59,7 @@ def shortened(done: int, wanted: int, wanted_by: str, remedy: str = "") -> Flag 
 
 
 def of_log(lines: Sequence[LogLine], ends: Iterable[int] = ()) -> list[Flag]:
-    """What a run's log tells: resumed, steps skipped, records left out, a machine that became slower.
-
-    Args:
-        lines: of the log.
-        ends: steps at which the work of a step changes (the phases of a curriculum).
-    """
+    """Flags that follow from a log; at the steps `ends` the work of a step changes (phases)."""
     events = [line.get("event") for line in lines]
     found: list[Flag | None] = []
     notes = [str(line.get("message", "")) for line in lines if line.get("event") == "resumed"]
@@ -102,16 +86,8 @@ def of_pretraining(
     fallback: int = 0,
     minutes: float = 0.0,
 ) -> list[Flag]:
-    """What was out of the ordinary in a pre-training.
-
-    Args:
-        recipe: its name; one of the package's says how many steps it should have.
-        steps: done.
-        folder: the run's, with its log.
-        ends: steps at which a phase of the curriculum ended.
-        fallback: steps that a recipe of one's own has; 0 where that is not known.
-        minutes: that the steps took by the clock; 0 for a run by steps.
-    """
+    """Flags of a pre-training; `fallback` are the steps of a recipe that is not the package's, `minutes`
+    those of a run by the clock."""
     wanted = recommended_steps(recipe) or fallback
     remedy = f"train with --training.steps {wanted}"
     if minutes:
@@ -133,12 +109,8 @@ def recipe_steps(source: str) -> int:
 
 
 def slowed(lines: Sequence[LogLine], ends: Iterable[int] = ()) -> Flag | None:
-    """A run of which some tenth took much longer a step than another one, for the same work.
-
-    Args:
-        lines: of the log; those with `steps_per_s` count.
-        ends: steps at which the work of a step changes: tenths are compared between two of them only.
-    """
+    """Flag of a run with a tenth that took `SLOWER` times as long a step as another tenth of the same
+    phase."""
     timed = [(line["step"], line["steps_per_s"]) for line in lines if line.get("steps_per_s")]
     borders = [0, *sorted(ends), float("inf")]
     worst: tuple[float, int, int] = (0.0, 0, 0)

@@ -31,14 +31,7 @@ _SEEN = 24
 
 @dataclass(frozen=True)
 class Inspected:
-    """What a page shows.
-
-    Attributes:
-        page: the file.
-        batches: their numbers, from 0.
-        phase: of the curriculum, from 0.
-        samples: how many are shown, and how many the batches have.
-    """
+    """The page, numbers of its batches and phase from 0, and how many samples are shown and there are."""
 
     page: Path
     batches: range
@@ -49,21 +42,9 @@ class Inspected:
 def inspect_data(
     recipe: Recipe, page: Path, step: int = 0, count: int = 1, phase: int | None = None, samples: int = _SEEN
 ) -> Inspected:
-    """Draw the batches of a recipe from a step on: those that a run would take, sample by sample.
-
-    Args:
-        recipe: the recipe.
-        page: the HTML file to write.
-        step: the optimiser step.
-        count: steps.
-        phase: of the curriculum, from 0; that of the step if not given, and the last one where the clock
-            decides when phases end.
-        samples: how many samples of the largest stream are shown of each batch, about.
-
-    Raises:
-        UserError: the data is missing or damaged, there is no such step or phase, or the page cannot be
-            written.
-    """
+    """Draw the batches of a recipe from an optimiser step on, about `samples` of the largest stream of each.
+    The phase is that of the step, the last where the clock decides. UserError: data, step, phase or place of
+    the page."""
     phases, training = recipe.phases(), recipe.training
     if phase is None:
         passed = sum(step >= round(end * training.steps) for end in recipe.ends())
@@ -105,7 +86,6 @@ def _page(
 
 
 def _sections(batch: Batch, tokenizer: Tokenizer, patch: int) -> Iterator[str]:
-    """The streams of a batch; origins stand in the order of the streams."""
     origins = [html.escape(str(origin)) for origin in batch.origins]
     for name in STREAMS:
         part: TextBatch | ImageBatch | PairBatch | RegionBatch | None = getattr(batch, name)
@@ -131,7 +111,7 @@ def _sections(batch: Batch, tokenizer: Tokenizer, patch: int) -> Iterator[str]:
 
 
 def _picture(pixels: Tensor, over: Sequence[str]) -> str:
-    """A picture [3, H, W] uint8 with shapes over it, in its pixels."""
+    """SVG of pixels [3, H, W] uint8 with shapes over them."""
     height, width = pixels.shape[1:]
     file = io.BytesIO()
     Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(file, "PNG")
@@ -141,7 +121,7 @@ def _picture(pixels: Tensor, over: Sequence[str]) -> str:
 
 
 def _patches(pixels: Tensor, mask: Tensor | None, patch: int) -> list[str]:
-    """A square over each masked patch; `mask` is [P] bool."""
+    """A square over each patch masked in `mask` [P] bool."""
     if mask is None:
         return []
     rows, columns = np.divmod(np.flatnonzero(mask.numpy()), pixels.shape[2] // patch)

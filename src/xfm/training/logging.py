@@ -36,14 +36,7 @@ HIDDEN = frozenset({"bad_record", "partial_picture"})
 
 @dataclass
 class Window:
-    """Means since the last logged step, kept on the device so that no step waits for the host.
-
-    Attributes:
-        sums: running sums by name, scalars.
-        counts: how many values went into each.
-        samples: samples seen.
-        started: clock of the window's begin, in seconds.
-    """
+    """Sums since the last logged line, kept on the device so that no step waits for the host."""
 
     sums: dict[str, Tensor] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -82,19 +75,10 @@ class Window:
 
 
 class RunLog(Callback):
-    """Writes what happens to the terminal, `log.jsonl`, `schedule.csv` and TensorBoard.
-
-    A line of `log.jsonl` is one object: `step` (steps done), `share` (of the run that is done), `loss`,
-    `losses` and `metrics` by name (means since the line before), `lr`, `grad_norm`, `steps_per_s`,
-    `samples_per_s`, `seconds` since the run or its continuation began; of a pre-training also `samples`, what
-    became of all that was read so far, by stream (see `SampleCounts`). Lines with `event` say what else
-    happened: `skipped_step`, `bad_record`, `partial_picture`, `resumed`, and `validation`, whose `losses` are
-    those of `data.validation`, and `average` those with the average of the weights.
-
-    Args:
-        progress: show a bar on the terminal.
-        tensorboard: write TensorBoard's files, too.
-    """
+    """Writes the terminal's lines, `log.jsonl`, `schedule.csv` and TensorBoard's files. A line of `log.jsonl`
+    has `step`, `share`, means of `loss`, `losses` and `metrics`, `lr`, `grad_norm`, `steps_per_s`,
+    `samples_per_s`, `seconds`, and in pre-training `samples` (`SampleCounts`); lines with `event` say what
+    else happened."""
 
     def __init__(self, progress: bool = True, tensorboard: bool = True) -> None:
         self._progress, self._tensorboard = progress, tensorboard
@@ -102,14 +86,7 @@ class RunLog(Callback):
         self._file = self._schedule = self._board = self._bar = None
 
     def open(self, folder: Path | None, steps: int | None, start: int, kept: Sequence[Moment] = ()) -> None:
-        """Begin, or go on after `start` steps.
-
-        Args:
-            folder: of the run; None writes no files.
-            steps: of the whole run, if that is known.
-            start: steps done; what is logged of later ones is cut.
-            kept: moments of the steps done, and of the next.
-        """
+        """Begin, or go on after `start` steps and cut what is later; `kept` are the moments so far."""
         self._started = time.perf_counter()
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -202,10 +179,8 @@ class RunLog(Callback):
                     self._board.add_scalar(f"validation/{kind}/{name}", value, step)
 
     def _records(self, step: int, batches: Sequence[Any]) -> None:
-        """Log which records of a step's batches were left out, or used in part; those of pre-training know.
-
-        They stand at `step` steps done, so that a run that goes on after them logs nothing twice.
-        """
+        """Log the records left out or used in part, at `step` steps done, so that a resumed run logs nothing
+        twice."""
         for batch in batches:
             for record in batch.skipped if isinstance(batch, Batch) else ():
                 message = f"Bad record {record.origin} left out: {record.reason}"
@@ -273,13 +248,7 @@ def _open_board(folder: Path, start: int) -> "SummaryWriter | None":
 
 
 class BadLog:
-    """The file of one process of a run.
-
-    Args:
-        folder: of the run.
-        process: this one; each has a file of its own.
-        resume: whether the records of a run that was stopped stay in it.
-    """
+    """File of the bad records of one process; those of a resumed run stay in it."""
 
     def __init__(self, folder: Path, process: distributed.Process, resume: bool) -> None:
         self._path, self._process = folder / _name(process.rank), process

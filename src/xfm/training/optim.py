@@ -5,7 +5,8 @@ How the published AdamW differs is said in docs/differences.md.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,36 +14,95 @@ from torch import Tensor, nn
 
 from xfm.config.training import Grouping, OptimConfig, Schedule
 from xfm.models.encoders import layered_parts
+from xfm.models.precision import working_dtype
 from xfm.training.clock import TrainingClock
-from xfm.training.muon import BatchedMuon
+
+
+class BatchedMuon(torch.optim.Muon):
+    """torch's Muon with one batched product for all matrices of a shape (or its transpose), as a small model
+    has dozens of them. In bfloat16 its numbers are torch's; else it is float32, where torch's bfloat16 takes
+    over twice as long on some CPUs."""
+
+    def __init__(self, params: list[dict[str, Any]], lr: float) -> None:
+        super().__init__(params, lr=lr, adjust_lr_fn="match_rms_adamw")
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step of every matrix that has a gradient."""
+        for group in self.param_groups:
+            alike: dict[tuple[Any, ...], list[Tensor]] = {}
+            for matrix in group["params"]:
+                if matrix.grad is not None:
+                    key = (*sorted(matrix.shape), matrix.device, matrix.dtype)
+                    alike.setdefault(key, []).append(matrix)
+            for matrices in alike.values():
+                self._update(matrices, group)
+
+    def _update(self, matrices: Sequence[Tensor], group: dict[str, Any]) -> None:
+        lr, momentum = group["lr"], group["momentum"]
+        directions = []
+        for matrix in matrices:
+            gradient, state = matrix.grad, self.state[matrix]
+            assert gradient is not None
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(gradient)
+            buffer = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
+            directions.append(working_dtype(_wide(gradient.lerp(buffer, momentum))))
+        updates = orthogonalised(torch.stack(directions), group["ns_coefficients"], group["ns_steps"])
+        size = 0.2 * max(matrices[0].shape) ** 0.5
+        for matrix, update in zip(matrices, updates, strict=True):
+            matrix.mul_(1 - lr * group["weight_decay"])
+            _wide(matrix).add_(update, alpha=-lr * size)
+
+
+def orthogonalised(matrices: Tensor, polynomial: tuple[float, float, float], steps: int) -> Tensor:
+    """[N, R, C] with singular values near 1, R at most C, by the Newton-Schulz iteration of fifth order of
+    Jordan et al. (2024), "Muon: an optimizer for hidden layers in neural networks"; `polynomial` has the
+    coefficients of x, x^3 and x^5."""
+    norms = torch.stack([matrix.norm() for matrix in matrices])  # as one reduction each: same rounding as one
+    found = matrices / norms.clamp(min=1e-7)[:, None, None].to(matrices.dtype)
+    if matrices.dtype is torch.float32 and matrices.shape[2] >= 2 * matrices.shape[1]:
+        return _factor(found @ found.mT, polynomial, steps) @ found
+    a, b, c = polynomial
+    for _ in range(steps):
+        gram = found @ found.mT
+        found = torch.baddbmm(found, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), found, beta=a)
+    return found
+
+
+def _factor(gram: Tensor, polynomial: tuple[float, float, float], steps: int) -> Tensor:
+    """Factor of X from G = X X^T alone, for R x R products: P = a + b G + c G^2, X <- P X, G <- P G P.
+    Rounding adds up, which bfloat16 does not stand."""
+    a, b, c = polynomial
+    factor: Tensor | None = None
+    for step in range(steps):
+        power = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        power.diagonal(dim1=-2, dim2=-1).add_(a)
+        factor = power if factor is None else power @ factor
+        if step + 1 < steps:
+            gram = power @ gram @ power
+    assert factor is not None
+    return factor
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    return matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
+
 
 _NOT_DECAYED = re.compile(r"(bias|relative_position_table|norm\d?\.weight)$")
 EPS = 1e-8
 
 
 def is_decayed_as_published(name: str) -> bool:
-    """Whether the published code decays a parameter.
-
-    It goes by parts of names: biases (the relative-position tables have one in their published name) and the
-    LayerNorms of the encoders are not decayed; temperature, cls and mask vectors, LayerScale, position tables
-    and the LayerNorms of the heads are.
-
-    Args:
-        name: the parameter's name in its model here, `vision.blocks.0.gamma1`.
-    """
+    """Whether the published code decays a parameter of this name: not biases, relative-position tables and
+    LayerNorms of the encoders, but temperature, cls, mask vectors, LayerScale, positions and LayerNorms of
+    the heads."""
     return not _NOT_DECAYED.search(name)
 
 
 class PublishedAdamW(torch.optim.Optimizer):
-    """AdamW whose decay comes after the step, and whose epsilon is added before the bias correction.
-
-    p <- p - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + 1e-8), then p <- p - lr wd p.
-
-    Args:
-        params: groups with `params` and `weight_decay`.
-        lr: learning rate of groups without their own.
-        betas: b1 and b2.
-    """
+    """AdamW whose decay comes after the step, and whose epsilon is added before the bias correction: p <- p -
+    lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + 1e-8), then p <- p - lr wd p."""
 
     def __init__(self, params: Iterable[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": 0.0})
@@ -74,40 +134,16 @@ _TABLE = re.compile(r"(^|\.)(positions?|pos_embed|position_embeddings?|relative_
 
 
 def is_decayed(name: str, parameter: Tensor) -> bool:
-    """Whether weight decay applies: matrices and filters, but no vector, scalar or table of positions.
-
-    Args:
-        name: the parameter's name in its model, `language.embeddings.positions.weight`.
-        parameter: the parameter, any shape.
-    """
+    """Whether weight decay applies: to matrices and filters, not to vectors, scalars and tables of
+    positions."""
     return parameter.ndim >= 2 and parameter.numel() > max(parameter.shape) and not _TABLE.search(name)
-
-
-def parameter_groups(
-    model: nn.Module, config: OptimConfig, is_new: Callable[[str], bool] = lambda name: False
-) -> list[dict[str, Any]]:
-    """Groups for torch's optimisers: decayed or not, by known or new parts, by layer.
-
-    Args:
-        model: frozen parameters (`requires_grad` False) are left out.
-        config: weight decay, multiplier, factor of the layers, or one group for all.
-        is_new: whether the parameter of that name learns at `new_lr_multiplier` times the rate.
-
-    Returns:
-        Groups, each with `params`, `names`, `weight_decay` and `lr_scale`: at most four without a factor of
-        the layers.
-    """
-    return _groups(_trained(model), config, is_new, layer_factors(model, config.layer_decay))
 
 
 FEWEST_OUTPUTS = 8
 
 
 def matrix_names(model: nn.Module) -> set[str]:
-    """Names of the weights that Muon can train: matrices of linear layers.
-
-    Not embeddings or filters, nor layers with few outputs: those are the last of a head.
-    """
+    """Names of the weights that Muon trains: linear layers but those with few outputs, the last of a head."""
     return {
         f"{name}.weight" if name else "weight"
         for name, module in model.named_modules()
@@ -118,23 +154,20 @@ def matrix_names(model: nn.Module) -> set[str]:
 def build_optimizer(
     model: nn.Module, config: OptimConfig, is_new: Callable[[str], bool] = lambda name: False
 ) -> torch.optim.Optimizer:
-    """AdamW over `parameter_groups`; with `config.muon_lr` Muon for the matrices of linear layers.
-
-    With `config.published` it is the published code's AdamW instead.
-    """
-    trained, factors = _trained(model), layer_factors(model, config.layer_decay)
+    """AdamW over `parameter_groups`, with `config.muon_lr` Muon for matrices; PublishedAdamW with
+    `config.published`."""
+    groups = partial(parameter_groups, model, config, is_new)
     if config.published:
-        return PublishedAdamW(_groups(trained, config, is_new, factors), config.lr, config.betas)
+        return PublishedAdamW(groups(), config.lr, config.betas)
     if not config.muon_lr:
-        return _adamw(_groups(trained, config, is_new, factors), config)
-    matrices = {name: trained[name] for name in sorted(trained.keys() & matrix_names(model))}
-    others = {name: p for name, p in trained.items() if name not in matrices}
-    groups = _groups(matrices, config, is_new, factors)
-    for group in groups:
+        return _adamw(groups(), config)
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    matrices = matrix_names(model).intersection(trained)
+    of_matrices = groups(sorted(matrices))
+    for group in of_matrices:
         group["lr_scale"] *= config.muon_lr / config.lr
-    return Composite(
-        [_adamw(_groups(others, config, is_new, factors), config), BatchedMuon(groups, config.muon_lr)]
-    )
+    others = groups([name for name in trained if name not in matrices])
+    return Composite([_adamw(others, config), BatchedMuon(of_matrices, config.muon_lr)])
 
 
 class Composite(torch.optim.Optimizer):
@@ -154,10 +187,7 @@ class Composite(torch.optim.Optimizer):
 
 
 def _adamw(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.AdamW:
-    """Fused where every parameter's device has it, multi-tensor otherwise.
-
-    torch chooses and supports the fused kernel on CUDA, CPU, MPS and XPU.
-    """
+    """Fused where the devices have it (CUDA, CPU, MPS, XPU), multi-tensor otherwise."""
     devices = {p.device.type for group in groups for p in group["params"]}
     fused = bool(devices) and devices <= {"cuda", "cpu", "mps", "xpu"}
     return torch.optim.AdamW(
@@ -165,20 +195,9 @@ def _adamw(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.Ada
     )
 
 
-def _trained(model: nn.Module) -> dict[str, Tensor]:
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
-
-
 def layer_factors(model: nn.Module, decay: float) -> dict[str, float]:
-    """Factor of the learning rate of each parameter of a model by the depth of its layer.
-
-    In an encoder of L layers, parameters of layer l (from 0) have `decay` to the power L - l, those in front
-    of the layers (patches, words, positions) L + 1. What comes after the layers of an encoder has 1.
-
-    Args:
-        model: a model or a task's model; frozen parameters are of layers, too.
-        decay: in (0, 1].
-    """
+    """Factor of the learning rate by name: `decay` to the power L - l in layer l (from 0) of L, L + 1 in
+    front of the layers, 1 behind them."""
     below_the_top: dict[int, int] = {}
     for name, encoder in layered_parts(model):
         if name.rpartition(".")[2] in ("vision", "language"):
@@ -189,12 +208,17 @@ def layer_factors(model: nn.Module, decay: float) -> dict[str, float]:
     return {name: decay ** below_the_top.get(id(p), 0) for name, p in model.named_parameters()}
 
 
-def _groups(
-    named: Mapping[str, Tensor],
+def parameter_groups(
+    model: nn.Module,
     config: OptimConfig,
-    is_new: Callable[[str], bool],
-    factors: Mapping[str, float],
+    is_new: Callable[[str], bool] = lambda name: False,
+    names: Iterable[str] | None = None,
 ) -> list[dict[str, Any]]:
+    """Groups of the parameters that learn (of these names), with `params`, `names`, `weight_decay` and
+    `lr_scale`: decayed or not, known or new (`is_new`), and by layer with `layer_decay`."""
+    factors = layer_factors(model, config.layer_decay)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    named = trained if names is None else {name: trained[name] for name in names}
     if config.grouping is Grouping.ONE:
         everything = {"params": list(named.values()), "names": list(named)}
         return [{**everything, "weight_decay": config.weight_decay, "lr_scale": 1.0}]
@@ -221,15 +245,8 @@ LR_SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def lr_factor(step: int, clock: TrainingClock, config: OptimConfig) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, the peak, then the decay.
-
-    The first step already moves (factor 1 / warmup); the published code starts at 0.
-
-    Args:
-        step: index of the step, from 0.
-        clock: how far the run has come.
-        config: `warmup`, `hold`, `schedule`, `least_lr` and `published`.
-    """
+    """Share of the peak rate at a step from 0: warm-up (first step 1 / warmup; 0 in the published code),
+    peak, decay."""
     if step < config.warmup:
         return (step + (not config.published)) / config.warmup
     falling = (1 - config.hold) * clock.left(config.warmup)

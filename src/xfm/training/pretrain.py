@@ -51,8 +51,6 @@ def _checkpoint_describer(
     preprocessing: Preprocessing,
     provenance: Callable[[int, Precision], dict[str, Any]],
 ) -> Describe:
-    """Writes what makes a checkpoint a model folder; `provenance` takes steps done and arithmetic."""
-
     def describe(folder: Path, steps: int, precision: Precision) -> None:
         made = provenance(steps, precision)
         write_description(folder, config, Belongings(tokenizer, preprocessing, made))
@@ -61,7 +59,6 @@ def _checkpoint_describer(
 
 
 def _origin_of(model: str | None) -> dict[str, Any]:
-    """What stays true of the model folder that a run begins with: its training, its parts, their licences."""
     if model is None:
         return {}
     provenance = read_provenance(model)
@@ -69,10 +66,8 @@ def _origin_of(model: str | None) -> dict[str, Any]:
 
 
 def _arithmetic_of(config: TrainingConfig, followed: Path | None) -> TrainingConfig:
-    """The settings of a run with the arithmetic of the run that it replays, where it would choose its own.
-
-    What `auto` is follows from the machine, and may differ between two processes on one.
-    """
+    """The settings with the arithmetic of the run that it replays: what `auto` is follows from the
+    machine."""
     if followed is None or config.precision is not Precision.AUTO:
         return config
     said = read_json_or_nothing(followed / PROVENANCE).get("precision")
@@ -90,9 +85,6 @@ def _describe_run(
     changes: Sequence[str] = (),
     average: float = 0.0,
 ) -> dict[str, Any]:
-    """Provenance of the trained model: recipe, position, arithmetic, data, policy, seeds and versions, and
-    licences.
-    """
     world = read_json_or_nothing(Path(recipe.root) / "world.json")  # other data has none
     described: dict[str, Any] = {
         "recipe": recipe.name,
@@ -240,15 +232,9 @@ def pretrain(
 
 
 def begin(recipe: Recipe) -> tuple[Recipe, Preprocessing, tuple[str, ...]]:
-    """The recipe with what the model folder that it begins with decides.
-
-    Returns:
-        The recipe with the folder's configuration and tokenizer; how pictures become pixels; and the
-        beginnings of the names of parameters that no one has trained yet (those of a fresh `xfm init`).
-
-    Raises:
-        UserError: the folder is no model, or the recipe's texts are too long for it.
-    """
+    """The recipe with configuration and tokenizer of the model folder that it begins with, its preprocessing,
+    and the prefixes of parameters that are untrained (of a fresh `xfm init`). UserError: no model, or texts
+    too long for it."""
     if recipe.init.model is None:
         return recipe, Preprocessing(recipe.model.seeing.image_size), ()
     folder = require_whole(recipe.init.model)
@@ -274,11 +260,7 @@ def overruled(asked: Recipe, taken: Recipe) -> str:
 
 
 def policies_of(recipe: Recipe) -> list[GradientPolicy]:
-    """Where the recipe's gradients go, in each of its phases.
-
-    Raises:
-        UserError: a table cannot be, or MIM toward pixels has no head.
-    """
+    """Gradient policy of each phase; UserError if a table cannot be, or MIM toward pixels has no head."""
     try:
         policies = [GradientPolicy.of(phase.gradients) for phase in recipe.phases()]
     except ValueError as error:
@@ -308,7 +290,7 @@ def build_model(recipe: Recipe, compiled: bool = False) -> XFM:
 
 
 def _unsharded(model: XFM) -> XFM:
-    """The model, or a whole one on the CPU where processes have parts of it; all of them must ask."""
+    """The model, or a whole one on the CPU where it is sharded; all processes must ask."""
     state = model.state_dict()
     if not any(hasattr(tensor, "full_tensor") for tensor in state.values()):
         return model
@@ -318,16 +300,8 @@ def _unsharded(model: XFM) -> XFM:
 
 
 def new_parts(init: InitConfig, published: bool = False, fresh: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Beginnings of the names of parameters that are newly initialised while others are not, or heads'.
-
-    The published multiplier misses the randomly initialised fusion encoder and the token heads; here they
-    have their share whenever an encoder is loaded, unless the published optimiser is asked for.
-
-    Args:
-        init: what the run begins with.
-        published: whether the published optimiser is asked for.
-        fresh: beginnings of the names that are new in the model folder that it begins with.
-    """
+    """Prefixes of parameters that are newly initialised while others are not. The published multiplier misses
+    the fusion encoder and the token heads; here they have it unless the published optimiser is asked for."""
     if published:
         return PAIR_HEADS
     if init.model is not None:

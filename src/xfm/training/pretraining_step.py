@@ -34,14 +34,8 @@ from xfm.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class StepPart(TensorFields):
-    """A batch of a step, or one source of it, and what it needs to know of the whole.
-
-    Attributes:
-        batch: of this process.
-        whole: the step.
-        random: state of the processor's and the device's random numbers at the batch's first encoding; empty
-            where it is encoded once.
-    """
+    """A batch or one source of it, its step, and the random states at its first encoding (empty if it is
+    encoded once)."""
 
     batch: Batch
     whole: GlobalBatch
@@ -49,14 +43,8 @@ class StepPart(TensorFields):
 
 
 class PretrainingStep(StepLoss[Batch]):
-    """The losses of the steps of a pre-training. Its state is that of the memory of pairs.
-
-    Args:
-        policies: where gradients go, in each phase of the run.
-        target: what MIM predicts.
-        data: knows the phase of the run that a batch belongs to.
-        sequential_sources: whether the sources of a batch are parts of their own.
-    """
+    """Losses of the steps of a pre-training, with a gradient policy a phase; its state is that of the
+    negative queue. With `sequential_sources` each source of a batch is a part of its own."""
 
     def __init__(
         self,
@@ -116,7 +104,7 @@ class PretrainingStep(StepLoss[Batch]):
         return [part for name, part in found if is_needed(name, weights)] or [batch]
 
     def __call__(self, model: nn.Module, part: StepPart, generator: torch.Generator) -> Losses:
-        """What a part adds to the losses of its step."""
+        """Losses of a part of the step."""
         assert isinstance(model, XFM)
         for one in part.random:
             one.restore()
@@ -145,19 +133,8 @@ _SEED = 0x76616C  # of its own, so that no batch is drawn as one of the training
 
 
 class Validation(Callback):
-    """Logs the recipe's losses on `data.validation`, weighed as the recipe's last phase weighs them.
-
-    It does every `training.validate_every` steps and at the end. What the batches hold, and the negatives
-    that are drawn for them, follows from the seed alone.
-
-    Args:
-        recipe: the recipe.
-        process: this process; batches go to its device.
-        preprocessing: mean and deviation of the pixels.
-
-    Raises:
-        UserError: a corpus is missing or damaged, or a batch cannot be shared.
-    """
+    """Logs losses on `data.validation` every `validate_every` steps and at the end, with the weights of the
+    last phase. Batches and negatives follow from the seed alone."""
 
     def __init__(self, recipe: Recipe, process: distributed.Process, preprocessing: Preprocessing) -> None:
         self.steps, self.seed = recipe.training.validate_steps, mix(recipe.training.seed, _SEED) >> 2

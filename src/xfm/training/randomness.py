@@ -24,14 +24,8 @@ def seeded_generator(seed: int, device: torch.device) -> torch.Generator:
 
 
 def random_state(generator: torch.Generator) -> dict[str, Tensor]:
-    """Every random state of this process.
-
-    Args:
-        generator: the loop's own generator.
-
-    Returns:
-        Tensors by name, for `restore_random_state`.
-    """
+    """Every random state of this process and the trainer's generator, tensors by name for
+    `restore_random_state`."""
     version, words, gauss = random.getstate()
     _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
     state = {
@@ -70,12 +64,7 @@ def restore_generator(state: dict[str, Tensor], generator: torch.Generator) -> N
 
 @dataclass(frozen=True)
 class DeviceRandom:
-    """Where the global random numbers of a device are; the host need not wait for it to know.
-
-    Attributes:
-        device: a GPU, or any other for the processor's numbers.
-        state: as torch keeps it.
-    """
+    """State of the global random numbers of a device; the host need not wait for it."""
 
     device: torch.device
     state: Tensor

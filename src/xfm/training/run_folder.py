@@ -70,7 +70,6 @@ MAY_CHANGE = frozenset(
 
 
 def _other_data(name: str, old: object) -> str:
-    """The data of a fine-tuning of which a setting is a digest; empty for any other setting."""
     if name == SHOWN:
         return "pictures: files of these names"
     of_rows = name.startswith("data.") and _DIGEST.fullmatch(str(old))
@@ -124,11 +123,7 @@ CONFIG_FILE, LOG_FILE = "config.yaml", "log.jsonl"
 
 
 def require_run(folder: Path) -> None:
-    """Refuse to resume where no run was begun.
-
-    Raises:
-        UserError: the folder holds neither log nor checkpoints.
-    """
+    """Refuse to resume where there is neither log nor checkpoint."""
     if not (folder / LOG_FILE).exists() and not list_checkpoints(folder):
         raise UserError(f"{folder} holds no run to resume: check the folder, or leave out --resume")
 
@@ -140,11 +135,7 @@ def restarted(folder: Path) -> bool:
 
 
 def require_new(folder: Path) -> None:
-    """Refuse to begin where a run was saved.
-
-    Raises:
-        UserError: the folder holds checkpoints.
-    """
+    """Refuse to begin in a folder with checkpoints."""
     if found := list_checkpoints(folder):
         raise UserError(
             f"{folder} already holds a run ({found[-1].name}): continue it with --resume or choose "
@@ -154,12 +145,8 @@ def require_new(folder: Path) -> None:
 
 @contextlib.contextmanager
 def held(folder: Path, process: distributed.Process) -> Iterator[None]:
-    """Hold a run's folder for the block: the first process does, for all.
-
-    Raises:
-        UserError: another run holds it (on every process), see `xfm.core.locks.locked`.
-        Interrupted: Ctrl-C or SIGTERM came where no step was to be finished; says what is saved.
-    """
+    """Lock a run's folder, by the first process for all. UserError: another run holds it. Interrupted says
+    what is saved."""
     with contextlib.ExitStack() as stack:
         distributed.on_first(lambda: stack.enter_context(locked(folder)))
         try:
@@ -192,20 +179,9 @@ Describe = Callable[[Path, int, Precision], None]
 
 
 class RunFolder:
-    """Configuration, log and checkpoints of a run.
-
-    Args:
-        path: the folder.
-        config: the run's resolved configuration, a dataclass or a mapping of such; the folder keeps it, and a
-            resumed run must agree with it.
-        describe: writes further files into each checkpoint.
-        data: the files of the run's data with a digest each, which a resumed run must agree with, see
-            `data_fingerprint`; the first process's.
-        allowed: what a resumed run may have otherwise; it is noted in log and checkpoints.
-
-    Attributes:
-        changes: what was otherwise, and allowed, when the run was resumed: sentences.
-    """
+    """Configuration, log and checkpoints of a run. A resumed run must agree in `config` and `data` (a digest
+    a file) but for what is `allowed`, which `changes` then says; `describe` writes more files into
+    checkpoints."""
 
     def __init__(
         self,
@@ -223,11 +199,7 @@ class RunFolder:
         self.settings: dict[str, Any] = json.loads(json.dumps(to_plain(config)))
 
     def begin(self) -> None:
-        """Start a new run.
-
-        Raises:
-            UserError: the folder holds a run already.
-        """
+        """Start a new run; UserError if the folder holds one."""
         if not is_text(str(self.path)):
             raise UserError(f"{self.path} is not UTF-8, which TensorBoard needs; choose another folder")
         require_new(self.path)
@@ -235,11 +207,8 @@ class RunFolder:
         self._write_settings()
 
     def newest(self) -> tuple[Path | None, list[str]]:
-        """The newest whole checkpoint, None where there is none yet, and sentences about what was found.
-
-        Raises:
-            UserError: no run in the folder, only damaged checkpoints, or one of another configuration.
-        """
+        """The newest whole checkpoint (None: none yet), and sentences about the rest. UserError: no run, only
+        damaged checkpoints, or another configuration."""
         path, notes = distributed.on_first(self._newest)
         if path is None:
             self._write_settings()
@@ -266,20 +235,8 @@ class RunFolder:
         keep: int = 1,
         wait: bool = True,
     ) -> Path:
-        """Write the checkpoint of a step and delete all but the newest `keep`; the first process does.
-
-        Args:
-            step: steps done.
-            precision: arithmetic of the run.
-            tensors: of the model and its optimiser.
-            states: of every process what it needs besides, in the order of the ranks.
-            samples: what became of them, see `SampleCounts`.
-            keep: how many checkpoints stay.
-            wait: until it is written; else `settle` does, and the tensors must not change before.
-
-        Raises:
-            UserError: the disk is full (on every process).
-        """
+        """Write a checkpoint and keep the newest `keep`; the first process does. Unless `wait`, the tensors
+        must not change before `settle`. UserError (on every process): the disk is full."""
         path = checkpoint_path(self.path, step)
         state = CheckpointState(
             step, self.settings, distributed.world(), precision, self.data, self.changes, samples
@@ -304,11 +261,8 @@ class RunFolder:
         return written is not None and written.done() and written.exception() is not None
 
     def settle(self) -> None:
-        """Wait until all checkpoints are written. All processes must ask at the same place.
-
-        Raises:
-            UserError: the disk was full (on every process).
-        """
+        """Wait until checkpoints are written; all processes must. UserError (on every process): the disk was
+        full."""
         distributed.on_first(self._wait)
 
     def close(self) -> None:

@@ -40,12 +40,7 @@ class OneProcess:
 
     @contextmanager
     def part(self, stage: Hashable, last: bool) -> Iterator[nn.Module]:
-        """The module for a part of a step, and a context for its forward and backward pass.
-
-        Args:
-            stage: steps of a stage use the same parameters; None where nobody knows.
-            last: whether it is the step's last part.
-        """
+        """The module for a part of a step and its context; parts of a stage use the same parameters."""
         yield self.root
 
     def done(self) -> None:
@@ -56,17 +51,8 @@ class OneProcess:
 
 
 class Replicas(OneProcess):
-    """Every process has the whole model; gradients are averaged while they are computed.
-
-    The first step of a stage finds out which parameters it uses. The others do not look, wait for no others,
-    and send nothing but their gradients. Of a step with several parts the last one alone sends; where it does
-    not use what others do, it looks every time.
-
-    Args:
-        model: the model.
-        device: of this process.
-        alike: whether all parts of a step use the same parameters.
-    """
+    """Every process has the whole model (DDP). The first step of a stage finds out which parameters it uses;
+    of several parts the last alone sends gradients, and looks each time unless the parts are alike."""
 
     def __init__(self, model: nn.Module, device: torch.device, alike: bool = True) -> None:
         super().__init__(model)
@@ -115,12 +101,8 @@ class Replicas(OneProcess):
 
 
 class Shards(OneProcess):
-    """Every process has a part of each parameter, of its gradient and of its moments (FSDP2).
-
-    A unit (a block of the vision encoder, an attention or a feed-forward part of the others) is gathered
-    before it computes, and let go afterwards; embeddings and heads stay gathered during a step. Gradients are
-    reduced after every part of a step, so that nobody holds all of them.
-    """
+    """Every process has a part of each parameter, gradient and moment (FSDP2). Units are gathered while they
+    compute, embeddings and heads during a step; gradients are reduced after every part."""
 
     def __init__(self, model: nn.Module, device: torch.device, precision: Precision) -> None:
         super().__init__(model)

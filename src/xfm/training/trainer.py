@@ -50,38 +50,14 @@ Look = Callable[[nn.Module, NoGrad], Mapping[str, float]]
 
 
 class Trainer(Generic[B]):
-    """Trains a model in place.
+    """Trains a model in place. Everything random follows from `config.seed` and the batches; a resumed run
+    computes the same numbers (on CPU bit for bit). All processes of the group must build one.
 
-    Everything random follows from `config.seed` and the batches; a run that was stopped and resumed computes
-    the same numbers as one that was not (on CPU bit for bit). Several processes are those of the group that
-    `distributed.processes` has joined; all of them must build a trainer.
-
-    Args:
-        model: moved to the device; parameters with `requires_grad` False stay as they are.
-        loss: what is minimised: a `StepLoss`, or a function of the model, a batch on the device and a
-            generator that lies there, too.
-        batches: the batches `start` (included) to `stop` (excluded) of the run; must give the same batch for
-            the same index whenever it is called. A step takes `config.gradient_accumulation_steps` of them.
-        config: steps, schedule, precision and so on.
-        folder: for configuration, log and checkpoints; None keeps nothing.
-        clock: how far the run is before each step, and when it ends; by `config` if not given.
-        is_new: whether the parameter of that name learns at `new_lr_multiplier` times the rate.
-        stateful: what else checkpoints have, by name.
-        callbacks: called in this order, such as `RunLog`, `EarlyStopping` and, last, `Checkpoints`.
-        device: `auto`, or a torch device.
-
-    Attributes:
-        model, loss, batches, config, folder, clock, callbacks, stateful: as given.
-        optimizer, generator, strategy: built here; the generator is the same in all processes.
-        ema: moving average of the weights, where the configuration keeps one.
-        precision: arithmetic of the forward pass, decided.
-        step: optimiser steps done, skipped ones included.
-        skipped: steps skipped since the run or its continuation began.
-        samples: what became of the samples.
-        stopping: whether the run is to stop because of a signal.
-        enough: whether a callback asks for the end.
-        seconds: of `fit` so far.
-        last: the last logged line (see `RunLog`), empty if nothing was logged.
+    `loss` is a `StepLoss`, or a function of the model, a batch on the device and a generator there.
+    `batches(start, stop)` must give the same batch for the same index; a step takes
+    `config.gradient_accumulation_steps` of them. Parameters of which `is_new(name)` learn at
+    `new_lr_multiplier` times the rate. `stateful` is what else checkpoints keep, by name; `callbacks` are
+    called in their order, `Checkpoints` last.
     """
 
     def __init__(
@@ -132,17 +108,10 @@ class Trainer(Generic[B]):
         return self.folder.changes if self.folder else ()
 
     def fit(self, resume: bool = False) -> Self:
-        """Take the steps that are left.
-
-        Args:
-            resume: continue from the folder's newest whole checkpoint.
-
-        Raises:
-            UserError: nothing to resume, another configuration, data or number of processes, damaged
-                checkpoints, a full disk, too little memory, a loader or another process that died, or
-                `config.max_bad_steps` NaN or infinite losses in a row.
-            Interrupted: SIGINT or SIGTERM came; the step was finished and saved (if there is a folder).
-        """
+        """Take the steps that are left, of the folder's newest whole checkpoint if `resume`. UserError:
+        nothing to resume, other settings or data, a full disk, short memory, a lost loader or process, or
+        `config.max_bad_steps` NaN losses in a row. Interrupted: SIGINT or SIGTERM came and the step was
+        saved."""
         path, accumulation = self.folder and self.folder.path, self.config.gradient_accumulation_steps
         with (
             explaining_failures(lambda: saved_of(path)),
@@ -185,14 +154,8 @@ class Trainer(Generic[B]):
         return self
 
     def train_step(self, batches: Sequence[B]) -> StepOutput:
-        """One optimiser step, skipped if a loss or a gradient is NaN or infinite.
-
-        Args:
-            batches: the accumulated ones, of this process.
-
-        Raises:
-            UserError: too many steps in a row were skipped.
-        """
+        """One optimiser step on this process's accumulated batches, skipped if a loss or gradient is NaN or
+        infinite; UserError if too many were in a row."""
         config, loss = self.config, self.loss
         lr = set_lr(self.optimizer, config.optim, self.step, self.clock)
         self.optimizer.zero_grad(set_to_none=True)
@@ -232,12 +195,8 @@ class Trainer(Generic[B]):
         return StepOutput(batches, results, scales, norm, lr, samples, bad)
 
     def validate(self, look: Look) -> tuple[Mapping[str, float], Mapping[str, float] | None]:
-        """Losses of what is not trained on: with the weights, and with their moving average if there is one.
-
-        Args:
-            look: computes them, given the model in evaluation mode and a way to call a function of it without
-                gradient. It must leave every random state as it is.
-        """
+        """Losses by `look(model, no_grad)` with the weights, and with their average if one is kept. The model
+        is in evaluation mode; random states must stay."""
         self.model.eval()
         losses, of_average = self._look(look), None
         if self.ema is not None:
@@ -247,13 +206,8 @@ class Trainer(Generic[B]):
         return losses, of_average
 
     def save(self) -> None:
-        """Write a checkpoint of the steps done into the folder; all processes must.
-
-        With `config.save_async` the one before is waited for, and this one is written while training goes on.
-
-        Raises:
-            UserError: the disk is full (on every process), for this one or the one before.
-        """
+        """Write a checkpoint; all processes must. With `config.save_async` it is written while training goes
+        on. UserError (on every process): the disk was full, for this one or the one before."""
         assert self.folder is not None
         self.folder.settle()
         own = random_state(self.generator)
@@ -266,11 +220,7 @@ class Trainer(Generic[B]):
         self.folder.save(self.step, self.precision, tensors, states, samples, self.config.keep, wait)
 
     def load(self) -> list[str]:
-        """Go on from the folder's newest whole checkpoint, random states included; sentences about it.
-
-        Raises:
-            UserError: see `fit`.
-        """
+        """Go on from the newest whole checkpoint, random states included; sentences about it."""
         if self.folder is None:
             return []
         path, notes = self.folder.newest()
@@ -303,14 +253,9 @@ class Trainer(Generic[B]):
         return self._stack
 
     def _fetch(self, stream: Iterator[B]) -> list[B] | None:
-        """The batches of the next step; None if the loader ended or hangs while the run is being stopped.
-
-        Loading never touches the random state of the training: torch's DataLoader draws a seed when it
-        starts, which a resumed run does at another step.
-
-        Raises:
-            Interrupted: likewise, where other processes wait in a step that will not be.
-        """
+        """Batches of the next step; None if the loader ended or hangs while the run is being stopped. The
+        random state stays: torch's DataLoader draws a seed when it starts, which a resumed run does
+        elsewhere."""
         try:
             with torch.random.fork_rng(devices=[]), self.stop.waiting():
                 return [next(stream) for _ in range(self.config.gradient_accumulation_steps)]
@@ -331,10 +276,8 @@ class Trainer(Generic[B]):
         return balanced(counts, self.device) if counts else [1.0] * len(batches)
 
     def _ends(self, sums: Tensor) -> list[bool]:
-        """Whether the step is bad, the run is to stop, and a checkpoint has failed, in any process.
-
-        The one time in a step that the host waits for the device: a step that is bad must change nothing.
-        """
+        """Whether the step is bad, the run stops, a checkpoint failed, in any process. The one wait for the
+        device of a step: a bad step must change nothing."""
         finite, failed = torch.isfinite(sums), self.folder is not None and self.folder.failed
         own = [finite.new_full((), bool(flag)) for flag in (self.stop.received, failed)]  # filled, not copied
         flags = torch.stack([~finite, *own]).int()
@@ -357,7 +300,6 @@ class Trainer(Generic[B]):
             )
 
     def _look(self, look: Look) -> Mapping[str, float]:
-        """The losses with the weights that the model has; the pass keeps nothing of them."""
         with autocast(self.precision, self.device):
             found = look(self.model, self.strategy.no_grad)
         self.strategy.refresh()

@@ -33,7 +33,7 @@ from xfm.evaluation.benchmarks.read.image_sets import ImageSet
 from xfm.evaluation.benchmarks.registry import BENCHMARKS
 from xfm.models.folder import load_model
 from xfm.reports.scores import Score, read_scores
-from xfm.tasks.classes import OneLabel
+from xfm.tasks.labelling import OneLabel
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import Labelled
 from xfm.training import failures

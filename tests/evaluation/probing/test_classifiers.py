@@ -14,9 +14,13 @@ from xfm.core.errors import UserError
 from xfm.evaluation.probing.linear_probe import Trial, best, binary_search, fit_each, fit_probe, held_out
 from xfm.finetuning import frozen_features as places
 from xfm.finetuning import logistic
-from xfm.finetuning.frozen_features import LabelledFeatures, concatenated
+from xfm.finetuning.frozen_features import (
+    LabelledFeatures,
+    concatenated,
+    nearest_neighbours,
+    neighbour_shares,
+)
 from xfm.finetuning.logistic import LinearClassifier, Regression
-from xfm.finetuning.neighbours import nearest_neighbours, neighbour_shares
 
 
 def problem(rows: int, width: int, classes: int, seed: int):

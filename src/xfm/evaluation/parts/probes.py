@@ -18,8 +18,7 @@ from xfm.config.frozen import RegressionConfig
 from xfm.core.errors import UserError
 from xfm.evaluation.context import Context
 from xfm.evaluation.probing.linear_probe import fit_each
-from xfm.finetuning.frozen_features import LabelledFeatures, chosen_rows, raw_pixels
-from xfm.finetuning.neighbours import nearest_neighbours
+from xfm.finetuning.frozen_features import LabelledFeatures, chosen_rows, nearest_neighbours, raw_pixels
 from xfm.metrics.classification import Array, accuracy, chance_of_classes, majority_accuracy
 from xfm.metrics.intervals import row_groups
 from xfm.models.artifacts import framed, model_pixels

@@ -22,8 +22,7 @@ from xfm.data.left_out import LeftOut
 from xfm.evaluation.probing.feature_cache import Featuriser, usable_features
 from xfm.evaluation.probing.linear_probe import LinearProbe, fit_probe
 from xfm.evaluation.probing.prompt_templates import load_templates, prompt
-from xfm.finetuning.frozen_features import LabelledFeatures, blocks, concatenated
-from xfm.finetuning.neighbours import nearest_neighbours
+from xfm.finetuning.frozen_features import LabelledFeatures, blocks, concatenated, nearest_neighbours
 from xfm.metrics.classification import (
     FEWEST_FOR_TOP,
     TOP,

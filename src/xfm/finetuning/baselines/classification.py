@@ -8,7 +8,7 @@ import numpy as np
 from xfm.config.finetune import FinetuneConfig
 from xfm.finetuning.baselines.features import BaselinePredictions, Material, TextFeatures, both_notes
 from xfm.finetuning.baselines.linear import LabelledRows, class_task, fit_labels, ridge
-from xfm.finetuning.neighbours import neighbour_shares
+from xfm.finetuning.frozen_features import neighbour_shares
 from xfm.finetuning.probing import Features, fit_linear, fit_task, probe_settings
 from xfm.metrics.classification import Array
 from xfm.tasks.class_task import ClassTask

@@ -40,8 +40,8 @@ def both_notes(*notes: str) -> str:
 
 @dataclass(frozen=True)
 class BaselinePredictions:
-    """Predictions of a baseline by test split, of the task's type; in words, which training rows or features
-    were left out, and which settings were chosen; and seconds of features shared with other baselines."""
+    """Predictions by test split; notes on rows, features and settings; seconds of features shared with other
+    baselines."""
 
     predictions: Mapping[str, list[Any]]
     cut: str = ""
@@ -51,17 +51,8 @@ class BaselinePredictions:
 
 @dataclass
 class Material:
-    """The rows of a fine-tuning, for its baselines.
-
-    Attributes:
-        task: the fine-tuned one, which scores.
-        pretrained: the model that the fine-tuning began with.
-        pictures: decoded ones.
-        train, valid: rows to learn from and to choose by.
-        tests: rows to predict, by split.
-        budget: seconds for a grid of settings, and for the features of all pictures.
-        note: which training rows were left out, in words.
-    """
+    """The rows of a fine-tuning for its baselines; `budget` are seconds for a grid, and for the features of
+    all pictures."""
 
     task: Task[Any, Any, Any]
     pretrained: Pretrained
@@ -96,11 +87,7 @@ class Material:
 
     @property
     def seen(self) -> "SeenPictures":
-        """Features of the pictures, computed when a baseline first asks for them.
-
-        Raises:
-            TooSlow: there was no time for them; the next one to ask is told so at once.
-        """
+        """Features of the pictures, computed once; TooSlow if there is no time, for each that asks."""
         if isinstance(self._seen, TooSlow):
             raise self._seen
         return self._seen
@@ -115,15 +102,8 @@ class Material:
 
 @dataclass(frozen=True)
 class SeenPictures:
-    """Features of pictures by path.
-
-    Attributes:
-        places: row of the features by path.
-        train: training rows whose pictures were encoded in time.
-        note: how many these are, where they are not all.
-        frozen: [I, Dv] float32, slot 0 of the vision encoder that the fine-tuning began with.
-        pixels: [I, 3 * 16 * 16] float32, the pictures at 16 x 16.
-    """
+    """Features of I pictures by path: `frozen` [I, Dv] float32 is slot 0 of the starting model's vision
+    encoder, `pixels` [I, 3 * 16 * 16] float32. `train` are the rows encoded in time."""
 
     places: Mapping[Path, int]
     train: Sequence[Any]
@@ -134,11 +114,8 @@ class SeenPictures:
 
     @classmethod
     def of(cls, material: Material) -> "SeenPictures":
-        """Encode the pictures of all rows: first those to predict, then training ones while there is time.
-
-        Raises:
-            TooSlow: those to predict alone take longer than four times the budget.
-        """
+        """Encode pictures to predict, then training ones while there is time; TooSlow if the former take four
+        budgets."""
         pictures_of, splits = material.task.pictures_of, material.splits
         others = [row for name, rows in splits.items() if name != "train" for row in rows]
         needed = [path for row in others for path in pictures_of(row)]
@@ -180,15 +157,8 @@ class SeenPictures:
 
 
 class TextFeatures:
-    """TF-IDF of words (1 and 2) and of letters inside words (2 to 5), fitted to texts.
-
-    Args:
-        texts: of the training rows, one or two a row.
-        classes: that are told apart by them.
-
-    Attributes:
-        cut: that only the most frequent n-grams are used, in words; empty where all are.
-    """
+    """TF-IDF of words (1 and 2) and of letters inside words (2 to 5); `cut` says whether rare ones are left
+    out."""
 
     def __init__(self, texts: Sequence[Sequence[str]], classes: int = 1) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xfm.finetuning.baselines.features import Material
 from xfm.metrics.classification import Array, pearson
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.classes import OneLabel
+from xfm.tasks.labelling import OneLabel
 from xfm.tasks.several_labels import SeveralLabels
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
@@ -40,10 +40,8 @@ class Fitted:
 def logistic(
     train: LabelledRows, valid: LabelledRows, seed: int, budget: float, penalties: Sequence[float] = PENALTIES
 ) -> Fitted:
-    """Multinomial logistic regression; of equally accurate ones the more certain of the truth.
-
-    Without validation rows C is `DEFAULT`; after `budget` seconds no further one is tried.
-    """
+    """Multinomial logistic regression; of equally accurate ones the more certain. Without validation rows C
+    is `DEFAULT`."""
     from sklearn.linear_model import LogisticRegression
 
     def make(penalty: float) -> Any:
@@ -118,7 +116,7 @@ class FittedLabels:
 
 
 class _EachLabel:
-    """A binary model of each label, of [C] weights; one that all rows have, or none, is as likely as that."""
+    """A binary model a label, of [C] weights; one that all rows have, or none, is as likely as that."""
 
     def __init__(self, make: Any, weights: Array | None) -> None:
         self._make, self._weights = make, weights
@@ -146,11 +144,8 @@ def fit_labels(
     valid: tuple[Any, Sequence[Any]],
     penalties: Sequence[float] = PENALTIES,
 ) -> FittedLabels:
-    """Logistic regression of the classes, or of each label; of equally good ones the surer of the truth.
-
-    `train` and `valid` are features [R, D], dense or sparse, with their rows; the latter choose the penalty,
-    and the threshold of several labels. The task's class weights hold here, too.
-    """
+    """Logistic regression of classes or of each label on features [R, D], dense or sparse. Validation rows
+    choose penalty and threshold."""
     from sklearn.linear_model import LogisticRegression
 
     task = class_task(material)

@@ -18,7 +18,7 @@ from xfm.finetuning.baselines.features import (
     both_notes,
 )
 from xfm.finetuning.baselines.linear import LabelledRows, logistic
-from xfm.finetuning.neighbours import unit
+from xfm.finetuning.frozen_features import unit
 from xfm.tasks.rows import Corners, SplitRows
 from xfm.tasks.sentence_similarity import Nearest, Scores, TextSearch
 
@@ -137,10 +137,8 @@ def bm25(material: Material) -> BaselinePredictions:
 
 
 def bm25_scores(search: TextSearch) -> Scores:
-    """BM25 of all candidates for some anchors.
-
-    A word weighs `log(1 + (C - n + 0.5) / (n + 0.5))` where n of C candidates have it, as in Lucene.
-    """
+    """BM25 of all candidates for some anchors; a word in n of C weighs `log(1 + (C - n + 0.5) / (n + 0.5))`,
+    as in Lucene."""
     from scipy.sparse import csr_array
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -193,7 +191,6 @@ def _nearest_texts(material: Material, known: Sequence[str], asked: Sequence[str
 
 
 def _nearest(material: Material, known: Any, asked: Any, size: int = 256) -> list[int]:
-    """Place of the known row of largest product for each asked one; of equal ones the first."""
     found: list[NDArray[np.int64]] = []
     began = time.perf_counter()
     for start in range(0, asked.shape[0], size):

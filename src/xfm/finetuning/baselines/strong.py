@@ -65,15 +65,8 @@ _OTHERS: Mapping[str, Mapping[str, Make]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """A baseline on the test splits.
-
-    Attributes:
-        metrics: by split and name.
-        predictions: by split; empty where only the scores were kept.
-        per_row: by split, what each row adds to the primary metric; None where it is no mean of rows.
-        seconds: it took, None where that is not known.
-        note: chosen settings, and rows that were left out, in words.
-    """
+    """A baseline on the test splits. `per_row` is each row's share of the primary metric, None if it is no
+    mean of rows."""
 
     metrics: Mapping[str, Mapping[str, float]]
     predictions: Mapping[str, list[Any]]
@@ -97,10 +90,8 @@ def baselines_of(task: Task[Any, Any, Any]) -> Mapping[str, Make]:
 def strong_baselines(
     material: Material, progress: bool, without: Collection[str] = (), left: float = inf
 ) -> tuple[dict[str, BaselineResult], dict[str, str]]:
-    """Baselines of the task by name, and why others are missing, by name.
-
-    Those of `without` are not run, and not missed; after `left` seconds no further one is begun.
-    """
+    """Baselines of the task but `without`, and reasons of missing ones; none is begun after `left`
+    seconds."""
     start = time.perf_counter()
     made: dict[str, BaselineResult] = {}
     missing: dict[str, str] = {}

@@ -15,14 +15,8 @@ an L4 of 24 GB has 23,034. At 10^9 bytes no card is taken for larger than it is.
 
 @dataclass(frozen=True)
 class Gpu:
-    """What a GPU has.
-
-    Attributes:
-        name: of it.
-        memory: in GB, as its maker says; counted as 10^9 bytes each, which it has at least.
-        bf16: peak in TFLOP/s of dense products in bfloat16.
-        fp32: likewise of float32 products, computed in TF32 where it has that, as training allows.
-    """
+    """Name, memory in GB of 10^9 bytes, and peaks in TFLOP/s of dense products in bfloat16 and float32
+    (TF32)."""
 
     name: str
     memory: float
@@ -57,11 +51,7 @@ GPUS: Mapping[str, Gpu] = MappingProxyType({gpu.name: gpu for gpu in _ALL})
 
 
 def gpu_of(config: PlanConfig) -> Gpu:
-    """The GPU that is asked about.
-
-    Raises:
-        UserError: nobody knows it, and memory and peak are not given either.
-    """
+    """The GPU of the name; UserError if it is not known, and memory and peak are not given."""
     known = GPUS.get(config.gpu.lower())
     memory, peak = config.gpu_memory, config.gpu_tflops
     if known is None and not (memory and peak):

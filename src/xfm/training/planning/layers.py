@@ -22,13 +22,8 @@ Part = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class NumberBytes:
-    """How numbers are kept, in bytes.
-
-    Attributes:
-        work: inputs and results of matrix products.
-        norm: inputs and results of LayerNorms: autocast keeps them in float32 on a GPU.
-        fused: a GPU's way: attention keeps no scores, texts are padded. Else that of a CPU.
-    """
+    """Bytes of the numbers of matrix products and of LayerNorms (float32 under a GPU's autocast). `fused` is
+    a GPU's way: attention keeps no scores, texts are padded."""
 
     work: int
     norm: int
@@ -43,16 +38,8 @@ class NumberBytes:
 
 @dataclass(frozen=True)
 class Demand:
-    """What a part of a forward pass takes.
-
-    Attributes:
-        kept: bytes that stay until the backward pass.
-        flops: operations (a multiplication and an addition are two).
-        again: those of them that are done again in the backward pass.
-        inside: bytes of the gradients inside the largest layer, and of the layer itself where it is computed
-            again.
-        redone: those of them that are computed again, where `whole` makes a layer of several parts.
-    """
+    """Bytes kept until the backward pass, operations (a multiply-add is two), those done again in it, bytes
+    of gradients inside the largest layer, and bytes computed again."""
 
     kept: float = 0.0
     flops: float = 0.0
@@ -80,12 +67,8 @@ def total(demands: Iterable[Demand]) -> Demand:
 
 @dataclass(frozen=True)
 class Between:
-    """What `ActivationCheckpointing.SELECTIVE` leaves of a part of a layer, beside the layer's input.
-
-    Attributes:
-        kept: bytes of the results of products of matrices.
-        again: operations of those that are computed again.
-    """
+    """Bytes of products that `ActivationCheckpointing.SELECTIVE` keeps of a part, and operations computed
+    again."""
 
     kept: float
     again: float = 0.0
@@ -94,16 +77,8 @@ class Between:
 def unit(
     kept: float, flops: float, given: float, passing: float, between: Between, mode: ActivationCheckpointing
 ) -> Demand:
-    """A part that may keep less than it needs, see `xfm.training.activation_checkpointing`.
-
-    Args:
-        kept: bytes of all that its backward pass needs.
-        flops: operations of its forward pass.
-        given: bytes of its input; in the middle way that of its layer is counted there.
-        passing: bytes of the largest gradients that it has at once.
-        between: what it keeps in the middle way.
-        mode: what is computed again.
-    """
+    """Demand of a part that may keep less: bytes that its backward pass needs (`kept`), of its input
+    (`given`), of the largest gradients at once (`passing`)."""
     if mode is ActivationCheckpointing.NONE:
         return Demand(kept, flops, inside=passing)
     if mode is ActivationCheckpointing.FULL:
@@ -113,11 +88,8 @@ def unit(
 
 
 def whole(given: float, parts: Sequence[Demand], mode: ActivationCheckpointing) -> Demand:
-    """A layer of parts that follow one another.
-
-    In the middle way it keeps its input, of `given` bytes, and is computed again as one: when the backward
-    pass comes to a part, those before it are there, too.
-    """
+    """Demand of a layer of parts. Selective: it keeps its input (`given` bytes) and is computed again as one,
+    so that at a part's backward pass the parts before it are there, too."""
     if mode is not ActivationCheckpointing.SELECTIVE:
         return total(parts)
     before = accumulate((part.redone for part in parts), initial=0.0)
@@ -143,7 +115,6 @@ def scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int, dropou
 
 
 def _between_scores(a: NumberBytes, parts: Sequence[Part], heads: int, width: int) -> Between:
-    """What `scores` leaves: its result, or, where that is more, the scores themselves."""
     if a.fused:
         queries = sum(rows * count for rows, count, _ in parts)
         return Between(queries * (a.work * width + 4.0 * heads))
@@ -161,14 +132,7 @@ def residual(a: NumberBytes, tokens: float, width: int, dropout: float) -> float
 
 @dataclass(frozen=True)
 class TextLayers:
-    """Layers of texts: their sizes, and whether they are computed again.
-
-    Attributes:
-        a: how numbers are kept.
-        width, heads, hidden: of the layers.
-        dropout: in (0, 1), or 0.
-        mode: what is computed again.
-    """
+    """Sizes of layers of texts, and what is computed again in them."""
 
     a: NumberBytes
     width: int

@@ -23,12 +23,7 @@ COMPARING = "as contrast compares the parts of a step"
 
 @dataclass(frozen=True)
 class MemoryForecast:
-    """Bytes of a process when it needs the most.
-
-    Attributes:
-        parts: what they are for.
-        moment: when that is.
-    """
+    """Bytes of a process by purpose at the moment when it needs the most."""
 
     parts: Mapping[str, float]
     moment: str
@@ -46,27 +41,15 @@ class MemoryForecast:
 
 @dataclass(frozen=True)
 class StepForecast:
-    """A step of a process.
-
-    Attributes:
-        memory: of it, in the phase of the run that needs the most.
-        flops: operations of a step of this process, the mean over the run.
-    """
+    """Memory in the most demanding phase, and mean operations of a step of a process."""
 
     memory: MemoryForecast
     flops: float
 
 
 def memory_of(held: HeldStates, costs: Sequence[StepCost], accumulation: int = 1) -> MemoryForecast:
-    """The peak of a step: somewhere in the backward pass, or when the optimiser steps.
-
-    As the backward pass goes on, activations go and gradients come.
-
-    Args:
-        held: through the run.
-        costs: of a batch, all of it or a source at a time.
-        accumulation: batches of a step; their gradients add up, and all of them wait on the device.
-    """
+    """The peak of a step, in the backward pass (activations go as gradients come) or when the optimiser
+    steps; `costs` are of a batch or of its sources, `accumulation` batches wait on the device."""
     always = {
         "parameters": held.parameters,
         "moments": held.moments,
@@ -99,7 +82,6 @@ def memory_of(held: HeldStates, costs: Sequence[StepCost], accumulation: int = 1
 
 
 def _step_flops(costs: Sequence[StepCost], accumulation: int = 1) -> float:
-    """Operations of a step of several batches; all but a single one are encoded twice."""
     return accumulation * sum(cost.flops + (cost.encoding if accumulation > 1 else 0.0) for cost in costs)
 
 
@@ -111,19 +93,7 @@ def forecast(
     parts: ModelParts,
     fused: bool = True,
 ) -> StepForecast:
-    """What a run takes.
-
-    Args:
-        model: of the recipe.
-        training: likewise; each phase has its own weights of the losses.
-        phases: phases of the run.
-        world: processes.
-        parts: parameters of the model.
-        fused: a GPU's way to compute; else a CPU's.
-
-    Raises:
-        UserError: an encoder is another library's.
-    """
+    """Memory and operations of a run of `world` processes; UserError if an encoder is another library's."""
     names = {name for one in phases for name in learning(parts, one, training.mim_target)}
     ever = [name for name in parts.sizes if name in names]
     worst: MemoryForecast | None = None
@@ -155,18 +125,8 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Rung:
-    """Settings, and what a run with them takes.
-
-    Attributes:
-        name: what they are.
-        options: of `xfm pretrain`, which make them of the recipe.
-        memory: of a process.
-        flops: operations of a step of a process.
-        seconds: of a step.
-        hours: of the run.
-        cost: of the run; None without a price.
-        fits: whether the memory, with its margin, is enough.
-    """
+    """Settings as options of `xfm pretrain` and what a run with them takes; `cost` is None without a price,
+    `fits` includes the margin."""
 
     name: str
     options: tuple[str, ...]
@@ -180,18 +140,8 @@ class Rung:
 
 @dataclass(frozen=True)
 class PretrainingPlan:
-    """What a pre-training takes.
-
-    Attributes:
-        recipe: its name.
-        config: what was asked.
-        gpu: what the GPU has.
-        precision: of the run.
-        parameters: numbers in the model.
-        steps: of the run; None where the clock decides.
-        ladder: the recipe as it is, and with settings that take less memory and more time.
-        notes: what the ladder leaves out, in sentences.
-    """
+    """Forecast of a pre-training; the ladder begins with the recipe as it is and saves memory for time.
+    `steps` is None where the clock decides."""
 
     recipe: str
     config: PlanConfig
@@ -250,19 +200,9 @@ def _plain(rung: Rung) -> dict[str, Any]:
 
 
 def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
-    """Predict what a pre-training takes, by formulas alone: nothing is trained, and no data is read.
-
-    Memory counts parameters, gradients, moments, activations, the batch and the largest tensors that come and
-    go. Time is the operations of matrix products at a share of the GPU's peak.
-
-    Args:
-        recipe: of the pre-training.
-        config: on what it is to run.
-
-    Raises:
-        UserError: nobody knows the GPU; `init.model` is no model; encoders are another library's; or there
-            are more GPUs than samples in a batch.
-    """
+    """Predict memory and time of a pre-training by formulas; nothing is trained and no data read. Time is the
+    operations of matrix products at a share of the GPU's peak. UserError: unknown GPU or model, encoders of
+    other libraries, or more GPUs than samples."""
     config = config or PlanConfig()
     gpu, recipe = gpu_of(config), begin(recipe)[0]
     training = replace(recipe.training, precision=_decided(recipe.training.precision))

@@ -18,13 +18,7 @@ from xfm.training.planning.layers import Part
 
 @dataclass(frozen=True)
 class TextSizes:
-    """Texts of one length.
-
-    Attributes:
-        rows: how many.
-        length: tokens of each, padding included.
-        masked: tokens of each that are masked.
-    """
+    """Texts of one length: their number, tokens of each with padding, masked tokens of each."""
 
     rows: int
     length: int
@@ -33,15 +27,8 @@ class TextSizes:
 
 @dataclass(frozen=True)
 class CaptionedSizes:
-    """Pictures with texts: pairs, or regions.
-
-    Attributes:
-        pictures: how many.
-        texts: of all of them.
-        everyone: rows of all processes, which contrast compares with.
-        boxed: rows that have a box.
-        masks_patches: whether MIM takes these pictures.
-    """
+    """Pictures with texts. `everyone`: rows of all processes in the contrast; `boxed`: rows with a box;
+    `masks_patches`: MIM takes the pictures."""
 
     pictures: int
     texts: TextSizes
@@ -57,13 +44,7 @@ class CaptionedSizes:
 
 @dataclass(frozen=True)
 class StepSizes:
-    """A part of a step: a batch of one process.
-
-    Attributes:
-        plain: plain texts; None without.
-        images: pictures without texts.
-        captioned: pairs and regions by name, those that there are.
-    """
+    """A batch of one process: plain texts, pictures alone, and `pair` and `region` by name."""
 
     plain: TextSizes | None = None
     images: int = 0
@@ -88,16 +69,7 @@ def masked_at_most(length: int, config: TokenMaskConfig) -> int:
 
 
 def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
-    """The largest share that a process has of a batch, texts as long as they may be.
-
-    On a GPU a batch is padded to its longest text, which of hundreds is about as long as it may be. Batches
-    of tokens have as many places whatever the lengths; attention takes most for the longest.
-
-    Args:
-        data: of a phase of the run.
-        weights: of its losses; what has weight 0 takes nothing.
-        world: processes.
-    """
+    """The largest share that a process has of a batch, with texts as long as they may be."""
 
     def share(stream: StreamConfig) -> int:
         groups = _texts(stream, data) // stream.group
@@ -120,7 +92,6 @@ def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
 
 
 def _texts(stream: StreamConfig, data: DataConfig) -> int:
-    """Samples of a batch; of batches of tokens, texts as long as they may be."""
     return stream.tokens // data.text_mask.max_tokens if stream.tokens else stream.batch_size
 
 
@@ -143,12 +114,7 @@ def packed(count: float) -> float:
 
 
 def laid(lengths: Mapping[float, float], longest: float) -> list[tuple[float, float]]:
-    """Rows and length of the parts into which rows of these lengths are sorted.
-
-    Args:
-        lengths: of each length, how many rows have it.
-        longest: of all rows, those of other kinds included.
-    """
+    """Rows and length of the parts into which rows are sorted; `lengths` counts rows by length."""
     last, parts = rounded(math.ceil(longest), STEP), Counter[int]()
     for length, rows in lengths.items():
         parts[min([one for one in LENGTHS if one >= length] + [last])] += rows  # pyright: ignore
@@ -170,13 +136,7 @@ def text_parts(texts: Iterable[TextSizes], fused: bool) -> tuple[float, list[Par
 
 @dataclass(frozen=True)
 class Looking:
-    """Texts that look at the pictures of a source.
-
-    Attributes:
-        source: pairs or regions.
-        keys: slots and patches of a picture.
-        matching, filling, boxes: whether ITM, IMLM and BBP ask.
-    """
+    """Texts that look at the pictures of a source with `keys` slots and patches, and which objectives ask."""
 
     source: CaptionedSizes
     keys: int
@@ -197,7 +157,6 @@ class Looking:
         return texts.rows * (3 * self.matching + texts.masked * self.filling) + boxed
 
     def _tokens(self, whole: bool) -> dict[float, float]:
-        """Pictures by the tokens that look at them: whole texts, or what is read of them."""
         texts, each = self.source.texts, self.source.each
         token, filled = (texts.length, texts.length) if whole else (1, texts.masked)
         boxed = self.source.boxed / self.source.pictures if self.boxes else 0

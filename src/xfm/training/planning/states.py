@@ -20,14 +20,8 @@ MUON_AT_ONCE = 4.0
 
 @dataclass(frozen=True)
 class ModelParts:
-    """Numbers of parameters.
-
-    Attributes:
-        sizes: of every parameter by name.
-        matrices: names of those that are weights of linear layers.
-        groups: numbers of the matrices of one shape, up to their transposition, the most.
-        units: of every unit the names of its parameters, see `xfm.models.encoders.units_of`.
-    """
+    """Number of values by parameter name; names of matrices; the most values among matrices of a shape; names
+    of each unit (`models.encoders.units_of`)."""
 
     sizes: dict[str, int]
     matrices: frozenset[str]
@@ -81,7 +75,6 @@ def learning(parts: ModelParts, phase: Phase, target: MimTarget) -> list[str]:
 
 
 def _by_encoder(names: Iterable[str]) -> dict[EncoderName, list[str]]:
-    """Parameters by the encoder in whose backward pass their gradients come; heads with theirs."""
     found: dict[EncoderName, list[str]] = {encoder: [] for encoder in EncoderName}
     for name in names:
         first = name.partition(".")[0].removesuffix("_head")
@@ -91,17 +84,8 @@ def _by_encoder(names: Iterable[str]) -> dict[EncoderName, list[str]]:
 
 @dataclass(frozen=True)
 class HeldStates:
-    """Bytes of a process.
-
-    Attributes:
-        parameters, moments: of its own, all or a part.
-        gradients: likewise, by the encoder with which they come.
-        sent: DDP's copy of the gradients that are sent.
-        gathered: what FSDP2 has of others' parameters at once.
-        converted: copies of matrices in bfloat16.
-        stepping: what the optimiser needs in its step alone.
-        average: the weights' average, of its own part (`training.ema`).
-    """
+    """Bytes of a process: own parameters and moments, gradients by the encoder with which they come, DDP's
+    copy to send, FSDP2's gathered units, matrices in bfloat16, the optimiser's step, and the average."""
 
     parameters: float
     gradients: Mapping[EncoderName, float]
@@ -116,15 +100,7 @@ class HeldStates:
 def held_states(
     parts: ModelParts, training: TrainingConfig, now: list[str], ever: list[str], world: int
 ) -> HeldStates:
-    """What a process holds in a phase of a run.
-
-    Args:
-        parts: of the model.
-        training: optimiser, precision and strategy.
-        now: parameters that learn in the phase.
-        ever: parameters that learn in any, and have moments.
-        world: processes.
-    """
+    """Bytes that a process holds in a phase: `now` learns in it, `ever` in any phase and has moments."""
     sharded = training.strategy is Strategy.FSDP and world > 1
     share, half = 1 / world if sharded else 1.0, training.precision is not Precision.FP32
     orthogonal = [name for name in ever if name in parts.matrices] if training.optim.muon_lr else []

@@ -28,14 +28,8 @@ from xfm.training.planning.sizes import Looking, StepSizes, TextSizes, packed, t
 
 @dataclass(frozen=True)
 class ModelPass:
-    """A pass through an encoder, or through the heads on it.
-
-    Attributes:
-        encoder: whose gradients are there when its backward pass is done.
-        kept: bytes that the forward pass keeps, by what they are.
-        inside: bytes that come and go in its backward pass: gradients of the largest layer, with the layer
-            where it is computed again, or those of logits.
-    """
+    """A pass through an encoder or its heads: bytes kept by purpose, and `inside` bytes that come and go in
+    the backward pass."""
 
     encoder: EncoderName
     kept: Mapping[str, float]
@@ -44,16 +38,8 @@ class ModelPass:
 
 @dataclass(frozen=True)
 class StepCost:
-    """A part of a step.
-
-    Attributes:
-        passes: in the order in which the backward pass comes to them, the reverse of the forward pass.
-        flops: operations of forward and backward pass, recomputing included.
-        encoding: operations of what is encoded once more, without gradient, where a step has several parts.
-        batch: bytes of the batch itself.
-        contrast: bytes that comparing own rows with all rows keeps.
-        remembered: bytes of the pairs of earlier steps among which negatives are drawn.
-    """
+    """Cost of a batch: passes in the order of the backward pass, operations, those of the additional encoding
+    when a step has several parts, and bytes of batch, contrast and queue."""
 
     passes: Sequence[ModelPass]
     flops: float
@@ -75,18 +61,7 @@ CONTRAST_APART = 18
 
 
 class StepModel:
-    """The formulas of a model's step.
-
-    Args:
-        model: its sizes; encoders of other libraries are not known.
-        training: precision, recomputing, target of MIM.
-        weights: of the losses; what has weight 0 is not computed.
-        gradients: which encoders they reach.
-        fused: a GPU's way to compute; else a CPU's.
-
-    Raises:
-        UserError: an encoder is another library's.
-    """
+    """Formulas of a step; UserError if an encoder is another library's."""
 
     def __init__(
         self,
@@ -140,13 +115,11 @@ class StepModel:
     def _pass(
         self, encoder: EncoderName, demands: Mapping[str, Demand], words: Sequence[int] = ()
     ) -> ModelPass:
-        """A pass of these parts; `words` tokens go through a head in one go each."""
         logits = 8.0 * max(words, default=0) * self.language.vocab_size  # of log-softmax: before and after it
         inside = max(logits, *(one.inside for one in demands.values()))
         return ModelPass(encoder, {name: one.kept for name, one in demands.items()}, inside)
 
     def _vision(self, pictures: int) -> Demand:
-        """A pass of the vision encoder; a block keeps the states that it is given."""
         if not pictures:
             return Demand()
         v, a = self.vision, self.a
@@ -162,7 +135,6 @@ class StepModel:
         return self._vision(sum(one.pictures for one in sizes.captioned.values()))
 
     def _masked_pictures(self, sizes: StepSizes) -> Demand:
-        """MIM: its states come back as the difference to what they should be."""
         masked = self._masked(sizes)
         found = self._vision(masked)
         if self.pixels and masked:
@@ -193,7 +165,6 @@ class StepModel:
         return encoder in getattr(config, objective)
 
     def _texts(self, texts: list[TextSizes]) -> Demand:
-        """A pass of the language encoder over texts; padding has states, too, which the objectives keep."""
         if not texts:
             return Demand()
         a, layers, d = self.a, self.texts, self.language.width
@@ -224,7 +195,7 @@ class StepModel:
         return layers + Demand(self.a.norm * made)
 
     def _padded(self, looking: list[Looking], memories: list[tuple[float, float]]) -> Demand:
-        """A GPU's way: every query has its whole text in every layer, and shares a row with others."""
+        """On a GPU every query has its whole text in every layer, and shares a row with others."""
         found, t = Demand(), self.fused
         for one, memory in zip(looking, memories, strict=True):
             length, pictures = one.source.texts.length, one.source.pictures
@@ -239,7 +210,7 @@ class StepModel:
         return found
 
     def _packed(self, looking: list[Looking], memories: list[tuple[float, float]]) -> Demand:
-        """A CPU's way: the first layer's attention once for each text, the last layer's for what is read."""
+        """On a CPU the first layer's attention is once a text, and the last layer's only for what is read."""
         t, source, depth = self.fused, self.vision.width, self.fusion.depth
         asked = [TextSizes(one.queries, one.source.texts.length, 0) for one in looking]
         banks = [

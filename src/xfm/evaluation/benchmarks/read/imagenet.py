@@ -9,8 +9,7 @@ from xfm.data.tables.folder import open_folder
 from xfm.evaluation.benchmarks.read.corpus import Corpus
 from xfm.evaluation.benchmarks.read.readers import parquet_files
 from xfm.evaluation.benchmarks.read.unpacked import CACHE, parquet_pictures
-from xfm.tasks.lazy_rows import ClassFolders
-from xfm.tasks.rows import Labelled
+from xfm.tasks.rows import ClassFolders, Labelled
 
 
 def _read_image_folder(folder: Path) -> tuple[ClassFolders, FolderReport]:
