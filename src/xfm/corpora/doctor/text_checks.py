@@ -1,4 +1,4 @@
-"""Texts that teach nothing, or something wrong."""
+"""Texts that are empty, too long, repetitive, HTML or of a wrong encoding."""
 
 import re
 from collections.abc import Iterator
@@ -32,13 +32,7 @@ _LOOKED, _REPEATED, _VARIED = 300, 10, 0.3
 
 
 def text_flaws(text: object, caption: bool, most_words: int = 0) -> Iterator[Issue]:
-    """What is wrong with a text.
-
-    Args:
-        text: as it was found.
-        caption: whether it is read as a caption, of which signs are no part.
-        most_words: above which it is too long; 0 for the limits above.
-    """
+    """Issues of a text (any value); `most_words` 0 takes the limits above."""
     if not is_text(text):
         return  # the rule of training says so
     bare = text.strip()
