@@ -61,7 +61,7 @@ class Judge:
     @property
     def recoding(self) -> Recoding:
         """How pictures are encoded."""
-        return Recoding(self.config.longest, self.config.quality)
+        return Recoding(self.config.max_side, self.config.quality)
 
     def __call__(self, record: SourceRecord) -> Judgement:
         """The outcome for a record."""
@@ -76,9 +76,9 @@ class Judge:
         except PictureError as error:
             return Judgement(BAD, str(error))
         short, long = sorted((header.width, header.height))
-        if short < self.config.least_side:
+        if short < self.config.min_side:
             return Judgement(SMALL)
-        if self.config.most_aspect and long > self.config.most_aspect * short:
+        if self.config.max_aspect and long > self.config.max_aspect * short:
             return Judgement(LONG)
         return replace(self._described(record, data, header), partial=partial)
 
@@ -110,7 +110,7 @@ def _unfit(text: str, config: PrepareConfig) -> str:
     if not is_text(text) or not normalise_caption(text, 1):
         return NO_WORDS
     words = len(text.split())
-    if words < config.least_words or (config.most_words and words > config.most_words):
+    if words < config.min_words or (config.max_words and words > config.max_words):
         return WORDS
     if config.language and _language(text) != config.language:
         return LANGUAGE

@@ -81,10 +81,10 @@ class Preparation:
             ("splits", config.splits, self.corpus in _PARTED),
             ("columns", self.columns, self.is_text or self.corpus is CorpusName.TABLE),
             ("pictures", self.pictures, self.corpus is CorpusName.TABLE),
-            ("longest", config.longest, not self.is_text),
+            ("max-side", config.max_side, not self.is_text),
             ("quality", config.quality is not None, not self.is_text),
-            ("least-side", config.least_side, not self.is_text),
-            ("most-aspect", config.most_aspect, not self.is_text),
+            ("min-side", config.min_side, not self.is_text),
+            ("max-aspect", config.max_aspect, not self.is_text),
             ("evaluation", config.evaluation, not self.is_text),
             ("duplicates", config.duplicates is Duplicates.ALIKE, not self.is_text),
         ):

@@ -29,15 +29,15 @@ _TURNS = {
 class Recoding:
     """Longest side in pixels (0: any), and JPEG quality for all pictures (None: only shrunk ones)."""
 
-    longest: int = 0
+    max_side: int = 0
     quality: int | None = None
 
     def target(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of the picture that is written."""
         longer = max(width, height)
-        if not self.longest or longer <= self.longest:
+        if not self.max_side or longer <= self.max_side:
             return width, height
-        share = self.longest / longer
+        share = self.max_side / longer
         return max(1, round(width * share)), max(1, round(height * share))
 
     def touches(self, width: int, height: int) -> bool:

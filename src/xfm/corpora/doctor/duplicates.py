@@ -36,7 +36,7 @@ def found_together(
     firsts, again = _repeated(records["key"][places])
     yield _paired(Finding.TWICE, places[again], places[firsts[again]], config)
     yield _contradicting(records, config)
-    if config.alike:
+    if config.near_duplicates:
         yield _alike(pictures, config)
     yield _common(said, len(records), config)
 

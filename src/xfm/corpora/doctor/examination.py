@@ -148,7 +148,7 @@ def _diagnosis(
             examples[one.finding] = _shown(one)
             if EXPLANATIONS[one.finding].harm is Severity.HURTS:
                 harm[one.records] |= _HURT
-    rare = rare_classes(counts.labels, config.few)
+    rare = rare_classes(counts.labels, config.rare_class_below)
     if rare:
         parts[Finding.FEW], numbers[Finding.FEW] = len(rare), sum(rare.values())
     out = (harm & _OUT) > 0

@@ -78,9 +78,9 @@ EXPLANATIONS = {
     Finding.FLAT: Explanation(
         _HURTS, "pictures of one colour", "They show nothing: often what a site sends in place of a picture."
     ),
-    Finding.SMALL: Explanation(_HURTS, "small pictures", "`xfm prepare --least-side` leaves them out."),
+    Finding.SMALL: Explanation(_HURTS, "small pictures", "`xfm prepare --min-side` leaves them out."),
     Finding.LONG: Explanation(
-        _HURTS, "long or wide pictures", "Banners, mostly: `xfm prepare --most-aspect` leaves them out."
+        _HURTS, "long or wide pictures", "Banners, mostly: `xfm prepare --max-aspect` leaves them out."
     ),
     Finding.BOX_TINY: Explanation(_HURTS, "boxes of less than two pixels", "Nothing can be seen there."),
     Finding.LONG_TEXT: Explanation(_HURTS, "texts that are too long", "Their ends are never read."),

@@ -94,9 +94,9 @@ def _grey_end(picture: Image.Image) -> str | None:
 def _odd_sides(header: Header, config: DoctorConfig) -> list[Issue]:
     short, long = sorted((header.width, header.height))
     shown, found = f"{header.width} x {header.height} pixels", list[Issue]()
-    if short < config.least_side:
+    if short < config.min_side:
         found.append(Issue(Finding.SMALL, shown, -short))
-    if long > config.most_aspect * short:
+    if long > config.max_aspect * short:
         found.append(Issue(Finding.LONG, shown, long / short))
     return found
 

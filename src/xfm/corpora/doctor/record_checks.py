@@ -67,7 +67,7 @@ class RecordChecker:
             if look.width:
                 tally.measure("width in pixels", look.width)
                 tally.measure("height in pixels", look.height)
-            if look.likeness is not None and self._config.alike:
+            if look.likeness is not None and self._config.near_duplicates:
                 done.looks.append((look.digest, look.likeness))
         self._texts(case, done, tally)
         if looks and looks[0].width:
@@ -79,7 +79,7 @@ class RecordChecker:
 
     def _texts(self, case: DataRecord, done: CheckedRecord, tally: Statistics) -> None:
         for name, text, caption in case.texts:
-            for one in text_flaws(text, caption, self._config.most_words):
+            for one in text_flaws(text, caption, self._config.max_words):
                 done.add(one._replace(detail=f"{name}: {one.detail}"))
             if not is_text(text):
                 continue

@@ -140,7 +140,7 @@ class _RowReader:
     def _add(self, row: TableRow, one: Field, parts: dict[str, list[Any]]) -> None:
         given = [name for name in (*one.names, *one.parts) if row.has(name)]
         if not given:
-            self._absent(one, parts)
+            self._absent(row, one, parts)
         elif one.holds is Holds.LABEL:
             value = row.get(given[0])
             several = isinstance(value, list | tuple)
@@ -157,8 +157,9 @@ class _RowReader:
             caption = self._caption and not one.target
             parts["texts"] += [TextField(given[0], text, caption) for text in texts]
 
-    def _absent(self, one: Field, parts: dict[str, list[Any]]) -> None:
-        if one.optional:
+    def _absent(self, row: TableRow, one: Field, parts: dict[str, list[Any]]) -> None:
+        # Without a task no field is required, but a column of labels is there to be filled in.
+        if one.optional and not (one.holds is Holds.LABEL and one.name in row):
             return
         if one.holds is Holds.LABEL:
             parts["found"].append(Issue(Finding.NO_LABEL, "there is no label"))
