@@ -109,7 +109,7 @@ def compared(
 
 def prepared(source: Path, target: Path, longest: int) -> Callable[[], None]:
     """What writes the shard of the only piece of a corpus."""
-    asked = Preparation(CorpusName.CC3M, source, target, PrepareConfig(longest=longest, workers=1))
+    asked = Preparation(CorpusName.CC3M, source, target, PrepareConfig(max_side=longest, workers=1))
     reader = asked.reader()
     units = shards_of(plan_of(asked, reader, asked.mark(reader)))
 

@@ -100,7 +100,7 @@ def test_of_equal_pictures_the_first_stays(twice: Path, tmp_path: Path) -> None:
 
 def test_of_pictures_that_look_alike_too(twice: Path, tmp_path: Path) -> None:
     """What a filter leaves out takes no other one with it."""
-    manifest = prepared("folder", twice, tmp_path / "to", duplicates="alike", least_side=100)
+    manifest = prepared("folder", twice, tmp_path / "to", duplicates="alike", min_side=100)
     assert [*annotations(tmp_path / "to")] == ["0.jpg", "1.jpg", "5.jpg"]
     assert manifest.left_out == {"duplicate": 1, "looks like another": 1, "picture too small": 1}
     manifest = prepared("folder", twice, tmp_path / "all", duplicates="alike", distance=6)

@@ -26,7 +26,7 @@ from xfm.data.sources import open_source
 from xfm.data.sources.shard_index import INDEX, open_index
 from xfm.executors.executor import ArrayTask, LocalPool
 
-EVERYTHING = {"longest": 40, "duplicates": "alike", "least_words": 2, "most_aspect": 3.0}
+EVERYTHING = {"max_side": 40, "duplicates": "alike", "min_words": 2, "max_aspect": 3.0}
 
 
 def without_times(folder: Path) -> dict[str, bytes]:
@@ -133,7 +133,7 @@ def test_killed_processes_are_gone_on_with(tmp_path: Path) -> None:
         str(source),
         "--shard-size",
         "2",
-        "--longest",
+        "--max-side",
         "40",
         "--workers",
         "2",
@@ -169,12 +169,12 @@ def test_a_corpus_is_kept_or_replaced_as_one_says(source: Path, tmp_path: Path) 
     assert prepared("coco", source, tmp_path / "to") == first
     assert content(tmp_path / "to") == before
     with expect_refusal("holds coco of other settings or files", "--force"):
-        prepared("coco", source, tmp_path / "to", longest=20)
+        prepared("coco", source, tmp_path / "to", max_side=20)
     assert content(tmp_path / "to") == before
-    assert prepared("coco", source, tmp_path / "to", longest=20, force=True) != first
+    assert prepared("coco", source, tmp_path / "to", max_side=20, force=True) != first
     (tmp_path / "to" / "notes.txt").write_text("mine")
     with expect_refusal("holds notes.txt beside the corpus"):
-        prepared("coco", source, tmp_path / "to", longest=30, force=True)
+        prepared("coco", source, tmp_path / "to", max_side=30, force=True)
     with expect_refusal("is not empty and holds no corpus.json"):
         prepared("coco", source, source)
 
@@ -183,8 +183,8 @@ def test_other_settings_do_not_go_on_with_what_was_begun(source: Path, tmp_path:
     asked = preparation("coco", source, tmp_path / "to")
     prepare(asked, ArrayTask("0/2", LocalPool(1)), progress=False)
     with expect_refusal(".to.preparing", "with other settings", "--force"):
-        prepared("coco", source, tmp_path / "to", longest=20)
-    assert prepared("coco", source, tmp_path / "to", longest=20, force=True).written == 7
+        prepared("coco", source, tmp_path / "to", max_side=20)
+    assert prepared("coco", source, tmp_path / "to", max_side=20, force=True).written == 7
 
 
 def test_what_else_decides_what_is_left_is_known_again(source: Path, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_bytes_are_untouched_unless_somebody_asks(tmp_path: Path) -> None:
     prepared("folder", source, tmp_path / "as-it-was")
     pictures = {name: data for name, data in members(tmp_path / "as-it-was").items() if name.endswith(".jpg")}
     assert [*pictures.values()] == [jpeg(0), jpeg(1, (200, 100)), jpeg(2, (30, 90))]
-    manifest = prepared("folder", source, tmp_path / "small", longest=80)
+    manifest = prepared("folder", source, tmp_path / "small", max_side=80)
     assert manifest.counts["pictures encoded anew"] == 2
     opened = open_source(tmp_path / "small", "image")
     assert [tuple(opened.read(n).pixels.shape[1:]) for n in range(3)] == [(48, 64), (40, 80), (80, 27)]
@@ -268,7 +268,7 @@ def test_bytes_are_untouched_unless_somebody_asks(tmp_path: Path) -> None:
 
 def test_boxes_shrink_with_their_picture(tmp_path: Path) -> None:
     source = coco(tmp_path / "coco")
-    prepared("coco", source, tmp_path / "to", longest=32)
+    prepared("coco", source, tmp_path / "to", max_side=32)
     first = annotations(tmp_path / "to")["train2014/COCO_train2014_000000000001.jpg"]
     assert first["regions"][0]["box"] == [2.25, 2.5, 10.13, 15.0]
     assert len(open_source(tmp_path / "to", "region")) == 5
@@ -279,7 +279,7 @@ def test_pictures_and_captions_are_filtered(tmp_path: Path) -> None:
     for number, size in enumerate([(64, 48), (200, 20), (300, 60), (64, 64)]):
         write(source / f"{number}.jpg", jpeg(number, size))
         write(source / f"{number}.txt", "three words here\n" + ("one" if number else "one two"))
-    manifest = prepared("folder", source, tmp_path / "to", least_side=30, most_aspect=4.0, least_words=2)
+    manifest = prepared("folder", source, tmp_path / "to", min_side=30, max_aspect=4.0, min_words=2)
     assert manifest.left_out == {"picture too long or too wide": 1, "picture too small": 1}
     assert manifest.parts == {"caption: caption or text too short or too long": 1}
     assert [one["captions"] for one in annotations(tmp_path / "to").values()] == [
@@ -287,7 +287,7 @@ def test_pictures_and_captions_are_filtered(tmp_path: Path) -> None:
         ["three words here"],
     ]
     with expect_refusal("nothing is left of the corpus (4 caption or text too short or too long)"):
-        prepared("folder", source, tmp_path / "none", least_words=9)
+        prepared("folder", source, tmp_path / "none", min_words=9)
 
 
 def test_what_has_no_meaning_for_a_corpus_is_refused(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_what_has_no_meaning_for_a_corpus_is_refused(tmp_path: Path) -> None:
     for corpus, options, word in (
         ("cc3m", {"splits": ["train"]}, "--splits"),
         ("cc3m", {"columns": "image=x"}, "--columns"),
-        ("text", {"longest": 10}, "--longest"),
+        ("text", {"max_side": 10}, "--max-side"),
         ("text", {"duplicates": "alike"}, "--duplicates alike is for pictures"),
         ("folder", {"pictures": tmp_path}, "--pictures"),
     ):
@@ -313,7 +313,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     shown = capsys.readouterr().out
     assert "5 of 5 records in 1 shard: 10 captions, 5 pictures" in shown
     assert "1 region outside its picture" in shown
-    assert main([*words, "--to", str(tmp_path / "to"), "--longest", "20"]) == 2
+    assert main([*words, "--to", str(tmp_path / "to"), "--max-side", "20"]) == 2
     assert "--force" in capsys.readouterr().err
     for word, said in (
         ("cocoa", "there is no corpus cocoa; did you mean coco"),
@@ -368,12 +368,12 @@ def test_a_manifest_that_names_no_shard_is_of_no_corpus(name: object, tmp_path: 
     assert prepared_mark(tmp_path) is None
 
 
-@pytest.mark.parametrize("longest", [0, 160])
-def test_pictures_of_which_a_part_is_lost_are_counted(longest: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", [0, 160])
+def test_pictures_of_which_a_part_is_lost_are_counted(side: int, tmp_path: Path) -> None:
     """Shrunk, they end as whole ones do, and nobody could tell any more."""
     whole = jpeg(1, (320, 240), 95)
     for name, data in (("a", whole), ("b", whole[: len(whole) * 8 // 10]), ("c", jpeg(2, (320, 240)))):
         write(tmp_path / "from" / f"{name}.jpg", data)
-    manifest = prepared("folder", tmp_path / "from", tmp_path / "to", longest=longest)
+    manifest = prepared("folder", tmp_path / "from", tmp_path / "to", max_side=side)
     assert (manifest.written, manifest.counts["pictures of which a part is lost"]) == (3, 1)
     assert "1 pictures of which a part is lost" in manifest.summary()

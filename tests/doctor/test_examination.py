@@ -76,7 +76,7 @@ PICTURES = {
 def test_a_damaged_or_odd_picture_is_found(name: str, tmp_path: Path) -> None:
     for number, data in enumerate([jpeg(100, SIZE), *PICTURES[name], saved(image(SIZE, 101), "PNG")]):
         write(tmp_path / "data" / f"{number}.jpg", data)
-    found = examined(tmp_path / "data", alike=False)
+    found = examined(tmp_path / "data", near_duplicates=False)
     wrong = len(PICTURES[name])
     assert counts(found) == {name: (wrong, wrong)}
     assert (found.kind, found.read, found.status) == ("image", wrong + 2, 1)
@@ -185,7 +185,7 @@ def test_duplicates_and_pictures_that_look_alike(tmp_path: Path) -> None:
     assert [(one.number, one.other) for one in found.examples["looks_like_another"]] == [(3, 0)]
     assert {(one.number, one.other) for one in found.examples["duplicate"]} == {(2, 0), (4, 1)}
     assert (found.status, found.hurt) == (1, 2)
-    found = examined(tmp_path / "data", tmp_path / "exact", alike=False)
+    found = examined(tmp_path / "data", tmp_path / "exact", near_duplicates=False)
     assert counts(found) == {"duplicate": (2, 2)}
 
 
@@ -219,6 +219,16 @@ def test_classes_and_labels(tmp_path: Path) -> None:
         "contradicting_labels": (1, 1),
         "class_with_few_rows": (1, 1),
     }
+
+
+@pytest.mark.parametrize("task", ["", "text-classification"])
+@pytest.mark.parametrize("labels", [("", "", ""), ("good", "", "good")])
+def test_rows_whose_label_is_empty_are_left_out(task: str, labels: tuple[str, ...], tmp_path: Path) -> None:
+    rows = "".join(f"a text, number {n}\t{label}\n" for n, label in enumerate(labels))
+    found = examined(write(tmp_path / "t.tsv", f"text\tlabel\n{rows}"), task=task, rare_class_below=0)
+    empty = labels.count("")
+    assert counts(found) == {"missing_label": (empty, empty)}
+    assert (found.left_out, found.status) == (empty, 2 if empty == len(labels) else 1)
 
 
 def test_a_folder_of_classes(tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ def test_any_text_is_judged(text: str, caption: bool) -> None:
 
 def test_limits_that_somebody_gives() -> None:
     text = "one two three four"
-    assert [one.finding for one in text_flaws(text, caption=False, most_words=3)] == [Finding.LONG_TEXT]
-    assert [*text_flaws(text, caption=False, most_words=4)] == []
+    assert [one.finding for one in text_flaws(text, caption=False, max_words=3)] == [Finding.LONG_TEXT]
+    assert [*text_flaws(text, caption=False, max_words=4)] == []
 
 
 def test_a_text_of_megabytes_is_judged_at_once() -> None:

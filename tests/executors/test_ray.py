@@ -74,7 +74,7 @@ def test_what_a_unit_refuses_and_what_dies(cluster: Any, tmp_path: Path) -> None
 def test_a_node_that_is_killed_changes_nothing(cluster: Any, tmp_path: Path) -> None:
     """Forty shards: one of two nodes is killed in the middle, and the bytes are those of one process."""
     source = coco(tmp_path / "coco", pictures=80)
-    settings = {"longest": 40, "duplicates": "alike"}
+    settings = {"max_side": 40, "duplicates": "alike"}
     prepared("coco", source, tmp_path / "one", **settings)
     asked = preparation("coco", source, tmp_path / "to", **settings)
     second = cluster.add_node(num_cpus=2)

@@ -124,7 +124,7 @@ def _weights(folder: Path) -> None:
 def _manifest(folder: Path) -> None:
     shard = {"name": "00000.tar", "records": 3, "bytes": 10240, "sha256": "0" * 64}
     manifest = CorpusManifest(
-        *(1, "coco", "0" * 64, "CC BY 4.0", "coco", {"longest": 0}, 3, 3, 10240),
+        *(1, "coco", "0" * 64, "CC BY 4.0", "coco", {"max_side": 0}, 3, 3, 10240),
         *(
             {"pictures": 3, "captions": 6},
             {"damaged": 0},

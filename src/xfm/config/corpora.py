@@ -68,14 +68,14 @@ class PrepareConfig:
         splits: parts of the corpus, such as train2014,val2014 or train; all if not given.
         shard_size: pictures, or rows of texts, that are read for a shard.
         shard_mb: megabytes of plain text that are read for a shard.
-        longest: longest side in pixels; larger pictures are shrunk and written as JPEG. 0 leaves the bytes
+        max_side: longest side in pixels; larger pictures are shrunk and written as JPEG. 0 leaves the bytes
             of every picture as they are.
         quality: of JPEG, 1 to 95. If not given, what is shrunk has 90 and nothing else is encoded anew; a
             number encodes every picture anew.
-        least_side: pixels of the shorter side below which a picture is left out.
-        most_aspect: times that the longer side may be as long as the shorter one; 0 for any.
-        least_words: words below which a caption or text is left out.
-        most_words: words above which a caption or text is left out; 0 for any.
+        min_side: pixels of the shorter side below which a picture is left out.
+        max_aspect: times that the longer side may be as long as the shorter one; 0 for any.
+        min_words: words below which a caption or text is left out.
+        max_words: words above which a caption or text is left out; 0 for any.
         language: keep captions and texts of this language alone, such as en (needs the extra language); of
             short captions it is often wrong.
         duplicates: what becomes of pictures or texts that are there twice.
@@ -90,12 +90,12 @@ class PrepareConfig:
     splits: list[str] = field(default_factory=list)
     shard_size: int = 1000
     shard_mb: int = 64
-    longest: int = 0
+    max_side: int = 0
     quality: int | None = None
-    least_side: int = 0
-    most_aspect: float = 0.0
-    least_words: int = 0
-    most_words: int = 0
+    min_side: int = 0
+    max_aspect: float = 0.0
+    min_words: int = 0
+    max_words: int = 0
     language: str = ""
     duplicates: Duplicates = Duplicates.KEEP
     distance: int = 4
@@ -107,12 +107,12 @@ class PrepareConfig:
     def __post_init__(self) -> None:
         check_range("shard_size", self.shard_size, 1, 1_000_000)
         check_range("shard_mb", self.shard_mb, 1, 4096)
-        check_range("longest", self.longest, 0, 65_535)
+        check_range("max_side", self.max_side, 0, 65_535)
         if self.quality is not None:
             check_range("quality", self.quality, 1, 95)
-        check_range("least_side", self.least_side, 0, 65_535)
-        check_range("most_aspect", self.most_aspect, 0, 65_535)
-        for name in ("least_words", "most_words"):
+        check_range("min_side", self.min_side, 0, 65_535)
+        check_range("max_aspect", self.max_aspect, 0, 65_535)
+        for name in ("min_words", "max_words"):
             check_range(name, getattr(self, name), 0)
         check_range("distance", self.distance, 0, 15)
         check_range("workers", self.workers, 0, 1024)

@@ -33,12 +33,12 @@ class DoctorConfig:
         task: for which a table is meant, such as vqa or text-classification; without, the columns that any
             task has are read as far as they are there.
         sample: so many records, spread over all of them; 0 reads all.
-        alike: also look for pictures that look alike.
+        near_duplicates: also look for pictures that look alike.
         distance: bits of 64 in which the perceptual hashes of two pictures may differ that look alike.
-        least_side: pixels of the shorter side below which a picture is small.
-        most_aspect: times that the longer side may be as long as the shorter one.
-        most_words: words above which a text is too long; 0 stands for 200, and 100,000 of plain texts.
-        few: rows below which a class has few.
+        min_side: pixels of the shorter side below which a picture is small.
+        max_aspect: times that the longer side may be as long as the shorter one.
+        max_words: words above which a text is too long; 0 stands for 200, and 100,000 of plain texts.
+        rare_class_below: rows below which a class is rare.
         box_format: of the boxes of a table.
         box_unit: likewise.
         tokenizer: in whose tokens texts are measured: a tokenizer.json, the folder of a model, or a recipe;
@@ -52,12 +52,12 @@ class DoctorConfig:
     kind: RecordKind = RecordKind.AUTO
     task: str = ""
     sample: int = 0
-    alike: bool = True
+    near_duplicates: bool = True
     distance: int = 4
-    least_side: int = 32
-    most_aspect: float = 10.0
-    most_words: int = 0
-    few: int = 5
+    min_side: int = 32
+    max_aspect: float = 10.0
+    max_words: int = 0
+    rare_class_below: int = 5
     box_format: BoxFormat = BoxFormat.XYWH
     box_unit: BoxUnit = BoxUnit.PIXEL
     tokenizer: str = ""
@@ -67,11 +67,11 @@ class DoctorConfig:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("sample", "most_words", "few", "seed"):
+        for name in ("sample", "max_words", "rare_class_below", "seed"):
             check_range(name, getattr(self, name), 0)
         check_range("distance", self.distance, 0, 15)
-        check_range("least_side", self.least_side, 0, 65_535)
-        check_range("most_aspect", self.most_aspect, 1, 65_535)
+        check_range("min_side", self.min_side, 0, 65_535)
+        check_range("max_aspect", self.max_aspect, 1, 65_535)
         check_range("examples", self.examples, 0, 200)
         check_range("tolerate", self.tolerate, 0, 1)
         check_range("workers", self.workers, 0, 1024)

@@ -1,4 +1,4 @@
-"""Boxes of published annotations, brought to the picture that is there, one by one."""
+"""Annotated boxes, fitted one by one to the picture that was read."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -26,18 +26,11 @@ def fitted_regions(
     target: tuple[int, int],
     told: Counter[str],
 ) -> list[PhraseBox]:
-    """Regions within the picture that is written.
+    """Regions within the picture that is written; a faulty one does not touch the others.
 
-    What lies beyond the picture is cut off; a region of which less than a pixel remains is left out. Nothing
-    that is wrong with one touches the others.
-
-    Args:
-        regions: as annotated.
-        said: width and height that the annotations refer to; (1, 1) of fractions, None where it is the
-            picture's.
-        size: width and height of the upright picture that was read.
-        target: of the one that is written.
-        told: counts what is clipped and left out, by reason.
+    `said` is the width and height that annotations refer to ((1, 1): fractions, None: the picture's), `size`
+    of the upright picture that was read, `target` of the one that is written. `told` counts what was clipped
+    or dropped.
     """
     if not regions:
         return []
@@ -59,14 +52,14 @@ def fitted_regions(
 
 
 def _alike(said: tuple[float, float], size: tuple[int, int]) -> bool:
-    """Whether two sizes are of one picture, shrunk or not; one that was turned is another."""
+    """Whether two sizes are of one picture, shrunk or not; a turned picture is another."""
     if min(said) <= 0 or not all(map(isfinite, said)):
         return False
     return abs(said[0] * size[1] / (said[1] * size[0]) - 1) < _SAME_SHAPE + 1 / min(size)
 
 
 def _fitted(box: Box, said: tuple[float, float], target: tuple[int, int]) -> tuple[Box | None, str]:
-    """The box in the target's pixels, None where nothing is left, and what was done about it."""
+    """The box in the target's pixels, None where nothing is left, and its flaw."""
     try:
         box = tuple(map(float, box))  # pyright: ignore[reportAssignmentType]
     except (TypeError, ValueError, OverflowError):

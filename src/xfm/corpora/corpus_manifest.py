@@ -1,4 +1,4 @@
-"""What a prepared corpus is: counts, source, licence, filters, what was left out, checksums of its shards."""
+"""Manifest of a prepared corpus: counts, source, licence, filters, omissions, checksums of its shards."""
 
 import json
 from collections import Counter
@@ -24,20 +24,15 @@ class CorpusManifest:
     """The file `corpus.json` beside the shards.
 
     Attributes:
-        format: version of this layout.
-        corpus: its name.
-        mark: of settings and inputs, by which it is known again.
-        licence: that it was published under, or that was given.
-        source: name of the folder or file that it was prepared from.
-        settings: options that decide what is in it.
-        read: records of the source.
-        written: records of the shards.
-        bytes: of the shards.
-        counts: pictures, captions, regions, texts.
+        format: version of the layout.
+        mark: digest of settings and inputs.
+        source: name of the prepared folder or file.
+        settings: options that decide the content.
+        read, written: records of the source and of the shards.
         left_out: records by reason.
-        parts: captions and regions that were left out or mended, by reason.
+        parts: captions and regions that were dropped or repaired, by reason.
         shards: name, records, bytes and sha256 of each.
-        versions: of what decides about bytes.
+        versions: of the packages that decide the bytes.
     """
 
     format: int
@@ -60,7 +55,7 @@ class CorpusManifest:
         return json.dumps(asdict(self), indent=1) + "\n"
 
     def summary(self) -> str:
-        """What was done, in a few lines for people."""
+        """A few lines for people."""
         counts = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
         records, shards = amount(self.read, "record"), amount(len(self.shards), "shard")
         lines = [f"{self.written:,} of {records} in {shards}: {counts}."]
@@ -80,15 +75,7 @@ class CorpusManifest:
 def manifest_of(
     preparation: Preparation, licence: str, mark: str, marks: Sequence[ShardMark], names: Sequence[str]
 ) -> CorpusManifest:
-    """The manifest of what was made.
-
-    Args:
-        preparation: what was asked.
-        licence: of the corpus.
-        mark: of settings and inputs.
-        marks: of all units.
-        names: of the shards of those units that have one.
-    """
+    """The manifest of finished units; `names` are the shards of the units that have one."""
     made = [one for one in marks if one.written]
     return CorpusManifest(
         format=FORMAT,
@@ -112,7 +99,7 @@ def manifest_of(
 
 
 def prepared_mark(folder: Path) -> str | None:
-    """The mark of the corpus in a folder, whose shards are all there; None where there is none."""
+    """Mark of the complete corpus in a folder; None without one."""
     found = read_json_or_nothing(folder / NAME)
     try:
         whole = all((folder / one["name"]).stat().st_size == one["bytes"] for one in found["shards"])

@@ -1,4 +1,4 @@
-"""Pictures of evaluations, which no corpus may hold: their names in other corpora, and their hashes."""
+"""Pictures of evaluations, which no corpus may hold: names in other corpora, and perceptual hashes."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,20 +27,14 @@ _TRAINED_ON = frozenset(("train", "restval"))
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What is known of the pictures of evaluations.
-
-    Attributes:
-        names: such as coco:139.
-        hashes: [M] uint64, of those of which there is a file.
-        unread: pictures that could not be read, and why.
-    """
+    """Pictures of evaluations: names such as coco:139, [M] uint64 hashes, and unreadable files by reason."""
 
     names: frozenset[str]
     hashes: np.ndarray
     unread: Mapping[str, str]
 
     def save(self, path: Path) -> None:
-        """Write it for the processes that look."""
+        """Write it for other processes."""
         plain = {"names": sorted(self.names), "hashes": self.hashes.tolist(), "unread": dict(self.unread)}
         write_data(path, json.dumps(plain).encode())
 
@@ -52,16 +46,10 @@ class Evaluated:
 
 
 def evaluated(places: Sequence[str]) -> Evaluated:
-    """The pictures that some files and folders name or hold.
+    """Pictures that files and folders name or hold.
 
-    Args:
-        places: folders of pictures; pictures; COCO's annotations (all of their pictures) or those of
-            Karpathy and Fei-Fei (`dataset_coco.json`, `dataset_flickr30k.json`: val and test); `refs(unc).p`
-            of RefCOCO and its relatives (what is not train); a list of objects with `image`, as X-VLM has
-            them; `.txt` with a name such as coco:139 a line.
-
-    Raises:
-        UserError: one is missing, or of another kind.
+    Folders; pictures; COCO's annotations (all pictures) or Karpathy's (val and test); RefCOCO's `refs(unc).p`
+    (not train); a list of objects with `image`, as X-VLM's; `.txt` with a name such as coco:139 a line.
     """
     names: set[str] = set()
     pictures: list[Path] = []
@@ -84,11 +72,6 @@ def evaluated(places: Sequence[str]) -> Evaluated:
 
 
 def _named(path: Path) -> Iterator[str]:
-    """The names of pictures that a file tells.
-
-    Raises:
-        UserError: it tells none.
-    """
     if path.suffix == ".p":
         found = {*_of_references(read_plain_pickle(path))}
     elif path.suffix == ".txt":

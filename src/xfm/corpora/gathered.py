@@ -1,4 +1,4 @@
-"""Corpora whose pictures and annotations lie apart: they are joined once, and listed a file a shard."""
+"""Corpora whose pictures and annotations lie apart: joined once, and listed in a file for each shard."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -14,11 +14,7 @@ T = TypeVar("T")
 
 
 class GatheredReader(ABC):
-    """Lists joined records, so that a process that makes a shard reads the listing of that shard alone.
-
-    Args:
-        shard_size: records of a piece.
-    """
+    """Lists joined records, so that a process reads the listing of its own shard alone."""
 
     needs_text = True
 
@@ -27,7 +23,7 @@ class GatheredReader(ABC):
 
     @abstractmethod
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
-        """All records, in a fixed order; `listings` as of `CorpusReader.pieces`."""
+        """All records, in a fixed order."""
 
     def pieces(self, listings: Path) -> Iterator[Piece]:
         """See `CorpusReader.pieces`."""
@@ -51,7 +47,7 @@ class GatheredReader(ABC):
 
 
 def _listed(record: SourceRecord, listings: Path) -> SourceRecord:
-    """The record as it is listed: the folder of the listings is moved when it is whole."""
+    """The folder of the listings is moved when it is complete: paths below it are relative."""
     picture = record.picture
     if isinstance(picture, Path) and picture.is_relative_to(listings):
         return replace(record, picture=picture.relative_to(listings))

@@ -1,6 +1,6 @@
-"""What becomes of a record: the bytes and annotations that are written, or why it is left out.
+"""The filter of records: what is written of a record, or why it is left out.
 
-The one rule of both passes: what is left out by it is no duplicate of anything.
+Both passes share it: what it leaves out is no duplicate of anything.
 """
 
 from collections import Counter
@@ -31,15 +31,14 @@ _WHOLE_END = 64
 
 @dataclass(frozen=True)
 class Judgement:
-    """What becomes of a record.
+    """Outcome for a record.
 
     Attributes:
-        reason: why it is left out; empty where it is not.
-        detail: what is wrong with a damaged one.
-        data: bytes of the picture as they were found, or of the text.
-        header: of the picture.
-        annotation: what is written beside the picture.
-        parts: captions and regions that were left out or mended, by reason.
+        reason: why it is left out, or empty.
+        detail: flaw of a damaged record.
+        data: bytes of the picture as found, or of the text.
+        annotation: JSON beside the picture.
+        parts: captions and regions that were dropped or repaired, by reason.
         partial: whether a part of the picture is lost.
     """
 
@@ -54,23 +53,18 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges records by themselves, others left aside.
-
-    Attributes:
-        config: what is asked of records.
-        needs_text: whether a picture without captions and regions is left out.
-    """
+    """Filters records one by one; `needs_text` leaves out pictures without captions and regions."""
 
     config: PrepareConfig
     needs_text: bool
 
     @property
     def recoding(self) -> Recoding:
-        """What becomes of pictures."""
-        return Recoding(self.config.longest, self.config.quality)
+        """How pictures are encoded."""
+        return Recoding(self.config.max_side, self.config.quality)
 
     def __call__(self, record: SourceRecord) -> Judgement:
-        """What becomes of a record."""
+        """The outcome for a record."""
         if record.flaw:
             return Judgement(BAD, record.flaw)
         if record.text is not None:
@@ -82,9 +76,9 @@ class Judge:
         except PictureError as error:
             return Judgement(BAD, str(error))
         short, long = sorted((header.width, header.height))
-        if short < self.config.least_side:
+        if short < self.config.min_side:
             return Judgement(SMALL)
-        if self.config.most_aspect and long > self.config.most_aspect * short:
+        if self.config.max_aspect and long > self.config.max_aspect * short:
             return Judgement(LONG)
         return replace(self._described(record, data, header), partial=partial)
 
@@ -112,11 +106,11 @@ def _text(text: str, config: PrepareConfig) -> Judgement:
 
 
 def _unfit(text: str, config: PrepareConfig) -> str:
-    """Why a caption or text is left out; empty where it is not."""
+    """Reason against a caption or text, or empty."""
     if not is_text(text) or not normalise_caption(text, 1):
         return NO_WORDS
     words = len(text.split())
-    if words < config.least_words or (config.most_words and words > config.most_words):
+    if words < config.min_words or (config.max_words and words > config.max_words):
         return WORDS
     if config.language and _language(text) != config.language:
         return LANGUAGE
@@ -147,7 +141,7 @@ def _bytes(picture: Path | bytes | None) -> bytes:
 
 
 def looks_whole(data: bytes, header: Header) -> bool:
-    """Whether the file ends as one that was not cut; what does not is decoded to see."""
+    """Whether the file ends as a complete one; others are decoded to see."""
     if header.format is PictureFormat.JPEG:
         return data[-_WHOLE_END:].rstrip(b"\0\n\r").endswith(b"\xff\xd9")
     if header.format is PictureFormat.PNG:
@@ -158,5 +152,5 @@ def looks_whole(data: bytes, header: Header) -> bool:
 
 
 def counted(counts: Mapping[str, int]) -> dict[str, int]:
-    """Counts in the order of their names, for files that are compared."""
+    """Counts by name, sorted."""
     return {name: counts[name] for name in sorted(counts) if counts[name]}

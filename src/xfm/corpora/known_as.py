@@ -1,4 +1,4 @@
-"""Names that several corpora know one picture by: COCO's number, Visual Genome's, Flickr's."""
+"""Names under which several corpora know one picture: COCO's number, Visual Genome's, Flickr's."""
 
 import re
 from collections.abc import Iterator
@@ -12,22 +12,22 @@ _NUMBER = re.compile(r"(?:^|/)(\d{5,19})\.jpg$")
 
 
 def coco(number: object) -> str:
-    """The name of COCO's picture of a number."""
+    """Name of a picture of COCO."""
     return f"coco:{number}"
 
 
 def genome(number: object) -> str:
-    """The name of Visual Genome's picture of a number."""
+    """Name of a picture of Visual Genome."""
     return f"vg:{number}"
 
 
 def flickr(number: object) -> str:
-    """The name of the picture that Flickr has under a number; Flickr30k calls its files so."""
+    """Name of a picture on Flickr; Flickr30k's files are called by these numbers."""
     return f"flickr:{number}"
 
 
 def by_address(address: object) -> tuple[str, ...]:
-    """The names that an address tells: that of a photograph on Flickr, or none."""
+    """Name of a photograph by its address on Flickr."""
     if not isinstance(address, str) or "flickr" not in address:
         return ()
     try:
@@ -40,7 +40,7 @@ def by_address(address: object) -> tuple[str, ...]:
 
 
 def by_file(name: str) -> Iterator[str]:
-    """The names that the name of a picture file may tell, whatever corpus it is of."""
+    """Names of a picture by its file name, whatever corpus it is of."""
     if found := _COCO.search(name) or _COCO_2017.search(name):
         yield coco(int(found[1]))
     elif found := _NUMBER.search(name):

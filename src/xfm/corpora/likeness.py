@@ -1,9 +1,8 @@
-"""Which pictures look alike: a perceptual hash of 64 bits, and the pairs whose hashes are near one another.
+"""Near-duplicate pictures: a perceptual hash of 64 bits, and pairs of near hashes.
 
-The hash is the well-known pHash: the picture in grey, 32 x 32, its discrete cosine transform, and of the 8 x
-8 lowest frequencies whether each is above their median. Pictures that were shrunk, encoded anew or slightly
-brightened keep all but a few of the bits; other pictures differ in 32 of them, give or take some. Those that
-were cropped or mirrored are other pictures.
+The hash is pHash: the grey picture at 32 x 32, its discrete cosine transform, and of the 8 x 8 lowest
+frequencies whether each is above their median. Shrunk, re-encoded or slightly brighter pictures keep all but
+a few bits; others differ in about 32. Cropped or mirrored pictures are others.
 """
 
 from collections.abc import Iterator
@@ -22,16 +21,12 @@ _BLOCK = 2048
 
 
 def perceptual_hash(data: bytes, header: Header) -> int:
-    """The hash of a picture, 64 bits; of an upright picture, however it is stored.
-
-    Raises:
-        PictureError: it does not decode.
-    """
+    """64-bit hash of an upright picture; PictureError where it does not decode."""
     return hash_of(loaded(data, header, (2 * _SIDE, 2 * _SIDE))[0])
 
 
 def hash_of(picture: Image.Image) -> int:
-    """The hash of a decoded picture."""
+    """Hash of a decoded picture."""
     from scipy.fft import dctn
 
     small = picture.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
@@ -42,15 +37,7 @@ def hash_of(picture: Image.Image) -> int:
 
 
 def near_earlier(hashes: np.ndarray, distance: int) -> np.ndarray:
-    """Which hashes are near one that stands before them.
-
-    Args:
-        hashes: [N] uint64.
-        distance: bits in which near ones differ at most.
-
-    Returns:
-        [N] bool.
-    """
+    """[N] bool: the uint64 hash is within `distance` bits of an earlier one."""
     unique, places = np.unique(hashes, return_index=True)  # the first place of each
     found = np.ones(len(hashes), dtype=bool)
     found[places] = False
@@ -60,21 +47,13 @@ def near_earlier(hashes: np.ndarray, distance: int) -> np.ndarray:
 
 
 def first_near(hashes: np.ndarray, place: int, distance: int) -> int | None:
-    """The place of the first hash that is near the one at a place and stands before it; None of none."""
+    """Place of the first hash that is near the one at a place and before it."""
     near = np.flatnonzero(_ones(hashes[:place] ^ hashes[place]) <= distance)
     return int(near[0]) if len(near) else None
 
 
 def near_any(hashes: np.ndarray, others: np.ndarray, distance: int) -> np.ndarray:
-    """Which hashes are near one of others.
-
-    Args:
-        hashes, others: [N] and [M] uint64.
-        distance: bits in which near ones differ at most.
-
-    Returns:
-        [N] bool.
-    """
+    """[N] bool: the hash is within `distance` bits of one of [M] others."""
     unique, inverse = np.unique(hashes, return_inverse=True)
     near = np.zeros(len(unique), dtype=bool)
     for first, _ in _near(unique, np.unique(others), distance, within=False):
@@ -85,8 +64,7 @@ def near_any(hashes: np.ndarray, others: np.ndarray, distance: int) -> np.ndarra
 def _near(
     left: np.ndarray, right: np.ndarray, distance: int, within: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Places of near hashes in two arrays, a pair maybe several times; within one array, each pair in one
-    order.
+    """Places of near hashes in two arrays, maybe repeated; within one array, each pair in one order.
 
     Of two hashes that differ in d bits, one of d + 1 bands of bits is equal: only such are compared.
     """
@@ -122,7 +100,7 @@ def _compared(
 
 
 def _ones(words: np.ndarray) -> np.ndarray:
-    """How many bits of each word are set; uint64."""
+    """Population count of uint64."""
     pairs = words - ((words >> np.uint64(1)) & np.uint64(0x5555555555555555))
     fours = (pairs & np.uint64(0x3333333333333333)) + (
         (pairs >> np.uint64(2)) & np.uint64(0x3333333333333333)

@@ -1,8 +1,7 @@
-"""The pass before the writing: what each record looks like, and from all of them which are there twice.
+"""The pass before writing: digest and hash of each record, and from all of them the duplicates.
 
-Units of work look at a piece each; whoever comes when all are done joins what they saw. What is dropped
-follows from the order of the corpus, not from who looked at what: of pictures that are equal or alike the
-first one stays.
+Units look at a piece each; the outcome follows from the order of the corpus, not from who did which: of equal
+or alike pictures the first stays.
 """
 
 import hashlib
@@ -33,13 +32,13 @@ _OUT, _FIT, _EVALUATED, _BROKEN = range(4)
 
 @dataclass
 class LookMark:
-    """That the records of a piece were looked at, and how many there are."""
+    """Number of records of a finished piece."""
 
     records: int = 0
 
 
 def looks_of(plan: PreparationPlan) -> ShardedMap[LookMark]:
-    """The pass that looks at all pieces."""
+    """The pass over all pieces."""
     return ShardedMap(plan.preparation.work, "looked", len(plan.pieces), LookMark, partial(_look_at, plan))
 
 
@@ -71,7 +70,7 @@ def _look(record: SourceRecord, judge: Judge, names: frozenset[str], hashes: boo
 
 # ---------------------------------------------------------------- joining
 def join(looks: ShardedMap[LookMark], plan: PreparationPlan) -> None:
-    """Decide from what was seen in all pieces what of each is dropped; done once, whoever is first."""
+    """Decide what is dropped of each piece, once."""
     folder = plan.preparation.work / DROPPED
     if (folder / "all").exists():
         return
@@ -89,7 +88,7 @@ def join(looks: ShardedMap[LookMark], plan: PreparationPlan) -> None:
 
 
 def _codes(seen: np.ndarray, plan: PreparationPlan) -> np.ndarray:
-    """[N] uint8 places in `REASONS`, of all records of the corpus."""
+    """[N] uint8 places in `REASONS`."""
     config = plan.preparation.config
     codes = np.zeros(len(seen), dtype=np.uint8)
     codes[seen["state"] == _EVALUATED] = 1
@@ -112,11 +111,7 @@ def _codes(seen: np.ndarray, plan: PreparationPlan) -> np.ndarray:
 
 
 def dropped_rows(folder: Path, number: int) -> np.ndarray:
-    """[N] uint8 places in `REASONS` of a piece's records.
-
-    Raises:
-        UserError: they are not there, which must not be taken for nothing to drop.
-    """
+    """[N] uint8 places in `REASONS` of a piece's records; UserError where the file is missing."""
     try:
         return np.load(folder / f"{number:06d}.npy", allow_pickle=False)
     except (OSError, ValueError) as error:

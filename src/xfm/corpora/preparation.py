@@ -44,14 +44,12 @@ _LICENCES = {
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is to be made of which files.
+    """A preparation.
 
     Attributes:
-        corpus: what it is.
-        source: absolute path of the folder, or of the table or file of texts.
+        source: absolute path of the folder, table or file of texts.
         target: folder of the shards.
-        config: how.
-        columns: what the columns of a table or of texts are called.
+        columns: of a table or of texts.
         pictures: folder that paths of a table start from, if not its own.
         max_bad: records that may be damaged; None for the rule of `BadRecords`.
     """
@@ -66,20 +64,16 @@ class Preparation:
 
     @property
     def work(self) -> Path:
-        """The folder of what is not finished, beside the target: hidden, of one name for all processes."""
+        """Hidden folder of unfinished work beside the target, the same for all processes."""
         return self.target.with_name(f".{self.target.name}.preparing")
 
     @property
     def is_text(self) -> bool:
-        """Whether its records are texts alone."""
+        """Whether its records are texts."""
         return self.corpus in TEXTS
 
     def check(self) -> None:
-        """Refuse what does not suit the corpus.
-
-        Raises:
-            UserError: names the option.
-        """
+        """Refuse options that do not suit the corpus."""
         if not self.source.exists():
             raise UserError(f"--from: {self.source} does not exist; check the path")
         config, name = self.config, self.corpus.value
@@ -87,10 +81,10 @@ class Preparation:
             ("splits", config.splits, self.corpus in _PARTED),
             ("columns", self.columns, self.is_text or self.corpus is CorpusName.TABLE),
             ("pictures", self.pictures, self.corpus is CorpusName.TABLE),
-            ("longest", config.longest, not self.is_text),
+            ("max-side", config.max_side, not self.is_text),
             ("quality", config.quality is not None, not self.is_text),
-            ("least-side", config.least_side, not self.is_text),
-            ("most-aspect", config.most_aspect, not self.is_text),
+            ("min-side", config.min_side, not self.is_text),
+            ("max-aspect", config.max_aspect, not self.is_text),
             ("evaluation", config.evaluation, not self.is_text),
             ("duplicates", config.duplicates is Duplicates.ALIKE, not self.is_text),
         ):
@@ -101,11 +95,7 @@ class Preparation:
             raise UserError(f"--from: {self.source} is a file; {name} is read from a folder")
 
     def reader(self) -> CorpusReader:
-        """What reads the corpus.
-
-        Raises:
-            UserError: the columns are not as they should be.
-        """
+        """The reader of the corpus."""
         if self.is_text:
             return TextReader(
                 self.source, _text_column(self.columns), self.config.shard_mb, _LICENCES.get(self.corpus, "")
@@ -115,14 +105,14 @@ class Preparation:
         return _READERS[self.corpus](self)
 
     def settings(self) -> dict[str, Any]:
-        """What decides what comes out, as plain values: who does the work and how fast does not."""
+        """Settings that decide the content, as plain values."""
         plain = to_plain(self.config)
         for name in ("workers", "engine"):
             del plain[name]
         return {"corpus": self.corpus.value, **plain, "columns": self.columns}
 
     def mark(self, reader: CorpusReader) -> str:
-        """By what a preparation is known again: of settings, and of names and sizes of what is read."""
+        """Digest of settings, and of names and sizes of the inputs."""
         settings = {"format": FORMAT, "settings": self.settings()}
         if self.pictures is not None:
             settings["pictures"] = str(self.pictures)
@@ -141,7 +131,7 @@ class Preparation:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; 0 of a folder. One question, of which a store on another machine is asked millions."""
+    """Bytes of a file, 0 of a folder, by a single request: remote stores are asked millions."""
     found = path.stat()
     return 0 if stat.S_ISDIR(found.st_mode) else found.st_size
 
@@ -169,19 +159,14 @@ _READERS: dict[CorpusName, Callable[[Preparation], CorpusReader]] = {
 # ---------------------------------------------------------------- the plan
 @dataclass(frozen=True)
 class PreparationPlan:
-    """What is to be done; small, and can be pickled.
-
-    Attributes:
-        preparation: what was asked.
-        pieces: of the corpus; a unit of work is the number of one.
-    """
+    """A preparation and its pieces; a unit of work is the number of one. Small, and picklable."""
 
     preparation: Preparation
     pieces: tuple[Piece, ...]
 
     @property
     def listings(self) -> Path:
-        """The folder of what a reader has listed."""
+        """Folder of a reader's listings."""
         return self.preparation.work / PLAN / _LISTINGS
 
     def evaluated(self) -> Evaluated:
@@ -190,11 +175,7 @@ class PreparationPlan:
 
 
 def plan_of(preparation: Preparation, reader: CorpusReader, mark: str) -> PreparationPlan:
-    """The plan of a preparation, found or made.
-
-    Raises:
-        UserError: one of other settings or inputs is under way there, or the corpus is damaged.
-    """
+    """The plan of a preparation, found or made; UserError where another one is under way."""
 
     def make(draft: Path) -> dict[str, list[Piece]]:
         if preparation.config.evaluation:

@@ -1,8 +1,7 @@
 """From a published corpus to shards in place: plan, look, join, write, finish.
 
-Everything is made beside the target, in a hidden folder that all processes share: units of work leave marks
-there, so that whatever ends them, the same command goes on. The target appears at once, when the last unit is
-done.
+Everything is made in a hidden folder beside the target that all processes share; units leave marks there, so
+that the same command continues after any end. The target appears at once, after the last unit.
 """
 
 import json
@@ -30,19 +29,9 @@ DAMAGED = "damaged.json"
 def prepare(
     preparation: Preparation, executor: Executor, progress: bool = True, force: bool = False
 ) -> CorpusManifest | None:
-    """Prepare a corpus, or go on with it.
+    """Prepare a corpus, or continue; None where other tasks of an array have not done their share.
 
-    Args:
-        preparation: what is to be made.
-        executor: who does the work; see `complete`.
-        progress: show bars.
-        force: throw away what other settings have made, in the target, too.
-
-    Returns:
-        The manifest; None where other tasks of an array have not done their share.
-
-    Raises:
-        UserError: the corpus is not there or damaged, the target holds something else, or cannot be written.
+    `force` discards what other settings have made, in the target, too.
     """
     preparation.check()
     reader, target = preparation.reader(), preparation.target
@@ -67,16 +56,12 @@ def prepare(
 
 
 def load_manifest(folder: Path) -> CorpusManifest:
-    """The manifest of a prepared corpus; raises UserError."""
+    """Manifest of a prepared corpus."""
     return read_record(folder / NAME, CorpusManifest, "prepare the corpus again")
 
 
 def require_target(target: Path, force: bool) -> None:
-    """Refuse a target that would be lost.
-
-    Raises:
-        UserError: it is no folder, holds something else than a corpus, or one that nobody wants to replace.
-    """
+    """UserError for a target that is no folder, or holds anything but a corpus to be replaced."""
     if target.exists() and not target.is_dir():
         raise UserError(f"{target} is a file: choose a folder for the shards")
     names = {path.name for path in target.iterdir()} if target.exists() else set[str]()
@@ -98,7 +83,6 @@ def require_target(target: Path, force: bool) -> None:
 
 
 def _tell_unread(plan: PreparationPlan) -> None:
-    """Say which pictures of evaluations could not be read, so that nobody takes them for left out."""
     unread = plan.evaluated().unread if plan.preparation.config.evaluation else {}
     if unread:
         first, reason = next(iter(unread.items()))
@@ -156,9 +140,7 @@ def _put_in_place(
     manifest: CorpusManifest,
     target: Path,
 ) -> None:
-    """Move the shards into a folder that then becomes the target. It can be ended at any moment and begun
-    again: a shard lies under its old name or under its new one.
-    """
+    """May be interrupted at any moment and repeated: a shard lies under its old name or its new one."""
     ready = shards.work / "ready"
     ready.mkdir(exist_ok=True)
     units = [number for number, mark in enumerate(marks) if mark.written]

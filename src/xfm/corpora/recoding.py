@@ -1,7 +1,6 @@
-"""Pictures that are shrunk or encoded anew, which happens only where somebody asks for it.
+"""Pictures shrunk or encoded anew, only on request.
 
-A JPEG is decoded at the smallest of its own scales (1/8 to 8/8) that is not below the size that is wanted,
-so that shrinking costs less than decoding all of it.
+A JPEG is decoded at the smallest of its own scales (1/8 to 8/8) that suffices.
 """
 
 import io
@@ -28,38 +27,25 @@ _TURNS = {
 
 @dataclass(frozen=True)
 class Recoding:
-    """What becomes of pictures.
+    """Longest side in pixels (0: any), and JPEG quality for all pictures (None: only shrunk ones)."""
 
-    Attributes:
-        longest: longest side in pixels; 0 for any.
-        quality: of JPEG, into which every picture is encoded anew; None leaves what is not shrunk.
-    """
-
-    longest: int = 0
+    max_side: int = 0
     quality: int | None = None
 
     def target(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of the picture that is written."""
         longer = max(width, height)
-        if not self.longest or longer <= self.longest:
+        if not self.max_side or longer <= self.max_side:
             return width, height
-        share = self.longest / longer
+        share = self.max_side / longer
         return max(1, round(width * share)), max(1, round(height * share))
 
     def touches(self, width: int, height: int) -> bool:
-        """Whether a picture of this size gets other bytes."""
+        """Whether a picture of this size is encoded anew."""
         return self.quality is not None or self.target(width, height) != (width, height)
 
     def encoded(self, data: bytes, header: Header) -> tuple[bytes, bool]:
-        """The picture upright, shrunk, as a baseline JPEG without metadata; and whether a part of it is lost.
-
-        Args:
-            data: the file's bytes.
-            header: of the picture, its size checked.
-
-        Raises:
-            PictureError: it does not decode.
-        """
+        """The upright picture as a baseline JPEG without metadata, and whether a part of it is lost."""
         size = self.target(header.width, header.height)
         picture, partial = loaded(data, header, size)
         if picture.size != size:
@@ -70,11 +56,7 @@ class Recoding:
 
 
 def loaded(data: bytes, header: Header, size: tuple[int, int]) -> tuple[Image.Image, bool]:
-    """An upright picture in RGB, not smaller than a size, and not needlessly larger; whether a part is lost.
-
-    Raises:
-        PictureError: it does not decode.
-    """
+    """An upright RGB picture of at least a size, and whether a part is lost; PictureError if undecodable."""
     found = drafted(data, header, size)
     if found is not None:
         return found, False
@@ -84,10 +66,7 @@ def loaded(data: bytes, header: Header, size: tuple[int, int]) -> tuple[Image.Im
 
 
 def drafted(data: bytes, header: Header, size: tuple[int, int]) -> Image.Image | None:
-    """The same of a JPEG that is whole: all of its code is read, at the smallest scale.
-
-    None for all others: what can be saved of them, the decoder of all pictures knows.
-    """
+    """The same of a complete JPEG, at the smallest scale; None of others."""
     if header.format is not PictureFormat.JPEG or header.mode not in ("RGB", "L"):
         return None
     try:

@@ -1,4 +1,4 @@
-"""The writing of shards, a unit of work each: a piece of the corpus becomes a tar and a marker beside it."""
+"""The pass that writes shards: a unit makes a tar of a piece, and a marker beside it."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -25,17 +25,14 @@ NAMED = 100
 
 @dataclass
 class ShardMark:
-    """What a unit has done: the marker beside its shard.
+    """Marker of a finished unit.
 
     Attributes:
-        read: records.
-        written: records of the shard; 0 has no shard.
-        bytes: of the shard.
-        sha256: of the shard.
-        counts: captions, regions, words of texts and so on that were written.
+        read, written: records of the piece and of the shard; 0 written has no shard.
+        counts: pictures, captions, regions, words of texts and so on that were written.
         left_out: records by reason.
-        parts: captions and regions that were left out or mended, by reason.
-        bad: name and flaw of damaged records, the first `NAMED`.
+        parts: captions and regions that were dropped or repaired, by reason.
+        bad: name and flaw of the first `NAMED` damaged records.
     """
 
     read: int = 0
@@ -48,13 +45,13 @@ class ShardMark:
     bad: list[dict[str, str]] = field(default_factory=list)
 
     def leave_out(self, record: SourceRecord, verdict: Judgement) -> None:
-        """Count a record that is left out."""
+        """Count an omitted record."""
         self.left_out[verdict.reason] += 1
         if verdict.reason == BAD and len(self.bad) < NAMED:
             self.bad.append({"place": printable(record.name), "error": printable(verdict.detail)})
 
     def describe(self, annotation: dict[str, Any]) -> None:
-        """Count what is written beside a picture."""
+        """Count a written picture's annotation."""
         self.counts["pictures"] += 1
         for name in ("captions", "regions"):
             self.counts[name] += len(annotation.get(name, ()))
@@ -62,16 +59,10 @@ class ShardMark:
 
 
 class BadRecords:
-    """Counts damaged records as shards are made.
+    """Limit of damaged records.
 
-    Where nobody said how many may be left out: half of them, and from a thousand on that ends the work as
-    soon as it shows, since then it is the path that is wrong, or the download.
-
-    Args:
-        most: that may be left out; None for this rule.
-
-    Raises:
-        UserError: `most` is negative.
+    Without `most`, half of them; from a thousand records on, that ends the work at once, since then the path
+    or the download is wrong.
     """
 
     def __init__(self, most: int | None) -> None:
@@ -81,11 +72,7 @@ class BadRecords:
         self._first: dict[str, str] | None = None
 
     def add(self, mark: ShardMark) -> None:
-        """Take in a shard.
-
-        Raises:
-            UserError: these are too many; names the first.
-        """
+        """Add a shard; UserError where too many are damaged."""
         self.read += mark.read
         self.bad += mark.left_out[BAD]
         self._first = self._first or next(iter(mark.bad), None)
@@ -95,11 +82,7 @@ class BadRecords:
             self.check_share()
 
     def check_share(self) -> None:
-        """Refuse when more than half is damaged and nobody asked for that.
-
-        Raises:
-            UserError: it is.
-        """
+        """UserError if more than half is damaged and no limit was given."""
         if self.most is None and 2 * self.bad > self.read:
             raise self._refusal("that is more than half")
 
@@ -112,7 +95,7 @@ class BadRecords:
 
 
 def shards_of(plan: PreparationPlan) -> ShardedMap[ShardMark]:
-    """The pass that writes all shards."""
+    """The pass over all pieces."""
     return ShardedMap(plan.preparation.work, "made", len(plan.pieces), ShardMark, partial(_write_shard, plan))
 
 
@@ -148,7 +131,6 @@ def _write(plan: PreparationPlan, number: int, path: Path) -> ShardMark:
 
 
 def _add(shard: ShardWriter, key: str, judge: Judge, verdict: Judgement, mark: ShardMark) -> Judgement:
-    """Write a record; the verdict on one whose picture turns out damaged."""
     if verdict.header is None:
         shard.add(f"{key}.txt", verdict.data)
         mark.counts.update({"texts": 1, "bytes of text": len(verdict.data)})

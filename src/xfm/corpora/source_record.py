@@ -1,4 +1,4 @@
-"""What a reader of a corpus gives, one record after the other, and the pieces in which a corpus is read."""
+"""Records that a corpus reader gives, and the pieces in which a corpus is read."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -21,19 +21,17 @@ class PhraseBox(NamedTuple):
 
 @dataclass(frozen=True)
 class SourceRecord:
-    """A picture with what is said of it, or a text, as it is found.
+    """A picture with its annotations, or a text, as found.
 
     Attributes:
-        name: by which people find it in the corpus: its id there, or file and row.
-        picture: its file or its bytes; None of a text.
-        captions: of the whole picture.
-        regions: phrases with boxes.
+        name: its id in the corpus, or file and row.
+        picture: file or bytes; None of a text.
+        captions: of the picture as a whole.
         text: plain text; None of a picture.
-        size: width and height that the boxes refer to; (1, 1) of fractions, None where they are the
-            picture's own.
-        known_as: names that other corpora know the picture by, such as coco:139.
-        left_out: parts of it that the reader has left out, by reason.
-        flaw: why it cannot be used; empty where it can.
+        size: width and height that the boxes refer to; (1, 1) of fractions, None for the picture's own.
+        known_as: names in other corpora, such as coco:139.
+        left_out: parts that the reader dropped, by reason.
+        flaw: why it cannot be used, or empty.
     """
 
     name: str
@@ -47,7 +45,7 @@ class SourceRecord:
     flaw: str = ""
 
     def to_line(self) -> str:
-        """The record as a line of JSON, for a listing; its picture must be no bytes."""
+        """A line of JSON, for a listing; the picture must not be bytes."""
         plain = {name: value for name, value in asdict(self).items() if value not in (None, "", (), {})}
         if self.picture is not None:
             plain["picture"] = str(self.picture)
@@ -55,7 +53,7 @@ class SourceRecord:
 
     @classmethod
     def from_line(cls, line: str) -> "SourceRecord":
-        """The record of a line of a listing."""
+        """Inverse of `to_line`."""
         plain: dict[str, Any] = json.loads(line)
         if "picture" in plain:
             plain["picture"] = Path(plain["picture"])
@@ -68,14 +66,14 @@ class SourceRecord:
 
 
 def number_or_nan(value: object) -> float:
-    """A number of annotations, NaN for anything else."""
+    """A number of annotations; NaN for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not -1e30 < value < 1e30:
         return float("nan")
     return float(value)
 
 
 def json_object(data: bytes) -> dict[str, Any]:
-    """The object of the JSON beside a picture; raises UserError."""
+    """The object of the JSON beside a picture."""
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -94,34 +92,24 @@ class Piece(NamedTuple):
 
 
 class CorpusReader(Protocol):
-    """Reads a corpus; made anew in every process.
+    """Reads a corpus; created in every process.
 
     Attributes:
-        licence: that it was published under; empty of own data.
-        needs_text: whether a picture of which nothing is said is left out.
+        licence: of the published corpus; empty for own data.
+        needs_text: whether pictures without text are left out.
     """
 
     licence: str
     needs_text: bool
 
     def inputs(self) -> Iterable[Path]:
-        """The files by whose names and sizes the corpus is known again, in a fixed order; raises UserError.
-
-        Pictures that annotations name are none of them: there may be millions.
-        """
+        """Files whose names and sizes identify the corpus, in a fixed order; not the (many) pictures."""
         ...
 
     def pieces(self, listings: Path) -> Iterator[Piece]:
-        """The pieces, in a fixed order, whoever asks.
-
-        Args:
-            listings: a folder, to be made where it is needed, for what `records` shall find again.
-
-        Raises:
-            UserError: the corpus is not there, or damaged.
-        """
+        """The pieces in a fixed order, or UserError; `listings` is a folder, to be made, for `records`."""
         ...
 
     def records(self, piece: Piece, listings: Path) -> Iterator[SourceRecord]:
-        """The records of a piece; raises UserError where a file cannot be read."""
+        """Records of a piece; raises UserError where a file cannot be read."""
         ...

@@ -55,11 +55,9 @@ def averages(scores: Mapping[str, float], validation: bool = False) -> dict[str,
 
 
 def differences(runs: Sequence[ScoredRun], metric: str, variant: str) -> Interval | None:
-    """What a variant scores more than `full`, over the seeds that both have.
+    """Mean difference from `full` over common seeds with its 95 % interval by Student's t; None without any.
 
-    Returns:
-        The mean and its 95 % interval by Student's t over seeds; of one seed the interval is infinite. None
-        where no seed has both.
+    The interval of a single seed is infinite.
     """
     by_seed = {name: {r.seed: r.scores for r in runs if r.variant == name} for name in (FULL, variant)}
     gains = [
@@ -170,18 +168,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The name of its folder."""
+        """Its folder."""
         return f"{self.variant.name}-{self.seed}"
 
 
 def recipe_of(recipe: str, run: Run, options: Sequence[str] = ()) -> Recipe:
-    """The recipe of a run: with the seed, the variant's settings, and no weight for what it leaves out.
-
-    Args:
-        recipe: name or path of the recipe.
-        run: the run.
-        options: further options, the same for every run.
-    """
+    """The recipe of a run, with its seed, the variant's settings, and weight 0 for the losses it drops."""
     made = load_recipe(recipe, [*options, *run.variant.options, "--training.seed", str(run.seed)])
     absent = dict.fromkeys(run.variant.unweighted, 0.0)
     if not absent:
@@ -204,20 +196,10 @@ def ablate(
     device: str = "auto",
     progress: bool = True,
 ) -> list[ScoredRun]:
-    """Train and score every variant with every seed, and write the tables.
+    """Train and score every variant with every seed; write `results.csv` and `ablation.md` into `out`.
 
-    Args:
-        recipe: name or path of a recipe.
-        out: folder; holds a folder a run in `runs/`, `results.csv` with a row a run, and `ablation.md`. What
-            is finished there is kept, so that the same command goes on where it was stopped.
-        world: the embedded world that is trained and scored on.
-        config: variants, seeds, and how they are scored.
-        options: options of the recipe, the same for every run.
-        device: `auto`, or a torch device.
-        progress: show bars, and a line before each run.
-
-    Raises:
-        UserError: `out` holds an ablation of another recipe, options or scale, or a run failed.
+    Finished runs in `out/runs/` are kept, so that the same command continues. UserError where `out` holds
+    an ablation of another recipe, options or scale.
     """
     out, world = home_path(out), home_path(world)
     options = ["--root", str(world), *options]
@@ -279,12 +261,11 @@ def _finished(
 
 
 def machine() -> str:
-    """The processor and how many of its cores there are, in words."""
+    """Processor and number of cores."""
     return f"{processor()}, {amount(cores(), 'core')}"
 
 
 def _about(recipe: Recipe, run: Run, folder: Path) -> dict[str, str]:
-    """What a row of `results.csv` says of a finished run; its minutes are those of the last start."""
     told = {"recipe": recipe.name, "variant": run.variant.name}
     steps = read_provenance(folder / MODEL_FOLDER)["steps"]  # by the clock, the recipe does not say them
     told |= {"seed": str(run.seed), "steps": str(steps)}

@@ -1,4 +1,4 @@
-"""What every part of an evaluation works with."""
+"""Model, world and settings that every part of an evaluation works with."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,14 +30,7 @@ KEPT = 1 << 28
 
 @dataclass(frozen=True)
 class EncodedCaptions:
-    """R captions and their I pictures.
-
-    Attributes:
-        rows: the captions with their pictures' paths.
-        images: the I distinct pictures, in the order in which the rows name them.
-        texts: the R captions.
-        owner: [R] int64, the picture of each caption.
-    """
+    """R captions, their I distinct pictures, both encoded, and `owner` [R] int64, the picture of each."""
 
     rows: Sequence[Captioned]
     images: EncodedItems
@@ -46,7 +39,7 @@ class EncodedCaptions:
 
     @property
     def captions(self) -> list[str]:
-        """The R captions."""
+        """The captions."""
         return [row.caption for row in self.rows]
 
     def fits(self) -> csr_array:
@@ -56,17 +49,17 @@ class EncodedCaptions:
 
 @dataclass
 class EncodedSplits:
-    """Splits that were encoded, as long as there is room for them."""
+    """Encoded retrieval splits, kept up to `limit` bytes."""
 
     limit: int = KEPT
     _kept: dict[tuple[tuple[Path, str], ...], EncodedCaptions] = field(default_factory=dict)
 
     def find(self, rows: Sequence[Captioned]) -> EncodedCaptions | None:
-        """These rows, if they were encoded and kept."""
+        """The encoded rows, if they were kept."""
         return self._kept.get(_key(rows))
 
     def keep(self, encoded: EncodedCaptions) -> None:
-        """Keep a split if it fits beside the others."""
+        """Keep a split if it fits."""
         splits = [*self._kept.values(), encoded]
         items = [items for split in splits for items in (split.images, split.texts)]
         if sum(one.states.bytes_in_memory for one in items) <= self.limit:
@@ -82,22 +75,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Context:
-    """A model under evaluation, a world to evaluate it on, and how.
+    """A model under evaluation, a world, and resolved settings.
 
     Attributes:
-        pretrained: the model folder's content; the model is in evaluation mode on `device`.
-        world: the world's folder.
-        config: resolved, its scale is 1.
-        device: where everything runs.
+        pretrained: model folder; the model is in evaluation mode on `device`.
         pictures: shared by all parts, so that each picture is decoded once.
-        progress: show bars.
-        left_out: told of rows of which a picture cannot be read.
-        kept: folder for the models of the fine-tunings, see `saved_models`; None keeps none.
-        time_budget: says how long a fine-tuning may take.
-        origin: where the model lies, for their provenance.
-        encoded: retrieval splits that a part has encoded, for the parts after it.
-        learned: what a part's fine-tuning has made of the model's tensors, for the parts that begin with it;
-            with True, of a model from scratch.
+        kept: folder for fine-tuned models, see `saved_models`; None keeps none.
+        origin: path of the model, for the provenance of fine-tuned ones.
+        encoded: retrieval splits that an earlier part has encoded.
+        learned: tensors after a part's fine-tuning, for the parts that begin with it; True: from scratch.
     """
 
     pretrained: Pretrained
@@ -115,31 +101,28 @@ class Context:
 
     @property
     def encoder(self) -> Encoder:
-        """The model as the zero-shot parts use it."""
+        """The model for the zero-shot parts."""
         return self.encoder_of(self.pretrained.model)
 
     @property
     def scratch(self) -> Pretrained:
-        """The same model before any training: of the same configuration, initialised by the seed."""
+        """The same configuration, initialised by the seed."""
         model = self.pretrained.model
         with seeded(self.config.seed):
             twin = XFM(model.config)
         return replace(self.pretrained, model=twin.to(next(model.parameters()).device).eval())
 
     def encoder_of(self, model: XFM) -> Encoder:
-        """Another model of the same configuration, used likewise."""
+        """Another model of the same configuration."""
         config = self.config
         return Encoder(
             model, self.pretrained.tokenizer, config.precision, self.device, config.batch_size, self.progress
         )
 
     def rows(self, read: Callable[[Path], list[T]], task: str, split: str, limit: int) -> list[T]:
-        """Rows of a task file, at most `limit` of them (0: all), drawn by the seed and kept in their order.
+        """At most `limit` rows of a task file (0: all), drawn by the seed, that have readable pictures.
 
-        Those of which a picture cannot be read are left out.
-
-        Raises:
-            UserError: the file is missing, empty or wrong, or too many pictures cannot be read.
+        UserError: the file is missing, empty or wrong, or too many pictures cannot be read.
         """
         path = self.world / "tasks" / task / f"{split}.jsonl"
         if not path.exists():
@@ -165,7 +148,7 @@ class Context:
         return kept
 
     def splits(self, tests: tuple[str, ...]) -> tuple[str, ...]:
-        """The splits to score: `tests`, or the validation split if that was asked for."""
+        """`tests`, or the validation split if that was asked for."""
         return ("validation",) if self.config.validation else tests
 
     def encode(self, paths: Sequence[Path]) -> tuple[EncodedItems, Tensor]:
@@ -177,9 +160,9 @@ class Context:
         return features, torch.tensor([places[path] for path in paths])
 
     def captions(self, split: str) -> EncodedCaptions:
-        """The rows of a retrieval split with everything encoded, once for all parts.
+        """A retrieval split with everything encoded, once for all parts.
 
-        Always the same rows, whichever part asks, so that a part scores the same alone and after others.
+        The rows do not depend on the part, so that a part scores the same alone and after others.
         """
         rows = self.rows(read_captioned, "retrieval", split, self.config.retrieval.rows)
         found = self.encoded.find(rows)

@@ -32,7 +32,7 @@ ENOUGH = 200
 
 @dataclass(frozen=True)
 class Section:
-    """A group of the score table: lines that are shown, and lines that fold away, each by split."""
+    """A group of the score table: lines shown and lines folded away, by split."""
 
     group: Group
     lines: dict[str, list[ScoreLine]]
@@ -40,18 +40,12 @@ class Section:
 
 
 def write_report(out: Path, log: Path | None = None, world: Path | None = None) -> Path:
-    """Write `report.html` beside the results of an evaluation.
+    """Write `report.html` into a folder of `evaluate`; its path.
 
     Args:
-        out: folder that `evaluate` wrote to.
-        log: `log.jsonl` of the pre-training, for the loss curves; by default the one beside the model.
-        world: the world's folder, for pictures; by default the one that was evaluated on.
-
-    Returns:
-        The report's path.
-
-    Raises:
-        UserError: there are no results.
+        out: folder of the results.
+        log: `log.jsonl` of the pre-training; by default the one beside the model.
+        world: folder of the pictures; by default the evaluated one.
     """
     scores = read_scores(out / METRICS)
     if not (details := read_object(out / DETAILS)):
@@ -122,7 +116,7 @@ def _line(key: str, scores: Mapping[str, Score], parts: Mapping[Part, PartResult
 def facts(
     details: Mapping[str, Any], scores: Mapping[str, Score], manifest: Mapping[str, Any]
 ) -> list[tuple[str, str]]:
-    """What was run, as label and text."""
+    """Facts about the run, as label and text."""
     provenance: dict[str, Any] = details.get("provenance") or {}
     config: dict[str, Any] = details.get("config") or {}
     init = {name: value for name, value in (provenance.get("init") or {}).items() if value}
@@ -180,7 +174,7 @@ def _joined(first: object, second: object, unit: str = "", before: str = "") -> 
 
 
 def phase_ends(details: Mapping[str, Any]) -> list[int]:
-    """Steps of the pre-training at which a phase of its curriculum ended; none where it is not known."""
+    """Steps of the pre-training at which a phase of its curriculum ended, as far as they are known."""
     provenance: dict[str, Any] = details.get("provenance") or {}
     settings: dict[str, Any] = provenance.get("settings") or {}
     if (provenance.get("position") or {}).get("minutes"):  # nobody knows it but the record of the run
@@ -194,7 +188,6 @@ def phase_ends(details: Mapping[str, Any]) -> list[int]:
 
 
 def _tunings_in_words(details: Mapping[str, Any], least: float = math.inf) -> str:
-    """Fine-tunings by the clock, with the steps of each and those that it has without."""
     if not (details.get("config") or {}).get("minutes"):
         return ""
     found: list[str] = []
@@ -244,7 +237,6 @@ _LOOKS = {"losses": "validation", "average": "validation, average of the weights
 def _pretraining_chart(
     curves: Mapping[str, Curve], looks: Mapping[str, Mapping[str, Curve]], ends: Sequence[int]
 ) -> str:
-    """A panel a loss: of the training, and of what it was not trained on where the run looked at that."""
     if not curves:
         return ""
     last = max(max(steps) for steps, _ in curves.values())
@@ -268,13 +260,9 @@ def _tuning_chart(parts: Mapping[Part, PartResult]) -> str:
 def flags_of(
     model: Path, details: Mapping[str, Any], scores: Mapping[str, Score], more: Sequence[Flag] = ()
 ) -> list[Flag]:
-    """Flags of the model's training and of the evaluation.
+    """Flags of the model's training and of the evaluation, after those of the command (`more`).
 
-    Args:
-        model: folder of the model, in that of its run.
-        details: of `evaluation.json`: provenance and configuration.
-        scores: what was computed.
-        more: those of the command around it, which come first; one of a kind takes the place of others.
+    A kind that `more` has is not repeated.
     """
     provenance: Mapping[str, Any] = details.get("provenance") or {}
     recipe, steps = provenance.get("recipe"), provenance.get("steps")

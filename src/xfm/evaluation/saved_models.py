@@ -1,4 +1,4 @@
-"""The models that an evaluation fine-tunes on its way: kept, so that one can ask them."""
+"""Models that an evaluation fine-tunes and keeps."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,14 +15,7 @@ TASKS_FOLDER = "tasks"
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A fine-tuned model of an evaluation.
-
-    Attributes:
-        part: the part that made it.
-        folder: the model's folder.
-        command: asks it the rows of the world, as a line for a shell.
-        size: bytes on the disk.
-    """
+    """A fine-tuned model of an evaluation, the command that predicts the world's rows, and its bytes."""
 
     part: Part
     folder: Path
@@ -31,7 +24,7 @@ class SavedModel:
 
 
 def saved_models(out: Path, world: Path, validation: bool = False) -> list[SavedModel]:
-    """The models that an evaluation in a folder has kept, each with a command that asks it."""
+    """The fine-tuned models in an evaluation's folder."""
     found = []
     for part, own in TUNED.items():
         folder = out / TASKS_FOLDER / part.value / MODEL_FOLDER
@@ -47,12 +40,12 @@ def saved_models(out: Path, world: Path, validation: bool = False) -> list[Saved
 
 
 def without_model(out: Path, parts: Iterable[Part]) -> list[Part]:
-    """Those of the parts that fine-tune whose model was not kept."""
+    """Fine-tuning parts whose model was not kept."""
     return [p for p in parts if p in TUNED and not (out / TASKS_FOLDER / p.value / MODEL_FOLDER).exists()]
 
 
 def listing(models: list[SavedModel]) -> str:
-    """The models as lines for a terminal; empty where there are none."""
+    """The models as lines for a terminal."""
     if not models:
         return ""
     size = sum(model.size for model in models) / 1e6
@@ -61,6 +54,6 @@ def listing(models: list[SavedModel]) -> str:
 
 
 def use_command(model: Path, world: Path, out: Path) -> str:
-    """A line for a shell that asks a pre-trained model: the vectors of a world's pictures."""
+    """Command that computes vectors of a world's pictures with a pre-trained model."""
     photos, answers = world / "tasks" / "images", out / "vectors.jsonl"
     return command_line("predict", "embed", model=model, input=photos, out=answers)

@@ -63,13 +63,9 @@ def evaluate(
 ) -> dict[str, Score]:
     """Evaluate a model folder on a world, and write `metrics.json` and `report.html`.
 
-    The calibration of the matching head (`Part.MATCHING`) is stored in the model's folder. The models that it
-    fine-tunes on its way are kept in `out/tasks/PART/model`, before the part counts as
-    finished. Every finished part is kept in `out/parts`, under a fingerprint of model, world and
-    configuration, so that an evaluation that was interrupted goes on where it stopped (by the clock, too: a
-    pause does not count; a part that begins with another's fine-tuned model has that trained again, at the
-    cost of those to come), and one of some parts joins those that were finished before. `metrics.json` is
-    written anew after each part and `evaluation.json` says what was run and how long each part took.
+    Every finished part is kept in `out/parts` under a fingerprint of model, world and settings, so that an
+    interrupted evaluation continues, and one of some parts joins the others. Fine-tuned models are kept in
+    `out/tasks/PART/model`, the calibration of the matching head in the model's folder.
 
     Args:
         model_folder: a folder written by `save_model`, or the name of a model of the package.
@@ -77,7 +73,7 @@ def evaluate(
         out: folder for the results.
         config: what to run; its `scale` is worked in here.
         progress: show bars and a line for each part.
-        flags: what is out of the ordinary besides; `evaluation.json` has all flags.
+        flags: further flags of the run, for `evaluation.json`.
 
     Returns:
         Scores by key `task/split/metric`.
@@ -159,7 +155,6 @@ def _described(
     config: EvaluationConfig,
     results: Mapping[Part, PartResult],
 ) -> dict[str, Any]:
-    """What was run, how long it took, and what was fitted; a calibration is stored beside the model."""
     pretrained, found = context.pretrained, results.values()
     fitted = results[Part.MATCHING].calibration if Part.MATCHING in results else {}
     return {
@@ -184,11 +179,7 @@ def _described(
 
 
 def _keep_calibration(folder: Path, found: Mapping[str, Any]) -> bool:
-    """Store the calibration of its matching head in a model's folder; whether it is there now.
-
-    Where the folder cannot be written, a note says so: the scores do not depend on it. A model of the package
-    or of the hub has its own, and keeps it.
-    """
+    """Whether the model's folder keeps the calibration: models of the package or the hub keep their own."""
     if stand_in(folder) is not None:
         return False
     try:
@@ -205,16 +196,11 @@ def _scores(results: Mapping[Part, PartResult]) -> dict[str, Score]:
 
 
 def _is_whole(result: PartResult) -> bool:
-    """Whether a stored result misses no row; pictures may have been mended meanwhile."""
+    """Whether no row is missing; pictures may have been repaired since."""
     return not result.left_out.get("rows")
 
 
 def _left_out(results: Mapping[Part, PartResult], config: EvaluationConfig) -> LeftOut:
-    """What all parts left out.
-
-    Raises:
-        UserError: together it is too much.
-    """
     found = LeftOut(config.max_bad)
     for result in results.values():
         if result.left_out:
@@ -254,7 +240,7 @@ def _run_part(context: Context, part: Part, path: Path, key: str) -> PartResult:
 
 
 def part_fingerprint(part: Part, weights: str, world: Path, config: EvaluationConfig) -> str:
-    """Digest of all that a part's result depends on: weights, world, its task files and settings."""
+    """Digest of everything that a part's result depends on: weights, world, task files, settings."""
     first = TUNED[part].after if part in TUNED else None
     own = {part} | ({first} if first else set())
     tasks = [world / "tasks" / name for name in _TASKS.get(part, sorted(one.value for one in own))]
@@ -276,11 +262,7 @@ def part_fingerprint(part: Part, weights: str, world: Path, config: EvaluationCo
 
 
 def weights_digest(folder: Path) -> str:
-    """Sha256 of a model folder's weights, configuration, tokenizer and preprocessing.
-
-    Raises:
-        UserError: one of them is missing, or cannot be read.
-    """
+    """SHA-256 of a model folder's weights, configuration, tokenizer and preprocessing."""
     require_whole(folder)
     names = ("model.safetensors", "config.json", "tokenizer.json", "preprocessing.json")
     missing = [name for name in names if not (folder / name).exists()]

@@ -1,7 +1,7 @@
-"""What is left of an evaluation's time, shared among its fine-tunings while it runs.
+"""An evaluation's remaining time, shared among its fine-tunings.
 
-Encoding, ranking and predicting take as long as they take. How much slower or faster that goes than on the
-machine of `WORK` is measured as it goes, and the time that it will still take is kept free.
+Encoding, ranking and predicting are measured against the machine of `WORK`; the time that they will still
+take is kept free.
 """
 
 import time
@@ -15,13 +15,7 @@ LEAST = 0.2
 
 
 class TimeBudget:
-    """Which part may take how long.
-
-    Args:
-        minutes: for the whole evaluation; 0 where steps decide.
-        parts: in their order.
-        scratch: whether each fine-tuning is made from scratch, too.
-        clock: gives seconds.
+    """Time of each fine-tuning; `minutes` 0 means that steps decide, `clock` gives seconds.
 
     Example:
         with time_budget.part(Part.VQA):
@@ -43,7 +37,7 @@ class TimeBudget:
         self._tuned = self._rest_took = self._rest_planned = 0.0
 
     def was_done(self, part: Part, seconds: float) -> None:
-        """A part was finished before the evaluation was stopped, in so many seconds of its time."""
+        """A part was finished before an interruption, in so many seconds."""
         self._to_come = [one for one in self._to_come if one is not part]
         self._ends -= seconds
 
@@ -58,12 +52,12 @@ class TimeBudget:
         self._to_come = self._to_come[1:]
 
     def one_more(self, part: Part) -> None:
-        """The part that runs has another's fine-tuning before its own, and before its last, from scratch."""
+        """The running part trains an intermediate task before its own, and before its last, from scratch."""
         extra, own = self._work[part].tunings[0], self._tunings
         self._tunings = (extra, *own[:-1], extra, own[-1]) if self._scratch else (extra, *own)
 
     def minutes(self) -> float:
-        """For the next fine-tuning of the part that runs; 0 where steps decide."""
+        """For the next fine-tuning of the running part; 0 where steps decide."""
         if not self._limited:
             return 0.0
         own, *others = (self._work[part] for part in self._to_come)

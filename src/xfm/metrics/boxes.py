@@ -1,4 +1,4 @@
-"""Boxes: intersection over union, and the best constant box: what grounding scores without looking."""
+"""Boxes: intersection over union, and the best constant box, a baseline of grounding."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -16,14 +16,7 @@ CHUNK = 512
 
 
 def paired_iou(first: Array, second: Array) -> NDArray[np.float64]:
-    """Intersection over union of boxes row by row.
-
-    Args:
-        first, second: [N, 4] (left, top, right, bottom) in any one unit, or shapes that are broadcast.
-
-    Returns:
-        [N] values in [0, 1]; 0 where both boxes are empty.
-    """
+    """[N] IoU of boxes [N, 4] (left, top, right, bottom), broadcast; 0 where both are empty."""
     first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     corner = np.maximum(first[..., :2], second[..., :2])
     opposite = np.minimum(first[..., 2:], second[..., 2:])
@@ -33,21 +26,16 @@ def paired_iou(first: Array, second: Array) -> NDArray[np.float64]:
 
 
 def iou_matrix(first: Array, second: Array) -> NDArray[np.float64]:
-    """[N, M] intersection over union of every one of N boxes with every one of M, see `paired_iou`."""
+    """[N, M] IoU of N boxes with M boxes."""
     return paired_iou(np.asarray(first)[:, None], np.asarray(second)[None])
 
 
 def best_iou(
     predicted: Sequence[Sequence[float]], true: Sequence[Sequence[Sequence[float]]]
 ) -> NDArray[np.float64]:
-    """[N] the largest IoU of each predicted box with any of the true boxes of its row.
+    """[N] the largest IoU of each predicted box with any of its row's true boxes.
 
-    It is the any-box protocol of phrases with several boxes (Flickr30k Entities, as MDETR, arXiv 2104.12763,
-    names it). The merged-box protocol compares with the smallest box around all of them instead.
-
-    Args:
-        predicted: N boxes (left, top, right, bottom).
-        true: of each one or more boxes in the same unit.
+    The any-box protocol of Flickr30k Entities (MDETR, arXiv 2104.12763).
     """
     counts = [len(own) for own in true]
     flat = np.array([box for own in true for box in own]).reshape(-1, 4)
@@ -70,16 +58,9 @@ def _areas(boxes: Array) -> NDArray[np.float64]:
 
 
 def best_constant_box(boxes: Array) -> NDArray[np.float64]:
-    """The one box that reaches IoU 0.5 on most of the given boxes.
+    """[4] box (fractions) that reaches IoU 0.5 on most of [N, 4] boxes; ties go to the larger mean IoU.
 
-    A grid search over centre and size, then coordinate-wise refinement of the winner. Of equally good boxes
-    the one with the larger mean IoU wins.
-
-    Args:
-        boxes: [N, 4] (left, top, right, bottom) as fractions of the picture's sides.
-
-    Returns:
-        [4] (left, top, right, bottom).
+    Grid search over centre and size, then coordinate-wise refinement.
     """
     candidates = grid_boxes()
     best = candidates[int(np.argmax(constant_box_scores(candidates, boxes)))]
@@ -96,7 +77,7 @@ def best_constant_box(boxes: Array) -> NDArray[np.float64]:
 
 
 def grid_boxes() -> NDArray[np.float64]:
-    """Boxes inside the picture whose corners lie on the grid, [M, 4]; sides from 1 / GRID to 1."""
+    """[M, 4] boxes whose corners lie on the grid."""
     spans = [(low / GRID, high / GRID) for low in range(GRID) for high in range(low + 1, GRID + 1)]
     return np.array([(left, top, right, bottom) for left, right in spans for top, bottom in spans])
 

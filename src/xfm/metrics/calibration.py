@@ -24,7 +24,7 @@ _CERTAIN = 1e-7  # float32 knows nothing that is surer
 
 @dataclass(frozen=True)
 class Bin:
-    """Predictions of similar confidence: how many, their mean confidence, and the share that is right."""
+    """Predictions of similar confidence: count, mean confidence, and accuracy."""
 
     low: float
     high: float
@@ -35,14 +35,10 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How confidence and accuracy of a classifier agree.
+    """Agreement of confidence and accuracy; `low` and `high` are the accuracy's 95 % interval (Wilson).
 
-    Attributes:
-        error: expected calibration error, the mean distance of the bins, weighted by their size.
-        confidence, accuracy: means over all rows.
-        low, high: 95 % interval of the accuracy (Wilson).
-        bins: those that are not empty.
-        n: rows.
+    `error` is the expected calibration error, the bins' mean distance weighted by size; empty bins are left
+    out.
     """
 
     error: float
@@ -55,7 +51,7 @@ class Calibration:
 
     @property
     def sentence(self) -> str:
-        """What it means."""
+        """In words."""
         said, right = percent(self.confidence, 0), percent(self.accuracy, 0)
         numbers = f"it is {said} sure on average, and right in {right} of {self.n:,} rows"
         if self.confidence > self.high:
@@ -68,15 +64,7 @@ class Calibration:
 
 
 def calibration(confidence: Sequence[float] | Array, right: Sequence[bool] | Array) -> Calibration:
-    """Expected calibration error and the bins of a reliability diagram.
-
-    Args:
-        confidence: [N] probability of the predicted class, in [0, 1].
-        right: [N] whether it is the true one.
-
-    Raises:
-        ValueError: there is no row.
-    """
+    """Calibration of [N] confidences in [0, 1] of predicted classes, and whether these are right."""
     sure, hit = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
     if not len(sure) or len(sure) != len(hit):
         raise ValueError(
@@ -103,18 +91,12 @@ def calibration(confidence: Sequence[float] | Array, right: Sequence[bool] | Arr
 
 
 def bins_of(rows: int) -> int:
-    """How many equal bins so many rows have, empty ones included."""
+    """Number of equal bins for so many rows, empty ones included."""
     return min(BINS, max(1, rows // ROWS_OF_A_BIN))
 
 
 def tempered(probabilities: Array, temperature: float, several: bool = False) -> Floats:
-    """[N, C] probabilities, as they are when the logits behind them are divided by a temperature.
-
-    Args:
-        probabilities: [N, C] of classes, or of several labels each by itself.
-        temperature: larger than 0; above 1 it makes all of them less sure. The order stays.
-        several: whether a row has any number of labels.
-    """
+    """[N, C] probabilities with logits divided by a temperature; `several`: any number of labels a row."""
     sure = np.asarray(probabilities, dtype=np.float64)
     if several:
         sure = sure.clip(_CERTAIN, 1 - _CERTAIN)
@@ -125,15 +107,10 @@ def tempered(probabilities: Array, temperature: float, several: bool = False) ->
 
 
 def fitted_temperature(probabilities: Array, truth: NDArray[np.bool_], several: bool = False) -> float:
-    """The temperature that makes the truth likeliest (Guo et al., arXiv 1706.04599).
+    """Temperature that maximises the likelihood of [N, C] bool truth (Guo et al., arXiv 1706.04599).
 
-    Targets are a little less than sure, as in Platt (1999), by one row more that is of all classes alike: few
-    rows that are all right leave a doubt.
-
-    Args:
-        probabilities: [N, C], see `tempered`; N is 1 at least.
-        truth: [N, C] whether a row is of a class, or has a label.
-        several: whether a row has any number of labels.
+    Platt's targets, smoothed by one further row of all classes alike, leave a doubt where few rows are all
+    right.
     """
     from scipy.optimize import minimize_scalar
 
@@ -153,17 +130,9 @@ def fitted_temperature(probabilities: Array, truth: NDArray[np.bool_], several: 
 
 
 def platt(odds: Floats, true: NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope and bias that make log-odds a probability, by the most likely sigmoid (Platt, 1999).
+    """Slope (not negative) and bias of the likeliest sigmoid of [N] log-odds (Platt, 1999).
 
-    Platt's targets, which are a little less than sure, keep the slope finite where odds separate the classes.
-    The slope is not negative: odds that point the wrong way say nothing.
-
-    Args:
-        odds: [N] log-odds of some model.
-        true: [N] whether they are right.
-
-    Raises:
-        ValueError: there are no true or no false ones.
+    Platt's smoothed targets keep the slope finite. ValueError without true or without false pairs.
     """
     from scipy.optimize import minimize
 
@@ -187,7 +156,7 @@ def platt(odds: Floats, true: NDArray[np.bool_]) -> tuple[float, float]:
 def sure_and_right(
     odds: Floats, true: NDArray[np.bool_], slope: float = 1.0, bias: float = 0.0
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """[N] the probability of the likelier of yes and no, and whether that is right, of scaled log-odds."""
+    """[N] probability of the likelier of yes and no, and whether that is right, of scaled log-odds."""
     logits = slope * odds + bias
     return 1 / (1 + np.exp(-np.abs(logits))), (logits >= 0) == true
 
@@ -195,11 +164,7 @@ def sure_and_right(
 def error_interval(
     confidence: Floats, right: NDArray[np.bool_], groups: NDArray[np.int64], seed: int = 0
 ) -> Interval:
-    """The expected calibration error with its 95 % interval, see `bootstrap`.
-
-    Resamples scatter within the bins, and the error is a sum of distances: all are larger than that of the
-    rows by about as much. That much is taken off.
-    """
+    """The expected calibration error with its 95 % bootstrap interval, corrected for the resamples' bias."""
     value, count = calibration(confidence, right).error, resamples(len(right))
     samples = resampled(
         lambda places: [calibration(confidence[places], right[places]).error], groups, count, seed

@@ -1,8 +1,6 @@
-"""Caption metrics through `pycocoevalcap`: BLEU, CIDEr-D, ROUGE-L, and METEOR where Java is there.
+"""Caption metrics of `pycocoevalcap`: BLEU, CIDEr-D, ROUGE-L, and METEOR where Java is installed.
 
-The numbers depend on how captions are cut into words. The official tokenizer is Stanford's, a Java program;
-it is used where Java is there. Without Java, `xfm.metrics.words` cuts; a result always says
-which did.
+The scores depend on the tokenizer: Stanford's (Java), or `xfm.metrics.words` without Java; results say which.
 """
 
 import os
@@ -21,18 +19,14 @@ Captions = Mapping[int | str, Sequence[str]]
 
 
 class CaptionTokenizer(StrEnum):
-    """What cuts captions into words.
-
-    official: Stanford's PTBTokenizer through Java, as the COCO server has it.
-    plain: `caption_words`, which needs no Java.
-    """
+    """Stanford's PTBTokenizer (Java), as on the COCO server, or `caption_words`."""
 
     OFFICIAL = "official"
     PLAIN = "plain"
 
 
 def available_tokenizer() -> CaptionTokenizer:
-    """The official one where Java is there and its wrapper may write beside itself, as it does."""
+    """The official one if Java is installed and its wrapper may write beside itself."""
     spec = find_spec("pycocoevalcap")
     places = list(spec.submodule_search_locations or ()) if spec else []
     writable = bool(places) and all(os.access(place, os.W_OK) for place in places)
@@ -41,19 +35,14 @@ def available_tokenizer() -> CaptionTokenizer:
 
 @dataclass(frozen=True)
 class CaptionScores:
-    """Caption metrics; BLEU, ROUGE-L and METEOR lie from 0 to 1, CIDEr-D from 0 to 10.
-
-    Attributes:
-        values: by name: `bleu1` to `bleu4`, `cider_d`, `rouge_l` and, with Java, `meteor`.
-        cutter: what cut the captions into words.
-    """
+    """`bleu1` to `bleu4`, `rouge_l`, `meteor` in [0, 1], `cider_d` in [0, 10], and the tokenizer."""
 
     values: Mapping[str, float]
     cutter: CaptionTokenizer
 
     @property
     def is_official(self) -> bool:
-        """Whether the official tokenizer cut the words, so that the numbers compare with published ones."""
+        """Whether the numbers compare with published ones."""
         return self.cutter is CaptionTokenizer.OFFICIAL
 
 
@@ -63,19 +52,10 @@ def caption_scores(
     cutter: CaptionTokenizer | None = None,
     meteor: bool = True,
 ) -> CaptionScores:
-    """Score one caption for each picture against the captions that people wrote.
+    """Scores of one caption for each picture against people's captions.
 
-    CIDEr's word statistics are those of `given`, so that it has a meaning for whole test sets only.
-
-    Args:
-        predicted: a caption by picture.
-        given: the captions of people by picture; the same pictures.
-        cutter: what cuts captions into words; None takes the official one where it can run.
-        meteor: compute METEOR too, where Java is there; it takes some seconds to start.
-
-    Raises:
-        UserError: pycocoevalcap is missing, or the official cutter is asked for and Java is missing.
-        ValueError: the pictures differ, or there are none.
+    CIDEr's word statistics are those of `given`: it is meaningful for whole test sets only. METEOR takes some
+    seconds to start.
     """
     if predicted.keys() != given.keys() or not predicted:
         raise ValueError("there must be one predicted caption for each picture that has captions")

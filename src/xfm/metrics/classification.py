@@ -14,11 +14,7 @@ TOP, FEWEST_FOR_TOP = 5, 10
 
 
 def accuracy(predictions: Array, targets: Array) -> float:
-    """Share of equal entries of two [N] arrays of any kind.
-
-    Raises:
-        ValueError: the shapes differ or there is no entry.
-    """
+    """Share of equal entries of two [N] arrays; ValueError for other shapes or none."""
     predictions, targets = np.asarray(predictions), np.asarray(targets)
     if predictions.shape != targets.shape:
         raise ValueError(f"predictions {predictions.shape} and targets {targets.shape} differ in shape")
@@ -28,50 +24,31 @@ def accuracy(predictions: Array, targets: Array) -> float:
 
 
 def most_frequent(labels: Array, count: int = 1) -> Array:
-    """The most frequent labels of [N] of any kind; of equally frequent ones the first in their order."""
+    """The `count` most frequent of [N] labels; ties in their order."""
     names, counts = np.unique(np.asarray(labels), return_counts=True)
     return names[np.argsort(-counts, kind="stable")[:count]]
 
 
 def share(right: Sequence[bool] | Array) -> float:
-    """Share of the [N] rows that are right.
-
-    Raises:
-        ValueError: there is no row.
-    """
+    """Share of [N] rows that are right; ValueError for none."""
     if not len(right):
         raise ValueError("a share of nothing is undefined")
     return float(np.mean(right))
 
 
 def majority_accuracy(targets: Array, seen: Array | None = None, count: int = 1) -> float:
-    """Accuracy of always guessing what is most frequent.
-
-    Args:
-        targets: [N] labels of any kind.
-        seen: [M] labels that the guess is made from, such as the training rows'; the targets if not given,
-            and then no constant guess does better.
-        count: guesses for each, of which one must be right (top-k).
-    """
+    """Accuracy of the `count` most frequent `seen` labels (else the targets') as a constant top-k guess."""
     usual = most_frequent(targets if seen is None else seen, count)
     return float(np.isin(np.asarray(targets), usual).mean())
 
 
 def chance_of_classes(count: int) -> dict[str, float]:
-    """What classes drawn uniformly from `count` of them are expected to score, by metric."""
+    """Expected metrics of classes drawn uniformly."""
     return {"accuracy": 1 / count, "mean_per_class": 1 / count, "top5": min(TOP, count) / count}
 
 
 def in_top_k(scores: Array, targets: Array, k: int) -> NDArray[np.bool_]:
-    """[N] rows whose class is among the `k` of highest score.
-
-    A class that ties with the row's own counts as higher, so that constant scores earn nothing.
-
-    Args:
-        scores: [N, C] float.
-        targets: [N] int from 0 to C - 1; -1 for a class that the scores do not have, which is never right.
-        k: length of the list.
-    """
+    """[N] bool: the target [N] (-1: never) is among the `k` best scores [N, C]; ties count as higher."""
     scores, targets = np.asarray(scores), np.asarray(targets)
     known = targets >= 0
     own = scores[np.arange(len(targets)), np.where(known, targets, 0)]
@@ -80,11 +57,7 @@ def in_top_k(scores: Array, targets: Array, k: int) -> NDArray[np.bool_]:
 
 
 def mean_class_accuracy(predictions: Array, targets: Array) -> float:
-    """Accuracy of every class that occurs among the targets, averaged (balanced accuracy).
-
-    Args:
-        predictions, targets: [N] of any kind.
-    """
+    """Balanced accuracy: the mean over the classes that occur in the targets."""
     predictions, targets = np.asarray(predictions), np.asarray(targets)
     _, codes = np.unique(targets, return_inverse=True)
     right = np.bincount(codes, weights=predictions == targets)
@@ -94,7 +67,7 @@ def mean_class_accuracy(predictions: Array, targets: Array) -> float:
 def confusion_matrix(
     truth: Sequence[str], predicted: Sequence[str], names: Sequence[str]
 ) -> NDArray[np.int64]:
-    """[C, C] counts: how often a row of a class (first axis) was given each class (second axis)."""
+    """[C, C] counts: true class (first axis) by predicted class (second axis)."""
     places = {name: place for place, name in enumerate(names)}
     counts = np.zeros((len(names), len(names)), dtype=np.int64)
     for true, guess in zip(truth, predicted, strict=True):
@@ -103,7 +76,7 @@ def confusion_matrix(
 
 
 def precision_recall_f1(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Precision, recall and F1 of each class, [C, 3]; 0 where a share of nothing is asked for."""
+    """[C, 3] of each class; 0 where undefined."""
     return shares_of(np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1))
 
 
@@ -114,18 +87,13 @@ def shares_of(right: Array, found: Array, there: Array) -> NDArray[np.float64]:
 
 
 def macro_f1(matrix: NDArray[np.int64]) -> float:
-    """The mean F1 of the classes that occur, truly or predicted, from [C, C] counts."""
+    """Mean F1 of the classes that occur, truly or predicted, from [C, C] counts."""
     occurs = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
     return float(precision_recall_f1(matrix)[occurs, 2].mean())
 
 
 def area_under_roc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """Probability that a positive scores higher than a negative, ties counted half; 0.5 without either.
-
-    Args:
-        scores: [N] float.
-        positive: [N] bool.
-    """
+    """Area under the ROC curve of [N] scores, ties counted half; 0.5 without positives or negatives."""
     from scipy.stats import rankdata
 
     count, others = int(positive.sum()), int((~positive).sum())
@@ -141,11 +109,7 @@ def listed_accuracy(truth: Sequence[str], listed: Sequence[Sequence[str]]) -> fl
 
 
 def f1(predictions: Array, targets: Array) -> float:
-    """F1 of the positive class; 0 where nothing is positive in either.
-
-    Args:
-        predictions, targets: [N] bool or 0 and 1.
-    """
+    """F1 of [N] bool; 0 where nothing is positive."""
     predictions, targets = _same_length(predictions, targets)
     predictions, targets = predictions.astype(bool), targets.astype(bool)
     right = int((predictions & targets).sum())
@@ -153,11 +117,7 @@ def f1(predictions: Array, targets: Array) -> float:
 
 
 def matthews(predictions: Array, targets: Array) -> float:
-    """Matthews' correlation of any number of classes (Gorodkin, 2004); 0 where one side is constant.
-
-    Args:
-        predictions, targets: [N] labels of any one kind.
-    """
+    """Matthews' correlation of any number of classes (Gorodkin, 2004); 0 where one side is constant."""
     predictions, targets = _same_length(predictions, targets)
     _, numbers = np.unique(np.concatenate([predictions, targets]), return_inverse=True)
     given, true = numbers[: len(predictions)], numbers[len(predictions) :]
@@ -224,13 +184,7 @@ def value_scores(predictions: Array, targets: Array) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class ClassPrediction:
-    """A predicted class.
-
-    Attributes:
-        label: the likeliest class.
-        probabilities: of every class, in the order of the labels.
-        best: the likeliest classes, `TOP` of them at most.
-    """
+    """Likeliest class, probabilities of all classes in the order of the labels, and the `TOP` likeliest."""
 
     label: str
     probabilities: tuple[float, ...]
@@ -238,17 +192,16 @@ class ClassPrediction:
 
 
 def with_unknown(names: Sequence[str], truth: Sequence[str]) -> tuple[str, ...]:
-    """The names, and after them the true classes that the model does not know."""
+    """The names, then true classes that the model does not know."""
     return (*names, *sorted(set(truth) - set(names)))
 
 
 def class_metrics(
     truth: Sequence[str], predicted: Sequence[ClassPrediction], names: Sequence[str]
 ) -> dict[str, float]:
-    """Accuracy, Matthews' correlation, F1 as the mean over the classes that occur; of two classes AUROC.
+    """Accuracy, Matthews' correlation, macro F1; AUROC of the second of two classes; top-5 of ten or more.
 
-    A class that the model does not know is always missed. Of `FEWEST_FOR_TOP` classes or more top-5 accuracy.
-    AUROC is that of the second class's probability, ties counted half; 0.5 where a class is absent.
+    Unknown classes are always missed.
     """
     labels, everything = [choice.label for choice in predicted], with_unknown(names, truth)
     numbers = {
@@ -269,7 +222,7 @@ def class_metrics(
 
 
 def class_hits(truth: Sequence[str], predicted: Sequence[ClassPrediction]) -> NDArray[np.float64]:
-    """[R] 1 where the class is right, else 0: their mean is the accuracy."""
+    """[R] 1.0 where the class is right."""
     return np.array([float(true == one.label) for true, one in zip(truth, predicted, strict=True)])
 
 
@@ -277,7 +230,7 @@ Scores = Mapping[str, float]
 
 
 def mean_scores(scored: Sequence[Scores]) -> dict[str, float]:
-    """The mean of each metric over those that have it, such as of random guesses: chance."""
+    """Mean of each metric over those that have it."""
     values: dict[str, list[float]] = {}
     for one in scored:
         for name, value in one.items():

@@ -38,8 +38,7 @@ Metric = Callable[[NDArray[np.int64]], float]
 def row_groups(pictures: Sequence[Hashable | None]) -> NDArray[np.int64]:
     """[N] number of each row's group, from what rows share; None shares nothing.
 
-    Where one group has more than half of the rows, every row is one of its own: there would be nothing to
-    draw from.
+    If one group has more than half of the rows, every row is its own: there would be nothing to resample.
     """
     numbers: dict[Hashable, int] = {}
     keys = [("row", place) if one is None else ("shared", one) for place, one in enumerate(pictures)]
@@ -50,14 +49,14 @@ def row_groups(pictures: Sequence[Hashable | None]) -> NDArray[np.int64]:
 
 
 def draws(groups: NDArray[np.int64], count: int = RESAMPLES, seed: int = 0) -> Iterator[NDArray[np.int64]]:
-    """How often each row is in a resample, [N] ints: as many groups as there are, drawn with replacement."""
+    """[N] how often each row is in a resample of groups."""
     rng, size = np.random.default_rng(seed), int(groups.max()) + 1
     for _ in range(count):
         yield np.bincount(rng.integers(size, size=size), minlength=size)[groups]
 
 
 def resampled_means(values: Floats, groups: NDArray[np.int64], seed: int = 0) -> Floats:
-    """Means of the columns of [N, S] values in each resample, [B, S]."""
+    """[B, S] means of the columns of [N, S] values in each resample."""
     sizes = np.bincount(groups)  # [G], and the sums of each group [G, S]: what a mean needs of it
     sums = np.stack([np.bincount(groups, weights=column) for column in values.T], axis=1)
     everyone = np.arange(len(sizes))
@@ -67,34 +66,22 @@ def resampled_means(values: Floats, groups: NDArray[np.int64], seed: int = 0) ->
 def resampled(
     metric: Callable[[NDArray[np.int64]], Sequence[float]], groups: NDArray[np.int64], count: int, seed: int
 ) -> Floats:
-    """A metric of several systems in each resample, [B, S].
-
-    Args:
-        metric: takes the places of the rows of a resample, each as often as it was drawn.
-        groups: [N] of the rows.
-        count: resamples.
-        seed: of the draws.
-    """
+    """[B, S] a metric of several systems in each resample; it takes the places of the drawn rows."""
     places = np.arange(len(groups))
     return np.array([metric(np.repeat(places, drawn)) for drawn in draws(groups, count, seed)])
 
 
 def percentiles(value: float, samples: Floats) -> Interval:
-    """The 95 % interval that [B] resampled values give; it holds the value, even where rows are very few."""
+    """95 % interval of [B] resampled values; always contains the value."""
     low, high = np.quantile(samples, [0.025, 0.975])
     return Interval(value, min(value, float(low)), max(value, float(high)))
 
 
 def mean_interval(values: Floats, samples: Floats, groups: NDArray[np.int64]) -> Interval:
-    """The 95 % interval of a mean of rows.
+    """95 % interval of a mean of [N] values with [B] resampled means.
 
-    Wilson's, where rows are independent and right or wrong, and where all are alike (resamples of equal rows
-    are all equal, which would look like certainty); else the bootstrap's.
-
-    Args:
-        values: [N] from 0 to 1.
-        samples: [B] their means in resamples.
-        groups: [N] of the rows.
+    Wilson's for independent rows that are right or wrong, and where all values are equal (all resamples would
+    be, too); else the bootstrap's.
     """
     value, size = float(values.mean()), int(groups.max()) + 1
     alone, simple = size == len(groups), bool(np.isin(values, (0.0, 1.0)).all())
@@ -104,16 +91,10 @@ def mean_interval(values: Floats, samples: Floats, groups: NDArray[np.int64]) ->
 
 
 def bootstrap(rows: Floats | Metric, groups: NDArray[np.int64], seed: int = 0) -> Interval:
-    """A score with its 95 % interval: what every number of a report is made of.
+    """A score with its 95 % interval by the bootstrap over groups [N], see `row_groups`.
 
-    Args:
-        rows: [N] what each row adds to a mean, NaN for rows that do not count; or a metric that is no mean
-            (AUROC, F1), which takes the places of the rows of a resample, each as often as it was drawn.
-        groups: [N] of the rows, see `row_groups`.
-        seed: of the resamples, which are the same for all metrics of the same groups.
-
-    Raises:
-        ValueError: there is no row.
+    `rows` are [N] contributions to a mean (NaN does not count), or a metric that is no mean (AUROC, F1) as a
+    function of the places of the drawn rows. ValueError without rows.
     """
     if not len(groups):
         raise ValueError("the bootstrap needs at least one row")
@@ -126,28 +107,23 @@ def bootstrap(rows: Floats | Metric, groups: NDArray[np.int64], seed: int = 0) -
 
 
 def resamples(rows: int) -> int:
-    """How many resamples a metric that is no mean of rows gets; fewer of many rows, which it scores anew."""
+    """Number of resamples of a metric that is no mean; fewer of many rows, which it scores anew."""
     return max(FEWEST, min(MANY, SCORED // rows))
 
 
 def too_many(rows: int) -> bool:
-    """Whether even the fewest resamples of a metric that is no mean would score more rows than `SCORED`."""
+    """Whether even the fewest resamples would score more than `SCORED` rows."""
     return SCORED // rows < FEWEST
 
 
 def differ(first: Floats, second: Floats, groups: NDArray[np.int64]) -> int:
-    """In how many groups the rows of two systems do not have the same sum."""
+    """Number of groups in which two systems have different sums."""
     gains = np.bincount(groups, weights=first - second)
     return int((np.abs(gains) > 1e-12).sum())
 
 
 def wilson_interval(value: float, n: int) -> Interval:
-    """The 95 % Wilson score interval of a proportion.
-
-    Args:
-        value: observed share, in [0, 1].
-        n: number of independent trials, positive.
-    """
+    """The 95 % Wilson score interval of a share of `n` independent trials."""
     z = 1.959963984540054  # the normal quantile
     centre = (value + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(value * (1 - value) / n + z * z / (4 * n * n))

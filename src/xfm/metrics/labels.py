@@ -18,19 +18,14 @@ SMALLEST = 1e-9
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The labels of a row, as a model has them.
-
-    Attributes:
-        labels: those that are given, in the order of the names.
-        probabilities: of every label, in that order.
-    """
+    """Predicted labels of a row, and probabilities of all labels, in the order of the names."""
 
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
 
 
 def label_flags(rows: Sequence[Sequence[str]], names: Sequence[str]) -> Flags:
-    """[N, C] whether a row has each of the labels; those without a name are passed over."""
+    """[N, C] bool, whether a row has each label; unknown labels are skipped."""
     places = {name: place for place, name in enumerate(names)}
     found = np.zeros((len(rows), len(names)), dtype=bool)
     pairs = [(row, places[name]) for row, own in enumerate(rows) for name in own if name in places]
@@ -40,13 +35,13 @@ def label_flags(rows: Sequence[Sequence[str]], names: Sequence[str]) -> Flags:
 
 
 def micro_f1(truth: Flags, given: Flags) -> float:
-    """F1 of all labels of all rows together; 0 where there is none in either."""
+    """F1 over all labels of all rows; 0 without any."""
     right, both = int((truth & given).sum()), int(truth.sum() + given.sum())
     return 2 * right / both if both else 0.0
 
 
 def precision_recall_f1_of_labels(truth: Flags, given: Flags) -> NDArray[np.float64]:
-    """Precision, recall and F1 of each label, [C, 3]; 0 where a share of nothing is asked for."""
+    """[C, 3] of each label; 0 where undefined."""
     return shares_of((truth & given).sum(axis=0), given.sum(axis=0), truth.sum(axis=0))
 
 
@@ -56,12 +51,7 @@ def _macro_f1_of_labels(truth: Flags, given: Flags) -> float:
 
 
 def average_precision(scores: Array, positive: Flags) -> float:
-    """Mean precision of the lists that end at each positive, those of equal score included; 0 without any.
-
-    Args:
-        scores: [N] float.
-        positive: [N] bool.
-    """
+    """Average precision of [N] scores; equal scores are listed together; 0 without positives."""
     own = np.sort(scores[positive])
     if not len(own):
         return 0.0
@@ -82,19 +72,14 @@ def _mean_average_precision(scores: Array, truth: Flags) -> float:
 
 
 def exact_matches(truth: Flags, given: Flags) -> NDArray[np.float64]:
-    """[N] 1 where all labels of a row are right, else 0."""
+    """[N] 1.0 where all labels of a row are right."""
     return (truth == given).all(axis=1).astype(np.float64)
 
 
 def best_threshold(scores: Array, truth: Flags, otherwise: float) -> float:
-    """The threshold that gives the best micro-F1: labels whose score is at least that are given.
+    """The threshold on [N, C] probabilities with the best micro-F1, midway between two scores; ties: largest.
 
-    Of equally good ones the largest; it lies in the middle between two scores.
-
-    Args:
-        scores: [N, C] probabilities.
-        truth: [N, C].
-        otherwise: where no row has a label, or there is no row.
+    `otherwise` where no row has a label.
     """
     if not truth.any():
         return otherwise
@@ -108,12 +93,7 @@ def best_threshold(scores: Array, truth: Flags, otherwise: float) -> float:
 
 
 def label_metrics(truth: Flags, given: Flags, scores: Array) -> dict[str, float]:
-    """Micro- and macro-F1, mean average precision, and the share of rows of which all labels are right.
-
-    Args:
-        truth, given: [N, C] bool, of one row at least.
-        scores: [N, C] float.
-    """
+    """Micro- and macro-F1, mean average precision, and exact match, of [N, C] bool and scores."""
     return {
         "f1_micro": micro_f1(truth, given),
         "f1_macro": _macro_f1_of_labels(truth, given),

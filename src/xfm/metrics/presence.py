@@ -1,4 +1,4 @@
-"""Is it there at all? From the scores of a gallery's best pictures to "nothing found"."""
+"""Absence: from the scores of a gallery's best pictures to "nothing found"."""
 
 from dataclasses import dataclass
 
@@ -18,10 +18,9 @@ class GallerySearches:
     """S searches in galleries, half of which hold what is searched.
 
     Attributes:
-        contrast: [S, K] cosines over the temperature of the pictures that are re-ranked.
-        odds: [S, K] the matching head's log-odds of a match.
-        there: [S] whether a picture that fits is in the gallery.
-        pictures: [S] in the gallery.
+        contrast, odds: [S, K] cosines over the temperature, and matching log-odds, of the shortlist.
+        there: [S] whether a fitting picture is in the gallery.
+        pictures: [S] size of the gallery.
         groups: [S] of searches that are not independent.
     """
 
@@ -35,7 +34,7 @@ class GallerySearches:
         return len(self.there)
 
     def highest(self, contrast: float, matching: float) -> tuple[Floats, Floats]:
-        """[S] the two scores of the picture that is highest by the weights."""
+        """[S] both scores of the best picture by the weights."""
         best = (contrast * self.contrast + matching * self.odds).argmax(1)[:, None]
         return (
             np.take_along_axis(self.contrast, best, 1)[:, 0],
@@ -43,24 +42,15 @@ class GallerySearches:
         )
 
     def heights(self, contrast: float, matching: float) -> Floats:
-        """[S] the height of the best picture, see `PresenceFit`."""
+        """[S] height of the best picture, see `PresenceFit`."""
         return (contrast * self.contrast + matching * self.odds).max(1)
 
 
 def fit_presence(searches: GallerySearches, data: str, answered: float = ANSWERED) -> PresenceFit:
-    """The likeliest weights of the two scores, and the height that present things reach.
+    """Likeliest weights of the two scores, and the height from which a search answers.
 
-    The picture that is highest depends on the weights, and these on the pictures: they are fitted in turns.
-    The height from which a search answers is a quantile of the searches for what is there, size by size, and
-    a line through these by the logarithm of the size.
-
-    Args:
-        searches: with what is there and what is not.
-        data: where they are from.
-        answered: share of the searches for what is there that are to be answered.
-
-    Raises:
-        ValueError: something is there in all searches, or in none.
+    The best picture depends on the weights and they on it: fitted in turns. The height is the `answered`
+    quantile of searches for present things, a line in the logarithm of the gallery's size.
     """
     if searches.there.all() or not searches.there.any():
         raise ValueError("the searches must be for what is there and for what is not")
@@ -82,10 +72,7 @@ def fit_presence(searches: GallerySearches, data: str, answered: float = ANSWERE
 
 
 def _logistic(columns: Floats, true: NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    """Weights of [N, 3] columns, the first two not negative, and a bias, by the most likely sigmoid.
-
-    A small penalty keeps them finite where the columns separate the classes.
-    """
+    """Weights of [N, 3] columns, the first two not negative, and bias; the ridge keeps them finite."""
     from scipy.optimize import minimize
 
     mean, scale = columns.mean(0), np.maximum(columns.std(0), 1e-9)
@@ -105,7 +92,7 @@ def _logistic(columns: Floats, true: NDArray[np.bool_]) -> tuple[float, float, f
 
 
 def told_apart(searches: GallerySearches, fitted: PresenceFit) -> tuple[NDArray[np.bool_], Floats]:
-    """[S] whether each search is answered by the fit, and its height."""
+    """[S] whether the fit answers each search, and its height."""
     heights = searches.heights(fitted.contrast, fitted.matching)
     logs = np.log(np.maximum(searches.pictures, fitted.smallest))
     return heights >= fitted.floor + fitted.floor_per_log * logs, heights

@@ -1,9 +1,8 @@
 """VQA accuracy (Antol et al., 2015) as the official scorer computes it: `GT-Vision-Lab/VQA`, `vqaEval.py`.
 
-An answer counts min(1, n / 3), where n of nine people gave it, averaged over the ten ways to leave one of
-the ten people out. The predicted answer is always normalised: punctuation, digits for number words, no
-articles, and apostrophes in contractions. The people's answers lose their punctuation only, and only where
-they do not all agree (they were normalised before they were published).
+An answer counts min(1, n / 3), where n of nine people gave it, averaged over the ten ways to leave one out.
+Predictions are normalised (punctuation, number words, articles, contractions); people's answers only lose
+their punctuation, and only where they do not all agree.
 """
 
 import re
@@ -62,10 +61,10 @@ def normalise_answer(answer: str) -> str:
 
 
 def strip_punctuation(answer: str) -> str:
-    """An answer without the signs of `PUNCTUATION` and without periods, except in front of a digit.
+    """An answer without the signs of `PUNCTUATION`, and without periods except before a digit.
 
-    A sign vanishes where it stands beside a space anywhere in the answer, or where the answer has a comma
-    between digits; otherwise it becomes a space.
+    A sign vanishes if it stands beside a space, or the answer has a comma between digits; else it becomes a
+    space.
     """
     digits = _DIGIT_COMMA_DIGIT.search(answer) is not None
     stripped = answer
@@ -77,15 +76,7 @@ def strip_punctuation(answer: str) -> str:
 
 
 def answer_accuracy(predicted: str, given: Sequence[str]) -> float:
-    """Accuracy of one answer, from 0 to 1.
-
-    Args:
-        predicted: the model's answer.
-        given: the answers of the people (ten in VQA v2), as published.
-
-    Raises:
-        ValueError: nobody gave an answer.
-    """
+    """Accuracy in [0, 1] of one answer; ValueError without people's answers."""
     if not given:
         raise ValueError("accuracy without any person's answer is undefined")
     theirs = [strip_punctuation(answer) for answer in given] if len(set(given)) > 1 else list(given)
@@ -97,35 +88,21 @@ def answer_accuracy(predicted: str, given: Sequence[str]) -> float:
 
 @dataclass(frozen=True)
 class VqaScore:
-    """Accuracies from 0 to 1.
-
-    Attributes:
-        overall: over all questions.
-        by_answer_type: over the questions of each type of answer: `yes/no`, `number`, `other`.
-    """
+    """Accuracies over all questions and by type of answer: `yes/no`, `number`, `other`."""
 
     overall: float
     by_answer_type: Mapping[str, float]
 
 
 def vqa_score(predicted: Sequence[str], given: Sequence[Sequence[str]], types: Sequence[str]) -> VqaScore:
-    """The official score of Q questions.
-
-    Args:
-        predicted: the model's answers.
-        given: the people's answers to each.
-        types: the type of each question's answer.
-
-    Raises:
-        ValueError: there is no question, or one without answers.
-    """
+    """Official score of Q questions, ten answers each, by type of answer."""
     if not predicted:
         raise ValueError("accuracy of nothing is undefined")
     return by_type([answer_accuracy(*pair) for pair in zip(predicted, given, strict=True)], types)
 
 
 def by_type(values: Sequence[float], types: Sequence[str]) -> VqaScore:
-    """Means of the accuracies of Q questions, over all of them and by the type of each."""
+    """Means over Q questions, and by type."""
     values_of: dict[str, list[float]] = defaultdict(list)
     for value, kind in zip(values, types, strict=True):
         values_of[kind].append(value)
@@ -135,13 +112,6 @@ def by_type(values: Sequence[float], types: Sequence[str]) -> VqaScore:
 
 
 def voted_accuracy(predicted: str, votes: Sequence[tuple[str, float]]) -> float:
-    """How right an answer is: the share of the votes for it over `ENOUGH`, 1 at most.
-
-    The official metric, `answer_accuracy`, also averages over subsets of the votes, and normalises otherwise.
-
-    Args:
-        predicted: the model's answer; it is compared as captions are, normalised.
-        votes: answers and their shares.
-    """
+    """Share of the votes for an answer over `ENOUGH`, at most 1; compared normalised as captions."""
     wanted = normalise_caption(predicted)
     return min(1.0, sum(part for answer, part in votes if normalise_caption(answer) == wanted) / ENOUGH)

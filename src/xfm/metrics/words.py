@@ -1,9 +1,8 @@
-"""The words that captions share, and captions cut into words without Java, as the Penn Treebank does.
+"""Words of captions: overlap, and a Penn Treebank tokenizer without Java.
 
-Stanford's PTBTokenizer, which the COCO server runs, is a large automaton; this is the part of it that
-captions need. Letters become lower case; possessives and contractions stand apart (`dog 's`, `do n't`);
-hyphenated words, numbers and abbreviations stay whole; the punctuation is dropped that the official script
-drops. `docs/benchmarks.md` says how often the two differ.
+This is the part of Stanford's PTBTokenizer (COCO's) that captions need: possessives and contractions stand
+apart (`dog 's`, `do n't`), hyphenated words, numbers and abbreviations stay whole, and punctuation is dropped
+as in the official script. `docs/benchmarks.md` says how often the two differ.
 """
 
 import re
@@ -60,11 +59,7 @@ _ENTITY = "&amp;"
 
 
 def caption_words(caption: str) -> list[str]:
-    """The words of a caption, in lower case and without punctuation.
-
-    Args:
-        caption: one sentence, or a few.
-    """
+    """The words of a caption, in lower case and without punctuation."""
     text = " ".join(caption.split()).translate(_TYPOGRAPHIC).replace(_ENTITY, "&")
     words: list[str] = []
     for match in _TOKEN.finditer(text):
@@ -79,7 +74,7 @@ def caption_words(caption: str) -> list[str]:
 
 
 def word_f1(reference: str, written: str) -> float:
-    """F1 of the words of two captions, each word as often as it occurs, both normalised; order is ignored."""
+    """F1 of the word counts of two normalised captions."""
     true, guess = (Counter(normalise_caption(text).split()) for text in (reference, written))
     common = (true & guess).total()
     return 2 * common / max(1, true.total() + guess.total())

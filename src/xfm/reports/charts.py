@@ -27,10 +27,7 @@ Curve = tuple[Sequence[float], Sequence[float]]
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
-    """Curves of a run's `log.jsonl`: `loss`, each of `losses`, and `lr`.
-
-    Lines that are torn or hold an event are skipped; a missing file gives no curves.
-    """
+    """Curves `loss`, `lr` and each of `losses` of a run's `log.jsonl`; torn lines and events are skipped."""
     curves: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
     for line in read_log(path):
         try:
@@ -45,10 +42,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
 
 
 def read_validation(path: Path) -> dict[str, dict[str, Curve]]:
-    """Curves of the looks of a run's `log.jsonl` at what it was not trained on: kind -> name -> curve.
-
-    The kinds are `losses` and, of the average of the weights, `average`.
-    """
+    """Validation curves of a run's `log.jsonl`: `losses` or `average` (of the weights) -> name -> curve."""
     kinds: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for line in read_log(path):
         if line.get("event") != "validation" or not isinstance(step := line.get("step"), int):
@@ -88,17 +82,10 @@ def small_multiples(
     last: float | None = None,
     marks: Sequence[float] = (),
 ) -> str:
-    """Panels of curves as one SVG.
+    """Panels (title -> label -> curve) as an `<svg>` element with ink `currentColor`.
 
-    Args:
-        panels: title -> label -> curve. A panel with one curve has no legend.
-        columns: panels in a row.
-        smooth: draw a running mean over a pale raw curve (fine-tuning logs every step).
-        last: the step at which every panel ends; None ends each with its curves.
-        marks: steps at which every panel has a vertical line.
-
-    Returns:
-        An `<svg>` element; its ink is `currentColor`, so it reads on a light and a dark page.
+    `smooth` draws a running mean over the pale raw curve; `last` is the last step of every panel; `marks` are
+    steps with a vertical line.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -123,15 +110,7 @@ def small_multiples(
 
 
 def histograms(panels: Mapping[str, Mapping[str, int]], columns: int = 4) -> str:
-    """How often values lie in some bins, a panel a value.
-
-    Args:
-        panels: title -> where a bin begins -> count, the bins in order.
-        columns: panels in a row.
-
-    Returns:
-        An `<svg>` element, as of `small_multiples`.
-    """
+    """Panels of bins (title -> edge -> count) as an `<svg>` element."""
     figure, axes = _axes(panels, columns)
     for axis, bins in zip(axes, panels.values(), strict=True):
         axis.bar(range(len(bins)), [*bins.values()], width=0.9, color=PALETTE[0])
@@ -143,15 +122,9 @@ def histograms(panels: Mapping[str, Mapping[str, int]], columns: int = 4) -> str
 
 
 def forest(panels: Mapping[str, Mapping[str, Interval]], unit: str) -> str:
-    """Differences with their intervals, a panel a group and a line a name: whether one leaves zero out.
+    """Differences with intervals (title -> name -> interval) as an SVG file, a line a name.
 
-    Args:
-        panels: title -> name -> difference, in the order of the lines. Of an interval without ends the point
-            alone is drawn, hollow; what a panel lacks has an empty line.
-        unit: of the differences, below every panel.
-
-    Returns:
-        An SVG file, whose ink is dark and whose paper is white.
+    An interval without ends is drawn as a hollow point.
     """
     from matplotlib.figure import Figure
 
@@ -180,7 +153,7 @@ def forest(panels: Mapping[str, Mapping[str, Interval]], unit: str) -> str:
 
 
 def thin(curve: Curve) -> Curve:
-    """At most `MAX_POINTS` points of a curve, as means of equal stretches."""
+    """At most `MAX_POINTS` points of a curve, as means of equal parts."""
     steps, values = np.asarray(curve[0], dtype=float), np.asarray(curve[1], dtype=float)
     if len(steps) <= MAX_POINTS:
         return steps.tolist(), values.tolist()

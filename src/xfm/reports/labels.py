@@ -33,13 +33,7 @@ HEADLINES = (
 
 @dataclass(frozen=True)
 class Group:
-    """A task of the report.
-
-    Attributes:
-        task: first part of the keys.
-        title: heading.
-        explanation: how it is measured, and its baselines; what chance and a baseline are says `Score`.
-    """
+    """A task of the report (first part of the keys), its heading, and how it is measured."""
 
     task: str
     title: str
@@ -225,7 +219,7 @@ def split_name(key: str) -> str:
 
 
 def headlines(scores: Mapping[str, Score]) -> list[str]:
-    """Keys of the headlines among the scores; where there are none, of all that the short tables hold."""
+    """Keys of the headlines among the scores; without any, all keys of the short tables."""
     keys = [
         found
         for task, split, metric in (key.split("/") for key in HEADLINES)
@@ -236,7 +230,7 @@ def headlines(scores: Mapping[str, Score]) -> list[str]:
 
 
 def is_headline(key: str) -> bool:
-    """Whether the key belongs into the short table of its group; the others fold away."""
+    """Whether the key belongs into its group's short table."""
     metric = key.split("/", 2)[2]
     extras = ("r5", "r10", "matching", "zero_shot", "mean_iou")
     return not any(f"_{extra}" in f"_{metric}" for extra in extras)
@@ -249,7 +243,7 @@ def group_of(key: str) -> Group:
 
 
 def grouped(scores: Mapping[str, Score]) -> list[tuple[Group, dict[str, Score]]]:
-    """The scores by group, in the report's order; tasks without a group come last under their own name."""
+    """Scores by group, in the report's order; other tasks last."""
     groups = dict.fromkeys([*GROUPS, *(group_of(key) for key in scores)])
     found = [(group, {key: s for key, s in scores.items() if group_of(key) == group}) for group in groups]
     return [(group, members) for group, members in found if members]

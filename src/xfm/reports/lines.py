@@ -10,16 +10,11 @@ from xfm.reports.scores import Score
 
 @dataclass(frozen=True)
 class ScoreLine:
-    """A row of the score table.
+    """A row of the score table: task, split and metric in words.
 
-    Attributes:
-        key: of `metrics.json`.
-        task, split, metric: in words.
-        score: the numbers.
-        gain: value minus the better of chance and baseline; None for an error, and where neither is there.
-        is_difference: whether the value is a difference of two shares, in points.
-        verdict: `up` or `down` where the interval lies above or below that, else `level`.
-        baselines: every baseline by name.
+    `gain` is the value minus the better of chance and baseline (None for an error, or without either), in
+    points for a difference; `verdict` is `up` or `down` where the interval lies above or below that, else
+    `level`.
     """
 
     key: str
@@ -34,7 +29,7 @@ class ScoreLine:
 
 
 def line_of(key: str, scores: Mapping[str, Score], baselines: dict[str, float]) -> ScoreLine:
-    """The row of a score in the table; `baselines` are its own by name."""
+    """Row of a score; `baselines` are its own by name."""
     score, verdict = scores[key], "level"
     floor = max((one for one in (score.chance, score.baseline) if one is not None), default=None)
     if less_is_better(key):
@@ -55,12 +50,12 @@ def line_of(key: str, scores: Mapping[str, Score], baselines: dict[str, float]) 
 
 
 def summary(scores: Mapping[str, Score]) -> str:
-    """A table of the report's headlines: score, interval, chance, baseline and number of cases."""
+    """Table of the report's headlines."""
     return table(scores, headlines(scores))
 
 
 def table(scores: Mapping[str, Score], keys: Sequence[str]) -> str:
-    """A table of some of the scores; what stands beside none of them has no column."""
+    """Table of some scores; empty columns are left out."""
     titles = ("", "score", "95 %", "scratch", "chance", "baseline", "n")
     rows = [titles, *(_cells(key, scores[key]) for key in keys)]
     used = [column for column in range(len(titles)) if {row[column] for row in rows[1:]} != {"-"}]

@@ -1,4 +1,4 @@
-"""Pages from templates, and the pictures inside them: small data URIs, each written once."""
+"""Pages from templates, with pictures as data URIs."""
 
 import base64
 import io
@@ -23,18 +23,14 @@ MAX_SIDE = 224  # larger pictures are shrunk: the report shows thumbnails
 
 
 class Thumbnails:
-    """Pictures of a world as data URIs.
-
-    Args:
-        world: folder that relative paths start from.
-    """
+    """Pictures of a world as data URIs, each written once."""
 
     def __init__(self, world: Path) -> None:
         self.world = world
         self._known: dict[str, str] = {}
 
     def uri(self, path: str) -> str:
-        """A JPEG data URI, empty where the world holds no such picture: the page then shows its path."""
+        """JPEG data URI; empty where there is no such picture."""
         if path not in self._known:
             file = path_below(self.world, path)
             self._known[path] = "" if file is None else _encode(file)
@@ -49,7 +45,7 @@ def _encode(path: Path) -> str:
 
 
 def thumbnail(pixels: Tensor) -> str:
-    """A picture [3, H, W] uint8 as the data URI of a small JPEG."""
+    """Data URI of a small JPEG of [3, H, W] uint8."""
     small = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     small.thumbnail((MAX_SIDE, MAX_SIDE))
     buffer = io.BytesIO()
@@ -58,7 +54,7 @@ def thumbnail(pixels: Tensor) -> str:
 
 
 def page_template(name: str, thumbnails: Thumbnails) -> "Template":
-    """A template of `reports/templates`, in which everything is escaped and `picture` makes thumbnails."""
+    """A template of `reports/templates` with autoescaping."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     def load(name: str) -> str:

@@ -41,24 +41,18 @@ REQUIRED_KEYS: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Score:
-    """One number of an evaluation, beside what it has to beat; every command means the same by these.
+    """A value beside what it has to beat; every command means the same by these.
 
     Attributes:
-        value: the model's score, a fraction from 0 to 1 (differences from -1 to 1).
-        chance: what guessing at random scores. Classes, answers and tokens are drawn uniformly from all that
-            may be given, boxes and captions from those of the training rows, and a retrieval's order is
-            random; exact where a formula is known, else the mean of some guesses. It is 0 for a difference.
-            None where nothing can be guessed.
-        baseline: the best of all that was tried and does not understand what it is given: constant guesses
-            (the most frequent class or answer of the training rows, one box for all; of the scored rows
-            where there are no others), the same training without one modality, shallow methods such as raw
-            pixels or TF-IDF. None where nothing was tried.
-        n: number of test cases.
-        seed: seed of everything random behind the number.
-        low, high: 95 % interval of the value, see `xfm.metrics.intervals.bootstrap`; None where there is
-            none, as in files of earlier versions.
-        scratch: what the same fine-tuning makes of a randomly initialised model of the same size: the value
-            minus this is what pre-training gave. None where nothing is fine-tuned, or that was not run.
+        value: in [0, 1]; a difference in [-1, 1].
+        chance: expected value of random guesses: classes, answers and tokens drawn uniformly, boxes and
+            captions from the training rows, random orders. 0 for a difference, None where nothing can be
+            guessed.
+        baseline: the best that does not understand its input: constant guesses, the same training without one
+            modality, shallow methods (raw pixels, TF-IDF). None where nothing was tried.
+        n: test cases.
+        low, high: 95 % interval, see `xfm.metrics.intervals.bootstrap`; None without one.
+        scratch: the same fine-tuning of a random initialisation; None where that was not run.
     """
 
     value: float
@@ -77,7 +71,7 @@ def floors_of(metric: str, found: Mapping[str, Mapping[str, float]]) -> dict[str
 
 
 def best_of(floors: Mapping[str, float]) -> float | None:
-    """The baseline of a score: the best of those that were tried, None where none was."""
+    """The best baseline; None without any."""
     return max(map(float, floors.values()), default=None)
 
 
@@ -87,11 +81,7 @@ def write_json(path: Path, content: object) -> None:
 
 
 def write_output(path: Path, text: str) -> None:
-    """Write a file so that `path` always holds either the old or the new content, never half of it.
-
-    Raises:
-        UserError: the file cannot be written (disk full, no permission).
-    """
+    """Write a file atomically; UserError where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
@@ -107,11 +97,7 @@ def write_scores(path: Path, scores: Mapping[str, Score]) -> None:
 
 
 def read_scores(path: Path) -> dict[str, Score]:
-    """Read `metrics.json`.
-
-    Raises:
-        UserError: the file is missing or is not a metrics file.
-    """
+    """Read `metrics.json`; UserError where it is missing or of another kind."""
     try:
         content: dict[str, dict[str, Any]] = json.loads(read_text(path))
         return {key: Score(**fields) for key, fields in content.items()}
@@ -127,18 +113,17 @@ OWN = "model"
 
 @dataclass
 class PartResult:
-    """What a part of an evaluation found.
+    """Result of a part of an evaluation.
 
     Attributes:
-        scores: by key `task/split/metric`.
-        baselines: for a key, every baseline by name; the best of them is the score's `baseline`.
-        examples: cases for the report by name, as plain JSON values (see `examples`).
+        baselines: every baseline of a key by name; the best is the score's `baseline`.
+        examples: for the report, plain JSON values by name.
         curves: training losses of fine-tunings by name, one value a step.
-        tunings: of each of them the `steps` made, how many a whole evaluation makes (`of`), and `seconds`.
-        probes: of each linear probe, what the training rows chose for the model (`OWN`) and each baseline.
-        calibration: of the matching head (`MatchCalibration` as plain values); empty where none was fitted.
-        seconds: wall-clock time, filled in by the runner.
-        left_out: rows whose pictures could not be read (`LeftOut.plain`), filled in by the runner.
+        tunings: `steps`, planned steps (`of`) and `seconds` of each fine-tuning.
+        probes: features and penalty chosen for the model (`OWN`) and each baseline.
+        calibration: of the matching head (`MatchCalibration` as plain values), or empty.
+        seconds: filled in by the runner.
+        left_out: rows with unreadable pictures (`LeftOut.plain`), filled in by the runner.
     """
 
     scores: dict[str, Score] = field(default_factory=dict)
@@ -179,5 +164,5 @@ class PartResult:
         seed: int,
         baselines: dict[str, float] | None = None,
     ) -> None:
-        """Record the mean of [N] rows, of which those of a group are not independent, see `bootstrap`."""
+        """Record the mean of [N] rows in groups, see `bootstrap`."""
         self.add(key, bootstrap(rows, groups, seed), chance, len(rows), seed, baselines)

@@ -28,20 +28,12 @@ def stored_flags(out: Path) -> list[Flag]:
 
 
 def part_path(out: Path, part: Part, key: str) -> Path:
-    """Where a part's result is kept; results of other settings, model or world have other fingerprints."""
+    """File of a part's result; the fingerprint is part of its name."""
     return out / PARTS_FOLDER / f"{part.value}-{key[:12]}.json"
 
 
 def parts_to_keep(out: Path, config: EvaluationConfig) -> list[Part]:
-    """Parts of the evaluation of the same model and world in `out`, which stay beside those of a new one.
-
-    Args:
-        out: folder for the results.
-        config: the new evaluation, as it was given.
-
-    Raises:
-        UserError: the evaluation in `out` has other settings, so that the new one would replace it.
-    """
+    """Finished parts of the same evaluation in `out`; UserError where its settings differ."""
     try:
         details = read_object(out / DETAILS)
         old, parts = dict(details["config"]), [Part(name) for name in details["seconds"]]
@@ -57,12 +49,7 @@ def parts_to_keep(out: Path, config: EvaluationConfig) -> list[Part]:
 
 
 def read_part(path: Path, key: str | None = None) -> PartResult | None:
-    """A part's stored result; None if there is none, or it is damaged or of another fingerprint.
-
-    Args:
-        path: the file.
-        key: fingerprint that it must have; None takes any.
-    """
+    """A part's stored result; None if missing, damaged or of another fingerprint (`key` None: any)."""
     try:
         content: dict[str, Any] = json.loads(read_text(path))
         if content.pop("fingerprint") != key and key is not None:

@@ -1,8 +1,5 @@
 """The embedded world: scenes composed of emoji pictures, with exact boxes, captions, questions and more.
 
-    from xfm.world import build_world
-    build_world(Path("worlds/emoji"), WorldConfig())
-
 One scene graph gives captions, regions, questions, statements, referring phrases and pairs of texts. Scene
 graphs and texts are the same on every machine; pixels are the same for one Pillow version.
 """

@@ -1,7 +1,7 @@
-"""Phrases that are true of a picture or false of it: is this there at all?
+"""Phrases that are true or false of a picture.
 
-Every design has two pictures and two phrases, each true of one picture and false of the other: neither the
-text nor the picture alone tells which it is.
+Every design has two pictures and two phrases, each true of one picture alone, so that neither the text nor
+the picture alone tells which.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ TRIES = 40
 
 
 class AbsenceExample(NamedTuple):
-    """Two scenes, a phrase that is true of the first alone, and one that is true of the second alone."""
+    """Two scenes, and for each a phrase that is true of it alone."""
 
     scenes: tuple[Scene, Scene]
     phrases: tuple[str, str]
@@ -25,7 +25,7 @@ class AbsenceExample(NamedTuple):
 
 
 def absent_objects(rng: Rng, maker: PairMaker) -> AbsenceExample:
-    """An object of each scene whose name the other gives no cause for."""
+    """An object of each scene that the other does not show."""
     catalog = maker.sampler.catalog
     while True:
         first, second = maker.kinds.kind(rng), maker.kinds.kind(rng)
@@ -37,7 +37,7 @@ def absent_objects(rng: Rng, maker: PairMaker) -> AbsenceExample:
 
 
 def absent_relations(rng: Rng, maker: PairMaker) -> AbsenceExample:
-    """Two objects that both scenes show among the same others, in one the other way round."""
+    """Two objects in both scenes, in one the other way round."""
     catalog = maker.sampler.catalog
     while True:
         pair = maker.kinds.pair(rng)
@@ -58,6 +58,6 @@ def absent_relations(rng: Rng, maker: PairMaker) -> AbsenceExample:
 
 
 def _is(scene: Scene, pair: tuple[ObjectType, ObjectType], relation: Relation) -> bool:
-    """Whether the first of a pair clearly stands so to the second; then the inverse is clearly false."""
+    """Whether the relation clearly holds; then the inverse is clearly false."""
     first, second = (scene.groups[kind][0] for kind in pair)
     return holds(first, relation, second, scene.image_size)

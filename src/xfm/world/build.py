@@ -1,4 +1,4 @@
-"""Builds a world: plans the units, runs them in processes, writes the files, and puts the folder in place."""
+"""Builds a world: plans units, runs them in processes, writes the files, and puts the folder in place."""
 
 import hashlib
 from dataclasses import asdict, replace
@@ -44,23 +44,11 @@ WHOLE = frozenset({NAME, "tasks", "pretrain", "tokenizer.json"})
 def build_world(
     folder: Path, config: WorldConfig, progress: bool = True, force: bool = False
 ) -> WorldManifest:
-    """Build the embedded world in `folder`, or keep the one that is there if it is the same.
+    """Build the embedded world in `folder`, or keep an equal one; its manifest.
 
-    The world appears at once when everything is written; until then, and after an interruption, `folder` is
-    as it was before.
-
-    Args:
-        folder: where to put it; its parent is created.
-        config: how much of everything.
-        progress: show a progress bar and say what was done.
-        force: replace a world of other settings.
-
-    Returns:
-        The manifest, also in `folder`/world.json.
-
-    Raises:
-        UserError: a package of the `world` extra is missing, `folder` holds something else or a world of
-            other settings, or cannot be written, or the disk is full.
+    The world appears when everything is written; until then, and after an interruption, `folder` is
+    unchanged. `force` replaces a world of other settings. UserError where a package of the `world` extra is
+    missing, `folder` holds something else, or cannot be written.
     """
     resolved = config.resolved()
     packages = package_versions()
@@ -86,7 +74,6 @@ def build_world(
 
 # ---------------------------------------------------------------- folders
 def _check_same(folder: Path, present: WorldManifest, config: WorldConfig) -> None:
-    """Refuse to replace a world of other settings; one of an earlier version may be built again."""
     difference = first_difference(present.config, asdict(config), frozenset({"workers"}))
     if difference is not None:
         name, old, new = difference
@@ -97,7 +84,6 @@ def _check_same(folder: Path, present: WorldManifest, config: WorldConfig) -> No
 
 
 def _refuse_others(folder: Path) -> None:
-    """Refuse to replace a folder in which something else lies beside the world: it would be lost."""
     if others := sorted({path.name for path in folder.iterdir()} - WHOLE if folder.exists() else ()):
         raise UserError(
             f"{folder} holds {others[0]} beside the world, which building it anew would remove: move that "
@@ -106,7 +92,7 @@ def _refuse_others(folder: Path) -> None:
 
 
 def _present(folder: Path) -> WorldManifest | None:
-    """The manifest of the world in `folder`; refuses a folder that holds something else."""
+    """Manifest of the world in `folder`; UserError for a folder that holds something else."""
     if not folder.exists():
         return None
     if not folder.is_dir():

@@ -16,13 +16,7 @@ _OPENERS = (
 
 
 def described(rng: Rng, items: Sequence[SceneObject], detail: int) -> str:
-    """A noun phrase for equal objects: "a small red balloon", "two cats".
-
-    Args:
-        rng: source of draws.
-        items: all objects of one kind in the scene.
-        detail: percentage of phrases that get a size, and as many a colour.
-    """
+    """A noun phrase for equal objects, "two cats"; `detail` is the percentage with a size, and a colour."""
     kind = items[0].kind
     words = []
     sizes = {item.size for item in items}

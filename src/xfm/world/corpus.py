@@ -1,4 +1,4 @@
-"""Plain text: scenes told twice in other words or with their consequences, facts, and held-out names."""
+"""Plain text: scenes in two wordings or with consequences, facts, and held-out names."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ COUNTS = ((1, 8), (2, 32), (3, 35), (4, 20), (5, 5))
 
 
 def load_facts() -> list[str]:
-    """The safe facts of `randfacts`, lower case, in the package's order: plain ASCII and short ones only."""
+    """Safe facts of `randfacts`, lower case, in the package's order: short and plain ASCII."""
     spec = importlib.util.find_spec("randfacts")
     assert spec is not None
     assert spec.origin is not None
@@ -53,17 +53,14 @@ class Corpus:
         return f"{wording(rng, told)}. {wording(rng, told)}."
 
     def _consequence(self, rng: Rng, pool: Sequence[ObjectType]) -> str:
-        """A description and two facts that follow from it.
-
-        Nothing false is stated and no label told: whether a fact follows is what entailment tests.
-        """
+        """No false fact and no label: whether a fact follows is what entailment tests."""
         scene = self.sampler.place(rng, self.sampler.choose(rng, rng.weighted(COUNTS), pool))
         told = describe(rng, scene)
         facts = [change(rng, told, self.catalog, pool) for _ in range(2)]
         return f"{wording(rng, told)}. " + " ".join(f"{fact.state(rng, told)}." for fact in facts)
 
     def _about(self, rng: Rng) -> str:
-        """What an object is: half of these lines are about held-out objects."""
+        """Half of these lines are about held-out objects."""
         kind = rng.pick(
             self.catalog.heldout if rng.chance(50) and self.catalog.heldout else self.catalog.objects
         )

@@ -29,7 +29,7 @@ from xfm.world.scene import Place, Scene, SceneObject, Size
 
 @dataclass(frozen=True)
 class Item:
-    """One kind of object, how many, and what is said about it."""
+    """One kind of object, its number, size and place."""
 
     kind: ObjectType
     count: int = 1
@@ -58,13 +58,10 @@ USUALLY_RELATED = 45  # percent of descriptions
 
 
 def describe(rng: Rng, scene: Scene, places: int = 2, related: int = USUALLY_RELATED) -> Description:
-    """A selection of the scene's facts; nothing that is said is false or follows from something else said.
+    """A selection of the scene's facts, none of which follows from another.
 
-    Args:
-        rng: source of draws.
-        scene: the scene.
-        places: most objects whose place is told.
-        related: percentage of descriptions that relate two objects, where two drawn ones can be.
+    `places` is the most objects whose place is told, `related` the percentage of descriptions with a
+    relation.
     """
     groups = rng.shuffled(list(scene.groups.values()))
     members = [g[0] for g in groups]

@@ -1,4 +1,4 @@
-"""The manifest of a world, `world.json`: what it was built from and what it holds."""
+"""The manifest of a world, `world.json`."""
 
 import dataclasses
 import functools
@@ -26,21 +26,16 @@ class FileEntry(TypedDict):
 
 @dataclass(frozen=True)
 class WorldManifest:
-    """What a world was built from and what it holds.
+    """Origin and content of a world.
 
     Attributes:
-        format: version of the layout.
-        fingerprint: hash of everything that decides the content; equal fingerprints, equal worlds.
-        seed: seed of the generator.
-        image_size: side of the pictures in pixels.
+        fingerprint: hash of everything that decides the content.
         config: the resolved configuration.
-        packages: versions of the packages that the content comes from; `pillow` decides the pixels.
-        licences: licence of the art and of the facts.
-        objects: per split ("seen", "heldout"): name, category, colour and code of every object.
-        heldout_pairs: number of held-out pairs of objects.
+        packages: versions of the packages of the content; `pillow` decides the pixels.
+        objects: name, category, colour and code of every object of a split ("seen", "heldout").
         counts: records of every part.
         files: every shard, JSON-lines file and the tokenizer.
-        pictures: number of task pictures, and one hash over their names and contents.
+        pictures: number of task pictures, and a hash of their names and contents.
     """
 
     format: int
@@ -62,11 +57,7 @@ class WorldManifest:
 
     @classmethod
     def load(cls, folder: Path) -> "WorldManifest":
-        """Read `folder`/world.json.
-
-        Raises:
-            UserError: the file is missing or is not a manifest of this format.
-        """
+        """Read `folder`/world.json."""
         path = folder / NAME
         try:
             fields = json.loads(read_text(path))
@@ -82,7 +73,7 @@ class WorldManifest:
         return manifest
 
     def missing(self, folder: Path) -> list[str]:
-        """Files that are absent from `folder` or have another size; tasks/images if pictures are absent."""
+        """Files that are missing or of another size."""
         lacking = [
             name
             for name, entry in self.files.items()
@@ -95,7 +86,7 @@ class WorldManifest:
 
 
 def fingerprint(config: WorldConfig, packages: dict[str, str]) -> str:
-    """Hash of everything that decides the content of a resolved configuration's world."""
+    """Hash of everything that decides the content of a world."""
     fields = dataclasses.asdict(config)
     del fields["workers"]
     parts = {"format": FORMAT, "config": fields, "packages": packages, "generator": _generator()}
@@ -104,7 +95,6 @@ def fingerprint(config: WorldConfig, packages: dict[str, str]) -> str:
 
 @functools.cache
 def _generator() -> str:
-    """Hash of the generator's source: another generator, another world."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + path.read_text("utf-8").encode())

@@ -1,7 +1,7 @@
-"""Pairs of texts: does the second follow from the first (entailment), do both say the same (paraphrase)?
+"""Pairs of texts: entailment and paraphrase.
 
-Every quadruple holds two firsts and two seconds in all four combinations, two true and two false: neither
-text alone tells the label, and no single word of either does.
+A quadruple combines two firsts and two seconds, two pairs true and two false: neither text alone, and no
+word, tells the label.
 """
 
 from typing import NamedTuple

@@ -20,14 +20,7 @@ _HUES = (
 
 
 def classify(rgb: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Index into COLOURS of every pixel.
-
-    Args:
-        rgb: [N, 3] uint8.
-
-    Returns:
-        [N] int64; UNNAMED where no colour of the vocabulary fits.
-    """
+    """[N] int64 index into COLOURS of pixels [N, 3] uint8; UNNAMED where no colour fits."""
     r, g, b = (rgb[:, i].astype(np.int64) for i in range(3))
     top, low = rgb.max(1).astype(np.int64), rgb.min(1).astype(np.int64)
     span = top - low

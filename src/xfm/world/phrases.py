@@ -149,13 +149,7 @@ def refer(
 ) -> str | None:
     """A phrase for `item` that fits no other object of the scene, or None if a few tries found none.
 
-    Args:
-        rng: source of draws.
-        scene: the scene.
-        item: the object meant.
-        ways: weighted ways of referring; by default what suits the object.
-        generic: percentage of phrases that say "object" in place of the name.
-        determiners: of which one is drawn for a phrase.
+    `ways` are weighted ways of referring; `generic` is the percentage of phrases that say "object".
     """
     for _ in range(6):
         noun = rng.pick(GENERIC) if rng.chance(generic) else item.name
@@ -169,7 +163,7 @@ def refer(
 
 
 def regions(rng: Rng, scene: Scene) -> list[tuple[str, SceneObject]]:
-    """One phrase for every object for which one was found, in random order. At least one for most scenes."""
+    """A phrase for each object that has one, in random order."""
     found = []
     for item in rng.shuffled(scene.objects):
         phrase = refer(rng, scene, item)

@@ -1,7 +1,7 @@
 """Questions about one picture, with short answers from a closed vocabulary.
 
-The answer cannot be told from the question: labels of yes/no questions are drawn first, counts are drawn
-first and the scene is made to fit, and colours are asked about objects that the question does not name.
+The question does not tell the answer: labels of yes/no questions and counts are drawn first, and colours are
+asked about objects that the question does not name.
 """
 
 from collections.abc import Callable
@@ -37,8 +37,8 @@ class Question(NamedTuple):
 def _elsewhere() -> list[list[Place]]:
     """Rearrangements of the nine places that move each to a clearly different one.
 
-    Drawing a wrong place through one of them leaves every place as frequent among wrong claims as among right
-    ones, which drawing from all different places would not: the centre differs from more places than the top.
+    They keep every place as frequent among wrong claims as among right ones; drawing from all different
+    places would not.
     """
     rng, found = Rng("elsewhere"), []
     while len(found) < 32:

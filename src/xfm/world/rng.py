@@ -1,8 +1,4 @@
-"""A small random generator that gives the same draws on every machine and Python version.
-
-`random.Random.getrandbits` is the Mersenne twister's specified bit stream; everything above it is integer
-arithmetic defined here, so that neither a change in the standard library nor floating point alters a draw.
-"""
+"""Random draws, equal on every machine: integer arithmetic on the Mersenne twister's specified bits."""
 
 import hashlib
 import random
@@ -13,7 +9,7 @@ T = TypeVar("T")
 
 
 class Rng:
-    """Integer draws from a stream that is named by the values in `key` (numbers and words)."""
+    """Integer draws from a stream named by the key."""
 
     def __init__(self, *key: int | str) -> None:
         digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()

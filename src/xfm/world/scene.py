@@ -81,7 +81,7 @@ class SceneObject:
         return 2 * self.top + self.height
 
     def wanted(self, size: Size | None = None, place: Place | None = None) -> "Wanted":
-        """One of its kind, in another size or place if they are given."""
+        """One of its kind, in another size or place if given."""
         return Wanted(self.kind, self.size if size is None else size, self.place if place is None else place)
 
     @property
@@ -141,14 +141,9 @@ class SceneSampler:
         start: Sequence[ObjectType] = (),
         repeat: int = 25,
     ) -> list[ObjectType]:
-        """`count` object types (with repetitions in `repeat` of 100 scenes), no pair of them held out.
+        """`count` object types, with `start` first and no held-out pair (unchecked within `start`).
 
-        Args:
-            rng: source of draws.
-            count: objects, repetitions included.
-            pool: types to draw from.
-            start: types that the scene must hold; pairs among them are not checked.
-            repeat: percentage of scenes in which one of the drawn types occurs two or three times.
+        `repeat` is the percentage of scenes in which a drawn type occurs two or three times.
         """
         chosen = list(start)
         free = count - len(chosen)
@@ -171,10 +166,7 @@ class SceneSampler:
     def edited(
         self, rng: Rng, scene: Scene, gone: Sequence[SceneObject], new: Sequence[Wanted]
     ) -> Scene | None:
-        """The scene without the objects `gone` and with new ones in its place, or None if there is no room.
-
-        Everything else stays to the pixel.
-        """
+        """The scene without `gone` and with new objects, else unchanged to the pixel; None without room."""
         placed = [item for item in scene.objects if item not in gone]
         for kind, size, place in new:
             found = self._fitted(rng, kind, size, [place], placed, tries=12)
@@ -196,7 +188,6 @@ class SceneSampler:
     def _arrange(
         self, rng: Rng, kinds: Sequence[ObjectType], sizes: Sequence[Size]
     ) -> list[SceneObject] | None:
-        """Objects in distinct cells with a gap between the boxes, or None if there was no room."""
         cells = rng.shuffled(tuple(Place))
         placed: list[SceneObject] = []
         for kind, size in zip(rng.shuffled(kinds), sizes, strict=True):
@@ -216,7 +207,6 @@ class SceneSampler:
         placed: Sequence[SceneObject],
         tries: int = 3,
     ) -> SceneObject | None:
-        """An object in the first of the cells in which it touches nothing, or None if there is none."""
         side = rng.pick(SIDES[size]) * self.image_size // 96
         width, height = kind.scaled(side)
         for cell in cells:

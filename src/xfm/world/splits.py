@@ -1,4 +1,4 @@
-"""Which objects the pictures of a split show."""
+"""Kinds of objects that the pictures of a split show."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -9,12 +9,10 @@ from xfm.world.scene import SceneSampler
 
 
 class Split(StrEnum):
-    """Parts of the task files.
+    """Splits of the task files.
 
-    train, validation, seen, test: seen objects in allowed combinations, in scenes of their own.
-    hard, hard_validation: likewise, of sets of kinds that no twins show.
-    combinations: scenes that hold at least one held-out pair of objects.
-    objects: scenes of held-out objects only.
+    combinations hold a held-out pair of objects, objects only held-out ones, hard and hard_validation sets of
+    kinds that no twins show; the others seen objects in allowed combinations, in scenes of their own.
     """
 
     TRAIN = "train"
@@ -58,10 +56,7 @@ class KindChooser:
     def choose(
         self, rng: Rng, count: int, start: Sequence[ObjectType] = (), repeat: int = 25
     ) -> list[ObjectType]:
-        """`count` kinds (at least `least`), beginning with `start`; combinations hold a held-out pair.
-
-        A `start` of one kind, however often, or of a held-out pair is right for combinations.
-        """
+        """`count` kinds (at least `least`), beginning with `start`; combinations hold a held-out pair."""
         begin = list(start)
         if self.split is Split.COMBINATIONS and len(set(begin)) < 2:
             first = begin[0] if begin else self.kind(rng)

@@ -1,7 +1,7 @@
 """Statements about two pictures, true or false.
 
-Every design returns rows in which each statement occurs as often true as false, over pictures that take
-either role: neither the text nor one picture alone tells the label.
+In the rows of a design each statement is as often true as false, over pictures in either role: neither the
+text nor one picture alone tells the label.
 """
 
 from collections.abc import Callable

@@ -51,7 +51,6 @@ def make_retrieval(studio: Studio, unit: Unit) -> Made:
 
 
 def _make_hard(studio: Studio, unit: Unit) -> Made:
-    """Captions with distractors, every kind of edit as often; scenes of kinds that no twins show."""
     rng, made, chooser = studio.rng(unit), Made(unit), studio.chooser(unit.split)
     while len(made.rows) < unit.rows:
         edit = EDITS[len(made.rows) % len(EDITS)]

@@ -1,7 +1,7 @@
 """Twin scenes: two scenes that differ by one edit, each told so that it is false of the other.
 
-Scenes that are drawn independently almost never show the same objects, so that the objects' names alone tell
-a picture from the others of its batch. Of twins, only what the edit changed tells them apart.
+Independent scenes almost never show the same objects, so that names alone tell a picture from the others of
+its batch; of twins, only the edit does.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,15 +22,7 @@ _TRIES = 40  # descriptions of which one must tell the twins apart
 
 
 class Edit(StrEnum):
-    """What tells two scenes apart.
-
-    relation: two objects traded places, or one stands on another side of the other.
-    place: an object is elsewhere.
-    size: an object is small in one and large in the other.
-    count: an object occurs once more or less.
-    background: the background has another colour.
-    object: another object stands in the place of one.
-    """
+    """The difference of two scenes; a relation changes when two objects trade places or one moves."""
 
     RELATION = "relation"
     PLACE = "place"
@@ -48,13 +40,7 @@ class Twins(NamedTuple):
 
 
 class TwinMaker:
-    """Makes twins of the kinds of one split.
-
-    Args:
-        sampler: places what changes.
-        kinds: chooses what the scenes show.
-        whole: percentage of captions that name every object.
-    """
+    """Makes twins of one split's kinds; `whole` is the percentage of captions that name every object."""
 
     def __init__(self, sampler: SceneSampler, kinds: KindChooser, whole: int) -> None:
         self.sampler = sampler
@@ -96,7 +82,7 @@ class TwinMaker:
         return scene, self.sampler.edited(rng, scene, pair, new)
 
     def _turned(self, rng: Rng, scene: Scene, a: SceneObject, was: Relation, b: SceneObject) -> Scene | None:
-        """The scene with `b` elsewhere, so that what `a` was to it is clearly false, and another is clear."""
+        """The scene with `b` elsewhere: the old relation is clearly false, and another one clear."""
         for place in rng.shuffled(_free(scene)):
             other = self.sampler.edited(rng, scene, [b], [b.wanted(place=place)])
             if other is None:
@@ -183,14 +169,7 @@ DEFINITE = 40  # percent of captions that say "the": neither "a" nor "the" shall
 
 
 def told_apart(rng: Rng, scene: Scene, other: Scene, whole: int, count: int = 4) -> list[str]:
-    """Up to `count` different captions of a scene that are clearly false of the other; maybe none.
-
-    Args:
-        rng: source of draws.
-        scene, other: the twins.
-        whole: percentage of captions that name every object.
-        count: most captions.
-    """
+    """Up to `count` different captions of a scene that are clearly false of the other; maybe none."""
     found: dict[str, None] = {}
     for _ in range(_TRIES):
         entire = rng.chance(whole)
@@ -207,7 +186,7 @@ def told_apart(rng: Rng, scene: Scene, other: Scene, whole: int, count: int = 4)
 
 
 def pruned(rng: Rng, told: Description, other: Scene, most: int) -> Description:
-    """The description without up to `most` of the things that it needs not say to be false of the other."""
+    """The description without up to `most` facts that it does not need to be false of the other."""
     for _ in range(most):
         shorter = [one for one in _shorter(told) if contradicts(one, other)]
         if not shorter:

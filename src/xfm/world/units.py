@@ -1,4 +1,4 @@
-"""Units of work: each makes a shard or a slice of a task file, and depends on the seed and its index only."""
+"""Units of work: a shard or a slice of a task file each, which depends on seed and index only."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ OBJECTS = ((1, 8), (2, 28), (3, 30), (4, 21), (5, 13))
 
 
 class Part(StrEnum):
-    """What a unit makes; the value is the beginning of its random stream and of its file names."""
+    """Product of a unit; the value begins its random stream and file names."""
 
     SCENES = "scenes"
     SINGLES = "singles"
@@ -45,14 +45,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit of work.
-
-    Attributes:
-        part: what to make.
-        split: split of a task; TRAIN for pre-training data.
-        index: number of the shard or slice.
-        rows: records to make.
-    """
+    """Part, split (TRAIN for pre-training data), number of the shard or slice, and records of a unit."""
 
     part: Part
     split: Split
@@ -62,15 +55,7 @@ class Unit:
 
 @dataclass
 class Made:
-    """What a unit made.
-
-    Attributes:
-        unit: the unit.
-        rows: rows for the part's JSON-lines file (none for shards).
-        texts: texts for training the tokenizer.
-        pictures: name and SHA-256 of every picture file.
-        count: records made.
-    """
+    """Rows of a task file, tokenizer texts, name and SHA-256 of pictures, and record count of a unit."""
 
     unit: Unit
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -80,7 +65,7 @@ class Made:
 
 
 class Studio:
-    """Everything that a unit needs, made once per process."""
+    """Shared state of the units of a process."""
 
     def __init__(self, config: WorldConfig, folder: Path) -> None:
         self.config = config
@@ -97,7 +82,7 @@ class Studio:
         return Rng(self.config.seed, unit.part, unit.split, unit.index, *more)
 
     def chooser(self, split: Split) -> KindChooser:
-        """What the pictures of `split` show."""
+        """Kinds of a split."""
         if split not in self._choosers:
             self._choosers[split] = KindChooser(self.sampler, split)
         return self._choosers[split]
@@ -107,7 +92,7 @@ class Studio:
         return self.renderer.encode(self.renderer.render(scene))
 
     def save(self, made: Made, scene: Scene) -> str:
-        """Write a task picture; returns its path relative to the JSON-lines file."""
+        """Write a task picture; its path relative to the JSON-lines file."""
         unit = made.unit
         name = f"{unit.part}-{unit.split}-{unit.index:02d}-{len(made.pictures):04d}.jpg"
         data = self.encode(scene)

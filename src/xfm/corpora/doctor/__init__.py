@@ -1,1 +1,1 @@
-"""Any data set read before training: what is damaged, absurd or there twice, as counts and a page."""
+"""A data set examined before training: damage, implausible values and duplicates, as counts and a page."""

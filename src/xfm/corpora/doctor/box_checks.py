@@ -1,4 +1,4 @@
-"""Boxes that lie outside their picture, have no area, or cannot be meant."""
+"""Boxes that lie outside their picture, have no area, or are implausible."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Sides = tuple[float, float, float, float]
 
 
 def in_pixels(box: object, size: tuple[int, int], format: BoxFormat, unit: BoxUnit) -> object:
-    """A box of a table as [left, top, width, height] in pixels; what is no box stays as it is."""
+    """A box of a table as [left, top, width, height] in pixels; anything else unchanged."""
     if not _four_numbers(box) or (format is BoxFormat.XYWH and unit is BoxUnit.PIXEL):
         return box
     told = Boxes(torch.tensor([box], dtype=torch.float64), format, unit)
@@ -26,12 +26,7 @@ def in_pixels(box: object, size: tuple[int, int], format: BoxFormat, unit: BoxUn
 
 
 def box_flaw(box: object, size: tuple[int, int]) -> Issue | None:
-    """What is wrong with a box [left, top, width, height] in pixels; None where nothing is.
-
-    Args:
-        box: as it was found.
-        size: width and height of the upright picture.
-    """
+    """The flaw of a box [left, top, width, height] in pixels, in an upright picture (width, height)."""
     try:
         _, _, width, height = check_box(box, *size)
     except ValueError as error:
@@ -52,7 +47,7 @@ def box_flaw(box: object, size: tuple[int, int]) -> Issue | None:
 
 
 def share(box: object, size: tuple[int, int]) -> float | None:
-    """How much of the picture a box that can be used covers, in percent."""
+    """Percentage of the picture that a usable box covers."""
     try:
         _, _, width, height = check_box(box, *size)
     except ValueError:

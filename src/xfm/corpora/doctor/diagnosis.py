@@ -1,4 +1,4 @@
-"""What an examination found, as numbers and in a sentence."""
+"""Result of an examination, as numbers and in a sentence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,13 +14,7 @@ TABLE = "table"
 
 @dataclass(frozen=True)
 class FindingExample:
-    """A record that is an example of a finding.
-
-    Attributes:
-        number: of the record.
-        detail: what is wrong with it.
-        other: number of the record that it is compared with; None of none.
-    """
+    """A record with a finding, its detail, and the record that it is compared with."""
 
     number: int
     detail: str
@@ -34,21 +28,18 @@ class FindingExample:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong with a data set.
+    """Result of an examination.
 
     Attributes:
-        path: where it lies.
-        kind: what its records were read as; rows of a table are `TABLE`.
-        read: records that were looked at.
+        kind: of the records; rows of a table are `TABLE`.
         left_out: records that training leaves out.
-        hurt: records that it takes and that hurt it.
-        parts: of each finding, how many pictures, texts, boxes and so on.
-        records: of each finding, how many records have it; of rare classes, how many rows these have.
-        spreads: sizes and lengths.
+        hurt: records that training uses and that harm it.
+        parts: pictures, texts, boxes and so on with each finding.
+        records: records with each finding; of rare classes, their rows.
+        spreads: distributions of sizes and lengths.
         labels: rows of each class, the most frequent first.
         rare: rows of each class that has few.
-        examples: of each finding.
-        tolerate: share of records with findings at which training may start all the same.
+        tolerate: share of records with findings that is accepted.
     """
 
     path: str
@@ -66,7 +57,7 @@ class Diagnosis:
 
     @property
     def status(self) -> int:
-        """The exit status: 0 training may start, 1 there are findings, 2 no record can be used."""
+        """Exit status: 0 training may start, 1 there are findings, 2 no record can be used."""
         if self.left_out == self.read:
             return 2
         many = self.left_out + self.hurt > self.tolerate * self.read
@@ -86,11 +77,7 @@ class Diagnosis:
         return f"Look at the findings first: {what}{rare}."
 
     def plain(self, places: Mapping[int, str]) -> dict[str, Any]:
-        """As JSON.
-
-        Args:
-            places: where the records of the examples are.
-        """
+        """As JSON; `places` are those of the examples' records."""
         found = {
             finding.value: {
                 "title": EXPLANATIONS[finding].title,

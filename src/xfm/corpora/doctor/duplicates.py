@@ -1,4 +1,4 @@
-"""What only all records together show: duplicates, labels that contradict one another, rare classes."""
+"""Findings among all records: duplicates, contradicting labels, rare classes."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -21,13 +21,7 @@ _MOST_CLASSES = 1000
 
 
 class GroupFinding(NamedTuple):
-    """A finding among all records.
-
-    Attributes:
-        finding: what.
-        records: numbers of those that have it.
-        examples: some of them, each with the number of the other one.
-    """
+    """A finding, the numbers of its records, and examples, each with the number of the other record."""
 
     finding: Finding
     records: np.ndarray
@@ -37,23 +31,18 @@ class GroupFinding(NamedTuple):
 def found_together(
     records: np.ndarray, pictures: np.ndarray, said: np.ndarray, config: DoctorConfig
 ) -> Iterator[GroupFinding]:
-    """What the records are to one another.
-
-    Args:
-        records, pictures, said: [N] `RECORD`, [P] `PICTURE` and [T] `SAID`.
-        config: distance of hashes, examples and seed.
-    """
+    """Findings among [N] `RECORD`, [P] `PICTURE` and [T] `SAID`."""
     places = np.flatnonzero(records["key"])
     firsts, again = _repeated(records["key"][places])
     yield _paired(Finding.TWICE, places[again], places[firsts[again]], config)
     yield _contradicting(records, config)
-    if config.alike:
+    if config.near_duplicates:
         yield _alike(pictures, config)
     yield _common(said, len(records), config)
 
 
 def rare_classes(labels: Counter[str], few: int) -> dict[str, int]:
-    """Classes with fewer rows; none where the labels are values or there are too many to be classes."""
+    """Classes with fewer rows than `few`; none where labels are values or too many to be classes."""
     if len(labels) > _MOST_CLASSES or (len(labels) > 50 and all(map(_is_number, labels))):
         return {}
     return {name: count for name, count in labels.items() if count < few}
@@ -79,7 +68,7 @@ def _paired(finding: Finding, found: np.ndarray, others: np.ndarray, config: Doc
 
 
 def _drawn(found: np.ndarray, config: DoctorConfig) -> list[int]:
-    """Places of some, by lot: of very many only the first million take part."""
+    """Random places; of very many, the first million take part."""
     tickets = [ticket(number, config.seed) for number in found[:1_000_000].tolist()]
     return sorted(range(len(tickets)), key=tickets.__getitem__)[: config.examples]
 
@@ -93,7 +82,6 @@ def _contradicting(records: np.ndarray, config: DoctorConfig) -> GroupFinding:
 
 
 def _alike(pictures: np.ndarray, config: DoctorConfig) -> GroupFinding:
-    """Pictures that look like an earlier one; equal bytes are one picture."""
     _, first = np.unique(pictures["digest"], return_index=True)
     own = pictures[np.sort(first)]
     hashes = np.ascontiguousarray(own["hash"])

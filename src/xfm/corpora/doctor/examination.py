@@ -1,4 +1,4 @@
-"""The examination of a data set: all records are looked at, the findings become counts and a page."""
+"""The examination of a data set: every record is checked, findings become counts and a page."""
 
 import shutil
 from collections import Counter
@@ -39,7 +39,7 @@ _OUT, _HURT = 1, 2
 
 @dataclass(frozen=True)
 class _PartReport:
-    """What is told of a part: counts, and `RECORD`, `PICTURE` and `SAID` of its records."""
+    """Counts of a part, and `RECORD`, `PICTURE` and `SAID` of its records."""
 
     counts: Statistics
     arrays: tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -53,19 +53,11 @@ def examine(
     pictures: Path | str | None = None,
     progress: bool = False,
 ) -> Diagnosis:
-    """Read a data set, and write what is wrong with it into a folder: `doctor.json` and `report.html`.
+    """Examine a data set, and write `doctor.json` and `report.html` into `out`.
 
-    Args:
-        path: shards, JSON lines or a folder of pictures, as of `xfm.data.sources.open_source`; or a table, as
-            of `xfm.data.tables.open_table`.
-        out: folder of the results.
-        config: how it is examined.
-        columns: what the columns of a table are called, FIELD=COLUMN,...
-        pictures: folder that the paths of a table start from, if not its own.
-        progress: show a bar.
-
-    Raises:
-        UserError: it cannot be read at all, or the folder holds other results or cannot be written.
+    `path` is as of `xfm.data.sources.open_source` or, of a table, `xfm.data.tables.open_table`; `columns` are
+    FIELD=COLUMN,... and `pictures` the folder of a table's paths. UserError where nothing can be read, or
+    `out` holds other results.
     """
     config, out = config or DoctorConfig(), home_path(out)
     shown = str(path)
@@ -94,7 +86,6 @@ def examine(
 def _examined(
     data: SourceData | TableData, config: DoctorConfig, progress: bool
 ) -> tuple[Statistics, tuple[np.ndarray, ...]]:
-    """Counts of all records, and what is compared of them."""
     counts, arrays = Statistics(), dict[int, tuple[np.ndarray, ...]]()
     executor = LocalPool(config.workers or cores())
     with tqdm(total=data.total, unit="record", desc="examining", disable=not progress) as bar:
@@ -157,7 +148,7 @@ def _diagnosis(
             examples[one.finding] = _shown(one)
             if EXPLANATIONS[one.finding].harm is Severity.HURTS:
                 harm[one.records] |= _HURT
-    rare = rare_classes(counts.labels, config.few)
+    rare = rare_classes(counts.labels, config.rare_class_below)
     if rare:
         parts[Finding.FEW], numbers[Finding.FEW] = len(rare), sum(rare.values())
     out = (harm & _OUT) > 0

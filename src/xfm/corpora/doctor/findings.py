@@ -1,4 +1,4 @@
-"""What can be wrong with a record, what becomes of it in training, and what to do about it."""
+"""Findings: their effect on training, and the advice."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Severity(StrEnum):
-    """What a finding does to training; the worst stands first."""
+    """Effect of a finding on training, the worst first."""
 
     LEFT_OUT = "left out"
     HURTS = "hurts"
@@ -14,7 +14,7 @@ class Severity(StrEnum):
 
 
 class Finding(StrEnum):
-    """What is wrong; the value is its name in `doctor.json`."""
+    """A finding; the value is its name in `doctor.json`."""
 
     RECORD = "unreadable_record"
     PICTURE = "undecodable_picture"
@@ -44,13 +44,7 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True)
 class Explanation:
-    """A finding in words.
-
-    Attributes:
-        harm: what it does to training.
-        title: for the page and the terminal.
-        advice: what to do about it.
-    """
+    """Effect, title and advice of a finding."""
 
     harm: Severity
     title: str
@@ -58,13 +52,7 @@ class Explanation:
 
 
 class Issue(NamedTuple):
-    """Something that is wrong with a record.
-
-    Attributes:
-        finding: what.
-        detail: in words, of this record.
-        badness: by which the worst cases come first.
-    """
+    """A finding of a record, its detail, and its badness: the worst cases are shown first."""
 
     finding: Finding
     detail: str
@@ -90,9 +78,9 @@ EXPLANATIONS = {
     Finding.FLAT: Explanation(
         _HURTS, "pictures of one colour", "They show nothing: often what a site sends in place of a picture."
     ),
-    Finding.SMALL: Explanation(_HURTS, "small pictures", "`xfm prepare --least-side` leaves them out."),
+    Finding.SMALL: Explanation(_HURTS, "small pictures", "`xfm prepare --min-side` leaves them out."),
     Finding.LONG: Explanation(
-        _HURTS, "long or wide pictures", "Banners, mostly: `xfm prepare --most-aspect` leaves them out."
+        _HURTS, "long or wide pictures", "Banners, mostly: `xfm prepare --max-aspect` leaves them out."
     ),
     Finding.BOX_TINY: Explanation(_HURTS, "boxes of less than two pixels", "Nothing can be seen there."),
     Finding.LONG_TEXT: Explanation(_HURTS, "texts that are too long", "Their ends are never read."),

@@ -1,4 +1,4 @@
-"""Pictures that do not decode, end early or show nothing, found at the smallest scale that tells."""
+"""Pictures that do not decode, end early or show one colour, checked at the smallest sufficient scale."""
 
 import hashlib
 from functools import lru_cache
@@ -25,13 +25,9 @@ _LEAST_GREY = 2
 
 
 class ImageCheck(NamedTuple):
-    """What a picture is.
+    """Digest (64 bits), upright size in pixels (0 if undecodable), perceptual hash, and issues of a picture.
 
-    Attributes:
-        digest: 64 bits of its bytes.
-        width, height: in pixels, upright; 0 where it does not decode.
-        likeness: its perceptual hash; None where it does not decode or shows one colour.
-        found: what is wrong with it.
+    The hash is None of an undecodable picture and of one of one colour.
     """
 
     digest: int
@@ -42,10 +38,10 @@ class ImageCheck(NamedTuple):
 
 
 def check_image(data: bytes, config: DoctorConfig) -> ImageCheck:
-    """Look at the bytes of a picture.
+    """Check the bytes of a picture.
 
-    All of a JPEG's code is read, so that a scan that ends early is found; its pixels are made at a smaller
-    scale. What does not end as a whole one does is decoded as in training, which says what is there.
+    All of a JPEG's code is read, to find scans that end early, at a smaller scale; what does not end as a
+    whole file does is decoded as in training.
     """
     digest = short_digest(data)
     try:
@@ -62,7 +58,7 @@ def check_image(data: bytes, config: DoctorConfig) -> ImageCheck:
 
 @lru_cache(maxsize=256)  # rows of one picture follow one another
 def check_image_file(path: Path, config: DoctorConfig) -> ImageCheck:
-    """Look at a file; one that cannot be read does not decode."""
+    """Check a file; an unreadable one counts as undecodable."""
     try:
         return check_image(read_picture(path), config)
     except PictureError as error:
@@ -83,9 +79,9 @@ def _decoded(data: bytes, header: Header) -> tuple[Image.Image, str | None]:
 
 
 def _grey_end(picture: Image.Image) -> str | None:
-    """What is wrong with a JPEG that was cut and got an end: a decoder makes the rest grey.
+    """The flaw of a JPEG that was cut and given an end, whose decoder makes the rest grey.
 
-    One whose first row is grey, too, stands on grey paper.
+    A first row of grey means grey paper.
     """
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)  # [3, H, W]
     height, half = pixels.shape[1], pixels.shape[2] // 2
@@ -98,9 +94,9 @@ def _grey_end(picture: Image.Image) -> str | None:
 def _odd_sides(header: Header, config: DoctorConfig) -> list[Issue]:
     short, long = sorted((header.width, header.height))
     shown, found = f"{header.width} x {header.height} pixels", list[Issue]()
-    if short < config.least_side:
+    if short < config.min_side:
         found.append(Issue(Finding.SMALL, shown, -short))
-    if long > config.most_aspect * short:
+    if long > config.max_aspect * short:
         found.append(Issue(Finding.LONG, shown, long / short))
     return found
 

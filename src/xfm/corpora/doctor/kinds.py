@@ -1,4 +1,4 @@
-"""What lies at a path: records of which kind, or rows of a table."""
+"""Kind of a data set: records of a kind, or rows of a table."""
 
 import json
 from collections.abc import Mapping
@@ -34,18 +34,7 @@ _OF_RECORDS = frozenset({"captions", "regions"})
 def data_of(
     path: str, config: DoctorConfig, columns: str, pictures: Path | None, folder: Path
 ) -> SourceData | TableData:
-    """What lies at a path.
-
-    Args:
-        path: as of `open_source` or `xfm.data.tables.open_table`.
-        config: says what they are, or that it is to be guessed.
-        columns: what the columns of a table are called.
-        pictures: folder that the paths of a table start from.
-        folder: for pictures that stand in a table.
-
-    Raises:
-        UserError: nothing is there, or it cannot be read as what it is said to be.
-    """
+    """The data set at a path; `folder` is for pictures that stand in a table."""
     asked = config.kind is not RecordKind.AUTO
     options = {"task": config.task, "columns": columns, "pictures": pictures}
     named = [option for option, given in options.items() if given]
@@ -59,7 +48,6 @@ def data_of(
 
 
 def _is_table(path: str) -> bool:
-    """Whether a path is a table: a file of such a kind and no other, or a folder with a folder a class."""
     if path.startswith(PREFIX):
         return True
     if is_url(path):
@@ -90,11 +78,7 @@ def _has_fields_of_tasks(path: Path) -> bool:
 
 
 def _guessed(path: str) -> SampleKind:
-    """The richest kind that one of some records, spread over all of them, is.
-
-    Raises:
-        UserError: there are no records.
-    """
+    """The richest kind among some records, spread over all."""
     try:
         source = open_source(path, SampleKind.IMAGE)
     except UserError:
@@ -111,7 +95,6 @@ def _guessed(path: str) -> SampleKind:
 
 
 def _kind_of(source: RecordSource, said: RecordSource, number: int) -> SampleKind | None:
-    """Of a record with its picture; None of one that has none."""
     try:
         source.record(number)
     except BadRecordError:
@@ -137,11 +120,7 @@ def _kind_said(annotation: Mapping[str, Any]) -> SampleKind:
 
 
 def tokenizer_of(named: str) -> Path | None:
-    """The file of a tokenizer that is named by itself, its model or a recipe; None where none is.
-
-    Raises:
-        UserError: nothing of that name has one.
-    """
+    """File of a tokenizer, named by itself, its model or a recipe."""
     if not named:
         return None
     if named in recipe_names() or named.endswith((".yaml", ".yml")):

@@ -29,13 +29,7 @@ _BOXES, _TEXTS, _LONGEST = 40, 6, 300
 
 @dataclass(frozen=True)
 class ImageCard:
-    """A picture.
-
-    Attributes:
-        uri: of the small picture; empty where it does not decode.
-        width, height: in pixels, of the picture itself.
-        boxes: that are drawn, and whether something is wrong with each.
-    """
+    """A thumbnail (empty URI if undecodable), size in pixels, and boxes with whether they are faulty."""
 
     uri: str
     width: int
@@ -45,14 +39,7 @@ class ImageCard:
 
 @dataclass(frozen=True)
 class RecordCard:
-    """A record on the page.
-
-    Attributes:
-        place: where it is.
-        shots: its pictures.
-        texts: what each text is, and the beginning of it.
-        labels: names of its classes.
-    """
+    """Place, pictures, beginnings of texts by field, and labels of a record on the page."""
 
     place: str
     shots: tuple[ImageCard, ...]
@@ -61,7 +48,7 @@ class RecordCard:
 
 
 def card_of(record: DataRecord, table: bool, config: DoctorConfig) -> RecordCard:
-    """The card of a record; `table` says whether its boxes are written as the configuration says."""
+    """Card of a record; boxes of a `table` have the configured format."""
     form = (config.box_format, config.box_unit) if table else (BoxFormat.XYWH, BoxUnit.PIXEL)
     shots = [_shot(one, record if place == 0 else None, form) for place, one in enumerate(record.pictures)]
     texts = [
@@ -89,7 +76,7 @@ def _shot(picture: bytes | Path, record: DataRecord | None, form: tuple[BoxForma
 
 
 def _sides(box: object) -> Sides | None:
-    """A box that can be drawn: what lies far outside does not fit on the page."""
+    """A box that can be drawn: far outside does not fit on the page."""
     try:
         left, top, width, height = (max(-1e6, min(1e6, float(one))) for one in box)  # pyright: ignore
     except (TypeError, ValueError, OverflowError):
@@ -98,17 +85,7 @@ def _sides(box: object) -> Sides | None:
 
 
 def write_page(path: Path, found: Diagnosis, cards: Mapping[int, RecordCard], config: DoctorConfig) -> None:
-    """Write the page; a note on stderr says which package it lacks.
-
-    Args:
-        path: of the page.
-        found: what is wrong.
-        cards: of the records that are examples.
-        config: how it was examined.
-
-    Raises:
-        UserError: it cannot be written.
-    """
+    """Write the page; without jinja2 or matplotlib, a note on stderr."""
     try:
         template = page_template("doctor.html", Thumbnails(Path("/")))
         spreads = {name: one.by_edge() for name, one in sorted(found.spreads.items())}

@@ -24,14 +24,10 @@ _LONGEST, _LABEL = 1 << 20, 200
 
 @dataclass
 class CheckedRecord:
-    """What an examination says of a record.
+    """Issues by finding, and keys for comparison with other records.
 
-    Attributes:
-        found: what is wrong, by finding.
-        key: 64 bits by which it is there twice; 0 of what cannot be read.
-        asked: 64 bits of its input, the label left out; 0 where there is no label.
-        looks: digest and perceptual hash of each picture that shows something.
-        said: 64 bits of each caption or text.
+    `key` identifies the record, `asked` its input without the label (0: none); `looks` are digest and
+    perceptual hash of pictures, `said` digests of texts; all of 64 bits.
     """
 
     found: dict[Finding, list[Issue]] = field(default_factory=dict)
@@ -41,33 +37,23 @@ class CheckedRecord:
     said: list[int] = field(default_factory=list)
 
     def add(self, one: Issue) -> None:
-        """Note a finding."""
+        """Add an issue."""
         self.found.setdefault(one.finding, []).append(one)
 
     def has(self, harm: Severity) -> bool:
-        """Whether something of that harm was found."""
+        """Whether there is an issue of this severity."""
         return any(EXPLANATIONS[finding].harm is harm for finding in self.found)
 
 
 class RecordChecker:
-    """Examines records of one kind.
-
-    Args:
-        config: what counts as wrong.
-        kind: what training reads the records as; None of rows of a table.
-        tokenizer: in whose tokens texts are measured; None counts words.
-    """
+    """Checks records of one kind (None: rows of a table); without tokenizer, texts are measured in words."""
 
     def __init__(self, config: DoctorConfig, kind: SampleKind | None, tokenizer: Tokenizer | None) -> None:
         self._config, self._kind, self._tokenizer = config, kind, tokenizer
         self._limits = Limits()
 
     def __call__(self, case: DataRecord, tally: Statistics) -> CheckedRecord:
-        """Examine a record, and count its sizes and lengths.
-
-        Raises:
-            UserError: a setting of the environment is wrong.
-        """
+        """Check a record, and count its sizes and lengths."""
         done = CheckedRecord()
         for one in case.found:
             done.add(one)
@@ -81,7 +67,7 @@ class RecordChecker:
             if look.width:
                 tally.measure("width in pixels", look.width)
                 tally.measure("height in pixels", look.height)
-            if look.likeness is not None and self._config.alike:
+            if look.likeness is not None and self._config.near_duplicates:
                 done.looks.append((look.digest, look.likeness))
         self._texts(case, done, tally)
         if looks and looks[0].width:
@@ -93,7 +79,7 @@ class RecordChecker:
 
     def _texts(self, case: DataRecord, done: CheckedRecord, tally: Statistics) -> None:
         for name, text, caption in case.texts:
-            for one in text_flaws(text, caption, self._config.most_words):
+            for one in text_flaws(text, caption, self._config.max_words):
                 done.add(one._replace(detail=f"{name}: {one.detail}"))
             if not is_text(text):
                 continue
@@ -123,7 +109,7 @@ class RecordChecker:
                 tally.measure("percent of the picture in a box", covered)
 
     def _training(self, case: DataRecord, looks: list[ImageCheck], done: CheckedRecord) -> None:
-        """Ask the rule of training what is left out; pixels are not looked at again."""
+        """Apply training's own rule for records; pixels are not decoded again."""
         if case.record is None or self._kind is None or done.has(Severity.LEFT_OUT):
             return
         decoded = None

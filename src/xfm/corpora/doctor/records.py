@@ -1,4 +1,4 @@
-"""Records as they are examined, whatever they come from: pictures, texts, boxes, a label."""
+"""Records to examine, from any source: pictures, texts, boxes, labels."""
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -18,13 +18,7 @@ PART = 256
 
 
 class TextField(NamedTuple):
-    """A text of a record.
-
-    Attributes:
-        name: what it is, such as caption.
-        text: as it was found, which may be no text.
-        caption: whether it is read as a caption.
-    """
+    """A field and its text (any value), and whether it is read as a caption."""
 
     name: str
     text: Any
@@ -32,7 +26,7 @@ class TextField(NamedTuple):
 
 
 class BoxField(NamedTuple):
-    """A box as it was found, and its phrase."""
+    """A box and its phrase as found."""
 
     phrase: Any
     box: Any
@@ -40,16 +34,9 @@ class BoxField(NamedTuple):
 
 @dataclass(frozen=True)
 class DataRecord:
-    """A record.
+    """A record as found; `boxes` are of the first picture, `found` are issues of reading it.
 
-    Attributes:
-        place: where it is, for people.
-        pictures: bytes, or files.
-        texts: all that is said.
-        boxes: of the first picture.
-        labels: names of classes.
-        found: what was wrong when it was read.
-        record: of shards and the like: training's own rule is asked about it.
+    `record` is set for shards and the like, for training's own rule.
     """
 
     place: str
@@ -66,7 +53,7 @@ Part = tuple[int, range | list[DataRecord]]
 
 
 def spread(total: int, sample: int, seed: int) -> np.ndarray:
-    """[M] int64, rising: `sample` of `total` numbers, one of each stretch; all where there are no more."""
+    """[M] int64, ascending: `sample` of `total` numbers, one from each equal part; 0: all."""
     if not 0 < sample < total:
         return np.arange(total)
     edges = np.arange(sample + 1) * total // sample
@@ -75,14 +62,7 @@ def spread(total: int, sample: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SourceData:
-    """Shards, JSON lines or a folder of pictures. Small, and can be pickled; opened once in a process.
-
-    Attributes:
-        path: as of `open_source`.
-        kind: what to read the records as.
-        sample: so many of them; 0 for all.
-        seed: of the sample.
-    """
+    """Shards, JSON lines or a folder of pictures, or a `sample` of it; opened once in a process."""
 
     path: str
     kind: SampleKind
@@ -91,11 +71,11 @@ class SourceData:
 
     @property
     def total(self) -> int:
-        """Records; raises UserError where they cannot be read at all."""
+        """Number of records."""
         return len(_opened(self)[1])
 
     def parts(self) -> Iterator[Part]:
-        """The records in parts, each to be read by whoever examines it."""
+        """The records in parts."""
         for first in range(0, self.total, PART):
             yield first, range(first, min(self.total, first + PART))
 
@@ -109,7 +89,7 @@ class SourceData:
             yield _record(source, int(chosen[number]), self.kind)
 
     def pick(self, numbers: Set[int]) -> dict[int, DataRecord]:
-        """Some records by their numbers."""
+        """Records by number."""
         source, chosen = _opened(self)
         return {number: _record(source, int(chosen[number]), self.kind) for number in sorted(numbers)}
 
@@ -121,7 +101,7 @@ def _opened(data: SourceData) -> tuple[RecordSource, np.ndarray]:
 
 
 def close_source() -> None:
-    """Let go of what this process has opened: the files may be others the next time."""
+    """Close what this process has opened: the files may differ the next time."""
     _opened.cache_clear()
 
 
@@ -133,7 +113,7 @@ def _record(source: RecordSource, number: int, kind: SampleKind) -> DataRecord:
 
 
 def described(record: Record, kind: SampleKind) -> DataRecord:
-    """What of a record is read as such a kind, whatever its fields hold."""
+    """Fields of a record that are read for a kind."""
     annotation, place = record.annotation, str(record.origin)
     pictures = () if record.picture is None else (record.picture,)
     if kind is SampleKind.TEXT:

@@ -1,4 +1,4 @@
-"""What is counted: in a unit of work, and of all units together; the same whoever did which."""
+"""Counts of a part of the records, and of all; independent of how the work is divided."""
 
 import hashlib
 from bisect import bisect_right
@@ -19,12 +19,9 @@ SHOWN = "shown"
 
 @dataclass
 class Distribution:
-    """How a number is spread.
+    """A histogram with count, sum in thousandths (exact in any order), and range.
 
-    Attributes:
-        count, low, high: of the values.
-        thousandths: their sum, in whole numbers, which is the same in whatever order they are added.
-        bins: how many lie from an edge of `EDGES` to the next, by the place of the edge.
+    `bins` count values from an edge of `EDGES` to the next, by the edge's place.
     """
 
     count: int = 0
@@ -42,7 +39,7 @@ class Distribution:
         self.bins[bisect_right(EDGES, value) - 1] += 1
 
     def join(self, other: "Distribution") -> None:
-        """Take in those of another."""
+        """Add the values of another."""
         if other.count:
             self.low = min(self.low, other.low) if self.count else other.low
             self.high = max(self.high, other.high) if self.count else other.high
@@ -51,31 +48,24 @@ class Distribution:
         self.bins.update(other.bins)
 
     def by_edge(self) -> dict[str, int]:
-        """Counts from the first bin that has any to the last, by the edge where they begin."""
+        """Counts by edge, from the first bin that has any to the last."""
         if not self.bins:
             return {}
         return {f"{EDGES[place]:g}": self.bins[place] for place in range(min(self.bins), max(self.bins) + 1)}
 
     def summary(self) -> dict[str, Any]:
-        """For people."""
+        """As JSON."""
         ends = {"least": self.low, "most": self.high, "mean": round(self.mean, 3)}
         return {"count": self.count, **ends, "from": self.by_edge()}
 
     @property
     def mean(self) -> float:
-        """Of the values; 0 where there are none."""
+        """0 without values."""
         return self.thousandths / 1000 / self.count if self.count else 0.0
 
 
 class KeptExample(NamedTuple):
-    """A record that may be shown.
-
-    Attributes:
-        badness: the worst come first.
-        ticket: drawn by lot, for those that are equally bad.
-        number: of the record.
-        detail: what is wrong with it.
-    """
+    """Number and detail of a record that may be shown; `ticket` decides at random among equally bad ones."""
 
     badness: float
     ticket: int
@@ -85,16 +75,7 @@ class KeptExample(NamedTuple):
 
 @dataclass
 class Statistics:
-    """Counts.
-
-    Attributes:
-        read: records.
-        parts: of each finding, how many pictures, texts, boxes and so on.
-        records: of each finding, how many records have it.
-        spreads: sizes and lengths.
-        labels: rows of each class.
-        examples: of each finding.
-    """
+    """Counts: `parts` and `records` of each finding, distributions, rows of classes, and examples."""
 
     read: int = 0
     parts: Counter[str] = field(default_factory=Counter)
@@ -108,14 +89,7 @@ class Statistics:
         self.spreads.setdefault(name, Distribution()).add(value)
 
     def find(self, found: Mapping[Finding, list[Issue]], number: int, seed: int, most: int) -> None:
-        """Count what is wrong with a record.
-
-        Args:
-            found: by finding.
-            number: of the record.
-            seed: of the lot that chooses examples.
-            most: examples of each finding.
-        """
+        """Count the issues of a record, keeping the worst `most` examples of each finding."""
         lot = ticket(number, seed)
         for finding, own in found.items():
             self.parts[finding] += len(own)
@@ -125,8 +99,6 @@ class Statistics:
         self._keep(SHOWN, KeptExample(0.0, lot, number, ""), most)
 
     def _keep(self, name: str, example: KeptExample, most: int) -> None:
-        """Keep an example while it is among the worst; of equally bad ones the lot decides, as in a
-        reservoir."""
         kept = self.examples.setdefault(name, [])
         kept.append(example)
         if len(kept) > 2 * most + 8:
@@ -136,7 +108,7 @@ class Statistics:
         self.examples[name] = sorted(self.examples[name], key=lambda one: (-one.badness, one.ticket))[:most]
 
     def join(self, other: "Statistics", most: int) -> None:
-        """Take in the counts of other records, in any order."""
+        """Add the counts of other records, in any order."""
         self.read += other.read
         self.parts.update(other.parts)
         self.records.update(other.records)
@@ -151,6 +123,6 @@ class Statistics:
 
 
 def ticket(number: int, seed: int) -> int:
-    """A number that looks drawn, and is the same whoever draws it."""
+    """A pseudo-random number, reproducible from number and seed."""
     digest = hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big")

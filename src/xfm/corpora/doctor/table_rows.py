@@ -1,4 +1,4 @@
-"""Rows of a table as records: with the fields of a task, or with whatever fields of tasks it has."""
+"""Rows of a table as records, with the fields of a task, or of any task."""
 
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
@@ -34,22 +34,16 @@ _UNREADABLE = {
 
 
 def fields_of(task: str) -> tuple[Field, ...]:
-    """What is read of each row; raises UserError for an unknown task."""
+    """Fields of a row."""
     return task_spec(task).fields if task else _FIELDS
 
 
 @dataclass(frozen=True)
 class TableData:
-    """Rows of a table, which one process reads and others examine.
+    """Rows of a table (or a `sample`), which one process reads and others examine.
 
-    Attributes:
-        path: as of `xfm.data.tables.open_table`.
-        folder: of pictures that stand in the table.
-        task: for which they are meant; empty for the fields of any.
-        columns: what the columns are called.
-        pictures: folder that paths of pictures start from, if not the table's.
-        sample: so many rows; 0 for all.
-        seed: of the sample.
+    `folder` is for pictures in the table, `task` the task (empty: fields of any), `pictures` the folder of
+    paths.
     """
 
     path: str
@@ -63,7 +57,7 @@ class TableData:
     total: None = None
 
     def rows(self) -> Iterator[DataRecord]:
-        """The rows; raises UserError where the table cannot be read, or lacks a column."""
+        """The rows."""
         fields, table = fields_of(self.task), open_table(self.path)
         self.columns.check_fields(fields)
         if table.columns is not None:
@@ -88,7 +82,7 @@ class TableData:
         return cast("list[DataRecord]", part[1])
 
     def pick(self, numbers: Set[int]) -> dict[int, DataRecord]:
-        """Some rows by their numbers: the table is read once more."""
+        """Rows by number: the table is read again."""
         last = max(numbers, default=-1)
         return {number: row for number, row in enumerate(islice(self.rows(), last + 1)) if number in numbers}
 
@@ -110,17 +104,6 @@ def _require_any(source: str, fields: tuple[Field, ...], columns: ColumnMap, the
 
 
 class _RowReader:
-    """Makes records of rows.
-
-    Args:
-        source: the table.
-        fields: that are read.
-        columns: what the columns are called.
-        pictures: folder of the pictures.
-        store: of pictures that stand in cells.
-        caption: whether texts are read as captions.
-    """
-
     def __init__(
         self,
         source: Path,
@@ -134,7 +117,6 @@ class _RowReader:
         self._pictures, self._store, self._caption = pictures, store, caption
 
     def record(self, raw: RawRow) -> DataRecord:
-        """The record of a row; what is wrong with a cell is found with the row."""
         place = f"{self._source}:{raw.number}"
         try:
             cells = raw.checked(self._source)
@@ -156,10 +138,9 @@ class _RowReader:
         return DataRecord(place, pictures, texts, boxes, labels, found)
 
     def _add(self, row: TableRow, one: Field, parts: dict[str, list[Any]]) -> None:
-        """What a field holds; raises UserError."""
         given = [name for name in (*one.names, *one.parts) if row.has(name)]
         if not given:
-            self._absent(one, parts)
+            self._absent(row, one, parts)
         elif one.holds is Holds.LABEL:
             value = row.get(given[0])
             several = isinstance(value, list | tuple)
@@ -176,8 +157,9 @@ class _RowReader:
             caption = self._caption and not one.target
             parts["texts"] += [TextField(given[0], text, caption) for text in texts]
 
-    def _absent(self, one: Field, parts: dict[str, list[Any]]) -> None:
-        if one.optional:
+    def _absent(self, row: TableRow, one: Field, parts: dict[str, list[Any]]) -> None:
+        # Without a task no field is required, but a column of labels is there to be filled in.
+        if one.optional and not (one.holds is Holds.LABEL and one.name in row):
             return
         if one.holds is Holds.LABEL:
             parts["found"].append(Issue(Finding.NO_LABEL, "there is no label"))

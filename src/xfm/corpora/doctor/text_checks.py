@@ -1,4 +1,4 @@
-"""Texts that teach nothing, or something wrong."""
+"""Texts that are empty, too long, repetitive, HTML or of a wrong encoding."""
 
 import re
 from collections.abc import Iterator
@@ -31,14 +31,8 @@ _LOOKED, _REPEATED, _VARIED = 300, 10, 0.3
 """Of so many words, if there are as many as the second, this share must be different."""
 
 
-def text_flaws(text: object, caption: bool, most_words: int = 0) -> Iterator[Issue]:
-    """What is wrong with a text.
-
-    Args:
-        text: as it was found.
-        caption: whether it is read as a caption, of which signs are no part.
-        most_words: above which it is too long; 0 for the limits above.
-    """
+def text_flaws(text: object, caption: bool, max_words: int = 0) -> Iterator[Issue]:
+    """Issues of a text (any value); `max_words` 0 takes the limits above."""
     if not is_text(text):
         return  # the rule of training says so
     bare = text.strip()
@@ -47,7 +41,7 @@ def text_flaws(text: object, caption: bool, most_words: int = 0) -> Iterator[Iss
         return
     shown = excerpt(bare, 200)
     words = bare.split()
-    if len(words) > (most := most_words or (CAPTION_WORDS if caption else TEXT_WORDS)):
+    if len(words) > (most := max_words or (CAPTION_WORDS if caption else TEXT_WORDS)):
         yield Issue(Finding.LONG_TEXT, f"{len(words):,} words, more than {most:,}: {shown}", len(words))
     if len(bare) == 1:
         yield Issue(Finding.ONE_CHARACTER, shown)

@@ -1,1 +1,1 @@
-"""Readers of corpora in the layouts in which they are published: a short module each, of typed records."""
+"""Readers of corpora in their published layouts."""

@@ -1,8 +1,7 @@
-"""COCO (Lin et al., 2014), and what is published in its format, as Objects365 is (Shao et al., 2019).
+"""COCO (Lin et al., 2014), and corpora in its format, such as Objects365 (Shao et al., 2019).
 
-Annotations are read item by item. What is kept of them while they are joined takes some 30 bytes a box and
-300 a
-picture: half a GB for COCO, 1.5 GB for the 25 M boxes of Objects365.
+Annotations are read item by item; joined, they take 30 bytes a box and 300 a picture: half a GB for COCO, 1.5
+GB for the 25 M boxes of Objects365.
 """
 
 import os
@@ -38,7 +37,7 @@ class BoxTable:
         self._owners, self._labels, self._boxes = array("q"), array("i"), array("f")
 
     def add(self, owner: int, label: int, box: Iterable[float]) -> None:
-        """A box of a picture; four numbers."""
+        """A box of four numbers."""
         self._owners.append(owner)
         self._labels.append(label)
         self._boxes.extend(box)
@@ -54,20 +53,14 @@ class BoxTable:
 
 @dataclass(frozen=True)
 class SortedBoxes:
-    """Boxes in the order of their pictures.
-
-    Attributes:
-        owners: [N] int64, numbers of pictures, ascending.
-        labels: [N] int32, numbers of classes.
-        boxes: [N, 4] float32.
-    """
+    """Boxes [N, 4] float32 with their pictures [N] int64, ascending, and classes [N] int32."""
 
     owners: np.ndarray
     labels: np.ndarray
     boxes: np.ndarray
 
     def regions(self, owner: int, classes: Mapping[int, str]) -> tuple[tuple[PhraseBox, ...], dict[str, int]]:
-        """Boxes of a picture with the names of their classes as phrases; what was left out, by reason."""
+        """Boxes of a picture with class names as phrases, and omissions by reason."""
         found, left_out = list[PhraseBox](), Counter[str]()
         first, last = np.searchsorted(self.owners, [owner, owner + 1])
         for label, box in zip(self.labels[first:last].tolist(), self.boxes[first:last].tolist(), strict=True):
@@ -82,8 +75,6 @@ class SortedBoxes:
 
 @dataclass
 class _Split:
-    """What the annotations of a part of the corpus say."""
-
     pictures: dict[int, tuple[str, float, float, tuple[str, ...]]] = field(default_factory=dict)
     captions: dict[int, list[str]] = field(default_factory=dict)
     classes: dict[int, str] = field(default_factory=dict)
@@ -124,7 +115,7 @@ class _Split:
 
 
 class CocoReader(GatheredReader):
-    """COCO's captions and instances; a class name is the phrase of a box."""
+    """COCO's captions and instances; class names are phrases."""
 
     licence = "COCO's annotations: CC BY 4.0; pictures: the terms of Flickr and of whoever took them"
     prefixes: tuple[str, ...] = ("captions_", "instances_")
@@ -154,11 +145,6 @@ class CocoReader(GatheredReader):
             yield from self._joined(split, found)
 
     def _files(self) -> dict[str, list[Path]]:
-        """Files of annotations by the part that they are of.
-
-        Raises:
-            UserError: there are none.
-        """
         places = [self._source / "annotations", self._source]
         found: dict[str, list[Path]] = {}
         for place in places:
@@ -202,7 +188,6 @@ class CocoReader(GatheredReader):
             yield SourceRecord(split, flaw=f"{odd} annotations are of no picture, or without number")
 
     def _place(self, split: str, names: list[str]) -> "_Place":
-        """Where pictures lie: the first of the usual places that holds one of some."""
         part = re.sub(r"_v\d+$", "", split)
         places = [
             _Place(root, skip) for root in (split, part, f"images/{part}", "images", "") for skip in (0, 1, 2)
@@ -217,7 +202,7 @@ class CocoReader(GatheredReader):
 
 @dataclass(frozen=True)
 class _Place:
-    """The folder of a part's pictures, and how many folders of the names in annotations are not there."""
+    """Folder of a split's pictures, and how many leading folders of annotated names do not exist."""
 
     root: str
     skip: int

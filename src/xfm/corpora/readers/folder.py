@@ -18,7 +18,7 @@ NO_TEXT = "there is no text beside the picture"
 
 
 class FolderReader(GatheredReader):
-    """Pictures; of a folder that has texts, those without one are flawed."""
+    """Pictures; if any has a text, those without one are flawed."""
 
     licence = ""
     needs_text = False
@@ -34,11 +34,7 @@ class FolderReader(GatheredReader):
         return (self._source / name for name in sorted([*found.pictures, *beside]))
 
     def gathered(self, listings: Path) -> Iterator[SourceRecord]:
-        """See `GatheredReader.gathered`.
-
-        Raises:
-            UserError: there are no pictures.
-        """
+        """See `GatheredReader.gathered`."""
         found = scan_folder(self._source)
         if not found.pictures:
             raise UserError(f"{self._source} holds no pictures; check the path")
@@ -75,11 +71,7 @@ def _beside(picture: Path) -> dict[str, Any]:
 
 
 def described(fields: dict[str, Any]) -> dict[str, Any]:
-    """Captions and regions of the fields of a record, as docs/data.md has them.
-
-    Raises:
-        UserError: they are of another kind.
-    """
+    """Captions and regions of a record's fields, as docs/data.md has them."""
     captions = fields.get("captions", fields.get("caption", []))
     captions = [captions] if isinstance(captions, str) else captions or []
     if not isinstance(captions, list) or not all(map(is_text, captions)):

@@ -10,7 +10,7 @@ from xfm.data.tables.folder import open_folder
 
 
 class ImageNetReader(GatheredReader):
-    """Pictures of `train/CLASS/`, one of each class in turn: what is read in runs shows many classes."""
+    """Pictures of `train/CLASS/`, one of each class in turn, so that consecutive ones show many classes."""
 
     licence = "ImageNet: for research and education that is not commercial, under its terms of access"
     needs_text = False
@@ -40,11 +40,6 @@ class ImageNetReader(GatheredReader):
         return ((folder, open_folder(folder)[0]) for folder in self._folders())
 
     def _folders(self) -> list[Path]:
-        """The folders that hold a folder a class.
-
-        Raises:
-            UserError: one is not there.
-        """
         roots = [
             self._source / "ILSVRC" / "Data" / "CLS-LOC",
             self._source / "Data" / "CLS-LOC",

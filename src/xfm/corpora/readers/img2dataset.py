@@ -1,4 +1,4 @@
-"""What img2dataset writes: tar shards or folders, in which KEY.jpg, KEY.txt and KEY.json lie side by side."""
+"""Output of img2dataset: tar shards or folders, in which KEY.jpg, KEY.txt and KEY.json lie side by side."""
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
@@ -20,12 +20,7 @@ Part = tuple[int, Callable[[], bytes]]
 
 
 class Img2DatasetReader:
-    """Pairs of a picture and a caption; a shard is made of each tar, or folder.
-
-    Args:
-        source: folder of `00000.tar` and so on, or of folders `00000`.
-        licence: of the corpus.
-    """
+    """Pairs of picture and caption from `00000.tar` or folders `00000`, a shard of each."""
 
     needs_text = True
 
@@ -59,11 +54,6 @@ class Img2DatasetReader:
             yield SourceRecord(piece.file, flaw=flaw.removeprefix(f"{path}: "))
 
     def _parts(self) -> list[Path]:
-        """The tar files, else the folders, in the order of their names.
-
-        Raises:
-            UserError: there are none.
-        """
         found = sorted(self._source.rglob("*.tar"))
         if not found:
             folders = (path for path in self._source.iterdir() if path.is_dir() and path.name.isdecimal())
@@ -84,7 +74,6 @@ def _until_damage(members: Iterator[Member], flaws: list[str]) -> Iterator[Membe
 
 
 def _of_members(file: StoredFile, name: str, members: Iterator[Member]) -> Iterator[SourceRecord]:
-    """The record of the members of a key; none where they are of other kinds."""
     parts: dict[str, Part] = {}
     twice = False
     for member in members:

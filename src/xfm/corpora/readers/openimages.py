@@ -21,7 +21,7 @@ _COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
 
 
 class OpenImagesReader(GatheredReader):
-    """Pictures with boxes of classes, and narratives as captions where a picture has one."""
+    """Pictures with class boxes, and narratives as captions where there are any."""
 
     licence = "Open Images' annotations: CC BY 4.0; pictures: CC BY 2.0 of whoever took them"
 
@@ -51,7 +51,6 @@ class OpenImagesReader(GatheredReader):
         return found[0]
 
     def _named(self) -> list[str]:
-        """The parts that are read: all of which there are boxes."""
         wanted = self._splits or [split for split in SPLITS if self._boxes(split)]
         lacking = [split for split in wanted if not self._boxes(split)]
         if lacking or not wanted:
@@ -101,7 +100,6 @@ def _is_name(name: object) -> bool:
 
 
 def _class_names(path: Path) -> dict[str, str]:
-    """Names by the ids of classes: `/m/011k07,Tortoise`."""
     with open_stored(path) as file:
         rows = [line.text().strip() for line in numbered_lines(file) if not line.too_long]
     try:
@@ -112,7 +110,7 @@ def _class_names(path: Path) -> dict[str, str]:
 
 
 def _read_boxes(path: Path, table: BoxTable, pictures: dict[str, int], classes: dict[str, int]) -> int:
-    """Take in a file of boxes; how many of its rows are damaged."""
+    """Number of damaged rows."""
     odd, unknown = 0, len(classes) + 1
     with open_stored(path) as file:
         # Nothing in this file is quoted.
@@ -141,7 +139,7 @@ def _read_boxes(path: Path, table: BoxTable, pictures: dict[str, int], classes: 
 
 
 def _read_narratives(path: Path, captions: dict[str, list[str]], pictures: dict[str, int]) -> int:
-    """Take in a file of narratives; how many of its lines are damaged."""
+    """Number of damaged lines."""
     odd = 0
     with open_stored(path) as file:
         for line in numbered_lines(file):

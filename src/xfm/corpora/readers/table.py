@@ -1,4 +1,4 @@
-"""Any table with a picture a row, by its file or in the table itself, and what is said of it."""
+"""Any table with a picture a row, as a file or in the table, and captions or regions."""
 
 import json
 from collections.abc import Iterator
@@ -24,15 +24,9 @@ FIELDS = (
 
 
 class TableReader(GatheredReader):
-    """Rows of a table; those of one picture that follow one another are one record with all captions.
+    """Rows of a table; consecutive rows of one picture are one record with all captions.
 
-    Pictures that stand in the table are written out beside the listings until the shards are made.
-
-    Args:
-        source: as of `xfm.data.tables.open_table`.
-        shard_size: pictures of a shard.
-        columns: what the columns are called.
-        pictures: folder that paths start from, if not the table's.
+    Pictures in the table are written beside the listings until the shards are made.
     """
 
     licence = ""
@@ -98,7 +92,6 @@ def _picture(row: TableRow) -> Path:
 
 
 def _regions(row: TableRow) -> Any:
-    """The cell of regions; in a table of texts a list of JSON."""
     value = row.get("regions") if row.has("regions") else []
     if not isinstance(value, str):
         return value

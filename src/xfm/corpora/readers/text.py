@@ -1,4 +1,4 @@
-"""Plain text: JSON lines, Parquet, JSON lists and lines of text, as Wikipedia, C4 and OpenWebText come."""
+"""Plain text: JSON lines, Parquet, JSON lists and lines of text, as of Wikipedia, C4 and OpenWebText."""
 
 import os
 import re
@@ -21,15 +21,7 @@ _EXTRACTED = re.compile(r"wiki_\d+")
 
 
 class TextReader:
-    """A text a row. Files that can be read from the middle are cut into pieces; those that are packed are
-    one.
-
-    Args:
-        source: a file, or a folder of files, also below it.
-        column: that holds the text.
-        megabytes: of a file that make a piece.
-        licence: of the corpus.
-    """
+    """A text a row; files are cut into pieces of `megabytes`, except compressed ones."""
 
     needs_text = False
 
@@ -38,11 +30,7 @@ class TextReader:
         self._root = source if source.is_dir() else source.parent
 
     def inputs(self) -> list[Path]:
-        """See `CorpusReader.inputs`.
-
-        Raises:
-            UserError: there are none.
-        """
+        """See `CorpusReader.inputs`."""
         if self._source.is_file():
             found = [self._source] if _kind(self._source) else []
         else:
@@ -114,14 +102,12 @@ class TextReader:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The files of a folder and of those below it; links to folders are not followed."""
     for place, _, names in os.walk(folder):
         for name in names:
             yield Path(place) / name
 
 
 def _kind(path: Path) -> str | None:
-    """What kind of texts a file holds by its name; None for none."""
     name = path.name.lower().removesuffix(".gz")
     if path.name.startswith("."):
         return None
@@ -134,7 +120,7 @@ def _kind(path: Path) -> str | None:
 
 
 def _lines(file: BinaryIO, piece: Piece) -> Iterator[tuple[int, Line]]:
-    """The lines that begin in a piece, with their places; of a packed file all."""
+    """The lines that begin in a piece, with their byte offsets."""
     if piece.start:  # the line that the piece before has begun is its own
         file.seek(piece.start - 1)
         while (data := file.readline(1 << 20)) and not data.endswith(b"\n"):

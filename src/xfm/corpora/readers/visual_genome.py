@@ -1,6 +1,6 @@
-"""Visual Genome (Krishna et al., 2017): descriptions of regions, objects and their attributes.
+"""Visual Genome (Krishna et al., 2017): region descriptions, objects and attributes.
 
-The files are joined in some 0.3 GB: what they say of a picture is kept packed until it is its turn.
+Joined in 0.3 GB: annotations of a picture are kept compressed until its turn.
 """
 
 import json
@@ -25,7 +25,7 @@ _FOLDERS = ("VG_100K", "VG_100K_2", "images", "images/VG_100K", "images/VG_100K_
 
 
 class VisualGenomeReader(GatheredReader):
-    """Pictures with the phrases of regions, and of objects with their attributes: `green tall clock`."""
+    """Pictures with phrases of regions, and of objects with attributes: `green tall clock`."""
 
     licence = "Visual Genome: CC BY 4.0; pictures: the terms of Flickr and of whoever took them"
 
@@ -34,11 +34,7 @@ class VisualGenomeReader(GatheredReader):
         self._source = source
 
     def inputs(self) -> list[Path]:
-        """See `CorpusReader.inputs`.
-
-        Raises:
-            UserError: one that must be there is missing.
-        """
+        """See `CorpusReader.inputs`."""
         found = []
         for name in (PICTURES, REGIONS, OBJECTS, ATTRIBUTES):
             places = [self._source / name, self._source / "annotations" / name]
@@ -103,7 +99,7 @@ class VisualGenomeReader(GatheredReader):
 
 
 def captions_of(phrases: list[PhraseBox], size: tuple[float, float]) -> tuple[str, ...]:
-    """What of the descriptions of regions is true of the whole picture, roughly: those of large regions."""
+    """Descriptions of large regions, which are roughly true of the picture; else that of the largest."""
     whole = size[0] * size[1]
     texts = [
         (max(0.0, box[2]) * max(0.0, box[3]), text) for text, box in phrases if text and box[2] == box[2]
@@ -114,7 +110,6 @@ def captions_of(phrases: list[PhraseBox], size: tuple[float, float]) -> tuple[st
 
 
 def _thing(one: dict[str, Any]) -> str:
-    """The phrase of an object: its attributes, then its name."""
     names, attributes = _listed(one.get("names")), _listed(one.get("attributes"))
     name = str(names[0]) if names else str(one.get("name") or "")
     words = [" ".join(str(word).split()) for word in (*dict.fromkeys(map(str, attributes)), name)]
@@ -142,7 +137,6 @@ def _objects(items: list[Any], left_out: dict[str, int]) -> list[dict[str, Any]]
 
 
 def _by_number(items: list[Any], left_out: dict[str, int]) -> dict[int, dict[str, Any]]:
-    """The objects by their numbers; one without is known again by nothing, and left out."""
     whole = _objects(items, left_out)
     found = {number: one for one in whole if isinstance(number := one.get("object_id"), int)}
     if nameless := sum(not isinstance(one.get("object_id"), int) for one in whole):

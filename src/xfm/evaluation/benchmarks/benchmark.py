@@ -1,6 +1,4 @@
-"""What a benchmark is: where its official files belong, how they are read, and how predictions are scored;
-and what an evaluation on it is given, and finds.
-"""
+"""A benchmark (files, reader, protocols, scorer), and the settings and results of an evaluation on it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,21 +22,17 @@ class Benchmark:
     """A benchmark.
 
     Attributes:
-        name: its name on the command line.
         kind: the task that it is fine-tuned as.
-        marker: file or folder below the data folder by which it is known to be there.
-        layout: what belongs where below the data folder, for people.
-        read: its rows from the data folder.
-        score: metrics of predictions; None for those of pictures and texts that are ranked together.
-        protocols: how models are evaluated on it.
-        summary: further splits made of the others, such as MNLI's mean.
-        submit: writes the file for its server; None where there is no server.
-        submits_all: the file has the form that the official scorer reads, so that it is written for the
-            splits with answers too.
+        marker: the file or folder below the data folder that shows that it is there.
+        layout: which files belong where below the data folder, for people.
+        score: metrics of predictions; None for retrieval, which is ranked.
+        summary: further splits computed from the others, such as MNLI's mean.
+        submit: writes the file for the benchmark's server; None where there is no server.
+        submits_all: also for splits with answers, because the official scorer reads that format.
         templates: prompts of zero-shot classification, see `xfm.evaluation.probing.prompt_templates`.
-        names: what classes are called in prompts, from the data folder; None where their names are missing.
+        names: class names for prompts, from the data folder; None where the file of names is missing.
         score_guesses: metrics of random guesses, where `score` is too slow for them.
-        published: its rows as X-FM's code splits them, where they are others than those of `read`.
+        published: rows as X-FM's code splits them, where these differ from `read`.
     """
 
     name: str
@@ -62,10 +56,7 @@ class Benchmark:
         return read(data)
 
     def editions(self, protocol: Protocol) -> tuple[Edition, ...]:
-        """In which editions it can be evaluated so.
-
-        X-FM's code ranks pictures and texts without training, and classifies none by prompts.
-        """
+        """Editions of a protocol; X-FM's code ranks without training, and has no prompts."""
         if protocol is Protocol.ZERO_SHOT:
             return (Edition.PUBLISHED,) if self.score is None else (Edition.RECOMMENDED,)
         has = recipe_of(self.name, protocol) in benchmark_recipes(Edition.PUBLISHED)
@@ -82,7 +73,7 @@ def recipe_of(name: str, protocol: Protocol) -> str:
 
 
 def at(place: str) -> Callable[[Path], Path | None]:
-    """The marker of a file or folder below the data folder."""
+    """Marker of a file or folder below the data folder."""
     return lambda data: data / place if (data / place).exists() else None
 
 
@@ -92,15 +83,7 @@ RUN = "run"
 
 @dataclass
 class JobResult:
-    """What an evaluation found.
-
-    Attributes:
-        splits: metrics by split.
-        chance, baseline: what random and constant guesses score, by split; see `Score`.
-        rows: test cases by split.
-        submissions: files for the benchmark's server.
-        details: what else is worth knowing.
-    """
+    """Metrics, floors and number of rows by split, files for the server, and details for `details.json`."""
 
     splits: dict[str, Metrics] = field(default_factory=dict)
     chance: dict[str, Metrics] = field(default_factory=dict)
@@ -126,17 +109,9 @@ class JobResult:
 
 @dataclass(frozen=True)
 class JobSetting:
-    """What every evaluation needs.
+    """Model (folder or published file), data folder, output folder and recipe of an evaluation.
 
-    Attributes:
-        model: folder of the model, or a published file.
-        data: the data folder.
-        folder: where the evaluation may write.
-        recipe: settings; of the small version already, if that is wanted.
-        smoke: the small version.
-        device: auto takes the GPU where there is one.
-        progress: show bars.
-        left_out: told of the rows whose pictures cannot be read, the training's of a fine-tuning excepted.
+    `left_out` collects rows with unreadable pictures, except those of the training split.
     """
 
     model: str

@@ -30,13 +30,7 @@ from xfm.training.pretrain import MODEL_FOLDER
 
 
 def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobSetting) -> JobResult:
-    """Fine-tune, score every split, and write the files for the server.
-
-    A run that was interrupted goes on from its last checkpoint; one that is finished is not run again.
-
-    Raises:
-        UserError: see `xfm.finetuning.finetune.finetune_rows`.
-    """
+    """Fine-tune (or continue), score every split, and write the files for the server."""
     answers = {normalise_caption(answer): answer for answer in reversed(corpus.answers)}
     task = fine_tuned_task(benchmark.kind, corpus, tuple(answer for answer in answers if answer), setting)
     found = JobResult(details={"model": str(setting.folder / RUN / MODEL_FOLDER)})
@@ -71,15 +65,8 @@ def _answered(
 def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], setting: JobSetting) -> AnyTask:
     """The task with its fine-tuned model, trained here or before.
 
-    Args:
-        kind: the task.
-        corpus: its rows.
-        answers: the list that questions are ranked on, normalised; empty takes the most frequent ones of the
-            training rows.
-        setting: model, recipe and folder.
-
-    Raises:
-        UserError: see `xfm.finetuning.finetune.finetune_rows`.
+    Normalised `answers` are those that questions are ranked on; empty takes the most frequent training
+    answers.
     """
     run, recipe = setting.folder / RUN, setting.recipe
     valid = corpus.valid[: recipe.valid_rows or None]

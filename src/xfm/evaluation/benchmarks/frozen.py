@@ -13,12 +13,9 @@ from xfm.tasks.rows import Labelled
 
 
 def evaluate_on_features(benchmark: Benchmark, corpus: Corpus[Labelled], setting: JobSetting) -> JobResult:
-    """A linear probe and nearest neighbours on frozen features.
+    """Linear probe and nearest neighbours on frozen features.
 
-    As CLIP does, the data set's own validation rows choose the penalty, and the last fit takes them, too.
-
-    Raises:
-        UserError: see `xfm.evaluation.probing.scoring.evaluate_frozen`.
+    As in CLIP, validation rows choose the penalty, and the last fit includes them.
     """
     ((split, test),) = corpus.scored.items()
     rows = corpus.train
@@ -29,11 +26,7 @@ def evaluate_on_features(benchmark: Benchmark, corpus: Corpus[Labelled], setting
 
 
 def evaluate_by_prompts(benchmark: Benchmark, corpus: Corpus[Labelled], setting: JobSetting) -> JobResult:
-    """Classes by prompts with their names, no training.
-
-    Raises:
-        UserError: see `xfm.evaluation.probing.scoring.evaluate_frozen`.
-    """
+    """Zero-shot classification by prompts."""
     ((split, test),) = corpus.scored.items()
     splits = LabelledSplits(test, names=benchmark.names(setting.data) or {})
     return _evaluated(benchmark, split, splits, setting, {Method.ZERO_SHOT: ""})

@@ -38,14 +38,7 @@ TABLE = "results.md"
 
 @dataclass(frozen=True)
 class Job:
-    """One evaluation of a model on a benchmark.
-
-    Attributes:
-        benchmark: what to run.
-        protocol: how.
-        edition: by whose rules.
-        recipe: settings.
-    """
+    """An evaluation of a model on a benchmark; its name begins the keys of its scores and is its folder."""
 
     benchmark: Benchmark
     protocol: Protocol
@@ -54,7 +47,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Begins the keys of its scores, and is its folder."""
+        """`BENCHMARK/PROTOCOL/EDITION`."""
         return f"{self.benchmark.name}/{self.protocol.value}/{self.edition.value}"
 
 
@@ -66,18 +59,10 @@ def find_jobs(
     smoke: bool = False,
     editions: Sequence[Edition] = tuple(Edition),
 ) -> list[Job]:
-    """The evaluations whose official files are there.
+    """The evaluations whose official files are in the data folder; empty `names` or `protocols` mean all.
 
-    Args:
-        data: the data folder.
-        names: benchmarks or groups of them; without, all whose files are found.
-        protocols: how to evaluate; without, in every way that the benchmark has.
-        options: dotted options of the recipes, such as `["--settings.lr", "1e-5"]`.
-        smoke: the small version of every recipe.
-        editions: by whose rules.
-
-    Raises:
-        UserError: an unknown benchmark, one whose files are missing, or nothing to run.
+    `options` are dotted options of the recipes, `["--settings.lr", "1e-5"]`. UserError for an unknown
+    benchmark, missing files, or nothing to run.
     """
     names = names_with_files(names, data)
     jobs: list[Job] = []
@@ -106,7 +91,6 @@ def _recipe(name: str, protocol: Protocol, edition: Edition, options: Sequence[s
 
 
 def _possible(benchmark: Benchmark, data: Path) -> list[Protocol]:
-    """How a benchmark can be evaluated: zero-shot classification needs the names of the classes."""
     named = benchmark.names(data) is not None
     return [p for p in benchmark.protocols if named or p is not Protocol.ZERO_SHOT]
 
@@ -123,24 +107,10 @@ def run_jobs(
     progress: bool = True,
     max_bad: int | None = None,
 ) -> dict[str, Score]:
-    """Run what is not finished yet, and write the table after every evaluation.
+    """Run unfinished jobs, and write `results.md` after each; all scores in `out` by `Job.name/split/metric`.
 
-    Args:
-        jobs: from `find_jobs`.
-        model: folder of the model to begin with, or a published file.
-        data: the data folder.
-        out: gets a folder for each evaluation, and the table as `results.md`.
-        smoke: few rows, a few steps.
-        device: auto takes the GPU where there is one.
-        progress: show bars and a line for each evaluation.
-        max_bad: rows with an unreadable picture that each evaluation may leave out (see `xfm.data.left_out`).
-
-    Returns:
-        All scores in `out` by key `benchmark/protocol/edition/split/metric`.
-
-    Raises:
-        UserError: `out` is of another model, or something is wrong with the model or the data.
-        Interrupted: SIGINT or SIGTERM came; run the same again to go on.
+    `max_bad` is the number of rows with an unreadable picture that each evaluation may leave out.
+    Interrupted on SIGINT or SIGTERM: the same call continues.
     """
     model = str(model_folder(model))
     _claim(out, model, smoke)
@@ -195,7 +165,6 @@ def _run(job: Job, setting: JobSetting) -> JobResult:
 
 
 def _claim(out: Path, model: str, smoke: bool) -> None:
-    """Take a folder, unless it holds results of another model, or of another number of rows."""
     if not (mark := model_mark(Path(model))):
         raise UserError(
             f"{model} holds no model; give --model the folder of one, such as runs/quickstart/model"

@@ -27,19 +27,9 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True)
 class PublishedResult:
-    """One published number, in per cent.
+    """A published number in per cent: X-FM base of 4 M and of 1.3 B pairs, and the best other model.
 
-    Attributes:
-        benchmark: name of the benchmark.
-        protocol: how the model was evaluated.
-        split: the split.
-        metric: the metric, by the name that our scores have.
-        recommended_metric: what the field reports there today.
-        xfm_4m, xfm_13b: X-FM base pre-trained on 4 million and on 1.3 billion pairs; None where not
-            published.
-        other: the best other model of base size that the paper quotes.
-        other_model: which model that is.
-        note: what to know about the number.
+    `metric` is the name in our scores, `recommended_metric` the one that the field reports today.
     """
 
     benchmark: str
@@ -54,7 +44,7 @@ class PublishedResult:
     note: str
 
     def key(self, edition: Edition = Edition.PUBLISHED) -> str:
-        """The key of our score of the same kind: `benchmark/protocol/edition/split/metric`."""
+        """Key of our score: `benchmark/protocol/edition/split/metric`."""
         metric = self.metric if edition is Edition.PUBLISHED else self.recommended_metric
         return f"{self.benchmark}/{self.protocol.value}/{edition.value}/{self.split}/{metric}"
 
@@ -90,11 +80,7 @@ DETAILS, LEFT_OUT = "details.json", "left_out"
 
 
 def read_all(out: Path) -> dict[str, Score]:
-    """All scores in a folder of `xfm reproduce`: the published benchmarks first; empty where there is none.
-
-    Raises:
-        UserError: a file is damaged.
-    """
+    """All scores in a folder of `xfm reproduce`, published benchmarks first; empty where there are none."""
     names = list(dict.fromkeys(row.benchmark for row in published_results()))
     places = {name: place for place, name in enumerate(names)}
     paths = sorted(out.glob(f"*/*/*/{OFFICIAL}"))
@@ -106,7 +92,7 @@ def read_all(out: Path) -> dict[str, Score]:
 
 
 def left_out_notes(out: Path) -> list[str]:
-    """A sentence for each evaluation whose scores are not of all rows, because pictures could not be read."""
+    """A sentence for each evaluation that left out rows with unreadable pictures."""
     notes: list[str] = []
     for path in sorted(out.glob(f"*/*/*/{DETAILS}")):
         try:
@@ -150,24 +136,14 @@ _DETAILS = ("_contrast", "_rerank", "official_words", "bleu1", "bleu2", "bleu3")
 
 @dataclass(frozen=True)
 class TableLine:
-    """A line of the table: one number, or several that are read together.
-
-    Attributes:
-        cells: in the order of `HEAD`.
-        note: what to know about it.
-    """
+    """A line of the table, cells in the order of `HEAD`: one number, or several that are read together."""
 
     cells: tuple[str, ...]
     note: str = ""
 
 
 def table_lines(ours: Mapping[str, float], names: Sequence[str] = ()) -> list[TableLine]:
-    """The lines of the table.
-
-    Args:
-        ours: our scores as fractions, by key `benchmark/protocol/edition/split/metric`.
-        names: benchmarks to show; all if empty.
-    """
+    """Lines of the table of the named benchmarks (all if empty), with our scores as fractions by key."""
     published = published_results()
     shown = [row for row in published if not names or row.benchmark in names]
     known = {(row.benchmark, row.protocol.value) for row in published}
@@ -191,7 +167,6 @@ def _unpublished(
 
 
 def _groups(rows: Sequence[PublishedResult]) -> Iterator[list[PublishedResult]]:
-    """Numbers that are read together: the splits of a benchmark, the recalls of a direction."""
     groups: dict[tuple[str, str, str], list[PublishedResult]] = {}
     for row in rows:
         groups.setdefault((row.benchmark, row.protocol.value, row.metric.split("_r")[0]), []).append(row)

@@ -33,11 +33,7 @@ def evaluate_retrieval(
 def evaluate_zero_shot_retrieval(
     benchmark: Benchmark, corpus: Corpus[Described], setting: JobSetting
 ) -> JobResult:
-    """Recalls of the model as it is, in pictures of its own size and texts as long as the recipe has them.
-
-    Raises:
-        UserError: the model cannot be read, or has no tokenizer.
-    """
+    """Recalls of the model without training, at its own picture size and the recipe's text length."""
     pretrained = load_base(setting.model)
     device = torch.device(pick_device(setting.device))
     encoder = Encoder(
@@ -61,7 +57,6 @@ def _score_retrieval(
     found: JobResult,
     longest: int,
 ) -> JobResult:
-    """R@1/5/10 both ways on the test split, in bounded memory; texts of at most `longest` tokens."""
     rows = corpus.scored["test"]
     setting.folder.mkdir(parents=True, exist_ok=True)
 

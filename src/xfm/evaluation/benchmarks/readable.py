@@ -1,4 +1,4 @@
-"""Rows of a benchmark whose pictures cannot be read: they are scored in no way, and counted."""
+"""Rows of a benchmark whose pictures cannot be read: not scored, but counted."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,11 +13,7 @@ T = TypeVar("T")
 
 
 def note_reports(corpus: Corpus[Any], left_out: LeftOut) -> None:
-    """Note what the reader of a benchmark left out, and what else the files hold.
-
-    Raises:
-        UserError: it left out too much; the first few rows are named.
-    """
+    """Note what a benchmark's reader left out; UserError where that is too much."""
     for report in corpus.reports:
         left_out.folder(report)
     for place, reason in corpus.left_out.items():
@@ -36,17 +32,7 @@ def answered(
 ) -> tuple[T, list[bool]]:
     """Answers to N rows, and whether every picture of a row could be read; unreadable ones are blank.
 
-    A row that is left out is scored in no way: scores are of the others, and that is said beside them.
-
-    Args:
-        rows: of a split.
-        pictures: read them; None for rows without pictures.
-        split: its name.
-        left_out: told of the rows.
-        answer: gives them, and reads the pictures.
-
-    Raises:
-        UserError: too many cannot be read.
+    UserError where too many cannot be read.
     """
     if pictures is None:
         left_out.count(split, split, len(rows), 0)
@@ -60,11 +46,6 @@ def answered(
 
 
 def _note(rows: Sequence[Any], bad: dict[Path, str], split: str, left_out: LeftOut) -> list[bool]:
-    """Note the rows that show a bad picture; whether each of N shows none.
-
-    Raises:
-        UserError: there are too many.
-    """
     whole = [True] * len(rows)
     for place, row in enumerate(rows) if bad else ():
         if found := next((path for path in pictures_of(row) if path in bad), None):

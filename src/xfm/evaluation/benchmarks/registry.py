@@ -254,11 +254,7 @@ GROUPS: dict[str, tuple[str, ...]] = {"glue": tuple(task.value for task in GlueT
 
 
 def known_names(names: Sequence[str]) -> list[str]:
-    """Names of benchmarks, each once, with those that the name of a group stands for.
-
-    Raises:
-        UserError: there is none of a name; says which names there are.
-    """
+    """Names of benchmarks, groups resolved; UserError for an unknown one."""
     found = [one for name in names for one in GROUPS.get(name, (name,))]
     if unknown := [name for name in found if name not in BENCHMARKS]:
         raise UserError(f"unknown benchmark {unknown[0]}; known: {', '.join((*GROUPS, *BENCHMARKS))}")
@@ -266,11 +262,7 @@ def known_names(names: Sequence[str]) -> list[str]:
 
 
 def names_with_files(names: Sequence[str], data: Path) -> list[str]:
-    """The same, and of a group those whose files are there.
-
-    Raises:
-        UserError: there is none of a name, or its files are not there; says what belongs where.
-    """
+    """Names of benchmarks whose files are there, groups resolved; UserError where a name has none."""
     known_names(names)
     found: list[str] = []
     for name in names:

@@ -27,13 +27,7 @@ from xfm.tasks.vqa import kind_key
 
 
 def sentence_id(identifier: str) -> str:
-    """The sentence that a row is about: its identifier without the number of the pictures.
-
-    `dev-850-0-1` (split, set, pictures, sentence) of NLVR2 and `4055-3` (sentence, picture) of NLVR.
-
-    Raises:
-        ValueError: the identifier has neither form.
-    """
+    """Identifier of a row's sentence: without the pair of `dev-850-0-1` (NLVR2) or `4055-3` (NLVR)."""
     parts = identifier.split("-")
     match parts:
         case [split, pictures, _, sentence]:
@@ -45,15 +39,7 @@ def sentence_id(identifier: str) -> str:
 
 
 def consistency(identifiers: Sequence[str], right: Sequence[bool]) -> float:
-    """Share of sentences all of whose rows are right.
-
-    Args:
-        identifiers: of the rows, in the official form.
-        right: whether each row is judged rightly.
-
-    Raises:
-        ValueError: there is no row, or an identifier has another form.
-    """
+    """Share of sentences all of whose rows are right; identifiers in the official form."""
     if not identifiers:
         raise ValueError("consistency of nothing is undefined")
     sentences: dict[str, bool] = {}
@@ -67,19 +53,7 @@ Labels = Sequence[str | float]
 
 
 def glue_metrics(task: GlueTask, predictions: Labels, labels: Labels) -> Metrics:
-    """The official metrics of a task on one split.
-
-    CoLA has Matthews' correlation, STS-B Pearson's and Spearman's, MRPC and QQP accuracy and F1 of the
-    class of equal meaning, the others accuracy. MRPC also has `accuracy_f1`, STS-B `pearson_spearman`: the
-    means that leaderboards print.
-
-    Args:
-        task: the task.
-        predictions, labels: names of classes as `xfm.evaluation.benchmarks.read.glue` gives them, or values.
-
-    Raises:
-        ValueError: there is no row.
-    """
+    """Official metrics of a task, and the means `accuracy_f1` (MRPC, QQP) and `pearson_spearman` (STS-B)."""
     return _METRICS.get(task, _accuracy)(predictions, labels)
 
 
@@ -118,7 +92,7 @@ _VOTES = 10
 
 
 def name_of(prediction: ClassPrediction | str | bool | float) -> str:
-    """The predicted class by name; true and false have these names."""
+    """Name of the predicted class; those of true and false are `true` and `false`."""
     return label_name(prediction.label if isinstance(prediction, ClassPrediction) else prediction)
 
 
@@ -160,7 +134,7 @@ def pair_scorer(classes: Sequence[str]) -> Scorer:
 
 
 def given_answers(row: Question) -> list[str]:
-    """The answers of the ten people, from the votes: each distinct one as often as it was given."""
+    """The answers of the ten people, from the votes."""
     return [answer for answer, weight in row.votes for _ in range(round(weight * _VOTES))]
 
 

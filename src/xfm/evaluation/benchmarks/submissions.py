@@ -18,11 +18,7 @@ _NUMBER = "{:.3f}"
 
 
 def vqa_submission(path: Path, rows: Sequence[Question], answers: Sequence[str]) -> Path:
-    """`[{"question_id": 1, "answer": "yes"}, ..]`, as the VQA server takes it.
-
-    Raises:
-        UserError: a row has no question id, two have the same, or the file cannot be written.
-    """
+    """`[{"question_id": 1, "answer": "yes"}, ..]`, as the VQA server takes it."""
     keys = [row.key for row in rows]
     if None in keys or len(set(keys)) != len(keys):
         raise UserError(f"{path}: every question needs an id of its own; read the official questions")
@@ -32,11 +28,7 @@ def vqa_submission(path: Path, rows: Sequence[Question], answers: Sequence[str])
 
 
 def caption_submission(path: Path, rows: Sequence[Described], captions: Sequence[str]) -> Path:
-    """`[{"image_id": 1, "caption": ".."}, ..]`, as the COCO server takes it.
-
-    Raises:
-        UserError: a row has no picture id, or the file cannot be written.
-    """
+    """`[{"image_id": 1, "caption": ".."}, ..]`, as the COCO server takes it."""
     if any(row.key is None for row in rows):
         raise UserError(f"{path}: every picture needs an id; read the official file")
     pairs = zip(rows, captions, strict=True)
@@ -45,11 +37,7 @@ def caption_submission(path: Path, rows: Sequence[Described], captions: Sequence
 
 
 def nlvr2_submission(path: Path, rows: Sequence[PicturePair], predictions: Sequence[bool]) -> Path:
-    """`identifier,True` a line, as NLVR2's `metrics.py` and leaderboard take it.
-
-    Raises:
-        UserError: a row has no identifier, or the file cannot be written.
-    """
+    """`identifier,True` a line, as NLVR2's `metrics.py` and leaderboard take it."""
     if any(row.key is None for row in rows):
         raise UserError(f"{path}: every row needs an identifier; read the official file")
     pairs = zip(rows, predictions, strict=True)
@@ -58,14 +46,7 @@ def nlvr2_submission(path: Path, rows: Sequence[PicturePair], predictions: Seque
 
 
 def glue_submission(path: Path, task: GlueTask, predictions: Sequence[str | float]) -> Path:
-    """The TSV of a test set: a header and `index<tab>prediction` a line, in the order of the test file.
-
-    Args:
-        path: named as the server wants it, such as `MNLI-m.tsv`, see `GlueFormat.hidden`.
-        task: the task.
-        predictions: names of classes as `read.glue` gives them; values of STS-B, which are kept between 0
-            and 5.
-    """
+    """TSV of a test set, `index<tab>prediction`, in the order of the test file; STS-B's values in [0, 5]."""
     layout = FORMATS[task]
     if layout.classes:
         written = dict(zip(layout.classes, layout.written, strict=True))
@@ -83,17 +64,9 @@ def glue_missing(out: Path, edition: Edition) -> list[str]:
 
 
 def glue_archive(out: Path, edition: Edition) -> Path | None:
-    """`glue-EDITION.zip` of the eleven TSVs that the server wants, once all are there.
+    """`glue-EDITION.zip` of the eleven TSVs in `TASK/FT/EDITION/`; None while one is missing.
 
-    Args:
-        out: folder of `xfm reproduce`, with the TSVs in `TASK/FT/EDITION/`.
-        edition: whose answers they are; those of WNLI, which has the recommended one alone, are in both.
-
-    Returns:
-        The archive, or None while a file is missing, see `glue_missing`.
-
-    Raises:
-        UserError: it cannot be written.
+    WNLI's answers of the recommended edition, the only one, are in both archives.
     """
     if glue_missing(out, edition):
         return None

@@ -21,10 +21,10 @@ from xfm.tasks.world_files import read_presence
 def search_galleries(
     context: Context, encoded: EncodedCaptions, sizes: Sequence[int], count: int = 0
 ) -> GallerySearches:
-    """Each of `count` captions (0: all) searches a gallery of every size twice: with its picture and without.
+    """Each of `count` captions (0: all) searches galleries of every size, with its picture and without.
 
-    The pictures that the pipeline would re-rank are matched. The seed draws captions and galleries; a
-    caption's larger gallery holds its smaller ones. Of a small split a gallery has what there is.
+    The pipeline's shortlist is matched. The seed draws captions and galleries; larger galleries of a caption
+    hold its smaller ones.
     """
     images, texts, owner = encoded.images, encoded.texts, encoded.owner
     depth, temperature = context.config.retrieval.shortlist, context.pretrained.model.temperature.item()
@@ -54,11 +54,9 @@ def search_galleries(
 
 
 def run_absence(context: Context) -> PartResult:
-    """How well the model ranks what is not there above what is, as areas under the ROC curve.
+    """Areas under the ROC curve of absence, by the matching head and, with `_rerank`, by a search's sum.
 
-    By the matching head, and with `_rerank` by the sum that orders a search. Of a match only the order counts
-    here, so that it is the same before and after its calibration. Chance is a half. The baseline asks the
-    contrastive score alone, which costs a product of two vectors.
+    Chance is a half; the baseline is the contrastive score alone.
     """
     result, config = PartResult(), context.config.absence
     (split,) = context.splits(("test",))
@@ -87,11 +85,7 @@ def _phrases(context: Context, result: PartResult, split: str, rows: Sequence[Pr
 
 
 def _galleries(context: Context, result: PartResult, split: str, encoded: EncodedCaptions) -> None:
-    """AUROC of "nothing in this gallery fits": a caption searches a gallery with and without its picture.
-
-    The best match of the pictures that the pipeline would re-rank decides. The seed draws captions and
-    galleries.
-    """
+    """AUROC of "nothing in this gallery fits", by the best match of the shortlist."""
     config = context.config.absence
     found = search_galleries(context, encoded, [config.gallery], config.queries)
     best = {
@@ -120,7 +114,7 @@ def _add(
     absent: NDArray[np.bool_],
     groups: NDArray[np.int64],
 ) -> None:
-    """The areas under the curve of [N] cases that are the surer absent, the lower their score by a rule."""
+    """Areas under the curve of [N] cases; a lower score means absent."""
     seed, floors = context.config.seed, {CONTRAST: area_under_roc(-rules[Rule.CONTRAST], absent)}
     for rule, suffix in ((Rule.MATCHING, ""), (Rule.RERANK, Rule.RERANK)):
 

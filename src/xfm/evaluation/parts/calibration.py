@@ -21,14 +21,7 @@ GALLERIES = (30, 100, 300, 1000, 3000)
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pictures with texts that fit and texts that do not.
-
-    Attributes:
-        odds: [N] the matching head's log-odds.
-        contrast: [N] cosines.
-        true: [N] whether the text is the picture's.
-        groups: [N] of the pictures.
-    """
+    """[N] log-odds, cosines, whether the text is the picture's, and groups (pictures) of image-text pairs."""
 
     odds: Floats
     contrast: Floats
@@ -37,10 +30,7 @@ class Pairs:
 
 
 def run_matching(context: Context) -> PartResult:
-    """Expected calibration error of a match on test pairs, before and after the fit to validation pairs.
-
-    Both have the same mixture, see `_pairs`. The order stays, and so does the area under the ROC curve.
-    """
+    """Expected calibration error of a match on test pairs, before and after the fit to validation pairs."""
     result, seed = PartResult(), context.config.seed
     known, tested = _pairs(context, "validation"), _pairs(context, "seen")
     slope, bias = platt(known.odds, known.true)
@@ -62,18 +52,17 @@ def run_matching(context: Context) -> PartResult:
 
 
 def gallery_fit(context: Context, data: str) -> PresenceFit:
-    """When a search has found nothing, fitted on galleries of the validation split."""
+    """Calibration of "nothing found", fitted on galleries of the validation split."""
     encoded = context.captions("validation")
     sizes = [size for size in GALLERIES if size < len(encoded.images)] or [len(encoded.images) - 1]
     return fit_presence(search_galleries(context, encoded, sizes, context.config.absence.queries), data)
 
 
 def _pairs(context: Context, split: str) -> Pairs:
-    """Every picture with its own caption and with one that is not: half of these are hard.
+    """Every picture with its own caption and with a false one.
 
-    For every second picture the false one is drawn from those nearest by contrast, as a search brings them up
-    (the captions that retrieval would re-rank), for the others from all: people ask about both. There are as
-    many true pairs as false ones, so that an even chance means that nothing speaks for or against.
+    For every second picture the false caption is drawn from retrieval's shortlist, for the others from all.
+    Equal numbers, so that a probability of a half means no evidence.
     """
     config, encoded = context.config, context.captions(split)
     images, texts, owner = encoded.images, encoded.texts, encoded.owner

@@ -37,12 +37,7 @@ FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 
 @dataclass(frozen=True)
 class MaskedCaptions:
-    """Captions with masked words.
-
-    Attributes:
-        tokens: [R, T], masked.
-        labels: [R, T] int64: the true id at masked positions, -100 elsewhere.
-    """
+    """Masked tokens [R, T] of captions, and labels [R, T] int64: true ids where masked, else -100."""
 
     tokens: Tokens
     labels: Tensor
@@ -60,15 +55,7 @@ class MaskedCaptions:
 def mask_captions(
     tokenizer: Tokenizer, captions: Sequence[str], share: float, seed: int, max_tokens: int = 40
 ) -> MaskedCaptions:
-    """Mask content words of captions, whole words at a time, without random replacements.
-
-    Args:
-        tokenizer: the model's tokenizer.
-        captions: R captions.
-        share: share of a caption's content words that is masked, at least one word where there is any.
-        seed: of the choice; row r depends on the seed, r and its caption only.
-        max_tokens: longest caption in tokens.
-    """
+    """Mask whole content words of R captions, one at least; row r depends on seed, r and caption."""
     encoded = tokenizer.encode_batch([normalise_caption(caption) for caption in captions], max_tokens)
     chosen = torch.zeros_like(encoded.mask)
     for row, (ids, words) in enumerate(zip(encoded.ids, encoded.word_ids, strict=True)):
@@ -94,16 +81,10 @@ def _is_content(tokenizer: Tokenizer, pieces: Tensor) -> bool:
 def predict_masked(
     encoder: Encoder, masked: MaskedCaptions, pictures: Sequence[tuple[EncodedItems, Tensor] | None]
 ) -> list[NDArray[np.int64]]:
-    """Predicted ids of all masked positions under several conditions; texts are encoded once for all of them.
+    """Predicted ids [M] int64 of all masked positions for each condition, in the order of `masked.targets`.
 
-    Args:
-        encoder: the model.
-        masked: R masked captions.
-        pictures: of each condition the encoded pictures, and [R] int64 the picture of each caption; None asks
-            the language encoder alone.
-
-    Returns:
-        [M] int64 for each condition, in the order of `masked.targets`.
+    A condition has encoded pictures and [R] int64 the picture of each caption; None is the language encoder
+    alone.
     """
     model, device = encoder.model, encoder.device
     found: list[list[Tensor]] = [[] for _ in pictures]
@@ -130,10 +111,8 @@ SHOWN = 8
 def run_masked_tokens(context: Context) -> PartResult:
     """Accuracy over masked tokens of content words; the masks are the same for all conditions.
 
-    `accuracy_no_image` asks the language encoder and its own token head, which never see a picture;
-    `accuracy_blank_image` asks the fusion encoder with a picture of the mean colour. Chance is one
-    token of the vocabulary. Baselines: the most frequent masked token, and for the right picture the other
-    conditions.
+    Chance is one token of the vocabulary. Baselines: the most frequent masked token, and for the right
+    picture the other conditions.
     """
     config, result = context.config, PartResult()
     (split,) = context.splits(("test",))

@@ -37,12 +37,7 @@ _LAST = RegressionConfig(standardise=True)
 
 
 class PictureView(StrEnum):
-    """What of a picture's vectors a probe sees.
-
-    whole: slot 0, which stands for the picture; of the native encoder the mean of the patches.
-    max: the largest of each number of the patches; of an object that fills a part, a mean leaves little.
-    quarters: the means of 2 x 2 cells side by side, so that it matters where something is.
-    """
+    """Picture features of a probe: slot 0, the maximum over patches, or means of 2 x 2 cells."""
 
     WHOLE = "whole"
     MAX = "max"
@@ -51,13 +46,7 @@ class PictureView(StrEnum):
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a probe answered, and how it was chosen.
-
-    Attributes:
-        labels: [N] of the test rows.
-        view: name of the features.
-        penalty: inverse of the L2 penalty (scikit-learn's C).
-    """
+    """[N] predicted labels of the test rows, chosen features, and inverse penalty (scikit-learn's C)."""
 
     labels: Array
     view: str
@@ -65,22 +54,13 @@ class ProbeResult:
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """View and penalty as plain values."""
+        """As plain values."""
         return {"view": self.view, "inverse_penalty": self.penalty}
 
 
 @torch.inference_mode()
 def patch_views(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> dict[str, NDArray[np.float32]]:
-    """Every `PictureView` of pictures.
-
-    Args:
-        encoder: the model.
-        pixels: batches [B, 3, H, W] float32, normalised.
-        count: number of pictures in all.
-
-    Returns:
-        By the name of the view [N, D], D the vision width times the cells.
-    """
+    """Every `PictureView` [N, D] of N pictures, from normalised batches [B, 3, H, W] float32."""
     rows, columns = encoder.model.config.seeing.grid
     seen: dict[str, list[Tensor]] = {view.value: [] for view in PictureView}
     for batch in encoder.counted(pixels, count):
@@ -106,16 +86,9 @@ def probe(
     folds: NDArray[np.int64],
     penalties: Sequence[float],
 ) -> ProbeResult:
-    """Choose view and penalty by cross-validation, fit all training rows, answer the others.
+    """Choose view and penalty by cross-validation, fit all T training rows, predict the others.
 
-    Args:
-        views: by name [T + N, D] features, the training rows first.
-        labels: [T] of the training rows.
-        folds: [T] the fold of each training row, which must not share what the test rows do not.
-        penalties: inverse penalties; the first chooses the view, then all are tried on it.
-
-    Raises:
-        UserError: there is one fold only, or all but one have one class only.
+    Views are [T + N, D] features by name, training rows first; the first penalty chooses the view.
     """
     count = len(labels)
     if len(np.unique(folds)) < 2:
@@ -144,10 +117,9 @@ published order: not shuffled, because neighbours in that order come from one wr
 
 
 def run_category(context: Context) -> PartResult:
-    """Category of single-object pictures; the test objects are in no training row of the probe.
+    """Category of single-object pictures; the test objects are in no training row.
 
-    Baselines: the most frequent category, and the same probe, chosen likewise, on raw pixels and on a
-    randomly initialised encoder of the same configuration.
+    Baselines: the most frequent category, and the same probe on raw pixels and on a random encoder.
     """
     config = context.config.probe
     train = context.rows(read_categories, "category", "train", config.train_rows)
@@ -182,15 +154,10 @@ def _probe(
     folds: NDArray[np.int64],
     groups: NDArray[np.int64],
 ) -> PartResult:
-    """Probe and k-NN of the model's, a random encoder's and the pixels' features.
+    """Probe and k-NN on features of the model, a random encoder and raw pixels.
 
-    Args:
-        context: the model.
-        name: of the task.
-        pictures: [T + N, 3, S, S] uint8, the T training rows first.
-        labels: [T + N].
-        folds: [T] those of the training rows, which choose.
-        groups: [N] of the test rows, see `row_groups`.
+    T + N pictures [3, S, S] uint8 and labels, the T training rows first; [T] folds; [N] groups of the test
+    rows.
     """
     config, seed, result, train = context.config.probe, context.config.seed, PartResult(), len(folds)
     known, true = labels[:train], labels[train:]

@@ -20,11 +20,7 @@ HARD, HARD_VALIDATION = "hard", "hard_validation"
 
 
 def run_retrieval(context: Context) -> PartResult:
-    """R@1/5/10 of both directions on each split, by contrastive score and re-ranked, without any training.
-
-    Held-out-object retrieval is near chance by construction:
-    the names of those objects are learned from text only, so that nothing ties them to their looks.
-    """
+    """R@1/5/10 of both directions on each split, by contrastive score and re-ranked, without training."""
     result = PartResult()
     for split in context.splits(SPLITS_RETRIEVAL):
         _retrieve(context, result, split, context.captions(split))
@@ -65,10 +61,9 @@ def _candidate(content: str, right: bool) -> dict[str, Any]:
 
 
 def run_hard(context: Context) -> PartResult:
-    """Does a picture prefer its caption to those that differ in a relation, a place, a size, ...?
+    """Share of pictures that prefer their caption to captions with one edit, in all and by kind of edit.
 
-    `text_r1` is by contrastive score, `text_r1_rerank` and `text_r1_matching` with the matching head; of each
-    kind of edit too (`text_r1_matching_relation`). Chance is the mean of 1 / (1 + number of distractors).
+    By contrastive score, re-ranked and by matching. Chance: mean of 1 / (1 + number of distractors).
     """
     result, encoder, seed = PartResult(), context.encoder, context.config.seed
     split = HARD_VALIDATION if context.config.validation else HARD

@@ -1,4 +1,4 @@
-"""The parts that fine-tune for a short time: what differs from task to task, and one function over it."""
+"""Parts with a short fine-tuning: a table of tasks, and one function over it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -80,7 +80,6 @@ def _sentence(relative: Relative, row: PicturePair, predicted: ClassPrediction, 
 
 
 def _phrase(relative: Relative, row: Reference, predicted: Corners, right: bool) -> Example:
-    """Boxes are (left, top, right, bottom) as fractions."""
     (iou,) = best_iou([predicted], [row.boxes]).tolist()
     shown = {"image": relative(row.image), "phrase": row.phrase, "true_box": row.boxes[0]}
     return {**shown, "predicted_box": predicted, "iou": iou}
@@ -105,16 +104,12 @@ class TunedPart:
     """A part that fine-tunes.
 
     Attributes:
-        task: that is learned.
-        reader: reads the rows of a world's file.
-        show: a row and its prediction as an example, and whether it is right.
+        show: a row and its prediction as an example of the report.
         shown: examples of a split.
-        tests: splits to score.
-        labels: the classes, for tasks that have some.
-        only: the metrics that are scores; empty for all.
+        only: metrics that are scores; empty for all.
         also: adds further scores of a split.
-        columns: what a pipeline must be told of the columns of the world's files.
-        after: the part, of the same task, with whose fine-tuned model it begins (an intermediate task).
+        columns: `--columns` of the world's files, for the command that asks the model.
+        after: part with whose fine-tuned model it begins (an intermediate task).
     """
 
     task: type[AnyTask]
@@ -165,17 +160,12 @@ FROM_SCRATCH = ", from scratch"
 # ---------------------------------------------------------------- what they share
 @dataclass(frozen=True)
 class _Beginning:
-    """A model, and what another part's fine-tuning has made of its tensors, as the task names them."""
-
     model: Pretrained
     learned: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def run_tuned(part: Part, context: Context) -> PartResult:
-    """A short fine-tuning, the same without each modality, and the same of a model that was never trained.
-
-    The models are scored as `xfm finetune`'s are. The task's own model is kept, if models are to be kept.
-    """
+    """A short fine-tuning, the same without each modality, and the same from scratch."""
     own, result, name = TUNED[part], PartResult(), part.value
     short: ShortTuning = getattr(context.config, name)
     read = own.reader(context)
@@ -228,7 +218,7 @@ def _training_rows(context: Context, part: Part) -> SplitRows[Any]:
 
 
 def _beginning(context: Context, result: PartResult, part: Part, scratch: bool = False) -> _Beginning:
-    """What a part begins with; the one that it comes after is trained anew if this run has not trained it."""
+    """The model that a part begins with; trains the intermediate task if this run has not yet."""
     model, first = context.scratch if scratch else context.pretrained, TUNED[part].after
     if first is None:
         return _Beginning(model)
@@ -262,10 +252,9 @@ def _tuned(
     blanked: Blanked = Blanked.NOTHING,
     which: str = "",
 ) -> tuple[AnyTask, TuningRun]:
-    """The part's task after the training of a model, and how that went; the result keeps it, too.
+    """A part's trained task; the result keeps losses and steps.
 
-    The task's own model makes as many steps as fit into its time. Its baselines are told to make as many
-    `steps`, and end with their time where they cannot.
+    The task's own model makes as many steps as fit into its time; baselines make `steps` within that time.
     """
     short: ShortTuning = getattr(context.config, part.value)
     config = short.whole(context.config.seed, context.config.precision, str(context.device))

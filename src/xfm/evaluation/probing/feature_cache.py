@@ -41,16 +41,7 @@ Bad = Callable[[int, str], None]
 
 @dataclass(frozen=True)
 class Featuriser:
-    """A vision encoder, whose slot 0 is a picture's features, and what these depend on.
-
-    Attributes:
-        vision: in evaluation mode on `device`.
-        weights: digest of the model's weights.
-        width: D of its vectors.
-        preprocessing: how pictures become pixels.
-        config: batch size, workers and arithmetic.
-        device: where the encoder is.
-    """
+    """A vision encoder in evaluation mode on `device`; `weights` is their digest, `width` is D."""
 
     vision: VisionLike
     weights: str
@@ -60,7 +51,7 @@ class Featuriser:
     device: torch.device
 
     def fingerprint(self, rows: Sequence[Labelled]) -> str:
-        """What names the features of a list of pictures."""
+        """Digest of all that the features of these pictures depend on."""
         says: dict[str, Any] = {
             "format": FORMAT,
             "weights": self.weights,
@@ -96,21 +87,9 @@ def usable_features(
     left_out: LeftOut,
     progress: bool = False,
 ) -> tuple[NDArray[np.float32], Sequence[Labelled]]:
-    """Features of the rows whose picture can be read, as of `cached_features`, and these rows.
+    """[K, D] float32 features of the rows whose picture can be read, cached, and these K rows.
 
-    Args:
-        featuriser: the encoder.
-        rows: N labelled pictures.
-        folder: of the cache.
-        split: what the rows are called in the bar and in messages.
-        left_out: told of the rows whose picture cannot be read.
-        progress: show a bar.
-
-    Returns:
-        [K, D] float32 and K rows.
-
-    Raises:
-        UserError: too many pictures cannot be read, or the disk is full; what is done by then is kept.
+    UserError: too many cannot be read, or the disk is full; finished features are kept.
     """
 
     def bad(index: int, reason: str) -> None:
@@ -146,22 +125,9 @@ def cached_features(
     progress: bool = False,
     bad: Bad | None = None,
 ) -> NDArray[np.float32]:
-    """Features of pictures, from the cache if they are there.
+    """[N, D] float32 features of pictures, a copy-on-write memory map of the cache in `folder`.
 
-    Args:
-        featuriser: the encoder.
-        rows: N pictures.
-        folder: of the cache; it is made.
-        name: what the pictures are called in the bar.
-        progress: show a bar.
-        bad: told of a picture that cannot be read; its features are NaN then, in the cache too. None raises.
-
-    Returns:
-        [N, D] float32, a memory map: it takes no memory until it is read, and what is written to it stays in
-        memory.
-
-    Raises:
-        UserError: a picture cannot be read, or the disk is full; what is done by then is kept.
+    `bad` is told of an unreadable picture, whose features are NaN; without, UserError.
     """
     path = folder / f"features-{featuriser.fingerprint(rows)}.npy"
     if not path.exists():
@@ -207,7 +173,6 @@ def _done(part: Path, note: Path, shape: tuple[int, int]) -> int:
 def _vectors(
     featuriser: Featuriser, rows: Sequence[Labelled], start: int, bad: Bad | None
 ) -> Iterator[NDArray[np.float32]]:
-    """Batches [B, D] of the pictures from `start`."""
     config, device = featuriser.config, featuriser.device
     for pixels in pixel_batches(rows, featuriser.preprocessing, config, start, bad):
         with autocast(config.precision, device):
@@ -222,17 +187,9 @@ def pixel_batches(
     start: int = 0,
     bad: Bad | None = None,
 ) -> Iterator[Tensor]:
-    """Batches [B, 3, S, S] float32 of the pictures from `start`, in their order.
+    """Batches [B, 3, S, S] float32 of the pictures from `start`.
 
-    Args:
-        rows: the pictures.
-        preprocessing: how they become pixels.
-        config: batch size and workers.
-        start: the first picture.
-        bad: told of a picture that cannot be read, which is NaN then; None raises.
-
-    Raises:
-        UnreadablePicture: a picture cannot be read.
+    `bad` is told of an unreadable picture, which is NaN; without, UnreadablePicture.
     """
     loader: DataLoader[Any] = DataLoader(
         _Framed(rows, partial(framed, preprocessing=preprocessing), start, preprocessing.shape),

@@ -32,21 +32,13 @@ class Trial:
 
     @property
     def value(self) -> float:
-        """C itself."""
+        """C."""
         return 10.0**self.exponent
 
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """A linear classifier on frozen features.
-
-    Attributes:
-        classifier: its weights.
-        classes: [C] label of each output.
-        trials: the values of C that were tried, with their accuracy on the validation rows.
-        chosen: the value that the classifier was fitted with.
-        converged: whether the last fit reached its tolerance.
-    """
+    """A linear classifier on frozen features with [C] class labels; `chosen` is its C."""
 
     classifier: LinearClassifier
     classes: Array
@@ -71,17 +63,8 @@ def fit_probe(
 ) -> LinearProbe:
     """Choose C on validation rows, then fit training and validation rows together with it.
 
-    Args:
-        train: rows to fit.
-        validation: rows that choose C; None takes a share of the training rows.
-        config: the range of C, and when a fit is finished.
-        share: the share taken, of every class alike.
-        seed: which rows are taken.
-        scratch: folder for features that are too many to be copied into memory.
-        progress: show a bar.
-
-    Raises:
-        UserError: the training rows have one class only.
+    Without validation rows, a `share` of the training rows of every class chooses. `scratch` is a folder for
+    features that are too many for memory.
     """
     if validation is None:
         held = held_out(train.labels, share, seed)
@@ -109,11 +92,7 @@ def fit_probe(
 
 
 def fit_each(train: LabelledFeatures, values: Sequence[float], config: RegressionConfig) -> list[LinearProbe]:
-    """Fit the rows with each value of C, one after the other; what the fits share is computed once.
-
-    Raises:
-        UserError: the rows have one class only.
-    """
+    """Fit the rows with each value of C; what the fits share is computed once."""
     classes, codes = _classes(train.labels)
     regression, start = _regression(train.features, codes, len(classes), config), None
     found = []
@@ -135,13 +114,7 @@ def _classes(labels: Array) -> tuple[Array, NDArray[np.int64]]:
 
 
 def held_out(labels: Array, share: float, seed: int) -> NDArray[np.bool_]:
-    """[N] bool: a random share of the rows of every class, one of two rows or more at least, never all.
-
-    Args:
-        labels: [N] of any kind.
-        share: in (0, 1).
-        seed: of the draw.
-    """
+    """[N] bool: a random share of the rows of every class, one of two or more rows at least, never all."""
     rng, chosen = np.random.default_rng(seed), np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
@@ -183,16 +156,9 @@ def _regression(features: Array, codes: Array, classes: int, config: RegressionC
 
 
 def binary_search(score: Callable[[float], float], lowest: float, highest: float) -> list[Trial]:
-    """CLIP's search: a grid over the whole range, then the interval around its peak halved again and again.
+    """CLIP's search over exponents of ten: a grid, then the interval around its peak halved again and again.
 
     Learning Transferable Visual Models From Natural Language Supervision (arXiv 2103.00020), appendix A.3.
-
-    Args:
-        score: validation score of an exponent of ten; greater is better.
-        lowest, highest: range of the exponents.
-
-    Returns:
-        Every value that was tried, in the order of trying.
     """
     trials: dict[float, Trial] = {}
 

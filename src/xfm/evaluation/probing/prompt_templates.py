@@ -13,16 +13,12 @@ SLOT = "{}"
 
 
 def template_names() -> list[str]:
-    """Names of the lists of templates that come with the package."""
+    """Names of the package's lists of templates."""
     return list(_shipped())
 
 
 def load_templates(name: str) -> list[str]:
-    """Templates by the name of a list, or from a text file with a template a line.
-
-    Raises:
-        UserError: there is no such list or file, or a template has no place for the class.
-    """
+    """Templates of a list of the package, or of a text file with a template a line."""
     path, shipped = Path(name), _shipped()
     if name in shipped:
         return shipped[name]
@@ -77,11 +73,7 @@ def _shipped() -> dict[str, list[str]]:
 
 
 def read_names(path: Path) -> dict[str, str]:
-    """What labels are called in prompts, from lines LABEL=NAME.
-
-    Raises:
-        UserError: the file cannot be read, or a line is none.
-    """
+    """Class names by label, from lines LABEL=NAME."""
     names: dict[str, str] = {}
     for number, line in _lines(path, "names").items():
         label, equals, name = (part.strip() for part in line.partition("="))

@@ -55,16 +55,7 @@ def prompts(name: str, templates: Sequence[str]) -> list[str]:
 
 @torch.inference_mode()
 def class_vectors(encoder: Encoder, names: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """The mean of the unit vectors of each class's prompts, scaled to length 1.
-
-    Args:
-        encoder: the model.
-        names: C class names.
-        templates: at least one.
-
-    Returns:
-        [C, E] float32, on the CPU.
-    """
+    """[C, E] float32 on the CPU: the mean of the unit vectors of each class's prompts, scaled to length 1."""
     model, found = encoder.model, []
     at_once = max(1, encoder.batch_size // len(templates))
     with autocast(encoder.precision, encoder.device):
@@ -80,16 +71,7 @@ def class_vectors(encoder: Encoder, names: Sequence[str], templates: Sequence[st
 
 @torch.inference_mode()
 def zero_shot_logits(encoder: Encoder, features: np.ndarray, classes: Tensor) -> Tensor:
-    """Cosines over the temperature.
-
-    Args:
-        encoder: the model.
-        features: [N, Dv] slot 0 of pictures, such as `cached_features` gives.
-        classes: [C, E] from `class_vectors`.
-
-    Returns:
-        [N, C] float32, on the CPU.
-    """
+    """[N, C] float32: cosines of pictures ([N, Dv] slot 0) and classes [C, E] over the temperature."""
     found = []
     for rows in blocks(len(features)):
         block = torch.from_numpy(np.array(features[rows], dtype=np.float32))
@@ -104,14 +86,9 @@ CACHE, DETAILS, MODEL = "features", "probe.json", "model"
 
 @dataclass(frozen=True)
 class LabelledSplits:
-    """Rows of a data set.
+    """Rows of a data set; without validation rows, a share of the training rows chooses the penalty.
 
-    Attributes:
-        test: rows that are scored.
-        train: rows that are fitted; zero-shot classification needs none.
-        validation: rows that choose the penalty; None takes a share of the training rows.
-        names: what labels are called in prompts; others are called by their label. Every label in it is a
-            candidate, whether a picture has it or not: few pictures do not make the task easier.
+    `names` are the labels' names in prompts, all of them candidates, whether a picture has them or not.
     """
 
     test: Sequence[Labelled]
@@ -122,13 +99,7 @@ class LabelledSplits:
 
 @dataclass
 class FrozenResult:
-    """What an evaluation found.
-
-    Attributes:
-        scores: by key `image-classification/test/METHOD_METRIC`.
-        details: what else is worth knowing: the penalties that were tried, seconds, the configuration.
-        probe: the linear probe, if it was asked for.
-    """
+    """Scores by `image-classification/test/METHOD_METRIC`, details for `probe.json`, and the probe."""
 
     scores: dict[str, Score] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
@@ -146,25 +117,10 @@ def evaluate_frozen(
     save: bool = False,
     left_out: LeftOut | None = None,
 ) -> FrozenResult:
-    """Evaluate frozen features, and write `metrics.json` and `probe.json`.
+    """Evaluate frozen features, and write `metrics.json` and `probe.json` into `out`.
 
-    Args:
-        model: a folder written by `save_model`, or that of a finished run.
-        data: labelled pictures.
-        out: folder for the results.
-        config: what to run.
-        cache: folder of the cached features; `out/features` if not given. Evaluations share what they have in
-            common.
-        progress: show bars.
-        save: write the linear probe as a model folder, `out/model`, which `xfm predict` takes.
-        left_out: told of the rows whose picture cannot be read; they are written to `out/bad.jsonl`.
-
-    Returns:
-        Accuracy, mean per class and, of ten classes or more, top 5 by every method.
-
-    Raises:
-        UserError: the model, a picture or the templates cannot be read, a test row has a class that no
-            training row has, `out` holds other results, or the disk is full.
+    `cache` is the folder of features (`out/features`), which evaluations share. `save` writes the linear
+    probe as `out/model`, which `xfm predict` takes.
     """
     prepare_process()
     _check_rows(data, config)
@@ -200,11 +156,7 @@ def evaluate_frozen(
 
 
 def frozen_maker(folder: Path, *splits: Sequence[Labelled] | None) -> Maker:
-    """An evaluation of a model folder's frozen features; it names the rows too if they are known.
-
-    Raises:
-        UserError: the folder has no weights.
-    """
+    """Signature of an evaluation of frozen features of a model folder, and of its rows if they are known."""
     if not (require_whole(folder) / WEIGHTS).is_file():
         raise UserError(f"{folder} is not a model folder: {WEIGHTS} is missing; give one that was trained")
     data = {"data": digest(splits)} if splits else {}
@@ -212,13 +164,7 @@ def frozen_maker(folder: Path, *splits: Sequence[Labelled] | None) -> Maker:
 
 
 def build_featuriser(pretrained: Pretrained, weights: str, config: FrozenConfig) -> Featuriser:
-    """The vision encoder on its device.
-
-    Args:
-        pretrained: the model.
-        weights: digest of its weights.
-        config: arithmetic and pixels.
-    """
+    """The vision encoder on its device; `weights` is the digest of its weights."""
     device = pick_device(config.device)
     vision = pretrained.model.vision.to(device).eval()
     preprocessing = pretrained.preprocessing.seen_as(config.framing, config.colours)
@@ -264,7 +210,7 @@ class _Job:
         progress: bool,
         left_out: LeftOut,
     ) -> "_Job":
-        """With features of every split, computed where the cache lacks them; without unreadable pictures."""
+        """Features of every split, without unreadable pictures."""
         kept: dict[str, Sequence[Labelled]] = {}
 
         def split(name: str, rows: Sequence[Labelled]) -> LabelledFeatures:
@@ -321,7 +267,6 @@ _METHODS = {Method.LINEAR: _linear, Method.KNN: _knn, Method.ZERO_SHOT: _zero_sh
 def _class_scores(
     method: Method, scores: Array, classes: Array, labels: Array, seed: int, seen: Array | None
 ) -> dict[str, Score]:
-    """Scores beside chance and the guess of the most frequent classes, of `seen` labels or of the rows'."""
     places = {label: place for place, label in enumerate(classes.tolist())}
     targets = np.array([places.get(label, -1) for label in labels.tolist()])
     predicted = classes[scores.argmax(axis=1)]

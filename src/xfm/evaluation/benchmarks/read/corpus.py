@@ -15,23 +15,16 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Corpus(Generic[R]):
-    """Rows of a benchmark.
+    """Rows of a benchmark, split as published.
 
     Attributes:
-        train: rows to train on.
-        scored: rows with published answers by the name of their split; the first split chooses between
-            epochs, unless `chooses` is False.
-        hidden: rows whose answers are not published, by split: for submissions. What a row must have as its
-            answer is a placeholder there.
-        classes: names of the classes in the order of the outputs; empty for tasks without classes.
-        answers: the list of answers that questions are ranked on; empty for the answers of the training rows.
-        chooses: whether the first scored split chooses between epochs; else the last one counts, because
-            these rows are the test.
-        left_out: why rows that should be trained on are none of these, by file and row.
-        reports: what else the files hold that is not read.
-        notes: what the reader decided where the files leave it open, by what it is about.
-        validation: rows with which a probe chooses its penalty, and that it is fitted to afterwards; without,
-            it takes a share of the training rows.
+        scored: rows with published answers by split; the first split selects the epoch if `chooses`.
+        hidden: rows without published answers, by split, with a placeholder as the answer.
+        classes: class names in the order of the outputs; empty for tasks without classes.
+        answers: answers that questions are ranked on; empty for those of the training rows.
+        left_out: reasons by file and row of training rows that were dropped.
+        notes: decisions of the reader where the files leave something open.
+        validation: rows that choose a probe's penalty; without, a share of the training rows.
     """
 
     train: Sequence[R]
@@ -47,11 +40,11 @@ class Corpus(Generic[R]):
 
     @property
     def valid(self) -> Sequence[R]:
-        """The rows that choose between epochs; none where the last epoch counts."""
+        """Rows that select the epoch; none where the last epoch counts."""
         return next(iter(self.scored.values()), ()) if self.chooses else ()
 
     def thinned(self, train: int, test: int) -> "Corpus[R]":
-        """The same with some rows of every split only, evenly spaced, for a smoke run."""
+        """Some evenly spaced rows of every split, for a smoke run."""
         return replace(
             self,
             train=_spaced(self.train, train),
@@ -68,30 +61,13 @@ def _spaced(rows: Sequence[R], count: int) -> Sequence[R]:
 
 
 def check_picture(path: Path, where: str) -> None:
-    """Say at once, and not after the first epoch, that the pictures are somewhere else.
-
-    Args:
-        path: a picture that should be there.
-        where: which folder holds the pictures in the official layout.
-
-    Raises:
-        UserError: there is nothing in its folder; a single picture may be missing.
-    """
+    """UserError if the folder of a picture is empty or missing; a single picture may be missing."""
     if not _is_there(path):
         raise UserError(f"{path} does not exist; {where}")
 
 
 def folder_of(places: Sequence[Path], picture: Path, where: str) -> Path:
-    """The first of several folders in which the pictures are.
-
-    Args:
-        places: the folders.
-        picture: one that should be there, below one of them.
-        where: which folder holds the pictures in the official layout.
-
-    Raises:
-        UserError: there is nothing where it should be in any of them; says what was found.
-    """
+    """The first of `places` that holds the folder of `picture`; UserError says what was found instead."""
     for place in places:
         if _is_there(place / picture):
             return place

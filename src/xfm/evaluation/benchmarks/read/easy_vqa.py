@@ -16,14 +16,7 @@ SHAPES = frozenset({"circle", "rectangle", "triangle"})
 
 
 def read_easy_vqa(folder: Path) -> Corpus[Question]:
-    """The official split into training and test questions, of the kinds `colour`, `shape` and `presence`.
-
-    Args:
-        folder: holds `train/` and `test/`, each with `questions.json` and `images/`.
-
-    Raises:
-        UserError: a file is missing, or a row is not as published.
-    """
+    """Official questions of `train/` and `test/`, of the kinds colour, shape and presence."""
     rows = _split(folder / "train")
     pictures = list(dict.fromkeys(row.image for row in rows))
     held = set(pictures[max(1, len(pictures) - HELD_OUT) :])
@@ -43,7 +36,6 @@ def _split(folder: Path) -> list[Question]:
 
 
 def _question(row: Any, number: int, path: Path) -> Question:
-    """A row `[question, answer, number of the picture]`."""
     where = f"{path}: row {number + 1}"
     if not isinstance(row, list) or len(row) != 3:
         raise UserError(f"{where} is not [question, answer, picture]; install the package again")

@@ -42,19 +42,16 @@ class GlueTask(StrEnum):
 
 @dataclass(frozen=True)
 class GlueFormat:
-    """How the files of a task look.
+    """Files of a GLUE task.
 
     Attributes:
-        folder: its folder in the official archive.
-        columns: the text columns of the TSV files: one or two.
-        classes: the classes as the hub names and orders them; empty for a regression.
-        label: the label column of the TSV files.
-        hub: the text columns of the Parquet files, where they have other names.
-        numbered: TSV files and submissions write classes as numbers, not as their names.
-        scored: splits with answers: (our name, TSV file, Parquet split).
-        unscored: splits without, where they are others than `test`: (name of the submission file, TSV file,
-            Parquet split).
-        header: columns of TSV files that have no header (CoLA's, with answers).
+        folder: in the official archive.
+        columns, label: text and label columns of the TSV files.
+        classes: in the hub's order; empty for a regression.
+        hub: text columns of the Parquet files, where they differ.
+        numbered: TSV files and submissions write classes as numbers.
+        scored, unscored: splits (our name or that of the submission, TSV file, Parquet split).
+        header: columns of TSV files without a header line (CoLA's).
     """
 
     folder: str
@@ -69,17 +66,17 @@ class GlueFormat:
 
     @property
     def hub_columns(self) -> tuple[str, ...]:
-        """The text columns of the Parquet files."""
+        """Text columns of the Parquet files."""
         return self.hub or self.columns
 
     @property
     def written(self) -> tuple[str, ...]:
-        """The classes as TSV files and submissions write them, in the order of `classes`."""
+        """Classes as TSV files and submissions write them."""
         return tuple(map(str, range(len(self.classes)))) if self.numbered else self.classes
 
     @property
     def hidden(self) -> tuple[tuple[str, str, str], ...]:
-        """Splits without answers: (name of the submission file, TSV file, Parquet split)."""
+        """Splits without answers."""
         return self.unscored or ((self.folder, "test.tsv", "test"),)
 
 
@@ -124,21 +121,13 @@ FORMATS = {
 
 
 def glue_folder(root: Path, task: GlueTask) -> Path | None:
-    """The task's folder below `root`, by the archive's name or the hub's; None where there is none."""
+    """The task's folder below `root`, by the archive's name or the hub's."""
     names = (FORMATS[task].folder, task.value, FORMATS[task].folder.lower())
     return next((root / name for name in names if (root / name).is_dir()), None)
 
 
 def read_glue(root: Path, task: GlueTask) -> Corpus[LabelledText]:
-    """A task of GLUE; the test files may be missing.
-
-    Args:
-        root: folder with a folder for each task.
-        task: the task.
-
-    Raises:
-        UserError: a file is missing, or a row is not as published; the message names file, row and field.
-    """
+    """A task of GLUE from its folder below `root`; the test files may be missing."""
     layout = FORMATS[task]
     folder = glue_folder(root, task)
     if folder is None:
@@ -150,7 +139,6 @@ def read_glue(root: Path, task: GlueTask) -> Corpus[LabelledText]:
 
 
 def _read_diagnostic(root: Path) -> list[LabelledText]:
-    """The diagnostic set, which is predicted by the model of MNLI; empty where there is none."""
     layout = FORMATS[GlueTask.MNLI]
     for name in _DIAGNOSTIC_FILES:
         if (root / name).is_file():

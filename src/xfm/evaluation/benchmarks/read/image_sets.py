@@ -42,12 +42,12 @@ def _files(dataset: Any) -> Opened:
 
 
 def by_split(reader: Callable[..., Any], **options: Any) -> Callable[[Path, str], Opened]:
-    """The opener of a reader that takes the name of a split and gives paths."""
+    """Opener of a torchvision reader that takes the name of a split and gives paths."""
     return lambda root, split: _files(reader(root, split=split, loader=Path, **options))
 
 
 def pets(root: Path, split: str) -> Opened:
-    """Oxford-IIIT Pets, `trainval` or `test`, by its lists: torchvision's reader decodes the pictures."""
+    """Oxford-IIIT Pets, `trainval` or `test`, from its lists: torchvision's reader decodes the pictures."""
     dataset = datasets.OxfordIIITPet(root, split=split)  # it checks the layout and names the classes
     folder = root / "oxford-iiit-pet"
     lines = read_text(folder / "annotations" / f"{split}.txt").splitlines()
@@ -68,11 +68,7 @@ def caltech(root: Path, split: str) -> Opened:
 
 
 def sun397(root: Path, split: str) -> Opened:
-    """The first of the ten official partitions: `Training_01.txt` and `Testing_01.txt` beside the classes.
-
-    Raises:
-        UserError: the partition is missing, or a row of it is of no class.
-    """
+    """The first of the ten official partitions: `Training_01.txt` and `Testing_01.txt`."""
     dataset = datasets.SUN397(root, loader=Path)
     names = tuple(dataset.classes)
     folder = root / "SUN397"
@@ -114,7 +110,7 @@ def _at_random(opened: Callable[[Path], Opened]) -> Callable[[Path, str], Opened
 
 
 def whole(opened: Callable[[Path, str], Opened]) -> Callable[[Path], Opened]:
-    """Both splits of a data set together."""
+    """Both splits together."""
 
     def joined(root: Path) -> Opened:
         (train, names), (test, _) = opened(root, "train"), opened(root, "test")
@@ -155,11 +151,7 @@ def _split_of(reader: Callable[..., Any]) -> Callable[[Path, str], Any]:
 
 
 def fer2013(root: Path, split: str) -> Any:
-    """FER2013: `train`, or one of the two test sets, `public` and `private`.
-
-    Raises:
-        UserError: its file has no labels for them.
-    """
+    """FER2013: `train`, or one of the test sets `public` and `private`."""
     dataset: Any = datasets.FER2013(root, split="train" if split == "train" else "test")
     if len(dataset) and dataset[0][1] is None:
         raise UserError(
@@ -207,16 +199,7 @@ _SIGNS = tuple(f"{number:05d}" for number in range(43))
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a data set is opened and split.
-
-    Attributes:
-        place: folder or file below the data folder that must be there.
-        open: rows and class names of a split.
-        train: the split that is trained on.
-        validation: the split that chooses the penalty of a probe, which is then fitted to it, too.
-        test: the split that is tested.
-        drawn: opens `train` and `test` as X-FM's code draws them from all rows; None where it does not.
-    """
+    """Place below the data folder, opener, and splits; `drawn` opens the splits as X-FM's code draws them."""
 
     place: str
     open: Callable[[Path, str], Opened]
@@ -227,16 +210,7 @@ class _Layout:
 
 
 def read_image_set(root: Path, kind: ImageSet, edition: Edition = Edition.RECOMMENDED) -> Corpus[Labelled]:
-    """A data set with its official splits, or as X-FM's code splits it. No rows choose between epochs.
-
-    Args:
-        root: the data folder; torchvision expects the files in a folder of its own below it, see `place_of`.
-        kind: which data set.
-        edition: by whose rules it is split.
-
-    Raises:
-        UserError: the files are missing, damaged or not those that torchvision expects.
-    """
+    """A data set with its official splits, or as X-FM's code splits it; the last epoch counts."""
     layout = _LAYOUTS[kind]
     if edition is Edition.PUBLISHED:  # X-FM's code trains on the training split alone
         layout = replace(layout, validation=None, open=layout.drawn or layout.open)
@@ -264,7 +238,7 @@ def read_image_set(root: Path, kind: ImageSet, edition: Edition = Edition.RECOMM
 
 
 def place_of(kind: ImageSet) -> str:
-    """Folder or file below the data folder where the official files belong."""
+    """Folder or file below the data folder."""
     return _LAYOUTS[kind].place
 
 

@@ -13,17 +13,12 @@ from xfm.tasks.rows import ClassFolders, Labelled
 
 
 def _read_image_folder(folder: Path) -> tuple[ClassFolders, FolderReport]:
-    """Pictures in folders named as their classes, in sorted order."""
     classes, report = open_folder(folder)
     return ClassFolders(folder.absolute(), classes), report
 
 
 def read_imagenet(folder: Path) -> Corpus[Labelled]:
-    """ImageNet: `train/` and `val/` of class folders (`n01440764`, ...), or the hub's `data/train-*.parquet`.
-
-    Raises:
-        UserError: a file is missing, or the classes of both splits differ.
-    """
+    """ImageNet: `train/` and `val/` of class folders, or the hub's `data/train-*.parquet`."""
     if parquet_files(folder, "train"):
         return _read_hub(folder)
     train, of_train = _read_image_folder(folder / "train")
@@ -54,14 +49,7 @@ def _read_hub(folder: Path) -> Corpus[Labelled]:
 
 
 def synset_names(folder: Path) -> dict[str, str] | None:
-    """What ImageNet's classes are called: `n01440764` a tench, by `LOC_synset_mapping.txt`.
-
-    Returns:
-        Names by class; empty for the hub's files, whose classes are names; None without the file.
-
-    Raises:
-        UserError: a line of the file is not `CLASS NAME, ..`.
-    """
+    """Class names of `LOC_synset_mapping.txt`; None without the file, empty for the hub's files."""
     if parquet_files(folder, "train"):
         return {}
     path = folder / "LOC_synset_mapping.txt"

@@ -21,21 +21,14 @@ _SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 def read_coco(folder: Path) -> Corpus[Described]:
     """COCO: `dataset_coco.json` beside `train2014/` and `val2014/` (or both in `images/`).
 
-    Training takes the split `restval` too, as everybody does.
-
-    Raises:
-        UserError: a file is missing, or a row is not as published.
+    Training includes the split `restval`, as is usual.
     """
     pictures = coco_pictures(folder)
     return _read(folder, "dataset_coco.json", pictures, "put COCO's train2014 and val2014 there")
 
 
 def read_flickr30k(folder: Path) -> Corpus[Described]:
-    """Flickr30k: `dataset_flickr30k.json` beside `flickr30k-images/` (or `images/`).
-
-    Raises:
-        UserError: a file is missing, or a row is not as published.
-    """
+    """Flickr30k: `dataset_flickr30k.json` beside `flickr30k-images/` (or `images/`)."""
     pictures = flickr_pictures(folder)
     return _read(folder, "dataset_flickr30k.json", pictures, "put Flickr30k's pictures there")
 

@@ -14,14 +14,9 @@ _FIELDS = ("identifier", "sentence", "label")
 
 
 def read_nlvr2(folder: Path) -> Corpus[PicturePair]:
-    """NLVR2: `data/train.json`, `dev.json`, `test1.json` (JSON lines), and its pictures.
+    """NLVR2: `data/{train,dev,test1}.json` (JSON lines), and pictures below `images/` or the folder itself.
 
-    These lie in `images/train/DIRECTORY/`, the directory of a row, and in `dev/` and `test1/`; each of the
-    three below `images/` or below the folder itself, as the archives were unpacked. The splits are called dev
-    and test-P (public), as in the literature.
-
-    Raises:
-        UserError: a file is missing, or a row is not as published.
+    The splits are called dev and test-P (public), as in the literature.
     """
     data = need(folder, "data", "")
 
@@ -55,12 +50,8 @@ def _pair(row: TableRow, images: Path) -> PicturePair:
 def read_nlvr(folder: Path) -> Corpus[LabelledPictureText]:
     """The first NLVR: `train/train.json`, `dev/dev.json`, `test/test.json`, each beside its `images/`.
 
-    One drawing holds three boxes, so that a row is one picture with a sentence. Every example was drawn in
-    six orders of the boxes; all are training rows, the first that is there is tested. Where none is
-    there, the first stands for them, as a picture that cannot be read.
-
-    Raises:
-        UserError: a file is missing, or a row is not as published.
+    Each example was drawn in six orders of its boxes: all are training rows, the first that exists is
+    tested; if none exists, the first counts as unreadable.
     """
 
     def split(name: str, orders: int) -> list[LabelledPictureText]:

@@ -12,17 +12,9 @@ HATEFUL = ("not_hateful", "hateful")
 
 
 def read_snli_ve(folder: Path, images: Path) -> Corpus[LabelledPictureText]:
-    """SNLI-VE: `snli_ve_train.jsonl`, `snli_ve_dev.jsonl`, `snli_ve_test.jsonl`.
+    """SNLI-VE, `snli_ve_{train,dev,test}.jsonl`, with Flickr30k's pictures and the hypothesis as text.
 
-    The picture is Flickr30k's `Flickr30K_ID`, the text the hypothesis (`sentence2`). Rows without agreement
-    (`-`) have no class and are left out, as published.
-
-    Args:
-        folder: holds the files.
-        images: folder of Flickr30k's pictures.
-
-    Raises:
-        UserError: a file is missing, or a row is not as published.
+    Rows without agreement (`-`) are left out, as published.
     """
 
     open_rows: dict[str, int] = {}
@@ -50,11 +42,7 @@ def _entailed(row: TableRow, images: Path) -> LabelledPictureText:
 def read_memes(folder: Path) -> Corpus[LabelledPictureText]:
     """Hateful Memes: `train.jsonl`, `dev_seen.jsonl`, `test_seen.jsonl` and, where they are, the unseen.
 
-    Rows are `{"id", "img": "img/42953.png", "label": 0 | 1, "text"}`; test files without labels are hidden
-    splits.
-
-    Raises:
-        UserError: a file is missing, or a row is not as published.
+    Test files without labels are hidden splits.
     """
     train = _memes(need(folder, "train.jsonl"))
     check_picture(train[0].image, "put the folder img of Hateful Memes there")

@@ -18,11 +18,7 @@ _DIGITS = re.compile(r"-?[0-9]{1,18}")
 
 
 def need(folder: Path, *names: str) -> Path:
-    """The first of several files or folders below `folder` that exists.
-
-    Raises:
-        UserError: none exists; the message names the first.
-    """
+    """The first of several files or folders that exists; UserError names the first."""
     for name in names:
         if (folder / name).exists():
             return folder / name
@@ -30,13 +26,10 @@ def need(folder: Path, *names: str) -> Path:
 
 
 def picture_below(folder: Path, name: str, row: TableRow, field: str) -> Path:
-    """The picture that a row names below a folder.
+    """The picture that a row names below a folder; UserError if its name leaves the folder.
 
-    Names alone are looked at: people link the folders of their pictures to where they are, and an official
-    file cannot make links.
-
-    Raises:
-        UserError: the name would leave the folder; the message names the field.
+    Only names are checked: people link picture folders to other disks, and an official file cannot make
+    links.
     """
     if "\0" in name or name.startswith("/") or ".." in name.split("/") or ":" in name or "\\" in name:
         raise row.error(field, "leaves the folder of the pictures")
@@ -44,11 +37,7 @@ def picture_below(folder: Path, name: str, row: TableRow, field: str) -> Path:
 
 
 def read_json(path: Path) -> Any:
-    """Content of a JSON file.
-
-    Raises:
-        UserError: the file cannot be read or is not JSON.
-    """
+    """Content of a JSON file of at most `MAX_OFFICIAL` bytes."""
     try:
         return json.loads(read_text(path, MAX_OFFICIAL, encoding="utf-8-sig"))
     except OSError as error:
@@ -58,17 +47,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_json_rows(path: Path, *fields: str, required: Sequence[str] = ()) -> list[TableRow]:
-    """Rows of a list of objects inside a JSON file.
-
-    Args:
-        path: the file.
-        fields: names that lead from the top of the file to the list; none for a file that is a list.
-        required: fields that every object must have.
-
-    Raises:
-        UserError: the file is no JSON, there is no such list, or an object lacks a field. Rows are counted
-            from 1.
-    """
+    """Rows of the list of objects that `fields` lead to; each object must have the `required` fields."""
     content = read_json(path)
     for field in fields:
         content = content.get(field) if isinstance(content, Mapping) else None
@@ -79,15 +58,7 @@ def read_json_rows(path: Path, *fields: str, required: Sequence[str] = ()) -> li
 
 
 def read_lines(path: Path, required: Sequence[str] = ()) -> list[TableRow]:
-    """The rows of a JSON-lines file, whatever it is called.
-
-    Args:
-        path: the file.
-        required: fields that every row must have.
-
-    Raises:
-        UserError: the file is missing or empty, or a row is no JSON object or lacks a field.
-    """
+    """Rows of a JSON-lines file; each must have the `required` fields."""
     lines = read_json_lines(path).rows(frozenset())
     rows = [as_row(line.checked(path), path, line.number, required) for line in lines]
     if not rows:
@@ -96,11 +67,7 @@ def read_lines(path: Path, required: Sequence[str] = ()) -> list[TableRow]:
 
 
 def as_row(value: object, path: Path, number: int, required: Sequence[str] = ()) -> TableRow:
-    """An object of a file as a row.
-
-    Raises:
-        UserError: it is no object, or lacks a field.
-    """
+    """An object of a file as a row with the `required` fields."""
     if not isinstance(value, Mapping):
         raise UserError(f"{path}:{number}: the entry is not an object; download the file again.")
     row = TableRow(value, path, number)
@@ -111,11 +78,7 @@ def as_row(value: object, path: Path, number: int, required: Sequence[str] = ())
 
 
 def inner_rows(row: TableRow, field: str, required: Sequence[str] = ()) -> list[TableRow]:
-    """The objects in a list field of a row; they report the row's number.
-
-    Raises:
-        UserError: the field is no list of objects with these fields.
-    """
+    """Objects in a list field of a row; they report the row's number."""
     value = row.get(field)
     if not isinstance(value, list):
         raise row.error(field, "is not a list")
@@ -123,11 +86,7 @@ def inner_rows(row: TableRow, field: str, required: Sequence[str] = ()) -> list[
 
 
 def integer(row: TableRow, field: str) -> int:
-    """A whole number; a string of digits counts.
-
-    Raises:
-        UserError: it is none.
-    """
+    """An integer of 64 bits; a string of digits counts."""
     value = row.get(field)
     if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
         return int(value)
@@ -137,11 +96,7 @@ def integer(row: TableRow, field: str) -> int:
 
 
 def string(row: TableRow, field: str) -> str:
-    """A string, which may be blank; a number is taken as it is written.
-
-    Raises:
-        UserError: it is neither.
-    """
+    """A string, which may be blank, or a number as it is written."""
     value = row.get(field)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise row.error(field, "is missing or not a string")
@@ -152,11 +107,7 @@ def string(row: TableRow, field: str) -> str:
 
 
 def chosen(row: TableRow, field: str, options: Mapping[Any, T]) -> T:
-    """What an option stands for.
-
-    Raises:
-        UserError: the field holds none of the options.
-    """
+    """The value of the option that a field holds."""
     value = row.get(field)
     try:
         return options[value]
@@ -169,16 +120,10 @@ def chosen(row: TableRow, field: str, options: Mapping[Any, T]) -> T:
 def read_tsv(
     path: Path, columns: Sequence[str] | None = None, short: list[str] | None = None
 ) -> list[TableRow]:
-    """Rows of a tab-separated file, in which quotes mean nothing.
+    """Rows of a tab-separated file without quoting; `columns` where the first line is no header.
 
-    Args:
-        path: the file.
-        columns: names of the columns; without, the first line holds them.
-        short: gets file and line of the rows with fewer cells than columns, of which published files have a
-            few, and which are left out; None refuses them.
-
-    Raises:
-        UserError: the file cannot be read, is not UTF-8, or a row has another number of cells.
+    `short` collects file and line of rows with too few cells, of which published files have some; None
+    refuses them.
     """
     try:
         lines = read_text(path, MAX_OFFICIAL, encoding="utf-8-sig").split("\n")
@@ -208,13 +153,9 @@ def read_tsv(
 
 
 def parquet_files(folder: Path, split: str) -> list[Path]:
-    """The files of a split as the hub names them: `SPLIT-00000-of-00001.parquet`, here or in `data/`.
+    """Files of a split as the hub names them, `SPLIT-00000-of-00001.parquet`, here or in `data/`.
 
-    Returns:
-        The files in the order of their rows; empty where there are none.
-
-    Raises:
-        UserError: some of the numbered files are missing.
+    Empty where there are none; UserError where some of the numbered files are missing.
     """
     for below in (folder, folder / "data"):
         numbered = re.compile(rf"{re.escape(split)}-[0-9]{{1,9}}-of-([0-9]{{1,9}})\.parquet")
@@ -235,24 +176,12 @@ def parquet_files(folder: Path, split: str) -> list[Path]:
 
 
 def need_parquet(folder: Path, split: str) -> list[Path]:
-    """The files of a split, see `parquet_files`; one at least.
-
-    Raises:
-        UserError: there are none, or some of them are missing.
-    """
+    """Files of a split, at least one."""
     return parquet_files(folder, split) or [need(folder, f"{split}-00000-of-00001.parquet")]
 
 
 def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
-    """Rows of a Parquet file; class numbers with names in the file become these names, -1 becomes None.
-
-    Args:
-        path: the file.
-        columns: the columns that are needed.
-
-    Raises:
-        UserError: pyarrow is missing, or the file is broken or lacks a column. Rows are counted from 1.
-    """
+    """Rows of a Parquet file with these columns; class numbers become the file's names, -1 None."""
     records = read_parquet(path)
     there = records.columns or ()
     for name in columns:

@@ -30,15 +30,9 @@ _ORDER = ("val", "test", "testA", "testB", "testC")
 
 
 def read_refcoco(folder: Path, images: Path, split_by: Sequence[str]) -> Corpus[Reference]:
-    """References of a folder of `refer`; every sentence is a row.
+    """References of a folder of `refer`, a row a sentence; the first of `split_by` of which there are refs.
 
-    Args:
-        folder: holds the refs and `instances.json`.
-        images: folder of COCO's train2014 pictures.
-        split_by: whose splits are taken: the first of these of which there are refs.
-
-    Raises:
-        UserError: a file is missing, the pickle holds more than plain values, or a row is not as published.
+    UserError if the pickle holds more than plain values.
     """
     path = need(folder, *(f"refs({name}).{end}" for name in split_by for end in ("p", "json")))
     refs = read_plain_pickle(path) if path.suffix == ".p" else read_json(path)
@@ -60,12 +54,7 @@ def read_refcoco(folder: Path, images: Path, split_by: Sequence[str]) -> Corpus[
 
 
 class _Boxes:
-    """Pictures and boxes of the annotations that references need; whether others are right does not matter.
-
-    Args:
-        path: `instances.json`.
-        images: folder of the pictures.
-    """
+    """Pictures and boxes of the annotations that references use; errors in others do not matter."""
 
     def __init__(self, path: Path, images: Path) -> None:
         self._path, self._images = path, images
@@ -74,11 +63,7 @@ class _Boxes:
         self._needed: dict[int, tuple[Path, Corners]] = {}
 
     def of(self, ref: TableRow) -> tuple[Path, Corners]:
-        """What a reference refers to: the picture, and the box as fractions of its sides.
-
-        Raises:
-            UserError: the annotation is missing or not as published.
-        """
+        """Picture and box of a reference, as fractions of the sides."""
         key = integer(ref, "ann_id")
         if key not in self._needed:
             if key not in self._annotations:
@@ -100,7 +85,6 @@ class _Boxes:
 
 
 def _by_id(rows: Sequence[TableRow]) -> dict[int, TableRow]:
-    """Of an official file, that has some without a proper id."""
     found: dict[int, TableRow] = {}
     for row in rows:
         with suppress(UserError):

@@ -20,12 +20,7 @@ CACHE, INDEX = "xfm-pictures", "index.jsonl"
 
 @dataclass(frozen=True)
 class StoredPicture:
-    """An encoded picture and its class.
-
-    Attributes:
-        data: the bytes of the file.
-        label: name of the class.
-    """
+    """Bytes of an encoded picture, and its class."""
 
     data: bytes
     label: str
@@ -34,17 +29,9 @@ class StoredPicture:
 def unpacked(
     target: Path, pictures: Callable[[], Iterable[StoredPicture]], total: int | None = None
 ) -> list[Labelled]:
-    """Pictures and their classes, which are written below `target` at the first call.
+    """Pictures and classes below `target`, which is written at the first call and complete or absent.
 
-    The folder is complete or absent: it gets its name when everything is in it.
-
-    Args:
-        target: the folder.
-        pictures: what to write; called where the folder is not there yet.
-        total: number of pictures, for the progress bar and to know a folder that is out of date.
-
-    Raises:
-        UserError: the folder cannot be written.
+    `total`, the number of pictures, shows an outdated folder.
     """
     if (target / INDEX).is_file():
         found = [
@@ -73,19 +60,9 @@ def _write(folder: Path, pictures: Iterable[StoredPicture]) -> None:
 
 
 def parquet_pictures(folder: Path, split: str, cache: Path) -> tuple[list[Labelled], tuple[str, ...]]:
-    """Pictures of a split in the hub's Parquet layout, and the names of the classes in their order.
+    """Pictures of a split in the hub's Parquet layout, unpacked below `cache`, and class names in order.
 
-    The column `image` holds `{"bytes", "path"}` or bytes, `label` numbers with names in the file's metadata,
-    or strings.
-
-    Args:
-        folder: holds `SPLIT-*-of-*.parquet`, directly or in `data/`.
-        split: the split's name.
-        cache: folder below which the pictures are unpacked at the first call.
-
-    Raises:
-        UserError: there is no such split, or a row has no bytes of a picture or no class. Whether the bytes
-            are a picture shows when it is read.
+    `image` holds `{"bytes", "path"}` or bytes, `label` class numbers named in the metadata, or strings.
     """
     files = need_parquet(folder, split)
     footers = [*map(read_footer, files)]

@@ -34,18 +34,8 @@ _ANNOTATIONS = "v2_mscoco_{}_annotations.json"
 def read_vqa(folder: Path, coco: Path, genome: Path | None = None, minival: bool = True) -> Corpus[Question]:
     """VQA v2: questions, annotations and, where it is there, `answer_list.json`.
 
-    Args:
-        folder: holds `v2_OpenEnded_mscoco_train2014_questions.json` and
-            `v2_mscoco_train2014_annotations.json`, the same of `val2014`, and perhaps the questions of
-            `test-dev2015` and `test2015`.
-        coco: holds `train2014/`, `val2014/` and `test2015/`.
-        genome: folder of Visual Genome (see `_read_genome`), whose questions are trained on too; None:
-            without.
-        minival: whether the validation questions of every 40th picture are the split `minival`, which chooses
-            between epochs; X-FM's code trains on all of them, and only the server can test then.
-
-    Raises:
-        UserError: a file is missing, or a row is not as published.
+    Questions of Visual Genome (`genome`) are trained on, too. With `minival`, validation questions of every
+    40th picture select the epoch; X-FM's code trains on all of them, so that only the server can test.
     """
     train, val = (_annotated(folder, coco, year) for year in ("train2014", "val2014"))
     answers, note = _answer_list(folder, [*train, *val])
@@ -68,14 +58,10 @@ def read_vqa(folder: Path, coco: Path, genome: Path | None = None, minival: bool
 
 
 def built_answers(questions: Iterable[Question]) -> tuple[str, ...]:
-    """The answers to rank on, by the rule that gave the field its lists of 3,129.
+    """Answers to rank on, by the rule of the field's lists of 3,129; most frequent first, then by name.
 
-    An answer is on the list if it is the one that most people gave (`multiple_choice_answer`) to at least
-    nine questions of train and val, after the normalisation of the official scorer. Published lists were
-    normalised by code that differs from it in details, so that a few answers may differ.
-
-    Returns:
-        The answers, most frequent first and those of equal number by name; empty where none is so frequent.
+    These are the normalised `multiple_choice_answer`s of nine or more questions of train and val. Published
+    lists were normalised by code that differs in details.
     """
     counts = Counter(normalise_answer(question.answer) for question in questions)
     often = [(-count, answer) for answer, count in counts.items() if count >= LEAST_QUESTIONS and answer]
@@ -125,7 +111,7 @@ def _answered(row: TableRow, questions: Mapping[int, str], coco: Path, year: str
 
 
 def _given(row: TableRow) -> list[str]:
-    """The people's answers. Millions of them are read: what is wrong with one is found out only then."""
+    """Millions are read: the faulty field is only searched for after a failure."""
     try:
         given: list[Any] = [answer["answer"] for answer in row["answers"]]
     except (KeyError, TypeError):
@@ -149,13 +135,7 @@ def _hidden(path: Path, coco: Path) -> list[Question]:
 
 
 class GenomeQuestions(NamedTuple):
-    """Visual Genome's questions.
-
-    Attributes:
-        rows: that can be trained on.
-        absent: those whose picture is in neither folder: why by file, row and question.
-        blank: file, row and question of those without text or answer.
-    """
+    """Visual Genome's questions, those without picture by reason, and those without text or answer."""
 
     rows: Sequence[Question]
     absent: Mapping[str, str]
@@ -163,7 +143,6 @@ class GenomeQuestions(NamedTuple):
 
 
 def _read_genome(folder: Path) -> GenomeQuestions:
-    """Visual Genome: `question_answers.json` beside `VG_100K/` and `VG_100K_2/`."""
     pictures: dict[str, Path] = {}
     for name in ("VG_100K", "VG_100K_2"):
         if (folder / name).is_dir():
