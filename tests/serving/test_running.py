@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.processes import XFM, run
+from tests.refusals import expect_refusal
 from tests.serving.process import Served
+from xfm.cli.serve import KEYS, read_keys
 
 
 @pytest.mark.parametrize("verb", ["serve", "demo"])
@@ -44,3 +46,36 @@ def test_the_status_says_which_signal_ended_it(
         assert server.process.wait(600) == status
         lines = server.said().splitlines()
         assert lines[1:] == (["", "xfm: stopped"] if status else [])
+
+
+ONE, MARK = b"k" * 24, b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("data", [MARK + ONE, b"  # of production\n\t" + ONE, MARK + b"#\r\n\r\n" + ONE])
+def test_keys_are_read_without_comments_and_marks(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "keys").write_bytes(data)
+    assert read_keys(str(tmp_path / "keys")) == [ONE.decode()]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (ONE + b"\n" + ONE + b"\xff", "UTF-8"),
+        (ONE + "\nkkkkkkkkkkkkkkkkkkkké".encode(), "keys:2"),
+        (ONE + b"\0", "keys:1"),
+        (ONE + b" # alice", "keys:1"),
+        (b"#\n\n" + ONE[:15], "keys:3"),
+        (MARK + b"# none\n", "holds no key"),
+    ],
+)
+def test_keys_that_no_client_can_send_are_refused(tmp_path: Path, data: bytes, words: str) -> None:
+    (tmp_path / "keys").write_bytes(data)
+    with expect_refusal(str(tmp_path / "keys"), words):
+        read_keys(str(tmp_path / "keys"))
+
+
+@pytest.mark.parametrize("told", ["", " , ", " # of production, which are many"])
+def test_an_environment_that_holds_no_key_is_refused(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    monkeypatch.setenv(KEYS, told)
+    with expect_refusal(KEYS):
+        read_keys(None)

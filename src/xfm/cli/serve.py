@@ -1,6 +1,7 @@
 """`xfm serve`: its options, and what it says when it listens."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,12 +77,17 @@ def check_host(config: ServeConfig, keys: Sequence[str]) -> None:
 
 def read_keys(file: str | None) -> list[str]:
     """The keys of the file, or of the environment."""
-    text = read_text(Path(file)).splitlines() if file else os.environ.get(KEYS, "").split(",")
-    keys = [line.strip() for line in text if line.strip() and not line.startswith("#")]
-    if file and not keys:
-        raise UserError(f"{file} holds no key: write one a line")
-    if short := next((key for key in keys if len(key) < 16), None):
-        raise UserError(
-            f"a key has {len(short)} characters: take 16 at least, such as those of `openssl rand -hex 24`"
+    place, told = file or KEYS, os.environ.get(KEYS, "").split(",")
+    try:
+        text = read_text(file, encoding="utf-8-sig").split("\n") if file else told
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not UTF-8 ({error.reason}): save it as such") from error
+    keys = {n: key for n, one in enumerate(text, 1) if (key := one.strip()) and not key.startswith("#")}
+    if not keys and (file or KEYS in os.environ):
+        raise UserError(f"{place} holds no key: write one a line, in {KEYS} with commas")
+    if wrong := [n for n, key in keys.items() if not re.fullmatch("[!-~]{16,}", key)]:
+        key = (
+            "a key is 16 letters, digits and signs of ASCII at least, such as those of `openssl rand -hex 24`"
         )
-    return keys
+        raise UserError(f"{place}:{wrong[0]}: {key}")
+    return [*keys.values()]
