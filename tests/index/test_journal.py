@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -100,3 +101,23 @@ def test_a_file_system_that_is_read_only_is_read(tmp_path: Path) -> None:
     mount = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && exec "$2" -c "$3" "$1"'
     ended = run(["unshare", "-m", "bash", "-c", mount, "-", str(tmp_path), sys.executable, code])
     assert (ended.status, ended.out.strip()) == (0, "['a']"), ended.err
+
+
+def test_a_database_of_others_is_refused_and_not_written(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "mine.db") as other:
+        other.execute("CREATE TABLE mine (x)")
+    other.close()
+    before = (tmp_path / "mine.db").read_bytes()
+    (tmp_path / FILE).symlink_to(tmp_path / "mine.db")
+    with expect_refusal(FILE, "build"):
+        Journal(tmp_path)
+    assert (tmp_path / "mine.db").read_bytes() == before
+    assert len([*tmp_path.iterdir()]) == 2
+
+
+def test_a_journal_that_was_not_made_whole_is_completed(tmp_path: Path) -> None:
+    Journal(tmp_path).close()
+    with sqlite3.connect(tmp_path / FILE) as half:
+        half.execute("DROP TABLE waiting")
+    half.close()
+    assert Journal(tmp_path).waits() == 0

@@ -82,15 +82,16 @@ class Journal:
             f"file:{quote(str(self.place))}?{mode}", uri=True, timeout=_SECONDS, isolation_level=None,
             check_same_thread=False,
         )  # fmt: skip
+        with closing(sqlite3.connect(":memory:")) as other:
+            other.executescript(_TABLES)
+            own, there = _schema(other), _schema(self._database)
+        if there != own if readonly else not there <= own:
+            raise ValueError("it has other tables, or views, which may never end")
         if not readonly:
             # Each commit is in the file when it returns, and safe from anything but a power cut.
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.executescript(_TABLES)
-        with closing(sqlite3.connect(":memory:")) as other:
-            other.executescript(_TABLES)
-            if _schema(other) != _schema(self._database):
-                raise ValueError("it has other tables, or views, which may never end")
         self._file = self.place.stat()
 
     @property
@@ -200,5 +201,5 @@ class Journal:
         self._database.close()
 
 
-def _schema(database: sqlite3.Connection) -> list[Any]:
-    return sorted(database.execute("SELECT name, type, sql FROM sqlite_master"))
+def _schema(database: sqlite3.Connection) -> set[Any]:
+    return {*database.execute("SELECT name, type, sql FROM sqlite_master")}
