@@ -177,6 +177,12 @@ def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPat
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("host", ["a..b", "h" * 64 + ".example"])
+def test_a_host_that_no_name_can_be_is_no_address(host: str) -> None:
+    with expect_refusal("cannot be read"):
+        postgres.connected(f"postgresql://{host}/shop")
+
+
 def test_an_address_of_another_form_is_refused_without_its_password(model: Path, tmp_path: Path) -> None:
     given = {"make": True, "address": "host=db password=secret"}
     with pytest.raises(UserError) as caught, open_index(tmp_path / "index", model, **given):

@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 from xfm.core.errors import UserError, amount, first_line
 from xfm.search.filters import Condition, Kind, Relation, kind_of
 from xfm.search.store import EXACT_BELOW, IndexedPicture, Near, Row, StoreError, StoreStats
-from xfm.search.trusted_hosts import read_address, without_password
+from xfm.search.trusted_hosts import read_address, unreadable, without_password
 
 CONNECT_SECONDS = 10
 """For which a server may take to answer where nobody said how long."""
@@ -30,6 +30,7 @@ ANSWER_SECONDS = 10
 _CANCEL_SECONDS = 0.5
 _ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 """By which a network that is gone is noticed where waiting has no bound."""
+_NO_PGVECTOR = "pgvector is not installed there: install it (0.8 or newer)"
 _REMEDIES = (
     (("57014",), "it took too long, or was cancelled: see that the server is not stalled, and do it again"),
     (("08", "57"), "the connection was lost: see that the server runs, and do it again"),
@@ -38,7 +39,7 @@ _REMEDIES = (
     (("25006",), "it is read-only: name its primary"),
     (("42501",), "the role has no right to do this: let its owner GRANT it, or be asked as its owner"),
     (("42P01",), "the table is not there: build the collection again"),
-    (("0A000", "58P01"), "pgvector is not installed there: install it (0.8 or newer)"),
+    (("0A000", "58P01"), _NO_PGVECTOR),
     (("22", "42"), "the table is not this collection's: build with another --table"),
     (("23505",), "the table has rows that the collection does not know: do it again, which replaces them"),
     (("40", "55"), "another process was at the table: do it again"),
@@ -100,6 +101,8 @@ def connected(address: str) -> BoundedConnection:
     given: dict[str, Any] = {**_ALIVE, **told, "connect_timeout": waited}
     try:
         connection = BoundedConnection.connect(autocommit=True, **given)
+    except UnicodeError:  # of a host that no name can be
+        raise unreadable() from None
     except psycopg.OperationalError as error:
         late = isinstance(error, psycopg.errors.ConnectionTimeout)
         reason = f"no answer in {waited} seconds" if late else first_line(error)
@@ -188,8 +191,11 @@ class PostgresStore:
             "CREATE TABLE {table} (key text PRIMARY KEY, vector vector({width}) NOT NULL, "
             "pixels bytea NOT NULL, source text NOT NULL, width int NOT NULL, height int NOT NULL, "
             "metadata jsonb NOT NULL); ELSIF obj_description(to_regclass({name}), 'pg_class') IS NOT NULL "
-            "OR EXISTS (SELECT FROM {table}) THEN RETURN; END IF; COMMENT ON TABLE {table} IS {label}; "
-            "END $$",
+            "OR EXISTS (SELECT FROM {table}) OR 'height integer, key text, metadata jsonb, pixels bytea, "
+            "source text, vector vector({width}), width integer' IS DISTINCT FROM (SELECT "
+            "string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attname) "
+            "FROM pg_attribute WHERE attrelid = to_regclass({name}) AND attnum > 0 AND NOT attisdropped) "
+            "THEN RETURN; END IF; COMMENT ON TABLE {table} IS {label}; END $$",
         )
         self._run("SELECT pg_advisory_unlock({lock})", lock=_LOCK)
 
@@ -205,7 +211,9 @@ class PostgresStore:
                 f"the table {self._name} of {self._shown} is another collection's, with "
                 f"{amount(self.count(), 'row')}: build with another --table, or drop it if nobody needs it"
             )
-        if tuple(int(part) for part in row["version"].split(".")[:2]) < _LOWEST:
+        if row["version"] is None:
+            raise StoreError(f"{self._shown}: {_NO_PGVECTOR}")
+        if tuple(int(part) for part in re.findall(r"\d+", row["version"])[:2]) < _LOWEST:
             raise UserError(
                 f"the server has pgvector {row['version']}, and {'.'.join(map(str, _LOWEST))} is needed: "
                 "upgrade it, then ALTER EXTENSION vector UPDATE"

@@ -87,7 +87,7 @@ def without_password(address: str) -> str:
     """
     read_address(address)  # says where it cannot be read
     if (found := _ADDRESS.fullmatch(address)) is None:
-        raise _unreadable()
+        raise unreadable()
     settings = (found["settings"] or "").split("&")
     kept = "&".join(one for one in settings if not _SECRET.match(unquote(one)))
     shown = f"{found['scheme']}{found['user'] or ''}{found['at'] or ''}{found['server']}"
@@ -106,10 +106,11 @@ def read_address(address: str) -> dict[str, Any]:
     try:
         return conninfo_to_dict(address)
     except (Error, UnicodeError):  # whose messages may hold a part of the password
-        raise _unreadable() from None
+        raise unreadable() from None
 
 
-def _unreadable() -> UserError:
+def unreadable() -> UserError:
+    """Of an address, of which nothing is shown."""
     return UserError(
         "the address of the server cannot be read: it is postgresql://HOST/DATABASE, and a password comes by "
         "PGPASSWORD, or has %40, %2F, %3F, %25 for @, /, ?, %"
