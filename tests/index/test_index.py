@@ -25,7 +25,8 @@ from xfm.inference.pipeline import pipeline
 from xfm.models.attention_layout import TOKENS_STEP
 from xfm.search import candidates as shortlisting
 from xfm.search import index as module
-from xfm.search import searching
+from xfm.search import opening, searching
+from xfm.search.filters import Kind
 from xfm.search.index import Index
 from xfm.search.ingest import HIDDEN, fill, folder_index
 from xfm.search.journal import State
@@ -298,6 +299,42 @@ def test_an_index_of_another_model_is_refused(model: Path, tmp_path: Path) -> No
     (tmp_path / "full" / "file").touch()
     with expect_refusal("something else"), open_index(tmp_path / "full", model, make=True):
         pass
+
+
+def test_a_collection_that_came_while_the_model_was_loaded_is_used(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, loaded = tmp_path / "index", opening.pipeline
+
+    def late(*given: Any, **named: Any) -> Any:
+        monkeypatch.setattr(opening, "pipeline", loaded)
+        if not place.exists():
+            with open_index(place, model, make=True) as first:
+                first.add([Offer("a", "a.png", draw("red", "blue"), "1", {"n": 1})])
+        return loaded(*given, **named)
+
+    monkeypatch.setattr(opening, "pipeline", late)
+    with open_index(place, model, make=True) as second:
+        assert second.about.fields == {"n": Kind.NUMBER}
+        second.add([Offer("b", "b.png", draw("blue", "red"), "1")])
+    with open_index(place) as index:
+        assert (len(index), index.about.fields) == (2, {"n": Kind.NUMBER})
+    place = tmp_path / "other"
+    monkeypatch.setattr(opening, "pipeline", late)
+    elsewhere = open_index(place, model, make=True, address="postgresql://127.0.0.1:1/x")
+    with expect_refusal("keeps its rows in the folder"), elsewhere:
+        pass
+    with open_index(place) as index:
+        assert len(index) == 1
+
+
+def test_a_name_that_no_store_can_hold_is_left_out(model: Path, tmp_path: Path) -> None:
+    fits, long = candidates(2)
+    offers, left_out = [replace(fits, key="k" * 2000), replace(long, key="é" * 1001)], LeftOut()
+    with open_index(tmp_path / "index", model, make=True) as index:
+        taken = index.add(offers, left_out)
+    assert (taken.new, taken.bad) == (1, 1)
+    assert "2,002 bytes" in left_out.rows[long.source]
 
 
 def test_a_collection_finds_its_model_from_any_folder(model: Path, tmp_path: Path, monkeypatch) -> None:

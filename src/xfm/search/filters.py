@@ -22,6 +22,10 @@ _EXACT = 2.0**53
 """Whole numbers beyond this have neighbours that are the same number."""
 
 
+LONGEST_KEY = 2000
+"""Bytes of a picture's name; an index of PostgreSQL's holds some more."""
+
+
 class Kind(StrEnum):
     """What a field holds, in every picture that has it."""
 

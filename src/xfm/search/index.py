@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, excerpt
 from xfm.data.left_out import LeftOut
 from xfm.inference.engine import Engine, as_captions
 from xfm.inference.picture_inputs import PictureReader
 from xfm.models.artifacts import model_pixels
-from xfm.search.filters import Condition, merged
+from xfm.search.filters import LONGEST_KEY, Condition, merged
 from xfm.search.journal import Journal, JournalItem, State
 from xfm.search.manifest import AboutIndex
 from xfm.search.sources import EncodedPicture, Offer
@@ -142,6 +142,11 @@ class Index:
         try:
             if isinstance(given.picture, UserError):
                 raise given.picture
+            if len(given.key.encode()) > LONGEST_KEY:
+                told = f"the name {excerpt(given.key)} has {len(given.key.encode()):,} bytes"
+                raise UserError(
+                    f"{told}, and {LONGEST_KEY:,} are the most; shorten it, or take another --key"
+                )
             picture = given.picture
             if not isinstance(picture, EncodedPicture):
                 picture = self._reader.read(picture)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -64,52 +64,55 @@ def open_index(
     place = home_path(folder)
     if not writing and not (place / ABOUT).exists() and (place / HIDDEN / ABOUT).exists():
         place /= HIDDEN
-    there = (place / ABOUT).exists()
-    if not there and not make:
-        AboutIndex.read(place)  # says that there is none
-    if not there and place.exists() and any(path.name != ".xfm-lock" for path in place.iterdir()):
-        raise UserError(f"{place} holds something else than a collection: give another folder")
-    about = AboutIndex.read(place) if there else None
-    if about is not None and address is not None and about.address != _shown(address):
-        raise UserError(f"{place} keeps its rows in {about.address or 'the folder'}: give another --out")
-    if about is not None and table not in (None, about.table):
-        kept = f"the table {about.table}" if about.table else "the folder"
-        raise UserError(f"{place} keeps its rows in {kept}: give another --out, or leave out --table")
+    about = _found(place, make and writing, address, table)
     given = model if model is not None else about.model if about else None
     if given is None:
         raise UserError("a new collection needs a model: give a model folder, or small, the package's")
-    if about is not None and about.address is not None and address is None:
-        with _postgres_there():
-            require_trusted(place, about.address)
     if about is not None and model is None:
         tell_model(place, about.model)
     engine = pipeline("embed", given, precision="fp32", **running).engine
     if not engine.model.sees:
         raise UserError(f"a collection holds pictures, and {lacks(engine.name)}")
     probe = probe_of(engine)
-    if about is None:
-        name = "the model" if isinstance(given, Pretrained) else everywhere(str(given))
-        about = AboutIndex(name, probe.tolist(), _shown(address), (table or TABLE) if address else "")
-    elif len(probe) != about.width or not np.abs(probe - np.array(about.probe)).max() <= _NEAR:
-        name = engine.name if isinstance(given, Pretrained) else str(given)
-        images = place.parent if place.name == HIDDEN else "..."
-        anew = command_line("index", "build", model=name, images=images, out="FOLDER")
-        raise UserError(
-            f"{place} was made by another model than {name} (it says {about.model}): search it with that "
-            f"one, or build a new collection: `{anew}`"
-        )
-    if not writing:
-        with _opened(place, about, engine, readonly=True, address=address) as index:
-            yield index
-        return
-    with locked(place), ExitStack() as undo:
-        if not there:
+    with locked(place) if writing else nullcontext(), ExitStack() as undo:
+        if writing:  # others may have made it, or added fields, while the model was loaded
+            about = _found(place, make, address, table)
+        if about is None:
+            name = "the model" if isinstance(given, Pretrained) else everywhere(str(given))
+            about = AboutIndex(name, probe.tolist(), _shown(address), (table or TABLE) if address else "")
             about.write(place)
             undo.callback(_clear, place)
-        with _opened(place, about, engine, readonly=False, address=address) as index:
+        elif len(probe) != about.width or not np.abs(probe - np.array(about.probe)).max() <= _NEAR:
+            name = engine.name if isinstance(given, Pretrained) else str(given)
+            images = place.parent if place.name == HIDDEN else "..."
+            anew = command_line("index", "build", model=name, images=images, out="FOLDER")
+            raise UserError(
+                f"{place} was made by another model than {name} (it says {about.model}): search it with that "
+                f"one, or build a new collection: `{anew}`"
+            )
+        with _opened(place, about, engine, readonly=not writing, address=address) as index:
             undo.pop_all()
             yield index
-            index.flush()
+            if writing:
+                index.flush()
+
+
+def _found(place: Path, make: bool, address: str | None, table: str | None) -> AboutIndex | None:
+    """The collection that is there, where it may be opened so; None where one can be made."""
+    if not (place / ABOUT).exists() and make:
+        if place.exists() and any(path.name != ".xfm-lock" for path in place.iterdir()):
+            raise UserError(f"{place} holds something else than a collection: give another folder")
+        return None
+    about = AboutIndex.read(place)  # says where there is none
+    if address is not None and about.address != _shown(address):
+        raise UserError(f"{place} keeps its rows in {about.address or 'the folder'}: give another --out")
+    if table not in (None, about.table):
+        kept = f"the table {about.table}" if about.table else "the folder"
+        raise UserError(f"{place} keeps its rows in {kept}: give another --out, or leave out --table")
+    if about.address is not None and address is None:
+        with _postgres_there():
+            require_trusted(place, about.address)
+    return about
 
 
 def _shown(address: str | None) -> str | None:
