@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -55,8 +56,9 @@ class LanceStore:
     def __init__(self, folder: Path, width: int, make: bool = True) -> None:
         self.place, self._width = folder, width
         self._known = (0, 0)  # a version of the table, and the lists that a search of it looks at
-        if odd := next((one for one in folder.rglob("*") if not (one.is_file() or one.is_dir())), None):
-            raise ValueError(f"{odd.name} is a pipe or a device")
+        for one in folder.rglob("*"):
+            if not (one.is_file() or one.is_dir()) and os.path.lexists(one):  # others may remove files
+                raise ValueError(f"{one.name} is a pipe or a device")
         # Every call sees what other processes have added before it.
         self._database = lancedb.connect(str(folder), read_consistency_interval=timedelta(0))
         if not make or (folder / f"{TABLE}.lance").exists():

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from xfm.core.errors import UserError, first_line
@@ -106,8 +106,9 @@ def from_png(data: bytes, shape: tuple[int, int]) -> Tensor:
                 raise ValueError(f"it has {picture.size[0]} x {picture.size[1]} pixels")
             return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()
     except Exception as error:
+        reason = "it is no PNG" if isinstance(error, UnidentifiedImageError) else first_line(error)
         raise StoreError(
-            f"a picture of the collection is damaged ({first_line(error)}): build the collection again"
+            f"a picture of the collection is damaged ({reason}): build the collection again"
         ) from error
 
 
