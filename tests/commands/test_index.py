@@ -58,6 +58,8 @@ def test_prices_of_a_csv_are_numbers(model: Path, tmp_path: Path, photos: Path, 
     assert not out.exists()
     assert "2 new" in cli.prints(*build, table)
     assert f"{table} has nothing but numbers in price" in cli.errors
+    (tmp_path / "none.csv").write_text("sku,image,price\n")
+    cli.expect_refusal(["none.csv", "no pictures"], *build, tmp_path / "none.csv")
     assert json.loads(cli.prints("index", "stats", out))["fields"] == {
         "sku": "text", "price": "number", "size": "text",
     }  # fmt: skip

@@ -133,6 +133,8 @@ def _take(chosen: Namespace) -> None:
         taken = fill(index, sources, left_out, not chosen.quiet)
         tell_bad(index.folder, left_out)
         left_out.check_share(chosen.images, taken.offered, taken.bad)
+        if not taken.offered:
+            raise UserError(f"{chosen.images}: there are no pictures; check the path")
         _filled(chosen, index, said(taken))
 
 
