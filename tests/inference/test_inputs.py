@@ -220,6 +220,8 @@ REFUSED: list[tuple[str, list[Any], dict[str, Any], str]] = [
     ("fill-mask", [["a <mask>", "a square"]], {}, "input 1: the text has no <mask> among its first 128"),
     ("fill-mask", ["word " * 200 + "<mask>"], {}, "no <mask>"),  # beyond what is read
     (ZERO_SHOT, [ONE], {}, "needs candidate_labels"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": [""]}, "needs candidate_labels"),
+    (ZERO_SHOT, [ONE], {"candidate_labels": ["a", " "]}, "needs candidate_labels"),
     (ZERO_SHOT, [ONE], {"candidate_label": ["a"]}, "unknown option candidate_label; did"),
     (ZERO_SHOT, [ONE], {"candidate_labels": ["a"], "top_k": -1}, "top_k is -1"),
     (ZERO_SHOT, [ONE], {"candidate_labels": ["a"], "hypothesis_template": "a photo"}, "must hold {} once"),

@@ -1,5 +1,6 @@
 """The API over HTTP: answers are the pipelines', bounds hold, and errors tell nothing of the inside."""
 
+import asyncio
 import http.client
 import json
 import shutil
@@ -469,7 +470,7 @@ def test_a_server_whose_worker_is_gone_says_so(serving: Start) -> None:
     assert ask(running.address, "/health")[0] == ask(running.address, "/ready")[0] == 503
 
 
-def test_models_are_loaded_again_without_a_gap(serving: Start) -> None:
+def test_models_are_loaded_again_without_a_gap(serving: Start, capsys: pytest.CaptureFixture) -> None:
     running = serving()
     before = running.client().embed(["a red square"])
     stop, statuses = threading.Event(), []
@@ -483,7 +484,8 @@ def test_models_are_loaded_again_without_a_gap(serving: Start) -> None:
         thread.start()
     old = next(iter(running.server.models))
     for _ in range(3):
-        running.server.models.reload()
+        asyncio.run(running.server.reload())
+        assert "Loaded again: " in capsys.readouterr().out
     stop.set()
     for thread in threads:
         thread.join()

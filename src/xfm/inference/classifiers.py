@@ -108,7 +108,7 @@ class ZeroShotImageClassification(Pipeline[ClassVectors, list[ScoredClass]]):
 
     def sentences(self, options: ZeroShotOptions) -> list[str]:
         """What is encoded of the names of the classes: each in all templates."""
-        if not options.candidate_labels:
+        if not all(map(str.strip, options.candidate_labels or [""])):
             raise UserError(f"{self.spec.name} needs candidate_labels, such as 'cat, dog'")
         return [
             prompt(form, name) for name in options.candidate_labels for form in options.hypothesis_template

@@ -122,7 +122,7 @@ class Server:
         except Exception as error:
             LOG.error("the models stay as they are: %s", printable(str(error)))
         else:
-            LOG.info("loaded again: %s", ", ".join(names))
+            print(f"Loaded again: {printable(', '.join(names))}", flush=True)
 
 
 _TAGS = [
