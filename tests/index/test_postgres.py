@@ -177,10 +177,10 @@ def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPat
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("host", ["a..b", "h" * 64 + ".example"])
-def test_a_host_that_no_name_can_be_is_no_address(host: str) -> None:
+@pytest.mark.parametrize("rest", ["a..b/shop", "h" * 64 + ".example/shop", "x/shop?connect_timeout=abc"])
+def test_a_host_that_no_name_can_be_is_no_address(rest: str) -> None:
     with expect_refusal("cannot be read"):
-        postgres.connected(f"postgresql://{host}/shop")
+        postgres.connected(f"postgresql://{rest}")
 
 
 def test_an_address_of_another_form_is_refused_without_its_password(model: Path, tmp_path: Path) -> None:

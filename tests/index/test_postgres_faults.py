@@ -111,37 +111,6 @@ def test_a_table_of_another_collection_is_neither_opened_nor_emptied(
         assert other.store.count() == 2
 
 
-def test_an_empty_table_of_other_columns_is_not_taken(model: Path, tmp_path: Path, name: str) -> None:
-    given = {"make": True, "address": postgres_address(), "table": name}
-    for column, kind in (("vector", "vector(3)"), ("pixels", "text"), ("other", "int")):
-        postgres.PostgresStore(postgres_address(), name, WIDTH).close()
-        execute(f"ALTER TABLE {name} DROP COLUMN IF EXISTS {column}, ADD COLUMN {column} {kind}")
-        with expect_refusal(f"the table {name}", "--table"), open_index(tmp_path / "new", model, **given):
-            pass
-        assert not (tmp_path / "new").exists()
-        assert execute(f"SELECT obj_description('{name}'::regclass, 'pg_class')") == [(None,)]
-        execute(f"DROP TABLE {name}")
-
-
-def test_a_server_without_pgvector_is_told_and_one_with_a_new_one_is_used(name: str) -> None:
-    execute(f"CREATE DATABASE {name}")
-    address = f"{postgres_address().rpartition('/')[0]}/{name}"
-    try:
-        postgres.PostgresStore(address, "pictures", WIDTH).close()
-        with psycopg.connect(address, autocommit=True) as owner:
-            owner.execute("UPDATE pg_extension SET extversion = '0.9-dev' WHERE extname = 'vector'")
-            postgres.PostgresStore(address, "pictures", WIDTH).close()
-            owner.execute("UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'")
-            with expect_refusal("pgvector 0.7.4", "0.8 is needed"):
-                postgres.PostgresStore(address, "pictures", WIDTH)
-            owner.execute("DROP EXTENSION vector CASCADE")
-        for writing in (False, True):
-            with expect_refusal("pgvector is not installed there"):
-                postgres.PostgresStore(address, "pictures", WIDTH, writing=writing)
-    finally:
-        execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
 def test_a_collection_from_before_tables_had_owners_is_opened(model: Path, tmp_path: Path, name: str) -> None:
     with open_index(tmp_path / "one", model, make=True, address=postgres_address(), table=name) as index:
         index.add([Offer(f"k{number}", "", draw("red", "blue", number)) for number in range(2)])
@@ -301,3 +270,34 @@ def test_a_row_that_is_there_and_a_table_that_is_gone(through: "PostgresStore", 
     execute(f"DROP TABLE {name}")
     with expect_refusal("not there"):
         list(through.keys())
+
+
+def test_an_empty_table_of_other_columns_is_not_taken(model: Path, tmp_path: Path, name: str) -> None:
+    given = {"make": True, "address": postgres_address(), "table": name}
+    for column, kind in (("vector", "vector(3)"), ("pixels", "text"), ("other", "int")):
+        postgres.PostgresStore(postgres_address(), name, WIDTH).close()
+        execute(f"ALTER TABLE {name} DROP COLUMN IF EXISTS {column}, ADD COLUMN {column} {kind}")
+        with expect_refusal(f"the table {name}", "--table"), open_index(tmp_path / "new", model, **given):
+            pass
+        assert not (tmp_path / "new").exists()
+        assert execute(f"SELECT obj_description('{name}'::regclass, 'pg_class')") == [(None,)]
+        execute(f"DROP TABLE {name}")
+
+
+def test_a_server_without_pgvector_is_told_and_one_with_a_new_one_is_used(name: str) -> None:
+    execute(f"CREATE DATABASE {name}")
+    address = f"{postgres_address().rpartition('/')[0]}/{name}"
+    try:
+        postgres.PostgresStore(address, "pictures", WIDTH).close()
+        with psycopg.connect(address, autocommit=True) as owner:
+            owner.execute("UPDATE pg_extension SET extversion = '0.9-dev' WHERE extname = 'vector'")
+            postgres.PostgresStore(address, "pictures", WIDTH).close()
+            owner.execute("UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'")
+            with expect_refusal("pgvector 0.7.4", "0.8 is needed"):
+                postgres.PostgresStore(address, "pictures", WIDTH)
+            owner.execute("DROP EXTENSION vector CASCADE")
+        for writing in (False, True):
+            with expect_refusal("pgvector is not installed there"):
+                postgres.PostgresStore(address, "pictures", WIDTH, writing=writing)
+    finally:
+        execute(f"DROP DATABASE {name} WITH (FORCE)")

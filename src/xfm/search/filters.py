@@ -1,4 +1,4 @@
-"""Conditions on the metadata of pictures, such as `price<10` or `kind=dog,cat`, and what metadata may be."""
+"""Metadata of pictures, and conditions on it, such as `price<10` or `kind=dog,cat`."""
 
 import math
 import operator
@@ -22,12 +22,8 @@ _EXACT = 2.0**53
 """Whole numbers beyond this have neighbours that are the same number."""
 
 
-LONGEST_KEY = 2000
-"""Bytes of a picture's name; an index of PostgreSQL's holds some more."""
-
-
 class Kind(StrEnum):
-    """What a field holds, in every picture that has it."""
+    """Type of a field, in every picture that has it."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -35,7 +31,7 @@ class Kind(StrEnum):
 
 
 class Relation(StrEnum):
-    """How a field is compared."""
+    """Comparison of a field."""
 
     EQUAL = "="
     OTHER = "!="
@@ -58,12 +54,9 @@ _EXAMPLES = {Kind.TEXT: "=dog", Kind.NUMBER: "<10", Kind.BOOLEAN: "=true"}
 
 @dataclass(frozen=True)
 class Condition:
-    """One field, compared. A picture without the field never passes.
+    """A comparison of one field; a picture without the field never passes.
 
-    Attributes:
-        field: its name.
-        relation: how it is compared.
-        values: with what; of `=` any of several, of `!=` none of them, else one.
+    `=` is true of any of several values, `!=` of none of them; others have one value.
     """
 
     field: str
@@ -83,14 +76,15 @@ class Condition:
 
 
 def kind_of(value: Value) -> Kind:
-    """What a value is."""
+    """The type of a value."""
     if isinstance(value, bool):
         return Kind.BOOLEAN
     return Kind.TEXT if isinstance(value, str) else Kind.NUMBER
 
 
 def number_in(text: str) -> float | None:
-    """The number that a text is; None where it is none, a code such as 007, or more than numbers can tell."""
+    """The number that a text is; None for texts, codes such as 007, and numbers that float64 cannot tell
+    apart."""
     if not _PLAIN_NUMBER.fullmatch(text):
         return None
     number, whole = float(text), text.strip().removeprefix("-").isdigit()
@@ -98,11 +92,7 @@ def number_in(text: str) -> float | None:
 
 
 def parse_condition(text: str) -> Condition:
-    """A condition as it is typed; its values are texts until `checked` knows the fields.
-
-    Raises:
-        UserError: it is none.
-    """
+    """A condition as typed; values are texts until `checked` knows the fields. UserError: none."""
     found = _CONDITION.fullmatch(text) if is_text(text) and "\0" not in text else None
     if found is None:
         raise UserError(
@@ -117,15 +107,7 @@ def parse_condition(text: str) -> Condition:
 
 
 def checked(conditions: Sequence[Condition], fields: Mapping[str, Kind]) -> tuple[Condition, ...]:
-    """The conditions with values of the kinds that the fields have.
-
-    Args:
-        conditions: with values of those kinds, or texts of them.
-        fields: of the collection.
-
-    Raises:
-        UserError: there is no such field, or a value is of another kind.
-    """
+    """Conditions with values of the fields' types; UserError: no such field, or a value of another type."""
     return tuple(_checked(one, fields) for one in conditions)
 
 
@@ -142,7 +124,7 @@ def _checked(one: Condition, fields: Mapping[str, Kind]) -> Condition:
 
 
 def _refuse_number(one: Condition) -> None:
-    """Refuse to compare texts with a number: by their letters 100 is less than 20."""
+    """Refuse to compare texts with a number: by letters, 100 is less than 20."""
     (value,) = one.values
     if not isinstance(value, str) or number_in(value) is not None:
         raise UserError(
@@ -169,14 +151,10 @@ def _of_kind(field: str, value: Value, kind: Kind) -> Value:
 
 
 def read_metadata(cells: Mapping[str, object]) -> tuple[dict[str, Value], list[str]]:
-    """What of a row's cells can be metadata: texts, numbers and truth values. Empty cells are left out.
+    """Texts, numbers and truth values of a row's cells, and the names of other cells. Empty ones are left
+    out.
 
-    Returns:
-        The metadata, and the names of cells that hold something else, such as lists.
-
-    Raises:
-        UserError: a field has a name that cannot be one, a text is none, or a number is too large to be told
-            from others.
+    UserError: a name that no condition can have, a text that is not Unicode, a number too large for float64.
     """
     found: dict[str, Value] = {}
     other: list[str] = []
@@ -213,11 +191,7 @@ def _number(name: str, value: float) -> float:
 
 
 def merged(fields: Mapping[str, Kind], metadata: Metadata) -> dict[str, Kind]:
-    """The fields of a collection that gets a picture with such metadata.
-
-    Raises:
-        UserError: a field holds another kind in other pictures.
-    """
+    """The fields of a collection with a new picture's metadata; UserError: a field of another type before."""
     found = dict(fields)
     for name, value in metadata.items():
         kind, known = kind_of(value), found.get(name)
@@ -232,13 +206,7 @@ def merged(fields: Mapping[str, Kind], metadata: Metadata) -> dict[str, Kind]:
 
 @dataclass(frozen=True)
 class ColumnKind:
-    """What a column holds.
-
-    Attributes:
-        kind: numbers, where every cell that is not empty is one; else texts.
-        place: where messages say so: the table, or the row of the first cell that is no number.
-        told: how they say it.
-    """
+    """Type of a column, and for messages the place and words that show it."""
 
     kind: Kind
     place: str
@@ -248,14 +216,8 @@ class ColumnKind:
 def columns_seen(
     path: object, rows: Iterable[RawRow], names: Iterable[str], as_text: Iterable[str]
 ) -> dict[str, ColumnKind]:
-    """What the columns of a table hold; one that is empty throughout is left out.
-
-    Args:
-        path: of the table.
-        rows: all of it.
-        names: of the columns.
-        as_text: columns that stay texts, whatever they hold.
-    """
+    """Types of a table's columns: numbers where every cell is one, unless in `as_text`; without empty
+    columns."""
     numbers, left, found = set[str](), [*names], dict[str, ColumnKind]()
     for name in {*as_text}.intersection(left):
         left.remove(name)
@@ -278,15 +240,7 @@ def columns_seen(
 
 
 def require_same(fields: Mapping[str, Kind], columns: Iterable[Mapping[str, ColumnKind]]) -> None:
-    """Refuse columns that hold something else than a collection does, or than one another.
-
-    Args:
-        fields: of the collection.
-        columns: of each table.
-
-    Raises:
-        UserError: names the table, the column, and how the two become one.
-    """
+    """Refuse columns of other types than the collection's, or one another's."""
     known = {name: (kind, "the collection") for name, kind in fields.items()}
     for table in columns:
         for name, one in table.items():

@@ -13,7 +13,7 @@ from xfm.data.left_out import LeftOut
 from xfm.inference.engine import Engine, as_captions
 from xfm.inference.picture_inputs import PictureReader
 from xfm.models.artifacts import model_pixels
-from xfm.search.filters import LONGEST_KEY, Condition, merged
+from xfm.search.filters import Condition, merged
 from xfm.search.journal import Journal, JournalItem, State
 from xfm.search.manifest import AboutIndex
 from xfm.search.sources import EncodedPicture, Offer
@@ -21,6 +21,8 @@ from xfm.search.store import IndexedPicture, Row, Store, StoreStats, digest, fro
 
 TOGETHER = 256
 """Pictures whose vectors are computed, and whose rows are stored, together."""
+LONGEST_KEY = 2000
+"""Bytes of a picture's name; an index of PostgreSQL holds some more."""
 PROBE = "a picture"
 
 

@@ -101,7 +101,7 @@ def connected(address: str) -> BoundedConnection:
     given: dict[str, Any] = {**_ALIVE, **told, "connect_timeout": waited}
     try:
         connection = BoundedConnection.connect(autocommit=True, **given)
-    except UnicodeError:  # of a host that no name can be
+    except (UnicodeError, psycopg.ProgrammingError):  # no host's name, no number of seconds
         raise unreadable() from None
     except psycopg.OperationalError as error:
         late = isinstance(error, psycopg.errors.ConnectionTimeout)
