@@ -21,7 +21,7 @@ from xfm.config.training import Precision
 from xfm.finetuning.data import Tables, read_data
 from xfm.finetuning.early_stopping import Look, Watch
 from xfm.finetuning.presets import batch_size, epochs, fitted
-from xfm.finetuning.start import fitting_length, text_limit
+from xfm.finetuning.start import fitting_length
 from xfm.finetuning.tuning_run import adapt, merge_lora, tune
 from xfm.models.task_models import build_task_model
 from xfm.tasks.grounding import GroundingTask
@@ -184,7 +184,7 @@ def test_low_rank_additions_follow_from_the_seed() -> None:
 # ---------------------------------------------------------------- length of texts
 def test_texts_fit() -> None:
     old = tiny_pretrained()
-    assert text_limit(old) == 128
+    assert old.model.config.language.longest == 128
     rows = [LabelledText("yes", "a", "no"), LabelledText("a red square left of a blue square", "b", "it is")]
     length = fitting_length(TextClassificationTask, rows, old.tokenizer, 128)
     cut, whole = (

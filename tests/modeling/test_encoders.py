@@ -13,7 +13,6 @@ from xfm.config.encoders import PictureConfig
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.model import ModelConfig
 from xfm.config.training import LossConfig, Precision
-from xfm.finetuning.start import text_limit
 from xfm.inference.engine import Engine
 from xfm.models.composition import Backbone
 from xfm.models.encoders import LANGUAGE, VISION
@@ -132,7 +131,7 @@ def test_it_is_saved_and_described(toy: Pretrained, tmp_path: Path) -> None:
 
 def test_its_texts_are_cut_where_it_says(toy: Pretrained) -> None:
     engine = Engine(toy, "toy", torch.device("cpu"), Precision.FP32, 2, None)
-    assert text_limit(toy) == engine.longest == 20
+    assert toy.model.config.language.longest == engine.longest == 20
 
 
 def test_a_fine_tuning_sets_its_drop_path(toy: Pretrained) -> None:

@@ -30,7 +30,7 @@ from xfm.training.checkpoint import (
     write_checkpoint,
 )
 from xfm.training.optim import build_optimizer
-from xfm.training.randomness import random_state, restore_random_state, seeded_generator
+from xfm.training.randomness import random_state, restore_random_state
 
 
 class Tied(nn.Module):
@@ -64,7 +64,7 @@ def save(folder, step: int = 1, model: nn.Module | None = None, optimizer=None):
     if model is None or optimizer is None:
         model, optimizer = trained()
     path = checkpoint_path(folder, step)
-    state = random_state(seeded_generator(0, torch.device("cpu")))
+    state = random_state(torch.Generator().manual_seed(0))
     write_checkpoint(path, snapshot(model, optimizer), [state], CheckpointState(step, {"lr": 0.1}))
     return path
 
@@ -85,7 +85,7 @@ def test_round_trip_continues_identically(tmp_path, fused):
 
 
 def test_random_states_come_back(tmp_path):
-    generator = seeded_generator(5, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(5)
 
     def draw() -> tuple:
         return (

@@ -1,7 +1,6 @@
 """What of a run is flagged, and what is not."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,14 +16,8 @@ from xfm.training.flags import (
     read_flags,
     recommended_steps,
     shortened,
-    slowed,
 )
 from xfm.training.logging import log_lines
-
-
-def timed(seconds: Sequence[float], every: int = 10) -> list[dict[str, float | int]]:
-    """Log lines of steps that took so long."""
-    return [{"step": every * (place + 1), "steps_per_s": 1 / own} for place, own in enumerate(seconds)]
 
 
 def test_fewer_steps_than_wanted() -> None:
@@ -36,30 +29,6 @@ def test_fewer_steps_than_wanted() -> None:
     assert shortened(400, 400, "fit") is None
     assert shortened(900, 400, "fit") is None
     assert shortened(5, 0, "nobody says") is None
-
-
-def test_a_machine_that_became_slower() -> None:
-    steady = [0.5] * 100
-    assert slowed(timed(steady)) is None
-    disturbed = [0.5] * 60 + [1.2] * 12 + [0.5] * 28
-    found = slowed(timed(disturbed))
-    assert found is not None
-    assert "2.4 times" in found.sentence
-    assert "steps 6" in found.sentence
-    single = [0.5] * 100
-    single[40] = single[70] = 30.0  # a look, a checkpoint
-    assert slowed(timed(single)) is None
-
-
-def test_short_runs_say_nothing_of_the_machine() -> None:
-    assert slowed(timed([0.01] * 50 + [0.05] * 50, every=1)) is None
-    assert slowed(timed([1.0] * 10 + [3.0] * 10)) is None
-
-
-def test_phases_of_a_curriculum_are_not_compared() -> None:
-    phases = [0.5] * 50 + [1.0] * 50
-    assert slowed(timed(phases)) is not None
-    assert slowed(timed(phases), ends=[500]) is None
 
 
 def test_events_of_a_log(tmp_path: Path) -> None:

@@ -103,12 +103,11 @@ def run(chosen: Namespace) -> None:
 
 def _flagged(recipe: "Recipe", source: str, folder: Path) -> str:
     """The last lines: what was out of the ordinary."""
-    from xfm.training.clock import SCHEDULE, phase_starts, read_schedule
+    from xfm.training.clock import SCHEDULE, read_schedule
     from xfm.training.flags import last_lines, of_pretraining, recipe_steps
 
-    record = read_schedule(folder / SCHEDULE)
-    steps, ends, minutes = len(record) - 1, phase_starts(record), recipe.training.minutes
-    return last_lines(of_pretraining(recipe.name, steps, folder, ends, recipe_steps(source), minutes))
+    steps, minutes = len(read_schedule(folder / SCHEDULE)) - 1, recipe.training.minutes
+    return last_lines(of_pretraining(recipe.name, steps, folder, recipe_steps(source), minutes))
 
 
 def _changes(names: str) -> "frozenset[Change]":

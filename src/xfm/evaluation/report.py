@@ -269,7 +269,7 @@ def flags_of(
     found = [*more]
     if isinstance(recipe, str) and isinstance(steps, int):
         minutes = (provenance.get("position") or {}).get("minutes", 0.0)
-        found += of_pretraining(recipe, steps, run_of(model), phase_ends(details), minutes=minutes)
+        found += of_pretraining(recipe, steps, run_of(model), minutes=minutes)
     config: Mapping[str, Any] = details.get("config") or {}
     if short := _shorter_tunings(details):
         text = f"the {config['minutes']:.3g} minutes of the evaluation gave {short}: these scores are too low"

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,17 +149,17 @@ def _fine_tuned(
         said = explaining_failures(lambda: saved_of(out))
         with distributed.processes(config.device) as process, said:
             # torchrun counts restarts by machine
-            resume = any(distributed.collect(resume or _started_again(out)))
+            again = any(map(restarted, (out, *(out / FOLDS_FOLDER).glob("*"))))
+            resume = any(distributed.collect(resume or again))
             distributed.on_first(lambda: lock.enter_context(locked(out)))
             distributed.on_first(lambda: check_folder(out, resume))
             run, origin = begin(progress and process.is_first, resume)
             distributed.on_first(lambda: _check_shared(run, limit))
-            maker = Maker(
-                "finetune",
-                {"model": run.model, "data": digest(run.data.train)},
-                f"{run.name} from {run.model}",
-            )
-            distributed.on_first(lambda: _open(run, maker, resume))
+            made_of = {"model": run.model, "data": digest(run.data.train)}
+            maker = Maker("finetune", made_of, f"{run.name} from {run.model}")
+            kept = partial(require_same_left_out, out) if resume else lambda left_out: left_out.write(out)
+            distributed.on_first(lambda: kept(run.left_out))
+            distributed.on_first(lambda: sign(out, maker))
             run = limited(run, limit)
             distributed.on_first(lambda: _say(run, origin))
             trained = _train(run, resume)
@@ -169,10 +170,6 @@ def _fine_tuned(
             return finish(origin, trained, maker, limit)
 
 
-def _started_again(out: Path) -> bool:
-    return any(map(restarted, (out, *(out / FOLDS_FOLDER).glob("*"))))
-
-
 def _check_shared(run: Session, limit: TimeLimit) -> None:
     asked = {"a time limit": bool(limit.minutes), "folds": bool(run.config.folds), "a probe": run.probed}
     found = [what for what, wanted in asked.items() if wanted]
@@ -181,14 +178,6 @@ def _check_shared(run: Session, limit: TimeLimit) -> None:
             f"{found[0]} is for one process, and torchrun has started {distributed.world()}: start it "
             "without torchrun, or leave that out"
         )
-
-
-def _open(run: Session, maker: Maker, resume: bool) -> None:
-    if resume:
-        require_same_left_out(run.out, run.left_out)
-    else:
-        run.left_out.write(run.out)
-    sign(run.out, maker)
 
 
 def _say(run: Session, origin: RowOrigin) -> None:

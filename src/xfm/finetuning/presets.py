@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 
 from xfm.config.finetune import FinetuneConfig, Preset, Tuning
@@ -51,23 +51,10 @@ def epochs(rows: int) -> float:
 
 
 def task_settings(config: FinetuneConfig, blanked: Blanked = Blanked.NOTHING) -> TaskSettings:
-    """What the task is told of a fitted configuration."""
+    """What the task is told of a fitted configuration: the settings of the same names."""
+    shared = {field.name for field in fields(TaskSettings)} & {field.name for field in fields(config)}
     return TaskSettings(
-        blanked=blanked,
-        batch_size=config.batch_size,
-        rows_per_picture=config.rows_per_picture,
-        max_tokens=config.max_tokens,
-        label_smoothing=config.label_smoothing,
-        image=config.image,
-        image_head=config.image_head,
-        prompt=config.prompt,
-        label_kind=config.label_kind,
-        threshold=config.threshold,
-        class_weights=config.class_weights,
-        seed=config.seed,
-        workers=config.workers,
-        precision=config.precision,
-        device=config.device,
+        blanked=blanked, label_kind=config.label_kind, **{name: getattr(config, name) for name in shared}
     )
 
 
@@ -113,8 +100,12 @@ def is_probe(config: FinetuneConfig, spec: TaskSpec) -> bool:
 
 def decided(config: FinetuneConfig, spec: TaskSpec) -> FinetuneConfig:
     """What the preset decides in place of what nobody gave."""
+    fast = config.preset is Preset.FAST
     read = [name for name in TUNED if spec.reads(f"tune.{name}") and not is_probe(config, spec)]
-    tune = {name: getattr(config.tune, name) or _tuning(config.preset, name) for name in read}
+    tune = {
+        name: getattr(config.tune, name) or (Tuning.FREEZE if fast and name != "fusion" else Tuning.FULL)
+        for name in read
+    }
     average = config.average
     if average is None:
         average = AVERAGE if config.preset is Preset.BEST else 0.0
@@ -122,10 +113,6 @@ def decided(config: FinetuneConfig, spec: TaskSpec) -> FinetuneConfig:
 
 
 TUNED = ("language", "vision", "fusion")
-
-
-def _tuning(preset: Preset, name: str) -> Tuning:
-    return Tuning.FREEZE if preset is Preset.FAST and name != "fusion" else Tuning.FULL
 
 
 def chosen_folds(config: FinetuneConfig, spec: TaskSpec, rows: int, parted: bool) -> int:
@@ -143,15 +130,12 @@ def can_fold(spec: TaskSpec) -> bool:
 
 def decisions(given: FinetuneConfig, fit: FinetuneConfig, spec: TaskSpec, rows: int) -> list[Decision]:
     """Differences between the given and the run configuration, setting by setting."""
-    return [*_probed(spec)] if is_probe(fit, spec) else [*_of_training(given, fit, spec, rows)]
-
-
-def _probed(spec: TaskSpec) -> Iterator[Decision]:
+    if not is_probe(fit, spec):
+        return [*_of_training(given, fit, spec, rows)]
     kind = "logistic regression of classes, ridge regression of values"
-    yield Decision("encoders", "frozen", "preset fast: what they say of a row is computed once")
-    yield Decision(
-        "head", "one linear layer", f"preset fast: {kind}, the penalty chosen on the validation rows"
-    )
+    how = f"preset fast: {kind}, the penalty chosen on the validation rows"
+    frozen = Decision("encoders", "frozen", "preset fast: what they say of a row is computed once")
+    return [frozen, Decision("head", "one linear layer", how)]
 
 
 def _of_training(given: FinetuneConfig, fit: FinetuneConfig, spec: TaskSpec, rows: int) -> Iterator[Decision]:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from xfm.data.left_out import left_out_lines
 from xfm.finetuning.leaderboard import Contender, Leaderboard, SystemKind
-from xfm.finetuning.split_scores import Classes, calibration_of, classes_of
+from xfm.finetuning.split_scores import calibration_of, classes_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.calibration import CALIBRATION, Calibration
 from xfm.metrics.numbers import percent, points, readable_seconds, rough
@@ -22,7 +22,6 @@ from xfm.reports.page import Thumbnails, page_template
 from xfm.reports.scores import Score, write_output
 from xfm.tasks.base import Task
 from xfm.tasks.class_task import ClassTask
-from xfm.tasks.rows import Case
 from xfm.training.flags import read_flags
 from xfm.training.run_folder import LOG_FILE
 
@@ -43,24 +42,6 @@ class Card:
     notes: tuple[str, ...] = ()
     line: ScoreLine | None = None
     tone: str = "level"
-
-
-@dataclass(frozen=True)
-class SplitSection:
-    """A test split in the report: score lines (the rest folds away), classes, worst cases, cards, board,
-    calibration, and calibration error before the temperature."""
-
-    name: str
-    lines: list[ScoreLine]
-    more: list[ScoreLine]
-    classes: Classes | None
-    worst: list[tuple[Case, str]]
-    wrong: int
-    n: int
-    cards: "list[Card]"
-    board: Leaderboard | None
-    calibration: Calibration | None
-    before: float | None = None
 
 
 def write_report(
@@ -88,7 +69,7 @@ def write_report(
         facts=details.get("facts") or _facts(details, tuned, task.primary),
         new_rows="facts" in details,
         splits=splits,
-        few=min((split.n for split in splits), default=0),
+        few=min((split["n"] for split in splits), default=0),
         validation="validation" in tests,
         flags=read_flags(details),
         next_command=details.get("next") or "",
@@ -168,7 +149,7 @@ def _split(
     scores: Mapping[str, Score],
     details: Mapping[str, Any],
     places: PlaceOf,
-) -> SplitSection:
+) -> dict[str, Any]:
     start = f"{task.spec.name}/{name}/"
     keys = [key for key in scores if key.startswith(start) and not less_is_better(key)]
     lines = {key: line_of(key, scores, details["baselines"].get(key, {})) for key in keys}
@@ -178,19 +159,19 @@ def _split(
     board = Leaderboard.from_json(kept) if kept else None
     main = [line for key, line in lines.items() if is_headline(key)]
     found, before = calibration_of(task, rows, predictions), scores.get(f"{start}{CALIBRATION}_before")
-    return SplitSection(
-        name,
-        main,
-        [line for key, line in lines.items() if not is_headline(key)],
-        classes_of(task, rows, predictions) if isinstance(task, ClassTask) else None,
-        [(case, places(row, task.pictures_of(row))) for case, row in wrong[:WORST]],
-        len(wrong),
-        len(cases),
-        _cards(main if len(main) > 1 else [*lines.values()], task.primary, board, found),
-        board,
-        found,
-        before.value if before else None,
-    )
+    return {
+        "name": name,
+        "lines": main,
+        "more": [line for key, line in lines.items() if not is_headline(key)],
+        "classes": classes_of(task, rows, predictions) if isinstance(task, ClassTask) else None,
+        "worst": [(case, places(row, task.pictures_of(row))) for case, row in wrong[:WORST]],
+        "wrong": len(wrong),
+        "n": len(cases),
+        "cards": _cards(main if len(main) > 1 else [*lines.values()], task.primary, board, found),
+        "board": board,
+        "calibration": found,
+        "before": before.value if before else None,
+    }
 
 
 def _cards(

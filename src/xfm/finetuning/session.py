@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.labels import require_labels
-from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_object
@@ -34,7 +33,7 @@ from xfm.finetuning.presets import (
 )
 from xfm.finetuning.probing import fit_task, probe_settings
 from xfm.finetuning.row_filter import usable_rows
-from xfm.finetuning.start import LONGEST, first_reads, fitting_length, head_width, prepared_base, text_limit
+from xfm.finetuning.start import LONGEST, first_reads, fitting_length, prepared_base
 from xfm.finetuning.tuning_run import TuningRun, check_adapter, merge_lora, tune
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import write_json
@@ -89,7 +88,13 @@ class Session:
         origin = origin or RowOrigin()
         left_out = origin.left_out or LeftOut(config.max_bad)
         spec = task_spec(kind)
-        in_turn(lambda: _check(spec, data, config))
+
+        def check() -> None:
+            if not data.train:
+                raise UserError(f"{spec.name}: there are no training rows")
+            check_applicable(spec, config)
+
+        in_turn(check)
         task, given = spec.task_class(config.regression), config
         config = decided(config if config.folds is not None else replace(config, folds=origin.folds), spec)
         in_turn(lambda: check_adapter(spec, config, model))
@@ -103,9 +108,10 @@ class Session:
         else:
             pretrained, pictures = origin.base
         pictures.lost = left_out  # what goes bad from here on
-        epoch, width = task.epoch(data.train), head_width(pretrained, spec)
+        epoch, sizes = task.epoch(data.train), pretrained.model.config
+        width = (sizes.language if spec.has_texts else sizes.seeing).width  # of what the head stands on
         fit, fitting = fitted(config, epoch, width), fitted(replace(config, steps=0), epoch, width).steps
-        limit = min(config.max_tokens or LONGEST, text_limit(pretrained))
+        limit = min(config.max_tokens or LONGEST, sizes.language.longest)
         if not config.max_tokens:
             limit = fitting_length(task, data.train, pretrained.given_tokenizer, limit)
         fit = replace(fit, max_tokens=limit, device=str(distributed.pick_device(config.device)))
@@ -213,12 +219,6 @@ class Session:
         """The rows to score by split: the tests, or the validation rows where there are none."""
         found = self.data.tests
         return found or ({"validation": self.data.valid} if self.data.valid else {})
-
-
-def _check(spec: TaskSpec, data: SplitRows[Any], config: FinetuneConfig) -> None:
-    if not data.train:
-        raise UserError(f"{spec.name}: there are no training rows")
-    check_applicable(spec, config)
 
 
 def _check_parts(config: FinetuneConfig) -> None:

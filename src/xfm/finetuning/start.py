@@ -63,17 +63,6 @@ def local_model(model: Path | str) -> Path:
     return path
 
 
-def head_width(pretrained: Pretrained, spec: TaskSpec) -> int:
-    """Width of the encoder that the task's head stands on."""
-    config = pretrained.model.config
-    return config.language.width if spec.has_texts else config.seeing.width
-
-
-def text_limit(pretrained: Pretrained) -> int:
-    """Most tokens that the language encoder reads."""
-    return pretrained.model.config.language.longest
-
-
 def fitting_length(
     task: type[Task[Any, Any, Any]], rows: Sequence[Any], tokenizer: Tokenizer | None, limit: int
 ) -> int:
@@ -112,8 +101,8 @@ def restored(
     assert base.task is not None
     told = base.task.task
     labels = told.labels or tuple(str(number) for number in range(told.classes))
-    limit = text_limit(base)
-    fitting = fitting_length(kind, rows, base.given_tokenizer, min(limit, LONGEST))
+    limit = min(base.model.config.language.longest, LONGEST)
+    fitting = fitting_length(kind, rows, base.given_tokenizer, limit)
     kept = {"head": told.head, "label_kind": told.label_kind, "threshold": told.threshold}
     settings = replace(settings, max_tokens=told.max_tokens or fitting, **kept)
     data = SplitRows(rows, labels=labels, answers=told.answers)

@@ -39,11 +39,6 @@ class Snapshot:
     moments: Mapping[str, Tensor]
     average: Mapping[str, Tensor] = field(default_factory=dict)
 
-    @property
-    def nbytes(self) -> int:
-        """What they take."""
-        return sum(t.nbytes for of in (self.weights, self.moments, self.average) for t in of.values())
-
 
 class HostCopies:
     """Copies of tensors in memory that stays allocated: new pages cost more than the copy. Those of a GPU's
@@ -200,8 +195,8 @@ def write_checkpoint(
         if describe is not None:
             describe(folder)
 
-    remembered = sum(tensor.nbytes for states in random_states for tensor in states.values())
-    write_folder(path, write, tensors.nbytes + remembered)
+    written = (tensors.weights, tensors.moments, tensors.average, *random_states)
+    write_folder(path, write, sum(tensor.nbytes for of in written for tensor in of.values()))
 
 
 def prune_checkpoints(folder: Path, keep: int) -> None:

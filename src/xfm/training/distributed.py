@@ -102,7 +102,6 @@ def _here(name: str) -> str:
     return f"xfm-here-{name}"
 
 
-T = TypeVar("T")
 RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 """How often torchrun has started the processes of this machine again because one of them had ended."""
 _LONG = timedelta(days=7)

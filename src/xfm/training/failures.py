@@ -116,19 +116,15 @@ def explaining_failures(place: Callable[[], str]) -> Iterator[None]:
 
 def _explained(error: MemoryError | RuntimeError) -> str | None:
     if out_of_memory(error):
-        return _no_memory(error)
+        said = first_line(error, 120).rstrip(". ")
+        return (
+            f"Out of memory ({said}): lower the batch sizes, and raise training.gradient_accumulation_steps "
+            "as much if the steps shall stay as large (a fine-tuning needs --gradient-accumulation-steps "
+            "alone), or take a device with more memory or a smaller model"
+        )
     if found := loader_death(error):
         return str(found).rstrip(".")
     return _lost(error) if _is_lost_peer(error) else None
-
-
-def _no_memory(error: BaseException) -> str:
-    said = first_line(error, 120).rstrip(". ")
-    return (
-        f"Out of memory ({said}): lower the batch sizes, and raise training.gradient_accumulation_steps as "
-        "much if the steps shall stay as large (a fine-tuning needs --gradient-accumulation-steps alone), or "
-        "take a device with more memory or a smaller model"
-    )
 
 
 def _is_lost_peer(error: BaseException) -> bool:

@@ -1,11 +1,9 @@
 """What was out of the ordinary in a run, in sentences that reports show and commands print last."""
 
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,6 @@ from xfm.training.run_folder import LOG_FILE
 
 ENOUGH_STEPS = 0.95
 """Share of the recommended steps from which a run counts as whole."""
-TENTHS, SLOWER, LEAST_SECONDS, LEAST_LINES = 10, 1.5, 30.0, 30
-"""Parts of a run whose speeds are compared, the factor that is told, and the shortest run that is looked at:
-before that, a machine that does something else for a moment looks like one that became slower."""
 
 
 class FlagKind(StrEnum):
@@ -36,7 +31,6 @@ class FlagKind(StrEnum):
     SEEN = "rows of the training"
     UNKNOWN = "unknown answers"
     JOINED = "several labels"
-    SLOWED = "machine became slower"
     INCOMPLETE = "not complete"
 
 
@@ -58,10 +52,10 @@ def shortened(done: int, wanted: int, wanted_by: str, remedy: str = "") -> Flag 
     return Flag(FlagKind.SHORTENED, text + (f"; {remedy}" if remedy else ""))
 
 
-def of_log(lines: Sequence[LogLine], ends: Iterable[int] = ()) -> list[Flag]:
-    """Flags that follow from a log; at the steps `ends` the work of a step changes (phases)."""
+def of_log(lines: Sequence[LogLine]) -> list[Flag]:
+    """Flags of a run's log: resumed, steps skipped, records left out."""
     events = [line.get("event") for line in lines]
-    found: list[Flag | None] = []
+    found: list[Flag] = []
     notes = [str(line.get("message", "")) for line in lines if line.get("event") == "resumed"]
     if resumed := sum(note.startswith("Resuming from") for note in notes):
         times = "" if resumed == 1 else f" {resumed} times"
@@ -74,15 +68,13 @@ def of_log(lines: Sequence[LogLine], ends: Iterable[int] = ()) -> list[Flag]:
     if bad := len({line.get("key") for line in lines if line.get("event") == "bad_record"}):
         text = f"{amount(bad, 'record')} could not be read; log.jsonl says which and why"
         found.append(Flag(FlagKind.LEFT_OUT, text))
-    found.append(slowed(lines, ends))
-    return [flag for flag in found if flag]
+    return found
 
 
 def of_pretraining(
     recipe: str,
     steps: int,
     folder: Path,
-    ends: Iterable[int] = (),
     fallback: int = 0,
     minutes: float = 0.0,
 ) -> list[Flag]:
@@ -94,7 +86,7 @@ def of_pretraining(
         more = math.ceil(minutes * wanted / max(1, steps))
         remedy = f"they took {minutes:.3g} minutes; train with --training.minutes {more} on such a machine"
     short = shortened(steps, wanted, f"the recipe {recipe} has", remedy)
-    return [*([short] if short else []), *of_log(log_lines(folder / LOG_FILE), ends)]
+    return [*([short] if short else []), *of_log(log_lines(folder / LOG_FILE))]
 
 
 def recommended_steps(recipe: str) -> int:
@@ -106,36 +98,6 @@ def recipe_steps(source: str) -> int:
     """Steps of a recipe by name or file; 0 where it does not say."""
     steps = read_recipe(source).get("training", {}).get("steps")
     return steps if isinstance(steps, int) else 0
-
-
-def slowed(lines: Sequence[LogLine], ends: Iterable[int] = ()) -> Flag | None:
-    """Flag of a run with a tenth that took `SLOWER` times as long a step as another tenth of the same
-    phase."""
-    timed = [(line["step"], line["steps_per_s"]) for line in lines if line.get("steps_per_s")]
-    borders = [0, *sorted(ends), float("inf")]
-    worst: tuple[float, int, int] = (0.0, 0, 0)
-    for first, last in pairwise(borders):
-        own = [(step, 1 / speed) for step, speed in timed if first < step <= last][1:]  # one warms up
-        if len(own) < LEAST_LINES or _seconds(own) < LEAST_SECONDS:
-            continue
-        size = len(own) / TENTHS
-        parts = [own[round(part * size) : round((part + 1) * size)] for part in range(TENTHS)]
-        medians = [statistics.median(seconds for _, seconds in part) for part in parts]
-        slow = max(range(TENTHS), key=medians.__getitem__)
-        ratio = medians[slow] / min(medians)
-        worst = max(worst, (ratio, parts[slow][0][0], parts[slow][-1][0]))
-    ratio, start, stop = worst
-    if ratio <= SLOWER:
-        return None
-    return Flag(
-        FlagKind.SLOWED,
-        f"steps {start:,} to {stop:,} took {ratio:.1f} times as long as the fastest tenth of the run: other "
-        "work was on the machine, or it throttled; do not compare this run's times",
-    )
-
-
-def _seconds(timed: Sequence[tuple[int, float]]) -> float:
-    return sum((step - before) * seconds for (before, _), (step, seconds) in pairwise(timed))
 
 
 def plain_flags(flags: Iterable[Flag]) -> list[dict[str, str]]:

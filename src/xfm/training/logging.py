@@ -111,7 +111,7 @@ class RunLog(Callback):
         self._progress = self._progress and first
         place = trainer.folder.path if trainer.folder is not None and first else None
         self.open(place, trainer.clock.planned, trainer.step, trainer.kept)
-        trainer.clock.keep = self._keep
+        trainer.clock.keep = self._schedule.write if self._schedule else lambda step, moment: None
 
     def on_step(self, trainer: Trainer[Any], output: StepOutput) -> None:
         """Log bad records and, every `config.log_every` steps, the means since the last line."""
@@ -188,10 +188,6 @@ class RunLog(Callback):
             for record in batch.partial if isinstance(batch, Batch) else ():
                 message = f"Record {record.origin} used in part: {record.reason}"
                 self.on_event(step, "partial_picture", message, {"key": str(record.origin)})
-
-    def _keep(self, step: int, moment: Moment) -> None:
-        if self._schedule is not None:
-            self._schedule.write(step, moment)
 
     def advance(self) -> None:
         """Move the bar by one step."""

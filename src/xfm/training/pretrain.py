@@ -1,7 +1,7 @@
 """Pre-training of a recipe: model, data, losses and the loop put together."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from xfm.config.model import MimTarget, ModelConfig
+from xfm.config.model import MimTarget
 from xfm.config.plain import differences, to_plain
 from xfm.config.recipe import InitConfig, Recipe
 from xfm.config.training import Change, Precision, TrainingConfig
@@ -19,7 +19,6 @@ from xfm.core.errors import UserError, amount
 from xfm.core.files import read_json_or_nothing
 from xfm.core.paths import home_path
 from xfm.core.results_folder import require_run_folder
-from xfm.data.tokenizer import Tokenizer
 from xfm.models.adapters import require_whole
 from xfm.models.artifacts import CODE_LICENCE
 from xfm.models.composition import HEADS, PAIR_HEADS
@@ -38,31 +37,11 @@ from xfm.training.failures import explaining_failures
 from xfm.training.logging import BadLog, RunLog
 from xfm.training.pretraining_step import PretrainingStep, Validation
 from xfm.training.randomness import seed_all
-from xfm.training.run_folder import LOG_FILE, Describe, RunFolder, held, require_run, restarted, saved_of
+from xfm.training.run_folder import LOG_FILE, RunFolder, held, require_run, restarted, saved_of
 from xfm.training.trainer import Trainer
 
 _OF_THE_START = ("recipe", "steps", "seed", "composed", "licences", "began_with")
 _OF_THE_WORLD = ("seed", "licences", "fingerprint", "packages", "counts")
-
-
-def _checkpoint_describer(
-    config: ModelConfig,
-    tokenizer: Tokenizer,
-    preprocessing: Preprocessing,
-    provenance: Callable[[int, Precision], dict[str, Any]],
-) -> Describe:
-    def describe(folder: Path, steps: int, precision: Precision) -> None:
-        made = provenance(steps, precision)
-        write_description(folder, config, Belongings(tokenizer, preprocessing, made))
-
-    return describe
-
-
-def _origin_of(model: str | None) -> dict[str, Any]:
-    if model is None:
-        return {}
-    provenance = read_provenance(model)
-    return {key: provenance[key] for key in _OF_THE_START if key in provenance}
 
 
 def _arithmetic_of(config: TrainingConfig, followed: Path | None) -> TrainingConfig:
@@ -86,14 +65,18 @@ def _describe_run(
     average: float = 0.0,
 ) -> dict[str, Any]:
     world = read_json_or_nothing(Path(recipe.root) / "world.json")  # other data has none
+    config, tables = recipe.training, [GradientPolicy.of(phase.gradients).table for phase in recipe.phases()]
+    length = {"minutes": config.minutes} if config.minutes else {"of": config.steps}
     described: dict[str, Any] = {
         "recipe": recipe.name,
         "steps": steps,
-        "position": _position(recipe.training, steps),
+        "position": {"steps": steps, **length, "batches": steps * config.gradient_accumulation_steps},
         "precision": precision.value,
         "seed": recipe.training.seed,
         "init": to_plain(recipe.init),
-        "gradients": _reached(recipe),
+        "gradients": {
+            name: sorted({encoder for table in tables for encoder in table[name]}) for name in tables[0]
+        },
         "data": _corpora(recipe),
         "licences": {"code": CODE_LICENCE, "weights": recipe.licence, "data": world.get("licences")},
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
@@ -106,16 +89,6 @@ def _describe_run(
     if changes:
         described["changed_on_resuming"] = list(changes)
     return described | ({"began_with": dict(origin)} if origin else {})
-
-
-def _reached(recipe: Recipe) -> dict[str, list[str]]:
-    tables = [GradientPolicy.of(phase.gradients).table for phase in recipe.phases()]
-    return {name: sorted({encoder for table in tables for encoder in table[name]}) for name in tables[0]}
-
-
-def _position(config: TrainingConfig, steps: int) -> dict[str, Any]:
-    length = {"minutes": config.minutes} if config.minutes else {"of": config.steps}
-    return {"steps": steps, **length, "batches": steps * config.gradient_accumulation_steps}
 
 
 def _corpora(recipe: Recipe) -> dict[str, list[str]]:
@@ -178,7 +151,9 @@ def pretrain(
     asked = recipe
     recipe, preprocessing, fresh = begin(recipe)
     new, policies = new_parts(recipe.init, recipe.training.optim.published, fresh), policies_of(recipe)
-    provenance = partial(_describe_run, recipe, origin=_origin_of(recipe.init.model))
+    before = read_provenance(recipe.init.model) if recipe.init.model else {}
+    origin = {key: before[key] for key in _OF_THE_START if key in before}
+    provenance = partial(_describe_run, recipe, origin=origin)
     said, minutes = explaining_failures(lambda: saved_of(folder)), recipe.training.timeout
     with distributed.processes(device, minutes) as process, held(folder, process), said:
         if any(distributed.collect(resume)) and not resume:  # torchrun counts restarts by machine
@@ -198,13 +173,18 @@ def pretrain(
         validation = [Validation(recipe, process, preprocessing)] if looks else []
         bad = BadLog(folder, process, resume)
         files = data.fingerprint() if process.is_first else {}
-        describe = _checkpoint_describer(model.config, data.tokenizer, preprocessing, provenance)
+
+        def describe(draft: Path, steps: int, precision: Precision) -> None:
+            made = provenance(steps, precision)
+            write_description(draft, model.config, Belongings(data.tokenizer, preprocessing, made))
+
+        run_folder = RunFolder(folder, recipe, describe, files, allowed)
         trainer = Trainer(
             model,
             loss,
             lambda start, stop: bad.watched(data.batches(start, stop)),
             _arithmetic_of(recipe.training, replay and home_path(replay) / MODEL_FOLDER),
-            RunFolder(folder, recipe, describe, files, allowed),
+            run_folder,
             clock=clock,
             is_new=lambda name: name.startswith(new),
             stateful={"negatives": loss},
@@ -219,7 +199,7 @@ def pretrain(
             for report in data.reports:
                 bad.folder(report)
             made = provenance(
-                trainer.step, trainer.precision, changes=trainer.changes, average=recipe.training.ema
+                trainer.step, trainer.precision, changes=run_folder.changes, average=recipe.training.ema
             )
             save_model(folder / MODEL_FOLDER, model, data.tokenizer, preprocessing, made)
             if count := data.used_in_part:

@@ -28,7 +28,7 @@ from xfm.training.collectives import DistributedGroup
 from xfm.training.curriculum import CurriculumData
 from xfm.training.distributed import whole as whole_tensor
 from xfm.training.logging import Window
-from xfm.training.randomness import DeviceRandom, seeded_generator
+from xfm.training.randomness import DeviceRandom
 from xfm.training.trainer import Trainer
 
 
@@ -160,7 +160,7 @@ class Validation(Callback):
         """`loss` and the losses by name, means over batches and processes; see `Trainer.validate`."""
         window = Window()
         for number, batch in enumerate(self.data.batches(0, self.steps)):
-            generator = seeded_generator(mix(self.seed, number), self.device)
+            generator = torch.Generator(self.device).manual_seed(mix(self.seed, number))
             ((part,),) = self.loss.split(model, [batch], generator, no_grad)
             found = no_grad(self.loss, part, generator)
             window.add({"loss": found.total, **found.terms})

@@ -16,13 +16,6 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def seeded_generator(seed: int, device: torch.device) -> torch.Generator:
-    """A generator on `device`."""
-    generator = torch.Generator(device)
-    generator.manual_seed(seed)
-    return generator
-
-
 def random_state(generator: torch.Generator) -> dict[str, Tensor]:
     """Every random state of this process and the trainer's generator, tensors by name for
     `restore_random_state`."""

@@ -69,23 +69,6 @@ MAY_CHANGE = frozenset(
 """Settings that a resumed run may change: none of them alters what is computed."""
 
 
-def _other_data(name: str, old: object) -> str:
-    if name == SHOWN:
-        return "pictures: files of these names"
-    of_rows = name.startswith("data.") and _DIGEST.fullmatch(str(old))
-    return f"rows: those of {name.removeprefix('data.')}" if of_rows else ""
-
-
-def _changes_since(state: CheckpointState, world: int, data: Mapping[str, str]) -> dict[Change, str]:
-    found: dict[Change, str] = {}
-    if state.data and (files := data_changes(dict(state.data), dict(data))):
-        more = f" and {len(files) - 3} more files" if len(files) > 3 else ""
-        found[Change.DATA] = f"its data has changed ({', '.join(files[:3])}{more})"
-    if state.world != world:
-        found[Change.PROCESSES] = f"it had {state.world} processes and now has {world}"
-    return found
-
-
 def _require_same_settings(run: Path, checkpoint: Path, settings: Mapping[str, Any]) -> None:
     difference = first_difference(read_state(checkpoint).settings, settings, MAY_CHANGE)
     if difference is None:
@@ -96,7 +79,10 @@ def _require_same_settings(run: Path, checkpoint: Path, settings: Mapping[str, A
             f"{run} is a run of {old} steps, and its schedule with it; it cannot have {new}. "
             f"Train on in another folder from its weights: --init.model {run}/model"
         )
-    if what := _other_data(name, old):
+    what = "pictures: files of these names" if name == SHOWN else ""
+    if name.startswith("data.") and _DIGEST.fullmatch(str(old)):
+        what = f"rows: those of {name.removeprefix('data.')}"
+    if what:
         raise UserError(
             f"{checkpoint} was trained on other {what} have changed since; put the old ones back, or start "
             "a new run in another folder"
@@ -110,7 +96,12 @@ def _require_same_settings(run: Path, checkpoint: Path, settings: Mapping[str, A
 def _allowed_changes(
     run: Path, state: CheckpointState, world: int, data: Mapping[str, str], allowed: frozenset[Change]
 ) -> tuple[str, ...]:
-    found = _changes_since(state, world, data)
+    found: dict[Change, str] = {}
+    if state.data and (files := data_changes(dict(state.data), dict(data))):
+        more = f" and {len(files) - 3} more files" if len(files) > 3 else ""
+        found[Change.DATA] = f"its data has changed ({', '.join(files[:3])}{more})"
+    if state.world != world:
+        found[Change.PROCESSES] = f"it had {state.world} processes and now has {world}"
     if refused := {kind: words for kind, words in found.items() if kind not in allowed}:
         raise UserError(
             f"{run} cannot go on as it was: {'; '.join(refused.values())}; put it back, or go "

@@ -40,7 +40,6 @@ from xfm.training.randomness import (
     restore_generator,
     restore_random_state,
     seed_all,
-    seeded_generator,
 )
 from xfm.training.run_folder import LOG_FILE, RunFolder, farewell, saved_of
 from xfm.training.strategy import strategy_of
@@ -89,7 +88,7 @@ class Trainer(Generic[B]):
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.ema = EMA(model, config.ema) if config.ema else None
         seed_all(mix(config.seed, distributed.rank()))
-        self.generator = seeded_generator(mix(config.seed, 0), self.device)
+        self.generator = torch.Generator(self.device).manual_seed(mix(config.seed, 0))
         self.step = self.skipped = self._bad_in_a_row = 0
         self.samples, self.stop = SampleCounts(), StopRequest()
         self.stopping = self.enough = False
@@ -102,11 +101,6 @@ class Trainer(Generic[B]):
         """Whether no step is left: by the clock, or because a callback asked for the end."""
         return self.enough or self.clock.is_over(self.step)
 
-    @property
-    def changes(self) -> tuple[str, ...]:
-        """What was otherwise, and allowed, when the run was resumed: sentences."""
-        return self.folder.changes if self.folder else ()
-
     def fit(self, resume: bool = False) -> Self:
         """Take the steps that are left, of the folder's newest whole checkpoint if `resume`. UserError:
         nothing to resume, other settings or data, a full disk, short memory, a lost loader or process, or
@@ -115,10 +109,13 @@ class Trainer(Generic[B]):
         path, accumulation = self.folder and self.folder.path, self.config.gradient_accumulation_steps
         with (
             explaining_failures(lambda: saved_of(path)),
-            self._closing(),
+            self._stack,
             nullcontext() if path is None else writing(path, lambda: saved_before(path)),
             ExitStack() as loading,
         ):
+            for part in (self.folder, *reversed(self.callbacks)):
+                if part is not None:
+                    self._stack.callback(part.close)
             notes = self.load() if resume else []
             if self.folder is not None and not resume:
                 self.folder.begin()
@@ -245,12 +242,6 @@ class Trainer(Generic[B]):
         """Tell all callbacks of something out of the ordinary."""
         for callback in self.callbacks:
             callback.on_event(step, event, message, details)
-
-    def _closing(self) -> ExitStack:
-        for part in (self.folder, *reversed(self.callbacks)):
-            if part is not None:
-                self._stack.callback(part.close)
-        return self._stack
 
     def _fetch(self, stream: Iterator[B]) -> list[B] | None:
         """Batches of the next step; None if the loader ended or hangs while the run is being stopped. The

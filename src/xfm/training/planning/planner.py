@@ -81,10 +81,6 @@ def memory_of(held: HeldStates, costs: Sequence[StepCost], accumulation: int = 1
     return MemoryForecast({name: size for name, size in (always | most).items() if size}, moment)
 
 
-def _step_flops(costs: Sequence[StepCost], accumulation: int = 1) -> float:
-    return accumulation * sum(cost.flops + (cost.encoding if accumulation > 1 else 0.0) for cost in costs)
-
-
 def forecast(
     model: ModelConfig,
     training: TrainingConfig,
@@ -97,15 +93,17 @@ def forecast(
     names = {name for one in phases for name in learning(parts, one, training.mim_target)}
     ever = [name for name in parts.sizes if name in names]
     worst: MemoryForecast | None = None
-    flops = start = 0.0
+    flops, start, accumulation = 0.0, 0.0, training.gradient_accumulation_steps
     for one in phases:
         sizes: StepSizes = sizes_of(one.data, one.weights, world)
         step = StepModel(model, training, one.weights, one.negatives, one.gradients, fused)
         costs = [step.cost(part) for part in (sizes.by_source if training.sequential_sources else [sizes])]
         held = held_states(parts, training, learning(parts, one, training.mim_target), ever, world)
-        memory = memory_of(held, costs, training.gradient_accumulation_steps)
+        memory = memory_of(held, costs, accumulation)
         worst = memory if worst is None or memory.total > worst.total else worst
-        flops += (one.until - start) * _step_flops(costs, training.gradient_accumulation_steps)
+        again = accumulation > 1  # then all is encoded twice
+        operations = sum(cost.flops + (cost.encoding if again else 0.0) for cost in costs)
+        flops += (one.until - start) * accumulation * operations
         start = one.until
     assert worst is not None
     return StepForecast(worst, flops / start)
@@ -141,21 +139,17 @@ class Rung:
 @dataclass(frozen=True)
 class PretrainingPlan:
     """Forecast of a pre-training; the ladder begins with the recipe as it is and saves memory for time.
-    `steps` is None where the clock decides."""
+    `room` are the bytes that may be taken, `steps` is None where the clock decides."""
 
     recipe: str
     config: PlanConfig
     gpu: Gpu
+    room: float
     precision: Precision
     parameters: int
     steps: int | None
     ladder: list[Rung]
     notes: list[str]
-
-    @property
-    def room(self) -> float:
-        """Bytes that may be taken: the memory without its margin."""
-        return _room(self.gpu, self.config)
 
     @property
     def chosen(self) -> Rung | None:
@@ -177,26 +171,19 @@ class PretrainingPlan:
             "parameters": self.parameters,
             "steps": self.steps,
             "take": None if chosen is None else chosen.name,
-            "ladder": [_plain(rung) for rung in self.ladder],
+            "ladder": [
+                {
+                    **vars(rung),
+                    "options": list(rung.options),
+                    "memory": rung.memory.total,
+                    "moment": rung.memory.moment,
+                    "largest": rung.memory.largest,
+                    "parts": dict(rung.memory.parts),
+                }
+                for rung in self.ladder
+            ],
             "notes": self.notes,
         }
-
-
-def _plain(rung: Rung) -> dict[str, Any]:
-    memory = rung.memory
-    return {
-        "name": rung.name,
-        "options": list(rung.options),
-        "fits": rung.fits,
-        "memory": memory.total,
-        "moment": memory.moment,
-        "largest": memory.largest,
-        "parts": dict(memory.parts),
-        "flops": rung.flops,
-        "seconds": rung.seconds,
-        "hours": rung.hours,
-        "cost": rung.cost,
-    }
 
 
 def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
@@ -204,8 +191,10 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
     operations of matrix products at a share of the GPU's peak. UserError: unknown GPU or model, encoders of
     other libraries, or more GPUs than samples."""
     config = config or PlanConfig()
-    gpu, recipe = gpu_of(config), begin(recipe)[0]
-    training = replace(recipe.training, precision=_decided(recipe.training.precision))
+    gpu, recipe, training = gpu_of(config), begin(recipe)[0], recipe.training
+    room = gpu.bytes * (1 - config.margin)
+    if training.precision is Precision.AUTO:
+        training = replace(training, precision=Precision.BF16)
     recipe = replace(recipe, training=training)
     if smaller(recipe.data, 1, config.gpus) is None:
         raise UserError(
@@ -219,18 +208,11 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
         seconds = found.flops / (gpu.peak(training.precision) * 1e12 * config.share)
         hours = training.minutes / 60 if training.minutes else training.steps * seconds / HOUR
         cost = hours * config.gpus * config.price if config.price else None
-        fits = found.memory.total <= _room(gpu, config)
+        fits = found.memory.total <= room
         ladder.append(Rung(name, options, found.memory, found.flops, seconds, hours, cost, fits))
     steps = None if training.minutes else training.steps
-    return PretrainingPlan(recipe.name, config, gpu, training.precision, parts.count(), steps, ladder, notes)
-
-
-def _room(gpu: Gpu, config: PlanConfig) -> float:
-    return gpu.bytes * (1 - config.margin)
-
-
-def _decided(precision: Precision) -> Precision:
-    return Precision.BF16 if precision is Precision.AUTO else precision
+    given = training.precision, parts.count(), steps
+    return PretrainingPlan(recipe.name, config, gpu, room, *given, ladder, notes)
 
 
 def _rungs(recipe: Recipe, config: PlanConfig) -> Iterator[tuple[str, tuple[str, ...], Recipe]]:

@@ -63,11 +63,6 @@ class StepSizes:
         return found + [StepSizes(captioned={name: one}) for name, one in self.captioned.items()]
 
 
-def masked_at_most(length: int, config: TokenMaskConfig) -> int:
-    """How many tokens of a text are masked, see `xfm.data.masking.masked_count`."""
-    return min(config.max_masks, max(1, round(length * config.probability)))
-
-
 def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
     """The largest share that a process has of a batch, with texts as long as they may be."""
 
@@ -76,7 +71,8 @@ def sizes_of(data: DataConfig, weights: LossConfig, world: int) -> StepSizes:
         return -(-groups // world) * stream.group
 
     def texts(rows: int, config: TokenMaskConfig) -> TextSizes:
-        return TextSizes(rows, config.max_tokens, masked_at_most(config.max_tokens, config))
+        masked = min(config.max_masks, max(1, round(config.max_tokens * config.probability)))
+        return TextSizes(rows, config.max_tokens, masked)  # as `data.masking.masked_count`
 
     captioned: dict[str, CaptionedSizes] = {}
     if pairs := share(data.pair):

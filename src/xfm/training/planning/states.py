@@ -74,14 +74,6 @@ def learning(parts: ModelParts, phase: Phase, target: MimTarget) -> list[str]:
     return [name for name in parts.sizes if next(on for start, on in used.items() if name.startswith(start))]
 
 
-def _by_encoder(names: Iterable[str]) -> dict[EncoderName, list[str]]:
-    found: dict[EncoderName, list[str]] = {encoder: [] for encoder in EncoderName}
-    for name in names:
-        first = name.partition(".")[0].removesuffix("_head")
-        found[EncoderName(first) if first in [*EncoderName] else EncoderName.FUSION].append(name)
-    return found
-
-
 @dataclass(frozen=True)
 class HeldStates:
     """Bytes of a process: own parameters and moments, gradients by the encoder with which they come, DDP's
@@ -105,6 +97,10 @@ def held_states(
     share, half = 1 / world if sharded else 1.0, training.precision is not Precision.FP32
     orthogonal = [name for name in ever if name in parts.matrices] if training.optim.muon_lr else []
     moments = BYTES * (2 * parts.count(ever) - parts.count(orthogonal))
+    by_encoder: dict[EncoderName, list[str]] = {encoder: [] for encoder in EncoderName}
+    for name in now:  # gradients of heads come with those of their encoder
+        first = name.partition(".")[0].removesuffix("_head")
+        by_encoder[EncoderName(first) if first in [*EncoderName] else EncoderName.FUSION].append(name)
     grouped = {name for unit in parts.units for name in unit}
     root = [name for name in parts.sizes if name not in grouped]
     products = [
@@ -118,7 +114,7 @@ def held_states(
         gathered = unit * (2 * (2 if half else BYTES) + BYTES) + 2 * BYTES * parts.count(root)
     return HeldStates(
         BYTES * parts.count() * share,
-        {encoder: BYTES * parts.count(names) * share for encoder, names in _by_encoder(now).items()},
+        {encoder: BYTES * parts.count(names) * share for encoder, names in by_encoder.items()},
         moments * share,
         BYTES * parts.count(now) if world > 1 and not sharded else 0.0,
         gathered,

@@ -92,7 +92,11 @@ class StepModel:
     def cost(self, sizes: StepSizes) -> StepCost:
         """What a batch of these sizes takes."""
         pictures, masked = self._pictures(sizes), self._masked_pictures(sizes)
-        texts, fusion = self._texts(self._learning(sizes)), self._fusion(sizes)
+        clear = [one.texts for one in sizes.captioned.values()]
+        learns = EncoderName.LANGUAGE in self.gradients.imlm  # masked texts of pictures
+        masked_texts, learned_texts = clear if self.weights.imlm else [], [*clear]
+        learned_texts += (masked_texts if learns else []) + ([sizes.plain] if sizes.plain else [])
+        texts, fusion = self._texts(learned_texts), self._fusion(sizes)
         plain = [_counted(sizes.plain)] if sizes.plain else []
         filled = [_counted(one.texts) for one in sizes.captioned.values()] if self.weights.imlm else []
         heads = [self._token_head(count) for count in (filled, plain)]
@@ -107,7 +111,8 @@ class StepModel:
             self._pass(EncoderName.VISION, {"vision": pictures}),
         ]
         learned = total([pictures, masked, texts, fusion, *heads, others, contrast])
-        unlearned = self._targets(sizes) + self._texts(self._unlearned(sizes)).without_gradient()
+        unlearned = self._targets(sizes)
+        unlearned += self._texts([] if learns else masked_texts).without_gradient()
         flops = 3 * learned.flops + learned.again + unlearned.flops
         encoded = pictures.flops + texts.flops if sizes.captioned else 0.0
         return StepCost(passes, flops, encoded, self._batch(sizes), contrast.kept, self._remembered(sizes))
@@ -150,19 +155,6 @@ class StepModel:
     def _targets(self, sizes: StepSizes) -> Demand:
         wanted = sizes.images if self.weights.mim and not self.pixels else 0
         return self._vision(wanted).without_gradient()
-
-    def _learning(self, sizes: StepSizes) -> list[TextSizes]:
-        clear = [one.texts for one in sizes.captioned.values()]
-        masked = clear if self.weights.imlm and self._reaches("imlm", EncoderName.LANGUAGE) else []
-        return [*clear, *masked, *([sizes.plain] if sizes.plain else [])]
-
-    def _unlearned(self, sizes: StepSizes) -> list[TextSizes]:
-        alone = self.weights.imlm and not self._reaches("imlm", EncoderName.LANGUAGE)
-        return [one.texts for one in sizes.captioned.values()] if alone else []
-
-    def _reaches(self, objective: str, encoder: EncoderName) -> bool:
-        config: GradientConfig = self.gradients
-        return encoder in getattr(config, objective)
 
     def _texts(self, texts: list[TextSizes]) -> Demand:
         if not texts:
