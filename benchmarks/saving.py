@@ -24,7 +24,7 @@ from xfm.models.xfm import XFM
 from xfm.training import distributed
 from xfm.training.checkpoint import HostCopies, snapshot
 from xfm.training.optim import build_optimizer
-from xfm.training.randomness import random_state, seeded_generator
+from xfm.training.randomness import random_state
 from xfm.training.run_folder import RunFolder
 
 
@@ -43,7 +43,7 @@ class Saver:
         for parameter in self.model.parameters():
             parameter.grad = torch.zeros_like(parameter)
         self.optimizer.step()
-        self.generator, self.device = seeded_generator(0, process.device), process.device
+        self.generator, self.device = torch.Generator(process.device).manual_seed(0), process.device
         self.folders = [
             (RunFolder(folder / name, TrainingConfig()), copies)
             for name, copies in (("paused", None), ("beside", HostCopies()))

@@ -12,8 +12,7 @@ from xfm.config.encoders import TimmVisionConfig
 from xfm.config.load import load_recipe
 from xfm.config.planning import PlanConfig
 from xfm.config.training import Strategy
-from xfm.training.planning.devices import GPUS
-from xfm.training.planning.planner import PretrainingPlan, plan
+from xfm.training.planning.planner import GPUS, PretrainingPlan, plan
 
 DRIVER = {
     **{"a10": 23_028, "a100": 81_920, "b200": 183_359, "h100": 81_559, "h200": 143_771, "l4": 23_034},

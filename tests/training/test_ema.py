@@ -10,7 +10,7 @@ from timm.utils import ModelEmaV3
 from tests.training.support import Line, config, run_line
 from xfm.core.errors import UserError
 from xfm.training.checkpoint import AVERAGE, checkpoint_path
-from xfm.training.ema import EMA, RAMP
+from xfm.training.optim import EMA, RAMP
 
 
 def moved(module, step):

@@ -12,7 +12,7 @@ from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, 
 from xfm.config.planning import PlanConfig
 from xfm.config.recipe import Recipe
 from xfm.core.paths import home_path
-from xfm.training.planning.devices import GB
+from xfm.training.planning.planner import GB
 
 if TYPE_CHECKING:
     from xfm.training.planning.planner import PretrainingPlan

@@ -3,7 +3,7 @@
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,10 +49,6 @@ class CrossValidation:
     folds: tuple[Fold, ...]
     final: Session
     chosen: str
-
-    def plain_folds(self) -> list[dict[str, Any]]:
-        """As `evaluation.json` has them."""
-        return [asdict(fold) for fold in self.folds]
 
 
 @dataclass

@@ -209,7 +209,7 @@ def _more(found: FinetuneResult, valid: int) -> dict[str, Any]:
     if probe:
         said["probe"] = {"C": probe.penalty, "note": probe.note}
     if crossed:
-        said |= {"folds": crossed.plain_folds(), "final_model": crossed.chosen}
+        said |= {"folds": [asdict(fold) for fold in crossed.folds], "final_model": crossed.chosen}
     return said
 
 

@@ -88,14 +88,10 @@ class Pictures:
         found = load_decoded(path)
         self.marks.setdefault(path, found.mark)
         if found.flaw is not None:
-            self.note_flaw(path, found.flaw)
+            if path not in self.flaws and len(self.flaws) < NAMED:
+                _log.warning("used %s in part: %s", printable(str(path)), found.flaw)
+            self.flaws[path] = found.flaw
         return found.pixels
-
-    def note_flaw(self, path: Path, flaw: str) -> None:
-        """Note what is wrong with a picture of which a part only is there."""
-        if path not in self.flaws and len(self.flaws) < NAMED:
-            _log.warning("used %s in part: %s", printable(str(path)), flaw)
-        self.flaws[path] = flaw
 
     def lose(self, path: Path, reason: str) -> Tensor:
         """Note a picture that cannot be read any more; a blank [3, S, S] uint8. UserError: it is one too

@@ -27,7 +27,7 @@ from xfm.core.files import clear_leftovers, delete_folder, folder_size, read_jso
 from xfm.models.weights import read_tensors, write_tensors
 from xfm.training.atomic_folder import MANIFEST, damage, write_folder
 from xfm.training.distributed import fill, part_like, whole
-from xfm.training.ema import EMA
+from xfm.training.optim import EMA
 
 
 @dataclass(frozen=True)

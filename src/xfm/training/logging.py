@@ -68,11 +68,6 @@ class Window:
         sums = distributed.mean(torch.stack(list(self.sums.values()))).tolist()
         return {name: total / self.counts[name] for name, total in zip(self.sums, sums, strict=True)}
 
-    def rates(self) -> tuple[float, float]:
-        """Steps a second and samples a second."""
-        seconds = max(time.perf_counter() - self.started, 1e-9)
-        return self.steps / seconds, self.samples / seconds
-
 
 class RunLog(Callback):
     """Writes the terminal's lines, `log.jsonl`, `schedule.csv` and TensorBoard's files. A line of `log.jsonl`
@@ -147,7 +142,7 @@ class RunLog(Callback):
     ) -> dict[str, Any]:
         """Log the means of a window that ends with `step` steps done, and return the line."""
         means = window.means()
-        steps_per_s, samples_per_s = window.rates()
+        seconds = max(time.perf_counter() - window.started, 1e-9)
         line: dict[str, Any] = {
             "step": step,
             "share": share,
@@ -156,8 +151,8 @@ class RunLog(Callback):
             "metrics": {k.removeprefix("metrics/"): v for k, v in means.items() if k.startswith("metrics/")},
             "lr": lr,
             "grad_norm": means.get("grad_norm"),
-            "steps_per_s": steps_per_s,
-            "samples_per_s": samples_per_s,
+            "steps_per_s": window.steps / seconds,
+            "samples_per_s": window.samples / seconds,
             "seconds": time.perf_counter() - self._started,
         }
         if samples:

@@ -25,7 +25,6 @@ from xfm.training.clock import ENDLESS, Moment, TrainingClock
 from xfm.training.collectives import balanced
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import whole
-from xfm.training.ema import EMA
 from xfm.training.failures import (
     Interrupted,
     StalledError,
@@ -34,7 +33,7 @@ from xfm.training.failures import (
     shown_keys,
     why_skipped,
 )
-from xfm.training.optim import build_optimizer, set_lr
+from xfm.training.optim import EMA, build_optimizer, set_lr
 from xfm.training.randomness import (
     random_state,
     restore_generator,
