@@ -14,7 +14,7 @@ import xfm
 from tests.finetuning.conftest import SAMPLES, SHORT, Cli, answers, on_sample, on_table, text_table
 from tests.reports.written import Page, details_of, page_of
 from xfm.finetuning.early_stopping import Look
-from xfm.finetuning.flags import SplitValue, few_rows, flags_of, joined_labels, seen_rows, unfinished
+from xfm.finetuning.flags import SplitValue, few_rows, joined_labels, seen_rows, unfinished
 from xfm.finetuning.leaderboard import SystemKind
 from xfm.finetuning.report import classes_of
 from xfm.finetuning.tuning_run import TuningRun
@@ -131,10 +131,7 @@ def test_a_model_that_was_still_getting_better() -> None:
     assert unfinished(tuned(0.2, 0.6, 0.5, 0.6), 40, "accuracy") is None  # as good before
     assert unfinished(tuned(0.2, 0.6, 0.5), 30, "accuracy") is None
     assert unfinished(tuned(0.2, 0.6), 20, "accuracy") is None  # too few looks to say
-
-
-def test_early_stopping_is_no_flag() -> None:
-    assert flags_of(tuned(0.2, 0.9, 0.8, 0.8), 400, 400, ("accuracy", "accuracy"), {}, []) == []
+    assert unfinished(tuned(0.2, 0.9, 0.8, 0.8), 400, "accuracy") is None  # patience ended it
 
 
 @given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 9)))
@@ -186,11 +183,6 @@ def test_few_rows_are_those_of_wide_intervals() -> None:
     assert "240 validation (60 independent) rows" in found.sentence
     assert "400" not in found.sentence
     assert few_rows("pearson", {"test": SplitValue(0.99, 60, 60)}) is not None  # counts as 50 %
-
-
-def test_rows_left_out_are_counted() -> None:
-    (found,) = flags_of(tuned(0.9, 0.9), 20, 20, ("accuracy", "accuracy"), {}, [], left_out=3)
-    assert (found.what, "3 rows" in found.sentence) == (FlagKind.LEFT_OUT, True)
 
 
 def test_a_shortened_run_is_flagged_in_the_report_and_last(model: Path, tmp_path: Path, cli: Cli) -> None:

@@ -19,20 +19,14 @@ from xfm.finetuning.baselines.strong import BaselineResult, scored
 from xfm.finetuning.cross_validation import CROSS, CrossValidation, clear_folds
 from xfm.finetuning.data import RowOrigin, Tables
 from xfm.finetuning.flags import (
-    SplitValue,
-    few_rows_hint,
     flags_of,
-    joined_labels,
-    out_of_time,
-    seen_rows,
-    unknown_answers,
 )
 from xfm.finetuning.leaderboard import Leaderboard, compare, over_fast, strong_of, systems_of
 from xfm.finetuning.presets import Decision
 from xfm.finetuning.report import candidates_of, write_report
 from xfm.finetuning.row_filter import partial_pictures
 from xfm.finetuning.session import AnyTask, Session, clear
-from xfm.finetuning.split_scores import add_scores, groups_of
+from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.time_limit import TimeLimit
 from xfm.finetuning.tuning_run import TuningRun, save_tuned
 from xfm.metrics.calibration import FEWEST
@@ -40,10 +34,8 @@ from xfm.reports.scores import PartResult, Score, write_json, write_scores
 from xfm.reports.stored import DETAILS, METRICS
 from xfm.tasks.base import Blanked
 from xfm.tasks.class_task import ClassTask
-from xfm.training.flags import Flag, FlagKind, plain_flags
-from xfm.training.logging import log_lines
+from xfm.training.flags import Flag, plain_flags
 from xfm.training.pretrain import MODEL_FOLDER
-from xfm.training.run_folder import LOG_FILE
 
 SHOWN_WEIGHTS = 30
 """Weights that the report names."""
@@ -116,47 +108,13 @@ def finish(origin: RowOrigin, trained: Trained, maker: Maker, limit: TimeLimit) 
         trained.tuned,
         run.left_out.sentence(run.out / BAD_FILE),
         boards,
-        tuple(_flags(run, task, trained.tuned, boards, crossed, origin.tables)),
+        tuple(flags_of(run, task, trained.tuned, boards, origin.tables, bool(crossed))),
         _next(run, path, origin),
         run.decisions,
         crossed,
     )
     _save(run, found, result, tests, origin, {**seconds, "everything": limit.used}, maker)
     return found
-
-
-def _flags(
-    run: Session,
-    task: AnyTask,
-    tuned: TuningRun,
-    boards: Mapping[str, Leaderboard],
-    crossed: CrossValidation | None,
-    tables: Tables | None,
-) -> list[Flag]:
-    metric, best = run.config.choose_by or task.primary, tuned.best
-    valid, cases = run.data.valid, dict[str, SplitValue]()
-    if best:
-        groups = int(groups_of(task, valid).max()) + 1
-        cases["validation"] = SplitValue(best.metrics[task.primary], groups, len(valid))
-    cases |= {name: SplitValue(board.model.value, board.groups, board.n) for name, board in boards.items()}
-    lines = log_lines(run.out / LOG_FILE)
-    left_out, config = len(run.left_out.rows), run.config
-    fitting = 0 if crossed or run.probed else run.fitting
-    found = flags_of(tuned, config.steps, fitting, (metric, task.primary), cases, lines, left_out)
-    hint = few_rows_hint(run.type.spec, run.data, tables)
-    if hint and not crossed:
-        found = [
-            replace(one, sentence=one.sentence + hint) if one.what == FlagKind.ROUGH else one for one in found
-        ]
-    splits = {"validation": valid, **run.data.tests}
-    several = config.multi_label or not run.type.spec.classes
-    more = (
-        out_of_time(tuned, config),
-        seen_rows(run.type, run.data.train, splits),
-        unknown_answers(task, splits),
-        None if several else joined_labels(run.data.labels, config.label_separator),
-    )
-    return [*filter(None, more), *found]
 
 
 def _save(

@@ -7,14 +7,18 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.config.task_spec import TaskSpec
 from xfm.core.errors import amount, excerpt
 from xfm.finetuning.data import Tables
+from xfm.finetuning.leaderboard import Leaderboard
 from xfm.finetuning.presets import FOLDS, SMALL, can_fold
+from xfm.finetuning.session import AnyTask, Session
+from xfm.finetuning.split_scores import groups_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.intervals import wilson_interval
 from xfm.reports.labels import is_share, metric_name
 from xfm.tasks.base import Task
 from xfm.tasks.rows import SplitRows
 from xfm.training.flags import Flag, FlagKind, of_log, shortened
-from xfm.training.logging import LogLine
+from xfm.training.logging import log_lines
+from xfm.training.run_folder import LOG_FILE
 
 WIDEST = 0.10
 """Half an interval's width from which rows are called few."""
@@ -30,24 +34,37 @@ class SplitValue(NamedTuple):
 
 
 def flags_of(
+    run: Session,
+    task: AnyTask,
     tuned: TuningRun,
-    planned: int,
-    fitting: int,
-    metrics: tuple[str, str],
-    cases: Mapping[str, SplitValue],
-    lines: Sequence[LogLine],
-    left_out: int = 0,
+    boards: Mapping[str, Leaderboard],
+    tables: Tables | None,
+    crossed: bool,
 ) -> list[Flag]:
-    """Flags of a fine-tuning; `planned` are its most steps, `fitting` those that fit the rows."""
-    found = [
-        shortened(planned, fitting, "fit so many rows", "leave --steps out to have them"),
-        unfinished(tuned, planned, metrics[0]),
-        few_rows(metrics[1], cases),
-    ]
-    if left_out:
-        text = f"{amount(left_out, 'row')} could not be used; the report lists them"
-        found.append(Flag(FlagKind.LEFT_OUT, text))
-    return [*(flag for flag in found if flag), *of_log(lines)]
+    """Flags of a fine-tuning, `crossed` of a cross-validated one."""
+    config, best, valid = run.config, tuned.best, run.data.valid
+    cases = {name: SplitValue(board.model.value, board.groups, board.n) for name, board in boards.items()}
+    if best:
+        groups = int(groups_of(task, valid).max()) + 1
+        cases = {"validation": SplitValue(best.metrics[task.primary], groups, len(valid)), **cases}
+    splits = {"validation": valid, **run.data.tests}
+    fitting = 0 if crossed or run.probed else run.fitting
+    rough, hint = few_rows(task.primary, cases), few_rows_hint(run.type.spec, run.data, tables)
+    if rough and hint and not crossed:
+        rough = Flag(rough.what, rough.sentence + hint)
+    joins = run.type.spec.classes and not config.multi_label
+    left_out = f"{amount(len(run.left_out.rows), 'row')} could not be used; the report lists them"
+    found = (
+        out_of_time(tuned, config),
+        seen_rows(run.type, run.data.train, splits),
+        unknown_answers(task, splits),
+        joined_labels(run.data.labels, config.label_separator) if joins else None,
+        shortened(config.steps, fitting, "fit so many rows", "leave --steps out to have them"),
+        unfinished(tuned, config.steps, config.choose_by or task.primary),
+        rough,
+        Flag(FlagKind.LEFT_OUT, left_out) if run.left_out.rows else None,
+    )
+    return [*filter(None, found), *of_log(log_lines(run.out / LOG_FILE))]
 
 
 def unfinished(tuned: TuningRun, planned: int, metric: str) -> Flag | None:
