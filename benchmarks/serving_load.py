@@ -2,10 +2,10 @@
 
     python -m benchmarks.serving_load [--seconds 300] [--json load.json] [--infinity /path/to/its/python]
 
-Finds the capacity with a closed loop, alternating with the same server without batching (`--batch 1`), then
-sends at 80 % of it for so many seconds, to another of the same kind, with `--room`: latencies,
-statuses, and the server's memory over time. The capacity is found anew before each half a minute of that,
-since what other work leaves of the machine changes.
+Finds the capacity with a closed loop, alternating with the same server without batching
+(`--max-batch-size 1`), then sends at 80 % of it for so many seconds, to another of the same kind, with
+`--queue-size`: latencies, statuses, and the server's memory over time. The capacity is found anew before each
+half a minute of that, since what other work leaves of the machine changes.
 `--infinity` names a Python that has infinity-emb: both servers then embed the same texts in turn,
 infinity-emb with a BERT of like depth and width, made from a configuration. Clients and servers share the
 machine.
@@ -216,20 +216,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of each closed loop")
     parser.add_argument("--model", default="small")
     parser.add_argument("--precision", default="auto", help="of all of our servers: fp32, bf16 or auto")
-    parser.add_argument("--room", default="512", help="items that wait, see xfm serve")
+    parser.add_argument("--queue-size", default="512", help="items that wait, see xfm serve")
     parser.add_argument("--infinity", help="a Python that has infinity-emb")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     requests, closed = mixed(), min(90.0, max(5.0, asked.seconds / 4))
     result: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "clients": asked.clients}
-    result |= {"precision": asked.precision, "room": asked.room}
+    result |= {"precision": asked.precision, "queue_size": asked.queue_size}
     with tempfile.TemporaryDirectory() as folder:
         shop = str(collection(asked.model, Path(folder)))
         options = (asked.model, "--precision", asked.precision)
         with (
             serving(*options, "--index", shop) as (ours, _),
-            serving(*options, "--index", shop, "--batch", "1") as (single, _),
-            serving(*options, "--index", shop, "--room", asked.room) as (quick, process),
+            serving(*options, "--index", shop, "--max-batch-size", "1") as (single, _),
+            serving(*options, "--index", shop, "--queue-size", asked.queue_size) as (quick, process),
         ):
             for address in (ours, single, quick):
                 warm(address, requests, asked.clients)

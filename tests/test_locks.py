@@ -14,7 +14,7 @@ import pytest
 from tests.processes import HOLD, ROOT, Running, run
 from xfm.core.errors import UserError
 from xfm.core.locks import LOCK_FILE, holds, locked
-from xfm.inference.predict.output import open_answers
+from xfm.inference.answer_file import open_answers
 
 
 @pytest.mark.parametrize("beside", [False, True])

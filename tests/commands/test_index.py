@@ -38,7 +38,7 @@ def test_build_search_and_take_out(model: Path, tmp_path: Path, photos: Path, cl
     assert (
         json.loads(cli.prints(*asked, "--json", *named))["searched"] == 1
     )  # both hold, and commas are theirs
-    shown = cli.prints(*asked, "--least", 1, "--draw", tmp_path / "found")
+    shown = cli.prints(*asked, "--min-score", 1, "--draw", tmp_path / "found")
     assert "Nothing found among 12 pictures" in shown
     assert len(list((tmp_path / "found").glob("*.png"))) == 10
     cli.expect_refusal(["holds something", "index-2"], *asked, "--draw", out)
@@ -122,7 +122,10 @@ def test_hits_stand_in_the_order_of_a_number_that_is_shown(model: Path, photos: 
 
 
 def test_a_miss_and_a_doubtful_hit_say_what_the_model_knows(photos: Path, cli: Cli) -> None:
-    asked, limits = ("search", photos, "qwertz asdf", "--least"), "Photographs, other names and free language"
+    asked, limits = (
+        ("search", photos, "qwertz asdf", "--min-score"),
+        "Photographs, other names and free language",
+    )
     missed = cli.prints(*asked, 1)
     assert "Nothing found" in missed
     assert limits in missed

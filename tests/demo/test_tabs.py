@@ -275,7 +275,7 @@ def test_search_by_text_by_picture_and_by_both(tiny: Running, visit: Go, example
     panel.get_by_label(re.compile("Something is found from")).fill("0")
     panel.get_by_role("button", name="Search", exact=True).click()
     panel.locator(".verdict.good").wait_for()
-    expected = tiny.client().search("a red square", top_k=24, least=0.0)
+    expected = tiny.client().search("a red square", top_k=24, min_score=0.0)
     assert near(panel.locator(".verdict").inner_text(), expected["best"])
     hits = panel.locator(".gallery .hit")
     assert hits.count() == 24

@@ -22,12 +22,12 @@ from xfm.corpora.prepare import prepare
 from xfm.data.sources.shard_index import INDEX
 from xfm.executors.executor import LocalPool
 from xfm.executors.ray_tasks import RayTasks
-from xfm.inference.distributed.row_work import RowWork
-from xfm.inference.distributed.together import PartsTarget, answer_together
+from xfm.inference.row_units import RowWork
+from xfm.inference.shared_prediction import PartsTarget, answer_together
 from xfm.search.encoding import IndexWork
-from xfm.search.index import Taken
+from xfm.search.index import IngestCounts
+from xfm.search.ingest import fill_together
 from xfm.search.opening import open_index
-from xfm.search.shared_ingest import fill_together
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -140,7 +140,7 @@ def test_rows_and_pictures_are_what_one_process_makes_of_them(model: Path, tmp_p
         draw(left, right, jitter=number).save(tmp_path / "photos" / f"{number}.png")
     (tmp_path / "photos" / "broken.png").write_bytes(b"none")
     rows = RowWork("embed", str(model), tmp_path / "photos", EMBED.options(), device="cpu")
-    found, taken = dict[str, list[Any]](), list[Taken]()
+    found, taken = dict[str, list[Any]](), list[IngestCounts]()
     for name, engine in (("one", LocalPool(1)), ("ray", RayTasks())):
         place = tmp_path / name
         place.mkdir()
@@ -153,7 +153,7 @@ def test_rows_and_pictures_are_what_one_process_makes_of_them(model: Path, tmp_p
         stored = lance.connect(place / "index" / "lance").open_table("pictures").to_arrow().to_pylist()
         found[name] = [(place / "out.jsonl").read_bytes(), sorted(stored, key=lambda row: row["key"])]
     assert found["one"] == found["ray"]
-    assert taken == [Taken(7, 0, 0, 0, 1)] * 2
+    assert taken == [IngestCounts(7, 0, 0, 0, 1)] * 2
 
 
 @thorough

@@ -14,8 +14,8 @@ from tests.finetuning.conftest import FILES, SAMPLES, SHORT, on_table
 from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines
 from xfm.data.tables import ColumnMap
-from xfm.inference.predict.prediction import predict
-from xfm.inference.predict.reading import Reading
+from xfm.inference.prediction import predict
+from xfm.inference.row_sources import Reading
 
 PLAIN = replace(SHORT, baseline=False)
 

@@ -17,10 +17,9 @@ from xfm.executors.executor import LocalPool
 from xfm.search.encoding import IndexWork
 from xfm.search.filters import Kind
 from xfm.search.index import Index
-from xfm.search.ingest import fill
+from xfm.search.ingest import fill, fill_together
 from xfm.search.opening import open_index
 from xfm.search.searching import Searcher
-from xfm.search.shared_ingest import fill_together
 from xfm.search.sources import open_supply
 
 PAIRS = [(left, right) for left in COLOURS for right in COLOURS if left != right]

@@ -19,8 +19,7 @@ from PIL import Image
 from tests.evaluation.tiny import draw
 from xfm.config.index import SearchOptions
 from xfm.core.errors import UserError
-from xfm.search.journal import FILE, Journal
-from xfm.search.manifest import AboutIndex
+from xfm.search.journal import JOURNAL, AboutIndex, Journal
 from xfm.search.opening import LANCE, open_index
 from xfm.search.searching import Searcher
 from xfm.search.sources import Offer
@@ -91,7 +90,7 @@ def journal(*lines: str, **values: Any) -> Damage:
     """SQL in the journal."""
 
     def damage(place: Path) -> None:
-        database = sqlite3.connect(place / FILE)
+        database = sqlite3.connect(place / JOURNAL)
         for line in lines:
             database.execute(line, values if ":" in line else {})
         database.commit()
@@ -144,12 +143,12 @@ DAMAGES: dict[str, Damage] = {
     "fields of numbers": told(fields={"n": 5}),
     "fields of a list": told(fields=["n"]),
     "a store without a table": told(store={"address": None}),
-    "no journal": gone(FILE),
-    "journal empty": lambda place: (place / FILE).write_bytes(b""),
-    "journal cut": cut(FILE),
-    "journal garbled": garbled(FILE),
-    "journal a folder": lambda place: ((place / FILE).unlink(), (place / FILE).mkdir()),
-    "journal a pipe": lambda place: ((place / FILE).unlink(), os.mkfifo(place / FILE)),
+    "no journal": gone(JOURNAL),
+    "journal empty": lambda place: (place / JOURNAL).write_bytes(b""),
+    "journal cut": cut(JOURNAL),
+    "journal garbled": garbled(JOURNAL),
+    "journal a folder": lambda place: ((place / JOURNAL).unlink(), (place / JOURNAL).mkdir()),
+    "journal a pipe": lambda place: ((place / JOURNAL).unlink(), os.mkfifo(place / JOURNAL)),
     "a table less": journal("DROP TABLE waiting"),
     "a table more": journal("CREATE TABLE more (x)"),
     "a trigger": journal(
@@ -244,7 +243,7 @@ def test_a_journal_that_another_holds_is_not_called_damaged(
 
     monkeypatch.setattr(module, "_SECONDS", 0.1)
     Journal(tmp_path).close()
-    holder = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    holder = sqlite3.connect(tmp_path / JOURNAL, isolation_level=None)
     holder.execute("PRAGMA locking_mode = EXCLUSIVE")
     holder.execute("BEGIN EXCLUSIVE")
     with pytest.raises(UserError, match="locked") as caught:
@@ -257,7 +256,7 @@ def test_a_journal_that_another_holds_is_not_called_damaged(
 def test_a_store_with_rows_that_the_journal_does_not_know_takes_none(whole: Path, tmp_path: Path) -> None:
     """It would have each of them twice."""
     place = shutil.copytree(whole, tmp_path / "index")
-    (place / FILE).unlink()
+    (place / JOURNAL).unlink()
     with pytest.raises(UserError, match="build the collection again"):
         write(place)
 

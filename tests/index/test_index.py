@@ -20,10 +20,9 @@ from xfm.config.index import SearchOptions
 from xfm.core.errors import UserError
 from xfm.core.locks import LOCK_FILE
 from xfm.data.left_out import LeftOut
-from xfm.inference.picture_inputs import PictureReader
+from xfm.inference.input_parsing import PictureReader
 from xfm.inference.pipeline import pipeline
 from xfm.models.attention_layout import TOKENS_STEP
-from xfm.search import candidates as shortlisting
 from xfm.search import index as module
 from xfm.search import opening, searching
 from xfm.search.filters import Kind
@@ -182,14 +181,13 @@ def test_an_answer_says_what_fits_and_where(model: Path, tmp_path: Path, monkeyp
         assert scores == sorted(scores, reverse=True)
         assert answer.best == pytest.approx(max(one["score"] for one in pairs), abs=1e-5)
         for least, fits in ((answer.best - 1e-4, True), (answer.best + 1e-4, False)):
-            assert (
-                searcher.search("a red square left of a blue square", options=SearchOptions(least=least)).fits
-                is fits
-            )
+            options = SearchOptions(min_score=least)
+            assert searcher.search("a red square left of a blue square", options=options).fits is fits
         assert answer.limits == "Trained on not stated"
         monkeypatch.setattr(searching, "SURE", answer.best)
         assert (
-            searcher.search("a red square left of a blue square", options=SearchOptions(least=0)).limits == ""
+            searcher.search("a red square left of a blue square", options=SearchOptions(min_score=0)).limits
+            == ""
         )
         alone = searcher.search(image=candidates(5)[2].picture)
         assert alone.limits == ""
@@ -217,7 +215,7 @@ def test_a_search_for_nothing_is_refused(model: Path, tmp_path: Path, given: dic
 
 
 def test_searches_together_find_what_each_finds_alone(model: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(shortlisting, "_TOGETHER", 8)  # three searches of five pictures take two passes
+    monkeypatch.setattr(searching, "_TOGETHER", 8)  # three searches of five pictures take two passes
     with open_index(tmp_path / "index", model, make=True) as index:
         index.add(candidates(6))
         picture = Image.fromarray(np.asarray(draw("red", "green", jitter=40)))
@@ -231,7 +229,7 @@ def test_searches_together_find_what_each_finds_alone(model: Path, tmp_path: Pat
         chosen = [
             SearchOptions(top_k=3, rerank=5),
             SearchOptions(top_k=4),
-            SearchOptions(top_k=2, rerank=2, least=0.1),
+            SearchOptions(top_k=2, rerank=2, min_score=0.1),
             SearchOptions(rerank=0),
             SearchOptions(where=["number>2"]),
         ]
@@ -247,7 +245,11 @@ def test_searches_together_find_what_each_finds_alone(model: Path, tmp_path: Pat
                 )
                 for name in ("score", "similarity", "match"):
                     assert hit.get(name) == pytest.approx(other.get(name), abs=1e-4)
-            assert (answer.fits, answer.searched, answer.least) == (alone.fits, alone.searched, alone.least)
+            assert (answer.fits, answer.searched, answer.min_score) == (
+                alone.fits,
+                alone.searched,
+                alone.min_score,
+            )
             assert answer.best == pytest.approx(alone.best, abs=1e-5)
 
 

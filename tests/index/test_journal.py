@@ -11,7 +11,7 @@ import pytest
 
 from tests.processes import can_unshare, run
 from tests.refusals import expect_refusal
-from xfm.search.journal import FILE, Journal, State
+from xfm.search.journal import JOURNAL, Journal, State
 from xfm.search.store import IndexedPicture
 
 
@@ -81,8 +81,8 @@ def test_what_was_taken_outlives_a_process_that_is_killed(tmp_path: Path) -> Non
 
 
 def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_bytes(b"no database, but long enough to look like a page of one" * 100)
-    with expect_refusal(FILE, "build"):
+    (tmp_path / JOURNAL).write_bytes(b"no database, but long enough to look like a page of one" * 100)
+    with expect_refusal(JOURNAL, "build"):
         Journal(tmp_path)
 
 
@@ -108,8 +108,8 @@ def test_a_database_of_others_is_refused_and_not_written(tmp_path: Path) -> None
         other.execute("CREATE TABLE mine (x)")
     other.close()
     before = (tmp_path / "mine.db").read_bytes()
-    (tmp_path / FILE).symlink_to(tmp_path / "mine.db")
-    with expect_refusal(FILE, "build"):
+    (tmp_path / JOURNAL).symlink_to(tmp_path / "mine.db")
+    with expect_refusal(JOURNAL, "build"):
         Journal(tmp_path)
     assert (tmp_path / "mine.db").read_bytes() == before
     assert len([*tmp_path.iterdir()]) == 2
@@ -117,7 +117,7 @@ def test_a_database_of_others_is_refused_and_not_written(tmp_path: Path) -> None
 
 def test_a_journal_that_was_not_made_whole_is_completed(tmp_path: Path) -> None:
     Journal(tmp_path).close()
-    with sqlite3.connect(tmp_path / FILE) as half:
+    with sqlite3.connect(tmp_path / JOURNAL) as half:
         half.execute("DROP TABLE waiting")
     half.close()
     assert Journal(tmp_path).waits() == 0

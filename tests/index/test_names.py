@@ -12,10 +12,9 @@ from tests.evaluation.tiny import COLOURS, draw
 from xfm.data.left_out import LeftOut
 from xfm.executors.executor import LocalPool
 from xfm.search.encoding import IndexWork
-from xfm.search.index import Index, Taken
-from xfm.search.ingest import fill, said
+from xfm.search.index import Index, IngestCounts
+from xfm.search.ingest import fill, fill_together, said
 from xfm.search.opening import open_index
-from xfm.search.shared_ingest import fill_together
 from xfm.search.sources import open_supply
 
 pytest.importorskip("lancedb")
@@ -38,7 +37,7 @@ def tables(tmp_path: Path) -> list[Path]:
     return [table(tmp_path / "a.jsonl", 0, 1, 2, 3), table(tmp_path / "b.jsonl", 3, 2, 3, 4)]
 
 
-def filled(index: Index, tables: list[Path], key: str | None = None) -> Taken:
+def filled(index: Index, tables: list[Path], key: str | None = None) -> IngestCounts:
     sources = [open_supply(path, key=key) for path in tables]
     return fill(index, sources, LeftOut(), progress=False)
 
@@ -59,13 +58,13 @@ def test_the_id_of_another_table_is_left_out_and_counted(
 ) -> None:
     with open_index(tmp_path / "index", model, make=True) as index:
         counts = filled(index, tables)
-        assert counts == Taken(new=4, clashing=2)
+        assert counts == IngestCounts(new=4, clashing=2)
         assert "2 with the name of one of another table, left out" in said(counts)
         assert f"Note: 2 is the id of a picture of {tables[0]}, too" in capsys.readouterr().err
         assert sources(index) == OWN
-        assert filled(index, tables) == Taken(known=4, clashing=2)
+        assert filled(index, tables) == IngestCounts(known=4, clashing=2)
         table(tables[0], 6, 1, 2, 3)  # a table may change its own
-        assert filled(index, tables) == Taken(replaced=3, known=1, clashing=2)
+        assert filled(index, tables) == IngestCounts(replaced=3, known=1, clashing=2)
 
 
 def test_what_a_key_names_takes_the_place_of_others_and_is_counted(
@@ -73,15 +72,15 @@ def test_what_a_key_names_takes_the_place_of_others_and_is_counted(
 ) -> None:
     with open_index(tmp_path / "index", model, make=True) as index:
         counts = filled(index, tables, key="id")
-        assert counts == Taken(new=4, displaced=2)
+        assert counts == IngestCounts(new=4, displaced=2)
         assert "2 in the place of those of another table" in said(counts)
         assert sources(index) == TAKEN_OVER
         (tmp_path / "2.png").write_bytes(b"no picture")
-        assert filled(index, tables[:1], key="id") == Taken(displaced=1, known=1, bad=1)
+        assert filled(index, tables[:1], key="id") == IngestCounts(displaced=1, known=1, bad=1)
         assert sources(index) == {**TAKEN_OVER, "2": "1.png"}  # what cannot be read takes no place
     with open_index(tmp_path / "both", model, make=True) as index:
         table(tables[0], 0, 1, 2, 3)
-        assert filled(index, tables, key="image") == Taken(new=6)
+        assert filled(index, tables, key="image") == IngestCounts(new=6)
 
 
 def test_many_that_encode_follow_the_same_rule(
@@ -89,15 +88,15 @@ def test_many_that_encode_follow_the_same_rule(
 ) -> None:
     work = IndexWork(str(model), tuple(tables), device="cpu")
     for name, asked, expected in (
-        ("left", work, Taken(new=4, clashing=2)),
-        ("taken", replace(work, key="id"), Taken(new=4, displaced=2)),
+        ("left", work, IngestCounts(new=4, clashing=2)),
+        ("taken", replace(work, key="id"), IngestCounts(new=4, displaced=2)),
     ):
-        told = list[Taken]()
+        told = list[IngestCounts]()
 
         def opening(place: Path = tmp_path / name) -> Any:
             return open_index(place, model, make=True, device="cpu")
 
-        def done(_: Index, counts: Taken, told: list[Taken] = told) -> None:
+        def done(_: Index, counts: IngestCounts, told: list[IngestCounts] = told) -> None:
             told.append(counts)
 
         fill_together(tmp_path / name, asked, opening, LocalPool(1), done, unit_rows=1)

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.evaluation.tiny import draw
 from tests.index.conftest import WIDTH, postgres_address, rows_of, unit
 from tests.index.proxy import Proxy
 from tests.processes import XFM, Running, run
 from tests.refusals import expect_refusal
 from xfm.search.opening import open_index
-from xfm.search.sources import Offer
 from xfm.search.store import Row, StoreError
 
 if TYPE_CHECKING:
@@ -109,18 +107,6 @@ def test_a_table_of_another_collection_is_neither_opened_nor_emptied(
             pass
     with open_index(tmp_path / "two", writing=False) as other:
         assert other.store.count() == 2
-
-
-def test_a_collection_from_before_tables_had_owners_is_opened(model: Path, tmp_path: Path, name: str) -> None:
-    with open_index(tmp_path / "one", model, make=True, address=postgres_address(), table=name) as index:
-        index.add([Offer(f"k{number}", "", draw("red", "blue", number)) for number in range(2)])
-    execute(f"COMMENT ON TABLE {name} IS NULL")
-    told = json.loads((tmp_path / "one" / "index.json").read_text())
-    del told["store"]["id"]
-    (tmp_path / "one" / "index.json").write_text(json.dumps(told))
-    with open_index(tmp_path / "one") as index:
-        index.store.remove(["k0"])
-        assert index.store.count() == 1
 
 
 def test_stats_count_the_rows_that_are_there(model: Path, photos: Path, tmp_path: Path, name: str) -> None:

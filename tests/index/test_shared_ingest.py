@@ -14,20 +14,21 @@ from tests.refusals import expect_refusal
 from xfm.data.left_out import LeftOut
 from xfm.executors.executor import ArrayTask, Executor, LocalPool
 from xfm.search.encoding import IndexWork
-from xfm.search.index import Index, Taken
-from xfm.search.ingest import fill
+from xfm.search.index import Index, IngestCounts
+from xfm.search.ingest import fill, fill_together
 from xfm.search.journal import State
 from xfm.search.opening import open_index
-from xfm.search.shared_ingest import fill_together
 from xfm.search.sources import FolderSupply, open_supply
 
 pytest.importorskip("lancedb")
 SIZE = 3
 
 
-def filled(place: Path, work: IndexWork, executor: Executor | None = None, **limits: Any) -> Taken | None:
+def filled(
+    place: Path, work: IndexWork, executor: Executor | None = None, **limits: Any
+) -> IngestCounts | None:
     """What was taken in; None of a member of an array that was not the last one."""
-    told: list[Taken] = []
+    told: list[IngestCounts] = []
     done = fill_together(
         place,
         work,
@@ -55,10 +56,10 @@ def work_of(model: Path, *sources: Path, **more: Any) -> IndexWork:
 
 def test_rows_are_the_same_whoever_encodes(model: Path, photos: Path, tmp_path: Path) -> None:
     asked = work_of(model, photos)
-    assert filled(tmp_path / "one", asked) == Taken(12, 0, 0, 1, 1)
+    assert filled(tmp_path / "one", asked) == IngestCounts(12, 0, 0, 1, 1)
     members = [ArrayTask(f"{place}/2", LocalPool(1)) for place in (1, 0)]
     shares = [filled(tmp_path / "array", asked, member) for member in members]
-    assert shares == [None, Taken(12, 0, 0, 1, 1)]
+    assert shares == [None, IngestCounts(12, 0, 0, 1, 1)]
     assert rows(tmp_path / "array") == rows(tmp_path / "one")
     assert not [*tmp_path.glob(".*.working")]
     with open_index(tmp_path / "plain", model, make=True) as index:
@@ -82,11 +83,11 @@ def test_what_is_known_is_not_read(model: Path, photos: Path, tmp_path: Path, mo
     filled(tmp_path / "index", asked)
     draw("red", "red").save(photos / "new.png")
     read: list[object] = []
-    from xfm.inference.picture_inputs import PictureReader
+    from xfm.inference.input_parsing import PictureReader
 
     reads = PictureReader.read
     monkeypatch.setattr(PictureReader, "read", lambda self, one: read.append(one) or reads(self, one))
-    assert filled(tmp_path / "index", asked) == Taken(1, 0, 12, 1, 1)
+    assert filled(tmp_path / "index", asked) == IngestCounts(1, 0, 12, 1, 1)
     assert read == [photos / "new.png"]
 
 
@@ -141,7 +142,7 @@ def test_pictures_of_a_table_keep_names_and_metadata(model: Path, tmp_path: Path
         lines.append({"image": f"{number}.png", "id": name, "price": number, "tags": ["a"]})
     (tmp_path / "shop.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     asked = work_of(model, tmp_path / "shop.jsonl")
-    assert filled(tmp_path / "one", asked) == Taken(7, 0, 0, 0, 1)
+    assert filled(tmp_path / "one", asked) == IngestCounts(7, 0, 0, 0, 1)
     with open_index(tmp_path / "one") as index:
         told = index.store.nearest(np.ones(16, np.float32), 50)
         assert {one.entry.key: dict(one.entry.metadata)["price"] for one in told} == {

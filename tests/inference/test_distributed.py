@@ -23,10 +23,9 @@ from xfm.data.tables.parquet import read_parquet
 from xfm.data.tables.parts import TableParts, part_starts
 from xfm.executors.executor import ArrayTask, Executor, LocalPool
 from xfm.executors.sharded_map import ShardedMap
-from xfm.inference.distributed.row_units import PartForm
-from xfm.inference.distributed.row_work import RowWork
-from xfm.inference.distributed.together import PartsTarget, answer_together
-from xfm.inference.predict.output import bad_file, settings_file
+from xfm.inference.answer_file import bad_file, settings_file
+from xfm.inference.row_units import PartForm, RowWork
+from xfm.inference.shared_prediction import PartsTarget, answer_together
 
 SIZE = 4
 GIVEN = ("--input", "rows.jsonl", "--out", "o")

@@ -19,13 +19,13 @@ from tests.refusals import expect_refusal
 from xfm.config.tasks import task_specs
 from xfm.data.in_memory import to_uint8
 from xfm.data.tokenizer import normalise_caption
-from xfm.inference.loading import MANY, Loaded
+from xfm.inference.loading import MANY, LoadedModel
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Pretrained
 
 
 @pytest.fixture(scope="session")
-def loaded(folders: Folders) -> Loaded:
+def loaded(folders: Folders) -> LoadedModel:
     found = xfm.load(folders[None])
     assert isinstance(found, Pretrained)
     return found
@@ -42,7 +42,7 @@ def computed(module: nn.Module, where: int = 0) -> list[int]:
     return seen
 
 
-def test_vectors_are_those_of_the_pipeline_and_of_the_model(loaded: Loaded) -> None:
+def test_vectors_are_those_of_the_pipeline_and_of_the_model(loaded: LoadedModel) -> None:
     given = inputs("embed", 40)
     found = loaded.encode(given, batch_size=7)
     assert (found.shape, found.dtype) == ((40, loaded.model.config.projection), np.float32)
@@ -85,14 +85,16 @@ def test_a_model_that_learned_vectors_of_texts_gives_them(folders: Folders) -> N
         own.match("a cat", pictures(1))
 
 
-def test_a_model_of_captions_compares_texts_as_captions(loaded: Loaded) -> None:
+def test_a_model_of_captions_compares_texts_as_captions(loaded: LoadedModel) -> None:
     same = xfm.pipeline("sentence-similarity", loaded)(anchor=WRITTEN[0], positive=WRITTEN[1])
     assert same["score"] == pytest.approx(1.0, abs=1e-5)
 
 
 @settings(max_examples=15)
 @given(order=st.lists(st.integers(0, 9), max_size=30), size=st.integers(1, 9))
-def test_any_order_with_any_repeats_keeps_the_vectors(loaded: Loaded, order: list[int], size: int) -> None:
+def test_any_order_with_any_repeats_keeps_the_vectors(
+    loaded: LoadedModel, order: list[int], size: int
+) -> None:
     distinct = inputs("embed", 10, seed=3)
     alone = np.stack([loaded.encode(one) for one in distinct])
     found = loaded.encode([distinct[place] for place in order], batch_size=size)
@@ -110,7 +112,7 @@ def test_what_comes_several_times_is_computed_once_and_long_texts_apart(folders:
     close(found[18:], [found[0], found[7], found[7]])
 
 
-def test_projections_as_they_come_and_tensors(loaded: Loaded) -> None:
+def test_projections_as_they_come_and_tensors(loaded: LoadedModel) -> None:
     given = inputs("embed", 6)
     raw = loaded.encode(given, normalised=False, tensors=True)
     assert isinstance(raw, torch.Tensor)
@@ -122,7 +124,7 @@ def test_projections_as_they_come_and_tensors(loaded: Loaded) -> None:
     assert head.weight.grad is not None
 
 
-def test_pictures_in_every_form_are_one(loaded: Loaded, tmp_path: Path) -> None:
+def test_pictures_in_every_form_are_one(loaded: LoadedModel, tmp_path: Path) -> None:
     shown = pictures(1)[0]
     shown.save(path := tmp_path / "a.png")
     pixels = np.asarray(shown.convert("RGB"))
@@ -153,7 +155,7 @@ def test_bad_items_are_named_before_anything_is_computed(folders: Folders, tmp_p
         loaded.encode(["a", {"image": "http://example.com/a.png"}])
 
 
-def test_a_bar_of_long_input_alone(loaded: Loaded, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bar_of_long_input_alone(loaded: LoadedModel, capsys: pytest.CaptureFixture[str]) -> None:
     few, many = ["a"] * (MANY - 1), ["a", "b"] * MANY
     loaded.encode(few)
     loaded.encode(many)  # no terminal
@@ -164,7 +166,7 @@ def test_a_bar_of_long_input_alone(loaded: Loaded, capsys: pytest.CaptureFixture
     assert "2/2" in capsys.readouterr().err
 
 
-def test_similarity_is_the_cosine_of_inputs_or_vectors(loaded: Loaded) -> None:
+def test_similarity_is_the_cosine_of_inputs_or_vectors(loaded: LoadedModel) -> None:
     said, shown = texts(4), pictures(3)
     first, second = loaded.encode(said), loaded.encode(shown)
     expected = first @ second.T
@@ -181,7 +183,7 @@ def test_similarity_is_the_cosine_of_inputs_or_vectors(loaded: Loaded) -> None:
         loaded.similarity(said, np.zeros((4, 7), np.float32))
 
 
-def test_matches_are_those_of_the_pipeline(loaded: Loaded) -> None:
+def test_matches_are_those_of_the_pipeline(loaded: LoadedModel) -> None:
     said, shown = texts(4), pictures(4)
     pipe = xfm.pipeline("image-text-matching", loaded)
 

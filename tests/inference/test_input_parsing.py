@@ -17,7 +17,7 @@ from tests.inference.models import pictures
 from tests.inference.support import Pipe
 from xfm.core.errors import UserError
 from xfm.data.in_memory import to_uint8
-from xfm.inference.picture_inputs import read_original
+from xfm.inference.input_parsing import read_original
 
 FORMS: dict[str, Callable[[Image.Image, Path], Any]] = {
     "pil": lambda picture, path: picture,
@@ -124,7 +124,7 @@ def test_addresses_need_leave(embed: Pipe, scheme: str) -> None:
 def test_a_path_that_comes_again_is_read_once(
     embed: Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import xfm.inference.picture_inputs as module
+    import xfm.inference.input_parsing as module
 
     path = tmp_path / "a.png"
     path.write_bytes(saved(pictures(1)[0], "PNG"))

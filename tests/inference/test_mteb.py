@@ -8,7 +8,7 @@ import pytest
 
 import xfm
 from xfm.config.world import WorldConfig
-from xfm.inference.loading import Loaded
+from xfm.inference.loading import LoadedModel
 from xfm.world.captions import list_caption, place_caption
 from xfm.world.rng import Rng
 from xfm.world.splits import Split
@@ -46,7 +46,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Image.Image],
 
 
 @pytest.fixture(scope="module")
-def loaded() -> Loaded:
+def loaded() -> LoadedModel:
     return xfm.load("small")
 
 
@@ -113,7 +113,7 @@ def pictures_by_caption(shown: list[Image.Image], said: list[list[str]]) -> AbsT
     return SceneRetrieval()
 
 
-def scores(loaded: Loaded, task: Any, place: Path) -> dict[str, Any]:
+def scores(loaded: LoadedModel, task: Any, place: Path) -> dict[str, Any]:
     """What mteb says of a model; as docs/libraries.md shows it."""
     model = SentenceTransformerEncoderWrapper(as_sentence_transformer(loaded, device="cpu"))
     told = {"name": "xfm/small", "modalities": ["text", "image"]}  # mteb takes it for a model of texts else
@@ -124,7 +124,7 @@ def scores(loaded: Loaded, task: Any, place: Path) -> dict[str, Any]:
     return found
 
 
-def test_similarity_of_texts(loaded: Loaded, scenes: Any, tmp_path: Path) -> None:
+def test_similarity_of_texts(loaded: LoadedModel, scenes: Any, tmp_path: Path) -> None:
     _, said = scenes
     found = scores(loaded, captions_of_one(said), tmp_path)
     first = loaded.encode([own[0] for own in said])
@@ -135,7 +135,7 @@ def test_similarity_of_texts(loaded: Loaded, scenes: Any, tmp_path: Path) -> Non
     assert found["cosine_pearson"] > 0.8
 
 
-def test_pictures_by_texts(loaded: Loaded, scenes: Any, tmp_path: Path) -> None:
+def test_pictures_by_texts(loaded: LoadedModel, scenes: Any, tmp_path: Path) -> None:
     shown, said = scenes
     found = scores(loaded, pictures_by_caption(shown, said), tmp_path)
     cosines = loaded.similarity([own[0] for own in said], shown)

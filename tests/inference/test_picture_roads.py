@@ -23,8 +23,8 @@ from xfm.data.loader import PretrainingData
 from xfm.data.pictures import decode
 from xfm.data.transforms import Normalisation, View, show
 from xfm.finetuning.row_filter import partial_pictures
-from xfm.inference.predict.output import bad_file
-from xfm.inference.predict.prediction import predict
+from xfm.inference.answer_file import bad_file
+from xfm.inference.prediction import predict
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.pictures import Pictures
 

@@ -16,8 +16,7 @@ from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures, text
 from tests.inference.support import Models, Pipe, same
 from xfm.core.errors import UserError
 from xfm.inference.engine import EncodedPictures
-from xfm.inference.input_parsing import InputError
-from xfm.inference.picture_inputs import PictureReader
+from xfm.inference.input_parsing import InputError, PictureReader
 
 QUICK = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -25,9 +25,9 @@ from xfm.config.pipelines import Best
 from xfm.config.tasks import TEXT_CLASSIFICATION, task_spec
 from xfm.core.errors import UserError
 from xfm.data.tables import ColumnMap
-from xfm.inference.predict.output import bad_file, gallery_file, open_answers, settings_file
-from xfm.inference.predict.prediction import predict
-from xfm.inference.predict.reading import Reading
+from xfm.inference.answer_file import bad_file, gallery_file, open_answers, settings_file
+from xfm.inference.prediction import predict
+from xfm.inference.row_sources import Reading
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "semicolons", "parquet"])

@@ -18,8 +18,7 @@ from tests.refusals import expect_refusal
 from xfm.cli.main import main
 from xfm.config.task_spec import Holds
 from xfm.config.tasks import task_spec
-from xfm.inference.predict.reading import Reading
-from xfm.inference.predict.sources import StandardInput
+from xfm.inference.row_sources import Reading, StandardInput
 
 Stdin = Callable[[str | bytes], None]
 TEXT, LOOK = "text-classification", "image-classification"

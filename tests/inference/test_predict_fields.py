@@ -14,8 +14,8 @@ from tests.inference.support import Models, Pipe, lines, photos, same, write_lin
 from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
 from xfm.data.tables import ColumnMap
-from xfm.inference.predict.prediction import predict
-from xfm.inference.predict.reading import Reading
+from xfm.inference.prediction import predict
+from xfm.inference.row_sources import Reading
 
 
 def answers(pipe: Pipe, source: Path, columns: dict[str, str]) -> list[Any]:

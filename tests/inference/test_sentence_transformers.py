@@ -19,7 +19,7 @@ from tests.refusals import expect_refusal
 from xfm.cli.main import main
 from xfm.config.labels import MatchCalibration
 from xfm.inference import sentence_folder
-from xfm.inference.loading import Loaded
+from xfm.inference.loading import LoadedModel
 from xfm.models.model_writing import write_calibration
 
 pytest.importorskip("sentence_transformers", minversion="6")
@@ -46,7 +46,7 @@ def source(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def loaded(source: Path) -> Loaded:
+def loaded(source: Path) -> LoadedModel:
     return xfm.load(source)
 
 
@@ -78,7 +78,9 @@ def judge(exported: dict[str, str]) -> CrossEncoder:
     return matches(exported["cross-encoder"])
 
 
-def test_vectors_are_those_of_the_package(model: SentenceTransformer, loaded: Loaded, tmp_path: Path) -> None:
+def test_vectors_are_those_of_the_package(
+    model: SentenceTransformer, loaded: LoadedModel, tmp_path: Path
+) -> None:
     said = [*SAID, "Two Red: Squares!", "word " * 60]  # signs, capitals, more than is read
     close(model.encode(said, batch_size=4), loaded.encode(said))
     close(model.encode(SHOWN, batch_size=2), loaded.encode(SHOWN))
@@ -99,7 +101,7 @@ def test_vectors_are_those_of_the_package(model: SentenceTransformer, loaded: Lo
     assert (model.similarity_fn_name, model.modalities) == ("cosine", ["text", "image"])
 
 
-def test_matches_are_those_of_the_package(judge: CrossEncoder, loaded: Loaded) -> None:
+def test_matches_are_those_of_the_package(judge: CrossEncoder, loaded: LoadedModel) -> None:
     pairs = [(text, picture) for text in SAID for picture in SHOWN]
     expected = loaded.match([text for text, _ in pairs], [picture for _, picture in pairs])
     close(judge.predict(pairs, batch_size=7), expected)
@@ -124,7 +126,7 @@ def test_every_picture_of_a_batch_is_encoded_once(judge: CrossEncoder) -> None:
     assert seen == [2]
 
 
-def test_folders_are_model_folders_too(exported: dict[str, str], source: Path, loaded: Loaded) -> None:
+def test_folders_are_model_folders_too(exported: dict[str, str], source: Path, loaded: LoadedModel) -> None:
     for folder in exported.values():
         close(xfm.load(folder).encode(SAID), loaded.encode(SAID))
         close(xfm.load(folder).match(SAID[0], SHOWN), loaded.match(SAID[0], SHOWN))
@@ -168,13 +170,15 @@ def test_saved_loaded_copied_and_pickled_they_give_the_same(
     close(pickle.loads(pickle.dumps(model)).encode(SHOWN), model.encode(SHOWN))
 
 
-def test_without_a_folder(loaded: Loaded) -> None:
+def test_without_a_folder(loaded: LoadedModel) -> None:
     close(adapter.as_sentence_transformer(loaded, device="cpu").encode(SAID), loaded.encode(SAID))
     judge = adapter.as_cross_encoder(loaded, device="cpu")
     close(judge.predict([(SAID[0], SHOWN[0])]), loaded.match(SAID[:1], SHOWN[:1]))
 
 
-def test_half_precision_and_a_shorter_limit(source: Path, exported: dict[str, str], loaded: Loaded) -> None:
+def test_half_precision_and_a_shorter_limit(
+    source: Path, exported: dict[str, str], loaded: LoadedModel
+) -> None:
     half = adapter.as_sentence_transformer(source, device="cpu").to(torch.bfloat16)
     for given in (SAID, SHOWN):
         assert (half.encode(given) * loaded.encode(given)).sum(1).min() > 0.99

@@ -10,7 +10,7 @@ import pytest
 import tokenizers
 from tokenizers import models, pre_tokenizers
 
-from xfm.serving.batching import Batcher, Closed, Full, Lane
+from xfm.serving.batching import Batcher, BatcherClosed, Lane, QueueFull
 
 
 class Computer:
@@ -29,10 +29,10 @@ class Computer:
 
 
 def with_batcher(
-    batch: int = 4, room: int = 100, seconds: float = 0.0
+    max_batch_size: int = 4, queue_size: int = 100, seconds: float = 0.0
 ) -> Callable[[Any], Callable[[], None]]:
     async def run(test: Any) -> None:
-        batcher = Batcher(batch, room)
+        batcher = Batcher(max_batch_size, queue_size)
         batcher.start()
         await test(batcher, Computer(seconds))
         await asyncio.wait_for(batcher.close(), 5)
@@ -52,14 +52,14 @@ async def test_answers_come_to_whom_they_belong(batcher, computer):
     assert len(computer.batches) < 15
 
 
-@with_batcher(batch=4, room=3, seconds=0.02)
+@with_batcher(max_batch_size=4, queue_size=3, seconds=0.02)
 async def test_a_later_step_comes_before_what_is_newer_and_is_never_refused(batcher, computer):
     began = time.perf_counter()
     first = asyncio.create_task(ask(batcher, computer, 1))
     await asyncio.sleep(0.005)
     newer = asyncio.create_task(ask(batcher, computer, 2, 3, lane="b"))
     await asyncio.sleep(0.005)
-    with pytest.raises(Full):
+    with pytest.raises(QueueFull):
         await ask(batcher, computer, 4, 4, lane="c")  # two wait, and three may
     steps = [
         asyncio.create_task(batcher.answers(Lane(lane), computer, [number], [1], began))
@@ -91,7 +91,7 @@ async def test_requests_take_turns(batcher, computer):
     assert sum(map(len, computer.batches)) == 22
 
 
-@with_batcher(batch=3, seconds=0.02)
+@with_batcher(max_batch_size=3, seconds=0.02)
 async def test_items_of_like_length_are_computed_together(batcher, computer):
     first = asyncio.create_task(ask(batcher, computer, "x"))
     await asyncio.sleep(0.005)
@@ -145,20 +145,20 @@ def refused_thread(*_: Any) -> None:
     raise RuntimeError("can't start new thread")
 
 
-@with_batcher(batch=1, room=3, seconds=0.05)
+@with_batcher(max_batch_size=1, queue_size=3, seconds=0.05)
 async def test_what_has_no_room_is_refused_at_once(batcher, computer):
     running = [asyncio.create_task(ask(batcher, computer, 0))]
     await asyncio.sleep(0.01)  # it is computed, and waits no more
     running += [asyncio.create_task(ask(batcher, computer, n)) for n in range(1, 4)]
     await asyncio.sleep(0.01)
     assert batcher.waiting == 3
-    with pytest.raises(Full):
+    with pytest.raises(QueueFull):
         await ask(batcher, computer, 9)
     assert await asyncio.gather(*running) == [[0], [2], [4], [6]]
     assert await ask(batcher, computer, *range(5)) == [0, 2, 4, 6, 8]  # an empty queue takes any request
 
 
-@with_batcher(batch=1, room=3, seconds=0.05)
+@with_batcher(max_batch_size=1, queue_size=3, seconds=0.05)
 async def test_who_leaves_frees_the_place(batcher, computer):
     running = asyncio.create_task(ask(batcher, computer, 1))
     await asyncio.sleep(0.01)
@@ -184,24 +184,24 @@ async def test_cancelling_everything_hangs_nothing(batcher, computer):
     await asyncio.wait_for(batcher.close(), 5)
 
 
-@with_batcher(batch=1, seconds=0.02)
+@with_batcher(max_batch_size=1, seconds=0.02)
 async def test_what_was_taken_is_answered_at_the_end(batcher, computer):
     tasks = [asyncio.create_task(ask(batcher, computer, n)) for n in range(5)]
     await asyncio.sleep(0.01)
     closing = asyncio.create_task(batcher.close())
     await asyncio.sleep(0)
-    with pytest.raises(Closed):
+    with pytest.raises(BatcherClosed):
         await ask(batcher, computer, 9)
     assert await asyncio.gather(*tasks) == [[0], [2], [4], [6], [8]]
     await closing
 
 
-@with_batcher(batch=4, room=3)
+@with_batcher(max_batch_size=4, queue_size=3)
 async def test_what_is_read_counts_as_waiting(batcher, computer):
     batcher.check_room(100)  # nobody else is there
     with batcher.expecting(2):
         batcher.check_room(1)
-        with pytest.raises(Full):
+        with pytest.raises(QueueFull):
             batcher.check_room(2)
 
 
@@ -220,5 +220,5 @@ async def test_a_later_step_is_computed_though_the_server_closes_between(batcher
     await batcher.close()
     assert await asked == [4]
     assert not batcher.alive
-    with pytest.raises(Closed):
+    with pytest.raises(BatcherClosed):
         await batcher.answers(Lane("b"), computer, [1], [1], began)

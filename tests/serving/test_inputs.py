@@ -5,10 +5,10 @@ from pathlib import Path
 
 from tests.refusals import expect_refusal
 from xfm.config.tasks import task_spec
-from xfm.serving.inputs import RequestImages, Sent, decoded, sent_in, with_pictures
+from xfm.serving.inputs import RequestImages, SentImage, decoded, sent_in, with_pictures
 
 DATA = "data:image/png;base64," + base64.b64encode(b"bytes").decode()
-SENT = Sent(DATA)
+SENT = SentImage(DATA)
 
 
 def test_texts_and_pictures_in_every_shape() -> None:
@@ -26,7 +26,7 @@ def test_texts_and_pictures_in_every_shape() -> None:
 
 def test_addresses_of_allowed_hosts_alone() -> None:
     inputs = RequestImages(frozenset({"images.example.org"}))
-    assert inputs.picture("https://images.example.org/a.png") == Sent("https://images.example.org/a.png")
+    assert inputs.picture("https://images.example.org/a.png") == SentImage("https://images.example.org/a.png")
     for url in (
         "https://example.org/a.png",
         "https://images.example.org.evil.net/a",

@@ -24,7 +24,7 @@ from tests.serving.client import shown
 from tests.serving.conftest import png
 from tests.serving.process import Served
 from xfm.core.errors import UserError
-from xfm.search.journal import FILE, Journal
+from xfm.search.journal import JOURNAL, Journal
 
 KILLS = int(os.environ.get("XFM_KILLS", "1"))
 AGAIN = 5.0
@@ -116,7 +116,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def taken(index: Path) -> set[str]:
-    if not (index / FILE).exists():
+    if not (index / JOURNAL).exists():
         return set()
     try:
         with closing(Journal(index, readonly=True)) as journal:

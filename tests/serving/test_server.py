@@ -90,7 +90,7 @@ def test_ranking_is_by_match(serving: Start, model: Path) -> None:
 
 def test_as_many_documents_as_inputs(serving: Start) -> None:
     """The query of a ranking is no input more."""
-    running = serving(items=4)
+    running = serving(max_items=4)
     told = {"query": "a red square", "documents": [f"a blue square {n}" for n in range(4)]}
     assert ask(running.address, "/v2/rerank", told)[0] == 200
     pairs = {"text_1": [f"a {n}" for n in range(4)], "text_2": [f"b {n}" for n in range(4)]}
@@ -279,7 +279,7 @@ def test_keys_are_asked_for(serving: Start) -> None:
 
 
 def test_bounds(serving: Start) -> None:
-    running = serving(body_bytes=2048, items=3)
+    running = serving(body_bytes=2048, max_items=3)
     assert ask(running.address, "/v1/embeddings", {"input": "x" * 3000})[0] == 413
     status, told, _ = ask(running.address, "/v1/embeddings", {"input": ["a"] * 4})
     assert status == 422
@@ -393,7 +393,7 @@ def test_slow_addresses_starve_nobody(serving: Start) -> None:
 
 
 def test_a_busy_server_says_when_to_come_again(serving: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    running = serving(room=1, batch=1, seconds=20)
+    running = serving(queue_size=1, max_batch_size=1, request_timeout=20)
     served = next(iter(running.server.models))
     pipe, release = served.pipeline("embed"), threading.Event()
     plain = pipe.answers
@@ -412,7 +412,7 @@ def test_a_busy_server_says_when_to_come_again(serving: Start, monkeypatch: pyte
 
 
 def test_what_takes_too_long_and_who_leaves_free_their_places(serving: Start, monkeypatch) -> None:
-    running = serving(batch=1, seconds=0.5)
+    running = serving(max_batch_size=1, request_timeout=0.5)
     served = next(iter(running.server.models))
     pipe, release, computed = served.pipeline("embed"), threading.Event(), []
     plain = pipe.answers
@@ -495,7 +495,7 @@ def test_models_are_loaded_again_without_a_gap(serving: Start, capsys: pytest.Ca
 
 
 def test_what_was_taken_is_answered_when_it_stops(serving: Start, monkeypatch) -> None:
-    running = serving(batch=1)
+    running = serving(max_batch_size=1)
     pipe = next(iter(running.server.models)).pipeline("embed")
     plain = pipe.answers
 

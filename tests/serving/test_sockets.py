@@ -23,7 +23,7 @@ KEY = "k" * 20
 
 @pytest.fixture(scope="module")
 def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    limits = {"header_seconds": SECONDS, "body_seconds": SECONDS, "seconds": 5, "connections": 40}
+    limits = {"header_seconds": SECONDS, "body_seconds": SECONDS, "request_timeout": 5, "connections": 40}
     options = [word for name, value in limits.items() for word in (f"--{name}", str(value))]
     with Served(model, tmp_path_factory.mktemp("sockets"), options) as running:
         yield running
@@ -159,18 +159,10 @@ def test_an_answer_that_nobody_takes_is_given_up(server: Served) -> None:
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         one.connect(server.place)
-        one.settimeout(15)
-        with suppress(OSError):
-            for _ in range(200):
+        one.settimeout(300)  # for one stalled send: a slow machine may take any number of them before
+        with suppress(ConnectionError):
+            while True:
                 one.sendall(ask)
-        deadline = time.monotonic() + 15
-        while server.alive() and time.monotonic() < deadline:
-            with suppress(OSError):
-                one.sendall(b"\r\n")
-                time.sleep(0.2)
-                continue
-            break
-        assert time.monotonic() < deadline
 
 
 def test_connections_beyond_the_limit_are_closed(server: Served) -> None:

@@ -10,7 +10,7 @@ from xfm.core.paths import home_path
 
 if TYPE_CHECKING:
     from xfm.executors.executor import Executor
-    from xfm.inference.distributed.row_work import RowWork
+    from xfm.inference.shared_prediction import Outcome, PartsTarget
 
 ARRAY = "PLACE/COUNT, from 0: do a share of the work, as one of several processes"
 
@@ -37,13 +37,19 @@ def sharing_engine(chosen: Namespace, device: str, anew: bool = False) -> "Execu
     return chosen_engine(config.engine, processes, chosen.array, restart, device != "cpu")
 
 
-def row_work(
-    chosen: Namespace, task: str, options: object, keep: tuple[str, ...], readers: int | None = None
-) -> "RowWork":
-    """The work on rows that the options of a command describe."""
-    from xfm.inference.distributed.row_work import RowWork, everywhere
+def answer_in_units(
+    chosen: Namespace,
+    task: str,
+    options: object,
+    keep: tuple[str, ...],
+    target: "PartsTarget",
+    readers: int | None = None,
+) -> "Outcome | None":
+    """Answer the rows that a command's options tell of; None where others of an array have work left."""
+    from xfm.inference.row_units import RowWork, everywhere
+    from xfm.inference.shared_prediction import answer_together
 
-    return RowWork(
+    work = RowWork(
         task,
         everywhere(chosen.model),
         home_path(chosen.input).absolute(),
@@ -57,6 +63,12 @@ def row_work(
         tuple(chosen.allow_urls),
         readers,
     )
+    engine = sharing_engine(chosen, chosen.device, chosen.restart)
+    limits = {"max_bad": chosen.max_bad, "restart": chosen.restart, "progress": not chosen.quiet}
+    try:
+        return answer_together(work, target, engine, assemble(SharingConfig, chosen).rows, **limits)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; the same command goes on with {target.path}") from None
 
 
 def _takes_gpu(device: str) -> bool:

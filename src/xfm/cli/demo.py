@@ -7,9 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from xfm.cli._options import option
-from xfm.cli.serve import KEYS, check_host, read_keys
-from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
-from xfm.config.serving import ServeConfig
+from xfm.cli.serve import KEYS, add_server_options, server_config
+from xfm.config.options import ArgumentParser, Namespace, names_in, new_parser
 from xfm.core.errors import UserError
 from xfm.models.shipped import DEFAULT
 
@@ -38,33 +37,26 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     option(parser, "--index", "collection to search in (`xfm index build`)")
     option(parser, "--images", "folder of pictures to search in; it becomes a collection at first")
     option(parser, "--open", "open the browser", False)
-    option(parser, "--keys", f"file of keys, one of which the page asks for; or {KEYS}, with commas")
-    option(parser, "--precision", "fp32, bf16, or auto: bf16 where it is faster", "fp32")
-    option(parser, "--device")
-    add_fields(parser, ServeConfig)
+    add_server_options(parser, "fp32")
     return parser
 
 
 def run(chosen: Namespace) -> None:
     """Load, draw the examples, listen, and say where."""
-    config, keys = assemble(ServeConfig, chosen), read_keys(chosen["keys"])
-    check_host(config, keys)
+    config, keys = server_config(chosen)
     if chosen.index and chosen.images:
         raise UserError("give --index or --images: the page searches one collection")
     try:
-        from xfm.serving.page.opening import DemoSources, open_demo
+        from xfm.serving.page.demo import open_demo
         from xfm.serving.server import serve
     except ImportError as error:
         raise UserError(f"the page needs FastAPI and uvicorn ({error}): pip install 'xfm[demo]'") from error
 
     if not chosen.models:
         print(f"No model is named: {DEFAULT}, the one that comes with the package, answers.", flush=True)
-    sources = DemoSources(
-        names_in(chosen.models or DEFAULT),
-        Path(chosen.index) if chosen.index else None,
-        Path(chosen.images) if chosen.images else None,
-    )
-    running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.batch}
+    references = names_in(chosen.models or DEFAULT)
+    index, images = (Path(one) if one else None for one in (chosen.index, chosen.images))
+    running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.max_batch_size}
 
     def started(address: str) -> None:
         print(f"The page of {names} is at {address} (Ctrl-C ends it)", flush=True)
@@ -72,6 +64,6 @@ def run(chosen: Namespace) -> None:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
     with ExitStack() as stack:
-        server = open_demo(sources, config, keys, stack, **running)
+        server = open_demo(references, index, images, config, keys, stack, **running)
         names = ", ".join(one.name for one in server.models)
         serve(server, started)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xfm.cli._engines import add_sharing, others_have_not, row_work, sharing_engine
+from xfm.cli._engines import add_sharing, answer_in_units, others_have_not
 from xfm.cli._options import option
-from xfm.config.inference import EmbedConfig, SharingConfig
+from xfm.config.inference import EmbedConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, names_in, new_parser
 from xfm.config.tables import add_max_bad
 from xfm.config.tasks import EMBED
@@ -15,7 +15,7 @@ from xfm.core.paths import home_path
 from xfm.models.shipped import DEFAULT
 
 if TYPE_CHECKING:
-    from xfm.inference.predict.prediction import Outcome
+    from xfm.inference.prediction import Outcome
 
 _TAKEN = ("row", "image", "warning", "vector")
 """Columns of the files of vectors."""
@@ -61,19 +61,13 @@ def run(chosen: Namespace) -> None:
     keep = tuple(names_in(chosen.keep))
     if taken := [name for name in keep if name in _TAKEN]:
         raise UserError(f"--keep {taken[0]}: vectors have a column of that name; rename yours")
-    from xfm.inference.distributed.row_units import PartForm
-    from xfm.inference.distributed.together import PartsTarget, answer_together
+    from xfm.inference.row_units import PartForm
+    from xfm.inference.shared_prediction import PartsTarget
 
-    work = row_work(chosen, EMBED.name, EMBED.options(), keep)
-    engine = sharing_engine(chosen, chosen.device, chosen.restart)
-    out, size = home_path(chosen.out).absolute(), assemble(SharingConfig, chosen).rows
-    limits = {"max_bad": chosen.max_bad, "restart": chosen.restart, "progress": not chosen.quiet}
-    target = PartsTarget(out, PartForm(assemble(EmbedConfig, chosen).format.value))
-    try:
-        found = answer_together(work, target, engine, size, **limits)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; the same command goes on with {out}") from None
-    print(others_have_not(chosen.array) if found is None else _said(found, out, target.bad))
+    form = PartForm(assemble(EmbedConfig, chosen).format.value)
+    target = PartsTarget(home_path(chosen.out).absolute(), form)
+    found = answer_in_units(chosen, EMBED.name, EMBED.options(), keep, target)
+    print(others_have_not(chosen.array) if found is None else _said(found, target.path, target.bad))
 
 
 def _said(found: "Outcome", out: Path, bad: Path) -> str:

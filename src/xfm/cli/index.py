@@ -146,10 +146,9 @@ def _filled(chosen: Namespace, index: "Index", said: str) -> None:
 
 
 def _take_together(chosen: Namespace) -> None:
-    from xfm.inference.distributed.row_work import everywhere
-    from xfm.search.ingest import is_index, said
-    from xfm.search.manifest import AboutIndex
-    from xfm.search.shared_ingest import fill_together
+    from xfm.inference.row_units import everywhere
+    from xfm.search.ingest import fill_together, is_index, said
+    from xfm.search.journal import AboutIndex
 
     place = home_path(chosen.out).absolute()
     if chosen.action == "add":
@@ -183,20 +182,22 @@ def _remove(chosen: Namespace) -> None:
 
 def _stats(chosen: Namespace) -> None:
     with _opened(chosen, writing=False) as index:
-        found = index.stats()
+        store, counts = index.store.stats(), {state.value: n for state, n in index.journal.counts().items()}
+        lost = max(0, counts["stored"] - store.rows)
         told = {
-            "pictures": len(index) - found.lost,
-            **{state.value: count for state, count in found.counts.items()},
-            "store": asdict(found.store),
+            "pictures": len(index) - lost,
+            **counts,
+            "stored": counts["stored"] - lost,
+            "store": asdict(store),
             "model": index.about.model,
             "width": index.about.width,
             "fields": {name: kind.value for name, kind in index.about.fields.items()},
         }
     json.dump(told, sys.stdout, indent=1)
     print()
-    if found.lost:
-        lost = amount(found.lost, "picture has", "pictures have")
-        print(f"Note: {lost} no row any more: `xfm index compact {chosen.out}` forgets them", file=sys.stderr)
+    if lost:
+        gone = amount(lost, "picture has", "pictures have")
+        print(f"Note: {gone} no row any more: `xfm index compact {chosen.out}` forgets them", file=sys.stderr)
 
 
 def _compact(chosen: Namespace) -> None:

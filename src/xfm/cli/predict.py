@@ -7,9 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfm.cli._engines import add_sharing, is_shared, others_have_not, row_work, sharing_engine
+from xfm.cli._engines import add_sharing, answer_in_units, is_shared, others_have_not
 from xfm.cli._options import PRECISION, option
-from xfm.config.inference import SharingConfig
 from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, early_word, new_parser
 from xfm.config.tables import add_max_bad
 from xfm.config.task_spec import Field, Holds, TaskSpec
@@ -19,8 +18,8 @@ from xfm.core.paths import home_path
 
 if TYPE_CHECKING:
     from xfm.inference.base import Pipeline
-    from xfm.inference.predict.prediction import Outcome
-    from xfm.inference.predict.reading import Reading, RowSource
+    from xfm.inference.prediction import Outcome
+    from xfm.inference.row_sources import Reading, RowSource
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -104,7 +103,7 @@ def _check(chosen: Namespace, task: TaskSpec) -> None:
         option = "--resume" if chosen.resume else "--restart"
         raise UserError(f"{option} is for a file of answers; give --out, or leave it out")
     if chosen.out is not None:
-        from xfm.inference.predict.output import require_lines
+        from xfm.inference.answer_file import require_lines
 
         require_lines(Path(chosen.out))
     if task.gallery and chosen.gallery is None:
@@ -118,9 +117,8 @@ def run(chosen: Namespace) -> None:
     _check(chosen, task)
     from xfm.data.tables import ColumnMap
     from xfm.inference.pipeline import pipeline
-    from xfm.inference.predict.prediction import predict
-    from xfm.inference.predict.reading import Reading
-    from xfm.inference.predict.sources import open_rows
+    from xfm.inference.prediction import predict
+    from xfm.inference.row_sources import Reading, open_rows
 
     keep = tuple(filter(None, (name.strip() for name in chosen.keep.split(","))))
     root = None if chosen.pictures is None else Path(chosen.pictures)
@@ -166,24 +164,15 @@ def run(chosen: Namespace) -> None:
 def _together(
     chosen: Namespace, task: TaskSpec, source: "RowSource | Path", options: Any, keep: tuple[str, ...]
 ) -> None:
-    from xfm.inference.distributed.row_work import require_shareable
-    from xfm.inference.distributed.together import PartsTarget, answer_together
+    from xfm.inference.row_units import require_shareable
+    from xfm.inference.shared_prediction import PartsTarget
 
     require_shareable(task, source, getattr(chosen, "draw", None))
     if chosen.out is None:
         raise UserError("several processes write a file: give --out, or leave out --engine and --array")
-    engine = sharing_engine(chosen, chosen.device, chosen.restart)
-    work = row_work(chosen, task.name, options, keep, chosen.workers)
-    out, size = home_path(chosen.out).absolute(), assemble(SharingConfig, chosen).rows
-    limits = {"max_bad": chosen.max_bad, "restart": chosen.restart, "progress": not chosen.quiet}
-    try:
-        found = answer_together(work, PartsTarget(out), engine, size, **limits)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; the same command goes on with {out}") from None
-    if found is None:
-        print(others_have_not(chosen.array))
-    else:
-        _say(found, out)
+    target = PartsTarget(home_path(chosen.out).absolute())
+    found = answer_in_units(chosen, task.name, options, keep, target, chosen.workers)
+    print(others_have_not(chosen.array)) if found is None else _say(found, target.path)
 
 
 def _print(
@@ -191,8 +180,8 @@ def _print(
 ) -> None:
     from xfm.data.left_out import LeftOut, left_out_lines
     from xfm.inference.gallery import Retrieval
-    from xfm.inference.predict.prediction import print_answers, read_gallery
-    from xfm.inference.predict.sources import OneRow
+    from xfm.inference.prediction import print_answers, read_gallery
+    from xfm.inference.row_sources import OneRow
 
     gallery, draw = getattr(chosen, "gallery", None), getattr(chosen, "draw", None)
     if isinstance(pipe, Retrieval) and gallery is not None:
@@ -206,7 +195,7 @@ def _print(
 
 def _say(found: "Outcome", out: Path) -> None:
     from xfm.data.left_out import said_left_out
-    from xfm.inference.predict.output import bad_file
+    from xfm.inference.answer_file import bad_file
 
     before = f" ({found.before} of them by earlier runs)" if found.before else ""
     partial = f'; {found.partial} by a part of a picture, see "warning"' if found.partial else ""
@@ -289,7 +278,7 @@ def _as_options(fields: Sequence[Field]) -> str:
 def chosen_source(chosen: Namespace, task: TaskSpec, reading: "Reading") -> "RowSource | None":
     """The input, unless it is the table or folder that --input names."""
     from xfm.config.tables import LISTED, table_kind
-    from xfm.inference.predict.sources import OneRow, StandardInput, alone, is_picture_file
+    from xfm.inference.row_sources import OneRow, StandardInput, alone, is_picture_file
 
     given = _one_input(chosen, reading.fields)
     path, found = Path(chosen.input or ""), None

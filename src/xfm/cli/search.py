@@ -78,7 +78,7 @@ def run(chosen: Namespace) -> None:
 
 
 def _check(text: str | None, image: Path | None, options: SearchOptions) -> None:
-    from xfm.inference.picture_inputs import read_original
+    from xfm.inference.input_parsing import read_original
     from xfm.search.filters import parse_condition
     from xfm.search.searching import SearchQuestion, searched_text
 
@@ -92,7 +92,7 @@ def _check(text: str | None, image: Path | None, options: SearchOptions) -> None
 def _opened(chosen: Namespace) -> "AbstractContextManager[Index]":
     from xfm.data.left_out import LeftOut
     from xfm.search.ingest import folder_index, is_index
-    from xfm.search.manifest import HIDDEN
+    from xfm.search.journal import HIDDEN
     from xfm.search.opening import open_index
 
     folder = Path(chosen.index)
@@ -119,9 +119,9 @@ def _print(answer: "Answer", text: str | None) -> None:
 
 def _sure(answer: "Answer") -> str:
     if answer.fitted:
-        return f"That something fits is {answer.best:.0%} sure, less than {answer.least:.0%}."
+        return f"That something fits is {answer.best:.0%} sure, less than {answer.min_score:.0%}."
     return (
-        f"The best fits with {answer.best:.0%}, less than {answer.least:.0%}; that is no measure of this "
+        f"The best fits with {answer.best:.0%}, less than {answer.min_score:.0%}; that is no measure of this "
         "model: `xfm evaluate` fits one."
     )
 

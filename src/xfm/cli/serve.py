@@ -35,17 +35,13 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     )
     option(parser, "--models", "model folders, runs, models of the package or the hub, with commas", DEFAULT)
     option(parser, "--index", "collections, or folders that `xfm search` has searched, with commas", "")
-    option(parser, "--keys", f"file of keys that clients must send, one a line; or {KEYS}, with commas")
-    option(parser, "--precision", PRECISION)
-    option(parser, "--device")
-    add_fields(parser, ServeConfig)
+    add_server_options(parser)
     return parser
 
 
 def run(chosen: Namespace) -> None:
     """Load, listen, and say where."""
-    config, keys = assemble(ServeConfig, chosen), read_keys(chosen["keys"])
-    check_host(config, keys)
+    config, keys = server_config(chosen)
     try:
         from xfm.serving.app import Server
     except ImportError as error:
@@ -54,7 +50,7 @@ def run(chosen: Namespace) -> None:
     from xfm.serving.searches import Searches
     from xfm.serving.server import serve
 
-    running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.batch}
+    running = {"device": chosen.device, "precision": chosen.precision, "batch_size": config.max_batch_size}
     models = Models(names_in(chosen.models), alone=True, **running)
     folders = [Path(one) for one in names_in(chosen.index)]
     searches = Searches(folders, show_from=config.show_from, device=chosen.device)
@@ -66,13 +62,24 @@ def run(chosen: Namespace) -> None:
     serve(Server(models, searches, config, keys), started)
 
 
-def check_host(config: ServeConfig, keys: Sequence[str]) -> None:
-    """Refuse to listen to other machines without a key."""
+def add_server_options(parser: ArgumentParser, precision: str | None = None) -> None:
+    """Options of every server, with the precision that models have if none is given."""
+    keys = "file of keys that clients, or whoever opens the page, must send, one a line"
+    option(parser, "--keys", f"{keys}; or {KEYS}, with commas")
+    option(parser, "--precision", PRECISION, precision, type=str)
+    option(parser, "--device")
+    add_fields(parser, ServeConfig)
+
+
+def server_config(chosen: Namespace) -> tuple[ServeConfig, list[str]]:
+    """The limits and the keys; other machines are not listened to without a key."""
+    config, keys = assemble(ServeConfig, chosen), read_keys(chosen["keys"])
     if not keys and config.host not in ("127.0.0.1", "localhost", "::1"):
         raise UserError(
             f"--host {config.host} takes requests of other machines, and no key is asked for: give --keys, "
             f"or {KEYS} in the environment"
         )
+    return config, keys
 
 
 def read_keys(file: str | None) -> list[str]:

@@ -6,7 +6,7 @@ from xfm.config.ranges import check_range
 
 MOST = 1000
 """Pictures that one search gives or re-ranks at most."""
-UNFITTED_LEAST = 0.5
+UNFITTED_MIN_SCORE = 0.5
 """Probability of a match from which something is found, where nobody fitted that to the model."""
 
 SURE = 0.9
@@ -21,18 +21,18 @@ class SearchOptions:
         top_k: most pictures, the best first.
         rerank: nearest pictures, top_k at least, that the fusion encoder matches with the text and orders
             again; 0 keeps the order of the vectors, and answers nothing about whether one fits.
-        least: probability that something fits from which a search by a text answers; below, nothing is found.
-            If not given, the one at which the model answers 95 % of the searches for what is there, see
-            `xfm.config.calibration.PresenceFit`; of a model for which nobody fitted it, a match of 0.5.
+        min_score: probability that something fits from which a search by a text answers; below, nothing is
+            found. If not given, the one at which the model answers 95 % of the searches for what is there,
+            see `xfm.config.calibration.PresenceFit`; of a model for which nobody fitted it, a match of 0.5.
         where: conditions on metadata, all of which hold: kind=dog, kind=dog,cat, price<10.
     """
 
     top_k: int = 10
     rerank: int = 32
-    least: float | None = None
+    min_score: float | None = None
     where: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         check_range("top_k", self.top_k, 1, MOST)
         check_range("rerank", self.rerank, 0, MOST)
-        check_range("least", self.least or 0, 0, 1)
+        check_range("min_score", self.min_score or 0, 0, 1)

@@ -1,9 +1,7 @@
-"""Where the fusion encoder looks: Grad-CAM on its cross-attention, for every word and for the whole text.
+"""Grad-CAM on the fusion encoder's cross-attention, for every word and for the whole text.
 
-A layer's attention weights from a text's tokens to the patches are multiplied by what the matching logit
-gains from each of them (the gradient, where it is positive) and averaged over the heads. What is left are the
-patches that a token looks at and that speak for the match (Selvaraju et al., arXiv 1610.02391; on
-cross-attention first in ALBEF, arXiv 2107.07651).
+Attention weights from tokens to patches, times the positive gradient of the matching logit, averaged over
+heads (Selvaraju et al., arXiv 1610.02391; on cross-attention first in ALBEF, arXiv 2107.07651).
 """
 
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.inference.drawing import draw_heat, sheet
-from xfm.inference.picture_inputs import Picture, PictureReader
+from xfm.inference.input_parsing import Picture, PictureReader
 from xfm.models.artifacts import model_pixels
 from xfm.models.attention import join_heads, split_heads
 from xfm.models.folder import Pretrained
@@ -32,15 +30,11 @@ WHOLE = "(whole text)"
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """Where a text looks in a picture.
+    """Attention maps of a picture: of its W `words` [W, rows, columns] float32, not negative, each the mean
+    over its tokens; `whole` [rows, columns], the mean over all tokens; `match`, the probability of a match.
 
-    Attributes:
-        words: the W words as the model reads them.
-        maps: [W, rows, columns] float32, not negative; a word's is the mean over its tokens. In the last
-            layer they are zero: only the first token, which stands for the text, is looked at after it.
-        whole: [rows, columns] float32, the mean over all tokens, the first and the last included.
-        match: probability that text and picture match.
-        picture: as it was given.
+    In the last layer the words' maps are zero: only the first token, which stands for the text, is read after
+    it.
     """
 
     words: tuple[str, ...]
@@ -50,10 +44,7 @@ class AttentionMaps:
     picture: object
 
     def draw(self, words: bool = True, columns: int = 4) -> Image.Image:
-        """The picture under the map of the whole text and, if wanted, under that of every word.
-
-        Each map is scaled by its own maximum.
-        """
+        """The picture under the map of the whole text, and under each word's, each scaled by its maximum."""
         shown = [(WHOLE, self.whole), *(zip(self.words, self.maps, strict=True) if words else ())]
         title = f"{' '.join(self.words)}   (match {self.match:.2f})"
         drawn = [draw_heat(self.picture, heat) for _, heat in shown]
@@ -63,16 +54,11 @@ class AttentionMaps:
 def attention_maps(
     pretrained: Pretrained, picture: object, text: str, layer: int | None = None
 ) -> AttentionMaps:
-    """Grad-CAM of the matching logit on the fusion encoder's cross-attention.
+    """Grad-CAM of the matching logit for a text on a picture, as pipelines take pictures.
 
-    Args:
-        pretrained: a model whose matching head is trained: pre-trained, or fine-tuned for retrieval.
-        picture: a path, a PIL picture, a uint8 array [H, W, 3] or tensor [3, H, W].
-        text: a caption or a phrase.
-        layer: of the fusion encoder, from 0; by default the one of `default_layer`.
-
-    Raises:
-        UserError: the picture cannot be read, the text is empty, or there is no such layer.
+    The matching head must be trained: a pre-trained model, or one fine-tuned for retrieval. `layer` of the
+    fusion encoder counts from 0; see `default_layer`. UserError: an unreadable picture, an empty text, no
+    such layer.
     """
     return maps_of(
         pretrained, PictureReader(pretrained.preprocessing, None).read(picture), text, layer, picture
@@ -82,11 +68,7 @@ def attention_maps(
 def maps_of(
     pretrained: Pretrained, shown: Picture, text: str, layer: int | None = None, picture: object = None
 ) -> AttentionMaps:
-    """The same for a picture that was read; `picture` is what is drawn on.
-
-    Raises:
-        UserError: the text is empty, or there is no such layer.
-    """
+    """The maps for a picture that was read; `picture` is the original to draw on."""
     model, tokenizer = pretrained.model, pretrained.tokenizer
     if isinstance(model, RuntimeModel):
         raise UserError(
@@ -114,26 +96,19 @@ def maps_of(
 
 
 def default_layer(depth: int) -> int:
-    """The layer whose maps are shown unless another is asked for: the middle one.
+    """The middle layer.
 
-    In the embedded world, the largest value of a phrase's map (`AttentionMaps.whole`) lay in the phrase's box
-    for 42, 86 and 77 % of 500 validation phrases in the three layers of a `nano`; a random patch is in it for
-    8 %.
+    On the embedded world the largest value of a phrase's map (`AttentionMaps.whole`) lay in the phrase's box
+    for 42, 86 and 77 % of 500 validation phrases in the three layers of a `nano`; for a random patch 8 %.
     """
     return depth // 2
 
 
 def grad_cam(model: XFM, pixels: Tensor, tokens: Tokens, layer: int) -> tuple[Tensor, Tensor]:
-    """Maps of every token.
+    """Maps of every token, [R, T, P] float32 over the patches, and [R, 2] matching logits.
 
-    Args:
-        model: in evaluation mode; nothing of it changes.
-        pixels: [R, 3, H, W] the picture of each text.
-        tokens: [R, T].
-        layer: of the fusion encoder.
-
-    Returns:
-        [R, T, P] float32 maps over the patches, not negative, and [R, 2] matching logits.
+    `pixels` [R, 3, H, W] and `tokens` [R, T] go row by row; the model is in evaluation mode and does not
+    change.
     """
     with torch.no_grad():
         image, text = model.encode_image(pixels), model.encode_text(tokens.ids, tokens.mask)

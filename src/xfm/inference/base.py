@@ -1,4 +1,4 @@
-"""What all pipelines share: inputs read in windows, rows of similar length together, answers in order."""
+"""The base of all pipelines: inputs read in windows, rows of similar length together, answers in order."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -17,9 +17,10 @@ from xfm.data.schema import Tokens
 from xfm.data.tokenizer import as_read
 from xfm.inference.engine import EncodedPictures, Engine, InputBatch, cut
 from xfm.inference.input_parsing import (
+    FlawCallback,
     InputError,
     Item,
-    Told,
+    PictureReader,
     by_field,
     example,
     field_names,
@@ -27,27 +28,20 @@ from xfm.inference.input_parsing import (
     warned_once,
 )
 from xfm.inference.inputs import ABSENT, checked_option, sort_out
-from xfm.inference.picture_inputs import PictureReader
 
 Answer = TypeVar("Answer")
 Ready = TypeVar("Ready")
-Bad = Callable[[int, str], bool]
+SkipCallback = Callable[[int, str], bool]
 """Told the number of an input that cannot be used, and why; whether it may be passed over."""
 
 
 class Pipeline(ABC, Generic[Ready, Answer]):
-    """A model that answers inputs of one task.
+    """A model that answers inputs of one task (`spec`), run by an `engine`.
 
-    Called with one input it gives one answer. A list, tuple, array, Series, table or folder of them gives a
-    list; an iterator, which may have no end, gives an iterator that reads a few batches ahead. An input is a
-    mapping of fields, or the value of the only field; the fields can also be named arguments of the call, of
-    one input or a list each. Of a table (DataFrame, data set) the columns with the names of fields are taken,
-    of a folder the pictures in the order of their names. Rows are sorted by length within such a stretch and
-    every distinct picture is encoded once; the answers are those of one row at a time, up to rounding.
-
-    Attributes:
-        engine: the model.
-        spec: the task: what an input has, how texts are read, the options.
+    One input gives one answer. A list, tuple, array, Series, table or folder gives a list; an iterator gives
+    an iterator that reads a few batches ahead. An input is a mapping of fields, or the value of the only
+    field; fields can also be named arguments of the call. Rows are sorted by length within a window and every
+    distinct picture is encoded once; answers are those of one row at a time, up to rounding.
     """
 
     def __init__(self, engine: Engine, spec: TaskSpec) -> None:
@@ -56,15 +50,12 @@ class Pipeline(ABC, Generic[Ready, Answer]):
     # ------------------------------------------------------------ what a task says
     @classmethod
     def suits(cls, spec: TaskSpec, own: TaskSpec) -> bool:
-        """Whether a model that was fine-tuned for the task `own` still answers `spec`."""
+        """Whether a model fine-tuned for the task `own` still answers `spec`."""
         return set(spec.uses) <= set(own.uses)
 
     def begin(self, options: Any) -> Ready:
-        """What all rows of a call need, such as the vectors of class names; the options, where that is all.
-
-        Raises:
-            UserError: the options do not suit the model.
-        """
+        """Shared state of a call, such as vectors of class names; by default its options. May raise
+        UserError."""
         return options
 
     @abstractmethod
@@ -72,11 +63,11 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         """The answers of a batch, in its order."""
 
     def as_read(self, text: str, pictures: int) -> str:
-        """A text as the model was trained to read it."""
+        """A text as the model was trained to read it, beside so many pictures."""
         return self.read_by(self.spec.text, text)
 
     def read_by(self, rule: TextRule, text: str) -> str:
-        """A text by a rule; a model of language alone has learned none, and reads what is written."""
+        """A text by a rule; a model of language alone has learned none, and reads the text as written."""
         return as_read(rule if self.engine.model.sees else TextRule.WRITTEN, text, self.engine.longest)
 
     def check(self, item: Item) -> None:
@@ -84,17 +75,10 @@ class Pipeline(ABC, Generic[Ready, Answer]):
 
     # ------------------------------------------------------------ calls
     def __call__(self, inputs: Any = ABSENT, /, **given: Any) -> Any:
-        """Answer.
+        """Answer one input, several, or an iterator of them.
 
-        Args:
-            inputs: an input, several in one of the forms above, or an iterator over inputs.
-            given: options of the task; without `inputs`, also the fields of one input, or a list for each.
-
-        Returns:
-            An answer, a list of answers, or an iterator over answers.
-
-        Raises:
-            UserError: an input cannot be used (names which one), or an option is unknown or wrong.
+        `given` holds options of the task; without `inputs`, also the fields of one input, or a list for each.
+        UserError: an unusable input (with its number), or an unknown or wrong option.
         """
         options, fields = self._options(given)
         if inputs is ABSENT and fields:
@@ -117,7 +101,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         return answer
 
     def collected(self, answers: list[Answer]) -> Any:
-        """The answers of a list."""
+        """The answers of a list; a subclass may stack them."""
         return answers
 
     def _options(self, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -133,7 +117,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         return options, {name: value for name, value in given.items() if name not in known}
 
     def options(self, given: Mapping[str, Any]) -> Any:
-        """The options of the task by name; raises UserError where one is unknown or wrong."""
+        """The options of the task by name; UserError if one is unknown or wrong."""
         options, others = self._options(given)
         if others:
             raise self._unknown(next(iter(others)))
@@ -146,20 +130,17 @@ class Pipeline(ABC, Generic[Ready, Answer]):
 
     # ------------------------------------------------------------ rows
     def numbered(
-        self, inputs: Iterable[Any], options: Any = None, bad: Bad | None = None, partial: Told | None = None
+        self,
+        inputs: Iterable[Any],
+        options: Any = None,
+        bad: SkipCallback | None = None,
+        partial: FlawCallback | None = None,
     ) -> Iterator[tuple[int, Answer]]:
-        """Answers with the numbers of their inputs, counted from 0, in order.
+        """Answers with the numbers of their inputs, from 0, in order.
 
-        Args:
-            inputs: any number of inputs; some batches are read ahead.
-            options: of the task (`TaskSpec.options`).
-            bad: asked whether an input that cannot be used may be passed over. One that may not, and without
-                it the first, raises after the answers of all inputs before it.
-            partial: told the number of each input of whose picture a part only could be decoded, and what is
-                wrong with it; without it the first such input is a warning.
-
-        Raises:
-            InputError: an input cannot be used.
+        `bad(number, reason)` may pass over an unusable input; otherwise InputError follows the answers before
+        it. `partial(number, flaw)` is told of pictures that end early; by default the first such is a
+        warning.
         """
         ready = self.begin(self.spec.options() if options is None else options)
         encoded = EncodedPictures(self.engine)
@@ -184,23 +165,15 @@ class Pipeline(ABC, Generic[Ready, Answer]):
                 raise failure
 
     def read(self, given: object, reader: PictureReader) -> Item:
-        """One input, read and checked, to be answered together with others by `answers`.
-
-        Args:
-            given: the input.
-            reader: of its pictures; any number of threads may share one.
-
-        Raises:
-            UserError: it cannot be used.
-        """
+        """One input, read and checked; threads may share a reader. UserError: it cannot be used."""
         item = self._read(given, reader)
         self.check(item)
         return item
 
     def windows(self, inputs: Iterable[Any]) -> Iterator[list[tuple[int, Item | UserError]]]:
-        """Inputs that have been read, or why they cannot be, and their numbers: some batches at a time.
+        """Inputs that were read, or their UserError, with their numbers: `Engine.window` at a time.
 
-        With threads, one window is read while another is answered.
+        With reader threads, one window is read while another is answered.
         """
         rest, size, threads = enumerate(inputs), self.engine.window, self.engine.readers
         reader = PictureReader(self.engine.pretrained.preprocessing, self.engine.urls)
@@ -242,13 +215,8 @@ class Pipeline(ABC, Generic[Ready, Answer]):
         return Item(read, tuple(pictures), texts[0] if texts else "")
 
     def answers(self, items: Sequence[Item], encoded: EncodedPictures, ready: Ready) -> list[Answer]:
-        """Answers of inputs that were read, in their order.
-
-        Args:
-            items: from `read`.
-            encoded: pictures of earlier calls, which are not encoded again.
-            ready: from `begin`.
-        """
+        """Answers of inputs from `read`, in order, with the pictures of earlier calls and the state of
+        `begin`."""
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for place, item in enumerate(items):
             groups[len(item.texts), len(item.pictures)].append(place)
@@ -280,7 +248,7 @@ class Pipeline(ABC, Generic[Ready, Answer]):
             yield rows, InputBatch(part, image, index.view(len(rows), -1), chosen, list(dict.fromkeys(keys)))
 
     def tokenise(self, texts: Sequence[tuple[str, ...]]) -> Tokens | None:
-        """[R, T] tokens of rows with as many texts each; None where they have none."""
+        """Tokens [R, T] of rows with as many texts each; None where they have none."""
         tokenizer, longest = self.engine.tokenizer if texts and texts[0] else None, self.engine.longest
         if tokenizer is None:
             return None

@@ -1,4 +1,4 @@
-"""Pipelines that choose among classes: of a fine-tuned head, and by the classes' names."""
+"""Classification by a fine-tuned head, and zero-shot by the names of classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,8 @@ from xfm.models.task_models import Classifier
 
 
 class ScoredClass(TypedDict):
-    """A class with its probability; of a regression the label is `value` and the score is the value.
-
-    Where a row may have several labels, `chosen` says whether it has this one.
-    """
+    """A class and its probability; `chosen` for several labels. A regression gives the label `value` and the
+    value."""
 
     label: str
     score: float
@@ -30,7 +28,7 @@ class ScoredClass(TypedDict):
 
 
 def best_first(scores: Tensor, names: Sequence[str], top_k: int) -> list[list[ScoredClass]]:
-    """[R, C] probabilities -> for each row its likeliest classes."""
+    """The likeliest classes of each row, from probabilities [R, C]."""
     values, places = scores.topk(min(top_k or len(names), len(names)), dim=-1)
     return [
         [ScoredClass(label=names[int(place)], score=value) for value, place in zip(row, column, strict=True)]
@@ -41,7 +39,7 @@ def best_first(scores: Tensor, names: Sequence[str], top_k: int) -> list[list[Sc
 def chosen_first(
     scores: Tensor, names: Sequence[str], top_k: int, threshold: float
 ) -> list[list[ScoredClass]]:
-    """[R, C] probabilities -> for each row all labels from the threshold on, and the likeliest others."""
+    """All labels from the threshold on, and the likeliest others, from probabilities [R, C]."""
     most = top_k or len(names)
     return [
         [
@@ -56,8 +54,8 @@ def chosen_first(
 class Classification(Pipeline[Best, list[ScoredClass]]):
     """Inputs of a task with classes -> `[{"label", "score"}]`, best first, by the head of a fine-tuned model.
 
-    A model with one output is a regression: its answer is `[{"label": "value", "score": VALUE}]`. Where a row
-    may have several labels, an answer has all that are chosen, however many are asked for.
+    One output is a regression: `[{"label": "value", "score": VALUE}]`. With several labels, all chosen are
+    listed.
     """
 
     def check(self, item: Item) -> None:
@@ -86,13 +84,7 @@ class Classification(Pipeline[Best, list[ScoredClass]]):
 
 @dataclass(frozen=True)
 class ClassVectors:
-    """Names of classes as vectors.
-
-    Attributes:
-        names: the C names.
-        vectors: [C, E] unit vectors.
-        top_k: how many an answer has.
-    """
+    """Unit vectors [C, E] of C class names, and how many classes an answer lists."""
 
     names: tuple[str, ...]
     vectors: Tensor
@@ -100,14 +92,14 @@ class ClassVectors:
 
 
 class ZeroShotImageClassification(Pipeline[ClassVectors, list[ScoredClass]]):
-    """A picture and `candidate_labels=[...]` -> `[{"score", "label"}]`, best first.
+    """A picture and `candidate_labels=[...]` -> `[{"score", "label"}]`, best first: softmax of cosine /
+    temperature.
 
-    The score is the softmax over the labels of cosine over temperature. `hypothesis_template` is a sentence
-    with {} in the label's place, or several; "a photo of a {}" and "a dog" make "a photo of a dog".
+    `hypothesis_template` is one sentence or several with {} for the label.
     """
 
     def sentences(self, options: ZeroShotOptions) -> list[str]:
-        """What is encoded of the names of the classes: each in all templates."""
+        """Every class name in every template."""
         if not all(map(str.strip, options.candidate_labels or [""])):
             raise UserError(f"{self.spec.name} needs candidate_labels, such as 'cat, dog'")
         return [
@@ -116,7 +108,7 @@ class ZeroShotImageClassification(Pipeline[ClassVectors, list[ScoredClass]]):
 
     @torch.inference_mode()
     def encode(self, sentences: Sequence[str]) -> Tensor:
-        """[N, E] vectors of as many sentences as make a batch."""
+        """Vectors [N, E] of at most a batch of sentences."""
         tokens = as_captions(self.engine, sentences).to(self.engine.device)
         with self.engine.arithmetic():
             return self.engine.model.embed_text(tokens.ids, tokens.mask)
@@ -128,7 +120,7 @@ class ZeroShotImageClassification(Pipeline[ClassVectors, list[ScoredClass]]):
         return self.named(options, [*map(self.encode, parts)])
 
     def named(self, options: ZeroShotOptions, vectors: Sequence[Tensor]) -> ClassVectors:
-        """The classes by the vectors of all of their `sentences`, in parts."""
+        """The classes from the vectors of all their `sentences`, in parts."""
         names, templates = options.candidate_labels, len(options.hypothesis_template)
         means = torch.cat([*vectors]).view(len(names), templates, -1).mean(dim=1)
         return ClassVectors(tuple(names), torch.nn.functional.normalize(means, dim=-1), options.top_k)

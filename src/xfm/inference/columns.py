@@ -13,35 +13,31 @@ from xfm.core.errors import UserError, excerpt
 from xfm.data.tables.embedded import pictures_in
 from xfm.data.tables.objects import plain_cell
 from xfm.inference.gallery import Retrieval
-from xfm.inference.input_parsing import Unreadable
+from xfm.inference.input_parsing import UnreadableInput
 from xfm.inference.pipeline import pipeline
 
 REASON, PARTIAL = "error", "warning"
 
 
 class ColumnPipeline:
-    """A model that adds columns to batches, as Ray Data and Daft map them; making one loads it, once.
+    """A model that adds columns to batches, as Ray Data and Daft map them; loaded once per instance.
 
-    A batch is a dict of NumPy arrays or lists, a pyarrow Table, or a pandas DataFrame, and comes back with
-    three columns more: the answer (of `embed` called vector, of other tasks prediction), `error`, which says
-    why a row has none, and `warning`, where a picture's file ends early and is used as far as it goes. All
-    three are null where there is nothing to say: a row that cannot be read never ends the job. Of a dict the
-    new columns are pyarrow arrays.
-
-    Texts are texts; a picture is the bytes of a file, a uint8 array [H, W, 3] as `ray.data.read_images` gives
-    it, or a path. Rows of a batch are computed together as by a pipeline. A pickled one is loaded anew where
-    it is unpickled.
+    A batch is a dict of NumPy arrays or lists, a pyarrow Table, or a pandas DataFrame. Three columns are
+    added: the answer (`vector` of embed, else `prediction`), `error` (why a row has none) and `warning` (a
+    picture ends early), null where they do not apply: an unreadable row never ends the job. Of a dict they
+    are pyarrow arrays. A picture is the bytes of a file, a uint8 array [H, W, 3], or a path. An unpickled
+    instance loads its model anew.
 
     Args:
-        task: of `xfm.pipeline`; all but those that search in a gallery.
+        task: of `xfm.pipeline`, without retrieval in a gallery.
         model: folder, run, or name of the package or the hub; machines see folders under the same path.
-        columns: the column of each field, where it is not called as the field is.
-        answer: name of the column of answers.
+        columns: the column of each field, where the names differ.
+        answer: name of the answers' column.
         options: of the task, such as `candidate_labels`.
         running: `device`, `precision`, `batch_size`, `allow_urls` and `readers` of `xfm.pipeline`.
 
     Raises:
-        UserError: there is no such task, model or option.
+        UserError: no such task, model or option.
 
     Example:
         >>> told = {"model": "small", "columns": {"text": "caption"}}
@@ -77,11 +73,7 @@ class ColumnPipeline:
         return self._made, ()
 
     def __call__(self, batch: Any) -> Any:
-        """The batch with three columns more, in the form in which it came.
-
-        Raises:
-            UserError: it is of no such form, lacks a column, or has one of the names of the new ones.
-        """
+        """The batch with its new columns; UserError: no batch, a missing column, or a taken name."""
         names = _columns_of(batch)
         if taken := [name for name in (self.answer, REASON, PARTIAL) if name in names]:
             raise UserError(
@@ -113,7 +105,7 @@ class ColumnPipeline:
 
     def _input(self, row: dict[str, Any]) -> Any:
         given = {name: value for name, value in row.items() if value is not None}
-        return given or Unreadable(f"the row has no {' and no '.join(row)}")
+        return given or UnreadableInput(f"the row has no {' and no '.join(row)}")
 
     def _answered(self, inputs: list[Any]) -> tuple[list[Any], list[str | None], list[str | None]]:
         answers, errors = [None] * len(inputs), list[str | None]([None] * len(inputs))
@@ -128,7 +120,6 @@ class ColumnPipeline:
         return answers, errors, warnings
 
     def _arrow(self, answers: list[Any], errors: list[Any], warnings: list[Any]) -> dict[str, Any]:
-        """The new columns; of answers of one type in all batches."""
         import pyarrow as arrow
 
         if self._type is None and self._pipe.spec is EMBED:
@@ -159,7 +150,6 @@ def _columns_of(batch: Any) -> list[str]:
 
 
 def _cells(column: Any) -> Iterator[Any]:
-    """The cells of an array, list, Series, or Arrow's array; of a tensor its rows."""
     return iter(column.to_pylist() if hasattr(column, "to_pylist") else column)
 
 

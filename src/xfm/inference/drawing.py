@@ -1,4 +1,4 @@
-"""Boxes with their texts, and heat maps, drawn on pictures."""
+"""Boxes with their labels, and heat maps, drawn on pictures."""
 
 from bisect import bisect
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from xfm.core.errors import UserError
-from xfm.inference.picture_inputs import read_original
+from xfm.inference.input_parsing import read_original
 
 LEAST_SIDE = 480  # smaller pictures are enlarged, or no text would be readable beside their boxes
 LONGEST_TEXT = 2000  # characters that are looked at: no picture is so wide that more would be readable
@@ -24,7 +24,6 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def _enlarged(picture: object, least_side: int) -> tuple[Image.Image, int]:
-    """A picture of any form for Pillow, enlarged by whole steps, and by how many; raises UserError."""
     image = Image.fromarray(read_original(picture).pixels.permute(1, 2, 0).numpy())
     scale = max(1, -(-least_side // max(image.size)))
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS), scale
@@ -33,20 +32,11 @@ def _enlarged(picture: object, least_side: int) -> tuple[Image.Image, int]:
 def draw_boxes(
     picture: object, located: Sequence[Mapping[str, Any]], *, least_side: int = LEAST_SIDE
 ) -> Image.Image:
-    """The picture with boxes and their texts.
+    """A new RGB picture with the boxes of `grounding` answers, their labels and scores.
 
-    Args:
-        picture: as pipelines take pictures.
-        located: answers of `grounding`: `{"label": TEXT, "box": {"xmin", "ymin", "xmax", "ymax"}}` in pixels
-            of the picture; a `score` is shown behind the text.
-        least_side: a picture whose longer side is less is enlarged to it by whole steps; 0 leaves it as it
-            is.
-
-    Returns:
-        A new RGB picture.
-
-    Raises:
-        UserError: the picture cannot be read, or a box lacks an edge.
+    `located` holds `{"label", "score", "box": {"xmin", "ymin", "xmax", "ymax"}}` in pixels. A longer side
+    below `least_side` is enlarged by a whole factor. UserError: an unreadable picture, or a box without an
+    edge.
     """
     shown, scale = _enlarged(picture, least_side)
     draw = ImageDraw.Draw(shown)
@@ -87,7 +77,6 @@ def _label(
     size: tuple[int, int],
     taken: Sequence[tuple[float, float, float, float]],
 ) -> tuple[float, float, float, float]:
-    """Write a text at its box: above, below or inside, where no other text is; returns the place it took."""
     pad = 3
     text = _fitting(draw, text, font, size[0] - 2 * pad)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
@@ -117,17 +106,7 @@ def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float,
 
 
 def draw_heat(picture: object, heat: NDArray[np.floating], *, least_side: int = 240) -> Image.Image:
-    """The picture under a heat map.
-
-    Args:
-        picture: as pipelines take pictures.
-        heat: [rows, columns] not negative; its largest value gets the darkest red, 0 leaves the picture as it
-            is.
-        least_side: as of `draw_boxes`.
-
-    Returns:
-        A new RGB picture.
-    """
+    """A new RGB picture under a heat map [rows, columns], not negative; its maximum is the darkest red."""
     shown, _ = _enlarged(picture, least_side)
     base = np.asarray(shown, dtype=float)
     top = float(heat.max()) if heat.size else 0.0
@@ -144,14 +123,7 @@ def draw_heat(picture: object, heat: NDArray[np.floating], *, least_side: int = 
 def sheet(
     pictures: Sequence[Image.Image], titles: Sequence[str], *, columns: int = 4, title: str = ""
 ) -> Image.Image:
-    """Pictures of one size side by side, each with a line of text above.
-
-    Args:
-        pictures: one at least.
-        titles: of each picture.
-        columns: pictures in a row.
-        title: a line above all of them.
-    """
+    """Pictures of one size in rows of `columns`, each with a title above."""
     width, height = pictures[0].size
     font, gap = ImageFont.load_default(15), 8
     line, columns = 22, min(columns, len(pictures))

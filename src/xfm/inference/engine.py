@@ -1,4 +1,4 @@
-"""A model with what running it needs, and pictures encoded once."""
+"""A model with its device, precision and batch size, and a cache of encoded pictures."""
 
 import contextlib
 from collections import OrderedDict
@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xfm.config.artifacts import Arithmetic
@@ -17,8 +19,7 @@ from xfm.data.collate import LENGTH_STEP
 from xfm.data.schema import Tokens
 from xfm.data.shapes import round_up
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.inference.input_parsing import Item
-from xfm.inference.picture_inputs import Picture
+from xfm.inference.input_parsing import Item, Picture
 from xfm.models.artifacts import model_pixels
 from xfm.models.folder import Pretrained
 from xfm.models.heads import Encoded
@@ -35,17 +36,8 @@ MiB a number of pictures in bf16, and a server meets all numbers."""
 
 @dataclass(frozen=True)
 class Engine:
-    """A model and how it is run.
-
-    Attributes:
-        pretrained: in evaluation mode on `device`.
-        name: of the model, for messages.
-        device: where the model is.
-        precision: arithmetic of the forward passes.
-        batch_size: rows per pass.
-        urls: what may be fetched; None fetches nothing.
-        readers: threads that read pictures ahead; 0 reads them when it is their turn.
-    """
+    """A model in evaluation mode and how it runs; `readers` threads read pictures ahead, `urls` None fetches
+    none."""
 
     pretrained: Pretrained
     name: str
@@ -72,13 +64,13 @@ class Engine:
 
     @property
     def longest(self) -> int:
-        """Most tokens of a text: what the fine-tuning saw, else what the model has positions for."""
+        """Most tokens of a text: the fine-tuning's limit, else the model's positions."""
         task, limit = self.pretrained.task, self._positions
         return min(limit, task.task.max_tokens) if task is not None and task.task.max_tokens else limit
 
     @property
     def longest_written(self) -> int:
-        """Most tokens of a text that a decoder writes; the last one is not read again."""
+        """Most tokens of a decoder's text; the last one is not read again."""
         return self._positions + 1
 
     @property
@@ -86,15 +78,19 @@ class Engine:
         return self.model.config.language.longest
 
     def arithmetic(self) -> AbstractContextManager[object]:
-        """The context of forward passes."""
+        """Autocast context of forward passes."""
         return autocast(self.precision, self.device)
 
-    def check(self) -> None:
-        """Compare the model, where and as it runs, with its self-check; in float32 on a CPU, reading did.
+    @torch.inference_mode()
+    def image_vectors(self, pixels: Sequence[Tensor]) -> NDArray[np.float32]:
+        """Unit vectors [N, E] of pictures [3, H, W] uint8, in one pass."""
+        stacked = model_pixels(torch.stack([*pixels]).to(self.device), self.pretrained.preprocessing)
+        with self.arithmetic():
+            return self.model.embed_image(stacked).float().cpu().numpy()
 
-        Raises:
-            UserError: it is not what it was when it was saved.
-        """
+    def check(self) -> None:
+        """Compare the model with its self-check where it runs; reading did so for float32 on a CPU. UserError
+        if it fails."""
         half = resolve(self.precision, self.device) is Precision.BF16
         if half or self.device.type != "cpu":
             with self.arithmetic():
@@ -103,15 +99,10 @@ class Engine:
 
 
 class EncodedPictures:
-    """The vision encoder's outputs: those of the rows at hand, and of earlier rows while they fit.
+    """Cache of the vision encoder's outputs, of at most `limit` bytes unless the rows at hand need more.
 
-    They lie in one block, which grows to the limit and stays. In a piece of memory each they would lie
-    between what passes allocate and free, and the piece of one that left would not do for the next: to align
-    what it gives, glibc looks for more than that takes. The memory of servers grew by such holes.
-
-    Args:
-        engine: the model.
-        limit: bytes of outputs that are kept; more only where the rows at hand need more.
+    One block that grows to the limit and stays: separate tensors between the passes' allocations left holes
+    that glibc could not reuse, and the memory of servers grew.
     """
 
     def __init__(self, engine: Engine, limit: int = KEPT) -> None:
@@ -129,12 +120,7 @@ class EncodedPictures:
         return 0 if self._block is None else self._block.nbytes
 
     def need(self, pictures: Sequence[Picture], also: Sequence[bytes] = ()) -> None:
-        """Encode those of the pictures that are not there; others than they leave where room is short.
-
-        Args:
-            pictures: what is needed.
-            also: identities of pictures that are there and must stay.
-        """
+        """Encode the missing pictures; others leave where room is short, but those of the keys `also`."""
         distinct = {picture.key: picture for picture in pictures}
         missing = [picture for key, picture in distinct.items() if key not in self._places]
         needed = distinct.keys() | set(also)
@@ -164,7 +150,6 @@ class EncodedPictures:
         self._places.update(zip((picture.key for picture in pictures), places, strict=True))
 
     def _with_room(self, states: Tensor, most: int) -> Tensor:
-        """The block with free places for states [N, 1 + P, Dv], of `most` pictures in all."""
         while len(self._places) + len(states) > most:
             _, place = self._places.popitem(last=False)
             self._free.append(place)
@@ -178,12 +163,7 @@ class EncodedPictures:
         return block
 
     def stack(self, keys: Sequence[bytes]) -> tuple[Tensor, Tensor]:
-        """Outputs of pictures that are there.
-
-        Returns:
-            [I, 1 + P, Dv] of the distinct pictures in the order of first appearance, and [N] int64, the place
-            of each key's picture.
-        """
+        """Outputs [I, 1 + P, Dv] of the distinct keys by first appearance, and each key's place [N] int64."""
         assert self._block is not None, "nothing was encoded"
         device, order = self._block.device, {key: place for place, key in enumerate(dict.fromkeys(keys))}
         states = self._block[torch.tensor([self._places[key] for key in order], device=device)]
@@ -192,24 +172,19 @@ class EncodedPictures:
 
 @dataclass(frozen=True)
 class InputBatch(Encoded):
-    """Rows that are answered in one pass.
-
-    Attributes:
-        items: R rows of the same number of texts and of pictures.
-        keys: identities of the I distinct pictures.
-    """
+    """R rows with as many texts and pictures each, for one pass; `keys` of the I distinct pictures."""
 
     items: Sequence[Item] = ()
     keys: Sequence[bytes] = ()
 
 
 def as_captions(engine: Engine, texts: Sequence[str]) -> Tokens:
-    """[R, T] texts as the model reads captions."""
+    """Tokens [R, T] of texts read as captions."""
     return engine.tokenizer.encode_batch([normalise_caption(text) for text in texts], engine.longest).tokens
 
 
 def cut(tokens: Tokens, rows: Sequence[int], longest: int) -> Tokens:
-    """Some rows without padding that none of them needs, but for few different lengths."""
+    """Some rows, padded to a few different lengths only."""
     index = torch.tensor(rows)
     mask = tokens.mask[index]
     length = min(round_up(int(mask.sum(dim=1).max()), LENGTH_STEP), mask.shape[1], longest)
@@ -218,11 +193,7 @@ def cut(tokens: Tokens, rows: Sequence[int], longest: int) -> Tokens:
 
 @contextlib.contextmanager
 def one_thread(device: torch.device) -> Iterator[None]:
-    """Compute on one thread of a CPU during the block.
-
-    Sums are split among threads, and rounded accordingly; with one, numbers are the same however many
-    processes share a machine.
-    """
+    """One CPU thread in the block: sums are rounded alike however many processes share a machine."""
     before = torch.get_num_threads()
     if device.type != "cpu":
         yield

@@ -1,7 +1,7 @@
-"""Search in a gallery of pictures or texts: contrastive scores, then the matching head for the best."""
+"""Retrieval in a gallery of pictures or texts: cosines, then the matching head for the best."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -15,11 +15,10 @@ from xfm.config.pipelines import RetrievalOptions
 from xfm.config.task_spec import TaskSpec
 from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
-from xfm.inference.base import Bad, Pipeline
+from xfm.inference.base import Pipeline, SkipCallback
 from xfm.inference.engine import EncodedPictures, Engine, InputBatch, as_captions, cut
-from xfm.inference.input_parsing import InputError, Told, warned_once
+from xfm.inference.input_parsing import FlawCallback, InputError, Picture, PictureReader, warned_once
 from xfm.inference.inputs import ABSENT, gallery_of
-from xfm.inference.picture_inputs import Picture, PictureReader
 from xfm.models.features import Encoder, States
 from xfm.tasks.ranking import match, rerank_scores, shortlist
 
@@ -27,15 +26,11 @@ GALLERY_KEPT = 512 << 20  # bytes of a gallery's encoded pictures that are kept 
 
 
 class Hit(TypedDict):
-    """A candidate of a gallery.
+    """A candidate and its `index` in the gallery, from 0.
 
-    index: its place in the gallery, from 0.
-    score: what the candidates are ordered by: the cosine, or after re-ranking the cosine over the temperature
-        plus the weighted log-odds of a match.
-    similarity: cosine.
-    match: probability of a match by the matching head, see `Pretrained.match_probability`; only of re-ranked
-        candidates.
-    text, image: the candidate, where it is a text, a path or an address.
+    `score` orders the candidates: the cosine, or after re-ranking cosine / temperature plus weighted log-odds
+    of a match. `match` is the matching probability of re-ranked candidates; `text` or `image` names the
+    candidate.
     """
 
     index: int
@@ -47,21 +42,10 @@ class Hit(TypedDict):
 
 
 class Gallery:
-    """Candidates, encoded: all as vectors, and as many pictures as fit as what the fusion encoder attends to;
-    what does not fit, and texts, are encoded again when they are re-ranked.
+    """Encoded candidates: unit vectors [N, E], and up to `GALLERY_KEPT` bytes of pictures for re-ranking.
 
-    Args:
-        engine: the model.
-        candidates: pictures, or texts.
-        texts: which of the two they are.
-        bad: asked whether a picture that cannot be read may be left out; without it none may.
-
-    Attributes:
-        vectors: [N, E] unit vectors.
-        numbers: of the N candidates, counted from 0 with those that were left out.
-
-    Raises:
-        InputError: a picture cannot be read; counted from 0.
+    `numbers` counts the candidates from 0 with the unreadable ones that `bad` passed over; without `bad`,
+    InputError.
     """
 
     def __init__(
@@ -69,8 +53,8 @@ class Gallery:
         engine: Engine,
         candidates: Iterable[Any],
         texts: bool,
-        bad: Bad | None = None,
-        told: Told | None = None,
+        bad: SkipCallback | None = None,
+        told: FlawCallback | None = None,
     ) -> None:
         self.engine, self.texts = engine, texts
         self.given: list[Any] = []
@@ -125,7 +109,7 @@ class Gallery:
         self.given += part
 
     def tokens(self, texts: Sequence[str]) -> Tokens:
-        """[R, T] texts as captions."""
+        """Tokens [R, T] of texts as captions."""
         for text in texts:
             if not isinstance(text, str):
                 raise UserError(f"the gallery's texts must be texts, not {type(text).__name__}")
@@ -133,7 +117,7 @@ class Gallery:
         return cut(found, range(len(texts)), self.engine.longest).to(self.engine.device)
 
     def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """States [R, T, D] of some candidates and their mask, see `xfm.tasks.ranking.StateReader`."""
+        """States [R, T, D] of candidates and their mask, see `xfm.tasks.ranking.StateReader`."""
         chosen, owner = np.unique(rows, return_inverse=True)
         if self.texts:
             tokens = self.tokens([self.given[place] for place in chosen.tolist()])
@@ -146,27 +130,18 @@ class Gallery:
         return states[index], torch.ones(len(rows), states.shape[1], dtype=torch.bool, device=states.device)
 
     def described(self, place: int) -> dict[str, str]:
-        """The candidate for an answer, where it can be written."""
+        """The candidate in an answer: a text, a path or an address."""
         given = self.given[place]
         if self.texts:
             return {"text": given}
         return {"image": str(given)} if isinstance(given, str | Path) else {}
 
 
-@dataclass(frozen=True)
-class Search:
-    """A gallery and how many of it are wanted."""
-
-    gallery: Gallery
-    options: RetrievalOptions
-
-
-class Retrieval(Pipeline[Search, list[Hit]]):
+class Retrieval(Pipeline[tuple[Gallery, RetrievalOptions], list[Hit]]):
     """Texts or pictures, and a gallery of either -> `[{"index", "score", "similarity", "match", ...}]`.
 
-    The gallery is `images=[...]` or `texts=[...]`, or what `pipe.gallery(...)` made of them, to search in it
-    many times. Text against pictures, and pictures against texts, are re-ranked by the matching head; what is
-    of one kind is compared by cosine.
+    The gallery is `images=[...]`, `texts=[...]`, or `pipe.gallery(...)` for many searches. Text against
+    pictures is re-ranked by the matching head; like kinds are compared by cosine.
     """
 
     def __init__(self, engine: Engine, spec: TaskSpec) -> None:
@@ -178,32 +153,19 @@ class Retrieval(Pipeline[Search, list[Hit]]):
         *,
         images: Iterable[Any] | None = None,
         texts: Iterable[str] | None = None,
-        bad: Bad | None = None,
-        told: Told | None = None,
+        bad: SkipCallback | None = None,
+        told: FlawCallback | None = None,
     ) -> Gallery:
-        """Encode candidates once.
-
-        Args:
-            images: pictures, as pipelines take them, or a folder of them.
-            texts: texts.
-            bad: asked whether a picture that cannot be read may be left out; without it none may.
-            told: told of each picture of which a part only is there; without it a warning names the first.
-
-        Raises:
-            UserError: none or both are given, or a picture cannot be read.
-        """
+        """Encode candidates once: either images (a folder, too) or texts; `bad` and `told` as of
+        `Pipeline.numbered`."""
         if (images is None) == (texts is None):
             raise UserError("a gallery holds either images or texts: give one of the two")
         candidates = gallery_of(images, "images") if images is not None else gallery_of(texts, "texts")
         return Gallery(self.engine, candidates, images is None, bad, told)
 
     def __call__(self, inputs: Any = ABSENT, /, **given: Any) -> Any:
-        """Search; see `Pipeline.__call__`.
-
-        Args:
-            inputs: a query, a list of them, or another iterable; a bare string is a text.
-            given: `images`, `texts` or `gallery`, and the options `top_k` and `rerank`.
-        """
+        """See `Pipeline.__call__`; `given` also holds `images`, `texts` or `gallery`. A bare string is a
+        text."""
         gallery = given.pop("gallery", None)
         candidates = {name: given.pop(name) for name in ("images", "texts") if name in given}
         if candidates or gallery is not None:
@@ -214,18 +176,18 @@ class Retrieval(Pipeline[Search, list[Hit]]):
             return searching(inputs, **given)
         return super().__call__(inputs, **given)
 
-    def begin(self, options: RetrievalOptions) -> Search:
-        """The gallery that is searched."""
+    def begin(self, options: RetrievalOptions) -> tuple[Gallery, RetrievalOptions]:
+        """The gallery, with counts that it can satisfy."""
         if self.searched is None:
             raise UserError("retrieval needs something to search in: images=[...], texts=[...] or gallery=")
         size = len(self.searched)
         top_k = min(options.top_k or size, size)
         rerank = 0 if not options.rerank else min(max(options.rerank, top_k), size)
-        return Search(self.searched, replace(options, top_k=top_k, rerank=rerank))
+        return self.searched, replace(options, top_k=top_k, rerank=rerank)
 
-    def answer(self, batch: InputBatch, ready: Search) -> list[list[Hit]]:
+    def answer(self, batch: InputBatch, ready: tuple[Gallery, RetrievalOptions]) -> list[list[Hit]]:
         """The best candidates of each query."""
-        model, gallery, options = self.engine.model, ready.gallery, ready.options
+        model, (gallery, options) = self.engine.model, ready
         text = None
         if batch.tokens is not None:
             (text,) = model.encode_texts([batch.tokens])

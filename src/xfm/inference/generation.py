@@ -1,7 +1,6 @@
-"""Pipelines that give words: answers, captions, and what stands behind a mask."""
+"""Answers, captions, and words behind a mask."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
@@ -21,25 +20,21 @@ from xfm.tasks.answers import AnswerList, likeliest_answers
 
 
 class ScoredAnswer(TypedDict):
-    """An answer and its probability: of the whole sequence of its tokens, end token included."""
+    """An answer and the probability of its whole token sequence, end token included."""
 
     score: float
     answer: str
 
 
-@dataclass(frozen=True)
-class AnswerRule:
-    """How questions are answered: by a list, or freely where there is none."""
-
-    options: AnswerOptions
-    listed: AnswerList | None
+AnswerRule = tuple[AnswerOptions, AnswerList | None]
+"""Options, and the answers to be ranked; without a list answers are written."""
 
 
 class Answering(Pipeline[AnswerRule, list[ScoredAnswer]]):
     """`{"image", "question"}` -> `[{"score", "answer"}]`, best first.
 
-    Answers are ranked from the list of the fine-tuning, or from `answers=[...]`; with `free=True`, and where
-    the model has no list, they are written by beam search.
+    Ranked from the fine-tuning's list or `answers=[...]`; with `free=True`, or without a list, by beam
+    search.
     """
 
     def begin(self, options: AnswerOptions) -> AnswerRule:
@@ -49,23 +44,23 @@ class Answering(Pipeline[AnswerRule, list[ScoredAnswer]]):
         listed = list(dict.fromkeys(map(normalise_caption, options.answers))) or list(task.task.answers)
         if options.free or not listed:
             _check_length(options.max_tokens, engine.longest_written)
-            return AnswerRule(options, None)
+            return options, None
         if "" in listed:
             raise UserError("an answer of the list holds nothing but signs; leave it out")
-        return AnswerRule(options, AnswerList(listed, engine.tokenizer).to(engine.device))
+        return options, AnswerList(listed, engine.tokenizer).to(engine.device)
 
     def answer(self, batch: InputBatch, ready: AnswerRule) -> list[list[ScoredAnswer]]:
         """The likeliest answers to each question."""
-        model, options = self.engine.pretrained.task, ready.options
+        model, (options, answers) = self.engine.pretrained.task, ready
         assert isinstance(model, Answerer)
         memory, asked = model.fused(batch), batch.text.mask
-        if ready.listed is None:
+        if answers is None:
             marks = Marks.of(self.engine.tokenizer)
             found = generate(model.decoder, memory, asked, marks, options.writing())
             texts = [[self.engine.tokenizer.decode(ids).strip() for ids in rows] for rows in found.ids]
             return [_scored(row, scores) for row, scores in zip(texts, found.scores, strict=True)]
-        best = likeliest_answers(model.decoder, ready.listed, memory, asked, options.top_k)
-        names = ready.listed.answers
+        best = likeliest_answers(model.decoder, answers, memory, asked, options.top_k)
+        names = answers.answers
         return [
             _scored([names[place] for place in places], scores)
             for places, scores in zip(best.index.tolist(), best.log_likelihood, strict=True)
@@ -114,8 +109,7 @@ class Captioning(Pipeline[CaptionOptions, list[Caption]]):
 
 
 def _draws(how: Sampling, keys: Sequence[bytes]) -> Tensor:
-    """[I, n, L - 1] draws of each picture from the seed and the picture alone, whatever is in its batch."""
-    shape = (how.texts, how.max_tokens - 1)
+    shape = (how.texts, how.max_tokens - 1)  # by seed and picture, whatever is in the batch
     rows = [np.random.default_rng((how.seed, int.from_bytes(key))).random(shape, np.float32) for key in keys]
     return torch.from_numpy(np.stack(rows))
 
@@ -125,8 +119,8 @@ def _check_length(wanted: int, longest: int) -> None:
         raise UserError(f"max_tokens is {wanted}, but the model writes at most {longest}; choose less")
 
 
-class Filled(TypedDict):
-    """A token for a mask: its probability, id and text, and the whole text with it."""
+class FilledMask(TypedDict):
+    """A token for a mask: probability, id, text, and the whole text with it."""
 
     score: float
     token: int
@@ -134,12 +128,11 @@ class Filled(TypedDict):
     sequence: str
 
 
-class FillMask(Pipeline[Best, list[Filled] | list[list[Filled]]]):
+class FillMask(Pipeline[Best, list[FilledMask] | list[list[FilledMask]]]):
     """A text with <mask> in it, or `{"text", "image"}` -> `[{"score", "token", "token_str", "sequence"}]`.
 
-    With a picture the fusion encoder predicts, without one the language encoder alone. A text with several
-    masks gives a list for each of them. The mask is written as the tokenizer writes it (`pipe.mask`). With a
-    picture, the text is read as captions are: lower-case, without punctuation.
+    With a picture the fusion encoder predicts, and the text is read as a caption; without, the language
+    encoder. Several masks give a list each. `pipe.mask` is how the tokenizer writes the mask.
     """
 
     @property
@@ -149,13 +142,13 @@ class FillMask(Pipeline[Best, list[Filled] | list[list[Filled]]]):
         return tokenizer.id_to_token(tokenizer.mask) or ""
 
     def as_read(self, text: str, pictures: int) -> str:
-        """With a picture as a caption; the mask stays as it is."""
+        """With a picture as a caption; the mask stays."""
         if not pictures:
             return text
         return f" {self.mask} ".join(map(normalise_caption, text.split(self.mask))).strip()
 
     def check(self, item: Item) -> None:
-        """A text needs a mask within the tokens that the model reads."""
+        """Require a mask within the tokens that are read."""
         ids = self.engine.tokenizer.encode_batch(list(item.texts), self.engine.longest).ids
         if not (ids == self.engine.tokenizer.mask).any():
             raise UserError(
@@ -163,7 +156,7 @@ class FillMask(Pipeline[Best, list[Filled] | list[list[Filled]]]):
                 "word is to be predicted"
             )
 
-    def answer(self, batch: InputBatch, ready: Best) -> list[list[Filled] | list[list[Filled]]]:
+    def answer(self, batch: InputBatch, ready: Best) -> list[list[FilledMask] | list[list[FilledMask]]]:
         """The likeliest tokens of each mask of each row."""
         model, tokenizer = self.engine.model, self.engine.tokenizer
         tokens = batch.text
@@ -174,7 +167,7 @@ class FillMask(Pipeline[Best, list[Filled] | list[list[Filled]]]):
         places = tokens.ids.eq(tokenizer.mask) & tokens.mask
         logits = head(states[places]).float()[:, : tokenizer.vocab_size]
         scores, best = logits.softmax(-1).topk(min(ready.top_k or logits.shape[-1], logits.shape[-1]))
-        answers: list[list[list[Filled]]] = [[] for _ in batch.items]
+        answers: list[list[list[FilledMask]]] = [[] for _ in batch.items]
         for place, (row, column) in enumerate(places.nonzero().tolist()):
             ids = tokens.ids[row][tokens.mask[row]]
             answers[row].append(
@@ -185,7 +178,7 @@ class FillMask(Pipeline[Best, list[Filled] | list[list[Filled]]]):
             )
         return [row[0] if len(row) == 1 else row for row in answers]
 
-    def _filled(self, ids: Tensor, column: int, score: float, token: int) -> Filled:
+    def _filled(self, ids: Tensor, column: int, score: float, token: int) -> FilledMask:
         tokenizer, whole = self.engine.tokenizer, ids.clone()
         whole[column] = token
         return {

@@ -1,29 +1,122 @@
-"""Inputs as users give them, checked and read."""
+"""Inputs of users, checked and read."""
 
+import hashlib
 import json
+import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from xfm.config.pipelines import UrlRules
 from xfm.config.task_spec import Field, Holds
 from xfm.core.errors import UserError, excerpt, suggest
+from xfm.core.paths import home_path, is_url
+from xfm.data.fetch import fetch
+from xfm.data.in_memory import to_uint8
+from xfm.data.picture_files import load_decoded
+from xfm.data.pictures import Decoded, PictureError, decode
 from xfm.data.records import is_text
-from xfm.inference.picture_inputs import Picture, PictureReader, is_picture
+from xfm.models.artifacts import framed
+from xfm.models.folder import Preprocessing
 
-Told = Callable[[int, str], None]
+PictureSource = str | Path | bytes | Image.Image | np.ndarray | Tensor
+"""A path, an address, the bytes of a file, a PIL picture, a uint8 array [H, W, 3] or tensor [3, H, W]."""
+
+RECENT = 512  # pictures by path of which the next rows probably need one again
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the model takes it: pixels [3, S, S] uint8; width and height of the original, upright.
+
+    `key` is equal for equal pixels; `flaw` says what is wrong with a file that ends early.
+    """
+
+    pixels: Tensor
+    width: int
+    height: int
+    key: bytes
+    flaw: str | None = None
+
+
+def is_picture(value: object) -> bool:
+    """Whether a value is certainly a picture: a string may be a text or a path."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind not in "OSTU"
+    return isinstance(value, Path | bytes | Image.Image | Tensor)
+
+
+def read_original(source: object, urls: UrlRules | None = None) -> Decoded:
+    """A picture as given, upright; `urls` None fetches nothing.
+
+    UserError: no picture, unreadable, too large, or an address that is not allowed.
+    """
+    if isinstance(source, str) and not source.strip():
+        raise UserError("the path of the picture is empty; give one such as 'a.png'")
+    if isinstance(source, str) and is_url(source):
+        if urls is None:
+            raise UserError(f"{source}: addresses are not fetched unless allow_urls=True; or give a file")
+        return _decoded(fetch(source, urls), source)
+    if isinstance(source, str | Path):
+        return load_decoded(home_path(source))
+    if isinstance(source, bytes):
+        return _decoded(source, "the bytes of the picture")
+    if not isinstance(source, Image.Image | np.ndarray | Tensor):
+        raise UserError(
+            "a picture must be a path such as 'a.png', the bytes of a file, a PIL picture, a uint8 array or "
+            f"tensor, not {type(source).__name__}"
+        )
+    return Decoded(to_uint8(source).cpu())
+
+
+def _decoded(data: bytes, name: str) -> Decoded:
+    try:
+        return decode(data)
+    except PictureError as error:
+        raise UserError(f"{name}: {error}; replace it") from error
+
+
+class PictureReader:
+    """Reads and frames pictures, for any number of threads; remembers the last `recent` paths."""
+
+    def __init__(self, preprocessing: Preprocessing, urls: UrlRules | None, recent: int = RECENT) -> None:
+        self._preprocessing, self._urls, self._most = preprocessing, urls, recent
+        self._recent: OrderedDict[str, Picture] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, source: object) -> Picture:
+        """The picture; UserError as of `read_original`."""
+        if isinstance(source, Picture):
+            return source
+        name = str(source) if isinstance(source, str | Path) else None
+        with self._lock:
+            if name is not None and name in self._recent:
+                self._recent.move_to_end(name)
+                return self._recent[name]
+        found = read_original(source, self._urls)
+        pixels = framed(found.pixels, self._preprocessing).contiguous()
+        key = hashlib.blake2b(pixels.numpy().tobytes(), digest_size=16).digest()
+        picture = Picture(pixels, found.pixels.shape[2], found.pixels.shape[1], key, found.flaw)
+        if name is not None:
+            with self._lock:
+                self._recent[name] = picture
+                if len(self._recent) > self._most:
+                    self._recent.popitem(last=False)
+        return picture
+
+
+FlawCallback = Callable[[int, str], None]
 """Is told the number of an input and what is wrong with it."""
 
 
 class InputError(UserError):
-    """An input that cannot be used.
-
-    Attributes:
-        number: which one, counted from 0.
-        reason: what is wrong with it.
-    """
+    """An unusable input: its `number` from 0, and the `reason`."""
 
     def __init__(self, number: int, reason: str) -> None:
         super().__init__(f"input {number}: {reason}")
@@ -31,21 +124,15 @@ class InputError(UserError):
 
 
 @dataclass(frozen=True)
-class Unreadable:
-    """Stands for an input of which is known already that it cannot be used, and why."""
+class UnreadableInput:
+    """An input that is known to be unusable, and why."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Item:
-    """An input that has been read.
-
-    Attributes:
-        texts: none, one, or the two of a pair, as the model reads them.
-        pictures: none, one or two.
-        shown: the text as it was given, for answers that repeat it.
-    """
+    """An input that was read: texts as the model reads them, pictures, and the original text for answers."""
 
     texts: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
@@ -53,12 +140,12 @@ class Item:
 
     @property
     def flaw(self) -> str | None:
-        """What is wrong with pictures of which a part only is there; None where all are whole."""
+        """Flaws of pictures that end early; None where all are whole."""
         return "; ".join(picture.flaw for picture in self.pictures if picture.flaw is not None) or None
 
 
-def warned_once() -> Told:
-    """Warns of the first of the inputs of whose pictures it is told that a part only is there."""
+def warned_once() -> FlawCallback:
+    """A callback that warns of the first picture that ends early."""
     told: list[int] = []
 
     def warn(number: int, flaw: str) -> None:
@@ -71,7 +158,7 @@ def warned_once() -> Told:
 
 
 def is_single(inputs: object) -> bool:
-    """Whether inputs are one input, not several."""
+    """Whether inputs are one input."""
     if isinstance(inputs, str | Mapping | bytes | Image.Image):
         return True
     return is_picture(inputs) and getattr(inputs, "ndim", 3) < 4
@@ -83,17 +170,11 @@ def field_names(fields: Sequence[Field]) -> dict[str, Field]:
 
 
 def by_field(given: object, fields: Sequence[Field], options: Sequence[str] = ()) -> dict[str, object]:
-    """An input as values by field; what is given bare is the field that is meant.
+    """An input as values by field; a bare value is the field that it fits.
 
-    Args:
-        given: the input.
-        fields: of the task.
-        options: names of options, of which one may have been meant.
-
-    Raises:
-        UserError: a field is missing, unknown or given twice, or a bare value could be several fields.
+    UserError: a field is missing, unknown or given twice, or a bare value fits several.
     """
-    if isinstance(given, Unreadable):
+    if isinstance(given, UnreadableInput):
         raise UserError(given.reason)
     if not isinstance(given, Mapping):
         return {_meant(given, fields).name: given}
@@ -136,7 +217,7 @@ _SAMPLES = {Holds.TEXT: "a text", Holds.PICTURE: "a.png", Holds.TWO_PICTURES: ["
 
 
 def example(fields: Sequence[Field]) -> str:
-    """An input as Python and JSON write it, with every field, for messages."""
+    """An example input as Python and JSON write it, for messages."""
     either = all(field.optional for field in fields)
     forms = (
         [{f.name: _SAMPLES[f.holds]} for f in fields]
@@ -159,11 +240,7 @@ def _listed(fields: Sequence[Field]) -> str:
 
 
 def read_field(field: Field, value: object, reader: PictureReader) -> list[Picture] | str:
-    """The value of a field.
-
-    Raises:
-        UserError: it is not what the field holds, or a picture cannot be read.
-    """
+    """The value of a field; UserError: of another kind, or an unreadable picture."""
     if field.holds is Holds.TEXT:
         if not isinstance(value, str):
             raise UserError(

@@ -1,4 +1,4 @@
-"""What is handed to a pipeline, sorted out: one input, several, or a stream of them."""
+"""Arguments of a pipeline's call: one input, several, or a stream."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -13,23 +13,16 @@ from xfm.config.task_spec import Field, Holds
 from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.core.errors import UserError
 from xfm.data.tables.embedded import pictures_in
-from xfm.inference.input_parsing import by_field, call, field_names, is_single
-from xfm.inference.picture_inputs import is_picture
-from xfm.inference.predict.reading import Reading
-from xfm.inference.predict.sources import FolderRows
+from xfm.inference.input_parsing import by_field, call, field_names, is_picture, is_single
+from xfm.inference.row_sources import FolderRows, Reading
 
 ABSENT: Any = object()
 """Stands for an input that was not given; None is one that was, by mistake."""
 
 
 class Inputs(NamedTuple):
-    """Inputs of a pipeline.
-
-    Attributes:
-        rows: the inputs.
-        single: whether there is one, whose answer stands alone.
-        endless: whether their number is not known: they are answered as the answers are asked for.
-    """
+    """Inputs of a pipeline; a `single` one's answer stands alone, `endless` ones are answered as they are
+    asked for."""
 
     rows: Iterable[Any]
     single: bool = False
@@ -37,17 +30,10 @@ class Inputs(NamedTuple):
 
 
 def sort_out(given: Any, fields: Sequence[Field]) -> Inputs:
-    """Tell one input from several; tables, columns and folders become inputs.
+    """One input or several, of a sequence, array, Series, DataFrame, data set, mapping, folder or iterator.
 
-    Libraries are told by what their objects can do: none of them has to be installed.
-
-    Args:
-        given: an input, or a sequence, array, Series, DataFrame, data set, mapping of columns, folder of
-            pictures or iterator with inputs.
-        fields: of the task.
-
-    Raises:
-        UserError: it cannot be meant, or a table lacks a column.
+    Libraries are recognised by the methods of their objects: none has to be installed. UserError: none of
+    these.
     """
     if given is ABSENT:
         raise UserError(f"give an input, such as {call(fields)}")
@@ -83,11 +69,7 @@ def _one(given: object) -> Inputs:
 
 
 def refuse_set(given: object, name: str) -> None:
-    """Refuse what has no order: nobody could tell which answer belongs to what.
-
-    Raises:
-        UserError: it is a set.
-    """
+    """Refuse a set: it has no order that answers could follow."""
     if isinstance(given, Set) and not hasattr(given, "mapping"):  # the keys of a mapping have an order
         raise UserError(f"{name}a set has no order; give a list")
 
@@ -104,11 +86,6 @@ def _folder(given: object, fields: Sequence[Field]) -> Path | None:
 
 
 def _pictures_of(folder: Path, fields: Sequence[Field]) -> list[Mapping[str, Any]]:
-    """The pictures of a folder as inputs, in the order of their names.
-
-    Raises:
-        UserError: it holds none, or they are no whole inputs.
-    """
     rows = FolderRows(folder, Reading(fields)).rows(0, frozenset())
     return [row.given for row in rows if isinstance(row.given, Mapping)]
 
@@ -192,11 +169,7 @@ def _cell(value: Any) -> Any:
 
 # ---------------------------------------------------------------- lists beside the input
 def checked_option(name: str, value: Any, default: Any) -> Any:
-    """The value of an option, of the kind of its default.
-
-    Raises:
-        UserError: it is of another kind.
-    """
+    """An option's value, of the kind of its default; UserError otherwise."""
     if isinstance(default, list):
         return list_option(name, value)
     kinds: dict[type, tuple[type, str]] = {
@@ -209,11 +182,7 @@ def checked_option(name: str, value: Any, default: Any) -> Any:
 
 
 def list_option(name: str, value: Any) -> list[str]:
-    """The value of an option that is a list of texts; a text with commas names several.
-
-    Raises:
-        UserError: it is something else.
-    """
+    """An option that is a list of texts; a text with commas names several."""
     refuse_set(value, f"{name}: ")
     if isinstance(value, str):
         found = names_in(value)
@@ -230,15 +199,7 @@ def list_option(name: str, value: Any) -> list[str]:
 
 
 def gallery_of(given: Any, name: str) -> Iterable[Any]:
-    """The candidates of a gallery.
-
-    Args:
-        given: what was given for them.
-        name: images or texts.
-
-    Raises:
-        UserError: it is one candidate, or none at all.
-    """
+    """The candidates of a gallery of "images" or "texts"; UserError: one candidate, or none."""
     refuse_set(given, f"{name}: ")
     if name == "images" and isinstance(given, str | Path) and os.path.isdir(given):
         fields = IMAGE_CLASSIFICATION.inputs

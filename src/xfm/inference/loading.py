@@ -1,4 +1,4 @@
-"""`xfm.load`: a model with its files, and what one asks of it most: vectors, similarities, matches."""
+"""`xfm.load`: a model with its files, its vectors, similarities and matches."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,10 +18,9 @@ from xfm.config.task_spec import Field, Holds
 from xfm.config.tasks import EMBED
 from xfm.core.errors import UserError
 from xfm.inference.engine import cut
-from xfm.inference.input_parsing import InputError, Item, by_field, warned_once
+from xfm.inference.input_parsing import InputError, Item, Picture, PictureReader, by_field, warned_once
 from xfm.inference.inputs import sort_out
 from xfm.inference.matching import Embed
-from xfm.inference.picture_inputs import Picture, PictureReader
 from xfm.inference.pipeline import pipeline
 from xfm.models.artifacts import model_pixels
 from xfm.models.folder import Pretrained
@@ -35,17 +34,10 @@ Part = tuple[list[int], Tensor]
 
 
 def encode_rows(pipe: Embed, given: Iterable[object], normalised: bool, progress: bool | None) -> Tensor:
-    """[N, E] float32 vectors of N inputs of the pipeline `embed`, in their order, on the model's device.
+    """Vectors [N, E] float32 of inputs of the pipeline `embed`, in order, on the model's device.
 
-    Args:
-        pipe: the pipeline, by whose rules inputs are read.
-        given: the inputs; texts and pictures may stand in one list, their vectors share a space.
-        normalised: unit vectors; otherwise the projections as they come.
-        progress: whether a bar is shown; None shows one of `MANY` inputs or more, on a terminal.
-
-    Raises:
-        InputError: an input cannot be used. What is neither text nor picture is found before anything is
-            computed, a picture that cannot be read when it is its turn.
+    A bar is shown of `MANY` inputs or more on a terminal, unless `progress` says. InputError: what is neither
+    text nor picture, before anything is computed; an unreadable picture, at its turn.
     """
     rows = list(given)
     texts, pictures = _sorted_out(pipe, rows)
@@ -139,7 +131,7 @@ def _encoded(pipe: Embed, pictures: dict[int, Picture], normalised: bool) -> Par
 _TEXT, _PICTURE = Field("text"), Field("image", holds=Holds.PICTURE)
 
 
-class Running(TypedDict, total=False):
+class RunOptions(TypedDict, total=False):
     """How a call is computed, see `xfm.pipeline`."""
 
     device: str | torch.device | None
@@ -150,8 +142,8 @@ class Running(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Loaded(Pretrained):
-    """A loaded model: what belongs together, and its vectors and matches. Pipelines take it as their model.
+class LoadedModel(Pretrained):
+    """A loaded model with its vectors and matches. Pipelines take it as their model.
 
     Attributes:
         model, given_tokenizer, preprocessing, provenance, task, calibration, check: see `Pretrained`.
@@ -164,26 +156,25 @@ class Loaded(Pretrained):
         normalised: bool = True,
         tensors: bool = False,
         progress: bool | None = None,
-        **running: Unpack[Running],
+        **running: Unpack[RunOptions],
     ) -> Any:
-        """Vectors of texts and pictures, which share a space: the products of unit vectors are cosines.
+        """Vectors of texts and pictures, which share a space: products of unit vectors are cosines.
 
-        They are those of the pipeline `embed`, whose inputs these are: a bare string is a text, a picture is
-        a `Path`, the bytes of a file, a PIL picture, a uint8 array or tensor, or `{"image": PATH}`. Texts of
-        like length are computed together, and what comes several times once.
+        Inputs are those of the pipeline `embed`: a bare string is a text, a picture a `Path`, the bytes of a
+        file, a PIL picture, a uint8 array or tensor, or `{"image": PATH}`. Equal inputs are computed once.
 
         Args:
-            inputs: one, or a list, column, table or folder of them; texts and pictures may stand in one list.
-            normalised: unit vectors; otherwise the projections as they come.
+            inputs: one, or a list, column, table or folder; texts and pictures may be mixed.
+            normalised: unit vectors; otherwise the raw projections.
             tensors: give a tensor, on the model's device, in place of an array.
-            progress: show a bar; if not given, one is shown of 256 inputs or more, on a terminal.
+            progress: show a bar; by default for 256 inputs or more, on a terminal.
             running: `device`, `precision`, `batch_size`, `allow_urls` and `readers` of `xfm.pipeline`.
 
         Returns:
             [E] float32 of one input, [N, E] of several, in their order.
 
         Raises:
-            UserError: an input cannot be used; names its number, from 0.
+            UserError: an unusable input, with its number from 0.
 
         Example:
             >>> load("small").encode(["a cat", Path("photo.jpg")]).shape
@@ -193,7 +184,7 @@ class Loaded(Pretrained):
         return _given_back(vectors[0] if one else vectors, tensors)
 
     def _encoded(
-        self, inputs: Any, normalised: bool, progress: bool | None, running: Running
+        self, inputs: Any, normalised: bool, progress: bool | None, running: RunOptions
     ) -> tuple[Tensor, bool]:
         pipe: Any = pipeline("embed", self, **running)
         rows, single, _ = sort_out(inputs, EMBED.inputs)
@@ -205,20 +196,12 @@ class Loaded(Pretrained):
             raise UserError(error.reason) from error
 
     def similarity(
-        self, first: Any, second: Any, *, tensors: bool = False, **running: Unpack[Running]
+        self, first: Any, second: Any, *, tensors: bool = False, **running: Unpack[RunOptions]
     ) -> Any:
-        """Cosines of every one of the first with every one of the second.
+        """Cosines [N, M] float32 of all of the first with all of the second; a single input has no axis.
 
-        Args:
-            first, second: inputs of `encode`, or vectors that it gave: [E] or [N, E].
-            tensors: give a tensor in place of an array.
-            running: as for `encode`.
-
-        Returns:
-            [N, M] float32; where one input was given in place of several, without its axis.
-
-        Raises:
-            UserError: an input cannot be used, or vectors are of another model.
+        Each is inputs of `encode`, or vectors that it gave, [E] or [N, E]. UserError: an unusable input, or
+        vectors of another width.
         """
         rows, row = self._directions(first, "first", running)
         columns, column = self._directions(second, "second", running)
@@ -226,8 +209,7 @@ class Loaded(Pretrained):
         cosines = cosines[:, 0] if column else cosines
         return _given_back(cosines[0] if row else cosines, tensors)
 
-    def _directions(self, given: Any, name: str, running: Running) -> tuple[Tensor, bool]:
-        """[N, E] unit vectors of inputs, or of vectors, and whether it was one."""
+    def _directions(self, given: Any, name: str, running: RunOptions) -> tuple[Tensor, bool]:
         vectors = _as_vectors(given)
         if vectors is None:
             return self._encoded(given, True, None, running)
@@ -239,23 +221,13 @@ class Loaded(Pretrained):
             )
         return F.normalize(vectors.view(-1, width).float(), dim=-1), vectors.ndim == 1
 
-    def match(self, texts: Any, pictures: Any, *, tensors: bool = False, **running: Unpack[Running]) -> Any:
+    def match(
+        self, texts: Any, pictures: Any, *, tensors: bool = False, **running: Unpack[RunOptions]
+    ) -> Any:
         """Probabilities that texts fit pictures, by the matching head; see `Pretrained.match_probability`.
 
-        Text n goes with picture n; one text goes with every picture, one picture with every text. A picture
-        is encoded once, however many texts are asked about it.
-
-        Args:
-            texts: one or a list.
-            pictures: one or a list, as `encode` takes them, except that a string is a path.
-            tensors: give a tensor in place of an array.
-            running: as for `encode`.
-
-        Returns:
-            [N] float32 of N pairs; of one text and one picture a number.
-
-        Raises:
-            UserError: an input cannot be used, or there are more of the ones than of the others.
+        Text n goes with picture n; one text goes with every picture, one picture with every text. A string
+        among the pictures is a path. [N] float32 of N pairs, a number of one text and one picture.
         """
         pipe = pipeline("image-text-matching", self, **running)
         said, shown = sort_out(texts, [_TEXT]), sort_out(pictures, [_PICTURE])
@@ -312,30 +284,27 @@ def load(
     image_width: int | None = None,
     check: bool = True,
     base: Path | str | None = None,
-) -> Loaded:
+) -> LoadedModel:
     """Load a model folder, or a published checkpoint (`.th`, `.pt`) without converting it first.
 
-    `load_model` reads model folders alone, wherever they lie.
-
     Args:
-        path: folder or file, the name of a model that comes with the package, such as "small", or of a
-            repository of the hub, `owner/name` or `owner/name@revision`.
-        tokenizer: `tokenizer.json`, or a folder with it or with RoBERTa's `vocab.json` and `merges.txt`; a
+        path: folder or file, the name of a model of the package, such as "small", or of a repository of the
+            hub, `owner/name` or `owner/name@revision`.
+        tokenizer: `tokenizer.json`, or a folder with it or RoBERTa's `vocab.json` and `merges.txt`; a
             published file has none of its own.
         recipe: gives what a published file does not show, such as dropout.
-        task: what a published file was fine-tuned for, where its tensors leave it open.
+        task: the fine-tuned task of a published file, where its tensors leave it open.
         heads: attention heads of text and fusion, where neither file nor recipe gives them.
-        image_size, image_width: of the pictures that the model is to take, if not the stored size; see
-            `load_model`.
+        image_size, image_width: of the pictures, if not the stored size; see `load_model`.
         check: compare the model of a folder with its self-check, see `load_model`.
-        base: where the model lies that an adapter is for, if not where it lay.
+        base: the model that an adapter is for, if not where it lay.
 
     Returns:
-        The model in evaluation mode on the CPU, and what belongs to it. It gives vectors (`encode`), their
-        `similarity` and matches (`match`), and pipelines take it: `xfm.pipeline(TASK, model=...)`.
+        The model in evaluation mode on the CPU, with `encode`, `similarity` and `match`; pipelines take it:
+            `xfm.pipeline(TASK, model=...)`.
 
     Raises:
-        UserError: missing, damaged or foreign, or something must be said that the file does not say.
+        UserError: missing, damaged or foreign, or an argument is needed that the file does not answer.
 
     Example:
         >>> load("small").similarity("a cat", ["a dog", Path("photo.jpg")])  # offline, at once
@@ -352,4 +321,4 @@ def load(
         check=check,
         base=base,
     )
-    return Loaded(**vars(found))
+    return LoadedModel(**vars(found))

@@ -1,4 +1,4 @@
-"""Pipelines on the pre-trained heads: vectors, whether a text fits a picture, and where a phrase is."""
+"""Pipelines on the pre-trained heads: vectors, matches of text and picture, boxes of phrases."""
 
 import warnings
 from collections.abc import Sequence
@@ -32,22 +32,22 @@ class _OfVectors(Pipeline[NoOptions, Answer]):
 class Embed(_OfVectors[NDArray[np.float32]]):
     """`{"text"}` or `{"image"}`, or a text or a picture that is no path -> a unit vector [E], float32.
 
-    A list gives one array [N, E]. The product of two vectors is their cosine, of texts with pictures too. A
-    bare string is a text: give a picture's path as `{"image": PATH}` or as a `pathlib.Path`.
+    A list gives one array [N, E]. Products of vectors are cosines, of texts with pictures too. A bare string
+    is a text: give a picture's path as `{"image": PATH}` or as a `pathlib.Path`.
     """
 
     @classmethod
     def suits(cls, spec: TaskSpec, own: TaskSpec) -> bool:
-        """Vectors of texts are what they were trained to be; see `check` for those of pictures."""
+        """Vectors of texts alone suffice; `check` warns of pictures."""
         return super().suits(spec, own) or TEXT_VECTORS in own.uses
 
     def check(self, item: Item) -> None:
-        """Warn of pictures where texts alone were trained."""
+        """Warn of pictures where only texts were fine-tuned."""
         if item.pictures:
             self.warn_of_pictures()
 
     def warn_of_pictures(self) -> None:
-        """Say it where a fine-tuning on texts alone has moved them away from pictures."""
+        """Warn where a fine-tuning on texts alone has moved them away from pictures."""
         task = self.engine.pretrained.task
         own = None if task is None else task.task.spec
         if own is not None and self.suits(self.spec, own) and not super().suits(self.spec, own):
@@ -72,23 +72,20 @@ class Embed(_OfVectors[NDArray[np.float32]]):
         return np.stack(answers) if answers else np.zeros((0, width), dtype=np.float32)
 
 
-class Similar(TypedDict):
-    """How near two texts are.
-
-    score: cosine of their vectors, from -1 to 1.
-    """
+class TextSimilarity(TypedDict):
+    """The cosine of two texts' vectors, from -1 to 1."""
 
     score: float
 
 
-class SentenceSimilarity(_OfVectors[Similar]):
+class SentenceSimilarity(_OfVectors[TextSimilarity]):
     """`{"anchor", "positive"}`, two texts -> `{"score"}`: the cosine of their vectors, those of `embed`."""
 
     def tokenise(self, texts: Sequence[tuple[str, ...]]) -> Tokens | None:
-        """[R, T] tokens of the first texts: the two are read one by one, each as a text of its own."""
+        """Tokens [R, T] of the first texts: the two of a row are read separately."""
         return super().tokenise([own[:1] for own in texts])
 
-    def answer(self, batch: InputBatch, ready: NoOptions) -> list[Similar]:
+    def answer(self, batch: InputBatch, ready: NoOptions) -> list[TextSimilarity]:
         """The cosine of each row."""
         model, engine = self.engine.model, self.engine
         tokens = self.tokenise([item.texts[1:] for item in batch.items])
@@ -99,11 +96,7 @@ class SentenceSimilarity(_OfVectors[Similar]):
 
 
 class Match(TypedDict):
-    """How well a text fits a picture.
-
-    score: probability of a match by the matching head, see `Pretrained.match_probability`.
-    similarity: cosine of the two vectors, which is cheaper to compare many with many.
-    """
+    """`score`: the matching probability, see `Pretrained.match_probability`; `similarity`: the cosine."""
 
     score: float
     similarity: float
@@ -136,33 +129,29 @@ class PixelBox(TypedDict):
 
 
 def pixel_box(fractions: Tensor, width: int, height: int) -> PixelBox:
-    """[4] left, top, right and bottom as parts of a picture, in its pixels."""
+    """Fractions [4] (left, top, right, bottom) in pixels of a picture."""
     box = Boxes(fractions[None].double(), BoxFormat.XYXY, BoxUnit.FRACTION)
     left, top, right, bottom = box.to_unit(BoxUnit.PIXEL, width, height).data[0].tolist()
     return {"xmin": left, "ymin": top, "xmax": right, "ymax": bottom}
 
 
-class Located(TypedDict):
-    """A phrase and the box that it refers to.
-
-    score: probability that the phrase is there, see `Grounding`.
-    """
+class GroundedPhrase(TypedDict):
+    """A phrase, its box, and the probability that it is there."""
 
     label: str
     score: float | None
     box: PixelBox
 
 
-class Grounding(Pipeline[NoOptions, Located]):
+class Grounding(Pipeline[NoOptions, GroundedPhrase]):
     """`{"image", "text"}` -> `{"label": TEXT, "score", "box": {"xmin", "ymin", "xmax", "ymax"}}`.
 
-    The box is in pixels of the picture as it was given, the origin at its top left corner: left, top,
-    right, bottom edge, floats inside the picture. Every phrase gets exactly one box, whether the thing is
-    there or not: the score is the probability of a match that `image-text-matching` gives. A model that was
-    fine-tuned for boxes has lost that, and its score is None.
+    The box is in pixels of the picture as given, origin at the top left. Every phrase gets one box, whether
+    the thing is there or not: the score is the probability of `image-text-matching`; None after a fine-tuning
+    for boxes.
     """
 
-    def answer(self, batch: InputBatch, ready: NoOptions) -> list[Located]:
+    def answer(self, batch: InputBatch, ready: NoOptions) -> list[GroundedPhrase]:
         """The box of each phrase."""
         model, pretrained = self.engine.model, self.engine.pretrained
         fused = Grounder(model, TaskConfig(self.spec.name)).fused_first(batch)
@@ -170,7 +159,7 @@ class Grounding(Pipeline[NoOptions, Located]):
         if pretrained.task is None:
             scores = pretrained.match_probability(model.match_logits(fused)).tolist()
         corners = Boxes(predicted.float().cpu(), BoxFormat.CXCYWH, BoxUnit.FRACTION).to_format(BoxFormat.XYXY)
-        found: list[Located] = []
+        found: list[GroundedPhrase] = []
         for item, score, fractions in zip(batch.items, scores, corners.data.clamp(0, 1), strict=True):
             picture = item.pictures[0]
             box = pixel_box(fractions, picture.width, picture.height)

@@ -1,4 +1,4 @@
-"""`xfm.pipeline`: a model and a task become something to call."""
+"""`xfm.pipeline`: a model and a task become a callable."""
 
 import warnings
 from collections.abc import Sequence
@@ -29,14 +29,10 @@ from xfm.models.task_models import Answerer, Captioner
 
 
 @dataclass(frozen=True)
-class ToRun:
-    """A model that was read to be run.
+class RunnableModel:
+    """A model that was read to run, its name for messages, and the way chosen for this machine, if any.
 
-    Attributes:
-        pretrained: the model.
-        name: for messages.
-        precision: arithmetic of torch's passes; of a runtime float32, it has its own.
-        way: what was chosen for this machine, None where nobody asked for a choice.
+    `precision` is torch's; a runtime has its own, and float32 here.
     """
 
     pretrained: Pretrained
@@ -47,16 +43,10 @@ class ToRun:
 
 def read_to_run(
     model: Path | str, device: str | torch.device | None = None, precision: Precision | None = None
-) -> ToRun:
-    """Read a model, an exported one, or the one that `xfm evaluate --backends` wrote for this machine.
+) -> RunnableModel:
+    """Read a model, an exported one, or the form that `xfm evaluate --backends` chose for this machine.
 
-    Args:
-        model: a folder, a run, the name of a model of the package, or of a repository of the hub.
-        device: where it is to run.
-        precision: that was asked for. Without one it is float32, or what was chosen.
-
-    Raises:
-        UserError: there is no such model, or it is not what it was when it was saved.
+    Without `precision` it is float32, or the chosen way's. UserError: no such model, or a failed self-check.
     """
     folder = find_model(model)
     asked = precision or Precision.FP32
@@ -65,29 +55,25 @@ def read_to_run(
         if not on_cpu and device not in (None, "auto"):
             raise UserError(f"{model} is an exported model, which runs on the CPU; leave --device out")
         half = resolve(asked, "cpu") is Precision.BF16
-        return ToRun(open_exported(folder, half), str(model), Precision.FP32)
+        return RunnableModel(open_exported(folder, half), str(model), Precision.FP32)
     way = chosen(folder) if precision is None and on_cpu else None
     if way is None or way is WAYS["torch"]:
-        return ToRun(open_model(folder), str(model), asked, way)
+        return RunnableModel(open_model(folder), str(model), asked, way)
     warnings.warn(
         f"{model} runs on {way.name}, which xfm evaluate --backends chose for this machine; --precision fp32 "
         "keeps to torch",
         stacklevel=4,
     )
     if way.form is None:
-        return ToRun(open_model(folder), str(model), Precision.BF16, way)
+        return RunnableModel(open_model(folder), str(model), Precision.BF16, way)
     exported = open_exported(kept_for(folder) / way.form.value, way.half, name=f"{model} on {way.name}")
     # It may have been calibrated since.
     current = replace(exported, calibration=read_calibration(folder), provenance=read_provenance(folder))
-    return ToRun(current, str(model), Precision.FP32, way)
+    return RunnableModel(current, str(model), Precision.FP32, way)
 
 
 def check_runs(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
-    """Refuse a task of a decoder, which is computed step by step by torch, of an exported model.
-
-    Raises:
-        UserError: it is such a task.
-    """
+    """Refuse a decoder's task of an exported model: torch decodes."""
     decodes = bool(spec.head) and issubclass(spec.head_class(), Answerer | Captioner)
     if decodes and isinstance(loaded.model, RuntimeModel):
         raise UserError(
@@ -112,27 +98,24 @@ def pipeline(
     """A pipeline: call it with an input, a list of inputs, or any other iterable of them.
 
     Args:
-        task: such as `vqa` or `embed`; `xfm predict --help` has all, and `xfm.TaskSpec` says what one is.
-        model: a model folder, a finished run's folder, the name of a repository of the hub (`owner/name`),
-            the folder of an exported model, which the runtime of its graphs computes, or a loaded model. A
-            loaded one is put into evaluation mode. If not given, the small model
-            that comes with the package answers, and a warning says so.
-        device: where the model runs; if not given, a loaded model stays where it is, another one takes the
-            GPU if there is one.
-        precision: fp32, in which an answer does not depend on what else is in its batch (within 1e-5); bf16;
-            or auto, which takes bf16 where that is faster. If not given, it is fp32 by torch, or what
-            `xfm evaluate --backends` chose for this model on this machine, which a warning says.
+        task: such as `vqa` or `embed`; `xfm predict --help` lists all, see `xfm.TaskSpec`.
+        model: a model folder, a run, a repository of the hub (`owner/name`), an exported model's folder, or a
+            loaded model, which is put into evaluation mode. If not given, the package's small model answers,
+            with a warning.
+        device: by default a loaded model's own, else the GPU if there is one.
+        precision: fp32, in which an answer does not depend on the rest of its batch (within 1e-5); bf16; or
+            auto, bf16 where it is faster. By default fp32 by torch, or, with a warning, what `xfm evaluate
+            --backends` chose for this machine.
         batch_size: rows per pass.
-        allow_urls: whether pictures may be addresses (http and https, public ones only, bounded in size and
-            time), their hosts (`["*.example.org"]`), or the rules for them.
-        readers: threads that read pictures ahead; if not given, four with a GPU, and none without, where the
-            model has use for all cores.
+        allow_urls: whether pictures may be addresses (public http and https, bounded in size and time), their
+            hosts (`["*.example.org"]`), or the rules for them.
+        readers: threads that read pictures ahead; by default four with a GPU, else none.
 
     Returns:
-        The pipeline; what it takes and gives stands in its `spec` and in the documentation of its class.
+        The pipeline; its `spec` and its class document inputs and answers.
 
     Raises:
-        UserError: there is no such task or model, or the model was not fine-tuned for a task that needs it.
+        UserError: no such task or model, or a model without the fine-tuning that the task needs.
 
     Example:
         >>> ask = pipeline("vqa", model="runs/vqa/model")
@@ -152,7 +135,7 @@ def pipeline(
     if model is None:
         model = _boxed(spec)
     if isinstance(model, Pretrained):
-        run = ToRun(model, "the model", asked or Precision.FP32)
+        run = RunnableModel(model, "the model", asked or Precision.FP32)
     else:
         run = read_to_run(model, device, asked)
     loaded, name = run.pretrained, run.name
@@ -221,7 +204,6 @@ def _check_head(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
 
 
 def _check_trained(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
-    """Heads that began at random, and were never trained, would answer at random."""
     fresh = [str(part) for key in (FRESH, "initialised") for part in (loaded.provenance.get(key) or ())]
     for head in spec.uses:
         part = head.removesuffix(".")

@@ -58,18 +58,9 @@ model.similarity(model.encode(["a cat", "a dog"]), model.encode(["a bird"]))"""
 
 
 def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
-    """Write a folder for sentence-transformers; it stays a model folder.
+    """Write a model folder for sentence-transformers, as one of `FORMATS`; returns its use as Python.
 
-    Args:
-        model: folder, or name of a model of the package.
-        out: folder that is not there, or empty.
-        kind: one of `FORMATS`.
-
-    Returns:
-        How it is used, as Python.
-
-    Raises:
-        UserError: the model cannot answer, `out` is taken, or cannot be written.
+    UserError: the model cannot answer the task, or `out` is taken or cannot be written.
     """
     task, module, settings = FORMATS[kind]
     target = Path(os.path.realpath(out))

@@ -1,12 +1,11 @@
 """X-FM for sentence-transformers (`pip install 'xfm[sentence-transformers]'`).
 
-`xfm export` writes folders that the library loads with these modules. Without a folder, a model becomes one
-of the library's by a call:
+`xfm export` writes folders that the library loads with these modules; or directly:
 
     as_sentence_transformer("small").encode(["a cat"])
     as_cross_encoder("small").predict([("a cat", picture)])
 
-Inputs are read by the pipelines `embed` and `image-text-matching`, so that both sides give the same numbers.
+Inputs are read by the pipelines `embed` and `image-text-matching`, so that the numbers agree.
 """
 
 import os
@@ -25,8 +24,7 @@ from torch import Tensor
 
 from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
-from xfm.inference.input_parsing import Item, warned_once
-from xfm.inference.picture_inputs import Picture, PictureReader, is_picture
+from xfm.inference.input_parsing import Item, Picture, PictureReader, is_picture, warned_once
 from xfm.inference.pipeline import AnyPipeline, pipeline
 from xfm.models.artifacts import model_pixels
 from xfm.models.card import CARD
@@ -38,13 +36,7 @@ _TRAINED = "sentence-transformers"
 
 
 class FolderModule(InputModule):
-    """A module of sentence-transformers that holds a model folder.
-
-    Attributes:
-        task: whose pipeline reads the inputs.
-        model: the model that computes.
-        max_seq_length: most tokens of a text; never more than the model reads.
-    """
+    """A sentence-transformers module on a model folder; `max_seq_length` is in tokens."""
 
     task: ClassVar[str]
     save_in_root = True  # the folder that is written is a model folder, too
@@ -59,7 +51,7 @@ class FolderModule(InputModule):
 
     @property
     def modalities(self) -> list[Any]:
-        """What an input may be."""
+        """Kinds of input."""
         return ["text", "image"] if self.model.sees else ["text"]
 
     @classmethod
@@ -74,11 +66,7 @@ class FolderModule(InputModule):
         init_defaults: dict[str, Any] | None = None,
         **given: Any,
     ) -> Self:
-        """Read the folder, or the repository of the hub, that the library was asked to load.
-
-        Raises:
-            UserError: it is damaged, or something is asked for that this model does not have.
-        """
+        """Read the folder, or the hub's repository; UserError: damaged, or an option that X-FM lacks."""
         wanted = {**(given.get("processor_kwargs") or {})}
         longest = wanted.pop(_LONGEST, None)
         wanted |= {**(given.get("model_kwargs") or {}), **(given.get("config_kwargs") or {})}
@@ -95,11 +83,7 @@ class FolderModule(InputModule):
         return found
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        """Write the files of a model folder beside those that the library writes.
-
-        Raises:
-            UserError: the weights shall be pickled, or the folder cannot be written.
-        """
+        """Write a model folder's files beside the library's; UserError: pickled weights, or not writable."""
         if not safe_serialization:
             raise UserError("the weights of an X-FM model are saved as safetensors, never pickled")
         folder, own = Path(output_path), self._saved()
@@ -111,13 +95,11 @@ class FolderModule(InputModule):
                     os.replace(file, folder / file.name)
 
     def _saved(self) -> Pretrained:
-        """What is written: a model that has learned here says so."""
         own = self.pipe.engine.pretrained
         return replace(own, provenance={**own.provenance, "trained_by": _TRAINED}) if self.learned else own
 
     # ------------------------------------------------------------ inputs
     def _read(self, given: Sequence[Any]) -> list[Item]:
-        """Inputs of the pipeline as the model takes them; of a picture that ends early it warns."""
         reader = PictureReader(self.pipe.engine.pretrained.preprocessing, None)
         items, partial = [self.pipe.read(one, reader) for one in given], warned_once()
         for number, item in enumerate(items):
@@ -143,23 +125,15 @@ class FolderModule(InputModule):
 
 
 class XFMVectors(FolderModule):
-    """Texts and pictures to unit vectors: the one module of a `SentenceTransformer`."""
+    """Unit vectors of texts and pictures: the one module of a `SentenceTransformer`."""
 
     task = "embed"
 
     def preprocess(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, inputs: Sequence[Any], prompt: str | None = None, **told: Any
     ) -> dict[str, Any]:
-        """Tokens of texts, or pixels of pictures.
-
-        Args:
-            inputs: texts, or pictures: PIL pictures, uint8 arrays and tensors, paths.
-            prompt: what stands before every text.
-            told: of the library; settings of a processor are refused.
-
-        Raises:
-            UserError: an input cannot be used, or there are both texts and pictures.
-        """
+        """Tokens of texts (behind `prompt`), or pixels of pictures; UserError: unusable, or both kinds in a
+        batch."""
         refuse_settings(told)
         items = self._read([by_name(one, prompt) for one in inputs])
         pictures = [picture for item in items for picture in item.pictures]
@@ -189,7 +163,7 @@ class XFMVectors(FolderModule):
 
 
 class XFMMatches(FolderModule):
-    """Pairs of a text and a picture to the odds that they match: the one module of a `CrossEncoder`.
+    """Log-odds that text and picture match: the one module of a `CrossEncoder`.
 
     The library's sigmoid makes them the calibrated probability, see `Pretrained.match_probability`.
     """
@@ -199,16 +173,7 @@ class XFMMatches(FolderModule):
     def preprocess(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, inputs: Sequence[Any], prompt: str | None = None, **told: Any
     ) -> dict[str, Any]:
-        """Tokens, the pixels of the distinct pictures, and which of them goes with each text.
-
-        Args:
-            inputs: pairs of a text and a picture, whichever is first.
-            prompt: what stands before every text.
-            told: of the library; settings of a processor are refused.
-
-        Raises:
-            UserError: a pair is none of a text and a picture, or cannot be used.
-        """
+        """Tokens, pixels of the distinct pictures, and each text's picture, from pairs in either order."""
         refuse_settings(told)
         if inputs and all(isinstance(one, str) for one in inputs):  # the library's trainer counts tokens
             return self._texts([Item((self.pipe.as_read(one, 0),)) for one in inputs])
@@ -232,15 +197,7 @@ class XFMMatches(FolderModule):
 
 
 def by_name(given: Any, prompt: str | None = None) -> Mapping[str, Any]:
-    """An input of the library as `{"text"}` or `{"image"}`; a string is a picture where the library says so.
-
-    Args:
-        given: the input.
-        prompt: what stands before a text.
-
-    Raises:
-        UserError: it is a sound, a film or a conversation.
-    """
+    """An input of the library as `{"text"}` or `{"image"}`; UserError: a sound, a film or a conversation."""
     if is_picture(given):
         return {"image": given}
     found: dict[str, Any]
@@ -272,32 +229,18 @@ def _pair(given: Any, prompt: str | None) -> Mapping[str, Any]:
 
 
 def refuse_settings(told: Mapping[str, Any]) -> None:
-    """Refuse settings of a processor, which would be passed over.
-
-    Raises:
-        UserError: there are some.
-    """
+    """Refuse settings of a processor, which would be ignored."""
     if told.get("processing_kwargs"):
         raise UserError("X-FM prepares inputs as it was trained; leave processing_kwargs out")
 
 
 def as_sentence_transformer(model: Pretrained | Path | str, **told: Any) -> SentenceTransformer:
-    """A model as one of sentence-transformers, for vectors of texts and pictures.
-
-    Args:
-        model: a loaded model, a folder, the name of a model of the package, or one on the hub.
-        told: more for `SentenceTransformer`, such as `device`.
-    """
+    """A model (loaded, folder or name) as a SentenceTransformer; `told` are its options, such as `device`."""
     return SentenceTransformer(modules=[XFMVectors(_loaded(model))], similarity_fn_name="cosine", **told)
 
 
 def as_cross_encoder(model: Pretrained | Path | str, **told: Any) -> CrossEncoder:
-    """A model as one of sentence-transformers, for probabilities that texts and pictures match.
-
-    Args:
-        model: a loaded model, a folder, the name of a model of the package, or one on the hub.
-        told: more for `CrossEncoder`, such as `device`.
-    """
+    """A model (loaded, folder or name) as a CrossEncoder of matching probabilities; `told` as above."""
     return CrossEncoder(modules=[XFMMatches(_loaded(model))], **told)
 
 

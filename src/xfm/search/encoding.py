@@ -1,4 +1,4 @@
-"""The encoding of pictures for a collection, a unit of work each: a part of a source becomes a file."""
+"""Units of encoding for a collection: a part of a source becomes a file."""
 
 import json
 from base64 import b64decode, b64encode
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from xfm.core.errors import UserError
 from xfm.core.files import MAX_LOG, read_text, write_text
@@ -18,9 +17,8 @@ from xfm.data.tables import ColumnMap
 from xfm.executors.sharded_map import PLAN, ShardedMap, plan_id
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import Engine, one_thread
-from xfm.inference.picture_inputs import Picture, PictureReader
+from xfm.inference.input_parsing import Picture, PictureReader
 from xfm.inference.pipeline import pipeline
-from xfm.models.artifacts import model_pixels
 from xfm.search.sources import EncodedPicture, Offer, PictureSupply, SupplyCut, open_supply
 from xfm.search.store import to_png
 
@@ -31,14 +29,7 @@ PART = ".part"
 
 @dataclass(frozen=True)
 class IndexWork:
-    """Sources and the model that encodes their pictures. Machines see both under the same paths.
-
-    Attributes:
-        model: folder, run, or name of the package or the hub.
-        sources: folders, tables and tar shards.
-        columns, key, keep, as_text, root: see `xfm.search.sources.open_supply`.
-        device: where models run; they compute in float32.
-    """
+    """Sources and the model that encodes them, in float32. Machines see both under the same paths."""
 
     model: str
     sources: tuple[Path, ...]
@@ -56,13 +47,7 @@ class IndexWork:
 
 
 def write_part(path: Path, offers: Sequence[Offer], left_out: Mapping[str, int]) -> None:
-    """Write the pictures of a part of a source, whole or not at all.
-
-    Args:
-        path: of the file.
-        offers: in the order of the source; encoded, or why not.
-        left_out: fields that cannot be metadata, and in how many rows.
-    """
+    """Write a unit's pictures, encoded or failed, and how many rows had fields that cannot be metadata."""
     rows = list[dict[str, Any]]()
     for one in offers:
         row = {name: getattr(one, name) for name in _PLAIN} | {"metadata": dict(one.metadata)}
@@ -76,11 +61,7 @@ def write_part(path: Path, offers: Sequence[Offer], left_out: Mapping[str, int])
 
 
 def read_part(path: Path) -> tuple[list[Offer], Mapping[str, int]]:
-    """The pictures of `write_part`, and the fields that cannot be metadata.
-
-    Raises:
-        UserError: the file is damaged.
-    """
+    """The pictures and fields of `write_part`; UserError: damaged."""
     try:
         told, offers = json.loads(read_text(path, _MOST)), list[Offer]()
         for row in told["rows"]:
@@ -100,14 +81,13 @@ def read_part(path: Path) -> tuple[list[Offer], Mapping[str, int]]:
 
 @dataclass
 class EncodingMark:
-    """How many pictures a unit has."""
+    """Completion mark of a unit: its number of pictures."""
 
     pictures: int = 0
 
 
 class IndexUnit(NamedTuple):
-    """A part of a source: its place, and the numbers of its first picture and of the first one behind it; or
-    None."""
+    """A part of a source: the numbers of its first picture, and of the next part's first, or None."""
 
     source: int
     first: int
@@ -115,13 +95,7 @@ class IndexUnit(NamedTuple):
 
 
 def index_units(work: IndexWork, folder: Path, units: Sequence[IndexUnit]) -> ShardedMap[EncodingMark]:
-    """The encoding of some parts, each into a file of `write_part`, until it is taken in.
-
-    Args:
-        work: what is encoded.
-        folder: of the work; its plan says how sources are cut, and which pictures are known.
-        units: the parts.
-    """
+    """The encoding of parts into files of `write_part`; the plan in `folder` has cuts and known pictures."""
     function = partial(_encode, work, folder, tuple(units))
     return ShardedMap(folder, "made", len(units), EncodingMark, function)
 
@@ -141,12 +115,12 @@ def _encode(
 
 
 def cut_file(plan: Path, source: int) -> Path:
-    """Where the plan says how a source is cut."""
+    """The plan's file of a source's cut."""
     return plan / f"source-{source}.json"
 
 
 def known_file(plan: Path, number: int) -> Path:
-    """Where the plan says which pictures of a unit are known: their keys, and their stamps."""
+    """The plan's file of a unit's known pictures: keys and stamps."""
     return plan / f"known-{number:06d}.json"
 
 
@@ -171,12 +145,11 @@ def _opened(work: IndexWork, folder: Path, source: int) -> tuple[Pipeline[Any, A
 
 
 def _encoded(engine: Engine, offers: Iterator[Offer], known: Mapping[str, str]) -> Iterator[Offer]:
-    """The pictures with their vectors; what cannot be read, and what is known, as it is."""
     reader = PictureReader(engine.pretrained.preprocessing, None)
     while window := list(islice(offers, engine.batch_size)):
         read = [_read(one, reader, known) for one in window]
         pictures = [one for one in read if isinstance(one, Picture)]
-        vectors = iter(_vectors(engine, pictures))
+        vectors = iter(engine.image_vectors([one.pixels for one in pictures]) if pictures else ())
         for offer, found in zip(window, read, strict=True):
             if not isinstance(found, Picture):
                 yield found
@@ -195,13 +168,3 @@ def _read(offer: Offer, reader: PictureReader, known: Mapping[str, str]) -> Pict
         return reader.read(offer.picture)
     except UserError as error:
         return replace(offer, picture=UserError(str(error)))
-
-
-@torch.inference_mode()
-def _vectors(engine: Engine, pictures: list[Picture]) -> list[Any]:
-    if not pictures:
-        return []
-    pixels = torch.stack([one.pixels for one in pictures]).to(engine.device)
-    with engine.arithmetic():
-        found = engine.model.embed_image(model_pixels(pixels, engine.pretrained.preprocessing))
-    return [*found.float().cpu().numpy()]

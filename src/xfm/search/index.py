@@ -1,6 +1,6 @@
-"""A collection of pictures: taken in one by one or by the thousand, kept, counted, and taken out."""
+"""A collection of pictures: taken in one by one or by the thousand, counted, and removed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from xfm.core.errors import UserError, excerpt
 from xfm.data.left_out import LeftOut
 from xfm.inference.engine import Engine, as_captions
-from xfm.inference.picture_inputs import PictureReader
-from xfm.models.artifacts import model_pixels
+from xfm.inference.input_parsing import PictureReader
 from xfm.search.filters import Condition, merged
-from xfm.search.journal import Journal, JournalItem, State
-from xfm.search.manifest import AboutIndex
+from xfm.search.journal import AboutIndex, Journal, JournalItem, State
 from xfm.search.sources import EncodedPicture, Offer
-from xfm.search.store import IndexedPicture, Row, Store, StoreStats, digest, from_png, to_png
+from xfm.search.store import IndexedPicture, Row, Store, digest, from_png, to_png
 
 TOGETHER = 256
 """Pictures whose vectors are computed, and whose rows are stored, together."""
@@ -27,17 +25,11 @@ PROBE = "a picture"
 
 
 @dataclass
-class Taken:
-    """What became of the pictures that were offered.
+class IngestCounts:
+    """Counts of offered pictures by what became of them.
 
-    Attributes:
-        new, replaced: pictures that were taken in, and those whose earlier form went.
-        known: pictures that are there as they are.
-        duplicates: pictures that look exactly like another one.
-        bad: pictures that cannot be read.
-        displaced: pictures that took the place of one that another table has named so.
-        clashing: pictures that are left out because another table has named one so.
-        clash: such a name, and the table.
+    `displaced` took the place of one that another table named so; `clashing` were left out for that reason,
+    and `clash` is the first such name, and the table.
     """
 
     new: int = 0
@@ -51,34 +43,12 @@ class Taken:
 
     @property
     def offered(self) -> int:
-        """How many pictures there were."""
+        """All of them."""
         return sum(count for count in vars(self).values() if isinstance(count, int))
 
 
-@dataclass(frozen=True)
-class IndexStats:
-    """How large a collection is.
-
-    Attributes:
-        counts: pictures by what became of them.
-        store: of the rows.
-        lost: pictures that were stored, and have no row any more.
-    """
-
-    counts: Mapping[State, int]
-    store: StoreStats
-    lost: int
-
-
 class Index:
-    """A collection that is open; `xfm.search.opening.open_index` makes one and opens it.
-
-    Attributes:
-        folder: of the collection.
-        about: what it is.
-        store: the rows.
-        journal: what was taken in.
-    """
+    """An open collection; `xfm.search.opening.open_index` makes and opens it."""
 
     def __init__(
         self, folder: Path, about: AboutIndex, engine: Engine, store: Store, journal: Journal
@@ -93,32 +63,21 @@ class Index:
 
     # ------------------------------------------------------------ taking in
     def add(
-        self, offers: Iterable[Offer], left_out: LeftOut | None = None, taken: Taken | None = None
-    ) -> Taken:
-        """Take pictures in. Each is safe when the next one is asked for; its vector comes with others'.
+        self, offers: Iterable[Offer], left_out: LeftOut | None = None, taken: IngestCounts | None = None
+    ) -> IngestCounts:
+        """Take pictures in. Each is safe when the next is asked for; its vector is computed with others'.
 
-        Args:
-            offers: the pictures; one whose key and stamp are known is not read again.
-            left_out: told of pictures that cannot be read; without it the first one ends the work.
-            taken: what became of pictures before, to be counted on.
-
-        Raises:
-            UserError: a picture cannot be read and may not be left out, or a field of its metadata holds
-                something else in other pictures.
+        Known keys and stamps are not read again; `taken` is counted on. UserError: an unreadable picture
+        without `left_out`, or a field of another type than before.
         """
-        taken = taken or Taken()
+        taken = taken or IngestCounts()
         for one in offers:
             self._offer(one, taken, left_out)
             self.flush(TOGETHER)
         return taken
 
-    def add_encoded(self, offers: Sequence[Offer], left_out: LeftOut, taken: Taken) -> None:
-        """Take in pictures of which others have computed the vectors, and put all of them into the store.
-
-        Args:
-            offers: the pictures; some may be known, or cannot be read.
-            left_out, taken: see `add`, which also says what is raised.
-        """
+    def add_encoded(self, offers: Sequence[Offer], left_out: LeftOut, taken: IngestCounts) -> None:
+        """Take in pictures that others have encoded, and store all; see `add`."""
         # Some may wait already, where a process was killed that took them in.
         pictures = [one.picture for one in offers if isinstance(one.picture, EncodedPicture)]
         self._given = {digest(one.pixels): one.vector for one in pictures}
@@ -126,7 +85,7 @@ class Index:
         self.flush()
         self._given = {}
 
-    def _offer(self, given: Offer, taken: Taken, left_out: LeftOut | None) -> None:
+    def _offer(self, given: Offer, taken: IngestCounts, left_out: LeftOut | None) -> None:
         known = self.journal.item(given.key)
         if known is not None and given.stamp and known.stamp == given.stamp:
             if known.state is State.BAD:
@@ -176,7 +135,7 @@ class Index:
         else:
             taken.new += 1
 
-    def _pass_over(self, given: Offer, reason: str, taken: Taken, left_out: LeftOut | None) -> None:
+    def _pass_over(self, given: Offer, reason: str, taken: IngestCounts, left_out: LeftOut | None) -> None:
         if left_out is None:
             raise UserError(reason if given.source in reason else f"{given.source}: {reason}")
         taken.bad += 1
@@ -193,7 +152,7 @@ class Index:
             self.store.require(fields)
 
     def flush(self, least: int = 1) -> None:
-        """Put what is waiting into the store, as long as so many are."""
+        """Store the waiting pictures, as long as there are `least`."""
         while self.journal.waits() >= least:
             pictures = self.journal.waiting(TOGETHER)
             keys = [one.key for one in pictures]
@@ -204,20 +163,17 @@ class Index:
             if self.store.is_scattered():
                 self.store.compact()
 
-    @torch.inference_mode()
     def vectors(self, entries: Sequence[IndexedPicture]) -> NDArray[np.float32]:
-        """[N, E] vectors of pictures; some hundred that were computed last are remembered."""
+        """Vectors [N, E] of pictures; the last some hundred are remembered."""
         engine, marks = self.engine, [digest(one.pixels) for one in entries]
         there = self._vectors if not self._given else {**self._vectors, **self._given}
         known = {mark: there[mark] for mark in marks if mark in there}
         missing = [place for place, mark in enumerate(marks) if mark not in known]
         for start in range(0, len(missing), engine.batch_size):
             part = missing[start : start + engine.batch_size]
-            look = engine.pretrained.preprocessing
-            pixels = torch.stack([from_png(entries[place].pixels, look.shape) for place in part])
-            with engine.arithmetic():
-                found = engine.model.embed_image(model_pixels(pixels.to(engine.device), look))
-            for place, vector in zip(part, found.float().cpu().numpy(), strict=True):
+            shape = engine.pretrained.preprocessing.shape
+            found = engine.image_vectors([from_png(entries[place].pixels, shape) for place in part])
+            for place, vector in zip(part, found, strict=True):
                 known[marks[place]] = vector
         remembered = {**self._vectors, **known}
         self._vectors = {mark: remembered[mark] for mark in [*remembered][-4 * TOGETHER :]}
@@ -225,7 +181,7 @@ class Index:
 
     # ------------------------------------------------------------ taking out
     def remove(self, keys: Iterable[str] = (), where: Sequence[Condition] = ()) -> int:
-        """Take pictures out, by key or by condition; how many there were."""
+        """Remove pictures by key or condition; how many there were."""
         if where:
             self.flush()
             keys = [*keys, *self.store.keys(where)]
@@ -241,8 +197,7 @@ class Index:
     def compact(self) -> None:
         """Make searches as fast, and the folder as small, as if all pictures had come at once.
 
-        Rows and journal are compared, too: a process that was killed while it took pictures out may have left
-        one without the other.
+        Rows and journal are compared: a process killed while removing may have left one without the other.
         """
         self.flush()
         rows = set(self.store.keys())
@@ -257,31 +212,19 @@ class Index:
         item = self.journal.item(key)
         return item is not None and item.state is State.STORED
 
-    def stats(self) -> IndexStats:
-        """How large the collection is, by the rows that are there."""
-        counts, store = dict(self.journal.counts()), self.store.stats()
-        lost = max(0, counts[State.STORED] - store.rows)
-        counts[State.STORED] -= lost
-        return IndexStats(counts, store, lost)
-
     def __len__(self) -> int:
         counts = self.journal.counts()
         return counts[State.STORED] + counts[State.WAITING]
 
-    def look_again(self) -> None:
-        """Read which fields pictures have, where another process may have added some meanwhile."""
-        self.about = replace(self.about, fields=AboutIndex.read(self.folder).fields)
-
 
 def _other_table(given: Offer, known: JournalItem | None) -> str:
-    """The table that has named another picture as this one's does; empty where there is none."""
     if known is None or known.state not in (State.STORED, State.WAITING) or known.told in (None, given.table):
         return ""
     return known.told
 
 
 def probe_of(engine: Engine) -> NDArray[np.float32]:
-    """[E] the vector of a fixed text, by which a model is known again."""
+    """Vector [E] of a fixed text, by which a model is identified."""
     tokens = as_captions(engine, [PROBE]).to(engine.device)
     with torch.inference_mode():
         return engine.model.embed_text(tokens.ids, tokens.mask)[0].float().cpu().numpy()

@@ -1,39 +1,52 @@
-"""Collections filled from sources, with a bar and counts; a folder of pictures that is its own collection."""
+"""Collections filled from sources; a folder of pictures as its own collection."""
 
+import json
 import os
+import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from xfm.core.errors import UserError, amount, printable
+from xfm.core.files import read_json_or_nothing, write_text, writing
 from xfm.core.locks import InUse
 from xfm.data.left_out import BAD_FILE, LeftOut
+from xfm.data.tables.stored import stored_size
+from xfm.executors.executor import Executor
+from xfm.executors.sharded_map import AGAIN, ShardedMap, find_plan
+from xfm.inference.row_sources import known_path
+from xfm.inference.row_units import model_of, settings_mark
+from xfm.search.encoding import (
+    PART,
+    EncodingMark,
+    IndexUnit,
+    IndexWork,
+    cut_file,
+    index_units,
+    known_file,
+    read_part,
+)
 from xfm.search.filters import Kind, require_same
-from xfm.search.index import Index, Taken
-from xfm.search.manifest import FILE as ABOUT
-from xfm.search.manifest import HIDDEN
+from xfm.search.index import Index, IngestCounts
+from xfm.search.journal import HIDDEN, MANIFEST, AboutIndex, Journal
 from xfm.search.opening import open_index
 from xfm.search.sources import FolderSupply, Offer, PictureSupply
 
 
-def fill(index: Index, sources: Sequence[PictureSupply], left_out: LeftOut, progress: bool = True) -> Taken:
-    """Take in what sources hold. Stopped, it goes on when it is called again.
+def fill(
+    index: Index, sources: Sequence[PictureSupply], left_out: LeftOut, progress: bool = True
+) -> IngestCounts:
+    """Take in the sources' pictures; a stopped run goes on when called again.
 
-    Args:
-        index: the collection, open for writing.
-        sources: one after the other.
-        left_out: counts pictures that cannot be read.
-        progress: show a bar.
-
-    Raises:
-        UserError: too many pictures cannot be read, a source cannot be read on, or a column of numbers is one
-            of texts elsewhere; then nothing was taken in.
+    UserError: too many unreadable pictures, an unreadable source, or columns of other types (nothing is taken
+    then).
     """
-    whole = Taken()
+    whole = IngestCounts()
     require_same(index.about.fields, (source.columns() for source in sources))
     for source in sources:
         tell_numbers(source)
@@ -62,7 +75,7 @@ def tell_numbers(source: PictureSupply) -> None:
 
 
 def tell_clash(key: str, table: str) -> None:
-    """Say that another table has named a picture so, and what can be done."""
+    """Say that another table has a picture of this name, and the remedy."""
     print(
         f"Note: {printable(key)} is the id of a picture of {printable(table)}, too, and such are left out. "
         "With --key id they take the place of the others; --key with another column, such as image, takes "
@@ -82,7 +95,7 @@ def tell_left_out(fields: Mapping[str, int]) -> None:
 
 
 def tell_bad(folder: Path, left_out: LeftOut) -> None:
-    """Name a picture that cannot be read, and write all of them into the collection's folder."""
+    """Name an unreadable picture, and log all of them in the collection's folder."""
     left_out.write(folder)
     if left_out.rows:
         place, reason = next(iter(left_out.rows.items()))
@@ -97,8 +110,8 @@ def _watched(candidates: Iterator[Offer], bar: Any) -> Iterator[Offer]:
         bar.update(one.read - bar.n)
 
 
-def said(taken: Taken) -> str:
-    """What became of the pictures, in a sentence."""
+def said(taken: IngestCounts) -> str:
+    """The counts in a sentence."""
     parts = [f"{taken.new:,} new"]
     for count, what in (
         (taken.replaced, "changed and taken again"),
@@ -115,25 +128,16 @@ def said(taken: Taken) -> str:
 
 def is_index(folder: Path) -> bool:
     """Whether a folder is a collection."""
-    return (folder / ABOUT).exists()
+    return (folder / MANIFEST).exists()
 
 
 @contextmanager
 def folder_index(
     folder: Path, model: Any, left_out: LeftOut, progress: bool = True, **running: Any
 ) -> Iterator[Index]:
-    """The collection of a folder of pictures, which is made in it at first, and then follows the folder.
+    """The collection in a folder of pictures, made at first, then following the folder.
 
-    Where another process is at it, it is open for reading, with what is there.
-
-    Args:
-        folder: of the pictures.
-        model, running: see `open_index`.
-        left_out: counts pictures that cannot be read.
-        progress: show a bar.
-
-    Raises:
-        UserError: the folder holds no pictures, or cannot be written.
+    Open for reading where another process writes. UserError: no pictures, or a folder that cannot be written.
     """
     place, source = folder / HIDDEN, FolderSupply(folder)
     if not source.total:
@@ -159,3 +163,147 @@ def folder_index(
             tell_bad(place, left_out)
             print(f"{said(taken)}{less} The collection is in {place}.", file=sys.stderr)
         yield index
+
+
+UNIT_PICTURES = 256
+"""Pictures of a unit where nobody said how many."""
+_TAKEN = "taken.json"
+
+FilledCallback = Callable[[Index, IngestCounts], None]
+"""Is told of a collection that is filled, and open for writing, what was taken in."""
+
+
+def fill_together(
+    place: Path,
+    work: IndexWork,
+    opening: Callable[[], AbstractContextManager[Index]],
+    executor: Executor,
+    filled: FilledCallback,
+    *,
+    unit_rows: int = 0,
+    max_bad: int | None = None,
+    progress: bool = False,
+) -> bool:
+    """Take in the sources' pictures in units, or go on; False where other tasks of an array have work left.
+
+    `filled` is called with the open collection and counts at the end. UserError: too many unreadable
+    pictures, or files that cannot be read or written.
+    """
+    folder, size = place.with_name(f".{place.name}.working"), unit_rows or UNIT_PICTURES
+    with ExitStack() as stack:
+        index = None if executor.is_array_task else stack.enter_context(opening())
+        parts = _planned(folder, work, size, place, index)
+        units = index_units(work, folder, parts)
+        taking = None if index is None else _Ingest(index, units, folder / _TAKEN, LeftOut(max_bad))
+        if taking is not None:
+            taking.ready()
+        if not units.run(executor, "pictures", progress, taking.ready if taking else lambda *_: None):
+            return False
+        if taking is None:
+            taking = _Ingest(stack.enter_context(opening()), units, folder / _TAKEN, LeftOut(max_bad))
+            taking.ready()
+        tell_left_out(taking.fields)
+        tell_bad(taking.index.folder, taking.left_out)
+        shutil.rmtree(folder, ignore_errors=True)
+        sources, counts = ", ".join(map(str, work.sources)), taking.counts
+        taking.left_out.check_share(sources, counts.offered, counts.bad)
+        filled(taking.index, counts)
+    return True
+
+
+def _settings(work: IndexWork, size: int) -> str:
+    sources = [_known_source(path) for path in work.sources]
+    told = {"model": model_of(work.model), "sources": sources, "columns": work.columns, "key": work.key}
+    keep, root = None if work.keep is None else list(work.keep), str(work.root)
+    told |= {"keep": keep, "as_text": list(work.as_text), "unit_rows": size, "root": root}
+    return settings_mark(told)
+
+
+def _known_source(path: Path) -> dict[str, Any]:
+    if not path.exists():  # a pattern of shards; or nothing, which whoever opens it says
+        return {"shards": str(path)}
+    return known_path(path) | ({} if path.is_dir() else {"bytes": stored_size(path)})
+
+
+def _planned(folder: Path, work: IndexWork, size: int, place: Path, index: Index | None) -> list[IndexUnit]:
+    def make(draft: Path) -> dict[str, Any]:
+        if index is not None:
+            return _plan(work, size, index.about.fields, index.journal, draft)
+        if not is_index(place):
+            return _plan(work, size, {}, None, draft)
+        with closing(Journal(place, readonly=True)) as journal:
+            return _plan(work, size, AboutIndex.read(place).fields, journal, draft)
+
+    told = find_plan(folder, _settings(work, size), make, f"remove {folder}")
+    return [IndexUnit(*one) for one in told["units"]]
+
+
+def _plan(
+    work: IndexWork, size: int, fields: Mapping[str, Kind], journal: Journal | None, draft: Path
+) -> dict[str, Any]:
+    units, supplies = list[IndexUnit](), [work.supply(source) for source in range(len(work.sources))]
+    require_same(fields, (supply.columns() for supply in supplies))
+    for source, supply in enumerate(supplies):
+        tell_numbers(supply)
+        if supply.report is not None:
+            LeftOut().folder(supply.report)
+        cut = supply.cut(size)
+        told = {"names": cut.names, "twice": dict(cut.twice), "numbers": list(cut.numbers)}
+        write_text(cut_file(draft, source), json.dumps(told))
+        ends: list[int | None] = [*cut.starts[1:], None]
+        own = [IndexUnit(source, *both) for both in zip(cut.starts, ends[: len(cut.starts)], strict=True)]
+        if journal is not None and any(journal.counts().values()):
+            reader = work.supply(source, cut)
+            for number, unit in enumerate(own, start=len(units)):
+                # So that nobody reads them.
+                offers = reader.part(unit.first, unit.last)
+                if known := {one.key: one.stamp for one in offers if _is_known(one, journal)}:
+                    write_text(known_file(draft, number), json.dumps(known))
+        units += own
+    if not units:
+        raise UserError(f"{', '.join(map(str, work.sources))}: there are no pictures; check the path")
+    return {"units": units}
+
+
+def _is_known(one: Offer, journal: Journal) -> bool:
+    item = journal.item(one.key)
+    return item is not None and bool(one.stamp) and item.stamp == one.stamp
+
+
+@dataclass
+class _Ingest:
+    """Takes units into a collection, in order; `path` notes how far."""
+
+    index: Index
+    units: ShardedMap[EncodingMark]
+    path: Path
+    left_out: LeftOut
+    next: int = 0
+    counts: IngestCounts = field(default_factory=IngestCounts)
+    fields: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        told = read_json_or_nothing(self.path)
+        if told:
+            self.next, self.fields = told["next"], told["fields"]
+            self.counts = IngestCounts(**told["counts"])
+            for place, reason in told["bad"].items():
+                self.left_out.add(place, reason)
+
+    def ready(self, number: int = 0, mark: EncodingMark | None = None) -> None:
+        while self.next < self.units.count and self.units.is_done(self.next):
+            path = self.units.file(self.next, PART)
+            read, left_out = read_part(path)
+            # What somebody has taken out meanwhile comes with the next run.
+            offers = [one for one in read if one.picture is not None or _is_known(one, self.index.journal)]
+            before = self.counts.clash
+            self.index.add_encoded(offers, self.left_out, self.counts)
+            if before is None and self.counts.clash is not None:
+                tell_clash(*self.counts.clash)
+            for name, rows in left_out.items():
+                self.fields[name] = self.fields.get(name, 0) + rows
+            self.next += 1
+            told = {"next": self.next, "counts": asdict(self.counts), "fields": self.fields}
+            with writing(self.path, AGAIN):
+                write_text(self.path, json.dumps({**told, "bad": self.left_out.rows}))
+            path.unlink(missing_ok=True)

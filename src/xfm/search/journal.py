@@ -1,24 +1,88 @@
-"""What a collection has taken in: an SQLite file that outlives a process that is killed.
+"""Manifest (`index.json`) and journal of a collection; the journal is an SQLite file that survives a kill.
 
-A picture counts as taken as soon as it is here. Its vector is computed, and its row put into the store, with
-many others: so that adding one at a time is not slower than adding all at once.
+A picture counts as taken once it is here. Vectors are computed and rows stored many at a time, so that adding
+one picture at a time is as fast as adding all at once.
 """
 
 import json
 import os
 import sqlite3
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from xfm.core.files import open_regular
+from xfm.core.errors import UserError
+from xfm.core.files import open_regular, read_json_object, write_text
+from xfm.search.filters import Kind
 from xfm.search.store import IndexedPicture, guarded
 
-FILE = "journal.sqlite"
+MANIFEST, FORMAT = "index.json", 2
+_SERVER = "address", "table", "id"
+HIDDEN = ".xfm-index"
+"""The collection of a folder of pictures, in that folder."""
+
+
+@dataclass(frozen=True)
+class AboutIndex:
+    """Model, probe (the vector of a fixed text), fields, and PostgreSQL address and table of a collection.
+
+    `id` marks the owner of the table. The address has no password.
+    """
+
+    model: str
+    probe: Sequence[float]
+    address: str | None = None
+    table: str = ""
+    fields: Mapping[str, Kind] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def width(self) -> int:
+        """E, of the vectors."""
+        return len(self.probe)
+
+    def write(self, folder: Path) -> None:
+        """Write it into the folder, whole or not at all."""
+        told: dict[str, Any] = {"format": FORMAT, "model": self.model}
+        told["store"] = {name: getattr(self, name) for name in _SERVER} if self.address else "lancedb"
+        told |= {"fields": {name: kind.value for name, kind in self.fields.items()}}
+        told["probe"] = [round(float(value), 6) for value in self.probe]
+        write_text(folder / MANIFEST, json.dumps(told, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> "AboutIndex":
+        """Read it; UserError: no collection, damaged, or of another format."""
+        if not (folder / MANIFEST).exists():
+            raise UserError(
+                f"{folder} holds no collection: make one with `xfm index build --images ... --out {folder}`"
+            )
+        told = read_json_object(folder / MANIFEST)
+        if told.get("format") != FORMAT:
+            raise UserError(
+                f"{folder / MANIFEST} is of format {told.get('format')}, not {FORMAT}: build it again"
+            )
+        try:
+            store = told["store"]
+            address, table, own = (
+                [store.get(name, "") for name in _SERVER] if isinstance(store, dict) else [None, "", ""]
+            )
+            fields = {name: Kind(kind) for name, kind in told["fields"].items()}
+            texts = [told["model"], table, own, *([address] if isinstance(store, dict) else [])]
+            if not all(isinstance(one, str) for one in texts):
+                raise TypeError("model, address, table and id are texts")
+            return cls(told["model"], [float(one) for one in told["probe"]], address, table, fields, own)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{folder / MANIFEST} is damaged ({error!r}): build the collection again"
+            ) from error
+
+
+JOURNAL = "journal.sqlite"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS items (
     key TEXT PRIMARY KEY, stamp TEXT NOT NULL, state TEXT NOT NULL, digest BLOB, told TEXT
@@ -35,7 +99,7 @@ _SECONDS = 30.0
 
 
 class State(StrEnum):
-    """What became of a picture that was offered."""
+    """State of an offered picture."""
 
     WAITING = "waiting"
     STORED = "stored"
@@ -45,13 +109,9 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class JournalItem:
-    """A picture that was offered once.
+    """An offered picture: its state, its file's stamp, and a detail.
 
-    Attributes:
-        state: what became of it.
-        stamp: what tells its file from a changed one.
-        told: of a duplicate the key of the other, of a bad one what is wrong, of others the table that names
-            it, if one does.
+    `told` is of a duplicate the other's key, of a bad picture the reason, of others the table that names it.
     """
 
     state: State
@@ -61,20 +121,16 @@ class JournalItem:
 
 @guarded
 class Journal:
-    """The journal of a collection.
-
-    Args:
-        folder: of the collection.
-        readonly: whether another process may be writing it.
-
-    Raises:
-        StoreError: the file is damaged, or holds anything else than a journal; so does every method.
-    """
+    """The journal of a collection; every method raises StoreError where the file is damaged or foreign."""
 
     def __init__(self, folder: Path, readonly: bool = False) -> None:
-        self.place = folder / FILE
+        self.place = folder / JOURNAL
         mode = "mode=ro" if readonly else "mode=rwc"
-        if readonly and not os.access(folder, os.W_OK) and not self.place.with_name(f"{FILE}-wal").exists():
+        if (
+            readonly
+            and not os.access(folder, os.W_OK)
+            and not self.place.with_name(f"{JOURNAL}-wal").exists()
+        ):
             mode += "&immutable=1"  # a file system that nobody writes to, where no lock can be made either
         if readonly or self.place.exists():
             open_regular(self.place).close()  # a pipe would never end
@@ -96,7 +152,7 @@ class Journal:
 
     @property
     def is_there(self) -> bool:
-        """Whether the file is the one that was opened, and not gone, or that of a collection built anew."""
+        """Whether the file is still the one that was opened."""
         try:
             return os.path.samestat(self.place.stat(), self._file)
         except OSError:
@@ -109,7 +165,7 @@ class Journal:
             yield self._database
 
     def item(self, key: str) -> JournalItem | None:
-        """What became of a picture; None if none of that key was offered."""
+        """A picture's item; None for an unknown key."""
         row = self._database.execute("SELECT state, stamp, told FROM items WHERE key = ?", [key]).fetchone()
         return None if row is None else JournalItem(State(row[0]), row[1], row[2])
 
@@ -120,14 +176,14 @@ class Journal:
         return None if row is None else row[0]
 
     def digests(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """The digests of pictures by their keys; of others there are none."""
+        """Digests of known pictures by key."""
         query = (
             f"SELECT key, digest FROM items WHERE key IN ({', '.join('?' * len(keys))}) AND digest NOT NULL"
         )
         return dict(self._database.execute(query, keys))
 
     def take(self, entry: IndexedPicture, stamp: str, digest: bytes, table: str = "") -> None:
-        """Take a picture in, which a table may have named; one of its key is replaced."""
+        """Take a picture in, in place of one with its key; `table` is the table that names it."""
         with self._writing() as database:
             self._forget([entry.key])
             database.execute(
@@ -146,7 +202,7 @@ class Journal:
             database.execute("INSERT INTO items VALUES (?, ?, ?, NULL, ?)", [key, stamp, state, told])
 
     def waiting(self, limit: int = -1) -> list[IndexedPicture]:
-        """Pictures that are taken and not in the store, the first ones first."""
+        """Pictures that are not stored yet, oldest first."""
         query = "SELECT key, source, width, height, pixels, metadata FROM waiting ORDER BY rowid LIMIT ?"
         rows = self._database.execute(query, [limit]).fetchall()
         return [
@@ -170,7 +226,7 @@ class Journal:
             database.executemany("UPDATE items SET state = 'stored' WHERE key = ?", rows)
 
     def forget(self, keys: Iterable[str]) -> int:
-        """Forget pictures, and that others looked like them; how many of the keys were known."""
+        """Forget pictures and their duplicates; how many of the keys were known."""
         with self._writing():
             return self._forget(keys)
 
@@ -183,16 +239,16 @@ class Journal:
         return known
 
     def offered(self) -> list[str]:
-        """Every key that was offered and is not forgotten."""
+        """Every key that is known."""
         return [row[0] for row in self._database.execute("SELECT key FROM items ORDER BY key")]
 
     def counts(self) -> Mapping[State, int]:
-        """How many pictures are in which state."""
+        """Pictures by state."""
         rows = self._database.execute("SELECT state, count(*) FROM items GROUP BY state").fetchall()
         return {state: dict(rows).get(state, 0) for state in State}
 
     def fold(self) -> None:
-        """Give back the room of what has gone."""
+        """Give free space back."""
         self._database.execute("VACUUM")
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

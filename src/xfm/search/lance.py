@@ -16,7 +16,7 @@ from lancedb.query import LanceVectorQueryBuilder
 from numpy.typing import NDArray
 
 from xfm.search.filters import Condition, Kind, Relation, Value
-from xfm.search.store import EXACT_BELOW, IndexedPicture, Near, Row, StoreStats, guarded
+from xfm.search.store import EXACT_BELOW, IndexedPicture, Neighbour, Row, StoreStats, guarded
 
 TABLE = "pictures"
 T = TypeVar("T")
@@ -42,15 +42,9 @@ _MANY = 10_000
 
 @guarded
 class LanceStore:
-    """See `xfm.search.store.Store`.
+    """A LanceDB table in a folder, of vectors [E]; see `xfm.search.store.Store`.
 
-    Args:
-        folder: of the table.
-        width: E, of the vectors.
-        make: make the table if it is not there.
-
-    Raises:
-        StoreError: it is damaged, or not there; so does every method.
+    StoreError: damaged, or not there without `make`; so does every method.
     """
 
     def __init__(self, folder: Path, width: int, make: bool = True) -> None:
@@ -120,7 +114,9 @@ class LanceStore:
         if new:
             self._table.add_columns(new)
 
-    def nearest(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition] = ()) -> list[Near]:
+    def nearest(
+        self, vector: NDArray[np.float32], count: int, where: Sequence[Condition] = ()
+    ) -> list[Neighbour]:
         """See `Store.nearest`."""
         probes = self._probes()
         if not probes:
@@ -131,7 +127,6 @@ class LanceStore:
         return found
 
     def _probes(self) -> int:
-        """Lists that a search looks at; 0 where there is no index."""
         version = self._read(lambda: self._table.version)
         if version != self._known[0]:
             rows = self.count() if self._index() else 0
@@ -139,7 +134,6 @@ class LanceStore:
         return self._known[1]
 
     def _read(self, query: Callable[[], T]) -> T:
-        """What a query gives; asked again where another process has removed the version that it read."""
         for attempt in range(_ATTEMPTS):
             try:
                 return query()
@@ -151,7 +145,7 @@ class LanceStore:
 
     def _nearest(
         self, vector: NDArray[np.float32], count: int, where: Sequence[Condition], probes: int | None
-    ) -> list[Near]:
+    ) -> list[Neighbour]:
         query = self._table.search(vector, vector_column_name="vector", query_type="vector")
         assert isinstance(query, LanceVectorQueryBuilder)
         query = query.distance_type("cosine").select(["told", "_distance"]).limit(count)
@@ -159,7 +153,7 @@ class LanceStore:
         if where:
             query = query.where(_sql(where), prefilter=True)
         rows = self._read(query.to_arrow).to_pylist()
-        return [Near(_entry(row["told"]), 1.0 - row["_distance"]) for row in rows]
+        return [Neighbour(_entry(row["told"]), 1.0 - row["_distance"]) for row in rows]
 
     def pixels(self, keys: Sequence[str]) -> dict[str, bytes]:
         """See `Store.pixels`."""
@@ -191,10 +185,10 @@ class LanceStore:
         return parts >= _MOST_PARTS or found["num_rows"] - largest >= _GROWTH * largest
 
     def compact(self) -> None:
-        """See `Store.compact`: joins fragments, and builds the index of many rows anew.
+        """Join fragments, and build the index of many rows anew.
 
-        The table's own way to bring an index up to date rounds its codes a second time, and loses a twentieth
-        of the neighbours. Meanwhile searches compare every vector.
+        LanceDB's incremental update rounds the codes twice, and loses a twentieth of the neighbours;
+        meanwhile searches compare every vector.
         """
         rows = self.count()
         for one in self._table.list_indices():
@@ -235,7 +229,6 @@ def _lists(rows: int) -> int:
 
 
 def _sub_vectors(width: int) -> int:
-    """Parts that a vector is quantised in: of about four numbers each."""
     return next(parts for parts in range(max(1, width // 4), 0, -1) if width % parts == 0)
 
 
@@ -262,7 +255,7 @@ def _condition(one: Condition) -> str:
 
 
 def _literal(value: Value) -> str:
-    """A value in SQL; a quote inside a text is doubled, and nothing else has a meaning there."""
+    """A value in SQL: a quote is doubled, and nothing else has a meaning in a text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)

@@ -1,4 +1,4 @@
-"""Collections are made and opened here: folder, journal, store and model together."""
+"""Collections made and opened: folder, journal, store and model together."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,15 +13,12 @@ from xfm.config.next_command import command_line
 from xfm.core.errors import UserError, amount
 from xfm.core.locks import locked
 from xfm.core.paths import home_path
-from xfm.inference.distributed.row_work import everywhere
 from xfm.inference.engine import Engine
 from xfm.inference.pipeline import pipeline
+from xfm.inference.row_units import everywhere
 from xfm.models.folder import Pretrained
 from xfm.search.index import Index, probe_of
-from xfm.search.journal import FILE as JOURNAL
-from xfm.search.journal import Journal, State
-from xfm.search.manifest import FILE as ABOUT
-from xfm.search.manifest import HIDDEN, AboutIndex
+from xfm.search.journal import HIDDEN, JOURNAL, MANIFEST, AboutIndex, Journal, State
 from xfm.search.store import Store
 from xfm.search.trusted_hosts import require_trusted, tell_model, without_password
 
@@ -45,24 +42,20 @@ def open_index(
     """A collection, open while the block runs.
 
     Args:
-        folder: of the collection, or of pictures with one in it, to be searched.
-        model: that makes the vectors; of a collection that is there, the one that made them if not given.
-        make: make it if it is not there.
-        writing: whether pictures are taken in or out: one process at a time may. Without it the collection
-            can be searched while another process writes.
-        address: `postgresql://HOST/DATABASE`, for a new one whose rows a server keeps. Of one that is there,
-            the server that it names, where that is on another machine; or `XFM_STORE_HOSTS` names its host.
-        table: in that server; `pictures` if not given. A new collection takes an empty one that is nobody's,
-            or makes it.
-        running: how the model runs: `device`, `batch_size`, see `xfm.pipeline`. It computes in float32: the
-            vectors of a collection are compared with one another, whichever machine made them.
+        folder: of the collection, or of pictures with one in it.
+        model: for the vectors; by default the one that made the collection.
+        make: make the collection if it is not there.
+        writing: whether pictures are added or removed, by one process at a time; others may search meanwhile.
+        address: `postgresql://HOST/DATABASE` of the rows; `XFM_STORE_HOSTS` trusts hosts that collections
+            name.
+        table: in that server, `pictures` by default; a new collection takes an empty one without an owner.
+        running: `device` and `batch_size` of `xfm.pipeline`; vectors are computed in float32.
 
     Raises:
-        UserError: there is none, another process writes it, the model is not the one that made it, it names
-            a server of another machine that nobody here has named, or its table is another collection's.
+        UserError: no collection, in use, of another model or table, or on a server that is not trusted.
     """
     place = home_path(folder)
-    if not writing and not (place / ABOUT).exists() and (place / HIDDEN / ABOUT).exists():
+    if not writing and not (place / MANIFEST).exists() and (place / HIDDEN / MANIFEST).exists():
         place /= HIDDEN
     about = _found(place, make and writing, address, table)
     given = model if model is not None else about.model if about else None
@@ -99,7 +92,7 @@ def open_index(
 
 def _found(place: Path, make: bool, address: str | None, table: str | None) -> AboutIndex | None:
     """The collection that is there, where it may be opened so; None where one can be made."""
-    if not (place / ABOUT).exists() and make:
+    if not (place / MANIFEST).exists() and make:
         if place.exists() and any(path.name != ".xfm-lock" for path in place.iterdir()):
             raise UserError(f"{place} holds something else than a collection: give another folder")
         return None
@@ -137,8 +130,7 @@ def _opened(
 
 
 def _clear(place: Path) -> None:
-    """Leave nothing of a new collection that was refused, so that the next try finds an empty folder."""
-    for path in (place / ABOUT, *place.glob(f"{JOURNAL}*")):
+    for path in (place / MANIFEST, *place.glob(f"{JOURNAL}*")):
         path.unlink(missing_ok=True)
     shutil.rmtree(place / LANCE, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Rows in a table of PostgreSQL with pgvector, for collections that several machines search."""
+"""Rows in a PostgreSQL table with pgvector, for collections that several machines search."""
 
 import math
 import os
@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 
 from xfm.core.errors import UserError, amount, first_line
 from xfm.search.filters import Condition, Kind, Relation, kind_of
-from xfm.search.store import EXACT_BELOW, IndexedPicture, Near, Row, StoreError, StoreStats
+from xfm.search.store import EXACT_BELOW, IndexedPicture, Neighbour, Row, StoreError, StoreStats
 from xfm.search.trusted_hosts import read_address, unreadable, without_password
 
 CONNECT_SECONDS = 10
@@ -50,12 +50,7 @@ _REMEDIES = (
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """A connection that is given up where an answer does not come, or at Ctrl-C.
-
-    Attributes:
-        bounded: whether answers must come within `ANSWER_SECONDS`; a stalled server ends nothing by itself.
-        settings: that were made in it.
-    """
+    """A connection that is given up at Ctrl-C, or, where `bounded`, without an answer in `ANSWER_SECONDS`."""
 
     bounded = True
     settings: dict[str, str]
@@ -86,12 +81,7 @@ def _within(gen: PQGen[RV], seconds: float) -> PQGen[RV]:
 
 
 def connected(address: str) -> BoundedConnection:
-    """A new connection.
-
-    Raises:
-        UserError: the address cannot be read.
-        StoreError: there is no connection; names host and port.
-    """
+    """A new connection; UserError: an unreadable address. StoreError: no connection, with host and port."""
     told = read_address(address)
 
     def said(name: str, variable: str, otherwise: object) -> str:
@@ -117,7 +107,7 @@ def connected(address: str) -> BoundedConnection:
 
 @contextmanager
 def explained(shown: str) -> Iterator[None]:
-    """A server that refuses, as one sentence; its address is shown as given."""
+    """A refusal of the server as one sentence, with the address as shown."""
     try:
         yield
     except psycopg.Error as error:
@@ -147,18 +137,10 @@ _LOCK = 0x78666D
 
 
 class PostgresStore:
-    """See `xfm.search.store.Store`. The table's comment says whose it is.
+    """A PostgreSQL table of vectors [E]; see `xfm.search.store.Store`. Its comment names its owner.
 
-    Args:
-        address: `postgresql://HOST/DATABASE`; what it leaves out comes from libpq's environment and files.
-        name: of the table.
-        width: E, of the vectors.
-        owner: the collection's id; empty for one that is older than ids, whose table nobody's name is on.
-        writing: make the table if it is not there, and take an empty one that is nobody's.
-
-    Raises:
-        UserError: the address is none, the name cannot be a table's, or pgvector is too old.
-        StoreError: the server cannot be reached or refuses, or the table is another collection's.
+    UserError: a bad address or name, or an old pgvector.
+    StoreError: no answer or a refusal, or a table of another collection.
     """
 
     def __init__(self, address: str, name: str, width: int, owner: str = "", writing: bool = True) -> None:
@@ -168,7 +150,7 @@ class PostgresStore:
             )
         self._name, self._table, self._width = name, sql.Identifier(name), width
         self._address, self._shown, self._writes = address, without_password(address), writing
-        self._label = f"xfm collection {owner}" if owner else None
+        self._label = f"xfm collection {owner}"
         self._rows, self._looked = 0, -math.inf
         self._open()
 
@@ -184,7 +166,7 @@ class PostgresStore:
             raise
 
     def _claim(self) -> None:
-        """Make the table, or take an empty one that is nobody's: in turn, whoever asks this database."""
+        """Make the table, or take an empty one without an owner, one client at a time."""
         self._run("SELECT pg_advisory_lock({lock})", lock=_LOCK)
         self._run(
             "DO $$ BEGIN IF to_regclass({name}) IS NULL THEN CREATE EXTENSION IF NOT EXISTS vector; "
@@ -221,7 +203,7 @@ class PostgresStore:
 
     @property
     def _connection(self) -> BoundedConnection:
-        """The connection; a new one where the server has ended the last, as one that starts again does."""
+        """The connection, made anew where the server has ended it."""
         with suppress(psycopg.OperationalError):
             for _ in range(2):  # its last word, and the end
                 self._opened.pgconn.consume_input()
@@ -231,7 +213,7 @@ class PostgresStore:
 
     @contextmanager
     def _writing(self) -> Iterator[BoundedConnection]:
-        """A connection that waits as long as it takes, where the table is still this collection's."""
+        """An unbounded connection, where the table is still this collection's."""
         self._require_own()
         connection = self._connection
         connection.bounded = False
@@ -242,7 +224,6 @@ class PostgresStore:
             connection.bounded = True
 
     def _run(self, query: str, values: Any = None, **parts: Any) -> list[dict[str, Any]]:
-        """The rows of a query; `{table}` in it is ours."""
         with explained(self._shown), self._connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(self._composed(query, **parts), values)
             return cursor.fetchall() if cursor.description else []
@@ -282,7 +263,9 @@ class PostgresStore:
     def require(self, fields: Mapping[str, Kind]) -> None:
         """See `Store.require`; a document takes any."""
 
-    def nearest(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition] = ()) -> list[Near]:
+    def nearest(
+        self, vector: NDArray[np.float32], count: int, where: Sequence[Condition] = ()
+    ) -> list[Neighbour]:
         """See `Store.nearest`."""
         if time.monotonic() - self._looked > _SECONDS:
             self._rows, self._looked = self._indexed(), time.monotonic()
@@ -293,7 +276,7 @@ class PostgresStore:
             return self._exact(vector, count, where)
         return found
 
-    def _exact(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]) -> list[Near]:
+    def _exact(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]) -> list[Neighbour]:
         passing, values = _passing(where)
         self._set("enable_indexscan", "off")
         return self._near(
@@ -304,16 +287,18 @@ class PostgresStore:
             count=count,
         )
 
-    def _near(self, query: str, values: Any, **parts: Any) -> list[Near]:
+    def _near(self, query: str, values: Any, **parts: Any) -> list[Neighbour]:
         found = self._run(query, values, **parts)
         return [
-            Near(IndexedPicture(**row, pixels=b""), near) for row in found for near in [row.pop("similarity")]
+            Neighbour(IndexedPicture(**row, pixels=b""), near)
+            for row in found
+            for near in [row.pop("similarity")]
         ]
 
     def _by_index(
         self, vector: NDArray[np.float32], count: int, where: Sequence[Condition], rows: int
-    ) -> list[Near]:
-        """By the index, whose best are compared exactly; with conditions it goes on until enough passed."""
+    ) -> list[Neighbour]:
+        """Index search, the best compared exactly; under conditions it goes on until enough passed."""
         passing, values = _passing(where)
         self._set("enable_indexscan", "on")
         self._set("enable_seqscan", "off")
@@ -331,7 +316,7 @@ class PostgresStore:
         )
 
     def _set(self, name: str, value: str) -> None:
-        """A setting of the connection, which stays: a search is one question to the server."""
+        """A setting that stays in the connection: a search is one question to the server."""
         if (known := self._connection.settings).get(name) != value:
             self._run("SELECT set_config(%s, %s, false)", [name, value])
             known[name] = value
@@ -389,7 +374,7 @@ class PostgresStore:
                     raise
 
     def _indexed(self) -> int:
-        """About how many rows there are, where they have an index; else 0."""
+        """The approximate number of rows if they have an index, else 0."""
         (row,) = self._run(
             "SELECT (SELECT count(*) FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid) "
             "AS there, (SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)) AS rows",
@@ -415,13 +400,13 @@ class PostgresStore:
 
 
 def looked_at(rows: int) -> int:
-    """Neighbours that a search keeps among so many rows: a sixth more each time that these double."""
+    """Neighbours kept by a search among so many rows: a sixth more for each doubling."""
     doublings = max(0.0, math.log2(rows / EXACT_BELOW))
     return round(_LOOKED_AT * (1 + doublings / 6))
 
 
 def _passing(where: Sequence[Condition]) -> tuple[sql.Composable, list[Any]]:
-    """Conditions on metadata as SQL, whose text never holds the values, and these values."""
+    """Conditions as SQL without their values, and these values."""
     if not where:
         return sql.SQL("true"), []
     parts: list[sql.Composable] = []

@@ -1,12 +1,12 @@
-"""A search: neighbours by contrast, ordered again by the fusion encoder, with boxes, or "nothing found".
+"""A search: neighbours by contrast, re-ranked by the fusion encoder, with boxes, or "nothing found".
 
-It has three steps, so that a server computes the first and the last of many searches together, while another
-thread waits for the store: `queries`, `shortlist`, `answers`.
+In three steps, `queries`, `shortlist`, `answers`: a server computes the first and last of many searches
+together, while another thread waits for the store.
 """
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
@@ -15,19 +15,100 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfm.config.index import SURE, UNFITTED_LEAST, SearchOptions
+from xfm.config.index import SURE, UNFITTED_MIN_SCORE, SearchOptions
 from xfm.core.errors import UserError
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.data.records import is_text
-from xfm.inference.engine import EncodedPictures, as_captions, cut
+from xfm.inference.engine import EncodedPictures, Engine, as_captions, cut
+from xfm.inference.input_parsing import Picture, PictureReader, PictureSource
 from xfm.inference.matching import PixelBox, pixel_box
-from xfm.inference.picture_inputs import Picture, PictureReader, PictureSource
 from xfm.models.card import limits_of
-from xfm.search.candidates import SearchQuery, Shortlist, match_lists
 from xfm.search.filters import Condition, Value, checked, parse_condition
 from xfm.search.index import Index
-from xfm.search.store import Near, digest
+from xfm.search.journal import AboutIndex
+from xfm.search.store import Neighbour, digest, from_png
 from xfm.tasks.ranking import match_odds, rerank_scores
+
+_TOGETHER = 128
+"""Pairs of texts and pictures that are matched in one pass, as long as one search has no more."""
+_ENCODED = torch.empty(0)
+"""In the place of pixels that nobody looks at any more."""
+
+
+@dataclass(frozen=True)
+class SearchQuery:
+    """A query: its unit vector [E] float32, and its text's states [1, T, D] and mask [1, T] bool, if any."""
+
+    vector: NDArray[np.float32]
+    words: tuple[Tensor, Tensor] | None
+    by_text: bool
+
+
+@dataclass(frozen=True)
+class Shortlist:
+    """The store's nearest pictures for a query, best first, with their PNGs if a text is matched with them.
+
+    `searched` counts the pictures that passed the conditions.
+    """
+
+    query: SearchQuery
+    options: SearchOptions
+    near: list[Neighbour]
+    pixels: list[bytes]
+    searched: int
+
+
+@torch.inference_mode()
+def match_lists(
+    engine: Engine, encoded: EncodedPictures, lists: Sequence[Shortlist]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each search the logits [N, 2] of a match, and boxes [N, 4], of the pictures on its list."""
+    model, shape = engine.model, engine.pretrained.preprocessing.shape
+    for part in _parts(lists):
+        pictures = [
+            _picture(near, data, encoded, shape)
+            for one in part
+            for near, data in zip(one.near, one.pixels, strict=True)
+        ]
+        encoded.need(pictures)
+        states, index = encoded.stack([one.key for one in pictures])
+        texts, mask = _stacked([one.query.words for one in part if one.query.words is not None])
+        sizes = [len(one.pixels) for one in part]
+        said = torch.arange(len(part), device=states.device).repeat_interleave(
+            torch.tensor(sizes, device=states.device)
+        )
+        with engine.arithmetic():
+            fused = model.fuse_first(texts, mask, states, index, said)
+            logits, boxes = model.match_logits(fused).cpu(), model.boxes(fused).cpu()
+        yield from zip(logits.split(sizes), boxes.split(sizes), strict=True)
+
+
+def _picture(near: Neighbour, data: bytes, encoded: EncodedPictures, shape: tuple[int, int]) -> Picture:
+    key = digest(data)
+    pixels = _ENCODED if key in encoded else from_png(data, shape)
+    return Picture(pixels, near.entry.width, near.entry.height, key)
+
+
+def _parts(lists: Sequence[Shortlist]) -> Iterator[Sequence[Shortlist]]:
+    part, pairs = list[Shortlist](), 0
+    for one in lists:
+        if part and pairs + len(one.pixels) > _TOGETHER:
+            yield part
+            part, pairs = [], 0
+        part.append(one)
+        pairs += len(one.pixels)
+    if part:
+        yield part
+
+
+def _stacked(words: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    longest = max(mask.shape[1] for _, mask in words)
+
+    def padded(one: Tensor) -> Tensor:
+        return torch.nn.functional.pad(one, [0, 0] * (one.ndim - 2) + [0, longest - one.shape[1]])
+
+    return torch.cat([padded(one) for one, _ in words]), torch.cat([padded(mask) for _, mask in words])
+
 
 _ATTEMPTS = 4
 _MARK = re.compile(r"[0-9a-f]{32}")
@@ -36,24 +117,17 @@ _MARK = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class SearchQuestion:
-    """What is searched: a text, a picture as it is or from `Searcher.read`, or both."""
+    """A text, a picture (as given, or from `Searcher.read`), or both."""
 
     text: str | None = None
     image: PictureSource | Picture | None = None
 
 
 class FoundPicture(TypedDict):
-    """A picture that was found.
+    """A found picture; `match` and `box` only where it was re-ranked.
 
-    key: its name in the collection.
-    source: where it came from.
-    width, height: of the picture as it was given, in pixels.
-    score: what the pictures are ordered by: the cosine, or after re-ranking the cosine over the temperature
-        plus the weighted log-odds of a match.
-    similarity: cosine.
-    match: calibrated probability that the text fits the picture; only where it was re-ranked.
-    box: what the text is about, in pixels of the picture as it was given; likewise.
-    metadata: its fields.
+    `score` orders the pictures: the cosine, or after re-ranking cosine / temperature plus weighted log-odds
+    of a match. `box` and sizes are in pixels of the original.
     """
 
     key: str
@@ -69,37 +143,25 @@ class FoundPicture(TypedDict):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a search found.
+    """A search's pictures, best first; where nothing fits, the nearest all the same.
 
-    Attributes:
-        hits: the best first. Where nothing fits they are the nearest all the same, for whoever wants to look.
-        fits: whether anything fits the text well enough; None where nothing was matched, as in a search by a
-            picture alone.
-        best: the probability of that, by the re-ranked picture that speaks loudest for it; where `fitted` is
-            false, the largest probability of a match. None where nothing was matched, or there was nothing.
-        least: the probability from which something fits.
-        searched: pictures that passed the conditions.
-        fitted: whether the probability was fitted to the model's searches (`PresenceFit`). It is for texts
-            alone, and by models that `xfm evaluate` scored.
-        limits: what the model was not made for, or was trained on, where nothing fits or that something does
-            is not `xfm.config.index.SURE`; else empty.
+    `fits` and `best` (the probability that something fits, `min_score` at least) are None where nothing was
+    matched. `fitted` says whether that probability was fitted to the model's searches (`PresenceFit`), for
+    texts alone. `limits` tells what the model was trained on, where nothing fits or `best` is below
+    `xfm.config.index.SURE`.
     """
 
     hits: list[FoundPicture]
     fits: bool | None
     best: float | None
-    least: float
+    min_score: float
     searched: int
     fitted: bool = False
     limits: str = ""
 
 
 class Searcher:
-    """Searches in a collection; pictures that were re-ranked lately are not encoded again.
-
-    Args:
-        index: the collection, open for reading at least.
-    """
+    """Searches in an open collection; pictures that were re-ranked lately are not encoded again."""
 
     def __init__(self, index: Index) -> None:
         self._index, self._engine = index, index.engine
@@ -108,17 +170,17 @@ class Searcher:
 
     @property
     def pictures(self) -> int:
-        """How many pictures there are."""
+        """Number of pictures."""
         return len(self._index)
 
     @property
     def is_there(self) -> bool:
-        """Whether the collection is the one that was opened, and not gone or built anew."""
+        """Whether the collection is still the one that was opened."""
         return self._index.journal.is_there
 
     @property
     def calibrated(self) -> bool:
-        """Whether the probability of a match is a calibrated one."""
+        """Whether the matching probability is calibrated."""
         return self._engine.pretrained.calibration is not None
 
     def search(
@@ -127,15 +189,9 @@ class Searcher:
         image: PictureSource | Picture | None = None,
         options: SearchOptions | None = None,
     ) -> Answer:
-        """The pictures that a text, a picture, or both together are nearest to.
+        """The pictures nearest to a text, a picture, or both together.
 
-        Args:
-            text: what is searched. With it, the nearest pictures are matched by the fusion encoder.
-            image: a picture that the found ones should be like, as it is or from `read`.
-            options: how many, which, and how sure.
-
-        Raises:
-            UserError: there is neither text nor picture, or a condition is about what no picture has.
+        With a text, the nearest are matched by the fusion encoder. UserError: no query, or an unknown field.
         """
         options = options or SearchOptions()
         self._conditions(options)  # before anything is computed
@@ -144,24 +200,21 @@ class Searcher:
         return answer
 
     def check(self) -> None:
-        """Ask the store for nothing; raises StoreError where it does not answer."""
+        """Ask the store for nothing; StoreError if it does not answer."""
         self._index.store.pixels([""])
 
     def read(self, source: PictureSource) -> Picture:
-        """A picture to search with, read by the thread that calls; raises UserError."""
+        """A query's picture, read by the calling thread; raises UserError."""
         return self._reader.read(source)
 
     def marks(self, keys: Sequence[str]) -> dict[str, str]:
-        """What pictures are called by who is to know nothing of this machine's files, by their keys.
-
-        A key that is a path, as of a picture of a folder, gives way to the digest of the picture.
-        """
+        """Public names of pictures by key: a path gives way to the digest of the picture."""
         paths = [key for key in keys if os.path.isabs(key)]
         digests = self._index.journal.digests(paths)
         return {key: digests.get(key, digest(key.encode())).hex() for key in paths}
 
     def key_of(self, mark: str) -> str:
-        """The key of a picture that is called so; raises UserError where there is none."""
+        """The key of a public name; UserError if there is none."""
         journal = self._index.journal
         if not os.path.isabs(mark):
             if journal.item(mark) is not None:
@@ -172,11 +225,7 @@ class Searcher:
         raise UserError("the collection has no picture of that key; search again")
 
     def pixels(self, key: str) -> bytes:
-        """A picture as the model sees it, a PNG.
-
-        Raises:
-            UserError: the collection has no such picture.
-        """
+        """A picture as the model sees it, a PNG; UserError: no such picture."""
         found = [one.pixels for one in self._index.journal.waiting() if one.key == key]
         found += self._index.store.pixels([key]).values()
         if not any(found):
@@ -186,11 +235,7 @@ class Searcher:
     # ------------------------------------------------------------ the steps
     @torch.inference_mode()
     def queries(self, asked: Sequence[SearchQuestion]) -> list[SearchQuery]:
-        """Questions in vectors, computed together.
-
-        Raises:
-            UserError: one asks nothing, or something that is no text or no picture.
-        """
+        """Questions as vectors, computed together; raises UserError."""
         engine, parts = self._engine, list[list[Tensor]]([] for _ in asked)
         words: dict[int, tuple[Tensor, Tensor]] = {}
         said = {place: text for place, one in enumerate(asked) if (text := searched_text(one)) is not None}
@@ -220,13 +265,9 @@ class Searcher:
         ]
 
     def shortlist(self, query: SearchQuery, options: SearchOptions) -> Shortlist:
-        """The nearest pictures, and as the model sees them where a text is to be matched with them.
+        """The nearest pictures, with PNGs where a text is matched with them; for one thread at a time.
 
-        The model computes nothing here but vectors of pictures that have just been taken in. Not for two
-        threads at once.
-
-        Raises:
-            UserError: a condition is about what no picture has.
+        Computes vectors of waiting pictures only. UserError: a condition on an unknown field.
         """
         where, matched = self._conditions(options), query.words is not None and options.rerank > 0
         count = max(options.top_k, options.rerank if matched else 0)
@@ -240,7 +281,7 @@ class Searcher:
         return Shortlist(query, options, near, pixels, self._count(where))
 
     def answers(self, lists: Sequence[Shortlist]) -> list[Answer]:
-        """What searches found: texts and pictures are matched in few passes of the fusion encoder."""
+        """Answers of searches, matched in few passes of the fusion encoder."""
         matched = [one for one in lists if one.pixels]
         scored = match_lists(self._engine, self._encoded, matched)
         return [self._answer(one, next(scored) if one.pixels else None) for one in lists]
@@ -248,21 +289,20 @@ class Searcher:
     def _conditions(self, options: SearchOptions) -> Sequence[Condition]:
         asked = [parse_condition(one) for one in options.where]
         if any(one.field not in self._index.about.fields for one in asked):
-            self._index.look_again()
+            self._index.about = AboutIndex.read(self._index.folder)  # another process may have added some
         return checked(asked, self._index.about.fields)
 
     def _answer(self, one: Shortlist, matched: tuple[Tensor, Tensor] | None) -> Answer:
-        """An answer by the logits [N, 2] and boxes [N, 4] of its pictures, if they were matched."""
         options, searched = one.options, one.searched
         calibration = self._engine.pretrained.calibration
         fit = calibration.presence if calibration is not None and one.query.by_text else None
-        least = options.least
-        if least is None:
-            least = UNFITTED_LEAST if fit is None else fit.least(searched)
+        min_score = options.min_score
+        if min_score is None:
+            min_score = UNFITTED_MIN_SCORE if fit is None else fit.least(searched)
         if matched is None:
             hits = [_hit(near, near.similarity) for near in one.near[: options.top_k]]
             fits = False if one.query.words is not None and options.rerank > 0 else None
-            return Answer(hits, fits, None, least, searched, fit is not None, self._limits(fits, 0.0))
+            return Answer(hits, fits, None, min_score, searched, fit is not None, self._limits(fits, 0.0))
         scored, odds = self._ordered(one.near, *matched)
         if fit is None:
             best = max(one["match"] for one in scored if "match" in one)
@@ -270,14 +310,16 @@ class Searcher:
             temperature = self._engine.model.temperature.item()
             near_by = np.array([one["similarity"] for one in scored]) / temperature
             best = fit.probability(float((fit.contrast * near_by + fit.matching * odds).max()), searched)
-        fits, hits = best >= least, scored[: options.top_k]
-        return Answer(hits, fits, best, least, searched, fit is not None, self._limits(fits, best))
+        fits, hits = best >= min_score, scored[: options.top_k]
+        return Answer(hits, fits, best, min_score, searched, fit is not None, self._limits(fits, best))
 
     def _limits(self, fits: bool | None, best: float) -> str:
         doubtful = fits is False or (fits and best < SURE)
         return limits_of(self._engine.pretrained.provenance) if doubtful else ""
 
-    def _nearest(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]) -> list[Near]:
+    def _nearest(
+        self, vector: NDArray[np.float32], count: int, where: Sequence[Condition]
+    ) -> list[Neighbour]:
         fresh = self._index.journal.waiting()  # before the store, where they may have come when that is asked
         found = {one.entry.key: one for one in self._index.store.nearest(vector, count, where)}
         for one in fresh:  # an earlier form may be in the store
@@ -285,16 +327,17 @@ class Searcher:
         passing = [one for one in fresh if all(condition.holds(one.metadata) for condition in where)]
         if passing:
             cosines = self._index.vectors(passing) @ vector
-            found |= {one.key: Near(one, float(near)) for one, near in zip(passing, cosines, strict=True)}
+            found |= {
+                one.key: Neighbour(one, float(near)) for one, near in zip(passing, cosines, strict=True)
+            }
         return sorted(found.values(), key=lambda one: -one.similarity)[:count]
 
     def _count(self, where: Sequence[Condition]) -> int:
         return self._index.store.count(where) if where else len(self._index)
 
     def _ordered(
-        self, near: Sequence[Near], logits: Tensor, boxes: Tensor
+        self, near: Sequence[Neighbour], logits: Tensor, boxes: Tensor
     ) -> tuple[list[FoundPicture], NDArray[np.float64]]:
-        """Pictures in the order of the re-ranking, with match and box, and [N] their log-odds of a match."""
         cosines = np.array([one.similarity for one in near])
         scores = rerank_scores(cosines, logits.double().numpy(), self._engine.model.temperature.item())
         matches = self._engine.pretrained.match_probability(logits).tolist()
@@ -311,7 +354,7 @@ class Searcher:
             hits.append(found)
         return hits, match_odds(logits.numpy())[order]
 
-    def _pixels(self, near: Sequence[Near]) -> tuple[list[Near], list[bytes]]:
+    def _pixels(self, near: Sequence[Neighbour]) -> tuple[list[Neighbour], list[bytes]]:
         there = {one.entry.key: one.entry.pixels for one in near if one.entry.pixels}
         there |= self._index.store.pixels([one.entry.key for one in near if one.entry.key not in there])
         left = [one for one in near if one.entry.key in there]
@@ -319,7 +362,7 @@ class Searcher:
 
 
 def searched_text(one: SearchQuestion) -> str | None:
-    """The text of a question; raises UserError where there is nothing to search."""
+    """The text of a question; UserError where there is nothing to search."""
     if one.text is None and one.image is None:
         raise UserError("a search needs a text, a picture, or both")
     if one.text is not None and not one.text.strip():
@@ -329,7 +372,7 @@ def searched_text(one: SearchQuestion) -> str | None:
     return one.text
 
 
-def _hit(one: Near, score: float) -> FoundPicture:
+def _hit(one: Neighbour, score: float) -> FoundPicture:
     entry = one.entry
     return {
         "key": entry.key,

@@ -1,4 +1,4 @@
-"""Pictures to take in: of folders, tables and tar shards, one after the other, with what is known of them."""
+"""Pictures to take in: of folders, tables and tar shards."""
 
 import hashlib
 import json
@@ -24,20 +24,14 @@ from xfm.data.sources import RecordSource, open_source
 from xfm.data.tables import ColumnMap, TableRow, open_table
 from xfm.data.tables.parts import TableParts, part_starts
 from xfm.data.tables.records import RawRow
-from xfm.inference.picture_inputs import PictureSource
+from xfm.inference.input_parsing import PictureSource
 from xfm.search.filters import ColumnKind, Kind, Metadata, can_be_kept, columns_seen, number_in, read_metadata
 
 
 @dataclass(frozen=True)
 class EncodedPicture:
-    """A picture that another process has read and encoded.
-
-    Attributes:
-        pixels: as the model sees it, a PNG of `xfm.search.store.to_png`.
-        width, height: of the picture as it was given, in pixels.
-        key: equal for equal pixels, see `xfm.inference.picture_inputs.Picture`.
-        vector: [E] float32 of length one.
-    """
+    """A picture that another process encoded: its PNG, original size, pixels' key, and unit vector [E]
+    float32."""
 
     pixels: bytes = field(repr=False)
     width: int
@@ -48,18 +42,11 @@ class EncodedPicture:
 
 @dataclass(frozen=True)
 class Offer:
-    """A picture that may be taken in.
+    """A picture that may be taken in, with key, source for messages, and metadata.
 
-    Attributes:
-        key: its name in the collection.
-        source: where it is, for people.
-        picture: as pipelines take pictures, or encoded already; an error where there is none; None of one
-            that was known as it is when shared work was planned, and was not read.
-        stamp: changes when the picture, or what is known of it, does.
-        metadata: what conditions can be about.
-        read: how far the source is read up to its end, for a progress bar.
-        table: whose column names the picture, so that another one may have the name, too; else empty.
-        replaces: whether it then takes the place of the other's picture.
+    `picture` None was known when shared work was planned; `stamp` changes with the picture or its metadata;
+    `table` is the table whose column gives the key, and `replaces` whether it takes the place of another
+    table's picture.
     """
 
     key: str
@@ -74,14 +61,8 @@ class Offer:
 
 @dataclass(frozen=True)
 class SupplyCut:
-    """How a source is cut into parts.
-
-    Attributes:
-        starts: number of the first picture of each part.
-        names: of a folder, the pictures.
-        twice: of a table, rows whose key an earlier row has, and which that is.
-        numbers: of a table of texts, columns that hold numbers.
-    """
+    """Cut of a source: the first number of each part, a folder's names, rows with an earlier row's key, and
+    number columns."""
 
     starts: list[int]
     names: list[str] | None = None
@@ -90,13 +71,9 @@ class SupplyCut:
 
 
 class PictureSupply(ABC):
-    """Pictures in a fixed order.
+    """Pictures in a fixed order; `total` in units of `Offer.read`, None where unknown.
 
-    Attributes:
-        total: length in the unit of `Offer.read`, None where it is not known.
-        unit: of a progress bar.
-        report: what else is in a folder, None where there is nothing to say.
-        left_out: fields of rows that cannot be metadata, such as lists, and in how many rows.
+    `report` tells what else a folder holds; `left_out` counts fields that cannot be metadata, such as lists.
     """
 
     total: int | None = None
@@ -107,27 +84,23 @@ class PictureSupply(ABC):
         self.left_out: dict[str, int] = {}
 
     def candidates(self) -> Iterator[Offer]:
-        """The pictures; raises UserError where the source cannot be read on."""
+        """All pictures; UserError where reading fails."""
         return self.part(0, None)
 
     @abstractmethod
     def cut(self, size: int) -> "SupplyCut":
-        """Cut the pictures into parts of so many; raises UserError where the source cannot be read."""
+        """Cut the pictures into parts of `size`; raises UserError."""
 
     @abstractmethod
     def part(self, first: int, last: int | None) -> Iterator[Offer]:
-        """The pictures from one number up to another, which is not among them; None is the end."""
+        """Pictures from one number up to another, exclusive; None is the end."""
 
     def columns(self) -> Mapping[str, ColumnKind]:
-        """What the columns of a table of texts hold, as all rows tell; empty where cells say it themselves.
-
-        Raises:
-            UserError: the source cannot be read.
-        """
+        """Column types of a table of texts, by all rows; empty where cells have types. Raises UserError."""
         return {}
 
     def metadata(self, cells: Mapping[str, Any]) -> Metadata:
-        """What of some cells can be metadata; the others are counted."""
+        """Cells that can be metadata; the others are counted."""
         found, others = read_metadata(cells)
         for name in others:
             self.left_out[name] = self.left_out.get(name, 0) + 1
@@ -135,7 +108,7 @@ class PictureSupply(ABC):
 
 
 def file_stamp(path: Path) -> str:
-    """What tells a file from a changed one; empty where it cannot be seen."""
+    """Size and time of a file; empty where it cannot be seen."""
     try:
         found = path.stat()
     except OSError:
@@ -144,7 +117,7 @@ def file_stamp(path: Path) -> str:
 
 
 def told_stamp(stamp: str, told: Metadata) -> str:
-    """The stamp of a file together with what is known of a picture in it."""
+    """A file's stamp together with a picture's metadata."""
     whole = json.dumps([stamp, dict(told)], sort_keys=True).encode()
     return hashlib.blake2b(whole, digest_size=16).hexdigest()
 
@@ -163,19 +136,11 @@ def open_supply(
     known: SupplyCut | None = None,
     root: Path | None = None,
 ) -> PictureSupply:
-    """The pictures of a folder, a table (see `xfm.config.tables`) or tar shards.
+    """Pictures of a folder, a table (see `xfm.config.tables`) or tar shards.
 
-    Args:
-        path: of it.
-        columns: what the columns of a table are called.
-        key: the column that names pictures; `id` where there is one, else file and row do.
-        keep: columns of a table, or fields of a shard's JSON, that become metadata; None takes all others.
-        as_text: columns of a CSV or TSV file that stay texts though they hold nothing but numbers.
-        known: how it was cut, where parts of it are read.
-        root: folder that paths in a table start from, and do not leave; its own if not given.
-
-    Raises:
-        UserError: there is no such file or folder, it is of an unknown kind, or lacks a column.
+    `key` is the column of names, by default `id`, else file and row; `keep` limits the metadata; `as_text`
+    columns stay texts; `known` is an earlier cut, to read parts; paths stay below `root`. UserError: nothing
+    of the kind.
     """
     if os.path.isdir(path):
         folder = FolderSupply(path, None if known is None else known.names)
@@ -191,12 +156,7 @@ def open_supply(
 
 
 class FolderSupply(PictureSupply):
-    """The pictures of a folder and those below it, in the order of their paths, which are their keys.
-
-    Args:
-        path: of the folder.
-        names: of its pictures, where they are known.
-    """
+    """Pictures of a folder and those below it; their paths are keys."""
 
     def __init__(self, path: Path, names: Sequence[str] | None = None) -> None:
         super().__init__()
@@ -207,7 +167,7 @@ class FolderSupply(PictureSupply):
         self.total = len(self._names)
 
     def keys(self) -> list[str]:
-        """The keys of all pictures; none is looked at."""
+        """Keys of all pictures."""
         return [_named(self._folder / name) for name in self._names]
 
     def cut(self, size: int) -> SupplyCut:
@@ -215,7 +175,7 @@ class FolderSupply(PictureSupply):
         return SupplyCut([*range(1, len(self._names) + 1, size)], self._names)
 
     def part(self, first: int, last: int | None) -> Iterator[Offer]:
-        """See `PictureSupply.part`; the metadata are name and folder."""
+        """Pictures with name and folder as metadata."""
         for number in range(max(first, 1), len(self._names) + 1 if last is None else last):
             name = self._names[number - 1]
             path = self._folder / name
@@ -228,17 +188,11 @@ class FolderSupply(PictureSupply):
 
 
 def _named(path: Path) -> str:
-    """A path as a key; with escapes where it is not UTF-8."""
     return str(path) if is_text(str(path)) else printable(str(path))
 
 
 class ShardSupply(PictureSupply):
-    """The pictures of tar shards in the WebDataset layout; what JSON is beside one is its metadata.
-
-    Args:
-        path: of a shard, of a folder of them, or a pattern or range as corpora have it, which ends in .tar.
-        keep: fields of the JSON that become metadata; None takes all.
-    """
+    """Pictures of WebDataset tar shards, or a pattern of them; JSON beside a picture is metadata."""
 
     def __init__(self, path: Path, keep: Sequence[str] | None = None) -> None:
         super().__init__()
@@ -290,12 +244,7 @@ class ShardSupply(PictureSupply):
 
 
 class TableSupply(PictureSupply):
-    """The pictures that a table names or holds.
-
-    Args:
-        path, columns, key, keep, as_text, root: see `open_supply`.
-        known: how it was cut; then parts can be read.
-    """
+    """Pictures that a table names or holds, see `open_supply`."""
 
     def __init__(
         self,
@@ -327,7 +276,7 @@ class TableSupply(PictureSupply):
         return map(self._candidate, self._table.rows(frozenset(self._table.columns or ())))
 
     def cut(self, size: int) -> SupplyCut:
-        """See `PictureSupply.cut`; the table is read once, its column of keys alone where it can be."""
+        """See `PictureSupply.cut`; reads the table once, only the column of keys where possible."""
         column, twice, named = self._key or KEY, dict[int, int](), dict[str, int]()
 
         def looked_at() -> Iterator[RawRow]:
@@ -390,7 +339,6 @@ class TableSupply(PictureSupply):
         return f"{self._whole}:{number}"
 
     def _told(self, name: str, cell: Any, place: str) -> Any:
-        """A cell as metadata: a number where its column holds such."""
         if not cell or name not in self._numbers:
             return cell
         if (number := number_in(cell)) is None:
@@ -439,7 +387,7 @@ class TableSupply(PictureSupply):
         return key
 
     def _before(self, key: str, number: int) -> int:
-        """The first row of a key: of rows that are read all, or as a cut has found it."""
+        """The first row with a key, of the rows read so far or by the cut."""
         if self._known is None:
             return self._named.setdefault(key, number)
         return self._known.twice.get(number, number)

@@ -1,4 +1,4 @@
-"""What a store of vectors must be able to do; `xfm.search.lance` and `xfm.search.postgres` are two."""
+"""The protocol of vector stores; `xfm.search.lance` and `xfm.search.postgres` implement it."""
 
 import functools
 import hashlib
@@ -23,22 +23,15 @@ from xfm.search.filters import Condition, Kind, Metadata
 
 
 class StoreError(UserError):
-    """What a collection lies in cannot be used, whatever is asked of it."""
+    """A collection's store cannot be used at all."""
 
 
 @dataclass(frozen=True)
 class IndexedPicture:
-    """A picture of a collection.
+    """A picture of a collection: key, source for people, original size in pixels, PNG as the model sees it,
+    metadata.
 
-    Attributes:
-        key: its name, which no other picture has.
-        source: where it came from, as people read it.
-        width, height: of the picture as it was given, in pixels.
-        pixels: as the model sees it, a PNG; empty where the collection does not keep pictures.
-        metadata: what conditions are about.
-
-    Raises:
-        ValueError: a file that is damaged, or of a stranger, had something else in their place.
+    ValueError: a damaged or foreign file had other types in their place.
     """
 
     key: str
@@ -63,43 +56,34 @@ class IndexedPicture:
 
 @dataclass(frozen=True)
 class Row:
-    """An entry with its vector, [E] float32 of length one."""
+    """A picture with its unit vector [E] float32."""
 
     entry: IndexedPicture
     vector: NDArray[np.float32] = field(repr=False)
 
 
 @dataclass(frozen=True)
-class Near:
-    """A picture that a store finds near a vector.
-
-    Attributes:
-        entry: without its pixels.
-        similarity: cosine.
-    """
+class Neighbour:
+    """A picture without pixels, and its cosine with a query."""
 
     entry: IndexedPicture
     similarity: float
 
 
 def to_png(pixels: Tensor) -> bytes:
-    """[3, H, W] uint8 -> a PNG; nothing is lost."""
+    """Pixels [3, H, W] uint8 as a PNG."""
     out = io.BytesIO()
     Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(out, "png", compress_level=1)
     return out.getvalue()
 
 
 def digest(data: bytes) -> bytes:
-    """What tells one picture's bytes from another's."""
+    """Digest of a picture's bytes, 16 bytes."""
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def from_png(data: bytes, shape: tuple[int, int]) -> Tensor:
-    """A PNG of `to_png` -> [3, H, W] uint8.
-
-    Raises:
-        StoreError: it is none, or of another height and width, and is not decoded.
-    """
+    """Pixels [3, H, W] uint8 of a PNG; StoreError: damaged, or of another size, and not decoded."""
     try:
         with Image.open(io.BytesIO(data), formats=["png"]) as picture:
             if picture.size != shape[::-1]:
@@ -120,14 +104,7 @@ EXACT_BELOW = 200_000
 
 @dataclass(frozen=True)
 class StoreStats:
-    """How large a store is.
-
-    Attributes:
-        rows: pictures in it.
-        bytes: that it takes.
-        parts: files or segments that it lies in, as far as the store has such.
-        search: how it finds neighbours, in words.
-    """
+    """Rows, bytes, files or segments, and the kind of search in words."""
 
     rows: int
     bytes: int
@@ -136,47 +113,44 @@ class StoreStats:
 
 
 class Store(Protocol):
-    """Rows by key, found by the direction of their vectors. Conditions come checked, and all must hold.
+    """Rows by key, found by the direction of their vectors. Conditions are checked, and all must hold.
 
-    One process writes at a time. Others may read meanwhile, and see each call of `add` and `remove` whole or
-    not at all. What has returned is durable: it outlives this process.
+    One process writes; others may read, and see each `add` and `remove` whole or not at all. What has
+    returned is durable.
     """
 
     def add(self, rows: Sequence[Row], replacing: bool) -> None:
-        """Put rows in.
-
-        Args:
-            rows: with different keys.
-            replacing: whether rows of these keys may be there, which they then replace.
-        """
+        """Add rows with different keys; `replacing` where rows of these keys may be there."""
         ...
 
     def remove(self, keys: Sequence[str]) -> None:
-        """Take the rows of some keys out; keys that are not there are passed over."""
+        """Remove rows; unknown keys are ignored."""
         ...
 
     def require(self, fields: Mapping[str, Kind]) -> None:
-        """Make room for fields of metadata; those that are there stay."""
+        """Make room for fields of metadata."""
         ...
 
-    def nearest(self, vector: NDArray[np.float32], count: int, where: Sequence[Condition] = ()) -> list[Near]:
-        """The rows nearest to a unit vector [E], the nearest first: `count` of them if so many pass."""
+    def nearest(
+        self, vector: NDArray[np.float32], count: int, where: Sequence[Condition] = ()
+    ) -> list[Neighbour]:
+        """The rows nearest to a unit vector [E], nearest first: `count` if so many pass."""
         ...
 
     def pixels(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """The pictures of some keys; keys that are not there are absent."""
+        """PNGs by key; unknown keys are absent."""
         ...
 
     def keys(self, where: Sequence[Condition] = ()) -> Iterator[str]:
-        """The keys of the rows that pass, in no order."""
+        """Keys of the rows that pass, in no order."""
         ...
 
     def count(self, where: Sequence[Condition] = ()) -> int:
-        """How many rows pass."""
+        """Number of rows that pass."""
         ...
 
     def is_scattered(self) -> bool:
-        """Whether it is worth making compact: so seldom that this stays a share of the cost of adding."""
+        """Whether compacting is worth it: so seldom that its cost stays a share of adding's."""
         ...
 
     def compact(self) -> None:
@@ -188,11 +162,11 @@ class Store(Protocol):
         ...
 
     def drop(self) -> None:
-        """Remove the store and all that it holds."""
+        """Remove the store."""
         ...
 
     def close(self) -> None:
-        """Let go of connections and files."""
+        """Close connections and files."""
         ...
 
 
@@ -200,10 +174,7 @@ _RAISED = (sqlite3.Error, OSError, RuntimeError, ValueError, TypeError, LookupEr
 
 
 def guarded(kind: type[K]) -> type[K]:
-    """A class that says in a StoreError what is wrong with the files at its `place`.
-
-    A collection may come from anybody, and the libraries that read it raise whatever they find.
-    """
+    """Class decorator: errors of the libraries that read the files at `place` become StoreErrors."""
     for name, method in [*vars(kind).items()]:
         if callable(method) and (name == "__init__" or not name.startswith("_")):
             setattr(kind, name, _guarded(method))

@@ -1,8 +1,4 @@
-"""What a collection names and nobody here has: a server, a model. Its folder may come from anybody.
-
-A folder of pictures may even hold one that nobody sees (`xfm.search.manifest.HIDDEN`). So whom it would have
-asked, and with which password of the environment, is not for it alone to say.
-"""
+"""Trust in a collection from anybody: the server and model that it names, and passwords in addresses."""
 
 import ipaddress
 import os
@@ -21,15 +17,7 @@ HOSTS = "XFM_STORE_HOSTS"
 
 
 def require_trusted(place: Path, address: str) -> None:
-    """Refuse a server of another machine that a collection names, and nobody here has.
-
-    Args:
-        place: of the collection.
-        address: of the server, as it names it.
-
-    Raises:
-        UserError: it is on another machine, and `XFM_STORE_HOSTS` does not name it; or it cannot be read.
-    """
+    """Refuse a server on another machine that a collection names and `XFM_STORE_HOSTS` does not."""
     known = {host.strip().lower() for host in os.environ.get(HOSTS, "").split(",")}
     strange = [host for host in hosts_of(address) if not _is_here(host) and host.lower() not in known]
     if strange:
@@ -40,13 +28,7 @@ def require_trusted(place: Path, address: str) -> None:
 
 
 def hosts_of(address: str) -> list[str]:
-    """Every host that an address of PostgreSQL leads to; a socket of this machine is empty or a path.
-
-    A service counts as a host, too: another file says where it is.
-
-    Raises:
-        UserError: it is no address.
-    """
+    """Every host of a PostgreSQL address; a local socket is empty or a path, a service counts as a host."""
     told = read_address(address)
     lists = [str(told[name]).split(",") for name in ("host", "hostaddr") if told.get(name)]
     services = [str(told[name]) for name in ("service", "servicefile") if told.get(name)]
@@ -63,7 +45,7 @@ def _is_here(host: str) -> bool:
 
 
 def tell_model(place: Path, model: str) -> None:
-    """Say which model is loaded because a collection names it, unless it is one of the package."""
+    """Say which model a collection loads, unless it is the package's."""
     if home_path(model).exists() or boxed_model(model) is None:
         print(
             f"Note: {printable(str(place))} names its model: {printable(excerpt(model, 200))}",
@@ -80,11 +62,7 @@ _SECRET = re.compile("(ssl)?password=|oauth_client_secret=|scram_(client|server)
 
 
 def without_password(address: str) -> str:
-    """An address as it may be shown and kept.
-
-    Raises:
-        UserError: it is none, or where its password ends is not sure.
-    """
+    """An address without secrets; UserError: not an address, or an unclear end of its password."""
     read_address(address)  # says where it cannot be read
     if (found := _ADDRESS.fullmatch(address)) is None:
         raise unreadable()
@@ -95,11 +73,7 @@ def without_password(address: str) -> str:
 
 
 def read_address(address: str) -> dict[str, Any]:
-    """What libpq reads in an address, by the names of its settings.
-
-    Raises:
-        UserError: it cannot.
-    """
+    """libpq's settings in an address; raises UserError."""
     from psycopg import Error
     from psycopg.conninfo import conninfo_to_dict
 

@@ -1,4 +1,4 @@
-"""The server as an ASGI application: routes, guards, errors without internals, and an orderly end."""
+"""The server as an ASGI application: routes, guards, errors as sentences, and an orderly end."""
 
 import asyncio
 import logging
@@ -15,14 +15,12 @@ from starlette.exceptions import HTTPException
 from xfm.config.serving import ServeConfig
 from xfm.core.errors import UserError, excerpt, printable
 from xfm.search.store import StoreError
-from xfm.serving.batching import Closed, Full
+from xfm.serving.batching import BatcherClosed, QueueFull
 from xfm.serving.dispatcher import Dispatcher
-from xfm.serving.metrics import Metrics
-from xfm.serving.middleware import BUSY, App, Guard
+from xfm.serving.middleware import BUSY, App, Guard, Metrics
 from xfm.serving.models import Models, UnknownModel
-from xfm.serving.responses import description, errors, problem, reply
 from xfm.serving.routes import routes
-from xfm.serving.schemas import Health, Readiness
+from xfm.serving.schemas import Health, Readiness, description, errors, problem, reply
 from xfm.serving.searches import Searches
 
 LOG = logging.getLogger("xfm.serving")
@@ -31,14 +29,7 @@ _LOOK_SECONDS = 1.0
 
 
 class Server:
-    """A server and its state; `guarded` is what uvicorn runs.
-
-    Args:
-        models: that answer.
-        searches: collections.
-        config: the limits.
-        keys: of clients; none asks nobody.
-    """
+    """A server and its state; `guarded` is the ASGI application that uvicorn runs."""
 
     def __init__(
         self, models: Models, searches: Searches, config: ServeConfig, keys: Sequence[str] = ()
@@ -59,7 +50,7 @@ class Server:
         )
         self.app.include_router(routes(self.dispatcher, searches))
         self._add_watching()
-        for kind in (UserError, RequestValidationError, HTTPException, Full, Closed, Exception):
+        for kind in (UserError, RequestValidationError, HTTPException, QueueFull, BatcherClosed, Exception):
             self.app.add_exception_handler(kind, _explained)
         self.guarded: App = Guard(self.app, config, keys, self.metrics)
 
@@ -110,12 +101,11 @@ class Server:
             return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def _look(self, name: str) -> None:
-        """Whether a collection answers; what is wrong is raised."""
         searcher = self.searches.of(name)
         await self.dispatcher.look_up(searcher, searcher.check, _LOOK_SECONDS)
 
     async def reload(self) -> None:
-        """Load the models again, and go over to them; requests that run are answered by the old ones."""
+        """Load the models again; requests under way are answered by the old ones."""
         try:
             async with self._reloading:
                 names = await asyncio.to_thread(self.models.reload)
@@ -136,7 +126,7 @@ _TAGS = [
 
 
 async def _explained(request: Request, error: Exception) -> Response:
-    """What went wrong, as one sentence; nothing of the inside is told."""
+    """Errors as one sentence, without internals."""
     match error:
         case StoreError():
             LOG.error("%s: %s", printable(request.url.path), error)
@@ -153,9 +143,9 @@ async def _explained(request: Request, error: Exception) -> Response:
             code, message = _WRONG.get(error.status_code, ("not_found", "{detail}"))
             asked = {"method": request.method, "path": excerpt(request.url.path), "detail": error.detail}
             return problem(error.status_code, message.format(**asked), code, dict(error.headers or {}))
-        case Full():
+        case QueueFull():
             return problem(429, *BUSY, {"retry-after": "1"})
-        case Closed():
+        case BatcherClosed():
             return problem(503, "the server is shutting down", "closing", {"retry-after": "5"})
     LOG.error("%s failed", printable(request.url.path), exc_info=error)
     return problem(500, "the server failed at this request", "internal")

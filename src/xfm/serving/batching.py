@@ -1,7 +1,7 @@
-"""Requests of many clients, answered together: lanes of like items, one thread that computes.
+"""Dynamic batching: lanes of like items, computed in one thread.
 
-What arrives while a batch is computed makes up the next one: nobody waits for a timer, and the busier the
-server is, the larger batches become. Requests take turns, a batch each: one of many items holds up nobody.
+Items that arrive while a batch is computed make up the next one, without a timer. Requests take turns, a
+batch each: one of many items holds up nobody.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 Compute = Callable[[Sequence[Any]], Sequence[Any]]
@@ -17,71 +17,52 @@ Compute = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 class Lane(NamedTuple):
-    """What can be computed together.
-
-    Attributes:
-        work: its name in the metrics; items of one work cost alike.
-        of: the model or the collection.
-        how: the options.
-    """
+    """Items that can be computed together: the work's name in the metrics, the model or collection, the
+    options."""
 
     work: str
     of: Hashable = None
     how: Hashable = None
 
 
-class Full(Exception):
-    """There is no room for more."""
+class QueueFull(Exception):
+    """The queue is full."""
 
 
-class Closed(Exception):
+class BatcherClosed(Exception):
     """The server is shutting down."""
 
 
 @dataclass(eq=False)
 class _Request:
-    """Whose items wait; `since` is when it came, or had its last turn."""
+    """A request; `since` is when it came, or had its last turn."""
 
     since: float
 
 
 @dataclass(eq=False)
 class _Job:
-    """An item that waits, and where its answer is awaited."""
-
+    compute: Compute
     item: Any
     length: int
     answer: asyncio.Future[Any]
     request: _Request
 
 
-@dataclass(eq=False)
-class _Queue:
-    """Items of a lane that wait."""
-
-    compute: Compute
-    waiting: list[_Job] = field(default_factory=list)
-
-
 class Batcher:
-    """Takes items one by one, computes their answers in batches.
+    """Computes items of many requests in batches, in one thread; methods are for the event loop's thread.
 
-    Args:
-        batch: most items of a batch.
-        room: most items that wait, or for which is read what they need; more are refused.
-        observe: told the work of each batch, its items, and the seconds it took.
-
-    All methods are for the event loop's thread; what computes runs in one thread of its own.
+    `observe` gets the work, items and seconds of each batch.
     """
 
     def __init__(
         self,
-        batch: int,
-        room: int,
+        max_batch_size: int,
+        queue_size: int,
         observe: Callable[[str, int, float], None] = lambda *_: None,
     ) -> None:
-        self._batch, self._room, self._observe = batch, room, observe
-        self._lanes: dict[Lane, _Queue] = {}
+        self._batch, self._queue_size, self._observe = max_batch_size, queue_size, observe
+        self._lanes: dict[Lane, list[_Job]] = {}
         self._closed, self._expected = False, 0  # items for which is read what they need
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self._arrived = asyncio.Event()
@@ -89,12 +70,12 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Items that wait."""
-        return sum(len(queue.waiting) for queue in self._lanes.values())
+        """Number of waiting items."""
+        return sum(map(len, self._lanes.values()))
 
     @property
     def alive(self) -> bool:
-        """Whether what is asked will be computed; false once closed, or if computing ended by a fault."""
+        """Whether items will be computed: false once closed, or after a fault of the worker."""
         return self._worker is not None and not self._worker.done()
 
     def start(self) -> None:
@@ -110,21 +91,16 @@ class Batcher:
         self._threads.shutdown()
 
     def check_room(self, items: int) -> None:
-        """Refuse early what there is no room for, before it is read.
-
-        Raises:
-            Full: as many items do not fit now.
-            Closed: the server is shutting down.
-        """
+        """Refuse items before they are read; raises Full or Closed."""
         if self._closed:
-            raise Closed
+            raise BatcherClosed
         before = self._expected + self.waiting
-        if before and before + items > self._room:
-            raise Full
+        if before and before + items > self._queue_size:
+            raise QueueFull
 
     @contextmanager
     def expecting(self, items: int = 1) -> Iterator[None]:
-        """Keep room for items that come when what they need is read or looked up."""
+        """Reserve room for items that are still being read."""
         self._expected += items
         try:
             yield
@@ -140,36 +116,24 @@ class Batcher:
         lengths: Sequence[int],
         since: float | None = None,
     ) -> list[Any]:
-        """The answers of some items, in their order.
+        """The answers of a request's items, in order; raises Full, Closed, or the computation's error.
 
-        Whoever is cancelled while waiting frees the room of those items that are not computed yet.
-
-        Args:
-            lane: what can be computed together has one lane.
-            compute: how; of the lane's first items, for all.
-            items: of one request.
-            lengths: of the items, by which batches are filled with like ones.
-            since: by `time.perf_counter`, from when a request has waited of which this is a later step; it
-                comes before those that are newer.
-
-        Raises:
-            Full, Closed: see `check_room`.
-            Exception: what the computation of an item raised.
+        Cancelling frees the items that are not computed yet. `lengths` group like items in batches; `since`
+        (`time.perf_counter`) marks a later step of a request, which comes before newer ones.
         """
         if not self.alive:
-            raise Closed
+            raise BatcherClosed
         if since is None:  # else it has begun, and what it has cost would be lost
             self.check_room(len(items))
         if not items:
             return []
         loop = asyncio.get_running_loop()
-        place = self._lanes.setdefault(lane, _Queue(compute))
         request = _Request(time.perf_counter() if since is None else since)
         jobs = [
-            _Job(item, length, loop.create_future(), request)
+            _Job(compute, item, length, loop.create_future(), request)
             for item, length in zip(items, lengths, strict=True)
         ]
-        place.waiting.extend(jobs)
+        self._lanes.setdefault(lane, []).extend(jobs)
         self._arrived.set()
         try:
             return list(await asyncio.gather(*(job.answer for job in jobs)))
@@ -177,15 +141,12 @@ class Batcher:
             for job in jobs:
                 if not job.answer.done():
                     job.answer.cancel()
-            self._drop_cancelled(lane)
+            self._keep(lane, [job for job in self._lanes.get(lane, ()) if not job.answer.cancelled()])
 
-    def _drop_cancelled(self, lane: Lane) -> None:
-        place = self._lanes.get(lane)
-        if place is None:
-            return
-        place.waiting = [job for job in place.waiting if not job.answer.cancelled()]
-        if not place.waiting:
-            del self._lanes[lane]
+    def _keep(self, lane: Lane, jobs: list[_Job]) -> None:
+        self._lanes.pop(lane, None)
+        if jobs:
+            self._lanes[lane] = jobs
 
     async def _work(self) -> None:
         while True:
@@ -196,34 +157,31 @@ class Batcher:
                 await self._arrived.wait()
                 continue
             # The lane of whoever came, or had a turn, longest ago.
-            lane = min(self._lanes, key=lambda name: min(map(_since, self._lanes[name].waiting)))
-            compute, jobs = self._next(lane)
-            await self._compute(lane, compute, jobs)
+            lane = min(self._lanes, key=lambda name: min(map(_since, self._lanes[name])))
+            await self._compute(lane, self._next(lane))
 
-    def _next(self, lane: Lane) -> tuple[Compute, list[_Job]]:
-        """A batch of a lane: the first item, and those nearest to its length."""
-        place = self._lanes[lane]
-        first = min(place.waiting, key=_since)
-        place.waiting.sort(key=lambda job: (job is not first, abs(job.length - first.length), _since(job)))
-        jobs, place.waiting = place.waiting[: self._batch], place.waiting[self._batch :]
+    def _next(self, lane: Lane) -> list[_Job]:
+        """A batch of a lane: the oldest item, and those nearest to its length."""
+        waiting = self._lanes[lane]
+        first = min(waiting, key=_since)
+        waiting.sort(key=lambda job: (job is not first, abs(job.length - first.length), _since(job)))
+        self._keep(lane, waiting[self._batch :])
         first.request.since = time.perf_counter()
-        if not place.waiting:
-            del self._lanes[lane]
-        return place.compute, jobs
+        return waiting[: self._batch]
 
-    async def _compute(self, lane: Lane, compute: Compute, jobs: list[_Job]) -> None:
+    async def _compute(self, lane: Lane, jobs: list[_Job]) -> None:
         items, loop = [job.item for job in jobs], asyncio.get_running_loop()
         began = time.perf_counter()
         try:
-            results = await loop.run_in_executor(self._threads, _safely, compute, items)
+            results = await loop.run_in_executor(self._threads, _safely, jobs[0].compute, items)
         except Exception as error:  # no thread could be started: this batch fails, and the next is tried
-            results = [_Failure(error)] * len(jobs)
+            results = [error] * len(jobs)
         self._observe(lane.work, len(jobs), time.perf_counter() - began)
         for job, result in zip(jobs, results, strict=True):
             if job.answer.done():  # nobody waits for it any more
                 continue
-            if isinstance(result, _Failure):
-                job.answer.set_exception(result.error)
+            if isinstance(result, Exception):
+                job.answer.set_exception(result)
             else:
                 job.answer.set_result(result)
 
@@ -232,13 +190,8 @@ def _since(job: _Job) -> float:
     return job.request.since
 
 
-@dataclass(frozen=True)
-class _Failure:
-    error: Exception
-
-
 def _safely(compute: Compute, items: list[Any]) -> list[Any]:
-    """The answers; where one item breaks the batch each is computed alone, so that others have theirs."""
+    """Answers of a batch, or their errors: if it fails, each item is computed alone."""
     try:
         found = list(compute(items))
         if len(found) != len(items):
@@ -246,5 +199,5 @@ def _safely(compute: Compute, items: list[Any]) -> list[Any]:
         return found
     except BaseException as error:  # a panic of a library in Rust is no Exception
         if len(items) == 1:
-            return [_Failure(error if isinstance(error, Exception) else RuntimeError(repr(error)))]
+            return [error if isinstance(error, Exception) else RuntimeError(repr(error))]
         return [_safely(compute, [item])[0] for item in items]

@@ -1,4 +1,4 @@
-"""Between routes and models: pictures read in threads, items answered in batches of many requests."""
+"""Between routes and models: pictures read in threads, items of many requests answered in batches."""
 
 import asyncio
 import itertools
@@ -18,14 +18,23 @@ from xfm.core.errors import UserError
 from xfm.data.fetch import fetch
 from xfm.data.pictures import LIMIT_VARIABLE, PictureError, picture_size
 from xfm.inference.classifiers import ZeroShotImageClassification
-from xfm.inference.input_parsing import Item
-from xfm.inference.picture_inputs import Picture
+from xfm.inference.input_parsing import Item, Picture
 from xfm.search.searching import Searcher
 from xfm.search.store import StoreError
 from xfm.serving.batching import Batcher, Compute, Lane
-from xfm.serving.inputs import RequestImages, Sent, decoded, host_of, is_data, sent_in, with_pictures
-from xfm.serving.limits import Pixels, check_options, check_texts
-from xfm.serving.models import Models, Served
+from xfm.serving.inputs import (
+    Pixels,
+    RequestImages,
+    SentImage,
+    check_options,
+    check_texts,
+    decoded,
+    host_of,
+    is_data,
+    sent_in,
+    with_pictures,
+)
+from xfm.serving.models import Models, ServedModel
 
 PICTURE_LENGTH = 64
 """What a picture counts when batches are filled with items of like length."""
@@ -38,19 +47,13 @@ Kind = TypeVar("Kind")
 
 
 class Dispatcher:
-    """Takes inputs of requests and gives their answers.
-
-    Args:
-        models: that answer.
-        config: the limits.
-        observe: told of every batch.
-    """
+    """Answers inputs of requests."""
 
     def __init__(self, models: Models, config: ServeConfig, observe: Callable[..., None]) -> None:
         self.models, self.config = models, config
         hosts = frozenset(host.lower() for host in config.fetch_from)
         self.inputs, self._urls = RequestImages(hosts), UrlRules(hosts=tuple(sorted(hosts)))
-        self.batcher = Batcher(config.batch, config.room, observe)
+        self.batcher = Batcher(config.max_batch_size, config.queue_size, observe)
         self._readers = ThreadPoolExecutor(config.workers, thread_name_prefix="reading")
         self._numbers = itertools.count()
         self._fetchers = {host: ThreadPoolExecutor(_FETCHERS, f"fetching from {host}") for host in hosts}
@@ -63,36 +66,23 @@ class Dispatcher:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def check_count(self, items: int) -> None:
-        """Refuse more items than a request may have, or than there is room for, before they are looked at.
-
-        Raises:
-            UserError: a request may have fewer.
-            Full, Closed: see `Batcher.check_room`.
-        """
-        if items > self.config.items:
-            raise UserError(f"a request may have {self.config.items} inputs, and this one has {items}")
+        """Refuse more items than a request may have (UserError), or than there is room for (Full, Closed)."""
+        if items > self.config.max_items:
+            raise UserError(f"a request may have {self.config.max_items} inputs, and this one has {items}")
         self.batcher.check_room(items)
 
     async def ask(
         self,
-        served: Served,
+        served: ServedModel,
         task: str,
         given: Sequence[Mapping[str, Any]],
         options: Mapping[str, Any] | None = None,
         counted: bool = False,
     ) -> list[Any]:
-        """Answers of a task to inputs, in their order; of one that cannot be used, its UserError.
+        """A task's answers to inputs, in order; of an unusable input its UserError.
 
-        Args:
-            served: the model.
-            task: its name.
-            given: inputs of the pipeline, with pictures as they were sent.
-            options: of the task.
-            counted: there are no more than the request may have, though they are not its inputs one by one.
-
-        Raises:
-            UserError: an option is wrong, there are too many inputs, or the model does not answer the task.
-            Full, Closed: see `Batcher.answers`.
+        `counted` where the limit was checked already. UserError: a wrong option, too many inputs, or another
+        model's task.
         """
         if not counted:
             self.check_count(len(given))
@@ -113,9 +103,9 @@ class Dispatcher:
                 found[place] = answer
         return found
 
-    async def _ready(self, served: Served, task: str, options: Any) -> Any:
-        """Vectors of classes that are more than a batch, in turn with batches of others."""
-        pipe, size = served.pipeline(task), self.config.batch
+    async def _ready(self, served: ServedModel, task: str, options: Any) -> Any:
+        """Vectors of more classes than a batch, in turn with batches of others."""
+        pipe, size = served.pipeline(task), self.config.max_batch_size
         if not isinstance(pipe, ZeroShotImageClassification):
             return None
         said = await self.in_thread(lambda: pipe.sentences(options))
@@ -129,42 +119,21 @@ class Dispatcher:
         return pipe.named(options, vectors)
 
     async def compute(self, name: str, work: Callable[[], Any], since: float | None = None) -> Any:
-        """Work that needs a model and is no item of a batch, in turn with the batches, one at a time.
-
-        Args:
-            name: in the metrics.
-            work: what is done.
-            since: see `together`.
-        """
+        """Work with a model that is no item of a batch, in turn with the batches."""
         alone = Lane(name, how=next(self._numbers))
         return await self.together(alone, lambda jobs: [job() for job in jobs], work, 0, since)
 
     async def together(
         self, lane: Lane, compute: Compute, item: Any, length: int, since: float | None = None
     ) -> Any:
-        """The answer to an item, computed together with those of other requests in its lane.
-
-        Args:
-            lane: of what can be computed together.
-            compute: how.
-            item: of this request.
-            length: by which batches are filled with like ones.
-            since: from when the request has waited, where this is its second step.
-
-        Raises:
-            Full, Closed, Exception: see `Batcher.answers`.
-        """
+        """The answer to one item; see `Batcher.answers`."""
         (answer,) = await self.batcher.answers(lane, compute, [item], [length], since)
         return answer
 
     async def look_up(
         self, searcher: Searcher, work: Callable[[], Kind], seconds: float = _LOOK_UP_SECONDS
     ) -> Kind:
-        """Work that waits for a collection, each in turn, while the models compute.
-
-        Raises:
-            StoreError: it was not done in so many seconds.
-        """
+        """Work that waits for a collection, one at a time; StoreError after `seconds`."""
         thread = self._stores.setdefault(searcher, ThreadPoolExecutor(1, thread_name_prefix="looking up"))
         try:
             done = asyncio.get_running_loop().run_in_executor(thread, work)
@@ -173,28 +142,28 @@ class Dispatcher:
             raise StoreError(f"the collection gives no answer in {seconds:g} seconds") from None
 
     async def in_thread(self, work: Callable[[], Kind]) -> Kind:
-        """Work of a thread that reads pictures."""
+        """Work in a reading thread."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
     async def light(self, size: int, work: Callable[[], Kind]) -> Kind:
-        """Work on texts of so many letters in all: at once where it is little, else in a thread."""
+        """Work on so many characters of text: at once if few, else in a thread."""
         return work() if size <= _LIGHT else await self.in_thread(work)
 
-    async def picture(self, read: Read, sent: Sent) -> Picture:
-        """One picture; raises UserError where it cannot be used."""
+    async def picture(self, read: Read, sent: SentImage) -> Picture:
+        """One picture; UserError if unusable."""
         (found,) = (await self._pictures(read, [sent])).values()
         if isinstance(found, UserError):
             raise found
         return found
 
-    async def _pictures(self, read: Read, sent: Sequence[Sent]) -> dict[Sent, Picture | UserError]:
+    async def _pictures(self, read: Read, sent: Sequence[SentImage]) -> dict[SentImage, Picture | UserError]:
         loop, left = asyncio.get_running_loop(), Pixels(self.config.pixels)
         distinct, share = list(dict.fromkeys(sent)), asyncio.Semaphore(_SHARE)
         inside = [one for one in distinct if is_data(one.value)]
         # Before one of them is decoded; what is fetched is counted as it comes.
         opened = await self.in_thread(lambda: {one: _opened(one, left) for one in inside})
 
-        async def one(which: Sent) -> Picture | UserError:
+        async def one(which: SentImage) -> Picture | UserError:
             try:
                 if which in opened:
                     return await loop.run_in_executor(self._readers, _picture, read, opened[which])
@@ -209,7 +178,7 @@ class Dispatcher:
         return dict(zip(distinct, await asyncio.gather(*map(one, distinct)), strict=True))
 
     async def _items(
-        self, served: Served, task: str, given: Sequence[Mapping[str, Any]]
+        self, served: ServedModel, task: str, given: Sequence[Mapping[str, Any]]
     ) -> list[Item | UserError]:
         sent = [one for each in given for one in sent_in(each)]
         pictures = await self._pictures(lambda data: served.reader.read(data), sent) if sent else {}
@@ -222,7 +191,7 @@ class Dispatcher:
         return await self.light(size, items)
 
 
-def _opened(sent: Sent, left: Pixels) -> bytes | UserError:
+def _opened(sent: SentImage, left: Pixels) -> bytes | UserError:
     try:
         data = decoded(sent)
     except UserError as error:
@@ -249,10 +218,10 @@ def _picture(read: Read, data: bytes | UserError) -> Picture:
 
 
 def _attempt(
-    served: Served,
+    served: ServedModel,
     task: str,
     given: Mapping[str, Any],
-    pictures: Mapping[Sent, Picture | UserError],
+    pictures: Mapping[SentImage, Picture | UserError],
     longest: int,
 ) -> Item | UserError:
     try:

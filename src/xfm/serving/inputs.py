@@ -1,15 +1,18 @@
-"""What a request holds, as pipelines take it: pictures as data, or at allowed addresses; never as paths."""
+"""Inputs of requests as pipelines take them: pictures as data or at allowed addresses, never as paths."""
 
 import base64
 import binascii
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 from urllib.parse import urlsplit
 
+from xfm.config.pipelines import AnswerOptions, Best, CaptionOptions
 from xfm.config.task_spec import Field, Holds
 from xfm.core.errors import UserError, excerpt
 from xfm.core.paths import is_url
+from xfm.data.records import is_text
 
 _DATA = "data:"
 _HEAD = 200  # characters in which a data URL comes to its comma
@@ -21,46 +24,40 @@ def is_data(text: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A picture as it was sent: a data URL, or an address of an allowed host. Equal ones are read once."""
+class SentImage:
+    """A picture as sent: a data URL, or an address of an allowed host. Equal ones are read once."""
 
     value: str
 
 
-def sent_in(given: Mapping[str, Any]) -> Iterator[Sent]:
+def sent_in(given: Mapping[str, Any]) -> Iterator[SentImage]:
     """The pictures of an input."""
     for value in given.values():
-        yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, Sent))
+        yield from (
+            one for one in (value if isinstance(value, list) else [value]) if isinstance(one, SentImage)
+        )
 
 
-def with_pictures(given: Mapping[str, Any], read: Mapping[Sent, Any]) -> dict[str, Any]:
-    """An input with pictures that were read in the place of those that were sent."""
+def with_pictures(given: Mapping[str, Any], read: Mapping[SentImage, Any]) -> dict[str, Any]:
+    """An input with its pictures read."""
     return {
-        name: [read.get(one, one) if isinstance(one, Sent) else one for one in value]
+        name: [read.get(one, one) if isinstance(one, SentImage) else one for one in value]
         if isinstance(value, list)
         else read.get(value, value)
-        if isinstance(value, Sent)
+        if isinstance(value, SentImage)
         else value
         for name, value in given.items()
     }
 
 
 class RequestImages:
-    """Turns values of requests into inputs of pipelines.
-
-    Args:
-        hosts: from which pictures may be fetched.
-    """
+    """Values of requests as inputs of pipelines; pictures may be fetched from `hosts`."""
 
     def __init__(self, hosts: frozenset[str]) -> None:
         self._hosts = hosts
 
-    def picture(self, value: object) -> Sent:
-        """A data URL, or an address of an allowed host; nothing of it is read yet.
-
-        Raises:
-            UserError: it is neither.
-        """
+    def picture(self, value: object) -> SentImage:
+        """A data URL, or an address of an allowed host, not read yet; raises UserError."""
         if isinstance(value, Mapping) and isinstance(value.get("url"), str):  # as chat requests wrap it
             value = value["url"]
         if not isinstance(value, str):
@@ -71,7 +68,7 @@ class RequestImages:
                 raise UserError(
                     "a data URL of a picture is data:image/png;base64,... with the file's bytes in base64"
                 )
-            return Sent(value)
+            return SentImage(value)
         if not is_url(value):
             raise UserError(
                 f"{excerpt(value)} is no picture: send a data URL such as data:image/png;base64,...; files "
@@ -81,14 +78,10 @@ class RequestImages:
         if host not in self._hosts:
             allowed = f"only from {', '.join(sorted(self._hosts))}" if self._hosts else "from nowhere"
             raise UserError(f"pictures are fetched {allowed}; send the picture itself as a data URL")
-        return Sent(value)
+        return SentImage(value)
 
     def of_task(self, given: object, fields: tuple[Field, ...]) -> dict[str, Any]:
-        """An input of a task: its fields by name.
-
-        Raises:
-            UserError: it is no object, or a picture is none.
-        """
+        """An input of a task by field; raises UserError."""
         if not isinstance(given, Mapping):
             raise UserError(
                 f"an input is an object with {', '.join(one.name for one in fields)}, not {_kind(given)}"
@@ -106,11 +99,7 @@ class RequestImages:
         return found
 
     def text_or_picture(self, value: object) -> dict[str, Any]:
-        """A text, a data URL, or an object with one of the two -> `{"text"}` or `{"image"}`.
-
-        Raises:
-            UserError: it is something else.
-        """
+        """A text, a data URL, or an object of one -> `{"text"}` or `{"image"}`; raises UserError."""
         if isinstance(value, str):
             return {"image": self.picture(value)} if is_data(value) else {"text": value}
         if isinstance(value, Mapping):
@@ -124,12 +113,8 @@ class RequestImages:
         raise UserError('an input is a text, a data URL, {"text": ...} or {"image": data URL}')
 
 
-def decoded(sent: Sent) -> bytes:
-    """The bytes of a data URL.
-
-    Raises:
-        UserError: it is damaged.
-    """
+def decoded(sent: SentImage) -> bytes:
+    """The bytes of a data URL; UserError: damaged."""
     try:
         return base64.b64decode(sent.value.partition(",")[2], validate=True)
     except (binascii.Error, ValueError) as error:
@@ -137,7 +122,7 @@ def decoded(sent: Sent) -> bytes:
 
 
 def host_of(url: str) -> str:
-    """The host of an address, in small letters; nothing where it has none."""
+    """The lower-case host of an address, or nothing."""
     try:
         return (urlsplit(url).hostname or "").lower()
     except ValueError:
@@ -147,3 +132,52 @@ def host_of(url: str) -> str:
 def _kind(value: object) -> str:
     kinds: dict[type, str] = {dict: "an object", list: "a list", type(None): "null", bool: "true or false"}
     return kinds.get(type(value), "a text" if isinstance(value, str) else "a number")
+
+
+TOP, WRITTEN, LISTED = 100, 16, 4096
+"""Most candidates of an answer; most texts that are written, and beams; most entries of an option's lists."""
+
+
+class Pixels:
+    """The pixel budget of a request's pictures, counted by one thread at a time."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+
+    def take(self, width: int, height: int) -> None:
+        """Count a picture before it is decoded; UserError beyond the budget."""
+        self._left -= width * height
+        if self._left < 0:
+            raise UserError(
+                f"the pictures of a request may have {self._most} pixels together: shrink or split them"
+            )
+
+
+def check_texts(given: Mapping[str, Any], longest: int) -> None:
+    """Refuse texts longer than `longest` characters."""
+    for name, value in given.items():
+        if isinstance(value, str) and len(value) > longest:
+            raise UserError(f"{name} has {len(value)} characters, and a text may have {longest}: cut it")
+
+
+def check_options(task: str, options: Any, longest: int) -> None:
+    """Refuse options with which one request would keep the model for minutes."""
+    lists = {name: value for name, value in vars(options).items() if isinstance(value, list)}
+    for name, value in lists.items():
+        if (size := sum(map(len, value))) > longest:
+            raise UserError(f"{name} has {size} characters together, and may have {longest}: cut it")
+        if not all(map(is_text, value)):
+            raise UserError(f"{name} holds what is not Unicode; mend it")
+    if prod(max(1, len(value)) for value in lists.values()) > LISTED:
+        raise UserError(f"{' times '.join(lists)} may have {LISTED} entries: give fewer")
+    most: dict[str, int] = {}
+    if isinstance(options, AnswerOptions | CaptionOptions):
+        most = {"texts": WRITTEN, "beams": WRITTEN}
+        most |= {"top_k": WRITTEN} if isinstance(options, AnswerOptions) else {}
+    elif isinstance(options, Best):
+        most = {"top_k": TOP}
+        if task == "fill-mask" and options.top_k == 0:
+            raise UserError(f"top_k is 0, which asks for the whole vocabulary: give {TOP} at most")
+    for name, limit in most.items():
+        if getattr(options, name, 0) > limit:
+            raise UserError(f"{name} is {getattr(options, name)}, and a request may ask for {limit}")

@@ -1,42 +1,70 @@
-"""What stands before every route: names, keys, sizes, deadlines, counts; in ASGI, to see all bytes."""
+"""Guards before every route, in ASGI to see all bytes: names, keys, sizes, deadlines, counts."""
 
 import asyncio
 import hashlib
 import hmac
 import ipaddress
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp as App
 from starlette.types import Message, Receive, Scope, Send
 
 from xfm.config.serving import ServeConfig
-from xfm.serving.metrics import Metrics
-from xfm.serving.responses import problem
+from xfm.serving.schemas import problem
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics:
+    """Counters of one server; `waiting` gives the number of waiting items."""
+
+    def __init__(self, waiting: Callable[[], float]) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "xfm_requests", "Requests by route and status.", ["route", "status"], registry=self._registry
+        )
+        self.seconds = Histogram(
+            "xfm_request_seconds", "Time of a request.", ["route"], buckets=_SECONDS, registry=self._registry
+        )
+        self._sizes = Histogram(
+            "xfm_batch_items", "Items computed together.", ["task"], buckets=_SIZES, registry=self._registry
+        )
+        self._computed = Histogram(
+            "xfm_batch_seconds", "Time of a batch.", ["task"], buckets=_SECONDS, registry=self._registry
+        )
+        Gauge("xfm_waiting_items", "Items that wait.", registry=self._registry).set_function(waiting)
+
+    def batch(self, task: str, items: int, seconds: float) -> None:
+        """Count a batch."""
+        self._sizes.labels(task).observe(items)
+        self._computed.labels(task).observe(seconds)
+
+    def text(self) -> bytes:
+        """Exposition format."""
+        return generate_latest(self._registry)
+
 
 OPEN = frozenset({"/health", "/ready"})
 """Routes that need no key: whoever watches a process has none."""
 
 
 class _Refused(Exception):
-    """A request that is not answered by the app: status, message, code, headers."""
+    """A refusal: status, message, code, headers."""
 
 
 class _Left(Exception):
-    """Whoever asked is gone."""
+    """The client is gone."""
 
 
 class Guard:
-    """Refuses requests without a key, too large ones, and those that do not arrive or take too long.
+    """Refuses requests without a key, too large, too slow to arrive, or too long to answer; counts all.
 
-    Args:
-        app: what answers the others.
-        config: the limits.
-        keys: of clients; none asks nobody.
-        metrics: counts every request.
-        free: paths that need no key.
-        has_page: whether there is a page of its own, which alone may ask in a browser, with a key too.
+    Paths in `free` need no key. With `page_headers`, which go with every answer, only the server's own page
+    may ask in a browser, with a key too.
     """
 
     def __init__(
@@ -46,10 +74,11 @@ class Guard:
         keys: Sequence[str],
         metrics: Metrics,
         free: frozenset[str] = OPEN,
-        has_page: bool = False,
+        page_headers: Mapping[str, str] | None = None,
     ) -> None:
         self._app, self._config, self._metrics, self._free = app, config, metrics, free
-        self._has_page = has_page
+        self._has_page = page_headers is not None
+        self._headers = [(name.encode(), value.encode()) for name, value in (page_headers or {}).items()]
         self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
         self._names = frozenset(name.lower() for name in ("localhost", config.host, *config.names))
         self._held = 0  # bytes of the bodies of all requests that are under way
@@ -66,6 +95,7 @@ class Guard:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 status[0] = message["status"]
+                message["headers"] = [*message.get("headers", ()), *self._headers]
             await send(message)
 
         try:
@@ -91,7 +121,6 @@ class Guard:
             self._held -= held[0]
 
     def _check_head(self, scope: Scope) -> None:
-        """Refuse by what the head of a request says; raises _Refused."""
         if scope["path"] not in OPEN:
             self._check_page(scope)
         if self._keys and scope["path"] not in self._free and not self._known(scope):
@@ -105,7 +134,7 @@ class Guard:
             raise self._too_large()
 
     def _check_page(self, scope: Scope) -> None:
-        """Refuse what pages of other sites send: their browser is on this machine, and nobody needs a key."""
+        """Refuse pages of other sites: their browser is on this machine, and no key may be needed."""
         host = _single(scope, b"host")
         if not self._keys and not self._named(host):  # a name that was made to mean this machine
             message = "the server is not asked by this name: use its address, or start it with --names"
@@ -137,7 +166,6 @@ class Guard:
         return sum(hmac.compare_digest(digest, key) for key in self._keys) > 0
 
     async def _body(self, receive: Receive, held: list[int]) -> bytes:
-        """The whole body, of which `held` counts the bytes; raises _Refused or _Left."""
         parts: list[bytes] = []
         try:
             async with asyncio.timeout(self._config.body_seconds):
@@ -181,14 +209,14 @@ class Guard:
         watcher = asyncio.ensure_future(left())
         try:
             done, _ = await asyncio.wait(
-                {answer, watcher}, timeout=self._config.seconds, return_when=asyncio.FIRST_COMPLETED
+                {answer, watcher}, timeout=self._config.request_timeout, return_when=asyncio.FIRST_COMPLETED
             )
             if answer in done:
                 await answer
             elif not done and not started[0]:
                 answer.cancel()
                 await asyncio.gather(answer, return_exceptions=True)
-                late = problem(504, f"not answered within {self._config.seconds:g} s", "timeout")
+                late = problem(504, f"not answered within {self._config.request_timeout:g} s", "timeout")
                 await late(scope, receive, send)
         finally:
             for task in (answer, watcher):
@@ -204,7 +232,6 @@ BUSY = ("the server is busy: try again later", "busy")
 
 
 def _netloc(address: str) -> str:
-    """Host and port of an address; nothing where it has none."""
     try:
         return urlsplit(address.lower()).netloc
     except ValueError:
@@ -212,6 +239,6 @@ def _netloc(address: str) -> str:
 
 
 def _single(scope: Scope, name: bytes) -> str:
-    """A header that may be there once; nothing where it is not, or more than once."""
+    """A header's value; nothing if it is absent or repeated."""
     found = [value for key, value in scope["headers"] if key == name]
     return found[0].decode("latin-1") if len(found) == 1 else ""

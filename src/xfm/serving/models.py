@@ -14,8 +14,7 @@ from xfm.core.errors import UserError, excerpt, suggest
 from xfm.data.tokenizer import Tokenizer
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import EncodedPictures
-from xfm.inference.input_parsing import Item
-from xfm.inference.picture_inputs import PictureReader
+from xfm.inference.input_parsing import Item, PictureReader
 from xfm.inference.pipeline import pipeline, read_to_run
 from xfm.models.folder import Pretrained
 from xfm.models.precision import hold
@@ -26,16 +25,11 @@ ENCODED = 64 << 20
 
 
 @dataclass(eq=False)
-class Served:
-    """A model that is served.
+class ServedModel:
+    """A served model, its name in requests, and the reference that it was loaded from.
 
-    Attributes:
-        name: by which requests ask for it.
-        reference: folder, run or name that it was loaded from.
-        pretrained: the model.
-        reader: of pictures; for all threads.
-        encoded: pictures of late requests, encoded. For the thread that computes alone.
-        counting: a tokenizer of its own, so that counting waits for no thread that reads texts.
+    `encoded` pictures of late requests are for the computing thread alone. `counting` is a second tokenizer,
+    so that counting tokens waits for no reading thread.
     """
 
     name: str
@@ -53,11 +47,7 @@ class Served:
         self.counting = copy.deepcopy(self.pretrained.tokenizer)
 
     def pipeline(self, task: str) -> AnyPipeline:
-        """The pipeline of a task.
-
-        Raises:
-            UserError: the model was not fine-tuned for it, or there is no such task.
-        """
+        """The pipeline of a task; UserError: no such task, or not fine-tuned for it."""
         with self._lock:
             if task not in self._pipelines:
                 self._pipelines[task] = pipeline(task, self.pretrained, **self.running)
@@ -76,7 +66,7 @@ class Served:
         return found
 
     def count(self, texts: Sequence[str], pictures: int) -> int:
-        """Tokens that are read of texts, and patches of pictures; for the thread of the event loop alone."""
+        """Tokens read of texts, plus patches of pictures; for the event loop's thread."""
         config = self.pretrained.model.config
         patches = config.seeing.patches * pictures if pictures else 0
         return self.counting.count(texts, config.language.longest) + patches
@@ -88,36 +78,33 @@ class Served:
     def compute(
         self, task: str, options: Any, ready: Any = None
     ) -> Callable[[Sequence[Item]], Sequence[Any]]:
-        """Answers of a task to items that were read; what all need is made once a batch, or is `ready`."""
+        """Answers of a task to items; their common state is `ready`, or made once a batch."""
         pipe = self.pipeline(task)
         return lambda items: pipe.answers(items, self.encoded, ready or pipe.begin(options))
 
 
 class Models:
-    """The models of a server by name; the first is asked where a request names none.
+    """Models by name; the first answers requests that name none.
 
-    Args:
-        references: folders, runs, models of the package, or names on the hub.
-        alone: whether nothing else computes with them, so that their matrices may be kept in bf16.
-        running: how they run, see `xfm.pipeline`.
+    `alone`: nothing else computes with them, so that matrices may be kept in bf16.
     """
 
     def __init__(self, references: Sequence[str], alone: bool = False, **running: Any) -> None:
         self._running, self._alone = running, alone
-        self._served: dict[str, Served] = {}
+        self._served: dict[str, ServedModel] = {}
         for reference in references:
             one = self._load(reference)
             if one.name in self._served:
                 raise UserError(f"two models are called {one.name}: rename a folder")
             self._served[one.name] = one
 
-    def _load(self, reference: str) -> Served:
+    def _load(self, reference: str) -> ServedModel:
         asked = self._running.get("precision")
         precision = None if asked is None else Precision(asked)
         run = read_to_run(reference, self._running.get("device"), precision)
         running = self._running | {"precision": run.precision.value}
         reader = PictureReader(run.pretrained.preprocessing, None)
-        served = Served(_name(reference), reference, run.pretrained, reader, running)
+        served = ServedModel(_name(reference), reference, run.pretrained, reader, running)
         engine = served.pipeline("embed").engine
         if self._alone:
             hold(run.pretrained.encoders, engine.precision, engine.device)
@@ -125,11 +112,7 @@ class Models:
         return served
 
     def reload(self) -> list[str]:
-        """Load every model again, and take the new ones when all are there; requests go on meanwhile.
-
-        Raises:
-            UserError: one cannot be loaded; then all stay as they are.
-        """
+        """Load every model again, and swap when all are there; UserError: none is swapped."""
         fresh = [self._load(one.reference) for one in self._served.values()]
         self._served = {one.name: one for one in fresh}
         return [*self._served]
@@ -137,12 +120,8 @@ class Models:
     def __iter__(self) -> Any:
         return iter(self._served.values())
 
-    def model(self, name: str | None) -> Served:
-        """A model by name.
-
-        Raises:
-            UnknownModel: there is none of that name.
-        """
+    def model(self, name: str | None) -> ServedModel:
+        """A model by name; raises UnknownModel."""
         if name is None:
             return next(iter(self._served.values()))
         if name not in self._served:
@@ -153,10 +132,9 @@ class Models:
 
 
 class UnknownModel(UserError):
-    """A request asks for a model that is not served."""
+    """The request's model is not served."""
 
 
 def _name(reference: str) -> str:
-    """How requests call a model: what its run or folder is called."""
     path = Path(reference)
     return path.parent.name if path.name == "model" and path.parent.name else path.name

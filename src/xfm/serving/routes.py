@@ -1,4 +1,4 @@
-"""The routes: each turns a request into inputs of tasks, and answers into the shape that its clients read."""
+"""The routes: requests into inputs of tasks, and answers into the clients' formats."""
 
 import base64
 import time
@@ -17,15 +17,13 @@ from xfm.config.index import SearchOptions
 from xfm.config.tasks import EMBED, MATCHING, task_spec, task_specs
 from xfm.core.errors import UserError
 from xfm.inference.attention import default_layer, maps_of
-from xfm.search.candidates import SearchQuery, Shortlist
-from xfm.search.searching import Searcher, SearchQuestion
+from xfm.search.searching import Searcher, SearchQuery, SearchQuestion, Shortlist
 from xfm.serving.batching import Lane
 from xfm.serving.dispatcher import PICTURE_LENGTH, Dispatcher
-from xfm.serving.inputs import Sent
-from xfm.serving.limits import check_texts
-from xfm.serving.models import Served
-from xfm.serving.responses import ASKING, reply
+from xfm.serving.inputs import SentImage, check_texts
+from xfm.serving.models import ServedModel
 from xfm.serving.schemas import (
+    ASKING,
     AttentionAnswer,
     AttentionRequest,
     EmbeddingAnswer,
@@ -40,6 +38,7 @@ from xfm.serving.schemas import (
     SearchRequest,
     TaskAnswer,
     TaskRequest,
+    reply,
 )
 from xfm.serving.searches import Searches
 
@@ -185,7 +184,7 @@ def _add_search(router: APIRouter, dispatcher: Dispatcher, searches: Searches) -
         searcher = await dispatcher.in_thread(lambda: searches.of(asked.index))
         check_texts({"text": asked.text}, dispatcher.config.characters)
         dispatcher.batcher.check_room(1)
-        options = SearchOptions(asked.top_k, asked.rerank, asked.least, asked.where)
+        options = SearchOptions(asked.top_k, asked.rerank, asked.min_score, asked.where)
         ask, match = Lane("search: ask", id(searcher)), Lane("search: match", id(searcher))
         began, image = time.perf_counter(), None
         with dispatcher.batcher.expecting():
@@ -218,7 +217,6 @@ def _listed(
 
 
 def _inputs(dispatcher: Dispatcher, given: Sequence[Given]) -> list[Input]:
-    """Texts and pictures; the first that is neither is refused with its place."""
     dispatcher.check_count(len(given))
     found: list[Input] = []
     for place, one in enumerate(given):
@@ -230,7 +228,6 @@ def _inputs(dispatcher: Dispatcher, given: Sequence[Given]) -> list[Input]:
 
 
 def _all_good(found: list[Any]) -> list[Any]:
-    """Answers; the first input that cannot be used is refused with its place."""
     for place, one in enumerate(found):
         if isinstance(one, UserError):
             raise UserError(f"input {place}: {one}")
@@ -238,7 +235,7 @@ def _all_good(found: list[Any]) -> list[Any]:
 
 
 async def _scores(
-    dispatcher: Dispatcher, served: Served, first: Sequence[Input], second: Sequence[Input]
+    dispatcher: Dispatcher, served: ServedModel, first: Sequence[Input], second: Sequence[Input]
 ) -> list[float]:
     crossed = [
         place for place, (one, other) in enumerate(zip(first, second, strict=True)) if {*one} != {*other}
@@ -271,7 +268,7 @@ def _coded(vector: NDArray[np.float32]) -> str:
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()
 
 
-async def _usage(dispatcher: Dispatcher, served: Served, given: Sequence[Input]) -> dict[str, int]:
+async def _usage(dispatcher: Dispatcher, served: ServedModel, given: Sequence[Input]) -> dict[str, int]:
     """Tokens of the texts; a picture counts its patches."""
     texts = [one["text"] for one in given if "text" in one]
     read = served.count([], len(given) - len(texts))
@@ -281,4 +278,4 @@ async def _usage(dispatcher: Dispatcher, served: Served, given: Sequence[Input])
 
 
 def _shown(given: Input) -> dict[str, str]:
-    return {name: value.value if isinstance(value, Sent) else value for name, value in given.items()}
+    return {name: value.value if isinstance(value, SentImage) else value for name, value in given.items()}

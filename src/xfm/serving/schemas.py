@@ -1,10 +1,16 @@
 """Requests and answers as the field writes them: OpenAI's embeddings, Cohere's and Jina's rerank, tasks."""
 
+from html import escape
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+import orjson
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from xfm.serving.limits import TOP
+from xfm.core.errors import printable
+from xfm.serving.inputs import TOP
 
 Given = str | dict[str, Any]
 """A text, a data URL, or an object with `text` or `image`."""
@@ -150,7 +156,7 @@ class SearchRequest(BaseModel):
     index: str | None = Field(None, description="name of a collection; the first one if not given")
     top_k: int = Field(10, ge=1, le=TOP)
     rerank: int = Field(32, ge=0, le=TOP)
-    least: float | None = Field(
+    min_score: float | None = Field(
         None, ge=0, le=1, description="probability from which something fits; the model's own if not given"
     )
     where: list[Annotated[str, Field(max_length=4096)]] = Field(
@@ -218,7 +224,7 @@ class SearchAnswer(BaseModel):
     hits: list[SearchHit]
     fits: bool | None
     best: float | None
-    least: float
+    min_score: float
     fitted: bool
     searched: int
     limits: str = Field(description="what the model is not made for, where it is not sure; else empty")
@@ -238,3 +244,61 @@ class Readiness(BaseModel):
     collections: list[str]
     unavailable: list[str] = Field(description="collections that do not answer now")
     waiting: int
+
+
+_REASONS = {
+    400: "The body is no JSON.",
+    401: "The key is missing or wrong.",
+    403: "The server is asked by a name that is not its own.",
+    404: "There is no such model.",
+    405: "The route is asked in another way.",
+    408: "The request did not arrive in time.",
+    413: "The request is too large.",
+    422: "The request cannot be answered; the message says why.",
+    429: "The server is busy; the header Retry-After says when to try again.",
+    500: "The server failed.",
+    503: "The server is shutting down, or a collection cannot be used.",
+    504: "It was not answered in time.",
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors of a route, with those of any request."""
+    every = {400, 401, 403, 408, 413, 429, *statuses}
+    return {one: {"model": ErrorAnswer, "description": _REASONS[one]} for one in sorted(every)}
+
+
+ASKING = errors(404, 422, 500, 503, 504)
+"""Of the routes that ask a model."""
+
+
+def reply(told: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """JSON; arrays become lists, NaN becomes null."""
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    return Response(orjson.dumps(told, default=_plain, option=options), status, headers, "application/json")
+
+
+def problem(status: int, message: str, code: str, headers: dict[str, str] | None = None) -> Response:
+    """An error as OpenAI's clients read it."""
+    told = {"message": printable(message), "type": "invalid_request_error", "param": None, "code": code}
+    return reply({"error": told}, status, headers)
+
+
+def description(document: dict[str, Any]) -> str:
+    """An OpenAPI document's routes as a page without scripts."""
+    rows = "".join(
+        f"<tr><td>{method.upper()} <code>{escape(path)}</code><td>{escape(told.get('description', ''))}"
+        for path, methods in document["paths"].items()
+        for method, told in methods.items()
+    )
+    link = '<a href="/openapi.json">openapi.json</a> has their bodies and answers.'
+    head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>xfm</title>'
+    return f"{head}<h1>What this server answers</h1><p>{link}<table>{rows}</table>"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):  # one whose numbers do not lie side by side
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")

@@ -14,9 +14,9 @@ from PIL import Image
 from xfm.core.errors import UserError, excerpt, suggest
 from xfm.core.files import path_below
 from xfm.core.paths import home_path
-from xfm.inference.picture_inputs import read_original
+from xfm.inference.input_parsing import read_original
 from xfm.models.folder import Pretrained
-from xfm.search.manifest import HIDDEN
+from xfm.search.journal import HIDDEN
 from xfm.search.opening import open_index
 from xfm.search.searching import Answer, FoundPicture, Searcher
 from xfm.search.store import StoreError
@@ -28,16 +28,10 @@ _REMEMBERED = 10_000
 
 
 class Searches:
-    """Collections by name, open for reading; the first is asked where a request names none.
+    """Collections by name, open for reading; the first answers requests that name none.
 
-    Args:
-        folders: of the collections, or of pictures with one in them.
-        models: that made some of them, by folder; of the others the one that made them is loaded.
-        show_from: folders besides these, below which files of pictures are shown.
-        running: how their models run, see `xfm.pipeline`.
-
-    Raises:
-        UserError: one is none, or two have one name.
+    `models` by folder replace those that made the collections; files below `show_from` are shown, besides
+    those of the collections' folders. UserError: no collection, or two of one name.
     """
 
     def __init__(
@@ -76,12 +70,8 @@ class Searches:
         return [*self._folders]
 
     def of(self, name: str | None) -> Searcher:
-        """The searcher of a collection, which is opened again where it was built anew.
-
-        Raises:
-            UserError: there is none of that name.
-            StoreError: it is gone, or damaged.
-        """
+        """The searcher of a collection, opened again if built anew; UserError: unknown. StoreError: gone or
+        damaged."""
         if not self._folders:
             raise UserError("the server has no collection: start it with --index FOLDER")
         name = self.names[0] if name is None else name
@@ -100,15 +90,7 @@ class Searches:
             return self._searchers[name]
 
     def told(self, searcher: Searcher, found: Answer, marks: Mapping[str, str]) -> dict[str, Any]:
-        """What a search found, as plain values; its pictures can be asked for from now on.
-
-        Nothing is told of where the files lie on this machine.
-
-        Args:
-            searcher: of the collection.
-            found: the answer.
-            marks: of its pictures, see `Searcher.marks`.
-        """
+        """A search's answer without paths of this machine; its pictures can be asked for now."""
         for hit in found.hits:
             self._given[id(searcher), hit["key"]] = hit["source"]
             self._given.move_to_end((id(searcher), hit["key"]))
@@ -120,14 +102,10 @@ class Searches:
         return told
 
     def picture(self, searcher: Searcher, key: str) -> bytes | None:
-        """A picture's file as a JPEG, by the key that a search told; None where it is no file, or is gone.
+        """A picture's file as a JPEG by its public key, or None; UserError: no such picture.
 
-        A key is looked up, and never a path that is opened: the file is the one that a search named lately.
-        None, too, where it lies below no folder that whoever runs the server has named: a collection of a
-        stranger names any file.
-
-        Raises:
-            UserError: there is no such picture.
+        Only files that a search named lately, below folders that the server's user named: a stranger's
+        collection names any file.
         """
         source = self._given.get((id(searcher), searcher.key_of(key)), "")
         file = next(filter(None, (path_below(root, source) for root in self._roots)), None)
@@ -143,10 +121,9 @@ class Searches:
 
 
 def shown_source(hit: FoundPicture) -> str:
-    """Where a picture came from, without where that is on this machine.
+    """A picture's source without this machine's paths.
 
-    The path within the folder that was indexed, the shard and the name in it, or the name of the file, with
-    the row of a table that holds pictures.
+    The path in the indexed folder, the shard and name in it, or the file's name with a table's row.
     """
     source, told = hit["source"], hit["metadata"]
     inside = PurePosixPath(str(told.get("folder", ""))) / str(told.get("name", ""))

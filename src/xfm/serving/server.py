@@ -23,15 +23,9 @@ _KEEP_ALIVE = 30  # seconds for which a connection without a request stays open
 
 
 def serve(server: Server, started: Callable[[str], None] = lambda _: None) -> None:
-    """Listen until SIGINT or SIGTERM; what was taken is answered first.
+    """Listen until SIGINT (KeyboardInterrupt) or SIGTERM; requests that were taken are answered first.
 
-    Args:
-        server: the server.
-        started: told the address when requests are taken.
-
-    Raises:
-        UserError: the address cannot be listened at.
-        KeyboardInterrupt: it was ended by SIGINT.
+    `started` is told the address. UserError: the address is taken or unknown.
     """
     try:
         interrupted = asyncio.run(_serve(server, started))
@@ -43,7 +37,7 @@ def serve(server: Server, started: Callable[[str], None] = lambda _: None) -> No
 
 
 def listener(server: Server, started: Callable[[str], None] = lambda _: None) -> "Listener":
-    """What listens for a server, by its configuration; `started` is told the address."""
+    """uvicorn's server by our configuration."""
     config = server.config
     return Listener(
         uvicorn.Config(
@@ -65,14 +59,14 @@ def listener(server: Server, started: Callable[[str], None] = lambda _: None) ->
 
 
 class Listener(uvicorn.Server):
-    """uvicorn's server, which neither ends the process nor signals itself after it was asked to end."""
+    """uvicorn's server, without exiting the process or re-raising signals."""
 
     def __init__(self, config: uvicorn.Config, tell: Callable[[str], None]) -> None:
         super().__init__(config)
         self._tell = tell
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen; raises OSError where that cannot be."""
+        """Listen; raises OSError."""
         logging.getLogger("uvicorn.error").addFilter(lambda record: not isinstance(record.msg, OSError))
         try:
             await super().startup(sockets)
@@ -84,19 +78,19 @@ class Listener(uvicorn.Server):
             self._tell(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """See uvicorn; what the app began ends, too, where a second signal asks not to wait for requests."""
+        """See uvicorn; the app ends its lifespan, too, where a second signal does not wait for requests."""
         await super().shutdown(sockets)
         if self.force_exit:
             await self.lifespan.shutdown()
 
     @property
     def interrupted(self) -> bool:
-        """Whether it was ended by SIGINT."""
+        """Whether SIGINT ended it."""
         return signal.SIGINT in self._captured_signals
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """End at SIGINT and SIGTERM, where this is the main thread."""
+        """End at SIGINT and SIGTERM, in the main thread."""
         main = threading.current_thread() is threading.main_thread()
         loop, kinds = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM) if main else ()
         for kind in kinds:
@@ -109,12 +103,7 @@ class Listener(uvicorn.Server):
 
 
 class Connection(H11Protocol):
-    """A connection that is closed where a request's head does not arrive, or its answer is not taken.
-
-    Args:
-        given: what uvicorn hands over.
-        limits: of seconds, and of connections.
-    """
+    """A connection with limits: on their number, on a head's arrival, on taking an answer."""
 
     def __init__(self, *given: Any, limits: ServeConfig, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -123,7 +112,7 @@ class Connection(H11Protocol):
         self._stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore
-        """See asyncio: one too many is closed at once, the others must ask soon."""
+        """See asyncio: one too many is closed at once."""
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections:
             transport.abort()
@@ -141,10 +130,10 @@ class Connection(H11Protocol):
         self._watch()
 
     def _watch(self) -> None:
-        """Wait for a head, or for the rest of a body that was refused, no longer than allowed.
+        """Close where a head, or the rest of a refused body, does not arrive in time.
 
-        Bytes that trickle in gain no time. What is left of a refused body is read and thrown away, since a
-        client that cannot send all of it never reads the answer.
+        Trickling bytes gain no time. A refused body is read on, since a client that cannot send reads no
+        answer.
         """
         refused = self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
         if self.conn.their_state is not h11.IDLE and not refused:
@@ -156,9 +145,11 @@ class Connection(H11Protocol):
         self.transport.abort()
 
     def pause_writing(self) -> None:
-        """See asyncio: the other side does not take what was sent, and has a while to begin."""
+        """See asyncio: the client does not take its answer, and has a while to begin."""
         super().pause_writing()
-        self._stuck = _stopped(self._stuck) or self.loop.call_later(self._limits.seconds, self._give_up)
+        self._stuck = _stopped(self._stuck) or self.loop.call_later(
+            self._limits.request_timeout, self._give_up
+        )
 
     def resume_writing(self) -> None:
         """See asyncio."""

@@ -16,9 +16,8 @@ from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
-from xfm.inference.input_parsing import Unreadable
-from xfm.inference.predict.reading import Reading
-from xfm.inference.predict.sources import open_rows
+from xfm.inference.input_parsing import UnreadableInput
+from xfm.inference.row_sources import Reading, open_rows
 
 FIELDS = (
     Field("text", "the text"),
@@ -42,7 +41,7 @@ def _predict(path: Path) -> None:
     """A row that cannot be used ends the reading, as the first does where none may be passed over."""
     reading = Reading(task_spec("text-classification").inputs)
     for row in open_rows(path, reading).rows(0, frozenset()):
-        if isinstance(row.given, Unreadable):
+        if isinstance(row.given, UnreadableInput):
             raise UserError(f"{row.place}: {row.given.reason}")
 
 

@@ -1,4 +1,4 @@
-"""What the page says of the models: their tabs, what they were trained on, how sure they can be."""
+"""Facts for the page: tabs, training data and calibration of the models."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ from xfm.config.tasks import MATCHING, task_spec
 from xfm.core.errors import UserError
 from xfm.models.card import NOT_STATED, model_card, trained_on
 from xfm.models.shipped import boxed_names
-from xfm.serving.models import Models, Served
+from xfm.serving.models import Models, ServedModel
 from xfm.serving.page.examples import EXAMPLES, Example, Examples
 
 SEARCH = "search"
@@ -18,15 +18,9 @@ SEARCH = "search"
 
 @dataclass(frozen=True)
 class TabSpec:
-    """A tab of the page.
+    """A tab of the page, and its module: the task that it needs.
 
-    Attributes:
-        name: of it, and of its module.
-        title: on it.
-        does: what it does, in a sentence.
-        task: that a model must answer.
-        lacks: what no model does where the tab is disabled.
-        columns: of a table that trains such a model.
+    `lacks` says why it is disabled, `columns` those of a table that would train its model.
     """
 
     name: str
@@ -107,14 +101,10 @@ def about(
     lacking: str,
     gallery: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Everything that the page is built from, as JSON has it.
+    """Everything that the page is built from, as JSON.
 
-    Args:
-        models: that are served.
-        references: as they were given, for commands.
-        examples: to click; None where they cannot be drawn.
-        lacking: why there are none.
-        gallery: what can be searched: its `name`, `pictures`, `kind`; and `lacking`, why nothing can.
+    `references` are the models as given, for commands; `lacking` says why there are no examples; `gallery`
+    has the `name`, `pictures` and `kind` of the collection, or `lacking`.
     """
     served = {one.name: one for one in models}
     tasks = {name: one.tasks for name, one in served.items()}
@@ -141,7 +131,7 @@ def about(
 
 def _tab(
     tab: TabSpec,
-    served: Mapping[str, Served],
+    served: Mapping[str, ServedModel],
     tasks: Mapping[str, Sequence[str]],
     gallery: Mapping[str, Any],
     references: Sequence[str],
@@ -167,13 +157,7 @@ def _why(tab: TabSpec) -> str:
 
 
 def commands(tab: TabSpec, model: str, references: Sequence[str]) -> list[str]:
-    """What to type so that a tab is answered.
-
-    Args:
-        tab: the tab.
-        model: that a fine-tuning begins with.
-        references: of the models that are served already.
-    """
+    """Commands that would enable a tab."""
     if not tab.columns:
         return [command_line("quickstart"), command_line("demo", "runs/quickstart")]
     out = f"runs/{tab.name}"
@@ -183,11 +167,8 @@ def commands(tab: TabSpec, model: str, references: Sequence[str]) -> list[str]:
     ]
 
 
-def _chosen(task: str, served: Mapping[str, Served], tasks: Mapping[str, Sequence[str]]) -> str | None:
-    """The model that is asked: the one fine-tuned for the task, else the first one that is for none.
-
-    A fine-tuning changes the parts of the other tasks: such a model answers them only where no other does.
-    """
+def _chosen(task: str, served: Mapping[str, ServedModel], tasks: Mapping[str, Sequence[str]]) -> str | None:
+    """The model fine-tuned for the task, else the first pre-trained one, else any that can."""
 
     def rank(name: str) -> int:
         own = served[name].pretrained.task
@@ -197,7 +178,7 @@ def _chosen(task: str, served: Mapping[str, Served], tasks: Mapping[str, Sequenc
     return min(able, key=rank, default=None)
 
 
-def _described(one: Served, tasks: Sequence[str]) -> dict[str, Any]:
+def _described(one: ServedModel, tasks: Sequence[str]) -> dict[str, Any]:
     found = one.pretrained
     provenance = found.provenance
     own = None if found.task is None else found.task.task.spec.name
@@ -215,7 +196,7 @@ def _described(one: Served, tasks: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _mask(one: Served) -> str | None:
+def _mask(one: ServedModel) -> str | None:
     try:
         tokenizer = one.pretrained.tokenizer
     except UserError:
@@ -224,13 +205,7 @@ def _mask(one: Served) -> str | None:
 
 
 def facts(found: Any, own: str | None, size: str) -> list[tuple[str, str]]:
-    """What a model is and was trained on, as names and texts, from its provenance.
-
-    Args:
-        found: the `Pretrained`.
-        own: the task that it was fine-tuned for.
-        size: of its pictures.
-    """
+    """Facts about a model from its provenance, as names and texts."""
     provenance = found.provenance
     before = provenance if own is None else _mapping(provenance.get("began_with"))
     parameters = sum(parameter.numel() for parameter in found.model.parameters())

@@ -1,7 +1,4 @@
-"""Pictures and texts ready to click: new scenes of the embedded world, drawn at start.
-
-No training has seen these scenes; the things in them are some that the world has names for.
-"""
+"""Examples of the page: new scenes of the embedded world, drawn at start, which no training has seen."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -37,13 +34,10 @@ _PLACED, _RELATED = ((by_place, 1),), ((by_relation, 1),)
 
 @dataclass(frozen=True)
 class Example:
-    """Something to click.
+    """One picture or two, texts to choose from, and the truth of each text.
 
-    Attributes:
-        images: names of one picture, or of two.
-        texts: to choose from: questions, phrases, sentences, labels.
-        truths: what is true of each text: an answer, a box as corners in pixels (none: nothing is there), a
-            label, a word; of labels the one that is right.
+    A truth is an answer, a box of corners in pixels (None: not there), a label, or a word; of labels the
+    right one.
     """
 
     images: list[str]
@@ -53,14 +47,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """Everything that the page offers.
+    """Everything that the page offers: JPEG files, a gallery with captions, tabs, queries with their
+    pictures.
 
-    Attributes:
-        pictures: JPEG files by name.
-        gallery: names of the pictures to search in, with a caption each.
-        tabs: examples of each tab.
-        queries: texts to search for with the pictures that they were drawn from; the last fit nothing.
-        licence: of the pictures.
+    The last queries fit nothing.
     """
 
     pictures: dict[str, bytes] = field(repr=False)
@@ -95,14 +85,7 @@ class _Drawer:
 
 
 def draw_examples(maskable: Callable[[str], bool] = lambda word: " " not in word) -> Examples:
-    """The examples; the same at every start.
-
-    Args:
-        maskable: whether a word can stand behind one mask.
-
-    Raises:
-        UserError: a package of the embedded world is missing.
-    """
+    """The examples, the same at every start; `maskable` tells words that one mask can stand for."""
     drawer = _Drawer()
     tabs = {
         "ask": [_asked(drawer, Rng("demo", "ask", n), f"ask-{n}") for n in range(EACH)],
@@ -146,7 +129,6 @@ def _asked(drawer: _Drawer, rng: Rng, name: str) -> Example:
 
 
 def _found(drawer: _Drawer, rng: Rng, name: str, whole: bool = False) -> Example:
-    """Phrases of things, and one of a thing that is not there; or a caption before them."""
     scene = drawer.scene(rng, 3, 4, repeat=30)
     phrases = [(refer(rng, scene, item, determiners=(the,)), item) for item in scene.objects]
     boxes = {
@@ -204,7 +186,6 @@ def _filled(drawer: _Drawer, rng: Rng, name: str, maskable: Callable[[str], bool
 
 
 def _masked(text: str, word: str) -> str:
-    """A text with a mask for a word; empty where it lacks the word by itself."""
     if not re.search(rf"\b{word}\b", text):
         return ""
     return re.sub(r"\ban {mask}", "a {mask}", re.sub(rf"\b{word}\b", "{mask}", text, count=1))

@@ -27,12 +27,12 @@ export function view(context) {
   function send() {
     const text = field.input.value.trim();
     if (!text && !like.url) return browse();
-    const own = chosen ? { least: Number(least.value) / 100 } : {};
+    const own = chosen ? { min_score: Number(least.value) / 100 } : {};
     const body = { top_k: MOST, ...own, ...(text ? { text } : {}), ...(like.url ? { image: like.url } : {}) };
     return answer.run(field.go, async () => {
       const result = await ask("/search", body);
-      if (!chosen) least.value = 100 * result.least;
-      if (!chosen) told.textContent = `${percent(result.least)}, the model's own`;
+      if (!chosen) least.value = 100 * result.min_score;
+      if (!chosen) told.textContent = `${percent(result.min_score)}, the model's own`;
       return found(result, text, context);
     });
   }
@@ -86,7 +86,7 @@ function likePicker(changed) {
 
 /** What a search found, with its verdict. */
 function found(answer, text, context) {
-  const { hits, fits, best, least, searched, fitted } = answer;
+  const { hits, fits, best, min_score, searched, fitted } = answer;
   const pictures = `${searched.toLocaleString("en")} pictures`;
   if (!hits.length) return [verdict("warn", `Nothing found among ${pictures}.`)];
   if (fits === null) {
@@ -101,7 +101,7 @@ function found(answer, text, context) {
   const note = foot(matchNote(context.about.gallery), `The nearest 32 pictures by cosine are looked at again by the fusion encoder, which gives the match and the box; the order is that of both together. ${whence}`);
   if (!fits) {
     return [
-      verdict("warn", `Nothing found among ${pictures} for “${text}”.`, `That one fits has a probability of ${percent(best)}; from ${percent(least)} on it is an answer.`),
+      verdict("warn", `Nothing found among ${pictures} for “${text}”.`, `That one fits has a probability of ${percent(best)}; from ${percent(min_score)} on it is an answer.`),
       el("details", {}, el("summary", {}, "Show the nearest all the same"), el("ul", { class: "gallery" }, others.slice(0, 8).map((hit) => card(hit, true, true)))),
       note,
     ];

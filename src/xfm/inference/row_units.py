@@ -1,5 +1,6 @@
-"""The answering of rows, a unit of work each: a run of rows becomes part files."""
+"""Units of rows: a run of rows becomes part files."""
 
+import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -11,26 +12,137 @@ from typing import Any
 
 import numpy as np
 
+from xfm.config.plain import to_plain
+from xfm.config.task_spec import TaskSpec
+from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError, printable
 from xfm.core.files import MAX_LOG, read_text, write_data
+from xfm.core.paths import home_path
+from xfm.core.results_folder import digest, model_mark
+from xfm.data.tables import ColumnMap
+from xfm.data.tables.stored import stored_size
 from xfm.executors.sharded_map import PLAN, ShardedMap, plan_id
+from xfm.inference.answer_file import IMAGE, ROW, WARNING, answer_line
 from xfm.inference.base import Pipeline
-from xfm.inference.distributed.row_work import RowWork
 from xfm.inference.engine import one_thread
-from xfm.inference.predict.output import IMAGE, ROW, WARNING, answer_line
-from xfm.inference.predict.prediction import answered_rows
-from xfm.inference.predict.reading import CutRows, InputRow
+from xfm.inference.pipeline import pipeline
+from xfm.inference.prediction import answered_rows
+from xfm.inference.row_sources import CutRows, FolderRows, InputRow, Reading, known_path, open_rows
+from xfm.models.resolve import find_model
+
+
+@dataclass(frozen=True)
+class RowWork:
+    """Rows, a task and its model. Machines see files and models under the same paths.
+
+    `precision` is float32 by torch if not given; `readers` are threads of each process; `root` is where paths
+    of pictures begin, by default the table's folder.
+    """
+
+    task: str
+    model: str
+    source: Path
+    options: Any = None
+    columns: str = ""
+    keep: tuple[str, ...] = ()
+    root: Path | None = None
+    device: str = "auto"
+    precision: str | None = None
+    batch_size: int = 32
+    allow_urls: Sequence[str] = field(default_factory=tuple)
+    readers: int | None = None
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task."""
+        return task_spec(self.task)
+
+    @property
+    def reading(self) -> Reading:
+        """How rows are read."""
+        columns, urls = ColumnMap.parse(self.columns), bool(self.allow_urls)
+        return Reading(self.spec.inputs, columns, self.keep, self.root, urls)
+
+    def rows(self, names: Sequence[str] | None = None) -> CutRows:
+        """The rows; of a folder the named pictures, where names are known."""
+        if names is not None:
+            return FolderRows(self.source, self.reading, names)
+        return open_rows(self.source, self.reading)
+
+    def pipe(self) -> Pipeline[Any, Any]:
+        """The model, loaded; raises UserError."""
+        return pipeline(
+            self.task,
+            self.model,
+            device=self.device,
+            precision=self.precision or "fp32",
+            batch_size=self.batch_size,
+            allow_urls=[*self.allow_urls],
+            readers=self.readers,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that answers depend on, as plain values, as `predict` keeps it."""
+        return {
+            "task": self.spec.name,
+            "model": model_of(self.model),
+            "input": known_path(self.source) | _size(self.source),
+            "columns": dict(ColumnMap.parse(self.columns).columns),
+            "keep": list(self.keep),
+            "options": to_plain(self.options),
+            "gallery": None,
+            "precision": self.precision or "fp32",
+            "batch_size": self.batch_size,
+        }
+
+
+def everywhere(model: str) -> str:
+    """A model reference that holds in other folders; UserError if there is no such model."""
+    find_model(model)
+    place = home_path(model)
+    return str(place.absolute()) if place.exists() else model
+
+
+def settings_mark(settings: dict[str, Any]) -> str:
+    """Digest of settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def model_of(model: str) -> str:
+    """Identity of a model: digest of its weights, or of names and sizes of an exported model's files."""
+    place = find_model(model)
+    found = model_mark(place)
+    if found or not place.is_dir():
+        return found
+    return digest((path.name, path.stat().st_size) for path in sorted(place.iterdir()))
+
+
+def _size(source: Path) -> dict[str, int]:
+    return {} if source.is_dir() else {"bytes": stored_size(source)}
+
+
+def require_shareable(spec: TaskSpec, source: object, draw: object) -> None:
+    """Refuse retrieval, inputs that are no file, and drawing, which several processes cannot share."""
+    if spec.gallery:
+        raise UserError(
+            f"{spec.name} searches in a gallery, which every process would encode: leave out --engine, "
+            "--array and --processes, or build a collection (`xfm index build`) and search in that"
+        )
+    if not isinstance(source, Path):
+        raise UserError(
+            "one input, or standard input, is no work for several processes: leave out --engine, --array and "
+            "--processes, or give a table or folder with --input"
+        )
+    if draw is not None:
+        raise UserError("--draw is for one process: leave it out, or --engine, --array and --processes")
+
 
 VECTOR = "vector"
 
 
 class PartForm(StrEnum):
-    """Of part files.
-
-    lines: lines of JSON, as `xfm predict` writes them.
-    parquet: the columns of rows and vectors.
-    npy: an array of vectors, and lines of JSON that say whose they are.
-    """
+    """Format of part files: JSON lines of `xfm predict`, Parquet with vectors, or NumPy with lines of JSON
+    beside it."""
 
     LINES = "lines"
     PARQUET = "parquet"
@@ -38,7 +150,7 @@ class PartForm(StrEnum):
 
     @property
     def suffixes(self) -> tuple[str, ...]:
-        """Of the files of a part."""
+        """Suffixes of a part's files."""
         return {"lines": (".jsonl",), "parquet": (".parquet",), "npy": (".npy", ".rows.jsonl")}[self.value]
 
 
@@ -49,18 +161,8 @@ Answered = tuple[InputRow, Any, str | None]
 def part_files(
     form: PartForm, answers: Sequence[Answered], keep: Sequence[str], by_name: bool, width: int
 ) -> dict[str, bytes]:
-    """The files of a part by their suffixes; the same bytes for the same answers.
-
-    Args:
-        form: of the files.
-        answers: of the part; of other forms than lines, they are vectors [E].
-        keep: columns that are copied.
-        by_name: whether rows are told by their pictures' names.
-        width: E.
-
-    Raises:
-        UserError: pyarrow is missing.
-    """
+    """A part's files by suffix, the same bytes for the same answers; vectors [width] unless the form is
+    lines."""
     if form is PartForm.LINES:
         lines = (answer_line(None if by_name else row.number, row.kept, *told) for row, *told in answers)
         return {".jsonl": b"".join(line + b"\n" for line in lines)}
@@ -108,7 +210,6 @@ def _parquet(answers: Sequence[Answered], keep: Sequence[str], by_name: bool, ve
 
 
 def _text(value: Any) -> str | None:
-    """A cell that is kept: every part has the same columns of texts, whatever rows hold."""
     if value is None:
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
@@ -120,13 +221,8 @@ NAMES = "names.json"
 
 @dataclass
 class RowMark:
-    """What became of the rows of a unit.
-
-    Attributes:
-        answered: rows.
-        partial: rows that were answered by a picture of which a part only could be decoded.
-        bad: number, place and flaw of the rows that could not be answered.
-    """
+    """Completion mark of a unit: rows answered, of these by part of a picture, and (number, place, flaw) of
+    the bad."""
 
     answered: int = 0
     partial: int = 0
@@ -134,14 +230,7 @@ class RowMark:
 
 
 def row_units(work: RowWork, folder: Path, starts: Sequence[int], form: PartForm) -> ShardedMap[RowMark]:
-    """The units of some rows.
-
-    Args:
-        work: what is answered.
-        folder: of the work; its plan holds the names of a folder's pictures.
-        starts: number of the first row of each unit.
-        form: of the part files.
-    """
+    """The units that begin at the given row numbers; the plan in `folder` names a folder's pictures."""
     function = partial(_answer, work, folder, tuple(starts), form)
     return ShardedMap(folder, "made", len(starts), RowMark, function)
 
@@ -173,7 +262,6 @@ _open: tuple[Any, tuple[Pipeline[Any, Any], CutRows, bool]] | None = None
 
 
 def _opened(work: RowWork, folder: Path) -> tuple[Pipeline[Any, Any], CutRows, bool]:
-    """The model, the rows, and whether these are the pictures of a folder."""
     global _open
     key = work, plan_id(folder)
     if _open is None or _open[0] != key:

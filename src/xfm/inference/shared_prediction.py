@@ -1,7 +1,7 @@
-"""Rows answered by whoever does the units, and put together when all are done.
+"""Rows answered in units by an executor, and joined when all are done.
 
-Everything is made beside the target, in a hidden folder that all processes share. The target appears whole,
-when the last unit is done.
+Work lies in a hidden folder beside the target, which all processes share; the target appears whole at the
+end.
 """
 
 import contextlib
@@ -26,11 +26,10 @@ from xfm.core.results_folder import free_name
 from xfm.data.left_out import LeftOut
 from xfm.executors.executor import Executor
 from xfm.executors.sharded_map import AGAIN, ShardedMap, complete, find_plan, whole_file
-from xfm.inference.distributed.row_units import NAMES, PartForm, RowMark, row_units
-from xfm.inference.distributed.row_work import RowWork, settings_mark
-from xfm.inference.predict.output import ROW, bad_file, earlier_settings, is_of_answers, settings_file
-from xfm.inference.predict.prediction import Outcome, refuse_to_overwrite
-from xfm.inference.predict.sources import FolderRows
+from xfm.inference.answer_file import ROW, bad_file, earlier_settings, is_of_answers, settings_file
+from xfm.inference.prediction import Outcome, refuse_to_overwrite
+from xfm.inference.row_sources import FolderRows
+from xfm.inference.row_units import NAMES, PartForm, RowMark, RowWork, row_units, settings_mark
 
 VECTORS = "_vectors.json"
 BAD = "_bad.jsonl"
@@ -38,28 +37,23 @@ BAD = "_bad.jsonl"
 
 
 class PartsTarget:
-    """What the parts are put together to: a file of answers as `predict` writes it, or a folder of vectors.
-
-    Args:
-        path: of the file, with settings and log beside it; or of the folder, in which they are.
-        form: of the parts; lines become a file.
-    """
+    """The target of parts: a file of answers as `predict` writes it, or a folder of vectors."""
 
     def __init__(self, path: Path, form: PartForm = PartForm.LINES) -> None:
         self.path, self.form, self._is_file = path, form, form is PartForm.LINES
 
     @property
     def work(self) -> Path:
-        """The folder of what is not finished, beside the target: hidden, of one name for all processes."""
+        """The working folder: hidden, beside the target, one name for all processes."""
         return self.path.with_name(f".{self.path.name}.working")
 
     @property
     def bad(self) -> Path:
-        """The file of rows that could not be answered."""
+        """The log of rows without an answer."""
         return bad_file(self.path) if self._is_file else self.path / BAD
 
     def finished(self, mark: str) -> Outcome | None:
-        """What became of the rows, where the target is there and of these settings; nobody did it now."""
+        """The outcome, if the target is there with these settings."""
         if self._is_file:
             told = earlier_settings(self.path) if self.path.exists() else {}
         else:
@@ -72,24 +66,13 @@ class PartsTarget:
         return None
 
     def require_free(self, restart: bool) -> None:
-        """Refuse a target that would be lost; with `restart`, remove one that may be.
-
-        Raises:
-            UserError: it holds something else, or nobody wants to replace it.
-        """
+        """Refuse a target that would be lost; with `restart`, remove one of our own."""
         (_free_file if self._is_file else _free_folder)(self.path, restart)
 
     def finish(
         self, units: ShardedMap[RowMark], logged: list[str], rows: list[int], told: dict[str, Any]
     ) -> None:
-        """Put the parts in place.
-
-        Args:
-            units: all of them done.
-            logged: a line of JSON for each row that could not be answered.
-            rows: answered in each unit.
-            told: settings, `mark` and `totals`.
-        """
+        """Put the parts of finished units in place, with the log lines and settings."""
         log = "".join(f"{line}\n" for line in logged)
         with writing(self.path, AGAIN):
             if self._is_file:
@@ -172,23 +155,9 @@ def answer_together(
     restart: bool = False,
     progress: bool = False,
 ) -> Outcome | None:
-    """Answer rows, or go on with that.
+    """Answer rows in units, or go on; None where other tasks of an array have not done their share.
 
-    Args:
-        work: what is answered.
-        target: where the answers end.
-        executor: who does the units; see `complete`.
-        unit_rows: rows of a unit.
-        max_bad: rows that may have no answer, see `LeftOut`.
-        restart: throw away what is there.
-        progress: show a bar.
-
-    Returns:
-        What was done; None where other tasks of an array have not done their share.
-
-    Raises:
-        UserError: too many rows cannot be answered, the target holds something else, or something cannot be
-            read or written.
+    UserError: more than `max_bad` rows without an answer, a target with other contents, or unreadable files.
     """
     settings = {"unit_rows": unit_rows, "form": target.form.value, **work.settings()}
     mark = settings_mark(settings)

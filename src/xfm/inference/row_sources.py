@@ -1,35 +1,155 @@
-"""Rows to answer, one after the other: a table of any length, or a folder of pictures."""
+"""Sources of rows: tables of any length, folders of pictures, single inputs, standard input."""
 
+import hashlib
+import math
 import mimetypes
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xfm.config.tables import LISTED, table_kind
+from xfm.config.tables import LISTED, sheet_of, table_kind
 from xfm.config.task_spec import Field, Holds
 from xfm.core.errors import UserError, printable
+from xfm.core.paths import is_url
 from xfm.data.folders import Scan, scan_folder
+from xfm.data.in_memory import Picture as DecodedPicture
 from xfm.data.pictures import PICTURE_SUFFIXES, PictureError, picture_size, read_picture
 from xfm.data.records import Limits
-from xfm.data.tables import InMemory, open_table
+from xfm.data.tables import ColumnMap, InMemory, TableRow, open_table
 from xfm.data.tables.columns import listed
 from xfm.data.tables.lines import Line, json_row, numbered_lines
 from xfm.data.tables.objects import beginning
 from xfm.data.tables.parts import TableParts, part_starts
 from xfm.data.tables.records import RawRow
-from xfm.inference.input_parsing import example
-from xfm.inference.predict.reading import CutRows, InputRow, Reading, RowSource, known_head, known_path
+from xfm.data.tables.stored import open_stored
+from xfm.inference.input_parsing import UnreadableInput, example
+
+_HEAD = 1 << 16
+"""Most bytes of a line by which a file is known again."""
+
+
+@dataclass(frozen=True)
+class InputRow:
+    """A row to answer: its number (a file's line, from 1), its place for messages, and columns to copy.
+
+    `read` is the bytes (of folders and Parquet: rows) up to its end, for a progress bar.
+    """
+
+    number: int
+    place: str
+    given: Mapping[str, Any] | UnreadableInput
+    kept: Mapping[str, Any]
+    read: int
+
+    def says(self, reason: str) -> str:
+        """A flaw behind the row's place; an input of the command line has none."""
+        return f"{self.place}: {reason}" if self.place else reason
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a table is read: fields, their columns, columns to keep, the folder of pictures, and addresses or
+    not."""
+
+    fields: Sequence[Field]
+    columns: ColumnMap = field(default_factory=ColumnMap)
+    keep: tuple[str, ...] = ()
+    root: Path | None = None
+    urls: bool = False
+
+    def row(self, path: Path, raw: RawRow, free: bool = False) -> InputRow:
+        """A row of a table, see `TableRow.free`; a bad one is `UnreadableInput`."""
+        place, kept = f"{path}:{raw.number}", {name: _json_value(raw.cells.get(name)) for name in self.keep}
+        try:
+            cells = raw.checked(path)
+            self.columns.check_columns(self.fields, cells, place, others=True)
+            names = self.columns.places(self.fields, cells)
+            row = TableRow.picked(cells, path, raw.number, names, self.root, free)
+            given = {one.name: self._value(one, row) for one in self.fields if self._is_there(one, row)}
+        except UserError as error:
+            given = UnreadableInput(str(error).removeprefix(f"{place}: "))
+        return InputRow(raw.number, place, given, kept, raw.read)
+
+    def columns_read(self, present: Sequence[str]) -> frozenset[str]:
+        """The columns, of those present, that answers may need."""
+        return frozenset([*self.columns.places(self.fields, present).values(), *self.keep])
+
+    def _is_there(self, one: Field, row: TableRow) -> bool:
+        return not one.optional or any(map(row.has, (one.name, *one.parts)))
+
+    def _value(self, one: Field, row: TableRow) -> Any:
+        if one.holds is Holds.TEXT:
+            return row.text(one.name)
+        if one.holds is Holds.PICTURE:
+            return self._picture(one.name, row)
+        return [self._picture(one.name, alone) for alone in row.two(one)]
+
+    def _picture(self, name: str, row: TableRow) -> Any:
+        value = row.get(name)
+        if isinstance(value, bytes | DecodedPicture):
+            return value
+        if isinstance(value, str) and is_url(value):
+            if not self.urls:
+                raise row.error(name, "is an address, and these are fetched with --allow-urls only")
+            return value
+        return row.path(name)
+
+    def check_columns(self, present: Sequence[str], path: Path) -> None:
+        """Refuse a table without a column that every row needs."""
+        self.columns.check_columns(self.fields, present, path)
+        for name in self.keep:
+            if name not in present:
+                raise UserError(f"{path}: there is no column {name!r} to keep, only {listed(present)}")
+
+
+class RowSource(ABC):
+    """Rows in a fixed order; `total` in units of `InputRow.read`, None where unknown."""
+
+    total: int | None = None
+    unit: str = "row"
+
+    @abstractmethod
+    def rows(self, after: int, done: frozenset[str]) -> Iterator[InputRow]:
+        """Rows beyond a number, or of a folder those not among `done`; UserError if reading fails."""
+
+    def known_by(self) -> dict[str, Any] | None:
+        """Identity of the rows, or None."""
+        return None
+
+
+class CutRows(RowSource):
+    """Rows that can be read in parts."""
+
+    @abstractmethod
+    def starts(self, size: int) -> tuple[list[int], int]:
+        """The first row's number of each part of `size` rows, and how many rows there are."""
+
+    @abstractmethod
+    def part(self, first: int, last: int | None) -> Iterator[InputRow]:
+        """Rows from one number up to another, exclusive; None is the end. Parts in order cost one reading of
+        the file."""
+
+
+def known_path(path: Path) -> dict[str, Any]:
+    """Identity of a folder (its path) or file (name and first two lines: it may grow, rows may be mended)."""
+    if os.path.isdir(path):
+        return {"folder": os.path.abspath(path)}
+    with open_stored(sheet_of(path)[0]) as file:
+        return known_head(path.name, file.readline(_HEAD) + file.readline(_HEAD))
+
+
+def known_head(name: str, head: bytes) -> dict[str, Any]:
+    """Identity of a file: its name, and a digest of its first lines."""
+    return {"file": name, "begins": hashlib.sha256(head).hexdigest()[:16]}
 
 
 def open_rows(path: Path | InMemory, reading: Reading) -> CutRows:
-    """The rows of a table, of a file or in memory, or of a folder.
-
-    Raises:
-        UserError: there is no such file or folder, it is of an unknown kind, or lacks a column.
-    """
+    """Rows of a table, in a file or in memory, or of a folder; UserError if there is no such thing."""
     reading.columns.check_fields(reading.fields)
     if isinstance(path, InMemory):
         return TableRows(path, reading)
@@ -43,7 +163,7 @@ def open_rows(path: Path | InMemory, reading: Reading) -> CutRows:
 
 
 class TableRows(CutRows):
-    """The rows of a file or in memory, told by their numbers."""
+    """Rows of a file or in memory, identified by number."""
 
     def __init__(self, source: Path | InMemory, reading: Reading) -> None:
         path = Path(str(source))
@@ -70,7 +190,7 @@ class TableRows(CutRows):
             print(f"Note: {printable(note)}", file=sys.stderr)
 
     def starts(self, size: int) -> tuple[list[int], int]:
-        """See `CutRows.starts`; the whole table is read once."""
+        """See `CutRows.starts`; reads the whole table once."""
         return part_starts(self._table.rows(frozenset()), size)
 
     def part(self, first: int, last: int | None) -> Iterator[InputRow]:
@@ -84,18 +204,9 @@ class TableRows(CutRows):
 
 
 class FolderRows(CutRows):
-    """The pictures of a folder and the folders below it, in the order of their paths.
+    """Pictures of a folder and those below it, by path; identified by name, so that pictures may be added.
 
-    Rows are told by their names, so that pictures may be added between two runs.
-
-    Attributes:
-        names: of the pictures.
-        report: what else the folder holds.
-
-    Args:
-        path: of the folder.
-        reading: how its rows are read.
-        names: of its pictures, where they are known.
+    `names` are given where known; `report` tells what else the folder holds.
     """
 
     def __init__(self, path: Path, reading: Reading, names: Sequence[str] | None = None) -> None:
@@ -145,11 +256,7 @@ class FolderRows(CutRows):
 
 
 class OneRow(RowSource):
-    """One input; its number is 1.
-
-    Args:
-        given: its fields.
-    """
+    """One input, with the number 1."""
 
     total = 1
 
@@ -172,7 +279,7 @@ class OneRow(RowSource):
 
 
 def is_picture_file(path: Path) -> bool:
-    """Whether a file is a picture by its name or by what it holds."""
+    """Whether a file is a picture, by its name or contents."""
     if (mimetypes.guess_type(path.name)[0] or "").startswith("image/"):
         return True
     try:
@@ -189,20 +296,9 @@ def alone(fields: Sequence[Field]) -> list[Field]:
 
 
 class StandardInput(RowSource):
-    """JSON lines, or lines that are the only field of an input; the first line tells which of the two.
+    """JSON lines, or plain lines of the only field; the first line decides. A row's number is its line.
 
-    A row's number is its line.
-
-    Args:
-        file: standard input.
-        reading: how rows are read; paths of pictures start from the working folder.
-
-    Attributes:
-        form: what is read, in words.
-        plain: the field that a line is; None of JSON lines.
-
-    Raises:
-        UserError: there are no rows, or none of the two forms fits.
+    `form` is the kind in words, `plain` the field of plain lines. Paths start from the working folder.
     """
 
     name = Path("standard input")
@@ -249,3 +345,12 @@ class StandardInput(RowSource):
     def known_by(self) -> dict[str, Any]:
         """The first two rows, as of a file."""
         return known_head(str(self.name), b"".join(line.data for line in self._head))
+
+
+def _json_value(value: Any) -> Any:
+    """A cell without NaN and infinities, which JSON does not have: they are empty, as in tables."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _json_value(one) for key, one in value.items()}
+    return [*map(_json_value, value)] if isinstance(value, list | tuple) else value

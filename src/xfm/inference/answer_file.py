@@ -1,20 +1,16 @@
-"""The file of answers: JSON lines that are only ever appended to, so that a killed run can go on."""
+"""The file of answers: JSON lines, only ever appended to, so that a killed run can go on."""
 
 import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tqdm import tqdm
-
 from xfm.config.plain import first_difference, to_plain
 from xfm.config.tables import table_kind
-from xfm.config.tasks import task_spec
-from xfm.core.errors import UserError, amount, printable
+from xfm.core.errors import UserError
 from xfm.core.files import open_regular, read_json_or_nothing, write_text, writing
 from xfm.core.locks import lock_file
 from xfm.core.results_folder import free_name
@@ -26,24 +22,17 @@ _ROOM = "there and run the same command again: it goes on where it stopped"
 
 
 def settings_file(out: Path) -> Path:
-    """Where a run keeps what its answers depend on."""
+    """The settings of a run, beside its answers."""
     return out.with_name(f"{out.name}.run.json")
 
 
 def earlier_settings(out: Path) -> dict[str, Any]:
-    """The settings of an earlier run into the file, empty where none can be read."""
-    found = read_json_or_nothing(settings_file(out))
-    with contextlib.suppress(UserError):  # earlier versions wrote a task's longer name
-        found |= {"task": task_spec(str(found["task"])).name} if "task" in found else {}
-    return found
+    """The settings of an earlier run, empty where none can be read."""
+    return read_json_or_nothing(settings_file(out))
 
 
 def require_lines(out: Path) -> None:
-    """Refuse a name that promises another format: answers are nested, and a killed run goes on by lines.
-
-    Raises:
-        UserError: names one that is fitting.
-    """
+    """Refuse a suffix of another format: answers are nested, and a killed run goes on by lines."""
     if table_kind(out) not in (None, ".jsonl", ".ndjson", ".json"):
         fitting = out.with_suffix(".jsonl")
         raise UserError(
@@ -52,64 +41,45 @@ def require_lines(out: Path) -> None:
 
 
 def bad_file(out: Path) -> Path:
-    """Where rows that could not be answered are logged."""
+    """The log of rows without an answer."""
     return out.with_name(f"{out.name}.bad.jsonl")
 
 
 def gallery_file(out: Path) -> Path:
-    """Where candidates of a gallery are logged that could not be read."""
+    """The log of unreadable candidates of a gallery."""
     return out.with_name(f"{out.name}.gallery.bad.jsonl")
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a file of answers holds already.
-
-    Attributes:
-        last: number of the last row, 0 if there is none, and of folders.
-        lines: how many rows.
-        names: pictures of a folder; empty for tables.
-    """
-
-    last: int = 0
-    lines: int = 0
-    names: frozenset[str] = frozenset()
-
-
 class Answers:
-    """An open file of answers; nobody else writes to it meanwhile.
-
-    Attributes:
-        done: what it held when it was opened, a torn last line excepted.
-    """
+    """An open, locked file of answers, which held `lines` rows up to `last`, or the pictures `names`."""
 
     def __init__(self, out: Path, file: BinaryIO, bad: BinaryIO, by_name: bool) -> None:
         self.out, self._file, self._bad, self._by_name = out, file, bad, by_name
-        self.done = _mend(out, file, by_name)
+        self.last, self.lines, self.names = _mend(out, file, by_name)
         # In a folder every picture without an answer is tried again.
-        self.skipped = _mend_log(bad, 0 if by_name else self.done.last)
+        self.skipped = _mend_log(bad, 0 if by_name else self.last)
 
     def write(self, row: int, kept: Mapping[str, Any], answer: Any, warning: str | None = None) -> None:
-        """Append an answer and what is to be said against it; it is on its way to the disk after `flush`."""
+        """Append an answer and its warning; `flush` hands it to the system."""
         line = answer_line(None if self._by_name else row, kept, answer, warning)
         with writing(self.out, _ROOM):
             self._file.write(line + b"\n")
 
     def log(self, row: int, reason: str) -> None:
-        """Note a row that could not be answered."""
+        """Note a row without an answer."""
         self.skipped += 1
         with writing(bad_file(self.out), _ROOM):
             self._bad.write(json.dumps({ROW: row, "error": reason}).encode() + b"\n")
 
     def log_folder(self, report: FolderReport) -> None:
-        """Say and note what the folder holds besides its pictures."""
+        """Say and note what else the folder holds."""
         print(f"Note: {report.sentence}", file=sys.stderr, flush=True)
         with writing(bad_file(self.out), _ROOM):
             self._bad.write(json.dumps(report.plain()).encode() + b"\n")
 
     @property
     def first_bad(self) -> str:
-        """The first row of the log with the reason; empty where there is none."""
+        """The log's first row with its reason, or nothing."""
         self.flush()
         for line in bad_file(self.out).read_bytes().splitlines() if self.skipped else ():
             if "error" in (row := json.loads(line)):
@@ -117,7 +87,7 @@ class Answers:
         return ""
 
     def flush(self) -> None:
-        """Hand what was written to the system, the log first: it is mended by what the answers say."""
+        """Hand everything to the system, the log first: it is mended by what the answers say."""
         for file, name in ((self._bad, bad_file(self.out)), (self._file, self.out)):
             with writing(name, _ROOM):
                 file.flush()
@@ -125,16 +95,9 @@ class Answers:
 
 @contextlib.contextmanager
 def open_answers(out: Path, settings: Mapping[str, Any], restart: bool, by_name: bool) -> Iterator[Answers]:
-    """Open a file of answers to go on with it, or begin one.
+    """Open a file of answers to go on with it, or begin one; `restart` throws away what is there.
 
-    Args:
-        out: the file.
-        settings: what its answers depend on; values are plain, or dataclasses.
-        restart: throw away what is there.
-        by_name: whether rows are told by their pictures' names.
-
-    Raises:
-        UserError: the file is of other settings or in use, or cannot be written.
+    UserError: of other settings, in use by another process, or not writable.
     """
     require_lines(out)
     with contextlib.ExitStack() as stack:
@@ -181,11 +144,11 @@ def _check_settings(out: Path, settings: Mapping[str, Any], begun: bool) -> None
         )
 
 
-def _mend(out: Path, file: BinaryIO, by_name: bool) -> Done:
+def _mend(out: Path, file: BinaryIO, by_name: bool) -> tuple[int, int, frozenset[str]]:
     end = _end_of_lines(file)
     file.truncate(end)
     if not end:
-        return Done()
+        return 0, 0, frozenset()
     file.seek(0)
     names: set[str] = set()
     lines, last = 0, b""
@@ -193,7 +156,7 @@ def _mend(out: Path, file: BinaryIO, by_name: bool) -> Done:
         lines += 1
         if by_name:
             names.add(_line(out, lines, last, IMAGE, str))
-    return Done(0 if by_name else _line(out, lines, last, ROW, int), lines, frozenset(names))
+    return 0 if by_name else _line(out, lines, last, ROW, int), lines, frozenset(names)
 
 
 def is_of_answers(path: Path) -> bool:
@@ -203,10 +166,7 @@ def is_of_answers(path: Path) -> bool:
 
 
 def _begins_as_answers(file: BinaryIO) -> bool:
-    """Whether a file may be one of answers, whatever is said of it: a restart empties it.
-
-    A kill leaves a line that is cut off, and a crash of the machine may leave zeros.
-    """
+    """Whether a restart may empty the file; a crash leaves torn lines, or zeros."""
     file.seek(0)
     head = file.read(_TAIL)
     if not head.strip(b"\0"):
@@ -228,7 +188,6 @@ def _end_of_lines(file: BinaryIO) -> int:
 
 
 def _line(out: Path, number: int, line: bytes, key: str, kind: type) -> Any:
-    """What tells a line of answers; a crash of the machine may leave zeros where lines were."""
     try:
         value = json.loads(line)[key]
         if isinstance(value, kind):
@@ -241,7 +200,7 @@ def _line(out: Path, number: int, line: bytes, key: str, kind: type) -> Any:
 
 
 def _mend_log(bad: BinaryIO, last: int) -> int:
-    """Drop rows from the log that will be read again, those after the `last` answer; count the others."""
+    """Drop rows after the `last` answer, which are read again; count the others."""
     bad.seek(0)
     kept, count = 0, 0
     for line in bad:
@@ -257,7 +216,7 @@ def _mend_log(bad: BinaryIO, last: int) -> int:
 
 
 def answer_line(row: int | None, kept: Mapping[str, Any], answer: Any, warning: str | None = None) -> bytes:
-    """An answer, and what is to be said against it, as JSON in UTF-8; pictures of a folder have no number."""
+    """An answer and its warning as JSON in UTF-8; pictures of a folder have no number."""
     number = {} if row is None else {ROW: row}
     warned = {} if warning is None else {WARNING: warning}
     line = json.dumps({**number, **kept, **warned, ANSWER: answer}, ensure_ascii=False, default=_plain)
@@ -267,11 +226,3 @@ def answer_line(row: int | None, kept: Mapping[str, Any], answer: Any, warning: 
 
 def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
-
-
-def tell_partial(places: Sequence[str]) -> None:
-    """Say on standard error which of a gallery's pictures end early: they have no lines of their own."""
-    if places:
-        shown = ", ".join(map(printable, places[:3])) + (", ..." if len(places) > 3 else "")
-        end = amount(len(places), "picture ends early and is", "pictures end early and are")
-        tqdm.write(f"Note: of the gallery, {end} used in part: {shown}", file=sys.stderr)

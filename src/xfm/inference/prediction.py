@@ -19,12 +19,7 @@ from xfm.core.files import writing
 from xfm.core.results_folder import Maker, digest, free_name, sign, signed_by, unused
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import InMemory, Table, as_table
-from xfm.inference.base import Pipeline
-from xfm.inference.drawing import draw_boxes
-from xfm.inference.gallery import Gallery, Retrieval
-from xfm.inference.input_parsing import InputError
-from xfm.inference.picture_inputs import read_original
-from xfm.inference.predict.output import (
+from xfm.inference.answer_file import (
     ANSWER,
     ROW,
     WARNING,
@@ -33,23 +28,19 @@ from xfm.inference.predict.output import (
     gallery_file,
     open_answers,
     settings_file,
-    tell_partial,
 )
-from xfm.inference.predict.reading import InputRow, Reading, RowSource, known_path
-from xfm.inference.predict.sources import FolderRows, OneRow, open_rows
+from xfm.inference.base import Pipeline
+from xfm.inference.drawing import draw_boxes
+from xfm.inference.gallery import Gallery, Retrieval
+from xfm.inference.input_parsing import InputError, read_original
+from xfm.inference.row_sources import FolderRows, InputRow, OneRow, Reading, RowSource, known_path, open_rows
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did.
+    """Rows that this run answered, earlier runs did, and all passed over, with the first of these.
 
-    Attributes:
-        answered: rows that this run answered.
-        before: rows that were answered already.
-        skipped: rows that could not be answered, of all runs.
-        partial: rows that this run answered by a picture of which a part only could be decoded.
-        first_bad: the first of them with the reason, empty where there is none.
-        gallery: candidates of a gallery that could not be read, in words.
+    `partial` counts rows of this run whose picture ends early; `gallery` tells of unreadable candidates.
     """
 
     answered: int
@@ -73,31 +64,29 @@ def predict(
     draw: Path | str | None = None,
     progress: bool = False,
 ) -> Outcome:
-    """Answer every row of a file or folder into a JSON-lines file, or go on with a run that was stopped.
+    """Answer every row of a file or folder into a JSON-lines file, or go on with a stopped run.
 
-    A line of the output is `{"row": NUMBER, KEPT COLUMNS..., "prediction": ANSWER}`, in the input's order,
-    with a `"warning"` where a picture's file ends early and is used as far as it goes. Pictures of a folder
-    have their path as `image` instead of a number. The file is only ever appended to: a run that is killed,
-    at whatever moment, goes on when it is started again, and no row is there twice or missing. What its
-    answers depend on stands in OUT.run.json beside it.
+    A line is `{"row": NUMBER, KEPT COLUMNS..., "prediction": ANSWER}`, in the input's order, with a
+    `"warning"` where a picture ends early; pictures of a folder have `image` in place of a number. The file
+    is only appended to: a run that is killed goes on without a row missing or twice. OUT.run.json holds the
+    settings.
 
     Args:
         pipe: the pipeline.
-        source: a table (a file, or rows in memory as `xfm.finetune` takes them), a folder of pictures, or
-            rows of another source.
-        out: the JSON-lines file to write.
+        source: a table (a file, or rows in memory as `xfm.finetune` takes them), a folder, or another row
+            source.
+        out: the JSON-lines file.
         options: of the task.
-        reading: how the table is read; by default every field stands in a column of its own name.
-        gallery: for retrieval, the candidates: a folder of pictures, or a table with a column image or text.
-        max_bad: rows that cannot be answered to log in OUT.bad.jsonl and pass over at most, those of earlier
-            runs among them (see `xfm.data.left_out`); 0 ends the run at the first.
+        reading: how the table is read; by default each field from the column of its name.
+        gallery: candidates of a retrieval: a folder of pictures, or a table with a column image or text.
+        max_bad: most rows, of all runs, to pass over and log in OUT.bad.jsonl (see `xfm.data.left_out`).
         restart: throw away what `out` holds.
-        draw: folder for the pictures of a grounding, each row's with its box, under the row's number.
+        draw: folder for the pictures of a grounding with their boxes, under the rows' numbers.
         progress: show a bar.
 
     Raises:
-        UserError: too many rows cannot be answered (the rows before the last of them are there), `out` holds
-            answers of other settings, or a file cannot be read or written.
+        UserError: too many bad rows (those before are answered), `out` of other settings, or an unreadable
+            file.
     """
     refuse_none(pipe=pipe, source=source, out=out)
     out = Path(out)
@@ -132,7 +121,7 @@ def predict(
     with open_answers(out, settings, restart, isinstance(rows, FolderRows)) as answers:
         if isinstance(rows, FolderRows) and rows.report:
             answers.log_folder(rows.report)
-        done, limit = answers.done, candidates.limit
+        limit = candidates.limit
 
         def skip(row: InputRow, reason: str) -> bool:
             if answers.skipped >= limit:
@@ -148,9 +137,13 @@ def predict(
             )
 
         answered = partial = 0
-        waiting, error = rows.rows(done.last, done.names), UserError if isinstance(rows, OneRow) else refused
+        waiting = rows.rows(answers.last, answers.names)
+        error = UserError if isinstance(rows, OneRow) else refused
         place = None if draw is None else Path(draw)
-        with _bar(rows, progress) as bar:
+        scale = rows.unit == "B"
+        with tqdm(
+            total=rows.total, unit=rows.unit, unit_scale=scale, desc="predict", disable=not progress
+        ) as bar:
             for row, answer, warning in answered_rows(pipe, waiting, options, skip, place, error):
                 answers.write(row.number, row.kept, answer, warning)
                 answered += 1
@@ -158,8 +151,8 @@ def predict(
                 if answered % pipe.engine.window == 0:
                     answers.flush()
                 bar.update(row.read - bar.n)
-                bar.set_postfix(rows=done.lines + answered, skipped=answers.skipped, refresh=False)
-        found = Outcome(answered, done.lines, answers.skipped, partial, answers.first_bad, said)
+                bar.set_postfix(rows=answers.lines + answered, skipped=answers.skipped, refresh=False)
+        found = Outcome(answered, answers.lines, answers.skipped, partial, answers.first_bad, said)
     _require_half(found, out, max_bad)
     return found
 
@@ -184,17 +177,8 @@ def refuse_to_overwrite(sources: Sequence[Path], out: Path) -> None:
                 raise UserError(f"{source} is read, and {written} would be written; choose another --out")
 
 
-def _bar(rows: RowSource, progress: bool) -> Any:
-    scale = rows.unit == "B"
-    return tqdm(total=rows.total, unit=rows.unit, unit_scale=scale, desc="predict", disable=not progress)
-
-
 def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: LeftOut) -> Gallery:
-    """The candidates of a folder or table; unreadable pictures are left out, others keep their numbers.
-
-    Raises:
-        UserError: a row cannot be used, too many pictures cannot, or some are texts and some pictures.
-    """
+    """The candidates of a folder or table; unreadable pictures are left out, others keep their numbers."""
     source = open_rows(path, Reading(EMBED.inputs, root=root))
     candidates, places, partial = dict[str, list[Any]](), list[str](), list[str]()
     if isinstance(source, FolderRows) and source.report:
@@ -217,7 +201,10 @@ def read_gallery(pipe: Retrieval, path: Path, root: Path | None, left_out: LeftO
         return True
 
     gallery = pipe.gallery(images=values, bad=bad, told=lambda number, _: partial.append(places[number]))
-    tell_partial(partial)
+    if partial:  # they have no lines of their own
+        shown = ", ".join(map(printable, partial[:3])) + (", ..." if len(partial) > 3 else "")
+        end = amount(len(partial), "picture ends early and is", "pictures end early and are")
+        tqdm.write(f"Note: of the gallery, {end} used in part: {shown}", file=sys.stderr)
     left_out.count(str(path), "gallery", len(values), len(left_out.rows))
     return gallery
 
@@ -242,7 +229,6 @@ def _settings(
 
 
 def _fingerprint_of(pipe: Pipeline[Any, Any]) -> str:
-    """Digest of some of every weight: two models that differ do so here."""
     digest = hashlib.sha256()
     module = pipe.engine.pretrained.task or pipe.engine.model
     for name, tensor in module.state_dict().items():
@@ -259,16 +245,7 @@ def answered_rows(
     draw: Path | None,
     refused: Callable[[str], UserError] = UserError,
 ) -> Iterator[tuple[InputRow, Any, str | None]]:
-    """Rows with their answers, and what is to be said against these, in order.
-
-    Args:
-        pipe: the pipeline.
-        rows: what is answered.
-        options: of the task.
-        skip: asked whether a row that cannot be answered, and why, may be passed over.
-        draw: folder for the pictures of a grounding with their boxes.
-        refused: what is raised where a row may not be passed over.
-    """
+    """Rows with answers and warnings, in order; `skip` may pass over a bad row, else `refused` is raised."""
     waiting: dict[int, InputRow] = {}
     warnings: dict[int, str] = {}
 
@@ -291,16 +268,8 @@ def answered_rows(
 
 
 def claim(draw: Path, answers: str, about: str) -> None:
-    """Keep the pictures of others, which may be called 1.jpg too, from being drawn over.
-
-    Args:
-        draw: folder for the pictures.
-        answers: tells the answers from others.
-        about: them, in words.
-
-    Raises:
-        UserError: the folder holds something else; names one that is free.
-    """
+    """Take a folder for drawings; UserError where it holds those of other answers, which may be called 1.jpg
+    too."""
     maker, before = Maker("predict", {"answers": answers}, about), signed_by(draw)
     if draw != unused(draw) and not (before and before.made(maker)):
         raise UserError(
@@ -327,19 +296,7 @@ def print_answers(
     max_bad: int | None = None,
     draw: Path | None = None,
 ) -> None:
-    """Print a JSON line for every row; rows that are passed over are named on standard error.
-
-    Args:
-        pipe: the pipeline.
-        rows: what is answered.
-        options: of the task.
-        max_bad: rows to pass over at most because they cannot be answered; None is the rule of `LeftOut`.
-        draw: folder for the pictures of a grounding with their boxes.
-
-    Raises:
-        UserError: too many rows cannot be answered (those before the last of them are printed), or `draw`
-            holds something else.
-    """
+    """Print a JSON line for every row; rows that are passed over are named on standard error."""
     answered, left_out = 0, LeftOut(max_bad)
 
     def skip(row: InputRow, reason: str) -> bool:

@@ -1,1 +1,0 @@
-"""Answers for whole files: rows in, JSON lines out, resumable. Nothing heavy is imported here."""

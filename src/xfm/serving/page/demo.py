@@ -1,0 +1,186 @@
+"""A demo: models, a gallery, examples, and the server of the page."""
+
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from xfm.config.serving import ServeConfig
+from xfm.core.errors import UserError
+from xfm.core.paths import home_path
+from xfm.data.left_out import LeftOut
+from xfm.evaluation.saved_models import saved_models
+from xfm.models.folder import Pretrained
+from xfm.search.ingest import folder_index, is_index
+from xfm.search.journal import HIDDEN
+from xfm.search.opening import open_index
+from xfm.search.sources import Offer
+from xfm.serving.app import Server
+from xfm.serving.middleware import OPEN, Guard
+from xfm.serving.models import Models, ServedModel
+from xfm.serving.page.about import about
+from xfm.serving.page.examples import EXAMPLES, Examples, draw_examples
+from xfm.serving.searches import Searches
+
+PAGE, PICTURES = "/page", "/page/examples"
+_KINDS = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+}
+"""Of every answer: nothing is loaded from elsewhere, and no other page shows or reads this one."""
+
+
+@cache
+def page_files() -> Mapping[str, tuple[bytes, str]]:
+    """The page's files by path, each with its media type."""
+    home = files("xfm.serving.page") / "page"
+    found: dict[str, tuple[bytes, str]] = {}
+    for folder, name in ((home, PAGE), (home / "tabs", f"{PAGE}/tabs")):
+        for entry in folder.iterdir():
+            kind = _KINDS.get(entry.name.rpartition(".")[2])
+            if kind and entry.is_file():
+                found[f"{name}/{entry.name}"] = (entry.read_bytes(), kind)
+    found["/"] = found.pop(f"{PAGE}/index.html")
+    return found
+
+
+def page_routes(told: Mapping[str, Any], examples: Examples | None) -> APIRouter:
+    """Routes of the page; `told` is from `xfm.serving.page.about.about`."""
+    router = APIRouter(include_in_schema=False)
+    about = json.dumps(told, ensure_ascii=False).encode()
+
+    @router.get(f"{PAGE}/about")
+    async def described() -> Response:
+        return Response(about, media_type="application/json", headers={"cache-control": "no-store"})
+
+    @router.get(f"{PICTURES}/{{name}}")
+    async def example(name: str) -> Response:
+        data = examples.pictures.get(name) if examples else None
+        if data is None:
+            raise HTTPException(404, "there is no such example")
+        return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+
+    @router.get("/")
+    @router.get(f"{PAGE}/{{name:path}}")
+    async def page(request: Request) -> Response:
+        found = page_files().get(request.url.path)
+        if found is None:
+            raise HTTPException(404, "there is no such file")
+        return Response(found[0], media_type=found[1], headers={"cache-control": "no-cache"})
+
+    return router
+
+
+def with_tuned(references: list[str]) -> list[str]:
+    """References of models, and after each run the models that its evaluation fine-tuned.
+
+    An evaluation's folder without a model of its own stands for the fine-tuned ones alone.
+    """
+    found: list[str] = []
+    for reference in references:
+        place = home_path(reference)
+        kept = [str(one.folder) for one in saved_models(place, Path("worlds"))] if place.is_dir() else []
+        own = not kept or any((place / name).exists() for name in ("config.json", "model", "config.yaml"))
+        found += [*([reference] if own else []), *kept]
+    return list(dict.fromkeys(found))
+
+
+def open_demo(
+    references: list[str],
+    index: Path | None,
+    images: Path | None,
+    config: ServeConfig,
+    keys: list[str],
+    stack: ExitStack,
+    **running: Any,
+) -> Server:
+    """A server whose first page is the demo of models; `stack` closes what was opened. Raises UserError.
+
+    The page searches the collection `index`, the folder `images`, or else its examples.
+    """
+    with warnings.catch_warnings():
+        # The page asks each model for what it is good for; which one that is, it says.
+        warnings.filterwarnings("ignore", message=".*may have changed the parts that")
+        models = Models(with_tuned(references), **running)
+        main = next((one for one in models if one.pretrained.task is None), models.model(None))
+        examples, lacking = _examples(main)
+        made: dict[Path, Any] = {}
+        try:
+            place, kind = index or images, "collection" if index else "folder"
+            if images is not None and index is None:
+                place = _picture_collection(images, main.reference, device=running.get("device"))
+            elif index is None and examples is not None:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="xfm-demo-")))
+                place, kind = _example_collection(examples, folder, main.pretrained), EXAMPLES
+                made[place] = main.pretrained
+            gallery: dict[str, Any] = {"lacking": f"This tab is off: nothing is there to search. {lacking}"}
+        except UserError as error:
+            if index is not None or images is not None:
+                raise
+            place, kind, gallery = None, "", {"lacking": f"This tab is off: {error}"}
+        searches = Searches([place] if place else [], made, config.show_from, device=running.get("device"))
+        for name in searches.names:
+            searcher = searches.of(name)
+            gallery = {"name": name, "kind": kind, "pictures": searcher.pictures, "lacking": ""}
+            gallery["calibrated"] = searcher.calibrated
+        told = about(models, references, examples, lacking, gallery)
+    server = Server(models, searches, config, keys)
+    server.app.include_router(page_routes(told, examples))
+    drawn = [f"{PICTURES}/{name}" for name in examples.pictures] if examples else []
+    free = OPEN.union(page_files(), drawn)  # the page asks for a key, and anybody can draw the examples
+    server.guarded = Guard(server.app, config, keys, server.metrics, free, HEADERS)
+    return server
+
+
+def _examples(main: ServedModel) -> tuple[Examples | None, str]:
+    try:
+        return draw_examples(lambda word: _is_token(main, word)), ""
+    except UserError as error:
+        return None, f"There are no examples, as {error}. Take pictures of your own."
+
+
+def _is_token(main: ServedModel, word: str) -> bool:
+    try:
+        tokenizer = main.pretrained.tokenizer
+    except UserError:
+        return " " not in word
+    without, with_word = tokenizer.encode_batch(["a", f"a {word}"], 16).mask.sum(1).tolist()
+    return with_word == without + 1
+
+
+def _example_collection(examples: Examples, folder: Path, model: Pretrained) -> Path:
+    place = folder / EXAMPLES
+    with open_index(place, model, make=True) as index:
+        for name, caption in examples.gallery.items():
+            path = place / name  # of the collection's folder files are shown
+            path.write_bytes(examples.pictures[name])
+            index.add([Offer(name, str(path), path, name, {"caption": caption})])
+    return place
+
+
+def _picture_collection(folder: Path, model: str, **running: Any) -> Path:
+    if is_index(folder):
+        raise UserError(f"{folder} is a collection: give it by --index {folder}")
+    known = is_index(folder / HIDDEN)  # by whichever model: the page says which
+    with folder_index(folder, None if known else model, LeftOut(), **running):
+        return folder / HIDDEN
