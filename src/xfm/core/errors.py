@@ -27,10 +27,8 @@ class SaidElsewhere(UserError):
 
 
 def printable(text: str) -> str:
-    """The text with control characters, line breaks and half surrogates as escapes.
-
-    Names from files that nobody has checked end up in messages, and a terminal obeys what is in them.
-    """
+    """The text with control characters, line breaks and half surrogates as escapes: names from unchecked
+    files end up in messages, and a terminal obeys what is in them."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -42,13 +40,7 @@ def excerpt(text: str, longest: int = 60) -> str:
 
 
 def amount(count: int, one: str, more: str = "") -> str:
-    """A count and what is counted: 1 picture, 2,000 pictures.
-
-    Args:
-        count: how many.
-        one: what is said of one, with its verb where that changes, too: picture is.
-        more: what is said of any other count; with an s behind `one` if not given.
-    """
+    """A count with its noun: 1 picture, 2,000 pictures (`more`, by default `one` with an s)."""
     return f"{count:,} {one if count == 1 else more or f'{one}s'}"
 
 
@@ -60,33 +52,20 @@ def suggest(word: str, known: Sequence[str], otherwise: str | None = None) -> st
 
 
 def refuse_none(**given: object) -> None:
-    """Refuse a call that lacks what it needs.
-
-    Raises:
-        UserError: one of the arguments is None; names it.
-    """
+    """Refuse a call by UserError where one of the arguments is None."""
     if missing := [name for name, value in given.items() if value is None]:
         raise UserError(f"{missing[0]} is None, and nothing can be done without it; give it")
 
 
 def first_line(error: BaseException, longest: int = 160) -> str:
-    """The beginning of another library's message, for a sentence of our own.
-
-    Args:
-        error: what it raised.
-        longest: characters; some libraries name all that they know.
-    """
+    """The beginning of another library's message, of at most `longest` characters."""
     lines = str(error).strip().splitlines()
     text = " ".join(lines[0].split()) if lines else type(error).__name__
     return excerpt(text, longest)
 
 
 def import_extra(module: str, needed_by: str) -> Any:
-    """A module that the package's extra of the same name installs.
-
-    Raises:
-        UserError: it is not installed.
-    """
+    """A module that the package's extra of the same name installs; raises UserError."""
     try:
         return import_module(module)
     except ImportError as error:

@@ -43,10 +43,8 @@ _MEMORY = re.compile(
 
 
 def refused(error: BaseException) -> int | None:
-    """The number of the limit that an error is about (a full disk, a file's size, ...), None for others.
-
-    Libraries hide it: safetensors in a text, torch's writer behind an error of its own.
-    """
+    """The errno of the limit that an error is about (a full disk, a file's size, ...), None for others.
+    Libraries hide it: safetensors in a text, torch's writer behind an error of its own."""
     for one in chain(error):
         if isinstance(one, OSError) and one.errno in _LIMITS and not isinstance(one, BlockingIOError):
             return one.errno
@@ -61,12 +59,8 @@ def refused(error: BaseException) -> int | None:
 
 
 def explain(error: BaseException, place: str = "") -> str | None:
-    """One sentence on an error that the machine is the reason of, None for any other.
-
-    Args:
-        error: what was raised.
-        place: what the command writes, for errors that do not say which file they are about.
-    """
+    """One sentence on an error that the machine is the reason of, None for any other; `place` is what the
+    command writes."""
     if out_of_memory(error):
         detail = f" ({first_line(error)})" if str(error) else ""
         return (
@@ -92,15 +86,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def require_memory(path: Path, size: int) -> None:
-    """Refuse a file of weights that this machine cannot hold, before it is read.
-
-    Args:
-        path: the file, for the message.
-        size: its bytes.
-
-    Raises:
-        UserError: it has more than the machine's memory.
-    """
+    """Refuse a file of weights of more bytes than the machine's memory by UserError."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if size > memory:
         raise UserError(

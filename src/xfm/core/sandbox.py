@@ -30,11 +30,8 @@ _START = "import sys; sys.path[:] = {!r}; from xfm.core.sandbox import serve; se
 
 
 class ParsingError(ValueError):
-    """What a library says of a file, or what became of the process in which it read it.
-
-    Attributes:
-        remedy: empty where the file is damaged.
-    """
+    """What a library says of a file, or what became of the process that read it; `remedy` is empty where the
+    file is damaged."""
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         super().__init__(problem)
@@ -69,11 +66,6 @@ class _Worker:
         return True
 
     def answer(self) -> bytes | None:
-        """The next answer; None at the end.
-
-        Raises:
-            UserError, ParsingError: as `parsed`.
-        """
         head = self._source.read(_HEAD.size)
         kind, size = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 0)
         if size > LARGEST:
@@ -114,16 +106,9 @@ _idle: list[_Worker] = []
 
 
 def parsed(parser: str, *arguments: Any) -> Generator[bytes]:
-    """What a parser gives back, piece by piece.
-
-    Args:
-        parser: `MODULE:FUNCTION`, of a module that imports little.
-        arguments: what JSON can hold.
-
-    Raises:
-        UserError: the parser refuses the file.
-        ParsingError: the library cannot read it, or not within the limits.
-    """
+    """What a parser (`MODULE:FUNCTION`, of a module that imports little) of JSON arguments gives back, piece
+    by piece. Raises UserError where it refuses the file, ParsingError where the library cannot read it within
+    the limits."""
     worker = _idle.pop() if _idle else _Worker()
     while not worker.ask(parser, arguments):
         worker.end()

@@ -23,14 +23,8 @@ _TOGETHER, _QUIET = 8, 2.0  # fetches at once; seconds before a bar is shown
 
 @dataclass(frozen=True, eq=False)
 class AddressBook:
-    """The files of addresses.
-
-    Attributes:
-        rules: which may be fetched.
-        folder: in which the files are kept.
-        failed: why rows were left out when a run began that goes on now, by place: their addresses are not
-            asked again.
-    """
+    """Cached files of image URLs; `failed` holds, by row, why a run that is continued left rows out: their
+    URLs are not fetched again."""
 
     rules: UrlRules
     folder: Path
@@ -48,15 +42,8 @@ class AddressBook:
         return cls(rules, cache_folder() / FETCHED / mark[:16], failed or {})
 
     def file(self, url: str, place: str = "") -> Path:
-        """The file of an address.
-
-        Args:
-            url: the address.
-            place: of the row that names it.
-
-        Raises:
-            UserError: the address is not allowed, cannot be read, or gives no picture.
-        """
+        """The file of a URL that the row at `place` names; raises UserError where it is not allowed or gives
+        no image."""
         if url in self.failed.get(place, ""):
             raise UserError(self.failed[place])
         self._look_up(url)

@@ -18,15 +18,8 @@ Operation = Callable[[Tensor, float, float], Tensor]
 
 
 def mild_colour(rng: np.random.Generator, pixels: Tensor) -> Tensor:
-    """Change brightness and contrast by up to 15 %; hues stay, so that a caption's colours still hold.
-
-    Args:
-        rng: the sample's generator.
-        pixels: [3, H, W] uint8.
-
-    Returns:
-        [3, H, W] uint8.
-    """
+    """[3, H, W] uint8 with brightness and contrast changed by up to 15 %; hues stay, so that a caption's
+    colours still hold."""
     brightness, contrast = (1 + MILD_RANGE * (2 * rng.random(2) - 1)).tolist()
     levels = brightness * (128 + contrast * (np.arange(256) - 128.0))
     table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
@@ -78,20 +71,8 @@ def rand_augment(
     count: int = _COUNT,
     magnitude: float = _MAGNITUDE,
 ) -> Tensor:
-    """RandAugment (arXiv 1909.13719) as the published recipe uses it: RandAugment(2, 7).
-
-    Operations are drawn with repetition and each is applied with probability 0.5.
-
-    Args:
-        rng: the sample's generator.
-        pixels: [3, H, W] uint8.
-        operations: what to draw from: `COLOUR | GEOMETRIC`, or `COLOUR` for pictures with boxes.
-        count: how many are drawn.
-        magnitude: their strength, from 0 to 10.
-
-    Returns:
-        [3, H, W] uint8.
-    """
+    """RandAugment(2, 7) of [3, H, W] uint8 (arXiv 1909.13719) as the published recipe uses it: operations are
+    drawn with repetition, each is applied with probability 0.5; magnitudes go from 0 to 10."""
     for which, apply, sign in rng.random((count, 3)).tolist():
         if apply < _APPLY:
             operation = [*operations.values()][int(which * len(operations))]
@@ -100,17 +81,8 @@ def rand_augment(
 
 
 def recolour(rng: np.random.Generator, pixels: Tensor, mode: Augmentation, has_boxes: bool) -> Tensor:
-    """The augmentation after the crop: RandAugment(2, 7), of colour only with boxes; mild colour; or nothing.
-
-    Args:
-        rng: the sample's generator.
-        pixels: [3, S, S] uint8.
-        mode: how pictures are varied.
-        has_boxes: leave out what moves pixels.
-
-    Returns:
-        [3, S, S] uint8.
-    """
+    """The augmentation of [3, S, S] uint8 after the crop: RandAugment(2, 7), of colour only with boxes; mild
+    colour; or none."""
     if mode is Augmentation.PUBLISHED:
         return rand_augment(rng, pixels, COLOUR if has_boxes else COLOUR | GEOMETRIC)
     return mild_colour(rng, pixels) if mode is Augmentation.MILD else pixels

@@ -47,30 +47,15 @@ class Share:
     world: int = 1
 
     def of(self, count: int, group: int = 1) -> range:
-        """Which of `count` samples this process takes: neighbours, whole groups, as evenly as they go.
-
-        Put together in the order of the ranks the shares are 0..count-1, whatever `world` is.
-
-        Args:
-            count: samples of a batch, a multiple of `group`.
-            group: so many samples that follow one another belong together.
-        """
+        """This process's range of a batch of `count` samples: neighbours, whole groups, as evenly as
+        possible. The shares of all ranks together are 0..count-1, whatever `world` is."""
         groups = count // group
         first, last = (groups * rank // self.world * group for rank in (self.rank, self.rank + 1))
         return range(first, last)
 
 
 class BatchBuilder:
-    """Builds the batch of any step. Pixels stay uint8: a quarter of the bytes between processes.
-
-    Args:
-        config: the data configuration.
-        streams: the streams that take part.
-        tokenizer: the vocabulary.
-        image_size: side of the pictures in pixels.
-        patch_size: side of a patch in pixels.
-        share: this process among the others.
-    """
+    """Builds the batch of any step; pixels stay uint8: a quarter of the bytes between processes."""
 
     def __init__(
         self,
@@ -88,11 +73,8 @@ class BatchBuilder:
         self._share = share
 
     def __call__(self, step: int) -> Batch:
-        """This process's share of the batch of `step`, pictures as uint8.
-
-        Raises:
-            UnusableError: when bad records could not be replaced.
-        """
+        """This process's share of the batch of `step`, pixels uint8; raises UnusableError when bad records
+        could not be replaced."""
         met = Met()
         positions = {kind: self._positions(stream, step) for kind, stream in self._streams.items()}
         items = {kind: self._streams[kind].items(own, met) for kind, own in positions.items()}
@@ -165,10 +147,8 @@ class BatchBuilder:
 
 
 def passage(rng: np.random.Generator, text: str, max_tokens: int) -> str:
-    """What is read of a text: all of it, or a window from a random word when it is likely to be too long.
-
-    The tokenizer cuts the rest, so that long texts are seen in all their parts over the epochs.
-    """
+    """The part of a text that is read: all of it, or a window from a random word when it is likely to be too
+    long. The tokenizer cuts the rest, so that all parts of long texts are seen over the epochs."""
     if len(text) <= SHORT * max_tokens:
         return text
     start = int(rng.random() * (len(text) - SHORT * max_tokens + 1))

@@ -18,14 +18,8 @@ from xfm.data.variation import augmentation
 
 
 class Variation:
-    """One picture varied: a random crop, mirroring, RandAugment, normalisation, random erasing.
-
-    Args:
-        config: what to do.
-        shape: height and width of what comes out.
-        normalisation: the model's.
-        grey: show brightness alone.
-    """
+    """Augmentation of one image: random crop to `shape` (height, width), mirroring, RandAugment,
+    normalisation, random erasing."""
 
     def __init__(
         self,
@@ -54,15 +48,7 @@ class Variation:
         self._erase = v2.RandomErasing(config.erasing, value=noise) if config.erasing else None
 
     def __call__(self, picture: Tensor, seed: int) -> Tensor:
-        """Vary a picture.
-
-        Args:
-            picture: [3, H, W] uint8.
-            seed: all that the result depends on besides.
-
-        Returns:
-            [3, S, S] float32, normalised.
-        """
+        """[3, H, W] uint8 -> [3, S, S] float32, normalised; depends on the image and `seed` alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             pixels = normalise(self._vary(picture)[None], self._normalisation)[0]
@@ -70,12 +56,7 @@ class Variation:
 
 
 class Mixer:
-    """Mixup and cutmix of a batch; both draw from torch's global generator.
-
-    Args:
-        config: parameters of the two; a batch has one of them, or none.
-        classes: number of classes C.
-    """
+    """Mixup or cutmix of a batch, or neither; both draw from torch's global generator."""
 
     def __init__(self, config: ImageTrainingConfig, classes: int) -> None:
         self.classes, self.mixing = classes, config.mixing
@@ -91,15 +72,8 @@ class Mixer:
         return bool(self._mixes)
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix pictures of a batch with one another.
-
-        Args:
-            pixels: [B, 3, S, S] float.
-            labels: [B] int64.
-
-        Returns:
-            Pixels of the same shape, and shares [B, C] float32 of each class that sum to 1.
-        """
+        """Mix [B, 3, S, S] float images with [B] int64 labels: pixels of the same shape, and class shares [B,
+        C] float32 that sum to 1."""
         if not self._mixes or torch.rand(()).item() >= self.mixing:
             return pixels, torch.nn.functional.one_hot(labels, self.classes).float()
         chosen = int(torch.randint(len(self._mixes), ()).item())

@@ -42,11 +42,8 @@ DETERMINERS = frozenset({"a", "an", "the"})
 
 
 def text_identity(text: str) -> int:
-    """Identity of what a normalised text names: "the cat", "a cat" and "cat" are the same thing.
-
-    Of texts that differ in determiners alone each fits the other's picture, so that neither is a negative. A
-    text of nothing else is itself.
-    """
+    """Identity of what a normalised text names. Texts that differ in determiners alone ("the cat", "a cat",
+    "cat") fit each other's images, so that neither is a negative; a text of determiners alone is itself."""
     words = [word for word in text.split() if word not in DETERMINERS] or [text]
     return identity(" ".join(words).encode("utf-8", "surrogatepass"))
 
@@ -59,12 +56,8 @@ def box_identity(picture: int, box: Box) -> int:
 def collate_tokens(
     rows: Sequence[TextRow], config: TokenMaskConfig, known: KnownTexts
 ) -> tuple[Tokens, MaskedTokens]:
-    """Tokenise the rows, mask each with its own generator, pad.
-
-    Returns:
-        Tokens [R, T] and their masked copies with M = the most masks in a row; T is a multiple of
-        `LENGTH_STEP`, or the longest text allowed.
-    """
+    """Tokenise, mask each row with its own generator, pad: Tokens [R, T] and their masked copies with M = the
+    most masks in a row; T is a multiple of `LENGTH_STEP`, or the longest text allowed."""
     tokenizer = known.tokenizer
     read = known.read([row.text for row in rows], config.max_tokens, config.whole_word)
     masked = [
@@ -113,16 +106,8 @@ def patch_span(start: float, length: float, patch: int, grid: int) -> tuple[int,
 
 
 def visible_patches(boxes: Sequence[Box | None], patch: int, grid: int) -> Tensor:
-    """The patches that each box touches (spec, "Regions"); all of them where the box is None.
-
-    Args:
-        boxes: left, top, width, height in pixels of the shown square.
-        patch: side of a patch in pixels.
-        grid: patches along a side.
-
-    Returns:
-        [R, grid * grid] bool, row-major.
-    """
+    """[R, grid * grid] bool, row-major: the patches that each box (left, top, width, height in pixels of the
+    shown square) touches; all of them where the box is None."""
     visible = np.zeros((len(boxes), grid, grid), dtype=bool)
     for row, box in zip(visible, boxes, strict=True):
         if box is None:
@@ -135,11 +120,8 @@ def visible_patches(boxes: Sequence[Box | None], patch: int, grid: int) -> Tenso
 
 
 def box_targets(boxes: Sequence[Box | None], size: int) -> Tensor:
-    """Boxes (left, top, width, height in pixels of the square; None: all of it) as targets.
-
-    Returns:
-        [R, 4] float32, (cx, cy, w, h) as fractions of the side.
-    """
+    """Boxes (left, top, width, height in pixels of the square; None: all of it) as targets [R, 4] float32,
+    (cx, cy, w, h) as fractions of the side."""
     whole = (0.0, 0.0, float(size), float(size))
     data = torch.tensor([box or whole for box in boxes], dtype=torch.float64).reshape(-1, 4)
     corners = Boxes(data, BoxFormat.XYWH, BoxUnit.PIXEL)

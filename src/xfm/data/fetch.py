@@ -25,11 +25,8 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # the last 32 bits are an IPv4 ad
 
 
 def fetch(url: str, rules: UrlRules) -> bytes:
-    """The bytes at an address.
-
-    Raises:
-        UserError: the address is not allowed or cannot be read, or holds more than `rules` allow.
-    """
+    """The bytes at a URL; raises UserError where it is not allowed, cannot be read, or holds more than
+    `rules` allow."""
     deadline = time.monotonic() + rules.seconds
     where = url
     for _ in range(rules.redirects + 1):
@@ -69,11 +66,8 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
 
 
 def check_address(url: str, rules: UrlRules) -> SplitResult:
-    """The parts of an address that may be asked for at all; where its name leads is seen when it is.
-
-    Raises:
-        UserError: it is none, or not allowed.
-    """
+    """The parts of a URL that may be fetched at all; raises UserError otherwise. The address of its host is
+    checked when it is resolved."""
     try:
         parts = urlsplit(url)
         _ = parts.port  # out of range, it raises
@@ -139,10 +133,8 @@ def _read(url: str, answer: http.client.HTTPResponse, rules: UrlRules, deadline:
 
 
 class _Pinned(http.client.HTTPConnection):
-    """A connection to one address, whatever the name would resolve to now; it ends at the deadline.
-
-    A socket's own timeout begins again with every byte, so that a slow server could hold it for ever.
-    """
+    """A connection to one IP address, whatever the name resolves to now; it ends at the deadline. A socket's
+    own timeout begins again with every byte, so that a slow server could hold it for ever."""
 
     def __init__(self, parts: SplitResult, address: str, port: int, deadline: float) -> None:
         super().__init__(parts.hostname or "", port)

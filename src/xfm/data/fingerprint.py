@@ -28,17 +28,9 @@ _MANY = 1000
 
 
 def data_fingerprint(configs: Iterable[DataConfig], root: Path) -> dict[str, str]:
-    """Every file that some streams and their tokenizer are read from, and a digest of it.
-
-    Of a corpus of more than a thousand files, a digest of all of them.
-
-    Args:
-        configs: the data, its paths resolved; that of every phase.
-        root: files below it are named from there, so that the folder may move.
-
-    Raises:
-        UserError: a file is missing or cannot be read.
-    """
+    """A digest of every file that the streams and their tokenizer are read from, by its path from `root`, so
+    that the folder may move; of a corpus of more than a thousand files, one digest of all. Raises UserError
+    where a file is missing."""
     used = list(configs)
     places = {place: config.remote for config in used for place in _places(config)}
     files = {place: resolve_files(place) or [Path(place)] for place in places if not is_url(place)}

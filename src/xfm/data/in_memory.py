@@ -15,15 +15,9 @@ Picture = Image.Image | np.ndarray | Tensor
 
 
 def to_uint8(picture: Picture) -> Tensor:
-    """A picture as a tensor [3, H, W] uint8, as files are read: upright, and white where it is transparent.
-
-    Args:
-        picture: a PIL picture of any mode, a uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], or a
-            uint8 tensor [3, H, W], [1, H, W] or [4, H, W].
-
-    Raises:
-        UserError: something else, an empty picture, or one larger than any that is decoded.
-    """
+    """[3, H, W] uint8 of a PIL image of any mode, a uint8 array [H, W] or [H, W, 1 | 3 | 4], or a uint8
+    tensor [1 | 3 | 4, H, W]; upright, and white where it is transparent. Raises UserError for anything else,
+    or an image that is empty or too large."""
     try:
         return _from_pillow(picture) if isinstance(picture, Image.Image) else _from_pixels(picture)
     except PictureError as error:

@@ -13,12 +13,8 @@ MOST_TOKENS = 1 << 21
 
 @dataclass(frozen=True)
 class TokenText:
-    """A text as tokens.
-
-    Attributes:
-        ids: [T] its tokens, special ones included.
-        words: first position and end of every word that may be masked, in order.
-    """
+    """A text as token ids [T], special ones included, and first position and end of every word that may be
+    masked."""
 
     ids: list[int]
     words: list[tuple[int, int]]
@@ -33,14 +29,8 @@ class _Kept:
 
 
 class KnownTexts:
-    """What texts are as tokens, for one process.
-
-    Nothing is ever dropped: what no longer fits is made tokens of each time.
-
-    Args:
-        tokenizer: the vocabulary.
-        room: most tokens that are kept.
-    """
+    """Token cache of one process, of at most `room` tokens. Nothing is ever dropped: what no longer fits is
+    tokenised each time."""
 
     def __init__(self, tokenizer: Tokenizer, room: int = MOST_TOKENS) -> None:
         self.tokenizer = tokenizer
@@ -52,13 +42,8 @@ class KnownTexts:
         return len(self._kept)
 
     def read(self, texts: Sequence[str], max_tokens: int, whole_word: bool) -> list[TokenText]:
-        """The texts as tokens, all that are not known in one call of the tokenizer.
-
-        Args:
-            texts: the texts.
-            max_tokens: most tokens of a text, special ones included.
-            whole_word: whether all pieces of a word are masked or none.
-        """
+        """The texts as at most `max_tokens` tokens each; all that are not cached go through the tokenizer in
+        one call."""
         keys = [(text, max_tokens, whole_word) for text in texts]
         new = dict.fromkeys(key for key in keys if key not in self._kept)
         read: dict[tuple[str, int, bool], TokenText] = {}

@@ -1,13 +1,9 @@
-"""A weighted mixture of corpora with random access: position -> (corpus, index).
-
-Which corpus: places come in blocks of 10,000 in which every corpus has a fixed number, shuffled by (seed,
-block). Which record: the n-th place of a corpus takes the n-th record of a shuffled epoch, so that an epoch
-shows every record once (`xfm.data.order`). Both are pure functions of (seed, position); nothing is stored,
-and a run may start anywhere.
-
-Records that belong together (twin scenes) are a group: groups are shuffled in place of records, and a place
-is as many positions as hold whole groups of every corpus. Without groups a place is one position.
-"""
+"""A weighted mixture of corpora with random access: position -> (corpus, index). Corpora are drawn in blocks
+of 10,000 places, in which every corpus has a fixed number, shuffled by (seed, block). The n-th place of a
+corpus takes the n-th record of a shuffled epoch (`xfm.data.order`). Both are pure functions of (seed,
+position): nothing is stored, and a run may start anywhere. Records that belong together (twin scenes) are a
+group: groups are shuffled in place of records, and a place is as many positions as hold whole groups of every
+corpus."""
 
 import math
 from collections.abc import Sequence
@@ -23,11 +19,8 @@ BLOCK = 10_000
 
 
 def apportion(weights: Sequence[float], places: int = BLOCK) -> list[int]:
-    """Whole numbers that sum to `places` in proportion to `weights` (largest remainders, at least one each).
-
-    Raises:
-        ValueError: when a weight is not positive or there are more corpora than places.
-    """
+    """Whole numbers that sum to `places` in proportion to `weights` (largest remainders, at least one
+    each)."""
     if not weights or min(weights) <= 0 or len(weights) > places:
         raise ValueError("weights must be positive")
     shares = [weight / sum(weights) * places for weight in weights]
@@ -41,15 +34,8 @@ def apportion(weights: Sequence[float], places: int = BLOCK) -> list[int]:
 
 
 class Mixture:
-    """The order in which a stream visits its corpora.
-
-    Args:
-        sizes: records in each corpus.
-        weights: shares of the stream, relative to each other.
-        seed: seed of the stream's order.
-        groups: of each corpus, how many records in a row belong together; its size is a multiple of that.
-        runs: of each corpus, in what runs its records are read; None where any may follow any other.
-    """
+    """The order in which a stream visits its corpora; without `runs` any record of a corpus may follow any
+    other. The size of each corpus is a multiple of its group."""
 
     def __init__(
         self,

@@ -9,11 +9,9 @@ _ROUNDS = 6
 
 
 def shuffled(rank: int, size: int, key: int) -> int:
-    """The image of `rank` under a pseudo-random permutation of 0..size-1 chosen by `key`.
-
-    A Feistel network on the smallest even number of bits that holds `size`, walked until it lands inside
-    (Black and Rogaway 2002, "Ciphers with arbitrary finite domains"): constant memory whatever the size.
-    """
+    """The image of `rank` under a pseudo-random permutation of 0..size-1 chosen by `key`: a Feistel network
+    on the smallest even number of bits that holds `size`, walked until it lands inside (Black and Rogaway
+    2002): constant memory whatever the size."""
     if size < 2:
         return 0
     keys = _round_keys(key)
@@ -35,16 +33,9 @@ def _round_keys(key: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Runs:
-    """An order for places that are slow to reach: long runs of neighbours, mixed with a few others.
-
-    An epoch takes all runs of 0..size-1 (the last may be short) in a shuffled order, `window` at a time, and
-    shuffles what is in the window. So at any time things of `window` runs at most are visited, and each run
-    is done with before the next window begins.
-
-    Attributes:
-        length: of a run.
-        window: runs that are mixed with each other.
-    """
+    """An order for storage that is slow to reach: all runs of `length` neighbours in a shuffled order,
+    `window` runs at a time, shuffled within the window. Each run is done with before the next window
+    begins."""
 
     length: int
     window: int
@@ -67,14 +58,6 @@ class Runs:
 
 @dataclass(frozen=True)
 class _RunLayout:
-    """The runs of an epoch, one after the other.
-
-    Attributes:
-        length: of a run.
-        size: of all of them.
-        key: of the epoch.
-    """
-
     length: int
     size: int
     key: int

@@ -20,14 +20,9 @@ _LEAST = 4096  # bytes of pixels for each entry that there is room for
 
 
 class PictureCache:
-    """Decoded pictures by identity, in memory that this process shares with the loaders that it forks.
-
-    What one loader decoded all of them find, in every stream and phase. Nothing is ever dropped: what no
-    longer fits is decoded each time. Processes that are not forked have no part in it.
-
-    Args:
-        limit: most bytes of pixels.
-    """
+    """Decoded images by identity, at most `limit` bytes of pixels, in memory that this process shares with
+    the loaders that it forks, in every stream and phase. Nothing is ever dropped: what no longer fits is
+    decoded each time."""
 
     def __init__(self, limit: int) -> None:
         room = limit // _LEAST

@@ -20,11 +20,8 @@ _log = logging.getLogger(__name__)
 
 
 def load_decoded(path: Path | str, max_pixels: int | None = None) -> Decoded:
-    """Read and decode a picture file, whatever its suffix (see `xfm.data.pictures.decode`).
-
-    Raises:
-        UnreadablePicture: when the file is missing, too large or does not decode.
-    """
+    """An image file decoded, whatever its suffix; raises UnreadablePicture when it is missing, too large or
+    does not decode."""
 
     def decoded(data: bytes) -> Decoded:
         return replace(decode(data, max_pixels), mark=blake2b(data, digest_size=8).hexdigest())
@@ -47,11 +44,7 @@ def _warn_once(path: str, flaw: str) -> None:
 
 @lru_cache(maxsize=1 << 16)  # many rows share a picture
 def image_size(path: Path | str) -> tuple[int, int]:
-    """Width and height in pixels of a picture file as it is to be shown (upright), from its header.
-
-    Raises:
-        UnreadablePicture: when the file is missing, too large or no picture.
-    """
+    """Width and height in pixels of an image file, upright, from its header; raises UnreadablePicture."""
     return _used(Path(path), picture_size)
 
 

@@ -138,15 +138,8 @@ def no_picture(data: bytes) -> PictureError:
 
 @dataclass(frozen=True)
 class Header:
-    """What a picture's header says.
-
-    Attributes:
-        format: of the file.
-        width, height: in pixels, as it is to be shown.
-        orientation: how what the decoder gives is to be turned, 1 (not at all) to 8, as in EXIF.
-        mode: Pillow's name of what a pixel holds; empty where only decoding tells.
-        animated: whether it is a WebP of several frames.
-    """
+    """Header of an image: width and height in pixels, upright; EXIF orientation 1 (not turned) to 8; Pillow's
+    mode, empty where only decoding tells; whether it is a WebP of several frames."""
 
     format: PictureFormat
     width: int
@@ -157,15 +150,8 @@ class Header:
 
 
 def read_picture_header(data: bytes, tile_limit: int) -> Header:
-    """The header of a picture.
-
-    Args:
-        data: the file's bytes.
-        tile_limit: pixels that a tile of a TIFF may have.
-
-    Raises:
-        PictureError: for a format that is not read or a broken header.
-    """
+    """The header of an image; a tile of a TIFF may have `tile_limit` pixels. Raises PictureError for a format
+    that is not read or a broken header."""
     found = format_of(data)
     if found is None:
         raise no_picture(data)
@@ -185,11 +171,8 @@ def read_picture_header(data: bytes, tile_limit: int) -> Header:
 
 
 def open_with_pillow(data: bytes, found: PictureFormat) -> ImageFile:
-    """A picture of which Pillow has read the header only, by the reader of its format and no other.
-
-    Raises:
-        PictureError: a library that reads the format is not installed.
-    """
+    """An image of which Pillow has read the header only, by the reader of its format and no other; raises
+    PictureError where a library is not installed."""
     return _OPENERS[found](io.BytesIO(data))
 
 

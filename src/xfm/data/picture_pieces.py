@@ -90,11 +90,9 @@ class JpegFrame(NamedTuple):
 
 
 def plain_jpeg(data: bytes) -> JpegFrame | None:
-    """The frame of a JPEG of which every reader sees the same; None of any other.
-
-    Before its pixels it has one frame, of 8 bits, and a few tables, comments and marks of JFIF, each right
-    behind the other: nothing that one reader passes over and another takes for a size or an orientation.
-    """
+    """The frame of a JPEG of which every reader sees the same; None of any other. Before its pixels it has
+    one frame, of 8 bits, and a few tables, comments and JFIF marks, each right behind the other: nothing that
+    one reader passes over and another takes for a size or an orientation."""
     frame = None
     for place in islice(jpeg_segments(data), _FEW):
         if data[place] != 0xFF:

@@ -25,18 +25,8 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def decode_pixels(data: bytes, header: Header) -> tuple[Tensor, str | None]:
-    """The pixels of a picture, turned as it is to be shown.
-
-    Args:
-        data: the file's bytes.
-        header: what `read_header` found in them; its size has been checked.
-
-    Returns:
-        [3, H, W] uint8, and what is wrong with a picture that is there in part only.
-
-    Raises:
-        PictureError: it does not decode.
-    """
+    """[3, H, W] uint8, upright, and what is wrong with an image that is there in part only; raises
+    PictureError. The size in the header has been checked."""
     flaw = None
     if header.format is PictureFormat.JPEG:
         pixels, flaw = _jpeg(data, header)
@@ -67,14 +57,9 @@ def upright(pixels: Tensor, orientation: int) -> Tensor:
 
 
 def rgb_of(picture: Image.Image) -> Tensor:
-    """The pixels [3, H, W] uint8 of a Pillow picture, as they are stored.
-
-    What is transparent shows white, as on a page; 16 bits are scaled to 8; colour profiles are not applied.
-
-    Raises:
-        PictureError: its numbers have no known range.
-        BROKEN: it does not decode.
-    """
+    """[3, H, W] uint8 of a Pillow image, not turned: what is transparent shows white; 16 bits are scaled to
+    8; colour profiles are not applied. Raises PictureError where its numbers have no known range, BROKEN
+    where it does not decode."""
     picture.load()
     if picture.mode == "F":
         raise PictureError(
@@ -188,9 +173,7 @@ def _last_segment(data: bytes) -> int:
 
 
 def rows_there(pixels: Tensor, missing: int) -> int:
-    """How many rows of pixels [3, H, W] come before those whose right half has the value `missing` only.
-
-    Rows are decoded in bands of blocks, from the left; of the last band, less than a half does not count.
-    """
+    """Rows of [3, H, W] pixels before those whose right half has the value `missing` only. Rows are decoded
+    in bands of blocks, from the left; of the last band, less than a half does not count."""
     there = (pixels[:, :, pixels.shape[2] // 2 :] != missing).any(dim=0).any(dim=1).nonzero()
     return int(there[-1]) + 1 if len(there) else 0

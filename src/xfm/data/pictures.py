@@ -30,13 +30,8 @@ PICTURE_SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded picture.
-
-    Attributes:
-        pixels: [3, H, W] uint8, RGB, as it is to be shown.
-        flaw: what is wrong with a picture of which a part could be decoded; None of a whole one.
-        mark: a digest of the file, by which it is known again; empty where there is none.
-    """
+    """[3, H, W] uint8 RGB pixels, upright; the flaw of an image that is there in part only; a digest of the
+    file, or empty."""
 
     pixels: Tensor
     flaw: str | None = None
@@ -44,11 +39,7 @@ class Decoded:
 
 
 def pixel_limit() -> int:
-    """How many pixels a picture may have: `XFM_MAX_PIXELS` of the environment, or 64 million.
-
-    Raises:
-        UserError: the variable is no number.
-    """
+    """Most pixels of an image: `XFM_MAX_PIXELS` of the environment, or 64 million; raises UserError."""
     given = os.environ.get(LIMIT_VARIABLE, "").strip()
     if not given:
         return MAX_PIXELS
@@ -63,15 +54,7 @@ def byte_limit() -> int:
 
 
 def check_size(width: int, height: int, limit: int | None = None) -> None:
-    """Refuse a picture of no pixels or of too many.
-
-    Args:
-        width, height: in pixels.
-        limit: of pixels; `pixel_limit()` if None.
-
-    Raises:
-        PictureError: says how the limit is lifted.
-    """
+    """Refuse an image of no pixels or of more than `limit` (`pixel_limit()` if None) by PictureError."""
     if width < 1 or height < 1:
         raise PictureError(f"the picture is empty ({width} x {height} pixels)")
     shown = f"the picture has {width} x {height} pixels"
@@ -84,12 +67,8 @@ def check_size(width: int, height: int, limit: int | None = None) -> None:
 
 
 def read_picture(path: Path, limit: int | None = None) -> bytes:
-    """The bytes of a picture file.
-
-    Raises:
-        PictureError: when it cannot be read, is no regular file (a pipe would block), or is larger than
-            `limit` bytes (by default `byte_limit()`).
-    """
+    """The bytes of an image file; raises PictureError when it cannot be read, is no regular file (a pipe
+    would block), or has more than `limit` bytes (by default `byte_limit()`)."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -115,25 +94,13 @@ def picture_suffix(data: bytes) -> str:
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels of a picture file as it is to be shown (upright), from its header.
-
-    Raises:
-        PictureError: for another format, a broken header, or a picture that is too large.
-    """
+    """Width and height in pixels of an image file, upright, from its header; raises PictureError."""
     header = checked_header(data)
     return header.width, header.height
 
 
 def checked_header(data: bytes, max_pixels: int | None = None) -> Header:
-    """The header of a picture whose size and work are within the limits.
-
-    Args:
-        data: the file's bytes, of any format of `PictureFormat`.
-        max_pixels: larger pictures are refused; `pixel_limit()` if None.
-
-    Raises:
-        PictureError: for another format, a broken header, or a picture that is too large.
-    """
+    """The header of an image whose size and work are within the limits; raises PictureError."""
     limit = max_pixels or pixel_limit()
     header = read_picture_header(data, limit)
     check_size(header.width, header.height, limit)
@@ -149,16 +116,7 @@ def checked_header(data: bytes, max_pixels: int | None = None) -> Header:
 
 
 def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
-    """Decode a picture to RGB, turned as its orientation says.
-
-    Of an animation the first frame is taken; what is transparent shows white; 16 bits are scaled to 8; colour
-    profiles are not applied. A JPEG that ends early is decoded as far as it goes.
-
-    Args:
-        data: the file's bytes, of any format of `PictureFormat`.
-        max_pixels: larger pictures are refused before decoding; `pixel_limit()` if None.
-
-    Raises:
-        PictureError: when the picture is too large or broken.
-    """
+    """Decode an image to upright RGB: the first frame of an animation; white where it is transparent; 16 bits
+    scaled to 8; colour profiles not applied; a JPEG that ends early as far as it goes. Raises PictureError
+    when it is broken or has more than `max_pixels` (`pixel_limit()` if None), the latter before decoding."""
     return Decoded(*decode_pixels(data, checked_header(data, max_pixels)))

@@ -58,24 +58,9 @@ def collate_regions(
     size: int,
     patch: int,
 ) -> RegionBatch:
-    """Transform the pictures, choose the rows, tokenise, mask and stack.
-
-    A picture gives at most `config.max_regions` rows: one of its captions, drawn at random, when it has any
-    and `config.caption_rows` asks for it;
-    and regions that survive the crop, drawn at random, in the rows that are left. With `max_regions` 1 the
-    row is a region where there is one.
-
-    Args:
-        items: the samples.
-        config: the data configuration.
-        mode: how pictures are varied.
-        known: texts as tokens, and the vocabulary.
-        size: side of the pictures in pixels.
-        patch: side of a patch in pixels.
-
-    Returns:
-        The batch, pixels as uint8.
-    """
+    """Transform the images, choose the rows, tokenise, mask and stack; pixels stay uint8. An image gives at
+    most `config.max_regions` rows: one random caption where it has any and `config.caption_rows` asks for it,
+    and random regions that survive the crop. With `max_regions` 1 the row is a region where there is one."""
     rows = _Rows()
     pictures = [_add_picture(rows, item, image, config, mode, size) for image, item in enumerate(items)]
     rows.trim(config.row_multiple)

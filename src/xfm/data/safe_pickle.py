@@ -36,11 +36,8 @@ class _PlainUnpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage,
 
 
 def read_plain_pickle(path: Path) -> Any:
-    """Plain values of a pickle, such as Python 2 and 3 write them; strings of Python 2 are read as UTF-8.
-
-    Raises:
-        UserError: the file cannot be read, is damaged or too large, or holds more than plain values.
-    """
+    """Plain values of a pickle of Python 2 or 3 (strings of Python 2 as UTF-8); raises UserError when the
+    file is damaged or too large, or holds more than plain values."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path}: the file has more than {MAX_BYTES} bytes; is it the official file?")

@@ -24,13 +24,8 @@ _ALIGNED = 64
 
 @dataclass(frozen=True)
 class SharedBatch(Generic[B]):
-    """A batch that was taken apart.
-
-    Attributes:
-        shell: all of it but the tensors, pickled.
-        block: [N] uint8, the tensors one after the other, in shared memory; bytes, which go through a pipe,
-            where there is too little of that.
-    """
+    """A batch taken apart: `shell` is all of it but the tensors, pickled; `block` [N] uint8 holds the tensors
+    in shared memory, or as bytes, which go through a pipe, where there is too little of that."""
 
     shell: bytes
     block: Tensor | bytes

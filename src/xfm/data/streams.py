@@ -50,15 +50,8 @@ class UnusableError(Exception):
 
 @dataclass
 class Met:
-    """What was met besides good records while a batch was assembled.
-
-    Attributes:
-        skipped: bad records.
-        partial: records of which a part of the picture is used.
-        regionless: how often a stream that needs regions came to a picture that has none, and passed it over.
-        read: records, of all kinds.
-        reads: what each stream has read.
-    """
+    """Records met while a batch was assembled: bad ones, those whose image is used in part, images passed
+    over for want of regions, all that were read, and counts by stream."""
 
     skipped: list[BadRecord] = field(default_factory=list)
     partial: list[BadRecord] = field(default_factory=list)
@@ -69,13 +62,8 @@ class Met:
 
 @dataclass(frozen=True)
 class DrawnSample(Generic[S]):
-    """A sample of a batch.
-
-    Attributes:
-        sample: the decoded record.
-        rng: the generator of everything that is drawn for it.
-        picture: identity of its encoded picture, 0 without one.
-    """
+    """A decoded sample, the generator of all its draws, and the identity of its encoded image (0 without
+    one)."""
 
     sample: S
     rng: np.random.Generator
@@ -84,20 +72,9 @@ class DrawnSample(Generic[S]):
 
 @dataclass(frozen=True)
 class CorpusStream:
-    """One kind of data.
-
-    Attributes:
-        kind: which.
-        batch_size: samples of a batch, of all processes together; not used where tokens decide.
-        sources: the corpora.
-        mixture: the order in which they are visited, sample by sample or in batches of like length.
-        augmentation: how pictures are varied.
-        seed: seed of the samples' generators.
-        attempts: bad records in a row after which no replacement is looked for.
-        needs_regions: whether a picture without regions is no record of this stream: the next one is taken.
-        cache: decoded pictures; None keeps none.
-        begun: runs that this process has begun with, by corpus and first record.
-    """
+    """One kind of data. `batch_size` counts all ranks (not used where tokens decide); after `attempts` bad
+    records in a row no replacement is looked for; with `needs_regions` an image without regions is passed
+    over; `begun` holds the runs that this process has begun, by corpus and first record."""
 
     kind: SampleKind
     batch_size: int
@@ -126,11 +103,8 @@ class CorpusStream:
         return self.mixture.fewest if isinstance(self.mixture, TokenBuckets) else self.batch_size
 
     def items(self, positions: range, met: Met) -> list[DrawnSample[Sample]]:
-        """The samples at some positions; what else is met is noted in `met`.
-
-        Raises:
-            UnusableError: when too many records in a row give none.
-        """
+        """The samples at some positions; other records are noted in `met`. Raises UnusableError when too many
+        in a row give no sample."""
         self._ask_together(positions)
         read, skipped, passed_over = met.read, len(met.skipped), met.regionless
         found = [self._item(position, met) for position in positions]

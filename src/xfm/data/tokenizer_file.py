@@ -66,13 +66,8 @@ Others may take for ever, or end in a panic of the library, at a text that someb
 
 
 def checked_tokenizer(text: str) -> str:
-    """The text of a `tokenizer.json`, written anew without its padding and truncation.
-
-    So the library reads what has been checked, whatever else is in the text (a name twice, for one).
-
-    Raises:
-        ValueError: it holds a part that is not known, or out of all proportion; the message names the part.
-    """
+    """The text of a `tokenizer.json`, written anew without its padding and truncation, so that the library
+    reads what has been checked. Raises ValueError where a part is not known, or out of all proportion."""
     content = json.loads(text)
     if not isinstance(content, dict):
         raise ValueError("it is no JSON object")

@@ -39,15 +39,7 @@ def training_view(
     boxes: Sequence[Box] = (),
     may_flip: bool = True,
 ) -> View:
-    """The view of a training picture.
-
-    Args:
-        rng: the picture's generator.
-        config: how pictures are varied.
-        size: width and height of the picture.
-        boxes: left, top, right, bottom in its pixels, which stay in the view entirely.
-        may_flip: False where the picture must not be mirrored.
-    """
+    """The view of a training image; boxes (left, top, right, bottom in pixels) stay in it entirely."""
     flip = config.flip * may_flip
     if config.crops and boxes:
         left, top = (min(box[side] for box in boxes) for side in (0, 1))
@@ -59,15 +51,8 @@ def training_view(
 
 
 def augmentation(config: ImageTrainingConfig, shape: tuple[int, int]) -> Augment | None:
-    """RandAugment as the settings have it; None where they have none.
-
-    Args:
-        config: operations and their strength.
-        shape: height and width of the pictures.
-
-    Raises:
-        UserError: the operations are timm's, which is not installed.
-    """
+    """RandAugment of [height, width] images as the settings have it, or None; raises UserError where timm is
+    not installed."""
     count, level = config.rand_augment, config.magnitude
     if not count:
         return None

@@ -57,10 +57,7 @@ class _Refused:
 
 
 class _Slots:
-    """Memory that the loader processes share with this one: what each of them reads just now.
-
-    Only forked processes have it; others get no memory, and what they read stays unknown.
-    """
+    """Memory that forked loader processes share with this one: what each of them reads just now."""
 
     def __init__(self, workers: int) -> None:
         self._memory: mmap.mmap | None = mmap.mmap(-1, max(1, workers) * _SLOT)
@@ -103,18 +100,9 @@ class _Steps(Dataset[Any], Generic[B]):
 def load_steps(
     build: Callable[[int], B], steps: range, workers: int, timeout: float, pin: bool
 ) -> Generator[B | Failure, None, None]:
-    """The batches of some steps in order; closing the generator ends the loader processes.
-
-    Args:
-        build: makes the batch of a step.
-        steps: which.
-        workers: loader processes; 0 loads in this one.
-        timeout: seconds to wait for a batch of a loader process, 0 for no limit.
-        pin: put batches into page-locked memory.
-
-    Raises:
-        UserError: `build` raised it, a loader process died, or gives no batch in time.
-    """
+    """The batches of some steps in order, of `workers` loader processes (0 loads in this one); closing the
+    generator ends them. Raises UserError where `build` does, a loader dies, or gives no batch within
+    `timeout` seconds (0: no limit)."""
     workers = _startable(workers)
     if workers:
         # Workers are forked; a tokenizer that has used threads before would complain or hang.
@@ -196,10 +184,8 @@ def _next(iterator: Iterator[Any], slots: _Slots, timeout: float) -> Any:
 
 
 def loader_death(error: BaseException) -> UserError | None:
-    """What a message of torch about a loader process that died says to the user; None for other errors.
-
-    torch raises it wherever the training process is at that moment.
-    """
+    """A UserError for torch's message that a loader process died, which it raises wherever the training
+    process is at that moment; None for other errors."""
     text = str(error)
     if not isinstance(error, RuntimeError) or "DataLoader worker (pid" not in text:
         return None
@@ -238,19 +224,15 @@ def _end(iterator: Iterator[Any], processes: Sequence[BaseProcess]) -> None:
 
 
 def _say_unless_cut_off(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """The thread that passes a loader's memory on reports here that the training process broke off.
-
-    That happens when another loader died, of which the training process says a sentence.
-    """
+    """An excepthook for the thread that passes a loader's memory on: where the training process broke off,
+    because another loader died, it has said a sentence already."""
     if not isinstance(error, ConnectionError | EOFError):
         sys.__excepthook__(kind, error, trace)
 
 
 def _start_worker(worker: int) -> None:
-    """A scheduler signals the whole process group, and the training process needs its loaders for the step.
-
-    Hence a loader passes over the signals; it ends with the training process, or is killed by it.
-    """
+    """A scheduler signals the whole process group, and training needs its loaders for the step: hence a
+    loader ignores the signals; it ends with the training process, or is killed by it."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -51,11 +51,7 @@ class Executor(ABC):
 
 
 class LocalPool(Executor):
-    """Processes of this machine, which end with this one.
-
-    Args:
-        workers: how many; one does the work in this process.
-    """
+    """Processes of this machine, which end with this one; one worker does the work in this process."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -92,15 +88,8 @@ class LocalPool(Executor):
 
 
 class ArrayTask(Executor):
-    """Does every n-th unit, by the unit's number, so that shares do not depend on what is done already.
-
-    Args:
-        text: `3/16`, the fourth of sixteen: counted from 0, as `$SLURM_ARRAY_TASK_ID` is with --array=0-15.
-        inner: does the share.
-
-    Raises:
-        UserError: it is no place in an array.
-    """
+    """Every n-th unit, by its number, so that shares do not depend on what is done already. `text` is `3/16`,
+    the fourth of sixteen, as `$SLURM_ARRAY_TASK_ID` is with --array=0-15; raises UserError."""
 
     is_array_task = True
 

@@ -18,12 +18,8 @@ _TRIES = 10
 
 
 class RayTasks(Executor):
-    """Tasks of the cluster that `RAY_ADDRESS` names, or of a Ray that is started on this machine.
-
-    Args:
-        workers: units that are done at a time at most; 0 takes all of the cluster.
-        gpus: whether a unit takes a GPU, where the cluster has some.
-    """
+    """Tasks of the cluster that `RAY_ADDRESS` names, or of a Ray started here; at most `workers` at a time
+    (0: all), with a GPU each where wanted and there."""
 
     def __init__(self, workers: int = 0, gpus: bool = False) -> None:
         self.workers, self.gpus = workers, gpus
@@ -55,11 +51,6 @@ class RayTasks(Executor):
 
 
 def _begin(ray: Any) -> None:
-    """Join the cluster of RAY_ADDRESS, or start a Ray here.
-
-    Raises:
-        UserError: there is none, or it cannot be started.
-    """
     # Ray's own handler would end the process with another status, and never gives the old one back.
     ours = signal.getsignal(signal.SIGTERM)
     try:

@@ -81,11 +81,8 @@ class IndexedShards:
 
 
 def indexed_shards(path: Path | str) -> IndexedShards | None:
-    """The shards that a path stands for, if it is a folder with an index, or a pattern in one.
-
-    Raises:
-        UserError: the index is damaged, or has a shard that is not there.
-    """
+    """The shards of a folder with an index, or of a pattern in one; raises UserError where the index is
+    damaged or a shard is missing."""
     text = str(path)
     place = Path(text)
     if os.path.isdir(place):
@@ -126,12 +123,8 @@ def _parts(files: list[Path], kind: SampleKind, limits: Limits) -> Iterator[Reco
 
 
 def resolve_files(path: Path | str) -> list[Path]:
-    """The shards and JSON-lines files that a corpus path stands for, in order; none for a bare folder.
-
-    Raises:
-        UserError: when a named file is missing or has an unknown ending, or a folder or pattern lacks a file:
-            there is a gap in the numbers of its files, or the world that they belong to lists more.
-    """
+    """The shards and JSON-lines files of a corpus path, in order; none for a bare folder. Raises UserError
+    when a file is missing (a gap in the numbers, or a file that its world lists) or has an unknown ending."""
     text = str(path)
     place = Path(text)
     there = os.path.exists(place)  # what exists is no pattern, whatever its name
@@ -172,14 +165,6 @@ def _pattern(text: str) -> str:
 
 
 def _check_complete(place: Path, files: list[Path], folder: Path, known: IndexedShards | None) -> None:
-    """Refuse a folder or pattern of which a file is missing.
-
-    Args:
-        place: the folder or pattern.
-        files: what is there.
-        folder: the folder of the files.
-        known: what the index of the folder knows, which tells gaps better than numbers do.
-    """
     if known is not None:
         return
     pattern = f"{glob.escape(str(folder))}/*" if place == folder else _pattern(str(place))

@@ -43,17 +43,9 @@ class RefusedError(UserError):
 
 
 def asked(url: str, ask: Callable[[RemoteStore], T], patience: float) -> T:
-    """What a store answers.
-
-    Args:
-        url: an address in it.
-        ask: the question.
-        patience: seconds for which it is asked again where it fails; 0 asks once.
-
-    Raises:
-        OSError: there is no such file, or it is another one now (`StaleError`).
-        UserError: the store does not answer, refuses (`RefusedError`), or its library is not installed.
-    """
+    """The answer of a store, asked again for `patience` seconds where it fails. Raises OSError where there is
+    no such file, or another one now (`StaleError`); UserError where the store does not answer, refuses
+    (`RefusedError`), or its library is not installed."""
     store, begun, wait = store_of(url), time.monotonic(), _FIRST
     while True:
         try:

@@ -87,12 +87,8 @@ class ConcatSource(RecordSource):
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file as it was when it was indexed; a change is noticed when it is opened again.
-
-    Attributes:
-        path: where it lies.
-        inode, size, modified: what tells one version from another.
-    """
+    """A file as it was when it was indexed: inode, size and time tell when it is opened again whether it
+    changed."""
 
     path: Path
     inode: int
@@ -118,13 +114,8 @@ _BLOCK, _BLOCKS = 4096, 64
 
 
 def sampled_digest(file: StoredFile) -> bytes:
-    """Eight bytes by which a file is known again wherever it lies, at the cost of reading a little of it.
-
-    Files of up to 4 MiB are digested whole, of larger ones 64 blocks from the first byte to the last.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Eight bytes by which a file is known again wherever it lies: of all of it up to 4 MiB, of a larger one
+    of 64 blocks from the first byte to the last. Raises OSError."""
     with file.path.open("rb", buffering=0) as stream:
         return digest_of_samples(file.size, lambda place, size: os.pread(stream.fileno(), size, place))
 
@@ -141,22 +132,16 @@ def digest_of_samples(size: int, read: Callable[[int, int], bytes]) -> bytes:
 
 
 class FilePool:
-    """Descriptors of files that are read with `os.pread`, opened when first used.
-
-    pread does not move a shared position, so descriptors that a forked process inherits stay usable. At most
-    `limit` are open.
-    """
+    """Descriptors of at most `limit` files, opened when first used and read with `os.pread`, which moves no
+    shared position: descriptors that a forked process inherits stay usable."""
 
     def __init__(self, limit: int = 128) -> None:
         self._limit = limit
         self._open: OrderedDict[StoredFile, int] = OrderedDict()
 
     def read(self, file: StoredFile, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes at `offset`.
-
-        Raises:
-            OSError: when the file cannot be read, ends early, or is not the one that was indexed.
-        """
+        """Exactly `size` bytes at `offset`; raises OSError when the file ends early, or is not the one that
+        was indexed."""
         descriptor = self._descriptor(file)
         pieces = []
         while size > 0:

@@ -22,14 +22,8 @@ _SPARE = 1 << 30
 
 
 class DiskBlocks:
-    """Blocks by name, the least recently used of which go when there are too many.
-
-    Every process looks after what it writes; the room is exceeded by a thirty-second of it for each at most.
-
-    Args:
-        folder: made when the first block is kept.
-        room: bytes; 0 keeps nothing.
-    """
+    """Disk cache of named blocks, least recently used first out. Every process tidies what it writes; each
+    may exceed `room` bytes by a thirty-second. 0 keeps nothing."""
 
     def __init__(self, folder: Path, room: int) -> None:
         self._folder, self._room = folder, room

@@ -14,15 +14,8 @@ _MOST = 10_000_000
 
 
 def expanded(text: str, start: int = 0) -> list[str]:
-    """The names that a text with ranges stands for, in order; the text itself where it has none.
-
-    Args:
-        text: the name.
-        start: where ranges may begin.
-
-    Raises:
-        UserError: they are more than ten million.
-    """
+    """The names that a text with ranges from `start` on stands for, in order; the text itself where it has
+    none. Raises UserError for more than ten million."""
     check_ranges(text, start)
     span = RANGE.search(text, start)
     if span is None:
@@ -40,15 +33,7 @@ def check_ranges(text: str, start: int = 0) -> None:
 
 
 def check_numbers(place: str, files: Iterable[str]) -> None:
-    """Refuse files whose numbers have a gap.
-
-    Args:
-        place: the folder or pattern that they stand for, for the message.
-        files: their names.
-
-    Raises:
-        UserError: a number is missing.
-    """
+    """Refuse files whose numbers have a gap."""
     matches = [match for match in map(_NUMBERED.match, files) if match]
     for stem in {match.group(1) for match in matches}:
         found = sorted((int(match.group(2)), match.group(2)) for match in matches if match.group(1) == stem)

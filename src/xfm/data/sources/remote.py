@@ -37,12 +37,8 @@ _Waiting = queue.Queue[tuple[RemoteFile, int, int]]
 
 
 class RemoteReader:
-    """Ranges of remote files; safe to use after a fork, from several threads, and to pickle.
-
-    Args:
-        settings: how much is kept on the disk, and how long a store is asked again.
-        folder: for the blocks.
-    """
+    """Ranges of remote files through a disk cache; safe to use after a fork, from several threads, and to
+    pickle."""
 
     def __init__(self, settings: RemoteConfig, folder: Path) -> None:
         self._settings, self._folder = settings, folder
@@ -68,12 +64,8 @@ class RemoteReader:
         return asked(file.url, lambda store: store.read(file, start, end), patience)
 
     def read(self, file: RemoteFile, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes at `offset`.
-
-        Raises:
-            OSError: they are not there, or the file is not the one that it was.
-            UserError: the store does not answer, or refuses.
-        """
+        """Exactly `size` bytes at `offset`; raises OSError where the file changed, UserError where the store
+        does not answer."""
         if size <= 0:
             return b""
         if os.getpid() != self._process:
@@ -138,10 +130,8 @@ class RemoteReader:
 
     # ------------------------------------------------------------ reading ahead
     def expect(self, file: RemoteFile, offset: int, size: int) -> None:
-        """Fetch what will be read soon, in threads.
-
-        Of a long one, as much as a quarter of what the disk may keep; nothing where nothing is kept.
-        """
+        """Fetch what will be read soon, in threads: of a long range as much as a quarter of the disk cache;
+        nothing where nothing is kept."""
         if os.getpid() != self._process:
             self._begin()
         stop = min(offset + size, file.size)

@@ -37,15 +37,7 @@ _REMEDY = "or set XFM_CACHE to another folder"
 
 @dataclass(frozen=True, eq=False)
 class RemoteShards:
-    """Some shards at an address, as they were when they were opened.
-
-    Attributes:
-        folder: the address up to the names.
-        names: of the shards, in order.
-        index: where their records lie; it may know others, too.
-        files: those of the shards that were looked at, by name.
-        reader: of their bytes.
-    """
+    """Some shards at an address, as they were when they were opened; the index may know others, too."""
 
     folder: str
     names: Sequence[str]
@@ -88,16 +80,9 @@ _open: WeakValueDictionary[tuple[str, RemoteConfig], RemoteShards] = WeakValueDi
 
 
 def remote_shards(address: str, settings: RemoteConfig) -> RemoteShards:
-    """The shards that an address stands for: one, a pattern, a numbered range, or all of a folder.
-
-    Args:
-        address: of them. A web server lists no files, so that patterns and folders need an index there.
-        settings: how they are read.
-
-    Raises:
-        UserError: the address is none that is read, there are no shards or one is missing, the index is
-            damaged, or the store does not answer.
-    """
+    """The shards of an address: one, a pattern, a numbered range, or all of a folder. A web server lists no
+    files, so that patterns and folders need an index there. Raises UserError where a shard is missing, the
+    index is damaged, or the store does not answer."""
     if (found := _open.get((address, settings))) is None:
         try:
             found = _opened(address, settings)
@@ -179,11 +164,6 @@ def _check(address: str) -> None:
 
 
 def _parted(address: str) -> tuple[str, str]:
-    """The folder, and the names in it.
-
-    Raises:
-        UserError: it holds what would be written into files and logs and must not be, or no shards.
-    """
     if holds_secret(address):
         raise UserError(f"{address.partition('://')[0]}://...: {SECRET}")
     _check(address)
@@ -200,11 +180,7 @@ def _parted(address: str) -> tuple[str, str]:
 
 # ---------------------------------------------------------------- the index
 def _fetched_index(file: RemoteFile, reader: RemoteReader) -> ShardIndex:
-    """The index at an address, fetched whole to the cache of this machine: 48 bytes a record.
-
-    Raises:
-        UserError: it is damaged, was changed meanwhile, or the store does not answer.
-    """
+    """The index at an address, fetched whole to the cache of this machine: 48 bytes a record."""
     path = index_place(file.url, str(file.size), file.version)
     with writing(path, _REMEDY), in_turn(path):
         if not path.exists():
@@ -230,12 +206,7 @@ def _told(file: RemoteFile) -> Iterator[None]:
 
 
 def _read_index(folder: str, files: Sequence[RemoteFile], reader: RemoteReader) -> ShardIndex:
-    """The index of shards without one: all of them are read once on a machine, and it is kept in the cache.
-
-    Raises:
-        UserError: one is truncated, no tar, gone or was changed meanwhile; the store does not answer, or the
-            cache cannot be written.
-    """
+    """The index of shards without one: all are read once on a machine, and it is kept in the cache."""
 
     def scan() -> Iterator[IndexedShard]:
         warn_of_scan(folder, len(files))

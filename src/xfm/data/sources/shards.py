@@ -31,15 +31,8 @@ _COLUMN_NAMES = {PICTURE: "picture", JSON: "JSON", TEXT: "text"}
 
 
 class LocalShards:
-    """Shards in a folder of this machine, or of one that is mounted; safe to use after a fork and to pickle.
-
-    Attributes:
-        distant: whether they lie on other machines, which answer late and several questions at a time.
-
-    Args:
-        folder: of the shards.
-        indexed: whether a user has written their index.
-    """
+    """Shards in a local or mounted folder; safe to use after a fork and to pickle. `indexed`: whether a user
+    has written their index."""
 
     distant = False
 
@@ -60,10 +53,7 @@ class LocalShards:
 
     def file(self, table: ShardTable, shard: int) -> StoredFile:
         """A shard of a table as `read` takes it; a copy has another time, and is known by its sampled digest.
-
-        Raises:
-            OSError: it is gone, cannot be reached, or is not the one that was indexed.
-        """
+        Raises OSError."""
         file, size = StoredFile.of(self.folder / table.names[shard]), int(table.sizes[shard])
         if file.size != size:
             raise StaleError(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
@@ -82,18 +72,9 @@ class LocalShards:
 
 
 class ShardSource(RecordSource):
-    """The records of some shards, one shard after the other.
-
-    Args:
-        storage: where the shards lie.
-        names: of the shards, in the order in which they are read.
-        index: where their records lie; it may know others, too.
-        kind: what to read the records as. As text, pictures that have none beside them are no records.
-        limits: largest record that is read.
-
-    Raises:
-        UserError: a shard is not in the index, holds nothing of the kind, or is not the one that was indexed.
-    """
+    """The records of some shards, one shard after the other, by an index that may know others, too. As text,
+    images that have none beside them are no records. Raises UserError where a shard is not in the index,
+    holds nothing of the kind, or has changed."""
 
     def __init__(
         self,
@@ -195,17 +176,6 @@ class ShardSource(RecordSource):
 
 
 class _Stored:
-    """A record whose members are read and checked one by one.
-
-    Args:
-        storage: where its shard lies.
-        name: of the shard, for people.
-        file: the shard.
-        spans: [3, 2] int64 of its members.
-        row: its number in the shard, by which it is named where it has no key.
-        limits: largest record that is read.
-    """
-
     def __init__(
         self,
         storage: LocalShards | RemoteShards,

@@ -15,14 +15,8 @@ SECONDS = 120.0
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as it was when it was first asked for.
-
-    Attributes:
-        url: its address.
-        size: bytes.
-        version: what the store tells versions apart by: entity tag, or time; may be empty.
-        at: the address that is read, where that is one of this version alone; else empty.
-    """
+    """A file when it was first asked for: bytes, entity tag or time of its version (may be empty), and the
+    address of that version alone where there is one."""
 
     url: str
     size: int

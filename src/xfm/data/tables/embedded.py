@@ -35,21 +35,14 @@ def _picture(cell: Any) -> Any:
 
 
 class PictureStore:
-    """Writes pictures of cells into a folder, each once, under the digest of its bytes.
-
-    Args:
-        folder: made when the first picture comes.
-    """
+    """Writes images of cells into a folder, each once, under the digest of its bytes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def unpack(self, cell: Any) -> Any:
-        """A cell, or each of a list, with a path in place of a picture, or `BadPicture` for a too large one.
-
-        Raises:
-            UserError: a picture cannot be written.
-        """
+        """A cell, or each of a list, with a path in place of an image, or `BadPicture` for a too large
+        one."""
         return [self._path(one) for one in cell] if isinstance(cell, list) else self._path(cell)
 
     def _path(self, value: Any) -> Any:

@@ -12,11 +12,8 @@ COLUMNS = ("image", "label")
 
 
 def open_folder(path: Path) -> tuple[dict[str, list[str]], FolderReport]:
-    """Pictures below `path`/CLASS/ by class, in the order of their names, and what else is there.
-
-    Raises:
-        UserError: there is no such folder, it has no folder of a class, or none of them holds a picture.
-    """
+    """Images below `path`/CLASS/ by class, in the order of their names, and what else is there. Raises
+    UserError where there is no image."""
     if not path.is_dir():
         raise UserError(f"{path} does not exist; put a folder there with a folder of pictures a class")
     try:
@@ -37,11 +34,8 @@ def open_folder(path: Path) -> tuple[dict[str, list[str]], FolderReport]:
 
 
 def read_folder(path: Path) -> Records:
-    """Every picture below `path`/CLASS/, in the order of the names; the columns are `image` and `label`.
-
-    Raises:
-        UserError: see `open_folder`.
-    """
+    """Every image below `path`/CLASS/; the columns are `image` and `label`. Raises UserError as
+    `open_folder`."""
     classes, report = open_folder(path)
     root = path.absolute()
 

@@ -15,11 +15,7 @@ _REFERENCE = re.compile(r"hub:(?P<name>[^:@]+)(:(?P<config>[^:@]+))?(@(?P<split>
 
 
 def read_hub(reference: str) -> Records:
-    """A split (`train` if none is named) of a hub data set; no code of its authors runs.
-
-    Raises:
-        UserError: the reference is wrong, `datasets` is not installed, or it cannot load the data set.
-    """
+    """A split (`train` if none is named) of a hub data set; no code of its authors runs. Raises UserError."""
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise UserError(f"{reference} is not hub:OWNER/NAME, hub:OWNER/NAME:CONFIG or hub:OWNER/NAME@SPLIT")
@@ -58,10 +54,8 @@ def read_hub(reference: str) -> Records:
 
 
 def _file(cell: Any, place: Path) -> Any:
-    """The path of a picture that the library left where it lies, in the data set's folder or its own cache.
-
-    What else a row names stays as it is: a path that is judged as those of other tables are.
-    """
+    """The path of an image that the library left in the data set's folder or its own cache. Other paths stay
+    as they are, to be judged as those of other tables."""
     if not isinstance(cell, dict) or cell.get("bytes") or not isinstance(cell.get("path"), str):
         return cell
     return path_below(Path("/"), cell["path"], within=place) or cell

@@ -24,11 +24,7 @@ _NEAR = 16
 
 
 def read_json(path: Path) -> Records:
-    """A file with a list of objects, numbered from 1, or with an object a line.
-
-    Raises:
-        UserError: the file is missing or no file.
-    """
+    """A file with a list of objects, numbered from 1, or with an object a line. Raises UserError."""
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
         with open_stored(path) as file:
@@ -63,16 +59,8 @@ def _listed_rows(path: Path, file: BufferedReader) -> Iterator[RawRow]:
 
 
 def listed_items(path: Path, *names: str) -> Iterator[tuple[str, Any]]:
-    """The items of lists in a JSON file, each with the name of its list; other fields are passed over.
-
-    Args:
-        path: of a `.json`, or `.json.gz`.
-        names: fields of the object whose lists are read; none where the file is a list itself, whose name is
-            "".
-
-    Raises:
-        UserError: the file is missing or damaged, or is no such object or list.
-    """
+    """The items of lists in a `.json` or `.json.gz`, each with the field that names its list ("" where the
+    file is a list itself); other fields are passed over. Raises UserError."""
     with open_stored(path) as file:
         text = _Text(file, _LONGEST, json.JSONDecoder())
         try:
@@ -95,11 +83,6 @@ def _begin(file: BufferedReader) -> bytes:
 
 
 class _Text:
-    """UTF-8 of which no more is held than what stands behind the reader's place.
-
-    Its methods raise ValueError where something else stands than they read.
-    """
-
     def __init__(self, file: BufferedReader, longest: int, decoder: json.JSONDecoder) -> None:
         self._file, self._longest, self._scan = file, longest, decoder.raw_decode
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode

@@ -16,14 +16,8 @@ NO_OBJECT = "the row is not a JSON object; mend the row"
 
 @dataclass(frozen=True)
 class Line:
-    """A line that is not blank.
-
-    Attributes:
-        number: from 1, blank lines included.
-        data: its bytes.
-        read: bytes of the file up to its end.
-        too_long: whether it is longer than any row may be, and cut.
-    """
+    """A line that is not blank: its number from 1, bytes, bytes of the file up to its end, and whether it was
+    cut as too long."""
 
     number: int
     data: bytes
@@ -31,11 +25,7 @@ class Line:
     too_long: bool
 
     def text(self) -> str:
-        """The line as UTF-8.
-
-        Raises:
-            UnicodeDecodeError: it is not.
-        """
+        """The line as UTF-8; raises UnicodeDecodeError."""
         return self.data.decode("utf-8-sig" if self.number == 1 else "utf-8")
 
 
@@ -81,11 +71,7 @@ def json_row(line: Line) -> RawRow:
 
 
 def read_json_lines(path: Path) -> Records:
-    """A file with a JSON object on every line that is not blank.
-
-    Raises:
-        UserError: the file is missing or no file.
-    """
+    """A file with a JSON object on every line that is not blank. Raises UserError."""
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
         with open_stored(path) as file:

@@ -37,14 +37,8 @@ _PART = 256
 
 @dataclass(frozen=True, eq=False)
 class InMemory:
-    """A table in memory.
-
-    Attributes:
-        rows: a DataFrame of pandas or polars, a table of pyarrow, a data set, an iterable of mappings, or a
-            mapping of columns.
-        name: of it, for messages.
-        head: the first two rows of an iterator, which gives them once.
-    """
+    """A table in memory: a DataFrame of pandas or polars, a table of pyarrow, a data set, an iterable of
+    mappings, or a mapping of columns; `head` holds the first two rows of an iterator."""
 
     rows: Any
     name: str
@@ -55,15 +49,7 @@ class InMemory:
 
 
 def as_table(given: Table, name: str) -> str | Path | InMemory:
-    """A table as readers take it: paths as they are, objects with a name.
-
-    Args:
-        given: the table.
-        name: of the argument.
-
-    Raises:
-        UserError: it can be no table.
-    """
+    """A table as readers take it: paths as they are, objects with a name. Raises UserError."""
     if isinstance(given, str | Path | InMemory):
         return given
     of_rows = "__iter__" in (able := {*dir(type(given))}) or {"__len__", "__getitem__"} <= able
@@ -77,18 +63,8 @@ def as_table(given: Table, name: str) -> str | Path | InMemory:
 
 
 def as_splits(train: Table, valid: Table | None, test: Table | None) -> dict[str, str | Path | InMemory]:
-    """The tables of the splits that are given; a dictionary of splits, as data sets come in, gives several.
-
-    Args:
-        train: table of the training rows, or a mapping of splits, one of which is called train.
-        valid, test: tables of the other splits; None where there is none.
-
-    Returns:
-        Tables by `train`, `validation` and `test`.
-
-    Raises:
-        UserError: a split has a name that means nothing here, or is given twice.
-    """
+    """Tables by `train`, `validation` and `test`; `train` may be a mapping of splits, as data sets come in.
+    Raises UserError where a split is unknown or given twice."""
     found: dict[str, Table] = {"train": train}
     if isinstance(train, Mapping) and "train" in train:
         found = {}
@@ -110,11 +86,7 @@ def as_splits(train: Table, valid: Table | None, test: Table | None) -> dict[str
 
 
 def read_objects(table: InMemory) -> Records:
-    """The rows of a table in memory, numbered from 1.
-
-    Raises:
-        UserError: a column is there twice, or columns have not the same length.
-    """
+    """The rows of a table in memory, numbered from 1. Raises UserError."""
     given = table.rows
     if isinstance(given, Mapping):
         return _of_columns(table, given)

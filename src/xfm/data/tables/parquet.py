@@ -23,13 +23,8 @@ _ROWS = 256  # that are Python's objects at a time
 
 @dataclass(frozen=True)
 class Footer:
-    """What the footer of a Parquet file says.
-
-    Attributes:
-        columns: their names.
-        rows, sizes: rows and bytes of each group of rows.
-        classes: names of the classes of each column, from what the hub's data sets write.
-    """
+    """Footer of a Parquet file: columns, rows and bytes of each row group, class names of each column (from
+    hub data sets)."""
 
     columns: tuple[str, ...]
     rows: list[int]
@@ -38,11 +33,7 @@ class Footer:
 
 
 def read_footer(path: Path) -> Footer:
-    """The footer of a Parquet file.
-
-    Raises:
-        UserError: pyarrow is not installed, or the file is missing or damaged.
-    """
+    """The footer of a Parquet file; raises UserError."""
     if find_spec("pyarrow") is None:
         raise UserError(f"{path}: Parquet needs pyarrow; install it with pip install 'xfm[tables]'")
     with unreadable(path), path.open("rb") as file:
@@ -63,15 +54,8 @@ def read_footer(path: Path) -> Footer:
 
 
 def read_parquet(path: Path, groups: range | None = None) -> Records:
-    """A Parquet file, of which only the wanted columns are read.
-
-    Args:
-        path: the file.
-        groups: of rows that are read; all if None. Rows are counted from the first that is read.
-
-    Raises:
-        UserError: pyarrow is not installed, or the file is missing or damaged.
-    """
+    """A Parquet file, of which only the wanted columns and row groups are read; rows are counted from the
+    first that is read. Raises UserError."""
     footer = read_footer(path)
     chosen = range(len(footer.rows)) if groups is None else groups
     total = sum(footer.rows[group] for group in chosen)

@@ -7,22 +7,15 @@ from xfm.data.tables.records import RawRow, Records
 
 
 class TableParts:
-    """Reads runs of rows of a table, told by the rows' numbers.
-
-    Args:
-        table: the table.
-        wanted: columns whose cells are read.
-    """
+    """Reads runs of rows of a table by their numbers."""
 
     def __init__(self, table: Records, wanted: frozenset[str]) -> None:
         self._table, self._wanted = table, wanted
         self._ahead: tuple[RawRow, Iterator[RawRow]] | None = None  # the next row, and those after it
 
     def part(self, first: int, last: int | None) -> Iterator[RawRow]:
-        """The rows from one number up to another, which is not among them; None is the end.
-
-        A part that begins where the last one ended goes on there; others are looked for from the beginning.
-        """
+        """The rows from `first` up to, but without, `last` (None: the end). A part that begins where the last
+        one ended goes on there; others are looked for from the beginning."""
         ahead, self._ahead = self._ahead, None
         if ahead is None or ahead[0].number > first:
             begun, rows = list[RawRow](), iter(self._table.rows(self._wanted))

@@ -13,14 +13,8 @@ from xfm.data.tables.arrow_cells import TooLargeError
 
 @dataclass(frozen=True)
 class RawRow:
-    """A row as it lies in a table.
-
-    Attributes:
-        number: as messages name it: the line that it begins on, or its place counted from 1.
-        cells: by column.
-        read: bytes of the file up to its end (characters of CSV, rows of Parquet), for a progress bar.
-        flaw: why it is no row, and how to mend it; None where it is one.
-    """
+    """A row in a table: its line or its place from 1, its cells by column, bytes of the file up to its end
+    (characters of CSV, rows of Parquet), and why it is no row."""
 
     number: int
     cells: Mapping[str, Any] = field(default_factory=dict)
@@ -28,11 +22,7 @@ class RawRow:
     flaw: str | None = None
 
     def checked(self, source: Path | str) -> Mapping[str, Any]:
-        """The cells.
-
-        Raises:
-            UserError: it is no row; names the file and the row.
-        """
+        """The cells; raises UserError with file and row where it is no row."""
         if self.flaw is not None:
             raise UserError(f"{source}:{self.number}: {self.flaw}")
         return self.cells
@@ -40,16 +30,9 @@ class RawRow:
 
 @dataclass(frozen=True)
 class Records:
-    """A table that is open.
-
-    Attributes:
-        columns: names of the columns; None where each row has its own.
-        rows: reads the rows with their cells of some columns, one after the other, from the first on.
-        size: length in the unit of `RawRow.read`, None where it is not known.
-        unit: of a progress bar.
-        report: what a folder holds besides its rows, None where there is nothing to say.
-        typed: whether cells say what they are; those of CSV are texts, whatever they hold.
-    """
+    """An open table: column names (None where each row has its own), a reader of rows with some columns, the
+    size in units of `RawRow.read`, a folder's report, and whether cells are typed (those of CSV are
+    texts)."""
 
     columns: tuple[str, ...] | None
     rows: Callable[[frozenset[str]], Iterator[RawRow]]
@@ -61,11 +44,7 @@ class Records:
 
 @contextlib.contextmanager
 def unreadable(path: Path) -> Iterator[None]:
-    """Turn what keeps a file from being read into one sentence.
-
-    Raises:
-        UserError: the file is missing, no file, damaged or not UTF-8.
-    """
+    """Turn what keeps a file from being read into one UserError."""
     try:
         if path.exists() and not path.is_file():  # a pipe would block
             raise UserError(f"{path} is not a file; give the path of a table")
@@ -83,11 +62,7 @@ def unreadable(path: Path) -> Iterator[None]:
 
 
 def size_of(path: Path) -> int:
-    """The bytes of a file that is to be read.
-
-    Raises:
-        UserError: the file is missing or no file.
-    """
+    """Bytes of a file that is to be read; raises UserError."""
     with unreadable(path):
         return path.stat().st_size
 

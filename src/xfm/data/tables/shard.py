@@ -37,11 +37,7 @@ class _Shard:
 
 
 def read_shard(path: Path) -> Records:
-    """A tar shard, whose rows are numbered from 1.
-
-    Raises:
-        UserError: the file is missing, truncated or not a tar.
-    """
+    """A tar shard, whose rows are numbered from 1. Raises UserError."""
     with unreadable(path):
         file, shard = StoredFile.of(path), _Shard()
         for _, members in _keys(file):
@@ -101,11 +97,7 @@ def _row(file: StoredFile, number: int, key: str, members: dict[Member, str]) ->
 
 
 def _content(file: StoredFile, member: Member) -> Any:
-    """The cell that a member is: bytes of a picture, a text, or the object of JSON.
-
-    Raises:
-        UserError: it is too large, or not what its name says; continues the place of the row.
-    """
+    """The cell of a member; UserErrors continue the place of the row."""
     ending = _ending(member)
     limit = byte_limit() if ending in PICTURES else Limits().annotation_bytes
     if member.size > limit:

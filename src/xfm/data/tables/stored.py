@@ -29,16 +29,8 @@ def is_packed(path: Path) -> bool:
 
 @contextmanager
 def open_stored(path: Path, ahead: bool = True) -> Iterator["io.BufferedReader[Any]"]:
-    """The file, open for reading from its beginning.
-
-    Args:
-        path: the file.
-        ahead: expand all of it once before anything is read, so that what is damaged is known at once;
-            without, the error comes where it is.
-
-    Raises:
-        UserError: it is missing, no file, damaged, or expands to more than will be read.
-    """
+    """The file, expanded, open for reading; with `ahead` all of it is expanded once before, so that damage is
+    known at once. Raises UserError where it is missing, damaged, or expands to more than will be read."""
     with unreadable(path), open_regular(path) as file:
         if not is_packed(path):
             yield file
@@ -50,22 +42,13 @@ def open_stored(path: Path, ahead: bool = True) -> Iterator["io.BufferedReader[A
 
 
 def stored_size(path: Path) -> int:
-    """Bytes that will be read of the file.
-
-    Raises:
-        UserError: as `open_stored`.
-    """
+    """Expanded bytes of the file; raises UserError as `open_stored`."""
     with unreadable(path):
         return _expanded_size(StoredFile.of(path)) if is_packed(path) and path.is_file() else size_of(path)
 
 
 @lru_cache(maxsize=256)
 def _expanded_size(file: StoredFile) -> int:
-    """To how many bytes a file expands, which takes little of the time that its rows will take.
-
-    Raises:
-        UserError: to more than will be read: nobody shall wait for millions of rows before that is known.
-    """
     size = 0
     with unreadable(file.path), open_regular(file.path) as packed, _opened(file.path, packed) as stream:
         while data := stream.read(_PIECE):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from xfm.config.tables import LISTED, table_kind
+from xfm.config.table_kinds import LISTED, table_kind
 from xfm.config.task_spec import Holds
 from xfm.core.errors import UserError
 from xfm.core.paths import at_home
@@ -35,7 +35,7 @@ _READERS: dict[str, Callable[[Path], Records]] = {
     ".xlsx": read_workbook,
     ".tar": read_shard,
 }
-"""By the kinds of `xfm.config.tables`."""
+"""By the kinds of `xfm.config.table_kinds`."""
 
 
 def read_table(
@@ -47,21 +47,10 @@ def read_table(
     left_out: LeftOut | None = None,
     addresses: AddressBook | None = None,
 ) -> list[TableRow]:
-    """The rows of a table with the fields of a task.
-
-    Args:
-        source: a file (see `xfm.config.tables`), a folder with a folder of pictures a class, or
-            `hub:OWNER/NAME[:CONFIG][@SPLIT]`; or a table in memory.
-        fields: what the task reads.
-        columns: what the columns are called.
-        store: folder into which pictures are written that stand in the table itself.
-        root: folder that paths of pictures start from; the table's own if None.
-        left_out: told what a folder holds besides pictures, which is said on stderr in any case.
-        addresses: fetches pictures that are named by address; None fetches none.
-
-    Raises:
-        UserError: the source is missing, damaged, empty or of an unknown kind, or lacks a column.
-    """
+    """The rows of a table with the fields of a task. `source` is a file, a folder with a folder of images a
+    class, `hub:OWNER/NAME[:CONFIG][@SPLIT]`, or a table in memory; images in cells are written to `store`;
+    paths start from `root` (None: the table's folder); `left_out` hears of other files in a folder. Raises
+    UserError where the source is missing, damaged or empty, or lacks a column."""
     source = source if isinstance(source, InMemory) else at_home(str(source))
     columns.check_fields(fields)
     wanted = columns.wanted(fields)
@@ -92,11 +81,7 @@ def read_table(
 
 
 def open_table(source: str | Path | InMemory) -> Records:
-    """A table whose rows are read one after the other; the kinds of source are those of `read_table`.
-
-    Raises:
-        UserError: the source is missing, damaged or of an unknown kind.
-    """
+    """A table whose rows are read one after the other, of the sources of `read_table`. Raises UserError."""
     if isinstance(source, InMemory):
         return read_objects(source)
     if str(source).startswith(PREFIX):
