@@ -15,7 +15,7 @@ from typing import Any
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_or_nothing, write_text, writing
 from xfm.data.left_out import LeftOut
-from xfm.data.tables.stored import stored_size
+from xfm.data.tables.records import stored_size
 from xfm.executors.executor import Executor
 from xfm.executors.sharded_map import AGAIN, ShardedMap, find_plan
 from xfm.inference.distributed.row_work import model_of, settings_mark

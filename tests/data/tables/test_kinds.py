@@ -134,7 +134,7 @@ PACKS: dict[str, tuple[bytes, list[str]]] = {
 @pytest.mark.parametrize("what", PACKS)
 def test_what_is_packed_badly_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     content, words = PACKS[what]
-    monkeypatch.setattr("xfm.data.tables.stored.FREE", 100_000)
+    monkeypatch.setattr("xfm.data.tables.records.FREE", 100_000)
     (tmp_path / "a.csv.gz").write_bytes(content)
     with expect_refusal("a.csv.gz", *words):
         read(tmp_path / "a.csv.gz")

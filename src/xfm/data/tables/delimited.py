@@ -13,8 +13,7 @@ from xfm.config.tables import table_kind
 from xfm.core.errors import UserError, excerpt
 from xfm.data.pictures import MAX_BYTES
 from xfm.data.records import Limits
-from xfm.data.tables.records import RawRow, Records
-from xfm.data.tables.stored import open_stored, stored_size
+from xfm.data.tables.records import RawRow, Records, open_stored, stored_size
 
 LONGEST_LINE = MAX_BYTES
 """Characters of a line, or of a row of several, at most: a file without line breaks, or with all of them

@@ -3,6 +3,8 @@
 Libraries are told by what their objects can do: none of them has to be installed.
 """
 
+import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from xfm.core.errors import UserError, excerpt
+from xfm.core.errors import UserError, excerpt, first_line
+from xfm.core.files import path_below
 from xfm.data.tables.records import RawRow, Records, named_row
 
 Table: TypeAlias = str | Path | object
@@ -158,8 +161,7 @@ def _polars(frame: Any, wanted: list[str]) -> Iterator[Mapping[str, Any]]:
 
 
 def _arrow(table: InMemory, given: Any) -> Records:
-    from xfm.data.tables.arrow_cells import rows_of
-    from xfm.data.tables.parquet import class_names
+    from xfm.data.tables.parquet import class_names, rows_of
 
     def read(wanted: list[str]) -> Iterator[Mapping[str, Any]]:
         for batch in given.select(wanted).to_batches(max_chunksize=_PART):
@@ -169,7 +171,15 @@ def _arrow(table: InMemory, given: Any) -> Records:
     return _known(table, given.schema.names, read, len(given), classes)
 
 
-def _data_set(table: InMemory, given: Any, names: Sequence[str]) -> Records:
+def _stored(cell: Any) -> Any:
+    if isinstance(cell, Mapping) and cell.keys() == {"bytes", "path"} and not cell["bytes"] and cell["path"]:
+        return Path(cell["path"])
+    return cell
+
+
+def _data_set(
+    table: InMemory, given: Any, names: Sequence[str], stored: Callable[[Any], Any] = _stored
+) -> Records:
     """A data set of the library `datasets`; its pictures stay bytes or files, as it has them."""
     features = given.features or {}
     classes = {name: [*own] for name, kind in features.items() if (own := getattr(kind, "names", None))}
@@ -183,15 +193,9 @@ def _data_set(table: InMemory, given: Any, names: Sequence[str]) -> Records:
             if hasattr(kind, "decode") and type(kind).__name__ == "Image":
                 picked = picked.cast_column(name, type(kind)(decode=False))
         for cells in picked:
-            yield {name: _stored(cells[name]) for name in wanted}
+            yield {name: stored(cells[name]) for name in wanted}
 
     return _known(table, names, read, len(given) if hasattr(given, "__len__") else None, classes)
-
-
-def _stored(cell: Any) -> Any:
-    if isinstance(cell, Mapping) and cell.keys() == {"bytes", "path"} and not cell["bytes"] and cell["path"]:
-        return Path(cell["path"])
-    return cell
 
 
 def _each(given: Any) -> Iterator[RawRow]:
@@ -234,3 +238,43 @@ def plain_cell(cell: Any) -> Any:
     if isinstance(cell, float):
         return None if cell != cell else cell
     return None if type(cell).__name__ in ("NAType", "NaTType") else cell
+
+
+# ---------------------------------------------------------------- the hub
+PREFIX = "hub:"
+_REFERENCE = re.compile(r"hub:(?P<name>[^:@]+)(:(?P<config>[^:@]+))?(@(?P<split>[^@]+))?")
+
+
+def read_hub(reference: str) -> Records:
+    """A split (`train` if none is named) of a hub data set; no code of its authors runs. Raises UserError."""
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise UserError(f"{reference} is not hub:OWNER/NAME, hub:OWNER/NAME:CONFIG or hub:OWNER/NAME@SPLIT")
+    try:
+        import datasets
+        from datasets.config import HF_CACHE_HOME
+    except ImportError:
+        raise UserError(
+            f"{reference} needs the package datasets; install it with pip install 'xfm[datasets]'"
+        ) from None
+    try:
+        found = datasets.load_dataset(match["name"], match["config"], split=match["split"] or "train")
+    except Exception as error:  # the library raises whatever its readers raise
+        raise UserError(
+            f"{reference} cannot be loaded ({first_line(error)}); check name, config and split"
+        ) from error
+    place = Path(match["name"]) if os.path.isdir(match["name"]) else Path(HF_CACHE_HOME)
+
+    def named(cell: Any) -> Any:
+        """The path of an image that the library left in the data set's folder or its own cache. Other paths
+        are judged as those of other tables."""
+        if (
+            not isinstance(cell, dict)
+            or cell.keys() != {"bytes", "path"}
+            or cell["bytes"]
+            or not cell["path"]
+        ):
+            return cell
+        return path_below(Path("/"), cell["path"], within=place) or cell
+
+    return _data_set(InMemory(found, reference), found, found.column_names, named)

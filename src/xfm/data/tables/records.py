@@ -1,14 +1,25 @@
 """What every reader of tables gives, and how it says that a file cannot be read."""
 
 import contextlib
+import gzip
+import io
+import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from xfm.config.table_kinds import PACKED
 from xfm.core.errors import UserError, first_line
+from xfm.core.files import open_regular
 from xfm.data.folders import FolderReport
-from xfm.data.tables.arrow_cells import TooLargeError
+from xfm.data.sources.base import StoredFile
+
+
+class TooLargeError(ValueError):
+    """A cell is larger than any that is used; the message continues a sentence whose subject is the cell."""
 
 
 @dataclass(frozen=True)
@@ -82,3 +93,77 @@ def named_row(number: int, cells: Mapping[str, Any], classes: Mapping[str, list[
             return RawRow(number, read=number, flaw=flaw)
         found[name] = None if value == -1 else names[value]
     return RawRow(number, found, number)
+
+
+FREE = 8 << 20
+"""Bytes that any packed file may expand to."""
+RATIO = 100
+"""How many times its own size a larger one may: texts become some ten times smaller, zeros a thousand."""
+_PIECE = 1 << 20
+
+
+def is_packed(path: Path) -> bool:
+    """Whether the file is expanded while it is read."""
+    return path.suffix.lower() == PACKED
+
+
+@contextmanager
+def open_stored(path: Path, ahead: bool = True) -> Iterator["io.BufferedReader[Any]"]:
+    """The file, expanded, open for reading; with `ahead` all of it is expanded once before, so that damage is
+    known at once. Raises UserError where it is missing, damaged, or expands to more than will be read."""
+    with unreadable(path), open_regular(path) as file:
+        if not is_packed(path):
+            yield file
+            return
+        if ahead:
+            _expanded_size(StoredFile.of(path))
+        with _unpacked_stream(path, file) as stream:
+            yield stream
+
+
+def stored_size(path: Path) -> int:
+    """Expanded bytes of the file; raises UserError as `open_stored`."""
+    with unreadable(path):
+        return _expanded_size(StoredFile.of(path)) if is_packed(path) and path.is_file() else size_of(path)
+
+
+@lru_cache(maxsize=256)
+def _expanded_size(file: StoredFile) -> int:
+    size = 0
+    with (
+        unreadable(file.path),
+        open_regular(file.path) as packed,
+        _unpacked_stream(file.path, packed) as stream,
+    ):
+        while data := stream.read(_PIECE):
+            size += len(data)
+    return size
+
+
+@contextmanager
+def _unpacked_stream(path: Path, file: io.BufferedReader) -> Iterator["io.BufferedReader[Any]"]:
+    with gzip.GzipFile(fileobj=file) as packed, io.BufferedReader(_Expanded(path, packed)) as stream:
+        yield stream
+
+
+class _Expanded(io.RawIOBase):
+    def __init__(self, path: Path, packed: gzip.GzipFile) -> None:
+        self._path, self._packed, self._read = path, packed, 0
+        self._most = max(FREE, RATIO * path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._packed.read(len(buffer))
+        except (EOFError, zlib.error) as error:
+            raise OSError(str(error)) from error
+        self._read += len(data)
+        if self._read > self._most:
+            raise UserError(
+                f"{self._path} expands to more than {self._most} bytes, {RATIO} times its own size or more, "
+                "which no table does; unpack it yourself if you know it"
+            )
+        buffer[: len(data)] = data
+        return len(data)

@@ -18,7 +18,7 @@ from xfm.data.records import Limits
 from xfm.data.sources.base import FILES, StoredFile
 from xfm.data.sources.tar import PICTURES, Member, key_and_extension, scan_members
 from xfm.data.tables.embedded import BadPicture
-from xfm.data.tables.lines import each_once
+from xfm.data.tables.json_list import each_once
 from xfm.data.tables.records import RawRow, Records, unreadable
 
 KEY, FIELDS = "key", "json"

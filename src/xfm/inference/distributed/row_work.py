@@ -14,7 +14,7 @@ from xfm.core.errors import UserError
 from xfm.core.paths import home_path
 from xfm.core.results_folder import digest, model_mark
 from xfm.data.tables import ColumnMap
-from xfm.data.tables.stored import stored_size
+from xfm.data.tables.records import stored_size
 from xfm.inference.base import Pipeline
 from xfm.inference.pipeline import pipeline
 from xfm.inference.predict.reading import CutRows, Reading, known_path

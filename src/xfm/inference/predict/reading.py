@@ -16,8 +16,7 @@ from xfm.core.paths import is_url
 from xfm.data.in_memory import Picture as DecodedPicture
 from xfm.data.tables import ColumnMap, TableRow
 from xfm.data.tables.columns import listed
-from xfm.data.tables.records import RawRow
-from xfm.data.tables.stored import open_stored
+from xfm.data.tables.records import RawRow, open_stored
 from xfm.inference.input_parsing import Unreadable
 
 _HEAD = 1 << 16

@@ -16,10 +16,10 @@ from xfm.data.pictures import PICTURE_SUFFIXES, PictureError, picture_size, read
 from xfm.data.records import Limits
 from xfm.data.tables import InMemory, open_table
 from xfm.data.tables.columns import listed
-from xfm.data.tables.lines import Line, json_row, numbered_lines
+from xfm.data.tables.json_list import Line, json_row, numbered_lines
 from xfm.data.tables.objects import beginning
-from xfm.data.tables.parts import TableParts, part_starts
 from xfm.data.tables.records import RawRow
+from xfm.data.tables.table import TableParts, part_starts
 from xfm.inference.input_parsing import example
 from xfm.inference.predict.reading import CutRows, InputRow, Reading, RowSource, known_head, known_path
 
