@@ -21,11 +21,10 @@ from tests.data.picture_kinds import base, chunk, heic, png, saved, size_chunk
 from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
 from xfm.data.exif import orientation_of
-from xfm.data.in_memory import to_uint8
 from xfm.data.picture_formats import BROKEN, PictureFormat, open_with_pillow
 from xfm.data.picture_pieces import plain_jpeg
 from xfm.data.picture_pixels import rgb_of
-from xfm.data.pictures import PictureError, decode, picture_size
+from xfm.data.pictures import PictureError, decode, picture_size, to_uint8
 
 
 def encode(width: int, height: int, format: str, mode: str = "RGB", **options) -> bytes:

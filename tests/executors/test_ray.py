@@ -20,8 +20,7 @@ from tests.refusals import expect_refusal
 from xfm.config.tasks import EMBED
 from xfm.corpora.prepare import prepare
 from xfm.data.sources.shard_index import INDEX
-from xfm.executors.executor import LocalPool
-from xfm.executors.ray_tasks import RayTasks
+from xfm.executors.executor import LocalPool, RayTasks
 from xfm.inference.distributed.row_work import RowWork
 from xfm.inference.distributed.together import PartsTarget, answer_together
 from xfm.search.encoding import IndexWork

@@ -2,7 +2,7 @@
 lie in length classes; a batch holds texts of one class of one corpus, as many as fit, shared evenly between
 the batches of the class. So an epoch has a fixed number of batches, which come in a shuffled order, and shows
 every text once. The texts of a step are a function of (seed, step): batch -> class and ranks in it -> texts,
-whose index follows from how many of the class each block of the corpus has. In runs (`xfm.data.order.Runs`)
+whose index follows from how many of the class each block of the corpus has. In runs (`xfm.data.mixture.Runs`)
 all classes go through the blocks in one shuffled order; batches and texts are shuffled within a window."""
 
 from collections.abc import Sequence
@@ -12,8 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from xfm.config.ranges import MAX_BATCH
-from xfm.data.mixture import Mixture
-from xfm.data.order import Runs, shuffled
+from xfm.data.mixture import Mixture, Runs, shuffled
 from xfm.data.rng import mix
 
 _BLOCK, _LEAST_BLOCK = 4096, 256

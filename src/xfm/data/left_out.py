@@ -21,10 +21,6 @@ BAD_FILE = "bad.jsonl"
 _SHOWN = 3
 
 
-class UnreadablePicture(UserError):
-    """A picture cannot be read or decoded, so that its row may be left out."""
-
-
 class LeftOut:
     """Rows that are left out, with reasons by place, and how many of each split; `max_bad` None leaves the
     limit to the rule above. Raises UserError where it is negative."""

@@ -13,8 +13,7 @@ from xfm.config.ranges import MAX_BATCH
 from xfm.core.errors import UserError
 from xfm.data.buckets import LengthClasses, TokenBuckets
 from xfm.data.builder import BatchBuilder, Share
-from xfm.data.mixture import Mixture
-from xfm.data.order import Runs
+from xfm.data.mixture import Mixture, Runs
 from xfm.data.picture_cache import PictureCache
 from xfm.data.records import SampleKind
 from xfm.data.rng import mix

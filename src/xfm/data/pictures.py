@@ -4,16 +4,32 @@ What a picture is, its bytes tell, not its name. Its size is read from the heade
 so that a small file that claims to be huge costs nothing.
 """
 
+import logging
 import os
 import stat
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
+import torch
+from PIL import Image
 from torch import Tensor
 
-from xfm.core.errors import UserError
-from xfm.data.picture_formats import Header, PictureError, PictureFormat, format_of, read_picture_header
-from xfm.data.picture_pixels import decode_pixels
+from xfm.core.errors import UserError, first_line, printable
+from xfm.data.exif import orientation_of
+from xfm.data.picture_formats import (
+    BROKEN,
+    Header,
+    PictureError,
+    PictureFormat,
+    format_of,
+    read_picture_header,
+)
+from xfm.data.picture_pixels import decode_pixels, on_white, rgb_of, upright
 
 MAX_PIXELS = 64_000_000
 LIMIT_VARIABLE = "XFM_MAX_PIXELS"
@@ -26,6 +42,10 @@ PICTURE_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"]
 )
 """How picture files are called, in small letters; what they are, their bytes say."""
+
+
+class UnreadablePicture(UserError):
+    """A picture cannot be read or decoded, so that its row may be left out."""
 
 
 @dataclass(frozen=True)
@@ -120,3 +140,97 @@ def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
     scaled to 8; colour profiles not applied; a JPEG that ends early as far as it goes. Raises PictureError
     when it is broken or has more than `max_pixels` (`pixel_limit()` if None), the latter before decoding."""
     return Decoded(*decode_pixels(data, checked_header(data, max_pixels)))
+
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+def load_decoded(path: Path | str, max_pixels: int | None = None) -> Decoded:
+    """An image file decoded, whatever its suffix; raises UnreadablePicture when it is missing, too large or
+    does not decode."""
+
+    def decoded(data: bytes) -> Decoded:
+        return replace(decode(data, max_pixels), mark=blake2b(data, digest_size=8).hexdigest())
+
+    return _used(Path(path), decoded)
+
+
+def load_image(path: Path | str, max_pixels: int | None = None) -> Tensor:
+    """The pixels [3, H, W] uint8 of `load_decoded`; of a file that ends early, a warning is logged once."""
+    found = load_decoded(path, max_pixels)
+    if found.flaw is not None:
+        _warn_once(str(path), found.flaw)
+    return found.pixels
+
+
+@lru_cache(maxsize=1 << 16)
+def _warn_once(path: str, flaw: str) -> None:
+    _log.warning("used %s in part: %s", printable(path), flaw)
+
+
+@lru_cache(maxsize=1 << 16)  # many rows share a picture
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Width and height in pixels of an image file, upright, from its header; raises UnreadablePicture."""
+    return _used(Path(path), picture_size)
+
+
+def _used(path: Path, use: Callable[[bytes], T]) -> T:
+    try:
+        data = read_picture(path)
+    except PictureError as error:  # it names the path
+        raise UnreadablePicture(f"{error}; check the path") from error
+    try:
+        return use(data)
+    except PictureError as error:
+        raise UnreadablePicture(f"{path}: {error}; replace the file") from error
+
+
+Picture = Image.Image | np.ndarray | Tensor
+
+
+def to_uint8(picture: Picture) -> Tensor:
+    """[3, H, W] uint8 of a PIL image of any mode, a uint8 array [H, W] or [H, W, 1 | 3 | 4], or a uint8
+    tensor [1 | 3 | 4, H, W]; upright, and white where it is transparent. Raises UserError for anything else,
+    or an image that is empty or too large."""
+    try:
+        return _from_pillow(picture) if isinstance(picture, Image.Image) else _from_pixels(picture)
+    except PictureError as error:
+        raise UserError(str(error)) from error
+
+
+def _from_pixels(picture: np.ndarray | Tensor) -> Tensor:
+    pixels = picture
+    if isinstance(pixels, np.ndarray):
+        pixels = (
+            torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
+            if pixels.dtype == np.uint8
+            else None
+        )
+        if pixels is not None:
+            pixels = pixels[None] if pixels.ndim == 2 else pixels.movedim(-1, 0)
+    fits = isinstance(pixels, Tensor) and pixels.dtype == torch.uint8 and pixels.ndim == 3
+    if not fits or pixels is None or pixels.shape[0] not in (1, 3, 4) or 0 in pixels.shape:
+        kind = getattr(picture, "dtype", type(picture).__name__)
+        raise UserError(
+            "a picture must be a PIL picture, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W], not "
+            f"{kind} {list(getattr(picture, 'shape', []))}; convert it first"
+        )
+    check_size(pixels.shape[2], pixels.shape[1])
+    if pixels.shape[0] == 4:
+        layer = Image.fromarray(pixels.movedim(0, -1).contiguous().cpu().numpy(), "RGBA")
+        return torch.from_numpy(np.array(on_white(layer))).permute(2, 0, 1).contiguous()
+    return pixels.expand(3, -1, -1).contiguous()
+
+
+def _from_pillow(picture: Image.Image) -> Tensor:
+    """Pillow reads a file's pixels only now, so that its size is known before."""
+    check_size(*picture.size)
+    try:
+        pixels = rgb_of(picture)  # only then Pillow has read all of a file's EXIF, or has obeyed it
+        return upright(pixels, orientation_of(picture.info.get("exif")))
+    except BROKEN as error:
+        raise UserError(
+            f"the PIL picture does not decode ({first_line(error)}); open another file"
+        ) from error

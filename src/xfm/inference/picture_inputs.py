@@ -14,9 +14,7 @@ from xfm.config.pipelines import UrlRules
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path, is_url
 from xfm.data.fetch import fetch
-from xfm.data.in_memory import to_uint8
-from xfm.data.picture_files import load_decoded
-from xfm.data.pictures import Decoded, PictureError, decode
+from xfm.data.pictures import Decoded, PictureError, decode, load_decoded, to_uint8
 from xfm.models.artifacts import framed
 from xfm.models.folder import Preprocessing
 

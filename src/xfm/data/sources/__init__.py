@@ -15,8 +15,7 @@ from xfm.core.errors import UserError
 from xfm.core.files import read_text
 from xfm.core.paths import is_url
 from xfm.data.records import Limits, SampleKind
-from xfm.data.sources.base import ConcatSource, RecordSource
-from xfm.data.sources.names import check_numbers, expanded
+from xfm.data.sources.base import ConcatSource, RecordSource, check_numbers, expanded
 from xfm.data.sources.plain_files import FolderSource, JsonLinesSource
 from xfm.data.sources.remote_shards import TAR, remote_shards
 from xfm.data.sources.scanned import scanned_index

@@ -13,8 +13,8 @@ from xfm.config.task_spec import Field, Holds
 from xfm.core.errors import UserError, excerpt
 from xfm.core.files import path_below
 from xfm.core.paths import home_path, is_url
-from xfm.data.addresses import AddressBook
-from xfm.data.left_out import UnreadablePicture
+from xfm.data.fetch import AddressBook
+from xfm.data.pictures import UnreadablePicture
 from xfm.data.records import is_text
 from xfm.data.tables.embedded import BadPicture, PictureStore, pictures_in
 

@@ -10,7 +10,7 @@ from xfm.config.table_kinds import LISTED, table_kind
 from xfm.config.task_spec import Holds
 from xfm.core.errors import UserError
 from xfm.core.paths import at_home
-from xfm.data.addresses import AddressBook
+from xfm.data.fetch import AddressBook
 from xfm.data.folders import FolderReport, scan_classes
 from xfm.data.left_out import LeftOut
 from xfm.data.pictures import PICTURE_SUFFIXES

@@ -13,7 +13,7 @@ from xfm.config.tables import sheet_of
 from xfm.config.task_spec import Field, Holds
 from xfm.core.errors import UserError
 from xfm.core.paths import is_url
-from xfm.data.in_memory import Picture as DecodedPicture
+from xfm.data.pictures import Picture as DecodedPicture
 from xfm.data.tables import ColumnMap, TableRow
 from xfm.data.tables.columns import listed
 from xfm.data.tables.records import RawRow, open_stored
