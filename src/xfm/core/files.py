@@ -213,7 +213,6 @@ def drafting(target: Path) -> Iterator[Path]:
 
 
 def _draft_of(target: Path) -> Path:
-    """What this process has of a folder besides it; `clear_leftovers` knows it by its name."""
     return target.with_name(f".{target.name}.partial-{os.getpid()}")
 
 

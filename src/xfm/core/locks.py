@@ -76,7 +76,6 @@ def holds(argument: str) -> Callable[[_F], _F]:
 
 
 def _make(folder: Path) -> list[Path]:
-    """Make a folder; those that were made for it, the innermost first."""
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return new

@@ -55,7 +55,6 @@ class _Worker:
         self._target: IO[bytes] = self._process.stdin  # pyright: ignore[reportAttributeAccessIssue]
 
     def ask(self, parser: str, arguments: tuple[Any, ...]) -> bool:
-        """Whether it has heard what to do; one that was killed while it waited has not."""
         if not self.runs:
             return False
         try:

@@ -185,7 +185,6 @@ class _Rows:
         self.identities.append(identity)
 
     def trim(self, multiple: int) -> None:
-        """Leave out rows at the end of a large batch, so that their number is a multiple."""
         if extra := len(self.texts) % multiple if len(self.texts) > _LARGE else 0:
             for column in (self.texts, self.boxes, self.images, self.identities):
                 del column[-extra:]

@@ -49,7 +49,6 @@ def fetch(url: str, rules: UrlRules) -> bytes:
 
 
 def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
-    """One request: what is there, or the address that the server names instead."""
     parts = check_address(url, rules)
     assert parts.hostname is not None
     try:
@@ -96,7 +95,6 @@ def check_address(url: str, rules: UrlRules) -> SplitResult:
 
 
 def _resolve(url: str, host: str, port: int, rules: UrlRules) -> str:
-    """An address of the host that may be connected to; all of them must be allowed."""
     found = [str(place[0]) for *_, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     if not rules.private and not all(map(is_public, found)):  # which one, a client of a server may not know
         raise UserError(

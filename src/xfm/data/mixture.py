@@ -73,12 +73,10 @@ class _RunLayout:
 
     @property
     def short(self) -> int:
-        """Turn of the short run; beyond all others where there is none."""
         whole, rest = divmod(self.size, self.length)
         return mix(self.key, -1) % (whole + 1) if rest else whole
 
     def start(self, turn: int) -> int:
-        """Where the run of a turn begins; the end where there is no such turn."""
         missing = self.length - self.size % self.length if turn > self.short else 0
         return min(turn * self.length - missing, self.size)
 

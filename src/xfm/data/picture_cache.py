@@ -68,7 +68,6 @@ class PictureCache:
             self._head[:] = count + 1, used + pixels.numel()
 
     def _at(self, offset: int, height: int, width: int) -> Tensor:
-        """[3, H, W] uint8 in the memory itself."""
         assert self._pixels is not None
         flat = torch.frombuffer(self._pixels, dtype=torch.uint8, count=3 * height * width, offset=offset)
         return flat.view(3, height, width)

@@ -128,7 +128,6 @@ def _with_torchvision(data: bytes, header: Header) -> Tensor:
 
 
 def _jpeg(data: bytes, header: Header) -> tuple[Tensor, str | None]:
-    """A JPEG, as far as it goes: where the file ends early, an end is put to what is there."""
     try:
         return _with_torchvision(data, header), None
     except PictureError:

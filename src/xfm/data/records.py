@@ -112,7 +112,6 @@ def _text(record: Record, limits: Limits) -> TextSample:
 
 
 def _fields(record: Record) -> str:
-    """The fields that a record has, for messages; long ones are cut."""
     names = [excerpt(name, 30) for name in record.annotation]
     more = ", ..." if len(names) > 8 else ""
     return f"it has {', '.join(names[:8])}{more}" if names else "it has no fields"
@@ -145,7 +144,6 @@ def _captions(record: Record) -> tuple[str, ...]:
 
 
 def _without_text(record: Record, *names: str) -> str:
-    """Why a record has none of these fields' texts: they are absent, or empty."""
     if {*names, "caption"} & set(record.annotation):
         return f"there is no {' and no '.join(name.removesuffix('s') for name in names)}"
     wanted = " or ".join(f'"{name}"' for name in names)

@@ -130,7 +130,6 @@ class CorpusStream:
         return DrawnSample(sample, sample_generator(self.seed, self.kind.number, position), picture)
 
     def _read(self, position: int, met: Met) -> tuple[Sample, int]:
-        """The sample at `position`, or the next good one of its corpus in the order on disk; its picture."""
         corpus, index = self.mixture.locate(position)
         source = self.sources[corpus]
         self._expect(corpus, index)
@@ -160,7 +159,6 @@ class CorpusStream:
         self.sources[corpus].expect(run.start, run.stop)
 
     def _decoded(self, source: RecordSource, record: Record) -> tuple[Sample, int]:
-        """The record's sample and the identity of its picture, 0 without one; raises BadRecordError."""
         picture = 0 if record.picture is None else identity(record.picture)
         if self.cache is None or record.picture is None:
             return to_sample(record, source.kind, source.limits), picture

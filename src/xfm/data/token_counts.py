@@ -84,7 +84,6 @@ def _keep(place: Path, lengths: np.ndarray) -> None:
 
 
 def _counted(counting: "_Counting", workers: int, timeout: float) -> np.ndarray:
-    """[N] uint8 of all texts."""
     size = len(counting.source)
     parts = range(-(-size // _AT_ONCE))
     found = np.zeros(size, np.uint8)
@@ -111,8 +110,6 @@ class _PartLengths(TensorFields):
 
 @dataclass(frozen=True)
 class _Counting:
-    """Counts a part of a corpus; the arguments are those of `text_lengths`."""
-
     source: RecordSource
     tokenizer: Tokenizer
     max_tokens: int

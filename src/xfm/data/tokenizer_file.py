@@ -132,7 +132,6 @@ def _id(index: Any, place: str) -> int:
 
 # ---------------------------------------------------------------- parts in a row
 def _parts(content: Mapping[str, Any], name: str, kinds: frozenset[str]) -> list[tuple[dict[str, Any], str]]:
-    """The parts of a kind in their order, and the place of each for messages; sequences are unrolled."""
     found: list[tuple[dict[str, Any], str]] = []
 
     def unroll(part: Any, place: str, depth: int) -> None:
@@ -156,7 +155,6 @@ def _parts(content: Mapping[str, Any], name: str, kinds: frozenset[str]) -> list
 
 
 def _growth(part: Mapping[str, Any], place: str) -> float:
-    """How many times longer a part may make a text; 1 where it makes none longer."""
     for name in _AFFIXES:
         _short(part.get(name), f"{place}.{name}", _SHORT)
     pattern = part.get("pattern")

@@ -51,8 +51,6 @@ class Failure:
 
 @dataclass(frozen=True)
 class _Refused:
-    """What a worker sends where the run must end: the sentence of a `UserError`."""
-
     said: str
 
 
@@ -209,7 +207,6 @@ def _died(reason: str) -> UserError:
 
 
 def _end(iterator: Iterator[Any], processes: Sequence[BaseProcess]) -> None:
-    """End the loader processes: let them end, and kill those that do not."""
     if not processes or sys.is_finalizing():
         return
     timer = threading.Timer(PATIENCE, lambda: [process.kill() for process in processes])

@@ -135,7 +135,6 @@ def _context(function: Any) -> BaseContext:
 
 
 def _module(function: Any) -> str:
-    """Where a function is defined that may stand in a partial one, or in a map."""
     inner = getattr(function, "func", getattr(function, "function", None))
     return function.__module__ if inner is None else _module(inner)
 

@@ -110,7 +110,6 @@ def _others(path: Path | str) -> bool:
 
 
 def _parts(files: list[Path], kind: SampleKind, limits: Limits) -> Iterator[RecordSource]:
-    """The sources of files in order: one for all shards of a folder that follow one another."""
     for (folder, ending), group in groupby(files, key=lambda file: (file.parent, file.suffix)):
         if ending == TAR:
             names = [file.name for file in group]
@@ -150,7 +149,6 @@ def resolve_files(path: Path | str) -> list[Path]:
 
 
 def _existing(text: str) -> str:
-    """The longest beginning of a path, up to a separator, that is a folder: it is taken as it is written."""
     found = text
     while found and not os.path.isdir(found):
         found = found.rstrip(os.sep).rpartition(os.sep)[0]
@@ -174,7 +172,6 @@ def _check_complete(place: Path, files: list[Path], folder: Path, known: Indexed
 
 
 def _listed(folder: Path) -> list[Path]:
-    """The files that an embedded world's manifest lists in a folder of it; none for other folders."""
     world = folder.parent
     try:
         names = json.loads(read_text(world / _MANIFEST))["files"]

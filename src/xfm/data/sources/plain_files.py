@@ -87,7 +87,6 @@ class FolderSource(RecordSource):
 
 
 def _picture_bytes(path: Path, origin: Origin, limit: int) -> bytes:
-    """The bytes of a picture file; raises BadRecordError where `read_picture` raises PictureError."""
     try:
         return read_picture(path, limit)
     except PictureError as error:

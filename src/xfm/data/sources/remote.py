@@ -75,7 +75,6 @@ class RemoteReader:
         return data[offset - first * BLOCK :][:size]
 
     def _read(self, file: RemoteFile, first: int, stop: int, patience: float) -> list[bytes]:
-        """Some blocks; one that another thread fetches is waited for."""
         with self._lock:
             mine = {b: Future[bytes]() for b in range(first, stop) if (file, b) not in self._blocks}
             self._blocks |= {(file, block): future for block, future in mine.items()}

@@ -143,7 +143,6 @@ def _found(url: str, reader: RemoteReader) -> RemoteFile:
 
 
 def _spelt(last: str) -> list[str]:
-    """The shards that are named one by one, each of which must be there."""
     return [] if has_magic(last) else expanded(last)
 
 
@@ -179,7 +178,6 @@ def _parted(address: str) -> tuple[str, str]:
 
 # ---------------------------------------------------------------- the index
 def _fetched_index(file: RemoteFile, reader: RemoteReader) -> ShardIndex:
-    """The index at an address, fetched whole to the cache of this machine: 48 bytes a record."""
     path = index_place(file.url, str(file.size), file.version)
     with writing(path, _REMEDY), in_turn(path):
         if not path.exists():
@@ -205,8 +203,6 @@ def _told(file: RemoteFile) -> Iterator[None]:
 
 
 def _read_index(folder: str, files: Sequence[RemoteFile], reader: RemoteReader) -> ShardIndex:
-    """The index of shards without one: all are read once on a machine, and it is kept in the cache."""
-
     def scan() -> Iterator[IndexedShard]:
         warn_of_scan(folder, len(files))
         shown = tqdm(files, "reading", unit="shard", disable=None, delay=2.0)
@@ -222,7 +218,6 @@ def _name(file: RemoteFile) -> str:
 
 
 def _stamp(file: RemoteFile) -> int:
-    """What stands for the time of a shard: it changes with its version."""
     return int.from_bytes(hashlib.sha256(file.version.encode()).digest()[:8], "little", signed=True)
 
 

@@ -138,8 +138,6 @@ def index_shard(path: Path, checksum: bool = True) -> IndexedShard:
 
 
 class _Rows:
-    """A table that grows by a shard at a time; the spans of the shards are not kept."""
-
     def __init__(self) -> None:
         self.names: list[str] = []
         self._rows: list[tuple[int, int, int, int]] = []
@@ -266,7 +264,6 @@ def open_index(path: Path) -> ShardIndex:
 
 
 def _table(columns: dict[str, np.ndarray], records: int) -> ShardTable:
-    """The table of an index with a sound digest, which anybody may compute; raises ValueError."""
     data = columns.pop("names").tobytes()
     names = os.fsdecode(data).split("\0")
     table = ShardTable(tuple(names[:-1]), **columns)

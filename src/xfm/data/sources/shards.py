@@ -162,7 +162,6 @@ class ShardSource(RecordSource):
         return self._storage.name(self._table.names[shard])
 
     def _file(self, shard: int) -> Any:
-        """The file of a shard, which was compared with the index; raises OSError."""
         if shard in self._files:
             self._files.move_to_end(shard)
         else:
@@ -190,7 +189,6 @@ class _Stored:
         self._key: str | None = None
 
     def origin(self) -> Origin:
-        """Shard and key; the key is read where no member has been read yet."""
         for column, (offset, _, _) in enumerate(self._spans):
             if self._key is None and offset > 0:
                 with contextlib.suppress(OSError):
@@ -210,7 +208,6 @@ class _Stored:
             raise BadRecordError(self.origin(), "the text is not UTF-8") from None
 
     def member(self, column: int, limit: int) -> bytes | None:
-        """The bytes of a member; None where the record has none; raises BadRecordError."""
         offset, size, _ = self._spans[column]
         name = _COLUMN_NAMES[column]
         if offset == 0:
@@ -230,7 +227,6 @@ class _Stored:
         return data
 
     def _bytes(self, column: int, content: int) -> bytes | None:
-        """So many of a member's bytes, None where no such member of this record lies there."""
         offset, size, lead = self._spans[column]
         if not 0 < lead <= offset <= self._file.size - size:
             return None

@@ -98,7 +98,6 @@ def _truncated(path: Path | str, place: int) -> UserError:
 
 
 def _size(header: bytes, pax: dict[str, str]) -> int | None:
-    """Size of the member, or None when the block is not a header."""
     try:
         if _number(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 32:
             return None

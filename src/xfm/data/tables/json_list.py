@@ -159,7 +159,6 @@ class _Text:
         self.passed = self.read = self.length = 0  # characters, bytes, characters of the last value
 
     def next(self) -> str:
-        """The next character that is no space, which stays where it is; empty at the end of the file."""
         while True:
             while self.place < len(self.text):
                 if (found := self.text[self.place]) not in " \t\r\n":
@@ -169,7 +168,6 @@ class _Text:
                 return ""
 
     def expect(self, characters: str, what: str) -> str:
-        """Go past one of some characters, and say which it was."""
         if (found := self.next()) not in [*characters] and characters + found:
             raise ValueError(f"{what} is missing" if found else "it has no end")
         self.place += len(found)
@@ -198,7 +196,6 @@ class _Text:
             return value
 
     def items(self) -> Iterator[Any]:
-        """The items of a list."""
         self.expect("[", "a list")
         if self.next() == "]":
             self.place += 1
@@ -209,7 +206,6 @@ class _Text:
                 return
 
     def fields(self, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-        """The items of those fields of an object that are lists."""
         self.expect("{", "an object")
         if self.next() == "}":
             return
@@ -226,7 +222,6 @@ class _Text:
                 return
 
     def _more(self) -> bool:
-        """Read on, as much again as is waiting; False at the end of the file."""
         if self._ended:
             return False
         waiting = self.text[self.place :]

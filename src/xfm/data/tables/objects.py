@@ -143,7 +143,6 @@ def _of_columns(table: InMemory, given: Mapping[Any, Any]) -> Records:
 
 
 def _listed(column: Any) -> Sequence[Any]:
-    """A column by places; a Series has an index of its own."""
     return column.tolist() if hasattr(column, "iloc") else column
 
 
@@ -180,7 +179,6 @@ def _stored(cell: Any) -> Any:
 def _data_set(
     table: InMemory, given: Any, names: Sequence[str], stored: Callable[[Any], Any] = _stored
 ) -> Records:
-    """A data set of the library `datasets`; its pictures stay bytes or files, as it has them."""
     features = given.features or {}
     classes = {name: [*own] for name, kind in features.items() if (own := getattr(kind, "names", None))}
 

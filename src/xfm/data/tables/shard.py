@@ -30,8 +30,6 @@ _SHOWN = 4
 
 @dataclass
 class _Shard:
-    """What a look at the headers shows."""
-
     rows: int = 0
     passed: dict[str, list[str]] = field(default_factory=dict)
 
@@ -74,7 +72,6 @@ def _ending(member: Member) -> str:
 
 
 def _column(member: Member) -> str | None:
-    """The column of a member; empty of JSON, None where it is no part of a row."""
     own, _, ending = key_and_extension(member.name)[1].rpartition(".")
     column = _COLUMNS.get(ending)
     return own if own and column is not None else column
