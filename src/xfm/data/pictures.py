@@ -20,16 +20,17 @@ from PIL import Image
 from torch import Tensor
 
 from xfm.core.errors import UserError, first_line, printable
-from xfm.data.exif import orientation_of
 from xfm.data.picture_formats import (
     BROKEN,
     Header,
     PictureError,
     PictureFormat,
     format_of,
+    on_white,
+    orientation_of,
     read_picture_header,
 )
-from xfm.data.picture_pixels import decode_pixels, on_white, rgb_of, upright
+from xfm.data.picture_pixels import decode_pixels, rgb_of, upright
 
 MAX_PIXELS = 64_000_000
 LIMIT_VARIABLE = "XFM_MAX_PIXELS"
@@ -122,7 +123,7 @@ def picture_size(data: bytes) -> tuple[int, int]:
 def checked_header(data: bytes, max_pixels: int | None = None) -> Header:
     """The header of an image whose size and work are within the limits; raises PictureError."""
     limit = max_pixels or pixel_limit()
-    header = read_picture_header(data, limit)
+    header = read_picture_header(data)
     check_size(header.width, header.height, limit)
     pixels = header.width * header.height
     # A progressive JPEG is refined scan by scan, and a scan of 95 bytes may work on every pixel again.

@@ -113,9 +113,7 @@ class Tokenizer:
         known = np.array(sorted(backend.get_vocab().values()))
         self.vocab_size = int(known[-1]) + 1
         if not np.isin(backend.encode("", "").ids, known).all():
-            raise UserError(
-                f"{name}: a token around texts is not in the vocabulary; copy it again."
-            )
+            raise UserError(f"{name}: a token around texts is not in the vocabulary; copy it again.")
         self.ordinary_ids: np.ndarray = np.setdiff1d(known, list(self.special_ids))
         """[N] int64, rising: the ids of all other tokens."""
 
