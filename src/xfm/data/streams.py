@@ -1,7 +1,7 @@
 """A stream of samples: its corpora in a deterministic order, with bad records replaced."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
@@ -24,20 +24,6 @@ REGIONLESS = 1000
 
 _RUNS = 1024
 """Runs that are remembered as begun."""
-
-
-_told: Callable[[str], None] | None = None
-
-
-def tell_reading(receiver: Callable[[str], None]) -> None:
-    """From now on, say to `receiver` what this process reads, for messages about records that hang."""
-    global _told
-    _told = receiver
-
-
-def _tell(what: object) -> None:
-    if _told is not None:
-        _told(str(what))
 
 
 class UnusableError(Exception):
@@ -136,11 +122,9 @@ class CorpusStream:
         attempts = self.attempts + (REGIONLESS if self.needs_regions else 0)
         for attempt in range(min(attempts, len(source))):
             number = (index + attempt) % len(source)
-            _tell(f"record {number} of data.{self.kind.value}.corpora[{corpus}]")
             met.read += 1
             try:
                 record = source.record(number)
-                _tell(record.origin)
                 if self.needs_regions and record.annotation.get("regions", []) == []:
                     met.regionless += 1
                     continue

@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import logging
-import mmap
 import multiprocessing
 import os
 import signal
@@ -24,14 +23,12 @@ from xfm.core.errors import UserError, first_line
 from xfm.core.processes import end_with_parent, kill, kill_at_exit
 from xfm.data.schema import TensorFields
 from xfm.data.shared_batch import SharedBatch
-from xfm.data.streams import Met, UnusableError, tell_reading
+from xfm.data.streams import Met, UnusableError
 
 B = TypeVar("B", bound=TensorFields)
 SETTING = "data.workers (--workers of a fine-tuning)"
 """How many there are, for messages."""
 _log = logging.getLogger(__name__)
-_SLOT = 1024
-"""Bytes in which a loader process says what it reads."""
 PATIENCE = 2.0
 """Seconds that loader processes have to end by themselves."""
 _POLL = 2
@@ -54,45 +51,20 @@ class _Refused:
     said: str
 
 
-class _Slots:
-    """Memory that forked loader processes share with this one: what each of them reads just now."""
-
-    def __init__(self, workers: int) -> None:
-        self._memory: mmap.mmap | None = mmap.mmap(-1, max(1, workers) * _SLOT)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_memory": None}
-
-    def write(self, worker: int, what: str) -> None:
-        if self._memory is not None:
-            text = what.encode(errors="backslashreplace")[: _SLOT - 1] + b"\0"
-            self._memory[worker * _SLOT : worker * _SLOT + len(text)] = text
-
-    def read(self) -> list[str]:
-        memory = b"" if self._memory is None else bytes(self._memory)
-        slots = (memory[at : at + _SLOT] for at in range(0, len(memory), _SLOT))
-        return [slot.split(b"\0", 1)[0].decode(errors="replace") for slot in slots]
-
-
 class _Steps(Dataset[Any], Generic[B]):
     """Step -> batch. A failure travels as a value: exceptions would lose their fields between processes."""
 
-    def __init__(self, build: Callable[[int], B], workers: int) -> None:
+    def __init__(self, build: Callable[[int], B]) -> None:
         self.build = build
-        self.slots = _Slots(workers)
 
     def __getitem__(self, step: int) -> B | Failure | _Refused | SharedBatch[B]:
-        worker = get_worker_info()
         try:
             batch = self.build(step)
         except UnusableError as error:
             return Failure(error.met)
         except UserError as error:
             return _Refused(str(error))
-        if worker is None:
-            return batch
-        self.slots.write(worker.id, "")
-        return SharedBatch.of(batch)
+        return batch if get_worker_info() is None else SharedBatch.of(batch)
 
 
 def load_steps(
@@ -105,9 +77,8 @@ def load_steps(
     if workers:
         # Workers are forked; a tokenizer that has used threads before would complain or hang.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    dataset = _Steps(build, workers)
     loader = DataLoader(
-        dataset,
+        _Steps(build),
         batch_size=None,
         sampler=steps,
         num_workers=workers,
@@ -129,7 +100,7 @@ def load_steps(
     try:
         for _ in steps:
             try:
-                found = _next(iterator, dataset.slots, timeout)
+                found = _next(iterator, timeout)
             except (OSError, EOFError) as error:  # the connection that passes memory on
                 raise (_gone(processes, error) or error) from error
             if isinstance(found, _Refused):
@@ -160,7 +131,7 @@ def _startable(workers: int) -> int:
     return workers
 
 
-def _next(iterator: Iterator[Any], slots: _Slots, timeout: float) -> Any:
+def _next(iterator: Iterator[Any], timeout: float) -> Any:
     began = time.monotonic()
     while True:
         try:
@@ -173,11 +144,9 @@ def _next(iterator: Iterator[Any], slots: _Slots, timeout: float) -> Any:
             waited = time.monotonic() - began
             if not timeout or waited < timeout:
                 continue
-            reading = ", ".join(dict.fromkeys(filter(None, slots.read())))
             raise UserError(
-                f"No batch came from the loader processes for {waited:.0f} seconds; they are at "
-                f"{reading or 'an unknown record'}: mend or remove it, see whether its disk answers, or "
-                "raise data.timeout (0 waits without limit)."
+                f"No batch came from the loader processes for {waited:.0f} seconds: see whether the disk of "
+                "the data answers, or raise data.timeout (0 waits without limit)."
             ) from error
 
 
@@ -237,7 +206,3 @@ def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     gc.freeze()  # collections pass over what was there before the fork, and write to none of its pages
-    info = get_worker_info()
-    assert info is not None
-    slots: _Slots = info.dataset.slots  # type: ignore[attr-defined]
-    tell_reading(lambda what: slots.write(worker, what))

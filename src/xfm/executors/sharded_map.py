@@ -10,16 +10,16 @@ import json
 import os
 import shutil
 import socket
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
 from xfm.config.plain import to_plain
+from xfm.config.typed import build
 from xfm.core.errors import UserError
 from xfm.core.files import MAX_LOG, read_json_object, read_text, sync_folder, write_text, writing
 from xfm.core.locks import locked
@@ -214,28 +214,6 @@ def read_record(path: Path, kind: type[T], remedy: str) -> T:
     UserError."""
     plain = read_json_object(path)
     try:
-        hints = get_type_hints(kind)
-        if wrong := [name for name, value in plain.items() if not _is(value, hints.get(name, Any))]:
-            raise TypeError(f"{wrong[0]} is of another kind")
-        counters = {
-            one.name: Counter(plain[one.name])
-            for one in fields(kind)  # pyright: ignore[reportArgumentType]
-            if get_origin(hints[one.name]) is Counter and one.name in plain
-        }
-        return kind(**{**plain, **counters})
-    except TypeError as error:
+        return build(kind, plain)
+    except UserError as error:
         raise UserError(f"{path} is damaged, or of another version ({error}); {remedy}") from None
-
-
-def _is(value: Any, kind: Any) -> bool:
-    """Whether a plain value is of a type such as `int` or `dict[str, int]`; a `Counter[str]` counts."""
-    if kind is Any:
-        return True
-    outer, inner = get_origin(kind) or kind, get_args(kind)
-    if outer is Counter:
-        outer, inner = dict, (*inner, int)
-    if not isinstance(value, outer) or (outer is int and isinstance(value, bool)):
-        return False
-    if isinstance(value, dict):
-        return all(_is(key, inner[0]) and _is(item, inner[1]) for key, item in value.items())
-    return all(_is(item, inner[0]) for item in value) if isinstance(value, list) else True

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xfm.core.errors import UserError
+from xfm.core.files import open_regular
+from xfm.core.sandbox import ParsingError, parsed
 from xfm.data.records import Limits
 from xfm.data.tables.records import RawRow, Records, open_stored, stored_size
 
@@ -231,3 +233,19 @@ class _Text:
         self.passed += self.place
         self.text, self.place = waiting + self._decode(data, self._ended), 0
         return not self._ended
+
+
+def read_plain_pickle(path: Path) -> Any:
+    """Lists, mappings, texts and numbers of a published pickle (RefCOCO's); nothing in it is run. Raises
+    UserError when it is damaged or holds anything else."""
+    try:
+        open_regular(path).close()
+        [data] = parsed("xfm.data.parsers:plain_pickle", str(path))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
+    except ParsingError as error:
+        raise UserError(
+            f"{path}: not a pickle of plain lists and dictionaries ({error}), so it is not loaded; "
+            "download the official file again."
+        ) from None
+    return json.loads(data)
