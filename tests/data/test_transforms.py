@@ -10,16 +10,21 @@ from torchvision.transforms import InterpolationMode, v2
 
 from tests.data.conftest import generator, noise
 from xfm.config.data import Augmentation
-from xfm.data.augment import COLOUR, GEOMETRIC, MILD_RANGE, mild_colour, rand_augment, recolour
 from xfm.data.transforms import (
     CLIP_MEAN,
     CLIP_STD,
+    COLOUR,
+    GEOMETRIC,
+    MILD_RANGE,
     Normalisation,
     View,
+    mild_colour,
     move_boxes,
     names_a_side,
     normalise,
     picture_view,
+    rand_augment,
+    recolour,
     region_view,
     show,
     swap_sides,

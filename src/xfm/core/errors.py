@@ -1,8 +1,12 @@
-"""The one exception that a user sees as a sentence instead of a traceback."""
+"""Errors that a user sees as a sentence instead of a traceback, and what a machine refuses as such a sentence."""
 
 import difflib
-from collections.abc import Sequence
+import errno
+import os
+import re
+from collections.abc import Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 LONGEST_MESSAGE = 4000
@@ -70,3 +74,123 @@ def import_extra(module: str, needed_by: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise UserError(f"{needed_by} needs {module}: pip install 'xfm[{module}]'") from error
+
+
+AGAIN = "and run the command again"
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_LIMITS = {
+    errno.ENOSPC: ("the disk is full", f"free some space {AGAIN}"),
+    errno.EDQUOT: ("the quota of the disk is used up", f"free some space {AGAIN}"),
+    errno.EFBIG: ("no file may grow that large here", f"raise the limit (`ulimit -f unlimited`) {AGAIN}"),
+    errno.EMFILE: ("too many files are open", f"raise the limit (`ulimit -n 8192`) {AGAIN}"),
+    errno.ENFILE: ("too many files are open on this machine", f"end other programs {AGAIN}"),
+    errno.EAGAIN: ("no further process may be started", f"raise the limit (`ulimit -u`) {AGAIN}"),
+    errno.EIO: ("the disk reports an error", f"check the disk {AGAIN}"),
+}
+"""What holds wherever it happens; the others need the path that they are about."""
+
+_PATHS = {
+    errno.EACCES: ("it may not be opened", "change its permissions, or name another path"),
+    errno.EPERM: ("it may not be changed", "change its permissions, or name another path"),
+    errno.EROFS: ("that disk cannot be written", "name a path on another"),
+    errno.EISDIR: ("it is a folder where a file is needed", "name a file"),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "check the path"),
+    errno.ENOENT: ("it does not exist", "check the path"),
+    errno.EEXIST: ("it exists already", "name another path"),
+    errno.ENAMETOOLONG: ("the name is too long", "check the path"),
+    errno.ELOOP: ("its links lead in a circle", "check the path"),
+    errno.ENXIO: ("it cannot be read or written", "name an ordinary file"),
+}
+_LONGEST_NAME = 80
+_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|cannot allocate memory|not enough memory|bad_alloc|"
+    r"failed to map segment|CUBLAS_STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
+
+
+def refused(error: BaseException) -> int | None:
+    """The errno of the limit that an error is about (a full disk, a file's size, ...), None for others.
+    Libraries hide it: safetensors in a text, torch's writer behind an error of its own."""
+    for one in chain(error):
+        if isinstance(one, OSError) and one.errno in _LIMITS and not isinstance(one, BlockingIOError):
+            return one.errno
+        if found := re.search(r"\bos error (\d+)\b", str(one)):
+            return int(found[1]) if int(found[1]) in _LIMITS else None
+        if "disk is full" in str(one):  # as SQLite has it
+            return errno.ENOSPC
+        for number in (*FULL, errno.EFBIG):
+            if os.strerror(number) in str(one):
+                return number
+    return None
+
+
+def explain(error: BaseException, place: str = "") -> str | None:
+    """One sentence on an error that the machine is the reason of, None for any other; `place` is what the
+    command writes."""
+    if out_of_memory(error):
+        detail = f" ({first_line(error)})" if str(error) else ""
+        return (
+            f"memory ran out{detail}; take smaller batches (a batch_size among the options of --help), fewer "
+            "workers, or a machine with more memory"
+        )
+    name = _name(error) or place
+    if (number := refused(error)) is not None:
+        what, remedy = _LIMITS[number]
+        return f"{name}: {what}; {remedy}" if name else f"{what}; {remedy}"
+    if _name(error) and (found := _PATHS.get(_number(error))):
+        what, remedy = found
+        return f"{name}: {what}; {remedy}"
+    if isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, BrokenPipeError):
+        return f"a connection failed ({first_line(error)}); check the network {AGAIN}"
+    return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory of this machine or of its device was too little."""
+    said = isinstance(error, MemoryError) or _number(error) == errno.ENOMEM
+    return said or _MEMORY.search(str(error)) is not None
+
+
+def require_memory(path: Path, size: int) -> None:
+    """Refuse a file of weights of more bytes than the machine's memory by UserError."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        raise UserError(
+            f"{path} has {size >> 20} MiB, more than the {memory >> 20} MiB of memory here; take a machine "
+            "with more, or a smaller model"
+        )
+
+
+def limit(number: int) -> tuple[str, str]:
+    """What a limit of `refused` is, and what to do."""
+    return _LIMITS[number]
+
+
+def beneath(error: BaseException) -> UserError | None:
+    """The sentence after which a file could not be closed either; None where an error is not of that kind."""
+    after = isinstance(error, OSError) or refused(error) is not None
+    return next((one for one in chain(error) if isinstance(one, UserError)), None) if after else None
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised from, what was being handled then, and so on."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+
+
+def _number(error: BaseException) -> int:
+    return (error.errno or 0) if isinstance(error, OSError) else 0
+
+
+def _name(error: BaseException) -> str:
+    given = getattr(error, "filename", None)
+    if given is None or isinstance(given, int):
+        return ""
+    name = os.fsdecode(given) if isinstance(given, bytes | os.PathLike) else str(given)
+    return name if len(name) <= 4 * _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."

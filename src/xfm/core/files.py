@@ -15,8 +15,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xfm.core.errors import UserError
-from xfm.core.failures import FULL, limit, refused
+from xfm.core.errors import FULL, UserError, limit, refused
 
 MAX_SETTINGS = 64 << 20
 """Bytes of a file of settings, or of results, that is read whole."""

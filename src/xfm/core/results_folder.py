@@ -12,8 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from xfm.core.errors import UserError
-from xfm.core.failures import require_memory
+from xfm.core.errors import UserError, require_memory
 from xfm.core.files import file_digest, open_regular, read_json_or_nothing, read_text, write_text, writing
 
 MADE_BY = "made_by.json"

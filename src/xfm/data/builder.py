@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from xfm.config.data import Augmentation, DataConfig
-from xfm.data.augment import recolour
 from xfm.data.collate import (
     TextRow,
     TokenCache,
@@ -40,7 +39,7 @@ from xfm.data.schema import (
 )
 from xfm.data.streams import CorpusStream, DrawnSample, Met
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.data.transforms import Box, may_mirror, move_boxes, picture_view, region_view, show
+from xfm.data.transforms import Box, may_mirror, move_boxes, picture_view, recolour, region_view, show
 
 # A text of up to 4 characters for each token that it may have is taken from its beginning; of a longer one a
 # window from a random word is taken, which for every script holds more tokens than are needed.

@@ -15,8 +15,18 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from xfm.config.image import ImageTrainingConfig, Operations
 from xfm.core.errors import UserError
-from xfm.data.augment import COLOUR, GEOMETRIC, Operation, rand_augment
-from xfm.data.transforms import Box, Normalisation, View, crop_around, normalise, random_crop
+from xfm.data.transforms import (
+    COLOUR,
+    GEOMETRIC,
+    Box,
+    Normalisation,
+    Operation,
+    View,
+    crop_around,
+    normalise,
+    rand_augment,
+    random_crop,
+)
 
 LEVELS = 11
 """Magnitudes from 0 to 10."""
@@ -65,7 +75,7 @@ def augmentation(config: ImageTrainingConfig, shape: tuple[int, int]) -> Augment
 
 @dataclass(frozen=True)
 class _Own:
-    """`xfm.data.augment.rand_augment`, seeded by torch's global generator."""
+    """`xfm.data.transforms.rand_augment`, seeded by torch's global generator."""
 
     operations: Mapping[str, Operation]
     count: int

@@ -19,12 +19,11 @@ from xfm.core.errors import UserError
 from xfm.core.files import replacing, writing
 from xfm.core.locks import in_turn
 from xfm.core.paths import SECRET, holds_secret
-from xfm.data.sources.asking import RefusedError, asked, store_of
 from xfm.data.sources.base import RANGE, StaleError, check_numbers, check_ranges, digest_of_samples, expanded
 from xfm.data.sources.remote import PIECE, RemoteReader, reader_of
 from xfm.data.sources.scanned import cached_index, index_place, warn_of_scan
 from xfm.data.sources.shard_index import COMMAND, INDEX, IndexedShard, ShardIndex, ShardTable, open_index
-from xfm.data.sources.stores import RemoteFile
+from xfm.data.sources.stores import RefusedError, RemoteFile, asked, store_of
 from xfm.data.sources.tar import members_of, spans_of
 
 TAR = ".tar"
