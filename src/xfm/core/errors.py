@@ -1,4 +1,4 @@
-"""Errors that a user sees as a sentence instead of a traceback, and what a machine refuses as such a sentence."""
+"""Errors that a user sees as a sentence instead of a traceback, and what a machine refuses as one."""
 
 import difflib
 import errno

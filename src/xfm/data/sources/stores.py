@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from traceback import clear_frames
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from xfm.core.errors import UserError, first_line
 from xfm.data.sources.base import StaleError
 
+_CHANGED = "it was changed after it had been opened"
 SECONDS = 120.0
 """Of a request: a server that sends a byte a second would hold it for ever."""
 
@@ -36,42 +37,44 @@ class RemoteStore(ABC):
 
     lists = True
     """Whether it can say which files there are."""
+    _fresh: ClassVar[dict[str, bool]] = {}
+    """What fsspec is told, so that it does not answer from memory."""
 
     def __init__(self, system: Any) -> None:
         self._system = system
 
-    @abstractmethod
     def find(self, url: str) -> RemoteFile:
         """A file as it is now."""
+        place = self._pinned(url)
+        return self._file(url, place, self._system.info(place, **self._fresh))
 
     def folder(self, url: str) -> dict[str, RemoteFile]:
         """The files of a folder by name."""
-        raise NotImplementedError
+        place = self._pinned(url)
+        found = self._system.ls(place, detail=True, **self._fresh)
+        files = [(info["name"].rpartition("/")[2], info) for info in found if info["type"] == "file"]
+        return {name: self._file(f"{url}/{name}", f"{place}/{name}", info) for name, info in files if name}
 
     @abstractmethod
     def read(self, file: RemoteFile, start: int, end: int) -> bytes:
         """The bytes `start` to `end` - 1; raises StaleError where the file is another one now."""
+
+    def _pinned(self, url: str) -> str:
+        return url
+
+    @staticmethod
+    def _file(url: str, place: str, info: dict[str, Any]) -> RemoteFile:
+        if info.get("type") != "file":
+            raise FileNotFoundError(url)
+        version = info.get("ETag") or info.get("blob_id") or info.get("LastModified") or ""
+        return RemoteFile(url, int(info["size"]), str(version), "" if place == url else place)
 
 
 # ---------------------------------------------------------------- S3
 class S3(RemoteStore):
     """S3, and what speaks as it does."""
 
-    def find(self, url: str) -> RemoteFile:
-        """See `RemoteStore.find`."""
-        return self._file(url, self._system.info(url, refresh=True))
-
-    def folder(self, url: str) -> dict[str, RemoteFile]:
-        """See `RemoteStore.folder`."""
-        found = self._system.ls(url, detail=True, refresh=True)
-        files = [(info["name"].rpartition("/")[2], info) for info in found if info["type"] == "file"]
-        return {name: self._file(f"{url}/{name}", info) for name, info in files if name}
-
-    @staticmethod
-    def _file(url: str, info: dict[str, Any]) -> RemoteFile:
-        if info.get("type") != "file":
-            raise FileNotFoundError(url)
-        return RemoteFile(url, int(info["size"]), str(info.get("ETag") or info.get("LastModified") or ""))
+    _fresh: ClassVar[dict[str, bool]] = {"refresh": True}
 
     def read(self, file: RemoteFile, start: int, end: int) -> bytes:
         """See `RemoteStore.read`."""
@@ -84,11 +87,11 @@ class S3(RemoteStore):
             answer = self._system.call_s3("get_object", **span, **tag, timeout=SECONDS)
         except OSError as error:
             if _code(error) in ("PreconditionFailed", "InvalidRange", "412", "416"):
-                raise _changed() from error
+                raise StaleError(_CHANGED) from error
             raise
         try:
             if tag and answer.get("ETag", file.version) != file.version:
-                raise _changed()
+                raise StaleError(_CHANGED)
             _check_size(answer.get("ContentLength", end - start), end - start)
             data: Any = sync(self._system.loop, answer["Body"].read, timeout=SECONDS)
         finally:
@@ -107,25 +110,9 @@ def _check_size(found: int, size: int) -> None:
         raise OSError(errno.EIO, f"{found} bytes came in place of {size}")
 
 
-def _changed() -> StaleError:
-    return StaleError("it was changed after it had been opened")
-
-
 # ---------------------------------------------------------------- the hub
 class Hub(RemoteStore):
     """Files are read at the commit that stands when they are first asked for."""
-
-    def find(self, url: str) -> RemoteFile:
-        """See `RemoteStore.find`."""
-        pinned = self._pinned(url)
-        return self._file(url, pinned, self._system.info(pinned))
-
-    def folder(self, url: str) -> dict[str, RemoteFile]:
-        """See `RemoteStore.folder`."""
-        pinned = self._pinned(url)
-        found = self._system.ls(pinned, detail=True)
-        files = [(info["name"].rpartition("/")[2], info) for info in found if info["type"] == "file"]
-        return {name: self._file(f"{url}/{name}", f"{pinned}/{name}", info) for name, info in files}
 
     def _pinned(self, url: str) -> str:
         from huggingface_hub import HfApi
@@ -134,12 +121,6 @@ class Hub(RemoteStore):
         info = HfApi().repo_info(place.repo_id, repo_type=place.repo_type, revision=place.revision)
         kinds = {"dataset": "datasets/", "space": "spaces/", "model": ""}
         return f"hf://{kinds[place.repo_type]}{place.repo_id}@{info.sha}/{place.path_in_repo}".rstrip("/")
-
-    @staticmethod
-    def _file(url: str, pinned: str, info: dict[str, Any]) -> RemoteFile:
-        if info.get("type") != "file":
-            raise FileNotFoundError(url)
-        return RemoteFile(url, int(info["size"]), str(info.get("blob_id") or ""), pinned)
 
     def read(self, file: RemoteFile, start: int, end: int) -> bytes:
         """See `RemoteStore.read`."""
@@ -188,7 +169,7 @@ class Web(RemoteStore):
             if answer.status in (404, 410):
                 raise FileNotFoundError(url)
             if answer.status in (412, 416) and known is not None:
-                raise _changed()
+                raise StaleError(_CHANGED)
             if answer.status == 200:
                 raise UserError(
                     f"{url}: the server answers no ranges of bytes; download the shards, or use another"
@@ -201,7 +182,7 @@ class Web(RemoteStore):
             if known is None:
                 return found, b""
             if found != known:
-                raise _changed()
+                raise StaleError(_CHANGED)
             return found, await answer.content.readexactly(end - start)
 
 
