@@ -111,8 +111,7 @@ _MEMORY = re.compile(
 
 
 def refused(error: BaseException) -> int | None:
-    """The errno of the limit that an error is about (a full disk, a file's size, ...), None for others.
-    Libraries hide it: safetensors in a text, torch's writer behind an error of its own."""
+    """The errno of the limit behind an error, even where a library hides it in a text; else None."""
     for one in chain(error):
         if isinstance(one, OSError) and one.errno in _LIMITS and not isinstance(one, BlockingIOError):
             return one.errno
@@ -127,8 +126,7 @@ def refused(error: BaseException) -> int | None:
 
 
 def explain(error: BaseException, place: str = "") -> str | None:
-    """One sentence on an error that the machine is the reason of, None for any other; `place` is what the
-    command writes."""
+    """One sentence on an error of the machine, None for others; `place`: what the command writes."""
     if out_of_memory(error):
         detail = f" ({first_line(error)})" if str(error) else ""
         return (

@@ -62,8 +62,7 @@ def _real(folder: str) -> str:
 
 # ---------------------------------------------------------------- reading
 def open_regular(path: Path | str) -> BufferedReader:
-    """A regular file, opened for reading: a pipe would block, a device has no end. Raises OSError with
-    `strerror`."""
+    """A regular file, opened for reading: no pipe (blocks), no device (endless). Raises OSError."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
     try:
         mode = os.fstat(handle).st_mode
@@ -78,8 +77,7 @@ def open_regular(path: Path | str) -> BufferedReader:
 
 
 def read_bytes(path: Path | str, limit: int = MAX_SETTINGS) -> bytes:
-    """Content of a regular file of at most `limit` bytes, which is checked before anything is read. Raises
-    OSError."""
+    """Content of a regular file of at most `limit` bytes, checked before. Raises OSError."""
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         # A file may grow meanwhile, or not say its size; room for the limit is taken by no reader at once.
@@ -101,8 +99,7 @@ def read_text(
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """The JSON object of a file of a model folder; raises UserError where it is missing, damaged or nested
-    too deep."""
+    """The JSON object of a file of a model folder; raises UserError."""
     try:
         value = json.loads(read_text(path))
     except FileNotFoundError as error:
@@ -133,8 +130,7 @@ def read_json_or_nothing(path: Path) -> dict[str, Any]:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The objects of a log of JSON lines; torn and foreign lines are left out, a missing file has none.
-    Raises OSError."""
+    """The objects of a log of JSON lines without torn and foreign lines. Raises OSError."""
     found: list[dict[str, Any]] = []
     for text in read_text(path, MAX_LOG, errors="replace").splitlines() if path.is_file() else ():
         with contextlib.suppress(ValueError, RecursionError):
@@ -145,8 +141,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------- writing
 @contextlib.contextmanager
 def writing(place: Path, remedy: str | Callable[[], str]) -> Iterator[None]:
-    """Turn what keeps `place` from being written into a UserError; `remedy` is what to do besides freeing
-    space when the disk is full."""
+    """Turn what keeps `place` from being written into a UserError; `remedy`: for a full disk."""
     try:
         yield
     except UserError:
@@ -165,22 +160,19 @@ def writing(place: Path, remedy: str | Callable[[], str]) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all, the same bytes on every system. Odd bytes in names of files are
-    written as escapes."""
+    """Write a text file, whole or not at all; odd bytes in names of files become escapes."""
     write_data(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def write_data(path: Path, data: bytes, lasting: bool = True) -> None:
-    """Write a file, whole or not at all. `lasting` waits until it is on the disk, so that not even a power
-    failure takes it; not for thousands of files that can be made again."""
+    """Write a file, whole or not at all; `lasting`: wait until it outlives a power failure."""
     with replacing(path, lasting) as stream:
         stream.write(data)
 
 
 @contextlib.contextmanager
 def replacing(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
-    """A file, open for writing, that has the name `path` after the block, unless this raises; `lasting` as in
-    `write_data`."""
+    """A file, open for writing, that gets the name `path` after the block unless this raises."""
     number = threading.get_native_id()  # of the first thread that of the process
     partial = path.with_name(f".{path.name}.partial-{number}")
     try:
@@ -199,8 +191,7 @@ def replacing(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def drafting(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target` for a new version of it, which `replace_folder` puts in place; drafts
-    of killed processes are removed first, this one at the end."""
+    """An empty folder beside `target`, for `replace_folder`; drafts of killed processes go first."""
     target.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(target.parent, re.escape(target.name))
     draft = _draft_of(target)
@@ -258,8 +249,7 @@ def replace_folder(draft: Path, target: Path) -> None:
 
 
 def delete_folder(path: Path) -> None:
-    """Delete a folder as far as the system lets us; it has its name whole or not at all. The rest counts as a
-    draft, which `clear_leftovers` removes."""
+    """Delete a folder; it has its name whole or not at all, the rest counts as a draft."""
     doomed = _draft_of(path)
     shutil.rmtree(doomed, ignore_errors=True)  # of a process with this id that was killed
     with contextlib.suppress(OSError):  # somebody else was faster, or it may not be deleted

@@ -99,8 +99,7 @@ def _lock(path: Path, folder: Path) -> int:
 
 
 def lock_file(handle: int, place: Path) -> bool | None:
-    """Lock an open file until it is closed; False where another process holds it, None (with a note) where
-    the file system knows no locks."""
+    """Lock an open file; False where another process has it, None (noted) where nothing can be locked."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -66,8 +66,7 @@ def _end_after(parent: BaseProcess) -> None:
 
 # ---------------------------------------------------------------- in the parent
 def kill_at_exit(helpers: Iterable[BaseProcess]) -> None:
-    """Kill these helpers when the interpreter ends: multiprocessing sends SIGTERM and waits without limit,
-    and helpers that ignore a scheduler's SIGTERM would never end."""
+    """Kill helpers that ignore SIGTERM at exit: multiprocessing would wait for them for ever."""
     _helpers.update(helpers)
 
 
@@ -91,8 +90,7 @@ def _kill_helpers() -> None:
 
 # ---------------------------------------------------------------- signals
 def put_off(number: int) -> bool:
-    """Whether a signal comes at a bad moment and is sent again later: an exception raised while torch is
-    being imported aborts the process."""
+    """Whether a signal is sent again later: while torch is imported, an exception aborts the process."""
     spec = getattr(sys.modules.get("torch"), "__spec__", None)
     if not _undisturbed.locked() and not getattr(spec, "_initializing", False):
         return False
@@ -111,8 +109,7 @@ def undisturbed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Inside, SIGTERM interrupts as Ctrl-C does: half-written files are removed, helpers are ended. Only in
-    the main thread, and where SIGTERM has its usual meaning."""
+    """SIGTERM interrupts as Ctrl-C does, in the main thread and where it has its usual meaning."""
     usual = threading.current_thread() is threading.main_thread()
     if not usual or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
@@ -143,8 +140,7 @@ def is_first_process() -> bool:
 
 
 def process_count() -> int:
-    """Processes that torchrun has started for this command; raises UserError where the environment names no
-    number."""
+    """Processes that torchrun has started; raises UserError where the environment names none."""
     said, mine = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK", "0")
     if not said.isdecimal() or int(said) < 1:
         raise UserError(f"WORLD_SIZE is {said!r}, no number of processes: unset it, or start with torchrun")

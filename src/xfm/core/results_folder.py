@@ -50,8 +50,7 @@ PRETRAINED = Maker("pretrain")
 
 @dataclass(frozen=True)
 class Holding:
-    """Content of a folder, in words; its maker (None of a model folder), and whether it is results or a run
-    beside which results may stand."""
+    """Content of a folder in words, its maker (None of a model folder), whether it is results or a run."""
 
     what: str
     maker: Maker | None
@@ -98,8 +97,7 @@ def run_of(model: Path) -> Path:
 
 
 def require_new_model(folder: Path, made: Mapping[str, Any]) -> None:
-    """Refuse by UserError to write a model over something else; only the same command on the same input
-    (`made`, as in its provenance) may do it again."""
+    """Refuse to write a model over anything but the same command's on the same input (`made`)."""
     if folder == unused(folder):
         return
     before, is_model = read_json_or_nothing(folder / "provenance.json"), (folder / "config.json").exists()
@@ -165,8 +163,7 @@ def model_mark(model: Path) -> str:
 
 
 def model_digest(path: Path) -> str:
-    """Sha256 of a file of a model as hexadecimal digits; raises UserError where it is missing or larger than
-    the machine's memory."""
+    """Sha256 of a model's file in hexadecimal; raises UserError if missing or larger than memory."""
     try:
         with open_regular(path) as file:
             require_memory(path, os.fstat(file.fileno()).st_size)

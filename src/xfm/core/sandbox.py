@@ -30,8 +30,7 @@ _START = "import sys; sys.path[:] = {!r}; from xfm.core.sandbox import serve; se
 
 
 class ParsingError(ValueError):
-    """What a library says of a file, or what became of the process that read it; `remedy` is empty where the
-    file is damaged."""
+    """What a library says of a file, or what became of its process; no `remedy`: it is damaged."""
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         super().__init__(problem)

@@ -26,16 +26,14 @@ _AT_ONCE = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class LengthClasses:
-    """Length classes from short to long: `of` [N] uint8 is the class of every record, `longest` the most
-    tokens of a text of each class; every class has a text."""
+    """Length classes, short to long: `of` [N] uint8 of every record, `longest` the most tokens of each."""
 
     of: np.ndarray
     longest: Sequence[int]
 
     @classmethod
     def joined(cls, lengths: np.ndarray, tokens: Sequence[int], budget: int) -> "LengthClasses":
-        """Neighbouring lengths ([N] uint8, an index into `tokens`), joined until each class has texts for
-        some batches of `budget` tokens."""
+        """Neighbouring lengths ([N] uint8, index into `tokens`), joined until a class fills some batches."""
         texts = counts_in_blocks(lengths, len(tokens), _AT_ONCE).sum(1)
         found = np.zeros(len(tokens), np.uint8)
         longest, inside = list[int](), 0
@@ -52,8 +50,7 @@ class LengthClasses:
 
 
 def counts_in_blocks(values: np.ndarray, kinds: int, block: int) -> np.ndarray:
-    """[C, U] int64 counts of each of C values (`values` is [N] uint8) in each block of neighbours. Counted a
-    part at a time: counting takes eight bytes a value."""
+    """[C, U] int64 counts of C values ([N] uint8) in each block, a part at a time: 8 bytes a value."""
     together = max(1, _AT_ONCE // block)
     found = []
     for start in range(0, len(values), together * block):
@@ -75,8 +72,7 @@ class Bucket:
 
 
 class BucketedCorpus:
-    """The batches of an epoch of a corpus, of at most `tokens` tokens; without `runs` any text may follow any
-    other."""
+    """The batches of an epoch of a corpus; without `runs` any text may follow any other."""
 
     def __init__(self, classes: LengthClasses, tokens: int, runs: Runs | None) -> None:
         self.size, self.longest, self.runs = len(classes.of), classes.longest, runs
@@ -132,8 +128,7 @@ def _reading(corpus: BucketedCorpus, key: int) -> tuple[np.ndarray | None, np.nd
 
 
 class TokenBuckets:
-    """The texts of every step, of weighted corpora in batches of at most `tokens` tokens, padding included;
-    see `xfm.data.mixture.Mixture`."""
+    """The texts of every step in batches of at most `tokens` tokens with padding; see `Mixture`."""
 
     group = 1
 

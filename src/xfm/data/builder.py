@@ -80,8 +80,7 @@ class BatchBuilder:
         self._share = share
 
     def __call__(self, step: int) -> Batch:
-        """This process's share of the batch of `step`, pixels uint8; raises UnusableError when bad records
-        could not be replaced."""
+        """This rank's share of the batch of `step`, pixels uint8; raises UnusableError."""
         met = Met()
         positions = {kind: self._positions(stream, step) for kind, stream in self._streams.items()}
         items = {kind: self._streams[kind].items(own, met) for kind, own in positions.items()}

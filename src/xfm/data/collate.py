@@ -61,16 +61,14 @@ MOST_TOKENS = 1 << 21
 
 @dataclass(frozen=True)
 class TokenText:
-    """A text as token ids [T], special ones included, and first position and end of every word that may be
-    masked."""
+    """Token ids [T], special ones included, and first position and end of every maskable word."""
 
     ids: list[int]
     words: list[tuple[int, int]]
 
 
 class TokenCache:
-    """Token cache of one process, of at most `room` tokens. Nothing is ever dropped: what no longer fits is
-    tokenised each time."""
+    """Token cache of a process, of at most `room` tokens; what no longer fits is tokenised each time."""
 
     def __init__(self, tokenizer: Tokenizer, room: int = MOST_TOKENS) -> None:
         self.tokenizer = tokenizer
@@ -83,8 +81,7 @@ class TokenCache:
         return len(self._kept)
 
     def read(self, texts: Sequence[str], max_tokens: int, whole_word: bool) -> list[TokenText]:
-        """The texts as at most `max_tokens` tokens each; all that are not cached go through the tokenizer in
-        one call."""
+        """The texts as at most `max_tokens` tokens each, new ones in one call of the tokenizer."""
         keys = [(text, max_tokens, whole_word) for text in texts]
         new = dict.fromkeys(key for key in keys if key not in self._kept)
         encoded = self.tokenizer.encode_lists([text for text, _, _ in new], max_tokens) if new else []
@@ -168,8 +165,7 @@ def visible_patches(boxes: Sequence[Box | None], patch: int, grid: int) -> Tenso
 
 
 def box_targets(boxes: Sequence[Box | None], size: int) -> Tensor:
-    """Boxes (left, top, width, height in pixels of the square; None: all of it) as targets [R, 4] float32,
-    (cx, cy, w, h) as fractions of the side."""
+    """Boxes (left, top, width, height in pixels; None: all) as [R, 4] float32 (cx, cy, w, h) fractions."""
     whole = (0.0, 0.0, float(size), float(size))
     data = torch.tensor([box or whole for box in boxes], dtype=torch.float64).reshape(-1, 4)
     corners = Boxes(data, BoxFormat.XYWH, BoxUnit.PIXEL)

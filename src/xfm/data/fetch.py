@@ -36,8 +36,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # the last 32 bits are an IPv4 ad
 
 
 def fetch(url: str, rules: UrlRules) -> bytes:
-    """The bytes at a URL; raises UserError where it is not allowed, cannot be read, or holds more than
-    `rules` allow."""
+    """The bytes at a URL; raises UserError where `rules` forbid it or it cannot be read."""
     deadline = time.monotonic() + rules.seconds
     where = url
     for _ in range(rules.redirects + 1):
@@ -76,8 +75,7 @@ def _get(url: str, rules: UrlRules, deadline: float) -> bytes | str:
 
 
 def check_address(url: str, rules: UrlRules) -> SplitResult:
-    """The parts of a URL that may be fetched at all; raises UserError otherwise. The address of its host is
-    checked when it is resolved."""
+    """The parts of a URL that may be fetched, its host unresolved; raises UserError otherwise."""
     try:
         parts = urlsplit(url)
         _ = parts.port  # out of range, it raises
@@ -180,8 +178,7 @@ _TOGETHER, _QUIET = 8, 2.0  # fetches at once; seconds before a bar is shown
 
 @dataclass(frozen=True, eq=False)
 class AddressBook:
-    """Cached files of image URLs; `failed` holds, by row, why a run that is continued left rows out: their
-    URLs are not fetched again."""
+    """Cached files of image URLs; `failed` has, by row, errors of an earlier run: not fetched again."""
 
     rules: UrlRules
     folder: Path
@@ -199,8 +196,7 @@ class AddressBook:
         return cls(rules, cache_folder() / FETCHED / mark[:16], failed or {})
 
     def file(self, url: str, place: str = "") -> Path:
-        """The file of a URL that the row at `place` names; raises UserError where it is not allowed or gives
-        no image."""
+        """The file of a URL of the row at `place`; raises UserError where it is not allowed or no image."""
         if url in self.failed.get(place, ""):
             raise UserError(self.failed[place])
         self._look_up(url)

@@ -51,8 +51,7 @@ def _first(names: Sequence[str]) -> str:
 
 @dataclass
 class Scan:
-    """Files of a folder and those below it, links to folders excepted: `pictures` in the order of their
-    paths, other names by kind in `passed`."""
+    """Files of a folder tree, linked folders excepted: `pictures` by path, other names by kind."""
 
     pictures: list[str] = field(default_factory=list)
     passed: dict[str, list[str]] = field(default_factory=dict)
@@ -113,8 +112,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def scan_classes(folder: Path) -> tuple[dict[str, list[str]], FolderReport]:
-    """Images by class of a folder with a folder a class, in the order of their paths, and what else is there;
-    raises OSError."""
+    """Images by class of a folder with a folder a class, by path, and a report; raises OSError."""
     whole, classes, nested = Scan(), {}, []
     for place in sorted(folder.iterdir()):
         if place.name.startswith("."):

@@ -22,8 +22,7 @@ _SHOWN = 3
 
 
 class LeftOut:
-    """Rows that are left out, with reasons by place, and how many of each split; `max_bad` None leaves the
-    limit to the rule above. Raises UserError where it is negative."""
+    """Rows that are left out, with reasons by place; `max_bad` None: the rule above. Raises UserError."""
 
     def __init__(self, max_bad: int | None = None) -> None:
         if max_bad is not None and max_bad < 0:

@@ -93,8 +93,8 @@ BLOCK = 10_000
 
 
 def apportion(weights: Sequence[float], places: int = BLOCK) -> list[int]:
-    """Whole numbers that sum to `places` in proportion to `weights` (largest remainders, at least one
-    each)."""
+    """Whole numbers that sum to `places` in proportion to `weights`: largest remainders, at least one
+    each."""
     if not weights or min(weights) <= 0 or len(weights) > places:
         raise ValueError("weights must be positive")
     shares = [weight / sum(weights) * places for weight in weights]
@@ -108,8 +108,7 @@ def apportion(weights: Sequence[float], places: int = BLOCK) -> list[int]:
 
 
 class Mixture:
-    """The order in which a stream visits its corpora; without `runs` any record of a corpus may follow any
-    other. The size of each corpus is a multiple of its group."""
+    """The order in which a stream visits its corpora; without `runs` any record may follow any other."""
 
     def __init__(
         self,

@@ -20,8 +20,7 @@ _LEAST = 4096  # bytes of pixels for each entry that there is room for
 
 
 class PictureCache:
-    """Decoded images by identity, at most `limit` bytes of pixels, in memory that this process shares with
-    the loaders that it forks, in every stream and phase. Nothing is ever dropped: what no longer fits is
+    """Decoded images by identity, `limit` bytes at most, shared with forked loaders; what no longer fits is
     decoded each time."""
 
     def __init__(self, limit: int) -> None:

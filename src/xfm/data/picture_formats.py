@@ -129,8 +129,7 @@ def no_picture(data: bytes) -> PictureError:
 
 @dataclass(frozen=True)
 class Header:
-    """Header of an image: width and height in pixels, upright; EXIF orientation 1 (not turned) to 8; Pillow's
-    mode, empty where only decoding tells; whether it is a WebP of several frames."""
+    """Upright width and height in pixels, EXIF orientation 1 to 8, Pillow's mode (may be empty)."""
 
     format: PictureFormat
     width: int
@@ -162,8 +161,7 @@ def read_picture_header(data: bytes) -> Header:
 
 
 def open_with_pillow(data: bytes, found: PictureFormat) -> ImageFile:
-    """An image of which Pillow has read the header only, by the reader of its format and no other; raises
-    PictureError where a library is not installed."""
+    """An image of which the reader of its format has read the header; may raise PictureError."""
     return _OPENERS[found](io.BytesIO(data))
 
 

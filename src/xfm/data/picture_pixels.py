@@ -32,8 +32,7 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def decode_pixels(data: bytes, header: Header) -> tuple[Tensor, str | None]:
-    """[3, H, W] uint8, upright, and what is wrong with an image that is there in part only; raises
-    PictureError. The size in the header has been checked."""
+    """[3, H, W] uint8, upright, and the flaw of an image that is there in part; raises PictureError."""
     flaw = None
     if header.format is PictureFormat.JPEG:
         pixels, flaw = _jpeg(data, header)

@@ -51,8 +51,7 @@ class UnreadablePicture(UserError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """[3, H, W] uint8 RGB pixels, upright; the flaw of an image that is there in part only; a digest of the
-    file, or empty."""
+    """[3, H, W] uint8 RGB pixels, upright; the flaw of a partial image; a digest of the file or empty."""
 
     pixels: Tensor
     flaw: str | None = None
@@ -149,8 +148,7 @@ _log = logging.getLogger(__name__)
 
 
 def load_decoded(path: Path | str, max_pixels: int | None = None) -> Decoded:
-    """An image file decoded, whatever its suffix; raises UnreadablePicture when it is missing, too large or
-    does not decode."""
+    """An image file decoded, whatever its suffix; raises UnreadablePicture."""
 
     def decoded(data: bytes) -> Decoded:
         return replace(decode(data, max_pixels), mark=blake2b(data, digest_size=8).hexdigest())

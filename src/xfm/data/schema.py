@@ -125,8 +125,7 @@ class TextBatch(TensorFields):
 
 @dataclass(frozen=True)
 class ImageBatch(TensorFields):
-    """Images for MIM: `pixels` [B, 3, H, W] float32, normalised; `patch_mask` [B, P] bool, True at masked
-    patches."""
+    """Images for MIM: `pixels` [B, 3, H, W] float32, normalised; `patch_mask` [B, P] bool."""
 
     pixels: Tensor
     patch_mask: Tensor
@@ -177,8 +176,7 @@ class BadRecord:
 
 @dataclass(frozen=True)
 class StreamReads:
-    """Records that a stream has read for a batch, bad ones among them, and images passed over for want of
-    regions."""
+    """Records that a stream read for a batch, bad ones, and images passed over without regions."""
 
     kind: str
     read: int = 0

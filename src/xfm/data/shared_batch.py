@@ -24,8 +24,7 @@ _ALIGNED = 64
 
 @dataclass(frozen=True)
 class SharedBatch(Generic[B]):
-    """A batch taken apart: `shell` is all of it but the tensors, pickled; `block` [N] uint8 holds the tensors
-    in shared memory, or as bytes, which go through a pipe, where there is too little of that."""
+    """`shell`: a pickled batch without tensors; `block` [N] uint8: these in shared memory, or bytes."""
 
     shell: bytes
     block: Tensor | bytes

@@ -48,8 +48,7 @@ class Met:
 
 @dataclass(frozen=True)
 class DrawnSample(Generic[S]):
-    """A decoded sample, the generator of all its draws, and the identity of its encoded image (0 without
-    one)."""
+    """A sample, the generator of all its draws, the identity of its encoded image (0: none)."""
 
     sample: S
     rng: np.random.Generator
@@ -89,8 +88,7 @@ class CorpusStream:
         return self.mixture.fewest if isinstance(self.mixture, TokenBuckets) else self.batch_size
 
     def items(self, positions: range, met: Met) -> list[DrawnSample[Sample]]:
-        """The samples at some positions; other records are noted in `met`. Raises UnusableError when too many
-        in a row give no sample."""
+        """The samples at some positions; `met` notes others. Raises UnusableError."""
         self._ask_together(positions)
         read, skipped, passed_over = met.read, len(met.skipped), met.regionless
         found = [self._item(position, met) for position in positions]

@@ -32,8 +32,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TextLengths:
-    """`of` [N] uint8: the length of each text as an index into `tokens`, multiples of `LENGTH_STEP` as far as
-    a byte tells them apart. A bad record has the length of its replacement."""
+    """`of` [N] uint8: lengths as index into `tokens`; a bad record has that of its replacement."""
 
     of: np.ndarray
     tokens: list[int]

@@ -35,8 +35,7 @@ _WORD = re.compile(rf"[^\s{re.escape(_SIGNS)}]")
 
 
 def normalise_caption(text: str, max_words: int = 30) -> str:
-    """Lower-case, turn the signs of the spec to spaces, collapse spaces, keep `max_words` words; may become
-    empty."""
+    """Lower-case, signs of the spec to spaces, spaces collapsed, `max_words` words; may become empty."""
     return " ".join(text.lower().translate(_SPACED).split()[:max_words])
 
 
@@ -155,8 +154,7 @@ class Tokenizer:
         self.__init__(parse_tokenizer(state))
 
     def encode_batch(self, texts: Sequence[str], max_tokens: int) -> EncodedBatch:
-        """`<s>text</s>` (or `[CLS]text[SEP]`) for every text, cut at `max_tokens`, special tokens
-        included."""
+        """`<s>text</s>` (or `[CLS]text[SEP]`) for every text, cut at `max_tokens`."""
         with self._lock:
             return self._encode(self._beginnings(texts, max_tokens), max_tokens)
 
@@ -168,8 +166,7 @@ class Tokenizer:
             return sum(map(len, self._backend.encode_batch_fast(beginnings)))
 
     def encode_pairs(self, a: Sequence[str], b: Sequence[str], max_tokens: int) -> EncodedBatch:
-        """`<s>a</s></s>b</s>` (or `[CLS]a[SEP]b[SEP]`) for every pair, cut at `max_tokens` by shortening the
-        longer text first."""
+        """`<s>a</s></s>b</s>` (or `[CLS]a[SEP]b[SEP]`) for every pair, the longer text cut first."""
         with self._lock:
             first, second = (self._beginnings(texts, max_tokens) for texts in (a, b))
             return self._encode(list(zip(first, second, strict=True)), max_tokens)

@@ -120,8 +120,7 @@ def random_crop(
     ratio: tuple[float, float],
     flip: float,
 ) -> View:
-    """RandomResizedCrop as torchvision draws it (`scale` of the area, `ratio` width by height): ten attempts,
-    then the largest centred crop in the range."""
+    """RandomResizedCrop as torchvision draws it: ten attempts, then the largest centred crop."""
     draws = rng.random((10, 4)).tolist()
     mirrored = bool(rng.random() < flip)
     low, high = math.log(ratio[0]), math.log(ratio[1])
@@ -157,8 +156,7 @@ def _within(across: float, down: float, least: float) -> float:
 
 
 def show(pixels: Tensor, view: View, size: int | tuple[int, int]) -> Tensor:
-    """Crop, mirror and squash [3, H, W] uint8 to a square (or height and width) with antialiased bicubic
-    interpolation."""
+    """Crop, mirror and squash [3, H, W] uint8 to a square (or shape): antialiased bicubic."""
     shape = (size, size) if isinstance(size, int) else size
     left, top, width, height, flip = view
     part = pixels[:, top : top + height, left : left + width]
@@ -195,8 +193,7 @@ class Normalisation:
 
 
 def normalise(pixels: Tensor, normalisation: Normalisation | None = None) -> Tensor:
-    """(pixels / 255 - mean) / std: [B, 3, H, W] uint8 -> float32, on the same device; CLIP's normalisation
-    when None."""
+    """(pixels / 255 - mean) / std: [B, 3, H, W] uint8 -> float32 on the same device; default CLIP's."""
     normalisation = normalisation or Normalisation()
     mean = torch.tensor(normalisation.mean, dtype=torch.float64).view(1, 3, 1, 1)
     std = torch.tensor(normalisation.std, dtype=torch.float64).view(1, 3, 1, 1)
@@ -212,8 +209,7 @@ Operation = Callable[[Tensor, float, float], Tensor]
 
 
 def mild_colour(rng: np.random.Generator, pixels: Tensor) -> Tensor:
-    """[3, H, W] uint8 with brightness and contrast changed by up to 15 %; hues stay, so that a caption's
-    colours still hold."""
+    """[3, H, W] uint8, brightness and contrast changed by up to 15 %; hues stay: captions name them."""
     brightness, contrast = (1 + MILD_RANGE * (2 * rng.random(2) - 1)).tolist()
     levels = brightness * (128 + contrast * (np.arange(256) - 128.0))
     table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
@@ -275,8 +271,7 @@ def rand_augment(
 
 
 def recolour(rng: np.random.Generator, pixels: Tensor, mode: Augmentation, has_boxes: bool) -> Tensor:
-    """The augmentation of [3, S, S] uint8 after the crop: RandAugment(2, 7), of colour only with boxes; mild
-    colour; or none."""
+    """[3, S, S] uint8 after the crop: RandAugment(2, 7), of colour only with boxes; mild colour; none."""
     if mode is Augmentation.PUBLISHED:
         return rand_augment(rng, pixels, COLOUR if has_boxes else COLOUR | GEOMETRIC)
     return mild_colour(rng, pixels) if mode is Augmentation.MILD else pixels

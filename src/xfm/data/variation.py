@@ -61,8 +61,7 @@ def training_view(
 
 
 def augmentation(config: ImageTrainingConfig, shape: tuple[int, int]) -> Augment | None:
-    """RandAugment of [height, width] images as the settings have it, or None; raises UserError where timm is
-    not installed."""
+    """RandAugment of [height, width] images, or None; raises UserError without timm."""
     count, level = config.rand_augment, config.magnitude
     if not count:
         return None
@@ -123,8 +122,7 @@ def _python_seeded(seed: int) -> Iterator[None]:
 
 
 class Variation:
-    """Augmentation of one image: random crop to `shape` (height, width), mirroring, RandAugment,
-    normalisation, random erasing."""
+    """One image: random crop to `shape`, mirroring, RandAugment, normalisation, random erasing."""
 
     def __init__(
         self,
@@ -177,8 +175,7 @@ class Mixer:
         return bool(self._mixes)
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix [B, 3, S, S] float images with [B] int64 labels: pixels of the same shape, and class shares [B,
-        C] float32 that sum to 1."""
+        """[B, 3, S, S] float and [B] int64 labels -> mixed pixels and class shares [B, C] float32."""
         if not self._mixes or torch.rand(()).item() >= self.mixing:
             return pixels, torch.nn.functional.one_hot(labels, self.classes).float()
         chosen = int(torch.randint(len(self._mixes), ()).item())

@@ -151,8 +151,7 @@ def _next(iterator: Iterator[Any], timeout: float) -> Any:
 
 
 def loader_death(error: BaseException) -> UserError | None:
-    """A UserError for torch's message that a loader process died, which it raises wherever the training
-    process is at that moment; None for other errors."""
+    """A UserError for torch's message, raised anywhere, that a loader died; None for other errors."""
     text = str(error)
     if not isinstance(error, RuntimeError) or "DataLoader worker (pid" not in text:
         return None

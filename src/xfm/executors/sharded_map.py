@@ -210,8 +210,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def read_record(path: Path, kind: type[T], remedy: str) -> T:
-    """The dataclass of a JSON file whose fields are numbers, texts, and mappings and lists of such; raises
-    UserError."""
+    """The dataclass of a JSON file of numbers, texts, mappings and lists; raises UserError."""
     plain = read_json_object(path)
     try:
         return build(kind, plain)

@@ -80,8 +80,7 @@ class IndexedShards:
 
 
 def indexed_shards(path: Path | str) -> IndexedShards | None:
-    """The shards of a folder with an index, or of a pattern in one; raises UserError where the index is
-    damaged or a shard is missing."""
+    """The shards of a folder with an index, or of a pattern in one; raises UserError."""
     text = str(path)
     place = Path(text)
     if os.path.isdir(place):

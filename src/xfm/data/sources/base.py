@@ -90,8 +90,7 @@ class ConcatSource(RecordSource):
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file as it was when it was indexed: inode, size and time tell when it is opened again whether it
-    changed."""
+    """A file when it was indexed: inode, size and time tell later whether it changed."""
 
     path: Path
     inode: int
@@ -135,16 +134,14 @@ def digest_of_samples(size: int, read: Callable[[int, int], bytes]) -> bytes:
 
 
 class FilePool:
-    """Descriptors of at most `limit` files, opened when first used and read with `os.pread`, which moves no
-    shared position: descriptors that a forked process inherits stay usable."""
+    """At most `limit` descriptors, read by `os.pread`: it moves no position that forks share."""
 
     def __init__(self, limit: int = 128) -> None:
         self._limit = limit
         self._open: OrderedDict[StoredFile, int] = OrderedDict()
 
     def read(self, file: StoredFile, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes at `offset`; raises OSError when the file ends early, or is not the one that
-        was indexed."""
+        """Exactly `size` bytes at `offset`; raises OSError when the file ends early or was changed."""
         descriptor = self._descriptor(file)
         pieces = []
         while size > 0:
@@ -187,8 +184,7 @@ _MOST_NAMES = 10_000_000
 
 
 def expanded(text: str, start: int = 0) -> list[str]:
-    """The names that a text with ranges from `start` on stands for, in order; the text itself where it has
-    none. Raises UserError for more than ten million."""
+    """The names of a text with ranges from `start` on, in order; raises UserError above ten million."""
     check_ranges(text, start)
     span = RANGE.search(text, start)
     if span is None:

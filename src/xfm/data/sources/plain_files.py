@@ -21,8 +21,7 @@ _SHORTEST_ROW = 16
 
 
 class JsonLinesSource(RecordSource):
-    """One JSON-lines file; `"image"` is a path relative to it that stays below its folder. Raises UserError
-    when it is missing or empty."""
+    """A JSON-lines file; `"image"` is a path below its folder. Raises UserError when missing or empty."""
 
     def __init__(self, path: Path, kind: SampleKind, limits: Limits) -> None:
         super().__init__(kind, limits)

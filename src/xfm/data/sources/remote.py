@@ -32,8 +32,8 @@ _SPARE = 1 << 30
 
 
 class DiskBlocks:
-    """Disk cache of named blocks, least recently used first out. Every process tidies what it writes; each
-    may exceed `room` bytes by a thirty-second. 0 keeps nothing."""
+    """Disk cache of named blocks, `room` bytes and a thirty-second a process, least recently used first
+    out."""
 
     def __init__(self, folder: Path, room: int) -> None:
         self._folder, self._room = folder, room
@@ -159,8 +159,7 @@ _Waiting = queue.Queue[tuple[RemoteFile, int, int]]
 
 
 class RemoteReader:
-    """Ranges of remote files through a disk cache; safe to use after a fork, from several threads, and to
-    pickle."""
+    """Ranges of remote files through a disk cache, in threads and forks; can be pickled."""
 
     def __init__(self, settings: RemoteConfig, folder: Path) -> None:
         self._settings, self._folder = settings, folder
@@ -186,8 +185,7 @@ class RemoteReader:
         return asked(file.url, lambda store: store.read(file, start, end), patience)
 
     def read(self, file: RemoteFile, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes at `offset`; raises OSError where the file changed, UserError where the store
-        does not answer."""
+        """Exactly `size` bytes at `offset`; raises OSError (it changed) or UserError (no answer)."""
         if size <= 0:
             return b""
         if os.getpid() != self._process:
@@ -251,8 +249,7 @@ class RemoteReader:
 
     # ------------------------------------------------------------ reading ahead
     def expect(self, file: RemoteFile, offset: int, size: int) -> None:
-        """Fetch what will be read soon, in threads: of a long range as much as a quarter of the disk cache;
-        nothing where nothing is kept."""
+        """Fetch in threads what will be read: at most a quarter of the disk cache of a long range."""
         if os.getpid() != self._process:
             self._begin()
         stop = min(offset + size, file.size)

@@ -37,8 +37,7 @@ _known: WeakValueDictionary[tuple[StoredFile, ...], ShardIndex] = WeakValueDicti
 
 
 def scanned_index(folder: Path, names: Sequence[str]) -> ShardIndex:
-    """Where the records of some shards lie; raises UserError where a shard is missing, truncated, not a tar,
-    or a key has two images, JSONs or texts."""
+    """Where the records of some shards lie; raises UserError as `index_shard`."""
     files = tuple(_stored(folder / name) for name in names)
     if (found := _known.get(files)) is None:
         small = sum(file.size for file in files) <= SMALL
@@ -79,8 +78,7 @@ def index_place(*names: Path | str) -> Path:
 def cached_index(
     place: Path, known: Sequence[tuple[str, int, int]], scan: Callable[[], Iterator[IndexedShard]]
 ) -> ShardIndex:
-    """The index of some shards (name, size, time), kept at a place; one process at a time scans. Raises
-    OSError where the place cannot be locked."""
+    """The index of shards (name, size, time) kept at a place; one process scans. May raise OSError."""
     with in_turn(place):
         with contextlib.suppress(UserError):
             found = open_index(place)

@@ -90,8 +90,7 @@ class ShardTable:
 
 @dataclass(frozen=True, eq=False)
 class ShardIndex:
-    """Where the records of some shards lie; `place` is the file or address of the index, None where the
-    shards were scanned for this run."""
+    """Where records of shards lie; `place` is the index file or address, None after a scan."""
 
     table: ShardTable
     place: Path | str | None
@@ -241,8 +240,7 @@ def saved_index(folder: Path) -> ShardIndex | None:
 
 
 def open_index(path: Path) -> ShardIndex:
-    """Open an index: its table is read and checked, its spans stay on disk. Raises UserError where it is
-    damaged or of another version."""
+    """Open an index: its table is read and checked, its spans stay on disk. Raises UserError."""
     remedy = f"write it again with `{COMMAND} {path.parent}`, or remove it"
     try:
         file = StoredFile.of(path)

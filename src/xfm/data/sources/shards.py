@@ -31,8 +31,7 @@ _COLUMN_NAMES = {PICTURE: "picture", JSON: "JSON", TEXT: "text"}
 
 
 class LocalShards:
-    """Shards in a local or mounted folder; safe to use after a fork and to pickle. `indexed`: whether a user
-    has written their index."""
+    """Shards in a local or mounted folder; `indexed`: a user has written their index."""
 
     distant = False
 
@@ -52,8 +51,7 @@ class LocalShards:
         return self._before + shard
 
     def file(self, table: ShardTable, shard: int) -> StoredFile:
-        """A shard of a table as `read` takes it; a copy has another time, and is known by its sampled digest.
-        Raises OSError."""
+        """A shard of a table; a copy (other time) is known by its sampled digest. Raises OSError."""
         file, size = StoredFile.of(self.folder / table.names[shard]), int(table.sizes[shard])
         if file.size != size:
             raise StaleError(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")

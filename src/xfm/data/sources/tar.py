@@ -55,8 +55,7 @@ class Sliced(Protocol):
 
 
 def members_of(path: Path | str, data: Sliced, end: int) -> Iterator[Member]:
-    """The regular files of a tar in order, of its first `end` bytes; raises UserError when it is truncated or
-    not a tar."""
+    """The regular files of a tar in order, of its first `end` bytes; raises UserError."""
     place = first = 0
     long_name: str | None = None
     pax: dict[str, str] = {}
@@ -120,8 +119,7 @@ def _name(header: bytes) -> str:
 
 
 def _pax(data: bytes) -> dict[str, str]:
-    """The fields of a pax header: `LENGTH KEY=VALUE` and a line break each, padded with zeros; raises
-    ValueError."""
+    """The fields of a pax header, `LENGTH KEY=VALUE` and a line break each; raises ValueError."""
     data, found, place = data.rstrip(b"\0"), {}, 0
     while place < len(data):
         space = data.index(b" ", place)
@@ -135,8 +133,7 @@ def _pax(data: bytes) -> dict[str, str]:
 
 
 def key_and_extension(name: str) -> tuple[str, str]:
-    """Key and extension of a member: the base name is cut at its first dot, as WebDataset does. `pathlib`
-    takes seven times as long."""
+    """Key and extension of a member, cut at the first dot of its base name. `pathlib` takes 7 x longer."""
     *folders, base = [part for part in name.split("/") if part not in ("", ".")] or [""]
     stem, _, extension = base.partition(".")
     return "/" * name.startswith("/") + "/".join([*folders, stem]), extension.lower()

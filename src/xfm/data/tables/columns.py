@@ -19,8 +19,7 @@ class ColumnMap:
 
     @classmethod
     def parse(cls, given: str | Mapping[str, str]) -> "ColumnMap":
-        """Read `image=photo,question=q`, or the same as a mapping; `image=` says that there is none. Raises
-        UserError."""
+        """Read `image=photo,question=q`, or a mapping; `image=`: there is none. Raises UserError."""
         if isinstance(given, Mapping):
             return cls(dict(given))
         found: dict[str, str] = {}
@@ -87,8 +86,7 @@ class ColumnMap:
     def check_columns(
         self, fields: Sequence[Field], columns: Collection[str], place: object, others: bool = False
     ) -> None:
-        """Refuse a file, or a row with columns of its own, that lacks a column or has one field twice;
-        `others`: other rows have the columns, so that it is this row that is wrong."""
+        """Refuse a file, or a row where `others` have its columns, without a column or with one twice."""
         for one in fields:
             ways = self.ways(one, columns)
             if len(ways) > 1:

@@ -48,8 +48,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
 
 
 def _read_header(path: Path) -> tuple[str, list[str]]:
-    """The delimiter (of `.tsv` the tab, else the one of `, ; tab |` that the header has most of) and the
-    column names."""
+    """The delimiter (tab of `.tsv`, else the most frequent of `, ; tab |`) and the column names."""
     with _opened(path) as file:
         first = file.readline(1 << 20)
     delimiter = "\t" if table_kind(path) == ".tsv" else max(_DELIMITERS, key=first.count)
@@ -64,8 +63,7 @@ def _read_header(path: Path) -> tuple[str, list[str]]:
 
 
 def _read_cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], int]]:
-    """Every row that is not blank, the header too: the line that it begins on, its cells, characters read up
-    to its end."""
+    """First line, cells, and characters read up to its end, of every row that is not blank."""
     before = csv.field_size_limit(Limits().annotation_bytes)
     line = 1
     try:

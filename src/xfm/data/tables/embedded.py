@@ -40,8 +40,7 @@ class PictureStore:
         self.folder = folder
 
     def unpack(self, cell: Any) -> Any:
-        """A cell, or each of a list, with a path in place of an image, or `BadPicture` for a too large
-        one."""
+        """A cell, or each of a list, with a path (or `BadPicture`) in place of an image."""
         return [self._path(one) for one in cell] if isinstance(cell, list) else self._path(cell)
 
     def _path(self, value: Any) -> Any:

@@ -23,8 +23,7 @@ NO_OBJECT = "the row is not a JSON object; mend the row"
 
 @dataclass(frozen=True)
 class Line:
-    """A line that is not blank: its number from 1, bytes, bytes of the file up to its end, and whether it was
-    cut as too long."""
+    """A line that is not blank: number from 1, bytes, bytes read up to its end, whether it was cut."""
 
     number: int
     data: bytes

@@ -40,8 +40,8 @@ _PART = 256
 
 @dataclass(frozen=True, eq=False)
 class InMemory:
-    """A table in memory: a DataFrame of pandas or polars, a table of pyarrow, a data set, an iterable of
-    mappings, or a mapping of columns; `head` holds the first two rows of an iterator."""
+    """A table in memory: a frame, pyarrow table, data set, rows or columns; `head`: an iterator's first
+    two."""
 
     rows: Any
     name: str
@@ -66,8 +66,7 @@ def as_table(given: Table, name: str) -> str | Path | InMemory:
 
 
 def as_splits(train: Table, valid: Table | None, test: Table | None) -> dict[str, str | Path | InMemory]:
-    """Tables by `train`, `validation` and `test`; `train` may be a mapping of splits, as data sets come in.
-    Raises UserError where a split is unknown or given twice."""
+    """Tables by `train`, `validation` and `test`; `train` may map splits to tables. Raises UserError."""
     found: dict[str, Table] = {"train": train}
     if isinstance(train, Mapping) and "train" in train:
         found = {}

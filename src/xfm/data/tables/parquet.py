@@ -26,8 +26,7 @@ _ROWS = 256  # that are Python's objects at a time
 
 @dataclass(frozen=True)
 class Footer:
-    """Footer of a Parquet file: columns, rows and bytes of each row group, class names of each column (from
-    hub data sets)."""
+    """Footer of a Parquet file: columns, rows and bytes of each row group, class names by column."""
 
     columns: tuple[str, ...]
     rows: list[int]
@@ -57,8 +56,7 @@ def read_footer(path: Path) -> Footer:
 
 
 def read_parquet(path: Path, groups: range | None = None) -> Records:
-    """A Parquet file, of which only the wanted columns and row groups are read; rows are counted from the
-    first that is read. Raises UserError."""
+    """A Parquet file: wanted columns and row groups; rows count from the first read. Raises UserError."""
     footer = read_footer(path)
     chosen = range(len(footer.rows)) if groups is None else groups
     total = sum(footer.rows[group] for group in chosen)

@@ -24,8 +24,7 @@ class TooLargeError(ValueError):
 
 @dataclass(frozen=True)
 class RawRow:
-    """A row in a table: its line or its place from 1, its cells by column, bytes of the file up to its end
-    (characters of CSV, rows of Parquet), and why it is no row."""
+    """A row: line or place from 1, cells by column, bytes (or rows) read up to its end, why it is none."""
 
     number: int
     cells: Mapping[str, Any] = field(default_factory=dict)
@@ -109,8 +108,7 @@ def is_packed(path: Path) -> bool:
 
 @contextmanager
 def open_stored(path: Path, ahead: bool = True) -> Iterator["io.BufferedReader[Any]"]:
-    """The file, expanded, open for reading; with `ahead` all of it is expanded once before, so that damage is
-    known at once. Raises UserError where it is missing, damaged, or expands to more than will be read."""
+    """The file, expanded (`ahead`: once before, so that damage is known at once). Raises UserError."""
     with unreadable(path), open_regular(path) as file:
         if not is_packed(path):
             yield file

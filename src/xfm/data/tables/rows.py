@@ -127,8 +127,7 @@ class TableRow(Mapping[str, Any]):
         return label_name(self.text(field).strip())
 
     def labels(self, field: str, separator: str) -> tuple[str, ...]:
-        """Label names, each once and in alphabetical order, of a list (in CSV a JSON list) or of text with
-        the separator; an empty cell has none."""
+        """Labels in alphabetical order, of a list (in CSV a JSON list) or a text with the separator."""
         if not self.has(field):
             return ()
         value = self._listed(field)
@@ -196,8 +195,7 @@ class TableRow(Mapping[str, Any]):
         return value
 
     def two(self, field: Field) -> list["TableRow"]:
-        """The row once for each of two images, which are cells of their own (the field's parts) or a list in
-        one cell."""
+        """The row once for each of two images: of two cells (the field's parts) or a list in one."""
         if field.ways(self.fields) == [field.parts]:
             named = [(self.fields.get(part), self.names.get(part, part)) for part in field.parts]
         else:

@@ -106,8 +106,7 @@ class TableParts:
         self._ahead: tuple[RawRow, Iterator[RawRow]] | None = None  # the next row, and those after it
 
     def part(self, first: int, last: int | None) -> Iterator[RawRow]:
-        """The rows from `first` up to, but without, `last` (None: the end). A part that begins where the last
-        one ended goes on there; others are looked for from the beginning."""
+        """Rows from `first` to before `last` (None: the end); goes on where the last part ended."""
         ahead, self._ahead = self._ahead, None
         if ahead is None or ahead[0].number > first:
             begun, rows = list[RawRow](), iter(self._table.rows(self._wanted))
@@ -135,8 +134,7 @@ FOLDER_COLUMNS = ("image", "label")
 
 
 def open_folder(path: Path) -> tuple[dict[str, list[str]], FolderReport]:
-    """Images below `path`/CLASS/ by class, in the order of their names, and what else is there. Raises
-    UserError where there is no image."""
+    """Images below `path`/CLASS/ by class, and a report of the rest. Raises UserError without images."""
     if not path.is_dir():
         raise UserError(f"{path} does not exist; put a folder there with a folder of pictures a class")
     try:
@@ -157,8 +155,7 @@ def open_folder(path: Path) -> tuple[dict[str, list[str]], FolderReport]:
 
 
 def read_folder(path: Path) -> Records:
-    """Every image below `path`/CLASS/; the columns are `image` and `label`. Raises UserError as
-    `open_folder`."""
+    """Every image below `path`/CLASS/, as columns `image` and `label`. Raises UserError."""
     classes, report = open_folder(path)
     root = path.absolute()
 

@@ -20,8 +20,8 @@ from xfm.data.tables.records import RawRow, Records, unreadable
 
 
 def read_workbook(path: Path) -> Records:
-    """A sheet of `book.xlsx` or `book.xlsx@SHEET` (the first if none is named) with a header in its first
-    row; rows have Excel's numbers. Raises UserError."""
+    """A sheet of `book.xlsx` or `book.xlsx@SHEET`, header first; rows have Excel's numbers. Raises
+    UserError."""
     file, sheet = sheet_of(path)
     [(sheets, header)] = _parsed("workbook_header", file, sheet)
     if sheet is None and len(sheets) > 1:
