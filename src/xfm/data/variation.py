@@ -1,9 +1,8 @@
 """How a fine-tuning varies a training picture: its view, and RandAugment (arXiv 1909.13719) after it."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -66,42 +65,31 @@ def augmentation(config: ImageTrainingConfig, shape: tuple[int, int]) -> Augment
     if not count:
         return None
     if config.operations is Operations.TIMM:
-        return _Timm(count, level, min(shape))
+        return _timm(count, level, min(shape))
     if (operations := OWN_OPERATIONS.get(config.operations)) is not None:
-        return _Own(operations, count, level)
+        return lambda pixels: rand_augment(np.random.default_rng(_drawn()), pixels, operations, count, level)
     return v2.RandAugment(count, level, LEVELS, interpolation=InterpolationMode.BILINEAR, fill=GREY)
 
 
-@dataclass(frozen=True)
-class _Own:
-    """`xfm.data.transforms.rand_augment`, seeded by torch's global generator."""
+def _timm(count: int, level: int, side: int) -> Augment:
+    try:
+        from timm.data.auto_augment import rand_augment_transform
+    except ImportError:
+        raise UserError(
+            "image.operations timm needs the package timm: pip install timm, or take torchvision"
+        ) from None
+    settings: dict[str, Any] = {
+        "translate_const": int(side * 0.45),
+        "img_mean": (GREY, GREY, GREY),
+        "interpolation": Resampling.BICUBIC,
+    }
+    transform = rand_augment_transform(f"rand-m{level}-n{count}-mstd0.5-inc1", settings)
 
-    operations: Mapping[str, Operation]
-    count: int
-    level: int
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        return rand_augment(np.random.default_rng(_drawn()), pixels, self.operations, self.count, self.level)
-
-
-class _Timm:
-    def __init__(self, count: int, level: int, side: int) -> None:
-        try:
-            from timm.data.auto_augment import rand_augment_transform
-        except ImportError:
-            raise UserError(
-                "image.operations timm needs the package timm: pip install timm, or take torchvision"
-            ) from None
-        settings: dict[str, Any] = {
-            "translate_const": int(side * 0.45),
-            "img_mean": (GREY, GREY, GREY),
-            "interpolation": Resampling.BICUBIC,
-        }
-        self._transform = rand_augment_transform(f"rand-m{level}-n{count}-mstd0.5-inc1", settings)
-
-    def __call__(self, pixels: Tensor) -> Tensor:
+    def augment(pixels: Tensor) -> Tensor:
         with _python_seeded(_drawn()):
-            return pil_to_tensor(self._transform(to_pil_image(pixels)))
+            return pil_to_tensor(transform(to_pil_image(pixels)))
+
+    return augment
 
 
 def _drawn() -> int:

@@ -7,7 +7,7 @@ import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 
@@ -46,16 +46,8 @@ def scan_members(file: StoredFile) -> Iterator[Member]:
         yield from members_of(file.path, data, file.size)
 
 
-class Sliced(Protocol):
-    """What gives slices of bytes: a map of a file, or a file elsewhere."""
-
-    def __getitem__(self, part: slice, /) -> bytes:
-        """The bytes of a part, fewer where they end."""
-        ...
-
-
-def members_of(path: Path | str, data: Sliced, end: int) -> Iterator[Member]:
-    """The regular files of a tar in order, of its first `end` bytes; raises UserError."""
+def members_of(path: Path | str, data: Any, end: int) -> Iterator[Member]:
+    """The regular files of a tar, of its first `end` bytes; `data` gives slices of them. Raises UserError."""
     place = first = 0
     long_name: str | None = None
     pax: dict[str, str] = {}

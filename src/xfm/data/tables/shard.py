@@ -6,7 +6,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -28,25 +27,19 @@ _SHOWN = 4
 """Names of each kind of members without a column that are kept for the report."""
 
 
-@dataclass
-class _Shard:
-    rows: int = 0
-    passed: dict[str, list[str]] = field(default_factory=dict)
-
-
 def read_shard(path: Path) -> Records:
     """A tar shard, whose rows are numbered from 1. Raises UserError."""
     with unreadable(path):
-        file, shard = StoredFile.of(path), _Shard()
+        file, count, passed = StoredFile.of(path), 0, dict[str, list[str]]()
         for _, members in _keys(file):
             parts = [_column(member) for member in members]
-            shard.rows += any(column is not None for column in parts)
+            count += any(column is not None for column in parts)
             for member, column in zip(members, parts, strict=True):
                 if column is None:
-                    names = shard.passed.setdefault(_ending(member) or "without a suffix", [])
+                    names = passed.setdefault(_ending(member) or "without a suffix", [])
                     names.append(member.name)
 
-    if not shard.rows:
+    if not count:
         raise UserError(f"{path} holds no rows: no KEY.jpg, KEY.txt, KEY.cls or KEY.json; check the file")
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
@@ -58,8 +51,8 @@ def read_shard(path: Path) -> Records:
                     number += 1
                     yield _row(file, number, key, own)
 
-    report = FolderReport(str(path), shard.passed) if shard.passed else None
-    return Records(None, rows, shard.rows, report=report)
+    report = FolderReport(str(path), passed) if passed else None
+    return Records(None, rows, count, report=report)
 
 
 def _keys(file: StoredFile) -> Iterator[tuple[str, list[Member]]]:
