@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.data.conftest import write_tar
 from tests.data.tables.written import PICTURES, ROADS, png, read
 from tests.refusals import expect_refusal
-from xfm.config.table_kinds import PACKED, PLAIN, TABLES, sheet_of, table_kind
+from xfm.config.tables import PACKED, PLAIN, TABLES, sheet_of, table_kind
 from xfm.data.pictures import UnreadablePicture
 from xfm.data.tables.json_list import read_json
 from xfm.data.tables.shard import read_shard

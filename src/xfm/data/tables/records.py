@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from xfm.config.table_kinds import PACKED
+from xfm.config.tables import PACKED
 from xfm.core.errors import UserError, first_line
 from xfm.core.files import open_regular
 from xfm.data.folders import FolderReport

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from xfm.config.table_kinds import LISTED, table_kind
+from xfm.config.tables import LISTED, table_kind
 from xfm.config.task_spec import Holds
 from xfm.core.errors import UserError
 from xfm.core.paths import at_home
@@ -35,7 +35,7 @@ _READERS: dict[str, Callable[[Path], Records]] = {
     ".xlsx": read_workbook,
     ".tar": read_shard,
 }
-"""By the kinds of `xfm.config.table_kinds`."""
+"""By the kinds of `xfm.config.tables`."""
 
 
 def read_table(
