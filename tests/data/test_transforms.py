@@ -13,22 +13,17 @@ from xfm.config.data import Augmentation
 from xfm.data.transforms import (
     CLIP_MEAN,
     CLIP_STD,
-    COLOUR,
-    GEOMETRIC,
-    MILD_RANGE,
     Normalisation,
     View,
-    mild_colour,
     move_boxes,
     names_a_side,
     normalise,
     picture_view,
-    rand_augment,
-    recolour,
     region_view,
     show,
     swap_sides,
 )
+from xfm.data.variation import COLOUR, GEOMETRIC, MILD_RANGE, mild_colour, rand_augment, recolour
 
 
 def contains(view: View, box) -> bool:

@@ -39,7 +39,8 @@ from xfm.data.schema import (
 )
 from xfm.data.streams import CorpusStream, DrawnSample, Met
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.data.transforms import Box, may_mirror, move_boxes, picture_view, recolour, region_view, show
+from xfm.data.transforms import Box, may_mirror, move_boxes, picture_view, region_view, show
+from xfm.data.variation import recolour
 
 # A text of up to 4 characters for each token that it may have is taken from its beginning; of a longer one a
 # window from a random word is taken, which for every script holds more tokens than are needed.
