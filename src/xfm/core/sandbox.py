@@ -107,7 +107,10 @@ def parsed(parser: str, *arguments: Any) -> Generator[bytes]:
     """What a parser (`MODULE:FUNCTION`, of a module that imports little) of JSON arguments gives back, piece
     by piece. Raises UserError where it refuses the file, ParsingError where the library cannot read it within
     the limits."""
-    worker = _idle.pop() if _idle else _Worker()
+    try:
+        worker = _idle.pop()  # of several threads, each takes one
+    except IndexError:
+        worker = _Worker()
     while not worker.ask(parser, arguments):
         worker.end()
         worker = _Worker()

@@ -64,12 +64,8 @@ KNOWN = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF"
 _BEGINNINGS = {
     b"\xff\xd8\xff": PictureFormat.JPEG,
     b"\x89PNG\r\n\x1a\n": PictureFormat.PNG,
-    b"GIF87a": PictureFormat.GIF,
-    b"GIF89a": PictureFormat.GIF,
-    b"II*\0": PictureFormat.TIFF,
-    b"MM\0*": PictureFormat.TIFF,
-    b"II+\0": PictureFormat.TIFF,
-    b"MM\0+": PictureFormat.TIFF,
+    **dict.fromkeys((b"GIF87a", b"GIF89a"), PictureFormat.GIF),
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), PictureFormat.TIFF),
 }
 _EXCESS = {PictureFormat.PNG: png_excess, PictureFormat.GIF: gif_excess, PictureFormat.JPEG: jpeg_excess}
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # their lengths, which tell the format from a text with BM
@@ -152,7 +148,8 @@ def read_picture_header(data: bytes) -> Header:
         if found is PictureFormat.WEBP:
             return _webp_header(data)
         if found is PictureFormat.TIFF:
-            width, height, mode = json.loads(next(parse_tiff("tiff_header", data)))
+            [told] = parse_tiff("tiff_header", data)  # all of it, so that the process goes on to the next
+            width, height, mode = json.loads(told)
             return Header(found, width, height, mode=mode)
         with open_with_pillow(data, found) as picture:
             return _header(data, found, picture)
