@@ -1,10 +1,6 @@
-"""Files that nobody has checked, parsed by their libraries in another process with limits on what it takes.
-
-Small files can be made to take all memory of whoever reads them, to keep him for hours, or to end him. Here
-that meets a process which does nothing else. It is started once, within some 30 ms, and goes on to the next
-file; it gives back bytes, of which nothing is ever executed. Memory is limited where the system has limits of
-the address space (Linux); time and the size of what is given back are limited everywhere.
-"""
+"""Unchecked files, parsed by their libraries in another process with limits on memory, time and output. A
+small file can be made to take all memory, hours, or the process. This one is started once (30 ms) and goes on
+to the next file; it gives back bytes, of which nothing is executed. Memory is limited on Linux only."""
 
 import atexit
 import faulthandler

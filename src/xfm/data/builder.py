@@ -1,8 +1,5 @@
-"""A step's batch from the four streams, and the share of it that a process takes.
-
-What a batch holds is a pure function of (configuration, seed, step); how many processes there are, and which
-of them this one is, decides only which of its samples are built here.
-"""
+"""The batch of a step from the four streams: a pure function of (configuration, seed, step). The number of
+processes and their ranks decide only which of its samples are built here."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,9 +1,6 @@
-"""Pictures from the web, for those who allow it: http(s) only, bounded in bytes and time, no private places.
-
-A name is resolved once, every address is checked, and the connection goes to an address that was checked, so
-that a name cannot mean another machine by the time it is used. Redirects are checked alike. Proxies of the
-environment are not used: behind one, nothing could be checked.
-"""
+"""Images from the web, for those who allow it: http(s) only, bounded in bytes and time, no private addresses.
+A name is resolved once and every address checked, redirects too, so that it cannot mean another machine by
+the time of the connection. No proxies: behind one, nothing could be checked."""
 
 import contextlib
 import hashlib

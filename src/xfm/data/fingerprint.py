@@ -1,9 +1,6 @@
-"""What tells the files of a run's data from others, at the cost of reading a little of each.
-
-A copy on another disk is the same data; hashing all of a large corpus would take hours. Files of up to 4 MiB
-are digested whole, of larger ones 64 blocks from the first byte to the last, and the size. Of a folder of
-pictures, the names and some of the files. Pictures that JSON lines name are not looked at.
-"""
+"""Digests of the files of a run's data, the same for a copy on another disk. Files of up to 4 MiB are
+digested whole, of larger ones the size and 64 blocks; of a folder of images the names and some files. Images
+that JSON lines name are left out."""
 
 import hashlib
 import os

@@ -1,9 +1,6 @@
-"""What a command leaves out: rows that it cannot use, up to a limit, and files of a folder that are none.
-
-The one rule of every command that reads pictures or rows: a row whose picture cannot be read is left out,
-said and counted. `--max-bad` rows may be. Where nobody said how many, a hundred may, and never more than half
-of the rows of a table: then it is not a picture that is wrong.
-"""
+"""Rows that a command leaves out, up to a limit, and other files of a folder. Every command that reads images
+leaves out rows whose image cannot be read, says so and counts them: `--max-bad` at most; by default a
+hundred, and never more than half of the rows of a table, as then it is not an image that is wrong."""
 
 import json
 import sys

@@ -1,9 +1,6 @@
-"""Which format a picture has, told from its bytes, and what its header says before anything is decoded.
-
-Headers are read as decoders read them: where a file means harm, a parser of one's own sees another size. Only
-the reader of the one format is used; Pillow's `Image.open` would try others, and add limits of its own. It is
-not asked about a JPEG that leaves no reader a choice: it takes almost as long as a small one's decoder.
-"""
+"""Image formats by their bytes, and headers read before anything is decoded. The reader of the one format is
+used: another parser may see another size, and Pillow's `Image.open` would try others. A plain JPEG is read
+here: Pillow takes almost as long as a small one's decoder."""
 
 import io
 import json

@@ -1,8 +1,5 @@
-"""Raw records and their translation into samples; everything that is wrong with one becomes a BadRecordError.
-
-Records come from files that nobody has checked. They are parsed as JSON, text and pictures within size limits
-and never evaluated.
-"""
+"""Raw records and their samples; whatever is wrong with one is a BadRecordError. Records come from unchecked
+files: they are parsed as JSON, text and images within size limits, and never evaluated."""
 
 import json
 import math

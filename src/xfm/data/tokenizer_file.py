@@ -1,9 +1,6 @@
-"""What a `tokenizer.json` may hold, checked before the library builds anything of it.
-
-The library does what the file says: a few replacements that double a text take all memory, a padding of a
-thousand million tokens, too. So only known parts are let through, and of each only as much as any tokenizer
-of a text encoder has, many times over.
-"""
+"""Checks of a `tokenizer.json` before the library builds anything of it. The library does what the file says:
+a few replacements that double a text take all memory. So only known parts pass, and of each only as much as
+any tokenizer of a text encoder has, many times over."""
 
 import base64
 import json

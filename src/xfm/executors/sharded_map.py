@@ -1,9 +1,6 @@
 """A function over numbered units of work, whose files and completion marks lie in a folder of all processes.
-
-What a unit makes depends on its number and on nothing else, and its mark is written when its files are whole:
-a unit that is done twice, by whomever, is done once. So nobody keeps lists of who does what, and whatever is
-killed, the missing units are done when the same work is run again.
-"""
+A unit depends on its number alone, and its mark is written when its files are whole: one that is done twice,
+by whomever, is done once, and whatever is killed, the missing units are done by the next run."""
 
 import contextlib
 import json

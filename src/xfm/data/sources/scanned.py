@@ -1,9 +1,6 @@
-"""Shards without a saved index: scanned once on a machine, however many processes read them.
-
-Small corpora are scanned by every process, in memory. What is found in larger ones is kept in the user's
-cache as an index, which the other processes of the machine wait for and later runs find: they look at the
-size and time of every shard only.
-"""
+"""Shards without a saved index, scanned once on a machine. Small corpora are scanned by every process, in
+memory; the index of larger ones is kept in the user's cache, where other processes and later runs find it by
+the size and time of every shard."""
 
 import contextlib
 import hashlib

@@ -1,9 +1,6 @@
-"""Tar shards of one folder as a source: an index says where records lie, and what it says is checked.
-
-A shard is compared with the index when it is first used. A member is read
-together with the header before it, which must be that of such a member. So neither a stale index nor one made
-to mislead gives anything but bad records.
-"""
+"""Tar shards of one folder as a source. A shard is compared with its index when it is first used, and a
+member is read together with the header before it: neither a stale index nor one made to mislead gives
+anything but bad records."""
 
 import contextlib
 from collections import OrderedDict
