@@ -15,8 +15,7 @@ import pytest
 from tests.alike import some, thorough
 from tests.processes import XFM, Ended, Running, run
 from xfm.cli.main import main
-from xfm.core.errors import LONGEST_MESSAGE, UserError
-from xfm.core.failures import explain
+from xfm.core.errors import LONGEST_MESSAGE, UserError, explain
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from tests.refusals import expect_refusal
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.pipelines import UrlRules
 from xfm.config.task_spec import Field, Holds
-from xfm.data.addresses import AddressBook
-from xfm.data.left_out import UnreadablePicture
+from xfm.data.fetch import AddressBook
+from xfm.data.pictures import UnreadablePicture
 from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.finetuning.finished import FinetuneResult
 

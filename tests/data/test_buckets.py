@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xfm.data.buckets import LengthClasses, TokenBuckets
-from xfm.data.order import Runs
+from xfm.data.mixture import Runs
 
 SEEDS = st.integers(0, 2**31)
 RUNS = st.none() | st.builds(Runs, st.integers(1, 400), st.integers(1, 5))

@@ -12,8 +12,8 @@ from torchvision.transforms import v2
 
 from tests.data.conftest import noise
 from xfm.config.image import STRONG, ImageTrainingConfig, Operations
-from xfm.data.classification import Mixer, Variation
 from xfm.data.transforms import Normalisation
+from xfm.data.variation import Mixer, Variation
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Preprocessing
 

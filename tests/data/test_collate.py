@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xfm.config.data import TokenMaskConfig
-from xfm.data.collate import TextRow, box_targets, collate_tokens, patch_span, visible_patches
-from xfm.data.known_texts import KnownTexts
+from xfm.data.collate import TextRow, TokenCache, box_targets, collate_tokens, patch_span, visible_patches
 from xfm.data.tokenizer import train_tokenizer
 
 
@@ -39,7 +38,7 @@ def test_patch_span_forgives_rounding():
 
 def test_collate_tokens_pads(tokenizer):
     rows = [TextRow(text, np.random.default_rng(0)) for text in ("a", "a red cat sits here", "", "cat " * 90)]
-    tokens, masked = collate_tokens(rows, TokenMaskConfig(0.5, 15, 30), KnownTexts(tokenizer))
+    tokens, masked = collate_tokens(rows, TokenMaskConfig(0.5, 15, 30), TokenCache(tokenizer))
     assert tokens.ids.shape == tokens.mask.shape == masked.ids.shape == (4, 30)
     assert tokens.mask.sum(1).tolist()[2:] == [2, 30]
     assert (tokens.ids[~tokens.mask] == tokenizer.pad).all()
@@ -57,7 +56,7 @@ def test_collate_tokens_pads(tokenizer):
 
 
 def test_no_rows_at_all(tokenizer):
-    tokens, masked = collate_tokens([], TokenMaskConfig(0.5, 15, 30), KnownTexts(tokenizer))
+    tokens, masked = collate_tokens([], TokenMaskConfig(0.5, 15, 30), TokenCache(tokenizer))
     assert len(tokens.ids) == len(tokens.mask) == len(masked.positions) == len(masked.labels) == 0
     assert {tokens.ids.dtype, masked.ids.dtype, masked.labels.dtype} == {torch.int64}
     assert visible_patches([], 12, 8).shape == (0, 64)
@@ -67,5 +66,5 @@ def test_no_rows_at_all(tokenizer):
 @pytest.mark.parametrize("texts", [["a"], ["a", "b"]])
 def test_collate_tokens_without_masks_has_one_column(texts, tokenizer):
     rows = [TextRow("", np.random.default_rng(0)) for _ in texts]
-    _, masked = collate_tokens(rows, TokenMaskConfig(0.5, 15, 30), KnownTexts(tokenizer))
+    _, masked = collate_tokens(rows, TokenMaskConfig(0.5, 15, 30), TokenCache(tokenizer))
     assert masked.labels.tolist() == [[-100]] * len(texts)

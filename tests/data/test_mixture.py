@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfm.data.mixture import BLOCK, Mixture, apportion
-from xfm.data.order import Runs
+from xfm.data.mixture import BLOCK, Mixture, Runs, apportion
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=30), st.integers(50, 20_000))

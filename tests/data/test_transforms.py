@@ -10,7 +10,6 @@ from torchvision.transforms import InterpolationMode, v2
 
 from tests.data.conftest import generator, noise
 from xfm.config.data import Augmentation
-from xfm.data.augment import COLOUR, GEOMETRIC, MILD_RANGE, mild_colour, rand_augment, recolour
 from xfm.data.transforms import (
     CLIP_MEAN,
     CLIP_STD,
@@ -24,6 +23,7 @@ from xfm.data.transforms import (
     show,
     swap_sides,
 )
+from xfm.data.variation import COLOUR, GEOMETRIC, MILD_RANGE, mild_colour, rand_augment, recolour
 
 
 def contains(view: View, box) -> bool:

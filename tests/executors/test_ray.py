@@ -20,8 +20,7 @@ from tests.refusals import expect_refusal
 from xfm.config.tasks import EMBED
 from xfm.corpora.prepare import prepare
 from xfm.data.sources.shard_index import INDEX
-from xfm.executors.executor import LocalPool
-from xfm.executors.ray_tasks import RayTasks
+from xfm.executors.executor import LocalPool, RayTasks
 from xfm.inference.row_units import RowWork
 from xfm.inference.shared_prediction import PartsTarget, answer_together
 from xfm.search.encoding import IndexWork

@@ -18,7 +18,7 @@ from tests.reports.written import details_of, json_lines
 from xfm.config.image import STRONG, ImageTrainingConfig
 from xfm.config.task import ImageHead
 from xfm.config.training import Grouping, Precision, Schedule
-from xfm.data.classification import Mixer
+from xfm.data.variation import Mixer
 from xfm.finetuning.finetune import finetune_rows
 from xfm.models.folder import load_model
 from xfm.tasks.base import Blanked

@@ -17,7 +17,7 @@ from tests.inference.support import Models, Pipe, photos, same
 from xfm.config.inference import BeamSearch, Sampling
 from xfm.config.labels import MatchCalibration
 from xfm.config.task import TaskConfig
-from xfm.data.in_memory import to_uint8
+from xfm.data.pictures import to_uint8
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.models.artifacts import framed, model_pixels

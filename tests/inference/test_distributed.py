@@ -18,9 +18,9 @@ from tests.inference.support import Command, lines, photos, same, write_lines
 from tests.refusals import expect_refusal
 from xfm.cli.main import main
 from xfm.config.tasks import EMBED
-from xfm.data.tables.lines import read_json_lines
+from xfm.data.tables.json_list import read_json_lines
 from xfm.data.tables.parquet import read_parquet
-from xfm.data.tables.parts import TableParts, part_starts
+from xfm.data.tables.table import TableParts, part_starts
 from xfm.executors.executor import ArrayTask, Executor, LocalPool
 from xfm.executors.sharded_map import ShardedMap
 from xfm.inference.answer_file import bad_file, settings_file

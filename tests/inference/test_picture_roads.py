@@ -18,9 +18,8 @@ from tests.data.picture_kinds import Kind, base, exif, heic, kinds, saved
 from tests.inference.support import Models, Pipe
 from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
-from xfm.data.in_memory import to_uint8
 from xfm.data.loader import PretrainingData
-from xfm.data.pictures import decode
+from xfm.data.pictures import decode, to_uint8
 from xfm.data.transforms import Normalisation, View, show
 from xfm.finetuning.row_filter import partial_pictures
 from xfm.inference.answer_file import bad_file

@@ -15,7 +15,7 @@ from tests.evaluation.tiny import tiny_pretrained
 from tests.tasks.build import build
 from xfm.config.finetune import FinetuneConfig
 from xfm.core.errors import UserError
-from xfm.data.picture_files import load_image
+from xfm.data.pictures import load_image
 from xfm.finetuning.tuning_run import tune
 from xfm.models.folder import Preprocessing, Pretrained
 from xfm.tasks.base import seeded

@@ -17,7 +17,8 @@ from tests.finetuning.conftest import FILES, SAMPLES, SHORT
 from tests.refusals import expect_refusal
 from xfm.config.image import ImageTrainingConfig
 from xfm.config.tasks import task_spec
-from xfm.data.left_out import LeftOut, UnreadablePicture
+from xfm.data.left_out import LeftOut
+from xfm.data.pictures import UnreadablePicture
 from xfm.data.schema import TensorFields
 from xfm.data.tables import ColumnMap
 from xfm.finetuning.data import Tables, read_data

@@ -118,10 +118,9 @@ def test_a_hanging_record_does_not_keep_a_run_from_ending(corpus, tmp_path, numb
 
 
 @thorough
-def test_a_hanging_record_is_named(corpus, tmp_path):
+def test_a_hanging_loader_is_one_sentence(corpus, tmp_path):
     words = arguments(corpus, tmp_path, "--data.timeout", "2", workers=1, steps=30)
     said = sentence(run(with_fault(HANGS, words)))
-    assert "scenes-00000.tar:00007" in said
     assert "data.timeout" in said
 
 

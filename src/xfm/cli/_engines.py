@@ -84,8 +84,7 @@ def chosen_engine(
 ) -> "Executor":
     """The executor; 0 workers are one a core, `anew` is the option that throws begun work away."""
     from xfm.core.processes import cores
-    from xfm.executors.executor import ArrayTask, LocalPool
-    from xfm.executors.ray_tasks import RayTasks
+    from xfm.executors.executor import ArrayTask, LocalPool, RayTasks
 
     if array is not None and (engine is EngineName.RAY or anew):
         other = f"--{anew}" if anew else "--engine ray"

@@ -252,8 +252,8 @@ def _read_labelled(source: str, store: Path, chosen: Namespace, left_out: "LeftO
     """Labelled pictures of a table, a folder or a hub data set; `store` gets those that a table holds."""
     from xfm.config.pipelines import UrlRules
     from xfm.config.task_spec import Holds
-    from xfm.data.addresses import AddressBook
-    from xfm.data.left_out import UnreadablePicture
+    from xfm.data.fetch import AddressBook
+    from xfm.data.pictures import UnreadablePicture
     from xfm.data.tables import ColumnMap, Field, read_table
     from xfm.tasks.rows import Labelled
 

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from xfm.core.errors import SaidElsewhere, UserError, first_line, printable
-from xfm.core.failures import beneath, chain, explain
+from xfm.core.errors import SaidElsewhere, UserError, beneath, chain, explain, first_line, printable
 from xfm.core.processes import put_off
 
 FAILED, INTERRUPTED = 2, 130

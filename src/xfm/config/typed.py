@@ -6,6 +6,7 @@ that has all keys of the mapping that is given.
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -63,8 +64,10 @@ def _build(kind: Any, values: Any, source: str, name: str, default: Any = None) 
         kinds = parts if origin is tuple and parts[-1] is not Ellipsis else [parts[0]] * len(values)
         numbered = enumerate(zip(kinds, values, strict=True))
         return origin(_build(one, item, source, f"{name}.{number}") for number, (one, item) in numbered)
-    if origin in (dict, Mapping) and isinstance(values, Mapping):
-        return {key: _build(parts[1], value, source, f"{name}.{key}") for key, value in values.items()}
+    if origin in (dict, Mapping, Counter) and isinstance(values, Mapping):
+        inner = int if origin is Counter else parts[1]
+        made = {key: _build(inner, value, source, f"{name}.{key}") for key, value in values.items()}
+        return Counter(made) if origin is Counter else made
     if origin in (Union, UnionType):
         for part in parts:
             with suppress(UserError):

@@ -1,8 +1,12 @@
-"""The one exception that a user sees as a sentence instead of a traceback."""
+"""Errors that a user sees as a sentence instead of a traceback, and what a machine refuses as one."""
 
 import difflib
-from collections.abc import Sequence
+import errno
+import os
+import re
+from collections.abc import Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 LONGEST_MESSAGE = 4000
@@ -27,10 +31,8 @@ class SaidElsewhere(UserError):
 
 
 def printable(text: str) -> str:
-    """The text with control characters, line breaks and half surrogates as escapes.
-
-    Names from files that nobody has checked end up in messages, and a terminal obeys what is in them.
-    """
+    """The text with control characters, line breaks and half surrogates as escapes: names from unchecked
+    files end up in messages, and a terminal obeys what is in them."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -42,13 +44,7 @@ def excerpt(text: str, longest: int = 60) -> str:
 
 
 def amount(count: int, one: str, more: str = "") -> str:
-    """A count and what is counted: 1 picture, 2,000 pictures.
-
-    Args:
-        count: how many.
-        one: what is said of one, with its verb where that changes, too: picture is.
-        more: what is said of any other count; with an s behind `one` if not given.
-    """
+    """A count with its noun: 1 picture, 2,000 pictures (`more`, by default `one` with an s)."""
     return f"{count:,} {one if count == 1 else more or f'{one}s'}"
 
 
@@ -60,34 +56,139 @@ def suggest(word: str, known: Sequence[str], otherwise: str | None = None) -> st
 
 
 def refuse_none(**given: object) -> None:
-    """Refuse a call that lacks what it needs.
-
-    Raises:
-        UserError: one of the arguments is None; names it.
-    """
+    """Refuse a call by UserError where one of the arguments is None."""
     if missing := [name for name, value in given.items() if value is None]:
         raise UserError(f"{missing[0]} is None, and nothing can be done without it; give it")
 
 
 def first_line(error: BaseException, longest: int = 160) -> str:
-    """The beginning of another library's message, for a sentence of our own.
-
-    Args:
-        error: what it raised.
-        longest: characters; some libraries name all that they know.
-    """
+    """The beginning of another library's message, of at most `longest` characters."""
     lines = str(error).strip().splitlines()
     text = " ".join(lines[0].split()) if lines else type(error).__name__
     return excerpt(text, longest)
 
 
 def import_extra(module: str, needed_by: str) -> Any:
-    """A module that the package's extra of the same name installs.
-
-    Raises:
-        UserError: it is not installed.
-    """
+    """A module that the package's extra of the same name installs; raises UserError."""
     try:
         return import_module(module)
     except ImportError as error:
         raise UserError(f"{needed_by} needs {module}: pip install 'xfm[{module}]'") from error
+
+
+AGAIN = "and run the command again"
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_LIMITS = {
+    errno.ENOSPC: ("the disk is full", f"free some space {AGAIN}"),
+    errno.EDQUOT: ("the quota of the disk is used up", f"free some space {AGAIN}"),
+    errno.EFBIG: ("no file may grow that large here", f"raise the limit (`ulimit -f unlimited`) {AGAIN}"),
+    errno.EMFILE: ("too many files are open", f"raise the limit (`ulimit -n 8192`) {AGAIN}"),
+    errno.ENFILE: ("too many files are open on this machine", f"end other programs {AGAIN}"),
+    errno.EAGAIN: ("no further process may be started", f"raise the limit (`ulimit -u`) {AGAIN}"),
+    errno.EIO: ("the disk reports an error", f"check the disk {AGAIN}"),
+}
+"""What holds wherever it happens; the others need the path that they are about."""
+
+_PATHS = {
+    errno.EACCES: ("it may not be opened", "change its permissions, or name another path"),
+    errno.EPERM: ("it may not be changed", "change its permissions, or name another path"),
+    errno.EROFS: ("that disk cannot be written", "name a path on another"),
+    errno.EISDIR: ("it is a folder where a file is needed", "name a file"),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "check the path"),
+    errno.ENOENT: ("it does not exist", "check the path"),
+    errno.EEXIST: ("it exists already", "name another path"),
+    errno.ENAMETOOLONG: ("the name is too long", "check the path"),
+    errno.ELOOP: ("its links lead in a circle", "check the path"),
+    errno.ENXIO: ("it cannot be read or written", "name an ordinary file"),
+}
+_LONGEST_NAME = 80
+_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|cannot allocate memory|not enough memory|bad_alloc|"
+    r"failed to map segment|CUBLAS_STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
+
+
+def refused(error: BaseException) -> int | None:
+    """The errno of the limit behind an error, even where a library hides it in a text; else None."""
+    for one in chain(error):
+        if isinstance(one, OSError) and one.errno in _LIMITS and not isinstance(one, BlockingIOError):
+            return one.errno
+        if found := re.search(r"\bos error (\d+)\b", str(one)):
+            return int(found[1]) if int(found[1]) in _LIMITS else None
+        if "disk is full" in str(one):  # as SQLite has it
+            return errno.ENOSPC
+        for number in (*FULL, errno.EFBIG):
+            if os.strerror(number) in str(one):
+                return number
+    return None
+
+
+def explain(error: BaseException, place: str = "") -> str | None:
+    """One sentence on an error of the machine, None for others; `place`: what the command writes."""
+    if out_of_memory(error):
+        detail = f" ({first_line(error)})" if str(error) else ""
+        return (
+            f"memory ran out{detail}; take smaller batches (a batch_size among the options of --help), fewer "
+            "workers, or a machine with more memory"
+        )
+    name = _name(error) or place
+    if (number := refused(error)) is not None:
+        what, remedy = _LIMITS[number]
+        return f"{name}: {what}; {remedy}" if name else f"{what}; {remedy}"
+    if _name(error) and (found := _PATHS.get(_number(error))):
+        what, remedy = found
+        return f"{name}: {what}; {remedy}"
+    if isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, BrokenPipeError):
+        return f"a connection failed ({first_line(error)}); check the network {AGAIN}"
+    return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory of this machine or of its device was too little."""
+    said = isinstance(error, MemoryError) or _number(error) == errno.ENOMEM
+    return said or _MEMORY.search(str(error)) is not None
+
+
+def require_memory(path: Path, size: int) -> None:
+    """Refuse a file of weights of more bytes than the machine's memory by UserError."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        raise UserError(
+            f"{path} has {size >> 20} MiB, more than the {memory >> 20} MiB of memory here; take a machine "
+            "with more, or a smaller model"
+        )
+
+
+def limit(number: int) -> tuple[str, str]:
+    """What a limit of `refused` is, and what to do."""
+    return _LIMITS[number]
+
+
+def beneath(error: BaseException) -> UserError | None:
+    """The sentence after which a file could not be closed either; None where an error is not of that kind."""
+    after = isinstance(error, OSError) or refused(error) is not None
+    return next((one for one in chain(error) if isinstance(one, UserError)), None) if after else None
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised from, what was being handled then, and so on."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+
+
+def _number(error: BaseException) -> int:
+    return (error.errno or 0) if isinstance(error, OSError) else 0
+
+
+def _name(error: BaseException) -> str:
+    given = getattr(error, "filename", None)
+    if given is None or isinstance(given, int):
+        return ""
+    name = os.fsdecode(given) if isinstance(given, bytes | os.PathLike) else str(given)
+    return name if len(name) <= 4 * _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."

@@ -15,8 +15,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xfm.core.errors import UserError
-from xfm.core.failures import FULL, limit, refused
+from xfm.core.errors import FULL, UserError, limit, refused
 
 MAX_SETTINGS = 64 << 20
 """Bytes of a file of settings, or of results, that is read whole."""
@@ -46,10 +45,8 @@ def folder_size(folder: Path) -> int:
 
 # ---------------------------------------------------------------- paths that a file names
 def path_below(folder: Path, name: str, within: Path | None = None) -> Path | None:
-    """`folder`/`name`, or None where that is no path, or leaves `within` (the folder) by `..` or a link.
-
-    Whoever may write a list of pictures must not choose among all files of the machine.
-    """
+    """`folder`/`name`, or None where that is no path, or leaves `within` (the folder) by `..` or a link:
+    whoever may write a list of images must not choose among all files of the machine."""
     try:
         outer = _real(os.path.join(os.getcwd(), within or folder))  # the working folder may change
         inside = Path(os.path.realpath(folder / name)).is_relative_to(outer)
@@ -65,11 +62,7 @@ def _real(folder: str) -> str:
 
 # ---------------------------------------------------------------- reading
 def open_regular(path: Path | str) -> BufferedReader:
-    """A regular file, opened for reading: a pipe would block, a device has no end.
-
-    Raises:
-        OSError: there is none, or it is something else; `strerror` says what.
-    """
+    """A regular file, opened for reading: no pipe (blocks), no device (endless). Raises OSError."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
     try:
         mode = os.fstat(handle).st_mode
@@ -84,11 +77,7 @@ def open_regular(path: Path | str) -> BufferedReader:
 
 
 def read_bytes(path: Path | str, limit: int = MAX_SETTINGS) -> bytes:
-    """Content of a regular file of at most `limit` bytes, which is looked at before anything is read.
-
-    Raises:
-        OSError: there is none, it is something else, or larger; `strerror` says what.
-    """
+    """Content of a regular file of at most `limit` bytes, checked before. Raises OSError."""
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         # A file may grow meanwhile, or not say its size; room for the limit is taken by no reader at once.
@@ -103,22 +92,14 @@ def read_bytes(path: Path | str, limit: int = MAX_SETTINGS) -> bytes:
 def read_text(
     path: Path | str, limit: int = MAX_SETTINGS, encoding: str = "utf-8", errors: str = "strict"
 ) -> str:
-    """Text of a regular file of at most `limit` bytes, its lines ended by `\\n`.
-
-    Raises:
-        OSError: as `read_bytes`.
-        UnicodeDecodeError: it is of another encoding.
-    """
+    """Text of a regular file of at most `limit` bytes, its lines ended by `\\n`. Raises OSError,
+    UnicodeDecodeError."""
     text = read_bytes(path, limit).decode(encoding, errors)
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """The object that a file of a model folder holds.
-
-    Raises:
-        UserError: the file is missing, cannot be read, holds no JSON object, or one that is nested too deep.
-    """
+    """The JSON object of a file of a model folder; raises UserError."""
     try:
         value = json.loads(read_text(path))
     except FileNotFoundError as error:
@@ -149,11 +130,7 @@ def read_json_or_nothing(path: Path) -> dict[str, Any]:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The objects of a log of JSON lines; torn and foreign lines are left out, a missing file has none.
-
-    Raises:
-        OSError: as `read_bytes`.
-    """
+    """The objects of a log of JSON lines without torn and foreign lines. Raises OSError."""
     found: list[dict[str, Any]] = []
     for text in read_text(path, MAX_LOG, errors="replace").splitlines() if path.is_file() else ():
         with contextlib.suppress(ValueError, RecursionError):
@@ -164,15 +141,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------- writing
 @contextlib.contextmanager
 def writing(place: Path, remedy: str | Callable[[], str]) -> Iterator[None]:
-    """Turn what keeps `place` from being written into one sentence.
-
-    Args:
-        place: file or folder that the block writes.
-        remedy: what to do when the disk is full, besides making room.
-
-    Raises:
-        UserError: the disk is full, something is in the way, or the place is not writable.
-    """
+    """Turn what keeps `place` from being written into a UserError; `remedy`: for a full disk."""
     try:
         yield
     except UserError:
@@ -191,34 +160,19 @@ def writing(place: Path, remedy: str | Callable[[], str]) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, the same bytes on every system; `path` holds the old or the new text, never half.
-
-    Names of files need not be Unicode: their odd bytes are written as escapes, as JSON has them too.
-    """
+    """Write a text file, whole or not at all; odd bytes in names of files become escapes."""
     write_data(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def write_data(path: Path, data: bytes, lasting: bool = True) -> None:
-    """Write a file; `path` holds the old or the new bytes, never half.
-
-    Args:
-        path: the file.
-        data: its bytes.
-        lasting: wait until they are on the disk, so that not even a power failure takes them. Not for
-            thousands of files that can be made again.
-    """
+    """Write a file, whole or not at all; `lasting`: wait until it outlives a power failure."""
     with replacing(path, lasting) as stream:
         stream.write(data)
 
 
 @contextlib.contextmanager
 def replacing(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
-    """A file, open for writing, that has the name `path` after the block, unless this raises.
-
-    Args:
-        path: the file.
-        lasting: see `write_data`.
-    """
+    """A file, open for writing, that gets the name `path` after the block unless this raises."""
     number = threading.get_native_id()  # of the first thread that of the process
     partial = path.with_name(f".{path.name}.partial-{number}")
     try:
@@ -237,11 +191,7 @@ def replacing(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def drafting(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target` for a new version of it, which `replace_folder` puts in place.
-
-    What killed processes left of earlier versions is cleared away first; the draft goes at the end, whatever
-    happens.
-    """
+    """An empty folder beside `target`, for `replace_folder`; drafts of killed processes go first."""
     target.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(target.parent, re.escape(target.name))
     draft = _draft_of(target)
@@ -253,17 +203,12 @@ def drafting(target: Path) -> Iterator[Path]:
 
 
 def _draft_of(target: Path) -> Path:
-    """What this process has of a folder besides it; `clear_leftovers` knows it by its name."""
     return target.with_name(f".{target.name}.partial-{os.getpid()}")
 
 
 def clear_leftovers(parent: Path, names: str) -> None:
-    """Remove the drafts of killed processes; a folder that one of them had moved aside comes back.
-
-    Args:
-        parent: the folder that holds the targets.
-        names: regular expression of the targets' names.
-    """
+    """Remove the drafts of killed processes of targets whose names fit a regular expression; a folder that
+    one of them had moved aside comes back."""
     pattern = re.compile(rf"\.(?P<name>{names})\.(?P<what>partial|old)-(?P<process>\d+)")
     for path in [*parent.iterdir()]:
         if not (match := pattern.fullmatch(path.name)) or _is_running(int(match["process"])):
@@ -288,11 +233,8 @@ def _is_running(process: int) -> bool:
 
 
 def replace_folder(draft: Path, target: Path) -> None:
-    """Rename `draft` to `target`; a folder cannot be replaced in one call, so an old one steps aside first.
-
-    Both must have the same parent. If the process dies in between, the old folder is found beside the target
-    as `.NAME.old-PID`; the next `drafting` of the target brings it back.
-    """
+    """Rename `draft` to `target`, in the same parent. A folder cannot be replaced in one call: if the process
+    dies in between, the old one is found as `.NAME.old-PID`, and the next `drafting` brings it back."""
     aside = target.with_name(f".{target.name}.old-{os.getpid()}")
     if target.exists():
         os.replace(target, aside)
@@ -307,10 +249,7 @@ def replace_folder(draft: Path, target: Path) -> None:
 
 
 def delete_folder(path: Path) -> None:
-    """Delete a folder, as far as the system lets us; it has its name as a whole or not at all.
-
-    What is left counts as a draft, which `clear_leftovers` removes.
-    """
+    """Delete a folder; it has its name whole or not at all, the rest counts as a draft."""
     doomed = _draft_of(path)
     shutil.rmtree(doomed, ignore_errors=True)  # of a process with this id that was killed
     with contextlib.suppress(OSError):  # somebody else was faster, or it may not be deleted

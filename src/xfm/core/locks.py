@@ -31,19 +31,9 @@ class InUse(UserError):
 
 @contextlib.contextmanager
 def locked(folder: Path, beside: bool = False) -> Iterator[None]:
-    """Hold a folder for the block; other processes are refused, and touch nothing.
-
-    The lock is a file that goes at the end, with the folders that were made for it if nothing else is in
-    them. Where the file system knows no locks, a note says so, and the block runs.
-
-    Args:
-        folder: made if it does not exist.
-        beside: put the lock file beside the folder instead of into it, for a folder that is replaced.
-
-    Raises:
-        InUse: another process holds it (names process and host).
-        UserError: the folder cannot be written.
-    """
+    """Hold a folder for the block; other processes are refused by InUse (names process and host). The lock
+    file goes at the end, with folders made for it; `beside` puts it beside a folder that is replaced. Where
+    the file system knows no locks, a note says so, and the block runs."""
     path = folder.parent / f".{folder.name}{LOCK_FILE}" if beside else folder / LOCK_FILE
     real = os.path.realpath(path)
     if real in _held:
@@ -86,7 +76,6 @@ def holds(argument: str) -> Callable[[_F], _F]:
 
 
 def _make(folder: Path) -> list[Path]:
-    """Make a folder; those that were made for it, the innermost first."""
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return new
@@ -110,14 +99,7 @@ def _lock(path: Path, folder: Path) -> int:
 
 
 def lock_file(handle: int, place: Path) -> bool | None:
-    """Lock an open file until it is closed; False where another process holds it.
-
-    Where the file system knows no locks, a note says so, and None is returned.
-
-    Args:
-        handle: descriptor of the file.
-        place: what is locked, for the note.
-    """
+    """Lock an open file; False where another process has it, None (noted) where nothing can be locked."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -147,14 +129,8 @@ def in_turn(path: Path) -> Iterator[None]:
 
 
 def _open(path: Path) -> int:
-    """A descriptor of the lock file, which is made if it is not there.
-
-    A folder may come from anybody, and its lock file is written and removed: a link would lead to a file
-    elsewhere, a second name is one of another file, and a pipe or device cannot be locked.
-
-    Raises:
-        UserError: something else stands in its place.
-    """
+    """A descriptor of the lock file. A folder may come from anybody: a link would lead to a file elsewhere, a
+    second name is one of another file, and a pipe or device cannot be locked. Raises UserError."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         handle = os.open(path, flags, 0o644)

@@ -44,11 +44,9 @@ def processor() -> str:
 
 # ---------------------------------------------------------------- in the helper
 def end_with_parent() -> None:
-    """Let this process end as soon as its parent does, however that ends; call it first in a helper process.
-
-    On Linux the kernel sees to it, whatever this process is doing. Elsewhere a thread does, which needs the
-    interpreter now and then. A process that multiprocessing has not started is left alone.
-    """
+    """End this helper as soon as its parent ends; call it first. On Linux the kernel sees to it; elsewhere a
+    thread, which needs the interpreter now and then. A process that multiprocessing has not started is left
+    alone."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -68,11 +66,7 @@ def _end_after(parent: BaseProcess) -> None:
 
 # ---------------------------------------------------------------- in the parent
 def kill_at_exit(helpers: Iterable[BaseProcess]) -> None:
-    """Kill these helpers when the interpreter ends.
-
-    multiprocessing asks its children by SIGTERM to end and waits for them without limit; helpers that a
-    scheduler's SIGTERM must not end would never do so.
-    """
+    """Kill helpers that ignore SIGTERM at exit: multiprocessing would wait for them for ever."""
     _helpers.update(helpers)
 
 
@@ -96,10 +90,7 @@ def _kill_helpers() -> None:
 
 # ---------------------------------------------------------------- signals
 def put_off(number: int) -> bool:
-    """Whether a signal comes at a bad moment; it is sent again a little later.
-
-    While torch is being imported, an exception that a handler raises aborts the process; see `undisturbed`.
-    """
+    """Whether a signal is sent again later: while torch is imported, an exception aborts the process."""
     spec = getattr(sys.modules.get("torch"), "__spec__", None)
     if not _undisturbed.locked() and not getattr(spec, "_initializing", False):
         return False
@@ -118,10 +109,7 @@ def undisturbed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Inside, SIGTERM interrupts as Ctrl-C does: what is half-written is cleared away, helpers are ended.
-
-    Only in the main thread, and where SIGTERM has its usual meaning.
-    """
+    """SIGTERM interrupts as Ctrl-C does, in the main thread and where it has its usual meaning."""
     usual = threading.current_thread() is threading.main_thread()
     if not usual or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
@@ -152,11 +140,7 @@ def is_first_process() -> bool:
 
 
 def process_count() -> int:
-    """How many processes torchrun has started for this command.
-
-    Raises:
-        UserError: the environment names no number.
-    """
+    """Processes that torchrun has started; raises UserError where the environment names none."""
     said, mine = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK", "0")
     if not said.isdecimal() or int(said) < 1:
         raise UserError(f"WORLD_SIZE is {said!r}, no number of processes: unset it, or start with torchrun")
@@ -169,25 +153,14 @@ def process_count() -> int:
 
 
 def is_alone(what: str) -> bool:
-    """Whether this is the only process; of several, the first one says for all that it is not.
-
-    Raises:
-        UserError: see `require_alone`.
-    """
+    """Whether this is the only process; of several, the first one raises UserError for all."""
     if process_count() > 1 and is_first_process():
         require_alone(what)
     return process_count() == 1
 
 
 def require_alone(what: str) -> None:
-    """Refuse to do in each of several processes what one is to do.
-
-    Args:
-        what: the command, for the message.
-
-    Raises:
-        UserError: torchrun has started several.
-    """
+    """Refuse by UserError to do in each of several processes what one is to do."""
     if (count := process_count()) > 1:
         raise UserError(
             f"{what} runs in one process, and torchrun has started {count}, which would all do the same "

@@ -12,8 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from xfm.core.errors import UserError
-from xfm.core.failures import require_memory
+from xfm.core.errors import UserError, require_memory
 from xfm.core.files import file_digest, open_regular, read_json_or_nothing, read_text, write_text, writing
 
 MADE_BY = "made_by.json"
@@ -25,13 +24,8 @@ RESULTS += ("doctor.json",)
 
 @dataclass(frozen=True)
 class Maker:
-    """A command and what it works on.
-
-    Attributes:
-        command: the verb of the command line; empty where results do not say it.
-        subject: digest or name by what it is of (`model`, `data`); only what two makers name is compared.
-        about: the subject in words, for messages.
-    """
+    """A command and what it works on: digests or names by kind (`model`, `data`), of which those that two
+    makers share are compared, and the subject in words."""
 
     command: str
     subject: Mapping[str, str] = field(default_factory=dict)
@@ -56,13 +50,7 @@ PRETRAINED = Maker("pretrain")
 
 @dataclass(frozen=True)
 class Holding:
-    """What a folder holds.
-
-    Attributes:
-        what: in words.
-        maker: who made it, None where it is a model folder, which shows nothing but its files.
-        results: whether it is results, and not only a run beside which results may stand.
-    """
+    """Content of a folder in words, its maker (None of a model folder), whether it is results or a run."""
 
     what: str
     maker: Maker | None
@@ -70,16 +58,8 @@ class Holding:
 
 
 def require_free(out: Path, maker: Maker, model: Path | None = None) -> None:
-    """Refuse a folder that holds what another command, or the same one on another subject, has made.
-
-    Args:
-        out: folder that results shall be written to.
-        maker: who wants to.
-        model: folder of the model that is looked at: results may stand beside it, in the folder of its run.
-
-    Raises:
-        UserError: it does; names a folder that is free.
-    """
+    """Refuse by UserError a folder that holds what another command, or the same one on another subject, has
+    made; results may stand beside the `model` that they are of, in the folder of its run."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; give a folder, such as --out {free_name(out)}")
     found = holding(out)
@@ -117,15 +97,7 @@ def run_of(model: Path) -> Path:
 
 
 def require_new_model(folder: Path, made: Mapping[str, Any]) -> None:
-    """Refuse to write a model over something else; only the same command on the same input may do it again.
-
-    Args:
-        folder: model folder that shall be written.
-        made: what the provenance of the new model will say of its command and input.
-
-    Raises:
-        UserError: a model is there whose provenance says otherwise; names a folder that is free.
-    """
+    """Refuse to write a model over anything but the same command's on the same input (`made`)."""
     if folder == unused(folder):
         return
     before, is_model = read_json_or_nothing(folder / "provenance.json"), (folder / "config.json").exists()
@@ -136,13 +108,9 @@ def require_new_model(folder: Path, made: Mapping[str, Any]) -> None:
 
 
 def require_run_folder(folder: Path, resume: bool) -> None:
-    """Refuse to pre-train in a folder that holds anything but a pre-training and the evaluation beside it.
-
-    A run with checkpoints is left to those who resume; without any, its model is not replaced by a new run's.
-
-    Raises:
-        UserError: it does; names a folder that is free.
-    """
+    """Refuse by UserError to pre-train in a folder that holds anything but a pre-training and the evaluation
+    beside it. Only `resume` touches a run with checkpoints; without any, its model is not replaced by a new
+    run's."""
     found = holding(folder)
     if found is None:
         return
@@ -187,14 +155,7 @@ def digest(rows: Iterable[Any]) -> str:
 
 
 def model_mark(model: Path) -> str:
-    """By what a model is known again: a digest of its weights; empty where there are none.
-
-    Args:
-        model: folder of a model, or a published file.
-
-    Raises:
-        UserError: as `model_digest`.
-    """
+    """A digest of the weights of a model folder or published file; empty where there are none."""
     if model.is_file():
         return model_digest(model)[:16]
     files = sorted(model.glob("*.safetensors"))
@@ -202,11 +163,7 @@ def model_mark(model: Path) -> str:
 
 
 def model_digest(path: Path) -> str:
-    """Sha256 of a file of a model as hexadecimal digits.
-
-    Raises:
-        UserError: there is none, it is no file, or it has more than the machine's memory.
-    """
+    """Sha256 of a model's file in hexadecimal; raises UserError if missing or larger than memory."""
     try:
         with open_regular(path) as file:
             require_memory(path, os.fstat(file.fileno()).st_size)

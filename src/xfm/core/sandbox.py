@@ -1,10 +1,6 @@
-"""Files that nobody has checked, parsed by their libraries in another process with limits on what it takes.
-
-Small files can be made to take all memory of whoever reads them, to keep him for hours, or to end him. Here
-that meets a process which does nothing else. It is started once, within some 30 ms, and goes on to the next
-file; it gives back bytes, of which nothing is ever executed. Memory is limited where the system has limits of
-the address space (Linux); time and the size of what is given back are limited everywhere.
-"""
+"""Unchecked files, parsed by their libraries in another process with limits on memory, time and output. A
+small file can be made to take all memory, hours, or the process. This one is started once (30 ms) and goes on
+to the next file; it gives back bytes, of which nothing is executed. Memory is limited on Linux only."""
 
 import atexit
 import faulthandler
@@ -30,11 +26,7 @@ _START = "import sys; sys.path[:] = {!r}; from xfm.core.sandbox import serve; se
 
 
 class ParsingError(ValueError):
-    """What a library says of a file, or what became of the process in which it read it.
-
-    Attributes:
-        remedy: empty where the file is damaged.
-    """
+    """What a library says of a file, or what became of its process; no `remedy`: it is damaged."""
 
     def __init__(self, problem: str, remedy: str = "") -> None:
         super().__init__(problem)
@@ -58,7 +50,6 @@ class _Worker:
         self._target: IO[bytes] = self._process.stdin  # pyright: ignore[reportAttributeAccessIssue]
 
     def ask(self, parser: str, arguments: tuple[Any, ...]) -> bool:
-        """Whether it has heard what to do; one that was killed while it waited has not."""
         if not self.runs:
             return False
         try:
@@ -69,11 +60,6 @@ class _Worker:
         return True
 
     def answer(self) -> bytes | None:
-        """The next answer; None at the end.
-
-        Raises:
-            UserError, ParsingError: as `parsed`.
-        """
         head = self._source.read(_HEAD.size)
         kind, size = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 0)
         if size > LARGEST:
@@ -114,17 +100,13 @@ _idle: list[_Worker] = []
 
 
 def parsed(parser: str, *arguments: Any) -> Generator[bytes]:
-    """What a parser gives back, piece by piece.
-
-    Args:
-        parser: `MODULE:FUNCTION`, of a module that imports little.
-        arguments: what JSON can hold.
-
-    Raises:
-        UserError: the parser refuses the file.
-        ParsingError: the library cannot read it, or not within the limits.
-    """
-    worker = _idle.pop() if _idle else _Worker()
+    """What a parser (`MODULE:FUNCTION`, of a module that imports little) of JSON arguments gives back, piece
+    by piece. Raises UserError where it refuses the file, ParsingError where the library cannot read it within
+    the limits."""
+    try:
+        worker = _idle.pop()  # of several threads, each takes one
+    except IndexError:
+        worker = _Worker()
     while not worker.ask(parser, arguments):
         worker.end()
         worker = _Worker()

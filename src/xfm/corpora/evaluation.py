@@ -18,8 +18,7 @@ from xfm.corpora.likeness import perceptual_hash
 from xfm.data.folders import scan_folder
 from xfm.data.picture_formats import PictureError
 from xfm.data.pictures import PICTURE_SUFFIXES, checked_header, read_picture
-from xfm.data.safe_pickle import read_plain_pickle
-from xfm.data.tables.json_list import is_list, listed_items
+from xfm.data.tables.json_list import is_list, listed_items, read_plain_pickle
 
 _TRAINED_ON = frozenset(("train", "restval"))
 """Splits of the files of Karpathy and of `refer` that are no evaluation."""

@@ -1,14 +1,9 @@
-"""Batches of texts of like length, none of more than so many tokens, padding included.
-
-The texts of a corpus lie in classes by length, and a batch holds texts of one class of
-one corpus: as many as fit, shared evenly between the batches of the class. So an epoch of a corpus has a
-fixed number of batches, which come in a shuffled order, and shows every text once. Which texts a step has is
-a function of (seed, step) that is computed for it alone: batch -> class and places in it -> texts, whose
-places on disk follow from how many of the class each block of the corpus has.
-
-In runs (`xfm.data.order.Runs`) all classes go through the blocks of the corpus in one shuffled order, and
-batches and texts are shuffled within a window.
-"""
+"""Batches of texts of similar length, each of at most so many tokens, padding included. The texts of a corpus
+lie in length classes; a batch holds texts of one class of one corpus, as many as fit, shared evenly between
+the batches of the class. So an epoch has a fixed number of batches, which come in a shuffled order, and shows
+every text once. The texts of a step are a function of (seed, step): batch -> class and ranks in it -> texts,
+whose index follows from how many of the class each block of the corpus has. In runs (`xfm.data.mixture.Runs`)
+all classes go through the blocks in one shuffled order; batches and texts are shuffled within a window."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from xfm.config.ranges import MAX_BATCH
-from xfm.data.mixture import Mixture
-from xfm.data.order import Runs, shuffled
+from xfm.data.mixture import Mixture, Runs, shuffled
 from xfm.data.rng import mix
 
 _BLOCK, _LEAST_BLOCK = 4096, 256
@@ -32,25 +26,14 @@ _AT_ONCE = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class LengthClasses:
-    """The texts of a corpus in classes, from short to long.
-
-    Attributes:
-        of: [N] uint8, the class of every record; every class has one.
-        longest: tokens that a text of each class has at most.
-    """
+    """Length classes, short to long: `of` [N] uint8 of every record, `longest` the most tokens of each."""
 
     of: np.ndarray
     longest: Sequence[int]
 
     @classmethod
     def joined(cls, lengths: np.ndarray, tokens: Sequence[int], budget: int) -> "LengthClasses":
-        """Lengths that follow one another, joined until they have texts for some batches.
-
-        Args:
-            lengths: [N] uint8, the length of each text, a place in `tokens`.
-            tokens: what the lengths are, from short to long.
-            budget: tokens of a batch.
-        """
+        """Neighbouring lengths ([N] uint8, index into `tokens`), joined until a class fills some batches."""
         texts = counts_in_blocks(lengths, len(tokens), _AT_ONCE).sum(1)
         found = np.zeros(len(tokens), np.uint8)
         longest, inside = list[int](), 0
@@ -67,18 +50,7 @@ class LengthClasses:
 
 
 def counts_in_blocks(values: np.ndarray, kinds: int, block: int) -> np.ndarray:
-    """How many of each value there are in each block.
-
-    A part of the values at a time: counting makes eight bytes of each.
-
-    Args:
-        values: [N] uint8, below `kinds`.
-        kinds: C, how many values there may be.
-        block: so many values that follow one another are a block; the last may be short.
-
-    Returns:
-        [C, U] int64.
-    """
+    """[C, U] int64 counts of C values ([N] uint8) in each block, a part at a time: 8 bytes a value."""
     together = max(1, _AT_ONCE // block)
     found = []
     for start in range(0, len(values), together * block):
@@ -91,14 +63,7 @@ def counts_in_blocks(values: np.ndarray, kinds: int, block: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Bucket:
-    """The texts of a step.
-
-    Attributes:
-        corpus: that they are of.
-        key: of its epoch.
-        length: their class.
-        places: of them in the class.
-    """
+    """The texts of a step: `places` in the class `length` of an epoch (`key`) of a corpus."""
 
     corpus: int
     key: int
@@ -107,13 +72,7 @@ class Bucket:
 
 
 class BucketedCorpus:
-    """The batches of an epoch of a corpus.
-
-    Args:
-        classes: of its texts.
-        tokens: of a batch at most.
-        runs: in what runs it is read; None where any text may follow any other.
-    """
+    """The batches of an epoch of a corpus; without `runs` any text may follow any other."""
 
     def __init__(self, classes: LengthClasses, tokens: int, runs: Runs | None) -> None:
         self.size, self.longest, self.runs = len(classes.of), classes.longest, runs
@@ -134,12 +93,7 @@ class BucketedCorpus:
         self._schedule = np.argsort(when, kind="stable").astype(np.uint32)
 
     def batch(self, number: int, key: int) -> tuple[int, range]:
-        """The class of a batch, and the places in it of its texts.
-
-        Args:
-            number: of the batch in its epoch.
-            key: of the epoch.
-        """
+        """The length class of a batch of the epoch `key`, and the places in it of its texts."""
         flat = int(self._schedule[self._windowed(number, self.batches, key)])
         length = int(np.searchsorted(self._ends, flat, "right"))
         count, total = self._batches[length], self._totals[length]
@@ -174,15 +128,7 @@ def _reading(corpus: BucketedCorpus, key: int) -> tuple[np.ndarray | None, np.nd
 
 
 class TokenBuckets:
-    """Which texts every step takes, of weighted corpora; see `xfm.data.mixture.Mixture`.
-
-    Args:
-        classes: of the texts of each corpus.
-        weights: shares of the corpora in the texts that are taken, relative to each other.
-        tokens: of a batch at most, padding included.
-        seed: seed of the order.
-        runs: of each corpus, in what runs it is read; None where any text may follow any other.
-    """
+    """The texts of every step in batches of at most `tokens` tokens with padding; see `Mixture`."""
 
     group = 1
 

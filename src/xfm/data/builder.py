@@ -1,11 +1,9 @@
-"""A step's batch from the four streams, and the share of it that a process takes.
+"""The batch of a step from the four streams: a pure function of (configuration, seed, step). The number of
+processes and their ranks decide only which of its samples are built here."""
 
-What a batch holds is a pure function of (configuration, seed, step); how many processes there are, and which
-of them this one is, decides only which of its samples are built here.
-"""
-
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -13,12 +11,18 @@ import torch
 from torch import Tensor
 
 from xfm.config.data import Augmentation, DataConfig
-from xfm.data.augment import recolour
-from xfm.data.collate import TextRow, collate_tokens, stack_pixels, text_identity
-from xfm.data.known_texts import KnownTexts
+from xfm.data.collate import (
+    TextRow,
+    TokenCache,
+    box_identity,
+    box_targets,
+    collate_tokens,
+    stack_pixels,
+    text_identity,
+    visible_patches,
+)
 from xfm.data.masking import mask_patches
 from xfm.data.records import SampleKind
-from xfm.data.regions import collate_regions
 from xfm.data.schema import (
     Batch,
     ImageBatch,
@@ -32,7 +36,8 @@ from xfm.data.schema import (
 )
 from xfm.data.streams import CorpusStream, DrawnSample, Met
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.data.transforms import may_mirror, picture_view, show
+from xfm.data.transforms import Box, may_mirror, move_boxes, picture_view, region_view, show
+from xfm.data.variation import recolour
 
 # A text of up to 4 characters for each token that it may have is taken from its beginning; of a longer one a
 # window from a random word is taken, which for every script holds more tokens than are needed.
@@ -47,30 +52,15 @@ class Share:
     world: int = 1
 
     def of(self, count: int, group: int = 1) -> range:
-        """Which of `count` samples this process takes: neighbours, whole groups, as evenly as they go.
-
-        Put together in the order of the ranks the shares are 0..count-1, whatever `world` is.
-
-        Args:
-            count: samples of a batch, a multiple of `group`.
-            group: so many samples that follow one another belong together.
-        """
+        """This process's range of a batch of `count` samples: neighbours, whole groups, as evenly as
+        possible. The shares of all ranks together are 0..count-1, whatever `world` is."""
         groups = count // group
         first, last = (groups * rank // self.world * group for rank in (self.rank, self.rank + 1))
         return range(first, last)
 
 
 class BatchBuilder:
-    """Builds the batch of any step. Pixels stay uint8: a quarter of the bytes between processes.
-
-    Args:
-        config: the data configuration.
-        streams: the streams that take part.
-        tokenizer: the vocabulary.
-        image_size: side of the pictures in pixels.
-        patch_size: side of a patch in pixels.
-        share: this process among the others.
-    """
+    """Builds the batch of any step; pixels stay uint8: a quarter of the bytes between processes."""
 
     def __init__(
         self,
@@ -83,16 +73,12 @@ class BatchBuilder:
     ) -> None:
         self._config = config
         self._streams = {stream.kind: stream for stream in streams}
-        self._texts = KnownTexts(tokenizer)
+        self._texts = TokenCache(tokenizer)
         self._size, self._patch = image_size, patch_size
         self._share = share
 
     def __call__(self, step: int) -> Batch:
-        """This process's share of the batch of `step`, pictures as uint8.
-
-        Raises:
-            UnusableError: when bad records could not be replaced.
-        """
+        """This rank's share of the batch of `step`, pixels uint8; raises UnusableError."""
         met = Met()
         positions = {kind: self._positions(stream, step) for kind, stream in self._streams.items()}
         items = {kind: self._streams[kind].items(own, met) for kind, own in positions.items()}
@@ -165,13 +151,98 @@ class BatchBuilder:
 
 
 def passage(rng: np.random.Generator, text: str, max_tokens: int) -> str:
-    """What is read of a text: all of it, or a window from a random word when it is likely to be too long.
-
-    The tokenizer cuts the rest, so that long texts are seen in all their parts over the epochs.
-    """
+    """The part of a text that is read: all of it, or a window from a random word when it is likely to be too
+    long. The tokenizer cuts the rest, so that all parts of long texts are seen over the epochs."""
     if len(text) <= SHORT * max_tokens:
         return text
     start = int(rng.random() * (len(text) - SHORT * max_tokens + 1))
     space = text.find(" ", start) if start else -1
     start = space + 1 if 0 <= space < len(text) - 1 else start
     return text[start : start + _WINDOW * max_tokens]
+
+
+_LARGE = 144
+"""Rows of a batch beyond which some may be left out."""
+
+
+@dataclass
+class _Rows:
+    """The rows of a batch while it grows; a box is None where the text describes the whole picture."""
+
+    texts: list[TextRow] = field(default_factory=list)
+    boxes: list[Box | None] = field(default_factory=list)
+    images: list[int] = field(default_factory=list)
+    identities: list[int] = field(default_factory=list)
+
+    def add(self, text: TextRow, image: int, box: Box | None, identity: int) -> None:
+        self.texts.append(text)
+        self.boxes.append(box)
+        self.images.append(image)
+        self.identities.append(identity)
+
+    def trim(self, multiple: int) -> None:
+        if extra := len(self.texts) % multiple if len(self.texts) > _LARGE else 0:
+            for column in (self.texts, self.boxes, self.images, self.identities):
+                del column[-extra:]
+
+
+def collate_regions(
+    items: Sequence[DrawnSample[RegionSample]],
+    config: DataConfig,
+    mode: Augmentation,
+    known: TokenCache,
+    size: int,
+    patch: int,
+) -> RegionBatch:
+    """Transform the images, choose the rows, tokenise, mask and stack; pixels stay uint8. An image gives at
+    most `config.max_regions` rows: one random caption where it has any and `config.caption_rows` asks for it,
+    and random regions that survive the crop. With `max_regions` 1 the row is a region where there is one."""
+    rows = _Rows()
+    pictures = [_add_picture(rows, item, image, config, mode, size) for image, item in enumerate(items)]
+    rows.trim(config.row_multiple)
+    tokens, masked = collate_tokens(rows.texts, config.caption_mask, known)
+    is_image = torch.tensor([box is None for box in rows.boxes], dtype=torch.bool)
+    return RegionBatch(
+        pixels=stack_pixels(pictures),
+        image_index=torch.tensor(rows.images, dtype=torch.int64),
+        visible=visible_patches(rows.boxes, patch, size // patch),
+        boxes=box_targets(rows.boxes, size),
+        is_image=is_image,
+        tokens=tokens,
+        masked=masked,
+        image_identity=torch.tensor(rows.identities, dtype=torch.int64),
+        text_identity=torch.tensor([text_identity(row.text) for row in rows.texts], dtype=torch.int64),
+        boxed=(~is_image).nonzero().squeeze(1),
+        most=max(Counter(rows.images).values(), default=0),
+    )
+
+
+def _add_picture(
+    rows: _Rows,
+    item: DrawnSample[RegionSample],
+    image: int,
+    config: DataConfig,
+    mode: Augmentation,
+    size: int,
+) -> Tensor:
+    """Add the rows of one picture, and return it as the model sees it: [3, S, S] uint8."""
+    sample, rng = item.sample, item.rng
+    height, width = sample.pixels.shape[1:]
+    boxes = [region.box for region in sample.regions]
+    texts = (*sample.captions, *(region.phrase for region in sample.regions))
+    view = region_view(rng, (width, height), boxes, mode, may_mirror(mode, texts))
+    moved = move_boxes(boxes, view, size)
+    room = config.max_regions
+    if config.caption_rows and sample.captions and (room > 1 or not boxes):
+        caption = sample.captions[int(rng.random() * len(sample.captions))]
+        text = TextRow(normalise_caption(caption, config.max_words), rng)
+        rows.add(text, image, None, box_identity(item.picture, (0, 0, width, height)))
+        room -= 1
+    kept = [i for i, box in enumerate(moved) if box is not None]
+    if len(kept) > room:
+        kept = rng.permutation(kept)[:room].tolist()
+    for i in kept:
+        region = sample.regions[i]
+        text = TextRow(normalise_caption(region.phrase, config.max_words), rng)
+        rows.add(text, image, moved[i], box_identity(item.picture, region.box))
+    return recolour(rng, show(sample.pixels, view, size), mode, has_boxes=True)

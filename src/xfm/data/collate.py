@@ -3,19 +3,21 @@
 import hashlib
 import math
 import struct
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.config.data import TokenMaskConfig
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
-from xfm.data.known_texts import KnownTexts
-from xfm.data.masking import IGNORED, mask_tokens
+from xfm.data.masking import IGNORED, mask_tokens, maskable
 from xfm.data.schema import MaskedTokens, Tokens
+from xfm.data.tokenizer import EncodedBatch, Tokenizer
 from xfm.data.transforms import Box
 
 LENGTH_STEP = 8
@@ -42,11 +44,8 @@ DETERMINERS = frozenset({"a", "an", "the"})
 
 
 def text_identity(text: str) -> int:
-    """Identity of what a normalised text names: "the cat", "a cat" and "cat" are the same thing.
-
-    Of texts that differ in determiners alone each fits the other's picture, so that neither is a negative. A
-    text of nothing else is itself.
-    """
+    """Identity of what a normalised text names. Texts that differ in determiners alone ("the cat", "a cat",
+    "cat") fit each other's images, so that neither is a negative; a text of determiners alone is itself."""
     words = [word for word in text.split() if word not in DETERMINERS] or [text]
     return identity(" ".join(words).encode("utf-8", "surrogatepass"))
 
@@ -56,15 +55,54 @@ def box_identity(picture: int, box: Box) -> int:
     return identity(struct.pack("<q4d", picture, *box))
 
 
-def collate_tokens(
-    rows: Sequence[TextRow], config: TokenMaskConfig, known: KnownTexts
-) -> tuple[Tokens, MaskedTokens]:
-    """Tokenise the rows, mask each with its own generator, pad.
+MOST_TOKENS = 1 << 21
+"""Tokens that are cached: with what is around them, of short texts some 50 MB in a process."""
 
-    Returns:
-        Tokens [R, T] and their masked copies with M = the most masks in a row; T is a multiple of
-        `LENGTH_STEP`, or the longest text allowed.
-    """
+
+@dataclass(frozen=True)
+class TokenText:
+    """Token ids [T], special ones included, and first position and end of every maskable word."""
+
+    ids: list[int]
+    words: list[tuple[int, int]]
+
+
+class TokenCache:
+    """Token cache of a process, of at most `room` tokens; what no longer fits is tokenised each time."""
+
+    def __init__(self, tokenizer: Tokenizer, room: int = MOST_TOKENS) -> None:
+        self.tokenizer = tokenizer
+        self._room = room
+        # Ids, and words as first, end, first, end, ...: a sixth of the memory of lists.
+        self._kept: dict[tuple[str, int, bool], tuple[array, array]] = {}
+
+    def __len__(self) -> int:
+        """Texts that are kept."""
+        return len(self._kept)
+
+    def read(self, texts: Sequence[str], max_tokens: int, whole_word: bool) -> list[TokenText]:
+        """The texts as at most `max_tokens` tokens each, new ones in one call of the tokenizer."""
+        keys = [(text, max_tokens, whole_word) for text in texts]
+        new = dict.fromkeys(key for key in keys if key not in self._kept)
+        encoded = self.tokenizer.encode_lists([text for text, _, _ in new], max_tokens) if new else []
+        read: dict[tuple[str, int, bool], tuple[array, array]] = {}
+        for key, (ids, word_ids) in zip(new, encoded, strict=True):
+            words = chain.from_iterable(maskable(ids, word_ids, whole_word, self.tokenizer))
+            read[key] = array("i", ids), array("i", words)
+            if len(ids) <= self._room:
+                self._room -= len(ids)
+                self._kept[key] = read[key]
+        found = [
+            (ids.tolist(), words.tolist()) for ids, words in (read.get(k) or self._kept[k] for k in keys)
+        ]
+        return [TokenText(ids, list(zip(words[::2], words[1::2], strict=True))) for ids, words in found]
+
+
+def collate_tokens(
+    rows: Sequence[TextRow], config: TokenMaskConfig, known: TokenCache
+) -> tuple[Tokens, MaskedTokens]:
+    """Tokenise, mask each row with its own generator, pad: Tokens [R, T] and their masked copies with M = the
+    most masks in a row; T is a multiple of `LENGTH_STEP`, or the longest text allowed."""
     tokenizer = known.tokenizer
     read = known.read([row.text for row in rows], config.max_tokens, config.whole_word)
     masked = [
@@ -113,16 +151,8 @@ def patch_span(start: float, length: float, patch: int, grid: int) -> tuple[int,
 
 
 def visible_patches(boxes: Sequence[Box | None], patch: int, grid: int) -> Tensor:
-    """The patches that each box touches (spec, "Regions"); all of them where the box is None.
-
-    Args:
-        boxes: left, top, width, height in pixels of the shown square.
-        patch: side of a patch in pixels.
-        grid: patches along a side.
-
-    Returns:
-        [R, grid * grid] bool, row-major.
-    """
+    """[R, grid * grid] bool, row-major: the patches that each box (left, top, width, height in pixels of the
+    shown square) touches; all of them where the box is None."""
     visible = np.zeros((len(boxes), grid, grid), dtype=bool)
     for row, box in zip(visible, boxes, strict=True):
         if box is None:
@@ -135,12 +165,19 @@ def visible_patches(boxes: Sequence[Box | None], patch: int, grid: int) -> Tenso
 
 
 def box_targets(boxes: Sequence[Box | None], size: int) -> Tensor:
-    """Boxes (left, top, width, height in pixels of the square; None: all of it) as targets.
-
-    Returns:
-        [R, 4] float32, (cx, cy, w, h) as fractions of the side.
-    """
+    """Boxes (left, top, width, height in pixels; None: all) as [R, 4] float32 (cx, cy, w, h) fractions."""
     whole = (0.0, 0.0, float(size), float(size))
     data = torch.tensor([box or whole for box in boxes], dtype=torch.float64).reshape(-1, 4)
     corners = Boxes(data, BoxFormat.XYWH, BoxUnit.PIXEL)
     return corners.to_format(BoxFormat.CXCYWH).to_unit(BoxUnit.FRACTION, size, size).data.float()
+
+
+def round_up(count: int, step: int) -> int:
+    """The smallest multiple of `step` that is at least `count`."""
+    return -(-count // step) * step
+
+
+def padded_tokens(encoded: EncodedBatch, tokenizer: Tokenizer, step: int = LENGTH_STEP) -> Tokens:
+    """Tokens of a batch [R, T] with T rounded up to a multiple of `step`."""
+    extra = round_up(encoded.ids.shape[1], step) - encoded.ids.shape[1]
+    return Tokens(F.pad(encoded.ids, (0, extra), value=tokenizer.pad), F.pad(encoded.mask, (0, extra)))

@@ -1,9 +1,6 @@
-"""What tells the files of a run's data from others, at the cost of reading a little of each.
-
-A copy on another disk is the same data; hashing all of a large corpus would take hours. Files of up to 4 MiB
-are digested whole, of larger ones 64 blocks from the first byte to the last, and the size. Of a folder of
-pictures, the names and some of the files. Pictures that JSON lines name are not looked at.
-"""
+"""Digests of the files of a run's data, the same for a copy on another disk. Files of up to 4 MiB are
+digested whole, of larger ones the size and 64 blocks; of a folder of images the names and some files. Images
+that JSON lines name are left out."""
 
 import hashlib
 import os
@@ -28,17 +25,9 @@ _MANY = 1000
 
 
 def data_fingerprint(configs: Iterable[DataConfig], root: Path) -> dict[str, str]:
-    """Every file that some streams and their tokenizer are read from, and a digest of it.
-
-    Of a corpus of more than a thousand files, a digest of all of them.
-
-    Args:
-        configs: the data, its paths resolved; that of every phase.
-        root: files below it are named from there, so that the folder may move.
-
-    Raises:
-        UserError: a file is missing or cannot be read.
-    """
+    """A digest of every file that the streams and their tokenizer are read from, by its path from `root`, so
+    that the folder may move; of a corpus of more than a thousand files, one digest of all. Raises UserError
+    where a file is missing."""
     used = list(configs)
     places = {place: config.remote for config in used for place in _places(config)}
     files = {place: resolve_files(place) or [Path(place)] for place in places if not is_url(place)}

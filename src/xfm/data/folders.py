@@ -18,13 +18,8 @@ _USUAL = (*_FREQUENT, *sorted({one for name in PICTURE_SUFFIXES for one in (name
 
 @dataclass(frozen=True)
 class FolderReport:
-    """What a reader passed over in a folder.
-
-    Attributes:
-        folder: the folder.
-        passed: names by kind: a suffix that no picture has, or one of the above.
-        nested: pictures below a class's folder in further folders, which count as of that class.
-    """
+    """Files that a reader passed over: `passed` names by kind (a suffix, or one of the above), and how many
+    images lie `nested` below a class's folder and count as of that class."""
 
     folder: str
     passed: Mapping[str, Sequence[str]]
@@ -56,12 +51,7 @@ def _first(names: Sequence[str]) -> str:
 
 @dataclass
 class Scan:
-    """Files of a folder and of those below it, links to folders excepted; names are relative to it.
-
-    Attributes:
-        pictures: names with a suffix of pictures, in the order of their paths.
-        passed: other names by kind.
-    """
+    """Files of a folder tree, linked folders excepted: `pictures` by path, other names by kind."""
 
     pictures: list[str] = field(default_factory=list)
     passed: dict[str, list[str]] = field(default_factory=dict)
@@ -122,13 +112,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def scan_classes(folder: Path) -> tuple[dict[str, list[str]], FolderReport]:
-    """Pictures by class, of a folder with a folder a class, and what else is there.
-
-    Pictures of a class come in the order of their paths, part by part.
-
-    Raises:
-        OSError: a folder cannot be read.
-    """
+    """Images by class of a folder with a folder a class, by path, and a report; raises OSError."""
     whole, classes, nested = Scan(), {}, []
     for place in sorted(folder.iterdir()):
         if place.name.startswith("."):

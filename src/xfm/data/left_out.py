@@ -1,9 +1,6 @@
-"""What a command leaves out: rows that it cannot use, up to a limit, and files of a folder that are none.
-
-The one rule of every command that reads pictures or rows: a row whose picture cannot be read is left out,
-said and counted. `--max-bad` rows may be. Where nobody said how many, a hundred may, and never more than half
-of the rows of a table: then it is not a picture that is wrong.
-"""
+"""Rows that a command leaves out, up to a limit, and other files of a folder. Every command that reads images
+leaves out rows whose image cannot be read, says so and counts them: `--max-bad` at most; by default a
+hundred, and never more than half of the rows of a table, as then it is not an image that is wrong."""
 
 import json
 import sys
@@ -21,25 +18,8 @@ BAD_FILE = "bad.jsonl"
 _SHOWN = 3
 
 
-class UnreadablePicture(UserError):
-    """A picture cannot be read or decoded, so that its row may be left out."""
-
-
 class LeftOut:
-    """Counts what is left out and keeps why.
-
-    Args:
-        max_bad: rows that may be left out; None leaves it to the rule above.
-
-    Raises:
-        UserError: `max_bad` is negative.
-
-    Attributes:
-        rows: why each row was left out, by its place (file and row, or the picture).
-        folders: what was passed over in folders.
-        by_split: how many rows of each split are missing.
-        total: rows that there were, of all splits.
-    """
+    """Rows that are left out, with reasons by place; `max_bad` None: the rule above. Raises UserError."""
 
     def __init__(self, max_bad: int | None = None) -> None:
         if max_bad is not None and max_bad < 0:
@@ -60,11 +40,7 @@ class LeftOut:
         self.rows.setdefault(place, reason.removeprefix(f"{place}: "))
 
     def add(self, place: str, reason: str) -> None:
-        """Note a row, where rows come one by one.
-
-        Raises:
-            UserError: it is one too many.
-        """
+        """Note a row, where rows come one by one; raises UserError if it is one too many."""
         self.note(place, reason)
         self.check()
 
@@ -74,11 +50,7 @@ class LeftOut:
         print(f"Note: {report.sentence}", file=sys.stderr, flush=True)
 
     def check(self) -> None:
-        """Refuse to go on without so many rows.
-
-        Raises:
-            UserError: more rows were noted than may be; names the first few.
-        """
+        """Refuse to go on without so many rows: raises UserError with the first few."""
         count = len(self.rows)
         if count > self.limit:
             raise UserError(
@@ -88,27 +60,14 @@ class LeftOut:
             )
 
     def count(self, what: str, split: str, total: int, bad: int) -> None:
-        """Count the missing rows of a split, after they were noted; arguments as of `check_share`.
-
-        Raises:
-            UserError: see `check_share`.
-        """
+        """Count the missing rows of a split, after they were noted; raises UserError as `check_share`."""
         self.total += total
         if bad:
             self.by_split[split] = self.by_split.get(split, 0) + bad
         self.check_share(what, total, bad)
 
     def check_share(self, what: str, total: int, bad: int) -> None:
-        """Refuse a split of which too little is left.
-
-        Args:
-            what: the split or table, for messages.
-            total: its rows.
-            bad: those that cannot be used.
-
-        Raises:
-            UserError: nothing is left, or less than half and nobody asked for that.
-        """
+        """Refuse a split of which nothing is left, or less than half and nobody asked for that."""
         if not bad:
             return
         rows = f"{amount(total, 'row')} of {what}"
@@ -126,11 +85,7 @@ class LeftOut:
         return "; ".join(first) + (f" (and {more} more)" if more else "")
 
     def sentence(self, file: Path | str) -> str:
-        """How many rows were left out, for the last lines of a command; empty where none was.
-
-        Args:
-            file: where all of them stand.
-        """
+        """How many rows were left out, for the last lines of a command; empty where none was."""
         if not self.rows:
             return ""
         place, reason = next(iter(self.rows.items()))
@@ -160,11 +115,7 @@ class LeftOut:
         self.total += plain["total"]
 
     def write(self, folder: Path, name: str = BAD_FILE) -> None:
-        """Write a file into a folder, or remove that of an earlier run where nothing was left out.
-
-        Raises:
-            UserError: it cannot be written.
-        """
+        """Write the rows into a folder, or remove the file of an earlier run where nothing was left out."""
         path, plain = folder / name, self.plain()
         lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in (*plain["rows"], *plain["folders"])]
         with writing(path, "or choose another folder"):

@@ -13,8 +13,7 @@ from xfm.config.ranges import MAX_BATCH
 from xfm.core.errors import UserError
 from xfm.data.buckets import LengthClasses, TokenBuckets
 from xfm.data.builder import BatchBuilder, Share
-from xfm.data.mixture import Mixture
-from xfm.data.order import Runs
+from xfm.data.mixture import Mixture, Runs
 from xfm.data.picture_cache import PictureCache
 from xfm.data.records import SampleKind
 from xfm.data.rng import mix
@@ -32,25 +31,11 @@ _log = logging.getLogger(__name__)
 
 
 class PretrainingData:
-    """The pre-training batches of one process: its share of those that all processes take together.
-
-    What the batch of a step holds is a pure function of (config, seed, step): positions step * batch_size + i
-    of each stream, or texts of like length. The processes take neighbouring shares of it. So a run that stops
-    may start again at any step, with any number of processes and of workers, and sees the samples that were
-    still to come.
-
-    Args:
-        config: the data configuration.
-        image_size: side of the pictures in pixels.
-        patch_size: side of a patch in pixels.
-        seed: seed of everything random.
-        rank, world: this process and the number of processes.
-        normalisation: of the pixels; CLIP's when None.
-        cache: decoded pictures, which several may share; None keeps none.
-
-    Raises:
-        UserError: when a corpus, a shard or the tokenizer is missing or broken, or a setting cannot be met.
-    """
+    """The pre-training batches of one process: its share of the global batch. The batch of a step is a pure
+    function of (config, seed, step): positions step * batch_size + i of each stream, or texts of similar
+    length; ranks take neighbouring shares. So a run may resume at any step, with any number of ranks and
+    workers, and sees the samples that were still to come. Raises UserError when a corpus or the tokenizer is
+    missing or broken, or a setting cannot be met."""
 
     def __init__(
         self,
@@ -88,18 +73,9 @@ class PretrainingData:
     def batches(
         self, start: int, stop: int, device: torch.device | str | None = None
     ) -> Generator[Batch, None, None]:
-        """The batches of steps start..stop-1 in order.
-
-        Args:
-            start: first step.
-            stop: step after the last.
-            device: where the batches go; None leaves them on the CPU. Pixels travel as bytes and are
-                normalised
-                there.
-
-        Raises:
-            UserError: when more than `config.max_bad` records are bad, or a loader process dies or hangs.
-        """
+        """The batches of steps start..stop-1 in order, on `device`: pixels travel as bytes and are normalised
+        there. Raises UserError when more than `config.max_bad` records are bad, or a loader process dies or
+        hangs."""
         pin = device is not None and torch.device(device).type == "cuda"
         loaded = load_steps(self._builder, range(start, stop), self.config.workers, self.config.timeout, pin)
         with contextlib.closing(loaded):

@@ -14,17 +14,9 @@ IGNORED = -100
 
 
 def mask_patches(rng: np.random.Generator, grid: int, config: PatchMaskConfig) -> np.ndarray:
-    """Mask exactly `config.patches` patches of a grid x grid picture, in rectangles.
-
-    Rectangles have an area between `config.min_block` and what is left to mask and an aspect between 0.3 and
-    1/0.3; when ten in a row do not fit, the rest is filled with single patches.
-
-    Returns:
-        [grid * grid] bool, row-major, True at masked patches.
-
-    Raises:
-        ValueError: when there are fewer patches than `config.patches`.
-    """
+    """[grid * grid] bool with exactly `config.patches` masked: rectangles with an area between
+    `config.min_block` and what is left to mask and an aspect between 0.3 and 1/0.3; when ten in a row do not
+    fit, single patches fill the rest."""
     if config.patches > grid * grid:
         raise ValueError(f"cannot mask {config.patches} of {grid * grid} patches")
     mask = np.zeros((grid, grid), dtype=bool)
@@ -71,26 +63,11 @@ def mask_tokens(
     config: TokenMaskConfig,
     tokenizer: Tokenizer,
 ) -> tuple[list[int], list[int], list[int]]:
-    """Mask the tokens of one sequence: choose words, then replace 80 % / 10 % / 10 %.
-
-    Words are visited in random order; with probability `config.skipgram` a visited word brings the next one
-    or more along, up to a run of `config.skipgram_size`. All pieces of a word are masked or none, so the
-    count may stay below `masked_count` when no word fits into the rest; only when every word is longer than
-    the whole count is one of them masked in part. Where every token is a word of its own the count is exact
-    (or every token, in very short sequences).
-
-    The chosen tokens become the mask token (80 %), a random token that is not special (10 %), or stay (10 %).
-
-    Args:
-        rng: the sample's generator.
-        ids: [T] token ids, not padded.
-        words: first position and end of every word that may be masked, in order (`maskable`).
-        config: how much to mask.
-        tokenizer: gives the mask token and those that may stand in for others.
-
-    Returns:
-        The ids after masking [T], the chosen positions in rising order [n], and the true ids there [n].
-    """
+    """Mask the tokens of one sequence: the ids after masking [T], the chosen positions in rising order [n],
+    and the true ids there [n]. Words are visited in random order; with probability `config.skipgram` a word
+    brings the next along, up to a run of `config.skipgram_size`. All pieces of a word are masked or none, so
+    the count may stay below `masked_count`; only when every word is longer than the whole count is one masked
+    in part. A chosen token becomes the mask token (80 %), a random ordinary token (10 %), or stays (10 %)."""
     if not words:
         return list(ids), [], []
     chosen = _choose(rng, words, masked_count(len(ids), config), config)
@@ -107,14 +84,8 @@ def mask_tokens(
 def maskable(
     ids: Sequence[int], word_ids: Sequence[int | None], whole: bool, tokenizer: Tokenizer
 ) -> list[tuple[int, int]]:
-    """First position and end of every word that may be masked, in order: special tokens never are.
-
-    Args:
-        ids: [T] token ids, not padded.
-        word_ids: [T] the word of each token; None (or negative) at special tokens.
-        whole: whether all pieces of a word are masked or none; otherwise each token is a word of its own.
-        tokenizer: gives the special tokens.
-    """
+    """First position and end of every word that may be masked, in order. `word_ids` [T] is None or negative
+    at special tokens; unless `whole`, each token is a word of its own."""
     special = tokenizer.special_ids
     starts: list[int] = []
     ends: list[int] = []

@@ -1,33 +1,100 @@
-"""A weighted mixture of corpora with random access: position -> (corpus, index).
-
-Which corpus: places come in blocks of 10,000 in which every corpus has a fixed number, shuffled by (seed,
-block). Which record: the n-th place of a corpus takes the n-th record of a shuffled epoch, so that an epoch
-shows every record once (`xfm.data.order`). Both are pure functions of (seed, position); nothing is stored,
-and a run may start anywhere.
-
-Records that belong together (twin scenes) are a group: groups are shuffled in place of records, and a place
-is as many positions as hold whole groups of every corpus. Without groups a place is one position.
-"""
+"""A weighted mixture of corpora with random access: position -> (corpus, index). Corpora are drawn in blocks
+of 10,000 places, in which every corpus has a fixed number, shuffled by (seed, block). The n-th place of a
+corpus takes the n-th record of a shuffled epoch (`xfm.data.mixture`). Both are pure functions of (seed,
+position): nothing is stored, and a run may start anywhere. Records that belong together (twin scenes) are a
+group: groups are shuffled in place of records, and a place is as many positions as hold whole groups of every
+corpus."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-from xfm.data.order import Runs, shuffled
-from xfm.data.rng import mix
+from xfm.data.rng import mix, scatter
+
+_ROUNDS = 6
+
+
+def shuffled(rank: int, size: int, key: int) -> int:
+    """The image of `rank` under a pseudo-random permutation of 0..size-1 chosen by `key`: a Feistel network
+    on the smallest even number of bits that holds `size`, walked until it lands inside (Black and Rogaway
+    2002): constant memory whatever the size."""
+    if size < 2:
+        return 0
+    keys = _round_keys(key)
+    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    low = (1 << half) - 1
+    while True:
+        left, right = rank >> half, rank & low
+        for turn in range(_ROUNDS):
+            left, right = right, left ^ (scatter(right ^ keys[turn]) & low)
+        rank = left << half | right
+        if rank < size:
+            return rank
+
+
+@lru_cache(maxsize=256)
+def _round_keys(key: int) -> tuple[int, ...]:
+    return tuple(mix(key, turn) for turn in range(_ROUNDS))
+
+
+@dataclass(frozen=True)
+class Runs:
+    """An order for storage that is slow to reach: all runs of `length` neighbours in a shuffled order,
+    `window` runs at a time, shuffled within the window. Each run is done with before the next window
+    begins."""
+
+    length: int
+    window: int
+
+    def shuffled(self, rank: int, size: int, key: int) -> int:
+        """The image of `rank` under the permutation of 0..size-1 that `key` chooses."""
+        layout = _RunLayout(self.length, size, key)
+        width = self.window * self.length
+        number = rank // width
+        # The short run moves what follows it forward, by less than a window.
+        number += rank >= layout.start((number + 1) * self.window)
+        start, stop = (layout.start(turn * self.window) for turn in (number, number + 1))
+        return layout.thing(start + shuffled(rank - start, stop - start, mix(key, number + 1)))
+
+    def around(self, thing: int, size: int) -> range:
+        """The run that a thing is in."""
+        first = thing // self.length * self.length
+        return range(first, min(first + self.length, size))
+
+
+@dataclass(frozen=True)
+class _RunLayout:
+    length: int
+    size: int
+    key: int
+
+    @property
+    def short(self) -> int:
+        whole, rest = divmod(self.size, self.length)
+        return mix(self.key, -1) % (whole + 1) if rest else whole
+
+    def start(self, turn: int) -> int:
+        missing = self.length - self.size % self.length if turn > self.short else 0
+        return min(turn * self.length - missing, self.size)
+
+    def thing(self, place: int) -> int:
+        turn = place // self.length
+        turn += place >= self.start(turn + 1)
+        whole = self.size // self.length
+        others = turn - (turn > self.short)
+        run = whole if turn == self.short else shuffled(others, whole, mix(self.key, 0))
+        return run * self.length + place - self.start(turn)
+
 
 BLOCK = 10_000
 
 
 def apportion(weights: Sequence[float], places: int = BLOCK) -> list[int]:
-    """Whole numbers that sum to `places` in proportion to `weights` (largest remainders, at least one each).
-
-    Raises:
-        ValueError: when a weight is not positive or there are more corpora than places.
-    """
+    """Whole numbers that sum to `places` in proportion to `weights`: largest remainders, at least one
+    each."""
     if not weights or min(weights) <= 0 or len(weights) > places:
         raise ValueError("weights must be positive")
     shares = [weight / sum(weights) * places for weight in weights]
@@ -41,15 +108,7 @@ def apportion(weights: Sequence[float], places: int = BLOCK) -> list[int]:
 
 
 class Mixture:
-    """The order in which a stream visits its corpora.
-
-    Args:
-        sizes: records in each corpus.
-        weights: shares of the stream, relative to each other.
-        seed: seed of the stream's order.
-        groups: of each corpus, how many records in a row belong together; its size is a multiple of that.
-        runs: of each corpus, in what runs its records are read; None where any may follow any other.
-    """
+    """The order in which a stream visits its corpora; without `runs` any record may follow any other."""
 
     def __init__(
         self,

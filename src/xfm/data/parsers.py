@@ -1,11 +1,14 @@
 """Readers of files that nobody has checked, in the process of `xfm.core.sandbox`."""
 
+import io
 import json
 import os
+import pickle
+from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time
 from itertools import count, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from xfm.core.errors import UserError, excerpt
 
@@ -179,3 +182,55 @@ def _plain(cell: Any) -> Any:
     if isinstance(cell, date | datetime | time):
         return cell.isoformat()
     return cell if cell is None or isinstance(cell, str | int | float | dict) else str(cell)
+
+
+# ---------------------------------------------------------------- TIFF
+_DNG = 0xC612
+
+
+def tiff_header(data: str) -> Iterator[bytes]:
+    """As JSON: width and height, upright, and Pillow's mode."""
+    picture = _tiff(data)
+    if picture.mode in ("I", "F"):
+        kind = "fractions" if picture.mode == "F" else "numbers of 32 bits"
+        raise UserError(
+            f"the picture is a TIFF of {kind}, whose black and white are not told; save it with 8 or 16 "
+            "bits a channel"
+        )
+    yield json.dumps([*picture.size, picture.mode]).encode()
+
+
+def tiff_pixels(data: str) -> Iterator[bytes]:
+    """RGB, some rows at a time; Pillow turns them as the file says."""
+    from xfm.data.picture_formats import rgb_strips
+
+    picture = _tiff(data)
+    picture.load()
+    yield from (strip.tobytes() for strip in rgb_strips(picture))
+
+
+def _tiff(data: str) -> Any:
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    content = b64decode(data)
+    picture = TiffImageFile(io.BytesIO(content))
+    if _DNG in picture.tag_v2 or content[8:10] == b"CR":
+        raise UserError("the picture is a raw photograph (DNG or CR2); convert it to JPEG")
+    return picture
+
+
+# ---------------------------------------------------------------- pickles
+class _PlainUnpickler(pickle.Unpickler):
+    """A pickle is a program: this one knows no names, so that no function or class can be called."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        raise pickle.UnpicklingError("it asks for an outside object")
+
+
+def plain_pickle(path: str) -> Iterator[bytes]:
+    """As JSON: lists, mappings, texts and numbers; strings of Python 2 are read as UTF-8."""
+    with open(path, "rb") as file:
+        yield json.dumps(_PlainUnpickler(file, encoding="utf-8", errors="replace").load()).encode()

@@ -20,14 +20,8 @@ _LEAST = 4096  # bytes of pixels for each entry that there is room for
 
 
 class PictureCache:
-    """Decoded pictures by identity, in memory that this process shares with the loaders that it forks.
-
-    What one loader decoded all of them find, in every stream and phase. Nothing is ever dropped: what no
-    longer fits is decoded each time. Processes that are not forked have no part in it.
-
-    Args:
-        limit: most bytes of pixels.
-    """
+    """Decoded images by identity, `limit` bytes at most, shared with forked loaders; what no longer fits is
+    decoded each time."""
 
     def __init__(self, limit: int) -> None:
         room = limit // _LEAST
@@ -73,7 +67,6 @@ class PictureCache:
             self._head[:] = count + 1, used + pixels.numel()
 
     def _at(self, offset: int, height: int, width: int) -> Tensor:
-        """[3, H, W] uint8 in the memory itself."""
         assert self._pixels is not None
         flat = torch.frombuffer(self._pixels, dtype=torch.uint8, count=3 * height * width, offset=offset)
         return flat.view(3, height, width)

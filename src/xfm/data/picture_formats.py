@@ -1,38 +1,27 @@
-"""Which format a picture has, told from its bytes, and what its header says before anything is decoded.
-
-Headers are read as decoders read them: where a file means harm, a parser of one's own sees another size. Only
-the reader of the one format is used; Pillow's `Image.open` would try others, and add limits of its own. It is
-not asked about a JPEG that leaves no reader a choice: it takes almost as long as a small one's decoder.
-"""
+"""Image formats by their bytes, and headers read before anything is decoded. The reader of the one format is
+used: another parser may see another size, and Pillow's `Image.open` would try others. A plain JPEG is read
+here: Pillow takes almost as long as a small one's decoder."""
 
 import io
+import json
 import struct
 import zlib
-from collections.abc import Callable
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
 from PIL import Image, features
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from xfm.core.errors import first_line
-from xfm.data.exif import (
-    DNG_VERSION,
-    HEIGHT,
-    ORIENTATION,
-    TILE_HEIGHT,
-    TILE_WIDTH,
-    WIDTH,
-    claims_too_much,
-    numbers_of,
-    orientation_of,
-)
+from xfm.core.errors import UserError, first_line
+from xfm.core.sandbox import ParsingError, parsed
 from xfm.data.picture_pieces import gif_excess, jpeg_excess, plain_jpeg, png_chunks, png_excess, webp_exif
 
 BROKEN = (
@@ -72,18 +61,13 @@ KNOWN = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF"
 _BEGINNINGS = {
     b"\xff\xd8\xff": PictureFormat.JPEG,
     b"\x89PNG\r\n\x1a\n": PictureFormat.PNG,
-    b"GIF87a": PictureFormat.GIF,
-    b"GIF89a": PictureFormat.GIF,
-    b"II*\0": PictureFormat.TIFF,
-    b"MM\0*": PictureFormat.TIFF,
-    b"II+\0": PictureFormat.TIFF,
-    b"MM\0+": PictureFormat.TIFF,
+    **dict.fromkeys((b"GIF87a", b"GIF89a"), PictureFormat.GIF),
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), PictureFormat.TIFF),
 }
 _EXCESS = {PictureFormat.PNG: png_excess, PictureFormat.GIF: gif_excess, PictureFormat.JPEG: jpeg_excess}
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # their lengths, which tell the format from a text with BM
-_MOST_TILES = 8  # times the picture's pixels: those at the edge are decoded whole
-_SMALL_TILES = 1 << 24  # pixels of tiles that cost little, whatever the picture's size
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"}
+_ORIENTATION, _SHORT = 0x0112, 3  # a tag of EXIF, and the type of its value
 _AVIF_BRANDS = {b"avif", b"avis"}
 # What people have instead of a picture, told by its beginning.
 _OTHERS = {
@@ -138,15 +122,7 @@ def no_picture(data: bytes) -> PictureError:
 
 @dataclass(frozen=True)
 class Header:
-    """What a picture's header says.
-
-    Attributes:
-        format: of the file.
-        width, height: in pixels, as it is to be shown.
-        orientation: how what the decoder gives is to be turned, 1 (not at all) to 8, as in EXIF.
-        mode: Pillow's name of what a pixel holds; empty where only decoding tells.
-        animated: whether it is a WebP of several frames.
-    """
+    """Upright width and height in pixels, EXIF orientation 1 to 8, Pillow's mode (may be empty)."""
 
     format: PictureFormat
     width: int
@@ -156,16 +132,8 @@ class Header:
     animated: bool = False
 
 
-def read_picture_header(data: bytes, tile_limit: int) -> Header:
-    """The header of a picture.
-
-    Args:
-        data: the file's bytes.
-        tile_limit: pixels that a tile of a TIFF may have.
-
-    Raises:
-        PictureError: for a format that is not read or a broken header.
-    """
+def read_picture_header(data: bytes) -> Header:
+    """The header of an image; raises PictureError for a format that is not read or a broken header."""
     found = format_of(data)
     if found is None:
         raise no_picture(data)
@@ -177,7 +145,9 @@ def read_picture_header(data: bytes, tile_limit: int) -> Header:
         if found is PictureFormat.WEBP:
             return _webp_header(data)
         if found is PictureFormat.TIFF:
-            return _tiff_header(data, tile_limit)
+            [told] = parse_tiff("tiff_header", data)  # all of it, so that the process goes on to the next
+            width, height, mode = json.loads(told)
+            return Header(found, width, height, mode=mode)
         with open_with_pillow(data, found) as picture:
             return _header(data, found, picture)
     except BROKEN as error:
@@ -185,11 +155,7 @@ def read_picture_header(data: bytes, tile_limit: int) -> Header:
 
 
 def open_with_pillow(data: bytes, found: PictureFormat) -> ImageFile:
-    """A picture of which Pillow has read the header only, by the reader of its format and no other.
-
-    Raises:
-        PictureError: a library that reads the format is not installed.
-    """
+    """An image of which the reader of its format has read the header; may raise PictureError."""
     return _OPENERS[found](io.BytesIO(data))
 
 
@@ -219,7 +185,6 @@ _OPENERS: dict[PictureFormat, Callable[[io.BytesIO], ImageFile]] = {
     PictureFormat.WEBP: WebPImageFile,
     PictureFormat.GIF: GifImageFile,
     PictureFormat.BMP: BmpImageFile,
-    PictureFormat.TIFF: TiffImageFile,
     PictureFormat.HEIC: _open_heic,
     PictureFormat.AVIF: _open_avif,
 }
@@ -261,28 +226,70 @@ def _webp_header(data: bytes) -> Header:
     raise PictureError("the picture's header is broken (it begins with an unknown chunk)")
 
 
-def _tiff_header(data: bytes, tile_limit: int) -> Header:
-    if claims_too_much(data):
-        raise PictureError("the picture's header is broken (its entries claim more bytes than the file has)")
-    numbers = numbers_of(data)
-    if DNG_VERSION in numbers or data[8:10] == b"CR":
-        raise PictureError("the picture is a raw photograph (DNG or CR2); convert it to JPEG")
-    width, height = numbers.get(WIDTH, 0), numbers.get(HEIGHT, 0)
-    across, down = numbers.get(TILE_WIDTH, 0), numbers.get(TILE_HEIGHT, 0)
-    tiles = -(-width // across) * -(-height // down) if across and down else 0
-    if tiles * across * down > max(_SMALL_TILES, min(2 * tile_limit, _MOST_TILES * width * height)):
-        raise PictureError("the picture's header is broken (its tiles are larger than the picture)")
-    orientation = numbers.get(ORIENTATION, 1)
-    if not (width and height):
-        raise PictureError("the picture's header is broken (it tells no size)")
-    with open_with_pillow(data, PictureFormat.TIFF) as picture:
-        if picture.mode in ("I", "F"):
-            kind = "fractions" if picture.mode == "F" else "numbers of 32 bits"
-            raise PictureError(
-                f"the picture is a TIFF of {kind}, whose black and white are not told; save it with 8 or 16 "
-                "bits a channel"
-            )
-        found = _upright(width, height, orientation if orientation <= 8 else 1)
-        if sorted(found) != sorted(picture.size):
-            raise PictureError("the picture's header is broken (it tells two sizes)")
-        return Header(PictureFormat.TIFF, *found, mode=picture.mode)
+def parse_tiff(parser: str, data: bytes) -> Iterator[bytes]:
+    """What a parser of `xfm.data.parsers` gives back: a few bytes of a TIFF can ask Pillow for gigabytes."""
+    try:
+        yield from parsed(f"xfm.data.parsers:{parser}", b64encode(data).decode())
+    except ParsingError:
+        raise
+    except UserError as error:
+        raise PictureError(str(error)) from None
+
+
+def orientation_of(exif: bytes | None) -> int:
+    """How a stored image is to be turned, 1 (not at all) to 8, by a block of EXIF. Pillow would keep every
+    value of it, and values may overlap: some kilobytes can claim gigabytes."""
+    data = exif.removeprefix(b"Exif\0\0") if exif else b""
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None:
+        return 1
+    try:
+        (place,) = struct.unpack_from(f"{order}I", data, 4)
+        for entry in range(struct.unpack_from(f"{order}H", data, place)[0]):
+            tag, kind, short = struct.unpack_from(f"{order}HH4xH", data, place + 2 + 12 * entry)
+            if tag == _ORIENTATION:
+                return short if kind == _SHORT and 1 <= short <= 8 else 1
+    except struct.error:  # it is cut
+        pass
+    return 1
+
+
+AT_ONCE = 1 << 20
+"""Pixels that Pillow converts at a time: of a large picture each further copy is hundreds of megabytes."""
+
+
+def rgb_strips(picture: Image.Image) -> Iterator[np.ndarray]:
+    """[rows, W, 3] uint8 of a loaded Pillow image, not turned: what is transparent shows white; 16 bits are
+    scaled to 8; colour profiles are not applied. Raises PictureError where its numbers have no known range,
+    BROKEN where it does not decode."""
+    if picture.mode == "F":
+        raise PictureError(
+            "the picture holds fractions, whose black and white are not told; scale it to 8 bits"
+        )
+    if picture.mode.startswith("I"):  # which convert() would clip
+        values = np.array(picture, dtype=np.int32)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise PictureError("the picture holds numbers of more than 16 bits; scale it to 8 bits")
+        clear = picture.info.get("transparency")
+        grey = (values >> 8).astype(np.uint8)
+        if isinstance(clear, int):
+            grey[values == clear] = 255
+        yield np.repeat(grey[..., None], 3, 2)
+        return
+    width, height = picture.size
+    rows = max(1, AT_ONCE // width)
+    for top in range(0, height, rows):
+        strip = picture if rows >= height else picture.crop((0, top, width, min(top + rows, height)))
+        if strip.has_transparency_data:
+            strip = on_white(strip)
+        yield np.array(strip if strip.mode == "RGB" else strip.convert("RGB"))
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    """A picture with transparency over white; what is opaque keeps its colour exactly."""
+    if picture.mode in ("La", "RGBa"):
+        picture = picture.convert(picture.mode.upper())
+    layer = picture.convert("RGBA")
+    page = Image.new("RGB", layer.size, "white")
+    page.paste(layer, mask=layer)
+    return page

@@ -1,9 +1,6 @@
-"""Of what pieces the files of some formats are, found as Pillow finds them.
-
-Pillow goes through them one by one, and copies some for each that follows: a few megabytes of the smallest
-pieces took it from seconds to hours. Hence what a file has more of than any honest one, and than can be read
-in a second, is its `.._excess` in words, which is empty for a good one.
-"""
+"""Chunks, blocks and segments of image files, found as Pillow finds them: one by one, copying some for each
+that follows, so that a few megabytes of the smallest took hours. `.._excess` says in words of which a file
+has more than any honest one."""
 
 import struct
 from collections.abc import Iterator
@@ -90,11 +87,9 @@ class JpegFrame(NamedTuple):
 
 
 def plain_jpeg(data: bytes) -> JpegFrame | None:
-    """The frame of a JPEG of which every reader sees the same; None of any other.
-
-    Before its pixels it has one frame, of 8 bits, and a few tables, comments and marks of JFIF, each right
-    behind the other: nothing that one reader passes over and another takes for a size or an orientation.
-    """
+    """The frame of a JPEG of which every reader sees the same; None of any other. Before its pixels it has
+    one frame, of 8 bits, and a few tables, comments and JFIF marks, each right behind the other: nothing that
+    one reader passes over and another takes for a size or an orientation."""
     frame = None
     for place in islice(jpeg_segments(data), _FEW):
         if data[place] != 0xFF:

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Iterable
 from contextlib import suppress
 
 import numpy as np
@@ -10,11 +11,17 @@ from PIL import Image
 from torch import Tensor
 
 from xfm.core.errors import first_line
-from xfm.data.picture_formats import BROKEN, Header, PictureError, PictureFormat, open_with_pillow
+from xfm.data.picture_formats import (
+    BROKEN,
+    Header,
+    PictureError,
+    PictureFormat,
+    open_with_pillow,
+    parse_tiff,
+    rgb_strips,
+)
 from xfm.data.picture_pieces import png_chunks
 
-AT_ONCE = 1 << 20
-"""Pixels that Pillow converts at a time: of a large picture each further copy is hundreds of megabytes."""
 LEAST_SHARE = 0.1
 """Of a JPEG that ends early: less than this share of its rows shows nobody what it is."""
 _END = b"\xff\xd9"
@@ -25,18 +32,7 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def decode_pixels(data: bytes, header: Header) -> tuple[Tensor, str | None]:
-    """The pixels of a picture, turned as it is to be shown.
-
-    Args:
-        data: the file's bytes.
-        header: what `read_header` found in them; its size has been checked.
-
-    Returns:
-        [3, H, W] uint8, and what is wrong with a picture that is there in part only.
-
-    Raises:
-        PictureError: it does not decode.
-    """
+    """[3, H, W] uint8, upright, and the flaw of an image that is there in part; raises PictureError."""
     flaw = None
     if header.format is PictureFormat.JPEG:
         pixels, flaw = _jpeg(data, header)
@@ -67,60 +63,26 @@ def upright(pixels: Tensor, orientation: int) -> Tensor:
 
 
 def rgb_of(picture: Image.Image) -> Tensor:
-    """The pixels [3, H, W] uint8 of a Pillow picture, as they are stored.
-
-    What is transparent shows white, as on a page; 16 bits are scaled to 8; colour profiles are not applied.
-
-    Raises:
-        PictureError: its numbers have no known range.
-        BROKEN: it does not decode.
-    """
+    """[3, H, W] uint8 of a Pillow image, as `rgb_strips`."""
     picture.load()
-    if picture.mode == "F":
-        raise PictureError(
-            "the picture holds fractions, whose black and white are not told; scale it to 8 bits"
-        )
-    if picture.mode.startswith("I"):  # which convert() would clip
-        values = np.array(picture, dtype=np.int32)
-        if values.min() < 0 or values.max() > 0xFFFF:
-            raise PictureError("the picture holds numbers of more than 16 bits; scale it to 8 bits")
-        clear = picture.info.get("transparency")
-        grey = (values >> 8).astype(np.uint8)
-        if isinstance(clear, int):
-            grey[values == clear] = 255
-        return torch.from_numpy(grey).expand(3, -1, -1).contiguous()
-    width, height = picture.size
-    rows = max(1, AT_ONCE // width)
-    if rows >= height:
-        return _shown(picture).contiguous()
-    pixels = torch.empty(3, height, width, dtype=torch.uint8)
-    for top in range(0, height, rows):
-        pixels[:, top : top + rows] = _shown(picture.crop((0, top, width, min(top + rows, height))))
+    return _joined(rgb_strips(picture), *picture.size)
+
+
+def _joined(strips: Iterable[np.ndarray], width: int, height: int) -> Tensor:
+    pixels, top = torch.empty(3, height, width, dtype=torch.uint8), 0
+    for strip in strips:
+        pixels[:, top : top + len(strip)] = torch.from_numpy(strip).permute(2, 0, 1)
+        top += len(strip)
     return pixels
-
-
-def _shown(picture: Image.Image) -> Tensor:
-    """[3, H, W] uint8, in the layout of the array that Pillow gives."""
-    if picture.has_transparency_data:
-        shown = on_white(picture)
-    else:
-        shown = picture if picture.mode == "RGB" else picture.convert("RGB")
-    return torch.from_numpy(np.array(shown)).permute(2, 0, 1)
-
-
-def on_white(picture: Image.Image) -> Image.Image:
-    """A picture with transparency over white; what is opaque keeps its colour exactly."""
-    if picture.mode in ("La", "RGBa"):
-        picture = picture.convert(picture.mode.upper())
-    layer = picture.convert("RGBA")
-    page = Image.new("RGB", layer.size, "white")
-    page.paste(layer, mask=layer)
-    return page
 
 
 def _with_pillow(data: bytes, header: Header) -> Tensor:
     """Pillow checks every chunk of a PNG; torchvision's decoder has crashed the process on damaged ones."""
     try:
+        if header.format is PictureFormat.TIFF:
+            strips = parse_tiff("tiff_pixels", data)
+            arrays = (np.frombuffer(bytearray(one), np.uint8).reshape(-1, header.width, 3) for one in strips)
+            return _joined(arrays, header.width, header.height)
         with open_with_pillow(data, header.format) as picture:
             return rgb_of(picture)
     except BROKEN as error:
@@ -143,7 +105,6 @@ def _with_torchvision(data: bytes, header: Header) -> Tensor:
 
 
 def _jpeg(data: bytes, header: Header) -> tuple[Tensor, str | None]:
-    """A JPEG, as far as it goes: where the file ends early, an end is put to what is there."""
     try:
         return _with_torchvision(data, header), None
     except PictureError:
@@ -188,9 +149,7 @@ def _last_segment(data: bytes) -> int:
 
 
 def rows_there(pixels: Tensor, missing: int) -> int:
-    """How many rows of pixels [3, H, W] come before those whose right half has the value `missing` only.
-
-    Rows are decoded in bands of blocks, from the left; of the last band, less than a half does not count.
-    """
+    """Rows of [3, H, W] pixels before those whose right half has the value `missing` only. Rows are decoded
+    in bands of blocks, from the left; of the last band, less than a half does not count."""
     there = (pixels[:, :, pixels.shape[2] // 2 :] != missing).any(dim=0).any(dim=1).nonzero()
     return int(there[-1]) + 1 if len(there) else 0

@@ -4,16 +4,33 @@ What a picture is, its bytes tell, not its name. Its size is read from the heade
 so that a small file that claims to be huge costs nothing.
 """
 
+import logging
 import os
 import stat
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
+import torch
+from PIL import Image
 from torch import Tensor
 
-from xfm.core.errors import UserError
-from xfm.data.picture_formats import Header, PictureError, PictureFormat, format_of, read_picture_header
-from xfm.data.picture_pixels import decode_pixels
+from xfm.core.errors import UserError, first_line, printable
+from xfm.data.picture_formats import (
+    BROKEN,
+    Header,
+    PictureError,
+    PictureFormat,
+    format_of,
+    on_white,
+    orientation_of,
+    read_picture_header,
+)
+from xfm.data.picture_pixels import decode_pixels, rgb_of, upright
 
 MAX_PIXELS = 64_000_000
 LIMIT_VARIABLE = "XFM_MAX_PIXELS"
@@ -28,15 +45,13 @@ PICTURE_SUFFIXES = frozenset(
 """How picture files are called, in small letters; what they are, their bytes say."""
 
 
+class UnreadablePicture(UserError):
+    """A picture cannot be read or decoded, so that its row may be left out."""
+
+
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded picture.
-
-    Attributes:
-        pixels: [3, H, W] uint8, RGB, as it is to be shown.
-        flaw: what is wrong with a picture of which a part could be decoded; None of a whole one.
-        mark: a digest of the file, by which it is known again; empty where there is none.
-    """
+    """[3, H, W] uint8 RGB pixels, upright; the flaw of a partial image; a digest of the file or empty."""
 
     pixels: Tensor
     flaw: str | None = None
@@ -44,11 +59,7 @@ class Decoded:
 
 
 def pixel_limit() -> int:
-    """How many pixels a picture may have: `XFM_MAX_PIXELS` of the environment, or 64 million.
-
-    Raises:
-        UserError: the variable is no number.
-    """
+    """Most pixels of an image: `XFM_MAX_PIXELS` of the environment, or 64 million; raises UserError."""
     given = os.environ.get(LIMIT_VARIABLE, "").strip()
     if not given:
         return MAX_PIXELS
@@ -63,15 +74,7 @@ def byte_limit() -> int:
 
 
 def check_size(width: int, height: int, limit: int | None = None) -> None:
-    """Refuse a picture of no pixels or of too many.
-
-    Args:
-        width, height: in pixels.
-        limit: of pixels; `pixel_limit()` if None.
-
-    Raises:
-        PictureError: says how the limit is lifted.
-    """
+    """Refuse an image of no pixels or of more than `limit` (`pixel_limit()` if None) by PictureError."""
     if width < 1 or height < 1:
         raise PictureError(f"the picture is empty ({width} x {height} pixels)")
     shown = f"the picture has {width} x {height} pixels"
@@ -84,12 +87,8 @@ def check_size(width: int, height: int, limit: int | None = None) -> None:
 
 
 def read_picture(path: Path, limit: int | None = None) -> bytes:
-    """The bytes of a picture file.
-
-    Raises:
-        PictureError: when it cannot be read, is no regular file (a pipe would block), or is larger than
-            `limit` bytes (by default `byte_limit()`).
-    """
+    """The bytes of an image file; raises PictureError when it cannot be read, is no regular file (a pipe
+    would block), or has more than `limit` bytes (by default `byte_limit()`)."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -115,27 +114,15 @@ def picture_suffix(data: bytes) -> str:
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels of a picture file as it is to be shown (upright), from its header.
-
-    Raises:
-        PictureError: for another format, a broken header, or a picture that is too large.
-    """
+    """Width and height in pixels of an image file, upright, from its header; raises PictureError."""
     header = checked_header(data)
     return header.width, header.height
 
 
 def checked_header(data: bytes, max_pixels: int | None = None) -> Header:
-    """The header of a picture whose size and work are within the limits.
-
-    Args:
-        data: the file's bytes, of any format of `PictureFormat`.
-        max_pixels: larger pictures are refused; `pixel_limit()` if None.
-
-    Raises:
-        PictureError: for another format, a broken header, or a picture that is too large.
-    """
+    """The header of an image whose size and work are within the limits; raises PictureError."""
     limit = max_pixels or pixel_limit()
-    header = read_picture_header(data, limit)
+    header = read_picture_header(data)
     check_size(header.width, header.height, limit)
     pixels = header.width * header.height
     # A progressive JPEG is refined scan by scan, and a scan of 95 bytes may work on every pixel again.
@@ -149,16 +136,100 @@ def checked_header(data: bytes, max_pixels: int | None = None) -> Header:
 
 
 def decode(data: bytes, max_pixels: int | None = None) -> Decoded:
-    """Decode a picture to RGB, turned as its orientation says.
-
-    Of an animation the first frame is taken; what is transparent shows white; 16 bits are scaled to 8; colour
-    profiles are not applied. A JPEG that ends early is decoded as far as it goes.
-
-    Args:
-        data: the file's bytes, of any format of `PictureFormat`.
-        max_pixels: larger pictures are refused before decoding; `pixel_limit()` if None.
-
-    Raises:
-        PictureError: when the picture is too large or broken.
-    """
+    """Decode an image to upright RGB: the first frame of an animation; white where it is transparent; 16 bits
+    scaled to 8; colour profiles not applied; a JPEG that ends early as far as it goes. Raises PictureError
+    when it is broken or has more than `max_pixels` (`pixel_limit()` if None), the latter before decoding."""
     return Decoded(*decode_pixels(data, checked_header(data, max_pixels)))
+
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+def load_decoded(path: Path | str, max_pixels: int | None = None) -> Decoded:
+    """An image file decoded, whatever its suffix; raises UnreadablePicture."""
+
+    def decoded(data: bytes) -> Decoded:
+        return replace(decode(data, max_pixels), mark=blake2b(data, digest_size=8).hexdigest())
+
+    return _used(Path(path), decoded)
+
+
+def load_image(path: Path | str, max_pixels: int | None = None) -> Tensor:
+    """The pixels [3, H, W] uint8 of `load_decoded`; of a file that ends early, a warning is logged once."""
+    found = load_decoded(path, max_pixels)
+    if found.flaw is not None:
+        _warn_once(str(path), found.flaw)
+    return found.pixels
+
+
+@lru_cache(maxsize=1 << 16)
+def _warn_once(path: str, flaw: str) -> None:
+    _log.warning("used %s in part: %s", printable(path), flaw)
+
+
+@lru_cache(maxsize=1 << 16)  # many rows share a picture
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Width and height in pixels of an image file, upright, from its header; raises UnreadablePicture."""
+    return _used(Path(path), picture_size)
+
+
+def _used(path: Path, use: Callable[[bytes], T]) -> T:
+    try:
+        data = read_picture(path)
+    except PictureError as error:  # it names the path
+        raise UnreadablePicture(f"{error}; check the path") from error
+    try:
+        return use(data)
+    except PictureError as error:
+        raise UnreadablePicture(f"{path}: {error}; replace the file") from error
+
+
+Picture = Image.Image | np.ndarray | Tensor
+
+
+def to_uint8(picture: Picture) -> Tensor:
+    """[3, H, W] uint8 of a PIL image of any mode, a uint8 array [H, W] or [H, W, 1 | 3 | 4], or a uint8
+    tensor [1 | 3 | 4, H, W]; upright, and white where it is transparent. Raises UserError for anything else,
+    or an image that is empty or too large."""
+    try:
+        return _from_pillow(picture) if isinstance(picture, Image.Image) else _from_pixels(picture)
+    except PictureError as error:
+        raise UserError(str(error)) from error
+
+
+def _from_pixels(picture: np.ndarray | Tensor) -> Tensor:
+    pixels = picture
+    if isinstance(pixels, np.ndarray):
+        pixels = (
+            torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
+            if pixels.dtype == np.uint8
+            else None
+        )
+        if pixels is not None:
+            pixels = pixels[None] if pixels.ndim == 2 else pixels.movedim(-1, 0)
+    fits = isinstance(pixels, Tensor) and pixels.dtype == torch.uint8 and pixels.ndim == 3
+    if not fits or pixels is None or pixels.shape[0] not in (1, 3, 4) or 0 in pixels.shape:
+        kind = getattr(picture, "dtype", type(picture).__name__)
+        raise UserError(
+            "a picture must be a PIL picture, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W], not "
+            f"{kind} {list(getattr(picture, 'shape', []))}; convert it first"
+        )
+    check_size(pixels.shape[2], pixels.shape[1])
+    if pixels.shape[0] == 4:
+        layer = Image.fromarray(pixels.movedim(0, -1).contiguous().cpu().numpy(), "RGBA")
+        return torch.from_numpy(np.array(on_white(layer))).permute(2, 0, 1).contiguous()
+    return pixels.expand(3, -1, -1).contiguous()
+
+
+def _from_pillow(picture: Image.Image) -> Tensor:
+    """Pillow reads a file's pixels only now, so that its size is known before."""
+    check_size(*picture.size)
+    try:
+        pixels = rgb_of(picture)  # only then Pillow has read all of a file's EXIF, or has obeyed it
+        return upright(pixels, orientation_of(picture.info.get("exif")))
+    except BROKEN as error:
+        raise UserError(
+            f"the PIL picture does not decode ({first_line(error)}); open another file"
+        ) from error

@@ -1,8 +1,5 @@
-"""Raw records and their translation into samples; everything that is wrong with one becomes a BadRecordError.
-
-Records come from files that nobody has checked. They are parsed as JSON, text and pictures within size limits
-and never evaluated.
-"""
+"""Raw records and their samples; whatever is wrong with one is a BadRecordError. Records come from unchecked
+files: they are parsed as JSON, text and images within size limits, and never evaluated."""
 
 import json
 import math
@@ -40,13 +37,7 @@ class SampleKind(StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """Largest record that is read.
-
-    Attributes:
-        pixels: pixels of a picture.
-        picture_bytes: bytes of an encoded picture.
-        annotation_bytes: bytes of a record's JSON or text.
-    """
+    """Largest record that is read: pixels and encoded bytes of an image, bytes of a record's JSON or text."""
 
     pixels: int = field(default_factory=pixel_limit)
     picture_bytes: int = field(default_factory=byte_limit)
@@ -68,14 +59,8 @@ class NoAnnotation(BadRecordError):
 
 @dataclass(frozen=True)
 class Record:
-    """One record as it lies on disk.
-
-    Attributes:
-        origin: shard and key, or file and row.
-        picture: the encoded picture, None in text.
-        annotation: the decoded JSON object, {"caption": ..} or {"text": ..} of a .txt member, or {}.
-        decoded: the pixels [3, H, W] uint8 of a whole picture that was decoded before; None if it was not.
-    """
+    """A record on disk: its encoded image (None in text), its JSON object ({"caption": ..} or {"text": ..} of
+    a .txt member, or {}), and [3, H, W] uint8 of an image that is cached."""
 
     origin: Origin
     picture: bytes | None
@@ -84,11 +69,7 @@ class Record:
 
 
 def parse_annotation(data: bytes, origin: Origin) -> dict[str, Any]:
-    """A JSON object from bytes.
-
-    Raises:
-        BadRecordError: when it is not valid JSON or not an object.
-    """
+    """A JSON object from bytes; raises BadRecordError."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -99,11 +80,7 @@ def parse_annotation(data: bytes, origin: Origin) -> dict[str, Any]:
 
 
 def to_sample(record: Record, kind: SampleKind, limits: Limits) -> Sample:
-    """Decode and check a record as a sample of `kind`.
-
-    Raises:
-        BadRecordError: naming the record and what is wrong with it.
-    """
+    """Decode and check a record as a sample of `kind`; raises BadRecordError with the reason."""
     return _PARSERS[kind](record, limits)
 
 
@@ -132,7 +109,6 @@ def _text(record: Record, limits: Limits) -> TextSample:
 
 
 def _fields(record: Record) -> str:
-    """The fields that a record has, for messages; long ones are cut."""
     names = [excerpt(name, 30) for name in record.annotation]
     more = ", ..." if len(names) > 8 else ""
     return f"it has {', '.join(names[:8])}{more}" if names else "it has no fields"
@@ -165,7 +141,6 @@ def _captions(record: Record) -> tuple[str, ...]:
 
 
 def _without_text(record: Record, *names: str) -> str:
-    """Why a record has none of these fields' texts: they are absent, or empty."""
     if {*names, "caption"} & set(record.annotation):
         return f"there is no {' and no '.join(name.removesuffix('s') for name in names)}"
     wanted = " or ".join(f'"{name}"' for name in names)
@@ -208,12 +183,9 @@ def _annotation(entry: object, number: int, width: int, height: int, origin: Ori
 
 
 def check_box(box: object, width: int, height: int) -> tuple[float, float, float, float]:
-    """A box [left, top, width, height] in pixels, clipped to its picture of `width` x `height` pixels.
-
-    Raises:
-        ValueError: when it is not four numbers, has no area, or sticks out by more than one pixel. The
-            message continues a sentence whose subject is the box.
-    """
+    """A box [left, top, width, height] in pixels, clipped to its image; raises ValueError when it is not four
+    numbers, has no area, or sticks out by more than a pixel. The message continues a sentence whose subject
+    is the box."""
     if not isinstance(box, list | tuple) or len(box) != 4:
         raise ValueError("is not four numbers [left, top, width, height]")
     if any(isinstance(v, bool) or not isinstance(v, int | float) for v in box):

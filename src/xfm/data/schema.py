@@ -96,12 +96,8 @@ class TensorFields:
 
 @dataclass(frozen=True)
 class Tokens(TensorFields):
-    """Padded token sequences, special tokens included.
-
-    Attributes:
-        ids: [R, T] int64, padded on the right with the pad id.
-        mask: [R, T] bool, True at real tokens.
-    """
+    """Padded token sequences, special tokens included: `ids` [R, T] int64, padded on the right; `mask` [R, T]
+    bool, True at real tokens."""
 
     ids: Tensor
     mask: Tensor
@@ -109,15 +105,9 @@ class Tokens(TensorFields):
 
 @dataclass(frozen=True)
 class MaskedTokens(TensorFields):
-    """The same sequences after masking for MLM / IMLM.
-
-    Attributes:
-        ids: [R, T] int64 after 80/10/10 corruption.
-        positions: [R, M] int64 positions to predict, padded with 0.
-        labels: [R, M] int64 true ids, -100 in the padding.
-        places: [N] int64, where labels stand among the R * M, counted row by row. None where nobody has
-            looked: a device that is asked has to finish all its work first.
-    """
+    """The same sequences masked for MLM / IMLM: `ids` [R, T] int64 after 80/10/10 corruption; `positions` [R,
+    M] int64 to predict, padded with 0; true ids `labels` [R, M], -100 in the padding; `places` [N] int64 of
+    the labels among R * M, None where unknown: a device that is asked has to finish all its work first."""
 
     ids: Tensor
     positions: Tensor
@@ -135,12 +125,7 @@ class TextBatch(TensorFields):
 
 @dataclass(frozen=True)
 class ImageBatch(TensorFields):
-    """Pictures for MIM.
-
-    Attributes:
-        pixels: [B, 3, H, W] float32, normalised.
-        patch_mask: [B, P] bool, True at patches that are replaced by the mask vector.
-    """
+    """Images for MIM: `pixels` [B, 3, H, W] float32, normalised; `patch_mask` [B, P] bool."""
 
     pixels: Tensor
     patch_mask: Tensor
@@ -148,15 +133,9 @@ class ImageBatch(TensorFields):
 
 @dataclass(frozen=True)
 class PairBatch(TensorFields):
-    """Pictures with one caption each. Row r of the text belongs to picture r.
-
-    Attributes:
-        pixels: [B, 3, H, W] float32, normalised.
-        tokens, masked: [B, T] captions and their masked copies.
-        image_identity: [B] int64, equal for equal pictures.
-        text_identity: [B] int64, equal for equal (normalised) captions.
-        patch_mask: [B, P] bool for MIM, or None when MIM takes no pairs.
-    """
+    """Images `pixels` [B, 3, H, W] float32, normalised, with one caption [B, T] each; identities [B] int64,
+    equal for equal images and for equal normalised captions; `patch_mask` [B, P] bool for MIM, None when MIM
+    takes no pairs."""
 
     pixels: Tensor
     tokens: Tokens
@@ -168,20 +147,11 @@ class PairBatch(TensorFields):
 
 @dataclass(frozen=True)
 class RegionBatch(TensorFields):
-    """Pictures with several phrases each; R rows over I pictures.
-
-    Attributes:
-        pixels: [I, 3, H, W] float32, normalised.
-        image_index: [R] int64, the picture of each row.
-        visible: [R, P] bool, the patches that the row's region touches (all for whole-picture captions).
-        boxes: [R, 4] float32, (cx, cy, w, h) as fractions of the picture's sides.
-        is_image: [R] bool, True where the text describes the whole picture (no box losses there).
-        tokens, masked: [R, T] phrases.
-        image_identity: [R] int64, equal for equal (picture, box); different regions of a picture differ.
-        text_identity: [R] int64, equal for equal (normalised) phrases.
-        boxed: [N] int64, the rows that have a box; None where nobody has looked.
-        most: rows of a picture that no other has more of; None likewise.
-    """
+    """R phrases [R, T] over I images: `pixels` [I, 3, H, W] float32, normalised; `image_index` [R] int64;
+    `visible` [R, P] bool, the patches that the region touches (all for captions of the whole image); `boxes`
+    [R, 4] float32, (cx, cy, w, h) as fractions of the sides; `is_image` [R] bool, True where there is no box;
+    identities [R] int64 of (image, box) and of phrases; `boxed` [N] int64, the rows with a box, and `most`,
+    the most rows of an image: None where unknown."""
 
     pixels: Tensor
     image_index: Tensor
@@ -206,14 +176,7 @@ class BadRecord:
 
 @dataclass(frozen=True)
 class StreamReads:
-    """What a stream has read for a batch, and what it did not take of that.
-
-    Attributes:
-        kind: of the stream.
-        read: records.
-        skipped: bad ones.
-        passed_over: pictures without regions where regions are needed.
-    """
+    """Records that a stream read for a batch, bad ones, and images passed over without regions."""
 
     kind: str
     read: int = 0
@@ -223,16 +186,8 @@ class StreamReads:
 
 @dataclass(frozen=True)
 class Batch(TensorFields):
-    """Everything one optimiser step sees; absent kinds are None.
-
-    Attributes:
-        step: index of the step this batch belongs to.
-        origins: where every sample came from, for messages.
-        skipped: bad records met while assembling the batch.
-        partial: records in it of whose picture a part only could be decoded.
-        regionless: pictures without regions that its region stream came to and passed over.
-        reads: what each stream has read for it.
-    """
+    """The batch of one optimiser step; absent kinds are None. Also the origin of every sample, bad records,
+    records whose image was decoded in part, images passed over for want of regions, and reads by stream."""
 
     step: int
     text: TextBatch | None = None

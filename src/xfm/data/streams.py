@@ -1,7 +1,7 @@
 """A stream of samples: its corpora in a deterministic order, with bad records replaced."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
@@ -26,20 +26,6 @@ _RUNS = 1024
 """Runs that are remembered as begun."""
 
 
-_told: Callable[[str], None] | None = None
-
-
-def tell_reading(receiver: Callable[[str], None]) -> None:
-    """From now on, say to `receiver` what this process reads, for messages about records that hang."""
-    global _told
-    _told = receiver
-
-
-def _tell(what: object) -> None:
-    if _told is not None:
-        _told(str(what))
-
-
 class UnusableError(Exception):
     """None of the records that could have been taken gives a sample; carries what was met instead."""
 
@@ -50,15 +36,8 @@ class UnusableError(Exception):
 
 @dataclass
 class Met:
-    """What was met besides good records while a batch was assembled.
-
-    Attributes:
-        skipped: bad records.
-        partial: records of which a part of the picture is used.
-        regionless: how often a stream that needs regions came to a picture that has none, and passed it over.
-        read: records, of all kinds.
-        reads: what each stream has read.
-    """
+    """Records met while a batch was assembled: bad ones, those whose image is used in part, images passed
+    over for want of regions, all that were read, and counts by stream."""
 
     skipped: list[BadRecord] = field(default_factory=list)
     partial: list[BadRecord] = field(default_factory=list)
@@ -69,13 +48,7 @@ class Met:
 
 @dataclass(frozen=True)
 class DrawnSample(Generic[S]):
-    """A sample of a batch.
-
-    Attributes:
-        sample: the decoded record.
-        rng: the generator of everything that is drawn for it.
-        picture: identity of its encoded picture, 0 without one.
-    """
+    """A sample, the generator of all its draws, the identity of its encoded image (0: none)."""
 
     sample: S
     rng: np.random.Generator
@@ -84,20 +57,9 @@ class DrawnSample(Generic[S]):
 
 @dataclass(frozen=True)
 class CorpusStream:
-    """One kind of data.
-
-    Attributes:
-        kind: which.
-        batch_size: samples of a batch, of all processes together; not used where tokens decide.
-        sources: the corpora.
-        mixture: the order in which they are visited, sample by sample or in batches of like length.
-        augmentation: how pictures are varied.
-        seed: seed of the samples' generators.
-        attempts: bad records in a row after which no replacement is looked for.
-        needs_regions: whether a picture without regions is no record of this stream: the next one is taken.
-        cache: decoded pictures; None keeps none.
-        begun: runs that this process has begun with, by corpus and first record.
-    """
+    """One kind of data. `batch_size` counts all ranks (not used where tokens decide); after `attempts` bad
+    records in a row no replacement is looked for; with `needs_regions` an image without regions is passed
+    over; `begun` holds the runs that this process has begun, by corpus and first record."""
 
     kind: SampleKind
     batch_size: int
@@ -126,11 +88,7 @@ class CorpusStream:
         return self.mixture.fewest if isinstance(self.mixture, TokenBuckets) else self.batch_size
 
     def items(self, positions: range, met: Met) -> list[DrawnSample[Sample]]:
-        """The samples at some positions; what else is met is noted in `met`.
-
-        Raises:
-            UnusableError: when too many records in a row give none.
-        """
+        """The samples at some positions; `met` notes others. Raises UnusableError."""
         self._ask_together(positions)
         read, skipped, passed_over = met.read, len(met.skipped), met.regionless
         found = [self._item(position, met) for position in positions]
@@ -156,18 +114,15 @@ class CorpusStream:
         return DrawnSample(sample, sample_generator(self.seed, self.kind.number, position), picture)
 
     def _read(self, position: int, met: Met) -> tuple[Sample, int]:
-        """The sample at `position`, or the next good one of its corpus in the order on disk; its picture."""
         corpus, index = self.mixture.locate(position)
         source = self.sources[corpus]
         self._expect(corpus, index)
         attempts = self.attempts + (REGIONLESS if self.needs_regions else 0)
         for attempt in range(min(attempts, len(source))):
             number = (index + attempt) % len(source)
-            _tell(f"record {number} of data.{self.kind.value}.corpora[{corpus}]")
             met.read += 1
             try:
                 record = source.record(number)
-                _tell(record.origin)
                 if self.needs_regions and record.annotation.get("regions", []) == []:
                     met.regionless += 1
                     continue
@@ -186,7 +141,6 @@ class CorpusStream:
         self.sources[corpus].expect(run.start, run.stop)
 
     def _decoded(self, source: RecordSource, record: Record) -> tuple[Sample, int]:
-        """The record's sample and the identity of its picture, 0 without one; raises BadRecordError."""
         picture = 0 if record.picture is None else identity(record.picture)
         if self.cache is None or record.picture is None:
             return to_sample(record, source.kind, source.limits), picture

@@ -32,14 +32,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TextLengths:
-    """How long the texts of a corpus are.
-
-    Attributes:
-        of: [N] uint8, of each record, as a place in `tokens`. A record that is bad has the length of the one
-            that is taken in its place.
-        tokens: what the places stand for: multiples of `LENGTH_STEP` as far as a byte tells them apart, at
-            most as many as a text may have.
-    """
+    """`of` [N] uint8: lengths as index into `tokens`; a bad record has that of its replacement."""
 
     of: np.ndarray
     tokens: list[int]
@@ -48,20 +41,9 @@ class TextLengths:
 def text_lengths(
     source: RecordSource, tokenizer: Tokenizer, max_tokens: int, workers: int, timeout: float
 ) -> TextLengths:
-    """Count the tokens of all texts, or find what was counted before.
-
-    Of a large corpus one process of a machine counts while the others wait, and the counts are kept in the
-    user's cache, a byte a text.
-
-    Args:
-        source: the corpus.
-        tokenizer: the vocabulary.
-        max_tokens: longest text in tokens.
-        workers, timeout: of loader processes, see `load_steps`.
-
-    Raises:
-        UserError: a loader process died or hangs.
-    """
+    """Count the tokens of all texts, or find earlier counts. Of a large corpus one process of a machine
+    counts while the others wait, and the counts are kept in the user's cache, a byte a text. Raises UserError
+    where a loader process dies or hangs."""
     step = LENGTH_STEP * -(-max_tokens // (LENGTH_STEP * _MOST))
     tokens = [min(place * step, max_tokens) for place in range(_MOST + 1)]
     counting = _Counting(source, tokenizer, max_tokens, step)
@@ -101,7 +83,6 @@ def _keep(place: Path, lengths: np.ndarray) -> None:
 
 
 def _counted(counting: "_Counting", workers: int, timeout: float) -> np.ndarray:
-    """[N] uint8 of all texts."""
     size = len(counting.source)
     parts = range(-(-size // _AT_ONCE))
     found = np.zeros(size, np.uint8)
@@ -128,8 +109,6 @@ class _PartLengths(TensorFields):
 
 @dataclass(frozen=True)
 class _Counting:
-    """Counts a part of a corpus; the arguments are those of `text_lengths`."""
-
     source: RecordSource
     tokenizer: Tokenizer
     max_tokens: int

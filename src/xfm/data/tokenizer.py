@@ -35,10 +35,7 @@ _WORD = re.compile(rf"[^\s{re.escape(_SIGNS)}]")
 
 
 def normalise_caption(text: str, max_words: int = 30) -> str:
-    """Lower-case, turn the signs of the spec to spaces, collapse spaces, keep `max_words` words.
-
-    Returns an empty string when nothing but signs and spaces is left.
-    """
+    """Lower-case, signs of the spec to spaces, spaces collapsed, `max_words` words; may become empty."""
     return " ".join(text.lower().translate(_SPACED).split()[:max_words])
 
 
@@ -48,13 +45,7 @@ def has_words(text: str) -> bool:
 
 
 def as_read(rule: TextRule, text: str, longest: int) -> str:
-    """A text as a task reads it, in training and in answers alike.
-
-    Args:
-        rule: of the task (`TaskSpec.text`).
-        text: as it was given.
-        longest: most tokens of a text.
-    """
+    """A text as a task reads it, of at most `longest` tokens, in training and in answers alike."""
     if rule is TextRule.WRITTEN:
         return text
     return normalise_caption(text, longest) if rule is TextRule.LONG_CAPTION else normalise_caption(text)
@@ -62,14 +53,9 @@ def as_read(rule: TextRule, text: str, longest: int) -> str:
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """Texts as padded tokens.
-
-    Attributes:
-        ids: [R, T] int64, padded on the right to the longest row.
-        mask: [R, T] bool, True at real tokens.
-        word_ids: [R, T] int64, the word that each token is a piece of; -1 at special tokens and padding.
-            In pairs the second text's words go on counting after the first's.
-    """
+    """Padded texts: `ids` [R, T] int64, `mask` [R, T] bool, True at real tokens; `word_ids` [R, T] int64, the
+    word of each token, -1 at special tokens and padding. In pairs the second text's words count on after the
+    first's."""
 
     ids: Tensor
     mask: Tensor
@@ -125,16 +111,14 @@ class Tokenizer:
         """Ids of those tokens."""
         known = np.array(sorted(backend.get_vocab().values()))
         self.vocab_size = int(known[-1]) + 1
+        if not np.isin(backend.encode("", "").ids, known).all():
+            raise UserError(f"{name}: a token around texts is not in the vocabulary; copy it again.")
         self.ordinary_ids: np.ndarray = np.setdiff1d(known, list(self.special_ids))
         """[N] int64, rising: the ids of all other tokens."""
 
     @classmethod
     def load(cls, path: Path | str) -> "Tokenizer":
-        """Read a `tokenizer.json`.
-
-        Raises:
-            UserError: when the file is missing or is not a tokenizer.
-        """
+        """Read a `tokenizer.json`; raises UserError when the file is missing or is not a tokenizer."""
         path = Path(path)
         try:
             backend = parse_tokenizer(read_text(path, MAX_BYTES))
@@ -170,11 +154,7 @@ class Tokenizer:
         self.__init__(parse_tokenizer(state))
 
     def encode_batch(self, texts: Sequence[str], max_tokens: int) -> EncodedBatch:
-        """`<s>text</s>` (or `[CLS]text[SEP]`) for every text, cut at `max_tokens`, special tokens included.
-
-        Returns:
-            ids, mask and word ids, each [len(texts), longest].
-        """
+        """`<s>text</s>` (or `[CLS]text[SEP]`) for every text, cut at `max_tokens`."""
         with self._lock:
             return self._encode(self._beginnings(texts, max_tokens), max_tokens)
 
@@ -186,13 +166,7 @@ class Tokenizer:
             return sum(map(len, self._backend.encode_batch_fast(beginnings)))
 
     def encode_pairs(self, a: Sequence[str], b: Sequence[str], max_tokens: int) -> EncodedBatch:
-        """`<s>a</s></s>b</s>` (or `[CLS]a[SEP]b[SEP]`) for every pair.
-
-        It is cut at `max_tokens` tokens by shortening the longer text first.
-
-        Returns:
-            ids, mask and word ids, each [len(a), longest].
-        """
+        """`<s>a</s></s>b</s>` (or `[CLS]a[SEP]b[SEP]`) for every pair, the longer text cut first."""
         with self._lock:
             first, second = (self._beginnings(texts, max_tokens) for texts in (a, b))
             return self._encode(list(zip(first, second, strict=True)), max_tokens)
@@ -258,14 +232,9 @@ def _flat_words(encoding: tokenizers.Encoding) -> list[int]:
 
 
 def parse_tokenizer(text: str) -> tokenizers.Tokenizer:
-    """The tokenizer that the text of a `tokenizer.json` describes.
-
-    The scores of a unigram model are read digit for digit, as transformers does: the library's own reader may
-    miss the last one, and pieces of equal likelihood are then chosen otherwise.
-
-    Raises:
-        Exception: the text is no tokenizer.
-    """
+    """The tokenizer in the text of a `tokenizer.json`; raises any Exception. The scores of a unigram model
+    are read digit for digit, as transformers does: the library's own reader may miss the last one, which
+    changes the choice between pieces of equal likelihood."""
     backend = tokenizers.Tokenizer.from_str(checked_tokenizer(text))
     if isinstance(backend.model, models.Unigram):
         stored = json.loads(text)["model"]
@@ -276,13 +245,9 @@ def parse_tokenizer(text: str) -> tokenizers.Tokenizer:
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Train a byte-level BPE vocabulary of at most `vocab_size` items, special tokens included.
-
-    Texts go in as the model will see them: normalise captions first. The result depends on the texts alone.
-
-    Raises:
-        ValueError: when `vocab_size` cannot hold the 256 bytes and the five special tokens.
-    """
+    """Train a byte-level BPE vocabulary of at most `vocab_size` items, special tokens included, on texts as
+    the model will see them (normalise captions first); depends on the texts alone. Raises ValueError when it
+    cannot hold the 256 bytes and five special tokens."""
     smallest = 256 + len(SPECIAL_TOKENS) + 1
     if vocab_size < smallest:
         raise ValueError(f"vocab_size must be at least {smallest} (256 bytes and the special tokens)")

@@ -57,15 +57,9 @@ def may_mirror(mode: Augmentation, texts: Iterable[str]) -> bool:
 
 
 def picture_view(rng: np.random.Generator, size: tuple[int, int], mode: Augmentation, may_flip: bool) -> View:
-    """The view of a picture without boxes.
-
-    Args:
-        rng: the sample's generator.
-        size: width and height of the stored picture.
-        mode: published: RandomResizedCrop(0.2-1) and flip; mild: a crop of at least 0.8 of the area with
-            nearly the picture's own aspect, never mirrored; none: all of it.
-        may_flip: False when a text of the picture names a side.
-    """
+    """The view of an image without boxes. published: RandomResizedCrop(0.2-1) and flip; mild: a crop of at
+    least 0.8 of the area with nearly the image's own aspect, never mirrored; none: all of it. `may_flip` is
+    False when a text of the image names a side."""
     if mode is Augmentation.PUBLISHED:
         return random_crop(rng, *size, _PUBLISHED_SCALE, _PUBLISHED_RATIO, 0.5 * may_flip)
     return _mild(rng, *size) if mode is Augmentation.MILD else View(0, 0, *size)
@@ -74,19 +68,9 @@ def picture_view(rng: np.random.Generator, size: tuple[int, int], mode: Augmenta
 def region_view(
     rng: np.random.Generator, size: tuple[int, int], boxes: Sequence[Box], mode: Augmentation, may_flip: bool
 ) -> View:
-    """The view of a picture with boxes.
-
-    published: each side of the crop is uniform between the picture's side and that of one box, drawn at
-    random, which is kept entirely. mild: a crop of at least 0.8 of the area that keeps every box entirely.
-    none: all of it.
-
-    Args:
-        rng: the sample's generator.
-        size: width and height of the stored picture.
-        boxes: left, top, width, height in its pixels; with none, as `picture_view`.
-        mode: how pictures are varied.
-        may_flip: False when a text of the picture names a side.
-    """
+    """The view of an image with boxes (left, top, width, height in its pixels). published: each side of the
+    crop is uniform between the image's side and that of one random box, which is kept entirely; mild: a crop
+    of at least 0.8 of the area that keeps every box; none: all of it."""
     if not boxes or mode is Augmentation.NONE:
         return picture_view(rng, size, mode, may_flip)
     width, height = size
@@ -134,15 +118,7 @@ def random_crop(
     ratio: tuple[float, float],
     flip: float,
 ) -> View:
-    """RandomResizedCrop as torchvision draws it: ten attempts, then the largest centred crop in the range.
-
-    Args:
-        rng: the sample's generator.
-        width, height: of the stored picture.
-        scale: least and largest share of its area.
-        ratio: least and largest aspect (width by height).
-        flip: probability of mirroring.
-    """
+    """RandomResizedCrop as torchvision draws it: ten attempts, then the largest centred crop."""
     draws = rng.random((10, 4)).tolist()
     mirrored = bool(rng.random() < flip)
     low, high = math.log(ratio[0]), math.log(ratio[1])
@@ -160,15 +136,8 @@ def random_crop(
 def crop_around(
     rng: np.random.Generator, width: int, height: int, keep: Box, least: float, flip: float
 ) -> View:
-    """A crop that keeps a box entirely: each side is uniform between the picture's side and the box's.
-
-    Args:
-        rng: the sample's generator.
-        width, height: of the stored picture.
-        keep: left, top, right, bottom in its pixels.
-        least: share of the picture's area that is shown at least; a smaller crop is widened evenly.
-        flip: probability of mirroring.
-    """
+    """A crop that keeps a box (left, top, right, bottom) entirely: each side is uniform between the image's
+    side and the box's; a crop below `least` of the area is widened evenly."""
     *draws, mirrored = rng.random(5).tolist()
     left, top = draws[0] * max(keep[0], 0.0), draws[1] * max(keep[1], 0.0)
     right, bottom = draws[2] * max(width - keep[2], 0.0), draws[3] * max(height - keep[3], 0.0)
@@ -185,16 +154,7 @@ def _within(across: float, down: float, least: float) -> float:
 
 
 def show(pixels: Tensor, view: View, size: int | tuple[int, int]) -> Tensor:
-    """Crop, mirror and squash to a square (or rectangle) with antialiased bicubic interpolation.
-
-    Args:
-        pixels: [3, H, W] uint8.
-        view: the part to show.
-        size: side S of the result, or its height and width.
-
-    Returns:
-        [3, S, S] uint8.
-    """
+    """Crop, mirror and squash [3, H, W] uint8 to a square (or shape): antialiased bicubic."""
     shape = (size, size) if isinstance(size, int) else size
     left, top, width, height, flip = view
     part = pixels[:, top : top + height, left : left + width]
@@ -206,15 +166,8 @@ def show(pixels: Tensor, view: View, size: int | tuple[int, int]) -> Tensor:
 
 
 def move_boxes(boxes: Sequence[Box], view: View, size: int) -> list[Box | None]:
-    """Boxes in the pixels of the shown square.
-
-    A box is kept if more than half of its area lies in the view, and is then clipped to it; otherwise None.
-
-    Args:
-        boxes: left, top, width, height in pixels of the stored picture.
-        view: the part shown.
-        size: side of the square.
-    """
+    """Boxes (left, top, width, height) in the pixels of the shown square: clipped to the view if more than
+    half of the area lies in it, otherwise None."""
     moved: list[Box | None] = []
     across, down = size / view.width, size / view.height
     for x, y, w, h in boxes:
@@ -238,15 +191,7 @@ class Normalisation:
 
 
 def normalise(pixels: Tensor, normalisation: Normalisation | None = None) -> Tensor:
-    """(pixels / 255 - mean) / std.
-
-    Args:
-        pixels: [B, 3, H, W] uint8, on any device.
-        normalisation: CLIP's when None.
-
-    Returns:
-        [B, 3, H, W] float32 on the same device.
-    """
+    """(pixels / 255 - mean) / std: [B, 3, H, W] uint8 -> float32 on the same device; default CLIP's."""
     normalisation = normalisation or Normalisation()
     mean = torch.tensor(normalisation.mean, dtype=torch.float64).view(1, 3, 1, 1)
     std = torch.tensor(normalisation.std, dtype=torch.float64).view(1, 3, 1, 1)

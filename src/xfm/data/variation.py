@@ -1,9 +1,9 @@
-"""How a fine-tuning varies a training picture: its view, and RandAugment (arXiv 1909.13719) after it."""
+"""Augmentation of training images: colours and RandAugment (arXiv 1909.13719), views, mixup and cutmix."""
 
+import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,88 @@ import torch
 from PIL.Image import Resampling
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as F
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
+from xfm.config.data import Augmentation
 from xfm.config.image import ImageTrainingConfig, Operations
 from xfm.core.errors import UserError
-from xfm.data.augment import COLOUR, GEOMETRIC, Operation, rand_augment
-from xfm.data.transforms import Box, View, crop_around, random_crop
+from xfm.data.transforms import Box, Normalisation, View, crop_around, normalise, random_crop
+
+MILD_RANGE = 0.15
+_APPLY = 0.5
+_COUNT, _MAGNITUDE, _LARGEST = 2, 7, 10
+Operation = Callable[[Tensor, float, float], Tensor]
+
+
+def mild_colour(rng: np.random.Generator, pixels: Tensor) -> Tensor:
+    """[3, H, W] uint8, brightness and contrast changed by up to 15 %; hues stay: captions name them."""
+    brightness, contrast = (1 + MILD_RANGE * (2 * rng.random(2) - 1)).tolist()
+    levels = brightness * (128 + contrast * (np.arange(256) - 128.0))
+    table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    return torch.from_numpy(np.take(table, pixels.numpy()))
+
+
+def _affine(pixels: Tensor, angle: float = 0, dx: float = 0, dy: float = 0, shear: Sequence[float] = (0, 0)):
+    return F.affine(
+        pixels,
+        angle=angle,
+        translate=[dx, dy],
+        scale=1.0,
+        shear=list(shear),
+        interpolation=InterpolationMode.BILINEAR,
+        fill=[128.0, 128.0, 128.0],
+    )
+
+
+def _shear(level: float, sign: float) -> float:
+    return math.degrees(math.atan(0.3 * level * sign))
+
+
+def _shift(side: int, level: float, sign: float) -> int:
+    """Pixels of a translation: 10 of 224 at most."""
+    return round(side * level * sign * 10 / 224)
+
+
+COLOUR: dict[str, Operation] = {
+    "identity": lambda pixels, level, sign: pixels,
+    "autocontrast": lambda pixels, level, sign: F.autocontrast(pixels),
+    "equalize": lambda pixels, level, sign: F.equalize(pixels),
+    "brightness": lambda pixels, level, sign: F.adjust_brightness(pixels, 0.1 + 1.8 * level),
+    "sharpness": lambda pixels, level, sign: F.adjust_sharpness(pixels, 0.1 + 1.8 * level),
+}
+"""What regions get: nothing that moves a pixel."""
+GEOMETRIC: dict[str, Operation] = {
+    "shear_x": lambda pixels, level, sign: _affine(pixels, shear=(_shear(level, sign), 0)),
+    "shear_y": lambda pixels, level, sign: _affine(pixels, shear=(0, _shear(level, sign))),
+    "translate_x": lambda pixels, level, sign: _affine(pixels, dx=_shift(pixels.shape[2], level, sign)),
+    "translate_y": lambda pixels, level, sign: _affine(pixels, dy=_shift(pixels.shape[1], level, sign)),
+    "rotate": lambda pixels, level, sign: _affine(pixels, angle=30 * level * sign),
+}
+
+
+def rand_augment(
+    rng: np.random.Generator,
+    pixels: Tensor,
+    operations: Mapping[str, Operation],
+    count: int = _COUNT,
+    magnitude: float = _MAGNITUDE,
+) -> Tensor:
+    """RandAugment(2, 7) of [3, H, W] uint8 (arXiv 1909.13719) as the published recipe uses it: operations are
+    drawn with repetition, each is applied with probability 0.5; magnitudes go from 0 to 10."""
+    for which, apply, sign in rng.random((count, 3)).tolist():
+        if apply < _APPLY:
+            operation = [*operations.values()][int(which * len(operations))]
+            pixels = operation(pixels, magnitude / _LARGEST, 1.0 if sign < 0.5 else -1.0)
+    return pixels
+
+
+def recolour(rng: np.random.Generator, pixels: Tensor, mode: Augmentation, has_boxes: bool) -> Tensor:
+    """[3, S, S] uint8 after the crop: RandAugment(2, 7), of colour only with boxes; mild colour; none."""
+    if mode is Augmentation.PUBLISHED:
+        return rand_augment(rng, pixels, COLOUR if has_boxes else COLOUR | GEOMETRIC)
+    return mild_colour(rng, pixels) if mode is Augmentation.MILD else pixels
+
 
 LEVELS = 11
 """Magnitudes from 0 to 10."""
@@ -39,15 +115,7 @@ def training_view(
     boxes: Sequence[Box] = (),
     may_flip: bool = True,
 ) -> View:
-    """The view of a training picture.
-
-    Args:
-        rng: the picture's generator.
-        config: how pictures are varied.
-        size: width and height of the picture.
-        boxes: left, top, right, bottom in its pixels, which stay in the view entirely.
-        may_flip: False where the picture must not be mirrored.
-    """
+    """The view of a training image; boxes (left, top, right, bottom in pixels) stay in it entirely."""
     flip = config.flip * may_flip
     if config.crops and boxes:
         left, top = (min(box[side] for box in boxes) for side in (0, 1))
@@ -59,55 +127,36 @@ def training_view(
 
 
 def augmentation(config: ImageTrainingConfig, shape: tuple[int, int]) -> Augment | None:
-    """RandAugment as the settings have it; None where they have none.
-
-    Args:
-        config: operations and their strength.
-        shape: height and width of the pictures.
-
-    Raises:
-        UserError: the operations are timm's, which is not installed.
-    """
+    """RandAugment of [height, width] images, or None; raises UserError without timm."""
     count, level = config.rand_augment, config.magnitude
     if not count:
         return None
     if config.operations is Operations.TIMM:
-        return _Timm(count, level, min(shape))
+        return _timm(count, level, min(shape))
     if (operations := OWN_OPERATIONS.get(config.operations)) is not None:
-        return _Own(operations, count, level)
+        return lambda pixels: rand_augment(np.random.default_rng(_drawn()), pixels, operations, count, level)
     return v2.RandAugment(count, level, LEVELS, interpolation=InterpolationMode.BILINEAR, fill=GREY)
 
 
-@dataclass(frozen=True)
-class _Own:
-    """`xfm.data.augment.rand_augment`, seeded by torch's global generator."""
+def _timm(count: int, level: int, side: int) -> Augment:
+    try:
+        from timm.data.auto_augment import rand_augment_transform
+    except ImportError:
+        raise UserError(
+            "image.operations timm needs the package timm: pip install timm, or take torchvision"
+        ) from None
+    settings: dict[str, Any] = {
+        "translate_const": int(side * 0.45),
+        "img_mean": (GREY, GREY, GREY),
+        "interpolation": Resampling.BICUBIC,
+    }
+    transform = rand_augment_transform(f"rand-m{level}-n{count}-mstd0.5-inc1", settings)
 
-    operations: Mapping[str, Operation]
-    count: int
-    level: int
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        return rand_augment(np.random.default_rng(_drawn()), pixels, self.operations, self.count, self.level)
-
-
-class _Timm:
-    def __init__(self, count: int, level: int, side: int) -> None:
-        try:
-            from timm.data.auto_augment import rand_augment_transform
-        except ImportError:
-            raise UserError(
-                "image.operations timm needs the package timm: pip install timm, or take torchvision"
-            ) from None
-        settings: dict[str, Any] = {
-            "translate_const": int(side * 0.45),
-            "img_mean": (GREY, GREY, GREY),
-            "interpolation": Resampling.BICUBIC,
-        }
-        self._transform = rand_augment_transform(f"rand-m{level}-n{count}-mstd0.5-inc1", settings)
-
-    def __call__(self, pixels: Tensor) -> Tensor:
+    def augment(pixels: Tensor) -> Tensor:
         with _python_seeded(_drawn()):
-            return pil_to_tensor(self._transform(to_pil_image(pixels)))
+            return pil_to_tensor(transform(to_pil_image(pixels)))
+
+    return augment
 
 
 def _drawn() -> int:
@@ -125,3 +174,64 @@ def _python_seeded(seed: int) -> Iterator[None]:
     finally:
         random.setstate(before)
         np.random.set_state(numbers)  # noqa: NPY002
+
+
+class Variation:
+    """One image: random crop to `shape`, mirroring, RandAugment, normalisation, random erasing."""
+
+    def __init__(
+        self,
+        config: ImageTrainingConfig,
+        shape: tuple[int, int],
+        normalisation: Normalisation,
+        grey: bool = False,
+    ) -> None:
+        self.shape, self._normalisation = shape, normalisation
+        steps: list[Any] = [
+            *([v2.Grayscale(3)] if grey else []),
+            v2.RandomResizedCrop(
+                shape,
+                scale=(config.crop, 1.0),
+                ratio=(1 / config.aspect, config.aspect),
+                interpolation=InterpolationMode.BICUBIC,
+                antialias=True,
+            ),
+            v2.RandomHorizontalFlip(config.flip),
+        ]
+        if (augment := augmentation(config, shape)) is not None:
+            steps.append(augment)
+        self._vary = v2.Compose(steps)
+        # On normalised pixels, so that the rectangle is noise around the mean colour.
+        noise: Any = "random"  # torchvision's annotation forgets it
+        self._erase = v2.RandomErasing(config.erasing, value=noise) if config.erasing else None
+
+    def __call__(self, picture: Tensor, seed: int) -> Tensor:
+        """[3, H, W] uint8 -> [3, S, S] float32, normalised; depends on the image and `seed` alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            pixels = normalise(self._vary(picture)[None], self._normalisation)[0]
+            return pixels if self._erase is None else self._erase(pixels)
+
+
+class Mixer:
+    """Mixup or cutmix of a batch, or neither; both draw from torch's global generator."""
+
+    def __init__(self, config: ImageTrainingConfig, classes: int) -> None:
+        self.classes, self.mixing = classes, config.mixing
+        self._mixes: list[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = []
+        if config.mixup:
+            self._mixes.append(v2.MixUp(alpha=config.mixup, num_classes=classes))
+        if config.cutmix:
+            self._mixes.append(v2.CutMix(alpha=config.cutmix, num_classes=classes))
+
+    @property
+    def mixes(self) -> bool:
+        """Whether it mixes anything."""
+        return bool(self._mixes)
+
+    def __call__(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, S, S] float and [B] int64 labels -> mixed pixels and class shares [B, C] float32."""
+        if not self._mixes or torch.rand(()).item() >= self.mixing:
+            return pixels, torch.nn.functional.one_hot(labels, self.classes).float()
+        chosen = int(torch.randint(len(self._mixes), ()).item())
+        return self._mixes[chosen](pixels, labels)

@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import logging
-import mmap
 import multiprocessing
 import os
 import signal
@@ -24,14 +23,12 @@ from xfm.core.errors import UserError, first_line
 from xfm.core.processes import end_with_parent, kill, kill_at_exit
 from xfm.data.schema import TensorFields
 from xfm.data.shared_batch import SharedBatch
-from xfm.data.streams import Met, UnusableError, tell_reading
+from xfm.data.streams import Met, UnusableError
 
 B = TypeVar("B", bound=TensorFields)
 SETTING = "data.workers (--workers of a fine-tuning)"
 """How many there are, for messages."""
 _log = logging.getLogger(__name__)
-_SLOT = 1024
-"""Bytes in which a loader process says what it reads."""
 PATIENCE = 2.0
 """Seconds that loader processes have to end by themselves."""
 _POLL = 2
@@ -51,77 +48,37 @@ class Failure:
 
 @dataclass(frozen=True)
 class _Refused:
-    """What a worker sends where the run must end: the sentence of a `UserError`."""
-
     said: str
-
-
-class _Slots:
-    """Memory that the loader processes share with this one: what each of them reads just now.
-
-    Only forked processes have it; others get no memory, and what they read stays unknown.
-    """
-
-    def __init__(self, workers: int) -> None:
-        self._memory: mmap.mmap | None = mmap.mmap(-1, max(1, workers) * _SLOT)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_memory": None}
-
-    def write(self, worker: int, what: str) -> None:
-        if self._memory is not None:
-            text = what.encode(errors="backslashreplace")[: _SLOT - 1] + b"\0"
-            self._memory[worker * _SLOT : worker * _SLOT + len(text)] = text
-
-    def read(self) -> list[str]:
-        memory = b"" if self._memory is None else bytes(self._memory)
-        slots = (memory[at : at + _SLOT] for at in range(0, len(memory), _SLOT))
-        return [slot.split(b"\0", 1)[0].decode(errors="replace") for slot in slots]
 
 
 class _Steps(Dataset[Any], Generic[B]):
     """Step -> batch. A failure travels as a value: exceptions would lose their fields between processes."""
 
-    def __init__(self, build: Callable[[int], B], workers: int) -> None:
+    def __init__(self, build: Callable[[int], B]) -> None:
         self.build = build
-        self.slots = _Slots(workers)
 
     def __getitem__(self, step: int) -> B | Failure | _Refused | SharedBatch[B]:
-        worker = get_worker_info()
         try:
             batch = self.build(step)
         except UnusableError as error:
             return Failure(error.met)
         except UserError as error:
             return _Refused(str(error))
-        if worker is None:
-            return batch
-        self.slots.write(worker.id, "")
-        return SharedBatch.of(batch)
+        return batch if get_worker_info() is None else SharedBatch.of(batch)
 
 
 def load_steps(
     build: Callable[[int], B], steps: range, workers: int, timeout: float, pin: bool
 ) -> Generator[B | Failure, None, None]:
-    """The batches of some steps in order; closing the generator ends the loader processes.
-
-    Args:
-        build: makes the batch of a step.
-        steps: which.
-        workers: loader processes; 0 loads in this one.
-        timeout: seconds to wait for a batch of a loader process, 0 for no limit.
-        pin: put batches into page-locked memory.
-
-    Raises:
-        UserError: `build` raised it, a loader process died, or gives no batch in time.
-    """
+    """The batches of some steps in order, of `workers` loader processes (0 loads in this one); closing the
+    generator ends them. Raises UserError where `build` does, a loader dies, or gives no batch within
+    `timeout` seconds (0: no limit)."""
     workers = _startable(workers)
     if workers:
         # Workers are forked; a tokenizer that has used threads before would complain or hang.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    dataset = _Steps(build, workers)
     loader = DataLoader(
-        dataset,
+        _Steps(build),
         batch_size=None,
         sampler=steps,
         num_workers=workers,
@@ -143,7 +100,7 @@ def load_steps(
     try:
         for _ in steps:
             try:
-                found = _next(iterator, dataset.slots, timeout)
+                found = _next(iterator, timeout)
             except (OSError, EOFError) as error:  # the connection that passes memory on
                 raise (_gone(processes, error) or error) from error
             if isinstance(found, _Refused):
@@ -174,7 +131,7 @@ def _startable(workers: int) -> int:
     return workers
 
 
-def _next(iterator: Iterator[Any], slots: _Slots, timeout: float) -> Any:
+def _next(iterator: Iterator[Any], timeout: float) -> Any:
     began = time.monotonic()
     while True:
         try:
@@ -187,19 +144,14 @@ def _next(iterator: Iterator[Any], slots: _Slots, timeout: float) -> Any:
             waited = time.monotonic() - began
             if not timeout or waited < timeout:
                 continue
-            reading = ", ".join(dict.fromkeys(filter(None, slots.read())))
             raise UserError(
-                f"No batch came from the loader processes for {waited:.0f} seconds; they are at "
-                f"{reading or 'an unknown record'}: mend or remove it, see whether its disk answers, or "
-                "raise data.timeout (0 waits without limit)."
+                f"No batch came from the loader processes for {waited:.0f} seconds: see whether the disk of "
+                "the data answers, or raise data.timeout (0 waits without limit)."
             ) from error
 
 
 def loader_death(error: BaseException) -> UserError | None:
-    """What a message of torch about a loader process that died says to the user; None for other errors.
-
-    torch raises it wherever the training process is at that moment.
-    """
+    """A UserError for torch's message, raised anywhere, that a loader died; None for other errors."""
     text = str(error)
     if not isinstance(error, RuntimeError) or "DataLoader worker (pid" not in text:
         return None
@@ -223,7 +175,6 @@ def _died(reason: str) -> UserError:
 
 
 def _end(iterator: Iterator[Any], processes: Sequence[BaseProcess]) -> None:
-    """End the loader processes: let them end, and kill those that do not."""
     if not processes or sys.is_finalizing():
         return
     timer = threading.Timer(PATIENCE, lambda: [process.kill() for process in processes])
@@ -238,19 +189,15 @@ def _end(iterator: Iterator[Any], processes: Sequence[BaseProcess]) -> None:
 
 
 def _say_unless_cut_off(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """The thread that passes a loader's memory on reports here that the training process broke off.
-
-    That happens when another loader died, of which the training process says a sentence.
-    """
+    """An excepthook for the thread that passes a loader's memory on: where the training process broke off,
+    because another loader died, it has said a sentence already."""
     if not isinstance(error, ConnectionError | EOFError):
         sys.__excepthook__(kind, error, trace)
 
 
 def _start_worker(worker: int) -> None:
-    """A scheduler signals the whole process group, and the training process needs its loaders for the step.
-
-    Hence a loader passes over the signals; it ends with the training process, or is killed by it.
-    """
+    """A scheduler signals the whole process group, and training needs its loaders for the step: hence a
+    loader ignores the signals; it ends with the training process, or is killed by it."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -258,7 +205,3 @@ def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     gc.freeze()  # collections pass over what was there before the fork, and write to none of its pages
-    info = get_worker_info()
-    assert info is not None
-    slots: _Slots = info.dataset.slots  # type: ignore[attr-defined]
-    tell_reading(lambda what: slots.write(worker, what))

@@ -1,8 +1,11 @@
 """Units of work in this process, in processes of this machine, or as one of the tasks of an array."""
 
 import multiprocessing
+import os
 import re
 import signal
+import socket
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -12,7 +15,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, first_line, import_extra
 from xfm.core.processes import end_with_parent, kill, undisturbed
 
 _AHEAD = 4
@@ -51,11 +54,7 @@ class Executor(ABC):
 
 
 class LocalPool(Executor):
-    """Processes of this machine, which end with this one.
-
-    Args:
-        workers: how many; one does the work in this process.
-    """
+    """Processes of this machine, which end with this one; one worker does the work in this process."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -92,15 +91,8 @@ class LocalPool(Executor):
 
 
 class ArrayTask(Executor):
-    """Does every n-th unit, by the unit's number, so that shares do not depend on what is done already.
-
-    Args:
-        text: `3/16`, the fourth of sixteen: counted from 0, as `$SLURM_ARRAY_TASK_ID` is with --array=0-15.
-        inner: does the share.
-
-    Raises:
-        UserError: it is no place in an array.
-    """
+    """Every n-th unit, by its number, so that shares do not depend on what is done already. `text` is `3/16`,
+    the fourth of sixteen, as `$SLURM_ARRAY_TASK_ID` is with --array=0-15; raises UserError."""
 
     is_array_task = True
 
@@ -143,7 +135,6 @@ def _context(function: Any) -> BaseContext:
 
 
 def _module(function: Any) -> str:
-    """Where a function is defined that may stand in a partial one, or in a map."""
     inner = getattr(function, "func", getattr(function, "function", None))
     return function.__module__ if inner is None else _module(inner)
 
@@ -161,3 +152,78 @@ def _start(function: Callable[[Any], Any]) -> None:
 def _call(unit: Any) -> Any:
     assert _function is not None
     return _function(unit)
+
+
+_RAY_AHEAD = 2
+"""Units a core (or GPU) that are handed out: what waits can still go to a machine that joins."""
+_TRIES = 10
+"""How often a unit is tried whose machine or process dies."""
+
+
+class RayTasks(Executor):
+    """Tasks of the cluster that `RAY_ADDRESS` names, or of a Ray started here; at most `workers` at a time
+    (0: all), with a GPU each where wanted and there."""
+
+    def __init__(self, workers: int = 0, gpus: bool = False) -> None:
+        self.workers, self.gpus = workers, gpus
+
+    def run(self, function: Callable[[U], R], units: Iterable[U], done: Callable[[U, R], None]) -> None:
+        """See `Executor.run`. A unit whose machine is lost is done again on another."""
+        ray = import_extra("ray", "--engine ray")
+        own = not ray.is_initialized()
+        if own:
+            _begin(ray)
+        waiting: dict[Any, U] = {}
+        try:
+            kind = "GPU" if self.gpus and ray.cluster_resources().get("GPU") else "CPU"
+            task = ray.remote(num_cpus=1, num_gpus=int(kind == "GPU"), max_retries=_TRIES)(_call_on_ray)
+            shared, rest, some = ray.put(function), iter(units), True
+            while some or waiting:
+                places = int(ray.cluster_resources().get(kind, 1))
+                limit = self.workers or max(1, _RAY_AHEAD * places)
+                for unit in islice(rest, limit - len(waiting)) if len(waiting) < limit else ():
+                    waiting[task.remote(shared, unit)] = unit
+                some = bool(waiting)
+                for one in ray.wait([*waiting], num_returns=1)[0] if waiting else ():
+                    done(waiting.pop(one), _outcome(ray, one))
+        finally:
+            for one in waiting:
+                ray.cancel(one, force=True)
+            if own:
+                ray.shutdown()
+
+
+def _begin(ray: Any) -> None:
+    # Ray's own handler would end the process with another status, and never gives the old one back.
+    ours = signal.getsignal(signal.SIGTERM)
+    try:
+        host, _, port = os.environ.get("RAY_ADDRESS", "").rpartition(":")
+        if host and port.isdecimal() and "://" not in host:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except (OSError, ValueError, OverflowError, RuntimeError) as error:
+        raise UserError(
+            f"Ray cannot be reached or started ({first_line(error)}): check RAY_ADDRESS, or unset it for a "
+            "Ray on this machine"
+        ) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)
+
+
+def _outcome(ray: Any, task: Any) -> Any:
+    try:
+        return ray.get(task)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise UserError(str(error.cause)) from None
+        raise
+    except ray.exceptions.RayError as error:
+        raise UserError(
+            f"Ray lost a part of the work {_TRIES} times ({first_line(error)}): run the same command again, "
+            "which goes on; where processes are killed for memory, with fewer --workers"
+        ) from error
+
+
+def _call_on_ray(function: Callable[[Any], Any], unit: Any) -> Any:
+    return function(unit)

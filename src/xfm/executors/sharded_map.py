@@ -1,25 +1,22 @@
 """A function over numbered units of work, whose files and completion marks lie in a folder of all processes.
-
-What a unit makes depends on its number and on nothing else, and its mark is written when its files are whole:
-a unit that is done twice, by whomever, is done once. So nobody keeps lists of who does what, and whatever is
-killed, the missing units are done when the same work is run again.
-"""
+A unit depends on its number alone, and its mark is written when its files are whole: one that is done twice,
+by whomever, is done once, and whatever is killed, the missing units are done by the next run."""
 
 import contextlib
 import json
 import os
 import shutil
 import socket
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
 from xfm.config.plain import to_plain
+from xfm.config.typed import build
 from xfm.core.errors import UserError
 from xfm.core.files import MAX_LOG, read_json_object, read_text, sync_folder, write_text, writing
 from xfm.core.locks import locked
@@ -35,16 +32,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ShardedMap(Generic[M]):
-    """Units of work.
-
-    Attributes:
-        work: the folder of the work; the plan lies in `PLAN` of it.
-        name: of the folder below it that holds files and marks.
-        count: of the units.
-        mark: dataclass of what is told of a unit that is done; see `read_record`.
-        function: does a unit: called with its number and the path of its files without suffix, which it
-            writes whole or not at all.
-    """
+    """Units of work in the folder `name` of `work`, whose plan lies in `PLAN`. `function` does a unit, given
+    its number and the path of its files without suffix, and writes them whole or not at all; its result, a
+    dataclass `mark`, says that it is done."""
 
     work: Path
     name: str
@@ -83,12 +73,7 @@ class ShardedMap(Generic[M]):
         return (self.read_mark(number) for number in range(self.count) if self.is_done(number))
 
     def __call__(self, number: int) -> M:
-        """Do a unit.
-
-        Raises:
-            UserError: its function raised it, or the folder cannot be written, or is not seen by this
-                machine.
-        """
+        """Do a unit; raises UserError where the folder cannot be written or is not seen by this machine."""
         if not (self.work / PLAN).is_dir():
             raise UserError(
                 f"{self.work / PLAN} is not there: what is read and written must be seen by all machines "
@@ -108,21 +93,7 @@ class ShardedMap(Generic[M]):
         done: Callable[[int, M], None] = lambda number, mark: None,
         unit: str = "part",
     ) -> bool:
-        """Do the executor's share of the units that are missing.
-
-        Args:
-            executor: who does them.
-            title: of the bar.
-            progress: show the bar.
-            done: see `Executor.run`.
-            unit: what the bar counts.
-
-        Returns:
-            Whether all units are done.
-
-        Raises:
-            UserError: see `Executor.run`.
-        """
+        """Do the executor's share of the missing units; whether all units are done. Raises UserError."""
         numbers = executor.share(self.missing)
         with tqdm(total=len(numbers), unit=unit, desc=title, disable=not progress or not numbers) as bar:
 
@@ -153,25 +124,9 @@ def complete(
     finish: Callable[[], T],
     anew: bool = False,
 ) -> T | None:
-    """Do work whose target appears when the last unit is done, or go on with it.
-
-    Of a task of an array, the share is done, and whoever comes when all is done finishes.
-
-    Args:
-        target: of the work.
-        work: the hidden folder beside it of what is not finished; removed at the end.
-        executor: who does the units.
-        finished: what the target is where it is there and of these settings; else None.
-        run: plans the work and does the units; whether all are done.
-        finish: puts the target in place.
-        anew: do not ask at first whether it is finished.
-
-    Returns:
-        What the target is; None where other tasks of an array have not done their share.
-
-    Raises:
-        UserError: a unit or the target cannot be made.
-    """
+    """Do work whose target appears when the last unit is done, or go on with it; None where other tasks of an
+    array have not done their share. `finished` finds a target of these settings, `run` plans and does the
+    units (whether all are done), `finish` puts the target in place; `work` is removed at the end."""
 
     def held(now: bool) -> AbstractContextManager[None]:
         return locked(target, beside=True) if now else nullcontext()
@@ -198,16 +153,8 @@ def complete(
 
 def find_plan(work: Path, mark: str, make: Callable[[Path], dict[str, Any]], discard: str) -> dict[str, Any]:
     """The plan of some work, found or made: a folder that appears whole, so that several may make it at once.
-
-    Args:
-        work: the folder of the work.
-        mark: of settings and inputs, from which alone the plan follows.
-        make: given a draft of the folder `PLAN`, which it may fill with more files; the plan as plain values.
-        discard: how the plan is thrown away.
-
-    Raises:
-        UserError: one of other settings is under way there, or it cannot be read or written.
-    """
+    `mark` digests settings and inputs; `make` returns plain values, and may write more files into the draft.
+    Raises UserError where work of other settings is under way there."""
     folder = work / PLAN
     if not folder.is_dir():
         with writing(work, "and run the command again"):
@@ -260,35 +207,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def read_record(path: Path, kind: type[T], remedy: str) -> T:
-    """The dataclass that a JSON file holds: its fields are numbers, texts, and mappings and lists of such.
-
-    Raises:
-        UserError: the file cannot be read, or a field is of another type.
-    """
+    """The dataclass of a JSON file of numbers, texts, mappings and lists; raises UserError."""
     plain = read_json_object(path)
     try:
-        hints = get_type_hints(kind)
-        if wrong := [name for name, value in plain.items() if not _is(value, hints.get(name, Any))]:
-            raise TypeError(f"{wrong[0]} is of another kind")
-        counters = {
-            one.name: Counter(plain[one.name])
-            for one in fields(kind)  # pyright: ignore[reportArgumentType]
-            if get_origin(hints[one.name]) is Counter and one.name in plain
-        }
-        return kind(**{**plain, **counters})
-    except TypeError as error:
+        return build(kind, plain)
+    except UserError as error:
         raise UserError(f"{path} is damaged, or of another version ({error}); {remedy}") from None
-
-
-def _is(value: Any, kind: Any) -> bool:
-    """Whether a plain value is of a type such as `int` or `dict[str, int]`; a `Counter[str]` counts."""
-    if kind is Any:
-        return True
-    outer, inner = get_origin(kind) or kind, get_args(kind)
-    if outer is Counter:
-        outer, inner = dict, (*inner, int)
-    if not isinstance(value, outer) or (outer is int and isinstance(value, bool)):
-        return False
-    if isinstance(value, dict):
-        return all(_is(key, inner[0]) and _is(item, inner[1]) for key, item in value.items())
-    return all(_is(item, inner[0]) for item in value) if isinstance(value, list) else True

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from xfm.config.finetune import FinetuneConfig
 from xfm.core.errors import UserError, amount, excerpt
-from xfm.data.addresses import AddressBook
+from xfm.data.fetch import AddressBook
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, InMemory, TableRow, read_table, split_rows
 from xfm.finetuning.presets import chosen_folds

@@ -17,7 +17,7 @@ from xfm.config.training import Precision
 from xfm.core.errors import UserError, amount, excerpt, refuse_none
 from xfm.core.paths import home_path
 from xfm.core.results_folder import Maker, digest, model_mark, require_free, sign, unused
-from xfm.data.addresses import AddressBook
+from xfm.data.fetch import AddressBook
 from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, InMemory, Table, TableRow, as_table, read_table
 from xfm.finetuning.data import PICTURES_FOLDER, reading

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from xfm.core.errors import UserError, amount
-from xfm.data.left_out import LeftOut, UnreadablePicture, read_bad_rows
+from xfm.data.left_out import LeftOut, read_bad_rows
+from xfm.data.pictures import UnreadablePicture
 from xfm.data.tables import TableRow
 from xfm.reports.stored import DETAILS
 from xfm.tasks.base import Task

@@ -12,9 +12,9 @@ from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
-from xfm.data.addresses import AddressBook
+from xfm.data.collate import round_up
+from xfm.data.fetch import AddressBook
 from xfm.data.left_out import LeftOut, read_bad_rows
-from xfm.data.shapes import round_up
 from xfm.data.tables import ColumnMap, Table, as_splits
 from xfm.data.tokenizer import Tokenizer
 from xfm.finetuning.data import RowOrigin, Tables, read_data

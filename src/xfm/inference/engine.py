@@ -15,9 +15,8 @@ from torch import Tensor
 from xfm.config.artifacts import Arithmetic
 from xfm.config.pipelines import UrlRules
 from xfm.config.training import Precision
-from xfm.data.collate import LENGTH_STEP
+from xfm.data.collate import LENGTH_STEP, round_up
 from xfm.data.schema import Tokens
-from xfm.data.shapes import round_up
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.inference.input_parsing import Item, Picture
 from xfm.models.artifacts import model_pixels

@@ -18,9 +18,7 @@ from xfm.config.task_spec import Field, Holds
 from xfm.core.errors import UserError, excerpt, suggest
 from xfm.core.paths import home_path, is_url
 from xfm.data.fetch import fetch
-from xfm.data.in_memory import to_uint8
-from xfm.data.picture_files import load_decoded
-from xfm.data.pictures import Decoded, PictureError, decode
+from xfm.data.pictures import Decoded, PictureError, decode, load_decoded, to_uint8
 from xfm.data.records import is_text
 from xfm.models.artifacts import framed
 from xfm.models.folder import Preprocessing

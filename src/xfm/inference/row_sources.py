@@ -17,16 +17,14 @@ from xfm.config.task_spec import Field, Holds
 from xfm.core.errors import UserError, printable
 from xfm.core.paths import is_url
 from xfm.data.folders import Scan, scan_folder
-from xfm.data.in_memory import Picture as DecodedPicture
 from xfm.data.pictures import PICTURE_SUFFIXES, PictureError, picture_size, read_picture
+from xfm.data.pictures import Picture as DecodedPicture
 from xfm.data.records import Limits
 from xfm.data.tables import ColumnMap, InMemory, TableRow, open_table
 from xfm.data.tables.columns import listed
-from xfm.data.tables.lines import Line, json_row, numbered_lines
+from xfm.data.tables.json_list import Line, json_row, numbered_lines
 from xfm.data.tables.objects import beginning
-from xfm.data.tables.parts import TableParts, part_starts
-from xfm.data.tables.records import RawRow
-from xfm.data.tables.stored import open_stored
+from xfm.data.tables.records import RawRow, open_stored
 from xfm.inference.input_parsing import UnreadableInput, example
 
 _HEAD = 1 << 16

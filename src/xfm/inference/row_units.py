@@ -20,7 +20,7 @@ from xfm.core.files import MAX_LOG, read_text, write_data
 from xfm.core.paths import home_path
 from xfm.core.results_folder import digest, model_mark
 from xfm.data.tables import ColumnMap
-from xfm.data.tables.stored import stored_size
+from xfm.data.tables.records import stored_size
 from xfm.executors.sharded_map import PLAN, ShardedMap, plan_id
 from xfm.inference.answer_file import IMAGE, ROW, WARNING, answer_line
 from xfm.inference.base import Pipeline

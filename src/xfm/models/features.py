@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from xfm.config.training import Precision
 from xfm.core.files import writing
+from xfm.data.collate import padded_tokens
 from xfm.data.schema import Tokens
-from xfm.data.shapes import padded_tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.models.composition import Backbone
 from xfm.models.precision import autocast

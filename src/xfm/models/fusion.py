@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xfm.config.encoders import AnyLanguageConfig, FusionConfig, TextPositions
-from xfm.data.collate import LENGTH_STEP
-from xfm.data.shapes import round_up
+from xfm.data.collate import LENGTH_STEP, round_up
 from xfm.models.attention import attend, join_heads, split_all, split_heads
 from xfm.models.dropout import Dropout
 from xfm.models.layers import EPS, Embeddings, FeedForward, SelfAttention, fix, initialise_normal, sine_table

@@ -15,8 +15,7 @@ from xfm.config.artifacts import SelfCheck
 from xfm.config.labels import MatchCalibration
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
-from xfm.core.errors import UserError
-from xfm.core.failures import FULL, refused
+from xfm.core.errors import FULL, UserError, refused
 from xfm.core.files import drafting, replace_folder, sync_folder, write_text
 from xfm.core.paths import home_path
 from xfm.data.tokenizer import Tokenizer

@@ -7,8 +7,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from xfm.core.errors import UserError
-from xfm.core.failures import require_memory
+from xfm.core.errors import UserError, require_memory
 from xfm.core.files import open_regular
 
 MAX_HEADER = 16 << 20

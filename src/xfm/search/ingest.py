@@ -16,7 +16,7 @@ from xfm.core.errors import UserError, amount, printable
 from xfm.core.files import read_json_or_nothing, write_text, writing
 from xfm.core.locks import InUse
 from xfm.data.left_out import BAD_FILE, LeftOut
-from xfm.data.tables.stored import stored_size
+from xfm.data.tables.records import stored_size
 from xfm.executors.executor import Executor
 from xfm.executors.sharded_map import AGAIN, ShardedMap, find_plan
 from xfm.inference.row_sources import known_path

@@ -22,8 +22,8 @@ from xfm.data.records import BadRecordError, NoAnnotation, Record, SampleKind, i
 from xfm.data.schema import Origin
 from xfm.data.sources import RecordSource, open_source
 from xfm.data.tables import ColumnMap, TableRow, open_table
-from xfm.data.tables.parts import TableParts, part_starts
 from xfm.data.tables.records import RawRow
+from xfm.data.tables.table import TableParts, part_starts
 from xfm.inference.input_parsing import PictureSource
 from xfm.search.filters import ColumnKind, Kind, Metadata, can_be_kept, columns_seen, number_in, read_metadata
 

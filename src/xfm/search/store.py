@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from xfm.core.errors import UserError, first_line
-from xfm.core.failures import AGAIN, explain, refused
+from xfm.core.errors import AGAIN, UserError, explain, first_line, refused
 from xfm.data.records import is_text
 from xfm.search.filters import Condition, Kind, Metadata
 

@@ -19,10 +19,9 @@ from xfm.config.labels import ClassWeights, LabelKind
 from xfm.config.task import HeadKind, ImageHead, TaskConfig
 from xfm.config.task_spec import TaskSpec
 from xfm.config.training import Precision
-from xfm.data.collate import LENGTH_STEP
-from xfm.data.left_out import UnreadablePicture
+from xfm.data.collate import LENGTH_STEP, padded_tokens
+from xfm.data.pictures import UnreadablePicture
 from xfm.data.schema import TensorFields, Tokens
-from xfm.data.shapes import padded_tokens
 from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.data.tokenizer import as_read
 from xfm.models.folder import Pretrained

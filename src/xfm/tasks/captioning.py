@@ -18,9 +18,8 @@ from xfm.config.task import TaskConfig
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import CAPTIONING
 from xfm.core.files import file_digest
-from xfm.data.collate import LENGTH_STEP
+from xfm.data.collate import LENGTH_STEP, padded_tokens
 from xfm.data.schema import TensorFields, Tokens
-from xfm.data.shapes import padded_tokens
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
 from xfm.metrics.classification import share

@@ -16,8 +16,7 @@ from xfm.config.image import Sides
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import GROUNDING
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
-from xfm.data.left_out import UnreadablePicture
-from xfm.data.picture_files import image_size
+from xfm.data.pictures import UnreadablePicture, image_size
 from xfm.data.records import OVERHANG
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow

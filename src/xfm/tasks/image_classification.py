@@ -9,9 +9,9 @@ from torch import Tensor
 
 from xfm.config.task_spec import TaskSpec
 from xfm.config.tasks import IMAGE_CLASSIFICATION
-from xfm.data.classification import Mixer, Variation
 from xfm.data.tables import TableRow
 from xfm.data.transforms import Normalisation
+from xfm.data.variation import Mixer, Variation
 from xfm.models.folder import Pretrained
 from xfm.models.task_models import ImageClassifier
 from xfm.objectives.losses import Losses

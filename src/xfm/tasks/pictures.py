@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from xfm.config.image import ImageTrainingConfig, Sides
 from xfm.core.errors import printable
-from xfm.data.left_out import LeftOut, UnreadablePicture
-from xfm.data.picture_files import load_decoded
-from xfm.data.shapes import round_up
+from xfm.data.collate import round_up
+from xfm.data.left_out import LeftOut
+from xfm.data.pictures import UnreadablePicture, load_decoded
 from xfm.data.transforms import Box, View, names_a_side, show
 from xfm.data.variation import augmentation, training_view
 from xfm.models.artifacts import framed, model_pixels

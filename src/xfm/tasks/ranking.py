@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from xfm.data.collate import LENGTH_STEP
-from xfm.data.shapes import round_up
+from xfm.data.collate import LENGTH_STEP, round_up
 from xfm.metrics.recalls import Ranks, Rule, ranks_of_best_positive
 from xfm.models.features import EncodedItems, Encoder
 from xfm.models.precision import autocast

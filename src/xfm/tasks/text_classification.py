@@ -11,8 +11,8 @@ from torch import nn
 from xfm.config.task import TaskConfig
 from xfm.config.task_spec import TaskSpec, TextRule
 from xfm.config.tasks import TEXT_CLASSIFICATION
+from xfm.data.collate import padded_tokens
 from xfm.data.schema import Tokens
-from xfm.data.shapes import padded_tokens
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import Tokenizer, as_read
 from xfm.metrics.classification import value_scores

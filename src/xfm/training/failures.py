@@ -11,8 +11,7 @@ from typing import Any, Self
 import torch.distributed as dist
 from torch import Tensor
 
-from xfm.core.errors import UserError, first_line
-from xfm.core.failures import chain, out_of_memory
+from xfm.core.errors import UserError, chain, first_line, out_of_memory
 from xfm.data.workers import loader_death
 from xfm.objectives.losses import Losses
 from xfm.training import distributed

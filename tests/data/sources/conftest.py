@@ -39,6 +39,6 @@ def web(tmp_path: Path, cache: Path) -> Iterator[WebStore]:
 
 
 def _forget() -> None:
-    from xfm.data.sources import asking
+    from xfm.data.sources import stores
 
-    asking._opened.cache_clear()
+    stores._opened.cache_clear()

@@ -10,9 +10,9 @@ import pytest
 from tests.data.sources.store_servers import web_store
 from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
-from xfm.data.sources import asking, stores
-from xfm.data.sources.asking import RefusedError, asked
+from xfm.data.sources import stores
 from xfm.data.sources.base import StaleError
+from xfm.data.sources.stores import RefusedError, asked
 
 DATA = random.Random(0).randbytes(50_000)
 
@@ -123,7 +123,7 @@ def test_no_keys(stored, monkeypatch, tmp_path):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
-    asking._opened.cache_clear()
+    stores._opened.cache_clear()
     with expect_refusal(stored, "credentials", "your rights", kind=RefusedError):
         find(stored)
 
@@ -174,10 +174,10 @@ def test_a_file_that_is_replaced_on_s3(bucket, stored, size):
 @pytest.mark.parametrize(("scheme", "library"), [("s3", "s3fs"), ("http", "aiohttp")])
 def test_a_library_that_is_missing(monkeypatch, scheme, library):
     """One sentence names the extra; what else fsspec knows of it is not said."""
-    asking._opened.cache_clear()
+    stores._opened.cache_clear()
     for name in [name for name in sys.modules if name.partition(".")[0] in (library, "fsspec")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, None)
     with expect_refusal(f"{scheme}:// needs {library}", "pip install 'xfm[remote]'"):
         find(f"{scheme}://somewhere/a.tar")
-    asking._opened.cache_clear()
+    stores._opened.cache_clear()

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfm.data.sources import blocks as module
-from xfm.data.sources.blocks import DiskBlocks
+from xfm.data.sources import remote as module
+from xfm.data.sources.remote import DiskBlocks
 
 
 def stored(folder):

@@ -17,7 +17,7 @@ from tests.data.conftest import write_tar
 from tests.data.tables.written import PICTURES, ROADS, png, read
 from tests.refusals import expect_refusal
 from xfm.config.tables import PACKED, PLAIN, TABLES, sheet_of, table_kind
-from xfm.data.left_out import UnreadablePicture
+from xfm.data.pictures import UnreadablePicture
 from xfm.data.tables.json_list import read_json
 from xfm.data.tables.shard import read_shard
 from xfm.data.tables.table import _READERS
@@ -134,7 +134,7 @@ PACKS: dict[str, tuple[bytes, list[str]]] = {
 @pytest.mark.parametrize("what", PACKS)
 def test_what_is_packed_badly_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     content, words = PACKS[what]
-    monkeypatch.setattr("xfm.data.tables.stored.FREE", 100_000)
+    monkeypatch.setattr("xfm.data.tables.records.FREE", 100_000)
     (tmp_path / "a.csv.gz").write_bytes(content)
     with expect_refusal("a.csv.gz", *words):
         read(tmp_path / "a.csv.gz")

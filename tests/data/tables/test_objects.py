@@ -14,8 +14,7 @@ from PIL import Image
 
 from tests.data.tables.written import FIELDS, PICTURES, png, read
 from tests.refusals import expect_refusal
-from xfm.data.left_out import UnreadablePicture
-from xfm.data.picture_files import load_image
+from xfm.data.pictures import UnreadablePicture, load_image
 from xfm.data.tables import ColumnMap, TableRow, as_splits, as_table, read_table
 from xfm.data.tables.objects import InMemory, beginning
 

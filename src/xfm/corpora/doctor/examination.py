@@ -26,7 +26,7 @@ from xfm.corpora.doctor.record_checks import CheckedRecord, RecordChecker
 from xfm.corpora.doctor.records import Part, SourceData, close_source
 from xfm.corpora.doctor.statistics import Statistics
 from xfm.corpora.doctor.table_rows import TableData
-from xfm.data.tables.hub import PREFIX
+from xfm.data.tables.objects import PREFIX
 from xfm.data.tokenizer import Tokenizer
 from xfm.executors.executor import LocalPool
 from xfm.reports.scores import write_json

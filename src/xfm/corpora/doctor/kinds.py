@@ -20,7 +20,7 @@ from xfm.data.records import BadRecordError, Limits, SampleKind
 from xfm.data.sources import open_source, resolve_files
 from xfm.data.sources.base import RecordSource
 from xfm.data.tables import ColumnMap
-from xfm.data.tables.hub import PREFIX
+from xfm.data.tables.objects import PREFIX
 from xfm.models.resolve import model_folder
 
 _LOOKED = 64

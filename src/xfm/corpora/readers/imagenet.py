@@ -6,7 +6,7 @@ from pathlib import Path
 from xfm.core.errors import UserError
 from xfm.corpora.gathered import GatheredReader
 from xfm.corpora.source_record import SourceRecord
-from xfm.data.tables.folder import open_folder
+from xfm.data.tables.table import open_folder
 
 
 class ImageNetReader(GatheredReader):

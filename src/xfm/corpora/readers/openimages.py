@@ -12,8 +12,8 @@ from xfm.core.errors import UserError
 from xfm.corpora.gathered import GatheredReader
 from xfm.corpora.readers.coco import BoxTable
 from xfm.corpora.source_record import SourceRecord
-from xfm.data.tables.lines import numbered_lines
-from xfm.data.tables.stored import open_stored
+from xfm.data.tables.json_list import numbered_lines
+from xfm.data.tables.records import open_stored
 
 BOXES = "-annotations-bbox"
 SPLITS = ("train", "validation", "test")

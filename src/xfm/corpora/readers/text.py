@@ -9,11 +9,9 @@ from typing import BinaryIO
 from xfm.core.errors import UserError, excerpt
 from xfm.corpora.source_record import Piece, SourceRecord
 from xfm.data.records import is_text
-from xfm.data.tables.json_list import is_list, read_json
-from xfm.data.tables.lines import Line, json_row, numbered_lines
+from xfm.data.tables.json_list import Line, is_list, json_row, numbered_lines, read_json
 from xfm.data.tables.parquet import read_footer, read_parquet
-from xfm.data.tables.records import RawRow
-from xfm.data.tables.stored import is_packed, open_stored
+from xfm.data.tables.records import RawRow, is_packed, open_stored
 
 _KINDS = (".jsonl", ".ndjson", ".json", ".parquet", ".txt")
 _EXTRACTED = re.compile(r"wiki_\d+")

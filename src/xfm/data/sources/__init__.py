@@ -15,8 +15,7 @@ from xfm.core.errors import UserError
 from xfm.core.files import read_text
 from xfm.core.paths import is_url
 from xfm.data.records import Limits, SampleKind
-from xfm.data.sources.base import ConcatSource, RecordSource
-from xfm.data.sources.names import check_numbers, expanded
+from xfm.data.sources.base import ConcatSource, RecordSource, check_numbers, expanded
 from xfm.data.sources.plain_files import FolderSource, JsonLinesSource
 from xfm.data.sources.remote_shards import TAR, remote_shards
 from xfm.data.sources.scanned import scanned_index
@@ -81,11 +80,7 @@ class IndexedShards:
 
 
 def indexed_shards(path: Path | str) -> IndexedShards | None:
-    """The shards that a path stands for, if it is a folder with an index, or a pattern in one.
-
-    Raises:
-        UserError: the index is damaged, or has a shard that is not there.
-    """
+    """The shards of a folder with an index, or of a pattern in one; raises UserError."""
     text = str(path)
     place = Path(text)
     if os.path.isdir(place):
@@ -114,7 +109,6 @@ def _others(path: Path | str) -> bool:
 
 
 def _parts(files: list[Path], kind: SampleKind, limits: Limits) -> Iterator[RecordSource]:
-    """The sources of files in order: one for all shards of a folder that follow one another."""
     for (folder, ending), group in groupby(files, key=lambda file: (file.parent, file.suffix)):
         if ending == TAR:
             names = [file.name for file in group]
@@ -126,12 +120,8 @@ def _parts(files: list[Path], kind: SampleKind, limits: Limits) -> Iterator[Reco
 
 
 def resolve_files(path: Path | str) -> list[Path]:
-    """The shards and JSON-lines files that a corpus path stands for, in order; none for a bare folder.
-
-    Raises:
-        UserError: when a named file is missing or has an unknown ending, or a folder or pattern lacks a file:
-            there is a gap in the numbers of its files, or the world that they belong to lists more.
-    """
+    """The shards and JSON-lines files of a corpus path, in order; none for a bare folder. Raises UserError
+    when a file is missing (a gap in the numbers, or a file that its world lists) or has an unknown ending."""
     text = str(path)
     place = Path(text)
     there = os.path.exists(place)  # what exists is no pattern, whatever its name
@@ -158,7 +148,6 @@ def resolve_files(path: Path | str) -> list[Path]:
 
 
 def _existing(text: str) -> str:
-    """The longest beginning of a path, up to a separator, that is a folder: it is taken as it is written."""
     found = text
     while found and not os.path.isdir(found):
         found = found.rstrip(os.sep).rpartition(os.sep)[0]
@@ -172,14 +161,6 @@ def _pattern(text: str) -> str:
 
 
 def _check_complete(place: Path, files: list[Path], folder: Path, known: IndexedShards | None) -> None:
-    """Refuse a folder or pattern of which a file is missing.
-
-    Args:
-        place: the folder or pattern.
-        files: what is there.
-        folder: the folder of the files.
-        known: what the index of the folder knows, which tells gaps better than numbers do.
-    """
     if known is not None:
         return
     pattern = f"{glob.escape(str(folder))}/*" if place == folder else _pattern(str(place))
@@ -190,7 +171,6 @@ def _check_complete(place: Path, files: list[Path], folder: Path, known: Indexed
 
 
 def _listed(folder: Path) -> list[Path]:
-    """The files that an embedded world's manifest lists in a folder of it; none for other folders."""
     world = folder.parent
     try:
         names = json.loads(read_text(world / _MANIFEST))["files"]

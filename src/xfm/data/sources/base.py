@@ -2,14 +2,17 @@
 
 import errno
 import hashlib
+import math
 import os
+import re
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 
+from xfm.core.errors import UserError
 from xfm.data.records import Limits, Record, Sample, SampleKind, to_sample
 
 
@@ -87,12 +90,7 @@ class ConcatSource(RecordSource):
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file as it was when it was indexed; a change is noticed when it is opened again.
-
-    Attributes:
-        path: where it lies.
-        inode, size, modified: what tells one version from another.
-    """
+    """A file when it was indexed: inode, size and time tell later whether it changed."""
 
     path: Path
     inode: int
@@ -118,13 +116,8 @@ _BLOCK, _BLOCKS = 4096, 64
 
 
 def sampled_digest(file: StoredFile) -> bytes:
-    """Eight bytes by which a file is known again wherever it lies, at the cost of reading a little of it.
-
-    Files of up to 4 MiB are digested whole, of larger ones 64 blocks from the first byte to the last.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Eight bytes by which a file is known again wherever it lies: of all of it up to 4 MiB, of a larger one
+    of 64 blocks from the first byte to the last. Raises OSError."""
     with file.path.open("rb", buffering=0) as stream:
         return digest_of_samples(file.size, lambda place, size: os.pread(stream.fileno(), size, place))
 
@@ -141,22 +134,14 @@ def digest_of_samples(size: int, read: Callable[[int, int], bytes]) -> bytes:
 
 
 class FilePool:
-    """Descriptors of files that are read with `os.pread`, opened when first used.
-
-    pread does not move a shared position, so descriptors that a forked process inherits stay usable. At most
-    `limit` are open.
-    """
+    """At most `limit` descriptors, read by `os.pread`: it moves no position that forks share."""
 
     def __init__(self, limit: int = 128) -> None:
         self._limit = limit
         self._open: OrderedDict[StoredFile, int] = OrderedDict()
 
     def read(self, file: StoredFile, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes at `offset`.
-
-        Raises:
-            OSError: when the file cannot be read, ends early, or is not the one that was indexed.
-        """
+        """Exactly `size` bytes at `offset`; raises OSError when the file ends early or was changed."""
         descriptor = self._descriptor(file)
         pieces = []
         while size > 0:
@@ -190,3 +175,40 @@ class FilePool:
 
 FILES = FilePool()
 """The descriptors of this process, shared by all sources."""
+
+
+_NUMBERED = re.compile(r"^(.*?)(\d+)(\.[a-z]+)$")
+RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_MOST_NAMES = 10_000_000
+"""Names that a text may stand for."""
+
+
+def expanded(text: str, start: int = 0) -> list[str]:
+    """The names of a text with ranges from `start` on, in order; raises UserError above ten million."""
+    check_ranges(text, start)
+    span = RANGE.search(text, start)
+    if span is None:
+        return [text]
+    first, last = span.groups()
+    names = [f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1)]
+    return [name for n in names for name in expanded(text[: span.start()] + n + text[span.end() :], start)]
+
+
+def check_ranges(text: str, start: int = 0) -> None:
+    """Refuse ranges that stand for more than ten million names; raises UserError."""
+    ranges = [(int(first), int(last)) for first, last in RANGE.findall(text, start)]
+    if math.prod(max(0, last - first + 1) for first, last in ranges) > _MOST_NAMES:
+        raise UserError(f"{text}: the ranges stand for more than {_MOST_NAMES:,} names; check their numbers")
+
+
+def check_numbers(place: str, files: Iterable[str]) -> None:
+    """Refuse files whose numbers have a gap."""
+    matches = [match for match in map(_NUMBERED.match, files) if match]
+    for stem in {match.group(1) for match in matches}:
+        found = sorted((int(match.group(2)), match.group(2)) for match in matches if match.group(1) == stem)
+        for (low, before), (high, after) in pairwise(found):
+            if high > low + 1:
+                raise UserError(
+                    f"{place}: a file is missing between {stem}{before} and {after}; download or prepare it "
+                    "again, or name the files that you want one by one."
+                )

@@ -21,11 +21,7 @@ _SHORTEST_ROW = 16
 
 
 class JsonLinesSource(RecordSource):
-    """One JSON-lines file; `"image"` is a path relative to it that stays below its folder.
-
-    Raises:
-        UserError: when the file is missing or holds no rows.
-    """
+    """A JSON-lines file; `"image"` is a path below its folder. Raises UserError when missing or empty."""
 
     def __init__(self, path: Path, kind: SampleKind, limits: Limits) -> None:
         super().__init__(kind, limits)
@@ -71,12 +67,7 @@ class JsonLinesSource(RecordSource):
 
 
 class FolderSource(RecordSource):
-    """Every picture below a folder, in the order of their paths.
-
-    Attributes:
-        names: paths of the pictures from the folder, in order.
-        report: what else the folder holds.
-    """
+    """Every image below a folder, in the order of their paths, and a report of other files."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         super().__init__(SampleKind.IMAGE, limits)
@@ -95,7 +86,6 @@ class FolderSource(RecordSource):
 
 
 def _picture_bytes(path: Path, origin: Origin, limit: int) -> bytes:
-    """The bytes of a picture file; raises BadRecordError where `read_picture` raises PictureError."""
     try:
         return read_picture(path, limit)
     except PictureError as error:

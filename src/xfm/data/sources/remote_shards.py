@@ -19,13 +19,11 @@ from xfm.core.errors import UserError
 from xfm.core.files import replacing, writing
 from xfm.core.locks import in_turn
 from xfm.core.paths import SECRET, holds_secret
-from xfm.data.sources.asking import RefusedError, asked, store_of
-from xfm.data.sources.base import StaleError, digest_of_samples
-from xfm.data.sources.names import RANGE, check_numbers, check_ranges, expanded
+from xfm.data.sources.base import RANGE, StaleError, check_numbers, check_ranges, digest_of_samples, expanded
 from xfm.data.sources.remote import PIECE, RemoteReader, reader_of
 from xfm.data.sources.scanned import cached_index, index_place, warn_of_scan
 from xfm.data.sources.shard_index import COMMAND, INDEX, IndexedShard, ShardIndex, ShardTable, open_index
-from xfm.data.sources.stores import RemoteFile
+from xfm.data.sources.stores import RefusedError, RemoteFile, asked, store_of
 from xfm.data.sources.tar import members_of, spans_of
 
 TAR = ".tar"
@@ -37,15 +35,7 @@ _REMEDY = "or set XFM_CACHE to another folder"
 
 @dataclass(frozen=True, eq=False)
 class RemoteShards:
-    """Some shards at an address, as they were when they were opened.
-
-    Attributes:
-        folder: the address up to the names.
-        names: of the shards, in order.
-        index: where their records lie; it may know others, too.
-        files: those of the shards that were looked at, by name.
-        reader: of their bytes.
-    """
+    """Some shards at an address, as they were when they were opened; the index may know others, too."""
 
     folder: str
     names: Sequence[str]
@@ -88,16 +78,9 @@ _open: WeakValueDictionary[tuple[str, RemoteConfig], RemoteShards] = WeakValueDi
 
 
 def remote_shards(address: str, settings: RemoteConfig) -> RemoteShards:
-    """The shards that an address stands for: one, a pattern, a numbered range, or all of a folder.
-
-    Args:
-        address: of them. A web server lists no files, so that patterns and folders need an index there.
-        settings: how they are read.
-
-    Raises:
-        UserError: the address is none that is read, there are no shards or one is missing, the index is
-            damaged, or the store does not answer.
-    """
+    """The shards of an address: one, a pattern, a numbered range, or all of a folder. A web server lists no
+    files, so that patterns and folders need an index there. Raises UserError where a shard is missing, the
+    index is damaged, or the store does not answer."""
     if (found := _open.get((address, settings))) is None:
         try:
             found = _opened(address, settings)
@@ -159,7 +142,6 @@ def _found(url: str, reader: RemoteReader) -> RemoteFile:
 
 
 def _spelt(last: str) -> list[str]:
-    """The shards that are named one by one, each of which must be there."""
     return [] if has_magic(last) else expanded(last)
 
 
@@ -179,11 +161,6 @@ def _check(address: str) -> None:
 
 
 def _parted(address: str) -> tuple[str, str]:
-    """The folder, and the names in it.
-
-    Raises:
-        UserError: it holds what would be written into files and logs and must not be, or no shards.
-    """
     if holds_secret(address):
         raise UserError(f"{address.partition('://')[0]}://...: {SECRET}")
     _check(address)
@@ -200,11 +177,6 @@ def _parted(address: str) -> tuple[str, str]:
 
 # ---------------------------------------------------------------- the index
 def _fetched_index(file: RemoteFile, reader: RemoteReader) -> ShardIndex:
-    """The index at an address, fetched whole to the cache of this machine: 48 bytes a record.
-
-    Raises:
-        UserError: it is damaged, was changed meanwhile, or the store does not answer.
-    """
     path = index_place(file.url, str(file.size), file.version)
     with writing(path, _REMEDY), in_turn(path):
         if not path.exists():
@@ -230,13 +202,6 @@ def _told(file: RemoteFile) -> Iterator[None]:
 
 
 def _read_index(folder: str, files: Sequence[RemoteFile], reader: RemoteReader) -> ShardIndex:
-    """The index of shards without one: all of them are read once on a machine, and it is kept in the cache.
-
-    Raises:
-        UserError: one is truncated, no tar, gone or was changed meanwhile; the store does not answer, or the
-            cache cannot be written.
-    """
-
     def scan() -> Iterator[IndexedShard]:
         warn_of_scan(folder, len(files))
         shown = tqdm(files, "reading", unit="shard", disable=None, delay=2.0)
@@ -252,7 +217,6 @@ def _name(file: RemoteFile) -> str:
 
 
 def _stamp(file: RemoteFile) -> int:
-    """What stands for the time of a shard: it changes with its version."""
     return int.from_bytes(hashlib.sha256(file.version.encode()).digest()[:8], "little", signed=True)
 
 

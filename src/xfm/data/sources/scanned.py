@@ -1,9 +1,6 @@
-"""Shards without a saved index: scanned once on a machine, however many processes read them.
-
-Small corpora are scanned by every process, in memory. What is found in larger ones is kept in the user's
-cache as an index, which the other processes of the machine wait for and later runs find: they look at the
-size and time of every shard only.
-"""
+"""Shards without a saved index, scanned once on a machine. Small corpora are scanned by every process, in
+memory; the index of larger ones is kept in the user's cache, where other processes and later runs find it by
+the size and time of every shard."""
 
 import contextlib
 import hashlib
@@ -37,15 +34,7 @@ _known: WeakValueDictionary[tuple[StoredFile, ...], ShardIndex] = WeakValueDicti
 
 
 def scanned_index(folder: Path, names: Sequence[str]) -> ShardIndex:
-    """Where the records of some shards lie.
-
-    Args:
-        folder: of the shards.
-        names: of the shards.
-
-    Raises:
-        UserError: a shard is missing, truncated, not a tar, or a key has two pictures, JSONs or texts.
-    """
+    """Where the records of some shards lie; raises UserError as `index_shard`."""
     files = tuple(_stored(folder / name) for name in names)
     if (found := _known.get(files)) is None:
         small = sum(file.size for file in files) <= SMALL
@@ -86,12 +75,7 @@ def index_place(*names: Path | str) -> Path:
 def cached_index(
     place: Path, known: Sequence[tuple[str, int, int]], scan: Callable[[], Iterator[IndexedShard]]
 ) -> ShardIndex:
-    """The index of some shards (name, size, time), kept at a place; one process at a time scans.
-
-    Raises:
-        OSError: the place cannot be locked.
-        UserError: a shard is damaged, or the index cannot be written.
-    """
+    """The index of shards (name, size, time) kept at a place; one process scans. May raise OSError."""
     with in_turn(place):
         with contextlib.suppress(UserError):
             found = open_index(place)

@@ -42,16 +42,8 @@ _TYPES = {np.dtype("<i8"): "I64", np.dtype("u1"): "U8"}
 
 @dataclass(frozen=True, eq=False)
 class IndexedShard:
-    """A shard and where its records lie.
-
-    Attributes:
-        name: of the file in its folder.
-        size: bytes.
-        modified: time of the last change in nanoseconds.
-        sample: digest of its size and of 64 blocks, by which a copy is known again: 8 bytes.
-        sha256: digest of the whole: 32 bytes, zeros where nobody has computed it.
-        spans: [N, 3, 2] int64 of picture, JSON and text of each record, see `scan_spans`.
-    """
+    """A shard, by name in its folder, bytes, nanoseconds of the last change, sampled digest (8 bytes) and
+    sha256 (32 bytes, zeros where unknown), and the spans [N, 3, 2] int64 of its records, see `spans_of`."""
 
     name: str
     size: int
@@ -63,16 +55,8 @@ class IndexedShard:
 
 @dataclass(frozen=True, eq=False)
 class ShardTable:
-    """Some shards, without their records.
-
-    Attributes:
-        names: of the files.
-        sizes: [S] int64 bytes.
-        modified: [S] int64 nanoseconds.
-        ends: [S] int64, how many records the shards up to and with this one have.
-        text_ends: [S] int64, the same for records with a JSON or a text.
-        samples, checksums: [S, 8] and [S, 32] uint8, see `IndexedShard`.
-    """
+    """Columns of S shards without their records: bytes, nanoseconds, running totals of records and of records
+    with a JSON or text [S] int64; digests [S, 8] and [S, 32] uint8."""
 
     names: tuple[str, ...]
     sizes: np.ndarray
@@ -106,13 +90,7 @@ class ShardTable:
 
 @dataclass(frozen=True, eq=False)
 class ShardIndex:
-    """Where the records of some shards lie.
-
-    Attributes:
-        table: the shards.
-        place: the file or address that says so and can be written again; None where the shards were scanned
-            for this run.
-    """
+    """Where records of shards lie; `place` is the index file or address, None after a scan."""
 
     table: ShardTable
     place: Path | str | None
@@ -146,15 +124,9 @@ class ShardIndex:
 
 # ---------------------------------------------------------------- writing
 def index_shard(path: Path, checksum: bool = True) -> IndexedShard:
-    """Read a whole shard for its entry; give it as soon as the shard has its last bytes and its name.
-
-    Args:
-        path: of the shard.
-        checksum: whether to compute its sha256, for which all of it is read.
-
-    Raises:
-        UserError: the shard is missing, truncated, not a tar, or a key has two pictures, JSONs or texts.
-    """
+    """Scan a whole shard for its entry, as soon as it has its last bytes and its name; `checksum` reads all
+    of it for a sha256. Raises UserError where it is missing, truncated, not a tar, or a key has two images,
+    JSONs or texts."""
     try:
         file = StoredFile.of(path)
         spans = scan_spans(file)
@@ -165,8 +137,6 @@ def index_shard(path: Path, checksum: bool = True) -> IndexedShard:
 
 
 class _Rows:
-    """A table that grows by a shard at a time; the spans of the shards are not kept."""
-
     def __init__(self) -> None:
         self.names: list[str] = []
         self._rows: list[tuple[int, int, int, int]] = []
@@ -211,21 +181,9 @@ def header(columns: dict[str, np.ndarray], records: int) -> bytes:
 
 
 def write_index(folder: Path, shards: Iterable[IndexedShard], name: str = INDEX) -> Path:
-    """Write the index of a folder; the file holds the old or the new bytes, never half.
-
-    Args:
-        folder: where it is written, that of the shards.
-        shards: their entries, of `index_shard` or of `ShardIndex.shards`, in the order of their names. They
-            are taken one at a time, so that the spans of one are in memory.
-        name: of the file; another one than `INDEX` for a part of the shards, such as those that one process
-            of several has made.
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        UserError: the folder cannot be written, there are no shards, or two have one name.
-    """
+    """Write the index of a folder, whole or not at all, and return its path. Entries, in the order of names,
+    are taken one at a time, so that the spans of one are in memory. Raises UserError where there are none or
+    two have one name."""
     path, rows = folder / name, _Rows()
     with writing(path, "and run the command again"), replacing(path) as stream:
         stream.write(bytes(HEADER))
@@ -248,18 +206,7 @@ def write_index(folder: Path, shards: Iterable[IndexedShard], name: str = INDEX)
 def index_folder(
     folder: Path, shards: Sequence[Path], workers: int = 1, progress: bool = True, checksums: bool = True
 ) -> Path:
-    """Scan shards that exist already, several at a time, and write the index of their folder.
-
-    Args:
-        folder: of the shards.
-        shards: their paths, in it, in order.
-        workers: processes.
-        progress: show a bar.
-        checksums: whether to compute the sha256 of each, for which all of it is read.
-
-    Raises:
-        UserError: a shard is damaged, or the folder cannot be written.
-    """
+    """Scan existing shards with several processes and write the index of their folder."""
     found = _indexed(shards, workers, checksums)
     hidden = None if progress else True
     return write_index(folder, tqdm(found, "indexing", len(shards), unit="shard", disable=hidden))
@@ -293,11 +240,7 @@ def saved_index(folder: Path) -> ShardIndex | None:
 
 
 def open_index(path: Path) -> ShardIndex:
-    """Open an index: its table is read and checked, its spans stay where they are.
-
-    Raises:
-        UserError: it cannot be read, is of another version, damaged, or not what a writer would write.
-    """
+    """Open an index: its table is read and checked, its spans stay on disk. Raises UserError."""
     remedy = f"write it again with `{COMMAND} {path.parent}`, or remove it"
     try:
         file = StoredFile.of(path)
@@ -319,7 +262,6 @@ def open_index(path: Path) -> ShardIndex:
 
 
 def _table(columns: dict[str, np.ndarray], records: int) -> ShardTable:
-    """The table of an index with a sound digest, which anybody may compute; raises ValueError."""
     data = columns.pop("names").tobytes()
     names = os.fsdecode(data).split("\0")
     table = ShardTable(tuple(names[:-1]), **columns)

@@ -1,9 +1,6 @@
-"""Tar shards of one folder as a source: an index says where records lie, and what it says is checked.
-
-A shard is compared with the index when it is first used. A member is read
-together with the header before it, which must be that of such a member. So neither a stale index nor one made
-to mislead gives anything but bad records.
-"""
+"""Tar shards of one folder as a source. A shard is compared with its index when it is first used, and a
+member is read together with the header before it: neither a stale index nor one made to mislead gives
+anything but bad records."""
 
 import contextlib
 from collections import OrderedDict
@@ -31,15 +28,7 @@ _COLUMN_NAMES = {PICTURE: "picture", JSON: "JSON", TEXT: "text"}
 
 
 class LocalShards:
-    """Shards in a folder of this machine, or of one that is mounted; safe to use after a fork and to pickle.
-
-    Attributes:
-        distant: whether they lie on other machines, which answer late and several questions at a time.
-
-    Args:
-        folder: of the shards.
-        indexed: whether a user has written their index.
-    """
+    """Shards in a local or mounted folder; `indexed`: a user has written their index."""
 
     distant = False
 
@@ -59,11 +48,7 @@ class LocalShards:
         return self._before + shard
 
     def file(self, table: ShardTable, shard: int) -> StoredFile:
-        """A shard of a table as `read` takes it; a copy has another time, and is known by its sampled digest.
-
-        Raises:
-            OSError: it is gone, cannot be reached, or is not the one that was indexed.
-        """
+        """A shard of a table; a copy (other time) is known by its sampled digest. Raises OSError."""
         file, size = StoredFile.of(self.folder / table.names[shard]), int(table.sizes[shard])
         if file.size != size:
             raise StaleError(f"it has {file.size} bytes and was indexed with {size}; {self.remedy}")
@@ -82,18 +67,9 @@ class LocalShards:
 
 
 class ShardSource(RecordSource):
-    """The records of some shards, one shard after the other.
-
-    Args:
-        storage: where the shards lie.
-        names: of the shards, in the order in which they are read.
-        index: where their records lie; it may know others, too.
-        kind: what to read the records as. As text, pictures that have none beside them are no records.
-        limits: largest record that is read.
-
-    Raises:
-        UserError: a shard is not in the index, holds nothing of the kind, or is not the one that was indexed.
-    """
+    """The records of some shards, one shard after the other, by an index that may know others, too. As text,
+    images that have none beside them are no records. Raises UserError where a shard is not in the index,
+    holds nothing of the kind, or has changed."""
 
     def __init__(
         self,
@@ -181,7 +157,6 @@ class ShardSource(RecordSource):
         return self._storage.name(self._table.names[shard])
 
     def _file(self, shard: int) -> Any:
-        """The file of a shard, which was compared with the index; raises OSError."""
         if shard in self._files:
             self._files.move_to_end(shard)
         else:
@@ -195,17 +170,6 @@ class ShardSource(RecordSource):
 
 
 class _Stored:
-    """A record whose members are read and checked one by one.
-
-    Args:
-        storage: where its shard lies.
-        name: of the shard, for people.
-        file: the shard.
-        spans: [3, 2] int64 of its members.
-        row: its number in the shard, by which it is named where it has no key.
-        limits: largest record that is read.
-    """
-
     def __init__(
         self,
         storage: LocalShards | RemoteShards,
@@ -220,7 +184,6 @@ class _Stored:
         self._key: str | None = None
 
     def origin(self) -> Origin:
-        """Shard and key; the key is read where no member has been read yet."""
         for column, (offset, _, _) in enumerate(self._spans):
             if self._key is None and offset > 0:
                 with contextlib.suppress(OSError):
@@ -240,7 +203,6 @@ class _Stored:
             raise BadRecordError(self.origin(), "the text is not UTF-8") from None
 
     def member(self, column: int, limit: int) -> bytes | None:
-        """The bytes of a member; None where the record has none; raises BadRecordError."""
         offset, size, _ = self._spans[column]
         name = _COLUMN_NAMES[column]
         if offset == 0:
@@ -260,7 +222,6 @@ class _Stored:
         return data
 
     def _bytes(self, column: int, content: int) -> bytes | None:
-        """So many of a member's bytes, None where no such member of this record lies there."""
         offset, size, lead = self._spans[column]
         if not 0 < lead <= offset <= self._file.size - size:
             return None

@@ -1,28 +1,30 @@
 """Object stores and web servers through fsspec: what files are there, and ranges of their bytes."""
 
 import errno
+import logging
+import os
+import random
 import re
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from traceback import clear_frames
+from typing import Any, ClassVar, TypeVar
 
-from xfm.core.errors import UserError
+from xfm.core.errors import UserError, first_line
 from xfm.data.sources.base import StaleError
 
+_CHANGED = "it was changed after it had been opened"
 SECONDS = 120.0
 """Of a request: a server that sends a byte a second would hold it for ever."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as it was when it was first asked for.
-
-    Attributes:
-        url: its address.
-        size: bytes.
-        version: what the store tells versions apart by: entity tag, or time; may be empty.
-        at: the address that is read, where that is one of this version alone; else empty.
-    """
+    """A file when it was first asked for: bytes, entity tag or time of its version (may be empty), and the
+    address of that version alone where there is one."""
 
     url: str
     size: int
@@ -35,42 +37,44 @@ class RemoteStore(ABC):
 
     lists = True
     """Whether it can say which files there are."""
+    _fresh: ClassVar[dict[str, bool]] = {}
+    """What fsspec is told, so that it does not answer from memory."""
 
     def __init__(self, system: Any) -> None:
         self._system = system
 
-    @abstractmethod
     def find(self, url: str) -> RemoteFile:
         """A file as it is now."""
+        place = self._pinned(url)
+        return self._file(url, place, self._system.info(place, **self._fresh))
 
     def folder(self, url: str) -> dict[str, RemoteFile]:
         """The files of a folder by name."""
-        raise NotImplementedError
+        place = self._pinned(url)
+        found = self._system.ls(place, detail=True, **self._fresh)
+        files = [(info["name"].rpartition("/")[2], info) for info in found if info["type"] == "file"]
+        return {name: self._file(f"{url}/{name}", f"{place}/{name}", info) for name, info in files if name}
 
     @abstractmethod
     def read(self, file: RemoteFile, start: int, end: int) -> bytes:
         """The bytes `start` to `end` - 1; raises StaleError where the file is another one now."""
+
+    def _pinned(self, url: str) -> str:
+        return url
+
+    @staticmethod
+    def _file(url: str, place: str, info: dict[str, Any]) -> RemoteFile:
+        if info.get("type") != "file":
+            raise FileNotFoundError(url)
+        version = info.get("ETag") or info.get("blob_id") or info.get("LastModified") or ""
+        return RemoteFile(url, int(info["size"]), str(version), "" if place == url else place)
 
 
 # ---------------------------------------------------------------- S3
 class S3(RemoteStore):
     """S3, and what speaks as it does."""
 
-    def find(self, url: str) -> RemoteFile:
-        """See `RemoteStore.find`."""
-        return self._file(url, self._system.info(url, refresh=True))
-
-    def folder(self, url: str) -> dict[str, RemoteFile]:
-        """See `RemoteStore.folder`."""
-        found = self._system.ls(url, detail=True, refresh=True)
-        files = [(info["name"].rpartition("/")[2], info) for info in found if info["type"] == "file"]
-        return {name: self._file(f"{url}/{name}", info) for name, info in files if name}
-
-    @staticmethod
-    def _file(url: str, info: dict[str, Any]) -> RemoteFile:
-        if info.get("type") != "file":
-            raise FileNotFoundError(url)
-        return RemoteFile(url, int(info["size"]), str(info.get("ETag") or info.get("LastModified") or ""))
+    _fresh: ClassVar[dict[str, bool]] = {"refresh": True}
 
     def read(self, file: RemoteFile, start: int, end: int) -> bytes:
         """See `RemoteStore.read`."""
@@ -83,11 +87,11 @@ class S3(RemoteStore):
             answer = self._system.call_s3("get_object", **span, **tag, timeout=SECONDS)
         except OSError as error:
             if _code(error) in ("PreconditionFailed", "InvalidRange", "412", "416"):
-                raise _changed() from error
+                raise StaleError(_CHANGED) from error
             raise
         try:
             if tag and answer.get("ETag", file.version) != file.version:
-                raise _changed()
+                raise StaleError(_CHANGED)
             _check_size(answer.get("ContentLength", end - start), end - start)
             data: Any = sync(self._system.loop, answer["Body"].read, timeout=SECONDS)
         finally:
@@ -106,25 +110,9 @@ def _check_size(found: int, size: int) -> None:
         raise OSError(errno.EIO, f"{found} bytes came in place of {size}")
 
 
-def _changed() -> StaleError:
-    return StaleError("it was changed after it had been opened")
-
-
 # ---------------------------------------------------------------- the hub
 class Hub(RemoteStore):
     """Files are read at the commit that stands when they are first asked for."""
-
-    def find(self, url: str) -> RemoteFile:
-        """See `RemoteStore.find`."""
-        pinned = self._pinned(url)
-        return self._file(url, pinned, self._system.info(pinned))
-
-    def folder(self, url: str) -> dict[str, RemoteFile]:
-        """See `RemoteStore.folder`."""
-        pinned = self._pinned(url)
-        found = self._system.ls(pinned, detail=True)
-        files = [(info["name"].rpartition("/")[2], info) for info in found if info["type"] == "file"]
-        return {name: self._file(f"{url}/{name}", f"{pinned}/{name}", info) for name, info in files}
 
     def _pinned(self, url: str) -> str:
         from huggingface_hub import HfApi
@@ -133,12 +121,6 @@ class Hub(RemoteStore):
         info = HfApi().repo_info(place.repo_id, repo_type=place.repo_type, revision=place.revision)
         kinds = {"dataset": "datasets/", "space": "spaces/", "model": ""}
         return f"hf://{kinds[place.repo_type]}{place.repo_id}@{info.sha}/{place.path_in_repo}".rstrip("/")
-
-    @staticmethod
-    def _file(url: str, pinned: str, info: dict[str, Any]) -> RemoteFile:
-        if info.get("type") != "file":
-            raise FileNotFoundError(url)
-        return RemoteFile(url, int(info["size"]), str(info.get("blob_id") or ""), pinned)
 
     def read(self, file: RemoteFile, start: int, end: int) -> bytes:
         """See `RemoteStore.read`."""
@@ -187,7 +169,7 @@ class Web(RemoteStore):
             if answer.status in (404, 410):
                 raise FileNotFoundError(url)
             if answer.status in (412, 416) and known is not None:
-                raise _changed()
+                raise StaleError(_CHANGED)
             if answer.status == 200:
                 raise UserError(
                     f"{url}: the server answers no ranges of bytes; download the shards, or use another"
@@ -200,5 +182,103 @@ class Web(RemoteStore):
             if known is None:
                 return found, b""
             if found != known:
-                raise _changed()
+                raise StaleError(_CHANGED)
             return found, await answer.content.readexactly(end - start)
+
+
+T = TypeVar("T")
+SCHEMES = {"s3": "s3fs", "hf": "huggingface_hub", "https": "aiohttp", "http": "aiohttp"}
+"""Schemes of addresses that are read, and the library that fsspec needs for each."""
+_FIRST, _LONGEST = 0.5, 15.0
+"""Seconds before a store is asked again, which double; a little more or less, lest all ask at once."""
+_SAID = 2.0
+"""The wait with which it is said: single failures are common."""
+_JITTER = random.SystemRandom()  # another one after a fork, too
+_PASSING = frozenset({408, 425, 429})
+"""Answers of web servers, besides those from 500 on, that may pass."""
+_FINAL = (PermissionError, ValueError, TypeError, AttributeError)
+_FINAL_NAMES = frozenset({"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"})
+_FINAL_NUMBERS = frozenset({errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.ENAMETOOLONG})
+"""What libraries make of answers that will not pass."""
+_SECRETS = re.compile(r"(?<=://)[^/\s'\"@]*@|\?[^\s'\"]*")
+_log = logging.getLogger(__name__)
+
+
+class RefusedError(UserError):
+    """A store refuses, and asking again does not help."""
+
+
+def asked(url: str, ask: Callable[[RemoteStore], T], patience: float) -> T:
+    """The answer of a store, asked again for `patience` seconds where it fails. Raises OSError where there is
+    no such file, or another one now (`StaleError`); UserError where the store does not answer, refuses
+    (`RefusedError`), or its library is not installed."""
+    store, begun, wait = store_of(url), time.monotonic(), _FIRST
+    while True:
+        try:
+            return ask(store)
+        except (UserError, StaleError):
+            raise
+        except FileNotFoundError as error:
+            clear_frames(error.__traceback__)  # fsspec's hold the error, and so all that led to it
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
+        except Exception as error:  # every store's library has its own
+            reason, passes = _reason(error)
+            if not passes:
+                raise RefusedError(
+                    f"{url} cannot be read ({reason}): check the address and your rights"
+                ) from error
+            left = patience - (time.monotonic() - begun)
+            if left <= 0:
+                raise UserError(
+                    f"{url} cannot be read ({reason}), for {max(0.0, patience):g} seconds now: see whether "
+                    "the store answers, or raise data.remote.patience"
+                ) from error
+            if wait == _SAID:
+                _log.warning("%s: no answer (%s); it is asked again for %.0f seconds", url, reason, left)
+            time.sleep(min(left, wait * _JITTER.uniform(0.75, 1.25)))
+            wait = min(2 * wait, _LONGEST)
+
+
+def _reason(error: Exception) -> tuple[str, bool]:
+    status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(status, int):
+        return f"HTTP {status}", status in _PASSING or status >= 500
+    said = _SECRETS.sub("", first_line(error))
+    name = type(error).__name__
+    reason = said if said == name else f"{name}: {said}"
+    final = isinstance(error, _FINAL) or name in _FINAL_NAMES
+    return reason, not (final or (isinstance(error, OSError) and error.errno in _FINAL_NUMBERS))
+
+
+def store_of(url: str) -> RemoteStore:
+    """The store of an address; raises UserError where it is of no known kind, or its library is missing."""
+    scheme = url.partition("://")[0]
+    if scheme not in SCHEMES:
+        raise UserError(f"{url}: shards are read from {', '.join(SCHEMES)}, not from {scheme}")
+    return _opened(scheme, os.getpid())
+
+
+@lru_cache(maxsize=8)
+def _opened(scheme: str, process: int) -> RemoteStore:
+    """The store of this process: fsspec's file systems are not made for a fork."""
+    try:
+        import fsspec
+
+        if scheme == "s3":
+            once = {"retries": {"max_attempts": 0}}  # it is asked again here
+            system = fsspec.filesystem(
+                "s3", skip_instance_cache=True, use_listings_cache=False, config_kwargs=once
+            )
+            system.retries = 1
+            return S3(system)
+        if scheme == "hf":
+            return Hub(fsspec.filesystem("hf", skip_instance_cache=True))
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=SECONDS, sock_connect=10, sock_read=30)
+        options = {"timeout": timeout, "trust_env": True}  # proxies, and names and passwords of ~/.netrc
+        return Web(fsspec.filesystem(scheme, skip_instance_cache=True, client_kwargs=options))
+    except ImportError as error:
+        raise UserError(
+            f"{scheme}:// needs {SCHEMES[scheme]}, which is not installed: pip install 'xfm[remote]'"
+        ) from error

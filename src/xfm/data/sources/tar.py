@@ -7,7 +7,7 @@ import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 
@@ -30,13 +30,7 @@ _COLUMN = {**dict.fromkeys(PICTURES, PICTURE), "json": JSON, "txt": TEXT}
 
 @dataclass(frozen=True)
 class Member:
-    """A regular file in a tar.
-
-    Attributes:
-        name: its name.
-        offset, size: where its bytes lie.
-        lead: bytes of the headers before them.
-    """
+    """A regular file in a tar: where its bytes lie, and `lead` bytes of headers before them."""
 
     name: str
     offset: int
@@ -45,36 +39,15 @@ class Member:
 
 
 def scan_members(file: StoredFile) -> Iterator[Member]:
-    """The regular files of a tar in order.
-
-    Raises:
-        UserError: when it is truncated or not a tar.
-    """
+    """The regular files of a tar in order; raises UserError when it is truncated or not a tar."""
     if file.size < BLOCK:
         raise _truncated(file.path, file.size)
     with file.path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield from members_of(file.path, data, file.size)
 
 
-class Sliced(Protocol):
-    """What gives slices of bytes: a map of a file, or a file elsewhere."""
-
-    def __getitem__(self, part: slice, /) -> bytes:
-        """The bytes of a part, fewer where they end."""
-        ...
-
-
-def members_of(path: Path | str, data: Sliced, end: int) -> Iterator[Member]:
-    """The regular files of a tar in order.
-
-    Args:
-        path: of the tar, for messages.
-        data: its bytes.
-        end: how many there are.
-
-    Raises:
-        UserError: when it is truncated or not a tar.
-    """
+def members_of(path: Path | str, data: Any, end: int) -> Iterator[Member]:
+    """The regular files of a tar, of its first `end` bytes; `data` gives slices of them. Raises UserError."""
     place = first = 0
     long_name: str | None = None
     pax: dict[str, str] = {}
@@ -116,7 +89,6 @@ def _truncated(path: Path | str, place: int) -> UserError:
 
 
 def _size(header: bytes, pax: dict[str, str]) -> int | None:
-    """Size of the member, or None when the block is not a header."""
     try:
         if _number(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 32:
             return None
@@ -139,11 +111,7 @@ def _name(header: bytes) -> str:
 
 
 def _pax(data: bytes) -> dict[str, str]:
-    """The fields of a pax header: `LENGTH KEY=VALUE` and a line break each, padded with zeros.
-
-    Raises:
-        ValueError: for anything else.
-    """
+    """The fields of a pax header, `LENGTH KEY=VALUE` and a line break each; raises ValueError."""
     data, found, place = data.rstrip(b"\0"), {}, 0
     while place < len(data):
         space = data.index(b" ", place)
@@ -157,10 +125,7 @@ def _pax(data: bytes) -> dict[str, str]:
 
 
 def key_and_extension(name: str) -> tuple[str, str]:
-    """Key and extension of a member: the base name is cut at its first dot, as WebDataset does.
-
-    Plain texts: this is asked of every member that is read, and `pathlib` takes seven times as long.
-    """
+    """Key and extension of a member, cut at the first dot of its base name. `pathlib` takes 7 x longer."""
     *folders, base = [part for part in name.split("/") if part not in ("", ".")] or [""]
     stem, _, extension = base.partition(".")
     return "/" * name.startswith("/") + "/".join([*folders, stem]), extension.lower()
@@ -172,15 +137,9 @@ def scan_spans(file: StoredFile) -> np.ndarray:
 
 
 def spans_of(path: Path | str, members: Iterable[Member]) -> np.ndarray:
-    """Where the records of a shard with these members lie.
-
-    Returns:
-        [N, 3, 2] int64: of the picture, the JSON and the text of each record the offset (0 where there is
-        none), and its size with the number of blocks of headers before it, see `unpacked`.
-
-    Raises:
-        UserError: a key has two pictures, JSONs or texts.
-    """
+    """[N, 3, 2] int64: of the image, JSON and text of each record the offset (0 where there is none), and its
+    size with the number of header blocks before it, see `unpacked`. Raises UserError where a key has two of a
+    kind."""
     last: str | None = None
     rows: list[list[int]] = []
     for member in members:
@@ -212,16 +171,8 @@ def unpacked(span: Sequence[int]) -> tuple[int, int, int]:
 
 
 def stored_key(before: bytes, size: int, column: int) -> str | None:
-    """The key of a member from the headers before its bytes.
-
-    Args:
-        before: its headers: notes of a long name, if there are any, and its own.
-        size: how many bytes the member is to have.
-        column: what it is to be: `PICTURE`, `JSON` or `TEXT`.
-
-    Returns:
-        The key; None where these bytes are not the headers of such a member.
-    """
+    """The key of a member of `size` bytes in a column (`PICTURE`, `JSON` or `TEXT`) from the headers before
+    it; None where these bytes are not the headers of such a member."""
     try:
         found = next(members_of("", before, len(before) + size), None)
     except UserError:

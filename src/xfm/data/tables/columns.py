@@ -10,25 +10,16 @@ from xfm.core.errors import UserError, excerpt
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """The column that holds each field; a field that is not named has a column of its own name.
-
-    A column that is named must be there, in JSON lines in every row (null where it is empty).
-
-    Attributes:
-        columns: column by field; an empty one says that there is none.
-        remedy: what mends a file without a column, where no command reads it that could name another.
-    """
+    """The column of each field, empty where there is none; a field that is not named has a column of its own
+    name. A column that is named must be there, in JSON lines in every row (null where it is empty). `remedy`
+    ends messages where no command could name another column."""
 
     columns: Mapping[str, str] = field(default_factory=dict)
     remedy: str = ""
 
     @classmethod
     def parse(cls, given: str | Mapping[str, str]) -> "ColumnMap":
-        """Read `image=photo,question=q`, or the same as a mapping; `image=` says that there is none.
-
-        Raises:
-            UserError: a part is no pair of field and column, or a field is named twice.
-        """
+        """Read `image=photo,question=q`, or a mapping; `image=`: there is none. Raises UserError."""
         if isinstance(given, Mapping):
             return cls(dict(given))
         found: dict[str, str] = {}
@@ -51,12 +42,7 @@ class ColumnMap:
         return self.columns.get(name, name)
 
     def ways(self, one: Field, present: Collection[str]) -> list[tuple[str, ...]]:
-        """How a field is given: as it is named here, else by the columns that there are; of a row, the full.
-
-        Args:
-            one: the field.
-            present: the columns, or a row with its cells.
-        """
+        """How a field is given: as it is named here, else by the columns (of a row: those with a value)."""
         full = present
         if isinstance(present, Mapping):
             full = [name for name, cell in present.items() if cell is not None]
@@ -76,11 +62,7 @@ class ColumnMap:
         return frozenset(self.of(name) for one in fields for name in (*one.names, *one.parts))
 
     def check_fields(self, fields: Sequence[Field]) -> None:
-        """Refuse fields that the task does not have or cannot do without, and one field or column twice.
-
-        Raises:
-            UserError: names the field and those that there are.
-        """
+        """Refuse fields that the task does not have or cannot do without, and one field or column twice."""
         known = [name for one in fields for name in (*one.names, *one.parts)]
         for name, column in self.columns.items():
             if name not in known:
@@ -104,17 +86,7 @@ class ColumnMap:
     def check_columns(
         self, fields: Sequence[Field], columns: Collection[str], place: object, others: bool = False
     ) -> None:
-        """Refuse a file, or a row that has columns of its own, that lacks a column or has one field twice.
-
-        Args:
-            fields: what the task reads.
-            columns: that there are, or the row with its cells.
-            place: file, or file and row, for messages.
-            others: whether other rows have the columns, so that it is this row that is wrong.
-
-        Raises:
-            UserError: names the file, the column, the columns that there are, and how to map one of them.
-        """
+        """Refuse a file, or a row where `others` have its columns, without a column or with one twice."""
         for one in fields:
             ways = self.ways(one, columns)
             if len(ways) > 1:

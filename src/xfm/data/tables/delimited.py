@@ -13,8 +13,7 @@ from xfm.config.tables import table_kind
 from xfm.core.errors import UserError, excerpt
 from xfm.data.pictures import MAX_BYTES
 from xfm.data.records import Limits
-from xfm.data.tables.records import RawRow, Records
-from xfm.data.tables.stored import open_stored, stored_size
+from xfm.data.tables.records import RawRow, Records, open_stored, stored_size
 
 LONGEST_LINE = MAX_BYTES
 """Characters of a line, or of a row of several, at most: a file without line breaks, or with all of them
@@ -23,11 +22,7 @@ _DELIMITERS = (",", ";", "\t", "|")
 
 
 def read_delimited(path: Path) -> Records:
-    """A CSV or TSV file; rows are numbered by the line that they begin on.
-
-    Raises:
-        UserError: the file cannot be read, has no header, or has a column twice.
-    """
+    """A CSV or TSV file; rows are numbered by the line that they begin on. Raises UserError."""
     size = stored_size(path)
     delimiter, names = _read_header(path)
 
@@ -53,13 +48,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
 
 
 def _read_header(path: Path) -> tuple[str, list[str]]:
-    """The delimiter and the names of the columns.
-
-    The delimiter of a `.tsv` is the tab, of other files the one of `, ; tab |` that the header has most of.
-
-    Raises:
-        UserError: the file cannot be read, has no header, or has a column twice.
-    """
+    """The delimiter (tab of `.tsv`, else the most frequent of `, ; tab |`) and the column names."""
     with _opened(path) as file:
         first = file.readline(1 << 20)
     delimiter = "\t" if table_kind(path) == ".tsv" else max(_DELIMITERS, key=first.count)
@@ -74,13 +63,7 @@ def _read_header(path: Path) -> tuple[str, list[str]]:
 
 
 def _read_cells(path: Path, delimiter: str) -> Generator[tuple[int, list[str], int]]:
-    """Every row that is not blank, the header too: the line that it begins on, its cells, what was read.
-
-    What was read is counted in characters, up to the row's end.
-
-    Raises:
-        UserError: the file cannot be read, or a quote, a cell or a line has no end.
-    """
+    """First line, cells, and characters read up to its end, of every row that is not blank."""
     before = csv.field_size_limit(Limits().annotation_bytes)
     line = 1
     try:

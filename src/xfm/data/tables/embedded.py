@@ -11,9 +11,8 @@ from PIL import Image
 
 from xfm.core.errors import UserError
 from xfm.core.files import write_data, writing
-from xfm.data.in_memory import Picture as DecodedPicture
-from xfm.data.in_memory import to_uint8
-from xfm.data.pictures import byte_limit, picture_suffix, too_many_bytes
+from xfm.data.pictures import Picture as DecodedPicture
+from xfm.data.pictures import byte_limit, picture_suffix, to_uint8, too_many_bytes
 
 
 @dataclass(frozen=True)
@@ -35,21 +34,13 @@ def _picture(cell: Any) -> Any:
 
 
 class PictureStore:
-    """Writes pictures of cells into a folder, each once, under the digest of its bytes.
-
-    Args:
-        folder: made when the first picture comes.
-    """
+    """Writes images of cells into a folder, each once, under the digest of its bytes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def unpack(self, cell: Any) -> Any:
-        """A cell, or each of a list, with a path in place of a picture, or `BadPicture` for a too large one.
-
-        Raises:
-            UserError: a picture cannot be written.
-        """
+        """A cell, or each of a list, with a path (or `BadPicture`) in place of an image."""
         return [self._path(one) for one in cell] if isinstance(cell, list) else self._path(cell)
 
     def _path(self, value: Any) -> Any:

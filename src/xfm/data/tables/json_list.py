@@ -5,16 +5,86 @@ At the speed of Python's own decoder.
 
 import codecs
 import json
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from xfm.core.errors import UserError
+from xfm.core.files import open_regular
+from xfm.core.sandbox import ParsingError, parsed
 from xfm.data.records import Limits
-from xfm.data.tables.lines import NO_OBJECT, each_once, json_row, numbered_lines
-from xfm.data.tables.records import RawRow, Records
-from xfm.data.tables.stored import open_stored, stored_size
+from xfm.data.tables.records import RawRow, Records, open_stored, stored_size
+
+NO_OBJECT = "the row is not a JSON object; mend the row"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line that is not blank: number from 1, bytes, bytes read up to its end, whether it was cut."""
+
+    number: int
+    data: bytes
+    read: int
+    too_long: bool
+
+    def text(self) -> str:
+        """The line as UTF-8; raises UnicodeDecodeError."""
+        return self.data.decode("utf-8-sig" if self.number == 1 else "utf-8")
+
+
+def numbered_lines(file: BinaryIO) -> Iterator[Line]:
+    """The lines that are not blank; of one that is cut, the rest is read when the next is asked for."""
+    limit, read, number = Limits().annotation_bytes, 0, 0
+    while data := file.readline(limit + 1):
+        number += 1
+        read += len(data)
+        too_long = len(data) > limit and not data.endswith(b"\n")
+        if too_long or data.strip():
+            yield Line(number, data, read, too_long)
+        while too_long and (data := file.readline(limit)):
+            read += len(data)
+            too_long = not data.endswith(b"\n")
+
+
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; raises ValueError where it has a key twice."""
+    if len(found := dict(pairs)) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} is there twice")
+    return found
+
+
+def json_row(line: Line) -> RawRow:
+    """The row of a JSON line."""
+
+    def bad(flaw: str) -> RawRow:
+        return RawRow(line.number, read=line.read, flaw=flaw)
+
+    if line.too_long:
+        return bad(f"the row is longer than {Limits().annotation_bytes} bytes; mend the row")
+    try:
+        values = json.loads(line.text(), object_pairs_hook=each_once)
+    except UnicodeDecodeError as error:
+        return bad(f"the row is not UTF-8 ({error.reason}); save the file as UTF-8")
+    except (ValueError, RecursionError) as error:
+        return bad(f"the row is not valid JSON ({error}); mend the row")
+    if not isinstance(values, dict):
+        return bad(NO_OBJECT)
+    return RawRow(line.number, values, line.read)
+
+
+def read_json_lines(path: Path) -> Records:
+    """A file with a JSON object on every line that is not blank. Raises UserError."""
+
+    def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
+        with open_stored(path) as file:
+            yield from map(json_row, numbered_lines(file))
+
+    return Records(None, rows, stored_size(path), "B")
+
 
 _PIECE = 1 << 16
 _LONGEST = 256 << 20
@@ -24,11 +94,7 @@ _NEAR = 16
 
 
 def read_json(path: Path) -> Records:
-    """A file with a list of objects, numbered from 1, or with an object a line.
-
-    Raises:
-        UserError: the file is missing or no file.
-    """
+    """A file with a list of objects, numbered from 1, or with an object a line. Raises UserError."""
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
         with open_stored(path) as file:
@@ -63,16 +129,8 @@ def _listed_rows(path: Path, file: BufferedReader) -> Iterator[RawRow]:
 
 
 def listed_items(path: Path, *names: str) -> Iterator[tuple[str, Any]]:
-    """The items of lists in a JSON file, each with the name of its list; other fields are passed over.
-
-    Args:
-        path: of a `.json`, or `.json.gz`.
-        names: fields of the object whose lists are read; none where the file is a list itself, whose name is
-            "".
-
-    Raises:
-        UserError: the file is missing or damaged, or is no such object or list.
-    """
+    """The items of lists in a `.json` or `.json.gz`, each with the field that names its list ("" where the
+    file is a list itself); other fields are passed over. Raises UserError."""
     with open_stored(path) as file:
         text = _Text(file, _LONGEST, json.JSONDecoder())
         try:
@@ -95,11 +153,6 @@ def _begin(file: BufferedReader) -> bytes:
 
 
 class _Text:
-    """UTF-8 of which no more is held than what stands behind the reader's place.
-
-    Its methods raise ValueError where something else stands than they read.
-    """
-
     def __init__(self, file: BufferedReader, longest: int, decoder: json.JSONDecoder) -> None:
         self._file, self._longest, self._scan = file, longest, decoder.raw_decode
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
@@ -107,7 +160,6 @@ class _Text:
         self.passed = self.read = self.length = 0  # characters, bytes, characters of the last value
 
     def next(self) -> str:
-        """The next character that is no space, which stays where it is; empty at the end of the file."""
         while True:
             while self.place < len(self.text):
                 if (found := self.text[self.place]) not in " \t\r\n":
@@ -117,7 +169,6 @@ class _Text:
                 return ""
 
     def expect(self, characters: str, what: str) -> str:
-        """Go past one of some characters, and say which it was."""
         if (found := self.next()) not in [*characters] and characters + found:
             raise ValueError(f"{what} is missing" if found else "it has no end")
         self.place += len(found)
@@ -146,7 +197,6 @@ class _Text:
             return value
 
     def items(self) -> Iterator[Any]:
-        """The items of a list."""
         self.expect("[", "a list")
         if self.next() == "]":
             self.place += 1
@@ -157,7 +207,6 @@ class _Text:
                 return
 
     def fields(self, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-        """The items of those fields of an object that are lists."""
         self.expect("{", "an object")
         if self.next() == "}":
             return
@@ -174,7 +223,6 @@ class _Text:
                 return
 
     def _more(self) -> bool:
-        """Read on, as much again as is waiting; False at the end of the file."""
         if self._ended:
             return False
         waiting = self.text[self.place :]
@@ -184,3 +232,19 @@ class _Text:
         self.passed += self.place
         self.text, self.place = waiting + self._decode(data, self._ended), 0
         return not self._ended
+
+
+def read_plain_pickle(path: Path) -> Any:
+    """Lists, mappings, texts and numbers of a published pickle (RefCOCO's); nothing in it is run. Raises
+    UserError when it is damaged or holds anything else."""
+    try:
+        open_regular(path).close()
+        [data] = parsed("xfm.data.parsers:plain_pickle", str(path))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the file ({error.strerror}); check the path.") from error
+    except ParsingError as error:
+        raise UserError(
+            f"{path}: not a pickle of plain lists and dictionaries ({error}), so it is not loaded; "
+            "download the official file again."
+        ) from None
+    return json.loads(data)

@@ -3,6 +3,8 @@
 Libraries are told by what their objects can do: none of them has to be installed.
 """
 
+import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from xfm.core.errors import UserError, excerpt
+from xfm.core.errors import UserError, excerpt, first_line
+from xfm.core.files import path_below
 from xfm.data.tables.records import RawRow, Records, named_row
 
 Table: TypeAlias = str | Path | object
@@ -37,14 +40,8 @@ _PART = 256
 
 @dataclass(frozen=True, eq=False)
 class InMemory:
-    """A table in memory.
-
-    Attributes:
-        rows: a DataFrame of pandas or polars, a table of pyarrow, a data set, an iterable of mappings, or a
-            mapping of columns.
-        name: of it, for messages.
-        head: the first two rows of an iterator, which gives them once.
-    """
+    """A table in memory: a frame, pyarrow table, data set, rows or columns; `head`: an iterator's first
+    two."""
 
     rows: Any
     name: str
@@ -55,15 +52,7 @@ class InMemory:
 
 
 def as_table(given: Table, name: str) -> str | Path | InMemory:
-    """A table as readers take it: paths as they are, objects with a name.
-
-    Args:
-        given: the table.
-        name: of the argument.
-
-    Raises:
-        UserError: it can be no table.
-    """
+    """A table as readers take it: paths as they are, objects with a name. Raises UserError."""
     if isinstance(given, str | Path | InMemory):
         return given
     of_rows = "__iter__" in (able := {*dir(type(given))}) or {"__len__", "__getitem__"} <= able
@@ -77,18 +66,7 @@ def as_table(given: Table, name: str) -> str | Path | InMemory:
 
 
 def as_splits(train: Table, valid: Table | None, test: Table | None) -> dict[str, str | Path | InMemory]:
-    """The tables of the splits that are given; a dictionary of splits, as data sets come in, gives several.
-
-    Args:
-        train: table of the training rows, or a mapping of splits, one of which is called train.
-        valid, test: tables of the other splits; None where there is none.
-
-    Returns:
-        Tables by `train`, `validation` and `test`.
-
-    Raises:
-        UserError: a split has a name that means nothing here, or is given twice.
-    """
+    """Tables by `train`, `validation` and `test`; `train` may map splits to tables. Raises UserError."""
     found: dict[str, Table] = {"train": train}
     if isinstance(train, Mapping) and "train" in train:
         found = {}
@@ -110,11 +88,7 @@ def as_splits(train: Table, valid: Table | None, test: Table | None) -> dict[str
 
 
 def read_objects(table: InMemory) -> Records:
-    """The rows of a table in memory, numbered from 1.
-
-    Raises:
-        UserError: a column is there twice, or columns have not the same length.
-    """
+    """The rows of a table in memory, numbered from 1. Raises UserError."""
     given = table.rows
     if isinstance(given, Mapping):
         return _of_columns(table, given)
@@ -168,7 +142,6 @@ def _of_columns(table: InMemory, given: Mapping[Any, Any]) -> Records:
 
 
 def _listed(column: Any) -> Sequence[Any]:
-    """A column by places; a Series has an index of its own."""
     return column.tolist() if hasattr(column, "iloc") else column
 
 
@@ -186,8 +159,7 @@ def _polars(frame: Any, wanted: list[str]) -> Iterator[Mapping[str, Any]]:
 
 
 def _arrow(table: InMemory, given: Any) -> Records:
-    from xfm.data.tables.arrow_cells import rows_of
-    from xfm.data.tables.parquet import class_names
+    from xfm.data.tables.parquet import class_names, rows_of
 
     def read(wanted: list[str]) -> Iterator[Mapping[str, Any]]:
         for batch in given.select(wanted).to_batches(max_chunksize=_PART):
@@ -197,8 +169,15 @@ def _arrow(table: InMemory, given: Any) -> Records:
     return _known(table, given.schema.names, read, len(given), classes)
 
 
-def _data_set(table: InMemory, given: Any, names: Sequence[str]) -> Records:
-    """A data set of the library `datasets`; its pictures stay bytes or files, as it has them."""
+def _stored(cell: Any) -> Any:
+    if isinstance(cell, Mapping) and cell.keys() == {"bytes", "path"} and not cell["bytes"] and cell["path"]:
+        return Path(cell["path"])
+    return cell
+
+
+def _data_set(
+    table: InMemory, given: Any, names: Sequence[str], stored: Callable[[Any], Any] = _stored
+) -> Records:
     features = given.features or {}
     classes = {name: [*own] for name, kind in features.items() if (own := getattr(kind, "names", None))}
 
@@ -211,15 +190,9 @@ def _data_set(table: InMemory, given: Any, names: Sequence[str]) -> Records:
             if hasattr(kind, "decode") and type(kind).__name__ == "Image":
                 picked = picked.cast_column(name, type(kind)(decode=False))
         for cells in picked:
-            yield {name: _stored(cells[name]) for name in wanted}
+            yield {name: stored(cells[name]) for name in wanted}
 
     return _known(table, names, read, len(given) if hasattr(given, "__len__") else None, classes)
-
-
-def _stored(cell: Any) -> Any:
-    if isinstance(cell, Mapping) and cell.keys() == {"bytes", "path"} and not cell["bytes"] and cell["path"]:
-        return Path(cell["path"])
-    return cell
 
 
 def _each(given: Any) -> Iterator[RawRow]:
@@ -262,3 +235,43 @@ def plain_cell(cell: Any) -> Any:
     if isinstance(cell, float):
         return None if cell != cell else cell
     return None if type(cell).__name__ in ("NAType", "NaTType") else cell
+
+
+# ---------------------------------------------------------------- the hub
+PREFIX = "hub:"
+_REFERENCE = re.compile(r"hub:(?P<name>[^:@]+)(:(?P<config>[^:@]+))?(@(?P<split>[^@]+))?")
+
+
+def read_hub(reference: str) -> Records:
+    """A split (`train` if none is named) of a hub data set; no code of its authors runs. Raises UserError."""
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise UserError(f"{reference} is not hub:OWNER/NAME, hub:OWNER/NAME:CONFIG or hub:OWNER/NAME@SPLIT")
+    try:
+        import datasets
+        from datasets.config import HF_CACHE_HOME
+    except ImportError:
+        raise UserError(
+            f"{reference} needs the package datasets; install it with pip install 'xfm[datasets]'"
+        ) from None
+    try:
+        found = datasets.load_dataset(match["name"], match["config"], split=match["split"] or "train")
+    except Exception as error:  # the library raises whatever its readers raise
+        raise UserError(
+            f"{reference} cannot be loaded ({first_line(error)}); check name, config and split"
+        ) from error
+    place = Path(match["name"]) if os.path.isdir(match["name"]) else Path(HF_CACHE_HOME)
+
+    def named(cell: Any) -> Any:
+        """The path of an image that the library left in the data set's folder or its own cache. Other paths
+        are judged as those of other tables."""
+        if (
+            not isinstance(cell, dict)
+            or cell.keys() != {"bytes", "path"}
+            or cell["bytes"]
+            or not cell["path"]
+        ):
+            return cell
+        return path_below(Path("/"), cell["path"], within=place) or cell
+
+    return _data_set(InMemory(found, reference), found, found.column_names, named)

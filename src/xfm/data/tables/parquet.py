@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xfm.core.errors import UserError, excerpt, first_line
 from xfm.core.sandbox import ParsingError, parsed
-from xfm.data.tables.arrow_cells import rows_of
-from xfm.data.tables.records import RawRow, Records, named_row, unreadable
+from xfm.data.records import Limits
+from xfm.data.tables.records import RawRow, Records, TooLargeError, named_row, unreadable
+
+if TYPE_CHECKING:
+    from pyarrow import RecordBatch
 
 _FREE = 1_000_000
 """Rows that any file may have; a run of one value takes no bytes for each."""
@@ -23,13 +26,7 @@ _ROWS = 256  # that are Python's objects at a time
 
 @dataclass(frozen=True)
 class Footer:
-    """What the footer of a Parquet file says.
-
-    Attributes:
-        columns: their names.
-        rows, sizes: rows and bytes of each group of rows.
-        classes: names of the classes of each column, from what the hub's data sets write.
-    """
+    """Footer of a Parquet file: columns, rows and bytes of each row group, class names by column."""
 
     columns: tuple[str, ...]
     rows: list[int]
@@ -38,11 +35,7 @@ class Footer:
 
 
 def read_footer(path: Path) -> Footer:
-    """The footer of a Parquet file.
-
-    Raises:
-        UserError: pyarrow is not installed, or the file is missing or damaged.
-    """
+    """The footer of a Parquet file; raises UserError."""
     if find_spec("pyarrow") is None:
         raise UserError(f"{path}: Parquet needs pyarrow; install it with pip install 'xfm[tables]'")
     with unreadable(path), path.open("rb") as file:
@@ -63,15 +56,7 @@ def read_footer(path: Path) -> Footer:
 
 
 def read_parquet(path: Path, groups: range | None = None) -> Records:
-    """A Parquet file, of which only the wanted columns are read.
-
-    Args:
-        path: the file.
-        groups: of rows that are read; all if None. Rows are counted from the first that is read.
-
-    Raises:
-        UserError: pyarrow is not installed, or the file is missing or damaged.
-    """
+    """A Parquet file: wanted columns and row groups; rows count from the first read. Raises UserError."""
     footer = read_footer(path)
     chosen = range(len(footer.rows)) if groups is None else groups
     total = sum(footer.rows[group] for group in chosen)
@@ -108,6 +93,43 @@ def _rows_of(data: bytes) -> Iterator[dict[str, Any]]:
             batch.validate(full=True)
             for start in range(0, len(batch), _ROWS):
                 yield from rows_of(batch.slice(start, _ROWS))
+
+
+def rows_of(batch: "RecordBatch") -> list[dict[str, Any]]:
+    """The rows of a batch; a cell that is too large is a `TooLargeError`, to be raised where it is used."""
+    names = batch.schema.names
+    if not names:  # of none of whose cells anything is wanted
+        return [{} for _ in range(batch.num_rows)]
+    columns = [_cells(batch.column(number)) for number in range(len(names))]
+    return [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+
+
+def _cells(array: Any) -> list[Any]:
+    """A value that stands in many rows is one object, not one a row."""
+    from pyarrow import types
+
+    if types.is_dictionary(array.type):
+        used = array.indices.unique().drop_null()
+        found = dict(zip(used.to_pylist(), _cells(array.dictionary.take(used)), strict=True))
+        return [None if index is None else found[index] for index in array.indices.to_pylist()]
+    if types.is_struct(array.type) and array.type.num_fields:
+        names = [one.name for one in array.type]
+        rows = zip(*(_cells(array.field(number)) for number in range(len(names))), strict=True)
+        made = zip(array.is_valid().to_pylist(), rows, strict=True)
+        return [_struct(dict(zip(names, cells, strict=True))) if there else None for there, cells in made]
+    return [_checked(cell) for cell in array.to_pylist()]
+
+
+def _checked(cell: Any) -> Any:
+    limits = Limits()
+    limit = limits.picture_bytes if isinstance(cell, bytes) else limits.annotation_bytes
+    if isinstance(cell, str | bytes) and len(cell) > limit:
+        return TooLargeError(f"has {len(cell)} bytes, more than the limit of {limit}")
+    return cell
+
+
+def _struct(cell: dict[str, Any]) -> Any:
+    return next((one for one in cell.values() if isinstance(one, TooLargeError)), cell)
 
 
 def class_names(features: str | bytes) -> dict[str, list[str]]:

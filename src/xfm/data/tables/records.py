@@ -1,26 +1,30 @@
 """What every reader of tables gives, and how it says that a file cannot be read."""
 
 import contextlib
+import gzip
+import io
+import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from xfm.config.tables import PACKED
 from xfm.core.errors import UserError, first_line
+from xfm.core.files import open_regular
 from xfm.data.folders import FolderReport
-from xfm.data.tables.arrow_cells import TooLargeError
+from xfm.data.sources.base import StoredFile
+
+
+class TooLargeError(ValueError):
+    """A cell is larger than any that is used; the message continues a sentence whose subject is the cell."""
 
 
 @dataclass(frozen=True)
 class RawRow:
-    """A row as it lies in a table.
-
-    Attributes:
-        number: as messages name it: the line that it begins on, or its place counted from 1.
-        cells: by column.
-        read: bytes of the file up to its end (characters of CSV, rows of Parquet), for a progress bar.
-        flaw: why it is no row, and how to mend it; None where it is one.
-    """
+    """A row: line or place from 1, cells by column, bytes (or rows) read up to its end, why it is none."""
 
     number: int
     cells: Mapping[str, Any] = field(default_factory=dict)
@@ -28,11 +32,7 @@ class RawRow:
     flaw: str | None = None
 
     def checked(self, source: Path | str) -> Mapping[str, Any]:
-        """The cells.
-
-        Raises:
-            UserError: it is no row; names the file and the row.
-        """
+        """The cells; raises UserError with file and row where it is no row."""
         if self.flaw is not None:
             raise UserError(f"{source}:{self.number}: {self.flaw}")
         return self.cells
@@ -40,16 +40,9 @@ class RawRow:
 
 @dataclass(frozen=True)
 class Records:
-    """A table that is open.
-
-    Attributes:
-        columns: names of the columns; None where each row has its own.
-        rows: reads the rows with their cells of some columns, one after the other, from the first on.
-        size: length in the unit of `RawRow.read`, None where it is not known.
-        unit: of a progress bar.
-        report: what a folder holds besides its rows, None where there is nothing to say.
-        typed: whether cells say what they are; those of CSV are texts, whatever they hold.
-    """
+    """An open table: column names (None where each row has its own), a reader of rows with some columns, the
+    size in units of `RawRow.read`, a folder's report, and whether cells are typed (those of CSV are
+    texts)."""
 
     columns: tuple[str, ...] | None
     rows: Callable[[frozenset[str]], Iterator[RawRow]]
@@ -61,11 +54,7 @@ class Records:
 
 @contextlib.contextmanager
 def unreadable(path: Path) -> Iterator[None]:
-    """Turn what keeps a file from being read into one sentence.
-
-    Raises:
-        UserError: the file is missing, no file, damaged or not UTF-8.
-    """
+    """Turn what keeps a file from being read into one UserError."""
     try:
         if path.exists() and not path.is_file():  # a pipe would block
             raise UserError(f"{path} is not a file; give the path of a table")
@@ -83,11 +72,7 @@ def unreadable(path: Path) -> Iterator[None]:
 
 
 def size_of(path: Path) -> int:
-    """The bytes of a file that is to be read.
-
-    Raises:
-        UserError: the file is missing or no file.
-    """
+    """Bytes of a file that is to be read; raises UserError."""
     with unreadable(path):
         return path.stat().st_size
 
@@ -107,3 +92,76 @@ def named_row(number: int, cells: Mapping[str, Any], classes: Mapping[str, list[
             return RawRow(number, read=number, flaw=flaw)
         found[name] = None if value == -1 else names[value]
     return RawRow(number, found, number)
+
+
+FREE = 8 << 20
+"""Bytes that any packed file may expand to."""
+RATIO = 100
+"""How many times its own size a larger one may: texts become some ten times smaller, zeros a thousand."""
+_PIECE = 1 << 20
+
+
+def is_packed(path: Path) -> bool:
+    """Whether the file is expanded while it is read."""
+    return path.suffix.lower() == PACKED
+
+
+@contextmanager
+def open_stored(path: Path, ahead: bool = True) -> Iterator["io.BufferedReader[Any]"]:
+    """The file, expanded (`ahead`: once before, so that damage is known at once). Raises UserError."""
+    with unreadable(path), open_regular(path) as file:
+        if not is_packed(path):
+            yield file
+            return
+        if ahead:
+            _expanded_size(StoredFile.of(path))
+        with _unpacked_stream(path, file) as stream:
+            yield stream
+
+
+def stored_size(path: Path) -> int:
+    """Expanded bytes of the file; raises UserError as `open_stored`."""
+    with unreadable(path):
+        return _expanded_size(StoredFile.of(path)) if is_packed(path) and path.is_file() else size_of(path)
+
+
+@lru_cache(maxsize=256)
+def _expanded_size(file: StoredFile) -> int:
+    size = 0
+    with (
+        unreadable(file.path),
+        open_regular(file.path) as packed,
+        _unpacked_stream(file.path, packed) as stream,
+    ):
+        while data := stream.read(_PIECE):
+            size += len(data)
+    return size
+
+
+@contextmanager
+def _unpacked_stream(path: Path, file: io.BufferedReader) -> Iterator["io.BufferedReader[Any]"]:
+    with gzip.GzipFile(fileobj=file) as packed, io.BufferedReader(_Expanded(path, packed)) as stream:
+        yield stream
+
+
+class _Expanded(io.RawIOBase):
+    def __init__(self, path: Path, packed: gzip.GzipFile) -> None:
+        self._path, self._packed, self._read = path, packed, 0
+        self._most = max(FREE, RATIO * path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._packed.read(len(buffer))
+        except (EOFError, zlib.error) as error:
+            raise OSError(str(error)) from error
+        self._read += len(data)
+        if self._read > self._most:
+            raise UserError(
+                f"{self._path} expands to more than {self._most} bytes, {RATIO} times its own size or more, "
+                "which no table does; unpack it yourself if you know it"
+            )
+        buffer[: len(data)] = data
+        return len(data)

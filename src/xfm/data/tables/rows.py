@@ -13,8 +13,8 @@ from xfm.config.task_spec import Field, Holds
 from xfm.core.errors import UserError, excerpt
 from xfm.core.files import path_below
 from xfm.core.paths import home_path, is_url
-from xfm.data.addresses import AddressBook
-from xfm.data.left_out import UnreadablePicture
+from xfm.data.fetch import AddressBook
+from xfm.data.pictures import UnreadablePicture
 from xfm.data.records import is_text
 from xfm.data.tables.embedded import BadPicture, PictureStore, pictures_in
 
@@ -26,19 +26,10 @@ _LONGEST = 10_000
 
 @dataclass(frozen=True)
 class TableRow(Mapping[str, Any]):
-    """A row of a table: a mapping of its fields that knows where it stands.
-
-    The typed getters raise UserError, naming file, row and column, when a cell holds something else.
-
-    Attributes:
-        fields: the cells by field.
-        file: the table.
-        number: the row, as messages name it: the line that it begins on, or its place counted from 1.
-        names: column of each field, for messages; a field that is not named has a column of its own name.
-        root: folder that paths of pictures start from; None takes the file's.
-        addresses: files of pictures that cells name by address; None fetches none.
-        free: whether these paths may lead anywhere: of rows that a program holds, not of a file's.
-    """
+    """A row of a table: a mapping of its fields that knows where it stands. Typed getters raise UserError
+    with file, row and column. `number` is the line or place from 1; `names` the column of each field; `root`
+    the folder of image paths (None: the file's); `free`: paths may lead anywhere, as in rows that a program
+    holds."""
 
     fields: Mapping[str, Any]
     file: Path
@@ -63,11 +54,7 @@ class TableRow(Mapping[str, Any]):
         return cls(found, file, number, names, root, free)
 
     def unpacked(self, fields: Iterable[Field], store: PictureStore) -> "TableRow":
-        """With files in place of the pictures that stand in cells.
-
-        Raises:
-            UserError: a cell holds bytes where no picture belongs, or a picture cannot be written.
-        """
+        """The row with files in place of images in cells; raises UserError where bytes are no image."""
         kinds = (Holds.PICTURE, Holds.TWO_PICTURES)
         shown = {name for one in fields if one.holds in kinds for name in (*one.names, *one.parts)}
         if wrong := [name for name in self if name not in shown and isinstance(self[name], bytes)]:
@@ -140,11 +127,7 @@ class TableRow(Mapping[str, Any]):
         return label_name(self.text(field).strip())
 
     def labels(self, field: str, separator: str) -> tuple[str, ...]:
-        """The names of any number of labels, each once and in the order of the alphabet.
-
-        The cell holds a list (in CSV a JSON list), or names with the separator between them; an empty one, or
-        one that is not there, has no label.
-        """
+        """Labels in alphabetical order, of a list (in CSV a JSON list) or a text with the separator."""
         if not self.has(field):
             return ()
         value = self._listed(field)
@@ -212,10 +195,7 @@ class TableRow(Mapping[str, Any]):
         return value
 
     def two(self, field: Field) -> list["TableRow"]:
-        """The row once for each of two pictures, which stands in the place of the field.
-
-        They are cells of their own, the field's parts, or a list in one cell.
-        """
+        """The row once for each of two images: of two cells (the field's parts) or a list in one."""
         if field.ways(self.fields) == [field.parts]:
             named = [(self.fields.get(part), self.names.get(part, part)) for part in field.parts]
         else:

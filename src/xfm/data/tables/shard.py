@@ -6,7 +6,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from xfm.data.records import Limits
 from xfm.data.sources.base import FILES, StoredFile
 from xfm.data.sources.tar import PICTURES, Member, key_and_extension, scan_members
 from xfm.data.tables.embedded import BadPicture
-from xfm.data.tables.lines import each_once
+from xfm.data.tables.json_list import each_once
 from xfm.data.tables.records import RawRow, Records, unreadable
 
 KEY, FIELDS = "key", "json"
@@ -28,31 +27,19 @@ _SHOWN = 4
 """Names of each kind of members without a column that are kept for the report."""
 
 
-@dataclass
-class _Shard:
-    """What a look at the headers shows."""
-
-    rows: int = 0
-    passed: dict[str, list[str]] = field(default_factory=dict)
-
-
 def read_shard(path: Path) -> Records:
-    """A tar shard, whose rows are numbered from 1.
-
-    Raises:
-        UserError: the file is missing, truncated or not a tar.
-    """
+    """A tar shard, whose rows are numbered from 1. Raises UserError."""
     with unreadable(path):
-        file, shard = StoredFile.of(path), _Shard()
+        file, count, passed = StoredFile.of(path), 0, dict[str, list[str]]()
         for _, members in _keys(file):
             parts = [_column(member) for member in members]
-            shard.rows += any(column is not None for column in parts)
+            count += any(column is not None for column in parts)
             for member, column in zip(members, parts, strict=True):
                 if column is None:
-                    names = shard.passed.setdefault(_ending(member) or "without a suffix", [])
+                    names = passed.setdefault(_ending(member) or "without a suffix", [])
                     names.append(member.name)
 
-    if not shard.rows:
+    if not count:
         raise UserError(f"{path} holds no rows: no KEY.jpg, KEY.txt, KEY.cls or KEY.json; check the file")
 
     def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
@@ -64,8 +51,8 @@ def read_shard(path: Path) -> Records:
                     number += 1
                     yield _row(file, number, key, own)
 
-    report = FolderReport(str(path), shard.passed) if shard.passed else None
-    return Records(None, rows, shard.rows, report=report)
+    report = FolderReport(str(path), passed) if passed else None
+    return Records(None, rows, count, report=report)
 
 
 def _keys(file: StoredFile) -> Iterator[tuple[str, list[Member]]]:
@@ -78,7 +65,6 @@ def _ending(member: Member) -> str:
 
 
 def _column(member: Member) -> str | None:
-    """The column of a member; empty of JSON, None where it is no part of a row."""
     own, _, ending = key_and_extension(member.name)[1].rpartition(".")
     column = _COLUMNS.get(ending)
     return own if own and column is not None else column
@@ -101,11 +87,7 @@ def _row(file: StoredFile, number: int, key: str, members: dict[Member, str]) ->
 
 
 def _content(file: StoredFile, member: Member) -> Any:
-    """The cell that a member is: bytes of a picture, a text, or the object of JSON.
-
-    Raises:
-        UserError: it is too large, or not what its name says; continues the place of the row.
-    """
+    """The cell of a member; UserErrors continue the place of the row."""
     ending = _ending(member)
     limit = byte_limit() if ending in PICTURES else Limits().annotation_bytes
     if member.size > limit:

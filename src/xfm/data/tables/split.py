@@ -9,21 +9,10 @@ import numpy as np
 def split_rows(
     groups: Sequence[Hashable], strata: Sequence[Hashable], shares: Mapping[str, float], seed: int
 ) -> dict[str, list[int]]:
-    """Part rows into named parts and the rest.
-
-    Rows of a group stay together. Of each stratum (the groups whose first row is of one class), each part
-    takes its share, rounded, with what rounding kept from it in the strata before; every stratum leaves at
-    least one group to the rest.
-
-    Args:
-        groups: group of each row, such as its picture.
-        strata: class of each row; all equal where there are no classes.
-        shares: share of each part, in (0, 1); together less than 1.
-        seed: of the draw.
-
-    Returns:
-        Row numbers of each part, and of the rest as `rest`, each in rising order.
-    """
+    """Row numbers of each part and of the `rest`, in rising order. Rows of a group (such as an image) stay
+    together. Of each stratum (groups whose first row is of one class) each part takes its share, rounded,
+    with what rounding kept from it in the strata before; every stratum leaves at least one group to the
+    rest."""
     found: dict[str, list[int]] = {name: [] for name in (*shares, "rest")}
     owed = dict.fromkeys(shares, 0.0)  # what rounding kept from each part so far
     for order in drawn_units(groups, strata, seed):

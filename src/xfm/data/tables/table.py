@@ -1,26 +1,26 @@
 """Any table as rows with the fields of a task."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from xfm.config.tables import LISTED, table_kind
 from xfm.config.task_spec import Holds
 from xfm.core.errors import UserError
 from xfm.core.paths import at_home
-from xfm.data.addresses import AddressBook
+from xfm.data.fetch import AddressBook
+from xfm.data.folders import FolderReport, scan_classes
 from xfm.data.left_out import LeftOut
+from xfm.data.pictures import PICTURE_SUFFIXES
 from xfm.data.tables.columns import ColumnMap, Field
 from xfm.data.tables.delimited import read_delimited
 from xfm.data.tables.embedded import PictureStore
-from xfm.data.tables.folder import read_folder
-from xfm.data.tables.hub import PREFIX, read_hub
-from xfm.data.tables.json_list import read_json
-from xfm.data.tables.lines import read_json_lines
-from xfm.data.tables.objects import InMemory, read_objects
+from xfm.data.tables.json_list import read_json, read_json_lines
+from xfm.data.tables.objects import PREFIX, InMemory, read_hub, read_objects
 from xfm.data.tables.parquet import read_parquet
-from xfm.data.tables.records import Records
+from xfm.data.tables.records import RawRow, Records
 from xfm.data.tables.rows import TableRow
 from xfm.data.tables.shard import read_shard
 from xfm.data.tables.workbook import read_workbook
@@ -47,21 +47,10 @@ def read_table(
     left_out: LeftOut | None = None,
     addresses: AddressBook | None = None,
 ) -> list[TableRow]:
-    """The rows of a table with the fields of a task.
-
-    Args:
-        source: a file (see `xfm.config.tables`), a folder with a folder of pictures a class, or
-            `hub:OWNER/NAME[:CONFIG][@SPLIT]`; or a table in memory.
-        fields: what the task reads.
-        columns: what the columns are called.
-        store: folder into which pictures are written that stand in the table itself.
-        root: folder that paths of pictures start from; the table's own if None.
-        left_out: told what a folder holds besides pictures, which is said on stderr in any case.
-        addresses: fetches pictures that are named by address; None fetches none.
-
-    Raises:
-        UserError: the source is missing, damaged, empty or of an unknown kind, or lacks a column.
-    """
+    """The rows of a table with the fields of a task. `source` is a file, a folder with a folder of images a
+    class, `hub:OWNER/NAME[:CONFIG][@SPLIT]`, or a table in memory; images in cells are written to `store`;
+    paths start from `root` (None: the table's folder); `left_out` hears of other files in a folder. Raises
+    UserError where the source is missing, damaged or empty, or lacks a column."""
     source = source if isinstance(source, InMemory) else at_home(str(source))
     columns.check_fields(fields)
     wanted = columns.wanted(fields)
@@ -92,11 +81,7 @@ def read_table(
 
 
 def open_table(source: str | Path | InMemory) -> Records:
-    """A table whose rows are read one after the other; the kinds of source are those of `read_table`.
-
-    Raises:
-        UserError: the source is missing, damaged or of an unknown kind.
-    """
+    """A table whose rows are read one after the other, of the sources of `read_table`. Raises UserError."""
     if isinstance(source, InMemory):
         return read_objects(source)
     if str(source).startswith(PREFIX):
@@ -111,3 +96,72 @@ def open_table(source: str | Path | InMemory) -> Records:
             "hub:OWNER/NAME; rename or convert the file"
         )
     return reader(path)
+
+
+class TableParts:
+    """Reads runs of rows of a table by their numbers."""
+
+    def __init__(self, table: Records, wanted: frozenset[str]) -> None:
+        self._table, self._wanted = table, wanted
+        self._ahead: tuple[RawRow, Iterator[RawRow]] | None = None  # the next row, and those after it
+
+    def part(self, first: int, last: int | None) -> Iterator[RawRow]:
+        """Rows from `first` to before `last` (None: the end); goes on where the last part ended."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or ahead[0].number > first:
+            begun, rows = list[RawRow](), iter(self._table.rows(self._wanted))
+        else:
+            begun, rows = [ahead[0]], ahead[1]
+        for raw in chain(begun, rows):
+            if last is not None and raw.number >= last:
+                self._ahead = raw, rows
+                return
+            if raw.number >= first:
+                yield raw
+
+
+def part_starts(rows: Iterator[RawRow], size: int) -> tuple[list[int], int]:
+    """The number of the first row of each run of `size` rows, and how many rows there are."""
+    found, count = list[int](), 0
+    for raw in rows:
+        if count % size == 0:
+            found.append(raw.number)
+        count += 1
+    return found, count
+
+
+FOLDER_COLUMNS = ("image", "label")
+
+
+def open_folder(path: Path) -> tuple[dict[str, list[str]], FolderReport]:
+    """Images below `path`/CLASS/ by class, and a report of the rest. Raises UserError without images."""
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist; put a folder there with a folder of pictures a class")
+    try:
+        classes, report = scan_classes(path)
+        folders = classes or any(one.is_dir() and not one.name.startswith(".") for one in path.iterdir())
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot look into the folder ({error.strerror}); check its rights"
+        ) from error
+    if not folders:
+        raise UserError(f"{path} holds no folders; put the pictures of each class into a folder of its name")
+    if not classes:
+        raise UserError(
+            f"{path} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in its folders: "
+            f"{report.sentence}; add some"
+        )
+    return classes, report
+
+
+def read_folder(path: Path) -> Records:
+    """Every image below `path`/CLASS/, as columns `image` and `label`. Raises UserError."""
+    classes, report = open_folder(path)
+    root = path.absolute()
+
+    def rows(wanted: frozenset[str]) -> Iterator[RawRow]:
+        pairs = ((root / label / name, label) for label, names in classes.items() for name in names)
+        for number, (file, label) in enumerate(pairs, start=1):
+            yield RawRow(number, {"image": file, "label": label}, number)
+
+    return Records(FOLDER_COLUMNS, rows, sum(map(len, classes.values())), report=report or None)

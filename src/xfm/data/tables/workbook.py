@@ -20,14 +20,8 @@ from xfm.data.tables.records import RawRow, Records, unreadable
 
 
 def read_workbook(path: Path) -> Records:
-    """A sheet with a header in its first row, the first sheet if none is named; rows have Excel's numbers.
-
-    Args:
-        path: `book.xlsx`, or `book.xlsx@SHEET`.
-
-    Raises:
-        UserError: openpyxl is not installed, or the file is missing, damaged, or made to take all memory.
-    """
+    """A sheet of `book.xlsx` or `book.xlsx@SHEET`, header first; rows have Excel's numbers. Raises
+    UserError."""
     file, sheet = sheet_of(path)
     [(sheets, header)] = _parsed("workbook_header", file, sheet)
     if sheet is None and len(sheets) > 1:

@@ -23,8 +23,8 @@ from tqdm import tqdm
 from xfm.config.frozen import FrozenConfig
 from xfm.core.errors import UserError
 from xfm.core.files import read_text, write_text, writing
-from xfm.data.left_out import LeftOut, UnreadablePicture
-from xfm.data.picture_files import load_image
+from xfm.data.left_out import LeftOut
+from xfm.data.pictures import UnreadablePicture, load_image
 from xfm.finetuning.frozen_features import LabelledFeatures, chosen_rows
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.encoders import VisionLike

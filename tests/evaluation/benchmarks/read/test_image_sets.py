@@ -7,7 +7,7 @@ import pytest
 
 from tests.official.image_sets import FER_LEVELS, WRITERS, know_digests
 from xfm.core.errors import UserError
-from xfm.data.picture_files import load_image
+from xfm.data.pictures import load_image
 from xfm.evaluation.benchmarks.read.image_sets import ImageSet, place_of, read_image_set
 from xfm.evaluation.benchmarks.read.unpacked import CACHE
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from xfm.core.errors import UserError, excerpt
 from xfm.core.files import read_text
 from xfm.data.folders import FolderReport
-from xfm.data.tables.folder import open_folder
+from xfm.data.tables.table import open_folder
 from xfm.evaluation.benchmarks.read.corpus import Corpus
 from xfm.evaluation.benchmarks.read.readers import parquet_files
 from xfm.evaluation.benchmarks.read.unpacked import CACHE, parquet_pictures

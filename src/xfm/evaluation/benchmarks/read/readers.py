@@ -10,7 +10,7 @@ from xfm.core.errors import UserError
 from xfm.core.files import MAX_OFFICIAL, read_text
 from xfm.data.records import is_text
 from xfm.data.tables import TableRow
-from xfm.data.tables.lines import read_json_lines
+from xfm.data.tables.json_list import read_json_lines
 from xfm.data.tables.parquet import read_parquet
 
 T = TypeVar("T")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from xfm.core.errors import UserError
 from xfm.data.records import check_box
-from xfm.data.safe_pickle import read_plain_pickle
 from xfm.data.tables import TableRow
+from xfm.data.tables.json_list import read_plain_pickle
 from xfm.evaluation.benchmarks.read.corpus import Corpus, check_picture
 from xfm.evaluation.benchmarks.read.readers import (
     as_row,

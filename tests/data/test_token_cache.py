@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfm.data.known_texts import KnownTexts
+from xfm.data.collate import TokenCache
 from xfm.data.masking import maskable
 from xfm.data.tokenizer import Tokenizer, train_tokenizer
 
@@ -20,7 +20,7 @@ texts = st.lists(st.text(st.sampled_from("a cat house. </s> 你é"), max_size=30
 @settings(max_examples=100)
 @given(st.lists(st.tuples(texts, st.integers(2, 12), st.booleans()), max_size=6), st.integers(0, 60))
 def test_as_the_tokenizer_says(tokenizer, calls, room):
-    known = KnownTexts(tokenizer, room)
+    known = TokenCache(tokenizer, room)
     for rows, longest, whole in calls * 2:
         found = [(row.ids, row.words) for row in known.read(rows, longest, whole)]
         encoded = tokenizer.encode_lists(rows, longest)
@@ -33,7 +33,7 @@ def test_a_text_is_tokenised_once(tokenizer, monkeypatch):
     monkeypatch.setattr(
         tokenizer, "encode_lists", lambda rows, longest: asked.extend(rows) or encode(rows, longest)
     )
-    known = KnownTexts(tokenizer)
+    known = TokenCache(tokenizer)
     first = known.read(["a cat", "a house", "a cat"], 9, True)
     assert known.read(["a house", "a cat"], 9, True) == [first[1], first[0]]
     assert asked == ["a cat", "a house"]
@@ -44,7 +44,7 @@ def test_a_text_is_tokenised_once(tokenizer, monkeypatch):
 
 def test_room_is_for_tokens(tokenizer):
     size = len(tokenizer.encode_lists(["a cat"], 9)[0][0])
-    known = KnownTexts(tokenizer, size)
+    known = TokenCache(tokenizer, size)
     known.read(["a cat", "a house"], 9, True)
     assert len(known) == 1
-    assert len(KnownTexts(tokenizer, size - 1).read(["a cat"], 9, True)[0].ids) == size
+    assert len(TokenCache(tokenizer, size - 1).read(["a cat"], 9, True)[0].ids) == size
