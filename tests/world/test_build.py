@@ -21,7 +21,7 @@ from xfm.data.schema import RegionSample
 from xfm.data.sources import open_source
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.world import WorldManifest, build, build_world
-from xfm.world.manifest import fingerprint
+from xfm.world.storage import fingerprint
 from xfm.world.units import Made, Part, Studio, Unit
 
 World = tuple[Path, WorldManifest]

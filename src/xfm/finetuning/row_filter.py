@@ -11,7 +11,7 @@ from tqdm import tqdm
 from xfm.core.errors import UserError, amount
 from xfm.data.left_out import LeftOut, UnreadablePicture, read_bad_rows
 from xfm.data.tables import TableRow
-from xfm.reports.stored import DETAILS
+from xfm.reports.scores import DETAILS
 from xfm.tasks.base import Task
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import CellMeaning, ChosenRows, LazyRows, SplitRows

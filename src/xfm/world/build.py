@@ -15,10 +15,9 @@ from xfm.core.files import drafting, file_digest, replace_folder, write_text, wr
 from xfm.core.locks import locked
 from xfm.core.processes import cores
 from xfm.executors.executor import LocalPool
-from xfm.world.catalog import ART_LICENCE, Catalog, ObjectType, package_versions
-from xfm.world.manifest import FORMAT, NAME, FileEntry, WorldManifest, fingerprint
-from xfm.world.splits import Split
-from xfm.world.storage import write_lines
+from xfm.world.catalog import ART_LICENCE, ObjectType, package_versions
+from xfm.world.scene import Split
+from xfm.world.storage import FORMAT, NAME, FileEntry, WorldManifest, fingerprint, write_lines
 from xfm.world.task_units import MAKERS
 from xfm.world.units import Made, Part, Studio, Unit
 
@@ -210,7 +209,9 @@ def _fill(
             "seen": [_entry(o) for o in catalog.seen],
             "heldout": [_entry(o) for o in catalog.heldout],
         },
-        heldout_pairs=_count_pairs(catalog),
+        heldout_pairs=sum(
+            catalog.is_heldout_pair(a, b) for i, a in enumerate(catalog.seen) for b in catalog.seen[i + 1 :]
+        ),
         counts=counts,
         files=_entries(draft),
         pictures={
@@ -236,11 +237,6 @@ def _train_tokenizer(draft: Path, made: list[Made], vocab_size: int) -> None:
 
 def _entry(kind: ObjectType) -> dict[str, Any]:
     return {"name": kind.name, "category": kind.category, "colour": kind.colour, "code": kind.code}
-
-
-def _count_pairs(catalog: Catalog) -> int:
-    seen = catalog.seen
-    return sum(catalog.is_heldout_pair(a, b) for i, a in enumerate(seen) for b in seen[i + 1 :])
 
 
 def _entries(draft: Path) -> dict[str, FileEntry]:

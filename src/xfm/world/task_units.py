@@ -3,18 +3,15 @@
 import hashlib
 from collections.abc import Callable
 
-from xfm.world.absence import absent_objects, absent_relations
-from xfm.world.captions import caption
+from xfm.world.captions import EDITS, caption, hard_caption
 from xfm.world.catalog import Catalog, ObjectType
-from xfm.world.distractors import EDITS, hard_caption
+from xfm.world.corpus import TextPair, entailments, paraphrases
 from xfm.world.names import OTHER
-from xfm.world.pairs import TextPair, entailments, paraphrases
 from xfm.world.phrases import RELATIONAL, refer
 from xfm.world.questions import ask, how_many, how_many_objects
 from xfm.world.rng import Rng
-from xfm.world.scene import Scene
-from xfm.world.splits import KindChooser, Split
-from xfm.world.statements import PairMaker, statements
+from xfm.world.scene import KindChooser, Scene, Split
+from xfm.world.statements import PairMaker, absent_objects, absent_relations, statements
 from xfm.world.twins import Edit
 from xfm.world.units import (
     Made,

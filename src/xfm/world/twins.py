@@ -11,11 +11,9 @@ from typing import NamedTuple
 
 from xfm.world.catalog import ObjectType
 from xfm.world.facts import USUALLY_RELATED, Description, contradicts, describe, without_item, wording
-from xfm.world.grammar import definite
-from xfm.world.relations import Relation, excluded, places_differ, relation_between
+from xfm.world.grammar import Relation, definite, excluded, places_differ, relation_between
 from xfm.world.rng import Rng
-from xfm.world.scene import Place, Scene, SceneObject, SceneSampler, Size, Wanted
-from xfm.world.splits import KindChooser
+from xfm.world.scene import KindChooser, Place, Scene, SceneObject, SceneSampler, Size, Wanted
 
 MOST_ALIKE, MOST_OBJECTS = 3, 5
 _TRIES = 40  # descriptions of which one must tell the twins apart

@@ -14,8 +14,7 @@ from xfm.world.corpus import Corpus, load_facts
 from xfm.world.phrases import regions
 from xfm.world.render import Renderer
 from xfm.world.rng import Rng
-from xfm.world.scene import Scene, SceneSampler
-from xfm.world.splits import KindChooser, Split
+from xfm.world.scene import KindChooser, Scene, SceneSampler, Split
 from xfm.world.storage import ShardWriter, to_json
 from xfm.world.twins import TwinMaker
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xfm.core.errors import UserError
 from xfm.core.files import read_bytes
-from xfm.corpora import known_as
+from xfm.corpora import image_ids
 from xfm.corpora.source_record import Piece, SourceRecord, json_object
 from xfm.data.pictures import byte_limit, too_many_bytes
 from xfm.data.records import Limits
@@ -122,7 +122,7 @@ def _record(name: str, parts: dict[str, Part], twice: bool) -> SourceRecord:
     try:
         said = json_object(_small(parts, "json")) if "json" in parts else {}
         return SourceRecord(
-            name, read(), _captions(said, parts), known_as=known_as.by_address(said.get("url"))
+            name, read(), _captions(said, parts), known_as=image_ids.by_address(said.get("url"))
         )
     except OSError as error:
         return SourceRecord(name, flaw=f"it cannot be read ({error.strerror})")

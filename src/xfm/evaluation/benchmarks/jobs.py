@@ -13,9 +13,13 @@ from xfm.core.errors import UserError, printable
 from xfm.core.locks import holds
 from xfm.core.results_folder import Maker, model_mark, require_free, sign
 from xfm.data.left_out import BAD_FILE, LeftOut
-from xfm.evaluation.benchmarks.benchmark import Benchmark, JobResult, JobSetting, recipe_of
-from xfm.evaluation.benchmarks.fine_tuned import evaluate_fine_tuned
-from xfm.evaluation.benchmarks.frozen import evaluate_by_prompts, evaluate_on_features
+from xfm.evaluation.benchmarks.benchmark import Benchmark, JobResult, JobSetting, note_reports, recipe_of
+from xfm.evaluation.benchmarks.evaluations import (
+    evaluate_by_prompts,
+    evaluate_fine_tuned,
+    evaluate_on_features,
+    evaluate_zero_shot_retrieval,
+)
 from xfm.evaluation.benchmarks.published import (
     DETAILS,
     LEFT_OUT,
@@ -26,10 +30,7 @@ from xfm.evaluation.benchmarks.published import (
     read_all,
     table_lines,
 )
-from xfm.evaluation.benchmarks.ranking import evaluate_zero_shot_retrieval
-from xfm.evaluation.benchmarks.readable import note_reports
 from xfm.evaluation.benchmarks.registry import BENCHMARKS, names_with_files
-from xfm.evaluation.benchmarks.submissions import glue_note
 from xfm.models.resolve import model_folder
 from xfm.reports.scores import Score, write_json, write_output, write_scores
 
@@ -69,7 +70,9 @@ def find_jobs(
     for name, benchmark in BENCHMARKS.items():
         if (names and name not in names) or not benchmark.is_there(data):
             continue
-        for protocol in _possible(benchmark, data):
+        for protocol in benchmark.protocols:
+            if protocol is Protocol.ZERO_SHOT and benchmark.names(data) is None:
+                continue  # prompts need the names of the classes
             for edition in benchmark.editions(protocol):
                 if edition in editions and (not protocols or protocol in protocols):
                     recipe = _recipe(name, protocol, edition, options)
@@ -88,11 +91,6 @@ def _recipe(name: str, protocol: Protocol, edition: Edition, options: Sequence[s
         return load_benchmark(found, options, edition)
     values = {"name": name, "benchmark": name, "settings": {"baseline": False}}
     return parse(BenchmarkRecipe, options, values=values, source="the options")
-
-
-def _possible(benchmark: Benchmark, data: Path) -> list[Protocol]:
-    named = benchmark.names(data) is not None
-    return [p for p in benchmark.protocols if named or p is not Protocol.ZERO_SHOT]
 
 
 @holds("out")
@@ -139,9 +137,6 @@ def run_jobs(
             print(f"{job.name}: for the server: {path}", flush=True)
         if said := left_out.sentence(folder / BAD_FILE):
             print(f"{job.name}: {said}", flush=True)
-    for edition in [] if smoke else Edition:
-        if said := glue_note(out, {job.benchmark.name for job in jobs if job.edition is edition}, edition):
-            print(said, flush=True)
     return read_all(out)
 
 
