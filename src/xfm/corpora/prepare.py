@@ -15,7 +15,7 @@ import PIL
 
 from xfm.core.errors import UserError, amount, printable
 from xfm.core.files import read_json_or_nothing, replace_folder, sync_folder, write_text, writing
-from xfm.corpora.filtering import BAD, counted
+from xfm.corpora.filtering import counted
 from xfm.corpora.passes import BadRecords, ShardMark, join, looks_of, shards_of
 from xfm.corpora.preparation import FORMAT, Preparation, PreparationPlan, plan_of
 from xfm.data.sources.shard_index import INDEX, open_index, write_index
@@ -71,11 +71,6 @@ class CorpusManifest:
                     f"{title}: " + ", ".join(f"{count:,} {reason}" for reason, count in found.items())
                 )
         return "\n".join(lines)
-
-    @property
-    def bad(self) -> int:
-        """Damaged records."""
-        return self.left_out.get(BAD, 0)
 
 
 def manifest_of(
@@ -205,7 +200,10 @@ def _finish(plan: PreparationPlan, mark: str, licence: str) -> CorpusManifest:
     for one in marks:
         bad.add(one)
     bad.check_share()
-    names = _shard_names(preparation, marks)
+    # Numbered without gaps: a piece of which nothing was left has none.
+    count = sum(mark.written > 0 for mark in marks)
+    width = max(5, len(str(count - 1)))
+    names = [f"{preparation.corpus.value}-{number:0{width}d}.tar" for number in range(count)]
     manifest = manifest_of(preparation, licence, mark, marks, names)
     if not names:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in manifest.left_out.items())
@@ -216,13 +214,6 @@ def _finish(plan: PreparationPlan, mark: str, licence: str) -> CorpusManifest:
     with writing(preparation.target, AGAIN):
         _put_in_place(shards, marks, names, manifest, preparation.target)
     return manifest
-
-
-def _shard_names(preparation: Preparation, marks: Sequence[ShardMark]) -> list[str]:
-    # Numbered without gaps: a piece of which nothing was left has none.
-    count = sum(mark.written > 0 for mark in marks)
-    width = max(5, len(str(count - 1)))
-    return [f"{preparation.corpus.value}-{number:0{width}d}.tar" for number in range(count)]
 
 
 def _put_in_place(

@@ -129,17 +129,6 @@ class JobSetting:
 T = TypeVar("T")
 
 
-def note_reports(corpus: Corpus[Any], left_out: LeftOut) -> None:
-    """Note what a benchmark's reader left out; UserError where that is too much."""
-    for report in corpus.reports:
-        left_out.folder(report)
-    for place, reason in corpus.left_out.items():
-        left_out.note(place, reason)
-    left_out.check()
-    if absent := len(corpus.left_out):
-        left_out.count("train", "train", len(corpus.train) + absent, absent)
-
-
 def answered(
     rows: Sequence[Any],
     pictures: Pictures | None,
@@ -159,15 +148,11 @@ def answered(
         answers = answer()
     finally:
         pictures.lost = before
-    return answers, _note_unreadable(rows, pictures.blank_for, split, left_out)
-
-
-def _note_unreadable(rows: Sequence[Any], bad: dict[Path, str], split: str, left_out: LeftOut) -> list[bool]:
-    whole = [True] * len(rows)
+    whole, bad = [True] * len(rows), pictures.blank_for
     for place, row in enumerate(rows) if bad else ():
         if found := next((path for path in pictures_of(row) if path in bad), None):
             whole[place] = False
             left_out.note(f"{split} row {place + 1}", bad[found])
     left_out.check()
     left_out.count(split, split, len(rows), whole.count(False))
-    return whole
+    return answers, whole

@@ -13,7 +13,7 @@ from xfm.core.errors import UserError, printable
 from xfm.core.locks import holds
 from xfm.core.results_folder import Maker, model_mark, require_free, sign
 from xfm.data.left_out import BAD_FILE, LeftOut
-from xfm.evaluation.benchmarks.benchmark import Benchmark, JobResult, JobSetting, note_reports, recipe_of
+from xfm.evaluation.benchmarks.benchmark import Benchmark, JobResult, JobSetting, recipe_of
 from xfm.evaluation.benchmarks.evaluations import (
     evaluate_by_prompts,
     evaluate_fine_tuned,
@@ -111,7 +111,14 @@ def run_jobs(
     Interrupted on SIGINT or SIGTERM: the same call continues.
     """
     model = str(model_folder(model))
-    _claim(out, model, smoke)
+    if not (mark := model_mark(Path(model))):
+        raise UserError(
+            f"{model} holds no model; give --model the folder of one, such as runs/quickstart/model"
+        )
+    maker = Maker("reproduce", {"model": mark, "number of rows": "few" if smoke else "all"}, model)
+    require_free(out, maker)
+    sign(out, maker)
+    _write_table(out)
     for job in jobs:
         folder = out / job.name
         if (folder / OFFICIAL).is_file():
@@ -132,7 +139,8 @@ def run_jobs(
         write_scores(folder / OFFICIAL, scores)  # last: it says that the job is finished
         _write_table(out)
         if progress:
-            print(f"{job.name}: {_in_words(scores)}", flush=True)
+            first = [(key.split("/", 3)[3], score.value) for key, score in list(scores.items())[:4]]
+            print(f"{job.name}: " + ", ".join(f"{name} {value:.3f}" for name, value in first), flush=True)
         for path in found.submissions:
             print(f"{job.name}: for the server: {path}", flush=True)
         if said := left_out.sentence(folder / BAD_FILE):
@@ -146,7 +154,14 @@ def _run(job: Job, setting: JobSetting) -> JobResult:
         corpus = corpus.thinned(job.recipe.smoke.train_rows, job.recipe.smoke.test_rows)
     for note in corpus.notes.values():  # they stand in the details, too, and hours lie between
         print(printable(f"{job.name}: {note}"), flush=True)
-    note_reports(corpus, setting.left_out)
+    left_out, absent = setting.left_out, len(corpus.left_out)
+    for report in corpus.reports:
+        left_out.folder(report)
+    for place, reason in corpus.left_out.items():
+        left_out.note(place, reason)
+    left_out.check()
+    if absent:
+        left_out.count("train", "train", len(corpus.train) + absent, absent)
     ranked = job.benchmark.score is None
     zero_shot = evaluate_zero_shot_retrieval if ranked else evaluate_by_prompts
     is_probed = job.edition is Edition.RECOMMENDED  # the published head learns on varied pictures
@@ -159,24 +174,7 @@ def _run(job: Job, setting: JobSetting) -> JobResult:
     return replace(found, details={**corpus.notes, **found.details})
 
 
-def _claim(out: Path, model: str, smoke: bool) -> None:
-    if not (mark := model_mark(Path(model))):
-        raise UserError(
-            f"{model} holds no model; give --model the folder of one, such as runs/quickstart/model"
-        )
-    maker = Maker("reproduce", {"model": mark, "number of rows": "few" if smoke else "all"}, model)
-    require_free(out, maker)
-    sign(out, maker)
-    _write_table(out)
-
-
 def _write_table(out: Path) -> None:
     ours = {key: score.value for key, score in read_all(out).items()}
     notes = "".join(f"\n{note}\n" for note in left_out_notes(out))
     write_output(out / TABLE, as_markdown(table_lines(ours)) + notes)
-
-
-def _in_words(scores: Mapping[str, Score]) -> str:
-    return ", ".join(
-        f"{'/'.join(key.split('/')[3:])} {score.value:.3f}" for key, score in list(scores.items())[:4]
-    )

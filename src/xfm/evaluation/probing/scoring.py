@@ -150,9 +150,9 @@ def evaluate_frozen(
         elif method is Method.KNN:
             scores, classes = _knn(features, config, cache)
         else:
-            tokenizer, model = pretrained.tokenizer, pretrained.model.to(featuriser.device).eval()
+            tokenizer, network = pretrained.tokenizer, pretrained.model.to(featuriser.device).eval()
             size, device = config.batch_size, featuriser.device
-            encoder = Encoder(model, tokenizer, config.precision, device, size, progress)
+            encoder = Encoder(network, tokenizer, config.precision, device, size, progress)
             scores, classes = _zero_shot(features.test, data.names, encoder, templates)
             seen = None
         seconds[method.value] = time.perf_counter() - began
@@ -229,7 +229,7 @@ def _linear(
         train, validation, regression, share=share, seed=seed, scratch=scratch, progress=progress
     )
     result.probe = probe
-    trials = [{"C": trial.value, "validation_accuracy": trial.score} for trial in probe.trials]
+    trials = [{"C": 10.0**trial.exponent, "validation_accuracy": trial.score} for trial in probe.trials]
     result.details["linear"] = {"C": probe.chosen, "converged": probe.converged, "trials": trials}
     return probe.classifier.logits(test.features).numpy(), probe.classes
 
