@@ -70,7 +70,7 @@ _TRAINED_ON = frozenset(("train", "restval"))
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluationPictures:
     """Pictures of evaluations: names such as coco:139, [M] uint64 hashes, and unreadable files by reason."""
 
     names: frozenset[str]
@@ -83,13 +83,13 @@ class Evaluated:
         write_data(path, json.dumps(plain).encode())
 
     @classmethod
-    def load(cls, path: Path) -> "Evaluated":
+    def load(cls, path: Path) -> "EvaluationPictures":
         """Read what `save` wrote."""
         plain = json.loads(read_text(path, 1 << 30))
         return cls(frozenset(plain["names"]), np.array(plain["hashes"], dtype=np.uint64), plain["unread"])
 
 
-def evaluated(places: Sequence[str]) -> Evaluated:
+def evaluated(places: Sequence[str]) -> EvaluationPictures:
     """Pictures that files and folders name or hold.
 
     Folders; pictures; COCO's annotations (all pictures) or Karpathy's (val and test); RefCOCO's `refs(unc).p`
@@ -112,7 +112,7 @@ def evaluated(places: Sequence[str]) -> Evaluated:
             names |= {*_named(path)}
     names |= {name for path in pictures for name in by_file(path.name)}
     hashes, unread = _hashes(pictures)
-    return Evaluated(frozenset(names), hashes, unread)
+    return EvaluationPictures(frozenset(names), hashes, unread)
 
 
 def _named(path: Path) -> Iterator[str]:

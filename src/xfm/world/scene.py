@@ -80,9 +80,11 @@ class SceneObject:
         """Twice the y of the box's centre."""
         return 2 * self.top + self.height
 
-    def wanted(self, size: Size | None = None, place: Place | None = None) -> "Wanted":
+    def wanted(self, size: Size | None = None, place: Place | None = None) -> "ObjectSpec":
         """One of its kind, in another size or place if given."""
-        return Wanted(self.kind, self.size if size is None else size, self.place if place is None else place)
+        return ObjectSpec(
+            self.kind, self.size if size is None else size, self.place if place is None else place
+        )
 
     @property
     def box(self) -> list[int]:
@@ -116,7 +118,7 @@ class Scene:
         return len(self.groups.get(kind, ()))
 
 
-class Wanted(NamedTuple):
+class ObjectSpec(NamedTuple):
     """An object that a scene shall hold: what, how large, where."""
 
     kind: ObjectType
@@ -164,7 +166,7 @@ class SceneSampler:
         raise RuntimeError(f"no room for {len(kinds)} objects")  # five small boxes always fit in nine cells
 
     def edited(
-        self, rng: Rng, scene: Scene, gone: Sequence[SceneObject], new: Sequence[Wanted]
+        self, rng: Rng, scene: Scene, gone: Sequence[SceneObject], new: Sequence[ObjectSpec]
     ) -> Scene | None:
         """The scene without `gone` and with new objects, else unchanged to the pixel; None without room."""
         placed = [item for item in scene.objects if item not in gone]
