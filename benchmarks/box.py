@@ -28,7 +28,7 @@ from xfm.config.evaluation import EvaluationConfig, RetrievalConfig
 from xfm.core.errors import UserError
 from xfm.core.files import drafting, read_json_object, read_text, replace_folder, write_text
 from xfm.evaluation.context import Context
-from xfm.evaluation.parts.calibration import gallery_fit
+from xfm.evaluation.parts.matching import gallery_fit
 from xfm.evaluation.suite import weights_digest
 from xfm.metrics.numbers import percent
 from xfm.models.card import CARD, model_card

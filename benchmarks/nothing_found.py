@@ -32,9 +32,9 @@ from xfm.config.index import SearchOptions
 from xfm.core.files import write_text
 from xfm.data.left_out import LeftOut
 from xfm.evaluation.context import Context, EncodedCaptions
-from xfm.evaluation.parts.absence import search_galleries
+from xfm.evaluation.parts.matching import search_galleries
+from xfm.metrics.calibration import GallerySearches, told_apart
 from xfm.metrics.intervals import bootstrap
-from xfm.metrics.presence import GallerySearches, told_apart
 from xfm.models.folder import load_model
 from xfm.search.ingest import fill
 from xfm.search.opening import open_index

@@ -27,8 +27,8 @@ import numpy as np
 from PIL import Image
 
 from xfm.config.corpora import CorpusName, PrepareConfig
+from xfm.corpora.passes import shards_of
 from xfm.corpora.preparation import Preparation, plan_of
-from xfm.corpora.shard_units import shards_of
 
 LONGEST, QUALITY = 256, 90
 

@@ -25,11 +25,9 @@ from xfm.models.folder import load_model
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.ranking import match, match_odds
 from xfm.training.cpu_runtime import prepare_process
-from xfm.world.grammar import joined, with_article
-from xfm.world.relations import RELATION_PHRASES, Relation, excluded, relation_between
+from xfm.world.grammar import RELATION_PHRASES, Relation, excluded, joined, relation_between, with_article
 from xfm.world.rng import Rng
-from xfm.world.scene import Scene, SceneObject
-from xfm.world.splits import Split
+from xfm.world.scene import Scene, SceneObject, Split
 from xfm.world.units import Studio
 
 OBJECTS = (2, 3, 4)

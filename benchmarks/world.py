@@ -17,7 +17,7 @@ import PIL
 
 from xfm.config.world import WorldConfig
 from xfm.world.rng import Rng
-from xfm.world.splits import Split
+from xfm.world.scene import Split
 from xfm.world.units import OBJECTS, Part, Studio, Unit, annotation, make_scenes
 
 

@@ -19,7 +19,7 @@ from xfm.config.tasks import task_specs
 from xfm.config.world import WorldConfig
 from xfm.models.folder import load_model
 from xfm.reports.scores import read_scores
-from xfm.world.splits import Split
+from xfm.world.scene import Split
 from xfm.world.task_units import MAKERS
 from xfm.world.units import Part, Studio, Unit
 

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from xfm.config.corpora import CorpusName, Duplicates, PrepareConfig
-from xfm.corpora.corpus_manifest import CorpusManifest
 from xfm.corpora.preparation import Preparation
-from xfm.corpora.prepare import prepare
+from xfm.corpora.prepare import CorpusManifest, prepare
 from xfm.executors.executor import Executor, LocalPool
 
 

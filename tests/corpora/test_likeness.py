@@ -13,9 +13,9 @@ from PIL import Image, ImageEnhance
 from tests.corpora.miniature import annotations, coco, img2dataset, jpeg, visual_genome, write
 from tests.corpora.preparing import prepared
 from tests.refusals import expect_refusal
-from xfm.corpora import known_as
-from xfm.corpora.evaluation import evaluated
-from xfm.corpora.likeness import hash_of, near_any, near_earlier, perceptual_hash
+from xfm.corpora import image_ids
+from xfm.corpora.image_ids import evaluated
+from xfm.corpora.images import hash_of, near_any, near_earlier, perceptual_hash
 from xfm.data.pictures import checked_header
 
 
@@ -212,12 +212,12 @@ def test_what_is_no_evaluation_is_one_sentence(tmp_path: Path, name: str, conten
     ],
 )
 def test_names_that_files_tell(name: str, expected: list[str]) -> None:
-    assert [*known_as.by_file(name)] == expected
+    assert [*image_ids.by_file(name)] == expected
 
 
 def test_addresses_that_tell_a_name() -> None:
-    assert known_as.by_address("http://farm3.staticflickr.com/2253/1755223462_fabbeb8dc3_z.jpg") == (
+    assert image_ids.by_address("http://farm3.staticflickr.com/2253/1755223462_fabbeb8dc3_z.jpg") == (
         "flickr:1755223462",
     )
-    assert known_as.by_address("https://flickr.com.example.org/1755223462_fabbeb8dc3.jpg") == ()
-    assert known_as.by_address("http://[flickr") == known_as.by_address(None) == ()
+    assert image_ids.by_address("https://flickr.com.example.org/1755223462_fabbeb8dc3.jpg") == ()
+    assert image_ids.by_address("http://[flickr") == image_ids.by_address(None) == ()

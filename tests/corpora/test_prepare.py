@@ -20,8 +20,7 @@ from tests.refusals import expect_refusal
 from xfm.cli.main import main
 from xfm.config.load import load_recipe
 from xfm.core.files import file_digest
-from xfm.corpora.corpus_manifest import prepared_mark
-from xfm.corpora.prepare import prepare
+from xfm.corpora.prepare import prepare, prepared_mark
 from xfm.data.sources import open_source
 from xfm.data.sources.shard_index import INDEX, open_index
 from xfm.executors.executor import ArrayTask, LocalPool

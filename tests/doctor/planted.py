@@ -10,8 +10,8 @@ from PIL import Image
 from tests.corpora.miniature import jpeg, write, write_tar
 from tests.data.picture_kinds import saved
 from xfm.config.doctor import DoctorConfig
-from xfm.corpora.doctor.diagnosis import Diagnosis
 from xfm.corpora.doctor.examination import examine
+from xfm.corpora.doctor.report import Diagnosis
 
 SIZE = (120, 90)
 

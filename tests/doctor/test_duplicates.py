@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xfm.config.doctor import DoctorConfig
-from xfm.corpora.doctor.duplicates import PICTURE, RECORD, SAID, found_together, rare_classes
+from xfm.corpora.doctor.examination import PICTURE, RECORD, SAID, found_together, rare_classes
 from xfm.corpora.doctor.findings import Finding
 
 keys = st.integers(0, 4)

@@ -5,8 +5,7 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xfm.corpora.doctor.findings import Finding, Issue
-from xfm.corpora.doctor.statistics import EDGES, SHOWN, Distribution, Statistics
+from xfm.corpora.doctor.findings import EDGES, SHOWN, Distribution, Finding, Issue, Statistics
 
 MOST = 3
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xfm.corpora.doctor.checks import text_flaws
 from xfm.corpora.doctor.findings import Finding
-from xfm.corpora.doctor.text_checks import text_flaws
 from xfm.data.tokenizer import normalise_caption
 
 GOOD = [

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from xfm.config.evaluation import AbsenceConfig, EvaluationConfig
 from xfm.evaluation.context import Context
-from xfm.evaluation.parts import absence, calibration
-from xfm.evaluation.parts import absence as galleries
-from xfm.evaluation.parts.absence import run_absence
-from xfm.evaluation.parts.calibration import run_matching
+from xfm.evaluation.parts import matching
+from xfm.evaluation.parts.matching import run_absence, run_matching
 from xfm.models.folder import Pretrained
 from xfm.reports.scores import PartResult
 from xfm.tasks.pictures import Pictures
@@ -40,11 +38,11 @@ def test_a_head_that_knows_is_always_right(
     there[np.arange(12), 2 * np.arange(12)] = True
     found = PartResult()
     context = context_of(pretrained, tiny_world, absence=AbsenceConfig(gallery=5))
-    monkeypatch.setattr(absence, "match", oracle(there))
-    rows = context.rows(absence.read_presence, "absence", "test", 0)
-    absence._phrases(context, found, "test", rows)
-    monkeypatch.setattr(galleries, "match", oracle(np.eye(12, dtype=bool)))
-    absence._galleries(context, found, "test", context.captions("seen"))
+    monkeypatch.setattr(matching, "match", oracle(there))
+    rows = context.rows(matching.read_presence, "absence", "test", 0)
+    matching._phrases(context, found, "test", rows)
+    monkeypatch.setattr(matching, "match", oracle(np.eye(12, dtype=bool)))
+    matching._galleries(context, found, "test", context.captions("seen"))
     for key in ("phrase_auroc", "phrase_auroc_object", "gallery_auroc"):
         score = found.scores[f"absence/test/{key}"]
         assert (score.value, score.chance, score.n) == (1.0, 0.5, 24)
@@ -55,8 +53,7 @@ def test_a_head_that_knows_is_always_right(
 def test_a_head_that_says_nothing_is_at_chance(
     pretrained: Pretrained, tiny_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (absence, galleries):
-        monkeypatch.setattr(module, "match", lambda *given: np.zeros((len(given[-1]), 2), dtype=np.float32))
+    monkeypatch.setattr(matching, "match", lambda *given: np.zeros((len(given[-1]), 2), dtype=np.float32))
     found = run_absence(context_of(pretrained, tiny_world))
     own = {key: score.value for key, score in found.scores.items() if not key.endswith("_rerank")}
     assert set(own.values()) == {0.5}
@@ -81,7 +78,7 @@ def test_matching_is_calibrated_on_validation_pairs(
         odds = np.where((np.arange(len(text_rows)) % 2 == 0) == right, 12.0, -12.0)
         return np.stack([-odds, odds], axis=1).astype(np.float32) / 2
 
-    monkeypatch.setattr(calibration, "match", sure)
+    monkeypatch.setattr(matching, "match", sure)
     found = run_matching(context_of(pretrained, tiny_world))
     before, after = (found.scores[f"matching/test/calibration_error{end}"].value for end in ("_before", ""))
     assert found.calibration["pairs"] == 24

@@ -7,8 +7,8 @@ import torch
 
 from xfm.config.evaluation import EvaluationConfig
 from xfm.evaluation import context as module
-from xfm.evaluation.context import Context, EncodedSplits
-from xfm.evaluation.parts import absence, calibration, retrieval
+from xfm.evaluation.context import Context
+from xfm.evaluation.parts import matching, zero_shot
 from xfm.tasks.pictures import Pictures
 
 
@@ -33,10 +33,10 @@ def encoded_texts(monkeypatch):
 
 def test_parts_share_what_they_encode(context, encoded_texts):
     """Splits of the tiny world have equal rows, so that one is enough for all."""
-    alone = absence.run_absence(context).scores
-    retrieval.run_retrieval(context)
-    calibration.run_matching(context)
-    assert absence.run_absence(context).scores == alone
+    alone = matching.run_absence(context).scores
+    zero_shot.run_retrieval(context)
+    matching.run_matching(context)
+    assert matching.run_absence(context).scores == alone
     assert encoded_texts == [12]
 
 
@@ -47,7 +47,7 @@ def test_what_has_no_room_is_encoded_again(context, encoded_texts):
     assert context.captions("seen") is first
     for limit, times in ((size, 1), (size - 1, 2)):
         encoded_texts.clear()
-        tight = replace(context, encoded=EncodedSplits(limit))
+        tight = replace(context, encoded={}, encoded_bytes=limit)
         for _ in range(2):
             tight.captions("seen")
         assert encoded_texts == [12] * times

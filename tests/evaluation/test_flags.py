@@ -8,8 +8,7 @@ from tests.reports.written import page_of
 from xfm.config.evaluation import EvaluationConfig, Part
 from xfm.evaluation.report import flags_of, phase_ends
 from xfm.evaluation.suite import evaluate
-from xfm.reports.scores import REQUIRED_KEYS, Score
-from xfm.reports.stored import stored_flags
+from xfm.reports.scores import REQUIRED_KEYS, Score, stored_flags
 from xfm.training.clock import Moment, written
 from xfm.training.flags import Flag, FlagKind
 

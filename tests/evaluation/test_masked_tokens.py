@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from xfm.config.training import Precision
-from xfm.evaluation.parts.masked_tokens import FUNCTION_WORDS, IGNORED, mask_captions, predict_masked
+from xfm.evaluation.parts.zero_shot import FUNCTION_WORDS, IGNORED, mask_captions, predict_masked
 from xfm.models.features import Encoder, encode_images
 from xfm.models.folder import Pretrained
 

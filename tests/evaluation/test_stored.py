@@ -10,7 +10,7 @@ from tests.evaluation.conftest import CONFIG
 from xfm.config.evaluation import EvaluationConfig, Part, ShortTuning
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.suite import part_fingerprint
-from xfm.reports.stored import read_part
+from xfm.reports.scores import read_part
 
 
 def test_fingerprints_follow_what_a_part_reads(tiny_world: Path) -> None:

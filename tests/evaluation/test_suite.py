@@ -38,8 +38,7 @@ from xfm.evaluation.saved_models import listing, saved_models
 from xfm.evaluation.suite import evaluate
 from xfm.models.folder import load_model
 from xfm.models.precision import resolve
-from xfm.reports.scores import REQUIRED_KEYS, Score, read_scores
-from xfm.reports.stored import read_part
+from xfm.reports.scores import REQUIRED_KEYS, Score, read_part, read_scores
 from xfm.training.failures import Interrupted
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from xfm.config.evaluation import AFTERWARDS, WORK, Part, Work
-from xfm.evaluation.time_budget import TimeBudget
+from xfm.evaluation.context import TimeBudget
 
 PARTS = list(Part)
 SCRATCH = {part: work.with_scratch() for part, work in WORK.items()}

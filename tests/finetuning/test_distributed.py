@@ -28,7 +28,7 @@ from tests.refusals import expect_refusal
 from tests.reports.written import json_lines
 from xfm.config.tasks import task_spec
 from xfm.finetuning.finished import FinetuneResult
-from xfm.reports.stored import METRICS
+from xfm.reports.scores import METRICS
 from xfm.training.checkpoint import list_checkpoints, read_state
 
 WORKER = Path(__file__).with_name("distributed_worker.py")

@@ -14,8 +14,8 @@ from tests.fuzz.target import Family, Target
 from tests.official.corpora import CORPORA, write_coco
 from tests.official.glue import write_glue
 from xfm.config.corpora import CorpusName, PrepareConfig
-from xfm.corpora.evaluation import evaluated
-from xfm.corpora.judging import Judge
+from xfm.corpora.filtering import Judge
+from xfm.corpora.image_ids import evaluated
 from xfm.corpora.preparation import Preparation
 from xfm.evaluation.benchmarks.read.glue import GlueTask, read_glue
 

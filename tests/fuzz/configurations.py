@@ -26,9 +26,8 @@ from xfm.config.options import parse
 from xfm.config.plain import to_plain
 from xfm.config.tasks import task_spec
 from xfm.core.files import read_log
-from xfm.corpora.corpus_manifest import NAME, CorpusManifest, prepared_mark
-from xfm.corpora.prepare import load_manifest
-from xfm.corpora.shard_units import ShardMark
+from xfm.corpora.passes import ShardMark
+from xfm.corpora.prepare import NAME, CorpusManifest, load_manifest, prepared_mark
 from xfm.data.tokenizer import Tokenizer
 from xfm.evaluation.probing.prompt_templates import load_templates, read_names
 from xfm.executors.sharded_map import read_record

@@ -18,7 +18,7 @@ from tests.fuzz.target import Family, Target
 from xfm.config.corpora import CorpusName
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
-from xfm.corpora.doctor.table_rows import TableData
+from xfm.corpora.doctor.records import TableData
 from xfm.data.tables import ColumnMap, open_table, read_table
 from xfm.tasks.rows import CellMeaning
 

@@ -11,7 +11,7 @@ from xfm.config.world import WorldConfig
 from xfm.inference.loading import LoadedModel
 from xfm.world.captions import list_caption, place_caption
 from xfm.world.rng import Rng
-from xfm.world.splits import Split
+from xfm.world.scene import Split
 from xfm.world.units import Studio
 
 pytest.importorskip("mteb", minversion="2", reason="make libraries installs mteb")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xfm.metrics.presence import GallerySearches, fit_presence, told_apart
+from xfm.metrics.calibration import GallerySearches, fit_presence, told_apart
 
 
 def searches(seed: int, sizes: tuple[int, ...], count: int = 1500, depth: int = 8) -> GallerySearches:

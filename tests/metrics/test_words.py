@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfm.metrics.words import caption_words
+from xfm.metrics.captions import caption_words
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "scorers" / "words.json"
 RECORDED = json.loads(GOLDEN.read_text())["captions"]

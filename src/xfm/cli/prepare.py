@@ -96,6 +96,7 @@ def _prepare(chosen: Namespace) -> None:
     engine = chosen_engine(config.engine, config.workers, chosen.array, "force" if chosen.force else None)
 
     from xfm.core.paths import home_path
+    from xfm.corpora.filtering import BAD
     from xfm.corpora.preparation import Preparation
     from xfm.corpora.prepare import prepare
 
@@ -113,5 +114,5 @@ def _prepare(chosen: Namespace) -> None:
         print(others_have_not(chosen.array))
         return
     print(manifest.summary())
-    named = f"; {chosen.out}/damaged.json names the damaged ones" if manifest.bad else ""
+    named = f"; {chosen.out}/damaged.json names the damaged ones" if manifest.left_out.get(BAD) else ""
     print(f"The corpus is in {chosen.out}{named}. Recipes take it as `path: {chosen.out}`.")

@@ -102,7 +102,7 @@ def _quickstart(folder: Path, world: Path, budget: float, smoke: bool) -> Path:
     from xfm.evaluation.saved_models import listing, saved_models, use_command
     from xfm.evaluation.suite import evaluate
     from xfm.reports.lines import summary
-    from xfm.reports.stored import stored_flags
+    from xfm.reports.scores import stored_flags
     from xfm.training.flags import Flag, FlagKind, last_lines
     from xfm.training.pretrain import MODEL_FOLDER, pretrain
     from xfm.world import build_world

@@ -71,7 +71,7 @@ WORK: Mapping[Part, Work] = MappingProxyType(
         Part.ABSENCE: Work(5),
     }
 )
-"""How an evaluation by the clock shares its time among its fine-tunings (`xfm.evaluation.time_budget`)."""
+"""How an evaluation by the clock shares its time among its fine-tunings (`xfm.evaluation.context`)."""
 MAX_SCALE = 1000
 """Of steps and rows: a larger factor is a slip."""
 AFTERWARDS = 3.0

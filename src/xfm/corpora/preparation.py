@@ -12,13 +12,11 @@ from xfm.config.corpora import CorpusName, Duplicates, PrepareConfig
 from xfm.config.plain import to_plain
 from xfm.core.errors import UserError
 from xfm.core.paths import home_path
-from xfm.corpora.evaluation import Evaluated, evaluated
+from xfm.corpora.image_ids import EvaluationPictures, evaluated
 from xfm.corpora.readers.coco import CocoReader, Objects365Reader
-from xfm.corpora.readers.folder import FolderReader
-from xfm.corpora.readers.imagenet import ImageNetReader
 from xfm.corpora.readers.img2dataset import Img2DatasetReader
 from xfm.corpora.readers.openimages import OpenImagesReader
-from xfm.corpora.readers.table import TableReader
+from xfm.corpora.readers.own_data import FolderReader, ImageNetReader, TableReader
 from xfm.corpora.readers.text import TextReader
 from xfm.corpora.readers.visual_genome import VisualGenomeReader
 from xfm.corpora.source_record import CorpusReader, Piece
@@ -169,9 +167,9 @@ class PreparationPlan:
         """Folder of a reader's listings."""
         return self.preparation.work / PLAN / _LISTINGS
 
-    def evaluated(self) -> Evaluated:
+    def evaluated(self) -> EvaluationPictures:
         """The pictures of evaluations."""
-        return Evaluated.load(self.preparation.work / PLAN / _EVALUATED)
+        return EvaluationPictures.load(self.preparation.work / PLAN / _EVALUATED)
 
 
 def plan_of(preparation: Preparation, reader: CorpusReader, mark: str) -> PreparationPlan:

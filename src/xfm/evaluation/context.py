@@ -1,6 +1,8 @@
-"""Model, world and settings that every part of an evaluation works with."""
+"""Model, world, settings and time budget that every part of an evaluation works with."""
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,10 +13,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from xfm.config.evaluation import EvaluationConfig, Part
+from xfm.config.evaluation import AFTERWARDS, WORK, EvaluationConfig, Part
 from xfm.core.errors import UserError
 from xfm.data.left_out import LeftOut
-from xfm.evaluation.time_budget import TimeBudget
 from xfm.metrics.recalls import with_equal_captions
 from xfm.models.features import EncodedItems, Encoder, encode_images, encode_texts
 from xfm.models.folder import Pretrained
@@ -23,6 +24,74 @@ from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Captioned, pictures_of
 from xfm.tasks.sampling import seeded
 from xfm.tasks.world_files import read_captioned
+
+LEAST = 0.2
+"""Share of the time left that fine-tunings have, however slow the rest is."""
+
+
+class TimeBudget:
+    """Time of each fine-tuning; `minutes` 0 means that steps decide, `clock` gives seconds.
+
+    Example:
+        with time_budget.part(Part.VQA):
+            minutes = time_budget.minutes()  # for the first fine-tuning
+    """
+
+    def __init__(
+        self,
+        minutes: float = 0.0,
+        parts: Sequence[Part] = (),
+        scratch: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._clock, self._limited = clock, minutes > 0
+        self._ends, self._scratch = clock() + 60 * minutes, scratch
+        self._to_come = list(parts)
+        self._work = {part: work.with_scratch() if scratch else work for part, work in WORK.items()}
+        self._tunings: tuple[float, ...] = ()
+        self._tuned = self._rest_took = self._rest_planned = 0.0
+
+    def was_done(self, part: Part, seconds: float) -> None:
+        """A part was finished before an interruption, in so many seconds."""
+        self._to_come = [one for one in self._to_come if one is not part]
+        self._ends -= seconds
+
+    @contextmanager
+    def part(self, part: Part) -> Iterator[None]:
+        """While a part runs."""
+        self._to_come = [part, *(one for one in self._to_come if one is not part)]
+        self._tunings, self._tuned, began = self._work[part].tunings, 0.0, self._clock()
+        yield
+        self._rest_took += self._clock() - began - self._tuned
+        self._rest_planned += self._work[part].rest
+        self._to_come = self._to_come[1:]
+
+    def one_more(self, part: Part) -> None:
+        """The running part trains an intermediate task before its own, and before its last, from scratch."""
+        extra, own = self._work[part].tunings[0], self._tunings
+        self._tunings = (extra, *own[:-1], extra, own[-1]) if self._scratch else (extra, *own)
+
+    def minutes(self) -> float:
+        """For the next fine-tuning of the running part; 0 where steps decide."""
+        if not self._limited:
+            return 0.0
+        own, *others = (self._work[part] for part in self._to_come)
+        here = self._tunings or own.tunings[-1:]  # to come, of which the next is one
+        rest = AFTERWARDS + own.rest * len(here) / len(own.tunings) + sum(one.rest for one in others)
+        weights = sum(here) + sum(sum(one.tunings) for one in others)
+        left = max(1.0, self._ends - self._clock())
+        free = max(LEAST * left, left - self._slowness * rest)
+        return free * here[0] / weights / 60
+
+    def tuned(self, seconds: float) -> None:
+        """A fine-tuning has taken so long."""
+        self._tunings = self._tunings[1:]
+        self._tuned += seconds
+
+    @property
+    def _slowness(self) -> float:
+        return self._rest_took / self._rest_planned if self._rest_planned else 1.0
+
 
 KEPT = 1 << 28
 """Bytes of states that are kept at most for a part to come; what does not fit is encoded again."""
@@ -47,29 +116,6 @@ class EncodedCaptions:
         return with_equal_captions(self.owner, self.captions, len(self.images))
 
 
-@dataclass
-class EncodedSplits:
-    """Encoded retrieval splits, kept up to `limit` bytes."""
-
-    limit: int = KEPT
-    _kept: dict[tuple[tuple[Path, str], ...], EncodedCaptions] = field(default_factory=dict)
-
-    def find(self, rows: Sequence[Captioned]) -> EncodedCaptions | None:
-        """The encoded rows, if they were kept."""
-        return self._kept.get(_key(rows))
-
-    def keep(self, encoded: EncodedCaptions) -> None:
-        """Keep a split if it fits."""
-        splits = [*self._kept.values(), encoded]
-        items = [items for split in splits for items in (split.images, split.texts)]
-        if sum(one.states.bytes_in_memory for one in items) <= self.limit:
-            self._kept[_key(encoded.rows)] = encoded
-
-
-def _key(rows: Sequence[Captioned]) -> tuple[tuple[Path, str], ...]:
-    return tuple((row.image, row.caption) for row in rows)
-
-
 T = TypeVar("T")
 
 
@@ -82,7 +128,7 @@ class Context:
         pictures: shared by all parts, so that each picture is decoded once.
         kept: folder for fine-tuned models, see `saved_models`; None keeps none.
         origin: path of the model, for the provenance of fine-tuned ones.
-        encoded: retrieval splits that an earlier part has encoded.
+        encoded: retrieval splits that an earlier part has encoded, up to `encoded_bytes`.
         learned: tensors after a part's fine-tuning, for the parts that begin with it; True: from scratch.
     """
 
@@ -96,7 +142,8 @@ class Context:
     kept: Path | None = None
     time_budget: TimeBudget = field(default_factory=TimeBudget)
     origin: str = ""
-    encoded: EncodedSplits = field(default_factory=EncodedSplits)
+    encoded: dict[tuple[tuple[Path, str], ...], EncodedCaptions] = field(default_factory=dict)
+    encoded_bytes: int = KEPT
     learned: dict[tuple[Part, bool], Mapping[str, Tensor]] = field(default_factory=dict)
 
     @property
@@ -165,12 +212,14 @@ class Context:
         The rows do not depend on the part, so that a part scores the same alone and after others.
         """
         rows = self.rows(read_captioned, "retrieval", split, self.config.retrieval.rows)
-        found = self.encoded.find(rows)
-        if found is None:
+        key = tuple((row.image, row.caption) for row in rows)
+        if (found := self.encoded.get(key)) is None:
             images, owner = self.encode([row.image for row in rows])
             texts = encode_texts(self.encoder, [row.caption for row in rows])
             found = EncodedCaptions(rows, images, texts, owner.numpy())
-            self.encoded.keep(found)
+            items = [one for split in (*self.encoded.values(), found) for one in (split.images, split.texts)]
+            if sum(one.states.bytes_in_memory for one in items) <= self.encoded_bytes:
+                self.encoded[key] = found
         return found
 
     def relative(self, path: Path) -> str:

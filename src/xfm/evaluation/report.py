@@ -16,8 +16,19 @@ from xfm.reports.charts import Curve, read_curves, read_validation, small_multip
 from xfm.reports.labels import Group, grouped, headlines, is_headline, loss_name, part_name
 from xfm.reports.lines import ScoreLine, line_of
 from xfm.reports.page import Thumbnails, page_template
-from xfm.reports.scores import OWN, REQUIRED_KEYS, PartResult, Score, read_scores, write_output
-from xfm.reports.stored import DETAILS, METRICS, PARTS_FOLDER, read_object, read_part
+from xfm.reports.scores import (
+    DETAILS,
+    METRICS,
+    OWN,
+    PARTS_FOLDER,
+    REQUIRED_KEYS,
+    PartResult,
+    Score,
+    read_object,
+    read_part,
+    read_scores,
+    write_output,
+)
 from xfm.training.clock import SCHEDULE, phase_starts, read_schedule
 from xfm.training.flags import ENOUGH_STEPS, Flag, FlagKind, of_pretraining, read_flags, recommended_steps
 
@@ -205,10 +216,6 @@ def _probes_in_words(probes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> s
     )
 
 
-def _shorter_tunings(details: Mapping[str, Any]) -> str:
-    return _tunings_in_words(details, ENOUGH_STEPS)
-
-
 def small_run(scores: Mapping[str, Score], scale: float) -> str:
     """Why the scores of this evaluation are rough; empty where they are not."""
     fewest = min((scores[key].n for key in headlines(scores)), default=ENOUGH)
@@ -271,7 +278,7 @@ def flags_of(
         minutes = (provenance.get("position") or {}).get("minutes", 0.0)
         found += of_pretraining(recipe, steps, run_of(model), minutes=minutes)
     config: Mapping[str, Any] = details.get("config") or {}
-    if short := _shorter_tunings(details):
+    if short := _tunings_in_words(details, ENOUGH_STEPS):
         text = f"the {config['minutes']:.3g} minutes of the evaluation gave {short}: these scores are too low"
         found.append(Flag(FlagKind.TUNED_SHORTER, text))
     if small := small_run(scores, config.get("scale", 1.0)):

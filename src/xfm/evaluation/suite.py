@@ -22,20 +22,29 @@ from xfm.core.locks import holds
 from xfm.core.paths import home_path
 from xfm.core.results_folder import Maker, model_digest, require_free, sign, world_mark
 from xfm.data.left_out import LeftOut
-from xfm.evaluation.context import Context
+from xfm.evaluation.context import Context, TimeBudget
 from xfm.evaluation.parts import PARTS
 from xfm.evaluation.parts.tuned import TUNED
 from xfm.evaluation.report import flags_of, write_report
 from xfm.evaluation.saved_models import TASKS_FOLDER, saved_models, without_model
-from xfm.evaluation.time_budget import TimeBudget
 from xfm.models.adapters import require_whole
 from xfm.models.folder import load_model, require_seeing
 from xfm.models.model_writing import write_calibration
 from xfm.models.precision import resolve
 from xfm.models.resolve import model_folder as folder_of
 from xfm.models.resolve import stand_in
-from xfm.reports.scores import PartResult, Score, write_json, write_scores
-from xfm.reports.stored import DETAILS, MAY_CHANGE, METRICS, part_path, parts_to_keep, read_part
+from xfm.reports.scores import (
+    DETAILS,
+    MAY_CHANGE,
+    METRICS,
+    PartResult,
+    Score,
+    part_path,
+    parts_to_keep,
+    read_part,
+    write_json,
+    write_scores,
+)
 from xfm.tasks.pictures import Pictures
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device

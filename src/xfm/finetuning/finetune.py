@@ -32,7 +32,7 @@ from xfm.finetuning.start import finetune_config, local_model, opened, tables_of
 from xfm.finetuning.time_limit import TimeLimit, limited
 from xfm.models.resolve import LOG_IN, hub_library
 from xfm.models.xfm import check_repository, push_to_hub
-from xfm.reports.stored import METRICS
+from xfm.reports.scores import METRICS
 from xfm.tasks.base import Blanked
 from xfm.tasks.rows import SplitRows
 from xfm.training import distributed

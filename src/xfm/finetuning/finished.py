@@ -30,8 +30,7 @@ from xfm.finetuning.split_scores import add_scores
 from xfm.finetuning.time_limit import TimeLimit
 from xfm.finetuning.tuning_run import TuningRun, save_tuned
 from xfm.metrics.calibration import FEWEST
-from xfm.reports.scores import PartResult, Score, write_json, write_scores
-from xfm.reports.stored import DETAILS, METRICS
+from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, write_scores
 from xfm.tasks.base import Blanked
 from xfm.tasks.class_task import ClassTask
 from xfm.training.flags import Flag, plain_flags

@@ -37,8 +37,7 @@ from xfm.finetuning.start import load_base, local_model, restored, task_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.models.precision import resolve
 from xfm.models.resolve import stand_in
-from xfm.reports.scores import PartResult, Score, write_json, write_output, write_scores
-from xfm.reports.stored import DETAILS, METRICS
+from xfm.reports.scores import DETAILS, METRICS, PartResult, Score, write_json, write_output, write_scores
 from xfm.tasks.base import Task
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import CellMeaning

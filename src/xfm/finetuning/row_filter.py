@@ -12,7 +12,7 @@ from xfm.core.errors import UserError, amount
 from xfm.data.left_out import LeftOut, read_bad_rows
 from xfm.data.pictures import UnreadablePicture
 from xfm.data.tables import TableRow
-from xfm.reports.stored import DETAILS
+from xfm.reports.scores import DETAILS
 from xfm.tasks.base import Task
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import CellMeaning, ChosenRows, LazyRows, SplitRows

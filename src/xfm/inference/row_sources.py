@@ -25,6 +25,7 @@ from xfm.data.tables.columns import listed
 from xfm.data.tables.json_list import Line, json_row, numbered_lines
 from xfm.data.tables.objects import beginning
 from xfm.data.tables.records import RawRow, open_stored
+from xfm.data.tables.table import TableParts, part_starts
 from xfm.inference.input_parsing import UnreadableInput, example
 
 _HEAD = 1 << 16

@@ -1,85 +1,151 @@
-"""Caption metrics of `pycocoevalcap`: BLEU, CIDEr-D, ROUGE-L, and METEOR where Java is installed.
+"""Caption metrics of `pycocoevalcap` (BLEU, CIDEr-D, ROUGE-L, METEOR), and a tokenizer without Java.
 
-The scores depend on the tokenizer: Stanford's (Java), or `xfm.metrics.words` without Java; results say which.
+The tokenizer is the part of Stanford's PTBTokenizer (COCO's) that captions need: possessives and contractions
+stand apart (`dog 's`, `do n't`), punctuation is dropped as in the official script. docs/benchmarks.md says
+how often the two differ; results say which was used.
 """
 
 import os
+import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xfm.core.errors import UserError
-from xfm.metrics.words import caption_words
+from xfm.data.tokenizer import normalise_caption
 
-Captions = Mapping[int | str, Sequence[str]]
+_DROPPED = frozenset(["'", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
+_BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
+_ABBREVIATED = (
+    "mr mrs ms dr st jr sr prof gen col capt lt sgt rev hon gov sen rep ave blvd rd mt ft co inc corp ltd "
+    "bros dept univ assn vs etc jan feb mar apr jun jul aug sep sept oct nov dec"
+)
+_SPLIT = {
+    "cannot": "can not",
+    "gonna": "gon na",
+    "gotta": "got ta",
+    "wanna": "wan na",
+    "lemme": "lem me",
+    "gimme": "gim me",
+    "'tis": "'t is",
+    "'twas": "'t was",
+}
+_STOP = r"(?![^\W_])"  # no letter or digit follows
+_CLITIC = r"(?:'(?:s|m|d|re|ve|ll)|n't)" + _STOP
+_LETTER = r"(?:(?!" + _CLITIC + r")[^\W_])"
+
+# The first that fits is taken, so that the order matters.
+_TOKEN = re.compile(
+    "|".join(
+        (
+            r"(?P<web>https?://\S+|[\w.+]+@\w+(?:\.\w+)+|[#@][a-z]\w*|</?[a-z][^<>]*>)",
+            r"(?P<clitic>" + _CLITIC + ")",
+            r"(?P<short>\b(?:" + "|".join(_ABBREVIATED.split()) + r")\.(?!\w)|\bno\.(?=\s*\d))",
+            r"(?P<initials>\b[a-z](?:\.[a-z])+\.|\b[a-z]\.(?!\w))",
+            r"(?P<apostrophe>'n'|'(?:cause|em|til|bout)" + _STOP + r"|'\d\ds\b|'(?:tis|twas)\b)",
+            r"(?P<amount>(?:(?<!\S)[-+])?[.,:]?\d+(?:[.,:/]\d+)*(?=s?" + _STOP + r")(?!-[^\W_]))",
+            r"(?P<name>\b[a-z]'(?!(?:re|ve|ll)\b)[^\W\d_]{2,}|\bma'am\b)",
+            r"(?P<word>" + _LETTER + r"+(?:[-./_]" + _LETTER + r"+)*)",
+            r"(?P<marks>[?!]+|\.{2,}|-{2,}|[\u2026\u2013\u2014])",
+            r"(?P<bracket>[()\[\]{}])",
+            r"(?P<other>\S)",
+        )
+    ),
+    re.IGNORECASE,
+)
+# Typographic apostrophes and quotes.
+_TYPOGRAPHIC = str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"'})
+_ENTITY = "&amp;"
 
 
-class CaptionTokenizer(StrEnum):
-    """Stanford's PTBTokenizer (Java), as on the COCO server, or `caption_words`."""
+def caption_words(caption: str) -> list[str]:
+    """The words of a caption, in lower case and without punctuation."""
+    text = " ".join(caption.split()).translate(_TYPOGRAPHIC).replace(_ENTITY, "&")
+    words: list[str] = []
+    for match in _TOKEN.finditer(text):
+        token = match[0].lower()
+        if match.lastgroup == "marks":
+            words += [token] if token[0] in "?!" and len(token) > 1 else []
+        elif match.lastgroup == "bracket":
+            words.append(_BRACKETS[token])
+        elif token not in _DROPPED and token != '"':
+            words += _SPLIT.get(token, token).split()
+    return words
 
-    OFFICIAL = "official"
-    PLAIN = "plain"
+
+def word_f1(reference: str, written: str) -> float:
+    """F1 of the word counts of two normalised captions."""
+    true, guess = (Counter(normalise_caption(text).split()) for text in (reference, written))
+    common = (true & guess).total()
+    return 2 * common / max(1, true.total() + guess.total())
 
 
-def available_tokenizer() -> CaptionTokenizer:
-    """The official one if Java is installed and its wrapper may write beside itself."""
+def best_word_f1(references: Sequence[str], written: str) -> float:
+    """`word_f1` with the reference that agrees most."""
+    return max(word_f1(reference, written) for reference in references)
+
+
+def word_scores(
+    references: Sequence[Sequence[str]], written: Sequence[str]
+) -> dict[str, NDArray[np.float64]]:
+    """[N] `best_word_f1` of each caption, and whether it equals a reference, normalised."""
+    pairs = list(zip(references, written, strict=True))
+    exact = [guess in [normalise_caption(one) for one in own] for own, guess in pairs]
+    return {
+        "word_f1": np.array([best_word_f1(*pair) for pair in pairs]),
+        "exact": np.array(exact, dtype=np.float64),
+    }
+
+
+Captions = Mapping[Any, Sequence[str]]
+
+
+def has_official_tokenizer() -> bool:
+    """Whether Java is installed, and the wrapper of Stanford's PTBTokenizer may write beside itself."""
     spec = find_spec("pycocoevalcap")
     places = list(spec.submodule_search_locations or ()) if spec else []
     writable = bool(places) and all(os.access(place, os.W_OK) for place in places)
-    return CaptionTokenizer.OFFICIAL if shutil.which("java") and writable else CaptionTokenizer.PLAIN
-
-
-@dataclass(frozen=True)
-class CaptionScores:
-    """`bleu1` to `bleu4`, `rouge_l`, `meteor` in [0, 1], `cider_d` in [0, 10], and the tokenizer."""
-
-    values: Mapping[str, float]
-    cutter: CaptionTokenizer
-
-    @property
-    def is_official(self) -> bool:
-        """Whether the numbers compare with published ones."""
-        return self.cutter is CaptionTokenizer.OFFICIAL
+    return shutil.which("java") is not None and writable
 
 
 def caption_scores(
-    predicted: Mapping[int | str, str],
-    given: Captions,
-    cutter: CaptionTokenizer | None = None,
-    meteor: bool = True,
-) -> CaptionScores:
+    predicted: Mapping[Any, str], given: Captions, official: bool | None = None, meteor: bool = True
+) -> dict[str, float]:
     """Scores of one caption for each picture against people's captions.
 
-    CIDEr's word statistics are those of `given`: it is meaningful for whole test sets only. METEOR takes some
-    seconds to start.
+    `bleu1` to `bleu4`, `rouge_l` and, with Java, `meteor` lie in [0, 1], `cider_d` in [0, 10];
+    `official_words` is 1 where the official tokenizer cut the words (`official`; None: where it can run), so
+    that the scores compare with published ones. CIDEr's word statistics are those of `given`: it is
+    meaningful for whole test sets only. METEOR takes some seconds to start.
     """
     if predicted.keys() != given.keys() or not predicted:
         raise ValueError("there must be one predicted caption for each picture that has captions")
     if find_spec("pycocoevalcap") is None:
         raise UserError("caption metrics need pycocoevalcap: pip install 'xfm[captions]'")
-    cutter = cutter or available_tokenizer()
-    cut = _CUTTERS[cutter]
-    references = cut(given)
-    candidates = cut({key: [caption] for key, caption in predicted.items()})
+    official = has_official_tokenizer() if official is None else official
+    references, candidates = (
+        _official(texts) if official else _plain(texts)
+        for texts in (given, {key: [caption] for key, caption in predicted.items()})
+    )
     values = _python_scores(references, candidates)
     if meteor and shutil.which("java"):
         values["meteor"] = float(_meteor_scorer().compute_score(references, candidates)[0])
-    return CaptionScores(values, cutter)
+    return values | {"official_words": float(official)}
 
 
-def _plain(captions: Captions) -> dict[int | str, list[str]]:
+def _plain(captions: Captions) -> dict[Any, list[str]]:
     return {key: [" ".join(caption_words(caption)) for caption in texts] for key, texts in captions.items()}
 
 
-def _official(captions: Captions) -> dict[int | str, list[str]]:
+def _official(captions: Captions) -> dict[Any, list[str]]:
     if not shutil.which("java"):
-        raise UserError(
-            "the official tokenizer of captions needs Java: install a Java runtime, or choose `plain`"
-        )
+        raise UserError("the official tokenizer of captions needs Java: install a Java runtime")
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     # Line breaks of any kind would move the following captions to other pictures.
@@ -87,15 +153,7 @@ def _official(captions: Captions) -> dict[int | str, list[str]]:
     return PTBTokenizer().tokenize(rows)
 
 
-_CUTTERS: Mapping[CaptionTokenizer, Callable[[Captions], dict[int | str, list[str]]]] = {
-    CaptionTokenizer.OFFICIAL: _official,
-    CaptionTokenizer.PLAIN: _plain,
-}
-
-
-def _python_scores(
-    references: dict[int | str, list[str]], candidates: dict[int | str, list[str]]
-) -> dict[str, float]:
+def _python_scores(references: dict[Any, list[str]], candidates: dict[Any, list[str]]) -> dict[str, float]:
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge

@@ -45,11 +45,6 @@ def precision_recall_f1_of_labels(truth: Flags, given: Flags) -> NDArray[np.floa
     return shares_of((truth & given).sum(axis=0), given.sum(axis=0), truth.sum(axis=0))
 
 
-def _macro_f1_of_labels(truth: Flags, given: Flags) -> float:
-    occurs = truth.any(axis=0) | given.any(axis=0)
-    return float(precision_recall_f1_of_labels(truth, given)[occurs, 2].mean()) if occurs.any() else 0.0
-
-
 def average_precision(scores: Array, positive: Flags) -> float:
     """Average precision of [N] scores; equal scores are listed together; 0 without positives."""
     own = np.sort(scores[positive])
@@ -60,15 +55,6 @@ def average_precision(scores: Array, positive: Flags) -> float:
     found = len(own) - np.searchsorted(own, own, side="left")
     listed = len(every) - np.searchsorted(every, own, side="left")
     return float((found / listed).mean())
-
-
-def _mean_average_precision(scores: Array, truth: Flags) -> float:
-    there = np.flatnonzero(truth.any(axis=0))
-    return (
-        float(np.mean([average_precision(scores[:, at], truth[:, at]) for at in there]))
-        if len(there)
-        else 0.0
-    )
 
 
 def exact_matches(truth: Flags, given: Flags) -> NDArray[np.float64]:
@@ -94,9 +80,12 @@ def best_threshold(scores: Array, truth: Flags, otherwise: float) -> float:
 
 def label_metrics(truth: Flags, given: Flags, scores: Array) -> dict[str, float]:
     """Micro- and macro-F1, mean average precision, and exact match, of [N, C] bool and scores."""
+    there = truth.any(axis=0)
+    f1 = precision_recall_f1_of_labels(truth, given)[there | given.any(axis=0), 2]
+    precisions = [average_precision(scores[:, at], truth[:, at]) for at in np.flatnonzero(there)]
     return {
         "f1_micro": micro_f1(truth, given),
-        "f1_macro": _macro_f1_of_labels(truth, given),
-        "mean_ap": _mean_average_precision(scores, truth),
+        "f1_macro": float(f1.mean()) if len(f1) else 0.0,
+        "mean_ap": float(np.mean(precisions)) if precisions else 0.0,
         "exact_match": float(exact_matches(truth, given).mean()),
     }

@@ -96,7 +96,11 @@ def summarise(text: Ranks, image: Ranks, positives: csr_array, seed: int = 0) ->
 
     The bootstrap resamples a picture with its texts, because both directions of a pair fail together.
     """
-    gain = _pooled_gain(text, image, positives, seed)
+    gains = [(ranks[Rule.RERANK] == 0).astype(float) - (ranks[Rule.CONTRAST] == 0) for ranks in (text, image)]
+    by_text = positives.tocsc()
+    by_text.sort_indices()
+    groups = np.concatenate([np.arange(len(gains[0])), by_text.indices[by_text.indptr[:-1]].astype(np.int64)])
+    gain = bootstrap(np.concatenate(gains), groups, seed)
     return RetrievalResult(recalls(text, image), _chance_recalls(positives), gain)
 
 
@@ -150,18 +154,6 @@ def first_hits(text: Sequence[int], image: Sequence[Sequence[int]]) -> NDArray[n
 def preference_chance(distractors: Sequence[int]) -> float:
     """Expected share of pictures that prefer their caption to so many distractors."""
     return float(np.mean([1.0 / (1 + count) for count in distractors]))
-
-
-def _pooled_gain(text: Ranks, image: Ranks, positives: csr_array, seed: int) -> Interval:
-    gains = [(ranks[Rule.RERANK] == 0).astype(float) - (ranks[Rule.CONTRAST] == 0) for ranks in (text, image)]
-    groups = np.concatenate([np.arange(len(gains[0])), _first_owner(positives)])
-    return bootstrap(np.concatenate(gains), groups, seed)
-
-
-def _first_owner(positives: csr_array) -> NDArray[np.int64]:
-    by_text = positives.tocsc()
-    by_text.sort_indices()
-    return by_text.indices[by_text.indptr[:-1]].astype(np.int64)
 
 
 def sides(positives: csr_array) -> tuple[int, int]:

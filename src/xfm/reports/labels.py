@@ -44,77 +44,65 @@ GROUPS = (
     Group(
         "retrieval",
         "Image-text retrieval",
-        "No training. Pictures and captions are ranked by the contrastive score, then the best candidates "
-        "again by the contrastive score plus the matching head's odds (re-ranked). Retrieval of held-out "
-        "objects is near chance by construction: no training picture shows them and no caption of a "
-        "picture names them, so nothing ties their names to their looks. Hard distractors are captions "
-        "that differ in one thing alone: a relation, a place, a size, a count or the background.",
+        "No training. Candidates are ranked by the contrastive score; the best again with the matching "
+        "head's odds added (re-ranked). Held-out objects are near chance by construction: no training "
+        "picture shows them. Hard distractors differ in a relation, place, size, count or background.",
     ),
     Group(
         "vqa",
         "Question answering",
-        "A short fine-tuning, then the answer list is ranked by likelihood. Baselines: the same fine-tuning "
-        "with the picture blanked, and the most frequent training answer of the question's kind.",
+        "A short fine-tuning, then the answer list is ranked by likelihood. Baselines: the same with the "
+        "picture blanked, and the most frequent training answer of the question's kind.",
     ),
     Group(
         "reasoning",
         "Two-picture reasoning",
-        "A short fine-tuning: is the sentence true of the two pictures together? Baselines: the same "
-        "fine-tuning on text only, and the larger class.",
+        "A short fine-tuning: is the sentence true of both pictures together? Baselines: the same on text "
+        "only, and the larger class.",
     ),
     Group(
         "grounding",
         "Grounding",
-        "A short fine-tuning on referring phrases; scenes of at least four objects. A box counts as right "
-        "from IoU 0.5. Baselines: the best constant box, and the same fine-tuning with the phrase blanked.",
+        "A short fine-tuning on referring phrases. A box is right from IoU 0.5. Baselines: the best constant "
+        "box, and the same with the phrase blanked.",
     ),
     Group(
         "masked_token",
         "Masked words",
-        "No training. Content words are masked; with a picture the fusion encoder predicts them, with "
-        "none the language encoder alone. Baselines: the most frequent masked token, and of the right "
-        "picture the other conditions.",
+        "No training. The fusion encoder predicts masked content words, without a picture the language "
+        "encoder. Baselines: the most frequent masked token; of the right picture the other conditions.",
     ),
     Group(
         "matching",
         "Probability of a match",
-        "Is a text as likely to fit a picture as the matching head says? Pictures with their own caption and "
-        "with another, every second of these from the nearest by contrast. The expected calibration error "
-        "before and after the head's odds are scaled by two numbers, fitted on such pairs of the validation "
-        "split and kept in the model's folder. The area under the ROC curve stays as it is; its baseline is "
-        "the contrastive score alone.",
+        "Pictures with their own caption and with another, half of these near by contrast. The expected "
+        "calibration error before and after two numbers, fitted on the validation split, scale the matching "
+        "head's odds; the area under the ROC curve stays. Its baseline is the contrastive score.",
     ),
     Group(
         "absence",
         "What is not there",
-        "No training. Does the matching head rank phrases that are false of a picture (objects that it does "
-        "not show; relations of objects that it does) above those that are true, and captions whose picture "
-        "is not in the gallery above those whose picture is? The area under the ROC curve: the share of "
-        "pairs, one of each, that are in the right order. Baseline: the contrastive score alone.",
+        "No training. The area under the ROC curve of phrases that are false of a picture, and of captions "
+        "whose picture is not in the gallery, by the matching head. Baseline: the contrastive score.",
     ),
     Group(
         "entailment",
         "Caption entailment",
         "Language encoder only: a short fine-tuning, and a linear probe on the frozen encoder. Baselines: "
-        "the same training on the second text alone (hypothesis only), and the larger class.",
+        "the same on the second text alone (hypothesis only), and the larger class.",
     ),
     Group(
         "paraphrase",
         "Caption paraphrase",
-        "As entailment: do both texts say the same? The fine-tuning begins with the model, or with what the "
-        "baseline from scratch has become, that was fine-tuned on entailment.",
+        "As entailment, with whose model the fine-tuning begins: do both texts say the same?",
     ),
     Group(
         "category",
         "Category of unseen objects",
-        "Vision encoder only, frozen: linear probe and k-NN; the probe never saw the test objects. "
-        "Baselines: raw pixels, a randomly initialised encoder, and the largest category.",
+        "Vision encoder only, frozen: linear probe and k-NN on objects that the probe never saw. Baselines: "
+        "raw pixels, a randomly initialised encoder, and the largest category.",
     ),
-    Group(
-        "digits",
-        "Handwritten digits",
-        "scikit-learn's digits, enlarged; frozen vision encoder, baselines as for the category.",
-    ),
+    Group("digits", "Handwritten digits", "scikit-learn's digits, enlarged; as the category."),
 )
 
 _PARTS = {"hard": "Image-text retrieval, hard distractors", "masked_tokens": "Masked words"}

@@ -22,8 +22,8 @@ from xfm.data.collate import LENGTH_STEP, padded_tokens
 from xfm.data.schema import TensorFields, Tokens
 from xfm.data.tables import TableRow
 from xfm.data.tokenizer import normalise_caption
+from xfm.metrics.captions import best_word_f1, word_scores
 from xfm.metrics.classification import share
-from xfm.metrics.words import best_word_f1, word_scores
 from xfm.models.folder import Pretrained
 from xfm.models.generation import Marks, generate
 from xfm.models.task_models import Captioner

@@ -5,6 +5,6 @@ graphs and texts are the same on every machine; pixels are the same for one Pill
 """
 
 from xfm.world.build import build_world
-from xfm.world.manifest import WorldManifest
+from xfm.world.storage import WorldManifest
 
 __all__ = ["WorldManifest", "build_world"]

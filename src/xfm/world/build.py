@@ -15,12 +15,11 @@ from xfm.core.files import drafting, file_digest, replace_folder, write_text, wr
 from xfm.core.locks import locked
 from xfm.core.processes import cores
 from xfm.executors.executor import LocalPool
-from xfm.world.catalog import ART_LICENCE, Catalog, ObjectType, package_versions
-from xfm.world.manifest import FORMAT, NAME, FileEntry, WorldManifest, fingerprint
-from xfm.world.splits import Split
-from xfm.world.storage import write_lines
+from xfm.world.catalog import ART_LICENCE, ObjectType, package_versions
+from xfm.world.scene import Split
+from xfm.world.storage import FORMAT, NAME, FileEntry, WorldManifest, fingerprint, write_lines
 from xfm.world.task_units import MAKERS
-from xfm.world.units import Made, Part, Studio, Unit
+from xfm.world.units import Part, Studio, Unit, UnitResult
 
 IN_PROCESS = 2000  # fewer records than this are made in this process: others take a second to start
 _FACTS_LICENCE = "randfacts, MIT licence"
@@ -156,20 +155,20 @@ def _studio(config: WorldConfig, folder: Path) -> Studio:
     return Studio(config, folder)
 
 
-def _make(config: WorldConfig, folder: Path, unit: Unit) -> Made:
+def _make(config: WorldConfig, folder: Path, unit: Unit) -> UnitResult:
     return MAKERS[unit.part](_studio(config, folder), unit)
 
 
-def _made(config: WorldConfig, folder: Path, progress: bool) -> list[Made]:
+def _made(config: WorldConfig, folder: Path, progress: bool) -> list[UnitResult]:
     units = plan(config)
     total = sum(unit.rows for unit in units)
     workers = 1 if total < IN_PROCESS else config.workers or min(8, cores())
-    made: dict[Unit, Made] = {}
+    made: dict[Unit, UnitResult] = {}
     with tqdm(
         total=total, unit="record", unit_scale=True, desc="building the world", disable=not progress
     ) as bar:
 
-        def done(unit: Unit, result: Made) -> None:
+        def done(unit: Unit, result: UnitResult) -> None:
             made[unit] = result
             bar.update(unit.rows)
 
@@ -210,7 +209,9 @@ def _fill(
             "seen": [_entry(o) for o in catalog.seen],
             "heldout": [_entry(o) for o in catalog.heldout],
         },
-        heldout_pairs=_count_pairs(catalog),
+        heldout_pairs=sum(
+            catalog.is_heldout_pair(a, b) for i, a in enumerate(catalog.seen) for b in catalog.seen[i + 1 :]
+        ),
         counts=counts,
         files=_entries(draft),
         pictures={
@@ -222,7 +223,7 @@ def _fill(
     return manifest
 
 
-def _train_tokenizer(draft: Path, made: list[Made], vocab_size: int) -> None:
+def _train_tokenizer(draft: Path, made: list[UnitResult], vocab_size: int) -> None:
     from xfm.data.tokenizer import normalise_caption, train_tokenizer  # imports torch: not in the workers
 
     # Captions and phrases meet the model without their signs, plain text as it is.
@@ -236,11 +237,6 @@ def _train_tokenizer(draft: Path, made: list[Made], vocab_size: int) -> None:
 
 def _entry(kind: ObjectType) -> dict[str, Any]:
     return {"name": kind.name, "category": kind.category, "colour": kind.colour, "code": kind.code}
-
-
-def _count_pairs(catalog: Catalog) -> int:
-    seen = catalog.seen
-    return sum(catalog.is_heldout_pair(a, b) for i, a in enumerate(seen) for b in seen[i + 1 :])
 
 
 def _entries(draft: Path) -> dict[str, FileEntry]:

@@ -8,20 +8,18 @@ from xfm.world.catalog import Catalog, ObjectType
 from xfm.world.grammar import (
     NUMBERS,
     PLACE_PHRASES,
-    SIZE_WORDS,
-    counted,
-    joined,
-    opened,
-    plural,
-    with_article,
-)
-from xfm.world.relations import (
     RELATION_PHRASES,
     SIDE_PHRASES,
+    SIZE_WORDS,
     Relation,
+    counted,
     excluded,
+    joined,
+    opened,
     places_differ,
+    plural,
     relation_between,
+    with_article,
 )
 from xfm.world.rng import Rng
 from xfm.world.scene import Place, Scene, SceneObject, Size

@@ -2,8 +2,16 @@
 
 from collections.abc import Callable, Sequence
 
-from xfm.world.grammar import PLACE_PHRASES, SIZE_WORDS, with_article
-from xfm.world.relations import RELATION_PHRASES, Relation, excluded, holds, is_between
+from xfm.world.grammar import (
+    PLACE_PHRASES,
+    RELATION_PHRASES,
+    SIZE_WORDS,
+    Relation,
+    excluded,
+    holds,
+    is_between,
+    with_article,
+)
 from xfm.world.rng import Rng
 from xfm.world.scene import Scene, SceneObject
 

@@ -9,9 +9,17 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from xfm.world.catalog import Catalog, ObjectType
-from xfm.world.grammar import NUMBERS, PLACE_PHRASES, SIZE_WORDS, plural, with_article
+from xfm.world.grammar import (
+    NUMBERS,
+    PLACE_PHRASES,
+    RELATION_PHRASES,
+    SIZE_WORDS,
+    places_differ,
+    plural,
+    relation_between,
+    with_article,
+)
 from xfm.world.phrases import Referrer, by_between, by_extreme, by_place, by_relation, by_size, refer, the
-from xfm.world.relations import RELATION_PHRASES, places_differ, relation_between
 from xfm.world.rng import Rng
 from xfm.world.scene import Place, Scene, Size
 

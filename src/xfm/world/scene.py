@@ -1,8 +1,8 @@
-"""Scene graphs: which objects, how large, where, on what background. Integers only; no pixels."""
+"""Scene graphs (which objects, how large, where, on what background; integers only), and kinds of a split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from functools import cached_property
 from typing import NamedTuple
 
@@ -80,9 +80,11 @@ class SceneObject:
         """Twice the y of the box's centre."""
         return 2 * self.top + self.height
 
-    def wanted(self, size: Size | None = None, place: Place | None = None) -> "Wanted":
+    def wanted(self, size: Size | None = None, place: Place | None = None) -> "ObjectSpec":
         """One of its kind, in another size or place if given."""
-        return Wanted(self.kind, self.size if size is None else size, self.place if place is None else place)
+        return ObjectSpec(
+            self.kind, self.size if size is None else size, self.place if place is None else place
+        )
 
     @property
     def box(self) -> list[int]:
@@ -116,7 +118,7 @@ class Scene:
         return len(self.groups.get(kind, ()))
 
 
-class Wanted(NamedTuple):
+class ObjectSpec(NamedTuple):
     """An object that a scene shall hold: what, how large, where."""
 
     kind: ObjectType
@@ -164,7 +166,7 @@ class SceneSampler:
         raise RuntimeError(f"no room for {len(kinds)} objects")  # five small boxes always fit in nine cells
 
     def edited(
-        self, rng: Rng, scene: Scene, gone: Sequence[SceneObject], new: Sequence[Wanted]
+        self, rng: Rng, scene: Scene, gone: Sequence[SceneObject], new: Sequence[ObjectSpec]
     ) -> Scene | None:
         """The scene without `gone` and with new objects, else unchanged to the pixel; None without room."""
         placed = [item for item in scene.objects if item not in gone]
@@ -238,3 +240,59 @@ def _apart(left: int, top: int, width: int, height: int, other: SceneObject, gap
         or top >= other.top + other.height + gap
         or other.top >= top + height + gap
     )
+
+
+class Split(StrEnum):
+    """Splits of the task files.
+
+    combinations hold a held-out pair of objects, objects only held-out ones, hard and hard_validation sets of
+    kinds that no twins show; the others seen objects in allowed combinations, in scenes of their own.
+    """
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    SEEN = "seen"
+    TEST = "test"
+    HARD = "hard"
+    HARD_VALIDATION = "hard_validation"
+    COMBINATIONS = "combinations"
+    OBJECTS = "objects"
+
+
+class KindChooser:
+    """Chooses the kinds of a scene so that it belongs to its split."""
+
+    def __init__(self, sampler: SceneSampler, split: Split) -> None:
+        self.sampler = sampler
+        self.split = split
+        self.catalog = sampler.catalog
+        self.pool = self.catalog.heldout if split is Split.OBJECTS else self.catalog.seen
+        self.least = 2 if split is Split.COMBINATIONS else 1
+        if split is Split.COMBINATIONS:
+            partners = [(kind, self.catalog.heldout_partners(kind)) for kind in self.catalog.seen]
+            self._partners = {kind: found for kind, found in partners if found}
+            self.pool = tuple(self._partners)
+
+    def kind(self, rng: Rng) -> ObjectType:
+        """One kind of the split."""
+        return rng.pick(self.pool)
+
+    def pair(self, rng: Rng) -> tuple[ObjectType, ObjectType]:
+        """Two different kinds that a scene of the split may show together."""
+        first = self.kind(rng)
+        if self.split is Split.COMBINATIONS:
+            return first, rng.pick(self._partners[first])
+        while True:
+            second = self.kind(rng)
+            if second is not first and self.catalog.compatible(first, second):
+                return first, second
+
+    def choose(
+        self, rng: Rng, count: int, start: Sequence[ObjectType] = (), repeat: int = 25
+    ) -> list[ObjectType]:
+        """`count` kinds (at least `least`), beginning with `start`; combinations hold a held-out pair."""
+        begin = list(start)
+        if self.split is Split.COMBINATIONS and len(set(begin)) < 2:
+            first = begin[0] if begin else self.kind(rng)
+            begin = [*(begin or [first]), rng.pick(self._partners[first])]
+        return self.sampler.choose(rng, max(count, len(begin)), self.pool, begin, repeat)

@@ -3,25 +3,22 @@
 import hashlib
 from collections.abc import Callable
 
-from xfm.world.absence import absent_objects, absent_relations
-from xfm.world.captions import caption
+from xfm.world.captions import EDITS, caption, hard_caption
 from xfm.world.catalog import Catalog, ObjectType
-from xfm.world.distractors import EDITS, hard_caption
+from xfm.world.corpus import TextPair, entailments, paraphrases
 from xfm.world.names import OTHER
-from xfm.world.pairs import TextPair, entailments, paraphrases
 from xfm.world.phrases import RELATIONAL, refer
 from xfm.world.questions import ask, how_many, how_many_objects
 from xfm.world.rng import Rng
-from xfm.world.scene import Scene
-from xfm.world.splits import KindChooser, Split
-from xfm.world.statements import PairMaker, statements
+from xfm.world.scene import KindChooser, Scene, Split
+from xfm.world.statements import PairMaker, absent_objects, absent_relations, statements
 from xfm.world.twins import Edit
 from xfm.world.units import (
-    Made,
     Maker,
     Part,
     Studio,
     Unit,
+    UnitResult,
     make_pictures,
     make_scenes,
     make_singles,
@@ -34,11 +31,11 @@ _HELDOUT_OBJECTS = ((1, 15), (2, 45), (3, 40))
 _CATEGORY_TEST = 4  # one object in so many is for the test
 
 
-def make_retrieval(studio: Studio, unit: Unit) -> Made:
+def make_retrieval(studio: Studio, unit: Unit) -> UnitResult:
     """Scenes with one caption each; no caption twice. Hard splits add distractors."""
     if unit.split in (Split.HARD, Split.HARD_VALIDATION):
         return _make_hard(studio, unit)
-    rng, made, seen = studio.rng(unit), Made(unit), set()
+    rng, made, seen = studio.rng(unit), UnitResult(unit), set()
     chooser = studio.chooser(unit.split)
     sizes = _HELDOUT_OBJECTS if unit.split is Split.OBJECTS else _RETRIEVAL_OBJECTS
     while len(made.rows) < unit.rows:
@@ -50,8 +47,8 @@ def make_retrieval(studio: Studio, unit: Unit) -> Made:
     return made
 
 
-def _make_hard(studio: Studio, unit: Unit) -> Made:
-    rng, made, chooser = studio.rng(unit), Made(unit), studio.chooser(unit.split)
+def _make_hard(studio: Studio, unit: Unit) -> UnitResult:
+    rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
     while len(made.rows) < unit.rows:
         edit = EDITS[len(made.rows) % len(EDITS)]
         kinds = chooser.choose(rng, rng.pick((2, 3, 3, 4)), repeat=100 if edit is Edit.COUNT else 0)
@@ -80,9 +77,9 @@ def _counted_scene(rng: Rng, studio: Studio, chooser: KindChooser) -> tuple[Scen
             return studio.sampler.place(rng, kinds), kind
 
 
-def make_vqa(studio: Studio, unit: Unit) -> Made:
+def make_vqa(studio: Studio, unit: Unit) -> UnitResult:
     """Two questions a scene; two scenes in five are made for counting, others hold an answerable object."""
-    rng, made, chooser = studio.rng(unit), Made(unit), studio.chooser(unit.split)
+    rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
     answerable = [kind for kind in studio.catalog.seen if kind in studio.catalog.answerable]
     while len(made.rows) < unit.rows:
         if rng.chance(40):
@@ -104,9 +101,9 @@ def make_vqa(studio: Studio, unit: Unit) -> Made:
     return made
 
 
-def make_reasoning(studio: Studio, unit: Unit) -> Made:
+def make_reasoning(studio: Studio, unit: Unit) -> UnitResult:
     """Statements about two pictures; the rows of one design stay in one split."""
-    rng, made = studio.rng(unit), Made(unit)
+    rng, made = studio.rng(unit), UnitResult(unit)
     maker = PairMaker(studio.sampler, studio.chooser(unit.split))
     saved: dict[int, str] = {}
     while len(made.rows) < unit.rows:
@@ -122,9 +119,9 @@ def make_reasoning(studio: Studio, unit: Unit) -> Made:
     return made
 
 
-def make_grounding(studio: Studio, unit: Unit) -> Made:
+def make_grounding(studio: Studio, unit: Unit) -> UnitResult:
     """Referring phrases, up to two a scene; in three of five scenes one kind occurs several times."""
-    rng, made, chooser = studio.rng(unit), Made(unit), studio.chooser(unit.split)
+    rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
     train = unit.split is Split.TRAIN
     while len(made.rows) < unit.rows:
         count = rng.weighted(((3, 25), (4, 45), (5, 30))) if train else rng.pick((4, 4, 5))
@@ -147,8 +144,8 @@ def make_grounding(studio: Studio, unit: Unit) -> Made:
 
 
 def _make_pairs(quadruple: Callable[[Rng, Scene, Catalog], list[TextPair]]) -> Maker:
-    def make(studio: Studio, unit: Unit) -> Made:
-        rng, made, chooser = studio.rng(unit), Made(unit), studio.chooser(unit.split)
+    def make(studio: Studio, unit: Unit) -> UnitResult:
+        rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
         while len(made.rows) < unit.rows:
             kinds = chooser.choose(rng, rng.weighted(((2, 35), (3, 45), (4, 20))))
             pairs = quadruple(rng, studio.sampler.place(rng, kinds), studio.catalog)
@@ -164,9 +161,9 @@ def _make_pairs(quadruple: Callable[[Rng, Scene, Catalog], list[TextPair]]) -> M
     return make
 
 
-def make_category(studio: Studio, unit: Unit) -> Made:
+def make_category(studio: Studio, unit: Unit) -> UnitResult:
     """Pictures of single objects, categories equally often; the test's objects do not occur in train."""
-    rng, made = studio.rng(unit), Made(unit)
+    rng, made = studio.rng(unit), UnitResult(unit)
     wanted = unit.split is Split.TEST
     by_category: dict[str, list[ObjectType]] = {}
     for kind in studio.catalog.seen:
@@ -182,9 +179,9 @@ def make_category(studio: Studio, unit: Unit) -> Made:
     return made
 
 
-def make_masked_token(studio: Studio, unit: Unit) -> Made:
+def make_masked_token(studio: Studio, unit: Unit) -> UnitResult:
     """Captions with their picture and a picture of other objects."""
-    rng, made, chooser = studio.rng(unit), Made(unit), studio.chooser(unit.split)
+    rng, made, chooser = studio.rng(unit), UnitResult(unit), studio.chooser(unit.split)
     scenes = [
         studio.sampler.place(rng, chooser.choose(rng, rng.weighted(_RETRIEVAL_OBJECTS)))
         for _ in range(unit.rows)
@@ -201,9 +198,9 @@ def make_masked_token(studio: Studio, unit: Unit) -> Made:
     return made
 
 
-def make_absence(studio: Studio, unit: Unit) -> Made:
+def make_absence(studio: Studio, unit: Unit) -> UnitResult:
     """Phrases with a picture that they are true of and one that they are not, of objects and relations."""
-    rng, made = studio.rng(unit), Made(unit)
+    rng, made = studio.rng(unit), UnitResult(unit)
     maker = PairMaker(studio.sampler, studio.chooser(unit.split))
     while len(made.rows) < unit.rows:
         design = absent_relations if len(made.rows) // 4 % 2 else absent_objects
@@ -218,7 +215,7 @@ def make_absence(studio: Studio, unit: Unit) -> Made:
     return made
 
 
-def _texts(unit: Unit, made: Made, field: str) -> list[str]:
+def _texts(unit: Unit, made: UnitResult, field: str) -> list[str]:
     return [row[field] for row in made.rows] if unit.split is Split.TRAIN else []
 
 

@@ -11,11 +11,9 @@ from typing import NamedTuple
 
 from xfm.world.catalog import ObjectType
 from xfm.world.facts import USUALLY_RELATED, Description, contradicts, describe, without_item, wording
-from xfm.world.grammar import definite
-from xfm.world.relations import Relation, excluded, places_differ, relation_between
+from xfm.world.grammar import Relation, definite, excluded, places_differ, relation_between
 from xfm.world.rng import Rng
-from xfm.world.scene import Place, Scene, SceneObject, SceneSampler, Size, Wanted
-from xfm.world.splits import KindChooser
+from xfm.world.scene import KindChooser, ObjectSpec, Place, Scene, SceneObject, SceneSampler, Size
 
 MOST_ALIKE, MOST_OBJECTS = 3, 5
 _TRIES = 40  # descriptions of which one must tell the twins apart
@@ -78,7 +76,7 @@ class TwinMaker:
         a, b = pair
         if rng.chance(TURNED):
             return scene, self._turned(rng, scene, a, relation, b)
-        new = [Wanted(a.kind, a.size, b.place), Wanted(b.kind, b.size, a.place)]
+        new = [ObjectSpec(a.kind, a.size, b.place), ObjectSpec(b.kind, b.size, a.place)]
         return scene, self.sampler.edited(rng, scene, pair, new)
 
     def _turned(self, rng: Rng, scene: Scene, a: SceneObject, was: Relation, b: SceneObject) -> Scene | None:
@@ -137,7 +135,7 @@ class TwinMaker:
             return None
         if scene.background.colour not in catalog.backgrounds_for([kind, *others]):
             return None
-        return scene, self.sampler.edited(rng, scene, [item], [Wanted(kind, item.size, item.place)])
+        return scene, self.sampler.edited(rng, scene, [item], [ObjectSpec(kind, item.size, item.place)])
 
 
 def _kinds(scene: Scene) -> list[ObjectType]:

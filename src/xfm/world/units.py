@@ -14,8 +14,7 @@ from xfm.world.corpus import Corpus, load_facts
 from xfm.world.phrases import regions
 from xfm.world.render import Renderer
 from xfm.world.rng import Rng
-from xfm.world.scene import Scene, SceneSampler
-from xfm.world.splits import KindChooser, Split
+from xfm.world.scene import KindChooser, Scene, SceneSampler, Split
 from xfm.world.storage import ShardWriter, to_json
 from xfm.world.twins import TwinMaker
 
@@ -54,7 +53,7 @@ class Unit:
 
 
 @dataclass
-class Made:
+class UnitResult:
     """Rows of a task file, tokenizer texts, name and SHA-256 of pictures, and record count of a unit."""
 
     unit: Unit
@@ -91,7 +90,7 @@ class Studio:
         """JPEG bytes of a scene."""
         return self.renderer.encode(self.renderer.render(scene))
 
-    def save(self, made: Made, scene: Scene) -> str:
+    def save(self, made: UnitResult, scene: Scene) -> str:
         """Write a task picture; its path relative to the JSON-lines file."""
         unit = made.unit
         name = f"{unit.part}-{unit.split}-{unit.index:02d}-{len(made.pictures):04d}.jpg"
@@ -101,7 +100,7 @@ class Studio:
         return f"../images/{name}"
 
 
-Maker = Callable[[Studio, Unit], Made]
+Maker = Callable[[Studio, Unit], UnitResult]
 
 
 def annotation(rng: Rng, scene: Scene) -> dict[str, Any]:
@@ -112,8 +111,8 @@ def annotation(rng: Rng, scene: Scene) -> dict[str, Any]:
     }
 
 
-def _annotated(studio: Studio, unit: Unit, draw: Callable[[Rng], Scene]) -> Made:
-    rng, made = studio.rng(unit), Made(unit, count=unit.rows)
+def _annotated(studio: Studio, unit: Unit, draw: Callable[[Rng], Scene]) -> UnitResult:
+    rng, made = studio.rng(unit), UnitResult(unit, count=unit.rows)
     with ShardWriter(studio.folder / "pretrain" / f"{unit.part}-{unit.index:05d}.tar") as shard:
         for i in range(unit.rows):
             scene = draw(rng)
@@ -125,7 +124,7 @@ def _annotated(studio: Studio, unit: Unit, draw: Callable[[Rng], Scene]) -> Made
     return made
 
 
-def make_scenes(studio: Studio, unit: Unit) -> Made:
+def make_scenes(studio: Studio, unit: Unit) -> UnitResult:
     """A shard of scenes of one to five objects."""
     chooser = studio.chooser(Split.TRAIN)
     return _annotated(
@@ -133,20 +132,20 @@ def make_scenes(studio: Studio, unit: Unit) -> Made:
     )
 
 
-def make_singles(studio: Studio, unit: Unit) -> Made:
+def make_singles(studio: Studio, unit: Unit) -> UnitResult:
     """A shard of scenes of one object; consecutive pictures go through all kinds in random order."""
     order = _round(studio, unit)
     return _annotated(studio, unit, lambda rng: studio.sampler.place(rng, [studio.catalog.seen[next(order)]]))
 
 
-def make_pictures(studio: Studio, unit: Unit) -> Made:
+def make_pictures(studio: Studio, unit: Unit) -> UnitResult:
     """A shard of one-object pictures without text."""
     rng, order = studio.rng(unit), _round(studio, unit)
     with ShardWriter(studio.folder / "pretrain" / f"{unit.part}-{unit.index:05d}.tar") as shard:
         for i in range(unit.rows):
             scene = studio.sampler.place(rng, [studio.catalog.seen[next(order)]])
             shard.add(f"{unit.part}-{unit.index:05d}-{i:05d}.jpg", studio.encode(scene))
-    return Made(unit, count=unit.rows)
+    return UnitResult(unit, count=unit.rows)
 
 
 def _round(studio: Studio, unit: Unit) -> Iterator[int]:
@@ -160,9 +159,9 @@ def _round(studio: Studio, unit: Unit) -> Iterator[int]:
             position += 1
 
 
-def make_twins(studio: Studio, unit: Unit) -> Made:
+def make_twins(studio: Studio, unit: Unit) -> UnitResult:
     """A shard of twin scenes with captions, one after the other; `unit.rows` counts both."""
-    rng, made = studio.rng(unit), Made(unit, count=unit.rows)
+    rng, made = studio.rng(unit), UnitResult(unit, count=unit.rows)
     maker = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN), studio.config.whole_captions)
     with ShardWriter(studio.folder / "pretrain" / f"{unit.part}-{unit.index:05d}.tar") as shard:
         for i in range(0, unit.rows, 2):
@@ -175,8 +174,8 @@ def make_twins(studio: Studio, unit: Unit) -> Made:
     return made
 
 
-def make_text(studio: Studio, unit: Unit) -> Made:
+def make_text(studio: Studio, unit: Unit) -> UnitResult:
     """Lines of plain text."""
     rng = studio.rng(unit)
     lines = [studio.corpus.line(rng) for _ in range(unit.rows)]
-    return Made(unit, [{"text": line} for line in lines], lines, count=unit.rows)
+    return UnitResult(unit, [{"text": line} for line in lines], lines, count=unit.rows)

@@ -2,9 +2,11 @@
 
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -16,20 +18,108 @@ from xfm.core.locks import locked
 from xfm.core.paths import home_path, is_url
 from xfm.core.processes import cores
 from xfm.core.results_folder import Maker, require_free, sign
-from xfm.corpora.doctor.diagnosis import TABLE, Diagnosis, FindingExample
-from xfm.corpora.doctor.duplicates import PICTURE, RECORD, SAID, GroupFinding, found_together, rare_classes
-from xfm.corpora.doctor.findings import EXPLANATIONS, Finding, Severity
-from xfm.corpora.doctor.image_checks import check_image_file
+from xfm.corpora.doctor.checks import check_image_file
+from xfm.corpora.doctor.findings import Finding, Severity, Statistics, ticket
 from xfm.corpora.doctor.kinds import data_of, tokenizer_of
-from xfm.corpora.doctor.page import card_of, write_page
 from xfm.corpora.doctor.record_checks import CheckedRecord, RecordChecker
-from xfm.corpora.doctor.records import Part, SourceData, close_source
-from xfm.corpora.doctor.statistics import Statistics
-from xfm.corpora.doctor.table_rows import TableData
+from xfm.corpora.doctor.records import Part, SourceData, TableData, close_source
+from xfm.corpora.doctor.report import TABLE, Diagnosis, FindingExample, card_of, write_page
+from xfm.corpora.images import first_near, near_earlier
 from xfm.data.tables.objects import PREFIX
 from xfm.data.tokenizer import Tokenizer
 from xfm.executors.executor import LocalPool
 from xfm.reports.scores import write_json
+
+RECORD = np.dtype([("key", "<u8"), ("asked", "<u8"), ("harm", "u1")])
+PICTURE = np.dtype([("record", "<u4"), ("digest", "<u8"), ("hash", "<u8")])
+SAID = np.dtype([("record", "<u4"), ("digest", "<u8")])
+"""What is compared: keys of records, looks of pictures, and texts; see `CheckedRecord`."""
+_COMMON, _COMMON_SHARE = 10, 0.01
+"""Records, and their share of all, that have a text from which on it is common."""
+_MOST_CLASSES = 1000
+
+
+class GroupFinding(NamedTuple):
+    """A finding, the numbers of its records, and examples, each with the number of the other record."""
+
+    finding: Finding
+    records: np.ndarray
+    examples: list[tuple[int, int]]
+
+
+def found_together(
+    records: np.ndarray, pictures: np.ndarray, said: np.ndarray, config: DoctorConfig
+) -> Iterator[GroupFinding]:
+    """Findings among [N] `RECORD`, [P] `PICTURE` and [T] `SAID`."""
+    places = np.flatnonzero(records["key"])
+    firsts, again = _repeated(records["key"][places])
+    yield _paired(Finding.TWICE, places[again], places[firsts[again]], config)
+    yield _contradicting(records, config)
+    if config.near_duplicates:
+        yield _alike(pictures, config)
+    yield _common(said, len(records), config)
+
+
+def rare_classes(labels: Counter[str], few: int) -> dict[str, int]:
+    """Classes with fewer rows than `few`; none where labels are values or too many to be classes."""
+    if len(labels) > _MOST_CLASSES or (len(labels) > 50 and all(map(_is_number, labels))):
+        return {}
+    return {name: count for name, count in labels.items() if count < few}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _repeated(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    firsts = first[inverse]
+    return firsts, np.flatnonzero(firsts != np.arange(len(keys)))
+
+
+def _paired(finding: Finding, found: np.ndarray, others: np.ndarray, config: DoctorConfig) -> GroupFinding:
+    chosen = _drawn(found, config)
+    return GroupFinding(finding, found, [(int(found[place]), int(others[place])) for place in chosen])
+
+
+def _drawn(found: np.ndarray, config: DoctorConfig) -> list[int]:
+    """Random places; of very many, the first million take part."""
+    tickets = [ticket(number, config.seed) for number in found[:1_000_000].tolist()]
+    return sorted(range(len(tickets)), key=tickets.__getitem__)[: config.examples]
+
+
+def _contradicting(records: np.ndarray, config: DoctorConfig) -> GroupFinding:
+    places = np.flatnonzero(records["asked"])
+    firsts, again = _repeated(records["asked"][places])
+    first = places[firsts[again]]
+    differ = records["key"][places[again]] != records["key"][first]
+    return _paired(Finding.CONTRADICTION, places[again][differ], first[differ], config)
+
+
+def _alike(pictures: np.ndarray, config: DoctorConfig) -> GroupFinding:
+    _, first = np.unique(pictures["digest"], return_index=True)
+    own = pictures[np.sort(first)]
+    hashes = np.ascontiguousarray(own["hash"])
+    places = np.flatnonzero(near_earlier(hashes, config.distance))
+    numbers = own["record"][places].astype(np.int64)
+    examples = list[tuple[int, int]]()
+    for chosen in _drawn(numbers, config):
+        other = first_near(hashes, int(places[chosen]), config.distance)
+        examples.append((int(numbers[chosen]), int(own["record"][other or 0])))
+    return GroupFinding(Finding.ALIKE, np.unique(numbers), examples)
+
+
+def _common(said: np.ndarray, total: int, config: DoctorConfig) -> GroupFinding:
+    own = np.unique(said)  # a record says a text once
+    _, inverse, counts = np.unique(own["digest"], return_inverse=True, return_counts=True)
+    often = counts[inverse] >= max(_COMMON, _COMMON_SHARE * total)
+    numbers = np.unique(own["record"][often]).astype(np.int64)
+    return _paired(Finding.COMMON, numbers, numbers, config)
+
 
 COUNTS, PAGE = "doctor.json", "report.html"
 _WORK = ".examining"
@@ -75,7 +165,13 @@ def examine(
                 work.mkdir(parents=True)
                 data = data_of(path, config, columns, home_path(pictures) if pictures else None, work)
                 found = _diagnosis(shown, data, config, *_examined(data, config, progress))
-            _write(found, data, out, maker, config)
+            examples = [one for kept in found.examples.values() for one in kept]
+            pairs = [(one.number, one.other) for one in examples]
+            records = data.pick({number for pair in pairs for number in pair if number is not None})
+            cards = {number: card_of(one, found.kind == TABLE, config) for number, one in records.items()}
+            sign(out, maker)
+            write_json(out / COUNTS, found.plain(cards) | {"config": to_plain(config)})
+            write_page(out / PAGE, found, cards, config)
         finally:
             for cache in (close_source, check_image_file.cache_clear, _tokenizer.cache_clear):
                 cache()
@@ -145,8 +241,11 @@ def _diagnosis(
     for one in found_together(records, pictures, said, config):
         if len(one.records):
             parts[one.finding] = numbers[one.finding] = len(one.records)
-            examples[one.finding] = _shown(one)
-            if EXPLANATIONS[one.finding].harm is Severity.HURTS:
+            examples[one.finding] = [
+                FindingExample(number, "", None if one.finding is Finding.COMMON else other)
+                for number, other in one.examples
+            ]
+            if one.finding.harm is Severity.HURTS:
                 harm[one.records] |= _HURT
     rare = rare_classes(counts.labels, config.rare_class_below)
     if rare:
@@ -158,28 +257,11 @@ def _diagnosis(
         counts.read,
         int(np.count_nonzero(out)),
         int(np.count_nonzero(~out & (harm > 0))),
-        {finding: parts[finding] for finding in EXPLANATIONS if parts[finding]},
-        {finding: numbers[finding] for finding in EXPLANATIONS if parts[finding]},
+        {finding: parts[finding] for finding in Finding if parts[finding]},
+        {finding: numbers[finding] for finding in Finding if parts[finding]},
         counts.spreads,
         dict(sorted(counts.labels.items(), key=lambda one: (-one[1], one[0]))),
         rare,
         examples,
         config.tolerate,
     )
-
-
-def _shown(one: GroupFinding) -> list[FindingExample]:
-    alone = one.finding is Finding.COMMON
-    return [FindingExample(number, "", None if alone else other) for number, other in one.examples]
-
-
-def _write(
-    found: Diagnosis, data: SourceData | TableData, out: Path, maker: Maker, config: DoctorConfig
-) -> None:
-    wanted = {number for kept in found.examples.values() for one in kept for number in one.numbers}
-    records = data.pick(wanted)
-    cards = {number: card_of(one, found.kind == TABLE, config) for number, one in records.items()}
-    sign(out, maker)
-    places = {number: card.place for number, card in cards.items()}
-    write_json(out / COUNTS, found.plain(places) | {"config": to_plain(config)})
-    write_page(out / PAGE, found, cards, config)

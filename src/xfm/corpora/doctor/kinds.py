@@ -13,8 +13,7 @@ from xfm.config.tables import table_kind
 from xfm.core.errors import UserError
 from xfm.core.files import open_regular
 from xfm.core.paths import home_path, is_url
-from xfm.corpora.doctor.records import SourceData, spread
-from xfm.corpora.doctor.table_rows import TableData
+from xfm.corpora.doctor.records import SourceData, TableData, spread
 from xfm.data.folders import scan_folder
 from xfm.data.records import BadRecordError, Limits, SampleKind
 from xfm.data.sources import open_source, resolve_files
@@ -54,17 +53,14 @@ def _is_table(path: str) -> bool:
         return False
     place = Path(path)
     if place.is_dir():
-        return not resolve_files(path) and _has_classes(place)
+        if resolve_files(path):
+            return False
+        names = scan_folder(place).pictures
+        return len({name.partition("/")[0] for name in names}) > 1 and all("/" in name for name in names)
     kind = table_kind(place)
     if kind == ".jsonl" and place.name.endswith(kind):
         return _has_fields_of_tasks(place)
     return kind is not None and not place.name.endswith(_BOTH)
-
-
-def _has_classes(folder: Path) -> bool:
-    names = scan_folder(folder).pictures
-    tops = {name.partition("/")[0] for name in names}
-    return len(tops) > 1 and all("/" in name for name in names)
 
 
 def _has_fields_of_tasks(path: Path) -> bool:

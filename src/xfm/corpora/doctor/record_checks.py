@@ -9,12 +9,18 @@ import torch
 
 from xfm.config.doctor import DoctorConfig
 from xfm.core.errors import excerpt
-from xfm.corpora.doctor.box_checks import box_flaw, in_pixels, share
-from xfm.corpora.doctor.findings import EXPLANATIONS, Finding, Issue, Severity
-from xfm.corpora.doctor.image_checks import ImageCheck, check_image, check_image_file, short_digest
+from xfm.corpora.doctor.checks import (
+    ImageCheck,
+    box_flaw,
+    check_image,
+    check_image_file,
+    in_pixels,
+    share,
+    short_digest,
+    text_flaws,
+)
+from xfm.corpora.doctor.findings import Finding, Issue, Severity, Statistics
 from xfm.corpora.doctor.records import DataRecord
-from xfm.corpora.doctor.statistics import Statistics
-from xfm.corpora.doctor.text_checks import text_flaws
 from xfm.data.records import BadRecordError, Limits, SampleKind, is_text, to_sample
 from xfm.data.tokenizer import Tokenizer
 
@@ -42,7 +48,7 @@ class CheckedRecord:
 
     def has(self, harm: Severity) -> bool:
         """Whether there is an issue of this severity."""
-        return any(EXPLANATIONS[finding].harm is harm for finding in self.found)
+        return any(finding.harm is harm for finding in self.found)
 
 
 class RecordChecker:

@@ -1,17 +1,24 @@
 """Records to examine, from any source: pictures, texts, boxes, labels."""
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from xfm.config.task_spec import Field, Holds, TextRule
+from xfm.config.tasks import task_spec
+from xfm.core.errors import UserError
 from xfm.corpora.doctor.findings import Finding, Issue
 from xfm.data.records import BadRecordError, Record, SampleKind
 from xfm.data.sources import open_source
 from xfm.data.sources.base import RecordSource
+from xfm.data.tables import ColumnMap, TableRow, open_table
+from xfm.data.tables.embedded import PictureStore
+from xfm.data.tables.records import RawRow
 
 PART = 256
 """Records of a unit of work."""
@@ -132,3 +139,125 @@ def described(record: Record, kind: SampleKind) -> DataRecord:
 
 def _several(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list) else [value]
+
+
+_FIELDS = (
+    Field("image", holds=Holds.PICTURE, optional=True),
+    Field("images", holds=Holds.TWO_PICTURES, optional=True, parts=("left", "right")),
+    Field("caption", holds=Holds.TEXTS, optional=True, also=("captions",)),
+    *(Field(name, optional=True) for name in ("text", "text_pair", "question", "anchor", "positive")),
+    *(Field(name, holds=Holds.TEXTS, optional=True) for name in ("answer", "negative")),
+    Field("box", holds=Holds.BOX, optional=True),
+    Field("label", holds=Holds.LABEL, optional=True),
+)
+"""Of any task, where nobody said which."""
+_UNREADABLE = {
+    Holds.PICTURE: Finding.PICTURE,
+    Holds.TWO_PICTURES: Finding.PICTURE,
+    Holds.BOX: Finding.BOX_WRONG,
+}
+"""What a cell has that does not hold what it should."""
+
+
+@dataclass(frozen=True)
+class TableData:
+    """Rows of a table (or a `sample`), which one process reads and others examine.
+
+    `folder` is for pictures in the table, `task` the task (empty: fields of any), `pictures` the folder of
+    paths.
+    """
+
+    path: str
+    folder: Path
+    task: str
+    columns: ColumnMap
+    pictures: Path | None
+    sample: int
+    seed: int
+    kind: None = None
+    total: None = None
+
+    def rows(self) -> Iterator[DataRecord]:
+        """The rows."""
+        fields, table = task_spec(self.task).fields if self.task else _FIELDS, open_table(self.path)
+        self.columns.check_fields(fields)
+        if (there := table.columns) is not None:
+            self.columns.check_columns(fields, there, self.path)
+            if not {*self.columns.places(fields, there).values()} & {*there}:
+                raise UserError(
+                    f"{self.path} has the columns {', '.join(map(str, [*there][:12]))}, none of which a task "
+                    "reads: name the task with --task, and what its columns are called with --columns "
+                    "text=COLUMN,label=COLUMN"
+                )
+        wanted = self.columns.wanted(fields)
+        rows = table.rows(wanted)
+        if self.sample:
+            chosen = spread(sum(1 for _ in table.rows(frozenset())), self.sample, self.seed).tolist()
+            places = set(chosen)
+            rows = (raw for place, raw in enumerate(table.rows(wanted)) if place in places)
+        return map(partial(self._record, fields, PictureStore(self.folder)), rows)
+
+    def parts(self) -> Iterator[Part]:
+        """The rows in parts."""
+        rows, first = self.rows(), 0
+        while part := [*islice(rows, PART)]:
+            yield first, part
+            first += len(part)
+        if not first:
+            raise UserError(f"{self.path} holds no rows; check the path")
+
+    def records(self, part: Part) -> Iterable[DataRecord]:
+        """The rows of a part."""
+        return cast("list[DataRecord]", part[1])
+
+    def pick(self, numbers: Set[int]) -> dict[int, DataRecord]:
+        """Rows by number: the table is read again."""
+        last = max(numbers, default=-1)
+        return {number: row for number, row in enumerate(islice(self.rows(), last + 1)) if number in numbers}
+
+    def _record(self, fields: Sequence[Field], store: PictureStore, raw: RawRow) -> DataRecord:
+        source, place = Path(self.path), f"{Path(self.path)}:{raw.number}"
+        try:
+            cells = raw.checked(source)
+            self.columns.check_columns(fields, cells, place, others=True)
+            names = self.columns.places(fields, cells)
+            row = TableRow.picked(cells, source, raw.number, names, self.pictures).unpacked(fields, store)
+        except UserError as error:
+            return DataRecord(place, found=(Issue(Finding.RECORD, str(error).removeprefix(f"{place}: ")),))
+        caption = bool(self.task) and task_spec(self.task).text is not TextRule.WRITTEN
+        parts: dict[str, list[Any]] = {"pictures": [], "texts": [], "boxes": [], "labels": [], "found": []}
+        for one in fields:
+            try:
+                _add_field(row, one, caption, parts)
+            except UserError as error:
+                kind = _UNREADABLE.get(one.holds, Finding.RECORD)
+                parts["found"].append(Issue(kind, str(error).removeprefix(f"{place}: ")))
+        pictures, texts, boxes, labels, found = map(tuple, parts.values())
+        return DataRecord(place, pictures, texts, boxes, labels, found)
+
+
+def _add_field(row: TableRow, one: Field, caption: bool, parts: dict[str, list[Any]]) -> None:
+    given = next((name for name in (*one.names, *one.parts) if row.has(name)), None)
+    if given is None:
+        # Without a task no field is required, but a column of labels is there to be filled in.
+        if one.optional and not (one.holds is Holds.LABEL and one.name in row):
+            return
+        if one.holds is Holds.LABEL:
+            parts["found"].append(Issue(Finding.NO_LABEL, "there is no label"))
+        elif one.holds in (Holds.TEXT, Holds.TEXTS):
+            parts["texts"].append(TextField(one.name, "", caption))
+        else:
+            parts["found"].append(Issue(_UNREADABLE[one.holds], f"there is no {one.name}"))
+    elif one.holds is Holds.LABEL:
+        several = isinstance(row.get(given), list | tuple)
+        parts["labels"] += row.labels(given, ";") if several else [row.label(given)]
+    elif one.holds is Holds.PICTURE:
+        parts["pictures"].append(row.path(given))
+    elif one.holds is Holds.TWO_PICTURES:
+        parts["pictures"] += [each.path(one.name) for each in row.two(one)]
+    elif one.holds is Holds.BOX:
+        phrase = next((told.text for told in parts["texts"]), "")
+        parts["boxes"] += [BoxField(phrase, box) for box in row.number_lists(given)]
+    else:
+        texts = row.votes(given) if one.holds is Holds.TEXTS else [row.text(given)]
+        parts["texts"] += [TextField(given, text, caption and not one.target) for text in texts]

@@ -18,9 +18,8 @@ import numpy as np
 
 from xfm.core.errors import UserError
 from xfm.core.files import path_below
-from xfm.corpora import known_as
-from xfm.corpora.gathered import GatheredReader
-from xfm.corpora.source_record import PhraseBox, SourceRecord, number_or_nan
+from xfm.corpora import image_ids
+from xfm.corpora.source_record import GatheredReader, PhraseBox, SourceRecord, number_or_nan
 from xfm.data.tables.json_list import listed_items
 
 CROWD, NO_CLASS = "region of a crowd", "region of a class without name"
@@ -95,7 +94,7 @@ class _Split:
 
     def _picture(self, number: int, item: dict[str, Any]) -> None:
         width, height = number_or_nan(item.get("width")), number_or_nan(item.get("height"))
-        names = known_as.by_address(item.get("flickr_url"))
+        names = image_ids.by_address(item.get("flickr_url"))
         self.pictures.setdefault(number, (str(item.get("file_name") or ""), width, height, names))
 
     def _annotation(self, item: dict[str, Any]) -> None:
@@ -176,7 +175,7 @@ class CocoReader(GatheredReader):
                 tuple(found.captions.get(number, ())),
                 regions,
                 size=(width, height),
-                known_as=(known_as.coco(number), *names) if self.own_names else names,
+                known_as=(image_ids.coco(number), *names) if self.own_names else names,
                 left_out=left_out,
                 flaw="" if path else "the annotations name no file below the corpus",
             )

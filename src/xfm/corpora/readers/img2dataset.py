@@ -1,17 +1,18 @@
 """Output of img2dataset: tar shards or folders, in which KEY.jpg, KEY.txt and KEY.json lie side by side."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 from xfm.core.errors import UserError
 from xfm.core.files import read_bytes
-from xfm.corpora import known_as
+from xfm.corpora import image_ids
 from xfm.corpora.source_record import Piece, SourceRecord, json_object
 from xfm.data.pictures import byte_limit, too_many_bytes
 from xfm.data.records import Limits
 from xfm.data.sources.base import FILES, StoredFile
-from xfm.data.sources.tar import PICTURES, Member, key_and_extension, scan_members
+from xfm.data.sources.tar import PICTURES, key_and_extension, scan_members
 
 _KINDS = {**dict.fromkeys(PICTURES, "picture"), "json": "json", "txt": "text"}
 
@@ -41,13 +42,13 @@ class Img2DatasetReader:
         path = self._source / piece.file
         flaws: list[str] = []
         try:
-            if path.is_dir():
-                yield from _of_folder(path, piece.file)
-                return
-            file = StoredFile.of(path)
-            members = _until_damage(scan_members(file), flaws)
-            for key, group in groupby(members, lambda member: key_and_extension(member.name)[0]):
-                yield from _of_members(file, f"{piece.file}/{key}", group)
+            found = _of_folder(path) if path.is_dir() else _of_tar(path, flaws)
+            for key, group in groupby(found, lambda one: key_and_extension(one[0])[0]):
+                kinds = [(_KINDS.get(key_and_extension(name)[1]), size, read) for name, size, read in group]
+                named = [(kind, (size, read)) for kind, size, read in kinds if kind is not None]
+                parts = dict(named)
+                if parts:
+                    yield _record(f"{piece.file}/{key}", parts, twice=len(parts) < len(named))
         except OSError as error:
             flaws.append(f"it cannot be read ({error.strerror})")
         for flaw in flaws:
@@ -66,49 +67,23 @@ class Img2DatasetReader:
         return found
 
 
-def _until_damage(members: Iterator[Member], flaws: list[str]) -> Iterator[Member]:
+def _of_tar(path: Path, flaws: list[str]) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+    """Name, size and content of each member before any damage."""
+    file = StoredFile.of(path)
     try:
-        yield from members
+        for member in scan_members(file):
+            yield member.name, member.size, partial(FILES.read, file, member.offset, member.size)
     except UserError as error:
         flaws.append(str(error))
 
 
-def _of_members(file: StoredFile, name: str, members: Iterator[Member]) -> Iterator[SourceRecord]:
-    parts: dict[str, Part] = {}
-    twice = False
-    for member in members:
-        kind = _KINDS.get(key_and_extension(member.name)[1])
-        twice = twice or kind in parts
-        if kind is not None:
-            parts[kind] = (member.size, _reader(file, member.offset, member.size))
-    if parts:
-        yield _record(name, parts, twice)
-
-
-def _reader(file: StoredFile, offset: int, size: int) -> Callable[[], bytes]:
-    return lambda: FILES.read(file, offset, size)
-
-
-def _of_folder(folder: Path, name: str) -> Iterator[SourceRecord]:
-    names = sorted(path.name for path in folder.iterdir())
-    for key, group in groupby(names, lambda file: file.partition(".")[0]):
-        parts: dict[str, Part] = {}
-        twice = False
-        for file in group:
-            kind = _KINDS.get(file.partition(".")[2].lower())
-            twice = twice or kind in parts
-            if kind is not None:
-                parts[kind] = _file_part(folder / file)
-        if parts:
-            yield _record(f"{name}/{key}", parts, twice)
-
-
-def _file_part(path: Path) -> Part:
-    try:
-        size = path.stat().st_size
-    except OSError:
-        size = 0  # reading it says why
-    return size, lambda: read_bytes(path, byte_limit())
+def _of_folder(folder: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+    for path in sorted(folder.iterdir()):
+        try:
+            size = path.stat().st_size
+        except OSError:
+            size = 0  # reading it says why
+        yield path.name, size, partial(read_bytes, path, byte_limit())
 
 
 def _record(name: str, parts: dict[str, Part], twice: bool) -> SourceRecord:
@@ -122,7 +97,7 @@ def _record(name: str, parts: dict[str, Part], twice: bool) -> SourceRecord:
     try:
         said = json_object(_small(parts, "json")) if "json" in parts else {}
         return SourceRecord(
-            name, read(), _captions(said, parts), known_as=known_as.by_address(said.get("url"))
+            name, read(), _captions(said, parts), known_as=image_ids.by_address(said.get("url"))
         )
     except OSError as error:
         return SourceRecord(name, flaw=f"it cannot be read ({error.strerror})")

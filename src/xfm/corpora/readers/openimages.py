@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xfm.core.errors import UserError
-from xfm.corpora.gathered import GatheredReader
 from xfm.corpora.readers.coco import BoxTable
-from xfm.corpora.source_record import SourceRecord
+from xfm.corpora.source_record import GatheredReader, SourceRecord
 from xfm.data.tables.json_list import numbered_lines
 from xfm.data.tables.records import open_stored
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from xfm.core.errors import UserError
-from xfm.corpora import known_as
-from xfm.corpora.gathered import GatheredReader
-from xfm.corpora.source_record import Box, PhraseBox, SourceRecord, number_or_nan
+from xfm.corpora import image_ids
+from xfm.corpora.source_record import Box, GatheredReader, PhraseBox, SourceRecord, number_or_nan
 from xfm.data.tables.json_list import listed_items
 
 PICTURES, REGIONS, OBJECTS, ATTRIBUTES = (
@@ -78,9 +77,9 @@ class VisualGenomeReader(GatheredReader):
         things = [PhraseBox(_thing(one), _box(one, "w", "h")) for one in named.values()]
         size = (number_or_nan(picture.get("width")), number_or_nan(picture.get("height")))
         path = self._picture(number, picture)
-        names = [known_as.genome(number)]
-        names += [known_as.coco(picture["coco_id"])] if picture.get("coco_id") else []
-        names += [known_as.flickr(picture["flickr_id"])] if picture.get("flickr_id") else []
+        names = [image_ids.genome(number)]
+        names += [image_ids.coco(picture["coco_id"])] if picture.get("coco_id") else []
+        names += [image_ids.flickr(picture["flickr_id"])] if picture.get("flickr_id") else []
         return SourceRecord(
             str(number),
             path,

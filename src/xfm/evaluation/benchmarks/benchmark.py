@@ -3,14 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from xfm.config.benchmark import BenchmarkRecipe, Edition, benchmark_recipes
 from xfm.data.left_out import LeftOut
 from xfm.evaluation.benchmarks.published import Protocol
-from xfm.evaluation.benchmarks.read.corpus import Corpus
+from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.evaluation.benchmarks.scorers import Metrics
 from xfm.reports.scores import Score
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.rows import pictures_of
 from xfm.tasks.scored import Scorer
 
 Submit = Callable[[Path, str, Sequence[Any], Sequence[Any]], Path]
@@ -122,3 +124,35 @@ class JobSetting:
     device: str = "auto"
     progress: bool = True
     left_out: LeftOut = field(default_factory=LeftOut)
+
+
+T = TypeVar("T")
+
+
+def answered(
+    rows: Sequence[Any],
+    pictures: Pictures | None,
+    split: str,
+    left_out: LeftOut,
+    answer: Callable[[], T],
+) -> tuple[T, list[bool]]:
+    """Answers to N rows, and whether every picture of a row could be read; unreadable ones are blank.
+
+    UserError where too many cannot be read.
+    """
+    if pictures is None:
+        left_out.count(split, split, len(rows), 0)
+        return answer(), [True] * len(rows)
+    before, pictures.lost = pictures.lost, LeftOut(left_out.limit)
+    try:
+        answers = answer()
+    finally:
+        pictures.lost = before
+    whole, bad = [True] * len(rows), pictures.blank_for
+    for place, row in enumerate(rows) if bad else ():
+        if found := next((path for path in pictures_of(row) if path in bad), None):
+            whole[place] = False
+            left_out.note(f"{split} row {place + 1}", bad[found])
+    left_out.check()
+    left_out.count(split, split, len(rows), whole.count(False))
+    return answers, whole

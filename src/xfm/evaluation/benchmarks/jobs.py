@@ -14,8 +14,12 @@ from xfm.core.locks import holds
 from xfm.core.results_folder import Maker, model_mark, require_free, sign
 from xfm.data.left_out import BAD_FILE, LeftOut
 from xfm.evaluation.benchmarks.benchmark import Benchmark, JobResult, JobSetting, recipe_of
-from xfm.evaluation.benchmarks.fine_tuned import evaluate_fine_tuned
-from xfm.evaluation.benchmarks.frozen import evaluate_by_prompts, evaluate_on_features
+from xfm.evaluation.benchmarks.evaluations import (
+    evaluate_by_prompts,
+    evaluate_fine_tuned,
+    evaluate_on_features,
+    evaluate_zero_shot_retrieval,
+)
 from xfm.evaluation.benchmarks.published import (
     DETAILS,
     LEFT_OUT,
@@ -26,10 +30,7 @@ from xfm.evaluation.benchmarks.published import (
     read_all,
     table_lines,
 )
-from xfm.evaluation.benchmarks.ranking import evaluate_zero_shot_retrieval
-from xfm.evaluation.benchmarks.readable import note_reports
 from xfm.evaluation.benchmarks.registry import BENCHMARKS, names_with_files
-from xfm.evaluation.benchmarks.submissions import glue_note
 from xfm.models.resolve import model_folder
 from xfm.reports.scores import Score, write_json, write_output, write_scores
 
@@ -69,7 +70,9 @@ def find_jobs(
     for name, benchmark in BENCHMARKS.items():
         if (names and name not in names) or not benchmark.is_there(data):
             continue
-        for protocol in _possible(benchmark, data):
+        for protocol in benchmark.protocols:
+            if protocol is Protocol.ZERO_SHOT and benchmark.names(data) is None:
+                continue  # prompts need the names of the classes
             for edition in benchmark.editions(protocol):
                 if edition in editions and (not protocols or protocol in protocols):
                     recipe = _recipe(name, protocol, edition, options)
@@ -90,11 +93,6 @@ def _recipe(name: str, protocol: Protocol, edition: Edition, options: Sequence[s
     return parse(BenchmarkRecipe, options, values=values, source="the options")
 
 
-def _possible(benchmark: Benchmark, data: Path) -> list[Protocol]:
-    named = benchmark.names(data) is not None
-    return [p for p in benchmark.protocols if named or p is not Protocol.ZERO_SHOT]
-
-
 @holds("out")
 def run_jobs(
     jobs: Sequence[Job],
@@ -113,7 +111,14 @@ def run_jobs(
     Interrupted on SIGINT or SIGTERM: the same call continues.
     """
     model = str(model_folder(model))
-    _claim(out, model, smoke)
+    if not (mark := model_mark(Path(model))):
+        raise UserError(
+            f"{model} holds no model; give --model the folder of one, such as runs/quickstart/model"
+        )
+    maker = Maker("reproduce", {"model": mark, "number of rows": "few" if smoke else "all"}, model)
+    require_free(out, maker)
+    sign(out, maker)
+    _write_table(out)
     for job in jobs:
         folder = out / job.name
         if (folder / OFFICIAL).is_file():
@@ -134,14 +139,12 @@ def run_jobs(
         write_scores(folder / OFFICIAL, scores)  # last: it says that the job is finished
         _write_table(out)
         if progress:
-            print(f"{job.name}: {_in_words(scores)}", flush=True)
+            first = [(key.split("/", 3)[3], score.value) for key, score in list(scores.items())[:4]]
+            print(f"{job.name}: " + ", ".join(f"{name} {value:.3f}" for name, value in first), flush=True)
         for path in found.submissions:
             print(f"{job.name}: for the server: {path}", flush=True)
         if said := left_out.sentence(folder / BAD_FILE):
             print(f"{job.name}: {said}", flush=True)
-    for edition in [] if smoke else Edition:
-        if said := glue_note(out, {job.benchmark.name for job in jobs if job.edition is edition}, edition):
-            print(said, flush=True)
     return read_all(out)
 
 
@@ -151,7 +154,14 @@ def _run(job: Job, setting: JobSetting) -> JobResult:
         corpus = corpus.thinned(job.recipe.smoke.train_rows, job.recipe.smoke.test_rows)
     for note in corpus.notes.values():  # they stand in the details, too, and hours lie between
         print(printable(f"{job.name}: {note}"), flush=True)
-    note_reports(corpus, setting.left_out)
+    left_out, absent = setting.left_out, len(corpus.left_out)
+    for report in corpus.reports:
+        left_out.folder(report)
+    for place, reason in corpus.left_out.items():
+        left_out.note(place, reason)
+    left_out.check()
+    if absent:
+        left_out.count("train", "train", len(corpus.train) + absent, absent)
     ranked = job.benchmark.score is None
     zero_shot = evaluate_zero_shot_retrieval if ranked else evaluate_by_prompts
     is_probed = job.edition is Edition.RECOMMENDED  # the published head learns on varied pictures
@@ -164,24 +174,7 @@ def _run(job: Job, setting: JobSetting) -> JobResult:
     return replace(found, details={**corpus.notes, **found.details})
 
 
-def _claim(out: Path, model: str, smoke: bool) -> None:
-    if not (mark := model_mark(Path(model))):
-        raise UserError(
-            f"{model} holds no model; give --model the folder of one, such as runs/quickstart/model"
-        )
-    maker = Maker("reproduce", {"model": mark, "number of rows": "few" if smoke else "all"}, model)
-    require_free(out, maker)
-    sign(out, maker)
-    _write_table(out)
-
-
 def _write_table(out: Path) -> None:
     ours = {key: score.value for key, score in read_all(out).items()}
     notes = "".join(f"\n{note}\n" for note in left_out_notes(out))
     write_output(out / TABLE, as_markdown(table_lines(ours)) + notes)
-
-
-def _in_words(scores: Mapping[str, Score]) -> str:
-    return ", ".join(
-        f"{'/'.join(key.split('/')[3:])} {score.value:.3f}" for key, score in list(scores.items())[:4]
-    )

@@ -18,20 +18,31 @@ from xfm.config.tasks import (
 from xfm.core.errors import UserError
 from xfm.evaluation.benchmarks.benchmark import Benchmark, at
 from xfm.evaluation.benchmarks.published import Protocol
-from xfm.evaluation.benchmarks.read.corpus import Corpus
-from xfm.evaluation.benchmarks.read.easy_vqa import read_easy_vqa
 from xfm.evaluation.benchmarks.read.glue import FORMATS, GlueTask, glue_folder, read_glue
-from xfm.evaluation.benchmarks.read.image_sets import PER_CLASS, ImageSet, place_of, read_image_set
+from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS, ImageSet, read_image_set
+from xfm.evaluation.benchmarks.read.image_text import (
+    ENTAILMENT,
+    HATEFUL,
+    coco_pictures,
+    flickr_pictures,
+    read_coco,
+    read_flickr30k,
+    read_memes,
+    read_nlvr,
+    read_nlvr2,
+    read_refcoco,
+    read_snli_ve,
+)
 from xfm.evaluation.benchmarks.read.imagenet import read_imagenet, synset_names
-from xfm.evaluation.benchmarks.read.karpathy import coco_pictures, flickr_pictures, read_coco, read_flickr30k
-from xfm.evaluation.benchmarks.read.nlvr import read_nlvr, read_nlvr2
-from xfm.evaluation.benchmarks.read.pairs import ENTAILMENT, HATEFUL, read_memes, read_snli_ve
-from xfm.evaluation.benchmarks.read.refcoco import read_refcoco
-from xfm.evaluation.benchmarks.read.vqa import read_vqa
+from xfm.evaluation.benchmarks.read.readers import Corpus
+from xfm.evaluation.benchmarks.read.vqa import read_easy_vqa, read_vqa
 from xfm.evaluation.benchmarks.scorers import (
     Metrics,
+    caption_submission,
     glue_scorer,
+    glue_submission,
     name_of,
+    nlvr2_submission,
     pair_scorer,
     score_answers,
     score_captions,
@@ -39,45 +50,27 @@ from xfm.evaluation.benchmarks.scorers import (
     score_classes,
     score_single_answers,
     score_truth,
-)
-from xfm.evaluation.benchmarks.submissions import (
-    caption_submission,
-    glue_submission,
-    nlvr2_submission,
     vqa_submission,
 )
 from xfm.metrics.classification import mean_scores
 from xfm.tasks.grounding import box_metrics
 
 IMAGENET = "imagenet"
-_TEMPLATES = {
-    ImageSet.FOOD101: "food",
-    ImageSet.CARS: "vehicles",
-    ImageSet.AIRCRAFT: "aircraft",
-    ImageSet.DTD: "textures",
-    ImageSet.PETS: "pets",
-    ImageSet.FLOWERS: "plants",
-    ImageSet.MNIST: "digits",
-    ImageSet.SUN397: "scenes",
-    ImageSet.FER2013: "faces",
-}
-_WITHOUT_NAMES = frozenset({ImageSet.COUNTRY211, ImageSet.GTSRB})
-"""Their classes are codes and numbers, which no prompt can name."""
 
 
 def _image_set(kind: ImageSet) -> Benchmark:
-    named = kind not in _WITHOUT_NAMES
-    mean = "; the mean over the classes is reported" if kind in PER_CLASS else ""
+    own = IMAGE_SETS[kind]
+    mean = "; the mean over the classes is reported" if own.per_class else ""
     return Benchmark(
         name=kind.value,
         kind=IMAGE_CLASSIFICATION.name,
-        protocols=(Protocol.LINEAR, Protocol.ZERO_SHOT) if named else (Protocol.LINEAR,),
-        marker=at(place_of(kind)),
-        layout=f"{place_of(kind)}/ as torchvision lays it out{mean}",
+        protocols=(Protocol.LINEAR, Protocol.ZERO_SHOT) if own.templates else (Protocol.LINEAR,),
+        marker=at(own.place),
+        layout=f"{own.place}/ as torchvision lays it out{mean}",
         read=lambda data: read_image_set(data, kind),
         published=lambda data: read_image_set(data, kind, Edition.PUBLISHED),
         score=score_classes,
-        templates=_TEMPLATES.get(kind, "general"),
+        templates=own.templates or "",
     )
 
 

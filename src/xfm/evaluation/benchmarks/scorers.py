@@ -1,12 +1,14 @@
-"""From the predictions of a task to the official metrics of a benchmark."""
+"""Official metrics of a benchmark from a task's predictions, and files for its server."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from xfm.config.labels import label_name
-from xfm.evaluation.benchmarks.read.glue import GlueTask
-from xfm.metrics.captions import CaptionTokenizer, caption_scores
+from xfm.core.errors import UserError
+from xfm.evaluation.benchmarks.read.glue import FORMATS, GlueTask
+from xfm.metrics.captions import caption_scores
 from xfm.metrics.classification import (
     TOP,
     ClassPrediction,
@@ -21,6 +23,7 @@ from xfm.metrics.classification import (
     spearman,
 )
 from xfm.metrics.vqa import vqa_score
+from xfm.reports.scores import write_json, write_output
 from xfm.tasks.rows import Described, Labelled, LabelledPictureText, LabelledText, PicturePair, Question
 from xfm.tasks.scored import Metrics, Scorer
 from xfm.tasks.vqa import kind_key
@@ -61,10 +64,6 @@ def _accuracy(predictions: Labels, labels: Labels) -> Metrics:
     return {"accuracy": accuracy(np.array(predictions), np.array(labels))}
 
 
-def _matthews(predictions: Labels, labels: Labels) -> Metrics:
-    return {"mcc": matthews(np.array(predictions), np.array(labels))}
-
-
 def _equal_meaning(name: str) -> Callable[[Labels, Labels], Metrics]:
     def metrics(predictions: Labels, labels: Labels) -> Metrics:
         found = _accuracy(predictions, labels)
@@ -81,7 +80,7 @@ def _correlations(predictions: Labels, labels: Labels) -> Metrics:
 
 
 _METRICS: Mapping[GlueTask, Callable[[Labels, Labels], Metrics]] = {
-    GlueTask.COLA: _matthews,
+    GlueTask.COLA: lambda given, labels: {"mcc": matthews(np.array(given), np.array(labels))},
     GlueTask.MRPC: _equal_meaning("equivalent"),
     GlueTask.QQP: _equal_meaning("duplicate"),
     GlueTask.STSB: _correlations,
@@ -154,22 +153,15 @@ def score_single_answers(rows: Sequence[Question], predictions: Sequence[str]) -
 
 
 def score_captions(rows: Sequence[Described], predictions: Sequence[str]) -> Metrics:
-    """BLEU, CIDEr-D, ROUGE-L and METEOR; `official_words` is 1 where the official tokenizer cut the words."""
-    found = caption_scores(*_by_place(rows, predictions))
-    return {**found.values, "official_words": float(found.is_official)}
+    """BLEU, CIDEr-D, ROUGE-L and METEOR, see `caption_scores`."""
+    return caption_scores(dict(enumerate(predictions)), {at: row.captions for at, row in enumerate(rows)})
 
 
 def score_captions_briefly(rows: Sequence[Described], predictions: Sequence[str]) -> Metrics:
     """The same without Java, for guesses."""
-    return dict(caption_scores(*_by_place(rows, predictions), CaptionTokenizer.PLAIN, meteor=False).values)
-
-
-def _by_place(
-    rows: Sequence[Described], predictions: Sequence[str]
-) -> tuple[dict[int | str, str], dict[int | str, Sequence[str]]]:
-    predicted: dict[int | str, str] = dict(enumerate(predictions))
-    given: dict[int | str, Sequence[str]] = {place: row.captions for place, row in enumerate(rows)}
-    return predicted, given
+    given = {at: row.captions for at, row in enumerate(rows)}
+    found = caption_scores(dict(enumerate(predictions)), given, official=False, meteor=False)
+    return {name: value for name, value in found.items() if name != "official_words"}
 
 
 def score_classes(rows: Sequence[Labelled], predictions: Sequence[ClassPrediction]) -> Metrics:
@@ -179,3 +171,44 @@ def score_classes(rows: Sequence[Labelled], predictions: Sequence[ClassPredictio
     if len(predictions[0].probabilities) > TOP:
         found["top5"] = listed_accuracy([str(row.label) for row in rows], [one.best for one in predictions])
     return found
+
+
+def vqa_submission(path: Path, rows: Sequence[Question], answers: Sequence[str]) -> Path:
+    """`[{"question_id": 1, "answer": "yes"}, ..]`, as the VQA server takes it."""
+    keys = [row.key for row in rows]
+    if None in keys or len(set(keys)) != len(keys):
+        raise UserError(f"{path}: every question needs an id of its own; read the official questions")
+    pairs = zip(keys, answers, strict=True)
+    write_json(path, [{"question_id": key, "answer": answer} for key, answer in pairs])
+    return path
+
+
+def caption_submission(path: Path, rows: Sequence[Described], captions: Sequence[str]) -> Path:
+    """`[{"image_id": 1, "caption": ".."}, ..]`, as the COCO server takes it."""
+    if any(row.key is None for row in rows):
+        raise UserError(f"{path}: every picture needs an id; read the official file")
+    pairs = zip(rows, captions, strict=True)
+    write_json(path, [{"image_id": row.key, "caption": caption} for row, caption in pairs])
+    return path
+
+
+def nlvr2_submission(path: Path, rows: Sequence[PicturePair], predictions: Sequence[bool]) -> Path:
+    """`identifier,True` a line, as NLVR2's `metrics.py` and leaderboard take it."""
+    if any(row.key is None for row in rows):
+        raise UserError(f"{path}: every row needs an identifier; read the official file")
+    pairs = zip(rows, predictions, strict=True)
+    write_output(path, "".join(f"{row.key},{bool(truth)}\n" for row, truth in pairs))
+    return path
+
+
+def glue_submission(path: Path, task: GlueTask, predictions: Sequence[str | float]) -> Path:
+    """TSV of a test set, `index<tab>prediction`, in the order of the test file; STS-B's values in [0, 5]."""
+    layout = FORMATS[task]
+    if layout.classes:
+        written = dict(zip(layout.classes, layout.written, strict=True))
+        cells = [written[str(prediction)] for prediction in predictions]
+    else:
+        cells = [f"{min(5.0, max(0.0, float(prediction))):.3f}" for prediction in predictions]
+    lines = (f"{index}\t{cell}\n" for index, cell in enumerate(cells))
+    write_output(path, "index\tprediction\n" + "".join(lines))
+    return path

@@ -5,12 +5,10 @@ from functools import partial
 
 from xfm.config.evaluation import Part
 from xfm.evaluation.context import Context
-from xfm.evaluation.parts.absence import run_absence
-from xfm.evaluation.parts.calibration import run_matching
-from xfm.evaluation.parts.masked_tokens import run_masked_tokens
+from xfm.evaluation.parts.matching import run_absence, run_matching
 from xfm.evaluation.parts.probes import run_category, run_digits
-from xfm.evaluation.parts.retrieval import run_hard, run_retrieval
 from xfm.evaluation.parts.tuned import TUNED, run_tuned
+from xfm.evaluation.parts.zero_shot import run_hard, run_masked_tokens, run_retrieval
 from xfm.reports.scores import PartResult
 
 PARTS: dict[Part, Callable[[Context], PartResult]] = {

@@ -1,7 +1,7 @@
 """Parts with a short fine-tuning: a table of tasks, and one function over it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -158,10 +158,8 @@ FROM_SCRATCH = ", from scratch"
 
 
 # ---------------------------------------------------------------- what they share
-@dataclass(frozen=True)
-class _Beginning:
-    model: Pretrained
-    learned: Mapping[str, Tensor] = field(default_factory=dict)
+_Beginning = tuple[Pretrained, Mapping[str, Tensor]]
+"""A model, and its tensors after another part's fine-tuning, as the task names them."""
 
 
 def run_tuned(part: Part, context: Context) -> PartResult:
@@ -221,7 +219,7 @@ def _beginning(context: Context, result: PartResult, part: Part, scratch: bool =
     """The model that a part begins with; trains the intermediate task if this run has not yet."""
     model, first = context.scratch if scratch else context.pretrained, TUNED[part].after
     if first is None:
-        return _Beginning(model)
+        return model, {}
     if (first, scratch) not in context.learned:
         which, steps = f", before {part.value}", 0
         if scratch:
@@ -233,7 +231,7 @@ def _beginning(context: Context, result: PartResult, part: Part, scratch: bool =
         which += FROM_SCRATCH if scratch else ""
         task, _ = _tuned(context, result, first, rows, begins, steps, which=which)
         _remember(context, first, task, scratch)
-    return _Beginning(model, context.learned[first, scratch])
+    return model, context.learned[first, scratch]
 
 
 def _remember(context: Context, part: Part, task: AnyTask, scratch: bool = False) -> None:
@@ -258,9 +256,10 @@ def _tuned(
     """
     short: ShortTuning = getattr(context.config, part.value)
     config = short.whole(context.config.seed, context.config.precision, str(context.device))
-    task = TUNED[part].task(beginning.model, context.pictures, data, task_settings(config, blanked))
-    if beginning.learned:
-        task.module.load_state_dict({**beginning.learned, **task.module.added_state()})
+    model, learned = beginning
+    task = TUNED[part].task(model, context.pictures, data, task_settings(config, blanked))
+    if learned:
+        task.module.load_state_dict({**learned, **task.module.added_state()})
     minutes = context.time_budget.minutes()
     if steps:
         config = replace(config, steps=steps)

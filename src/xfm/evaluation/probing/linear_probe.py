@@ -30,11 +30,6 @@ class Trial:
     exponent: float
     score: float
 
-    @property
-    def value(self) -> float:
-        """C."""
-        return 10.0**self.exponent
-
 
 @dataclass(frozen=True)
 class LinearProbe:
@@ -85,10 +80,10 @@ def fit_probe(
         config,
         progress,
     )
-    chosen = best(trials)
+    chosen = best(trials).exponent
     regression = _regression(everything.features, codes, len(classes), config)
-    last = _fit(regression, chosen.value, fits[chosen.exponent].classifier, config)
-    return LinearProbe(last.classifier, classes, trials, chosen.value, last.converged)
+    last = _fit(regression, 10.0**chosen, fits[chosen].classifier, config)
+    return LinearProbe(last.classifier, classes, trials, 10.0**chosen, last.converged)
 
 
 def fit_each(train: LabelledFeatures, values: Sequence[float], config: RegressionConfig) -> list[LinearProbe]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,8 +41,7 @@ from xfm.models.model_files import WEIGHTS
 from xfm.models.precision import autocast
 from xfm.models.resolve import model_folder
 from xfm.models.task_models import ImageClassifier
-from xfm.reports.scores import PartResult, Score, write_json, write_scores
-from xfm.reports.stored import METRICS
+from xfm.reports.scores import METRICS, PartResult, Score, write_json, write_scores
 from xfm.tasks.rows import Labelled
 from xfm.training.cpu_runtime import prepare_process
 from xfm.training.distributed import pick_device
@@ -136,7 +135,8 @@ def evaluate_frozen(
     signature = sign(out, maker)
     began = time.perf_counter()
     left_out = left_out or LeftOut()
-    job = _Job.begin(data, pretrained, featuriser, templates, cache or out / CACHE, progress, left_out)
+    cache = cache or out / CACHE
+    features = _features(data, featuriser, cache, left_out, progress)
     left_out.write(out)
     result = FrozenResult(details={"config": to_plain(config), "seconds": {}, "made_by": signature})
     result.details["left_out"] = left_out.plain()
@@ -144,10 +144,19 @@ def evaluate_frozen(
     seconds["features"] = time.perf_counter() - began
     for method in dict.fromkeys(config.methods):
         began = time.perf_counter()
-        scores, classes = _METHODS[method](job, config, result)
+        seen: Array | None = features.train.labels
+        if method is Method.LINEAR:
+            scores, classes = _linear(features, config, result, cache, progress)
+        elif method is Method.KNN:
+            scores, classes = _knn(features, config, cache)
+        else:
+            tokenizer, network = pretrained.tokenizer, pretrained.model.to(featuriser.device).eval()
+            size, device = config.batch_size, featuriser.device
+            encoder = Encoder(network, tokenizer, config.precision, device, size, progress)
+            scores, classes = _zero_shot(features.test, data.names, encoder, templates)
+            seen = None
         seconds[method.value] = time.perf_counter() - began
-        seen = None if method is Method.ZERO_SHOT else job.train.labels
-        result.scores |= _class_scores(method, scores, classes, job.test.labels, config.seed, seen)
+        result.scores |= _class_scores(method, scores, classes, features.test.labels, config.seed, seen)
         write_scores(out / METRICS, result.scores)
         write_json(out / DETAILS, result.details)
     if save and result.probe is not None:
@@ -187,81 +196,61 @@ def _check_rows(data: LabelledSplits, config: FrozenConfig | None = None) -> Non
 _Scored = tuple[Array, Array]  # [N, C] scores of the test rows, and the label of each column
 
 
-@dataclass(frozen=True)
-class _Job:
+class _Features(NamedTuple):
     train: LabelledFeatures
     validation: LabelledFeatures | None
     test: LabelledFeatures
-    names: Mapping[str, str]
-    templates: Sequence[str]
-    pretrained: Pretrained
-    featuriser: Featuriser
-    cache: Path
-    progress: bool
-
-    @classmethod
-    def begin(
-        cls,
-        data: LabelledSplits,
-        pretrained: Pretrained,
-        featuriser: Featuriser,
-        templates: Sequence[str],
-        cache: Path,
-        progress: bool,
-        left_out: LeftOut,
-    ) -> "_Job":
-        """Features of every split, without unreadable pictures."""
-        kept: dict[str, Sequence[Labelled]] = {}
-
-        def split(name: str, rows: Sequence[Labelled]) -> LabelledFeatures:
-            values, kept[name] = usable_features(featuriser, rows, cache, name, left_out, progress)
-            return LabelledFeatures(values, np.array([row.label for row in kept[name]]))
-
-        nothing = LabelledFeatures(np.empty((0, 0), dtype=np.float32), np.empty(0))
-        train = split("training", data.train) if data.train else nothing
-        test = split("test", data.test)
-        validation = None if data.validation is None else split("validation", data.validation)
-        if data.train:
-            _check_rows(LabelledSplits(kept["test"], kept["training"], kept.get("validation")))
-        return cls(train, validation, test, data.names, templates, pretrained, featuriser, cache, progress)
 
 
-def _linear(job: _Job, config: FrozenConfig, result: FrozenResult) -> _Scored:
+def _features(
+    data: LabelledSplits, featuriser: Featuriser, cache: Path, left_out: LeftOut, progress: bool
+) -> _Features:
+    kept: dict[str, Sequence[Labelled]] = {}
+
+    def split(name: str, rows: Sequence[Labelled]) -> LabelledFeatures:
+        values, kept[name] = usable_features(featuriser, rows, cache, name, left_out, progress)
+        return LabelledFeatures(values, np.array([row.label for row in kept[name]]))
+
+    nothing = LabelledFeatures(np.empty((0, 0), dtype=np.float32), np.empty(0))
+    train = split("training", data.train) if data.train else nothing
+    test = split("test", data.test)
+    validation = None if data.validation is None else split("validation", data.validation)
+    if data.train:
+        _check_rows(LabelledSplits(kept["test"], kept["training"], kept.get("validation")))
+    return _Features(train, validation, test)
+
+
+def _linear(
+    features: _Features, config: FrozenConfig, result: FrozenResult, scratch: Path, progress: bool
+) -> _Scored:
+    train, validation, test = features
+    regression, share, seed = config.regression, config.validation_share, config.seed
     probe = fit_probe(
-        job.train,
-        job.validation,
-        config.regression,
-        share=config.validation_share,
-        seed=config.seed,
-        scratch=job.cache,
-        progress=job.progress,
+        train, validation, regression, share=share, seed=seed, scratch=scratch, progress=progress
     )
     result.probe = probe
-    trials = [{"C": trial.value, "validation_accuracy": trial.score} for trial in probe.trials]
+    trials = [{"C": 10.0**trial.exponent, "validation_accuracy": trial.score} for trial in probe.trials]
     result.details["linear"] = {"C": probe.chosen, "converged": probe.converged, "trials": trials}
-    return probe.classifier.logits(job.test.features).numpy(), probe.classes
+    return probe.classifier.logits(test.features).numpy(), probe.classes
 
 
-def _knn(job: _Job, config: FrozenConfig, result: FrozenResult) -> _Scored:
+def _knn(features: _Features, config: FrozenConfig, scratch: Path) -> _Scored:
     """Nothing is chosen, so that validation rows are neighbours, too."""
-    known = job.train if job.validation is None else concatenated(job.train, job.validation, job.cache)
+    known, validation, test = features
+    if validation is not None:
+        known = concatenated(known, validation, scratch)
     classes = np.unique(known.labels)
-    found = nearest_neighbours(known, job.test, config.neighbours)
+    found = nearest_neighbours(known, test, config.neighbours)
     return (found[:, None] == classes).astype(np.float32), classes
 
 
-def _zero_shot(job: _Job, config: FrozenConfig, result: FrozenResult) -> _Scored:
-    device = job.featuriser.device
-    model = job.pretrained.model.to(device).eval()
-    tokenizer = job.pretrained.tokenizer
-    encoder = Encoder(model, tokenizer, config.precision, device, config.batch_size, job.progress)
-    classes = np.unique([*job.test.labels.tolist(), *job.names])
-    called = [job.names.get(str(label), str(label)) for label in classes.tolist()]
-    vectors = class_vectors(encoder, called, job.templates)
-    return zero_shot_logits(encoder, job.test.features, vectors).numpy(), classes
-
-
-_METHODS = {Method.LINEAR: _linear, Method.KNN: _knn, Method.ZERO_SHOT: _zero_shot}
+def _zero_shot(
+    test: LabelledFeatures, names: Mapping[str, str], encoder: Encoder, templates: Sequence[str]
+) -> _Scored:
+    classes = np.unique([*test.labels.tolist(), *names])
+    called = [names.get(str(label), str(label)) for label in classes.tolist()]
+    vectors = class_vectors(encoder, called, templates)
+    return zero_shot_logits(encoder, test.features, vectors).numpy(), classes
 
 
 def _class_scores(

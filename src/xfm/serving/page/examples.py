@@ -13,8 +13,7 @@ from xfm.world.phrases import by_place, by_relation, refer, the
 from xfm.world.questions import ask, how_many
 from xfm.world.render import Renderer
 from xfm.world.rng import Rng
-from xfm.world.scene import Scene, SceneSampler
-from xfm.world.splits import KindChooser, Split
+from xfm.world.scene import KindChooser, Scene, SceneSampler, Split
 from xfm.world.statements import PairMaker, statements
 
 SIDE = 384

@@ -8,7 +8,7 @@ import pytest
 
 from tests.official.easy_vqa import write_easy_vqa
 from xfm.core.errors import UserError
-from xfm.evaluation.benchmarks.read.easy_vqa import HELD_OUT, read_easy_vqa
+from xfm.evaluation.benchmarks.read.vqa import HELD_OUT, read_easy_vqa
 
 ROWS = [
     ["what color is the shape?", "teal", 0],

@@ -13,9 +13,8 @@ from xfm.core.errors import UserError
 from xfm.data.tables import TableRow
 from xfm.data.tables.parquet import read_footer
 from xfm.evaluation.benchmarks.read.glue import GlueTask, read_glue
-from xfm.evaluation.benchmarks.read.imagenet import read_imagenet
+from xfm.evaluation.benchmarks.read.imagenet import read_imagenet, unpacked
 from xfm.evaluation.benchmarks.read.readers import integer, parquet_files, parquet_rows
-from xfm.evaluation.benchmarks.read.unpacked import unpacked
 
 
 @pytest.mark.parametrize("value", ["²", "--5", "1" * 5000, "٣", 2**63, -(2**63), 5.0, True, ""])

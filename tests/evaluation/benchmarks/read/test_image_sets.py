@@ -8,8 +8,8 @@ import pytest
 from tests.official.image_sets import FER_LEVELS, WRITERS, know_digests
 from xfm.core.errors import UserError
 from xfm.data.pictures import load_image
-from xfm.evaluation.benchmarks.read.image_sets import ImageSet, place_of, read_image_set
-from xfm.evaluation.benchmarks.read.unpacked import CACHE
+from xfm.evaluation.benchmarks.read.image_sets import IMAGE_SETS, ImageSet, read_image_set
+from xfm.evaluation.benchmarks.read.imagenet import CACHE
 
 ROWS = {
     ImageSet.FOOD101: (6, 0, 4),
@@ -45,7 +45,7 @@ def test_every_data_set_is_read(tmp_path: Path, kind: ImageSet, monkeypatch: pyt
 
 @pytest.mark.parametrize("kind", list(ImageSet))
 def test_missing_files_are_named(tmp_path: Path, kind: ImageSet) -> None:
-    with pytest.raises(UserError, match=f"{place_of(kind)} does not exist; put {kind} there"):
+    with pytest.raises(UserError, match=f"{IMAGE_SETS[kind].place} does not exist; put {kind} there"):
         read_image_set(tmp_path, kind)
 
 

@@ -13,11 +13,9 @@ from tests.official import corpora
 from tests.official.corpora import CORPORA, written
 from tests.official.pictures import picture
 from xfm.core.errors import UserError
-from xfm.evaluation.benchmarks.read.corpus import Corpus
+from xfm.evaluation.benchmarks.read.image_text import read_coco, read_nlvr2, read_refcoco
 from xfm.evaluation.benchmarks.read.imagenet import read_imagenet, synset_names
-from xfm.evaluation.benchmarks.read.karpathy import read_coco
-from xfm.evaluation.benchmarks.read.nlvr import read_nlvr2
-from xfm.evaluation.benchmarks.read.refcoco import read_refcoco
+from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.evaluation.benchmarks.read.vqa import VG_WEIGHT, built_answers, read_vqa
 from xfm.tasks.rows import Question, Reference, pictures_of
 

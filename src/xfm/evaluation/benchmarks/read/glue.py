@@ -13,8 +13,8 @@ from typing import Any
 
 from xfm.core.errors import UserError
 from xfm.data.tables import TableRow
-from xfm.evaluation.benchmarks.read.corpus import Corpus
 from xfm.evaluation.benchmarks.read.readers import (
+    Corpus,
     chosen,
     need_parquet,
     parquet_files,

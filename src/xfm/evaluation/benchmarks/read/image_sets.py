@@ -22,8 +22,8 @@ from torchvision import datasets
 from xfm.config.benchmark import Edition
 from xfm.core.errors import UserError
 from xfm.core.files import read_text
-from xfm.evaluation.benchmarks.read.corpus import Corpus
-from xfm.evaluation.benchmarks.read.unpacked import CACHE, StoredPicture, unpacked
+from xfm.evaluation.benchmarks.read.imagenet import CACHE, StoredPicture, unpacked
+from xfm.evaluation.benchmarks.read.readers import Corpus
 from xfm.tasks.rows import Labelled
 
 Opened = tuple[list[Labelled], tuple[str, ...]]
@@ -90,10 +90,6 @@ def sun397(root: Path, split: str) -> Opened:
         if line.strip():
             rows.append(Labelled(folder.joinpath(*parts), label))
     return rows, names
-
-
-def _every_sun(root: Path) -> Opened:
-    return _files(datasets.SUN397(root, loader=Path))
 
 
 def _at_random(opened: Callable[[Path], Opened]) -> Callable[[Path, str], Opened]:
@@ -189,17 +185,18 @@ class ImageSet(StrEnum):
     FER2013 = "fer2013"
 
 
-PER_CLASS = frozenset({ImageSet.AIRCRAFT, ImageSet.PETS, ImageSet.FLOWERS, ImageSet.CALTECH101})
-"""Where the literature reports the mean over the classes instead of the share of all pictures."""
-
 _EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 _TISSUE = ("no tumour", "tumour")
 _SIGNS = tuple(f"{number:05d}" for number in range(43))
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """Place below the data folder, opener, and splits; `drawn` opens the splits as X-FM's code draws them."""
+class _Set:
+    """Place below the data folder, opener, and splits of a data set.
+
+    `drawn` opens the splits as X-FM's code draws them; `templates` of prompts are None where classes are
+    codes or numbers; `per_class`: the literature reports the mean over the classes.
+    """
 
     place: str
     open: Callable[[Path, str], Opened]
@@ -207,11 +204,13 @@ class _Layout:
     validation: str | None = None
     test: str = "test"
     drawn: Callable[[Path, str], Opened] | None = None
+    templates: str | None = "general"
+    per_class: bool = False
 
 
 def read_image_set(root: Path, kind: ImageSet, edition: Edition = Edition.RECOMMENDED) -> Corpus[Labelled]:
     """A data set with its official splits, or as X-FM's code splits it; the last epoch counts."""
-    layout = _LAYOUTS[kind]
+    layout = IMAGE_SETS[kind]
     if edition is Edition.PUBLISHED:  # X-FM's code trains on the training split alone
         layout = replace(layout, validation=None, open=layout.drawn or layout.open)
     if not (root / layout.place).exists():
@@ -237,29 +236,43 @@ def read_image_set(root: Path, kind: ImageSet, edition: Edition = Edition.RECOMM
     return Corpus(train, scored, classes=classes, chooses=False, validation=validation)
 
 
-def place_of(kind: ImageSet) -> str:
-    """Folder or file below the data folder."""
-    return _LAYOUTS[kind].place
-
-
-_LAYOUTS: Mapping[ImageSet, _Layout] = {
-    ImageSet.FOOD101: _Layout("food-101", by_split(datasets.Food101)),
-    ImageSet.CIFAR10: _Layout("cifar-10-batches-py", packed("cifar10", _by_train(datasets.CIFAR10))),
-    ImageSet.CIFAR100: _Layout("cifar-100-python", packed("cifar100", _by_train(datasets.CIFAR100))),
-    ImageSet.CARS: _Layout("stanford_cars", by_split(datasets.StanfordCars)),
-    ImageSet.AIRCRAFT: _Layout("fgvc-aircraft-2013b", by_split(datasets.FGVCAircraft), validation="val"),
-    ImageSet.DTD: _Layout("dtd", by_split(datasets.DTD), validation="val"),
-    ImageSet.PETS: _Layout("oxford-iiit-pet", pets, "trainval"),
-    ImageSet.FLOWERS: _Layout("flowers-102", by_split(datasets.Flowers102), validation="val"),
-    ImageSet.MNIST: _Layout("MNIST", packed("mnist", _by_train(datasets.MNIST))),
-    ImageSet.STL10: _Layout("stl10_binary", packed("stl10", _split_of(datasets.STL10))),
-    ImageSet.COUNTRY211: _Layout("country211", by_split(datasets.Country211), validation="valid"),
-    ImageSet.SUN397: _Layout("SUN397", sun397, drawn=_at_random(_every_sun)),
-    ImageSet.RENDERED_SST2: _Layout("rendered-sst2", by_split(datasets.RenderedSST2), validation="val"),
-    ImageSet.CALTECH101: _Layout("caltech101", caltech, drawn=_at_random(whole(caltech))),
-    ImageSet.GTSRB: _Layout("gtsrb", packed("gtsrb", _split_of(datasets.GTSRB), _SIGNS)),
-    ImageSet.PCAM: _Layout("pcam", packed("pcam", _split_of(datasets.PCAM), _TISSUE), validation="val"),
-    ImageSet.FER2013: _Layout(
-        "fer2013", packed("fer2013", fer2013, _EMOTIONS), validation="public", test="private"
+IMAGE_SETS: Mapping[ImageSet, _Set] = {
+    ImageSet.FOOD101: _Set("food-101", by_split(datasets.Food101), templates="food"),
+    ImageSet.CIFAR10: _Set("cifar-10-batches-py", packed("cifar10", _by_train(datasets.CIFAR10))),
+    ImageSet.CIFAR100: _Set("cifar-100-python", packed("cifar100", _by_train(datasets.CIFAR100))),
+    ImageSet.CARS: _Set("stanford_cars", by_split(datasets.StanfordCars), templates="vehicles"),
+    ImageSet.AIRCRAFT: _Set(
+        "fgvc-aircraft-2013b",
+        by_split(datasets.FGVCAircraft),
+        validation="val",
+        templates="aircraft",
+        per_class=True,
+    ),
+    ImageSet.DTD: _Set("dtd", by_split(datasets.DTD), validation="val", templates="textures"),
+    ImageSet.PETS: _Set("oxford-iiit-pet", pets, "trainval", templates="pets", per_class=True),
+    ImageSet.FLOWERS: _Set(
+        "flowers-102", by_split(datasets.Flowers102), validation="val", templates="plants", per_class=True
+    ),
+    ImageSet.MNIST: _Set("MNIST", packed("mnist", _by_train(datasets.MNIST)), templates="digits"),
+    ImageSet.STL10: _Set("stl10_binary", packed("stl10", _split_of(datasets.STL10))),
+    ImageSet.COUNTRY211: _Set(
+        "country211", by_split(datasets.Country211), validation="valid", templates=None
+    ),
+    ImageSet.SUN397: _Set(
+        "SUN397",
+        sun397,
+        drawn=_at_random(lambda root: _files(datasets.SUN397(root, loader=Path))),
+        templates="scenes",
+    ),
+    ImageSet.RENDERED_SST2: _Set("rendered-sst2", by_split(datasets.RenderedSST2), validation="val"),
+    ImageSet.CALTECH101: _Set("caltech101", caltech, drawn=_at_random(whole(caltech)), per_class=True),
+    ImageSet.GTSRB: _Set("gtsrb", packed("gtsrb", _split_of(datasets.GTSRB), _SIGNS), templates=None),
+    ImageSet.PCAM: _Set("pcam", packed("pcam", _split_of(datasets.PCAM), _TISSUE), validation="val"),
+    ImageSet.FER2013: _Set(
+        "fer2013",
+        packed("fer2013", fer2013, _EMOTIONS),
+        validation="public",
+        test="private",
+        templates="faces",
     ),
 }

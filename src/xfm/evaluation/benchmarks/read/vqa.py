@@ -1,4 +1,4 @@
-"""VQA v2 (Goyal et al., 2017) and Visual Genome's questions (Krishna et al., 2017) as published."""
+"""VQA v2 (Goyal et al., 2017), Visual Genome's questions (Krishna et al., 2017), easy-VQA (Zhou, 2019)."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from xfm.core.errors import UserError
 from xfm.data.records import is_text
 from xfm.data.tables import TableRow
-from xfm.evaluation.benchmarks.read.corpus import Corpus, check_picture
 from xfm.evaluation.benchmarks.read.readers import (
+    Corpus,
+    check_picture,
     inner_rows,
     integer,
     need,
@@ -94,10 +95,10 @@ def _annotated(folder: Path, coco: Path, year: str) -> list[Question]:
         for row in read_json_rows(need(folder, _QUESTIONS.format(year)), "questions")
     }
     rows = read_json_rows(need(folder, _ANNOTATIONS.format(year)), "annotations")
-    return [_answered(row, questions, coco, year) for row in rows]
+    return [_voted(row, questions, coco, year) for row in rows]
 
 
-def _answered(row: TableRow, questions: Mapping[int, str], coco: Path, year: str) -> Question:
+def _voted(row: TableRow, questions: Mapping[int, str], coco: Path, year: str) -> Question:
     key = integer(row, "question_id")
     if key not in questions:
         raise row.error("question_id", f"is {key}, which the questions do not have")
@@ -165,3 +166,52 @@ def _read_genome(folder: Path) -> GenomeQuestions:
             else:
                 found.append(Question(image, question, answer, "genome", ((answer, VG_WEIGHT),), key))
     return GenomeQuestions(found, absent, blank)
+
+
+HELD_OUT = 60
+"""Pictures of the training split, the last ones, that choose between the looks."""
+COLOURS = frozenset({"black", "blue", "brown", "gray", "green", "red", "teal", "yellow"})
+SHAPES = frozenset({"circle", "rectangle", "triangle"})
+
+
+def read_easy_vqa(folder: Path) -> Corpus[Question]:
+    """Official questions of `train/` and `test/`, of the kinds colour, shape and presence."""
+    rows = _split(folder / "train")
+    pictures = list(dict.fromkeys(row.image for row in rows))
+    held = set(pictures[max(1, len(pictures) - HELD_OUT) :])
+    valid = [row for row in rows if row.image in held]
+    train = [row for row in rows if row.image not in held]
+    return Corpus(train, {"validation": valid, "test": _split(folder / "test")})
+
+
+def _split(folder: Path) -> list[Question]:
+    path = folder / "questions.json"
+    if not path.is_file():
+        raise UserError(f"{path} is missing: copy or link the data folder of the package easy-vqa")
+    rows = read_json(path)
+    if not isinstance(rows, list) or not rows:
+        raise UserError(f"{path}: not a list of questions; install the package again")
+    return [_question(row, number, path) for number, row in enumerate(rows)]
+
+
+def _question(row: Any, number: int, path: Path) -> Question:
+    where = f"{path}: row {number + 1}"
+    if not isinstance(row, list) or len(row) != 3:
+        raise UserError(f"{where} is not [question, answer, picture]; install the package again")
+    question, answer, picture = row
+    if not is_text(question) or not question.strip() or not isinstance(answer, str):
+        raise UserError(f"{where}: question or answer is not a text; install the package again")
+    if not isinstance(picture, int) or isinstance(picture, bool) or picture < 0:
+        raise UserError(f"{where}: the picture {picture!r} is not a number; install the package again")
+    image = path.parent / "images" / f"{picture}.png"
+    return Question(image, question, answer, _kind(answer, where), key=number)
+
+
+def _kind(answer: str, where: str) -> str:
+    if answer in ("yes", "no"):
+        return "presence"
+    if answer in COLOURS:
+        return "colour"
+    if answer in SHAPES:
+        return "shape"
+    raise UserError(f"{where}: {answer!r} is none of the 13 answers; install the package again")

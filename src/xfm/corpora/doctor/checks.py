@@ -1,0 +1,216 @@
+"""Checks of boxes, pictures and texts."""
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, TypeGuard
+
+import numpy as np
+import torch
+from PIL import Image
+
+from xfm.config.doctor import DoctorConfig
+from xfm.config.tables import BoxFormat, BoxUnit
+from xfm.core.errors import excerpt
+from xfm.corpora.doctor.findings import Finding, Issue
+from xfm.corpora.filtering import looks_whole
+from xfm.corpora.images import drafted, hash_of
+from xfm.data.boxes import Boxes
+from xfm.data.picture_formats import Header, PictureError
+from xfm.data.picture_pixels import rows_there
+from xfm.data.pictures import checked_header, decode, read_picture
+from xfm.data.records import check_box, is_text
+from xfm.data.tokenizer import normalise_caption
+
+_LEAST, _WHOLE = 2.0, 0.99
+Sides = tuple[float, float, float, float]
+"""Left, top, width, height in pixels."""
+
+
+def in_pixels(box: object, size: tuple[int, int], format: BoxFormat, unit: BoxUnit) -> object:
+    """A box of a table as [left, top, width, height] in pixels; anything else unchanged."""
+    if not _four_numbers(box) or (format is BoxFormat.XYWH and unit is BoxUnit.PIXEL):
+        return box
+    told = Boxes(torch.tensor([box], dtype=torch.float64), format, unit)
+    return told.to_format(BoxFormat.XYWH).to_unit(BoxUnit.PIXEL, *size).data[0].tolist()
+
+
+def box_flaw(box: object, size: tuple[int, int]) -> Issue | None:
+    """The flaw of a box [left, top, width, height] in pixels, in an upright picture (width, height)."""
+    try:
+        _, _, width, height = check_box(box, *size)
+    except ValueError as error:
+        detail = f"the box {error}"
+        if not _four_numbers(box):
+            return Issue(Finding.BOX_WRONG, f"{detail}: {excerpt(repr(box))}")
+        left, top, width, height = map(float, box)
+        if width <= 0 or height <= 0:
+            return Issue(Finding.BOX_EMPTY, detail)
+        beyond = max(-left, -top, left + width - size[0], top + height - size[1]) / max(size)
+        return Issue(Finding.BOX_OUTSIDE, detail, min(beyond, 1e9))
+    shown = f"{width:g} x {height:g} of {size[0]} x {size[1]} pixels"
+    if min(width, height) < min(_LEAST, *size):
+        return Issue(Finding.BOX_TINY, shown, -min(width, height))
+    if width * height >= _WHOLE * size[0] * size[1]:
+        return Issue(Finding.BOX_WHOLE, shown)
+    return None
+
+
+def share(box: object, size: tuple[int, int]) -> float | None:
+    """Percentage of the picture that a usable box covers."""
+    try:
+        _, _, width, height = check_box(box, *size)
+    except ValueError:
+        return None
+    return 100 * width * height / (size[0] * size[1])
+
+
+def _four_numbers(box: object) -> TypeGuard[Sequence[float]]:
+    if not isinstance(box, list | tuple) or len(box) != 4:
+        return False
+    if any(isinstance(one, bool) or not isinstance(one, int | float) for one in box):
+        return False
+    try:
+        return math.isfinite(sum(map(float, box)))
+    except OverflowError:
+        return False
+
+
+_SCALE = (64, 64)
+"""A JPEG is decoded no smaller: as for the perceptual hash of `xfm prepare`, which is the same."""
+_GREY, _FLAT = 128, 4
+_LEAST_GREY = 2
+
+
+class ImageCheck(NamedTuple):
+    """Digest (64 bits), upright size in pixels (0 if undecodable), perceptual hash, and issues of a picture.
+
+    The hash is None of an undecodable picture and of one of one colour.
+    """
+
+    digest: int
+    width: int = 0
+    height: int = 0
+    likeness: int | None = None
+    found: tuple[Issue, ...] = ()
+
+
+def check_image(data: bytes, config: DoctorConfig) -> ImageCheck:
+    """Check the bytes of a picture.
+
+    All of a JPEG's code is read, to find scans that end early, at a smaller scale; what does not end as a
+    whole file does is decoded as in training.
+    """
+    digest = short_digest(data)
+    try:
+        header = checked_header(data)
+        picture, flaw = _decoded(data, header)
+    except PictureError as error:
+        return ImageCheck(digest, found=(Issue(Finding.PICTURE, str(error)),))
+    found = [Issue(Finding.CUT, flaw)] if flaw else []
+    found += _odd_sides(header, config)
+    extremes: Any = picture.getextrema()  # of RGB, a pair a channel
+    if flat := all(high - low <= _FLAT for low, high in extremes):
+        found.append(Issue(Finding.FLAT, "all of it has one colour"))
+    return ImageCheck(digest, header.width, header.height, None if flat else hash_of(picture), tuple(found))
+
+
+@lru_cache(maxsize=256)  # rows of one picture follow one another
+def check_image_file(path: Path, config: DoctorConfig) -> ImageCheck:
+    """Check a file; an unreadable one counts as undecodable."""
+    try:
+        return check_image(read_picture(path), config)
+    except PictureError as error:
+        return ImageCheck(0, found=(Issue(Finding.PICTURE, str(error)),))
+
+
+def short_digest(data: bytes) -> int:
+    """64 bits of a digest."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def _decoded(data: bytes, header: Header) -> tuple[Image.Image, str | None]:
+    small = drafted(data, header, _SCALE) if looks_whole(data, header) else None
+    if small is not None:
+        return small, _grey_end(small) if header.orientation == 1 else None
+    found = decode(data)
+    return Image.fromarray(found.pixels.permute(1, 2, 0).contiguous().numpy()), found.flaw
+
+
+def _grey_end(picture: Image.Image) -> str | None:
+    """The flaw of a JPEG that was cut and given an end, whose decoder makes the rest grey.
+
+    A first row of grey means grey paper.
+    """
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)  # [3, H, W]
+    height, half = pixels.shape[1], pixels.shape[2] // 2
+    there = rows_there(pixels, _GREY)
+    if there == 0 or height - there < _LEAST_GREY or bool((pixels[:, 0, half:] == _GREY).all()):
+        return None
+    return f"the picture ends early: {there / height:.0%} of its rows are there, the others are grey"
+
+
+def _odd_sides(header: Header, config: DoctorConfig) -> list[Issue]:
+    short, long = sorted((header.width, header.height))
+    shown, found = f"{header.width} x {header.height} pixels", list[Issue]()
+    if short < config.min_side:
+        found.append(Issue(Finding.SMALL, shown, -short))
+    if long > config.max_aspect * short:
+        found.append(Issue(Finding.LONG, shown, long / short))
+    return found
+
+
+CAPTION_WORDS, TEXT_WORDS = 200, 100_000
+"""Above which captions and plain texts are too long, where nobody said."""
+_TAGS = "a|abbr|b|body|br|center|code|div|em|font|h[1-6]|head|hr|html|i|iframe|img|input|li|link|meta|ol|p"
+_TAGS += "|pre|script|small|span|strong|style|sub|sup|table|tbody|td|th|tr|u|ul"
+_HTML = re.compile(
+    rf"</?(?:{_TAGS})(?:\s[^<>]{{0,500}})?/?>"
+    r"|&(?:amp|lt|gt|quot|apos|nbsp|mdash|ndash|hellip|[rl][sd]quo|#x?[0-9a-fA-F]{1,6});",
+    re.IGNORECASE,
+)
+# UTF-8 that was read as Windows-1252 or Latin-1: a lead byte, then one that continues it. Of most leads two
+# pairs are asked for, since one may be a letter beside a quotation mark.
+_LETTERS = "\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc"
+_SIGNS = "\u2013\u2014\u2018-\u201a\u201c-\u201e\u2020-\u2022\u2026\u2030\u2039\u203a\u20ac\u2122"
+_GARBLED = re.compile(
+    f"\ufffd|[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|\u00c2[\u00a0-\u00bf]"
+    f"|\u00c3[{_LETTERS}{_SIGNS}]|[\u00c4\u00c5][{_LETTERS}]|(?:[\u00c2-\u00df][{_LETTERS}{_SIGNS}]){{2}}"
+    "|\u00e2[\u0080\u20ac\u201a\u0192][\u0080-\uffff]|\u00f0\u0178[\u0080-\uffff]"
+)
+_RUN = re.compile(r"([^\W_])\1{11}")
+_LOOKED, _REPEATED, _VARIED = 300, 10, 0.3
+"""Of so many words, if there are as many as the second, this share must be different."""
+
+
+def text_flaws(text: object, caption: bool, max_words: int = 0) -> Iterator[Issue]:
+    """Issues of a text (any value); `max_words` 0 takes the limits above."""
+    if not is_text(text):
+        return  # the rule of training says so
+    bare = text.strip()
+    if not (normalise_caption(text, 1) if caption else bare):
+        yield Issue(Finding.EMPTY_TEXT, f"the text is {excerpt(text)!r}")
+        return
+    shown = excerpt(bare, 200)
+    words = bare.split()
+    if len(words) > (most := max_words or (CAPTION_WORDS if caption else TEXT_WORDS)):
+        yield Issue(Finding.LONG_TEXT, f"{len(words):,} words, more than {most:,}: {shown}", len(words))
+    if len(bare) == 1:
+        yield Issue(Finding.ONE_CHARACTER, shown)
+    elif not any(map(str.isalpha, bare)):
+        yield Issue(Finding.NO_LETTERS, shown, len(bare))
+    head = words[:_LOOKED]
+    if (len(head) >= _REPEATED and len(set(head)) < _VARIED * len(head)) or _RUN.search(bare):
+        yield Issue(Finding.REPEATING, shown, len(bare))
+    if found := _HTML.search(bare):
+        yield Issue(Finding.HTML, _around(bare, found.start()), len(_HTML.findall(bare[:10_000])))
+    if found := _GARBLED.search(bare):
+        yield Issue(Finding.ENCODING, _around(bare, found.start()), len(_GARBLED.findall(bare[:10_000])))
+
+
+def _around(text: str, place: int) -> str:
+    start = max(0, place - 80)
+    return ("..." if start else "") + excerpt(text[start:], 200)

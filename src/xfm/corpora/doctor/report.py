@@ -1,0 +1,194 @@
+"""Result of an examination, as numbers and in a sentence."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from xfm.config.doctor import DoctorConfig
+from xfm.config.tables import BoxFormat, BoxUnit
+from xfm.core.errors import amount, excerpt
+from xfm.corpora.doctor.checks import Sides, box_flaw, in_pixels
+from xfm.corpora.doctor.findings import SHOWN, Distribution, Finding, Severity
+from xfm.corpora.doctor.records import DataRecord
+from xfm.data.picture_formats import PictureError
+from xfm.data.pictures import decode, read_picture
+from xfm.reports.charts import histograms
+from xfm.reports.page import Thumbnails, page_template, thumbnail
+from xfm.reports.scores import write_output
+
+TABLE = "table"
+"""The kind of rows of a table."""
+
+
+@dataclass(frozen=True)
+class FindingExample:
+    """A record with a finding, its detail, and the record that it is compared with."""
+
+    number: int
+    detail: str
+    other: int | None = None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Result of an examination.
+
+    Attributes:
+        kind: of the records; rows of a table are `TABLE`.
+        left_out: records that training leaves out.
+        hurt: records that training uses and that harm it.
+        parts: pictures, texts, boxes and so on with each finding.
+        records: records with each finding; of rare classes, their rows.
+        spreads: distributions of sizes and lengths.
+        labels: rows of each class, the most frequent first.
+        rare: rows of each class that has few.
+        tolerate: share of records with findings that is accepted.
+    """
+
+    path: str
+    kind: str
+    read: int
+    left_out: int
+    hurt: int
+    parts: Mapping[Finding, int]
+    records: Mapping[Finding, int]
+    spreads: Mapping[str, Distribution]
+    labels: Mapping[str, int]
+    rare: Mapping[str, int]
+    examples: Mapping[str, list[FindingExample]] = field(repr=False)
+    tolerate: float = 0.0
+
+    @property
+    def status(self) -> int:
+        """Exit status: 0 training may start, 1 there are findings, 2 no record can be used."""
+        if self.left_out == self.read:
+            return 2
+        many = self.left_out + self.hurt > self.tolerate * self.read
+        return 1 if many or (self.rare and not self.tolerate) else 0
+
+    @property
+    def verdict(self) -> str:
+        """In a sentence."""
+        records, hurt = amount(self.read, "record"), amount(self.hurt, "more hurts", "more hurt")
+        what = f"{self.left_out:,} of {records} would be left out, {hurt}"
+        if self.status == 2:
+            return f"Training cannot start: none of {records} can be used."
+        if self.status == 0:
+            told = what if self.left_out + self.hurt else f"nothing is wrong with {records}"
+            return f"Training may start: {told}."
+        rare = f"; classes with few rows: {len(self.rare):,}" if self.rare else ""
+        return f"Look at the findings first: {what}{rare}."
+
+    def plain(self, cards: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+        """As JSON; `cards` of the examples' records have their places."""
+
+        def plain(one: FindingExample) -> dict[str, Any]:
+            other = {} if one.other is None else {"other": cards[one.other]["place"]}
+            return {"place": cards[one.number]["place"], "detail": one.detail, **other}
+
+        found = {
+            finding.value: {
+                "title": finding.heading,
+                "harm": finding.harm.value,
+                "count": self.parts[finding],
+                "records": self.records[finding],
+                "examples": [plain(one) for one in self.examples.get(finding, ())],
+            }
+            for finding in self.parts
+        }
+        return {
+            "path": self.path,
+            "kind": self.kind,
+            "status": self.status,
+            "verdict": self.verdict,
+            "records": {"read": self.read, "left_out": self.left_out, "hurt": self.hurt},
+            "findings": found,
+            "distributions": {name: one.summary() for name, one in sorted(self.spreads.items())},
+            "classes": dict(self.labels),
+        }
+
+
+_CLASSES = 30
+_BOXES, _TEXTS, _LONGEST = 40, 6, 300
+
+
+def card_of(record: DataRecord, table: bool, config: DoctorConfig) -> dict[str, Any]:
+    """Card of a record, as the page has it; boxes of a `table` have the configured format."""
+    form = (config.box_format, config.box_unit) if table else (BoxFormat.XYWH, BoxUnit.PIXEL)
+    shots = [_shot(one, record if place == 0 else None, form) for place, one in enumerate(record.pictures)]
+    texts = [
+        (told.name, excerpt(told.text if isinstance(told.text, str) else repr(told.text), _LONGEST))
+        for told in record.texts[:_TEXTS]
+    ]
+    if len(record.texts) > _TEXTS:
+        texts.append(("", f"and {len(record.texts) - _TEXTS} more"))
+    return {"place": record.place, "shots": shots, "texts": texts, "labels": record.labels}
+
+
+def _shot(
+    picture: bytes | Path, record: DataRecord | None, form: tuple[BoxFormat, BoxUnit]
+) -> dict[str, Any]:
+    """A thumbnail, size in pixels, and boxes with whether they are faulty."""
+    try:
+        pixels = decode(read_picture(picture) if isinstance(picture, Path) else picture).pixels
+    except PictureError:
+        return {"uri": "", "width": 0, "height": 0, "boxes": []}
+    height, width = pixels.shape[1:]
+    boxes = list[tuple[Sides, bool]]()
+    for one in record.boxes[:_BOXES] if record is not None else ():
+        box = in_pixels(one.box, (width, height), *form)
+        flaw = box_flaw(box, (width, height))
+        if (sides := _sides(box)) is not None:
+            boxes.append((sides, flaw is not None and flaw.finding.harm is not Severity.NOTE))
+    return {"uri": thumbnail(pixels), "width": width, "height": height, "boxes": boxes}
+
+
+def _sides(box: object) -> Sides | None:
+    """A box that can be drawn: far outside does not fit on the page."""
+    try:
+        left, top, width, height = (max(-1e6, min(1e6, float(one))) for one in box)  # pyright: ignore
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return (left, top, width, height) if width >= 0 and height >= 0 else None
+
+
+def write_page(
+    path: Path, found: Diagnosis, cards: Mapping[int, Mapping[str, Any]], config: DoctorConfig
+) -> None:
+    """Write the page; without jinja2 or matplotlib, a note on stderr."""
+    try:
+        template = page_template("doctor.html", Thumbnails(Path("/")))
+        spreads = {name: one.by_edge() for name, one in sorted(found.spreads.items())}
+        chart = histograms(spreads) if spreads else ""
+    except ImportError as error:
+        note = f"Note: no page, because {error.name} is not installed: pip install 'xfm[report]'."
+        return tqdm.write(note, file=sys.stderr)
+    findings = [
+        {
+            "finding": one,
+            "count": found.parts[one],
+            "records": found.records[one],
+            "examples": [
+                (cards[each.number], each.detail, None if each.other is None else cards[each.other])
+                for each in found.examples.get(one, ())
+            ],
+        }
+        for one in found.parts
+    ]
+    seen = [cards[one.number] for one in found.examples.get(SHOWN, ())]
+    labels = [*found.labels.items()]
+    page = template.render(
+        found=found,
+        findings=findings,
+        seen=seen,
+        chart=chart,
+        spreads={name: found.spreads[name] for name in spreads},
+        labels=labels[:_CLASSES] if len(labels) <= _CLASSES + 10 else labels[: _CLASSES // 2],
+        rarest=[] if len(labels) <= _CLASSES + 10 else labels[-_CLASSES // 2 :],
+        config=config,
+    )
+    write_output(path, page)

@@ -1,0 +1,230 @@
+"""Pictures in folders (with texts beside them, or of ImageNet's classes) and in tables."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xfm.config.task_spec import Field, Holds
+from xfm.core.errors import UserError
+from xfm.core.files import read_bytes
+from xfm.core.paths import is_url
+from xfm.corpora.source_record import GatheredReader, PhraseBox, Piece, SourceRecord, json_object
+from xfm.data.folders import scan_folder
+from xfm.data.records import Limits, is_text
+from xfm.data.tables import ColumnMap, TableRow, open_table
+from xfm.data.tables.embedded import BadPicture, PictureStore
+from xfm.data.tables.records import RawRow
+from xfm.data.tables.table import open_folder
+
+_BESIDE = (".txt", ".json")
+NO_TEXT = "there is no text beside the picture"
+
+
+class FolderReader(GatheredReader):
+    """Pictures; if any has a text, those without one are flawed."""
+
+    licence = ""
+    needs_text = False
+
+    def __init__(self, source: Path, shard_size: int) -> None:
+        super().__init__(shard_size)
+        self._source = source
+
+    def inputs(self) -> Iterator[Path]:
+        """See `CorpusReader.inputs`."""
+        found = scan_folder(self._source)
+        beside = [name for kind in _BESIDE for name in found.passed.get(kind, ())]
+        return (self._source / name for name in sorted([*found.pictures, *beside]))
+
+    def gathered(self, listings: Path) -> Iterator[SourceRecord]:
+        """See `GatheredReader.gathered`."""
+        found = scan_folder(self._source)
+        if not found.pictures:
+            raise UserError(f"{self._source} holds no pictures; check the path")
+        beside = {os.path.splitext(name)[0] for kind in _BESIDE for name in found.passed.get(kind, ())}
+        texts = any(os.path.splitext(name)[0] in beside for name in found.pictures)
+        for name in found.pictures:
+            lacks = texts and os.path.splitext(name)[0] not in beside
+            yield SourceRecord(name, self._source / name, flaw=NO_TEXT if lacks else "")
+
+    def records(self, piece: Piece, listings: Path) -> Iterator[SourceRecord]:
+        """See `CorpusReader.records`; the texts are read here."""
+        for record in super().records(piece, listings):
+            assert isinstance(record.picture, Path)
+            try:
+                yield record if record.flaw else replace(record, **_beside(record.picture))
+            except UserError as error:
+                yield replace(record, flaw=str(error))
+            except OSError as error:
+                yield replace(record, flaw=f"the text cannot be read ({error.strerror})")
+
+
+def _beside(picture: Path) -> dict[str, Any]:
+    limit = Limits().annotation_bytes
+    text, annotation = picture.with_suffix(".txt"), picture.with_suffix(".json")
+    if annotation.exists():
+        return described(json_object(read_bytes(annotation, limit)))
+    if not text.exists():
+        return {}
+    try:
+        lines = read_bytes(text, limit).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise UserError("the text is not UTF-8") from None
+    return {"captions": tuple(words for line in lines if (words := " ".join(line.split())))}
+
+
+def described(fields: dict[str, Any]) -> dict[str, Any]:
+    """Captions and regions of a record's fields, as docs/data.md has them."""
+    captions = fields.get("captions", fields.get("caption", []))
+    captions = [captions] if isinstance(captions, str) else captions or []
+    if not isinstance(captions, list) or not all(map(is_text, captions)):
+        raise UserError('"captions" is not a list of texts')
+    regions = fields.get("regions") or []
+    if not isinstance(regions, list):
+        raise UserError('"regions" is not a list')
+    return {
+        "captions": tuple(words for one in captions if (words := " ".join(one.split()))),
+        "regions": tuple(_region(one) for one in regions),
+    }
+
+
+def _region(one: object) -> PhraseBox:
+    phrase, box = (one.get("phrase"), one.get("box")) if isinstance(one, dict) else (None, None)
+    given = isinstance(box, list) and len(box) == 4
+    return PhraseBox(
+        " ".join(phrase.split()) if is_text(phrase) else "",
+        tuple(box) if given else (float("nan"),) * 4,  # pyright: ignore[reportReturnType, reportArgumentType]
+    )
+
+
+FIELDS = (
+    Field("image", holds=Holds.PICTURE),
+    Field("caption", holds=Holds.TEXTS, optional=True, also=("captions",)),
+    Field("regions", "a list of objects with phrase and box", optional=True),
+)
+
+
+class TableReader(GatheredReader):
+    """Rows of a table; consecutive rows of one picture are one record with all captions.
+
+    Pictures in the table are written beside the listings until the shards are made.
+    """
+
+    licence = ""
+    needs_text = False
+
+    def __init__(self, source: Path, shard_size: int, columns: ColumnMap, pictures: Path | None) -> None:
+        super().__init__(shard_size)
+        self._source, self._columns, self._pictures = source, columns, pictures
+        columns.check_fields(FIELDS)
+
+    def inputs(self) -> list[Path]:
+        """See `CorpusReader.inputs`."""
+        if self._source.is_dir():
+            return sorted(path for path in self._source.rglob("*") if path.is_file())
+        return [self._source] if self._source.is_file() else []
+
+    def gathered(self, listings: Path) -> Iterator[SourceRecord]:
+        """See `GatheredReader.gathered`."""
+        table = open_table(self._source)
+        if table.columns is not None:
+            self._columns.check_columns(FIELDS, table.columns, self._source)
+        store = PictureStore(listings / "pictures")
+        before: SourceRecord | None = None
+        for raw in table.rows(self._columns.wanted(FIELDS)):
+            record = self._record(raw, store)
+            if before is None:
+                before = record
+            elif record.picture is not None and record.picture == before.picture and not record.flaw:
+                before = replace(
+                    before,
+                    captions=before.captions + record.captions,
+                    regions=before.regions + record.regions,
+                )
+            else:
+                yield before
+                before = record
+        if before is None:
+            raise UserError(f"{self._source} holds no rows; check the path")
+        yield before
+
+    def _record(self, raw: RawRow, store: PictureStore) -> SourceRecord:
+        name = f"{self._source.name}:{raw.number}"
+        try:
+            cells = raw.checked(self._source)
+            self._columns.check_columns(FIELDS, cells, self._source, others=True)
+            row = TableRow.picked(
+                cells, self._source, raw.number, self._columns.places(FIELDS, cells), self._pictures
+            )
+            row = row.unpacked(FIELDS, store)
+            said = {"captions": row.texts("caption") if row.has("caption") else [], "regions": _regions(row)}
+            return SourceRecord(name, _picture(row), **described(said))
+        except UserError as error:
+            return SourceRecord(name, flaw=str(error).removeprefix(f"{self._source}:{raw.number}: "))
+
+
+def _picture(row: TableRow) -> Path:
+    value = row.get("image")
+    if isinstance(value, BadPicture):
+        raise row.error("image", value.reason)
+    if isinstance(value, str) and is_url(value):
+        raise row.error("image", "is an address; download such pictures with img2dataset first")
+    return value if isinstance(value, Path) else row.path("image")
+
+
+def _regions(row: TableRow) -> Any:
+    value = row.get("regions") if row.has("regions") else []
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise row.error("regions", f"is not valid JSON ({error})") from None
+
+
+class ImageNetReader(GatheredReader):
+    """Pictures of `train/CLASS/`, one of each class in turn, so that consecutive ones show many classes."""
+
+    licence = "ImageNet: for research and education that is not commercial, under its terms of access"
+    needs_text = False
+
+    def __init__(self, source: Path, shard_size: int, splits: list[str]) -> None:
+        super().__init__(shard_size)
+        self._source, self._splits = source, splits
+
+    def inputs(self) -> Iterator[Path]:
+        """See `CorpusReader.inputs`."""
+        return (
+            folder / name / picture
+            for folder, classes in self._classes()
+            for name in classes
+            for picture in classes[name]
+        )
+
+    def gathered(self, listings: Path) -> Iterator[SourceRecord]:
+        """See `GatheredReader.gathered`."""
+        for folder, classes in self._classes():
+            turns = sorted((place, name) for name in classes for place in range(len(classes[name])))
+            for place, name in turns:
+                path = folder / name / classes[name][place]
+                yield SourceRecord(path.relative_to(self._source).as_posix(), path)
+
+    def _classes(self) -> Iterator[tuple[Path, dict[str, list[str]]]]:
+        return ((folder, open_folder(folder)[0]) for folder in self._folders())
+
+    def _folders(self) -> list[Path]:
+        roots = [
+            self._source / "ILSVRC" / "Data" / "CLS-LOC",
+            self._source / "Data" / "CLS-LOC",
+            self._source,
+        ]
+        root = next(place for place in roots if place.is_dir() or place == self._source)
+        found = [root / split for split in self._splits or ["train"]]
+        if not self._splits and not found[0].is_dir():
+            return [root]
+        if lacking := [place for place in found if not place.is_dir()]:
+            raise UserError(f"{lacking[0]} does not exist; unpack ImageNet there, or check --splits")
+        return found

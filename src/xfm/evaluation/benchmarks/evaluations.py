@@ -1,0 +1,224 @@
+"""Evaluations on a benchmark: fine-tuned, on frozen features, by prompts, and by ranking."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import compress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xfm.config.frozen import FrozenConfig, Method
+from xfm.config.image import Framing
+from xfm.config.tasks import task_spec
+from xfm.data.tokenizer import normalise_caption
+from xfm.evaluation.benchmarks.benchmark import RUN, Benchmark, JobResult, JobSetting, answered
+from xfm.evaluation.benchmarks.read.readers import Corpus
+from xfm.evaluation.benchmarks.registry import IMAGENET
+from xfm.evaluation.probing.scoring import LabelledSplits, evaluate_frozen
+from xfm.finetuning.data import RowOrigin
+from xfm.finetuning.finetune import finetune_rows
+from xfm.finetuning.presets import task_settings
+from xfm.finetuning.session import AnyTask
+from xfm.finetuning.start import load_base, restored
+from xfm.metrics.recalls import CUTOFFS, Rule, own_captions, summarise
+from xfm.models.features import CAPTION_TOKENS, EncodedItems, Encoder, encode_images, encode_texts
+from xfm.reports.scores import METRICS, best_of, floors_of
+from xfm.tasks.captioning import CaptioningTask
+from xfm.tasks.pictures import Pictures
+from xfm.tasks.ranking import rank
+from xfm.tasks.retrieval import RetrievalTask, owners
+from xfm.tasks.rows import Described, Labelled, SplitRows
+from xfm.tasks.vqa import VqaTask
+from xfm.training.checkpoint import list_checkpoints
+from xfm.training.distributed import pick_device
+from xfm.training.pretrain import MODEL_FOLDER
+
+BATCH = 64
+
+
+def evaluate_retrieval(
+    task: RetrievalTask, corpus: Corpus[Described], setting: JobSetting, found: JobResult
+) -> JobResult:
+    """Recalls of a fine-tuned model on the test split."""
+    model, settings = task.module.model, task.settings
+    encoder = Encoder(
+        model, task.tokenizer, settings.precision, torch.device(settings.device), BATCH, setting.progress
+    )
+    return _score_retrieval(encoder, task.pictures, corpus, setting, found, settings.max_tokens)
+
+
+def evaluate_zero_shot_retrieval(
+    benchmark: Benchmark, corpus: Corpus[Described], setting: JobSetting
+) -> JobResult:
+    """Recalls of the model without training, at its own picture size and the recipe's text length."""
+    pretrained = load_base(setting.model)
+    device = torch.device(pick_device(setting.device))
+    encoder = Encoder(
+        pretrained.model.to(device).eval(),
+        pretrained.tokenizer,
+        setting.recipe.settings.precision,
+        device,
+        BATCH,
+        setting.progress,
+    )
+    pictures = Pictures(pretrained.preprocessing)
+    longest = setting.recipe.settings.max_tokens or CAPTION_TOKENS
+    return _score_retrieval(encoder, pictures, corpus, setting, JobResult(), longest)
+
+
+def _score_retrieval(
+    encoder: Encoder,
+    pictures: Pictures,
+    corpus: Corpus[Described],
+    setting: JobSetting,
+    found: JobResult,
+    longest: int,
+) -> JobResult:
+    rows = corpus.scored["test"]
+    setting.folder.mkdir(parents=True, exist_ok=True)
+
+    def encoded() -> EncodedItems:
+        pixels = pictures.batches([row.image for row in rows], encoder.batch_size)
+        return encode_images(encoder, pixels, len(rows), setting.folder)
+
+    images, whole = answered(rows, pictures, "test", setting.left_out, encoded)
+    if not all(whole):
+        rows = [*compress(rows, whole)]
+        images = encoded()
+    captions = [caption for row in rows for caption in row.captions]
+    texts = encode_texts(encoder, captions, longest, setting.folder)
+    positives = own_captions(owners(rows), len(rows))
+    shortlist = setting.recipe.shortlist or max(len(rows), len(captions))
+    text, image = rank(encoder, images, texts, positives, shortlist)
+    result = summarise(text.ranks, image.ranks, positives)
+    suffixes = {Rule.MATCHING: "", Rule.CONTRAST: "_contrast", Rule.RERANK: "_rerank"}
+    metrics = {
+        f"{direction}_r{k}{suffix}": result.recalls[f"{direction}_r{k}{rule}"]
+        for direction in ("text", "image")
+        for k in CUTOFFS
+        for rule, suffix in suffixes.items()
+    }
+    found.splits["test"], found.rows["test"] = metrics, len(rows)
+    found.chance["test"] = {name: result.chance(name) for name in metrics}
+    found.details |= {"captions": len(captions), "shortlist": shortlist}
+    return found
+
+
+def evaluate_fine_tuned(benchmark: Benchmark, corpus: Corpus[Any], setting: JobSetting) -> JobResult:
+    """Fine-tune (or continue), score every split, and write the files for the server."""
+    answers = {normalise_caption(answer): answer for answer in reversed(corpus.answers)}
+    task = fine_tuned_task(benchmark.kind, corpus, tuple(answer for answer in answers if answer), setting)
+    found = JobResult(details={"model": str(setting.folder / RUN / MODEL_FOLDER)})
+    if isinstance(task, CaptioningTask):
+        task.writing = setting.recipe.writing
+    if isinstance(task, VqaTask):
+        task.shortlist = setting.recipe.shortlist
+    if benchmark.score is None:
+        assert isinstance(task, RetrievalTask), "only retrieval ranks"
+        return evaluate_retrieval(task, corpus, setting, found)
+
+    def predicted(rows: Sequence[Any], split: str) -> tuple[list[Any], list[bool]]:
+        pictures = task.pictures if task.spec.has_pictures else None
+        found, whole = answered(rows, pictures, split, setting.left_out, lambda: task.predict(rows))
+        return [answers.get(one, one) if isinstance(one, str) else one for one in found], whole
+
+    of_guesses = benchmark.score_guesses or benchmark.score
+    for split, rows in corpus.scored.items():
+        predictions, whole = predicted(rows, split)
+        scored = [*compress(rows, whole)]
+        found.splits[split] = benchmark.score(scored, [*compress(predictions, whole)])
+        found.rows[split] = len(scored)
+        found.chance[split] = task.chance(scored, task.settings.seed, of_guesses)
+        constant = task.constant_scores(scored, of_guesses)
+        best = {name: best_of(floors_of(name, constant)) for name in found.splits[split]}
+        found.baseline[split] = {name: value for name, value in best.items() if value is not None}
+        if benchmark.submit and benchmark.submits_all:
+            found.submissions.append(benchmark.submit(setting.folder, split, rows, predictions))
+    for split, rows in corpus.hidden.items():
+        if benchmark.submit:  # the server wants every row: unreadable pictures are answered as blank ones
+            predictions, _ = predicted(rows, split)
+            found.submissions.append(benchmark.submit(setting.folder, split, rows, predictions))
+    total = sum(found.rows.values())
+    found.chance |= benchmark.summary(found.chance)
+    found.baseline |= benchmark.summary(found.baseline)
+    for split, metrics in benchmark.summary(found.splits).items():
+        found.splits[split], found.rows[split] = metrics, total
+    return found
+
+
+def fine_tuned_task(kind: str, corpus: Corpus[Any], answers: tuple[str, ...], setting: JobSetting) -> AnyTask:
+    """The task with its fine-tuned model, trained here or before.
+
+    Normalised `answers` are those that questions are ranked on; empty takes the most frequent training
+    answers.
+    """
+    run, recipe = setting.folder / RUN, setting.recipe
+    valid = corpus.valid[: recipe.valid_rows or None]
+    data = SplitRows(corpus.train, valid, labels=corpus.classes, answers=answers)
+    config = replace(recipe.planned(task_spec(kind).task_class().epoch(corpus.train)), device=setting.device)
+    if setting.left_out.max_bad is not None:
+        config = replace(config, max_bad=setting.left_out.max_bad)
+    if (run / METRICS).is_file():
+        base = load_base(run / MODEL_FOLDER)
+        config = replace(config, device=str(pick_device(setting.device)))
+        kind_of = task_spec(kind).task_class(config.regression)
+        return restored(kind_of, base, Pictures(base.preprocessing), data.train, task_settings(config))
+    resume, origin = run.is_dir() and bool(list_checkpoints(run)), RowOrigin(lazily=True)
+    return finetune_rows(
+        kind, setting.model, data, config, run, resume=resume, progress=setting.progress, origin=origin
+    ).task
+
+
+def evaluate_on_features(benchmark: Benchmark, corpus: Corpus[Labelled], setting: JobSetting) -> JobResult:
+    """Linear probe and nearest neighbours on frozen features.
+
+    As in CLIP, validation rows choose the penalty, and the last fit includes them.
+    """
+    ((split, test),) = corpus.scored.items()
+    rows = corpus.train
+    if setting.smoke:  # its few rows may share no class with those of the others
+        rows = [*rows, *corpus.validation, *test]
+    splits = LabelledSplits(test, rows, corpus.validation or None)
+    return _evaluated(benchmark, split, splits, setting, {Method.LINEAR: "", Method.KNN: "knn_"})
+
+
+def evaluate_by_prompts(benchmark: Benchmark, corpus: Corpus[Labelled], setting: JobSetting) -> JobResult:
+    """Zero-shot classification by prompts."""
+    ((split, test),) = corpus.scored.items()
+    splits = LabelledSplits(test, names=benchmark.names(setting.data) or {})
+    return _evaluated(benchmark, split, splits, setting, {Method.ZERO_SHOT: ""})
+
+
+def _evaluated(
+    benchmark: Benchmark,
+    split: str,
+    data: LabelledSplits,
+    setting: JobSetting,
+    methods: Mapping[Method, str],
+) -> JobResult:
+    config = FrozenConfig(
+        methods=[*methods],
+        templates=benchmark.templates,
+        seed=0 if Method.ZERO_SHOT in methods else setting.recipe.settings.seed,
+        neighbours=min(20, len(data.train) or 20),
+        # Pixels as the model has them; of ImageNet the centre is cropped, as everybody does.
+        framing=Framing.CENTRE if benchmark.name == IMAGENET else None,
+        device=setting.device,
+    )
+    model, run, left_out = Path(setting.model), setting.folder / RUN, setting.left_out
+    result = evaluate_frozen(model, data, run, config, progress=setting.progress, left_out=left_out)
+    found = JobResult(splits={split: {}}, chance={split: {}}, baseline={split: {}})
+    for key, score in result.scores.items():
+        name = key.rsplit("/", 1)[1]
+        for method, prefix in methods.items():
+            begins = f"{method.replace('-', '_')}_"
+            if name.startswith(begins):
+                metric = prefix + name.removeprefix(begins)
+                found.splits[split][metric], found.rows[split] = score.value, score.n
+                for floors, value in ((found.chance, score.chance), (found.baseline, score.baseline)):
+                    if value is not None:
+                        floors[split][metric] = value
+    if result.probe:
+        found.details["C"] = result.probe.chosen
+    return found
