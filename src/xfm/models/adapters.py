@@ -53,11 +53,7 @@ def is_adapter(folder: Path) -> bool:
 
 
 def require_whole(folder: Path | str) -> Path:
-    """The folder of a model, for what needs its files and not only the model.
-
-    Raises:
-        UserError: it holds an adapter.
-    """
+    """The folder of a whole model, for callers that need its files; a UserError for an adapter."""
     place = model_folder(folder)
     if is_adapter(place):
         anew = f"xfm export {folder} OUT --format merged"
@@ -66,11 +62,8 @@ def require_whole(folder: Path | str) -> Path:
 
 
 def require_base(model: Path | str) -> Path:
-    """The folder of a model that adapters can be made over.
-
-    Raises:
-        UserError: it is an adapter itself, or no folder with weights.
-    """
+    """The folder of a model that adapters can be made over; a UserError for an adapter or a folder without
+    weights."""
     place = require_whole(model)
     if not (place / WEIGHTS).is_file():
         raise UserError(f"{model}: an adapter is kept apart from a model folder, and this is none")
@@ -83,20 +76,10 @@ def read_model(
     check: bool = True,
     base: Path | str | None = None,
 ) -> tuple[B, Belongings]:
-    """Read a model folder, or an adapter and the model that it is for.
+    """A model folder, or an adapter with its base: the model in evaluation mode on the CPU, and its
+    artifacts.
 
-    Args:
-        folder: a folder written by `save_model` or `save_adapter`, or the name of a model of the package.
-        build: makes the model of a configuration.
-        check: compare what it makes of a text and a picture with its self-check.
-        base: where the model lies that an adapter is for, if not where it lay.
-
-    Returns:
-        The model in evaluation mode on the CPU, and what belongs to it.
-
-    Raises:
-        UserError: a file is missing, truncated or of another model, or the model is not what it was when it
-            was saved.
+    Raises a UserError where a file is missing, truncated or of another model, or the self-check differs.
     """
     place = model_folder(folder)
     if not is_adapter(place):
@@ -112,11 +95,6 @@ def read_model(
 def _over_base(
     folder: Path, build: Callable[[ModelConfig], B], base: Path | str | None
 ) -> tuple[B, Belongings]:
-    """The model of an adapter, and what belongs to it.
-
-    Raises:
-        UserError: the base is not there or another one, or a file does not fit it.
-    """
     about = from_plain(AdapterConfig, read_json_object(folder / ADAPTER), folder / ADAPTER)
     config, shown = read_config(folder)
     model, own = read_whole(_base_of(folder, about, base), build, check=False)
@@ -143,11 +121,6 @@ def _resized(config: ModelConfig, shown: Preprocessing) -> ModelConfig | None:
 
 
 def _base_of(folder: Path, about: AdapterConfig, base: Path | str | None) -> Path:
-    """The folder of the base, which must be the very one.
-
-    Raises:
-        UserError: it is not there, or has other weights.
-    """
     said = about.base if base is None else base
     anew = command_line("export", folder, "OUT", format="merged", base="FOLDER")
     elsewhere = (
@@ -172,11 +145,6 @@ def _base_of(folder: Path, about: AdapterConfig, base: Path | str | None) -> Pat
 
 @torch.no_grad()
 def _replace_changed(path: Path, model: torch.nn.Module) -> None:
-    """Give a model the tensors that are stored whole.
-
-    Raises:
-        UserError: one of them is not the model's, of another shape, or holds no numbers.
-    """
     if not path.exists():
         return
     own = model.state_dict()
@@ -200,19 +168,10 @@ def save_adapter(
     additions: Mapping[str, LowRank],
     scale: tuple[int, int],
 ) -> None:
-    """Write an adapter; one that lies there, or a model, is replaced whole or not at all.
+    """Write an adapter over `base`; an older folder is replaced whole or not at all.
 
-    Args:
-        folder: of the adapter.
-        base: folder or name of the model that it is for.
-        before: the tensors of that model, by their names in `Backbone`.
-        config: of the model.
-        own: what belongs to it; its task has learned, and the additions are worked into its matrices.
-        additions: LoRA's, by the names of their layers in `Backbone`.
-        scale: rank and alpha of the additions.
-
-    Raises:
-        UserError: the base is no folder with weights; the disk is full, or the place is not writable.
+    `before` are the base's tensors, `additions` LoRA's by layer, both by their names in `Backbone`; `scale`
+    is LoRA's rank and alpha. The additions are already worked into the matrices of the task's model.
     """
     place, task, before = require_base(base), own.task, _on_cpu(before)
     named = str(place.resolve()) if home_path(base).exists() else str(base)
@@ -241,17 +200,7 @@ def merge(
     base: Path | str | None = None,
     made: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Write a whole model folder of an adapter and its base.
-
-    Args:
-        adapter: folder of the adapter.
-        out: folder of the model.
-        base: where the base lies, if not where it lay.
-        made: more for the provenance of the model.
-
-    Raises:
-        UserError: the folder is no adapter, see `read_model`; or the model cannot be written.
-    """
+    """Write a whole model folder of an adapter and its base; `made` adds to its provenance."""
     place = model_folder(adapter)
     if not is_adapter(place):
         raise UserError(f"{adapter} is no adapter (it has no {ADAPTER}), so that there is nothing to merge")

@@ -21,16 +21,8 @@ CODE_LICENCE = "Apache-2.0"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pictures become pixels: resized to a square, scaled to [0, 1], normalised.
-
-    Attributes:
-        image_size: side of the square in pixels.
-        mean, std: per channel, of values in [0, 1].
-        interpolation: of the resizing.
-        image_width: width of pictures that are not square; image_size is then their height.
-        framing: how a picture of another shape becomes one of this.
-        grey: whether the three channels show its brightness alone.
-    """
+    """Image preprocessing: resized to `image_size` (height) x `image_width` (None: square) pixels, scaled
+    to [0, 1], normalised by `mean` and `std` per channel; `grey`: all channels show the brightness."""
 
     image_size: int
     mean: tuple[float, float, float] = CLIP_MEAN
@@ -55,7 +47,7 @@ class Preprocessing:
         return self.image_size, self.image_width or self.image_size
 
     def seen_as(self, framing: Framing | None, colours: Colours) -> "Preprocessing":
-        """The same with another framing, and with another mean and deviation, where these are not its own."""
+        """The same with another framing, and other normalisation where `colours` has its own."""
         mean, std = colours.normalisation or (self.mean, self.std)
         return replace(self, framing=framing or self.framing, mean=mean, std=std)
 
@@ -66,17 +58,8 @@ UNSEEN = Preprocessing(224)
 
 @dataclass(frozen=True)
 class Belongings:
-    """What a model cannot be used without, and where it comes from.
-
-    Attributes:
-        given_tokenizer: its vocabulary, None if it was saved without one.
-        preprocessing: how pictures become pixels.
-        provenance: where the model comes from.
-        task: what the model was fine-tuned for, sharing its parts; None before fine-tuning.
-        calibration: makes the matching head's odds a probability; None where nobody fitted it to these
-            weights. What trains a model further must leave it out.
-        check: what the model made of a text and a picture when it was saved; None where that is no number.
-    """
+    """Tokenizer, preprocessing, provenance and task of a model. `calibration` turns matching odds into a
+    probability and is valid for these weights alone: whatever trains on must drop it."""
 
     given_tokenizer: Tokenizer | None
     preprocessing: Preprocessing
@@ -87,11 +70,7 @@ class Belongings:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer.
-
-        Raises:
-            UserError: the model has none.
-        """
+        """The tokenizer; a UserError where the model has none."""
         if self.given_tokenizer is None:
             raise UserError(
                 "the model has no tokenizer, and texts need one; convert or load it again with --tokenizer "
@@ -105,15 +84,8 @@ STRIP = 16
 
 
 def framed(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """A picture in the model's shape: squashed to it or its centre, in grey where the model was trained so.
-
-    Args:
-        picture: [3, H, W] uint8.
-        preprocessing: of the model.
-
-    Returns:
-        [3, S, S] uint8, resized by antialiased bicubic interpolation.
-    """
+    """[3, H, W] uint8 image -> [3, S, S] uint8: squashed or centre-cropped, antialiased bicubic, grey if
+    the model is."""
     if preprocessing.grey:
         picture = rgb_to_grayscale(picture, 3)
     if (enlarged := preprocessing.framing.enlarged) is not None:
@@ -122,7 +94,6 @@ def framed(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def _centre(picture: Tensor, shape: tuple[int, int], times: int, of: int) -> Tensor:
-    """The centre of a picture whose shorter side was resized to `times / of` of the shape's: [3, S, S]."""
     height, width = shape
     tall, wide = picture.shape[1:]
     # Of a long strip only the middle is seen; the whole of it in that width would take all memory.

@@ -1,8 +1,7 @@
-"""How tokens are laid out for attention, which alone needs the tokens of a text, or of a picture, in a row.
+"""Layouts of tokens in rows for attention; all other layers treat each token by itself.
 
-Everything else treats each token by itself, whatever the layout. `Whole` is a padded batch as it is, `Joined`
-has several of its texts in a row; `Ragged` lays tokens that lie anywhere into rows of few lengths, so that
-little of what attention computes is padding.
+`Whole` is a padded batch, `Joined` several of its texts in a row; `Ragged` lays tokens from anywhere into
+rows of few lengths, so that little of attention is padding.
 """
 
 from collections.abc import Sequence
@@ -41,12 +40,8 @@ class Whole:
 
 @dataclass(frozen=True)
 class Joined:
-    """Padded texts of T tokens, up to G of them in a row; places that no text takes are zero.
-
-    Attributes:
-        place: [Q] int64, where each text lies among the R * G.
-        shape: R, G and T.
-    """
+    """Q padded texts of T tokens, up to G in a row, other places zero. `place` [Q] int64 is each text's
+    among the R * G; `shape` is R, G, T."""
 
     place: Tensor
     shape: tuple[int, int, int]
@@ -67,15 +62,9 @@ class Joined:
 
 @dataclass(frozen=True)
 class Ragged:
-    """N tokens, the last of which may be spare, in rows that may have holes: neither gets a gradient.
-
-    Attributes:
-        place: [N] int64 into the P places of all parts; spare tokens take the first.
-        token: [P] int64 into the N tokens; holes take the first.
-        spare: int64 indices of tokens.
-        holes: int64 indices of places.
-        shapes: rows and length of each part.
-    """
+    """N tokens in the P places of rows that may have holes. `place` [N] int64 and `token` [P] int64 map
+    both ways; `spare` tokens and `holes` (int64 indices) get no gradient; `shapes` has rows and length of
+    each part."""
 
     place: Tensor
     token: Tensor
@@ -101,10 +90,8 @@ Grid = Whole | Joined | Ragged
 
 
 class _Select(torch.autograd.Function):
-    """Rows by index, with a backward pass that selects too: adding up by index is many times slower on a CPU.
-
-    Every row is selected once, but for those of `unused`, which are not: they get no gradient.
-    """
+    """Rows by index, whose backward pass selects too: index_add is many times slower on a CPU. Each row is
+    selected once, but for `unused`, which get no gradient."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, index: Tensor, back: Tensor, unused: Tensor) -> Tensor:
@@ -119,18 +106,14 @@ class _Select(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Parts:
-    """Rows sorted into parts of one length each.
-
-    Attributes:
-        members: the rows of each part, each [b] int64.
-        shapes: rows and length of each part; the rows that no member takes stay empty.
-    """
+    """Rows sorted into parts of one length: `members` the rows [b] int64 of each part, `shapes` its rows
+    and length; rows without a member stay empty."""
 
     members: tuple[Tensor, ...]
     shapes: tuple[tuple[int, int], ...]
 
     def with_lengths(self, counts: Tensor) -> "Parts":
-        """The same rows for other tokens, of which row r has counts[r]."""
+        """The same rows for other tokens: counts[r] of row r."""
         lengths = [int(counts[rows].max()) for rows in self.members]
         shapes = zip(self.shapes, lengths, strict=True)
         return Parts(self.members, tuple((rows, length) for (rows, _), length in shapes))
@@ -146,12 +129,8 @@ class Parts:
 
 
 def sort_by_length(counts: Tensor, kind: Tensor) -> Parts:
-    """Parts of rows of like length and of the same kind; rows without tokens are in none.
-
-    Args:
-        counts: [R] int64, tokens of each row.
-        kind: [R] int64, small: rows of different kinds never share a part.
-    """
+    """Parts of rows of like length and the same `kind` [R] int64, given `counts` [R] int64 of tokens; rows
+    without tokens are in none."""
     longest = rounded(int(counts.max()), STEP)
     ends = [0, *(length for length in LENGTHS if length < longest), longest]
     members, shapes = [], []
@@ -165,14 +144,7 @@ def sort_by_length(counts: Tensor, kind: Tensor) -> Parts:
 
 
 def lay_ragged(row: Tensor, rows: int, tokens: int, parts: Parts) -> Ragged:
-    """A grid of tokens of which every one has a row; those of a row keep their order.
-
-    Args:
-        row: [n] int64, the row of each token that is not spare.
-        rows: R.
-        tokens: N, at least n.
-        parts: where the rows are; none has more tokens than its part is long.
-    """
+    """Layout of N tokens, given the row [n] int64 of each that is not spare; order within a row stays."""
     starts, total = row.new_zeros(rows), 0
     for members, (count, length) in zip(parts.members, parts.shapes, strict=True):
         starts[members] = total + torch.arange(len(members), device=row.device) * length

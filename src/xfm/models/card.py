@@ -1,4 +1,4 @@
-"""The model card: what a model is, its licences, its data and its scores, as Markdown."""
+"""Model card as Markdown: sizes, licences, data and scores."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,14 +16,8 @@ _TRAINING = ["steps", "weights", "seed", "init", "published", "layout", "compose
 
 
 def model_card(config: ModelConfig, belongings: Belongings) -> str:
-    """A card for a model folder.
-
-    Args:
-        config: of the model.
-        belongings: the provenance among them may have a `name`, `licences` (of `code`, `weights`, `data`),
-            `data`, `world`, `scores` (names to numbers, or to what is said of them), `commands` that made the
-            model and `limits`; what is missing is left out or `not stated`.
-    """
+    """Card of a model folder; from the provenance it takes `name`, `licences`, `data`, `world`, `scores`,
+    `commands` and `limits` where they are given."""
     provenance = belongings.provenance
     licences = _mapping(provenance.get("licences"))
     kind = "vision-language" if config.sees else "language"
@@ -95,7 +89,7 @@ def _part(config: Any) -> str:
 
 
 def trained_on(provenance: Mapping[str, Any]) -> str:
-    """What a model was trained on, in words."""
+    """Training data of a model, in words."""
     counts = _mapping(_mapping(provenance.get("world")).get("counts"))
     names = {
         "pretrain/scenes": "captioned scenes of emoji",
@@ -117,7 +111,7 @@ def trained_on(provenance: Mapping[str, Any]) -> str:
 
 
 def limits_of(provenance: Mapping[str, Any]) -> str:
-    """What a model is not good for, in a line; where nobody has said it, what it was trained on."""
+    """Limits of a model in a line; where none are stated, its training data."""
     said = str(provenance.get("limits") or "").replace("\n", " ").strip()
     return said or f"Trained on {trained_on(provenance)}"
 

@@ -1,8 +1,4 @@
-"""Low-rank additions (LoRA) as tensors: in files, and worked into the matrices that they are for.
-
-The two files that peft takes lie in the folder as peft writes them; what is read here is the tensors of one
-and our own `adapter.json`, never settings of peft.
-"""
+"""Low-rank additions (LoRA) as tensors, in files as peft writes them; settings of peft are never read."""
 
 import json
 from collections.abc import Mapping
@@ -23,19 +19,14 @@ _PREFIX, _DOWN, _UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 @dataclass(frozen=True)
 class LowRank:
-    """What is added to the matrix of a linear layer: `up @ down`, times a scale.
-
-    Attributes:
-        down: [r, I] float32.
-        up: [O, r] float32.
-    """
+    """LoRA's addition to a linear layer: scale * up [O, r] @ down [r, I], float32."""
 
     down: Tensor
     up: Tensor
 
 
 def write_low_rank(folder: Path, additions: Mapping[str, LowRank], about: AdapterConfig) -> None:
-    """Write additions, by the names of their layers in `Backbone`, as peft reads them."""
+    """Write additions by their layers' names in `Backbone`, as peft reads them."""
     tensors = {f"{_PREFIX}{name}{_DOWN}": one.down for name, one in additions.items()}
     tensors |= {f"{_PREFIX}{name}{_UP}": one.up for name, one in additions.items()}
     write_tensors(folder / LOW_RANK, tensors)
@@ -56,11 +47,8 @@ def write_low_rank(folder: Path, additions: Mapping[str, LowRank], about: Adapte
 
 @torch.no_grad()
 def add_low_rank(folder: Path, model: nn.Module, about: AdapterConfig) -> None:
-    """Work the additions of a folder into a model's matrices, in place; a folder may have none.
-
-    Raises:
-        UserError: a tensor is of no linear layer of the model, of another shape, or holds no numbers.
-    """
+    """Add a folder's LoRA tensors, if any, to a model's matrices in place; a UserError for tensors of
+    other layers or shapes."""
     path = folder / LOW_RANK
     if not path.exists():
         return
@@ -73,7 +61,6 @@ def add_low_rank(folder: Path, model: nn.Module, about: AdapterConfig) -> None:
 
 
 def _checked_layers(path: Path, model: nn.Module, rank: int) -> dict[str, nn.Linear]:
-    """The layers that the tensors of a file are for, by name; nothing but its header is read."""
     shapes, linear = tensor_shapes(path), {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
     found: dict[str, nn.Linear] = {}
     for key in shapes:

@@ -43,7 +43,7 @@ _KINDS = {
 
 
 def plain_config(config: ModelConfig, task: TaskConfig | None = None) -> dict[str, Any]:
-    """What `config.json` says: every field of the configuration, the kind of model, and labels."""
+    """Content of `config.json`: configuration, kind of model, labels."""
     return {**to_plain(config), "model_type": MODEL_TYPE, **_labels(task)}
 
 
@@ -57,13 +57,8 @@ def _labels(task: TaskConfig | None) -> dict[str, Any]:
 
 
 def own_fields(values: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The fields of `ModelConfig` in a `config.json`, whoever wrote it.
-
-    Unknown fields stay in, to be refused, unless transformers wrote the file: those are its settings.
-
-    Raises:
-        UserError: the file describes another kind of model.
-    """
+    """The fields of `ModelConfig` in a `config.json`; unknown ones stay to be refused, unless transformers
+    wrote the file. A UserError for another kind of model."""
     kind = values.get("model_type", MODEL_TYPE)
     if kind != MODEL_TYPE:
         raise UserError(

@@ -82,12 +82,8 @@ def save_model(
 
 @contextmanager
 def saving(folder: Path | str) -> Iterator[Path]:
-    """An empty folder for the files of a model, which takes the place of an older one when the block is done.
-
-    Raises:
-        UserError: the disk is full, the place is not writable, or something else lies there. What was there
-            before is unharmed.
-    """
+    """An empty folder that replaces an older model when the block is done; a UserError leaves the older
+    one unharmed."""
     folder = home_path(folder)
     _refuse_foreign(folder)
     target = folder.resolve()  # through a link, so that the link stays
@@ -106,19 +102,19 @@ def saving(folder: Path | str) -> Iterator[Path]:
 
 
 def write_self_check(folder: Path, check: SelfCheck | None) -> None:
-    """Write what the model made of a text and a picture, where that could be computed."""
+    """Write a self-check, where there is one."""
     if check is not None:
         write_text(folder / SELF_CHECK, as_json(to_plain(check), None))
 
 
 def write_task(folder: Path, task: TaskModel) -> None:
-    """Write what a model was fine-tuned for, and what that adds."""
+    """Write a task's configuration and its tensors."""
     write_tensors(folder / TASK_WEIGHTS, task.added_state())
     _write_json(folder / TASK, to_plain(task.task))
 
 
 def write_description(folder: Path, config: ModelConfig, belongings: Belongings) -> None:
-    """Write every file of a model folder but the weights and those of the task."""
+    """Write every file of a model folder but weights and task."""
     task = belongings.task
     _write_json(folder / CONFIG, plain_config(config, task.task if task else None))
     tokenizer, provenance = belongings.given_tokenizer, belongings.provenance
@@ -135,11 +131,7 @@ def write_description(folder: Path, config: ModelConfig, belongings: Belongings)
 
 
 def write_calibration(folder: Path, calibration: MatchCalibration) -> None:
-    """Give the model in a folder its calibration, in place of an older one.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write or replace the calibration in a model folder."""
     write_text(folder / CALIBRATION, as_json(to_plain(calibration)))
 
 
@@ -159,5 +151,5 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def as_json(value: Any, indent: int | None = 2) -> str:
-    """A value as the files of a model folder hold it."""
+    """JSON text as in the files of a model folder."""
     return json.dumps(value, indent=indent, sort_keys=True, default=str) + "\n"

@@ -29,13 +29,8 @@ from xfm.models.attention_layout import (
 
 @dataclass(frozen=True)
 class Read:
-    """The n tokens whose states are wanted after a layer, so that it computes no others.
-
-    Attributes:
-        index: [n] int64 into the N tokens.
-        text: [n'] int64, the text of each; without the spare ones at the end.
-        grid: of these tokens, with the texts where `Texts.grid` has them.
-    """
+    """The n tokens whose states a layer computes: `index` [n] int64 into the N tokens, `text` [n'] int64
+    the text of each without spare ones, and their `grid`, which has the texts where `Texts.grid` has them."""
 
     index: Tensor
     text: Tensor
@@ -48,13 +43,8 @@ class Read:
 
 @dataclass(frozen=True)
 class Texts:
-    """How texts attend to themselves.
-
-    Attributes:
-        grid: their tokens.
-        biases: what to add to the scores of each part, broadcastable to [B, H, L, L].
-        read: which tokens a layer gives back; None for all.
-    """
+    """Self-attention of texts: layout, biases of each part broadcastable to [B, H, L, L], and the tokens
+    to `read` (None: all)."""
 
     grid: Grid
     biases: Sequence[Tensor]
@@ -62,25 +52,22 @@ class Texts:
 
 
 def padded(mask: Tensor, bias: Tensor | None = None) -> Texts:
-    """Texts of the mask [R, T] as they are; the bias is that of their padding if not given."""
+    """Texts of a mask [R, T] as they are; the bias defaults to that of the padding."""
     return Texts(Whole(*mask.shape), [padding_bias(mask) if bias is None else bias])
 
 
 def leaves_padding_out(mask: Tensor, needed: bool) -> bool:
-    """Whether texts of such a mask are packed: on a CPU, unless the states of their padding are needed."""
+    """Whether texts are packed: on a CPU, unless states of padding are needed."""
     return not needed and not mask.is_cuda
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Texts of one or more padded batches as N tokens without padding.
+    """Texts of padded batches as N tokens without padding.
 
-    Attributes:
-        outside: grid of the batches: `collect` packs them, `spread` gives them back, finite where padding is.
-        texts: how they attend.
-        parts: where the texts are in it.
-        text: [n] int64, the text of each token, counted through all batches; without spare tokens.
-        first: [R] int64, the first token of each text.
+    `outside` packs (`collect`) and unpacks (`spread`) the batches, finite at padding; `parts` places the
+    texts in the layout of `texts`; `text` [n] int64 is the text of each token, `first` [R] int64 the first
+    token of each text.
     """
 
     outside: Ragged
@@ -95,18 +82,13 @@ class Packed:
         return len(self.outside.place)
 
     def places_in(self, other: "Packed", text: Tensor) -> Tensor:
-        """[N] the tokens of another layout at which these are found.
-
-        Args:
-            other: a layout whose texts these are, some of them more than once.
-            text: [R] int64, the text of the other layout that each of these is.
-        """
+        """[N] int64, these tokens' places in another layout, given its text [R] int64 for each of these."""
         rank = torch.arange(len(self.text), device=text.device) - self.first[self.text]
         places = other.first[text[self.text]] + rank
         return torch.nn.functional.pad(places, (0, self.tokens - len(places)))
 
     def read(self, positions: Sequence[Tensor]) -> Read:
-        """For each batch the positions [R, m] that are wanted of its texts."""
+        """The tokens at positions [R, m] of each batch's texts."""
         counts = torch.cat([p.new_full((len(p),), p.shape[1]) for p in positions])
         text = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
         index = self.first[text] + torch.cat([p.flatten() for p in positions])
@@ -116,12 +98,8 @@ class Packed:
 
 
 def pack_texts(masks: Sequence[Tensor], kinds: Sequence[int] | None = None) -> Packed:
-    """The layout of batches with the masks [R, T], all of one device.
-
-    Args:
-        masks: True at real tokens, which come first in each text.
-        kinds: a small number for each batch; texts of different kinds share no part of the grid.
-    """
+    """Layout of batches with masks [R, T] (real tokens first); texts of batches of different `kinds` share
+    no part."""
     lengths = torch.cat([mask.sum(1) for mask in masks])
     flat = torch.cat([mask.flatten() for mask in masks])
     real = flat.nonzero().squeeze(1)

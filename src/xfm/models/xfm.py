@@ -35,24 +35,9 @@ def push_to_hub(
     scores: Mapping[str, Any] | None = None,
     message: str = MESSAGE,
 ) -> str:
-    """Upload a model folder with its card to a repository of the hub, which is made if it does not exist.
-
-    Args:
-        model: a model folder, or the folder of a finished run.
-        name: of the repository: `owner/name`.
-        private: whether a new repository is private.
-        scores: for the card, by name, beside those of the model's provenance.
-        message: of the commit.
-
-    Returns:
-        The address of the commit.
-
-    Raises:
-        UserError: there is no such model, no token, or the hub cannot be reached or refuses.
-
-    Example:
-        >>> push_to_hub("runs/reviews", "me/reviews")
-    """
+    """Upload a model folder with its card to `owner/name` on the hub, made if missing; returns the
+    commit's address. `scores` join the card's. A UserError without a model or token, or if the hub
+    refuses."""
     check_repository(name)
     folder = require_whole(find_model(model))
     built, own = read_model(folder, Backbone, check=False)
@@ -67,12 +52,6 @@ def push_to_hub(
 
 
 def _own_files(folder: Path) -> list[Path]:
-    """The files of a model in its folder; that another lies there is said, it is not for the world.
-
-    Raises:
-        UserError: one is a link that leads elsewhere: whoever made the folder must not choose among all files
-            of the machine.
-    """
     within = cached_repository(folder) or folder
     own = [folder / name for name in MODEL_FILES if (folder / name).is_file()]
     for file in own:
@@ -87,7 +66,7 @@ def _own_files(folder: Path) -> list[Path]:
 
 
 def push(folder: Path, name: str, private: bool = True, message: str = MESSAGE) -> str:
-    """Upload a folder with a model and its card; arguments, result and errors are those of `push_to_hub`."""
+    """Upload a folder with a model and its card, as `push_to_hub`."""
     check_repository(name)
     hub = hub_library("models are uploaded")
     if hub.get_token() is None:
@@ -108,11 +87,7 @@ def push(folder: Path, name: str, private: bool = True, message: str = MESSAGE) 
 
 
 def check_repository(name: str) -> None:
-    """Refuse what can be no repository, before hours of work.
-
-    Raises:
-        UserError: it is not of the form `owner/name`, or the package of the hub is missing.
-    """
+    """A UserError, before hours of work, for a name that is not `owner/name` or without huggingface_hub."""
     if not _REPOSITORY.fullmatch(name):
         raise UserError(f"{name!r} is no repository of the hub; give owner/name, such as me/reviews")
     hub_library("models are uploaded")
@@ -185,19 +160,11 @@ class XFM(Backbone):
         private: bool = True,
         message: str = MESSAGE,
     ) -> str:
-        """Upload the model with its card to a repository of the hub, which is made if it does not exist.
+        """Upload the model with its card to the hub's repository `name` (`owner/name`), made if missing;
+        arguments as of `save_pretrained`.
 
-        Args:
-            name: of the repository: `owner/name`.
-            belongings: as for `save_pretrained`.
-            private: whether a new repository is private.
-            message: of the commit.
-
-        Returns:
-            The address of the commit.
-
-        Raises:
-            UserError: there is no token, the hub cannot be reached or refuses, or there are no belongings.
+        Args: `belongings`, `private` (a new repository), `message` (of the commit). Returns the commit's
+        address. Raises a UserError without a token, or if the hub refuses.
         """
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "model"

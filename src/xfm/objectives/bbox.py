@@ -13,14 +13,8 @@ def corners(boxes: Tensor) -> Tensor:
 
 
 def generalised_iou(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and generalised IoU of boxes, row by row.
-
-    Args:
-        first, second: broadcastable to [..., 4] (cx, cy, w, h). A side that is negative counts as empty.
-
-    Returns:
-        IoU in [0, 1] and generalised IoU in [-1, 1], each [...]; finite for empty boxes too.
-    """
+    """IoU in [0, 1] and generalised IoU in [-1, 1] of broadcastable boxes [..., 4] (cx, cy, w, h), finite
+    for empty boxes."""
     a, b = torch.broadcast_tensors(corners(first), corners(second))
     area_a = (a[..., 2:] - a[..., :2]).clamp(min=0).prod(-1)
     area_b = (b[..., 2:] - b[..., :2]).clamp(min=0).prod(-1)
@@ -38,18 +32,8 @@ def generalised_iou(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def nearest_boxes(predicted: Tensor, targets: Tensor) -> Tensor:
-    """Of several right boxes of each phrase the one of least loss: what a prediction is matched to.
-
-    That is DETR's matching (arXiv 2005.12872), whose cost is the loss, for a single prediction. A target that
-    is drawn instead would teach what lies between the boxes.
-
-    Args:
-        predicted: [N, 4] (cx, cy, w, h) as fractions of the picture's sides.
-        targets: [N, M, 4] likewise; of equally near ones the first is taken.
-
-    Returns:
-        [N, 4].
-    """
+    """[N, 4] of each phrase's right boxes [N, M, 4] the one of least loss to the prediction [N, 4], as
+    DETR's matching (arXiv 2005.12872): a drawn target would teach the middle of the boxes."""
     if targets.shape[1] == 1:
         return targets[:, 0]
     apart = (predicted[:, None] - targets).abs().sum(-1)  # [N, M]
@@ -58,15 +42,8 @@ def nearest_boxes(predicted: Tensor, targets: Tensor) -> Tensor:
 
 
 def box_losses(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Losses of N region rows.
-
-    Args:
-        predicted, target: [N, 4] (cx, cy, w, h) as fractions of the picture's sides.
-
-    Returns:
-        L1 summed over the four numbers and 1 - GIoU, each summed over the rows and divided by their count (0
-        without rows), and the mean IoU without gradient.
-    """
+    """L1 and 1 - GIoU of boxes [N, 4] (cx, cy, w, h), means over the rows (0 without any), and the mean
+    IoU without gradient."""
     count = max(len(target), 1)
     iou, giou = generalised_iou(predicted, target)
     return (predicted - target).abs().sum() / count, (1 - giou).sum() / count, iou.detach().sum() / count

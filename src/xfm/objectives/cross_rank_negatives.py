@@ -1,4 +1,4 @@
-"""States of rows that other processes have: ITM's negatives come from the whole batch."""
+"""States of other processes' rows: ITM's negatives come from the whole batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +14,8 @@ from xfm.objectives.text_rows import TextRows, longer, with_others
 
 @dataclass(frozen=True)
 class Loan:
-    """Which rows this process sends to others, and which it gets.
-
-    Attributes:
-        sent: [n] int64, own rows in the order in which they are sent.
-        counts_sent, counts_received: of every process, how many.
-        place: [N] int64, where a row of the batch is found: an own row at its number, a borrowed one after
-            the R own ones.
-    """
+    """Rows exchanged with other processes: own rows `sent` [n], counts by process, and `place` [N] of each
+    row of the batch, own ones first, received ones behind."""
 
     sent: Tensor
     counts_sent: Sequence[int]
@@ -29,12 +23,11 @@ class Loan:
     place: Tensor
 
     def exchange(self, rows: Tensor, whole: GlobalBatch) -> Tensor:
-        """[n, ...] the own rows that are sent, in their order -> [m, ...] those of others, with gradient."""
+        """[n, ...] own rows sent -> [m, ...] rows received, with gradient."""
         return whole.peers.exchange(rows, self.counts_sent, self.counts_received)
 
 
 def _loan_of(wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, device: torch.device) -> Loan:
-    """Who sends what to whom, by the rows of the batch that every process needs; all come to the same."""
     starts = [sum(counts[:place]) for place in range(len(counts) + 1)]
     own = range(starts[rank], starts[rank + 1])
 
@@ -52,7 +45,7 @@ def _loan_of(wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, 
 
 
 def padded_alike(rows: TextRows, source: str, whole: GlobalBatch) -> TextRows:
-    """The rows with texts as long as the longest of any process's, so that they can be exchanged."""
+    """Rows with texts padded to the longest of all processes, so that they can be exchanged."""
     length = max(whole.of_processes(f"{source}/tokens"))
     return rows if length == rows.texts.states.shape[1] else replace(rows, texts=longer(rows.texts, length))
 
@@ -60,18 +53,8 @@ def padded_alike(rows: TextRows, source: str, whole: GlobalBatch) -> TextRows:
 def with_borrowed(
     rows: TextRows, negatives: Negatives, source: str, whole: GlobalBatch
 ) -> tuple[TextRows, TextRows, Negatives]:
-    """Rows that know the pictures and texts of their negatives, wherever these are.
-
-    Args:
-        rows: this process's, their texts padded alike.
-        negatives: among the rows of the batch.
-        source: of the rows.
-        whole: the step that they are a part of.
-
-    Returns:
-        The rows with a bank of pictures that holds borrowed ones too; the same rows with borrowed pictures
-        and texts behind them, which are no rows of their own; and the negatives among these.
-    """
+    """Rows with the images and texts of their negatives, wherever these are: rows with a wider bank of
+    images, the same with borrowed images and texts behind them, and the negatives among these."""
     if whole.peers.world == 1:
         return rows, rows, negatives
     counts, device = whole.of_processes(f"{source}/rows"), rows.image.device

@@ -1,7 +1,7 @@
-"""ITM, IMLM and BBP ask the fusion encoder: each declares its queries and reduces the answers to losses.
+"""ITM, IMLM and BBP as queries to the fusion encoder and reductions of its answers.
 
-All queries of a step, on pairs and on regions, are answered in one fusion call, in which every picture is
-turned to keys and values once, and which gives back the tokens that are read alone.
+One fusion call answers all queries of a step; each image becomes keys and values once, and only tokens that
+are read come back.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,18 +22,13 @@ from xfm.objectives.tokens import masked_token_loss
 
 @dataclass(frozen=True)
 class FusionLoss:
-    """An objective's questions to the fusion encoder.
-
-    Attributes:
-        queries: what it asks.
-        reduce: makes losses and metrics of the answers, for each query [Q, m, Dt] of what it reads.
-    """
+    """Queries of an objective, and `reduce` from their answers [Q, m, Dt] to losses and metrics."""
 
     queries: list["Query"]
     reduce: Callable[[Sequence[Tensor]], LossDict]
 
     def weighed(self, factor: Tensor | float) -> "FusionLoss":
-        """The same, with losses and metrics that count for so much."""
+        """Losses and metrics times a factor."""
         return FusionLoss(self.queries, lambda answers: self.reduce(answers).weighed(factor))
 
 
@@ -48,7 +43,6 @@ class Query:
 def _query(
     rows: TextRows, objective: Objective, bank: TextBank, texts: Tensor, regions: Tensor, read: Tensor
 ) -> Query:
-    """The query of texts[q] with the region (in a pair batch, the picture) of row regions[q]."""
     slot = None if rows.slot is None else rows.slot.index_select(0, regions)
     visible = None if rows.visible is None else rows.visible.index_select(0, regions)
     image = rows.image.index_select(0, regions)
@@ -56,7 +50,6 @@ def _query(
 
 
 def _whole_query(rows: TextRows, objective: Objective, texts: Tensor) -> Query:
-    """The query of texts[q] with the whole picture of its own row."""
     image = rows.image.index_select(0, texts)
     slot = None if rows.slot is None else torch.zeros_like(image)
     visible = None if rows.visible is None else torch.ones_like(rows.visible.index_select(0, texts))
@@ -65,16 +58,12 @@ def _whole_query(rows: TextRows, objective: Objective, texts: Tensor) -> Query:
 
 
 def _first_token(texts: Tensor) -> Tensor:
-    """[Q, 1]: of each text the token that stands for the pair."""
     return torch.zeros_like(texts)[:, None]
 
 
 def fuse_all(model: Backbone, queries: Sequence[Query], policy: GradientPolicy) -> list[Tensor]:
-    """Answer all queries, whatever their banks, in one fusion call.
-
-    Returns:
-        [Q, m, Dt] for each query, in their order.
-    """
+    """Answers [Q, m, Dt] of all queries, whatever their banks, in one fusion call, gradients as the policy
+    says."""
     texts = {id(query.fusion.texts): query.fusion.texts.detach() for query in queries}
     images = {id(query.fusion.images): query.fusion.images.detach() for query in queries}
 
@@ -91,13 +80,8 @@ def fuse_all(model: Backbone, queries: Sequence[Query], policy: GradientPolicy) 
 
 
 def matching_queries(rows: TextRows, negatives: Negatives, own: Tensor | None = None) -> list[Query]:
-    """ITM's Q matched pairs, Q (negative picture, text) and Q (picture, negative text), in this order.
-
-    Args:
-        rows: texts with their pictures or regions.
-        negatives: among the rows, of those that are asked about.
-        own: [Q] int64, which are; None for all.
-    """
+    """ITM's Q matched pairs, Q (negative image, text), Q (image, negative text), of rows `own` [Q]
+    (default: all)."""
     if own is None:
         own = torch.arange(len(rows.image), device=rows.image.device)
     return [
@@ -125,7 +109,7 @@ def matching_query(
 
 
 def masked_lm_query(model: Backbone, rows: TextRows, masked_text: Tensor) -> FusionLoss:
-    """IMLM: the masked texts, of states [R, T, Dt], with their unmasked pictures or regions."""
+    """IMLM: masked texts [R, T, Dt] with their unmasked images or regions."""
     positions, bank = rows.masked.positions, TextBank(masked_text, rows.texts.mask)
     own = torch.arange(len(positions), device=positions.device)
     # The answers are those at the masked positions, one after the other.
@@ -151,7 +135,7 @@ def box_query(model: Backbone, rows: TextRows, boxed: Tensor, target: Tensor) ->
 
 
 def run_fusion(model: Backbone, asked: Sequence[FusionLoss], policy: GradientPolicy) -> list[LossDict]:
-    """Answer everything that is asked in one fusion call, and reduce each."""
+    """Losses of all queries, by one fusion call."""
     if not asked:
         return []
     answers = iter(fuse_all(model, [query for one in asked for query in one.queries], policy))

@@ -1,10 +1,8 @@
-"""A contrast of more rows than fit in memory: the gradient of the whole, in the memory of a part.
+"""Contrast of more rows than fit in memory, by GradCache (Gao et al. 2021, arXiv 2101.06983).
 
-GradCache (Gao et al. 2021, "Scaling deep contrastive learning batch size under memory limited setup"): the
-batches of a step are encoded without gradient; the loss of all vectors is computed, with its gradient by each
-of them; then each batch is encoded again, with gradient, and the loss is replaced by the product of its
-vectors with the gradient that is known (`xfm.objectives.contrast.replayed`). Random states are to be the same
-in both passes.
+Microbatches are encoded without gradient; the loss of all vectors gives its gradient by each; then each
+microbatch is encoded again, and its vectors times their known gradient replace the loss
+(`xfm.objectives.contrast.replayed`). Both passes must draw the same random numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +27,7 @@ from xfm.objectives.vision_text import drawn
 def contrasted_vectors(
     model: Backbone, batch: Batch, policy: GradientPolicy, weights: LossConfig
 ) -> dict[str, PairEmbeddings]:
-    """What contrast compares of a batch, by source: as `pretraining_losses` begins, with the same draws."""
+    """Vectors of a batch by source, with the random draws of `pretraining_losses`."""
     images = encode_unmasked(model, batch.pair, batch.region)
     texts = encode_texts(model, batch, policy, weights, learning_only=True)
     return {
@@ -45,19 +43,8 @@ def cache_contrast(
     generator: torch.Generator,
     wholes: Sequence[GlobalBatch],
 ) -> list[GlobalBatch]:
-    """The contrast of a whole step, kept for each of its batches.
-
-    Args:
-        batches: of the step, of this process.
-        vectors: of each batch.
-        temperature: of the contrast; a leaf that wants a gradient.
-        weights: of the losses.
-        generator: draws the hard negatives of each batch among its own rows, in all processes alike.
-        wholes: of each batch.
-
-    Returns:
-        The wholes, with what was kept.
-    """
+    """Global batches with the contrast of the whole step cached; `temperature` is a leaf with gradient,
+    `generator` in the same state in all processes."""
     found: list[dict[str, CachedContrast]] = [{} for _ in batches]
     for source in vectors[0]:
         pictures = [_pictures(batch, source) for batch in batches]
@@ -128,7 +115,6 @@ def _within(compared: Similarities, start: int, count: int) -> Similarities:
 
 
 def _pictures(batch: Batch, source: str) -> Tensor:
-    """[R] int64, the picture of each row."""
     if source == "region":
         assert batch.region is not None
         return batch.region.image_index

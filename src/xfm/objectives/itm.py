@@ -18,13 +18,8 @@ CHUNK = 1024
 
 @dataclass(frozen=True)
 class Negatives:
-    """Hard negatives of R rows, among the N of a batch.
-
-    Attributes:
-        image: [R] int64, the row whose picture (or region) is the negative of text r.
-        text: [R] int64, the row whose text is the negative of picture (or region) r.
-        valid: [R] bool, False where every other row is a duplicate, so that no negative exists.
-    """
+    """Hard negatives of R rows among N: image [R] and text [R] int64, and valid [R] bool, False where all
+    others are duplicates."""
 
     image: Tensor
     text: Tensor
@@ -33,13 +28,8 @@ class Negatives:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of a batch among which negatives are drawn for one another.
-
-    Attributes:
-        rows: which, in ascending order.
-        own: places in `rows` of those that this process draws for, in ascending order.
-        mine: the numbers of these among this process's rows.
-    """
+    """Pool of rows among which negatives are drawn: ascending `rows`, places `own` in them that this
+    process draws for, and `mine`, their numbers among its rows."""
 
     rows: range | list[int]
     own: range | list[int]
@@ -47,12 +37,7 @@ class Block:
 
 
 def blocks_of(labels: Sequence[int], own: range) -> list[Block]:
-    """The blocks of a batch, in their order; also those in which this process has no rows.
-
-    Args:
-        labels: of each row its block.
-        own: the rows of this process.
-    """
+    """Pools by label of each row, in order, also those without rows of this process."""
     found: dict[int, list[int]] = {}
     for row, label in enumerate(labels):
         found.setdefault(label, []).append(row)
@@ -65,7 +50,6 @@ def blocks_of(labels: Sequence[int], own: range) -> list[Block]:
 
 
 def _as_range(numbers: list[int]) -> range | list[int]:
-    """Ascending numbers, as a range where they follow one another: those need not be sent to a GPU."""
     if not numbers:
         return range(0)
     whole = range(numbers[0], numbers[-1] + 1)
@@ -73,16 +57,8 @@ def _as_range(numbers: list[int]) -> range | list[int]:
 
 
 def sampling_weights(similarity: Tensor, same: Tensor, floor: float = FLOOR) -> Tensor:
-    """Unnormalised probabilities of the negatives of each row.
-
-    Args:
-        similarity: [R, N] cosines divided by the temperature; row r holds the candidates of r.
-        same: [R, N] bool, pairs that are never drawn.
-        floor: added to every candidate's probability; the larger, the easier the negatives.
-
-    Returns:
-        [R, N]: softmax(similarity) + floor, zero where `same`.
-    """
+    """[R, N] unnormalised probabilities softmax(similarity) + floor, 0 where `same`; a larger floor draws
+    easier negatives."""
     return (similarity.softmax(dim=1) + floor).masked_fill(same, 0.0)
 
 
@@ -95,18 +71,11 @@ def draw_negatives(
     by_text: Tensor | None = None,
     blocks: Sequence[Block] = (),
 ) -> Negatives:
-    """Draw one negative picture per text and one negative text per picture.
+    """One negative image per text and text per image, by logits [R, N] and `by_text` [R, N] (default:
+    transposed), in pools `blocks` (default: one).
 
-    Every process that draws for some rows of a batch goes through the random numbers of all of them, so that
-    the draws are those of a single process.
-
-    Args:
-        similarity: [R, N] cosines divided by the temperature, of R pictures with the texts of all N rows.
-        same: [R, N] bool from `same_identity`.
-        generator: random generator of the similarity's device, in the same state in all processes.
-        floor: see `sampling_weights`.
-        by_text: [R, N] likewise of R texts with all pictures; the transposed similarity if R is N.
-        blocks: rows that are drawn among; all if not given, and R is N.
+    Every process goes through the random numbers of all rows, so that the draws are those of a single
+    process.
     """
     rows, columns = similarity.shape
     device, everything = similarity.device, range(columns)
@@ -130,11 +99,8 @@ def draw_negatives(
 
 
 def _exponentials(rows: int, kept: range | list[int], generator: torch.Generator) -> Tensor:
-    """Some rows of a [rows, rows] matrix of Exp(1), of which never more than `CHUNK` rows are in memory.
-
-    Of weights w the largest w / e falls on i with probability w_i / sum(w): what torch.multinomial does, and
-    of the same random numbers where there is one chunk.
-    """
+    """Some rows of a [rows, rows] matrix of Exp(1), `CHUNK` rows at a time: argmax(w / e) draws i with
+    probability w_i / sum(w), as torch.multinomial."""
     found = []
     for start in range(0, rows, CHUNK):
         count = min(CHUNK, rows - start)
@@ -153,22 +119,13 @@ def _index(places: range | list[int], device: torch.device) -> slice | Tensor:
 
 
 def _numbers(index: slice | Tensor, device: torch.device) -> Tensor:
-    """The numbers that an index stands for, [n] int64."""
     return torch.arange(index.start, index.stop, device=device) if isinstance(index, slice) else index
 
 
 def matching_loss(logits: Tensor, valid: Tensor, everyone: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Two-way cross-entropy over matched and unmatched pairs.
-
-    Args:
-        logits: [3R, 2]: R matched pairs, R (negative picture, text), R (picture, negative text).
-        valid: [R] bool, rows that have negatives.
-        everyone: [N] bool, likewise of all rows of a batch of which these are a part.
-
-    Returns:
-        The mean over the 3R rows (fewer where negatives do not exist) and the share judged right. Of parts of
-        a batch, the mean that is weighed by their rows is that of the whole batch.
-    """
+    """Mean two-way cross-entropy of logits [3R, 2] (matched, negative image, negative text) over rows with
+    negatives `valid` [R], and the accuracy; with `everyone` [N] scaled so that row-weighted means of parts
+    are the global mean."""
     rows = len(valid)
     target = torch.zeros(3 * rows, dtype=torch.int64, device=logits.device)
     target[:rows] = 1

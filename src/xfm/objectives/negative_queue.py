@@ -1,9 +1,7 @@
-"""Pairs of earlier steps, among which ITM's negatives are drawn too: they stand in for a larger batch.
+"""Queue of earlier pairs as further ITM negatives, as in cross-batch memory (arXiv 1912.06798).
 
-Published batches hold hundreds of pairs, of which some are nearly right for one another. Among a few dozen
-the nearest are far off, but for a row's twin, and matching never meets what re-ranking asks it about. As in
-cross-batch memory (Wang et al., arXiv 1912.06798), states that earlier steps computed are kept without
-gradient: they change slowly, and cost no encoding.
+Among a few dozen pairs the nearest are far off, but for a row's twin. States of earlier steps change slowly
+and cost no encoding; they are kept without gradient.
 """
 
 from collections.abc import Mapping
@@ -27,45 +25,30 @@ _SENTENCES = ("text_states", "text_mask")
 
 @dataclass(frozen=True)
 class _Drawn:
-    """Remembered negatives of n rows.
-
-    Attributes:
-        rows: [n] int64, the rows.
-        kept: [n] int64, what was drawn for each.
-        found: [n] bool, False where there was nothing to draw.
-    """
-
     rows: Tensor
     kept: Tensor
     found: Tensor
 
     def put(self, negatives: Tensor, first: int) -> Tensor:
-        """[R] int64 negatives with these in the place of some; they are rows from `first` on."""
         new = first + torch.arange(len(self.rows), device=negatives.device)
         return negatives.index_copy(0, self.rows, torch.where(self.found, new, negatives[self.rows]))
 
 
 class NegativeQueue:
-    """The last pairs that this process has trained on, as the encoders saw them then.
-
-    Draws come from the global random numbers of the device. Every process has its own memory, so that what is
-    learned depends on how many there are.
-
-    Args:
-        size: how many pairs.
-    """
+    """The last `size` pairs of this process as they were encoded then; draws come from the device's global
+    random numbers, so results depend on the number of processes."""
 
     def __init__(self, size: int) -> None:
         self.size, self._seen, self._kept = size, 0, dict[str, Tensor]()
 
     def state(self) -> dict[str, Tensor]:
-        """Copies of everything that is remembered, by name; nothing where nothing is."""
+        """Copies of all tensors by name; empty for an empty queue."""
         kept = {name: tensor.cpu().clone() for name, tensor in self._kept.items()}
         return {**kept, _SEEN: torch.tensor([self._seen])} if kept else {}
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> Self:
-        """A memory of what `state` gave; its tensors are on the device."""
+        """A queue from `state`, on the tensors' device."""
         found = cls(len(state["usable"]))
         found._seen = int(state[_SEEN])
         found._kept = {name: tensor for name, tensor in state.items() if name != _SEEN}
@@ -73,7 +56,7 @@ class NegativeQueue:
 
     @torch.no_grad()
     def add(self, rows: TextRows, vectors: PairEmbeddings) -> None:
-        """Remember R pairs in the place of the oldest ones."""
+        """Put R pairs in the place of the oldest."""
         states = torch.cat([rows.bank.slots, rows.bank.patches], dim=1)
         sums = vectors.image.sum(1) + vectors.text.sum(1) + states.sum((1, 2)) + rows.texts.states.sum((1, 2))
         new = {
@@ -97,7 +80,6 @@ class NegativeQueue:
         self._seen = (self._seen + count) % self.size
 
     def _room(self, name: str, like: Tensor) -> Tensor:
-        """[size, ...] where tensors of this name are kept; texts have the length of the longest so far."""
         if name not in self._kept:
             self._kept[name] = like.new_zeros(self.size, *like.shape[1:])
         elif name in _SENTENCES and self._kept[name].shape[1] < like.shape[1]:
@@ -107,18 +89,7 @@ class NegativeQueue:
     def with_negatives(
         self, rows: TextRows, negatives: Negatives, vectors: PairEmbeddings, temperature: Tensor
     ) -> tuple[TextRows, Negatives]:
-        """Give some rows negatives that are remembered, in the place of those of the batch.
-
-        Args:
-            rows: pairs, of which the first R are asked about.
-            negatives: of these R, among the rows.
-            vectors: of these R.
-            temperature: of the contrast.
-
-        Returns:
-            The rows with remembered pictures and texts behind them, which are no rows of their own; and the
-            negatives among these.
-        """
+        """Rows with queued images and texts behind them, and negatives of which some are queued ones."""
         if not self._kept:
             return rows, negatives
         with torch.no_grad(), torch.autocast(vectors.text.device.type, enabled=False):
@@ -134,11 +105,8 @@ class NegativeQueue:
     def _draw(
         self, queries: Tensor, near: Tensor, name: str, own: PairEmbeddings, temperature: Tensor
     ) -> _Drawn:
-        """Negatives for the `SHARE` of the queries [R, E] to which nothing is near of the batch [R, R].
-
-        They are drawn as in `sampling_weights`, with the same temperature. Queries that have no negative in
-        the batch leave the loss, and need none.
-        """
+        """Negatives for the `SHARE` of queries [R, E] to which nothing is near in the batch [R, R], drawn
+        as by `sampling_weights`. Queries without a negative in the batch leave the loss, and need none."""
         kept, usable = self._kept, self._kept["usable"]
         nearest = near.amax(dim=1).nan_to_num(neginf=torch.inf)
         rows = nearest.argsort()[: round(SHARE * len(queries))]

@@ -1,4 +1,4 @@
-"""What pair and region batches have in common: texts, and the pictures or regions that they describe."""
+"""Texts with the images or regions that they describe: the common form of pair and region batches."""
 
 from dataclasses import dataclass, replace
 
@@ -12,17 +12,8 @@ from xfm.models.fusion import ImageBank, TextBank
 
 @dataclass(frozen=True)
 class TextRows:
-    """R texts and the pictures, or regions of pictures, that they describe.
-
-    Attributes:
-        bank: states of the I pictures.
-        image: [R] int64, the picture of each row.
-        slot: [R] int64, the slot of that picture that stands for the row; None for the whole picture's.
-        visible: [R, P] bool, or None where rows see all patches.
-        tokens, masked: texts.
-        texts: states of the unmasked texts.
-        image_identity, text_identity: [R] int64, see `same_identity`.
-    """
+    """R texts with their image [R] int64 of the bank, `slot` [R] (None: the whole image's) and `visible`
+    patches [R, P] (None: all); `texts` has the unmasked states."""
 
     bank: ImageBank
     image: Tensor
@@ -36,7 +27,7 @@ class TextRows:
 
     @property
     def slot0(self) -> Tensor:
-        """[R, Dv] what stands for the picture or region of each row."""
+        """[R, Dv] vector of each row's image or region."""
         return self.bank.slots[:, 0] if self.slot is None else self.bank.slots[self.image, self.slot]
 
 
@@ -56,10 +47,7 @@ def pair_rows(batch: PairBatch, image: Tensor, text: Tensor) -> TextRows:
 
 
 def region_rows(batch: RegionBatch, image: Tensor, text: Tensor) -> TextRows:
-    """TextRows of a region batch with the states of its pictures and phrases, as `pair_rows`.
-
-    A region's slot is the mean of its patches.
-    """
+    """TextRows of a region batch, as `pair_rows`; a region's slot is the mean of its patches."""
     patches, index = image[:, 1:], batch.image_index
     earlier = (index[:, None] == index).tril(-1)
     slot = 1 + earlier.sum(1)  # rows of a picture take its slots 1, 2, ...
@@ -92,14 +80,8 @@ def longer(texts: TextBank, length: int) -> TextBank:
 
 
 def with_others(rows: TextRows, pictures: Tensor, visible: Tensor | None, texts: TextBank) -> TextRows:
-    """The rows with pictures and texts of others behind them, which are no rows of their own.
-
-    Args:
-        rows: R rows.
-        pictures: [n, 1 + P, Dv] what stands for each other picture or region, and the patches.
-        visible: [n, P] bool, the patches that each shows; None where the rows see all.
-        texts: as long as the rows' are.
-    """
+    """Rows with others' images [n, 1 + P, Dv], their visible patches [n, P] and texts behind them, which
+    are no rows of their own."""
     bank = rows.bank
     slots = F.pad(pictures[:, :1], (0, 0, 0, bank.slots.shape[1] - 1))  # a region's slot stands first
     new = torch.arange(len(bank.patches), len(bank.patches) + len(pictures), device=pictures.device)

@@ -1,8 +1,5 @@
-"""The objectives that need pictures and texts together: ITC, ITM, IMLM and BBP on pairs and regions.
-
-Encoders -> similarities -> hard negatives -> one fusion call on all queries -> reductions. What several
-objectives need is computed once; what has no weight is not computed at all.
-"""
+"""ITC, ITM, IMLM and BBP on pairs and regions: encoders -> similarities -> hard negatives -> one fusion
+call -> reductions. Losses of weight 0 are not computed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,14 +23,8 @@ from xfm.objectives.text_rows import TextRows
 
 @dataclass(frozen=True)
 class Source:
-    """Pairs or regions, encoded.
-
-    Attributes:
-        name: before the names of its losses.
-        rows: texts with their pictures or regions.
-        masked_text: [R, T, Dt] states of the masked texts; None where IMLM has no weight.
-        boxes: ([N] int64 rows that have a box, [N, 4] their (cx, cy, w, h)); None without boxes.
-    """
+    """Encoded pairs or regions: rows, masked text states [R, T, Dt] (None without IMLM), and boxes ([N]
+    int64 rows, [N, 4] (cx, cy, w, h))."""
 
     name: str
     rows: TextRows
@@ -50,17 +41,8 @@ def contrast(
     generator: torch.Generator,
     whole: GlobalBatch,
 ) -> ContrastOutput:
-    """ITC over the whole of a step, and the negatives that ITM needs if it has a weight.
-
-    Args:
-        source: of the rows, `pair` or `region`.
-        rows: texts with their pictures or regions.
-        vectors: of the rows.
-        temperature: of the contrast.
-        weights: of the losses.
-        generator: draws the negatives, in the same state in all processes.
-        whole: the step that the rows are a part of.
-    """
+    """ITC over the global batch, and hard negatives if ITM has a weight; `generator` is in the same state
+    in all processes."""
     if source in whole.kept:
         return replayed(vectors, temperature, whole.kept[source])
     everyone = gathered(vectors, source, whole)
@@ -78,7 +60,7 @@ def contrast(
 def drawn(
     compared: Similarities, blocks: Sequence[Block], floor: float, generator: torch.Generator
 ) -> Negatives:
-    """The negatives of some rows, given their comparison with all rows of the batch."""
+    """Hard negatives of rows compared with all rows of the batch."""
     return draw_negatives(compared.by_image, compared.same, generator, floor, compared.by_text, blocks)
 
 
@@ -90,7 +72,7 @@ def vision_text_losses(
     generator: torch.Generator,
     whole: GlobalBatch,
 ) -> LossDict:
-    """ITC and, where they have a weight, ITM, IMLM and (given boxes) BBP, named "source/loss"."""
+    """ITC and, by their weights, ITM, IMLM and BBP, named "source/loss"."""
     found: list[LossDict] = []
     asked: list[tuple[str, FusionLoss]] = []
     for source in sources:
@@ -114,7 +96,7 @@ def questions(
     weights: LossConfig,
     whole: GlobalBatch,
 ) -> Iterator[FusionLoss]:
-    """What is asked of the fusion encoder about a source, given its vectors and their contrast."""
+    """Fusion losses of a source, given its vectors and contrast."""
     name, rows, masked_text = source.name, source.rows, source.masked_text
     negatives, pairs = contrasted.negatives, contrasted.pairs
     if negatives is not None and pairs is not None:

@@ -67,15 +67,8 @@ _ABSOLUTE = ("pos_embed", "embeddings.position_embeddings")
 
 
 def read_beit(path: Path, reference: str) -> VisionPart:
-    """A BEiT from a file of weights, or from a folder that timm or transformers wrote.
-
-    Args:
-        path: the file or folder.
-        reference: what the user called it.
-
-    Raises:
-        UserError: the weights are not those of a BEiT with relative positions.
-    """
+    """A BEiT from a file of weights, or a folder of timm or transformers; a UserError without relative
+    positions."""
     file = weights_file(path)
     stored = read_weights(file)
     folder = path if path.is_dir() else None
@@ -94,11 +87,8 @@ def read_beit(path: Path, reference: str) -> VisionPart:
 
 
 def native_names(stored: Mapping[str, Tensor], file: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The tensors under the names of `VisionEncoder`, and the names that it has no place for.
-
-    Raises:
-        UserError: there are absolute positions, or no relative ones.
-    """
+    """Tensors by the names of `VisionEncoder`, and the names without place; a UserError for absolute
+    positions."""
     if any(_PREFIX.sub("", name) in _ABSOLUTE for name in stored):
         raise UserError(f"{file} has absolute positions; take the model through timm:NAME")
     found, ignored = renamed(stored, _RENAMED, lambda name: _PREFIX.sub("", name))
@@ -121,7 +111,6 @@ def _depth(state: Mapping[str, Tensor]) -> int:
 
 
 def _complete_block(state: dict[str, Tensor], block: str, shared: Tensor | None, file: Path) -> None:
-    """Pack queries, keys and values; share the table where a block has none; no LayerScale is one of ones."""
     parts = [state.pop(f"{block}attention.{part}", None) for part in ("query", "key", "value")]
     if all(part is not None for part in parts):
         state[f"{block}attention.qkv.weight"] = torch.cat([part for part in parts if part is not None])
@@ -163,7 +152,6 @@ def _config(state: Mapping[str, Tensor], settings: Mapping[str, Any], file: Path
 
 
 def _preprocessing(folder: Path | None, settings: Mapping[str, Any], image_size: int) -> Preprocessing:
-    """Mean and deviation from timm's configuration or transformers' preprocessor; CLIP's for a bare file."""
     timm = settings.get("pretrained_cfg", settings)
     if isinstance(timm, Mapping) and "mean" in timm and "std" in timm:
         return preprocessing(folder, image_size, timm["mean"], timm["std"])

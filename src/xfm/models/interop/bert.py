@@ -47,15 +47,8 @@ _HEAD = frozenset({"dense.weight", "dense.bias", "norm.weight", "norm.bias", "bi
 
 
 def read_bert(folder: Path, reference: str) -> LanguagePart:
-    """A RoBERTa, XLM-R or BERT with its tokenizer and, where there is one, its MLM head.
-
-    Args:
-        folder: with `config.json`, weights and tokenizer.
-        reference: what the user called it.
-
-    Raises:
-        UserError: another kind of model, or weights that do not fit the configuration.
-    """
+    """A RoBERTa, XLM-R or BERT folder with its tokenizer and, where present, MLM head; a UserError for
+    other kinds."""
     if not folder.is_dir():
         raise UserError(f"{folder} is a file; give the folder with config.json, weights and tokenizer")
     settings = read_settings(folder / "config.json")
@@ -82,7 +75,7 @@ def read_bert(folder: Path, reference: str) -> LanguagePart:
 def native_names(
     stored: Mapping[str, Tensor], config: LanguageConfig
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], tuple[str, ...]]:
-    """Tensors under the names of `LanguageEncoder` and of `TokenHead`, and the names that neither has."""
+    """Tensors by the names of `LanguageEncoder` and of `TokenHead`, and the names without place."""
     found, ignored = renamed(stored, _RENAMED, _bare)
     types = found.get("embeddings.token_type")
     if types is not None and config.segments == 1:

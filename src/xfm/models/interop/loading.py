@@ -33,18 +33,7 @@ def load(
     check: bool = True,
     base: Path | str | None = None,
 ) -> Pretrained:
-    """Read a model folder, an exported model or a published file; `xfm.load` says more.
-
-    Args:
-        path, tokenizer, recipe, task, heads, image_size, image_width, check, base: see
-            `xfm.inference.loading.load`.
-
-    Returns:
-        The model in evaluation mode on the CPU, and what belongs to it.
-
-    Raises:
-        UserError: missing, damaged or foreign, or something must be said that the file does not say.
-    """
+    """Model folder, exported model or published file; arguments as of `xfm.inference.loading.load`."""
     path = model_folder(path)
     tokenizer = None if tokenizer is None else home_path(tokenizer)
     own = None if tokenizer is None else read_tokenizer(tokenizer)
@@ -74,7 +63,7 @@ def load(
 
 
 def provenance(converted: Converted) -> dict[str, Any]:
-    """Where a converted model comes from."""
+    """Provenance of a converted model."""
     report = converted.report
     return {
         "published": Path(report.source).name,

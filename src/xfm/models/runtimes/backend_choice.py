@@ -1,4 +1,4 @@
-"""The fastest way to run a model on this machine: what `xfm evaluate --backends` measured, in the cache."""
+"""Fastest runtime for a model on this machine, as measured by `xfm evaluate --backends`, in the cache."""
 
 import functools
 import hashlib
@@ -22,13 +22,7 @@ from xfm.models.self_check import SELF_CHECK
 
 @dataclass(frozen=True)
 class Way:
-    """A way to run a model.
-
-    Attributes:
-        name: of the runtime and, where it is not float32, the arithmetic.
-        form: of the graphs; None for torch on the model itself.
-        half: compute in bfloat16.
-    """
+    """A runtime with its arithmetic: `form` of the graphs (None: torch on the model), `half` for bfloat16."""
 
     name: str
     form: Format | None = None
@@ -50,14 +44,7 @@ WAYS = {
 
 @dataclass(frozen=True)
 class Figure:
-    """How long a way takes.
-
-    Attributes:
-        way: its name.
-        work: image, text or matching.
-        batch: pictures or texts of a pass.
-        milliseconds: of a pass, the median.
-    """
+    """Median milliseconds of a pass of `batch` images or texts: `work` is image, text or matching."""
 
     way: str
     work: str
@@ -67,14 +54,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class ChosenWay:
-    """What was measured on a machine, and what came of it.
-
-    Attributes:
-        way: that is taken.
-        machine: on which it was measured, in words.
-        figures: of all ways.
-        left_out: ways that were not measured, each with the reason.
-    """
+    """Measurements on a machine and the chosen runtime; `left_out` has a reason each."""
 
     way: str
     machine: str
@@ -87,11 +67,7 @@ class ChosenWay:
 
 
 def kept_for(folder: Path) -> Path:
-    """Where the cache keeps what belongs to a model: it is known by its self-check.
-
-    Raises:
-        UserError: it has none.
-    """
+    """Cache folder of a model, known by its self-check; a UserError where it has none."""
     path = folder / SELF_CHECK
     if not path.is_file():
         raise UserError(f"{folder} has no {SELF_CHECK}: save the model again (xfm.load, then xfm.save_model)")
@@ -100,7 +76,7 @@ def kept_for(folder: Path) -> Path:
 
 @functools.cache
 def machine() -> str:
-    """This machine and its libraries, in words."""
+    """Processor, threads and libraries, in words."""
     libraries = []
     for library in ("torch", "onnxruntime", "openvino"):
         try:
@@ -115,7 +91,7 @@ def _file(folder: Path) -> Path:
 
 
 def keep(folder: Path, choice: ChosenWay) -> Path:
-    """Keep a choice for a model on this machine; where it lies."""
+    """Store the choice for a model on this machine; returns the file."""
     path = _file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(to_plain(choice), indent=2) + "\n")
@@ -123,7 +99,7 @@ def keep(folder: Path, choice: ChosenWay) -> Path:
 
 
 def chosen(folder: Path) -> Way | None:
-    """The way that was chosen for a model on this machine, with these libraries; None where none was."""
+    """Runtime chosen for a model on this machine with these libraries; None where none was."""
     try:
         if not (folder / SELF_CHECK).is_file() or not (path := _file(folder)).is_file():
             return None

@@ -1,4 +1,4 @@
-"""Ways to run a model, measured in turn in one process, and the one that is fastest on this machine."""
+"""Benchmark of runtimes, in turn in one process, and the fastest on this machine."""
 
 import copy
 import math
@@ -31,33 +31,20 @@ ROUNDS, TOKENS = 7, 14
 
 @dataclass(frozen=True)
 class Measurable:
-    """A way that passed the self-check.
-
-    Attributes:
-        way: which.
-        model: that it runs.
-    """
+    """A runtime that passed the self-check, and its model."""
 
     way: Way
     model: XFM
 
     def arithmetic(self) -> AbstractContextManager[object]:
-        """The context of its passes; a runtime has its own arithmetic."""
+        """Context of its passes; runtimes of graphs have their own arithmetic."""
         bf16 = self.way.form is None and self.way.half
         return autocast(Precision.BF16, "cpu") if bf16 else nullcontext()
 
 
 def measure_ways(folder: Path, exact: bool, say: Callable[[str], None]) -> ChosenWay:
-    """Measure the ways to run a model, each compared with the self-check before.
-
-    Args:
-        folder: of the model.
-        exact: choose among those that compute in float32.
-        say: told what is being done.
-
-    Raises:
-        UserError: the model has no self-check, or is not what it was when it was saved.
-    """
+    """Measure the runtimes of a model, each compared with the self-check; `exact` chooses among float32,
+    `say` gets progress."""
     require_seeing(folder, "the benchmark of runtimes")
     place, pretrained = kept_for(folder), load_model(folder)
     found, left_out = [], []
@@ -75,11 +62,6 @@ def measure_ways(folder: Path, exact: bool, say: Callable[[str], None]) -> Chose
 
 
 def _candidate(way: Way, pretrained: Pretrained, place: Path, say: Callable[[str], None]) -> Measurable:
-    """A way, exported where it needs that, and compared with the self-check.
-
-    Raises:
-        UserError: it cannot be had here, or does not give what the model gave.
-    """
     if way.form is None:
         arithmetic = Arithmetic.BF16 if way.half else Arithmetic.FLOAT32
         model = pretrained.model
@@ -129,7 +111,6 @@ def _figures(found: list[Measurable], pretrained: Pretrained) -> Iterator[Figure
 
 
 def _job(one: Measurable, work: str, batch: int, pretrained: Pretrained) -> Callable[[], object]:
-    """A pass: pictures to vectors, texts to vectors, or texts matched with one picture, all encoded."""
     model, language = one.model, pretrained.model.config.language
     generator = torch.Generator().manual_seed(0)
     length = min(TOKENS, language.longest)

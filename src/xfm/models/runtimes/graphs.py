@@ -1,7 +1,7 @@
-"""The graphs of a model: each encoder with its projection, the fusion encoder with its heads, a task's head.
+"""Graphs of a model: each encoder with its projection, fusion with its heads, a task's head.
 
-They are the padded way of the model: texts with a mask, pictures by an index, so that batches and lengths may
-be any. Every graph is a module with named inputs and outputs, which all formats are written from.
+The model's padded way, with open batch and length, as modules with named inputs and outputs, from which all
+formats are written.
 """
 
 from collections.abc import Mapping
@@ -31,18 +31,8 @@ MOST = 1 << 16
 
 @dataclass(frozen=True)
 class Graph:
-    """A part of a model as a graph.
-
-    Attributes:
-        name: of the part.
-        module: takes the inputs in their order.
-        inputs: examples of them, by name.
-        axes: for each input the names of its sides that may be any, by their places.
-        outputs: names of the results, in order.
-        about: what goes in and what comes out.
-        longest: most of a side called `length`.
-        vocabulary: number of tokens that ids may name.
-    """
+    """A part of a model as a graph: example inputs by name, open sides of each (`axes`, by place), outputs
+    in order; `longest` bounds sides called `length`, `vocabulary` ids."""
 
     name: str
     module: nn.Module
@@ -143,12 +133,12 @@ def _fused(
 
 
 def encoders_of(config: ModelConfig) -> tuple[str, ...]:
-    """Names of the graphs that every exported model of a configuration has."""
+    """Graphs that every exported model of a configuration has."""
     return (IMAGE, TEXT, FUSION) if config.sees else (TEXT,)
 
 
 def graphs_of(model: Backbone, task: TaskModel | None) -> list[Graph]:
-    """The graphs of a model, and of what a task adds to it."""
+    """Graphs of a model and of a task's head."""
     config, (ids, mask) = model.config, _example_texts(model.config)
     longest, texts = config.language.longest, {0: "texts", 1: "length"}
     text = Graph(

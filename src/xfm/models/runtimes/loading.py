@@ -1,4 +1,4 @@
-"""Models from folders, whoever runs them: torch, or the runtime of an exported model."""
+"""Models from folders, run by torch or by the runtime of an exported model."""
 
 import os
 from dataclasses import replace
@@ -36,48 +36,23 @@ def is_exported(folder: Path) -> bool:
 
 
 def open_model(reference: Path | str, half: bool = False) -> Pretrained:
-    """A model folder, or an exported one, compared with its self-check.
-
-    Args:
-        reference: a folder, a run, or the name of a model of the package.
-        half: let the runtime of an exported model compute in bfloat16; torch has its own way to.
-
-    Raises:
-        UserError: a file is missing, damaged or of another model, or the model is not what it was when it
-            was saved.
-    """
+    """Model folder or exported model, compared with its self-check; `half` lets a runtime compute in
+    bfloat16."""
     folder = model_folder(reference)
     return open_exported(folder, half=half) if is_exported(folder) else load_model(folder)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """What an exported folder says of itself.
-
-    Raises:
-        UserError: there is no such file, or it is damaged.
-    """
+    """Manifest of an exported folder."""
     return from_plain(Manifest, read_json_object(folder / MANIFEST), folder / MANIFEST)
 
 
 def open_exported(
     folder: Path | str, half: bool = False, check: bool = True, name: str = "", trusted: bool = False
 ) -> Pretrained:
-    """An exported model, run by the runtime of its graphs.
-
-    Args:
-        folder: written by `export`.
-        half: let the runtime compute in bfloat16 where it can.
-        check: compare it with its self-check.
-        name: of the model, for messages; the folder's if not given.
-        trusted: read programs of torch.export, as does the environment variable XFM_TRUST_PROGRAMS=1.
-
-    Returns:
-        The model, of which pipelines make what they make of any; what it was fine-tuned for is its `task` if
-        that has a head of classes, or none.
-
-    Raises:
-        UserError: a library or a file is missing, or it does not give what the model gave.
-    """
+    """Exported model, run by its runtime, its task where that has a head of classes; `trusted` reads
+    torch.export programs, as XFM_TRUST_PROGRAMS=1 does. A UserError where library, file or self-check
+    fail."""
     folder = Path(folder)
     config, shown = read_config(folder)
     own, manifest = read_belongings(folder, config, shown), read_manifest(folder)
@@ -115,11 +90,6 @@ def open_exported(
 
 
 def _task(folder: Path, model: RuntimeModel, head: dict[str, Tensor]) -> TaskModel | None:
-    """What the model was fine-tuned for; None before that, and where a decoder answers.
-
-    Raises:
-        UserError: the head is not the task's.
-    """
     if not (folder / TASK).exists():
         return None
     task = from_plain(TaskConfig, read_json_object(folder / TASK), folder / TASK)

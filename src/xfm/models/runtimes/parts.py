@@ -1,4 +1,4 @@
-"""A model whose encoders are graphs of a runtime: to everything that uses a model, it is one."""
+"""A model whose encoders are graphs of a runtime, usable as any model."""
 
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
@@ -74,11 +74,7 @@ class RunFusion(nn.Module):
 
 
 class RuntimeModel(XFM):
-    """A model of graphs; its projections and small heads are computed by torch.
-
-    Attributes:
-        graphs: those that it has, by name.
-    """
+    """A model of runtime graphs; torch computes projections and small heads."""
 
     def __init__(
         self, config: ModelConfig, graphs: Mapping[str, Runner], heads: Mapping[str, Tensor]
@@ -109,21 +105,17 @@ class RuntimeModel(XFM):
         return self.graphs[FUSED_WORDS]({"states": states.float()})["logits"]
 
     def resize(self, image_size: int, image_width: int | None = None) -> NoReturn:
-        """Refused: a graph has the size that it was written with."""
+        """ValueError: a graph keeps its size."""
         raise ValueError("an exported model keeps its size; export it again with the other one")
 
 
 def refuse(what: str) -> NoReturn:
-    """Say that a graph cannot do something.
-
-    Raises:
-        UserError: always.
-    """
+    """A UserError for what a graph cannot do."""
     raise UserError(f"an exported model cannot {what}; take the model folder that it was made from")
 
 
 def small_heads(model: XFM, task: TaskModel | None) -> dict[str, Tensor]:
-    """What `RuntimeModel` computes by torch, and a task's head of classes, by their names."""
+    """Tensors that `RuntimeModel` computes by torch, and a task's classification head."""
     found = {name: t for name, t in model.state_dict().items() if name.startswith(PAIR_HEADS)}
     if task is not None:
         found |= {f"task.{name}": t for name, t in task.added_state().items() if name.startswith("head.")}

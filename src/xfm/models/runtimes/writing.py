@@ -1,4 +1,4 @@
-"""Writes a model as graphs, with all that is needed to use it, and compares what was written."""
+"""Export of a model as graphs, compared with the model."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ CLOSE = 1e-3
 
 
 def random_inputs(graph: Graph, turn: int) -> dict[str, Tensor]:
-    """Inputs of a graph with other sizes than it was traced with, the same in the same turn."""
+    """Inputs of a graph with sizes other than traced, the same for each turn."""
     generator = torch.Generator().manual_seed(turn)
     sides = {name: 0 for axes in graph.axes.values() for name in axes.values()}
     for place, name in enumerate(sides):
@@ -65,7 +65,7 @@ def random_inputs(graph: Graph, turn: int) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def differences_of(graph: Graph, run: Runner, turn: int) -> Iterator[tuple[str, float]]:
-    """For each output how far a runner is from the module, as a part of the module's largest number."""
+    """Relative difference of each output from the module's, by its largest number."""
     inputs = random_inputs(graph, turn)
     wanted = graph.module(*inputs.values())
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
@@ -87,11 +87,7 @@ def _real(tensor: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
 
 
 def require_parity(graph: Graph, run: Runner, name: str) -> None:
-    """Refuse a graph that differs from its module.
-
-    Raises:
-        UserError: names the output.
-    """
+    """A UserError for a graph that differs from its module."""
     for turn in range(len(SIZES)):
         for output, apart in differences_of(graph, run, turn):
             if not apart <= CLOSE:
@@ -107,15 +103,7 @@ SHAPES = ("disc", "square")
 
 
 def quantise(folder: Path, pretrained: Pretrained) -> str:
-    """Give the graphs of texts and pictures of an ONNX folder weights of eight bits.
-
-    Args:
-        folder: with `image.onnx` and `text.onnx`, which are replaced.
-        pretrained: the model, which the pairs are compared with.
-
-    Returns:
-        What it costs, as a sentence.
-    """
+    """Give image and text graphs of an ONNX folder 8-bit weights; returns the loss in a sentence."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     pairs = _pairs()
@@ -189,22 +177,9 @@ def _vectors(
 def export(
     pretrained: Pretrained, out: Path | str, form: Format, int8: bool = False, source: str = ""
 ) -> Manifest:
-    """Write every encoder and head of a model as a graph.
-
-    Args:
-        pretrained: the model, on the CPU.
-        out: the folder; one that holds an exported model is replaced.
-        form: of the graphs.
-        int8: weights of the encoders of texts and pictures in eight bits.
-        source: where the model is from, for the manifest.
-
-    Returns:
-        What the folder says of itself.
-
-    Raises:
-        UserError: a library is missing, the folder holds something else, or what was written does not give
-            what the model gives.
-    """
+    """Write every encoder and head of a model as a graph, in a folder that replaces an exported model;
+    `int8` for 8-bit weights, `source` for the manifest. A UserError where the result differs from the
+    model."""
     folder = home_path(out)
     if int8 and form is not Format.ONNX:
         raise UserError(f"--int8 is for --format {Format.ONNX}; leave it out for {form}")
@@ -242,7 +217,6 @@ def export(
 
 
 def _with_check(pretrained: Pretrained) -> Pretrained:
-    """The model with the self-check of what it is now; one that is read from an old folder has none."""
     if pretrained.check is not None:
         return pretrained
     longest, own = pretrained.model.config.language.longest, pretrained.belongings
@@ -253,7 +227,6 @@ def _with_check(pretrained: Pretrained) -> Pretrained:
 
 
 def _described(graph: Graph, path: Path, run: Runner) -> GraphFile:
-    """The entry of a graph: its outputs' shapes are those of its examples, with open sides by name."""
     found = run(graph.inputs)
     inputs = tuple(
         TensorShape(name, _kind(tensor), _shape(tensor, dict(graph.axes[name])))

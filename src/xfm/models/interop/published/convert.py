@@ -1,4 +1,4 @@
-"""A published file as a model: every tensor is used, ignored for a stated reason, or the file is refused."""
+"""A published file as a model: each tensor is used, ignored for a stated reason, or the file is refused."""
 
 import re
 from collections import Counter
@@ -31,15 +31,8 @@ OWN = "xfm"
 
 @dataclass(frozen=True)
 class Converted:
-    """A model read from a published file.
-
-    Attributes:
-        model: in evaluation mode.
-        task: what it was fine-tuned for; None for a pre-training file.
-        preprocessing: the exported one, else the published one for its picture size.
-        report: what became of every tensor.
-        unused: tensors that the published code never uses either, by their published names.
-    """
+    """Model in evaluation mode, task (None: pre-training), preprocessing and report of a published file;
+    `unused` are caption heads by published names."""
 
     model: XFM
     task: TaskModel | None
@@ -49,11 +42,8 @@ class Converted:
 
 
 def canonical(name: str) -> str:
-    """One name for all variants of a key.
-
-    Left out are `module.` of data-parallel training and the `roberta.` level; `visual_encoder` is
-    `vision_encoder`.
-    """
+    """One name for all variants of a key: without `module.` and the `roberta.` level, `visual_encoder` as
+    `vision_encoder`."""
     name = re.sub(r"^(module\.)+", "", name)
     name = re.sub(r"^visual_encoder\.", "vision_encoder.", name)
     return re.sub(r"^(text_encoder|fusion_encoder|text_decoder)\.roberta\.", r"\1.", name)
@@ -66,19 +56,9 @@ def convert(
     heads: int | None = None,
     ignore: tuple[str, ...] = (),
 ) -> Converted:
-    """Read a published file.
-
-    Args:
-        path: the file.
-        like: gives what no tensor shows, see `model_config`.
-        kind: the task, where several have the same tensors.
-        heads: attention heads of the language and fusion encoders.
-        ignore: beginnings of names of tensors to leave out.
-
-    Raises:
-        UserError: see `read_published`; also a tensor that is missing, unknown, of another shape, or not the
-            copy or constant that it should be.
-    """
+    """Read a published file; `like` gives settings that no tensor shows, `kind` the task and `heads` the
+    attention heads where ambiguous, `ignore` beginnings of names to leave out. A UserError for missing,
+    unknown, misshapen or untied tensors."""
     stored, settings = read_published(path)
     ignored = {name for name in stored if name.startswith(ignore)} if ignore else set()
     state = _canonical_state(path, stored, ignored)
@@ -213,7 +193,6 @@ def _check_shapes(
 
 
 def _check_spare(path: Path, state: Mapping[str, Tensor], leftover: Spare) -> None:
-    """Copies must be copies and constants what is computed here, or the model would compute other numbers."""
     for name, source in leftover.copies.items():
         if name in state and not _equal(state[name], state[source]):
             raise UserError(
@@ -262,7 +241,6 @@ def _place(native: str) -> str:
 
 
 def _native(entries: Sequence[Entry], state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The native tensors, each in memory of its own; the published ones leave `state` as they are used."""
     native: dict[str, Tensor] = {}
     taken: set[int] = set()
     for entry in entries:
@@ -277,7 +255,6 @@ def _native(entries: Sequence[Entry], state: dict[str, Tensor]) -> dict[str, Ten
 
 
 def _fill(model: XFM, task: TaskModel | None, native: Mapping[str, Tensor]) -> None:
-    """Give the models their tensors; heads that are not among them start at random, always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model.reset_heads(model.config)
@@ -291,11 +268,7 @@ def _fill(model: XFM, task: TaskModel | None, native: Mapping[str, Tensor]) -> N
 
 
 def describe_published(path: Path) -> dict[str, Any]:
-    """Kind, numbers by part, sizes and settings of a published file, as plain values.
-
-    Raises:
-        UserError: see `read_published`; also a file of another architecture.
-    """
+    """Layout, numbers by part, sizes and settings of a published file."""
     stored, settings = read_published(path)
     state = {canonical(name): tensor for name, tensor in stored.items()}
     # One attention head fits every width: no tensor shows how many there are.

@@ -20,19 +20,8 @@ from xfm.models.interop.published.names import TASK_PREFIX, native_parts, spare,
 
 
 def export(pretrained: Pretrained, path: Path, unused: Mapping[str, Tensor] | None = None) -> list[str]:
-    """Write a published file.
-
-    Args:
-        pretrained: the model; with a task, the file has the layout of that task's files.
-        path: the file.
-        unused: caption heads, by published name, to write too (see `Converted`).
-
-    Returns:
-        Sentences on what the published code would compute differently from the file.
-
-    Raises:
-        UserError: the file exists or cannot be written, or the model has a head without published names.
-    """
+    """Write a published file, with a task in its layout; returns sentences on what the published code
+    computes differently. A UserError where the file exists or a head has no published names."""
     if path.exists():
         raise UserError(f"{path} exists already; name another file, such as {free_name(path)}")
     model, task = pretrained.model, pretrained.task

@@ -18,14 +18,7 @@ _PLAIN = (str, int, float, bool, type(None))
 
 
 def read_published(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a `.th` or `.pt` file, or safetensors with the same names, without running anything in it.
-
-    Returns:
-        Tensors by the names in the file, and the settings that were pickled with them: plain values.
-
-    Raises:
-        UserError: missing, truncated or another kind of file, or one that would run code.
-    """
+    """Tensors by name and plain settings of a `.th`, `.pt` or safetensors file; nothing is executed."""
     if path.is_dir():
         raise UserError(f"{path} is a folder, not a published checkpoint; name the .th or .pt file")
     content = read_stored(path)
@@ -51,11 +44,7 @@ def read_published(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def write_published(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
-    """Write a published file, whole or not at all; tensors that are the same object are stored once.
-
-    Raises:
-        UserError: the place is not writable or the disk is full.
-    """
+    """Write a published file, whole or not at all."""
     if os.path.lexists(path) and not path.is_file():
         raise UserError(f"{path} is a folder, a device or a link to nothing, not a file; name another file")
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Fate(StrEnum):
-    """What became of a tensor."""
+    """Fate of a tensor."""
 
     USED = "used"
     IGNORED = "ignored"
@@ -18,15 +18,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True)
 class FateLine:
-    """Some tensors of one part of the model with the same fate.
-
-    Attributes:
-        fate: what became of them.
-        part: the part of the model, by its published name; for missing ones by its name here.
-        tensors: how many tensors.
-        values: how many numbers.
-        reason: where they went, or why not.
-    """
+    """Tensors of one part with the same fate: their count, numbers and reason; missing parts by our names."""
 
     fate: Fate
     part: str
@@ -37,20 +29,14 @@ class FateLine:
 
 @dataclass(frozen=True)
 class Report:
-    """What was used, ignored and missing.
-
-    Attributes:
-        source: the file.
-        layout: `pre-training`, or the task.
-        lines: used ones first.
-    """
+    """Tensors used, ignored and missing in a file."""
 
     source: str
     layout: str
     lines: tuple[FateLine, ...]
 
     def names(self, fate: Fate) -> list[str]:
-        """The parts with that fate."""
+        """Parts with a fate."""
         return [line.part for line in self.lines if line.fate is fate]
 
     def table(self) -> str:
@@ -71,13 +57,7 @@ class Report:
 
 
 def lines(fate: Fate, state: Mapping[str, Tensor], reasons: Mapping[str, str]) -> Iterable[FateLine]:
-    """One line for the tensors of each part and reason.
-
-    Args:
-        fate: what became of them.
-        state: all tensors.
-        reasons: why, by tensor.
-    """
+    """One line for the tensors of each part and reason."""
     groups: dict[tuple[str, str], list[Tensor]] = {}
     for name, reason in reasons.items():
         groups.setdefault((part_of(name), reason), []).append(state[name])
@@ -86,7 +66,7 @@ def lines(fate: Fate, state: Mapping[str, Tensor], reasons: Mapping[str, str]) -
 
 
 def part_of(name: str) -> str:
-    """The part of the model that a tensor belongs to: an encoder, its head, or a head."""
+    """Part of the model of a tensor: an encoder, its head, or a head."""
     first, _, rest = name.partition(".")
     head = re.match(r"(lm_head|lm_cap_head)\.", rest)
     return f"{first}.{head[1]}" if head else first

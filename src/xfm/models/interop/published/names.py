@@ -1,11 +1,9 @@
-"""Key names of the published X-FM checkpoints, in both directions.
+"""Key names of the published checkpoints, in both directions.
 
-Every published tensor is one native tensor up to its shape, except that queries, keys and values are packed
-here: a native tensor is then the concatenation of several published ones. As the translation is linear and
-exact, it also carries gradients over. What a task adds has the prefix `task.` here.
-
-Pre-training files name the text encoder's layers `text_encoder.roberta.*`, fine-tuned ones `text_encoder.*`;
-fusion encoder and decoder keep their `roberta.` level in both.
+A native tensor is one published tensor up to shape, or the concatenation of several (packed queries, keys,
+values): linear and exact, so gradients translate, too. A task's tensors have the prefix `task.`. Pre-training
+files name the text encoder `text_encoder.roberta.*`, fine-tuned ones `text_encoder.*`; fusion encoder and
+decoder keep `roberta.` in both.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,14 +26,8 @@ _FOREIGN = "the {} encoder is one of {}, and the published format has names for 
 
 @dataclass(frozen=True)
 class Entry:
-    """One native tensor.
-
-    Attributes:
-        native: its name in `XFM.state_dict()`, or `task.` and its name in the task model.
-        published: the published tensors that it concatenates along its first axis.
-        leading: axes of length one that the published shape has in front (a negative count: the native
-            shape has them instead).
-    """
+    """A native tensor as the published tensors that it concatenates on axis 0, with `leading` axes of
+    length one in the published shape (negative: in the native one)."""
 
     native: str
     published: tuple[str, ...]
@@ -48,7 +40,7 @@ class Entry:
         return whole.reshape(shape)
 
     def to_published(self, whole: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """The published names and tensors of the native one."""
+        """Published names and tensors of the native one."""
         if self.leading < 0:
             return iter([(self.published[0], whole.reshape(whole.shape[1:]))])
         parts = whole.reshape(*[1] * self.leading, *whole.shape).chunk(len(self.published))
@@ -56,11 +48,8 @@ class Entry:
 
 
 def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
-    """Every tensor that is used of a pre-training file or, with a task, of a fine-tuned one.
-
-    Raises:
-        UserError: see `native_parts`; also for a captioning model, which the published code does not have.
-    """
+    """Every used tensor of a pre-training file or, with a task, a fine-tuned one; a UserError for encoders
+    or tasks without published names."""
     vision, language = native_parts(config)
     text = "text_encoder.roberta" if task is None else "text_encoder"
     entries = _vision(vision.depth)
@@ -85,11 +74,7 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
 
 
 def native_parts(config: ModelConfig) -> tuple[VisionConfig, LanguageConfig]:
-    """The configurations of the two encoders.
-
-    Raises:
-        UserError: one of them is another library's or a BERT, which has no published names.
-    """
+    """Configurations of both encoders; a UserError for another library's or a BERT."""
     vision, language = config.seeing, config.language
     if not isinstance(vision, VisionConfig):
         raise UserError(_FOREIGN.format("vision", "timm"))
@@ -106,7 +91,7 @@ def native_parts(config: ModelConfig) -> tuple[VisionConfig, LanguageConfig]:
 def to_published(
     state: Mapping[str, Tensor], config: ModelConfig, task: TaskConfig | None = None
 ) -> dict[str, Tensor]:
-    """Published tensors (or gradients) of those native ones that `state` has."""
+    """Published tensors (or gradients) of the native ones in `state`."""
     return {
         name: part
         for entry in layout(config, task)
@@ -197,13 +182,8 @@ def _token_head(native: str, published: str) -> list[Entry]:
 
 @dataclass(frozen=True)
 class Spare:
-    """Tensors of a published file that are left out when it is read.
-
-    Attributes:
-        copies: tied tensors, and the tensor that each is a copy of; rebuilt when a file is written.
-        constants: integer buffers and their values; rebuilt when a file is written.
-        unused: names of the caption heads, which the published code never uses.
-    """
+    """Tensors left out when a file is read: tied `copies` and their source, integer `constants`, `unused`
+    caption heads."""
 
     copies: dict[str, str] = field(default_factory=dict)
     constants: dict[str, Tensor] = field(default_factory=dict)
@@ -211,7 +191,7 @@ class Spare:
 
 
 def spare(config: ModelConfig, task: TaskConfig | None = None) -> Spare:
-    """The spare tensors of a pre-training file or, with a task, of a fine-tuned one."""
+    """Spare tensors of a pre-training or fine-tuned file."""
     vision, language = native_parts(config)
     index = relative_position_index(vision.grid)
     positions = torch.arange(language.max_positions)[None]

@@ -21,8 +21,6 @@ MOST_PATCHES = 64
 
 
 class _Shapes:
-    """Shapes by name; a tensor that is not there, or of another rank, is said in a sentence."""
-
     def __init__(self, source: str, state: State) -> None:
         self.source, self.state = source, state
 
@@ -43,18 +41,9 @@ class _Shapes:
 
 
 def model_config(source: str, state: State, like: ModelConfig, heads: int | None) -> ModelConfig:
-    """The configuration of a published state.
-
-    Args:
-        source: the file, for messages.
-        state: under canonical names (see `canonical`).
-        like: gives what no tensor shows: dropout, drop-path, the heads of text and fusion where its width is
-            the file's, and a grid that is not square where it has as many relative positions.
-        heads: attention heads of the language and fusion encoders; None takes those of `like`.
-
-    Raises:
-        UserError: a tensor is missing or its shape makes no sense, or the number of heads is not known.
-    """
+    """Configuration of a published state under canonical names; `like` gives dropout, drop-path, a
+    non-square grid with as many positions, and the heads of text and fusion where widths agree, else
+    `heads`."""
     if heads is not None and heads < 1:
         raise UserError(f"{source}: it cannot have {heads} attention heads; give at least 1 as --heads")
     shapes = _Shapes(source, state)
@@ -113,7 +102,6 @@ def _ratio(hidden: int, width: int, like: float) -> float:
 
 
 def _grid(source: str, rows: int, like: Grid) -> Grid:
-    """The grid whose relative-position table has that many rows: `like` if it is one, else a square."""
     if rows == (2 * like[0] - 1) * (2 * like[1] - 1) + 3:
         return like
     side = math.isqrt(max(rows - 3, 0))
@@ -127,7 +115,7 @@ def _grid(source: str, rows: int, like: Grid) -> Grid:
 
 
 def task_candidates(source: str, state: State, config: ModelConfig) -> list[TaskConfig | None]:
-    """What the file may have been trained for, judged by its heads; None stands for pre-training."""
+    """Possible tasks of a file by its heads; None for pre-training."""
     if any(name.startswith("text_decoder.") for name in state):
         return [TaskConfig(tasks.VQA.name)]
     if any(name.startswith("cls_head.") for name in state):

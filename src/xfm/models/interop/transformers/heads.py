@@ -23,13 +23,7 @@ _REPORTS = ("transformers.modeling_utils", "transformers.utils.loading_report")
 
 
 def find(name: str | Path | None, file: str, place: dict[str, Any]) -> Path | None:
-    """A file of a folder or repository, None where it has none.
-
-    Args:
-        name: the folder or repository; None if the weights were given as a dictionary.
-        file: its name there.
-        place: arguments of the hub, such as the revision.
-    """
+    """A file of a folder or repository, None where missing; `place` are the hub's arguments."""
     if name is None:
         return None
     quiet = ("missing_entries", "connection_errors", "gated_repo")
@@ -38,14 +32,14 @@ def find(name: str | Path | None, file: str, place: dict[str, Any]) -> Path | No
 
 
 def read_task(name: str | Path | None, place: dict[str, Any]) -> TaskConfig | None:
-    """What a folder was fine-tuned for."""
+    """Task of a fine-tuned folder."""
     path = find(name, TASK, place)
     return None if path is None else from_plain(TaskConfig, read_settings(path), path)
 
 
 @contextmanager
 def report_held() -> Iterator[list[logging.LogRecord]]:
-    """Keep back transformers' report that a head was initialised anew, until it is known whether it was."""
+    """Hold transformers' report of a newly initialised head until that is known."""
     held: list[logging.LogRecord] = []
 
     def hold(record: logging.LogRecord) -> bool:
@@ -67,18 +61,8 @@ def report_held() -> Iterator[list[logging.LogRecord]]:
 def fill_head(
     model: PreTrainedModel, kind: str, report: dict[str, Any], name: str | Path | None, place: dict[str, Any]
 ) -> None:
-    """Fill a head that is missing from a fine-tuned folder, or leave it as it began where that was asked for.
-
-    Args:
-        model: of one of the task classes.
-        kind: the fine-tuning whose heads the class takes.
-        report: transformers' report on loading; what is filled is missing no longer.
-        name: the folder or repository.
-        place: arguments of the hub.
-
-    Raises:
-        UserError: the folder has no head that fits, and nobody asked for a new one by `num_labels`.
-    """
+    """Fill a head that is missing from a fine-tuned folder; a UserError where none fits and no
+    `num_labels` asked for a new one."""
     missing = {key for key in report["missing_keys"] if key.startswith(HEAD)}
     if not missing:
         return
