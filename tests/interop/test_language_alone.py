@@ -259,7 +259,6 @@ def test_everything_else_that_needs_pictures_is_refused_before_any_work(
         ["evaluate", "--model", model, "--train", pictures, "--test", pictures, "--out", str(out)],
         ["evaluate", "--model", model, "--test", pictures, "--out", str(out)],
         ["index", "build", "--model", model, "--images", pictures, "--out", str(out)],
-        ["evaluate", "--model", model, "--backends", "measure"],
         ["pretrain", "--recipe", "nano", "--init.model", model, "--folder", str(out)],
         ["predict", "embed", "--model", model, "--image", str(photos / "a.png")],
         ["export", model, str(tmp_path / "out.th")],

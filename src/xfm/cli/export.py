@@ -103,5 +103,5 @@ def _write_graphs(chosen: Namespace) -> None:
     for graph in manifest.graphs:
         print(f"  {graph.file:<16} {graph.about}")
     if manifest.measured:
-        print(f"Eight bits, on composed pairs: {manifest.measured}.")
+        print(f"Eight bits: {manifest.measured}.")
     print(f"The exported model is in {chosen.out}; it gives what {chosen.model} gives.")

@@ -72,8 +72,7 @@ def maps_of(
     model, tokenizer = pretrained.model, pretrained.tokenizer
     if isinstance(model, RuntimeModel):
         raise UserError(
-            "maps of attention need gradients, which an exported model has none of: take the model folder, "
-            "with --precision fp32 where xfm evaluate --backends chose otherwise"
+            "maps of attention need gradients, which an exported model has none of: take the model folder"
         )
     read = normalise_caption(text)
     if not read:

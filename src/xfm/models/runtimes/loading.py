@@ -11,11 +11,10 @@ from xfm.config.task import TaskConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_object
-from xfm.models.folder import Pretrained, load_model
+from xfm.models.folder import Pretrained
 from xfm.models.library_encoders import explained
 from xfm.models.model_files import TASK
 from xfm.models.model_reading import read_belongings, read_config
-from xfm.models.resolve import model_folder
 from xfm.models.runtimes.backends import RUNTIMES
 from xfm.models.runtimes.graphs import DECODER, HEAD, encoders_of
 from xfm.models.runtimes.parts import RuntimeModel
@@ -33,13 +32,6 @@ UNUSED_HERE = (DECODER, HEAD)
 def is_exported(folder: Path) -> bool:
     """Whether a folder holds an exported model."""
     return (folder / MANIFEST).is_file()
-
-
-def open_model(reference: Path | str, half: bool = False) -> Pretrained:
-    """Model folder or exported model, compared with its self-check; `half` lets a runtime compute in
-    bfloat16."""
-    folder = model_folder(reference)
-    return open_exported(folder, half=half) if is_exported(folder) else load_model(folder)
 
 
 def read_manifest(folder: Path) -> Manifest:

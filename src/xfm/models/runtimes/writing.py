@@ -3,14 +3,11 @@
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from torch import Tensor
 
 from xfm.config.artifacts import MANIFEST, Arithmetic, Format, GraphFile, Manifest, TensorShape
@@ -18,8 +15,6 @@ from xfm.config.plain import to_plain
 from xfm.core.errors import UserError
 from xfm.core.files import drafting, replace_folder, sync_folder, write_text, writing
 from xfm.core.paths import home_path
-from xfm.data.tokenizer import normalise_caption
-from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Pretrained
 from xfm.models.model_files import TASK
 from xfm.models.model_writing import write_description
@@ -27,8 +22,9 @@ from xfm.models.runtimes.backends import RUNTIMES, Runner
 from xfm.models.runtimes.graphs import IMAGE, TEXT, Graph, graphs_of
 from xfm.models.runtimes.loading import HEADS_FILE, open_exported, read_manifest
 from xfm.models.runtimes.parts import small_heads
-from xfm.models.self_check import SELF_CHECK, record
+from xfm.models.self_check import SELF_CHECK, cosine, measure, prepare, record
 from xfm.models.weights import write_tensors
+from xfm.models.xfm import XFM
 
 SIZES = (1, 2, 5)
 """Of open sides, in turn: batches of one are what tracing specialises on."""
@@ -97,21 +93,11 @@ def require_parity(graph: Graph, run: Runner, name: str) -> None:
                 )
 
 
-COLOURS = {"red": (214, 38, 40), "green": (44, 160, 70), "blue": (30, 70, 190), "yellow": (240, 210, 40)}
-SHAPES = ("disc", "square")
-"""Of the pairs on which the loss is measured: each picture is of two things side by side."""
-
-
-def quantise(folder: Path, pretrained: Pretrained) -> str:
-    """Give image and text graphs of an ONNX folder 8-bit weights; returns the loss in a sentence."""
+def quantise(folder: Path, names: Sequence[str]) -> None:
+    """Give ONNX graphs of a folder 8-bit weights."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    pairs = _pairs()
-    open_ = RUNTIMES[Format.ONNX].load().open
-    both = [IMAGE, TEXT] if pretrained.model.sees else [TEXT]
-    names = [name for name in both if name == IMAGE or pretrained.given_tokenizer is not None]
-    before = {name: _vectors(name, open_(folder / f"{name}.onnx"), pretrained, pairs) for name in names}
-    for name in both:
+    for name in names:
         path, eight = folder / f"{name}.onnx", folder / f"{name}.int8.onnx"
         logging.disable(logging.WARNING)  # it advises a preparation that torch's exporter has done
         try:
@@ -121,57 +107,19 @@ def quantise(folder: Path, pretrained: Pretrained) -> str:
         for left in folder.glob(f"{name}.onnx*"):  # the graph, and its weights where they lie apart
             left.unlink()
         os.replace(eight, path)
-    after = {name: _vectors(name, open_(folder / f"{name}.onnx"), pretrained, pairs) for name in names}
-    return _told(before, after)
 
 
-def _told(before: dict[str, NDArray[np.float32]], after: dict[str, NDArray[np.float32]]) -> str:
-    cosines = {name: (before[name] * after[name]).sum(axis=1) for name in before}
-    told = [
-        f"cosine of {what} with those of float32 {cosines[name].mean():.4f} on average, "
-        f"{cosines[name].min():.4f} at least"
-        for name, what in ((IMAGE, "pictures"), (TEXT, "texts"))
-        if name in cosines
-    ]
-    if {*before} == {IMAGE, TEXT}:
-        first, then = ((found[TEXT] @ found[IMAGE].T).argmax(axis=1) for found in (before, after))
-        told.append(f"the same picture first for {(first == then).sum()} of {len(first)} texts")
-    return "; ".join(told)
-
-
-def _pairs() -> list[tuple[str, Image.Image]]:
-    found = []
-    for left in COLOURS:
-        for right in COLOURS:
-            for number, shape in enumerate(SHAPES):
-                if left != right:
-                    other = SHAPES[1 - number]
-                    text = f"a {left} {shape} left of a {right} {other}"
-                    found.append((text, _drawn((left, shape), (right, other))))
-    return found
-
-
-def _drawn(*things: tuple[str, str]) -> Image.Image:
-    picture = Image.new("RGB", (160, 120), (235, 235, 235))
-    pen = ImageDraw.Draw(picture)
-    for place, (colour, shape) in enumerate(things):
-        box = (12 + 75 * place, 30, 72 + 75 * place, 90)
-        (pen.ellipse if shape == SHAPES[0] else pen.rectangle)(box, COLOURS[colour])
-    return picture
-
-
-def _vectors(
-    name: str, run: Runner, pretrained: Pretrained, pairs: list[tuple[str, Image.Image]]
-) -> NDArray[np.float32]:
-    if name == TEXT:
-        longest = pretrained.model.config.language.longest
-        texts = [normalise_caption(text) for text, _ in pairs]
-        tokens = pretrained.tokenizer.encode_batch(texts, longest).tokens
-        return run({"ids": tokens.ids, "mask": tokens.mask})["vector"].numpy()
-    shown = pretrained.preprocessing
-    pictures = [torch.from_numpy(np.array(picture)).permute(2, 0, 1) for _, picture in pairs]
-    pixels = model_pixels(torch.stack([framed(one, shown) for one in pictures]), shown)
-    return run({"pixels": pixels})["vector"].numpy()
+def _measured(model: XFM, pretrained: Pretrained) -> str:
+    """The loss of 8-bit weights, as a sentence: by the vectors of the self-check."""
+    check, longest = pretrained.check, model.config.language.longest
+    assert check is not None
+    found = measure(
+        model, None, *prepare(check, pretrained.given_tokenizer, pretrained.preprocessing, longest)
+    )
+    kept = check.values
+    vectors = (("image", kept.image, found.image), ("text", kept.text, found.text))
+    told = [f"{what} {cosine(then, now):.4f}" for what, then, now in vectors if then and now]
+    return f"cosine of the self-check's vectors with those of float32: {', '.join(told)}"
 
 
 def export(
@@ -208,9 +156,12 @@ def export(
         manifest = Manifest(form, arithmetic, tuple(graphs), source, runtime.versions())
         _write(draft / MANIFEST, to_plain(manifest))
         if int8:
-            measured = quantise(draft, pretrained)
-            _write(draft / MANIFEST, to_plain(replace(manifest, measured=measured)))
-        open_exported(draft, name=f"{folder} ({known.name})", trusted=True)
+            quantise(draft, [IMAGE, TEXT] if model.sees else [TEXT])
+        written = open_exported(draft, name=f"{folder} ({known.name})", trusted=True)
+        if int8:
+            _write(
+                draft / MANIFEST, to_plain(replace(manifest, measured=_measured(written.model, pretrained)))
+            )
         sync_folder(draft)
         replace_folder(draft, folder.resolve())
     return read_manifest(folder)
