@@ -31,9 +31,9 @@ from xfm.evaluation.context import Context
 from xfm.evaluation.parts.calibration import gallery_fit
 from xfm.evaluation.suite import weights_digest
 from xfm.metrics.numbers import percent
-from xfm.models.card import CARD, model_card
+from xfm.models.artifacts import CARD, model_card
 from xfm.models.folder import Pretrained, load_model, write_check
-from xfm.models.model_writing import save_model
+from xfm.models.model_files import save_model
 from xfm.models.xfm import XFM
 from xfm.tasks.pictures import Pictures
 from xfm.training.pretrain import MODEL_FOLDER

@@ -24,7 +24,7 @@ import torch
 import xfm
 from xfm.config.load import load_recipe
 from xfm.models.folder import Preprocessing, Pretrained, save_model
-from xfm.models.interop.published.export import export
+from xfm.models.interop.published.file import export
 from xfm.models.interop.published.names import spare
 from xfm.models.xfm import XFM
 

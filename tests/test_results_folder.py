@@ -26,7 +26,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.core.errors import UserError
 from xfm.core.results_folder import MADE_BY, Maker, free_name, holding, model_mark, require_free, sign, unused
 from xfm.evaluation.benchmarks.read.glue import GlueTask
-from xfm.models.interop.published.export import export
+from xfm.models.interop.published.file import export
 from xfm.reports.stored import left_out_sentence, stored_flags
 
 SAMPLES = Path(__file__).parents[1] / "docs" / "tutorials" / "samples"

@@ -12,7 +12,7 @@ from xfm.config.task import ImageHead, TaskConfig
 from xfm.config.tasks import task_spec, task_specs
 from xfm.models.folder import Preprocessing, Pretrained
 from xfm.models.interop.published.convert import Converted
-from xfm.models.interop.published.export import export
+from xfm.models.interop.published.file import export
 from xfm.models.task_models import build_task_model
 from xfm.models.xfm import XFM
 

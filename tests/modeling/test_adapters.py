@@ -19,9 +19,8 @@ from tests.refusals import expect_refusal
 from xfm.cli.main import main
 from xfm.config.finetune import Tuning, TuningConfig
 from xfm.data.schema import Tokens
-from xfm.models.adapters import merge, save_adapter
+from xfm.models.adapters import LOW_RANK, merge, save_adapter
 from xfm.models.folder import Pretrained, load_model
-from xfm.models.lora import LOW_RANK
 from xfm.models.task_models import Classifier, TaskModel, build_task_model
 
 pytest.importorskip("peft")

@@ -18,7 +18,7 @@ from xfm.config.evaluation import EvaluationConfig
 from xfm.evaluation.suite import _keep_calibration, weights_digest
 from xfm.models import shipped
 from xfm.models.folder import load_model
-from xfm.models.model_writing import save_model
+from xfm.models.model_files import save_model
 from xfm.models.resolve import model_folder
 from xfm.models.weights import read_tensors
 

@@ -15,7 +15,7 @@ from tests.evaluation.tiny import SIDE, tiny_pretrained
 from tests.modeling.hub_server import running_hub
 from tests.processes import ROOT, run
 from tests.refusals import expect_refusal
-from xfm.models.card import model_card
+from xfm.models.artifacts import model_card
 from xfm.models.folder import Belongings, load_model
 from xfm.models.model_files import TASK, TASK_WEIGHTS
 from xfm.models.xfm import XFM, push_to_hub

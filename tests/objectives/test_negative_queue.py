@@ -12,10 +12,8 @@ from xfm.config.training import LossConfig, NegativesConfig
 from xfm.data.schema import MaskedTokens, Tokens
 from xfm.models.fusion import ImageBank, TextBank
 from xfm.models.gradients import PRETRAINING
-from xfm.objectives.embeddings import PairEmbeddings
-from xfm.objectives.itm import Negatives
-from xfm.objectives.negative_queue import SHARE, NegativeQueue
-from xfm.objectives.text_rows import TextRows
+from xfm.objectives.itm import SHARE, NegativeQueue, Negatives
+from xfm.objectives.text_rows import PairEmbeddings, TextRows
 from xfm.training.pretraining_step import PretrainingStep
 
 WIDTH, PATCHES = 4, 3

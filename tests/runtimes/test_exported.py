@@ -17,8 +17,7 @@ from tests.runtimes.conftest import Exported, Native, needs
 from xfm.cli.main import main
 from xfm.config.artifacts import MANIFEST, Arithmetic, Format
 from xfm.models.folder import load_model
-from xfm.models.runtimes.loading import TRUST, open_exported, read_manifest
-from xfm.models.runtimes.parts import RuntimeModel
+from xfm.models.runtimes.loading import TRUST, RuntimeModel, open_exported, read_manifest
 from xfm.models.runtimes.writing import export
 from xfm.serving.models import Models
 

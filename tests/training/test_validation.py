@@ -19,7 +19,7 @@ from xfm.config.load import dump_recipe
 from xfm.config.phases import PhaseConfig, PhaseWeights
 from xfm.config.recipe import Recipe
 from xfm.config.training import LossConfig, NegativesConfig
-from xfm.models.card import model_card
+from xfm.models.artifacts import model_card
 from xfm.models.folder import Preprocessing, load_model
 from xfm.training.checkpoint import AVERAGE, checkpoint_path
 from xfm.training.distributed import Process

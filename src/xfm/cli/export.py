@@ -70,14 +70,10 @@ def run(chosen: Namespace) -> None:
             f"{', '.join([MERGED, *FOLDERS, *Format])}"
         )
     from xfm.models.folder import load_model
-    from xfm.models.interop.published.export import export as write
-    from xfm.models.model_files import UNUSED
-    from xfm.models.resolve import model_folder
-    from xfm.models.weights import read_tensors
+    from xfm.models.interop.published.file import export as write
 
-    folder, out = model_folder(chosen.model), Path(chosen.out)
-    unused = read_tensors(folder / UNUSED) if (folder / UNUSED).exists() else {}
-    for difference in write(load_model(folder), out, unused):
+    out = Path(chosen.out)
+    for difference in write(load_model(chosen.model), out):
         print(f"Note: {difference}.")
     print(f"The checkpoint is in {out}.")
 

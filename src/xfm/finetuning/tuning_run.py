@@ -19,9 +19,8 @@ from xfm.core.errors import UserError
 from xfm.finetuning.early_stopping import Look, Watch
 from xfm.finetuning.presets import training_config
 from xfm.finetuning.probing import LinearFit
-from xfm.models.adapters import require_base, save_adapter
+from xfm.models.adapters import LowRank, require_base, save_adapter
 from xfm.models.folder import Belongings, Pretrained, save_model
-from xfm.models.lora import LowRank
 from xfm.models.model_files import FRESH
 from xfm.models.precision import resolve
 from xfm.objectives.losses import Losses, StepLoss

@@ -19,8 +19,7 @@ from xfm.models.folder import Pretrained, load_model
 from xfm.models.model_files import FRESH
 from xfm.models.precision import hold, resolve
 from xfm.models.resolve import find_model
-from xfm.models.runtimes.loading import is_exported, open_exported
-from xfm.models.runtimes.parts import RuntimeModel
+from xfm.models.runtimes.loading import RuntimeModel, is_exported, open_exported
 from xfm.models.shipped import DEFAULT, boxed_model
 from xfm.models.task_models import Answerer, Captioner
 

@@ -14,7 +14,7 @@ from xfm.core.files import drafting, replace_folder, sync_folder, writing
 from xfm.core.results_folder import free_name, unused
 from xfm.inference.pipeline import pipeline
 from xfm.models.adapters import require_whole
-from xfm.models.card import CARD, model_card
+from xfm.models.artifacts import CARD, model_card
 from xfm.models.folder import load_model
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"

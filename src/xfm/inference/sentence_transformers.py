@@ -26,8 +26,7 @@ from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
 from xfm.inference.input_parsing import Item, Picture, PictureReader, is_picture, warned_once
 from xfm.inference.pipeline import AnyPipeline, pipeline
-from xfm.models.artifacts import model_pixels
-from xfm.models.card import CARD
+from xfm.models.artifacts import CARD, model_pixels
 from xfm.models.folder import Pretrained, load_model
 from xfm.models.resolve import find_model
 

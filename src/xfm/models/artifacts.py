@@ -1,9 +1,11 @@
-"""What belongs to a model: tokenizer, preprocessing (and what it does to a picture), provenance, task."""
+"""Tokenizer, preprocessing, provenance and task of a model, and its model card (Markdown)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import yaml
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import center_crop, resize, rgb_to_grayscale
@@ -11,6 +13,8 @@ from torchvision.transforms.v2.functional import center_crop, resize, rgb_to_gra
 from xfm.config.artifacts import SelfCheck
 from xfm.config.image import CLIP_MEAN, CLIP_STD, Colours, Framing
 from xfm.config.labels import MatchCalibration
+from xfm.config.model import ModelConfig
+from xfm.config.task import TaskConfig
 from xfm.core.errors import UserError
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, View, normalise, show
@@ -111,3 +115,126 @@ def _centre(picture: Tensor, shape: tuple[int, int], times: int, of: int) -> Ten
 def model_pixels(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:
     """[N, 3, S, S] uint8 -> float32 pixels as the model takes them."""
     return normalise(pictures, Normalisation(preprocessing.mean, preprocessing.std))
+
+
+CARD = "README.md"
+NOT_STATED = "not stated"
+_TRAINING = ["steps", "weights", "seed", "init", "published", "layout", "composed", "began_with", "fresh"]
+"""What of a provenance the card says of the training."""
+
+
+def model_card(config: ModelConfig, belongings: Belongings) -> str:
+    """Card of a model folder; from the provenance it takes `name`, `licences`, `data`, `world`, `scores`,
+    `commands` and `limits` where they are given."""
+    provenance = belongings.provenance
+    licences = _mapping(provenance.get("licences"))
+    kind = "vision-language" if config.sees else "language"
+    header: dict[str, Any] = {"library_name": "xfm", "tags": ["xfm", kind]}
+    if isinstance(weights := licences.get("weights"), str):
+        header["license"] = weights.lower()
+    task = f"\n- {_task(belongings.task.task)}" if belongings.task else ""
+    sections = [
+        f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
+        f"# X-FM model: {provenance.get('name') or provenance.get('recipe', 'custom')}",
+        "One model for language, vision and vision-language ([arXiv 2301.05065]"
+        "(https://arxiv.org/abs/2301.05065)), in the format of the package `xfm`."
+        if config.sees
+        else "A model of language alone, in the format of the package `xfm`.",
+        "```python\nimport xfm\n\nmodel = xfm.XFM.from_pretrained(NAME)\n```",
+        "With transformers: `import xfm.models.interop.transformers`, then `AutoModel.from_pretrained(NAME)`."
+        if config.sees
+        else "",
+        "## The model",
+        _parts(config, belongings) + task,
+        "## Licences",
+        f"- code: {licences.get('code') or NOT_STATED}\n- weights: {licences.get('weights') or NOT_STATED}\n"
+        f"- data: {_listed(licences.get('data'))}" + _licences_of_parts(provenance),
+        "## Training",
+        _fenced({key: provenance[key] for key in _TRAINING if key in provenance}),
+        "## Data",
+        _fenced({key: provenance[key] for key in ("data", "world") if key in provenance}),
+    ]
+    if commands := provenance.get("commands"):
+        sections += ["## How it was made", f"```bash\n{commands}\n```"]
+    if scores := _mapping(provenance.get("scores")):
+        table = "\n".join(f"| {name} | {value} |" for name, value in scores.items())
+        sections += ["## Scores", f"| what | score |\n|---|---|\n{table}"]
+    if limits := provenance.get("limits"):
+        sections += ["## Limits", str(limits)]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _task(task: TaskConfig) -> str:
+    outputs = f", {task.classes} outputs" if task.classes else ""
+    return f"fine-tuned for {task.kind}{outputs} (`model.belongings.task`)"
+
+
+def _licences_of_parts(provenance: Mapping[str, Any]) -> str:
+    composed = _mapping(provenance.get("composed") or _mapping(provenance.get("began_with")).get("composed"))
+    parts = {name: part for name in ("language", "vision") if (part := _mapping(composed.get(name)))}
+    return "".join(
+        f"\n- weights of the {name} encoder that training began with, {part.get('reference')}: "
+        f"{part.get('licence') or NOT_STATED}"
+        for name, part in parts.items()
+    )
+
+
+def _parts(config: ModelConfig, belongings: Belongings) -> str:
+    language = f"- language: {_part(config.language)}, {config.language.vocab_size} tokens"
+    if not config.sees:
+        return f"{language}\n- language alone: no pictures, no fusion"
+    (height, width), grid = belongings.preprocessing.shape, config.seeing.grid
+    return (
+        f"- vision: {_part(config.vision)}, pictures of {height} x {width} pixels in {grid[0]} x {grid[1]} "
+        f"patches\n{language}\n- fusion: {config.fusing.depth} layers"
+    )
+
+
+def _part(config: Any) -> str:
+    kind = getattr(config, "architecture", type(config).__name__.removesuffix("Config"))
+    depth = getattr(config, "depth", None)
+    return f"{kind}, width {config.width}" + (f", {depth} layers" if depth else "")
+
+
+def trained_on(provenance: Mapping[str, Any]) -> str:
+    """Training data of a model, in words."""
+    counts = _mapping(_mapping(provenance.get("world")).get("counts"))
+    names = {
+        "pretrain/scenes": "captioned scenes of emoji",
+        "pretrain/twins": "pairs of scenes that differ in one thing",
+        "pretrain/pictures": "pictures without text",
+        "pretrain/text": "lines of text",
+    }
+    halves = {"pretrain/twins": 2}
+    told = [
+        f"{counts[name] // halves.get(name, 1):,} {words}"
+        for name, words in names.items()
+        if isinstance(counts.get(name), int) and counts[name]
+    ]
+    if told:
+        return f"the embedded world: {', '.join(told)}"
+    data = _mapping(provenance.get("data")).items()
+    told = [f"{kind}: {', '.join(map(str, one))}" for kind, one in data if one and isinstance(one, list)]
+    return "; ".join(told) or NOT_STATED
+
+
+def limits_of(provenance: Mapping[str, Any]) -> str:
+    """Limits of a model in a line; where none are stated, its training data."""
+    said = str(provenance.get("limits") or "").replace("\n", " ").strip()
+    return said or f"Trained on {trained_on(provenance)}"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _listed(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {text}" for name, text in value.items()) or NOT_STATED
+    return str(value) if value else NOT_STATED
+
+
+def _fenced(value: Mapping[str, Any]) -> str:
+    if not value:
+        return NOT_STATED[0].upper() + NOT_STATED[1:] + "."
+    return f"```yaml\n{yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True)}```"

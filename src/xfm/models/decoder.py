@@ -7,11 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from xfm.models.attention import MASKED, attend, join_heads, padding_bias, split_heads
-from xfm.models.attention_layout import Whole
+from xfm.models.attention_layout import Whole, padded
 from xfm.models.composition import Backbone
 from xfm.models.fusion import CrossAttention, FusionLayer
 from xfm.models.layers import SelfAttention, initialise_normal
-from xfm.models.packing import padded
 from xfm.models.shared_kv import Memories, Memory, remember
 
 

@@ -14,12 +14,8 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.models.adapters import read_model
 from xfm.models.artifacts import Belongings as Belongings
 from xfm.models.artifacts import Preprocessing as Preprocessing
-from xfm.models.composition import Backbone
+from xfm.models.model_files import save_model as save_model
 from xfm.models.model_reading import read_config
-from xfm.models.model_writing import save_model as save_model
-from xfm.models.model_writing import write_self_check
-from xfm.models.resolve import model_folder
-from xfm.models.self_check import SELF_CHECK, check_of
 from xfm.models.task_models import TaskModel
 from xfm.models.xfm import XFM
 
@@ -118,13 +114,3 @@ def require_seeing(folder: Path | str, purpose: str) -> None:
     """A UserError, before any work, where a language-only model is given for a purpose that needs images."""
     if not read_config(folder)[0].sees:
         raise UserError(f"{purpose} needs pictures, and {lacks(folder)}")
-
-
-def write_check(folder: Path | str) -> Path:
-    """Write a new self-check into a model folder; a UserError where the model gives no finite numbers."""
-    folder = model_folder(folder)
-    model, own = read_model(folder, Backbone, check=False)
-    if (check := check_of(model.config, own, model.state_dict(), half=False)) is None:
-        raise UserError(f"{folder}: the model gives no numbers, so that there is nothing to compare with")
-    write_self_check(folder, check)
-    return folder / SELF_CHECK

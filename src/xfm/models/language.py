@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from xfm.config.encoders import LanguageConfig
 from xfm.data.schema import Tokens
+from xfm.models.attention_layout import Packed, Texts, leaves_padding_out, pack_texts, padded
 from xfm.models.layers import Embeddings, FeedForward, SelfAttention, initialise_normal
-from xfm.models.packing import Packed, Texts, leaves_padding_out, pack_texts, padded
 
 
 class LanguageLayer(nn.Module):

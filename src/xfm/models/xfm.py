@@ -12,17 +12,15 @@ from xfm.config.model import ModelConfig
 from xfm.core.errors import UserError, printable
 from xfm.core.files import path_below, write_text
 from xfm.models.adapters import read_model, require_whole
-from xfm.models.artifacts import Belongings
-from xfm.models.card import CARD, model_card
+from xfm.models.artifacts import CARD, Belongings, model_card
 from xfm.models.composition import Backbone
 from xfm.models.library_encoders import explained
-from xfm.models.model_files import CALIBRATION, MODEL_FILES, TASK, TASK_WEIGHTS, TOKENIZER, UNUSED
-from xfm.models.model_writing import save_model
+from xfm.models.model_files import CALIBRATION, MODEL_FILES, TASK, TASK_WEIGHTS, TOKENIZER, save_model
 from xfm.models.resolve import LOG_IN, cached_repository, find_model, hub_library
 from xfm.models.self_check import SELF_CHECK
 
 MESSAGE = "Upload an X-FM model"
-_NOT_ALWAYS = [TASK, TASK_WEIGHTS, TOKENIZER, UNUSED, CALIBRATION, SELF_CHECK]
+_NOT_ALWAYS = [TASK, TASK_WEIGHTS, TOKENIZER, CALIBRATION, SELF_CHECK]
 _SHOWN = 4
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 

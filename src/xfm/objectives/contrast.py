@@ -9,9 +9,8 @@ from torch import Tensor
 
 from xfm.models.composition import Backbone
 from xfm.models.gradients import EncoderName, GradientPolicy, Objective
-from xfm.objectives.embeddings import PairEmbeddings, same_identity
 from xfm.objectives.global_batch import CachedContrast, ContrastOutput, GlobalBatch
-from xfm.objectives.text_rows import TextRows
+from xfm.objectives.text_rows import PairEmbeddings, TextRows, same_identity
 
 
 def rows_loss(similarity: Tensor, same: Tensor, own: Tensor) -> Tensor:

@@ -14,8 +14,7 @@ from xfm.config.data import STREAMS
 from xfm.config.training import NegativesConfig
 from xfm.core.errors import UserError
 from xfm.data.schema import Batch, MaskedTokens
-from xfm.objectives.itm import Block, Negatives, blocks_of
-from xfm.objectives.negative_queue import NegativeQueue
+from xfm.objectives.itm import Block, NegativeQueue, Negatives, blocks_of
 from xfm.objectives.tokens import IGNORED
 
 Gather = Callable[[Tensor], Tensor]

@@ -16,10 +16,10 @@ from xfm.data.schema import Batch
 from xfm.models.composition import Backbone
 from xfm.models.gradients import GradientPolicy
 from xfm.objectives.contrast import Similarities, compare, gathered, judged_pairs, vectors_of
-from xfm.objectives.embeddings import PairEmbeddings
 from xfm.objectives.global_batch import CachedContrast, ContrastOutput, GlobalBatch
 from xfm.objectives.itm import Negatives
 from xfm.objectives.step import encode_texts, encode_unmasked, sources_of
+from xfm.objectives.text_rows import PairEmbeddings
 from xfm.objectives.vision_text import drawn
 
 

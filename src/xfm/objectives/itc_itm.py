@@ -11,12 +11,11 @@ from xfm.models.composition import Backbone
 from xfm.models.fusion import ImageBank, TextBank
 from xfm.models.gradients import FINE_TUNING
 from xfm.objectives.contrast import multi_positive_loss
-from xfm.objectives.embeddings import same_identity
 from xfm.objectives.fusion_losses import FusionLoss, matching_query, run_fusion
 from xfm.objectives.global_batch import Gather
 from xfm.objectives.itm import Negatives, draw_negatives
 from xfm.objectives.losses import LossDict
-from xfm.objectives.text_rows import TextRows
+from xfm.objectives.text_rows import TextRows, same_identity
 
 
 @dataclass(frozen=True)

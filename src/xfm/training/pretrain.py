@@ -24,9 +24,8 @@ from xfm.models.artifacts import CODE_LICENCE
 from xfm.models.composition import HEADS, PAIR_HEADS
 from xfm.models.folder import Belongings, Preprocessing, load_model, save_model
 from xfm.models.gradients import GradientPolicy
-from xfm.models.model_files import FRESH, PROVENANCE, TOKENIZER, WEIGHTS
+from xfm.models.model_files import FRESH, PROVENANCE, TOKENIZER, WEIGHTS, write_description
 from xfm.models.model_reading import read_config, read_provenance
-from xfm.models.model_writing import write_description
 from xfm.models.xfm import XFM
 from xfm.training import distributed
 from xfm.training.callbacks import Checkpoints

@@ -16,12 +16,10 @@ from xfm.core.errors import UserError
 from xfm.core.files import drafting, replace_folder, sync_folder, write_text, writing
 from xfm.core.paths import home_path
 from xfm.models.folder import Pretrained
-from xfm.models.model_files import TASK
-from xfm.models.model_writing import write_description
+from xfm.models.model_files import TASK, write_description
 from xfm.models.runtimes.backends import RUNTIMES, Runner
 from xfm.models.runtimes.graphs import IMAGE, TEXT, Graph, graphs_of
-from xfm.models.runtimes.loading import HEADS_FILE, open_exported, read_manifest
-from xfm.models.runtimes.parts import small_heads
+from xfm.models.runtimes.loading import HEADS_FILE, open_exported, read_manifest, small_heads
 from xfm.models.self_check import SELF_CHECK, cosine, measure, prepare, record
 from xfm.models.weights import write_tensors
 from xfm.models.xfm import XFM
@@ -40,8 +38,6 @@ def random_inputs(graph: Graph, turn: int) -> dict[str, Tensor]:
         sides[name] = SIZES[(turn + place) % len(SIZES)]
     if "length" in sides:
         sides["length"] = min(graph.longest, (2, 11, 30)[turn % 3])
-    if "slots" in sides:
-        sides["slots"] = 3 + turn
     found = {}
     for name, tensor in graph.inputs.items():
         shape = [
@@ -52,7 +48,7 @@ def random_inputs(graph: Graph, turn: int) -> dict[str, Tensor]:
             lengths[0] = shape[1]
             found[name] = torch.arange(shape[1]) < lengths
         elif tensor.dtype is torch.int64:
-            most = sides.get("pictures", sides.get("memories", 1)) if name == "index" else graph.vocabulary
+            most = sides["pictures"] if name == "index" else graph.vocabulary
             found[name] = torch.randint(0, most, shape, generator=generator)
         else:
             found[name] = torch.randn(shape, generator=generator)

@@ -16,7 +16,7 @@ from xfm.config.task import TaskConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
 from xfm.models.folder import Preprocessing
-from xfm.models.interop.published.file import read_published
+from xfm.models.interop.published.file import OWN, read_published
 from xfm.models.interop.published.key_report import Fate, FateLine, Report, lines, part_of
 from xfm.models.interop.published.names import TASK_PREFIX, Entry, Spare, layout, spare
 from xfm.models.interop.published.sizes import model_config, task_candidates
@@ -25,20 +25,15 @@ from xfm.models.task_models import TaskModel, build_task_model
 from xfm.models.weights import require_finite, without_weights
 from xfm.models.xfm import XFM
 
-OWN = "xfm"
-"""Key of the pickled config under which `xfm export` keeps what the tensors do not show."""
-
 
 @dataclass(frozen=True)
 class Converted:
-    """Model in evaluation mode, task (None: pre-training), preprocessing and report of a published file;
-    `unused` are caption heads by published names."""
+    """Model in evaluation mode, task (None: pre-training), preprocessing and report of a published file."""
 
     model: XFM
     task: TaskModel | None
     preprocessing: Preprocessing
     report: Report
-    unused: Mapping[str, Tensor]
 
 
 def canonical(name: str) -> str:
@@ -81,13 +76,12 @@ def convert(
     _check_spare(path, state, leftover)
 
     report = _report(path, stored, state, entries, leftover, ignored, task, shapes)
-    unused = {name: state[name] for name in leftover.unused if name in state}
     stored.clear()  # only `state` holds the tensors now: each goes when it has been packed
     native = _native(entries, state)
     _fill(model, task_model, native)
     vision = config.seeing
     preprocessing = preprocessing or Preprocessing(vision.image_size, image_width=vision.image_width)
-    return Converted(model, task_model, preprocessing, report, unused)
+    return Converted(model, task_model, preprocessing, report)
 
 
 def _canonical_state(path: Path, stored: Mapping[str, Tensor], ignored: set[str]) -> dict[str, Tensor]:
