@@ -3,16 +3,14 @@
     python -m benchmarks.box half runs/small --out runs/box
     xfm evaluate runs/box --world worlds/emoji
     python -m benchmarks.box install runs/box small results/small.sh
-    python -m benchmarks.box check src/xfm/models/shipped/small
     python -m benchmarks.box positions runs/small --out runs/placed
     python -m benchmarks.box presence runs/box --world worlds/galleries
 
 `half` stores a model in half precision, so that what is evaluated is what is loaded. `install` copies the
 evaluated model of a run to `src/xfm/models/shipped/NAME` with a card of its scores and of the commands that
-made it, which are in a file; more than 30 MB are refused. `check` writes the self-check of a folder that
-has none. `positions` gives a model that was trained without them fixed positions in its fusion encoder, to
-be trained on with: they hold no weights. `presence` fits anew when a search has found nothing, on the
-galleries that a world with more validation scenes has room for.
+made it, which are in a file; more than 30 MB are refused. `positions` gives a model that was trained without
+them fixed positions in its fusion encoder, to be trained on with: they hold no weights. `presence` fits anew
+when a search has found nothing, on the galleries that a world with more validation scenes has room for.
 """
 
 import argparse
@@ -32,7 +30,7 @@ from xfm.evaluation.parts.calibration import gallery_fit
 from xfm.evaluation.suite import weights_digest
 from xfm.metrics.numbers import percent
 from xfm.models.artifacts import CARD, model_card
-from xfm.models.folder import Pretrained, load_model, write_check
+from xfm.models.folder import Pretrained, load_model
 from xfm.models.model_files import save_model
 from xfm.models.xfm import XFM
 from xfm.tasks.pictures import Pictures
@@ -182,8 +180,6 @@ def main() -> None:
     fitting = verbs.add_parser("presence", help="fit when a search has found nothing")
     fitting.add_argument("run", type=Path)
     fitting.add_argument("--world", type=Path, required=True, help="with many validation scenes")
-    checking = verbs.add_parser("check", help="write the self-check of a model folder")
-    checking.add_argument("model", type=Path)
     given = parser.parse_args()
     try:
         if given.verb == "half":
@@ -192,8 +188,6 @@ def main() -> None:
             print(f"The model is in {positions(given.model, given.out)}; train it on with --init.model")
         elif given.verb == "presence":
             print(f"It is in {presence(given.run, given.world)}")
-        elif given.verb == "check":
-            print(f"The self-check is in {write_check(given.model)}")
         else:
             print(f"The model is in {install(given.run, given.name, given.commands)}")
     except (UserError, OSError, ValueError) as error:

@@ -41,10 +41,12 @@ def vectors_of(model: Backbone, rows: TextRows, policy: GradientPolicy) -> PairE
     return PairEmbeddings(image, model.project_text(states[:, 0]), rows.image_identity, rows.text_identity)
 
 
-def gathered(vectors: PairEmbeddings, source: str, whole: GlobalBatch) -> PairEmbeddings:
+def gathered(vectors: PairEmbeddings, source: str, global_batch: GlobalBatch) -> PairEmbeddings:
     """Rows of all processes, with the gradient of remote ones."""
-    identities = whole.gather(source, torch.stack([vectors.image_identity, vectors.text_identity], dim=1))
-    image, text = whole.gather(source, vectors.image), whole.gather(source, vectors.text)
+    identities = global_batch.gather(
+        source, torch.stack([vectors.image_identity, vectors.text_identity], dim=1)
+    )
+    image, text = global_batch.gather(source, vectors.image), global_batch.gather(source, vectors.text)
     return PairEmbeddings(image, text, identities[:, 0], identities[:, 1])
 
 
@@ -68,8 +70,8 @@ def compare(rows: PairEmbeddings, everyone: PairEmbeddings, first: int, temperat
     )
     with torch.autocast(rows.image.device.type, enabled=False):  # small temperatures want float32
         by_image = rows.image @ everyone.text.t() / temperature
-        whole = len(own) == len(everyone.image)
-        by_text = by_image.t() if whole else rows.text @ everyone.image.t() / temperature
+        complete = len(own) == len(everyone.image)
+        by_text = by_image.t() if complete else rows.text @ everyone.image.t() / temperature
         loss = (rows_loss(by_image, same, own) + rows_loss(by_text, same, own)) / 2
     by_image, by_text = by_image.detach(), by_text.detach()
     right = (by_text.argmax(1) == own).float().mean()

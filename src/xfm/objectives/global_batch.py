@@ -78,9 +78,9 @@ class GlobalBatch:
     counts: Sequence[Sequence[Counts]]
     place: int = 0
     peers: ProcessGroup = field(default_factory=ProcessGroup)
-    kept: Mapping[str, CachedContrast] = field(default_factory=dict)
+    cached: Mapping[str, CachedContrast] = field(default_factory=dict)
     negatives: NegativesConfig = field(default_factory=NegativesConfig)
-    memory: NegativeQueue | None = None
+    queue: NegativeQueue | None = None
 
     @property
     def parts(self) -> int:

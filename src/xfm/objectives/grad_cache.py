@@ -41,7 +41,7 @@ def cache_contrast(
     temperature: Tensor,
     weights: LossConfig,
     generator: torch.Generator,
-    wholes: Sequence[GlobalBatch],
+    global_batches: Sequence[GlobalBatch],
 ) -> list[GlobalBatch]:
     """Global batches with the contrast of the whole step cached; `temperature` is a leaf with gradient,
     `generator` in the same state in all processes."""
@@ -49,10 +49,12 @@ def cache_contrast(
     for source in vectors[0]:
         pictures = [_pictures(batch, source) for batch in batches]
         own = [one[source] for one in vectors]
-        kept = _kept(source, own, pictures, temperature, weights, generator, wholes)
+        kept = _kept(source, own, pictures, temperature, weights, generator, global_batches)
         for place, one in enumerate(kept):
             found[place][source] = one
-    return [replace(whole, kept=kept) for whole, kept in zip(wholes, found, strict=True)]
+    return [
+        replace(global_batch, cached=kept) for global_batch, kept in zip(global_batches, found, strict=True)
+    ]
 
 
 def _kept(
@@ -62,48 +64,55 @@ def _kept(
     temperature: Tensor,
     weights: LossConfig,
     generator: torch.Generator,
-    wholes: Sequence[GlobalBatch],
+    global_batches: Sequence[GlobalBatch],
 ) -> list[CachedContrast]:
     leaves = [
         replace(one, image=one.image.detach().requires_grad_(), text=one.text.detach().requires_grad_())
         for one in vectors
     ]
-    parts = [gathered(one, source, whole) for one, whole in zip(leaves, wholes, strict=True)]
+    parts = [
+        gathered(one, source, global_batch) for one, global_batch in zip(leaves, global_batches, strict=True)
+    ]
     everyone = PairEmbeddings.join(parts)
     starts = [sum(len(part.image) for part in parts[:place]) for place in range(len(parts))]
     compared = [
-        compare(one, everyone, start + whole.own_rows(source).start, temperature)
-        for one, start, whole in zip(leaves, starts, wholes, strict=True)
+        compare(one, everyone, start + global_batch.own_rows(source).start, temperature)
+        for one, start, global_batch in zip(leaves, starts, global_batches, strict=True)
     ]
-    factors = [whole.loss_scale(f"{source}/rows") for whole in wholes]
+    factors = [global_batch.loss_scale(f"{source}/rows") for global_batch in global_batches]
     total = torch.stack([one.loss * factor for one, factor in zip(compared, factors, strict=True)]).sum()
     wanted = [*(one.image for one in leaves), *(one.text for one in leaves), temperature]
     *gradients, by_temperature = torch.autograd.grad(total, wanted)
-    negatives: list[Negatives | None] = [None] * len(wholes)
+    negatives: list[Negatives | None] = [None] * len(global_batches)
     pairs = None
     if weights.itm:
         negatives = [
             drawn(
                 _within(one, start, len(part.image)),
-                whole.blocks(source, of_rows),
-                whole.negatives.min_probability,
+                global_batch.blocks(source, of_rows),
+                global_batch.negatives.min_probability,
                 generator,
             )
-            for one, start, part, whole, of_rows in zip(
-                compared, starts, parts, wholes, pictures, strict=True
+            for one, start, part, global_batch, of_rows in zip(
+                compared, starts, parts, global_batches, pictures, strict=True
             )
         ]
         judged = [judged_pairs(one.valid) for one in negatives if one is not None]
-        pairs = wholes[0].peers.total(torch.stack(judged).sum())
+        pairs = global_batches[0].peers.total(torch.stack(judged).sum())
     return [
         CachedContrast(
             ContrastOutput(one.loss.detach() * factor, one.right * factor, drew, pairs),
             by_image,
             by_text,
-            by_temperature / len(wholes),  # each batch gives its share
+            by_temperature / len(global_batches),  # each batch gives its share
         )
         for one, factor, drew, by_image, by_text in zip(
-            compared, factors, negatives, gradients[: len(wholes)], gradients[len(wholes) :], strict=True
+            compared,
+            factors,
+            negatives,
+            gradients[: len(global_batches)],
+            gradients[len(global_batches) :],
+            strict=True,
         )
     ]
 

@@ -65,28 +65,30 @@ def pretraining_losses(
     policy: GradientPolicy,
     weights: LossConfig,
     generator: torch.Generator,
-    whole: GlobalBatch | None = None,
+    global_batch: GlobalBatch | None = None,
     target: MimTarget = MimTarget.STATES,
 ) -> Losses:
     """All losses of a batch, named "source/loss", as in "pair/itc"; those of weight 0 are not computed (ITC
     always is).
 
-    The mean of the losses and gradients of all microbatches of `whole` (None: the batch alone) is the global
-    one. The temperature is clamped in place; `generator` draws hard negatives, in the same state in all
-    processes; `target` is MIM's.
+    The mean of losses and gradients over all microbatches of `global_batch` (None: the batch alone) is the
+    global one. The temperature is clamped in place; `generator` draws hard negatives, in the same state in
+    all processes; `target` is MIM's.
     """
     model.clamp_temperature()
-    whole = whole or single(batch)
+    global_batch = global_batch or single(batch)
     found: list[LossDict] = []
     images = encode_unmasked(model, batch.pair, batch.region)
     texts = encode_texts(model, batch, policy, weights)
     if batch.text is not None and texts.plain is not None and weights.mlm:
         learned = _text_losses(model, batch.text, texts.plain, policy)
-        found.append(LossDict.merge([learned.weighed(whole.loss_scale("text/tokens_masked"))], "text/"))
+        found.append(
+            LossDict.merge([learned.weighed(global_batch.loss_scale("text/tokens_masked"))], "text/")
+        )
     if weights.mim:
-        found.append(_mim_losses(model, batch, images.get("pair"), policy, whole, target))
+        found.append(_mim_losses(model, batch, images.get("pair"), policy, global_batch, target))
     sources = sources_of(batch, images, texts)
-    found.append(vision_text_losses(model, sources, policy, weights, generator, whole))
+    found.append(vision_text_losses(model, sources, policy, weights, generator, global_batch))
     named = LossDict.merge(found)
     if not named.losses:
         raise ValueError("the batch holds nothing to learn from")
@@ -172,7 +174,7 @@ def _mim_losses(
     batch: Batch,
     pair_states: Tensor | None,
     policy: GradientPolicy,
-    whole: GlobalBatch,
+    global_batch: GlobalBatch,
     target: MimTarget = MimTarget.STATES,
 ) -> LossDict:
     """MIM of images and masked pairs in one pass. The pairs' target is their unmasked pass; images without
@@ -193,19 +195,20 @@ def _mim_losses(
             raise ValueError("training.mim_target pixels needs model.pixel_head: true")
         drawn, size = model.pixel_head(predicted[:, 1:]), model.config.seeing.patch_size
         losses = [
-            pixel_loss(part, source, mask, size) * whole.loss_scale(f"{name}/patches_masked")
+            pixel_loss(part, source, mask, size) * global_batch.loss_scale(f"{name}/patches_masked")
             for part, (name, (source, mask)) in zip(drawn.split(sizes), masked.items(), strict=True)
         ]
     else:
-        wholes = {} if pair_states is None else {"pair": pair_states}
+        targets = {} if pair_states is None else {"pair": pair_states}
         if image is not None:
             with torch.no_grad():
-                wholes["image"] = model.encode_image(image.pixels)
+                targets["image"] = model.encode_image(image.pixels)
         factors = {
-            n: (whole.loss_scale(f"{n}/patches_masked"), whole.loss_scale(f"{n}/rows")) for n in masked
+            n: (global_batch.loss_scale(f"{n}/patches_masked"), global_batch.loss_scale(f"{n}/rows"))
+            for n in masked
         }
         losses = [
-            mim_loss(part, wholes[name], mask, factors=factors[name])
+            mim_loss(part, targets[name], mask, factors=factors[name])
             for part, (name, (_, mask)) in zip(predicted.split(sizes), masked.items(), strict=True)
         ]
     return LossDict({f"{name}/mim": loss for name, loss in zip(masked, losses, strict=True)})

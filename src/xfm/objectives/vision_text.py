@@ -33,9 +33,9 @@ class Loan:
     counts_received: Sequence[int]
     place: Tensor
 
-    def exchange(self, rows: Tensor, whole: GlobalBatch) -> Tensor:
+    def exchange(self, rows: Tensor, global_batch: GlobalBatch) -> Tensor:
         """[n, ...] own rows sent -> [m, ...] rows received, with gradient."""
-        return whole.peers.exchange(rows, self.counts_sent, self.counts_received)
+        return global_batch.peers.exchange(rows, self.counts_sent, self.counts_received)
 
 
 def _loan_of(wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, device: torch.device) -> Loan:
@@ -55,32 +55,38 @@ def _loan_of(wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, 
     return Loan(sent.to(device), [len(rows) for rows in lent], received, place.to(device))
 
 
-def padded_alike(rows: TextRows, source: str, whole: GlobalBatch) -> TextRows:
+def padded_alike(rows: TextRows, source: str, global_batch: GlobalBatch) -> TextRows:
     """Rows with texts padded to the longest of all processes, so that they can be exchanged."""
-    length = max(whole.of_processes(f"{source}/tokens"))
+    length = max(global_batch.of_processes(f"{source}/tokens"))
     return rows if length == rows.texts.states.shape[1] else replace(rows, texts=longer(rows.texts, length))
 
 
 def with_borrowed(
-    rows: TextRows, negatives: Negatives, source: str, whole: GlobalBatch
+    rows: TextRows, negatives: Negatives, source: str, global_batch: GlobalBatch
 ) -> tuple[TextRows, TextRows, Negatives]:
     """Rows with the images and texts of their negatives, wherever these are: rows with a wider bank of
     images, the same with borrowed images and texts behind them, and the negatives among these."""
-    if whole.peers.world == 1:
+    if global_batch.peers.world == 1:
         return rows, rows, negatives
-    counts, device = whole.of_processes(f"{source}/rows"), rows.image.device
-    drawn = whole.gather(source, torch.stack([negatives.image, negatives.text], dim=1)).t().tolist()
+    counts, device = global_batch.of_processes(f"{source}/rows"), rows.image.device
+    drawn = global_batch.gather(source, torch.stack([negatives.image, negatives.text], dim=1)).t().tolist()
     shares = [slice(sum(counts[:one]), sum(counts[: one + 1])) for one in range(len(counts))]
     images, texts = (
-        _loan_of([of_all[share] for share in shares], counts, whole.peers.rank, device) for of_all in drawn
+        _loan_of([of_all[share] for share in shares], counts, global_batch.peers.rank, device)
+        for of_all in drawn
     )
     moved = Negatives(images.place[negatives.image], texts.place[negatives.text], negatives.valid)
     seen, read = images.sent, texts.sent
     patches = rows.bank.patches.index_select(0, rows.image[seen])
     states = torch.cat([rows.slot0.index_select(0, seen)[:, None], patches], dim=1)  # [n, 1 + P, D]
-    others = images.exchange(states, whole)
-    visible = None if rows.visible is None else images.exchange(rows.visible.index_select(0, seen), whole)
-    said = [texts.exchange(one.index_select(0, read), whole) for one in (rows.texts.states, rows.texts.mask)]
+    others = images.exchange(states, global_batch)
+    visible = (
+        None if rows.visible is None else images.exchange(rows.visible.index_select(0, seen), global_batch)
+    )
+    said = [
+        texts.exchange(one.index_select(0, read), global_batch)
+        for one in (rows.texts.states, rows.texts.mask)
+    ]
     wider = with_others(rows, others, visible, TextBank(*said))
     return replace(rows, bank=wider.bank), wider, moved
 
@@ -103,21 +109,21 @@ def contrast(
     temperature: Tensor,
     weights: LossConfig,
     generator: torch.Generator,
-    whole: GlobalBatch,
+    global_batch: GlobalBatch,
 ) -> ContrastOutput:
     """ITC over the global batch, and hard negatives if ITM has a weight; `generator` is in the same state
     in all processes."""
-    if source in whole.kept:
-        return replayed(vectors, temperature, whole.kept[source])
-    everyone = gathered(vectors, source, whole)
-    compared = compare(vectors, everyone, whole.own_rows(source).start, temperature)
-    factor = whole.loss_scale(f"{source}/rows")
+    if source in global_batch.cached:
+        return replayed(vectors, temperature, global_batch.cached[source])
+    everyone = gathered(vectors, source, global_batch)
+    compared = compare(vectors, everyone, global_batch.own_rows(source).start, temperature)
+    factor = global_batch.loss_scale(f"{source}/rows")
     found = ContrastOutput(compared.loss * factor, compared.right * factor)
     if not weights.itm:
         return found
-    blocks = whole.blocks(source, rows.image)
-    negatives = drawn(compared, blocks, whole.negatives.min_probability, generator)
-    pairs = whole.peers.total(judged_pairs(negatives.valid))
+    blocks = global_batch.blocks(source, rows.image)
+    negatives = drawn(compared, blocks, global_batch.negatives.min_probability, generator)
+    pairs = global_batch.peers.total(judged_pairs(negatives.valid))
     return ContrastOutput(found.loss, found.right, negatives, pairs)
 
 
@@ -134,18 +140,18 @@ def vision_text_losses(
     policy: GradientPolicy,
     weights: LossConfig,
     generator: torch.Generator,
-    whole: GlobalBatch,
+    global_batch: GlobalBatch,
 ) -> LossDict:
     """ITC and, by their weights, ITM, IMLM and BBP, named "source/loss"."""
     found: list[LossDict] = []
     asked: list[tuple[str, FusionLoss]] = []
     for source in sources:
         vectors = vectors_of(model, source.rows, policy)
-        itc = contrast(source.name, source.rows, vectors, model.temperature, weights, generator, whole)
+        itc = contrast(source.name, source.rows, vectors, model.temperature, weights, generator, global_batch)
         found.append(
             LossDict.merge([LossDict({"itc": itc.loss}, {"itc_accuracy": itc.right})], f"{source.name}/")
         )
-        asks = questions(model, source, vectors, itc, weights, whole)
+        asks = questions(model, source, vectors, itc, weights, global_batch)
         asked += [(f"{source.name}/", one) for one in asks]
     answers = run_fusion(model, [one for _, one in asked], policy)
     found += [LossDict.merge([named], prefix) for (prefix, _), named in zip(asked, answers, strict=True)]
@@ -158,28 +164,28 @@ def questions(
     vectors: PairEmbeddings,
     contrasted: ContrastOutput,
     weights: LossConfig,
-    whole: GlobalBatch,
+    global_batch: GlobalBatch,
 ) -> Iterator[FusionLoss]:
     """Fusion losses of a source, given its vectors and contrast."""
     name, rows, masked_text = source.name, source.rows, source.masked_text
     negatives, pairs = contrasted.negatives, contrasted.pairs
     if negatives is not None and pairs is not None:
-        rows = padded_alike(rows, name, whole)
-        rows, matched, negatives = with_borrowed(rows, negatives, name, whole)
-        if whole.memory is not None and source.rows.slot is None:  # pairs, not regions
-            remember = whole.memory.with_negatives
+        rows = padded_alike(rows, name, global_batch)
+        rows, matched, negatives = with_borrowed(rows, negatives, name, global_batch)
+        if global_batch.queue is not None and source.rows.slot is None:  # pairs, not regions
+            remember = global_batch.queue.with_negatives
             matched, negatives = remember(matched, negatives, vectors, model.temperature.detach())
-            whole.memory.add(source.rows, vectors)
+            global_batch.queue.add(source.rows, vectors)
             rows = replace(rows, bank=matched.bank)  # one bank: its pictures are made keys and values of once
         asks = matching_query(model, matched, negatives, _own(rows))
         valid = judged_pairs(negatives.valid)
-        yield asks if whole.is_single else asks.weighed(valid * whole.parts / pairs)
+        yield asks if global_batch.is_single else asks.weighed(valid * global_batch.parts / pairs)
     if masked_text is not None:
         masked_text = F.pad(masked_text, (0, 0, 0, rows.texts.states.shape[1] - masked_text.shape[1]))
         asks = masked_lm_query(model, rows, masked_text)
-        yield asks.weighed(whole.loss_scale(f"{name}/tokens_masked"))
+        yield asks.weighed(global_batch.loss_scale(f"{name}/tokens_masked"))
     if source.boxes is not None and (weights.box_l1 or weights.box_giou):
-        yield box_query(model, rows, *source.boxes).weighed(whole.loss_scale(f"{name}/boxes"))
+        yield box_query(model, rows, *source.boxes).weighed(global_batch.loss_scale(f"{name}/boxes"))
 
 
 def _own(rows: TextRows) -> Tensor:
