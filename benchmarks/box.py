@@ -61,7 +61,7 @@ def positions(source: Path, out: Path) -> Path:
     fusion = replace(config.fusing, positions=TextPositions.SINE)
     model = XFM(replace(config, fusion=fusion))
     model.load_state_dict(found.model.state_dict())
-    own = found.belongings
+    own = found.artifacts
     save_model(out / MODEL_FOLDER, model, own.tokenizer, own.preprocessing, found.provenance)
     return out / MODEL_FOLDER
 
@@ -86,7 +86,7 @@ def presence(run: Path, world: Path) -> Path:
 
 
 def _save(folder: Path, found: Pretrained, provenance: dict[str, Any]) -> None:
-    own = found.belongings
+    own = found.artifacts
     save_model(
         folder,
         found.model,
@@ -120,7 +120,7 @@ def install(run: Path, name: str, commands: Path) -> Path:
             raise UserError(
                 f"{run}: its scores are of other weights than those of its model in half precision"
             )
-        write_text(draft / name / CARD, model_card(found.model.config, load_model(draft / name).belongings))
+        write_text(draft / name / CARD, model_card(found.model.config, load_model(draft / name).artifacts))
         size = sum(path.stat().st_size for path in (draft / name).iterdir())
         if size > MOST:
             raise UserError(

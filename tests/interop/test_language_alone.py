@@ -153,7 +153,7 @@ def test_the_folder_holds_language_and_nothing_else(
     assert len(stored.check.values.text) == stored.model.config.vector_width == 48
 
     again = tmp_path / "again"
-    stored.model.save_pretrained(again, stored.belongings)
+    stored.model.save_pretrained(again, stored.artifacts)
     back = XFM.from_pretrained(again)
     assert back.config == stored.model.config
     for name, tensor in stored.model.state_dict().items():
@@ -174,7 +174,7 @@ def test_a_changed_folder_is_found_out(alone: Path) -> None:
     from xfm.models.self_check import verify_here
 
     with expect_refusal("the vectors of its texts differ"):
-        verify_here("it", stored.model, stored.belongings)
+        verify_here("it", stored.model, stored.artifacts)
 
 
 def test_both_encoders_or_neither() -> None:

@@ -82,7 +82,7 @@ def test_nothing_is_written_beside_it(packaged: Path) -> None:
 
 def test_half_precision_takes_half_the_space(tmp_path: Path) -> None:
     made = tiny_pretrained()
-    own = made.belongings
+    own = made.artifacts
     for name, half in (("whole", False), ("half", True)):
         save_model(tmp_path / name, made.model, own.tokenizer, own.preprocessing, {}, half=half)
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "whole")]

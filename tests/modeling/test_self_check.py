@@ -75,7 +75,7 @@ def test_the_head_of_a_fine_tuned_model_is_in_it(tmp_path: Path) -> None:
 
 def test_of_half_precision_it_is_that_of_what_was_stored(tmp_path: Path) -> None:
     made = tuned(None)
-    own = made.belongings
+    own = made.artifacts
     for name, half in (("whole", False), ("half", True)):
         xfm.save_model(tmp_path / name, made.model, own.tokenizer, own.preprocessing, {}, half=half)
     whole, half_ = (load_model(tmp_path / name).check for name in ("whole", "half"))
@@ -231,7 +231,7 @@ def test_the_model_in_the_package_has_one(tmp_path: Path) -> None:
         found.match_probability(torch.tensor([0.0, found.check.values.match])) > 0.5
     )
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        verify_here("small", found.model, found.belongings, Arithmetic.BF16)
+        verify_here("small", found.model, found.artifacts, Arithmetic.BF16)
 
 
 def test_a_model_that_goes_into_the_package_gets_one(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_the_finished_model_is_the_average_and_checkpoints_have_both(finished: P
         assert torch.equal(parameter, average[name]), name
     assert any(not torch.equal(raw[name], average[name]) for name in own)
     assert "decay 0.5" in model.provenance["weights"]
-    assert "decay 0.5" in model_card(model.model.config, model.belongings)
+    assert "decay 0.5" in model_card(model.model.config, model.artifacts)
     assert "weights" not in load_model(stored).provenance
 
 

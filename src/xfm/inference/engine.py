@@ -95,7 +95,7 @@ class Engine:
         if half or self.device.type != "cpu":
             with self.arithmetic():
                 kind = Arithmetic.BF16 if half else Arithmetic.FLOAT32
-                verify_here(self.name, self.model, self.pretrained.belongings, kind)
+                verify_here(self.name, self.model, self.pretrained.artifacts, kind)
 
 
 class EncodedPictures:

@@ -73,7 +73,7 @@ def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
     pipeline(task, loaded)  # refuses a model that could not answer
     way = _USE[kind] if loaded.model.sees else _USE_OF_TEXTS
     use = way.format(name="FOLDER", more="")
-    card = model_card(loaded.model.config, loaded.belongings)
+    card = model_card(loaded.model.config, loaded.artifacts)
     with writing(out, "or name another folder"), drafting(target) as draft:
         for file in folder.iterdir():
             if file.suffix in (".json", ".safetensors"):

@@ -88,7 +88,7 @@ class FolderModule(InputModule):
         folder, own = Path(output_path), self._saved()
         with tempfile.TemporaryDirectory(dir=folder) as place:
             draft = Path(place) / "model"
-            own.model.save_pretrained(draft, own.belongings)
+            own.model.save_pretrained(draft, own.artifacts)
             for file in draft.iterdir():
                 if file.name != CARD:  # the library writes its own
                     os.replace(file, folder / file.name)

@@ -27,7 +27,7 @@ from xfm.core.errors import UserError
 from xfm.core.files import read_json_object, write_text
 from xfm.core.paths import home_path
 from xfm.core.results_folder import model_digest
-from xfm.models.artifacts import Belongings, Preprocessing
+from xfm.models.artifacts import Artifacts, Preprocessing
 from xfm.models.composition import Backbone
 from xfm.models.model_files import (
     CONFIG,
@@ -144,7 +144,7 @@ def read_model(
     build: Callable[[ModelConfig], B],
     check: bool = True,
     base: Path | str | None = None,
-) -> tuple[B, Belongings]:
+) -> tuple[B, Artifacts]:
     """A model folder, or an adapter with its base: the model in evaluation mode on the CPU, and its
     artifacts.
 
@@ -163,7 +163,7 @@ def read_model(
 
 def _over_base(
     folder: Path, build: Callable[[ModelConfig], B], base: Path | str | None
-) -> tuple[B, Belongings]:
+) -> tuple[B, Artifacts]:
     about = from_plain(AdapterConfig, read_json_object(folder / ADAPTER), folder / ADAPTER)
     config, shown = read_config(folder)
     model, own = read_whole(_base_of(folder, about, base), build, check=False)
@@ -175,7 +175,7 @@ def _over_base(
     _replace_changed(folder / CHANGED, model)
     provenance = {key: value for key, value in read_provenance(folder).items() if key != "tokenizer"}
     check = read_check(folder / SELF_CHECK)
-    found = Belongings(own.given_tokenizer, shown, provenance, read_task(folder, model), None, check)
+    found = Artifacts(own.given_tokenizer, shown, provenance, read_task(folder, model), None, check)
     return model.eval(), found
 
 
@@ -233,7 +233,7 @@ def save_adapter(
     base: Path | str,
     before: Mapping[str, Tensor],
     config: ModelConfig,
-    own: Belongings,
+    own: Artifacts,
     additions: Mapping[str, LowRank],
     scale: tuple[int, int],
 ) -> None:

@@ -61,7 +61,7 @@ UNSEEN = Preprocessing(224)
 
 
 @dataclass(frozen=True)
-class Belongings:
+class Artifacts:
     """Tokenizer, preprocessing, provenance and task of a model. `calibration` turns matching odds into a
     probability and is valid for these weights alone: whatever trains on must drop it."""
 
@@ -123,16 +123,16 @@ _TRAINING = ["steps", "weights", "seed", "init", "published", "layout", "compose
 """What of a provenance the card says of the training."""
 
 
-def model_card(config: ModelConfig, belongings: Belongings) -> str:
+def model_card(config: ModelConfig, artifacts: Artifacts) -> str:
     """Card of a model folder; from the provenance it takes `name`, `licences`, `data`, `world`, `scores`,
     `commands` and `limits` where they are given."""
-    provenance = belongings.provenance
+    provenance = artifacts.provenance
     licences = _mapping(provenance.get("licences"))
     kind = "vision-language" if config.sees else "language"
     header: dict[str, Any] = {"library_name": "xfm", "tags": ["xfm", kind]}
     if isinstance(weights := licences.get("weights"), str):
         header["license"] = weights.lower()
-    task = f"\n- {_task(belongings.task.task)}" if belongings.task else ""
+    task = f"\n- {_task(artifacts.task.task)}" if artifacts.task else ""
     sections = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
         f"# X-FM model: {provenance.get('name') or provenance.get('recipe', 'custom')}",
@@ -145,7 +145,7 @@ def model_card(config: ModelConfig, belongings: Belongings) -> str:
         if config.sees
         else "",
         "## The model",
-        _parts(config, belongings) + task,
+        _parts(config, artifacts) + task,
         "## Licences",
         f"- code: {licences.get('code') or NOT_STATED}\n- weights: {licences.get('weights') or NOT_STATED}\n"
         f"- data: {_listed(licences.get('data'))}" + _licences_of_parts(provenance),
@@ -166,7 +166,7 @@ def model_card(config: ModelConfig, belongings: Belongings) -> str:
 
 def _task(task: TaskConfig) -> str:
     outputs = f", {task.classes} outputs" if task.classes else ""
-    return f"fine-tuned for {task.kind}{outputs} (`model.belongings.task`)"
+    return f"fine-tuned for {task.kind}{outputs} (`model.artifacts.task`)"
 
 
 def _licences_of_parts(provenance: Mapping[str, Any]) -> str:
@@ -179,11 +179,11 @@ def _licences_of_parts(provenance: Mapping[str, Any]) -> str:
     )
 
 
-def _parts(config: ModelConfig, belongings: Belongings) -> str:
+def _parts(config: ModelConfig, artifacts: Artifacts) -> str:
     language = f"- language: {_part(config.language)}, {config.language.vocab_size} tokens"
     if not config.sees:
         return f"{language}\n- language alone: no pictures, no fusion"
-    (height, width), grid = belongings.preprocessing.shape, config.seeing.grid
+    (height, width), grid = artifacts.preprocessing.shape, config.seeing.grid
     return (
         f"- vision: {_part(config.vision)}, pictures of {height} x {width} pixels in {grid[0]} x {grid[1]} "
         f"patches\n{language}\n- fusion: {config.fusing.depth} layers"

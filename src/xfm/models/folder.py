@@ -1,49 +1,31 @@
 """Model folders, loaded and saved with all their artifacts."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
-from xfm.config.artifacts import SelfCheck
-from xfm.config.labels import MatchCalibration
 from xfm.config.model import lacks
 from xfm.core.errors import UserError
-from xfm.data.tokenizer import Tokenizer
 from xfm.models.adapters import read_model
-from xfm.models.artifacts import Belongings as Belongings
+from xfm.models.artifacts import Artifacts as Artifacts
 from xfm.models.artifacts import Preprocessing as Preprocessing
 from xfm.models.model_files import save_model as save_model
 from xfm.models.model_reading import read_config
-from xfm.models.task_models import TaskModel
 from xfm.models.xfm import XFM
 
 
 @dataclass(frozen=True)
-class Pretrained:
-    """A loaded model folder: the model in evaluation mode with tokenizer, preprocessing, provenance, task
-    and self-check. `calibration` is of the matching head; both it and `check` are None after a change of
-    the model."""
+class Pretrained(Artifacts):
+    """A loaded model folder: the model in evaluation mode, and its artifacts. Calibration and self-check are
+    None after a change of the model."""
 
-    model: XFM
-    given_tokenizer: Tokenizer | None
-    preprocessing: Preprocessing
-    provenance: dict[str, Any]
-    task: TaskModel | None = None
-    calibration: MatchCalibration | None = None
-    check: SelfCheck | None = None
+    model: XFM = field(kw_only=True)
 
     @property
-    def belongings(self) -> Belongings:
+    def artifacts(self) -> Artifacts:
         """The artifacts without the model."""
-        own = self.given_tokenizer, self.preprocessing, self.provenance, self.task
-        return Belongings(*own, self.calibration, self.check)
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer; a UserError where the model has none."""
-        return self.belongings.tokenizer
+        return Artifacts(**{one.name: getattr(self, one.name) for one in fields(Artifacts)})
 
     @property
     def encoders(self) -> list[nn.Module]:
@@ -104,9 +86,7 @@ def load_model(
             was saved.
     """
     model, own = read_model(folder, XFM, check, base)
-    found = Pretrained(
-        model, own.given_tokenizer, own.preprocessing, own.provenance, own.task, own.calibration, own.check
-    )
+    found = Pretrained(**vars(own), model=model)
     return found if image_size is None else found.resized(folder, image_size, image_width)
 
 

@@ -32,7 +32,7 @@ from xfm.core.failures import FULL, refused
 from xfm.core.files import drafting, replace_folder, sync_folder, write_text
 from xfm.core.paths import home_path
 from xfm.data.tokenizer import Tokenizer
-from xfm.models.artifacts import Belongings, Preprocessing
+from xfm.models.artifacts import Artifacts, Preprocessing
 from xfm.models.composition import Backbone
 from xfm.models.self_check import SELF_CHECK, check_of
 from xfm.models.task_models import TaskModel
@@ -121,7 +121,7 @@ def save_model(
     with saving(folder) as part:
         state = model.state_dict() | (task.shared_state() if task else {})
         write_tensors(part / WEIGHTS, state, half)
-        own = Belongings(tokenizer, preprocessing, provenance, task, calibration)
+        own = Artifacts(tokenizer, preprocessing, provenance, task, calibration)
         write_description(part, model.config, own)
         write_self_check(part, check_of(model.config, own, state, half))
         if task is not None:
@@ -161,21 +161,21 @@ def write_task(folder: Path, task: TaskModel) -> None:
     _write_json(folder / TASK, to_plain(task.task))
 
 
-def write_description(folder: Path, config: ModelConfig, belongings: Belongings) -> None:
+def write_description(folder: Path, config: ModelConfig, artifacts: Artifacts) -> None:
     """Write every file of a model folder but weights and task."""
-    task = belongings.task
+    task = artifacts.task
     _write_json(folder / CONFIG, plain_config(config, task.task if task else None))
-    tokenizer, provenance = belongings.given_tokenizer, belongings.provenance
+    tokenizer, provenance = artifacts.given_tokenizer, artifacts.provenance
     if tokenizer is not None:
         tokenizer.save(folder / TOKENIZER)
     if config.sees:
-        _write_json(folder / PREPROCESSING, to_plain(belongings.preprocessing))
+        _write_json(folder / PREPROCESSING, to_plain(artifacts.preprocessing))
     # A tokenizer that was never there is told from one that was lost.
     _write_json(folder / PROVENANCE, provenance | ({} if tokenizer else {"tokenizer": None}))
     if config.sees:
         _write_json(folder / INPUT_CLASSES, CLASSES)
-    if belongings.calibration is not None:
-        _write_json(folder / CALIBRATION, to_plain(belongings.calibration))
+    if artifacts.calibration is not None:
+        _write_json(folder / CALIBRATION, to_plain(artifacts.calibration))
 
 
 def write_calibration(folder: Path, calibration: MatchCalibration) -> None:

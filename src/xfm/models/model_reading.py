@@ -17,7 +17,7 @@ from xfm.config.typed import from_plain
 from xfm.core.errors import UserError, excerpt
 from xfm.core.files import read_json_object
 from xfm.data.tokenizer import Tokenizer
-from xfm.models.artifacts import UNSEEN, Belongings, Preprocessing
+from xfm.models.artifacts import UNSEEN, Artifacts, Preprocessing
 from xfm.models.composition import Backbone
 from xfm.models.model_files import (
     CALIBRATION,
@@ -54,7 +54,7 @@ def read_calibration(folder: Path) -> MatchCalibration | None:
     return from_plain(MatchCalibration, read_json_object(path), path) if path.exists() else None
 
 
-def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = True) -> tuple[B, Belongings]:
+def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = True) -> tuple[B, Artifacts]:
     """A folder that holds a whole model, read as by `xfm.models.adapters.read_model`."""
     config, preprocessing = read_config(folder)
     if (folder / MANIFEST).is_file():
@@ -62,7 +62,7 @@ def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = Tr
             f"{folder} holds an exported model, which is run by pipelines, `xfm predict` and `xfm serve`; "
             "for anything else take the model folder that it was made from"
         )
-    own = read_belongings(folder, config, preprocessing)
+    own = read_artifacts(folder, config, preprocessing)
     model, task = _load_weights(folder, config, build)
     own = replace(own, task=task)
     if check:
@@ -70,14 +70,14 @@ def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = Tr
     return model.eval(), own
 
 
-def read_belongings(folder: Path, config: ModelConfig, preprocessing: Preprocessing) -> Belongings:
+def read_artifacts(folder: Path, config: ModelConfig, preprocessing: Preprocessing) -> Artifacts:
     """The artifacts of a model folder without its task."""
     provenance = read_provenance(folder)
     absent = provenance.get("tokenizer", "") is None and not (folder / TOKENIZER).exists()
     tokenizer = None if absent else Tokenizer.load(folder / TOKENIZER)
     check_vocabulary(tokenizer, config, folder / TOKENIZER)
     calibration, check = read_calibration(folder), read_check(folder / SELF_CHECK)
-    return Belongings(tokenizer, preprocessing, provenance, None, calibration, check)
+    return Artifacts(tokenizer, preprocessing, provenance, None, calibration, check)
 
 
 def read_config(folder: Path | str, image_size: int | None = None) -> tuple[ModelConfig, Preprocessing]:

@@ -23,7 +23,7 @@ from xfm.core.files import read_json_object
 from xfm.data.pictures import PictureError, decode
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.models.artifacts import Belongings, Preprocessing, framed, model_pixels
+from xfm.models.artifacts import Artifacts, Preprocessing, framed, model_pixels
 from xfm.models.composition import Backbone, Composition
 from xfm.models.task_models import Answerer, Captioner, Classifier, Encoded, TaskModel, build_task_model
 from xfm.models.weights import without_weights
@@ -218,7 +218,7 @@ def verify(
 
 
 def check_of(
-    config: ModelConfig, own: Belongings, state: Mapping[str, Tensor], half: bool
+    config: ModelConfig, own: Artifacts, state: Mapping[str, Tensor], half: bool
 ) -> SelfCheck | None:
     """Self-check of tensors to be saved, computed on the CPU by a model that shares them; None, with a
     warning, where the configuration does not build it or its tokenizer does not fit."""
@@ -231,7 +231,7 @@ def check_of(
 
 
 def _check_of(
-    config: ModelConfig, own: Belongings, state: Mapping[str, Tensor], half: bool
+    config: ModelConfig, own: Artifacts, state: Mapping[str, Tensor], half: bool
 ) -> SelfCheck | None:
     stored = {name: t.detach().cpu() for name, t in state.items()}
     if half:
@@ -253,7 +253,7 @@ def read_check(path: Path) -> SelfCheck | None:
 
 
 def verify_here(
-    name: object, model: Backbone, own: Belongings, arithmetic: Arithmetic = Arithmetic.FLOAT32
+    name: object, model: Backbone, own: Artifacts, arithmetic: Arithmetic = Arithmetic.FLOAT32
 ) -> None:
     """`verify` for a model in evaluation mode, in the arithmetic of the context."""
     longest = model.config.language.longest

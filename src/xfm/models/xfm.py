@@ -12,7 +12,7 @@ from xfm.config.model import ModelConfig
 from xfm.core.errors import UserError, printable
 from xfm.core.files import path_below, write_text
 from xfm.models.adapters import read_model, require_whole
-from xfm.models.artifacts import CARD, Belongings, model_card
+from xfm.models.artifacts import CARD, Artifacts, model_card
 from xfm.models.composition import Backbone
 from xfm.models.library_encoders import explained
 from xfm.models.model_files import CALIBRATION, MODEL_FILES, TASK, TASK_WEIGHTS, TOKENIZER, save_model
@@ -95,12 +95,12 @@ class XFM(Backbone):
     """X-FM (arXiv 2301.05065): language, vision and fusion encoders with their pre-training heads.
 
     Attributes:
-        belongings: tokenizer, preprocessing, provenance and task, if the model came from `from_pretrained`.
+        artifacts: tokenizer, preprocessing, provenance and task, if the model came from `from_pretrained`.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.belongings: Belongings | None = None
+        self.artifacts: Artifacts | None = None
 
     @classmethod
     def from_pretrained(cls, reference: Path | str, revision: str | None = None) -> "XFM":
@@ -113,58 +113,58 @@ class XFM(Backbone):
 
         Returns:
             The model in evaluation mode on the CPU; tokenizer, preprocessing and, of a fine-tuned model, its
-            task are its `belongings`.
+            task are its `artifacts`.
 
         Raises:
             UserError: there is no such model, or its files are damaged.
         """
-        model, belongings = read_model(find_model(reference, revision), cls)
-        model.belongings = belongings
+        model, artifacts = read_model(find_model(reference, revision), cls)
+        model.artifacts = artifacts
         return model
 
-    def save_pretrained(self, folder: Path | str, belongings: Belongings | None = None) -> None:
+    def save_pretrained(self, folder: Path | str, artifacts: Artifacts | None = None) -> None:
         """Write a model folder with a model card.
 
         Args:
             folder: the folder; a model that lies there is replaced.
-            belongings: tokenizer, preprocessing and provenance; those that the model came with if not given.
+            artifacts: tokenizer, preprocessing and provenance; those that the model came with if not given.
 
         Raises:
-            UserError: the folder cannot be written, or there are no belongings, or those of another model.
+            UserError: the folder cannot be written, or there are no artifacts, or those of another model.
         """
-        belongings = belongings or self.belongings
-        if belongings is None:
+        artifacts = artifacts or self.artifacts
+        if artifacts is None:
             raise UserError(
-                "the model has no tokenizer and preprocessing to be saved with: give `belongings`, such as "
-                "those of the folder that it was loaded from (`load_model(FOLDER).belongings`)"
+                "the model has no tokenizer and preprocessing to be saved with: give `artifacts`, such as "
+                "those of the folder that it was loaded from (`load_model(FOLDER).artifacts`)"
             )
-        task = belongings.task
+        task = artifacts.task
         own = {name: tensor.data_ptr() for name, tensor in self.state_dict().items()}
         shared = task.shared_state() if task else {}
         if any(own.get(name) != tensor.data_ptr() for name, tensor in shared.items()):
             raise UserError(
-                "the task of these `belongings` was built on another model, whose weights would be saved; "
-                "build it on this one, or leave it out (`dataclasses.replace(belongings, task=None)`)"
+                "the task of these `artifacts` was built on another model, whose weights would be saved; "
+                "build it on this one, or leave it out (`dataclasses.replace(artifacts, task=None)`)"
             )
-        shown, provenance = belongings.preprocessing, belongings.provenance
-        fitted = belongings.calibration
-        save_model(folder, self, belongings.given_tokenizer, shown, provenance, task, calibration=fitted)
-        write_text(Path(folder) / CARD, model_card(self.config, belongings))
+        shown, provenance = artifacts.preprocessing, artifacts.provenance
+        fitted = artifacts.calibration
+        save_model(folder, self, artifacts.given_tokenizer, shown, provenance, task, calibration=fitted)
+        write_text(Path(folder) / CARD, model_card(self.config, artifacts))
 
     def push_to_hub(
         self,
         name: str,
-        belongings: Belongings | None = None,
+        artifacts: Artifacts | None = None,
         private: bool = True,
         message: str = MESSAGE,
     ) -> str:
         """Upload the model with its card to the hub's repository `name` (`owner/name`), made if missing;
         arguments as of `save_pretrained`.
 
-        Args: `belongings`, `private` (a new repository), `message` (of the commit). Returns the commit's
+        Args: `artifacts`, `private` (a new repository), `message` (of the commit). Returns the commit's
         address. Raises a UserError without a token, or if the hub refuses.
         """
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "model"
-            self.save_pretrained(folder, belongings)
+            self.save_pretrained(folder, artifacts)
             return push(folder, name, private, message)

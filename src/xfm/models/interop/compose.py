@@ -107,7 +107,7 @@ def compose(language: str, vision: str | None, recipe: Recipe) -> Pretrained:
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         "settings": to_plain(config),
     }
-    return Pretrained(model.eval(), words.tokenizer, _preprocessing(config, eyes), provenance)
+    return Pretrained(words.tokenizer, _preprocessing(config, eyes), provenance, model=model.eval())
 
 
 def _config(words: LanguagePart, eyes: VisionPart | None, sees: bool, recipe: Recipe) -> ModelConfig:

@@ -50,7 +50,7 @@ def load(
     else:
         kind = None if task is None else task_spec(task).name
         result = convert(path, load_recipe(recipe).model, kind, heads)
-        found = Pretrained(result.model, None, result.preprocessing, provenance(result), result.task)
+        found = Pretrained(None, result.preprocessing, provenance(result), result.task, model=result.model)
     if image_size is not None:
         found = found.resized(path, image_size, image_width)
     if own is None:
@@ -58,7 +58,7 @@ def load(
     check_vocabulary(own, found.model.config, Path(tokenizer or path))
     found = replace(found, given_tokenizer=own)
     if check:
-        verify_here(path, found.model, found.belongings)
+        verify_here(path, found.model, found.artifacts)
     return found
 
 

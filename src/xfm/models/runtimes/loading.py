@@ -22,7 +22,7 @@ from xfm.models.fusion import FusionQuery
 from xfm.models.heads import MLPHead
 from xfm.models.library_encoders import explained
 from xfm.models.model_files import TASK
-from xfm.models.model_reading import read_belongings, read_config
+from xfm.models.model_reading import read_artifacts, read_config
 from xfm.models.runtimes.backends import RUNTIMES, Runner
 from xfm.models.runtimes.graphs import FUSED_WORDS, FUSION, HEAD, IMAGE, TEXT, WORDS, encoders_of
 from xfm.models.self_check import verify_here
@@ -93,7 +93,7 @@ class RuntimeModel(XFM):
         self, config: ModelConfig, graphs: Mapping[str, Runner], heads: Mapping[str, Tensor]
     ) -> None:
         nn.Module.__init__(self)
-        self.config, self.graphs, self.belongings = config, graphs, None
+        self.config, self.graphs, self.artifacts = config, graphs, None
         self.language = RunLanguage(  # pyright: ignore[reportAttributeAccessIssue]
             config.language, graphs[TEXT]
         )
@@ -158,7 +158,7 @@ def open_exported(
     fail."""
     folder = Path(folder)
     config, shown = read_config(folder)
-    own, manifest = read_belongings(folder, config, shown), read_manifest(folder)
+    own, manifest = read_artifacts(folder, config, shown), read_manifest(folder)
     if manifest.format is Format.TORCH_EXPORT and not trusted and os.environ.get(TRUST) != "1":
         raise UserError(
             f"{folder} holds programs of torch.export, files that can run anything when they are read: set "
@@ -188,8 +188,7 @@ def open_exported(
     )
     if check:
         verify_here(name or folder, model, found, arithmetic)
-    kept = found.given_tokenizer, found.preprocessing, found.provenance
-    return Pretrained(model, *kept, task, found.calibration, found.check)
+    return Pretrained(**vars(found), model=model)
 
 
 def _task(folder: Path, model: RuntimeModel, head: dict[str, Tensor]) -> TaskModel | None:

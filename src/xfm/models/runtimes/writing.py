@@ -143,7 +143,7 @@ def export(
             run = runtime.open(path)
             require_parity(graph, run, f"{known.name}, {graph.name}")
             graphs.append(_described(graph, path, run))
-        write_description(draft, model.config, pretrained.belongings)
+        write_description(draft, model.config, pretrained.artifacts)
         if task is not None:
             _write(draft / TASK, to_plain(task.task))
         _write(draft / SELF_CHECK, to_plain(pretrained.check))
@@ -166,7 +166,7 @@ def export(
 def _with_check(pretrained: Pretrained) -> Pretrained:
     if pretrained.check is not None:
         return pretrained
-    longest, own = pretrained.model.config.language.longest, pretrained.belongings
+    longest, own = pretrained.model.config.language.longest, pretrained.artifacts
     check = record(pretrained.model.eval(), own.task, own.given_tokenizer, own.preprocessing, longest)
     if check is None:
         raise UserError("the model gives no numbers, so that nothing can be exported")

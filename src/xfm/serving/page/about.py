@@ -192,7 +192,7 @@ def _described(one: ServedModel, tasks: Sequence[str]) -> dict[str, Any]:
         "boxed": one.reference in boxed_names(),
         "facts": facts(found, own, f"{rows} x {columns}"),
         "limits": str(provenance.get("limits") or "").replace("\n", " "),
-        "card": model_card(found.model.config, found.belongings),
+        "card": model_card(found.model.config, found.artifacts),
     }
 
 
