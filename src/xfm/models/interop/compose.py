@@ -25,9 +25,8 @@ from xfm.core.errors import UserError
 from xfm.models.artifacts import CODE_LICENCE, UNSEEN
 from xfm.models.composition import HEADS
 from xfm.models.folder import Preprocessing, Pretrained
-from xfm.models.interop.beit import read_beit
-from xfm.models.interop.bert import read_bert
 from xfm.models.interop.foreign import read_timm, read_transformers
+from xfm.models.interop.native import read_beit, read_bert
 from xfm.models.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,

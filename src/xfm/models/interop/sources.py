@@ -1,7 +1,6 @@
 """Weights and settings of other models: a folder, a file or the Hugging Face hub; nothing is executed."""
 
 import argparse
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,22 +67,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise UserError(f"{path} holds no tensors by name; give a file of weights")
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
-
-
-def renamed(
-    stored: Mapping[str, Tensor], rules: Sequence[tuple[str, str]], bare: Callable[[str], str]
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Tensors renamed by the first rule (pattern of a whole name, replacement) that fits `bare(name)`, and
-    the names that no rule fits."""
-    found: dict[str, Tensor] = {}
-    ignored: list[str] = []
-    for name, tensor in stored.items():
-        fits = (m.expand(to) for pattern, to in rules if (m := re.fullmatch(pattern, bare(name))))
-        if (new := next(fits, None)) is None:
-            ignored.append(name)
-        else:
-            found[new] = tensor
-    return found, tuple(ignored)
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -52,12 +52,12 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
     or tasks without published names."""
     vision, language = native_parts(config)
     text = "text_encoder.roberta" if task is None else "text_encoder"
-    entries = _vision(vision.depth)
-    entries += _text("language", text, language.depth, cross=False)
-    entries += _text("fusion", "fusion_encoder.roberta", config.fusing.depth, cross=True)
-    entries += _token_head("fusion_head", "fusion_encoder")
+    entries = vision_entries(vision.depth)
+    entries += text_entries("language", text, language.depth, cross=False)
+    entries += text_entries("fusion", "fusion_encoder.roberta", config.fusing.depth, cross=True)
+    entries += token_head_entries("fusion_head", "fusion_encoder")
     if task is None:
-        heads = _mlp("itm_head") + _mlp("bbox_head") + _token_head("language_head", "text_encoder")
+        heads = _mlp("itm_head") + _mlp("bbox_head") + token_head_entries("language_head", "text_encoder")
         return entries + _contrast() + heads
     if task.spec.classes:
         return entries + _class_head(task)
@@ -69,8 +69,8 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
         raise UserError("the published code cannot write captions, so it has no names for such a decoder")
     if task.kind == SENTENCE_SIMILARITY.name:
         raise UserError("the published code compares no texts with each other, so it has no such files")
-    decoder = _text(f"{TASK_PREFIX}decoder", "text_decoder.roberta", config.fusing.depth, cross=True)
-    return entries + decoder + _token_head(f"{TASK_PREFIX}decoder.head", "text_decoder")
+    decoder = text_entries(f"{TASK_PREFIX}decoder", "text_decoder.roberta", config.fusing.depth, cross=True)
+    return entries + decoder + token_head_entries(f"{TASK_PREFIX}decoder.head", "text_decoder")
 
 
 def native_parts(config: ModelConfig) -> tuple[VisionConfig, LanguageConfig]:
@@ -121,7 +121,8 @@ def _same(native: str, *published: str) -> list[Entry]:
     return [Entry(f"{native}.{kind}", tuple(f"{name}.{kind}" for name in published)) for kind in _NORM]
 
 
-def _vision(depth: int) -> list[Entry]:
+def vision_entries(depth: int) -> list[Entry]:
+    """Entries of the vision encoder."""
     entries = [
         Entry("vision.cls", ("vision_encoder.cls_token",), leading=2),
         Entry("vision.mask_vector", ("vision_encoder.mask_token",), leading=2),
@@ -144,7 +145,8 @@ def _vision(depth: int) -> list[Entry]:
     return entries
 
 
-def _text(native: str, published: str, depth: int, cross: bool) -> list[Entry]:
+def text_entries(native: str, published: str, depth: int, cross: bool) -> list[Entry]:
+    """Entries of a text encoder, or with cross-attention of fusion encoder or decoder."""
     ours, theirs = f"{native}.embeddings", f"{published}.embeddings"
     entries = [
         Entry(f"{ours}.words.weight", (f"{theirs}.word_embeddings.weight",)),
@@ -172,7 +174,8 @@ def _output(native: str, published: str) -> list[Entry]:
     return _same(f"{native}.out", f"{published}.dense") + _same(f"{native}.norm", f"{published}.LayerNorm")
 
 
-def _token_head(native: str, published: str) -> list[Entry]:
+def token_head_entries(native: str, published: str) -> list[Entry]:
+    """Entries of a token head."""
     return [
         Entry(f"{native}.bias", (f"{published}.lm_head.bias",)),
         *_same(f"{native}.dense", f"{published}.lm_head.dense"),
