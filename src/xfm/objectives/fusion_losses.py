@@ -153,6 +153,7 @@ def matching_query(
 
 def masked_lm_query(model: Backbone, rows: TextRows, masked_text: Tensor) -> FusionLoss:
     """IMLM: masked texts [R, T, Dt] with their unmasked images or regions."""
+    assert rows.masked is not None
     positions, bank = rows.masked.positions, TextBank(masked_text, rows.texts.mask)
     own = torch.arange(len(positions), device=positions.device)
     # The answers are those at the masked positions, one after the other.

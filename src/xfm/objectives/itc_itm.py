@@ -6,16 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xfm.data.schema import MaskedTokens, Tokens
+from xfm.data.schema import Tokens
 from xfm.models.composition import Backbone
-from xfm.models.fusion import ImageBank, TextBank
+from xfm.models.fusion import TextBank
 from xfm.models.gradients import FINE_TUNING
 from xfm.objectives.contrast import multi_positive_loss
 from xfm.objectives.fusion_losses import FusionLoss, matching_query, run_fusion
 from xfm.objectives.global_batch import Gather
 from xfm.objectives.itm import Negatives, draw_negatives
 from xfm.objectives.losses import LossDict
-from xfm.objectives.text_rows import TextRows, same_identity
+from xfm.objectives.text_rows import image_rows, same_identity
 
 
 @dataclass(frozen=True)
@@ -84,17 +84,5 @@ def _matching(
         place = torch.zeros_like(identity).index_copy_(0, kept, torch.arange(len(kept), device=kept.device))
         pairs, identity, text_identity = pairs.at(kept), identity[kept], text_identity[kept]
         own, image, text = place[own], place[image], place[text]
-    none = identity.new_empty(len(identity), 0)
-    ids = torch.zeros_like(pairs.mask, dtype=torch.int64)  # nothing is masked, nor asked of the words
-    rows = TextRows(
-        bank=ImageBank(slots=pairs.image[:, :1], patches=pairs.image[:, 1:]),
-        image=torch.arange(len(identity), device=identity.device),
-        slot=None,
-        visible=None,
-        tokens=Tokens(ids, pairs.mask),
-        masked=MaskedTokens(ids, none, none),
-        texts=TextBank(pairs.text, pairs.mask),
-        image_identity=identity,
-        text_identity=text_identity,
-    )
+    rows = image_rows(pairs.image, TextBank(pairs.text, pairs.mask), (identity, text_identity))
     return matching_query(model, rows, Negatives(image, text, valid), own, drawn.valid)

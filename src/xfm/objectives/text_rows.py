@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xfm.data.schema import MaskedTokens, PairBatch, RegionBatch, Tokens
+from xfm.data.schema import MaskedTokens, PairBatch, RegionBatch
 from xfm.models.fusion import ImageBank, TextBank
 
 
@@ -45,13 +45,12 @@ class TextRows:
 
     bank: ImageBank
     image: Tensor
-    slot: Tensor | None
-    visible: Tensor | None
-    tokens: Tokens
-    masked: MaskedTokens
     texts: TextBank
     image_identity: Tensor
     text_identity: Tensor
+    slot: Tensor | None = None
+    visible: Tensor | None = None
+    masked: MaskedTokens | None = None
 
     @property
     def slot0(self) -> Tensor:
@@ -59,19 +58,18 @@ class TextRows:
         return self.bank.slots[:, 0] if self.slot is None else self.bank.slots[self.image, self.slot]
 
 
+def image_rows(
+    image: Tensor, texts: TextBank, identities: tuple[Tensor, Tensor], masked: MaskedTokens | None = None
+) -> TextRows:
+    """Rows of whole images [R, 1 + P, Dv] with a text each; identities [R] int64 of images and texts."""
+    bank, rows = ImageBank(image[:, :1], image[:, 1:]), torch.arange(len(image), device=image.device)
+    return TextRows(bank, rows, texts, *identities, masked=masked)
+
+
 def pair_rows(batch: PairBatch, image: Tensor, text: Tensor) -> TextRows:
     """TextRows of a pair batch with the states of its pictures [B, 1 + P, Dv] and captions [B, T, Dt]."""
-    return TextRows(
-        bank=ImageBank(slots=image[:, :1], patches=image[:, 1:]),
-        image=torch.arange(len(image), device=image.device),
-        slot=None,
-        visible=None,
-        tokens=batch.tokens,
-        masked=batch.masked,
-        texts=TextBank(text, batch.tokens.mask),
-        image_identity=batch.image_identity,
-        text_identity=batch.text_identity,
-    )
+    identities = batch.image_identity, batch.text_identity
+    return image_rows(image, TextBank(text, batch.tokens.mask), identities, batch.masked)
 
 
 def region_rows(batch: RegionBatch, image: Tensor, text: Tensor) -> TextRows:
@@ -84,17 +82,12 @@ def region_rows(batch: RegionBatch, image: Tensor, text: Tensor) -> TextRows:
     weights = patches.new_zeros(len(image), 1 + most, patches.shape[1], dtype=dtype)
     weights[index, slot] = batch.visible / batch.visible.sum(1, keepdim=True, dtype=dtype)
     means = weights[:, 1:].to(patches.dtype) @ patches  # [I, S - 1, P] x [I, P, Dv]
-    return TextRows(
-        bank=ImageBank(slots=torch.cat([image[:, :1], means], dim=1), patches=patches),
-        image=index,
-        slot=slot,
-        visible=batch.visible,
-        tokens=batch.tokens,
-        masked=batch.masked,
-        texts=TextBank(text, batch.tokens.mask),
-        image_identity=batch.image_identity,
-        text_identity=batch.text_identity,
+    bank, texts = (
+        ImageBank(torch.cat([image[:, :1], means], dim=1), patches),
+        TextBank(text, batch.tokens.mask),
     )
+    identities = batch.image_identity, batch.text_identity
+    return TextRows(bank, index, texts, *identities, slot, batch.visible, batch.masked)
 
 
 def padded(texts: Tensor, length: int) -> Tensor:
