@@ -23,7 +23,7 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Preprocessing
 from xfm.models.interop.sources import read_settings
-from xfm.models.interop.transformers.heads import OF_THE_HUB, find, read_task
+from xfm.models.interop.transformers.model import OF_THE_HUB, find, read_task
 from xfm.models.model_files import CLASSES, CONFIG, PREPROCESSING, own_fields
 
 
