@@ -29,9 +29,8 @@ from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
 from xfm.core.errors import UserError
 from xfm.models.folder import load_model
-from xfm.models.interop.published.convert import canonical, convert
+from xfm.models.interop.published.convert import Fate, canonical, convert
 from xfm.models.interop.published.file import export
-from xfm.models.interop.published.key_report import Fate
 from xfm.models.interop.published.names import layout
 from xfm.models.task_models import ImageClassifier
 

@@ -10,8 +10,7 @@ from xfm.core.errors import UserError
 from xfm.core.paths import home_path
 from xfm.models.artifacts import CODE_LICENCE
 from xfm.models.folder import Pretrained, load_model
-from xfm.models.interop.published.convert import Converted, convert
-from xfm.models.interop.published.key_report import Fate
+from xfm.models.interop.published.convert import Converted, Fate, convert
 from xfm.models.interop.sources import read_tokenizer
 from xfm.models.model_files import FRESH
 from xfm.models.model_reading import check_vocabulary

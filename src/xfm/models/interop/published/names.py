@@ -6,6 +6,7 @@ files name the text encoder `text_encoder.roberta.*`, fine-tuned ones `text_enco
 decoder keep `roberta.` in both.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -220,3 +221,18 @@ def spare(config: ModelConfig, task: TaskConfig | None = None) -> Spare:
     for layers in {text, *stacks.values()}:
         constants[f"{layers}.embeddings.position_ids"] = positions
     return Spare(copies, constants, frozenset(unused))
+
+
+def canonical(name: str) -> str:
+    """One name for all variants of a key: without `module.` and the `roberta.` level, `visual_encoder` as
+    `vision_encoder`."""
+    name = re.sub(r"^(module\.)+", "", name)
+    name = re.sub(r"^visual_encoder\.", "vision_encoder.", name)
+    return re.sub(r"^(text_encoder|fusion_encoder|text_decoder)\.roberta\.", r"\1.", name)
+
+
+def part_of(name: str) -> str:
+    """Part of the model of a tensor: an encoder, its head, or a head."""
+    first, _, rest = name.partition(".")
+    head = re.match(r"(lm_head|lm_cap_head)\.", rest)
+    return f"{first}.{head[1]}" if head else first

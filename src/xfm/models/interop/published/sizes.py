@@ -1,18 +1,23 @@
-"""Sizes of a model from the shapes of its published tensors."""
+"""Sizes and tasks of a model from the shapes of its published tensors."""
 
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from xfm.config import tasks
 from xfm.config.encoders import Grid
 from xfm.config.model import ModelConfig
+from xfm.config.plain import to_plain
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.core.errors import UserError
-from xfm.models.interop.published.names import native_parts
+from xfm.models.interop.published.file import read_published
+from xfm.models.interop.published.names import canonical, native_parts, part_of
 from xfm.models.library_encoders import explained
 
 State = Mapping[str, Tensor]
@@ -141,3 +146,61 @@ def _classifiers(source: str, state: State, config: ModelConfig) -> list[TaskCon
         TaskConfig(tasks.TEXT_CLASSIFICATION.name, classes),
         TaskConfig(tasks.IMAGE_TEXT_CLASSIFICATION.name, classes),
     ]
+
+
+def heads_in(config: Any) -> int | None:
+    """Attention heads that a pickled config names, where it names one number."""
+    found: set[int] = set()
+
+    def visit(value: Any) -> None:
+        if isinstance(value, dict):
+            heads = value.get("num_attention_heads")
+            if type(heads) is int:
+                found.add(heads)
+        for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            visit(item)
+
+    visit(config)
+    return found.pop() if len(found) == 1 else None
+
+
+def choose_task(
+    path: Path, candidates: Sequence[TaskConfig | None], kind: str | None, own: TaskConfig | None
+) -> TaskConfig | None:
+    """The task among candidates: our own export's, or of `kind`; a UserError where none or several fit."""
+    names = " or ".join("pre-training" if task is None else str(task.kind) for task in candidates)
+    bare = own and replace(own, labels=(), answers=(), max_tokens=0, texts=0)  # what tensors can show
+    if bare in candidates and kind in (None, bare and bare.kind):
+        return own
+    fitting = [task for task in candidates if kind is None or (task is not None and task.kind == kind)]
+    if not fitting:
+        raise UserError(f"{path} holds the tensors of {names}, not of {kind}; leave --task out or change it")
+    if len(fitting) > 1:
+        raise UserError(f"{path} holds the tensors of {names}, which are alike; say which with --task")
+    return fitting[0]
+
+
+def describe_published(path: Path) -> dict[str, Any]:
+    """Layout, numbers by part, sizes and settings of a published file."""
+    stored, settings = read_published(path)
+    state = {canonical(name): tensor for name, tensor in stored.items()}
+    # One attention head fits every width: no tensor shows how many there are.
+    config = model_config(str(path), state, ModelConfig(), heads=1)
+    counts = Counter[str]()
+    for name, tensor in state.items():
+        counts[part_of(name)] += tensor.numel()
+    sizes = {
+        "vision": ("image_size", "image_width", "patch_size", "width", "depth", "heads"),
+        "language": ("vocab_size", "width", "depth", "mlp_width", "max_positions"),
+        "fusion": ("depth", "mlp_width"),
+    }
+    plain = to_plain(config)
+    return {
+        "layout": " or ".join(
+            "pre-training" if task is None else str(task.kind)
+            for task in task_candidates(str(path), state, config)
+        ),
+        "values": {**counts, "total": sum(counts.values())},
+        "sizes": {part: {name: plain[part][name] for name in names} for part, names in sizes.items()},
+        "config": settings,
+    }
