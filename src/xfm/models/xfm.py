@@ -158,11 +158,19 @@ class XFM(Backbone):
         private: bool = True,
         message: str = MESSAGE,
     ) -> str:
-        """Upload the model with its card to the hub's repository `name` (`owner/name`), made if missing;
-        arguments as of `save_pretrained`.
+        """Upload the model with its card to a repository of the hub, which is made if it does not exist.
 
-        Args: `artifacts`, `private` (a new repository), `message` (of the commit). Returns the commit's
-        address. Raises a UserError without a token, or if the hub refuses.
+        Args:
+            name: of the repository: `owner/name`.
+            artifacts: as for `save_pretrained`.
+            private: whether a new repository is private.
+            message: of the commit.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            UserError: there is no token, the hub cannot be reached or refuses, or there are no artifacts.
         """
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "model"
