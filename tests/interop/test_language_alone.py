@@ -171,10 +171,10 @@ def test_a_changed_folder_is_found_out(alone: Path) -> None:
     with torch.no_grad():
         for block in stored.model.language.parameters():
             block.add_(torch.randn_like(block))
-    from xfm.models.self_check import verify_here
+    from xfm.models.self_check import verify
 
     with expect_refusal("the vectors of its texts differ"):
-        verify_here("it", stored.model, stored.artifacts)
+        verify("it", stored.model, stored.artifacts)
 
 
 def test_both_encoders_or_neither() -> None:

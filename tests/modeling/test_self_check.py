@@ -19,7 +19,7 @@ from tests.refusals import expect_refusal
 from xfm.config.artifacts import Arithmetic, CheckValues, SelfCheck
 from xfm.data.tokenizer import train_tokenizer
 from xfm.models.folder import load_model
-from xfm.models.self_check import SELF_CHECK, check_picture, cosine, differences, verify_here
+from xfm.models.self_check import SELF_CHECK, check_picture, cosine, differences, verify
 from xfm.serving.models import Models
 
 
@@ -231,7 +231,7 @@ def test_the_model_in_the_package_has_one(tmp_path: Path) -> None:
         found.match_probability(torch.tensor([0.0, found.check.values.match])) > 0.5
     )
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        verify_here("small", found.model, found.artifacts, Arithmetic.BF16)
+        verify("small", found.model, found.artifacts, Arithmetic.BF16)
 
 
 def test_a_model_that_goes_into_the_package_gets_one(tmp_path: Path) -> None:

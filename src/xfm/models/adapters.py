@@ -42,7 +42,7 @@ from xfm.models.model_files import (
 from xfm.models.model_reading import B, read_config, read_provenance, read_task, read_whole
 from xfm.models.resolve import model_folder
 from xfm.models.safetensors_header import tensor_shapes
-from xfm.models.self_check import SELF_CHECK, check_of, read_check, verify_here
+from xfm.models.self_check import SELF_CHECK, check_of, read_check, verify
 from xfm.models.weights import read_tensors, require_finite, write_tensors
 
 LOW_RANK, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -157,7 +157,7 @@ def read_model(
         return read_whole(place, build, check)
     model, own = _over_base(place, build, base)
     if check:
-        verify_here(place, model, own)
+        verify(place, model, own)
     return model, own
 
 

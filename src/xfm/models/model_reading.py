@@ -32,7 +32,7 @@ from xfm.models.model_files import (
     own_fields,
 )
 from xfm.models.resolve import model_folder
-from xfm.models.self_check import SELF_CHECK, read_check, verify_here
+from xfm.models.self_check import SELF_CHECK, read_check, verify
 from xfm.models.task_models import TaskModel, build_task_model
 from xfm.models.weights import WithoutMemory, read_tensors, require_finite, require_same, without_weights
 
@@ -66,7 +66,7 @@ def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = Tr
     model, task = _load_weights(folder, config, build)
     own = replace(own, task=task)
     if check:
-        verify_here(folder, model.eval(), own)
+        verify(folder, model.eval(), own)
     return model.eval(), own
 
 

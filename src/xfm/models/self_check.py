@@ -5,7 +5,7 @@ import base64
 import io
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,17 +127,11 @@ def _plain(values: Tensor) -> tuple[float, ...]:
     return tuple(round(value, DIGITS) for value in values.float().flatten().tolist())
 
 
-def record(
-    model: Composition,
-    task: TaskModel | None,
-    tokenizer: Tokenizer | None,
-    preprocessing: Preprocessing,
-    longest: int,
-) -> SelfCheck | None:
+def record(model: Backbone, own: Artifacts) -> SelfCheck | None:
     """Self-check of a model in evaluation mode; None where it gives no finite numbers."""
     picture = base64.b64encode(check_picture()).decode("ascii") if model.sees else None
     check = SelfCheck(TEXT, picture, CheckValues((), ()))
-    values = measure(model, task, *prepare(check, tokenizer, preprocessing, longest))
+    values = measured(model, own, check)
     numbers = [*values.image, *values.text, *values.box, *values.answer, values.match or 0.0]
     return replace(check, values=values) if all(map(math.isfinite, numbers)) else None
 
@@ -196,27 +190,6 @@ def cosine(first: Sequence[float], second: Sequence[float]) -> float:
     return float(one @ other / max(1e-12, float(np.linalg.norm(one) * np.linalg.norm(other))))
 
 
-def verify(
-    name: object, check: SelfCheck | None, found: Callable[[SelfCheck], CheckValues], arithmetic: Arithmetic
-) -> None:
-    """A UserError, naming difference and remedy, for a model whose outputs are not those of its check;
-    `found` measures it."""
-    if check is None:
-        return
-    told = differences(check, found(check), arithmetic)
-    if told:
-        more = f" (and {len(told) - 2} more)" if len(told) > 2 else ""
-        mend = (
-            f"restore its files, or remove {SELF_CHECK} if the change is meant"
-            if arithmetic is Arithmetic.FLOAT32
-            else "run it in float32"
-        )
-        way = "" if arithmetic is Arithmetic.FLOAT32 else f" in {arithmetic} arithmetic"
-        raise UserError(
-            f"{name} is not{way} what it was when it was saved: {', and '.join(told[:2])}{more}; {mend}"
-        )
-
-
 def check_of(
     config: ModelConfig, own: Artifacts, state: Mapping[str, Tensor], half: bool
 ) -> SelfCheck | None:
@@ -244,7 +217,7 @@ def _check_of(
         added = {name: t.detach().cpu() for name, t in own.task.added_state().items()}
         task.load_state_dict({**task.state_dict(), **added}, assign=True)
         task.eval()
-    return record(model.eval(), task, own.given_tokenizer, own.preprocessing, config.language.longest)
+    return record(model.eval(), replace(own, task=task))
 
 
 def read_check(path: Path) -> SelfCheck | None:
@@ -252,13 +225,23 @@ def read_check(path: Path) -> SelfCheck | None:
     return from_plain(SelfCheck, read_json_object(path), path) if path.exists() else None
 
 
-def verify_here(
+def measured(model: Backbone, own: Artifacts, check: SelfCheck) -> CheckValues:
+    """Outputs of a model in evaluation mode for the text and the image of a check."""
+    prepared = prepare(check, own.given_tokenizer, own.preprocessing, model.config.language.longest)
+    return measure(model, own.task, *prepared)
+
+
+def verify(
     name: object, model: Backbone, own: Artifacts, arithmetic: Arithmetic = Arithmetic.FLOAT32
 ) -> None:
-    """`verify` for a model in evaluation mode, in the arithmetic of the context."""
-    longest = model.config.language.longest
-
-    def measured(check: SelfCheck) -> CheckValues:
-        return measure(model, own.task, *prepare(check, own.given_tokenizer, own.preprocessing, longest))
-
-    verify(name, own.check, measured, arithmetic)
+    """A UserError, naming difference and remedy, for a model in evaluation mode whose outputs, in the
+    arithmetic of the context, are not those of its self-check."""
+    if own.check is None or not (told := differences(own.check, measured(model, own, own.check), arithmetic)):
+        return
+    more = f" (and {len(told) - 2} more)" if len(told) > 2 else ""
+    way, mend = f" in {arithmetic} arithmetic", "run it in float32"
+    if arithmetic is Arithmetic.FLOAT32:
+        way, mend = "", f"restore its files, or remove {SELF_CHECK} if the change is meant"
+    raise UserError(
+        f"{name} is not{way} what it was when it was saved: {', and '.join(told[:2])}{more}; {mend}"
+    )

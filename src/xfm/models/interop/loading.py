@@ -16,7 +16,7 @@ from xfm.models.model_files import FRESH
 from xfm.models.model_reading import check_vocabulary
 from xfm.models.resolve import model_folder
 from xfm.models.runtimes.loading import is_exported, open_exported
-from xfm.models.self_check import verify_here
+from xfm.models.self_check import verify
 from xfm.models.shipped import boxed_names
 
 
@@ -57,7 +57,7 @@ def load(
     check_vocabulary(own, found.model.config, Path(tokenizer or path))
     found = replace(found, given_tokenizer=own)
     if check:
-        verify_here(path, found.model, found.artifacts)
+        verify(path, found.model, found.artifacts)
     return found
 
 

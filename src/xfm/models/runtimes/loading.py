@@ -25,7 +25,7 @@ from xfm.models.model_files import TASK
 from xfm.models.model_reading import read_artifacts, read_config
 from xfm.models.runtimes.backends import RUNTIMES, Runner
 from xfm.models.runtimes.graphs import FUSED_WORDS, FUSION, HEAD, IMAGE, TEXT, WORDS, encoders_of
-from xfm.models.self_check import verify_here
+from xfm.models.self_check import verify
 from xfm.models.task_models import Answerer, Captioner, TaskModel, build_task_model
 from xfm.models.weights import read_tensors, without_weights
 from xfm.models.xfm import XFM
@@ -187,7 +187,7 @@ def open_exported(
         Arithmetic.BF16 if half and manifest.arithmetic is Arithmetic.FLOAT32 else manifest.arithmetic
     )
     if check:
-        verify_here(name or folder, model, found, arithmetic)
+        verify(name or folder, model, found, arithmetic)
     return Pretrained(**vars(found), model=model)
 
 

@@ -20,7 +20,7 @@ from xfm.models.model_files import TASK, write_description
 from xfm.models.runtimes.backends import RUNTIMES, Runner
 from xfm.models.runtimes.graphs import IMAGE, TEXT, Graph, graphs_of
 from xfm.models.runtimes.loading import HEADS_FILE, open_exported, read_manifest, small_heads
-from xfm.models.self_check import SELF_CHECK, cosine, measure, prepare, record
+from xfm.models.self_check import SELF_CHECK, cosine, measured, record
 from xfm.models.weights import write_tensors
 from xfm.models.xfm import XFM
 
@@ -107,11 +107,9 @@ def quantise(folder: Path, names: Sequence[str]) -> None:
 
 def _measured(model: XFM, pretrained: Pretrained) -> str:
     """The loss of 8-bit weights, as a sentence: by the vectors of the self-check."""
-    check, longest = pretrained.check, model.config.language.longest
+    check = pretrained.check
     assert check is not None
-    found = measure(
-        model, None, *prepare(check, pretrained.given_tokenizer, pretrained.preprocessing, longest)
-    )
+    found = measured(model, replace(pretrained.artifacts, task=None), check)
     kept = check.values
     vectors = (("image", kept.image, found.image), ("text", kept.text, found.text))
     told = [f"{what} {cosine(then, now):.4f}" for what, then, now in vectors if then and now]
@@ -166,8 +164,7 @@ def export(
 def _with_check(pretrained: Pretrained) -> Pretrained:
     if pretrained.check is not None:
         return pretrained
-    longest, own = pretrained.model.config.language.longest, pretrained.artifacts
-    check = record(pretrained.model.eval(), own.task, own.given_tokenizer, own.preprocessing, longest)
+    check = record(pretrained.model.eval(), pretrained.artifacts)
     if check is None:
         raise UserError("the model gives no numbers, so that nothing can be exported")
     return replace(pretrained, check=check)
