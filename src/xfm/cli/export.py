@@ -28,7 +28,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "`torch-export` are folders of graphs, one for each encoder and head, of any batch and length, that\n"
         "pipelines, `xfm predict` and `xfm serve` run as they run a model: by ONNX Runtime, by OpenVINO, by\n"
         "torch. What was written is compared with the model before it counts. `merged` is the whole model\n"
-        "folder of an adapter, which `xfm finetune --tune.save_adapter_only true` wrote.",
+        "folder of an adapter, which `xfm finetune --tune.save-adapter-only true` wrote.",
         epilog="examples:\n"
         "  xfm export runs/quickstart/model nano.th --format published\n"
         "  xfm export small models/small-st --format sentence-transformers\n"
