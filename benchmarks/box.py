@@ -3,16 +3,14 @@
     python -m benchmarks.box half runs/small --out runs/box
     xfm evaluate runs/box --world worlds/emoji
     python -m benchmarks.box install runs/box small results/small.sh
-    python -m benchmarks.box check src/xfm/models/shipped/small
     python -m benchmarks.box positions runs/small --out runs/placed
     python -m benchmarks.box presence runs/box --world worlds/galleries
 
 `half` stores a model in half precision, so that what is evaluated is what is loaded. `install` copies the
 evaluated model of a run to `src/xfm/models/shipped/NAME` with a card of its scores and of the commands that
-made it, which are in a file; more than 30 MB are refused. `check` writes the self-check of a folder that
-has none. `positions` gives a model that was trained without them fixed positions in its fusion encoder, to
-be trained on with: they hold no weights. `presence` fits anew when a search has found nothing, on the
-galleries that a world with more validation scenes has room for.
+made it, which are in a file; more than 30 MB are refused. `positions` gives a model that was trained without
+them fixed positions in its fusion encoder, to be trained on with: they hold no weights. `presence` fits anew
+when a search has found nothing, on the galleries that a world with more validation scenes has room for.
 """
 
 import argparse
@@ -31,9 +29,9 @@ from xfm.evaluation.context import Context
 from xfm.evaluation.parts.matching import gallery_fit
 from xfm.evaluation.suite import weights_digest
 from xfm.metrics.numbers import percent
-from xfm.models.card import CARD, model_card
-from xfm.models.folder import Pretrained, load_model, write_check
-from xfm.models.model_writing import save_model
+from xfm.models.artifacts import CARD, model_card
+from xfm.models.folder import Pretrained, load_model
+from xfm.models.model_files import save_model
 from xfm.models.xfm import XFM
 from xfm.tasks.pictures import Pictures
 from xfm.training.pretrain import MODEL_FOLDER
@@ -63,7 +61,7 @@ def positions(source: Path, out: Path) -> Path:
     fusion = replace(config.fusing, positions=TextPositions.SINE)
     model = XFM(replace(config, fusion=fusion))
     model.load_state_dict(found.model.state_dict())
-    own = found.belongings
+    own = found.artifacts
     save_model(out / MODEL_FOLDER, model, own.tokenizer, own.preprocessing, found.provenance)
     return out / MODEL_FOLDER
 
@@ -88,7 +86,7 @@ def presence(run: Path, world: Path) -> Path:
 
 
 def _save(folder: Path, found: Pretrained, provenance: dict[str, Any]) -> None:
-    own = found.belongings
+    own = found.artifacts
     save_model(
         folder,
         found.model,
@@ -122,7 +120,7 @@ def install(run: Path, name: str, commands: Path) -> Path:
             raise UserError(
                 f"{run}: its scores are of other weights than those of its model in half precision"
             )
-        write_text(draft / name / CARD, model_card(found.model.config, load_model(draft / name).belongings))
+        write_text(draft / name / CARD, model_card(found.model.config, load_model(draft / name).artifacts))
         size = sum(path.stat().st_size for path in (draft / name).iterdir())
         if size > MOST:
             raise UserError(
@@ -182,8 +180,6 @@ def main() -> None:
     fitting = verbs.add_parser("presence", help="fit when a search has found nothing")
     fitting.add_argument("run", type=Path)
     fitting.add_argument("--world", type=Path, required=True, help="with many validation scenes")
-    checking = verbs.add_parser("check", help="write the self-check of a model folder")
-    checking.add_argument("model", type=Path)
     given = parser.parse_args()
     try:
         if given.verb == "half":
@@ -192,8 +188,6 @@ def main() -> None:
             print(f"The model is in {positions(given.model, given.out)}; train it on with --init.model")
         elif given.verb == "presence":
             print(f"It is in {presence(given.run, given.world)}")
-        elif given.verb == "check":
-            print(f"The self-check is in {write_check(given.model)}")
         else:
             print(f"The model is in {install(given.run, given.name, given.commands)}")
     except (UserError, OSError, ValueError) as error:

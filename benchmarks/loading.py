@@ -24,8 +24,7 @@ import torch
 import xfm
 from xfm.config.load import load_recipe
 from xfm.models.folder import Preprocessing, Pretrained, save_model
-from xfm.models.interop.published.export import export
-from xfm.models.interop.published.names import spare
+from xfm.models.interop.published.file import export
 from xfm.models.xfm import XFM
 
 MIB = 2**20
@@ -42,29 +41,12 @@ class Line:
     ratio: float
 
 
-def caption_heads(model: XFM) -> dict[str, torch.Tensor]:
-    """The tensors that published files hold and nobody uses."""
-    language = model.config.language
-    shapes = {
-        "decoder.weight": (language.vocab_size, language.width),
-        "dense.weight": (language.width, language.width),
-        "decoder.bias": (language.vocab_size,),
-    }
-    heads: dict[str, torch.Tensor] = {}
-    for name in sorted(spare(model.config).unused):
-        stack, _, part = name.partition(".lm_cap_head.")
-        tied = f"{stack}.lm_cap_head.decoder.bias"
-        shape = shapes.get(part, shapes["decoder.bias"] if part == "bias" else (language.width,))
-        heads[name] = heads[tied] if part == "bias" and tied in heads else torch.zeros(shape)
-    return heads
-
-
 def write(recipe: str, folder: Path) -> dict[str, Path]:
     """A model folder and a published file with random weights."""
     model = XFM(load_recipe(recipe).model).eval()
     shown = Preprocessing(model.config.seeing.image_size)
     save_model(folder / "model", model, None, shown, {})
-    export(Pretrained(model, None, shown, {}), folder / "model.th", caption_heads(model))
+    export(Pretrained(None, shown, {}, model=model), folder / "model.th")
     return {"model folder": folder / "model", "published file": folder / "model.th"}
 
 

@@ -59,7 +59,7 @@ def build(recipe: str, task: TaskConfig) -> Pretrained:
     torch.manual_seed(0)
     model = XFM(config).eval()
     shown = Preprocessing(config.seeing.image_size, image_width=config.seeing.image_width)
-    return Pretrained(model, tokenizer, shown, {}, build_task_model(task, model).eval())
+    return Pretrained(tokenizer, shown, {}, build_task_model(task, model).eval(), model=model)
 
 
 def texts(rng: np.random.Generator, count: int) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from xfm.models.interop.published.export import export
 
 import xfm
 from tests.alike import some
@@ -26,7 +27,7 @@ from xfm.config.finetune import FinetuneConfig
 from xfm.core.errors import UserError
 from xfm.core.results_folder import MADE_BY, Maker, free_name, holding, model_mark, require_free, sign, unused
 from xfm.evaluation.benchmarks.read.glue import GlueTask
-from xfm.models.interop.published.export import export
+from xfm.models.interop.published.file import export
 from xfm.reports.scores import left_out_sentence, stored_flags
 
 SAMPLES = Path(__file__).parents[1] / "docs" / "tutorials" / "samples"

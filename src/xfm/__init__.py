@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xfm.inference.pipeline import pipeline as pipeline
     from xfm.models.folder import load_model as load_model
     from xfm.models.gradients import GradientPolicy as GradientPolicy
-    from xfm.models.model_writing import save_model as save_model
+    from xfm.models.model_files import save_model as save_model
     from xfm.models.xfm import XFM as XFM
     from xfm.training.pretrain import pretrain as pretrain
 
@@ -49,7 +49,7 @@ _HOMES = {
     "pipeline": "xfm.inference.pipeline",
     "pretrain": "xfm.training.pretrain",
     "register_task": "xfm.config.tasks",
-    "save_model": "xfm.models.model_writing",
+    "save_model": "xfm.models.model_files",
     "score": "xfm.finetuning.rescoring",
 }
 

@@ -40,7 +40,7 @@ def tiny_pretrained(seed: int = 1) -> Pretrained:
         projection=16,
     )
     torch.manual_seed(seed)
-    return Pretrained(XFM(config).eval(), tokenizer, Preprocessing(SIDE), {"recipe": "tiny"})
+    return Pretrained(tokenizer, Preprocessing(SIDE), {"recipe": "tiny"}, model=XFM(config).eval())
 
 
 def tiny_task(

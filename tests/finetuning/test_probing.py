@@ -26,7 +26,7 @@ from xfm.core.errors import UserError
 from xfm.finetuning.baselines.strong import PROBE
 from xfm.finetuning.probing import Features, encoded, fit_linear, fit_task, has_probe
 from xfm.models.heads import ProbeHead
-from xfm.models.interop.published.export import export
+from xfm.models.interop.published.file import export
 from xfm.models.runtimes.loading import TRUST
 from xfm.models.runtimes.writing import export as write_graphs
 from xfm.tasks.rows import LabelledText

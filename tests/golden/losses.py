@@ -19,7 +19,7 @@ from xfm.models.task_models import (
     TaskModel,
     TextClassifier,
 )
-from xfm.objectives.bbox import box_losses
+from xfm.objectives.fusion_losses import box_losses
 from xfm.objectives.itc_itm import retrieval_losses
 from xfm.objectives.itm import Negatives
 from xfm.objectives.step import mim_loss, pretraining_losses

@@ -22,10 +22,9 @@ from xfm.models.gradients import PRETRAINING
 from xfm.models.task_models import Answerer, Grounder, Retriever
 from xfm.models.xfm import XFM
 from xfm.objectives import fusion_losses
-from xfm.objectives.bbox import generalised_iou
-from xfm.objectives.embeddings import same_identity
+from xfm.objectives.fusion_losses import generalised_iou
 from xfm.objectives.itm import sampling_weights
-from xfm.objectives.text_rows import TextRows, pair_rows, region_rows
+from xfm.objectives.text_rows import TextRows, pair_rows, region_rows, same_identity
 from xfm.objectives.tokens import sequence_losses
 from xfm.tasks.answers import rank_as_published
 from xfm.tasks.ranking import match_both

@@ -20,7 +20,7 @@ from xfm.cli.main import main
 from xfm.config.labels import MatchCalibration
 from xfm.inference import sentence_folder
 from xfm.inference.loading import LoadedModel
-from xfm.models.model_writing import write_calibration
+from xfm.models.model_files import write_calibration
 
 pytest.importorskip("sentence_transformers", minversion="6")
 

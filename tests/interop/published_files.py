@@ -12,7 +12,7 @@ from xfm.config.task import ImageHead, TaskConfig
 from xfm.config.tasks import task_spec, task_specs
 from xfm.models.folder import Preprocessing, Pretrained
 from xfm.models.interop.published.convert import Converted
-from xfm.models.interop.published.export import export
+from xfm.models.interop.published.file import export
 from xfm.models.task_models import build_task_model
 from xfm.models.xfm import XFM
 
@@ -47,7 +47,7 @@ def tiny(kind: str | None = None, config: ModelConfig | None = None, seed: int =
         torch.nn.init.normal_(parameter, std=0.1)
     model.clamp_temperature()
     shown = Preprocessing(config.vision.image_size, (0.1, 0.25, 1 / 3), (1.0, 0.7, 0.2))
-    return Pretrained(model.eval(), None, shown, {}, module)
+    return Pretrained(None, shown, {}, module, model=model.eval())
 
 
 def tiny_file(path: Path, kind: str | None = None) -> dict[str, Tensor]:

@@ -188,8 +188,8 @@ def test_a_task_takes_its_part_of_the_model(folder: Path, kind: type, parts: set
 def assert_same_encoders(folder: Path, model: XFM, **others: Any) -> Tensor:
     """`AutoModel` and `load_model` compute the same, buffers that no file holds included; of these pixels."""
     tiny = tiny_pretrained()
-    belongings = {"tokenizer": tiny.tokenizer, "preprocessing": tiny.preprocessing, **others}
-    save_model(folder, randomise(model), **belongings, provenance={})
+    artifacts = {"tokenizer": tiny.tokenizer, "preprocessing": tiny.preprocessing, **others}
+    save_model(folder, randomise(model), **artifacts, provenance={})
     processor = transformers.AutoImageProcessor.from_pretrained(folder)
     pixels = processor([draw("red", "blue"), draw("green", "red")])["pixel_values"]
     loaded, model = load_model(folder), auto(transformers.AutoModel, folder)

@@ -1,14 +1,11 @@
-"""The native vision encoder on BEiT weights in every layout, against timm and transformers."""
-
-import json
+"""The native vision encoder on BEiT weights, against timm."""
 
 import pytest
 import timm
 import torch
 from torch import Tensor
-from transformers import BeitConfig, BeitForImageClassification, BeitForMaskedImageModeling, BeitModel
 
-from tests.interop.foreign import assert_equal, edit_json, randomise, sizes
+from tests.interop.foreign import assert_equal, edit_json
 from tests.interop.foreign_models import write_timm
 from tests.refusals import expect_refusal
 from xfm.models.interop.compose import beit_repository, read_vision
@@ -52,44 +49,6 @@ def test_timm_and_published_layouts(layout, options, dtype, tmp_path):
     found, expected = part.encoder.to(dtype)(pixels), patches_of(reference.to(dtype), pixels)
     assert_equal(found[:, 1:], expected)
     assert_equal(found[:, 0], expected.mean(1))
-
-
-def transformers_config(**options) -> BeitConfig:
-    own = {"layer_scale_init_value": 0.1, "use_relative_position_bias": True, "use_mask_token": True}
-    return BeitConfig(image_size=32, patch_size=8, **sizes(3, 4, 96), **(own | options))
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("pooled", [True, False])
-@pytest.mark.parametrize("shared", [True, False])
-@torch.no_grad()
-def test_transformers_layout(shared, pooled, dtype, tmp_path):
-    """Fine-tuned models normalise what they pool, pre-trained ones every token; masks are theirs too."""
-    positions = {"use_relative_position_bias": not shared, "use_shared_relative_position_bias": shared}
-    config = transformers_config(**positions, use_mean_pooling=pooled)
-    whole = randomise(BeitForImageClassification(config) if pooled else BeitModel(config))
-    whole.save_pretrained(tmp_path)
-    values = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(values))
-    part = read_vision(str(tmp_path))
-    assert part.preprocessing.mean == (0.5, 0.4, 0.3)
-    reference = (whole.beit if pooled else whole).to(dtype)
-    norm = reference.pooler.layernorm if pooled else (lambda states: states)
-    pixels, patch_mask = torch.randn(3, 3, 32, 32, dtype=dtype), torch.rand(3, 16) < 0.4
-    encoder = part.encoder.to(dtype)
-    for mask in (None, patch_mask):
-        states = reference(pixels, bool_masked_pos=mask).last_hidden_state
-        assert_equal(encoder(pixels, mask)[:, 1:], norm(states)[:, 1:])
-
-
-@torch.no_grad()
-def test_the_norm_of_masked_image_modelling(tmp_path):
-    """That head keeps the norm outside of the model."""
-    whole = randomise(BeitForMaskedImageModeling(transformers_config(use_mean_pooling=True, vocab_size=11)))
-    whole.save_pretrained(tmp_path)
-    pixels = torch.randn(2, 3, 32, 32)
-    states = whole.layernorm(whole.beit(pixels).last_hidden_state)
-    assert_equal(read_vision(str(tmp_path)).encoder(pixels)[:, 1:], states[:, 1:])
 
 
 TABLE = "blocks.0.attn.relative_position_bias_table"

@@ -153,7 +153,7 @@ def test_the_folder_holds_language_and_nothing_else(
     assert len(stored.check.values.text) == stored.model.config.vector_width == 48
 
     again = tmp_path / "again"
-    stored.model.save_pretrained(again, stored.belongings)
+    stored.model.save_pretrained(again, stored.artifacts)
     back = XFM.from_pretrained(again)
     assert back.config == stored.model.config
     for name, tensor in stored.model.state_dict().items():
@@ -171,10 +171,10 @@ def test_a_changed_folder_is_found_out(alone: Path) -> None:
     with torch.no_grad():
         for block in stored.model.language.parameters():
             block.add_(torch.randn_like(block))
-    from xfm.models.self_check import verify_here
+    from xfm.models.self_check import verify
 
     with expect_refusal("the vectors of its texts differ"):
-        verify_here("it", stored.model, stored.belongings)
+        verify("it", stored.model, stored.artifacts)
 
 
 def test_both_encoders_or_neither() -> None:
@@ -259,7 +259,6 @@ def test_everything_else_that_needs_pictures_is_refused_before_any_work(
         ["evaluate", "--model", model, "--train", pictures, "--test", pictures, "--out", str(out)],
         ["evaluate", "--model", model, "--test", pictures, "--out", str(out)],
         ["index", "build", "--model", model, "--images", pictures, "--out", str(out)],
-        ["evaluate", "--model", model, "--backends", "measure"],
         ["pretrain", "--recipe", "nano", "--init.model", model, "--folder", str(out)],
         ["predict", "embed", "--model", model, "--image", str(photos / "a.png")],
         ["export", model, str(tmp_path / "out.th")],

@@ -123,7 +123,7 @@ def test_the_labels_stand_in_the_configuration(tmp_path: Path) -> None:
     assert stored["label2id"] == {"bad": 0, "fair": 1, "good": 2}
     assert stored["problem_type"] == "single_label_classification"
     again = load_model(folder)  # and are no fields of ours
-    again.model.save_pretrained(tmp_path / "again", again.belongings)
+    again.model.save_pretrained(tmp_path / "again", again.artifacts)
     assert json.loads((tmp_path / "again" / CONFIG).read_text()) == stored
     assert (
         not {"id2label", "problem_type"}

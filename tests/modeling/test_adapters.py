@@ -19,9 +19,8 @@ from tests.refusals import expect_refusal
 from xfm.cli.main import main
 from xfm.config.finetune import Tuning, TuningConfig
 from xfm.data.schema import Tokens
-from xfm.models.adapters import merge, save_adapter
+from xfm.models.adapters import LOW_RANK, merge, save_adapter
 from xfm.models.folder import Pretrained, load_model
-from xfm.models.lora import LOW_RANK
 from xfm.models.task_models import Classifier, TaskModel, build_task_model
 
 pytest.importorskip("peft")
@@ -79,7 +78,7 @@ def learn(kind: str, place: Path, tune: TuningConfig = EVERY, size: int | None =
                 parameter.add_(torch.randn_like(parameter) * 0.1)
     task.eval()
     shown = torch.zeros(0) if size else answers(task, began)  # of pictures of the usual size
-    own = replace(began.belongings, task=task, provenance={"task": kind})
+    own = replace(began.artifacts, task=task, provenance={"task": kind})
     additions, state = merge_lora(task), began.model.state_dict()
     save_adapter(place / "adapter", base, state, began.model.config, own, additions, (tune.rank, tune.alpha))
     return Learned(base, place / "adapter", shown)
@@ -214,7 +213,7 @@ def test_no_adapter_stands_on_an_adapter(learned: Learned, copied: Path, tmp_pat
         load_model(learned.folder, base=copied)
     began = load_model(learned.folder)
     with expect_refusal(str(copied), "is an adapter", "--format merged"):
-        save_adapter(tmp_path / "x", copied, {}, began.model.config, began.belongings, {}, (1, 1))
+        save_adapter(tmp_path / "x", copied, {}, began.model.config, began.artifacts, {}, (1, 1))
     with expect_refusal("stands on no base"):
         load_model(learned.base, base=learned.base)
     with expect_refusal("is no adapter"):

@@ -18,7 +18,7 @@ from xfm.config.evaluation import EvaluationConfig
 from xfm.evaluation.suite import _keep_calibration, weights_digest
 from xfm.models import shipped
 from xfm.models.folder import load_model
-from xfm.models.model_writing import save_model
+from xfm.models.model_files import save_model
 from xfm.models.resolve import model_folder
 from xfm.models.weights import read_tensors
 
@@ -82,7 +82,7 @@ def test_nothing_is_written_beside_it(packaged: Path) -> None:
 
 def test_half_precision_takes_half_the_space(tmp_path: Path) -> None:
     made = tiny_pretrained()
-    own = made.belongings
+    own = made.artifacts
     for name, half in (("whole", False), ("half", True)):
         save_model(tmp_path / name, made.model, own.tokenizer, own.preprocessing, {}, half=half)
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "whole")]

@@ -98,7 +98,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> ModelConfig:
 def toy(config: ModelConfig) -> Pretrained:
     torch.manual_seed(0)
     tokenizer = tiny_pretrained().given_tokenizer
-    return Pretrained(XFM(config).eval(), tokenizer, Preprocessing(image_size=32), {})
+    return Pretrained(tokenizer, Preprocessing(image_size=32), {}, model=XFM(config).eval())
 
 
 def test_it_is_pretrained(toy: Pretrained) -> None:
@@ -125,7 +125,7 @@ def test_it_takes_pictures_of_another_size(toy: Pretrained) -> None:
 
 def test_it_is_saved_and_described(toy: Pretrained, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="without a self-check"):  # the tokenizer has more words than it
-        toy.model.save_pretrained(tmp_path / "model", toy.belongings)
+        toy.model.save_pretrained(tmp_path / "model", toy.artifacts)
     assert "vision: ToyVision, width 24" in (tmp_path / "model" / "README.md").read_text()
 
 

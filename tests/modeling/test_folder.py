@@ -23,7 +23,7 @@ from xfm.config.encoders import Positions
 from xfm.config.labels import MatchCalibration
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.config.tasks import task_spec, task_specs
-from xfm.models import model_writing
+from xfm.models import model_files
 from xfm.models import weights as weights_module
 from xfm.models.folder import Preprocessing, load_model, save_model
 from xfm.models.task_models import build_task_model
@@ -143,12 +143,12 @@ def test_a_full_disk(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_disk_that_fills_up_while_a_json_is_written(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = content(saved)
-    write = model_writing._write_json
+    write = model_files._write_json
 
     def write_on(path: Path, value: Any) -> None:
         write(Path("/dev/full") if path.name == "provenance.json" else path, value)
 
-    monkeypatch.setattr(model_writing, "_write_json", write_on)
+    monkeypatch.setattr(model_files, "_write_json", write_on)
     with expect_refusal("the disk is full"):
         save(saved, tiny_pretrained(seed=2))
     assert content(saved) == before
@@ -208,7 +208,7 @@ def test_a_calibration_lies_in_the_folder_and_makes_the_probability(tmp_path: Pa
     raw = load_model(folder)
     assert raw.calibration is None
     assert torch.allclose(raw.match_probability(logits), logits.softmax(-1)[..., 1])
-    model_writing.write_calibration(folder, FITTED)
+    model_files.write_calibration(folder, FITTED)
     fitted = load_model(folder)
     assert fitted.calibration == FITTED
     expected = torch.sigmoid(0.25 * torch.tensor([[2.0, -4.0]]) - 0.5)

@@ -15,8 +15,8 @@ from tests.evaluation.tiny import SIDE, tiny_pretrained
 from tests.modeling.hub_server import running_hub
 from tests.processes import ROOT, run
 from tests.refusals import expect_refusal
-from xfm.models.card import model_card
-from xfm.models.folder import Belongings, load_model
+from xfm.models.artifacts import model_card
+from xfm.models.folder import Artifacts, load_model
 from xfm.models.model_files import TASK, TASK_WEIGHTS
 from xfm.models.xfm import XFM, push_to_hub
 
@@ -42,15 +42,15 @@ def test_a_local_folder(saved: Path, tmp_path: Path) -> None:
     assert new.provenance == old.provenance
     assert (tmp_path / "again" / "README.md").is_file()
     model.save_pretrained(tmp_path / "again")  # a card does not make it a folder of something else
-    assert copy.deepcopy(model).belongings is not None
+    assert copy.deepcopy(model).artifacts is not None
 
 
 def test_a_model_without_belongings_says_what_is_needed(tmp_path: Path) -> None:
     loaded = tiny_pretrained()
-    with expect_refusal("belongings"):
+    with expect_refusal("artifacts"):
         loaded.model.save_pretrained(tmp_path / "model")
-    loaded.model.save_pretrained(tmp_path / "model", loaded.belongings)
-    assert XFM.from_pretrained(tmp_path / "model").belongings is not None
+    loaded.model.save_pretrained(tmp_path / "model", loaded.artifacts)
+    assert XFM.from_pretrained(tmp_path / "model").artifacts is not None
 
 
 PUSH = "import xfm; print(xfm.XFM.from_pretrained({!r}).push_to_hub('me/tiny'))"
@@ -62,7 +62,7 @@ def test_there_and_back_over_http(saved: Path, tmp_path: Path) -> None:
         "import torch, xfm\n"
         "model = xfm.XFM.from_pretrained('me/tiny')\n"
         f"vector = model.embed_image(torch.ones(1, 3, {SIDE}, {SIDE})).detach()\n"
-        "print(float(vector[0, 0]), model.belongings.provenance)"
+        "print(float(vector[0, 0]), model.artifacts.provenance)"
     )
     both = (
         "import torch, transformers, xfm.models.interop.transformers\n"
@@ -116,13 +116,13 @@ def test_the_card() -> None:
         "world": {"seed": 3},
         "scores": {"R@1": 0.477},
     }
-    card = model_card(loaded.model.config, Belongings(loaded.tokenizer, loaded.preprocessing, provenance))
+    card = model_card(loaded.model.config, Artifacts(loaded.tokenizer, loaded.preprocessing, provenance))
     header = yaml.safe_load(card.split("---")[1])
     assert header["license"] == "cc-by-4.0"
     assert header["library_name"] == "xfm"
     for told in ("code: Apache-2.0", "weights: CC-BY-4.0", "pictures: CC-BY-4.0", "shards/*", "R@1 | 0.47"):
         assert told in card
-    bare = model_card(loaded.model.config, loaded.belongings)
+    bare = model_card(loaded.model.config, loaded.artifacts)
     assert "weights: not stated" in bare
     assert "Scores" not in bare
     assert "license" not in yaml.safe_load(bare.split("---")[1])
@@ -143,9 +143,9 @@ def test_a_task_of_another_model_is_refused(tuned: Path, tmp_path: Path) -> None
     """Its encoder would be saved in place of the model's own."""
     other, model = load_model(tuned), tiny_pretrained().model
     with expect_refusal("another model"):
-        model.save_pretrained(tmp_path / "out", other.belongings)
+        model.save_pretrained(tmp_path / "out", other.artifacts)
     assert not (tmp_path / "out").exists()
-    model.save_pretrained(tmp_path / "out", replace(other.belongings, task=None))
+    model.save_pretrained(tmp_path / "out", replace(other.artifacts, task=None))
     assert load_model(tmp_path / "out").task is None
 
 
@@ -172,8 +172,8 @@ def test_the_card_of_parts_with_licences() -> None:
     composed = {"language": {"reference": "words", "licence": "mit"}, "vision": {"reference": "eyes"}}
     for provenance in ({"composed": composed}, {"began_with": {"composed": composed}}):
         provenance["licences"] = {"code": "Apache-2.0", "weights": None, "data": None}
-        belongings = Belongings(loaded.tokenizer, loaded.preprocessing, provenance)
-        card = model_card(loaded.model.config, belongings)
+        artifacts = Artifacts(loaded.tokenizer, loaded.preprocessing, provenance)
+        card = model_card(loaded.model.config, artifacts)
         assert "weights: not stated" in card
         assert "language encoder that training began with, words: mit" in card
         assert "vision encoder that training began with, eyes: not stated" in card

@@ -10,8 +10,8 @@ from tests.modeling.build import VOCAB, fuse, gradients, losses_of, random_batch
 from xfm.config.encoders import TextPositions
 from xfm.data.schema import Tokens
 from xfm.models import attention_layout
+from xfm.models.attention_layout import leaves_padding_out, pack_texts
 from xfm.models.gradients import FINE_TUNING, PRETRAINING, GradientPolicy
-from xfm.models.packing import leaves_padding_out, pack_texts
 from xfm.models.xfm import XFM
 
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=20).filter(any)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from xfm.objectives import itm
 from xfm.objectives.contrast import compare, contrastive_loss
-from xfm.objectives.embeddings import PairEmbeddings, same_identity
 from xfm.objectives.itm import Block, Negatives, blocks_of, draw_negatives, sampling_weights
+from xfm.objectives.text_rows import PairEmbeddings, same_identity
 
 
 def unit(rows: int, width: int = 6) -> Tensor:

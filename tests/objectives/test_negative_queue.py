@@ -9,13 +9,10 @@ from tests.training.ranks import OnePhase, global_batch
 from tests.training.support import called, model_with_dropout
 from xfm.config.model import MimTarget
 from xfm.config.training import LossConfig, NegativesConfig
-from xfm.data.schema import MaskedTokens, Tokens
-from xfm.models.fusion import ImageBank, TextBank
+from xfm.models.fusion import TextBank
 from xfm.models.gradients import PRETRAINING
-from xfm.objectives.embeddings import PairEmbeddings
-from xfm.objectives.itm import Negatives
-from xfm.objectives.negative_queue import SHARE, NegativeQueue
-from xfm.objectives.text_rows import TextRows
+from xfm.objectives.itm import SHARE, NegativeQueue, Negatives
+from xfm.objectives.text_rows import PairEmbeddings, TextRows, image_rows
 from xfm.training.pretraining_step import PretrainingStep
 
 WIDTH, PATCHES = 4, 3
@@ -28,19 +25,8 @@ def pairs(first: int, count: int, length: int = 5) -> tuple[TextRows, PairEmbedd
     numbers = torch.arange(first, first + count)
     states = numbers.float()[:, None, None].expand(count, 1 + PATCHES, WIDTH)
     texts = numbers.float()[:, None, None].expand(count, length, WIDTH)
-    mask, none = torch.ones(count, length, dtype=torch.bool), torch.zeros(count, 0, dtype=torch.int64)
-    ids = torch.zeros(count, length, dtype=torch.int64)
-    rows = TextRows(
-        bank=ImageBank(states[:, :1], states[:, 1:]),
-        image=torch.arange(count),
-        slot=None,
-        visible=None,
-        tokens=Tokens(ids, mask),
-        masked=MaskedTokens(ids, none, none),
-        texts=TextBank(texts, mask),
-        image_identity=numbers,
-        text_identity=numbers + 1000,
-    )
+    mask = torch.ones(count, length, dtype=torch.bool)
+    rows = image_rows(states, TextBank(texts, mask), (numbers, numbers + 1000))
     unit = torch.nn.functional.normalize(torch.randn(2, count, WIDTH), dim=-1)
     return rows, PairEmbeddings(unit[0], unit[1], rows.image_identity, rows.text_identity)
 

@@ -14,11 +14,11 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from tests.modeling.build import losses_of, random_batch, tiny_model
 from xfm.config.training import LossConfig
 from xfm.data.schema import Batch, MaskedTokens
-from xfm.objectives.bbox import box_losses, corners, generalised_iou
 from xfm.objectives.contrast import contrastive_loss, multi_positive_loss
-from xfm.objectives.embeddings import same_identity
+from xfm.objectives.fusion_losses import box_losses, corners, generalised_iou
 from xfm.objectives.itm import draw_negatives, matching_loss, sampling_weights
 from xfm.objectives.step import mim_loss, patch_pixels, pixel_loss
+from xfm.objectives.text_rows import same_identity
 from xfm.objectives.tokens import masked_token_loss
 
 

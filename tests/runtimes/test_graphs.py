@@ -14,9 +14,9 @@ from xfm.config.artifacts import Format
 from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
 from xfm.models.runtimes.backends import RUNTIMES
-from xfm.models.runtimes.graphs import DECODER, HEAD, Graph, graphs_of
+from xfm.models.runtimes.graphs import HEAD, Graph, graphs_of
 from xfm.models.runtimes.writing import CLOSE, SIZES, differences_of, random_inputs, require_parity
-from xfm.models.task_models import Answerer, Captioner, Classifier, Encoded, ImageClassifier, Reasoner
+from xfm.models.task_models import Classifier, Encoded, ImageClassifier, Reasoner
 
 OF_ALL = ("image", "text", "fusion", "words", "fused_words")
 
@@ -35,8 +35,7 @@ def test_there_is_one_for_every_encoder_and_head() -> None:
     assert tuple(graphs(None)) == OF_ALL
     for kind in TASKS:
         added = set(graphs(kind)) - set(OF_ALL)
-        decodes, classifies = kind in ("vqa", "captioning"), "classification" in kind or kind == "reasoning"
-        assert added == ({DECODER} if decodes else {HEAD} if classifies else set())
+        assert added == ({HEAD} if "classification" in kind or kind == "reasoning" else set())
 
 
 @torch.no_grad()
@@ -58,19 +57,6 @@ def test_the_modules_are_the_model() -> None:
     torch.testing.assert_close(box, model.boxes(fused), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(made["words"].module(text[:, 1]), model.language_logits(text[:, 1]))
     torch.testing.assert_close(made["fused_words"].module(fused[:, 1]), model.fusion_logits(fused[:, 1]))
-
-
-@pytest.mark.parametrize("kind", ["vqa", "captioning"])
-@torch.no_grad()
-def test_the_graph_of_a_decoder_is_the_decoder(kind: str) -> None:
-    task = tuned(kind).task
-    assert isinstance(task, Answerer | Captioner)
-    said, index = tokens(6, 3, 5), torch.tensor([1, 1, 0])
-    memory, seen = torch.randn(2, 4, 32), torch.tensor([[True] * 4, [True, True, False, False]])
-    graph = next(one for one in graphs_of(tuned(kind).model, task) if one.name == DECODER)
-    found = graph.module(said.ids, said.mask, memory, seen, index)
-    wanted = task.decoder(said.ids, said.mask, memory, seen, index)
-    torch.testing.assert_close(found[said.mask], wanted[said.mask], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [kind for kind, task in TASKS.items() if task.classes])
@@ -96,11 +82,11 @@ def test_a_head_takes_what_its_description_says(kind: str) -> None:
     torch.testing.assert_close(made[HEAD].module(state), wanted, rtol=1e-4, atol=1e-5)
 
 
-EVERY = [(None, name) for name in OF_ALL] + [("vqa", DECODER), ("captioning", DECODER), ("reasoning", HEAD)]
+EVERY = [(None, name) for name in OF_ALL] + [("reasoning", HEAD)]
 SOME = [
-    (Format.ONNX, "vqa", DECODER),
+    (Format.ONNX, "reasoning", HEAD),
     (Format.OPENVINO, None, "fusion"),
-    (Format.TORCH_EXPORT, "vqa", DECODER),
+    (Format.TORCH_EXPORT, None, "fusion"),
 ]
 
 

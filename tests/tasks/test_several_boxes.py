@@ -21,7 +21,7 @@ from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.finetuning.rescoring import score
 from xfm.finetuning.tuning_run import tune
 from xfm.models.folder import Pretrained
-from xfm.objectives.bbox import box_losses, nearest_boxes
+from xfm.objectives.fusion_losses import box_losses, nearest_boxes
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.rows import Corners, Reference
 

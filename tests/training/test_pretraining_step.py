@@ -12,8 +12,8 @@ from xfm.config.training import LossConfig
 from xfm.models.gradients import PRETRAINING
 from xfm.models.xfm import XFM
 from xfm.objectives.contrast import compare, vectors_of
-from xfm.objectives.embeddings import PairEmbeddings
 from xfm.objectives.step import encode_texts, encode_unmasked, sources_of
+from xfm.objectives.text_rows import PairEmbeddings
 from xfm.training.pretraining_step import PretrainingStep, StepPart
 
 CONTRAST = LossConfig(mlm=0, itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)

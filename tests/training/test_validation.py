@@ -19,7 +19,7 @@ from xfm.config.load import dump_recipe
 from xfm.config.phases import PhaseConfig, PhaseWeights
 from xfm.config.recipe import Recipe
 from xfm.config.training import LossConfig, NegativesConfig
-from xfm.models.card import model_card
+from xfm.models.artifacts import model_card
 from xfm.models.folder import Preprocessing, load_model
 from xfm.training.checkpoint import AVERAGE, checkpoint_path
 from xfm.training.distributed import Process
@@ -94,7 +94,7 @@ def test_the_finished_model_is_the_average_and_checkpoints_have_both(finished: P
         assert torch.equal(parameter, average[name]), name
     assert any(not torch.equal(raw[name], average[name]) for name in own)
     assert "decay 0.5" in model.provenance["weights"]
-    assert "decay 0.5" in model_card(model.model.config, model.belongings)
+    assert "decay 0.5" in model_card(model.model.config, model.artifacts)
     assert "weights" not in load_model(stored).provenance
 
 

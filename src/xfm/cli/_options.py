@@ -22,9 +22,7 @@ _SHARED: dict[str, tuple[str, Any]] = {
     "--quiet": ("no progress bars", False),
 }
 """What an option of several commands means, and its default."""
-PRECISION = (
-    "fp32, bf16, or auto: bf16 where it is faster; if not given, fp32 or what xfm evaluate --backends chose"
-)
+PRECISION = "fp32, bf16, or auto: bf16 where it is faster; if not given, fp32"
 """Of the commands that use a model."""
 
 

@@ -78,6 +78,6 @@ def run(chosen: Namespace) -> None:
         mean, std = NORMALISATIONS[chosen.normalisation]
         preprocessing = replace(preprocessing, mean=mean, std=std)
     origin = provenance(found) | mark
-    save_model(out, found.model, tokenizer, preprocessing, origin, found.task, found.unused)
+    save_model(out, found.model, tokenizer, preprocessing, origin, found.task)
     print(found.report.table())
     print(f"\nThe model is in {out}" + ("." if tokenizer else ", without a tokenizer (--tokenizer)."))

@@ -24,7 +24,7 @@ def describe(path: str) -> str:
     """Configuration, parameters and provenance of a model, checkpoint, run or recipe, by path or name."""
     folder = Path(path)
     if folder.is_file() and folder.suffix in PUBLISHED:
-        from xfm.models.interop.published.convert import describe_published
+        from xfm.models.interop.published.sizes import describe_published
 
         return _yaml({"published": path, "bytes": folder.stat().st_size, **describe_published(folder)})
     if not folder.is_dir():

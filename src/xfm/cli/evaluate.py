@@ -1,6 +1,5 @@
 """`xfm evaluate`: its options, and what it checks and says around the work."""
 
-import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -16,26 +15,16 @@ from xfm.core.errors import UserError, amount
 
 if TYPE_CHECKING:
     from xfm.data.left_out import LeftOut
-    from xfm.models.runtimes.backend_choice import ChosenWay
     from xfm.tasks.rows import Labelled
 
 SHOWN = 8
 """Labels that a terminal shows."""
 
 
-class Backends(StrEnum):
-    """What becomes of the measured ways to run a model: shown alone, or the fastest one kept."""
-
-    MEASURE = "measure"
-    CHOOSE = "choose"
-    EXACT = "exact"
-
-
 class _Mode(StrEnum):
     WORLD = "an evaluation on a world"
     TUNED = "--test of a fine-tuned model"
     FROZEN = "--test of a pre-trained model"
-    BACKENDS = "--backends"
 
 
 _TABLE = {"test", "columns", "pictures", "allow_urls", "out", "max_bad", "seed", "precision", "device"}
@@ -44,7 +33,6 @@ _ONLY: Mapping[_Mode, set[str]] = {
     _Mode.WORLD: {*to_plain(EvaluationConfig()), "world", "out"},
     _Mode.TUNED: {*_TABLE, "box_format", "box_unit", "label_separator"},
     _Mode.FROZEN: {*_TABLE, *_FROZEN},
-    _Mode.BACKENDS: {"backends", "out"},
 }
 """The options that each use of the command has."""
 
@@ -56,8 +44,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         prog="xfm evaluate",
         usage="xfm evaluate MODEL [--world FOLDER] [--out FOLDER] [--FIELD VALUE ...]\n"
         "       xfm evaluate MODEL --test FILE [--columns FIELD=COLUMN,...] [--out FOLDER]\n"
-        "       xfm evaluate MODEL --test DATA [--train DATA] [--methods linear,knn,zero-shot]\n"
-        "       xfm evaluate MODEL --backends choose",
+        "       xfm evaluate MODEL --test DATA [--train DATA] [--methods linear,knn,zero-shot]",
         description="Evaluate a pre-trained model on a world, every number beside chance and a baseline of\n"
         "one modality: retrieval, probes, masked tokens, questions, reasoning, grounding. Writes\n"
         "metrics.json and report.html; the last lines have a command that asks the model. With --test\n"
@@ -65,17 +52,13 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "- frozen picture features of a pre-trained one are evaluated on labelled pictures: a table, a\n"
         "  folder with a folder a class, or hub:OWNER/NAME. With --train by a linear probe whose penalty\n"
         "  validation rows choose, and by nearest neighbours; without, by the names of the classes alone\n"
-        "  (zero-shot). Features are computed once and kept.\n"
-        "With --backends torch (float32, bf16), ONNX Runtime and OpenVINO are measured on this machine,\n"
-        "each compared with the model's self-check before. The fastest (exact: in float32) is kept in the\n"
-        "user's cache (XFM_CACHE), and pipelines, `xfm predict` and `xfm serve` follow it, and say so.",
+        "  (zero-shot). Features are computed once and kept.",
         epilog="examples:\n"
         "  xfm evaluate runs/quickstart/model --world worlds/emoji\n"
         "  xfm evaluate runs/quickstart/model --parts retrieval,vqa --scale 0.2\n"
         "  xfm evaluate runs/reviews/model --test new.csv --columns text=review,label=stars\n"
         "  xfm evaluate runs/quickstart/model --train pets/train --test pets/test --out runs/pets\n"
         "  xfm evaluate runs/quickstart/model --test pets/test --templates pets\n"
-        "  xfm evaluate small --backends choose\n"
         "  XFM_EVALUATE_SCALE=0.2 xfm evaluate runs/quickstart/model      any option from the environment",
     )
     option(parser, "--model", required=True)
@@ -89,7 +72,6 @@ def parser(options: Sequence[str]) -> ArgumentParser:
     for name, known, meaning in (
         ("--box-format", BoxFormat, "what the four numbers of a box are; xywh if not given"),
         ("--box-unit", BoxUnit, "the unit of boxes; pixel if not given"),
-        ("--backends", Backends, "measure the ways to run the model here, and keep the fastest"),
     ):
         option(parser, name, meaning, choices=[one.value for one in known])
     option(parser, "--label-separator", "what stands between the labels of a cell; | if not given")
@@ -104,8 +86,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         parser,
         "--out",
         "folder for the results; if not given, the run's, or one below it such as evaluation-validation "
-        "for another split or scale, and evaluation-NAME for rows of a table or a model that was fine-tuned; "
-        "of --backends none",
+        "for another split or scale, and evaluation-NAME for rows of a table or a model that was fine-tuned;",
     )
     option(parser, "--quiet")
     add_fields(parser, EvaluationConfig)
@@ -123,12 +104,9 @@ def run(chosen: Namespace) -> None:
 
 def _mode(chosen: Namespace, model: Path) -> _Mode:
     tuned = (model / "task.json").exists()
-    if chosen.backends is not None:
-        mode = _Mode.BACKENDS
-    elif chosen.test is not None:
+    mode = _Mode.WORLD
+    if chosen.test is not None:
         mode = _Mode.TUNED if tuned else _Mode.FROZEN
-    else:
-        mode = _Mode.WORLD
     values, defaults = dict(vars(chosen)), dict[str, Any]()
     for kind in (EvaluationConfig, FrozenConfig):
         values |= to_plain(assemble(kind, chosen))
@@ -272,43 +250,8 @@ def _read_labelled(source: str, store: Path, chosen: Namespace, left_out: "LeftO
     return found
 
 
-def _backends(chosen: Namespace, model: Path) -> None:
-    from xfm.core.files import write_text
-    from xfm.models.runtimes.backend_choice import keep
-    from xfm.models.runtimes.benchmarking import measure_ways
-
-    exact = chosen.backends == Backends.EXACT
-    choice = measure_ways(model, exact, lambda text: print(f"... {text}", flush=True))
-    print(_times(choice))
-    for reason in choice.left_out:
-        print(f"Left out: {reason}")
-    if chosen.out is not None:
-        (out := Path(chosen.out)).mkdir(parents=True, exist_ok=True)
-        write_text(out / "backends.json", json.dumps(to_plain(choice), indent=2) + "\n")
-        print(f"Figures: {out / 'backends.json'}")
-    if chosen.backends == Backends.MEASURE:
-        print(f"The fastest is {choice.way}; nothing was kept.")
-    else:
-        place = keep(model, choice)
-        print(f"{chosen.model} runs on {choice.way} from now on, on this machine ({place}).")
-
-
-def _times(choice: "ChosenWay") -> str:
-    """The figures, a row for each work and batch: times, and how often each fits into the first way's."""
-    ways = list(dict.fromkeys(one.way for one in choice.figures))
-    rows = list(dict.fromkeys((one.work, one.batch) for one in choice.figures))
-    times = {(one.way, one.work, one.batch): one.milliseconds for one in choice.figures}
-    lines = [f"{'ms a pass':<16}" + "".join(f"{way:>20}" for way in ways)]
-    for work, batch in rows:
-        first = times[ways[0], work, batch]
-        cells = (f"{(ms := times[way, work, batch]):.1f} ({first / ms:.2f} x)" for way in ways)
-        lines.append(f"{work + ' ' + str(batch):<16}" + "".join(f"{cell:>20}" for cell in cells))
-    return "\n".join(lines)
-
-
 _USES = {
     _Mode.WORLD: _on_world,
     _Mode.TUNED: _on_rows,
     _Mode.FROZEN: _on_frozen,
-    _Mode.BACKENDS: _backends,
 }

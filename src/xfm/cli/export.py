@@ -28,7 +28,7 @@ def parser(options: Sequence[str]) -> ArgumentParser:
         "`torch-export` are folders of graphs, one for each encoder and head, of any batch and length, that\n"
         "pipelines, `xfm predict` and `xfm serve` run as they run a model: by ONNX Runtime, by OpenVINO, by\n"
         "torch. What was written is compared with the model before it counts. `merged` is the whole model\n"
-        "folder of an adapter, which `xfm finetune --tune.save_adapter_only true` wrote.",
+        "folder of an adapter, which `xfm finetune --tune.save-adapter-only true` wrote.",
         epilog="examples:\n"
         "  xfm export runs/quickstart/model nano.th --format published\n"
         "  xfm export small models/small-st --format sentence-transformers\n"
@@ -70,14 +70,10 @@ def run(chosen: Namespace) -> None:
             f"{', '.join([MERGED, *FOLDERS, *Format])}"
         )
     from xfm.models.folder import load_model
-    from xfm.models.interop.published.export import export as write
-    from xfm.models.model_files import UNUSED
-    from xfm.models.resolve import model_folder
-    from xfm.models.weights import read_tensors
+    from xfm.models.interop.published.file import export as write
 
-    folder, out = model_folder(chosen.model), Path(chosen.out)
-    unused = read_tensors(folder / UNUSED) if (folder / UNUSED).exists() else {}
-    for difference in write(load_model(folder), out, unused):
+    out = Path(chosen.out)
+    for difference in write(load_model(chosen.model), out):
         print(f"Note: {difference}.")
     print(f"The checkpoint is in {out}.")
 
@@ -103,5 +99,5 @@ def _write_graphs(chosen: Namespace) -> None:
     for graph in manifest.graphs:
         print(f"  {graph.file:<16} {graph.about}")
     if manifest.measured:
-        print(f"Eight bits, on composed pairs: {manifest.measured}.")
+        print(f"Eight bits: {manifest.measured}.")
     print(f"The exported model is in {chosen.out}; it gives what {chosen.model} gives.")

@@ -120,7 +120,7 @@ class GraphFile:
     """A part of the model.
 
     Attributes:
-        name: image, text, fusion, words, fused_words, head or decoder.
+        name: image, text, fusion, words, fused_words or head.
         file: in the folder.
         inputs, outputs: its tensors, in order.
         about: what goes in and what comes out, in a sentence.

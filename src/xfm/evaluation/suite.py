@@ -29,7 +29,7 @@ from xfm.evaluation.report import flags_of, write_report
 from xfm.evaluation.saved_models import TASKS_FOLDER, saved_models, without_model
 from xfm.models.adapters import require_whole
 from xfm.models.folder import load_model, require_seeing
-from xfm.models.model_writing import write_calibration
+from xfm.models.model_files import write_calibration
 from xfm.models.precision import resolve
 from xfm.models.resolve import model_folder as folder_of
 from xfm.models.resolve import stand_in

@@ -19,9 +19,8 @@ from xfm.core.errors import UserError
 from xfm.finetuning.early_stopping import Look, Watch
 from xfm.finetuning.presets import training_config
 from xfm.finetuning.probing import LinearFit
-from xfm.models.adapters import require_base, save_adapter
-from xfm.models.folder import Belongings, Pretrained, save_model
-from xfm.models.lora import LowRank
+from xfm.models.adapters import LowRank, require_base, save_adapter
+from xfm.models.folder import Artifacts, Pretrained, save_model
 from xfm.models.model_files import FRESH
 from xfm.models.precision import resolve
 from xfm.objectives.losses import Losses, StepLoss
@@ -256,7 +255,7 @@ def save_tuned(
     if adapter is None:
         save_model(folder, model, tokenizer, pretrained.preprocessing, provenance, task.module)
         return provenance
-    own = Belongings(tokenizer, pretrained.preprocessing, provenance, task.module)
+    own = Artifacts(tokenizer, pretrained.preprocessing, provenance, task.module)
     scale = adapter.rank, adapter.alpha
     save_adapter(folder, began_from, model.state_dict(), model.config, own, run.additions, scale)
     return provenance

@@ -19,10 +19,10 @@ from xfm.inference.drawing import draw_heat, sheet
 from xfm.inference.input_parsing import Picture, PictureReader
 from xfm.models.artifacts import model_pixels
 from xfm.models.attention import join_heads, split_heads
+from xfm.models.attention_layout import padded
 from xfm.models.folder import Pretrained
 from xfm.models.fusion import CrossAttention, FusionLayer
-from xfm.models.packing import padded
-from xfm.models.runtimes.parts import RuntimeModel
+from xfm.models.runtimes.loading import RuntimeModel
 from xfm.models.xfm import XFM
 
 WHOLE = "(whole text)"
@@ -72,8 +72,7 @@ def maps_of(
     model, tokenizer = pretrained.model, pretrained.tokenizer
     if isinstance(model, RuntimeModel):
         raise UserError(
-            "maps of attention need gradients, which an exported model has none of: take the model folder, "
-            "with --precision fp32 where xfm evaluate --backends chose otherwise"
+            "maps of attention need gradients, which an exported model has none of: take the model folder"
         )
     read = normalise_caption(text)
     if not read:

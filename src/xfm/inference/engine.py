@@ -23,7 +23,7 @@ from xfm.models.artifacts import model_pixels
 from xfm.models.folder import Pretrained
 from xfm.models.heads import Encoded
 from xfm.models.precision import autocast, resolve
-from xfm.models.self_check import verify_here
+from xfm.models.self_check import verify
 from xfm.models.xfm import XFM
 
 KEPT = 256 << 20  # bytes of encoded pictures that are kept for later rows
@@ -94,7 +94,7 @@ class Engine:
         if half or self.device.type != "cpu":
             with self.arithmetic():
                 kind = Arithmetic.BF16 if half else Arithmetic.FLOAT32
-                verify_here(self.name, self.model, self.pretrained.belongings, kind)
+                verify(self.name, self.model, self.pretrained.artifacts, kind)
 
 
 class EncodedPictures:

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,60 +15,26 @@ from xfm.config.training import Precision
 from xfm.core.errors import UserError, refuse_none
 from xfm.inference.base import Pipeline
 from xfm.inference.engine import Engine
-from xfm.models.folder import Pretrained
+from xfm.models.folder import Pretrained, load_model
 from xfm.models.model_files import FRESH
-from xfm.models.model_reading import read_calibration, read_provenance
 from xfm.models.precision import hold, resolve
 from xfm.models.resolve import find_model
-from xfm.models.runtimes.backend_choice import WAYS, Way, chosen, kept_for
-from xfm.models.runtimes.loading import is_exported, open_exported, open_model
-from xfm.models.runtimes.parts import RuntimeModel
+from xfm.models.runtimes.loading import RuntimeModel, is_exported, open_exported
 from xfm.models.shipped import DEFAULT, boxed_model
 from xfm.models.task_models import Answerer, Captioner
 
 
-@dataclass(frozen=True)
-class RunnableModel:
-    """A model that was read to run, its name for messages, and the way chosen for this machine, if any.
-
-    `precision` is torch's; a runtime has its own, and float32 here.
-    """
-
-    pretrained: Pretrained
-    name: str
-    precision: Precision
-    way: Way | None = None
-
-
 def read_to_run(
     model: Path | str, device: str | torch.device | None = None, precision: Precision | None = None
-) -> RunnableModel:
-    """Read a model, an exported one, or the form that `xfm evaluate --backends` chose for this machine.
-
-    Without `precision` it is float32, or the chosen way's. UserError: no such model, or a failed self-check.
-    """
-    folder = find_model(model)
-    asked = precision or Precision.FP32
-    on_cpu = (device in (None, "auto") and not torch.cuda.is_available()) or str(device) == "cpu"
-    if is_exported(folder):
-        if not on_cpu and device not in (None, "auto"):
-            raise UserError(f"{model} is an exported model, which runs on the CPU; leave --device out")
-        half = resolve(asked, "cpu") is Precision.BF16
-        return RunnableModel(open_exported(folder, half), str(model), Precision.FP32)
-    way = chosen(folder) if precision is None and on_cpu else None
-    if way is None or way is WAYS["torch"]:
-        return RunnableModel(open_model(folder), str(model), asked, way)
-    warnings.warn(
-        f"{model} runs on {way.name}, which xfm evaluate --backends chose for this machine; --precision fp32 "
-        "keeps to torch",
-        stacklevel=4,
-    )
-    if way.form is None:
-        return RunnableModel(open_model(folder), str(model), Precision.BF16, way)
-    exported = open_exported(kept_for(folder) / way.form.value, way.half, name=f"{model} on {way.name}")
-    # It may have been calibrated since.
-    current = replace(exported, calibration=read_calibration(folder), provenance=read_provenance(folder))
-    return RunnableModel(current, str(model), Precision.FP32, way)
+) -> tuple[Pretrained, Precision]:
+    """A model or an exported one, and the arithmetic of torch's passes; a runtime has its own."""
+    folder, asked = find_model(model), precision or Precision.FP32
+    if not is_exported(folder):
+        return load_model(folder), asked
+    anywhere = device in (None, "auto")
+    if not anywhere and str(device) != "cpu":
+        raise UserError(f"{model} is an exported model, which runs on the CPU; leave --device out")
+    return open_exported(folder, resolve(asked, "cpu") is Precision.BF16), Precision.FP32
 
 
 def check_runs(spec: TaskSpec, loaded: Pretrained, name: str) -> None:
@@ -104,8 +69,7 @@ def pipeline(
             with a warning.
         device: by default a loaded model's own, else the GPU if there is one.
         precision: fp32, in which an answer does not depend on the rest of its batch (within 1e-5); bf16; or
-            auto, bf16 where it is faster. By default fp32 by torch, or, with a warning, what `xfm evaluate
-            --backends` chose for this machine.
+            auto, bf16 where it is faster. By default fp32.
         batch_size: rows per pass.
         allow_urls: whether pictures may be addresses (public http and https, bounded in size and time), their
             hosts (`["*.example.org"]`), or the rules for them.
@@ -135,10 +99,9 @@ def pipeline(
     if model is None:
         model = _boxed(spec)
     if isinstance(model, Pretrained):
-        run = RunnableModel(model, "the model", asked or Precision.FP32)
+        loaded, name, arithmetic = model, "the model", asked or Precision.FP32
     else:
-        run = read_to_run(model, device, asked)
-    loaded, name = run.pretrained, run.name
+        (loaded, arithmetic), name = read_to_run(model, device, asked), str(model)
     runs_on_cpu = isinstance(loaded.model, RuntimeModel)  # by a runtime, wherever torch would run
     own = loaded if isinstance(model, Pretrained) else None
     where = torch.device("cpu") if runs_on_cpu else _device(device, own)
@@ -151,9 +114,9 @@ def pipeline(
         if part is not None:
             part.eval().to(where)
     threads = (4 if where.type == "cuda" else 0) if readers is None else readers
-    engine = Engine(loaded, name, where, run.precision, batch_size, urls, threads)
+    engine = Engine(loaded, name, where, arithmetic, batch_size, urls, threads)
     if not isinstance(model, Pretrained):  # one in memory may have been changed since, and may be trained yet
-        hold(loaded.encoders, run.precision, where)
+        hold(loaded.encoders, arithmetic, where)
         engine.check()
     return spec.pipeline_class()(engine, spec)
 

@@ -14,7 +14,7 @@ from xfm.core.files import drafting, replace_folder, sync_folder, writing
 from xfm.core.results_folder import free_name, unused
 from xfm.inference.pipeline import pipeline
 from xfm.models.adapters import require_whole
-from xfm.models.card import CARD, model_card
+from xfm.models.artifacts import CARD, model_card
 from xfm.models.folder import load_model
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
@@ -73,7 +73,7 @@ def write_sentence_folder(model: Path | str, out: Path, kind: str) -> str:
     pipeline(task, loaded)  # refuses a model that could not answer
     way = _USE[kind] if loaded.model.sees else _USE_OF_TEXTS
     use = way.format(name="FOLDER", more="")
-    card = model_card(loaded.model.config, loaded.belongings)
+    card = model_card(loaded.model.config, loaded.artifacts)
     with writing(out, "or name another folder"), drafting(target) as draft:
         for file in folder.iterdir():
             if file.suffix in (".json", ".safetensors"):

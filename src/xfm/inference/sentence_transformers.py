@@ -26,8 +26,7 @@ from xfm.core.errors import UserError
 from xfm.data.schema import Tokens
 from xfm.inference.input_parsing import Item, Picture, PictureReader, is_picture, warned_once
 from xfm.inference.pipeline import AnyPipeline, pipeline
-from xfm.models.artifacts import model_pixels
-from xfm.models.card import CARD
+from xfm.models.artifacts import CARD, model_pixels
 from xfm.models.folder import Pretrained, load_model
 from xfm.models.resolve import find_model
 
@@ -89,7 +88,7 @@ class FolderModule(InputModule):
         folder, own = Path(output_path), self._saved()
         with tempfile.TemporaryDirectory(dir=folder) as place:
             draft = Path(place) / "model"
-            own.model.save_pretrained(draft, own.belongings)
+            own.model.save_pretrained(draft, own.artifacts)
             for file in draft.iterdir():
                 if file.name != CARD:  # the library writes its own
                     os.replace(file, folder / file.name)

@@ -8,14 +8,15 @@
 To everything that loads a model it is one: the additions are worked into the matrices as it is read.
 """
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xfm.config.artifacts import AdapterConfig
 from xfm.config.model import ModelConfig
@@ -26,12 +27,11 @@ from xfm.core.errors import UserError
 from xfm.core.files import read_json_object, write_text
 from xfm.core.paths import home_path
 from xfm.core.results_folder import model_digest
-from xfm.models.artifacts import Belongings, Preprocessing
+from xfm.models.artifacts import Artifacts, Preprocessing
 from xfm.models.composition import Backbone
-from xfm.models.lora import LowRank, add_low_rank, write_low_rank
-from xfm.models.model_files import CONFIG, WEIGHTS
-from xfm.models.model_reading import B, read_config, read_provenance, read_task, read_whole
-from xfm.models.model_writing import (
+from xfm.models.model_files import (
+    CONFIG,
+    WEIGHTS,
     as_json,
     save_model,
     saving,
@@ -39,10 +39,79 @@ from xfm.models.model_writing import (
     write_self_check,
     write_task,
 )
+from xfm.models.model_reading import B, read_config, read_provenance, read_task, read_whole
 from xfm.models.resolve import model_folder
 from xfm.models.safetensors_header import tensor_shapes
-from xfm.models.self_check import SELF_CHECK, check_of, read_check, verify_here
+from xfm.models.self_check import SELF_CHECK, check_of, read_check, verify
 from xfm.models.weights import read_tensors, require_finite, write_tensors
+
+LOW_RANK, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+_PREFIX, _DOWN, _UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """LoRA's addition to a linear layer: scale * up [O, r] @ down [r, I], float32."""
+
+    down: Tensor
+    up: Tensor
+
+
+def write_low_rank(folder: Path, additions: Mapping[str, LowRank], about: AdapterConfig) -> None:
+    """Write additions by their layers' names in `Backbone`, as peft reads them."""
+    tensors = {f"{_PREFIX}{name}{_DOWN}": one.down for name, one in additions.items()}
+    tensors |= {f"{_PREFIX}{name}{_UP}": one.up for name, one in additions.items()}
+    write_tensors(folder / LOW_RANK, tensors)
+    of_peft = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": about.base,
+        "r": about.rank,
+        "lora_alpha": about.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "target_modules": sorted(additions),
+        "task_type": None,
+    }
+    (folder / PEFT_CONFIG).write_text(json.dumps(of_peft, indent=2) + "\n", encoding="utf-8")
+
+
+@torch.no_grad()
+def add_low_rank(folder: Path, model: nn.Module, about: AdapterConfig) -> None:
+    """Add a folder's LoRA tensors, if any, to a model's matrices in place; a UserError for tensors of
+    other layers or shapes."""
+    path = folder / LOW_RANK
+    if not path.exists():
+        return
+    layers = _checked_layers(path, model, about.rank)
+    tensors = read_tensors(path)
+    require_finite(path, tensors)
+    for name, layer in layers.items():
+        down, up = (tensors[f"{_PREFIX}{name}{end}"].float() for end in (_DOWN, _UP))
+        layer.weight.add_((up @ down * about.scale).to(layer.weight))
+
+
+def _checked_layers(path: Path, model: nn.Module, rank: int) -> dict[str, nn.Linear]:
+    shapes, linear = tensor_shapes(path), {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    found: dict[str, nn.Linear] = {}
+    for key in shapes:
+        end = next((end for end in (_DOWN, _UP) if key.endswith(end)), "")
+        name = key.removeprefix(_PREFIX).removesuffix(end)
+        if not end or not key.startswith(_PREFIX) or name not in linear:
+            raise UserError(f"{path}: {key} is of no linear layer of the model; use the files of one save")
+        found[name] = linear[name]
+    for name, layer in found.items():
+        wanted = {_DOWN: [rank, layer.in_features], _UP: [layer.out_features, rank]}
+        for end, shape in wanted.items():
+            key = f"{_PREFIX}{name}{end}"
+            if shapes.get(key) != shape:
+                raise UserError(
+                    f"{path}: {key} {f'has shape {shapes[key]}' if key in shapes else 'is missing'}, where "
+                    f"{shape} fits the model; use the files of one save"
+                )
+    return found
+
 
 ADAPTER, CHANGED = "adapter.json", "changed.safetensors"
 
@@ -53,11 +122,7 @@ def is_adapter(folder: Path) -> bool:
 
 
 def require_whole(folder: Path | str) -> Path:
-    """The folder of a model, for what needs its files and not only the model.
-
-    Raises:
-        UserError: it holds an adapter.
-    """
+    """The folder of a whole model, for callers that need its files; a UserError for an adapter."""
     place = model_folder(folder)
     if is_adapter(place):
         anew = f"xfm export {folder} OUT --format merged"
@@ -66,11 +131,8 @@ def require_whole(folder: Path | str) -> Path:
 
 
 def require_base(model: Path | str) -> Path:
-    """The folder of a model that adapters can be made over.
-
-    Raises:
-        UserError: it is an adapter itself, or no folder with weights.
-    """
+    """The folder of a model that adapters can be made over; a UserError for an adapter or a folder without
+    weights."""
     place = require_whole(model)
     if not (place / WEIGHTS).is_file():
         raise UserError(f"{model}: an adapter is kept apart from a model folder, and this is none")
@@ -82,21 +144,11 @@ def read_model(
     build: Callable[[ModelConfig], B],
     check: bool = True,
     base: Path | str | None = None,
-) -> tuple[B, Belongings]:
-    """Read a model folder, or an adapter and the model that it is for.
+) -> tuple[B, Artifacts]:
+    """A model folder, or an adapter with its base: the model in evaluation mode on the CPU, and its
+    artifacts.
 
-    Args:
-        folder: a folder written by `save_model` or `save_adapter`, or the name of a model of the package.
-        build: makes the model of a configuration.
-        check: compare what it makes of a text and a picture with its self-check.
-        base: where the model lies that an adapter is for, if not where it lay.
-
-    Returns:
-        The model in evaluation mode on the CPU, and what belongs to it.
-
-    Raises:
-        UserError: a file is missing, truncated or of another model, or the model is not what it was when it
-            was saved.
+    Raises a UserError where a file is missing, truncated or of another model, or the self-check differs.
     """
     place = model_folder(folder)
     if not is_adapter(place):
@@ -105,18 +157,13 @@ def read_model(
         return read_whole(place, build, check)
     model, own = _over_base(place, build, base)
     if check:
-        verify_here(place, model, own)
+        verify(place, model, own)
     return model, own
 
 
 def _over_base(
     folder: Path, build: Callable[[ModelConfig], B], base: Path | str | None
-) -> tuple[B, Belongings]:
-    """The model of an adapter, and what belongs to it.
-
-    Raises:
-        UserError: the base is not there or another one, or a file does not fit it.
-    """
+) -> tuple[B, Artifacts]:
     about = from_plain(AdapterConfig, read_json_object(folder / ADAPTER), folder / ADAPTER)
     config, shown = read_config(folder)
     model, own = read_whole(_base_of(folder, about, base), build, check=False)
@@ -128,7 +175,7 @@ def _over_base(
     _replace_changed(folder / CHANGED, model)
     provenance = {key: value for key, value in read_provenance(folder).items() if key != "tokenizer"}
     check = read_check(folder / SELF_CHECK)
-    found = Belongings(own.given_tokenizer, shown, provenance, read_task(folder, model), None, check)
+    found = Artifacts(own.given_tokenizer, shown, provenance, read_task(folder, model), None, check)
     return model.eval(), found
 
 
@@ -143,11 +190,6 @@ def _resized(config: ModelConfig, shown: Preprocessing) -> ModelConfig | None:
 
 
 def _base_of(folder: Path, about: AdapterConfig, base: Path | str | None) -> Path:
-    """The folder of the base, which must be the very one.
-
-    Raises:
-        UserError: it is not there, or has other weights.
-    """
     said = about.base if base is None else base
     anew = command_line("export", folder, "OUT", format="merged", base="FOLDER")
     elsewhere = (
@@ -172,11 +214,6 @@ def _base_of(folder: Path, about: AdapterConfig, base: Path | str | None) -> Pat
 
 @torch.no_grad()
 def _replace_changed(path: Path, model: torch.nn.Module) -> None:
-    """Give a model the tensors that are stored whole.
-
-    Raises:
-        UserError: one of them is not the model's, of another shape, or holds no numbers.
-    """
     if not path.exists():
         return
     own = model.state_dict()
@@ -196,23 +233,14 @@ def save_adapter(
     base: Path | str,
     before: Mapping[str, Tensor],
     config: ModelConfig,
-    own: Belongings,
+    own: Artifacts,
     additions: Mapping[str, LowRank],
     scale: tuple[int, int],
 ) -> None:
-    """Write an adapter; one that lies there, or a model, is replaced whole or not at all.
+    """Write an adapter over `base`; an older folder is replaced whole or not at all.
 
-    Args:
-        folder: of the adapter.
-        base: folder or name of the model that it is for.
-        before: the tensors of that model, by their names in `Backbone`.
-        config: of the model.
-        own: what belongs to it; its task has learned, and the additions are worked into its matrices.
-        additions: LoRA's, by the names of their layers in `Backbone`.
-        scale: rank and alpha of the additions.
-
-    Raises:
-        UserError: the base is no folder with weights; the disk is full, or the place is not writable.
+    `before` are the base's tensors, `additions` LoRA's by layer, both by their names in `Backbone`; `scale`
+    is LoRA's rank and alpha. The additions are already worked into the matrices of the task's model.
     """
     place, task, before = require_base(base), own.task, _on_cpu(before)
     named = str(place.resolve()) if home_path(base).exists() else str(base)
@@ -241,17 +269,7 @@ def merge(
     base: Path | str | None = None,
     made: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Write a whole model folder of an adapter and its base.
-
-    Args:
-        adapter: folder of the adapter.
-        out: folder of the model.
-        base: where the base lies, if not where it lay.
-        made: more for the provenance of the model.
-
-    Raises:
-        UserError: the folder is no adapter, see `read_model`; or the model cannot be written.
-    """
+    """Write a whole model folder of an adapter and its base; `made` adds to its provenance."""
     place = model_folder(adapter)
     if not is_adapter(place):
         raise UserError(f"{adapter} is no adapter (it has no {ADAPTER}), so that there is nothing to merge")

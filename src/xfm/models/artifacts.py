@@ -1,9 +1,11 @@
-"""What belongs to a model: tokenizer, preprocessing (and what it does to a picture), provenance, task."""
+"""Tokenizer, preprocessing, provenance and task of a model, and its model card (Markdown)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import yaml
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import center_crop, resize, rgb_to_grayscale
@@ -11,6 +13,8 @@ from torchvision.transforms.v2.functional import center_crop, resize, rgb_to_gra
 from xfm.config.artifacts import SelfCheck
 from xfm.config.image import CLIP_MEAN, CLIP_STD, Colours, Framing
 from xfm.config.labels import MatchCalibration
+from xfm.config.model import ModelConfig
+from xfm.config.task import TaskConfig
 from xfm.core.errors import UserError
 from xfm.data.tokenizer import Tokenizer
 from xfm.data.transforms import Normalisation, View, normalise, show
@@ -21,16 +25,8 @@ CODE_LICENCE = "Apache-2.0"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pictures become pixels: resized to a square, scaled to [0, 1], normalised.
-
-    Attributes:
-        image_size: side of the square in pixels.
-        mean, std: per channel, of values in [0, 1].
-        interpolation: of the resizing.
-        image_width: width of pictures that are not square; image_size is then their height.
-        framing: how a picture of another shape becomes one of this.
-        grey: whether the three channels show its brightness alone.
-    """
+    """Image preprocessing: resized to `image_size` (height) x `image_width` (None: square) pixels, scaled
+    to [0, 1], normalised by `mean` and `std` per channel; `grey`: all channels show the brightness."""
 
     image_size: int
     mean: tuple[float, float, float] = CLIP_MEAN
@@ -55,7 +51,7 @@ class Preprocessing:
         return self.image_size, self.image_width or self.image_size
 
     def seen_as(self, framing: Framing | None, colours: Colours) -> "Preprocessing":
-        """The same with another framing, and with another mean and deviation, where these are not its own."""
+        """The same with another framing, and other normalisation where `colours` has its own."""
         mean, std = colours.normalisation or (self.mean, self.std)
         return replace(self, framing=framing or self.framing, mean=mean, std=std)
 
@@ -65,18 +61,9 @@ UNSEEN = Preprocessing(224)
 
 
 @dataclass(frozen=True)
-class Belongings:
-    """What a model cannot be used without, and where it comes from.
-
-    Attributes:
-        given_tokenizer: its vocabulary, None if it was saved without one.
-        preprocessing: how pictures become pixels.
-        provenance: where the model comes from.
-        task: what the model was fine-tuned for, sharing its parts; None before fine-tuning.
-        calibration: makes the matching head's odds a probability; None where nobody fitted it to these
-            weights. What trains a model further must leave it out.
-        check: what the model made of a text and a picture when it was saved; None where that is no number.
-    """
+class Artifacts:
+    """Tokenizer, preprocessing, provenance and task of a model. `calibration` turns matching odds into a
+    probability and is valid for these weights alone: whatever trains on must drop it."""
 
     given_tokenizer: Tokenizer | None
     preprocessing: Preprocessing
@@ -87,11 +74,7 @@ class Belongings:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer.
-
-        Raises:
-            UserError: the model has none.
-        """
+        """The tokenizer; a UserError where the model has none."""
         if self.given_tokenizer is None:
             raise UserError(
                 "the model has no tokenizer, and texts need one; convert or load it again with --tokenizer "
@@ -105,15 +88,8 @@ STRIP = 16
 
 
 def framed(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """A picture in the model's shape: squashed to it or its centre, in grey where the model was trained so.
-
-    Args:
-        picture: [3, H, W] uint8.
-        preprocessing: of the model.
-
-    Returns:
-        [3, S, S] uint8, resized by antialiased bicubic interpolation.
-    """
+    """[3, H, W] uint8 image -> [3, S, S] uint8: squashed or centre-cropped, antialiased bicubic, grey if
+    the model is."""
     if preprocessing.grey:
         picture = rgb_to_grayscale(picture, 3)
     if (enlarged := preprocessing.framing.enlarged) is not None:
@@ -122,7 +98,6 @@ def framed(picture: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def _centre(picture: Tensor, shape: tuple[int, int], times: int, of: int) -> Tensor:
-    """The centre of a picture whose shorter side was resized to `times / of` of the shape's: [3, S, S]."""
     height, width = shape
     tall, wide = picture.shape[1:]
     # Of a long strip only the middle is seen; the whole of it in that width would take all memory.
@@ -140,3 +115,126 @@ def _centre(picture: Tensor, shape: tuple[int, int], times: int, of: int) -> Ten
 def model_pixels(pictures: Tensor, preprocessing: Preprocessing) -> Tensor:
     """[N, 3, S, S] uint8 -> float32 pixels as the model takes them."""
     return normalise(pictures, Normalisation(preprocessing.mean, preprocessing.std))
+
+
+CARD = "README.md"
+NOT_STATED = "not stated"
+_TRAINING = ["steps", "weights", "seed", "init", "published", "layout", "composed", "began_with", "fresh"]
+"""What of a provenance the card says of the training."""
+
+
+def model_card(config: ModelConfig, artifacts: Artifacts) -> str:
+    """Card of a model folder; from the provenance it takes `name`, `licences`, `data`, `world`, `scores`,
+    `commands` and `limits` where they are given."""
+    provenance = artifacts.provenance
+    licences = _mapping(provenance.get("licences"))
+    kind = "vision-language" if config.sees else "language"
+    header: dict[str, Any] = {"library_name": "xfm", "tags": ["xfm", kind]}
+    if isinstance(weights := licences.get("weights"), str):
+        header["license"] = weights.lower()
+    task = f"\n- {_task(artifacts.task.task)}" if artifacts.task else ""
+    sections = [
+        f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
+        f"# X-FM model: {provenance.get('name') or provenance.get('recipe', 'custom')}",
+        "One model for language, vision and vision-language ([arXiv 2301.05065]"
+        "(https://arxiv.org/abs/2301.05065)), in the format of the package `xfm`."
+        if config.sees
+        else "A model of language alone, in the format of the package `xfm`.",
+        "```python\nimport xfm\n\nmodel = xfm.XFM.from_pretrained(NAME)\n```",
+        "With transformers: `import xfm.models.interop.transformers`, then `AutoModel.from_pretrained(NAME)`."
+        if config.sees
+        else "",
+        "## The model",
+        _parts(config, artifacts) + task,
+        "## Licences",
+        f"- code: {licences.get('code') or NOT_STATED}\n- weights: {licences.get('weights') or NOT_STATED}\n"
+        f"- data: {_listed(licences.get('data'))}" + _licences_of_parts(provenance),
+        "## Training",
+        _fenced({key: provenance[key] for key in _TRAINING if key in provenance}),
+        "## Data",
+        _fenced({key: provenance[key] for key in ("data", "world") if key in provenance}),
+    ]
+    if commands := provenance.get("commands"):
+        sections += ["## How it was made", f"```bash\n{commands}\n```"]
+    if scores := _mapping(provenance.get("scores")):
+        table = "\n".join(f"| {name} | {value} |" for name, value in scores.items())
+        sections += ["## Scores", f"| what | score |\n|---|---|\n{table}"]
+    if limits := provenance.get("limits"):
+        sections += ["## Limits", str(limits)]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _task(task: TaskConfig) -> str:
+    outputs = f", {task.classes} outputs" if task.classes else ""
+    return f"fine-tuned for {task.kind}{outputs} (`model.artifacts.task`)"
+
+
+def _licences_of_parts(provenance: Mapping[str, Any]) -> str:
+    composed = _mapping(provenance.get("composed") or _mapping(provenance.get("began_with")).get("composed"))
+    parts = {name: part for name in ("language", "vision") if (part := _mapping(composed.get(name)))}
+    return "".join(
+        f"\n- weights of the {name} encoder that training began with, {part.get('reference')}: "
+        f"{part.get('licence') or NOT_STATED}"
+        for name, part in parts.items()
+    )
+
+
+def _parts(config: ModelConfig, artifacts: Artifacts) -> str:
+    language = f"- language: {_part(config.language)}, {config.language.vocab_size} tokens"
+    if not config.sees:
+        return f"{language}\n- language alone: no pictures, no fusion"
+    (height, width), grid = artifacts.preprocessing.shape, config.seeing.grid
+    return (
+        f"- vision: {_part(config.vision)}, pictures of {height} x {width} pixels in {grid[0]} x {grid[1]} "
+        f"patches\n{language}\n- fusion: {config.fusing.depth} layers"
+    )
+
+
+def _part(config: Any) -> str:
+    kind = getattr(config, "architecture", type(config).__name__.removesuffix("Config"))
+    depth = getattr(config, "depth", None)
+    return f"{kind}, width {config.width}" + (f", {depth} layers" if depth else "")
+
+
+def trained_on(provenance: Mapping[str, Any]) -> str:
+    """Training data of a model, in words."""
+    counts = _mapping(_mapping(provenance.get("world")).get("counts"))
+    names = {
+        "pretrain/scenes": "captioned scenes of emoji",
+        "pretrain/twins": "pairs of scenes that differ in one thing",
+        "pretrain/pictures": "pictures without text",
+        "pretrain/text": "lines of text",
+    }
+    halves = {"pretrain/twins": 2}
+    told = [
+        f"{counts[name] // halves.get(name, 1):,} {words}"
+        for name, words in names.items()
+        if isinstance(counts.get(name), int) and counts[name]
+    ]
+    if told:
+        return f"the embedded world: {', '.join(told)}"
+    data = _mapping(provenance.get("data")).items()
+    told = [f"{kind}: {', '.join(map(str, one))}" for kind, one in data if one and isinstance(one, list)]
+    return "; ".join(told) or NOT_STATED
+
+
+def limits_of(provenance: Mapping[str, Any]) -> str:
+    """Limits of a model in a line; where none are stated, its training data."""
+    said = str(provenance.get("limits") or "").replace("\n", " ").strip()
+    return said or f"Trained on {trained_on(provenance)}"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _listed(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {text}" for name, text in value.items()) or NOT_STATED
+    return str(value) if value else NOT_STATED
+
+
+def _fenced(value: Mapping[str, Any]) -> str:
+    if not value:
+        return NOT_STATED[0].upper() + NOT_STATED[1:] + "."
+    return f"```yaml\n{yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True)}```"

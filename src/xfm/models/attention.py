@@ -21,17 +21,8 @@ _MOST = 2**28
 def attend(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, dropout: float = 0.0
 ) -> Tensor:
-    """Softmax(query key^T / sqrt(d) + bias) value.
-
-    Args:
-        query: [B, H, Q, d] float.
-        key, value: [B, H, K, d] float.
-        bias: broadcastable to [B, H, Q, K], added to the scaled scores; None adds nothing.
-        dropout: probability of dropping an attention weight.
-
-    Returns:
-        [B, H, Q, d], of the queries' dtype.
-    """
+    """Softmax(query key^T / sqrt(d) + bias) value: query [B, H, Q, d], key and value [B, H, K, d] -> [B,
+    H, Q, d] of the queries' dtype; bias broadcastable to [B, H, Q, K]; `dropout` drops attention weights."""
     plain = torch.is_grad_enabled() or dropout > 0 or _plain_is_faster(query, key)
     if query.is_cuda or not plain:
         bias = None if bias is None else bias.to(query.dtype)
@@ -40,7 +31,6 @@ def attend(
 
 
 def _plain_is_faster(query: Tensor, key: Tensor) -> bool:
-    """Whether plain products win in inference: in bfloat16 on a CPU without tiles, which the kernel uses."""
     if (
         not query.is_cpu
         or query.dtype is not torch.bfloat16
@@ -52,7 +42,7 @@ def _plain_is_faster(query: Tensor, key: Tensor) -> bool:
 
 
 def attend_plain(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
-    """`attend` as three matrix operations; arguments and result as there."""
+    """`attend` as three matrix operations."""
     with torch.autocast(query.device.type, enabled=False):  # it would run the softmax in a slower float32
         scale, keys = query.shape[-1] ** -0.5, key.transpose(-1, -2)
         if bias is None or query.dtype is torch.float16:  # whose largest number unscaled scores would pass
@@ -71,10 +61,8 @@ def split_heads(states: Tensor, heads: int) -> Tensor:
 
 
 def split_all(states: Tensor, heads: int, count: int) -> tuple[Tensor, ...]:
-    """[B, L, count * H * d], such as queries, keys and values -> [B, H, L, d] each.
-
-    Matrix products on a CPU copy what does not lie in one piece: here all of it is copied at once.
-    """
+    """[B, L, count * H * d], such as queries, keys and values -> [B, H, L, d] each; on a CPU copied at
+    once, because matrix products would copy each part."""
     batch, length, width = states.shape
     parts = states.view(batch, length, count, heads, width // count // heads).permute(2, 0, 3, 1, 4)
     return (parts if states.is_cuda else parts.contiguous()).unbind(0)

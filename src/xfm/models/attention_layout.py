@@ -1,8 +1,10 @@
-"""How tokens are laid out for attention, which alone needs the tokens of a text, or of a picture, in a row.
+"""Layouts of tokens in rows for attention, and texts packed without their padding.
 
-Everything else treats each token by itself, whatever the layout. `Whole` is a padded batch as it is, `Joined`
-has several of its texts in a row; `Ragged` lays tokens that lie anywhere into rows of few lengths, so that
-little of what attention computes is padding.
+`Whole` is a padded batch, `Joined` several of its texts in a row; `Ragged` lays tokens from anywhere into
+rows of few lengths, so that little of attention is padding. Half of a batch's places are padding: on a CPU
+the layers that treat each token by itself leave it out (the numbers at real tokens are the same, a test
+compares them). It is computed where its states may be read (`encode_text` and `fuse` in evaluation, as the
+published model), and on a GPU, where changing shapes cost more.
 """
 
 from collections.abc import Sequence
@@ -12,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from xfm.models.attention import padding_bias
 
 LENGTHS = (8, 16, 32, 64, 128, 256)
 """Rows are as long as the least of these that holds them, longer ones as the longest of all."""
@@ -41,12 +45,8 @@ class Whole:
 
 @dataclass(frozen=True)
 class Joined:
-    """Padded texts of T tokens, up to G of them in a row; places that no text takes are zero.
-
-    Attributes:
-        place: [Q] int64, where each text lies among the R * G.
-        shape: R, G and T.
-    """
+    """Q padded texts of T tokens, up to G in a row, other places zero. `place` [Q] int64 is each text's
+    among the R * G; `shape` is R, G, T."""
 
     place: Tensor
     shape: tuple[int, int, int]
@@ -67,15 +67,9 @@ class Joined:
 
 @dataclass(frozen=True)
 class Ragged:
-    """N tokens, the last of which may be spare, in rows that may have holes: neither gets a gradient.
-
-    Attributes:
-        place: [N] int64 into the P places of all parts; spare tokens take the first.
-        token: [P] int64 into the N tokens; holes take the first.
-        spare: int64 indices of tokens.
-        holes: int64 indices of places.
-        shapes: rows and length of each part.
-    """
+    """N tokens in the P places of rows that may have holes. `place` [N] int64 and `token` [P] int64 map
+    both ways; `spare` tokens and `holes` (int64 indices) get no gradient; `shapes` has rows and length of
+    each part."""
 
     place: Tensor
     token: Tensor
@@ -101,10 +95,8 @@ Grid = Whole | Joined | Ragged
 
 
 class _Select(torch.autograd.Function):
-    """Rows by index, with a backward pass that selects too: adding up by index is many times slower on a CPU.
-
-    Every row is selected once, but for those of `unused`, which are not: they get no gradient.
-    """
+    """Rows by index, whose backward pass selects too: index_add is many times slower on a CPU. Each row is
+    selected once, but for `unused`, which get no gradient."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, index: Tensor, back: Tensor, unused: Tensor) -> Tensor:
@@ -119,18 +111,14 @@ class _Select(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Parts:
-    """Rows sorted into parts of one length each.
-
-    Attributes:
-        members: the rows of each part, each [b] int64.
-        shapes: rows and length of each part; the rows that no member takes stay empty.
-    """
+    """Rows sorted into parts of one length: `members` the rows [b] int64 of each part, `shapes` its rows
+    and length; rows without a member stay empty."""
 
     members: tuple[Tensor, ...]
     shapes: tuple[tuple[int, int], ...]
 
     def with_lengths(self, counts: Tensor) -> "Parts":
-        """The same rows for other tokens, of which row r has counts[r]."""
+        """The same rows for other tokens: counts[r] of row r."""
         lengths = [int(counts[rows].max()) for rows in self.members]
         shapes = zip(self.shapes, lengths, strict=True)
         return Parts(self.members, tuple((rows, length) for (rows, _), length in shapes))
@@ -146,12 +134,8 @@ class Parts:
 
 
 def sort_by_length(counts: Tensor, kind: Tensor) -> Parts:
-    """Parts of rows of like length and of the same kind; rows without tokens are in none.
-
-    Args:
-        counts: [R] int64, tokens of each row.
-        kind: [R] int64, small: rows of different kinds never share a part.
-    """
+    """Parts of rows of like length and the same `kind` [R] int64, given `counts` [R] int64 of tokens; rows
+    without tokens are in none."""
     longest = rounded(int(counts.max()), STEP)
     ends = [0, *(length for length in LENGTHS if length < longest), longest]
     members, shapes = [], []
@@ -165,14 +149,7 @@ def sort_by_length(counts: Tensor, kind: Tensor) -> Parts:
 
 
 def lay_ragged(row: Tensor, rows: int, tokens: int, parts: Parts) -> Ragged:
-    """A grid of tokens of which every one has a row; those of a row keep their order.
-
-    Args:
-        row: [n] int64, the row of each token that is not spare.
-        rows: R.
-        tokens: N, at least n.
-        parts: where the rows are; none has more tokens than its part is long.
-    """
+    """Layout of N tokens, given the row [n] int64 of each that is not spare; order within a row stays."""
     starts, total = row.new_zeros(rows), 0
     for members, (count, length) in zip(parts.members, parts.shapes, strict=True):
         starts[members] = total + torch.arange(len(members), device=row.device) * length
@@ -191,3 +168,95 @@ def lay_ragged(row: Tensor, rows: int, tokens: int, parts: Parts) -> Ragged:
 def rounded(count: int, step: int) -> int:
     """The least multiple of `step` that is not below `count`."""
     return -(-count // step) * step
+
+
+@dataclass(frozen=True)
+class Read:
+    """The n tokens whose states a layer computes: `index` [n] int64 into the N tokens, `text` [n'] int64
+    the text of each without spare ones, and their `grid`, which has the texts where `Texts.grid` has them."""
+
+    index: Tensor
+    text: Tensor
+    grid: Grid
+
+    def pick(self, states: Tensor) -> Tensor:
+        """[N, D] -> [n, D]."""
+        return states.index_select(0, self.index)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Self-attention of texts: layout, biases of each part broadcastable to [B, H, L, L], and the tokens
+    to `read` (None: all)."""
+
+    grid: Grid
+    biases: Sequence[Tensor]
+    read: Read | None = None
+
+
+def padded(mask: Tensor, bias: Tensor | None = None) -> Texts:
+    """Texts of a mask [R, T] as they are; the bias defaults to that of the padding."""
+    return Texts(Whole(*mask.shape), [padding_bias(mask) if bias is None else bias])
+
+
+def leaves_padding_out(mask: Tensor, needed: bool) -> bool:
+    """Whether texts are packed: on a CPU, unless states of padding are needed."""
+    return not needed and not mask.is_cuda
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Texts of padded batches as N tokens without padding.
+
+    `outside` packs (`collect`) and unpacks (`spread`) the batches, finite at padding; `parts` places the
+    texts in the layout of `texts`; `text` [n] int64 is the text of each token, `first` [R] int64 the first
+    token of each text.
+    """
+
+    outside: Ragged
+    texts: Texts
+    parts: Parts
+    text: Tensor
+    first: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """N."""
+        return len(self.outside.place)
+
+    def places_in(self, other: "Packed", text: Tensor) -> Tensor:
+        """[N] int64, these tokens' places in another layout, given its text [R] int64 for each of these."""
+        rank = torch.arange(len(self.text), device=text.device) - self.first[self.text]
+        places = other.first[text[self.text]] + rank
+        return torch.nn.functional.pad(places, (0, self.tokens - len(places)))
+
+    def read(self, positions: Sequence[Tensor]) -> Read:
+        """The tokens at positions [R, m] of each batch's texts."""
+        counts = torch.cat([p.new_full((len(p),), p.shape[1]) for p in positions])
+        text = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+        index = self.first[text] + torch.cat([p.flatten() for p in positions])
+        size = rounded(len(index), TOKENS_STEP)
+        grid = lay_ragged(text, len(counts), size, self.parts.with_lengths(counts))
+        return Read(torch.nn.functional.pad(index, (0, size - len(index))), text, grid)
+
+
+def pack_texts(masks: Sequence[Tensor], kinds: Sequence[int] | None = None) -> Packed:
+    """Layout of batches with masks [R, T] (real tokens first); texts of batches of different `kinds` share
+    no part."""
+    lengths = torch.cat([mask.sum(1) for mask in masks])
+    flat = torch.cat([mask.flatten() for mask in masks])
+    real = flat.nonzero().squeeze(1)
+    size = rounded(max(1, len(real)), TOKENS_STEP)
+    place, token = real.new_zeros(size), real.new_zeros(len(flat))
+    place[: len(real)], token[real] = real, torch.arange(len(real), device=real.device)
+    spare, holes = torch.arange(len(real), size, device=real.device), (~flat).nonzero().squeeze(1)
+    outside = Ragged(place, token, spare, holes, tuple((m.shape[0], m.shape[1]) for m in masks))
+    text = torch.arange(len(lengths), device=real.device).repeat_interleave(lengths)
+    kind = [torch.full((len(m),), k) for m, k in zip(masks, kinds or [0] * len(masks), strict=True)]
+    parts = sort_by_length(lengths, torch.cat(kind).to(real.device))
+    grid = lay_ragged(text, len(lengths), size, parts)
+    biases = [
+        padding_bias(torch.arange(length, device=real.device) < counts[:, None])
+        for counts, (_, length) in zip(parts.filled(lengths), parts.shapes, strict=True)
+    ]
+    return Packed(outside, Texts(grid, biases), parts, text, lengths.cumsum(0) - lengths)

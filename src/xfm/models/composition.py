@@ -22,14 +22,11 @@ class AbsentPartError(UserError, AttributeError):
 
 
 class Absent(nn.Module):
-    """Holds no weights; whatever asks it for something is refused in one sentence."""
+    """Stand-in of a part that a language-only model lacks: whatever asks it for something is refused by a
+    UserError."""
 
     def forward(self, *given: Any, **named: Any) -> NoReturn:
-        """Refused.
-
-        Raises:
-            UserError: always.
-        """
+        """Always a UserError."""
         raise UserError(lacks())
 
     def __getattr__(self, name: str) -> Any:
@@ -47,10 +44,10 @@ HEADS = (*PAIR_HEADS, "language_head.", "fusion_head.", "pixel_head.")
 
 
 class Composition:
-    """What the parts compute together, whoever holds them: `XFM`, or the adapter of transformers.
+    """Forward passes of the parts, shared by `XFM` and the transformers adapter.
 
-    In the shapes, B counts pictures, R texts, Q fused pairs; P is the number of patches, T a text's length,
-    Dv and Dt are the vision and language widths, E is the projection's.
+    Shapes: B images, R texts, Q fused pairs, P patches, T text length, Dv and Dt vision and language widths,
+    E projection width.
     """
 
     vision: AnyVision
@@ -66,7 +63,7 @@ class Composition:
     pixel_head: nn.Linear | None
 
     def build(self, config: ModelConfig) -> None:
-        """Set every part, randomly initialised; what the model lacks is `Absent`."""
+        """Set every part, randomly initialised; parts that the model lacks are `Absent`."""
         if not config.sees:
             self.language = build_language(config.language)
             self.lack_pictures()
@@ -77,7 +74,7 @@ class Composition:
         self.reset_heads(config)
 
     def lack_pictures(self) -> None:
-        """Put `Absent` in the place of all that only a model of pictures and texts has."""
+        """Set the parts of images and fusion to `Absent`."""
         kept = ("temperature", "language_head.", "pixel_head.")
         for name in ("vision.", "fusion.", *(head for head in HEADS if head not in kept)):
             setattr(self, name.removesuffix("."), Absent())
@@ -85,17 +82,17 @@ class Composition:
 
     @property
     def sees(self) -> bool:
-        """Whether there are encoders of pictures and fusion."""
+        """Whether the model has vision and fusion encoders."""
         return not isinstance(self.vision, Absent)
 
     @property
     def device(self) -> torch.device:
-        """Where the model is; one of graphs alone is on the CPU."""
+        """Device of the parameters; the CPU for a model of runtime graphs."""
         assert isinstance(self, nn.Module)
         return next((one.device for one in self.parameters()), torch.device("cpu"))
 
     def reset_heads(self, config: ModelConfig) -> None:
-        """Set projections, temperature and heads as a new model has them."""
+        """Initialise projections, temperature and heads."""
         width = config.language.width
         if config.sees:
             image_width = config.seeing.width
@@ -119,14 +116,12 @@ class Composition:
         return self.language(ids, mask)
 
     def encode_first(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[R, T] ids and mask -> [R, Dt] token 0 alone, which is cheaper to have than all tokens."""
+        """[R, T] ids and mask -> [R, Dt] token 0, cheaper than all tokens."""
         return encode_first(self.language, ids, mask)
 
     def encode_texts(self, batches: Sequence[Tokens]) -> list[Tensor]:
-        """Batches [R, T] of texts -> a [R, T, Dt] for each; together if the encoder has `encode_all`.
-
-        Unlike those of `encode_text`, states of padding mean nothing, and are not computed on a CPU.
-        """
+        """Batches [R, T] of texts -> a [R, T, Dt] for each, in one pass if the encoder has `encode_all`.
+        States of padding are undefined."""
         together = getattr(self.language, "encode_all", None)
         return together(batches) if together else [self.language(one.ids, one.mask) for one in batches]
 
@@ -138,18 +133,9 @@ class Composition:
         image_index: Tensor | None = None,
         visible: Tensor | None = None,
     ) -> Tensor:
-        """Fuse texts with pictures.
-
-        Args:
-            text: [Q, T, Dt] from `encode_text`.
-            text_mask: [Q, T] bool.
-            image: [B, 1 + P, Dv] from `encode_image`.
-            image_index: [Q] int64, the picture of each text; by default text q goes with picture q.
-            visible: [Q, P] bool, the patches that may be attended to; by default all. Slot 0 always may.
-
-        Returns:
-            [Q, T, Dt]; token 0 stands for the pair.
-        """
+        """[Q, T, Dt] text states and [B, 1 + P, Dv] images -> [Q, T, Dt]; token 0 stands for the pair.
+        `image_index` [Q] int64 defaults to image q for text q; `visible` [Q, P] bool limits patches (slot
+        0 is always visible)."""
         own = torch.arange(len(text), device=text.device)
         texts, images = _banks(text, text_mask, image)
         shown = own if image_index is None else image_index
@@ -163,18 +149,8 @@ class Composition:
         image_index: Tensor | None = None,
         text_index: Tensor | None = None,
     ) -> Tensor:
-        """Token 0 of pairs alone, which stands for them and is cheaper to have than all of `fuse`.
-
-        Args:
-            text: [R, T, Dt] from `encode_text`, or `encode_texts`.
-            text_mask: [R, T] bool.
-            image: [B, 1 + P, Dv] from `encode_image`.
-            image_index: [Q] int64, the picture of each pair; by default pair q has picture q.
-            text_index: [Q] int64, the text of each pair; by default pair q has text q.
-
-        Returns:
-            [Q, 1, Dt].
-        """
+        """Token 0 [Q, 1, Dt] of pairs, cheaper than all of `fuse`: text states [R, T, Dt], images [B, 1 +
+        P, Dv], and [Q] int64 image and text of each pair (by default q)."""
         count = len(text) if text_index is None else len(text_index)
         own, read = torch.arange(count, device=text.device), text_mask.new_zeros(count, 1, dtype=torch.int64)
         texts, images = _banks(text, text_mask, image)
@@ -194,12 +170,8 @@ class Composition:
         return self.project_image(self.encode_image(pixels)[:, 0])
 
     def text_vectors(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[R, T] ids and mask -> [R, E] vectors of texts, not of unit length.
-
-        They are projections of token 0 into the space that texts share with pictures. A language-only model,
-        of which no projection was trained, gives the mean of its tokens' states [R, Dt], as
-        sentence-transformers' models do.
-        """
+        """[R, T] ids and mask -> [R, E] text vectors, not normalised; a language-only model gives the mean
+        of its token states [R, Dt], as sentence-transformers do."""
         if self.sees:
             return self.text_proj(self.encode_first(ids, mask))
         return mean_of_tokens(self.language(ids, mask), mask)
@@ -226,12 +198,11 @@ class Composition:
 
     @torch.no_grad()
     def clamp_temperature(self) -> None:
-        """Keep the temperature in [0.001, 0.5]; called once before every step."""
+        """Clamp the temperature to [0.001, 0.5], once before every step."""
         self.temperature.clamp_(*TEMPERATURE_RANGE)
 
 
 def _dense(states: Tensor) -> Tensor:
-    """States side by side: token 0 lies T states apart, and oneDNN keeps a kernel for each such distance."""
     return states if states.is_cuda else states.contiguous()
 
 
@@ -240,11 +211,7 @@ def _banks(text: Tensor, text_mask: Tensor, image: Tensor) -> tuple[TextBank, Im
 
 
 class Backbone(Composition, nn.Module):
-    """The composition as one module: what a task's head stands on.
-
-    Attributes:
-        config: the configuration.
-    """
+    """The composition as one module, on which a task's head stands."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -252,26 +219,16 @@ class Backbone(Composition, nn.Module):
         self.build(config)
 
     def resize(self, image_size: int, image_width: int | None = None) -> None:
-        """Take pictures of another size from now on; relative-position tables, or positions, are resampled.
-
-        Args:
-            image_size: side of the square in pixels, or the height.
-            image_width: the width of pictures that are not square.
-
-        Raises:
-            ValueError: the patch size does not divide it.
-        """
+        """Take images of another size (height, and width if not square); position tables are resampled.
+        ValueError where the patch size does not divide it."""
         vision = replace(self.config.seeing, image_size=image_size, image_width=image_width)
         self.vision.resize(image_size, image_width)
         self.config = replace(self.config, vision=vision)
 
     @torch.no_grad()
     def init_fusion_embeddings_from_language(self) -> None:
-        """Copy the language encoder's words and token head to the fusion encoder's.
-
-        Raises:
-            ValueError: its words have another width than its states.
-        """
+        """Copy the language encoder's words and token head to the fusion encoder's; ValueError where the
+        widths differ."""
         if not self.words_fit:
             raise ValueError("the language encoder's words have another width than its states")
         self.language.copy_words(self.fusion.embeddings)
@@ -279,5 +236,5 @@ class Backbone(Composition, nn.Module):
 
     @property
     def words_fit(self) -> bool:
-        """Whether `init_fusion_embeddings_from_language` is possible."""
+        """Whether the widths of words and states agree, as `init_fusion_embeddings_from_language` needs."""
         return self.language.words.embedding_dim == self.config.language.width

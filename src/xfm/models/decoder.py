@@ -7,19 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from xfm.models.attention import MASKED, attend, join_heads, padding_bias, split_heads
-from xfm.models.attention_layout import Whole
+from xfm.models.attention_layout import Whole, padded
 from xfm.models.composition import Backbone
 from xfm.models.fusion import CrossAttention, FusionLayer
 from xfm.models.layers import SelfAttention, initialise_normal
-from xfm.models.packing import padded
 from xfm.models.shared_kv import Memories, Memory, remember
 
 
 class Decoder(nn.Module):
-    """The fusion encoder's layers, embeddings and token head, run causally over a memory.
-
-    For answers the memory is the fused question, for captions it is the picture.
-    """
+    """The fusion encoder's layers, embeddings and token head, run causally over a memory: fused questions
+    for answers, images for captions."""
 
     last_norms: tuple[nn.Module, ...] = ()  # every layer ends with its own
 
@@ -48,18 +45,8 @@ class Decoder(nn.Module):
         memory_mask: Tensor,
         memory_index: Tensor | None = None,
     ) -> Tensor:
-        """Next-token logits.
-
-        Args:
-            ids: [N, L] int64, starting with the begin token.
-            mask: [N, L] bool, True at real tokens.
-            memory: [M, S, D] states to attend to.
-            memory_mask: [M, S] bool.
-            memory_index: [N] int64, the memory of each row; by default row n has memory n.
-
-        Returns:
-            [N, L, V]; position l predicts token l + 1.
-        """
+        """Next-token logits [N, L, V] of ids [N, L] int64 and mask [N, L] bool over memory [M, S, D] with
+        its mask [M, S]; `memory_index` [N] int64 defaults to memory n for row n."""
         length = ids.shape[1]
         if memory_index is None:
             memory_index = torch.arange(len(ids), device=ids.device)
@@ -74,17 +61,8 @@ class Decoder(nn.Module):
 
 
 class CachedDecoder:
-    """Texts on memories that grow by a token a step.
-
-    The logits are those of `Decoder.forward` at the last token (a test compares them). A memory's keys and
-    values are computed once, and its texts attend to them where they are.
-
-    Args:
-        decoder: in evaluation mode.
-        memory: [M, S, D] states to attend to.
-        memory_mask: [M, S] bool.
-        each: K, texts on each memory: N = M K of them, those of a memory in a row.
-    """
+    """Incremental decoding with a key-value cache, K texts per memory [M, S, D]: the logits equal those of
+    `Decoder.forward` at the last token."""
 
     def __init__(self, decoder: Decoder, memory: Tensor, memory_mask: Tensor, each: int = 1) -> None:
         self._decoder, self._memory, self._mask = decoder, memory, memory_mask
@@ -95,14 +73,7 @@ class CachedDecoder:
         self._layers = [_CachedLayer(layer, memory) for layer in layers]
 
     def step(self, ids: Tensor) -> Tensor:
-        """Read the last token of every text.
-
-        Args:
-            ids: [N, L] int64, the texts so far; all but the last token have been read.
-
-        Returns:
-            [N, V] logits of the next token.
-        """
+        """[N, L] int64 texts, all but the last token read before -> [N, V] logits of the next token."""
         # The whole texts are looked up, which costs next to nothing: a token's position and type depend on
         # those before it.
         states = self._decoder.embeddings(ids)[:, -1:]  # [N, 1, D]
@@ -111,12 +82,12 @@ class CachedDecoder:
         return self._decoder.head(states[:, 0], self._decoder.embeddings.words)
 
     def reorder(self, rows: Tensor) -> None:
-        """Go on with other texts: [N] int64, which text each place takes, of the same memory."""
+        """Continue with other texts of the same memory: [N] int64, the text that each place takes."""
         for layer in self._layers:
             layer.select(rows)
 
     def branch(self, rows: Tensor) -> Self:
-        """[n] int64 -> the texts that go on from these, some of them several times; this stays as it is."""
+        """[n] int64 -> a new cache that continues from these texts, repeats allowed; this one stays."""
         other = copy.copy(self)
         other._index = self._index[rows]
         seen = self._mask.index_select(0, other._index)

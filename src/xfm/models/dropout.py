@@ -1,4 +1,4 @@
-"""What training leaves out at random: numbers (dropout), and the branches of whole samples (drop path)."""
+"""Dropout of numbers, and drop path of whole samples' residual branches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,18 +12,8 @@ _STEPS = 2**16
 
 
 def dropout(states: Tensor, rate: float) -> Tensor:
-    """Drop numbers with a probability and scale the rest, so that the expectation stays.
-
-    A CPU takes longer to draw torch's masks than to multiply with them; here it draws a fifth as long, and
-    the backward pass keeps one byte a number. The rate is then a multiple of 1 / 65536, the nearest one.
-
-    Args:
-        states: any shape, float.
-        rate: in [0, 1]; 0 drops nothing, 1 all.
-
-    Returns:
-        The states' shape and dtype.
-    """
+    """Dropout; on a CPU with masks of 16 random bits, a fifth of torch's drawing time and one byte a
+    number kept for the backward pass. The rate is then rounded to 1 / 65536."""
     if rate == 0:
         return states
     if rate == 1 or states.device.type != "cpu" or torch.compiler.is_compiling():
@@ -34,14 +24,12 @@ def dropout(states: Tensor, rate: float) -> Tensor:
 class _Dropped(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, dropped: int) -> Tensor:
-        """Drop `dropped` of 65536 numbers."""
         kept, ctx.scale = _kept(states, dropped), _STEPS / (_STEPS - dropped)
         ctx.save_for_backward(kept)
         return _only(states, kept, ctx.scale)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        """The gradient of what was kept, scaled alike."""
         (kept,) = ctx.saved_tensors
         return _only(grads[0], kept, ctx.scale), None
 
@@ -71,11 +59,8 @@ class Dropout(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Residual branches that are dropped a sample at a time, and else scaled.
-
-    A CPU computes them for the samples alone that keep theirs. A GPU would have to wait to hear which: it
-    computes them all.
-    """
+    """Residual branches dropped a sample at a time, else scaled. A CPU computes the kept samples alone; a
+    GPU, which would have to wait for their number, computes all."""
 
     def __init__(self, rate: float = 0.0) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the rest of the code asks of the two encoders, and the one place that builds them."""
+"""Protocols of the vision and language encoders, and their builders."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ AnyLanguage = LanguageEncoder | TransformersText
 
 
 class Layered(Protocol):
-    """What trainings ask of an encoder: its layers have learning rates of their own, and are sharded."""
+    """Layers of an encoder: each has its own learning rate, and is sharded by itself."""
 
     @property
     def layers(self) -> Sequence[nn.Module] | nn.ModuleList:
@@ -82,20 +82,13 @@ LANGUAGE: dict[type, Callable[[Any], Any]] = {
 
 
 def build_vision(config: AnyVisionConfig) -> AnyVision:
-    """The vision encoder of a configuration, randomly initialised.
-
-    Raises:
-        UserError: timm is not installed, or does not have the architecture.
-    """
+    """The vision encoder of a configuration, randomly initialised; a UserError where timm lacks it."""
     return VISION[type(config)](config)
 
 
 def build_language(config: AnyLanguageConfig) -> AnyLanguage:
-    """The language encoder of a configuration, randomly initialised.
-
-    Raises:
-        UserError: transformers is not installed, or cannot build the model.
-    """
+    """The language encoder of a configuration, randomly initialised; a UserError where transformers cannot
+    build it."""
     return LANGUAGE[type(config)](config)
 
 
@@ -120,5 +113,5 @@ def layers_of(model: nn.Module) -> list[nn.Module]:
 
 
 def units_of(model: nn.Module) -> list[nn.Module]:
-    """Parts of the layers that compute one after the other, each from what the last one gave."""
+    """Parts of the layers that compute in sequence, each from the last one's output."""
     return [unit for layer in layers_of(model) for unit in getattr(layer, "units", (layer,))]

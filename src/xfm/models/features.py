@@ -1,4 +1,4 @@
-"""Pictures and texts encoded once, in batches, for everything that is evaluated without training."""
+"""Images and texts encoded once, in batches, for evaluations without training."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -26,13 +26,8 @@ _AS_INTEGERS = {torch.bfloat16: np.int16, torch.float16: np.int16, torch.float32
 
 
 class States:
-    """Rows of states, each of a length of its own; without padding, so that any number of rows fits.
-
-    Args:
-        folder: where they lie in a file without a name that goes with this object. Reading copies the rows
-            asked for and maps nothing for longer, so that the process does not grow by what it has read.
-            None keeps them in memory, on the device that they come from.
-    """
+    """Rows of states of various lengths without padding, in memory or in an unnamed file below `folder`.
+    Reading copies the rows asked for, so that the process does not grow with the file."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
@@ -46,24 +41,17 @@ class States:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """[N] states of each row."""
+        """[N] int64 length of each row."""
         return np.diff(np.asarray(self._ends, dtype=np.int64))
 
     @property
     def bytes_in_memory(self) -> int:
-        """What the rows take; next to nothing where they lie in a file."""
+        """Bytes held in memory; next to none where the rows lie in a file."""
         return sum(part.nbytes for part in self._parts)
 
     def append(self, states: Tensor, mask: Tensor | None = None) -> None:
-        """Add rows.
-
-        Args:
-            states: [N, T, D] bfloat16, float16 or float32, dtype and width the same for all rows.
-            mask: [N, T] bool, the real ones, which stand first; None keeps all T.
-
-        Raises:
-            UserError: the disk is full.
-        """
+        """Add rows [N, T, D] bfloat16, float16 or float32 with a mask [N, T] bool of real states, which
+        come first; a UserError if the disk is full."""
         if self._parts and states.dtype != self._parts[0].dtype:
             raise ValueError(f"states of {states.dtype} among those of {self._parts[0].dtype}")
         lengths = [states.shape[1]] * len(states) if mask is None else mask.sum(dim=1).tolist()
@@ -80,15 +68,7 @@ class States:
         self._starts = None
 
     def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Some rows.
-
-        Args:
-            rows: [N] int64.
-
-        Returns:
-            States [N, T, D], T the length of the longest, and a mask [N, T] bool of the real ones; what the
-            mask leaves out is repeated from the row's last.
-        """
+        """[N] int64 rows -> states [N, T, D] and mask [N, T]; masked places repeat the row's last state."""
         assert self._parts, "nothing was appended"
         if self._starts is None:
             self._starts = np.asarray(self._ends, dtype=np.int64)
@@ -115,16 +95,8 @@ CAPTION_TOKENS = 40
 
 @dataclass(frozen=True)
 class Encoder:
-    """A model in evaluation mode with what encoding needs.
-
-    Attributes:
-        model: on `device`.
-        tokenizer: the model's tokenizer.
-        precision: arithmetic of the forward passes.
-        device: where the model is.
-        batch_size: pictures or texts per pass; fused pairs per pass are four times as many.
-        progress: show bars.
-    """
+    """A model in evaluation mode on `device` with its tokenizer and arithmetic; `batch_size` images or
+    texts per pass, four times as many fused pairs."""
 
     model: Backbone
     tokenizer: Tokenizer
@@ -134,10 +106,7 @@ class Encoder:
     progress: bool = False
 
     def heads(self) -> AbstractContextManager[object]:
-        """Context for projections and heads: always float32.
-
-        They cost next to nothing, and scores rounded to bf16 would tie with each other.
-        """
+        """Float32 context for projections and heads: scores rounded to bf16 would tie."""
         return torch.autocast(self.device.type, enabled=False)
 
     def chunks(self, count: int, size: int, what: str) -> Iterator[slice]:
@@ -157,13 +126,8 @@ class Encoder:
 
 @dataclass(frozen=True)
 class EncodedItems:
-    """Encoded pictures or texts.
-
-    Attributes:
-        states: what fusion takes of the N pictures or texts: [1 + P, Dv] each, or [T, Dt] without padding;
-            bfloat16 in bf16 arithmetic, else float32.
-        vectors: [N, E] float32 unit vectors, on the CPU.
-    """
+    """N encoded images or texts: `states` for fusion ([1 + P, Dv] or [T, Dt] each) and `vectors` [N, E]
+    float32, unit length, on the CPU."""
 
     states: States
     vectors: Tensor
@@ -181,17 +145,7 @@ def tokenize_captions(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: in
 def encode_images(
     encoder: Encoder, pixels: Iterable[Tensor], count: int, folder: Path | None = None
 ) -> EncodedItems:
-    """Encode pictures that come in batches.
-
-    Args:
-        encoder: the model.
-        pixels: batches [B, 3, H, W] float32, normalised.
-        count: number of pictures in all.
-        folder: where the states lie, see `States`; None keeps them in memory.
-
-    Raises:
-        UserError: the disk is full.
-    """
+    """Encode `count` images in batches [B, 3, H, W] float32, normalised; `folder` keeps states on disk."""
     model = encoder.model
     batches = (batch.to(encoder.device) for batch in encoder.counted(pixels, count))
     return _encode(encoder, ((model.encode_image(b), None) for b in batches), model.project_image, folder)
@@ -200,7 +154,7 @@ def encode_images(
 def encode_texts(
     encoder: Encoder, texts: Sequence[str], max_tokens: int = CAPTION_TOKENS, folder: Path | None = None
 ) -> EncodedItems:
-    """Encode captions of at most so many tokens; the rest as of `encode_images`."""
+    """Encode captions of at most `max_tokens` tokens; otherwise as `encode_images`."""
     parts = encoder.chunks(len(texts), encoder.batch_size, "texts")
     return encode_tokens(
         encoder, (tokenize_captions(encoder.tokenizer, texts[part], max_tokens) for part in parts), folder
@@ -208,7 +162,7 @@ def encode_texts(
 
 
 def encode_tokens(encoder: Encoder, batches: Iterable[Tokens], folder: Path | None = None) -> EncodedItems:
-    """Encode texts that come as batches of tokens [B, T]; the rest as of `encode_images`."""
+    """Encode texts from batches of tokens [B, T]; otherwise as `encode_images`."""
     model, device = encoder.model, encoder.device
     placed = (tokens.to(device) for tokens in batches)
     states = ((model.encode_texts([tokens])[0], tokens.mask) for tokens in placed)
@@ -222,7 +176,6 @@ def _encode(
     project: Callable[[Tensor], Tensor],
     folder: Path | None,
 ) -> EncodedItems:
-    """States [B, T, D] and masks, computed as they are asked for, with the unit vectors of their slot 0."""
     states, vectors = States(folder), []
     with autocast(encoder.precision, encoder.device):
         for encoded, mask in batches:
@@ -234,8 +187,8 @@ def _encode(
 
 @torch.inference_mode()
 def image_features(encoder: Encoder, pixels: Iterable[Tensor], count: int) -> NDArray[np.float32]:
-    """Slot 0 of the vision encoder (the mean of the patch vectors), [N, Dv] float32; takes what
-    `encode_images` takes."""
+    """Slot 0 of the vision encoder (mean of the patch vectors), [N, Dv] float32; arguments as of
+    `encode_images`."""
     batches = (batch.to(encoder.device) for batch in encoder.counted(pixels, count))
     with autocast(encoder.precision, encoder.device):
         slots = (encoder.model.encode_image(batch)[:, 0].to(storage_dtype()) for batch in batches)
@@ -252,7 +205,7 @@ def text_features(encoder: Encoder, batches: Iterable[Tokens]) -> NDArray[np.flo
 
 
 def storage_dtype() -> torch.dtype:
-    """Dtype in which states wait for fusion inside `autocast`: what a matrix product would turn them into."""
+    """Dtype of stored states inside `autocast`: that of its matrix products."""
     if torch.is_autocast_enabled("cuda"):
         return torch.get_autocast_dtype("cuda")
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32

@@ -1,4 +1,4 @@
-"""Fusion encoder: text states attend to themselves and to pictures (paper section 3.1); and its queries."""
+"""Fusion encoder: text states attend to themselves and to images (paper section 3.1)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -10,27 +10,23 @@ from torch import Tensor, nn
 from xfm.config.encoders import AnyLanguageConfig, FusionConfig, TextPositions
 from xfm.data.collate import LENGTH_STEP, round_up
 from xfm.models.attention import attend, join_heads, split_all, split_heads
+from xfm.models.attention_layout import Packed, Texts, leaves_padding_out, pack_texts, padded
 from xfm.models.dropout import Dropout
 from xfm.models.layers import EPS, Embeddings, FeedForward, SelfAttention, fix, initialise_normal, sine_table
-from xfm.models.packing import Packed, Texts, leaves_padding_out, pack_texts, padded
 from xfm.models.shared_kv import Memories, Memory, remember, side_by_side
 
 
 @dataclass(frozen=True)
 class ImageBank:
-    """Picture states that fusion queries point into: each is encoded, and turned to keys and values, once.
-
-    Attributes:
-        slots: [I, S, Dv] slot-0 vectors of each picture: of the whole in column 0, of regions in the others.
-        patches: [I, P, Dv] patch vectors.
-    """
+    """Image states that fusion queries index: slots [I, S, Dv] (column 0 the whole image, then regions)
+    and patches [I, P, Dv]; keys and values are computed once per image."""
 
     slots: Tensor
     patches: Tensor
 
     @property
     def keys(self) -> Tensor:
-        """[I, S + P, Dv] everything that can be attended to."""
+        """[I, S + P, Dv] all keys."""
         return torch.cat([self.slots, self.patches], dim=1)
 
     def detach(self) -> "ImageBank":
@@ -40,12 +36,8 @@ class ImageBank:
 
 @dataclass(frozen=True)
 class TextBank:
-    """Text states that fusion queries point into: what does not depend on the picture is computed once.
-
-    Attributes:
-        states: [R, T, Dt] of the language encoder.
-        mask: [R, T] bool.
-    """
+    """Text states [R, T, Dt] and mask [R, T] that fusion queries index; image-independent work is done
+    once per text."""
 
     states: Tensor
     mask: Tensor
@@ -57,18 +49,11 @@ class TextBank:
 
 @dataclass(frozen=True)
 class FusionQuery:
-    """Q texts of a bank, each fused with one picture of another or with a region of it.
+    """Q texts [Q] int64 of a bank, each fused with an image [Q] int64.
 
-    Queries that share a bank should have the same object: it is known by that.
-
-    Attributes:
-        texts: the texts.
-        images: the pictures.
-        text: [Q] int64, the text.
-        image: [Q] int64, the picture.
-        slot: [Q] int64, which of the picture's slots stands in slot 0; None for the whole picture's.
-        visible: [Q, P] bool, the patches that may be attended to; None for all.
-        read: [Q, m] int64, the positions in the texts whose states are wanted; None for all.
+    `slot` [Q] int64 is the image's slot in slot 0 (None: the whole image), `visible` [Q, P] bool the patches
+    attended to (None: all), `read` [Q, m] int64 the positions whose states are returned (None: all). Queries
+    share a bank by object identity.
     """
 
     texts: TextBank
@@ -81,7 +66,7 @@ class FusionQuery:
 
     @property
     def visible_keys(self) -> Tensor | None:
-        """[Q, S + P] bool keys that each query sees, or None where it sees all."""
+        """[Q, S + P] bool visible keys, None for all."""
         slots, patches = self.images.slots.shape[1], self.images.patches.shape[1]
         if slots == 1 and self.visible is None:
             return None
@@ -93,7 +78,7 @@ class FusionQuery:
         return keys
 
     def answer(self, states: Tensor) -> Tensor:
-        """[Q, T, Dt] states -> [Q, m, Dt] those that are wanted."""
+        """[Q, T, Dt] states -> [Q, m, Dt] at the `read` positions."""
         if self.read is None:
             return states
         return states[torch.arange(len(states), device=states.device)[:, None], self.read]
@@ -107,7 +92,7 @@ def _by_identity(banks: Iterable[object]) -> dict[int, list[int]]:
 
 
 def memory_of(queries: Sequence[FusionQuery]) -> Memory:
-    """What the texts of queries on one image bank attend to, all or none of which are on regions."""
+    """Image memory of the queries on one bank, all or none of which are on regions."""
     keys = [keys for query in queries if (keys := query.visible_keys) is not None]
     index = torch.cat([query.image for query in queries])
     return Memory(queries[0].images.keys, index, torch.cat(keys) if keys else None)
@@ -135,7 +120,7 @@ class CrossAttention(nn.Module):
         return self.look(states, [split_all(pair, self.heads, 2) for pair in shared], memories)
 
     def look(self, states: Tensor, shared: Sequence[Sequence[Tensor]], memories: Memories) -> Tensor:
-        """`forward` with keys and values [B, H, K, d] of each part of the memories' grid."""
+        """`forward` with keys and values [B, H, K, d] of each part of the layout."""
         dropout = self.dropout_rate if self.training else 0.0
         queries, attended = memories.grid.spread(self.query(states)), []
         for query, (key, value), bias in zip(queries, shared, memories.biases, strict=True):
@@ -155,30 +140,19 @@ class FusionLayer(nn.Module):
 
     @property
     def units(self) -> tuple[nn.Module, ...]:
-        """Parts that are gathered alone."""
+        """Parts that are sharded by themselves."""
         return self.attention, self.cross_attention, self.feed_forward
 
     def forward(self, states: Tensor, texts: Texts | None, memories: Memories) -> Tensor:
-        """Attend to texts and pictures.
-
-        Args:
-            states: [Q, T, D], or the N tokens [N, D] of a packed layout.
-            texts: how they attend to themselves, and which of them are read; None where they have done so.
-            memories: how those that are read attend to pictures.
-
-        Returns:
-            The states' shape, or [n, D] of those that are read.
-        """
+        """[Q, T, D] or packed [N, D] states -> the same shape, or [n, D] of the tokens read; `texts` is
+        None where self-attention is done already."""
         states = states if texts is None else self.attention(states, texts)
         return self.feed_forward(self.cross_attention(states, memories))
 
 
 class FusionEncoder(nn.Module):
-    """Fuses text with pictures.
-
-    The embeddings are not used here: their words are the tied output matrix of the token head, and the whole
-    of them is what a decoder that starts from this encoder looks tokens up in.
-    """
+    """Fusion encoder. Its embeddings are not used in the pass: their words are the token head's tied
+    matrix, and a decoder started from this encoder looks its tokens up in them."""
 
     positions: Tensor | None
 
@@ -195,7 +169,7 @@ class FusionEncoder(nn.Module):
         initialise_normal(self, config.init_std)
 
     def compute_buffers(self) -> None:
-        """Compute what no file of weights holds."""
+        """Compute the buffers that no file of weights holds."""
         like = self.embeddings.words.weight
         with torch.device("cpu"):  # see VisionEncoder
             sine = self.config.positions is TextPositions.SINE
@@ -203,19 +177,13 @@ class FusionEncoder(nn.Module):
         fix(self, "positions", table, like)
 
     def place(self, states: Tensor) -> Tensor:
-        """[R, T, Dt] states of texts -> the same with their positions, where the configuration has any."""
+        """[R, T, Dt] text states plus positions, where the configuration has any."""
         return states if self.positions is None else states + self.positions[: states.shape[1]].to(states)
 
     def forward(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
-        """Fuse.
-
-        On a CPU all queries are answered in one pass, whose last layer computes nothing but what is read. On
-        a GPU, and in evaluation mode where all positions are wanted, a bank's queries have one pass.
-
-        Returns:
-            For each query [Q, T, Dt] hidden states, or [Q, m, Dt] of the positions that it reads. Token 0
-            stands for the pair.
-        """
+        """[Q, T, Dt] for each query, or [Q, m, Dt] at its `read` positions. On a CPU one packed pass
+        answers all queries; on a GPU, and in evaluation where all positions are read, each image bank has
+        a padded pass."""
         everything = any(query.read is None for query in queries)
         if leaves_padding_out(queries[0].texts.mask, needed=everything and not self.training):
             places = [place for some in _by_identity(q.images for q in queries).values() for place in some]
@@ -259,10 +227,8 @@ class FusionEncoder(nn.Module):
         return [answer.view(shape) for answer, shape in zip(answers, shapes, strict=True)]
 
     def _begin(self, queries: Sequence[FusionQuery], layout: Packed, memories: Memories) -> Tensor:
-        """[N, Dt] after the first layer, in which texts attend to themselves before they meet any picture.
-
-        So that is computed once for each text of the banks, whatever the number of queries on it.
-        """
+        """[N, Dt] after the first layer, whose self-attention precedes any image and is computed once per
+        text."""
         first = self.layers[0]
         assert isinstance(first, FusionLayer)
         by_bank = _by_identity(query.texts for query in queries)

@@ -13,14 +13,8 @@ from xfm.models.decoder import CachedDecoder, Decoder
 
 @dataclass(frozen=True)
 class Marks:
-    """The tokens that frame a text.
-
-    Attributes:
-        begin, end: first and last token.
-        pad: fills what is shorter than the longest.
-        banned: tokens that are never written.
-        prompt: tokens that every text goes on from; they count in no length and no score, and are not given.
-    """
+    """Begin, end and padding tokens, `banned` tokens that are never written, and the tokens of a `prompt`,
+    which count in no length or score and are not returned."""
 
     begin: int
     end: int
@@ -30,7 +24,7 @@ class Marks:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, prompt: str = "") -> Self:
-        """Those of a tokenizer; no special token but the end is written."""
+        """The marks of a tokenizer; no special token but the end is written."""
         banned = tuple(sorted(tokenizer.special_ids - {tokenizer.eos}))
         return cls(tokenizer.bos, tokenizer.eos, tokenizer.pad, banned, prompt_ids(tokenizer, prompt))
 
@@ -45,14 +39,9 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Generated:
-    """n texts for each of M memories, best first.
-
-    Attributes:
-        ids: [M, n, L] int64 from the begin token on, padded.
-        mask: [M, n, L] bool, True at real tokens.
-        scores: [M, n] float32: of beam search the score, of sampling the log-likelihood under the model as it
-            is, without temperature and cuts. -inf where the search found fewer texts than were asked for.
-    """
+    """n texts per memory, best first: ids and mask [M, n, L] from the begin token on; scores [M, n]
+    float32 of beam search, or the log-likelihood of sampling without temperature and cuts; -inf for
+    missing texts."""
 
     ids: Tensor
     mask: Tensor
@@ -68,20 +57,8 @@ def generate(
     how: Generation,
     draws: Tensor | None = None,
 ) -> Generated:
-    """Write texts.
-
-    Args:
-        decoder: in evaluation mode.
-        memory: [M, S, D] states to attend to: pictures, or fused questions.
-        memory_mask: [M, S] bool.
-        marks: the tokens that frame a text.
-        how: beam search or sampling.
-        draws: [M, n, L - 1] float in [0, 1) that sampling takes its tokens by; drawn from the seed if not
-            given.
-
-    Raises:
-        ValueError: the decoder has no positions for texts that long.
-    """
+    """Beam search or sampling over memories [M, S, D]; `draws` [M, n, L - 1] in [0, 1) replaces the
+    seed's. ValueError for texts longer than the decoder's positions."""
     rows = decoder.embeddings.positions.num_embeddings - decoder.embeddings.first - len(marks.prompt)
     if how.max_tokens - 1 > rows:  # the last token is written, not read
         raise ValueError(f"max_tokens is {how.max_tokens}, but the decoder reads {rows} tokens")
@@ -116,11 +93,8 @@ class _Prompted:
 def beam_search(
     decoder: Decoder, memory: Tensor, memory_mask: Tensor, marks: Marks, how: BeamSearch
 ) -> Generated:
-    """The best texts that the beams lead to; arguments as of `generate`.
-
-    A text that ends counts only if it is among the `beams` best continuations of its step. The search stops
-    when no unfinished text can still reach the n-th best finished one.
-    """
+    """Beam search, arguments as of `generate`: an ended text counts if it is among the `beams` best
+    continuations of its step; stops when no open text can reach the n-th best."""
     count, beams = len(memory), how.beams
     cached = _Prompted(CachedDecoder(decoder, memory, memory_mask, beams), marks, memory.device)
     ids = torch.full((count, beams, 1), marks.begin, device=memory.device)
@@ -154,7 +128,6 @@ class _Found:
         self._scores = torch.full((count, how.texts), -torch.inf, device=device)
 
     def add(self, ids: Tensor, likelihood: Tensor) -> None:
-        """[M, K, L] texts with their [M, K] log-likelihoods; -inf stands for none."""
         self._length = length = ids.shape[-1]
         scores = torch.cat([self._scores, likelihood / (length - 1) ** self._how.length_penalty], dim=1)
         padded = torch.nn.functional.pad(ids, (0, self._how.max_tokens - length), value=self._marks.pad)
@@ -164,7 +137,6 @@ class _Found:
         self._sizes = sizes.gather(1, chosen)
 
     def is_final(self, likelihood: Tensor) -> bool:
-        """Whether no unfinished text, of which [M] are the best log-likelihoods, can get among the best."""
         # A longer text is less likely, but the penalty may forgive that.
         penalty = self._how.length_penalty
         longest = (self._how.max_tokens if penalty > 0 else self._length) - 1

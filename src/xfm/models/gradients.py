@@ -1,8 +1,5 @@
-"""Where gradients go: a table objective x encoder, applied in one place.
-
-The first idea of X-FM is a column of this table: the fusion losses do not reach the language encoder. An
-ablation is another table.
-"""
+"""Gradient policy: a table objective x encoder, applied in one place. The fusion losses do not reach the
+language encoder; an ablation is another table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,11 +58,8 @@ class GradientPolicy:
 
     @classmethod
     def of(cls, config: GradientConfig) -> "GradientPolicy":
-        """The policy of a recipe.
-
-        Raises:
-            ValueError: an objective is to reach an encoder that it does not use, or only through fusion.
-        """
+        """The policy of a recipe; ValueError for an encoder that an objective does not use, or reaches
+        only through fusion."""
         return cls({objective: frozenset(getattr(config, objective)) for objective in Objective})
 
     @property

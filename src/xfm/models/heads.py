@@ -1,4 +1,4 @@
-"""Heads on top of the encoders, and the rows that they take."""
+"""Heads on top of the encoders, and their inputs."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +12,7 @@ from xfm.models.layers import EPS
 
 
 def class_probabilities(kind: LabelKind, logits: Tensor) -> Tensor:
-    """[R, C] logits -> float32 probabilities: of the classes a row may be of, or of each label alone."""
+    """[R, C] logits -> float32 probabilities: softmax, or sigmoid for several labels."""
     logits = logits.float()
     return logits.sigmoid() if kind is LabelKind.SEVERAL else logits.softmax(-1)
 
@@ -30,11 +30,8 @@ class MLPHead(nn.Sequential):
 
 
 class ProbeHead(nn.Linear):
-    """One linear layer on frozen features, in float32 whatever the arithmetic around it.
-
-    It was fitted to standardised features, whose means and deviations stand in its weights: in bfloat16 what
-    they cancel would be lost.
-    """
+    """One linear layer on frozen features, always in float32: means and deviations of standardised
+    features stand in its weights and would be lost in bfloat16."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[R, F] -> [R, C] float32."""
@@ -45,10 +42,8 @@ class ProbeHead(nn.Linear):
 
 
 class DeepHead(nn.Sequential):
-    """Four times (Linear, LayerNorm, GELU) of widths 2E, 4E, 2E and E, then Linear(E, out).
-
-    The published head of image classification.
-    """
+    """The published head of image classification: (Linear, LayerNorm, GELU) to 2E, 4E, 2E and E, then
+    Linear(E, out)."""
 
     def __init__(self, width: int, out: int) -> None:
         widths = (width, 2 * width, 4 * width, 2 * width, width)
@@ -70,7 +65,7 @@ class TokenHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(words.num_embeddings))
 
     def hidden(self, states: Tensor) -> Tensor:
-        """[..., D] states -> [..., D], what is compared with the words."""
+        """[..., D] states -> [..., D] before the product with the words."""
         return self.norm(nn.functional.gelu(self.dense(states)))
 
     def forward(self, states: Tensor, words: nn.Embedding) -> Tensor:
@@ -79,20 +74,15 @@ class TokenHead(nn.Module):
 
 
 def mean_of_tokens(states: Tensor, mask: Tensor) -> Tensor:
-    """[R, T, D] states of texts and [R, T] bool, which tokens are there -> [R, D] their mean over those."""
+    """[R, T, D] states and [R, T] bool mask -> [R, D] mean over real tokens."""
     there = mask[..., None]
     return states.masked_fill(~there, 0.0).sum(dim=1) / there.sum(dim=1).clamp(min=1)
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows as a head takes them: texts as tokens, and each distinct picture encoded once.
-
-    Attributes:
-        tokens: [R, T] the text of each row, a pair as one sequence; None where rows have no texts.
-        image: [I, 1 + P, Dv] encoded pictures; None where rows have none.
-        index: [R, K] int64, the K pictures of each row; None where row r has picture r.
-    """
+    """Inputs of a head: text tokens [R, T] (a pair is one sequence), distinct images [I, 1 + P, Dv] and
+    the K images [R, K] int64 of each row (None: image r)."""
 
     tokens: Tokens | None = None
     image: Tensor | None = None
@@ -100,25 +90,25 @@ class Encoded:
 
     @property
     def text(self) -> Tokens:
-        """The texts, of rows that have some."""
+        """The texts."""
         assert self.tokens is not None
         return self.tokens
 
     @property
     def pictures(self) -> Tensor:
-        """The encoded pictures, of rows that have some."""
+        """The encoded images."""
         assert self.image is not None
         return self.image
 
     @property
     def first(self) -> Tensor | None:
-        """[R] int64, the first picture of each row; None where row r has picture r."""
+        """[R] int64 first image of each row; None for image r."""
         return None if self.index is None else self.index[:, 0]
 
     def mean_text(self, states: Tensor) -> Tensor:
-        """[R, T, D] states of the texts -> [R, D] their mean over the words that are there."""
+        """[R, T, D] text states -> [R, D] mean over real tokens."""
         return mean_of_tokens(states, self.text.mask)
 
     def of_rows(self, values: Tensor) -> Tensor:
-        """[I, ...] one value a picture -> [R, ...] those of each row's first picture."""
+        """[I, ...] values per image -> [R, ...] of each row's first image."""
         return values if self.first is None else values[self.first]

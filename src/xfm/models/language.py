@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from xfm.config.encoders import LanguageConfig
 from xfm.data.schema import Tokens
+from xfm.models.attention_layout import Packed, Texts, leaves_padding_out, pack_texts, padded
 from xfm.models.layers import Embeddings, FeedForward, SelfAttention, initialise_normal
-from xfm.models.packing import Packed, Texts, leaves_padding_out, pack_texts, padded
 
 
 class LanguageLayer(nn.Module):
@@ -21,7 +21,7 @@ class LanguageLayer(nn.Module):
 
     @property
     def units(self) -> tuple[nn.Module, ...]:
-        """Parts that are gathered alone."""
+        """Parts that are sharded by themselves."""
         return self.attention, self.feed_forward
 
     def forward(self, states: Tensor, texts: Texts) -> Tensor:
@@ -51,15 +51,7 @@ class LanguageEncoder(nn.Module):
         embeddings.load_state_dict(self.embeddings.state_dict())
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Encode text.
-
-        Args:
-            ids: [R, T] int64.
-            mask: [R, T] bool, True at real tokens.
-
-        Returns:
-            [R, T, D]; rows of padding mean nothing.
-        """
+        """[R, T] int64 ids and bool mask -> [R, T, D]; states of padding are undefined."""
         if leaves_padding_out(mask, needed=not self.training):
             return self._packed([ids], [mask])[0]
         states, texts = self.embeddings(ids), padded(mask)
@@ -68,13 +60,13 @@ class LanguageEncoder(nn.Module):
         return states
 
     def encode_all(self, batches: Sequence[Tokens]) -> list[Tensor]:
-        """Several batches of texts, in one pass where padding is left out -> a [R, T, D] for each."""
+        """Batches of texts -> a [R, T, D] for each, in one packed pass on a CPU."""
         if leaves_padding_out(batches[0].mask, needed=False):
             return self._packed([batch.ids for batch in batches], [batch.mask for batch in batches])
         return [self(batch.ids, batch.mask) for batch in batches]
 
     def encode_first(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[R, T] ids and mask -> [R, D] token 0 alone, of which the last layer computes nothing else."""
+        """[R, T] ids and mask -> [R, D] token 0; the last layer computes nothing else."""
         if not leaves_padding_out(mask, needed=False):
             return self(ids, mask)[:, 0]
         layout = pack_texts([mask])
@@ -87,7 +79,6 @@ class LanguageEncoder(nn.Module):
         return layout.outside.spread(self._layers(layout, ids, self.layers))
 
     def _layers(self, layout: Packed, ids: Sequence[Tensor], layers: Iterable[nn.Module]) -> Tensor:
-        """[N, D] after some of the layers, the first ones."""
         states = layout.outside.collect([self.embeddings(batch) for batch in ids])
         for layer in layers:
             states = layer(states, layout.texts)

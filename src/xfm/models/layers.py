@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from xfm.config.encoders import AnyLanguageConfig
 from xfm.models.attention import attend, join_heads, split_all, split_heads
+from xfm.models.attention_layout import Texts
 from xfm.models.dropout import Dropout
-from xfm.models.packing import Texts
 from xfm.models.precision import working_dtype
 
 EPS = 1e-5
@@ -33,7 +33,7 @@ class Embeddings(nn.Module):
         return (self.first - 1 + real.cumsum(dim=1) * real).clamp_(min=0)
 
     def token_types(self, ids: Tensor) -> Tensor:
-        """[R, T] ids -> [D] where all tokens are alike, else [R, T, D]: the second type after a separator."""
+        """[R, T] ids -> [D] for one type, else [R, T, D]: the second type after a separator."""
         if self.token_type.ndim == 1:
             return self.token_type
         ends = ids.eq(self.separator)
@@ -57,7 +57,7 @@ class SelfAttention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, states: Tensor, texts: Texts) -> Tensor:
-        """[R, T, D], or N packed tokens [N, D] -> the same shape, or [n, D] of those that are read."""
+        """[R, T, D] or N packed tokens [N, D] -> the same shape, or [n, D] of the tokens read."""
         qkv, read, grid = self.qkv(states), texts.read, texts.grid
         queries, keys, values = zip(*(split_all(t, self.heads, 3) for t in grid.spread(qkv)), strict=True)
         if read is not None:
@@ -100,25 +100,16 @@ def initialise_normal(module: nn.Module, std: float = 0.02) -> None:
 
 
 def sine_table(length: int, channels: int, longest: float) -> Tensor:
-    """Sines and cosines of 0.5, 1.5, ... at wavelengths that run geometrically from 2 to `longest`.
-
-    Returns:
-        [length, channels] float32 in [-1, 1]; half of the channels are sines.
-    """
+    """[length, channels] float32 in [-1, 1]: sines then cosines of 0.5, 1.5, ... at wavelengths from 2 to
+    `longest`, spaced geometrically."""
     wavelengths = torch.logspace(math.log10(2.0), math.log10(longest), channels // 2)
     angles = (torch.arange(length) + 0.5)[:, None] * (2 * math.pi / wavelengths)
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 def fix(module: nn.Module, name: str, table: Tensor | None, like: Tensor) -> None:
-    """Give a module a buffer that no file of weights holds, where one of its parameters is.
-
-    Args:
-        module: the module.
-        name: of the buffer.
-        table: on the CPU; None for no buffer.
-        like: the parameter. One without memory gets its tensor later; buffers are whole from the start.
-    """
+    """Register a non-persistent buffer on the device and in the dtype of the parameter `like`; `table`
+    None registers None."""
     device = torch.get_default_device() if like.is_meta else like.device
     if table is not None:
         table = table.to(device, like.dtype if table.is_floating_point() else None)

@@ -1,4 +1,4 @@
-"""Encoders that timm and transformers compute, behind the protocols of the native ones."""
+"""Encoders computed by timm and transformers, behind the native protocols."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,16 +16,7 @@ from xfm.models.layers import Embeddings
 
 @contextmanager
 def explained(what: str, remedy: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Turn an error inside into a sentence: what failed, the beginning of what was said, and the remedy.
-
-    Args:
-        what: the beginning of the sentence.
-        remedy: its end.
-        kinds: of errors; all if none is given, as most libraries raise every kind.
-
-    Raises:
-        UserError: the sentence, or one that was raised inside.
-    """
+    """Turn an error inside (of `kinds`, by default all) into a UserError: "what (first line); remedy"."""
     try:
         yield
     except UserError:
@@ -45,7 +36,7 @@ def _find_layers(trunk: nn.Module) -> list[nn.Module]:
 
 
 def last_norms(trunk: nn.Module, layers: Iterable[nn.Module]) -> list[nn.Module]:
-    """Norms that are in no layer and no embedding."""
+    """Norms outside layers and embeddings."""
     inside = {id(part) for layer in layers for part in layer.modules()}
     named = {name: part for name, part in trunk.named_modules() if id(part) not in inside}
     ends = ("norm", "fc_norm")
@@ -53,11 +44,9 @@ def last_norms(trunk: nn.Module, layers: Iterable[nn.Module]) -> list[nn.Module]
 
 
 class TimmVision(nn.Module):
-    """Pictures to patch vectors; slot 0 is what the model itself pools (cls, mean or attention pooling).
-
-    Patches of the input are masked behind the patch embedding, so that positions (absolute, relative or
-    rotary), registers and everything else stay timm's. Registers and the cls token are no patches.
-    """
+    """timm vision transformer; slot 0 is the model's own pooling (cls, mean or attention). Patches are
+    masked behind the patch embedding, so positions and registers stay timm's; registers and cls are no
+    patches."""
 
     def __init__(self, config: TimmVisionConfig) -> None:
         super().__init__()
@@ -81,25 +70,25 @@ class TimmVision(nn.Module):
 
     @property
     def last_norms(self) -> list[nn.Module]:
-        """Those before and after the pooling."""
+        """Norms before and after the pooling."""
         return last_norms(self.trunk, self.layers)
 
     @torch.no_grad()
     def compute_buffers(self) -> None:
-        """Compute what no file of weights holds: indices of positions, or rotations."""
+        """Compute the buffers that no file of weights holds: position indices or rotations."""
         fresh, stored = _create_timm_trunk(self.config), self.trunk.state_dict().keys()
         for name, buffer in fresh.named_buffers():
             if name not in stored:
                 self.trunk.get_buffer(name).copy_(buffer)
 
     def resize(self, image_size: int, image_width: int | None = None) -> None:
-        """Take pictures of another size from now on; timm resamples what depends on it."""
+        """Take images of another size; timm resamples positions."""
         config = replace(self.config, image_size=image_size, image_width=image_width)
         self.trunk.set_input_size(img_size=(image_size, image_width or image_size))
         self.config = config
 
     def set_drop_path(self, rate: float) -> None:
-        """Let the drop-path rate in training rise linearly over the blocks, from 0 to `rate` in [0, 1)."""
+        """Drop-path rate in training, rising linearly over the blocks from 0 to `rate` in [0, 1)."""
         from timm.layers.drop import DropPath
 
         for place, block in enumerate(self.trunk.blocks):
@@ -109,15 +98,8 @@ class TimmVision(nn.Module):
                     setattr(block, name, DropPath(own) if own > 0 else nn.Identity())
 
     def forward(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
-        """Encode pictures.
-
-        Args:
-            pixels: [B, 3, H, W] float, normalised.
-            patch_mask: [B, P] bool, True where the patch is replaced by the mask vector.
-
-        Returns:
-            [B, 1 + P, D]: the pooled vector, then the normalised patch vectors.
-        """
+        """[B, 3, H, W] normalised pixels and [B, P] bool patch mask -> [B, 1 + P, D]: pooled vector, then
+        normalised patches."""
         self._patch_mask = patch_mask
         try:
             states = self.trunk.forward_features(pixels)  # [B, prefix + P, D]
@@ -154,11 +136,7 @@ def _create_timm_trunk(config: TimmVisionConfig) -> Any:
 
 
 def check_trunk(trunk: Any, name: str) -> None:
-    """Refuse what is no plain vision transformer.
-
-    Raises:
-        UserError: the model lacks what the adapter needs.
-    """
+    """A UserError for a model that is no plain vision transformer."""
     needed = ("patch_embed", "blocks", "num_prefix_tokens", "fc_norm", "set_input_size", "forward_head")
     if missing := [part for part in needed if not hasattr(trunk, part)]:
         raise UserError(
@@ -172,7 +150,7 @@ _DROPPED = frozenset({"auto_map", "quantization_config", "dtype", "torch_dtype",
 
 
 class TransformersText(nn.Module):
-    """Token ids to hidden states by any encoder of transformers; its pooler is left out."""
+    """Text encoder of transformers without its pooler."""
 
     def __init__(self, config: TransformersTextConfig) -> None:
         super().__init__()
@@ -186,7 +164,7 @@ class TransformersText(nn.Module):
 
     @property
     def last_norms(self) -> list[nn.Module]:
-        """That of models that normalise before each layer."""
+        """Final norm of pre-norm models."""
         return last_norms(self.trunk, self.layers)
 
     @property
@@ -199,20 +177,11 @@ class TransformersText(nn.Module):
         embeddings.words.load_state_dict(self.words.state_dict())
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Encode text.
-
-        Args:
-            ids: [R, T] int64.
-            mask: [R, T] bool, True at real tokens.
-
-        Returns:
-            [R, T, D]; rows of padding are computed too and mean nothing.
-        """
+        """[R, T] int64 ids and bool mask -> [R, T, D]; states of padding are undefined."""
         return self.trunk(input_ids=ids, attention_mask=mask.long()).last_hidden_state
 
 
 def _create_text_trunk(settings: str) -> Any:
-    """The model that transformers' settings describe, randomly initialised; no code of elsewhere is run."""
     transformers = import_extra("transformers", "this model")
     failing = f"transformers {transformers.__version__} cannot build the text encoder"
     with explained(failing, "upgrade transformers, or take another model"):
@@ -221,10 +190,8 @@ def _create_text_trunk(settings: str) -> Any:
 
 
 def safe_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a `config.json` without what asks for code of elsewhere, such as attention kernels.
-
-    The settings of a part are such settings, too.
-    """
+    """Content of a `config.json` without settings that ask for remote code, such as attention kernels;
+    nested settings likewise."""
     return {
         key: safe_settings(value) if isinstance(value, Mapping) else value
         for key, value in values.items()
@@ -233,12 +200,8 @@ def safe_settings(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked_config(values: Mapping[str, Any]) -> Any:
-    """The configuration of transformers that the content of a `config.json` describes.
-
-    Raises:
-        UserError: it asks for more layers than any model has, which would be built for hours.
-        Exception: transformers' own, of any kind.
-    """
+    """transformers' configuration of the content of a `config.json`; a UserError for more layers than any
+    model has. transformers' own errors may be of any kind."""
     config = import_extra("transformers", "this model").AutoConfig.for_model(**safe_settings(values))
     layers = getattr(config, "num_hidden_layers", None)
     if isinstance(layers, int) and layers > MAX_DEPTH:
@@ -247,7 +210,6 @@ def checked_config(values: Mapping[str, Any]) -> Any:
 
 
 def _checked_trunk(trunk: Any) -> Any:
-    """The model without its pooler, whose weights nothing would train."""
     config = trunk.config
     if config.is_encoder_decoder or getattr(config, "is_decoder", False):
         raise UserError(

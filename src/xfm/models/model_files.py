@@ -1,32 +1,42 @@
-"""The files of a model: weights (safetensors), configuration, tokenizer, preprocessing, provenance.
+"""The files of a model folder, and their writing; `xfm.models.model_reading` reads them.
 
-`self_check.json` holds one text and one picture with what the model makes of them, which every load compares.
-`calibration.json`, where it is there, makes the matching head's odds a probability. A fine-tuned model's
-folder also has `task.json`, what it is for, and `task.safetensors`, what the task adds.
+Weights (safetensors), configuration, tokenizer, preprocessing and provenance; `self_check.json` has outputs
+for one text and one image, which every load compares, `calibration.json` the matching head's calibration,
+`task.json` and `task.safetensors` a fine-tuned model's task. transformers' auto classes read the same folder:
 
-These are their names; `xfm.models.model_writing` writes the files, `xfm.models.model_reading` reads them.
-
-transformers' auto classes read the same folder, so that no second copy can fall behind. It takes:
-
-- Tensors have the same names in both, with no prefix. The Trainer of transformers loads checkpoints by bare
-  names and passes over those that it does not know: a translation of names would lose weights silently.
-- `config.json` says `model_type`, by which transformers finds the classes, and the labels of a classifier
-  that transformers has a class for. Settings of its own, in a folder that it wrote, are passed over here.
-- `preprocessor_config.json` names the classes that prepare inputs and nothing else: sizes, mean and deviation
-  stay in `preprocessing.json`, and tokens in `tokenizer.json`.
+- Tensors have the same names in both, without prefix: the Trainer of transformers passes over unknown names,
+  so that a translation would lose weights silently.
+- `config.json` says `model_type`, by which transformers finds the classes, and a classifier's labels.
+  Settings of its own, in a folder that it wrote, are passed over here.
+- `preprocessor_config.json` names the classes that prepare inputs; numbers stay in `preprocessing.json`.
 """
 
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from xfm.config.labels import LabelKind
+from safetensors import SafetensorError
+
+from xfm.config.artifacts import SelfCheck
+from xfm.config.labels import LabelKind, MatchCalibration
 from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
-from xfm.core.errors import UserError, excerpt
-from xfm.models.self_check import SELF_CHECK
+from xfm.core.errors import UserError, excerpt, refused
+from xfm.core.failures import FULL
+from xfm.core.files import drafting, replace_folder, sync_folder, write_text
+from xfm.core.paths import home_path
+from xfm.data.tokenizer import Tokenizer
+from xfm.models.artifacts import Artifacts, Preprocessing
+from xfm.models.composition import Backbone
+from xfm.models.self_check import SELF_CHECK, check_of
+from xfm.models.task_models import TaskModel
+from xfm.models.weights import write_tensors
 
 MODEL_TYPE = "xfm"
 INPUT_CLASSES = "preprocessor_config.json"
@@ -43,7 +53,7 @@ _KINDS = {
 
 
 def plain_config(config: ModelConfig, task: TaskConfig | None = None) -> dict[str, Any]:
-    """What `config.json` says: every field of the configuration, the kind of model, and labels."""
+    """Content of `config.json`: configuration, kind of model, labels."""
     return {**to_plain(config), "model_type": MODEL_TYPE, **_labels(task)}
 
 
@@ -57,13 +67,8 @@ def _labels(task: TaskConfig | None) -> dict[str, Any]:
 
 
 def own_fields(values: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The fields of `ModelConfig` in a `config.json`, whoever wrote it.
-
-    Unknown fields stay in, to be refused, unless transformers wrote the file: those are its settings.
-
-    Raises:
-        UserError: the file describes another kind of model.
-    """
+    """The fields of `ModelConfig` in a `config.json`; unknown ones stay to be refused, unless transformers
+    wrote the file. A UserError for another kind of model."""
     kind = values.get("model_type", MODEL_TYPE)
     if kind != MODEL_TYPE:
         raise UserError(
@@ -78,13 +83,121 @@ def own_fields(values: dict[str, Any], path: Path) -> dict[str, Any]:
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 PREPROCESSING, PROVENANCE = "preprocessing.json", "provenance.json"
-UNUSED = "unused.safetensors"
-"""Caption heads of a published file, so that an export gives the file back whole."""
 CALIBRATION = "calibration.json"
 TASK, TASK_WEIGHTS = "task.json", "task.safetensors"
 MODEL_FILES = (
     *(WEIGHTS, CONFIG, TOKENIZER, PREPROCESSING, PROVENANCE, INPUT_CLASSES, SELF_CHECK),
-    *(UNUSED, CALIBRATION, TASK, TASK_WEIGHTS),
+    *(CALIBRATION, TASK, TASK_WEIGHTS),
 )
 """All that a whole model's folder may have."""
 FRESH = "fresh"  # in the provenance: beginnings of the names of parameters that were never trained
+
+
+def save_model(
+    folder: Path | str,
+    model: Backbone,
+    tokenizer: Tokenizer | None,
+    preprocessing: Preprocessing,
+    provenance: dict[str, Any],
+    task: TaskModel | None = None,
+    calibration: MatchCalibration | None = None,
+    half: bool = False,
+) -> None:
+    """Write a model folder, replacing one that exists; the old one stays whole until the new one is.
+
+    Args:
+        folder: the model folder; a folder of something else is never replaced.
+        model, tokenizer, preprocessing: what belongs together; without a tokenizer, texts cannot be encoded.
+        provenance: where the model comes from, as JSON can hold it; anything else is written as text.
+        task: what the model was fine-tuned for; its parts take the place of the model's.
+        calibration: of the matching head, fitted to these very weights.
+        half: store the model's weights as float16, in half the space; they are read into its own types.
+
+    Raises:
+        ValueError: `half`, and a weight is too large for float16.
+        UserError: the disk is full, the place is not writable, or something else lies there. What was there
+            before is unharmed.
+    """
+    with saving(folder) as part:
+        state = model.state_dict() | (task.shared_state() if task else {})
+        write_tensors(part / WEIGHTS, state, half)
+        own = Artifacts(tokenizer, preprocessing, provenance, task, calibration)
+        write_description(part, model.config, own)
+        write_self_check(part, check_of(model.config, own, state, half))
+        if task is not None:
+            write_task(part, task)
+
+
+@contextmanager
+def saving(folder: Path | str) -> Iterator[Path]:
+    """An empty folder that replaces an older model when the block is done; a UserError leaves the older
+    one unharmed."""
+    folder = home_path(folder)
+    _refuse_foreign(folder)
+    target = folder.resolve()  # through a link, so that the link stays
+    try:
+        with drafting(target) as part:
+            yield part
+            sync_folder(part)
+            replace_folder(part, target)
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
+        number = refused(error)
+        reason = "the disk is full" if number in FULL else getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            f"{folder}: the model could not be saved ({reason}); make room there or name another folder, "
+            "what was there before is unharmed"
+        ) from error
+
+
+def write_self_check(folder: Path, check: SelfCheck | None) -> None:
+    """Write a self-check, where there is one."""
+    if check is not None:
+        write_text(folder / SELF_CHECK, as_json(to_plain(check), None))
+
+
+def write_task(folder: Path, task: TaskModel) -> None:
+    """Write a task's configuration and its tensors."""
+    write_tensors(folder / TASK_WEIGHTS, task.added_state())
+    _write_json(folder / TASK, to_plain(task.task))
+
+
+def write_description(folder: Path, config: ModelConfig, artifacts: Artifacts) -> None:
+    """Write every file of a model folder but weights and task."""
+    task = artifacts.task
+    _write_json(folder / CONFIG, plain_config(config, task.task if task else None))
+    tokenizer, provenance = artifacts.given_tokenizer, artifacts.provenance
+    if tokenizer is not None:
+        tokenizer.save(folder / TOKENIZER)
+    if config.sees:
+        _write_json(folder / PREPROCESSING, to_plain(artifacts.preprocessing))
+    # A tokenizer that was never there is told from one that was lost.
+    _write_json(folder / PROVENANCE, provenance | ({} if tokenizer else {"tokenizer": None}))
+    if config.sees:
+        _write_json(folder / INPUT_CLASSES, CLASSES)
+    if artifacts.calibration is not None:
+        _write_json(folder / CALIBRATION, to_plain(artifacts.calibration))
+
+
+def write_calibration(folder: Path, calibration: MatchCalibration) -> None:
+    """Write or replace the calibration in a model folder."""
+    write_text(folder / CALIBRATION, as_json(to_plain(calibration)))
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if not folder.exists():
+        if os.path.islink(os.path.realpath(folder)):  # a link to nothing is followed, one to itself is not
+            raise UserError(f"{folder} is a link to itself; remove it, or name another folder")
+        return
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; name another folder for the model")
+    if any(folder.iterdir()) and not (folder / CONFIG).exists():
+        raise UserError(f"{folder} holds something else than a model; name another folder for it")
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(as_json(value), encoding="utf-8")
+
+
+def as_json(value: Any, indent: int | None = 2) -> str:
+    """JSON text as in the files of a model folder."""
+    return json.dumps(value, indent=indent, sort_keys=True, default=str) + "\n"

@@ -17,7 +17,7 @@ from xfm.config.typed import from_plain
 from xfm.core.errors import UserError, excerpt
 from xfm.core.files import read_json_object
 from xfm.data.tokenizer import Tokenizer
-from xfm.models.artifacts import UNSEEN, Belongings, Preprocessing
+from xfm.models.artifacts import UNSEEN, Artifacts, Preprocessing
 from xfm.models.composition import Backbone
 from xfm.models.model_files import (
     CALIBRATION,
@@ -32,7 +32,7 @@ from xfm.models.model_files import (
     own_fields,
 )
 from xfm.models.resolve import model_folder
-from xfm.models.self_check import SELF_CHECK, read_check, verify_here
+from xfm.models.self_check import SELF_CHECK, read_check, verify
 from xfm.models.task_models import TaskModel, build_task_model
 from xfm.models.weights import WithoutMemory, read_tensors, require_finite, require_same, without_weights
 
@@ -49,68 +49,40 @@ B = TypeVar("B", bound=Backbone)
 
 
 def read_calibration(folder: Path) -> MatchCalibration | None:
-    """The calibration of the matching head; None of a model that nobody fitted it to.
-
-    Raises:
-        UserError: the file is damaged.
-    """
+    """Calibration of the matching head; None where none was fitted."""
     path = folder / CALIBRATION
     return from_plain(MatchCalibration, read_json_object(path), path) if path.exists() else None
 
 
-def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = True) -> tuple[B, Belongings]:
-    """Read a model folder that holds the whole model; `xfm.models.adapters.read_model` reads adapters, too.
-
-    Args:
-        folder: a folder written by `save_model`.
-        build: makes the model of a configuration.
-        check: compare what it makes of a text and a picture with its self-check.
-
-    Returns:
-        The model in evaluation mode on the CPU, and what belongs to it.
-
-    Raises:
-        UserError: a file is missing, truncated or of another model, or the model is not what it was when it
-            was saved.
-    """
+def read_whole(folder: Path, build: Callable[[ModelConfig], B], check: bool = True) -> tuple[B, Artifacts]:
+    """A folder that holds a whole model, read as by `xfm.models.adapters.read_model`."""
     config, preprocessing = read_config(folder)
     if (folder / MANIFEST).is_file():
         raise UserError(
             f"{folder} holds an exported model, which is run by pipelines, `xfm predict` and `xfm serve`; "
             "for anything else take the model folder that it was made from"
         )
-    own = read_belongings(folder, config, preprocessing)
+    own = read_artifacts(folder, config, preprocessing)
     model, task = _load_weights(folder, config, build)
     own = replace(own, task=task)
     if check:
-        verify_here(folder, model.eval(), own)
+        verify(folder, model.eval(), own)
     return model.eval(), own
 
 
-def read_belongings(folder: Path, config: ModelConfig, preprocessing: Preprocessing) -> Belongings:
-    """What belongs to the model of a folder, its task left out.
-
-    Args:
-        folder: the model folder.
-        config, preprocessing: as `read_config` gives them.
-
-    Raises:
-        UserError: a file is missing, damaged or of another model.
-    """
+def read_artifacts(folder: Path, config: ModelConfig, preprocessing: Preprocessing) -> Artifacts:
+    """The artifacts of a model folder without its task."""
     provenance = read_provenance(folder)
     absent = provenance.get("tokenizer", "") is None and not (folder / TOKENIZER).exists()
     tokenizer = None if absent else Tokenizer.load(folder / TOKENIZER)
     check_vocabulary(tokenizer, config, folder / TOKENIZER)
     calibration, check = read_calibration(folder), read_check(folder / SELF_CHECK)
-    return Belongings(tokenizer, preprocessing, provenance, None, calibration, check)
+    return Artifacts(tokenizer, preprocessing, provenance, None, calibration, check)
 
 
 def read_config(folder: Path | str, image_size: int | None = None) -> tuple[ModelConfig, Preprocessing]:
-    """Configuration and preprocessing of a model folder, for square pictures of another size if one is given.
-
-    Raises:
-        UserError: a file is missing or of another model, or the model cannot take pictures of that size.
-    """
+    """Configuration and preprocessing of a model folder, or of square images of `image_size`; a UserError
+    where a file is missing or the size does not fit."""
     folder = model_folder(folder)
     if folder.is_file():
         raise UserError(
@@ -142,11 +114,7 @@ def read_config(folder: Path | str, image_size: int | None = None) -> tuple[Mode
 
 
 def read_provenance(folder: Path | str) -> dict[str, Any]:
-    """Where a model comes from, as `save_model` was told.
-
-    Raises:
-        UserError: the file is missing or damaged, or a field that is read later is of another kind.
-    """
+    """Provenance of a model; a UserError where it is missing, damaged, or a field is of another kind."""
     path = model_folder(folder) / PROVENANCE
     found = read_json_object(path)
     for name, kind in _READ_LATER.items():
@@ -158,11 +126,7 @@ def read_provenance(folder: Path | str) -> dict[str, Any]:
 
 
 def check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, path: Path) -> None:
-    """Refuse a tokenizer that is not the model's.
-
-    Raises:
-        UserError: it knows more tokens than the model or pads with another; names the tokenizer's file.
-    """
+    """A UserError for a tokenizer with more tokens, or another padding, than the model's."""
     if tokenizer is None:
         return
     for fits, wanted, what in (
@@ -179,10 +143,6 @@ def check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig, path: Pat
 def _load_weights(
     folder: Path, config: ModelConfig, build: Callable[[ModelConfig], B]
 ) -> tuple[B, TaskModel | None]:
-    """Model and task model of a folder with its tensors, whose names and shapes must be theirs.
-
-    They are compared before memory is taken: a configuration may claim any size, a file has what it has.
-    """
     with torch.device("meta"), WithoutMemory():
         shapes = build(config)
         require_same(folder / WEIGHTS, shapes.state_dict(), CONFIG)
@@ -199,11 +159,7 @@ def _load_weights(
 
 
 def read_task(folder: Path, model: Backbone) -> TaskModel | None:
-    """The task model of a folder, with its tensors, on a model that has its own; None before fine-tuning.
-
-    Raises:
-        UserError: a file is missing, or of another task.
-    """
+    """A folder's task model on the model, with its own tensors; None before fine-tuning."""
     with without_weights():
         task = _described_task(folder, model)
     if task is None:
@@ -229,7 +185,6 @@ def _described_task(folder: Path, model: Backbone) -> TaskModel | None:
 
 
 def _assign(module: nn.Module, own: dict[str, Tensor], path: Path) -> None:
-    """Give the module the tensors of a file in the types of `own`; it keeps the others that it has."""
     stored = read_tensors(path)
     require_finite(path, stored)
     for name, tensor in stored.items():

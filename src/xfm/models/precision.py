@@ -16,10 +16,8 @@ WORTHWHILE_GAIN = 1.3
 
 
 def bf16_is_fast(device: torch.device) -> bool:
-    """Whether bf16 matrix products are in hardware on `device` and, on a CPU, measurably faster than fp32's.
-
-    A CPU's flags do not tell: with AMX bf16 is several times as fast, with AVX512-BF16 alone half as fast.
-    """
+    """Whether bf16 products are in hardware and, on a CPU, measurably faster: its flags do not tell (AMX:
+    several times as fast, AVX512-BF16 alone: half)."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and _cpu_gain() >= WORTHWHILE_GAIN
@@ -27,11 +25,8 @@ def bf16_is_fast(device: torch.device) -> bool:
 
 @functools.cache
 def _cpu_gain(side: int = 512, repeats: int = 7, least: int = 4, most: int = 60) -> float:
-    """Time of a product in fp32 over its time in bf16, best of many alternations, once a process.
-
-    Other programs make products slower, never faster. So they alternate `repeats` times, `least` times over
-    and until that finds neither faster: no run has another arithmetic because something else ran as it began.
-    """
+    """Time of an fp32 product over bf16's, best of alternations, once a process: other programs only slow
+    products down, so rounds go on until neither gets faster."""
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return 0.0
     best = dict.fromkeys((torch.float32, torch.bfloat16), float("inf"))
@@ -50,15 +45,8 @@ def _cpu_gain(side: int = 512, repeats: int = 7, least: int = 4, most: int = 60)
 
 
 def hold(parts: Iterable[nn.Module], precision: Precision, device: torch.device | str) -> None:
-    """Keep matrices in the arithmetic of inference, which would convert them anew in every pass.
-
-    The numbers stay those of `autocast`, and the matrices take half of the memory. It cannot be undone.
-
-    Args:
-        parts: encoders and decoders; heads are computed in float32.
-        precision: of the passes.
-        device: where they run.
-    """
+    """Convert matrices of encoders and decoders to the arithmetic of inference once, at half the memory;
+    numbers stay those of `autocast`. It cannot be undone."""
     if resolve(precision, device) is Precision.BF16:
         for part in (module for held in parts for module in held.modules()):
             if isinstance(part, nn.Linear | nn.Conv2d):
@@ -66,13 +54,13 @@ def hold(parts: Iterable[nn.Module], precision: Precision, device: torch.device 
 
 
 def working_dtype(states: Tensor) -> Tensor:
-    """The states in the dtype of the matrix products, so that no layer converts them back and forth."""
+    """States in the dtype of matrix products, so that no layer converts them."""
     device = states.device.type
     return states.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else states
 
 
 def at_least_float32(states: Tensor) -> Tensor:
-    """The states in float32, or as they are in float64: what heads and losses compute in."""
+    """States in float32, or float64 as they are: the dtype of heads and losses."""
     return states.to(torch.promote_types(states.dtype, torch.float32))
 
 

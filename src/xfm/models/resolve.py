@@ -1,7 +1,5 @@
-"""Which model folder a name means: a path, a run, a model of the package, a repository of the hub.
-
-The one place that resolves names of models, for commands and Python alike. Nothing heavy is imported.
-"""
+"""Resolution of model names: a path, a run, a packaged model, a repository of the hub. Nothing heavy is
+imported."""
 
 import functools
 import re
@@ -19,28 +17,15 @@ _HUB_NAME = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w./-]+))?", re.ASCII
 
 
 def hub_name(reference: Path | str) -> tuple[str, str | None] | None:
-    """Repository and revision of `owner/name` or `owner/name@revision`; None where it is no such name."""
+    """Repository and revision of `owner/name` or `owner/name@revision`; None for other names."""
     match = _HUB_NAME.fullmatch(str(reference))
     return (match[1], match[2]) if match else None
 
 
 def model_folder(reference: Path | str, revision: str | None = None) -> Path:
-    """The model folder that is meant.
-
-    The one at the path, or the model in the folder of a finished run; where no such path exists, the model
-    of the package that is called so, or the repository of the hub, `owner/name` or `owner/name@revision`,
-    which is downloaded once, into the hub's cache.
-
-    Args:
-        reference: path or name.
-        revision: branch, tag or commit of a repository, where the name has none.
-
-    Returns:
-        The folder or file; the path as it is where nothing is there and it is no name.
-
-    Raises:
-        UserError: the run in the folder is not finished, or the repository cannot be read.
-    """
+    """The model folder of a path, a finished run, a packaged model or a hub repository
+    (`owner/name@revision`, downloaded once); an unknown path as it is. A UserError for an unfinished run
+    or an unreadable repository."""
     path = home_path(reference)
     if not path.exists() and not path.is_symlink():
         # "./small" is a path whatever the package holds, "small" may be a name
@@ -59,11 +44,7 @@ def model_folder(reference: Path | str, revision: str | None = None) -> Path:
 
 
 def find_model(reference: Path | str, revision: str | None = None) -> Path:
-    """The same, of a model that must be there.
-
-    Raises:
-        UserError: it is not.
-    """
+    """`model_folder` of a model that must exist, else a UserError."""
     place = model_folder(reference, revision)
     if not place.exists():  # `read_model` says so of a file
         raise UserError(
@@ -74,10 +55,7 @@ def find_model(reference: Path | str, revision: str | None = None) -> Path:
 
 
 def stand_in(folder: Path) -> Path | None:
-    """The folder that stands for the run of a model beside which no command writes; None of all others.
-
-    Such are the models of the package and those in the hub's cache.
-    """
+    """Run folder in place of a packaged or cached model, beside which no command writes; None for others."""
     if is_boxed(folder):
         return Path("runs") / f"boxed-{folder.name}"
     if (cached := cached_repository(folder)) is not None:
@@ -86,7 +64,7 @@ def stand_in(folder: Path) -> Path | None:
 
 
 def cached_repository(folder: Path) -> Path | None:
-    """The hub's cache of the repository whose files a folder holds as links; None of all other folders."""
+    """The hub's cache of a repository whose files a folder links to; None for other folders."""
     repository = folder.parent.parent
     return (
         repository if folder.parent.name == "snapshots" and repository.name.startswith("models--") else None
@@ -96,12 +74,6 @@ def cached_repository(folder: Path) -> Path | None:
 # ---------------------------------------------------------------- the hub
 @functools.cache  # a command names its model several times, and asks the hub once
 def _downloaded(name: str, revision: str | None = None) -> Path:
-    """The model folder of a repository, in the hub's cache; without a connection, as the cache has it.
-
-    Raises:
-        UserError: there is no such repository or revision, it is gated or holds no model, or it is not in the
-            cache and the hub cannot be reached.
-    """
     hub = hub_library(f"{name} is no model folder here, and models of the hub are read")
     asked = name if revision is None else f"{name}@{revision}"
     patterns = {"allow_patterns": [*FROM_THE_HUB], "ignore_patterns": ["*/*"]}
@@ -118,14 +90,7 @@ def _downloaded(name: str, revision: str | None = None) -> Path:
 
 
 def hub_library(doing: str) -> Any:
-    """The package of the hub.
-
-    Args:
-        doing: what is done by it, as the beginning of a sentence.
-
-    Raises:
-        UserError: it is not installed.
-    """
+    """The package huggingface_hub; `doing` begins the sentence of the UserError where it is missing."""
     try:
         import huggingface_hub
     except ImportError as error:

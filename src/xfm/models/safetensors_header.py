@@ -1,4 +1,4 @@
-"""The beginning of a safetensors file, checked before a library reads it; nothing here imports torch."""
+"""Header of a safetensors file, checked before a library reads it; nothing here imports torch."""
 
 import json
 import os
@@ -15,16 +15,8 @@ MAX_HEADER = 16 << 20
 
 
 def read_header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
-    """What a safetensors file says of its tensors.
-
-    Returns:
-        The place of the first tensor's bytes, and of every tensor `dtype` (as the format names it), `shape`
-        and `data_offsets` (first byte and the one after the last, from that place).
-
-    Raises:
-        UserError: the file is missing, no file, truncated, not safetensors, or larger than the machine's
-            memory.
-    """
+    """Offset of the first tensor's bytes, and `dtype`, `shape` and `data_offsets` by tensor; a UserError
+    where the file is missing, truncated, not safetensors or larger than memory."""
     _check_size(path)
     try:
         with safe_open(path, framework="numpy"):
@@ -39,21 +31,17 @@ def read_header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
 
 
 def tensor_shapes(path: Path) -> dict[str, list[int]]:
-    """Shapes of the tensors of a safetensors file; raises as `read_header`."""
+    """Shapes of the tensors of a safetensors file; errors as `read_header`."""
     return {name: entry["shape"] for name, entry in read_header(path)[1].items()}
 
 
 def damaged(path: Path, error: Exception) -> UserError:
-    """What to say of a file that cannot be read to its end."""
+    """The error of a file that cannot be read to its end."""
     return UserError(f"{path} is truncated or not a safetensors file ({error}); copy it again")
 
 
 def _check_size(path: Path) -> None:
-    """Refuse what is no regular file, and a header that is out of proportion.
-
-    The library refuses headers that do not fit their file, but reads up to 100 MB of one, whatever memory
-    that takes; and it waits for a pipe.
-    """
+    """Bounds before the library reads: it takes headers up to 100 MB, and waits for a pipe."""
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size

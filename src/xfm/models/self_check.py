@@ -1,14 +1,11 @@
-"""The self-check of a model folder: what the model makes of one text and one picture, then and now.
-
-`save_model` writes it, and whatever runs a model is compared with it, so that another preprocessing, another
-tokenizer or an arithmetic that the model does not bear is an error with a name and no silent loss.
-"""
+"""Self-check of a model folder: outputs for one text and one image, stored and compared at every load, so
+that a change of preprocessing, tokenizer or arithmetic is an error with a name."""
 
 import base64
 import io
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +23,7 @@ from xfm.core.files import read_json_object
 from xfm.data.pictures import PictureError, decode
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import Tokenizer, normalise_caption
-from xfm.models.artifacts import Belongings, Preprocessing, framed, model_pixels
+from xfm.models.artifacts import Artifacts, Preprocessing, framed, model_pixels
 from xfm.models.composition import Backbone, Composition
 from xfm.models.task_models import Answerer, Captioner, Classifier, Encoded, TaskModel, build_task_model
 from xfm.models.weights import without_weights
@@ -38,7 +35,7 @@ PARTS = 4
 
 
 def check_picture() -> bytes:
-    """A picture of some colours and sizes of things, not square, with edges finer than a model's pixels."""
+    """The image of the self-check, as PNG bytes: not square, with edges finer than a model's pixels."""
     picture = Image.new("RGB", (320, 240), (236, 231, 214))
     pen = ImageDraw.Draw(picture)
     pen.ellipse((20, 30, 120, 130), (214, 38, 40))
@@ -54,11 +51,8 @@ def check_picture() -> bytes:
 def prepare(
     check: SelfCheck, tokenizer: Tokenizer | None, preprocessing: Preprocessing, longest: int
 ) -> tuple[Tensor | None, Tokens | None]:
-    """Picture [1, 3, H, W] float32 and text [1, T] of a check, as pipelines read them; None without.
-
-    Raises:
-        UserError: the picture is damaged.
-    """
+    """Image [1, 3, H, W] float32 and text [1, T] of a check as pipelines read them, None where it lacks
+    them; a UserError if the image is damaged."""
     pixels = None if check.picture is None else _prepared_picture(check.picture, preprocessing)
     if tokenizer is None:
         return pixels, None
@@ -79,7 +73,7 @@ def _prepared_picture(picture: str, preprocessing: Preprocessing) -> Tensor:
 def measure(
     model: Composition, task: TaskModel | None, pixels: Tensor | None, tokens: Tokens | None
 ) -> CheckValues:
-    """What a model in evaluation mode makes of the prepared text and picture, where and as it runs now."""
+    """Outputs of a model in evaluation mode for the prepared text and image."""
     here = model.device
     if not model.sees or pixels is None:
         return _measure_language(model, task, None if tokens is None else tokens.to(here))
@@ -110,7 +104,7 @@ def _measure_language(model: Composition, task: TaskModel | None, tokens: Tokens
 
 
 def _answer(task: TaskModel | None, tokens: Tokens | None, image: Tensor | None) -> tuple[float, ...]:
-    """What a head that this package knows gives; others are not asked."""
+    """Output of a head of this package; others are not asked."""
     if task is None or type(task).__module__ != TaskModel.__module__:
         return ()
     if image is None:
@@ -133,23 +127,17 @@ def _plain(values: Tensor) -> tuple[float, ...]:
     return tuple(round(value, DIGITS) for value in values.float().flatten().tolist())
 
 
-def record(
-    model: Composition,
-    task: TaskModel | None,
-    tokenizer: Tokenizer | None,
-    preprocessing: Preprocessing,
-    longest: int,
-) -> SelfCheck | None:
-    """The self-check of a model in evaluation mode; None where it does not give numbers."""
+def record(model: Backbone, own: Artifacts) -> SelfCheck | None:
+    """Self-check of a model in evaluation mode; None where it gives no finite numbers."""
     picture = base64.b64encode(check_picture()).decode("ascii") if model.sees else None
     check = SelfCheck(TEXT, picture, CheckValues((), ()))
-    values = measure(model, task, *prepare(check, tokenizer, preprocessing, longest))
+    values = measured(model, own, check)
     numbers = [*values.image, *values.text, *values.box, *values.answer, values.match or 0.0]
     return replace(check, values=values) if all(map(math.isfinite, numbers)) else None
 
 
 def differences(check: SelfCheck, found: CheckValues, arithmetic: Arithmetic) -> list[str]:
-    """In what a model differs from the one that was saved, as beginnings of sentences; the cause first."""
+    """Differences from the saved model as beginnings of sentences, the cause first."""
     kept, most = check.values, TOLERANCES[arithmetic]
     told = []
     if kept.tokens and found.tokens and kept.tokens != found.tokens:
@@ -195,51 +183,18 @@ def _near(then: float, now: float, part: float) -> bool:
 
 
 def cosine(first: Sequence[float], second: Sequence[float]) -> float:
-    """Of two vectors; 0 where they are of different lengths."""
+    """Cosine of two vectors; 0 for different lengths."""
     if len(first) != len(second):
         return 0.0
     one, other = np.array(first, dtype=np.float64), np.array(second, dtype=np.float64)
     return float(one @ other / max(1e-12, float(np.linalg.norm(one) * np.linalg.norm(other))))
 
 
-def verify(
-    name: object, check: SelfCheck | None, found: Callable[[SelfCheck], CheckValues], arithmetic: Arithmetic
-) -> None:
-    """Refuse a model that does not give what it gave when it was saved.
-
-    Args:
-        name: of the model, for the message.
-        check: of its folder; None has nothing to compare with.
-        found: measures the model.
-        arithmetic: how it runs.
-
-    Raises:
-        UserError: names the difference and the remedy.
-    """
-    if check is None:
-        return
-    told = differences(check, found(check), arithmetic)
-    if told:
-        more = f" (and {len(told) - 2} more)" if len(told) > 2 else ""
-        mend = (
-            f"restore its files, or remove {SELF_CHECK} if the change is meant"
-            if arithmetic is Arithmetic.FLOAT32
-            else "run it in float32"
-        )
-        way = "" if arithmetic is Arithmetic.FLOAT32 else f" in {arithmetic} arithmetic"
-        raise UserError(
-            f"{name} is not{way} what it was when it was saved: {', and '.join(told[:2])}{more}; {mend}"
-        )
-
-
 def check_of(
-    config: ModelConfig, own: Belongings, state: Mapping[str, Tensor], half: bool
+    config: ModelConfig, own: Artifacts, state: Mapping[str, Tensor], half: bool
 ) -> SelfCheck | None:
-    """The self-check of what is saved, computed on the CPU by a model that shares these tensors.
-
-    None, with a warning, of a model that its configuration does not build, as one with parts of one's own;
-    and of one that cannot read what its tokenizer gives.
-    """
+    """Self-check of tensors to be saved, computed on the CPU by a model that shares them; None, with a
+    warning, where the configuration does not build it or its tokenizer does not fit."""
     try:
         return _check_of(config, own, state, half)
     except (RuntimeError, IndexError) as error:  # of torch: names, shapes, a vocabulary that is too small
@@ -249,7 +204,7 @@ def check_of(
 
 
 def _check_of(
-    config: ModelConfig, own: Belongings, state: Mapping[str, Tensor], half: bool
+    config: ModelConfig, own: Artifacts, state: Mapping[str, Tensor], half: bool
 ) -> SelfCheck | None:
     stored = {name: t.detach().cpu() for name, t in state.items()}
     if half:
@@ -262,31 +217,31 @@ def _check_of(
         added = {name: t.detach().cpu() for name, t in own.task.added_state().items()}
         task.load_state_dict({**task.state_dict(), **added}, assign=True)
         task.eval()
-    return record(model.eval(), task, own.given_tokenizer, own.preprocessing, config.language.longest)
+    return record(model.eval(), replace(own, task=task))
 
 
 def read_check(path: Path) -> SelfCheck | None:
-    """The self-check of a folder; None where it has none."""
+    """Self-check of a folder; None where it has none."""
     return from_plain(SelfCheck, read_json_object(path), path) if path.exists() else None
 
 
-def verify_here(
-    name: object, model: Backbone, own: Belongings, arithmetic: Arithmetic = Arithmetic.FLOAT32
+def measured(model: Backbone, own: Artifacts, check: SelfCheck) -> CheckValues:
+    """Outputs of a model in evaluation mode for the text and the image of a check."""
+    prepared = prepare(check, own.given_tokenizer, own.preprocessing, model.config.language.longest)
+    return measure(model, own.task, *prepared)
+
+
+def verify(
+    name: object, model: Backbone, own: Artifacts, arithmetic: Arithmetic = Arithmetic.FLOAT32
 ) -> None:
-    """Compare a model with its self-check, where and as it runs now.
-
-    Args:
-        name: of the model, for the message.
-        model: in evaluation mode.
-        own: what belongs to it, the self-check and the task among them.
-        arithmetic: of the context of the call.
-
-    Raises:
-        UserError: it is not what it was when it was saved.
-    """
-    longest = model.config.language.longest
-
-    def measured(check: SelfCheck) -> CheckValues:
-        return measure(model, own.task, *prepare(check, own.given_tokenizer, own.preprocessing, longest))
-
-    verify(name, own.check, measured, arithmetic)
+    """A UserError, naming difference and remedy, for a model in evaluation mode whose outputs, in the
+    arithmetic of the context, are not those of its self-check."""
+    if own.check is None or not (told := differences(own.check, measured(model, own, own.check), arithmetic)):
+        return
+    more = f" (and {len(told) - 2} more)" if len(told) > 2 else ""
+    way, mend = f" in {arithmetic} arithmetic", "run it in float32"
+    if arithmetic is Arithmetic.FLOAT32:
+        way, mend = "", f"restore its files, or remove {SELF_CHECK} if the change is meant"
+    raise UserError(
+        f"{name} is not{way} what it was when it was saved: {', and '.join(told[:2])}{more}; {mend}"
+    )

@@ -1,10 +1,9 @@
-"""Many queries on few memories: how cross-attention shares keys and values.
+"""Keys and values of few memories, shared by many queries in cross-attention.
 
-In a training step some five texts per region attend to the same picture, and a copy of its keys and values
-for each of them takes more memory than anything else in cross-attention. On a CPU the tokens that look at a
-picture are laid side by side and attend to its keys and values where they are. On a GPU, which is not to be
-asked how many texts a picture has, padded texts of a picture share a row and a copy, as many of them as makes
-copies and padding small. All ways give the same numbers (tests compare them).
+In a training step some five texts per region attend to one image, and a copy of its keys and values each
+would take more memory than anything else here. A CPU lays the tokens side by side, on the image's own keys; a
+GPU, which must not be asked how many texts an image has, gives padded texts of an image a shared row, as many
+as make copies and padding small. All give the same numbers (tests compare them).
 """
 
 from collections.abc import Sequence
@@ -22,13 +21,8 @@ from xfm.models.precision import working_dtype
 
 @dataclass(frozen=True)
 class Memory:
-    """M memories of K keys, and the Q texts that attend to them.
-
-    Attributes:
-        states: [M, K, Ds] what keys and values are made of.
-        index: [Q] int64, the memory of each text.
-        visible: [Q, K] bool, the keys that each text sees; None for all.
-    """
+    """M memories [M, K, Ds], the memory [Q] int64 of each of Q texts, and the keys [Q, K] bool that each
+    sees (None: all)."""
 
     states: Tensor
     index: Tensor
@@ -37,15 +31,8 @@ class Memory:
 
 @dataclass(frozen=True)
 class Memories:
-    """How N tokens attend to memories.
-
-    Attributes:
-        sources: [M, K, Ds] each; keys and values are made of each once.
-        grid: of the tokens.
-        rows: for each part of the grid the source of its keys and the memory [B] of each of its rows; None
-            for the source's memories in their order.
-        biases: for each part what to add to its scores, None for nothing.
-    """
+    """Layout of N tokens on memories: `sources` [M, K, Ds], from each of which keys and values are made
+    once; for each part of `grid` its source and rows [B] (None: all in order), and the bias of its scores."""
 
     sources: Sequence[Tensor]
     grid: Grid
@@ -53,7 +40,7 @@ class Memories:
     biases: Sequence[Tensor | None]
 
     def share(self, made: Sequence[Tensor]) -> list[Tensor]:
-        """[M, K, D] made of each source -> [B, K, D] for each part of the grid."""
+        """[M, K, D] of each source -> [B, K, D] for each part of the layout."""
         return [
             made[source] if rows is None else made[source].index_select(0, rows) for source, rows in self.rows
         ]
@@ -70,35 +57,23 @@ def remember(memory: Memory, tokens: int) -> Memories:
 
 
 def copied(memory: Memory, tokens: int) -> Memories:
-    """Every padded text gets its own copy of its memory."""
+    """Layout in which every padded text has its own copy of its memory."""
     bias = None if memory.visible is None else padding_bias(memory.visible)
     grid = Whole(len(memory.index), tokens)
     return Memories([memory.states], grid, [(0, memory.index)], [bias])
 
 
 def rows_of_texts(texts: int, tokens: int, memories: int, keys: int) -> tuple[int, int]:
-    """Most texts in a row, G, and rows in all, in which keys, values, queries and results take least.
-
-    A memory has a row that is not full at most. So G texts a row take M + (Q - M) / G copies of keys and
-    values, and Q + M (G - 1) padded texts: the sum is least where its derivative by G is 0. The rows are as
-    many as there can be with all texts of a row on one memory, whichever text attends to which.
-
-    Args:
-        texts: Q.
-        tokens: of each text.
-        memories: M.
-        keys: of each memory.
-    """
+    """Texts per row G and number of rows that minimise copies M + (Q - M) / G of K keys plus padding M (G
+    - 1) of T tokens, for any assignment of texts to memories."""
     used = min(texts, memories)
     each = max(1, round(sqrt((texts - used) * keys / (used * tokens)))) if used else 1
     return each, (texts + used * (each - 1)) // each
 
 
 def joined(memory: Memory, tokens: int) -> Memories:
-    """Padded texts on one memory share rows, of which each has its own copy of the memory.
-
-    Nothing here depends on how many texts a memory has: a GPU would have to end all its work to say it.
-    """
+    """Layout in which padded texts of one memory share rows; independent of their counts, for which a GPU
+    would have to wait."""
     count, keys = memory.states.shape[:2]
     index = memory.index
     each, rows = rows_of_texts(len(index), tokens, count, keys)
@@ -116,10 +91,8 @@ def joined(memory: Memory, tokens: int) -> Memories:
 
 
 def _joined_bias(visible: Tensor, place: Tensor, rows: int, each: int, tokens: int) -> Tensor:
-    """[R, 1, G * T, K] of texts that see [Q, K]: made once for all layers, in the dtype that they work in.
-
-    Kernels want rows that begin at multiples of some numbers, and would copy others in every layer.
-    """
+    """[R, 1, G * T, K] of texts that see [Q, K], once for all layers; row strides are multiples of `STEP`,
+    else kernels copy it in every layer."""
     keys = visible.shape[1]
     seen = working_dtype(padding_bias(visible)[:, 0, 0])
     seen = F.pad(seen, (0, rounded(keys, STEP) - keys))
@@ -129,13 +102,8 @@ def _joined_bias(visible: Tensor, place: Tensor, rows: int, each: int, tokens: i
 
 
 def side_by_side(memories: Sequence[Memory], text: Tensor, tokens: int) -> Memories:
-    """All tokens that attend to a memory lie in a row.
-
-    Args:
-        memories: each with texts of its own, which are counted through all of them.
-        text: [n] int64, the text of each token that is not spare.
-        tokens: N, at least n.
-    """
+    """Layout in which all tokens of a memory lie in a row: `text` [n] int64 is each token's text, counted
+    through all memories, of N tokens."""
     sizes = [len(memory.states) for memory in memories]
     starts = [sum(sizes[:place]) for place in range(len(sizes))]
     of_text = torch.cat([m.index + start for m, start in zip(memories, starts, strict=True)])

@@ -1,7 +1,6 @@
-"""Task models: the pre-trained model, or an encoder of it, with what a task adds (spec: fine-tuning).
+"""Task models: the pre-trained model, or one of its encoders, with a `head` or `decoder`.
 
-A task model shares the parts of the `Backbone` that it is built on; copy the model first where several tasks
-start from one. What it adds is called `head` or `decoder`.
+Parts are shared with the `Backbone`: copy it where several tasks start from one.
 """
 
 from dataclasses import replace
@@ -20,12 +19,7 @@ ADDED = ("head.", "decoder.")
 
 
 class TaskModel(nn.Module):
-    """A model for one task.
-
-    Attributes:
-        task: its kind, the size of its head, and what a pipeline must know.
-        model: the pre-trained model whose parts it shares; heads on one encoder hold that encoder instead.
-    """
+    """A model for one task, on the parts of `model`; heads on one encoder hold that encoder instead."""
 
     model: Backbone
 
@@ -38,40 +32,32 @@ class TaskModel(nn.Module):
         return self.model.encode_image(pixels)
 
     def fused(self, rows: Encoded) -> Tensor:
-        """Each text fused with its (first) picture: [R, T, D]."""
+        """[R, T, D] each text fused with its (first) image."""
         text = self.model.encode_text(rows.text.ids, rows.text.mask)
         return self.model.fuse(text, rows.text.mask, rows.pictures, rows.first)
 
     def fused_first(self, rows: Encoded) -> Tensor:
-        """Token 0 of `fused` alone: [R, 1, D]."""
+        """[R, 1, D] token 0 of `fused`."""
         (text,) = self.model.encode_texts([rows.text])
         return self.model.fuse_first(text, rows.text.mask, rows.pictures, rows.first)
 
     def added_state(self) -> dict[str, Tensor]:
-        """The tensors that the task adds, by their names here."""
+        """Tensors that the task adds, by their names here."""
         return {name: t for name, t in self.state_dict().items() if name.startswith(ADDED)}
 
     def shared_state(self) -> dict[str, Tensor]:
-        """The tensors that belong to the pre-trained model, by their names in `Backbone`."""
+        """Tensors of the pre-trained model, by their names in `Backbone`."""
         state = self.state_dict()
         return {name.removeprefix("model."): t for name, t in state.items() if not name.startswith(ADDED)}
 
 
 class Classifier(TaskModel):
-    """A head with classes, or with one output: a value.
-
-    Attributes:
-        head: its last part; it takes `features`, if the class has some.
-    """
+    """A head with classes, or one output for a value, on `features`."""
 
     head: nn.Module
 
     def features(self, rows: Encoded) -> Tensor:
-        """[R, F] what the head stands on; with `HeadKind.PROBE` all that the encoders say of a row.
-
-        Raises:
-            NotImplementedError: the class computes its logits in another way, and has no probe.
-        """
+        """[R, F] input of the head; with `HeadKind.PROBE` the features of all encoders."""
         raise NotImplementedError
 
     def classify(self, rows: Encoded) -> Tensor:
@@ -80,26 +66,19 @@ class Classifier(TaskModel):
 
     @classmethod
     def has_features(cls) -> bool:
-        """Whether a probe can be fitted to what the head stands on."""
+        """Whether a probe can be fitted to the head's input."""
         return cls.features is not Classifier.features
 
     def built_head(self, width: int, probed: int) -> nn.Module:
-        """The head that the task's configuration names.
-
-        Args:
-            width: of what the task's own head takes.
-            probed: numbers of `features` under a probe.
-        """
+        """The configured head: a probe on `probed` numbers, or the task's own on `width`."""
         if self.task.head is HeadKind.PROBE:
             return ProbeHead(probed, self.task.classes)
         return MLPHead(width, self.task.classes)
 
     @torch.no_grad()
     def cool(self, temperature: float) -> None:
-        """Divide the logits by a temperature from now on, by the weights of the head's last layer.
-
-        Whatever runs the model then gives the same probabilities: pipelines, exports, other libraries.
-        """
+        """Divide the logits by a temperature in the weights of the head's last layer, so that pipelines,
+        exports and other libraries agree."""
         last = self.head[-1] if isinstance(self.head, nn.Sequential) else self.head
         for tensor in last.parameters():
             tensor.div_(temperature)
@@ -113,13 +92,8 @@ class Classifier(TaskModel):
     def forward(
         self, pixels: Tensor | None = None, tokens: Tokens | None = None, index: Tensor | None = None
     ) -> Tensor:
-        """[R, C] logits.
-
-        Args:
-            pixels: [I, 3, H, W] pictures, None where rows have none.
-            tokens: [R, T] texts, None where rows have none.
-            index: [R, K] int64, the pictures of each row; by default row r has picture r.
-        """
+        """[R, C] logits of images [I, 3, H, W], texts [R, T] and the images [R, K] int64 of each row (by
+        default image r)."""
         image = None if pixels is None else self.encode_image(pixels)
         return self.classify(Encoded(tokens, image, index))
 
@@ -133,10 +107,8 @@ class WithModel(TaskModel):
 
 
 class TextClassifier(Classifier):
-    """Language token 0 -> MLP head (GLUE); one output is a regression (STS-B).
-
-    A probe sees token 0 and the mean of all tokens.
-    """
+    """Language token 0 -> MLP head (GLUE; one output: STS-B). A probe sees token 0 and the mean of all
+    tokens."""
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
@@ -154,10 +126,8 @@ class TextClassifier(Classifier):
 
 
 class ImageClassifier(Classifier):
-    """Vision -> linear head on slot 0, or the published head on [slot 0 ; mean of the patches].
-
-    The two halves of the published head's input are the same vector here: slot 0 is that mean.
-    """
+    """Vision slot 0 -> linear head, or the published head on [slot 0 ; mean of the patches], which are the
+    same vector here."""
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
@@ -178,15 +148,13 @@ class ImageClassifier(Classifier):
         return slot0
 
     def classify(self, rows: Encoded) -> Tensor:
-        """[R, C] logits of pictures; equal ones are classified once."""
+        """[R, C] logits; equal images are classified once."""
         return rows.of_rows(self.head(self.features(rows)))
 
 
 class PairClassifier(WithModel, Classifier):
-    """Fusion token 0 of a picture and its text -> MLP head.
-
-    A probe sees it, the mean of the text and the picture, each by itself.
-    """
+    """Fusion token 0 of an image and its text -> MLP head. A probe also sees the mean of the text and the
+    image."""
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
@@ -203,10 +171,8 @@ class PairClassifier(WithModel, Classifier):
 
 
 class Reasoner(WithModel, Classifier):
-    """The text fused with each of two pictures, both token-0 vectors -> MLP head (NLVR2).
-
-    A probe sees both, the mean of the text and each picture by itself.
-    """
+    """The text fused with each of two images, both token-0 vectors -> MLP head (NLVR2). A probe also sees
+    the mean of the text and each image."""
 
     def __init__(self, model: Backbone, task: TaskConfig) -> None:
         super().__init__(model, task)
@@ -266,15 +232,9 @@ class Answerer(WithModel):
         image_index: Tensor | None = None,
         question_index: Tensor | None = None,
     ) -> Tensor:
-        """[N, L, V] logits of the answers; position l predicts token l + 1.
-
-        Args:
-            pixels: [I, 3, H, W] pictures.
-            question: [R, T].
-            answer: [N, L], begin token first.
-            image_index: [R] int64, the picture of each question; by default question r has picture r.
-            question_index: [N] int64, the question of each answer; by default answer n has question n.
-        """
+        """[N, L, V] answer logits, position l for token l + 1, of images [I, 3, H, W], questions [R, T]
+        and answers [N, L]; image [R] of each question and question [N] of each answer default to their own
+        place."""
         memory = self.fuse(pixels, question, image_index)
         return self.decoder(answer.ids, answer.mask, memory, question.mask, question_index)
 
@@ -287,23 +247,17 @@ class Captioner(WithModel):
         self.decoder = Decoder.from_fusion(model, model.config.seeing.width)
 
     def forward(self, pixels: Tensor, caption: Tokens, image_index: Tensor | None = None) -> Tensor:
-        """[R, L, V] logits of the captions; position l predicts token l + 1.
-
-        Args:
-            pixels: [I, 3, H, W] pictures.
-            caption: [R, L], begin token first.
-            image_index: [R] int64, the picture of each caption; by default caption r has picture r.
-        """
+        """[R, L, V] caption logits, position l for token l + 1, of images [I, 3, H, W] and captions [R,
+        L], whose image [R] defaults to their own place."""
         memory, seen = self.remember(self.encode_image(pixels))
         return self.decoder(caption.ids, caption.mask, memory, seen, image_index)
 
     def remember(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """[I, 1 + P, Dv] encoded pictures -> what the decoder attends to, and [I, 1 + P] bool: all of it."""
+        """[I, 1 + P, Dv] encoded images -> the decoder's memory and its mask [I, 1 + P], all True."""
         return image, torch.ones(image.shape[:2], dtype=torch.bool, device=image.device)
 
 
 def _rows(model: TaskModel, pixels: Tensor, tokens: Tokens, image_index: Tensor | None) -> Encoded:
-    """Pictures [I, 3, H, W], encoded, and texts [R, T] with the picture of each [R]."""
     index = None if image_index is None else image_index[:, None]
     return Encoded(tokens, model.encode_image(pixels), index)
 

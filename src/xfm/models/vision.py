@@ -20,25 +20,12 @@ _EXTRA = 3  # rows of cls -> patch, patch -> cls, cls -> cls
 
 
 def resample_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
-    """The relative-position table of a grid for another grid.
+    """Relative-position table [(2 n - 1)(2 m - 1) + 3, H] of the grid n x m for another grid; equal grids
+    keep their values.
 
-    The old offsets are laid out on a geometric progression that spans the new window: the nearest ones keep
-    their distance of one patch, the outermost reach the new edge. Each head is interpolated by itself, by a
-    cubic spline per axis with not-a-knot ends; offsets beyond the progression's end take the value there. The
-    three rows of the cls slot stay.
-
-    Args:
-        table: [(2 n - 1)(2 m - 1) + 3, H] float, the rows of a grid of n rows and m columns of patches.
-        old: n and m.
-        new: rows and columns of the new grid.
-
-    Returns:
-        The table of the new grid, of the same dtype and device; the very values where the grids are equal.
-
-    Raises:
-        ValueError: the table's rows are not those of the old grid.
-
-    Source: BEiT (arXiv 2106.08254), as X-FM uses it for fine-tuning at 384 px.
+    Old offsets lie on a geometric progression that spans the new window; each head is interpolated by a cubic
+    spline per axis (not-a-knot), clamped at the ends; the three cls rows stay. As BEiT (arXiv 2106.08254) and
+    X-FM do for 384 px.
     """
     (height, width), (new_height, new_width) = ((2 * n - 1, 2 * m - 1) for n, m in (old, new))
     if len(table) != height * width + _EXTRA:
@@ -52,7 +39,7 @@ def resample_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
 
 
 def progression_ratio(half: int, new_half: int) -> float:
-    """The ratio q, between 1.01 and 1.5, whose sum 1 + q + ... + q^(half - 1) is `new_half`, by bisection."""
+    """Ratio q in [1.01, 1.5] with 1 + q + ... + q^(half - 1) = `new_half`, by bisection."""
     low, high = RATIO_RANGE
     ratio = low
     while high - low > PRECISION:
@@ -65,7 +52,6 @@ def progression_ratio(half: int, new_half: int) -> float:
 
 
 def _resample_axis(values: np.ndarray, length: int, axis: int) -> np.ndarray:
-    """Values at the offsets of one axis for an axis of `length` offsets around 0; an equal length stays."""
     old = values.shape[axis]
     if old == length:
         return values
@@ -82,15 +68,8 @@ def _resample_axis(values: np.ndarray, length: int, axis: int) -> np.ndarray:
 
 
 def relative_position_index(grid: Grid) -> Tensor:
-    """Rows of the relative-position table for every pair of slots, cls first.
-
-    Args:
-        grid: n rows and m columns of patches.
-
-    Returns:
-        [1 + P, 1 + P] int64, P = n m. For patches (r1, c1) -> (r2, c2) the row is
-        (r1 - r2 + n - 1)(2 m - 1) + (c1 - c2 + m - 1); then cls -> patch, patch -> cls, cls -> cls.
-    """
+    """[1 + P, 1 + P] int64 table rows of every pair of slots, cls first: (r1 - r2 + n - 1)(2 m - 1) + (c1
+    - c2 + m - 1) for patches, then cls -> patch, patch -> cls, cls -> cls."""
     height, width = grid
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     place = (rows * (2 * width - 1) + columns).flatten()  # [P]; the row is a difference of two, from 0 on
@@ -102,33 +81,23 @@ def relative_position_index(grid: Grid) -> Tensor:
 
 
 def _relative_bias(table: Tensor, index: Tensor) -> Tensor:
-    """[rows, H] and the [L, L] rows -> [H, L, L].
-
-    On a CPU a gradient takes its way back a head at a time: gathered a row at a time it takes ten times as
-    long. A GPU sums what comes to one row in an order of its own unless it goes through an index.
-    """
+    """[rows, H] and [L, L] rows -> [H, L, L]. On a CPU by head: the backward by row takes ten times as
+    long; on a GPU by index, whose sums have a fixed order."""
     if table.is_cpu:
         return table.t().contiguous().index_select(1, index.flatten()).view(-1, *index.shape)
     return table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)
 
 
 def sine_positions(grid: Grid, width: int) -> Tensor:
-    """Fixed 2-D sine positions: half of the channels code the row, half the column.
-
-    Returns:
-        [P, width] float32 in [-1, 1], row-major. Wavelengths run geometrically from 2 to 4 grids, so
-        that the lowest frequencies are monotone over the picture and a linear layer can read coordinates.
-    """
+    """[P, width] float32 in [-1, 1], row-major 2-D sines, half of the channels each for row and column;
+    wavelengths from 2 to 4 grids, so that a linear layer can read coordinates."""
     rows, columns = (sine_table(length, width // 2, 4.0 * length) for length in grid)
     rows, columns = torch.broadcast_tensors(rows[:, None], columns[None])
     return torch.cat([rows, columns], dim=-1).flatten(0, 1)
 
 
 class BiasedLinear(nn.Linear):
-    """A linear layer whose bias is given with its input.
-
-    Called as a layer, not through its weight, so that what wraps layers (LoRA) also reaches this one.
-    """
+    """Linear layer whose bias comes with its input, called as a layer so that wrappers (LoRA) reach it."""
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, input: Tensor, bias: Tensor
@@ -189,10 +158,7 @@ class VisionBlock(nn.Module):
 
 
 class PatchEmbedding(nn.Conv2d):
-    """Patches to vectors: a convolution whose places do not overlap, computed as one product of matrices.
-
-    On a CPU forward and backward pass take a seventh of the convolution's time.
-    """
+    """Patch convolution as one matrix product: a seventh of the convolution's time on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, P, D], row by row."""
@@ -231,7 +197,7 @@ class VisionEncoder(nn.Module):
         return (self.norm,)
 
     def compute_buffers(self) -> None:
-        """Compute what the grid alone decides, and what no file of weights holds."""
+        """Compute the buffers of the grid, which no file of weights holds."""
         grid = self.config.grid
         with torch.device("cpu"):  # arithmetic without memory would import torch's compiler, for seconds
             index = relative_position_index(grid)
@@ -242,15 +208,8 @@ class VisionEncoder(nn.Module):
 
     @torch.no_grad()
     def resize(self, image_size: int, image_width: int | None = None) -> None:
-        """Take pictures of another size from now on; the relative-position tables are resampled.
-
-        Args:
-            image_size: side of the square picture in pixels, or its height.
-            image_width: its width if it is not square.
-
-        Raises:
-            ValueError: the patch size does not divide it.
-        """
+        """Take images of another size (height, and width if not square); relative-position tables are
+        resampled. ValueError where the patch size does not divide it."""
         config = replace(self.config, image_size=image_size, image_width=image_width)
         if config.grid != self.config.grid:
             for block in self.blocks:
@@ -262,7 +221,7 @@ class VisionEncoder(nn.Module):
         self.compute_buffers()
 
     def set_drop_path(self, rate: float) -> None:
-        """Let the drop-path rate in training rise linearly over the blocks, from 0 to `rate` in [0, 1)."""
+        """Drop-path rate in training, rising linearly over the blocks from 0 to `rate` in [0, 1)."""
         for place, block in enumerate(self.blocks):
             assert isinstance(block, VisionBlock)
             block.drop_path.rate = rate * place / max(1, len(self.blocks) - 1)
@@ -292,15 +251,8 @@ class VisionEncoder(nn.Module):
         return working_dtype(torch.cat([cls, patches], dim=1))
 
     def forward(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
-        """Encode pictures.
-
-        Args:
-            pixels: [B, 3, H, W] float, normalised.
-            patch_mask: [B, P] bool, True where the patch is replaced by the mask vector.
-
-        Returns:
-            [B, 1 + P, D]: slot 0 is the mean of the normalised patch vectors in the other slots.
-        """
+        """[B, 3, H, W] normalised pixels and [B, P] bool patch mask -> [B, 1 + P, D]: slot 0 is the mean
+        of the normalised patches."""
         states = self.embed(pixels, patch_mask)
         for block in self.blocks:
             states = block(states, self.index)

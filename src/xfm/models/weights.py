@@ -31,18 +31,8 @@ _DTYPES = {
 
 
 def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
-    """The tensors of a safetensors file, each in memory of its own.
-
-    Nothing stays mapped to the file, so that it may be replaced or truncated while a model lives. At no time
-    is there more than one copy of the tensors in memory.
-
-    Args:
-        path: the file.
-        prefix: only the tensors whose names begin so are read, and named without it.
-
-    Raises:
-        UserError: the file is missing, truncated or not safetensors, or holds numbers of another kind.
-    """
+    """Tensors of a safetensors file by name, in memory of their own and never twice, so that the file may
+    change; with `prefix` only those names, without it. A UserError where damaged or of another dtype."""
     start, header = read_header(path)
     if foreign := [name for name, entry in header.items() if entry["dtype"] not in _DTYPES]:
         raise UserError(
@@ -74,16 +64,8 @@ def _fill(file: BufferedReader, flat: Tensor) -> None:
 
 
 def require_same(path: Path, own: Mapping[str, Tensor], described: str) -> None:
-    """Refuse a file of other names or shapes, before any of its tensors is read.
-
-    Args:
-        path: a safetensors file.
-        own: tensors of the right names and shapes.
-        described: the file that says what they must be, for the message.
-
-    Raises:
-        UserError: names the first tensor that differs.
-    """
+    """A UserError, before any tensor is read, for a file whose names or shapes differ from `own`'s;
+    `described` names the file that says them."""
     stored = tensor_shapes(path)
     if differing := sorted(stored.keys() ^ own.keys()):
         missing = sum(name in own for name in differing)
@@ -100,11 +82,7 @@ def require_same(path: Path, own: Mapping[str, Tensor], described: str) -> None:
 
 
 def require_finite(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are not numbers: whatever the input, the model would give none.
-
-    Raises:
-        UserError: names the first such tensor.
-    """
+    """A UserError for weights that are infinite or NaN, naming the first."""
     for name, tensor in state.items():
         if not tensor.is_floating_point() or not tensor.numel():
             continue
@@ -118,16 +96,8 @@ def require_finite(path: Path, state: Mapping[str, Tensor]) -> None:
 
 
 def write_tensors(path: Path, state: Mapping[str, Tensor], half: bool = False) -> None:
-    """Write a safetensors file; a full disk is a `SafetensorError` or an `OSError`.
-
-    Args:
-        path: the file.
-        state: tensors by name.
-        half: write float32 as float16, in half the space.
-
-    Raises:
-        ValueError: a number is too large for float16.
-    """
+    """Write a safetensors file, `half` float32 as float16 (ValueError on overflow); a full disk is a
+    SafetensorError or an OSError."""
     stored = {name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}
     for name, tensor in stored.items() if half else ():
         if tensor.dtype is torch.float32:
@@ -146,13 +116,10 @@ _IN_PLACE = frozenset(
 
 
 class WithoutMemory(TorchFunctionMode):
-    """Initialisation of tensors without memory is left out: it changes nothing.
-
-    torch itself would import its compiler, with it some thousand modules, to find their shapes.
-    """
+    """Leaves out initialisation of meta tensors, for which torch would import its compiler and a thousand
+    modules."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call the function, or return the tensor that it would change."""
         given = kwargs or {}
         if getattr(func, "__name__", "") in _IN_PLACE:
             changed = args[0] if args else given.get("tensor")
@@ -163,10 +130,8 @@ class WithoutMemory(TorchFunctionMode):
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Parameters of modules built inside have shapes but no memory; loading with `assign` gives them tensors.
-
-    Buffers are computed as always. Other threads may build modules meanwhile; they are not concerned.
-    """
+    """Modules built inside have parameters without memory, to be loaded with `assign`; buffers are
+    computed. Other threads are not concerned."""
     here = threading.get_ident()
 
     def on_meta(self: nn.Module, name: str, param: nn.Parameter | None) -> None:

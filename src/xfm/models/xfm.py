@@ -12,17 +12,15 @@ from xfm.config.model import ModelConfig
 from xfm.core.errors import UserError, printable
 from xfm.core.files import path_below, write_text
 from xfm.models.adapters import read_model, require_whole
-from xfm.models.artifacts import Belongings
-from xfm.models.card import CARD, model_card
+from xfm.models.artifacts import CARD, Artifacts, model_card
 from xfm.models.composition import Backbone
 from xfm.models.library_encoders import explained
-from xfm.models.model_files import CALIBRATION, MODEL_FILES, TASK, TASK_WEIGHTS, TOKENIZER, UNUSED
-from xfm.models.model_writing import save_model
+from xfm.models.model_files import CALIBRATION, MODEL_FILES, TASK, TASK_WEIGHTS, TOKENIZER, save_model
 from xfm.models.resolve import LOG_IN, cached_repository, find_model, hub_library
 from xfm.models.self_check import SELF_CHECK
 
 MESSAGE = "Upload an X-FM model"
-_NOT_ALWAYS = [TASK, TASK_WEIGHTS, TOKENIZER, UNUSED, CALIBRATION, SELF_CHECK]
+_NOT_ALWAYS = [TASK, TASK_WEIGHTS, TOKENIZER, CALIBRATION, SELF_CHECK]
 _SHOWN = 4
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
@@ -35,24 +33,9 @@ def push_to_hub(
     scores: Mapping[str, Any] | None = None,
     message: str = MESSAGE,
 ) -> str:
-    """Upload a model folder with its card to a repository of the hub, which is made if it does not exist.
-
-    Args:
-        model: a model folder, or the folder of a finished run.
-        name: of the repository: `owner/name`.
-        private: whether a new repository is private.
-        scores: for the card, by name, beside those of the model's provenance.
-        message: of the commit.
-
-    Returns:
-        The address of the commit.
-
-    Raises:
-        UserError: there is no such model, no token, or the hub cannot be reached or refuses.
-
-    Example:
-        >>> push_to_hub("runs/reviews", "me/reviews")
-    """
+    """Upload a model folder with its card to `owner/name` on the hub, made if missing; returns the
+    commit's address. `scores` join the card's. A UserError without a model or token, or if the hub
+    refuses."""
     check_repository(name)
     folder = require_whole(find_model(model))
     built, own = read_model(folder, Backbone, check=False)
@@ -67,12 +50,6 @@ def push_to_hub(
 
 
 def _own_files(folder: Path) -> list[Path]:
-    """The files of a model in its folder; that another lies there is said, it is not for the world.
-
-    Raises:
-        UserError: one is a link that leads elsewhere: whoever made the folder must not choose among all files
-            of the machine.
-    """
     within = cached_repository(folder) or folder
     own = [folder / name for name in MODEL_FILES if (folder / name).is_file()]
     for file in own:
@@ -87,7 +64,7 @@ def _own_files(folder: Path) -> list[Path]:
 
 
 def push(folder: Path, name: str, private: bool = True, message: str = MESSAGE) -> str:
-    """Upload a folder with a model and its card; arguments, result and errors are those of `push_to_hub`."""
+    """Upload a folder with a model and its card, as `push_to_hub`."""
     check_repository(name)
     hub = hub_library("models are uploaded")
     if hub.get_token() is None:
@@ -108,11 +85,7 @@ def push(folder: Path, name: str, private: bool = True, message: str = MESSAGE) 
 
 
 def check_repository(name: str) -> None:
-    """Refuse what can be no repository, before hours of work.
-
-    Raises:
-        UserError: it is not of the form `owner/name`, or the package of the hub is missing.
-    """
+    """A UserError, before hours of work, for a name that is not `owner/name` or without huggingface_hub."""
     if not _REPOSITORY.fullmatch(name):
         raise UserError(f"{name!r} is no repository of the hub; give owner/name, such as me/reviews")
     hub_library("models are uploaded")
@@ -122,12 +95,12 @@ class XFM(Backbone):
     """X-FM (arXiv 2301.05065): language, vision and fusion encoders with their pre-training heads.
 
     Attributes:
-        belongings: tokenizer, preprocessing, provenance and task, if the model came from `from_pretrained`.
+        artifacts: tokenizer, preprocessing, provenance and task, if the model came from `from_pretrained`.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.belongings: Belongings | None = None
+        self.artifacts: Artifacts | None = None
 
     @classmethod
     def from_pretrained(cls, reference: Path | str, revision: str | None = None) -> "XFM":
@@ -140,48 +113,48 @@ class XFM(Backbone):
 
         Returns:
             The model in evaluation mode on the CPU; tokenizer, preprocessing and, of a fine-tuned model, its
-            task are its `belongings`.
+            task are its `artifacts`.
 
         Raises:
             UserError: there is no such model, or its files are damaged.
         """
-        model, belongings = read_model(find_model(reference, revision), cls)
-        model.belongings = belongings
+        model, artifacts = read_model(find_model(reference, revision), cls)
+        model.artifacts = artifacts
         return model
 
-    def save_pretrained(self, folder: Path | str, belongings: Belongings | None = None) -> None:
+    def save_pretrained(self, folder: Path | str, artifacts: Artifacts | None = None) -> None:
         """Write a model folder with a model card.
 
         Args:
             folder: the folder; a model that lies there is replaced.
-            belongings: tokenizer, preprocessing and provenance; those that the model came with if not given.
+            artifacts: tokenizer, preprocessing and provenance; those that the model came with if not given.
 
         Raises:
-            UserError: the folder cannot be written, or there are no belongings, or those of another model.
+            UserError: the folder cannot be written, or there are no artifacts, or those of another model.
         """
-        belongings = belongings or self.belongings
-        if belongings is None:
+        artifacts = artifacts or self.artifacts
+        if artifacts is None:
             raise UserError(
-                "the model has no tokenizer and preprocessing to be saved with: give `belongings`, such as "
-                "those of the folder that it was loaded from (`load_model(FOLDER).belongings`)"
+                "the model has no tokenizer and preprocessing to be saved with: give `artifacts`, such as "
+                "those of the folder that it was loaded from (`load_model(FOLDER).artifacts`)"
             )
-        task = belongings.task
+        task = artifacts.task
         own = {name: tensor.data_ptr() for name, tensor in self.state_dict().items()}
         shared = task.shared_state() if task else {}
         if any(own.get(name) != tensor.data_ptr() for name, tensor in shared.items()):
             raise UserError(
-                "the task of these `belongings` was built on another model, whose weights would be saved; "
-                "build it on this one, or leave it out (`dataclasses.replace(belongings, task=None)`)"
+                "the task of these `artifacts` was built on another model, whose weights would be saved; "
+                "build it on this one, or leave it out (`dataclasses.replace(artifacts, task=None)`)"
             )
-        shown, provenance = belongings.preprocessing, belongings.provenance
-        fitted = belongings.calibration
-        save_model(folder, self, belongings.given_tokenizer, shown, provenance, task, calibration=fitted)
-        write_text(Path(folder) / CARD, model_card(self.config, belongings))
+        shown, provenance = artifacts.preprocessing, artifacts.provenance
+        fitted = artifacts.calibration
+        save_model(folder, self, artifacts.given_tokenizer, shown, provenance, task, calibration=fitted)
+        write_text(Path(folder) / CARD, model_card(self.config, artifacts))
 
     def push_to_hub(
         self,
         name: str,
-        belongings: Belongings | None = None,
+        artifacts: Artifacts | None = None,
         private: bool = True,
         message: str = MESSAGE,
     ) -> str:
@@ -189,7 +162,7 @@ class XFM(Backbone):
 
         Args:
             name: of the repository: `owner/name`.
-            belongings: as for `save_pretrained`.
+            artifacts: as for `save_pretrained`.
             private: whether a new repository is private.
             message: of the commit.
 
@@ -197,9 +170,9 @@ class XFM(Backbone):
             The address of the commit.
 
         Raises:
-            UserError: there is no token, the hub cannot be reached or refuses, or there are no belongings.
+            UserError: there is no token, the hub cannot be reached or refuses, or there are no artifacts.
         """
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "model"
-            self.save_pretrained(folder, belongings)
+            self.save_pretrained(folder, artifacts)
             return push(folder, name, private, message)

@@ -1,8 +1,5 @@
-"""ITC of pairs or regions with the whole batch, and what is drawn by it: own rows x all columns, no more.
-
-Each process compares its R rows with the N of the batch, in both directions: memory grows with R x N, and the
-gradient is that of the whole N x N matrix.
-"""
+"""ITC of pairs or regions: a process compares its R rows with the N of the batch, in R x N memory, with
+the gradient of the whole N x N matrix."""
 
 from dataclasses import dataclass
 
@@ -12,76 +9,51 @@ from torch import Tensor
 
 from xfm.models.composition import Backbone
 from xfm.models.gradients import EncoderName, GradientPolicy, Objective
-from xfm.objectives.embeddings import PairEmbeddings, same_identity
 from xfm.objectives.global_batch import CachedContrast, ContrastOutput, GlobalBatch
-from xfm.objectives.text_rows import TextRows
+from xfm.objectives.text_rows import PairEmbeddings, TextRows, same_identity
 
 
 def rows_loss(similarity: Tensor, same: Tensor, own: Tensor) -> Tensor:
-    """Cross-entropy of some rows against their own columns: one direction of the contrast.
-
-    Args:
-        similarity: [R, N] cosines divided by the temperature, of R of the batch's N rows with all N.
-        same: [R, N] bool from `same_identity`; pairs that are neither positives nor negatives, but for `own`.
-        own: [R] int64, the column that belongs to each row.
-
-    Returns:
-        The mean over the R rows.
-    """
+    """One direction of the contrast: mean cross-entropy of logits [R, N] against columns `own` [R]; other
+    pairs in `same` [R, N] leave the denominators."""
     return F.cross_entropy(similarity.masked_fill(same.scatter(1, own[:, None], False), -torch.inf), own)
 
 
 def contrastive_loss(similarity: Tensor, same: Tensor) -> Tensor:
-    """Symmetric cross-entropy against the diagonal; duplicates are neither positives nor negatives.
-
-    Args:
-        similarity: [R, R] image x text cosines divided by the temperature.
-        same: [R, R] bool from `same_identity`; its off-diagonal pairs leave the denominators.
-
-    Returns:
-        The mean of both directions. Without duplicates this is the published loss.
-    """
+    """Symmetric cross-entropy of image x text logits [R, R] against the diagonal; duplicates `same` [R, R]
+    leave the denominators. Without duplicates the published loss."""
     own = torch.arange(len(similarity), device=similarity.device)
     return (rows_loss(similarity, same, own) + rows_loss(similarity.t(), same, own)) / 2
 
 
 def multi_positive_loss(similarity: Tensor, positive: Tensor) -> Tensor:
-    """Symmetric cross-entropy against uniform targets over all positives (fine-tuned retrieval).
-
-    Args:
-        similarity: [R, R] image x text cosines divided by the temperature.
-        positive: [R, R] bool, True where picture and text belong together; at least one per row and column.
-    """
+    """Symmetric cross-entropy of logits [R, R] against uniform targets over `positive` [R, R] (fine-tuned
+    retrieval)."""
     target = positive.float()
     by_image = F.cross_entropy(similarity, target / target.sum(1, keepdim=True))
     return (by_image + F.cross_entropy(similarity.t(), target.t() / target.t().sum(1, keepdim=True))) / 2
 
 
 def vectors_of(model: Backbone, rows: TextRows, policy: GradientPolicy) -> PairEmbeddings:
-    """Rows as contrast compares them; gradients go where the policy says."""
+    """Rows as compared by the contrast, gradients as the policy says."""
     image = model.project_image(policy.gate(Objective.ITC, EncoderName.VISION, rows.slot0))
     states = policy.gate(Objective.ITC, EncoderName.LANGUAGE, rows.texts.states)
     return PairEmbeddings(image, model.project_text(states[:, 0]), rows.image_identity, rows.text_identity)
 
 
-def gathered(vectors: PairEmbeddings, source: str, whole: GlobalBatch) -> PairEmbeddings:
-    """The rows of all processes, with the gradient of remote ones."""
-    identities = whole.gather(source, torch.stack([vectors.image_identity, vectors.text_identity], dim=1))
-    image, text = whole.gather(source, vectors.image), whole.gather(source, vectors.text)
+def gathered(vectors: PairEmbeddings, source: str, global_batch: GlobalBatch) -> PairEmbeddings:
+    """Rows of all processes, with the gradient of remote ones."""
+    identities = global_batch.gather(
+        source, torch.stack([vectors.image_identity, vectors.text_identity], dim=1)
+    )
+    image, text = global_batch.gather(source, vectors.image), global_batch.gather(source, vectors.text)
     return PairEmbeddings(image, text, identities[:, 0], identities[:, 1])
 
 
 @dataclass(frozen=True)
 class Similarities:
-    """R rows compared with N.
-
-    Attributes:
-        loss: the mean of both directions over the R rows.
-        right: share of texts whose picture is ranked first, without gradient.
-        by_image, by_text: [R, N] cosines over temperature of pictures with all texts, and of texts with all
-            pictures, without gradient.
-        same: [R, N] bool from `same_identity`.
-    """
+    """R rows compared with N: mean loss of both directions, share ranked first, and without gradient the
+    logits by_image and by_text [R, N] and duplicates same [R, N]."""
 
     loss: Tensor
     right: Tensor
@@ -91,22 +63,15 @@ class Similarities:
 
 
 def compare(rows: PairEmbeddings, everyone: PairEmbeddings, first: int, temperature: Tensor) -> Similarities:
-    """Contrast some rows with all.
-
-    Args:
-        rows: R of them.
-        everyone: N of them.
-        first: where the R rows begin in the N.
-        temperature: of the contrast.
-    """
+    """Contrast R rows with all N, in which they begin at `first`."""
     own = torch.arange(first, first + len(rows.image), device=rows.image.device)
     same = same_identity(
         rows.image_identity, rows.text_identity, (everyone.image_identity, everyone.text_identity)
     )
     with torch.autocast(rows.image.device.type, enabled=False):  # small temperatures want float32
         by_image = rows.image @ everyone.text.t() / temperature
-        whole = len(own) == len(everyone.image)
-        by_text = by_image.t() if whole else rows.text @ everyone.image.t() / temperature
+        complete = len(own) == len(everyone.image)
+        by_text = by_image.t() if complete else rows.text @ everyone.image.t() / temperature
         loss = (rows_loss(by_image, same, own) + rows_loss(by_text, same, own)) / 2
     by_image, by_text = by_image.detach(), by_text.detach()
     right = (by_text.argmax(1) == own).float().mean()
@@ -114,15 +79,13 @@ def compare(rows: PairEmbeddings, everyone: PairEmbeddings, first: int, temperat
 
 
 def judged_pairs(valid: Tensor) -> Tensor:
-    """How many pairs ITM judges of rows of which some have no negatives: a scalar."""
+    """Number of pairs judged by ITM for rows of which some have no negatives."""
     return len(valid) + 2 * valid.sum()
 
 
 def replayed(vectors: PairEmbeddings, temperature: Tensor, kept: CachedContrast) -> ContrastOutput:
-    """The contrast that was computed before, of vectors that are computed again, with gradient this time.
-
-    Its gradient by the vectors is known: the loss is replaced by what has this gradient and the same value.
-    """
+    """Cached contrast of recomputed vectors: the loss keeps its value and gets the gradient known from the
+    cache."""
     products = (vectors.image * kept.image).sum() + (vectors.text * kept.text).sum()
     products = products + (temperature * kept.temperature).sum()
     found = kept.found

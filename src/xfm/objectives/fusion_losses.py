@@ -1,7 +1,7 @@
-"""ITM, IMLM and BBP ask the fusion encoder: each declares its queries and reduces the answers to losses.
+"""ITM, IMLM and BBP as queries to the fusion encoder and reductions of its answers.
 
-All queries of a step, on pairs and on regions, are answered in one fusion call, in which every picture is
-turned to keys and values once, and which gives back the tokens that are read alone.
+One fusion call answers all queries of a step; each image becomes keys and values once, and only tokens that
+are read come back.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,30 +10,68 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
 from xfm.models.composition import Backbone
 from xfm.models.fusion import FusionQuery, TextBank
 from xfm.models.gradients import EncoderName, GradientPolicy, Objective
-from xfm.objectives.bbox import box_losses
 from xfm.objectives.itm import Negatives, matching_loss
 from xfm.objectives.losses import LossDict
 from xfm.objectives.text_rows import TextRows
 from xfm.objectives.tokens import masked_token_loss
 
 
+def corners(boxes: Tensor) -> Tensor:
+    """[..., 4] (cx, cy, w, h) fractions -> [..., 4] (left, top, right, bottom) fractions."""
+    flat = Boxes(boxes.reshape(-1, 4), BoxFormat.CXCYWH, BoxUnit.FRACTION).to_format(BoxFormat.XYXY)
+    return flat.data.view_as(boxes)
+
+
+def generalised_iou(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """IoU in [0, 1] and generalised IoU in [-1, 1] of broadcastable boxes [..., 4] (cx, cy, w, h), finite
+    for empty boxes."""
+    a, b = torch.broadcast_tensors(corners(first), corners(second))
+    area_a = (a[..., 2:] - a[..., :2]).clamp(min=0).prod(-1)
+    area_b = (b[..., 2:] - b[..., :2]).clamp(min=0).prod(-1)
+    overlap = (
+        (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
+    )
+    hull = (
+        (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
+    )
+    union = area_a + area_b - overlap
+    tiny = torch.finfo(union.dtype).tiny
+    iou = overlap / union.clamp(min=tiny)
+    return iou, iou - (hull - union) / hull.clamp(min=tiny)
+
+
+@torch.no_grad()
+def nearest_boxes(predicted: Tensor, targets: Tensor) -> Tensor:
+    """[N, 4] of each phrase's right boxes [N, M, 4] the one of least loss to the prediction [N, 4], as
+    DETR's matching (arXiv 2005.12872): a drawn target would teach the middle of the boxes."""
+    if targets.shape[1] == 1:
+        return targets[:, 0]
+    apart = (predicted[:, None] - targets).abs().sum(-1)  # [N, M]
+    cost = apart + 1 - generalised_iou(predicted[:, None], targets)[1]
+    return targets[torch.arange(len(targets), device=targets.device), cost.argmin(1)]
+
+
+def box_losses(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """L1 and 1 - GIoU of boxes [N, 4] (cx, cy, w, h), means over the rows (0 without any), and the mean
+    IoU without gradient."""
+    count = max(len(target), 1)
+    iou, giou = generalised_iou(predicted, target)
+    return (predicted - target).abs().sum() / count, (1 - giou).sum() / count, iou.detach().sum() / count
+
+
 @dataclass(frozen=True)
 class FusionLoss:
-    """An objective's questions to the fusion encoder.
-
-    Attributes:
-        queries: what it asks.
-        reduce: makes losses and metrics of the answers, for each query [Q, m, Dt] of what it reads.
-    """
+    """Queries of an objective, and `reduce` from their answers [Q, m, Dt] to losses and metrics."""
 
     queries: list["Query"]
     reduce: Callable[[Sequence[Tensor]], LossDict]
 
     def weighed(self, factor: Tensor | float) -> "FusionLoss":
-        """The same, with losses and metrics that count for so much."""
+        """Losses and metrics times a factor."""
         return FusionLoss(self.queries, lambda answers: self.reduce(answers).weighed(factor))
 
 
@@ -48,7 +86,6 @@ class Query:
 def _query(
     rows: TextRows, objective: Objective, bank: TextBank, texts: Tensor, regions: Tensor, read: Tensor
 ) -> Query:
-    """The query of texts[q] with the region (in a pair batch, the picture) of row regions[q]."""
     slot = None if rows.slot is None else rows.slot.index_select(0, regions)
     visible = None if rows.visible is None else rows.visible.index_select(0, regions)
     image = rows.image.index_select(0, regions)
@@ -56,7 +93,6 @@ def _query(
 
 
 def _whole_query(rows: TextRows, objective: Objective, texts: Tensor) -> Query:
-    """The query of texts[q] with the whole picture of its own row."""
     image = rows.image.index_select(0, texts)
     slot = None if rows.slot is None else torch.zeros_like(image)
     visible = None if rows.visible is None else torch.ones_like(rows.visible.index_select(0, texts))
@@ -65,16 +101,12 @@ def _whole_query(rows: TextRows, objective: Objective, texts: Tensor) -> Query:
 
 
 def _first_token(texts: Tensor) -> Tensor:
-    """[Q, 1]: of each text the token that stands for the pair."""
     return torch.zeros_like(texts)[:, None]
 
 
 def fuse_all(model: Backbone, queries: Sequence[Query], policy: GradientPolicy) -> list[Tensor]:
-    """Answer all queries, whatever their banks, in one fusion call.
-
-    Returns:
-        [Q, m, Dt] for each query, in their order.
-    """
+    """Answers [Q, m, Dt] of all queries, whatever their banks, in one fusion call, gradients as the policy
+    says."""
     texts = {id(query.fusion.texts): query.fusion.texts.detach() for query in queries}
     images = {id(query.fusion.images): query.fusion.images.detach() for query in queries}
 
@@ -91,13 +123,8 @@ def fuse_all(model: Backbone, queries: Sequence[Query], policy: GradientPolicy) 
 
 
 def matching_queries(rows: TextRows, negatives: Negatives, own: Tensor | None = None) -> list[Query]:
-    """ITM's Q matched pairs, Q (negative picture, text) and Q (picture, negative text), in this order.
-
-    Args:
-        rows: texts with their pictures or regions.
-        negatives: among the rows, of those that are asked about.
-        own: [Q] int64, which are; None for all.
-    """
+    """ITM's Q matched pairs, Q (negative image, text), Q (image, negative text), of rows `own` [Q]
+    (default: all)."""
     if own is None:
         own = torch.arange(len(rows.image), device=rows.image.device)
     return [
@@ -125,7 +152,8 @@ def matching_query(
 
 
 def masked_lm_query(model: Backbone, rows: TextRows, masked_text: Tensor) -> FusionLoss:
-    """IMLM: the masked texts, of states [R, T, Dt], with their unmasked pictures or regions."""
+    """IMLM: masked texts [R, T, Dt] with their unmasked images or regions."""
+    assert rows.masked is not None
     positions, bank = rows.masked.positions, TextBank(masked_text, rows.texts.mask)
     own = torch.arange(len(positions), device=positions.device)
     # The answers are those at the masked positions, one after the other.
@@ -151,7 +179,7 @@ def box_query(model: Backbone, rows: TextRows, boxed: Tensor, target: Tensor) ->
 
 
 def run_fusion(model: Backbone, asked: Sequence[FusionLoss], policy: GradientPolicy) -> list[LossDict]:
-    """Answer everything that is asked in one fusion call, and reduce each."""
+    """Losses of all queries, by one fusion call."""
     if not asked:
         return []
     answers = iter(fuse_all(model, [query for one in asked for query in one.queries], policy))

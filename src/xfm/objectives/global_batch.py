@@ -1,7 +1,7 @@
-"""A step's whole batch, which processes share and each may take in several parts.
+"""The global batch of a step, shared by processes and microbatches.
 
-Every loss is a mean over what it counts in the whole (masked words, rows, boxes), not a mean of means: a step
-is the same on any number of processes.
+Every loss is a mean over its counts in the global batch (masked words, rows, boxes), not a mean of means: a
+step is the same on any number of processes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +14,7 @@ from xfm.config.data import STREAMS
 from xfm.config.training import NegativesConfig
 from xfm.core.errors import UserError
 from xfm.data.schema import Batch, MaskedTokens
-from xfm.objectives.itm import Block, Negatives, blocks_of
-from xfm.objectives.negative_queue import NegativeQueue
+from xfm.objectives.itm import Block, NegativeQueue, Negatives, blocks_of
 from xfm.objectives.tokens import IGNORED
 
 Gather = Callable[[Tensor], Tensor]
@@ -23,47 +22,25 @@ Gather = Callable[[Tensor], Tensor]
 
 
 class ProcessGroup:
-    """A process that is alone: all rows are its own. see `DistributedGroup` of the trainings.
-
-    Attributes:
-        rank: index of this process.
-        world: number of processes.
-    """
+    """A single process: all rows are its own; `DistributedGroup` of the trainer overrides it."""
 
     rank: int = 0
     world: int = 1
 
     def table(self, counts: Tensor) -> list[list[int]]:
-        """[K] int64 of every process, as numbers."""
+        """[K] int64 of every process."""
         return [counts.tolist()]
 
     def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
-        """Rows of all processes in the order of the ranks, with gradient.
-
-        Args:
-            rows: [B, ...].
-            counts: of each process, how many it has.
-
-        Returns:
-            [sum of B, ...].
-        """
+        """Rows [B, ...] of all processes by rank, with gradient; `counts` of each."""
         return rows
 
     def total(self, value: Tensor) -> Tensor:
-        """The sum over the processes, without gradient."""
+        """Sum over the processes, without gradient."""
         return value
 
     def exchange(self, rows: Tensor, sent: Sequence[int], received: Sequence[int]) -> Tensor:
-        """Give every process some rows, with gradient.
-
-        Args:
-            rows: [B, ...], those for the first process before those for the second one, and so on.
-            sent: how many go to each process.
-            received: how many come from each.
-
-        Returns:
-            [sum of received, ...] in the order of the ranks.
-        """
+        """Rows sent to each process in turn -> rows received, by rank, with gradient."""
         return rows
 
 
@@ -73,14 +50,8 @@ Counts = Mapping[str, int]
 
 @dataclass(frozen=True)
 class ContrastOutput:
-    """What the contrast gives for R rows of a source.
-
-    Attributes:
-        loss: with gradient; its mean over the parts of a step is that of the whole.
-        right: share of texts whose picture is ranked first, likewise, without gradient.
-        negatives: of each row, among those of the batch; None where nobody asks for them.
-        pairs: how many pairs ITM judges in the whole.
-    """
+    """Contrast of R rows: loss with gradient and share ranked first, whose means over microbatches are the
+    global ones; negatives of each row; pairs judged by ITM globally."""
 
     loss: Tensor
     right: Tensor
@@ -90,14 +61,8 @@ class ContrastOutput:
 
 @dataclass(frozen=True)
 class CachedContrast:
-    """The contrast of R rows with the whole of a step that is taken in several batches, computed before.
-
-    Attributes:
-        found: what it gave, without gradient.
-        image: [R, E], the loss's gradient by the rows' picture vectors.
-        text: [R, E] likewise by their text vectors.
-        temperature: likewise by the temperature.
-    """
+    """Contrast of R rows computed before (GradCache): `found` without gradient, and the loss's gradients
+    by image and text vectors [R, E] and temperature."""
 
     found: ContrastOutput
     image: Tensor
@@ -107,62 +72,49 @@ class CachedContrast:
 
 @dataclass(frozen=True)
 class GlobalBatch:
-    """The whole of a step, as a part of it (a batch of one process) needs to know it.
-
-    Attributes:
-        counts: of every batch of the step, and in it of every process.
-        place: which of the batches this part is.
-        peers: the processes.
-        kept: the contrast by source, where the step has several batches.
-        negatives: the draw of ITM's negatives.
-        memory: pairs of earlier steps, for ITM's negatives; None where those of the batch are all.
-    """
+    """The global batch as seen from a microbatch: counts of all microbatches and processes, its `place`,
+    the process group, cached contrasts by source, negatives and their queue."""
 
     counts: Sequence[Sequence[Counts]]
     place: int = 0
     peers: ProcessGroup = field(default_factory=ProcessGroup)
-    kept: Mapping[str, CachedContrast] = field(default_factory=dict)
+    cached: Mapping[str, CachedContrast] = field(default_factory=dict)
     negatives: NegativesConfig = field(default_factory=NegativesConfig)
-    memory: NegativeQueue | None = None
+    queue: NegativeQueue | None = None
 
     @property
     def parts(self) -> int:
-        """How many parts the step has."""
+        """Number of microbatches of all processes."""
         return len(self.counts) * self.peers.world
 
     @property
     def is_single(self) -> bool:
-        """Whether this part is all of it."""
+        """Whether this microbatch is the global batch."""
         return self.parts == 1
 
     def loss_scale(self, name: str) -> float:
-        """What a mean over this part counts for, so that the mean of all parts is that of the whole."""
+        """Factor of this microbatch's mean, so that the mean over all is the global one."""
         if self.is_single:
             return 1.0
         total = sum(count[name] for batch in self.counts for count in batch)
         return self.counts[self.place][self.peers.rank][name] * self.parts / total if total else 1.0
 
     def of_processes(self, name: str) -> list[int]:
-        """The count of every process in this batch."""
+        """Count of every process in this microbatch."""
         return [count[name] for count in self.counts[self.place]]
 
     def own_rows(self, source: str) -> range:
-        """This process's rows among those of the batch."""
+        """This process's rows among the microbatch's."""
         counts = self.of_processes(f"{source}/rows")
         before = sum(counts[: self.peers.rank])
         return range(before, before + counts[self.peers.rank])
 
     def gather(self, source: str, rows: Tensor) -> Tensor:
-        """[R, ...] of each process -> [N, ...] of the batch, with gradient."""
+        """[R, ...] of each process -> [N, ...] of the microbatch, with gradient."""
         return self.peers.gather(rows, self.of_processes(f"{source}/rows"))
 
     def blocks(self, source: str, pictures: Tensor) -> list[Block]:
-        """Among which rows of the batch negatives are drawn for one another.
-
-        Args:
-            source: of the rows.
-            pictures: [R] int64, the picture of each of this process's rows.
-        """
+        """Pools of rows in which negatives are drawn, given the image [R] int64 of each own row."""
         own, size = self.own_rows(source), self.negatives.pool_size
         if not size:
             return [Block(range(sum(self.of_processes(f"{source}/rows"))), own, range(len(own)))]
@@ -172,18 +124,15 @@ class GlobalBatch:
 
 
 def single(batch: Batch) -> GlobalBatch:
-    """The whole of a step that is one batch of one process."""
+    """Global batch of one microbatch of one process."""
     return GlobalBatch([[_sizes(batch)]])
 
 
 def global_batches_of(
     batches: Sequence[Batch], peers: ProcessGroup, negatives: NegativesConfig | None = None
 ) -> list[GlobalBatch]:
-    """The whole of a step, as each of this process's batches needs to know it.
-
-    Raises:
-        UserError: a batch has nothing of a kind for a process, and something for others.
-    """
+    """Global batch as seen from each of this process's microbatches; a UserError where a process has no
+    rows of a stream that others have."""
     negatives = negatives or NegativesConfig()
     if len(batches) * peers.world == 1:
         return [replace(single(batches[0]), negatives=negatives)]
@@ -210,7 +159,6 @@ def _require_shares(counts: Sequence[Counts]) -> None:
 
 
 def _sizes(batch: Batch) -> dict[str, int]:
-    """What is known without looking at numbers; 0 where there is no such stream."""
     text, image, pair, region = batch.text, batch.image, batch.pair, batch.region
     return {
         "text/rows": 0 if text is None else len(text.tokens.ids),
@@ -242,7 +190,6 @@ def _labels(masked: MaskedTokens) -> Tensor:
 
 
 def _as_tensor(counts: Mapping[str, int | Tensor], batch: Batch) -> Tensor:
-    """[K] int64 on the device of the batch, without waiting for it."""
     parts = (batch.text, batch.image, batch.pair, batch.region)
     device = next((_device(part) for part in parts if part is not None), torch.device("cpu"))
     # A number is copied to a GPU only when what is under way there has ended; filling does not wait.

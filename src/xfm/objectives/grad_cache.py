@@ -1,10 +1,8 @@
-"""A contrast of more rows than fit in memory: the gradient of the whole, in the memory of a part.
+"""Contrast of more rows than fit in memory, by GradCache (Gao et al. 2021, arXiv 2101.06983).
 
-GradCache (Gao et al. 2021, "Scaling deep contrastive learning batch size under memory limited setup"): the
-batches of a step are encoded without gradient; the loss of all vectors is computed, with its gradient by each
-of them; then each batch is encoded again, with gradient, and the loss is replaced by the product of its
-vectors with the gradient that is known (`xfm.objectives.contrast.replayed`). Random states are to be the same
-in both passes.
+Microbatches are encoded without gradient; the loss of all vectors gives its gradient by each; then each
+microbatch is encoded again, and its vectors times their known gradient replace the loss
+(`xfm.objectives.contrast.replayed`). Both passes must draw the same random numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +16,10 @@ from xfm.data.schema import Batch
 from xfm.models.composition import Backbone
 from xfm.models.gradients import GradientPolicy
 from xfm.objectives.contrast import Similarities, compare, gathered, judged_pairs, vectors_of
-from xfm.objectives.embeddings import PairEmbeddings
 from xfm.objectives.global_batch import CachedContrast, ContrastOutput, GlobalBatch
 from xfm.objectives.itm import Negatives
 from xfm.objectives.step import encode_texts, encode_unmasked, sources_of
+from xfm.objectives.text_rows import PairEmbeddings
 from xfm.objectives.vision_text import drawn
 
 
@@ -29,7 +27,7 @@ from xfm.objectives.vision_text import drawn
 def contrasted_vectors(
     model: Backbone, batch: Batch, policy: GradientPolicy, weights: LossConfig
 ) -> dict[str, PairEmbeddings]:
-    """What contrast compares of a batch, by source: as `pretraining_losses` begins, with the same draws."""
+    """Vectors of a batch by source, with the random draws of `pretraining_losses`."""
     images = encode_unmasked(model, batch.pair, batch.region)
     texts = encode_texts(model, batch, policy, weights, learning_only=True)
     return {
@@ -43,29 +41,20 @@ def cache_contrast(
     temperature: Tensor,
     weights: LossConfig,
     generator: torch.Generator,
-    wholes: Sequence[GlobalBatch],
+    global_batches: Sequence[GlobalBatch],
 ) -> list[GlobalBatch]:
-    """The contrast of a whole step, kept for each of its batches.
-
-    Args:
-        batches: of the step, of this process.
-        vectors: of each batch.
-        temperature: of the contrast; a leaf that wants a gradient.
-        weights: of the losses.
-        generator: draws the hard negatives of each batch among its own rows, in all processes alike.
-        wholes: of each batch.
-
-    Returns:
-        The wholes, with what was kept.
-    """
+    """Global batches with the contrast of the whole step cached; `temperature` is a leaf with gradient,
+    `generator` in the same state in all processes."""
     found: list[dict[str, CachedContrast]] = [{} for _ in batches]
     for source in vectors[0]:
         pictures = [_pictures(batch, source) for batch in batches]
         own = [one[source] for one in vectors]
-        kept = _kept(source, own, pictures, temperature, weights, generator, wholes)
+        kept = _kept(source, own, pictures, temperature, weights, generator, global_batches)
         for place, one in enumerate(kept):
             found[place][source] = one
-    return [replace(whole, kept=kept) for whole, kept in zip(wholes, found, strict=True)]
+    return [
+        replace(global_batch, cached=kept) for global_batch, kept in zip(global_batches, found, strict=True)
+    ]
 
 
 def _kept(
@@ -75,48 +64,55 @@ def _kept(
     temperature: Tensor,
     weights: LossConfig,
     generator: torch.Generator,
-    wholes: Sequence[GlobalBatch],
+    global_batches: Sequence[GlobalBatch],
 ) -> list[CachedContrast]:
     leaves = [
         replace(one, image=one.image.detach().requires_grad_(), text=one.text.detach().requires_grad_())
         for one in vectors
     ]
-    parts = [gathered(one, source, whole) for one, whole in zip(leaves, wholes, strict=True)]
+    parts = [
+        gathered(one, source, global_batch) for one, global_batch in zip(leaves, global_batches, strict=True)
+    ]
     everyone = PairEmbeddings.join(parts)
     starts = [sum(len(part.image) for part in parts[:place]) for place in range(len(parts))]
     compared = [
-        compare(one, everyone, start + whole.own_rows(source).start, temperature)
-        for one, start, whole in zip(leaves, starts, wholes, strict=True)
+        compare(one, everyone, start + global_batch.own_rows(source).start, temperature)
+        for one, start, global_batch in zip(leaves, starts, global_batches, strict=True)
     ]
-    factors = [whole.loss_scale(f"{source}/rows") for whole in wholes]
+    factors = [global_batch.loss_scale(f"{source}/rows") for global_batch in global_batches]
     total = torch.stack([one.loss * factor for one, factor in zip(compared, factors, strict=True)]).sum()
     wanted = [*(one.image for one in leaves), *(one.text for one in leaves), temperature]
     *gradients, by_temperature = torch.autograd.grad(total, wanted)
-    negatives: list[Negatives | None] = [None] * len(wholes)
+    negatives: list[Negatives | None] = [None] * len(global_batches)
     pairs = None
     if weights.itm:
         negatives = [
             drawn(
                 _within(one, start, len(part.image)),
-                whole.blocks(source, of_rows),
-                whole.negatives.min_probability,
+                global_batch.blocks(source, of_rows),
+                global_batch.negatives.min_probability,
                 generator,
             )
-            for one, start, part, whole, of_rows in zip(
-                compared, starts, parts, wholes, pictures, strict=True
+            for one, start, part, global_batch, of_rows in zip(
+                compared, starts, parts, global_batches, pictures, strict=True
             )
         ]
         judged = [judged_pairs(one.valid) for one in negatives if one is not None]
-        pairs = wholes[0].peers.total(torch.stack(judged).sum())
+        pairs = global_batches[0].peers.total(torch.stack(judged).sum())
     return [
         CachedContrast(
             ContrastOutput(one.loss.detach() * factor, one.right * factor, drew, pairs),
             by_image,
             by_text,
-            by_temperature / len(wholes),  # each batch gives its share
+            by_temperature / len(global_batches),  # each batch gives its share
         )
         for one, factor, drew, by_image, by_text in zip(
-            compared, factors, negatives, gradients[: len(wholes)], gradients[len(wholes) :], strict=True
+            compared,
+            factors,
+            negatives,
+            gradients[: len(global_batches)],
+            gradients[len(global_batches) :],
+            strict=True,
         )
     ]
 
@@ -128,7 +124,6 @@ def _within(compared: Similarities, start: int, count: int) -> Similarities:
 
 
 def _pictures(batch: Batch, source: str) -> Tensor:
-    """[R] int64, the picture of each row."""
     if source == "region":
         assert batch.region is not None
         return batch.region.image_index

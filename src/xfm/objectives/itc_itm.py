@@ -1,4 +1,4 @@
-"""Fine-tuned retrieval: ITC with image identities as extra positives, and ITM (spec: COCO, Flickr30k)."""
+"""Fine-tuned retrieval: ITC with image identities as extra positives, and ITM (COCO, Flickr30k)."""
 
 from dataclasses import dataclass
 
@@ -6,29 +6,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xfm.data.schema import MaskedTokens, Tokens
+from xfm.data.schema import Tokens
 from xfm.models.composition import Backbone
-from xfm.models.fusion import ImageBank, TextBank
+from xfm.models.fusion import TextBank
 from xfm.models.gradients import FINE_TUNING
 from xfm.objectives.contrast import multi_positive_loss
-from xfm.objectives.embeddings import same_identity
 from xfm.objectives.fusion_losses import FusionLoss, matching_query, run_fusion
 from xfm.objectives.global_batch import Gather
 from xfm.objectives.itm import Negatives, draw_negatives
 from xfm.objectives.losses import LossDict
-from xfm.objectives.text_rows import TextRows
+from xfm.objectives.text_rows import image_rows, same_identity
 
 
 @dataclass(frozen=True)
 class _Encoded:
-    """Pairs of all processes, encoded: [N, 1 + P, Dv] pictures, [N, T, Dt] texts with their mask."""
-
     image: Tensor
     text: Tensor
     mask: Tensor
 
     def at(self, rows: Tensor) -> "_Encoded":
-        """Some of them: [n] int64."""
         return _Encoded(self.image[rows], self.text[rows], self.mask[rows])
 
 
@@ -42,22 +38,12 @@ def retrieval_losses(
     text_identity: Tensor | None = None,
     before: int = 0,
 ) -> LossDict:
-    """ITC and ITM of pairs; nothing is detached.
+    """ITC and ITM of images [B, 3, H, W] and captions [B, T], nothing detached; negatives come from all
+    processes, so that the row-weighted mean of their losses is the global one.
 
-    Negatives are drawn among the pairs of all processes, so that several compute what one does: the mean of
-    their losses, weighed by their pairs, is the loss of the whole batch.
-
-    Args:
-        model: the model; its temperature is clamped in place.
-        pixels: [B, 3, H, W] pictures.
-        tokens: [B, T] a caption of each.
-        identity: [B] int64, equal for equal pictures: their captions are positives of each other, and never
-            negatives.
-        generator: draws the hard negatives; on the model's device, in the same state in all processes.
-        gather: concatenates a tensor over all processes, with gradient.
-        text_identity: [B] int64, equal for equal captions, which are one another's positives too; the
-            published rule knows pictures alone.
-        before: pairs of the processes before this one.
+    `identity` [B] int64 is equal for equal images, `text_identity` for equal captions (the published rule
+    knows images alone); `generator` is in the same state in all processes, `before` counts the pairs of
+    earlier ones.
     """
     text_identity = identity if text_identity is None else text_identity
     model.clamp_temperature()
@@ -82,7 +68,6 @@ def retrieval_losses(
 
 
 def _gathered(pairs: _Encoded, gather: Gather) -> _Encoded:
-    """The pairs of all processes; texts are as long as the longest of them."""
     length = pairs.text.new_tensor([pairs.text.shape[1]], dtype=torch.int64)
     extra = int(gather(length).max()) - pairs.text.shape[1]
     mask = F.pad(pairs.mask, (0, extra)).to(torch.uint8)
@@ -99,17 +84,5 @@ def _matching(
         place = torch.zeros_like(identity).index_copy_(0, kept, torch.arange(len(kept), device=kept.device))
         pairs, identity, text_identity = pairs.at(kept), identity[kept], text_identity[kept]
         own, image, text = place[own], place[image], place[text]
-    none = identity.new_empty(len(identity), 0)
-    ids = torch.zeros_like(pairs.mask, dtype=torch.int64)  # nothing is masked, nor asked of the words
-    rows = TextRows(
-        bank=ImageBank(slots=pairs.image[:, :1], patches=pairs.image[:, 1:]),
-        image=torch.arange(len(identity), device=identity.device),
-        slot=None,
-        visible=None,
-        tokens=Tokens(ids, pairs.mask),
-        masked=MaskedTokens(ids, none, none),
-        texts=TextBank(pairs.text, pairs.mask),
-        image_identity=identity,
-        text_identity=text_identity,
-    )
+    rows = image_rows(pairs.image, TextBank(pairs.text, pairs.mask), (identity, text_identity))
     return matching_query(model, rows, Negatives(image, text, valid), own, drawn.valid)

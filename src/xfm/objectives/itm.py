@@ -1,13 +1,21 @@
-"""ITM: image-text matching with hard negatives (paper section 3.2)."""
+"""ITM: image-text matching with hard negatives (paper section 3.2), and a queue of earlier pairs as more of
+them.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+Among a few dozen pairs the nearest are far off, but for a row's twin. As in cross-batch memory (arXiv
+1912.06798), states of earlier steps are kept without gradient: they change slowly and cost no encoding.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from xfm.config.training import NegativesConfig
+from xfm.models.fusion import TextBank
+from xfm.objectives.text_rows import PairEmbeddings, TextRows, longer, padded, same_identity, with_others
 
 FLOOR = NegativesConfig.min_probability
 """Added to every candidate's probability, so that each can be drawn (the published value)."""
@@ -18,13 +26,8 @@ CHUNK = 1024
 
 @dataclass(frozen=True)
 class Negatives:
-    """Hard negatives of R rows, among the N of a batch.
-
-    Attributes:
-        image: [R] int64, the row whose picture (or region) is the negative of text r.
-        text: [R] int64, the row whose text is the negative of picture (or region) r.
-        valid: [R] bool, False where every other row is a duplicate, so that no negative exists.
-    """
+    """Hard negatives of R rows among N: image [R] and text [R] int64, and valid [R] bool, False where all
+    others are duplicates."""
 
     image: Tensor
     text: Tensor
@@ -33,13 +36,8 @@ class Negatives:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of a batch among which negatives are drawn for one another.
-
-    Attributes:
-        rows: which, in ascending order.
-        own: places in `rows` of those that this process draws for, in ascending order.
-        mine: the numbers of these among this process's rows.
-    """
+    """Pool of rows among which negatives are drawn: ascending `rows`, places `own` in them that this
+    process draws for, and `mine`, their numbers among its rows."""
 
     rows: range | list[int]
     own: range | list[int]
@@ -47,12 +45,7 @@ class Block:
 
 
 def blocks_of(labels: Sequence[int], own: range) -> list[Block]:
-    """The blocks of a batch, in their order; also those in which this process has no rows.
-
-    Args:
-        labels: of each row its block.
-        own: the rows of this process.
-    """
+    """Pools by label of each row, in order, also those without rows of this process."""
     found: dict[int, list[int]] = {}
     for row, label in enumerate(labels):
         found.setdefault(label, []).append(row)
@@ -65,7 +58,6 @@ def blocks_of(labels: Sequence[int], own: range) -> list[Block]:
 
 
 def _as_range(numbers: list[int]) -> range | list[int]:
-    """Ascending numbers, as a range where they follow one another: those need not be sent to a GPU."""
     if not numbers:
         return range(0)
     whole = range(numbers[0], numbers[-1] + 1)
@@ -73,16 +65,8 @@ def _as_range(numbers: list[int]) -> range | list[int]:
 
 
 def sampling_weights(similarity: Tensor, same: Tensor, floor: float = FLOOR) -> Tensor:
-    """Unnormalised probabilities of the negatives of each row.
-
-    Args:
-        similarity: [R, N] cosines divided by the temperature; row r holds the candidates of r.
-        same: [R, N] bool, pairs that are never drawn.
-        floor: added to every candidate's probability; the larger, the easier the negatives.
-
-    Returns:
-        [R, N]: softmax(similarity) + floor, zero where `same`.
-    """
+    """[R, N] unnormalised probabilities softmax(similarity) + floor, 0 where `same`; a larger floor draws
+    easier negatives."""
     return (similarity.softmax(dim=1) + floor).masked_fill(same, 0.0)
 
 
@@ -95,18 +79,11 @@ def draw_negatives(
     by_text: Tensor | None = None,
     blocks: Sequence[Block] = (),
 ) -> Negatives:
-    """Draw one negative picture per text and one negative text per picture.
+    """One negative image per text and text per image, by logits [R, N] and `by_text` [R, N] (default:
+    transposed), in pools `blocks` (default: one).
 
-    Every process that draws for some rows of a batch goes through the random numbers of all of them, so that
-    the draws are those of a single process.
-
-    Args:
-        similarity: [R, N] cosines divided by the temperature, of R pictures with the texts of all N rows.
-        same: [R, N] bool from `same_identity`.
-        generator: random generator of the similarity's device, in the same state in all processes.
-        floor: see `sampling_weights`.
-        by_text: [R, N] likewise of R texts with all pictures; the transposed similarity if R is N.
-        blocks: rows that are drawn among; all if not given, and R is N.
+    Every process goes through the random numbers of all rows, so that the draws are those of a single
+    process.
     """
     rows, columns = similarity.shape
     device, everything = similarity.device, range(columns)
@@ -130,11 +107,8 @@ def draw_negatives(
 
 
 def _exponentials(rows: int, kept: range | list[int], generator: torch.Generator) -> Tensor:
-    """Some rows of a [rows, rows] matrix of Exp(1), of which never more than `CHUNK` rows are in memory.
-
-    Of weights w the largest w / e falls on i with probability w_i / sum(w): what torch.multinomial does, and
-    of the same random numbers where there is one chunk.
-    """
+    """Some rows of a [rows, rows] matrix of Exp(1), `CHUNK` rows at a time: argmax(w / e) draws i with
+    probability w_i / sum(w), as torch.multinomial."""
     found = []
     for start in range(0, rows, CHUNK):
         count = min(CHUNK, rows - start)
@@ -153,22 +127,13 @@ def _index(places: range | list[int], device: torch.device) -> slice | Tensor:
 
 
 def _numbers(index: slice | Tensor, device: torch.device) -> Tensor:
-    """The numbers that an index stands for, [n] int64."""
     return torch.arange(index.start, index.stop, device=device) if isinstance(index, slice) else index
 
 
 def matching_loss(logits: Tensor, valid: Tensor, everyone: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Two-way cross-entropy over matched and unmatched pairs.
-
-    Args:
-        logits: [3R, 2]: R matched pairs, R (negative picture, text), R (picture, negative text).
-        valid: [R] bool, rows that have negatives.
-        everyone: [N] bool, likewise of all rows of a batch of which these are a part.
-
-    Returns:
-        The mean over the 3R rows (fewer where negatives do not exist) and the share judged right. Of parts of
-        a batch, the mean that is weighed by their rows is that of the whole batch.
-    """
+    """Mean two-way cross-entropy of logits [3R, 2] (matched, negative image, negative text) over rows with
+    negatives `valid` [R], and the accuracy; with `everyone` [N] scaled so that row-weighted means of parts
+    are the global mean."""
     rows = len(valid)
     target = torch.zeros(3 * rows, dtype=torch.int64, device=logits.device)
     target[:rows] = 1
@@ -179,3 +144,115 @@ def matching_loss(logits: Tensor, valid: Tensor, everyone: Tensor | None = None)
     loss = (F.cross_entropy(logits, target, reduction="none") * weight).sum() / pairs
     right = ((logits.detach().argmax(-1) == target) * weight).sum() / pairs
     return loss, right
+
+
+SHARE = 0.5
+"""Share of the rows whose negatives are remembered ones: those that have no twin, or anything else that is
+near, in the batch; the others have what they have there."""
+_SEEN = "seen"
+_SENTENCES = ("text_states", "text_mask")
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    rows: Tensor
+    kept: Tensor
+    found: Tensor
+
+    def put(self, negatives: Tensor, first: int) -> Tensor:
+        new = first + torch.arange(len(self.rows), device=negatives.device)
+        return negatives.index_copy(0, self.rows, torch.where(self.found, new, negatives[self.rows]))
+
+
+class NegativeQueue:
+    """The last `size` pairs of this process as they were encoded then; draws come from the device's global
+    random numbers, so results depend on the number of processes."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self._seen, self._kept = size, 0, dict[str, Tensor]()
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of all tensors by name; empty for an empty queue."""
+        kept = {name: tensor.cpu().clone() for name, tensor in self._kept.items()}
+        return {**kept, _SEEN: torch.tensor([self._seen])} if kept else {}
+
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor]) -> Self:
+        """A queue from `state`, on the tensors' device."""
+        found = cls(len(state["usable"]))
+        found._seen = int(state[_SEEN])
+        found._kept = {name: tensor for name, tensor in state.items() if name != _SEEN}
+        return found
+
+    @torch.no_grad()
+    def add(self, rows: TextRows, vectors: PairEmbeddings) -> None:
+        """Put R pairs in the place of the oldest."""
+        states = torch.cat([rows.bank.slots, rows.bank.patches], dim=1)
+        sums = vectors.image.sum(1) + vectors.text.sum(1) + states.sum((1, 2)) + rows.texts.states.sum((1, 2))
+        new = {
+            "image_vectors": vectors.image,
+            "text_vectors": vectors.text,
+            "image_identity": vectors.image_identity,
+            "text_identity": vectors.text_identity,
+            "image_states": states,
+            "text_states": rows.texts.states,
+            "text_mask": rows.texts.mask,
+            "usable": sums.isfinite(),  # a step that was skipped must not spoil those after it
+        }
+        count = min(self.size, len(states))
+        at = (self._seen + torch.arange(count, device=states.device)) % self.size
+        unusable = ~new["usable"]
+        for name, tensor in new.items():
+            if tensor.is_floating_point():  # fusion sees all states of a batch, also those that nobody drew
+                tensor = tensor.masked_fill(unusable.view(-1, *[1] * (tensor.dim() - 1)), 0.0)
+            kept, last = self._room(name, tensor), tensor[-count:].detach()
+            kept[at] = padded(last, kept.shape[1]) if name in _SENTENCES else last
+        self._seen = (self._seen + count) % self.size
+
+    def _room(self, name: str, like: Tensor) -> Tensor:
+        if name not in self._kept:
+            self._kept[name] = like.new_zeros(self.size, *like.shape[1:])
+        elif name in _SENTENCES and self._kept[name].shape[1] < like.shape[1]:
+            self._kept[name] = padded(self._kept[name], like.shape[1])
+        return self._kept[name]
+
+    def with_negatives(
+        self, rows: TextRows, negatives: Negatives, vectors: PairEmbeddings, temperature: Tensor
+    ) -> tuple[TextRows, Negatives]:
+        """Rows with queued images and texts behind them, and negatives of which some are queued ones."""
+        if not self._kept:
+            return rows, negatives
+        with torch.no_grad(), torch.autocast(vectors.text.device.type, enabled=False):
+            near = vectors.text.float() @ vectors.image.float().t()
+            near.masked_fill_(same_identity(vectors.image_identity, vectors.text_identity), -torch.inf)
+        pictures = self._draw(vectors.text, near, "image_vectors", vectors, temperature)
+        texts = self._draw(vectors.image, near.t(), "text_vectors", vectors, temperature)
+        image = pictures.put(negatives.image, len(rows.image))
+        text = texts.put(negatives.text, len(rows.texts.states))
+        return self._behind(rows, pictures.kept, texts.kept), Negatives(image, text, negatives.valid)
+
+    @torch.no_grad()
+    def _draw(
+        self, queries: Tensor, near: Tensor, name: str, own: PairEmbeddings, temperature: Tensor
+    ) -> _Drawn:
+        """Negatives for the `SHARE` of queries [R, E] to which nothing is near in the batch [R, R], drawn
+        as by `sampling_weights`. Queries without a negative in the batch leave the loss, and need none."""
+        kept, usable = self._kept, self._kept["usable"]
+        nearest = near.amax(dim=1).nan_to_num(neginf=torch.inf)
+        rows = nearest.argsort()[: round(SHARE * len(queries))]
+        with torch.autocast(queries.device.type, enabled=False):
+            similarity = queries[rows].float() @ kept[name].float().t() / temperature
+        never = same_identity(
+            own.image_identity[rows], own.text_identity[rows], (kept["image_identity"], kept["text_identity"])
+        )
+        similarity = similarity.masked_fill(~usable, -torch.inf)
+        weights = sampling_weights(similarity, never | ~usable).nan_to_num()
+        drawn = (weights / torch.empty_like(weights).exponential_()).argmax(1)
+        return _Drawn(rows, drawn, weights.sum(1) > 0)
+
+    def _behind(self, rows: TextRows, pictures: Tensor, texts: Tensor) -> TextRows:
+        states = self._kept["image_states"][pictures].to(rows.bank.patches.dtype)
+        said = TextBank(self._kept["text_states"][texts], self._kept["text_mask"][texts])
+        length = max(rows.texts.states.shape[1], said.states.shape[1])
+        said = longer(replace(said, states=said.states.to(rows.texts.states.dtype)), length)
+        return with_others(replace(rows, texts=longer(rows.texts, length)), states, None, said)

@@ -1,4 +1,4 @@
-"""What a training minimises, and what each batch gives of it."""
+"""Losses of a training step."""
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,24 +14,19 @@ NoGrad = Callable[..., Any]
 
 @dataclass(frozen=True)
 class LossDict:
-    """Losses and metrics by name.
-
-    Attributes:
-        losses: scalars with gradient.
-        metrics: scalars without.
-    """
+    """Scalars by name: losses with gradient, metrics without."""
 
     losses: dict[str, Tensor] = field(default_factory=dict)
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
     def weighed(self, factor: Tensor | float) -> "LossDict":
-        """The same, each times what it counts for."""
+        """Losses and metrics times a factor."""
         losses = {name: value * factor for name, value in self.losses.items()}
         return LossDict(losses, {name: value * factor for name, value in self.metrics.items()})
 
     @staticmethod
     def merge(parts: Iterable["LossDict"], prefix: str = "") -> "LossDict":
-        """All of them together, with a prefix to their names."""
+        """Union of several, with a prefix to the names."""
         merged = LossDict()
         for part in parts:
             merged.losses.update({prefix + name: value for name, value in part.losses.items()})
@@ -41,13 +36,7 @@ class LossDict:
 
 @dataclass(frozen=True)
 class Losses:
-    """Losses of one batch.
-
-    Attributes:
-        total: scalar to differentiate, the weighted sum of the terms.
-        terms: unweighted scalars by name, for the log.
-        metrics: further scalars by name (accuracies, temperature), without gradient.
-    """
+    """Losses of a batch: weighted total to differentiate, unweighted terms and metrics by name."""
 
     total: Tensor
     terms: dict[str, Tensor]
@@ -55,7 +44,7 @@ class Losses:
 
     @staticmethod
     def add(several: Sequence["Losses"]) -> "Losses":
-        """Those of a batch that was taken in several parts, each with losses of its own."""
+        """Sum of the losses of a batch taken in several parts."""
         if len(several) == 1:
             return several[0]
         named = LossDict.merge(LossDict(one.terms, one.metrics) for one in several)

@@ -1,4 +1,4 @@
-"""One pre-training step: every objective that the batch allows, summed."""
+"""One pre-training step: the weighted sum of every objective that the batch allows."""
 
 from dataclasses import dataclass
 
@@ -25,15 +25,8 @@ def mim_loss(
     slot0: bool = True,
     factors: tuple[float, float] = (1.0, 1.0),
 ) -> Tensor:
-    """Mean squared error on the masked patches, plus the same for slot 0, weights 1:1.
-
-    Args:
-        predicted: [B, 1 + P, D] output for the masked picture.
-        target: [B, 1 + P, D] output of the same encoder for the unmasked picture; no gradient flows into it.
-        patch_mask: [B, P] bool, True at masked patches.
-        slot0: include the term of slot 0.
-        factors: what the two means count for, over patches and over pictures.
-    """
+    """MSE of states [B, 1 + P, D] on masked patches [B, P], plus slot 0's at the same weight; the target
+    gets no gradient. `factors` scale the two means."""
     error = at_least_float32(predicted - target.detach()).square()
     weight = patch_mask.unsqueeze(-1).to(error.dtype)
     loss = (error[:, 1:] * weight).sum() / (weight.sum() * error.shape[-1]).clamp(min=1)
@@ -42,15 +35,7 @@ def mim_loss(
 
 
 def patch_pixels(pixels: Tensor, size: int) -> Tensor:
-    """Patches as vectors of pixels, each of mean 0 and deviation 1.
-
-    Args:
-        pixels: [B, 3, H, W].
-        size: side of a patch in pixels; divides H and W.
-
-    Returns:
-        [B, P, 3 * size * size] float32, the patches row by row.
-    """
+    """[B, 3, H, W] -> [B, P, 3 * size * size] float32 patches, each of mean 0 and deviation 1."""
     batch, channels, height, width = pixels.shape
     cut = pixels.float().view(batch, channels, height // size, size, width // size, size)
     flat = cut.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * size * size)
@@ -59,16 +44,8 @@ def patch_pixels(pixels: Tensor, size: int) -> Tensor:
 
 
 def pixel_loss(predicted: Tensor, pixels: Tensor, patch_mask: Tensor, size: int) -> Tensor:
-    """Mean squared error on the normalised pixels of the masked patches: MIM without guidance.
-
-    Args:
-        predicted: [B, P, 3 * size * size].
-        pixels: [B, 3, H, W], the whole picture.
-        patch_mask: [B, P] bool, True at masked patches.
-        size: side of a patch in pixels.
-
-    Source: He et al. (2021), "Masked autoencoders are scalable vision learners", section 3.
-    """
+    """MSE of [B, P, 3 * size * size] on the normalised pixels of masked patches [B, P] (MAE, arXiv
+    2111.06377, section 3): MIM without guidance."""
     error = (predicted.float() - patch_pixels(pixels, size)).square().mean(-1)
     return (error * patch_mask).sum() / patch_mask.sum().clamp(min=1)
 
@@ -88,38 +65,30 @@ def pretraining_losses(
     policy: GradientPolicy,
     weights: LossConfig,
     generator: torch.Generator,
-    whole: GlobalBatch | None = None,
+    global_batch: GlobalBatch | None = None,
     target: MimTarget = MimTarget.STATES,
 ) -> Losses:
-    """All losses of a batch.
+    """All losses of a batch, named "source/loss", as in "pair/itc"; those of weight 0 are not computed (ITC
+    always is).
 
-    Of a batch that is a part of a step, they are what the part adds to those of the whole: the mean of the
-    parts' losses and gradients is that of the whole, whatever the parts.
-
-    Args:
-        model: the model; its temperature is clamped in place.
-        batch: any of text, image, pair and region batches.
-        policy: where gradients go.
-        weights: weights of the summed losses; what has weight 0 is not computed (ITC always is).
-        generator: draws the hard negatives; on the model's device, in the same state in all processes.
-        whole: the step that the batch is a part of; None where it is all of it.
-        target: what MIM predicts.
-
-    Returns:
-        Parts and metrics are named "source/loss", as in "pair/itc".
+    The mean of losses and gradients over all microbatches of `global_batch` (None: the batch alone) is the
+    global one. The temperature is clamped in place; `generator` draws hard negatives, in the same state in
+    all processes; `target` is MIM's.
     """
     model.clamp_temperature()
-    whole = whole or single(batch)
+    global_batch = global_batch or single(batch)
     found: list[LossDict] = []
     images = encode_unmasked(model, batch.pair, batch.region)
     texts = encode_texts(model, batch, policy, weights)
     if batch.text is not None and texts.plain is not None and weights.mlm:
         learned = _text_losses(model, batch.text, texts.plain, policy)
-        found.append(LossDict.merge([learned.weighed(whole.loss_scale("text/tokens_masked"))], "text/"))
+        found.append(
+            LossDict.merge([learned.weighed(global_batch.loss_scale("text/tokens_masked"))], "text/")
+        )
     if weights.mim:
-        found.append(_mim_losses(model, batch, images.get("pair"), policy, whole, target))
+        found.append(_mim_losses(model, batch, images.get("pair"), policy, global_batch, target))
     sources = sources_of(batch, images, texts)
-    found.append(vision_text_losses(model, sources, policy, weights, generator, whole))
+    found.append(vision_text_losses(model, sources, policy, weights, generator, global_batch))
     named = LossDict.merge(found)
     if not named.losses:
         raise ValueError("the batch holds nothing to learn from")
@@ -145,13 +114,8 @@ def sources_of(batch: Batch, images: dict[str, Tensor], texts: "TextStates") -> 
 
 @dataclass(frozen=True)
 class TextStates:
-    """What the language encoder gives, by source: [R, T, Dt] each.
-
-    Attributes:
-        plain: of the masked plain text; None where no loss needs it or there is none.
-        clear, masked: of the captions of `pair` and the phrases of `region`; the masked ones are empty where
-            IMLM has no weight.
-    """
+    """Language states [R, T, Dt] by source: masked `plain` text (None: not needed), `clear` and `masked`
+    captions and phrases (empty without IMLM)."""
 
     plain: Tensor | None
     clear: dict[str, Tensor]
@@ -161,15 +125,8 @@ class TextStates:
 def encode_texts(
     model: Backbone, batch: Batch, policy: GradientPolicy, weights: LossConfig, learning_only: bool = False
 ) -> TextStates:
-    """All texts of a step: a pass with gradient and, if IMLM does not reach language, one without.
-
-    Args:
-        model: the model.
-        batch: the texts.
-        policy: where gradients go.
-        weights: of the losses.
-        learning_only: leave out the pass without gradient, which comes last.
-    """
+    """Texts of a step in a pass with gradient and, unless IMLM reaches language, one without, left out
+    with `learning_only`."""
     given = {"pair": batch.pair, "region": batch.region}
     captioned = {name: source for name, source in given.items() if source is not None}
     learning = {("clear", name): source.tokens for name, source in captioned.items()}
@@ -198,14 +155,13 @@ def _encoded(model: Backbone, texts: dict[tuple[str, str], Tokens]) -> dict[tupl
 
 
 def _text_losses(model: Backbone, batch: TextBatch, states: Tensor, policy: GradientPolicy) -> LossDict:
-    """MLM on plain text, given its states [R, T, Dt]: the language encoder alone."""
     states = policy.gate(Objective.MLM, EncoderName.LANGUAGE, states)
     loss, right = masked_token_loss(states, batch.masked, model.language_logits)
     return LossDict({"mlm": loss}, {"mlm_accuracy": right})
 
 
 def encode_unmasked(model: Backbone, pair: PairBatch | None, region: RegionBatch | None) -> dict[str, Tensor]:
-    """The unmasked pass of the pairs' and the regions' pictures, together."""
+    """Unmasked pass of the pairs' and regions' images, together."""
     pixels = {n: b.pixels for n, b in (("pair", pair), ("region", region)) if b is not None}
     if not pixels:
         return {}
@@ -218,14 +174,11 @@ def _mim_losses(
     batch: Batch,
     pair_states: Tensor | None,
     policy: GradientPolicy,
-    whole: GlobalBatch,
+    global_batch: GlobalBatch,
     target: MimTarget = MimTarget.STATES,
 ) -> LossDict:
-    """MIM on pictures and, where they carry patch masks, on the pairs' pictures: one masked pass for both.
-
-    Of states, the pairs' target is the unmasked pass that the other objectives use anyway; pictures without
-    text need one more, which has no gradient.
-    """
+    """MIM of images and masked pairs in one pass. The pairs' target is their unmasked pass; images without
+    text need one more, without gradient."""
     image, pair = batch.image, batch.pair
     masked: dict[str, tuple[Tensor, Tensor]] = {}  # pixels, patch mask
     if image is not None:
@@ -242,19 +195,20 @@ def _mim_losses(
             raise ValueError("training.mim_target pixels needs model.pixel_head: true")
         drawn, size = model.pixel_head(predicted[:, 1:]), model.config.seeing.patch_size
         losses = [
-            pixel_loss(part, source, mask, size) * whole.loss_scale(f"{name}/patches_masked")
+            pixel_loss(part, source, mask, size) * global_batch.loss_scale(f"{name}/patches_masked")
             for part, (name, (source, mask)) in zip(drawn.split(sizes), masked.items(), strict=True)
         ]
     else:
-        wholes = {} if pair_states is None else {"pair": pair_states}
+        targets = {} if pair_states is None else {"pair": pair_states}
         if image is not None:
             with torch.no_grad():
-                wholes["image"] = model.encode_image(image.pixels)
+                targets["image"] = model.encode_image(image.pixels)
         factors = {
-            n: (whole.loss_scale(f"{n}/patches_masked"), whole.loss_scale(f"{n}/rows")) for n in masked
+            n: (global_batch.loss_scale(f"{n}/patches_masked"), global_batch.loss_scale(f"{n}/rows"))
+            for n in masked
         }
         losses = [
-            mim_loss(part, wholes[name], mask, factors=factors[name])
+            mim_loss(part, targets[name], mask, factors=factors[name])
             for part, (name, (_, mask)) in zip(predicted.split(sizes), masked.items(), strict=True)
         ]
     return LossDict({f"{name}/mim": loss for name, loss in zip(masked, losses, strict=True)})

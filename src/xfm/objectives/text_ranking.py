@@ -1,7 +1,5 @@
-"""Ranking of texts: each anchor's own positive among the candidates of the batch (InfoNCE, arXiv 1807.03748).
-
-Hard negatives stand among the candidates, as in sentence-transformers' MultipleNegativesRankingLoss.
-"""
+"""Ranking of texts: each anchor's positive among the batch's candidates (InfoNCE, arXiv 1807.03748), with
+hard negatives as in sentence-transformers' MultipleNegativesRankingLoss."""
 
 import torch
 import torch.nn.functional as F
@@ -12,29 +10,14 @@ from xfm.objectives.losses import LossDict
 
 
 def contrasted(similarity: Tensor, own: Tensor, left_out: Tensor) -> Tensor:
-    """[R, C] logits of which candidate is each anchor's own: what else is right leaves the denominators.
-
-    Args:
-        similarity: [R, C] anchor x candidate cosines divided by the temperature.
-        own: [R] int64, the place of each anchor's own positive.
-        left_out: [R, C] bool from `no_negatives`.
-    """
+    """[R, C] logits in which candidates `left_out` [R, C] leave the denominators, but for each anchor's
+    `own` [R]."""
     return similarity.masked_fill(left_out.scatter(1, own[:, None], False), -torch.inf)
 
 
 def no_negatives(anchors: Tensor, pairs: tuple[Tensor, Tensor], candidates: Tensor) -> Tensor:
-    """Candidates that must not be negatives of an anchor, by the identities of texts.
-
-    They are the positives of all anchors that are equal to it, and the anchor's own text.
-
-    Args:
-        anchors: [R] int64.
-        pairs: [N] int64 anchors and [N] int64 their positives, of the whole batch.
-        candidates: [C] int64.
-
-    Returns:
-        [R, C] bool.
-    """
+    """[R, C] bool: candidates [C] that are no negatives of anchors [R], being positives of equal anchors
+    (`pairs` [N], [N] of the batch) or the anchor's own text."""
     equal = anchors[:, None] == pairs[0]  # [R, N]
     positive = pairs[1][:, None] == candidates  # [N, C]
     return ((equal.float() @ positive.float()) > 0) | (anchors[:, None] == candidates)
@@ -48,17 +31,10 @@ def text_ranking_losses(
     gather: Gather,
     before: int = 0,
 ) -> LossDict:
-    """The loss of this process's anchors among the candidates of all processes.
+    """Loss of anchors [R, E] among candidates [R + N, E] (positives in order, then hard negatives) of all
+    processes; the anchor-weighted mean over processes is the global loss.
 
-    The mean of the processes' losses, weighed by their anchors, is the loss of the whole batch.
-
-    Args:
-        anchors: [R, E] unit vectors.
-        candidates: [R + N, E] unit vectors: the positives in the order of the anchors, then hard negatives.
-        identities: [R] and [R + N] int64, equal for equal texts.
-        temperature: of the contrast.
-        gather: concatenates a tensor over all processes, with gradient.
-        before: candidates of the processes before this one.
+    `identities` [R] and [R + N] are equal for equal texts; `before` counts candidates of earlier processes.
     """
     rows = len(anchors)
     everything, said = gather(candidates), gather(identities[1])

@@ -23,19 +23,8 @@ def _masked_places(masked: MaskedTokens) -> Tensor:
 def masked_token_loss(
     states: Tensor, masked: MaskedTokens, logits: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy over the masked tokens; only they go through the head.
-
-    MLM gives the states of the language encoder, IMLM those of the fusion encoder, which saw the unmasked
-    picture.
-
-    Args:
-        states: [R, T, D] states of the masked text.
-        masked: positions and labels.
-        logits: the token head, [N, D] -> [N, V].
-
-    Returns:
-        The mean over masked tokens (0 without any) and the share predicted right.
-    """
+    """Mean cross-entropy of the masked tokens of states [R, T, D] (0 without any), and the accuracy; only
+    masked tokens go through the head `logits`, [N, D] -> [N, V]."""
     places = _masked_places(masked)
     count = len(places)
     places = F.pad(places, (0, -count % COUNT_STEP))
@@ -49,15 +38,8 @@ def masked_token_loss(
 
 
 def sequence_losses(logits: Tensor, tokens: Tokens) -> Tensor:
-    """Cross-entropy of each sequence's tokens after the first, summed; padding does not count.
-
-    Args:
-        logits: [N, L, V] or [N, L - 1, V]; position l predicts token l + 1.
-        tokens: [N, L].
-
-    Returns:
-        [N] float32.
-    """
+    """[N] float32 cross-entropy of each sequence's tokens after the first, summed; logits [N, L, V] at l
+    predict token l + 1."""
     targets = tokens.ids[:, 1:].masked_fill(~tokens.mask[:, 1:], IGNORED)
     predicted = logits[:, : targets.shape[1]].float().transpose(1, 2)  # [N, V, L - 1]
     return F.cross_entropy(predicted, targets, ignore_index=IGNORED, reduction="none").sum(1)
@@ -66,17 +48,8 @@ def sequence_losses(logits: Tensor, tokens: Tokens) -> Tensor:
 def smoothed_losses(
     logits: Tensor, tokens: Tokens, smoothing: float, given: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy with label smoothing of the tokens after the first, averaged over all of them.
-
-    Args:
-        logits: [N, L, V] or [N, L - 1, V]; position l predicts token l + 1.
-        tokens: [N, L].
-        smoothing: share of the target that is spread evenly over the vocabulary.
-        given: so many tokens after the first are not predicted: a prompt.
-
-    Returns:
-        The mean, and the share of the tokens that were predicted, without gradient.
-    """
+    """Mean label-smoothed cross-entropy of the tokens after the first and a prompt of `given` tokens, by
+    logits [N, L, V], and the accuracy."""
     targets = tokens.ids[:, 1:].masked_fill(~tokens.mask[:, 1:], IGNORED)  # [N, L - 1]
     targets[:, :given] = IGNORED
     predicted = logits[:, : targets.shape[1]].float()

@@ -1,7 +1,7 @@
-"""The objectives that need pictures and texts together: ITC, ITM, IMLM and BBP on pairs and regions.
+"""ITC, ITM, IMLM and BBP on pairs and regions: encoders -> similarities -> hard negatives -> one fusion call.
 
-Encoders -> similarities -> hard negatives -> one fusion call on all queries -> reductions. What several
-objectives need is computed once; what has no weight is not computed at all.
+ITM's negatives come from the global batch: states of other processes' rows are exchanged. Losses of weight 0
+are not computed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,27 +13,88 @@ from torch import Tensor
 
 from xfm.config.training import LossConfig
 from xfm.models.composition import Backbone
+from xfm.models.fusion import TextBank
 from xfm.models.gradients import GradientPolicy
 from xfm.objectives.contrast import Similarities, compare, gathered, judged_pairs, replayed, vectors_of
-from xfm.objectives.cross_rank_negatives import padded_alike, with_borrowed
-from xfm.objectives.embeddings import PairEmbeddings
 from xfm.objectives.fusion_losses import FusionLoss, box_query, masked_lm_query, matching_query, run_fusion
 from xfm.objectives.global_batch import ContrastOutput, GlobalBatch
 from xfm.objectives.itm import Block, Negatives, draw_negatives
 from xfm.objectives.losses import LossDict
-from xfm.objectives.text_rows import TextRows
+from xfm.objectives.text_rows import PairEmbeddings, TextRows, longer, with_others
+
+
+@dataclass(frozen=True)
+class Loan:
+    """Rows exchanged with other processes: own rows `sent` [n], counts by process, and `place` [N] of each
+    row of the batch, own ones first, received ones behind."""
+
+    sent: Tensor
+    counts_sent: Sequence[int]
+    counts_received: Sequence[int]
+    place: Tensor
+
+    def exchange(self, rows: Tensor, global_batch: GlobalBatch) -> Tensor:
+        """[n, ...] own rows sent -> [m, ...] rows received, with gradient."""
+        return global_batch.peers.exchange(rows, self.counts_sent, self.counts_received)
+
+
+def _loan_of(wanted: Sequence[Sequence[int]], counts: Sequence[int], rank: int, device: torch.device) -> Loan:
+    starts = [sum(counts[:place]) for place in range(len(counts) + 1)]
+    own = range(starts[rank], starts[rank + 1])
+
+    def held(process: int) -> range:
+        return range(starts[process], starts[process + 1])
+
+    foreign = [sorted({row for row in rows if row not in held(one)}) for one, rows in enumerate(wanted)]
+    lent = [[row - own.start for row in rows if row in own] for rows in foreign]
+    received = [sum(row in held(one) for row in foreign[rank]) for one in range(len(counts))]
+    place = torch.zeros(starts[-1], dtype=torch.int64)
+    place[own.start : own.stop] = torch.arange(len(own))
+    place[foreign[rank]] = torch.arange(len(own), len(own) + len(foreign[rank]))
+    sent = torch.tensor([row for rows in lent for row in rows], dtype=torch.int64)
+    return Loan(sent.to(device), [len(rows) for rows in lent], received, place.to(device))
+
+
+def padded_alike(rows: TextRows, source: str, global_batch: GlobalBatch) -> TextRows:
+    """Rows with texts padded to the longest of all processes, so that they can be exchanged."""
+    length = max(global_batch.of_processes(f"{source}/tokens"))
+    return rows if length == rows.texts.states.shape[1] else replace(rows, texts=longer(rows.texts, length))
+
+
+def with_borrowed(
+    rows: TextRows, negatives: Negatives, source: str, global_batch: GlobalBatch
+) -> tuple[TextRows, TextRows, Negatives]:
+    """Rows with the images and texts of their negatives, wherever these are: rows with a wider bank of
+    images, the same with borrowed images and texts behind them, and the negatives among these."""
+    if global_batch.peers.world == 1:
+        return rows, rows, negatives
+    counts, device = global_batch.of_processes(f"{source}/rows"), rows.image.device
+    drawn = global_batch.gather(source, torch.stack([negatives.image, negatives.text], dim=1)).t().tolist()
+    shares = [slice(sum(counts[:one]), sum(counts[: one + 1])) for one in range(len(counts))]
+    images, texts = (
+        _loan_of([of_all[share] for share in shares], counts, global_batch.peers.rank, device)
+        for of_all in drawn
+    )
+    moved = Negatives(images.place[negatives.image], texts.place[negatives.text], negatives.valid)
+    seen, read = images.sent, texts.sent
+    patches = rows.bank.patches.index_select(0, rows.image[seen])
+    states = torch.cat([rows.slot0.index_select(0, seen)[:, None], patches], dim=1)  # [n, 1 + P, D]
+    others = images.exchange(states, global_batch)
+    visible = (
+        None if rows.visible is None else images.exchange(rows.visible.index_select(0, seen), global_batch)
+    )
+    said = [
+        texts.exchange(one.index_select(0, read), global_batch)
+        for one in (rows.texts.states, rows.texts.mask)
+    ]
+    wider = with_others(rows, others, visible, TextBank(*said))
+    return replace(rows, bank=wider.bank), wider, moved
 
 
 @dataclass(frozen=True)
 class Source:
-    """Pairs or regions, encoded.
-
-    Attributes:
-        name: before the names of its losses.
-        rows: texts with their pictures or regions.
-        masked_text: [R, T, Dt] states of the masked texts; None where IMLM has no weight.
-        boxes: ([N] int64 rows that have a box, [N, 4] their (cx, cy, w, h)); None without boxes.
-    """
+    """Encoded pairs or regions: rows, masked text states [R, T, Dt] (None without IMLM), and boxes ([N]
+    int64 rows, [N, 4] (cx, cy, w, h))."""
 
     name: str
     rows: TextRows
@@ -48,37 +109,28 @@ def contrast(
     temperature: Tensor,
     weights: LossConfig,
     generator: torch.Generator,
-    whole: GlobalBatch,
+    global_batch: GlobalBatch,
 ) -> ContrastOutput:
-    """ITC over the whole of a step, and the negatives that ITM needs if it has a weight.
-
-    Args:
-        source: of the rows, `pair` or `region`.
-        rows: texts with their pictures or regions.
-        vectors: of the rows.
-        temperature: of the contrast.
-        weights: of the losses.
-        generator: draws the negatives, in the same state in all processes.
-        whole: the step that the rows are a part of.
-    """
-    if source in whole.kept:
-        return replayed(vectors, temperature, whole.kept[source])
-    everyone = gathered(vectors, source, whole)
-    compared = compare(vectors, everyone, whole.own_rows(source).start, temperature)
-    factor = whole.loss_scale(f"{source}/rows")
+    """ITC over the global batch, and hard negatives if ITM has a weight; `generator` is in the same state
+    in all processes."""
+    if source in global_batch.cached:
+        return replayed(vectors, temperature, global_batch.cached[source])
+    everyone = gathered(vectors, source, global_batch)
+    compared = compare(vectors, everyone, global_batch.own_rows(source).start, temperature)
+    factor = global_batch.loss_scale(f"{source}/rows")
     found = ContrastOutput(compared.loss * factor, compared.right * factor)
     if not weights.itm:
         return found
-    blocks = whole.blocks(source, rows.image)
-    negatives = drawn(compared, blocks, whole.negatives.min_probability, generator)
-    pairs = whole.peers.total(judged_pairs(negatives.valid))
+    blocks = global_batch.blocks(source, rows.image)
+    negatives = drawn(compared, blocks, global_batch.negatives.min_probability, generator)
+    pairs = global_batch.peers.total(judged_pairs(negatives.valid))
     return ContrastOutput(found.loss, found.right, negatives, pairs)
 
 
 def drawn(
     compared: Similarities, blocks: Sequence[Block], floor: float, generator: torch.Generator
 ) -> Negatives:
-    """The negatives of some rows, given their comparison with all rows of the batch."""
+    """Hard negatives of rows compared with all rows of the batch."""
     return draw_negatives(compared.by_image, compared.same, generator, floor, compared.by_text, blocks)
 
 
@@ -88,18 +140,18 @@ def vision_text_losses(
     policy: GradientPolicy,
     weights: LossConfig,
     generator: torch.Generator,
-    whole: GlobalBatch,
+    global_batch: GlobalBatch,
 ) -> LossDict:
-    """ITC and, where they have a weight, ITM, IMLM and (given boxes) BBP, named "source/loss"."""
+    """ITC and, by their weights, ITM, IMLM and BBP, named "source/loss"."""
     found: list[LossDict] = []
     asked: list[tuple[str, FusionLoss]] = []
     for source in sources:
         vectors = vectors_of(model, source.rows, policy)
-        itc = contrast(source.name, source.rows, vectors, model.temperature, weights, generator, whole)
+        itc = contrast(source.name, source.rows, vectors, model.temperature, weights, generator, global_batch)
         found.append(
             LossDict.merge([LossDict({"itc": itc.loss}, {"itc_accuracy": itc.right})], f"{source.name}/")
         )
-        asks = questions(model, source, vectors, itc, weights, whole)
+        asks = questions(model, source, vectors, itc, weights, global_batch)
         asked += [(f"{source.name}/", one) for one in asks]
     answers = run_fusion(model, [one for _, one in asked], policy)
     found += [LossDict.merge([named], prefix) for (prefix, _), named in zip(asked, answers, strict=True)]
@@ -112,28 +164,28 @@ def questions(
     vectors: PairEmbeddings,
     contrasted: ContrastOutput,
     weights: LossConfig,
-    whole: GlobalBatch,
+    global_batch: GlobalBatch,
 ) -> Iterator[FusionLoss]:
-    """What is asked of the fusion encoder about a source, given its vectors and their contrast."""
+    """Fusion losses of a source, given its vectors and contrast."""
     name, rows, masked_text = source.name, source.rows, source.masked_text
     negatives, pairs = contrasted.negatives, contrasted.pairs
     if negatives is not None and pairs is not None:
-        rows = padded_alike(rows, name, whole)
-        rows, matched, negatives = with_borrowed(rows, negatives, name, whole)
-        if whole.memory is not None and source.rows.slot is None:  # pairs, not regions
-            remember = whole.memory.with_negatives
+        rows = padded_alike(rows, name, global_batch)
+        rows, matched, negatives = with_borrowed(rows, negatives, name, global_batch)
+        if global_batch.queue is not None and source.rows.slot is None:  # pairs, not regions
+            remember = global_batch.queue.with_negatives
             matched, negatives = remember(matched, negatives, vectors, model.temperature.detach())
-            whole.memory.add(source.rows, vectors)
+            global_batch.queue.add(source.rows, vectors)
             rows = replace(rows, bank=matched.bank)  # one bank: its pictures are made keys and values of once
         asks = matching_query(model, matched, negatives, _own(rows))
         valid = judged_pairs(negatives.valid)
-        yield asks if whole.is_single else asks.weighed(valid * whole.parts / pairs)
+        yield asks if global_batch.is_single else asks.weighed(valid * global_batch.parts / pairs)
     if masked_text is not None:
         masked_text = F.pad(masked_text, (0, 0, 0, rows.texts.states.shape[1] - masked_text.shape[1]))
         asks = masked_lm_query(model, rows, masked_text)
-        yield asks.weighed(whole.loss_scale(f"{name}/tokens_masked"))
+        yield asks.weighed(global_batch.loss_scale(f"{name}/tokens_masked"))
     if source.boxes is not None and (weights.box_l1 or weights.box_giou):
-        yield box_query(model, rows, *source.boxes).weighed(whole.loss_scale(f"{name}/boxes"))
+        yield box_query(model, rows, *source.boxes).weighed(global_batch.loss_scale(f"{name}/boxes"))
 
 
 def _own(rows: TextRows) -> Tensor:

@@ -22,7 +22,7 @@ from xfm.data.records import is_text
 from xfm.inference.engine import EncodedPictures, Engine, as_captions, cut
 from xfm.inference.input_parsing import Picture, PictureReader, PictureSource
 from xfm.inference.matching import PixelBox, pixel_box
-from xfm.models.card import limits_of
+from xfm.models.artifacts import limits_of
 from xfm.search.filters import Condition, Value, checked, parse_condition
 from xfm.search.index import Index
 from xfm.search.journal import AboutIndex

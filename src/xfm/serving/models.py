@@ -101,13 +101,13 @@ class Models:
     def _load(self, reference: str) -> ServedModel:
         asked = self._running.get("precision")
         precision = None if asked is None else Precision(asked)
-        run = read_to_run(reference, self._running.get("device"), precision)
-        running = self._running | {"precision": run.precision.value}
-        reader = PictureReader(run.pretrained.preprocessing, None)
-        served = ServedModel(_name(reference), reference, run.pretrained, reader, running)
+        pretrained, precision = read_to_run(reference, self._running.get("device"), precision)
+        running = self._running | {"precision": precision.value}
+        reader = PictureReader(pretrained.preprocessing, None)
+        served = ServedModel(_name(reference), reference, pretrained, reader, running)
         engine = served.pipeline("embed").engine
         if self._alone:
-            hold(run.pretrained.encoders, engine.precision, engine.device)
+            hold(pretrained.encoders, engine.precision, engine.device)
         engine.check()
         return served
 

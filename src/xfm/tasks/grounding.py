@@ -23,7 +23,7 @@ from xfm.data.tables import TableRow
 from xfm.data.transforms import swap_sides
 from xfm.metrics.boxes import best_constant_box, best_iou, box_hits, iou_scores
 from xfm.models.task_models import Grounder
-from xfm.objectives.bbox import box_losses, nearest_boxes
+from xfm.objectives.fusion_losses import box_losses, nearest_boxes
 from xfm.objectives.losses import Losses
 from xfm.tasks.base import Blanked, Task
 from xfm.tasks.pictures import ImageView

@@ -22,11 +22,10 @@ from xfm.core.results_folder import require_run_folder
 from xfm.models.adapters import require_whole
 from xfm.models.artifacts import CODE_LICENCE
 from xfm.models.composition import HEADS, PAIR_HEADS
-from xfm.models.folder import Belongings, Preprocessing, load_model, save_model
+from xfm.models.folder import Artifacts, Preprocessing, load_model, save_model
 from xfm.models.gradients import GradientPolicy
-from xfm.models.model_files import FRESH, PROVENANCE, TOKENIZER, WEIGHTS
+from xfm.models.model_files import FRESH, PROVENANCE, TOKENIZER, WEIGHTS, write_description
 from xfm.models.model_reading import read_config, read_provenance
-from xfm.models.model_writing import write_description
 from xfm.models.xfm import XFM
 from xfm.training import distributed
 from xfm.training.callbacks import Checkpoints
@@ -176,7 +175,7 @@ def pretrain(
 
         def describe(draft: Path, steps: int, precision: Precision) -> None:
             made = provenance(steps, precision)
-            write_description(draft, model.config, Belongings(data.tokenizer, preprocessing, made))
+            write_description(draft, model.config, Artifacts(data.tokenizer, preprocessing, made))
 
         run_folder = RunFolder(folder, recipe, describe, files, allowed)
         trainer = Trainer(

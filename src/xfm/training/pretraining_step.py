@@ -16,12 +16,12 @@ from xfm.data.schema import Batch, TensorFields
 from xfm.models.folder import Preprocessing
 from xfm.models.gradients import GradientPolicy
 from xfm.models.xfm import XFM
-from xfm.objectives.embeddings import PairEmbeddings
 from xfm.objectives.global_batch import GlobalBatch, global_batches_of
 from xfm.objectives.grad_cache import cache_contrast, contrasted_vectors
+from xfm.objectives.itm import NegativeQueue
 from xfm.objectives.losses import Losses, NoGrad, StepLoss
-from xfm.objectives.negative_queue import NegativeQueue
 from xfm.objectives.step import is_needed, pretraining_losses
+from xfm.objectives.text_rows import PairEmbeddings
 from xfm.training import distributed
 from xfm.training.callbacks import Callback, StepOutput
 from xfm.training.collectives import DistributedGroup
@@ -38,7 +38,7 @@ class StepPart(TensorFields):
     encoded once)."""
 
     batch: Batch
-    whole: GlobalBatch
+    global_batch: GlobalBatch
     random: tuple[DeviceRandom, ...] = ()
 
 
@@ -75,18 +75,18 @@ class PretrainingStep(StepLoss[Batch]):
             if any(phase.init_fusion_embeddings_from_language for phase in self.data.begun(batch.step)):
                 model.init_fusion_embeddings_from_language()
         model.clamp_temperature()
-        wholes = global_batches_of(batches, self.peers, self.data.phase(batches[0].step).negatives)
+        global_batches = global_batches_of(batches, self.peers, self.data.phase(batches[0].step).negatives)
         parts = [self._parts(batch) for batch in batches]
         if len(batches) == 1:
-            return [[StepPart(part, wholes[0]) for part in parts[0]]]
+            return [[StepPart(part, global_batches[0]) for part in parts[0]]]
         first = [[self._encoded(model.device, part, no_grad) for part in several] for several in parts]
         vectors = [{name: one for _, found in of for name, one in found.items()} for of in first]
         temperature = whole_tensor(model.temperature).detach().clone().requires_grad_()
         weights, _ = self._learned(batches[0])
-        kept = cache_contrast(batches, vectors, temperature, weights, generator, wholes)
+        kept = cache_contrast(batches, vectors, temperature, weights, generator, global_batches)
         return [
-            [StepPart(part, whole, random) for part, (random, _) in zip(several, of, strict=True)]
-            for several, whole, of in zip(parts, kept, first, strict=True)
+            [StepPart(part, global_batch, random) for part, (random, _) in zip(several, of, strict=True)]
+            for several, global_batch, of in zip(parts, kept, first, strict=True)
         ]
 
     def _encoded(
@@ -109,8 +109,10 @@ class PretrainingStep(StepLoss[Batch]):
         for one in part.random:
             one.restore()
         weights, policy = self._learned(part.batch)
-        whole = replace(part.whole, memory=self._memory_of(part.whole.negatives.queue_size))
-        return pretraining_losses(model, part.batch, policy, weights, generator, whole, self.target)
+        global_batch = replace(
+            part.global_batch, queue=self._memory_of(part.global_batch.negatives.queue_size)
+        )
+        return pretraining_losses(model, part.batch, policy, weights, generator, global_batch, self.target)
 
     def _memory_of(self, size: int) -> NegativeQueue | None:
         if self.memory is None or self.memory.size != size:

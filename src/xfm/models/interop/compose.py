@@ -25,9 +25,8 @@ from xfm.core.errors import UserError
 from xfm.models.artifacts import CODE_LICENCE, UNSEEN
 from xfm.models.composition import HEADS
 from xfm.models.folder import Preprocessing, Pretrained
-from xfm.models.interop.beit import read_beit
-from xfm.models.interop.bert import read_bert
 from xfm.models.interop.foreign import read_timm, read_transformers
+from xfm.models.interop.native import read_beit, read_bert
 from xfm.models.interop.sources import (
     SETTING_FILES,
     TOKENIZER_FILES,
@@ -49,15 +48,7 @@ _DEFAULT_TAGS = {
 
 
 def read_vision(reference: str) -> VisionPart:
-    """The vision encoder that a reference names.
-
-    Args:
-        reference: `timm:` and a name or folder for a vision transformer of timm; else a BEiT for the native
-            encoder: a file of weights, a folder, timm's name of it, or the name of a repository of the hub.
-
-    Raises:
-        UserError: nothing is found there, or something else.
-    """
+    """Vision encoder of a reference: `timm:NAME`, or a BEiT by file, folder, timm name or hub name."""
     if reference.startswith(TIMM):
         return read_timm(reference.removeprefix(TIMM), reference)
     name = reference if Path(reference).exists() else beit_repository(reference)
@@ -65,44 +56,24 @@ def read_vision(reference: str) -> VisionPart:
 
 
 def beit_repository(name: str) -> str:
-    """The hub's repository of a BEiT that is called by timm's name, with a tag or without; others stay."""
+    """The hub's repository of timm's BEiT name, with or without tag; other names unchanged."""
     if "/" in name or not name.startswith("beit"):
         return name
     return f"timm/{name}.{_DEFAULT_TAGS[name]}" if name in _DEFAULT_TAGS else f"timm/{name}"
 
 
 def read_language(reference: str) -> LanguagePart:
-    """The language encoder that a reference names.
-
-    Args:
-        reference: `hf:` and a name or folder for any text encoder of transformers; else a RoBERTa, XLM-R or
-            BERT for the native encoder: a folder, or the name of a repository of the hub.
-
-    Raises:
-        UserError: nothing is found there, or something else.
-    """
+    """Language encoder of a reference: `hf:NAME` for any of transformers, or a RoBERTa, XLM-R or BERT by
+    folder or hub name."""
     if reference.startswith(TRANSFORMERS):
         return read_transformers(reference.removeprefix(TRANSFORMERS), reference)
     return read_bert(fetch_repository(reference, [*SETTING_FILES, *TOKENIZER_FILES]), reference)
 
 
 def compose(language: str, vision: str | None, recipe: Recipe) -> Pretrained:
-    """A model of encoders with weights, and everything else fresh; or of a language encoder alone.
-
-    Args:
-        language: a reference, see `read_language`.
-        vision: a reference, see `read_vision`; "fresh" for a fresh vision encoder, of the recipe; None for a
-            model of language alone, without vision and fusion encoders.
-        recipe: says how large the fusion encoder and the projections are, the vision encoder's drop-path, and
-            the seed.
-
-    Returns:
-        The model with the tokenizer of its language encoder and the preprocessing of its vision encoder. Its
-        provenance says where they come from, and which parameters are fresh.
-
-    Raises:
-        UserError: a reference cannot be read, or the recipe's fusion encoder does not fit the widths.
-    """
+    """A model of pre-trained encoders, otherwise fresh as the recipe says (`vision` "fresh": a fresh
+    vision encoder, None: language alone); its provenance names sources and fresh parameters. A UserError
+    where parts cannot be read or do not fit."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         words = read_language(language)
@@ -135,15 +106,10 @@ def compose(language: str, vision: str | None, recipe: Recipe) -> Pretrained:
         "versions": {"xfm": version("xfm"), "torch": torch.__version__},
         "settings": to_plain(config),
     }
-    return Pretrained(model.eval(), words.tokenizer, _preprocessing(config, eyes), provenance)
+    return Pretrained(words.tokenizer, _preprocessing(config, eyes), provenance, model=model.eval())
 
 
 def _config(words: LanguagePart, eyes: VisionPart | None, sees: bool, recipe: Recipe) -> ModelConfig:
-    """The configuration of parts that were read, and of what the recipe adds.
-
-    Raises:
-        ValueError: they do not fit together.
-    """
     if not sees:
         return replace(recipe.model, vision=None, language=words.config, fusion=None, pixel_head=False)
     own = recipe.model.seeing
@@ -158,6 +124,5 @@ def _preprocessing(config: ModelConfig, eyes: VisionPart | None) -> Preprocessin
 
 
 def _licence(*sources: Mapping[str, Any]) -> str | None:
-    """The licence of all parts, None where one is not known or they differ: then each part has its own."""
     found = {source.get("licence") for source in sources}
     return found.pop() if len(found) == 1 else None

@@ -36,17 +36,8 @@ _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".tar")
 
 
 def read_timm(name: str, reference: str) -> VisionPart:
-    """A vision transformer of timm with its weights.
-
-    Args:
-        name: timm's name, such as `vit_base_patch16_dinov3` (with a tag or without), or a folder that timm's
-            `save_for_hf` wrote.
-        reference: what the user called it.
-
-    Raises:
-        UserError: timm is not installed, has no such model, cannot get the weights, or it is no plain vision
-            transformer.
-    """
+    """Vision transformer of timm by name or `save_for_hf` folder, with its weights; a UserError without
+    timm, weights or for other architectures."""
     timm = import_extra("timm", "this model")
     source = f"local-dir:{name}" if Path(name).is_dir() else name
     if source is name and not timm.is_model(name):
@@ -80,7 +71,6 @@ def read_timm(name: str, reference: str) -> VisionPart:
 
 
 def _check_pickles(folder: Path) -> None:
-    """Refuse pickled files that would run code: older versions of timm run that of a folder's."""
     for file in folder.iterdir():
         if file.suffix in _PICKLED:
             read_pickle(file)
@@ -94,7 +84,6 @@ def _check_depth(folder: Path) -> None:
 
 
 def _check_size(folder: Path, shapes: nn.Module) -> None:
-    """A value takes at least a byte: settings that claim more than the files hold are not the files'."""
     claimed = sum(parameter.numel() for parameter in shapes.parameters())
     if claimed > max(file.stat().st_size for file in folder.iterdir()):
         raise UserError(
@@ -117,16 +106,8 @@ def _timm_config(trunk: Any, architecture: str) -> TimmVisionConfig:
 
 
 def read_transformers(name: str, reference: str) -> LanguagePart:
-    """A text encoder of transformers with its weights and tokenizer.
-
-    Args:
-        name: a folder, or a name of the hub, such as `answerdotai/ModernBERT-base`.
-        reference: what the user called it.
-
-    Raises:
-        UserError: transformers is not installed, does not know the model without running its own code, or it
-            is no text encoder.
-    """
+    """Text encoder of transformers with weights and tokenizer, by folder or hub name; a UserError where it
+    needs remote code or is no text encoder."""
     transformers = import_extra("transformers", "this model")
     folder = fetch_repository(name, [*SETTING_FILES, *TOKENIZER_FILES])
     # transformers would load the model that it names, from wherever that lies
@@ -164,14 +145,12 @@ def read_transformers(name: str, reference: str) -> LanguagePart:
 
 
 def _longest(trunk: Any) -> int:
-    """Longest text in tokens; RoBERTa's position tables begin with rows that no token takes."""
     table = getattr(getattr(trunk, "embeddings", None), "position_embeddings", None)
     padding = getattr(table, "padding_idx", None)
     return trunk.config.max_position_embeddings - (0 if padding is None else padding + 1)
 
 
 def _tokenizer(folder: Path, transformers: Any) -> Tokenizer:
-    """As for native encoders; where the folder has no `tokenizer.json`, transformers builds it."""
     if (folder / "tokenizer.json").is_file():
         return read_tokenizer(folder)
     try:

@@ -10,14 +10,13 @@ from xfm.core.errors import UserError
 from xfm.core.paths import home_path
 from xfm.models.artifacts import CODE_LICENCE
 from xfm.models.folder import Pretrained, load_model
-from xfm.models.interop.published.convert import Converted, convert
-from xfm.models.interop.published.key_report import Fate
+from xfm.models.interop.published.convert import Converted, Fate, convert
 from xfm.models.interop.sources import read_tokenizer
 from xfm.models.model_files import FRESH
 from xfm.models.model_reading import check_vocabulary
 from xfm.models.resolve import model_folder
 from xfm.models.runtimes.loading import is_exported, open_exported
-from xfm.models.self_check import verify_here
+from xfm.models.self_check import verify
 from xfm.models.shipped import boxed_names
 
 
@@ -33,18 +32,7 @@ def load(
     check: bool = True,
     base: Path | str | None = None,
 ) -> Pretrained:
-    """Read a model folder, an exported model or a published file; `xfm.load` says more.
-
-    Args:
-        path, tokenizer, recipe, task, heads, image_size, image_width, check, base: see
-            `xfm.inference.loading.load`.
-
-    Returns:
-        The model in evaluation mode on the CPU, and what belongs to it.
-
-    Raises:
-        UserError: missing, damaged or foreign, or something must be said that the file does not say.
-    """
+    """Model folder, exported model or published file; arguments as of `xfm.inference.loading.load`."""
     path = model_folder(path)
     tokenizer = None if tokenizer is None else home_path(tokenizer)
     own = None if tokenizer is None else read_tokenizer(tokenizer)
@@ -61,7 +49,7 @@ def load(
     else:
         kind = None if task is None else task_spec(task).name
         result = convert(path, load_recipe(recipe).model, kind, heads)
-        found = Pretrained(result.model, None, result.preprocessing, provenance(result), result.task)
+        found = Pretrained(None, result.preprocessing, provenance(result), result.task, model=result.model)
     if image_size is not None:
         found = found.resized(path, image_size, image_width)
     if own is None:
@@ -69,12 +57,12 @@ def load(
     check_vocabulary(own, found.model.config, Path(tokenizer or path))
     found = replace(found, given_tokenizer=own)
     if check:
-        verify_here(path, found.model, found.belongings)
+        verify(path, found.model, found.artifacts)
     return found
 
 
 def provenance(converted: Converted) -> dict[str, Any]:
-    """Where a converted model comes from."""
+    """Provenance of a converted model."""
     report = converted.report
     return {
         "published": Path(report.source).name,

@@ -21,11 +21,7 @@ _ZIP = b"PK\x03\x04"
 
 
 def read_stored(path: Path, allowed: Sequence[type] = ()) -> object:
-    """What a file of weights holds: tensors by name if it is safetensors, else see `read_pickle`.
-
-    Raises:
-        UserError: missing, damaged or another kind of file, or one that would run code.
-    """
+    """Tensors by name of a safetensors file, else the content of a pickle, see `read_pickle`."""
     try:
         with open_regular(path) as file:
             safe = file.read(9)[8:] == b"{"  # eight bytes of length, then a JSON object
@@ -35,11 +31,7 @@ def read_stored(path: Path, allowed: Sequence[type] = ()) -> object:
 
 
 def named_tensors(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """The tensors of a mapping that have a name; others are left out.
-
-    Raises:
-        UserError: see `_check_dense`.
-    """
+    """Tensors of a mapping with a name, each dense and stored whole."""
     found = {name: t for name, t in content.items() if isinstance(name, str) and isinstance(t, Tensor)}
     for name, tensor in found.items():
         _check_dense(path, name, tensor)
@@ -47,18 +39,8 @@ def named_tensors(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def read_pickle(path: Path, allowed: Sequence[type] = ()) -> object:
-    """What a pickled file holds: tensors, containers, numbers and texts, on the CPU.
-
-    It goes through torch's `weights_only` reader, which refuses everything else.
-
-    Args:
-        path: the file.
-        allowed: further classes that may be built.
-
-    Raises:
-        UserError: missing, truncated or another kind of file, one that would run code, or one that unpacks to
-            more than it is long.
-    """
+    """Content of a pickled file by torch's `weights_only` reader (plus `allowed` classes); a UserError
+    where it would run code, is damaged, or unpacks to more than its length."""
     refuse_bomb(path)
     try:
         with torch.serialization.safe_globals([*allowed]):
@@ -84,7 +66,6 @@ def _damaged(path: Path, error: Exception) -> UserError:
 
 
 def _check_dense(path: Path, name: str, tensor: Tensor) -> None:
-    """Every number must be in the file: a few bytes could otherwise stand for terabytes."""
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
         raise UserError(f"{path}: {name} is sparse, quantised or without values; save a dense tensor")
     if tensor.nbytes > tensor.untyped_storage().nbytes():
@@ -92,11 +73,7 @@ def _check_dense(path: Path, name: str, tensor: Tensor) -> None:
 
 
 def refuse_bomb(path: Path) -> None:
-    """torch never compresses what it packs; its reader would unpack it nevertheless, to any size.
-
-    Raises:
-        UserError: the file is compressed, or its parts overlap.
-    """
+    """A UserError for a compressed or overlapping archive: torch writes none, but unpacks any to any size."""
     try:
         with open_regular(path) as file:
             if file.read(len(_ZIP)) != _ZIP:

@@ -1,7 +1,6 @@
 """Weights and settings of other models: a folder, a file or the Hugging Face hub; nothing is executed."""
 
 import argparse
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,15 +30,8 @@ _NESTED = ("model", "module", "state_dict")
 
 
 def fetch_repository(reference: str, patterns: Sequence[str]) -> Path:
-    """The folder or file of a reference; a name of the hub is downloaded (once, into the hub's cache).
-
-    Args:
-        reference: a path that exists, or the name of a repository, such as `FacebookAI/roberta-base`.
-        patterns: what is needed of the repository beside the weights.
-
-    Raises:
-        UserError: there is no such path, and the hub has no such repository or cannot be reached.
-    """
+    """Folder or file of a reference: a path, or a repository of the hub, downloaded once (weights and
+    `patterns`); a UserError where there is neither."""
     if Path(reference).exists():
         return Path(reference)
     from huggingface_hub import snapshot_download
@@ -55,11 +47,7 @@ def fetch_repository(reference: str, patterns: Sequence[str]) -> Path:
 
 
 def weights_file(path: Path) -> Path:
-    """The file with the weights of a folder; a file is that itself.
-
-    Raises:
-        UserError: the folder has none.
-    """
+    """File of weights in a folder, or the file itself; a UserError where there is none."""
     if path.is_file():
         return path
     for name in WEIGHT_FILES:
@@ -69,14 +57,8 @@ def weights_file(path: Path) -> Path:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors or PyTorch file, on the CPU; floating ones as float32.
-
-    A pickled file is read without running any code of it. Weights that lie inside it under `model`, `module`
-    or `state_dict` are found there.
-
-    Raises:
-        UserError: the file is damaged, or would have to run code.
-    """
+    """Tensors of a safetensors or pickled file, also below `model`, `module` or `state_dict`, on the CPU,
+    floats as float32; nothing is executed. A UserError where damaged."""
     stored: Any = read_stored(path, [argparse.Namespace])  # the options of a training run
     for name in _NESTED:
         if isinstance(stored, Mapping) and isinstance(stored.get(name), Mapping):
@@ -87,41 +69,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
 
 
-def renamed(
-    stored: Mapping[str, Tensor], rules: Sequence[tuple[str, str]], bare: Callable[[str], str]
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Tensors under other names.
-
-    Args:
-        stored: the tensors.
-        rules: patterns of whole names, and what takes their place; the first that fits counts.
-        bare: a name without what the rules do not know.
-
-    Returns:
-        The tensors by their new names, and the stored names that no rule fits.
-    """
-    found: dict[str, Tensor] = {}
-    ignored: list[str] = []
-    for name, tensor in stored.items():
-        fits = (m.expand(to) for pattern, to in rules if (m := re.fullmatch(pattern, bare(name))))
-        if (new := next(fits, None)) is None:
-            ignored.append(name)
-        else:
-            found[new] = tensor
-    return found, tuple(ignored)
-
-
 def read_settings(path: Path) -> dict[str, Any]:
-    """A JSON file of settings, empty where there is none.
-
-    Raises:
-        UserError: it is no JSON object.
-    """
+    """A JSON object of settings, empty where the file is missing."""
     return read_json_object(path) if path.is_file() else {}
 
 
 def read_licence(folder: Path) -> str | None:
-    """The licence that the model card of a folder names, if there is one."""
+    """Licence in the header of a folder's model card, if any."""
     card = folder / "README.md"
     text = read_text(card, errors="replace") if card.is_file() else ""
     if not text.startswith("---"):
@@ -146,20 +100,8 @@ def filled(
     file: Path,
     optional: frozenset[str] = frozenset(),
 ) -> Module:
-    """A module with tensors, each by its name.
-
-    They are compared before memory is taken: settings may claim any size, a file has what it has.
-
-    Args:
-        build: makes the module.
-        state: a tensor for every parameter, and no others.
-        file: where they come from.
-        optional: names that may be absent; the module keeps what it has there.
-
-    Raises:
-        UserError: a tensor is missing, of another shape, not of floating point where it should be, or not
-            of finite numbers.
-    """
+    """A module with the tensors of `state`, checked against a meta build before memory is taken; names in
+    `optional` may be absent. A UserError for missing, misshapen or non-finite tensors."""
     with torch.device("meta"):
         wanted = build().state_dict()
     for name, own in wanted.items():
@@ -182,15 +124,8 @@ def filled(
 
 @dataclass(frozen=True)
 class VisionPart:
-    """A vision encoder with weights.
-
-    Attributes:
-        encoder: the encoder, in evaluation mode.
-        preprocessing: how pictures become its pixels.
-        fresh: names of its parameters that the source does not have.
-        source: where it comes from, for the provenance.
-        ignored: names of the source that it has no place for.
-    """
+    """Vision encoder in evaluation mode; `fresh` are its parameters without source, `ignored` names of the
+    source without place, `source` is for the provenance."""
 
     encoder: AnyVision
     preprocessing: Preprocessing
@@ -200,21 +135,14 @@ class VisionPart:
 
     @property
     def config(self) -> AnyVisionConfig:
-        """Its configuration."""
+        """Configuration of the encoder."""
         return self.encoder.config
 
 
 @dataclass(frozen=True)
 class LanguagePart:
-    """A language encoder with weights.
-
-    Attributes:
-        encoder: the encoder, in evaluation mode.
-        tokenizer: its vocabulary.
-        head: tensors of the MLM head by the names in `TokenHead`, empty where the source has none.
-        source: where it comes from, for the provenance.
-        ignored: names of the source that it has no place for.
-    """
+    """Language encoder in evaluation mode, with tokenizer and the MLM head's tensors by the names of
+    `TokenHead` (empty: none); otherwise as `VisionPart`."""
 
     encoder: AnyLanguage
     tokenizer: Tokenizer
@@ -224,23 +152,15 @@ class LanguagePart:
 
     @property
     def config(self) -> AnyLanguageConfig:
-        """Its configuration."""
+        """Configuration of the encoder."""
         return self.encoder.config
 
 
 def preprocessing(
     source: Path | str | None, image_size: int, mean: Any, std: Any, image_width: int | None = None
 ) -> Preprocessing:
-    """How pictures become pixels, by the numbers of another model's settings.
-
-    Args:
-        source: where they stand.
-        image_size, image_width: see `Preprocessing`.
-        mean, std: three numbers each, as the settings have them.
-
-    Raises:
-        UserError: they are something else.
-    """
+    """Preprocessing with mean and deviation from another model's settings; a UserError unless they are
+    three numbers each."""
     try:
         red, green, blue = (float(number) for number in mean)
         deviation = tuple(float(number) for number in std)
@@ -255,14 +175,8 @@ _SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "token
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a model's folder, or of a `tokenizer.json`.
-
-    In a folder `tokenizer.json` is taken where there is one; else `vocab.json` with `merges.txt` (RoBERTa) or
-    `vocab.txt` (BERT) make the same tokenizer.
-
-    Raises:
-        UserError: none of them is there, or they are damaged.
-    """
+    """Tokenizer of a `tokenizer.json`, or of a folder: that file, `vocab.json` with `merges.txt` (RoBERTa)
+    or `vocab.txt` (BERT). A UserError where none is readable."""
     if not folder.is_dir():
         return Tokenizer.load(folder)
     if (folder / "tokenizer.json").is_file():

@@ -1,4 +1,4 @@
-"""What runs a model: torch itself, or a runtime that takes its graphs. One protocol, an entry each."""
+"""Runtimes of exported graphs: one protocol, an entry each."""
 
 import logging
 import tempfile
@@ -25,15 +25,8 @@ _LARGEST = 1 << 30
 
 
 class Runtime(ABC):
-    """Writes and runs the graphs of one format.
-
-    Attributes:
-        name: by which people ask for it.
-        suffix: of the files of graphs.
-        writes, runs: libraries that write, and libraries that run.
-        extra: of this package that brings them.
-        libraries: that take part in what it computes.
-    """
+    """Writes and runs graphs of one format: `writes` and `runs` are the libraries needed, `extra` of this
+    package brings them, `libraries` enter the manifest's versions."""
 
     name: str
     suffix: str
@@ -43,11 +36,7 @@ class Runtime(ABC):
     libraries: tuple[str, ...] = ()
 
     def load(self, writing: bool = False) -> "Runtime":
-        """The runtime itself.
-
-        Raises:
-            UserError: a library is missing.
-        """
+        """The runtime itself; a UserError where a library is missing."""
         if missing := [name for name in (self.writes if writing else self.runs) if find_spec(name) is None]:
             raise UserError(
                 f"{self.name} needs {missing[0]}, which is not installed: pip install 'xfm[{self.extra}]'"
@@ -56,22 +45,20 @@ class Runtime(ABC):
 
     @abstractmethod
     def write(self, graph: Graph, path: Path) -> None:
-        """Write a graph, whose module is in evaluation mode, with the sides of its `axes` left open."""
+        """Write a graph, in evaluation mode, with the sides of its `axes` open."""
 
     @abstractmethod
     def open(self, path: Path, half: bool = False) -> Runner:
-        """A graph that was written, ready to run; `half` lets it compute in bfloat16 where it can."""
+        """A written graph, ready to run; `half` allows bfloat16."""
 
     def versions(self) -> tuple[str, ...]:
-        """What takes part, as `NAME VERSION`."""
+        """Libraries that take part, as `NAME VERSION`."""
         return tuple(f"{name} {version(name)}" for name in self.libraries)
 
 
 def traced(graph: Graph) -> Any:
-    """A graph as torch.export records it, with the sides of its axes left open.
-
-    Without gradients: with one, attention with a learned bias takes the way of training.
-    """
+    """A graph by torch.export with open axes, without gradients: with them, attention with a learned bias
+    takes the way of training."""
     from torch.export import Dim
 
     sides = {
@@ -104,7 +91,7 @@ class TorchExport(Runtime):
             torch.export.save(traced(graph), path, extra_files={"outputs": ",".join(graph.outputs)})
 
     def open(self, path: Path, half: bool = False) -> Runner:
-        """See `Runtime`; the file is read by torch.export.load, which is for files that one trusts."""
+        """See `Runtime`; torch.export.load is for trusted files."""
         more: dict[str, Any] = {"outputs": ""}
         program = torch.export.load(path, extra_files=more)
         names = str(more["outputs"]).split(",")
@@ -185,7 +172,7 @@ class OpenVino(Runtime):
             openvino.save_model(model, path, compress_to_fp16=False)
 
     def open(self, path: Path, half: bool = False) -> Runner:
-        """See `Runtime`. The arithmetic is told: by itself OpenVINO takes bfloat16 where that is fast."""
+        """See `Runtime`; by itself OpenVINO would take bfloat16 where that is fast."""
         config = {
             "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -204,12 +191,8 @@ class OpenVino(Runtime):
 
 @cache
 def _core() -> Any:
-    """One for the life of the process.
-
-    Its plugin gives the thread that makes it another stack for signals, where Python's faulthandler has given
-    it one, and unmaps that when it goes. Where it goes in another thread, such as at a server's reload, the
-    first one is left without, and the next signal ends the process.
-    """
+    """OpenVINO's core, one per process: its plugin replaces the signal stack of the thread that makes it
+    and unmaps it when it goes; from another thread that leaves Python's faulthandler without one."""
     import openvino
 
     return openvino.Core()

@@ -1,7 +1,7 @@
-"""The graphs of a model: each encoder with its projection, the fusion encoder with its heads, a task's head.
+"""Graphs of a model: each encoder with its projection, fusion with its heads, a task's head.
 
-They are the padded way of the model: texts with a mask, pictures by an index, so that batches and lengths may
-be any. Every graph is a module with named inputs and outputs, which all formats are written from.
+The model's padded way, with open batch and length, as modules with named inputs and outputs, from which all
+formats are written.
 """
 
 from collections.abc import Mapping
@@ -12,37 +12,22 @@ from torch import Tensor, nn
 
 from xfm.config.model import ModelConfig
 from xfm.config.task import ImageHead
-from xfm.models.attention import MASKED, padding_bias
-from xfm.models.attention_layout import Whole
+from xfm.models.attention_layout import Whole, padded
 from xfm.models.composition import Backbone
-from xfm.models.decoder import Decoder
-from xfm.models.fusion import FusionLayer
 from xfm.models.heads import mean_of_tokens
-from xfm.models.layers import Embeddings
-from xfm.models.packing import Texts, padded
 from xfm.models.shared_kv import Memories
-from xfm.models.task_models import Answerer, Captioner, Classifier, ImageClassifier, Reasoner, TaskModel
+from xfm.models.task_models import Classifier, ImageClassifier, Reasoner, TaskModel
 
 IMAGE, TEXT, FUSION, WORDS, FUSED_WORDS = "image", "text", "fusion", "words", "fused_words"
-HEAD, DECODER = "head", "decoder"
+HEAD = "head"
 MOST = 1 << 16
 """Rows of a batch at most."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A part of a model as a graph.
-
-    Attributes:
-        name: of the part.
-        module: takes the inputs in their order.
-        inputs: examples of them, by name.
-        axes: for each input the names of its sides that may be any, by their places.
-        outputs: names of the results, in order.
-        about: what goes in and what comes out.
-        longest: most of a side called `length`.
-        vocabulary: number of tokens that ids may name.
-    """
+    """A part of a model as a graph: example inputs by name, open sides of each (`axes`, by place), outputs
+    in order; `longest` bounds sides called `length`, `vocabulary` ids."""
 
     name: str
     module: nn.Module
@@ -97,8 +82,10 @@ class FusionGraph(nn.Module):
         self, text: Tensor, mask: Tensor, image: Tensor, index: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """[Q, T, Dt], [Q, T], [B, 1 + P, Dv] and [Q] -> [Q, T, Dt], [Q, 2] and [Q, 4]."""
-        text = self.fusion.place(text)
-        states = _fused(self.fusion.layers, text, padded(mask), image, index, None)
+        states, texts = self.fusion.place(text), padded(mask)
+        memories = Memories([image], Whole(states.shape[0], states.shape[1]), [(0, index)], [None])
+        for layer in self.fusion.layers:
+            states = layer(states, texts, memories)
         return states, self.match(states[:, 0]), self.box(states[:, 0]).sigmoid()
 
 
@@ -114,41 +101,13 @@ class WordsGraph(nn.Module):
         return self.head(states, self.words)
 
 
-class DecoderGraph(nn.Module):
-    """The causal decoder of answers or captions."""
-
-    def __init__(self, decoder: Decoder) -> None:
-        super().__init__()
-        self.embeddings: Embeddings = decoder.embeddings
-        self.layers, self.head = decoder.layers, decoder.head
-
-    def forward(self, ids: Tensor, mask: Tensor, memory: Tensor, seen: Tensor, index: Tensor) -> Tensor:
-        """[N, L] ids and mask, [M, S, D] memory and [M, S] mask, [N] -> [N, L, V]."""
-        place = torch.arange(ids.shape[1])
-        later = place[None, :] > place[:, None]  # [L, L]
-        texts = padded(mask, padding_bias(mask).masked_fill(later, MASKED))
-        bias = padding_bias(seen.index_select(0, index))
-        states = _fused(self.layers, self.embeddings(ids), texts, memory, index, bias)
-        return self.head(states, self.embeddings.words)
-
-
-def _fused(
-    layers: nn.ModuleList, states: Tensor, texts: Texts, memory: Tensor, index: Tensor, bias: Tensor | None
-) -> Tensor:
-    memories = Memories([memory], Whole(states.shape[0], states.shape[1]), [(0, index)], [bias])
-    for layer in layers:
-        assert isinstance(layer, FusionLayer)
-        states = layer(states, texts, memories)
-    return states
-
-
 def encoders_of(config: ModelConfig) -> tuple[str, ...]:
-    """Names of the graphs that every exported model of a configuration has."""
+    """Graphs that every exported model of a configuration has."""
     return (IMAGE, TEXT, FUSION) if config.sees else (TEXT,)
 
 
 def graphs_of(model: Backbone, task: TaskModel | None) -> list[Graph]:
-    """The graphs of a model, and of what a task adds to it."""
+    """Graphs of a model and of a task's head."""
     config, (ids, mask) = model.config, _example_texts(model.config)
     longest, texts = config.language.longest, {0: "texts", 1: "length"}
     text = Graph(
@@ -214,15 +173,4 @@ def _of_task(model: Backbone, task: TaskModel | None) -> list[Graph]:
             size, about = head.in_features, "what the encoders say of a row, side by side"
         inputs, axes = {"state": torch.zeros(3, size)}, {"state": {0: "rows"}}
         return [Graph(HEAD, head, inputs, axes, ("logits",), f"{about} -> logits of the classes", longest)]
-    if not isinstance(task, Answerer | Captioner):
-        return []
-    memory = wide if isinstance(task, Answerer) else model.config.seeing.width
-    ids, mask = torch.full((3, 5), model.config.language.pad + 1), torch.ones(3, 5, dtype=torch.bool)
-    inputs = {
-        "ids": ids, "mask": mask, "memory": torch.zeros(2, 6, memory),
-        "seen": torch.ones(2, 6, dtype=torch.bool), "index": torch.tensor([0, 1, 1]),
-    }  # fmt: skip
-    texts, memories = {0: "texts", 1: "length"}, {0: "memories", 1: "slots"}
-    axes = {"ids": texts, "mask": texts, "memory": memories, "seen": memories, "index": {0: "texts"}}
-    about = "words so far, what they attend to, and the row of it of each -> logits of the words that follow"
-    return [Graph(DECODER, DecoderGraph(task.decoder), inputs, axes, ("logits",), about, longest)]
+    return []

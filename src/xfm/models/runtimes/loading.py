@@ -1,33 +1,143 @@
-"""Models from folders, whoever runs them: torch, or the runtime of an exported model."""
+"""Models from folders, run by torch or by the runtime of an exported model, which is usable as any model."""
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from xfm.config.artifacts import MANIFEST, Arithmetic, Format, Manifest
+from xfm.config.encoders import AnyLanguageConfig, AnyVisionConfig
+from xfm.config.model import ModelConfig
 from xfm.config.task import TaskConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
 from xfm.core.files import read_json_object
-from xfm.models.folder import Pretrained, load_model
+from xfm.models.composition import PAIR_HEADS
+from xfm.models.folder import Pretrained
+from xfm.models.fusion import FusionQuery
+from xfm.models.heads import MLPHead
 from xfm.models.library_encoders import explained
 from xfm.models.model_files import TASK
-from xfm.models.model_reading import read_belongings, read_config
-from xfm.models.resolve import model_folder
-from xfm.models.runtimes.backends import RUNTIMES
-from xfm.models.runtimes.graphs import DECODER, HEAD, encoders_of
-from xfm.models.runtimes.parts import RuntimeModel
-from xfm.models.self_check import verify_here
+from xfm.models.model_reading import read_artifacts, read_config
+from xfm.models.runtimes.backends import RUNTIMES, Runner
+from xfm.models.runtimes.graphs import FUSED_WORDS, FUSION, HEAD, IMAGE, TEXT, WORDS, encoders_of
+from xfm.models.self_check import verify
 from xfm.models.task_models import Answerer, Captioner, TaskModel, build_task_model
 from xfm.models.weights import read_tensors, without_weights
+from xfm.models.xfm import XFM
+
+
+class RunVision(nn.Module):
+    """The vision encoder as a graph."""
+
+    def __init__(self, config: AnyVisionConfig, run: Runner) -> None:
+        super().__init__()
+        self.config, self._run = config, run
+
+    def forward(self, pixels: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+        """[B, 3, H, W] -> [B, 1 + P, Dv]."""
+        if patch_mask is not None:
+            refuse("hide patches")
+        return self._run({"pixels": pixels.float()})["states"]
+
+
+class RunLanguage(nn.Module):
+    """The language encoder as a graph."""
+
+    def __init__(self, config: AnyLanguageConfig, run: Runner) -> None:
+        super().__init__()
+        self.config, self._run = config, run
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """[R, T] ids and mask -> [R, T, Dt]."""
+        if ids.shape[1] < 2:  # a text has a first and a last token, and the graphs count on it
+            ids, mask = (
+                nn.functional.pad(t, (0, 1), value=v) for t, v in ((ids, self.config.pad), (mask, 0))
+            )
+            return self._run({"ids": ids, "mask": mask})["states"][:, :1]
+        return self._run({"ids": ids, "mask": mask})["states"]
+
+
+class RunFusion(nn.Module):
+    """The fusion encoder as a graph."""
+
+    def __init__(self, run: Runner) -> None:
+        super().__init__()
+        self._run = run
+
+    def forward(self, queries: Sequence[FusionQuery]) -> list[Tensor]:
+        """A [Q, T, Dt] for each query; regions of pictures are for training."""
+        return [query.answer(self._one(query)) for query in queries]
+
+    def _one(self, query: FusionQuery) -> Tensor:
+        if query.visible_keys is not None:
+            refuse("look at regions of pictures")
+        texts, mask = query.texts.states.float(), query.texts.mask
+        given = {
+            "text": texts.index_select(0, query.text),
+            "mask": mask.index_select(0, query.text),
+            "image": query.images.keys.float(),
+            "index": query.image,
+        }
+        return self._run(given)["states"]
+
+
+class RuntimeModel(XFM):
+    """A model of runtime graphs; torch computes projections and small heads."""
+
+    def __init__(
+        self, config: ModelConfig, graphs: Mapping[str, Runner], heads: Mapping[str, Tensor]
+    ) -> None:
+        nn.Module.__init__(self)
+        self.config, self.graphs, self.artifacts = config, graphs, None
+        self.language = RunLanguage(  # pyright: ignore[reportAttributeAccessIssue]
+            config.language, graphs[TEXT]
+        )
+        if not config.sees:
+            self.lack_pictures()
+        else:
+            seeing, width = config.seeing, config.language.width
+            self.vision = RunVision(seeing, graphs[IMAGE])  # pyright: ignore[reportAttributeAccessIssue]
+            self.fusion = RunFusion(graphs[FUSION])  # pyright: ignore[reportAttributeAccessIssue]
+            self.vision_proj = nn.Linear(seeing.width, config.projection)
+            self.text_proj = nn.Linear(width, config.projection)
+            self.itm_head, self.bbox_head = MLPHead(width, 2), MLPHead(width, 4)
+        self.temperature = nn.Parameter(torch.tensor([config.temperature]))
+        self.load_state_dict({name: tensor.float() for name, tensor in heads.items()})
+
+    def language_logits(self, states: Tensor) -> Tensor:
+        """[N, Dt] states of the language encoder -> [N, V] token logits."""
+        return self.graphs[WORDS]({"states": states.float()})["logits"]
+
+    def fusion_logits(self, states: Tensor) -> Tensor:
+        """[N, Dt] states of the fusion encoder -> [N, V] token logits."""
+        return self.graphs[FUSED_WORDS]({"states": states.float()})["logits"]
+
+    def resize(self, image_size: int, image_width: int | None = None) -> NoReturn:
+        """ValueError: a graph keeps its size."""
+        raise ValueError("an exported model keeps its size; export it again with the other one")
+
+
+def refuse(what: str) -> NoReturn:
+    """A UserError for what a graph cannot do."""
+    raise UserError(f"an exported model cannot {what}; take the model folder that it was made from")
+
+
+def small_heads(model: XFM, task: TaskModel | None) -> dict[str, Tensor]:
+    """Tensors that `RuntimeModel` computes by torch, and a task's classification head."""
+    found = {name: t for name, t in model.state_dict().items() if name.startswith(PAIR_HEADS)}
+    if task is not None:
+        found |= {f"task.{name}": t for name, t in task.added_state().items() if name.startswith("head.")}
+    return found
+
 
 HEADS_FILE = "heads.safetensors"
 TRUST = "XFM_TRUST_PROGRAMS"
 """Set to 1 by whoever made the programs of torch.export: the files may hold pickles, which run anything."""
-UNUSED_HERE = (DECODER, HEAD)
-"""Graphs for other programs: here torch computes small heads, and decoders step by step."""
 
 
 def is_exported(folder: Path) -> bool:
@@ -35,52 +145,20 @@ def is_exported(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def open_model(reference: Path | str, half: bool = False) -> Pretrained:
-    """A model folder, or an exported one, compared with its self-check.
-
-    Args:
-        reference: a folder, a run, or the name of a model of the package.
-        half: let the runtime of an exported model compute in bfloat16; torch has its own way to.
-
-    Raises:
-        UserError: a file is missing, damaged or of another model, or the model is not what it was when it
-            was saved.
-    """
-    folder = model_folder(reference)
-    return open_exported(folder, half=half) if is_exported(folder) else load_model(folder)
-
-
 def read_manifest(folder: Path) -> Manifest:
-    """What an exported folder says of itself.
-
-    Raises:
-        UserError: there is no such file, or it is damaged.
-    """
+    """Manifest of an exported folder."""
     return from_plain(Manifest, read_json_object(folder / MANIFEST), folder / MANIFEST)
 
 
 def open_exported(
     folder: Path | str, half: bool = False, check: bool = True, name: str = "", trusted: bool = False
 ) -> Pretrained:
-    """An exported model, run by the runtime of its graphs.
-
-    Args:
-        folder: written by `export`.
-        half: let the runtime compute in bfloat16 where it can.
-        check: compare it with its self-check.
-        name: of the model, for messages; the folder's if not given.
-        trusted: read programs of torch.export, as does the environment variable XFM_TRUST_PROGRAMS=1.
-
-    Returns:
-        The model, of which pipelines make what they make of any; what it was fine-tuned for is its `task` if
-        that has a head of classes, or none.
-
-    Raises:
-        UserError: a library or a file is missing, or it does not give what the model gave.
-    """
+    """Exported model, run by its runtime, its task where that has a head of classes; `trusted` reads
+    torch.export programs, as XFM_TRUST_PROGRAMS=1 does. A UserError where library, file or self-check
+    fail."""
     folder = Path(folder)
     config, shown = read_config(folder)
-    own, manifest = read_belongings(folder, config, shown), read_manifest(folder)
+    own, manifest = read_artifacts(folder, config, shown), read_manifest(folder)
     if manifest.format is Format.TORCH_EXPORT and not trusted and os.environ.get(TRUST) != "1":
         raise UserError(
             f"{folder} holds programs of torch.export, files that can run anything when they are read: set "
@@ -94,7 +172,7 @@ def open_exported(
             raise UserError(f"{folder / graph.file} is missing; export the model again")
     graphs = {}
     for graph in manifest.graphs:
-        if graph.name not in UNUSED_HERE:  # what runtimes raise has no base in common
+        if graph.name != HEAD:  # for other programs: here torch computes it
             with explained(f"{folder / graph.file} cannot be run", "export the model again"):
                 graphs[graph.name] = runtime.open(folder / graph.file, half)
     stored = read_tensors(folder / HEADS_FILE)
@@ -109,17 +187,11 @@ def open_exported(
         Arithmetic.BF16 if half and manifest.arithmetic is Arithmetic.FLOAT32 else manifest.arithmetic
     )
     if check:
-        verify_here(name or folder, model, found, arithmetic)
-    kept = found.given_tokenizer, found.preprocessing, found.provenance
-    return Pretrained(model, *kept, task, found.calibration, found.check)
+        verify(name or folder, model, found, arithmetic)
+    return Pretrained(**vars(found), model=model)
 
 
 def _task(folder: Path, model: RuntimeModel, head: dict[str, Tensor]) -> TaskModel | None:
-    """What the model was fine-tuned for; None before that, and where a decoder answers.
-
-    Raises:
-        UserError: the head is not the task's.
-    """
     if not (folder / TASK).exists():
         return None
     task = from_plain(TaskConfig, read_json_object(folder / TASK), folder / TASK)

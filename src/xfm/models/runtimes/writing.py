@@ -1,16 +1,13 @@
-"""Writes a model as graphs, with all that is needed to use it, and compares what was written."""
+"""Export of a model as graphs, compared with the model."""
 
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from torch import Tensor
 
 from xfm.config.artifacts import MANIFEST, Arithmetic, Format, GraphFile, Manifest, TensorShape
@@ -18,17 +15,14 @@ from xfm.config.plain import to_plain
 from xfm.core.errors import UserError
 from xfm.core.files import drafting, replace_folder, sync_folder, write_text, writing
 from xfm.core.paths import home_path
-from xfm.data.tokenizer import normalise_caption
-from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Pretrained
-from xfm.models.model_files import TASK
-from xfm.models.model_writing import write_description
+from xfm.models.model_files import TASK, write_description
 from xfm.models.runtimes.backends import RUNTIMES, Runner
 from xfm.models.runtimes.graphs import IMAGE, TEXT, Graph, graphs_of
-from xfm.models.runtimes.loading import HEADS_FILE, open_exported, read_manifest
-from xfm.models.runtimes.parts import small_heads
-from xfm.models.self_check import SELF_CHECK, record
+from xfm.models.runtimes.loading import HEADS_FILE, open_exported, read_manifest, small_heads
+from xfm.models.self_check import SELF_CHECK, cosine, measured, record
 from xfm.models.weights import write_tensors
+from xfm.models.xfm import XFM
 
 SIZES = (1, 2, 5)
 """Of open sides, in turn: batches of one are what tracing specialises on."""
@@ -37,15 +31,13 @@ CLOSE = 1e-3
 
 
 def random_inputs(graph: Graph, turn: int) -> dict[str, Tensor]:
-    """Inputs of a graph with other sizes than it was traced with, the same in the same turn."""
+    """Inputs of a graph with sizes other than traced, the same for each turn."""
     generator = torch.Generator().manual_seed(turn)
     sides = {name: 0 for axes in graph.axes.values() for name in axes.values()}
     for place, name in enumerate(sides):
         sides[name] = SIZES[(turn + place) % len(SIZES)]
     if "length" in sides:
         sides["length"] = min(graph.longest, (2, 11, 30)[turn % 3])
-    if "slots" in sides:
-        sides["slots"] = 3 + turn
     found = {}
     for name, tensor in graph.inputs.items():
         shape = [
@@ -56,7 +48,7 @@ def random_inputs(graph: Graph, turn: int) -> dict[str, Tensor]:
             lengths[0] = shape[1]
             found[name] = torch.arange(shape[1]) < lengths
         elif tensor.dtype is torch.int64:
-            most = sides.get("pictures", sides.get("memories", 1)) if name == "index" else graph.vocabulary
+            most = sides["pictures"] if name == "index" else graph.vocabulary
             found[name] = torch.randint(0, most, shape, generator=generator)
         else:
             found[name] = torch.randn(shape, generator=generator)
@@ -65,7 +57,7 @@ def random_inputs(graph: Graph, turn: int) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def differences_of(graph: Graph, run: Runner, turn: int) -> Iterator[tuple[str, float]]:
-    """For each output how far a runner is from the module, as a part of the module's largest number."""
+    """Relative difference of each output from the module's, by its largest number."""
     inputs = random_inputs(graph, turn)
     wanted = graph.module(*inputs.values())
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
@@ -87,11 +79,7 @@ def _real(tensor: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
 
 
 def require_parity(graph: Graph, run: Runner, name: str) -> None:
-    """Refuse a graph that differs from its module.
-
-    Raises:
-        UserError: names the output.
-    """
+    """A UserError for a graph that differs from its module."""
     for turn in range(len(SIZES)):
         for output, apart in differences_of(graph, run, turn):
             if not apart <= CLOSE:
@@ -101,29 +89,11 @@ def require_parity(graph: Graph, run: Runner, name: str) -> None:
                 )
 
 
-COLOURS = {"red": (214, 38, 40), "green": (44, 160, 70), "blue": (30, 70, 190), "yellow": (240, 210, 40)}
-SHAPES = ("disc", "square")
-"""Of the pairs on which the loss is measured: each picture is of two things side by side."""
-
-
-def quantise(folder: Path, pretrained: Pretrained) -> str:
-    """Give the graphs of texts and pictures of an ONNX folder weights of eight bits.
-
-    Args:
-        folder: with `image.onnx` and `text.onnx`, which are replaced.
-        pretrained: the model, which the pairs are compared with.
-
-    Returns:
-        What it costs, as a sentence.
-    """
+def quantise(folder: Path, names: Sequence[str]) -> None:
+    """Give ONNX graphs of a folder 8-bit weights."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    pairs = _pairs()
-    open_ = RUNTIMES[Format.ONNX].load().open
-    both = [IMAGE, TEXT] if pretrained.model.sees else [TEXT]
-    names = [name for name in both if name == IMAGE or pretrained.given_tokenizer is not None]
-    before = {name: _vectors(name, open_(folder / f"{name}.onnx"), pretrained, pairs) for name in names}
-    for name in both:
+    for name in names:
         path, eight = folder / f"{name}.onnx", folder / f"{name}.int8.onnx"
         logging.disable(logging.WARNING)  # it advises a preparation that torch's exporter has done
         try:
@@ -133,78 +103,25 @@ def quantise(folder: Path, pretrained: Pretrained) -> str:
         for left in folder.glob(f"{name}.onnx*"):  # the graph, and its weights where they lie apart
             left.unlink()
         os.replace(eight, path)
-    after = {name: _vectors(name, open_(folder / f"{name}.onnx"), pretrained, pairs) for name in names}
-    return _told(before, after)
 
 
-def _told(before: dict[str, NDArray[np.float32]], after: dict[str, NDArray[np.float32]]) -> str:
-    cosines = {name: (before[name] * after[name]).sum(axis=1) for name in before}
-    told = [
-        f"cosine of {what} with those of float32 {cosines[name].mean():.4f} on average, "
-        f"{cosines[name].min():.4f} at least"
-        for name, what in ((IMAGE, "pictures"), (TEXT, "texts"))
-        if name in cosines
-    ]
-    if {*before} == {IMAGE, TEXT}:
-        first, then = ((found[TEXT] @ found[IMAGE].T).argmax(axis=1) for found in (before, after))
-        told.append(f"the same picture first for {(first == then).sum()} of {len(first)} texts")
-    return "; ".join(told)
-
-
-def _pairs() -> list[tuple[str, Image.Image]]:
-    found = []
-    for left in COLOURS:
-        for right in COLOURS:
-            for number, shape in enumerate(SHAPES):
-                if left != right:
-                    other = SHAPES[1 - number]
-                    text = f"a {left} {shape} left of a {right} {other}"
-                    found.append((text, _drawn((left, shape), (right, other))))
-    return found
-
-
-def _drawn(*things: tuple[str, str]) -> Image.Image:
-    picture = Image.new("RGB", (160, 120), (235, 235, 235))
-    pen = ImageDraw.Draw(picture)
-    for place, (colour, shape) in enumerate(things):
-        box = (12 + 75 * place, 30, 72 + 75 * place, 90)
-        (pen.ellipse if shape == SHAPES[0] else pen.rectangle)(box, COLOURS[colour])
-    return picture
-
-
-def _vectors(
-    name: str, run: Runner, pretrained: Pretrained, pairs: list[tuple[str, Image.Image]]
-) -> NDArray[np.float32]:
-    if name == TEXT:
-        longest = pretrained.model.config.language.longest
-        texts = [normalise_caption(text) for text, _ in pairs]
-        tokens = pretrained.tokenizer.encode_batch(texts, longest).tokens
-        return run({"ids": tokens.ids, "mask": tokens.mask})["vector"].numpy()
-    shown = pretrained.preprocessing
-    pictures = [torch.from_numpy(np.array(picture)).permute(2, 0, 1) for _, picture in pairs]
-    pixels = model_pixels(torch.stack([framed(one, shown) for one in pictures]), shown)
-    return run({"pixels": pixels})["vector"].numpy()
+def _measured(model: XFM, pretrained: Pretrained) -> str:
+    """The loss of 8-bit weights, as a sentence: by the vectors of the self-check."""
+    check = pretrained.check
+    assert check is not None
+    found = measured(model, replace(pretrained.artifacts, task=None), check)
+    kept = check.values
+    vectors = (("image", kept.image, found.image), ("text", kept.text, found.text))
+    told = [f"{what} {cosine(then, now):.4f}" for what, then, now in vectors if then and now]
+    return f"cosine of the self-check's vectors with those of float32: {', '.join(told)}"
 
 
 def export(
     pretrained: Pretrained, out: Path | str, form: Format, int8: bool = False, source: str = ""
 ) -> Manifest:
-    """Write every encoder and head of a model as a graph.
-
-    Args:
-        pretrained: the model, on the CPU.
-        out: the folder; one that holds an exported model is replaced.
-        form: of the graphs.
-        int8: weights of the encoders of texts and pictures in eight bits.
-        source: where the model is from, for the manifest.
-
-    Returns:
-        What the folder says of itself.
-
-    Raises:
-        UserError: a library is missing, the folder holds something else, or what was written does not give
-            what the model gives.
-    """
+    """Write every encoder and head of a model as a graph, in a folder that replaces an exported model;
+    `int8` for 8-bit weights, `source` for the manifest. A UserError where the result differs from the
+    model."""
     folder = home_path(out)
     if int8 and form is not Format.ONNX:
         raise UserError(f"--int8 is for --format {Format.ONNX}; leave it out for {form}")
@@ -224,7 +141,7 @@ def export(
             run = runtime.open(path)
             require_parity(graph, run, f"{known.name}, {graph.name}")
             graphs.append(_described(graph, path, run))
-        write_description(draft, model.config, pretrained.belongings)
+        write_description(draft, model.config, pretrained.artifacts)
         if task is not None:
             _write(draft / TASK, to_plain(task.task))
         _write(draft / SELF_CHECK, to_plain(pretrained.check))
@@ -233,27 +150,27 @@ def export(
         manifest = Manifest(form, arithmetic, tuple(graphs), source, runtime.versions())
         _write(draft / MANIFEST, to_plain(manifest))
         if int8:
-            measured = quantise(draft, pretrained)
-            _write(draft / MANIFEST, to_plain(replace(manifest, measured=measured)))
-        open_exported(draft, name=f"{folder} ({known.name})", trusted=True)
+            quantise(draft, [IMAGE, TEXT] if model.sees else [TEXT])
+        written = open_exported(draft, name=f"{folder} ({known.name})", trusted=True)
+        if int8:
+            _write(
+                draft / MANIFEST, to_plain(replace(manifest, measured=_measured(written.model, pretrained)))
+            )
         sync_folder(draft)
         replace_folder(draft, folder.resolve())
     return read_manifest(folder)
 
 
 def _with_check(pretrained: Pretrained) -> Pretrained:
-    """The model with the self-check of what it is now; one that is read from an old folder has none."""
     if pretrained.check is not None:
         return pretrained
-    longest, own = pretrained.model.config.language.longest, pretrained.belongings
-    check = record(pretrained.model.eval(), own.task, own.given_tokenizer, own.preprocessing, longest)
+    check = record(pretrained.model.eval(), pretrained.artifacts)
     if check is None:
         raise UserError("the model gives no numbers, so that nothing can be exported")
     return replace(pretrained, check=check)
 
 
 def _described(graph: Graph, path: Path, run: Runner) -> GraphFile:
-    """The entry of a graph: its outputs' shapes are those of its examples, with open sides by name."""
     found = run(graph.inputs)
     inputs = tuple(
         TensorShape(name, _kind(tensor), _shape(tensor, dict(graph.axes[name])))

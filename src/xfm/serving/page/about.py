@@ -8,7 +8,7 @@ from typing import Any
 from xfm.config.next_command import command_line
 from xfm.config.tasks import MATCHING, task_spec
 from xfm.core.errors import UserError
-from xfm.models.card import NOT_STATED, model_card, trained_on
+from xfm.models.artifacts import NOT_STATED, model_card, trained_on
 from xfm.models.shipped import boxed_names
 from xfm.serving.models import Models, ServedModel
 from xfm.serving.page.examples import EXAMPLES, Example, Examples
@@ -192,7 +192,7 @@ def _described(one: ServedModel, tasks: Sequence[str]) -> dict[str, Any]:
         "boxed": one.reference in boxed_names(),
         "facts": facts(found, own, f"{rows} x {columns}"),
         "limits": str(provenance.get("limits") or "").replace("\n", " "),
-        "card": model_card(found.model.config, found.belongings),
+        "card": model_card(found.model.config, found.artifacts),
     }
 
 

@@ -1,9 +1,8 @@
-"""A published file as a model: every tensor is used, ignored for a stated reason, or the file is refused."""
+"""A published file as a model: each tensor is used, ignored for a stated reason, or the file is refused."""
 
-import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -11,52 +10,84 @@ import torch
 from torch import Tensor
 
 from xfm.config.model import ModelConfig
-from xfm.config.plain import to_plain
 from xfm.config.task import TaskConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
 from xfm.models.folder import Preprocessing
-from xfm.models.interop.published.file import read_published
-from xfm.models.interop.published.key_report import Fate, FateLine, Report, lines, part_of
-from xfm.models.interop.published.names import TASK_PREFIX, Entry, Spare, layout, spare
-from xfm.models.interop.published.sizes import model_config, task_candidates
+from xfm.models.interop.published.file import OWN, read_published
+from xfm.models.interop.published.names import TASK_PREFIX, Entry, Spare, canonical, layout, part_of, spare
+from xfm.models.interop.published.sizes import choose_task, heads_in, model_config, task_candidates
 from xfm.models.library_encoders import explained
 from xfm.models.task_models import TaskModel, build_task_model
 from xfm.models.weights import require_finite, without_weights
 from xfm.models.xfm import XFM
 
-OWN = "xfm"
-"""Key of the pickled config under which `xfm export` keeps what the tensors do not show."""
+
+class Fate(StrEnum):
+    """Fate of a tensor."""
+
+    USED = "used"
+    IGNORED = "ignored"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class FateLine:
+    """Tensors of one part with the same fate: their count, numbers and reason; missing parts by our names."""
+
+    fate: Fate
+    part: str
+    tensors: int
+    values: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Tensors used, ignored and missing in a file."""
+
+    source: str
+    layout: str
+    lines: tuple[FateLine, ...]
+
+    def names(self, fate: Fate) -> list[str]:
+        """Parts with a fate."""
+        return [line.part for line in self.lines if line.fate is fate]
+
+    def table(self) -> str:
+        """The report as text."""
+        head = ("", "part", "tensors", "values", "what or why")
+        rows = [(str(x.fate), x.part, f"{x.tensors:,}", f"{x.values:,}", x.reason) for x in self.lines]
+        for fate in Fate:
+            found = [x for x in self.lines if x.fate is fate]
+            counts = sum(x.tensors for x in found), sum(x.values for x in found)
+            rows.append((str(fate), "all", f"{counts[0]:,}", f"{counts[1]:,}", ""))
+        widths = [max(len(row[column]) for row in [head, *rows]) for column in range(4)]
+        text = [f"{self.source}: {self.layout}"]
+        for row in [head, *rows]:
+            cells = [row[0].ljust(widths[0]), row[1].ljust(widths[1])]
+            cells += [row[2].rjust(widths[2]), row[3].rjust(widths[3]), row[4]]
+            text.append("  ".join(cells).rstrip())
+        return "\n".join(text)
+
+
+def lines(fate: Fate, state: Mapping[str, Tensor], reasons: Mapping[str, str]) -> Iterable[FateLine]:
+    """One line for the tensors of each part and reason."""
+    groups: dict[tuple[str, str], list[Tensor]] = {}
+    for name, reason in reasons.items():
+        groups.setdefault((part_of(name), reason), []).append(state[name])
+    for (part, reason), tensors in groups.items():
+        yield FateLine(fate, part, len(tensors), sum(t.numel() for t in tensors), reason)
 
 
 @dataclass(frozen=True)
 class Converted:
-    """A model read from a published file.
-
-    Attributes:
-        model: in evaluation mode.
-        task: what it was fine-tuned for; None for a pre-training file.
-        preprocessing: the exported one, else the published one for its picture size.
-        report: what became of every tensor.
-        unused: tensors that the published code never uses either, by their published names.
-    """
+    """Model in evaluation mode, task (None: pre-training), preprocessing and report of a published file."""
 
     model: XFM
     task: TaskModel | None
     preprocessing: Preprocessing
     report: Report
-    unused: Mapping[str, Tensor]
-
-
-def canonical(name: str) -> str:
-    """One name for all variants of a key.
-
-    Left out are `module.` of data-parallel training and the `roberta.` level; `visual_encoder` is
-    `vision_encoder`.
-    """
-    name = re.sub(r"^(module\.)+", "", name)
-    name = re.sub(r"^visual_encoder\.", "vision_encoder.", name)
-    return re.sub(r"^(text_encoder|fusion_encoder|text_decoder)\.roberta\.", r"\1.", name)
 
 
 def convert(
@@ -66,28 +97,18 @@ def convert(
     heads: int | None = None,
     ignore: tuple[str, ...] = (),
 ) -> Converted:
-    """Read a published file.
-
-    Args:
-        path: the file.
-        like: gives what no tensor shows, see `model_config`.
-        kind: the task, where several have the same tensors.
-        heads: attention heads of the language and fusion encoders.
-        ignore: beginnings of names of tensors to leave out.
-
-    Raises:
-        UserError: see `read_published`; also a tensor that is missing, unknown, of another shape, or not the
-            copy or constant that it should be.
-    """
+    """Read a published file; `like` gives settings that no tensor shows, `kind` the task and `heads` the
+    attention heads where ambiguous, `ignore` beginnings of names to leave out. A UserError for missing,
+    unknown, misshapen or untied tensors."""
     stored, settings = read_published(path)
     ignored = {name for name in stored if name.startswith(ignore)} if ignore else set()
     state = _canonical_state(path, stored, ignored)
     own, own_task, preprocessing = _own_settings(path, settings)
     if heads is None and own is None:  # not an export of ours
-        heads = _heads_in(settings)
+        heads = heads_in(settings)
     like = own or like
     config = model_config(str(path), state, like, heads)
-    task = _choose(path, task_candidates(str(path), state, config), kind, own_task)
+    task = choose_task(path, task_candidates(str(path), state, config), kind, own_task)
 
     entries = [Entry(e.native, tuple(map(canonical, e.published)), e.leading) for e in layout(config, task)]
     leftover = _canonical_spare(config, task)
@@ -101,13 +122,12 @@ def convert(
     _check_spare(path, state, leftover)
 
     report = _report(path, stored, state, entries, leftover, ignored, task, shapes)
-    unused = {name: state[name] for name in leftover.unused if name in state}
     stored.clear()  # only `state` holds the tensors now: each goes when it has been packed
     native = _native(entries, state)
     _fill(model, task_model, native)
     vision = config.seeing
     preprocessing = preprocessing or Preprocessing(vision.image_size, image_width=vision.image_width)
-    return Converted(model, task_model, preprocessing, report, unused)
+    return Converted(model, task_model, preprocessing, report)
 
 
 def _canonical_state(path: Path, stored: Mapping[str, Tensor], ignored: set[str]) -> dict[str, Tensor]:
@@ -133,36 +153,6 @@ def _own_settings(
     kept = own.get("preprocessing")
     shown = from_plain(Preprocessing, kept, path, f"config.{OWN}.preprocessing") if kept else None
     return model, task, shown
-
-
-def _heads_in(config: Any) -> int | None:
-    found: set[int] = set()
-
-    def visit(value: Any) -> None:
-        if isinstance(value, dict):
-            heads = value.get("num_attention_heads")
-            if type(heads) is int:
-                found.add(heads)
-        for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-            visit(item)
-
-    visit(config)
-    return found.pop() if len(found) == 1 else None
-
-
-def _choose(
-    path: Path, candidates: Sequence[TaskConfig | None], kind: str | None, own: TaskConfig | None
-) -> TaskConfig | None:
-    names = " or ".join("pre-training" if task is None else str(task.kind) for task in candidates)
-    bare = own and replace(own, labels=(), answers=(), max_tokens=0, texts=0)  # what tensors can show
-    if bare in candidates and kind in (None, bare and bare.kind):
-        return own
-    fitting = [task for task in candidates if kind is None or (task is not None and task.kind == kind)]
-    if not fitting:
-        raise UserError(f"{path} holds the tensors of {names}, not of {kind}; leave --task out or change it")
-    if len(fitting) > 1:
-        raise UserError(f"{path} holds the tensors of {names}, which are alike; say which with --task")
-    return fitting[0]
 
 
 def _canonical_spare(config: ModelConfig, task: TaskConfig | None) -> Spare:
@@ -213,7 +203,6 @@ def _check_shapes(
 
 
 def _check_spare(path: Path, state: Mapping[str, Tensor], leftover: Spare) -> None:
-    """Copies must be copies and constants what is computed here, or the model would compute other numbers."""
     for name, source in leftover.copies.items():
         if name in state and not _equal(state[name], state[source]):
             raise UserError(
@@ -262,7 +251,6 @@ def _place(native: str) -> str:
 
 
 def _native(entries: Sequence[Entry], state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The native tensors, each in memory of its own; the published ones leave `state` as they are used."""
     native: dict[str, Tensor] = {}
     taken: set[int] = set()
     for entry in entries:
@@ -277,7 +265,6 @@ def _native(entries: Sequence[Entry], state: dict[str, Tensor]) -> dict[str, Ten
 
 
 def _fill(model: XFM, task: TaskModel | None, native: Mapping[str, Tensor]) -> None:
-    """Give the models their tensors; heads that are not among them start at random, always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model.reset_heads(model.config)
@@ -288,33 +275,3 @@ def _fill(model: XFM, task: TaskModel | None, native: Mapping[str, Tensor]) -> N
         added = {n.removeprefix(TASK_PREFIX): t for n, t in native.items() if n.startswith(TASK_PREFIX)}
         task.load_state_dict({**task.state_dict(), **added}, assign=True)
         task.eval()
-
-
-def describe_published(path: Path) -> dict[str, Any]:
-    """Kind, numbers by part, sizes and settings of a published file, as plain values.
-
-    Raises:
-        UserError: see `read_published`; also a file of another architecture.
-    """
-    stored, settings = read_published(path)
-    state = {canonical(name): tensor for name, tensor in stored.items()}
-    # One attention head fits every width: no tensor shows how many there are.
-    config = model_config(str(path), state, ModelConfig(), heads=1)
-    counts = Counter[str]()
-    for name, tensor in state.items():
-        counts[part_of(name)] += tensor.numel()
-    sizes = {
-        "vision": ("image_size", "image_width", "patch_size", "width", "depth", "heads"),
-        "language": ("vocab_size", "width", "depth", "mlp_width", "max_positions"),
-        "fusion": ("depth", "mlp_width"),
-    }
-    plain = to_plain(config)
-    return {
-        "layout": " or ".join(
-            "pre-training" if task is None else str(task.kind)
-            for task in task_candidates(str(path), state, config)
-        ),
-        "values": {**counts, "total": sum(counts.values())},
-        "sizes": {part: {name: plain[part][name] for name in names} for part, names in sizes.items()},
-        "config": settings,
-    }

@@ -1,4 +1,5 @@
-"""Reading and writing the published files: pickled dictionaries with `model` and `config`, never executed."""
+"""Reading and writing of published files: pickled dictionaries with `model` and `config`, never executed;
+export in the key names, tied copies and buffers of the published code."""
 
 import contextlib
 import os
@@ -9,23 +10,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xfm.config.plain import check_value_count
+from xfm.config.encoders import LanguageConfig, Positions, VisionConfig
+from xfm.config.model import ModelConfig
+from xfm.config.plain import check_value_count, to_plain
+from xfm.config.task import HeadKind, ImageHead
+from xfm.config.tasks import IMAGE_CLASSIFICATION
 from xfm.core.errors import UserError
 from xfm.core.files import writing
+from xfm.core.results_folder import free_name
+from xfm.models.folder import Pretrained
 from xfm.models.interop.pickles import named_tensors, read_stored
+from xfm.models.interop.published.names import TASK_PREFIX, native_parts, spare, to_published
 
+OWN = "xfm"
+"""Key of the pickled config under which `xfm export` keeps what the tensors do not show."""
 _PLAIN = (str, int, float, bool, type(None))
 
 
 def read_published(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a `.th` or `.pt` file, or safetensors with the same names, without running anything in it.
-
-    Returns:
-        Tensors by the names in the file, and the settings that were pickled with them: plain values.
-
-    Raises:
-        UserError: missing, truncated or another kind of file, or one that would run code.
-    """
+    """Tensors by name and plain settings of a `.th`, `.pt` or safetensors file; nothing is executed."""
     if path.is_dir():
         raise UserError(f"{path} is a folder, not a published checkpoint; name the .th or .pt file")
     content = read_stored(path)
@@ -51,11 +54,7 @@ def read_published(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def write_published(path: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
-    """Write a published file, whole or not at all; tensors that are the same object are stored once.
-
-    Raises:
-        UserError: the place is not writable or the disk is full.
-    """
+    """Write a published file, whole or not at all."""
     if os.path.lexists(path) and not path.is_file():
         raise UserError(f"{path} is a folder, a device or a link to nothing, not a file; name another file")
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
@@ -79,3 +78,64 @@ def _plain(value: Any, path: Path, name: str = "config") -> Any:
     if isinstance(value, _PLAIN):
         return value
     raise UserError(f"{path}: {name} is a {type(value).__name__}; a config may hold plain values only")
+
+
+def export(pretrained: Pretrained, path: Path) -> list[str]:
+    """Write a published file, with a task in its layout; returns sentences on what the published code
+    computes differently. A UserError where the file exists or a head has no published names."""
+    if path.exists():
+        raise UserError(f"{path} exists already; name another file, such as {free_name(path)}")
+    model, task = pretrained.model, pretrained.task
+    config = model.config
+    described = None if task is None else task.task
+    if described and described.kind == IMAGE_CLASSIFICATION.name and described.image_head is ImageHead.LINEAR:
+        raise UserError(
+            "the published code knows no linear head of image classification, so the model cannot be "
+            "exported; fine-tune with the published head"
+        )
+    if described and described.head is HeadKind.PROBE:
+        raise UserError(
+            "the published code knows no probe of frozen features, so the model cannot be exported; "
+            "fine-tune with --preset good"
+        )
+    native = dict(model.state_dict())
+    if task is not None:
+        native |= task.shared_state()
+        native |= {f"{TASK_PREFIX}{name}": tensor for name, tensor in task.added_state().items()}
+    # Copies of their own: a view would take the whole tensor that it is cut from into the file.
+    state = {name: t.detach().cpu().clone() for name, t in to_published(native, config, described).items()}
+    beside = spare(config, described)
+    state |= {name: state[source] for name, source in beside.copies.items()}
+    state |= beside.constants
+    write_published(path, state, _config(pretrained))
+    return _differences(config)
+
+
+def _config(pretrained: Pretrained) -> dict[str, Any]:
+    model = pretrained.model.config
+    own = {
+        "model": to_plain(model),
+        "task": None if pretrained.task is None else to_plain(pretrained.task.task),
+        "preprocessing": to_plain(pretrained.preprocessing),
+    }
+    return {
+        "image_res": model.seeing.image_size,
+        "patch_size": model.seeing.patch_size,
+        "embed_dim": model.projection,
+        "temp": model.temperature,
+        OWN: own,
+    }
+
+
+def _differences(config: ModelConfig) -> list[str]:
+    vision, language = native_parts(config)
+    found = []
+    if vision.positions is not Positions.NONE:
+        found.append(f"the published vision encoder has no {vision.positions} positions")
+    if vision.image_width is not None:
+        found.append("the published vision encoder takes square pictures only")
+    if (vision.norm_eps, language.norm_eps) != (VisionConfig.norm_eps, LanguageConfig.norm_eps):
+        found.append("the published encoders have other epsilons in their LayerNorms")
+    if config.fusing.heads != language.heads:
+        found.append("the published fusion encoder has as many attention heads as the language encoder")
+    return found

@@ -1,13 +1,12 @@
-"""Key names of the published X-FM checkpoints, in both directions.
+"""Key names of the published checkpoints, in both directions.
 
-Every published tensor is one native tensor up to its shape, except that queries, keys and values are packed
-here: a native tensor is then the concatenation of several published ones. As the translation is linear and
-exact, it also carries gradients over. What a task adds has the prefix `task.` here.
-
-Pre-training files name the text encoder's layers `text_encoder.roberta.*`, fine-tuned ones `text_encoder.*`;
-fusion encoder and decoder keep their `roberta.` level in both.
+A native tensor is one published tensor up to shape, or the concatenation of several (packed queries, keys,
+values): linear and exact, so gradients translate, too. A task's tensors have the prefix `task.`. Pre-training
+files name the text encoder `text_encoder.roberta.*`, fine-tuned ones `text_encoder.*`; fusion encoder and
+decoder keep `roberta.` in both.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -28,14 +27,8 @@ _FOREIGN = "the {} encoder is one of {}, and the published format has names for 
 
 @dataclass(frozen=True)
 class Entry:
-    """One native tensor.
-
-    Attributes:
-        native: its name in `XFM.state_dict()`, or `task.` and its name in the task model.
-        published: the published tensors that it concatenates along its first axis.
-        leading: axes of length one that the published shape has in front (a negative count: the native
-            shape has them instead).
-    """
+    """A native tensor as the published tensors that it concatenates on axis 0, with `leading` axes of
+    length one in the published shape (negative: in the native one)."""
 
     native: str
     published: tuple[str, ...]
@@ -48,7 +41,7 @@ class Entry:
         return whole.reshape(shape)
 
     def to_published(self, whole: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """The published names and tensors of the native one."""
+        """Published names and tensors of the native one."""
         if self.leading < 0:
             return iter([(self.published[0], whole.reshape(whole.shape[1:]))])
         parts = whole.reshape(*[1] * self.leading, *whole.shape).chunk(len(self.published))
@@ -56,19 +49,16 @@ class Entry:
 
 
 def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
-    """Every tensor that is used of a pre-training file or, with a task, of a fine-tuned one.
-
-    Raises:
-        UserError: see `native_parts`; also for a captioning model, which the published code does not have.
-    """
+    """Every used tensor of a pre-training file or, with a task, a fine-tuned one; a UserError for encoders
+    or tasks without published names."""
     vision, language = native_parts(config)
     text = "text_encoder.roberta" if task is None else "text_encoder"
-    entries = _vision(vision.depth)
-    entries += _text("language", text, language.depth, cross=False)
-    entries += _text("fusion", "fusion_encoder.roberta", config.fusing.depth, cross=True)
-    entries += _token_head("fusion_head", "fusion_encoder")
+    entries = vision_entries(vision.depth)
+    entries += text_entries("language", text, language.depth, cross=False)
+    entries += text_entries("fusion", "fusion_encoder.roberta", config.fusing.depth, cross=True)
+    entries += token_head_entries("fusion_head", "fusion_encoder")
     if task is None:
-        heads = _mlp("itm_head") + _mlp("bbox_head") + _token_head("language_head", "text_encoder")
+        heads = _mlp("itm_head") + _mlp("bbox_head") + token_head_entries("language_head", "text_encoder")
         return entries + _contrast() + heads
     if task.spec.classes:
         return entries + _class_head(task)
@@ -80,16 +70,12 @@ def layout(config: ModelConfig, task: TaskConfig | None = None) -> list[Entry]:
         raise UserError("the published code cannot write captions, so it has no names for such a decoder")
     if task.kind == SENTENCE_SIMILARITY.name:
         raise UserError("the published code compares no texts with each other, so it has no such files")
-    decoder = _text(f"{TASK_PREFIX}decoder", "text_decoder.roberta", config.fusing.depth, cross=True)
-    return entries + decoder + _token_head(f"{TASK_PREFIX}decoder.head", "text_decoder")
+    decoder = text_entries(f"{TASK_PREFIX}decoder", "text_decoder.roberta", config.fusing.depth, cross=True)
+    return entries + decoder + token_head_entries(f"{TASK_PREFIX}decoder.head", "text_decoder")
 
 
 def native_parts(config: ModelConfig) -> tuple[VisionConfig, LanguageConfig]:
-    """The configurations of the two encoders.
-
-    Raises:
-        UserError: one of them is another library's or a BERT, which has no published names.
-    """
+    """Configurations of both encoders; a UserError for another library's or a BERT."""
     vision, language = config.seeing, config.language
     if not isinstance(vision, VisionConfig):
         raise UserError(_FOREIGN.format("vision", "timm"))
@@ -106,7 +92,7 @@ def native_parts(config: ModelConfig) -> tuple[VisionConfig, LanguageConfig]:
 def to_published(
     state: Mapping[str, Tensor], config: ModelConfig, task: TaskConfig | None = None
 ) -> dict[str, Tensor]:
-    """Published tensors (or gradients) of those native ones that `state` has."""
+    """Published tensors (or gradients) of the native ones in `state`."""
     return {
         name: part
         for entry in layout(config, task)
@@ -136,7 +122,8 @@ def _same(native: str, *published: str) -> list[Entry]:
     return [Entry(f"{native}.{kind}", tuple(f"{name}.{kind}" for name in published)) for kind in _NORM]
 
 
-def _vision(depth: int) -> list[Entry]:
+def vision_entries(depth: int) -> list[Entry]:
+    """Entries of the vision encoder."""
     entries = [
         Entry("vision.cls", ("vision_encoder.cls_token",), leading=2),
         Entry("vision.mask_vector", ("vision_encoder.mask_token",), leading=2),
@@ -159,7 +146,8 @@ def _vision(depth: int) -> list[Entry]:
     return entries
 
 
-def _text(native: str, published: str, depth: int, cross: bool) -> list[Entry]:
+def text_entries(native: str, published: str, depth: int, cross: bool) -> list[Entry]:
+    """Entries of a text encoder, or with cross-attention of fusion encoder or decoder."""
     ours, theirs = f"{native}.embeddings", f"{published}.embeddings"
     entries = [
         Entry(f"{ours}.words.weight", (f"{theirs}.word_embeddings.weight",)),
@@ -187,7 +175,8 @@ def _output(native: str, published: str) -> list[Entry]:
     return _same(f"{native}.out", f"{published}.dense") + _same(f"{native}.norm", f"{published}.LayerNorm")
 
 
-def _token_head(native: str, published: str) -> list[Entry]:
+def token_head_entries(native: str, published: str) -> list[Entry]:
+    """Entries of a token head."""
     return [
         Entry(f"{native}.bias", (f"{published}.lm_head.bias",)),
         *_same(f"{native}.dense", f"{published}.lm_head.dense"),
@@ -197,13 +186,8 @@ def _token_head(native: str, published: str) -> list[Entry]:
 
 @dataclass(frozen=True)
 class Spare:
-    """Tensors of a published file that are left out when it is read.
-
-    Attributes:
-        copies: tied tensors, and the tensor that each is a copy of; rebuilt when a file is written.
-        constants: integer buffers and their values; rebuilt when a file is written.
-        unused: names of the caption heads, which the published code never uses.
-    """
+    """Tensors left out when a file is read: tied `copies` and their source, integer `constants`, `unused`
+    caption heads."""
 
     copies: dict[str, str] = field(default_factory=dict)
     constants: dict[str, Tensor] = field(default_factory=dict)
@@ -211,7 +195,7 @@ class Spare:
 
 
 def spare(config: ModelConfig, task: TaskConfig | None = None) -> Spare:
-    """The spare tensors of a pre-training file or, with a task, of a fine-tuned one."""
+    """Spare tensors of a pre-training or fine-tuned file."""
     vision, language = native_parts(config)
     index = relative_position_index(vision.grid)
     positions = torch.arange(language.max_positions)[None]
@@ -237,3 +221,18 @@ def spare(config: ModelConfig, task: TaskConfig | None = None) -> Spare:
     for layers in {text, *stacks.values()}:
         constants[f"{layers}.embeddings.position_ids"] = positions
     return Spare(copies, constants, frozenset(unused))
+
+
+def canonical(name: str) -> str:
+    """One name for all variants of a key: without `module.` and the `roberta.` level, `visual_encoder` as
+    `vision_encoder`."""
+    name = re.sub(r"^(module\.)+", "", name)
+    name = re.sub(r"^visual_encoder\.", "vision_encoder.", name)
+    return re.sub(r"^(text_encoder|fusion_encoder|text_decoder)\.roberta\.", r"\1.", name)
+
+
+def part_of(name: str) -> str:
+    """Part of the model of a tensor: an encoder, its head, or a head."""
+    first, _, rest = name.partition(".")
+    head = re.match(r"(lm_head|lm_cap_head)\.", rest)
+    return f"{first}.{head[1]}" if head else first

@@ -1,18 +1,23 @@
-"""Sizes of a model from the shapes of its published tensors."""
+"""Sizes and tasks of a model from the shapes of its published tensors."""
 
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from xfm.config import tasks
 from xfm.config.encoders import Grid
 from xfm.config.model import ModelConfig
+from xfm.config.plain import to_plain
 from xfm.config.task import ImageHead, TaskConfig
 from xfm.core.errors import UserError
-from xfm.models.interop.published.names import native_parts
+from xfm.models.interop.published.file import read_published
+from xfm.models.interop.published.names import canonical, native_parts, part_of
 from xfm.models.library_encoders import explained
 
 State = Mapping[str, Tensor]
@@ -21,8 +26,6 @@ MOST_PATCHES = 64
 
 
 class _Shapes:
-    """Shapes by name; a tensor that is not there, or of another rank, is said in a sentence."""
-
     def __init__(self, source: str, state: State) -> None:
         self.source, self.state = source, state
 
@@ -43,18 +46,9 @@ class _Shapes:
 
 
 def model_config(source: str, state: State, like: ModelConfig, heads: int | None) -> ModelConfig:
-    """The configuration of a published state.
-
-    Args:
-        source: the file, for messages.
-        state: under canonical names (see `canonical`).
-        like: gives what no tensor shows: dropout, drop-path, the heads of text and fusion where its width is
-            the file's, and a grid that is not square where it has as many relative positions.
-        heads: attention heads of the language and fusion encoders; None takes those of `like`.
-
-    Raises:
-        UserError: a tensor is missing or its shape makes no sense, or the number of heads is not known.
-    """
+    """Configuration of a published state under canonical names; `like` gives dropout, drop-path, a
+    non-square grid with as many positions, and the heads of text and fusion where widths agree, else
+    `heads`."""
     if heads is not None and heads < 1:
         raise UserError(f"{source}: it cannot have {heads} attention heads; give at least 1 as --heads")
     shapes = _Shapes(source, state)
@@ -113,7 +107,6 @@ def _ratio(hidden: int, width: int, like: float) -> float:
 
 
 def _grid(source: str, rows: int, like: Grid) -> Grid:
-    """The grid whose relative-position table has that many rows: `like` if it is one, else a square."""
     if rows == (2 * like[0] - 1) * (2 * like[1] - 1) + 3:
         return like
     side = math.isqrt(max(rows - 3, 0))
@@ -127,7 +120,7 @@ def _grid(source: str, rows: int, like: Grid) -> Grid:
 
 
 def task_candidates(source: str, state: State, config: ModelConfig) -> list[TaskConfig | None]:
-    """What the file may have been trained for, judged by its heads; None stands for pre-training."""
+    """Possible tasks of a file by its heads; None for pre-training."""
     if any(name.startswith("text_decoder.") for name in state):
         return [TaskConfig(tasks.VQA.name)]
     if any(name.startswith("cls_head.") for name in state):
@@ -153,3 +146,61 @@ def _classifiers(source: str, state: State, config: ModelConfig) -> list[TaskCon
         TaskConfig(tasks.TEXT_CLASSIFICATION.name, classes),
         TaskConfig(tasks.IMAGE_TEXT_CLASSIFICATION.name, classes),
     ]
+
+
+def heads_in(config: Any) -> int | None:
+    """Attention heads that a pickled config names, where it names one number."""
+    found: set[int] = set()
+
+    def visit(value: Any) -> None:
+        if isinstance(value, dict):
+            heads = value.get("num_attention_heads")
+            if type(heads) is int:
+                found.add(heads)
+        for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            visit(item)
+
+    visit(config)
+    return found.pop() if len(found) == 1 else None
+
+
+def choose_task(
+    path: Path, candidates: Sequence[TaskConfig | None], kind: str | None, own: TaskConfig | None
+) -> TaskConfig | None:
+    """The task among candidates: our own export's, or of `kind`; a UserError where none or several fit."""
+    names = " or ".join("pre-training" if task is None else str(task.kind) for task in candidates)
+    bare = own and replace(own, labels=(), answers=(), max_tokens=0, texts=0)  # what tensors can show
+    if bare in candidates and kind in (None, bare and bare.kind):
+        return own
+    fitting = [task for task in candidates if kind is None or (task is not None and task.kind == kind)]
+    if not fitting:
+        raise UserError(f"{path} holds the tensors of {names}, not of {kind}; leave --task out or change it")
+    if len(fitting) > 1:
+        raise UserError(f"{path} holds the tensors of {names}, which are alike; say which with --task")
+    return fitting[0]
+
+
+def describe_published(path: Path) -> dict[str, Any]:
+    """Layout, numbers by part, sizes and settings of a published file."""
+    stored, settings = read_published(path)
+    state = {canonical(name): tensor for name, tensor in stored.items()}
+    # One attention head fits every width: no tensor shows how many there are.
+    config = model_config(str(path), state, ModelConfig(), heads=1)
+    counts = Counter[str]()
+    for name, tensor in state.items():
+        counts[part_of(name)] += tensor.numel()
+    sizes = {
+        "vision": ("image_size", "image_width", "patch_size", "width", "depth", "heads"),
+        "language": ("vocab_size", "width", "depth", "mlp_width", "max_positions"),
+        "fusion": ("depth", "mlp_width"),
+    }
+    plain = to_plain(config)
+    return {
+        "layout": " or ".join(
+            "pre-training" if task is None else str(task.kind)
+            for task in task_candidates(str(path), state, config)
+        ),
+        "values": {**counts, "total": sum(counts.values())},
+        "sizes": {part: {name: plain[part][name] for name in names} for part, names in sizes.items()},
+        "config": settings,
+    }

@@ -1,7 +1,9 @@
-"""The whole model for transformers, and what its classes share."""
+"""Base classes for transformers: configuration, strict loading, fine-tuned heads; and the whole model."""
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Self
@@ -10,36 +12,116 @@ import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput, can_return_tuple
+from transformers.utils.hub import cached_file
 
 from xfm.config.model import ModelConfig, lacks
 from xfm.config.plain import to_plain
+from xfm.config.task import HeadKind, ImageHead, TaskConfig
 from xfm.config.typed import from_plain
 from xfm.core.errors import UserError
 from xfm.models.adapters import ADAPTER
 from xfm.models.composition import Composition
 from xfm.models.encoders import AnyLanguage
 from xfm.models.interop.sources import read_settings
-from xfm.models.interop.transformers.heads import HEAD, OF_THE_HUB, fill_head, find, report_held
-from xfm.models.model_files import LABEL_FIELDS, MODEL_TYPE, PROVENANCE
+from xfm.models.model_files import LABEL_FIELDS, MODEL_TYPE, PROVENANCE, TASK, TASK_WEIGHTS
 from xfm.models.self_check import SELF_CHECK
+from xfm.models.weights import read_tensors, require_same
+
+HEAD = "head."
+OF_THE_HUB = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+"""Arguments that say where a repository is read."""
+_REPORTS = ("transformers.modeling_utils", "transformers.utils.loading_report")
+
+
+def find(name: str | Path | None, file: str, place: dict[str, Any]) -> Path | None:
+    """A file of a folder or repository, None where missing; `place` are the hub's arguments."""
+    if name is None:
+        return None
+    quiet = ("missing_entries", "connection_errors", "gated_repo")
+    path = cached_file(str(name), file, **place, **{f"_raise_exceptions_for_{what}": False for what in quiet})
+    return None if path is None else Path(path)
+
+
+def read_task(name: str | Path | None, place: dict[str, Any]) -> TaskConfig | None:
+    """Task of a fine-tuned folder."""
+    path = find(name, TASK, place)
+    return None if path is None else from_plain(TaskConfig, read_settings(path), path)
+
+
+@contextmanager
+def report_held() -> Iterator[list[logging.LogRecord]]:
+    """Hold transformers' report of a newly initialised head until that is known."""
+    held: list[logging.LogRecord] = []
+
+    def hold(record: logging.LogRecord) -> bool:
+        if "LOAD REPORT" not in record.getMessage():
+            return True
+        held.append(record)
+        return False
+
+    loggers = [logging.getLogger(name) for name in _REPORTS]
+    for logger in loggers:
+        logger.addFilter(hold)
+    try:
+        yield held
+    finally:
+        for logger in loggers:
+            logger.removeFilter(hold)
+
+
+def fill_head(
+    model: PreTrainedModel, kind: str, report: dict[str, Any], name: str | Path | None, place: dict[str, Any]
+) -> None:
+    """Fill a head that is missing from a fine-tuned folder; a UserError where none fits and no
+    `num_labels` asked for a new one."""
+    missing = {key for key in report["missing_keys"] if key.startswith(HEAD)}
+    if not missing:
+        return
+    task = read_task(name, place)
+    own = (kind, ImageHead.LINEAR, HeadKind.OWN)
+    mine = task is not None and (task.kind, task.image_head, task.head) == own
+    weights = find(name, TASK_WEIGHTS, place) if mine else None
+    config: Any = model.config
+    if task is not None and weights is not None and task.classes == config.num_labels:
+        require_same(weights, {key: model.state_dict()[key] for key in missing}, TASK)
+        model.load_state_dict(read_tensors(weights), strict=False)
+        report["missing_keys"] = type(report["missing_keys"])(set(report["missing_keys"]) - missing)
+    elif not config.chosen_labels:
+        raise UserError(_refusal(name, kind, task))
+    elif task is not None and task.kind != kind and config.id2label == dict(enumerate(task.names)):
+        config.forget_labels()
+
+
+def _refusal(name: str | Path | None, kind: str, task: TaskConfig | None) -> str:
+    anew = "or give num_labels to train a new one"
+    if task is not None and task.kind == kind:
+        if task.head is HeadKind.PROBE:
+            return (
+                f"{name} has a probe of frozen features, as --preset fast makes it, which transformers' "
+                f"class does not have; use xfm.pipeline, fine-tune with --preset good, {anew}"
+            )
+        if task.image_head is not ImageHead.LINEAR:
+            return (
+                f"{name} has the published head of {kind}, which transformers' class does not have; use "
+                f"xfm.pipeline, fine-tune with the linear head, {anew}"
+            )
+        return (
+            f"{name} does not name the {task.classes} classes of its head in config.json; save it again by "
+            f"xfm.XFM.from_pretrained and save_pretrained, or give num_labels={task.classes}"
+        )
+    was = "was not fine-tuned" if task is None else f"was fine-tuned for {task.kind}"
+    return (
+        f"{name} {was}, and has no head for {kind}; make one with `xfm finetune {kind} --model {name} "
+        f"--train FILE --out OUT`, {anew}"
+    )
+
 
 _READ = "_labels_read"
 
 
 class XFMConfig(PreTrainedConfig):
-    """`ModelConfig` for transformers: the same fields, as plain values, and transformers' own.
-
-    Attributes:
-        vision, language, fusion: the parts, as in a model folder's `config.json`; what is left out takes its
-            default.
-        projection: width E of the contrastive space.
-        temperature: initial contrastive temperature.
-        pixel_head: whether there is a head for the pixels of masked patches.
-        tie_word_embeddings: whether the MLM head shares the word matrix, as X-FM's does.
-
-    Raises:
-        UserError: an unknown field of a part, or a value that it cannot have.
-    """
+    """`ModelConfig` for transformers: the same fields, as plain values, and transformers' own. A UserError
+    for unknown fields or values of a part."""
 
     model_type = MODEL_TYPE
 
@@ -58,11 +140,8 @@ class XFMConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """As transformers' method; another number of labels than the stored one gives new labels.
-
-        Raises:
-            UserError: the model is of language alone.
-        """
+        """transformers' method; another number of labels than stored gives new labels. A UserError for a
+        language-only model."""
         if config_dict.get("vision", {}) is None:  # left out, the vision encoder is the default one
             raise UserError(f"transformers' classes of X-FM take models of texts and pictures, and {lacks()}")
         wanted, stored = kwargs.get("num_labels"), config_dict.get("id2label")
@@ -76,7 +155,7 @@ class XFMConfig(PreTrainedConfig):
 
     @property
     def chosen_labels(self) -> bool:
-        """Whether who loads chose the labels or their number: they are neither read nor a default."""
+        """Whether the caller chose the labels or their number."""
         return self.id2label != getattr(self, _READ, None)
 
     def forget_labels(self) -> None:
@@ -92,7 +171,7 @@ class XFMConfig(PreTrainedConfig):
 
     @property
     def native(self) -> ModelConfig:
-        """The configuration as the rest of this package takes it."""
+        """The `ModelConfig`."""
         return self._read(self.name_or_path or "")
 
     def _read(self, name: str) -> ModelConfig:
@@ -112,11 +191,7 @@ class XFMConfig(PreTrainedConfig):
 
 
 class XFMPreTrainedModel(PreTrainedModel):
-    """What all classes share: parts under the names of a model folder, strict loading, provenance.
-
-    Attributes:
-        provenance: where the weights come from; saved with them.
-    """
+    """Base of all classes: parts under the names of a model folder, strict loading, provenance."""
 
     config: XFMConfig
     config_class = XFMConfig
@@ -139,15 +214,8 @@ class XFMPreTrainedModel(PreTrainedModel):
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         cls, pretrained_model_name_or_path: str | Path | None, *args: Any, **kwargs: Any
     ) -> Self:
-        """As transformers' method, but every weight except those of a task's new head must be there.
-
-        A folder that was fine-tuned in this package for the task of the class gives its head and its labels.
-        A new head begins only where `num_labels` or `id2label` asks for one.
-
-        Raises:
-            UserError: weights are missing, or a head that was not asked to begin anew; or the folder holds an
-                adapter.
-        """
+        """transformers' method, but every weight except a task's new head must be there; a new head begins
+        only with `num_labels` or `id2label`. A UserError for missing weights or an adapter."""
         wants_report = kwargs.pop("output_loading_info", False)
         place = {key: kwargs[key] for key in OF_THE_HUB if kwargs.get(key) is not None}
         if find(pretrained_model_name_or_path, ADAPTER, place) is not None:
@@ -181,7 +249,7 @@ class XFMPreTrainedModel(PreTrainedModel):
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, save_directory: str | Path, is_main_process: bool = True, **kwargs: Any
     ) -> None:
-        """As transformers' method; the folder also says where the weights come from."""
+        """transformers' method; the folder also has the provenance."""
         if is_main_process:
             folder = Path(save_directory)
             folder.mkdir(parents=True, exist_ok=True)
@@ -192,7 +260,7 @@ class XFMPreTrainedModel(PreTrainedModel):
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
 
     def init_weights(self) -> None:
-        """The parts initialise themselves when they are built; what remains is to tie."""
+        """Tie weights; the parts initialised themselves."""
         self.tie_weights(recompute_mapping=False)
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -200,11 +268,7 @@ class XFMPreTrainedModel(PreTrainedModel):
             module.reset_parameters()
 
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused: the vocabulary belongs to two encoders and to the tokenizer of the folder.
-
-        Raises:
-            UserError: always.
-        """
+        """A UserError: the vocabulary belongs to two encoders and the tokenizer."""
         raise UserError(
             "the vocabulary of an X-FM model cannot change its size; compose a model with another tokenizer "
             "by `xfm init --language REFERENCE`"
@@ -217,17 +281,13 @@ def _read_provenance(name: str | Path | None, place: dict[str, Any]) -> dict[str
 
 
 def refuse_unused(given: dict[str, Any]) -> None:
-    """Wrappers such as peft's pass arguments of other models; they may, as long as nothing is asked for.
-
-    Raises:
-        UserError: one of them has a value.
-    """
+    """A UserError if another model's argument, as wrappers such as peft pass them, has a value."""
     if asked := [name for name, value in given.items() if value is not None and value is not False]:
         raise UserError(f"X-FM's classes for transformers do not take {asked[0]}; leave it out")
 
 
 class XFMWithLanguage(XFMPreTrainedModel):
-    """What the classes with a language encoder share."""
+    """Base of the classes with a language encoder."""
 
     language: AnyLanguage
 
@@ -236,22 +296,15 @@ class XFMWithLanguage(XFMPreTrainedModel):
         return self.language.words
 
     def text_mask(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """[R, T] bool, True at real tokens; all that are not padding where no mask is given."""
+        """[R, T] bool of real tokens; without a mask, all but padding."""
         return input_ids.ne(self.language.config.pad) if attention_mask is None else attention_mask.bool()
 
 
 @dataclass
 class XFMOutput(ModelOutput):
-    """What `XFMModel` returns; what was not asked for is None.
-
-    Attributes:
-        logits_per_image: [B, R] similarities of every picture with every text, over the temperature.
-        logits_per_text: [R, B], its transpose.
-        text_states: [R, T, Dt] of the language encoder.
-        image_states: [B, 1 + P, Dv] of the vision encoder, the pooled vector first.
-        text_embeds: [R, E] unit vectors.
-        image_embeds: [B, E] unit vectors.
-    """
+    """Output of `XFMModel`, None where not asked for: logits_per_image [B, R] and its transpose (cosines
+    over temperature), text_states [R, T, Dt], image_states [B, 1 + P, Dv], unit vectors text_embeds [R, E]
+    and image_embeds [B, E]."""
 
     logits_per_image: Tensor | None = None
     logits_per_text: Tensor | None = None
@@ -262,7 +315,7 @@ class XFMOutput(ModelOutput):
 
 
 class XFMModel(XFMWithLanguage, Composition):
-    """The three encoders with all pre-training heads; every method of `XFM` that computes is here too."""
+    """Three encoders with all pre-training heads; every computing method of `XFM` is here too."""
 
     main_input_name = "input_ids"
 
@@ -279,17 +332,8 @@ class XFMModel(XFMWithLanguage, Composition):
         pixel_values: Tensor | None = None,
         **unused: Any,
     ) -> XFMOutput:
-        """Encode texts, pictures or both, and compare them if there are both.
-
-        Fusion takes a decision that this call cannot take, which text goes with which picture: give the
-        states to `fuse`, and what it returns to `match_logits` or `boxes`.
-
-        Args:
-            input_ids: [R, T] int64.
-            attention_mask: [R, T], 1 at real tokens.
-            pixel_values: [B, 3, H, W] float.
-            unused: what wrappers pass; must be None or False.
-        """
+        """Encode texts (input_ids [R, T]), images (pixel_values [B, 3, H, W]) or both, and compare them.
+        For fusion give the states to `fuse`, and its result to `match_logits` or `boxes`."""
         refuse_unused(unused)
         text = image = text_embeds = image_embeds = logits = None
         if input_ids is not None:

@@ -23,16 +23,13 @@ from xfm.data.tokenizer import Tokenizer
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Preprocessing
 from xfm.models.interop.sources import read_settings
-from xfm.models.interop.transformers.heads import OF_THE_HUB, find, read_task
+from xfm.models.interop.transformers.model import OF_THE_HUB, find, read_task
 from xfm.models.model_files import CLASSES, CONFIG, PREPROCESSING, own_fields
 
 
 class XFMTokenizer(PreTrainedTokenizerFast):
-    """The tokenizer of a model folder; the roles of its special tokens are found in `tokenizer.json`.
-
-    Texts are cut to what the model reads (`model_max_length`), as everywhere in this package: without
-    `truncation=True`, too, which transformers' pipelines do not pass. `truncation=False` leaves them whole.
-    """
+    """Tokenizer of a model folder. Texts are cut to `model_max_length` unless `truncation=False`:
+    transformers' pipelines do not pass `truncation=True`."""
 
     model_input_names: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
         "input_ids",
@@ -43,11 +40,7 @@ class XFMTokenizer(PreTrainedTokenizerFast):
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
         cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any
     ) -> Self:
-        """As transformers' method.
-
-        Raises:
-            UserError: the tokenizer lacks a special token that the model needs, or would do harm.
-        """
+        """transformers' method; a UserError for a harmful tokenizer, or one without a special token."""
         if (file := Path(pretrained_model_name_or_path) / "tokenizer.json").is_file():
             Tokenizer.load(file)  # refuses what would harm, before transformers builds it
         tokenizer = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
@@ -70,7 +63,7 @@ class XFMTokenizer(PreTrainedTokenizerFast):
         return tokenizer
 
     def __call__(self, *args: Any, truncation: Any = None, **kwargs: Any) -> Any:
-        """As transformers' method, but texts are cut unless `truncation` says otherwise."""
+        """transformers' method, but texts are cut unless `truncation` says otherwise."""
         known = self.model_max_length < LARGE_INTEGER or kwargs.get("max_length") is not None
         return super().__call__(*args, truncation=known if truncation is None else truncation, **kwargs)
 
@@ -86,18 +79,11 @@ def _longest(name: str | Path, place: dict[str, Any]) -> int | None:
 
 
 class XFMImageProcessor(BaseImageProcessor):
-    """Pictures to pixels, exactly as everywhere in this package.
-
-    A picture is resized to the model's shape by antialiased bicubic interpolation and normalised.
-
-    Attributes:
-        preprocessing: size, mean and deviation.
-    """
+    """Images to pixels, exactly as everywhere in this package; takes the fields of `Preprocessing`."""
 
     model_input_names: ClassVar[list[str]] = ["pixel_values"]
 
     def __init__(self, **values: Any) -> None:
-        """Take the fields of `Preprocessing`; transformers passes them by name."""
         values = {name: value for name, value in values.items() if name not in CLASSES}
         super().__init__()
         self.preprocessing = from_plain(Preprocessing, values, Path(PREPROCESSING))
@@ -106,7 +92,7 @@ class XFMImageProcessor(BaseImageProcessor):
     def get_image_processor_dict(
         cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The content of `preprocessing.json`, and the arguments that are left."""
+        """Content of `preprocessing.json`, and the remaining arguments."""
         kwargs["image_processor_filename"] = PREPROCESSING
         return super().get_image_processor_dict(pretrained_model_name_or_path, **kwargs)
 
@@ -129,19 +115,8 @@ class XFMImageProcessor(BaseImageProcessor):
     def preprocess(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, images: Picture | Sequence[Picture], return_tensors: str | None = "pt", **unused: Any
     ) -> BatchFeature:
-        """Pixels of one picture or several.
-
-        Args:
-            images: PIL pictures, uint8 arrays [H, W, 3] or uint8 tensors [3, H, W].
-            return_tensors: as in transformers.
-            unused: settings of other models' processors; those of this one are the folder's.
-
-        Returns:
-            `pixel_values` [B, 3, H, W] float32.
-
-        Raises:
-            UserError: something that is no picture.
-        """
+        """`pixel_values` [B, 3, H, W] float32 of PIL images, uint8 arrays [H, W, 3] or uint8 tensors [3,
+        H, W]."""
         if isinstance(images, Image.Image):
             pictures: Sequence[Picture] = [images]
         else:  # an array or tensor of three axes is one picture
@@ -152,7 +127,7 @@ class XFMImageProcessor(BaseImageProcessor):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """What `preprocessor_config.json` says: the classes; the numbers are in `preprocessing.json`."""
+        """Content of `preprocessor_config.json`: the classes; numbers are in `preprocessing.json`."""
         return dict(CLASSES)
 
     def __repr__(self) -> str:
@@ -171,17 +146,14 @@ class XFMImageProcessor(BaseImageProcessor):
 
 
 class XFMProcessor(ProcessorMixin):
-    """Tokenizer and image processor in one.
-
-    Captions are used as they are given: what the model was pre-trained on had been through
-    `xfm.data.tokenizer.normalise_caption`.
-    """
+    """Tokenizer and image processor in one. Captions are not normalised: pre-training used
+    `xfm.data.tokenizer.normalise_caption`."""
 
     def __init__(self, image_processor: Any = None, tokenizer: Any = None) -> None:
         super().__init__(image_processor, tokenizer)
 
     def to_dict(self) -> dict[str, Any]:
-        """What `processor_config.json` says: the class; the parts have files of their own."""
+        """Content of `processor_config.json`."""
         return {"processor_class": type(self).__name__}
 
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -43,17 +43,7 @@ class XFMForSequenceClassification(XFMWithLanguage):
         labels: Tensor | None = None,
         **unused: Any,
     ) -> SequenceClassifierOutput:
-        """Classify texts.
-
-        Args:
-            input_ids: [R, T] int64.
-            attention_mask: [R, T], 1 at real tokens.
-            labels: see `classification_loss`.
-            unused: what wrappers pass; must be None or False.
-
-        Returns:
-            The loss if there are labels, and logits [R, C].
-        """
+        """Logits [R, C] of input_ids [R, T], and the loss of labels, see `classification_loss`."""
         refuse_unused(unused)
         mask = self.text_mask(input_ids, attention_mask)
         logits = self.head(self.language(input_ids, mask)[:, 0])
@@ -82,16 +72,7 @@ class XFMForImageClassification(XFMPreTrainedModel):
     def forward(
         self, pixel_values: Tensor, labels: Tensor | None = None, **unused: Any
     ) -> ImageClassifierOutput:
-        """Classify pictures.
-
-        Args:
-            pixel_values: [B, 3, H, W] float.
-            labels: see `classification_loss`.
-            unused: what wrappers pass; must be None or False.
-
-        Returns:
-            The loss if there are labels, and logits [B, C].
-        """
+        """Logits [B, C] of pixel_values [B, 3, H, W], and the loss of labels, see `classification_loss`."""
         refuse_unused(unused)
         logits = self.head(self.vision(pixel_values)[:, 0])
         loss = None if labels is None else classification_loss(logits, labels, self.config)
@@ -129,17 +110,7 @@ class XFMForMaskedLM(XFMWithLanguage):
         labels: Tensor | None = None,
         **unused: Any,
     ) -> MaskedLMOutput:
-        """Predict tokens.
-
-        Args:
-            input_ids: [R, T] int64.
-            attention_mask: [R, T], 1 at real tokens.
-            labels: [R, T] int64, -100 where nothing is to be predicted.
-            unused: what wrappers pass; must be None or False.
-
-        Returns:
-            The loss if there are labels, and logits [R, T, V].
-        """
+        """Logits [R, T, V] of input_ids [R, T], and the loss of labels [R, T] (-100: not predicted)."""
         refuse_unused(unused)
         mask = self.text_mask(input_ids, attention_mask)
         hidden = self.language_head.hidden(self.language(input_ids, mask))
@@ -151,16 +122,8 @@ class XFMForMaskedLM(XFMWithLanguage):
 
 
 def classification_loss(logits: Tensor, labels: Tensor, config: XFMConfig) -> Tensor:
-    """The mean loss over a batch, of the kind that transformers' `problem_type` names.
-
-    Without one: squared error for one output, binary cross-entropy for float labels, else cross-entropy.
-
-    Args:
-        logits: [B, C] float.
-        labels: [B] int64 classes; [B] or [B, 1] float values for one output; [B, C] float 0 or 1 for several
-            labels a row.
-        config: has the problem type.
-    """
+    """Mean loss of the kind that `problem_type` names; without one, squared error for one output, binary
+    cross-entropy for float labels [B, C], else cross-entropy of labels [B]."""
     kind = config.problem_type
     if kind is None:
         single = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
