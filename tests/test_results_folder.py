@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from xfm.models.interop.published.export import export
 
 import xfm
 from tests.alike import some

@@ -27,8 +27,7 @@ from xfm.config.model import ModelConfig
 from xfm.config.plain import to_plain
 from xfm.config.task import TaskConfig
 from xfm.config.tasks import IMAGE_CLASSIFICATION, TEXT_CLASSIFICATION
-from xfm.core.errors import UserError, excerpt, refused
-from xfm.core.failures import FULL
+from xfm.core.errors import FULL, UserError, excerpt, refused
 from xfm.core.files import drafting, replace_folder, sync_folder, write_text
 from xfm.core.paths import home_path
 from xfm.data.tokenizer import Tokenizer
