@@ -173,7 +173,7 @@ class Composition:
         """[R, T] ids and mask -> [R, E] text vectors, not normalised; a language-only model gives the mean
         of its token states [R, Dt], as sentence-transformers do."""
         if self.sees:
-            return self.text_proj(self.encode_first(ids, mask))
+            return self.text_proj(encode_first(self.language, ids, mask))
         return mean_of_tokens(self.language(ids, mask), mask)
 
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
