@@ -16,7 +16,7 @@ from tests.refusals import expect_refusal
 from xfm.corpora import image_ids
 from xfm.corpora.image_ids import evaluated
 from xfm.corpora.images import hash_of, near_any, near_earlier, perceptual_hash
-from xfm.data.pictures import checked_header
+from xfm.data.images import checked_header
 
 
 def changed(seed: int, **how: float) -> bytes:

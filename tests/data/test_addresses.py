@@ -15,14 +15,14 @@ from tests.processes import XFM, run
 from tests.refusals import expect_refusal
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.pipelines import UrlRules
-from xfm.config.task_spec import Field, Holds
+from xfm.config.task_spec import Field, FieldKind
 from xfm.data.fetch import AddressBook
-from xfm.data.pictures import UnreadablePicture
+from xfm.data.images import UnreadablePicture
 from xfm.data.tables import ColumnMap, TableRow, read_table
 from xfm.finetuning.finished import FinetuneResult
 
-FIELDS = (Field("image", "a picture", Holds.PICTURE), Field("label", "a class"))
-PAIRS = (Field("images", "two", Holds.TWO_PICTURES, parts=("left", "right")),)
+FIELDS = (Field("image", "a picture", FieldKind.PICTURE), Field("label", "a class"))
+PAIRS = (Field("images", "two", FieldKind.TWO_PICTURES, parts=("left", "right")),)
 
 
 class Photos(Server):

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xfm.data.buckets import LengthClasses, TokenBuckets
-from xfm.data.mixture import Runs
+from xfm.data.mixture import RunOrder
 
 SEEDS = st.integers(0, 2**31)
-RUNS = st.none() | st.builds(Runs, st.integers(1, 400), st.integers(1, 5))
+RUNS = st.none() | st.builds(RunOrder, st.integers(1, 400), st.integers(1, 5))
 
 
 @st.composite
@@ -87,7 +87,7 @@ def test_runs_are_read_one_window_after_the_other():
     """A tenth of an epoch comes from a part of the corpus, whatever the lengths."""
     rng = np.random.default_rng(0)
     of = rng.choice(4, 40_000, p=[0.6, 0.25, 0.1, 0.05]).astype(np.uint8)
-    buckets = TokenBuckets([LengthClasses(of, [8, 16, 32, 64])], [1], 512, 5, [Runs(500, 4)])
+    buckets = TokenBuckets([LengthClasses(of, [8, 16, 32, 64])], [1], 512, 5, [RunOrder(500, 4)])
     steps = buckets.corpora[0].batches
     for start in range(0, steps - steps // 10, steps // 10):
         found = [records(buckets, step) for step in range(start, start + steps // 10)]
@@ -102,7 +102,7 @@ def test_a_million_texts_need_a_few_megabytes():
     found = LengthClasses(of, [8, 16, 24, 32, 48, 64, 96, 128])
     tracemalloc.start()
     try:
-        for runs in (None, Runs(1000, 16)):
+        for runs in (None, RunOrder(1000, 16)):
             buckets = TokenBuckets([found], [1], 8192, 0, [runs])
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]

@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 from tests.data.conftest import noise
 from xfm.config.image import STRONG, ImageTrainingConfig, Operations
 from xfm.data.transforms import Normalisation
-from xfm.data.variation import Mixer, Variation
+from xfm.data.variation import Mixup, Variation
 from xfm.models.artifacts import framed, model_pixels
 from xfm.models.folder import Preprocessing
 
@@ -77,7 +77,7 @@ def test_shares_are_those_of_the_pixels(mixup, cutmix, rows, seed):
     torch.manual_seed(seed)
     labels = torch.arange(rows)
     pixels = labels.float()[:, None, None, None].expand(rows, 3, 8, 8).clone()
-    mixed, shares = Mixer(ImageTrainingConfig(mixup=mixup, cutmix=cutmix), rows)(pixels, labels)
+    mixed, shares = Mixup(ImageTrainingConfig(mixup=mixup, cutmix=cutmix), rows)(pixels, labels)
     torch.testing.assert_close(shares.sum(1), torch.ones(rows))
     torch.testing.assert_close(mixed.mean((1, 2, 3)), shares @ labels.float(), atol=1e-4, rtol=0)
     if not mixup and not cutmix:
@@ -86,7 +86,7 @@ def test_shares_are_those_of_the_pixels(mixup, cutmix, rows, seed):
 
 def test_a_share_of_the_batches_is_left_alone():
     torch.manual_seed(0)
-    mixer = Mixer(ImageTrainingConfig(mixup=0.8, cutmix=1.0, mixing=0.5), 4)
+    mixer = Mixup(ImageTrainingConfig(mixup=0.8, cutmix=1.0, mixing=0.5), 4)
     pixels, labels = torch.randn(4, 3, 8, 8), torch.arange(4)
     same = [torch.equal(mixer(pixels, labels)[0], pixels) for _ in range(200)]
     assert 70 < sum(same) < 130

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfm.data.mixture import BLOCK, Mixture, Runs, apportion
+from xfm.data.mixture import BLOCK, Mixture, RunOrder, apportion
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=30), st.integers(50, 20_000))
@@ -78,7 +78,7 @@ def test_runs_keep_groups_and_shares(data):
     """A corpus in runs beside one in any order: epochs stay whole, and groups stay together."""
     group = data.draw(st.integers(1, 4))
     size = group * data.draw(st.integers(1, 60))
-    runs = Runs(data.draw(st.integers(1, 30)), data.draw(st.integers(1, 4)))
+    runs = RunOrder(data.draw(st.integers(1, 30)), data.draw(st.integers(1, 4)))
     mixture = Mixture([size, 40], [2, 1], data.draw(st.integers(0, 2**31)), [group, 1], [runs, None])
     visited = [index for corpus, index in map(mixture.locate, range(6 * size * group)) if corpus == 0]
     assert sorted(visited[:size]) == list(range(size))

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfm.data.mixture import Runs, shuffled
+from xfm.data.mixture import RunOrder, shuffled
 
 
 @settings(max_examples=60)
@@ -38,7 +38,7 @@ def test_shuffled_handles_huge_corpora():
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 400), st.integers(1, 50), st.integers(1, 8), st.integers(0, 2**64 - 1))
 def test_runs_are_a_permutation_of_which_few_are_under_way(size, length, window, key):
-    runs = Runs(length, window)
+    runs = RunOrder(length, window)
     order = [runs.shuffled(rank, size, key) for rank in range(size)]
     assert sorted(order) == list(range(size))
     visits: dict[int, list[int]] = {}
@@ -54,7 +54,7 @@ def test_runs_are_a_permutation_of_which_few_are_under_way(size, length, window,
 
 def test_runs_are_shuffled_within_and_among_each_other():
     """Every thing comes to every place of a window, and every run to every window, the short one too."""
-    runs, size = Runs(4, 2), 22
+    runs, size = RunOrder(4, 2), 22
     orders = np.array([[runs.shuffled(rank, size, key) for rank in range(size)] for key in range(1500)])
     firsts = np.bincount(orders[:, 0], minlength=size)
     expected = np.full(size, 1500 / size)
@@ -65,7 +65,7 @@ def test_runs_are_shuffled_within_and_among_each_other():
 
 
 def test_runs_of_huge_corpora_take_no_memory():
-    runs, size = Runs(1000, 16), 1_300_000_007
+    runs, size = RunOrder(1000, 16), 1_300_000_007
     places = [runs.shuffled(rank, size, 3) for rank in range(16_000)]
     assert len(set(places)) == 16_000
     assert len({place // 1000 for place in places}) in (16, 17)

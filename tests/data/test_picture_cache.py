@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from xfm.data import picture_cache, records
+from xfm.data import image_cache, records
+from xfm.data.image_cache import PictureCache
 from xfm.data.loader import PretrainingData
-from xfm.data.picture_cache import PictureCache
 from xfm.data.schema import Batch
 
 
@@ -62,10 +62,10 @@ def test_processes_share_what_they_keep_and_the_limit() -> None:
 
 
 def test_no_more_than_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
-    monkeypatch.setattr(picture_cache, "free_memory", lambda: 8 << 20)
-    cache = picture_cache.picture_cache(100)
+    monkeypatch.setattr(image_cache, "free_memory", lambda: 8 << 20)
+    cache = image_cache.picture_cache(100)
     assert cache is not None
     assert "4 MB instead of data.cache_mb=100: 8 MB of memory are free" in caplog.text
     cache.keep(1, picture(1, 1300, 1300))
     assert len(cache) == 0
-    assert picture_cache.picture_cache(0) is None
+    assert image_cache.picture_cache(0) is None

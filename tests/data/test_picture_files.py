@@ -7,7 +7,7 @@ import torch
 
 from tests.data.conftest import PICTURE
 from tests.refusals import expect_refusal
-from xfm.data.pictures import decode, image_size, load_image
+from xfm.data.images import decode, image_size, load_image
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from torchvision.io import ImageReadMode, decode_jpeg, decode_webp
 
 from tests.data.picture_kinds import Kind, base, kinds, saved
-from xfm.data.pictures import PictureError, decode, picture_size, picture_suffix
+from xfm.data.images import PictureError, decode, picture_size, picture_suffix
 
 KINDS = kinds()
 

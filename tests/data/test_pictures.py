@@ -20,10 +20,10 @@ from PIL import Image
 from tests.data.picture_kinds import base, chunk, heic, png, saved, size_chunk
 from tests.refusals import expect_refusal
 from xfm.core.errors import UserError
-from xfm.data.picture_formats import BROKEN, PictureFormat, open_with_pillow, orientation_of
-from xfm.data.picture_pieces import plain_jpeg
-from xfm.data.picture_pixels import rgb_of
-from xfm.data.pictures import PictureError, decode, picture_size, to_uint8
+from xfm.data.image_formats import BROKEN, PictureFormat, open_with_pillow, orientation_of
+from xfm.data.image_pieces import plain_jpeg
+from xfm.data.image_pixels import rgb_of
+from xfm.data.images import PictureError, decode, picture_size, to_uint8
 
 
 def encode(width: int, height: int, format: str, mode: str = "RGB", **options) -> bytes:
@@ -270,7 +270,7 @@ def test_large_pictures_are_converted_in_strips(mode, clear, at_once, monkeypatc
     if clear and mode in ("L", "P", "RGB"):
         picture.info["transparency"] = (1, 2, 3) if mode == "RGB" else 7
     whole = rgb_of(picture.copy())
-    monkeypatch.setattr("xfm.data.picture_formats.AT_ONCE", at_once)
+    monkeypatch.setattr("xfm.data.image_formats.AT_ONCE", at_once)
     strips = rgb_of(picture)
     assert torch.equal(strips, whole)
     assert strips.is_contiguous()

@@ -14,7 +14,7 @@ from tests.fuzz.target import Family, Target
 from tests.official.corpora import CORPORA, write_coco
 from tests.official.glue import write_glue
 from xfm.config.corpora import CorpusName, PrepareConfig
-from xfm.corpora.filtering import Judge
+from xfm.corpora.filtering import RecordFilter
 from xfm.corpora.image_ids import evaluated
 from xfm.corpora.preparation import Preparation
 from xfm.evaluation.benchmarks.read.glue import GlueTask, read_glue
@@ -26,7 +26,7 @@ def read_corpus(root: Path, corpus: CorpusName, source: str = "", **more: Any) -
     preparation = Preparation(corpus, from_, root / "to", PrepareConfig(workers=1), **more)
     preparation.check()
     reader = preparation.reader()
-    judge, left_out = Judge(preparation.config, reader.needs_text), 0
+    judge, left_out = RecordFilter(preparation.config, reader.needs_text), 0
     preparation.mark(reader)
     for piece in reader.pieces(listings):
         for record in reader.records(piece, listings):

@@ -36,7 +36,7 @@ from xfm.models.model_reading import read_calibration, read_config, read_provena
 from xfm.models.safetensors_header import tensor_shapes
 from xfm.models.self_check import read_check
 from xfm.models.weights import read_tensors
-from xfm.search.journal import AboutIndex
+from xfm.search.journal import CollectionManifest
 from xfm.training.atomic_folder import damage
 from xfm.training.checkpoint import read_state, verified
 from xfm.training.clock import read_finished
@@ -194,7 +194,7 @@ def _yaml(
 
 
 def read_about(folder: Path) -> None:
-    AboutIndex.read(folder)
+    CollectionManifest.read(folder)
 
 
 _ABOUT = {

@@ -10,7 +10,7 @@ from xfm.world.rng import Rng
 from xfm.world.scene import Split
 from xfm.world.statements import PairMaker, absent_objects, absent_relations
 from xfm.world.task_units import MAKERS
-from xfm.world.units import Part, Studio, Unit
+from xfm.world.units import Part, Unit, WorkerState
 
 
 def truth(grammar: Grammar, view: View, phrase: str) -> bool:
@@ -27,7 +27,7 @@ def truth(grammar: Grammar, view: View, phrase: str) -> bool:
 
 
 @pytest.mark.parametrize("design", [absent_objects, absent_relations])
-def test_each_phrase_is_true_of_its_scene_alone(studio: Studio, grammar: Grammar, design) -> None:
+def test_each_phrase_is_true_of_its_scene_alone(studio: WorkerState, grammar: Grammar, design) -> None:
     maker = PairMaker(studio.sampler, studio.chooser(Split.TEST))
     for seed in range(60):
         told = design(Rng("absence", seed), maker)
@@ -39,7 +39,7 @@ def test_each_phrase_is_true_of_its_scene_alone(studio: Studio, grammar: Grammar
             assert studio.catalog.reserved(list(told.scenes[0].groups))
 
 
-def test_phrases_tell_nothing_without_their_picture(studio: Studio) -> None:
+def test_phrases_tell_nothing_without_their_picture(studio: WorkerState) -> None:
     made = MAKERS[Part.ABSENCE](studio, Unit(Part.ABSENCE, Split.TEST, 0, 42))
     assert len(made.rows) == 42
     assert {row["image"] for row in made.rows} == {f"../images/{name}" for name, _ in made.pictures}

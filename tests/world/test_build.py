@@ -22,7 +22,7 @@ from xfm.data.sources import open_source
 from xfm.data.tokenizer import Tokenizer, normalise_caption
 from xfm.world import WorldManifest, build, build_world
 from xfm.world.storage import fingerprint
-from xfm.world.units import Part, Studio, Unit, UnitResult
+from xfm.world.units import Part, Unit, UnitResult, WorkerState
 
 World = tuple[Path, WorldManifest]
 SIZES = TaskSizes(**dict.fromkeys(TaskSizes.__dataclass_fields__, 8))
@@ -134,7 +134,7 @@ def test_retrieval_captions_are_distinct(world: World) -> None:
         assert len({normalise_caption(row["caption"]) for row in rows}) == len(rows)
 
 
-def test_training_pictures_show_nothing_held_out(world: World, studio: Studio) -> None:
+def test_training_pictures_show_nothing_held_out(world: World, studio: WorkerState) -> None:
     """By the texts on disk: they name every object of their pictures."""
     folder, manifest = world
     hidden = {entry["name"] for entry in manifest.objects["heldout"]}
@@ -208,7 +208,7 @@ def test_another_configuration_replaces_the_world_on_request(tmp_path: Path) -> 
 
 
 def test_an_interrupted_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(studio: Studio, unit: Unit) -> UnitResult:
+    def stop(studio: WorkerState, unit: Unit) -> UnitResult:
         raise KeyboardInterrupt
 
     monkeypatch.setitem(build.MAKERS, Part.MASKED_TOKEN, stop)

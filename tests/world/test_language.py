@@ -17,11 +17,11 @@ from xfm.world.rng import Rng
 from xfm.world.scene import SceneObject, Split
 from xfm.world.task_units import MAKERS
 from xfm.world.twins import Edit, TwinMaker
-from xfm.world.units import Part, Studio, Unit
+from xfm.world.units import Part, Unit, WorkerState
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
-def test_every_caption_is_true_and_complete(studio: Studio, grammar: Grammar, count: int) -> None:
+def test_every_caption_is_true_and_complete(studio: WorkerState, grammar: Grammar, count: int) -> None:
     different = 0
     for seed in range(300):
         view = View(scene := draw(studio, 1000 * count + seed, count))
@@ -38,7 +38,7 @@ def referred(grammar: Grammar, view: View, phrase: str, item: SceneObject) -> st
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
-def test_region_phrases_mean_one_object(studio: Studio, grammar: Grammar, count: int) -> None:
+def test_region_phrases_mean_one_object(studio: WorkerState, grammar: Grammar, count: int) -> None:
     ways = Counter[str]()
     for seed in range(250):
         view = View(scene := draw(studio, 2000 * count + seed, count))
@@ -49,7 +49,7 @@ def test_region_phrases_mean_one_object(studio: Studio, grammar: Grammar, count:
     assert ways["name"] > ways.total() * 0.25
 
 
-def test_relational_phrases_resolve_repeated_objects(studio: Studio, grammar: Grammar) -> None:
+def test_relational_phrases_resolve_repeated_objects(studio: WorkerState, grammar: Grammar) -> None:
     ways = Counter[str]()
     for seed in range(300):
         view = View(scene := draw(studio, seed, 5, repeat=100))
@@ -61,7 +61,7 @@ def test_relational_phrases_resolve_repeated_objects(studio: Studio, grammar: Gr
     assert ways.total() > 200
 
 
-def test_answers_agree_with_the_oracle(studio: Studio, grammar: Grammar) -> None:
+def test_answers_agree_with_the_oracle(studio: WorkerState, grammar: Grammar) -> None:
     checked = Counter[str]()
     for seed in range(700):
         scene = draw(studio, seed, 1 + seed % 5, repeat=40)
@@ -95,7 +95,7 @@ def _check_unnamed(grammar: Grammar, view: View, text: str, answer: str, kind: Q
     raise AssertionError((text, answer))
 
 
-def test_entailment_labels_agree_with_the_oracle(studio: Studio, grammar: Grammar) -> None:
+def test_entailment_labels_agree_with_the_oracle(studio: WorkerState, grammar: Grammar) -> None:
     for seed in range(600):
         pairs = entailments(Rng("entail", seed), draw(studio, seed, 1 + seed % 4), studio.catalog)
         assert [p.label for p in pairs].count(True) == 2
@@ -103,14 +103,14 @@ def test_entailment_labels_agree_with_the_oracle(studio: Studio, grammar: Gramma
             assert follows(grammar, pair.text_a, pair.text_b) == pair.label, pair
 
 
-def test_paraphrase_labels_agree_with_the_oracle(studio: Studio, grammar: Grammar) -> None:
+def test_paraphrase_labels_agree_with_the_oracle(studio: WorkerState, grammar: Grammar) -> None:
     for seed in range(600):
         for pair in paraphrases(Rng("paraphrase", seed), draw(studio, seed, 1 + seed % 4), studio.catalog):
             assert (facts(grammar, pair.text_a) == facts(grammar, pair.text_b)) == pair.label, pair
             assert pair.text_a != pair.text_b
 
 
-def test_hard_captions_are_true_and_distractors_false(studio: Studio, grammar: Grammar) -> None:
+def test_hard_captions_are_true_and_distractors_false(studio: WorkerState, grammar: Grammar) -> None:
     made = Counter[Edit]()
     for seed in range(600):
         edit = EDITS[seed % len(EDITS)]
@@ -130,7 +130,7 @@ def test_hard_captions_are_true_and_distractors_false(studio: Studio, grammar: G
     assert min(made[edit] for edit in EDITS) > 20, made
 
 
-def test_twins_differ_in_one_thing_and_each_is_told_apart(studio: Studio, grammar: Grammar) -> None:
+def test_twins_differ_in_one_thing_and_each_is_told_apart(studio: WorkerState, grammar: Grammar) -> None:
     maker, made = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN), 25), Counter[Edit]()
     moved = Counter[int]()
     for seed in range(300):
@@ -154,7 +154,7 @@ def test_twins_differ_in_one_thing_and_each_is_told_apart(studio: Studio, gramma
     assert set(moved) == {1, 2}
 
 
-def test_whole_captions_of_twins_name_every_object(studio: Studio, grammar: Grammar) -> None:
+def test_whole_captions_of_twins_name_every_object(studio: WorkerState, grammar: Grammar) -> None:
     maker, related = TwinMaker(studio.sampler, studio.chooser(Split.TRAIN), 100), 0
     for seed in range(60):
         twins, told = maker.make(Rng("whole", seed))
@@ -168,7 +168,7 @@ def test_whole_captions_of_twins_name_every_object(studio: Studio, grammar: Gram
 
 
 @pytest.mark.parametrize("split", [Split.HARD, Split.HARD_VALIDATION])
-def test_hard_scenes_show_what_no_twins_show(studio: Studio, split: Split) -> None:
+def test_hard_scenes_show_what_no_twins_show(studio: WorkerState, split: Split) -> None:
     made = MAKERS[Part.RETRIEVAL](studio, Unit(Part.RETRIEVAL, split, 0, 25))
     assert Counter(row["edit"] for row in made.rows) == dict.fromkeys(EDITS, 5)
     for text in (row["caption"] for row in made.rows if row["edit"] != Edit.PLACE):  # which may name a part
@@ -177,12 +177,12 @@ def test_hard_scenes_show_what_no_twins_show(studio: Studio, split: Split) -> No
         assert studio.catalog.reserved(kinds), text
 
 
-def test_normalised_captions_keep_their_words(studio: Studio) -> None:
+def test_normalised_captions_keep_their_words(studio: WorkerState) -> None:
     text = captions(Rng("n"), draw(studio, 3, 5), 1)[0]
     assert normalise_caption(text) == text.replace(",", "").replace("-", " ").replace(":", "")
 
 
-def test_a_relation_stays_the_same_when_another_thing_is_left_out(studio: Studio) -> None:
+def test_a_relation_stays_the_same_when_another_thing_is_left_out(studio: WorkerState) -> None:
     related = 0
     for seed in range(200):
         rng = Rng("without", seed)

@@ -7,12 +7,12 @@ from tests.world.conftest import draw
 from xfm.world.palette import BACKGROUNDS
 from xfm.world.render import Renderer
 from xfm.world.scene import SIDES, STYLES, Background, Scene
-from xfm.world.units import Studio
+from xfm.world.units import WorkerState
 
 VISIBLE = 10  # opacity (of 255) from which a pixel counts
 
 
-def test_boxes_are_the_extents_of_the_rendered_alpha(studio: Studio) -> None:
+def test_boxes_are_the_extents_of_the_rendered_alpha(studio: WorkerState) -> None:
     """For every object at every size: the first and last row and column of the box hold visible pixels."""
     renderer = Renderer(96)
     for kind in studio.catalog.objects:
@@ -25,7 +25,7 @@ def test_boxes_are_the_extents_of_the_rendered_alpha(studio: Studio) -> None:
                 assert edge.max() >= VISIBLE, (kind.name, width, height)
 
 
-def test_pixels_differ_from_the_background_inside_the_boxes_only(studio: Studio) -> None:
+def test_pixels_differ_from_the_background_inside_the_boxes_only(studio: WorkerState) -> None:
     for seed in range(40):
         scene = draw(studio, seed, 1 + seed % 5)
         pixels = studio.renderer.render(scene).astype(int)
@@ -38,7 +38,7 @@ def test_pixels_differ_from_the_background_inside_the_boxes_only(studio: Studio)
         assert not changed.any()
 
 
-def test_blending_is_exact(studio: Studio) -> None:
+def test_blending_is_exact(studio: WorkerState) -> None:
     scene = draw(studio, 5, 3)
     pixels = studio.renderer.render(scene)
     item = scene.objects[0]
@@ -61,7 +61,7 @@ def test_backgrounds_stay_near_their_colour() -> None:
                 assert np.abs(pixels.reshape(-1, 3).mean(0) - np.array(colour)).max() <= 12
 
 
-def test_encoding_keeps_the_picture(studio: Studio) -> None:
+def test_encoding_keeps_the_picture(studio: WorkerState) -> None:
     pixels = studio.renderer.render(draw(studio, 9, 4))
     data = studio.renderer.encode(pixels)
     with Image.open(io.BytesIO(data)) as picture:

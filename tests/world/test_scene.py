@@ -14,8 +14,8 @@ from xfm.world.grammar import (
     relation_between,
 )
 from xfm.world.rng import Rng
-from xfm.world.scene import Place, SceneSampler, Split
-from xfm.world.units import Studio
+from xfm.world.scene import GridCell, SceneSampler, Split
+from xfm.world.units import WorkerState
 
 RECORDED_SCENE = [
     ("construction crane", [61, 12, 29, 30], "top right"),
@@ -32,7 +32,9 @@ RECORDED_CAPTIONS = [
 
 @settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 5), side=st.sampled_from((64, 96, 160, 224)))
-def test_boxes_lie_inside_apart_and_where_they_say(studio: Studio, seed: int, count: int, side: int) -> None:
+def test_boxes_lie_inside_apart_and_where_they_say(
+    studio: WorkerState, seed: int, count: int, side: int
+) -> None:
     sampler = SceneSampler(studio.catalog, side)
     rng = Rng("boxes", seed)
     scene = sampler.place(rng, sampler.choose(rng, count, studio.catalog.seen))
@@ -50,7 +52,7 @@ def test_boxes_lie_inside_apart_and_where_they_say(studio: Studio, seed: int, co
             assert across <= 0 or down <= 0
 
 
-def test_sizes_have_clear_gaps(studio: Studio) -> None:
+def test_sizes_have_clear_gaps(studio: WorkerState) -> None:
     longest: dict[int, set[int]] = {0: set(), 1: set(), 2: set()}
     for seed in range(400):
         for item in draw(studio, seed, 1 + seed % 5).objects:
@@ -61,7 +63,7 @@ def test_sizes_have_clear_gaps(studio: Studio) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_relations_agree_with_the_oracle(studio: Studio, seed: int) -> None:
+def test_relations_agree_with_the_oracle(studio: WorkerState, seed: int) -> None:
     scene = draw(studio, seed, 4)
     view, side = View(scene), scene.image_size
     for a in scene.objects:
@@ -85,15 +87,15 @@ def test_relations_agree_with_the_oracle(studio: Studio, seed: int) -> None:
 
 
 def test_places_differ_is_symmetric_and_irreflexive() -> None:
-    for p in Place:
+    for p in GridCell:
         assert not places_differ(p, p)
-        assert all(places_differ(p, q) == places_differ(q, p) for q in Place)
-    assert not places_differ(Place.TOP, Place.TOP_LEFT)
-    assert places_differ(Place.TOP, Place.BOTTOM_LEFT)
+        assert all(places_differ(p, q) == places_differ(q, p) for q in GridCell)
+    assert not places_differ(GridCell.TOP, GridCell.TOP_LEFT)
+    assert places_differ(GridCell.TOP, GridCell.BOTTOM_LEFT)
     assert len({w for words in RELATION_PHRASES.values() for w in words}) == 12
 
 
-def test_scene_graphs_are_the_same_everywhere(studio: Studio) -> None:
+def test_scene_graphs_are_the_same_everywhere(studio: WorkerState) -> None:
     """Recorded draws and a recorded scene: a change here changes every world, and must be meant."""
     rng = Rng("recorded", 5)
     assert [rng.below(1000) for _ in range(6)] == [701, 272, 370, 955, 820, 561]
@@ -102,12 +104,12 @@ def test_scene_graphs_are_the_same_everywhere(studio: Studio) -> None:
     assert captions(Rng("words", 7), scene, 2) == RECORDED_CAPTIONS
 
 
-def test_repeats_occur_two_or_three_times(studio: Studio) -> None:
+def test_repeats_occur_two_or_three_times(studio: WorkerState) -> None:
     counts = [max(len(g) for g in draw(studio, seed, 4, repeat=100).groups.values()) for seed in range(60)]
     assert set(counts) == {2, 3}
 
 
-def test_splits_hold_what_they_should(studio: Studio) -> None:
+def test_splits_hold_what_they_should(studio: WorkerState) -> None:
     catalog = studio.catalog
     for split in (Split.TRAIN, Split.COMBINATIONS, Split.OBJECTS):
         chooser, rng = studio.chooser(split), Rng("split", split)
@@ -120,7 +122,7 @@ def test_splits_hold_what_they_should(studio: Studio) -> None:
             assert not any(a is not b and catalog.confusable(a, b) for a in kinds for b in kinds)
 
 
-def test_all_nine_places_are_common(studio: Studio) -> None:
+def test_all_nine_places_are_common(studio: WorkerState) -> None:
     counts = [0] * 9
     for seed in range(600):
         for item in draw(studio, seed, 3).objects:
@@ -128,7 +130,7 @@ def test_all_nine_places_are_common(studio: Studio) -> None:
     assert min(counts) > sum(counts) / 9 * 0.6
 
 
-def test_background_keeps_the_objects_visible(studio: Studio) -> None:
+def test_background_keeps_the_objects_visible(studio: WorkerState) -> None:
     for seed in range(300):
         scene = draw(studio, seed, 3)
         assert all(item.kind.crowded[scene.background.colour] <= 40 for item in scene.objects)

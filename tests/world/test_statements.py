@@ -8,7 +8,7 @@ from xfm.world.palette import COLOURS
 from xfm.world.rng import Rng
 from xfm.world.scene import Split
 from xfm.world.statements import PairMaker, statements
-from xfm.world.units import Studio
+from xfm.world.units import WorkerState
 
 ONE = "the (left|right) picture"
 
@@ -62,7 +62,7 @@ def truth(grammar: Grammar, left: View, right: View, text: str) -> bool:
 
 @pytest.mark.parametrize("split", [Split.TRAIN, Split.COMBINATIONS])
 def test_labels_agree_with_the_oracle_and_are_balanced(
-    studio: Studio, grammar: Grammar, split: Split
+    studio: WorkerState, grammar: Grammar, split: Split
 ) -> None:
     maker, forms = PairMaker(studio.sampler, studio.chooser(split)), Counter[str]()
     for seed in range(500):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.data.tables.written import FIELDS, PICTURES, png, read
 from tests.refusals import expect_refusal
-from xfm.data.pictures import UnreadablePicture, load_image
+from xfm.data.images import UnreadablePicture, load_image
 from xfm.data.tables import ColumnMap, TableRow, as_splits, as_table, read_table
 from xfm.data.tables.objects import InMemory, beginning
 

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 
 from tests.data.tables.written import FIELDS, PICTURES, png, read, row, write_parquet
 from tests.refusals import expect_refusal
-from xfm.config.task_spec import Holds
+from xfm.config.task_spec import FieldKind
 from xfm.core.errors import UserError
-from xfm.data.left_out import LeftOut
-from xfm.data.pictures import PICTURE_SUFFIXES, decode
+from xfm.data.images import PICTURE_SUFFIXES, decode
+from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
 
 cell = st.text(
     st.characters(exclude_categories=("Cs", "Cc"), include_characters='",;\t\n'), min_size=1, max_size=12
 ).filter(lambda text: bool(text.strip()) and "\r" not in text)
 
-IMAGES = Field("images", "both", Holds.TWO_PICTURES, parts=("left", "right"))
+IMAGES = Field("images", "both", FieldKind.TWO_PICTURES, parts=("left", "right"))
 ROW = '{"text": "a", "label": "b"}'
 
 
@@ -197,7 +197,7 @@ def test_what_a_folder_holds_besides_its_pictures_is_counted_by_kind(
         (photos / name).write_bytes(b"")
     (photos / ".hidden").mkdir()
     (photos / "cat" / "link").symlink_to(photos / "dog")
-    found = LeftOut()
+    found = SkippedRecords()
     rows = read_table(photos, PICTURES, ColumnMap(), tmp_path / "store", left_out=found)
     names = [row.path("image").relative_to(photos).as_posix() for row in rows]
     assert names == sorted([*read_ones, "cat/UPPER.JPG", "cat/deep/a.png", "dog/b.png"])

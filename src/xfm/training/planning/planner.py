@@ -12,7 +12,7 @@ from xfm.config.recipe import Recipe
 from xfm.config.training import ActivationCheckpointing, Precision, Strategy, TrainingConfig
 from xfm.core.errors import UserError
 from xfm.training.planning.sizes import StepSizes, sizes_of, smaller
-from xfm.training.planning.states import HeldStates, ModelParts, held_states, learning, parts_of
+from xfm.training.planning.states import ModelParts, StateBytes, held_states, learning, parts_of
 from xfm.training.planning.step import StepCost, StepModel
 from xfm.training.pretrain import begin
 
@@ -46,7 +46,7 @@ class StepForecast:
     flops: float
 
 
-def memory_of(held: HeldStates, costs: Sequence[StepCost], accumulation: int = 1) -> MemoryForecast:
+def memory_of(held: StateBytes, costs: Sequence[StepCost], accumulation: int = 1) -> MemoryForecast:
     """The peak of a step, in the backward pass (activations go as gradients come) or when the optimiser
     steps; `costs` are of a batch or of its sources, `accumulation` batches wait on the device."""
     always = {
@@ -121,7 +121,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True)
-class Rung:
+class PlanOption:
     """Settings as options of `xfm pretrain` and what a run with them takes; `cost` is None without a price,
     `fits` includes the margin."""
 
@@ -147,11 +147,11 @@ class PretrainingPlan:
     precision: Precision
     parameters: int
     steps: int | None
-    ladder: list[Rung]
+    ladder: list[PlanOption]
     notes: list[str]
 
     @property
-    def chosen(self) -> Rung | None:
+    def chosen(self) -> PlanOption | None:
         """The fastest rung that fits; of several the first."""
         return min((rung for rung in self.ladder if rung.fits), key=lambda rung: rung.seconds, default=None)
 
@@ -208,7 +208,7 @@ def plan(recipe: Recipe, config: PlanConfig | None = None) -> PretrainingPlan:
         hours = training.minutes / 60 if training.minutes else training.steps * seconds / HOUR
         cost = hours * config.gpus * config.price if config.price else None
         fits = found.memory.total <= room
-        ladder.append(Rung(name, options, found.memory, found.flops, seconds, hours, cost, fits))
+        ladder.append(PlanOption(name, options, found.memory, found.flops, seconds, hours, cost, fits))
     steps = None if training.minutes else training.steps
     given = training.precision, parts.count(), steps
     return PretrainingPlan(recipe.name, config, gpu, room, *given, ladder, notes)
