@@ -1,10 +1,10 @@
 """Layouts of tokens in rows for attention, and texts packed without their padding.
 
 `PaddedRows` is a padded batch, `JoinedTexts` several of its texts in a row; `RaggedLayout` lays tokens from
-anywhere into rows of few lengths, so that little of attention is padding. Half of a batch's places are padding: on a CPU
-the layers that treat each token by itself leave it out (the numbers at real tokens are the same, a test
-compares them). It is computed where its states may be read (`encode_text` and `fuse` in evaluation, as the
-published model), and on a GPU, where changing shapes cost more.
+anywhere into rows of few lengths, so that little of attention is padding. Half of a batch's places are
+padding: on a CPU the layers that treat each token by itself leave it out (the numbers at real tokens are the
+same, a test compares them). It is computed where its states may be read (`encode_text` and `fuse` in
+evaluation, as the published model), and on a GPU, where changing shapes cost more.
 """
 
 from collections.abc import Sequence
