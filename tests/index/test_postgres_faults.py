@@ -263,6 +263,7 @@ def test_an_empty_table_of_other_columns_is_not_taken(model: Path, tmp_path: Pat
     for column, kind in (("vector", "vector(3)"), ("pixels", "text"), ("other", "int")):
         postgres.PostgresStore(postgres_address(), name, WIDTH).close()
         execute(f"ALTER TABLE {name} DROP COLUMN IF EXISTS {column}, ADD COLUMN {column} {kind}")
+        execute(f"COMMENT ON TABLE {name} IS NULL")
         with expect_refusal(f"the table {name}", "--table"), open_index(tmp_path / "new", model, **given):
             pass
         assert not (tmp_path / "new").exists()

@@ -233,4 +233,8 @@ class _PlainUnpickler(pickle.Unpickler):
 def plain_pickle(path: str) -> Iterator[bytes]:
     """As JSON: lists, mappings, texts and numbers; strings of Python 2 are read as UTF-8."""
     with open(path, "rb") as file:
-        yield json.dumps(_PlainUnpickler(file, encoding="utf-8", errors="replace").load()).encode()
+        content = _PlainUnpickler(file, encoding="utf-8", errors="replace").load()
+    try:
+        yield json.dumps(content).encode()
+    except ValueError as error:
+        raise pickle.UnpicklingError("it holds a number of thousands of digits, or itself") from error
