@@ -201,7 +201,7 @@ def test_ctrl_c_ends_a_search_that_waits_for_a_silent_server(proxy: Proxy, searc
         began = time.monotonic()
         running.signal(signal.SIGINT)
         ended = running.end(60)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 8  # the query itself is given up after ten
     assert ended.status == 130
     assert ended.said() == ["xfm: interrupted"]
 
