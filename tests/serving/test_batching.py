@@ -44,7 +44,7 @@ async def ask(batcher: Batcher, computer: Computer, *items: Any, lane: str = "a"
     return await batcher.answers(BatchKey(lane), computer, items, [len(str(item)) for item in items])
 
 
-@with_batcher(seconds=0.01)
+@with_batcher(seconds=0.06)
 async def test_answers_come_to_whom_they_belong(batcher, computer):
     found = await asyncio.gather(*(ask(batcher, computer, n, n + 100) for n in range(20)))
     assert found == [[2 * n, 2 * n + 200] for n in range(20)]
@@ -52,13 +52,13 @@ async def test_answers_come_to_whom_they_belong(batcher, computer):
     assert len(computer.batches) < 15
 
 
-@with_batcher(max_batch_size=4, queue_size=3, seconds=0.02)
+@with_batcher(max_batch_size=4, queue_size=3, seconds=0.12)
 async def test_a_later_step_comes_before_what_is_newer_and_is_never_refused(batcher, computer):
     began = time.perf_counter()
     first = asyncio.create_task(ask(batcher, computer, 1))
-    await asyncio.sleep(0.005)
+    await asyncio.sleep(0.03)
     newer = asyncio.create_task(ask(batcher, computer, 2, 3, lane="b"))
-    await asyncio.sleep(0.005)
+    await asyncio.sleep(0.03)
     with pytest.raises(QueueFull):
         await ask(batcher, computer, 4, 4, lane="c")  # two wait, and three may
     steps = [
@@ -69,20 +69,20 @@ async def test_a_later_step_comes_before_what_is_newer_and_is_never_refused(batc
     assert computer.batches == [[1], [5, 2, 3], [6]]
 
 
-@with_batcher(seconds=0.02)
+@with_batcher(seconds=0.12)
 async def test_lanes_are_not_mixed_and_the_oldest_comes_first(batcher, computer):
     first = asyncio.create_task(ask(batcher, computer, 1))
-    await asyncio.sleep(0.005)
+    await asyncio.sleep(0.03)
     others = [asyncio.create_task(ask(batcher, computer, n, lane="ab"[n % 2])) for n in range(2, 8)]
     await asyncio.gather(first, *others)
     assert computer.batches == [[1], [2, 4, 6], [3, 5, 7]]
 
 
-@with_batcher(seconds=0.02)
+@with_batcher(seconds=0.12)
 async def test_requests_take_turns(batcher, computer):
     """One of many items is computed a batch at a time, and who comes later waits for no more than two."""
     many = asyncio.create_task(ask(batcher, computer, *range(100, 120)))
-    await asyncio.sleep(0.03)
+    await asyncio.sleep(0.18)
     few = [asyncio.create_task(ask(batcher, computer, n, lane="ab"[n])) for n in range(2)]
     await asyncio.gather(many, *few)
     firsts = [batch[0] for batch in computer.batches]
@@ -91,15 +91,15 @@ async def test_requests_take_turns(batcher, computer):
     assert sum(map(len, computer.batches)) == 22
 
 
-@with_batcher(max_batch_size=3, seconds=0.02)
+@with_batcher(max_batch_size=3, seconds=0.12)
 async def test_items_of_like_length_are_computed_together(batcher, computer):
     first = asyncio.create_task(ask(batcher, computer, "x"))
-    await asyncio.sleep(0.005)
+    await asyncio.sleep(0.03)
     await asyncio.gather(first, ask(batcher, computer, "aaaa", "b", "cccc", "d", "eeee", "f"))
     assert computer.batches == [["x"], ["aaaa", "cccc", "eeee"], ["b", "d", "f"]]
 
 
-@with_batcher(seconds=0.01)
+@with_batcher(seconds=0.06)
 async def test_one_bad_item_breaks_no_other(batcher, computer):
     found = await asyncio.gather(
         ask(batcher, computer, 1), ask(batcher, computer, "bad"), ask(batcher, computer, 3),
@@ -145,12 +145,12 @@ def refused_thread(*_: Any) -> None:
     raise RuntimeError("can't start new thread")
 
 
-@with_batcher(max_batch_size=1, queue_size=3, seconds=0.05)
+@with_batcher(max_batch_size=1, queue_size=3, seconds=0.3)
 async def test_what_has_no_room_is_refused_at_once(batcher, computer):
     running = [asyncio.create_task(ask(batcher, computer, 0))]
-    await asyncio.sleep(0.01)  # it is computed, and waits no more
+    await asyncio.sleep(0.06)  # it is computed, and waits no more
     running += [asyncio.create_task(ask(batcher, computer, n)) for n in range(1, 4)]
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.06)
     assert batcher.waiting == 3
     with pytest.raises(QueueFull):
         await ask(batcher, computer, 9)
@@ -158,12 +158,12 @@ async def test_what_has_no_room_is_refused_at_once(batcher, computer):
     assert await ask(batcher, computer, *range(5)) == [0, 2, 4, 6, 8]  # an empty queue takes any request
 
 
-@with_batcher(max_batch_size=1, queue_size=3, seconds=0.05)
+@with_batcher(max_batch_size=1, queue_size=3, seconds=0.3)
 async def test_who_leaves_frees_the_place(batcher, computer):
     running = asyncio.create_task(ask(batcher, computer, 1))
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.06)
     leaving = [asyncio.create_task(ask(batcher, computer, n)) for n in (7, 8, 9)]
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.06)
     for task in leaving:
         task.cancel()
     await asyncio.gather(*leaving, return_exceptions=True)
@@ -173,10 +173,10 @@ async def test_who_leaves_frees_the_place(batcher, computer):
     assert [item for batch in computer.batches for item in batch] == [1, 3]
 
 
-@with_batcher(seconds=0.02)
+@with_batcher(seconds=0.12)
 async def test_cancelling_everything_hangs_nothing(batcher, computer):
     tasks = [asyncio.create_task(ask(batcher, computer, n)) for n in range(50)]
-    await asyncio.sleep(0.03)
+    await asyncio.sleep(0.18)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -184,10 +184,10 @@ async def test_cancelling_everything_hangs_nothing(batcher, computer):
     await asyncio.wait_for(batcher.close(), 5)
 
 
-@with_batcher(max_batch_size=1, seconds=0.02)
+@with_batcher(max_batch_size=1, seconds=0.12)
 async def test_what_was_taken_is_answered_at_the_end(batcher, computer):
     tasks = [asyncio.create_task(ask(batcher, computer, n)) for n in range(5)]
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.06)
     closing = asyncio.create_task(batcher.close())
     await asyncio.sleep(0)
     with pytest.raises(BatcherClosed):
