@@ -1,4 +1,4 @@
-"""Tokenisation equals transformers' on 10,000 strings in many scripts, from every kind of file."""
+"""Tokenisation equals transformers' on 2,000 strings in many scripts, from every kind of file."""
 
 import pickle
 from functools import partial
@@ -10,10 +10,9 @@ from transformers import BertTokenizerFast, RobertaTokenizerFast
 from tests.alike import some
 from tests.interop.foreign import texts, write_byte_level, write_word_piece
 from tests.interop.foreign_models import text_tokenizer
-from xfm.core.errors import UserError
 from xfm.models.interop.sources import read_tokenizer
 
-COUNT = 10_000
+COUNT = 2_000
 
 
 def byte_level_with_space(folder: Path):
@@ -67,15 +66,3 @@ def test_random_tokens_of_masking_are_no_special_ones(tmp_path):
     tokenizer = read_tokenizer(write_word_piece(tmp_path / "bert"))
     assert (tokenizer.pad, tokenizer.unk, tokenizer.bos, tokenizer.eos, tokenizer.mask) == (0, 2, 3, 4, 5)
     assert tokenizer.ordinary_ids.tolist() == [1, *range(6, tokenizer.vocab_size)]
-
-
-def test_a_folder_without_a_vocabulary(tmp_path):
-    with pytest.raises(UserError, match=r"has no tokenizer\.json; give a folder"):
-        read_tokenizer(tmp_path)
-    (tmp_path / "sentencepiece.bpe.model").write_bytes(b"")
-    with pytest.raises(UserError, match=r"AutoTokenizer\.from_pretrained"):
-        read_tokenizer(tmp_path)
-    (tmp_path / "vocab.json").write_text("{")
-    (tmp_path / "merges.txt").write_text("")
-    with pytest.raises(UserError, match="vocabulary cannot be read"):
-        read_tokenizer(tmp_path)

@@ -79,12 +79,6 @@ def test_rows_are_enough_and_take_about_the_least(
     assert rows * (keys + most * tokens) <= texts * (keys + tokens)
 
 
-def test_what_the_recipe_base_copies() -> None:
-    """96 pairs, of which four texts each look at pictures, and five regions of each of 96 pictures."""
-    assert rows_of_texts(384, 30, 96, 197) == (4, 168)
-    assert rows_of_texts(2400, 30, 96, 202) == (13, 273)
-
-
 def test_a_step_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole of it, on the ways of a GPU: pairs, and regions that see some patches."""
     torch.manual_seed(0)

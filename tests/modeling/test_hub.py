@@ -3,21 +3,18 @@
 import copy
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from tests.alike import thorough
 from tests.evaluation.tiny import SIDE, tiny_pretrained
 from tests.modeling.hub_server import running_hub
 from tests.processes import ROOT, run
 from tests.refusals import expect_refusal
 from xfm.models.artifacts import model_card
 from xfm.models.folder import Artifacts, load_model
-from xfm.models.model_files import TASK, TASK_WEIGHTS
 from xfm.models.xfm import XFM, push_to_hub
 
 
@@ -43,14 +40,6 @@ def test_a_local_folder(saved: Path, tmp_path: Path) -> None:
     assert (tmp_path / "again" / "README.md").is_file()
     model.save_pretrained(tmp_path / "again")  # a card does not make it a folder of something else
     assert copy.deepcopy(model).artifacts is not None
-
-
-def test_a_model_without_belongings_says_what_is_needed(tmp_path: Path) -> None:
-    loaded = tiny_pretrained()
-    with expect_refusal("artifacts"):
-        loaded.model.save_pretrained(tmp_path / "model")
-    loaded.model.save_pretrained(tmp_path / "model", loaded.artifacts)
-    assert XFM.from_pretrained(tmp_path / "model").artifacts is not None
 
 
 PUSH = "import xfm; print(xfm.XFM.from_pretrained({!r}).push_to_hub('me/tiny'))"
@@ -89,23 +78,6 @@ def test_there_and_back_over_http(saved: Path, tmp_path: Path) -> None:
     assert python(load, "http://127.0.0.1:9", tmp_path / "home").strip().endswith("{'recipe': 'tiny'}")
 
 
-def test_what_is_nowhere_is_one_sentence(saved: Path, tmp_path: Path) -> None:
-    code = (
-        "import xfm\n"
-        "from xfm.core.errors import UserError\n"
-        f"model = xfm.XFM.from_pretrained({str(saved)!r})\n"
-        "for act in (lambda: xfm.XFM.from_pretrained('me/nothing'), lambda: model.push_to_hub('me/x')):\n"
-        "    try: act()\n"
-        "    except UserError as error: print(error)"
-    )
-    with running_hub() as hub:
-        (missing, *_) = python(code, hub.address, tmp_path / "home").splitlines()
-    assert "me/nothing is no model folder here" in missing
-    lines = python(code, "http://127.0.0.1:9", tmp_path / "home").splitlines()
-    assert len(lines) == 2
-    assert "me/x: the hub did not take the model" in lines[1]
-
-
 def test_the_card() -> None:
     loaded = tiny_pretrained()
     provenance = {
@@ -137,46 +109,6 @@ def test_a_task_travels_with_its_model(tuned: Path, tmp_path: Path) -> None:
     assert all(torch.equal(t, start.added_state()[n]) for n, t in again.added_state().items())
     card = (tmp_path / "again" / "README.md").read_text()
     assert "fine-tuned for text-classification, 3 outputs" in card
-
-
-def test_a_task_of_another_model_is_refused(tuned: Path, tmp_path: Path) -> None:
-    """Its encoder would be saved in place of the model's own."""
-    other, model = load_model(tuned), tiny_pretrained().model
-    with expect_refusal("another model"):
-        model.save_pretrained(tmp_path / "out", other.artifacts)
-    assert not (tmp_path / "out").exists()
-    model.save_pretrained(tmp_path / "out", replace(other.artifacts, task=None))
-    assert load_model(tmp_path / "out").task is None
-
-
-@thorough
-def test_an_upload_leaves_nothing_of_the_last(saved: Path, tuned: Path, tmp_path: Path) -> None:
-    with running_hub() as hub:
-        python(PUSH.format(str(tuned)), hub.address, tmp_path / "home")
-        assert {TASK, TASK_WEIGHTS} <= set(hub.files["me/tiny"])
-        hub.files["me/tiny"]["notes.txt"] = b"mine"
-        python(PUSH.format(str(saved)), hub.address, tmp_path / "home")
-        assert not {TASK, TASK_WEIGHTS} & set(hub.files["me/tiny"])
-        assert "notes.txt" in hub.files["me/tiny"]
-
-
-def test_a_file_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:
-    (tmp_path / "a.th").write_bytes(b"")
-    with expect_refusal("a.th is a file", "xfm.load"):
-        XFM.from_pretrained(tmp_path / "a.th")
-
-
-def test_the_card_of_parts_with_licences() -> None:
-    """What is not known is not called None, and parts keep their licences after training."""
-    loaded = tiny_pretrained()
-    composed = {"language": {"reference": "words", "licence": "mit"}, "vision": {"reference": "eyes"}}
-    for provenance in ({"composed": composed}, {"began_with": {"composed": composed}}):
-        provenance["licences"] = {"code": "Apache-2.0", "weights": None, "data": None}
-        artifacts = Artifacts(loaded.tokenizer, loaded.preprocessing, provenance)
-        card = model_card(loaded.model.config, artifacts)
-        assert "weights: not stated" in card
-        assert "language encoder that training began with, words: mit" in card
-        assert "vision encoder that training began with, eyes: not stated" in card
 
 
 def test_an_upload_takes_the_models_files_and_nothing_else(

@@ -122,12 +122,6 @@ def test_fusion_knows_the_order_of_states_by_its_positions_alone(order: TextPosi
     assert torch.allclose(first, second, rtol=1e-9) == (order is TextPositions.NONE)
 
 
-def test_when_texts_are_packed() -> None:
-    mask = mask_of([2, 4, 1])
-    assert leaves_padding_out(mask, needed=False)
-    assert not leaves_padding_out(mask, needed=True)
-
-
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 def test_token_0_alone_is_that_of_all_tokens(training: bool) -> None:
     """Of texts, and of texts on pictures: what the last layer computes of nothing else."""
