@@ -1,7 +1,9 @@
-"""Language encoders of others, natively and through transformers, against transformers itself."""
+"""Language encoders and vocabularies of others, natively and through transformers, against transformers."""
 
 import json
+import pickle
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,16 +12,22 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    BertTokenizerFast,
+    RobertaTokenizerFast,
+)
 
 from tests.alike import some
 from tests.evaluation.tiny import tiny_pretrained
-from tests.interop.foreign import assert_equal, edit_json, sizes, texts
-from tests.interop.foreign_models import with_language, write_text_model
+from tests.interop.foreign import assert_equal, edit_json, sizes, texts, write_byte_level, write_word_piece
+from tests.interop.foreign_models import text_tokenizer, with_language, write_text_model
 from xfm.models.folder import load_model, save_model
 from xfm.models.heads import TokenHead
 from xfm.models.interop.compose import read_language
-from xfm.models.interop.sources import LanguagePart
+from xfm.models.interop.sources import LanguagePart, read_tokenizer
 from xfm.models.xfm import XFM
 
 BERT = sizes(3, 4, 80) | {"max_position_embeddings": 60}
@@ -87,7 +95,7 @@ def test_old_names_and_pickled_files(tmp_path):
     old = {name.replace("Norm.weight", "Norm.gamma"): tensor for name, tensor in stored.items()}
     old = {name.replace("Norm.bias", "Norm.beta"): tensor for name, tensor in old.items()}
     (model / "model.safetensors").unlink()
-    torch.save_bert(old, model / "pytorch_model.bin")
+    torch.save(old, model / "pytorch_model.bin")
     found = read_language(str(model)).encoder.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in found)
@@ -220,3 +228,59 @@ def test_minilm_equals_transformers(part: LanguagePart, folder: Path) -> None:
     assert_equal(found, expected)
     assert_equal(found @ found.t(), expected @ expected.t())
     encoder.float()
+
+
+COUNT = 2_000
+
+
+def byte_level_with_space(folder: Path):
+    write_byte_level(folder)
+    (folder / "tokenizer_config.json").write_text('{"add_prefix_space": true}')
+    return RobertaTokenizerFast.from_pretrained(str(folder), add_prefix_space=True)
+
+
+def cased_word_piece(folder: Path):
+    return BertTokenizerFast.from_pretrained(str(write_word_piece(folder, lower=False)))
+
+
+VOCABULARIES = {
+    "byte level": partial(text_tokenizer, "roberta"),
+    "byte level with space": byte_level_with_space,
+    "word piece": partial(text_tokenizer, "bert"),
+    "cased word piece": cased_word_piece,
+    "unigram": partial(text_tokenizer, "xlm-roberta"),
+}
+FILES = [(kind, saved) for kind in VOCABULARIES for saved in (False, True) if saved or kind != "unigram"]
+"""transformers itself writes no other file of the last kind."""
+
+
+@pytest.mark.parametrize(("kind", "saved"), some(FILES, 4))
+def test_vocabularies_equal_transformers(kind, saved, tmp_path):
+    """The older files, and the `tokenizer.json` that transformers writes."""
+    reference, folder = VOCABULARIES[kind](tmp_path / "files"), tmp_path / "files"
+    if saved:
+        folder = tmp_path / "saved"
+        reference.save_pretrained(folder)
+    tokenizer = read_tokenizer(folder)
+    rows = texts(COUNT)
+    assert len(set(rows)) > 0.9 * COUNT
+    ours, theirs = tokenizer.encode_batch(rows, 40), reference(rows, truncation=True, max_length=40)
+    for i, expected in enumerate(theirs["input_ids"]):
+        assert ours.ids[i, : ours.mask[i].sum()].tolist() == expected, rows[i]
+    pairs = tokenizer.encode_pairs(rows[:500], rows[500:1000], 60)
+    expected = reference(rows[:500], rows[500:1000], truncation="longest_first", max_length=60)["input_ids"]
+    for i, ids in enumerate(expected):
+        assert pairs.ids[i, : pairs.mask[i].sum()].tolist() == ids
+    names = {"cls": "bos", "pad": "pad", "sep": "eos", "unk": "unk", "mask": "mask"}
+    for their, our in names.items():
+        assert getattr(reference, f"{their}_token_id") == getattr(tokenizer, our)
+    assert len(reference) == tokenizer.vocab_size
+    assert not set(tokenizer.ordinary_ids.tolist()) & set(reference.all_special_ids)
+    again = pickle.loads(pickle.dumps(tokenizer))
+    assert again.encode_batch(rows, 40).ids.tolist() == ours.ids.tolist()
+
+
+def test_random_tokens_of_masking_are_no_special_ones(tmp_path):
+    tokenizer = read_tokenizer(write_word_piece(tmp_path / "bert"))
+    assert (tokenizer.pad, tokenizer.unk, tokenizer.bos, tokenizer.eos, tokenizer.mask) == (0, 2, 3, 4, 5)
+    assert tokenizer.ordinary_ids.tolist() == [1, *range(6, tokenizer.vocab_size)]

@@ -184,21 +184,6 @@ def test_the_report_accounts_for_every_tensor(tmp_path: Path) -> None:
     assert max(map(len, rows)) < 110
 
 
-def test_parameters_never_share_memory(tmp_path: Path) -> None:
-    """Whatever was tied, or a view of something larger, when the file was written."""
-    state = tiny_file(tmp_path / "a.th")
-    shared = "text_encoder.roberta.embeddings.word_embeddings.weight"
-    for stack in ("fusion_encoder.roberta.embeddings.word_embeddings", "fusion_encoder.lm_head.decoder"):
-        state[f"{stack}.weight"] = state[shared]
-    state["text_proj.bias"] = state["vision_proj.bias"]
-    state["itm_head.0.bias"] = torch.cat([state["itm_head.0.bias"], torch.ones(9)])[:-9]
-    write(tmp_path / "a.th", state)
-    model = convert(tmp_path / "a.th", *choices()).model
-    places = [p.untyped_storage().data_ptr() for p in model.parameters()]
-    assert len(places) == len(set(places))
-    assert all(p.untyped_storage().nbytes() == p.nbytes for p in model.parameters())
-
-
 def test_the_number_of_heads_is_never_guessed(tmp_path: Path) -> None:
     state = tiny_file(tmp_path / "a.th")
     with pytest.raises(UserError, match="--heads"):
@@ -275,15 +260,3 @@ def test_what_a_published_file_lacks_is_new(tmp_path: Path) -> None:
     provenance = xfm.load(tmp_path / "a.th", heads=4).provenance
     assert provenance[FRESH] == ["bbox_head.", "language_head."]
     assert provenance["licences"]["code"] == "Apache-2.0"
-
-
-def test_a_published_file_at_another_picture_size(tmp_path: Path) -> None:
-    tiny_file(tmp_path / "a.th")
-    same, other = (xfm.load(tmp_path / "a.th", heads=4, image_size=size) for size in (None, 48))
-    assert other.preprocessing.image_size == other.model.config.vision.image_size == 48
-    same.model.resize(48)
-    pixels = torch.randn(1, 3, 48, 48)
-    with torch.no_grad():
-        assert torch.equal(other.model.embed_image(pixels), same.model.embed_image(pixels))
-    with pytest.raises(UserError, match="cannot take pictures of 50 pixels"):
-        xfm.load(tmp_path / "a.th", heads=4, image_size=50)

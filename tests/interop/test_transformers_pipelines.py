@@ -109,17 +109,6 @@ def test_features_are_the_states_of_the_encoders(tmp_path: Path) -> None:
     assert np.shape(found)[-1] == loaded.model.config.vision.width
 
 
-# ---------------------------------------------------------------- what the folder says
-
-
-def test_what_transformers_saves_keeps_labels_and_head(tmp_path: Path) -> None:
-    folder = save(tmp_path / "m", tuned("image-classification"))
-    pipe = theirs("image-classification", folder)
-    pipe.save_pretrained(str(tmp_path / "saved"))
-    shown = pictures(3)
-    assert_same(pipe(shown), theirs("image-classification", tmp_path / "saved")(shown))
-
-
 # ---------------------------------------------------------------- heads that do not fit
 @pytest.mark.parametrize(
     "kind",

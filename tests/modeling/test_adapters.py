@@ -237,13 +237,3 @@ def test_damaged_and_hostile_folders_are_one_sentence(
     edit(copied)
     with expect_refusal(*words):
         load_model(copied)
-
-
-def test_a_base_that_is_no_file_or_has_no_end_is_not_read(learned: Learned, tmp_path: Path) -> None:
-    """Whoever writes an adapter says where its base is."""
-    base, weights = tmp_path / "base", tmp_path / "base" / "model.safetensors"
-    base.mkdir()
-    with weights.open("wb") as file:
-        file.truncate(1 << 42)
-    with expect_refusal(str(weights), "MiB of memory here"):
-        load_model(learned.folder, base=base)

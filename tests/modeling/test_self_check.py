@@ -109,14 +109,6 @@ def test_another_head_is_named(kind: str, tmp_path: Path) -> None:
         xfm.load(folder)
 
 
-def test_an_old_folder_loads_with_no_complaint(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    folder = save_tiny_model(tmp_path / "model")
-    (folder / SELF_CHECK).unlink()
-    edit(folder / "preprocessing.json", lambda found: found | {"mean": [0.5, 0.5, 0.5]})
-    assert xfm.load(folder).check is None
-    assert not recwarn.list
-
-
 # ---------------------------------------------------------------- arithmetic
 def test_half_precision_is_compared_by_its_own_measure(tmp_path: Path) -> None:
     """A model that bf16 would spoil is refused in it, and runs in float32."""

@@ -47,23 +47,6 @@ def test_rows_by_columns_are_the_whole_matrix(shares: list[int], kinds: int, see
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def largest_kept(own: int, count: int) -> int:
-    """Numbers in the largest tensor that the contrast keeps for its backward pass."""
-    sizes: list[int] = []
-    everyone = vectors(count, 10 * count)
-    with torch.autograd.graph.saved_tensors_hooks(
-        lambda kept: (sizes.append(kept.numel()), kept)[1], lambda kept: kept
-    ):
-        compare(some(everyone, slice(0, own)), everyone, 0, torch.tensor([0.3], requires_grad=True))
-    return max(sizes)
-
-
-def test_memory_grows_with_own_rows_times_all() -> None:
-    assert largest_kept(16, 256) == 16 * 256
-    assert largest_kept(16, 512) == 2 * 16 * 256
-    assert largest_kept(32, 256) == 2 * 16 * 256
-
-
 def drawn_by(shares: list[int], similarity: Tensor, same: Tensor, labels: list[int]) -> list[Negatives]:
     found = []
     for place, share in enumerate(shares):
