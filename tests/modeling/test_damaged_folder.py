@@ -58,7 +58,10 @@ DAMAGE = {
     "cut": cut(0.4),
     "deep": holding(b"[" * 100_000),
 }
-DAMAGED = [*itertools.product(FILES, ("missing", "cut")), *itertools.product(FILES[:2], DAMAGE)]
+DAMAGED = [
+    *itertools.product(FILES, ("missing", "cut")),
+    *itertools.product(FILES[:2], ("a folder", "a pipe", "deep")),
+]
 
 
 @pytest.mark.parametrize(("name", "damage"), DAMAGED)
