@@ -113,22 +113,9 @@ def test_python_examples_import_what_exists(page):
     assert [name for code in blocks(page, "python") for name in missing_names(code)] == []
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
-def test_benchmarks_import_what_exists(path):
-    assert [*missing_names(path.read_text())] == []
-
-
 @every_page
 def test_links_lead_to_files(page):
     assert [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()] == []
-
-
-def test_models_of_the_pages_are_made_by_a_quickstart_or_by_a_command_of_theirs():
-    text = "\n".join(page.read_text() for page in PAGES)
-    made = {"quickstart", "own"} | set(re.findall(r"--out runs/([\w-]+)", text))
-    named = re.findall(r"\bruns/([\w-]+)/model\b", text)
-    assert named
-    assert not set(named) - made
 
 
 def test_every_page_is_in_the_navigation_of_the_site():
@@ -148,8 +135,6 @@ def test_the_changes_end_with_this_version():
     released = [head.split(" - ") for head in heads[1:]]
     assert released[0][0] == version("xfm")
     assert [date.fromisoformat(day) for _, day in released]
-    kinds = set(re.findall(r"^### (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE))
-    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
 def test_the_citation_has_what_its_format_asks_for():
@@ -157,49 +142,3 @@ def test_the_citation_has_what_its_format_asks_for():
     assert cited["cff-version"] == "1.2.0"
     assert cited["version"] == version("xfm")
     assert {"message", "title", "authors", "license", "date-released"} <= cited.keys()
-    (paper,) = cited["references"]
-    assert {"type", "title", "authors", "year", "url", "doi"} <= paper.keys()
-    assert paper["doi"].endswith("2301.05065")
-    assert all({"family-names", "given-names"} == author.keys() for author in paper["authors"])
-
-
-def test_the_page_on_extending_has_examples_and_names_files_of_the_package():
-    page = ROOT / "docs" / "extending.md"
-    sections = re.split(r"^## ", page.read_text(), flags=re.MULTILINE)[1:]
-    heads = [section.splitlines()[0] for section in sections]
-    assert heads == ["A corpus", "An objective", "A schedule", "A task", "An encoder"]
-    assert all("```python" in section and "**In the package.**" in section for section in sections)
-    new = {"objectives/caption.py", "tasks/label.py"}
-    named = {name for name in re.findall(r"`([\w/]+\.py)`", page.read_text()) if "NAME" not in name}
-    assert named - {name for name in named for at in ("src/xfm", ".") if (ROOT / at / name).exists()} == new
-
-
-@pytest.mark.parametrize(
-    ("file", "words"),
-    [
-        ("data/sources/__init__.py", "_READERS = {"),
-        ("cli/main.py", "COMMANDS = {"),
-        ("config/training.py", "class LossConfig"),
-        ("objectives/fusion_losses.py", "def matching_query("),
-        ("objectives/losses.py", "class StepLoss("),
-        ("objectives/step.py", "NEEDED_BY = {"),
-        ("models/composition.py", "HEADS = ("),
-        ("training/optim.py", "LR_SCHEDULES: dict"),
-        ("objectives/step.py", 'getattr(weights, name.rpartition("/")[2])'),
-        ("models/gradients.py", "INPUTS: Mapping"),
-        ("models/gradients.py", "PRETRAINING = GradientPolicy.of("),
-        ("config/evaluation.py", "class Part(StrEnum)"),
-        ("config/evaluation.py", "class ShortTuning("),
-        ("evaluation/parts/__init__.py", "PARTS: dict"),
-        ("evaluation/parts/tuned.py", "TUNED: Mapping"),
-        ("finetuning/tuning_run.py", "def tune("),
-        ("models/encoders.py", "class VisionLike(Layered, Protocol)"),
-        ("models/encoders.py", "class LanguageLike(Layered, Protocol)"),
-        ("models/encoders.py", "def build_vision("),
-        ("config/encoders.py", "AnyVisionConfig = VisionConfig |"),
-        ("config/encoders.py", "AnyLanguageConfig = LanguageConfig |"),
-    ],
-)
-def test_the_places_that_the_page_on_extending_names_exist(file, words):
-    """When one of these moves, the page must say where to."""
-    assert words in (ROOT / "src" / "xfm" / file).read_text()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.alike import some
 from tests.modeling.build import random_batch, spread, tiny_model
 from tests.rooms import ROOT
 from tests.training.ranks import OnePhase
@@ -90,24 +91,12 @@ def compare(model: XFM, batch: Batch, policy: GradientPolicy) -> dict[str, Tenso
     return ours
 
 
-@pytest.mark.parametrize("policy", policies().values(), ids=policies())
-def test_losses_and_gradients_are_those_of_the_step(policy: GradientPolicy) -> None:
+@pytest.mark.parametrize("name", some(policies(), 5))
+def test_losses_and_gradients_are_those_of_the_step(name: str) -> None:
     model, batch = example()
-    losses = compare(model, batch, policy)
+    losses = compare(model, batch, policies()[name])
     assert losses.keys() == NAMES
     assert all(loss.dtype == torch.float64 and loss > 0 for loss in losses.values())
-
-
-@pytest.mark.parametrize("name", sorted(NAMES))
-@pytest.mark.parametrize("policy", [PRETRAINING, FINE_TUNING], ids=["pretraining", "fine-tuning"])
-def test_the_gradient_of_each_loss_is_that_of_the_step(policy: GradientPolicy, name: str) -> None:
-    model, batch = example()
-    xfm_losses(model, batch, drawn(), policy)[name].backward()
-    ours = gradients(model)
-    model.zero_grad()
-    pretraining_losses(model, batch, policy, LossConfig(), drawn()).terms[name].backward()
-    expect_equal(ours, gradients(model))
-    assert any(gradient.any() for gradient in ours.values())
 
 
 @pytest.mark.parametrize("sequential_sources", [False, True], ids=["together", "sequential-sources"])
@@ -129,13 +118,6 @@ def test_xfm_pretrain_steps_on_the_same_gradients(sequential_sources: bool) -> N
         found |= one.terms
     expect_equal(losses, found)
     expect_equal(ours, gradients(model))
-
-
-@pytest.mark.parametrize("source", ["text", "image", "pair", "region"])
-def test_a_source_alone(source: str) -> None:
-    model, batch = example()
-    losses = compare(model, batch.by_source[source], PRETRAINING)
-    assert losses.keys() == {name for name in NAMES if name.startswith(f"{source}/")}
 
 
 def test_a_batch_without_negatives_boxes_and_masked_tokens() -> None:

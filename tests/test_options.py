@@ -11,8 +11,7 @@ import xfm
 from tests.evaluation.tiny import save_tiny_model
 from xfm.cli.main import COMMANDS, parse_command
 from xfm.config.evaluation import EvaluationConfig
-from xfm.config.options import ALSO, PATHS, known_options, respelled
-from xfm.config.tasks import task_names
+from xfm.config.options import ALSO, known_options, respelled
 
 BARE = {name: [] for name in COMMANDS} | {"predict": ["embed"]}
 REQUIRED = {
@@ -107,12 +106,6 @@ def test_dashes_and_underscores_are_alike_in_every_command(dash):
     assert parsed(f"prepare --tasks.vqa{dash}train=5").tasks.vqa_train == 5
 
 
-@pytest.mark.parametrize("task", task_names())
-def test_options_of_a_task(task):
-    parser = COMMANDS["predict"].parser([task])
-    assert not GONE & set(known_options(parser))
-
-
 def test_other_names_are_understood(monkeypatch):
     line = "finetune vqa m --train t --out o"
     expected = parsed(f"{line} --validation v")
@@ -123,13 +116,6 @@ def test_other_names_are_understood(monkeypatch):
     monkeypatch.setenv("XFM_FINETUNE_VALID", "v")
     assert parsed(line) == expected
     assert parsed(f"{line} --validation w").validation == "w"
-
-
-@pytest.mark.parametrize("line", ["search i", "index remove i"])
-def test_conditions_are_given_one_by_one_and_keep_their_commas(line):
-    assert parsed(line).where == []
-    assert parsed(f"{line} --where price>100 --where=kind=hat,scarf").where == ["price>100", "kind=hat,scarf"]
-    assert parsed(f"{line} --where [price>100,kind=hat]").where == ["price>100", "kind=hat"]
 
 
 @pytest.mark.parametrize(
@@ -166,14 +152,6 @@ def test_the_home_folder_in_every_path(tmp_path, monkeypatch):
     assert parsed("info ~/a --model ~/b").path == [f"{home}/a"]
 
 
-def test_every_option_that_is_a_path_is_known_as_one():
-    """By what its help says; whoever adds one is told here."""
-    for command in COMMANDS:
-        for option, action in plain_actions(command).items():
-            if re.match(r"((model |run )?folder|file|table|labelled pictures)\b", action.help or ""):
-                assert option.removeprefix("--").replace("-", "_") in PATHS, f"{command} {option}"
-
-
 def test_python_functions_know_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -191,11 +169,3 @@ def test_python_functions_know_the_home_folder(tmp_path, monkeypatch):
     assert xfm.load("./~/model").model.config == xfm.load("~/model").model.config
     with pytest.raises(xfm.UserError, match=re.escape(f"{tmp_path / 'nowhere'} is no world")):
         xfm.evaluate("~/model", "~/nowhere", "~/out", EvaluationConfig())
-
-
-def test_recipes_may_be_spelled_with_dashes(tmp_path):
-    (tmp_path / "r.yaml").write_text(
-        "base: nano\ntraining:\n  save-every: 7\ndata: {pair: {batch-size: 3}}\n"
-    )
-    chosen = parse_command(["pretrain", "--recipe", str(tmp_path / "r.yaml")])[1]
-    assert (chosen.training.save_every, chosen.data.pair.batch_size) == (7, 3)

@@ -1,6 +1,5 @@
 """The public names: few, documented, and free until they are used."""
 
-import ast
 import dataclasses
 import inspect
 import json
@@ -33,11 +32,6 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert [module for module in loaded if module.startswith("xfm")] == ["xfm"]
 
 
-def test_configuration_and_errors_import_no_torch() -> None:
-    used = "xfm.UserError, xfm.ModelConfig, xfm.Recipe"
-    assert "torch" not in run(f"import json, sys, xfm; {used}; print(json.dumps(sorted(sys.modules)))")
-
-
 def test_the_names_are_few_and_listed() -> None:
     assert len(xfm.__all__) <= 21
     assert sorted(xfm.__all__) == list(xfm.__all__)
@@ -45,16 +39,12 @@ def test_the_names_are_few_and_listed() -> None:
 
 
 @pytest.mark.parametrize("name", xfm.__all__)
-def test_every_name_resolves_to_what_its_home_defines(name: str) -> None:
+def test_every_name_resolves_and_is_documented(name: str) -> None:
     value = public(name)
     assert value.__name__ == name  # type: ignore[attr-defined]
     assert value.__module__ == xfm._HOMES[name], "the home must define it, not import it"
     assert find_spec(f"xfm.{name}") is None, "importing that module would hide the name"
 
-
-@pytest.mark.parametrize("name", xfm.__all__)
-def test_every_name_is_documented(name: str) -> None:
-    value = public(name)
     text = value.__doc__ or ""
     assert text.strip().splitlines()[0].endswith((".", ")")), "a sentence to begin with"
     if dataclasses.is_dataclass(value):
@@ -70,25 +60,10 @@ def test_every_name_is_documented(name: str) -> None:
     assert missing == []
 
 
-def test_type_checkers_see_the_same_names() -> None:
-    """The imports under TYPE_CHECKING are those of the lazy table."""
-    seen = {
-        alias.name: node.module
-        for node in ast.walk(ast.parse(Path(xfm.__file__).read_text()))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("xfm.")
-        for alias in node.names
-        if alias.asname == alias.name
-    }
-    assert seen == xfm._HOMES
-
-
 @pytest.mark.parametrize(
     ("name", "given", "missing"),
     [
-        ("finetune", (None, "m", "t", "o"), "task"),
         ("finetune", ("vqa", None, "t", "o"), "model"),
-        ("finetune", ("vqa", "m", None, "o"), "train"),
-        ("finetune", ("vqa", "m", "t", None), "out"),
         ("pipeline", (None, "m"), "task"),
         ("score", ("m", None), "test"),
     ],
@@ -100,10 +75,3 @@ def test_what_is_needed_and_none_is_named(
     with expect_refusal(f"{missing} is None"):
         getattr(xfm, name)(*given)
     assert not [*tmp_path.iterdir()]
-
-
-def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = xfm.nothing  # type: ignore[attr-defined]
-    with pytest.raises(ImportError):
-        exec("from xfm import nothing")

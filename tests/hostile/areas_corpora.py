@@ -60,7 +60,6 @@ REMOTE = [
         f"doctor {address} --quiet --workers 1",
         says=said,
         env=NO_KEYS,
-        quick=name == "half-an-address",
     )
     for name, address, said in (
         ("a-bucket-without-keys", "s3://bucket/a-*.tar", ("s3://bucket", "credentials")),
@@ -75,8 +74,7 @@ REMOTE = [
 SITUATIONS = [
     *REMOTE,
     *(
-        Situation(f"prepare-coco-{name}", COCO, {CAPTIONS: _coco, INSTANCES: content}, ("instances_train2014.json",),
-            quick=name in ("fifo", "nested"))
+        Situation(f"prepare-coco-{name}", COCO, {CAPTIONS: _coco, INSTANCES: content}, ("instances_train2014.json",))
         for name, content in ANNOTATIONS.items()
     ),
     Situation("prepare-coco-of-an-empty-folder", COCO, {"from": folder}, ("instances_train2014.json",)),
@@ -89,7 +87,7 @@ SITUATIONS = [
         ("3 of 3 records",), status=(0,), changes=("out",)),
     Situation("prepare-sbu-climbs-out", SBU, {"from/00000.tar": _tar(
         ("../../../tmp/evil.txt", tarfile.REGTYPE, 3, ""), ("/etc/evil.jpg", tarfile.REGTYPE, 3, ""))},
-        ("damaged",), status=(0,), changes=("out",), quick=True),
+        ("damaged",), status=(0,), changes=("out",)),
     Situation("prepare-sbu-large-texts", SBU, {"from/00000.tar": _tar(
         ("z.jpg", tarfile.REGTYPE, 90_000_000, ""), ("y.json", tarfile.REGTYPE, 9_000_000, ""))},
         ("damaged",), status=(0,), changes=("out",)),
@@ -102,7 +100,7 @@ SITUATIONS = [
         changes=("out",), seconds=600.0),
     *(
         Situation(f"doctor-picture-{name}", DOCTOR, {**GOOD, "from/b.jpg": content}, ("1 of 2 records",),
-            status=(1,), changes=("doctor",), quick=name == "fifo")
+            status=(1,), changes=("doctor",))
         for name, content in {"fifo": fifo, "device": ENDLESS, "loop": loop, "folder": folder, "bomb": bomb(),
             "of-10-gib": sparse(10 << 30, jpeg(2))}.items()
     ),

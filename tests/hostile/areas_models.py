@@ -46,9 +46,8 @@ NO_FILES: dict[str, Content] = {
     "loop": loop,
     "dangling": DANGLING,
 }
-QUICK = {"info-config.json-fifo", "info-model.safetensors-fifo"}
 KINDS = [
-    of_model(f"info-{file}-{kind}", put(file, content), says=(file,), quick=f"info-{file}-{kind}" in QUICK)
+    of_model(f"info-{file}-{kind}", put(file, content), says=(file,))
     for file in ("config.json", "model.safetensors", "provenance.json")
     for kind, content in NO_FILES.items()
 ] + [
@@ -102,7 +101,7 @@ FIXED = {
 }  # fmt: skip
 BOMBS = [
     of_model(f"{verb}-tokenizer-{name}", change("tokenizer.json", **fields), says=("tokenizer.json", part),
-        command=command, source="{tuned}/model", quick=(verb, name) == ("predict", "doubling"))
+        command=command, source="{tuned}/model")
     for verb, command in (("predict", PREDICT), ("tune", TUNE))
     for name, fields, part in (
         ("doubling", {"normalizer": DOUBLING}, "normalizer"),
@@ -133,8 +132,7 @@ def other_patches(path: Path, names: Names) -> None:
 
 
 PROVENANCE = [
-    of_model(f"{verb}-provenance-{name}", edit, says=("provenance.json",), command=command, source="{tuned}/model",
-        quick=(verb, name) == ("tune", "deep"))
+    of_model(f"{verb}-provenance-{name}", edit, says=("provenance.json",), command=command, source="{tuned}/model")
     for verb, command in (("predict", PREDICT), ("tune", TUNE))
     for name, edit in (
         ("deep", put("provenance.json", '{"a": ' + "[" * 900 + "]" * 900 + "}")),
@@ -144,11 +142,10 @@ PROVENANCE = [
     )
 ] + [
     of_model(f"{verb}-config-of-a-grid-of-256", grid_of_256, says=("config.json", "patches"), command=command,
-        source="{tuned}/model", quick=verb == "predict")
+        source="{tuned}/model")
     for verb, command in (("predict", PREDICT), ("tune", TUNE))
 ] + [
-    of_model(f"{verb}-weights-{name}", put(file, content), says=(file,), command=command, source=source,
-        quick=(verb, name) == ("score", "fifo"))
+    of_model(f"{verb}-weights-{name}", put(file, content), says=(file,), command=command, source=source)
     for verb, command, source in (
         ("score", "evaluate m --test {rows} --out out --quiet", "{tuned}/model"),
         ("evaluate", "evaluate m --world {world} --scale 0.02 --parts retrieval --out out --quiet", "{model}"),
@@ -166,8 +163,7 @@ PROVENANCE = [
 ]  # fmt: skip
 ADDED = "adapter_model.safetensors"
 APART = [
-    of_model(f"{verb}-{name}", edit, says=says, command=command, source="{apart}/model",
-        quick=(verb, name) == ("predict", "adapter-base-is-itself"))
+    of_model(f"{verb}-{name}", edit, says=says, command=command, source="{apart}/model")
     for verb, command in (("predict", PREDICT), ("merge", "export m out --format merged"))
     for name, edit, says in (
         ("adapter-cut", cut("adapter.json"), ("adapter.json",)),
@@ -190,7 +186,7 @@ APART = [
 ]  # fmt: skip
 EVIL = b"\x80\x02cos\nsystem\n(S'touch hacked'\ntR."
 PUBLISHED = [
-    Situation(f"{verb}-published-{name}", f"{command}", {"a.th": content}, ("a.th",), quick=name == "evil")
+    Situation(f"{verb}-published-{name}", f"{command}", {"a.th": content}, ("a.th",))
     for verb, command in (("convert", "convert a.th out"), ("info", "info a.th"))
     for name, content in {
         "evil": EVIL,

@@ -8,16 +8,13 @@ PRETRAIN = "pretrain --recipe {recipe} --folder out --quiet"
 EVALUATE = "evaluate {model} --world {world} --out out --quiet"
 
 
-def _values(
-    verb: str, command: str, option: str, values: tuple[str, ...], quick: str = ""
-) -> list[Situation]:
+def _values(verb: str, command: str, option: str, values: tuple[str, ...]) -> list[Situation]:
     return [
         Situation(
             f"{verb}-{option.strip('-')}-{value[:12] or 'empty'}",
             "",
             says=(option.strip("-").split(".")[-1],),
             words=(*command.split(), f"{option}={value}"),
-            quick=value == quick,
         )
         for value in values
     ]
@@ -28,7 +25,7 @@ LAUGHS = "a0: &a0 [x, x], " + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}], " for n in range(1, 10)
 )
 VALUES = [
-    *_values("tune", TUNE, "--steps", ("-1", "nan", "1e99", "", "three", LONG), quick="nan"),
+    *_values("tune", TUNE, "--steps", ("-1", "nan", "1e99", "", "three", LONG)),
     *_values("tune", TUNE, "--lr", ("-1", "nan", "inf", "1e999")),
     *_values("tune", TUNE, "--batch_size", ("-4", "99999999999", "ten")),
     *_values("tune", TUNE, "--workers", ("-1", "1000000")),
@@ -53,7 +50,6 @@ VALUES = [
             "{" * 3000,
             f"{{{LAUGHS}warm: *a9}}",
         ),
-        quick="warm=nan",
     ),
     *_values("tune-labels", f"{TUNE} --multi-label", "--threshold", ("-1", "2", "nan", "1e99")),
     *_values("tune-labels", f"{TUNE} --multi-label", "--label-separator", ("", " ")),
@@ -70,7 +66,7 @@ VALUES = [
     *_values("prepare", "prepare --folder out", "--scale", ("-1", "nan", "0")),
     *_values("prepare", "prepare --folder out", "--image_size", ("1", "-96", "1000000")),
     *_values("quickstart", "quickstart --folder out", "--budget", ("-1", "nan", "inf", "x")),
-    *_values("plan", "plan", "--gpu", ("nothing", "!!bool x"), quick="!!bool x"),
+    *_values("plan", "plan", "--gpu", ("nothing", "!!bool x")),
     *_values("plan", "plan", "--gpus", ("0", "-1", "nan", "1e99", "99999999999")),
     *_values("plan", "plan", "--price", ("-1", "nan", "inf")),
     *_values("plan", "plan", "--share", ("0", "2", "nan")),
@@ -79,7 +75,7 @@ VALUES = [
     *_values("export", "export {model} out.th", "--format", ("onyx",)),
 ]
 WORDS = [
-    Situation("no-such-command", "finetunes", says=("finetune",), quick=True),
+    Situation("no-such-command", "finetunes", says=("finetune",)),
     Situation("no-such-template", "evaluate {model} --test {pictures} --templates nothing --out out",
         says=("nothing",)),
     Situation("nothing-at-all", "", says=("COMMAND",), status=(0,), words=()),
@@ -95,7 +91,7 @@ WORDS = [
     Situation("list-that-holds-itself", "", says=("betas",),
         words=(*PRETRAIN.split(), "--training.optim.betas=&a [*a, *a]")),
     *[
-        Situation(f"help-{verb}", f"{verb} --help", says=("usage",), status=(0,), quick=verb == "finetune")
+        Situation(f"help-{verb}", f"{verb} --help", says=("usage",), status=(0,))
         for verb in ("quickstart", "prepare", "init", "pretrain", "finetune", "evaluate", "predict", "embed",
             "reproduce", "convert", "export", "info")
     ],

@@ -53,8 +53,7 @@ TAKEN = [
     if name != "other-things" or verb in {"embed", "convert", "merge", "export-folder", "prepare"}
 ]
 FULL = [
-    Situation(f"{verb}-full-disk", _out(verb), {"out": folder}, ("full",), shell=unshared(SMALL), unshare=True,
-        quick=verb == "finetune")
+    Situation(f"{verb}-full-disk", _out(verb), {"out": folder}, ("full",), shell=unshared(SMALL), unshare=True)
     for verb in WRITERS
     if verb not in {"predict", "predict-shared", "embed", "evaluate", "probe", "export"}
 ] + [
@@ -78,7 +77,7 @@ FULL = [
 SAME = [
     Situation("predict-shared-onto-its-input", f"{OWN_INPUT} a.jsonl --processes 1", {"a.jsonl": copied("{lines}")},
         ("a.jsonl",)),
-    Situation("predict-onto-its-input", f"{OWN_INPUT} a.jsonl", {"a.jsonl": copied("{lines}")}, ("a.jsonl",), quick=True),
+    Situation("predict-onto-its-input", f"{OWN_INPUT} a.jsonl", {"a.jsonl": copied("{lines}")}, ("a.jsonl",)),
     Situation("predict-into-the-model", f"{PREDICT} m/config.json --restart", {"m": copied("{model}")}, ("config.json",)),
     Situation("convert-onto-its-input", "convert a.th a.th", {"a.th": copied("{published}")}, ("a.th",)),
     Situation("export-onto-its-model", "export m m", {"m": copied("{model}")}, ("m",)),
@@ -102,8 +101,7 @@ SAME = [
 ]  # fmt: skip
 STREAMS = [
     Situation(f"{verb}-{name}", command, shell=shell, status=status, silent=True, env=env,
-        changes=("out/",),  # what was saved stays, though its last lines could not be shown
-        quick=(verb, name) in {("info", "head"), ("finetune", "ascii")})
+        changes=("out/",))  # what was saved stays, though its last lines could not be shown
     for verb, command in (("info", "info {model}"), ("finetune", f"{TUNE} out"), ("predict", f"{PREDICT} o.jsonl"))
     for name, shell, status, env in (
         ("head", 'set -o pipefail; "$@" | head -c 1 > /dev/null', (0, 2, 141), {}),

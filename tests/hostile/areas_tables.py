@@ -15,7 +15,6 @@ TUNE = "finetune text-classification --model {model} --steps 1 --out out --quiet
 PREDICT = "predict text-classification --model {tuned}/model --out out.jsonl --quiet --input"
 EMBED = "predict embed --model {model} --out out.jsonl --quiet --input"
 PICTURES = "finetune image-classification --model {model} --steps 1 --out out --quiet --train"
-QUICK = {"finetune-csv-fifo", "predict-parquet-zeros"}
 
 
 def _each(kind: str) -> list[Situation]:
@@ -33,7 +32,7 @@ def _each(kind: str) -> list[Situation]:
         # Nothing to answer is no mistake.
         Situation(whole, f"{command} {file}", {file: content}, status=(0, 2))
         if (whole := f"{verb}-{kind.replace('.', '-')}-{name}") == "predict-jsonl-empty"
-        else Situation(whole, f"{command} {file}", {file: content}, (file,), quick=whole in QUICK)
+        else Situation(whole, f"{command} {file}", {file: content}, (file,))
         for verb, command in (("finetune", TUNE), ("predict", PREDICT))
         for name, content in cases.items()
     ]
@@ -93,7 +92,7 @@ def png(width: int, height: int, rows: int) -> bytes:
 IMAGE_BOMB = {"a.parquet": parquet(b"\0", 40_000_000, 250, "image")}
 TEXT_BOMB = {"a.parquet": parquet("x", 40_000_000, 250, "text")}
 BOMBS = [
-    Situation("predict-parquet-bomb", f"{EMBED} a.parquet", IMAGE_BOMB, ("a.parquet",), quick=True, seconds=240),
+    Situation("predict-parquet-bomb", f"{EMBED} a.parquet", IMAGE_BOMB, ("a.parquet",), seconds=240),
     Situation("finetune-parquet-bomb", f"{PICTURES} a.parquet", IMAGE_BOMB, ("a.parquet",), seconds=240),
     Situation("probe-parquet-bomb", "evaluate {model} --train a.parquet --test a.parquet --out out", IMAGE_BOMB,
         ("picture",), seconds=240),
@@ -125,7 +124,7 @@ BAD_PICTURES: dict[str, Any] = {
 }
 IMAGES = [
     Situation(f"predict-picture-{name}", f"{EMBED} a.csv", {"a.csv": "image\np.jpg\n", "p.jpg": content},
-        ("p.jpg",), quick=name == "bomb-of-12000-squared")
+        ("p.jpg",))
     for name, content in BAD_PICTURES.items()
 ] + [
     Situation(f"finetune-picture-{name}", f"{PICTURES} a.csv",
@@ -153,8 +152,7 @@ PACKED_TABLES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "json-of-depth": ("a.json", "[" * 3_000_000, ("a.json:1",)),
 }
 NEW_KINDS = [
-    Situation(f"{verb}-{name}", f"{command} {file}", {file: content}, says, seconds=240, changes=("out.jsonl",),
-        quick=f"{verb}-{name}" == "predict-gz-bomb-of-rows")
+    Situation(f"{verb}-{name}", f"{command} {file}", {file: content}, says, seconds=240, changes=("out.jsonl",))
     for verb, command in (("finetune", TUNE), ("predict", PREDICT))
     for name, (file, content, says) in PACKED_TABLES.items()
 ]  # fmt: skip

@@ -28,7 +28,7 @@ LABELS: dict[str, tuple[Any, tuple[str, ...]]] = {
 }
 OF_ROWS = [
     Situation(f"tune-labels-{name}", f"{TEXTS} a.jsonl", {"a.jsonl": lines([{"text": "a", "label": cell}, *GOOD])}, says,
-        status=(2,) if says else (0,), quick=name == "without-end", changes=() if says else ("out",))
+        status=(2,) if says else (0,), changes=() if says else ("out",))
     for name, (cell, says) in LABELS.items()
 ] + [
     Situation("tune-labels-nowhere", f"{TEXTS} a.jsonl", {"a.jsonl": lines([{**row, "label": []} for row in GOOD])},
@@ -59,7 +59,7 @@ LIES: dict[str, tuple[Any, tuple[str, ...]]] = {
 }
 OF_MODELS = [
     Situation(f"{verb}-several-{name}", command, {"m": copied("{several}/model", edit)}, says,
-        status=(2,) if says else (0,), quick=(verb, name) == ("predict", "threshold-nan"))
+        status=(2,) if says else (0,))
     for verb, command in (("predict", ASK), ("score", SCORE))
     for name, (edit, says) in LIES.items()
 ]  # fmt: skip
@@ -78,7 +78,7 @@ NEGATIVES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 }
 OF_PAIRS = [
     Situation(f"tune-pairs-{name}", f"{PAIRS} a.jsonl", {"a.jsonl": lines([{**TWO[0], **cells}, *TWO])}, says,
-        status=(2,) if says else (0,), quick=name == "without-end", changes=() if says else ("out",))
+        status=(2,) if says else (0,), changes=() if says else ("out",))
     for name, (cells, says) in NEGATIVES.items()
 ] + [
     Situation("tune-pairs-all-the-same", f"{PAIRS} a.jsonl", {"a.jsonl": lines(TWO[:1] * 40)}, ("No difference",),
@@ -108,7 +108,7 @@ CELLS: dict[str, tuple[Any, tuple[str, ...]]] = {
 }
 OF_BOXES = [
     Situation(f"tune-boxes-{name}", f"{BOXES} a.jsonl", {"p.jpg": copied("{photos}/warm/0.jpg"),
-        "a.jsonl": lines([{**REFERENCES[0], "box": cell}, *REFERENCES])}, says, quick=name == "without-end")
+        "a.jsonl": lines([{**REFERENCES[0], "box": cell}, *REFERENCES])}, says)
     for name, (cell, says) in CELLS.items()
 ]  # fmt: skip
 SITUATIONS = [*OF_ROWS, *OF_MODELS, *OF_PAIRS, *OF_BOXES]

@@ -41,15 +41,14 @@ RECIPES = {
 RECIPE = [
     # Of a number out of range, its field is named.
     Situation(f"{verb}-recipe-{name}", command, {"a.yaml": content},
-        ("training.steps" if name == "huge-number" else "a.yaml",),
-        quick=(verb, name) in {("info", "laughs"), ("pretrain", "fifo")})
+        ("training.steps" if name == "huge-number" else "a.yaml",))
     for verb, command in (("pretrain", PRETRAIN), ("info", "info a.yaml"))
     for name, content in RECIPES.items()
     if verb == "pretrain" or name in ("laughs", "fifo", "device", "python-object", "of-10-gib")
 ]  # fmt: skip
 TUNE = "finetune text-classification --model {model} --train {rows} --out out --config a.yaml --quiet"
 FILES = [
-    Situation(f"tune-config-{name}", TUNE, {"a.yaml": content}, ("a.yaml",), quick=name == "laughs")
+    Situation(f"tune-config-{name}", TUNE, {"a.yaml": content}, ("a.yaml",))
     for name, content in RECIPES.items()
     if name != "empty"
 ]
@@ -155,13 +154,13 @@ REPRODUCE = "reproduce imagenet --protocols FT --model {model} --data d --out ou
 PHOTOS = {"d/imagenet/train": copied("{photos}"), "d/imagenet/val": copied("{photos}")}
 BENCHMARKS = [
     Situation(f"reproduce-known-pictures-{name}", REPRODUCE, {**PHOTOS, "d/xfm-pictures/looked-at": content},
-        ("imagenet/FT",), status=(0,), changes=("d/xfm-pictures", "out"), quick=name == "fifo")
+        ("imagenet/FT",), status=(0,), changes=("d/xfm-pictures", "out"))
     for name, content in (("fifo", fifo), ("noise", bytes(range(256))), ("folder", folder), ("device", ENDLESS),
         ("loop", loop), ("of-10-gib", sparse(10 << 30, KNOWN)), ("bomb", bomb))
 ] + [
     Situation(f"reproduce-picture-{name}", REPRODUCE,
         {**PHOTOS, "d/imagenet/val": copied("{photos}", put("cold/0.jpg", content))}, ("cold/0.jpg",), status=(0,),
-        changes=("d/xfm-pictures", "out"), quick=name == "fifo")
+        changes=("d/xfm-pictures", "out"))
     for name, content in (("fifo", fifo), ("device", ENDLESS), ("loop", loop), ("empty", b""),
         ("of-10-gib", sparse(10 << 30, b"\xff\xd8\xff")),
         ("looks-whole", picture_kinds.png(picture_kinds.size_chunk(40, 40), (b"IDAT", b"broken"), (b"IEND", b""))))

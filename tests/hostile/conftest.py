@@ -14,16 +14,17 @@ _RESULTS = pytest.StashKey["_Collector"]()
 
 
 @pytest.fixture(scope="session")
-def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def names(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[str, str]:
     """Paths of what is ready-made; workers of one test run share it.
 
     It is kept between runs in the folder that HOSTILE_READY names, if it names one.
     """
     if kept := os.environ.get("HOSTILE_READY"):
         return ready(Path(kept).absolute())
+    every = bool(request.config.getoption("--hostile-all", default=None))
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    return ready(shared / "hostile-ready")
+    return ready(shared / "hostile-ready", every)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -34,13 +34,16 @@ TEXTS = [
 ]
 
 
-def ready(folder: Path) -> dict[str, str]:
-    """Paths of what is ready-made by name; it is built where it is not there yet, by one process alone."""
+def ready(folder: Path, every: bool = True) -> dict[str, str]:
+    """Paths of what is ready-made by name; it is built where it is not there yet, by one process alone.
+
+    What only `make hostile` needs (adapters, several labels, a published file) is there if `every`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done").exists():
-            _build(folder)
+            _build(folder, every)
             (folder / "done").touch()
     names = {
         "world": "world",
@@ -61,7 +64,7 @@ def ready(folder: Path) -> dict[str, str]:
     return {"ready": str(folder), **{name: str(folder / path) for name, path in names.items()}}
 
 
-def _build(folder: Path) -> None:
+def _build(folder: Path, every: bool) -> None:
     _xfm(folder, f"prepare --folder world {WORLD}")
     (folder / "tiny.yaml").write_text(RECIPE.replace("{world}", str(folder / "world")))
     _xfm(folder, "pretrain --recipe tiny.yaml --folder run --quiet")
@@ -69,6 +72,8 @@ def _build(folder: Path) -> None:
     _photos(folder)
     tune = "finetune text-classification --model run/model --train tables/rows.csv"
     _xfm(folder, f"{tune} --out tuned --steps 2 --quiet")
+    if not every:
+        return
     _xfm(folder, f"{tune} --out apart --steps 2 --quiet --tune.language lora --tune.save_adapter_only true")
     many = tune.replace("rows.csv", "labelled.csv")
     _xfm(folder, f"{many} --out several --steps 2 --quiet --multi-label")

@@ -34,7 +34,6 @@ class Situation:
         during: acts on the running command, such as by a signal.
         changes: beginnings of paths in the folder that the command may change; others must stay.
         seconds: until it must have ended.
-        quick: whether `make test` runs it too.
         unshare: whether `shell` needs name spaces of its own, which only root has.
         words: the command line as words, where splitting at spaces is not enough.
         silent: the output is closed or thrown away: nothing can be required of it.
@@ -50,7 +49,6 @@ class Situation:
     during: "Callable[[Watched], None] | None" = None
     changes: tuple[str, ...] = ()
     seconds: float = 120.0
-    quick: bool = False
     unshare: bool = False
     words: tuple[str, ...] | None = None
     silent: bool = False

@@ -1,9 +1,12 @@
-"""Files that were made to harm: refused in a sentence, soon, and without the memory that they claim."""
+"""Files that are wrong or made to harm: refused in a sentence, soon, and nothing in them is executed."""
 
+import argparse
 import json
 import os
+import pickle
 import re
 import shutil
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,25 +15,171 @@ from typing import Any
 import pytest
 import timm
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from tests.failing import Trap, refusal
+from tests.failing import Trap, refusal, sentence_of
 from tests.interop.foreign import edit_json
 from tests.interop.foreign_models import write_text_model
-from tests.interop.published_files import choices, tiny_file, write
+from tests.interop.published_files import KINDS, choices, tiny_file, write
+from tests.modeling.build import tiny_config
+from xfm.cli.main import main
 from xfm.core.errors import UserError
 from xfm.models.interop.compose import read_language, read_vision
 from xfm.models.interop.published.convert import convert
+from xfm.models.interop.published.names import spare
 from xfm.models.interop.sources import read_licence, read_weights
-from xfm.models.library_encoders import safe_settings
+
+FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHARE = st.floats(0, 1) | st.just(1.0)
+
+
+def sentence(path: Path, kind: str | None = None) -> str:
+    """What converting a file is refused with."""
+    message = refusal(path, convert, path, *choices(kind))
+    assert len(message) < 400
+    return message
+
+
+# ---------------------------------------------------------------- code in the file
+def trap(marker: Path, number: int) -> Trap:
+    calls = ((open, str(marker), "w"), (eval, f"open({str(marker)!r}, 'w')"), (os.system, f"touch {marker}"))
+    return Trap(*(*calls, (Path.touch, marker), (subprocess.run, ["touch", str(marker)]))[number])
+
+
+@given(
+    number=st.integers(0, 4),
+    place=st.sampled_from(["whole", "model", "tensor", "config", "deep"]),
+    form=st.sampled_from(["zip", "legacy", "pickle"]),
+)
+@FUZZ
+def test_code_is_not_run(tmp_path: Path, number: int, place: str, form: str) -> None:
+    marker, file = tmp_path / "marker", tmp_path / "trap.th"
+    evil = trap(marker, number)
+    content = {
+        "whole": evil,
+        "model": {"model": evil, "config": {}},
+        "tensor": {"model": {"temp": evil}, "config": {}},
+        "config": {"model": {"temp": torch.ones(())}, "config": evil},
+        "deep": {"model": {"temp": torch.ones(())}, "config": {"a": [{"b": (1, evil)}]}},
+    }[place]
+    if form == "pickle":
+        file.write_bytes(pickle.dumps(content, protocol=2))
+    else:
+        torch.save(content, file, _use_new_zipfile_serialization=form == "zip")
+    message = sentence(file)
+    assert not marker.exists()
+    assert "would run code" in message
+
+
+def test_the_trap_is_a_trap(tmp_path: Path) -> None:
+    """The test above would notice."""
+    for number in range(5):
+        marker = tmp_path / f"marker-{number}"
+        pickle.loads(pickle.dumps(trap(marker, number)))
+        assert marker.exists()
+
+
+def test_the_command_line_refuses_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": {}, "config": trap(tmp_path / "marker", 0)}, tmp_path / "trap.th")
+    assert main(["convert", str(tmp_path / "trap.th"), str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["trap.th"]
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (argparse.Namespace(lr=1), "would run code"),
+        ({"a": {1, 2}}, "config.a is a set"),
+        ({"xfm": {"model": {"vision": {"width": "wide"}}}}, "config.xfm.model.vision.width is 'wide'"),
+        ({"xfm": {"model": {"colour": 1}}}, "config.xfm.model.colour"),
+    ],
+)
+def test_settings_are_plain(tmp_path: Path, config: Any, words: str) -> None:
+    write(tmp_path / "a.th", tiny_file(tmp_path / "a.th"), config)
+    assert words in sentence(tmp_path / "a.th")
+
+
+# ---------------------------------------------------------------- damage
+
+
+@given(
+    places=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=6),
+    kept=SHARE,
+    pickled=...,
+)
+@FUZZ
+def test_damaged_bytes(tmp_path: Path, places: list[tuple[float, int]], kept: float, pickled: bool) -> None:
+    """Changed weights cannot be told; everything else is refused in a sentence."""
+    tiny_file(tmp_path / "a.th")
+    content = bytearray((tmp_path / "a.th").read_bytes())
+    if pickled:  # the pickle itself, not the weights
+        begin = content.index(b"data.pkl")
+        places = [(begin / len(content) + share * 0.02, value) for share, value in places]
+    for share, value in places:
+        content[min(int(share * len(content)), len(content) - 1)] ^= value
+    (tmp_path / "a.th").write_bytes(content[: int(kept * len(content))])
+    assert "\n" not in (sentence_of(convert, tmp_path / "a.th", *choices()) or "")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([torch.ones(2)], "holds a list"),
+        ({"model": [1]}, "`model` is a list"),
+        ({"model": {"temp": 3.0}}, "temp is no tensor"),
+        ({"model": {"fc.weight": torch.ones(2, 2)}}, "no published X-FM checkpoint"),
+    ],
+)
+def test_other_things(tmp_path: Path, content: Any, words: str) -> None:
+    torch.save(content, tmp_path / "a.th")
+    assert words in sentence(tmp_path / "a.th")
+
+
+# ---------------------------------------------------------------- keys and shapes
+def ending_with(tensor: torch.Tensor, value: float) -> torch.Tensor:
+    tensor = tensor.clone()
+    tensor.view(-1)[-1] = value
+    return tensor
+
+
+CHANGES: dict[str, Callable[[str, torch.Tensor], dict[str, torch.Tensor]]] = {
+    "drop": lambda name, t: {},
+    "rename": lambda name, t: {f"{name}_": t},
+    "grow": lambda name, t: {name: torch.cat([t.reshape(-1), torch.ones(1)])},
+    "shrink": lambda name, t: {name: t.reshape(-1)[:-1]},
+    "rank": lambda name, t: {name: t[None]},
+    "transpose": lambda name, t: {name: t.reshape(*t.shape[::-1]) if t.ndim > 1 else t[:, None]},
+    "integer": lambda name, t: {name: torch.ones_like(t, dtype=torch.int64)},
+    "double key": lambda name, t: {name: t, f"module.{name}": t},
+    "nan": lambda name, t: {name: ending_with(t, float("nan"))},
+    "infinite": lambda name, t: {name: ending_with(t, float("-inf"))},
+}
+
+
+@given(kind=st.sampled_from(KINDS), data=st.data(), change=st.sampled_from([*CHANGES]))
+@FUZZ
+def test_a_wrong_tensor(tmp_path: Path, kind: str | None, data: st.DataObject, change: str) -> None:
+    """Every single tensor matters: without it, or with it in another form, the file is refused."""
+    state = tiny_file(tmp_path / "a.th", kind)
+    beside = spare(tiny_config())
+    left_out = {n for n in state if "lm_head.decoder." in n} | {n for n in state if n in beside.constants}
+    left_out |= {n for n in state if n.endswith("position_ids")}
+    name = data.draw(st.sampled_from(sorted(state.keys() - left_out)))
+    tensor = state.pop(name)
+    same = {"transpose": tensor.shape == tensor.shape[::-1], "shrink": tensor.ndim == 0}
+    write(tmp_path / "a.th", state | CHANGES["drop" if same.get(change) else change](name, tensor))
+    sentence(tmp_path / "a.th", kind)
+
 
 Copy = Callable[[str], Path]
 READERS = [read_weights, lambda path: convert(path, *choices())]
 
 
 # ---------------------------------------------------------------- pickled weights
-@pytest.mark.parametrize("read", READERS)
-def test_what_unpacks_to_more_is_refused(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+def test_what_unpacks_to_more_is_refused(tmp_path: Path) -> None:
     state = tiny_file(tmp_path / "a.th")
     whole, bomb = tmp_path / "a.th", tmp_path / "bomb.th"
     write(whole, state | {"text_encoder.lm_cap_head.bias": torch.zeros(1_000_000)})
@@ -38,17 +187,8 @@ def test_what_unpacks_to_more_is_refused(tmp_path: Path, read: Callable[[Path], 
         for entry in old.infolist():
             new.writestr(entry.filename, old.read(entry))
     assert bomb.stat().st_size < whole.stat().st_size / 10
-    assert "unpacks to more" in refusal(bomb, read, bomb)
-
-
-@pytest.mark.parametrize("read", READERS)
-@pytest.mark.parametrize(
-    "content", [b"\x80\x02.", b"\x80\x02]a.", b"\x80\x02K\x01h\x05.", b"PK\x03\x04nothing", b""]
-)
-def test_damaged_pickles(tmp_path: Path, content: bytes, read: Callable[[Path], Any]) -> None:
-    path = tmp_path / "a.bin"
-    path.write_bytes(content)
-    refusal(path, read, path)
+    for read in READERS:
+        assert "unpacks to more" in refusal(bomb, read, bomb)
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -61,12 +201,6 @@ def test_tensors_that_are_not_in_the_file(
     path = tmp_path / "a.bin"
     torch.save({"model": {"a.weight": tensor}}, path)
     assert re.search(f"a.weight is {is_}.*dense", refusal(path, read, path))
-
-
-def test_names_are_texts(tmp_path: Path) -> None:
-    path = tmp_path / "a.th"
-    write(path, tiny_file(path) | {("temp",): torch.ones(1)})  # type: ignore[dict-item]
-    assert "a tuple as a name" in refusal(path, convert, path, *choices())
 
 
 def shared(levels: int) -> list[Any]:
@@ -120,32 +254,18 @@ HUGE = {"hidden_size": 65536, "num_hidden_layers": 12, "num_attention_heads": 1}
     ("kind", "changes", "words"),
     [
         ("roberta", {"model_type": []}, "has no native encoder"),
-        ("roberta", {"hidden_size": 32.0}, "width is 32.0"),
-        ("roberta", {"num_attention_heads": True}, "heads is True"),
-        ("roberta", {"max_position_embeddings": 66.5}, "max_positions is 66.5"),
         ("roberta", HUGE, "expected [65536]"),
         ("roberta", {"model_type": "deberta-v2"}, "through hf:NAME"),
         ("roberta", {"hidden_act": "relu"}, "hidden_act is relu"),
-        ("roberta", {"hidden_size": 64}, "[32], expected [64]"),
         ("roberta", {"num_hidden_layers": 4}, "lacks the weights of layers.2"),
-        ("roberta", {"num_attention_heads": 5}, "describes no text encoder"),
-        ("roberta", {"pad_token_id": 0}, "pads with 1"),
         ("roberta", {"vocab_size": 100}, "config.json says 100"),
         ("beit", {"layer_norm_eps": "x"}, "no BEiT that can be loaded"),
-        ("beit", {"pretrained_cfg": {"mean": 5, "std": 1}}, "three numbers"),
         ("beit", {"pretrained_cfg": {"mean": [0, 0, 0], "std": [0, 1, 1]}}, "std must be larger than 0"),
-        ("beit", {"pretrained_cfg": {"mean": [0], "std": [1]}}, "three numbers"),
         ("hf", {"n_layers": 10**9}, "1000000000 layers"),
-        ("hf", {"dim": "x"}, "cannot load"),
-        ("hf", {"dim": 0}, "cannot load"),
         ("hf", {"model_type": "no-such-kind"}, "transformers cannot load"),
-        ("timm", {"architecture": 3}, "cannot load"),
         ("timm", {"architecture": "nothing_of_the_kind"}, "timm cannot load"),
-        ("timm", {"model_args": []}, "cannot load"),
         ("timm", {"model_args": {"depth": 10**9}}, "1000000000 blocks"),
         ("timm", {"model_args": {"embed_dim": 12288, "num_heads": 2}}, "no file of the folder holds so many"),
-        ("timm", {"pretrained_cfg": []}, "cannot load"),
-        ("timm", {"pretrained_cfg": {"input_size": [3, 32, 32], "mean": 3, "std": "x"}}, "three numbers"),
     ],
 )
 def test_settings_that_lie(copy: Copy, kind: str, changes: dict[str, Any], words: str) -> None:
@@ -154,12 +274,6 @@ def test_settings_that_lie(copy: Copy, kind: str, changes: dict[str, Any], words
     with pytest.raises(UserError, match=re.escape(words)) as said:
         read(folder, kind)
     assert len(str(said.value)) < 400 + 2 * len(str(folder))
-
-
-@pytest.mark.parametrize("kind", ["roberta", "beit", "hf", "timm"])
-def test_whole_folders_are_read(folders: Path, kind: str) -> None:
-    """The tests around this one change what can be read."""
-    assert read(folders / kind, kind).encoder is not None
 
 
 def storing(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Path], None]:
@@ -172,11 +286,6 @@ def storing(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Pat
     return damage
 
 
-def halve(folder: Path) -> None:
-    file = folder / "model.safetensors"
-    os.truncate(file, file.stat().st_size // 2)
-
-
 def without(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 
@@ -186,8 +295,6 @@ SHARED = {"rel_pos_bias.relative_position_bias_table": torch.ones(52, 2)}
 FAR = torch.ones(32)
 DAMAGE = {
     "blocks beyond number": ("beit", storing(lambda s: s | SHARED | {"blocks.99999.gamma_1": FAR}), "blocks"),
-    "values that do not fit": ("beit", storing(lambda s: s | {"cls_token": torch.ones(3, 32)}), "cls_token"),
-    "integers": ("roberta", storing(lambda s: s | {DENSE: s[DENSE].long()}), "torch.int64"),
     "no numbers": (
         "roberta",
         storing(lambda s: s | {DENSE: s[DENSE] * float("nan")}),
@@ -199,9 +306,6 @@ DAMAGE = {
         f"lacks the weights of {LOST}",
     ),
     "no weights": ("roberta", without("model.safetensors"), "holds no model"),
-    "weights end early": ("roberta", halve, "model.safetensors is truncated"),
-    "no settings for transformers": ("hf", without("config.json"), "transformers cannot load"),
-    "no settings for timm": ("timm", without("config.json"), "timm cannot load"),
 }
 
 
@@ -211,8 +315,9 @@ def test_damaged_folders(copy: Copy, kind: str, damage: Callable[[Path], None], 
     assert named in refusal(folder, read, folder, kind)
 
 
-@pytest.mark.parametrize("kind", ["roberta", "beit", "hf", "timm"])
-@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "packed"), [("roberta", False), ("beit", True), ("hf", True), ("timm", True)]
+)
 def test_no_code_of_a_folder_runs(tmp_path: Path, copy: Copy, kind: str, packed: bool) -> None:
     folder = copy(kind)
     (folder / "model.safetensors").unlink()
@@ -231,23 +336,13 @@ def test_an_adapter_does_not_lead_elsewhere(copy: Copy, folders: Path) -> None:
     assert "adapter" in refusal(folder, read, folder, "hf")
 
 
-def test_attention_of_the_hub_is_never_asked_for() -> None:
-    part = {"attn_implementation": "owner/kernel", "hidden_size": 8, "auto_map": {"AutoModel": "code.X"}}
-    assert safe_settings({"text_config": part, **part}) == {
-        "text_config": {"hidden_size": 8},
-        "hidden_size": 8,
-    }
-
-
 # ---------------------------------------------------------------- model cards
 @pytest.mark.parametrize(
     ("header", "licence"),
     [
         ("license: mit", "mit"),
-        ("license: [mit, apache-2.0]", "mit, apache-2.0"),
         ("license: other\nlicense_name: dinov3-license", "dinov3-license"),
         ("license: 2001-99-99", None),
-        ("license: {a: 1}", None),
         ("license: " + "[" * 1200, None),
         ("a: &a [x, x]\nb: &b [*a, *a]\nlicense: *b", None),
     ],

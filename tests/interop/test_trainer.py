@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 pytest.importorskip("accelerate", reason="the Trainer needs accelerate: pip install 'xfm[transformers]'")
 
 import xfm.models.interop.transformers as adapter
-from tests.alike import some, thorough
+from tests.alike import some
 from tests.evaluation.tiny import COLOURS, draw, save_tiny_model
 
 PAIRS = list(permutations(COLOURS, 2))
@@ -82,45 +82,17 @@ def logits(model: nn.Module, rows: Rows) -> Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_learns_saves_and_loads(kind: str, folder: Path, tmp_path: Path) -> None:
     rows, model = Rows(folder, kind == "image"), fresh(kind, folder)
-    trainer = trained(model, rows, tmp_path / "run", steps=40, save="steps", save_steps=40)
+    trainer = trained(model, rows, tmp_path / "run", steps=25, save="steps", save_steps=25, rate=6e-3)
     seen = losses(trainer)
     assert seen[0] > 1.0  # about ln 4: nothing is known yet
     assert seen[-1] < 0.3 * seen[0]
     expected = logits(trainer.model, rows)
     assert (expected.argmax(-1) == rows.labels).float().mean() > 0.9
     trainer.save_model(str(tmp_path / "saved"))
-    for place in (tmp_path / "saved", tmp_path / "run" / "checkpoint-40"):
+    for place in (tmp_path / "saved", tmp_path / "run" / "checkpoint-25"):
         again = KINDS[kind].from_pretrained(place, trust_remote_code=False)
         assert torch.equal(logits(again, rows), expected)
         assert again.provenance["recipe"] == "tiny"
-
-
-@thorough
-@pytest.mark.parametrize("kind", KINDS)
-def test_two_accumulated_batches_are_one_of_twice_the_size(kind: str, folder: Path, tmp_path: Path) -> None:
-    rows, ends, seen = Rows(folder, kind == "image"), [], []
-    start = fresh(kind, folder).state_dict()
-    for batch, accumulation in ((12, 1), (6, 2)):
-        model = fresh(kind, folder)
-        trainer = trained(
-            model,
-            rows,
-            tmp_path / "run",
-            steps=1,
-            batch=batch,
-            accumulation=accumulation,
-            optim="sgd",
-            rate=0.1,
-        )
-        ends.append({n: t.clone() for n, t in trainer.model.state_dict().items()})
-        seen.append(losses(trainer)[0])
-    assert seen[0] == pytest.approx(seen[1], rel=1e-5)
-    moved = 0.0
-    for name, first in start.items():
-        one, two = ends[0][name] - first, ends[1][name] - first
-        torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-6)
-        moved = max(moved, one.abs().max().item())
-    assert moved > 1e-3  # twice of it would have been seen
 
 
 def test_the_best_checkpoint_is_loaded_whole(folder: Path, tmp_path: Path) -> None:
@@ -134,22 +106,6 @@ def test_the_best_checkpoint_is_loaded_whole(folder: Path, tmp_path: Path) -> No
     now = trainer.model.state_dict()
     assert all(torch.equal(now[name], tensor) for name, tensor in first.items())
     assert any(not torch.equal(now[name], tensor) for name, tensor in before.items())
-
-
-@pytest.mark.parametrize("labels", ["regression", "several"])
-def test_other_losses(labels: str, folder: Path) -> None:
-    rows = Rows(folder, images=True)
-    count = 1 if labels == "regression" else 3
-    model = transformers.AutoModelForImageClassification.from_pretrained(folder, num_labels=count)
-    target = torch.rand(12) if labels == "regression" else (torch.rand(12, 3) < 0.5).float()
-    out = model(pixel_values=rows.inputs["pixel_values"], labels=target)
-    if labels == "regression":
-        expected = (out.logits[:, 0] - target).square().mean()
-    else:
-        expected = -(
-            target * out.logits.sigmoid().log() + (1 - target) * (-out.logits).sigmoid().log()
-        ).mean()
-    torch.testing.assert_close(out.loss, expected)
 
 
 # ---------------------------------------------------------------- LoRA

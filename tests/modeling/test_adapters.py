@@ -53,11 +53,7 @@ def answers(task: TaskModel, pretrained: Pretrained) -> Tensor:
     pixels = torch.randn(2, 3, 32, 32)
     tokens: Tokens = pretrained.tokenizer.encode_batch(["a red square", "is it"], 12).tokens
     with torch.no_grad():
-        if task.task.kind == "text-classification":
-            found = task(tokens=tokens)
-        elif task.task.kind == "image-classification":
-            found = task(pixels)
-        elif isinstance(task, Classifier):
+        if isinstance(task, Classifier):
             found = task(pixels, tokens)
         elif task.task.kind == "retrieval":
             pairs = task.model.fuse(
@@ -70,22 +66,24 @@ def answers(task: TaskModel, pretrained: Pretrained) -> Tensor:
     return found.flatten()
 
 
-def learn(kind: str, place: Path, tune: TuningConfig = EVERY, size: int | None = None) -> Learned:
+def learn(kind: str, place: Path) -> Learned:
     """Let every part that learns be somewhere else; write the base and the adapter."""
     base = save(place / "base", tiny_pretrained(3))
-    began = load_model(base, size)
+    began = load_model(base)
     task: Any = build_task_model(TASKS[kind], copy.deepcopy(began.model))
-    adapt(task, tune)
+    adapt(task, EVERY)
     torch.manual_seed(5)
     with torch.no_grad():
         for parameter in task.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
     task.eval()
-    shown = torch.zeros(0) if size else answers(task, began)  # of pictures of the usual size
+    shown = answers(task, began)
     own = replace(began.artifacts, task=task, provenance={"task": kind})
     additions, state = merge_lora(task), began.model.state_dict()
-    save_adapter(place / "adapter", base, state, began.model.config, own, additions, (tune.rank, tune.alpha))
+    save_adapter(
+        place / "adapter", base, state, began.model.config, own, additions, (EVERY.rank, EVERY.alpha)
+    )
     return Learned(base, place / "adapter", shown)
 
 
@@ -101,9 +99,7 @@ def copied(learned: Learned, tmp_path: Path) -> Path:
 
 
 # ---------------------------------------------------------------- over the base, and merged
-@pytest.mark.parametrize(
-    "kind", ["text-classification", "image-classification", "image-text-classification", "retrieval", "vqa"]
-)
+@pytest.mark.parametrize("kind", ["retrieval", "vqa"])
 def test_read_over_the_base_and_merged_it_gives_what_it_gave(kind: str, tmp_path: Path) -> None:
     made = learn(kind, tmp_path)
     over = load_model(made.folder)
@@ -121,24 +117,6 @@ def test_read_over_the_base_and_merged_it_gives_what_it_gave(kind: str, tmp_path
     if kind != "vqa":  # whose decoder is a copy of the fusion encoder, and learns whole
         sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in (made.folder, made.base)]
         assert sizes[0] < 0.6 * sizes[1]
-
-
-def test_frozen_encoders_leave_a_head_alone(tmp_path: Path) -> None:
-    frozen = TuningConfig(language=TuningMode.FREEZE, save_adapter_only=True)
-    made = learn("text-classification", tmp_path, frozen)
-    names = {path.name for path in made.folder.iterdir() if path.suffix == ".safetensors"}
-    assert names == {"task.safetensors"}
-    over = load_model(made.folder)
-    assert over.task is not None
-    torch.testing.assert_close(answers(over.task, over), made.before, rtol=0, atol=1e-6)
-
-
-def test_pictures_of_another_size(tmp_path: Path) -> None:
-    """The base is resampled as the fine-tuning had it."""
-    made = learn("image-classification", tmp_path, size=48)
-    over = load_model(made.folder)
-    assert over.preprocessing.shape == (48, 48)
-    assert over.model.config.seeing.image_size == 48
 
 
 def test_peft_reads_the_additions(learned: Learned) -> None:
@@ -200,19 +178,6 @@ def test_a_base_that_has_moved_is_named(
     assert main([*MERGE, str(copied), str(learned.base)]) == 2  # no model is lost
 
 
-def test_a_base_of_the_hub_that_cannot_be_had_is_named(
-    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    said = json.loads((copied / "adapter.json").read_text())
-    (copied / "adapter.json").write_text(json.dumps(said | {"base": "me/gone"}))
-    with expect_refusal(
-        f"{copied} is an adapter over me/gone", "the hub", f"xfm export {copied} OUT --format merged --base"
-    ):
-        load_model(copied)
-
-
 def test_no_adapter_stands_on_an_adapter(learned: Learned, copied: Path, tmp_path: Path) -> None:
     with expect_refusal("is an adapter itself"):
         load_model(learned.folder, base=copied)
@@ -224,27 +189,6 @@ def test_no_adapter_stands_on_an_adapter(learned: Learned, copied: Path, tmp_pat
     with expect_refusal("is no adapter"):
         merge(learned.base, tmp_path / "x")
     assert not (tmp_path / "x").exists()
-
-
-@pytest.mark.parametrize(
-    "given",
-    ["export {} OUT --format sentence-transformers", "pretrain --recipe nano --init.model {} --out OUT"],
-)
-def test_what_needs_the_files_of_a_model_says_how_to_have_them(
-    given: str, learned: Learned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = [{"{}": str(learned.folder), "OUT": str(tmp_path / "out")}.get(w, w) for w in given.split()]
-    assert main(words) == 2
-    assert f"xfm export {learned.folder}" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_transformers_classes_say_how_to_have_a_whole_model(learned: Learned) -> None:
-    transformers = pytest.importorskip("transformers")
-    import xfm.models.interop.transformers  # noqa: F401
-
-    with expect_refusal(str(learned.folder), "is an adapter", "--format merged"):
-        transformers.AutoModel.from_pretrained(learned.folder)
 
 
 def test_info_says_what_it_is(learned: Learned, capsys: pytest.CaptureFixture[str]) -> None:
@@ -274,50 +218,20 @@ def fields(file: str, **changes: Any) -> Callable[[Path], None]:
     return apply
 
 
-def of_pictures(side: int, patch: int) -> Callable[[Path], None]:
-    """Pictures of a size that the base, or no machine, takes."""
-
-    def apply(folder: Path) -> None:
-        vision = json.loads((folder / "config.json").read_text())["vision"]
-        fields("config.json", vision=vision | {"image_size": side, "patch_size": patch})(folder)
-        fields("preprocessing.json", image_size=side)(folder)
-
-    return apply
-
-
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
         (tensors(LOW_RANK, lambda t: t.pop(KEY)), (KEY, "is missing")),
-        (
-            tensors(LOW_RANK, lambda t: t.update({KEY: torch.zeros(2, 32)})),
-            (KEY, "has shape [2, 32]", "[3, 32]"),
-        ),
-        (tensors(LOW_RANK, lambda t: t.update({KEY: torch.full((3, 32), torch.nan)})), (KEY, "no numbers")),
         (tensors(LOW_RANK, lambda t: t.update({"evil.lora_A.weight": torch.zeros(3, 32)})), ("evil",)),
-        (
-            tensors(LOW_RANK, lambda t: t.update({KEY.replace("qkv", "norm"): torch.zeros(3, 32)})),
-            ("attention.norm", "no linear layer"),
-        ),
         (lambda folder: (folder / LOW_RANK).write_bytes(b"\x80\x02cos\nsystem\n"), (LOW_RANK, "truncated")),
-        (fields("adapter.json", rank=4), ("has shape [3, 32]", "[4, 32]")),
         (fields("adapter.json", rank=0), ("adapter.json", "rank is 0")),
         (fields("adapter.json", weights="0" * 64), ("other weights than those of",)),
-        (fields("adapter.json", code="x.py"), ("adapter.json", "unknown field code")),
         (fields("adapter.json", alpha=500), ("is not what it was when it was saved",)),
-        (fields("adapter.json", alpha=10**400), ("adapter.json", "alpha is 1")),
-        (of_pictures(36, 4), ("config.json", "another model than its base")),
-        (of_pictures(4096, 16), ("config.json", "number of patches")),
         (fields("config.json", projection=17), ("config.json", "another model than its base")),
         (
             tensors("changed.safetensors", lambda t: t.update({"itm_head.0.bias": torch.zeros(5, 5)})),
             ("changed.safetensors", "[5, 5]", "does not fit"),
         ),
-        (
-            tensors("task.safetensors", lambda t: t.popitem()),
-            ("task.safetensors", "does not fit task.json"),
-        ),
-        (lambda folder: (folder / "task.safetensors").unlink(), ("task.safetensors", "is missing")),
     ],
 )
 def test_damaged_and_hostile_folders_are_one_sentence(
@@ -326,13 +240,3 @@ def test_damaged_and_hostile_folders_are_one_sentence(
     edit(copied)
     with expect_refusal(*words):
         load_model(copied)
-
-
-def test_a_base_that_is_no_file_or_has_no_end_is_not_read(learned: Learned, tmp_path: Path) -> None:
-    """Whoever writes an adapter says where its base is."""
-    base, weights = tmp_path / "base", tmp_path / "base" / "model.safetensors"
-    base.mkdir()
-    with weights.open("wb") as file:
-        file.truncate(1 << 42)
-    with expect_refusal(str(weights), "MiB of memory here"):
-        load_model(learned.folder, base=base)

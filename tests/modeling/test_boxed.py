@@ -1,6 +1,5 @@
 """Models of the package: found by name, loaded offline, never written to; half precision on the way there."""
 
-import json
 import re
 from pathlib import Path
 
@@ -12,10 +11,6 @@ from benchmarks import box
 import xfm
 from tests.evaluation.tiny import save_tiny_model, tiny_pretrained
 from tests.refusals import expect_refusal
-from xfm.cli import evaluate as command
-from xfm.cli.describe import describe
-from xfm.config.evaluation import EvaluationConfig
-from xfm.evaluation.suite import _keep_calibration, weights_digest
 from xfm.models import shipped
 from xfm.models.folder import load_model
 from xfm.models.model_files import save_model
@@ -62,24 +57,6 @@ def test_names_are_no_paths_into_the_package(packaged: Path) -> None:
         xfm.load("nothing")
 
 
-def test_it_is_described_beside_a_recipe_of_its_name(packaged: Path) -> None:
-    assert describe("tiny").count("---") == 0
-    packaged.rename(packaged.with_name("nano"))
-    model, recipe = describe("nano").split("\n---\n")
-    assert "parameters" in model
-    assert "curriculum" in recipe
-
-
-def test_nothing_is_written_beside_it(packaged: Path) -> None:
-    before = sorted(packaged.iterdir())
-    _keep_calibration(packaged, {"slope": 1.0, "bias": 0.0})
-    assert sorted(packaged.iterdir()) == before
-    out = command._results_folder(packaged, EvaluationConfig(), Path("world"))
-    assert out == Path("runs/boxed-tiny")
-    assert shipped.is_boxed(packaged)
-    assert not shipped.is_boxed(Path("tiny"))
-
-
 def test_half_precision_takes_half_the_space(tmp_path: Path) -> None:
     made = tiny_pretrained()
     own = made.artifacts
@@ -120,43 +97,3 @@ def test_the_model_that_is_in_the_package(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert loaded.calibration is not None
     vector = xfm.pipeline("embed", model=loaded)(text="a cat left of a dog")
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-3)
-
-
-def a_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run with a model in half precision and the scores of it; the package is beside the run."""
-    made, told = tiny_pretrained(), {"recipe": "tiny", "steps": 1700, "position": {"minutes": 14.6}}
-    save_model(folder / "whole", made.model, made.tokenizer, made.preprocessing, told)
-    box.half(folder / "whole", folder / "run")
-    details = {"weights_sha256": weights_digest(folder / "run" / "model"), "torch": "2"}
-    score = {"value": 0.5, "low": 0.25, "high": 0.75, "chance": 0.1, "baseline": None, "n": 1200}
-    (folder / "run" / "evaluation.json").write_text(json.dumps(details))
-    (folder / "run" / "metrics.json").write_text(json.dumps({"retrieval/seen/text_r1": score}))
-    (folder / "made.sh").write_text("xfm pretrain --recipe tiny  # 1,700 steps\n")
-    monkeypatch.setattr(box, "ROOT", folder / "root")
-    return folder / "run"
-
-
-def test_an_evaluated_model_goes_into_the_package_with_its_scores(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = a_run(tmp_path, monkeypatch)
-    folder = box.install(run, "mine", tmp_path / "made.sh")
-    assert folder == tmp_path / "root" / "src" / "xfm" / "models" / "shipped" / "mine"
-    assert (folder / "model.safetensors").read_bytes() == (run / "model" / "model.safetensors").read_bytes()
-    card = (folder / "README.md").read_text()
-    assert "50.0 % (95 %: 25.0 to 75.0); chance 10.0 %; n 1,200" in card
-    assert "```bash\nxfm pretrain --recipe tiny  # 1,700 steps\n```" in card
-
-
-def test_scores_of_other_weights_and_models_too_large_stay_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = a_run(tmp_path, monkeypatch)
-    with monkeypatch.context() as less, expect_refusal("has room for 10"):
-        less.setattr(box, "MOST", 10)
-        box.install(run, "mine", tmp_path / "made.sh")
-    details = json.loads((run / "evaluation.json").read_text())
-    (run / "evaluation.json").write_text(json.dumps(details | {"weights_sha256": "another's"}))
-    with expect_refusal("of other weights"):
-        box.install(run, "mine", tmp_path / "made.sh")
-    assert not (tmp_path / "root" / "src" / "xfm" / "models" / "shipped" / "mine").exists()

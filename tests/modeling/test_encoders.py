@@ -14,7 +14,6 @@ from xfm.config.image import ImageTrainingConfig
 from xfm.config.model import ModelConfig
 from xfm.config.training import LossConfig, Precision
 from xfm.inference.engine import Engine
-from xfm.models.composition import Backbone
 from xfm.models.encoders import LANGUAGE, VISION
 from xfm.models.folder import Preprocessing, Pretrained
 from xfm.models.gradients import PRETRAINING
@@ -110,11 +109,18 @@ def test_it_is_pretrained(toy: Pretrained) -> None:
     assert toy.model.language_head.norm.eps == 1e-3
 
 
-def test_its_words_pass_to_fusion(toy: Pretrained) -> None:
+def test_its_words_its_length_and_its_drop_path_are_used(toy: Pretrained) -> None:
     model = toy.model
     assert model.words_fit
     model.init_fusion_embeddings_from_language()
     assert torch.equal(model.fusion.embeddings.words.weight, model.language.words.weight)
+    assert Engine(toy, "toy", torch.device("cpu"), Precision.FP32, 2, None).longest == 20
+    rows, settings = (
+        SplitRows([], labels=["cat", "dog"]),
+        TaskSettings(image=ImageTrainingConfig(drop_path=0.25)),
+    )
+    task = ImageClassificationTask(toy, Pictures(toy.preprocessing), rows, settings)
+    assert task.module.vision.rate == 0.25
 
 
 def test_it_takes_pictures_of_another_size(toy: Pretrained) -> None:
@@ -127,19 +133,3 @@ def test_it_is_saved_and_described(toy: Pretrained, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="without a self-check"):  # the tokenizer has more words than it
         toy.model.save_pretrained(tmp_path / "model", toy.artifacts)
     assert "vision: ToyVision, width 24" in (tmp_path / "model" / "README.md").read_text()
-
-
-def test_its_texts_are_cut_where_it_says(toy: Pretrained) -> None:
-    engine = Engine(toy, "toy", torch.device("cpu"), Precision.FP32, 2, None)
-    assert toy.model.config.language.longest == engine.longest == 20
-
-
-def test_a_fine_tuning_sets_its_drop_path(toy: Pretrained) -> None:
-    settings = TaskSettings(image=ImageTrainingConfig(drop_path=0.25))
-    rows = SplitRows([], labels=["cat", "dog"])
-    task = ImageClassificationTask(toy, Pictures(toy.preprocessing), rows, settings)
-    assert task.module.vision.rate == 0.25
-
-
-def test_a_model_of_another_class_holds_it_as_well(config: ModelConfig) -> None:
-    assert Backbone(config).encode_image(torch.randn(1, 3, 32, 32)).shape == (1, 17, 24)

@@ -5,14 +5,14 @@ import errno
 import json
 import os
 import stat
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors import SafetensorError
 
+from tests.alike import some
 from tests.evaluation.tiny import tiny_pretrained
 from tests.failing import fail_rename
 from tests.folders import content
@@ -33,8 +33,7 @@ WRITTEN = sorted([*FILES, "self_check.json", "preprocessor_config.json"])  # the
 
 
 # ---------------------------------------------------------------- round trip
-@pytest.mark.parametrize("as_text", [False, True])
-def test_round_trip(tmp_path: Path, as_text: bool) -> None:
+def test_round_trip(tmp_path: Path) -> None:
     old = tiny_pretrained()
     config = replace(
         old.model.config, vision=replace(old.model.config.vision, positions=Positions.SINE_2D, mlp_ratio=2)
@@ -43,11 +42,11 @@ def test_round_trip(tmp_path: Path, as_text: bool) -> None:
     provenance = {"recipe": "tiny", "steps": 7, "versions": {"xfm": "1"}, "scores": [0.5, None]}
     model = XFM(config)
     folder = tmp_path / "some" / "where" / "model"
-    save_model(str(folder) if as_text else folder, model, old.tokenizer, preprocessing, provenance)
+    save_model(str(folder), model, old.tokenizer, preprocessing, provenance)
     assert sorted(content(folder)) == WRITTEN
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
-    new = load_model(str(folder) if as_text else folder)
+    new = load_model(str(folder))
     assert new.model.config == config
     assert new.preprocessing == preprocessing
     assert hash(new.preprocessing) == hash(preprocessing)
@@ -65,11 +64,6 @@ def test_round_trip(tmp_path: Path, as_text: bool) -> None:
 def test_a_second_save_gives_the_same_bytes(saved: Path, tmp_path: Path) -> None:
     save(tmp_path / "again", load_model(saved))
     assert content(tmp_path / "again") == content(saved)
-
-
-def test_paths_in_the_provenance_are_written_as_text(tmp_path: Path) -> None:
-    save(tmp_path / "model", replace(tiny_pretrained(), provenance={"root": Path("a/b")}))
-    assert load_model(tmp_path / "model").provenance == {"root": "a/b"}
 
 
 def test_fields_that_are_not_there_take_their_defaults(saved: Path) -> None:
@@ -95,16 +89,7 @@ def test_an_existing_folder_is_replaced(saved: Path, link: str) -> None:
     assert all(torch.equal(t, expected[name]) for name, t in load_model(saved).model.state_dict().items())
 
 
-def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
-    (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    with expect_refusal("loop is a link to itself"):
-        save(tmp_path / "loop", tiny_pretrained())
-    (tmp_path / "later").symlink_to(tmp_path / "elsewhere")  # a place that is made by saving
-    save(tmp_path / "later", tiny_pretrained())
-    assert (tmp_path / "elsewhere" / "config.json").is_file()
-
-
-@pytest.mark.parametrize("failing", [1, 2, 3])  # the tokenizer's own, the old folder's, the new folder's
+@pytest.mark.parametrize("failing", [2, 3])  # the old folder's, the new folder's
 def test_a_failing_rename(saved: Path, failing: int, monkeypatch: pytest.MonkeyPatch) -> None:
     before = content(saved)
     fail_rename(monkeypatch, failing)
@@ -120,37 +105,16 @@ FULL = (
 )
 
 
-@pytest.mark.parametrize("existing", [False, True])
 @pytest.mark.parametrize("error", FULL, ids=["as the system says", "as safetensors says"])
-def test_a_full_disk(
-    tmp_path: Path, error: Exception, existing: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk(saved: Path, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    folder = tmp_path / "model"
-    if existing:
-        save(folder, tiny_pretrained())
-    before = content(folder) if existing else None
-    monkeypatch.setattr(weights_module, "save_file", fail)
-    with expect_refusal(str(folder), "the disk is full"):
-        save(folder, tiny_pretrained(seed=2))
-    assert [path.name for path in tmp_path.iterdir()] == (["model"] if existing else [])
-    if existing:
-        assert content(folder) == before
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_disk_that_fills_up_while_a_json_is_written(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = content(saved)
-    write = model_files._write_json
-
-    def write_on(path: Path, value: Any) -> None:
-        write(Path("/dev/full") if path.name == "provenance.json" else path, value)
-
-    monkeypatch.setattr(model_files, "_write_json", write_on)
-    with expect_refusal("the disk is full"):
+    monkeypatch.setattr(weights_module, "save_file", fail)
+    with expect_refusal(str(saved), "the disk is full"):
         save(saved, tiny_pretrained(seed=2))
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
     assert content(saved) == before
 
 
@@ -163,7 +127,7 @@ def test_a_file_or_a_folder_of_something_else_is_not_replaced(tmp_path: Path) ->
 
 
 # ---------------------------------------------------------------- with a task, without a tokenizer
-@pytest.mark.parametrize("kind", [one.name for one in task_specs(tunable=True)])
+@pytest.mark.parametrize("kind", some([one.name for one in task_specs(tunable=True)], 2))
 def test_round_trip_of_a_task_model(tmp_path: Path, kind: str) -> None:
     """What a task model tuned takes the place of the model's parts, and is shared when it is loaded."""
     old = tiny_pretrained()
@@ -218,22 +182,3 @@ def test_a_calibration_lies_in_the_folder_and_makes_the_probability(tmp_path: Pa
     assert load_model(tmp_path / "copy").calibration == FITTED
     save_model(folder, old.model, old.tokenizer, old.preprocessing, old.provenance)
     assert load_model(folder).calibration is None  # of other weights
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"slope": -1.0}, "slope is -1.0"),
-        ({"slope": float("inf")}, "slope is inf"),
-        ({"bias": float("nan")}, "bias is nan"),
-        ({"pairs": 0}, "0 pairs"),
-        ({"bias": "much"}, "bias is 'much'"),
-        ({"temperature": 2.0}, "unknown field temperature"),
-    ],
-)
-def test_a_calibration_that_is_none_is_refused(tmp_path: Path, change: dict[str, Any], named: str) -> None:
-    old, folder = tiny_pretrained(), tmp_path / "model"
-    save_model(folder, old.model, old.tokenizer, old.preprocessing, old.provenance)
-    (folder / "calibration.json").write_text(json.dumps({**asdict(FITTED), **change}))
-    with expect_refusal("calibration.json", named):
-        load_model(folder)

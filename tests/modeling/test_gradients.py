@@ -48,20 +48,10 @@ def test_every_cell(policy: GradientPolicy) -> None:
                 assert reached == policy.allows(objective, encoder), f"{name} x {encoder}"
 
 
-def test_mlm_without_language_trains_the_head_alone() -> None:
-    policy = GradientPolicy({**PRETRAINING.reaches, Objective.MLM: frozenset()})
-    model = tiny_model()
-    losses = losses_of(model, random_batch(), policy)
-    losses.terms["text/mlm"].backward()
-    assert all(p.grad is None for p in model.language.layers.parameters())
-    assert model.language_head.dense.weight.grad is not None
-
-
 @pytest.mark.parametrize(
     ("reaches", "words"),
     [
         (PRETRAINING.reaches | {Objective.MLM: frozenset({EncoderName.VISION})}, "does not use vision"),
-        (PRETRAINING.reaches | {Objective.ITM: frozenset({EncoderName.VISION})}, "add fusion"),
         ({row: INPUTS[row] for row in Objective if row is not Objective.BBP}, "no row for bbp"),
     ],
 )

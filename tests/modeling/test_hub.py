@@ -1,9 +1,9 @@
-"""Models go to the hub and come back, with a card; nothing but a model folder's files is fetched."""
+"""Models of the hub: named as paths are, there and back with a card, and nothing else is fetched."""
 
 import copy
 import os
 import sys
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +12,13 @@ import yaml
 
 from tests.alike import thorough
 from tests.evaluation.tiny import SIDE, tiny_pretrained
-from tests.modeling.hub_server import running_hub
-from tests.processes import ROOT, run
+from tests.modeling.hub_server import Hub, running_hub
+from tests.processes import ROOT, Ended, run
+from tests.processes import XFM as COMMAND
 from tests.refusals import expect_refusal
 from xfm.models.artifacts import model_card
 from xfm.models.folder import Artifacts, load_model
-from xfm.models.model_files import TASK, TASK_WEIGHTS
+from xfm.models.resolve import find_model, hub_name, model_folder
 from xfm.models.xfm import XFM, push_to_hub
 
 
@@ -43,14 +44,6 @@ def test_a_local_folder(saved: Path, tmp_path: Path) -> None:
     assert (tmp_path / "again" / "README.md").is_file()
     model.save_pretrained(tmp_path / "again")  # a card does not make it a folder of something else
     assert copy.deepcopy(model).artifacts is not None
-
-
-def test_a_model_without_belongings_says_what_is_needed(tmp_path: Path) -> None:
-    loaded = tiny_pretrained()
-    with expect_refusal("artifacts"):
-        loaded.model.save_pretrained(tmp_path / "model")
-    loaded.model.save_pretrained(tmp_path / "model", loaded.artifacts)
-    assert XFM.from_pretrained(tmp_path / "model").artifacts is not None
 
 
 PUSH = "import xfm; print(xfm.XFM.from_pretrained({!r}).push_to_hub('me/tiny'))"
@@ -89,23 +82,6 @@ def test_there_and_back_over_http(saved: Path, tmp_path: Path) -> None:
     assert python(load, "http://127.0.0.1:9", tmp_path / "home").strip().endswith("{'recipe': 'tiny'}")
 
 
-def test_what_is_nowhere_is_one_sentence(saved: Path, tmp_path: Path) -> None:
-    code = (
-        "import xfm\n"
-        "from xfm.core.errors import UserError\n"
-        f"model = xfm.XFM.from_pretrained({str(saved)!r})\n"
-        "for act in (lambda: xfm.XFM.from_pretrained('me/nothing'), lambda: model.push_to_hub('me/x')):\n"
-        "    try: act()\n"
-        "    except UserError as error: print(error)"
-    )
-    with running_hub() as hub:
-        (missing, *_) = python(code, hub.address, tmp_path / "home").splitlines()
-    assert "me/nothing is no model folder here" in missing
-    lines = python(code, "http://127.0.0.1:9", tmp_path / "home").splitlines()
-    assert len(lines) == 2
-    assert "me/x: the hub did not take the model" in lines[1]
-
-
 def test_the_card() -> None:
     loaded = tiny_pretrained()
     provenance = {
@@ -126,57 +102,6 @@ def test_the_card() -> None:
     assert "weights: not stated" in bare
     assert "Scores" not in bare
     assert "license" not in yaml.safe_load(bare.split("---")[1])
-
-
-def test_a_task_travels_with_its_model(tuned: Path, tmp_path: Path) -> None:
-    copy.deepcopy(XFM.from_pretrained(tuned)).save_pretrained(tmp_path / "again")
-    start, again = load_model(tuned).task, load_model(tmp_path / "again").task
-    assert start is not None
-    assert again is not None
-    assert again.task == start.task
-    assert all(torch.equal(t, start.added_state()[n]) for n, t in again.added_state().items())
-    card = (tmp_path / "again" / "README.md").read_text()
-    assert "fine-tuned for text-classification, 3 outputs" in card
-
-
-def test_a_task_of_another_model_is_refused(tuned: Path, tmp_path: Path) -> None:
-    """Its encoder would be saved in place of the model's own."""
-    other, model = load_model(tuned), tiny_pretrained().model
-    with expect_refusal("another model"):
-        model.save_pretrained(tmp_path / "out", other.artifacts)
-    assert not (tmp_path / "out").exists()
-    model.save_pretrained(tmp_path / "out", replace(other.artifacts, task=None))
-    assert load_model(tmp_path / "out").task is None
-
-
-@thorough
-def test_an_upload_leaves_nothing_of_the_last(saved: Path, tuned: Path, tmp_path: Path) -> None:
-    with running_hub() as hub:
-        python(PUSH.format(str(tuned)), hub.address, tmp_path / "home")
-        assert {TASK, TASK_WEIGHTS} <= set(hub.files["me/tiny"])
-        hub.files["me/tiny"]["notes.txt"] = b"mine"
-        python(PUSH.format(str(saved)), hub.address, tmp_path / "home")
-        assert not {TASK, TASK_WEIGHTS} & set(hub.files["me/tiny"])
-        assert "notes.txt" in hub.files["me/tiny"]
-
-
-def test_a_file_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:
-    (tmp_path / "a.th").write_bytes(b"")
-    with expect_refusal("a.th is a file", "xfm.load"):
-        XFM.from_pretrained(tmp_path / "a.th")
-
-
-def test_the_card_of_parts_with_licences() -> None:
-    """What is not known is not called None, and parts keep their licences after training."""
-    loaded = tiny_pretrained()
-    composed = {"language": {"reference": "words", "licence": "mit"}, "vision": {"reference": "eyes"}}
-    for provenance in ({"composed": composed}, {"began_with": {"composed": composed}}):
-        provenance["licences"] = {"code": "Apache-2.0", "weights": None, "data": None}
-        artifacts = Artifacts(loaded.tokenizer, loaded.preprocessing, provenance)
-        card = model_card(loaded.model.config, artifacts)
-        assert "weights: not stated" in card
-        assert "language encoder that training began with, words: mit" in card
-        assert "vision encoder that training began with, eyes: not stated" in card
 
 
 def test_an_upload_takes_the_models_files_and_nothing_else(
@@ -214,3 +139,109 @@ def test_an_upload_takes_the_models_files_and_nothing_else(
             (cached / path.name).symlink_to(f"../../blobs/{path.name}")
     assert push_to_hub(cached, "me/tiny") == "the address"
     assert {"model.safetensors", "provenance.json"} < sent[1]
+
+
+ROWS = "text,label\n" + "".join(f"the {c} square {n},{c}\n" for n in range(12) for c in ("red", "blue"))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("me/tiny", ("me/tiny", None)),
+        ("me/tiny@v1.0", ("me/tiny", "v1.0")),
+        ("small", None),
+        ("./me/tiny", None),
+        ("me/tiny/model", None),
+        ("me/ti ny", None),
+        ("https://huggingface.co/me/tiny", None),
+    ],
+)
+def test_what_a_name_of_the_hub_is(name: str, meant: object) -> None:
+    assert hub_name(name) == meant
+
+
+def test_a_path_wins(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks the hub for what lies here."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "me").mkdir()
+    saved.rename(tmp_path / "me" / "tiny")
+    assert model_folder("me/tiny") == Path("me/tiny")
+    (tmp_path / "me" / "linked").symlink_to("nowhere")
+    assert model_folder("me/linked") == Path("me/linked")
+    with expect_refusal("nowhere-here does not exist", "owner/name"):
+        find_model("nowhere-here")
+
+
+@pytest.fixture
+def hub(saved: Path) -> Iterator[Hub]:
+    with running_hub() as hub:
+        hub.files["me/tiny"] = {path.name: path.read_bytes() for path in saved.iterdir()}
+        hub.revisions.add("v1")
+        yield hub
+
+
+def xfm(line: str, place: Path, endpoint: str, **extra: str | None) -> Ended:
+    """A command that knows only this hub."""
+    proxies = dict.fromkeys(name for name in os.environ if name.lower().endswith("_proxy"))
+    own = {"HF_ENDPOINT": endpoint, "HF_HOME": str(place / "home"), "HF_HUB_DISABLE_XET": "1", **proxies}
+    return run([*COMMAND, *line.split()], 300, place, **{**own, "HF_TOKEN": None, **extra})
+
+
+@thorough
+def test_commands_take_a_name(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(ROWS)
+    hub.files["me/tiny"] |= {"pytorch_model.bin": b"pickle", "code.py": b"raise SystemExit"}
+    tune = "finetune text-classification me/tiny@v1 --train rows.csv --out run --steps 4 --quiet --device cpu"
+    done = xfm(f"{tune} --baseline false --push-to-hub me/tuned", tmp_path, hub.address, HF_TOKEN="hf_test")
+    assert done.status == 0, done.err
+    assert f"Hub:     {hub.address}/me/tuned" in done.out
+    assert hub.private["me/tuned"]
+    assert {*hub.downloaded} == {path for path in hub.files["me/tiny"] if path.endswith(("json", "tensors"))}
+    card = hub.files["me/tuned"]["README.md"].decode()
+    assert "fine-tuned for text-classification, 2 outputs" in card
+    assert "text-classification/test/accuracy | " in card
+    for name in ("model.safetensors", "task.json", "task.safetensors"):
+        assert hub.files["me/tuned"][name] == (tmp_path / "run" / "model" / name).read_bytes()
+    before = len(hub.asked)
+    for line in (
+        "predict text-classification me/tuned --text red",
+        "evaluate me/tuned --test rows.csv --quiet --device cpu",
+        "export me/tiny published.th",
+        "probe me/tiny --train nowhere.csv --test nowhere.csv --out probe",
+    ):
+        done = xfm(line, tmp_path, hub.address)
+        assert done.status == (2 if "nowhere" in line else 0), (line, done.err)
+        assert "nowhere" not in line or "nowhere.csv" in done.err
+    assert len(hub.asked) > before
+    assert (tmp_path / "runs" / "hub-me--tuned" / "evaluation-rows" / "metrics.json").is_file()
+    # The cache is enough without the hub.
+    assert xfm("predict embed me/tiny --text red", tmp_path, "http://127.0.0.1:9").status == 0
+
+
+@pytest.mark.slow
+def test_what_cannot_be_read_is_one_sentence(hub: Hub, tmp_path: Path) -> None:
+    hub.files["me/gated"], hub.files["me/other"] = {"config.json": b"{}"}, {"pytorch_model.bin": b"pickle"}
+    hub.gated.add("me/gated")
+    code = (
+        "import sys, xfm\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: xfm.load(name)\n"
+        "    except xfm.UserError as error: print(error)"
+    )
+    words = {
+        "me/nothing": "the hub has no such repository, or a private one",
+        "me/tiny@v9": "no such revision",
+        "me/gated": "is gated: ask for access",
+        "me/other": "holds no model of xfm",
+    }
+    command = [COMMAND[0], "-c", code, *words]
+    extra = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": None}
+    lines = run(command, 120, tmp_path, HF_ENDPOINT=hub.address, **extra).out.splitlines()
+    assert len(lines) == len(words)
+    for line, (name, said) in zip(lines, words.items(), strict=True):
+        assert line.startswith(f"{name} is no model folder here, and "), line
+        assert said in line
+    away = run([*command[:3], "me/nothing"], 120, tmp_path, HF_ENDPOINT="http://127.0.0.1:9", **extra)
+    assert "the hub cannot be reached, nor is it in the hub's cache" in away.out
+    offline = run([*command[:3], "me/nothing"], 120, tmp_path, HF_HUB_OFFLINE="1", **extra)
+    assert "the hub cannot be reached" in offline.out

@@ -42,25 +42,6 @@ def test_unpacking_undoes_packing(batches: list[list[int]]) -> None:
         assert torch.equal(state.grad, weight * mask[:, :, None])  # the gradient of real places alone
 
 
-@settings(max_examples=30)
-@given(st.lists(st.integers(1, 40), min_size=2, max_size=30), st.integers(0, 99))
-def test_texts_of_like_length_share_a_part(lengths: list[int], seed: int) -> None:
-    """Every token lies in a row of its text, in order, and its text's row hides all else."""
-    mask = mask_of(lengths)
-    kinds, generator = [0, 1], torch.Generator().manual_seed(seed)
-    cut = int(torch.randint(1, len(lengths), (1,), generator=generator))
-    packed = pack_texts([mask[:cut], mask[cut:]], kinds)
-    numbers = torch.arange(1, packed.tokens + 1.0)[:, None]
-    found: list[list[float]] = []
-    for part, bias in zip(packed.texts.grid.spread(numbers), packed.texts.biases, strict=True):
-        found += [row[seen].tolist() for row, seen in zip(part[:, :, 0], bias[:, 0, 0] == 0, strict=True)]
-    ends = torch.tensor(lengths).cumsum(0).tolist()
-    expected = [
-        [float(n) for n in range(end - size + 1, end + 1)] for end, size in zip(ends, lengths, strict=True)
-    ]
-    assert sorted(filter(None, found)) == expected
-
-
 def states_and_gradients(model: XFM, ids: Tensor, mask: Tensor, pixels: Tensor) -> list[Tensor]:
     model.zero_grad()
     found = [model.encode_text(ids, mask)[mask], fuse(model, Tokens(ids, mask), pixels)[mask]]
@@ -120,12 +101,6 @@ def test_fusion_knows_the_order_of_states_by_its_positions_alone(order: TextPosi
     other = text[:, [0, 1, 5, 3, 4, 2, 6]]
     first, second = (model.fuse(states, mask, image)[:, 0] for states in (text, other))
     assert torch.allclose(first, second, rtol=1e-9) == (order is TextPositions.NONE)
-
-
-def test_when_texts_are_packed() -> None:
-    mask = mask_of([2, 4, 1])
-    assert leaves_padding_out(mask, needed=False)
-    assert not leaves_padding_out(mask, needed=True)
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])

@@ -1,6 +1,5 @@
 """bf16 where it is wanted, and close enough to float32."""
 
-import itertools
 import random
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 from tests.modeling.build import VOCAB, gradients, losses_of, random_batch, tiny_model
 from xfm.config.training import Precision
 from xfm.models import precision
-from xfm.models.precision import autocast, bf16_is_fast, hold, working_dtype
+from xfm.models.precision import autocast, hold
 
 
 @pytest.fixture(params=[False, True], ids=["slow bf16", "fast bf16"])
@@ -20,28 +19,14 @@ def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> boo
 
 
 @pytest.mark.parametrize("wanted", Precision)
-@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
-def test_products_run_in_the_wanted_dtype(wanted: Precision, device: str | torch.device, fast: bool) -> None:
+def test_products_run_in_the_wanted_dtype(wanted: Precision, fast: bool) -> None:
     is_bf16 = wanted is Precision.BF16 or (wanted is Precision.AUTO and fast)
     layer, inputs = torch.nn.Linear(4, 3), torch.randn(2, 4)
-    with autocast(wanted, device):
+    with autocast(wanted, "cpu"):
         assert torch.is_autocast_enabled("cpu") == is_bf16
         assert layer(inputs).dtype == (torch.bfloat16 if is_bf16 else torch.float32)
     assert not torch.is_autocast_enabled("cpu")
     assert layer(inputs).dtype == torch.float32
-
-
-@pytest.mark.parametrize(("gain", "is_fast"), [(0.5, False), (1.1, False), (1.6, True), (6.0, True)])
-def test_bf16_must_be_worthwhile(gain: float, is_fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "_cpu_gain", lambda: gain)
-    assert bf16_is_fast(torch.device("cpu")) is is_fast
-    assert not bf16_is_fast(torch.device("meta"))
-
-
-def test_the_gain_is_measured_once() -> None:
-    gain = precision._cpu_gain()
-    assert precision._cpu_gain() == gain
-    assert gain > 0 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else gain == 0
 
 
 class Disturbed:
@@ -59,69 +44,13 @@ class Disturbed:
         return self.now
 
 
-@pytest.mark.parametrize("disturbed", [0, 14, 50])
-@pytest.mark.parametrize("seed", range(8))
-def test_other_programs_do_not_decide(disturbed: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Disturbed(disturbed, random.Random(seed))
+@pytest.mark.parametrize("disturbed", [0, 50])
+def test_other_programs_do_not_decide(disturbed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Disturbed(disturbed, random.Random(0))
     monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: True)
     monkeypatch.setattr(precision.time, "perf_counter", clock)
     assert precision._cpu_gain.__wrapped__(side=2) == pytest.approx(2.0)
     assert clock.reads >= 2 * 2 * 7 * 4  # two products, each between two reads
-
-
-def test_a_machine_that_never_rests_is_measured_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = itertools.accumulate(0.99**read for read in range(1000))  # every product faster than the last
-    monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: True)
-    monkeypatch.setattr(precision.time, "perf_counter", lambda: next(clock))
-    assert precision._cpu_gain.__wrapped__(side=2, repeats=7, most=5) > 0
-    assert next(clock) == pytest.approx(sum(0.99**read for read in range(5 * 7 * 2 * 2 + 1)))
-
-
-def test_states_take_the_dtype_of_the_products() -> None:
-    states = torch.randn(3, 4, requires_grad=True)
-    assert working_dtype(states) is states
-    with autocast(Precision.BF16, "cpu"):
-        lowered = working_dtype(states)
-        assert lowered.dtype == torch.bfloat16
-        assert working_dtype(lowered) is lowered
-        with torch.autocast("cpu", enabled=False):
-            assert working_dtype(states) is states
-    lowered.sum().backward()
-    assert states.grad is not None
-    assert states.grad.dtype == torch.float32
-
-
-def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((found.float() - expected).norm() / expected.norm()).item()
-
-
-@torch.no_grad()
-def test_bf16_states_are_close_to_float32() -> None:
-    model, batch = tiny_model().eval(), random_batch()
-    pair = batch.pair
-    assert pair is not None
-
-    def states() -> dict[str, torch.Tensor]:
-        image = model.encode_image(pair.pixels, pair.patch_mask)
-        text = model.encode_text(pair.tokens.ids, pair.tokens.mask)
-        fused = model.fuse(text, pair.tokens.mask, image)
-        return {
-            "image": image,
-            "text": text,
-            "fused": fused,
-            "features": model.embed_image(pair.pixels),
-            "logits": model.fusion_logits(fused[:, 1]),
-            "boxes": model.boxes(fused),
-        }
-
-    expected = states()
-    assert all(value.dtype == torch.float32 for value in expected.values())
-    with autocast(Precision.BF16, "cpu"):
-        found = states()
-    assert found["text"].dtype == found["fused"].dtype == torch.bfloat16
-    assert found["features"].dtype == found["boxes"].dtype == torch.float32
-    for name, value in found.items():
-        assert 0 < relative_error(value, expected[name]) < 0.03, name
 
 
 def test_bf16_losses_and_gradients_are_close_to_float32() -> None:

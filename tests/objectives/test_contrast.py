@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from xfm.objectives import itm
 from xfm.objectives.contrast import compare, contrastive_loss
-from xfm.objectives.itm import Block, Negatives, blocks_of, draw_negatives, sampling_weights
+from xfm.objectives.itm import Negatives, blocks_of, draw_negatives, sampling_weights
 from xfm.objectives.text_rows import PairEmbeddings, same_identity
 
 
@@ -46,23 +45,6 @@ def test_rows_by_columns_are_the_whole_matrix(shares: list[int], kinds: int, see
     gradients = torch.autograd.grad(found, [everyone.image, everyone.text, temperature])
     for ours, theirs in zip(gradients, wanted, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
-
-
-def largest_kept(own: int, count: int) -> int:
-    """Numbers in the largest tensor that the contrast keeps for its backward pass."""
-    sizes: list[int] = []
-    everyone = vectors(count, 10 * count)
-    with torch.autograd.graph.saved_tensors_hooks(
-        lambda kept: (sizes.append(kept.numel()), kept)[1], lambda kept: kept
-    ):
-        compare(some(everyone, slice(0, own)), everyone, 0, torch.tensor([0.3], requires_grad=True))
-    return max(sizes)
-
-
-def test_memory_grows_with_own_rows_times_all() -> None:
-    assert largest_kept(16, 256) == 16 * 256
-    assert largest_kept(16, 512) == 2 * 16 * 256
-    assert largest_kept(32, 256) == 2 * 16 * 256
 
 
 def drawn_by(shares: list[int], similarity: Tensor, same: Tensor, labels: list[int]) -> list[Negatives]:
@@ -106,38 +88,3 @@ def test_a_draw_is_that_of_torch(count: int, seed: int) -> None:
     ]
     assert torch.equal(ours.image, theirs[0])
     assert torch.equal(ours.text, theirs[1])
-
-
-def test_random_numbers_come_in_chunks(monkeypatch) -> None:
-    """Whoever needs which rows of them: the chunks, and so the numbers, are the same."""
-    monkeypatch.setattr(itm, "CHUNK", 4)
-
-    def rows(kept: range | list[int]) -> Tensor:
-        return itm._exponentials(10, kept, torch.Generator().manual_seed(0))
-
-    whole = rows(range(10))
-    assert torch.equal(rows(range(3, 9)), whole[3:9])
-    assert torch.equal(rows([1, 4, 9]), whole[[1, 4, 9]])
-    assert torch.equal(rows([]), whole[:0])
-    assert torch.equal(rows(range(2, 2)), whole[:0])
-
-
-def test_blocks_know_whose_rows_are_whose() -> None:
-    found = blocks_of([0, 0, 1, 1, 0], range(1, 4))
-    assert found == [Block([0, 1, 4], range(1, 2), range(1)), Block(range(2, 4), range(2), range(1, 3))]
-
-
-def test_rows_that_follow_one_another_are_sent_to_no_device() -> None:
-    """As those of a batch do: by an index of numbers a GPU would be waited for, three times a block."""
-    similarity, same = torch.randn(12, 12), torch.eye(12, dtype=torch.bool)
-    blocks = blocks_of([row // 5 for row in range(12)], range(3, 9))
-    assert all(isinstance(rows, range) for block in blocks for rows in vars(block).values())
-    args = (similarity[3:9], same[3:9])
-    by_text = similarity.t()[3:9]
-    lists = [Block(*([*rows] for rows in vars(block).values())) for block in blocks]
-    found = [
-        draw_negatives(*args, torch.Generator().manual_seed(5), 1e-3, by_text, some)
-        for some in (blocks, lists)
-    ]
-    for name in ("image", "text", "valid"):
-        assert torch.equal(getattr(found[0], name), getattr(found[1], name))

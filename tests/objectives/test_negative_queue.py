@@ -74,18 +74,6 @@ def test_the_nearest_are_drawn_most() -> None:
             assert all(number >= 100 or number == 3 - place for place, number in enumerate(numbers))
 
 
-def test_pairs_whose_twins_are_in_the_batch_keep_them() -> None:
-    torch.manual_seed(6)
-    memory = NegativeQueue(4)
-    memory.add(*pairs(0, 4))
-    rows, own = pairs(100, 4)
-    axes = torch.eye(WIDTH)[[0, 1, 1, 2]]  # the second and the third are nearly the same
-    own = replace(own, image=axes, text=axes)
-    for _ in range(20):
-        for numbers in asked(memory, rows, own):
-            assert [number >= 100 for number in numbers] == [False, True, True, False]
-
-
 def test_a_pair_is_never_its_own_negative() -> None:
     """Not even by an equal caption or an equal picture alone."""
     torch.manual_seed(2)
@@ -98,17 +86,6 @@ def test_a_pair_is_never_its_own_negative() -> None:
         for numbers in asked(memory, *[pairs(100, 3)[0], equal]):
             assert numbers[0] != 0
             assert numbers[1] != 1
-
-
-def test_pairs_without_a_negative_in_the_batch_need_none() -> None:
-    torch.manual_seed(7)
-    memory = NegativeQueue(4)
-    memory.add(*pairs(0, 4))
-    rows, own = pairs(100, 3)
-    shown, said = torch.tensor([100, 100, 102]), torch.tensor([1100, 1101, 1100])
-    own = replace(own, image_identity=shown, text_identity=said)  # the first is like both others
-    for numbers in asked(memory, rows, own):
-        assert [number < 100 for number in numbers] == [False, True, True]
 
 
 @pytest.mark.parametrize("spoilt", ["vectors", "states"])
@@ -124,20 +101,6 @@ def test_of_a_step_that_was_skipped_nothing_is_drawn(spoilt: str) -> None:
     memory.add(*pairs(10, 3))
     for _ in range(20):
         assert all(number >= 10 for numbers in asked(memory, *pairs(100, 4)) for number in numbers)
-
-
-def test_texts_of_any_length_stand_together() -> None:
-    torch.manual_seed(4)
-    memory = NegativeQueue(6)
-    for first, length in ((0, 3), (3, 7), (6, 4)):
-        memory.add(*pairs(first, 3, length))
-    for length in (2, 9):
-        rows, vectors = pairs(100, 4, length)
-        wider, _ = memory.with_negatives(rows, in_batch(4), vectors, torch.tensor(0.1))
-        assert wider.texts.states.shape == (6, max(length, 7), WIDTH)
-        lengths = wider.texts.mask.sum(1).tolist()
-        assert lengths[:4] == [length] * 4
-        assert set(lengths[4:]) <= {7, 4}
 
 
 def steps_of(memory: dict[str, torch.Tensor] | None, numbers: range) -> tuple[list[float], PretrainingStep]:

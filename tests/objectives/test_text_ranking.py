@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch import Tensor
 
-from xfm.objectives.text_ranking import no_negatives, text_ranking_losses
+from xfm.objectives.text_ranking import text_ranking_losses
 
 WIDTH = 6
 
@@ -80,21 +80,3 @@ def test_what_is_right_for_an_anchor_is_no_negative(
         expected.append(torch.logsumexp(logits, 0) - logits[0])
     found = losses(anchors, candidates, said, told, torch.tensor([0.1], dtype=torch.float64))
     torch.testing.assert_close(found, torch.stack(expected).mean())
-
-
-def test_a_repeated_row_changes_nothing_but_its_weight() -> None:
-    """Two rows alike: neither is the other's negative."""
-    ids, own = torch.tensor([1, 2, 1]), torch.tensor([5, 6, 5])
-    assert no_negatives(ids, (ids, own), own).tolist() == [
-        [True, False, True],
-        [False, True, False],
-        [True, False, True],
-    ]
-
-
-def test_the_temperature_learns() -> None:
-    anchors, (positives,) = drawn(5, 0, 0)
-    temperature = torch.nn.Parameter(torch.tensor([0.07]))
-    losses(anchors, positives, list("abcde"), list("fghij"), temperature).backward()
-    assert temperature.grad is not None
-    assert float(temperature.grad.abs()) > 0

@@ -11,15 +11,14 @@ from safetensors.torch import load_file, save_file
 import xfm
 from tests.alike import THOROUGH, thorough
 from tests.folders import content
-from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures, tuned
+from tests.inference.models import EVERY, NEEDS, OPTIONS, inputs, pictures
 from tests.refusals import expect_refusal
-from tests.runtimes.conftest import Exported, Native, needs
+from tests.runtimes.conftest import Exported, Native
 from xfm.cli.main import main
 from xfm.config.artifacts import MANIFEST, Arithmetic, Format
 from xfm.models.folder import load_model
-from xfm.models.runtimes.loading import TRUST, RuntimeModel, open_exported, read_manifest
+from xfm.models.runtimes.loading import TRUST, RuntimeModel, read_manifest
 from xfm.models.runtimes.writing import export
-from xfm.serving.models import Models
 
 RUNNING = [
     task
@@ -94,15 +93,6 @@ def test_runtimes_answer_as_the_model(form: Format, native: Native, exported: Ex
     answers_alike(*search)
 
 
-@thorough
-def test_a_server_and_a_load_take_it(exported: Exported, native: Native) -> None:
-    folder = exported(Format.TORCH_EXPORT)
-    models = Models([str(folder)], batch_size=4)
-    assert "embed" in models.model(None).tasks
-    assert "image-text-matching" in models.model(None).tasks
-    assert xfm.load(folder).check == load_model(native(None)).check
-
-
 def test_the_folder_says_what_it_is(exported: Exported) -> None:
     folder = exported(Format.TORCH_EXPORT)
     manifest = read_manifest(folder)
@@ -143,11 +133,6 @@ def test_eight_bits_are_smaller_measured_and_near(exported: Exported) -> None:
     assert not np.allclose(*vectors, atol=1e-6)
 
 
-def test_eight_bits_are_for_onnx(native: Native, tmp_path: Path) -> None:
-    with expect_refusal("--int8", "onnx"):
-        export(load_model(native(None)), tmp_path / "out", Format.OPENVINO, int8=True)
-
-
 # ---------------------------------------------------------------- refusals
 def copied(folder: Path, to: Path) -> Path:
     to.mkdir()
@@ -168,26 +153,6 @@ def test_what_differs_is_named(exported: Exported, tmp_path: Path) -> None:
     save_file(heads, folder / "heads.safetensors")
     with expect_refusal(str(folder), "log-odds"):
         xfm.pipeline("image-text-matching", folder)
-
-
-@thorough
-def test_graphs_of_another_model_are_named(exported: Exported, tmp_path: Path) -> None:
-    folder = copied(exported(Format.TORCH_EXPORT), tmp_path / "copy")
-    export(tuned(None, seed=2), tmp_path / "other", Format.TORCH_EXPORT)
-    (folder / "image.pt2").write_bytes((tmp_path / "other" / "image.pt2").read_bytes())
-    with expect_refusal("vectors of its pictures", "cosine"):
-        xfm.pipeline("embed", folder)
-
-
-@pytest.mark.parametrize("name", ["heads.safetensors", "text.pt2", "self_check.json", MANIFEST])
-def test_what_is_missing(name: str, exported: Exported, tmp_path: Path) -> None:
-    folder = copied(exported(Format.TORCH_EXPORT), tmp_path / "copy")
-    (folder / name).unlink()
-    if name == "self_check.json":
-        assert open_exported(folder).check is None
-    else:
-        with expect_refusal("missing"):
-            xfm.pipeline("embed", folder)
 
 
 @pytest.mark.parametrize("form", [one for one in Format if THOROUGH or one is not Format.OPENVINO])
@@ -213,13 +178,6 @@ def test_what_needs_the_model_itself_is_refused(exported: Exported, native: Nati
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_a_missing_library_is_named(native: Native, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xfm.models.runtimes.backends.find_spec", lambda name: None)
-    with expect_refusal("onnxruntime needs onnx", "pip install 'xfm[onnx]'"):
-        export(load_model(native(None)), tmp_path / "out", Format.ONNX)
-    assert not (tmp_path / "out").exists()
-
-
 def test_on_the_command_line(native: Native, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["export", str(native(None)), str(out), "--format", "torch-export"]) == 0
@@ -229,15 +187,3 @@ def test_on_the_command_line(native: Native, tmp_path: Path, capsys: pytest.Capt
     assert main(["export", str(native(None)), str(out), "--format", "torch-export"]) == 0  # replaced
     assert main(["export", str(native(None)), str(tmp_path / "folder")]) == 2
     assert "--format" in capsys.readouterr().err
-
-
-def test_onnx_is_checked_by_its_own_library(exported: Exported) -> None:
-    needs(Format.ONNX)
-    import onnx
-
-    folder = exported(Format.ONNX)
-    for graph in read_manifest(folder).graphs:
-        found = onnx.load(folder / graph.file)
-        onnx.checker.check_model(found)
-        assert [one.name for one in found.graph.input] == [one.name for one in graph.inputs]
-        assert [one.name for one in found.graph.output] == [one.name for one in graph.outputs]

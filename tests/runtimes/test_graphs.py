@@ -31,13 +31,6 @@ def tokens(*lengths: int) -> Tokens:
     return Tokens(torch.randint(4, 200, mask.shape).masked_fill(~mask, 1), mask)
 
 
-def test_there_is_one_for_every_encoder_and_head() -> None:
-    assert tuple(graphs(None)) == OF_ALL
-    for kind in TASKS:
-        added = set(graphs(kind)) - set(OF_ALL)
-        assert added == ({HEAD} if "classification" in kind or kind == "reasoning" else set())
-
-
 @torch.no_grad()
 def test_the_modules_are_the_model() -> None:
     """Against the public methods of the model, which take other ways (packing, shared keys)."""
