@@ -26,7 +26,12 @@ def main() -> None:
             saves = kind in ("save", "beside", "resume", "remember", "recall")
             strategy = Strategy(name.partition("-")[2]) if saves else None
             case = replace(saved, strategy=strategy, beside=kind == "beside") if strategy else CASES[name]
-            place = folder / ("beside" if kind == "beside" else "run") if saves else None
+            place = (
+                folder
+                / {"beside": "beside", "remember": "remembered", "recall": "remembered"}.get(kind, "run")
+                if saves
+                else None
+            )
             resume = kind in ("resume", "recall")
             result, gradients = run_case(case, process.rank, process.world, place, resume)
             if process.is_first:
