@@ -223,20 +223,3 @@ def test_a_phase_may_send_gradients_elsewhere(tmp_path):
         "training.gradients.itm ['fusion']: the phase until 0.5 of the run keeps its own "
         "['language', 'vision', 'fusion'] (see curriculum)"
     ]
-
-
-def test_a_phase_may_do_without_groups(tmp_path):
-    corpora = [{"path": "/scenes.tar"}, {"path": "/twins.tar", "group": 2}]
-    recipe = read_phases(tmp_path / "r.yaml", corpora)
-    first, last = recipe.phases()
-    assert [corpus.path for corpus in first.data.pair.corpora] == ["/scenes.tar"]
-    assert [corpus.path for corpus in last.data.pair.corpora] == ["/scenes.tar", "/twins.tar"]
-    assert recipe.overruled(recipe) == []
-    with expect_refusal("grouped: false", "there are no others"):
-        read_phases(tmp_path / "s.yaml", corpora[1:]).phases()
-
-
-def read_phases(path, corpora):
-    phases = [{"until": 0.5, "pair": {"grouped": False}}]
-    data = {"pair": {"corpora": corpora, "batch_size": 4}}
-    return load_recipe(write(path, base="nano", curriculum=phases, data=data))

@@ -138,15 +138,8 @@ def test_lists_are_taken_and_what_is_wrong_is_named() -> None:
             "fats",
             r"preset: 'fats' is none of fast, good, best; did you mean fast\?",
         ),
-        (
-            TuningConfig,
-            "language",
-            "Lora",
-            r"tune.language: 'Lora' is none of full, freeze, lora; did you mean lora\?",
-        ),
         (FinetuneConfig, "tune", {"language": "lora"}, r"tune is of type dict: give a TuningConfig\(...\)"),
         (FrozenConfig, "methods", ["svm"], "methods: 'svm' is none of linear, knn, zero-shot"),
-        (FinetuneConfig, "steps", "ten", "steps is 'ten': give a number"),
         (FinetuneConfig, "lr", [1e-4], r"lr is \[0.0001\]: give a number"),
     ]
     for kind, name, value, said in cases:

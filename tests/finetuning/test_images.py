@@ -29,7 +29,6 @@ from xfm.data.variation import Mixer
 from xfm.finetuning.finetune import finetune_rows
 from xfm.models.folder import load_model
 from xfm.reports.scores import read_scores
-from xfm.tasks.base import Blanked
 from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.pictures import Pictures
 from xfm.tasks.rows import Labelled, SplitRows
@@ -50,21 +49,6 @@ def data(tmp_path):
 
 def task(data, **settings):
     return tiny_task(ImageClassificationTask, data, batch_size=4, precision=Precision.FP32, **settings)
-
-
-def test_varied_batches_go_on_anywhere(data):
-    varied = task(data, image=LIGHT)
-    whole = list(varied.batches(0, 12))
-    for ours, theirs in zip(whole[9:], varied.batches(9, 12), strict=True):
-        assert torch.equal(ours.pixels, theirs.pixels)
-        assert torch.equal(ours.targets, theirs.targets)
-    targets = torch.cat([batch.targets for batch in whole[:8]])  # an epoch
-    assert targets.bincount().tolist() == [8] * 4
-    plain = next(task(data).batches(0, 1))
-    assert torch.equal(plain.targets, whole[0].targets), "the same rows, varied or not"
-    assert not torch.allclose(plain.pixels, whole[0].pixels)
-    blank = next(task(data, image=LIGHT, blanked=Blanked.PICTURE).batches(0, 1))
-    assert not blank.pixels.any()
 
 
 def test_the_loss_of_mixed_pictures_is_that_of_their_shares(data):

@@ -22,7 +22,7 @@ from xfm.config.task import ImageHead
 from xfm.config.tasks import task_spec, task_specs
 from xfm.data.tables import ColumnMap
 from xfm.finetuning.data import Tables, read_data
-from xfm.finetuning.early_stopping import Look, Watch
+from xfm.finetuning.early_stopping import Watch
 from xfm.finetuning.presets import check_applicable, epochs, fitted, special_settings, task_settings
 from xfm.finetuning.session import Session
 from xfm.finetuning.start import fitting_length
@@ -100,18 +100,6 @@ def test_no_stop_in_the_first_half_nor_without_patience(tmp_path: Path) -> None:
     values = [0.5, *[0.1] * 8]
     assert watched(values, tmp_path / "a", steps=12)[2] == 6
     assert watched(values, tmp_path / "b", patience=0)[2] == 9
-
-
-def test_looks_are_known_again(tmp_path: Path) -> None:
-    watched([0.1, 0.5], tmp_path)
-    with (tmp_path / "validation.jsonl").open("a") as file:
-        file.write('{"step": 3, "accu')
-    task = Measured()
-    watch = watch_of(task, tmp_path, steps=1)
-    watch.resume()
-    assert watch.best == Look(2, {"accuracy": 0.5})
-    watch.restore()
-    assert task.module.weight.item() == 2
 
 
 # ---------------------------------------------------------------- low-rank tuning

@@ -1,9 +1,7 @@
 """A limit of time, the estimate of a dry run, and configurations that are read back."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xfm
-from tests.finetuning.conftest import SAMPLES, SHORT, Cli, after_step, on_sample, stopped, text_table
+from tests.finetuning.conftest import SAMPLES, SHORT, Cli, after_step, on_sample, text_table
 from tests.folders import content
 from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.finetune import FinetuneConfig, Preset, minutes_of
@@ -22,17 +20,12 @@ from xfm.config.tasks import task_spec, task_specs
 from xfm.finetuning.dry_run import dry_run
 from xfm.finetuning.presets import decided, fitted
 from xfm.finetuning.time_limit import TimeLimit
-from xfm.training.clock import SCHEDULE, TrainingClock, read_schedule
+from xfm.training.clock import SCHEDULE, read_schedule
 
 TEXTS = "text-classification"
 
 
 # ---------------------------------------------------------------- presets
-@given(st.integers(1, 10**6))
-def test_presets_differ_in_their_length(rows: int) -> None:
-    steps = [fitted(FinetuneConfig(preset=one), rows, 768).steps for one in Preset]
-    assert steps == sorted(steps)
-    assert steps[0] >= 60
 
 
 def test_a_preset_decides_what_is_not_given_and_nothing_else() -> None:
@@ -56,27 +49,6 @@ def test_minutes_are_written_in_many_ways(number: float) -> None:
 
 
 # ---------------------------------------------------------------- the clock
-def ticking(step: float) -> Iterator[float]:
-    return (place * step for place in count())
-
-
-@given(st.integers(1, 50), st.floats(0.5, 100), st.floats(0.1, 10))
-def test_steps_or_seconds_end_a_run_whichever_is_first(steps: int, seconds: float, each: float) -> None:
-    ticks = ticking(each)
-    clock = TrainingClock(steps, seconds, timer=lambda: next(ticks))
-    clock.begin()
-    done = next(step for step in count(1) if clock.is_over(step))
-    shares = [moment.share for moment in clock.moments]
-    assert shares == sorted(shares)
-    assert shares[-1] == 1.0
-    assert done <= steps
-    assert (
-        done == steps
-        or math.isclose((done + 1) * each, seconds, rel_tol=1e-9)
-        or (done + 1) * each >= seconds
-    )
-    assert clock.left(done) == 0
-    assert 0 <= clock.left(done - 1) <= steps
 
 
 @given(st.integers(1, 600), st.floats(0, 1e4), st.floats(1, 7), st.booleans())
@@ -109,17 +81,6 @@ def test_a_limit_ends_the_training_and_everything_says_so(model, tmp_path, monke
     assert details["ended_by_clock"] is True
     assert "then the time was over" in page_of(out)
     assert json_lines(out / "validation.jsonl")
-
-
-def test_a_run_with_a_limit_goes_on(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, config = tmp_path / "out", replace(SHORT, steps=12, patience=0, time_limit=30, baseline=False)
-    with stopped(monkeypatch, out, 5):
-        on_sample(TEXTS, model, out, config)
-    done = on_sample(TEXTS, model, out, config, resume=True)
-    assert done.tuned.step == 12
-    assert not done.tuned.limited
-    whole = on_sample(TEXTS, model, tmp_path / "whole", config)
-    assert done.scores == whole.scores
 
 
 # ---------------------------------------------------------------- the estimate

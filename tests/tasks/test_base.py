@@ -35,7 +35,7 @@ from xfm.models.folder import Preprocessing, Pretrained
 from xfm.tasks.base import Task
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.pictures import Pictures
-from xfm.tasks.rows import ChosenRows, ClassFolders, Labelled, SplitRows
+from xfm.tasks.rows import ClassFolders, Labelled, SplitRows
 from xfm.tasks.sampling import RowOrder, TrainingRows
 from xfm.training.failures import explaining_failures
 
@@ -87,15 +87,6 @@ def test_batches_continue_anywhere(pretrained: Pretrained, tiny_world: Path) -> 
         assert torch.equal(ours.pixels[ours.image_index], theirs.pixels[theirs.image_index])
 
 
-def test_training_mode_is_restored_after_prediction(pretrained: Pretrained, tiny_world: Path) -> None:
-    rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
-    task = build(GroundingTask, pretrained, rows)
-    task.module.train()
-    first = task.predict(rows, batch_size=5)
-    assert task.module.training
-    torch.testing.assert_close(torch.tensor(first), torch.tensor(task.predict(rows)), atol=5e-3, rtol=0)
-
-
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     pixels = torch.randint(0, 255, (3, 50, 40), dtype=torch.uint8)
@@ -141,16 +132,6 @@ def test_they_are_those_of_a_list(classes: dict[str, list[str]], part: slice) ->
     for place in (len(known), -len(known) - 1):
         with pytest.raises(IndexError):
             rows[place]
-
-
-@given(CLASSES, st.data())
-def test_some_of_them_are_those_of_a_list(classes: dict[str, list[str]], data: st.DataObject) -> None:
-    rows = ClassFolders(Path("a"), classes)
-    places = data.draw(st.lists(st.integers(0, len(rows) - 1)) if len(rows) else st.just([]))
-    chosen = ChosenRows(rows, places)
-    assert list(chosen) == [rows[place] for place in places]
-    assert [row.image for row in chosen] == [rows[place].image for place in places]
-    assert len(chosen) == len(places)
 
 
 VARIED = {

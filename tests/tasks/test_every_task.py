@@ -107,15 +107,6 @@ def test_a_missing_cell_is_named(kind: str, field: Field, tmp_path: Path) -> Non
     assert name in str(error.value)
 
 
-def test_two_columns_of_one_field_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text("text,second,text_pair,label\na,b,c,x\n")
-    fields = task_spec("text-classification").fields
-    with pytest.raises(UserError, match=r"text_pair and second are one field.*--columns text_pair="):
-        read_table(tmp_path / "rows.csv", fields, ColumnMap(), tmp_path)
-    (row,) = read_table(tmp_path / "rows.csv", fields, ColumnMap({"second": "second"}), tmp_path)
-    assert row.text("text_pair") == "b"
-
-
 # ---------------------------------------------------------------- what is hidden is not seen
 def _without(row: Any, blanked: Blanked) -> Any:
     """The row with something else in the place of what is hidden."""

@@ -65,11 +65,8 @@ def test_a_cell_holds_a_list_of_boxes(tmp_path: Path, suffix: str, box: object) 
     ("wrong", "named"),
     [
         ([10, 5, 40, 10], "box 2 of 3: [10, 5, 40, 10] lies outside"),
-        ([1, 2, 3], "has box 2 of 3: 3 numbers, not four"),
         ([5, 5, 0, 4], "box 2 of 3: [5, 5, 0, 4] has no area"),
         ([1, 2, "x", 4], "not a list of numbers"),
-        ([], "not a list of numbers"),
-        (7, "not a list of numbers"),
         (None, "not a list of numbers"),
     ],
 )
@@ -197,21 +194,30 @@ def rows_of(size: tuple[int, int], blocks: Blocks, path: Path) -> list[Reference
     ]
 
 
-@settings(deadline=None, max_examples=150)
-@given(scenes(), st.sampled_from([Sides.SWAP, Sides.KEEP]), st.integers(0, 10_000), st.booleans())
-def test_phrases_and_boxes_stay_true(scene, sides: Sides, step: int, crops: bool) -> None:
-    """Each phrase still names the side of its own block, and its box is where the block's colour is."""
-    size, blocks = scene
-    config = ImageTrainingConfig(crop=0.1 if crops else 1.0, flip=0.5, sides=sides)
+def seen(scene, config: ImageTrainingConfig, step: int, together: bool = False):
+    """Rows about a scene, for each of its blocks or one for both, the task, and what a step shows of it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.png"
-        painted(size, blocks, path)
-        rows = rows_of(size, blocks, path)
-        task = grounding(rows, config)
+        painted(*scene, path)
+        rows = rows_of(*scene, path)
+        if together:
+            rows = [Reference(path, "a block", tuple(row.boxes[0] for row in rows))]
+        task = object.__new__(GroundingTask)  # without a model: what moves boxes needs none
+        task.settings, task.train_rows = TaskSettings(image=config), rows
         views = ImageVariation(config, Pictures(Preprocessing(SIDE))).views(
             Drawn(rows, rows, 0, step, 0), task.pictures_of, task.texts_of, task.boxes_of
         )
-    view = views[path]
+    return rows, task, views
+
+
+@settings(deadline=None, max_examples=60)
+@given(scenes(), st.sampled_from([Sides.SWAP, Sides.KEEP]), st.integers(0, 10_000), st.booleans())
+def test_phrases_and_boxes_stay_true(scene, sides: Sides, step: int, crops: bool) -> None:
+    """Each phrase still names the side of its own block, and its box is where the block's colour is."""
+    _, blocks = scene
+    config = ImageTrainingConfig(crop=0.1 if crops else 1.0, flip=0.5, sides=sides)
+    rows, task, views = seen(scene, config, step)
+    view = views[rows[0].image]
     assert not (view.view.flip and sides is Sides.KEEP)
     shown = [task.as_shown(row, views) for row in rows]
     for name, row in zip(blocks, shown, strict=True):
@@ -222,22 +228,14 @@ def test_phrases_and_boxes_stay_true(scene, sides: Sides, step: int, crops: bool
         assert all(("left" in row.phrase) == (centre < one.boxes[0][0] + one.boxes[0][2]) for one in others)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(scenes(), st.integers(0, 10_000), st.booleans())
 def test_every_box_of_a_phrase_stays_true(scene, step: int, crops: bool) -> None:
     """One phrase for both blocks: the crop shows both whole, and each box is where its colour is."""
-    size, blocks = scene
+    _, blocks = scene
     config = ImageTrainingConfig(crop=0.1 if crops else 1.0, flip=0.5)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "a.png"
-        painted(size, blocks, path)
-        boxes = tuple(row.boxes[0] for row in rows_of(size, blocks, path))
-        rows = [Reference(path, "a block", boxes)]
-        task = grounding(rows, config)
-        views = ImageVariation(config, Pictures(Preprocessing(SIDE))).views(
-            Drawn(rows, rows, 0, step, 0), task.pictures_of, task.texts_of, task.boxes_of
-        )
-    view = views[path]
+    rows, task, views = seen(scene, config, step, together=True)
+    view, boxes = views[rows[0].image], rows[0].boxes
     (shown,) = (task.as_shown(row, views) for row in rows)
     assert len(shown.boxes) == len(blocks)
     thick = max(1 / view.view.width, 1 / view.view.height) + 1.6 / SIDE
@@ -248,28 +246,12 @@ def test_every_box_of_a_phrase_stays_true(scene, step: int, crops: bool) -> None
     assert sides == pytest.approx(before)  # nothing is cut off
 
 
-def grounding(rows: list[Reference], config: ImageTrainingConfig) -> GroundingTask:
-    """The task without a model: what moves boxes needs none."""
-    task = object.__new__(GroundingTask)
-    task.settings = TaskSettings(image=config)
-    task.train_rows = rows
-    return task
-
-
 @settings(deadline=None, max_examples=100)
 @given(scenes(), st.floats(0.05, 0.95), st.integers(0, 1000))
 def test_a_crop_shows_the_least_share(scene, least: float, step: int) -> None:
-    size, blocks = scene
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "a.png"
-        painted(size, blocks, path)
-        rows = rows_of(size, blocks, path)
-        config = ImageTrainingConfig(crop=least)
-        task = grounding(rows, config)
-        views = ImageVariation(config, Pictures(Preprocessing(SIDE))).views(
-            Drawn(rows, rows, 0, step, 0), task.pictures_of, task.texts_of, task.boxes_of
-        )
-    view = views[path].view
+    size, _ = scene
+    rows, _, views = seen(scene, ImageTrainingConfig(crop=least), step)
+    view = views[rows[0].image].view
     assert view.width * view.height >= least * size[0] * size[1] - 1e-6
     assert view.left >= 0 <= view.top
     assert view.left + view.width <= size[0]

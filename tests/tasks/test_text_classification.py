@@ -52,18 +52,6 @@ def test_the_pretrained_model_stays_and_its_copy_learns(pretrained: Pretrained) 
         assert torch.equal(before[name], value), f"fine-tuning changed the pre-trained {name}"
 
 
-def test_heads_follow_from_the_seed_alone(pretrained: Pretrained) -> None:
-    def head(seed: int) -> torch.Tensor:
-        torch.rand(3)
-        return build(TextClassificationTask, pretrained, PAIRS, TRUTH, seed=seed).module.head[0].weight
-
-    assert torch.equal(head(0), head(0))
-    assert not torch.equal(head(0), head(1))
-    task = build(TextClassificationTask, pretrained, PAIRS, TRUTH)
-    assert task.is_new("head.0.weight")
-    assert not task.is_new("language.embeddings.words.weight")
-
-
 # ---------------------------------------------------------------- values
 def values(scale: float, shift: float) -> list[LabelledText]:
     return [replace(row, label=shift + scale * COLOURS.index(str(row.label))) for row in SINGLE]

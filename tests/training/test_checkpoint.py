@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tests.modeling.build import tiny_model
 from xfm.config.training import OptimConfig
 from xfm.core.errors import UserError
 from xfm.training.atomic_folder import damage
@@ -23,7 +22,6 @@ from xfm.training.checkpoint import (
     latest_checkpoint,
     list_checkpoints,
     load_checkpoint,
-    load_weights,
     prune_checkpoints,
     snapshot,
     write_checkpoint,
@@ -152,19 +150,6 @@ def test_another_model_is_refused(tmp_path):
     model.words.requires_grad_(False)
     with pytest.raises(UserError, match=r"words.weight is not trained in this run"):
         load_checkpoint(path, model, build_optimizer(model, OptimConfig()))
-
-
-def test_part_of_a_file(tmp_path):
-    source, target = tiny_model(), tiny_model()
-    with torch.no_grad():
-        source.vision.cls.fill_(7)
-        source.temperature.fill_(0.3)
-    save_file(source.state_dict(), tmp_path / "model.safetensors")
-    load_weights(tmp_path / "model.safetensors", target.vision, "vision.")
-    assert (target.vision.cls == 7).all()
-    assert target.temperature.item() != pytest.approx(0.3)
-    with pytest.raises(UserError, match="is missing"):
-        load_weights(tmp_path / "missing.safetensors", target)
 
 
 def test_pruning_keeps_the_newest(tmp_path):

@@ -130,18 +130,6 @@ def test_the_processor_is_always_there():
     assert distributed.pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def test_a_bare_name_is_this_process_s_own(monkeypatch):
-    """On a machine that claims two GPUs; nothing is computed there."""
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
-    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    found = [distributed.pick_device(name) for name in ("cuda", "cuda:0")]
-    assert found == [torch.device("cuda:1"), torch.device("cuda:0")]
-    with pytest.raises(UserError, match="device cuda:2: this machine has 2, numbered from 0"):
-        distributed.pick_device("cuda:2")
-
-
 @given(st.integers(0, 200), st.integers(1, 9))
 def test_parts_are_all_of_it_and_nearly_equal(count: int, parts: int) -> None:
     found = [range(count)[part(count, place, parts)] for place in range(parts)]

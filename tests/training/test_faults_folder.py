@@ -55,17 +55,6 @@ def test_every_command_that_writes_a_folder_holds_it(tmp_path, words):
         assert f"process {first.process.pid} on" in said
 
 
-def test_a_world_is_built_once_at_a_time(tmp_path):
-    options = ["--folder", str(tmp_path / "world"), "--scale", "0.2", "--workers", "2"]
-    with Running([*XFM, "prepare", *options]) as first:
-        first.wait_until(lambda: len(first.children()) >= 2)
-        assert f"process {first.process.pid} on" in sentence(run([*XFM, "prepare", *options]))
-        first.signal(signal.SIGKILL)
-        ended = first.end()
-    assert ended.status == -signal.SIGKILL
-    assert ended.left == []  # its workers, and whatever else it had started
-
-
 # ------------------------------------------------------------------ other data, other processes
 def test_other_data_is_noticed_and_a_copy_of_them_is_not(corpus, tmp_path, capsys):
     def trained(*options: str, root: Path = corpus, status: int = 0) -> str:

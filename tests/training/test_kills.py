@@ -162,19 +162,6 @@ def test_two_processes_are_killed_and_account_for_every_sample(spoiled, whole, t
     check_counts(tmp_path / "run", whole)
 
 
-@thorough
-def test_a_clock_that_jumps_changes_nothing(spoiled, whole, tmp_path):
-    """Hours forth and back at every look: no time of day decides anything."""
-    fault = (
-        "import random, time\n"
-        "real, own = time.time, random.Random(0)\n"
-        "time.time = lambda: real() + own.uniform(-9999, 9999)\n"
-    )
-    ended = run(with_fault(fault, arguments(spoiled, tmp_path, save_async=True, **SETTINGS)), 600)
-    assert ended.status == 0, ended.err
-    check_same_end(tmp_path, whole)
-
-
 # ------------------------------------------------------------------ shards that change
 def truncated(shard: Path) -> None:
     os.truncate(shard, shard.stat().st_size // 2)

@@ -18,7 +18,6 @@ from tests.training.support import logged, logged_losses
 from xfm.cli.main import main
 from xfm.config.data import CorpusConfig, StreamConfig
 from xfm.config.load import dump_recipe
-from xfm.config.phases import PhaseConfig, PhaseStream
 from xfm.config.recipe import Recipe
 from xfm.config.training import Change, OptimConfig
 from xfm.data.loader import PretrainingData
@@ -107,16 +106,6 @@ def test_one_then_two_then_one_process_train_on_the_same_texts(recipe, whole, tm
     cut(folder, 6)
     pretrain(recipe, folder, resume=True, progress=False, allowed=frozenset({Change.PROCESSES}))
     check_same(folder, whole)
-
-
-def test_a_phase_of_texts_of_any_length(recipe: Recipe) -> None:
-    """A phase's own batch size takes the place of the tokens, and its tokens that of a batch size."""
-    phases = [
-        PhaseConfig(0.5, text=PhaseStream(batch_size=3)),
-        PhaseConfig(0.9, text=PhaseStream(tokens=200)),
-    ]
-    sizes = replace(recipe, curriculum=phases).phases()
-    assert [(one.data.text.batch_size, one.data.text.tokens) for one in sizes] == [(3, 0), (0, 200), (0, 64)]
 
 
 @pytest.fixture(scope="module")
