@@ -1,4 +1,4 @@
-"""Every field of every configuration has an option with a type and a text."""
+"""Every field of every configuration has an option with a type, a text and a range; words are members."""
 
 import math
 import re

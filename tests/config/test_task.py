@@ -1,4 +1,4 @@
-"""What a fine-tuned model says about itself survives its file."""
+"""What a fine-tuned model says about itself survives its file; class weights in all ways of writing them."""
 
 from operator import attrgetter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Strong simple baselines: what they are, what they are given, and that they never end a run."""
+"""Strong simple baselines, searches without a neural network, and which of all models to use."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""Folds: parts of like size and classes that share nothing, scored by models that did not see them."""
+"""Folds share nothing and score every row once; a split that was saved is that of another run."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""From a table to a model folder with scores and a report, for every task."""
+"""From a table, or rows in memory, to a model folder with scores and a report, for every task."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Full fine-tuning of image classification: variations, mixing, layers, averages, exactly resumed."""
+"""Fine-tuning on pictures: variations, averages, exactly resumed; a bad picture is left out and named."""
 
 import csv
 import re

@@ -1,4 +1,4 @@
-"""Plan, early stopping, low-rank tuning and reading, each by itself."""
+"""Plan, early stopping and reading, each by itself; settings that a task does not read are refused."""
 
 import json
 from dataclasses import replace

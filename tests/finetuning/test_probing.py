@@ -1,4 +1,4 @@
-"""The probe: the optimum of scikit-learn, exact as a head of the model, and a model folder like any other."""
+"""The probe is the optimum of scikit-learn; a classifier is as sure as it is right, wherever one asks."""
 
 import json
 from pathlib import Path

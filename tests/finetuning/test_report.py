@@ -1,4 +1,4 @@
-"""The report says what the predictions say and what was out of the ordinary; nothing in it comes alive."""
+"""The report says what the predictions say and what was out of the ordinary; its command works as pasted."""
 
 import csv
 import shlex

@@ -1,4 +1,4 @@
-"""Plans: laws of the ladder, the table, and what is refused."""
+"""Plans: laws of the ladder and the table; memory and operations beside those of real steps on this CPU."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Retrieval and captioning: pictures with one or several captions."""
+"""Retrieval and captioning; ranks of right answers equal those of a computation pair by pair."""
 
 from collections import Counter
 from dataclasses import replace

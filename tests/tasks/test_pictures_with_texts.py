@@ -1,4 +1,4 @@
-"""Tasks of a text with one picture or two: questions, statements and phrases."""
+"""Tasks of a text with pictures, and answers: a shortlist ranks as the likelihood of every answer does."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -174,8 +174,8 @@ def log_likelihood(decoder: Decoder, ids: list[int], memory: torch.Tensor) -> fl
     return total
 
 
-@pytest.mark.parametrize("count", [1, 2, 4, 10, 99])
-@pytest.mark.parametrize(("shortlist", "chunk"), [(1, 1000), (3, 2), (50, 2), (50, 1000)])
+@pytest.mark.parametrize("count", [1, 4, 99])
+@pytest.mark.parametrize(("shortlist", "chunk"), [(1, 1000), (3, 2), (50, 1000)])
 def test_the_likeliest_answers_are_exact(pretrained, decoder, count, shortlist, chunk):
     """The best `count` of the list, in their order, as scoring every answer whole finds them."""
     answers = AnswerList(ANSWERS, pretrained.tokenizer)

@@ -1,4 +1,4 @@
-"""Phrases of which several boxes are right: how they are read, learned and scored."""
+"""Phrases and their boxes: several that are right, and pictures that are cropped and mirrored."""
 
 import json
 import tempfile

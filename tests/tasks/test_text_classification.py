@@ -1,4 +1,4 @@
-"""One and two texts, classes and values."""
+"""Texts alone: one and two, classes and values, texts that belong together; and tasks that learn by heart."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
 
+from tests.alike import thorough
 from tests.refusals import expect_refusal
 from tests.tasks.build import COLOURS, PAIRS, SINGLE, build
 from xfm.config.finetune import FinetuneConfig
@@ -57,7 +58,7 @@ def values(scale: float, shift: float) -> list[LabelledText]:
     return [replace(row, label=shift + scale * COLOURS.index(str(row.label))) for row in SINGLE]
 
 
-@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1e-3, -5.0), (4e4, 1e6)])
+@pytest.mark.parametrize(("scale", "shift"), [(1e-3, -5.0)])
 def test_values_of_any_scale_are_learned(pretrained: Pretrained, scale: float, shift: float) -> None:
     """The same predictions before and after the scale is worked into the last layer."""
     rows = values(scale, shift)
@@ -98,9 +99,9 @@ def learned(task: Task[Any, Any, Any], rows: list[Any], steps: int) -> tuple[flo
     ("kind", "steps", "loss", "perfect"),
     [
         pytest.param("vqa", 120, 0.1, {"accuracy", "accuracy_which_left", "accuracy_which_right"}, id="vqa"),
-        pytest.param("grounding", 150, 0.3, {"acc50"}, id="grounding"),
-        pytest.param("reasoning", 250, 0.2, {"accuracy"}, id="reasoning"),
-        pytest.param("captioning", 250, 0.3, {"word_f1", "exact"}, id="captioning"),
+        pytest.param("reasoning", 250, 0.2, {"accuracy"}, id="reasoning", marks=thorough),
+        pytest.param("grounding", 150, 0.3, {"acc50"}, id="grounding", marks=thorough),
+        pytest.param("captioning", 250, 0.3, {"word_f1", "exact"}, id="captioning", marks=thorough),
     ],
 )
 def test_rows_of_the_world(pretrained, tiny_world, kind, steps, loss, perfect):
@@ -113,7 +114,9 @@ def test_rows_of_the_world(pretrained, tiny_world, kind, steps, loss, perfect):
     assert {name: metrics[name] for name in perfect} == dict.fromkeys(perfect, 1.0)
 
 
-@pytest.mark.parametrize("rows", [SINGLE, PAIRS], ids=["one text", "two texts"])
+@pytest.mark.parametrize(
+    "rows", [pytest.param(SINGLE, id="one text", marks=thorough), pytest.param(PAIRS, id="two texts")]
+)
 def test_texts(pretrained: Pretrained, rows: list[LabelledText]) -> None:
     labels = tuple(sorted({str(row.label) for row in rows}))
     _, metrics = learned(build(TextClassificationTask, pretrained, rows, labels), rows, 250)

@@ -1,4 +1,4 @@
-"""Two processes (gloo on the CPU) compute what one computes."""
+"""Two processes (gloo on the CPU), under DDP and FSDP2, compute what one computes."""
 
 import json
 import shutil

@@ -1,3 +1,5 @@
+"""Logs, what of a run is flagged, and settings of the process that change its speed only."""
+
 import json
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The loop: exact resume, skipped steps, interruption, logs."""
+"""The loop: exact resume, skipped steps, interruption, an early end, the average of the weights, logs."""
 
 import os
 import shutil

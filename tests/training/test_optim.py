@@ -1,3 +1,5 @@
+"""Optimisers and schedules beside those of torch, timm and the published code."""
+
 import pytest
 import timm
 import torch

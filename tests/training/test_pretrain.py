@@ -1,4 +1,4 @@
-"""Pre-training from files to a model folder."""
+"""Pre-training from files to a model folder, with looks at data that is not trained on."""
 
 import json
 import math

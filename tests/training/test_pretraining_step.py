@@ -1,4 +1,4 @@
-"""Contrast over several batches of a step: the gradient of all of them, under the same dropout."""
+"""The gradient of a step's batches, of its sources, and of layers that are computed again."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Processes that are started again over one store find one another, and none of those that have ended."""
+"""Processes that are started again, or on two hosts, find one another and none of those that have ended."""
 
 import json
 import signal

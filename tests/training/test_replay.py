@@ -1,4 +1,4 @@
-"""Pre-training by a clock: recorded, stopped and gone on with, and trained again step for step."""
+"""Pre-training by a clock or by steps: recorded, stopped and gone on with, and trained again."""
 
 import shutil
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""A run on batches of tokens: as many texts as fit, on any number of processes, and all of them counted."""
+"""Batches of tokens on any number of processes, and the page of a recipe's next batches."""
 
 import json
 import re
