@@ -16,7 +16,7 @@ import pytest
 from tests.alike import some, thorough
 from tests.processes import TORCHRUN, XFM, Running, run
 from tests.training.corpus import write_corpus
-from tests.training.faults import arguments, blemished, command, sentence, trains, unaccounted, with_fault
+from tests.training.faults import arguments, command, sentence, trains, unaccounted, with_fault
 from tests.training.support import logged, logged_losses
 from xfm.data.left_out import read_bad_rows
 from xfm.training.atomic_folder import damage
@@ -43,12 +43,6 @@ CALLS = 40
 """So many such calls come with two checkpoints, at least."""
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def spoiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus with bad pictures, and pictures without regions."""
-    return blemished(write_corpus(tmp_path_factory.mktemp("spoiled") / "corpus"))
 
 
 @pytest.fixture(scope="module")

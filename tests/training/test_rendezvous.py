@@ -1,6 +1,5 @@
 """Processes that are started again, or on two hosts, find one another and none of those that have ended."""
 
-import json
 import signal
 import sys
 import threading
@@ -9,8 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 from torch.distributed import TCPStore
@@ -122,13 +119,6 @@ def on_both(hosts: tuple[Host, Host], words: list[str], seconds: float = 240) ->
         return [one.end(seconds) for one in running]
 
 
-def losses(folder: Path) -> list[dict[str, Any]]:
-    """What each step gave, without times."""
-    lines = map(json.loads, (folder / "run" / "log.jsonl").read_text().splitlines())
-    kept = ("step", "loss", "grad_norm", "lr")
-    return [{name: line[name] for name in kept if name in line} for line in lines if "event" not in line]
-
-
 @thorough
 @pytest.mark.slow
 def test_two_hosts_train_as_two_processes_of_one(hosts, corpus, tmp_path):
@@ -137,8 +127,8 @@ def test_two_hosts_train_as_two_processes_of_one(hosts, corpus, tmp_path):
     for ended in on_both(hosts, command(corpus, tmp_path / "two", steps=STEPS)[1:]):
         assert ended.status == 0, ended.err[-3000:]
         assert ended.left == []
-    one, two = (losses(tmp_path / name) for name in ("one", "two"))
-    assert [line["step"] for line in two] == [*range(1, STEPS + 1)]
+    one, two = (logged_losses(tmp_path / name / "run") for name in ("one", "two"))
+    assert [*two] == [*range(1, STEPS + 1)]
     assert one == two
     weights = [tmp_path / name / "run" / "model" / "model.safetensors" for name in ("one", "two")]
     assert weights[0].read_bytes() == weights[1].read_bytes()

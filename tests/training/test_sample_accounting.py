@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.data.picture_kinds import base, saved
 from tests.training.corpus import tiny_recipe, write_corpus
-from tests.training.faults import blemished, unaccounted
+from tests.training.faults import unaccounted
 from tests.training.support import logged
 from xfm.config.data import Augmentation, CorpusConfig, StreamConfig
 from xfm.config.recipe import Recipe
@@ -23,12 +23,6 @@ from xfm.training.checkpoint import checkpoint_path, read_state
 from xfm.training.pretrain import pretrain
 
 STEPS = 12
-
-
-@pytest.fixture(scope="module")
-def spoiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus with bad pictures, and pictures without regions."""
-    return blemished(write_corpus(tmp_path_factory.mktemp("spoiled") / "corpus"))
 
 
 def recipe_of(corpus: Path, **training: object) -> Recipe:
