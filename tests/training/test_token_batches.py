@@ -139,7 +139,7 @@ def test_phases_and_parts_of_large_batches(varied, tmp_path):
     assert shown.samples == (7, 14)
     clocked = replace(varied, training=replace(varied.training, minutes=1.0))
     assert inspect_data(clocked, page, step=0).phase == 1
-    with expect_refusal("there is no phase 3: the varied has 2"):
+    with expect_refusal("there is no phase 3: the recipe has 2"):
         inspect_data(varied, page, phase=2)
 
 
