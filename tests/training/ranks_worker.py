@@ -1,4 +1,4 @@
-"""Every case on this process's share of the batches; test_ranks.py starts it with torchrun.
+"""Every case on this process's share of the batches; test_distributed.py starts it with torchrun.
 
 Usage: ranks_worker.py FOLDER [CASE ...]; `save` writes a run, `beside` one in FOLDER/beside whose checkpoints
 are written beside the training, `resume` goes on with FOLDER/run; `remember` and `recall` do so with a run of
