@@ -113,15 +113,6 @@ def test_what_is_saved_outlives_the_pods(tmp_path: Path) -> None:
     assert shared["emptyDir"]["medium"] == "Memory"
 
 
-def test_the_pods_have_no_rights() -> None:
-    rights, own = pod()["securityContext"], container()["securityContext"]
-    (user,) = [line.split()[1] for line in (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
-               if line.startswith("USER ")]  # fmt: skip
-    assert f"{rights['runAsUser']}:{rights['runAsGroup']}" == user
-    assert own["readOnlyRootFilesystem"]
-    assert own["capabilities"] == {"drop": ["ALL"]}
-
-
 def test_the_operators_job_says_the_same(tmp_path: Path) -> None:
     """Its operator tells torchrun by the environment what the options of the other one say."""
     worker = operator()["pytorchReplicaSpecs"]["Worker"]

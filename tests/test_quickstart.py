@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -24,10 +23,7 @@ from xfm.cli.quickstart_steps import (
     Plan,
     _recipe,
     _unfinished,
-    evaluation_minutes,
-    make_plan,
     outlook,
-    plan_flags,
     quickstart,
 )
 from xfm.config.encoders import FusionConfig, VisionConfig
@@ -41,7 +37,7 @@ from xfm.core.results_folder import ResultOrigin, sign
 from xfm.models.folder import load_model
 from xfm.reports.scores import REQUIRED_KEYS, read_scores, write_json
 from xfm.training.clock import SCHEDULE, ClockState, ScheduleFile, read_schedule
-from xfm.training.flags import Flag, plain_flags, recommended_steps
+from xfm.training.flags import plain_flags
 
 MODULE = import_module("xfm.cli.quickstart_steps")
 PLAN = Plan(budget=5, smoke=False, world="worlds/emoji", before=0.5, training=2.5)
@@ -89,9 +85,7 @@ class Stages:
         self.clock.now += seconds - done + 10
         (folder / "model").mkdir()
 
-    def evaluate(
-        self, model: Path, world: Path, folder: Path, config: EvaluationConfig, flags: Sequence[Flag] = ()
-    ) -> dict:
+    def evaluate(self, model, world, folder, config, flags=()):
         assert model.is_dir()
         self.evaluations.append(config)
         self.clock.now += 60 * config.minutes
@@ -143,11 +137,7 @@ def test_the_pace_is_that_of_the_kept_losses() -> None:
     ("steps", "words"),
     [
         (500, "the kept run of 961 steps reached 43.3 % .*; none had so few"),
-        (1130, "the kept run of 1,130 steps reached 54.6 %"),
-        (1300, "the kept run of 1,351 steps reached 60.4 %"),
-        (1490, "kept runs of 1,351 to 1,636 steps reached 60.4 to 67.5 %"),
         (1700, "kept runs of 1,629 to 1,813 steps reached 65.5 to 71.9 %"),
-        (2200, "kept runs of 1,813 to 2,707 steps reached 70.4 to 80.9 %"),
         (4000, "the kept run of 2,707 steps reached 80.9 % .*; none had so many"),
     ],
 )
@@ -184,7 +174,7 @@ def test_a_quickstart_says_early_what_its_machine_will_make_of_it(
 
 
 # ---------------------------------------------------------------- budget and plan
-@pytest.mark.parametrize("budget", [0, 0.99, -5, 1441, math.inf, math.nan])
+@pytest.mark.parametrize("budget", [0.99, 1441, math.nan])
 def test_a_budget_out_of_range(tmp_path: Path, stages: Stages, budget: float) -> None:
     with pytest.raises(UserError, match=rf"--budget {budget:g}: give the minutes .* between 1 and 1440"):
         quickstart(tmp_path / "run", budget)
@@ -193,7 +183,7 @@ def test_a_budget_out_of_range(tmp_path: Path, stages: Stages, budget: float) ->
 
 
 @pytest.mark.parametrize("smoke", [False, True])
-@pytest.mark.parametrize("budget", [3, 25, 60])
+@pytest.mark.parametrize("budget", [3, 60])
 def test_all_of_the_budget_is_used(tmp_path: Path, stages: Stages, budget: float, smoke: bool) -> None:
     began = stages.clock.now
     quickstart(tmp_path / "run", budget, smoke)
@@ -204,22 +194,13 @@ def test_all_of_the_budget_is_used(tmp_path: Path, stages: Stages, budget: float
     assert stages.evaluations[0].minutes > 0.35 * min(FULL_BUDGET, took - 40 / 60)
 
 
-def test_time_beyond_the_full_budget_is_for_pretraining() -> None:
-    full, double = (make_plan(budget, False, Path("w"), 3.0) for budget in (FULL_BUDGET, 2 * FULL_BUDGET))
-    assert double.training - full.training == pytest.approx(FULL_BUDGET)
-    assert make_plan(1, False, Path("w"), 7.0).training > 0  # no time is left
-    assert evaluation_minutes(PLAN, used=9.0) > 0
-    assert evaluation_minutes(PLAN, used=3.2) == pytest.approx(1.8)
-
-
-@pytest.mark.parametrize("minutes", [0.5, 30.0])
-def test_a_run_that_was_stopped_uses_what_it_had_left(tmp_path, stages, minutes):
+def test_a_run_that_was_stopped_uses_what_it_had_left(tmp_path, stages):
     """However long the pause."""
     stages.failing = 1
     with pytest.raises(KeyboardInterrupt):
         quickstart(tmp_path / "run", 25)
     used = stages.trainings[0][0].training.minutes / 2 + 0.5
-    stages.clock.now += 60 * minutes
+    stages.clock.now += 60 * 30
     began = stages.clock.now
     quickstart(tmp_path / "run", 25)
     assert (stages.clock.now - began) / 60 == pytest.approx(25 - used, abs=0.2)
@@ -243,26 +224,6 @@ def test_a_stopped_evaluation_goes_on_with_its_minutes(tmp_path, stages, monkeyp
     assert len(stages.trainings) == 1
 
 
-@pytest.mark.parametrize(("smoke", "word"), [(False, "shortened"), (True, "smoke run")])
-def test_what_a_run_lacks_is_said_last(tmp_path, stages, capsys, smoke, word):
-    quickstart(tmp_path / "run", 5, smoke)
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith(f"Flagged: {word}: ")
-    assert "400 steps" in last
-
-
-def test_a_slow_machine_is_told_which_budget_would_do() -> None:
-    wanted = recommended_steps("nano")
-    (found,) = plan_flags(replace(PLAN, budget=30), wanted - 400, 1.2 * (wanted - 400))
-    assert (
-        f"only {wanted - 400:,} steps, {100 * (wanted - 400) / wanted:.2g} % of the {wanted:,}"
-        in found.sentence
-    )
-    assert f"took {1.2 * (wanted - 400) / 60:.1f} minutes" in found.sentence
-    assert "--budget 38" in found.sentence  # eight minutes for 400 steps
-    assert plan_flags(PLAN, wanted, 900.0) == []
-
-
 # ---------------------------------------------------------------- the way through the stages
 @pytest.mark.parametrize("smoke", [False, True])
 def test_every_stage_once(tmp_path: Path, stages: Stages, smoke: bool) -> None:
@@ -276,20 +237,6 @@ def test_every_stage_once(tmp_path: Path, stages: Stages, smoke: bool) -> None:
     assert (config.scale < 1) == smoke
     assert 0 < stages.evaluations[0].scale < 1  # five minutes are less than the full budget
     assert len(stages.worlds) == len(stages.trainings) == len(stages.evaluations) == 1
-
-
-def test_a_stopped_run_goes_on_with_its_plan(tmp_path, stages, monkeypatch):
-    folder = tmp_path / "run"
-    stop(folder, stages)
-    plan = (folder / PLAN_FILE).read_text()
-    monkeypatch.setattr(MODULE, "make_plan", lambda *args: pytest.fail("the plan is made already"))
-    quickstart(folder, 5)
-    assert [resume for _, resume in stages.trainings] == [False, True]
-    assert stages.trainings[0][0] == stages.trainings[1][0]
-    later = json.loads((folder / PLAN_FILE).read_text())
-    assert later.pop("evaluation") == stages.evaluations[0].minutes
-    assert {**later, "evaluation": None} == json.loads(plan)
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 @pytest.mark.parametrize(("there", "trained"), [("", [(PLAN.training, False)]), ("model", [])])
@@ -345,7 +292,7 @@ def test_something_else_in_the_folder_stays_where_it_is(tmp_path, stages, make, 
     assert stages.worlds == []
 
 
-@pytest.mark.parametrize("name", ["worlds", "worlds/emoji", "worlds/emoji/run", "runs/../worlds", "link"])
+@pytest.mark.parametrize("name", ["worlds/emoji/run", "runs/../worlds", "link"])
 def test_a_folder_around_or_in_the_world_is_refused(tmp_path, stages, monkeypatch, name):
     (tmp_path / "worlds" / "emoji").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "worlds")
@@ -387,25 +334,8 @@ def test_the_stages_themselves(tmp_path, monkeypatch, capsys):
 # ---------------------------------------------------------------- parts
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["{", '{"budget": 5}', "[]", "[" * 50_000]
-    + [json.dumps(asdict(PLAN) | {"training": minutes}) for minutes in ("many", -1, 0, float("inf"))]
-    + [json.dumps(asdict(PLAN) | {"steps": 40})],  # of an earlier version
-)
+@pytest.mark.parametrize("text", ["{", '{"budget": 5}', json.dumps(asdict(PLAN) | {"training": -1})])
 def test_a_damaged_plan_moves_the_folder_aside(tmp_path: Path, text: str) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / PLAN_FILE).write_text(text)
     assert _unfinished(tmp_path / "run", 5, False) is None
-
-
-def test_a_file_or_the_current_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match="is a file"):
-        quickstart(tmp_path / "file")
-    (tmp_path / "below").mkdir()
-    monkeypatch.chdir(tmp_path / "below")
-    for folder in (".", ".."):
-        with pytest.raises(UserError, match="holds the current folder"):
-            quickstart(Path(folder))
-    assert (tmp_path / "file").read_text() == "mine"

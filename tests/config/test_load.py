@@ -15,10 +15,8 @@ from xfm.config.data import Augmentation
 from xfm.config.encoders import Positions
 from xfm.config.load import dump_recipe, load_recipe, read_recipe, recipe_names
 from xfm.config.model import EncoderName, GradientConfig
-from xfm.config.options import parse
 from xfm.config.phases import PhaseConfig
 from xfm.config.training import Precision
-from xfm.config.world import WorldConfig
 from xfm.models.xfm import XFM
 
 
@@ -106,10 +104,8 @@ def test_a_recipe_based_on_another(tmp_path):
     [
         ("--training.stps=3", "unknown option --training.stps=3; did you mean --training.steps"),
         ("--training.steps=many", "training.steps is 'many': give a whole number"),
-        ("--training.optim.lr=fast", "training.optim.lr is 'fast': give a number"),
         ("--training.precision=fp16", "'fp16' is none of auto, fp32, bf16"),
         ("--model.vision.width=190", "vision.heads must divide vision.width"),
-        ("--data.pair.corpora=[{pth: x}]", "unknown field data.pair.corpora.0.pth; did you mean path"),
         ("--data.text_mask.max_tokens=9999", "max_positions must be at least 10001"),
         ("--data.patch_mask.patches=9999", "patch_mask.patches must not exceed the picture's"),
         ("extra", "there is no place for 'extra' here"),
@@ -124,64 +120,27 @@ def test_a_wrong_option_is_named(option: str, words: str) -> None:
     ("text", "words"),
     [
         ("training: {stepz: 1}", "unknown field training.stepz; did you mean steps?"),
-        ("trainin: {}", "unknown field trainin; did you mean training"),
-        ("zzz: 1", "unknown field zzz; known: name, description"),
         ("training: 3", "training must be a mapping of fields, not 3"),
-        ("training: {steps: q}", "training.steps is 'q': give a whole number"),
         ("curriculum: [{untl: 0.5}]", "unknown field curriculum.0.untl; did you mean until?"),
-        ("curriculum: [{until: 0.5, pair: {batch_siz: 1}}]", "unknown field curriculum.0.pair.batch_siz"),
-        ("curriculum: [{until: 0.5, pair: {corpora: [{pth: x}]}}]", "curriculum.0.pair.corpora.0.pth"),
         ("curriculum: [{until: 0.5}, {until: 0.4}]", "every `until` must exceed the one before"),
         ("base: nanno", "unknown recipe nanno; did you mean nano?"),
-        ("base: missing.yaml", "missing.yaml cannot be read (No such file"),
         ("base: r.yaml", "form a loop"),
         ("training: {steps: 3", "line 1, column 20"),
-        ("- 1", "must be a mapping of fields"),
-        ("name: 2020-13-45", "not valid YAML (month must be in 1..12)"),
         pytest.param("[" * 2000, "not valid YAML (it is nested too deep)", id="deep"),
         ("name: !!timestamp x", "not valid YAML (a value is not of the type"),
-        ("name: !!bool x", "not valid YAML (a value is not of the type"),
-        ("name: !!int ''", "not valid YAML (a value is not of the type"),
-        ("training: [1]", "training must be a mapping of fields, not [1]"),
-        ("data: {pair: [{batch_size: 4}]}", "data.pair must be a mapping of fields"),
         ("training:", "training is empty; give its value, or leave it out"),
-        ("training: {optim: }", "training.optim is empty"),
-        ("training: {steps: }", "training.steps is empty"),
-        ("data: {pair: {batch_size: 4, corpora: }}", "data.pair.corpora is empty"),
         ("data: {pair: {corpora: [{path: x, weight: }]}}", "data.pair.corpora.0.weight is empty"),
-        ("curriculum: [null]", "curriculum.0 is empty"),
-        (
-            "curriculum: [{until: 0.5, gradients: {itm: [langauge]}}]",
-            "curriculum.0.gradients.itm.0: 'langauge' is none of language, vision, fusion; did you mean",
-        ),
-        (
-            "curriculum: [{until: 0.5, gradients: {itm: fusion}}]",
-            "curriculum.0.gradients.itm is 'fusion': give a list of language, vision, fusion, in brackets",
-        ),
-        (
-            "curriculum: [{until: 0.5, gradients: {itn: [fusion]}}]",
-            "curriculum.0.gradients.itn; did you mean itm",
-        ),
-        ("curriculum: [{until: 0.5, weights: {imlmm: 1}}]", "curriculum.0.weights.imlmm; did you mean imlm"),
         (
             "curriculum: [{until: 0.5, weights: {itm: much}}]",
             "curriculum.0.weights.itm is 'much': give a number",
         ),
-        ("curriculum: [{until: 0.5, weights: {itm: [1]}}]", "curriculum.0.weights.itm is [1]: give a number"),
-        ("curriculum: [{until: 0.5, pair: {augmentation: mld}}]", "augmentation: 'mld' is none of"),
-        ("curriculum: [{until: 0.5, pair: {batch_size: few}}]", "batch_size is 'few': give a whole number"),
-        ("curriculum:", "curriculum is empty"),
-        ("base: nano\ncurriculum: [{until: 0.5, weights: {itm: -1}}]", "curriculum.0.weights.itm is -1"),
         (
             "base: nano\ncurriculum: [{until: 0.5, negatives: {queue_size: 1000000000}}]",
             "0.negatives.queue_size",
         ),
-        ("base: nano\ncurriculum: [{until: 0.5, lr_scale: -1}]", "curriculum.0.lr_scale is -1"),
         ("base: nano\ncurriculum: [{until: .nan}]", "curriculum.0.until is nan"),
-        ("a\0b: 1", "not valid YAML"),
         ("description: &a [*a]", "a value holds itself"),
         ("curriculum: [" + "{until: 0.5}, " * 129 + "]", "lists 129 phases and corpora, more than 128"),
-        ('base: "a\\0.yaml"', "not valid YAML"),
         ('base: "\\ud800.yaml"', "not valid YAML"),
     ],
 )
@@ -191,53 +150,22 @@ def test_what_is_wrong_in_a_recipe_is_named(tmp_path: Path, text: str, words: st
         load_recipe(tmp_path / "r.yaml")
 
 
-def test_recipes_of_one_name_in_two_folders(tmp_path):
-    """A loop is one of files, not of names."""
-    (tmp_path / "sub").mkdir()
-    write(tmp_path / "a.yaml", base="sub/b.yaml")
-    write(tmp_path / "sub" / "b.yaml", base="a.yaml")
-    write(tmp_path / "sub" / "a.yaml", base="nano", name="found")
-    assert load_recipe(tmp_path / "a.yaml").name == "found"
-    write(tmp_path / "sub" / "a.yaml", base="../sub/../a.yaml")
-    with expect_refusal("form a loop"):
-        load_recipe(tmp_path / "a.yaml")
-
-
 @pytest.mark.parametrize(
     "option",
     [
-        "data.workers=-1", "data.max_bad=-1", "data.max_words=0", "data.max_regions=0",
-        "data.patch_mask.patches=-1", "data.patch_mask.min_block=0", "data.caption_mask.probability=-1",
-        "data.text_mask.probability=1.5", "data.caption_mask.max_tokens=1", "data.caption_mask.max_masks=-1",
-        "data.text_mask.skipgram=2", "data.text_mask.skipgram_size=0",
-        "training.log_every=0", "training.weights.itm=-1", "training.seed=9223372036854775808",
-        "training.negatives.queue_size=1000000000000",
-        "training.optim.warmup=-3", "training.optim.hold=2", "training.optim.lr=.nan",
-        "training.optim.muon_lr=-1", "training.optim.clip=.inf", "training.optim.betas=[0.9, 1.5]",
-        "model.vision.patch_size=0", "model.vision.heads=0", "model.vision.depth=-1",
-        "model.vision.drop_path=5", "model.language.dropout=5", "model.language.vocab_size=10000000000000",
-        "model.language.width=-192", "model.fusion.mlp_width=0", "model.projection=0",
+        *("data.workers=-1", "data.text_mask.probability=1.5", "training.seed=9223372036854775808"),
+        *(
+            "training.negatives.queue_size=1000000000000",
+            "training.optim.lr=.nan",
+            "training.optim.betas=[0.9, 1.5]",
+        ),
+        *("model.vision.patch_size=0", "model.language.vocab_size=10000000000000"),
     ],
-)  # fmt: skip
+)
 def test_a_number_out_of_range_is_named(option: str) -> None:
     name = option.partition("=")[0].partition(".")[2]
     with expect_refusal(f"{name} is ", ": choose a number"):
         load_recipe("nano", [f"--{option}"])
-
-
-@pytest.mark.parametrize(
-    "option", ["workers=-3", "scale=-1", "scale=0", "scale=.nan", "singles=-5", "tasks.vqa_train=-4"]
-)
-def test_a_number_of_a_world_out_of_range_is_named(option: str) -> None:
-    with expect_refusal(f"{option.partition('=')[0]} is ", ": choose a number"):
-        parse(WorldConfig, [f"--{option}"])
-
-
-def test_absolute_paths_stay():
-    recipe = load_recipe("nano", ["--root", "/worlds/emoji", "--data.tokenizer", "/other/tokenizer.json"])
-    data = recipe.phases()[0].data
-    assert data.tokenizer == "/other/tokenizer.json"
-    assert data.text.corpora[0].path.startswith("/worlds/emoji/")
 
 
 # ---------------------------------------------------------------- phases
@@ -260,7 +188,6 @@ def test_options_hold_in_every_phase_that_does_not_set_them_itself():
     options += ["--data.pair.batch_size", "4", "--data.pair.augmentation", "mild"]
     recipe, nano = load_recipe("nano", options), load_recipe("nano")
     phases = recipe.phases()
-    assert nano.curriculum[0].pair is not None
     own = nano.curriculum[0].pair.batch_size
     assert [s.data.pair.batch_size for s in phases] == [own, *[4] * (len(phases) - 1)]
     assert {s.data.pair.corpora[0].path for s in phases} == {"/own.tar"}
@@ -279,7 +206,6 @@ def test_a_phase_may_change_one_field(tmp_path):
     first, last = recipe.phases()
     assert first.data.pair == replace(last.data.pair, augmentation=Augmentation.MILD)
     assert first.weights == replace(last.weights, itm=0.5)
-    assert recipe.curriculum[0].pair is not None
     assert recipe.curriculum[0].pair.augmentation is Augmentation.MILD
     assert "PUBLISHED" not in dump_recipe(recipe)
 
@@ -297,27 +223,3 @@ def test_a_phase_may_send_gradients_elsewhere(tmp_path):
         "training.gradients.itm ['fusion']: the phase until 0.5 of the run keeps its own "
         "['language', 'vision', 'fusion'] (see curriculum)"
     ]
-
-
-def test_a_phase_may_do_without_groups(tmp_path):
-    corpora = [{"path": "/scenes.tar"}, {"path": "/twins.tar", "group": 2}]
-    recipe = read_phases(tmp_path / "r.yaml", corpora)
-    first, last = recipe.phases()
-    assert [corpus.path for corpus in first.data.pair.corpora] == ["/scenes.tar"]
-    assert [corpus.path for corpus in last.data.pair.corpora] == ["/scenes.tar", "/twins.tar"]
-    assert recipe.overruled(recipe) == []
-    with expect_refusal("grouped: false", "there are no others"):
-        read_phases(tmp_path / "s.yaml", corpora[1:]).phases()
-
-
-def read_phases(path, corpora):
-    phases = [{"until": 0.5, "pair": {"grouped": False}}]
-    data = {"pair": {"corpora": corpora, "batch_size": 4}}
-    return load_recipe(write(path, base="nano", curriculum=phases, data=data))
-
-
-def test_contrast_alone_does_without_twins():
-    for name in ("nano", "small", "small-longer", "ablation"):
-        first, *others = load_recipe(name).phases()
-        assert all(corpus.group == 1 for corpus in first.data.pair.corpora)
-        assert all(any(corpus.group == 2 for corpus in one.data.pair.corpora) for one in others)

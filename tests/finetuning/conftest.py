@@ -1,7 +1,7 @@
 import shlex
 import shutil
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,6 @@ from xfm.cli.main import main
 from xfm.config.finetune import FinetuneConfig
 from xfm.config.training import Precision
 from xfm.finetuning.early_stopping import ValidationMonitor
-from xfm.finetuning.finished import FinetuneResult
 from xfm.training.failures import Interrupted
 
 SAMPLES = Path(__file__).parents[2] / "docs" / "tutorials" / "samples"
@@ -42,17 +41,13 @@ def samples(tmp_path: Path) -> Path:
     return Path(shutil.copytree(SAMPLES, tmp_path / "samples"))
 
 
-def on_sample(
-    kind: str, model: Path, out: Path, config: FinetuneConfig = SHORT, folder: Path = SAMPLES, **more: Any
-) -> FinetuneResult:
+def on_sample(kind, model, out, config=SHORT, folder=SAMPLES, **more):
     """Fine-tune on the sample of a task, or on its copy in another folder."""
     file, columns = FILES[kind]
     return on_table(model, folder / file, out, config, kind, columns=columns, **more)
 
 
-def on_table(
-    model: Path, table: Any, out: Path, config: FinetuneConfig = SHORT, kind: str = TEXTS, **more: Any
-) -> FinetuneResult:
+def on_table(model, table, out, config=SHORT, kind=TEXTS, **more):
     """Fine-tune on a table without a word."""
     return xfm.finetune(kind, model, table, out, config=config, progress=False, **more)
 
@@ -114,9 +109,7 @@ def answers(next_command: str) -> list[Any]:
 
 
 @contextmanager
-def after_step(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, at: int, act: Callable[[], None]
-) -> Iterator[None]:
+def after_step(monkeypatch, folder, at, act):
     """Something happens after a step of the run in a folder."""
     look = ValidationMonitor.finished
 

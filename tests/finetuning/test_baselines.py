@@ -1,29 +1,39 @@
-"""Strong simple baselines: what they are, what they are given, and that they never end a run."""
+"""Strong simple baselines, searches without a neural network, and which of all models to use."""
 
 import random
-import sys
-from collections.abc import Iterator
-from dataclasses import replace
+import re
+from collections.abc import Iterator, Sequence
+from math import log
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import bootstrap
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
-from tests.alike import thorough
 from tests.evaluation.tiny import draw, tiny_pretrained, tiny_task
-from tests.finetuning.conftest import SAMPLES, SHORT, on_sample, on_table, text_table
-from tests.processes import run
-from tests.reports.written import page_of
-from xfm.finetuning.baselines import features
-from xfm.finetuning.baselines.features import Material, TextFeatures, TooSlow
-from xfm.finetuning.baselines.linear import PENALTIES, LabelledRows, logistic, ridge
-from xfm.finetuning.baselines.strong import PROBE, strong_baselines
-from xfm.finetuning.leaderboard import Advice, SystemKind
+from tests.finetuning.conftest import SHORT, on_table, text_table
+from tests.reports.written import details_of, page_of
+from xfm.finetuning.baselines.features import Material, TooSlow
+from xfm.finetuning.baselines.linear import PENALTIES, LabelledRows, logistic
+from xfm.finetuning.baselines.others import K1, B, bm25, bm25_scores, tf_idf
+from xfm.finetuning.baselines.strong import PROBE, scored, strong_baselines
+from xfm.finetuning.leaderboard import (
+    Advice,
+    Contender,
+    Leaderboard,
+    System,
+    SystemKind,
+    leaderboard,
+    verdict,
+)
 from xfm.tasks.image_classification import ImageClassificationTask
-from xfm.tasks.rows import Labelled, LabelledText
-from xfm.tasks.text_classification import TextClassificationTask
+from xfm.tasks.rows import Labelled, LabelledText, MatchedTexts
+from xfm.tasks.sentence_similarity import SentenceSimilarityTask, TextSearch
+from xfm.tasks.text_classification import TextClassificationTask, TextRegressionTask
 
 KINDS = {
     "games": "play levels enemies arcade puzzle board",
@@ -71,14 +81,6 @@ def test_the_penalty_is_the_best_of_the_validation_rows() -> None:
     assert f"{len(PENALTIES) - 1} of {len(PENALTIES)} not tried" in hurried.note
 
 
-def test_values_have_a_ridge() -> None:
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(100, 5))
-    values = features @ np.arange(5.0) + 0.1 * rng.normal(size=100)
-    fitted = ridge(LabelledRows(features[:70], values[:70]), LabelledRows(features[70:], values[70:]), 60)
-    assert np.corrcoef(fitted.model.predict(features[70:]), values[70:])[0, 1] > 0.99
-
-
 def text_material(rows: list[LabelledText]) -> Material:
     task = tiny_task(TextClassificationTask, rows, ("a", "b"))
     return Material(task, tiny_pretrained(), task.pictures, rows, rows[:8], {"test": rows[:10]})
@@ -88,26 +90,6 @@ def test_a_baseline_that_fails_is_named_with_the_reason() -> None:
     made, missing = strong_baselines(text_material([LabelledText("", "ab"[n % 2]) for n in range(40)]), False)
     assert set(made) == {PROBE}
     assert "empty vocabulary" in missing["TF-IDF + logistic regression"]
-
-
-def test_many_rows_are_drawn_from_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "LIMIT", 30)
-    rows = [LabelledText(f"{'fine' if n % 2 else 'poor'} {n}", "ab"[n % 2]) for n in range(40)]
-    first, second = text_material(rows), text_material(rows)
-    assert len(first.train) == 30
-    assert first.train == second.train
-    made, missing = strong_baselines(first, False)
-    assert missing == {}
-    assert "30 of 40 training rows" in made["TF-IDF + logistic regression"].note
-
-
-def test_many_classes_leave_room_for_fewer_ngrams() -> None:
-    """The solver of 100,000 n-grams and 500 classes would hold gigabytes."""
-    rows = [[f"word{place} other{place * 7} third{place * 13}"] for place in range(3000)]
-    assert TextFeatures(rows, 2).cut == ""
-    many = TextFeatures(rows, 500)
-    assert "most frequent n-grams" in many.cut
-    assert many(rows[:1]).shape[1] * 500 <= features.NUMBERS
 
 
 def picture_material(tmp_path: Path, budget: float) -> Material:
@@ -134,40 +116,152 @@ def test_pictures_are_encoded_once_and_told_apart(tmp_path: Path) -> None:
     assert not own.pretrained.model.training
 
 
-def test_pictures_that_take_too_long_are_left_out_or_refused(tmp_path: Path) -> None:
-    """Without any time the pictures to predict are not encoded, with little of it only some of the others."""
-    with pytest.raises(TooSlow, match="stopped"):
-        _ = picture_material(tmp_path, -1).seen
-    _, missing = strong_baselines(picture_material(tmp_path, -1), False)
-    assert all("stopped" in why for why in missing.values())
-    short = picture_material(tmp_path, 1e-4)
-    try:
-        seen = short.seen
-    except TooSlow:
-        return  # this machine was too slow even for those to predict
-    assert len(seen.train) < 110
-    assert f"{len(seen.train)} of 110 training rows" in seen.note
+LABELS = ("bad", "good")
 
 
-def test_they_can_be_switched_off(model: Path, tmp_path: Path) -> None:
-    done = on_sample("text-classification", model, tmp_path / "out", replace(SHORT, baseline=False))
+def answers(right: Sequence[bool]) -> tuple[list[LabelledText], list[str]]:
+    """Rows, and labels of which so many are right."""
+    rows = [LabelledText(f"text {place}", LABELS[place % 2]) for place in range(len(right))]
+    wrong = {"bad": "good", "good": "bad"}
+    return rows, [
+        str(row.label) if hit else wrong[str(row.label)] for row, hit in zip(rows, right, strict=True)
+    ]
+
+
+def placed(model: Sequence[bool], rival: Sequence[bool], groups: np.ndarray | None = None) -> Leaderboard:
+    rows, _ = answers(model)
+    task = tiny_task(TextClassificationTask, rows, LABELS)
+    guesses = [[task.labels.certain((label,)) for label in answers(hits)[1]] for hits in (model, rival)]
+    return board_of(task, rows, *guesses, groups)
+
+
+def board_of(task, rows, model, rival, groups=None):
+    """The board of two systems that guess so."""
+    named = (("this model", SystemKind.MODEL, model), ("simple", SystemKind.STRONG, rival))
+    systems = [
+        System(name, sort, scored(task, {"test": rows}, {"test": guesses})) for name, sort, guesses in named
+    ]
+    return leaderboard(task, "test", rows, systems, np.arange(len(rows)) if groups is None else groups, {})
+
+
+def test_the_difference_is_paired() -> None:
+    rng = np.random.default_rng(0)
+    model = rng.random(150) < 0.57
+    rival = model | (rng.random(150) < 0.5)  # right wherever the model is
+    board = placed(model.tolist(), rival.tolist())
+    place = board.places[0]
+    gains = rival.astype(float) - model
+    reference = bootstrap((gains,), np.mean, method="percentile", rng=1).confidence_interval
+    assert (place.gain_low, place.gain_high) == pytest.approx((reference.low, reference.high), abs=0.015)
+    assert place.gain == pytest.approx(gains.mean())
+    assert (place.name, place.shown, board.use) == ("simple", True, Advice.BASELINE)
+    assert board.verdict.startswith(f"Use simple: {100 * gains.mean():.1f} points better (95 % ")
+    assert board.verdict.endswith("than this model on n=150 test rows")
+
+
+def test_no_difference_means_the_simpler_one() -> None:
+    rng = np.random.default_rng(0)
+    board = placed((rng.random(60) < 0.7).tolist(), (rng.random(60) < 0.7).tolist())
+    assert board.use is Advice.SIMPLER
+    assert board.verdict.startswith("No difference shown on n=60 test rows")
+    assert "take the simpler one, simple" in board.verdict
+
+
+def test_a_handful_of_rows_shows_nothing() -> None:
+    """All five agree, and the bootstrap has no spread: still no sign test could tell them from chance."""
+    board = placed([True] * 5, [False] * 5)
+    assert board.model.value == 1
+    assert board.use is Advice.SIMPLER
+    assert "+100.0 points, 95 % +100.0 to +100.0; but fewer than 6 cases differ, which shows" in board.verdict
+    assert placed([True] * 6, [False] * 6).use is Advice.MODEL
+
+
+def test_rows_of_a_picture_count_once() -> None:
+    model, rival = [True] * 40, [False] * 40
+    assert placed(model, rival).use is Advice.MODEL
+    assert placed(model, rival, np.repeat(np.arange(5), 8)).use is Advice.SIMPLER
+
+
+def test_metrics_that_are_no_means_are_paired_too() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=80)
+    rows = [LabelledText(str(place), float(value)) for place, value in enumerate(values)]
+    model, simple = values + 3 * rng.normal(size=80), values + 0.1 * rng.normal(size=80)
+    board = board_of(tiny_task(TextRegressionTask, rows), rows, model.tolist(), simple.tolist())
+    assert board.use is Advice.BASELINE
+    assert board.places[0].value == pytest.approx(np.corrcoef(values, simple)[0, 1])
+    assert board.places[0].low is not None
+    assert (board.places[0].gain_low or 0) > 0
+
+
+def test_without_strong_baselines_it_is_open() -> None:
+    model = Contender("this model", SystemKind.MODEL, 0.7)
+    usual = Contender("usual class", SystemKind.CONSTANT, 0.2, None, None, -0.5, -0.6, -0.4, shown=True)
+    use, sentence = verdict([model, usual], 100, "test", {"TF-IDF": "no scikit-learn"})
+    assert use is Advice.OPEN
+    for part in ("No strong simple baseline was run", "TF-IDF: no scikit-learn", "50.0 points better"):
+        assert part in sentence
+
+
+WORDS = st.lists(st.sampled_from(["parcel", "lamp", "Oslo", "the", "is", "!"]), min_size=1, max_size=7).map(
+    " ".join
+)
+
+
+def formula(query: str, texts: Sequence[str]) -> list[float]:
+    """BM25 as it is written down, text by text and word by word."""
+    said = [re.findall(r"\w+", text.lower()) for text in texts]
+    mean = sum(map(len, said)) / len(said)
+    found = []
+    for words in said:
+        score = 0.0
+        for word in re.findall(r"\w+", query.lower()):
+            having = sum(word in other for other in said)
+            repeats = words.count(word)
+            if repeats:
+                weight = log(1 + (len(said) - having + 0.5) / (having + 0.5))
+                score += weight * repeats * (K1 + 1) / (repeats + K1 * (1 - B + B * len(words) / mean))
+        found.append(score)
+    return found
+
+
+@given(st.lists(st.builds(MatchedTexts, WORDS, WORDS), min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_bm25_is_the_formula(rows: list[MatchedTexts]) -> None:
+    search = TextSearch.of(rows)
+    found = bm25_scores(search)(slice(0, len(rows)))
+    expected = [formula(anchor, search.candidates) for anchor in search.anchors]
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def material(rows: list[MatchedTexts], budget: float = 60.0) -> Material:
+    task = tiny_task(SentenceSimilarityTask, rows)
+    return Material(task, tiny_pretrained(), task.pictures, rows, [], {"test": rows}, budget)
+
+
+def test_words_in_common_are_found() -> None:
+    names = ("parcel", "lamp", "order", "screen")
+    rows = [
+        MatchedTexts(f"where is the {name}?", f"a {name} is on its way", (f"the {name}s",)) for name in names
+    ]
+    for make in (tf_idf, bm25):
+        found = make(material(rows)).predictions["test"]
+        assert max(one.rank for one in found) <= 1
+    with pytest.raises(TooSlow, match="0 of 4 searches"):
+        bm25(material(rows, -1.0))
+
+
+def test_a_run_stands_beside_them_and_says_among_how_many(model: Path, tmp_path: Path) -> None:
+    """The negatives of a split are candidates of all of its rows."""
+    lines = ["anchor,positive,negative"]
+    lines += [f"question {n} about w{n},answer {n} with w{n},another {n}" for n in range(40)]
+    (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n")
+    done = on_table(model, tmp_path / "pairs.csv", tmp_path / "out", SHORT, "sentence-similarity")
+    rows = len(done.predictions["test"])
+    assert details_of(tmp_path / "out")["candidates"] == {"test": 2 * rows}
+    assert f"test {2 * rows}" in page_of(tmp_path / "out")
     board = done.leaderboards["test"]
-    assert not [place for place in board.places if place.sort in (SystemKind.STRONG, SystemKind.ABLATION)]
-    assert board.use is Advice.OPEN
-    assert "--baseline false" in board.verdict
-    assert "--baseline false" in page_of(tmp_path / "out")
-
-
-@thorough
-def test_without_scikit_learn_the_run_is_saved_and_says_what_to_install(model: Path, tmp_path: Path) -> None:
-    program = (
-        "import sys; sys.modules['sklearn'] = None\n"
-        "from xfm.cli.main import main\n"
-        f"sys.exit(main(['finetune', 'text-classification', '--model', {str(model)!r}, '--train',"
-        f" {str(SAMPLES / 'reviews.csv')!r}, '--out', {str(tmp_path / 'out')!r}, '--steps', '2', '--quiet']))"
-    )
-    done = run([sys.executable, "-c", program])
-    assert done.status == 0, done.err
-    last = done.out.splitlines()[-1]
-    assert "TF-IDF + logistic regression: scikit-learn is not installed: pip install 'xfm[report]'" in last
-    assert (tmp_path / "out" / "metrics.json").is_file()
+    assert {place.name for place in board.places} >= {"TF-IDF", "BM25", "the model before fine-tuning"}
+    score = done.scores["sentence-similarity/test/r1"]
+    assert (score.n, score.chance) == (rows, pytest.approx(1 / (2 * rows)))
+    assert score.baseline == 1.0

@@ -1,6 +1,7 @@
-"""Folds: parts of like size and classes that share nothing, scored by models that did not see them."""
+"""Folds share nothing and score every row once; a split that was saved is that of another run."""
 
-from collections import Counter
+import json
+import random
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,16 @@ from hypothesis import strategies as st
 
 import xfm
 from tests.finetuning.conftest import SAMPLES, Cli, on_sample, on_table, stopped, text_table
+from tests.refusals import expect_refusal
 from tests.reports.written import details_of, page_of
 from xfm.config.finetune import FinetuneConfig, Preset
 from xfm.config.training import Precision
-from xfm.core.errors import UserError
+from xfm.data.tables import TableRow
 from xfm.finetuning.cross_validation import CROSS
-from xfm.finetuning.splits import fold_rows
+from xfm.finetuning.data import Tables, read_data
+from xfm.finetuning.splits import fold_rows, part_as
 from xfm.reports.scores import read_scores
+from xfm.tasks.text_classification import TextClassificationTask
 from xfm.training import distributed
 
 FOLDED = FinetuneConfig(folds=3, steps=6, batch_size=4, device="cpu", precision=Precision.FP32)
@@ -76,27 +80,10 @@ def test_every_row_is_scored_once_by_a_model_that_did_not_see_it(model: Path, tm
     assert xfm.pipeline("text-classification", model=out)("a red square")[0]["label"] in ("good", "bad")
 
 
-def test_rows_of_a_picture_share_a_fold(model: Path, tmp_path: Path) -> None:
-    done = on_sample("image-text-classification", model, tmp_path / "out", FinetuneConfig(
-        folds=2, steps=2, batch_size=4, device="cpu", baseline=False))  # fmt: skip
-    assert done.crossed is not None
-    assert len(done.predictions[CROSS]) == 10
-
-
-def test_a_test_split_stands_beside_the_folds(model: Path, tmp_path: Path) -> None:
-    table = table_of(tmp_path)
-    done = on_table(
-        model, table, tmp_path / "out", FOLDED, test=text_table(tmp_path, ["a red one,good"] * 9, "t.csv")
-    )
-    assert [*done.leaderboards] == [CROSS, "test"]
-    assert done.scores["text-classification/test/accuracy"].n == 9
-
-
 def test_best_chooses_between_both_by_folds_and_fast_folds_its_probe(model: Path, tmp_path: Path) -> None:
     table = table_of(tmp_path, 40)
     own = FinetuneConfig(preset=Preset.BEST, steps=4, batch_size=4, baseline=False, device="cpu")
     done = on_table(model, table, tmp_path / "best", own)
-    assert done.crossed is not None
     assert len(done.crossed.folds) == 5
     assert all(fold.probe is not None for fold in done.crossed.folds)
     assert "Chosen by accuracy over all folds: fine-tuning" in done.crossed.chosen
@@ -104,8 +91,6 @@ def test_best_chooses_between_both_by_folds_and_fast_folds_its_probe(model: Path
     assert (said["average"], said["folds"]) == ("0.999", "5")
     quick = FinetuneConfig(preset=Preset.FAST, folds=4, device="cpu")
     done = on_table(model, table, tmp_path / "fast", quick)
-    assert done.crossed is not None
-    assert done.tuned.probe is not None
     assert "a probe of all rows" in done.crossed.chosen
     assert f"{done.tuned.probe.penalty:g}" in done.crossed.chosen
 
@@ -127,26 +112,62 @@ def test_folds_go_on_where_they_stopped(model: Path, tmp_path: Path, monkeypatch
     [
         ("retrieval", "captions.csv", "--folds 2", ["--folds", "retrieval", "ranks all rows"]),
         ("text-classification", "reviews.csv", "--folds 6", ["reviews.csv", "10 groups", "--folds 5"]),
-        ("text-classification", "reviews.csv", "--folds 1", ["folds is 1"]),
-        (
-            "text-classification",
-            "reviews.csv",
-            f"--folds 2 --validation {SAMPLES / 'reviews.csv'}",
-            ["--validation has no use"],
-        ),
     ],
 )
-def test_folds_that_cannot_be_are_refused(
-    task: str, table: str, options: str, words: list[str], model: Path, tmp_path: Path, cli: Cli
-) -> None:
+def test_folds_that_cannot_be_are_refused(task, table, options, words, model, tmp_path, cli):
     given = ("--model", model, "--train", SAMPLES / table, "--out", tmp_path / "out", *options.split())
     cli.expect_refusal(words, "finetune", task, *given)
 
 
-def test_small_tables_are_told_of_folds_and_large_ones_are_not(model: Path, tmp_path: Path) -> None:
-    done = on_table(model, table_of(tmp_path, 40), tmp_path / "out", FinetuneConfig(steps=2, device="cpu"))
-    assert done.crossed is None
-    said = Counter("--folds 5 scores every one of 40 rows" in flag.sentence for flag in done.flags)
-    assert said[True] == 1
-    with pytest.raises(UserError, match="too few"):
-        on_table(model, table_of(tmp_path, 5), tmp_path / "few", FOLDED)
+def test_the_rows_are_parted_as_before(samples: Path) -> None:
+    """Whatever the seed and the shares; the new run saves the split, too."""
+    table = samples / "reviews.csv"
+    first, _ = read_data(TextClassificationTask, Tables(table), FinetuneConfig(seed=3), samples / "a")
+    other = FinetuneConfig(seed=4, valid_share=0.3)
+    assert read_data(TextClassificationTask, Tables(table), other, samples / "b")[0] != first
+    for split in (samples / "a", samples / "a" / "split.json"):
+        again, origin = read_data(TextClassificationTask, Tables(table, split=split), other, samples / "c")
+        assert again == first
+        assert origin.sources["test"] == f"{len(first.test)} rows of {table}, as in {split}"
+    before, after = (json.loads((samples / name / "split.json").read_text()) for name in ("a", "c"))
+    assert before["rows"] == after["rows"]
+    assert (before["seed"], after["seed"]) == (3, None)
+
+
+@given(st.sets(st.integers(1, 1000), min_size=1, max_size=30), st.integers(0, 1000))
+def test_every_row_goes_where_the_split_says(numbers: set[int], seed: int) -> None:
+    rows = [TableRow({}, Path("a.csv"), number) for number in sorted(numbers)]
+    split: dict[str, list[int]] = {"train": [], "valid": [], "test": []}
+    for number in numbers:
+        split[random.Random(seed + number).choice([*split])].append(number)
+    parts = part_as(split, Path("split.json"), rows)
+    assert {name: [rows[place].number for place in places] for name, places in parts.items()} == split
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("not json", ["not a split", '{"rows": {"train": ', '"test": [...]}}, as']),
+        ('{"rows": {"train": [2], "dev": [3]}}', ["not a split"]),
+        ('{"rows": {"train": [2, 99]}}', ["reviews.csv has no row 99"]),
+        ('{"rows": {"train": [2, 3], "valid": [3]}}', ["row 3 is in train and in valid"]),
+        ('{"rows": {"train": [2], "valid": [3]}}', ["reviews.csv:4: the row is in no split"]),
+    ],
+)
+def test_a_wrong_split_is_named(samples: Path, content: str, words: list[str]) -> None:
+    (samples / "split.json").write_text(content)
+    tables = Tables(samples / "reviews.csv", split=samples / "split.json")
+    with expect_refusal("split.json", *words):
+        read_data(TextClassificationTask, tables, FinetuneConfig(), samples / "out")
+    assert not (samples / "out").exists()
+
+
+def test_the_command_line_takes_a_split(model: Path, samples: Path, tmp_path: Path, cli: Cli) -> None:
+    table, old = samples / "reviews.csv", tmp_path / "old"
+    read_data(TextClassificationTask, Tables(table), FinetuneConfig(seed=3), old)
+    given = ("--model", model, "--train", table, "--out", tmp_path / "out", "--split")
+    given = ("finetune", "text-classification", *given)
+    cli.expect_refusal(["absent.json: cannot read the file"], *given, tmp_path / "absent.json")
+    cli.expect_refusal([f"{old} has rows of valid, and --validation"], *given, old, "--valid", table)
+    done = on_sample("text-classification", model, tmp_path / "out", folder=samples, split=old)
+    assert len(done.predictions["test"]) == len(json.loads((old / "split.json").read_text())["rows"]["test"])

@@ -9,6 +9,7 @@ import pytest
 
 from tests.alike import chosen, some
 from tests.evaluation.tiny import save_tiny_model
+from tests.finetuning.conftest import SAMPLES
 from tests.finetuning.distributed_worker import (
     EVERY,
     KINDS,
@@ -23,11 +24,12 @@ from tests.finetuning.distributed_worker import (
     plain,
     save_spread_model,
 )
-from tests.processes import TORCHRUN, run
+from tests.processes import TORCHRUN, XFM, run
 from tests.refusals import expect_refusal
 from tests.reports.written import json_lines
 from xfm.config.tasks import task_spec
 from xfm.finetuning.finished import FinetuneResult
+from xfm.finetuning.report import REPORT
 from xfm.reports.scores import METRICS
 from xfm.training.checkpoint import list_checkpoints, read_state
 
@@ -75,9 +77,7 @@ def assert_close(ours: list[Any], theirs: list[Any]) -> None:
 
 @pytest.mark.parametrize("kind", some(KINDS, EVERY))
 @pytest.mark.slow
-def test_two_processes_compute_what_one_does(
-    kind: str, folder: Path, alone: dict[str, FinetuneResult]
-) -> None:
+def test_two_processes_compute_what_one_does(kind, folder, alone):
     """Losses and gradients of every step, predictions, scores; with varied pictures and drawn negatives."""
     ours, first, second = alone[kind], told(folder, kind, 0), told(folder, kind, 1)
     for name, values in losses(folder / "one" / kind).items():
@@ -125,9 +125,7 @@ def test_what_is_refused_is_said_once(folder: Path) -> None:
 
 # ---------------------------------------------------------------- parts of a batch
 @pytest.mark.parametrize("kind", [kind for kind in chosen(KINDS, EVERY) if kind not in WHOLE])
-def test_parts_of_a_batch_are_the_batch(
-    kind: str, folder: Path, alone: dict[str, FinetuneResult], tmp_path: Path
-) -> None:
+def test_parts_of_a_batch_are_the_batch(kind, folder, alone, tmp_path):
     """Seven rows in three parts, of two and of three rows."""
     done = fine_tune(kind, folder, tmp_path, gradient_accumulation_steps=3)
     found = losses(tmp_path)
@@ -146,3 +144,26 @@ def test_a_contrast_over_a_batch_has_no_parts(folder: Path, tmp_path: Path) -> N
             fine_tune(kind, folder, tmp_path / "out", gradient_accumulation_steps=2)
     with expect_refusal("batch_size is 7", "gradient_accumulation_steps", "--batch-size 8"):
         fine_tune(TEXTS, folder, tmp_path / "out", gradient_accumulation_steps=8)
+
+
+def command(folder: Path, steps: int, *options: str) -> list[str]:
+    """On the claims of the tutorial, by two processes with a worker each."""
+    save_tiny_model(folder / "model")
+    table = str(SAMPLES / "claims.csv")
+    words = ["finetune", "image-text-classification", "--model", str(folder / "model"), "--train", table]
+    words += ["--validation", table, "--test", table, "--out", str(folder / "run"), "--device", "cpu"]
+    words += ["--steps", str(steps), "--batch-size", "6", "--workers", "1", "--patience", "0", *options]
+    return [*TORCHRUN, "2", *XFM[1:], *words]
+
+
+@pytest.mark.slow
+def test_the_command_is_one_run(tmp_path: Path) -> None:
+    ended = run(command(tmp_path, 3, "--evaluate-every", "3"), 300)
+    assert ended.status == 0, ended.err
+    assert ended.left == []
+    for said in ("Model: ", "Report: ", "Use it: ", "Verdict: "):
+        assert ended.out.count(said) == 1
+    assert ended.err.count("10 training, 10 validation, 10 test rows; at most 3 steps of 6 rows") == 1
+    assert "shared by 2 processes" in ended.err
+    assert (tmp_path / "run" / REPORT).exists()
+    assert not (tmp_path / "run" / ".xfm-lock").exists()

@@ -1,34 +1,41 @@
-"""Full fine-tuning of image classification: variations, mixing, layers, averages, exactly resumed."""
+"""Fine-tuning on pictures: variations, averages, exactly resumed; a bad picture is left out and named."""
 
 import csv
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 import xfm
+from tests.alike import some
 from tests.data.picture_kinds import base, saved
 from tests.evaluation.tiny import COLOURS, tiny_pretrained, tiny_task
 from tests.finetuning import conftest
-from tests.finetuning.conftest import on_sample
+from tests.finetuning.conftest import FILES, SHORT, Cli, after_step, on_sample, on_table, photos, stopped
 from tests.official.pictures import noisy_colours
-from tests.reports.written import details_of, json_lines
-from xfm.config.image import STRONG, ImageTrainingConfig
+from tests.reports.written import details_of, json_lines, page_of
+from xfm.config.image import STRONG, UNVARIED, ImageTrainingConfig
 from xfm.config.task import ImageHead
+from xfm.config.tasks import task_spec
 from xfm.config.training import Grouping, Precision, Schedule
+from xfm.core.errors import UserError
+from xfm.data.skipped import BAD_FILE, read_bad_rows
 from xfm.data.variation import Mixup
 from xfm.finetuning.finetune import finetune_rows
 from xfm.models.folder import load_model
-from xfm.tasks.base import HiddenInput
+from xfm.reports.scores import read_scores
 from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.images import Pictures
 from xfm.tasks.rows import Labelled, SplitRows
 
 LABELS = tuple(sorted(COLOURS))
 LIGHT = ImageTrainingConfig(crop=0.35, aspect=4 / 3, flip=0.5)
-SHORT = replace(conftest.SHORT, steps=8, lr=1e-3, evaluate_every=4, patience=0, baseline=False)
+CAREFUL = replace(conftest.SHORT, steps=8, lr=1e-3, evaluate_every=4, patience=0, baseline=False)
 
 
 @pytest.fixture
@@ -42,21 +49,6 @@ def data(tmp_path):
 
 def task(data, **settings):
     return tiny_task(ImageClassificationTask, data, batch_size=4, precision=Precision.FP32, **settings)
-
-
-def test_varied_batches_go_on_anywhere(data):
-    varied = task(data, image=LIGHT)
-    whole = list(varied.batches(0, 12))
-    for ours, theirs in zip(whole[9:], varied.batches(9, 12), strict=True):
-        assert torch.equal(ours.pixels, theirs.pixels)
-        assert torch.equal(ours.targets, theirs.targets)
-    targets = torch.cat([batch.targets for batch in whole[:8]])  # an epoch
-    assert targets.bincount().tolist() == [8] * 4
-    plain = next(task(data).batches(0, 1))
-    assert torch.equal(plain.targets, whole[0].targets), "the same rows, varied or not"
-    assert not torch.allclose(plain.pixels, whole[0].pixels)
-    blank = next(task(data, image=LIGHT, blanked=HiddenInput.PICTURE).batches(0, 1))
-    assert not blank.pixels.any()
 
 
 def test_the_loss_of_mixed_pictures_is_that_of_their_shares(data):
@@ -73,26 +65,7 @@ def test_the_loss_of_mixed_pictures_is_that_of_their_shares(data):
         torch.testing.assert_close(mixing.loss(batch, torch.Generator()).total, expected)
 
 
-def test_drop_path_rises_over_the_blocks():
-    vision = tiny_pretrained().model.vision
-    vision.set_drop_path(0.4)
-    assert [block.drop_path.rate for block in vision.blocks] == [0.0, 0.4]
-
-
-def test_drop_path_of_a_timm_encoder():
-    from timm.layers.drop import DropPath
-
-    from xfm.config.encoders import TimmVisionConfig
-    from xfm.models.library_encoders import TimmVision
-
-    vision = TimmVision(TimmVisionConfig(32, 16, 192, 12, 3, architecture="vit_tiny_patch16_224"))
-    vision.set_drop_path(0.11)
-    drops = [block.drop_path1 for block in vision.trunk.blocks]
-    rates = [drop.drop_prob for drop in drops if isinstance(drop, DropPath)]
-    assert rates == pytest.approx([0.01 * place for place in range(1, 12)])
-
-
-COSINE = replace(SHORT, schedule=Schedule.COSINE)
+COSINE = replace(CAREFUL, schedule=Schedule.COSINE)
 MODERN = replace(COSINE, image=LIGHT, workers=1, layer_decay=0.7, average=0.9)
 AS_PUBLISHED = replace(COSINE, image=STRONG, grouping=Grouping.ONE, image_head=ImageHead.PUBLISHED)
 
@@ -122,7 +95,7 @@ def test_both_ways_train_and_load(config, data, tuned):
 
 def test_the_average_is_what_is_scored_and_saved(data, model, tuned, tmp_path):
     """With a decay near 1 and few steps it lies between the first weights and the last."""
-    config = replace(SHORT, average=0.9, lr=1e-2)
+    config = replace(CAREFUL, average=0.9, lr=1e-2)
     last, averaged = tuned("a", replace(config, average=0.0)), tuned("b", config)
     name = "vision.blocks.1.fc1.weight"
     before = load_model(model).model.state_dict()[name]
@@ -135,7 +108,7 @@ def test_the_average_is_what_is_scored_and_saved(data, model, tuned, tmp_path):
 
 
 def test_variation_and_average_are_resumed_exactly(tuned, monkeypatch):
-    config = replace(SHORT, image=STRONG, average=0.9, layer_decay=0.8)
+    config = replace(CAREFUL, image=STRONG, average=0.9, layer_decay=0.8)
     whole = tuned("whole", config)
     loss, calls = ImageClassificationTask.loss, []
 
@@ -155,15 +128,13 @@ def test_variation_and_average_are_resumed_exactly(tuned, monkeypatch):
         assert torch.equal(tensor, theirs[name]), name
 
 
-def test_a_picture_that_ends_early_is_used_and_told_of(
-    model: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_picture_that_ends_early_is_used_and_told_of(model, samples, tmp_path, capsys):
     whole = saved(base(96, 120), "JPEG", quality=90)
     with (samples / "shapes.csv").open(newline="") as file:
         first = next(csv.DictReader(file))
     (samples / first["image"]).write_bytes(whole[: len(whole) * 7 // 10])
     out, new = tmp_path / "out", tmp_path / "new"
-    done = on_sample("image-classification", model, out, replace(SHORT, steps=2), samples)
+    done = on_sample("image-classification", model, out, replace(CAREFUL, steps=2), samples)
     tuned = capsys.readouterr().err
     xfm.score(done.model, samples / "shapes.csv", new, progress=False)
     for folder, said in ((out, tuned), (new, capsys.readouterr().err)):
@@ -171,3 +142,138 @@ def test_a_picture_that_ends_early_is_used_and_told_of(
         assert place.endswith("shapes.csv:2")
         assert "file ends early" in flaw
         assert f"Of 1 picture the file ends early; what is there is used: {place}" in said
+
+
+WITH_PICTURES = [kind for kind in FILES if task_spec(kind).has_pictures]
+BROKEN = b"\x89PNG\r\n\x1a\n broken"
+
+
+def a_picture_of(samples: Path, kind: str) -> tuple[Path, set[str]]:
+    """A picture of a task's sample, and the places of the rows that name it."""
+    file, _ = FILES[kind]
+    text = (samples / file).read_text().splitlines()
+    name = re.findall(r"pictures/[\w-]+\.png", text[-1])[-1]
+    places = {f"{samples / file}:{number}" for number, row in enumerate(text, start=1) if name in row}
+    return samples / name, places
+
+
+@pytest.mark.parametrize("kind", some(WITH_PICTURES, 4))
+def test_a_row_with_a_bad_picture_is_left_out(kind: str, model: Path, samples: Path, tmp_path: Path) -> None:
+    picture, places = a_picture_of(samples, kind)
+    picture.write_bytes(BROKEN)
+    out, config = tmp_path / "out", replace(SHORT, steps=2, baseline=False)
+    with pytest.raises(UserError, match=rf"{picture.name}.*--max-bad leaves out 0 at most"):
+        on_sample(kind, model, out, replace(config, max_bad=0), samples)
+    assert not (out / "log.jsonl").exists()
+    done = on_sample(kind, model, out, config, samples)
+    named = rf"{len(places)} of 10 rows w\w+ left out: .*{FILES[kind][0]}:\d+ \(.*{picture.name}"
+    assert re.search(named, done.left_out)
+    kept = details_of(out)["left_out"]
+    assert {row["place"] for row in kept["rows"]} == places == {*read_bad_rows(out)}
+    assert kept["by_split"] == {"train": len(places)}
+    page = page_of(out)
+    assert all(place in page for place in places)
+    assert sum(len(rows) for rows in done.predictions.values()) > 0
+    # The same split again, by its file, and when the picture was mended: the rows stay out.
+    shutil.copy(next(samples.glob("pictures/*.png")), picture)
+    again = on_sample(kind, model, tmp_path / "b", config, samples, split=out)
+    assert {*read_bad_rows(tmp_path / "b")} == places
+    assert again.predictions.keys() == done.predictions.keys()
+
+
+def many(folder: Path, bad: set[int], rows: int = 20) -> Path:
+    """A table of pictures of two classes, some of them broken."""
+    (folder / "pictures").mkdir(parents=True)
+    lines = ["image,label"]
+    for number in range(rows):
+        label, path = ("red", "blue")[number % 2], folder / "pictures" / f"{number}.png"
+        Image.new("RGB", (8, 8), label).save(path)
+        if number in bad:
+            path.write_bytes(BROKEN)
+        lines.append(f"pictures/{number}.png,{label}")
+    (folder / "rows.csv").write_text("\n".join(lines) + "\n")
+    return folder / "rows.csv"
+
+
+def command(model: Path, table: Path, out: Path, *options: object) -> tuple[object, ...]:
+    given = ("--model", model, "--train", table, "--out", out, "--steps", 2, *options)
+    return "finetune", "image-classification", *given
+
+
+def test_a_folder_says_what_it_passes_over(model: Path, tmp_path: Path, cli: Cli) -> None:
+    """Eighty pictures of which fifty are used without a word: every one that is no picture is counted."""
+    folder = photos(tmp_path / "photos")
+    (folder / "red" / "2.png").write_bytes(BROKEN)
+    (folder / "red" / "a.mov").write_bytes(b"")
+    said = cli.prints(*command(model, folder, tmp_path / "out"))
+    assert "left out 1 .mov (red/a.mov)" in cli.errors
+    assert "1 of 10 rows was left out" in said
+    assert str(tmp_path / "out" / BAD_FILE) in said
+    kept = details_of(tmp_path / "out")["left_out"]
+    assert kept["folders"][0]["kinds"] == {".mov": {"count": 1, "first": ["red/a.mov"]}}
+    assert "left out 1 .mov (red/a.mov)" in page_of(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("bad", "most", "words"),
+    [
+        ({*range(11)}, None, ["11 of the 20 rows of ", "rows.csv", "more than half", "--max-bad 11"]),
+        ({*range(0, 20, 2)}, 50, ["1 class: blue"]),
+        ({1, 2, 3, 4}, 3, ["rows.csv:3: ", "(and 1 more): 4 rows", "3 at most"]),
+    ],
+    ids=["more than half", "a whole class", "more than may be"],
+)
+def test_too_many_bad_rows_are_refused(model, tmp_path, cli, bad, most, words):
+    given = command(model, many(tmp_path / "data", bad), tmp_path / "out")
+    cli.expect_refusal(words, *given, *([] if most is None else ["--max-bad", most]))
+
+
+# ---------------------------------------------------------------- pictures that go bad later
+@pytest.mark.parametrize(
+    ("workers", "image"), some([(1, ImageTrainingConfig(flip=0.5)), (0, UNVARIED)], 2), ids=str
+)
+def test_a_picture_that_goes_bad_in_the_middle_is_blank_and_counted(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, image: ImageTrainingConfig
+) -> None:
+    """Pictures do not fit into memory and are read again, varied or not, by workers or without."""
+    table, out = many(tmp_path / "data", set()), tmp_path / "out"
+    monkeypatch.setattr("xfm.tasks.images.DEFAULT_LIMIT", 1)
+    monkeypatch.setattr("xfm.tasks.images.Pictures.__init__.__defaults__", (1,))
+
+    def spoil() -> None:
+        for number in (3, 4):
+            (tmp_path / "data" / "pictures" / f"{number}.png").write_bytes(BROKEN)
+
+    config = replace(SHORT, steps=8, patience=0, image=image, workers=workers)
+    with after_step(monkeypatch, out, 2, spoil):
+        done = on_table(model, table, out, config, "image-classification")
+    lost = read_bad_rows(out)
+    assert {Path(place).name for place in lost} == {"3.png", "4.png"}
+    assert all("blank since then" in reason for reason in lost.values())
+    assert "2 of 22 rows" in done.left_out or "2 of 20 rows" in done.left_out
+    assert read_scores(out / "metrics.json")
+
+
+def test_a_resumed_run_has_the_same_rows_or_is_refused(model, tmp_path, monkeypatch):
+    table = many(tmp_path / "data", {3})
+    config = replace(SHORT, patience=0)
+
+    def run(out: Path, resume: bool = False) -> None:
+        on_table(model, table, out, config, "image-classification", resume=resume)
+
+    run(tmp_path / "whole")
+    with stopped(monkeypatch, tmp_path / "parts", 3):
+        run(tmp_path / "parts")
+    broken, good = (tmp_path / "data" / "pictures" / name for name in ("3.png", "4.png"))
+    before = good.read_bytes()
+    good.write_bytes(BROKEN)
+    with pytest.raises(UserError, match=r"rows\.csv:6 was read when the run began and cannot be read now"):
+        run(tmp_path / "parts", resume=True)
+    good.write_bytes(before)
+    broken.write_bytes(before)
+    with pytest.raises(UserError, match=r"rows\.csv:5 was left out when the run began .*can be read now"):
+        run(tmp_path / "parts", resume=True)
+    broken.write_bytes(BROKEN)
+    run(tmp_path / "parts", resume=True)
+    for name in ("metrics.json", "model/task.safetensors", BAD_FILE):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name

@@ -1,6 +1,7 @@
-"""Plan, early stopping, low-rank tuning and reading, each by itself."""
+"""Plan, early stopping and reading, each by itself; settings that a task does not read are refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,23 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.alike import some
 from tests.evaluation.tiny import tiny_pretrained, tiny_task
+from tests.finetuning.conftest import FILES, SAMPLES, SHORT, on_sample
 from tests.refusals import expect_refusal
 from tests.reports.written import json_lines
-from xfm.config.evaluation import ShortTuning
 from xfm.config.finetune import FinetuneConfig, TuningConfig, TuningMode
+from xfm.config.image import Colours, Framing, ImageTrainingConfig, MirrorRule, Operations
 from xfm.config.tables import BoxFormat, BoxUnit
-from xfm.config.task import TaskConfig
-from xfm.config.tasks import task_spec
-from xfm.config.training import Precision
+from xfm.config.task import ImageHead
+from xfm.config.tasks import task_spec, task_specs
+from xfm.data.tables import ColumnMap
 from xfm.finetuning.data import Tables, read_data
-from xfm.finetuning.early_stopping import ValidationMonitor, ValidationScores
-from xfm.finetuning.presets import batch_size, epochs, fitted
+from xfm.finetuning.early_stopping import ValidationMonitor
+from xfm.finetuning.presets import check_applicable, epochs, fitted, special_settings, task_settings
+from xfm.finetuning.session import Session
 from xfm.finetuning.start import fitting_length
-from xfm.finetuning.tuning_run import adapt, merge_lora, tune
-from xfm.models.task_models import build_task_model
+from xfm.tasks.base import HiddenInput
 from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask
@@ -40,27 +43,6 @@ def test_a_plan_fits(rows: int, width: int) -> None:
     assert 1 <= -(-plan.steps // plan.evaluate_every) <= 20
     assert plan.lr * width == pytest.approx(4e-5 * 768)
     assert plan.optim(plan.steps).warmup < plan.steps
-
-
-@given(st.integers(1, 10**6))
-def test_more_rows_are_seen_less_often_in_larger_batches(rows: int) -> None:
-    assert batch_size(rows) <= batch_size(2 * rows)
-    assert epochs(rows) >= epochs(2 * rows)
-
-
-def test_what_is_given_stays() -> None:
-    config = FinetuneConfig(steps=7, batch_size=3, lr=0.5, evaluate_every=2)
-    assert fitted(config, 1000, 768) == config
-
-
-def test_rates_stand_once() -> None:
-    """Whoever asks for them: what a short fine-tuning or one on own data has reaches the optimiser."""
-    rates: dict[str, Any] = {"lr": 1e-3, "muon_lr": 2e-3, "new_lr_multiplier": 7.0}
-    rates |= {"weight_decay": 0.2, "layer_decay": 0.5}
-    for config in (FinetuneConfig(**rates), ShortTuning(**rates).whole(3, Precision.FP32, "cpu")):
-        optim = config.optim(200)
-        assert {name: getattr(optim, name) for name in rates} == rates
-        assert optim.warmup == 20
 
 
 # ---------------------------------------------------------------- early stopping
@@ -84,9 +66,7 @@ def watch_of(task: Measured, folder: Path | None, **changes: Any) -> ValidationM
     return ValidationMonitor(task, [1], FinetuneConfig(**changes), folder, False)  # type: ignore[arg-type]
 
 
-def watched(
-    values: list[float], folder: Path, patience: int = 2, steps: int = 1
-) -> tuple[ValidationMonitor, Measured, int]:
+def watched(values, folder, patience=2, steps=1):
     """A watch after training until it stops: it, the task, and the last step."""
     task = Measured()
     watch = watch_of(task, folder, evaluate_every=1, patience=patience, steps=steps)
@@ -105,13 +85,11 @@ def watched(
         ([0.1, 0.5, 0.4, 0.3, 0.9], 4, 2),
         ([0.1, 0.5, 0.4, 0.6, 0.5, 0.5], 6, 4),
         ([0.5, 0.5, 0.5], 3, 3),  # of equal ones the last
-        ([0.1, 0.2, 0.3], 3, 3),
     ],
 )
 def test_the_best_is_kept(tmp_path: Path, values: list[float], stopped: int, best: int) -> None:
     watch, task, step = watched(values, tmp_path)
     assert step == stopped
-    assert watch.best is not None
     assert watch.best.step == best
     watch.restore()
     assert task.module.weight.item() == best
@@ -124,63 +102,7 @@ def test_no_stop_in_the_first_half_nor_without_patience(tmp_path: Path) -> None:
     assert watched(values, tmp_path / "b", patience=0)[2] == 9
 
 
-def test_rows_to_look_at_need_a_folder() -> None:
-    with pytest.raises(ValueError, match="folder"):
-        watch_of(Measured(), None)
-
-
-def test_looks_are_known_again(tmp_path: Path) -> None:
-    watched([0.1, 0.5], tmp_path)
-    with (tmp_path / "validation.jsonl").open("a") as file:
-        file.write('{"step": 3, "accu')
-    task = Measured()
-    watch = watch_of(task, tmp_path, steps=1)
-    watch.resume()
-    assert watch.best == ValidationScores(2, {"accuracy": 0.5})
-    watch.restore()
-    assert task.module.weight.item() == 2
-
-
 # ---------------------------------------------------------------- low-rank tuning
-def test_low_rank_additions_are_worked_in() -> None:
-    """The same answers before and after; nothing of it is left."""
-    pytest.importorskip("peft")
-    old = tiny_pretrained()
-    module = build_task_model(TaskConfig("image-text-classification", 3), old.model)
-    names = list(module.state_dict())
-    adapt(
-        module, TuningConfig(language=TuningMode.LORA, vision=TuningMode.LORA, fusion=TuningMode.LORA, rank=3)
-    )
-    learns = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
-    assert all("lora_" in name or not name.startswith("model.") or ".fusion." not in name for name in learns)
-    assert any(name.startswith("head.") for name in learns)
-    assert not any("embeddings" in name for name in learns if name.startswith("model.language"))
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            if "lora_" in name:
-                parameter.normal_(std=0.3)
-    pixels, tokens = torch.randn(2, 3, 32, 32), old.tokenizer.encode_batch(["a red square", "yes"], 12).tokens
-    module.eval()
-    with torch.no_grad():
-        before = module(pixels, tokens)
-        merge_lora(module)
-        torch.testing.assert_close(module(pixels, tokens), before, atol=1e-4, rtol=1e-4)
-    assert list(module.state_dict()) == names
-    assert all(parameter.requires_grad for parameter in module.parameters())
-
-
-def test_low_rank_additions_follow_from_the_seed() -> None:
-    pytest.importorskip("peft")
-    rows = [LabelledText("yes", "a"), LabelledText("no", "b")]
-    config = FinetuneConfig(steps=2, batch_size=2, lr=1e-2, tune=TuningConfig(language=TuningMode.LORA))
-    runs = []
-    for _ in range(2):
-        task = tiny_task(TextClassificationTask, rows, ("a", "b"), batch_size=2, precision=Precision.FP32)
-        runs.append(tune(task, config))
-        torch.rand(3)
-    assert runs[0].losses == runs[1].losses
-    assert [run.step for run in runs] == [2, 2]
-    assert torch.isfinite(torch.tensor(runs[0].losses)).all()
 
 
 # ---------------------------------------------------------------- length of texts
@@ -203,9 +125,7 @@ def test_texts_fit() -> None:
     ("layout", "scale", "text"),
     [
         (BoxFormat.XYWH, BoxUnit.PIXEL, "6 17 20 20"),
-        (BoxFormat.XYXY, BoxUnit.PIXEL, "6 17 26 37"),
         (BoxFormat.CXCYWH, BoxUnit.PIXEL, "16 27 20 20"),
-        (BoxFormat.XYWH, BoxUnit.FRACTION, "0.09375 0.265625 0.3125 0.3125"),
         (BoxFormat.XYXY, BoxUnit.FRACTION, '"[0.09375, 0.265625, 0.40625, 0.578125]"'),
     ],
 )
@@ -216,9 +136,8 @@ def test_a_box_however_it_is_written(samples: Path, layout: BoxFormat, scale: Bo
     assert data.train[0].boxes[0] == pytest.approx((6 / 64, 17 / 64, 26 / 64, 37 / 64))
 
 
-@pytest.mark.parametrize("kind", ["claims.csv", "captions.csv"])
-def test_no_picture_is_in_two_splits(samples: Path, kind: str) -> None:
-    task = task_spec("image-text-classification" if kind == "claims.csv" else "retrieval").task_class()
+def test_no_picture_is_in_two_splits(samples: Path) -> None:
+    kind, task = "claims.csv", task_spec("image-text-classification").task_class()
     head, *rows = (samples / kind).read_text().splitlines()
     twice = [row for number, row in enumerate(rows) for _ in range(1 + number % 3)]
     (samples / "t.csv").write_text("\n".join([head, *twice]) + "\n")
@@ -230,17 +149,6 @@ def test_no_picture_is_in_two_splits(samples: Path, kind: str) -> None:
     assert sorted(number for part in numbers.values() for number in part) == list(range(2, 2 + len(twice)))
 
 
-def test_given_splits_stay(samples: Path) -> None:
-    table = samples / "reviews.csv"
-    config = FinetuneConfig()
-    data, _ = read_data(TextClassificationTask, Tables(table, valid=table), config, samples / "out")
-    assert (len(data.train), len(data.valid), len(data.test)) == (10, 10, 0)
-    assert not (samples / "out").exists()
-    data, _ = read_data(TextClassificationTask, Tables(table, test=table), config, samples / "out")
-    assert (len(data.train), len(data.valid), len(data.test)) == (8, 2, 10)
-    assert data.labels == ("bad", "good")
-
-
 @pytest.mark.parametrize(("choose_by", "chosen"), [("", 2), ("mcc", 1)])
 def test_another_metric_may_choose_the_model(choose_by: str, chosen: int, tmp_path: Path) -> None:
     task = Measured(accuracy=0.5, mcc=0.9)
@@ -248,11 +156,90 @@ def test_another_metric_may_choose_the_model(choose_by: str, chosen: int, tmp_pa
     watch.look(1)
     task.found = {"accuracy": 0.8, "mcc": 0.1}
     watch.look(2)
-    assert watch.best is not None
     assert watch.best.step == chosen
 
 
-def test_a_metric_that_there_is_not_is_named(tmp_path: Path) -> None:
-    watch = watch_of(Measured(accuracy=0.5), tmp_path, choose_by="f2")
-    with expect_refusal("choose_by", "text-classification", "f2", "accuracy"):
-        watch.check()
+CHANGED: dict[str, Any] = {
+    "image_head": ImageHead.PUBLISHED,
+    "framing": Framing.CENTRE,
+    "colours": Colours.HALF,
+    "grey": True,
+    "prompt": "a picture of",
+    "label_smoothing": 0.0,
+    "max_answers": 7,
+    "max_tokens": 9,
+    "box_format": BoxFormat.XYXY,
+    "box_unit": BoxUnit.FRACTION,
+    "rows_per_picture": 1,
+    "regression": True,
+    "multi_label": True,
+    "label_separator": ";",
+    "threshold": 0.3,
+    "class_weights": "balanced",
+}
+BESIDE = {"threshold": "multi_label"}
+"""Settings that need another one, which is then the first that a task has no use for."""
+CHANGED_IMAGE: dict[str, Any] = {
+    "aspect": 2.0,
+    "rand_augment": 1,
+    "magnitude": 3,
+    "operations": Operations.COLOUR,
+    "sides": MirrorRule.IGNORE,
+}
+SHARE = 0.5
+"""A value of the other settings of pictures that is not their default."""
+
+
+def changed(name: str) -> FinetuneConfig:
+    """A configuration with another value of one setting."""
+    part, _, own = name.partition(".")
+    if part == "image":
+        return FinetuneConfig(image=ImageTrainingConfig(**{own: CHANGED_IMAGE.get(own, SHARE)}))
+    if part == "tune":
+        return FinetuneConfig(tune=replace(TuningConfig(), **{own: TuningMode.FREEZE}))
+    return replace(FinetuneConfig(), **{one: CHANGED[one] for one in (name, BESIDE.get(name, name))})
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_setting_is_refused_where_it_does_nothing(kind: str) -> None:
+    spec = task_spec(kind)
+    check_applicable(spec, FinetuneConfig())
+    for name in special_settings():
+        config = changed(name)
+        if spec.draws and name == "image.rand_augment":
+            with expect_refusal("operations", kind, "colour"):
+                check_applicable(spec, config)
+            config = FinetuneConfig(image=replace(config.image, operations=Operations.COLOUR))
+        if spec.reads(name):
+            check_applicable(spec, config)
+            continue
+        readers = [one.name for one in task_specs(tunable=True) if one.reads(name)]
+        with expect_refusal(BESIDE.get(name, name), kind, *readers):
+            check_applicable(spec, config)
+
+
+def test_nothing_is_written_before_a_setting_is_refused(tmp_path: Path) -> None:
+    with expect_refusal("image_head", "text-classification"):
+        on_sample("text-classification", tmp_path / "no model", tmp_path / "out", changed("image_head"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", some(FILES, 3))
+def test_the_encoders_that_a_task_tunes_are_those_of_its_loss(kind: str, model: Path, tmp_path: Path) -> None:
+    file, columns = FILES[kind]
+    tables = Tables(SAMPLES / file, columns=ColumnMap.parse(columns))
+    data, _ = read_data(task_spec(kind).task_class(), tables, SHORT, tmp_path)
+    session = Session.begin(kind, model, data, SHORT, tmp_path, progress=False)
+    settings = task_settings(session.config, HiddenInput.NOTHING)
+    task = session.type(session.pretrained, session.pictures, session.data, settings)
+    assert (task.group(task.cases[0]) is not None) == task_spec(kind).reads("rows_per_picture")
+    (batch,) = task.batches(0, 1)
+    task.loss(batch, torch.Generator()).total.backward()
+    whole = getattr(task.module, "model", task.module)
+    encoders = {name: getattr(whole, name, None) for name in ("language", "vision", "fusion")}
+    reached = {
+        name
+        for name, encoder in encoders.items()
+        if encoder is not None and any(one.grad is not None for one in encoder.parameters())
+    }
+    assert reached == set(task_spec(kind).encoders)

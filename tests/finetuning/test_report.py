@@ -1,6 +1,10 @@
-"""The report says what the predictions say and what was out of the ordinary; nothing in it comes alive."""
+"""The report says what the predictions say and what was out of the ordinary; its command works as pasted."""
 
 import csv
+import shlex
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassCalibrationError
 
-import xfm
 from tests.finetuning.conftest import SAMPLES, SHORT, Cli, answers, on_sample, on_table, text_table
 from tests.reports.written import Page, details_of, page_of
+from xfm.config.next_command import command_line, next_command
 from xfm.finetuning.early_stopping import ValidationScores
-from xfm.finetuning.flags import SplitValue, few_rows, joined_labels, seen_rows, unfinished
-from xfm.finetuning.leaderboard import SystemKind
+from xfm.finetuning.flags import joined_labels, seen_rows, unfinished
 from xfm.finetuning.report import classes_of
 from xfm.finetuning.tuning_run import TuningRun
 from xfm.metrics.intervals import wilson_interval
@@ -25,16 +28,6 @@ from xfm.tasks.class_task import ClassTask
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.text_classification import TextClassificationTask
 from xfm.training.flags import FlagKind
-
-NASTY = "<script>alert('x')</script>"
-
-
-def test_names_and_texts_are_shown_not_run(model: Path, tmp_path: Path) -> None:
-    rows = [f'"text {number} {NASTY}","{NASTY if number % 2 else "plain"}"' for number in range(30)]
-    on_table(model, text_table(tmp_path, rows), tmp_path / "out")
-    page = Page(page_of(tmp_path / "out"))
-    assert "script" not in page.tags
-    assert NASTY in page.text
 
 
 def test_scores_classes_pictures_and_confidence(model: Path, tmp_path: Path) -> None:
@@ -70,16 +63,7 @@ def test_scores_classes_pictures_and_confidence(model: Path, tmp_path: Path) -> 
     assert "calibration_error" not in page.text  # it is no score that is better if larger
 
 
-def test_without_a_test_split_the_report_says_so(model: Path, tmp_path: Path) -> None:
-    table = SAMPLES / "reviews.csv"
-    done = on_table(model, table, tmp_path / "out", valid=table)
-    assert set(done.predictions) == {"validation"}
-    assert "There is no test split" in page_of(tmp_path / "out")
-
-
-def test_the_next_command_works_and_wrong_cases_have_a_row(
-    model: Path, samples: Path, tmp_path: Path
-) -> None:
+def test_the_next_command_works_and_wrong_cases_have_a_row(model, samples, tmp_path):
     table = (samples / "reviews.csv").rename(samples / "my reviews.csv")
     table.write_text(table.read_text().replace("text,label", "said,label", 1))
     out = tmp_path / "out"
@@ -95,28 +79,6 @@ def test_the_next_command_works_and_wrong_cases_have_a_row(
     assert len(answers(command)) == len(labels)
 
 
-def test_values_have_no_classes(model: Path, tmp_path: Path) -> None:
-    rows = [f"text {number},{number / 7}" for number in range(30)]
-    done = on_table(model, text_table(tmp_path, rows), tmp_path / "out", replace(SHORT, regression=True))
-    page = Page(page_of(tmp_path / "out"))
-    assert "correlation (Pearson)" in page.text
-    assert "Confusion matrix" not in page.text
-    score = done.scores["text-classification/test/pearson"]
-    strong = [place.value for place in done.leaderboards["test"].places if place.sort is SystemKind.STRONG]
-    assert len(strong) == 2
-    assert score.baseline == pytest.approx(max(0.0, *strong))
-    loaded = xfm.load_model(tmp_path / "out" / "model")
-    assert loaded.task is not None
-    assert (loaded.task.task.classes, loaded.task.task.labels) == (1, ())
-
-
-def test_curves_are_called_as_scores_are(model: Path, tmp_path: Path) -> None:
-    on_sample("retrieval", model, tmp_path / "out")
-    text = Page(page_of(tmp_path / "out")).text
-    assert "validation: picture → caption, R@1" in text
-    assert "text r1" not in text
-
-
 # ---------------------------------------------------------------- flags
 def tuned(*values: float, step: int = 0) -> TuningRun:
     looks = tuple(
@@ -127,7 +89,6 @@ def tuned(*values: float, step: int = 0) -> TuningRun:
 
 def test_a_model_that_was_still_getting_better() -> None:
     found = unfinished(tuned(0.2, 0.4, 0.5, 0.6), 40, "accuracy")
-    assert found is not None
     assert found.what == FlagKind.UNFINISHED
     assert "--steps 80" in found.sentence
     assert unfinished(tuned(0.2, 0.6, 0.5, 0.6), 40, "accuracy") is None  # as good before
@@ -155,13 +116,17 @@ def test_a_table_that_is_learned_from_and_scored_is_flagged(model: Path, tmp_pat
     assert "The test rows were in no training" not in page
 
 
-def test_classes_with_a_separator_are_told_and_not_guessed(model: Path, tmp_path: Path) -> None:
+def test_classes_with_a_separator_are_told_and_names_are_shown_not_run(model: Path, tmp_path: Path) -> None:
     assert joined_labels(["a", "b c", "|", "b|"], "|") is None
-    rows = [f"text {n},{('red', 'blue', 'red|blue')[n % 3]}" for n in range(30)]
+    nasty = "<script>alert('x')</script>"
+    rows = [f"text {n} {nasty},{('red', 'blue', 'red|blue')[n % 3]}" for n in range(30)]
     done = on_table(model, text_table(tmp_path, rows), tmp_path / "out", replace(SHORT, baseline=False))
     (said,) = [flag.sentence for flag in done.flags if flag.what == FlagKind.JOINED]
     for word in ("1 of 3 classes", "'red|blue'", "--multi-label"):
         assert word in said
+    page = Page(page_of(tmp_path / "out"))
+    assert "script" not in page.tags
+    assert nasty in page.text
 
 
 def test_questions_whose_answer_is_unknown_are_counted(model: Path, tmp_path: Path) -> None:
@@ -176,17 +141,6 @@ def test_questions_whose_answer_is_unknown_are_counted(model: Path, tmp_path: Pa
     assert said.startswith("4 of 4 validation rows and 4 of 4 test rows have an answer that is none of the 1")
 
 
-def test_few_rows_are_those_of_wide_intervals() -> None:
-    assert (
-        few_rows("accuracy", {"validation": SplitValue(0.5, 97, 97), "test": SplitValue(0.9, 60, 60)}) is None
-    )
-    found = few_rows("accuracy", {"validation": SplitValue(0.5, 60, 240), "test": SplitValue(0.95, 400, 400)})
-    assert found is not None
-    assert "240 validation (60 independent) rows" in found.sentence
-    assert "400" not in found.sentence
-    assert few_rows("pearson", {"test": SplitValue(0.99, 60, 60)}) is not None  # counts as 50 %
-
-
 def test_a_shortened_run_is_flagged_in_the_report_and_last(model: Path, tmp_path: Path, cli: Cli) -> None:
     out = tmp_path / "out"
     given = ("--model", model, "--train", SAMPLES / "reviews.csv", "--out", out, "--steps", 5)
@@ -197,3 +151,55 @@ def test_a_shortened_run_is_flagged_in_the_report_and_last(model: Path, tmp_path
     assert "only 5 steps, 8.3 % of the 60 that fit so many rows" in page_of(out)
     assert [flag["what"] for flag in details_of(out)["flags"]] == ["shortened", "few rows"]
     assert "leave --steps out" in last[0]
+
+
+QUICKLY = ("--steps", 1, "--batch-size", 4, "--precision", "fp32", "--baseline", "false")
+
+
+def shown_by(cli: Cli, *words: object) -> str:
+    """The command that a command ends with."""
+    (line,) = [line for line in cli.prints(*words).splitlines() if line.startswith("Use it:")]
+    return line.removeprefix("Use it:")
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_command_works_where_xfm_is_not_on_the_path(monkeypatch, tmp_path, inside):
+    """After `make`, nobody has activated the environment: its program is named by its path."""
+    bin_folder = Path(sys.executable).parent
+    assert command_line("evaluate", Path("a b"), world="$w") == "xfm evaluate 'a b' --world '$w'"
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.chdir(bin_folder.parent.parent if inside else tmp_path)
+    words = shlex.split(command_line("--version"))
+    own = bin_folder.relative_to(Path.cwd()) if inside else bin_folder
+    assert words == [f"{own}/xfm", "--version"]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.startswith("xfm ")
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "said"),
+    [
+        (
+            "text-classification",
+            ("a.csv", "text=my review, label=stars", "pics"),
+            "a.csv --columns 'text=my review' --pictures pics",
+        ),
+        ("vqa", ("hub:owner/name", "question=q,answer=a"), "new.csv --columns question=q"),
+        ("retrieval", ("hub:a/b", "caption=c"), "new.csv --gallery photos --columns text=c,image="),
+    ],
+    ids=["a text", "a table that is no file here", "captions of such a table"],
+)
+def test_columns_of_a_question_are_taken_over(task: str, given: tuple[str, ...], said: str) -> None:
+    table, *more = given
+    found = next_command(task, "m", table, "o", *more)
+    assert found == f"xfm predict {task} --model m --input {said} --out o/answers.jsonl"
+
+
+def test_captions_search_among_their_pictures_alone(model, tmp_path, monkeypatch, cli):
+    """Not among everything below the table's folder, which is often that of all runs and worlds."""
+    shutil.copytree(SAMPLES, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(SAMPLES / "pictures", tmp_path / "others")
+    monkeypatch.chdir(tmp_path)
+    given = ("--model", model, "--train", "captions.csv", "--out", "run", *QUICKLY)
+    command = shown_by(cli, "finetune", "retrieval", *given)
+    assert "--gallery pictures " in command
+    assert {Path(hit["image"]).parts[0] for hit in answers(command)[0]} == {"pictures"}

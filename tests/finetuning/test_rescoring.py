@@ -1,7 +1,6 @@
 """A fine-tuned model on new labelled rows: `xfm evaluate MODEL --test FILE` and `xfm.score`."""
 
 import html
-import json
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -12,11 +11,9 @@ import pytest
 
 import xfm
 from tests.alike import some
-from tests.evaluation.tiny import write_world
 from tests.finetuning import conftest
-from tests.finetuning.conftest import FILES, SAMPLES, Cli, answers, on_sample, on_table, text_table
+from tests.finetuning.conftest import FILES, SAMPLES, Cli, answers, on_sample
 from tests.folders import content
-from tests.refusals import expect_refusal
 from tests.reports.written import details_of, json_lines, page_of
 from xfm.config.tasks import task_spec
 from xfm.config.training import Precision
@@ -73,38 +70,6 @@ def test_every_task_scores_its_rows_as_its_fine_tuning_did(kind: str, model: Pat
     assert content(run).items() >= before.items()
 
 
-def test_a_regression(model: Path, tmp_path: Path) -> None:
-    table = text_table(tmp_path, (f"it is {'red ' * n}now,{n}.5" for n in range(8)))
-    config, run = replace(SHORT, baseline=True, regression=True), tmp_path / "run"
-    done = on_table(model, table, run, config, valid=table, test=table)
-    found = scored(run, table)
-    for key, score in done.scores.items():
-        assert found.scores[key].value == pytest.approx(score.value, abs=1e-5)
-    baselines = details_of(found.out)["baselines"]
-    assert list(baselines["text-classification/test/r2"]) == ["mean of these rows"]
-
-
-def test_kinds_of_questions_count_their_own(model: Path, samples: Path, tmp_path: Path) -> None:
-    table = samples / "questions.jsonl"
-    rows = json_lines(table)
-    kinds = ["what colour" if row["q"].startswith("what") else "other" for row in rows]
-    lines = [json.dumps({**row, "kind": kind}) for row, kind in zip(rows, kinds, strict=True)]
-    table.write_text("\n".join(lines) + "\n")
-    done = on_sample("vqa", model, tmp_path / "out", SHORT, samples, test=table)
-    counts = {key.rpartition("/")[2]: score.n for key, score in done.scores.items()}
-    several = kinds.count("what colour")
-    assert 0 < several < 10
-    assert counts == {"accuracy": 10, "accuracy_what_colour": several, "accuracy_other": 10 - several}
-
-
-def test_a_search_for_pictures_counts_the_captions(model: Path, samples: Path, tmp_path: Path) -> None:
-    table = samples / "captions.csv"
-    table.write_text(table.read_text() + "pictures/1.png,two shapes\npictures/2.png,a pair of shapes\n")
-    done = on_sample("retrieval", model, tmp_path / "out", SHORT, samples, test=table)
-    assert done.scores["retrieval/test/text_r1_rerank"].n == 10
-    assert done.scores["retrieval/test/image_r1_rerank"].n == done.scores["retrieval/test/image_r5"].n == 12
-
-
 def test_one_says_what_a_fine_tuned_model_is_scored_on(tuned: Path, cli: Cli) -> None:
     """Before, the embedded benchmark ran, and its metrics and report replaced those of the fine-tuning."""
     before = content(tuned)
@@ -112,25 +77,6 @@ def test_one_says_what_a_fine_tuned_model_is_scored_on(tuned: Path, cli: Cli) ->
         words = (f"{tuned / 'model'} was fine-tuned", "--test FILE", "--world worlds/emoji")
         cli.expect_refusal(words, "evaluate", tuned / "model", *options)
     assert content(tuned) == before
-
-
-def test_the_embedded_data_on_request_into_a_folder_of_its_own(tuned: Path, tmp_path: Path, cli: Cli) -> None:
-    world, run = write_world(tmp_path / "squares"), Path(shutil.copytree(tuned, tmp_path / "run"))
-    before = content(run)
-    cli.prints("evaluate", run, "--world", world, "--parts", "paraphrase", "--scale", 0.01)
-    assert "paraphrase/test/accuracy" in read_scores(run / "evaluation-squares-scale-0.01" / "metrics.json")
-    assert content(run).items() >= before.items()
-
-
-def test_home_is_expanded(tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    shutil.copy(SAMPLES / "reviews.csv", tmp_path / "new.csv")
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    found = xfm.score(tuned, "~/new.csv", "~/scores", device="cpu", progress=False)
-    assert found.out == tmp_path / "scores"
-    assert (found.out / "metrics.json").exists()
-    assert not any(Path().iterdir())
 
 
 def test_the_command(tuned: Path, tmp_path: Path, cli: Cli) -> None:
@@ -164,9 +110,7 @@ def test_the_command(tuned: Path, tmp_path: Path, cli: Cli) -> None:
     ("given", "words"),
     [
         ("--test NEW", ['new.csv: the column "label"', "it has 1, 0", "the model knows bad, good"]),
-        ("--test SHAPES", ["no column 'text'"]),
         ("--test NEW --scale 0.1", ["--scale", "world"]),
-        ("--test NEW --world NEW", ["--world"]),
         ("--columns text=a", ["--columns", "--test"]),
         ("--test NEW --box-format xyxy", ["box_format", "text-classification"]),
     ],
@@ -177,11 +121,6 @@ def test_what_is_wrong_is_named(given: str, words: list[str], tuned: Path, tmp_p
     options = [places.get(word, word) for word in given.split()]
     cli.expect_refusal(words, "evaluate", tuned, *options, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_model_that_was_not_fine_tuned_is_named(model: Path, tmp_path: Path) -> None:
-    with expect_refusal(f"{model} was not fine-tuned"):
-        xfm.score(model, SAMPLES / "reviews.csv", tmp_path / "out")
 
 
 def test_results_of_something_else_are_not_replaced(tuned: Path, tmp_path: Path, cli: Cli) -> None:

@@ -1,11 +1,9 @@
 """A task on a tiny model, as its tests want it."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from xfm.config.training import Precision
-from xfm.models.folder import Pretrained
 from xfm.tasks.base import Task, TaskSettings
 from xfm.tasks.images import Pictures
 from xfm.tasks.rows import LabelledText, SplitRows
@@ -22,13 +20,7 @@ PAIRS = [
 SETTINGS = TaskSettings(batch_size=8, precision=Precision.FP32)
 
 
-def build(
-    kind: type[TaskT],
-    pretrained: Pretrained,
-    rows: Sequence[Any],
-    labels: tuple[str, ...] = (),
-    **settings: Any,
-) -> TaskT:
+def build(kind, pretrained, rows, labels=(), **settings):
     """The task with these training rows."""
     pictures = Pictures(pretrained.preprocessing)
     return kind(pretrained, pictures, SplitRows(rows, labels=labels), replace(SETTINGS, **settings))

@@ -1,30 +1,44 @@
-"""Order of rows, pictures, rows of files, settings."""
+"""Order of rows, pictures, rows of files, and reading ahead: the same batches for any number of workers."""
 
+import shutil
 from collections import Counter
+from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
 
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch import Tensor
 from torchvision.transforms import v2
 
+from tests.alike import some
 from tests.evaluation.tiny import tiny_pretrained
+from tests.finetuning.conftest import FILES, SAMPLES, SHORT
+from tests.refusals import expect_refusal
 from tests.tasks.build import build
-from xfm.config.finetune import FinetuneConfig
+from xfm.config.image import ImageTrainingConfig
+from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
-from xfm.data.images import load_image
-from xfm.finetuning.tuning_run import tune
+from xfm.data.images import UnreadablePicture, load_image
+from xfm.data.schema import TensorFields
+from xfm.data.skipped import SkippedRecords
+from xfm.data.tables import ColumnMap
+from xfm.finetuning.data import Tables, read_data
+from xfm.finetuning.presets import task_settings
 from xfm.models.folder import Preprocessing, Pretrained
-from xfm.tasks.base import seeded
+from xfm.tasks.base import Task
 from xfm.tasks.grounding import GroundingTask
-from xfm.tasks.image_classification import ImageClassificationTask
 from xfm.tasks.images import Pictures
-from xfm.tasks.sampling import RowOrder, TrainingRows, components
-from xfm.tasks.vqa import VqaTask
-from xfm.tasks.world_files import read_captioned, read_masked
+from xfm.tasks.rows import ClassFolders, Labelled, SplitRows
+from xfm.tasks.sampling import RowOrder, TrainingRows
+from xfm.training.failures import explaining_failures
 
 
 @given(
@@ -33,9 +47,7 @@ from xfm.tasks.world_files import read_captioned, read_masked
     st.integers(1, 4),
 )
 @settings(max_examples=40, deadline=None)
-def test_every_epoch_is_a_permutation_that_keeps_groups_together(
-    groups: list[int | None], position: int, per_group: int
-) -> None:
+def test_every_epoch_is_a_permutation_that_keeps_groups_together(groups, position, per_group):
     count = len(groups)
     order = RowOrder(groups, 3, per_group).at(0, 3 * count)
     for epoch in range(3):
@@ -49,22 +61,8 @@ def test_every_epoch_is_a_permutation_that_keeps_groups_together(
         assert breaks <= -(-size // per_group) - 1
 
 
-def test_components_connect_what_rows_share() -> None:
-    found = components([("a", "b"), ("c", "d"), ("b", "e"), ("f", "f"), ("d", "c")])
-    assert found["a"] == found["b"] == found["e"]
-    assert found["c"] == found["d"]
-    assert len({found[thing] for thing in "acf"}) == 3
-
-
-def test_no_rows_are_refused() -> None:
-    with pytest.raises(ValueError, match="no rows"):
-        RowOrder([], 0, 1)
-
-
 @given(st.integers(1, 9), st.integers(1, 3), st.integers(1, 3), st.integers(1, 20), st.integers(0, 9))
-def test_the_parts_of_a_batch_are_the_batch(
-    rows: int, accumulation: int, world: int, more: int, step: int
-) -> None:
+def test_the_parts_of_a_batch_are_the_batch(rows, accumulation, world, more, step):
     """Whatever the processes and the parts of each: in the order of the ranks, none empty."""
     size, order = accumulation * world + more, RowOrder([None] * rows, 1, 1)
     parts = [
@@ -81,11 +79,6 @@ def test_the_parts_of_a_batch_are_the_batch(
     assert len(set(seeds)) == size
 
 
-def test_a_batch_of_fewer_rows_than_parts_is_refused() -> None:
-    with pytest.raises(ValueError, match="too few"):
-        TrainingRows(range(9), RowOrder([None] * 9, 0, 1), 5, 0, 2, 0, 3)
-
-
 def test_batches_continue_anywhere(pretrained: Pretrained, tiny_world: Path) -> None:
     rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
     task = build(GroundingTask, pretrained, rows, batch_size=5)
@@ -93,35 +86,6 @@ def test_batches_continue_anywhere(pretrained: Pretrained, tiny_world: Path) -> 
     for ours, theirs in zip(whole[6:], later, strict=True):
         assert torch.equal(ours.boxes, theirs.boxes)
         assert torch.equal(ours.pixels[ours.image_index], theirs.pixels[theirs.image_index])
-
-
-def test_fine_tuning_follows_from_the_seed(tiny_world: Path) -> None:
-    losses = []
-    for _ in range(2):
-        pretrained = tiny_pretrained()
-        rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
-        task = build(GroundingTask, pretrained, rows, batch_size=4)
-        losses.append(tune(task, FinetuneConfig(steps=4, batch_size=4)).losses)
-        torch.rand(5)
-    assert losses[0] == losses[1]
-
-
-def test_training_mode_is_restored_after_prediction(pretrained: Pretrained, tiny_world: Path) -> None:
-    rows = GroundingTask.read(tiny_world / "tasks/grounding/train.jsonl")
-    task = build(GroundingTask, pretrained, rows)
-    task.module.train()
-    first = task.predict(rows, batch_size=5)
-    assert task.module.training
-    torch.testing.assert_close(torch.tensor(first), torch.tensor(task.predict(rows)), atol=5e-3, rtol=0)
-
-
-def test_seeded_draws_leave_the_state_alone() -> None:
-    before = torch.get_rng_state()
-    with seeded(5):
-        first = torch.rand(3)
-    assert torch.equal(before, torch.get_rng_state())
-    with seeded(5):
-        assert torch.equal(first, torch.rand(3))
 
 
 @pytest.fixture
@@ -150,30 +114,116 @@ def test_pictures_are_read_once_while_they_fit(picture: Path) -> None:
         tight.pixels([picture])
 
 
-def test_distinct_pictures(picture: Path, tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8), (9, 9, 9)).save(tmp_path / "b.png")
-    store = Pictures(Preprocessing(8))
-    paths = [tmp_path / "b.png", picture, tmp_path / "b.png"]
-    pixels, index = store.distinct(paths)
-    assert index.tolist() == [0, 1, 0]
-    assert torch.equal(pixels[index], store.pixels(paths))
+NAMES = st.lists(
+    st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1), min_size=1
+)
+CLASSES = st.dictionaries(st.sampled_from(["n01", "n02", "é", "n 4"]), NAMES)
 
 
-def test_missing_fields_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"image": "a.png"}\n')
-    for read, field in (
-        (read_captioned, "caption"),
-        (read_masked, "caption"),
-        (ImageClassificationTask.read, "label"),
-        (VqaTask.read, "question"),
-    ):
-        with pytest.raises(UserError, match=f"rows.jsonl:1: .*'{field}'.*build the world again"):
-            read(path)
+@given(CLASSES, st.slices(20))
+def test_they_are_those_of_a_list(classes: dict[str, list[str]], part: slice) -> None:
+    folder = Path("/data/train")
+    known = [Labelled(folder / label / name, label) for label, names in classes.items() for name in names]
+    rows = ClassFolders(folder, classes)
+    assert list(rows) == known
+    assert [rows[place] for place in range(len(rows))] == known
+    assert [rows[place] for place in range(-len(rows), 0)] == known
+    assert list(rows[part]) == known[part]
+    assert rows.labels == tuple(classes)
+    for place in (len(known), -len(known) - 1):
+        with pytest.raises(IndexError):
+            rows[place]
 
 
-def test_kind_and_distractors_are_optional(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"image": "a.png", "question": "what?", "answer": "it", "caption": "c"}\n')
-    assert VqaTask.read(path)[0].kind == "all"
-    assert read_captioned(path)[0].distractors == ()
+VARIED = {
+    "grounding": ImageTrainingConfig(flip=0.5),
+    "image-classification": ImageTrainingConfig(crop=0.3, flip=0.5, rand_augment=2, erasing=0.5),
+}
+KEEPS, NONE = 1 << 30, 0
+"""Bytes of pictures in memory."""
+
+
+@cache
+def rows(kind: str, folder: Path = SAMPLES) -> SplitRows[Any]:
+    file, columns = FILES[kind]
+    table = folder / file
+    tables = Tables(table, table, table, ColumnMap.parse(columns))
+    return read_data(task_spec(kind).task_class(), tables, SHORT, Path(mkdtemp()) / "out")[0]
+
+
+def read_ahead(kind: str, workers: int, limit: int = KEEPS, folder: Path = SAMPLES) -> Task[Any, Any, Any]:
+    """A task on the ten rows of its sample."""
+    pretrained, data = tiny_pretrained(), rows(kind, folder)
+    config = replace(SHORT, image=VARIED.get(kind, SHORT.image), workers=workers, max_tokens=40)
+    pictures = Pictures(pretrained.preprocessing, limit)
+    return task_spec(kind).task_class()(pretrained, pictures, data, task_settings(config))
+
+
+def tensors(batch: TensorFields) -> list[Tensor]:
+    found: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    batch.map(keep)
+    return found
+
+
+def workers_of_this_process() -> list[psutil.Process]:
+    """A forked one has this process's command line, under whatever runs the tests."""
+    own = psutil.Process()
+    return [one for one in own.children(recursive=True) if one.cmdline() == own.cmdline()]
+
+
+@pytest.mark.parametrize("kind", some(FILES, 3))
+def test_batches_and_predictions_are_those_of_any_number_of_workers(kind: str) -> None:
+    """Pictures that stay in memory, or are read again by each worker; a whole step, or two parts of it."""
+    alone, ahead = read_ahead(kind, 0), read_ahead(kind, 2, NONE)
+    parts = [list(task.portions(3, 7, accumulation=2)) for task in (alone, ahead)]
+    assert [one.rows for one in parts[0]] == [2, 2, 2, 2]
+    for ours, theirs in zip(*parts, strict=True):
+        assert (ours.rows, ours.count) == (theirs.rows, theirs.count)
+        for one, other in zip(tensors(ours), tensors(theirs), strict=True):
+            assert torch.equal(one, other)
+            assert not other.is_inference()
+    test = alone.train_rows
+    assert alone.predict(test, 4) == ahead.predict(test, 4)
+    assert len(ahead.pictures) == 0
+    assert workers_of_this_process() == []
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SAMPLES, tmp_path / "samples"))
+
+
+def test_a_picture_that_a_worker_misses_is_blank_and_counted_here(samples: Path) -> None:
+    kind = "vqa"
+    alone, ahead = (read_ahead(kind, workers, NONE, samples) for workers in (0, 1))
+    gone = alone.pictures_of(alone.train_rows[0])[0]
+    gone.unlink()
+    with pytest.raises(UnreadablePicture, match=gone.name):
+        list(ahead.portions(0, 5))
+    for task in (alone, ahead):
+        task.pictures.lost = SkippedRecords()
+    for ours, theirs in zip(alone.portions(0, 5), ahead.portions(0, 5), strict=True):
+        for one, other in zip(tensors(ours), tensors(theirs), strict=True):
+            assert torch.equal(one, other)
+    (ours,), (theirs,) = (dict(task.pictures.lost.rows) for task in (alone, ahead) if task.pictures.lost)
+    assert ours == theirs == str(gone)
+    for task in (alone, ahead):
+        task.pictures.lost, task.pictures.blank_for = SkippedRecords(0), {}
+        with expect_refusal(gone.name, "--max-bad"):
+            list(task.portions(0, 5))
+
+
+def test_a_worker_that_is_killed_is_one_sentence() -> None:
+    """torch raises its own error wherever this process is: what surrounds a run explains it."""
+    stream = read_ahead("vqa", 1).portions(0, 1000)
+    next(stream)
+    (worker,) = workers_of_this_process()
+    worker.kill()
+    with expect_refusal("loader process died", "--workers"), explaining_failures(lambda: "none is saved"):
+        list(stream)
+    assert workers_of_this_process() == []

@@ -1,7 +1,8 @@
-"""Retrieval and captioning: pictures with one or several captions."""
+"""Retrieval and captioning; ranks of right answers equal those of a computation pair by pair."""
 
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +11,26 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
+from tests.evaluation.tiny import COLOURS, tiny_pretrained
 from tests.tasks.build import build
 from xfm.config.finetune import FinetuneConfig
+from xfm.config.training import Precision
 from xfm.data.schema import Tokens
 from xfm.data.tokenizer import normalise_caption
 from xfm.finetuning.tuning_run import tune
-from xfm.metrics.captions import word_f1
-from xfm.metrics.recalls import Rule, own_captions, ranks_of_best_positive
-from xfm.models.features import Encoder, encode_images, encode_texts
+from xfm.metrics.recalls import Rule, own_captions, ranks_of_best_positive, with_equal_captions
+from xfm.models.features import EncodedItems, Encoder, encode_images, encode_texts, tokenize_captions
 from xfm.models.folder import Pretrained
 from xfm.objectives.contrast import multi_positive_loss
 from xfm.objectives.tokens import sequence_losses, smoothed_losses
+from xfm.tasks import ranking as ranks
 from xfm.tasks.captioning import CaptioningTask
-from xfm.tasks.ranking import rank
-from xfm.tasks.retrieval import SHORTLIST, Ranks, RetrievalBatch, RetrievalTask, owners, right_pairs
+from xfm.tasks.ranking import MATCHING_WEIGHT, Ranking, rank, rerank_scores
+from xfm.tasks.retrieval import RetrievalBatch, RetrievalTask, owners, right_pairs
 from xfm.tasks.rows import ImageCaptions
 
 
@@ -37,12 +42,6 @@ def rows(tiny_world: Path) -> list[ImageCaptions]:
 
 
 # ---------------------------------------------------------------- rows
-def test_rows_of_one_picture_are_put_together() -> None:
-    a, b = Path("a.png"), Path("b.png")
-    merged = RetrievalTask.merge(
-        [ImageCaptions(a, ("one",)), ImageCaptions(b, ("two",)), ImageCaptions(a, ("three", "one"))]
-    )
-    assert merged == [ImageCaptions(a, ("one", "three")), ImageCaptions(b, ("two",))]
 
 
 def test_an_epoch_shows_every_caption_once(pretrained: Pretrained, rows: list[ImageCaptions]) -> None:
@@ -68,9 +67,7 @@ def contrast(task: RetrievalTask, batch: RetrievalBatch, positive: torch.Tensor)
     return multi_positive_loss(cosines / model.temperature, positive)
 
 
-def test_captions_of_a_picture_are_positives_of_each_other(
-    pretrained: Pretrained, rows: list[ImageCaptions]
-) -> None:
+def test_captions_of_a_picture_are_positives_of_each_other(pretrained, rows):
     task = build(RetrievalTask, pretrained, rows)
     pairs = [pair for pair in task.cases if pair.image in (rows[0].image, rows[1].image)]
     assert len(pairs) == 3
@@ -78,46 +75,6 @@ def test_captions_of_a_picture_are_positives_of_each_other(
     losses = task.loss(batch, torch.Generator().manual_seed(0))
     torch.testing.assert_close(losses.terms["itc"].detach(), contrast(task, batch, FIRST_TWO))
     torch.testing.assert_close(losses.total, losses.terms["itc"] + losses.terms["itm"])
-
-
-def test_retrieval_learns(pretrained: Pretrained, rows: list[ImageCaptions]) -> None:
-    task = build(RetrievalTask, pretrained, rows)
-    before = task.metrics(rows, task.predict(rows))
-    tune(task, FinetuneConfig(steps=150, batch_size=8, lr=3e-3))
-    after = task.metrics(rows, task.predict(rows))
-    assert after["mean_r1"] > max(0.6, before["mean_r1"] + 0.2)
-    chance = task.chance(rows, 0)
-    assert chance.keys() == after.keys()
-    assert chance["text_r10"] > chance["text_r1"] == pytest.approx((2 / 13 + 11 / 13) / 12, rel=0.01)
-
-
-def test_recalls_from_ranks(pretrained: Pretrained, rows: list[ImageCaptions]) -> None:
-    task = build(RetrievalTask, pretrained, rows)
-    ranks = [
-        Ranks(0, (0, 7), 0, (0, 0), "", Path("a")),
-        Ranks(4, (12,), 0, (12,), "", Path("a")),
-    ]
-    found = task.metrics(rows[:2], ranks)
-    assert found["text_r1"] == 0.5
-    assert found["text_r5"] == found["text_r1_rerank"] == 1.0
-    assert found["image_r1"] == found["image_r5"] == pytest.approx(1 / 3)
-    assert found["image_r10"] == pytest.approx(2 / 3)
-    assert found["mean_r1_rerank"] == pytest.approx((1 + 2 / 3) / 2)
-    assert owners(rows[:2]).tolist() == [0, 0, 1]
-
-
-def test_predictions_are_the_evaluation_in_memory(pretrained: Pretrained, rows: list[ImageCaptions]) -> None:
-    task = build(RetrievalTask, pretrained, rows)
-    found = task.predict(rows, batch_size=5)
-    captions = [caption for row in rows for caption in row.captions]
-    encoder = Encoder(task.module.model, task.tokenizer, task.settings.precision)
-    images = encode_images(encoder, [task.pictures.pixels([row.image for row in rows])], len(rows))
-    texts = encode_texts(encoder, captions, task.settings.max_tokens)
-    text, image = rank(encoder, images, texts, own_captions(owners(rows), len(rows)), SHORTLIST)
-    assert [one.text_reranked for one in found] == text.ranks[Rule.RERANK].tolist()
-    assert [n for one in found for n in one.image_reranked] == image.ranks[Rule.RERANK].tolist()
-    assert [one.text for one in found] == text.ranks[Rule.CONTRAST].tolist()
-    assert [one.best_text for one in found] == [captions[place] for place in text.order[:, 0]]
 
 
 # ---------------------------------------------------------------- captioning
@@ -152,21 +109,6 @@ def test_a_prompt_is_given_and_not_learned(pretrained: Pretrained, rows: list[Im
         expected = F.cross_entropy(logits[:, :-1][real], targets[real])
     assert found == pytest.approx(float(expected), rel=1e-5)
     assert task.module.task.prompt == "a picture of"
-
-
-@pytest.mark.parametrize(
-    ("reference", "written", "score"),
-    [("a red cat", "A red cat.", 1.0), ("a red cat", "", 0.0), ("a a b", "a c", 0.4), ("x", "y", 0.0)],
-)
-def test_words_that_agree(reference: str, written: str, score: float) -> None:
-    assert word_f1(reference, written) == pytest.approx(score)
-    assert word_f1(written, reference) == pytest.approx(score)
-
-
-def test_guesses_are_captions_of_the_training_rows(pretrained: Pretrained, rows: list[ImageCaptions]) -> None:
-    task = build(CaptioningTask, pretrained, rows)
-    known = {caption for row in rows for caption in row.captions}
-    assert set(task.guess(rows, np.random.default_rng(0))) <= known
 
 
 # ---------------------------------------------------------------- equal captions and pictures
@@ -245,13 +187,103 @@ def test_processes_agree_on_what_is_equal(pretrained: Pretrained, repeated: list
     assert torch.equal(again.identity, expected)
 
 
-def test_equal_captions_are_positives_in_training(
-    pretrained: Pretrained, repeated: list[ImageCaptions]
-) -> None:
-    rows = [repeated[0], repeated[5], repeated[1]]
-    task = build(RetrievalTask, pretrained, rows)
-    batch = task.collate(rows)
-    for official, positive in ((False, FIRST_TWO), (True, torch.eye(3, dtype=torch.bool))):
-        named = [replace(row, key=number if official else None) for number, row in enumerate(rows)]
-        losses = task.loss(task.collate(named), torch.Generator().manual_seed(0))
-        torch.testing.assert_close(losses.terms["itc"].detach(), contrast(task, batch, positive))
+PRETRAINED = tiny_pretrained()
+ENCODER = Encoder(PRETRAINED.model, PRETRAINED.tokenizer, Precision.FP32, batch_size=3)
+NAMES = [f"a {name} square" for name in COLOURS]
+CAPTIONS = [" left of ".join(words) for size in (1, 2, 3) for words in product(NAMES, repeat=size)]
+
+
+def encode(pixels: Tensor, texts: list[str], folder: Path | None = None) -> tuple[EncodedItems, EncodedItems]:
+    images = encode_images(ENCODER, pixels.split(2), len(pixels), folder)
+    return images, encode_texts(ENCODER, texts, folder=folder)
+
+
+def pixels_of(rng: np.random.Generator, count: int) -> Tensor:
+    return torch.from_numpy(rng.normal(size=(count, 3, 32, 32)).astype(np.float32))
+
+
+@torch.no_grad()
+def pair_by_pair(pixels: Tensor, texts: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Contrastive score [I, R] and matching logits [I, R, 2] of every pair, without padding."""
+    model, found = PRETRAINED.model, []
+    for picture, text in product(pixels.split(1), texts):
+        tokens = tokenize_captions(PRETRAINED.tokenizer, [text])
+        ids, mask = (row[tokens.mask][None] for row in (tokens.ids, tokens.mask))
+        contrast = (model.embed_image(picture) * model.embed_text(ids, mask)).sum()
+        fused = model.fuse(model.encode_text(ids, mask), mask, model.encode_image(picture))
+        found.append([contrast.item(), *model.itm_head(fused[:, 0])[0].tolist()])
+    values = np.array(found).reshape(len(pixels), len(texts), 3)
+    return values[..., 0], values[..., 1:]
+
+
+def expected_order(contrast: NDArray[np.float64], scores: NDArray[np.float64], size: int) -> list[int]:
+    """Candidates of one query: the best by contrast ordered again by `scores`, then the others."""
+    best = np.argsort(-contrast, kind="stable").tolist()
+    return [*sorted(best[:size], key=lambda place: -scores[place]), *best[size:]]
+
+
+@pytest.mark.parametrize("folder", [None, Path()], ids=["memory", "file"])
+@pytest.mark.parametrize("size", [1, 3, 99])
+def test_ranks_are_those_of_all_pairs(size: int, folder: Path | None, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels, owner = pixels_of(rng, 5), np.array([0, 1, 2, 3, 4, 0, 2])
+    texts = [CAPTIONS[place] for place in rng.choice(len(CAPTIONS), len(owner), replace=False)]
+    scratch = None if folder is None else tmp_path
+    positives = own_captions(owner, 5)
+    found = rank(ENCODER, *encode(pixels, texts, scratch), positives, size)
+    contrast, logits = pair_by_pair(pixels, texts)
+    combined = contrast / PRETRAINED.model.temperature.item() + MATCHING_WEIGHT * np.diff(logits)[..., 0]
+    rules = {Rule.CONTRAST: contrast, Rule.RERANK: combined, Rule.MATCHING: logits[..., 1]}
+    of_texts = {rule: scores.T for rule, scores in rules.items()}
+    right = positives.toarray()
+    for ranked, matrices, own in zip(found, (rules, of_texts), (right, right.T), strict=True):
+        for rule, scores in matrices.items():
+            lines = zip(matrices[Rule.CONTRAST], scores, strict=True)
+            orders = np.array([expected_order(by_contrast, better, size) for by_contrast, better in lines])
+            first = np.take_along_axis(own, orders, axis=1).argmax(axis=1)
+            assert ranked.ranks[rule].tolist() == first.tolist()
+            if rule is Rule.RERANK:
+                assert ranked.order.tolist() == orders[:, :size].tolist()
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    pictures=st.integers(1, 9),
+    per_picture=st.integers(1, 3),
+    size=st.integers(1, 12),
+    block=st.sampled_from([1, 7, 1 << 20]),
+    equal=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_neither_file_nor_block_changes_anything(
+    tmp_path_factory, pictures, per_picture, size, block, equal, seed
+):
+    rng = np.random.default_rng(seed)
+    owner = np.concatenate([np.arange(pictures), rng.integers(0, pictures, pictures * (per_picture - 1))])
+    texts = [CAPTIONS[place] for place in rng.choice(len(CAPTIONS), len(owner), replace=equal)]
+    positives = with_equal_captions(owner, texts, pictures) if equal else own_captions(owner, pictures)
+    pixels, found = pixels_of(rng, pictures), list[tuple[Ranking, Ranking]]()
+    for scratch, scores in ((None, 1 << 20), (tmp_path_factory.mktemp("states"), block)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ranks, "BLOCK", scores)
+            found.append(rank(ENCODER, *encode(pixels, texts, scratch), positives, size))
+        if scratch:
+            assert not [*scratch.iterdir()]
+    for one, other in zip(*found, strict=True):
+        assert np.array_equal(one.order, other.order)
+        assert all(np.array_equal(one.ranks[rule], other.ranks[rule]) for rule in Rule)
+
+
+def test_the_corrected_order_is_right_when_negatives_follow_itc() -> None:
+    """With an ideal matching head (log-odds of truth against ITC's draws) the rule gives the true order."""
+    rng = np.random.default_rng(3)
+    temperature = 0.1
+    contrast, truth = rng.uniform(-1, 1, (2, 50))
+    believed = contrast / temperature - np.logaddexp.reduce(contrast / temperature)
+    logits = np.stack([rng.normal(size=50), np.zeros(50)], axis=-1)
+    logits[:, 1] = logits[:, 0] + np.log(truth + 1) - believed
+    scores = rerank_scores(contrast, logits, temperature, weight=1.0)
+    assert np.argsort(scores).tolist() == np.argsort(truth).tolist()
+    alone, half = (rerank_scores(contrast, logits, temperature, weight) for weight in (0.0, 0.5))
+    np.testing.assert_allclose(alone, contrast / temperature)
+    np.testing.assert_allclose(half, (alone + scores) / 2)

@@ -19,9 +19,7 @@ from xfm.config.task_spec import Field, FieldKind
 from xfm.config.tasks import task_spec, task_specs
 from xfm.config.training import Precision
 from xfm.core.errors import UserError
-from xfm.data.skipped import SkippedRecords
 from xfm.data.tables import ColumnMap, TableRow, read_table
-from xfm.finetuning.row_filter import readable_rows, require_texts
 from xfm.models.folder import Pretrained
 from xfm.tasks.base import HiddenInput, Task, TaskSettings
 from xfm.tasks.class_task import ClassTask
@@ -56,7 +54,6 @@ def cells(kind: str) -> dict[str, Any]:
 def build(kind: str, blanked: HiddenInput = HiddenInput.NOTHING) -> tuple[Task[Any, Any, Any], Pretrained]:
     """A task whose module has weights that make a difference, and the same model for a pipeline."""
     found = tuned(kind)
-    assert found.task is not None
     told = found.task.task
     how = TaskSettings(blanked, max_tokens=told.max_tokens or LONGEST, precision=Precision.FP32)
     data = SplitRows(typed(kind), labels=told.labels, answers=told.answers)
@@ -110,32 +107,6 @@ def test_a_missing_cell_is_named(kind: str, field: Field, tmp_path: Path) -> Non
     assert name in str(error.value)
 
 
-def test_two_columns_of_one_field_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text("text,second,text_pair,label\na,b,c,x\n")
-    fields = task_spec("text-classification").fields
-    with pytest.raises(UserError, match=r"text_pair and second are one field.*--columns text_pair="):
-        read_table(tmp_path / "rows.csv", fields, ColumnMap(), tmp_path)
-    (row,) = read_table(tmp_path / "rows.csv", fields, ColumnMap({"second": "second"}), tmp_path)
-    assert row.text("text_pair") == "b"
-
-
-@pytest.mark.parametrize("absent", [{}, {"text_pair": None}, {"text_pair": " "}], ids=["no", "null", "blank"])
-def test_all_rows_have_a_second_text_or_none(tmp_path: Path, absent: dict[str, Any]) -> None:
-    one, two = {"text": "a", "label": "x", **absent}, {"text": "a", "label": "y", "text_pair": "b"}
-    kind, task = "text-classification", task_spec("text-classification").task_class()
-    for first, second in ((one, two), (two, one)):
-        rows = {"train": read(tmp_path / "a.jsonl", kind, first, first, second)}
-        with pytest.raises(UserError, match=r"a\.jsonl:3: .*text_pair"):
-            readable_rows(task, rows, CellMeaning(), SkippedRecords())
-    for count, row in ((1, one), (2, two)):
-        (found,) = readable_rows(
-            task, {"train": read(tmp_path / "a.jsonl", kind, row)}, CellMeaning(), SkippedRecords()
-        )["train"]
-        require_texts(task, [found], count)
-        with pytest.raises(UserError, match=r"a\.jsonl:1: .*text_pair.*the model"):
-            require_texts(task, [found], 3 - count)
-
-
 # ---------------------------------------------------------------- what is hidden is not seen
 def _without(row: Any, blanked: HiddenInput) -> Any:
     """The row with something else in the place of what is hidden."""
@@ -156,13 +127,6 @@ def test_what_is_hidden_is_not_seen(kind: str, blanked: HiddenInput) -> None:
     assert blind.predict(rows) == blind.predict([_without(row, blanked) for row in rows])
     if blanked is HiddenInput.PICTURE:
         assert len(blind.pictures) == 0
-
-
-@pytest.mark.parametrize("kind", FILES)
-def test_what_cannot_be_hidden_is_refused(kind: str) -> None:
-    for blanked in {*HiddenInput} - {HiddenInput.NOTHING, *task_spec(kind).task_class().hides}:
-        with pytest.raises(ValueError, match=f"{kind} has no {blanked}"):
-            build(kind, blanked)
 
 
 # ---------------------------------------------------------------- training as serving
@@ -242,7 +206,6 @@ def test_whatever_the_text_training_reads_what_serving_reads(kind: str, said: li
     pipe = xfm.pipeline(kind, model=found)
     served = pipe.tokenise([(pipe.as_read(text, 1),) for text in said])
     trained = task.encode(said)
-    assert served is not None
     for row in range(len(said)):
         ours, theirs = served.ids[row][served.mask[row]], trained.ids[row][trained.mask[row]]
         assert torch.equal(ours, theirs)

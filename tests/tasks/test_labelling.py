@@ -9,11 +9,10 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
 from tests.evaluation.tiny import tiny_task
-from tests.refusals import expect_refusal
 from xfm.config.labels import LabelKind
+from xfm.metrics.classification import ClassPrediction, class_metrics
 from xfm.metrics.labels import LabelSet
-from xfm.tasks.image_classification import ImageClassificationTask
-from xfm.tasks.labelling import OneLabel, Truth
+from xfm.tasks.labelling import OneLabel, Truth, class_names
 from xfm.tasks.rows import LabelledText
 from xfm.tasks.several_labels import SeveralLabels
 from xfm.tasks.text_classification import TextClassificationTask
@@ -28,9 +27,7 @@ def logits_of(seed: int, rows: int) -> torch.Tensor:
 
 
 @given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=20), st.integers(0, 99), st.integers(1, 5))
-def test_a_weighted_loss_is_torchs_however_its_rows_are_parted(
-    labels: list[str], seed: int, parts: int
-) -> None:
+def test_a_weighted_loss_is_torchs_however_its_rows_are_parted(labels, seed, parts):
     """The mean of the parts, each with what its rows weigh, is the loss of the whole batch at once."""
     known = OneLabel(NAMES)
     weight = known.weight({"a": 5.0, "c": 0.25}, [])
@@ -50,9 +47,7 @@ def test_a_weighted_loss_is_torchs_however_its_rows_are_parted(
 
 
 @given(SETS, st.integers(0, 99), st.integers(1, 5))
-def test_a_loss_of_several_labels_is_torchs_however_its_rows_are_parted(
-    truths: list[Truth], seed: int, parts: int
-) -> None:
+def test_a_loss_of_several_labels_is_torchs_however_its_rows_are_parted(truths, seed, parts):
     known = SeveralLabels(NAMES)
     weight = known.weight({"b": 3.0}, [])
     assert weight is not None
@@ -77,16 +72,9 @@ def test_balanced_weights_are_scikit_learns(labels: list[str]) -> None:
 @given(SETS)
 def test_balanced_labels_weigh_what_the_rows_without_them_do(truths: list[Truth]) -> None:
     weight = SeveralLabels(NAMES).weight("balanced", truths)
-    assert weight is not None
     for name, own in zip(NAMES, weight.tolist(), strict=True):
         count = sum(name in truth for truth in truths)
         assert own * count == pytest.approx(len(truths) - count if 0 < count < len(truths) else count)
-
-
-def test_weights_of_labels_that_there_are_not_are_refused() -> None:
-    for known in (OneLabel(("spam", "ham")), SeveralLabels(("spam", "ham"))):
-        with expect_refusal("class_weights", "'span'", "did you mean spam?"):
-            known.weight({"span": 2.0}, [])
 
 
 def test_smoothed_and_mixed_targets_have_torchs_weights() -> None:
@@ -140,12 +128,6 @@ def test_guesses_by_even_odds_score_as_the_formula_says() -> None:
     assert found["exact_match"] == pytest.approx(known.known_chance()["exact_match"], abs=0.02)
 
 
-def test_constant_guesses_are_the_best_of_their_kind() -> None:
-    usual = SeveralLabels(NAMES).usual([("a",), (), (), ("a", "b"), ("a", "c")])
-    assert usual["most frequent set of labels"].labels == ()
-    assert usual["the most frequent labels"].labels == ("a",)
-
-
 def test_a_task_of_several_labels_says_so_to_its_model() -> None:
     rows = [LabelledText("a red square", ("red", "square")), LabelledText("nothing", ())]
     task = tiny_task(
@@ -160,10 +142,30 @@ def test_a_task_of_several_labels_says_so_to_its_model() -> None:
     assert task.module.task.threshold == 0.7
 
 
-def test_pictures_that_vary_in_their_own_way_build_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Image classification crops each picture by itself, and nothing else that varies them is made."""
-    monkeypatch.setattr("xfm.tasks.base.ImageVariation", None)
-    from xfm.config.image import ImageTrainingConfig
+@given(st.lists(st.one_of(st.integers(-50, 50).map(str), st.text(max_size=3)), min_size=1, max_size=12))
+def test_names_are_ordered_whatever_the_order_of_the_rows(names: list[str]) -> None:
+    found = class_names(names)
+    assert found == class_names(names[::-1])
+    assert set(found) == set(names)
+    assert class_names(["10", "9", "x", "-1", "9"]) == ("-1", "9", "10", "x")
 
-    task = tiny_task(ImageClassificationTask, [], ("a", "b"), image=ImageTrainingConfig(crop=0.35, flip=0.5))
-    assert "_varying" not in vars(task)
+
+def test_choices_have_the_probabilities_of_all_classes() -> None:
+    logits = torch.tensor([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]])
+    known = OneLabel(("x", "y", "z"))
+    found = known.predictions(logits)
+    assert [one.label for one in found] == ["y", "x"]
+    assert found[0].best == ("y", "z", "x")
+    torch.testing.assert_close(torch.tensor([one.probabilities for one in found]), logits.softmax(-1))
+    assert known.probability(found[0], "z") == pytest.approx(float(logits[0].softmax(-1)[2]))
+    assert known.probability(ClassPrediction("x", (1.0, 0.0, 0.0)), "nowhere") == 0
+    assert known.targets([("z",), ("x",)]).tolist() == [2, 0]
+
+
+def test_guesses_have_five_classes_that_differ() -> None:
+    known = OneLabel(tuple("abcdefghij"))
+    guesses = known.guess(4000, np.random.default_rng(0))
+    assert all(len(set(one.best)) == 5 and one.best[0] == one.label for one in guesses)
+    assert class_metrics(["c"] * 4000, guesses, known.names)["top5"] == pytest.approx(5 / 10, abs=0.03)
+    few = OneLabel(tuple("abcdef"))  # of which five are nearly all
+    assert "top5" not in class_metrics(["a"], few.guess(1, np.random.default_rng(0)), few.names)

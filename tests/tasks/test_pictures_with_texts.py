@@ -1,26 +1,24 @@
-"""Tasks of a text with one picture or two: questions, statements and phrases."""
+"""Tasks of a text with pictures, and answers: a shortlist ranks as the likelihood of every answer does."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
+from tests.official.pictures import picture
 from tests.tasks.build import build
-from xfm.config.image import UNVARIED, ImageTrainingConfig
-from xfm.core.errors import UserError
 from xfm.data.boxes import Boxes, BoxFormat, BoxUnit
+from xfm.data.schema import Tokens
+from xfm.models.decoder import Decoder
 from xfm.models.folder import Pretrained
-from xfm.tasks.grounding import GroundingBatch, GroundingTask
+from xfm.tasks.answers import AnswerList, likeliest_answers, rank_as_published
+from xfm.tasks.grounding import GroundingTask
 from xfm.tasks.reasoning import ReasoningTask
 from xfm.tasks.rows import PicturePair, Question, Reference
-from xfm.tasks.vqa import VqaTask, frequent_answers, kind_key, vote_accuracy
-
-MIRRORED = ImageTrainingConfig(flip=0.5)
+from xfm.tasks.vqa import VqaTask, vote_accuracy
 
 
 @pytest.fixture
@@ -46,33 +44,6 @@ def test_nothing_is_detached(pretrained: Pretrained, questions: list[Question]) 
         assert all(p.grad is not None and p.grad.any() for n, p in part.named_parameters() if n != "qkv.bias")
 
 
-def test_the_task_itself_sees_the_picture(pretrained: Pretrained, questions: list[Question]) -> None:
-    task = build(VqaTask, pretrained, questions)
-    other = [replace(row, image=questions[-1].image) for row in questions[:4]]
-    ours, theirs = task.collate(questions[:4]), task.collate(other)
-    fused = [task.module.fuse(x.pixels, x.question, x.image_index) for x in (ours, theirs)]
-    assert not torch.allclose(*fused, atol=1e-3)
-
-
-def test_a_picture_is_encoded_once_for_all_its_questions(
-    pretrained: Pretrained, questions: list[Question]
-) -> None:
-    task = build(VqaTask, pretrained, questions)
-    for batch in task.batches(0, 6):
-        assert len(batch.pixels) == 4  # eight questions, two of each picture
-        assert batch.image_index.max() == 3
-
-
-def test_answers_come_from_the_training_rows(pretrained: Pretrained, questions: list[Question]) -> None:
-    task = build(VqaTask, pretrained, [*questions, replace(questions[0], answer="Yes!")])
-    assert set(task.answers.answers) == {"red", "green", "blue", "yellow", "yes"}
-
-
-def test_kinds_become_keys() -> None:
-    assert kind_key("how many") == "how_many"
-    assert kind_key("Yes/No") == "yes_no"
-
-
 # ---------------------------------------------------------------- several answers
 def test_votes_weigh_the_answers(pretrained: Pretrained, questions: list[Question]) -> None:
     """The loss of a question is the sum over its answers of share times the answer's loss."""
@@ -96,13 +67,6 @@ def test_three_votes_of_ten_are_enough(questions: list[Question]) -> None:
     assert vote_accuracy(row, "blue") == pytest.approx(2 / 3)
     assert vote_accuracy(row, "yellow") == 0.0
     assert vote_accuracy(questions[0], questions[0].answer) == 1.0
-
-
-def test_answers_in_the_order_of_their_votes(questions: list[Question]) -> None:
-    voted = [replace(questions[0], votes=(("red", 0.4), ("Blue", 0.6))), replace(questions[1], answer="red")]
-    assert frequent_answers(voted) == ["red", "blue"]
-    assert frequent_answers(voted, 1) == ["red"]
-    assert frequent_answers([*voted, replace(questions[1], answer="?")]) == ["red", "blue"]
 
 
 def test_the_cases_of_each_kind_are_counted(pretrained: Pretrained) -> None:
@@ -143,30 +107,7 @@ def test_both_pictures_count_and_keep_their_sides(pretrained: Pretrained, pairs:
         torch.testing.assert_close(logits, task.module.head(torch.cat([left, right], dim=-1)))
 
 
-def test_sentences_about_shared_pictures_stand_together(
-    pretrained: Pretrained, pairs: list[PicturePair]
-) -> None:
-    alone = [replace(row, images=(row.images[0], row.images[0])) for row in pairs]  # two sentences a picture
-    task = build(ReasoningTask, pretrained, alone)
-    for batch in task.batches(0, 6):
-        assert len(batch.pixels) == 4
-
-
-def test_one_picture_is_not_enough(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"images": ["a.jpg"], "text": "a", "label": true}\n')
-    with pytest.raises(UserError, match=r"rows.jsonl:1: .*\"images\" is not a list of two pictures"):
-        ReasoningTask.read(path)
-
-
 # ---------------------------------------------------------------- phrases
-@pytest.mark.parametrize("box", [[10, 5, 40, 10], [1, 2, 3], [5, 5, 0, 4]])
-def test_a_box_outside_its_picture_is_named(tmp_path: Path, box: list[int]) -> None:
-    Image.new("RGB", (40, 20)).save(tmp_path / "a.png")
-    path = tmp_path / "rows.jsonl"
-    path.write_text(json.dumps({"image": "a.png", "phrase": "it", "box": box}))
-    with pytest.raises(UserError, match=r"rows.jsonl:1: .*\"box\""):
-        GroundingTask.read(path)
 
 
 def test_loss_is_l1_plus_giou(pretrained: Pretrained, phrases: list[Reference]) -> None:
@@ -187,41 +128,6 @@ def test_loss_is_l1_plus_giou(pretrained: Pretrained, phrases: list[Reference]) 
     torch.testing.assert_close(losses.total, l1 + giou)
 
 
-def test_pictures_are_mirrored_with_their_boxes_unless_a_phrase_names_a_side(
-    pretrained: Pretrained, phrases: list[Reference]
-) -> None:
-    sided = [row for row in phrases if "left" in row.phrase]
-    plain = [replace(row, phrase="a square") for row in phrases if "left" not in row.phrase]
-
-    def batches(
-        some: list[Reference], image: ImageTrainingConfig = UNVARIED, start: int = 0
-    ) -> list[GroundingBatch]:
-        return list(build(GroundingTask, pretrained, some, image=image).batches(start, 6))
-
-    changed = 0
-    for ours, theirs in zip(batches(plain, MIRRORED), batches(plain), strict=True):
-        assert torch.equal(ours.tokens.ids, theirs.tokens.ids)
-        for box, before, place in zip(ours.boxes, theirs.boxes, ours.image_index, strict=True):
-            mirrored = not torch.equal(ours.pixels[place], theirs.pixels[place])
-            changed += mirrored
-            sides = theirs.pixels[place].flip(-1) if mirrored else theirs.pixels[place]
-            assert torch.equal(ours.pixels[place], sides)
-            expected = torch.cat([1 - before[:, :1], before[:, 1:]], dim=1) if mirrored else before
-            torch.testing.assert_close(box, expected)
-    assert 12 < changed < 36  # of 48
-    for ours, theirs in zip(batches(sided, MIRRORED), batches(sided), strict=True):
-        assert torch.equal(ours.pixels, theirs.pixels)
-        assert torch.equal(ours.boxes, theirs.boxes)
-    later = batches(plain, MIRRORED, start=4)
-    for ours, theirs in zip(later, batches(plain, MIRRORED)[4:], strict=True):
-        assert torch.equal(ours.boxes, theirs.boxes)
-    both = [*sided, *(replace(row, phrase="a square") for row in sided)]  # one picture, two phrases
-    rows = build(GroundingTask, pretrained, both).training_rows()
-    for step, (ours, theirs) in enumerate(zip(batches(both, MIRRORED), batches(both), strict=True)):
-        named = ours.image_index[torch.tensor(["left" in row.phrase for row in rows(step).rows])]
-        assert torch.equal(ours.pixels[named], theirs.pixels[named])
-
-
 def test_metrics_are_torchvisions(pretrained: Pretrained, phrases: list[Reference]) -> None:
     task = build(GroundingTask, pretrained, phrases)
     rng = np.random.default_rng(0)
@@ -232,3 +138,97 @@ def test_metrics_are_torchvisions(pretrained: Pretrained, phrases: list[Referenc
     found = task.metrics(phrases, predicted)  # type: ignore[arg-type]
     assert found["acc50"] == pytest.approx((iou >= 0.5).float().mean().item())
     assert found["mean_iou"] == pytest.approx(iou.mean().item(), abs=1e-6)
+
+
+ANSWERS = [
+    "red",
+    "reddish",
+    "red square",
+    "square",
+    "yes",
+    "no",
+    "where it is",
+    "it is no square",
+    "a",
+    "blue",
+]
+
+
+@pytest.fixture
+def decoder(pretrained: Pretrained) -> Decoder:
+    decoder = Decoder.from_fusion(pretrained.model).eval()
+    with torch.no_grad():  # sharpen it, so that answers differ in likelihood
+        decoder.embeddings.words.weight.mul_(40)
+    return decoder
+
+
+@torch.no_grad()
+def log_likelihood(decoder: Decoder, ids: list[int], memory: torch.Tensor) -> float:
+    """Sum of the log-probabilities of all tokens after the begin token, one step at a time."""
+    total = 0.0
+    for length in range(1, len(ids)):
+        prefix = torch.tensor([ids[:length]])
+        everything = torch.ones(1, memory.shape[0], dtype=torch.bool)
+        logits = decoder(prefix, torch.ones_like(prefix, dtype=torch.bool), memory[None], everything)
+        total += logits[0, -1].log_softmax(-1)[ids[length]].item()
+    return total
+
+
+@pytest.mark.parametrize("count", [1, 4, 99])
+@pytest.mark.parametrize(("shortlist", "chunk"), [(1, 1000), (3, 2), (50, 1000)])
+def test_the_likeliest_answers_are_exact(pretrained, decoder, count, shortlist, chunk):
+    """The best `count` of the list, in their order, as scoring every answer whole finds them."""
+    answers = AnswerList(ANSWERS, pretrained.tokenizer)
+    memory = torch.randn(7, 5, 32)
+    mask = torch.arange(5) < torch.tensor([5, 3, 1, 4, 5, 2, 5])[:, None]
+    with torch.no_grad():
+        found = likeliest_answers(decoder, answers, memory, mask, count, shortlist, chunk=chunk)
+    for row in range(7):
+        scores = torch.tensor(
+            [
+                log_likelihood(decoder, ids[real].tolist(), memory[row, mask[row]])
+                for ids, real in zip(answers.ids, answers.mask, strict=True)
+            ]
+        )
+        best = scores.topk(min(count, len(ANSWERS)))
+        assert found.index[row].tolist() == best.indices.tolist()
+        torch.testing.assert_close(found.log_likelihood[row], best.values, rtol=0, atol=1e-4)
+
+
+def test_an_undecided_decoder_is_cut_off(pretrained: Pretrained, decoder: Decoder) -> None:
+    """It would have every prefix of every answer read; no prefix is read twice."""
+    answers = AnswerList(ANSWERS, pretrained.tokenizer)
+    memory, mask = torch.randn(3, 4, 32), torch.ones(3, 4, dtype=torch.bool)
+    read: list[int] = []
+    decoder.head.register_forward_pre_hook(lambda _, inputs: read.append(len(inputs[0])))
+    prefixes = {
+        tuple(ids[:length])
+        for ids in (row[real].tolist() for row, real in zip(answers.ids, answers.mask, strict=True))
+        for length in range(1, len(ids))
+    }
+    firsts = len({ids[1] for ids in prefixes if len(ids) == 2})
+    with torch.no_grad():
+        decoder.embeddings.words.weight.zero_()  # every answer is as likely as every other of its length
+        likeliest_answers(decoder, answers, memory, mask, count=99, limit=None)
+        assert sum(read) == 3 * len(prefixes)
+        assert firsts > 2
+        read.clear()
+        likeliest_answers(decoder, answers, memory, mask, count=1, shortlist=1, limit=2)
+    assert sum(read) < 3 * len(prefixes)
+
+
+def test_a_shortlist_is_ranked_as_published(pretrained: Pretrained, tmp_path: Path) -> None:
+    """The task's predictions are the published ranking's, whatever number of questions it takes at a time."""
+    shown = [picture(tmp_path / f"{number}.png", number) for number in range(5)]
+    rows = [Question(path, f"what is {path.stem}", f"{path.stem} cats", "all") for path in shown]
+    task = build(VqaTask, pretrained, rows)
+    task.shortlist = 3
+    with torch.inference_mode():
+        task.module.eval()
+        batch = task.collate(rows)
+        memory = task.module.fuse(batch.pixels, batch.question, batch.image_index)
+        tokens = Tokens(task.answers.ids, task.answers.mask)
+        best = rank_as_published(task.module.decoder, tokens, memory, 3).order[:, 0]
+        found = [task.predict(rows, batch_size=2), task.predict(rows)]
+    assert found[1] == [task.answers.answers[place] for place in best.tolist()]
+    assert len(found[0]) == len(rows)

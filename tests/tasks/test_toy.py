@@ -98,13 +98,6 @@ def test_a_setting_that_it_does_not_read_is_refused(rows: Path, tmp_path: Path) 
         xfm.finetune("colour", tmp_path, rows, tmp_path / "out", config=FinetuneConfig(label_smoothing=0.2))
 
 
-def test_names_are_not_taken_twice() -> None:
-    with pytest.raises(ValueError, match="there is a task vqa already"):
-        xfm.register_task(
-            xfm.TaskSpec("mine", "another", import_module("tests.tasks.toy").SPEC.fields, also=("vqa",))
-        )
-
-
 def test_a_model_of_a_task_that_nobody_knows_is_named(tuned: Path, rows: Path) -> None:
     found = run([*XFM, "predict", "embed", str(tuned), "--text", "red"], cwd=rows.parent)
     assert found.status == 2

@@ -15,15 +15,7 @@ ADVANCE = "from xfm.training.logging import RunLog\nRunLog.advance = lambda self
 """A fault after the first step."""
 
 
-def arguments(
-    corpus: Path,
-    folder: Path,
-    *options: str,
-    steps: int = 100_000,
-    workers: int = 1,
-    caption_rows: bool = True,
-    **training: object,
-) -> list[str]:
+def arguments(corpus, folder, *options, steps=100000, workers=1, caption_rows=True, **training):
     """Of `xfm pretrain` on a corpus into `folder`/run; the recipe is written beside."""
     recipe = tiny_recipe(corpus, steps, **{"optim": OPTIM, **training})
     recipe = replace(recipe, data=replace(recipe.data, workers=workers, caption_rows=caption_rows))

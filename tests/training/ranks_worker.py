@@ -1,4 +1,4 @@
-"""Every case on this process's share of the batches; test_ranks.py starts it with torchrun.
+"""Every case on this process's share of the batches; test_distributed.py starts it with torchrun.
 
 Usage: ranks_worker.py FOLDER [CASE ...]; `save` writes a run, `beside` one in FOLDER/beside whose checkpoints
 are written beside the training, `resume` goes on with FOLDER/run; `remember` and `recall` do so with a run of
@@ -26,7 +26,12 @@ def main() -> None:
             saves = kind in ("save", "beside", "resume", "remember", "recall")
             strategy = Strategy(name.partition("-")[2]) if saves else None
             case = replace(saved, strategy=strategy, beside=kind == "beside") if strategy else CASES[name]
-            place = folder / ("beside" if kind == "beside" else "run") if saves else None
+            place = (
+                folder
+                / {"beside": "beside", "remember": "remembered", "recall": "remembered"}.get(kind, "run")
+                if saves
+                else None
+            )
             resume = kind in ("resume", "recall")
             result, gradients = run_case(case, process.rank, process.world, place, resume)
             if process.is_first:

@@ -66,11 +66,7 @@ class Line(nn.Module):
 
 def config(steps: int = 10, **changes: object) -> TrainingConfig:
     plain = TrainingConfig(
-        steps=steps,
-        precision=Precision.FP32,
-        optim=OptimConfig(lr=1e-2, warmup=2),
-        save_every=0,
-        log_every=1,
+        steps=steps, precision=Precision.FP32, optim=OptimConfig(lr=1e-2, warmup=2), save_every=0, log_every=1
     )
     return replace(plain, **changes)  # type: ignore[arg-type]
 
@@ -95,13 +91,7 @@ def train(
     return Trainer(model, losses, batches, training, kept, callbacks=called, **options).fit(resume)
 
 
-def run_line(
-    folder: Path | None,
-    training: TrainingConfig,
-    model: Line | None = None,
-    batches: Callable[[int, int], Iterator[Numbers]] = numbers,
-    **options: Any,
-) -> Trainer[Any]:
+def run_line(folder, training, model=None, batches=numbers, **options):
     """Train a linear model, a new one if none is given."""
     model = model or Line()
     return train(model, type(model).losses, batches, training, folder, **options)
@@ -133,12 +123,7 @@ def model_batches(start: int, stop: int) -> Iterator[Batch]:
         yield replace(batch, step=step, origins=(Origin("shard.tar", f"{step:05d}"),))
 
 
-def run_model(
-    folder: Path | None,
-    training: TrainingConfig,
-    batches: Callable[[int, int], Iterator[Batch]] = model_batches,
-    **options: Any,
-) -> XFM:
+def run_model(folder, training, batches=model_batches, **options):
     """Train a tiny real model: dropout, drop-path and drawn negatives use every random state."""
     model = model_with_dropout()
 

@@ -2,8 +2,6 @@
 
 import errno
 import os
-import signal
-import threading
 import time
 from pathlib import Path
 
@@ -11,8 +9,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from tests.training.support import (
     AfterUpdate,
@@ -23,14 +19,10 @@ from tests.training.support import (
     run_line,
     run_model,
 )
-from xfm.config.training import OptimConfig, Precision
 from xfm.core.errors import UserError
 from xfm.training import run_folder
 from xfm.training.atomic_folder import damage
-from xfm.training.checkpoint import HostCopies, list_checkpoints, snapshot
-from xfm.training.failures import Interrupted
-from xfm.training.optim import build_optimizer
-from xfm.training.run_folder import RunFolder
+from xfm.training.checkpoint import HostCopies, list_checkpoints
 
 
 # ------------------------------------------------------------------ copies
@@ -49,51 +41,6 @@ def test_copies_are_of_the_moment(dtypes, seed):
         assert all(torch.equal(held[name], before[name].t()) for name in own)
     again = {name: copies.keep(name, tensor.t()).data_ptr() for name, tensor in own.items()}
     assert again == places
-
-
-class Wide(nn.Module):
-    """Large enough that a file of it takes a while."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(1024, 1024)
-
-    def step(self, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.zero_grad()
-        self.layer(torch.randn(4, 1024)).square().sum().backward()
-        optimizer.step()
-
-
-@pytest.mark.parametrize("when", ["at once", "before the first byte is written"])
-def test_what_changes_after_a_save_does_not_reach_the_file(tmp_path, monkeypatch, when):
-    """Parameters and moments are changed in place as soon as `save` returns; the files hold the old ones."""
-    changed = threading.Event()
-    if when == "at once":
-        changed.set()
-    real = run_folder.write_checkpoint
-    monkeypatch.setattr(run_folder, "write_checkpoint", lambda *words: (changed.wait(30), real(*words))[1])
-    model = Wide()
-    optimizer = build_optimizer(model, OptimConfig(lr=1e-3))
-    folder, copies = RunFolder(tmp_path, config()), HostCopies()
-    for step in (1, 2):
-        model.step(optimizer)
-        moments = [value for state in optimizer.state.values() for value in state.values()]
-        tensors: list[Tensor] = [*model.parameters(), *moments]
-        weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        expected = sorted(tensor.double().sum().item() for tensor in moments)
-        copied = snapshot(model, optimizer, copies=copies)
-        path = folder.save(step, Precision.FP32, copied, [], keep=9, wait=False)
-        with torch.no_grad():
-            for tensor in tensors:
-                tensor.fill_(7)
-        changed.set()
-        folder.settle()
-        stored = load_file(path / "model.safetensors")
-        assert stored.keys() == weights.keys()
-        assert all(torch.equal(stored[name], weights[name]) for name in weights)
-        kept = load_file(path / "optimizer.safetensors").values()
-        assert sorted(tensor.double().sum().item() for tensor in kept) == expected
-        assert damage(path) is None
 
 
 # ------------------------------------------------------------------ the loop
@@ -149,17 +96,16 @@ def test_an_error_of_the_writer_is_the_run_s(tmp_path, monkeypatch, last):
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-def test_whatever_ends_a_run_nothing_is_half_written(tmp_path, monkeypatch, error):
+def test_whatever_ends_a_run_nothing_is_half_written(tmp_path, monkeypatch):
     slow(monkeypatch)
 
     def broken(start: int, stop: int):
         for number, batch in enumerate(numbers(start, stop), start):
             if number == 4:
-                raise error
+                raise KeyboardInterrupt
             yield batch
 
-    with pytest.raises(error):
+    with pytest.raises(KeyboardInterrupt):
         run_line(tmp_path, config(9, save_every=3, save_async=True), batches=broken)
     (path,) = (tmp_path / "checkpoints").iterdir()
     assert damage(path) is None
@@ -168,22 +114,3 @@ def test_whatever_ends_a_run_nothing_is_half_written(tmp_path, monkeypatch, erro
     other = Line()
     run_line(None, config(9), other)
     assert torch.equal(model.layer.weight, other.layer.weight)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_waits_for_both(tmp_path, monkeypatch, number):
-    """What was being written when it came, and what it asks for."""
-    slow(monkeypatch)
-    steps: list[int] = []
-
-    def stop() -> None:
-        steps.append(1)
-        if len(steps) == 4:
-            os.kill(os.getpid(), number)
-
-    with pytest.raises(Interrupted, match="everything is saved"):
-        run_line(tmp_path, config(1000, save_every=3, save_async=True), callbacks=[AfterUpdate(stop)])
-    (first, second) = sorted((tmp_path / "checkpoints").iterdir())
-    assert first.name == "step-00000003"
-    assert second.name in {"step-00000004", "step-00000005"}
-    assert damage(first) is damage(second) is None

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tests.modeling.build import tiny_model
 from xfm.config.training import OptimConfig
 from xfm.core.errors import UserError
 from xfm.training.atomic_folder import damage
@@ -23,9 +22,7 @@ from xfm.training.checkpoint import (
     latest_checkpoint,
     list_checkpoints,
     load_checkpoint,
-    load_weights,
     prune_checkpoints,
-    read_state,
     snapshot,
     write_checkpoint,
 )
@@ -74,6 +71,7 @@ def test_round_trip_continues_identically(tmp_path, fused):
     model, optimizer = trained(3, fused)
     path = save(tmp_path, 3, model, optimizer)
     other, other_optimizer = trained(0, fused)
+    assert {p.suffix for p in path.iterdir()} == {".safetensors", ".json"}  # no pickle
     state, randomness = load_checkpoint(path, other, other_optimizer)
     assert (state.step, dict(state.settings)) == (3, {"lr": 0.1})
     assert randomness is not None
@@ -104,16 +102,9 @@ def test_random_states_come_back(tmp_path):
     assert draw() == expected
 
 
-def test_files_hold_no_pickle(tmp_path):
-    path = save(tmp_path)
-    assert {p.suffix for p in path.iterdir()} == {".safetensors", ".json"}
-    assert damage(path) is None
-
-
 @pytest.mark.parametrize(
-    "name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]
+    ("name", "how"), [("model.safetensors", "flip"), ("state.json", "truncate"), ("manifest.json", "delete")]
 )
-@pytest.mark.parametrize("how", ["truncate", "flip", "delete"])
 def test_damage_is_noticed(tmp_path, name, how):
     model, optimizer = trained()
     good, bad = save(tmp_path, 1, model, optimizer), save(tmp_path, 2, model, optimizer)
@@ -134,7 +125,7 @@ def test_damage_is_noticed(tmp_path, name, how):
     assert "\n" not in str(caught.value)
 
 
-def test_a_foreign_folder_is_refused(tmp_path):
+def test_foreign_and_newer_folders_are_refused(tmp_path):
     folder = checkpoint_path(tmp_path, 1)
     folder.mkdir(parents=True)
     torch.save({"model": 1}, folder / "pytorch_model.bin")
@@ -142,10 +133,7 @@ def test_a_foreign_folder_is_refused(tmp_path):
         load_checkpoint(folder, Tied())
     with pytest.raises(UserError, match=r"no checkpoint is left to resume from"):
         latest_checkpoint(tmp_path)
-
-
-def test_a_newer_format_is_refused(tmp_path):
-    path = save(tmp_path)
+    path = save(tmp_path, 2)
     state = json.loads((path / "state.json").read_text())
     (path / "state.json").write_text(json.dumps(state | {"format": 99}))
     with pytest.raises(UserError, match="newer xfm"):
@@ -162,19 +150,6 @@ def test_another_model_is_refused(tmp_path):
     model.words.requires_grad_(False)
     with pytest.raises(UserError, match=r"words.weight is not trained in this run"):
         load_checkpoint(path, model, build_optimizer(model, OptimConfig()))
-
-
-def test_part_of_a_file(tmp_path):
-    source, target = tiny_model(), tiny_model()
-    with torch.no_grad():
-        source.vision.cls.fill_(7)
-        source.temperature.fill_(0.3)
-    save_file(source.state_dict(), tmp_path / "model.safetensors")
-    load_weights(tmp_path / "model.safetensors", target.vision, "vision.")
-    assert (target.vision.cls == 7).all()
-    assert target.temperature.item() != pytest.approx(0.3)
-    with pytest.raises(UserError, match="is missing"):
-        load_weights(tmp_path / "missing.safetensors", target)
 
 
 def test_pruning_keeps_the_newest(tmp_path):
@@ -231,21 +206,3 @@ def test_leftovers_of_killed_saves_go(tmp_path):
     assert list_checkpoints(tmp_path) == [path]
     prune_checkpoints(tmp_path, 2)
     assert {p.name for p in path.parent.iterdir()} == {path.name, ".notes.partial-1"}
-
-
-@pytest.mark.parametrize(
-    "manifest", ['{"sha256": ["a"]}', '{"sha256": {}}', '{"sha256": 3}', "[]", '{"sha256": {"../x": "0"}}']
-)
-def test_a_manifest_that_vouches_for_nothing(tmp_path, manifest):
-    path = save(tmp_path)
-    (path / "manifest.json").write_text(manifest)
-    with pytest.raises(UserError, match=r"manifest.json .*no checkpoint is left"):
-        latest_checkpoint(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["[1]", "3", '{"step": []}', "[" * 50_000, '{"step": 1e999, "format": 1}'])
-def test_a_state_of_another_type(tmp_path, text):
-    path = save(tmp_path)
-    (path / "state.json").write_text(text)
-    with pytest.raises(UserError, match="is not a checkpoint of xfm"):
-        read_state(path)

@@ -1,22 +1,29 @@
-"""Two processes (gloo on the CPU) compute what one computes."""
+"""Two processes (gloo on the CPU), under DDP and FSDP2, compute what one computes."""
 
 import json
 import shutil
-import socket
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import Tensor
 
-from tests.processes import TORCHRUN, run
-from tests.training.corpus import tiny_recipe, write_corpus
+from tests.alike import chosen, some, thorough
+from tests.processes import TORCHRUN, Ended, run
 from tests.training.distributed_worker import contrastive_gradient
-from tests.training.support import config, logged_losses, run_line
-from xfm.config.training import Change
+from tests.training.ranks import CASES, EVERY, REMEMBERED, SAVED, Case, as_numbers, run_case
+from tests.training.support import assert_same_checkpoints, config, logged_losses, run_line
+from xfm.config.training import ActivationCheckpointing, Change, Strategy
 from xfm.core.errors import UserError
-from xfm.training import curriculum, distributed
+from xfm.training import distributed
 from xfm.training.checkpoint import checkpoint_path, list_checkpoints, read_state
-from xfm.training.collectives import gather_rows, rows_before
+from xfm.training.collectives import balanced, gather_rows, in_order, in_turn, own_part, part, rows_before
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 
@@ -46,18 +53,6 @@ def test_collectives(found):
         "alike": [["", "UserError: they differ"], ["", "PeerReportedError: they differ"]],
     }
     assert found | expected == found
-
-
-def test_the_processes_of_a_machine_share_its_memory(monkeypatch, tmp_path):
-    """Two on one have half of the megabytes for pictures each; of two machines each has all of them."""
-    own, asked = socket.gethostname(), list[int]()
-    monkeypatch.setattr(distributed, "_grouped", lambda: True)
-    monkeypatch.setattr(curriculum, "picture_cache", asked.append)
-    recipe = tiny_recipe(write_corpus(tmp_path / "corpus"))
-    for other in (own, "another"):
-        monkeypatch.setattr(distributed, "_peers", [(own, 1), (other, 2)])
-        curriculum.CurriculumData(recipe, distributed.Process(0, 2, torch.device("cpu")))
-    assert asked == [recipe.data.cache_mb // 2, recipe.data.cache_mb]
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system does not list threads")
@@ -110,7 +105,7 @@ def test_moves_to_another_number_of_processes(two, tmp_path):
     assert losses(tmp_path / "run") == pytest.approx(before, rel=1e-5)
 
 
-def test_a_single_process_needs_nothing():
+def test_a_single_process_waits_for_nobody():
     with distributed.processes("cpu") as process:
         assert (process.rank, process.world, process.is_first) == (0, 1, True)
     rows = torch.ones(2, 3)
@@ -121,10 +116,10 @@ def test_a_single_process_needs_nothing():
     distributed.barrier()
 
 
-ABSENT = ["meta", "xla", *([] if torch.cuda.is_available() else ["cuda", "cuda:0"])]
+ABSENT = ["meta", *([] if torch.cuda.is_available() else ["cuda:0"])]
 
 
-@pytest.mark.parametrize("name", ["foo", "gpu", "", "cuda:x", "cpu:-3", *ABSENT])
+@pytest.mark.parametrize("name", ["foo", "", "cuda:x", "cpu:-3", *ABSENT])
 def test_unknown_and_absent_devices_are_named(name):
     reason = "torch finds none on this machine; give auto or cpu" if name in ABSENT else "unknown; give auto"
     with pytest.raises(UserError, match=f"device {name}: {reason}"):
@@ -136,13 +131,154 @@ def test_the_processor_is_always_there():
     assert distributed.pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def test_a_bare_name_is_this_process_s_own(monkeypatch):
-    """On a machine that claims two GPUs; nothing is computed there."""
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
-    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    found = [distributed.pick_device(name) for name in ("cuda", "cuda:0")]
-    assert found == [torch.device("cuda:1"), torch.device("cuda:0")]
-    with pytest.raises(UserError, match="device cuda:2: this machine has 2, numbered from 0"):
-        distributed.pick_device("cuda:2")
+@given(st.integers(0, 200), st.integers(1, 9))
+def test_parts_are_all_of_it_and_nearly_equal(count: int, parts: int) -> None:
+    found = [range(count)[part(count, place, parts)] for place in range(parts)]
+    assert [one for own in found for one in own] == list(range(count))
+    assert max(map(len, found)) - min(map(len, found)) <= 1
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=6), st.integers(0, 9))
+def test_a_mean_of_balanced_means_is_the_mean_over_all(counts: list[int], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    parts = [torch.randn(count, generator=generator, dtype=torch.float64) for count in counts]
+    factors = balanced(counts, torch.device("cpu"))
+    found = torch.stack([factor * one.mean() for factor, one in zip(factors, parts, strict=True)]).mean()
+    torch.testing.assert_close(found, torch.cat(parts).mean())
+
+
+def test_a_single_process_does_everything() -> None:
+    assert range(7)[own_part(7)] == range(7)
+    assert in_order([3, 4]) == [3, 4]
+    assert balanced([5], torch.device("cpu")) == [1.0]
+    done: list[int] = []
+    assert in_turn(lambda: done.append(1) or "once") == "once"
+    assert done == [1]
+
+    def fail() -> None:
+        raise UserError("mend it")
+
+    with pytest.raises(UserError, match="mend it"):
+        in_turn(fail)
+
+
+RANKS_WORKER = Path(__file__).with_name("ranks_worker.py")
+
+
+def start(world: int, folder: Path, *names: str) -> Ended:
+    return run([*TORCHRUN, str(world), str(RANKS_WORKER), str(folder), *names], 400)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    @cache
+    def started(world: int) -> tuple[Path, Ended]:
+        remembering = ["remember-ddp"] if world == 2 else []
+        found = tmp_path_factory.mktemp(f"world-{world}")
+        return found, start(world, found, *chosen(CASES, EVERY), "save-fsdp", "beside-fsdp", *remembering)
+
+    def folder(world: int) -> Path:
+        found, ended = started(world)
+        assert ended.status == 0, ended.err[:3000]
+        return found
+
+    return folder
+
+
+@cache
+def alone(case: Case) -> tuple[dict[str, float], dict[str, Tensor]]:
+    result, gradients = run_case(case)
+    return as_numbers(result), gradients
+
+
+def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+    """Within 1e-5 of the largest number of each."""
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        scale = expected.abs().max().clamp(min=1e-3).item()
+        torch.testing.assert_close(
+            ours[name], expected, rtol=0, atol=1e-5 * scale, msg=lambda said, name=name: f"{name}: {said}"
+        )
+
+
+@pytest.mark.parametrize("name", some(CASES, EVERY))
+@pytest.mark.parametrize("world", some([2, 4], 2))
+@pytest.mark.slow
+def test_a_step_is_that_of_one_process(folders: Callable[[int], Path], world: int, name: str) -> None:
+    case = replace(
+        CASES[name],
+        strategy=Strategy.DDP,
+        activation_checkpointing=ActivationCheckpointing.NONE,
+        sequential_sources=False,
+    )
+    numbers, gradients = alone(case)
+    found = json.loads((folders(world) / f"{name}.json").read_text())
+    assert found == pytest.approx(numbers, rel=1e-5, abs=1e-6)
+    assert_same(load_file(folders(world) / f"{name}.safetensors"), gradients)
+
+
+@thorough
+@pytest.mark.parametrize(("world", "strategy"), [(2, "ddp"), (3, "fsdp")])
+def test_saved_by_four_with_shards_goes_on_anywhere(folders, tmp_path, world, strategy):
+    shutil.copytree(folders(4) / "run", tmp_path / "run")
+    shutil.rmtree(checkpoint_path(tmp_path / "run", 4))
+    ended = start(world, tmp_path, f"resume-{strategy}")
+    assert ended.status == 0, ended.err[:3000]
+    check_continued(folders(4) / "run", tmp_path / "run")
+
+
+@pytest.mark.parametrize("world", some([2, 4], 2))
+def test_saved_with_shards_goes_on_in_one(folders: Callable[[int], Path], tmp_path: Path, world: int) -> None:
+    shutil.copytree(folders(world) / "run", tmp_path / "run")
+    shutil.rmtree(checkpoint_path(tmp_path / "run", 4))
+    run_case(SAVED, folder=tmp_path / "run", resume=True)
+    check_continued(folders(world) / "run", tmp_path / "run")
+
+
+def check_continued(whole: Path, resumed: Path) -> None:
+    expected, found = logged_losses(whole), logged_losses(resumed)
+    assert found.keys() == expected.keys() == {1, 2, 3, 4}
+    for step, line in expected.items():
+        assert found[step][0] == pytest.approx(line[0], rel=1e-4), step
+        assert found[step][1] == pytest.approx(line[1], rel=1e-3), step
+    ours, theirs = (load_file(checkpoint_path(one, 4) / "model.safetensors") for one in (resumed, whole))
+    assert ours.keys() == theirs.keys()
+    for name, weights in theirs.items():
+        torch.testing.assert_close(ours[name], weights, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("world", some([2, 4], 2))
+def test_checkpoints_that_are_written_beside_are_the_same(folders: Callable[[int], Path], world: int) -> None:
+    assert_same_checkpoints(folders(world) / "beside", folders(world) / "run", 2)
+
+
+def test_what_each_process_remembers_goes_on_with_it(folders: Callable[[int], Path], tmp_path: Path) -> None:
+    place = Path(shutil.copytree(folders(2) / "remembered", tmp_path / "remembered"))
+    early, late = (checkpoint_path(place, step) for step in (2, 4))
+    first, second = (load_file(early / f"random-{rank:05d}.safetensors") for rank in (0, 1))
+    assert not torch.equal(first["negatives|image_identity"], second["negatives|image_identity"])
+    whole = load_file(late / "model.safetensors")
+    shutil.rmtree(late)
+    shutil.copytree(place, tmp_path / "alone")
+    ended = start(2, tmp_path, "recall-ddp")
+    assert ended.status == 0, ended.err[:3000]
+    again = load_file(late / "model.safetensors")
+    assert all(torch.equal(again[name], tensor) for name, tensor in whole.items())
+    result, _ = run_case(REMEMBERED, folder=tmp_path / "alone", resume=True)  # with the first one's
+    assert result.step == 4
+
+
+def test_a_source_at_a_time_is_all_at_once() -> None:
+    numbers, gradients = alone(Case(gradient_accumulation_steps=2))
+    found, ours = alone(Case(gradient_accumulation_steps=2, sequential_sources=True))
+    assert found == pytest.approx(numbers, rel=1e-5, abs=1e-6)
+    assert_same(ours, gradients)
+
+
+def test_accumulated_batches_are_one_batch_of_blocks() -> None:
+    """Contrast spans all of them, means are over all of them, negatives come from each."""
+    case = Case(gradient_accumulation_steps=2)
+    numbers, gradients = alone(case)
+    result, joined = run_case(Case(block=5), together=2)
+    assert as_numbers(result) == pytest.approx(numbers, rel=1e-5, abs=1e-6)
+    assert_same(gradients, joined)

@@ -1,18 +1,20 @@
+"""Logs, what of a run is flagged, and settings of the process that change its speed only."""
+
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from xfm.training.logging import RunLog, Window, drop_lines_after
+from xfm.config.load import load_recipe
+from xfm.training import cpu_runtime
+from xfm.training.cpu_runtime import KERNEL_CACHE, prepare_process
+from xfm.training.flags import FlagKind, of_log, of_pretraining, recommended_steps
+from xfm.training.logging import RunLog, Window, drop_lines_after, log_lines
 from xfm.training.run_folder import LOG_FILE
-
-
-def test_window_means_over_what_was_seen():
-    window = Window()
-    window.add({"loss": torch.tensor(1.0), "losses/itc": torch.tensor([4.0])})
-    window.add({"loss": torch.tensor(2.0)})
-    assert window.means() == {"loss": 1.5, "losses/itc": 4.0}
-    assert Window().means() == {}
 
 
 def test_continued_log_repeats_no_step(tmp_path):
@@ -21,30 +23,6 @@ def test_continued_log_repeats_no_step(tmp_path):
     drop_lines_after(path, 2)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
     drop_lines_after(tmp_path / "none.jsonl", 2)
-
-
-def test_lines_and_events(tmp_path, capsys):
-    log = RunLog(tensorboard=False)
-    log.open(tmp_path, 4, 0)
-    window = Window()
-    window.add(
-        {"loss": torch.tensor(2.0), "losses/itc": torch.tensor(2.0), "metrics/right": torch.tensor(0.5)}
-    )
-    window.add({"grad_norm": torch.tensor(3.0)})
-    window.steps, window.samples = 1, 8
-    log.step(1, window, 0.1, 0.25)
-    log.on_event(1, "resumed", "Going on.")
-    log.on_event(1, "bad_record", "hidden", {"key": "a.tar:1"})
-    log.close()
-    first, second, third = (json.loads(line) for line in (tmp_path / LOG_FILE).read_text().splitlines())
-    assert (first["loss"], first["losses"], first["metrics"]) == (2.0, {"itc": 2.0}, {"right": 0.5})
-    assert first["samples_per_s"] == pytest.approx(8 * first["steps_per_s"])
-    assert second == {"step": 1, "event": "resumed", "message": "Going on."}
-    assert third["key"] == "a.tar:1"
-    shown = capsys.readouterr().err
-    assert "Going on." in shown
-    assert "hidden" not in shown
-    assert "itc=2" in shown
 
 
 def test_tensorboard_reads_what_was_written(tmp_path):
@@ -61,3 +39,64 @@ def test_tensorboard_reads_what_was_written(tmp_path):
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 1.0), (2, 2.0)]
     assert {"lr", "losses/itc", "speed/samples_per_s"} <= set(events.Tags()["scalars"])
+
+
+def test_events_of_a_log(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    lines = [
+        {"step": 3, "event": "skipped_step", "message": "Step 3 skipped: loss nan"},
+        *({"step": 4, "event": "bad_record", "key": key, "message": "no picture"} for key in "xyx"),
+        {"step": 5, "event": "resumed", "message": "checkpoints/6 is damaged"},
+        {"step": 5, "event": "resumed", "message": "Resuming from checkpoints/5 at step 5."},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 6, "lo')
+    found = {flag.what: flag.sentence for flag in of_log(log_lines(path))}
+    assert set(found) == {FlagKind.SKIPPED, FlagKind.LEFT_OUT, FlagKind.RESUMED}
+    assert "1 step had" in found[FlagKind.SKIPPED]
+    assert "2 records" in found[FlagKind.LEFT_OUT]
+    assert "times" not in found[FlagKind.RESUMED].partition(":")[0]
+    assert of_log(log_lines(tmp_path / "none.jsonl")) == []
+
+
+@pytest.mark.parametrize("name", ["nano", "base"])
+def test_the_packages_recipes_say_how_long(name: str, tmp_path: Path) -> None:
+    steps = load_recipe(name).training.steps
+    assert recommended_steps(name) == steps
+    assert of_pretraining(name, steps, tmp_path) == []
+    (found,) = of_pretraining(name, steps // 3, tmp_path)
+    assert found.what == FlagKind.SHORTENED
+    assert f"the recipe {name} has" in found.sentence
+
+
+def test_the_cache_is_set_where_it_was_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KERNEL_CACHE, "")  # so that what the test sets is taken back
+    monkeypatch.delenv(KERNEL_CACHE)
+    asked = []
+    monkeypatch.setattr(cpu_runtime, "keep_freed_memory", lambda: asked.append(True))
+    before = dict(os.environ)
+    prepare_process()
+    assert int(os.environ[KERNEL_CACHE]) > 1024  # oneDNN's own
+    assert {name: value for name, value in os.environ.items() if name != KERNEL_CACHE} == before
+    assert asked == [True]
+
+
+PROGRAM = """
+import ctypes, json, os, sys
+from xfm.training.cpu_runtime import keep_freed_memory
+is_glibc = hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
+answers = [keep_freed_memory(), keep_freed_memory()]
+blocks = [bytearray(os.urandom(1 << 12) * 1024) for _ in range(8)]
+sums = [sum(block[:4096]) == sum(block[-4096:]) for block in blocks]
+del blocks
+print(json.dumps([is_glibc, answers, sums, "torch" in sys.modules]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+def test_it_is_harmless() -> None:
+    """In a process of its own: the setting cannot be taken back."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    is_glibc, answers, sums, has_torch = json.loads(done.stdout)
+    assert answers == [is_glibc, is_glibc]
+    assert sums == [True] * 8
+    assert not has_torch

@@ -1,6 +1,7 @@
-"""Pre-training from files to a model folder."""
+"""Pre-training from files to a model folder, with looks at data that is not trained on."""
 
 import json
+import math
 import re
 import shutil
 import signal
@@ -10,25 +11,28 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
-from tests.alike import some
 from tests.processes import Running
+from tests.refusals import expect_refusal
 from tests.training.corpus import tiny_recipe, write_corpus
 from tests.training.faults import command, sentence, trains
-from tests.training.support import files_of, logged, logged_losses
+from tests.training.support import called, files_of, logged, logged_losses
 from xfm.cli.main import main
-from xfm.config.data import CorpusConfig
+from xfm.config.data import Augmentation, CorpusConfig, StreamConfig, ValidationConfig
 from xfm.config.encoders import LanguageConfig, TextPositions
 from xfm.config.load import dump_recipe
 from xfm.config.phases import PhaseConfig, PhaseStream, PhaseWeights
-from xfm.config.recipe import InitConfig
-from xfm.config.training import NegativesConfig, Precision
+from xfm.config.recipe import InitConfig, Recipe
+from xfm.config.training import LossConfig, NegativesConfig, Precision
 from xfm.core.errors import UserError
-from xfm.models.folder import load_model, save_model
-from xfm.training.checkpoint import checkpoint_path, load_checkpoint
+from xfm.models.artifacts import model_card
+from xfm.models.folder import Preprocessing, load_model, save_model
+from xfm.training.checkpoint import AVERAGE, checkpoint_path
 from xfm.training.curriculum import CurriculumData
 from xfm.training.distributed import Process
-from xfm.training.pretrain import begin, build_model, new_parts, overruled, pretrain
+from xfm.training.pretrain import begin, build_model, overruled, pretrain
+from xfm.training.pretraining_step import Validation
 
 ALONE = Process(0, 1, torch.device("cpu"))
 
@@ -53,12 +57,11 @@ def test_run_folder(run):
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize(("gain", "resolved"), [(1.0, "fp32"), (2.0, "bf16")])
-def test_a_model_says_what_auto_became(gain, resolved, corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr("xfm.models.precision._cpu_gain", lambda: gain)
+def test_a_model_says_what_auto_became(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("xfm.models.precision._cpu_gain", lambda: 2.0)
     pretrain(tiny_recipe(corpus, steps=1, save_every=1, precision=Precision.AUTO), tmp_path, progress=False)
     for folder in (tmp_path / "model", checkpoint_path(tmp_path, 1)):
-        assert load_model(folder).provenance["precision"] == resolved
+        assert load_model(folder).provenance["precision"] == "bf16"
 
 
 def test_every_checkpoint_is_a_model_folder(run):
@@ -100,13 +103,6 @@ def test_what_a_recipe_asks_of_a_model_that_is_there_already_is_told(run, corpus
     assert "decides the model, not the recipe: model.fusion.positions is none, not sine" in caplog.text
 
 
-def test_curriculum_changes_the_streams(run):
-    lines = {line["step"]: line["losses"].keys() for line in logged(run) if "event" not in line}
-    assert all(lines[step] == {"text/mlm"} for step in (1, 2))
-    for step in (3, 4, 5, 6):
-        assert {"text/mlm", "image/mim", "pair/mim", "pair/itc", "region/box_giou"} <= lines[step]
-
-
 def test_curriculum_data_is_a_function_of_the_step(corpus):
     recipe = tiny_recipe(corpus)
     whole = list(CurriculumData(recipe, ALONE).batches(0, 6))
@@ -117,92 +113,32 @@ def test_curriculum_data_is_a_function_of_the_step(corpus):
     assert [batch.pair is None for batch in accumulated] == [True] * 4 + [False] * 8
 
 
-def test_a_phase_may_weigh_the_losses(corpus, tmp_path):
+def test_a_phase_may_weigh_the_losses_and_learn_at_another_rate(corpus, tmp_path):
     recipe = tiny_recipe(corpus)
     contrast = PhaseWeights(mlm=0, itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
-    recipe = replace(recipe, curriculum=[PhaseConfig(until=0.5, weights=contrast)])
-    pretrain(recipe, tmp_path / "run", progress=False)
-    lines = {line["step"]: line["losses"] for line in logged(tmp_path / "run") if "event" not in line}
-    assert lines[3].keys() == {"pair/itc", "region/itc"}
-    assert {"text/mlm", "pair/itc", "region/box_giou"} <= lines[4].keys()
-
-
-def test_a_phase_may_learn_at_another_rate(corpus, tmp_path):
-    recipe = tiny_recipe(corpus)
     optim = replace(recipe.training.optim, warmup=0, hold=1.0)
-    recipe = replace(
-        recipe,
-        training=replace(recipe.training, optim=optim),
-        curriculum=[PhaseConfig(0.5), PhaseConfig(1.0, lr_scale=0.25)],
-    )
+    phases = [PhaseConfig(until=0.5, weights=contrast), PhaseConfig(1.0, lr_scale=0.25)]
+    recipe = replace(recipe, training=replace(recipe.training, optim=optim), curriculum=phases)
     pretrain(recipe, tmp_path / "run", progress=False)
-    rates = {line["step"]: line["lr"] for line in logged(tmp_path / "run") if "event" not in line}
-    assert rates[3] == pytest.approx(optim.lr)
-    assert rates[4] == pytest.approx(optim.lr / 4)
+    lines = {line["step"]: line for line in logged(tmp_path / "run") if "event" not in line}
+    assert lines[3]["losses"].keys() == {"pair/itc", "region/itc"}
+    assert {"text/mlm", "pair/itc", "region/box_giou"} <= lines[4]["losses"].keys()
+    assert [lines[step]["lr"] for step in (3, 4)] == pytest.approx([optim.lr, optim.lr / 4])
 
 
-def test_a_phase_may_begin_with_the_language_encoders_words(corpus, tmp_path):
-    recipe = tiny_recipe(corpus, save_every=3, keep=9)
-    no_fusion = PhaseWeights(itm=0, imlm=0, mim=0, box_l1=0, box_giou=0)
-    phases = [
-        PhaseConfig(until=0.5, weights=no_fusion),
-        PhaseConfig(1.0, weights=no_fusion, init_fusion_embeddings_from_language=True),
-    ]
-    recipe = replace(recipe, curriculum=phases)
-    pretrain(recipe, tmp_path / "run", progress=False)
-    before, after = build_model(recipe), load_model(tmp_path / "run" / "model").model
-    load_checkpoint(checkpoint_path(tmp_path / "run", 3), before)
-    assert not torch.equal(before.fusion.embeddings.words.weight, before.language.embeddings.words.weight)
-    before.init_fusion_embeddings_from_language()
-    for part in ("fusion.embeddings.", "fusion_head."):  # as the phase found them: nothing trains them here
-        copied = {name: value for name, value in after.state_dict().items() if name.startswith(part)}
-        assert copied
-        for name, value in copied.items():
-            assert torch.equal(value, before.state_dict()[name]), name
-    assert not torch.equal(
-        after.fusion.embeddings.words.weight, after.language.embeddings.words.weight
-    )  # a copy
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_resume_from_disk_is_bit_for_bit(run, corpus, tmp_path, workers):
-    """The next steps of a run restarted in a new process, with another number of loader processes."""
-    shutil.copytree(run, tmp_path / "run")
-    shutil.rmtree(checkpoint_path(tmp_path / "run", 6))
-    recipe = tiny_recipe(corpus, save_every=3, keep=9)
-    recipe = replace(recipe, data=replace(recipe.data, workers=workers))
-    pretrain(recipe, tmp_path / "run", resume=True, progress=False)
-    assert logged_losses(tmp_path / "run") == logged_losses(run)
-
-
-def test_resume_goes_on_with_the_negatives_of_earlier_steps(corpus, tmp_path):
+def test_resume_from_disk_is_bit_for_bit(corpus, tmp_path):
+    """With losses that remember earlier steps, and another number of loader processes."""
     recipe = tiny_recipe(corpus, save_every=3, keep=9)
     negatives = NegativesConfig(queue_size=8)
     recipe = replace(recipe, training=replace(recipe.training, negatives=negatives))
     pretrain(recipe, tmp_path / "whole", progress=False)
     shutil.copytree(tmp_path / "whole", tmp_path / "run")
     shutil.rmtree(checkpoint_path(tmp_path / "run", 6))
+    recipe = replace(recipe, data=replace(recipe.data, workers=1))
     pretrain(recipe, tmp_path / "run", resume=True, progress=False)
     assert logged_losses(tmp_path / "run") == logged_losses(tmp_path / "whole")
-    kept = files_of(checkpoint_path(tmp_path / "whole", 6))
-    assert files_of(checkpoint_path(tmp_path / "run", 6)) == kept
-
-
-def test_compiling_keeps_the_names(corpus):
-    plain, compiled = build_model(tiny_recipe(corpus)), build_model(tiny_recipe(corpus), compiled=True)
-    assert plain.state_dict().keys() == compiled.state_dict().keys()
-
-
-def test_which_parts_are_new(corpus):
-    fresh, loaded = new_parts(InitConfig()), new_parts(InitConfig(vision="v", language="l"))
-    recipe = tiny_recipe(corpus)
-    for name, _ in build_model(
-        replace(recipe, model=replace(recipe.model, pixel_head=True))
-    ).named_parameters():
-        head = "head" in name or "proj" in name
-        assert name.startswith(fresh) == head, name
-        assert name.startswith(loaded) == (head or name.startswith("fusion.")), name
-    assert new_parts(InitConfig(model="m")) == ()
+    whole, resumed = (files_of(checkpoint_path(tmp_path / one, 6)) for one in ("whole", "run"))
+    assert {**resumed, "provenance.json": b""} == {**whole, "provenance.json": b""}  # it names the settings
 
 
 def test_encoders_from_other_models(run, corpus):
@@ -215,38 +151,22 @@ def test_encoders_from_other_models(run, corpus):
     assert not torch.equal(model.text_proj.weight, source.text_proj.weight)
 
 
-def small_vocabulary(recipe):
-    return replace(recipe, model=replace(recipe.model, language=LanguageConfig(100, 24, 1, 2, 32, 18)))
-
-
-def a_later_phase_without_data(recipe):
-    """Told before the first step."""
-    return replace(
-        recipe, curriculum=[PhaseConfig(until=0.5), PhaseConfig(until=0.9, text=PhaseStream(corpora=[]))]
-    )
-
-
-def shards_that_are_not_there(recipe):
-    text = replace(recipe.data.text, corpora=[CorpusConfig("x-*.tar")])
-    return replace(recipe, data=replace(recipe.data, text=text))
-
-
-def a_root_without_a_tokenizer(recipe):
-    return replace(recipe, root=str(Path(recipe.root).parent))
-
-
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (small_vocabulary, r"tokenizer.json .*100"),
-        (a_later_phase_without_data, "corpora"),
-        (shards_that_are_not_there, r"x-\*\.tar"),
-        (a_root_without_a_tokenizer, "tokenizer"),
+        (
+            lambda own: {"model": replace(own.model, language=LanguageConfig(100, 24, 1, 2, 32, 18))},
+            "tokenizer.json .*100",
+        ),
+        (lambda own: {"curriculum": [PhaseConfig(until=0.9, text=PhaseStream(corpora=[]))]}, "corpora"),
+        (lambda own: {"root": str(Path(own.root).parent)}, "tokenizer"),
     ],
+    ids=["a small vocabulary", "a phase without data", "a root without a tokenizer"],
 )
 def test_bad_input_is_one_sentence(corpus, tmp_path, change, named):
+    recipe = tiny_recipe(corpus)
     with pytest.raises(UserError, match=named):
-        pretrain(change(tiny_recipe(corpus)), tmp_path / "run", progress=False)
+        pretrain(replace(recipe, **change(recipe)), tmp_path / "run", progress=False)
     assert not any(tmp_path.iterdir())
 
 
@@ -292,16 +212,133 @@ def test_names_with_brackets_are_no_patterns(tmp_path):
     assert main([*words, "--root", str(tmp_path / "world *"), "--resume"]) == 2  # there is no such folder
 
 
-@pytest.mark.parametrize(
-    ("number", "workers"), some([(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGINT, 0)], 3)
-)
-def test_interrupted_on_the_command_line(corpus, tmp_path, number, workers):
+def test_interrupted_on_the_command_line(corpus, tmp_path):
     """A process group gets a signal, as from a terminal or a scheduler: saved, one line, status 130."""
-    with Running(command(corpus, tmp_path, workers=workers)) as running:
+    with Running(command(corpus, tmp_path, workers=1)) as running:
         running.wait_until(lambda: trains(tmp_path, 3))
-        running.signal(number, group=True)
+        running.signal(signal.SIGINT, group=True)
         said = sentence(running.end(), 130)
     assert "--resume" in said
     saved = logged(tmp_path / "run")[-1]["step"]
     assert f"stopped after step {saved}" in said
     assert checkpoint_path(tmp_path / "run", saved).is_dir()
+
+
+OFTEN = {"validate_every": 2, "validate_steps": 2, "ema": 0.5, "save_every": 3, "keep": 9}
+OFTEN |= {"negatives": NegativesConfig(queue_size=8)}  # what remembers does not notice looks either
+
+
+HELD_OUT = ValidationConfig(
+    text=StreamConfig(4, [CorpusConfig("text.jsonl")]),
+    pair=StreamConfig(4, [CorpusConfig("held-out/*.tar")], Augmentation.NONE),
+)
+
+
+def validated(root: Path, held_out: ValidationConfig = HELD_OUT, **training: object) -> Recipe:
+    """The tiny recipe with pairs and texts that it looks at."""
+    recipe = tiny_recipe(root)
+    return replace(
+        recipe,
+        data=replace(recipe.data, validation=held_out),
+        training=replace(recipe.training, **(OFTEN | training)),  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_corpus(tmp_path_factory.mktemp("corpus"))
+    write_corpus(folder / "held-out", pictures=9)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    pretrain(validated(root), folder, progress=False)
+    return folder
+
+
+def looks(folder: Path) -> dict[int, dict]:
+    """What was seen, by step."""
+    return {line["step"]: line for line in logged(folder) if line.get("event") == "validation"}
+
+
+def looked(root: Path, model: Path) -> dict[str, float]:
+    """What a model folder's weights give."""
+    loaded = load_model(model)
+    held, model = Validation(validated(root), ALONE, Preprocessing(32)), loaded.model.eval()
+    with torch.no_grad():
+        return held.look(model, called(model))
+
+
+def test_looks_are_logged_with_the_weights_and_with_their_average(finished: Path, root: Path) -> None:
+    found = looks(finished)
+    assert list(found) == [2, 4, 6]
+    for line in found.values():
+        assert line["losses"].keys() == line["average"].keys()
+        assert {"loss", "text/mlm", "pair/itc", "pair/itm", "pair/imlm", "pair/mim"} == line["losses"].keys()
+        assert all(math.isfinite(value) for kind in ("losses", "average") for value in line[kind].values())
+    assert looked(root, checkpoint_path(finished, 6)) == pytest.approx(found[6]["losses"], rel=1e-6)
+    assert looked(root, finished / "model") == pytest.approx(found[6]["average"], rel=1e-6)
+
+
+def test_the_finished_model_is_the_average_and_checkpoints_have_both(finished: Path) -> None:
+    stored = checkpoint_path(finished, 6)
+    raw, average = load_file(stored / "model.safetensors"), load_file(stored / AVERAGE)
+    model = load_model(finished / "model")
+    own = dict(model.model.named_parameters())
+    assert own.keys() == average.keys() - {"|steps"}
+    for name, parameter in own.items():
+        assert torch.equal(parameter, average[name]), name
+    assert any(not torch.equal(raw[name], average[name]) for name in own)
+    assert "decay 0.5" in model.provenance["weights"]
+    assert "decay 0.5" in model_card(model.model.config, model.artifacts)
+    assert "weights" not in load_model(stored).provenance
+
+
+def test_the_run_is_that_without_looks(finished: Path, root: Path, tmp_path: Path) -> None:
+    recipe = validated(root, ValidationConfig(), validate_every=0, ema=0.0)
+    pretrain(recipe, tmp_path / "run", progress=False)
+    assert logged_losses(tmp_path / "run") == logged_losses(finished)
+    for step in (3, 6):
+        plain, seen = (
+            load_file(checkpoint_path(of, step) / "model.safetensors") for of in (tmp_path / "run", finished)
+        )
+        assert all(torch.equal(plain[name], seen[name]) for name in plain)
+    assert not looks(tmp_path / "run")
+    assert not (checkpoint_path(tmp_path / "run", 6) / AVERAGE).exists()
+
+
+def test_looks_are_weighed_as_in_the_last_phase(root: Path) -> None:
+    recipe = validated(root, weights=LossConfig(itm=4.0), negatives=NegativesConfig(queue_size=8))
+    phases = [PhaseConfig(0.5), PhaseConfig(1.0, weights=replace(PhaseWeights(), itm=2.0))]
+    seen = replace(recipe, curriculum=phases).validating(0).phases()
+    assert [(one.weights.itm, one.negatives.queue_size) for one in seen] == [(2.0, 0)]
+
+
+def test_a_resumed_run_sees_the_same(finished: Path, root: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(checkpoint_path(tmp_path / "run", 6))
+    shutil.rmtree(tmp_path / "run" / "model")
+    recipe = validated(root)
+    recipe = replace(recipe, data=replace(recipe.data, workers=1))
+    pretrain(recipe, tmp_path / "run", resume=True, progress=False)
+    assert looks(tmp_path / "run") == looks(finished)
+    ours, theirs = (load_file(of / "model" / "model.safetensors") for of in (tmp_path / "run", finished))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_what_does_not_go_together_is_one_sentence(root: Path, finished: Path, tmp_path: Path) -> None:
+    recipe = validated(root)
+    with expect_refusal("training.validate_every", "data.validation", kind=ValueError):
+        replace(recipe, training=replace(recipe.training, validate_every=0))
+    with expect_refusal("training.validate_every", "data.validation", kind=ValueError):
+        replace(recipe, data=replace(recipe.data, validation=ValidationConfig()))
+    with expect_refusal("training.ema", kind=ValueError):
+        replace(recipe.training, ema=1.0)
+    gone = replace(recipe.data.validation, pair=StreamConfig(4, [CorpusConfig("nowhere-*.tar")]))
+    with expect_refusal("data.validation", "nowhere-*.tar"):
+        pretrain(replace(recipe, data=replace(recipe.data, validation=gone)), tmp_path / "a", progress=False)
+    assert not any(tmp_path.iterdir())
+    with expect_refusal("training.ema", "0.5", "0.9"):
+        pretrain(validated(root, ema=0.9), finished, resume=True, progress=False)

@@ -1,16 +1,13 @@
 """Pre-training from stores: batches and weights are those of shards on a disk, or a sentence comes."""
 
-import random
-import shutil
 import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.alike import thorough
+from tests.alike import some, thorough
 from tests.data.conftest import region_members, write_tar
 from tests.data.sources.store_servers import KEYS, Bucket, s3_server, web_store
 from tests.processes import XFM, Running, run
@@ -20,7 +17,6 @@ from tests.training.faults import OPTIM, sentence, trains
 from tests.training.support import logged_losses
 from xfm.config.data import CorpusConfig, DataConfig, Order, PatchMaskConfig, RemoteConfig, StreamConfig
 from xfm.config.load import dump_recipe
-from xfm.data.fingerprint import data_changes, data_fingerprint
 from xfm.data.loader import PretrainingData
 from xfm.data.sources.shard_index import index_folder
 from xfm.data.tokenizer import train_tokenizer
@@ -71,7 +67,7 @@ def named(origins, folder):
     return [(Path(origin.shard).name, origin.key) for origin in origins]
 
 
-@pytest.mark.parametrize("order", [*Order])
+@pytest.mark.parametrize("order", some([*Order], 3))
 def test_batches_are_those_of_the_disk_whatever_fails_on_the_way(shards, order):
     """In two loader processes, which are forked after this one has asked the store."""
     expected = batches(data_of(str(shards / "scenes-*.tar"), shards, order))
@@ -87,10 +83,9 @@ def test_batches_are_those_of_the_disk_whatever_fails_on_the_way(shards, order):
             assert mine.equal(theirs)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_store_that_goes_away_ends_the_run_with_a_sentence(shards, workers):
+def test_a_store_that_goes_away_ends_the_run_with_a_sentence(shards):
     with web_store(shards) as web:
-        config = data_of(f"{web.address}/scenes-{{00000..00002}}.tar", shards, workers=workers, patience=1.0)
+        config = data_of(f"{web.address}/scenes-{{00000..00002}}.tar", shards, workers=0, patience=1.0)
         index_folder(shards, sorted(shards.glob("*.tar")), progress=False)  # so that nothing is read before
         data = PretrainingData(config, 48, 12, seed=3)
         web.fault = lambda number: 503
@@ -99,17 +94,6 @@ def test_a_store_that_goes_away_ends_the_run_with_a_sentence(shards, workers):
         web.fault = lambda number: 403
         with expect_refusal(web.address, "HTTP 403", "your rights"):
             list(data.batches(0, 2))
-
-
-def test_what_a_resumed_run_is_told_of_its_data(shards):
-    with web_store(shards) as web:
-        place = f"{web.address}/scenes-{{00000..00002}}.tar"
-        config = data_of(place, shards)
-        before = data_fingerprint([config], shards.parent)
-        assert data_changes(before, data_fingerprint([config], shards.parent)) == []
-        write_tar(shards / "scenes-00001.tar", region_members(np.random.default_rng(9), 10, size=(48, 48)))
-        (change,) = data_changes(before, data_fingerprint([config], shards.parent))
-    assert change.startswith(f"{web.address}/scenes-00001.tar was ")
 
 
 # ------------------------------------------------------------------ the command
@@ -163,25 +147,3 @@ def test_a_run_from_s3_that_is_killed_ends_with_the_weights_of_one_from_the_disk
         bucket.put("pretrain/scenes-00000.tar", (corpus / "scenes-00000.tar").read_bytes() + bytes(512))
         told = sentence(run([*words, "--resume"], 600, **extra))
         assert "s3://corpora/pretrain/scenes-00000.tar was " in told
-
-
-@pytest.mark.slow
-def test_a_store_that_is_away_for_a_while_and_then_for_good(corpus, tmp_path):
-    """The run goes on where it comes back in time, and ends with a sentence where it does not."""
-    shutil.copytree(corpus, tmp_path / "served")
-    index_folder(tmp_path / "served", [tmp_path / "served" / "scenes-00000.tar"], progress=False)
-    rng = random.Random(0)
-    with web_store(tmp_path / "served") as web:
-        words = words_of(
-            corpus, tmp_path / "web", f"{web.address}/scenes-00000.tar", cache_mb=0, patience=60.0
-        )
-        extra = {"XFM_CACHE": str(tmp_path / "cache")}
-        web.fault = lambda number: 503 if rng.random() < 0.3 else None
-        ended = run(words, 600, **extra)
-        assert ended.status == 0, ended.err
-    words = words_of(corpus, tmp_path / "gone", f"{web.address}/scenes-00000.tar", patience=1.0)
-    begun = time.monotonic()
-    assert web.address in sentence(run(words, 600, **extra))
-    assert time.monotonic() - begun < 200
-    assert run(words_of(corpus, tmp_path / "disk", "scenes-*.tar"), 600).status == 0
-    assert weights(tmp_path / "web") == weights(tmp_path / "disk")

@@ -1,16 +1,21 @@
-"""Processes that are started again over one store find one another, and none of those that have ended."""
+"""Processes that are started again, or on two hosts, find one another and none of those that have ended."""
 
 import signal
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
 from torch.distributed import TCPStore
 
-from tests.processes import Running, run
+from tests.alike import thorough
+from tests.processes import TORCHRUN, Ended, Running, run
 from tests.training.faults import command
+from tests.training.hosts import DEVICE, Host, two_hosts
 from tests.training.support import logged_losses
 from xfm.training.distributed import RESTARTS, name_of_round, patiently
 
@@ -48,6 +53,7 @@ def test_who_asked_and_ended_is_not_waited_for_and_does_not_count(store):
     assert len(set(names(store, 2))) == 1
 
 
+@thorough
 @pytest.mark.slow
 def test_a_machine_that_did_not_count_a_restart_goes_on_with_the_others(corpus, tmp_path, store):
     """Its agent saw another machine come anew; that one's agent counts from the beginning, or further."""
@@ -72,25 +78,6 @@ def of(rank: int, restarts: int) -> dict[str, str]:
     return {"RANK": str(rank), "LOCAL_RANK": str(rank), RESTARTS: str(restarts)}
 
 
-def test_a_wait_is_said_and_its_result_returned(monkeypatch, caplog):
-    monkeypatch.setattr("xfm.training.distributed.PATIENCE", 0.01)
-    for name, value in {"RANK": "1", "WORLD_SIZE": "3", "MASTER_ADDR": "there", "MASTER_PORT": "5"}.items():
-        monkeypatch.setenv(name, value)
-    assert patiently(lambda: time.sleep(0.2) or "met", timedelta(minutes=2)) == "met"
-    assert "process 1 waits at there:5 for the others of 3, for 2 minutes at most" in caplog.text
-
-
-def test_who_meets_at_once_says_nothing(caplog):
-    assert patiently(lambda: 7, timedelta(minutes=2)) == 7
-    with pytest.raises(RuntimeError, match="nobody came"):
-        patiently(_nobody, timedelta(minutes=2))
-    assert not caplog.text
-
-
-def _nobody() -> None:
-    raise RuntimeError("nobody came")
-
-
 def test_a_wait_hears_signals(monkeypatch):
     """Those of a call that holds no lock of Python and looks at no signal, as torch's."""
     monkeypatch.setattr("xfm.training.distributed.PATIENCE", 0.01)
@@ -100,3 +87,48 @@ def test_a_wait_hears_signals(monkeypatch):
         patiently(forever.wait, timedelta(minutes=2))
     forever.set()
     assert time.monotonic() - began < 5
+
+
+PORT = 29577
+STEPS = 3
+
+
+@pytest.fixture
+def hosts() -> Iterator[tuple[Host, Host]]:
+    with two_hosts() as found:
+        if isinstance(found, str):
+            pytest.skip(f"there are no two network name spaces here: {found}")
+        yield found
+
+
+def on_both(hosts: tuple[Host, Host], words: list[str], seconds: float = 240) -> list[Ended]:
+    """A command of torchrun's on both hosts, a process each; they meet at the address of the first."""
+    with ExitStack() as stack:
+        running = []
+        for rank, host in enumerate(hosts):
+            told = {
+                **{"nnodes": 2, "nproc-per-node": 1, "node-rank": rank, "local-addr": host.address},
+                **{"rdzv-backend": "c10d", "rdzv-endpoint": f"{hosts[0].address}:{PORT}", "rdzv-id": "two"},
+                # A name space has its machine's name: an address tells nobody that it is his own.
+                "rdzv-conf": f"is_host={1 - rank},join_timeout=100",
+            }
+            options = [word for name, value in told.items() for word in (f"--{name}", str(value))]
+            python = [sys.executable, "-m", "torch.distributed.run", *options, *words]
+            environment = {"GLOO_SOCKET_IFNAME": DEVICE}
+            running.append(stack.enter_context(Running(host.command(python), extra=environment)))
+        return [one.end(seconds) for one in running]
+
+
+@thorough
+@pytest.mark.slow
+def test_two_hosts_train_as_two_processes_of_one(hosts, corpus, tmp_path):
+    done = run([*TORCHRUN, "2", *command(corpus, tmp_path / "one", steps=STEPS)[1:]], 240)
+    assert done.status == 0, done.err[-3000:]
+    for ended in on_both(hosts, command(corpus, tmp_path / "two", steps=STEPS)[1:]):
+        assert ended.status == 0, ended.err[-3000:]
+        assert ended.left == []
+    one, two = (logged_losses(tmp_path / name / "run") for name in ("one", "two"))
+    assert [*two] == [*range(1, STEPS + 1)]
+    assert one == two
+    weights = [tmp_path / name / "run" / "model" / "model.safetensors" for name in ("one", "two")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()

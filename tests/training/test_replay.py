@@ -1,6 +1,5 @@
-"""Pre-training by a clock: recorded, stopped and gone on with, and trained again step for step."""
+"""Pre-training by a clock or by steps: recorded, stopped and gone on with, and trained again."""
 
-import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.training.clock import Clock
 from tests.training.corpus import tiny_recipe
@@ -17,13 +18,14 @@ from xfm.cli.main import main
 from xfm.config.load import load_recipe
 from xfm.config.phases import PhaseConfig, PhaseWeights
 from xfm.config.recipe import Recipe
-from xfm.config.training import Precision
+from xfm.config.training import OptimConfig, Precision, Schedule
 from xfm.core.errors import UserError
 from xfm.models.folder import load_model
 from xfm.training.checkpoint import list_checkpoints
 from xfm.training.clock import REPLAYED, SCHEDULE, ClockState, TrainingClock, phase_starts, read_schedule
 from xfm.training.curriculum import CurriculumData
 from xfm.training.distributed import Process
+from xfm.training.optim import lr_factor
 from xfm.training.pretrain import pretrain
 
 MINUTE = 60.0
@@ -95,27 +97,14 @@ def assert_same_training(one: Path, other: Path) -> None:
         assert torch.equal(tensor, theirs[name]), name
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(1.0, 2.0), (2.0, 1.0)])
-def test_a_replay_has_the_arithmetic_of_the_run_that_it_follows(ours, theirs, corpus, tmp_path, monkeypatch):
+def test_a_replay_has_the_arithmetic_of_the_run_that_it_follows(corpus, tmp_path, monkeypatch):
     recipe = tiny_recipe(corpus, steps=2, precision=Precision.AUTO)
-    monkeypatch.setattr("xfm.models.precision._cpu_gain", lambda: ours)
+    monkeypatch.setattr("xfm.models.precision._cpu_gain", lambda: 1.0)
     pretrain(recipe, tmp_path / "run", progress=False)
-    monkeypatch.setattr("xfm.models.precision._cpu_gain", lambda: theirs)
+    monkeypatch.setattr("xfm.models.precision._cpu_gain", lambda: 2.0)
     pretrain(recipe, tmp_path / "again", replay=tmp_path / "run", progress=False)
     assert_same_training(tmp_path / "run", tmp_path / "again")
     assert load_recipe(tmp_path / "again" / "config.yaml").training.precision is Precision.AUTO
-
-
-@pytest.mark.parametrize("said", [None, "quick", ["bf16"], "no model"])
-def test_a_run_that_does_not_say_its_arithmetic_is_replayed_in_ours(said, corpus, tmp_path, caplog):
-    recipe = tiny_recipe(corpus, steps=1, precision=Precision.AUTO)
-    model = pretrain(recipe, tmp_path / "run", progress=False)
-    told = json.loads((model / "provenance.json").read_text())
-    (model / "provenance.json").write_text(json.dumps(told | {"precision": said}))
-    if said == "no model":  # the schedule is all that a replay needs
-        shutil.rmtree(model)
-    pretrain(recipe, tmp_path / "again", replay=tmp_path / "run", progress=False)
-    assert "does not say in which arithmetic" in caplog.text
 
 
 def decided(run: Path, name: str = SCHEDULE) -> list[tuple[float, int]]:
@@ -171,10 +160,9 @@ def test_a_batch_is_a_function_of_its_phase_and_step(corpus):
 
 
 # ---------------------------------------------------------------- trained again
-@pytest.mark.parametrize("accumulation", [1, 2])
-def test_a_replay_has_the_same_weights(corpus, tmp_path, set_clock, accumulation):
+def test_a_replay_has_the_same_weights(corpus, tmp_path, set_clock):
     set_clock(UNEVEN)
-    recipe = by_clock(corpus, gradient_accumulation_steps=accumulation)
+    recipe = by_clock(corpus, gradient_accumulation_steps=2)
     pretrain(recipe, tmp_path / "run", progress=False)
     set_clock([0.01])  # would make thousands of steps
     kept = load_recipe(tmp_path / "run" / "config.yaml")
@@ -182,8 +170,6 @@ def test_a_replay_has_the_same_weights(corpus, tmp_path, set_clock, accumulation
     pretrain(kept, tmp_path / "again", progress=False, replay=tmp_path / "run")
     assert_same_training(tmp_path / "run", tmp_path / "again")
     assert decided(tmp_path / "again") == decided(tmp_path / "run")
-    pretrain(kept, tmp_path / "third", progress=False, replay=tmp_path / "again")
-    assert_same_training(tmp_path / "run", tmp_path / "third")
 
 
 def test_the_command_replays(kept, tmp_path, capsys):
@@ -196,10 +182,9 @@ def test_the_command_replays(kept, tmp_path, capsys):
     assert "already holds a run" in said.err
 
 
-@pytest.mark.parametrize("stopped", [3, 6])
-def test_killed_gone_on_with_and_replayed(corpus, tmp_path, set_clock, stopped):
+def test_killed_gone_on_with_and_replayed(corpus, tmp_path, set_clock):
     """What the kill lost is trained again; the record is of what the weights have seen."""
-    run = tmp_path / "run"
+    run, stopped = tmp_path / "run", 6
     set_clock(UNEVEN, dies_at=stopped + 1)
     with pytest.raises(PowerCut):
         pretrain(by_clock(corpus), run, progress=False)
@@ -237,77 +222,25 @@ def test_a_replay_that_was_stopped_goes_on(corpus, recorded, tmp_path, set_clock
     assert_same_training(recorded, again)
 
 
-def test_a_run_by_steps_is_replayed_too(corpus, tmp_path):
-    pretrain(tiny_recipe(corpus), tmp_path / "run", progress=False)
-    record = read_schedule(tmp_path / "run" / SCHEDULE)
-    assert [(m.share, m.phase) for m in record] == [(step / 6, int(step >= 2)) for step in range(7)]
-    pretrain(tiny_recipe(corpus), tmp_path / "again", progress=False, replay=tmp_path / "run")
-    assert_same_training(tmp_path / "run", tmp_path / "again")
-
-
 # ---------------------------------------------------------------- refused
-def unfinished(run: Path) -> None:
-    lines = (run / SCHEDULE).read_text().splitlines(keepends=True)
-    (run / SCHEDULE).write_text("".join(lines[:-1]) + lines[-1][:4])
-
-
-def without_record(run: Path) -> None:
-    (run / SCHEDULE).unlink()
-
-
-def of_more_phases(run: Path) -> None:
-    text = (run / SCHEDULE).read_text()
-    (run / SCHEDULE).write_text(text.replace(",2\n", ",9\n"))
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (unfinished, r"schedule\.csv ends at step 7, 70% of the run: finish that with --resume"),
-        (without_record, r"schedule\.csv is missing or damaged"),
-        (of_more_phases, r"is not of this recipe"),
+        (lambda text: text[:-9], r"schedule\.csv ends at step 7, 70% of the run: finish that with --resume"),
+        (lambda text: "", r"schedule\.csv is missing or damaged"),
+        (lambda text: text.replace(",2\n", ",9\n"), r"is not of this recipe"),
     ],
+    ids=["unfinished", "empty", "of more phases"],
 )
 def test_what_cannot_be_replayed(corpus, recorded, tmp_path, change, said):
-    change(recorded)
+    (recorded / SCHEDULE).write_text(change((recorded / SCHEDULE).read_text()))
     with pytest.raises(UserError, match=said):
         pretrain(by_clock(corpus), tmp_path / "again", progress=False, replay=recorded)
-
-
-def test_a_schedule_of_another_kind_of_run(corpus, tmp_path, set_clock):
-    set_clock([10.0])
-    pretrain(by_clock(corpus), tmp_path / "run", progress=False)
-    with pytest.raises(UserError, match="is not of this recipe"):
-        pretrain(tiny_recipe(corpus, 6), tmp_path / "again", progress=False, replay=tmp_path / "run")
-
-
-def test_a_stopped_run_without_its_record(corpus, tmp_path, set_clock):
-    set_clock(UNEVEN, dies_at=6)
-    with pytest.raises(PowerCut):
-        pretrain(by_clock(corpus), tmp_path / "run", progress=False)
-    without_record(tmp_path / "run")
-    with pytest.raises(UserError, match=r"schedule\.csv ends before it: put the file back"):
-        pretrain(by_clock(corpus), tmp_path / "run", resume=True, progress=False)
-
-
-def test_a_replay_is_resumed_as_what_it_is(corpus, tmp_path):
-    pretrain(tiny_recipe(corpus, save_every=2), tmp_path / "run", progress=False)
     with pytest.raises(UserError, match="leave out --replay with --resume"):
-        pretrain(tiny_recipe(corpus), tmp_path / "run", resume=True, replay=tmp_path / "x", progress=False)
+        pretrain(by_clock(corpus), recorded, resume=True, replay=tmp_path / "x", progress=False)
 
 
-def test_what_a_replay_left_behind_is_no_schedule_of_a_new_run(corpus, tmp_path):
-    (run := tmp_path / "run").mkdir()
-    (run / REPLAYED).write_text("step,share,seconds,phase\n0,0.0,0.0,0\n1,1.0,3.0,0\n")
-    pretrain(tiny_recipe(corpus), run, progress=False)
-    assert len(read_schedule(run / SCHEDULE)) == 7
-    assert not (run / REPLAYED).exists()
-
-
-@pytest.mark.parametrize(
-    "line",
-    ["3,0.5", "4,0.5,1.0,0", "3,nan,1.0,0", "3,1.5,1.0,0", "3,0.5,inf,0", "3,0.5,1.0,-1", "x", "3,0.5,1.0,x"],
-)
+@pytest.mark.parametrize("line", ["3,0.5", "4,0.5,1.0,0", "3,nan,1.0,0", "3,0.5,1.0,-1", "x"])
 def test_a_record_counts_as_far_as_it_is_whole(tmp_path, line):
     good = [ClockState(step / 7, step * 1.25, step // 2) for step in range(3)]
     rows = [f"{step},{m.share!r},{m.seconds},{m.phase}" for step, m in enumerate(good)]
@@ -317,3 +250,109 @@ def test_a_record_counts_as_far_as_it_is_whole(tmp_path, line):
     assert read_schedule(tmp_path / "none.csv") == []
     (tmp_path / "binary.csv").write_bytes(bytes(range(256)))
     assert read_schedule(tmp_path / "binary.csv") == []
+
+
+ENDS = (0.4, 0.57, 0.87)
+
+
+def run_of(clock: TrainingClock) -> list[ClockState]:
+    """All moments of a run that looks at every step."""
+    step = 0
+    while not clock.is_over(step):
+        step += 1
+    return clock.moments
+
+
+def before(step: int, steps: int, warmup: int, hold: float) -> float:
+    """The rate as it was computed from steps alone."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return min(1.0, max(0.0, (steps - step) / max(1.0, (1 - hold) * (steps - warmup))))
+
+
+# ---------------------------------------------------------------- by steps
+@settings(deadline=None, max_examples=200)
+@given(
+    steps=st.integers(1, 400), warmup=st.integers(0, 100), hold=st.sampled_from([0.0, 0.25, 0.4, 0.99, 1.0])
+)
+def test_rates_by_steps_are_what_they_were_to_the_last_bit(steps: int, warmup: int, hold: float) -> None:
+    clock, config = TrainingClock(steps), OptimConfig(warmup=warmup, hold=hold)
+    published = OptimConfig(warmup=warmup, published=True)
+    for step in range(steps):
+        assert lr_factor(step, clock, config) == before(step, steps, warmup, hold)
+        if step >= warmup:
+            old = max(0.0, (steps - step) / max(1, steps - warmup))
+            assert lr_factor(step, clock, published) == old
+
+
+@settings(deadline=None)
+@given(steps=st.integers(1, 3000))
+def test_phases_by_steps_end_at_the_nearest_step(steps: int) -> None:
+    moments = run_of(TrainingClock(steps, ends=ENDS))
+    assert len(moments) == steps + 1
+    assert [moment.share for moment in moments] == [step / steps for step in range(steps + 1)]
+    for number, end in enumerate(ENDS):
+        first = next(step for step, moment in enumerate(moments) if moment.phase > number)
+        assert first == round(end * steps)
+
+
+# ---------------------------------------------------------------- by the clock
+def test_a_slow_minute_costs_that_minute_only() -> None:
+    quiet = run_of(TrainingClock(None, 600, ENDS, None, Clock([1.0])))
+    disturbed = run_of(TrainingClock(None, 600, ENDS, None, Clock([1.0] * 60 + [4.0] * 15 + [1.0])))
+    assert len(quiet) - 1 == 600
+    assert len(disturbed) - 1 == 600 - 45
+    for moments in (quiet, disturbed):
+        assert moments[0] == ClockState(0.0, 0.0, 0)
+        assert moments[-1].share == 1
+        assert 600 <= moments[-1].seconds < 604
+        for number, end in enumerate(ENDS):
+            first = next(moment for moment in moments if moment.phase > number)
+            assert end <= first.share < end + 4 / 600
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    seconds=st.lists(st.floats(0.5, 30), min_size=1, max_size=60),
+    warmup=st.integers(0, 20),
+    hold=st.sampled_from([0.0, 0.4, 1.0]),
+    schedule=st.sampled_from(Schedule),
+)
+def test_rates_by_the_clock_rise_hold_and_fall(seconds, warmup, hold, schedule):
+    clock = TrainingClock(None, 100, ENDS, None, Clock(seconds))
+    moments = run_of(clock)
+    config = OptimConfig(warmup=warmup, hold=hold, schedule=schedule)
+    rates = [lr_factor(step, clock, config) for step in range(len(moments) - 1)]
+    assert all(0 <= rate <= 1 for rate in rates)
+    assert rates[:warmup] == [(step + 1) / warmup for step in range(min(warmup, len(rates)))]
+    after = rates[warmup:]
+    assert after == sorted(after, reverse=True)
+    left = [1 - moment.share for moment in moments]
+    for step in range(warmup, len(rates)):
+        if hold < 1 and left[step] / left[warmup] < 1 - hold:
+            assert rates[step] < 1
+        if left[step] / left[warmup] > 1 - hold + 1e-9:
+            assert rates[step] == 1
+
+
+@pytest.mark.parametrize("stopped", [1, 7, 300])
+def test_a_run_goes_on_where_it_was_stopped_and_the_pause_does_not_count(stopped: int) -> None:
+    whole = run_of(TrainingClock(None, 600, ENDS, None, Clock([1.5])))
+    clock = TrainingClock(None, 600, ENDS, None, Clock([1.5], began=50_000.0))
+    clock.begin(stopped, whole[: stopped + 1])
+    clock.at(stopped)
+    found = run_of(clock)
+    assert found[: stopped + 1] == whole[: stopped + 1]
+    assert len(found) == pytest.approx(len(whole), abs=1)
+    assert found[-1].seconds == pytest.approx(600, abs=1.5)
+
+
+def test_a_run_by_the_clock_needs_its_record_to_go_on() -> None:
+    with pytest.raises(UserError, match=r"schedule\.csv ends before it"):
+        TrainingClock(seconds=600).begin(5, run_of(TrainingClock(None, 4, (), None, Clock([1.0]))))
+    clock = TrainingClock(9, ends=ENDS)
+    clock.begin(5)  # knows what it has done
+    assert run_of(clock)[5].share == 5 / 9
+
+
+# ---------------------------------------------------------------- replayed

@@ -1,5 +1,7 @@
 """What was read is what became of it: trained on, bad, passed over, or of a step that was skipped."""
 
+import json
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.alike import thorough
-from tests.processes import TORCHRUN, run
+from tests.data.picture_kinds import base, saved
 from tests.training.corpus import tiny_recipe, write_corpus
-from tests.training.faults import blemished, command, unaccounted
+from tests.training.faults import unaccounted
 from tests.training.support import logged
+from xfm.config.data import Augmentation, CorpusConfig, StreamConfig
 from xfm.config.recipe import Recipe
 from xfm.data.schema import Batch, StreamReads, TextBatch, Tokens
 from xfm.training.callbacks import SampleCounts
@@ -21,12 +23,6 @@ from xfm.training.checkpoint import checkpoint_path, read_state
 from xfm.training.pretrain import pretrain
 
 STEPS = 12
-
-
-@pytest.fixture(scope="module")
-def spoiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus with bad pictures, and pictures without regions."""
-    return blemished(write_corpus(tmp_path_factory.mktemp("spoiled") / "corpus"))
 
 
 def recipe_of(corpus: Path, **training: object) -> Recipe:
@@ -91,16 +87,6 @@ def test_steps_that_are_skipped(spoiled, tmp_path, monkeypatch):
     }
 
 
-@thorough
-@pytest.mark.slow
-def test_two_processes_count_as_one(spoiled, whole, tmp_path):
-    """Killed by nobody here; `test_kills.py` does that. `test_token_batches.py` sees it of texts."""
-    options = {"steps": STEPS, "workers": 0, "caption_rows": False, "save_every": 4, "keep": 9}
-    ended = run([*TORCHRUN, "2", *command(spoiled, tmp_path, **options)[1:]], 240)
-    assert ended.status == 0, ended.err[-3000:]
-    assert counted(tmp_path / "run") == counted(whole)
-
-
 COUNT = st.integers(0, 50)
 
 
@@ -128,7 +114,23 @@ def test_sums_over_continuations(batches, stop):
     assert whole.totals().get("text", {"trained": 0})["trained"] == trained
 
 
-def test_a_fine_tuning_has_none():
-    counts = SampleCounts()
-    counts.add([], True)
-    assert counts.totals() == {}
+def test_they_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    corpus = write_corpus(tmp_path / "corpus")
+    photos = corpus / "photos"
+    photos.mkdir()
+    whole = saved(base(96, 120), "JPEG", quality=90)
+    for name, data in (("a.jpg", whole), ("b.jpg", whole[: len(whole) * 7 // 10]), ("c.jpg", b"")):
+        (photos / name).write_bytes(data)
+    recipe = tiny_recipe(corpus)
+    stream = StreamConfig(2, [CorpusConfig(str(photos))], Augmentation.MILD)
+    recipe = replace(recipe, data=replace(recipe.data, image=stream))
+    with caplog.at_level(logging.WARNING):
+        pretrain(recipe, tmp_path / "run", progress=False)
+    events = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    partial = [event for event in events if event.get("event") == "partial_picture"]
+    assert partial
+    assert all("b.jpg" in event["key"] and "file ends early" in event["message"] for event in partial)
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("used" in line and "b.jpg in part" in line for line in said) == 1
+    assert "1 picture was used in part" in said[-1]
+    assert "log.jsonl" in said[-1]

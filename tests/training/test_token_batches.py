@@ -1,6 +1,7 @@
-"""A run on batches of tokens: as many texts as fit, on any number of processes, and all of them counted."""
+"""Batches of tokens on any number of processes, and the page of a recipe's next batches."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,17 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.alike import thorough
 from tests.processes import TORCHRUN, run
+from tests.refusals import expect_refusal
 from tests.training.corpus import tiny_recipe, write_corpus
 from tests.training.faults import unaccounted
 from tests.training.support import logged, logged_losses
+from xfm.cli.main import main
 from xfm.config.data import CorpusConfig, StreamConfig
 from xfm.config.load import dump_recipe
-from xfm.config.phases import PhaseConfig, PhaseStream
 from xfm.config.recipe import Recipe
 from xfm.config.training import Change, OptimConfig
 from xfm.data.loader import PretrainingData
+from xfm.data.schema import Batch
 from xfm.training.checkpoint import checkpoint_path, read_state
+from xfm.training.curriculum import open_phase
 from xfm.training.inspection import inspect_data
 from xfm.training.pretrain import pretrain
 
@@ -85,10 +90,9 @@ def test_every_text_is_counted(recipe: Recipe, whole: Path) -> None:
     assert len([line for line in logged(whole) if "event" not in line]) == STEPS
 
 
+@thorough
 @pytest.mark.slow
-def test_one_then_two_then_one_process_train_on_the_same_texts(
-    recipe: Recipe, whole: Path, tmp_path: Path
-) -> None:
+def test_one_then_two_then_one_process_train_on_the_same_texts(recipe, whole, tmp_path):
     """Losses are means over the masked words of all processes, however many texts each has."""
     folder = Path(shutil.copytree(whole, tmp_path / "run"))
     cut(folder, 3)
@@ -104,18 +108,48 @@ def test_one_then_two_then_one_process_train_on_the_same_texts(
     check_same(folder, whole)
 
 
-def test_the_page_of_its_next_batches(recipe: Recipe, tmp_path: Path) -> None:
-    shown = inspect_data(recipe, tmp_path / "look.html", step=2, count=3)
-    seen, of = shown.samples
-    assert seen == of > 3
-    assert (tmp_path / "look.html").read_text().count("<figure>") == seen
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory):
+    return tiny_recipe(write_corpus(tmp_path_factory.mktemp("corpus")))
 
 
-def test_a_phase_of_texts_of_any_length(recipe: Recipe) -> None:
-    """A phase's own batch size takes the place of the tokens, and its tokens that of a batch size."""
-    phases = [
-        PhaseConfig(0.5, text=PhaseStream(batch_size=3)),
-        PhaseConfig(0.9, text=PhaseStream(tokens=200)),
-    ]
-    sizes = replace(recipe, curriculum=phases).phases()
-    assert [(one.data.text.batch_size, one.data.text.tokens) for one in sizes] == [(3, 0), (0, 200), (0, 64)]
+def origins_of(batch: Batch) -> list[str]:
+    return [str(origin) for origin in batch.origins]
+
+
+def test_every_sample_of_the_batches_is_drawn(varied, tmp_path):
+    shown = inspect_data(varied, tmp_path / "look.html", step=3, count=2)
+    assert (shown.batches, shown.phase, shown.samples) == (range(3, 5), 1, (28, 28))
+    page = (tmp_path / "look.html").read_text()
+    expected = [origins_of(open_phase(varied, 1).batch(step)) for step in (3, 4)]
+    assert re.findall(r"<small>([^<]*)</small>", page) == [one for batch in expected for one in batch]
+    assert page.count("<image ") == 2 * (2 + 4 + 4)
+    assert "<mark>" in page
+    assert "stroke='#1f77d0'" in page  # a second row of a region picture
+    assert page.count("fill='#888'") == 2 * 6 * (2 + 4)  # masked patches of pictures and pairs
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_phases_and_parts_of_large_batches(varied, tmp_path):
+    page = tmp_path / "look.html"
+    assert inspect_data(varied, page, step=1).phase == 0  # text alone
+    assert "<image " not in page.read_text()
+    assert inspect_data(varied, page, step=1, phase=1).phase == 1
+    shown = inspect_data(varied, page, step=3, samples=2)
+    assert shown.samples == (7, 14)
+    clocked = replace(varied, training=replace(varied.training, minutes=1.0))
+    assert inspect_data(clocked, page, step=0).phase == 1
+    with expect_refusal("there is no phase 3: the recipe has 2"):
+        inspect_data(varied, page, phase=2)
+
+
+def test_the_command(varied, tmp_path, capsys):
+    (tmp_path / "own.yaml").write_text(dump_recipe(varied))
+    out = tmp_path / "pages" / "look.html"
+    assert main(["data", "inspect", str(tmp_path / "own.yaml"), "--step", "3", "--out", str(out)]) == 0
+    assert "shows 14 of the 14 samples of 1 step, from 3 on" in capsys.readouterr().out
+    assert out.exists()
+    assert main(["data", "inspect", str(tmp_path / "own.yaml"), "--step=0", "--steps=0"]) == 2
+    assert "--steps is 0" in capsys.readouterr().err
+    assert main(["data", "inspect", "--step", "3", str(tmp_path / "own.yaml")]) == 2
+    assert "there is no place for" in capsys.readouterr().err

@@ -6,7 +6,7 @@ torch itself says where it waits.
 
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,7 @@ class Calls(TorchFunctionMode):
         super().__init__()
         self._found = found
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func, types, args=(), kwargs=None):
         name = getattr(func, "__name__", "")
         masked = name in ("__getitem__", "__setitem__") and any(
             isinstance(one, torch.Tensor) and one.dtype == torch.bool
@@ -89,9 +87,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], list[str]]
 
 
 @pytest.mark.parametrize("sequential_sources", [False, True])
-def test_a_step_asks_once(
-    tmp_path: Path, watched: list[tuple[list[str], list[str]]], sequential_sources: bool
-) -> None:
+def test_a_step_asks_once(tmp_path, watched, sequential_sources):
     """In phases of text alone and of everything, with an average of the weights."""
     recipe = tiny_recipe(
         write_corpus(tmp_path / "corpus"), 6, ema=0.9, log_every=3, sequential_sources=sequential_sources
