@@ -9,8 +9,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 from pillow_heif import HeifImageFile, register_heif_opener
-
-from xfm.data.picture_pieces import png_chunks
+from xfm.data.image_pieces import png_chunks
 
 WIDTH, HEIGHT = 60, 40
 CUT = "header is broken|does not decode"

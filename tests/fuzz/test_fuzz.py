@@ -18,7 +18,7 @@ from tests.fuzz.running import Reading, findings_in, input_of, shares, shrunk
 from tests.fuzz.target import Family
 from tests.processes import run
 
-INPUTS = int(os.environ.get("XFM_FUZZ", "200"))
+INPUTS = int(os.environ.get("XFM_FUZZ", "100"))
 """Of each family."""
 FAULTY = [sys.executable, "-m", "tests.fuzz.faulty"]
 

